@@ -61,7 +61,7 @@ _MIN_GROWTH_SHARE = 0.05
 _DEFAULT_LATENCY_LIMIT_S = 0.25
 _LATENCY_METRICS = ("latency_ms", "service_ms", "first_byte_ms")
 _WHOLE_RESPONSE_METRICS = ("latency_ms", "service_ms")
-RESPONSE_TIME_SAMPLES = 100
+RESPONSE_TIME_SAMPLE_COUNT = 100
 _MIN_ELAPSED_RESPONSE_TIMES = 2.0
 _IN_FLIGHT_SIGMAS = 4.0
 
@@ -75,7 +75,7 @@ def is_over_saturated(
     """Return True if the backlog of a stage shows that the endpoint cannot sustain the rate.
 
     `history` holds pairs (timestamp in ns, open requests) from the start of the stage, several per
-    second. `response_s` is the p95 response time, in s, of the first `RESPONSE_TIME_SAMPLES`
+    second. `response_s` is the p95 response time, in s, of the first `RESPONSE_TIME_SAMPLE_COUNT`
     responses (or of all responses so far); `None` if there is no response. Later responses are not
     used, because their latency includes the wait in the backlog.
 
@@ -98,27 +98,28 @@ def is_over_saturated(
     elapsed_s = (now_ns - start_ns) / 1e9
     if elapsed_s < _MIN_ELAPSED_S:
         return False
-    if not _limits_whole_responses(slo) and not _exceeds_in_flight(history, elapsed_s, response_s):
+    if not _limits_whole_responses(slo) and not _has_grown_since_halfway(history, elapsed_s, response_s):
         return False
-    arrivals = rate_per_s * elapsed_s
-    limit = max(
-        _SLO_BACKLOG_FACTOR * rate_per_s * _find_tightest_limit_s(slo), _RANDOM_BACKLOG_SIGMAS * math.sqrt(arrivals)
+    expected_arrivals = rate_per_s * elapsed_s
+    max_backlog = max(
+        _SLO_BACKLOG_FACTOR * rate_per_s * _find_tightest_limit_s(slo),
+        _RANDOM_BACKLOG_SIGMAS * math.sqrt(expected_arrivals),
     )
-    return backlog > limit and all(
-        later - earlier > _MIN_GROWTH_SHARE * arrivals / 3
-        for earlier, later in pairwise(_get_backlog_at_thirds(history))
+    return backlog > max_backlog and all(
+        later_backlog - earlier_backlog > _MIN_GROWTH_SHARE * expected_arrivals / 3
+        for earlier_backlog, later_backlog in pairwise(_get_backlogs_at_thirds(history))
     )
 
 
-def _get_backlog_at_thirds(history: Sequence[tuple[int, int]]) -> list[int]:
+def _get_backlogs_at_thirds(history: Sequence[tuple[int, int]]) -> list[int]:
     """Return the backlog at the start, at one third, at two thirds and at the end of the elapsed
     time."""
     times_ns = [time_ns for time_ns, _ in history]
-    length_ns = times_ns[-1] - times_ns[0]
-    return [history[bisect_left(times_ns, times_ns[0] + length_ns * third // 3)][1] for third in range(4)]
+    elapsed_ns = times_ns[-1] - times_ns[0]
+    return [history[bisect_left(times_ns, times_ns[0] + elapsed_ns * third // 3)][1] for third in range(4)]
 
 
-def _exceeds_in_flight(history: Sequence[tuple[int, int]], elapsed_s: float, response_s: float | None) -> bool:
+def _has_grown_since_halfway(history: Sequence[tuple[int, int]], elapsed_s: float, response_s: float | None) -> bool:
     """Return True if the backlog grew by more than random variation in the second half of the
     elapsed time. By then, the number of requests in flight is stationary.
 

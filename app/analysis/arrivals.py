@@ -44,8 +44,15 @@ def build_arrivals_key(stage: Stage) -> tuple[object, ...]:
         for index, (time_s, rate) in enumerate(stage.rates)
         if rate_per_s is None
     )
-    clients = (stage.concurrency, _round(stage.think_s))
-    return (*build_process_key(stage), _round(rate_per_s), stage.sessions, stage.kind == "spike", curve, *clients)
+    client_settings = (stage.concurrency, _round(stage.think_s))
+    return (
+        *build_process_key(stage),
+        _round(rate_per_s),
+        stage.sessions,
+        stage.kind == "spike",
+        curve,
+        *client_settings,
+    )
 
 
 def build_process_key(stage: Stage) -> tuple[object, ...]:
@@ -86,9 +93,9 @@ def _describe_curve(stage_data: StageData, unit: str) -> str:
     if stage_data.kind == "spike":
         return f"spike {format_number(rates[0])}→{format_number(max(rates))}→{format_number(rates[-1])} {unit}"
     if _is_stepped(stage_data):
-        steps = [rate for index, rate in enumerate(rates) if index == 0 or rate != rates[index - 1]]
-        if len(steps) <= 6:
-            return f"steps {'→'.join(format_number(rate) for rate in steps)} {unit}"
+        step_rates = [rate for index, rate in enumerate(rates) if index == 0 or rate != rates[index - 1]]
+        if len(step_rates) <= 6:
+            return f"steps {'→'.join(format_number(rate) for rate in step_rates)} {unit}"
     elif len(rates) == 2:
         return f"ramp {format_number(rates[0])}→{format_number(rates[1])} {unit}"
     return f"varying from {format_number(min(rates))} to {format_number(max(rates))} {unit}"
@@ -115,15 +122,20 @@ class RateCurve:
         point_times_s = np.concatenate(([min(0.0, self.times_s[0])], self.times_s, [last_s]))
         rates_per_s = np.concatenate((self.rates_per_s[:1], self.rates_per_s, self.rates_per_s[-1:]))
         durations_s = np.diff(point_times_s)
-        areas = np.concatenate(([0.0], np.cumsum(durations_s * (rates_per_s[1:] + rates_per_s[:-1]) / 2)))
+        cumulative_areas = np.concatenate(([0.0], np.cumsum(durations_s * (rates_per_s[1:] + rates_per_s[:-1]) / 2)))
         slopes = np.divide(np.diff(rates_per_s), durations_s, out=np.zeros_like(durations_s), where=durations_s > 0)
 
-        def compute_area(times_s: Floats) -> Floats:
-            segment = np.clip(np.searchsorted(point_times_s, times_s, side="right") - 1, 0, durations_s.size - 1)
-            offset_s = times_s - point_times_s[segment]
-            return np.asarray(areas[segment] + offset_s * (rates_per_s[segment] + slopes[segment] * offset_s / 2))
+        def compute_areas(times_s: Floats) -> Floats:
+            segment_indices = np.clip(
+                np.searchsorted(point_times_s, times_s, side="right") - 1, 0, durations_s.size - 1
+            )
+            offsets_s = times_s - point_times_s[segment_indices]
+            return np.asarray(
+                cumulative_areas[segment_indices]
+                + offsets_s * (rates_per_s[segment_indices] + slopes[segment_indices] * offsets_s / 2)
+            )
 
-        return np.asarray(compute_area(until_s) - compute_area(np.zeros(1)))
+        return np.asarray(compute_areas(until_s) - compute_areas(np.zeros(1)))
 
 
 def build_rate_curve(stage_data: StageData) -> RateCurve | None:

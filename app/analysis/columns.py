@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+Ints = npt.NDArray[np.int64]
 Nanoseconds = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -37,17 +38,17 @@ class Categories:
     def equals(self, category: str) -> Mask:
         return np.asarray(self.codes == self.categories.index(category))
 
-    def select(self, selection: Mask | Nanoseconds | slice) -> Categories:
+    def select(self, selection: Mask | Ints | slice) -> Categories:
         return Categories(self.codes[selection], self.categories)
 
 
 def join_categories(columns: Sequence[Categories]) -> Categories:
     categories = tuple(dict.fromkeys(category for column in columns for category in column.categories))
     # index -1 (missing) selects the last entry, which is -1 again
-    remapped = [
+    remapped_codes = [
         np.array([*map(categories.index, column.categories), -1], dtype=np.int32)[column.codes] for column in columns
     ]
-    return Categories(np.concatenate(remapped), categories)
+    return Categories(np.concatenate(remapped_codes), categories)
 
 
 def read_categories(column: pd.Series) -> Categories:
@@ -69,14 +70,14 @@ def read_numbers(column: pd.Series) -> Floats:
     return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
-def read_lists(column: pd.Series, kind: pa.DataType) -> pa.ListArray | None:
-    """Return the column as an Arrow list array with items of type `kind`; `None` if all rows are
-    null."""
+def read_lists(column: pd.Series, value_type: pa.DataType) -> pa.ListArray | None:
+    """Return the column as an Arrow list array with items of type `value_type`; `None` if all rows
+    are null."""
     if not column.notna().any():
         return None
     if isinstance(column.dtype, pd.ArrowDtype):
         return _to_arrow(column).combine_chunks()
-    return pa.array(column, type=pa.list_(kind), from_pandas=True)
+    return pa.array(column, type=pa.list_(value_type), from_pandas=True)
 
 
 def _to_arrow(column: pd.Series) -> pa.ChunkedArray:

@@ -31,27 +31,27 @@ _CURVE_KINDS: tuple[StageKind, ...] = ("probe", "step", "steady")
 def select_curve_stages(stages: Sequence[Stage]) -> list[Stage]:
     """Return the stages with a constant open-loop rate; each stage is one point of the capacity
     curve. Search steps are included individually, not pooled."""
-    unpooled = (stage for stage in stages if not stage.is_pooled)
-    return [stage for stage in unpooled if stage.kind in _CURVE_KINDS and stage.scheduled_per_s is not None]
+    unpooled_stages = (stage for stage in stages if not stage.is_pooled)
+    return [stage for stage in unpooled_stages if stage.kind in _CURVE_KINDS and stage.scheduled_per_s is not None]
 
 
 def build_capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate) -> CapacityCurve:
     """Build the capacity curve with one point per tested rate, including failed rates, in order of
     increasing rate. The max rate is 0 if no rate met the SLO."""
-    rate = max_rate.per_s
-    metric, aggregate = _find_slo_latency(slo)
+    rate_estimate = max_rate.per_s
+    metric, aggregate = _find_slo_latency_metric(slo)
     curve_stages = select_curve_stages(stages)
     points = [_build_curve_point(stage, metric, aggregate) for stage in curve_stages]
     return CapacityCurve(
         points=tuple(sorted(points, key=lambda point: point.offered_per_s)),
         latency_metric=f"{metric}.{aggregate}",
-        max_rate_per_s=rate.value or 0.0,
-        max_rate_ci95=rate.ci95,
+        max_rate_per_s=rate_estimate.value or 0.0,
+        max_rate_ci95=rate_estimate.ci95,
         cores_used=_compute_cores_used(
             [
                 stage
                 for stage in curve_stages
-                if stage.kind in ("step", "steady") and stage.scheduled_per_s == rate.value
+                if stage.kind in ("step", "steady") and stage.scheduled_per_s == rate_estimate.value
             ]
         ),
     )
@@ -108,7 +108,7 @@ def _get_mean(stage: Stage, metric: str) -> float | None:
     return None if mean is None else mean.value
 
 
-def _find_slo_latency(slo: Sequence[Objective]) -> tuple[str, str]:
+def _find_slo_latency_metric(slo: Sequence[Objective]) -> tuple[str, str]:
     """Return the metric and aggregate of the first binding latency percentile of the SLO, or p95
     latency if the SLO has none."""
     latency_objectives = (
@@ -133,8 +133,8 @@ def _build_curve_point(stage: Stage, metric: str, aggregate: str) -> CurvePoint:
 
 def _compute_cores_used(stages: Sequence[Stage]) -> float | None:
     means = [stage.metrics.get("endpoint_cpu_cores", {}).get("mean") for stage in stages]
-    cores = [mean.value for mean in means if mean is not None and mean.value is not None]
-    return sum(cores) / len(cores) if cores else None
+    mean_cores = [mean.value for mean in means if mean is not None and mean.value is not None]
+    return sum(mean_cores) / len(mean_cores) if mean_cores else None
 
 
 KneeMethod = Literal["power", "chord", "two lines"]
@@ -149,7 +149,7 @@ _BREAKPOINT_COUNT = 200
 _MAX_KNEE_RATIO = 1.3
 
 
-class LoadPoint(msgspec.Struct, frozen=True):
+class SweepPoint(msgspec.Struct, frozen=True):
     """Results at one load of a sweep. `load` is in requests per second or in clients; `latency_ms`
     is the mean latency."""
 
@@ -164,25 +164,32 @@ def find_sweep_knees(stages: Sequence[Stage]) -> tuple[Knee, ...]:
     sweep_stages = [stage for stage in stages if SWEEP_TAG in stage.tags]
     if not sweep_stages:
         return ()
-    kind: LoadUnit = "clients" if sweep_stages[0].concurrency is not None else "rate"
-    return find_knees(_build_sweep_points([stage for stage in sweep_stages if stage.verdict.status != "INVALID"]), kind)
+    load_unit: LoadUnit = "clients" if sweep_stages[0].concurrency is not None else "rate"
+    return find_knees(
+        _build_sweep_points([stage for stage in sweep_stages if stage.verdict.status != "INVALID"]), load_unit
+    )
 
 
-def find_knees(points: Sequence[LoadPoint], kind: LoadUnit) -> tuple[Knee, ...]:
+def find_knees(points: Sequence[SweepPoint], load_unit: LoadUnit) -> tuple[Knee, ...]:
     """Find the knee of a load curve by each method. `points` must be in order of increasing load,
     with one point per load."""
     methods: tuple[KneeMethod, ...] = ("power", "chord", "two lines")
     if len(points) < _MIN_LOADS:
         return tuple(
-            _build_no_knee(method, kind, f"fewer than {_MIN_LOADS} load points ({len(points)})") for method in methods
+            _build_no_knee(method, load_unit, f"fewer than {_MIN_LOADS} load points ({len(points)})")
+            for method in methods
         )
     latencies = [point.latency_ms for point in points]
     if max(latencies) < _MIN_LATENCY_RATIO * min(latencies):
         return tuple(
-            _build_no_knee(method, kind, "the curve is still flat: no knee within the tested loads")
+            _build_no_knee(method, load_unit, "the curve is still flat: no knee within the tested loads")
             for method in methods
         )
-    return _find_knee_by_power(points, kind), _find_knee_by_chord(points, kind), _find_knee_by_two_lines(points, kind)
+    return (
+        _find_knee_by_power(points, load_unit),
+        _find_knee_by_chord(points, load_unit),
+        _find_knee_by_two_lines(points, load_unit),
+    )
 
 
 def has_disagreement(knees: Sequence[Knee]) -> bool:
@@ -191,73 +198,75 @@ def has_disagreement(knees: Sequence[Knee]) -> bool:
     return len(loads) > 1 and max(loads) > _MAX_KNEE_RATIO * min(loads)
 
 
-def _find_knee_by_power(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
+def _find_knee_by_power(points: Sequence[SweepPoint], load_unit: LoadUnit) -> Knee:
     """Find the knee by power, which is throughput divided by mean latency. Power is highest at the
     knee (Kleinrock, Power and deterministic rules of thumb for probabilistic problems in computer
     communications, ICC 1979). For M/M/1, the knee is at half the capacity."""
     best_point = max(points, key=lambda point: point.throughput_per_s / point.latency_ms)
     if best_point is points[-1]:
         return _build_no_knee(
-            "power", kind, ("throughput was still growing faster than latency at the highest tested load")
+            "power", load_unit, ("throughput was still growing faster than latency at the highest tested load")
         )
-    return Knee("power", kind, best_point.load, best_point.latency_ms)
+    return Knee("power", load_unit, best_point.load, best_point.latency_ms)
 
 
-def _find_knee_by_chord(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
+def _find_knee_by_chord(points: Sequence[SweepPoint], load_unit: LoadUnit) -> Knee:
     """Find the knee by chord. With throughput and latency scaled to 0 … 1, the knee is the point
     farthest below the line from the first to the last point (Satopää et al., Finding a "Kneedle" in
     a haystack, ICDCS workshops 2011, for a complete curve)."""
-    throughput = _scale_to_unit(np.array([point.throughput_per_s for point in points]))
-    latency = _scale_to_unit(np.array([point.latency_ms for point in points]))
-    chord = latency[0] + (latency[-1] - latency[0]) * throughput
-    bend = chord - latency
-    index = int(np.argmax(bend))
-    if bend[index] < _MIN_BEND:
-        return _build_no_knee("chord", kind, "latency grew about as fast as throughput: the curve has no knee")
-    return Knee("chord", kind, points[index].load, points[index].latency_ms)
+    scaled_throughputs = _scale_to_unit(np.array([point.throughput_per_s for point in points]))
+    scaled_latencies = _scale_to_unit(np.array([point.latency_ms for point in points]))
+    chord_latencies = scaled_latencies[0] + (scaled_latencies[-1] - scaled_latencies[0]) * scaled_throughputs
+    bends = chord_latencies - scaled_latencies
+    index = int(np.argmax(bends))
+    if bends[index] < _MIN_BEND:
+        return _build_no_knee("chord", load_unit, "latency grew about as fast as throughput: the curve has no knee")
+    return Knee("chord", load_unit, points[index].load, points[index].latency_ms)
 
 
-def _find_knee_by_two_lines(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
+def _find_knee_by_two_lines(points: Sequence[SweepPoint], load_unit: LoadUnit) -> Knee:
     """Find the knee by two joined straight lines, fitted to the logarithm of latency by least
     squares. The knee is where the lines meet (Hinkley, Inference about the intersection in
     two-phase regression, Biometrika 56, 1969). The x axis is the rate, or the logarithm of the
     number of clients."""
     loads = np.array([point.load for point in points])
-    x = np.log(loads) if kind == "clients" else loads
+    x = np.log(loads) if load_unit == "clients" else loads
     y = np.log(np.array([point.latency_ms for point in points]))
     breakpoints = np.linspace(x[1], x[-2], _BREAKPOINT_COUNT)
     fits = [
-        _fit(np.column_stack((np.ones_like(x), x, np.maximum(0.0, x - breakpoint_x))), y)
+        _fit_least_squares(np.column_stack((np.ones_like(x), x, np.maximum(0.0, x - breakpoint_x))), y)
         for breakpoint_x in breakpoints
     ]
-    index = int(np.argmin([error for _, error in fits]))
-    (intercept, slope, slope_change), error = fits[index]
-    one_line_error = _fit(np.column_stack((np.ones_like(x), x)), y)[1]
-    is_straight = one_line_error <= _MAX_ROUNDING_ERROR * float(
+    index = int(np.argmin([squared_error for _, squared_error in fits]))
+    (intercept, slope, slope_change), squared_error = fits[index]
+    one_line_squared_error = _fit_least_squares(np.column_stack((np.ones_like(x), x)), y)[1]
+    is_straight = one_line_squared_error <= _MAX_ROUNDING_ERROR * float(
         np.sum((y - y.mean()) ** 2)
     )  # the residuals are rounding errors
-    if slope_change <= 0 or is_straight or error > (1 - _MIN_FIT_GAIN) * one_line_error:
-        return _build_no_knee("two lines", kind, "two lines do not fit the curve clearly better than one line")
+    if slope_change <= 0 or is_straight or squared_error > (1 - _MIN_FIT_GAIN) * one_line_squared_error:
+        return _build_no_knee("two lines", load_unit, "two lines do not fit the curve clearly better than one line")
     breakpoint_x = float(breakpoints[index])
-    load = math.exp(breakpoint_x) if kind == "clients" else breakpoint_x
-    return Knee("two lines", kind, load, math.exp(intercept + slope * breakpoint_x))
+    load = math.exp(breakpoint_x) if load_unit == "clients" else breakpoint_x
+    return Knee("two lines", load_unit, load, math.exp(intercept + slope * breakpoint_x))
 
 
-def _fit(columns: Floats, y: Floats) -> tuple[Floats, float]:
-    coefficients: Floats = np.asarray(np.linalg.lstsq(columns, y, rcond=None)[0], dtype=np.float64)
-    return coefficients, float(np.sum((columns @ coefficients - y) ** 2))
+def _fit_least_squares(design_matrix: Floats, y: Floats) -> tuple[Floats, float]:
+    coefficients: Floats = np.asarray(np.linalg.lstsq(design_matrix, y, rcond=None)[0], dtype=np.float64)
+    return coefficients, float(np.sum((design_matrix @ coefficients - y) ** 2))
 
 
 def _scale_to_unit(values: Floats) -> Floats:
-    low, high = float(values.min()), float(values.max())
-    return np.asarray((values - low) / (high - low)) if high > low else np.zeros_like(values)
+    min_value, max_value = float(values.min()), float(values.max())
+    return (
+        np.asarray((values - min_value) / (max_value - min_value)) if max_value > min_value else np.zeros_like(values)
+    )
 
 
-def _build_no_knee(method: KneeMethod, kind: LoadUnit, reason: str) -> Knee:
-    return Knee(method, kind, None, None, reason)
+def _build_no_knee(method: KneeMethod, load_unit: LoadUnit, reason: str) -> Knee:
+    return Knee(method, load_unit, None, None, reason)
 
 
-def _build_sweep_points(stages: Sequence[Stage]) -> list[LoadPoint]:
+def _build_sweep_points(stages: Sequence[Stage]) -> list[SweepPoint]:
     """Return one point per load, averaged over its repeats; loads without a response are
     dropped."""
     measurements_by_load: dict[float, list[tuple[float, float]]] = {}
@@ -267,7 +276,7 @@ def _build_sweep_points(stages: Sequence[Stage]) -> list[LoadPoint]:
         if load is not None and throughput is not None and latency_ms is not None and latency_ms > 0:
             measurements_by_load.setdefault(load, []).append((throughput, latency_ms))
     return [
-        LoadPoint(load, *map(float, np.mean(measurements_by_load[load], axis=0)))
+        SweepPoint(load, *map(float, np.mean(measurements_by_load[load], axis=0)))
         for load in sorted(measurements_by_load)
     ]
 

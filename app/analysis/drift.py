@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from app.analysis.estimates import BATCHES, compute_batch_means
+from app.analysis.estimates import BATCH_COUNT, compute_batch_means
 
 CHANGE_LIMIT = 0.25
-_MIN_VALUES = 5 * BATCHES
-_T_QUANTILE = float(special.stdtrit(BATCHES - 2, 0.9995))
+_MIN_VALUES = 5 * BATCH_COUNT
+_T_QUANTILE = float(special.stdtrit(BATCH_COUNT - 2, 0.9995))
 
 
 def compute_latency_drift(latency_ms: npt.NDArray[np.float64]) -> float | None:
@@ -22,10 +22,10 @@ def compute_latency_drift(latency_ms: npt.NDArray[np.float64]) -> float | None:
     if latency_ms.size < _MIN_VALUES:
         return None
     batch_means = compute_batch_means(latency_ms)
-    positions = np.arange(BATCHES) - (BATCHES - 1) / 2
+    positions = np.arange(BATCH_COUNT) - (BATCH_COUNT - 1) / 2
     slope = float(positions @ batch_means / (positions @ positions))
     residuals = batch_means - batch_means.mean() - slope * positions
-    slope_error = float(np.sqrt(residuals @ residuals / (BATCHES - 2) / (positions @ positions)))
+    slope_error = float(np.sqrt(residuals @ residuals / (BATCH_COUNT - 2) / (positions @ positions)))
     if abs(slope) <= _T_QUANTILE * slope_error or batch_means.mean() <= 0:
         return 0.0
-    return slope * (BATCHES - 1) / float(batch_means.mean())
+    return slope * (BATCH_COUNT - 1) / float(batch_means.mean())

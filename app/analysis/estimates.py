@@ -20,9 +20,9 @@ from app.records.result import Estimate
 Values = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
 
-BATCHES = 20
+BATCH_COUNT = 20
 _Z = float(special.ndtri(1 - ALPHA / 2))
-_T = float(special.stdtrit(BATCHES - 1, 1 - ALPHA / 2))
+_T = float(special.stdtrit(BATCH_COUNT - 1, 1 - ALPHA / 2))
 _MIN_EVENTS_FOR_T = 100
 
 
@@ -34,111 +34,119 @@ def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
     `count_needed_samples(q)` values, the value is withheld and returned as `undersampled`. The
     interval is withheld if its upper rank exceeds the number of values.
     """
-    chronological = _drop_nan(values)
-    return _estimate_percentile(chronological, np.sort(chronological), q)
+    chronological_values = _drop_nan(values)
+    return _estimate_percentile(chronological_values, np.sort(chronological_values), q)
 
 
 def compute_distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
     """Compute all percentiles of the metric catalog, the mean and the maximum of the values, which
     are sorted only once."""
-    chronological = _drop_nan(values)
-    sorted_values = np.sort(chronological)
+    chronological_values = _drop_nan(values)
+    sorted_values = np.sort(chronological_values)
     return {
-        **{name: _estimate_percentile(chronological, sorted_values, q) for name, q in PERCENTILES.items()},
-        "mean": estimate_mean(chronological),
-        "max": find_maximum(chronological),
+        **{name: _estimate_percentile(chronological_values, sorted_values, q) for name, q in PERCENTILES.items()},
+        "mean": estimate_mean(chronological_values),
+        "max": find_maximum(chronological_values),
     }
 
 
 def estimate_mean(values: npt.ArrayLike) -> Estimate:
     """Estimate the mean with Student's t interval on batch means, or on the single values if there
     are too few for batches."""
-    chronological = _drop_nan(values)
-    n = chronological.size
+    chronological_values = _drop_nan(values)
+    n = chronological_values.size
     if n == 0:
-        return _build_no_values()
-    value = float(chronological.mean())
+        return _build_empty_estimate()
+    value = float(chronological_values.mean())
     if n == 1:
         return Estimate(value, n=1, reason="no interval: only one value")
-    standard_error = float(chronological.std(ddof=1)) / math.sqrt(n)
+    standard_error = float(chronological_values.std(ddof=1)) / math.sqrt(n)
     t = float(special.stdtrit(n - 1, 1 - ALPHA / 2))
     half_width = t * standard_error
-    if n >= 2 * BATCHES:
-        half_width = max(half_width, _T * float(compute_batch_means(chronological).std(ddof=1)) / math.sqrt(BATCHES))
+    if n >= 2 * BATCH_COUNT:
+        half_width = max(
+            half_width, _T * float(compute_batch_means(chronological_values).std(ddof=1)) / math.sqrt(BATCH_COUNT)
+        )
     return Estimate(value, (value - half_width, value + half_width), n)
 
 
 def find_maximum(values: npt.ArrayLike) -> Estimate:
     """Return the largest observed value, without an interval."""
-    chronological = _drop_nan(values)
-    return Estimate(float(chronological.max()), n=chronological.size) if chronological.size else _build_no_values()
+    chronological_values = _drop_nan(values)
+    return (
+        Estimate(float(chronological_values.max()), n=chronological_values.size)
+        if chronological_values.size
+        else _build_empty_estimate()
+    )
 
 
 def estimate_proportion(k: int, n: int) -> Estimate:
     """Estimate the proportion of k successes in n independent trials, with Wilson's interval."""
-    return Estimate(k / n, _compute_wilson(k / n, n), n) if n else _build_no_values()
+    return Estimate(k / n, _compute_wilson_interval(k / n, n), n) if n else _build_empty_estimate()
 
 
 def estimate_ordered_proportion(hits: Hits) -> Estimate:
     """Estimate the proportion of true values, with Wilson's interval for the effective number of
     independent values. The values must be in chronological order."""
     if hits.size == 0:
-        return _build_no_values()
+        return _build_empty_estimate()
     p = float(hits.mean())
-    return Estimate(p, _compute_wilson(p, hits.size / _compute_inflation(hits)), hits.size)
+    return Estimate(p, _compute_wilson_interval(p, hits.size / _compute_variance_inflation(hits)), hits.size)
 
 
-def estimate_rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
+def estimate_rate(times_ns: npt.NDArray[np.int64], bounds_ns: tuple[int, int]) -> Estimate:
     """Estimate the number of events per second in the window [start, end), given in ns. Events
     outside the window are ignored.
 
     The interval is Student's t on the counts of 20 time bins, or the exact Poisson interval for
     fewer than 100 events.
     """
-    start_ns, end_ns = window
-    length_s = (end_ns - start_ns) / 1e9
-    if length_s <= 0:
+    start_ns, end_ns = bounds_ns
+    duration_s = (end_ns - start_ns) / 1e9
+    if duration_s <= 0:
         return Estimate(None, n=0, reason="the measurement window is empty")
     times_inside_ns = times_ns[(times_ns >= start_ns) & (times_ns < end_ns)]
     n = times_inside_ns.size
     if n < _MIN_EVENTS_FOR_T:
-        low = float(special.gammaincinv(n, ALPHA / 2)) if n else 0.0
-        high = float(special.gammaincinv(n + 1, 1 - ALPHA / 2))
-        return Estimate(n / length_s, (low / length_s, high / length_s), n)
-    bins = (times_inside_ns - start_ns) * BATCHES // (end_ns - start_ns)
-    counts = np.bincount(bins, minlength=BATCHES)
-    half_width = _T * float(counts.std(ddof=1)) * math.sqrt(BATCHES) / length_s
-    value = n / length_s
+        lower_count = float(special.gammaincinv(n, ALPHA / 2)) if n else 0.0
+        upper_count = float(special.gammaincinv(n + 1, 1 - ALPHA / 2))
+        return Estimate(n / duration_s, (lower_count / duration_s, upper_count / duration_s), n)
+    bin_indices = (times_inside_ns - start_ns) * BATCH_COUNT // (end_ns - start_ns)
+    counts = np.bincount(bin_indices, minlength=BATCH_COUNT)
+    half_width = _T * float(counts.std(ddof=1)) * math.sqrt(BATCH_COUNT) / duration_s
+    value = n / duration_s
     return Estimate(value, (max(0.0, value - half_width), value + half_width), n)
 
 
-def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
+def estimate_rate_of_amounts(amounts: Values, duration_s: float) -> Estimate:
     """Estimate a rate per second from the amounts in equal time bins, with Student's t interval.
-    `length_s` is the total length of all bins in s."""
-    if length_s <= 0:
+    `duration_s` is the total length of all bins in s."""
+    if duration_s <= 0:
         return Estimate(None, n=0, reason="the measurement window is empty")
     total = float(amounts.sum())
     t = float(special.stdtrit(amounts.size - 1, 1 - ALPHA / 2))
     half_width = t * float(amounts.std(ddof=1)) * math.sqrt(amounts.size)
     return Estimate(
-        total / length_s, (max(0.0, total - half_width) / length_s, (total + half_width) / length_s), round(total)
+        total / duration_s, (max(0.0, total - half_width) / duration_s, (total + half_width) / duration_s), round(total)
     )
 
 
-def compute_batch_means(chronological: Values | Hits) -> Values:
+def compute_batch_means(chronological_values: Values | Hits) -> Values:
     """Compute the means of 20 batches of equal size. Leading values that do not fill a batch are
     dropped."""
-    size = chronological.size // BATCHES
-    means: Values = chronological[chronological.size - size * BATCHES :].reshape(BATCHES, size).mean(axis=1)
+    size = chronological_values.size // BATCH_COUNT
+    means: Values = (
+        chronological_values[chronological_values.size - size * BATCH_COUNT :].reshape(BATCH_COUNT, size).mean(axis=1)
+    )
     return means
 
 
-def _estimate_percentile(chronological: Values, sorted_values: Values, q: float) -> Estimate:
+def _estimate_percentile(chronological_values: Values, sorted_values: Values, q: float) -> Estimate:
     n, min_count = sorted_values.size, count_needed_samples(q)
     value = float(sorted_values[math.ceil(n * q - 1e-9) - 1]) if n else None
     if value is None or n < min_count:
         return Estimate(None, n=n, reason=f"needs {min_count:,} samples, has {n:,}", undersampled=value)
-    lower_rank, upper_rank = _compute_ranks(n, q, math.sqrt(_compute_inflation(chronological <= value)))
+    lower_rank, upper_rank = _compute_ranks(n, q, math.sqrt(_compute_variance_inflation(chronological_values <= value)))
     if upper_rank > n:
         return Estimate(value, n=n, reason="no interval: too few samples in the tail")
     return Estimate(value, (float(sorted_values[lower_rank - 1]), float(sorted_values[upper_rank - 1])), n)
@@ -162,30 +170,30 @@ def _compute_binomial_quantile(p: float, n: int, q: float) -> int:
     return k if float(special.bdtr(k, n, q)) >= p else k + 1
 
 
-def _compute_wilson(p: float, n: float) -> tuple[float, float]:
+def _compute_wilson_interval(p: float, n: float) -> tuple[float, float]:
     z2 = _Z**2
     center = (p + z2 / (2 * n)) / (1 + z2 / n)
     half_width = _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     return (max(0.0, center - half_width) if p > 0 else 0.0, min(1.0, center + half_width) if p < 1 else 1.0)
 
 
-def _compute_inflation(hits: Hits) -> float:
+def _compute_variance_inflation(hits: Hits) -> float:
     """Compute the factor (at least 1) by which autocorrelation increases the variance of a
     proportion, compared with independent values. The factor includes the Student's t correction for
     small samples, because the variance of 20 batches is itself uncertain."""
     p = float(hits.mean())
-    if hits.size < 2 * BATCHES or p in (0.0, 1.0):
+    if hits.size < 2 * BATCH_COUNT or p in (0.0, 1.0):
         return 1.0
-    batch_size = hits.size // BATCHES
+    batch_size = hits.size // BATCH_COUNT
     design_effect = float(compute_batch_means(hits).var(ddof=1)) * batch_size / (p * (1 - p))
     return max(1.0, design_effect * (_T / _Z) ** 2) if design_effect > 1 else 1.0
 
 
 def _drop_nan(values: npt.ArrayLike) -> Values:
-    chronological = np.asarray(values, dtype=np.float64)
-    is_nan = np.isnan(chronological)
-    return chronological[~is_nan] if is_nan.any() else chronological
+    chronological_values = np.asarray(values, dtype=np.float64)
+    is_nan = np.isnan(chronological_values)
+    return chronological_values[~is_nan] if is_nan.any() else chronological_values
 
 
-def _build_no_values() -> Estimate:
+def _build_empty_estimate() -> Estimate:
     return Estimate(None, n=0, reason="no values")

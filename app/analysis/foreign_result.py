@@ -22,7 +22,7 @@ from app.records.result import (
     Window,
 )
 
-_METRICS = {"latency": "latency_ms", "ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms"}
+_METRIC_NAMES = {"latency": "latency_ms", "ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms"}
 _NO_INTERVAL = "the file contains no interval"
 _UNKNOWN_ENVIRONMENT = Environment(
     host=NOT_REPORTED, os=NOT_REPORTED, python=NOT_REPORTED, cpu_model=None, cpu_architecture=NOT_REPORTED,
@@ -67,27 +67,29 @@ def build_foreign_result(curve: ImportedCurve) -> Result:
 def _build_stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
     """Convert one load point to a stage. The rate or number of clients becomes the name of the
     stage, so that stages of two files can be matched."""
-    is_open = point.offered_per_s is not None
-    load = f"{point.offered_per_s:.4g}/s" if is_open else _format_clients(point)
+    is_open_loop = point.offered_per_s is not None
+    load_text = f"{point.offered_per_s:.4g}/s" if is_open_loop else _format_clients(point)
     failed_count, completed_count = point.failed or 0, point.completed or 0
-    sent = failed_count + completed_count
+    sent_count = failed_count + completed_count
     metrics = {
-        _METRICS[latency_name]: {aggregate: Estimate(1000 * value) for aggregate, value in estimates.items()}
+        _METRIC_NAMES[latency_name]: {aggregate: Estimate(1000 * value) for aggregate, value in estimates.items()}
         for latency_name, estimates in point.latencies_s.items()
     }
-    if point.completed is not None and point.failed is not None and sent:
-        metrics["error_rate"] = {"value": Estimate(failed_count / sent, n=sent)}
+    if point.completed is not None and point.failed is not None and sent_count:
+        metrics["error_rate"] = {"value": Estimate(failed_count / sent_count, n=sent_count)}
     for metric_name, mean in (("input_tokens", point.input_tokens_mean), ("output_tokens", point.output_tokens_mean)):
         if mean is not None:
             metrics[metric_name] = {"mean": Estimate(mean)}
     return Stage(
-        name=load,
-        kind="steady" if is_open else "closed",
+        name=load_text,
+        kind="steady" if is_open_loop else "closed",
         repeat=1,
         tags={},
         variant=None,
         window=Window(round(1e9 * (end_s - (point.duration_s or 0.0))), round(1e9 * end_s)),
-        offered_per_s=Estimate(point.offered_per_s, reason=None if is_open else "a closed loop has no offered rate"),
+        offered_per_s=Estimate(
+            point.offered_per_s, reason=None if is_open_loop else "a closed loop has no offered rate"
+        ),
         achieved_per_s=Estimate(point.achieved_per_s),
         good_per_s=Estimate(None, reason="no SLO was evaluated"),
         completed=completed_count,
@@ -96,12 +98,12 @@ def _build_stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
         verdict=Verdict("WARN", (_NO_INTERVAL,)),
         scheduled_per_s=point.offered_per_s,
         concurrency=None if point.clients is None else max(1, round(point.clients)),
-        arrivals=_ARRIVALS[point.gaps] if is_open else "closed loop",
-        arrival_kind=_ARRIVAL_KINDS.get(point.gaps) if is_open else "closed",
+        arrivals=_ARRIVALS_TEXTS[point.gaps] if is_open_loop else "closed loop",
+        arrival_kind=_ARRIVAL_KINDS.get(point.gaps) if is_open_loop else "closed",
     )
 
 
-_ARRIVALS: dict[GapDistribution, str] = {"random": "Poisson (assumed)", "even": "constant", "other": "bursty"}
+_ARRIVALS_TEXTS: dict[GapDistribution, str] = {"random": "Poisson (assumed)", "even": "constant", "other": "bursty"}
 _ARRIVAL_KINDS: dict[GapDistribution, ArrivalKind] = {"random": "poisson", "even": "constant"}
 
 

@@ -27,7 +27,7 @@ _SEVERITY_RANKS = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
 
 
 def evaluate_gate(
-    gate: Objective, evaluated_stages: Sequence[Stage], stages: Sequence[Stage], run_estimates: Mapping[str, Estimate]
+    gate: Objective, evaluated_stages: Sequence[Stage], stages: Sequence[Stage], run_metrics: Mapping[str, Estimate]
 ) -> ObjectiveResult:
     """Evaluate a gate on the worst stage with the gate's tags, or on the run as a whole if the
     metric belongs to the run. A gate without tags is evaluated on the worst stage of
@@ -37,7 +37,7 @@ def evaluate_gate(
     if gate.is_change:
         return evaluate_objective(gate, Estimate(None, reason=_NO_BASELINE))
     if gate.metric in RUN_METRICS:
-        return evaluate_objective(gate, run_estimates[gate.metric])
+        return evaluate_objective(gate, run_metrics[gate.metric])
     return evaluate_worst_stage(
         gate,
         filter_by_tags(stages, gate.tags) if gate.tags else evaluated_stages,
@@ -50,7 +50,7 @@ def evaluate_worst_stage(
 ) -> ObjectiveResult:
     if not stages:
         return evaluate_objective(objective, Estimate(None, reason=missing_reason))
-    return _find_worst(
+    return _find_worst_result(
         replace(evaluate_objective(objective, find_estimate(stage, objective)), stage=stage.name) for stage in stages
     )
 
@@ -78,7 +78,7 @@ def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Compar
             gate, Estimate(None, reason=f"the comparison does not contain {_format_gate_metric(gate)}")
         )
     requested_changes = [] if gate.tags else [change for change in changes if change.is_headline]
-    return _find_worst(_evaluate_metric_change(gate, change) for change in requested_changes or changes)
+    return _find_worst_result(_evaluate_metric_change(gate, change) for change in requested_changes or changes)
 
 
 def build_tags(stage: Stage) -> dict[str, str]:
@@ -110,11 +110,11 @@ def _evaluate_metric_change(gate: Objective, change: MetricChange) -> ObjectiveR
     return result if relative_change.ci95 is not None else replace(result, outcome="INCONCLUSIVE")
 
 
-def _find_worst(results: Iterable[ObjectiveResult]) -> ObjectiveResult:
+def _find_worst_result(results: Iterable[ObjectiveResult]) -> ObjectiveResult:
     def compute_severity(result: ObjectiveResult) -> tuple[int, float]:
         value = result.observed.value
-        is_low_good = result.objective.comparator in ("<", "<=")
-        return _SEVERITY_RANKS[result.outcome], (-math.inf if value is None else value if is_low_good else -value)
+        is_lower_better = result.objective.comparator in ("<", "<=")
+        return _SEVERITY_RANKS[result.outcome], (-math.inf if value is None else value if is_lower_better else -value)
 
     return max(results, key=compute_severity)
 
@@ -255,11 +255,11 @@ def _format_stage_suffix(result: ObjectiveResult) -> str:
     return f" in {result.stage}" if result.stage else ""
 
 
-def collect_run_metrics(rate_result: MaxRate | None, plan: Plan | None) -> dict[str, Estimate]:
+def collect_run_metrics(max_rate: MaxRate | None, plan: Plan | None) -> dict[str, Estimate]:
     """Return the estimate of each metric in `RUN_METRICS`. The max rate is withheld if the run has
     none; costs are withheld if there is no plan or the plan recommends no fleet."""
-    max_rate = Estimate(None, reason="no max rate was searched for") if rate_result is None else rate_result.per_s
-    return {"max_rate_within_slo": max_rate, **_build_cost_metrics(plan)}
+    max_rate_estimate = Estimate(None, reason="no max rate was searched for") if max_rate is None else max_rate.per_s
+    return {"max_rate_within_slo": max_rate_estimate, **_build_cost_metrics(plan)}
 
 
 def _build_cost_metrics(plan: Plan | None) -> dict[str, Estimate]:
@@ -279,11 +279,11 @@ def _build_cost_metrics(plan: Plan | None) -> dict[str, Estimate]:
 def _build_token_cost(fleet: Fleet) -> Estimate:
     """Return the cost per 1M tokens at mean traffic. The relative uncertainty of this cost is that
     of the monthly cost."""
-    tokens = None if fleet.per_1m_tokens is None else fleet.per_1m_tokens.all
+    cost_per_1m_tokens = None if fleet.per_1m_tokens is None else fleet.per_1m_tokens.all
     monthly_cost = fleet.usd_per_month
-    if tokens is None or tokens.at_mean is None or not monthly_cost.value:
+    if cost_per_1m_tokens is None or cost_per_1m_tokens.at_mean is None or not monthly_cost.value:
         return Estimate(None, reason="the number of tokens in the traffic is unknown")
     if monthly_cost.ci95 is None:
-        return Estimate(tokens.at_mean, basis=monthly_cost.basis, reason=monthly_cost.reason)
-    low, high = (tokens.at_mean * bound / monthly_cost.value for bound in monthly_cost.ci95)
-    return Estimate(tokens.at_mean, (low, high), basis=monthly_cost.basis)
+        return Estimate(cost_per_1m_tokens.at_mean, basis=monthly_cost.basis, reason=monthly_cost.reason)
+    lower_bound, upper_bound = (cost_per_1m_tokens.at_mean * bound / monthly_cost.value for bound in monthly_cost.ci95)
+    return Estimate(cost_per_1m_tokens.at_mean, (lower_bound, upper_bound), basis=monthly_cost.basis)

@@ -15,7 +15,7 @@ import numpy as np
 from app.analysis.columns import Nanoseconds
 from app.analysis.rows import StageRows
 from app.analysis.spans import SCHEDULED_START_METRICS
-from app.analysis.validity import grade_high, grade_low
+from app.analysis.validity import check_lower_limit, check_upper_limit
 from app.records.result import Check, CheckId, Objective, Window
 from app.records.stage import StageData
 
@@ -84,12 +84,14 @@ def compute_demand(rows: StageRows, stage_data: StageData, window: Window) -> Ge
     overloaded generator reads chunks late, the chunk rate is at least the request rate times the
     mean number of chunks per response. If the rate varies, the busiest second counts.
     """
-    is_changing = stage_data.kind in ("varying", "spike")
-    requests_per_s = _compute_rate(rows.scheduled_ns, window, is_changing)
+    has_varying_rate = stage_data.kind in ("varying", "spike")
+    requests_per_s = _compute_rate(rows.scheduled_ns, window, has_varying_rate)
     chunks_per_s = 0.0
     if rows.tokens is not None and (chunks := rows.tokens.chunks) is not None and rows.was_sent.any():
         chunks_per_response = float(np.mean(chunks.counts[rows.tokens.chunk_index][rows.was_sent]))
-        chunks_per_s = max(_compute_rate(chunks.times_ns, window, is_changing), requests_per_s * chunks_per_response)
+        chunks_per_s = max(
+            _compute_rate(chunks.times_ns, window, has_varying_rate), requests_per_s * chunks_per_response
+        )
     rates_and_capacities = [(requests_per_s, stage_data.generator_capacity_per_s)]
     if chunks_per_s:
         rates_and_capacities.append((chunks_per_s, stage_data.generator_chunk_capacity_per_s))
@@ -101,12 +103,12 @@ def compute_demand(rows: StageRows, stage_data: StageData, window: Window) -> Ge
     )
 
 
-def _compute_rate(times_ns: Nanoseconds, window: Window, is_changing: bool) -> float:
-    length_ns = max(1, window.end_ns - window.start_ns)
+def _compute_rate(times_ns: Nanoseconds, window: Window, has_varying_rate: bool) -> float:
+    duration_ns = max(1, window.end_ns - window.start_ns)
     offsets_ns = times_ns[(times_ns >= window.start_ns) & (times_ns < window.end_ns)] - window.start_ns
-    if is_changing and length_ns >= _SECOND_NS and offsets_ns.size:
+    if has_varying_rate and duration_ns >= _SECOND_NS and offsets_ns.size:
         return float(np.bincount(offsets_ns // _SECOND_NS).max())
-    return float(offsets_ns.size / (length_ns / 1e9))
+    return float(offsets_ns.size / (duration_ns / 1e9))
 
 
 def _format_reliable_rate(demand: GeneratorDemand, stage_data: StageData) -> str:
@@ -129,21 +131,21 @@ def _check_lag(rows: StageRows, slo: Sequence[Objective], reliable_rate_text: st
         for objective in slo
         if objective.metric in _LIMITED_METRICS and objective.comparator in ("<", "<=")
     ]
-    max_late_ms = min(_MAX_LATE_MS, max(MIN_LATE_MS, 0.05 * min(limits_ms, default=0.0)))
+    late_threshold_ms = min(_MAX_LATE_MS, max(MIN_LATE_MS, 0.05 * min(limits_ms, default=0.0)))
     lag_ms = (rows.sent_ns - rows.scheduled_ns)[rows.was_sent] / 1e6
     hint = (
-        f"Requests were sent more than {max_late_ms:g} ms late. Lower the rate, or stop other work on the load "
+        f"Requests were sent more than {late_threshold_ms:g} ms late. Lower the rate, or stop other work on the load "
         "generator's machine."
     )
-    late_check = grade_high(
+    late_check = check_upper_limit(
         "late_sends",
-        float(np.mean(lag_ms > max_late_ms)) if lag_ms.size else None,
+        float(np.mean(lag_ms > late_threshold_ms)) if lag_ms.size else None,
         unit="share",
         warn=0.01,
         invalid=0.01,
         hint=hint + reliable_rate_text if lag_ms.size else "No requests were sent.",
     )
-    lag_check = grade_high(
+    lag_check = check_upper_limit(
         "send_lag_p99",
         float(np.quantile(lag_ms, 0.99, method="inverted_cdf")) if lag_ms.size else None,
         unit="ms",
@@ -158,7 +160,7 @@ def _check_lag(rows: StageRows, slo: Sequence[Objective], reliable_rate_text: st
 
 def _check_sent_proportion(rows: StageRows, window: Window, reliable_rate_text: str) -> Check:
     is_in_time = rows.was_sent & (rows.sent_ns < window.end_ns)
-    return grade_low(
+    return check_lower_limit(
         "achieved_of_offered",
         float(np.mean(is_in_time)) if is_in_time.size else None,
         unit="share",
@@ -173,13 +175,13 @@ def _check_capacity(demand: GeneratorDemand, stage_data: StageData, reliable_rat
     """Check the utilization of the generator. If the capacity is a lower bound, the check is never
     INVALID, because the checks on late requests detect an overload."""
     remedy = _LOWER_BOUND_HINT if stage_data.is_generator_capacity_lower_bound else _CAPACITY_HINT
-    return grade_high(
+    return check_upper_limit(
         "generator_capacity",
         demand.utilization,
         unit="share",
         warn=MAX_UTILIZATION,
         invalid=math.inf if stage_data.is_generator_capacity_lower_bound else _INVALID_UTILIZATION,
-        hint=_format_unknown(stage_data)
+        hint=_format_unknown_capacity(stage_data)
         if demand.utilization is None
         else f"{_format_load(demand, stage_data)}{reliable_rate_text} {remedy}",
     )
@@ -191,36 +193,36 @@ _LOWER_BOUND_HINT = (
 )
 
 
-def _format_unknown(stage_data: StageData) -> str:
-    kind = "requests" if stage_data.generator_capacity_per_s is None else "streams"
+def _format_unknown_capacity(stage_data: StageData) -> str:
+    noun = "requests" if stage_data.generator_capacity_per_s is None else "streams"
     return (
-        f"The load generator's capacity for {kind} is unknown. Run `sizewise calibrate` on each machine that generates "
+        f"The load generator's capacity for {noun} is unknown. Run `sizewise calibrate` on each machine that generates "
         "load, while nothing else uses the machine."
     )
 
 
 def _format_load(demand: GeneratorDemand, stage_data: StageData) -> str:
     prefix, suffix = ("at least ", "") if stage_data.is_generator_capacity_lower_bound else ("", " at most")
-    send_capacity, read_capacity = (
+    send_capacity_text, read_capacity_text = (
         f"{prefix}{stage_data.generator_capacity_per_s:,.0f}",
         f"{prefix}{stage_data.generator_chunk_capacity_per_s or 0:,.0f}",
     )
-    requests = (
+    requests_text = (
         f"The stage needs {demand.requests_per_s:,.0f} requests per second; the load generator can send "
-        f"{send_capacity}{suffix}"
+        f"{send_capacity_text}{suffix}"
     )
     if not demand.chunks_per_s:
-        return f"{requests}."
-    chunks = f"{demand.chunks_per_s:,.0f} chunks per second; it can read {read_capacity}{suffix}"
-    return f"{requests}, and {chunks}. Both use the same CPU."
+        return f"{requests_text}."
+    chunks_text = f"{demand.chunks_per_s:,.0f} chunks per second; it can read {read_capacity_text}{suffix}"
+    return f"{requests_text}, and {chunks_text}. Both use the same CPU."
 
 
 def _check_cpu(stage_data: StageData, reliable_rate_text: str = "") -> Check:
     """Check the CPU time of the most utilized worker. Lost workers are ignored, because they do not
     report CPU time."""
-    reported_s = [worker.cpu_s for worker in stage_data.workers if worker.lost_ns is None]
-    cpu_s = max(reported_s, default=None if stage_data.workers else stage_data.worker_cpu_s)
-    return grade_high(
+    reported_cpu_s = [worker.cpu_s for worker in stage_data.workers if worker.lost_ns is None]
+    cpu_s = max(reported_cpu_s, default=None if stage_data.workers else stage_data.worker_cpu_s)
+    return check_upper_limit(
         "generator_cpu",
         None if cpu_s is None else cpu_s / _compute_sending_time_s(stage_data),
         unit="cores",
@@ -234,17 +236,19 @@ def _check_core_wait(stage_data: StageData) -> Check:
     """Check how long workers waited for a CPU core beyond the allowed time, using the worker with
     the longest wait. In a closed loop, or while reading streams, such waits affect neither the send
     lag nor the CPU time."""
-    wait_and_cpu_s = [(worker.cpu_wait_s, worker.cpu_s) for worker in stage_data.workers] or [
+    wait_and_cpu_times_s = [(worker.cpu_wait_s, worker.cpu_s) for worker in stage_data.workers] or [
         (stage_data.worker_cpu_wait_s, stage_data.worker_cpu_s)
     ]
-    excess_s = [
-        max(0.0, wait_s - _ALLOWED_WAIT_PER_CPU_TIME * cpu_s) for wait_s, cpu_s in wait_and_cpu_s if wait_s is not None
+    excess_waits_s = [
+        max(0.0, wait_s - _ALLOWED_WAIT_PER_CPU_TIME * cpu_s)
+        for wait_s, cpu_s in wait_and_cpu_times_s
+        if wait_s is not None
     ]
-    if not excess_s:
+    if not excess_waits_s:
         return Check("generator_core_wait", None, None, "share", "VALID")
-    return grade_high(
+    return check_upper_limit(
         "generator_core_wait",
-        max(excess_s) / _compute_sending_time_s(stage_data),
+        max(excess_waits_s) / _compute_sending_time_s(stage_data),
         unit="share",
         warn=_WARN_WAIT_SHARE,
         invalid=_INVALID_WAIT_SHARE,
@@ -292,8 +296,8 @@ class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def connections(self) -> int:
         """Number of connections needed, over all workers."""
-        open_loop = math.ceil(_CONNECTION_HEADROOM * self.rate_per_s * (self.service_s or 0.0))
-        return min(self.max_connections, max(self.concurrency, open_loop))
+        open_loop_connections = math.ceil(_CONNECTION_HEADROOM * self.rate_per_s * (self.service_s or 0.0))
+        return min(self.max_connections, max(self.concurrency, open_loop_connections))
 
     @property
     def descriptors(self) -> int:
@@ -320,19 +324,19 @@ def check_demand(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Check
             f"{demand.concurrency:,} clients share {demand.max_connections:,} connections, so some clients wait. Set "
             f"target.max_connections to {demand.concurrency:,}."
         )
-        checks.append(_build_check("connections", demand.concurrency, demand.max_connections, hint))
+        checks.append(_build_limit_check("connections", demand.concurrency, demand.max_connections, hint))
     if limits.descriptors is not None and demand.descriptors > limits.descriptors:
         hint = (
             f"A load worker needs about {demand.descriptors:,} open files, but the limit is {limits.descriptors:,}. "
             f"Raise the hard limit (`ulimit -Hn {demand.descriptors}`), use more workers, or lower the load."
         )
-        checks.append(_build_check(FILE_DESCRIPTORS, demand.descriptors, limits.descriptors, hint))
+        checks.append(_build_limit_check(FILE_DESCRIPTORS, demand.descriptors, limits.descriptors, hint))
     if limits.ports is not None and demand.ports > limits.ports:
         hint = (
             f"The load needs about {demand.ports:,} local ports, but this machine has {limits.ports:,}. Widen "
             "net.ipv4.ip_local_port_range, let the target keep connections open, or send from more machines."
         )
-        checks.append(_build_check("local_ports", demand.ports, limits.ports, hint))
+        checks.append(_build_limit_check("local_ports", demand.ports, limits.ports, hint))
     return tuple(checks)
 
 
@@ -342,9 +346,7 @@ def check_local_limits(rows: StageRows, stage_data: StageData) -> tuple[Check, .
     failed_count = rows.count_errors().get(_LOCAL_LIMIT_ERROR, 0)
     if not failed_count:
         return ()
-    error_text = next(
-        (error_text.text for error_text in stage_data.error_samples if error_text.error == _LOCAL_LIMIT_ERROR), None
-    )
+    error_text = next((sample.text for sample in stage_data.error_samples if sample.error == _LOCAL_LIMIT_ERROR), None)
     detail = "" if error_text is None else f" ({error_text})"
     hint = (
         f"{failed_count:,} requests failed because of a limit of the load generator's machine, not of the "
@@ -354,5 +356,5 @@ def check_local_limits(rows: StageRows, stage_data: StageData) -> tuple[Check, .
     return (Check(LOCAL_LIMITS, failed_count / len(rows.scheduled_ns), 0.0, "share", "INVALID", hint),)
 
 
-def _build_check(check_id: CheckId, needed_count: int, limit: int, hint: str) -> Check:
+def _build_limit_check(check_id: CheckId, needed_count: int, limit: int, hint: str) -> Check:
     return Check(check_id, float(needed_count), float(limit), None, "WARN", hint)

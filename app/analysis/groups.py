@@ -12,11 +12,11 @@ import pyarrow as pa
 from app.analysis.columns import Mask
 from app.analysis.estimates import estimate_percentile
 from app.analysis.rows import StageRows, read_rows
-from app.analysis.spans import compute_duration_ms
+from app.analysis.spans import compute_durations_ms
 from app.records.result import Estimate, Window
 
 MAX_GROUPS = 50
-_CHUNKS = ("chunk_ns", "chunk_tokens")
+_CHUNK_COLUMNS = ("chunk_ns", "chunk_tokens")
 _OTHER_NAMES_LABEL = "all others"
 
 
@@ -62,8 +62,8 @@ def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> t
     labels = _read_labels(rows, "name")
     if labels is None:
         return ()
-    frequent = labels.value_counts().index[:MAX_GROUPS]
-    groups = _group_rows(rows, labels.where(labels.isin(frequent), _OTHER_NAMES_LABEL), windows)
+    frequent_labels = labels.value_counts().index[:MAX_GROUPS]
+    groups = _group_rows(rows, labels.where(labels.isin(frequent_labels), _OTHER_NAMES_LABEL), windows)
     return tuple(sorted(groups, key=lambda group: (group.label == _OTHER_NAMES_LABEL, -group.requests, group.label)))
 
 
@@ -79,9 +79,13 @@ def _read_labels(rows: pd.DataFrame | pa.Table, column: str) -> pd.Series | None
 
 def _group_rows(rows: pd.DataFrame | pa.Table, labels: pd.Series, windows: Sequence[Window]) -> list[Group]:
     groups = []
-    total_requests, slim_rows = 0, _drop_chunks(rows)
+    total_requests, rows_without_chunks = 0, _drop_chunks(rows)
     for label, indices in labels.groupby(labels, sort=False).indices.items():
-        group_rows = slim_rows.take(pa.array(indices)) if isinstance(slim_rows, pa.Table) else slim_rows.iloc[indices]
+        group_rows = (
+            rows_without_chunks.take(pa.array(indices))
+            if isinstance(rows_without_chunks, pa.Table)
+            else rows_without_chunks.iloc[indices]
+        )
         stage_rows = read_rows(group_rows)
         rows_inside = stage_rows.filter(_is_inside(stage_rows, windows))
         request_count = len(rows_inside.is_success)
@@ -95,8 +99,8 @@ def _drop_chunks(rows: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
     """Drop the chunk columns. Groups do not use these columns, which make up most of the data of
     streamed rows."""
     if isinstance(rows, pa.Table):
-        return rows.drop_columns([name for name in _CHUNKS if name in rows.column_names])
-    return rows.drop(columns=list(_CHUNKS), errors="ignore")
+        return rows.drop_columns([name for name in _CHUNK_COLUMNS if name in rows.column_names])
+    return rows.drop(columns=list(_CHUNK_COLUMNS), errors="ignore")
 
 
 def _is_inside(rows: StageRows, windows: Sequence[Window]) -> Mask:
@@ -107,9 +111,9 @@ def _is_inside(rows: StageRows, windows: Sequence[Window]) -> Mask:
 
 
 def _summarize_group(label: str, rows: StageRows) -> Group:
-    success = rows.filter(rows.is_success)
-    latency_ms = compute_duration_ms(success, "latency_ms")
-    values_ms = compute_duration_ms(success, "service_ms") if latency_ms is None else latency_ms
+    success_rows = rows.filter(rows.is_success)
+    latency_ms = compute_durations_ms(success_rows, "latency_ms")
+    values_ms = compute_durations_ms(success_rows, "service_ms") if latency_ms is None else latency_ms
     assert values_ms is not None
     return Group(
         label=label,

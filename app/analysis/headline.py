@@ -11,20 +11,20 @@ from msgspec.structs import replace
 
 from app.analysis.curve import select_curve_stages
 from app.analysis.generator_checks import LOCAL_LIMITS
-from app.analysis.max_rate import compute_max_rate, find_highest_passed_rate
+from app.analysis.max_rate import compute_max_rate, derive_search_outcome
 from app.analysis.search import SearchOutcome
 from app.analysis.stage_checks import TARGET_PROCESS
 from app.records.result import SWEEP_TAG, MaxRate, Objective, Stage, StageKind
 
 
-def find_highest_passed_load(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+def find_highest_passed_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages of a sweep at the highest load below the lowest failed load; empty if no
     load passed.
 
     Stages at lower loads are excluded, because they have fewer responses and thus wider confidence
     intervals. INVALID stages are ignored."""
     evaluated_stages = [stage for stage in stages if _is_evaluated(stage)]
-    failed_stage = find_lowest_failed_load(stages)
+    failed_stage = find_lowest_failed_stage(stages)
     passed_loads = [
         get_load(stage)
         for stage in evaluated_stages
@@ -33,7 +33,7 @@ def find_highest_passed_load(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     return tuple(stage for stage in evaluated_stages if get_load(stage) == max(passed_loads)) if passed_loads else ()
 
 
-def find_lowest_failed_load(stages: Sequence[Stage]) -> Stage | None:
+def find_lowest_failed_stage(stages: Sequence[Stage]) -> Stage | None:
     """Return the first stage of a sweep at the lowest load that violated the SLO; `None` if no
     stage of the sweep violated the SLO."""
     failed_stages = [stage for stage in stages if _is_evaluated(stage) and stage.meets_slo is False]
@@ -58,56 +58,58 @@ def compute_stage_max_rate(stages: Sequence[Stage], slo: Sequence[Objective]) ->
     without stages at a constant rate."""
     if not slo or not select_curve_stages(stages):
         return None
-    return compute_max_rate(stages, slo, find_highest_passed_rate(stages))
+    return compute_max_rate(stages, slo, derive_search_outcome(stages))
 
 
-def find_accepted_step_indices(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
+def find_accepted_step_indices(stages: Sequence[Stage], search_outcome: SearchOutcome | None) -> tuple[int, ...]:
     """Return the indices in `stages` of the search steps at the max rate; empty if the search found
     no max rate."""
-    if search is None or search.max_rate_per_s is None:
+    if search_outcome is None or search_outcome.max_rate_per_s is None:
         return ()
     return tuple(
         index
         for index, stage in enumerate(stages)
         if stage.kind == "step"
         and stage.meets_slo
-        and stage.scheduled_per_s == search.max_rate_per_s
+        and stage.scheduled_per_s == search_outcome.max_rate_per_s
         and stage.verdict.status != "INVALID"  # an INVALID step was repeated and is not part of the result
     )
 
 
-def select_headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
+def select_headline_stages(stages: Sequence[Stage], search_outcome: SearchOutcome | None) -> tuple[Stage, ...]:
     """Return the stages on which the headline metrics are based.
 
     If a search found a max rate, these are the search steps at that rate or, without steps, all
     stages at that rate that met the SLO. Otherwise, the first non-empty group is used: steady
     stages; closed-loop stages and stages with a varying rate; the stages of a sweep."""
-    step_indices = find_accepted_step_indices(stages, search)
+    step_indices = find_accepted_step_indices(stages, search_outcome)
     if step_indices:
         return tuple(stages[index] for index in step_indices)
-    if search is not None and search.max_rate_per_s is not None:
+    if search_outcome is not None and search_outcome.max_rate_per_s is not None:
         # after re-evaluation with another SLO, the max rate may only have been probed
-        return tuple(stage for stage in _select_stages_at_rate(stages, search.max_rate_per_s) if stage.meets_slo)
-    own_stages = tuple(stage for stage in stages if SWEEP_TAG not in stage.tags)
-    steady_stages = tuple(stage for stage in own_stages if stage.kind == "steady")
+        return tuple(
+            stage for stage in _select_stages_at_rate(stages, search_outcome.max_rate_per_s) if stage.meets_slo
+        )
+    non_sweep_stages = tuple(stage for stage in stages if SWEEP_TAG not in stage.tags)
+    steady_stages = tuple(stage for stage in non_sweep_stages if stage.kind == "steady")
     return (
         steady_stages
-        or tuple(stage for stage in own_stages if stage.kind in _UNSTEADY_KINDS)
+        or tuple(stage for stage in non_sweep_stages if stage.kind in _UNSTEADY_KINDS)
         or _select_sweep_stages(stages)
     )
 
 
 def select_evaluated_stages(
-    stages: Sequence[Stage], headline: Sequence[Stage], pooled: Stage | None = None
+    stages: Sequence[Stage], headline_stages: Sequence[Stage], pooled_stage: Stage | None = None
 ) -> tuple[Stage, ...]:
     """Return the stages on which the objectives are evaluated: the pooled search steps if there are
     any; for a sweep, the stages at the highest load that met the SLO; otherwise the headline
     stages."""
-    if pooled is not None:
-        return (pooled,)
-    headline = tuple(stage for stage in headline if not _has_unrelated_errors(stage))
-    is_sweep = bool(headline) and all(SWEEP_TAG in stage.tags for stage in headline)
-    return (find_highest_passed_load(stages) if is_sweep else ()) or tuple(headline)
+    if pooled_stage is not None:
+        return (pooled_stage,)
+    headline_stages = tuple(stage for stage in headline_stages if not _has_unrelated_errors(stage))
+    is_sweep = bool(headline_stages) and all(SWEEP_TAG in stage.tags for stage in headline_stages)
+    return (find_highest_passed_stages(stages) if is_sweep else ()) or tuple(headline_stages)
 
 
 def mark_headline(
@@ -117,19 +119,21 @@ def mark_headline(
 
     The headline stages are the stages at the max rate if there is one; otherwise the stages on
     which the objectives are evaluated; otherwise the last steps of an interrupted search."""
-    rate = None if max_rate is None else max_rate.per_s.value
-    stages_at_max_rate = () if rate is None else _select_stages_at_rate(evaluated_stages, rate)
-    if rate is not None and not stages_at_max_rate:
-        stages_at_max_rate = tuple(stage for stage in _select_stages_at_rate(stages, rate) if stage.kind == "steady")
-    headline = select_headline_stages(stages, None)
-    fallback_stages = select_evaluated_stages(stages, headline) or headline or _find_last_steps(stages)
+    max_rate_per_s = None if max_rate is None else max_rate.per_s.value
+    stages_at_max_rate = () if max_rate_per_s is None else _select_stages_at_rate(evaluated_stages, max_rate_per_s)
+    if max_rate_per_s is not None and not stages_at_max_rate:
+        stages_at_max_rate = tuple(
+            stage for stage in _select_stages_at_rate(stages, max_rate_per_s) if stage.kind == "steady"
+        )
+    headline_stages = select_headline_stages(stages, None)
+    fallback_stages = select_evaluated_stages(stages, headline_stages) or headline_stages or _find_last_steps(stages)
     return set_headline(stages, stages_at_max_rate or evaluated_stages or fallback_stages)
 
 
-def set_headline(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return `stages` with `in_headline` set on the stages of `headline` and cleared on all
+def set_headline(stages: Sequence[Stage], headline_stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Return `stages` with `in_headline` set on the stages of `headline_stages` and cleared on all
     others."""
-    headline_ids = {id(stage) for stage in headline}
+    headline_ids = {id(stage) for stage in headline_stages}
     return tuple(replace(stage, in_headline=id(stage) in headline_ids) for stage in stages)
 
 

@@ -19,7 +19,7 @@ _UTILIZATION_TEXTS = (
     ("gpu_utilization_percent", "GPU utilization was {:.0f} %"),
 )
 
-_LATENESS_CHECKS = ("late_sends", "send_lag_p99")
+_LATENESS_CHECK_IDS = ("late_sends", "send_lag_p99")
 _MAX_SIGNIFICANT_DIGITS = 10
 
 
@@ -61,7 +61,7 @@ def is_endpoint_evidence(stage: Stage) -> bool:
     return stage.verdict.status != "INVALID"
 
 
-def find_highest_passed_rate(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
+def derive_search_outcome(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
     """Find the highest rate at which each stage met the SLO, as if a search had chosen the rates of
     the stages. Only stages of the given `kinds` are included."""
     stages_by_rate: dict[float, list[Stage]] = {}
@@ -73,22 +73,26 @@ def find_highest_passed_rate(stages: Sequence[Stage], kinds: Sequence[StageKind]
             invalid_rates.append(stage.scheduled_per_s)
         elif stage.meets_slo is not None:
             stages_by_rate.setdefault(stage.scheduled_per_s, []).append(stage)
-    lowest_failed = min(
+    lowest_failed_rate = min(
         (rate for rate, rate_stages in stages_by_rate.items() if not all(stage.meets_slo for stage in rate_stages)),
         default=None,
     )
-    highest_passed = max(
-        (rate for rate in stages_by_rate if lowest_failed is None or rate < lowest_failed), default=None
+    highest_passed_rate = max(
+        (rate for rate in stages_by_rate if lowest_failed_rate is None or rate < lowest_failed_rate), default=None
     )
     unsendable_rates = [
         rate for rate in invalid_rates if rate > max(stages_by_rate, default=0.0)
     ]  # ignore rates below one that was sent successfully
-    reason = None if highest_passed is not None else "no tested rate met the SLO"
-    if highest_passed is None and lowest_failed is None and unsendable_rates:
+    reason = None if highest_passed_rate is not None else "no tested rate met the SLO"
+    if highest_passed_rate is None and lowest_failed_rate is None and unsendable_rates:
         reason = "the load generator could not send any of the rates"
     stage_count = len(invalid_rates) + sum(map(len, stages_by_rate.values()))
     return SearchOutcome(
-        highest_passed, reason, (highest_passed, lowest_failed), stage_count, min(unsendable_rates, default=None)
+        highest_passed_rate,
+        reason,
+        (highest_passed_rate, lowest_failed_rate),
+        stage_count,
+        min(unsendable_rates, default=None),
     )
 
 
@@ -156,7 +160,7 @@ def _is_clearly_met(stage: Stage, objective: Objective) -> bool:
         is_met(objective, estimate) is True
         and required_share is not None
         and goodput is not None
-        and _get_lower(goodput) > required_share
+        and _get_lower_bound(goodput) > required_share
     )
 
 
@@ -175,7 +179,7 @@ def _is_clearly_violated(stage: Stage, objective: Objective) -> bool:
         is_met(objective, estimate) is False
         and required_share is not None
         and goodput is not None
-        and _get_upper(goodput) < required_share
+        and _get_upper_bound(goodput) < required_share
     )
 
 
@@ -186,11 +190,11 @@ def _get_goodput(stage: Stage, objective: Objective) -> tuple[Estimate | None, f
     return stage.metrics.get("goodput_share", {}).get("value"), required_share
 
 
-def _get_lower(estimate: Estimate) -> float:
+def _get_lower_bound(estimate: Estimate) -> float:
     return 0.0 if estimate.ci95 is None else estimate.ci95[0]
 
 
-def _get_upper(estimate: Estimate) -> float:
+def _get_upper_bound(estimate: Estimate) -> float:
     return 1.0 if estimate.ci95 is None else estimate.ci95[1]
 
 
@@ -227,7 +231,7 @@ def _format_endpoint_limit(failed_stages: Sequence[Stage], binding_slo: Sequence
         return sentence  # too few responses to decide, so utilization is no explanation
     utilization = _format_utilization(stage)
     sentence += f"; at this rate, {utilization}" if utilization else ""
-    if any(check.id in _LATENESS_CHECKS and check.verdict != "VALID" for check in stage.checks):
+    if any(check.id in _LATENESS_CHECK_IDS and check.verdict != "VALID" for check in stage.checks):
         sentence += "; the load generator sent requests late at this rate, which adds to this latency"
     return sentence
 
@@ -256,7 +260,7 @@ def format_against_limit(objective: Objective, value: float) -> str:
     unit = get_unit(objective)
     scale = 100 if unit == "share" else 1
     limit = _round_to_digits(scale * objective.limit, _MAX_SIGNIFICANT_DIGITS)
-    rounded = next(
+    rounded_value = next(
         (
             candidate
             for digits in range(3, _MAX_SIGNIFICANT_DIGITS)
@@ -264,7 +268,7 @@ def format_against_limit(objective: Objective, value: float) -> str:
         ),
         scale * value,
     )
-    return f"{rounded:,.10g}{' %' if unit == 'share' else f' {display_unit(unit)}'}"
+    return f"{rounded_value:,.10g}{' %' if unit == 'share' else f' {display_unit(unit)}'}"
 
 
 def _round_to_digits(value: float, digits: int) -> float:

@@ -99,8 +99,8 @@ def _parse_tags(metric: Metric, tags_text: str | None) -> dict[str, str]:
             hint=f"Use {metric.name} without tags.",
         )
     tags: dict[str, str] = {}
-    for entry in tags_text.split(","):
-        tag, equals, value = (text.strip() for text in entry.partition("="))
+    for tag_text in tags_text.split(","):
+        tag, equals, value = (text.strip() for text in tag_text.partition("="))
         if not tag or not equals or not value:
             raise UsageError(f'"{{{tags_text}}}" are not valid tags', hint="Use a format such as {stage=peak}.")
         if tag in tags:
@@ -117,17 +117,19 @@ def _parse_reference(metric: Metric, match: re.Match[str]) -> str | None:
     if match["change"] is not None or metric.name in RUN_METRICS:
         subject = "a change" if match["change"] is not None else metric.name
         raise UsageError(f"{subject} needs an absolute limit, not one relative to {match['of']}", hint=_GATE_HINT)
-    reference = _find_metric(match["of"], METRICS)
-    aggregate = _find_aggregate(reference, match["of_aggregate"])
-    if reference.unit != metric.unit:
+    reference_metric = _find_metric(match["of"], METRICS)
+    aggregate = _find_aggregate(reference_metric, match["of_aggregate"])
+    if reference_metric.unit != metric.unit:
         candidates = [
             name for name, candidate in METRICS.items() if candidate.unit == metric.unit and name != metric.name
         ]
         hint = f"Metrics in {metric.unit}: {', '.join(candidates)}." if candidates else None
-        raise UsageError((f"{metric.name} is in {metric.unit}, but {reference.name} is in {reference.unit}"), hint=hint)
-    if (reference.name, aggregate) == (metric.name, _find_aggregate(metric, match["aggregate"])):
+        raise UsageError(
+            (f"{metric.name} is in {metric.unit}, but {reference_metric.name} is in {reference_metric.unit}"), hint=hint
+        )
+    if (reference_metric.name, aggregate) == (metric.name, _find_aggregate(metric, match["aggregate"])):
         raise UsageError(f"{metric.name} cannot have a limit relative to itself", hint='Use another metric after "of".')
-    return reference.name if aggregate is None else f"{reference.name}.{aggregate}"
+    return reference_metric.name if aggregate is None else f"{reference_metric.name}.{aggregate}"
 
 
 def _parse_limit(metric: Metric, match: re.Match[str]) -> float:
@@ -168,17 +170,17 @@ def _find_metric(name: str, metrics: Mapping[str, Metric]) -> Metric:
 
 def _find_aggregate(metric: Metric, requested_aggregate: str | None) -> str | None:
     aggregate = None if requested_aggregate is None else requested_aggregate.replace(".", "_")
-    choices = ", ".join(metric.aggregates).replace("_", ".")
+    choices_text = ", ".join(metric.aggregates).replace("_", ".")
     if aggregate is None and metric.aggregates:
         raise UsageError(
             f"{metric.name} needs an aggregate",
-            hint=f"Append one of {choices}, as in {metric.name}.{choices.partition(',')[0]}.",
+            hint=f"Append one of {choices_text}, as in {metric.name}.{choices_text.partition(',')[0]}.",
         )
     if aggregate is not None and not metric.aggregates:
         scope = "run" if metric.name in RUN_METRICS else "stage"
         raise UsageError(f"{metric.name} has no aggregates: it has one value per {scope}", hint=f"Use {metric.name}.")
     if aggregate is not None and aggregate not in metric.aggregates:
-        raise UsageError(f'{metric.name} has no aggregate "{requested_aggregate}"', hint=f"Aggregates: {choices}.")
+        raise UsageError(f'{metric.name} has no aggregate "{requested_aggregate}"', hint=f"Aggregates: {choices_text}.")
     return aggregate
 
 
@@ -196,7 +198,7 @@ _COMPARATORS: dict[str, Callable[[float, float], bool]] = {
 }
 _GAP_METRICS = ("icl_ms", "itl_ms")
 _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
-_GOODPUT = ("good_per_s", "offered_per_s")
+_GOODPUT_METRICS = ("good_per_s", "offered_per_s")
 """Metric and reference metric whose ratio is the goodput. Good requests are a subset of the offered
 requests, so the goodput has a confidence interval of its own."""
 
@@ -213,7 +215,7 @@ def select_binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]
     return (*binding_slo, _DEFAULT_ERROR_LIMIT)
 
 
-def count_samples_needed(slo: Iterable[Objective]) -> int:
+def count_needed_slo_samples(slo: Iterable[Objective]) -> int:
     """Return the minimum number of responses needed to estimate all percentiles of the objectives;
     0 if there are no percentiles.
 
@@ -258,10 +260,10 @@ def find_estimate(stage: Stage, objective: Objective) -> Estimate:
     estimate = _get_estimate(stage, objective.metric, objective.aggregate)
     if objective.of is None:
         return estimate
-    if (objective.metric, objective.of) == _GOODPUT:
+    if (objective.metric, objective.of) == _GOODPUT_METRICS:
         return _get_estimate(stage, "goodput_share", None)
     name, _, aggregate = objective.of.partition(".")
-    return _divide(estimate, _get_estimate(stage, name, aggregate or None), objective.of)
+    return _divide_estimates(estimate, _get_estimate(stage, name, aggregate or None), objective.of)
 
 
 def get_unit(objective: Objective) -> str:
@@ -279,7 +281,7 @@ def _get_estimate(stage: Stage, metric: str, aggregate: str | None) -> Estimate:
     return stored_estimate or Estimate(None, reason=f"{metric_label(metric, aggregate)} was not measured")
 
 
-def _divide(numerator: Estimate, denominator: Estimate, name: str) -> Estimate:
+def _divide_estimates(numerator: Estimate, denominator: Estimate, denominator_name: str) -> Estimate:
     """Divide two estimates. The interval extends from the lowest numerator over the highest
     denominator to the highest numerator over the lowest denominator.
 
@@ -290,27 +292,31 @@ def _divide(numerator: Estimate, denominator: Estimate, name: str) -> Estimate:
     if numerator.value is None or denominator.value is None:
         return Estimate(None, n=numerator.n, reason=numerator.reason if numerator.value is None else denominator.reason)
     if denominator.value <= 0 or numerator.value < 0:
-        return Estimate(None, n=numerator.n, reason=f"no ratio: {metric_label(name)} was {denominator.value:g}")
+        return Estimate(
+            None, n=numerator.n, reason=f"no ratio: {metric_label(denominator_name)} was {denominator.value:g}"
+        )
     value, reason = numerator.value / denominator.value, numerator.reason or denominator.reason
     if reason is not None or (numerator.ci95 is None and denominator.ci95 is None):
         return Estimate(value, n=numerator.n, reason=reason)
     numerator_low, numerator_high = numerator.ci95 or (numerator.value, numerator.value)
     denominator_low, denominator_high = denominator.ci95 or (denominator.value, denominator.value)
     if denominator_low <= 0:
-        return Estimate(value, n=numerator.n, reason=f"no interval: the interval of {metric_label(name)} includes 0")
+        return Estimate(
+            value, n=numerator.n, reason=f"no interval: the interval of {metric_label(denominator_name)} includes 0"
+        )
     return Estimate(value, (numerator_low / denominator_high, numerator_high / denominator_low), numerator.n)
 
 
 def _evaluate_outcome(objective: Objective, estimate: Estimate) -> ObjectiveOutcome:
-    has_met = is_met(objective, estimate)
-    if has_met is None:
+    meets_limit = is_met(objective, estimate)
+    if meets_limit is None:
         return "INCONCLUSIVE"
     if estimate.ci95 is None:
         is_withheld = estimate.reason is not None
-        return "FAIL" if not has_met else "INCONCLUSIVE" if is_withheld else "PASS"
+        return "FAIL" if not meets_limit else "INCONCLUSIVE" if is_withheld else "PASS"
     compare = _COMPARATORS[objective.comparator]
-    bounds_met = {compare(bound, objective.limit) for bound in estimate.ci95}
-    return "INCONCLUSIVE" if len(bounds_met) == 2 else "PASS" if True in bounds_met else "FAIL"
+    bound_outcomes = {compare(bound, objective.limit) for bound in estimate.ci95}
+    return "INCONCLUSIVE" if len(bound_outcomes) == 2 else "PASS" if True in bound_outcomes else "FAIL"
 
 
 _DEFAULT_ERROR_LIMIT = replace(parse_objective("error_rate <= 1%"), implied=True)

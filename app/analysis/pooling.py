@@ -23,21 +23,21 @@ from app.records.stage import StageData
 MAX_ERROR_CLASSES = 50
 
 
-def select_first_samples(samples_by_stage: Iterable[tuple[ErrorSample, ...]]) -> tuple[ErrorSample, ...]:
+def select_first_samples(stages_samples: Iterable[tuple[ErrorSample, ...]]) -> tuple[ErrorSample, ...]:
     """Return the first sample of each error class, in chronological order, for at most
     `MAX_ERROR_CLASSES` classes."""
     first_by_class: dict[str, ErrorSample] = {}
-    samples = (sample for stage_samples in samples_by_stage for sample in stage_samples)
+    samples = (sample for stage_samples in stages_samples for sample in stage_samples)
     for sample in sorted(samples, key=lambda sample: sample.at_ns):
         first_by_class.setdefault(sample.error, sample)
     return tuple(first_by_class.values())[:MAX_ERROR_CLASSES]
 
 
-def sum_worker_totals(stages: Iterable[Sequence[WorkerData]]) -> tuple[WorkerData, ...]:
+def sum_worker_totals(stages_workers: Iterable[Sequence[WorkerData]]) -> tuple[WorkerData, ...]:
     """Sum the data of each load worker over all stages, in order of worker number. A number
     identifies the same worker process throughout the run."""
     data_by_worker: dict[int, list[WorkerData]] = {}
-    for workers in stages:
+    for workers in stages_workers:
         for worker_data in workers:
             data_by_worker.setdefault(worker_data.worker, []).append(worker_data)
     return tuple(reduce(_add_worker_data, data_by_worker[number]) for number in sorted(data_by_worker))
@@ -96,16 +96,16 @@ def pool_rows(
         error_samples=select_first_samples(stage_data.error_samples for stage_data in stages_data),
         workers=sum_worker_totals(_correct_lost_times(stage_data, first_stage) for stage_data in stages_data),
     )
-    rows_by_stage = [
+    stages_rows = [
         _drop_lead_in(stage_rows, stage_data) for stage_rows, stage_data in zip(rows, stages_data, strict=True)
     ]
     pooled_rows = join_rows(
-        [stage_rows.shift(shift) for stage_rows, shift in zip(rows_by_stage, shifts_ns, strict=True)]
+        [stage_rows.shift(shift_ns) for stage_rows, shift_ns in zip(stages_rows, shifts_ns, strict=True)]
     )
     shifted_telemetry = pd.concat(
         [
-            _shift_telemetry(_select_telemetry(telemetry, stage_data), shift)
-            for stage_data, shift in zip(stages_data, shifts_ns, strict=True)
+            _shift_telemetry(_select_telemetry(telemetry, stage_data), shift_ns)
+            for stage_data, shift_ns in zip(stages_data, shifts_ns, strict=True)
         ]
     )
     stage = summarize_rows(pooled_rows, shifted_telemetry, pooled_stage_data, slo)

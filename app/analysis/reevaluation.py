@@ -27,7 +27,7 @@ from app.analysis.headline import (
     select_evaluated_stages,
     select_headline_stages,
 )
-from app.analysis.max_rate import check_generator_reach, compute_max_rate, find_highest_passed_rate
+from app.analysis.max_rate import check_generator_reach, compute_max_rate, derive_search_outcome
 from app.analysis.objectives import find_estimate, is_met, select_binding_objectives
 from app.analysis.pooling import pool_rows
 from app.analysis.rows import StageRows, compute_offered_window
@@ -98,48 +98,48 @@ def _compute_sending_duration_s(start_ns: int, end_ns: int, lead_in_s: float) ->
 
 _SEARCH_KINDS: tuple[StageKind, ...] = ("probe", "step")
 _PRESERVED_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed")
-_RUN_CHECKS = ("step_duration", "generator_reach")
+_RUN_CHECK_IDS = ("step_duration", "generator_reach")
 """IDs of the run checks that are recomputed, in addition to the stage checks."""
-_GPU_ENERGY = "energy_j"
+_GPU_ENERGY_METRIC = "energy_j"
 
 
 @dataclass(frozen=True)
 class RunData:
     """Data of a stored run, sufficient to recompute its whole result. `stage_data` and `rows`
     contain one entry per stage, in the order in which the stages ran; `slo` is the SLO of the run's
-    profile; `idle` is the window in which the GPUs were idle."""
+    profile; `idle_window` is the window in which the GPUs were idle."""
 
     result: Result
     slo: tuple[Objective, ...]
     stage_data: tuple[StageData, ...]
     rows: tuple[StageRows, ...]
     telemetry: pd.DataFrame
-    idle: Window | None = None
+    idle_window: Window | None = None
     is_complete: bool = True
     """True if the run was completed and its result is final. Otherwise, the result contains only
     the stages of the run."""
 
 
-def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[float, float] | None) -> Result:
-    """Re-evaluate a stored run with another SLO (`slo`) or within a time range (`window_s`).
+def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, time_range_s: tuple[float, float] | None) -> Result:
+    """Re-evaluate a stored run with another SLO (`slo`) or within a time range (`time_range_s`).
 
-    `window_s` holds start and end in s since the start of the run. Only requests scheduled inside
-    the time range count: stages outside it are dropped, and stages partly inside it are clipped.
-    Without an SLO and a time range, the result is that of the run."""
+    `time_range_s` holds start and end in s since the start of the run. Only requests scheduled
+    inside the time range count: stages outside it are dropped, and stages partly inside it are
+    clipped. Without an SLO and a time range, the result is that of the run."""
     objectives = run.slo if slo is None else slo
-    has_same_slo_and_window = window_s is None and [objective.text for objective in objectives] == [
+    has_same_slo_and_window = time_range_s is None and [objective.text for objective in objectives] == [
         objective.text for objective in run.slo
     ]
     is_unchanged = has_same_slo_and_window and run.is_complete
     evaluated_parts = _evaluate_parts(
-        run, objectives, _compute_absolute_window(run.result, window_s), is_unchanged=is_unchanged
+        run, objectives, _compute_absolute_window(run.result, time_range_s), is_unchanged=is_unchanged
     )
     stages = tuple(stage for _, _, stage in evaluated_parts)
-    search = _reconstruct_search(run.result) if is_unchanged else _simulate_search(run.result, stages)
-    new_max_rate = _find_max_rate(run.result, stages, objectives, search, is_unchanged=is_unchanged)
-    pooled_stage = _pool_steps(run, evaluated_parts, objectives, search)
-    headline_stages = select_headline_stages(stages, search)
-    validity = _replace_stage_checks(run.result, headline_stages or stages, None if is_unchanged else search)
+    search_outcome = _reconstruct_search(run.result) if is_unchanged else _simulate_search(run.result, stages)
+    new_max_rate = _find_max_rate(run.result, stages, objectives, search_outcome, is_unchanged=is_unchanged)
+    pooled_stage = _pool_steps(run, evaluated_parts, objectives, search_outcome)
+    headline_stages = select_headline_stages(stages, search_outcome)
+    validity = _replace_stage_checks(run.result, headline_stages or stages, None if is_unchanged else search_outcome)
     evaluated_stages = select_evaluated_stages(stages, headline_stages, pooled_stage)
     slo_results = tuple(
         evaluate_worst_stage(objective, evaluated_stages) for objective in select_binding_objectives(objectives)
@@ -163,15 +163,17 @@ def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, window_s: tu
     )
     if is_unchanged:
         return result
-    reevaluated = mark_reevaluated(result, run.result, slo, window_s, _build_no_rate_causes(run.result, new_max_rate))
-    return replace(reevaluated, reevaluation=None) if has_same_slo_and_window else reevaluated
+    reevaluated_result = mark_reevaluated(
+        result, run.result, slo, time_range_s, _build_no_rate_causes(run.result, new_max_rate)
+    )
+    return replace(reevaluated_result, reevaluation=None) if has_same_slo_and_window else reevaluated_result
 
 
 def mark_reevaluated(
     result: Result,
     original: Result,
     slo: tuple[Objective, ...] | None,
-    window_s: tuple[float, float] | None,
+    time_range_s: tuple[float, float] | None,
     extra_causes: Sequence[Cause] = (),
 ) -> Result:
     """Record the SLO and time range used and the original exit code in a re-evaluated result, and
@@ -180,7 +182,7 @@ def mark_reevaluated(
     The plan and the comparison are dropped, because they were based on the run's own SLO and its
     whole duration."""
     reevaluation = Reevaluation(
-        None if slo is None else tuple(objective.text for objective in slo), window_s, original.exit.code
+        None if slo is None else tuple(objective.text for objective in slo), time_range_s, original.exit.code
     )
     new_exit = _build_exit(original, result, (*result.slo, *result.gates), extra_causes)
     return replace(result, plan=None, comparison=None, reevaluation=reevaluation, exit=new_exit)
@@ -189,11 +191,11 @@ def mark_reevaluated(
 _EvaluatedPart = tuple[StageData, StageRows, Stage]
 
 
-def _compute_absolute_window(result: Result, window_s: tuple[float, float] | None) -> Window | None:
-    if window_s is None:
+def _compute_absolute_window(result: Result, time_range_s: tuple[float, float] | None) -> Window | None:
+    if time_range_s is None:
         return None
     start_ns = result.time_zero_ns
-    return Window(start_ns + round(window_s[0] * 1e9), start_ns + round(window_s[1] * 1e9))
+    return Window(start_ns + round(time_range_s[0] * 1e9), start_ns + round(time_range_s[1] * 1e9))
 
 
 def _evaluate_parts(
@@ -206,45 +208,51 @@ def _evaluate_parts(
     that the recomputation gives the same numbers."""
     stored_stages = [stage for stage in run.result.stages if stage.variant is None and not stage.is_pooled]
     evaluated_parts = []
-    for stage_data, rows, original in zip(run.stage_data, run.rows, stored_stages, strict=True):
+    for stage_data, rows, stored_stage in zip(run.stage_data, run.rows, stored_stages, strict=True):
         clipped_data = stage_data if window is None else clip_stage(stage_data, rows, window)
         if clipped_data is stage_data and run.is_complete and not is_unchanged:
-            evaluated_parts.append((stage_data, rows, reevaluate_stage(rows, stage_data, original, slo)))
+            evaluated_parts.append((stage_data, rows, reevaluate_stage(rows, stage_data, stored_stage, slo)))
         elif clipped_data is stage_data and run.is_complete:
-            stage = _copy_stored_telemetry(summarize_rows(rows, None, stage_data, slo), original)
+            stage = _copy_stored_telemetry(summarize_rows(rows, None, stage_data, slo), stored_stage)
             evaluated_parts.append((stage_data, rows, add_telemetry(stage, None, stage_data, slo)))
         elif clipped_data is not None:
             stage = summarize_rows(rows, run.telemetry, clipped_data, slo)
-            stage = add_gpu_metrics(stage, run.telemetry, run.idle) if _GPU_ENERGY in original.metrics else stage
+            stage = (
+                add_gpu_metrics(stage, run.telemetry, run.idle_window)
+                if _GPU_ENERGY_METRIC in stored_stage.metrics
+                else stage
+            )
             evaluated_parts.append(
-                (clipped_data, rows, stage if clipped_data is stage_data else _finish_clipped(stage, original, slo))
+                (
+                    clipped_data,
+                    rows,
+                    stage if clipped_data is stage_data else _finish_clipped_stage(stage, stored_stage, slo),
+                )
             )
     return evaluated_parts
 
 
-def _copy_stored_telemetry(stage: Stage, original: Stage) -> Stage:
+def _copy_stored_telemetry(stage: Stage, stored_stage: Stage) -> Stage:
     """Copy the telemetry and GPU energy of a complete stage from the run; neither depends on the
     SLO."""
     metrics = {
         **stage.metrics,
-        **{name: estimates for name, estimates in original.metrics.items() if name not in stage.metrics},
+        **{name: estimates for name, estimates in stored_stage.metrics.items() if name not in stage.metrics},
     }
-    checks = (*stage.checks, *(check for check in original.checks if check.id == "gpu_throttled"))
+    checks = (*stage.checks, *(check for check in stored_stage.checks if check.id == "gpu_throttled"))
     return replace(stage, metrics=metrics, checks=checks, verdict=compute_verdict(checks))
 
 
-def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> Stage:
+def _finish_clipped_stage(stage: Stage, stored_stage: Stage, slo: Sequence[Objective]) -> Stage:
     """Restore the kind and arrivals of a clipped stage. If a percentile of a clipped search stage
     is withheld, it remains undecided whether the stage met the SLO."""
-    met_objectives = [
-        is_met(objective, find_estimate(stage, objective)) for objective in select_binding_objectives(slo)
-    ]
-    is_undecided = stage.kind in _SEARCH_KINDS and None in met_objectives and False not in met_objectives
+    met_flags = [is_met(objective, find_estimate(stage, objective)) for objective in select_binding_objectives(slo)]
+    is_undecided = stage.kind in _SEARCH_KINDS and None in met_flags and False not in met_flags
     return replace(
         stage,
-        kind=original.kind,
-        arrivals=original.arrivals,
-        arrival_kind=original.arrival_kind,
+        kind=stored_stage.kind,
+        arrivals=stored_stage.arrivals,
+        arrival_kind=stored_stage.arrival_kind,
         meets_slo=None if is_undecided else stage.meets_slo,
     )
 
@@ -252,7 +260,7 @@ def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> 
 def _reconstruct_search(result: Result) -> SearchOutcome | None:
     """Rebuild the outcome of the run's own search from the result, which stores only the max rate;
     `None` if the run did not search."""
-    if result.max_rate is None or not _is_searched(result.stages):
+    if result.max_rate is None or not _has_search_stages(result.stages):
         return None
     stored_max_rate = result.max_rate
     return SearchOutcome(stored_max_rate.per_s.value, stored_max_rate.per_s.reason, (None, None), 0)
@@ -261,32 +269,35 @@ def _reconstruct_search(result: Result) -> SearchOutcome | None:
 def _simulate_search(original: Result, stages: Sequence[Stage]) -> SearchOutcome | None:
     """Evaluate the tested rates as if a search within the new SLO had chosen them; `None` if the
     run did not search."""
-    return find_highest_passed_rate(stages, (*_SEARCH_KINDS, "steady")) if _is_searched(original.stages) else None
+    return derive_search_outcome(stages, (*_SEARCH_KINDS, "steady")) if _has_search_stages(original.stages) else None
 
 
 def _find_max_rate(
     original: Result,
     stages: Sequence[Stage],
     slo: Sequence[Objective],
-    search: SearchOutcome | None,
+    search_outcome: SearchOutcome | None,
     *,
     is_unchanged: bool,
 ) -> MaxRate | None:
-    if search is None:
+    if search_outcome is None:
         return compute_stage_max_rate(stages, slo)
     if is_unchanged:
         return original.max_rate
     return (
-        compute_max_rate(stages, slo, search)
+        compute_max_rate(stages, slo, search_outcome)
         if select_binding_objectives(slo) and any(stage.kind in _SEARCH_KINDS for stage in stages)
         else None
     )
 
 
 def _pool_steps(
-    run: RunData, evaluated_parts: Sequence[_EvaluatedPart], slo: Sequence[Objective], search: SearchOutcome | None
+    run: RunData,
+    evaluated_parts: Sequence[_EvaluatedPart],
+    slo: Sequence[Objective],
+    search_outcome: SearchOutcome | None,
 ) -> Stage | None:
-    step_indices = find_accepted_step_indices([stage for _, _, stage in evaluated_parts], search)
+    step_indices = find_accepted_step_indices([stage for _, _, stage in evaluated_parts], search_outcome)
     if not step_indices:
         return None
     step_parts = [evaluated_parts[index] for index in step_indices]
@@ -301,23 +312,23 @@ def _drop_clipped_rows(rows: StageRows, stage_data: StageData) -> StageRows:
 
 
 def _replace_stage_checks(
-    original: Result, headline: Sequence[Stage], search: SearchOutcome | None
+    original: Result, headline_stages: Sequence[Stage], search_outcome: SearchOutcome | None
 ) -> tuple[Check, ...]:
     """Replace the stage checks of the run with those of the re-evaluated stages. Checks of the
     machine and the clocks are preserved."""
     check_ids = {check.id for stage in original.stages if stage.variant is None for check in stage.checks} | {
-        *_RUN_CHECKS
+        *_RUN_CHECK_IDS
     }
     first_index = next(
         (index for index, check in enumerate(original.validity) if check.id in check_ids), len(original.validity)
     )
     reach_checks = (
         tuple(check for check in original.validity if check.id == "generator_reach")
-        if search is None
-        else check_generator_reach(search)
+        if search_outcome is None
+        else check_generator_reach(search_outcome)
     )
     remaining_checks = [check for check in original.validity[first_index:] if check.id not in check_ids]
-    return (*original.validity[:first_index], *combine_stage_checks(headline), *reach_checks, *remaining_checks)
+    return (*original.validity[:first_index], *combine_stage_checks(headline_stages), *reach_checks, *remaining_checks)
 
 
 def _build_exit(
@@ -334,7 +345,7 @@ def _build_exit(
 
 def _build_no_rate_causes(original: Result, new_max_rate: MaxRate | None) -> list[Cause]:
     if (
-        not _is_searched(original.stages)
+        not _has_search_stages(original.stages)
         or new_max_rate is None
         or new_max_rate.per_s.value is not None
         or new_max_rate.is_generator_limit
@@ -343,5 +354,5 @@ def _build_no_rate_causes(original: Result, new_max_rate: MaxRate | None) -> lis
     return [build_no_rate_cause(new_max_rate.per_s.reason)]
 
 
-def _is_searched(stages: Sequence[Stage]) -> bool:
+def _has_search_stages(stages: Sequence[Stage]) -> bool:
     return any(stage.kind in _SEARCH_KINDS for stage in stages)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from app.analysis.columns import (
     Categories,
     Floats,
+    Ints,
     Mask,
     Nanoseconds,
     join_categories,
@@ -26,7 +27,7 @@ from app.analysis.columns import (
 from app.records.result import Window
 from app.records.stage import StageData
 
-_NULL_TOKENS = 0
+_NULL_FILL_VALUE = 0
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class Chunks:
     """All chunks of all responses, concatenated. The chunks of row i have the indices `offsets[i]`
     to `offsets[i + 1] - 1`."""
 
-    offsets: Nanoseconds
+    offsets: Ints
     times_ns: Nanoseconds
     tokens: npt.NDArray[np.int32] | None
     """Number of tokens in each chunk, 0 where the server did not report a number; `None` if the
     server never reports one."""
 
     @property
-    def counts(self) -> Nanoseconds:
+    def counts(self) -> Ints:
         """Number of chunks of each row."""
         return np.diff(self.offsets)
 
@@ -61,14 +62,14 @@ class TokenRows:
     tokens_out: Floats
     tokens_requested: Floats
     is_counted_by_chunks: Mask
-    chunk_index: Nanoseconds
+    chunk_index: Ints
     """Index of each request in `chunks.offsets`, which selects the chunks of its response."""
     chunks: Chunks | None
 
     def compute_response_end_ns(self, end_ns: Nanoseconds, is_success: Mask) -> Nanoseconds:
         return np.where(is_success & (self.last_token_ns > 0), self.last_token_ns, end_ns)
 
-    def select(self, selection: Mask | Nanoseconds | slice) -> TokenRows:
+    def select(self, selection: Mask | Ints | slice) -> TokenRows:
         """Select requests by index or mask. The chunks (possibly millions) are shared instead of
         copied."""
         return TokenRows(
@@ -103,33 +104,32 @@ def shift_times(times_ns: Nanoseconds, shift_ns: int) -> Nanoseconds:
     return np.where(times_ns > 0, times_ns + shift_ns, 0)
 
 
-def join_tokens(token_rows: Sequence[TokenRows]) -> TokenRows:
+def join_tokens(stages_tokens: Sequence[TokenRows]) -> TokenRows:
     """Concatenate the token data of several stages."""
-    sizes = [0 if rows.chunks is None else rows.chunks.counts.size for rows in token_rows]
-    index_offsets = np.cumsum([0, *sizes[:-1]])
-    chunks = [rows.chunks for rows in token_rows if rows.chunks is not None]
+    row_counts = [0 if rows.chunks is None else rows.chunks.counts.size for rows in stages_tokens]
+    index_offsets = np.cumsum([0, *row_counts[:-1]])
+    chunks = [rows.chunks for rows in stages_tokens if rows.chunks is not None]
     arrays = {
-        field.name: np.concatenate([getattr(rows, field.name) for rows in token_rows])
+        field.name: np.concatenate([getattr(rows, field.name) for rows in stages_tokens])
         for field in fields(TokenRows)
         if field.name not in ("chunk_index", "chunks")
     }
     chunk_index = np.concatenate(
-        [rows.chunk_index + index_offset for rows, index_offset in zip(token_rows, index_offsets, strict=True)]
+        [rows.chunk_index + index_offset for rows, index_offset in zip(stages_tokens, index_offsets, strict=True)]
     )
     return TokenRows(
-        **arrays, chunk_index=chunk_index, chunks=_join_chunks(chunks) if len(chunks) == len(token_rows) else None
+        **arrays, chunk_index=chunk_index, chunks=_join_chunks(chunks) if len(chunks) == len(stages_tokens) else None
     )
 
 
-def _join_chunks(chunks_by_stage: Sequence[Chunks]) -> Chunks:
+def _join_chunks(stages_chunks: Sequence[Chunks]) -> Chunks:
     tokens = [
-        np.zeros(chunks.times_ns.size, np.int32) if chunks.tokens is None else chunks.tokens
-        for chunks in chunks_by_stage
+        np.zeros(chunks.times_ns.size, np.int32) if chunks.tokens is None else chunks.tokens for chunks in stages_chunks
     ]
     return Chunks(
-        offsets=np.concatenate(([0], np.cumsum(np.concatenate([chunks.counts for chunks in chunks_by_stage])))),
-        times_ns=np.concatenate([chunks.times_ns for chunks in chunks_by_stage]),
-        tokens=None if all(chunks.tokens is None for chunks in chunks_by_stage) else np.concatenate(tokens),
+        offsets=np.concatenate(([0], np.cumsum(np.concatenate([chunks.counts for chunks in stages_chunks])))),
+        times_ns=np.concatenate([chunks.times_ns for chunks in stages_chunks]),
+        tokens=None if all(chunks.tokens is None for chunks in stages_chunks) else np.concatenate(tokens),
     )
 
 
@@ -170,7 +170,7 @@ def _read_chunks(frame: pd.DataFrame) -> Chunks | None:
     return Chunks(np.concatenate(([0], np.cumsum(lengths))), times_ns, tokens)
 
 
-def _align_counts(counts: pa.ListArray, lengths: Nanoseconds, size: int) -> npt.NDArray[np.int32]:
+def _align_counts(counts: pa.ListArray, lengths: Ints, size: int) -> npt.NDArray[np.int32]:
     """Align token counts with chunk timestamps. Where the two lists of a row differ in length, the
     token counts of that row are treated as not reported."""
     values = np.asarray(_flatten(counts), dtype=np.int32)
@@ -183,13 +183,13 @@ def _align_counts(counts: pa.ListArray, lengths: Nanoseconds, size: int) -> npt.
     return aligned_counts
 
 
-def _get_lengths(lists: pa.ListArray) -> Nanoseconds:
+def _get_lengths(lists: pa.ListArray) -> Ints:
     return np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _flatten(lists: pa.ListArray) -> npt.NDArray[Any]:
     # `flatten` skips the values of null rows, and respects the offset of a slice
-    return np.asarray(lists.flatten().fill_null(_NULL_TOKENS).to_numpy(zero_copy_only=False))
+    return np.asarray(lists.flatten().fill_null(_NULL_FILL_VALUE).to_numpy(zero_copy_only=False))
 
 
 def _is_equal_to(frame: pd.DataFrame, name: str, value: str) -> Mask:
@@ -242,8 +242,8 @@ class StageRows:
         """Count the failed requests by error class. Requests that the load generator never started
         are a separate class."""
         counts = dict(sorted(self.error.count(self.is_failed).items()))
-        not_started = int(np.count_nonzero(~self.was_started))
-        return {**counts, NOT_STARTED: not_started} if not_started else counts
+        not_started_count = int(np.count_nonzero(~self.was_started))
+        return {**counts, NOT_STARTED: not_started_count} if not_started_count else counts
 
     def filter(self, mask: Mask) -> StageRows:
         # usually no row is filtered out, and copying millions of rows costs memory
@@ -264,7 +264,7 @@ class StageRows:
             tokens=None if self.tokens is None else self.tokens.shift(shift_ns),
         )
 
-    def _select(self, selection: Mask | Nanoseconds) -> StageRows:
+    def _select(self, selection: Mask | Ints) -> StageRows:
         return StageRows(
             **{name: getattr(self, name)[selection] for name in _ARRAY_FIELDS},
             error=self.error.select(selection),
@@ -278,20 +278,20 @@ _ARRAY_FIELDS = tuple(
 )
 
 
-def join_rows(rows_by_stage: Sequence[StageRows]) -> StageRows:
+def join_rows(stages_rows: Sequence[StageRows]) -> StageRows:
     """Concatenate the rows of several stages, and sort them by scheduled start."""
-    tokens_by_stage = [rows.tokens for rows in rows_by_stage if rows.tokens is not None]
+    stages_tokens = [rows.tokens for rows in stages_rows if rows.tokens is not None]
     correct_counts = [
         np.full(len(rows.scheduled_ns), np.nan) if rows.correct_counts is None else rows.correct_counts
-        for rows in rows_by_stage
+        for rows in stages_rows
     ]
     return StageRows(
-        **{name: np.concatenate([getattr(rows, name) for rows in rows_by_stage]) for name in _ARRAY_FIELDS},
-        error=join_categories([rows.error for rows in rows_by_stage]),
+        **{name: np.concatenate([getattr(rows, name) for rows in stages_rows]) for name in _ARRAY_FIELDS},
+        error=join_categories([rows.error for rows in stages_rows]),
         correct_counts=None
-        if all(rows.correct_counts is None for rows in rows_by_stage)
+        if all(rows.correct_counts is None for rows in stages_rows)
         else np.concatenate(correct_counts),
-        tokens=join_tokens(tokens_by_stage) if len(tokens_by_stage) == len(rows_by_stage) else None,
+        tokens=join_tokens(stages_tokens) if len(stages_tokens) == len(stages_rows) else None,
     ).sort()
 
 
@@ -336,7 +336,7 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
     )
 
 
-def _compute_order(scheduled_ns: Nanoseconds) -> Nanoseconds | slice:
+def _compute_order(scheduled_ns: Nanoseconds) -> Ints | slice:
     """Return the row indices in order of scheduled start. If the rows are already in order, return
     a full slice, which avoids copying."""
     is_in_order = np.all(scheduled_ns[1:] >= scheduled_ns[:-1])

@@ -43,7 +43,7 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Planned duration of all stages of the phase, in s. `spent_s` is the planned duration of the
     finished stages."""
     spent_s: float = 0.0
-    variants_ns: int | None = None
+    first_variant_ns: int | None = None
     """Time in ns at which the first variant started; `None` until then."""
     pair_run: PairRunStarted | None = None
     """Run of an interleaved comparison that was started last."""
@@ -60,16 +60,16 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         stages and the work after the last stage are not included."""
         if self.finished is not None:
             return None
-        if self.variant is not None and self.variants_ns is not None and self.completed:
-            duration_per_item_s = (now_ns - self.variants_ns) / 1e9 / (self.completed + 0.5)
+        if self.variant is not None and self.first_variant_ns is not None and self.completed:
+            duration_per_item_s = (now_ns - self.first_variant_ns) / 1e9 / (self.completed + 0.5)
             return duration_per_item_s * (self.variant.total - self.completed - 0.5)
         if self.pair_run is not None and self.started_ns is not None and self.total is not None and self.completed:
             duration_per_item_s = (now_ns - self.started_ns) / 1e9 / (self.completed + 0.5)
             return duration_per_item_s * max(0.0, self.total - self.completed - 0.5)
         if self.planned_s is None or self.phase != "stages":
             return None
-        running_s = 0.0 if self.stage is None else compute_stage_elapsed_s(self.stage, now_ns)
-        return max(0.0, self.planned_s - self.spent_s - running_s)
+        stage_elapsed_s = 0.0 if self.stage is None else compute_stage_elapsed_s(self.stage, now_ns)
+        return max(0.0, self.planned_s - self.spent_s - stage_elapsed_s)
 
 
 def get_stage_duration_s(stage: StageStarted) -> float:
@@ -91,7 +91,7 @@ def format_load(stage: StageStarted) -> str | None:
     return None if stage.offered_per_s is None else f"{format_number(stage.offered_per_s)} req/s"
 
 
-def advance(progress: RunProgress, event: Event) -> RunProgress:
+def advance_progress(progress: RunProgress, event: Event) -> RunProgress:
     progress = replace(progress, at_ns=event.at_ns)
     match event:
         case RunStarted(run_id=run_id, name=name, pid=pid):
@@ -138,8 +138,8 @@ def _apply_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:
 def _apply_variant_event(progress: RunProgress, event: VariantStarted | CallsFinished | VariantFinished) -> RunProgress:
     match event:
         case VariantStarted(number=number, total=total):
-            started_ns = event.at_ns if progress.variants_ns is None else progress.variants_ns
-            return replace(progress, variant=event, variants_ns=started_ns, completed=number - 1, total=total)
+            started_ns = event.at_ns if progress.first_variant_ns is None else progress.first_variant_ns
+            return replace(progress, variant=event, first_variant_ns=started_ns, completed=number - 1, total=total)
         case VariantFinished(number=number):
             return replace(progress, completed=number)
         case CallsFinished():

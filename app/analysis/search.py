@@ -20,7 +20,7 @@ GRID_STEP = 0.0025
 LOGISTIC_SPREAD = 0.02
 _LAPSE_RATE = 0.02
 _GRID_MARGIN_FACTOR = 2.0
-_BISECTIONS = 14
+_BISECTION_COUNT = 14
 
 
 class CapacityPosterior:
@@ -65,7 +65,7 @@ class CapacityPosterior:
         """Find the highest rate at which `stage_count` stages all pass with at least the given
         posterior probability."""
         log_low, log_high = float(self._log_capacities[0]), float(self._log_capacities[-1])
-        for _ in range(_BISECTIONS):
+        for _ in range(_BISECTION_COUNT):
             log_middle = (log_low + log_high) / 2
             if self.compute_pass_probability(math.exp(log_middle), stage_count) >= probability:
                 log_low = log_middle
@@ -80,19 +80,19 @@ class CapacityPosterior:
 
 
 def compute_log_likelihood(
-    log_limits: Floats, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD
+    log_capacities: Floats, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD
 ) -> Floats:
-    """Compute the log likelihood of the trials for each capacity. `log_limits` contains logarithms
-    of capacities; `spread` is the scale of the logistic function in ln rate."""
-    log_likelihood = np.zeros_like(log_limits)
+    """Compute the log likelihood of the trials for each capacity. `log_capacities` contains
+    logarithms of capacities; `spread` is the scale of the logistic function in ln rate."""
+    log_likelihood = np.zeros_like(log_capacities)
     for rate, has_passed in trials:
-        probability = _compute_pass_probability(log_limits, rate, spread)
+        probability = _compute_pass_probability(log_capacities, rate, spread)
         log_likelihood += np.log(probability if has_passed else 1 - probability)
     return log_likelihood
 
 
-def _compute_pass_probability(log_limits: Floats, rate_per_s: float, spread: float = LOGISTIC_SPREAD) -> Floats:
-    distance = np.clip((log_limits - math.log(rate_per_s)) / spread, -50, 50)
+def _compute_pass_probability(log_capacities: Floats, rate_per_s: float, spread: float = LOGISTIC_SPREAD) -> Floats:
+    distance = np.clip((log_capacities - math.log(rate_per_s)) / spread, -50, 50)
     return np.asarray(_LAPSE_RATE / 2 + (1 - _LAPSE_RATE) / (1 + np.exp(-distance)))
 
 
@@ -124,17 +124,19 @@ class SearchOutcome(msgspec.Struct, frozen=True):
     max_rate_per_s: float | None
     reason: str | None
     bracket: tuple[float | None, float | None]
-    probes: int
+    probe_count: int
     unsendable_per_s: float | None = None
 
     @property
     def is_generator_limited(self) -> bool:
         """True if the load generator, not the endpoint, limited the search: the generator could not
         send a rate, and the endpoint failed neither below that rate nor just above the max rate."""
-        (sustained, failed), unsendable = self.bracket, self.unsendable_per_s
-        if unsendable is None or failed is None:
-            return unsendable is not None
-        return failed >= unsendable and (sustained is None or failed > sustained * _NEAR_GENERATOR_RATIO)
+        (sustained_rate, failed_rate), unsendable_rate = self.bracket, self.unsendable_per_s
+        if unsendable_rate is None or failed_rate is None:
+            return unsendable_rate is not None
+        return failed_rate >= unsendable_rate and (
+            sustained_rate is None or failed_rate > sustained_rate * _NEAR_GENERATOR_RATIO
+        )
 
 
 class RateSearch:
@@ -179,7 +181,7 @@ class RateSearch:
             self._max_probes, self.is_shortened = self._probe_count + max_probes, True
             self._choose_next_probe()
 
-    def record(self, probe: Probe, has_passed: bool) -> None:
+    def record_result(self, probe: Probe, has_passed: bool) -> None:
         """Record whether the stage of `probe` passed. `probe` must come from `next_probe`."""
         self._trials.append((probe.rate_per_s, has_passed))
         if probe.kind == "step":
@@ -190,7 +192,7 @@ class RateSearch:
                 self._step_rate = None
         self._choose_next_probe()
 
-    def record_unsendable(self, probe: Probe) -> None:
+    def record_unsendable_rate(self, probe: Probe) -> None:
         """Record that the load generator could not send the rate of `probe`, which must come from
         `next_probe`."""
         self._unsendable_rates.append(probe.rate_per_s)
@@ -229,8 +231,8 @@ class RateSearch:
     def _sustained_rate(self) -> float | None:
         """Highest rate that passed, below all rates that the generator could not send; `None` if
         there is no such rate."""
-        limit = min(self._unsendable_rates, default=math.inf)
-        return max((rate for rate in self._passed_rates if rate < limit), default=None)
+        unsendable_rate = min(self._unsendable_rates, default=math.inf)
+        return max((rate for rate in self._passed_rates if rate < unsendable_rate), default=None)
 
     @property
     def _probe_count(self) -> int:
@@ -238,7 +240,7 @@ class RateSearch:
 
     def _choose_next_probe(self) -> None:
         if self._step_rate is None:
-            self._next_probe = self._choose_rate()
+            self._next_probe = self._choose_probe()
             if self._next_probe is not None and self._next_probe.kind == "step":
                 self._step_rate, self._step_count = self._next_probe.rate_per_s, 0
         else:
@@ -247,36 +249,39 @@ class RateSearch:
         if self.remaining_probes < needed_probes:
             self._next_probe = self._step_rate = None
 
-    def _choose_rate(self) -> Probe | None:
+    def _choose_probe(self) -> Probe | None:
         if self._is_bracketed:
-            return self._choose_near_capacity(CapacityPosterior(self._trials))
+            return self._choose_probe_near_capacity(CapacityPosterior(self._trials))
         unsendable_rate, sustained_rate = min(self._unsendable_rates, default=math.inf), self._sustained_rate
         if self._max_rate is not None:
             return None
         if sustained_rate is None:
-            return self._choose_lower()
+            return self._choose_lower_probe()
         if self.remaining_probes <= self._repeats or unsendable_rate / sustained_rate <= _NEAR_GENERATOR_RATIO:
             return Probe("step", self._find_nearest_allowed_rate(sustained_rate))
         return Probe("probe", min(sustained_rate * 2, math.sqrt(sustained_rate * unsendable_rate)))
 
-    def _choose_lower(self) -> Probe | None:
+    def _choose_lower_probe(self) -> Probe | None:
         lowest_rate = min([*self._failed_rates, *self._unsendable_rates], default=None)
         if lowest_rate is None:
             return Probe("probe", self._start_per_s)
-        is_lowest = lowest_rate <= self._start_per_s / 2**_MAX_HALVINGS
-        return None if is_lowest else Probe("probe", lowest_rate / 2)
+        has_reached_min_rate = lowest_rate <= self._start_per_s / 2**_MAX_HALVINGS
+        return None if has_reached_min_rate else Probe("probe", lowest_rate / 2)
 
-    def _choose_near_capacity(self, posterior: CapacityPosterior) -> Probe | None:
+    def _choose_probe_near_capacity(self, posterior: CapacityPosterior) -> Probe | None:
         median = posterior.compute_quantile(0.5)
         if self._max_rate is not None:
             higher_rate = self._find_nearest_allowed_rate(median * _STEP_SHARE_OF_MEDIAN)
-            is_sufficient = self._max_rate >= median * _SUFFICIENT_SHARE_OF_MEDIAN or higher_rate <= self._max_rate * (
-                1 + GRID_STEP
+            is_max_rate_sufficient = (
+                self._max_rate >= median * _SUFFICIENT_SHARE_OF_MEDIAN
+                or higher_rate <= self._max_rate * (1 + GRID_STEP)
             )
-            return None if is_sufficient else Probe("step", higher_rate)
-        is_wide = math.log(posterior.compute_quantile(0.9) / posterior.compute_quantile(0.1)) > _WIDE_LOG_RANGE
-        if is_wide and self.remaining_probes > 2 * self._repeats:
-            return self._choose_probe_within_generator(median)
+            return None if is_max_rate_sufficient else Probe("step", higher_rate)
+        is_posterior_wide = (
+            math.log(posterior.compute_quantile(0.9) / posterior.compute_quantile(0.1)) > _WIDE_LOG_RANGE
+        )
+        if is_posterior_wide and self.remaining_probes > 2 * self._repeats:
+            return self._choose_sendable_probe(median)
         if (rate_to_retry := self._rate_to_retry) is not None:
             return Probe("probe", rate_to_retry)
         probable_rate = posterior.find_highest_rate(self._repeats, self._required_probability)
@@ -287,8 +292,8 @@ class RateSearch:
         """Rate that failed, if the posterior depends on this single failure and the remaining
         probes allow a retry; otherwise `None`."""
         failed_rates = self._failed_rates
-        is_single = len(failed_rates) == 1 and (failed_rates[0], True) not in self._trials
-        return failed_rates[0] if is_single and self.remaining_probes > 2 * self._repeats else None
+        is_single_failure = len(failed_rates) == 1 and (failed_rates[0], True) not in self._trials
+        return failed_rates[0] if is_single_failure and self.remaining_probes > 2 * self._repeats else None
 
     @property
     def _required_probability(self) -> float:
@@ -307,7 +312,7 @@ class RateSearch:
             rate_per_s /= 1 + GRID_STEP
         return rate_per_s
 
-    def _choose_probe_within_generator(self, rate_per_s: float) -> Probe:
+    def _choose_sendable_probe(self, rate_per_s: float) -> Probe:
         """Return a probe at the given rate. If the generator cannot send that rate, return a probe
         at the geometric mean of the highest rate that passed and the lowest rate that the generator
         could not send."""

@@ -19,7 +19,7 @@ _OPTIONAL_METRICS = ("tpot_ms",)
 time per output token."""
 
 
-def compute_duration_ms(rows: StageRows, metric: str) -> Floats | None:
+def compute_durations_ms(rows: StageRows, metric: str) -> Floats | None:
     """Return the values of a latency metric in ms, one per request; NaN for a request without a
     value.
 
@@ -27,23 +27,25 @@ def compute_duration_ms(rows: StageRows, metric: str) -> Floats | None:
     request."""
     if metric in SCHEDULED_START_METRICS and not rows.has_all_scheduled_starts:
         return None
-    if metric in _SPANS:
-        return _SPANS[metric](rows)
-    if rows.tokens is None or metric not in _TOKEN_SPANS:
+    if metric in _DURATION_FUNCTIONS:
+        return _DURATION_FUNCTIONS[metric](rows)
+    if rows.tokens is None or metric not in _TOKEN_DURATION_FUNCTIONS:
         return None
-    return _TOKEN_SPANS[metric](rows, rows.tokens)
+    return _TOKEN_DURATION_FUNCTIONS[metric](rows, rows.tokens)
 
 
-def find_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
+def find_requests_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
     """Return a mask of the requests that succeeded within all latency limits of the SLO. Each limit
     is applied to each request, even if it is set on an aggregate such as p95.
 
     A response without a first token does not meet a limit on the time to first token."""
-    is_within = rows.is_success.copy()
+    is_within_limits = rows.is_success.copy()
     for objective in slo:
         if objective.metric in LIMIT_METRICS and objective.comparator in ("<", "<="):
-            is_within &= is_within_limit(objective, compute_duration_ms(rows, objective.metric), len(is_within))
-    return is_within
+            is_within_limits &= is_within_limit(
+                objective, compute_durations_ms(rows, objective.metric), len(is_within_limits)
+            )
+    return is_within_limits
 
 
 def is_within_limit(objective: Objective, values_ms: Floats | None, count: int) -> Mask:
@@ -56,14 +58,14 @@ def is_within_limit(objective: Objective, values_ms: Floats | None, count: int) 
     return is_within | np.isnan(values_ms) if objective.metric in _OPTIONAL_METRICS else is_within
 
 
-def _compute_spans_ms(start_ns: Nanoseconds, end_ns: Nanoseconds, is_known: Mask) -> Floats:
-    spans_ms: Floats = (end_ns - start_ns) / 1e6
+def _compute_elapsed_ms(start_ns: Nanoseconds, end_ns: Nanoseconds, is_known: Mask) -> Floats:
+    elapsed_ms: Floats = (end_ns - start_ns) / 1e6
     if not is_known.all():
-        spans_ms[~is_known] = np.nan
-    return spans_ms
+        elapsed_ms[~is_known] = np.nan
+    return elapsed_ms
 
 
-def _compute_time_per_token(tokens: TokenRows) -> Floats:
+def _compute_tpot_ms(tokens: TokenRows) -> Floats:
     """Compute the time per output token in ms: (last token − first token)/(tokens − 1). The time is
     NaN for fewer than two tokens, or if all tokens arrived at the same time."""
     first_ns, last_ns = tokens.first_token_ns, tokens.last_token_ns
@@ -72,24 +74,24 @@ def _compute_time_per_token(tokens: TokenRows) -> Floats:
     return np.where(is_known, (last_ns - first_ns) / 1e6 / gap_counts, np.nan)
 
 
-_SPANS: dict[str, Callable[[StageRows], Floats]] = {
-    "latency_ms": lambda rows: _compute_spans_ms(rows.scheduled_ns, rows.end_ns, rows.end_ns > 0),
-    "service_ms": lambda rows: _compute_spans_ms(rows.sent_ns, rows.end_ns, rows.was_sent & (rows.end_ns > 0)),
-    "first_byte_ms": lambda rows: _compute_spans_ms(rows.scheduled_ns, rows.first_byte_ns, rows.has_first_byte),
-    "send_lag_ms": lambda rows: _compute_spans_ms(rows.scheduled_ns, rows.sent_ns, rows.was_sent),
+_DURATION_FUNCTIONS: dict[str, Callable[[StageRows], Floats]] = {
+    "latency_ms": lambda rows: _compute_elapsed_ms(rows.scheduled_ns, rows.end_ns, rows.end_ns > 0),
+    "service_ms": lambda rows: _compute_elapsed_ms(rows.sent_ns, rows.end_ns, rows.was_sent & (rows.end_ns > 0)),
+    "first_byte_ms": lambda rows: _compute_elapsed_ms(rows.scheduled_ns, rows.first_byte_ns, rows.has_first_byte),
+    "send_lag_ms": lambda rows: _compute_elapsed_ms(rows.scheduled_ns, rows.sent_ns, rows.was_sent),
 }
-_TOKEN_SPANS: dict[str, Callable[[StageRows, TokenRows], Floats]] = {
-    "ttft_ms": lambda rows, tokens: _compute_spans_ms(
+_TOKEN_DURATION_FUNCTIONS: dict[str, Callable[[StageRows, TokenRows], Floats]] = {
+    "ttft_ms": lambda rows, tokens: _compute_elapsed_ms(
         rows.scheduled_ns, tokens.first_token_ns, tokens.first_token_ns > 0
     ),
-    "ttft_service_ms": lambda rows, tokens: _compute_spans_ms(
+    "ttft_service_ms": lambda rows, tokens: _compute_elapsed_ms(
         rows.sent_ns, tokens.first_token_ns, tokens.first_token_ns > 0
     ),
-    "ttfo_ms": lambda rows, tokens: _compute_spans_ms(
+    "ttfo_ms": lambda rows, tokens: _compute_elapsed_ms(
         rows.scheduled_ns, tokens.first_output_ns, tokens.first_output_ns > 0
     ),
-    "tpot_ms": lambda _, tokens: _compute_time_per_token(tokens),
+    "tpot_ms": lambda _, tokens: _compute_tpot_ms(tokens),
 }
-LIMIT_METRICS = ("latency_ms", "service_ms", "first_byte_ms", *_TOKEN_SPANS)
+LIMIT_METRICS = ("latency_ms", "service_ms", "first_byte_ms", *_TOKEN_DURATION_FUNCTIONS)
 """Metrics of a request's duration. Each request's value can be compared with the limit of an
 objective."""

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.analysis.arrivals import RateCurve, build_rate_curve
-from app.analysis.columns import Floats, Mask, Nanoseconds
+from app.analysis.columns import Floats, Ints, Mask, Nanoseconds
 from app.analysis.rows import StageRows
-from app.analysis.spans import LIMIT_METRICS, compute_duration_ms, is_within_limit
+from app.analysis.spans import LIMIT_METRICS, compute_durations_ms, is_within_limit
 from app.records.metrics import PERCENTILES
 from app.records.result import Estimate, Objective, Spike, Window
 from app.records.stage import StageData
@@ -50,22 +50,22 @@ def _find_spike_times_s(curve: RateCurve) -> tuple[float, float] | None:
     if not indices_above.size:
         return None
     indices_returned = np.flatnonzero(curve.rates_per_s[indices_above[0] :] <= curve.rates_per_s[0])
-    end = indices_above[0] + indices_returned[0] if indices_returned.size else curve.times_s.size - 1
-    return float(curve.times_s[indices_above[0] - 1]), float(curve.times_s[end])
+    end_index = indices_above[0] + indices_returned[0] if indices_returned.size else curve.times_s.size - 1
+    return float(curve.times_s[indices_above[0] - 1]), float(curve.times_s[end_index])
 
 
-def _compute_backlog(rows: StageRows, end_ns: int) -> tuple[Nanoseconds, Nanoseconds]:
+def _compute_backlog(rows: StageRows, end_ns: int) -> tuple[Nanoseconds, Ints]:
     """Compute the times of all changes of the backlog, and the backlog after each change: the
     number of scheduled but uncompleted requests. Requests that never completed count until the end
     of the stage."""
     ends_ns = np.where(rows.end_ns > 0, rows.end_ns, end_ns)
     change_times_ns = np.concatenate((ends_ns, rows.scheduled_ns))
-    steps = np.concatenate((np.full(ends_ns.size, -1), np.ones(ends_ns.size, dtype=np.int64)))
+    changes = np.concatenate((np.full(ends_ns.size, -1), np.ones(ends_ns.size, dtype=np.int64)))
     order = np.argsort(change_times_ns, kind="stable")  # responses precede arrivals with the same timestamp
-    return change_times_ns[order], np.cumsum(steps[order])
+    return change_times_ns[order], np.cumsum(changes[order])
 
 
-def _compute_peak_backlog(change_times_ns: Nanoseconds, backlog: Nanoseconds, window: Window) -> Estimate:
+def _compute_peak_backlog(change_times_ns: Nanoseconds, backlog: Ints, window: Window) -> Estimate:
     backlog_in_window = backlog[change_times_ns >= window.start_ns]
     return (
         Estimate(float(backlog_in_window.max()), n=backlog_in_window.size)
@@ -75,7 +75,7 @@ def _compute_peak_backlog(change_times_ns: Nanoseconds, backlog: Nanoseconds, wi
 
 
 def _compute_drain_time(
-    change_times_ns: Nanoseconds, backlog: Nanoseconds, window_before: Window, window_after: Window
+    change_times_ns: Nanoseconds, backlog: Ints, window_before: Window, window_after: Window
 ) -> Estimate:
     """Compute the time in s from the end of the spike until the backlog is at or below its 99th
     percentile before the spike. The backlog must drain while load is still offered."""
@@ -93,7 +93,7 @@ def _compute_drain_time(
     return Estimate((int(change_times_ns[last_index + 1 + indices_recovered[0]]) - window_after.start_ns) / 1e9)
 
 
-def _compute_normal_backlog(change_times_ns: Nanoseconds, backlog: Nanoseconds, window: Window) -> float | None:
+def _compute_normal_backlog(change_times_ns: Nanoseconds, backlog: Ints, window: Window) -> float | None:
     """Compute the time-weighted 99th percentile of the backlog in the window; `None` if the window
     contains no request."""
     is_inside = (change_times_ns >= window.start_ns) & (change_times_ns < window.end_ns)
@@ -122,15 +122,15 @@ def _compute_violation_time(rows: StageRows, window: Window, objectives: Sequenc
     if not violated_masks:
         return Estimate(None, reason="the SLO has no limit that can be evaluated per second")
     violated_seconds = np.flatnonzero(np.logical_or.reduce(violated_masks))
-    length_s = (window.end_ns - window.start_ns) / 1e9
+    duration_s = (window.end_ns - window.start_ns) / 1e9
     if not violated_seconds.size:
         return Estimate(0.0, n=0)
-    end_s = min(length_s, float(violated_seconds[-1]) + 1)
-    reason = "lower bound: the SLO was still violated when the stage ended" if end_s >= length_s else None
+    end_s = min(duration_s, float(violated_seconds[-1]) + 1)
+    reason = "lower bound: the SLO was still violated when the stage ended" if end_s >= duration_s else None
     return Estimate(end_s - float(violated_seconds[0]), n=violated_seconds.size, reason=reason)
 
 
-def _find_violated_seconds(rows: StageRows, second_of_request: Nanoseconds, objective: Objective) -> Mask | None:
+def _find_violated_seconds(rows: StageRows, second_of_request: Ints, objective: Objective) -> Mask | None:
     """Return a mask of the seconds in which the objective was violated; `None` if the objective
     limits neither a request duration nor the error rate."""
     second_count = int(second_of_request.max(initial=0)) + 1
@@ -138,10 +138,10 @@ def _find_violated_seconds(rows: StageRows, second_of_request: Nanoseconds, obje
         return None
     if objective.metric == "error_rate":
         was_started = rows.was_started
-        return _ratio_exceeds_limit(
+        return _error_rate_exceeds_limit(
             second_of_request[was_started], rows.is_failed[was_started], objective, second_count
         )
-    values_ms = compute_duration_ms(rows, objective.metric) if objective.metric in LIMIT_METRICS else None
+    values_ms = compute_durations_ms(rows, objective.metric) if objective.metric in LIMIT_METRICS else None
     if values_ms is None:
         return None
     is_known = rows.is_success & ~np.isnan(values_ms)
@@ -151,21 +151,21 @@ def _find_violated_seconds(rows: StageRows, second_of_request: Nanoseconds, obje
     needed_counts = np.ceil(
         PERCENTILES.get(objective.aggregate or "", 1.0) * np.bincount(second_of_request, minlength=second_count) - 1e-9
     )
-    is_met = is_within_limit(objective, values_ms, values_ms.size)
-    return np.asarray(np.bincount(second_of_request[is_met], minlength=second_count) < needed_counts)
+    is_within = is_within_limit(objective, values_ms, values_ms.size)
+    return np.asarray(np.bincount(second_of_request[is_within], minlength=second_count) < needed_counts)
 
 
-def _ratio_exceeds_limit(second_of_request: Nanoseconds, is_hit: Mask, objective: Objective, second_count: int) -> Mask:
+def _error_rate_exceeds_limit(
+    second_of_request: Ints, is_failed: Mask, objective: Objective, second_count: int
+) -> Mask:
     request_counts = np.bincount(second_of_request, minlength=second_count)
-    shares = np.bincount(second_of_request[is_hit], minlength=second_count) / np.maximum(request_counts, 1)
+    error_rates = np.bincount(second_of_request[is_failed], minlength=second_count) / np.maximum(request_counts, 1)
     return (request_counts > 0) & ~(
-        shares < objective.limit if objective.comparator == "<" else shares <= objective.limit
+        error_rates < objective.limit if objective.comparator == "<" else error_rates <= objective.limit
     )
 
 
-def _mean_exceeds_limit(
-    second_of_request: Nanoseconds, values_ms: Floats, objective: Objective, second_count: int
-) -> Mask:
+def _mean_exceeds_limit(second_of_request: Ints, values_ms: Floats, objective: Objective, second_count: int) -> Mask:
     request_counts = np.bincount(second_of_request, minlength=second_count)
     means = np.bincount(second_of_request, values_ms, minlength=second_count) / np.maximum(request_counts, 1)
     return (request_counts > 0) & ~(

@@ -26,13 +26,13 @@ import numpy as np
 from scipy import special
 
 from app.analysis.arrivals import build_rate_curve
-from app.analysis.columns import Floats, Nanoseconds
+from app.analysis.columns import Floats, Ints, Nanoseconds
 from app.analysis.drift import CHANGE_LIMIT, compute_latency_drift
 from app.analysis.generator_checks import check_generator, check_local_limits
-from app.analysis.objectives import count_samples_needed
+from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.rows import StageRows
 from app.analysis.token_metrics import compute_coalesced_share
-from app.analysis.validity import grade_high, grade_low
+from app.analysis.validity import check_lower_limit, check_upper_limit
 from app.records.result import Check, CheckId, Objective, StageKind, Validity, Window, WorkerData
 from app.records.stage import StageData
 
@@ -78,37 +78,41 @@ def _check_dispersion(normalized_times: Floats, normalized_length: float, cv: fl
     variation if that is larger, as with few windows. For the random variation, (windows − 1) times
     the index over cv² follows a chi-square distribution, whose central 99.9 % are allowed. If cv²
     is not 1, this holds only for large windows, which are used instead."""
-    expected, is_poisson = cv * cv, cv == 1.0
+    expected_index, is_poisson = cv * cv, cv == 1.0
     tolerance = 0.1 if is_poisson else 0.2
     if normalized_times.size < (_MIN_ARRIVALS if is_poisson else 2 * _MIN_ARRIVALS):
-        limits = f"{(1 - tolerance) * expected:.3g} to {(1 + tolerance) * expected:.3g}"
-        return Check("arrival_dispersion", None, limits, "variance/mean", "WARN", _TOO_FEW_HINT)
-    dispersion, window_count = _compute_dispersion_index(
+        limits_text = f"{(1 - tolerance) * expected_index:.3g} to {(1 + tolerance) * expected_index:.3g}"
+        return Check("arrival_dispersion", None, limits_text, "variance/mean", "WARN", _TOO_FEW_HINT)
+    dispersion_index, window_count = _compute_dispersion_index(
         normalized_times,
         normalized_length,
         _ARRIVALS_PER_WINDOW if is_poisson else min(_ARRIVALS_PER_LARGE_WINDOW, normalized_times.size // 10),
     )
-    low = expected * min(
+    min_index = expected_index * min(
         1 - tolerance, float(special.chdtri(window_count - 1, 1 - _TAIL_PROBABILITY)) / (window_count - 1)
     )
-    high = expected * max(
+    max_index = expected_index * max(
         1 + tolerance, float(special.chdtri(window_count - 1, _TAIL_PROBABILITY)) / (window_count - 1)
     )
-    is_valid = low <= dispersion <= high
-    verdict: Validity = "VALID" if is_valid else "WARN"
+    is_valid = min_index <= dispersion_index <= max_index
+    validity: Validity = "VALID" if is_valid else "WARN"
     hint = None if is_valid else _OVERLOADED_HINT
-    return Check("arrival_dispersion", dispersion, f"{low:.2f} to {high:.2f}", "variance/mean", verdict, hint)
+    return Check(
+        "arrival_dispersion", dispersion_index, f"{min_index:.2f} to {max_index:.2f}", "variance/mean", validity, hint
+    )
 
 
 def _check_evenness(normalized_times: Floats, normalized_length: float) -> Check:
     """Check the index of dispersion of constant-rate arrivals. The index is 0, except for arrivals
     at the edges of the windows."""
     has_too_few = normalized_times.size < _MIN_ARRIVALS
-    index = (
+    dispersion_index = (
         None if has_too_few else _compute_dispersion_index(normalized_times, normalized_length, _ARRIVALS_PER_WINDOW)[0]
     )
     hint = _TOO_FEW_HINT if has_too_few else _OVERLOADED_HINT
-    return grade_high("arrival_dispersion", index, unit="variance/mean", warn=_MAX_CONSTANT_DISPERSION, hint=hint)
+    return check_upper_limit(
+        "arrival_dispersion", dispersion_index, unit="variance/mean", warn=_MAX_CONSTANT_DISPERSION, hint=hint
+    )
 
 
 def _compute_dispersion_index(
@@ -129,16 +133,16 @@ def _check_spacing(normalized_times: Floats, cv: float, min_gap: float) -> Check
     if n < _MIN_ARRIVALS:
         return Check("arrival_spacing", None, _MAX_SPACING_DISTANCE, "KS distance", "WARN", _TOO_FEW_HINT)
     gaps, shape = np.sort(np.diff(normalized_times)), cv**-2
-    expected = -np.expm1(-gaps) if cv == 1.0 else special.gammainc(shape, shape * gaps)
-    steps = np.arange(n + 1) / n
-    distances = np.maximum(steps[1:] - expected, expected - steps[:-1])
+    expected_cdf = -np.expm1(-gaps) if cv == 1.0 else special.gammainc(shape, shape * gaps)
+    empirical_cdf = np.arange(n + 1) / n
+    distances = np.maximum(empirical_cdf[1:] - expected_cdf, expected_cdf - empirical_cdf[:-1])
     distance = float(np.max(distances, where=gaps >= min_gap, initial=0.0))
     limit = round(_MAX_SPACING_DISTANCE + 1.36 / math.sqrt(n), 3)
-    return grade_high("arrival_spacing", distance, unit="KS distance", warn=limit, hint=_OVERLOADED_HINT)
+    return check_upper_limit("arrival_spacing", distance, unit="KS distance", warn=limit, hint=_OVERLOADED_HINT)
 
 
 _MAX_NEVER_STARTED_SHARE = 0.01
-_CYCLE_PARTS = 20
+_CYCLE_PART_COUNT = 20
 _MIN_CYCLES = 10
 _MAX_SYNCHRONIZED_SHARE = 0.3
 _MIN_PART_NS = 500_000
@@ -150,7 +154,7 @@ send together."""
 def check_never_started(rows: StageRows) -> Check:
     """Check for requests that were never started, an extreme case of late sends. Too many of them
     make the stage INVALID."""
-    return grade_high(
+    return check_upper_limit(
         "arrivals_never_started",
         float(np.mean(~rows.was_started)) if rows.was_started.size else None,
         unit="share",
@@ -180,11 +184,13 @@ def check_client_synchronization(sent_ns: Nanoseconds, stage_data: StageData, wi
     ):
         return ()
     cycle_ns = (window.end_ns - window.start_ns) * client_count / times_inside_ns.size
-    if cycle_ns < _CYCLE_PARTS * _MIN_PART_NS:
+    if cycle_ns < _CYCLE_PART_COUNT * _MIN_PART_NS:
         return ()
-    run_lengths = _count_runs(((times_inside_ns - window.start_ns) * (_CYCLE_PARTS / cycle_ns)).astype(np.int64))
+    run_lengths = _compute_run_lengths(
+        ((times_inside_ns - window.start_ns) * (_CYCLE_PART_COUNT / cycle_ns)).astype(np.int64)
+    )
     synchronized_share = float(np.sum(run_lengths * (run_lengths - 1)) / np.sum(run_lengths)) / (client_count - 1)
-    check = grade_high(
+    check = check_upper_limit(
         "synchronized_clients",
         min(1.0, synchronized_share),
         unit="share",
@@ -195,7 +201,7 @@ def check_client_synchronization(sent_ns: Nanoseconds, stage_data: StageData, wi
     return (check,)
 
 
-def _count_runs(values: Nanoseconds) -> Nanoseconds:
+def _compute_run_lengths(values: Ints) -> Ints:
     """Count the occurrences of each distinct value of a sorted array."""
     run_starts = np.flatnonzero(np.diff(values)) + 1
     return np.diff(np.concatenate(([0], run_starts, [values.size])))
@@ -207,7 +213,7 @@ _FRACTION_NAMES = {2: "half", 3: "a third", 4: "a quarter"}
 
 def check_workers(stage_data: StageData) -> tuple[Check, ...]:
     """Return the checks of the load workers; empty if the run used a single local worker."""
-    return (_check_presence(stage_data), _check_clocks(stage_data.workers)) if stage_data.workers else ()
+    return (_check_worker_presence(stage_data), _check_clocks(stage_data.workers)) if stage_data.workers else ()
 
 
 def was_lost_before_stage(worker: WorkerData, stage_data: StageData) -> bool:
@@ -216,7 +222,7 @@ def was_lost_before_stage(worker: WorkerData, stage_data: StageData) -> bool:
     return worker.lost_ns is not None and worker.lost_ns < stage_data.start_ns - round(stage_data.lead_in_s * 1e9)
 
 
-def _check_presence(stage_data: StageData) -> Check:
+def _check_worker_presence(stage_data: StageData) -> Check:
     """Check for lost workers. A worker lost during the stage makes the stage INVALID; the load of a
     worker lost before the stage was taken over by the remaining workers."""
     worker_count, lost_workers = (
@@ -229,22 +235,23 @@ def _check_presence(stage_data: StageData) -> Check:
         return Check("workers", present_text, str(worker_count), None, "VALID")
     if not workers_lost_in_stage:
         hint = (
-            f"{_format_lost(lost_workers)} disconnected before the stage. {present_text} workers have shared the load "
-            "since."
+            f"{_format_lost_workers(lost_workers)} disconnected before the stage. {present_text} workers have shared "
+            "the load since."
         )
         return Check("workers", present_text, str(worker_count), None, "WARN", hint)
-    after_s = max(0.0, (min(worker.lost_ns or 0 for worker in workers_lost_in_stage) - stage_data.start_ns) / 1e9)
-    fraction = _format_fraction(
+    lost_after_s = max(0.0, (min(worker.lost_ns or 0 for worker in workers_lost_in_stage) - stage_data.start_ns) / 1e9)
+    fraction_text = _format_fraction(
         len(workers_lost_in_stage), worker_count - len(lost_workers) + len(workers_lost_in_stage)
     )
     consequence = (
-        f"{fraction} of the load was not sent from then on{', and the stage was stopped' * stage_data.stopped_early}."
+        f"{fraction_text} of the load was not sent from then on"
+        f"{', and the stage was stopped' * stage_data.stopped_early}."
     )
-    if after_s >= stage_data.duration_s:
+    if lost_after_s >= stage_data.duration_s:
         consequence = "pending responses were not counted."
     hint = (
-        f"{_format_lost(workers_lost_in_stage)} disconnected {after_s:.1f} s into the stage: {consequence} Restart the "
-        "worker and measure again."
+        f"{_format_lost_workers(workers_lost_in_stage)} disconnected {lost_after_s:.1f} s into the stage: "
+        f"{consequence} Restart the worker and measure again."
     )
     return Check("workers", present_text, str(worker_count), None, "INVALID", hint)
 
@@ -254,7 +261,7 @@ def _check_clocks(workers: Sequence[WorkerData]) -> Check:
     residuals_ms = [worker.clock_residual_ms for worker in workers if worker.clock_residual_ms is not None]
     if not residuals_ms:
         return Check("worker_clocks", "one clock", None, None, "VALID")
-    return grade_high(
+    return check_upper_limit(
         "worker_clocks",
         max(residuals_ms),
         unit="ms",
@@ -265,19 +272,25 @@ def _check_clocks(workers: Sequence[WorkerData]) -> Check:
     )
 
 
-def _format_lost(workers: Sequence[WorkerData]) -> str:
+def _format_lost_workers(workers: Sequence[WorkerData]) -> str:
     *first_names, last_name = (f"worker {worker.worker} on {worker.host}" for worker in workers)
     names = f"{', '.join(first_names)} and {last_name} were" if first_names else f"{last_name} was"
     return f"{names[:1].upper()}{names[1:]}"
 
 
-def _format_fraction(lost: int, total: int) -> str:
-    return "all" if lost == total else _FRACTION_NAMES.get(total, f"1/{total}") if lost == 1 else f"{lost}/{total}"
+def _format_fraction(lost_count: int, total_count: int) -> str:
+    return (
+        "all"
+        if lost_count == total_count
+        else _FRACTION_NAMES.get(total_count, f"1/{total_count}")
+        if lost_count == 1
+        else f"{lost_count}/{total_count}"
+    )
 
 
 _MAX_COALESCED_SHARE = 0.1
 _MIN_LENGTH_SHARE = 0.9
-_GENERATOR_CHECKS = ("generator_capacity", "generator_cpu", "generator_core_wait")
+_GENERATOR_CHECK_IDS = ("generator_capacity", "generator_cpu", "generator_core_wait")
 
 
 def check_streams(rows: StageRows, stage_data: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
@@ -299,16 +312,17 @@ def _check_coalescing(rows: StageRows, send_checks: Sequence[Check]) -> tuple[Ch
     hint = (
         "The load worker was overloaded, so it read several chunks at once. ICL and ITL reflect these reads, not the "
         "server. Use more workers, or lower the rate."
-        if _is_overloaded(send_checks)
+        if _is_generator_overloaded(send_checks)
         else "The server, or a proxy in front of it, sent several tokens at once. ICL and ITL reflect the "
         "received chunks, not token generation. TPOT is not affected."
     )
-    return (grade_high("coalesced_chunks", coalesced_share, unit="share", warn=_MAX_COALESCED_SHARE, hint=hint),)
+    return (check_upper_limit("coalesced_chunks", coalesced_share, unit="share", warn=_MAX_COALESCED_SHARE, hint=hint),)
 
 
-def _is_overloaded(send_checks: Sequence[Check]) -> bool:
+def _is_generator_overloaded(send_checks: Sequence[Check]) -> bool:
     return any(
-        check.id in _GENERATOR_CHECKS and check.value is not None and check.verdict != "VALID" for check in send_checks
+        check.id in _GENERATOR_CHECK_IDS and check.value is not None and check.verdict != "VALID"
+        for check in send_checks
     )
 
 
@@ -328,7 +342,7 @@ def _check_output_lengths(rows: StageRows) -> tuple[Check, ...]:
         f"The median response had {100 * median_ratio:.0f} % of the requested tokens. Make the server generate all "
         "tokens (ignore_eos in workload.extra_body, if supported), or report this as the throughput of short responses."
     )
-    return (grade_low("output_lengths", median_ratio, unit="share", warn=_MIN_LENGTH_SHARE, hint=hint),)
+    return (check_lower_limit("output_lengths", median_ratio, unit="share", warn=_MIN_LENGTH_SHARE, hint=hint),)
 
 
 TARGET_PROCESS: CheckId = "target_process"
@@ -348,7 +362,7 @@ def check_stage(rows: StageRows, stage_data: StageData, window: Window, slo: Seq
         else _check_sending(rows, stage_data, window, slo)
     )
     if stage_data.stopped_early and window.end_ns - window.start_ns < _MIN_STAGE_S * 1e9:
-        send_checks = tuple(map(_downgrade_too_short, send_checks))
+        send_checks = tuple(map(_downgrade_invalid_check, send_checks))
     return (
         *_check_target(stage_data),
         *check_local_limits(rows, stage_data),
@@ -374,7 +388,7 @@ def _check_sending(
     )
 
 
-def _downgrade_too_short(check: Check) -> Check:
+def _downgrade_invalid_check(check: Check) -> Check:
     if check.verdict != "INVALID":
         return check
     hint = f"The stage was stopped less than {_MIN_STAGE_S:g} s after its start, too early for this check."
@@ -396,8 +410,8 @@ def _build_unpaced_check() -> Check:
 
 
 def _check_samples(rows: StageRows, slo: Sequence[Objective]) -> Check:
-    min_responses = count_samples_needed(slo)
-    return grade_low(
+    min_responses = count_needed_slo_samples(slo)
+    return check_lower_limit(
         "samples",
         float(np.count_nonzero(rows.is_success)),
         unit="responses",
@@ -431,26 +445,26 @@ def _check_littles_law(rows: StageRows, stage_data: StageData, window: Window) -
     The window cuts off up to one response per client at its edges, so the tolerance is larger for
     short stages. The check does not apply to sessions and Locust users, whose think times are
     unknown."""
-    length_s = (window.end_ns - window.start_ns) / 1e9
+    duration_s = (window.end_ns - window.start_ns) / 1e9
     has_ended = rows.was_sent & (rows.end_ns > 0)
     if (
         stage_data.arrival_kind != "closed"
         or stage_data.sessions
         or not stage_data.concurrency
-        or length_s <= 0
+        or duration_s <= 0
         or not has_ended.any()
     ):
         return ()
-    response_s = float(np.mean((rows.end_ns - rows.sent_ns)[has_ended])) / 1e9 + stage_data.think_s
-    clients_ratio = float(np.count_nonzero(has_ended)) / length_s * response_s / stage_data.concurrency
-    tolerance = _LITTLE_TOLERANCE + response_s / length_s
+    cycle_s = float(np.mean((rows.end_ns - rows.sent_ns)[has_ended])) / 1e9 + stage_data.think_s
+    clients_ratio = float(np.count_nonzero(has_ended)) / duration_s * cycle_s / stage_data.concurrency
+    tolerance = _LITTLE_TOLERANCE + cycle_s / duration_s
     is_valid = abs(clients_ratio - 1) <= tolerance
     hint = "Clients were idle for part of the time. The load generator was overloaded, or requests are missing."
-    limits = f"{1 - tolerance:.2f} to {1 + tolerance:.2f}"
+    limits_text = f"{1 - tolerance:.2f} to {1 + tolerance:.2f}"
     check = Check(
         "littles_law",
         clients_ratio,
-        limits,
+        limits_text,
         "of the clients",
         "VALID" if is_valid else "WARN",
         None if is_valid else hint,
@@ -482,10 +496,10 @@ def _check_target(stage_data: StageData) -> tuple[Check, ...]:
 
 
 def _check_errors(rows: StageRows) -> Check:
-    started = int(np.count_nonzero(rows.was_started))
-    return grade_high(
+    started_count = int(np.count_nonzero(rows.was_started))
+    return check_upper_limit(
         "errors",
-        float(np.count_nonzero(rows.is_failed) / started) if started else None,
+        float(np.count_nonzero(rows.is_failed) / started_count) if started_count else None,
         unit="share",
         warn=0.01,
         hint="Latency covers successful requests only. Check the errors by class first.",

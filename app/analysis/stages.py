@@ -22,7 +22,12 @@ from app.analysis.estimates import (
 )
 from app.analysis.objectives import find_estimate, is_met, select_binding_objectives
 from app.analysis.rows import StageRows, compute_offered_window, read_rows
-from app.analysis.spans import NO_SCHEDULED_START, SCHEDULED_START_METRICS, compute_duration_ms, find_within_limits
+from app.analysis.spans import (
+    NO_SCHEDULED_START,
+    SCHEDULED_START_METRICS,
+    compute_durations_ms,
+    find_requests_within_limits,
+)
 from app.analysis.spikes import analyze_spike
 from app.analysis.stage_checks import check_stage
 from app.analysis.token_metrics import compute_token_metrics, sample_tokens, withhold_distribution
@@ -156,10 +161,10 @@ def _meets_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) ->
         return False
     if stage_data.kind == "warmup" or stage_data.stopped_early or not binding_slo:
         return None
-    met_objectives = [is_met(objective, find_estimate(stage, objective)) for objective in binding_slo]
-    if None in met_objectives and False not in met_objectives and stage_data.kind not in ("probe", "step"):
+    met_flags = [is_met(objective, find_estimate(stage, objective)) for objective in binding_slo]
+    if None in met_flags and False not in met_flags and stage_data.kind not in ("probe", "step"):
         return None
-    return all(met_objectives)
+    return all(met_flags)
 
 
 def _estimate_offered_rate(offered_rows: StageRows, stage_data: StageData, bounds_ns: tuple[int, int]) -> Estimate:
@@ -173,17 +178,17 @@ def _compute_goodput(
 ) -> dict[str, Estimate]:
     """Compute the goodput: the rate and the proportion of responses within all SLO limits. Both are
     withheld if the scheduled starts are unknown and a limit is measured from them."""
-    unavailable_objectives = (
+    unavailable_labels = (
         [objective.label for objective in slo if objective.metric in SCHEDULED_START_METRICS]
         if not offered_rows.has_all_scheduled_starts
         else []
     )
-    if unavailable_objectives:
+    if unavailable_labels:
         withheld_estimate = Estimate(
-            None, reason=f"{NO_SCHEDULED_START}, but {unavailable_objectives[0]} is measured from it"
+            None, reason=f"{NO_SCHEDULED_START}, but {unavailable_labels[0]} is measured from it"
         )
         return {"good_per_s": withheld_estimate, "goodput_share": withheld_estimate}
-    is_good = find_within_limits(offered_rows, slo)
+    is_good = find_requests_within_limits(offered_rows, slo)
     return {
         "good_per_s": estimate_rate(offered_rows.scheduled_ns[is_good], bounds_ns),
         "goodput_share": estimate_ordered_proportion(is_good),
@@ -200,16 +205,16 @@ def _build_request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
     }
     metrics["send_lag_ms"] = _compute_metric_distribution(rows, "send_lag_ms")
     metrics["error_rate"] = {"value": estimate_ordered_proportion(rows.is_failed[rows.was_started])}
-    labeled_counts = np.empty(0) if rows.correct_counts is None else rows.correct_counts[~np.isnan(rows.correct_counts)]
-    if labeled_counts.size:
+    correct_counts = np.empty(0) if rows.correct_counts is None else rows.correct_counts[~np.isnan(rows.correct_counts)]
+    if correct_counts.size:
         metrics["accuracy"] = {
-            "value": estimate_proportion(int(labeled_counts.sum()), labeled_counts.size * rows_per_request)
+            "value": estimate_proportion(int(correct_counts.sum()), correct_counts.size * rows_per_request)
         }
     return metrics
 
 
 def _compute_metric_distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
-    values_ms = compute_duration_ms(rows, metric)
+    values_ms = compute_durations_ms(rows, metric)
     return withhold_distribution(NO_SCHEDULED_START) if values_ms is None else compute_distribution(values_ms)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.columns import Floats, Mask, Nanoseconds
-from app.analysis.estimates import BATCHES, compute_distribution, estimate_proportion, estimate_rate_of_amounts
+from app.analysis.columns import Floats, Ints, Mask
+from app.analysis.estimates import BATCH_COUNT, compute_distribution, estimate_proportion, estimate_rate_of_amounts
 from app.analysis.rows import Chunks, StageRows, TokenRows
-from app.analysis.spans import NO_SCHEDULED_START, compute_duration_ms
+from app.analysis.spans import NO_SCHEDULED_START, compute_durations_ms
 from app.analysis.token_samples import build_sample_from_rows
 from app.records.estimate import TokenSample
 from app.records.metrics import DISTRIBUTION_AGGREGATES
@@ -16,29 +16,31 @@ from app.records.result import Estimate
 
 Metrics = dict[str, dict[str, Estimate]]
 
-_TOKEN_SPANS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "tpot_ms")
+_TOKEN_DURATION_METRICS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "tpot_ms")
 _NOT_REPORTED = "the server does not report the number of tokens per chunk; see inter-chunk latency (ICL)"
 
 
-def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: StageRows) -> Metrics:
+def compute_token_metrics(rows: StageRows, bounds_ns: tuple[int, int], all_rows: StageRows) -> Metrics:
     """Compute the token metrics of successful responses; metrics without data are omitted.
 
     `rows` contains the rows of the stage. `all_rows` also contains the rows before and after the
-    stage: their tokens count for the token rate if the tokens arrived within `window`."""
+    stage: their tokens count for the token rate if the tokens arrived within `bounds_ns`."""
     success_rows = rows.filter(rows.is_success)
     tokens = success_rows.tokens
     if tokens is None:
         return {}
     metrics: Metrics = {}
     if np.any(tokens.first_token_ns > 0):
-        metrics |= _build_span_metrics(success_rows)
+        metrics |= _build_duration_metrics(success_rows)
     if tokens.chunks is not None:
         metrics |= _build_chunk_metrics(tokens, tokens.chunks)
     for name, counts in (("output_tokens", tokens.tokens_out), ("input_tokens", tokens.tokens_in)):
         if not np.isnan(counts).all():
             metrics[name] = compute_distribution(counts)
     if "output_tokens" in metrics:
-        metrics["output_tokens_per_s"] = {"value": _compute_output_rate(all_rows.filter(all_rows.is_success), window)}
+        metrics["output_tokens_per_s"] = {
+            "value": _compute_output_rate(all_rows.filter(all_rows.is_success), bounds_ns)
+        }
     return metrics
 
 
@@ -49,10 +51,10 @@ def sample_tokens(rows: StageRows) -> TokenSample | None:
     return None if tokens is None else build_sample_from_rows(tokens.tokens_in, tokens.tokens_out)
 
 
-def _build_span_metrics(success_rows: StageRows) -> Metrics:
+def _build_duration_metrics(success_rows: StageRows) -> Metrics:
     metrics: Metrics = {}
-    for name in _TOKEN_SPANS:
-        values_ms = compute_duration_ms(success_rows, name)
+    for name in _TOKEN_DURATION_METRICS:
+        values_ms = compute_durations_ms(success_rows, name)
         metrics[name] = (
             withhold_distribution(NO_SCHEDULED_START) if values_ms is None else compute_distribution(values_ms)
         )
@@ -119,8 +121,8 @@ def _compute_token_gap_distribution(
     k gaps of 1/k of its length. Returns `None` if every chunk holds one token."""
     is_reported = _find_rows_with_token_counts(chunks)[tokens.chunk_index]
     counts = chunks.counts[tokens.chunk_index]
-    is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == counts)
-    if np.any(~is_reported & ~is_single & (counts > 1)):
+    has_one_token_per_chunk = ~tokens.is_counted_by_chunks & (tokens.tokens_out == counts)
+    if np.any(~is_reported & ~has_one_token_per_chunk & (counts > 1)):
         return withhold_distribution(_NOT_REPORTED)
     if chunks.tokens is None or not is_reported.any():
         return None
@@ -136,18 +138,18 @@ def _find_rows_with_token_counts(chunks: Chunks) -> Mask:
     """Return a mask of the rows in which every chunk reports its number of tokens."""
     if chunks.tokens is None:
         return np.zeros(chunks.counts.size, dtype=bool)
-    unreported_counts: Nanoseconds = np.concatenate(([0], np.cumsum(chunks.tokens <= 0)))
+    unreported_counts: Ints = np.concatenate(([0], np.cumsum(chunks.tokens <= 0)))
     return np.asarray(unreported_counts[chunks.offsets[1:]] == unreported_counts[chunks.offsets[:-1]])
 
 
-def _compute_output_rate(responses: StageRows, window: tuple[int, int]) -> Estimate:
+def _compute_output_rate(responses: StageRows, bounds_ns: tuple[int, int]) -> Estimate:
     """Compute the output tokens per second within the window. The tokens of a response are assumed
     to be evenly spaced between its first and last token."""
     tokens = responses.tokens
     assert tokens is not None
     counts = np.nan_to_num(tokens.tokens_out)
     first_ns = np.where(tokens.first_token_ns > 0, tokens.first_token_ns, responses.end_ns)
-    length_ns = np.maximum(responses.end_ns - first_ns, 1)
-    edges_ns = np.linspace(*window, BATCHES + 1)
-    received_tokens = [float(counts @ np.clip((edge_ns - first_ns) / length_ns, 0.0, 1.0)) for edge_ns in edges_ns]
-    return estimate_rate_of_amounts(np.diff(received_tokens), (window[1] - window[0]) / 1e9)
+    durations_ns = np.maximum(responses.end_ns - first_ns, 1)
+    edges_ns = np.linspace(*bounds_ns, BATCH_COUNT + 1)
+    received_tokens = [float(counts @ np.clip((edge_ns - first_ns) / durations_ns, 0.0, 1.0)) for edge_ns in edges_ns]
+    return estimate_rate_of_amounts(np.diff(received_tokens), (bounds_ns[1] - bounds_ns[0]) / 1e9)

@@ -20,10 +20,12 @@ _QUANTILE_COUNT = 256
 Ints = npt.NDArray[np.int64]
 
 
-def build_sample_from_rows(inputs: Sequence[float] | Floats, outputs: Sequence[float] | Floats) -> TokenSample | None:
+def build_sample_from_rows(
+    input_lengths: Sequence[float] | Floats, output_lengths: Sequence[float] | Floats
+) -> TokenSample | None:
     """Sample the requests whose input and output lengths are both known, in row order; `None` if
     there are no such requests."""
-    pairs = np.column_stack([np.asarray(inputs, dtype=float), np.asarray(outputs, dtype=float)])
+    pairs = np.column_stack([np.asarray(input_lengths, dtype=float), np.asarray(output_lengths, dtype=float)])
     pairs = pairs[np.isfinite(pairs).all(axis=1) & (pairs >= 0).all(axis=1)]
     return build_sample_from_pairs(np.rint(pairs).astype(np.int64)) if len(pairs) else None
 
@@ -33,13 +35,15 @@ def build_sample_from_pairs(pairs: Ints, max_pairs: int = MAX_PAIRS) -> TokenSam
     return TokenSample(inputs.astype("<i4").tobytes(), outputs.astype("<i4").tobytes())
 
 
-def build_sample_from_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, float]) -> TokenSample | None:
+def build_sample_from_percentiles(
+    input_percentiles: Mapping[str, float], output_percentiles: Mapping[str, float]
+) -> TokenSample | None:
     """Build a sample from percentiles of input and output lengths, for tools that do not report
     single requests. The two lengths are assumed to be independent.
 
     The median and a higher percentile are required for both lengths (otherwise `None`). Reported
     means are preserved."""
-    columns = [_compute_quantiles(percentiles) for percentiles in (inputs, outputs)]
+    columns = [_compute_quantiles(percentiles) for percentiles in (input_percentiles, output_percentiles)]
     if columns[0] is None or columns[1] is None:
         return None
     order = np.random.default_rng(0).permutation(_QUANTILE_COUNT)
@@ -54,8 +58,8 @@ def unpack_pairs(sample: TokenSample) -> Ints:
 
 def merge_samples(samples: Iterable[TokenSample], max_pairs: int = MAX_PAIRS) -> TokenSample | None:
     """Merge samples, each weighted by its number of pairs; `None` if there are no samples."""
-    pairs = [unpack_pairs(sample) for sample in samples]
-    return build_sample_from_pairs(np.concatenate(pairs), max_pairs) if pairs else None
+    sample_pairs = [unpack_pairs(sample) for sample in samples]
+    return build_sample_from_pairs(np.concatenate(sample_pairs), max_pairs) if sample_pairs else None
 
 
 def scale_sample(sample: TokenSample, means: tuple[float, float]) -> TokenSample:

@@ -28,10 +28,10 @@ Ints = npt.NDArray[np.int64]
 def compute_trace_statistics(
     arrival_times_s: Floats,
     start_time: datetime.datetime | None = None,
-    tokens: tuple[float | None, float | None] = (None, None),
+    mean_tokens: tuple[float | None, float | None] = (None, None),
 ) -> TraceStatistics:
-    """Compute the statistics of a trace. `tokens` contains the mean input and output lengths in
-    tokens. Without `start_time`, the trace is assumed to start at midnight on an unknown
+    """Compute the statistics of a trace. `mean_tokens` contains the mean input and output lengths
+    in tokens. Without `start_time`, the trace is assumed to start at midnight on an unknown
     weekday."""
     span_s = float(arrival_times_s[-1])
     since_midnight_s = 0.0 if start_time is None else (start_time - _EPOCH).total_seconds() % DAY_S
@@ -51,8 +51,8 @@ def compute_trace_statistics(
         weekly_share=None
         if start_time is None or span_s < 7 * DAY_S
         else compute_weekly_profile(arrival_times_s, since_midnight_s, start_time.weekday()),
-        mean_input_tokens=tokens[0],
-        mean_output_tokens=tokens[1],
+        mean_input_tokens=mean_tokens[0],
+        mean_output_tokens=mean_tokens[1],
     )
 
 
@@ -98,14 +98,17 @@ def compute_modulation_shape(arrival_times_s: Floats, window_s: float = MODULATI
         return None
     hour_count = window_count // windows_per_hour
     windows_with_arrivals, counts = _count_arrivals(arrival_times_s, window_s, hour_count * windows_per_hour)
-    _, hour = np.unique(windows_with_arrivals // windows_per_hour, return_inverse=True)
-    means = np.bincount(hour, counts) / windows_per_hour
-    variances = (np.bincount(hour, np.square(counts)) - windows_per_hour * means**2) / (windows_per_hour - 1)
+    _, hour_indices = np.unique(windows_with_arrivals // windows_per_hour, return_inverse=True)
+    means = np.bincount(hour_indices, counts) / windows_per_hour
+    variances = (np.bincount(hour_indices, np.square(counts)) - windows_per_hour * means**2) / (windows_per_hour - 1)
     squared_means = means**2 - variances / windows_per_hour  # subtracts the variance of the mean itself
-    excess, relative_error = float((variances - means).sum()), math.sqrt(2 / (hour_count * (windows_per_hour - 1)))
-    if excess <= _MIN_EXCESS_SIGMAS * relative_error * float(means.sum()):
+    excess_variance, relative_error = (
+        float((variances - means).sum()),
+        math.sqrt(2 / (hour_count * (windows_per_hour - 1))),
+    )
+    if excess_variance <= _MIN_EXCESS_SIGMAS * relative_error * float(means.sum()):
         return None
-    return max(float(squared_means.sum()), 0.0) / excess or None
+    return max(float(squared_means.sum()), 0.0) / excess_variance or None
 
 
 def compute_hourly_profile(arrival_times_s: Floats, since_midnight_s: float) -> tuple[float, ...]:
@@ -146,12 +149,12 @@ def _count_arrivals(arrival_times_s: Floats, window_s: float, window_count: int)
 
 MAX_ROWS = 100_000
 WINDOW_S = 3_600.0
-_MICROSECONDS = 1e6
+_MICROSECONDS_PER_S = 1e6
 
 
 def select_busiest_rows(
     arrival_times_s: Floats,
-    tokens: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
+    token_columns: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
     max_rows: int = MAX_ROWS,
 ) -> TraceRows:
     """Select the rows in the hour of a trace with the most requests, or all rows of a shorter
@@ -162,9 +165,9 @@ def select_busiest_rows(
     span_s = float(arrival_times_s[-1])
     first_index, stop_index, window_s = 0, len(arrival_times_s), WINDOW_S
     if span_s >= WINDOW_S:
-        ends = np.searchsorted(arrival_times_s, arrival_times_s + WINDOW_S, side="left")
-        first_index = int(np.argmax(ends - np.arange(len(arrival_times_s))))
-        stop_index = int(ends[first_index])
+        end_indices = np.searchsorted(arrival_times_s, arrival_times_s + WINDOW_S, side="left")
+        first_index = int(np.argmax(end_indices - np.arange(len(arrival_times_s))))
+        stop_index = int(end_indices[first_index])
     else:
         window_s = (
             span_s * len(arrival_times_s) / (len(arrival_times_s) - 1)
@@ -174,17 +177,19 @@ def select_busiest_rows(
     if sampled_fraction < 1.0:
         selected_indices = np.sort(np.random.default_rng(0).choice(selected_indices, max_rows, replace=False))
     arrival_times_us = np.minimum(
-        np.rint((arrival_times_s[selected_indices] - arrival_times_s[first_index]) * _MICROSECONDS), 2**32 - 1
+        np.rint((arrival_times_s[selected_indices] - arrival_times_s[first_index]) * _MICROSECONDS_PER_S), 2**32 - 1
     )
     inputs, outputs = (
-        (b"", b"") if tokens is None else (column[selected_indices].astype("<i4").tobytes() for column in tokens)
+        (b"", b"")
+        if token_columns is None
+        else (column[selected_indices].astype("<i4").tobytes() for column in token_columns)
     )
     return TraceRows(window_s, arrival_times_us.astype("<u4").tobytes(), inputs, outputs, sampled_fraction)
 
 
 def unpack_times_s(rows: TraceRows) -> Floats:
     """Return the arrival times in s since the start of the recorded hour, in ascending order."""
-    return np.frombuffer(rows.at_us, "<u4").astype(np.float64) / _MICROSECONDS
+    return np.frombuffer(rows.at_us, "<u4").astype(np.float64) / _MICROSECONDS_PER_S
 
 
 def unpack_token_pairs(rows: TraceRows) -> Ints | None:

@@ -19,29 +19,39 @@ from app.records.result import SWEEP_TAG, Check, CheckId, Clock, Stage, StageKin
 from app.records.telemetry import Samples
 
 
-def grade_high(
+def check_upper_limit(
     check_id: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = math.inf, hint: str
 ) -> Check:
     """Build a check that is VALID up to `warn`, INVALID above `invalid`, and WARN in between or if
     the value is missing."""
     if value is None:
         return Check(check_id, None, warn, unit, "WARN", hint)
-    verdict: Validity = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
+    validity: Validity = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
     return Check(
-        check_id, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
+        check_id,
+        value,
+        invalid if validity == "INVALID" else warn,
+        unit,
+        validity,
+        None if validity == "VALID" else hint,
     )
 
 
-def grade_low(
+def check_lower_limit(
     check_id: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = -math.inf, hint: str
 ) -> Check:
     """Build a check that is VALID from `warn` upward, INVALID below `invalid`, and WARN in between
     or if the value is missing."""
     if value is None:
         return Check(check_id, None, warn, unit, "WARN", hint)
-    verdict: Validity = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
+    validity: Validity = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
     return Check(
-        check_id, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
+        check_id,
+        value,
+        invalid if validity == "INVALID" else warn,
+        unit,
+        validity,
+        None if validity == "VALID" else hint,
     )
 
 
@@ -49,7 +59,7 @@ _SEVERITY_RANKS: dict[Validity, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
 _PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
 _MIN_STEP_S = 10.0
 _MAX_SUSPENDED_S = 2.0
-_FAST_SOURCES = r"host|gpu\d+"
+_FAST_SOURCE_PATTERN = r"host|gpu\d+"
 """Regular expression for telemetry sources that are sampled several times per second. All other
 sources are slow by design."""
 
@@ -75,31 +85,33 @@ def combine_stage_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
     worst_checks: dict[str, Check] = {}
     for stage in checked_stages:
         for check in stage.checks:
-            previous = worst_checks.get(check.id)
-            if previous is None or _SEVERITY_RANKS[check.verdict] > _SEVERITY_RANKS[previous.verdict]:
-                hint = None if check.hint is None else f"{_format_label(stage)}: {check.hint}"
+            previous_check = worst_checks.get(check.id)
+            if previous_check is None or _SEVERITY_RANKS[check.verdict] > _SEVERITY_RANKS[previous_check.verdict]:
+                hint = None if check.hint is None else f"{_format_stage_label(stage)}: {check.hint}"
                 worst_checks[check.id] = replace(check, hint=hint)
     steps = [stage for stage in checked_stages if stage.kind == "step"]
     return (*worst_checks.values(), _check_step_duration(steps)) if steps else tuple(worst_checks.values())
 
 
 def check_execution_provider(
-    requested: str, used: str, fallback_nodes: Sequence[str], reason: str | None = None
+    requested_provider: str, used_provider: str, fallback_nodes: Sequence[str], reason: str | None = None
 ) -> Check:
     """Check that the model ran on the requested execution provider. `fallback_nodes` lists the
     operators that ran on another provider, such as "Conv on CPUExecutionProvider"."""
     reason_suffix = f" ({reason})" if reason else ""
-    if used != requested:
+    if used_provider != requested_provider:
         hint = (
-            f"{requested} was requested, but {used} was used{reason_suffix}. Request {used}, or make {requested} work "
-            "on this machine."
+            f"{requested_provider} was requested, but {used_provider} was used{reason_suffix}. Request "
+            f"{used_provider}, or make {requested_provider} work on this machine."
         )
-        return Check("provider", used, requested, None, "INVALID", hint)
+        return Check("provider", used_provider, requested_provider, None, "INVALID", hint)
     if fallback_nodes:
-        observed = f"{used}; {', '.join(fallback_nodes)}"
-        hint = f"{used} cannot run these operators. Replace them in the model, or measure with another provider."
-        return Check("provider", observed, requested, None, "INVALID", hint)
-    return Check("provider", used, requested, None, "VALID")
+        placement_text = f"{used_provider}; {', '.join(fallback_nodes)}"
+        hint = (
+            f"{used_provider} cannot run these operators. Replace them in the model, or measure with another provider."
+        )
+        return Check("provider", placement_text, requested_provider, None, "INVALID", hint)
+    return Check("provider", used_provider, requested_provider, None, "VALID")
 
 
 def list_fallback_nodes(placements: Sequence[Placement]) -> tuple[str, ...]:
@@ -120,7 +132,7 @@ def check_wall_clock(clock: Clock, suspended_s: float | None) -> Check:
         hint = "The machine was suspended during the run. Disable sleep and measure again."
         return Check("clock", suspended_s, _MAX_SUSPENDED_S, "s suspended", "INVALID", hint)
     ratio = clock.wall_to_monotonic_ratio
-    return grade_high(
+    return check_upper_limit(
         "clock",
         None if ratio is None else abs(ratio - 1),
         unit="share",
@@ -133,10 +145,10 @@ def check_wall_clock(clock: Clock, suspended_s: float | None) -> Check:
 
 def check_telemetry(telemetry: pd.DataFrame) -> Check:
     """Check the 99th percentile of the gaps between samples of the same telemetry source."""
-    fast_samples = telemetry[telemetry["source"].str.fullmatch(_FAST_SOURCES)]
+    fast_samples = telemetry[telemetry["source"].str.fullmatch(_FAST_SOURCE_PATTERN)]
     sample_times = fast_samples[["source", "at_ns"]].drop_duplicates().sort_values("at_ns")
     gaps_ms = sample_times.groupby("source")["at_ns"].diff().dropna().to_numpy(dtype=np.float64) / 1e6
-    return grade_high(
+    return check_upper_limit(
         "telemetry_gaps",
         float(np.quantile(gaps_ms, 0.99, method="inverted_cdf")) if gaps_ms.size else None,
         unit="ms",
@@ -167,10 +179,10 @@ def _is_failed_sweep_stage(stage: Stage) -> bool:
 
 
 def _check_step_duration(steps: Sequence[Stage]) -> Check:
-    shortest_s = min((stage.window.end_ns - stage.window.start_ns) / 1e9 for stage in steps)
-    return grade_low(
+    min_duration_s = min((stage.window.end_ns - stage.window.start_ns) / 1e9 for stage in steps)
+    return check_lower_limit(
         "step_duration",
-        shortest_s,
+        min_duration_s,
         unit="s",
         warn=_MIN_STEP_S,
         # from 100 simulated searches each (tests.performance.searches): M/M/1 with 1,000/s, p95 met
@@ -180,7 +192,7 @@ def _check_step_duration(steps: Sequence[Stage]) -> Check:
     )
 
 
-def _format_label(stage: Stage) -> str:
+def _format_stage_label(stage: Stage) -> str:
     return f"{stage.name}, repeat {stage.repeat}" if stage.repeat > 1 else stage.name
 
 
@@ -199,7 +211,7 @@ def _format_value(value: float | str | None, unit: str | None) -> str:
     return format_number(value) + ("" if unit is None else f" {display_unit(unit)}")
 
 
-_MAX_CACHED_SHARE = 0.05
+_MAX_HIT_RATE = 0.05
 _CACHE_COUNTER_PAIRS = (
     ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"),
     ("vllm:gpu_prefix_cache_hits_total", "vllm:gpu_prefix_cache_queries_total"),
@@ -213,67 +225,74 @@ splits the first counter by `cache_source`; each request counts for one source."
 
 
 def check_prefix_cache(
-    before: Sequence[Samples | None], after: Sequence[Samples | None], *, is_expected: bool
+    samples_before: Sequence[Samples | None], samples_after: Sequence[Samples | None], *, is_expected: bool
 ) -> Check | None:
     """Check the prefix cache hit rate, which is the proportion of prompt tokens that prefix caches
     served; `None` if no server reports the hit rate.
 
-    `before` and `after` contain one sample per server of the target, in the same order, taken
-    before and after the load. `is_expected` is True if the profile requests prompts with a shared
-    prefix.
+    `samples_before` and `samples_after` contain one sample per server of the target, in the same
+    order, taken before and after the load. `is_expected` is True if the profile requests prompts
+    with a shared prefix.
 
     A chat template at the start of every prompt is cached for real users too, so a small hit rate
     is VALID."""
-    counts_by_server = [
+    server_increases = [
         increases
-        for samples in zip(before, after, strict=False)
+        for samples in zip(samples_before, samples_after, strict=False)
         if (increases := _compute_counter_increases(*samples)) is not None
     ]
     hits, prompt_tokens = (
-        (sum(totals) for totals in zip(*counts_by_server, strict=True)) if counts_by_server else (0.0, 0.0)
+        (sum(totals) for totals in zip(*server_increases, strict=True)) if server_increases else (0.0, 0.0)
     )
     if prompt_tokens <= 0:
         return None
     hit_rate = min(1.0, hits / prompt_tokens)
     if is_expected:
         return Check("prefix_cache", hit_rate, None, "share", "VALID")
-    return grade_high(
+    return check_upper_limit(
         "prefix_cache",
         hit_rate,
         unit="share",
-        warn=_MAX_CACHED_SHARE,
+        warn=_MAX_HIT_RATE,
         hint=f"{100 * hit_rate:.0f} % of the prompt tokens came from the server's prefix cache. Requests with "
         "different prompts need more computation. Prepare more distinct prompts (prompts.unique, or a dataset with "
         "more rows), or, if users share prefixes, set prompts.prefix.",
     )
 
 
-def check_prompts(distinct: int, prepared: int) -> Check:
+def check_prompts(distinct_count: int, prepared_count: int) -> Check:
     """Check that the requests to a language model had different prompts."""
     hint = (
-        f"All {prepared:,} prepared requests have the same prompt, so a prefix cache computes it only once. Prepare "
-        "more prompts (prompts.unique, or more rows in the dataset)."
-        if prepared > 1
+        f"All {prepared_count:,} prepared requests have the same prompt, so a prefix cache computes it only once. "
+        "Prepare more prompts (prompts.unique, or more rows in the dataset)."
+        if prepared_count > 1
         else "The same prompt is sent repeatedly, so a prefix cache computes it only once. Prepare more prompts "
         "(prompts.unique, or more rows in the dataset)."
     )
-    return grade_low("prompts", float(distinct), unit="different", warn=2.0, hint=hint)
+    return check_lower_limit("prompts", float(distinct_count), unit="different", warn=2.0, hint=hint)
 
 
-def _compute_counter_increases(before: Samples | None, after: Samples | None) -> tuple[float, float] | None:
+def _compute_counter_increases(
+    samples_before: Samples | None, samples_after: Samples | None
+) -> tuple[float, float] | None:
     """Compute the increase of cache hits and prompt tokens between two samples; `None` if the
     server does not report both counters or was restarted."""
-    if before is None or after is None:
+    if samples_before is None or samples_after is None:
         return None
-    for increases in _list_counter_increases(before.totals, after.totals):
+    for increases in _list_counter_increases(samples_before.totals, samples_after.totals):
         if all(math.isfinite(count) and count >= 0 for count in increases):
             return increases
     return None
 
 
-def _list_counter_increases(before: dict[str, float], after: dict[str, float]) -> Iterator[tuple[float, float]]:
+def _list_counter_increases(
+    totals_before: dict[str, float], totals_after: dict[str, float]
+) -> Iterator[tuple[float, float]]:
     """Yield the increases of each pair of counters that the server exposes. A labeled counter is
     not exposed before its first event, so a missing counter is treated as 0."""
-    for hits, queries in _CACHE_COUNTER_PAIRS:
-        if queries in after:
-            yield after.get(hits, 0.0) - before.get(hits, 0.0), after[queries] - before.get(queries, 0.0)
+    for hits_counter, queries_counter in _CACHE_COUNTER_PAIRS:
+        if queries_counter in totals_after:
+            yield (
+                totals_after.get(hits_counter, 0.0) - totals_before.get(hits_counter, 0.0),
+                totals_after[queries_counter] - totals_before.get(queries_counter, 0.0),
+            )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-WINDOWS = 3
+WINDOW_COUNT = 3
 _MAX_RATIO = 1.10
 
 
 def is_stable(medians: Sequence[float]) -> bool:
     """Return True if the medians of the last three windows are within 10 % of each other."""
-    latest_medians = medians[-WINDOWS:]
-    return len(latest_medians) == WINDOWS and max(latest_medians) <= _MAX_RATIO * min(latest_medians)
+    latest_medians = medians[-WINDOW_COUNT:]
+    return len(latest_medians) == WINDOW_COUNT and max(latest_medians) <= _MAX_RATIO * min(latest_medians)

@@ -67,10 +67,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _measure(arguments: argparse.Namespace) -> int:
     from app.cli.measuring_pairs import measure_pairs
-    from app.session.interleaved import DEFAULT_PAIRS, PairPlan
+    from app.session.interleaved import DEFAULT_PAIR_COUNT, PairPlan
 
     pair_plan = PairPlan(
-        arguments.pairs or DEFAULT_PAIRS, arguments.max_duration_s, _get_tolerance(arguments), arguments.force
+        arguments.pairs or DEFAULT_PAIR_COUNT, arguments.max_duration_s, _get_tolerance(arguments), arguments.force
     )
     return measure_pairs(
         arguments,
@@ -118,14 +118,14 @@ def _report(comparison: Comparison, arguments: argparse.Namespace) -> int:
 def exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) -> int:
     """Return the exit code of a comparison, and print the reasons to standard error."""
     from app.analysis.comparisons.comparison import (
-        find_inconclusive,
+        find_inconclusive_changes,
         find_regressions,
         format_change,
         format_regression,
     )
     from app.cli.tables import format_cell
 
-    regressions, inconclusive_changes = find_regressions(comparison), find_inconclusive(comparison)
+    regressions, inconclusive_changes = find_regressions(comparison), find_inconclusive_changes(comparison)
     for change in regressions:
         print(f"regression: {format_cell(format_regression(change))}", file=sys.stderr)
     if inconclusive_changes:

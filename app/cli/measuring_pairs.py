@@ -74,7 +74,11 @@ def _measure_pair_runs(arguments: argparse.Namespace, pair_plan: PairPlan, store
         report_phase("two profiles in interleaved A/B pairs, each run in a new process")
         runs = ProfileRuns(arguments.baseline, arguments.candidate[0], interruption, emit)
         with CommandPoller(
-            store, interruption, add_note=add_note, change_rate=_reject_stage_command, extend=_reject_stage_command
+            store,
+            interruption,
+            add_note=add_note,
+            change_rate=_reject_stage_command,
+            extend_stage=_reject_stage_command,
         ):
             return measure_interleaved(pair_plan, runs.measure, time.monotonic, report_phase)
 

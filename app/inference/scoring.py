@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from app.analysis.columns import Floats
-from app.analysis.local.accuracy import Metric
+from app.analysis.local.accuracy import AccuracyMetric
 from app.errors import UsageError
 from loadgen.payloads.tensors import AmbiguousOutputError, NamedTensor, find_class_output
 
 Array = npt.NDArray[Any]
 
 
-def select_metric(labels: Array) -> Metric:
+def select_metric(labels: Array) -> AccuracyMetric:
     """Return the accuracy metric for the given labels: `top-1` for integers, which are classes; the
     mean absolute error for other numbers, which are continuous values."""
     return "top-1" if labels.dtype.kind in "iu" else "mean absolute error"
@@ -40,7 +40,7 @@ def find_scored_output_index(outputs: Sequence[NamedTensor], labels: Array, outp
         raise UsageError(f"accuracy cannot be measured: {error}", hint=error.hint) from error
 
 
-def compute_scores(output: Array, labels: Array, metric: Metric) -> Floats:
+def compute_scores(output: Array, labels: Array, metric: AccuracyMetric) -> Floats:
     """Return one score per label. Output rows beyond the labels are padding of the batch and are
     ignored.
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from app import __version__
-from app.analysis.comparisons.comparison import TOLERANCE, can_fail_run, find_inconclusive, find_regressions
+from app.analysis.comparisons.comparison import TOLERANCE, can_fail_run, find_inconclusive_changes, find_regressions
 from app.records.comparison import Comparison, MetricChange
 from app.records.metrics import format_metric
 from app.reporting.quantities import build_quantity
@@ -85,7 +85,7 @@ def _find_outcome(comparison: Comparison) -> model.ComparisonOutcome:
         return "same_run"
     if find_regressions(comparison):
         return "regression"
-    return "inconclusive" if find_inconclusive(comparison) else "no_regression"
+    return "inconclusive" if find_inconclusive_changes(comparison) else "no_regression"
 
 
 def _format_summary(comparison: Comparison, outcome: model.ComparisonOutcome) -> str:

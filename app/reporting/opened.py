@@ -242,7 +242,7 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
         stage_data=tuple(event.data for event in finished),
         rows=tuple(_split_by_stage(table, [event.data for event in finished])),
         telemetry=_read_telemetry(run, damaged_files, is_lost=is_lost).to_pandas(),
-        idle=_find_idle_window(events),
+        idle_window=_find_idle_window(events),
         is_complete=recovery is None,
     )
     if recovery is not None and result.local is None and not damage:

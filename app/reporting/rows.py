@@ -22,7 +22,7 @@ from app.analysis.groups import Group, group_by_name, group_by_target
 from app.analysis.pooling import select_first_samples
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
 from app.analysis.sample_size import count_needed_samples
-from app.analysis.spans import compute_duration_ms, find_within_limits
+from app.analysis.spans import compute_durations_ms, find_requests_within_limits
 from app.records.result import Result, Stage
 from app.reporting.quantities import build_quantity
 from app.storage.run_directory import StoredRun
@@ -86,7 +86,7 @@ def read_request_times(
     return RequestTimes(
         stage_rows,
         result.time_zero_ns,
-        find_within_limits(stage_rows, [evaluation.objective for evaluation in result.slo]),
+        find_requests_within_limits(stage_rows, [evaluation.objective for evaluation in result.slo]),
     )
 
 
@@ -101,10 +101,12 @@ def build_load_series(requests: RequestTimes | None, latency_metric: str = "late
     )
     completed_s = requests.to_seconds(rows.end_ns[rows.is_success])
     p50, p95 = _compute_binned_percentiles(
-        rows, scheduled_s, compute_duration_ms(rows, latency_metric), bins, (0.50, 0.95)
+        rows, scheduled_s, compute_durations_ms(rows, latency_metric), bins, (0.50, 0.95)
     )
-    (lag_p99,) = _compute_binned_percentiles(rows, scheduled_s, compute_duration_ms(rows, "send_lag_ms"), bins, (0.99,))
-    (ttft_p95,) = _compute_binned_percentiles(rows, scheduled_s, compute_duration_ms(rows, "ttft_ms"), bins, (0.95,))
+    (lag_p99,) = _compute_binned_percentiles(
+        rows, scheduled_s, compute_durations_ms(rows, "send_lag_ms"), bins, (0.99,)
+    )
+    (ttft_p95,) = _compute_binned_percentiles(rows, scheduled_s, compute_durations_ms(rows, "ttft_ms"), bins, (0.95,))
     return model.LoadSeries(
         bin_s=bins.width_s,
         at_s=round_values((bins.edges_s[:-1] + bins.edges_s[1:]) / 2),
@@ -127,7 +129,7 @@ def build_spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> t
         return ()
     rows, is_inside = requests.rows, mask_stages(requests, stages)
     metrics: tuple[model.DistributionMetric, ...] = ("latency_ms", "service_ms", "ttft_ms")
-    curves = (_build_spectrum(metric, compute_duration_ms(rows, metric), is_inside) for metric in metrics)
+    curves = (_build_spectrum(metric, compute_durations_ms(rows, metric), is_inside) for metric in metrics)
     return tuple(curve for curve in curves if curve is not None)
 
 
@@ -261,7 +263,7 @@ def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]
         return ()
     is_inside = mask_stages(requests, stages)
     curves = (
-        build_share_steps(metric, compute_duration_ms(requests.rows, metric), is_inside)
+        build_share_steps(metric, compute_durations_ms(requests.rows, metric), is_inside)
         for metric in _DISTRIBUTION_METRICS
     )
     return tuple(curve for curve in curves if curve is not None)
@@ -270,7 +272,7 @@ def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]
 def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LatencyHeatMap | None:
     """Build the heat map of the latencies of all responses; `None` without responses, or if all
     latencies are equal."""
-    values_ms = None if requests is None else compute_duration_ms(requests.rows, latency_metric)
+    values_ms = None if requests is None else compute_durations_ms(requests.rows, latency_metric)
     if requests is None or values_ms is None:
         return None
     has_latency = requests.rows.is_success & (values_ms > 0)

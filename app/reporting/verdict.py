@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.analysis.headline import find_highest_passed_load, find_lowest_failed_load
+from app.analysis.headline import find_highest_passed_stages, find_lowest_failed_stage
 from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated_objectives
 from app.analysis.max_rate import describe_failure
 from app.analysis.objectives import parse_objective
@@ -221,7 +221,7 @@ def _build_headline(result: Result, outcome: Outcome) -> Headline:
         )
     if outcome == "FAIL" and result.exit.causes:
         return Headline(_capitalize(result.exit.causes[0].text), is_first_cause=True)
-    if any(stage.concurrency for stage in find_highest_passed_load(result.stages)):
+    if any(stage.concurrency for stage in find_highest_passed_stages(result.stages)):
         return _build_concurrency_headline(result).add(_format_inconclusive_note(result, outcome))
     return _build_objectives_headline((*result.slo, *result.gates), measured_count)
 
@@ -251,7 +251,7 @@ def _build_max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
 
 def _build_concurrency_headline(result: Result) -> Headline:
     """Build the headline of a sweep over numbers of concurrent clients."""
-    passed_stage, failed_stage = find_highest_passed_load(result.stages)[0], find_lowest_failed_load(result.stages)
+    passed_stage, failed_stage = find_highest_passed_stages(result.stages)[0], find_lowest_failed_stage(result.stages)
     slo = [evaluation.objective for evaluation in result.slo]
     rate_per_s = passed_stage.metrics["completed_per_s"]["value"].value or 0.0
     rate = formatting.with_unit(formatting.format_number(rate_per_s), "req/s")

@@ -34,10 +34,10 @@ class RateRange(msgspec.Struct, frozen=True):
     min_per_s: float
     max_per_s: float
 
-    def scale_to(self, workers: int) -> RateRange:
+    def scale_to(self, worker_count: int) -> RateRange:
         """Return the range of rates for several workers. The lower limit is not scaled, because
         several workers may be no faster than a single worker."""
-        return RateRange(self.start_per_s * workers, self.min_per_s, self.max_per_s * workers)
+        return RateRange(self.start_per_s * worker_count, self.min_per_s, self.max_per_s * worker_count)
 
 
 REQUEST_RATE_RANGE = RateRange(8_000.0, 250.0, 64_000.0)
@@ -129,7 +129,7 @@ def _find_decisive_steps(steps: tuple[CalibrationStep, ...]) -> list[Calibration
 
 
 _STEP_DURATION_S = 0.75
-_DRAIN_S = 0.5
+_MAX_DRAIN_S = 0.5
 _MAX_LAG_MS = 100.0
 
 
@@ -140,19 +140,19 @@ class CalibrationLoad(msgspec.Struct, frozen=True):
     `lead_in_s` is the time in s until responses end at the same rate as they begin. `connections`
     is the number of connections per worker, which is sufficient for a target that responds
     immediately: further connections would only be opened during a stall, and cost CPU time on both
-    sides. `count` returns the number of events within the step, and the proportion of late
+    sides. `count_events` returns the number of events within the step, and the proportion of late
     events."""
 
     rate_range: RateRange
     workload: Workload
     connections: int
-    count: Callable[[pa.Table, int], tuple[int, float]]
+    count_events: Callable[[pa.Table, int], tuple[int, float]]
     events_per_arrival: int = 1
     lead_in_s: float = 0.0
 
 
 def run_step(
-    load_spec: CalibrationLoad,
+    calibration_load: CalibrationLoad,
     generator: LoadGenerator,
     servers: Sequence[NullServer],
     read_core_use: Callable[[Collection[int]], CoreUsage | None],
@@ -167,11 +167,11 @@ def run_step(
     plan = StagePlan(
         index=0,
         name="calibration",
-        arrivals=OpenArrivals("poisson", ((0.0, rate_per_s / load_spec.events_per_arrival),)),
+        arrivals=OpenArrivals("poisson", ((0.0, rate_per_s / calibration_load.events_per_arrival),)),
         duration_s=_STEP_DURATION_S,
         seed=1,
-        lead_in_s=load_spec.lead_in_s,
-        drain_s=_DRAIN_S,
+        lead_in_s=calibration_load.lead_in_s,
+        drain_s=_MAX_DRAIN_S,
     )
     batches: list[pa.RecordBatch] = []
     pids = {generator.pid, *(worker.pid for worker in generator.workers)}
@@ -180,33 +180,34 @@ def run_step(
         plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _MAX_LAG_MS
     )
     server_cpu_s = [
-        _subtract(server.cpu_s(), before_s) for server, before_s in zip(servers, server_cpu_before_s, strict=True)
+        _subtract_times_s(server.cpu_s(), before_s)
+        for server, before_s in zip(servers, server_cpu_before_s, strict=True)
     ]
     other_cores, idle_cores = _compute_core_usage_of_others(usage_before, read_core_use(pids), server_cpu_s)
     step = _evaluate_step(
-        load_spec, rate_per_s, stage_ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), server_cpu_s
+        calibration_load, rate_per_s, stage_ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), server_cpu_s
     )
     return msgspec.structs.replace(step, other_cores=other_cores, idle_cores=idle_cores)
 
 
 def _compute_core_usage_of_others(
-    before: CoreUsage | None, now: CoreUsage | None, server_cpu_s: Sequence[float | None]
+    usage_before: CoreUsage | None, usage_now: CoreUsage | None, server_cpu_s: Sequence[float | None]
 ) -> tuple[float | None, float | None]:
     """Return two averages between two samples of CPU use: the number of CPU cores used by processes
     other than Sizewise and its null servers, and the number of idle cores. Each is `None` if
     unknown."""
-    if before is None or now is None or now.at_ns <= before.at_ns:
+    if usage_before is None or usage_now is None or usage_now.at_ns <= usage_before.at_ns:
         return None, None
-    elapsed_s = (now.at_ns - before.at_ns) / 1e9
-    sizewise_cpu_s = [_subtract(now.own_s, before.own_s), *server_cpu_s]
+    elapsed_s = (usage_now.at_ns - usage_before.at_ns) / 1e9
+    sizewise_cpu_s = [_subtract_times_s(usage_now.own_s, usage_before.own_s), *server_cpu_s]
     known_cpu_s = [cpu_s for cpu_s in sizewise_cpu_s if cpu_s is not None]
-    other_cpu_s = now.used_s - before.used_s - sum(known_cpu_s)
+    other_cpu_s = usage_now.used_s - usage_before.used_s - sum(known_cpu_s)
     other_cores = max(0.0, other_cpu_s) / elapsed_s if len(known_cpu_s) == len(sizewise_cpu_s) else None
-    return other_cores, (now.idle_s - before.idle_s) / elapsed_s
+    return other_cores, (usage_now.idle_s - usage_before.idle_s) / elapsed_s
 
 
 def _evaluate_step(
-    load_spec: CalibrationLoad,
+    calibration_load: CalibrationLoad,
     rate_per_s: float,
     stage_ended: StageEnded,
     rows: pa.Table,
@@ -215,28 +216,31 @@ def _evaluate_step(
     sent_rows = rows.filter(rows["sent_ns"].is_valid())
     sent_ns, scheduled_ns = sent_rows["sent_ns"].to_numpy(), sent_rows["scheduled_ns"].to_numpy()
     lag_ms = (sent_ns - scheduled_ns) / 1e6 if len(sent_ns) else np.array([np.inf])
-    sent_in_time = int(
+    sent_in_time_count = int(
         np.count_nonzero(sent_ns <= stage_ended.start_ns + round((_STEP_DURATION_S + LATE_THRESHOLD_MS / 1e3) * 1e9))
     )
-    event_count, late_share = load_spec.count(sent_rows, stage_ended.start_ns)
+    event_count, late_share = calibration_load.count_events(sent_rows, stage_ended.start_ns)
     late_share = max(late_share, float(np.mean(lag_ms > LATE_THRESHOLD_MS)))
-    measured_s = (stage_ended.end_ns - stage_ended.start_ns) / 1e9
+    elapsed_s = (stage_ended.end_ns - stage_ended.start_ns) / 1e9
     max_worker_cpu_s = max((worker.cpu_s for worker in stage_ended.workers), default=stage_ended.cpu_s)
     known_server_cpu_s = [cpu_s for cpu_s in server_cpu_s if cpu_s is not None]
-    is_complete = all(worker.lost_ns is None for worker in stage_ended.workers)
+    has_all_workers = all(worker.lost_ns is None for worker in stage_ended.workers)
     return CalibrationStep(
         offered_per_s=rate_per_s,
-        achieved_per_s=event_count / min(_STEP_DURATION_S, measured_s),
+        achieved_per_s=event_count / min(_STEP_DURATION_S, elapsed_s),
         lag_p50_ms=float(np.median(lag_ms)),
         lag_p99_ms=float(np.percentile(lag_ms, 99, method="inverted_cdf")),
         late_share=late_share,
-        worker_cpu_cores=max_worker_cpu_s / (measured_s + load_spec.lead_in_s),
-        passed=is_complete and has_passed(sent_in_time / max(1, cast(int, stage_ended.scheduled)), late_share),
-        server_cpu_cores=max(known_server_cpu_s) / (measured_s + load_spec.lead_in_s) if known_server_cpu_s else None,
+        worker_cpu_cores=max_worker_cpu_s / (elapsed_s + calibration_load.lead_in_s),
+        passed=has_all_workers
+        and has_passed(sent_in_time_count / max(1, cast(int, stage_ended.scheduled)), late_share),
+        server_cpu_cores=max(known_server_cpu_s) / (elapsed_s + calibration_load.lead_in_s)
+        if known_server_cpu_s
+        else None,
     )
 
 
-def _subtract(now_s: float | None, before_s: float | None) -> float | None:
+def _subtract_times_s(now_s: float | None, before_s: float | None) -> float | None:
     return None if now_s is None or before_s is None else now_s - before_s
 
 
@@ -264,11 +268,11 @@ def _count_chunks(sent_rows: pa.Table, start_ns: int) -> tuple[int, float]:
     ]
     chunk_index = np.arange(received_ns.size) - np.repeat(first_positions, counts)
     late_ms = (received_ns - np.repeat(first_due_ns, counts) - chunk_index * null_streams.GAP_NS) / 1e6
-    chunks_in_time = int(np.count_nonzero(late_ms <= LATE_THRESHOLD_MS))
-    chunks_in_step = int(
+    in_time_chunk_count = int(np.count_nonzero(late_ms <= LATE_THRESHOLD_MS))
+    step_chunk_count = int(
         np.count_nonzero((received_ns >= start_ns) & (received_ns < start_ns + round(_STEP_DURATION_S * 1e9)))
     )
-    return chunks_in_step, 1 - chunks_in_time / (sent_rows.num_rows * null_streams.CHUNK_COUNT)
+    return step_chunk_count, 1 - in_time_chunk_count / (sent_rows.num_rows * null_streams.CHUNK_COUNT)
 
 
 CALIBRATION_LOADS: dict[LoadKind, CalibrationLoad] = {
@@ -302,34 +306,34 @@ def measure_capacity(
     read_core_use: Callable[[Collection[int]], CoreUsage | None],
     on_step: Callable[[CalibrationStep], None] = lambda _: None,
 ) -> MeasuredCapacity:
-    """Measure the total capacity of all workers of `load`, which must run on this machine.
+    """Measure the total capacity of all workers of `generator`, which must run on this machine.
 
     The measurement ends early if the run is being stopped. Afterwards, the workers must be
     configured again. Raises loadgen.process.LoadError if the workers fail, and MeasurementError if
     a null server does not start."""
-    load_spec, workers = CALIBRATION_LOADS[kind], max(1, len(generator.workers))
+    calibration_load, worker_count = CALIBRATION_LOADS[kind], max(1, len(generator.workers))
     with ExitStack() as resources:
         servers = []
-        for _ in range(-(-workers // _WORKERS_PER_SERVER)):
+        for _ in range(-(-worker_count // _WORKERS_PER_SERVER)):
             servers.append(start_null_server(kind))
             resources.callback(servers[-1].close)
         endpoint = Endpoint(
-            urls=tuple(server.url for server in servers), max_connections=load_spec.connections * workers
+            urls=tuple(server.url for server in servers), max_connections=calibration_load.connections * worker_count
         )
-        generator.configure(endpoint, load_spec.workload)
+        generator.configure(endpoint, calibration_load.workload)
 
-        def run_rate(rate_per_s: float) -> CalibrationStep | None:
-            step = run_step(load_spec, generator, servers, read_core_use, rate_per_s)
+        def run_step_at_rate(rate_per_s: float) -> CalibrationStep | None:
+            step = run_step(calibration_load, generator, servers, read_core_use, rate_per_s)
             if interruption.is_requested:
                 return None
             on_step(step)
             return step
 
-        rate_range = load_spec.rate_range.scale_to(workers)
+        rate_range = calibration_load.rate_range.scale_to(worker_count)
         # The first stage of a worker includes loading code and opening connections, so it is not
         # representative.
-        run_step(load_spec, generator, servers, read_core_use, rate_range.start_per_s / _WARMUP_DIVISOR)
-        steps = () if interruption.is_requested else search_rates(run_rate, rate_range)
+        run_step(calibration_load, generator, servers, read_core_use, rate_range.start_per_s / _WARMUP_DIVISOR)
+        steps = () if interruption.is_requested else search_rates(run_step_at_rate, rate_range)
     return MeasuredCapacity(
-        kind, workers, find_max_achieved_rate(steps), steps, is_lower_bound(steps), find_disturbing_cores(steps)
+        kind, worker_count, find_max_achieved_rate(steps), steps, is_lower_bound(steps), find_disturbing_cores(steps)
     )

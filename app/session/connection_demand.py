@@ -18,7 +18,7 @@ from loadgen.workloads import LocustWorkload
 _SECOND_NS = 1_000_000_000
 
 
-def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float | None) -> ConnectionDemand:
+def estimate_demand(spec: RunSpec, endpoint: Endpoint, worker_count: int, service_s: float | None) -> ConnectionDemand:
     """Estimate the number of connections needed at the highest load of all stages.
 
     For a search, only the start rate is included, because further rates are not known in advance.
@@ -37,12 +37,14 @@ def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: 
         service_s=service_s,
         max_connections=max(concurrency, endpoint.max_connections) if is_locust else endpoint.max_connections,
         addresses=1 if endpoint.proxy is not None else max(1, len(endpoint.urls)),
-        workers=workers,
+        workers=worker_count,
         has_keep_alive=endpoint.reuses_connections,
     )
 
 
-def require_capacity(spec: RunSpec, endpoint: Endpoint, generator: LoadGenerator, limits: MachineLimits) -> None:
+def require_enough_connections(
+    spec: RunSpec, endpoint: Endpoint, generator: LoadGenerator, limits: MachineLimits
+) -> None:
     """Raise UsageError if this machine cannot open the connections for all clients of a closed
     loop. For open arrivals, the demand is only an estimate, so no error is raised."""
     demand = estimate_demand(spec, endpoint, _get_worker_count(generator), None)
@@ -55,7 +57,7 @@ def require_capacity(spec: RunSpec, endpoint: Endpoint, generator: LoadGenerator
         raise UsageError(f"this machine cannot open connections for {demand.concurrency:,} clients", hint=check.hint)
 
 
-def build_capacity_checks(
+def build_demand_checks(
     spec: RunSpec, endpoint: Endpoint, generator: LoadGenerator, limits: MachineLimits, service_s: float | None
 ) -> tuple[Check, ...]:
     """Return checks that compare the expected number of connections, file descriptors and ports
@@ -75,7 +77,7 @@ def build_timeout_notes(
     """Return notes on file descriptor limits that would be exceeded if all requests timed out, as
     with an overloaded target."""
     timeout_s = endpoint.timeouts.total_s
-    checks = build_capacity_checks(spec, endpoint, generator, limits, timeout_s)
+    checks = build_demand_checks(spec, endpoint, generator, limits, timeout_s)
     return tuple(
         f"If all requests timed out (target.timeouts.total is {timeout_s:g} s), each load worker would need about "
         f"{check.value:,.0f} {check.name}, but only {check.limit:,.0f} are available."
@@ -100,8 +102,8 @@ def _compute_peak_rate_per_s(arrivals: Arrivals) -> float:
     match arrivals:
         case OpenArrivals():
             return compute_peak_rate(arrivals)
-        case TraceArrivals(offsets_ns=offsets):
-            times_ns = np.frombuffer(offsets, "<i8")
+        case TraceArrivals(offsets_ns=packed_offsets):
+            times_ns = np.frombuffer(packed_offsets, "<i8")
             return float(np.bincount(times_ns // _SECOND_NS).max()) if times_ns.size else 0.0
         case ClosedArrivals():
             return 0.0

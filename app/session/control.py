@@ -12,7 +12,7 @@ from app.records.control import AddNote, ControlCommand, ControlResponse, Extend
 from app.session.interruption import Interruption
 from loadgen.process import LoadError
 
-_POLL_S = 0.2
+_POLL_INTERVAL_S = 0.2
 _MAX_NOTES = 100
 
 
@@ -29,19 +29,19 @@ class CommandPoller:
 
     def __init__(
         self,
-        store: CommandSource,
+        command_source: CommandSource,
         interruption: Interruption,
         *,
         add_note: Callable[[str], None],
         change_rate: Callable[[float], str],
-        extend: Callable[[float], str],
+        extend_stage: Callable[[float], str],
     ) -> None:
-        """Create the poller. `change_rate` and `extend` execute a command and return a confirmation
-        message, or raise UsageError or LoadError."""
-        self._store, self._interruption = store, interruption
-        self._add_note, self._change_rate, self._extend = add_note, change_rate, extend
+        """Create the poller. `change_rate` and `extend_stage` execute a command and return a
+        confirmation message, or raise UsageError or LoadError."""
+        self._command_source, self._interruption = command_source, interruption
+        self._add_note, self._change_rate, self._extend_stage = add_note, change_rate, extend_stage
         self._note_count = 0
-        self._stop = threading.Event()
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="control", daemon=True)
 
     def __enter__(self) -> CommandPoller:
@@ -49,13 +49,13 @@ class CommandPoller:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._stop_event.set()
         self._thread.join()
 
     def _poll(self) -> None:
-        while not self._stop.wait(_POLL_S):
+        while not self._stop_event.wait(_POLL_INTERVAL_S):
             try:
-                self._store.process_commands(self._handle)
+                self._command_source.process_commands(self._handle)
             except OSError:  # Typically a full disk, which the thread that writes rows reports; commands are retried.
                 continue
 
@@ -76,15 +76,15 @@ class CommandPoller:
                 if self._note_count >= _MAX_NOTES:
                     raise UsageError(f"the run already has the maximum of {_MAX_NOTES} notes")
                 self._note_count += 1
-                self._add_note(_sanitize(text))
+                self._add_note(_sanitize_text(text))
                 return "noted"
             case SetRate(rate_per_s=rate_per_s):
                 return self._change_rate(rate_per_s)
             case Extend(by_s=by_s):
-                return self._extend(by_s)
+                return self._extend_stage(by_s)
             case _:
                 assert_never(command)
 
 
-def _sanitize(text: str) -> str:
+def _sanitize_text(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())

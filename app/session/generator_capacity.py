@@ -34,14 +34,14 @@ class GeneratorCapacity(msgspec.Struct, frozen=True):
 
         All workers are assumed to be equally fast. `workers` is empty for a single worker without a
         master."""
-        connected_workers = sum(worker.lost_ns is None for worker in workers) if workers else self.workers
-        if connected_workers == self.workers:
+        connected_worker_count = sum(worker.lost_ns is None for worker in workers) if workers else self.workers
+        if connected_worker_count == self.workers:
             return self
-        connected_fraction = connected_workers / self.workers
+        connected_fraction = connected_worker_count / self.workers
         per_s, chunks_per_s = (
             None if rate is None else rate * connected_fraction for rate in (self.per_s, self.chunks_per_s)
         )
-        return GeneratorCapacity(connected_workers, per_s, chunks_per_s, self.is_lower_bound)
+        return GeneratorCapacity(connected_worker_count, per_s, chunks_per_s, self.is_lower_bound)
 
 
 def get_required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
@@ -72,33 +72,35 @@ class CapacityFinder:
         The capacity is measured if no recent calibration exists or if `is_forced` is set. If a
         worker runs on another machine, nothing is measured: the calibrated capacities of all
         workers are added. Raises the same errors as `measure_capacity`."""
-        kinds, workers = get_required_load_kinds(workload), max(1, len(generator.workers))
+        kinds, worker_count = get_required_load_kinds(workload), max(1, len(generator.workers))
         calibration = self._dependencies.load_calibration(self._fingerprint, self._dependencies.wall_now())
         if any(not worker.is_local for worker in generator.workers):
             per_s, chunks_per_s = (
                 _sum_worker_capacities(generator.workers, kind, calibration) if kind in kinds else None
                 for kind in LOAD_KINDS
             )
-            local_workers = sum(worker.is_local for worker in generator.workers)
-            return GeneratorCapacity(workers, per_s, chunks_per_s, _has_lower_bound(calibration, kinds, local_workers))
+            local_worker_count = sum(worker.is_local for worker in generator.workers)
+            return GeneratorCapacity(
+                worker_count, per_s, chunks_per_s, _has_lower_bound(calibration, kinds, local_worker_count)
+            )
         missing_kinds = [
             kind
             for kind in kinds
-            if is_forced or calibration is None or calibration.find_capacity(kind, workers) is None
+            if is_forced or calibration is None or calibration.find_capacity(kind, worker_count) is None
         ]
         if missing_kinds:
             calibration = self._measure(generator, missing_kinds, calibration, on_measuring)
         if not kinds or calibration is None or self._interruption.is_requested:
-            return GeneratorCapacity(workers)
+            return GeneratorCapacity(worker_count)
         used_capacities = [
-            capacity for kind in kinds if (capacity := calibration.find_capacity(kind, workers)) is not None
+            capacity for kind in kinds if (capacity := calibration.find_capacity(kind, worker_count)) is not None
         ]
         self._dependencies.store.write_calibration(
             msgspec.structs.replace(calibration, capacities=tuple(used_capacities))
         )
         rates_by_kind = {capacity.kind: capacity.per_s for capacity in used_capacities}
         per_s, chunks_per_s = (rates_by_kind.get(kind) for kind in LOAD_KINDS)
-        return GeneratorCapacity(workers, per_s, chunks_per_s, _has_lower_bound(calibration, kinds, workers))
+        return GeneratorCapacity(worker_count, per_s, chunks_per_s, _has_lower_bound(calibration, kinds, worker_count))
 
     def _measure(
         self,
@@ -133,8 +135,8 @@ class CapacityFinder:
         return new_calibration if calibration is None else calibration.merge(new_calibration)
 
 
-def _has_lower_bound(calibration: Calibration | None, kinds: Sequence[LoadKind], workers: int) -> bool:
-    capacities = [None if calibration is None else calibration.find_capacity(kind, workers) for kind in kinds]
+def _has_lower_bound(calibration: Calibration | None, kinds: Sequence[LoadKind], worker_count: int) -> bool:
+    capacities = [None if calibration is None else calibration.find_capacity(kind, worker_count) for kind in kinds]
     return any(capacity is not None and capacity.is_lower_bound for capacity in capacities)
 
 

@@ -12,7 +12,7 @@ from app.errors import MeasurementError
 from app.records.comparison import Side
 from app.records.result import Result
 
-DEFAULT_PAIRS = 7
+DEFAULT_PAIR_COUNT = 7
 _MAX_ATTEMPTS = 3
 """Maximum number of attempts per run. An INVALID run is not used and is repeated."""
 
@@ -21,10 +21,11 @@ class PairPlan(msgspec.Struct, frozen=True):
     """Number of A/B pairs to measure, and the time limit.
 
     If the first `pairs` A/B pairs suggest a change, the same number of pairs is measured again. A
-    pair is not started if it would probably end later than `max_s` seconds after the start."""
+    pair is not started if it would probably end later than `max_duration_s` seconds after the
+    start."""
 
     pairs: int
-    max_s: float
+    max_duration_s: float
     tolerance: float
     is_forced: bool = False
 
@@ -72,46 +73,49 @@ class _PairMeasurement:
         report: Callable[[str], None],
     ) -> None:
         self._plan, self._measure, self._now_s, self._report = plan, measure, now_s, report
-        self._deadline_s = now_s() + plan.max_s
+        self._deadline_s = now_s() + plan.max_duration_s
         self._max_pair_duration_s = 0.0
         self._runs: dict[Side, list[Result]] = {"baseline": [], "candidate": []}
 
     def execute(self) -> PairResults:
-        pairs = self._plan.pairs
-        if not self._measure_pairs(pairs):
+        pair_count = self._plan.pairs
+        if not self._measure_pairs(pair_count):
             return self._build_results(
-                f"The time limit was reached after {len(self._runs['baseline'])} of {pairs} pairs."
+                f"The time limit was reached after {len(self._runs['baseline'])} of {pair_count} pairs."
             )
         if not self._has_suspected_change():
             return self._build_results()
-        self._report(f"possible change detected; measuring {pairs} more pairs to confirm it")
-        if not self._measure_pairs(2 * pairs):
-            completed_pairs = len(self._runs["baseline"])
+        self._report(f"possible change detected; measuring {pair_count} more pairs to confirm it")
+        if not self._measure_pairs(2 * pair_count):
+            completed_pair_count = len(self._runs["baseline"])
             return self._build_results(
-                f"A change was suspected, but the time limit was reached after {completed_pairs} of {2 * pairs} pairs."
+                f"A change was suspected, but the time limit was reached after {completed_pair_count} of "
+                f"{2 * pair_count} pairs."
             )
-        return self._build_results(f"A change was suspected after {pairs} pairs, so {pairs} more were measured.")
+        return self._build_results(
+            f"A change was suspected after {pair_count} pairs, so {pair_count} more were measured."
+        )
 
-    def _measure_pairs(self, target_pairs: int) -> bool:
-        """Measure A/B pairs until there are `target_pairs` pairs.
+    def _measure_pairs(self, target_pair_count: int) -> bool:
+        """Measure A/B pairs until there are `target_pair_count` pairs.
 
         Return False if the time limit was reached before. Return True early if the first pair is
         not comparable."""
-        while len(self._runs["baseline"]) < target_pairs:
+        while len(self._runs["baseline"]) < target_pair_count:
             start_s = self._now_s()
-            if start_s + self._max_pair_duration_s > self._deadline_s or not self._measure_pair(target_pairs):
+            if start_s + self._max_pair_duration_s > self._deadline_s or not self._measure_pair(target_pair_count):
                 return False
             self._max_pair_duration_s = max(self._max_pair_duration_s, self._now_s() - start_s)
             if len(self._runs["baseline"]) == 1 and self._is_incomparable():
                 return True
         return True
 
-    def _measure_pair(self, target_pairs: int) -> bool:
+    def _measure_pair(self, target_pair_count: int) -> bool:
         index = len(self._runs["baseline"])
         sides: tuple[Side, Side] = ("candidate", "baseline") if index % 2 else ("baseline", "candidate")
         results: dict[Side, Result] = {}
         for side in sides:
-            result = self._measure_valid_run(PairRun(index + 1, target_pairs, side, 0.0))
+            result = self._measure_valid_run(PairRun(index + 1, target_pair_count, side, 0.0))
             if result is None:
                 return False
             results[side] = result

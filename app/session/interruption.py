@@ -16,17 +16,17 @@ class Interruption:
     def __init__(self) -> None:
         self.code: ExitCode | None = None
         self._stop_request_count = 0
-        self._stop_load: Callable[[bool], None] | None = None
+        self._stop_callback: Callable[[bool], None] | None = None
         self._exit_callback: Callable[[], None] | None = None
 
     @property
     def is_requested(self) -> bool:
         return self.code is not None
 
-    def set_stop_callback(self, stop_load: Callable[[bool], None]) -> None:
-        """Register the callback `stop_load(drain)`, which ends the running stage, with or without
-        draining in-flight requests."""
-        self._stop_load = stop_load
+    def set_stop_callback(self, callback: Callable[[bool], None]) -> None:
+        """Register `callback(drain)`, which ends the running stage, with or without draining
+        in-flight requests."""
+        self._stop_callback = callback
 
     def set_exit_callback(self, callback: Callable[[], None]) -> None:
         """Register a callback that runs before an immediate exit, which closes no started
@@ -46,5 +46,5 @@ class Interruption:
             if self._exit_callback is not None:
                 self._exit_callback()
             os._exit(int(self.code))
-        if self._stop_load is not None:
-            self._stop_load(self._stop_request_count == 1)
+        if self._stop_callback is not None:
+            self._stop_callback(self._stop_request_count == 1)

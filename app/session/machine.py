@@ -46,7 +46,7 @@ def hash_uuid(uuid: str) -> str:
 _IDLE_DURATION_S = 2.0
 
 
-def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Callable[[float], None]) -> Window:
+def measure_idle_window(run_log: RunLog, now_ns: Callable[[], int], pause: Callable[[float], None]) -> Window:
     """Wait for two seconds while the GPUs are idle, and return this time window, from which their
     idle power can be computed.
 

@@ -21,7 +21,7 @@ from loadgen.workloads import (
     Workload,
 )
 
-_REUSE_WARNING_FACTOR = 20
+_MAX_REPETITIONS = 20
 _SAME_BODY_NOTE = (
     "All requests had the same body, so a response cache may have served them. Use several `bodies`, or a `dataset`."
 )
@@ -39,14 +39,14 @@ class PromptReuseMonitor:
         self._workload, self._dependencies = spec.workload, dependencies
         self._run_log, self._interruption = run_log, interruption
         self._samples_before: tuple[Samples | None, ...] = ()
-        self._distinct_prompts: int | None = None
+        self._distinct_prompt_count: int | None = None
 
     def on_preflight(self, report: PreflightDone | None) -> None:
         """Check that the prompts of a language model are distinct. Do nothing for other
         workloads."""
         if report is None or report.distinct is None or report.prepared is None:
             return
-        self._distinct_prompts = report.distinct
+        self._distinct_prompt_count = report.distinct
         self._run_log.add_check(check_prompts(report.distinct, report.prepared))
 
     def on_load_start(self, endpoint: Endpoint) -> None:
@@ -63,20 +63,20 @@ class PromptReuseMonitor:
             return
         self._run_log.add_check(check)
         if check.verdict == "VALID" and isinstance(check.value, float) and check.value > 0:
-            hit_rate = f"{100 * check.value:.2g} %"
-            self._run_log.add_note(f"{hit_rate} of the prompt tokens came from the server's prefix cache.")
+            hit_rate_text = f"{100 * check.value:.2g} %"
+            self._run_log.add_note(f"{hit_rate_text} of the prompt tokens came from the server's prefix cache.")
 
     def build_notes(self, sent: int) -> Iterator[str]:
         """Yield notes on reused prompts and request bodies. `sent` is the total number of requests
         sent, including the warm-up."""
         if _has_single_body(self._workload):
             yield _SAME_BODY_NOTE
-        if self._distinct_prompts is None or self._distinct_prompts < 2:
+        if self._distinct_prompt_count is None or self._distinct_prompt_count < 2:
             return
-        repetitions = sent / self._distinct_prompts
-        if repetitions > _REUSE_WARNING_FACTOR:
+        repetitions = sent / self._distinct_prompt_count
+        if repetitions > _MAX_REPETITIONS:
             yield (
-                f"Each of the {self._distinct_prompts:,} different prompts was sent {repetitions:,.0f} times on "
+                f"Each of the {self._distinct_prompt_count:,} different prompts was sent {repetitions:,.0f} times on "
                 "average, so a prefix cache may have reduced the computation."
             )
 

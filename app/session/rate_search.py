@@ -9,14 +9,14 @@ from typing import Protocol
 import msgspec
 
 from app.analysis.number_format import format_number
-from app.analysis.objectives import count_samples_needed
+from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.search import Probe, RateSearch, SearchOutcome
 from app.records.result import Objective, Stage
 from app.records.search import SearchSpec
 from app.session.rates import build_search_arrivals
 from app.session.spec import ResolvedStage
 
-PROBE_DRAIN_S = 3.0
+MAX_PROBE_DRAIN_S = 3.0
 _MAX_RETRIES_PER_PROBE = 2
 _MAX_TOTAL_RETRIES = 4
 """Number of retries after which a search allows only one retry per probe."""
@@ -46,21 +46,21 @@ def find_max_rate(
     search = RateSearch(start_per_s=search_spec.start_per_s, repeats=search_spec.repeats)
     start_ns, retries_left = now_ns(), _MAX_TOTAL_RETRIES
     while (probe := next_probe(search, search_spec, slo, (now_ns() - start_ns) / 1e9)) is not None:
-        stage_request = _build_stage(probe, search_spec, slo, total_timeout_s)
+        resolved_stage = _build_stage(probe, search_spec, slo, total_timeout_s)
         for _ in range(1 + max(1, min(retries_left, _MAX_RETRIES_PER_PROBE))):
             if not runner.may_continue:
                 return search.get_outcome()
-            stage = runner.run(stage_request)
+            stage = runner.run(resolved_stage)
             if not runner.may_continue:
                 # Interrupted by the user, a limit, or the exit of a server: the stage provides no
                 # information about the rate.
                 return search.get_outcome()
             if not _is_generator_limited(stage):
-                search.record(probe, bool(stage.meets_slo))
+                search.record_result(probe, bool(stage.meets_slo))
                 break
             retries_left -= 1
         else:
-            search.record_unsendable(probe)
+            search.record_unsendable_rate(probe)
     outcome = search.get_outcome()
     if outcome.reason is not None and search.is_shortened:
         return msgspec.structs.replace(
@@ -96,18 +96,20 @@ def compute_step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple
     The expected number of Poisson arrivals is four standard deviations above the number of samples
     that the percentiles need. With too few samples, a percentile would be withheld, and a rate that
     meets the SLO would fail."""
-    required_samples = count_samples_needed(slo)
+    required_samples = count_needed_slo_samples(slo)
     return max(min_duration_s, (required_samples + 4 * math.sqrt(required_samples)) / rate_per_s)
 
 
-def _build_stage(probe: Probe, search: SearchSpec, slo: tuple[Objective, ...], total_timeout_s: float) -> ResolvedStage:
+def _build_stage(
+    probe: Probe, search_spec: SearchSpec, slo: tuple[Objective, ...], total_timeout_s: float
+) -> ResolvedStage:
     return ResolvedStage(
         name=f"{probe.kind} {format_number(probe.rate_per_s)} req/s",
         kind=probe.kind,
         repeat=probe.repeat,
-        arrivals=build_search_arrivals(search, probe.rate_per_s),
-        duration_s=compute_step_duration_s(search.step_duration_s, probe.rate_per_s, slo),
-        drain_s=min(PROBE_DRAIN_S, total_timeout_s),
+        arrivals=build_search_arrivals(search_spec, probe.rate_per_s),
+        duration_s=compute_step_duration_s(search_spec.step_duration_s, probe.rate_per_s, slo),
+        drain_s=min(MAX_PROBE_DRAIN_S, total_timeout_s),
         ends_when_saturated=True,
     )
 

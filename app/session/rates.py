@@ -32,13 +32,13 @@ def get_single_rate(rates: Rates) -> float | None:
     return first_rate_per_s if all(rate == first_rate_per_s for _, rate in rates) else None
 
 
-def build_search_arrivals(search: SearchSpec, rate_per_s: float) -> OpenArrivals:
+def build_search_arrivals(search_spec: SearchSpec, rate_per_s: float) -> OpenArrivals:
     """Return the arrivals of a search step at a constant rate."""
-    return OpenArrivals(search.arrivals, ((0.0, rate_per_s),), search.burstiness or 1.0)
+    return OpenArrivals(search_spec.arrivals, ((0.0, rate_per_s),), search_spec.burstiness or 1.0)
 
 
 def scale_arrivals(arrivals: OpenArrivals, factor: float) -> OpenArrivals:
-    return msgspec.structs.replace(arrivals, rates=tuple((at_s, rate * factor) for at_s, rate in arrivals.rates))
+    return msgspec.structs.replace(arrivals, rates=tuple((time_s, rate * factor) for time_s, rate in arrivals.rates))
 
 
 def compute_peak_rate(arrivals: OpenArrivals) -> float:
@@ -54,8 +54,8 @@ def build_warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
     match arrivals:
         case ClosedArrivals():
             return arrivals
-        case TraceArrivals(offsets_ns=offsets):
-            return OpenArrivals("poisson", ((0.0, max(1.0, len(offsets) / 8 / duration_s)),))
+        case TraceArrivals(offsets_ns=packed_offsets):
+            return OpenArrivals("poisson", ((0.0, max(1.0, len(packed_offsets) / 8 / duration_s)),))
         case OpenArrivals(rates=rates):
             initial_rate = rates[0][1] or _compute_mean_rate(rates, duration_s)
             return msgspec.structs.replace(arrivals, rates=((0.0, initial_rate),))
@@ -65,15 +65,15 @@ def resolve_rate_share(rate_share: RateShare, stages: Sequence[Stage]) -> float 
     """Return a rate in requests/s derived from an earlier stage: a fraction of the completed
     requests per second of that stage, averaged over repeats; `None` if the earlier stage completed
     no request."""
-    completed_per_s = [
+    completed_rates_per_s = [
         estimate.value
         for stage in stages
         if stage.name == rate_share.stage and (estimate := stage.metrics.get("completed_per_s", {}).get("value"))
     ]
-    rates = [value for value in completed_per_s if value]
+    rates = [value for value in completed_rates_per_s if value]
     return rate_share.fraction * float(np.mean(rates)) if rates else None
 
 
 def _compute_mean_rate(rates: Rates, duration_s: float) -> float:
     times_s = np.linspace(0.0, duration_s, 101)
-    return float(np.mean(np.interp(times_s, [point_s for point_s, _ in rates], [rate for _, rate in rates])))
+    return float(np.mean(np.interp(times_s, [time_s for time_s, _ in rates], [rate for _, rate in rates])))

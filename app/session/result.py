@@ -16,7 +16,7 @@ import pandas as pd
 from app import __version__
 from app.analysis.comparisons.comparison import (
     compare_runs,
-    find_inconclusive,
+    find_inconclusive_changes,
     find_regressions,
     format_change,
     format_regression,
@@ -104,13 +104,13 @@ def _build_workload_notes(workload: Workload) -> tuple[str, ...]:
             return ()
 
 
-def _build_token_notes(counts: Counter[str]) -> tuple[str, ...]:
+def _build_token_notes(token_sources: Counter[str]) -> tuple[str, ...]:
     notes = []
-    if counts["chunks"]:
-        chunk_counted_fraction = counts["chunks"] / counts.total()
+    if token_sources["chunks"]:
+        chunk_counted_fraction = token_sources["chunks"] / token_sources.total()
         scope = "" if chunk_counted_fraction == 1 else f" of {100 * chunk_counted_fraction:.3g} % of the responses"
         notes.append(f"Output tokens{scope} are counted as one per stream chunk because the server reported no usage.")
-    if counts["tokenizer"]:
+    if token_sources["tokenizer"]:
         notes.append("Output tokens were counted with the profile's tokenizer where the server reported no usage.")
     return tuple(notes)
 
@@ -123,8 +123,8 @@ def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environme
     differences that are known before the run."""
     if spec.baseline is None or spec.baseline.is_forced:
         return
-    current = Machine(environment, spec.target, spec.workload_hash)
-    differences = find_machine_differences([extract_machine(run) for run in spec.baseline.runs], [current])
+    current_machine = Machine(environment, spec.target, spec.workload_hash)
+    differences = find_machine_differences([extract_machine(run) for run in spec.baseline.runs], [current_machine])
     forbidding_differences = [difference for difference in differences if difference.forbids]
     if forbidding_differences:
         raise UsageError(
@@ -132,13 +132,15 @@ def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environme
         )
 
 
-def compare_with_baseline(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
+def compare_with_baseline(result: Result, baseline_spec: BaselineSpec | None, gating: Gating) -> Result:
     """Return the result with its comparison to the baseline, including the regression gate and the
     exit code. Return the result unchanged if there is no baseline, or if the result is INVALID,
     because its metrics are then not reliable."""
-    if baseline is None or result.verdict.status == "INVALID":
+    if baseline_spec is None or result.verdict.status == "INVALID":
         return result
-    comparison = compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)
+    comparison = compare_runs(
+        baseline_spec.runs, [result], tolerance=baseline_spec.tolerance, is_forced=baseline_spec.is_forced
+    )
     return apply_comparison(result, comparison, gating, list(_build_comparison_causes(comparison, gating)))
 
 
@@ -152,7 +154,7 @@ def _build_comparison_causes(comparison: Comparison, gating: Gating) -> Iterator
     for change in find_regressions(comparison):
         yield Cause("baseline_regressed", ExitCode.REGRESSION, format_regression(change))
     if gating.on_inconclusive == "fail" and "regression" in gating.kinds:
-        for change in find_inconclusive(comparison):
+        for change in find_inconclusive_changes(comparison):
             text = f"{format_change(change)} is inconclusive compared with the baseline"
             yield Cause("baseline_inconclusive", ExitCode.INCONCLUSIVE, text)
 
@@ -166,14 +168,14 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     pooled_stage: Stage | None
     """Search steps at the max rate, pooled into one stage; `None` if there is no search or it found
     no max rate."""
-    search: SearchOutcome | None
+    search_outcome: SearchOutcome | None
     checks: tuple[Check, ...]
     lost_gpus: tuple[int, ...]
     telemetry: pd.DataFrame
     start_clock: ClockReading
     end_clock: ClockReading
     wall_start: datetime.datetime
-    limit_reached: str | None
+    stop_reason: str | None
     target_failure: str | None
     """Reason why the load failed or ended early although the target had been reached; `None` if the
     load did not fail."""
@@ -185,44 +187,50 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Artifact, ...]) -> Result:
+def build_result(spec: RunSpec, measurements: RunMeasurements, artifacts: tuple[Artifact, ...]) -> Result:
     """Build the result of a run, which may have been interrupted or have failed."""
-    headline = select_headline_stages(measured.stages, measured.search)
-    validity = (*measured.checks, *_build_final_checks(measured, headline), *_build_accuracy_checks(spec, headline))
+    headline_stages = select_headline_stages(measurements.stages, measurements.search_outcome)
+    validity = (
+        *measurements.checks,
+        *_build_run_checks(measurements, headline_stages),
+        *_build_accuracy_checks(spec, headline_stages),
+    )
     verdict = compute_verdict(validity)
-    max_rate = _compute_max_rate(spec, measured)
-    evaluated_stages = select_evaluated_stages(measured.stages, headline, measured.pooled_stage)
+    max_rate = _compute_max_rate(spec, measurements)
+    evaluated_stages = select_evaluated_stages(measurements.stages, headline_stages, measurements.pooled_stage)
     slo = tuple(
         evaluate_worst_stage(objective, evaluated_stages)
         for objective in (select_binding_objectives(spec.slo) if spec.slo else ())
     )
-    plan = _compute_plan(spec, measured.stages, max_rate, verdict)
+    plan = _compute_plan(spec, measurements.stages, max_rate, verdict)
     run_metrics = collect_run_metrics(max_rate, plan)
-    gates = tuple(evaluate_gate(objective, evaluated_stages, measured.stages, run_metrics) for objective in spec.gates)
+    gates = tuple(
+        evaluate_gate(objective, evaluated_stages, measurements.stages, run_metrics) for objective in spec.gates
+    )
     invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
-    causes = _build_causes(spec, measured, invalid_verdict, slo + gates, max_rate)
-    load_stages = measured.stages + (() if measured.pooled_stage is None else (measured.pooled_stage,))
+    causes = _build_causes(spec, measurements, invalid_verdict, slo + gates, max_rate)
+    load_stages = measurements.stages + (() if measurements.pooled_stage is None else (measurements.pooled_stage,))
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
         name=spec.name,
         profile_hash=spec.profile_hash,
         target=spec.target,
-        environment=measured.environment,
+        environment=measurements.environment,
         clock=msgspec.structs.replace(
-            build_clock(measured.start_clock, measured.end_clock, measured.wall_start),
-            load_start_ns=min((stage.window.start_ns for stage in measured.stages), default=None),
+            build_clock(measurements.start_clock, measurements.end_clock, measurements.wall_start),
+            load_start_ns=min((stage.window.start_ns for stage in measurements.stages), default=None),
         ),
         verdict=verdict,
         validity=validity,
-        stages=measured.standalone_stages + mark_headline(load_stages, evaluated_stages, max_rate),
+        stages=measurements.standalone_stages + mark_headline(load_stages, evaluated_stages, max_rate),
         max_rate=max_rate,
-        knees=find_sweep_knees(measured.stages),
+        knees=find_sweep_knees(measurements.stages),
         slo=slo,
         gates=gates,
         plan=plan,
-        cold_start=measured.cold_start,
-        notes=(*measured.notes, *_build_demonstration_notes(spec, verdict, plan)),
+        cold_start=measurements.cold_start,
+        notes=(*measurements.notes, *_build_demonstration_notes(spec, verdict, plan)),
         workload_hash=spec.workload_hash,
         artifacts=artifacts,
         exit=build_exit(causes, is_demonstration=spec.is_demonstration),
@@ -230,32 +238,34 @@ def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Arti
     return compare_with_baseline(result, spec.baseline, spec.gating)
 
 
-def _compute_max_rate(spec: RunSpec, measured: RunMeasurements) -> MaxRate | None:
-    if measured.search is not None:
-        return compute_max_rate(measured.stages, spec.slo, measured.search)
-    return compute_stage_max_rate(measured.stages, spec.slo) if spec.search is None else None
+def _compute_max_rate(spec: RunSpec, measurements: RunMeasurements) -> MaxRate | None:
+    if measurements.search_outcome is not None:
+        return compute_max_rate(measurements.stages, spec.slo, measurements.search_outcome)
+    return compute_stage_max_rate(measurements.stages, spec.slo) if spec.search is None else None
 
 
-def _build_final_checks(measured: RunMeasurements, headline: tuple[Stage, ...]) -> tuple[Check, ...]:
-    reported_ids = {check.id for check in measured.checks}
-    checks = tuple(check for check in combine_stage_checks(headline or measured.stages) if check.id not in reported_ids)
-    if measured.search is not None:
-        checks = (*checks, *check_generator_reach(measured.search))
-    if measured.stages:
-        checks = (*checks, check_telemetry(measured.telemetry))
-    clock = build_clock(measured.start_clock, measured.end_clock, measured.wall_start)
-    checks = (*checks, check_wall_clock(clock, measured.end_clock.compute_suspended_s(measured.start_clock)))
-    if measured.lost_gpus:
-        names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
+def _build_run_checks(measurements: RunMeasurements, headline_stages: tuple[Stage, ...]) -> tuple[Check, ...]:
+    reported_ids = {check.id for check in measurements.checks}
+    checks = tuple(
+        check for check in combine_stage_checks(headline_stages or measurements.stages) if check.id not in reported_ids
+    )
+    if measurements.search_outcome is not None:
+        checks = (*checks, *check_generator_reach(measurements.search_outcome))
+    if measurements.stages:
+        checks = (*checks, check_telemetry(measurements.telemetry))
+    clock = build_clock(measurements.start_clock, measurements.end_clock, measurements.wall_start)
+    checks = (*checks, check_wall_clock(clock, measurements.end_clock.compute_suspended_s(measurements.start_clock)))
+    if measurements.lost_gpus:
+        names = ", ".join(f"GPU {index}" for index in measurements.lost_gpus)
         hint = "A GPU disappeared during the measurement. Check the driver log (dmesg)."
         checks = (*checks, Check("gpu_lost", names, None, None, "INVALID", hint))
     return checks
 
 
-def _build_accuracy_checks(spec: RunSpec, headline: tuple[Stage, ...]) -> tuple[Check, ...]:
+def _build_accuracy_checks(spec: RunSpec, headline_stages: tuple[Stage, ...]) -> tuple[Check, ...]:
     """Return a check of whether the accuracy is above chance, for the headline stage with the most
     labeled rows; empty without labeled rows."""
-    accuracies = [stage.metrics["accuracy"]["value"] for stage in headline if "accuracy" in stage.metrics]
+    accuracies = [stage.metrics["accuracy"]["value"] for stage in headline_stages if "accuracy" in stage.metrics]
     check = (
         check_chance_accuracy(max(accuracies, key=lambda estimate: estimate.n or 0), spec.chance_accuracy)
         if accuracies
@@ -275,28 +285,28 @@ def build_clock(start_clock: ClockReading, end_clock: ClockReading, wall_start: 
 
 def _build_causes(
     spec: RunSpec,
-    measured: RunMeasurements,
-    verdict: Verdict,
-    evaluations: tuple[ObjectiveResult, ...],
+    measurements: RunMeasurements,
+    invalid_verdict: Verdict,
+    objective_results: tuple[ObjectiveResult, ...],
     max_rate: MaxRate | None,
 ) -> list[Cause]:
     causes: list[Cause] = []
-    if measured.interruption_code is not None:
-        causes.append(Cause("interrupted", measured.interruption_code, "stopped by the user"))
-    if verdict.status == "INVALID":
-        causes.append(build_invalid_cause(verdict))
-    if measured.limit_reached is not None:
-        causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
-    load_stages = [stage for stage in measured.stages if stage.kind != "warmup"]
-    has_target_ended = measured.target_ended is not None  # If it has, the exit of the process is the cause.
+    if measurements.interruption_code is not None:
+        causes.append(Cause("interrupted", measurements.interruption_code, "stopped by the user"))
+    if invalid_verdict.status == "INVALID":
+        causes.append(build_invalid_cause(invalid_verdict))
+    if measurements.stop_reason is not None:
+        causes.append(Cause("limit", ExitCode.LIMIT, measurements.stop_reason))
+    load_stages = [stage for stage in measurements.stages if stage.kind != "warmup"]
+    has_target_ended = measurements.target_ended is not None  # If it has, the exit of the process is the cause.
     if not any(stage.completed for stage in load_stages) and (load_stages or not causes) and not has_target_ended:
-        reason = measured.target_failure or "no request to the target succeeded"
+        reason = measurements.target_failure or "no request to the target succeeded"
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
-    elif measured.target_failure is not None:
-        causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measured.target_failure))
-    causes += find_causes(evaluations, spec.gating)
+    elif measurements.target_failure is not None:
+        causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measurements.target_failure))
+    causes += find_causes(objective_results, spec.gating)
     has_no_rate = max_rate is None or (max_rate.per_s.value is None and not max_rate.is_generator_limit)
-    has_searched = spec.search is not None and measured.interruption_code is None and not has_target_ended
+    has_searched = spec.search is not None and measurements.interruption_code is None and not has_target_ended
     if has_searched and has_no_rate and "slo" in spec.gating.kinds:
         causes.append(build_no_rate_cause(max_rate.per_s.reason if max_rate else "the search did not start"))
     return causes
@@ -320,14 +330,16 @@ def _compute_plan(spec: RunSpec, stages: tuple[Stage, ...], max_rate: MaxRate | 
     if spec.plan is None or spec.target.hardware is None or max_rate is None or max_rate.per_s.value is None:
         return None
     valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
-    target = build_measured_target(
+    measured_target = build_measured_target(
         spec.run_id,
         spec.target.hardware,
         build_capacity_curve(stages, spec.slo, max_rate),
         build_load_points(valid_stages, spec.target.hardware.replicas),
     )
     if spec.is_demonstration:
-        target = lower_trust(target, verdict.status)
+        measured_target = lower_trust(measured_target, verdict.status)
     return plan_fleets(
-        PlanningInputs((target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalog, spec.plan.today)
+        PlanningInputs(
+            (measured_target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalog, spec.plan.today
+        )
     )

@@ -17,14 +17,14 @@ from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableErr
 from app.records.calibration import LoadKind
 from app.records.interrupted import InterruptedRun
 from app.records.result import Check, Clock, Environment, Result, Stage, Window
-from app.session.connection_demand import build_capacity_checks, build_timeout_notes, require_capacity
+from app.session.connection_demand import build_demand_checks, build_timeout_notes, require_enough_connections
 from app.session.control import CommandPoller
 from app.session.dependencies import Emit, LoadGenerator, SessionDependencies
 from app.session.generator_capacity import CapacityFinder, GeneratorCapacity
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.local.standalone import measure_standalone
-from app.session.machine import MachineMonitor, measure_idle_baseline
+from app.session.machine import MachineMonitor, measure_idle_window
 from app.session.prompt_reuse import PromptReuseMonitor
 from app.session.rate_search import find_max_rate
 from app.session.replay import Replay
@@ -58,15 +58,15 @@ def run(
     dependencies: SessionDependencies,
     emit: Emit,
     interruption: Interruption,
-    interrupted: InterruptedRun | None = None,
+    interrupted_run: InterruptedRun | None = None,
 ) -> RunOutcome:
     """Measure, evaluate and store one run. All started resources are closed, even after an error.
 
-    With `interrupted`, the run continues after the last completed stage of the interrupted run, and
-    the result covers the whole run. UsageError and UnavailableError are only raised before anything
-    is measured; later failures become part of the result."""
+    With `interrupted_run`, the run continues after the last completed stage of the interrupted run,
+    and the result covers the whole run. UsageError and UnavailableError are only raised before
+    anything is measured; later failures become part of the result."""
     with ExitStack() as resources:
-        return _Session(spec, dependencies, emit, interruption, resources, interrupted).execute()
+        return _Session(spec, dependencies, emit, interruption, resources, interrupted_run).execute()
 
 
 class ResumeError(SizewiseError):
@@ -99,58 +99,58 @@ class _Session:
         emit: Emit,
         interruption: Interruption,
         resources: ExitStack,
-        interrupted: InterruptedRun | None,
+        interrupted_run: InterruptedRun | None,
     ) -> None:
         self._spec, self._dependencies = spec, dependencies
-        self._interrupted, self._replay = interrupted, Replay(interrupted, dependencies.now_ns)
+        self._interrupted_run, self._replay = interrupted_run, Replay(interrupted_run, dependencies.now_ns)
         self._interruption, self._resources = interruption, resources
         self._run_log = RunLog(emit, dependencies.now_ns)
         wait_context = WaitContext(dependencies.now_ns, dependencies.pause, interruption)
-        self._target = TargetRunner(spec, dependencies, self._run_log, wait_context, resources)
-        earlier_duration_ns = 0 if interrupted is None else interrupted.ended_ns - interrupted.started_ns
-        self._limits = LimitMonitor(spec.limits, dependencies.now_ns() - earlier_duration_ns)
-        self._prompt_reuse = PromptReuseMonitor(spec, dependencies, self._run_log, interruption)
+        self._target_runner = TargetRunner(spec, dependencies, self._run_log, wait_context, resources)
+        earlier_duration_ns = 0 if interrupted_run is None else interrupted_run.ended_ns - interrupted_run.started_ns
+        self._limit_monitor = LimitMonitor(spec.limits, dependencies.now_ns() - earlier_duration_ns)
+        self._prompt_reuse_monitor = PromptReuseMonitor(spec, dependencies, self._run_log, interruption)
         self._start_clock = dependencies.read_clock()
         self._wall_start = dependencies.wall_now()
         self._standalone_stages: tuple[Stage, ...] = ()
-        self._machine = MachineMonitor(
-            dependencies, self._run_log, None if interrupted is None else dependencies.store.telemetry()
+        self._machine_monitor = MachineMonitor(
+            dependencies, self._run_log, None if interrupted_run is None else dependencies.store.telemetry()
         )
         self._idle_window: Window | None = None
         self._runner: StageRunner | None = None
-        self._search: SearchOutcome | None = None
+        self._search_outcome: SearchOutcome | None = None
         self._steady_start_ns: int | None = None
         self._target_failure: str | None = None
         self._target_ended: str | None = None
 
     def execute(self) -> RunOutcome:
-        control = CommandPoller(
+        command_poller = CommandPoller(
             self._dependencies.store,
             self._interruption,
             add_note=self._run_log.add_user_note,
             change_rate=self._change_rate,
-            extend=self._extend,
+            extend_stage=self._extend_stage,
         )
-        with control:
-            if self._interrupted is not None:
-                self._report_resumption(self._interrupted)
-            self._machine.start(self._resources)
-            environment = self._machine.inspect()
+        with command_poller:
+            if self._interrupted_run is not None:
+                self._report_resumption(self._interrupted_run)
+            self._machine_monitor.start(self._resources)
+            environment = self._machine_monitor.inspect()
             require_comparable_machine(self._spec, environment)
             if environment.gpus and self._spec.is_local_target:
-                self._idle_window = measure_idle_baseline(
+                self._idle_window = measure_idle_window(
                     self._run_log, self._dependencies.now_ns, self._dependencies.pause
                 )
             self._measure_model()
             if self._may_measure:
-                self._target.start_built_in()
+                self._target_runner.start_built_in_server()
             if self._may_measure:
                 self._measure(environment)
         return self._conclude(environment)
 
-    def _report_resumption(self, interrupted: InterruptedRun) -> None:
-        stage_count = len(interrupted.stages)
-        gap_s = (self._dependencies.now_ns() - interrupted.ended_ns) / 1e9
+    def _report_resumption(self, interrupted_run: InterruptedRun) -> None:
+        stage_count = len(interrupted_run.stages)
+        gap_s = (self._dependencies.now_ns() - interrupted_run.ended_ns) / 1e9
         text = (
             f"after {stage_count} stage{'s' if stage_count > 1 else ''}, {gap_s:,.0f} s after the end of the last stage"
         )
@@ -169,28 +169,30 @@ class _Session:
             raise UsageError("no stage is running")
         return self._runner.change_rate(rate_per_s)
 
-    def _extend(self, extension_s: float) -> str:
+    def _extend_stage(self, extension_s: float) -> str:
         if self._runner is None:
             raise UsageError("no stage is running")
-        message = self._runner.extend(extension_s)
+        message = self._runner.extend_stage(extension_s)
         elapsed_s = (self._dependencies.now_ns() - self._start_clock.monotonic_ns) / 1e9
         self._run_log.add_note(f"User action {elapsed_s:.1f} s after the start: {message}.")
         return message
 
     def _measure_model(self) -> None:
-        standalone = self._spec.standalone_model
-        if standalone is None or self._interruption.is_requested:
+        standalone_spec = self._spec.standalone_model
+        if standalone_spec is None or self._interruption.is_requested:
             return
         self._run_log.emit_phase("model", "measuring the standalone model on this machine")
         try:
-            measured = measure_standalone(standalone, self._dependencies, self._run_log, self._interruption)
+            standalone_result = measure_standalone(
+                standalone_spec, self._dependencies, self._run_log, self._interruption
+            )
         except MeasurementError as error:
             if not self._interruption.is_requested:
                 self._run_log.add_check(Check("standalone_model", str(error), None, None, "WARN", error.hint))
             return
-        self._standalone_stages = measured.stages
-        if measured.provider_check.verdict == "INVALID":
-            self._run_log.add_check(measured.provider_check)
+        self._standalone_stages = standalone_result.stages
+        if standalone_result.provider_check.verdict == "INVALID":
+            self._run_log.add_check(standalone_result.provider_check)
 
     def _measure(self, environment: Environment) -> None:
         try:
@@ -199,21 +201,21 @@ class _Session:
             self._interruption.set_stop_callback(generator.stop)
             self._dependencies.telemetry.watch("generator", generator.pid)
             capacity = self._reach_target(generator, environment)
-            self._prompt_reuse.on_preflight(self._target.preflight)
-            self._check_capacity(generator)
+            self._prompt_reuse_monitor.on_preflight(self._target_runner.preflight)
+            self._check_connection_demand(generator)
             self._runner = runner = self._build_runner(generator, capacity)
             if runner.may_continue and self._spec.warmup_s > 0:
                 self._run_log.emit_phase("warmup", "warming up until latency is stable")
                 self._steady_start_ns = warm_up(runner, self._spec)
-            self._prompt_reuse.on_load_start(self._target.endpoint)
+            self._prompt_reuse_monitor.on_load_start(self._target_runner.endpoint)
             self._run_stages(runner)
             if self._spec.search is not None:
                 self._run_log.emit_phase("search", "searching for the max rate within the SLO")
                 timeouts = self._spec.endpoint.timeouts
-                self._search = find_max_rate(
+                self._search_outcome = find_max_rate(
                     runner, self._spec.search, self._spec.slo, timeouts.total_s, self._replay.read_clock_ns
                 )
-            self._prompt_reuse.on_load_end(self._target.endpoint)
+            self._prompt_reuse_monitor.on_load_end(self._target_runner.endpoint)
         except LoadError as error:
             if self._runner is None and self._interruption.is_requested:
                 return  # The user stopped the run, so a failed preflight request is irrelevant.
@@ -231,23 +233,23 @@ class _Session:
         calibration would otherwise delay the first response."""
         if not self._may_measure:
             return GeneratorCapacity()
-        require_capacity(self._spec, self._target.endpoint, generator, self._dependencies.local_limits)
-        if self._target.is_cold_start:
+        require_enough_connections(self._spec, self._target_runner.endpoint, generator, self._dependencies.local_limits)
+        if self._target_runner.is_cold_start:
             capacity = self._calibrate(generator, environment)
             if self._may_measure:
-                self._target.send_cold_preflight(generator)
+                self._target_runner.send_cold_preflight(generator)
             return capacity
-        self._target.send_preflight(generator)
+        self._target_runner.send_preflight(generator)
         return self._calibrate(generator, environment)
 
-    def _check_capacity(self, generator: LoadGenerator) -> None:
+    def _check_connection_demand(self, generator: LoadGenerator) -> None:
         """Add checks of whether this machine has enough connections, file descriptors and ports for
         the load."""
-        report = self._target.preflight
-        service_ms = None if report is None or self._target.is_cold_start else report.service_ms
+        report = self._target_runner.preflight
+        service_ms = None if report is None or self._target_runner.is_cold_start else report.service_ms
         service_s = None if service_ms is None else service_ms / 1e3
-        demand_inputs = (self._spec, self._target.endpoint, generator, self._dependencies.local_limits)
-        checks = build_capacity_checks(*demand_inputs, service_s)
+        demand_inputs = (self._spec, self._target_runner.endpoint, generator, self._dependencies.local_limits)
+        checks = build_demand_checks(*demand_inputs, service_s)
         for check in checks:
             self._run_log.add_check(check)
         for note in () if checks else build_timeout_notes(*demand_inputs):
@@ -262,7 +264,7 @@ class _Session:
             on_measuring=lambda kind: self._run_log.emit_phase("calibrate", _CALIBRATION_MESSAGES[kind]),
         )
         if finder.has_measured:
-            generator.configure(self._target.endpoint, self._spec.workload)
+            generator.configure(self._target_runner.endpoint, self._spec.workload)
         return capacity
 
     def _build_runner(self, generator: LoadGenerator, capacity: GeneratorCapacity) -> StageRunner:
@@ -273,13 +275,13 @@ class _Session:
             now_ns=self._dependencies.now_ns,
             slo=self._spec.slo,
             seed=self._spec.seed,
-            limits=self._limits,
+            limit_monitor=self._limit_monitor,
             interruption=self._interruption,
             capacity=capacity,
             workload=self._spec.workload,
             replay=self._replay,
             warm_up_again=self._warm_up_again,
-            target_end_reason=self._target.end_reason,
+            target_end_reason=self._target_runner.end_reason,
         )
 
     def _warm_up_again(self) -> None:
@@ -312,61 +314,67 @@ class _Session:
     def _check_target_processes(self) -> None:
         """Add a check if a process of the target has exited. Raises UnavailableError if the process
         exited before the first stage."""
-        check = self._target.check_processes()
+        check = self._target_runner.check_processes()
         if check is None:
             return
         if self._runner is None or not self._runner.stage_data:
             raise UnavailableError(f"{check.value} before the measurement", hint=check.hint)
         self._run_log.add_check(check)
         self._target_ended, self._target_failure = str(check.value), None
-        if self._search is not None and self._search.max_rate_per_s is None:
-            self._search = msgspec.structs.replace(self._search, reason=f"{check.value} during the search")
+        if self._search_outcome is not None and self._search_outcome.max_rate_per_s is None:
+            self._search_outcome = msgspec.structs.replace(
+                self._search_outcome, reason=f"{check.value} during the search"
+            )
 
     def _conclude(self, environment: Environment) -> RunOutcome:
         self._run_log.emit_phase("report", "evaluating the SLO and writing the report")
         self._resources.close()
         runner = self._runner
         if runner is not None:
-            runner.restore_remaining()
-        elif self._interrupted is not None:
+            runner.restore_remaining_stages()
+        elif self._interrupted_run is not None:
             raise ResumeError(self._interruption.code)
-        telemetry = self._machine.get_telemetry()
+        telemetry = self._machine_monitor.get_telemetry()
         stages = runner.summarize(telemetry) if runner else ()
         if environment.gpus and self._spec.is_local_target:
             stages = tuple(add_gpu_metrics(stage, telemetry, self._idle_window) for stage in stages)
-        step_indices = find_accepted_step_indices(stages, self._search)
-        measured = RunMeasurements(
+        step_indices = find_accepted_step_indices(stages, self._search_outcome)
+        measurements = RunMeasurements(
             environment=environment,
             standalone_stages=self._standalone_stages,
             stages=stages,
             pooled_stage=runner.pool(step_indices, telemetry) if runner and step_indices else None,
-            search=self._search,
+            search_outcome=self._search_outcome,
             checks=tuple(self._run_log.checks),
             lost_gpus=self._dependencies.telemetry.lost_gpus,
             telemetry=telemetry,
             start_clock=self._start_clock,
             end_clock=self._dependencies.read_clock(),
             wall_start=self._wall_start,
-            limit_reached=self._limits.limit_reached,
+            stop_reason=self._limit_monitor.stop_reason,
             target_failure=self._target_failure,
             target_ended=self._target_ended,
             interruption_code=self._interruption.code,
-            cold_start=self._target.compute_cold_start(self._steady_start_ns) if self._target.is_cold_start else None,
+            cold_start=self._target_runner.compute_cold_start(self._steady_start_ns)
+            if self._target_runner.is_cold_start
+            else None,
             notes=collect_notes(
                 self._spec.workload,
                 (
                     *self._spec.notes,
                     *self._run_log.notes,
-                    *self._prompt_reuse.build_notes(runner.sent if runner else 0),
+                    *self._prompt_reuse_monitor.build_notes(runner.sent if runner else 0),
                 ),
                 runner.token_sources if runner else Counter(),
                 self._run_log.user_notes,
             ),
         )
-        result = self._machine.add_selftest(build_result(self._spec, measured, self._dependencies.store.seal()))
-        if self._interrupted is not None:
+        result = self._machine_monitor.add_selftest(
+            build_result(self._spec, measurements, self._dependencies.store.seal())
+        )
+        if self._interrupted_run is not None:
             result = msgspec.structs.replace(
-                result, clock=_build_resumed_clock(result.clock, self._interrupted.started_ns)
+                result, clock=_build_resumed_clock(result.clock, self._interrupted_run.started_ns)
             )
-        text = self._dependencies.store.write_result(result)
-        return RunOutcome(result, text, telemetry)
+        result_text = self._dependencies.store.write_result(result)
+        return RunOutcome(result, result_text, telemetry)

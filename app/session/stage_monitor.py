@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.analysis.abort import RESPONSE_TIME_SAMPLES, find_abort_reason, is_over_saturated
+from app.analysis.abort import RESPONSE_TIME_SAMPLE_COUNT, find_abort_reason, is_over_saturated
 from app.analysis.pooling import MAX_ERROR_CLASSES
 from app.analysis.rows import read_rows
-from app.analysis.spans import SCHEDULED_START_METRICS, compute_duration_ms, find_within_limits
+from app.analysis.spans import SCHEDULED_START_METRICS, compute_durations_ms, find_requests_within_limits
 from app.records import events
 from app.records.events import ErrorReported
 from app.records.result import SWEEP_TAG, ErrorSample, Objective
@@ -34,10 +34,10 @@ class FirstErrorReporter:
         self._emit = emit
         self._emitted_errors: set[str] = set()
 
-    def report(self, errors: Sequence[FirstError], stage: int, now_ns: int) -> tuple[ErrorSample, ...]:
+    def report(self, first_errors: Sequence[FirstError], stage: int, now_ns: int) -> tuple[ErrorSample, ...]:
         """Return the error samples of a stage, and emit the samples whose error class is new in
         this run."""
-        samples = tuple(ErrorSample(error.error, error.at_ns, error.text) for error in errors)
+        samples = tuple(ErrorSample(error.error, error.at_ns, error.text) for error in first_errors)
         for sample in samples:
             if sample.error not in self._emitted_errors and len(self._emitted_errors) < MAX_ERROR_CLASSES:
                 self._emitted_errors.add(sample.error)
@@ -49,7 +49,7 @@ _TALLY_COLUMNS = [
     "scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "error", "first_token_ns", "first_output_ns", "last_token_ns",
     "tokens_out",
 ]  # fmt: skip
-_RECENT_ROWS = 1000
+_RECENT_ROW_COUNT = 1000
 
 
 class RowTally:
@@ -63,29 +63,29 @@ class RowTally:
         self._needs_scheduled_start = any(objective.metric in SCHEDULED_START_METRICS for objective in slo)
         self._batches: list[pa.RecordBatch] = []
         self._recent_lags_ms = np.empty(0)
-        self.good: int | None = 0
+        self.good_count: int | None = 0
         """Number of responses within all latency limits of the SLO; `None` if a limit depends on
         the scheduled start and the scheduled start is unknown."""
-        self.errors = Counter[str]()
+        self.error_counts = Counter[str]()
 
     def add_rows(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
             self._batches.append(batch.select(_TALLY_COLUMNS))
 
-    def count(self) -> None:
+    def count_rows(self) -> None:
         if not self._batches:
             return
         rows = read_rows(pa.Table.from_batches(self._batches))
         self._batches = []
-        self.errors.update(rows.count_errors())
+        self.error_counts.update(rows.count_errors())
         if self._needs_scheduled_start and not rows.has_all_scheduled_starts:
-            self.good = None
-        if self.good is not None:
-            self.good += int(np.count_nonzero(find_within_limits(rows, self._slo)))
-        lags_ms = compute_duration_ms(rows, "send_lag_ms")
+            self.good_count = None
+        if self.good_count is not None:
+            self.good_count += int(np.count_nonzero(find_requests_within_limits(rows, self._slo)))
+        lags_ms = compute_durations_ms(rows, "send_lag_ms")
         if lags_ms is not None:
             known_lags_ms = lags_ms[~np.isnan(lags_ms)]
-            self._recent_lags_ms = np.concatenate((self._recent_lags_ms, known_lags_ms))[-_RECENT_ROWS:]
+            self._recent_lags_ms = np.concatenate((self._recent_lags_ms, known_lags_ms))[-_RECENT_ROW_COUNT:]
 
     @property
     def lag_p99_ms(self) -> float | None:
@@ -107,13 +107,19 @@ class StageMonitor:
         index: int,
         slo: tuple[Objective, ...],
         emit: Emit,
-        limits: LimitMonitor,
+        limit_monitor: LimitMonitor,
         drain: Callable[[], None],
-        is_target_gone: Callable[[], bool],
-        first_errors: FirstErrorReporter,
+        has_target_ended: Callable[[], bool],
+        first_error_reporter: FirstErrorReporter,
     ) -> None:
-        self._stage, self._index, self._slo, self._emit, self._limits = resolved_stage, index, slo, emit, limits
-        self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
+        self._stage, self._index, self._slo, self._emit, self._limit_monitor = (
+            resolved_stage,
+            index,
+            slo,
+            emit,
+            limit_monitor,
+        )
+        self._drain, self._is_draining, self._has_target_ended = drain, False, has_target_ended
         self._rate_per_s = get_constant_rate(resolved_stage.arrivals)
         self.sent_by_worker = Counter[int]()
         """Number of requests sent by each worker, by worker index."""
@@ -123,11 +129,11 @@ class StageMonitor:
         start."""
         self.is_over_saturated = False
         self._is_generator_behind = False
-        self._open_history: list[tuple[int, int]] = []
-        self._incomplete_history: list[tuple[int, int]] = []
-        self._recent_latencies_ms: deque[float] = deque(maxlen=_RECENT_ROWS)
+        self._open_request_history: list[tuple[int, int]] = []
+        self._incomplete_request_history: list[tuple[int, int]] = []
+        self._recent_latencies_ms: deque[float] = deque(maxlen=_RECENT_ROW_COUNT)
         self._first_latencies_ms: list[float] = []
-        self._tally, self._first_errors = RowTally(slo), first_errors
+        self._tally, self._first_error_reporter = RowTally(slo), first_error_reporter
         self.observed_errors: tuple[FirstError, ...] = ()
         """First failure of each error class in this stage, as reported so far."""
 
@@ -162,16 +168,18 @@ class StageMonitor:
         self.sent_by_worker[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
         self._tally.add_rows(batch)
         successful_rows = batch.select(_LATENCY_COLUMNS).filter(batch["error"].is_null())
-        start_ns = pc.coalesce(successful_rows["scheduled_ns"], successful_rows["sent_ns"])
-        latency_ms = pc.subtract(successful_rows["end_ns"], start_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
-        self._recent_latencies_ms.extend(latency_ms[-_RECENT_ROWS:])
-        self._first_latencies_ms.extend(latency_ms[: RESPONSE_TIME_SAMPLES - len(self._first_latencies_ms)])
+        starts_ns = pc.coalesce(successful_rows["scheduled_ns"], successful_rows["sent_ns"])
+        latencies_ms = (
+            pc.subtract(successful_rows["end_ns"], starts_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
+        )
+        self._recent_latencies_ms.extend(latencies_ms[-_RECENT_ROW_COUNT:])
+        self._first_latencies_ms.extend(latencies_ms[: RESPONSE_TIME_SAMPLE_COUNT - len(self._first_latencies_ms)])
 
     def on_progress(self, progress: Progress) -> bool:
         self.max_lag_ms = progress.max_lag_ms
         if len(progress.first_errors) > len(self.observed_errors):
             self.observed_errors = progress.first_errors
-            self._first_errors.report(self.observed_errors, self._index, progress.at_ns)
+            self._first_error_reporter.report(self.observed_errors, self._index, progress.at_ns)
         self._emit_snapshot(progress)
         if self._stage.ends_when_saturated and self._rate_per_s is not None:
             self._watch_backlog(progress, self._rate_per_s)
@@ -181,7 +189,7 @@ class StageMonitor:
         return not (self.is_over_saturated or self._is_generator_behind)
 
     def _emit_snapshot(self, progress: Progress) -> None:
-        self._tally.count()
+        self._tally.count_rows()
         p50, p95, p99 = (
             np.percentile(np.fromiter(self._recent_latencies_ms, float), (50, 95, 99))
             if self._recent_latencies_ms
@@ -200,8 +208,8 @@ class StageMonitor:
                 latency_p95_ms=None if p95 is None else float(p95),
                 latency_p99_ms=None if p99 is None else float(p99),
                 lag_p99_ms=self._tally.lag_p99_ms,
-                good=self._tally.good,
-                errors=dict(self._tally.errors),
+                good=self._tally.good_count,
+                errors=dict(self._tally.error_counts),
             )
         )
 
@@ -211,15 +219,17 @@ class StageMonitor:
         The backlog of the endpoint consists of requests that were sent but have no response. If
         only the backlog that includes unsent requests grows, the load generator cannot keep up: the
         stage is ended, and provides no information about the endpoint."""
-        responses = progress.completed + progress.failed
-        self._open_history.append((progress.at_ns, progress.sent - responses))
-        self._incomplete_history.append((progress.at_ns, progress.due - responses))
+        response_count = progress.completed + progress.failed
+        self._open_request_history.append((progress.at_ns, progress.sent - response_count))
+        self._incomplete_request_history.append((progress.at_ns, progress.due - response_count))
         response_s = float(np.percentile(self._first_latencies_ms, 95)) / 1e3 if self._first_latencies_ms else None
-        self.is_over_saturated = is_over_saturated(self._open_history, rate_per_s, self._slo, response_s)
-        self._is_generator_behind = is_over_saturated(self._incomplete_history, rate_per_s, self._slo, response_s)
+        self.is_over_saturated = is_over_saturated(self._open_request_history, rate_per_s, self._slo, response_s)
+        self._is_generator_behind = is_over_saturated(
+            self._incomplete_request_history, rate_per_s, self._slo, response_s
+        )
 
-    def _watch_abort(self, progress: Progress) -> None:
-        rule = self._limits.abort_when
+    def _watch_abort_rule(self, progress: Progress) -> None:
+        rule = self._limit_monitor.abort_when
         if rule is None or self.start_ns is None or self._stage.kind == "warmup":
             return
         reason = find_abort_reason(
@@ -231,8 +241,8 @@ class StageMonitor:
             recent_ms=self._recent_latencies_ms,
         )
         if reason is not None:
-            self._limits.abort(reason)
+            self._limit_monitor.abort(reason)
 
     def _must_end(self, progress: Progress) -> bool:
-        self._watch_abort(progress)
-        return not self._limits.check(progress.at_ns, progress.sent) or self._is_target_gone()
+        self._watch_abort_rule(progress)
+        return not self._limit_monitor.check(progress.at_ns, progress.sent) or self._has_target_ended()

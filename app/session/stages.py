@@ -75,7 +75,7 @@ class StageRunner:
         now_ns: Callable[[], int],
         slo: tuple[Objective, ...],
         seed: int,
-        limits: LimitMonitor,
+        limit_monitor: LimitMonitor,
         interruption: Interruption,
         capacity: GeneratorCapacity,
         workload: Workload,
@@ -84,13 +84,13 @@ class StageRunner:
         target_end_reason: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._generator, self._store, self._emit, self._now_ns = generator, store, emit, now_ns
-        self._slo, self._seed, self._limits = slo, seed, limits
+        self._slo, self._seed, self._limit_monitor = slo, seed, limit_monitor
         self._interruption, self._target_end_reason = interruption, target_end_reason
         self._capacity, self._workload = capacity, workload
         self._replay = replay or Replay(None, now_ns)
         self._warm_up_again, self._needs_warmup = warm_up_again, self._replay.needs_warmup
-        self._running: _RunningStage | None = None
-        self._first_errors = FirstErrorReporter(emit)
+        self._running_stage: _RunningStage | None = None
+        self._first_error_reporter = FirstErrorReporter(emit)
         self.stage_data: list[StageData] = []
         """Data of all completed stages, in execution order."""
         self.sent = 0
@@ -102,7 +102,7 @@ class StageRunner:
     @property
     def may_continue(self) -> bool:
         is_stopped = self._interruption.is_requested or self._target_end_reason() is not None
-        return not is_stopped and self._limits.check(self._now_ns())
+        return not is_stopped and self._limit_monitor.check(self._now_ns())
 
     def run(self, resolved_stage: ResolvedStage) -> Stage:
         """Run one stage, store its rows, and return its results. In a resumed run, a stage that was
@@ -111,9 +111,9 @@ class StageRunner:
         Raises LoadError if the workers fail. The requests sent until then are still stored as a
         stage."""
         skipped_stages, completed_stage = self._replay.pop_stage(resolved_stage)
-        self._restore(skipped_stages)
+        self._restore_stages(skipped_stages)
         if completed_stage is not None:
-            self._restore([completed_stage])
+            self._restore_stages([completed_stage])
             return completed_stage.stage
         if self._needs_warmup and resolved_stage.kind != "warmup":
             self._needs_warmup = False
@@ -127,17 +127,17 @@ class StageRunner:
             seed=self._seed * 1_000 + index,
             lead_in_s=resolved_stage.lead_in_s,
             drain_s=resolved_stage.drain_s,
-            max_requests=self._limits.get_remaining_requests(),
+            max_requests=self._limit_monitor.get_remaining_requests(),
         )
         monitor = StageMonitor(
             resolved_stage,
             index,
             self._slo,
             self._emit,
-            self._limits,
+            self._limit_monitor,
             lambda: self._generator.stop(True),
             lambda: self._target_end_reason() is not None,
-            self._first_errors,
+            self._first_error_reporter,
         )
 
         def store_batch(batch: pa.RecordBatch) -> None:
@@ -148,7 +148,7 @@ class StageRunner:
         max_rate_per_s = (
             compute_peak_rate(resolved_stage.arrivals) if isinstance(resolved_stage.arrivals, OpenArrivals) else 0.0
         )
-        running = self._running = _RunningStage(
+        running_stage = self._running_stage = _RunningStage(
             index, resolved_stage, monitor, resolved_stage.duration_s, max_rate_per_s
         )
         try:
@@ -156,23 +156,23 @@ class StageRunner:
         except LoadError:
             if monitor.start_ns is not None and monitor.sent:
                 self._finish_stage(
-                    running, build_lost_stage(index, monitor, monitor.start_ns, self._now_ns(), self._generator)
+                    running_stage, build_lost_stage(index, monitor, monitor.start_ns, self._now_ns(), self._generator)
                 )
             raise
         finally:
-            self._running = None
-        return self._finish_stage(running, stage_ended)
+            self._running_stage = None
+        return self._finish_stage(running_stage, stage_ended)
 
-    def _finish_stage(self, running: _RunningStage, stage_ended: StageEnded) -> Stage:
-        index, monitor = stage_ended.index, running.monitor
-        duration_s = running.duration_s if stage_ended.duration_s is None else stage_ended.duration_s
+    def _finish_stage(self, running_stage: _RunningStage, stage_ended: StageEnded) -> Stage:
+        index, monitor = stage_ended.index, running_stage.monitor
+        duration_s = running_stage.duration_s if stage_ended.duration_s is None else stage_ended.duration_s
         stage_data = self._build_stage_data(
-            running.stage, stage_ended, duration_s, is_over_saturated=monitor.is_over_saturated
+            running_stage.stage, stage_ended, duration_s, is_over_saturated=monitor.is_over_saturated
         )
         self.sent += monitor.sent
-        self._limits.add_sent(monitor.sent)
+        self._limit_monitor.add_sent(monitor.sent)
         # The limit on requests may have shortened this stage, so check it again.
-        self._limits.check(self._now_ns())
+        self._limit_monitor.check(self._now_ns())
         rows = read_rows(self._read_rows(index))
         pa.default_memory_pool().release_unused()  # Free the memory of the table, which is as large as the rows.
         stage = summarize_rows(rows, None, stage_data, self._slo)
@@ -182,17 +182,17 @@ class StageRunner:
         self._emit(events.StageFinished(at_ns=self._now_ns(), index=index, data=stage_data, stage=stage))
         return stage
 
-    def restore_remaining(self) -> None:
+    def restore_remaining_stages(self) -> None:
         """Add the stored stages of a resumed run that were not requested because the session ended
         early."""
-        self._restore(self._replay.pop_remaining())
+        self._restore_stages(self._replay.pop_remaining_stages())
 
-    def _restore(self, completed_stages: Sequence[CompletedStage]) -> None:
+    def _restore_stages(self, completed_stages: Sequence[CompletedStage]) -> None:
         for completed_stage in completed_stages:
             rows = self._store.stage_requests(completed_stage.data.index, ())
             sent = len(rows) - rows["sent_ns"].null_count
             self.sent += sent
-            self._limits.add_sent(sent)
+            self._limit_monitor.add_sent(sent)
             self.token_sources.update(rows["tokens_from"].drop_null().to_pylist())
             self.stage_data.append(completed_stage.data)
             self.stages.append(completed_stage.stage)
@@ -201,41 +201,45 @@ class StageRunner:
         """Change the rate of the running stage until its end, and return a confirmation message.
         May be called from any thread. Raises UsageError if no stage is running or its rate cannot
         be changed."""
-        running = self._running
-        if running is None:
+        running_stage = self._running_stage
+        if running_stage is None:
             raise UsageError("no stage is running")
-        index, stage = running.index, running.stage
+        index, stage = running_stage.index, running_stage.stage
         if not isinstance(stage.arrivals, OpenArrivals) or stage.kind not in _RATE_CHANGE_KINDS:
             raise UsageError(f"the rate of the current stage, {stage.name}, cannot be changed")
-        if rate_per_s * running.duration_s > MAX_ARRIVALS:
+        if rate_per_s * running_stage.duration_s > MAX_ARRIVALS:
             raise UsageError(f"at {rate_per_s:g} req/s this stage would exceed {MAX_ARRIVALS:,} requests")
         self._generator.change_rate(rate_per_s)
-        running.max_rate_per_s = max(running.max_rate_per_s, rate_per_s)
+        running_stage.max_rate_per_s = max(running_stage.max_rate_per_s, rate_per_s)
         self._emit(events.RateChanged(at_ns=self._now_ns(), index=index, rate_per_s=rate_per_s))
         return f"stage {stage.name} now runs at {rate_per_s:g} req/s"
 
-    def extend(self, extension_s: float) -> str:
+    def extend_stage(self, extension_s: float) -> str:
         """Extend the running stage by `extension_s` seconds, and return a confirmation message. May
         be called from any thread.
 
         The limits of the run still apply. Raises UsageError if no stage is running or the stage
         cannot be extended."""
-        running, now_ns = self._running, self._now_ns()
-        if running is None or running.monitor.start_ns is None:
+        running_stage, now_ns = self._running_stage, self._now_ns()
+        if running_stage is None or running_stage.monitor.start_ns is None:
             raise UsageError("no stage is running")
-        _require_extendable(running.stage)
-        remaining_s = running.duration_s - (now_ns - running.monitor.start_ns) / 1e9
-        if remaining_s < _MIN_REMAINING_S or running.monitor.is_ending or self._interruption.is_requested:
-            raise UsageError(f"the current stage, {running.stage.name}, cannot be extended: it is about to end")
-        duration_s = running.duration_s + extension_s
-        if running.max_rate_per_s * duration_s > MAX_ARRIVALS:
+        _require_extendable(running_stage.stage)
+        remaining_s = running_stage.duration_s - (now_ns - running_stage.monitor.start_ns) / 1e9
+        if remaining_s < _MIN_REMAINING_S or running_stage.monitor.is_ending or self._interruption.is_requested:
+            raise UsageError(f"the current stage, {running_stage.stage.name}, cannot be extended: it is about to end")
+        duration_s = running_stage.duration_s + extension_s
+        if running_stage.max_rate_per_s * duration_s > MAX_ARRIVALS:
             raise UsageError(f"extended by {extension_s:g} s, this stage would exceed {MAX_ARRIVALS:,} requests")
         self._generator.extend(duration_s)
-        running.duration_s = duration_s
-        self._emit(events.StageExtended(at_ns=now_ns, index=running.index, by_s=extension_s, duration_s=duration_s))
-        is_within_limit = self._limits.cap_duration_s(remaining_s + extension_s, now_ns) >= remaining_s + extension_s
+        running_stage.duration_s = duration_s
+        self._emit(
+            events.StageExtended(at_ns=now_ns, index=running_stage.index, by_s=extension_s, duration_s=duration_s)
+        )
+        is_within_limit = (
+            self._limit_monitor.cap_duration_s(remaining_s + extension_s, now_ns) >= remaining_s + extension_s
+        )
         limit_note = "" if is_within_limit else ", but limits.duration ends the run earlier"
-        return f"stage {running.stage.name} was extended by {extension_s:g} s to {duration_s:g} s{limit_note}"
+        return f"stage {running_stage.stage.name} was extended by {extension_s:g} s to {duration_s:g} s{limit_note}"
 
     def summarize(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
         """Return the results of all completed stages with telemetry metrics. `telemetry` includes
@@ -291,7 +295,9 @@ class StageRunner:
             is_generator_capacity_lower_bound=capacity.is_lower_bound,
             requests_output_lengths=has_output_lengths(workload),
             target_ended=self._target_end_reason(),
-            error_samples=self._first_errors.report(stage_ended.first_errors, stage_ended.index, self._now_ns()),
+            error_samples=self._first_error_reporter.report(
+                stage_ended.first_errors, stage_ended.index, self._now_ns()
+            ),
         )
 
 

@@ -25,7 +25,7 @@ from loadgen.process import LoadError
 from loadgen.records import PreflightDone
 from loadgen.workloads import LocustWorkload
 
-_HINTS: dict[str | int | None, str] = {
+_ERROR_HINTS: dict[str | int | None, str] = {
     "dns": "Check the host name in target.url.",
     "connect": "Check that the server is running, and check the port in target.url, or target.socket.",
     "tls": "Set target.tls.ca_file to the server's CA, or fix its certificate.",
@@ -48,11 +48,11 @@ def find_unreachable_hint(report: PreflightDone) -> str | None:
     the target's response to the workload, and is measured by the run."""
     if report.error is None:  # `workload.expect` accepts this status.
         return None
-    hint = _HINTS.get(report.status) or _HINTS.get(report.error)
+    hint = _ERROR_HINTS.get(report.status) or _ERROR_HINTS.get(report.error)
     return hint if report.can_send else hint or _MISSING_METADATA_HINT
 
 
-def require_reachable(report: PreflightDone, url: str) -> None:
+def require_reachable_target(report: PreflightDone, url: str) -> None:
     """Raise UnavailableError if the preflight request shows that the target cannot be measured."""
     hint = find_unreachable_hint(report)
     if hint is not None:
@@ -68,8 +68,8 @@ def classify_load_error(error: LoadError, *, has_measured: bool) -> str | None:
     error is raised."""
     if not has_measured and error.is_workload_invalid:
         raise UsageError(error.message, hint=error.hint) from error
-    if not has_measured and error.error in _HINTS:
-        raise UnavailableError(error.message, hint=error.hint or _HINTS[error.error]) from error
+    if not has_measured and error.error in _ERROR_HINTS:
+        raise UnavailableError(error.message, hint=error.hint or _ERROR_HINTS[error.error]) from error
     return None if error.error is None else error.message
 
 
@@ -89,14 +89,14 @@ class WaitContext(msgspec.Struct, frozen=True):
     interruption: Interruption
 
 
-def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: WaitContext) -> None:
+def wait_until_ready(server: StartedServer, start_spec: StartSpec, wait_context: WaitContext) -> None:
     """Wait until the readiness URL of the server responds with a 2xx status, or the user requests a
     stop.
 
     Raises UnavailableError if the start command ends before the server is ready, or if the timeout
     is exceeded."""
-    name = start.command[0]
-    deadline_ns = wait_context.now_ns() + round(start.timeout_s * 1e9)
+    name = start_spec.command[0]
+    deadline_ns = wait_context.now_ns() + round(start_spec.timeout_s * 1e9)
     while not wait_context.interruption.is_requested:
         if server.is_ready():
             return
@@ -105,7 +105,9 @@ def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: Wait
                 f"target.start: {name} {end_reason} before it was ready", hint=_format_last_output_hint(server)
             )
         if wait_context.now_ns() >= deadline_ns:
-            reason = f"{name} was not ready within {start.timeout_s:g} s: no 2xx response from {start.ready_url}"
+            reason = (
+                f"{name} was not ready within {start_spec.timeout_s:g} s: no 2xx response from {start_spec.ready_url}"
+            )
             raise UnavailableError(f"target.start: {reason}", hint=_format_last_output_hint(server))
         wait_context.pause(_RETRY_PAUSE_S)
 
@@ -114,7 +116,7 @@ def wait_for_response(
     generator: LoadGenerator,
     url: str,
     timeout_s: float,
-    end_reason: Callable[[], str | None],
+    get_end_reason: Callable[[], str | None],
     wait_context: WaitContext,
 ) -> PreflightDone:
     """Send preflight requests until one succeeds, and return its report. If none succeeds before
@@ -125,11 +127,11 @@ def wait_for_response(
     deadline_ns = wait_context.now_ns() + round(timeout_s * 1e9)
     while True:
         report = generator.preflight()
-        if (end_text := end_reason()) is not None and report.error is not None:
+        if (end_text := get_end_reason()) is not None and report.error is not None:
             raise UnavailableError(f"{end_text} before its first response: {report.detail}")
         must_stop = wait_context.now_ns() >= deadline_ns or wait_context.interruption.is_requested
         if must_stop or not _is_retryable(report):
-            require_reachable(report, url)
+            require_reachable_target(report, url)
             return report
         wait_context.pause(_RETRY_PAUSE_S)
 
@@ -201,7 +203,7 @@ class TargetRunner:
     def is_cold_start(self) -> bool:
         return self._spec.start is not None or self._spec.may_be_scaled_to_zero
 
-    def start_built_in(self) -> None:
+    def start_built_in_server(self) -> None:
         """Start the embedded endpoint or the scripted server if the profile requests one of
         them."""
         if self._dependencies.start_scripted is not None:
@@ -236,7 +238,7 @@ class TargetRunner:
         )
         generator.configure(self.endpoint, self._spec.workload)
         report = generator.preflight()
-        require_reachable(report, self._display_name)
+        require_reachable_target(report, self._display_name)
         self._dependencies.require_permission(report.hosts)
         self._apply_preflight(report, generator)
 
@@ -289,18 +291,18 @@ class TargetRunner:
         )
 
     def _start_server(self) -> None:
-        start = self._spec.start
-        assert start is not None
+        start_spec = self._spec.start
+        assert start_spec is not None
         if self._dependencies.start_server is None:
             raise UsageError("target.start is not supported by this command", hint="Start the server before the run.")
-        self._run_log.emit_phase("start", f"starting {start.command[0]}")
-        server = self._dependencies.start_server(start)
+        self._run_log.emit_phase("start", f"starting {start_spec.command[0]}")
+        server = self._dependencies.start_server(start_spec)
         self._server, self._start_ns = server, server.started_ns
         self._processes.append(("target.start: the server", server.end_reason))
         self._resources.callback(server.stop)
         self._wait_context.interruption.set_exit_callback(server.kill)
         self._dependencies.telemetry.watch("endpoint", server.pid)
-        wait_until_ready(server, start, self._wait_context)
+        wait_until_ready(server, start_spec, self._wait_context)
         if not self._wait_context.interruption.is_requested:
             self._ready_ns = self._dependencies.now_ns()
 

@@ -3,7 +3,7 @@ windows agree. Each window is stored as a warm-up stage."""
 
 from __future__ import annotations
 
-from app.analysis.warmup import WINDOWS, is_stable
+from app.analysis.warmup import WINDOW_COUNT, is_stable
 from app.session.rates import build_search_arrivals, build_warmup_arrivals
 from app.session.spec import ResolvedStage, RunSpec
 from app.session.stages import StageRunner
@@ -41,7 +41,7 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
             medians.append(median.value)
             starts_ns.append(runner.stage_data[-1].start_ns)
         if is_stable(medians):
-            return starts_ns[-WINDOWS]
+            return starts_ns[-WINDOW_COUNT]
     return None
 
 

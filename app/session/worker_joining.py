@@ -83,6 +83,6 @@ def build_lost_stage(
 
 
 def _format_joining(joining: Joining) -> str:
-    workers = "1 worker" if joining.expected == 1 else f"{joining.expected:,} workers"
-    joined_text = "1 has" if joining.joined == 1 else f"{joining.joined:,} have"
-    return f"waiting for {workers} at {joining.address}: {joined_text} joined"
+    workers_text = "1 worker" if joining.expected == 1 else f"{joining.expected:,} workers"
+    joined_count_text = "1 has" if joining.joined == 1 else f"{joining.joined:,} have"
+    return f"waiting for {workers_text} at {joining.address}: {joined_count_text} joined"

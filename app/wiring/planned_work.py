@@ -23,7 +23,7 @@ from app.records.planned_work import PlannedSearch, PlannedWork
 from app.records.result import Objective
 from app.records.search import SearchSpec
 from app.session.local.variant_stages import MAX_PROBES
-from app.session.rate_search import PROBE_DRAIN_S, compute_step_duration_s, next_probe
+from app.session.rate_search import MAX_PROBE_DRAIN_S, compute_step_duration_s, next_probe
 from app.session.spec import StageSpec
 from app.session.warmup import MAX_DRAIN_S, MAX_WINDOWS
 from app.wiring.local_spec import build_scenarios
@@ -179,7 +179,7 @@ def _simulate_search(
 ) -> tuple[int, float, float]:
     rates = simulate_probes(search_spec, slo, sustained_per_s)
     step_durations_s = [compute_step_duration_s(search_spec.step_duration_s, rate, slo) for rate in rates]
-    total_drain_s = len(rates) * min(PROBE_DRAIN_S, total_timeout_s)
+    total_drain_s = len(rates) * min(MAX_PROBE_DRAIN_S, total_timeout_s)
     request_count = math.fsum(rate * duration_s for rate, duration_s in zip(rates, step_durations_s, strict=True))
     return len(rates), math.fsum(step_durations_s) + total_drain_s, request_count
 
@@ -192,7 +192,7 @@ def simulate_probes(search_spec: SearchSpec, slo: tuple[Objective, ...], sustain
     elapsed_s = 0.0
     while (probe := next_probe(search, search_spec, slo, elapsed_s)) is not None:
         rates.append(probe.rate_per_s)
-        search.record(probe, probe.rate_per_s <= sustained_per_s)
+        search.record_result(probe, probe.rate_per_s <= sustained_per_s)
         elapsed_s += compute_step_duration_s(search_spec.step_duration_s, probe.rate_per_s, slo)
     return tuple(rates)
 

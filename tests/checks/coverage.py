@@ -165,7 +165,7 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
         latencies_s = stage_latencies(truth, probe.rate_per_s, requests, rng)
         time_s = float(np.quantile(latencies_s, quantile, method="inverted_cdf"))
         held = time_s < limit_s
-        search.record(probe, held)
+        search.record_result(probe, held)
         load_points.append(load_point(probe.rate_per_s, latencies_s, rng))
         points.append(CurvePoint(probe.rate_per_s, 1000 * time_s, probe.rate_per_s, held))
     found = search.get_outcome().max_rate_per_s or search.get_outcome().bracket[0]

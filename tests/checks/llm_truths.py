@@ -352,7 +352,7 @@ def measure(truth: Truth, objectives: tuple[Objective, ...], rng: np.random.Gene
     if truth.is_search:
         search = RateSearch(truth.saturation_per_s * float(rng.uniform(0.1, 0.3)), repeats=2, max_probes=12)
         while (probe := search.next_probe()) is not None:
-            search.record(probe, held(probe.rate_per_s))
+            search.record_result(probe, held(probe.rate_per_s))
         outcome = search.get_outcome()
         return stages, outcome.max_rate_per_s or outcome.bracket[0] or 0.0
     shares = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0)

@@ -211,7 +211,7 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
         latencies_s = stage_latencies(truth, probe.rate_per_s, rng)
         time_s = float(np.quantile(latencies_s, QUANTILES[truth.aggregate], method="inverted_cdf"))
         met = time_s < truth.limit_s
-        search.record(probe, met)
+        search.record_result(probe, met)
         load_points.append(_load_point(probe.rate_per_s, latencies_s, rng))
         points.append(CurvePoint(probe.rate_per_s, 1000 * time_s, probe.rate_per_s, met))
     found = search.get_outcome().max_rate_per_s or search.get_outcome().bracket[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
-from app.analysis.abort import RESPONSE_TIME_SAMPLES, is_over_saturated
+from app.analysis.abort import RESPONSE_TIME_SAMPLE_COUNT, is_over_saturated
 from app.analysis.objectives import find_estimate, is_met, parse_objective, select_binding_objectives
 from app.analysis.sample_size import count_needed_samples
 from app.records.result import Estimate, Objective, Stage, Verdict, Window
@@ -203,7 +203,7 @@ class VirtualRunner:
 
     def _is_over_saturated(self, arrivals_s: Floats, answers: Answers, rate_per_s: float) -> bool:
         ends, history = np.sort(arrivals_s + answers.latency_s), []
-        answer_s = float(np.quantile(answers.latency_s[:RESPONSE_TIME_SAMPLES], 0.95)) if arrivals_s.size else None
+        answer_s = float(np.quantile(answers.latency_s[:RESPONSE_TIME_SAMPLE_COUNT], 0.95)) if arrivals_s.size else None
         for at_s in np.arange(0.25, arrivals_s[-1] if arrivals_s.size else 0.0, 0.25):
             backlog = int(np.searchsorted(arrivals_s, at_s) - np.searchsorted(ends, at_s))
             history.append((int(at_s * 1e9), backlog))

@@ -40,7 +40,7 @@ def _searches(server: KnownServer, hold_s: float, seeds: int) -> str:
     for seed in range(seeds):
         outcome = find_max_rate(VirtualRunner(server, seed), wanted, server.slo, _LONGEST_ANSWER_S, time.monotonic_ns)
         found.append((outcome.max_rate_per_s or np.nan) / server.limit_per_s - 1)
-        probes.append(outcome.probes)
+        probes.append(outcome.probe_count)
     good, spent_s = 100 * np.mean(np.abs(found) <= _WITHIN), time.perf_counter() - began
     low, median, high = (100 * float(one(found)) for one in (np.nanmin, np.nanmedian, np.nanmax))
     return (

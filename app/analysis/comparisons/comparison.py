@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from app.analysis.comparisons.environment_differences import find_differences, has_other_cpu
+from app.analysis.comparisons.environment_differences import find_differences, has_cpu_difference
 from app.analysis.comparisons.metric_pairs import MetricPair, pair_metrics
 from app.analysis.comparisons.repeats import (
     MIN_REPEATS,
@@ -78,7 +78,7 @@ def _build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterato
             f"Forced comparison despite differences in {difference_names}: a change may be caused by them and not by "
             "the candidate."
         )
-    if has_other_cpu(comparison.differences):
+    if has_cpu_difference(comparison.differences):
         yield "The machines differ or are unknown, so no change fails a gate. Run both sides on the same machine."
     if pairs:
         yield from _build_repeat_notes(comparison, pairs)
@@ -95,8 +95,8 @@ def _build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterato
             "It does not fail the comparison."
         )
     if len(noisy_changes) > _MAX_NOISE_NOTES:
-        more_count = len(noisy_changes) - _MAX_NOISE_NOTES
-        yield "1 more metric is too noisy." if more_count == 1 else f"{more_count} more metrics are too noisy."
+        omitted_count = len(noisy_changes) - _MAX_NOISE_NOTES
+        yield "1 more metric is too noisy." if omitted_count == 1 else f"{omitted_count} more metrics are too noisy."
 
 
 def _build_repeat_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
@@ -147,7 +147,7 @@ def compare_runs(
         differences=differences,
         is_forced=is_incomparable and is_forced,
         noise=max(noises, default=None),
-        is_advisory=has_only_noisy_headlines or has_other_cpu(differences),
+        is_advisory=has_only_noisy_headlines or has_cpu_difference(differences),
         is_same_run=_sort_by_id(baseline) == _sort_by_id(candidate),
     )
     if comparison.is_same_run:
@@ -165,7 +165,7 @@ def evaluate_changes(pairs: Sequence[MetricPair], tolerance: float) -> tuple[Met
     multiple testing, separately for the headline metrics and for the remaining metrics."""
     headline_pairs = [pair for pair in pairs if pair.is_headline]
     detail_pairs = [pair for pair in pairs if not pair.is_headline]
-    return (*_evaluate_together(headline_pairs, tolerance), *_evaluate_together(detail_pairs, tolerance))
+    return (*_evaluate_pairs(headline_pairs, tolerance), *_evaluate_pairs(detail_pairs, tolerance))
 
 
 def find_regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
@@ -176,7 +176,7 @@ def find_regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
     return tuple(change for change in comparison.changes if change.verdict == "worse" and can_fail_run(change))
 
 
-def find_inconclusive(comparison: Comparison) -> tuple[MetricChange, ...]:
+def find_inconclusive_changes(comparison: Comparison) -> tuple[MetricChange, ...]:
     """Return the headline metrics whose comparison is inconclusive, except metrics that are too
     noisy to fail the run."""
     return tuple(change for change in comparison.changes if change.verdict == "inconclusive" and can_fail_run(change))
@@ -202,12 +202,18 @@ def can_fail_run(change: MetricChange) -> bool:
     return change.is_headline and not is_noisy(change)
 
 
-def _evaluate_together(pairs: Sequence[MetricPair], tolerance: float) -> list[MetricChange]:
-    raw_p_values = [compute_p_value(pair.repeats) if pair.repeats.has_enough_for_test else None for pair in pairs]
-    adjusted_p_values = adjust_p_values([1.0 if p is None else p for p in raw_p_values])
+def _evaluate_pairs(pairs: Sequence[MetricPair], tolerance: float) -> list[MetricChange]:
+    unadjusted_p_values = [
+        compute_p_value(pair.repeats) if pair.repeats.has_enough_for_test else None for pair in pairs
+    ]
+    adjusted_p_values = adjust_p_values([1.0 if p is None else p for p in unadjusted_p_values])
     return [
-        _build_change(pair, tolerance, len(pairs), unadjusted_p_value, None if unadjusted_p_value is None else p_value)
-        for pair, unadjusted_p_value, p_value in zip(pairs, raw_p_values, adjusted_p_values, strict=True)
+        _build_change(
+            pair, tolerance, len(pairs), unadjusted_p_value, None if unadjusted_p_value is None else adjusted_p_value
+        )
+        for pair, unadjusted_p_value, adjusted_p_value in zip(
+            pairs, unadjusted_p_values, adjusted_p_values, strict=True
+        )
     ]
 
 
@@ -240,19 +246,19 @@ def _evaluate_change(
 ) -> ChangeVerdict:
     verdict_if_higher: ChangeVerdict = "worse" if pair.better == "lower" else "better"
     verdict_if_lower: ChangeVerdict = "better" if pair.better == "lower" else "worse"
-    limit = math.log1p(tolerance)
+    log_tolerance = math.log1p(tolerance)
     if not ratio.value:
         return _evaluate_zero_median(pair.repeats, verdict_if_higher, verdict_if_lower, p_value)
     log_ratio = math.log(ratio.value)
     if p_value is not None:
-        if p_value < SIGNIFICANCE_LEVEL and abs(log_ratio) > limit:
+        if p_value < SIGNIFICANCE_LEVEL and abs(log_ratio) > log_tolerance:
             return verdict_if_higher if log_ratio > 0 else verdict_if_lower
     elif (bounds := compute_small_sample_interval(pair.repeats, 1 - SIGNIFICANCE_LEVEL / test_count)) is not None:
-        if bounds[0] > limit:
+        if bounds[0] > log_tolerance:
             return verdict_if_higher
-        if bounds[1] < -limit:
+        if bounds[1] < -log_tolerance:
             return verdict_if_lower
-    is_same = ratio.ci95 is not None and all(abs(_log(bound)) <= limit for bound in ratio.ci95)
+    is_same = ratio.ci95 is not None and all(abs(_log(bound)) <= log_tolerance for bound in ratio.ci95)
     return "same" if is_same else "inconclusive"
 
 
@@ -262,18 +268,29 @@ def _evaluate_zero_median(
     """Return the verdict for a metric with a median of 0 on one side, such as an error rate without
     errors. A verdict other than "inconclusive" requires that the confidence intervals of both sides
     do not overlap."""
-    baseline, candidate = compute_median(repeats.baseline).value or 0.0, compute_median(repeats.candidate).value or 0.0
-    if baseline == candidate:
+    baseline_median, candidate_median = (
+        compute_median(repeats.baseline).value or 0.0,
+        compute_median(repeats.candidate).value or 0.0,
+    )
+    if baseline_median == candidate_median:
         return "same"
     if p_value is not None and p_value >= SIGNIFICANCE_LEVEL:
         return "inconclusive"
     low_side, high_side = (
-        (repeats.baseline, repeats.candidate) if candidate > baseline else (repeats.candidate, repeats.baseline)
+        (repeats.baseline, repeats.candidate)
+        if candidate_median > baseline_median
+        else (repeats.candidate, repeats.baseline)
     )
     is_separated = _find_outermost_bound(low_side, max) < (
-        max(baseline, candidate) if p_value is not None else _find_outermost_bound(high_side, min)
+        max(baseline_median, candidate_median) if p_value is not None else _find_outermost_bound(high_side, min)
     )
-    return "inconclusive" if not is_separated else verdict_if_higher if candidate > baseline else verdict_if_lower
+    return (
+        "inconclusive"
+        if not is_separated
+        else verdict_if_higher
+        if candidate_median > baseline_median
+        else verdict_if_lower
+    )
 
 
 def _find_outermost_bound(side: Sequence[Estimate], select_bound: Callable[[list[float]], float]) -> float:

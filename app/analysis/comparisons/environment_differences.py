@@ -61,14 +61,18 @@ def find_machine_differences(baseline: Sequence[Machine], candidate: Sequence[Ma
         machine.environment.fingerprint == NOT_REPORTED for machine in (*baseline, *candidate)
     ):  # imported from another tool, without environment data
         return [EnvironmentDifference("machine", _list_hosts(baseline), _list_hosts(candidate), forbids=False)]
-    is_on_target = any(machine.is_target_machine for machine in (*baseline, *candidate))
+    has_target_machine = any(machine.is_target_machine for machine in (*baseline, *candidate))
     differences: list[EnvironmentDifference | None] = [
-        _build_difference("gpu", baseline, candidate, _format_gpus, forbids=is_on_target),
-        _build_difference("gpu_power_limit", baseline, candidate, _format_power_limits, forbids=is_on_target),
-        _build_difference("mig", baseline, candidate, _format_mig, forbids=is_on_target),
-        _build_driver_difference(baseline, candidate, is_on_target=is_on_target),
+        _build_difference("gpu", baseline, candidate, _format_gpus, forbids=has_target_machine),
+        _build_difference("gpu_power_limit", baseline, candidate, _format_power_limits, forbids=has_target_machine),
+        _build_difference("mig", baseline, candidate, _format_mig, forbids=has_target_machine),
+        _build_driver_difference(baseline, candidate, has_target_machine=has_target_machine),
         _build_difference(
-            "onnxruntime", baseline, candidate, lambda machine: machine.environment.onnxruntime, forbids=is_on_target
+            "onnxruntime",
+            baseline,
+            candidate,
+            lambda machine: machine.environment.onnxruntime,
+            forbids=has_target_machine,
         ),
         _build_difference(
             "workload", baseline, candidate, lambda machine: _format_short_hash(machine.workload_hash), forbids=True
@@ -98,7 +102,7 @@ def format_differences(differences: Sequence[EnvironmentDifference]) -> str:
     )
 
 
-def has_other_cpu(differences: Sequence[EnvironmentDifference]) -> bool:
+def has_cpu_difference(differences: Sequence[EnvironmentDifference]) -> bool:
     """Return True if the CPUs differ, or if the environment of one machine is unknown."""
     return any(difference.id in _CPU_DIFFERENCES for difference in differences)
 
@@ -148,16 +152,18 @@ def _build_difference(
 ) -> EnvironmentDifference | None:
     """Build the difference between two values; `None` if the values are equal. If one side does not
     report the value, the difference does not make the runs incomparable."""
-    baseline_distinct, candidate_distinct = (
+    distinct_baseline_values, distinct_candidate_values = (
         _collect_distinct_values(baseline, read_value),
         _collect_distinct_values(candidate, read_value),
     )
-    if baseline_distinct == candidate_distinct and len(baseline_distinct) < 2:
+    if distinct_baseline_values == distinct_candidate_values and len(distinct_baseline_values) < 2:
         return None
-    is_known = NOT_REPORTED not in baseline_distinct | candidate_distinct
-    baseline_values, candidate_values = (tuple(sorted(side)) for side in (baseline_distinct, candidate_distinct))
+    are_values_known = NOT_REPORTED not in distinct_baseline_values | distinct_candidate_values
+    baseline_values, candidate_values = (
+        tuple(sorted(side)) for side in (distinct_baseline_values, distinct_candidate_values)
+    )
     return EnvironmentDifference(
-        difference_id, baseline_values, candidate_values, forbids=forbids and is_known, package=package
+        difference_id, baseline_values, candidate_values, forbids=forbids and are_values_known, package=package
     )
 
 
@@ -183,7 +189,7 @@ def _format_mig(machine: Machine) -> str:
 
 
 def _build_driver_difference(
-    baseline: Sequence[Machine], candidate: Sequence[Machine], *, is_on_target: bool
+    baseline: Sequence[Machine], candidate: Sequence[Machine], *, has_target_machine: bool
 ) -> EnvironmentDifference | None:
     """Build the difference between driver versions; `None` if the full versions are equal. Only a
     different major version makes runs incomparable."""
@@ -195,7 +201,7 @@ def _build_driver_difference(
         baseline,
         candidate,
         lambda machine: machine.environment.nvidia_driver,
-        forbids=is_on_target and len(major_versions) > 1,
+        forbids=has_target_machine and len(major_versions) > 1,
     )
 
 
@@ -243,10 +249,10 @@ def _format_cores(environment: Environment) -> str:
 def _build_package_differences(
     baseline: Sequence[Machine], candidate: Sequence[Machine]
 ) -> Iterator[EnvironmentDifference | None]:
-    names = sorted({name for machine in (*baseline, *candidate) for name in machine.environment.packages})
-    for name in names:
-        if not name.startswith("onnxruntime"):  # compared separately, as reported by the runtime
-            yield _build_difference("package", baseline, candidate, _build_version_reader(name), package=name)
+    package_names = sorted({package for machine in (*baseline, *candidate) for package in machine.environment.packages})
+    for package in package_names:
+        if not package.startswith("onnxruntime"):  # compared separately, as reported by the runtime
+            yield _build_difference("package", baseline, candidate, _build_version_reader(package), package=package)
 
 
 def _build_version_reader(package: str) -> Callable[[Machine], str | None]:
@@ -258,7 +264,9 @@ def _get_precisions(runs: Sequence[Result]) -> set[str]:
 
 
 def _list_slo_texts(result: Result) -> list[str]:
-    return [result.objective.text for result in result.slo if not result.objective.implied]
+    return [
+        objective_result.objective.text for objective_result in result.slo if not objective_result.objective.implied
+    ]
 
 
 def _build_arrivals_difference(baseline: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
@@ -270,7 +278,7 @@ def _build_arrivals_difference(baseline: Sequence[Result], candidate: Sequence[R
     ]
     if not differing_stages:
         return None
-    suffix = (
+    trailing_values = (
         ()
         if len(differing_stages) <= _MAX_LISTED_STAGES
         else (f"and {len(differing_stages) - _MAX_LISTED_STAGES} more",)
@@ -281,7 +289,7 @@ def _build_arrivals_difference(baseline: Sequence[Result], candidate: Sequence[R
                 f"{name}: {' / '.join(sorted(set(side[name].values())))}"
                 for name in differing_stages[:_MAX_LISTED_STAGES]
             ),
-            *suffix,
+            *trailing_values,
         )
         for side in (baseline_arrivals, candidate_arrivals)
     )
@@ -296,7 +304,7 @@ def _collect_arrivals_by_stage(runs: Sequence[Result]) -> dict[str, dict[tuple[o
     arrivals_by_stage: dict[str, dict[tuple[object, ...], str]] = {}
     for run in runs:
         is_sizewise_run = run.tool.name == "sizewise"
-        for comparable_stage, stage in list_comparable_stages(run, is_single_model=False):
+        for comparable_stage, stage in list_comparable_stages(run, has_single_model=False):
             if stage.variant is None:
                 key = is_sizewise_run, *build_arrivals_key(stage)
                 arrivals_by_stage.setdefault(comparable_stage.stage_name, {})[key] = stage.arrivals or NOT_REPORTED

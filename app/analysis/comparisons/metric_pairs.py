@@ -47,7 +47,7 @@ MetricPairKey = tuple[tuple[str, ...], str, str]
 """Identifier of a metric pair: stage key, metric and aggregate."""
 
 
-class _Value(msgspec.Struct, frozen=True):
+class _StageEstimate(msgspec.Struct, frozen=True):
     comparable_stage: ComparableStage
     estimate: Estimate
     has_latency: bool = True
@@ -64,12 +64,16 @@ def pair_metrics(baseline_runs: Sequence[Result], candidate_runs: Sequence[Resul
         run.max_rate is not None and run.max_rate.is_lower_bound for run in (*baseline_runs, *candidate_runs)
     )
     baseline_values, candidate_values = (
-        _collect_side(baseline_runs, has_single_model),
-        _collect_side(candidate_runs, has_single_model),
+        _collect_values(baseline_runs, has_single_model),
+        _collect_values(candidate_runs, has_single_model),
     )
-    objectives = {(result.objective.metric, result.objective.aggregate) for run in candidate_runs for result in run.slo}
+    objective_metrics = {
+        (objective_result.objective.metric, objective_result.objective.aggregate)
+        for run in candidate_runs
+        for objective_result in run.slo
+    }
     pairs = [
-        _build_pair(key, baseline_values[key], values, objectives)
+        _build_pair(key, baseline_values[key], values, objective_metrics)
         for key, values in candidate_values.items()
         if baseline_values.get(key) and values
     ]
@@ -77,11 +81,11 @@ def pair_metrics(baseline_runs: Sequence[Result], candidate_runs: Sequence[Resul
     return tuple(sorted(pairs, key=lambda pair: not pair.is_headline))
 
 
-def list_comparable_stages(result: Result, *, is_single_model: bool) -> Iterator[tuple[ComparableStage, Stage]]:
+def list_comparable_stages(result: Result, *, has_single_model: bool) -> Iterator[tuple[ComparableStage, Stage]]:
     """Yield each comparable stage with its key. Warm-ups, INVALID stages and the pooled stage of a
     search are skipped; the individual search steps are included."""
     has_other_load = any(
-        SWEEP_TAG not in stage.tags and stage.kind in ("steady", "closed") for stage in _load_stages(result)
+        SWEEP_TAG not in stage.tags and stage.kind in ("steady", "closed") for stage in _iterate_load_stages(result)
     )
     for stage in result.stages:
         if stage.kind == "warmup" or stage.is_pooled or stage.verdict.status == "INVALID":
@@ -91,12 +95,12 @@ def list_comparable_stages(result: Result, *, is_single_model: bool) -> Iterator
             yield ComparableStage((stage.name,), stage.name, not is_probe), stage
             continue
         scenario = stage.tags.get("scenario", "")
-        rate = "" if stage.scheduled_per_s is None else f"{stage.scheduled_per_s:.4g}/s"
-        variant = msgspec.structs.replace(stage.variant, model="") if is_single_model else stage.variant
-        yield ComparableStage((variant.label, scenario, rate), stage.name, result.local is not None), stage
+        rate_text = "" if stage.scheduled_per_s is None else f"{stage.scheduled_per_s:.4g}/s"
+        variant = msgspec.structs.replace(stage.variant, model="") if has_single_model else stage.variant
+        yield ComparableStage((variant.label, scenario, rate_text), stage.name, result.local is not None), stage
 
 
-def _load_stages(result: Result) -> Iterator[Stage]:
+def _iterate_load_stages(result: Result) -> Iterator[Stage]:
     return (stage for stage in result.stages if stage.variant is None)
 
 
@@ -104,29 +108,31 @@ def _get_models(result: Result) -> set[str]:
     return {stage.variant.model for stage in result.stages if stage.variant is not None}
 
 
-def _collect_side(runs: Sequence[Result], has_single_model: bool) -> dict[MetricPairKey, list[_Value]]:
-    values_by_run = [_read_values(run, has_single_model) for run in runs]
-    if len(values_by_run) == 1:
-        return values_by_run[0]
-    merged: dict[MetricPairKey, list[_Value]] = {}
-    for values in values_by_run:
+def _collect_values(runs: Sequence[Result], has_single_model: bool) -> dict[MetricPairKey, list[_StageEstimate]]:
+    run_values = [_read_values(run, has_single_model) for run in runs]
+    if len(run_values) == 1:
+        return run_values[0]
+    merged_values: dict[MetricPairKey, list[_StageEstimate]] = {}
+    for values in run_values:
         for key, stage_values in values.items():
             median = compute_median([value.estimate for value in stage_values])
-            merged.setdefault(key, []).append(msgspec.structs.replace(stage_values[0], estimate=median))
-    return merged
+            merged_values.setdefault(key, []).append(msgspec.structs.replace(stage_values[0], estimate=median))
+    return merged_values
 
 
-def _read_values(result: Result, has_single_model: bool) -> dict[MetricPairKey, list[_Value]]:
-    values_by_key: dict[MetricPairKey, list[_Value]] = {}
+def _read_values(result: Result, has_single_model: bool) -> dict[MetricPairKey, list[_StageEstimate]]:
+    values_by_key: dict[MetricPairKey, list[_StageEstimate]] = {}
     if result.max_rate is not None and result.max_rate.per_s.value is not None:
         comparable_stage = ComparableStage((_SEARCH,), _SEARCH, is_requested=True)
-        values_by_key[(comparable_stage.key, MAX_RATE, "value")] = [_Value(comparable_stage, result.max_rate.per_s)]
-    for comparable_stage, stage in list_comparable_stages(result, is_single_model=has_single_model):
+        values_by_key[(comparable_stage.key, MAX_RATE, "value")] = [
+            _StageEstimate(comparable_stage, result.max_rate.per_s)
+        ]
+    for comparable_stage, stage in list_comparable_stages(result, has_single_model=has_single_model):
         has_latency = any(estimate.value is not None for estimate in stage.metrics.get("latency_ms", {}).values())
-        for metric, aggregates in _build_metrics(stage).items():
-            for aggregate, estimate in aggregates.items():
+        for metric, estimates in _build_metrics(stage).items():
+            for aggregate, estimate in estimates.items():
                 if estimate.value is not None and metric in METRICS:
-                    value = _Value(comparable_stage, estimate, has_latency)
+                    value = _StageEstimate(comparable_stage, estimate, has_latency)
                     values_by_key.setdefault((comparable_stage.key, metric, aggregate), []).append(value)
     return values_by_key
 
@@ -139,9 +145,9 @@ def _build_metrics(stage: Stage) -> dict[str, dict[str, Estimate]]:
 
 def _build_pair(
     key: MetricPairKey,
-    baseline_values: list[_Value],
-    candidate_values: list[_Value],
-    objectives: set[tuple[str, str | None]],
+    baseline_values: list[_StageEstimate],
+    candidate_values: list[_StageEstimate],
+    objective_metrics: set[tuple[str, str | None]],
 ) -> MetricPair:
     _, metric, aggregate_name = key
     aggregate, comparable_stage = (
@@ -152,7 +158,7 @@ def _build_pair(
     if metric == _SERVICE_TIME_METRIC and not candidate_values[0].has_latency:
         headline_aggregates = _LATENCY_PERCENTILES
     is_headline_metric = (
-        metric == MAX_RATE or aggregate_name in headline_aggregates or (metric, aggregate) in objectives
+        metric == MAX_RATE or aggregate_name in headline_aggregates or (metric, aggregate) in objective_metrics
     )
     return MetricPair(
         metric=metric,

@@ -28,7 +28,7 @@ MIN_REPEATS = 5
 _POWER = 0.9
 """Statistical power of each of two conditions: the median is beyond the tolerance, and the rank
 test is significant. Both conditions are met in about four of five cases."""
-_RESAMPLES = 2_000
+_RESAMPLE_COUNT = 2_000
 _SEED = 7
 _MEDIAN_ERROR_FACTOR = math.sqrt(math.pi / 2)
 _RANK_ERROR_FACTOR = math.sqrt(math.pi / 3)
@@ -67,17 +67,22 @@ def compute_ratio(repeats: Repeats) -> Estimate:
     """Compute the ratio candidate/baseline with a 95 % confidence interval: by bootstrap of both
     medians, or by `compute_small_sample_interval` if there are few repeats. If the ratio or its
     interval is missing, the estimate states the reason."""
-    baseline, candidate = compute_median(repeats.baseline).value or 0.0, compute_median(repeats.candidate).value or 0.0
-    if baseline <= 0:
+    baseline_median, candidate_median = (
+        compute_median(repeats.baseline).value or 0.0,
+        compute_median(repeats.candidate).value or 0.0,
+    )
+    if baseline_median <= 0:
         return Estimate(None, n=repeats.min_count, reason="no ratio: the baseline value is 0")
-    if candidate <= 0:
+    if candidate_median <= 0:
         return Estimate(0.0, n=repeats.min_count, reason="no interval: the candidate value is 0")
     bounds = (
-        _bootstrap(repeats) if repeats.has_enough_for_test else compute_small_sample_interval(repeats, 1 - ALPHA / 2)
+        _bootstrap_interval(repeats)
+        if repeats.has_enough_for_test
+        else compute_small_sample_interval(repeats, 1 - ALPHA / 2)
     )
     if bounds is None:
-        return Estimate(candidate / baseline, n=repeats.min_count, reason="no interval: too few repeats")
-    return Estimate(candidate / baseline, (math.exp(bounds[0]), math.exp(bounds[1])), repeats.min_count)
+        return Estimate(candidate_median / baseline_median, n=repeats.min_count, reason="no interval: too few repeats")
+    return Estimate(candidate_median / baseline_median, (math.exp(bounds[0]), math.exp(bounds[1])), repeats.min_count)
 
 
 def compute_small_sample_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
@@ -91,22 +96,22 @@ def compute_small_sample_interval(repeats: Repeats, level: float) -> tuple[float
         return None
     if repeats.min_count >= 2:
         residuals, degrees_of_freedom = _compute_residuals(repeats)
-        spread = math.sqrt(float(np.sum(residuals**2)) / degrees_of_freedom)
+        standard_deviation = math.sqrt(float(np.sum(residuals**2)) / degrees_of_freedom)
         log_ratio = math.log(
             (compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.baseline).value or 1.0)
         )
-        width = math.sqrt(1 / len(repeats.baseline) + 1 / len(repeats.candidate))
-        half_width = float(special.stdtrit(degrees_of_freedom, level)) * spread * width
+        size_factor = math.sqrt(1 / len(repeats.baseline) + 1 / len(repeats.candidate))
+        half_width = float(special.stdtrit(degrees_of_freedom, level)) * standard_deviation * size_factor
         return log_ratio - half_width, log_ratio + half_width
-    baseline, candidate = (
+    baseline_interval, candidate_interval = (
         _compute_side_interval(repeats.baseline, level),
         _compute_side_interval(repeats.candidate, level),
     )
-    if baseline is None or candidate is None:
+    if baseline_interval is None or candidate_interval is None:
         return None
-    log_ratio = candidate[1] - baseline[1]
-    width_below = math.hypot(candidate[1] - candidate[0], baseline[2] - baseline[1])
-    width_above = math.hypot(candidate[2] - candidate[1], baseline[1] - baseline[0])
+    log_ratio = candidate_interval[1] - baseline_interval[1]
+    width_below = math.hypot(candidate_interval[1] - candidate_interval[0], baseline_interval[2] - baseline_interval[1])
+    width_above = math.hypot(candidate_interval[2] - candidate_interval[1], baseline_interval[1] - baseline_interval[0])
     return log_ratio - width_below, log_ratio + width_above
 
 
@@ -115,18 +120,20 @@ def compute_p_value(repeats: Repeats) -> float:
     median."""
     from scipy import stats  # imported lazily: the import takes 0.5 s, which would delay every report
 
-    baseline, candidate = _read_values(repeats.baseline), _read_values(repeats.candidate)
-    alternative: Literal["greater", "less"] = "greater" if np.median(candidate) >= np.median(baseline) else "less"
-    return float(stats.mannwhitneyu(candidate, baseline, alternative=alternative).pvalue)
+    baseline_values, candidate_values = _read_values(repeats.baseline), _read_values(repeats.candidate)
+    alternative: Literal["greater", "less"] = (
+        "greater" if np.median(candidate_values) >= np.median(baseline_values) else "less"
+    )
+    return float(stats.mannwhitneyu(candidate_values, baseline_values, alternative=alternative).pvalue)
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values for multiple testing by Holm's method. The result is in the order of the
     input."""
-    adjusted_p_values, max_adjusted = [1.0] * len(p_values), 0.0
+    adjusted_p_values, max_adjusted_p_value = [1.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        max_adjusted = max(max_adjusted, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted_p_values[index] = max_adjusted
+        max_adjusted_p_value = max(max_adjusted_p_value, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted_p_values[index] = max_adjusted_p_value
     return adjusted_p_values
 
 
@@ -151,16 +158,21 @@ def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: in
 
     Uses the normal approximation for two conditions: a median beyond the tolerance, and a rank test
     at `SIGNIFICANCE_LEVEL` divided by `test_count`."""
-    noise, limit = compute_noise(repeats), math.log1p(tolerance)
-    beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
+    noise, log_tolerance = compute_noise(repeats), math.log1p(tolerance)
+    z_beta, z_alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
     if repeats.has_enough_for_test and noise is not None:
-        width = noise * math.sqrt(1 / len(repeats.baseline) + 1 / len(repeats.candidate))
-        return math.expm1(max(limit + beta * _MEDIAN_ERROR_FACTOR * width, (alpha + beta) * _RANK_ERROR_FACTOR * width))
+        standard_error = noise * math.sqrt(1 / len(repeats.baseline) + 1 / len(repeats.candidate))
+        return math.expm1(
+            max(
+                log_tolerance + z_beta * _MEDIAN_ERROR_FACTOR * standard_error,
+                (z_alpha + z_beta) * _RANK_ERROR_FACTOR * standard_error,
+            )
+        )
     bounds = compute_small_sample_interval(repeats, 1 - SIGNIFICANCE_LEVEL / test_count)
     if bounds is None:
         return None
     half_width = (bounds[1] - bounds[0]) / 2
-    log_change = limit + half_width * (1 + beta / alpha)
+    log_change = log_tolerance + half_width * (1 + z_beta / z_alpha)
     return math.expm1(log_change) if log_change < math.log(_MAX_CHANGE_FACTOR) else None
 
 
@@ -171,40 +183,46 @@ def estimate_more_repeats(repeats: Repeats, tolerance: float, test_count: int) -
     If the noise is unknown, return the number of repeats (at least 1) that are missing for the
     two-stage rule, which needs seven.
     """
-    noise, count = compute_noise(repeats), repeats.min_count
+    noise, repeat_count = compute_noise(repeats), repeats.min_count
     if noise is None:
-        return max(1, 7 - count)
+        return max(1, 7 - repeat_count)
     log_ratio = abs(
         math.log((compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.baseline).value or 1.0))
     )
-    limit = math.log1p(tolerance)
-    beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
-    gap = abs(log_ratio - limit)
-    if gap == 0:
+    log_tolerance = math.log1p(tolerance)
+    z_beta, z_alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
+    log_distance = abs(log_ratio - log_tolerance)
+    if log_distance == 0:
         return None
-    if log_ratio > limit:
-        width = max(beta * _MEDIAN_ERROR_FACTOR / gap, (alpha + beta) * _RANK_ERROR_FACTOR / log_ratio)
+    if log_ratio > log_tolerance:
+        width_factor = max(
+            z_beta * _MEDIAN_ERROR_FACTOR / log_distance, (z_alpha + z_beta) * _RANK_ERROR_FACTOR / log_ratio
+        )
     else:
-        width = _Z95 * _MEDIAN_ERROR_FACTOR / gap
-    needed_count = max(MIN_REPEATS, math.ceil(2 * (noise * width) ** 2))
-    return max(1, needed_count - count) if needed_count - count <= _MAX_MORE_REPEATS else None
+        width_factor = _Z95 * _MEDIAN_ERROR_FACTOR / log_distance
+    needed_repeat_count = max(MIN_REPEATS, math.ceil(2 * (noise * width_factor) ** 2))
+    return (
+        max(1, needed_repeat_count - repeat_count) if needed_repeat_count - repeat_count <= _MAX_MORE_REPEATS else None
+    )
 
 
-def _bootstrap(repeats: Repeats) -> tuple[float, float]:
+def _bootstrap_interval(repeats: Repeats) -> tuple[float, float]:
     """Compute the 95 % confidence interval of the logarithm of the ratio of medians, by bootstrap
     with 2,000 seeded resamples."""
-    baseline, candidate = (
-        np.median(values[_draw_indices(values.size, side)], axis=1)
-        for side, values in enumerate(map(_read_values, _get_sides(repeats)))
+    baseline_medians, candidate_medians = (
+        np.median(values[_draw_indices(values.size, side_index)], axis=1)
+        for side_index, values in enumerate(map(_read_values, _get_sides(repeats)))
     )
-    is_positive = (baseline > 0) & (candidate > 0)
-    low, high = np.quantile(np.log(candidate[is_positive] / baseline[is_positive]), (ALPHA / 2, 1 - ALPHA / 2))
-    return float(low), float(high)
+    is_positive = (baseline_medians > 0) & (candidate_medians > 0)
+    lower_bound, upper_bound = np.quantile(
+        np.log(candidate_medians[is_positive] / baseline_medians[is_positive]), (ALPHA / 2, 1 - ALPHA / 2)
+    )
+    return float(lower_bound), float(upper_bound)
 
 
 @cache
-def _draw_indices(size: int, side: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng((_SEED, side)).integers(0, size, (_RESAMPLES, size))
+def _draw_indices(size: int, side_index: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng((_SEED, side_index)).integers(0, size, (_RESAMPLE_COUNT, size))
 
 
 def _compute_side_interval(side: Sequence[Estimate], level: float) -> tuple[float, float, float] | None:

@@ -56,7 +56,7 @@ def find_change_points(values: Sequence[float], tolerance: float = TOLERANCE) ->
 def _find_changes(series: Floats, start: int, tolerance: float) -> Iterator[tuple[int, float]]:
     if series.size < MIN_VALUES:
         return
-    split, p_value = _compute_pettitt(series)
+    split, p_value = _run_pettitt_test(series)
     if p_value >= _MAX_P_VALUE or abs(_compute_ratio(series[:split], series[split:]) - 1) <= tolerance:
         return
     yield start + split, p_value
@@ -64,7 +64,7 @@ def _find_changes(series: Floats, start: int, tolerance: float) -> Iterator[tupl
     yield from _find_changes(series[split:], start + split, tolerance)
 
 
-def _compute_pettitt(series: Floats) -> tuple[int, float]:
+def _run_pettitt_test(series: Floats) -> tuple[int, float]:
     n = series.size
     from scipy import stats  # imported lazily: the import takes 0.5 s
 
@@ -103,20 +103,20 @@ def build_histories(runs: Sequence[Result]) -> tuple[MetricHistory, ...]:
     """Build the history of each headline metric, by stage or variant. `runs` must be in
     chronological order."""
     points_by_key: dict[tuple[str, str, str | None], list[tuple[str, float]]] = {}
-    units_by_key: dict[tuple[str, str, str | None], tuple[str, Better]] = {}
+    unit_and_direction_by_key: dict[tuple[str, str, str | None], tuple[str, Better]] = {}
     for run in runs:
         for pair in pair_metrics([run], [run]):
             value = compute_median(pair.repeats.candidate).value
             if pair.is_headline and value is not None and value > 0:
                 key = (pair.stage, pair.metric, pair.aggregate)
                 points_by_key.setdefault(key, []).append((run.run_id, value))
-                units_by_key[key] = (pair.unit, pair.better)
+                unit_and_direction_by_key[key] = (pair.unit, pair.better)
     return tuple(
         MetricHistory(
             metric=metric,
             aggregate=aggregate,
-            unit=units_by_key[stage, metric, aggregate][0],
-            better=units_by_key[stage, metric, aggregate][1],
+            unit=unit_and_direction_by_key[stage, metric, aggregate][0],
+            better=unit_and_direction_by_key[stage, metric, aggregate][1],
             stage=stage,
             run_ids=tuple(run_id for run_id, _ in points),
             values=tuple(value for _, value in points),

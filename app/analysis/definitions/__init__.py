@@ -17,7 +17,7 @@ from app.analysis.rows import StageRows
 from app.records.definitions import ToolMetrics
 from app.records.result import Stage
 
-_TOOLS = (
+_METRIC_FUNCTIONS = (
     compute_vllm_metrics,
     compute_guidellm_metrics,
     compute_aiperf_metrics,
@@ -34,4 +34,4 @@ def compute_tool_metrics(rows: StageRows, stage: Stage) -> tuple[ToolMetrics, ..
     requests = observe_requests(
         rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns)), window.start_ns
     )
-    return (compute_own_metrics(stage), *(tool(requests) for tool in _TOOLS))
+    return (compute_own_metrics(stage), *(compute_metrics(requests) for compute_metrics in _METRIC_FUNCTIONS))

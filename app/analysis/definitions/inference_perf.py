@@ -29,7 +29,7 @@ from app.analysis.definitions.requests import (
     ObservedRequests,
     compute_linear_percentiles,
     compute_rate,
-    withhold,
+    withhold_aggregates,
 )
 from app.records.definitions import ToolMetrics
 
@@ -56,18 +56,24 @@ _NOTES = (
 
 
 def compute_inference_perf_metrics(requests: ObservedRequests) -> ToolMetrics:
-    e2e_ms, tokens = requests.compute_ms_since_send(requests.end_ns), _compute_content_tokens(requests)
-    is_known = not np.isnan(tokens).any()
+    e2e_ms, content_tokens = requests.compute_ms_since_send(requests.end_ns), _compute_content_tokens(requests)
+    are_tokens_known = not np.isnan(content_tokens).any()
     metrics = {"e2e_ms": compute_linear_percentiles(e2e_ms)}
     if requests.is_streamed:
-        metrics |= _compute_streamed_metrics(requests, tokens, is_known)
+        metrics |= _compute_streamed_metrics(requests, content_tokens, are_tokens_known)
     bounds_ns = requests.first_sent_ns, requests.last_end_ns
     metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds_ns)
     if requests.has_token_counts:
-        per_token_ms = np.where(tokens > 0, e2e_ms / np.maximum(tokens, 1), 0.0)
-        metrics["ntpot_ms"] = compute_linear_percentiles(per_token_ms) if is_known else withhold(_REASONING_UNKNOWN)
-        rate = compute_rate(float(tokens.sum()), *bounds_ns) if is_known else withhold(_REASONING_UNKNOWN, ("value",))
-        metrics["output_tokens_per_s"] = rate
+        per_token_ms = np.where(content_tokens > 0, e2e_ms / np.maximum(content_tokens, 1), 0.0)
+        metrics["ntpot_ms"] = (
+            compute_linear_percentiles(per_token_ms) if are_tokens_known else withhold_aggregates(_REASONING_UNKNOWN)
+        )
+        token_rate = (
+            compute_rate(float(content_tokens.sum()), *bounds_ns)
+            if are_tokens_known
+            else withhold_aggregates(_REASONING_UNKNOWN, ("value",))
+        )
+        metrics["output_tokens_per_s"] = token_rate
     return ToolMetrics(
         tool="inference-perf",
         source="0.6.1 (7de5ef2), inference_perf/reportgen/base.py",
@@ -78,25 +84,29 @@ def compute_inference_perf_metrics(requests: ObservedRequests) -> ToolMetrics:
     )
 
 
-def _compute_streamed_metrics(requests: ObservedRequests, tokens: Floats, is_known: bool) -> dict[str, Aggregates]:
-    content = _select_content_deltas(requests)
-    deltas = content.count_by_response(requests.response_count)
-    reported_tokens = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
-    has_several = (deltas > 1) | (reported_tokens > 1) | ((deltas == 1) & (tokens > 1))
-    is_undecided = (deltas == 1) & (reported_tokens == 0) & np.isnan(tokens)
-    gap_counts = np.where(has_several & (tokens > 1), tokens - 1, np.nan)
+def _compute_streamed_metrics(
+    requests: ObservedRequests, content_tokens: Floats, are_tokens_known: bool
+) -> dict[str, Aggregates]:
+    content_deltas = _select_content_deltas(requests)
+    delta_counts = content_deltas.count_by_response(requests.response_count)
+    reported_tokens = np.bincount(
+        content_deltas.response_index, content_deltas.tokens, minlength=requests.response_count
+    )
+    has_several_tokens = (delta_counts > 1) | (reported_tokens > 1) | ((delta_counts == 1) & (content_tokens > 1))
+    is_undecided = (delta_counts == 1) & (reported_tokens == 0) & np.isnan(content_tokens)
+    gap_counts = np.where(has_several_tokens & (content_tokens > 1), content_tokens - 1, np.nan)
     return {
-        "ttft_ms": withhold(_REASONING_UNKNOWN)
+        "ttft_ms": withhold_aggregates(_REASONING_UNKNOWN)
         if is_undecided.any()
         else compute_linear_percentiles(
-            np.where(has_several, requests.compute_ms_since_send(requests.first_output_ns), np.nan)
+            np.where(has_several_tokens, requests.compute_ms_since_send(requests.first_output_ns), np.nan)
         ),
-        "itl_ms": withhold(_CHUNKS_UNKNOWN)
-        if np.any(content.tokens == 0)
-        else compute_linear_percentiles(_compute_token_gaps_ms(content)),
+        "itl_ms": withhold_aggregates(_CHUNKS_UNKNOWN)
+        if np.any(content_deltas.tokens == 0)
+        else compute_linear_percentiles(_compute_token_gaps_ms(content_deltas)),
         "tpot_ms": compute_linear_percentiles((requests.last_token_ns - requests.first_output_ns) / 1e6 / gap_counts)
-        if is_known
-        else withhold(_REASONING_UNKNOWN),
+        if are_tokens_known
+        else withhold_aggregates(_REASONING_UNKNOWN),
     }
 
 
@@ -105,15 +115,19 @@ def _select_content_deltas(requests: ObservedRequests) -> Deltas:
     return requests.deltas.select((first_ns > 0) & (requests.deltas.times_ns >= first_ns))
 
 
-def _compute_token_gaps_ms(content: Deltas) -> Floats:
-    return np.concatenate((content.compute_gaps_ms(), np.zeros(int((content.tokens - 1).sum()))))
+def _compute_token_gaps_ms(content_deltas: Deltas) -> Floats:
+    return np.concatenate((content_deltas.compute_gaps_ms(), np.zeros(int((content_deltas.tokens - 1).sum()))))
 
 
 def _compute_content_tokens(requests: ObservedRequests) -> Floats:
     """Compute the number of content tokens of each response. The number is NaN (unknown) if a
     response starts with reasoning and its chunks do not report token counts."""
-    content = _select_content_deltas(requests)
-    reported_tokens = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
-    is_unreported = np.bincount(content.response_index, content.tokens == 0, minlength=requests.response_count) > 0
+    content_deltas = _select_content_deltas(requests)
+    reported_tokens = np.bincount(
+        content_deltas.response_index, content_deltas.tokens, minlength=requests.response_count
+    )
+    has_unreported_tokens = (
+        np.bincount(content_deltas.response_index, content_deltas.tokens == 0, minlength=requests.response_count) > 0
+    )
     has_reasoning: Mask = (requests.first_token_ns > 0) & (requests.first_output_ns != requests.first_token_ns)
-    return np.where(has_reasoning, np.where(is_unreported, np.nan, reported_tokens), requests.tokens_out)
+    return np.where(has_reasoning, np.where(has_unreported_tokens, np.nan, reported_tokens), requests.tokens_out)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.analysis.columns import Floats, Mask, Nanoseconds
+from app.analysis.columns import Floats, Ints, Mask, Nanoseconds
 from app.analysis.rows import StageRows, TokenRows
 from app.records.definitions import AGGREGATES, TOOL_METRICS, ToolMetrics
 from app.records.metrics import PERCENTILES
@@ -21,18 +21,18 @@ Aggregates = dict[str, Estimate]
 LINEAR_PERCENTILES_NOTE = "percentiles are interpolated linearly between the two nearest values, even in small samples"
 
 
-def compute_linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
+def compute_linear_percentiles(values: Floats, aggregate_names: tuple[str, ...] = AGGREGATES) -> Aggregates:
     """Compute the mean and percentiles of the values; NaN values are ignored. Percentiles use
     NumPy's default method: linear interpolation between the values next to rank (n − 1) q."""
     present_values = values[~np.isnan(values)]
     if not present_values.size:
-        return withhold("no response has this metric", aggregates)
+        return withhold_aggregates("no response has this metric", aggregate_names)
     return {
         name: Estimate(
             float(present_values.mean() if name == "mean" else np.quantile(present_values, PERCENTILES[name])),
             n=present_values.size,
         )
-        for name in aggregates
+        for name in aggregate_names
     }
 
 
@@ -45,7 +45,7 @@ def compute_weighted_percentiles(values: Floats, weights: Floats) -> Aggregates:
     exactly q in theory."""
     distinct_values, value_index = np.unique(values[weights > 0], return_inverse=True)
     if not distinct_values.size:
-        return withhold("no response has this metric")
+        return withhold_aggregates("no response has this metric")
     total_weights = np.bincount(value_index, weights[weights > 0])
     normalized_weights = total_weights / total_weights.sum()
     cumulative_weights = np.cumsum(normalized_weights)
@@ -59,13 +59,13 @@ def compute_weighted_percentiles(values: Floats, weights: Floats) -> Aggregates:
     return {name: Estimate(compute_aggregate(name), n=int(np.count_nonzero(weights > 0))) for name in AGGREGATES}
 
 
-def withhold(reason: str, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
-    return dict.fromkeys(aggregates, Estimate(None, reason=reason))
+def withhold_aggregates(reason: str, aggregate_names: tuple[str, ...] = AGGREGATES) -> Aggregates:
+    return dict.fromkeys(aggregate_names, Estimate(None, reason=reason))
 
 
 def compute_rate(amount: float, start_ns: int, end_ns: int) -> Aggregates:
     if end_ns <= start_ns:
-        return withhold("the duration is 0", ("value",))
+        return withhold_aggregates("the duration is 0", ("value",))
     return {"value": Estimate(amount / ((end_ns - start_ns) / 1e9))}
 
 
@@ -75,9 +75,9 @@ class Deltas:
     `response_index` is the index of its response, and `times_ns` the time at which it was
     received."""
 
-    response_index: Nanoseconds
+    response_index: Ints
     times_ns: Nanoseconds
-    tokens: Nanoseconds
+    tokens: Ints
     """Number of tokens in each chunk; 0 if unknown."""
 
     def select(self, mask: Mask) -> Deltas:
@@ -88,7 +88,7 @@ class Deltas:
         responses."""
         return np.asarray(np.diff(self.times_ns)[np.diff(self.response_index) == 0] / 1e6)
 
-    def count_by_response(self, response_count: int) -> Nanoseconds:
+    def count_by_response(self, response_count: int) -> Ints:
         """Count the chunks of each response, as an array of length `response_count`."""
         return np.bincount(self.response_index, minlength=response_count)
 
@@ -163,19 +163,21 @@ def _build_deltas(tokens: TokenRows | None) -> Deltas:
     if tokens is None or tokens.chunks is None:
         return Deltas(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
     chunks, counts = tokens.chunks, tokens.chunks.counts
-    response_by_chunk = np.full(counts.size, -1)
-    response_by_chunk[tokens.chunk_index] = np.arange(tokens.chunk_index.size)
-    response_index = np.repeat(response_by_chunk, counts)
+    row_response_indices = np.full(counts.size, -1)
+    row_response_indices[tokens.chunk_index] = np.arange(tokens.chunk_index.size)
+    response_index = np.repeat(row_response_indices, counts)
     reported_tokens = (
         np.zeros(response_index.size, np.int64) if chunks.tokens is None else chunks.tokens.astype(np.int64)
     )
     deltas = Deltas(response_index, chunks.times_ns, reported_tokens).select(response_index >= 0)
     # if a response has as many tokens as chunks, each chunk holds one token
-    is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == deltas.count_by_response(tokens.chunk_index.size))
+    has_one_token_per_chunk = ~tokens.is_counted_by_chunks & (
+        tokens.tokens_out == deltas.count_by_response(tokens.chunk_index.size)
+    )
     return Deltas(
         deltas.response_index,
         deltas.times_ns,
-        np.where(is_single[deltas.response_index], 1, np.maximum(deltas.tokens, 0)),
+        np.where(has_one_token_per_chunk[deltas.response_index], 1, np.maximum(deltas.tokens, 0)),
     )
 
 

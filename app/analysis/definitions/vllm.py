@@ -26,7 +26,7 @@ from app.analysis.definitions.requests import (
     ObservedRequests,
     compute_linear_percentiles,
     compute_rate,
-    withhold,
+    withhold_aggregates,
 )
 from app.records.definitions import ToolMetrics
 
@@ -72,7 +72,9 @@ def compute_vllm_metrics(requests: ObservedRequests) -> ToolMetrics:
 
 def _compute_streamed_metrics(requests: ObservedRequests, e2e_ms: Floats) -> dict[str, Aggregates]:
     if not np.any(requests.first_event_ns > 0):
-        return dict.fromkeys(("ttft_ms", "itl_ms", "tpot_ms"), withhold(_NO_FIRST_EVENT, _PRINTED_AGGREGATES))
+        return dict.fromkeys(
+            ("ttft_ms", "itl_ms", "tpot_ms"), withhold_aggregates(_NO_FIRST_EVENT, _PRINTED_AGGREGATES)
+        )
     ttft_ms = requests.compute_ms_since_send(requests.first_event_ns)
     gap_counts = np.where(requests.tokens_out > 1, requests.tokens_out - 1, np.nan)
     return {

@@ -31,7 +31,7 @@ from app.records.result import Check, Estimate
 _MIN_ROWS = 20
 """Minimum number of rows for a bootstrap interval. With fewer rows, the bootstrap samples are too
 similar to each other."""
-_RESAMPLES = 2_000
+_RESAMPLE_COUNT = 2_000
 _SEED = 7
 _MAX_BOOTSTRAP_ROWS = 10_000
 _ROWS_PER_BLOCK = 2**21
@@ -48,7 +48,7 @@ class PairedErrors(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
+def compare_errors(variant_errors: Floats, reference_errors: Floats) -> PairedErrors:
     """Compare the errors of a variant and the reference, row by row, by a percentile bootstrap with
     2,000 seeded resamples.
 
@@ -56,52 +56,52 @@ def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
     Statistician 69, 2015): a plain percentile interval of 20 rows is as narrow as if the standard
     deviation were known. More than 10,000 rows are first combined into random groups, which does
     not change the spread of the mean."""
-    if variant.size < _MIN_ROWS:
+    if variant_errors.size < _MIN_ROWS:
         return PairedErrors(None, None, None, f"no interval: fewer than {_MIN_ROWS} rows")
-    generator = np.random.default_rng(_SEED)
-    variant_means, reference_means = _bootstrap_means(_group_rows(variant, reference, generator), generator)
+    rng = np.random.default_rng(_SEED)
+    variant_means, reference_means = _bootstrap_means(_group_rows(variant_errors, reference_errors, rng), rng)
     differences = variant_means - reference_means
     count_below, count_above = np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)
     has_ratio = bool(variant_means.min() > 0)
     return PairedErrors(
-        difference=_compute_interval(differences, variant.size),
-        ratio=_compute_interval(reference_means / variant_means, variant.size) if has_ratio else None,
-        p_value=float(min(1.0, 2 * (1 + min(count_below, count_above)) / (1 + _RESAMPLES))),
+        difference=_compute_interval(differences, variant_errors.size),
+        ratio=_compute_interval(reference_means / variant_means, variant_errors.size) if has_ratio else None,
+        p_value=float(min(1.0, 2 * (1 + min(count_below, count_above)) / (1 + _RESAMPLE_COUNT))),
         reason=None if has_ratio else "no interval: almost no row has an error",
     )
 
 
-def _group_rows(variant: Floats, reference: Floats, generator: np.random.Generator) -> Floats:
+def _group_rows(variant_errors: Floats, reference_errors: Floats, rng: np.random.Generator) -> Floats:
     """Return a table with the columns error of the variant, error of the reference, and number of
     rows. If there are too many rows, they are combined into random groups."""
-    table: Floats = np.column_stack([variant, reference, np.ones(variant.size)])
-    if variant.size <= _MAX_BOOTSTRAP_ROWS:
+    table: Floats = np.column_stack([variant_errors, reference_errors, np.ones(variant_errors.size)])
+    if variant_errors.size <= _MAX_BOOTSTRAP_ROWS:
         return table
-    starts = np.arange(_MAX_BOOTSTRAP_ROWS // 2) * variant.size // (_MAX_BOOTSTRAP_ROWS // 2)
-    return np.asarray(np.add.reduceat(generator.permutation(table), starts))
+    starts = np.arange(_MAX_BOOTSTRAP_ROWS // 2) * variant_errors.size // (_MAX_BOOTSTRAP_ROWS // 2)
+    return np.asarray(np.add.reduceat(rng.permutation(table), starts))
 
 
-def _bootstrap_means(table: Floats, generator: np.random.Generator) -> tuple[Floats, Floats]:
+def _bootstrap_means(table: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
     size = len(table)
     block_size = max(1, _ROWS_PER_BLOCK // size)
     totals: Floats = np.concatenate(
         [
-            table[generator.integers(0, size, (min(block_size, _RESAMPLES - draw_count), size))].sum(axis=1)
-            for draw_count in range(0, _RESAMPLES, block_size)
+            table[rng.integers(0, size, (min(block_size, _RESAMPLE_COUNT - draw_count), size))].sum(axis=1)
+            for draw_count in range(0, _RESAMPLE_COUNT, block_size)
         ]
     )
     return totals[:, 0] / totals[:, 2], totals[:, 1] / totals[:, 2]
 
 
-def _compute_interval(samples: Floats, rows: int) -> tuple[float, float]:
-    t = float(special.stdtrit(rows - 1, 1 - ALPHA / 2))
-    level = float(special.ndtr(-t * math.sqrt(rows / (rows - 1))))
-    low, high = np.quantile(samples, (level, 1 - level))
-    return float(low), float(high)
+def _compute_interval(samples: Floats, row_count: int) -> tuple[float, float]:
+    t = float(special.stdtrit(row_count - 1, 1 - ALPHA / 2))
+    level = float(special.ndtr(-t * math.sqrt(row_count / (row_count - 1))))
+    lower_bound, upper_bound = np.quantile(samples, (level, 1 - level))
+    return float(lower_bound), float(upper_bound)
 
 
 _Z = float(special.ndtri(1 - ALPHA / 2))
-_HALVINGS = 60
+_BISECTION_COUNT = 60
 
 
 class PairedCounts(msgspec.Struct, frozen=True):
@@ -132,9 +132,9 @@ def compute_difference_interval(counts: PairedCounts) -> tuple[float, float]:
 
     def is_within(difference: float) -> bool:
         distance = counts.only_variant - counts.only_reference - counts.rows * difference
-        return distance**2 <= _Z**2 * _compute_difference_variance(counts, difference)
+        return distance**2 <= _Z**2 * _compute_difference_score_variance(counts, difference)
 
-    return _bisect(is_within, counts.difference, -1.0), _bisect(is_within, counts.difference, 1.0)
+    return _find_boundary(is_within, counts.difference, -1.0), _find_boundary(is_within, counts.difference, 1.0)
 
 
 def compute_ratio_interval(counts: PairedCounts) -> tuple[float, float]:
@@ -144,12 +144,12 @@ def compute_ratio_interval(counts: PairedCounts) -> tuple[float, float]:
 
     def is_within(assumed_ratio: float) -> bool:
         distance = counts.variant_correct - assumed_ratio * counts.reference_correct
-        return distance**2 <= _Z**2 * _compute_ratio_variance(counts, assumed_ratio)
+        return distance**2 <= _Z**2 * _compute_ratio_score_variance(counts, assumed_ratio)
 
     upper_bound = max(1.0, 2 * ratio)
     while is_within(upper_bound):
         upper_bound *= 2
-    return _bisect(is_within, ratio, 0.0), _bisect(is_within, ratio, upper_bound)
+    return _find_boundary(is_within, ratio, 0.0), _find_boundary(is_within, ratio, upper_bound)
 
 
 def compute_mcnemar_p_value(counts: PairedCounts) -> float:
@@ -167,7 +167,7 @@ def compute_mcnemar_p_value(counts: PairedCounts) -> float:
     return p_at_most + p_below
 
 
-def _compute_difference_variance(counts: PairedCounts, difference: float) -> float:
+def _compute_difference_score_variance(counts: PairedCounts, difference: float) -> float:
     """Compute the variance of the sum of all row differences, under the maximum-likelihood
     proportions for the given difference in accuracy."""
     rows, only_variant, only_reference = counts.rows, counts.only_variant, counts.only_reference
@@ -177,7 +177,7 @@ def _compute_difference_variance(counts: PairedCounts, difference: float) -> flo
     return max(0.0, rows * (2 * ml_proportion + difference * (1 - difference)))
 
 
-def _compute_ratio_variance(counts: PairedCounts, ratio: float) -> float:
+def _compute_ratio_score_variance(counts: PairedCounts, ratio: float) -> float:
     """Compute the variance of x − `ratio` · y, where x and y are the numbers of rows that the
     variant and the reference predicted correctly. The proportions are the maximum-likelihood
     proportions for the given ratio."""
@@ -194,12 +194,12 @@ def _compute_upper_root(square_coefficient: float, linear_coefficient: float, co
     ) / (2 * square_coefficient)
 
 
-def _bisect(is_within: Callable[[float], bool], inner_value: float, outer_value: float) -> float:
+def _find_boundary(is_within: Callable[[float], bool], inner_value: float, outer_value: float) -> float:
     """Find the boundary of `is_within` between `inner_value` and `outer_value` by bisection; return
     `outer_value` if `is_within` is still true there."""
     if is_within(outer_value):
         return outer_value
-    for _ in range(_HALVINGS):
+    for _ in range(_BISECTION_COUNT):
         middle_value = (inner_value + outer_value) / 2
         inner_value, outer_value = (
             (middle_value, outer_value) if is_within(middle_value) else (inner_value, middle_value)
@@ -207,12 +207,12 @@ def _bisect(is_within: Callable[[float], bool], inner_value: float, outer_value:
     return inner_value
 
 
-Metric = Literal["top-1", "mean absolute error"]
+AccuracyMetric = Literal["top-1", "mean absolute error"]
 
 _POWER_Z = float(special.ndtri(0.8))
 
 
-def compute_accuracy(scores: npt.ArrayLike, reference: npt.ArrayLike | None, metric: Metric) -> Accuracy:
+def compute_accuracy(scores: npt.ArrayLike, reference: npt.ArrayLike | None, metric: AccuracyMetric) -> Accuracy:
     """Compute the accuracy from one score per row: 1 or 0 for `top-1`, otherwise the absolute
     error. Raises UsageError if the number of rows differs from that of the reference.
 
@@ -252,8 +252,8 @@ def check_chance_accuracy(
     A wrong output or wrong labels would also lead to the accuracy of that prediction."""
     if accuracy is None or accuracy.value is None or chance_accuracy is None:
         return None
-    low = accuracy.value if accuracy.ci95 is None else accuracy.ci95[0]
-    if low > chance_accuracy:
+    lower_bound = accuracy.value if accuracy.ci95 is None else accuracy.ci95[0]
+    if lower_bound > chance_accuracy:
         return Check("accuracy_above_chance", accuracy.value, chance_accuracy, "share", "VALID", None)
     hint = (
         f"{hint_prefix}Accuracy is no better than always predicting the most frequent class. Check that "
@@ -286,14 +286,16 @@ def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
     )
     score_width_term = 0.0 if reference_accuracy is None else (_Z**2 / reference_accuracy) ** 2
     variance = max(0.0, retained.n * half_width**2 - score_width_term / retained.n) / _Z**2
-    spread, distance = (_Z + _POWER_Z) ** 2 * variance, abs(retained.value - limit)
-    return math.ceil((spread + math.sqrt(spread**2 + 4 * distance**2 * score_width_term)) / (2 * distance**2))
+    scaled_variance, distance = (_Z + _POWER_Z) ** 2 * variance, abs(retained.value - limit)
+    return math.ceil(
+        (scaled_variance + math.sqrt(scaled_variance**2 + 4 * distance**2 * score_width_term)) / (2 * distance**2)
+    )
 
 
 def _compare_proportions(variant_scores: Floats, reference_scores: Floats | None) -> Accuracy:
     value = estimate_proportion(round(float(variant_scores.sum())), variant_scores.size)
     if reference_scores is None or not variant_scores.size:
-        return _build_without_reference("top-1", value)
+        return _build_accuracy_without_reference("top-1", value)
     is_variant_correct, is_reference_correct = variant_scores > 0, reference_scores > 0
     counts = PairedCounts(
         rows=variant_scores.size,
@@ -320,11 +322,11 @@ def _compare_proportions(variant_scores: Floats, reference_scores: Floats | None
 def _compare_errors(variant_errors: Floats, reference_errors: Floats | None) -> Accuracy:
     value = _estimate_mean_error(variant_errors)
     if reference_errors is None or not variant_errors.size:
-        return _build_without_reference("mean absolute error", value)
+        return _build_accuracy_without_reference("mean absolute error", value)
     reference = _estimate_mean_error(reference_errors)
     if value.value is None or reference.value is None:
-        return _build_without_mean(value, reference)
-    paired_errors, rows = compare_errors(variant_errors, reference_errors), variant_errors.size
+        return _build_accuracy_without_mean(value, reference)
+    paired_errors, row_count = compare_errors(variant_errors, reference_errors), variant_errors.size
     return Accuracy(
         metric="mean absolute error",
         value=value,
@@ -332,48 +334,50 @@ def _compare_errors(variant_errors: Floats, reference_errors: Floats | None) -> 
         change=Estimate(
             value.value - reference.value,
             paired_errors.difference,
-            rows,
+            row_count,
             reason=None if paired_errors.difference else paired_errors.reason,
         ),
-        retained=Estimate(reference.value / value.value, paired_errors.ratio, rows, reason=paired_errors.reason)
+        retained=Estimate(reference.value / value.value, paired_errors.ratio, row_count, reason=paired_errors.reason)
         if value.value
-        else Estimate(None, n=rows, reason="no row has an error"),
+        else Estimate(None, n=row_count, reason="no row has an error"),
         p_value=paired_errors.p_value,
         test=None if paired_errors.p_value is None else "paired bootstrap",
     )
 
 
-def _build_without_mean(value: Estimate, reference: Estimate) -> Accuracy:
+def _build_accuracy_without_mean(value: Estimate, reference: Estimate) -> Accuracy:
     reason = value.reason or reference.reason
-    is_lost = value.value is None and reference.value is not None
+    has_lost_accuracy = value.value is None and reference.value is not None
     return Accuracy(
         metric="mean absolute error",
         value=value,
         reference=reference,
         change=Estimate(None, n=value.n, reason=reason),
-        retained=Estimate(0.0 if is_lost else None, (0.0, 0.0) if is_lost else None, value.n, reason=reason),
+        retained=Estimate(
+            0.0 if has_lost_accuracy else None, (0.0, 0.0) if has_lost_accuracy else None, value.n, reason=reason
+        ),
         p_value=None,
         test=None,
     )
 
 
-def _build_without_reference(metric: Metric, value: Estimate) -> Accuracy:
+def _build_accuracy_without_reference(metric: AccuracyMetric, value: Estimate) -> Accuracy:
     return Accuracy(metric=metric, value=value, reference=None, change=None, retained=None, p_value=None, test=None)
 
 
 def _estimate_mean_error(errors: Floats) -> Estimate:
     """Estimate the mean error with Student's t interval. The interval is not widened for
     autocorrelation, because rows may be sorted by label."""
-    rows = errors.size
-    nonfinite_count = rows - int(np.count_nonzero(np.isfinite(errors)))
-    if not rows or nonfinite_count:
+    row_count = errors.size
+    nonfinite_count = row_count - int(np.count_nonzero(np.isfinite(errors)))
+    if not row_count or nonfinite_count:
         return Estimate(
             None,
-            n=rows,
-            reason=f"no finite error in {nonfinite_count} of {rows} rows" if nonfinite_count else "no values",
+            n=row_count,
+            reason=f"no finite error in {nonfinite_count} of {row_count} rows" if nonfinite_count else "no values",
         )
     value = float(errors.mean())
-    if rows == 1:
+    if row_count == 1:
         return Estimate(value, n=1, reason="no interval: only one value")
-    half_width = float(special.stdtrit(rows - 1, 1 - ALPHA / 2)) * float(errors.std(ddof=1)) / math.sqrt(rows)
-    return Estimate(value, (max(0.0, value - half_width), value + half_width), rows)
+    half_width = float(special.stdtrit(row_count - 1, 1 - ALPHA / 2)) * float(errors.std(ddof=1)) / math.sqrt(row_count)
+    return Estimate(value, (max(0.0, value - half_width), value + half_width), row_count)

@@ -51,52 +51,54 @@ def fit_batch_model(points: Sequence[BatchPoint], variant: Variant) -> BatchMode
     batches = tuple(batch for batch, _ in measurements)
     if len(set(batches)) < 2:
         reason = f"needs {_MIN_BATCHES} batch sizes, has {len(set(batches))}"
-        unavailable_estimate = Estimate(None, n=len(measurements), reason=reason)
+        withheld_estimate = Estimate(None, n=len(measurements), reason=reason)
         return BatchModel(
             variant=variant,
-            t0_ms=unavailable_estimate,
-            t1_ms=unavailable_estimate,
+            t0_ms=withheld_estimate,
+            t1_ms=withheld_estimate,
             r2=None,
             batches=batches,
             reason=reason,
         )
     b = np.array(batches, dtype=np.float64)
     s = np.array([estimate.value for _, estimate in measurements])
-    errors = np.array([_compute_standard_error(estimate) for _, estimate in measurements])
-    weights = 1 / np.hypot(errors, _REPEAT_CV * s)
-    line = _fit_line(b, s, weights, errors)
-    r2 = _compute_r2(line.fitted, s, weights) if len(measurements) >= _MIN_BATCHES else None
+    standard_errors = np.array([_compute_standard_error(estimate) for _, estimate in measurements])
+    weights = 1 / np.hypot(standard_errors, _REPEAT_CV * s)
+    line = _fit_line(b, s, weights, standard_errors)
+    r2 = _compute_r2(line.fitted_values, s, weights) if len(measurements) >= _MIN_BATCHES else None
     return BatchModel(
         variant=variant,
         t0_ms=line.t0_ms,
         t1_ms=line.t1_ms,
         r2=r2,
         batches=batches,
-        reason=_find_misfit_reason(b, s, weights, line.fitted, r2),
+        reason=_find_misfit_reason(b, s, weights, line.fitted_values, r2),
     )
 
 
 class _Line(msgspec.Struct, frozen=True):
     t0_ms: Estimate
     t1_ms: Estimate
-    fitted: Floats
+    fitted_values: Floats
 
 
-def _fit_line(b: Floats, s: Floats, weights: Floats, errors: Floats) -> _Line:
+def _fit_line(b: Floats, s: Floats, weights: Floats, standard_errors: Floats) -> _Line:
     """Fit a line with non-negative coefficients. The confidence interval of each coefficient
     includes the interval of the unconstrained fit, truncated at 0."""
-    columns = np.column_stack((np.ones_like(b), b)) * weights[:, None]
+    weighted_design = np.column_stack((np.ones_like(b), b)) * weights[:, None]
     from scipy import optimize  # imported lazily, as the import would delay the start of a run
 
-    coefficients, _ = optimize.nnls(columns, s * weights)
-    pseudo_inverse = np.linalg.pinv(columns)
-    unconstrained = pseudo_inverse @ (s * weights)
-    half_widths = _Z * np.sqrt((pseudo_inverse**2) @ (errors * weights) ** 2)
+    coefficients, _ = optimize.nnls(weighted_design, s * weights)
+    pseudo_inverse = np.linalg.pinv(weighted_design)
+    unconstrained_coefficients = pseudo_inverse @ (s * weights)
+    half_widths = _Z * np.sqrt((pseudo_inverse**2) @ (standard_errors * weights) ** 2)
     degrees_of_freedom = b.size - 2
     if degrees_of_freedom > 0:
-        spread = math.sqrt(float(np.sum((columns @ unconstrained - s * weights) ** 2)) / degrees_of_freedom)
+        standard_deviation = math.sqrt(
+            float(np.sum((weighted_design @ unconstrained_coefficients - s * weights) ** 2)) / degrees_of_freedom
+        )
         t = float(special.stdtrit(degrees_of_freedom, 1 - ALPHA / 2))
-        half_widths = np.maximum(half_widths, t * spread * np.sqrt(np.sum(pseudo_inverse**2, axis=1)))
+        half_widths = np.maximum(half_widths, t * standard_deviation * np.sqrt(np.sum(pseudo_inverse**2, axis=1)))
     t0_ms, t1_ms = (
         Estimate(
             float(value),
@@ -104,7 +106,7 @@ def _fit_line(b: Floats, s: Floats, weights: Floats, errors: Floats) -> _Line:
             b.size,
         )
         for value, unconstrained_value, half_width in zip(
-            coefficients.tolist(), unconstrained.tolist(), half_widths.tolist(), strict=True
+            coefficients.tolist(), unconstrained_coefficients.tolist(), half_widths.tolist(), strict=True
         )
     )
     return _Line(t0_ms, t1_ms, coefficients[0] + coefficients[1] * b)
@@ -114,18 +116,18 @@ def _compute_standard_error(estimate: Estimate) -> float:
     return 0.0 if estimate.ci95 is None else (estimate.ci95[1] - estimate.ci95[0]) / (2 * _Z)
 
 
-def _compute_r2(fitted: Floats, s: Floats, weights: Floats) -> float | None:
+def _compute_r2(fitted_values: Floats, s: Floats, weights: Floats) -> float | None:
     """Compute the proportion of the weighted variance of the service times that the line explains;
     `None` if all service times are equal."""
-    squares = weights**2
-    total = float(np.sum(squares * (s - np.average(s, weights=squares)) ** 2))
-    return 1 - float(np.sum(squares * (s - fitted) ** 2)) / total if total > 0 else None
+    squared_weights = weights**2
+    total_squares = float(np.sum(squared_weights * (s - np.average(s, weights=squared_weights)) ** 2))
+    return 1 - float(np.sum(squared_weights * (s - fitted_values) ** 2)) / total_squares if total_squares > 0 else None
 
 
-def _find_misfit_reason(b: Floats, s: Floats, weights: Floats, fitted: Floats, r2: float | None) -> str | None:
+def _find_misfit_reason(b: Floats, s: Floats, weights: Floats, fitted_values: Floats, r2: float | None) -> str | None:
     if np.unique(b).size < _MIN_BATCHES:
         return f"needs {_MIN_BATCHES} batch sizes, has {np.unique(b).size}"
-    relative_errors = np.abs(fitted / s - 1)
+    relative_errors = np.abs(fitted_values / s - 1)
     worst_index = int(np.argmax(relative_errors))
     if relative_errors[worst_index] <= _MAX_RELATIVE_ERROR:
         return None
@@ -147,11 +149,13 @@ def _find_breakpoint_batch(b: Floats, s: Floats, weights: Floats) -> float | Non
     if b.size < _MIN_BATCHES_FOR_BREAKPOINT:
         return None
     breakpoints = np.geomspace(b[1], b[-2], _BREAKPOINT_COUNT)
-    single_line = np.column_stack((np.ones_like(b), b))
-    single_line_squares = _compute_residual_squares(single_line, s, weights)
+    single_line_design = np.column_stack((np.ones_like(b), b))
+    single_line_squares = _compute_residual_squares(single_line_design, s, weights)
     two_line_squares, breakpoint_batch = min(
         (
-            _compute_residual_squares(np.column_stack((single_line, np.maximum(0.0, b - candidate))), s, weights),
+            _compute_residual_squares(
+                np.column_stack((single_line_design, np.maximum(0.0, b - candidate))), s, weights
+            ),
             float(candidate),
         )
         for candidate in breakpoints
@@ -163,9 +167,9 @@ def _find_breakpoint_batch(b: Floats, s: Floats, weights: Floats) -> float | Non
     return breakpoint_batch if special.fdtrc(2, degrees_of_freedom, f_ratio) < ALPHA else None
 
 
-def _compute_residual_squares(columns: Floats, s: Floats, weights: Floats) -> float:
-    """Compute the weighted sum of squared residuals of the least-squares fit of `columns` to
+def _compute_residual_squares(design_matrix: Floats, s: Floats, weights: Floats) -> float:
+    """Compute the weighted sum of squared residuals of the least-squares fit of `design_matrix` to
     `s`."""
-    weighted_columns = columns * weights[:, None]
-    coefficients = np.linalg.lstsq(weighted_columns, s * weights, rcond=None)[0]
-    return float(np.sum((weighted_columns @ coefficients - s * weights) ** 2))
+    weighted_design = design_matrix * weights[:, None]
+    coefficients = np.linalg.lstsq(weighted_design, s * weights, rcond=None)[0]
+    return float(np.sum((weighted_design @ coefficients - s * weights) ** 2))

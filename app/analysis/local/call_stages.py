@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from app.analysis.columns import Nanoseconds, read_times
+from app.analysis.columns import Ints, Nanoseconds, read_times
 from app.analysis.drift import CHANGE_LIMIT, compute_latency_drift
 from app.analysis.estimates import compute_distribution, estimate_rate
 from app.analysis.number_format import format_number
 from app.analysis.rows import NOT_STARTED
-from app.analysis.validity import compute_verdict, grade_high
+from app.analysis.validity import check_upper_limit, compute_verdict
 from app.records.calls import CallStage
 from app.records.estimate import Estimate
 from app.records.result import Check, Stage, Window
@@ -42,8 +42,8 @@ class CallRows:
     """Calls inside the measurement window as arrays, with one entry per call, ordered by end time.
     `never_started_ns` holds the scheduled starts of calls that were never started."""
 
-    query: Nanoseconds
-    stream: Nanoseconds
+    query: Ints
+    stream: Ints
     scheduled_ns: Nanoseconds
     begin_ns: Nanoseconds
     prepared_ns: Nanoseconds
@@ -112,8 +112,8 @@ def compute_lateness_ms(calls: CallRows) -> Floats:
     order = np.lexsort((calls.begin_ns, calls.stream))
     stream, begin_ns, end_ns = calls.stream[order], calls.begin_ns[order], calls.end_ns[order]
     free_ns = np.where(np.concatenate([[False], stream[1:] == stream[:-1]]), np.roll(end_ns, 1), 0)
-    late_ms: Floats = (begin_ns - np.maximum(calls.scheduled_ns[order], free_ns)) / 1e6
-    return late_ms
+    lateness_ms: Floats = (begin_ns - np.maximum(calls.scheduled_ns[order], free_ns)) / 1e6
+    return lateness_ms
 
 
 _MAX_LATE_MS = 1.0
@@ -126,7 +126,7 @@ _MAX_LOOP_SHARE = 0.05
 def check_calls(calls: CallRows, stage_data: CallStage) -> tuple[Check, ...]:
     if not len(calls):
         return (Check("calls", 0, _MIN_CALLS, "calls", "INVALID", "No call completed. Increase load.max_duration."),)
-    checks = [_check_warm_up(stage_data), _check_count(calls), _check_steady_times(calls, stage_data)]
+    checks = [_check_warm_up(stage_data), _check_call_count(calls), _check_steady_times(calls, stage_data)]
     if stage_data.stopped_early:
         checks.append(_build_interruption_check(stage_data))
     elif stage_data.scenario == "server":
@@ -143,7 +143,7 @@ def _check_loop_time(calls: CallRows) -> Check:
     gaps_ns = calls.begin_ns[1:] - calls.end_ns[:-1]
     duration_ns = float(np.median(calls.end_ns - calls.begin_ns)) if len(calls) else 0.0
     gap_ns = float(np.median(gaps_ns)) if gaps_ns.size else 0.0
-    return grade_high(
+    return check_upper_limit(
         "time_between_calls",
         gap_ns / (gap_ns + duration_ns) if duration_ns else 0.0,
         unit="share",
@@ -162,7 +162,7 @@ def _check_never_started(calls: CallRows) -> Check:
     """Check for scheduled calls that were never started."""
     never_started_count = len(calls.never_started_ns)
     hint = "The model could not keep up, and these calls would have waited longest. Lower the rate."
-    return grade_high(
+    return check_upper_limit(
         "arrivals_not_begun",
         never_started_count / (never_started_count + len(calls)),
         unit="share",
@@ -178,7 +178,7 @@ def _check_warm_up(stage_data: CallStage) -> Check:
     return Check("warm_up", stage_data.warmup_windows, None, "windows", "WARN", hint)
 
 
-def _check_count(calls: CallRows) -> Check:
+def _check_call_count(calls: CallRows) -> Check:
     has_enough_calls = len(calls) >= _MIN_CALLS
     hint = None if has_enough_calls else "Too few calls for a confidence interval. Increase load.max_duration."
     return Check("calls", len(calls), _MIN_CALLS, "calls", "VALID" if has_enough_calls else "WARN", hint)
@@ -192,7 +192,7 @@ def _check_steady_times(calls: CallRows, stage_data: CallStage) -> Check:
     drift = compute_latency_drift(latencies_ms[np.argsort(calls.scheduled_ns)] if is_server else calls.service_ms)
     if drift is None:
         return Check("steady_times", None, CHANGE_LIMIT, "share", "VALID")
-    return grade_high(
+    return check_upper_limit(
         "steady_times",
         abs(drift),
         unit="share",
@@ -207,7 +207,7 @@ def _check_steady_times(calls: CallRows, stage_data: CallStage) -> Check:
 
 
 def _check_precision(stage_data: CallStage) -> Check:
-    return grade_high(
+    return check_upper_limit(
         "mean_time_half_width",
         stage_data.half_width,
         unit="share",
@@ -222,7 +222,7 @@ def _check_precision(stage_data: CallStage) -> Check:
 
 
 def _check_lateness(calls: CallRows) -> Check:
-    return grade_high(
+    return check_upper_limit(
         "late_calls_p99",
         float(np.quantile(compute_lateness_ms(calls), 0.99)),
         unit="ms",
@@ -239,7 +239,7 @@ SEARCH_TAG = "search"
 """Tag of the stages of a search for the max rate within the SLO."""
 
 _INFINITE_MS = 1e15
-_CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the previous one ends")
+_NO_OFFERED_RATE = Estimate(None, reason="closed loop: the next call starts when the previous one ends")
 
 
 def summarize_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage, checks: Sequence[Check] = ()) -> Stage:
@@ -258,7 +258,7 @@ def summarize_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage, checks
         tags={"scenario": stage_data.scenario} | ({SEARCH_TAG: "yes"} if stage_data.in_search else {}),
         variant=stage_data.variant,
         window=window,
-        offered_per_s=estimate_rate(np.sort(scheduled_ns), bounds_ns) if is_server else _CLOSED_LOOP,
+        offered_per_s=estimate_rate(np.sort(scheduled_ns), bounds_ns) if is_server else _NO_OFFERED_RATE,
         achieved_per_s=estimate_rate(np.sort(calls.begin_ns), bounds_ns),
         good_per_s=Estimate(None, reason="individual calls of a local model are not evaluated"),
         completed=len(calls),
@@ -295,10 +295,10 @@ def _build_metrics(
 ) -> dict[str, dict[str, Estimate]]:
     metrics = {"service_ms": compute_distribution(calls.service_ms)}
     if stage_data.scenario == "server":
-        metrics["latency_ms"] = _compute_arrival_latency_ms(calls)
+        metrics["latency_ms"] = _compute_latency_distribution(calls)
         metrics["send_lag_ms"] = compute_distribution(compute_lateness_ms(calls))
     if stage_data.scenario == "multi-stream":
-        metrics["latency_ms"] = compute_distribution(_compute_query_ms(calls))
+        metrics["latency_ms"] = compute_distribution(_compute_query_latencies_ms(calls))
     for part_name in CALL_PARTS:
         if not part_name.startswith("copy") or calls.has_separate_copies:
             metrics[part_name] = _compute_part_distribution(calls.compute_part_ms(part_name))
@@ -317,7 +317,7 @@ def _compute_throughput(calls: CallRows, stage_data: CallStage, bounds_ns: tuple
     )  # include the last call of a single stream, which ends exactly at `end_ns`
     is_running_at_end = (calls.begin_ns < end_ns) & (calls.end_ns > end_ns)
     durations_ns = np.maximum(calls.end_ns - calls.begin_ns, 1)
-    partial_calls = (
+    partial_call_count = (
         float(((end_ns - calls.begin_ns) / durations_ns)[is_running_at_end].sum())
         if stage_data.scenario != "server"
         else 0.0
@@ -325,9 +325,15 @@ def _compute_throughput(calls: CallRows, stage_data: CallStage, bounds_ns: tuple
     completed_count = completed_rate.n or 0
     if not completed_count:
         duration_s = (end_ns - bounds_ns[0]) / 1e9
-        value = partial_calls * stage_data.variant.batch / duration_s if duration_s > 0 and partial_calls else None
+        value = (
+            partial_call_count * stage_data.variant.batch / duration_s
+            if duration_s > 0 and partial_call_count
+            else None
+        )
         return Estimate(value, n=0, reason="no call completed within the stage")
-    return _scale(completed_rate, stage_data.variant.batch * (completed_count + partial_calls) / completed_count)
+    return _scale_estimate(
+        completed_rate, stage_data.variant.batch * (completed_count + partial_call_count) / completed_count
+    )
 
 
 def _compute_part_distribution(values_ms: Floats) -> dict[str, Estimate]:
@@ -338,7 +344,7 @@ def _compute_part_distribution(values_ms: Floats) -> dict[str, Estimate]:
     }
 
 
-def _compute_arrival_latency_ms(calls: CallRows) -> dict[str, Estimate]:
+def _compute_latency_distribution(calls: CallRows) -> dict[str, Estimate]:
     """Compute the latency from the scheduled start of each call to its end.
 
     Calls that were never started count as infinite, because they would have waited longest.
@@ -350,22 +356,22 @@ def _compute_arrival_latency_ms(calls: CallRows) -> dict[str, Estimate]:
     reason = f"{never_started_count:,} calls were never started because the model could not keep up"
     estimates = compute_distribution(np.concatenate([latencies_ms, np.full(never_started_count, _INFINITE_MS)]))
     return {
-        name: Estimate(None, reason=reason) if name == "mean" else _withhold_infinite(estimate, reason)
+        name: Estimate(None, reason=reason) if name == "mean" else _withhold_infinite_value(estimate, reason)
         for name, estimate in estimates.items()
     }
 
 
-def _withhold_infinite(estimate: Estimate, reason: str) -> Estimate:
+def _withhold_infinite_value(estimate: Estimate, reason: str) -> Estimate:
     if estimate.value is None:
         is_infinite = estimate.undersampled is not None and estimate.undersampled >= _INFINITE_MS
         return msgspec.structs.replace(estimate, undersampled=None) if is_infinite else estimate
     if estimate.value >= _INFINITE_MS:
         return Estimate(None, n=estimate.n, reason=reason)
-    is_known = estimate.ci95 is not None and estimate.ci95[1] < _INFINITE_MS
-    return estimate if is_known else Estimate(estimate.value, n=estimate.n, reason=f"no interval: {reason}")
+    has_known_interval = estimate.ci95 is not None and estimate.ci95[1] < _INFINITE_MS
+    return estimate if has_known_interval else Estimate(estimate.value, n=estimate.n, reason=f"no interval: {reason}")
 
 
-def _compute_query_ms(calls: CallRows) -> Floats:
+def _compute_query_latencies_ms(calls: CallRows) -> Floats:
     """Compute the latency of each query in ms, in query order. The latency is the time from the
     scheduled start to the end of the last call."""
     queries, query_index = np.unique(calls.query, return_inverse=True)
@@ -377,7 +383,7 @@ def _compute_query_ms(calls: CallRows) -> Floats:
     return latencies_ms
 
 
-def _scale(estimate: Estimate, factor: float) -> Estimate:
+def _scale_estimate(estimate: Estimate, factor: float) -> Estimate:
     if estimate.value is None:
         return estimate
     interval = None if estimate.ci95 is None else (estimate.ci95[0] * factor, estimate.ci95[1] * factor)

@@ -50,20 +50,20 @@ def compute_fidelity(outputs: Array, reference: Array) -> Fidelity:
     The cosine similarity is 1 for two zero rows and 0 if only one row is zero. A row that contains
     NaN never agrees."""
     _check_shapes(outputs, reference)
-    rows = len(reference) if reference.ndim else 1
+    row_count = len(reference) if reference.ndim else 1
     width = math.prod(reference.shape[1:])
     has_scores = width > 1 and width in reference.shape[1:]
-    row_results = _compare_rows(outputs.reshape(rows, width), reference.reshape(rows, width), has_scores)
-    finite_rows = row_results[row_results["is_finite"]]
+    row_results = _compare_rows(outputs.reshape(row_count, width), reference.reshape(row_count, width), has_scores)
+    finite_row_results = row_results[row_results["is_finite"]]
     return Fidelity(
-        rows=rows,
-        top1_agreement=estimate_proportion(int(row_results["agrees"].sum()), rows) if has_scores else None,
-        cosine_mean=_reduce_finite(finite_rows["cosine"], np.mean) if width > 1 else None,
-        cosine_min=_reduce_finite(finite_rows["cosine"], np.min) if width > 1 else None,
-        max_abs=_reduce_finite(finite_rows["max_abs"], np.max),
-        sqnr_db=_compute_decibels(float(finite_rows["signal"].sum()), float(finite_rows["noise"].sum())),
-        kl_mean=_reduce_finite(finite_rows["divergence"], np.mean) if has_scores else None,
-        kl_p99=estimate_percentile(finite_rows["divergence"], 0.99).value if has_scores else None,
+        rows=row_count,
+        top1_agreement=estimate_proportion(int(row_results["agrees"].sum()), row_count) if has_scores else None,
+        cosine_mean=_reduce_finite(finite_row_results["cosine"], np.mean) if width > 1 else None,
+        cosine_min=_reduce_finite(finite_row_results["cosine"], np.min) if width > 1 else None,
+        max_abs=_reduce_finite(finite_row_results["max_abs"], np.max),
+        sqnr_db=_compute_sqnr_db(float(finite_row_results["signal"].sum()), float(finite_row_results["noise"].sum())),
+        kl_mean=_reduce_finite(finite_row_results["divergence"], np.mean) if has_scores else None,
+        kl_p99=estimate_percentile(finite_row_results["divergence"], 0.99).value if has_scores else None,
         is_equal=bool(row_results["is_equal"].all()),
         not_finite=int(row_results["not_finite"].sum()),
     )
@@ -89,17 +89,17 @@ def _compare_rows(outputs: Array, reference: Array, has_scores: bool) -> npt.NDA
             _are_probabilities(x) for _, _, x in _iterate_row_blocks(outputs, reference)
         )
         for block, y, x in _iterate_row_blocks(outputs, reference):
-            rows = results[block]
-            rows["is_finite"] = np.isfinite(y).all(axis=1) & np.isfinite(x).all(axis=1)
-            rows["not_finite"] = (np.isfinite(y) != np.isfinite(x)).sum(axis=1)
-            rows["is_equal"] = ((y == x) | (np.isnan(y) & np.isnan(x))).all(axis=1)
-            rows["agrees"] = (
+            block_results = results[block]
+            block_results["is_finite"] = np.isfinite(y).all(axis=1) & np.isfinite(x).all(axis=1)
+            block_results["not_finite"] = (np.isfinite(y) != np.isfinite(x)).sum(axis=1)
+            block_results["is_equal"] = ((y == x) | (np.isnan(y) & np.isnan(x))).all(axis=1)
+            block_results["agrees"] = (
                 (y.argmax(axis=1) == x.argmax(axis=1)) & ~np.isnan(y).any(axis=1) & ~np.isnan(x).any(axis=1)
             )
-            rows["signal"], rows["noise"] = (x * x).sum(axis=1), ((x - y) ** 2).sum(axis=1)
-            rows["max_abs"] = np.abs(x - y).max(axis=1)
-            rows["cosine"] = _compute_cosines(y, x)
-            rows["divergence"] = _compute_divergences(y, x, are_probabilities) if has_scores else 0.0
+            block_results["signal"], block_results["noise"] = (x * x).sum(axis=1), ((x - y) ** 2).sum(axis=1)
+            block_results["max_abs"] = np.abs(x - y).max(axis=1)
+            block_results["cosine"] = _compute_cosines(y, x)
+            block_results["divergence"] = _compute_divergences(y, x, are_probabilities) if has_scores else 0.0
     return results
 
 
@@ -127,14 +127,22 @@ def _compute_cosines(outputs: Floats, reference: Floats) -> Floats:
 
 def _compute_divergences(outputs: Floats, reference: Floats, are_probabilities: bool) -> Floats:
     if are_probabilities:
-        expected, observed = (np.maximum(rows, _MIN_PROBABILITY) for rows in (reference, outputs))
-        expected, observed = (rows / rows.sum(axis=1, keepdims=True) for rows in (expected, observed))
-        return np.asarray(special.rel_entr(expected, observed).sum(axis=1))
-    log_expected, log_observed = (special.log_softmax(rows, axis=1) for rows in (reference, outputs))
-    return np.asarray((np.exp(log_expected) * (log_expected - log_observed)).sum(axis=1))
+        reference_probabilities, output_probabilities = (
+            np.maximum(rows, _MIN_PROBABILITY) for rows in (reference, outputs)
+        )
+        reference_probabilities, output_probabilities = (
+            rows / rows.sum(axis=1, keepdims=True) for rows in (reference_probabilities, output_probabilities)
+        )
+        return np.asarray(special.rel_entr(reference_probabilities, output_probabilities).sum(axis=1))
+    log_reference_probabilities, log_output_probabilities = (
+        special.log_softmax(rows, axis=1) for rows in (reference, outputs)
+    )
+    return np.asarray(
+        (np.exp(log_reference_probabilities) * (log_reference_probabilities - log_output_probabilities)).sum(axis=1)
+    )
 
 
-def _compute_decibels(signal: float, noise: float) -> float | None:
+def _compute_sqnr_db(signal: float, noise: float) -> float | None:
     if not (signal > 0 and noise > 0 and math.isfinite(signal) and math.isfinite(noise)):
         return None
     return 10 * math.log10(signal / noise)

@@ -72,24 +72,26 @@ MOVED_BYTES_NOTE = "bytes from the graph, without fusion or caching"
 
 
 def format_compute_bound(position: RooflinePosition) -> str:
-    intensity = _format_intensity(position, position.cost.min_bytes)
-    arithmetic = _format_arithmetic(position)
-    return f"compute bound: {arithmetic}, {intensity} ({MIN_BYTES_NOTE}){_format_caveat(position.peaks)}"
+    intensity_text = _format_intensity(position, position.cost.min_bytes)
+    arithmetic_text = _format_arithmetic(position)
+    return f"compute bound: {arithmetic_text}, {intensity_text} ({MIN_BYTES_NOTE}){_format_caveat(position.peaks)}"
 
 
 def format_memory_bound(position: RooflinePosition, moved_bytes: int, bytes_note: str) -> str:
-    intensity = _format_intensity(position, moved_bytes)
-    traffic, caveat = _format_traffic(position, moved_bytes), _format_caveat(position.peaks)
-    return f"memory bound: {traffic}, {intensity} ({bytes_note}){caveat}"
+    intensity_text = _format_intensity(position, moved_bytes)
+    traffic_text, caveat = _format_traffic(position, moved_bytes), _format_caveat(position.peaks)
+    return f"memory bound: {traffic_text}, {intensity_text} ({bytes_note}){caveat}"
 
 
-def format_launch_bound(position: RooflinePosition, fixed_share: float, fixed_ms: float, nodes: int | None) -> str:
-    overhead_per_node = (
-        (f", {format_number(fixed_ms * 1e3 / nodes, 2)} µs per operator for {nodes:,} operators") if nodes else ""
+def format_launch_bound(position: RooflinePosition, fixed_share: float, fixed_ms: float, node_count: int | None) -> str:
+    node_overhead_text = (
+        (f", {format_number(fixed_ms * 1e3 / node_count, 2)} µs per operator for {node_count:,} operators")
+        if node_count
+        else ""
     )
     fixed_text = (
         f"{_format_percent(fixed_share)} of the call time does not depend on the batch size "
-        f"({format_number(fixed_ms, 3)} ms{overhead_per_node})"
+        f"({format_number(fixed_ms, 3)} ms{node_overhead_text})"
     )
     roofline_text = (
         f"it reaches {_format_percent(position.roofline_share)} of the roofline: {_format_dominant_limit(position)}"
@@ -154,15 +156,16 @@ def _format_dominant_limit(position: RooflinePosition) -> str:
 
 
 def _format_arithmetic(position: RooflinePosition) -> str:
-    achieved = position.cost.flops / position.execute_ms * 1e3
-    peak = _format_peak(position.peaks, position.peak_flops_per_s, "GFLOP/s")
-    return f"{_format_giga(achieved)} GFLOP/s are {_format_percent(position.compute_share)} of {peak}"
+    achieved_per_s = position.cost.flops / position.execute_ms * 1e3
+    peak_text = _format_peak(position.peaks, position.peak_flops_per_s, "GFLOP/s")
+    return f"{_format_giga(achieved_per_s)} GFLOP/s are {_format_percent(position.compute_share)} of {peak_text}"
 
 
 def _format_traffic(position: RooflinePosition, moved_bytes: int) -> str:
-    achieved = moved_bytes / position.execute_ms * 1e3
-    peak = _format_peak(position.peaks, position.peak_bytes_per_s, "GB/s")
-    return f"{_format_giga(achieved)} GB/s are {_format_percent(achieved / position.peak_bytes_per_s)} of {peak}"
+    achieved_per_s = moved_bytes / position.execute_ms * 1e3
+    peak_text = _format_peak(position.peaks, position.peak_bytes_per_s, "GB/s")
+    percent_text = _format_percent(achieved_per_s / position.peak_bytes_per_s)
+    return f"{_format_giga(achieved_per_s)} GB/s are {percent_text} of {peak_text}"
 
 
 def _format_peak(peaks: Peaks, rate_per_s: float, unit: str) -> str:
@@ -223,23 +226,23 @@ def find_bottleneck(
     cost: BatchCost | None,
     peaks: Peaks | None,
     batch_model: BatchModel | None,
-    nodes: int | None,
+    node_count: int | None,
 ) -> Bottleneck:
     """Determine the bottleneck of a variant.
 
     `cost` is the cost of the measured batch, `None` if the cost of an operator is unknown; `peaks`
     belong to the data type and the threads that were used; `batch_model` is the batch latency model
-    of the execution; `nodes` is the number of operators in a call.
+    of the execution; `node_count` is the number of operators in a call.
 
     Rates and arithmetic intensity of the result assume the minimum memory traffic. If the
     bottleneck is unfused memory traffic, both include all bytes that operators read and write."""
     position = locate_on_roofline(call_durations.execute_ms, cost, peaks)
     limit, sentence = _find_bottleneck_outside_execution(call_durations) or _find_bottleneck_of_execution(
-        call_durations, cost, peaks, position, batch_model, nodes
+        call_durations, cost, peaks, position, batch_model, node_count
     )
     execute_s = call_durations.execute_ms / 1e3 if call_durations.execute_ms else None
-    is_unfused = position is not None and limit == "memory" and not _is_near_memory_roof(position)
-    moved_bytes = None if cost is None else cost.moved_bytes if is_unfused else cost.min_bytes
+    is_bound_by_unfused_traffic = position is not None and limit == "memory" and not _is_near_memory_roof(position)
+    moved_bytes = None if cost is None else cost.moved_bytes if is_bound_by_unfused_traffic else cost.min_bytes
     return Bottleneck(
         limit=limit,
         sentence=sentence,
@@ -249,7 +252,7 @@ def find_bottleneck(
         roof_share=None
         if position is None
         else position.unfused_bytes_share
-        if is_unfused
+        if is_bound_by_unfused_traffic
         else position.roofline_share,
         peaks=peaks,
     )
@@ -275,7 +278,7 @@ def _find_bottleneck_of_execution(
     peaks: Peaks | None,
     position: RooflinePosition | None,
     batch_model: BatchModel | None,
-    nodes: int | None,
+    node_count: int | None,
 ) -> tuple[BottleneckKind | None, str]:
     fixed_ms, fixed_share = _compute_fixed_part(batch_model, cost)
     if position is None:
@@ -288,7 +291,7 @@ def _find_bottleneck_of_execution(
         and position.roofline_share <= _MAX_LAUNCH_BOUND_SHARE
         and fixed_share > _MIN_FIXED_SHARE
     ):
-        return "launch or host", format_launch_bound(position, fixed_share, fixed_ms, nodes)
+        return "launch or host", format_launch_bound(position, fixed_share, fixed_ms, node_count)
     if position.compute_share >= _MIN_BOUND_SHARE and (
         position.compute_share > position.min_bytes_share or position.min_bytes_share > _MAX_PEAK_SHARE
     ):
@@ -336,8 +339,12 @@ DataType = Literal["fp32", "fp16", "int8"]
 def get_published_peaks(accelerator: Accelerator, data_type: DataType) -> Peaks:
     """Return the published peaks of a GPU. The fp32 peak excludes tensor cores, so a runtime that
     rounds inputs to TF32 can exceed the peak."""
-    tera_per_s = {"fp32": accelerator.fp32_tflops, "fp16": accelerator.fp16_tflops, "int8": accelerator.int8_tops}
-    peak_tera_per_s, bandwidth_gb_s = tera_per_s[data_type], accelerator.memory_bandwidth_gb_s
+    tera_per_s_by_type = {
+        "fp32": accelerator.fp32_tflops,
+        "fp16": accelerator.fp16_tflops,
+        "int8": accelerator.int8_tops,
+    }
+    peak_tera_per_s, bandwidth_gb_s = tera_per_s_by_type[data_type], accelerator.memory_bandwidth_gb_s
     return Peaks(
         name=f"{accelerator.vendor} {accelerator.name}",
         flops_per_s=None if peak_tera_per_s is None else peak_tera_per_s * 1e12,

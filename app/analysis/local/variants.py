@@ -46,11 +46,11 @@ def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple
     if not candidates:
         return None, Estimate(None, reason=f"{metric_label(objective.metric, objective.aggregate)} was not measured")
     scenario = min((stage.tags["scenario"] for stage in candidates), key=scenario_order.index)
-    is_low_good = objective.comparator in ("<", "<=")
+    is_lower_better = objective.comparator in ("<", "<=")
 
     def compute_severity(stage: Stage) -> float:
         value = find_estimate(stage, objective).value
-        return math.inf if value is None else value if is_low_good else -value
+        return math.inf if value is None else value if is_lower_better else -value
 
     stage = max((candidate for candidate in candidates if candidate.tags["scenario"] == scenario), key=compute_severity)
     return stage, find_estimate(stage, objective)
@@ -77,7 +77,7 @@ def find_violated_objectives_so_far(
     )
 
 
-def is_certainly_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
+def is_slo_certainly_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
     """Return True if a known value violates an objective. A missing value is not a violation,
     unless the latency is infinite."""
     headline_stages = select_headline_stages(slo, stages)
@@ -102,12 +102,10 @@ def is_latency_infinite(objective: Objective, stage: Stage) -> bool:
 def select_headline_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the headline stages of a variant. Of the stages of a rate search, only those at the
     highest rate that never failed are included. If every rate failed, all stages are included."""
-    select_binding_objectives = [objective for objective in slo if objective.level == "fail"]
+    binding_objectives = [objective for objective in slo if objective.level == "fail"]
 
     def has_passed(stage: Stage) -> bool:
-        measured_objectives = [
-            objective for objective in select_binding_objectives if objective.metric in stage.metrics
-        ]
+        measured_objectives = [objective for objective in binding_objectives if objective.metric in stage.metrics]
         return all(is_met(objective, find_estimate(stage, objective)) for objective in measured_objectives)
 
     search_stages = [stage for stage in stages if SEARCH_TAG in stage.tags]
@@ -135,7 +133,7 @@ NO_BEST_MESSAGES: dict[NoBestReason, str] = {
     "missed": "no variant met the SLO",
     "cut_short": "the run ended before its variants were evaluated",
 }
-NO_VARIANT = Cause("no_variant", ExitCode.GATE_FAILED, NO_BEST_MESSAGES["missed"])
+NO_VARIANT_CAUSE = Cause("no_variant", ExitCode.GATE_FAILED, NO_BEST_MESSAGES["missed"])
 
 
 class VariantResult(msgspec.Struct, frozen=True):
@@ -168,7 +166,7 @@ def find_best_variant(
         return None, "not_trusted"
     passed_variants = [variant for variant in reliable_variants if not variant.find_violated_objectives(slo)]
     if not passed_variants:
-        is_undecided = any(not is_certainly_violated(slo, variant.stages) for variant in reliable_variants)
+        is_undecided = any(not is_slo_certainly_violated(slo, variant.stages) for variant in reliable_variants)
         return None, "open" if is_undecided else "missed"
     return max(passed_variants, key=lambda variant: _compute_throughput(variant).value or 0.0), None
 
@@ -188,7 +186,7 @@ def find_equally_fast_variants(
 ) -> tuple[Variant, ...]:
     """Return the variants, other than the best, that met the SLO and whose throughput interval
     overlaps that of the best variant."""
-    lower_bound = (_compute_throughput(best).ci95 or (math.inf, math.inf))[0]
+    best_lower_bound = (_compute_throughput(best).ci95 or (math.inf, math.inf))[0]
     candidates = [
         variant
         for variant in variants
@@ -197,7 +195,7 @@ def find_equally_fast_variants(
     return tuple(
         variant.data.variant
         for variant in candidates
-        if (_compute_throughput(variant).ci95 or (0.0, 0.0))[1] >= lower_bound
+        if (_compute_throughput(variant).ci95 or (0.0, 0.0))[1] >= best_lower_bound
     )
 
 
@@ -226,9 +224,9 @@ def evaluate_variant_gate(
     gate: Objective, evaluated_stages: Sequence[Stage], stages: Sequence[Stage]
 ) -> ObjectiveResult:
     """Evaluate a gate on the best variant, or on the variants selected by the gate's tags."""
-    if gate.is_change or (gate.tags and not (selected := filter_by_tags(stages, gate.tags))):
+    if gate.is_change or (gate.tags and not (selected_stages := filter_by_tags(stages, gate.tags))):
         return evaluate_gate(gate, evaluated_stages, stages, {})
-    return evaluate_variant_objective(gate, selected if gate.tags else evaluated_stages)
+    return evaluate_variant_objective(gate, selected_stages if gate.tags else evaluated_stages)
 
 
 def reevaluate_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
@@ -255,8 +253,8 @@ def reevaluate_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
     )
     slo_results = tuple(evaluate_variant_objective(objective, evaluated_stages) for objective in slo)
     gates = tuple(evaluate_variant_gate(gate.objective, evaluated_stages, original.stages) for gate in original.gates)
-    is_missed = reason == "missed" and all(evaluated.outcome != "FAIL" for evaluated in slo_results)
-    extra_causes = [NO_VARIANT] if is_missed else []
+    has_missed_slo = reason == "missed" and all(slo_result.outcome != "FAIL" for slo_result in slo_results)
+    extra_causes = [NO_VARIANT_CAUSE] if has_missed_slo else []
     stages = mark_variant_headlines(slo, original.stages)
     return mark_reevaluated(
         replace(original, local=local, stages=stages, slo=slo_results, gates=gates), original, slo, None, extra_causes

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from app.analysis.run_progress import RunProgress, advance
+from app.analysis.run_progress import RunProgress, advance_progress
 from app.errors import ExitCode
 from app.gui.compare.entries import ComparisonEntry, ComparisonRequest, Side
 from app.gui.navigation import Notice
@@ -61,7 +61,7 @@ class PairsState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def apply_event(state: PairsState, event: Event) -> PairsState:
-    progress = advance(state.progress, event)
+    progress = advance_progress(state.progress, event)
     state = replace(state, progress=progress, name=progress.name or state.name)
     if state.status == "starting":
         state = replace(state, status="running")

@@ -21,7 +21,7 @@ from app.gui.navigation import Launch
 from app.records.comparison import Comparison
 from app.storage.allowed_secrets import AllowedSecrets
 
-MAX_PAIRS, DEFAULT_PAIRS = 50, 7
+MAX_PAIRS, DEFAULT_PAIR_COUNT = 50, 7
 MIN_MINUTES, MAX_MINUTES = 1, 24 * 60
 _DEFAULT_MINUTES = 20
 _STARTUP_S = 4.0
@@ -54,14 +54,14 @@ def suggest_pairs(comparison: Comparison, entries: Sequence[ComparisonEntry]) ->
 
     Reads the two profiles. Can be called from any thread.
     """
-    from app.analysis.comparisons.comparison import find_inconclusive
+    from app.analysis.comparisons.comparison import find_inconclusive_changes
     from app.reporting.comparison import format_pairs_name
 
-    undecided_changes = find_inconclusive(comparison)
+    undecided_changes = find_inconclusive_changes(comparison)
     if not undecided_changes:
         return None
     suggestions = [change.more_repeats for change in undecided_changes if change.more_repeats is not None]
-    pairs = min(max(suggestions, default=DEFAULT_PAIRS), MAX_PAIRS)
+    pairs = min(max(suggestions, default=DEFAULT_PAIR_COUNT), MAX_PAIRS)
     sides = [
         [(index, entry) for index, entry in enumerate(entries) if entry.side == side]
         for side in ("baseline", "candidate")

@@ -212,11 +212,11 @@ class JobQueue(QObject):
             self.changed.emit()
 
     def _on_event(self, event: Event) -> None:
-        from app.analysis.run_progress import RunProgress, advance
+        from app.analysis.run_progress import RunProgress, advance_progress
 
         job = self.running
         if job is not None:
-            self._replace_job(replace(job, progress=advance(job.progress or RunProgress(), event)))
+            self._replace_job(replace(job, progress=advance_progress(job.progress or RunProgress(), event)))
 
     def _on_slice_finished(self, _: int) -> None:
         job = self.running

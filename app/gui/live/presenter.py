@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app.analysis.number_format import format_number
-from app.analysis.run_progress import RunProgress, advance
+from app.analysis.run_progress import RunProgress, advance_progress
 from app.gui.live.machine import LiveSeries, MachineSeries
 from app.gui.live.stages import Failures, LiveChecks, LiveStages, LiveVariants
 from app.gui.live.state import LiveState, Marker, RunStatus
@@ -70,7 +70,7 @@ class LivePresenter:
     def handle_event(self, event: Event) -> None:
         if self._zero_ns is None:
             self._zero_ns = event.at_ns
-        self.progress = advance(self.progress, event)
+        self.progress = advance_progress(self.progress, event)
         if self.status == "starting":
             self.status = "running"
         match event:
@@ -89,7 +89,7 @@ class LivePresenter:
                 self.status = "finished"
                 self._stop(event.at_ns)
             case PhaseChanged():
-                pass  # `advance` has already handled this event
+                pass  # `advance_progress` has already handled this event
 
     def handle_readings(self, batch: pa.RecordBatch) -> None:
         if self._zero_ns is None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from app.analysis.columns import Floats, Mask
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
-from app.analysis.spans import compute_duration_ms
+from app.analysis.spans import compute_durations_ms
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,7 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
         "stage": _build_stage_names(stage_indices, stage_names),
     }
     for name in _DURATION_COLUMNS:
-        values_ms = compute_duration_ms(rows, name)
+        values_ms = compute_durations_ms(rows, name)
         if values_ms is not None and (valid_ms := _mask_invalid_values(values_ms, rows, name)) is not None:
             columns[name] = valid_ms
     columns["result"] = _build_categorical(_compute_result_codes(rows), [OK, FAILED, NOT_STARTED])

@@ -17,7 +17,7 @@ from app.session.limits import LimitMonitor
 from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
 from app.session.run_log import RunLog
 
-REFERENCE_ROWS = 256
+REFERENCE_ROW_COUNT = 256
 OPEN_TIMEOUT_S = 600.0
 SCORE_TIMEOUT_S = 3600.0
 
@@ -30,19 +30,21 @@ class Scores(msgspec.Struct, frozen=True):
     chance_accuracy: float | None = None
 
 
-def decode_scores(scored: VariantScored) -> Scores:
-    metric: Literal["top-1", "mean absolute error"] = "top-1" if scored.metric == "top-1" else "mean absolute error"
-    return Scores(metric, np.frombuffer(scored.scores, np.float64), scored.chance_accuracy)
+def decode_scores(score_report: VariantScored) -> Scores:
+    metric: Literal["top-1", "mean absolute error"] = (
+        "top-1" if score_report.metric == "top-1" else "mean absolute error"
+    )
+    return Scores(metric, np.frombuffer(score_report.scores, np.float64), score_report.chance_accuracy)
 
 
 class Reference(msgspec.Struct, frozen=True):
     """Reference data of a model.
 
-    `outputs` is the path of the file with the reference outputs; `None` if they could not be
+    `outputs_path` is the path of the file with the reference outputs; `None` if they could not be
     computed, as for a model that does not run on the CPU or returns strings. `scores` is `None`
     without labels, or if the scores could not be computed."""
 
-    outputs: str | None
+    outputs_path: str | None
     scores: Scores | None
 
 
@@ -55,11 +57,11 @@ class ReferenceCache:
         spec: LocalSpec,
         dependencies: LocalDependencies,
         run_log: RunLog,
-        limits: LimitMonitor,
+        limit_monitor: LimitMonitor,
         interruption: Interruption,
     ) -> None:
         self._spec, self._dependencies, self._run_log = spec, dependencies, run_log
-        self._limits, self._interruption = limits, interruption
+        self._limit_monitor, self._interruption = limit_monitor, interruption
         self._references: dict[str, Reference] = {}
 
     def get(self, variant_spec: VariantSpec) -> Reference:
@@ -67,17 +69,17 @@ class ReferenceCache:
             self._run_log.emit_phase(
                 "reference", f"running {variant_spec.variant.model} on the CPU as the reference for its variants"
             )
-            self._references[variant_spec.model] = self._compute(variant_spec)
+            self._references[variant_spec.model] = self._compute_reference(variant_spec)
         return self._references[variant_spec.model]
 
-    def _cap_duration_s(self, requested_s: float) -> float:
-        return self._limits.cap_duration_s(requested_s, self._dependencies.now_ns())
+    def _cap_duration_s(self, requested_duration_s: float) -> float:
+        return self._limit_monitor.cap_duration_s(requested_duration_s, self._dependencies.now_ns())
 
     def get_scores(self, model: str) -> Scores | None:
         """Return the reference scores of a model; `None` if the scores have not been computed."""
         return self._references[model].scores if model in self._references else None
 
-    def _compute(self, variant_spec: VariantSpec) -> Reference:
+    def _compute_reference(self, variant_spec: VariantSpec) -> Reference:
         name = Path(variant_spec.model).stem
         job = VariantJob(
             model=variant_spec.model,
@@ -91,24 +93,24 @@ class ReferenceCache:
             memory_limit_bytes=self._spec.get_memory_limit_bytes("cpu"),
         )
         outputs_path, scores = None, None
-        running = self._dependencies.start_variant(f"the reference run of {name}", job, ())
-        self._interruption.set_stop_callback(lambda _: running.kill())
+        running_variant = self._dependencies.start_variant(f"the reference run of {name}", job, ())
+        self._interruption.set_stop_callback(lambda _: running_variant.kill())
         try:
-            running.wait_until_open(self._cap_duration_s(OPEN_TIMEOUT_S))
+            running_variant.wait_until_open(self._cap_duration_s(OPEN_TIMEOUT_S))
             if self._spec.data.label is not None:
-                scores = decode_scores(running.score(self._cap_duration_s(SCORE_TIMEOUT_S)))
+                scores = decode_scores(running_variant.score(self._cap_duration_s(SCORE_TIMEOUT_S)))
                 self._dependencies.store.store_outputs(
                     f"scores-of-reference-{len(self._references) + 1}", scores.values
                 )
-            report = running.compute_outputs(REFERENCE_ROWS, self._cap_duration_s(OPEN_TIMEOUT_S))
+            report = running_variant.compute_outputs(REFERENCE_ROW_COUNT, self._cap_duration_s(OPEN_TIMEOUT_S))
             outputs = np.frombuffer(report.content, report.dtype).reshape(report.shape)
             outputs_path = self._dependencies.store.store_outputs(f"reference-{len(self._references) + 1}", outputs)
         except SizewiseError as error:
             # If the variant is the reference itself, its own run reports the error.
             is_own_reference = variant_spec.variant.provider == "cpu" and variant_spec.precision == "as-is"
-            has_ended = self._interruption.is_requested or not self._limits.check(self._dependencies.now_ns())
+            has_ended = self._interruption.is_requested or not self._limit_monitor.check(self._dependencies.now_ns())
             if not (has_ended or is_own_reference):
                 self._run_log.add_note(f"The CPU reference of {name} could not be computed: {error}.")
         finally:
-            running.close()
+            running_variant.close()
         return Reference(outputs_path, scores)

@@ -20,7 +20,7 @@ from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.call_stages import summarize_calls
 from app.analysis.local.roofline import CallDurations, find_bottleneck
 from app.analysis.local.variants import (
-    NO_VARIANT,
+    NO_VARIANT_CAUSE,
     VariantResult,
     evaluate_variant_gate,
     evaluate_variant_objective,
@@ -49,23 +49,23 @@ _SINGLE_STREAM = "single-stream"
 def fit_batch_models(stages: Sequence[Stage]) -> tuple[BatchModel, ...]:
     """Fit a batch latency model to the single-stream stages of each group of variants that differ
     only in batch size."""
-    variants_by_key: dict[tuple[object, ...], list[tuple[Variant, Stage]]] = {}
+    variant_stages_by_key: dict[tuple[object, ...], list[tuple[Variant, Stage]]] = {}
     for stage in stages:
         if stage.variant is not None and stage.tags["scenario"] == _SINGLE_STREAM:
-            variants_by_key.setdefault(build_key_without_batch(stage.variant), []).append((stage.variant, stage))
+            variant_stages_by_key.setdefault(build_key_without_batch(stage.variant), []).append((stage.variant, stage))
     return tuple(
         fit_batch_model(
             [BatchPoint(variant.batch, _get_median_or_mean(stage, "execute_ms")) for variant, stage in group],
             min((variant for variant, _ in group), key=lambda variant: variant.batch),
         )
-        for group in variants_by_key.values()
+        for group in variant_stages_by_key.values()
         if len({variant.batch for variant, _ in group}) > 1
     )
 
 
 def find_variant_bottleneck(
     variant_spec: VariantSpec,
-    path: str | None,
+    model_path: str | None,
     variant_data: VariantData,
     stages: Sequence[Stage],
     batch_models: Sequence[BatchModel],
@@ -73,11 +73,11 @@ def find_variant_bottleneck(
     environment: Environment,
 ) -> Bottleneck | None:
     """Return the bottleneck of a variant; `None` if the variant has no valid single-stream stage.
-    `path` is the model file that was run."""
-    single_stream = next((stage for stage in stages if stage.tags["scenario"] == _SINGLE_STREAM), None)
-    if single_stream is None or path is None or single_stream.verdict.status == "INVALID":
+    `model_path` is the model file that was run."""
+    single_stream_stage = next((stage for stage in stages if stage.tags["scenario"] == _SINGLE_STREAM), None)
+    if single_stream_stage is None or model_path is None or single_stream_stage.verdict.status == "INVALID":
         return None
-    cost = dependencies.compute_cost(path, variant_data.variant.batch, variant_spec.settings.axes)
+    cost = dependencies.compute_cost(model_path, variant_data.variant.batch, variant_spec.settings.axes)
     batch_model = next(
         (
             model
@@ -87,8 +87,8 @@ def find_variant_bottleneck(
         None,
     )
     peaks = dependencies.find_peaks(variant_spec, environment, variant_data.size_bytes or 0)
-    nodes = sum(placement.nodes for placement in variant_data.placements) or None
-    return find_bottleneck(_build_call_durations(single_stream), cost, peaks, batch_model, nodes)
+    node_count = sum(placement.nodes for placement in variant_data.placements) or None
+    return find_bottleneck(_build_call_durations(single_stream_stage), cost, peaks, batch_model, node_count)
 
 
 def build_key_without_batch(variant: Variant) -> tuple[object, ...]:
@@ -109,9 +109,9 @@ def _build_call_durations(stage: Stage) -> CallDurations:
 def _get_median_or_mean(stage: Stage, metric: str) -> Estimate:
     """Return the median of a metric of a stage, or the mean if there were too few calls for a
     median."""
-    aggregates = stage.metrics.get(metric, {})
-    median = aggregates.get("p50", Estimate(None))
-    return median if median.value is not None else aggregates.get("mean", Estimate(None))
+    estimates = stage.metrics.get(metric, {})
+    median = estimates.get("p50", Estimate(None))
+    return median if median.value is not None else estimates.get("mean", Estimate(None))
 
 
 _MIN_COSINE_SIMILARITY = 0.999
@@ -119,8 +119,8 @@ _SCALING_SCENARIOS = ("multi-stream", "offline")
 
 
 class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
-    """All measurements of a local run before evaluation. `idle` is the time window in which the
-    GPUs were idle; `None` if the idle power was not measured."""
+    """All measurements of a local run before evaluation. `idle_window` is the time window in which
+    the GPUs were idle; `None` if the idle power was not measured."""
 
     environment: Environment
     variants: tuple[MeasuredVariant, ...]
@@ -128,31 +128,31 @@ class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...]
     lost_gpus: tuple[int, ...]
     telemetry: pd.DataFrame
-    idle: Window | None
+    idle_window: Window | None
     start_clock: ClockReading
     end_clock: ClockReading
     wall_start: datetime.datetime
-    limit_reached: str | None
+    stop_reason: str | None
     interruption_code: ExitCode | None
     notes: tuple[str, ...] = ()
 
 
 def build_local_result(
-    spec: LocalSpec, dependencies: LocalDependencies, measured: LocalMeasurements, artifacts: tuple[Artifact, ...]
+    spec: LocalSpec, dependencies: LocalDependencies, measurements: LocalMeasurements, artifacts: tuple[Artifact, ...]
 ) -> Result:
     """Build the result of a local run, which may have been interrupted or aborted.
 
     `dependencies` provides the stored rows, and describes models and processors."""
-    variants = tuple(_evaluate_variant(dependencies, measured, variant) for variant in measured.variants)
+    variants = tuple(_evaluate_variant(dependencies, measurements, variant) for variant in measurements.variants)
     stages = tuple(stage for variant in variants for stage in variant.stages)
     batch_models = fit_batch_models(stages)
-    variants = tuple(_add_scaling(variant, variants) for variant in variants)
+    variants = tuple(_add_scaling_efficiency(variant, variants) for variant in variants)
     stages = tuple(stage for variant in variants for stage in variant.stages)
     variants = tuple(
-        _add_bottleneck(variant, variant_result, batch_models, dependencies, measured)
-        for variant, variant_result in zip(measured.variants, variants, strict=True)
+        _add_bottleneck(variant, variant_result, batch_models, dependencies, measurements)
+        for variant, variant_result in zip(measurements.variants, variants, strict=True)
     )
-    validity = (*measured.checks, *_build_checks(spec, measured, variants))
+    validity = (*measurements.checks, *_build_checks(spec, measurements, variants))
     verdict = compute_verdict(validity)
     best_variant, best_reason = find_best_variant(variants, spec.slo)
     headline_variant = best_variant or find_nearest_variant(variants, spec.slo)
@@ -162,7 +162,7 @@ def build_local_result(
     invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
     has_missed_slo = best_reason == "missed" and "slo" in spec.gating.kinds
     causes = _build_causes(
-        measured, invalid_verdict, find_causes((*slo, *gates), spec.gating), has_missed_slo=has_missed_slo
+        measurements, invalid_verdict, find_causes((*slo, *gates), spec.gating), has_missed_slo=has_missed_slo
     )
     result = Result(
         tool=Tool("sizewise", __version__),
@@ -170,8 +170,8 @@ def build_local_result(
         name=spec.name,
         profile_hash=spec.profile_hash,
         target=spec.target,
-        environment=measured.environment,
-        clock=build_clock(measured.start_clock, measured.end_clock, measured.wall_start),
+        environment=measurements.environment,
+        clock=build_clock(measurements.start_clock, measurements.end_clock, measurements.wall_start),
         verdict=verdict,
         validity=validity,
         stages=mark_variant_headlines(spec.slo, stages),
@@ -189,7 +189,7 @@ def build_local_result(
             price_note=spec.price_note,
             price_basis="measured" if spec.usd_per_hour is None else "assumed",
         ),
-        notes=tuple(dict.fromkeys((*measured.notes, *_build_variant_notes(variants)))),
+        notes=tuple(dict.fromkeys((*measurements.notes, *_build_variant_notes(variants)))),
         workload_hash=spec.workload_hash,
         artifacts=artifacts,
         exit=build_exit(causes),
@@ -198,14 +198,18 @@ def build_local_result(
 
 
 def _evaluate_variant(
-    dependencies: LocalDependencies, measured: LocalMeasurements, measured_variant: MeasuredVariant
+    dependencies: LocalDependencies, measurements: LocalMeasurements, measured_variant: MeasuredVariant
 ) -> VariantResult:
     """Evaluate a measured variant: summarize its stages with telemetry metrics, and compute its
     accuracy relative to the reference."""
     accuracy = None
     if measured_variant.scores is not None:
-        is_comparable = measured.reference is not None and measured.reference.metric == measured_variant.scores.metric
-        reference_values = measured.reference.values if is_comparable and measured.reference is not None else None
+        is_comparable = (
+            measurements.reference is not None and measurements.reference.metric == measured_variant.scores.metric
+        )
+        reference_values = (
+            measurements.reference.values if is_comparable and measurements.reference is not None else None
+        )
         accuracy = compute_accuracy(measured_variant.scores.values, reference_values, measured_variant.scores.metric)
         # The accuracy retained by a model relative to itself is exactly 1, so there is no test.
         if measured_variant.is_reference:
@@ -214,7 +218,7 @@ def _evaluate_variant(
     stages = []
     for position, stage_data in enumerate(measured_variant.call_stages):
         stage = summarize_calls(dependencies.store.stage_calls(stage_data.index), stage_data, measured_variant.checks)
-        stage = _add_telemetry(stage, measured)
+        stage = _add_telemetry(stage, measurements)
         if position == 0:
             metrics = {
                 **stage.metrics,
@@ -226,85 +230,91 @@ def _evaluate_variant(
     return VariantResult(msgspec.structs.replace(measured_variant.data, accuracy=accuracy), tuple(stages))
 
 
-def _add_scaling(result: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
+def _add_scaling_efficiency(variant_result: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
     """Add the scaling efficiency to the stages of a variant with several devices: throughput /
     (number of devices × throughput of the first device alone)."""
-    variant = result.data.variant
+    variant = variant_result.data.variant
     if len(variant.devices) < 2:
-        return result
+        return variant_result
     single_device_variant = msgspec.structs.replace(variant, devices=variant.devices[:1])
-    single_result = next((candidate for candidate in variants if candidate.data.variant == single_device_variant), None)
-    if single_result is None:
-        return result
+    single_device_result = next(
+        (candidate for candidate in variants if candidate.data.variant == single_device_variant), None
+    )
+    if single_device_result is None:
+        return variant_result
     return msgspec.structs.replace(
-        result, stages=tuple(_add_efficiency(stage, single_result.stages) for stage in result.stages)
+        variant_result,
+        stages=tuple(_add_stage_efficiency(stage, single_device_result.stages) for stage in variant_result.stages),
     )
 
 
-def _add_efficiency(stage: Stage, single_stages: Sequence[Stage]) -> Stage:
+def _add_stage_efficiency(stage: Stage, single_device_stages: Sequence[Stage]) -> Stage:
     assert stage.variant is not None
-    single_stage = next((candidate for candidate in single_stages if candidate.tags == stage.tags), None)
-    if stage.tags["scenario"] not in _SCALING_SCENARIOS or single_stage is None:
+    single_device_stage = next((candidate for candidate in single_device_stages if candidate.tags == stage.tags), None)
+    if stage.tags["scenario"] not in _SCALING_SCENARIOS or single_device_stage is None:
         return stage
-    total_throughput, single_throughput = (
-        measured_stage.metrics["throughput_per_s"]["value"].value for measured_stage in (stage, single_stage)
+    total_throughput, single_device_throughput = (
+        measured_stage.metrics["throughput_per_s"]["value"].value for measured_stage in (stage, single_device_stage)
     )
-    if not total_throughput or not single_throughput:
+    if not total_throughput or not single_device_throughput:
         return stage
-    efficiency = {"value": Estimate(total_throughput / (len(stage.variant.devices) * single_throughput))}
+    efficiency = {"value": Estimate(total_throughput / (len(stage.variant.devices) * single_device_throughput))}
     return msgspec.structs.replace(stage, metrics={**stage.metrics, "scaling_efficiency": efficiency})
 
 
-def _add_telemetry(stage: Stage, measured: LocalMeasurements) -> Stage:
+def _add_telemetry(stage: Stage, measurements: LocalMeasurements) -> Stage:
     """Add the telemetry metrics within the time window of the stage. For stages on GPUs, also add
     energy metrics and a throttling check."""
     assert stage.variant is not None
-    metrics = {**stage.metrics, **compute_telemetry_metrics(measured.telemetry, stage.window)}
+    metrics = {**stage.metrics, **compute_telemetry_metrics(measurements.telemetry, stage.window)}
     if stage.variant.provider not in NVIDIA_PROVIDERS:
         return msgspec.structs.replace(stage, metrics=metrics)
-    sources = [f"gpu{gpu.index}" for gpu in find_gpus(stage.variant, measured.environment.gpus)]
+    sources = [f"gpu{gpu.index}" for gpu in find_gpus(stage.variant, measurements.environment.gpus)]
     inferences = stage.completed * stage.variant.batch
     metrics |= compute_gpu_metrics(
-        measured.telemetry, stage.window, measured.idle, inferences=inferences, sources=sources
+        measurements.telemetry, stage.window, measurements.idle_window, inferences=inferences, sources=sources
     )
-    throttling = check_throttling(measured.telemetry, stage.window, sources)
-    checks = stage.checks if throttling is None else (*stage.checks, throttling)
+    throttling_check = check_throttling(measurements.telemetry, stage.window, sources)
+    checks = stage.checks if throttling_check is None else (*stage.checks, throttling_check)
     return msgspec.structs.replace(stage, metrics=metrics, checks=checks, verdict=compute_verdict(checks))
 
 
 def _add_bottleneck(
     measured_variant: MeasuredVariant,
-    result: VariantResult,
+    variant_result: VariantResult,
     batch_models: tuple[BatchModel, ...],
     dependencies: LocalDependencies,
-    measured: LocalMeasurements,
+    measurements: LocalMeasurements,
 ) -> VariantResult:
     bottleneck = find_variant_bottleneck(
         measured_variant.variant_spec,
         measured_variant.path,
-        result.data,
-        result.stages,
+        variant_result.data,
+        variant_result.stages,
         batch_models,
         dependencies,
-        measured.environment,
+        measurements.environment,
     )
-    return msgspec.structs.replace(result, data=msgspec.structs.replace(result.data, bottleneck=bottleneck))
+    return msgspec.structs.replace(
+        variant_result, data=msgspec.structs.replace(variant_result.data, bottleneck=bottleneck)
+    )
 
 
 def _build_cold_start_metrics(variant_data: VariantData) -> dict[str, dict[str, Estimate]]:
     """Return the median of each cold-start time, over the cold starts without a cached optimized
     model; empty if there are none."""
-    uncached_starts = [start for start in variant_data.cold_starts if not start.is_cached]
+    uncached_starts = [cold_start for cold_start in variant_data.cold_starts if not cold_start.is_cached]
     if not uncached_starts:
         return {}
-    times_ms = {
-        "process_start_ms": [start.process_ms for start in uncached_starts],
-        "library_load_ms": [start.library_load_ms for start in uncached_starts],
-        "session_build_ms": [start.session_build_ms for start in uncached_starts],
-        "first_inference_ms": [start.first_inference_ms for start in uncached_starts],
+    times_ms_by_metric = {
+        "process_start_ms": [cold_start.process_ms for cold_start in uncached_starts],
+        "library_load_ms": [cold_start.library_load_ms for cold_start in uncached_starts],
+        "session_build_ms": [cold_start.session_build_ms for cold_start in uncached_starts],
+        "first_inference_ms": [cold_start.first_inference_ms for cold_start in uncached_starts],
     }
     return {
-        name: {"value": Estimate(float(pd.Series(values).median()), n=len(values))} for name, values in times_ms.items()
+        name: {"value": Estimate(float(pd.Series(values).median()), n=len(values))}
+        for name, values in times_ms_by_metric.items()
     }
 
 
@@ -318,16 +328,20 @@ def _build_accuracy_metrics(accuracy: Accuracy | None) -> dict[str, dict[str, Es
 
 
 def _build_checks(
-    spec: LocalSpec, measured: LocalMeasurements, variants: tuple[VariantResult, ...]
+    spec: LocalSpec, measurements: LocalMeasurements, variants: tuple[VariantResult, ...]
 ) -> tuple[Check, ...]:
-    stages = [stage for result in variants for stage in result.get_headline_stages(spec.slo)]
+    stages = [stage for variant_result in variants for stage in variant_result.get_headline_stages(spec.slo)]
     checks = [*combine_stage_checks(stages)]
-    for result in variants:
-        if result.data.failure is not None and not result.data.is_excluded:
-            hint = f"{result.data.failure}." + (f" {result.data.hint}" if result.data.hint else "")
-            checks.append(Check("variant_ended", result.data.variant.label, None, None, "WARN", hint))
-    has_ended = measured.interruption_code is not None or measured.limit_reached is not None
-    complete_count = sum(bool(result.stages) and result.data.failure is None for result in variants)
+    for variant_result in variants:
+        if variant_result.data.failure is not None and not variant_result.data.is_excluded:
+            hint = f"{variant_result.data.failure}." + (
+                f" {variant_result.data.hint}" if variant_result.data.hint else ""
+            )
+            checks.append(Check("variant_ended", variant_result.data.variant.label, None, None, "WARN", hint))
+    has_ended = measurements.interruption_code is not None or measurements.stop_reason is not None
+    complete_count = sum(
+        bool(variant_result.stages) and variant_result.data.failure is None for variant_result in variants
+    )
     if variants and not complete_count and not has_ended:
         checks.append(
             Check(
@@ -339,17 +353,28 @@ def _build_checks(
                 "No variant was measured completely. See why each variant ended.",
             )
         )
-    checks += [check for result in variants if (check := _build_repeatability_check(result.data)) is not None]
+    checks += [
+        check for variant_result in variants if (check := _build_repeatability_check(variant_result.data)) is not None
+    ]
     chance_accuracy = next(
-        (result.scores.chance_accuracy for result in measured.variants if result.scores is not None), None
+        (
+            measured_variant.scores.chance_accuracy
+            for measured_variant in measurements.variants
+            if measured_variant.scores is not None
+        ),
+        None,
     )
-    checks += [check for result in variants if (check := _build_chance_check(result.data, chance_accuracy)) is not None]
+    checks += [
+        check
+        for variant_result in variants
+        if (check := _build_chance_check(variant_result.data, chance_accuracy)) is not None
+    ]
     if stages:
-        checks.append(check_telemetry(measured.telemetry))
-    clock = build_clock(measured.start_clock, measured.end_clock, measured.wall_start)
-    checks.append(check_wall_clock(clock, measured.end_clock.compute_suspended_s(measured.start_clock)))
-    if measured.lost_gpus:
-        names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
+        checks.append(check_telemetry(measurements.telemetry))
+    clock = build_clock(measurements.start_clock, measurements.end_clock, measurements.wall_start)
+    checks.append(check_wall_clock(clock, measurements.end_clock.compute_suspended_s(measurements.start_clock)))
+    if measurements.lost_gpus:
+        names = ", ".join(f"GPU {index}" for index in measurements.lost_gpus)
         hint = "A GPU disappeared during the measurement. Check the driver log (dmesg)."
         checks.append(Check("gpu_lost", names, None, None, "INVALID", hint))
     return tuple(checks)
@@ -390,16 +415,20 @@ def _build_variant_notes(variants: Sequence[VariantResult]) -> Iterator[str]:
 
 
 def _build_causes(
-    measured: LocalMeasurements, verdict: Verdict, gate_causes: list[Cause], *, has_missed_slo: bool
+    measurements: LocalMeasurements, invalid_verdict: Verdict, gate_causes: list[Cause], *, has_missed_slo: bool
 ) -> list[Cause]:
     causes: list[Cause] = []
-    if measured.interruption_code is not None:
-        causes.append(Cause("interrupted", measured.interruption_code, "stopped by the user"))
-    if verdict.status == "INVALID":
-        causes.append(build_invalid_cause(verdict))
-    if measured.limit_reached is not None:
-        causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
+    if measurements.interruption_code is not None:
+        causes.append(Cause("interrupted", measurements.interruption_code, "stopped by the user"))
+    if invalid_verdict.status == "INVALID":
+        causes.append(build_invalid_cause(invalid_verdict))
+    if measurements.stop_reason is not None:
+        causes.append(Cause("limit", ExitCode.LIMIT, measurements.stop_reason))
     causes += gate_causes
-    if has_missed_slo and verdict.status != "INVALID" and all(cause.code != ExitCode.GATE_FAILED for cause in causes):
-        causes.append(NO_VARIANT)
+    if (
+        has_missed_slo
+        and invalid_verdict.status != "INVALID"
+        and all(cause.code != ExitCode.GATE_FAILED for cause in causes)
+    ):
+        causes.append(NO_VARIANT_CAUSE)
     return causes

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from app.analysis.local.variants import is_certainly_violated
+from app.analysis.local.variants import is_slo_certainly_violated
 from app.errors import UnavailableError, UsageError
 from app.records.result import Environment, Window
 from app.session.control import CommandPoller
@@ -15,7 +15,7 @@ from app.session.limits import LimitMonitor
 from app.session.local.result import LocalMeasurements, build_key_without_batch, build_local_result
 from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
 from app.session.local.variants import VariantRunner
-from app.session.machine import MachineMonitor, measure_idle_baseline
+from app.session.machine import MachineMonitor, measure_idle_window
 from app.session.result import require_comparable_machine
 from app.session.run import RunOutcome
 from app.session.run_log import RunLog
@@ -44,33 +44,33 @@ class _LocalSession:
             resources,
         )
         self._run_log = RunLog(emit, dependencies.now_ns)
-        self._limits = LimitMonitor(spec.limits, dependencies.now_ns())
-        self._runner = VariantRunner(spec, dependencies, self._run_log, self._limits, interruption)
+        self._limit_monitor = LimitMonitor(spec.limits, dependencies.now_ns())
+        self._runner = VariantRunner(spec, dependencies, self._run_log, self._limit_monitor, interruption)
         self._start_clock, self._wall_start = dependencies.read_clock(), dependencies.wall_now()
-        self._machine = MachineMonitor(dependencies, self._run_log)
+        self._machine_monitor = MachineMonitor(dependencies, self._run_log)
         self._idle_window: Window | None = None
 
     def execute(self) -> RunOutcome:
-        control = CommandPoller(
+        command_poller = CommandPoller(
             self._dependencies.store,
             self._interruption,
             add_note=self._run_log.add_user_note,
             change_rate=_reject_rate_change,
-            extend=_reject_extension,
+            extend_stage=_reject_extension,
         )
-        with control:
-            self._machine.start(self._resources)
-            environment = self._machine.inspect()
+        with command_poller:
+            self._machine_monitor.start(self._resources)
+            environment = self._machine_monitor.inspect()
             require_comparable_machine(self._spec, environment)
             if environment.gpus:
-                self._idle_window = measure_idle_baseline(
+                self._idle_window = measure_idle_window(
                     self._run_log, self._dependencies.now_ns, self._dependencies.pause
                 )
             for variant_spec in self._spec.variants:
-                self._measure_or_skip(variant_spec)
+                self._measure_or_skip_variant(variant_spec)
         return self._conclude(environment)
 
-    def _measure_or_skip(self, variant_spec: VariantSpec) -> None:
+    def _measure_or_skip_variant(self, variant_spec: VariantSpec) -> None:
         if not self._runner.may_continue:
             return
         violating_batch = self._find_violating_batch(variant_spec) if self._spec.is_best_search else None
@@ -88,16 +88,16 @@ class _LocalSession:
             for objective in self._spec.slo
             if objective.metric.endswith("_ms") and objective.comparator in ("<", "<=")
         ]
-        for measured in self._runner.variants:
-            earlier_variant, variant = measured.variant_spec.variant, variant_spec.variant
-            is_smaller = (
+        for measured_variant in self._runner.variants:
+            earlier_variant, variant = measured_variant.variant_spec.variant, variant_spec.variant
+            is_smaller_batch = (
                 build_key_without_batch(earlier_variant) == build_key_without_batch(variant)
                 and earlier_variant.batch < variant.batch
             )
             if (
-                is_smaller
-                and measured.call_stages
-                and is_certainly_violated(latency_objectives, self._runner.summarize_stages(measured))
+                is_smaller_batch
+                and measured_variant.call_stages
+                and is_slo_certainly_violated(latency_objectives, self._runner.summarize_stages(measured_variant))
             ):
                 return earlier_variant.batch
         return None
@@ -105,21 +105,21 @@ class _LocalSession:
     def _conclude(self, environment: Environment) -> RunOutcome:
         self._run_log.emit_phase("report", "evaluating the SLO and writing the report")
         self._resources.close()
-        telemetry = self._machine.get_telemetry()
-        self._limits.check(self._dependencies.now_ns())
+        telemetry = self._machine_monitor.get_telemetry()
+        self._limit_monitor.check(self._dependencies.now_ns())
         self._raise_if_nothing_ran()
-        measured = LocalMeasurements(
+        measurements = LocalMeasurements(
             reference=self._runner.reference_scores,
             environment=environment,
             variants=tuple(self._runner.variants),
             checks=tuple(self._run_log.checks),
             lost_gpus=self._dependencies.telemetry.lost_gpus,
             telemetry=telemetry,
-            idle=self._idle_window,
+            idle_window=self._idle_window,
             start_clock=self._start_clock,
             end_clock=self._dependencies.read_clock(),
             wall_start=self._wall_start,
-            limit_reached=self._limits.limit_reached,
+            stop_reason=self._limit_monitor.stop_reason,
             interruption_code=self._interruption.code,
             notes=(
                 *self._spec.notes,
@@ -128,11 +128,11 @@ class _LocalSession:
             ),
         )
         result_without_selftest = build_local_result(
-            self._spec, self._dependencies, measured, self._dependencies.store.seal()
+            self._spec, self._dependencies, measurements, self._dependencies.store.seal()
         )
-        result = self._machine.add_selftest(result_without_selftest)
-        text = self._dependencies.store.write_result(result)
-        return RunOutcome(result, text, telemetry)
+        result = self._machine_monitor.add_selftest(result_without_selftest)
+        result_text = self._dependencies.store.write_result(result)
+        return RunOutcome(result, result_text, telemetry)
 
     def _raise_if_nothing_ran(self) -> None:
         """Raise the first error of a variant if no variant could start because of user errors, such

@@ -44,39 +44,41 @@ def measure_standalone(
     In events, the stages of the standalone measurement have negative indices, because the stages of
     the run start at 0. Raises UsageError, UnavailableError or MeasurementError."""
     assert dependencies.start_standalone_model is not None
-    running = dependencies.start_standalone_model(spec.job)
-    interruption.set_stop_callback(lambda _: running.kill())
+    running_variant = dependencies.start_standalone_model(spec.job)
+    interruption.set_stop_callback(lambda _: running_variant.kill())
     try:
-        opened_report = running.wait_until_open(_OPEN_TIMEOUT_S)
-        check = _build_provider_check(spec, opened_report)
+        opened_report = running_variant.wait_until_open(_OPEN_TIMEOUT_S)
+        provider_check = _build_provider_check(spec, opened_report)
         stages = []
         for index, batch in enumerate(spec.batches):
             packed_rows: list[bytes] = []
             started_reports: list[MeasurementStarted] = []
             plan, variant = _build_measure_plan(spec, batch), _build_variant(spec, opened_report, batch)
             progress = CallProgress(index - len(spec.batches), plan, variant, run_log, dependencies.now_ns)
-            measured = running.measure(plan, partial(_on_report, index, packed_rows, started_reports, progress))
+            measured_report = running_variant.measure(
+                plan, partial(_on_report, index, packed_rows, started_reports, progress)
+            )
             stage_data = CallStage(
                 index=index,
                 variant=variant,
                 scenario="single-stream",
                 start_ns=started_reports[0].start_ns,
-                end_ns=measured.end_ns,
+                end_ns=measured_report.end_ns,
                 warmup_windows=started_reports[0].warmup_windows,
                 is_stationary=started_reports[0].is_stationary,
-                half_width=measured.half_width,
+                half_width=measured_report.half_width,
                 target_half_width=_TARGET_HALF_WIDTH,
             )
             calls = pa.Table.from_batches([unpack_calls(index, b"".join(packed_rows))])
-            stages.append(_finalize_stage(summarize_calls(calls, stage_data, (check,)), check))
+            stages.append(_finalize_stage(summarize_calls(calls, stage_data, (provider_check,)), provider_check))
         cold_start_metrics = _build_cold_start_metrics(opened_report)
         if spec.job.label is not None:
-            scores = decode_scores(running.score(_SCORE_TIMEOUT_S))
+            scores = decode_scores(running_variant.score(_SCORE_TIMEOUT_S))
             cold_start_metrics["accuracy"] = {"value": compute_accuracy(scores.values, None, scores.metric).value}
     finally:
-        running.close()
+        running_variant.close()
     first_stage = msgspec.structs.replace(stages[0], metrics={**stages[0].metrics, **cold_start_metrics})
-    return StandaloneResult((first_stage, *stages[1:]), check)
+    return StandaloneResult((first_stage, *stages[1:]), provider_check)
 
 
 def _on_report(
@@ -89,9 +91,9 @@ def _on_report(
     match report:
         case MeasurementStarted():
             started_reports.append(report)
-        case CallRows(packed=rows):
-            packed_rows.append(rows)
-            progress.report_rows(unpack_calls(index, rows), started_reports[0].start_ns if started_reports else None)
+        case CallRows(packed=packed):
+            packed_rows.append(packed)
+            progress.report_rows(unpack_calls(index, packed), started_reports[0].start_ns if started_reports else None)
 
 
 def _build_measure_plan(spec: StandaloneModelSpec, batch: int) -> Measure:
@@ -107,13 +109,15 @@ def _build_measure_plan(spec: StandaloneModelSpec, batch: int) -> Measure:
     )
 
 
-def _finalize_stage(stage: Stage, check: Check) -> Stage:
+def _finalize_stage(stage: Stage, provider_check: Check) -> Stage:
     """Return a standalone stage that is named after its batch size and has the provider check as
     its only check. Other checks do not apply, because standalone stages are short and not part of
     the headline."""
     assert stage.variant is not None
     name = f"batch {stage.variant.batch}"
-    return msgspec.structs.replace(stage, name=name, checks=(check,), verdict=compute_verdict((check,)))
+    return msgspec.structs.replace(
+        stage, name=name, checks=(provider_check,), verdict=compute_verdict((provider_check,))
+    )
 
 
 def _build_variant(spec: StandaloneModelSpec, opened_report: VariantOpened, batch: int) -> Variant:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from app.analysis.local.call_stages import find_max_throughput_per_s, summarize_calls
 from app.analysis.local.variants import find_violated_objectives_so_far
-from app.analysis.objectives import count_samples_needed
+from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.search import RateSearch
 from app.analysis.validity import check_execution_provider, list_fallback_nodes
 from app.inference.job import CallRows, Measure, MeasurementStarted, VariantMeasured, VariantOpened
@@ -100,12 +100,12 @@ samples for a confidence interval even if the call durations are slightly correl
 _MIN_ARRIVALS = 20
 """Minimum number of arrivals per probe of a search. With fewer arrivals, a probe provides no
 information about the rate."""
-_REPEATS = 2
+_REPEAT_COUNT = 2
 MAX_PROBES = 15
 """Maximum number of probes in a search for the max rate within the SLO."""
 
 
-class VariantStages:
+class ScenarioRunner:
     """Runner of the scenarios of a variant. The stages run so far are preserved even if the variant
     fails later. The object is used only by the session's thread."""
 
@@ -115,13 +115,13 @@ class VariantStages:
         dependencies: LocalDependencies,
         run_log: RunLog,
         variant_spec: VariantSpec,
-        indices: Iterator[int],
+        stage_indices: Iterator[int],
         may_continue: Callable[[], bool],
     ) -> None:
-        """Create a runner for `variant_spec`. `indices` yields the indices of the next stages of
-        the run."""
+        """Create a runner for `variant_spec`. `stage_indices` yields the indices of the next stages
+        of the run."""
         self._spec, self._dependencies, self._run_log, self._variant_spec = spec, dependencies, run_log, variant_spec
-        self._indices, self._may_continue = indices, may_continue
+        self._stage_indices, self._may_continue = stage_indices, may_continue
         self.opened_report: VariantOpened | None = None
         self.call_stages: list[CallStage] = []
         self.measured_reports: list[VariantMeasured] = []
@@ -141,41 +141,41 @@ class VariantStages:
             ),
         )
 
-    def run_all(self, running: RunningVariant) -> None:
+    def run_scenarios(self, running_variant: RunningVariant) -> None:
         """Run all scenarios of the variant, and stop early if the run may not continue. Raises the
         error that ended the variant."""
-        for scenario in self._spec.scenarios:
+        for scenario_spec in self._spec.scenarios:
             if not self._may_continue():
                 return
-            if scenario.scenario == "multi-stream" and not self._variant_spec.variant.is_concurrent:
+            if scenario_spec.scenario == "multi-stream" and not self._variant_spec.variant.is_concurrent:
                 continue  # A multi-stream query would consist of a single call.
-            rate_per_s = self._compute_rate_per_s(scenario)
-            if scenario.scenario == "server" and rate_per_s is None:
+            rate_per_s = self._compute_rate_per_s(scenario_spec)
+            if scenario_spec.scenario == "server" and rate_per_s is None:
                 self._run_log.add_note(
                     f"{self._variant_spec.variant.label}: the server scenario was skipped because the maximum "
                     "throughput is unknown."
                 )
-            elif scenario.is_max_search and rate_per_s is not None:
-                self.server_per_s = self._search(rate_per_s, running)
+            elif scenario_spec.is_max_search and rate_per_s is not None:
+                self.server_per_s = self._search_max_rate(rate_per_s, running_variant)
             else:
-                self._run(scenario.scenario, rate_per_s, running)
+                self._run_scenario(scenario_spec.scenario, rate_per_s, running_variant)
 
-    def _search(self, start_per_s: float, running: RunningVariant) -> Estimate:
+    def _search_max_rate(self, start_per_s: float, running_variant: RunningVariant) -> Estimate:
         """Search for the max rate within the SLO. Each probe is a stage.
 
         An INVALID stage provides no information about the model. The rate of such a stage counts as
         higher than the maximum rate that can be generated."""
-        search = RateSearch(start_per_s, _REPEATS, MAX_PROBES)
+        search = RateSearch(start_per_s, _REPEAT_COUNT, MAX_PROBES)
         while (probe := search.next_probe()) is not None and self._may_continue():
             if probe.rate_per_s * self._spec.max_duration_s < _MIN_ARRIVALS:
                 return Estimate(
                     None, reason=f"no rate with at least {_MIN_ARRIVALS} arrivals within load.max_duration met the SLO"
                 )
-            stage = self._run("server", probe.rate_per_s, running, in_search=True)
+            stage = self._run_scenario("server", probe.rate_per_s, running_variant, in_search=True)
             if stage is None or stage.verdict.status == "INVALID":
-                search.record_unsendable(probe)
+                search.record_unsendable_rate(probe)
             else:
-                search.record(probe, not find_violated_objectives_so_far(self._spec.slo, (stage,)))
+                search.record_result(probe, not find_violated_objectives_so_far(self._spec.slo, (stage,)))
         outcome = search.get_outcome()
         if outcome.max_rate_per_s is None:
             return Estimate(None, reason=outcome.reason)
@@ -185,14 +185,14 @@ class VariantStages:
             if passed_per_s is None or failed_per_s is None
             else (min(passed_per_s, outcome.max_rate_per_s), failed_per_s)
         )
-        return Estimate(outcome.max_rate_per_s, interval, n=outcome.probes)
+        return Estimate(outcome.max_rate_per_s, interval, n=outcome.probe_count)
 
-    def _run(
-        self, scenario: Scenario, rate_per_s: float | None, running: RunningVariant, *, in_search: bool = False
+    def _run_scenario(
+        self, scenario: Scenario, rate_per_s: float | None, running_variant: RunningVariant, *, in_search: bool = False
     ) -> Stage | None:
         """Run one scenario and return its stage; `None` if the scenario ended during its
         warm-up."""
-        index, plan = next(self._indices), self._build_plan(scenario, rate_per_s)
+        index, plan = next(self._stage_indices), self._build_plan(scenario, rate_per_s)
         progress = CallProgress(index, plan, self._variant_spec.variant, self._run_log, self._dependencies.now_ns)
         started_report: MeasurementStarted | None = None
 
@@ -206,16 +206,20 @@ class VariantStages:
                     self._dependencies.store.append_calls(rows)
                     progress.report_rows(rows, None if started_report is None else started_report.start_ns)
             if not self._may_continue():
-                running.kill()
+                running_variant.kill()
 
-        measured: VariantMeasured | None = None
+        measured_report: VariantMeasured | None = None
         stage: Stage | None = None
         try:
-            measured = running.measure(plan, on_report)
-            self.measured_reports.append(measured)
+            measured_report = running_variant.measure(plan, on_report)
+            self.measured_reports.append(measured_report)
         finally:
             if started_report is not None:
-                end_ns = measured.end_ns if measured is not None else max(started_report.start_ns, progress.last_end_ns)
+                end_ns = (
+                    measured_report.end_ns
+                    if measured_report is not None
+                    else max(started_report.start_ns, progress.last_end_ns)
+                )
                 stage_data = CallStage(
                     index=index,
                     variant=self._variant_spec.variant,
@@ -224,11 +228,11 @@ class VariantStages:
                     end_ns=end_ns,
                     warmup_windows=started_report.warmup_windows,
                     is_stationary=started_report.is_stationary,
-                    half_width=None if measured is None else measured.half_width,
+                    half_width=None if measured_report is None else measured_report.half_width,
                     target_half_width=plan.half_width,
                     rate_per_s=rate_per_s,
                     in_search=in_search,
-                    stopped_early=measured is None,
+                    stopped_early=measured_report is None,
                 )
                 self.call_stages.append(stage_data)
                 stage = summarize_calls(self._dependencies.store.stage_calls(index), stage_data, self.checks)
@@ -244,19 +248,24 @@ class VariantStages:
             min_duration_s=spec.min_duration_s,
             max_duration_s=spec.max_duration_s,
             half_width=spec.half_width,
-            min_calls=max(_MIN_CALLS, _INTERVAL_FACTOR * count_samples_needed(spec.slo)),
+            min_calls=max(_MIN_CALLS, _INTERVAL_FACTOR * count_needed_slo_samples(spec.slo)),
             max_warmup_s=spec.warmup_s,
             rate_per_s=rate_per_s,
             seed=spec.seed,
         )
 
-    def _compute_rate_per_s(self, scenario: ScenarioSpec) -> float | None:
+    def _compute_rate_per_s(self, scenario_spec: ScenarioSpec) -> float | None:
         """Return the rate of a scenario in calls/s; `None` if the rate is unknown, or if the
         scenario has no rate."""
-        if scenario.share is None:
-            return scenario.rate_per_s
+        if scenario_spec.share is None:
+            return scenario_spec.rate_per_s
         stages = [
-            summarize_calls(self._dependencies.store.stage_calls(stage.index), stage) for stage in self.call_stages
+            summarize_calls(self._dependencies.store.stage_calls(call_stage.index), call_stage)
+            for call_stage in self.call_stages
         ]
-        max_rate_per_s = find_max_throughput_per_s(stages)
-        return None if max_rate_per_s is None else scenario.share * max_rate_per_s / self._variant_spec.variant.batch
+        max_throughput_per_s = find_max_throughput_per_s(stages)
+        return (
+            None
+            if max_throughput_per_s is None
+            else scenario_spec.share * max_throughput_per_s / self._variant_spec.variant.batch
+        )

@@ -21,7 +21,7 @@ from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.local.references import OPEN_TIMEOUT_S, SCORE_TIMEOUT_S, ReferenceCache, Scores, decode_scores
 from app.session.local.spec import LocalDependencies, LocalSpec, PreparedModel, VariantSpec
-from app.session.local.variant_stages import VariantStages
+from app.session.local.variant_stages import ScenarioRunner
 from app.session.run_log import RunLog
 
 _COLD_START_TIMEOUT_S = 600.0
@@ -36,11 +36,11 @@ class ColdStartMeasurer:
         spec: LocalSpec,
         dependencies: LocalDependencies,
         run_log: RunLog,
-        limits: LimitMonitor,
+        limit_monitor: LimitMonitor,
         interruption: Interruption,
     ) -> None:
         self._spec, self._dependencies, self._run_log = spec, dependencies, run_log
-        self._limits, self._interruption = limits, interruption
+        self._limit_monitor, self._interruption = limit_monitor, interruption
         self._measured_keys: set[tuple[object, ...]] = set()
 
     def measure(self, variant_spec: VariantSpec, prepared_model: PreparedModel) -> tuple[VariantColdStart, ...]:
@@ -63,15 +63,19 @@ class ColdStartMeasurer:
             self._measure_start(variant_spec, prepared_model.path, None) for _ in range(self._spec.cold_starts)
         ]
         if prepared_model.cached_model_path is not None:
-            cold_starts += self._start_with_cache(variant_spec, prepared_model.path, prepared_model.cached_model_path)
+            cold_starts += self._measure_cached_starts(
+                variant_spec, prepared_model.path, prepared_model.cached_model_path
+            )
         return tuple(cold_start for cold_start in cold_starts if cold_start is not None)
 
-    def _start_with_cache(
-        self, variant_spec: VariantSpec, path: str, cached_model: str
+    def _measure_cached_starts(
+        self, variant_spec: VariantSpec, model_path: str, cached_model_path: str
     ) -> list[VariantColdStart | None]:
         try:
-            self._measure_start(variant_spec, path, cached_model)  # Fill the cache if it is empty.
-            return [self._measure_start(variant_spec, path, cached_model) for _ in range(self._spec.cold_starts)]
+            self._measure_start(variant_spec, model_path, cached_model_path)  # Fill the cache if it is empty.
+            return [
+                self._measure_start(variant_spec, model_path, cached_model_path) for _ in range(self._spec.cold_starts)
+            ]
         except SizewiseError as error:  # The model runs but cannot be cached, such as a model above 2 GiB.
             if not self._interruption.is_requested:
                 self._run_log.add_note(
@@ -80,32 +84,34 @@ class ColdStartMeasurer:
                 )
             return []
 
-    def _measure_start(self, variant_spec: VariantSpec, path: str, cached_model: str | None) -> VariantColdStart | None:
-        if self._interruption.is_requested or not self._limits.check(self._dependencies.now_ns()):
+    def _measure_start(
+        self, variant_spec: VariantSpec, model_path: str, cached_model_path: str | None
+    ) -> VariantColdStart | None:
+        if self._interruption.is_requested or not self._limit_monitor.check(self._dependencies.now_ns()):
             return None
         settings = variant_spec.settings
-        if cached_model is not None and variant_spec.variant.provider == "tensorrt":
-            settings = msgspec.structs.replace(settings, engine_folder=cached_model)
-        elif cached_model is not None:
-            settings = msgspec.structs.replace(settings, cached_model_path=cached_model)
+        if cached_model_path is not None and variant_spec.variant.provider == "tensorrt":
+            settings = msgspec.structs.replace(settings, engine_folder=cached_model_path)
+        elif cached_model_path is not None:
+            settings = msgspec.structs.replace(settings, cached_model_path=cached_model_path)
         job = VariantJob(
-            model=path,
+            model=model_path,
             provider=variant_spec.variant.provider,
             batch=variant_spec.variant.batch,
             settings=settings,
             memory_limit_bytes=self._spec.get_memory_limit_bytes(variant_spec.variant.provider),
         )
-        running = self._dependencies.start_variant(variant_spec.variant.label, job, variant_spec.environment)
-        self._interruption.set_stop_callback(lambda _: running.kill())
+        running_variant = self._dependencies.start_variant(variant_spec.variant.label, job, variant_spec.environment)
+        self._interruption.set_stop_callback(lambda _: running_variant.kill())
         try:
-            opened_report = running.wait_until_open(
-                self._limits.cap_duration_s(_COLD_START_TIMEOUT_S, self._dependencies.now_ns())
+            opened_report = running_variant.wait_until_open(
+                self._limit_monitor.cap_duration_s(_COLD_START_TIMEOUT_S, self._dependencies.now_ns())
             )
         finally:
-            running.close()
+            running_variant.close()
         return VariantColdStart(
-            is_cached=cached_model is not None,
-            process_ms=(opened_report.start_ns - running.started_ns) / 1e6,
+            is_cached=cached_model_path is not None,
+            process_ms=(opened_report.start_ns - running_variant.started_ns) / 1e6,
             library_load_ms=opened_report.library_load_ms,
             session_build_ms=opened_report.session_build_ms,
             first_inference_ms=opened_report.first_inference_ms,
@@ -114,7 +120,7 @@ class ColdStartMeasurer:
 
 _MEMORY_TOLERANCE_GIB = 0.05
 _MEMORY_RELEASE_TIMEOUT_S = 5.0
-_PAUSE_S = 0.05
+_POLL_INTERVAL_S = 0.05
 
 
 class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +143,7 @@ class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
 class _VariantState(msgspec.Struct):
     """State of a variant during its measurement, preserved if the variant fails later."""
 
-    stages: VariantStages
+    scenario_runner: ScenarioRunner
     prepared_model: PreparedModel | None = None
     cold_starts: tuple[VariantColdStart, ...] = ()
     scores: Scores | None = None
@@ -151,25 +157,25 @@ class VariantRunner:
         spec: LocalSpec,
         dependencies: LocalDependencies,
         run_log: RunLog,
-        limits: LimitMonitor,
+        limit_monitor: LimitMonitor,
         interruption: Interruption,
     ) -> None:
         self._spec, self._dependencies, self._run_log = spec, dependencies, run_log
-        self._limits, self._interruption = limits, interruption
-        self._references = ReferenceCache(spec, dependencies, run_log, limits, interruption)
-        self._cold_starts = ColdStartMeasurer(spec, dependencies, run_log, limits, interruption)
+        self._limit_monitor, self._interruption = limit_monitor, interruption
+        self._reference_cache = ReferenceCache(spec, dependencies, run_log, limit_monitor, interruption)
+        self._cold_start_measurer = ColdStartMeasurer(spec, dependencies, run_log, limit_monitor, interruption)
         self.variants: list[MeasuredVariant] = []
-        self._indices = itertools.count()
+        self._stage_indices = itertools.count()
 
     @property
     def reference_scores(self) -> Scores | None:
         """Reference scores of the first model, with which the scores of all variants are compared;
         `None` if there are none."""
-        return self._references.get_scores(self._spec.variants[0].model)
+        return self._reference_cache.get_scores(self._spec.variants[0].model)
 
     @property
     def may_continue(self) -> bool:
-        return self._limits.check(self._dependencies.now_ns()) and not self._interruption.is_requested
+        return self._limit_monitor.check(self._dependencies.now_ns()) and not self._interruption.is_requested
 
     def measure(self, variant_spec: VariantSpec) -> MeasuredVariant:
         """Measure one variant. Errors of the variant are recorded in the returned MeasuredVariant,
@@ -180,21 +186,21 @@ class VariantRunner:
             events.VariantStarted(now_ns(), variant_number, len(self._spec.variants), variant_spec.variant)
         )
         memory_before_gib = self._dependencies.read_gpu_memory_gib()
-        stages = VariantStages(
-            self._spec, self._dependencies, self._run_log, variant_spec, self._indices, lambda: self.may_continue
+        scenario_runner = ScenarioRunner(
+            self._spec, self._dependencies, self._run_log, variant_spec, self._stage_indices, lambda: self.may_continue
         )
-        state = _VariantState(stages)
+        state = _VariantState(scenario_runner)
         failure: SizewiseError | None = None
         try:
             self._measure_stages(variant_spec, state)
         except SizewiseError as error:
             failure = error
         self._wait_for_memory_release(variant_spec, memory_before_gib)
-        measured = self._finish(variant_spec, state, failure)
-        self.variants.append(measured)
+        measured_variant = self._build_measured_variant(variant_spec, state, failure)
+        self.variants.append(measured_variant)
         self._dependencies.store.sync_rows()
-        self._run_log.emit(events.VariantFinished(now_ns(), variant_number, measured.data))
-        return measured
+        self._run_log.emit(events.VariantFinished(now_ns(), variant_number, measured_variant.data))
+        return measured_variant
 
     def skip(self, variant_spec: VariantSpec, reason: str) -> None:
         variant_data = VariantData(
@@ -207,50 +213,52 @@ class VariantRunner:
         )
         self.variants.append(MeasuredVariant(variant_spec=variant_spec, data=variant_data))
 
-    def summarize_stages(self, measured: MeasuredVariant) -> tuple[Stage, ...]:
+    def summarize_stages(self, measured_variant: MeasuredVariant) -> tuple[Stage, ...]:
         """Return the stages of a variant without telemetry metrics, which are added after the
         run."""
         return tuple(
-            summarize_calls(self._dependencies.store.stage_calls(stage.index), stage, measured.checks)
-            for stage in measured.call_stages
+            summarize_calls(self._dependencies.store.stage_calls(call_stage.index), call_stage, measured_variant.checks)
+            for call_stage in measured_variant.call_stages
         )
 
     def _measure_stages(self, variant_spec: VariantSpec, state: _VariantState) -> None:
         state.prepared_model = self._dependencies.prepare_model(variant_spec, self._spec.data)
-        reference = self._references.get(variant_spec)
+        reference = self._reference_cache.get(variant_spec)
         if not self.may_continue:
             return
-        state.cold_starts = self._cold_starts.measure(variant_spec, state.prepared_model)
-        job = self.build_job(variant_spec, state.prepared_model, reference.outputs)
-        running = self._dependencies.start_variant(variant_spec.variant.label, job, variant_spec.environment)
-        self._interruption.set_stop_callback(lambda _: running.kill())
+        state.cold_starts = self._cold_start_measurer.measure(variant_spec, state.prepared_model)
+        job = self.build_job(variant_spec, state.prepared_model, reference.outputs_path)
+        running_variant = self._dependencies.start_variant(variant_spec.variant.label, job, variant_spec.environment)
+        self._interruption.set_stop_callback(lambda _: running_variant.kill())
         try:
             if not self.may_continue:  # A stop was requested before there was a process to kill.
                 return
-            self._dependencies.telemetry.watch("model", running.pid)
-            state.stages.opened_report = running.wait_until_open(
-                self._limits.cap_duration_s(OPEN_TIMEOUT_S, self._dependencies.now_ns())
+            self._dependencies.telemetry.watch("model", running_variant.pid)
+            state.scenario_runner.opened_report = running_variant.wait_until_open(
+                self._limit_monitor.cap_duration_s(OPEN_TIMEOUT_S, self._dependencies.now_ns())
             )
-            state.stages.run_all(running)
+            state.scenario_runner.run_scenarios(running_variant)
             self._check_other_processes(variant_spec)
             if self._spec.data.label is not None and self.may_continue:
                 state.scores = decode_scores(
-                    running.score(self._limits.cap_duration_s(SCORE_TIMEOUT_S, self._dependencies.now_ns()))
+                    running_variant.score(
+                        self._limit_monitor.cap_duration_s(SCORE_TIMEOUT_S, self._dependencies.now_ns())
+                    )
                 )
                 self._dependencies.store.store_outputs(f"scores-{len(self.variants) + 1}", state.scores.values)
         finally:
-            running.close()
+            running_variant.close()
 
     def _check_other_processes(self, variant_spec: VariantSpec) -> None:
         """Add a warning to the run if other processes used the GPUs while the variant ran."""
         processes = self._dependencies.find_foreign_processes(self._dependencies.telemetry.gpu_processes, {os.getpid()})
         if not processes:
             return
-        process_list = ", ".join(f"process {process.pid} on GPU {process.gpu}" for process in processes)
+        process_text = ", ".join(f"process {process.pid} on GPU {process.gpu}" for process in processes)
         hint = (
             f"Other processes used the GPU while {variant_spec.variant.label} ran. Stop them, or use a dedicated GPU."
         )
-        self._run_log.add_check(Check("other_processes_on_the_gpu", process_list, None, None, "WARN", hint))
+        self._run_log.add_check(Check("other_processes_on_the_gpu", process_text, None, None, "WARN", hint))
 
     def build_job(self, variant_spec: VariantSpec, prepared_model: PreparedModel, reference: str | None) -> VariantJob:
         return VariantJob(
@@ -277,11 +285,11 @@ class VariantRunner:
     def _wait_for_memory_release(self, variant_spec: VariantSpec, memory_before_gib: dict[int, float]) -> None:
         """Wait until the GPU memory of the variant is released, so that the next variant starts in
         the same state. If the memory is not released in time, add a warning to the run."""
-        poll_count = round(_MEMORY_RELEASE_TIMEOUT_S / _PAUSE_S) if memory_before_gib else 0
+        poll_count = round(_MEMORY_RELEASE_TIMEOUT_S / _POLL_INTERVAL_S) if memory_before_gib else 0
         for _ in range(poll_count):
             if not self._find_unreleased_gpus(memory_before_gib):
                 return
-            self._dependencies.pause(_PAUSE_S)
+            self._dependencies.pause(_POLL_INTERVAL_S)
         if memory_before_gib and (unreleased_gpus := self._find_unreleased_gpus(memory_before_gib)):
             names = ", ".join(f"GPU {index}" for index in unreleased_gpus)
             hint = (
@@ -298,18 +306,20 @@ class VariantRunner:
             if memory_now_gib.get(index, previous_gib) > previous_gib + _MEMORY_TOLERANCE_GIB
         ]
 
-    def _finish(
+    def _build_measured_variant(
         self, variant_spec: VariantSpec, state: _VariantState, failure: SizewiseError | None
     ) -> MeasuredVariant:
         if failure is not None and not self.may_continue:
             failure = None  # Ended by the user or by a limit.
-        prepared_model, opened_report, reports = (
+        prepared_model, opened_report, measured_reports = (
             state.prepared_model,
-            state.stages.opened_report,
-            state.stages.measured_reports,
+            state.scenario_runner.opened_report,
+            state.scenario_runner.measured_reports,
         )
-        memory_peaks_bytes = [report.peak_memory_bytes for report in reports if report.peak_memory_bytes is not None]
-        fidelities = [report.fidelity for report in reports if report.fidelity is not None]
+        memory_peaks_bytes = [
+            report.peak_memory_bytes for report in measured_reports if report.peak_memory_bytes is not None
+        ]
+        fidelities = [report.fidelity for report in measured_reports if report.fidelity is not None]
         variant_data = VariantData(
             variant=variant_spec.variant,
             model_file=variant_spec.model,
@@ -321,7 +331,7 @@ class VariantRunner:
             placements=() if opened_report is None else opened_report.placements,
             cold_starts=state.cold_starts,
             fidelity=fidelities[0] if fidelities else None,
-            server_per_s=state.stages.server_per_s,
+            server_per_s=state.scenario_runner.server_per_s,
             peak_memory_gib=max(memory_peaks_bytes) / 2**30 if memory_peaks_bytes else None,
             notes=()
             if prepared_model is None or opened_report is None
@@ -330,8 +340,8 @@ class VariantRunner:
         return MeasuredVariant(
             variant_spec=variant_spec,
             data=variant_data,
-            call_stages=tuple(state.stages.call_stages),
-            checks=state.stages.checks,
+            call_stages=tuple(state.scenario_runner.call_stages),
+            checks=state.scenario_runner.checks,
             path=None if prepared_model is None else prepared_model.path,
             scores=state.scores,
             is_reference=self._is_reference(variant_spec),

@@ -63,7 +63,7 @@ class SelfTestDependencies(msgspec.Struct, frozen=True):
 LEAD_IN_S = 0.5
 """Duration of the lead-in of a stage in s. During the lead-in, the first requests open connections
 and new workers load code."""
-_DRAIN_S = 5.0
+_MAX_DRAIN_S = 5.0
 _WORKLOAD = HttpWorkload()
 
 
@@ -76,7 +76,7 @@ class SelfTestBench:
         dependencies: SelfTestDependencies,
         generator: LoadGenerator,
         store: SelfTestStore,
-        limits: LimitMonitor,
+        limit_monitor: LimitMonitor,
         interruption: Interruption,
     ) -> None:
         self._dependencies, self._generator = dependencies, generator
@@ -87,7 +87,7 @@ class SelfTestBench:
             now_ns=dependencies.now_ns,
             slo=(),
             seed=1,
-            limits=limits,
+            limit_monitor=limit_monitor,
             interruption=interruption,
             capacity=GeneratorCapacity(),
             workload=_WORKLOAD,
@@ -115,7 +115,7 @@ class SelfTestBench:
                 arrivals=OpenArrivals("constant", ((0.0, rate_per_s),)),
                 duration_s=duration_s,
                 lead_in_s=LEAD_IN_S,
-                drain_s=_DRAIN_S,
+                drain_s=_MAX_DRAIN_S,
             )
             return self._runner.run(stage)
         finally:

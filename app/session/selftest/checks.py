@@ -41,7 +41,7 @@ from app.telemetry.clock import ClockReading
 from loadgen.process import LoadError
 from loadgen.reference.script import Script
 
-_CLOCK_READINGS = 20_000
+_CLOCK_READING_COUNT = 20_000
 _MAX_RESOLUTION_NS = 10_000
 _MAX_DRIFT = 0.001
 _MAX_SUSPENDED_S = 1.0
@@ -52,13 +52,13 @@ def check_clock(
 ) -> Iterator[Finding]:
     """Yield findings about the clock. `rows` contains requests whose timestamps the workers took
     between the two clock readings."""
-    steps_ns = np.diff(np.array([now_ns() for _ in range(_CLOCK_READINGS)], np.int64))
-    forward_ns = steps_ns[steps_ns > 0]
+    steps_ns = np.diff(np.array([now_ns() for _ in range(_CLOCK_READING_COUNT)], np.int64))
+    forward_steps_ns = steps_ns[steps_ns > 0]
     yield build_finding("clock", "backward steps", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
     yield build_finding(
         "clock",
         "resolution",
-        float(forward_ns.min()) if forward_ns.size else None,
+        float(forward_steps_ns.min()) if forward_steps_ns.size else None,
         high=_MAX_RESOLUTION_NS,
         unit="ns",
     )
@@ -74,11 +74,11 @@ def check_clock(
     if suspended_s is not None:
         yield build_finding("clock", "time suspended", suspended_s, high=_MAX_SUSPENDED_S, unit="s")
     yield build_finding(
-        "clock", "timestamps outside the test", _count_outside(rows, start_clock, end_clock), high=0, unit=None
+        "clock", "timestamps outside the test", _count_rows_outside(rows, start_clock, end_clock), high=0, unit=None
     )
 
 
-def _count_outside(rows: pa.Table, start_clock: ClockReading, end_clock: ClockReading) -> float | None:
+def _count_rows_outside(rows: pa.Table, start_clock: ClockReading, end_clock: ClockReading) -> float | None:
     if not rows.num_rows:
         return None
     is_early = pc.less(rows["sent_ns"], start_clock.monotonic_ns)
@@ -112,8 +112,8 @@ def check_percentiles(estimate_percentiles: Callable[[Values], dict[str, Estimat
     confidence intervals."""
     rng = np.random.default_rng(1)
     max_error = 0.0
-    for quantile in _QUANTILES.values():
-        sorted_values = quantile((np.arange(_VALUE_COUNT) + 0.5) / _VALUE_COUNT)
+    for compute_quantile in _QUANTILES.values():
+        sorted_values = compute_quantile((np.arange(_VALUE_COUNT) + 0.5) / _VALUE_COUNT)
         estimates = estimate_percentiles(rng.permutation(sorted_values))
         for name, q in PERCENTILES.items():
             true_value, estimated_value = (
@@ -149,7 +149,7 @@ def _compute_coverage(estimate_percentiles: Callable[[Values], dict[str, Estimat
     )
 
 
-_TRUNCATIONS = 60
+_TRUNCATION_COUNT = 60
 
 
 def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun]) -> Iterator[Finding]:
@@ -159,28 +159,31 @@ def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun
     the run are created in `directory`."""
     rows = open_run(directory).requests()
     yield build_finding("store", "stored rows read back", float(rows.num_rows), low=sent, high=sent, unit=None)
-    rng, failures = np.random.default_rng(1), 0
-    requests, events = (directory / REQUESTS).read_bytes(), (directory / EVENTS).read_bytes()
+    rng, failure_count = np.random.default_rng(1), 0
+    request_content, event_content = (directory / REQUESTS).read_bytes(), (directory / EVENTS).read_bytes()
     batch_ends, row_counts = _read_batch_ends(directory / REQUESTS)
-    for index in range(_TRUNCATIONS):
+    for index in range(_TRUNCATION_COUNT):
         copy_directory = directory / f"cut-{index}"
         copy_directory.mkdir()
-        request_bytes, event_bytes = int(rng.integers(0, len(requests))), int(rng.integers(0, len(events)))
-        (copy_directory / REQUESTS).write_bytes(requests[:request_bytes])
-        (copy_directory / EVENTS).write_bytes(events[:event_bytes])
-        complete_row_count = row_counts[bisect.bisect_right(batch_ends, request_bytes)]
-        failures += not _is_readable(
-            open_run, copy_directory, rows.slice(0, complete_row_count), events[:event_bytes].count(b"\n")
+        request_length, event_length = (
+            int(rng.integers(0, len(request_content))),
+            int(rng.integers(0, len(event_content))),
+        )
+        (copy_directory / REQUESTS).write_bytes(request_content[:request_length])
+        (copy_directory / EVENTS).write_bytes(event_content[:event_length])
+        complete_row_count = row_counts[bisect.bisect_right(batch_ends, request_length)]
+        failure_count += not _is_readable(
+            open_run, copy_directory, rows.slice(0, complete_row_count), event_content[:event_length].count(b"\n")
         )
     yield build_finding(
-        "store", f"read errors in {_TRUNCATIONS} runs truncated at random", float(failures), high=0, unit=None
+        "store", f"read errors in {_TRUNCATION_COUNT} runs truncated at random", float(failure_count), high=0, unit=None
     )
 
 
-def _is_readable(open_run: Callable[[Path], StoredRun], copy_directory: Path, rows: pa.Table, events: int) -> bool:
+def _is_readable(open_run: Callable[[Path], StoredRun], copy_directory: Path, rows: pa.Table, event_count: int) -> bool:
     try:
         run = open_run(copy_directory)
-        return bool(run.requests().equals(rows)) and len(run.events()) == events
+        return bool(run.requests().equals(rows)) and len(run.events()) == event_count
     except (SizewiseError, pa.ArrowInvalid, OSError):
         return False
 
@@ -188,17 +191,17 @@ def _is_readable(open_run: Callable[[Path], StoredRun], copy_directory: Path, ro
 def _read_batch_ends(path: Path) -> tuple[list[int], list[int]]:
     """Return the end offset of each batch of rows in the file, and the cumulative row counts, which
     start with 0."""
-    ends, rows = [], []
+    ends, row_counts = [], []
     with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
         for batch in stream:
             ends.append(source.tell())
-            rows.append(batch.num_rows)
-    return ends, [0, *accumulate(rows)]
+            row_counts.append(batch.num_rows)
+    return ends, [0, *accumulate(row_counts)]
 
 
 STALL_RATE_PER_S, STALL_DURATION_S = 200.0, 6.0
 STALL_DELAY_S, FREEZE_START_S, FREEZE_DURATION_S = 0.05, 1.5, 1.0
-CONNECTIONS = 20
+CONNECTION_COUNT = 20
 _TOLERANCE = 0.05
 
 
@@ -209,7 +212,7 @@ def check_stall(bench: SelfTestBench) -> Iterator[Finding]:
     Their latency includes the freeze, but their service time does not. At a connection utilization
     of 50 %, draining the backlog takes as long as the freeze."""
     script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_START_S, freeze_s=FREEZE_DURATION_S)
-    stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTIONS)
+    stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTION_COUNT)
     for name, q in (("p95", 0.95), ("p99", 0.99)):
         expected_ms = 1e3 * compute_expected_latency_s(q)
         yield build_finding(
@@ -239,7 +242,7 @@ def compute_expected_latency_s(q: float) -> float:
     its response (utilization · t) seconds after the end of the freeze. A request that was in flight
     when the freeze started, having been sent up to `STALL_DELAY_S` earlier, receives its response
     at the end of the freeze."""
-    utilization = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTIONS
+    utilization = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTION_COUNT
     return FREEZE_DURATION_S + (1 - utilization) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
 
 
@@ -260,11 +263,13 @@ def check_injection(bench: SelfTestBench) -> Iterator[Finding]:
         INJECTION_RATE_PER_S,
         INJECTION_DURATION_S,
     )
-    before_ms, after_ms = (get_metric_value(stage, "latency_ms", "p50") for stage in (baseline_stage, delayed_stage))
+    baseline_ms, delayed_ms = (
+        get_metric_value(stage, "latency_ms", "p50") for stage in (baseline_stage, delayed_stage)
+    )
     yield build_finding(
         "injection",
         f"p50 latency added by an injected delay of {1e3 * INJECTED_DELAY_S:g} ms",
-        None if before_ms is None or after_ms is None else after_ms - before_ms,
+        None if baseline_ms is None or delayed_ms is None else delayed_ms - baseline_ms,
         low=(1 - _TOLERANCE) * 1e3 * INJECTED_DELAY_S,
         high=(1 + _TOLERANCE) * 1e3 * INJECTED_DELAY_S,
         unit="ms",
@@ -272,18 +277,18 @@ def check_injection(bench: SelfTestBench) -> Iterator[Finding]:
     yield build_finding(
         "injection",
         f"p50 latency overhead above the server's {1e3 * INJECTION_DELAY_S:g} ms",
-        None if before_ms is None else before_ms - 1e3 * INJECTION_DELAY_S,
+        None if baseline_ms is None else baseline_ms - 1e3 * INJECTION_DELAY_S,
         low=0.0,
         high=_MAX_OVERHEAD_MS,
         unit="ms",
     )
-    due_count = 2 * INJECTION_RATE_PER_S * INJECTION_DURATION_S
+    expected_count = 2 * INJECTION_RATE_PER_S * INJECTION_DURATION_S
     yield build_finding(
         "injection",
         "responses received",
         float(baseline_stage.completed + delayed_stage.completed),
-        low=due_count,
-        high=due_count,
+        low=expected_count,
+        high=expected_count,
         unit=None,
     )
 
@@ -297,13 +302,13 @@ def check_capacity(
     dependencies: SelfTestDependencies, generator: LoadGenerator, interruption: Interruption
 ) -> Iterator[Finding]:
     """Yield a finding about the capacity of the load generator, measured with a null server."""
-    measured = measure_capacity(
+    measured_capacity = measure_capacity(
         "plain", generator, dependencies.start_null_server, interruption, dependencies.read_core_use
     )
     yield build_finding(
         "generator capacity",
         "max rate to a no-op server",
-        measured.per_s,
+        measured_capacity.per_s,
         low=MIN_CAPACITY_PER_S,
         unit="requests/s",
     )

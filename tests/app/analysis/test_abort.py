@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.analysis.abort import RESPONSE_TIME_SAMPLES, find_abort_reason, is_over_saturated
+from app.analysis.abort import RESPONSE_TIME_SAMPLE_COUNT, find_abort_reason, is_over_saturated
 from app.analysis.objectives import parse_objective
 from app.records.abort import AbortRule
 from app.records.result import Objective
@@ -135,7 +135,7 @@ def ended_by_tokens_s(
     for at_s in np.arange(0.25, arrivals[-1], 0.25):
         backlog = int(np.searchsorted(arrivals, at_s) - np.count_nonzero(ends <= at_s))
         history.append((int(at_s * 1e9), backlog))
-        first = latency[in_order_of_ends][:RESPONSE_TIME_SAMPLES][: np.count_nonzero(ends <= at_s)]
+        first = latency[in_order_of_ends][:RESPONSE_TIME_SAMPLE_COUNT][: np.count_nonzero(ends <= at_s)]
         answer_s = float(np.quantile(first, 0.95)) if first.size else None
         if is_over_saturated(history, rate, slo, answer_s):
             return float(at_s)

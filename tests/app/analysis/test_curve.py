@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.curve import (
-    LoadPoint,
+    SweepPoint,
     build_capacity_curve,
     build_load_points,
     find_knees,
@@ -162,8 +162,8 @@ def by_method(knees: tuple[Knee, ...]) -> dict[str, Knee]:
     return {knee.method: knee for knee in knees}
 
 
-def mm1(*loads: float, service_per_s: float = 100.0) -> list[LoadPoint]:
-    return [LoadPoint(load * 100, load * 100, 1e3 / (service_per_s - load * 100)) for load in loads]
+def mm1(*loads: float, service_per_s: float = 100.0) -> list[SweepPoint]:
+    return [SweepPoint(load * 100, load * 100, 1e3 / (service_per_s - load * 100)) for load in loads]
 
 
 def test_the_power_of_mm1_is_highest_at_half_of_capacity() -> None:
@@ -181,7 +181,7 @@ def test_the_chord_of_mm1_is_farthest_where_its_slope_is_that_of_the_curve() -> 
 
 def test_two_straight_lines_are_found_where_they_meet() -> None:
     loads = np.linspace(10, 100, 10)
-    points = [LoadPoint(load, load, 10 * math.exp(0.002 * load + 0.08 * max(0.0, load - 63))) for load in loads]
+    points = [SweepPoint(load, load, 10 * math.exp(0.002 * load + 0.08 * max(0.0, load - 63))) for load in loads]
     knee = by_method(find_knees(points, "rate"))["two lines"]
     assert knee.at == pytest.approx(63, abs=1.0)
     assert knee.latency_ms == pytest.approx(10 * math.exp(0.126), rel=0.05)
@@ -190,7 +190,7 @@ def test_two_straight_lines_are_found_where_they_meet() -> None:
 def test_clients_saturate_a_server_of_eight_at_eight() -> None:
     """Eight servers of 20 ms: more clients than eight only wait (the asymptotes of a closed loop cross there)."""
     clients = (1, 2, 4, 8, 16, 32, 64)
-    points = [LoadPoint(n, min(n, 8) / 0.02, 20 * max(1.0, n / 8)) for n in clients]
+    points = [SweepPoint(n, min(n, 8) / 0.02, 20 * max(1.0, n / 8)) for n in clients]
     knees = by_method(find_knees(points, "clients"))
     assert {method: knee.at for method, knee in knees.items()} == {
         "power": 8,
@@ -215,15 +215,15 @@ def test_few_points_and_a_flat_curve_have_no_knee_and_say_why() -> None:
 
 
 def test_each_method_has_a_reason_of_its_own() -> None:
-    straight = [LoadPoint(load, load, float(load)) for load in (1, 2, 3, 4, 5)]
+    straight = [SweepPoint(load, load, float(load)) for load in (1, 2, 3, 4, 5)]
     assert "the curve has no knee" in str(by_method(find_knees(straight, "rate"))["chord"].reason)
     rising = by_method(find_knees(mm1(0.1, 0.2, 0.3, 0.4, 0.45), "rate"))["power"]
     assert "growing faster than latency at the highest" in str(rising.reason)
-    steady = [LoadPoint(load, load, math.exp(0.05 * load)) for load in (10, 20, 30, 40, 50)]
+    steady = [SweepPoint(load, load, math.exp(0.05 * load)) for load in (10, 20, 30, 40, 50)]
     assert "better than one" in str(by_method(find_knees(steady, "rate"))["two lines"].reason)
 
 
-def swept(point: LoadPoint, *, clients: bool = False) -> Stage:
+def swept(point: SweepPoint, *, clients: bool = False) -> Stage:
     nothing = Estimate(None, reason="not asked")
     return Stage(
         name="sweep",
@@ -249,8 +249,8 @@ def swept(point: LoadPoint, *, clients: bool = False) -> Stage:
 
 def test_the_knees_are_of_the_sweep_alone_and_of_what_the_generator_could_send() -> None:
     stages = [swept(point) for point in mm1(0.1, 0.3, 0.5, 0.7, 0.9)]
-    disturbed = replace(swept(LoadPoint(95, 95, 0.001)), verdict=Verdict("INVALID"))
-    other = replace(swept(LoadPoint(20, 20, 0.001)), tags={})
+    disturbed = replace(swept(SweepPoint(95, 95, 0.001)), verdict=Verdict("INVALID"))
+    other = replace(swept(SweepPoint(20, 20, 0.001)), tags={})
     knees = find_sweep_knees([*stages, disturbed, other])
     assert by_method(knees)["power"].at == 50
     assert {knee.load for knee in knees} == {"rate"}
@@ -258,7 +258,7 @@ def test_the_knees_are_of_the_sweep_alone_and_of_what_the_generator_could_send()
 
 
 def test_repeats_of_a_load_are_one_point() -> None:
-    stages = [swept(point, clients=True) for point in (LoadPoint(n, n, n / 8 + 1) for n in (1, 2, 4, 8, 16))]
+    stages = [swept(point, clients=True) for point in (SweepPoint(n, n, n / 8 + 1) for n in (1, 2, 4, 8, 16))]
     twice = [replace(one, metrics={**one.metrics, "latency_ms": {"mean": Estimate(1e6)}}) for one in stages[-1:]]
     knees = find_sweep_knees([*stages, *twice])
     assert {knee.load for knee in knees} == {"clients"}

@@ -14,7 +14,7 @@ from app.analysis.gpu_use import (
     compute_gpu_metrics,
     compute_gpu_shares,
     divide_energy,
-    list_gpus,
+    list_gpu_sources,
     select_samples,
     sum_energy,
 )
@@ -27,7 +27,7 @@ from tests.fakes.gpu_telemetry import at, every, readings, window
 def test_slices_processes_and_hosts_are_no_gpus() -> None:
     sources = ("gpu1", "gpu0", "gpu0/mig0", "gpu0/pid77", "host", "gpu-amd0")
     telemetry = pd.concat([readings("gpu_power_w", [0.0], lambda _: 1.0, source) for source in sources])
-    assert list_gpus(telemetry) == ("gpu-amd0", "gpu0", "gpu1")
+    assert list_gpu_sources(telemetry) == ("gpu-amd0", "gpu0", "gpu1")
 
 
 def test_readings_are_put_in_order_and_failed_ones_kept() -> None:
@@ -87,7 +87,7 @@ def test_the_counter_goes_before_power_and_power_before_its_average() -> None:
 
 def test_idling_is_taken_off() -> None:
     telemetry = readings("gpu_power_w", BEATS, lambda seconds: 40.0 if seconds < 5 else 240.0)
-    use = compute_energy(telemetry, "gpu0", window(6, 10), idle=window(1, 4))
+    use = compute_energy(telemetry, "gpu0", window(6, 10), idle_window=window(1, 4))
     assert use.total_j.value == pytest.approx(960)
     assert use.idle_w.value == pytest.approx(40)
     assert use.above_idle_j.value == pytest.approx(800)

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.headline import (
-    find_highest_passed_load,
-    find_lowest_failed_load,
+    find_highest_passed_stages,
+    find_lowest_failed_stage,
     mark_headline,
     select_evaluated_stages,
     select_headline_stages,
@@ -26,30 +26,30 @@ def swept(clients: int, held: bool | None) -> Stage:
 
 def test_the_heaviest_load_below_the_lightest_that_failed_is_the_answer() -> None:
     stages = [swept(1, True), swept(2, True), swept(4, True), swept(8, False), swept(16, True), swept(32, False)]
-    assert find_highest_passed_load(stages) == (stages[2],)
-    assert find_lowest_failed_load(stages) is stages[3]
+    assert find_highest_passed_stages(stages) == (stages[2],)
+    assert find_lowest_failed_stage(stages) is stages[3]
 
 
 def test_every_repeat_of_a_load_must_hold() -> None:
     stages = [swept(1, True), swept(1, True), swept(2, True), swept(2, False)]
-    assert find_highest_passed_load(stages) == tuple(stages[:2])
+    assert find_highest_passed_stages(stages) == tuple(stages[:2])
 
 
 def test_what_is_invalid_cut_short_or_of_no_sweep_reports_nothing() -> None:
     invalidated = replace(swept(1, False), verdict=Verdict("INVALID", ("late",)))
     asked_for = replace(swept(64, True), tags={})
     stages = [invalidated, swept(2, True), swept(4, None), asked_for]
-    assert find_highest_passed_load(stages) == (stages[1],)
-    assert find_lowest_failed_load(stages) is None
-    assert find_highest_passed_load([swept(1, False)]) == ()
-    assert find_highest_passed_load([swept(1, None)]) == ()
+    assert find_highest_passed_stages(stages) == (stages[1],)
+    assert find_lowest_failed_stage(stages) is None
+    assert find_highest_passed_stages([swept(1, False)]) == ()
+    assert find_highest_passed_stages([swept(1, None)]) == ()
 
 
 def test_rates_count_as_clients_do() -> None:
     stages = [
         replace(swept(1, held), concurrency=None, scheduled_per_s=rate) for rate, held in ((50, True), (90, False))
     ]
-    assert find_highest_passed_load(stages) == (stages[0],)
+    assert find_highest_passed_stages(stages) == (stages[0],)
 
 
 SWEEP = {SWEEP_TAG: "yes"}

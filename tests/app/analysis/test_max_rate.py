@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from app.analysis.max_rate import (
     check_generator_reach,
     compute_max_rate,
-    find_highest_passed_rate,
+    derive_search_outcome,
     format_against_limit,
 )
 from app.analysis.objectives import parse_objective
@@ -209,11 +209,11 @@ def test_without_a_rate_that_the_generator_can_vouch_for_the_run_is_invalid() ->
 
 def test_chosen_rates_beyond_the_generator_neither_hold_nor_fail() -> None:
     late = replace(steady(100, False)[0], verdict=Verdict("INVALID", ("late sends: 4 %",)))
-    outcome = find_highest_passed_rate([*steady(50, True), *steady(80, True), late])
+    outcome = derive_search_outcome([*steady(50, True), *steady(80, True), late])
     assert (outcome.max_rate_per_s, outcome.bracket, outcome.is_generator_limited) == (80.0, (80.0, None), True)
-    between = find_highest_passed_rate([*steady(50, True), late, *steady(120, True), *steady(150, False)])
+    between = derive_search_outcome([*steady(50, True), late, *steady(120, True), *steady(150, False)])
     assert (between.max_rate_per_s, between.unsendable_per_s) == (120.0, None), "a mishap: a higher rate was sent"
-    alone = find_highest_passed_rate([late])
+    alone = derive_search_outcome([late])
     assert (alone.max_rate_per_s, alone.reason) == (None, "the load generator could not send any of the rates")
 
 
@@ -227,24 +227,24 @@ def steady(rate: float, *held: bool) -> list[Stage]:
 
 def test_stages_at_chosen_rates_give_the_highest_that_always_held() -> None:
     stages = [*steady(50, True), *steady(80, True, True), *steady(100, True, False), *steady(120, True)]
-    found = compute_max_rate(stages, SLO, find_highest_passed_rate(stages))
+    found = compute_max_rate(stages, SLO, derive_search_outcome(stages))
     assert found.per_s.value == 80.0
     assert found.per_s.n == 1_000
 
 
 def test_one_stage_that_held_is_a_rate_without_an_upper_end() -> None:
-    found = compute_max_rate(steady(50, True), SLO, find_highest_passed_rate(steady(50, True)))
+    found = compute_max_rate(steady(50, True), SLO, derive_search_outcome(steady(50, True)))
     assert (found.per_s.value, found.per_s.ci95) == (50.0, None)
     assert found.limited_by == "highest rate tested; the maximum may be higher"
     assert found.is_lower_bound
     assert not compute_max_rate(
-        [*steady(50, True), *steady(80, False)], SLO, find_highest_passed_rate(steady(50, True))
+        [*steady(50, True), *steady(80, False)], SLO, derive_search_outcome(steady(50, True))
     ).is_lower_bound
 
 
 def test_a_rate_of_sessions_is_reported_as_one() -> None:
     stages = [replace(one, sessions=True) for one in (*steady(50, True), *steady(80, False))]
-    found = compute_max_rate(stages, SLO, find_highest_passed_rate(stages))
+    found = compute_max_rate(stages, SLO, derive_search_outcome(stages))
     assert found.sessions
     assert found.limited_by.startswith("at 80 sessions/s p95 latency was")
 
@@ -254,14 +254,14 @@ def test_a_percentile_that_could_not_be_had_is_no_evidence_of_what_was_busy() ->
     stage = replace(
         stage, metrics={**stage.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72 samples, has 9")}}
     )
-    found = compute_max_rate([stage], SLO, find_highest_passed_rate([stage]))
+    found = compute_max_rate([stage], SLO, derive_search_outcome([stage]))
     assert found.limited_by == (
         "at 80 req/s p95 latency is not available (needs 72 samples, has 9), but is needed for p95 latency < 50 ms"
     )
 
 
 def test_no_stage_that_held_is_no_rate() -> None:
-    assert find_highest_passed_rate(steady(50, False)).max_rate_per_s is None
+    assert derive_search_outcome(steady(50, False)).max_rate_per_s is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.analysis.objectives import (
-    count_samples_needed,
+    count_needed_slo_samples,
     evaluate_objective,
     find_estimate,
     get_unit,
@@ -86,9 +86,9 @@ def test_an_slo_on_latency_alone_is_held_to_an_error_rate_too() -> None:
 
 def test_the_samples_needed_are_those_of_the_highest_percentile() -> None:
     slo = [parse_objective(text) for text in ("latency_ms.p95 < 50", "service_ms.p99 < 50", "error_rate < 1%")]
-    assert count_samples_needed(slo) == 368
-    assert count_samples_needed(slo[:1]) == 72
-    assert count_samples_needed(slo[2:]) == 0
+    assert count_needed_slo_samples(slo) == 368
+    assert count_needed_slo_samples(slo[:1]) == 72
+    assert count_needed_slo_samples(slo[2:]) == 0
 
 
 RATES = {

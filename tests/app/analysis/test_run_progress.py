@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.run_progress import RunProgress, advance, compute_stage_elapsed_s
+from app.analysis.run_progress import RunProgress, advance_progress, compute_stage_elapsed_s
 from app.records.estimate import Variant
 from app.records.events import (
     Event,
@@ -40,7 +40,7 @@ def ended(at_s: float, kind: StageKind = "steady") -> StageFinished:
 def after(*events: Event) -> RunProgress:
     progress = RunProgress()
     for event in events:
-        progress = advance(progress, event)
+        progress = advance_progress(progress, event)
     return progress
 
 

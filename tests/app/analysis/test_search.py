@@ -50,7 +50,7 @@ def run(search: RateSearch, holds: Responder) -> list[tuple[Probe, bool]]:
     while (probe := search.next_probe()) is not None:
         assert search.next_probe() == probe  # the same again until it was recorded
         held = holds(probe.rate_per_s)
-        search.record(probe, held)
+        search.record_result(probe, held)
         tried.append((probe, held))
     return tried
 
@@ -73,7 +73,7 @@ def test_a_sharp_limit_is_found_to_2_5_percent(limit_per_s: float) -> None:
     assert low <= limit_per_s < high
     holds = [probe.repeat for probe, _ in tried if probe.rate_per_s == outcome.max_rate_per_s and probe.kind == "step"]
     assert holds == [1, 2, 3]
-    assert outcome.probes == len(tried) <= 25
+    assert outcome.probe_count == len(tried) <= 25
 
 
 def test_the_rate_is_doubled_and_then_the_middle_of_what_is_thought_is_tried() -> None:
@@ -119,7 +119,7 @@ def test_a_search_that_is_reported_how_little_is_left_holds_what_it_is_sure_of()
             assert probe is not None
             assert (probe.kind, probe.repeat) == ("step", 1)
         tried.append(probe)
-        search.record(probe, probe.rate_per_s < 60)
+        search.record_result(probe, probe.rate_per_s < 60)
     assert [probe.kind for probe in tried[4:]] == ["step"] * 3
     assert 40 <= (search.get_outcome().max_rate_per_s or 0) < 60
 
@@ -129,7 +129,7 @@ def test_a_search_that_was_left_says_so() -> None:
     assert search.get_outcome().reason == "the search was stopped early"
     probe = search.next_probe()
     assert probe is not None
-    search.record(probe, True)
+    search.record_result(probe, True)
     assert search.get_outcome().max_rate_per_s is None
     assert search.get_outcome().bracket == (10, None)
 
@@ -192,9 +192,9 @@ def beyond(search: RateSearch, ceiling_per_s: float, limit_per_s: float = math.i
     while (probe := search.next_probe()) is not None:
         tried.append(probe)
         if probe.rate_per_s > ceiling_per_s:
-            search.record_unsendable(probe)
+            search.record_unsendable_rate(probe)
         else:
-            search.record(probe, probe.rate_per_s <= limit_per_s)
+            search.record_result(probe, probe.rate_per_s <= limit_per_s)
     return tried
 
 
@@ -203,7 +203,7 @@ def test_what_the_generator_cannot_send_bounds_the_search_and_is_no_failure(ceil
     search = RateSearch(start_per_s=10, repeats=3)
     tried = beyond(search, ceiling_per_s)
     outcome = search.get_outcome()
-    assert len(tried) == outcome.probes <= 25
+    assert len(tried) == outcome.probe_count <= 25
     assert outcome.max_rate_per_s is not None
     assert ceiling_per_s / 1.06 <= outcome.max_rate_per_s <= ceiling_per_s
     assert outcome.is_generator_limited
@@ -236,9 +236,9 @@ def test_a_hold_beyond_the_generator_is_followed_by_one_below_it() -> None:
     while (probe := search.next_probe()) is not None:
         ceiling_per_s = 80 if probe.kind == "step" else 100
         if probe.rate_per_s > ceiling_per_s:
-            search.record_unsendable(probe)
+            search.record_unsendable_rate(probe)
         else:
-            search.record(probe, True)
+            search.record_result(probe, True)
     outcome = search.get_outcome()
     assert outcome.max_rate_per_s is not None
     assert 70 < outcome.max_rate_per_s <= 80
@@ -253,7 +253,7 @@ def test_no_rate_is_reported_that_failed_a_hold_or_held_too_seldom(seed: int) ->
     search = RateSearch(start_per_s=10 ** rng.uniform(0, 3), repeats=repeats)
     tried = run(search, lambda rate: bool(rng.random() < 1 / (1 + (rate / knee) ** steepness)))
     outcome = search.get_outcome()
-    assert len(tried) == outcome.probes <= 25
+    assert len(tried) == outcome.probe_count <= 25
     if outcome.max_rate_per_s is None:
         assert outcome.reason
         return

@@ -119,7 +119,7 @@ def test_the_shares_of_hours_and_days() -> None:
 
 
 def test_a_short_trace_says_little() -> None:
-    facts = compute_trace_statistics(np.array([0.0, 0.5]), tokens=(10.0, None))
+    facts = compute_trace_statistics(np.array([0.0, 0.5]), mean_tokens=(10.0, None))
     assert (facts.count, facts.span_s, facts.mean_per_s) == (2, 0.5, 2.0)
     assert (facts.mean_input_tokens, facts.mean_output_tokens) == (10.0, None)
     absent = (facts.peak_1s_per_s, facts.ca2, facts.index_1s, facts.modulation_shape, facts.hourly_share)

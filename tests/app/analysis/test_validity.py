@@ -9,14 +9,14 @@ import pytest
 
 from app.analysis.validity import (
     check_execution_provider,
+    check_lower_limit,
     check_prefix_cache,
     check_prompts,
     check_telemetry,
+    check_upper_limit,
     check_wall_clock,
     combine_stage_checks,
     compute_verdict,
-    grade_high,
-    grade_low,
 )
 from app.records.checks import CheckId
 from app.records.result import Check, Clock, Estimate, Stage, StageKind, Validity, Verdict, Window
@@ -28,7 +28,7 @@ from app.records.telemetry import Samples
     [(0.70, "VALID", 0.70), (0.71, "WARN", 0.70), (0.85, "WARN", 0.70), (0.86, "INVALID", 0.85), (None, "WARN", 0.70)],
 )
 def test_too_much_is_graded(value: float | None, verdict: str, limit: float) -> None:
-    check = grade_high("generator_capacity", value, unit="share", warn=0.70, invalid=0.85, hint="lower it")
+    check = check_upper_limit("generator_capacity", value, unit="share", warn=0.70, invalid=0.85, hint="lower it")
     assert (check.verdict, check.limit, check.hint is None) == (verdict, limit, verdict == "VALID")
 
 
@@ -36,9 +36,9 @@ def test_too_much_is_graded(value: float | None, verdict: str, limit: float) -> 
     ("value", "verdict", "limit"), [(0.98, "VALID", 0.98), (0.95, "WARN", 0.98), (0.94, "INVALID", 0.95)]
 )
 def test_too_little_is_graded(value: float, verdict: str, limit: float) -> None:
-    check = grade_low("achieved_of_offered", value, unit="share", warn=0.98, invalid=0.95, hint="raise it")
+    check = check_lower_limit("achieved_of_offered", value, unit="share", warn=0.98, invalid=0.95, hint="raise it")
     assert (check.verdict, check.limit) == (verdict, limit)
-    assert grade_low("achieved_of_offered", None, unit="share", warn=0.98, hint="raise it").verdict == "WARN"
+    assert check_lower_limit("achieved_of_offered", None, unit="share", warn=0.98, hint="raise it").verdict == "WARN"
 
 
 MS = 1_000_000

@@ -44,7 +44,7 @@ def test_a_known_limit_is_found_within_5_percent_and_only_where_every_hold_held(
     errors = []
     for seed in range(20):
         outcome, stages = search(target, seed)
-        assert outcome.probes == len(stages) <= 25
+        assert outcome.probe_count == len(stages) <= 25
         assert outcome.max_rate_per_s is not None
         there = [stage for stage in stages if stage.scheduled_per_s == outcome.max_rate_per_s]
         assert all(stage.meets_slo for stage in there)
@@ -120,7 +120,7 @@ def test_one_disturbance_costs_a_stage_and_changes_no_answer() -> None:
         disturbed = Generator(1e6, limit_per_s=300, disturbed=frozenset({place}))
         assert find_max_rate(disturbed, WANTED, slo, 60.0, no_time) == calm
         assert disturbed.rates[place] == disturbed.rates[place + 1]
-        assert len(disturbed.rates) == calm.probes + 1
+        assert len(disturbed.rates) == calm.probe_count + 1
 
 
 def test_an_endpoint_that_fails_where_the_generator_still_keeps_up_is_the_limit() -> None:

@@ -60,17 +60,17 @@ def answered(latency_ms: int, lag_ms: int = 1, **more: object) -> dict[str, obje
 
 def test_good_are_answers_inside_every_limit_and_errors_are_counted_by_class() -> None:
     tally = RowTally((parse_objective("latency_ms.p95 < 50"), parse_objective("service_ms.p99 < 10")))
-    assert (tally.good, dict(tally.errors), tally.lag_p99_ms) == (0, {}, None)
+    assert (tally.good_count, dict(tally.error_counts), tally.lag_p99_ms) == (0, {}, None)
     tally.add_rows(batch(answered(9), answered(60, 55), answered(30)))
     tally.add_rows(batch(answered(5, error="timeout"), {"scheduled_ns": MS}))
-    tally.count()
-    assert tally.good == 1, "the second is late, the third slow from its send, the others no answers"
-    assert tally.errors == {"timeout": 1, "not-started": 1}
+    tally.count_rows()
+    assert tally.good_count == 1, "the second is late, the third slow from its send, the others no answers"
+    assert tally.error_counts == {"timeout": 1, "not-started": 1}
     assert tally.lag_p99_ms == pytest.approx(53.38), "of 1, 55, 1 and 1 ms"
     tally.add_rows(batch(answered(9), answered(9, error="timeout")))
-    tally.count()
-    tally.count()
-    assert (tally.good, tally.errors["timeout"]) == (2, 2), "what was counted is not counted again"
+    tally.count_rows()
+    tally.count_rows()
+    assert (tally.good_count, tally.error_counts["timeout"]) == (2, 2), "what was counted is not counted again"
 
 
 def test_where_no_start_is_known_a_limit_that_counts_from_it_leaves_good_open() -> None:
@@ -78,15 +78,15 @@ def test_where_no_start_is_known_a_limit_that_counts_from_it_leaves_good_open() 
     for text, good in (("latency_ms.p95 < 50", None), ("service_ms.p95 < 50", 1)):
         tally = RowTally((parse_objective(text),))
         tally.add_rows(batch(unknown))
-        tally.count()
-        assert (tally.good, tally.lag_p99_ms) == (good, None)
+        tally.count_rows()
+        assert (tally.good_count, tally.lag_p99_ms) == (good, None)
 
 
 def test_the_lag_is_of_the_last_thousand() -> None:
     tally = RowTally(())
     for lag_ms in (90, 2):
         tally.add_rows(batch(*[answered(100, lag_ms)] * 1000))
-        tally.count()
+        tally.count_rows()
     assert tally.lag_p99_ms == 2
 
 
@@ -180,7 +180,7 @@ def test_a_stage_that_comes_to_what_the_profile_gives_up_at_drains(
     for at_s in (second, second + 0.1):
         watched.watch.on_progress(Progress(0, began_ns + round(at_s * 1e9), 10, 10, 10 - failed, failed, 0, 0.1))
     assert watched.drained == drained
-    assert (watched.limits.limit_reached is not None) is bool(drained)
+    assert (watched.limits.stop_reason is not None) is bool(drained)
 
 
 @pytest.mark.parametrize(

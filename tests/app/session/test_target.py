@@ -6,7 +6,7 @@ import pytest
 from app.errors import ExitCode, UnavailableError
 from app.records.events import PhaseChanged, TargetReady
 from app.session.spec import RunSpec, StageSpec, StartSpec
-from app.session.target import require_reachable
+from app.session.target import require_reachable_target
 from loadgen.records import PreflightDone, Progress, StagePlan
 from tests.fakes.bench import SPEC, Bench, check_of, poisson
 from tests.fakes.load import OK, ScriptedLoad
@@ -31,7 +31,7 @@ URL = "http://127.0.0.1:8000/"
 )
 def test_what_no_load_could_report_about_is_unavailable(error: str, status: int | None, hint: str) -> None:
     with pytest.raises(UnavailableError, match="cannot be measured: it said so") as raised:
-        require_reachable(PreflightDone(error, status, "it said so", None), URL)
+        require_reachable_target(PreflightDone(error, status, "it said so", None), URL)
     assert hint in str(raised.value.hint)
 
 
@@ -39,12 +39,12 @@ def test_what_no_load_could_report_about_is_unavailable(error: str, status: int 
     ("error", "status"), [(None, 200), (None, 404), ("http-4xx", 400), ("http-5xx", 500), ("timeout", None)]
 )
 def test_an_answer_of_the_target_to_the_workload_is_measured(error: str | None, status: int | None) -> None:
-    require_reachable(PreflightDone(error, status, "it said so", None), URL)
+    require_reachable_target(PreflightDone(error, status, "it said so", None), URL)
 
 
 def test_a_target_without_the_metadata_to_build_requests_from_is_unavailable() -> None:
     with pytest.raises(UnavailableError, match="cannot be measured: it said so") as raised:
-        require_reachable(PreflightDone("http-5xx", 500, "it said so", None, can_send=False), URL)
+        require_reachable_target(PreflightDone("http-5xx", 500, "it said so", None, can_send=False), URL)
     assert "target.model" in str(raised.value.hint)
 
 

@@ -9,7 +9,7 @@ from app.profiles.loading import load_profile_tree
 from app.profiles.pricing.catalog import load_bundled_catalog
 from app.profiles.profile import GeneratingProfile, HttpProfile, RerankProfile
 from app.records.planned_work import PlannedWork
-from app.session.rate_search import PROBE_DRAIN_S
+from app.session.rate_search import MAX_PROBE_DRAIN_S
 from app.wiring.planned_work import PromptLengths, estimate_work, sample_prompt_lengths, simulate_probes
 
 
@@ -123,7 +123,7 @@ def test_a_search_that_ends_in_its_time_is_planned_so() -> None:
     work = planned(load=load, slo=["error_rate < 1%"])
     assert work.search is not None
     assert work.search.probes[1] == 6
-    assert work.search.duration_s[1] <= 6 * (10 + PROBE_DRAIN_S)
+    assert work.search.duration_s[1] <= 6 * (10 + MAX_PROBE_DRAIN_S)
 
 
 def test_limits_cut_what_they_end() -> None:

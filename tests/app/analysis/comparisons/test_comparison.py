@@ -6,7 +6,7 @@ import pytest
 from app.analysis.comparisons.comparison import (
     can_fail_run,
     compare_runs,
-    find_inconclusive,
+    find_inconclusive_changes,
     find_regressions,
     has_suspected_change,
 )
@@ -43,10 +43,10 @@ def test_seven_quiet_repeats_of_each_are_reported_by_ranks_and_tolerance(factor:
 def test_a_run_against_itself_is_the_same_run_without_a_difference() -> None:
     alone = result(steady(10.0, 3.0), run_id="alone")
     other = msgspec.structs.replace(alone, run_id="other")
-    assert find_inconclusive(compare_runs([alone], [other]))
+    assert find_inconclusive_changes(compare_runs([alone], [other]))
     comparison = compare_runs([alone], [alone])
     assert {one.verdict for one in comparison.changes} == {"same"}
-    assert not find_inconclusive(comparison)
+    assert not find_inconclusive_changes(comparison)
     assert not find_regressions(comparison)
     assert comparison.notes == ("Base and candidate are the same run, so there are no differences.",)
 
@@ -73,7 +73,7 @@ def test_one_run_of_each_is_reported_by_their_own_intervals_and_it_is_said(
     assert of(comparison).verdict == verdict
     assert of(comparison).p_value is None
     assert any("run-to-run variation is not included" in note for note in comparison.notes)
-    assert len(find_inconclusive(comparison)) == (verdict == "inconclusive")
+    assert len(find_inconclusive_changes(comparison)) == (verdict == "inconclusive")
 
 
 def test_repeats_inside_a_run_count_where_there_is_one_run_of_each() -> None:

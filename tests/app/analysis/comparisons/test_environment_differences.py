@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from app.analysis.comparisons.comparison import compare_runs, find_regressions
-from app.analysis.comparisons.environment_differences import find_differences, has_other_cpu
+from app.analysis.comparisons.environment_differences import find_differences, has_cpu_difference
 from app.records.comparison import EnvironmentDifference
 from app.records.gpu import MigInstance
 from app.records.result import Gpu, Hardware, Result
@@ -65,7 +65,7 @@ def test_what_may_matter_is_reported_and_forbids_nothing(name: str, changes: dic
 @pytest.mark.parametrize("changes", [{"cpu_model": "another"}, {"logical_cores": 64}, {"cpu_limit_cores": 1.5}])
 def test_on_another_processor_nothing_fails(changes: dict[str, Any]) -> None:
     slower = msgspec.structs.replace(machine(**changes), stages=(steady(20.0, 0.1),))
-    assert has_other_cpu(find_differences([machine()], [slower]))
+    assert has_cpu_difference(find_differences([machine()], [slower]))
     comparison = compare_runs([machine()], [slower])
     assert comparison.is_advisory
     assert comparison.changes[0].verdict == "worse"

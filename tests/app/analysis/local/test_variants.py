@@ -14,8 +14,8 @@ from app.analysis.local.variants import (
     find_pareto_front,
     find_violated_objectives,
     find_violated_objectives_so_far,
-    is_certainly_violated,
     is_latency_infinite,
+    is_slo_certainly_violated,
     reevaluate_variants,
     select_headline_stages,
 )
@@ -84,8 +84,8 @@ def test_an_slo_is_missed_by_a_point_estimate_or_by_having_none() -> None:
     assert find_violated_objectives(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)[0][0].metric == "service_ms"
     withheld = replace(stages[0], metrics={"service_ms": {"p95": Estimate(None, reason="too few")}})
     assert find_violated_objectives(slo_of("service_ms.p95 < 9"), [withheld])
-    assert not is_certainly_violated(slo_of("service_ms.p95 < 9"), [withheld]), "for want of a value alone"
-    assert is_certainly_violated(slo_of("service_ms.p95 < 7"), stages)
+    assert not is_slo_certainly_violated(slo_of("service_ms.p95 < 9"), [withheld]), "for want of a value alone"
+    assert is_slo_certainly_violated(slo_of("service_ms.p95 < 7"), stages)
 
 
 def test_before_the_end_only_what_is_measured_so_far_is_missed() -> None:
@@ -98,10 +98,10 @@ def test_a_latency_without_an_end_is_beyond_every_limit() -> None:
     stage = played("server", rate_per_s=110.0, never_begun=10)
     p95, p50 = slo_of("latency_ms.p95 < 9999", "latency_ms.p50 < 9999")
     assert is_latency_infinite(p95, stage)
-    assert is_certainly_violated([p95], [stage])
+    assert is_slo_certainly_violated([p95], [stage])
     assert not is_latency_infinite(p50, stage)
-    assert not is_certainly_violated([p50], [stage])
-    assert not is_certainly_violated(slo_of("latency_ms.p95 < 9999 | warn"), [stage])
+    assert not is_slo_certainly_violated([p50], [stage])
+    assert not is_slo_certainly_violated(slo_of("latency_ms.p95 < 9999 | warn"), [stage])
 
 
 def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> None:

@@ -8,7 +8,7 @@ from app.analysis.local.variants import (
     find_objective_stage,
     find_violated_objectives,
     find_violated_objectives_so_far,
-    is_certainly_violated,
+    is_slo_certainly_violated,
     select_headline_stages,
 )
 from app.analysis.objectives import parse_objective
@@ -61,8 +61,8 @@ def test_a_slo_is_missed_by_a_point_estimate_or_by_having_none() -> None:
     withheld = replace(stages[0], metrics={"service_ms": {"p95": Estimate(None, reason="too few")}})
     assert find_violated_objectives(slo("service_ms.p95 < 9"), [withheld])
     assert find_violated_objectives(slo("accuracy > 90%"), stages)
-    assert not is_certainly_violated(slo("service_ms.p95 < 9"), [withheld])
-    assert is_certainly_violated(slo("service_ms.p95 < 7"), stages)
+    assert not is_slo_certainly_violated(slo("service_ms.p95 < 9"), [withheld])
+    assert is_slo_certainly_violated(slo("service_ms.p95 < 7"), stages)
 
 
 def test_before_the_end_only_what_is_measured_so_far_fails() -> None:

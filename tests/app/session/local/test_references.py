@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from app.errors import MeasurementError
 from app.records.events import PhaseChanged
 from app.session.limits import LimitMonitor
-from app.session.local.references import REFERENCE_ROWS, ReferenceCache
+from app.session.local.references import REFERENCE_ROW_COUNT, ReferenceCache
 from app.session.local.spec import DataSpec, LocalSpec
 from app.session.run_log import RunLog
 from app.storage.run_directory import RunWriter
@@ -48,12 +48,12 @@ def test_a_reference_is_found_once_a_model_on_the_cpu(bench: LocalBench, made: M
     job = bench.started[0].job
     assert (job.provider, job.batch, job.model, job.settings.io_binding) == ("cpu", 8, first.model, False)
     assert len(bench.reported(PhaseChanged)) == 2
-    outputs = {references.get(one).outputs for one in (first, other)}
+    outputs = {references.get(one).outputs_path for one in (first, other)}
     assert len(outputs) == 2
     for path in outputs:
         assert path is not None
         with np.load(path) as stored:
-            assert stored["outputs"].shape == (REFERENCE_ROWS, 2)
+            assert stored["outputs"].shape == (REFERENCE_ROW_COUNT, 2)
     assert all(one.is_closed for one in bench.started)
 
 
@@ -73,6 +73,6 @@ def test_a_model_that_does_not_run_on_the_cpu_has_none_and_a_note_where_nothing_
     bench.script.fails_opening = FAILS
     order = order_of(1, provider=provider)
     found = made(spec_of(order)).get(order)
-    assert (found.outputs, found.scores) == (None, None)
+    assert (found.outputs_path, found.scores) == (None, None)
     assert len(reporting.notes) == notes
     assert bench.started[0].is_closed
