@@ -115,7 +115,7 @@ class LiveCharts(QWidget):
         chart.set_message("")
         x = ring.x
         for index, name in enumerate(names):
-            chart.set_line(name, _get_line_name(name), x, ring.column(name), series=index)
+            chart.set_line(name, _get_line_name(name), x, ring.column(name), style_index=index)
         chart.apply_changes()
 
     def paint_machine(self, presenter: LivePresenter) -> None:
@@ -128,7 +128,7 @@ class LiveCharts(QWidget):
             self.machine.remove(text)
         self._machine_lines = {text for text, _, _ in lines}
         for index, (text, x, y) in enumerate(lines):
-            self.machine.set_line(text, text, x, y, series=index)
+            self.machine.set_line(text, text, x, y, style_index=index)
         self._set_marks(self.machine, presenter)
         self.machine.apply_changes()
 

@@ -104,14 +104,14 @@ class TimeAxis(QWidget):
                 ("good", "goodput", load.good_per_s),
             )
         ):
-            self.rates.set_line(key, name, time_s, np.array(values), series=series)
-        self.latency.set_line("p50", metric_label(report.times, "p50"), time_s, _to_array(load.p50_ms), series=0)
-        self.latency.set_line("p95", metric_label(report.times, "p95"), time_s, _to_array(load.p95_ms), series=1)
+            self.rates.set_line(key, name, time_s, np.array(values), style_index=series)
+        self.latency.set_line("p50", metric_label(report.times, "p50"), time_s, _to_array(load.p50_ms), style_index=0)
+        self.latency.set_line("p95", metric_label(report.times, "p95"), time_s, _to_array(load.p95_ms), style_index=1)
         if load.ttft_p95_ms:
-            self.latency.set_line("ttft", "p95 TTFT", time_s, _to_array(load.ttft_p95_ms), series=2)
-        self.in_flight.set_line("in_flight", "in flight", time_s, np.array(load.in_flight), series=0)
+            self.latency.set_line("ttft", "p95 TTFT", time_s, _to_array(load.ttft_p95_ms), style_index=2)
+        self.in_flight.set_line("in_flight", "in flight", time_s, np.array(load.in_flight), style_index=0)
         if load.lag_p99_ms:
-            self.latency.set_line("lag", "p99 send lag", time_s, _to_array(load.lag_p99_ms), series=4)
+            self.latency.set_line("lag", "p99 send lag", time_s, _to_array(load.lag_p99_ms), style_index=4)
 
     def _show_instruction(self, displayed_run: DisplayedRun) -> None:
         unavailable_reason = displayed_run.opened.get_window_problem()

@@ -67,7 +67,7 @@ class LatencyTab(Tab):
         for series, spectrum in enumerate(report.spectra):
             probabilities = np.array(spectrum.share)
             self.spectrum.set_line(
-                spectrum.metric, spectrum.name, 1 / (1 - probabilities), np.array(spectrum.ms), series=series
+                spectrum.metric, spectrum.name, 1 / (1 - probabilities), np.array(spectrum.ms), style_index=series
             )
         limit = report.curve.limit
         if limit is not None and report.curve.metric in _LATENCY_METRICS:
@@ -83,7 +83,7 @@ class LatencyTab(Tab):
                 distribution.name,
                 np.array(distribution.ms),
                 100 * np.array(distribution.share),
-                series=series,
+                style_index=series,
             )
         self.ecdf.set_message("" if report.distributions else "No responses.")
 
@@ -135,10 +135,12 @@ class TokensTab(Tab):
         has_ttft = load is not None and bool(load.ttft_p95_ms)
         if load is not None and has_ttft:
             values = np.array([np.nan if item is None else item for item in load.ttft_p95_ms], dtype=np.float64)
-            self.ttft_chart.set_line("ttft", "p95 TTFT", np.array(load.at_s), values, series=0)
+            self.ttft_chart.set_line("ttft", "p95 TTFT", np.array(load.at_s), values, style_index=0)
         self.ttft_chart.set_message("" if has_ttft else "No tokens were received.")
         self.ecdf.clear()
         token_distributions = [item for item in report.distributions if item.metric in ("ttft_ms", "tpot_ms")]
         for series, item in enumerate(token_distributions):
-            self.ecdf.set_line(item.metric, item.label, np.array(item.ms), 100 * np.array(item.share), series=series)
+            self.ecdf.set_line(
+                item.metric, item.label, np.array(item.ms), 100 * np.array(item.share), style_index=series
+            )
         self.ecdf.set_message("" if token_distributions else "No tokens were received.")

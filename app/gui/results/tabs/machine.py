@@ -114,7 +114,7 @@ class MachineTab(Tab):
         chart.setMinimumHeight(max(9 * self.fontMetrics().height(), chart.minimumSizeHint().height()))
         for number, line in enumerate(series[:_MAX_LINES]):
             values = np.array([np.nan if value is None else value for value in line.values], dtype=np.float64)
-            chart.set_line(line.source, line.source, np.array(line.at_s), values, series=number)
+            chart.set_line(line.source, line.source, np.array(line.at_s), values, style_index=number)
         return chart
 
 
