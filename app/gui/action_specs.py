@@ -39,9 +39,9 @@ class Actions:
         self.by_name: dict[str, QAction] = {}
         self._window = window
         self.menus = {key: self._add_menu(key, title) for key, title in _MENU_TITLES.items()}
-        for previous, spec in zip((None, *specs), specs, strict=False):
+        for previous_spec, spec in zip((None, *specs), specs, strict=False):
             menu = self.menus[spec.menu]
-            if previous is not None and previous.menu == spec.menu and previous.group != spec.group:
+            if previous_spec is not None and previous_spec.menu == spec.menu and previous_spec.group != spec.group:
                 menu.addSeparator()
             menu.addAction(self._create_action(spec))
 

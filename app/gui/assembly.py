@@ -42,17 +42,17 @@ class WindowComponents(QObject):
             PageRouter(window),
         )
         self.run_launcher = RunLauncher(window, self.queue, self.machine, self.recovery)
-        self.jobs = JobsDock(navigation, self.queue, window)
-        self.gpu, self.log = GpuDock(self.machine, window), LogDock(navigation, window)
-        self.status = StatusBar(navigation, self.queue, self.machine, window)
+        self.jobs_dock = JobsDock(navigation, self.queue, window)
+        self.gpu_dock, self.log_dock = GpuDock(self.machine, window), LogDock(navigation, window)
+        self.status_bar = StatusBar(navigation, self.queue, self.machine, window)
         self._had_waiting_jobs = False
 
     def show_waiting_jobs(self) -> None:
         """Show the Jobs dock the first time that a job has to wait. If the user closes the dock, it
         is not opened again."""
-        has_waiting_jobs = bool(self.queue.waiting or self.queue.offered_launches)
+        has_waiting_jobs = bool(self.queue.waiting_jobs or self.queue.offered_launches)
         if has_waiting_jobs and not self._had_waiting_jobs:
-            self.jobs.show()
+            self.jobs_dock.show()
         self._had_waiting_jobs = has_waiting_jobs
 
 
@@ -67,11 +67,13 @@ def assemble(application: QApplication) -> tuple[Window, WindowComponents]:
     components = WindowComponents(window)
     window.set_actions(build_action_specs(_action_handlers(window, components)))
     right_area, bottom_area = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
-    window.add_docks(((right_area, components.jobs), (right_area, components.gpu), (bottom_area, components.log)))
-    window.setStatusBar(components.status)
+    window.add_docks(
+        ((right_area, components.jobs_dock), (right_area, components.gpu_dock), (bottom_area, components.log_dock))
+    )
+    window.setStatusBar(components.status_bar)
     _connect(window, components)
     window.show_page("home")
-    for dock in (components.jobs, components.gpu):
+    for dock in (components.jobs_dock, components.gpu_dock):
         dock.setVisible(_has_room_for_docks(window))
     window.state.restore()
     return window, components
@@ -85,21 +87,21 @@ def _has_room_for_docks(window: Window) -> bool:
 
 def _connect(window: Window, components: WindowComponents) -> None:
     window.list_palette_entries = components.file_opener.list_palette_entries
-    components.jobs.stop_requested.connect(components.run_launcher.stop)
+    components.jobs_dock.stop_requested.connect(components.run_launcher.stop)
     components.queue.changed.connect(components.show_waiting_jobs)
     components.show_waiting_jobs()
     window.closed.connect(components.machine.close)
     window.closed.connect(components.gui_thread_gc.stop)
 
     def show_explanation(target: str) -> None:
-        docks = {dock.objectName(): dock for dock in (components.jobs, components.gpu, components.log)}
+        docks = {dock.objectName(): dock for dock in (components.jobs_dock, components.gpu_dock, components.log_dock)}
         if target in docks:
             docks[target].show()
             docks[target].raise_()
         else:
             window.navigation.page_requested.emit(target)
 
-    components.status.explanation_requested.connect(show_explanation)
+    components.status_bar.explanation_requested.connect(show_explanation)
     home = window.pages.page("home")
     assert isinstance(home, HomePage)
     home.set_machine(components.machine)
@@ -109,7 +111,7 @@ def _connect(window: Window, components: WindowComponents) -> None:
 
 
 def _action_handlers(window: Window, components: WindowComponents) -> ActionHandlers:
-    page_actions, launching = components.page_actions, components.run_launcher
+    page_actions, run_launcher = components.page_actions, components.run_launcher
     return ActionHandlers(
         open_files=components.file_opener.choose_files,
         export=page_actions.export,
@@ -119,14 +121,14 @@ def _action_handlers(window: Window, components: WindowComponents) -> ActionHand
         redo=page_actions.redo,
         filter=page_actions.filter,
         copy_command=window.copy_command,
-        new_profile=components.page_router.new_profile,
-        start=launching.start,
-        repeat=launching.repeat,
-        stop=launching.stop,
+        new_profile=components.page_router.create_endpoint_profile,
+        start=run_launcher.start,
+        repeat=run_launcher.repeat,
+        stop=run_launcher.stop,
         compare=page_actions.compare,
         show_page=window.show_page,
         palette=window.open_palette,
-        next_pane=page_actions.next_pane,
+        next_pane=page_actions.focus_next_pane,
         reset_layout=window.state.reset,
         help=page_actions.show_help,
     )

@@ -27,17 +27,17 @@ class _ResultDispatcher(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self._requests: dict[int, _Callbacks] = {}
+        self._callbacks_by_id: dict[int, _Callbacks] = {}
         self._request_ids = count()
         self.delivered.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     def register(self, callbacks: _Callbacks) -> int:
         request_id = next(self._request_ids)
-        self._requests[request_id] = callbacks
+        self._callbacks_by_id[request_id] = callbacks
         return request_id
 
     def _deliver(self, request_id: int, outcome: Any, has_failed: bool) -> None:
-        owner, on_done, on_error = self._requests.pop(request_id)
+        owner, on_done, on_error = self._callbacks_by_id.pop(request_id)
         if shiboken6.isValid(owner):
             (on_error if has_failed else on_done)(outcome)
 
@@ -82,7 +82,7 @@ def submit(
     QThreadPool.globalInstance().start(_Work(function, dispatcher.register((owner, on_done, on_error)), dispatcher))
 
 
-class Latest(Generic[T]):
+class LatestRunner(Generic[T]):
     """Background runner that runs one function at a time and reports only the result of the latest
     request.
 
@@ -121,10 +121,10 @@ class Latest(Generic[T]):
                 self._on_done(outcome)
             self._begin()
 
-        def on_failed(error: Exception) -> None:
+        def on_error(error: Exception) -> None:
             self.is_busy = False
             if request_id == self._request_count:
                 self._on_error(error)
             self._begin()
 
-        submit(self._owner, function, on_done, on_failed)
+        submit(self._owner, function, on_done, on_error)

@@ -29,11 +29,11 @@ class Caveats(CollapsibleSection):
 
     def __init__(self) -> None:
         self.displayed_caveats: tuple[Caveat, ...] = ()
-        self._rows = QWidget()
-        self._grid = QGridLayout(self._rows)
+        self._grid_box = QWidget()
+        self._grid = QGridLayout(self._grid_box)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(1, 1)
-        super().__init__("", lambda: self._rows)
+        super().__init__("", lambda: self._grid_box)
 
     def show_caveats(self, caveats: Sequence[Caveat]) -> None:
         """Replace the displayed caveats. The list is expanded if any caveat is INVALID, because the
@@ -43,9 +43,9 @@ class Caveats(CollapsibleSection):
         for row, caveat in enumerate(caveats):
             if caveat.verdict:
                 self._grid.addWidget(Badge(caveat.verdict, caveat.text), row, 0, Qt.AlignmentFlag.AlignTop)
-            text = label(caveat.text, wrap=True)
-            text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            self._grid.addWidget(text, row, 1)
+            text_label = label(caveat.text, wrap=True)
+            text_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            self._grid.addWidget(text_label, row, 1)
         names = dict.fromkeys(caveat.name for caveat in caveats)
         self.set_heading(format_count_noun(len(caveats), "caveat"), ", ".join(names))
         self.setVisible(bool(caveats))

@@ -49,11 +49,11 @@ class CommandPalette(QDialog):
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         vbox(self.field, self.view, within=self, margins=(8, 8, 8, 8))
-        self.field.textChanged.connect(self._show)
+        self.field.textChanged.connect(self._show_matches)
         self.field.installEventFilter(self)
-        self.view.clicked.connect(self._run_selected)
+        self.view.clicked.connect(self._run_selected_entry)
         self._move_below_toolbar(parent)
-        self._show("")
+        self._show_matches("")
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is self.field and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
@@ -63,16 +63,16 @@ class CommandPalette(QDialog):
                 self.view.setCurrentIndex(self._model.index(row))
                 return True
             if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-                self._run_selected()
+                self._run_selected_entry()
                 return True
         return super().eventFilter(watched, event)
 
-    def _show(self, query: str) -> None:
+    def _show_matches(self, query: str) -> None:
         self._matching_entries = filter_entries(self._entries, query)[:_MAX_ENTRIES]
         self._model.setStringList([entry.text for entry in self._matching_entries])
         self.view.setCurrentIndex(self._model.index(0))
 
-    def _run_selected(self) -> None:
+    def _run_selected_entry(self) -> None:
         row = self.view.currentIndex().row()
         if not 0 <= row < len(self._matching_entries):
             return

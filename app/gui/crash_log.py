@@ -30,12 +30,12 @@ class PreviousSession(msgspec.Struct, frozen=True):
 
 
 class CrashLog:
-    """Lock file and crash log of a window, in use from `begin` to `end`. `folder` is the parent of
-    the runs directory."""
+    """Lock file and crash log of a window, in use from `begin` to `end`. `directory` is the parent
+    of the runs directory."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = QLockFile(str(folder / LOCK))
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = QLockFile(str(directory / LOCK))
         self._lock.setStaleLockTime(0)  # never considered stale because of its age: a window may stay open for weeks
         self._file: TextIO | None = None
 
@@ -47,12 +47,12 @@ class CrashLog:
         None.
         """
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(parents=True, exist_ok=True)
             if not self._lock.tryLock(0):
                 is_locked = self._lock.error() == QLockFile.LockError.LockFailedError
                 return PreviousSession(None, self._read_other_pid() if is_locked else None)
             crash_text = self._read_previous_log()
-            self._file = (self._folder / LOG).open("w", encoding="utf-8")
+            self._file = (self._directory / LOG).open("w", encoding="utf-8")
         except OSError:
             return PreviousSession(None, None)
         faulthandler.enable(self._file)
@@ -65,7 +65,7 @@ class CrashLog:
             self._file.close()
             self._file = None
             with contextlib.suppress(OSError):
-                (self._folder / LOG).unlink()
+                (self._directory / LOG).unlink()
         self._lock.unlock()
 
     def _read_previous_log(self) -> str | None:
@@ -74,11 +74,11 @@ class CrashLog:
 
         The log file is renamed, so that the new log does not overwrite it.
         """
-        path = self._folder / LOG
+        path = self._directory / LOG
         if not path.exists():
             return None
-        path.replace(self._folder / LAST_LOG)
-        text = (self._folder / LAST_LOG).read_text(encoding="utf-8", errors="replace")
+        path.replace(self._directory / LAST_LOG)
+        text = (self._directory / LAST_LOG).read_text(encoding="utf-8", errors="replace")
         return text[:_MAX_CHARACTERS]
 
     def _read_other_pid(self) -> int | None:

@@ -26,8 +26,8 @@ def check_qt_version(
         )
 
 
-_LIBRARIES = "libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3 libxcb-cursor0 libxcb-icccm4"
-_HEADLESS = "`sizewise run`, `plan`, `report` and `compare` work without a window."
+_DEBIAN_PACKAGES = "libegl1 libgl1 libopengl0 libxkbcommon0 libfontconfig1 libdbus-1-3 libxcb-cursor0 libxcb-icccm4"
+_HEADLESS_HINT = "`sizewise run`, `plan`, `report` and `compare` work without a window."
 
 
 def can_connect_to_x(display: str) -> bool:
@@ -47,17 +47,17 @@ def can_connect_to_x(display: str) -> bool:
 
 
 def require_display(
-    environment: Mapping[str, str], platform: str = sys.platform, can_connect: Callable[[str], bool] = can_connect_to_x
+    environ: Mapping[str, str], platform: str = sys.platform, can_connect: Callable[[str], bool] = can_connect_to_x
 ) -> None:
     """Raise UnavailableError if no display can be reached. Only Linux is checked."""
     if not platform.startswith("linux"):
         return
-    platform_plugin, display = environment.get("QT_QPA_PLATFORM", ""), environment.get("DISPLAY", "")
-    if not (platform_plugin or display or environment.get("WAYLAND_DISPLAY")):
-        raise UnavailableError("no display is available for the window", hint=f"Log in to a desktop. {_HEADLESS}")
-    uses_x11 = platform_plugin.startswith("xcb") or not (platform_plugin or environment.get("WAYLAND_DISPLAY"))
+    platform_plugin, display = environ.get("QT_QPA_PLATFORM", ""), environ.get("DISPLAY", "")
+    if not (platform_plugin or display or environ.get("WAYLAND_DISPLAY")):
+        raise UnavailableError("no display is available for the window", hint=f"Log in to a desktop. {_HEADLESS_HINT}")
+    uses_x11 = platform_plugin.startswith("xcb") or not (platform_plugin or environ.get("WAYLAND_DISPLAY"))
     if uses_x11 and not can_connect(display):
-        hint = f"Log in to the desktop as this user, or use SSH with -X. {_HEADLESS}"
+        hint = f"Log in to the desktop as this user, or use SSH with -X. {_HEADLESS_HINT}"
         raise UnavailableError(f"cannot connect to the display {display or 'of this system'}", hint=hint)
 
 
@@ -68,6 +68,6 @@ def require_qt() -> None:
         import PySide6
         import PySide6.QtWidgets
     except ImportError as error:
-        hint = f"On Debian: apt-get install {_LIBRARIES}. {_HEADLESS}"
+        hint = f"On Debian: apt-get install {_DEBIAN_PACKAGES}. {_HEADLESS_HINT}"
         raise UnavailableError(f"Qt cannot be loaded: {error}", hint=hint) from error
     check_qt_version(PySide6.__version_info__)

@@ -25,13 +25,13 @@ class FileOpener(QObject):
     def choose_files(self) -> None:
         """Let the user select files in the system's file dialog, and open the selected files.
         Folders can only be dropped or passed on the command line."""
-        names, _ = QFileDialog.getOpenFileNames(
+        file_names, _ = QFileDialog.getOpenFileNames(
             self._window,
             "Open",
             "",
             "Supported files (*.onnx *.yaml *.yml *.zip *.csv *.json);;All files (*)",
         )
-        self.open_paths(tuple(Path(name) for name in names))
+        self.open_paths(tuple(Path(name) for name in file_names))
 
     def open_paths(self, paths: tuple[Path, ...]) -> None:
         for path in paths:
@@ -42,14 +42,14 @@ class FileOpener(QObject):
         from app.profiles.bundled import bundled_profiles
         from app.storage.run_directory import list_stored_runs
 
-        runs = [run.directory for run in reversed(list_stored_runs()[-_MAX_RUN_ENTRIES:])]
+        directories = [run.directory for run in reversed(list_stored_runs()[-_MAX_RUN_ENTRIES:])]
         return [
-            *(self._build_entry("Open run {name}", path.name, path) for path in runs),
+            *(self._build_entry("Open run {name}", path.name, path) for path in directories),
             *(self._build_entry("Open profile {name}", name, path) for name, path in bundled_profiles().items()),
         ]
 
-    def _build_entry(self, text: str, name: str, path: Path) -> PaletteEntry:
-        return PaletteEntry(text.format(name=name), lambda: self.open(classify_path(path)))
+    def _build_entry(self, template: str, name: str, path: Path) -> PaletteEntry:
+        return PaletteEntry(template.format(name=name), lambda: self.open(classify_path(path)))
 
     def open(self, file: DroppedFile) -> None:
         match file.kind:

@@ -22,9 +22,9 @@ from reports.formatting import (
 )
 
 __all__ = [
-    "NOT_AVAILABLE", "cell", "clock_time", "elapsed", "format_count", "format_duration", "format_interval",
-    "format_money", "format_number", "format_percent", "format_plain", "format_quantity", "format_size",
-    "format_value_unit", "one_line", "sentence", "state_for_verdict", "with_full_stop", "with_unit",
+    "NOT_AVAILABLE", "format_cell", "format_clock_time", "format_count", "format_duration", "format_elapsed",
+    "format_interval", "format_money", "format_number", "format_percent", "format_plain", "format_quantity",
+    "format_size", "format_value_unit", "one_line", "sentence", "state_for_verdict", "with_full_stop", "with_unit",
 ]  # fmt: skip
 
 State = Literal["good", "warn", "bad", "plain"]
@@ -40,7 +40,7 @@ def state_for_verdict(verdict: str) -> State:
     return _STATES.get(verdict, "plain")
 
 
-def cell(value: object) -> str:
+def format_cell(value: object) -> str:
     """Format the value of a table cell: None and NaN as n/a, floats with three significant digits,
     integers with thousands separators."""
     if value is None or value != value:  # pandas stores missing values as NaN
@@ -76,14 +76,14 @@ def with_full_stop(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def elapsed(duration_s: float) -> str:
+def format_elapsed(duration_s: float) -> str:
     """Format a duration as minutes and seconds (2:05), or with hours (1:02:05)."""
     minutes, seconds = divmod(int(duration_s), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def clock_time(iso: str) -> str:
+def format_clock_time(iso: str) -> str:
     """Format an ISO 8601 time in the local time zone, such as 2026-11-27 14:05. A string that
     cannot be parsed is returned unchanged."""
     try:

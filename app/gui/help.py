@@ -30,8 +30,8 @@ class HelpDialog(QDialog):
         frame = pd.DataFrame([*rows, *_CHART_SHORTCUTS], columns=["Action", "Shortcut"])
         self.table = FrameTable(FrameModel(), "Keyboard shortcuts")
         self.table.set_frame(frame)
-        close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        close.rejected.connect(self.close)
+        button_box = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        button_box.rejected.connect(self.close)
         vbox(
             label(f"Sizewise {__version__}", "heading"),
             label(
@@ -42,7 +42,7 @@ class HelpDialog(QDialog):
                 wrap=True,
             ),
             (self.table, 1),
-            close,
+            button_box,
             within=self,
             margins=None,
         )

@@ -6,7 +6,7 @@ from PySide6.QtCore import QByteArray, QSize, Qt
 from PySide6.QtGui import QIcon, QPainter, QPixmap
 from PySide6.QtSvg import QSvgRenderer
 
-_PATHS = {
+_SVG_PATHS = {
     "home": "M4 11 12 4l8 7v9h-5v-6H9v6H4z",
     "run": "M4 6h10M4 12h7M4 18h5M15 11l6 4-6 4z",
     "live": "M3 13h4l3-8 4 14 3-6h4",
@@ -27,7 +27,7 @@ def icon(name: str, color: str, size_px: int = _GRID_SIZE) -> QIcon:
     ratio of 2."""
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_GRID_SIZE} {_GRID_SIZE}" fill="none" stroke="{color}" '
-        f'stroke-width="1.8" stroke-linejoin="round" stroke-linecap="round"><path d="{_PATHS[name]}"/></svg>'
+        f'stroke-width="1.8" stroke-linejoin="round" stroke-linecap="round"><path d="{_SVG_PATHS[name]}"/></svg>'
     )
     renderer, result = QSvgRenderer(QByteArray(svg.encode())), QIcon()
     for ratio in (1, 2):

@@ -47,13 +47,13 @@ class ClosingDialog(QDialog):
         self.choice: ClosingChoice = "cancel"
         self.setWindowTitle("Run in progress")
         self.setModal(True)
-        text = label(_format_question(run_name, waiting_count), wrap=True)
-        text.setMinimumWidth(text.fontMetrics().averageCharWidth() * 60)
-        leave = button("&Leave running", self._leave, primary=True)
-        leave.setDefault(True)
-        button_row = hbox(button("&Stop run", self._stop), 1, button("&Cancel", self.reject), leave)
-        vbox(text, button_row, within=self, margins=(18, 16, 18, 14), spacing=16)
-        leave.setFocus()
+        text_label = label(_format_question(run_name, waiting_count), wrap=True)
+        text_label.setMinimumWidth(text_label.fontMetrics().averageCharWidth() * 60)
+        leave_button = button("&Leave running", self._leave, primary=True)
+        leave_button.setDefault(True)
+        button_row = hbox(button("&Stop run", self._stop), 1, button("&Cancel", self.reject), leave_button)
+        vbox(text_label, button_row, within=self, margins=(18, 16, 18, 14), spacing=16)
+        leave_button.setFocus()
 
     def _stop(self) -> None:
         self.choice = "stop"
@@ -80,7 +80,7 @@ class CloseConfirmation:
         """
         if run_name is None:
             return True
-        choice = self._remembered_choice or self._ask(run_name, waiting_count)
+        choice = self._remembered_choice or self._request_choice(run_name, waiting_count)
         if choice == "cancel":
             return False
         self._remembered_choice = choice
@@ -88,7 +88,7 @@ class CloseConfirmation:
             stop()
         return True
 
-    def _ask(self, run_name: str, waiting_count: int) -> ClosingChoice:
+    def _request_choice(self, run_name: str, waiting_count: int) -> ClosingChoice:
         dialog = ClosingDialog(self._window, run_name, waiting_count)
         dialog.exec()
         choice = dialog.choice
@@ -111,13 +111,13 @@ MIN_NOTIFIED_DURATION_S = 30.0
 _NOTIFICATION_MS = 10_000
 
 
-def should_notify(*, is_active: bool, duration_s: float) -> bool:
+def should_notify(*, is_window_active: bool, duration_s: float) -> bool:
     """Return whether to notify the user that a job has ended.
 
     No notification is shown if the window is active, because the user already sees that the job has
     ended, or if the job took at most 30 s, because the user is probably still at the screen.
     """
-    return not is_active and duration_s > MIN_NOTIFIED_DURATION_S
+    return not is_window_active and duration_s > MIN_NOTIFIED_DURATION_S
 
 
 class Notifications(QObject):
@@ -132,7 +132,7 @@ class Notifications(QObject):
     def notify_job_ended(self, name: str, outcome: str, duration_s: float) -> bool:
         """Notify the user that a job has ended. Return False if no notification was needed.
         `outcome` is the status of the job, such as PASS or stopped."""
-        if not should_notify(is_active=self._window.isActiveWindow(), duration_s=duration_s):
+        if not should_notify(is_window_active=self._window.isActiveWindow(), duration_s=duration_s):
             return False
         title = f"{name}: {outcome}"
         if not (QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages()):
@@ -165,11 +165,11 @@ def _get_icon(window: QWidget) -> QIcon:
 
 
 class PairsLauncher(QObject):
-    def __init__(self, window: Window, queue: JobQueue, recovery: Recovery, bar: RunBar) -> None:
+    def __init__(self, window: Window, queue: JobQueue, recovery: Recovery, run_bar: RunBar) -> None:
         super().__init__(window)
-        self._window, self._queue, self._recovery, self._bar = window, queue, recovery, bar
+        self._window, self._queue, self._recovery, self._run_bar = window, queue, recovery, run_bar
         self._is_connected = False
-        self._current_run: Path | None = None
+        self._current_directory: Path | None = None
         window.navigation.watch_pairs_requested.connect(self.watch)
 
     def find_running_pairs(self) -> None:
@@ -187,22 +187,22 @@ class PairsLauncher(QObject):
 
     def show_pairs(self, directory: Path) -> PairsPanel:
         """Show the A/B pairs in `directory` on the Compare page, and return their panel."""
-        pairs = self._connect_panel()
-        if pairs.state.directory != directory:
-            pairs.watch(directory)
-        return pairs
+        panel = self._connect_panel()
+        if panel.state.directory != directory:
+            panel.watch(directory)
+        return panel
 
     def _connect_panel(self) -> PairsPanel:
-        pairs = self._window.pages.compare.pairs
+        panel = self._window.pages.compare.pairs_panel
         if not self._is_connected:
             self._is_connected = True
-            pairs.changed.connect(self._show)
-        return pairs
+            panel.changed.connect(self._show_state)
+        return panel
 
-    def _attach(self, pairs: tuple[Path, bool] | None) -> None:
-        if pairs is None:
+    def _attach(self, pairs_to_show: tuple[Path, bool] | None) -> None:
+        if pairs_to_show is None:
             return
-        directory, is_running = pairs
+        directory, is_running = pairs_to_show
         message = "A/B pairs finished while no window was open. See the result on the Compare page."
         if is_running:
             message = (
@@ -212,25 +212,25 @@ class PairsLauncher(QObject):
         self._connect_panel().watch(directory)
         self._window.navigation.notify("news", message)
 
-    def _show(self, state: PairsState) -> None:
-        self._bar.show_state(_pairs_as_run_state(state))
+    def _show_state(self, state: PairsState) -> None:
+        self._run_bar.show_state(_build_run_state(state))
         pair_run = state.progress.pair_run
-        if pair_run is not None and Path(pair_run.directory) != self._current_run:
+        if pair_run is not None and Path(pair_run.directory) != self._current_directory:
             self._follow(Path(pair_run.directory))
         if state.status == "failed" and state.directory is not None:
             self._queue.report_launch_failure(state.directory, state.last_message)
 
-    def _follow(self, run: Path) -> None:
+    def _follow(self, directory: Path) -> None:
         """Track the next run of the A/B pairs. If the Live page shows the previous run, show the
         next run there."""
-        previous, self._current_run = self._current_run, run
-        self._recovery.exclude(run)
+        previous_directory, self._current_directory = self._current_directory, directory
+        self._recovery.exclude(directory)
         live = self._window.pages.created_page("live")
-        if live is not None and previous in live.runs():
-            self._window.pages.live.watch(run)
+        if live is not None and previous_directory in live.run_directories():
+            self._window.pages.live.watch(directory)
 
 
-def _pairs_as_run_state(state: PairsState) -> LiveState:
+def _build_run_state(state: PairsState) -> LiveState:
     progress = state.progress
     return LiveState(
         status=state.status if state.status != "ended" else "finished",
@@ -257,15 +257,15 @@ class RunLauncher(QObject):
     def __init__(self, window: Window, queue: JobQueue, machine: MachineWatch, recovery: Recovery) -> None:
         super().__init__(window)
         self._window, self._queue, self._machine, self._recovery = window, queue, machine, recovery
-        recovery.is_measuring = lambda: queue.running is not None
+        recovery.is_measuring = lambda: queue.running_job is not None
         self._close_confirmation, self._notifications = CloseConfirmation(window), Notifications(window)
         self._last_launch: Launch | None = None
         self._is_connected = False
         self._live_state = LiveState()
-        self.bar = RunBar(window.toolbar, window.theme_controller)
-        self.bar.start.clicked.connect(self.start)
-        self.bar.stop.clicked.connect(self.stop)
-        self._pairs = PairsLauncher(window, queue, recovery, self.bar)
+        self.run_bar = RunBar(window.toolbar, window.theme_controller)
+        self.run_bar.start_button.clicked.connect(self.start)
+        self.run_bar.stop_button.clicked.connect(self.stop)
+        self._pairs_launcher = PairsLauncher(window, queue, recovery, self.run_bar)
         navigation = window.navigation
         navigation.launch_requested.connect(self._store_last_launch)
         navigation.launch_requested.connect(queue.add)
@@ -276,7 +276,7 @@ class RunLauncher(QObject):
         window.may_close = self._may_close
 
     def find_running_pairs(self) -> None:
-        self._pairs.find_running_pairs()
+        self._pairs_launcher.find_running_pairs()
 
     def start(self) -> None:
         """Start the run or plan of the current page. If the current page has nothing to start,
@@ -298,12 +298,12 @@ class RunLauncher(QObject):
     def stop(self) -> None:
         """Stop the current job. The first call asks for confirmation on the Live page (for A/B
         pairs on the Compare page); the second call stops the job."""
-        running_job = self._queue.running
+        running_job = self._queue.running_job
         if running_job is None:
             return
         if running_job.launch.kind == "pairs":
             self._window.show_page("compare")
-            self._pairs.show_pairs(running_job.launch.directory).stop()
+            self._pairs_launcher.show_pairs(running_job.launch.directory).stop()
         else:
             self._window.show_page("live")
             self._show_job_on_live_page(running_job).stop()
@@ -322,7 +322,7 @@ class RunLauncher(QObject):
 
     def _launch(self, launch: Launch) -> None:
         if launch.kind == "pairs":
-            self._pairs.launch(launch)
+            self._pairs_launcher.launch(launch)
             return
         self._connect_live()
         self._recovery.exclude(launch.directory)
@@ -339,21 +339,21 @@ class RunLauncher(QObject):
         """Connect the signals of the Live page, which is created on first use."""
         if not self._is_connected:
             self._is_connected = True
-            self._window.pages.live.state_changed.connect(self._show)
+            self._window.pages.live.state_changed.connect(self._show_state)
 
-    def _show(self, state: LiveState) -> None:
+    def _show_state(self, state: LiveState) -> None:
         self._live_state = state
-        running_job = self._queue.running
+        running_job = self._queue.running_job
         # otherwise the toolbar shows the A/B pairs that this run belongs to
         if running_job is None or running_job.launch.kind == "run":
-            self.bar.show_state(state)
+            self.run_bar.show_state(state)
         if state.status == "failed" and state.directory is not None:
             self._queue.report_launch_failure(state.directory, state.message)
 
     def _update_machine_source(self) -> None:
         """Show the telemetry that the current run already records, because a second sampler would
         disturb the measurement."""
-        running_job = self._queue.running
+        running_job = self._queue.running_job
         self._machine.follow_run(None if running_job is None else running_job.measured_directory)
 
     def _on_job_ended(self, job: Job) -> None:
@@ -361,15 +361,15 @@ class RunLauncher(QObject):
             self._notifications.notify_job_ended(job.launch.name, job.status, job.duration_s)
 
     def _may_close(self) -> bool:
-        running_job, live_state = self._queue.running, self._live_state
+        running_job, live_state = self._queue.running_job, self._live_state
         if running_job is None or (live_state.directory == running_job.launch.directory and not live_state.is_running):
             return self._close_confirmation.may_close(None, 0, lambda: None)
         return self._close_confirmation.may_close(
-            running_job.launch.name, len(self._queue.waiting), lambda: self._stop_now(running_job)
+            running_job.launch.name, len(self._queue.waiting_jobs), lambda: self._stop_now(running_job)
         )
 
     def _stop_now(self, job: Job) -> None:
         if job.launch.kind == "pairs":
-            self._pairs.show_pairs(job.launch.directory).stop_now()
+            self._pairs_launcher.show_pairs(job.launch.directory).stop_now()
         else:
             self._show_job_on_live_page(job).stop_now()

@@ -33,7 +33,7 @@ def open_window(paths: tuple[Path, ...]) -> int:
     from app.gui.interrupts import SignalHandler
 
     application, window, components = prepare()
-    interrupts, crash_log = SignalHandler(window, application.quit), CrashLog(_data_folder())
+    signal_handler, crash_log = SignalHandler(window, application.quit), CrashLog(_data_directory())
     notice = build_crash_notice(crash_log.begin())
     _report_uncaught_errors(window)
     window.show()
@@ -42,12 +42,12 @@ def open_window(paths: tuple[Path, ...]) -> int:
         window.navigation.notice_emitted.emit(notice)
     QTimer.singleShot(0, lambda: components.file_opener.open_paths(paths))
     try:
-        code = application.exec()
+        exit_code = application.exec()
     finally:
         window.state.save()
-        interrupts.restore()
+        signal_handler.restore()
         crash_log.end()
-    return _finish(code)
+    return _finish(exit_code)
 
 
 def prepare() -> tuple[QApplication, Window, WindowComponents]:
@@ -63,9 +63,9 @@ def prepare() -> tuple[QApplication, Window, WindowComponents]:
     return application, *assemble(application)
 
 
-def _finish(code: int) -> int:
-    """Return `code`, or exit the process immediately if background work is still running after a
-    short wait.
+def _finish(exit_code: int) -> int:
+    """Return `exit_code`, or exit the process immediately if background work is still running after
+    a short wait.
 
     A normal exit would deadlock in this case: Qt waits for its threads, and the threads wait for
     the GIL, which an interpreter never releases to another thread while shutting down.
@@ -75,11 +75,11 @@ def _finish(code: int) -> int:
     if not QThreadPool.globalInstance().waitForDone(_EXIT_TIMEOUT_MS):
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
-    return code
+        os._exit(exit_code)
+    return exit_code
 
 
-def _data_folder() -> Path:
+def _data_directory() -> Path:
     from app.storage.run_directory import runs_home
 
     return runs_home().parent

@@ -26,25 +26,25 @@ class MessageStrip(QFrame):
         super().__init__()
         self.setProperty("role", "strip")
         self.setAccessibleName("Message")
-        self._text = QLabel()
-        self._text.setTextFormat(Qt.TextFormat.PlainText)
-        self._text.setWordWrap(True)
-        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._text_label = QLabel()
+        self._text_label.setTextFormat(Qt.TextFormat.PlainText)
+        self._text_label.setWordWrap(True)
+        self._text_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._action_button = QPushButton()
         self._action_button.clicked.connect(self.action_triggered)
         self._details_button = QPushButton("&Details")
         self._details_button.setCheckable(True)
         self._copy_button = QPushButton("&Copy details")
         self._close_button = tool_button("✕", "Dismiss this message", flat=True)
-        self._details = QPlainTextEdit()
-        self._details.setReadOnly(True)
-        self._details.setAccessibleName("Details of this message")
-        self._details.setMaximumHeight(140)
-        line = hbox((self._text, 1))
+        self._details_edit = QPlainTextEdit()
+        self._details_edit.setReadOnly(True)
+        self._details_edit.setAccessibleName("Details of this message")
+        self._details_edit.setMaximumHeight(140)
+        line = hbox((self._text_label, 1))
         for button in (self._action_button, self._details_button, self._copy_button, self._close_button):
             line.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
-        vbox(line, self._details, within=self, margins=(12, 8, 8, 8))
-        self._details_button.toggled.connect(self._details.setVisible)
+        vbox(line, self._details_edit, within=self, margins=(12, 8, 8, 8))
+        self._details_button.toggled.connect(self._details_edit.setVisible)
         self._copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._text_to_copy()))
         self._close_button.clicked.connect(self.hide)
         self._close_button.clicked.connect(self.dismissed)
@@ -53,11 +53,11 @@ class MessageStrip(QFrame):
     def show_notice(self, notice: Notice, action: str | None = None) -> None:
         """Show a notice, with a button labeled `action` unless `action` is None."""
         lines = [notice.summary, notice.reason, notice.next_step]
-        self._text.setText("\n".join(line for line in lines if line))
-        self.setAccessibleDescription(self._text.text())
+        self._text_label.setText("\n".join(line for line in lines if line))
+        self.setAccessibleDescription(self._text_label.text())
         restyle(self, _STATES[notice.severity])
-        self._details.setPlainText(notice.details or "")
-        self._details.setVisible(False)
+        self._details_edit.setPlainText(notice.details or "")
+        self._details_edit.setVisible(False)
         self._details_button.setChecked(False)
         for button in (self._details_button, self._copy_button):
             button.setVisible(bool(notice.details))
@@ -67,7 +67,7 @@ class MessageStrip(QFrame):
 
     def text(self) -> str:
         """Return the displayed text, or an empty string while the strip is hidden."""
-        return "" if self.isHidden() else self._text.text()
+        return "" if self.isHidden() else self._text_label.text()
 
     def _text_to_copy(self) -> str:
-        return f"{self._text.text()}\n\n{self._details.toPlainText()}"
+        return f"{self._text_label.text()}\n\n{self._details_edit.toPlainText()}"

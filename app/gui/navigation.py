@@ -87,10 +87,10 @@ class Navigation(QObject):
     def notify_error(self, error: Exception) -> None:
         """Show an error with its hint, as the command line does. An unexpected exception is
         reported as a bug, with its traceback to copy."""
-        self.notice_emitted.emit(error_notice(error))
+        self.notice_emitted.emit(build_error_notice(error))
 
 
-def error_notice(error: Exception) -> Notice:
+def build_error_notice(error: Exception) -> Notice:
     import traceback
 
     from app.errors import SizewiseError

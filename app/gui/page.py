@@ -63,7 +63,7 @@ class Page(QWidget):
     def undo_stack(self) -> QUndoStack | None:
         return None
 
-    def runs(self) -> tuple[Path, ...]:
+    def run_directories(self) -> tuple[Path, ...]:
         """Return the directories of the runs that are shown or checked on the page. Ctrl+D compares
         these runs."""
         return ()

@@ -41,7 +41,7 @@ class PageActions(QObject):
             field.selectAll()
 
     def compare(self) -> None:
-        runs = self._pages.current.runs()
+        runs = self._pages.current.run_directories()
         if not runs:
             self._navigation.notify("news", "Select a run to compare first.")
             return
@@ -58,16 +58,16 @@ class PageActions(QObject):
         actions = self._window.menu_actions
         HelpDialog(self._window, actions.list_actions() if actions is not None else []).show()
 
-    def next_pane(self) -> None:
+    def focus_next_pane(self) -> None:
         """Move the focus from the navigation rail to the page, then to each open dock, and back to
         the rail."""
         window = self._window
-        panes: list[QWidget] = [window.rail, self._pages.current, *window.open_docks()]
+        panes: list[QWidget] = [window.rail, self._pages.current, *window.list_visible_docks()]
         focus_widget = QApplication.focusWidget()
-        has_focus = [
+        focus_flags = [
             focus_widget is not None and (pane is focus_widget or pane.isAncestorOf(focus_widget)) for pane in panes
         ]
-        target = panes[(has_focus.index(True) + 1) % len(panes)] if True in has_focus else panes[0]
+        target = panes[(focus_flags.index(True) + 1) % len(panes)] if True in focus_flags else panes[0]
         _focus_first(target)
 
 
@@ -101,7 +101,7 @@ class PageRouter(QObject):
         navigation.open_model_requested.connect(self._open_model)
         navigation.new_profile_requested.connect(self._create_profile)
 
-    def new_profile(self) -> None:
+    def create_endpoint_profile(self) -> None:
         self._window.show_page("run")
         self._pages.run.create_endpoint_profile()
 
@@ -110,7 +110,7 @@ class PageRouter(QObject):
             self._window.show_page("run")
             self._pages.run.create_local_profile()
         else:
-            self.new_profile()
+            self.create_endpoint_profile()
 
     def _open_run(self, directory: Path) -> None:
         self._window.show_page("results")

@@ -62,8 +62,10 @@ class Pages(QStackedWidget):
 
     def page(self, key: PageKey) -> Page:
         if key not in self._pages_by_key:
-            module, name = _CLASSES[key]
-            self._pages_by_key[key] = getattr(import_module(module), name)(self._navigation, self._theme_controller)
+            module, class_name = _CLASSES[key]
+            self._pages_by_key[key] = getattr(import_module(module), class_name)(
+                self._navigation, self._theme_controller
+            )
             self.addWidget(self._pages_by_key[key])
         return self._pages_by_key[key]
 

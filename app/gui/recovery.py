@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from app.storage.run_states import UnfinishedRun
 
 _DISMISSED_KEY = "recovery/dismissed"
-_MAX_REMEMBERED = 200
+_MAX_DISMISSED_RUNS = 200
 _POLL_MS = 100
 
 
 class Recovery(QObject):
     """Runs that the previous window left behind, and the actions on these runs.
 
-    Call `refresh` once at startup. The Home page shows the runs emitted by `unfinished_changed`,
-    and its buttons call the methods of this class.
+    Call `refresh` once at startup. The Home page shows the runs emitted by
+    `unfinished_runs_changed`, and its buttons call the methods of this class.
     """
 
-    unfinished_changed = Signal(object)
+    unfinished_runs_changed = Signal(object)
     """Emitted with a tuple of `UnfinishedRun` (runs in progress first, then newest first) when the
     runs have been read and whenever a run leaves the list."""
 
@@ -38,26 +38,26 @@ class Recovery(QObject):
         super().__init__(parent)
         self._navigation, self._settings = navigation, settings
         self._unfinished_runs: tuple[UnfinishedRun, ...] = ()
-        self._excluded: set[Path] = set()
+        self._excluded_directories: set[Path] = set()
         self.is_measuring: Callable[[], bool] = lambda: False
         """Callback that returns whether this window is measuring. During a measurement, no run is
         resumed, because two concurrent runs would disturb each other."""
         self._reaper: Reaper | None = None
         self._resumed_engine: EngineProcess | None = None
         self._resume_timer = QTimer(self, interval=_POLL_MS)
-        self._resume_timer.timeout.connect(self._poll_resumed)
+        self._resume_timer.timeout.connect(self._poll_resumed_engine)
 
     @property
     def unfinished_runs(self) -> tuple[UnfinishedRun, ...]:
         return self._unfinished_runs
 
     def refresh(self) -> None:
-        submit(self, _find_unfinished, self._set_unfinished, self._navigation.notify_error)
+        submit(self, _find_unfinished_runs, self._set_unfinished_runs, self._navigation.notify_error)
 
     def exclude(self, directory: Path) -> None:
         """Exclude a run from the unfinished runs, for example because the run was started in this
         window."""
-        self._excluded.add(directory)
+        self._excluded_directories.add(directory)
         self._remove_from_list(directory)
 
     def watch(self, directory: Path) -> None:
@@ -79,7 +79,7 @@ class Recovery(QObject):
         self._resumed_engine = engine
         self._resume_timer.start()
 
-    def _poll_resumed(self) -> None:
+    def _poll_resumed_engine(self) -> None:
         engine = self._resumed_engine
         if engine is None:
             return
@@ -99,7 +99,7 @@ class Recovery(QObject):
             self._navigation.open_run_requested.emit(engine.directory)
         else:
             self._navigation.notice_emitted.emit(build_not_resumed_notice(engine))
-            self._excluded.discard(engine.directory)
+            self._excluded_directories.discard(engine.directory)
             self.refresh()
 
     def open_results(self, directory: Path) -> None:
@@ -109,8 +109,8 @@ class Recovery(QObject):
 
     def dismiss(self, directory: Path) -> None:
         """Stop showing the run as unfinished. The files of the run are not changed."""
-        names = [*_parse_string_list(self._settings.value(_DISMISSED_KEY)), directory.name]
-        self._settings.setValue(_DISMISSED_KEY, names[-_MAX_REMEMBERED:])
+        dismissed_names = [*_parse_string_list(self._settings.value(_DISMISSED_KEY)), directory.name]
+        self._settings.setValue(_DISMISSED_KEY, dismissed_names[-_MAX_DISMISSED_RUNS:])
         self._remove_from_list(directory)
 
     def discard(self, directory: Path) -> None:
@@ -119,26 +119,26 @@ class Recovery(QObject):
         submit(self, lambda: _move_to_trash(directory), self._on_discarded, self._navigation.notify_error)
 
     def undo_discard(self, name: str) -> None:
-        submit(self, lambda: _restore(name), self._on_restored, self._navigation.notify_error)
+        submit(self, lambda: _restore_run(name), self._on_restored, self._navigation.notify_error)
 
     discarded = Signal(str)
     """Emitted with the name of a run that was moved to the trash."""
 
-    def _set_unfinished(self, unfinished_runs: Sequence[UnfinishedRun]) -> None:
+    def _set_unfinished_runs(self, unfinished_runs: Sequence[UnfinishedRun]) -> None:
         dismissed_names = set(_parse_string_list(self._settings.value(_DISMISSED_KEY)))
         visible_runs = [
             run
             for run in unfinished_runs
-            if run.directory.name not in dismissed_names and run.directory not in self._excluded
+            if run.directory.name not in dismissed_names and run.directory not in self._excluded_directories
         ]
         self._unfinished_runs = tuple(sorted(visible_runs, key=lambda run: run.state != "running"))
-        self.unfinished_changed.emit(self._unfinished_runs)
+        self.unfinished_runs_changed.emit(self._unfinished_runs)
 
     def _remove_from_list(self, directory: Path) -> None:
         remaining_runs = tuple(run for run in self._unfinished_runs if run.directory != directory)
         if remaining_runs != self._unfinished_runs:
             self._unfinished_runs = remaining_runs
-            self.unfinished_changed.emit(remaining_runs)
+            self.unfinished_runs_changed.emit(remaining_runs)
 
     def _on_discarded(self, name: str) -> None:
         self.discarded.emit(name)
@@ -150,7 +150,7 @@ class Recovery(QObject):
         self.refresh()
 
 
-def _find_unfinished() -> tuple[UnfinishedRun, ...]:
+def _find_unfinished_runs() -> tuple[UnfinishedRun, ...]:
     from app.storage.run_states import find_unfinished_runs
 
     return find_unfinished_runs(datetime.now(UTC))
@@ -164,7 +164,7 @@ def _move_to_trash(directory: Path) -> str:
     return directory.name
 
 
-def _restore(name: str) -> Path:
+def _restore_run(name: str) -> Path:
     from app.storage.trash import restore_run
 
     return restore_run(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, QSize, Qt
 from PySide6.QtWidgets import QSizePolicy, QToolBar, QToolButton, QWidget
 
-from app.gui.formatting import elapsed
+from app.gui.formatting import format_elapsed
 from app.gui.icons import icon
 from app.gui.live.state import LiveState
 from app.gui.theme import Theme, ThemeController
@@ -16,29 +16,29 @@ class RunBar(QObject):
     def __init__(self, toolbar: QToolBar, theme_controller: ThemeController) -> None:
         super().__init__(toolbar)
         self._toolbar = toolbar
-        self.start = _create_button("Start", "Start run (F5)")
-        self.stop = _create_button("Stop", "Stop the current run (Esc Esc on Live)")
-        self.stop.setEnabled(False)
+        self.start_button = _create_button("Start", "Start run (F5)")
+        self.stop_button = _create_button("Stop", "Stop the current run (Esc Esc on Live)")
+        self.stop_button.setEnabled(False)
         self.progress, self.validity = label("", "muted"), Badge()
         spacer = QWidget()
         spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         status = QWidget()  # a toolbar makes its direct children visible again, even an empty badge
         hbox(self.progress, self.validity, within=status)
-        for widget in (self.start, self.stop, spacer, status):
+        for widget in (self.start_button, self.stop_button, spacer, status):
             toolbar.addWidget(widget)
         theme_controller.changed.connect(self._recolor)
         self._recolor(theme_controller.theme)
 
     def show_state(self, state: LiveState) -> None:
-        self.stop.setEnabled(state.is_running)
+        self.stop_button.setEnabled(state.is_running)
         self.progress.setText(progress_line(state) if state.is_running else "")
         self.validity.show_verdict(state.validity or "" if state.is_running else "", "\n".join(state.reasons))
 
     def _recolor(self, theme: Theme) -> None:
         size_px = self._toolbar.fontMetrics().height()
         self._toolbar.setIconSize(QSize(size_px, size_px))
-        self.start.setIcon(icon("start", theme.good, size_px))
-        self.stop.setIcon(icon("stop", theme.bad, size_px))
+        self.start_button.setIcon(icon("start", theme.good, size_px))
+        self.stop_button.setIcon(icon("stop", theme.bad, size_px))
 
 
 def progress_line(state: LiveState) -> str:
@@ -48,9 +48,9 @@ def progress_line(state: LiveState) -> str:
         parts.append(f"{state.completed_count}/{state.total_count}")
     elif state.completed_count:
         parts.append(f"{state.completed_count} done")
-    parts.append(elapsed(state.elapsed_s))
+    parts.append(format_elapsed(state.elapsed_s))
     if state.eta_s is not None:
-        parts.append(f"{elapsed(state.eta_s)} left")
+        parts.append(f"{format_elapsed(state.eta_s)} left")
     return f"{state.name}: {', '.join(parts)}"
 
 

@@ -13,13 +13,14 @@ from app.storage.allowed_secrets import AllowedSecrets, store_permission
 def confirm_secrets(parent: QWidget, permissions: Iterable[AllowedSecrets]) -> bool:
     """Request each permission from the user, and store each one that is granted. Stop at the first
     refusal. Return whether all permissions were granted."""
-    return all(_request_permission(parent, secrets) for secrets in permissions)
+    return all(_request_permission(parent, permission) for permission in permissions)
 
 
 def _request_permission(parent: QWidget, permission: AllowedSecrets) -> bool:
-    secrets = ", ".join(permission.references)
+    references_text = ", ".join(permission.references)
     question = (
-        f"Profile {permission.profile} sends {secrets} to {permission.host}. Allow it for this profile from now on?"
+        f"Profile {permission.profile} sends {references_text} to {permission.host}. "
+        "Allow it for this profile from now on?"
     )
     answer = QMessageBox.question(parent, "Send secrets", question)
     if answer == QMessageBox.StandardButton.Yes:

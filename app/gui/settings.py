@@ -10,7 +10,7 @@ from PySide6.QtCore import QSettings
 
 from app.gui.theme import ThemeChoice, ThemeController
 
-THEME, TEXT_SCALE, NOTIFICATIONS = "look/theme", "look/text_scale", "notifications/enabled"
+THEME_KEY, TEXT_SCALE_KEY, NOTIFICATIONS_KEY = "look/theme", "look/text_scale", "notifications/enabled"
 
 
 def open_settings() -> QSettings:
@@ -19,22 +19,22 @@ def open_settings() -> QSettings:
         return QSettings(str(Path(home) / "window.ini"), QSettings.Format.IniFormat)
     import platformdirs
 
-    folder = Path(platformdirs.user_config_dir("sizewise", appauthor=False))
-    return QSettings(str(folder / "window.ini"), QSettings.Format.IniFormat)
+    directory = Path(platformdirs.user_config_dir("sizewise", appauthor=False))
+    return QSettings(str(directory / "window.ini"), QSettings.Format.IniFormat)
 
 
 def apply_settings(settings: QSettings, theme_controller: ThemeController) -> None:
     """Apply the stored theme and text size. A value that cannot be read is treated as not set."""
-    choice = settings.value(THEME, "system")
-    theme_controller.set_choice(next((theme for theme in THEMES if theme == choice), "system"))
-    theme_controller.scale_text(_parse_number(settings.value(TEXT_SCALE, 1.0)))
+    choice = settings.value(THEME_KEY, "system")
+    theme_controller.set_choice(next((theme for theme in THEME_TITLES if theme == choice), "system"))
+    theme_controller.scale_text(_parse_number(settings.value(TEXT_SCALE_KEY, 1.0)))
 
 
 def are_notifications_enabled(settings: QSettings) -> bool:
-    return str(settings.value(NOTIFICATIONS, "true")).lower() != "false"
+    return str(settings.value(NOTIFICATIONS_KEY, "true")).lower() != "false"
 
 
-THEMES: dict[ThemeChoice, str] = {
+THEME_TITLES: dict[ThemeChoice, str] = {
     "system": "System",
     "light": "Light",
     "dark": "Dark",

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.gui.formatting import format_percent
-from app.gui.settings import NOTIFICATIONS, TEXT_SCALE, THEME, THEMES, are_notifications_enabled
+from app.gui.settings import NOTIFICATIONS_KEY, TEXT_SCALE_KEY, THEME_KEY, THEME_TITLES, are_notifications_enabled
 from app.gui.theme import ThemeChoice, ThemeController
 from app.gui.widgets import button, label, scroll_area, search_field, vbox
 from app.storage.run_directory import runs_home
@@ -58,17 +58,17 @@ class SettingsDialog(QDialog):
         )
         self._column.addStretch(1)
         area = scroll_area(content)
-        close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        close.rejected.connect(self.close)
-        vbox(self.search, (area, 1), close, within=self, margins=None)
+        button_box = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        button_box.rejected.connect(self.close)
+        vbox(self.search, (area, 1), button_box, within=self, margins=None)
         self.resize(620, 460)
 
     def _add_row(self, name: str, explanation: str, editor: QWidget | None) -> None:
         row = QFrame()
         row.setProperty("role", "card")
         line = QHBoxLayout(row)
-        text = vbox(label(name, "heading"), label(explanation, "muted", wrap=True))
-        line.addLayout(text, 1)
+        text_column = vbox(label(name, "heading"), label(explanation, "muted", wrap=True))
+        line.addLayout(text_column, 1)
         if editor is not None:
             editor.setAccessibleName(name)
             editor.setAccessibleDescription(explanation)
@@ -82,7 +82,7 @@ class SettingsDialog(QDialog):
             row.setVisible(all(term in text for term in terms))
 
     def _create_theme_box(self) -> QComboBox:
-        choices = THEMES
+        choices = THEME_TITLES
         box = QComboBox()
         for choice, title in choices.items():
             box.addItem(title, choice)
@@ -92,26 +92,26 @@ class SettingsDialog(QDialog):
 
     def _choose_theme(self, choice: ThemeChoice) -> None:
         self._theme_controller.set_choice(choice)
-        self._settings.setValue(THEME, choice)
+        self._settings.setValue(THEME_KEY, choice)
 
     def _create_text_size_box(self) -> QComboBox:
         box = QComboBox()
         for scale in _SCALES:
             box.addItem(format_percent(scale), scale)
-        nearest = min(_SCALES, key=lambda scale: abs(scale - self._theme_controller.text_scale))
-        box.setCurrentIndex(_SCALES.index(nearest))
-        box.activated.connect(lambda row: self._scale(_SCALES[row]))
+        nearest_scale = min(_SCALES, key=lambda scale: abs(scale - self._theme_controller.text_scale))
+        box.setCurrentIndex(_SCALES.index(nearest_scale))
+        box.activated.connect(lambda row: self._choose_scale(_SCALES[row]))
         return box
 
-    def _scale(self, scale: float) -> None:
+    def _choose_scale(self, scale: float) -> None:
         self._theme_controller.scale_text(scale)
-        self._settings.setValue(TEXT_SCALE, scale)
+        self._settings.setValue(TEXT_SCALE_KEY, scale)
 
     def _create_notifications_box(self) -> QCheckBox:
-        box = QCheckBox("Show notifications")
-        box.setChecked(are_notifications_enabled(self._settings))
-        box.toggled.connect(lambda is_on: self._settings.setValue(NOTIFICATIONS, is_on))
-        return box
+        check_box = QCheckBox("Show notifications")
+        check_box.setChecked(are_notifications_enabled(self._settings))
+        check_box.toggled.connect(lambda is_on: self._settings.setValue(NOTIFICATIONS_KEY, is_on))
+        return check_box
 
     def _open_folder(self) -> None:
         runs_home().mkdir(parents=True, exist_ok=True)

@@ -22,16 +22,16 @@ _EXAMPLE = "latency_ms.p95 < 50"
 class ObjectiveLine(QLineEdit):
     """Input line for one objective. `problem` is the validation error of the entered text."""
 
-    def __init__(self, text: str, completions: QStringListModel) -> None:
+    def __init__(self, text: str, completion_model: QStringListModel) -> None:
         super().__init__(text)
         self.setMaxLength(_MAX_CHARACTERS)
         self.setPlaceholderText(_EXAMPLE)
         self.setAccessibleName("Objective")
-        completer = QCompleter(completions, self)
+        completer = QCompleter(completion_model, self)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.setCompleter(completer)
         self.badge, self.message = Badge(), label("", "muted", wrap=True)
-        self.remove = tool_button("✕", "Remove objective", tip="Remove objective", flat=True)
+        self.remove_button = tool_button("✕", "Remove objective", tip="Remove objective", flat=True)
 
     @property
     def problem(self) -> str | None:
@@ -72,16 +72,23 @@ class SloEditor(QWidget):
         self.lines: list[ObjectiveLine] = []
         self._run_slo: tuple[str, ...] = ()
         self._is_updating = False
-        self._completions = QStringListModel(_completions(), self)
-        self._rows = QWidget()
-        self._grid = QGridLayout(self._rows)
+        self._completion_model = QStringListModel(_list_completions(), self)
+        self._grid_box = QWidget()
+        self._grid = QGridLayout(self._grid_box)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(0 if is_narrow else 3, 1)
         self.unlisted_label = label("", "muted", wrap=True)
-        self.add = button("Add &objective", self.add_line)
-        self.reset = button("Reset to run's &SLO", self._reset)
-        title = (label(heading, "heading", wrap=True),) if heading else ()
-        vbox(*title, self._rows, self.unlisted_label, hbox(self.add, self.reset, 1), within=self, spacing=4)
+        self.add_button = button("Add &objective", self.add_line)
+        self.reset_button = button("Reset to run's &SLO", self._reset)
+        heading_labels = (label(heading, "heading", wrap=True),) if heading else ()
+        vbox(
+            *heading_labels,
+            self._grid_box,
+            self.unlisted_label,
+            hbox(self.add_button, self.reset_button, 1),
+            within=self,
+            spacing=4,
+        )
 
     def show_slo(
         self, slo: tuple[str, ...], run_slo: tuple[str, ...], evaluated_rows: Sequence[ObjectiveRow] = ()
@@ -93,25 +100,25 @@ class SloEditor(QWidget):
         """
         self._run_slo = run_slo
         if self.texts() != slo and not self._is_editing():
-            self._fill(slo)
-        rows = {row.text: row for row in evaluated_rows if row.kind == "SLO"}
+            self._fill_lines(slo)
+        rows_by_text = {row.text: row for row in evaluated_rows if row.kind == "SLO"}
         for line in self.lines:
-            line.show_row(rows.get(" ".join(line.text().split())))
+            line.show_row(rows_by_text.get(" ".join(line.text().split())))
         unlisted_rows = [row for row in evaluated_rows if row.kind == "gate" or row.text not in self.texts()]
-        self.unlisted_label.setText("\n".join(_format_unlisted(row) for row in unlisted_rows))
+        self.unlisted_label.setText("\n".join(_format_unlisted_row(row) for row in unlisted_rows))
         self.unlisted_label.setVisible(bool(unlisted_rows))
-        self._show_reset()
+        self._update_reset_button()
 
     def clear(self) -> None:
         """Clear the lines before another run is shown."""
-        self._fill(())
+        self._fill_lines(())
 
     def add_line(self, text: str = "") -> ObjectiveLine:
-        line = ObjectiveLine(text, self._completions)
+        line = ObjectiveLine(text, self._completion_model)
         self.lines.append(line)
         row = self._grid.rowCount()
         self._grid.addWidget(line, row, 0)
-        for column, widget in enumerate((line.remove, line.badge), 1):
+        for column, widget in enumerate((line.remove_button, line.badge), 1):
             self._grid.addWidget(widget, row, column, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         if self._is_narrow:
             self._grid.addWidget(line.message, row + 1, 0, 1, 3)
@@ -121,14 +128,14 @@ class SloEditor(QWidget):
         line.message.hide()
         line.textChanged.connect(self._on_text_changed)
         line.editingFinished.connect(self.finished)
-        line.remove.clicked.connect(self._remove)
+        line.remove_button.clicked.connect(self._remove)
         line.show_row(None) if text else line.badge.show_verdict("")
         if not self._is_updating:
             line.setFocus(Qt.FocusReason.OtherFocusReason)
-        self._show_reset()
+        self._update_reset_button()
         return line
 
-    def _fill(self, texts: Sequence[str]) -> None:
+    def _fill_lines(self, texts: Sequence[str]) -> None:
         self._is_updating = True
         for line in self.lines:
             self._delete_line(line)
@@ -138,14 +145,14 @@ class SloEditor(QWidget):
         self._is_updating = False
 
     def _remove(self) -> None:
-        line = next((line for line in self.lines if line.remove is self.sender()), None)
+        line = next((line for line in self.lines if line.remove_button is self.sender()), None)
         if line is not None:
             self.lines.remove(line)
             self._delete_line(line)
             self._on_text_changed()
 
     def _delete_line(self, line: ObjectiveLine) -> None:
-        for widget in (line, line.remove, line.badge, line.message):
+        for widget in (line, line.remove_button, line.badge, line.message):
             self._grid.removeWidget(widget)
             widget.hide()
             widget.deleteLater()
@@ -158,7 +165,7 @@ class SloEditor(QWidget):
         for line in self.lines:
             if line in invalid_lines:
                 line.show_row(None)
-        self._show_reset()
+        self._update_reset_button()
         if not invalid_lines:
             self.edited.emit(self.texts())
 
@@ -171,12 +178,12 @@ class SloEditor(QWidget):
         return any(line.hasFocus() and line.problem is not None for line in self.lines)
 
     def _reset(self) -> None:
-        self._fill(self._run_slo)
+        self._fill_lines(self._run_slo)
         self.edited.emit(None)
-        self._show_reset()
+        self._update_reset_button()
 
-    def _show_reset(self) -> None:
-        self.reset.setEnabled(self.texts() != self._run_slo)
+    def _update_reset_button(self) -> None:
+        self.reset_button.setEnabled(self.texts() != self._run_slo)
 
 
 def objective_label(text: str) -> str:
@@ -186,8 +193,8 @@ def objective_label(text: str) -> str:
         objective = parse_gate(text)
     except UsageError:
         return text
-    tags = f" in {', '.join(objective.tags.values())}" if objective.tags else ""
-    return f"{objective.label}{tags}"
+    tags_text = f" in {', '.join(objective.tags.values())}" if objective.tags else ""
+    return f"{objective.label}{tags_text}"
 
 
 def observed_text(row: ObjectiveRow) -> str:
@@ -196,13 +203,13 @@ def observed_text(row: ObjectiveRow) -> str:
     return f"{formatting.format_quantity(row.observed)}{stage_text}{reason}"
 
 
-def _format_unlisted(row: ObjectiveRow) -> str:
-    implied = " (default: no error limit set)" if row.implied else ""
-    kind = "Gate: " if row.kind == "gate" else ""
-    return f"{kind}{objective_label(row.text)}{implied}: {row.outcome}, {observed_text(row)}"
+def _format_unlisted_row(row: ObjectiveRow) -> str:
+    implied_text = " (default: no error limit set)" if row.implied else ""
+    prefix = "Gate: " if row.kind == "gate" else ""
+    return f"{prefix}{objective_label(row.text)}{implied_text}: {row.outcome}, {observed_text(row)}"
 
 
-def _completions() -> list[str]:
+def _list_completions() -> list[str]:
     return [
         f"{name if aggregate is None else format_metric(name, aggregate)} "
         for name, metric in METRICS.items()

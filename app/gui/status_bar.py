@@ -10,7 +10,7 @@ from pathlib import Path
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.docks.job_queue import JobQueue
 from app.gui.docks.job_text import format_job_time, format_phase
 from app.gui.docks.machine_format import format_reading, gpu_title, shorten
@@ -38,14 +38,14 @@ class StatusBar(QStatusBar):
         self.setAccessibleName("Status")
         self.setSizeGripEnabled(False)
         self._navigation, self._queue = navigation, queue
-        self._has_warned = False
+        self._was_disk_low = False
         self._validity_page = "live"
         self.engine = self._add_segment("Benchmark", self._explain_engine)
         self.machine = self._add_segment("Machine", self._explain_machine)
         self.clock = self._add_segment("Clock", self._explain_clock)
         self.disk = self._add_segment("Disk", self._explain_disk)
         self.validity = self._add_segment("Validity", self._explain_validity)
-        self._disk_reader: Latest[int] = Latest(self, self.show_disk, self._on_disk_error)
+        self._disk_reader: LatestRunner[int] = LatestRunner(self, self.show_disk, self._on_disk_error)
         self._disk_timer = QTimer(self, interval=_DISK_INTERVAL_MS)
         self._disk_timer.timeout.connect(self.read_disk)
         self._disk_timer.start()
@@ -75,20 +75,20 @@ class StatusBar(QStatusBar):
         is_low = free_bytes < LOW_DISK_BYTES
         text = f"Disk {format_size(free_bytes)} free"
         self._set_segment(self.disk, text, "Free disk space for runs", "warn" if is_low else "plain")
-        if is_low and not self._has_warned:
+        if is_low and not self._was_disk_low:
             self._navigation.notify(
                 "warning",
                 f"Only {format_size(free_bytes)} of disk space is left for runs.",
                 "A run ends early if the disk is full.",
                 "Delete runs in the Library and empty the trash.",
             )
-        self._has_warned = is_low
+        self._was_disk_low = is_low
 
     def _show_engine(self) -> None:
-        job, waiting = self._queue.running, len(self._queue.waiting)
+        job, waiting_count = self._queue.running_job, len(self._queue.waiting_jobs)
         text = "Benchmark: idle" if job is None else f"Benchmark: {shorten(job.launch.name)}"
-        if waiting:
-            text = f"{text}, {waiting} waiting"
+        if waiting_count:
+            text = f"{text}, {waiting_count} waiting"
         details = "No job running" if job is None else f"{format_phase(job)}, {format_job_time(job)}"
         self._set_segment(self.engine, text, details)
 
@@ -96,18 +96,18 @@ class StatusBar(QStatusBar):
         readings = state.readings
         if readings is not None and readings.gpus:
             first_gpu = readings.gpus[0]
-            temperature, utilization = (
+            temperature_text, utilization_text = (
                 format_reading(first_gpu.temperature_c, "°C"),
                 format_reading(first_gpu.utilization_percent, "%"),
             )
-            text = f"{gpu_title(first_gpu)} {temperature}, {utilization}"
-            more_gpus = len(readings.gpus) - 1
-            text = f"{text} (and {more_gpus} more)" if more_gpus else text
+            text = f"{gpu_title(first_gpu)} {temperature_text}, {utilization_text}"
+            more_gpu_count = len(readings.gpus) - 1
+            text = f"{text} (and {more_gpu_count} more)" if more_gpu_count else text
             is_throttled = any(gpu.throttled_by for gpu in readings.gpus)
             self._set_segment(self.machine, text, shorten(first_gpu.name), "warn" if is_throttled else "plain")
         else:
-            percent = format_reading(None if readings is None else readings.cpu_percent, "%")
-            self._set_segment(self.machine, f"CPU {percent}", "No GPU detected")
+            utilization_text = format_reading(None if readings is None else readings.cpu_percent, "%")
+            self._set_segment(self.machine, f"CPU {utilization_text}", "No GPU detected")
         self._show_clock(state)
 
     def _show_clock(self, state: MachineState) -> None:
@@ -117,11 +117,11 @@ class StatusBar(QStatusBar):
             self._set_segment(self.clock, f"Clock {NOT_AVAILABLE}", "Not checked yet")
             return
         is_valid = check.verdict == "VALID"
-        resolution = f"Resolution {check.value} ns"
+        resolution_text = f"Resolution {check.value} ns"
         self._set_segment(
             self.clock,
             "Clock OK" if is_valid else "Clock too coarse",
-            check.hint or resolution,
+            check.hint or resolution_text,
             "plain" if is_valid else "warn",
         )
 
@@ -164,7 +164,7 @@ def _read_free_bytes() -> int:
     """Return the free space, in bytes, of the disk on which runs are stored."""
     from app.storage.run_directory import runs_home
 
-    folder: Path = runs_home()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    directory: Path = runs_home()
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    return shutil.disk_usage(directory).free

@@ -13,35 +13,39 @@ from PySide6.QtCore import QAbstractTableModel, QEvent, QModelIndex, QPersistent
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
-from app.gui.formatting import cell
+from app.gui.formatting import format_cell
 
 Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
-RAW = Qt.ItemDataRole.UserRole
+RAW_VALUE_ROLE = Qt.ItemDataRole.UserRole
 """Item role that returns the unformatted value of a cell."""
 _MAX_CACHED_TEXTS = 20_000
-_ALIGNMENT = int(Qt.ItemDataRole.TextAlignmentRole)
-_VALUE_ROLES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, RAW)))
+_ALIGNMENT_ROLE = int(Qt.ItemDataRole.TextAlignmentRole)
+_VALUE_ROLES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, RAW_VALUE_ROLE)))
 
 
 class FrameModel(QAbstractTableModel):
     """Qt model of a DataFrame.
 
-    `headers` maps column names to header texts, and `formats` maps column names to functions that
-    format a value. Missing values are sorted last, in ascending and descending order.
+    `headers` maps column names to header texts, and `formatters` maps column names to functions
+    that format a value. Missing values are sorted last, in ascending and descending order.
     """
 
     def __init__(
         self,
         frame: pd.DataFrame | None = None,
         headers: Mapping[str, str] | None = None,
-        formats: Mapping[str, Callable[[object], str]] | None = None,
-        keys: Mapping[str, Callable[[object], object]] | None = None,
+        formatters: Mapping[str, Callable[[object], str]] | None = None,
+        sort_keys: Mapping[str, Callable[[object], object]] | None = None,
     ) -> None:
-        """Create the model. `keys` maps column names to sort key functions, for columns whose
+        """Create the model. `sort_keys` maps column names to sort key functions, for columns whose
         values are neither numbers nor strings."""
         super().__init__()
-        self._headers, self._formats, self._sort_keys = dict(headers or {}), dict(formats or {}), dict(keys or {})
+        self._headers, self._formatters_by_name, self._sort_keys = (
+            dict(headers or {}),
+            dict(formatters or {}),
+            dict(sort_keys or {}),
+        )
         self._set_data(pd.DataFrame() if frame is None else frame)
         self._mask: npt.NDArray[np.bool_] | None = None
         self._sort_state: tuple[int, Qt.SortOrder] | None = None
@@ -98,12 +102,12 @@ class FrameModel(QAbstractTableModel):
         if not index.isValid():
             return None
         column = index.column()
-        if role == _ALIGNMENT:
+        if role == _ALIGNMENT_ROLE:
             return self._alignments[column]
         if role not in _VALUE_ROLES:
             return None
         row = int(self._order[index.row()])
-        return self._value(row, column) if role == RAW else self._text(row, column)
+        return self._value(row, column) if role == RAW_VALUE_ROLE else self._text(row, column)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if orientation != Qt.Orientation.Horizontal or not 0 <= section < self._frame.shape[1]:
@@ -137,19 +141,21 @@ class FrameModel(QAbstractTableModel):
         rows = np.arange(len(self._frame)) if self._mask is None else np.flatnonzero(self._mask)
         if self._sort_state is None:
             return rows
-        column, order = self._sort_state
+        column, sort_order = self._sort_state
         values = self._frame.iloc[rows, column]
-        key = self._sort_keys.get(str(self._frame.columns[column]))
-        if key is not None:
-            values = values.map(key)
+        sort_key = self._sort_keys.get(str(self._frame.columns[column]))
+        if sort_key is not None:
+            values = values.map(sort_key)
         elif values.dtype == object:
             values = values.map(lambda value: None if value is None else str(value))
-        ascending = order == Qt.SortOrder.AscendingOrder
+        is_ascending = sort_order == Qt.SortOrder.AscendingOrder
         if values.dtype == np.float64:
             numbers = values.to_numpy()
-            return np.asarray(rows[np.argsort(numbers if ascending else -numbers, kind="stable")])
-        ranks = values.reset_index(drop=True).sort_values(ascending=ascending, kind="stable", na_position="last")
-        return np.asarray(rows[ranks.index.to_numpy()])
+            return np.asarray(rows[np.argsort(numbers if is_ascending else -numbers, kind="stable")])
+        sorted_values = values.reset_index(drop=True).sort_values(
+            ascending=is_ascending, kind="stable", na_position="last"
+        )
+        return np.asarray(rows[sorted_values.index.to_numpy()])
 
     def _value(self, row: int, column: int) -> object:
         return _to_python_value(self._columns[column][row])
@@ -171,7 +177,7 @@ class FrameModel(QAbstractTableModel):
         self._texts: dict[tuple[int, int], str] = {}
         self._columns = [frame.iloc[:, column].array for column in range(frame.shape[1])]
         self._alignments = [_column_alignment(column) for column in self._columns]
-        self._formatters = [self._formats.get(str(name), cell) for name in frame.columns]
+        self._formatters = [self._formatters_by_name.get(str(name), format_cell) for name in frame.columns]
 
 
 def _column_alignment(column: pd.api.extensions.ExtensionArray) -> Qt.AlignmentFlag:
@@ -185,7 +191,7 @@ def _to_python_value(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
-_SAMPLED_ROWS = 200
+_SAMPLED_ROW_COUNT = 200
 
 
 class FrameTable(QTableView):
@@ -209,14 +215,14 @@ class FrameTable(QTableView):
         self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.horizontalHeader().setHighlightSections(False)
         self.horizontalHeader().setStretchLastSection(True)
-        self.horizontalHeader().setResizeContentsPrecision(_SAMPLED_ROWS)
+        self.horizontalHeader().setResizeContentsPrecision(_SAMPLED_ROW_COUNT)
         self.verticalHeader().setVisible(False)
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self._fit_rows()
         self.setTabKeyNavigation(False)
-        copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self)
-        copy.setContext(Qt.ShortcutContext.WidgetShortcut)
-        copy.activated.connect(self.copy)
+        copy_shortcut = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self)
+        copy_shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
+        copy_shortcut.activated.connect(self.copy)
 
     def set_frame(self, frame: pd.DataFrame) -> None:
         self.frame_model.set_frame(frame)
@@ -229,9 +235,9 @@ class FrameTable(QTableView):
         header.setStretchLastSection(False)
         self.resizeColumnsToContents()
         if self._max_column_characters is not None:
-            widest_px = self._max_column_characters * self.fontMetrics().averageCharWidth()
+            max_width_px = self._max_column_characters * self.fontMetrics().averageCharWidth()
             for column in range(self.frame_model.columnCount()):
-                self.setColumnWidth(column, min(self.columnWidth(column), widest_px))
+                self.setColumnWidth(column, min(self.columnWidth(column), max_width_px))
         header.setStretchLastSection(True)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -249,10 +255,10 @@ class FrameTable(QTableView):
         if not terms:
             self.frame_model.set_filter(None)
             return
-        lines = _row_texts(self.frame_model.frame)
-        mask = np.ones(len(lines), dtype=bool)
+        row_texts = _row_texts(self.frame_model.frame)
+        mask = np.ones(len(row_texts), dtype=bool)
         for term in terms:
-            mask &= lines.str.contains(term, regex=False).to_numpy(dtype=bool)
+            mask &= row_texts.str.contains(term, regex=False).to_numpy(dtype=bool)
         self.frame_model.set_filter(mask)
 
     def copy(self) -> None:
@@ -266,10 +272,10 @@ class FrameTable(QTableView):
 def _row_texts(frame: pd.DataFrame) -> pd.Series[str]:
     """Join the values of each row into one case-folded string. Columns are processed as a whole,
     which takes only a few milliseconds for 10,000 rows."""
-    lines = pd.Series("", index=frame.index, dtype=str)
+    row_texts = pd.Series("", index=frame.index, dtype=str)
     for name in frame.columns:
-        lines = lines + " " + frame[name].astype(str).fillna("")
-    return lines.str.casefold()
+        row_texts = row_texts + " " + frame[name].astype(str).fillna("")
+    return row_texts.str.casefold()
 
 
 def set_table_description(table: FrameTable, content: str) -> None:

@@ -51,9 +51,9 @@ CONTRAST = Theme(
     "contrast", "#000000", "#0d0d0d", "#ffffff", "#e0e0e0", "#8a8a8a", "#ffd400", "#000000", "#3dff9e", "#ffd400",
     "#ff9d96", ("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
 )  # fmt: skip
-_MIN_PT = 9.0
+_MIN_SIZE_PT = 9.0
 _FRAMED_CLASSES = ("QAbstractSpinBox", "QComboBox", "QLineEdit", "QAbstractButton", "QAbstractSlider")
-_BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
+_THEMES_BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
 
 
 class ThemeController(QObject):
@@ -72,26 +72,26 @@ class ThemeController(QObject):
         self.theme = LIGHT
         self.choice: ThemeChoice = choice
         self.text_scale = 1.0
-        self._default_pt = max(application.font().pointSizeF(), _MIN_PT)
-        QGuiApplication.styleHints().colorSchemeChanged.connect(self._follow_system)
+        self._default_size_pt = max(application.font().pointSizeF(), _MIN_SIZE_PT)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._follow_system_theme)
         self.set_choice(choice)
 
     def set_choice(self, choice: ThemeChoice) -> None:
         self.choice = choice
-        self._apply(_system_theme() if choice == "system" else _BY_NAME[choice])
+        self._apply(_system_theme() if choice == "system" else _THEMES_BY_NAME[choice])
 
     def scale_text(self, scale: float) -> None:
         """Set the text scale, clipped to 1..2. A scale of 1 is the text size of the system."""
         self.text_scale = min(max(scale, 1.0), 2.0)
         self._apply(self.theme)
 
-    def _follow_system(self) -> None:
+    def _follow_system_theme(self) -> None:
         if self.choice == "system":
             self._apply(_system_theme())
 
     def _apply(self, theme: Theme) -> None:
         self.theme = theme
-        size_pt = self._default_pt * self.text_scale
+        size_pt = self._default_size_pt * self.text_scale
         font = self._application.font()
         font.setPointSizeF(size_pt)
         with _disable_gc():

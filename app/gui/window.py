@@ -96,7 +96,7 @@ class NavigationRail(QFrame):
         super().__init__()
         self.setProperty("role", "rail")
         self.setAccessibleName("Pages")
-        self._group = QButtonGroup(self)
+        self._button_group = QButtonGroup(self)
         self._buttons: dict[str, QToolButton] = {}
         layout = vbox(within=self, margins=(0, 8, 0, 8), spacing=2)
         for number, (key, title) in enumerate(titles.items(), 1):
@@ -106,7 +106,7 @@ class NavigationRail(QFrame):
         theme_controller.changed.connect(self._recolor)
         self._recolor(theme_controller.theme)
 
-    def set_current(self, key: PageKey) -> None:
+    def set_current_page(self, key: PageKey) -> None:
         self._buttons[key].setChecked(True)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -115,10 +115,10 @@ class NavigationRail(QFrame):
             super().keyPressEvent(event)
             return
         keys = list(self._buttons)
-        current = next(index for index, key in enumerate(keys) if self._buttons[key].isChecked())
-        target = self._buttons[keys[(current + step) % len(keys)]]
-        target.click()
-        target.setFocus()
+        current_index = next(index for index, key in enumerate(keys) if self._buttons[key].isChecked())
+        target_button = self._buttons[keys[(current_index + step) % len(keys)]]
+        target_button.click()
+        target_button.setFocus()
 
     def _create_button(self, key: PageKey, title: str, number: int) -> QToolButton:
         result = QToolButton()
@@ -130,7 +130,7 @@ class NavigationRail(QFrame):
         result.setToolTip(f"{title} (Ctrl+{number})")
         result.setAccessibleName(title)
         result.clicked.connect(lambda: self.page_selected.emit(key))
-        self._group.addButton(result)
+        self._button_group.addButton(result)
         return result
 
     def _recolor(self, theme: Theme) -> None:
@@ -189,13 +189,13 @@ class Window(QMainWindow):
             if self.menu_actions is not None:
                 self.menu_actions.menus["view"].addAction(dock.toggleViewAction())
 
-    def open_docks(self) -> list[QDockWidget]:
+    def list_visible_docks(self) -> list[QDockWidget]:
         return [dock for dock in self.findChildren(QDockWidget) if dock.isVisibleTo(self)]
 
     def show_page(self, key: PageKey) -> None:
         if key not in TITLES:
             return
-        self.rail.set_current(key)
+        self.rail.set_current_page(key)
         self.pages.show_page(key)
         self.setWindowTitle(f"{TITLES[key]} – Sizewise")
 
@@ -208,12 +208,12 @@ class Window(QMainWindow):
         CommandPalette(self, [*build_action_entries(actions), *self.list_palette_entries()]).show()
 
     def copy_command(self) -> None:
-        line = self.pages.current.command_line()
-        if line is None:
+        command_line = self.pages.current.command_line()
+        if command_line is None:
             self.navigation.notify("news", "This page has no equivalent command to copy yet.")
             return
-        QGuiApplication.clipboard().setText(line)
-        self.navigation.notify("news", f"Copied: {line}")
+        QGuiApplication.clipboard().setText(command_line)
+        self.navigation.notify("news", f"Copied: {command_line}")
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self.may_close is not None and not self.may_close():
@@ -243,10 +243,10 @@ class Window(QMainWindow):
             self.files_dropped.emit(file)
 
     def _create_central_widget(self) -> QWidget:
-        page = QWidget()
-        vbox(self.strip, self._drop_hint, (self.pages, 1), within=page, margins=(16, 12, 16, 8))
+        column = QWidget()
+        vbox(self.strip, self._drop_hint, (self.pages, 1), within=column, margins=(16, 12, 16, 8))
         central_widget = QWidget()
-        hbox(self.rail, (page, 1), within=central_widget, spacing=0)
+        hbox(self.rail, (column, 1), within=central_widget, spacing=0)
         return central_widget
 
     def drop_hint(self) -> str:

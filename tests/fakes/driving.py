@@ -84,7 +84,7 @@ def shows_the_verdict_of(qtbot: QtBot, window: Window, run: StoredRun) -> None:
     """Waits until Results shows the run, and holds its badges against the run's own file."""
     page = window.pages.results
     qtbot.waitUntil(lambda: page.presenter.displayed_run is not None, timeout=20_000)
-    assert page.runs() == (run.directory,)
+    assert page.run_directories() == (run.directory,)
     said = json.loads((run.directory / "result.json").read_text())
     badges = [one.text() for one in page.findChildren(Badge) if one.isVisible() and one.text()]
     assert said["verdict"]["status"] in badges

@@ -38,7 +38,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     qtbot.waitUntil(shows(window, "compare"))
     presenter = page.presenter
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
-    assert page.runs() == kept_runs
+    assert page.run_directories() == kept_runs
     line = page.command_line()
     assert line is not None
     printed = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--json")
@@ -50,12 +50,12 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
         assert any("INVALID" in (entry.problem or "") for entry in outcome.request.entries)
         return
     assert outcome.comparison == msgspec.json.decode(printed.stdout, type=Comparison)
-    verdict = page.verdict
+    verdict = page.verdict_tab
     differing, changes = verdict.differences, verdict.changes
     assert differing.isVisible()  # another profile: its scripted server is slower
     assert differing.frame_model.rowCount() == len(outcome.comparison.differences)
     assert differing.mapTo(verdict, QPoint()).y() < changes.mapTo(verdict, QPoint()).y()
-    verdict.all_metrics.click()
+    verdict.all_metrics_box.click()
     shown = changes.frame_model.frame
     reported = outcome.comparison.changes
     assert list(zip(shown["stage"], shown["verdict"], strict=True)) == [(one.stage, one.verdict) for one in reported]
@@ -97,12 +97,12 @@ def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
     window = open_window()
     window.navigation.comparison_requested.emit(short_runs)
     page = window.pages.compare
-    presenter, part, card = page.presenter, page.pairs, page.verdict.pairs
+    presenter, part, card = page.presenter, page.pairs_panel, page.verdict_tab.pairs_card
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
     if any("INVALID" in (entry.problem or "") for entry in presenter.request.entries):
         assert not card.isVisible()
         return
-    card.pairs.setValue(1)
+    card.pair_count_box.setValue(1)
     press(qtbot, card, "Run 1 more pair")
     qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 1: measuring baseline", timeout=20_000)
     assert find_button(card, "Run 1 more pair") is None
@@ -110,13 +110,13 @@ def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
     assert jobs is not None
     qtbot.waitUntil(lambda: jobs.phase.text() == part.progress.text)
     qtbot.waitUntil(lambda: not part.state.is_running, timeout=_PATIENCE_MS)
-    if part.state.complete_pairs == 0:  # the machine was too busy for three runs in a row to be relied on
+    if part.state.complete_pair_count == 0:  # the machine was too busy for three runs in a row to be relied on
         assert "exit code 4" in part.strip.text()
-        assert page.runs() == short_runs
+        assert page.run_directories() == short_runs
         return
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
-    (baseline,), (candidate,) = part.state.runs("baseline"), part.state.runs("candidate")
-    assert page.runs() == (short_runs[0], baseline, short_runs[1], candidate)
+    (baseline,), (candidate,) = part.state.run_directories("baseline"), part.state.run_directories("candidate")
+    assert page.run_directories() == (short_runs[0], baseline, short_runs[1], candidate)
     assert {baseline.parent, candidate.parent} == {home / "runs"}
     line, outcome = page.command_line(), presenter.outcome
     assert line is not None

@@ -45,7 +45,7 @@ def measure_frames(application: QApplication, look: ThemeController) -> None:
     for chart in linked.charts:
         for curve in range(CURVES_A_CHART):
             walk = np.abs(numbers.standard_normal(len(x)).cumsum())
-            chart.set_line(f"{curve}", f"curve {curve}", x, walk, series=curve)
+            chart.set_line(f"{curve}", f"curve {curve}", x, walk, style_index=curve)
     paint(application)
     viewing = linked.charts[0].view_range
     for what in ("zoom", "pan"):

@@ -34,7 +34,7 @@ def measure_growth(application: QApplication) -> None:
             continue
         for place, name in enumerate(names):
             chart = linked.charts[place // CURVES_A_CHART]
-            chart.set_line(name, name, ring.x, ring.column(name), series=place % CURVES_A_CHART)
+            chart.set_line(name, name, ring.x, ring.column(name), style_index=place % CURVES_A_CHART)
         paint(application)
         if sample == SHOWN_S * RATE_HZ:  # the rings are full, every cache is warm
             before = process.memory_info().rss

@@ -77,10 +77,10 @@ def log_ticks(low: float, high: float, max_ticks: int) -> list[float]:
     best_positions: list[float] = []
     for mantissas in _LOG_MANTISSAS:
         positions = [decade + math.log10(mantissa) for decade in decades for mantissa in mantissas]
-        in_range = [position for position in positions if low - 1e-9 <= position <= high + 1e-9]
-        if len(in_range) > max_ticks and best_positions:
+        visible_positions = [position for position in positions if low - 1e-9 <= position <= high + 1e-9]
+        if len(visible_positions) > max_ticks and best_positions:
             break
-        best_positions = in_range
+        best_positions = visible_positions
     if len(best_positions) > max_ticks:
         stride = math.ceil(len(best_positions) / max_ticks)
         best_positions = [position for position in best_positions if round(position) % stride == 0]
@@ -95,10 +95,10 @@ def tick_text(value: float, step: float) -> str:
     magnitude = max(abs(value), abs(step))
     if magnitude >= 1e9 or magnitude < 1e-4 or step <= 0:
         return f"{value:.3g}".replace("-", "−")
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    if abs(round(step, digits) - step) > 1e-6 * step:  # for example a step of 2.5
-        digits += 1
-    return f"{value:,.{digits}f}".replace("-", "−")
+    precision = max(0, -math.floor(math.log10(step) + 1e-9))
+    if abs(round(step, precision) - step) > 1e-6 * step:  # for example a step of 2.5
+        precision += 1
+    return f"{value:,.{precision}f}".replace("-", "−")
 
 
 def format_clock(time_s: float, step: float) -> str:
@@ -106,9 +106,9 @@ def format_clock(time_s: float, step: float) -> str:
     `step` is shorter than a second, decimals are included, such as `0:12.5`."""
     if time_s < 0:
         return f"−{format_clock(-time_s, step)}"
-    digits = 0 if step >= 1 else min(3, max(1, math.ceil(-math.log10(step) - 1e-9)))
-    scaled = round(time_s * 10**digits)
-    whole_seconds, fraction = divmod(scaled, 10**digits)
+    precision = 0 if step >= 1 else min(3, max(1, math.ceil(-math.log10(step) - 1e-9)))
+    scaled_time = round(time_s * 10**precision)
+    whole_seconds, fraction = divmod(scaled_time, 10**precision)
     hours, minutes, seconds_part = whole_seconds // 3600, whole_seconds // 60 % 60, whole_seconds % 60
     text = f"{hours}:{minutes:02}:{seconds_part:02}" if hours else f"{minutes}:{seconds_part:02}"
-    return f"{text}.{fraction:0{digits}}" if digits else text
+    return f"{text}.{fraction:0{precision}}" if precision else text

@@ -34,8 +34,9 @@ Values = Sequence[float] | npt.NDArray[np.generic]
 
 
 class Chart(Panel):
-    """Chart of lines and points. A NaN in the x or y values of a series is a gap. The index
-    `series` of a line or a set of points selects a combination of color, dash pattern and marker.
+    """Chart of lines and points. A NaN in the x or y values of a series is a gap. The
+    `style_index` of a line or a set of points selects a combination of color, dash pattern and
+    marker.
 
     Data is copied on assignment. All pending changes are drawn together in the next iteration of
     the event loop, and only while the chart is visible.
@@ -55,24 +56,24 @@ class Chart(Panel):
     """Emitted while the user selects a time range, with both ends in data values; the flag is
     `True` when the selection is finished."""
 
-    def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
-        super().__init__(title, x, y, theme_controller)
-        self._series: dict[str, Series] = {}
+    def __init__(self, title: str, x_axis: Axis, y_axis: Axis, theme_controller: ThemeController) -> None:
+        super().__init__(title, x_axis, y_axis, theme_controller)
+        self._series_by_key: dict[str, Series] = {}
         self._hidden_keys: set[str] = set()
-        self._bounds: dict[str, Bounds] = {}
+        self._bounds_by_key: dict[str, Bounds] = {}
         self._changed_keys: set[str] = set()
         self._is_up_to_date = False
         self.decorations = Decorations()
         self._underlay = Underlay(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._overlay = Overlay(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._curves = Curves(self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
-        self._points = Points(self.plot.box, x, y)
+        self._points = Points(self.plot.box, x_axis, y_axis)
         self._layers: tuple[Layer, ...] = (self._underlay, self._curves, self._overlay)
         for layer, z in zip(self._layers, (-20, 0, 20), strict=True):
             self.plot.add_layer(layer, z)
-        self.view_range = ViewRange(self, self.plot, x, y, self.decorations)
-        self.crosshair = Crosshair(self, self.plot, x, y, self.decorations)
-        self.key_bindings = ChartKeyBindings(self, self.plot, x, self.crosshair, self.view_range)
+        self.view_range = ViewRange(self, self.plot, x_axis, y_axis, self.decorations)
+        self.crosshair = Crosshair(self, self.plot, x_axis, y_axis, self.decorations)
+        self.key_bindings = ChartKeyBindings(self, self.plot, x_axis, self.crosshair, self.view_range)
         self._update_timer = QTimer(self, singleShot=True, interval=0)
         self._update_timer.timeout.connect(self._update_if_visible)
         self._connect()
@@ -80,14 +81,14 @@ class Chart(Panel):
 
     def _connect(self) -> None:
         self.view_range.changed.connect(self._on_range_changed)
-        self.view_range.changed_by_user.connect(self._emit_range)
+        self.view_range.changed_by_user.connect(self._emit_x_range)
         self.crosshair.changed.connect(self._update_reading)
         self.crosshair.moved.connect(self.crosshair_moved)
         self.crosshair.sample_selected.connect(self.point_selected)
         self.key_bindings.marker_requested.connect(self.marker_requested)
         self.key_bindings.fit_requested.connect(self.fit_requested)
         self.key_bindings.time_range_drawn.connect(self.time_range_drawn)
-        self.plot.time_range_drawn.connect(self._draw_time_range)
+        self.plot.time_range_drawn.connect(self._emit_time_range)
         self.plot.resized.connect(self._on_range_changed)
 
     # Data
@@ -99,14 +100,16 @@ class Chart(Panel):
         x: Values,
         y: Values,
         *,
-        series: int = 0,
+        style_index: int = 0,
         is_hollow: bool = False,
         is_stepped: bool = False,
     ) -> None:
         """Add or replace a line. If `is_hollow` is true, the markers are not filled. If
         `is_stepped` is true, each value is in effect until the next sample."""
-        hollow = np.ones(len(x), dtype=bool) if is_hollow else None
-        self._set_series(make_series(key, label, "line", series, x, y, hollow=hollow, is_stepped=is_stepped))
+        hollow_flags = np.ones(len(x), dtype=bool) if is_hollow else None
+        self._set_series(
+            make_series(key, label, "line", style_index, x, y, hollow_flags=hollow_flags, is_stepped=is_stepped)
+        )
 
     def set_points(
         self,
@@ -115,13 +118,15 @@ class Chart(Panel):
         x: Values,
         y: Values,
         *,
-        series: int = 0,
-        hollow: Sequence[bool] | npt.NDArray[np.bool_] | None = None,
+        style_index: int = 0,
+        hollow_flags: Sequence[bool] | npt.NDArray[np.bool_] | None = None,
         names: Sequence[str] = (),
     ) -> None:
-        """Add or replace a series of points. `hollow` and `names` have one entry per point; hollow
-        points are not filled."""
-        self._set_series(make_series(key, label, "points", series, x, y, hollow=hollow, names=tuple(names)))
+        """Add or replace a series of points. `hollow_flags` and `names` have one entry per point;
+        hollow points are not filled."""
+        self._set_series(
+            make_series(key, label, "points", style_index, x, y, hollow_flags=hollow_flags, names=tuple(names))
+        )
 
     def set_limit(self, value: float | None, label: str = "") -> None:
         self.decorations.limit, self.decorations.limit_label = value, label
@@ -155,15 +160,15 @@ class Chart(Panel):
         self._underlay.update()
 
     def remove(self, key: str) -> None:
-        if self._series.pop(key, None) is None:
+        if self._series_by_key.pop(key, None) is None:
             return
-        self._bounds.pop(key)
+        self._bounds_by_key.pop(key)
         self._schedule_update()
 
     def clear(self) -> None:
         """Remove all series, bands and markers, the shaded region and the limit; hide the
         crosshair, and fit the view to the data."""
-        for key in tuple(self._series):
+        for key in tuple(self._series_by_key):
             self.remove(key)
         self.decorations.bands, self.decorations.markers, self.decorations.region, self.decorations.limit = (
             (),
@@ -187,14 +192,14 @@ class Chart(Panel):
 
     def series(self) -> tuple[Series, ...]:
         """Return the visible series."""
-        return tuple(series for key, series in self._series.items() if key not in self._hidden_keys)
+        return tuple(series for key, series in self._series_by_key.items() if key not in self._hidden_keys)
 
     def frame(self) -> pd.DataFrame:
         return build_frame(self.series(), self.x_axis, self.y_axis)
 
-    def data_range(self) -> Bounds:
+    def data_bounds(self) -> Bounds:
         """Return the range of the data of all visible series, in view coordinates."""
-        return union_bounds([bounds for key, bounds in self._bounds.items() if key not in self._hidden_keys])
+        return union_bounds([bounds for key, bounds in self._bounds_by_key.items() if key not in self._hidden_keys])
 
     def data_to_pixel(self, x: float, y: float) -> QPointF:
         """Convert a pair of data values to a pixel position in the viewport of the plot."""
@@ -218,11 +223,11 @@ class Chart(Panel):
         return self.crosshair.readings()
 
     def _set_series(self, series: Series) -> None:
-        previous = self._series.get(series.key)
-        if previous is not None and previous.kind != series.kind:
+        previous_series = self._series_by_key.get(series.key)
+        if previous_series is not None and previous_series.kind != series.kind:
             self.remove(series.key)
-        self._series[series.key] = series
-        self._bounds[series.key] = compute_bounds(series, self.x_axis, self.y_axis)
+        self._series_by_key[series.key] = series
+        self._bounds_by_key[series.key] = compute_bounds(series, self.x_axis, self.y_axis)
         self._changed_keys.add(series.key)
         self._schedule_update()
 
@@ -245,17 +250,17 @@ class Chart(Panel):
             return
         self._is_up_to_date = True
         self._update_timer.stop()
-        visible_keys = self._series.keys() - self._hidden_keys
+        visible_keys = self._series_by_key.keys() - self._hidden_keys
         for renderer in (self._curves, self._points):
             renderer.keep_only(visible_keys)
-        for key in (key for key in self._series if key in self._changed_keys & visible_keys):
-            if self._series[key].kind == "points":
-                self._points.set_series(self._series[key], self.theme_controller.theme)
+        for key in (key for key in self._series_by_key if key in self._changed_keys & visible_keys):
+            if self._series_by_key[key].kind == "points":
+                self._points.set_series(self._series_by_key[key], self.theme_controller.theme)
             else:
-                self._curves.set_series(self._series[key])
+                self._curves.set_series(self._series_by_key[key])
         self._changed_keys.clear()
-        self.view_range.can_move_y = any(series.kind == "points" for series in self._series.values())
-        self.view_range.set_bounds(self.data_range())
+        self.view_range.can_move_y = any(series.kind == "points" for series in self._series_by_key.values())
+        self.view_range.set_bounds(self.data_bounds())
         self._on_range_changed()
         self.crosshair.set_series(self.series())
         self.refresh_table()
@@ -265,14 +270,14 @@ class Chart(Panel):
         for layer in self._layers:
             layer.theme, layer.font = theme, self.small_font()
         self.crosshair.apply_theme(theme)
-        self._changed_keys.update(self._series)
+        self._changed_keys.update(self._series_by_key)
         self._schedule_update()
 
     def _on_range_changed(self) -> None:
         self.plot.repaint_layers()
         self._update_legend()
 
-    def _emit_range(self) -> None:
+    def _emit_x_range(self) -> None:
         self.range_changed.emit(*self.view_range.x_range())
 
     # Texts
@@ -284,14 +289,14 @@ class Chart(Panel):
     def _update_legend(self) -> None:
         texts = {reading.key: reading.text for reading in self.readings()}
         entries = tuple(self._build_legend_entry(series, texts.get(series.key, "")) for series in self.series())
-        axis = self.y_axis.unit if self.title == self.y_axis.label else self.y_axis.text
+        axis_text = self.y_axis.unit if self.title == self.y_axis.label else self.y_axis.text
         if self.crosshair.x is not None:
-            axis = f"{axis} at {self._describe_crosshair(self.crosshair.x)}".strip()
-        self.legend.set_entries(axis, entries)
+            axis_text = f"{axis_text} at {self._describe_crosshair(self.crosshair.x)}".strip()
+        self.legend.set_entries(axis_text, entries)
         self.place_legend()
 
     def _build_legend_entry(self, series: Series, value: str) -> LegendEntry:
-        is_hollow = series.hollow is not None and len(series.x) > 0 and bool(series.hollow.all())
+        is_hollow = series.hollow_flags is not None and len(series.x) > 0 and bool(series.hollow_flags.all())
         is_dashed = self._curves.is_dashed(series.key, float(self.plot.box.width()))
         return LegendEntry(
             series.label, series.kind, series.style_index, is_hollow=is_hollow, is_dashed=is_dashed, value=value
@@ -304,7 +309,7 @@ class Chart(Panel):
         readings = self.readings()
         if self.crosshair.x is not None and readings:
             return describe_readings(self._describe_crosshair(self.crosshair.x), readings)
-        return describe_chart(self.series(), self.x_axis, self.y_axis, self.data_range(), self.notes())
+        return describe_chart(self.series(), self.x_axis, self.y_axis, self.data_bounds(), self.notes())
 
     def notes(self) -> str:
         return describe_decorations(self.decorations, self.plot.x_axis)
@@ -317,9 +322,9 @@ class Chart(Panel):
         menu.addAction("&Reset zoom\tHome").triggered.connect(self.key_bindings.show_all)
         if self.crosshair.x is not None and self.receivers(SIGNAL("marker_requested(double)")):
             menu.addAction("Add &marker here\tM").triggered.connect(self.key_bindings.request_marker)
-        if len(self._series) > 1:
+        if len(self._series_by_key) > 1:
             submenu = menu.addMenu("Visible &lines")
-            for key, series in self._series.items():
+            for key, series in self._series_by_key.items():
                 action = submenu.addAction(series.label.replace("&", "&&"))
                 action.setCheckable(True)
                 action.setChecked(key not in self._hidden_keys)
@@ -330,11 +335,11 @@ class Chart(Panel):
     def _toggle_series(self, action: QAction) -> None:
         self.hide_series(str(action.data()), not action.isChecked())
 
-    def _draw_time_range(self, start: float, end: float, is_done: bool) -> None:
+    def _emit_time_range(self, start: float, end: float, is_done: bool) -> None:
         self.time_range_drawn.emit(self.x_axis.from_view(start), self.x_axis.from_view(end), is_done)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if self.is_plot and self.key_bindings.handle_press(event):
+        if self.is_plot_shown and self.key_bindings.handle_press(event):
             event.accept()
         else:
             super().keyPressEvent(event)

@@ -36,9 +36,9 @@ class Crosshair(QObject):
     when the crosshair disappears."""
     sample_selected = Signal(str, int)
 
-    def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, decorations: Decorations) -> None:
+    def __init__(self, parent: QObject, plot: PlotView, x_axis: Axis, y_axis: Axis, decorations: Decorations) -> None:
         super().__init__(parent)
-        self._plot, self._x_axis, self._y_axis, self._decorations = plot, x, y, decorations
+        self._plot, self._x_axis, self._y_axis, self._decorations = plot, x_axis, y_axis, decorations
         self._series: tuple[Series, ...] = ()
         self.x: float | None = None
         self._point: Point | None = None
@@ -56,7 +56,7 @@ class Crosshair(QObject):
 
     def set_series(self, series: tuple[Series, ...]) -> None:
         self._series = series
-        if self._point is not None and self._find(self._point) is None:
+        if self._point is not None and self._find_series(self._point) is None:
             self._point = None
         self._update()
 
@@ -76,12 +76,12 @@ class Crosshair(QObject):
         self._update()
         self.moved.emit(x)
 
-    def step(self, direction: Direction, *, is_big: bool = False) -> bool:
+    def step(self, direction: Direction, *, is_large_step: bool = False) -> bool:
         """Move the crosshair to the next sample that is at least one pixel away or, in a scatter
         plot, to the next point. Return False if there is no such sample or point."""
         if self._has_points():
             point = next_point(self._series, self._point, direction)
-            series = None if point is None else self._find(point)
+            series = None if point is None else self._find_series(point)
             if point is None or series is None:
                 return False
             self.move(float(series.x[point[1]]), point)
@@ -89,13 +89,13 @@ class Crosshair(QObject):
         if direction in ("up", "down"):
             return False
         is_after = direction == "right"
-        offset = self._plot.pixel_width() * (_LARGE_STEP_PX if is_big else 0.999) * (1 if is_after else -1)
+        offset = self._plot.pixel_width() * (_LARGE_STEP_PX if is_large_step else 0.999) * (1 if is_after else -1)
         if self.x is None:
-            start = self._plot.ranges()[0][0 if is_after else 1] - offset
+            start_position = self._plot.ranges()[0][0 if is_after else 1] - offset
         else:
-            start = float(self._x_axis.to_view(self.x)) + offset
-        x = next_x(self._series, self._x_axis.from_view(start), is_after=is_after)
-        if x is None and is_big:
+            start_position = float(self._x_axis.to_view(self.x)) + offset
+        x = next_x(self._series, self._x_axis.from_view(start_position), is_after=is_after)
+        if x is None and is_large_step:
             return self.go_to_end() if is_after else self.go_to_start()
         if x is not None:
             self.move(x)
@@ -131,7 +131,7 @@ class Crosshair(QObject):
     def _has_points(self) -> bool:
         return any(series.kind == "points" and len(series.x) for series in self._series)
 
-    def _find(self, point: Point) -> Series | None:
+    def _find_series(self, point: Point) -> Series | None:
         series = next((candidate for candidate in self._series if candidate.key == point[0]), None)
         return series if series is not None and point[1] < len(series.x) else None
 
@@ -151,7 +151,7 @@ class Crosshair(QObject):
     def _build_selected_point(self) -> SelectedPoint | None:
         if self._point is None:
             return None
-        series = self._find(self._point)
+        series = self._find_series(self._point)
         index = self._point[1]
         if series is None or series.kind != "points":
             return None
@@ -159,8 +159,8 @@ class Crosshair(QObject):
         return SelectedPoint(float(series.x[index]), float(series.y[index]), text)
 
     def _hover(self, x: float, y: float) -> None:
-        point = self._find_near(x, y, is_points_only=True) if self._has_points() else None
-        series = None if point is None else self._find(point)
+        point = self._find_point_near(x, y, is_points_only=True) if self._has_points() else None
+        series = None if point is None else self._find_series(point)
         x_value = self._x_axis.from_view(x) if series is None or point is None else float(series.x[point[1]])
         self.move(x_value, point)
         self._is_hovered = True
@@ -171,11 +171,11 @@ class Crosshair(QObject):
             self.move(math.nan)
 
     def _click(self, x: float, y: float) -> None:
-        point = self._find_near(x, y, is_points_only=False)
+        point = self._find_point_near(x, y, is_points_only=False)
         if point is not None:
             self.sample_selected.emit(*point)
 
-    def _find_near(self, x: float, y: float, *, is_points_only: bool) -> Point | None:
+    def _find_point_near(self, x: float, y: float, *, is_points_only: bool) -> Point | None:
         pixel = self._plot.view_to_pixel(x, y)
         x_edges = [self._plot.pixel_to_view(pixel + QPointF(side * HIT_RADIUS_PX, 0)).x() for side in (-1, 1)]
         series = [candidate for candidate in self._series if candidate.kind == "points" or not is_points_only]

@@ -34,15 +34,15 @@ class Curves(Layer):
     """Layer with the lines of a chart. All computation takes place during painting, so that hidden
     charts cost nothing."""
 
-    def __init__(self, x: TickAxis, y: TickAxis, theme: Theme) -> None:
-        super().__init__(x, y, theme)
+    def __init__(self, x_axis: TickAxis, y_axis: TickAxis, theme: Theme) -> None:
+        super().__init__(x_axis, y_axis, theme)
         self._view_series: dict[str, ViewSeries] = {}
         self._path_cache: WeakKeyDictionary[ViewSeries, tuple[Sequence[float], QPainterPath, QPainterPath]] = (
             WeakKeyDictionary()
         )
 
     def set_series(self, series: Series) -> None:
-        self._view_series[series.key] = ViewSeries(series, self.x.axis, self.y.axis)
+        self._view_series[series.key] = ViewSeries(series, self.x_axis.axis, self.y_axis.axis)
 
     def keep_only(self, keys: set[str]) -> None:
         """Remove all series except those in `keys`. The order of the remaining series does not
@@ -50,7 +50,7 @@ class Curves(Layer):
         self._view_series = {key: view_series for key, view_series in self._view_series.items() if key in keys}
 
     def is_dashed(self, key: str, width_px: float) -> bool:
-        return key not in self._view_series or not self._view_series[key].is_dense(*self.x.range, width_px)
+        return key not in self._view_series or not self._view_series[key].is_dense(*self.x_axis.range, width_px)
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         for view_series in self._view_series.values():
@@ -60,47 +60,49 @@ class Curves(Layer):
 
     def _draw_line(self, painter: QPainter, area: QRectF, view_series: ViewSeries) -> None:
         series = view_series.series
-        is_dense = view_series.is_dense(*self.x.range, area.width())
+        is_dense = view_series.is_dense(*self.x_axis.range, area.width())
         solid_line_pen = solid_pen(series_color(self.theme, series.style_index))
         painter.setPen(solid_line_pen if is_dense else line_pen(self.theme, series.style_index))
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawPath(self._paths(area, view_series)[0])
+        painter.drawPath(self._build_paths(area, view_series)[0])
 
-    def _paths(self, area: QRectF, view_series: ViewSeries) -> tuple[QPainterPath, QPainterPath]:
+    def _build_paths(self, area: QRectF, view_series: ViewSeries) -> tuple[QPainterPath, QPainterPath]:
         """Return the path of a line and the path of the line's markers. Both paths are cached,
         because each move of the crosshair repaints the line."""
-        cache_key = (*self.x.range, *self.y.range, *area.getRect())  # type: ignore[misc]
-        cached_paths = self._path_cache.get(view_series)
-        if cached_paths is None or cached_paths[0] != cache_key:
-            x, y = view_series.downsample(*self.x.range, area.width())
-            line = pg.functions.arrayToQPath(self._to_columns(area, x), self._to_rows(area, y), connect="finite")
-            markers, marker = QPainterPath(), marker_path(view_series.series.style_index)
-            indices = view_series.marker_indices(*self.x.range)
+        cache_key = (*self.x_axis.range, *self.y_axis.range, *area.getRect())  # type: ignore[misc]
+        cache_entry = self._path_cache.get(view_series)
+        if cache_entry is None or cache_entry[0] != cache_key:
+            x, y = view_series.downsample(*self.x_axis.range, area.width())
+            line_path = pg.functions.arrayToQPath(self._to_columns(area, x), self._to_rows(area, y), connect="finite")
+            markers_path, marker = QPainterPath(), marker_path(view_series.series.style_index)
+            indices = view_series.marker_indices(*self.x_axis.range)
             columns, rows = self._to_columns(area, view_series.x[indices]), self._to_rows(area, view_series.y[indices])
             for column, row in zip(columns.tolist(), rows.tolist(), strict=True):
-                markers.addPath(marker.translated(column, row))
-            cached_paths = self._path_cache[view_series] = (cache_key, line, markers)
-        return cached_paths[1], cached_paths[2]
+                markers_path.addPath(marker.translated(column, row))
+            cache_entry = self._path_cache[view_series] = (cache_key, line_path, markers_path)
+        return cache_entry[1], cache_entry[2]
 
     def _draw_markers(self, painter: QPainter, area: QRectF, view_series: ViewSeries) -> None:
         series = view_series.series
-        is_hollow = series.hollow is not None and bool(series.hollow.all())
-        draw_markers(painter, self.theme, series.style_index, self._paths(area, view_series)[1], is_hollow=is_hollow)
+        is_hollow = series.hollow_flags is not None and bool(series.hollow_flags.all())
+        draw_markers(
+            painter, self.theme, series.style_index, self._build_paths(area, view_series)[1], is_hollow=is_hollow
+        )
 
     def _to_columns(self, area: QRectF, positions: Floats) -> Floats:
-        low, high = self.x.range
+        low, high = self.x_axis.range
         return np.clip(area.left() + (positions - low) * (area.width() / (high - low)), -_MAX_PX, _MAX_PX)
 
     def _to_rows(self, area: QRectF, positions: Floats) -> Floats:
-        low, high = self.y.range
+        low, high = self.y_axis.range
         return np.clip(area.bottom() - (positions - low) * (area.height() / (high - low)), -_MAX_PX, _MAX_PX)
 
 
 class Points:
     """Scatter plot items of a chart, one for each series of points."""
 
-    def __init__(self, box: pg.ViewBox, x: Axis, y: Axis) -> None:
-        self._box, self._x, self._y = box, x, y
+    def __init__(self, box: pg.ViewBox, x_axis: Axis, y_axis: Axis) -> None:
+        self._box, self._x_axis, self._y_axis = box, x_axis, y_axis
         self._items: dict[str, pg.ScatterPlotItem] = {}
 
     def set_series(self, series: Series, theme: Theme) -> None:
@@ -108,7 +110,7 @@ class Points:
             self._items[series.key] = pg.ScatterPlotItem(pxMode=True)
             self._items[series.key].setZValue(5)
             self._box.addItem(self._items[series.key], ignoreBounds=True)
-        x, y = self._x.to_view(series.x), self._y.to_view(series.y)
+        x, y = self._x_axis.to_view(series.x), self._y_axis.to_view(series.y)
         visible_indices = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
         color = series_color(theme, series.style_index)
         filled_brush, hollow_brush = pg.mkBrush(color), pg.mkBrush(theme.paper)

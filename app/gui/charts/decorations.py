@@ -59,8 +59,8 @@ class Decorations(msgspec.Struct):
 
 
 class _DecorationLayer(Layer):
-    def __init__(self, decorations: Decorations, x: TickAxis, y: TickAxis, theme: Theme) -> None:
-        super().__init__(x, y, theme)
+    def __init__(self, decorations: Decorations, x_axis: TickAxis, y_axis: TickAxis, theme: Theme) -> None:
+        super().__init__(x_axis, y_axis, theme)
         self.decorations = decorations
 
 
@@ -84,13 +84,13 @@ class Underlay(_DecorationLayer):
 
     def _draw_grid(self, painter: QPainter, area: QRectF) -> None:
         painter.setPen(grid_pen(self.theme))
-        low, high = self.y.range
-        for position in self.y.tick_positions():
-            y = area.bottom() - (position - low) / (high - low) * area.height()
-            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
-        if self.x.axis.is_log:
-            left, right = self.x.range
-            for position in self.x.tick_positions():
+        low, high = self.y_axis.range
+        for position in self.y_axis.tick_positions():
+            y_px = area.bottom() - (position - low) / (high - low) * area.height()
+            painter.drawLine(QPointF(area.left(), y_px), QPointF(area.right(), y_px))
+        if self.x_axis.axis.is_log:
+            left, right = self.x_axis.range
+            for position in self.x_axis.tick_positions():
                 x_px = area.left() + (position - left) / (right - left) * area.width()
                 painter.drawLine(QPointF(x_px, area.top()), QPointF(x_px, area.bottom()))
 
@@ -140,7 +140,7 @@ class Overlay(_DecorationLayer):
         metrics = QFontMetricsF(self.font)
         self._draw_limit(painter, area, metrics)
         occupied_right = area.left()
-        for marker in sorted(self.decorations.markers, key=lambda item: item.x):
+        for marker in sorted(self.decorations.markers, key=lambda marker: marker.x):
             x_px = self.x_to_pixel(area, marker.x, math.nan)
             if not area.left() <= x_px <= area.right():
                 continue
@@ -173,8 +173,8 @@ class Overlay(_DecorationLayer):
         painter.drawEllipse(QPointF(x_px, y_px), _SELECTION_RADIUS_PX, _SELECTION_RADIUS_PX)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
         width = min(metrics.horizontalAdvance(point.text) + 1, area.width() / 2) + 2 * _PAD_PX
-        is_left = x_px + _SELECTION_RADIUS_PX + 4 + width > area.right()
-        left = x_px - _SELECTION_RADIUS_PX - 4 - width if is_left else x_px + _SELECTION_RADIUS_PX + 4
+        is_text_left = x_px + _SELECTION_RADIUS_PX + 4 + width > area.right()
+        left = x_px - _SELECTION_RADIUS_PX - 4 - width if is_text_left else x_px + _SELECTION_RADIUS_PX + 4
         top = max(area.top(), y_px - _SELECTION_RADIUS_PX - metrics.height())
         _draw_text(painter, metrics, point.text, QRectF(left, top, width, 0), ink, QColor(self.theme.raised))
 
@@ -188,7 +188,7 @@ class Overlay(_DecorationLayer):
         if is_visible:
             painter.setPen(QPen(QColor(self.theme.bad), 1, Qt.PenStyle.DashLine))
             painter.drawLine(QPointF(area.left(), y_px), QPointF(area.right(), y_px))
-        elif self.y.axis.is_log:
+        elif self.y_axis.axis.is_log:
             label = f"↑ {label}" if y_px < area.top() else f"↓ {label}"
             y_px = area.top() if y_px < area.top() else area.bottom()
         else:
@@ -213,10 +213,10 @@ def _draw_text(
     elided_text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, rect.width() - 2 * _PAD_PX)
     if not elided_text or len(elided_text) < min(len(text), _MIN_CHARACTERS):
         return
-    box = QRectF(
+    text_rect = QRectF(
         rect.left(), rect.top(), metrics.horizontalAdvance(elided_text) + 2 * _PAD_PX, metrics.height() + _PAD_PX
     )
     if background is not None:
-        painter.fillRect(box, translucent_color(background, 215))
+        painter.fillRect(text_rect, translucent_color(background, 215))
     painter.setPen(color)
-    painter.drawText(QPointF(box.left() + _PAD_PX, box.top() + metrics.ascent() + 1), elided_text)
+    painter.drawText(QPointF(text_rect.left() + _PAD_PX, text_rect.top() + metrics.ascent() + 1), elided_text)

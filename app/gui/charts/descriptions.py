@@ -13,16 +13,16 @@ from app.gui.charts.tick_axis import TickAxis
 from app.gui.formatting import format_number, with_unit
 
 
-def describe_position(x: float, decorations: Decorations, axis: TickAxis, tolerance: float) -> str:
+def describe_position(x: float, decorations: Decorations, tick_axis: TickAxis, tolerance: float) -> str:
     """Describe a position on the x axis: the x value, the bands that contain the value, and the
     markers at most `tolerance` away, in view coordinates."""
-    position = float(axis.axis.to_view(x))
-    parts = [with_unit(axis.format_value(x), "" if axis.is_clock else axis.axis.unit)]
+    position = float(tick_axis.axis.to_view(x))
+    parts = [with_unit(tick_axis.format_value(x), "" if tick_axis.is_clock else tick_axis.axis.unit)]
     parts += [band.label for band in decorations.bands if band.start <= x < band.end]
     parts += [
         marker.label
         for marker in decorations.markers
-        if abs(float(axis.axis.to_view(marker.x)) - position) <= tolerance
+        if abs(float(tick_axis.axis.to_view(marker.x)) - position) <= tolerance
     ]
     return ", ".join(filter(None, parts))
 
@@ -32,16 +32,21 @@ def describe_readings(position: str, readings: Sequence[Reading]) -> str:
     return f"At {position}: {values}"
 
 
-def describe_chart(series: Sequence[Series], x: Axis, y: Axis, bounds: Bounds, notes: str) -> str:
-    labels = ", ".join(item.label for item in series) or "no data yet"
-    sentences = [f"{y.text} over {x.text}: {labels}."]
+def describe_chart(series: Sequence[Series], x_axis: Axis, y_axis: Axis, bounds: Bounds, notes: str) -> str:
+    labels = ", ".join(data_series.label for data_series in series) or "no data yet"
+    sentences = [f"{y_axis.text} over {x_axis.text}: {labels}."]
     if math.isfinite(bounds.x0) and math.isfinite(bounds.y0):
-        ranges = "{x} from {x0} to {x1}, {y} from {y0} to {y1}."
-        data_ends = (x.from_view(bounds.x0), x.from_view(bounds.x1), y.from_view(bounds.y0), y.from_view(bounds.y1))
+        template = "{x} from {x0} to {x1}, {y} from {y0} to {y1}."
+        data_ends = (
+            x_axis.from_view(bounds.x0),
+            x_axis.from_view(bounds.x1),
+            y_axis.from_view(bounds.y0),
+            y_axis.from_view(bounds.y1),
+        )
         x0, x1, y0, y1 = (format_number(end) for end in data_ends)
-        sentences.append(ranges.format(x=x.label, x0=x0, x1=x1, y=y.label, y0=y0, y1=y1))
+        sentences.append(template.format(x=x_axis.label, x0=x0, x1=x1, y=y_axis.label, y0=y0, y1=y1))
     sentences += [notes, "Use the arrow keys to read values. Press T to show a table."]
-    return " ".join(item for item in sentences if item)
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def describe_decorations(decorations: Decorations, axis: TickAxis) -> str:

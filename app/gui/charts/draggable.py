@@ -51,13 +51,13 @@ class DraggableChart(Chart):
 
     handle_moved = Signal(int, float, float, bool)
 
-    def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
+    def __init__(self, title: str, x_axis: Axis, y_axis: Axis, theme_controller: ThemeController) -> None:
         self._handles: tuple[Handle, ...] = ()
         self._selected_index: int | None = None
-        self._handle_items = pg.ScatterPlotItem(pxMode=True)
-        self._handle_items.setZValue(40)
-        super().__init__(title, x, y, theme_controller)
-        self.plot.box.addItem(self._handle_items, ignoreBounds=True)
+        self._handle_item = pg.ScatterPlotItem(pxMode=True)
+        self._handle_item.setZValue(40)
+        super().__init__(title, x_axis, y_axis, theme_controller)
+        self.plot.box.addItem(self._handle_item, ignoreBounds=True)
         self.plot.viewport().setMouseTracking(True)
         self.plot.viewport().installEventFilter(self)
 
@@ -93,8 +93,8 @@ class DraggableChart(Chart):
         )
         return f"{handle.name}: {x}, {y}. Arrow keys move it, Escape deselects it."
 
-    def data_range(self) -> Bounds:
-        bounds = super().data_range()
+    def data_bounds(self) -> Bounds:
+        bounds = super().data_bounds()
         if not math.isfinite(bounds.x1 + bounds.y1):
             return bounds
         return Bounds(bounds.x0, bounds.x0 + (bounds.x1 - bounds.x0) * 1.08, bounds.y0, bounds.y1 * _HEADROOM)
@@ -112,7 +112,7 @@ class DraggableChart(Chart):
             for index in range(len(self._handles))
         ]
         sizes = [_HANDLE_PX + (4 if index == self._selected_index else 0) for index in range(len(self._handles))]
-        self._handle_items.setData(
+        self._handle_item.setData(
             x=np.empty(0) if is_empty else x,
             y=np.empty(0) if is_empty else y,
             size=np.array(sizes, dtype=float),
@@ -136,7 +136,7 @@ class DraggableChart(Chart):
         return False
 
     def _press(self, pixel: QPointF) -> bool:
-        index = self._find_near(pixel)
+        index = self._find_handle_near(pixel)
         if index is None:
             return False
         self.view_range.is_frozen = True
@@ -146,8 +146,10 @@ class DraggableChart(Chart):
 
     def _drag(self, mouse_pixel: QPointF, *, is_done: bool) -> bool:
         if not self.view_range.is_frozen or self._selected_index is None:
-            is_near = self._find_near(mouse_pixel) is not None
-            self.plot.viewport().setCursor(Qt.CursorShape.SizeAllCursor if is_near else Qt.CursorShape.ArrowCursor)
+            is_near_handle = self._find_handle_near(mouse_pixel) is not None
+            self.plot.viewport().setCursor(
+                Qt.CursorShape.SizeAllCursor if is_near_handle else Qt.CursorShape.ArrowCursor
+            )
             return False
         self.view_range.is_frozen = not is_done
         position = self.plot.pixel_to_view(mouse_pixel)
@@ -156,7 +158,7 @@ class DraggableChart(Chart):
         self._move_to(self.x_axis.from_view(x), self.y_axis.from_view(y), is_done=is_done)
         return True
 
-    def _find_near(self, pixel: QPointF) -> int | None:
+    def _find_handle_near(self, pixel: QPointF) -> int | None:
         nearest = (_HIT_RADIUS_PX, -1)
         for index in range(len(self._handles)):
             handle_pixel = self.handle_pixel(index)
@@ -170,16 +172,16 @@ class DraggableChart(Chart):
         key = event.key()
         if key in (Qt.Key.Key_PageDown, Qt.Key.Key_PageUp) and self._handles:
             step = 1 if key == Qt.Key.Key_PageDown else -1
-            previous = self._selected_index if self._selected_index is not None else -1 if step > 0 else 0
-            self.select((previous + step) % len(self._handles))
+            previous_index = self._selected_index if self._selected_index is not None else -1 if step > 0 else 0
+            self.select((previous_index + step) % len(self._handles))
         elif key == Qt.Key.Key_Escape and self._selected_index is not None:
             self.select(None)
         elif self._selected_index is not None and (direction := _ARROWS.get(Qt.Key(key))) is not None:
-            self._move_selected(direction, is_long=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
+            self._move_selected_handle(direction, is_long=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
         else:
             super().keyPressEvent(event)
 
-    def _move_selected(self, direction: tuple[int, int], *, is_long: bool) -> None:
+    def _move_selected_handle(self, direction: tuple[int, int], *, is_long: bool) -> None:
         assert self._selected_index is not None
         handle, step = self._handles[self._selected_index], _LONG_STEP if is_long else _STEP
         (x0, x1), (y0, y1) = self.plot.ranges()

@@ -80,9 +80,9 @@ def choose_path(parent: QWidget, title: str, suffix: Suffix, file_filter: str) -
 
 
 def _size(chart: Drawable) -> QSize:
-    plot = chart.plot.size()
-    header_height = _title_height(chart) + chart.legend.heightForWidth(plot.width())
-    return QSize(round(plot.width() + 2 * _MARGIN_PX), round(plot.height() + header_height + 2 * _MARGIN_PX))
+    plot_size = chart.plot.size()
+    header_height = _title_height(chart) + chart.legend.heightForWidth(plot_size.width())
+    return QSize(round(plot_size.width() + 2 * _MARGIN_PX), round(plot_size.height() + header_height + 2 * _MARGIN_PX))
 
 
 def _title_height(chart: Drawable) -> float:

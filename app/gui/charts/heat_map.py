@@ -20,19 +20,19 @@ from app.gui.theme import Theme, ThemeController
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHADES = 64
+_SHADE_COUNT = 64
 
 
 class HeatMap(Panel):
     """Heat map in which cells with higher counts are darker (brighter in a dark theme). Empty cells
     have the background color."""
 
-    def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
+    def __init__(self, title: str, x_axis: Axis, y_axis: Axis, theme_controller: ThemeController) -> None:
         self._start_s, self._bin_s = 0.0, 1.0
         self._edges: Floats = np.empty(0)
         self._counts: Floats = np.zeros((0, 0))
-        super().__init__(title, x, y, theme_controller)
-        self._column: int | None = None
+        super().__init__(title, x_axis, y_axis, theme_controller)
+        self._selected_column: int | None = None
         self._image = pg.ImageItem()
         self._line = pg.InfiniteLine(angle=90)
         self._line.hide()
@@ -45,21 +45,25 @@ class HeatMap(Panel):
     def set_counts(self, start_s: float, bin_s: float, edges: npt.ArrayLike, counts: npt.ArrayLike) -> None:
         """Set the counts of all cells. `counts` has one row per time bin of `bin_s` seconds, from
         `start_s`, and one column per interval between adjacent y `edges`."""
-        values, boundaries = np.array(counts, dtype=np.float64), np.array(edges, dtype=np.float64)
-        if values.ndim != 2 or (values.size and values.shape[1] != len(boundaries) - 1):
+        count_array, edge_array = np.array(counts, dtype=np.float64), np.array(edges, dtype=np.float64)
+        if count_array.ndim != 2 or (count_array.size and count_array.shape[1] != len(edge_array) - 1):
             raise ValueError("counts need one column per interval between edges")
-        self._start_s, self._bin_s, self._edges, self._counts = start_s, bin_s, boundaries, values
+        self._start_s, self._bin_s, self._edges, self._counts = start_s, bin_s, edge_array, count_array
         self.apply_changes()
 
     def apply_changes(self) -> None:
-        self._select_column(None if self._column is None or self._column >= len(self._counts) else self._column)
+        self._select_column(
+            None
+            if self._selected_column is None or self._selected_column >= len(self._counts)
+            else self._selected_column
+        )
         max_count = self._counts.max() if self._counts.size else 0.0
         if max_count == 0:
             self._image.clear()
             return
         positions = self.y_axis.to_view(self._edges)
-        rows = np.linspace(positions[0], positions[-1], max(2 * len(positions), 2))
-        row_centers = (rows[:-1] + rows[1:]) / 2
+        row_edges = np.linspace(positions[0], positions[-1], max(2 * len(positions), 2))
+        row_centers = (row_edges[:-1] + row_edges[1:]) / 2
         bin_of_row = np.clip(np.searchsorted(positions, row_centers, side="right") - 1, 0, self._counts.shape[1] - 1)
         intensities = np.sqrt(self._counts[:, bin_of_row] / max_count)
         self._image.setImage(intensities, levels=(0.0, 1.0), autoLevels=False)
@@ -69,12 +73,14 @@ class HeatMap(Panel):
         self.refresh_table()
 
     def restyle(self, theme: Theme) -> None:
-        low, high = QColor(theme.paper), QColor(theme.series[0])
-        fraction = np.linspace(0.0, 1.0, _SHADES)[:, None]
-        start, end = (np.array([color.red(), color.green(), color.blue()], dtype=float) for color in (low, high))
-        table = np.round(start + (end - start) * (0.15 + 0.85 * fraction))
-        table[0] = start
-        self._image.setLookupTable(table.astype(np.uint8))
+        low_color, high_color = QColor(theme.paper), QColor(theme.series[0])
+        fractions = np.linspace(0.0, 1.0, _SHADE_COUNT)[:, None]
+        low_rgb, high_rgb = (
+            np.array([color.red(), color.green(), color.blue()], dtype=float) for color in (low_color, high_color)
+        )
+        lookup_table = np.round(low_rgb + (high_rgb - low_rgb) * (0.15 + 0.85 * fractions))
+        lookup_table[0] = low_rgb
+        self._image.setLookupTable(lookup_table.astype(np.uint8))
         self._line.setPen(solid_pen(theme.ink))
 
     def frame(self) -> pd.DataFrame:
@@ -95,28 +101,30 @@ class HeatMap(Panel):
     def describe(self) -> str:
         if not self._counts.size:
             return f"{self.y_axis.text} over {self.x_axis.text}: no data yet"
-        if self._column is not None:
-            return f"At {self._format_column(self._column)}"
-        total = format_count(int(self._counts.sum()))
+        if self._selected_column is not None:
+            return f"At {self._format_column(self._selected_column)}"
+        total_text = format_count(int(self._counts.sum()))
         return (
-            f"{self.y_axis.text} over {self.x_axis.text}: total count {total}. Use the arrow keys to read values. "
+            f"{self.y_axis.text} over {self.x_axis.text}: total count {total_text}. Use the arrow keys to read values. "
             "Press T to show a table."
         )
 
     def _format_column(self, column: int) -> str:
         counts = self._counts[column]
         start_s = self._start_s + self._bin_s * column
-        interval = with_unit(f"{format_number(start_s)} to {format_number(start_s + self._bin_s)}", self.x_axis.unit)
-        total = f"total count {format_count(int(counts.sum()))}"
+        interval_text = with_unit(
+            f"{format_number(start_s)} to {format_number(start_s + self._bin_s)}", self.x_axis.unit
+        )
+        total_text = f"total count {format_count(int(counts.sum()))}"
         if not counts.any():
-            return f"{interval}: {total}"
-        peak = int(counts.argmax())
-        low, high = (format_number(float(self._edges[peak + side])) for side in (0, 1))
-        max_text = f"max count {format_count(int(counts[peak]))} from {low} to {with_unit(high, self.y_axis.unit)}"
-        return f"{interval}: {total}, {max_text}"
+            return f"{interval_text}: {total_text}"
+        peak_bin = int(counts.argmax())
+        low, high = (format_number(float(self._edges[peak_bin + side])) for side in (0, 1))
+        max_text = f"max count {format_count(int(counts[peak_bin]))} from {low} to {with_unit(high, self.y_axis.unit)}"
+        return f"{interval_text}: {total_text}, {max_text}"
 
     def _select_column(self, column: int | None) -> None:
-        self._column = column
+        self._selected_column = column
         self._line.setVisible(column is not None)
         text = self.y_axis.text
         if column is not None:
@@ -138,11 +146,11 @@ class HeatMap(Panel):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         last_column = len(self._counts) - 1
         column = {
-            Qt.Key.Key_Right: 0 if self._column is None else min(self._column + 1, last_column),
-            Qt.Key.Key_Left: last_column if self._column is None else max(self._column - 1, 0),
+            Qt.Key.Key_Right: 0 if self._selected_column is None else min(self._selected_column + 1, last_column),
+            Qt.Key.Key_Left: last_column if self._selected_column is None else max(self._selected_column - 1, 0),
             Qt.Key.Key_End: last_column,
         }.get(Qt.Key(event.key()))
-        if column is None or last_column < 0 or not self.is_plot:
+        if column is None or last_column < 0 or not self.is_plot_shown:
             super().keyPressEvent(event)
         else:
             self._select_column(column)

@@ -35,19 +35,19 @@ class ChartKeyBindings(QObject):
     `True` when the selection is finished."""
 
     def __init__(
-        self, parent: QObject, plot: PlotView, axis: Axis, crosshair: Crosshair, view_range: ViewRange
+        self, parent: QObject, plot: PlotView, x_axis: Axis, crosshair: Crosshair, view_range: ViewRange
     ) -> None:
         super().__init__(parent)
-        self._plot_view, self._axis, self._crosshair, self._view_range = plot, axis, crosshair, view_range
+        self._plot, self._x_axis, self._crosshair, self._view_range = plot, x_axis, crosshair, view_range
         self._anchor: float | None = None
 
     def handle_press(self, event: QKeyEvent) -> bool:
         """Handle a key press. Return whether the chart has handled the key."""
         key = event.key()
         if key in _DIRECTIONS:
-            return self._move(_DIRECTIONS[key], event.modifiers())
+            return self._move_crosshair(_DIRECTIONS[key], event.modifiers())
         if key == Qt.Key.Key_End:
-            return self._crosshair.go_to_end() and self._reveal()
+            return self._crosshair.go_to_end() and self._reveal_crosshair()
         if key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal, Qt.Key.Key_Minus):
             return self.zoom(is_zooming_in=key != Qt.Key.Key_Minus)
         if key == Qt.Key.Key_Home:
@@ -71,8 +71,8 @@ class ChartKeyBindings(QObject):
 
     def zoom(self, *, is_zooming_in: bool) -> bool:
         """Zoom around the crosshair if the crosshair is visible, otherwise around the center."""
-        (x0, x1), (y0, y1) = self._plot_view.ranges()
-        crosshair_x = None if self._crosshair.x is None else float(self._axis.to_view(self._crosshair.x))
+        (x0, x1), (y0, y1) = self._plot.ranges()
+        crosshair_x = None if self._crosshair.x is None else float(self._x_axis.to_view(self._crosshair.x))
         x = crosshair_x if crosshair_x is not None and x0 <= crosshair_x <= x1 else (x0 + x1) / 2
         self._view_range.zoom(_ZOOM_FACTOR if is_zooming_in else 1 / _ZOOM_FACTOR, x, (y0 + y1) / 2)
         return True
@@ -88,19 +88,19 @@ class ChartKeyBindings(QObject):
         self.marker_requested.emit(self._crosshair.x)
         return True
 
-    def _move(self, direction: Direction, modifiers: Qt.KeyboardModifier) -> bool:
+    def _move_crosshair(self, direction: Direction, modifiers: Qt.KeyboardModifier) -> bool:
         previous_x = self._crosshair.x
         is_selecting = bool(modifiers & Qt.KeyboardModifier.ShiftModifier) and direction in ("left", "right")
-        if not self._crosshair.step(direction, is_big=bool(modifiers & Qt.KeyboardModifier.ControlModifier)):
+        if not self._crosshair.step(direction, is_large_step=bool(modifiers & Qt.KeyboardModifier.ControlModifier)):
             return direction in ("left", "right")
         x = self._crosshair.x
         if is_selecting and x is not None:
             if self._anchor is None:
                 self._anchor = x if previous_x is None else previous_x
             self.time_range_drawn.emit(self._anchor, x, False)
-        return self._reveal()
+        return self._reveal_crosshair()
 
-    def _reveal(self) -> bool:
+    def _reveal_crosshair(self) -> bool:
         if self._crosshair.x is not None:
-            self._view_range.reveal(float(self._axis.to_view(self._crosshair.x)))
+            self._view_range.reveal(float(self._x_axis.to_view(self._crosshair.x)))
         return True

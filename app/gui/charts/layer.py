@@ -15,11 +15,11 @@ from app.gui.theme import Theme
 class Layer(pg.UIGraphicsItem):
     """Layer that covers the whole plot and paints in pixel coordinates."""
 
-    def __init__(self, x: TickAxis, y: TickAxis, theme: Theme) -> None:
+    def __init__(self, x_axis: TickAxis, y_axis: TickAxis, theme: Theme) -> None:
         super().__init__()
-        self.x, self.y, self.theme = x, y, theme
+        self.x_axis, self.y_axis, self.theme = x_axis, y_axis, theme
         self.font = QFont()
-        self.is_smooth = False
+        self.is_antialiased = False
         """Whether lines are antialiased. Antialiasing is used only for export, because it is too
         slow on screen."""
 
@@ -32,7 +32,7 @@ class Layer(pg.UIGraphicsItem):
         painter.resetTransform()
         painter.setClipRect(area)
         painter.setFont(self.font)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, self.is_smooth)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, self.is_antialiased)
         self.draw(painter, area)
         painter.restore()
 
@@ -42,11 +42,11 @@ class Layer(pg.UIGraphicsItem):
     def x_to_pixel(self, area: QRectF, value: float | None, edge: float) -> float:
         """Return the x coordinate of a value, in pixels, or `edge` if the value is None or has no
         position on the axis."""
-        low, high = self.x.range
-        position = math.nan if value is None else float(self.x.axis.to_view(value))
+        low, high = self.x_axis.range
+        position = math.nan if value is None else float(self.x_axis.axis.to_view(value))
         return edge if math.isnan(position) else area.left() + (position - low) / (high - low) * area.width()
 
     def y_to_pixel(self, area: QRectF, value: float | None, edge: float) -> float:
-        low, high = self.y.range
-        position = math.nan if value is None else float(self.y.axis.to_view(value))
+        low, high = self.y_axis.range
+        position = math.nan if value is None else float(self.y_axis.axis.to_view(value))
         return edge if math.isnan(position) else area.bottom() - (position - low) / (high - low) * area.height()

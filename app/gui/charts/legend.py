@@ -54,20 +54,20 @@ class Legend(QWidget):
 
     def text(self) -> str:
         """Return the whole legend as text."""
-        texts = [f"{entry.label} {entry.value}".strip() for entry in self.entries]
-        return ", ".join([*([self.axis_text] if self.axis_text else []), *texts])
+        entry_texts = [f"{entry.label} {entry.value}".strip() for entry in self.entries]
+        return ", ".join([*([self.axis_text] if self.axis_text else []), *entry_texts])
 
     def single_line_width_px(self) -> int:
         """Return the width of the whole legend on a single line, in pixels."""
-        metrics, left = self._metrics(), (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0)
-        samples = len(self.entries) * (_SAMPLE_PX + 2 * _GAP_PX + self._value_width + _ENTRY_GAP_PX)
-        return round(left + samples + sum(metrics.horizontalAdvance(entry.label) for entry in self.entries))
+        metrics, axis_px = self._metrics(), (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0)
+        samples_px = len(self.entries) * (_SAMPLE_PX + 2 * _GAP_PX + self._value_width + _ENTRY_GAP_PX)
+        return round(axis_px + samples_px + sum(metrics.horizontalAdvance(entry.label) for entry in self.entries))
 
     def hasHeightForWidth(self) -> bool:
         return True
 
     def heightForWidth(self, width: int) -> int:
-        return round(self._row_height() * (1 + max((row for row, _ in self._cells(width)), default=0)))
+        return round(self._row_height() * (1 + max((row for row, _ in self._entry_positions(width)), default=0)))
 
     def sizeHint(self) -> QSize:
         return QSize(200, self.heightForWidth(max(self.width(), 200)))
@@ -86,7 +86,7 @@ class Legend(QWidget):
         baseline_px = metrics.ascent() + (height - metrics.height()) / 2
         painter.setPen(QColor(self.theme.muted))
         painter.drawText(0, round(baseline_px), metrics.elidedText(self.axis_text, Qt.TextElideMode.ElideRight, width))
-        for (row, left), entry in zip(self._cells(width), self.entries, strict=True):
+        for (row, left), entry in zip(self._entry_positions(width), self.entries, strict=True):
             self._paint_sample(painter, entry, QRectF(left, row * height, _SAMPLE_PX, height))
             x = left + _SAMPLE_PX + _GAP_PX
             painter.setPen(QColor(self.theme.muted if entry.value else self.theme.ink))
@@ -106,18 +106,18 @@ class Legend(QWidget):
         marker = marker_path(entry.style_index).translated(rect.center())
         draw_markers(painter, self.theme, entry.style_index, marker, is_hollow=entry.is_hollow)
 
-    def _cells(self, width: float) -> list[tuple[int, float]]:
+    def _entry_positions(self, width: float) -> list[tuple[int, float]]:
         """Return the row and the left edge, in pixels, of each entry."""
         metrics = self._metrics()
         left, row = (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0), 0
-        cells = []
+        positions = []
         for entry in self.entries:
             entry_width = _SAMPLE_PX + _GAP_PX + metrics.horizontalAdvance(entry.label) + _GAP_PX + self._value_width
             if left > 0 and left + entry_width > width:
                 row, left = row + 1, 0.0
-            cells.append((row, left))
+            positions.append((row, left))
             left += entry_width + _ENTRY_GAP_PX
-        return cells
+        return positions
 
     def _metrics(self) -> QFontMetricsF:
         return QFontMetricsF(self.font())

@@ -41,7 +41,7 @@ class LinkedCharts(QWidget):
         self._delay_timer = QTimer(self, singleShot=True)
         self._delay_timer.timeout.connect(self._move_delayed_chart)
         self._delayed_charts: list[Chart] = []
-        self._recently_moved: set[Chart] = set()
+        self._recently_moved_charts: set[Chart] = set()
         """Charts with new data whose range has moved since the charts without new data last
         moved."""
         self._is_any_chart_delayed = False
@@ -50,13 +50,13 @@ class LinkedCharts(QWidget):
             chart.view_range.is_linked = True
             chart.plot.x_axis.is_clock = chart.x_axis.unit == "s"
             chart.plot.set_x_labels_visible(chart is self.charts[-1])
-            chart.crosshair_moved.connect(self._crosshair_moved)
-            chart.range_changed.connect(self._range_changed)
+            chart.crosshair_moved.connect(self._on_crosshair_moved)
+            chart.range_changed.connect(self._on_range_changed)
             chart.fit_requested.connect(self.fit)
-            chart.data_changed.connect(self._data_changed)
+            chart.data_changed.connect(self._on_data_changed)
             chart.marker_requested.connect(self.marker_requested)
-            chart.time_range_drawn.connect(self._time_range_drawn)
-            chart.plot.resized.connect(self._align)
+            chart.time_range_drawn.connect(self._on_time_range_drawn)
+            chart.plot.resized.connect(self._align_axes)
 
     def _build(self) -> None:
         self.time_range_button = tool_button(
@@ -147,7 +147,7 @@ class LinkedCharts(QWidget):
             return
         super().keyPressEvent(event)
 
-    def _data_changed(self) -> None:
+    def _on_data_changed(self) -> None:
         """Move the chart that has new data immediately. Move the charts without new data slightly
         later, unless they receive data first.
 
@@ -157,7 +157,7 @@ class LinkedCharts(QWidget):
             return
         moved_charts = [chart for chart in self.charts if chart is self.sender()]
         self._follow_data(moved_charts)
-        self._recently_moved.update(moved_charts)
+        self._recently_moved_charts.update(moved_charts)
         if not self._delay_timer.isActive():
             self._delay_timer.start(_DELAY_MS)
 
@@ -169,21 +169,21 @@ class LinkedCharts(QWidget):
         """
         if self._is_paused:
             self._delayed_charts.clear()
-            self._recently_moved.clear()
+            self._recently_moved_charts.clear()
             return
         if not self._delayed_charts:
-            self._delayed_charts = [chart for chart in self.charts if chart not in self._recently_moved]
-            self._is_any_chart_delayed = len(self._recently_moved) > 1
-            self._recently_moved.clear()
+            self._delayed_charts = [chart for chart in self.charts if chart not in self._recently_moved_charts]
+            self._is_any_chart_delayed = len(self._recently_moved_charts) > 1
+            self._recently_moved_charts.clear()
         if self._delayed_charts:
             self._follow_data([self._delayed_charts.pop()])
         if self._delayed_charts:
             self._delay_timer.start(_BETWEEN_CHARTS_MS)
-        elif self._recently_moved or self._is_any_chart_delayed:
+        elif self._recently_moved_charts or self._is_any_chart_delayed:
             self._delay_timer.start(_DELAY_MS)
 
     def _follow_data(self, charts: Sequence[Chart]) -> None:
-        bounds = [chart.data_range() for chart in self.charts]
+        bounds = [chart.data_bounds() for chart in self.charts]
         lows = [chart_bounds.x0 for chart_bounds in bounds if math.isfinite(chart_bounds.x0)]
         highs = [chart_bounds.x1 for chart_bounds in bounds if math.isfinite(chart_bounds.x1)]
         if not highs:
@@ -196,23 +196,23 @@ class LinkedCharts(QWidget):
             low = high - self._window_s
         for chart in charts:
             chart.set_x_range(low, high)
-        self._align()
+        self._align_axes()
 
-    def _align(self) -> None:
+    def _align_axes(self) -> None:
         """Set the same width for all left axes, so that a point in time has the same x position in
         every chart."""
         width = max((chart.plot.y_axis.preferred_width() for chart in self.charts), default=0.0)
         for chart in self.charts:
             chart.plot.y_axis.set_width(width)
 
-    def _range_changed(self, low: float, high: float) -> None:
+    def _on_range_changed(self, low: float, high: float) -> None:
         self._is_paused = True
         self._update_fit_button()
         for chart in self.charts:
             if chart is not self.sender():
                 chart.set_x_range(low, high)
 
-    def _crosshair_moved(self, x: float) -> None:
+    def _on_crosshair_moved(self, x: float) -> None:
         for chart in self.charts:
             if chart is not self.sender():
                 chart.set_crosshair(x)
@@ -222,7 +222,7 @@ class LinkedCharts(QWidget):
         for chart in self.charts:
             chart.plot.is_time_range_mode = is_on
 
-    def _time_range_drawn(self, start: float, end: float, is_done: bool) -> None:
+    def _on_time_range_drawn(self, start: float, end: float, is_done: bool) -> None:
         if not self._has_time_range_selection:
             return
         if is_done:

@@ -43,24 +43,24 @@ class Panel(QWidget):
     """Base class of charts. Subclasses implement `frame`, `describe`, `apply_changes` and
     `restyle`."""
 
-    def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
+    def __init__(self, title: str, x_axis: Axis, y_axis: Axis, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.title, self.x_axis, self.y_axis, self.theme_controller = title, x, y, theme_controller
+        self.title, self.x_axis, self.y_axis, self.theme_controller = title, x_axis, y_axis, theme_controller
         self.setAccessibleName(title)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.legend = Legend(theme_controller.theme)
-        self.plot = PlotView(x, y, theme_controller.theme)
+        self.plot = PlotView(x_axis, y_axis, theme_controller.theme)
         self._message_label = label("", "muted", wrap=True)
         self._message_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._table: FrameTable | None = None
         self._table_notes = label("", "muted", wrap=True)
         self._table_box = QWidget()
         self._stack = stacked_widget(self.plot, self._message_label, self._table_box)
-        self._is_table = self._is_legend_below = False
+        self._is_table_shown = self._is_legend_below = False
         self._message = ""
         self._strip: MessageStrip | None = None
         self._build()
-        self._font_changed()
+        self._on_font_changed()
         theme_controller.changed.connect(self._apply_theme)
 
     def frame(self) -> pd.DataFrame:
@@ -95,11 +95,11 @@ class Panel(QWidget):
             self.setAccessibleDescription(text)
 
     @property
-    def is_plot(self) -> bool:
-        return not self._is_table and not self._message
+    def is_plot_shown(self) -> bool:
+        return not self._is_table_shown and not self._message
 
     def show_table(self, is_shown: bool) -> None:
-        self._is_table = is_shown
+        self._is_table_shown = is_shown
         self.table_button.setChecked(is_shown)
         if is_shown:
             self._fill_table()
@@ -117,7 +117,7 @@ class Panel(QWidget):
         """Add the entries of the subclass to the context menu, above the export entries."""
 
     def refresh_table(self) -> None:
-        if self._is_table:
+        if self._is_table_shown:
             self._fill_table()
 
     def _build(self) -> None:
@@ -126,7 +126,7 @@ class Panel(QWidget):
             "Table", f"Show as a table: {self.title}", tip="Show as a table (T)", flat=True, checkable=True
         )
         self.table_button.clicked.connect(self.show_table)
-        self.export_button = tool_button("Export", f"Export: {self.title}", flat=True, menu=self._export_menu())
+        self.export_button = tool_button("Export", f"Export: {self.title}", flat=True, menu=self._create_export_menu())
         self._grid = grid = QGridLayout(self)
         grid.setContentsMargins(6, 4, 6, 4)
         grid.setHorizontalSpacing(10)
@@ -143,7 +143,7 @@ class Panel(QWidget):
         table_shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         table_shortcut.activated.connect(self._toggle_table)
 
-    def _export_menu(self) -> QMenu:
+    def _create_export_menu(self) -> QMenu:
         menu = QMenu(self)
         menu.addAction("Save as &PNG…", lambda: self._save("png", "PNG images (*.png)"))
         menu.addAction("Save as &SVG…", lambda: self._save("svg", "SVG images (*.svg)"))
@@ -177,7 +177,7 @@ class Panel(QWidget):
 
     def _toggle_table(self) -> None:
         if not self._message:
-            self.show_table(not self._is_table)
+            self.show_table(not self._is_table_shown)
 
     def _fill_table(self) -> None:
         if self._table is None:
@@ -197,23 +197,23 @@ class Panel(QWidget):
         return ""
 
     def _show_page(self) -> None:
-        is_empty = bool(self._message)
-        page: QWidget = self._message_label if is_empty else self._table_box if self._is_table else self.plot
+        has_message = bool(self._message)
+        page: QWidget = self._message_label if has_message else self._table_box if self._is_table_shown else self.plot
         self._stack.setCurrentWidget(page)
         for widget in (self.legend, self.table_button, self.export_button):
-            widget.setVisible(not is_empty)
+            widget.setVisible(not has_message)
 
     def _apply_theme(self, theme: Theme) -> None:
         self.legend.theme = theme
-        self._font_changed()  # the font changes with the theme, but its change event may arrive before the new font
+        self._on_font_changed()  # the font changes with the theme, but its change event may arrive before the new font
         self.legend.update()
         self.restyle(theme)
         self.update()
 
-    def _font_changed(self) -> None:
-        heading = QFont(self.font())
-        heading.setWeight(QFont.Weight.DemiBold)
-        self._heading.setFont(heading)
+    def _on_font_changed(self) -> None:
+        heading_font = QFont(self.font())
+        heading_font.setWeight(QFont.Weight.DemiBold)
+        self._heading.setFont(heading_font)
         for widget in (self.legend, self.table_button, self.export_button):
             widget.setFont(self.small_font())
         self.plot.apply_theme(self.theme_controller.theme, self.small_font())
@@ -247,13 +247,13 @@ class Panel(QWidget):
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            self._font_changed()
+            self._on_font_changed()
             self.restyle(self.theme_controller.theme)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        if self.is_plot:
+        if self.is_plot_shown:
             self.fill_menu(menu)
         menu.addAction("Show as a &table\tT").triggered.connect(self._toggle_table)
         menu.addSeparator()

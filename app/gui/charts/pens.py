@@ -9,8 +9,8 @@ from PySide6.QtGui import QColor, QPainter, QPainterPath, QPen, QTransform
 from app.gui.formatting import State
 from app.gui.theme import Theme
 
-_DASHES: tuple[tuple[float, ...], ...] = ((), (7, 3), (2, 3), (9, 3, 2, 3), (5, 2, 1, 2, 1, 2), (12, 4))
-_MARKERS = ("o", "s", "t1", "d", "t", "star")
+_DASH_PATTERNS: tuple[tuple[float, ...], ...] = ((), (7, 3), (2, 3), (9, 3, 2, 3), (5, 2, 1, 2, 1, 2), (12, 4))
+_MARKER_SYMBOLS = ("o", "s", "t1", "d", "t", "star")
 MARKER_PX = 7
 
 
@@ -21,9 +21,9 @@ def series_color(theme: Theme, style_index: int) -> QColor:
 def line_pen(theme: Theme, style_index: int) -> QPen:
     pen = QPen(series_color(theme, style_index), 1)
     pen.setCosmetic(True)
-    dash = _DASHES[style_index % len(_DASHES)]
-    if dash:
-        pen.setDashPattern(list(dash))
+    dash_pattern = _DASH_PATTERNS[style_index % len(_DASH_PATTERNS)]
+    if dash_pattern:
+        pen.setDashPattern(list(dash_pattern))
     return pen
 
 
@@ -40,7 +40,7 @@ def grid_pen(theme: Theme) -> QPen:
 
 
 def series_marker(style_index: int) -> str:
-    return _MARKERS[style_index % len(_MARKERS)]
+    return _MARKER_SYMBOLS[style_index % len(_MARKER_SYMBOLS)]
 
 
 def translucent_color(color: str | QColor, alpha: int) -> QColor:
@@ -61,10 +61,10 @@ def marker_path(style_index: int) -> QPainterPath:
 
 def draw_markers(painter: QPainter, theme: Theme, style_index: int, path: QPainterPath, *, is_hollow: bool) -> None:
     """Draw all markers of a series, which are combined in a single path."""
-    was_smooth = bool(painter.renderHints() & QPainter.RenderHint.Antialiasing)
+    was_antialiased = bool(painter.renderHints() & QPainter.RenderHint.Antialiasing)
     color = series_color(theme, style_index)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
     painter.setPen(solid_pen(color))
     painter.setBrush(QColor(theme.paper) if is_hollow else color)
     painter.drawPath(path)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing, was_smooth)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, was_antialiased)

@@ -16,7 +16,7 @@ from app.gui.theme import Theme
 _CLICK_PX = 4.0
 _EDGE_PX = 6.0
 _ZOOM_PER_NOTCH = 0.85
-_RIGHT_PX = 14
+_RIGHT_MARGIN_PX = 14
 
 
 class PlotView(pg.GraphicsView):
@@ -31,15 +31,15 @@ class PlotView(pg.GraphicsView):
     time_range_drawn = Signal(float, float, bool)
     resized = Signal()
 
-    def __init__(self, x: Axis, y: Axis, theme: Theme) -> None:
+    def __init__(self, x_axis: Axis, y_axis: Axis, theme: Theme) -> None:
         super().__init__(useOpenGL=False, background=theme.paper)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.viewport().setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.box = pg.ViewBox(enableMouse=False, enableMenu=False, defaultPadding=0.0)
         self.box.disableAutoRange()
-        self.x_axis, self.y_axis = TickAxis(x, "bottom", self.box), TickAxis(y, "left", self.box)
+        self.x_axis, self.y_axis = TickAxis(x_axis, "bottom", self.box), TickAxis(y_axis, "left", self.box)
         layout = self.centralLayout
-        layout.setContentsMargins(0, 6, _RIGHT_PX, 0)
+        layout.setContentsMargins(0, 6, _RIGHT_MARGIN_PX, 0)
         layout.setSpacing(0)
         layout.addItem(self.y_axis, 0, 0)
         layout.addItem(self.box, 0, 1)
@@ -52,7 +52,7 @@ class PlotView(pg.GraphicsView):
         self._press_position: QPointF | None = None
         self._last_position = QPointF()
         self._anchor: float | None = None
-        self._is_drag = False
+        self._is_dragging = False
         self.apply_theme(theme, QFont())
 
     def apply_theme(self, theme: Theme, font: QFont) -> None:
@@ -67,7 +67,7 @@ class PlotView(pg.GraphicsView):
 
     def set_antialiasing(self, is_on: bool) -> None:
         for layer in self._layers:
-            layer.is_smooth = is_on
+            layer.is_antialiased = is_on
 
     def set_x_labels_visible(self, is_visible: bool) -> None:
         """Show or hide the labels of the x axis immediately, without waiting for the next iteration
@@ -87,11 +87,16 @@ class PlotView(pg.GraphicsView):
         (x0, x1), (y0, y1) = self.box.viewRange()
         return (float(x0), float(x1)), (float(y0), float(y1))
 
-    def set_ranges(self, x: tuple[float, float] | None = None, y: tuple[float, float] | None = None) -> None:
-        current_x, current_y = self.ranges()
-        new_x, new_y = (None if x == current_x else x), (None if y == current_y else y)
-        if new_x is not None or new_y is not None:
-            self.box.setRange(xRange=new_x, yRange=new_y, padding=0, disableAutoRange=True)
+    def set_ranges(
+        self, x_range: tuple[float, float] | None = None, y_range: tuple[float, float] | None = None
+    ) -> None:
+        current_x_range, current_y_range = self.ranges()
+        new_x_range, new_y_range = (
+            (None if x_range == current_x_range else x_range),
+            (None if y_range == current_y_range else y_range),
+        )
+        if new_x_range is not None or new_y_range is not None:
+            self.box.setRange(xRange=new_x_range, yRange=new_y_range, padding=0, disableAutoRange=True)
             self.box.updateMatrix()  # pyqtgraph would do this during painting and then repaint
 
     def pixel_width(self) -> float:
@@ -114,10 +119,10 @@ class PlotView(pg.GraphicsView):
         pixel = event.position()
         if event.button() != Qt.MouseButton.LeftButton or not self.box.sceneBoundingRect().contains(pixel):
             return
-        self._press_position, self._last_position, self._is_drag = pixel, pixel, False
-        edge = self._find_edge(pixel)
-        if edge is not None and self.time_range is not None:
-            self._anchor = self.time_range[1 - edge]
+        self._press_position, self._last_position, self._is_dragging = pixel, pixel, False
+        edge_index = self._find_edge_index(pixel)
+        if edge_index is not None and self.time_range is not None:
+            self._anchor = self.time_range[1 - edge_index]
         elif self.is_time_range_mode or event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
             self._anchor = self.pixel_to_view(pixel).x()
         else:
@@ -130,10 +135,10 @@ class PlotView(pg.GraphicsView):
         if self._press_position is None:
             self._hover(pixel)
             return
-        self._is_drag = self._is_drag or (pixel - self._press_position).manhattanLength() > _CLICK_PX
-        if self._is_drag and self._anchor is not None:
+        self._is_dragging = self._is_dragging or (pixel - self._press_position).manhattanLength() > _CLICK_PX
+        if self._is_dragging and self._anchor is not None:
             self.time_range_drawn.emit(self._anchor, self.pixel_to_view(pixel).x(), False)
-        elif self._is_drag:
+        elif self._is_dragging:
             offset = self.pixel_to_view(self._last_position) - self.pixel_to_view(pixel)
             self.panned.emit(offset.x(), offset.y())
         self._last_position = pixel
@@ -144,7 +149,7 @@ class PlotView(pg.GraphicsView):
             return
         self._press_position = None
         position = self.pixel_to_view(event.position())
-        if not self._is_drag:
+        if not self._is_dragging:
             self.clicked.emit(position.x(), position.y())
         elif self._anchor is not None:
             self.time_range_drawn.emit(self._anchor, position.x(), True)
@@ -174,21 +179,21 @@ class PlotView(pg.GraphicsView):
     def _hover(self, pixel: QPointF) -> None:
         if not self.box.sceneBoundingRect().contains(pixel):
             return
-        is_edge = self._find_edge(pixel) is not None
-        shape = Qt.CursorShape.SplitHCursor if is_edge or self.is_time_range_mode else Qt.CursorShape.ArrowCursor
+        is_at_edge = self._find_edge_index(pixel) is not None
+        shape = Qt.CursorShape.SplitHCursor if is_at_edge or self.is_time_range_mode else Qt.CursorShape.ArrowCursor
         if self.viewport().cursor().shape() != shape:
             self.viewport().setCursor(shape)
         position = self.pixel_to_view(pixel)
         self.hovered.emit(position.x(), position.y())
 
-    def _find_edge(self, pixel: QPointF) -> int | None:
+    def _find_edge_index(self, pixel: QPointF) -> int | None:
         """Return which edge of the selected time range is at a pixel: 0 for the first, 1 for the
         second, or `None` if neither is near."""
         if self.time_range is None:
             return None
         distances = [abs(self.view_to_pixel(end, 0.0).x() - pixel.x()) for end in self.time_range]
-        nearest = 0 if distances[0] <= distances[1] else 1
-        return nearest if distances[nearest] <= _EDGE_PX else None
+        nearest_index = 0 if distances[0] <= distances[1] else 1
+        return nearest_index if distances[nearest_index] <= _EDGE_PX else None
 
     def _find_focus_owner(self) -> QWidget | None:
         """Return the ancestor widget that receives the keyboard input of this plot."""

@@ -30,23 +30,25 @@ class Reading(msgspec.Struct, frozen=True):
     text: str
 
 
-def read_samples(series: Iterable[Series], x: float, y: Axis, point: Point | None) -> tuple[Reading, ...]:
+def read_samples(series: Iterable[Series], x: float, y_axis: Axis, point: Point | None) -> tuple[Reading, ...]:
     """Return the readings at `x`: the nearest sample of each line that covers `x`, and the selected
     point, if any."""
     readings = []
-    for line in series:
-        if line.kind == "points":
-            index = point[1] if point is not None and point[0] == line.key else None
+    for data_series in series:
+        if data_series.kind == "points":
+            index = point[1] if point is not None and point[0] == data_series.key else None
         else:
-            index = line.nearest_index(x) if line.covers(x) else None
+            index = data_series.nearest_index(x) if data_series.covers(x) else None
         if index is not None:
-            readings.append(Reading(line.key, line.label, index, format_sample(line, index, y)))
+            readings.append(
+                Reading(data_series.key, data_series.label, index, format_sample(data_series, index, y_axis))
+            )
     return tuple(readings)
 
 
-def format_sample(series: Series, index: int, y: Axis) -> str:
+def format_sample(series: Series, index: int, y_axis: Axis) -> str:
     value = float(series.y[index])
-    text = NOT_AVAILABLE if math.isnan(value) else with_unit(format_number(value), y.unit)
+    text = NOT_AVAILABLE if math.isnan(value) else with_unit(format_number(value), y_axis.unit)
     return f"{series.names[index]}: {text}" if series.names else text
 
 
@@ -68,24 +70,26 @@ def nearest_point(
 def next_x(series: Iterable[Series], x: float, *, is_after: bool) -> float | None:
     """Return the x value of the closest sample after `x`, or before `x` if `is_after` is false.
     Return None if there is no such sample."""
-    positions = [neighbor for line in series if (neighbor := line.neighbor_x(x, is_after=is_after)) is not None]
-    return (min(positions) if is_after else max(positions)) if positions else None
+    neighbors = [
+        neighbor for data_series in series if (neighbor := data_series.neighbor_x(x, is_after=is_after)) is not None
+    ]
+    return (min(neighbors) if is_after else max(neighbors)) if neighbors else None
 
 
 def next_point(series: Sequence[Series], current: Point | None, direction: Direction) -> Point | None:
     """Return the next point in x order (left and right) or in y order (up and down). If no point is
     selected, return the first or the last point. Return None if there are no points."""
-    keys = [(points.key, points) for points in series if points.kind == "points"]
+    keyed_points = [(points.key, points) for points in series if points.kind == "points"]
     entries = [
         (float(points.x[index]), float(points.y[index]), key, int(index))
-        for key, points in keys
+        for key, points in keyed_points
         for index in np.flatnonzero(np.isfinite(points.x) & np.isfinite(points.y))
     ]
     if not entries:
         return None
     is_horizontal = direction in ("left", "right")
     ordered_points = [
-        item[2:] for item in sorted(entries, key=lambda entry: entry[:2] if is_horizontal else (entry[1], entry[0]))
+        entry[2:] for entry in sorted(entries, key=lambda entry: entry[:2] if is_horizontal else (entry[1], entry[0]))
     ]
     step = 1 if direction in ("right", "up") else -1
     if current not in ordered_points:

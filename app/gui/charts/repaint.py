@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QWidget
 from shiboken6 import isValid
 
 INTERVAL_MS = 100
-_NEXT_MS = 15
+_BETWEEN_WIDGETS_MS = 15
 _TICK_BUDGET_S = 0.001
 
 
@@ -70,7 +70,7 @@ class RepaintLimiter(QObject):
                 del self._marked_widgets[widget]
                 self._paint_functions[widget]()
         remaining_ms = INTERVAL_MS - round(1000 * (self._clock() - self._frame_start_s))
-        self._timer.setInterval(_NEXT_MS if self._queue else max(_NEXT_MS, remaining_ms))
+        self._timer.setInterval(_BETWEEN_WIDGETS_MS if self._queue else max(_BETWEEN_WIDGETS_MS, remaining_ms))
 
     def _list_alive_widgets(self) -> list[QWidget]:
         """Forget the widgets that Qt has deleted, and return the remaining marked widgets."""

@@ -29,8 +29,8 @@ class RingBuffer:
             raise ValueError(f"expected {len(self._row_by_name)} values, got {len(values)}")
         slot = self._append_count % self._capacity
         for row, value in enumerate((x, *values)):
-            sample = np.nan if value is None else value
-            self._cells[row, slot] = self._cells[row, slot + self._capacity] = sample
+            stored_value = np.nan if value is None else value
+            self._cells[row, slot] = self._cells[row, slot + self._capacity] = stored_value
         self._append_count += 1
 
     def clear(self) -> None:
@@ -40,14 +40,14 @@ class RingBuffer:
     def x(self) -> Floats:
         """X values, oldest first. The array is a view whose contents may change with the next
         append."""
-        return self._contiguous(0)
+        return self._contiguous_values(0)
 
     def column(self, name: str) -> Floats:
         """Return the values of a column, aligned with `x`. The array is a view whose contents may
         change with the next append."""
-        return self._contiguous(self._row_by_name[name])
+        return self._contiguous_values(self._row_by_name[name])
 
-    def _contiguous(self, row: int) -> Floats:
+    def _contiguous_values(self, row: int) -> Floats:
         if self._append_count <= self._capacity:
             return self._cells[row, : self._append_count]
         start = self._append_count % self._capacity

@@ -13,8 +13,8 @@ SeriesKind = Literal["line", "points"]
 
 
 class Series(msgspec.Struct, frozen=True, eq=False):
-    """Data series of a chart. `hollow` has one entry per sample, which is true if the marker of the
-    sample is not filled."""
+    """Data series of a chart. `hollow_flags` has one entry per sample, which is true if the marker
+    of the sample is not filled."""
 
     key: str
     label: str
@@ -22,7 +22,7 @@ class Series(msgspec.Struct, frozen=True, eq=False):
     style_index: int
     x: Floats
     y: Floats
-    hollow: np.ndarray | None = None
+    hollow_flags: np.ndarray | None = None
     names: tuple[str, ...] = ()
     is_stepped: bool = False
     is_sorted: bool = True
@@ -41,8 +41,8 @@ class Series(msgspec.Struct, frozen=True, eq=False):
         if not len(self.x) or not np.isfinite(x):
             return None
         if not self.is_sorted:
-            distance = np.abs(self.x - x)
-            return None if np.isnan(distance).all() else int(np.nanargmin(distance))
+            distances = np.abs(self.x - x)
+            return None if np.isnan(distances).all() else int(np.nanargmin(distances))
         index = int(np.searchsorted(self.x, x, side="right"))
         if self.is_stepped or index == 0 or index == len(self.x):
             return min(max(index - 1, 0), len(self.x) - 1)
@@ -58,7 +58,7 @@ class Series(msgspec.Struct, frozen=True, eq=False):
         return float(self.x[index]) if 0 <= index < len(self.x) else None
 
     def is_hollow(self, index: int) -> bool:
-        return self.hollow is not None and bool(self.hollow[index])
+        return self.hollow_flags is not None and bool(self.hollow_flags[index])
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -78,7 +78,7 @@ def make_series(
     x: object,
     y: object,
     *,
-    hollow: object = None,
+    hollow_flags: object = None,
     names: tuple[str, ...] = (),
     is_stepped: bool = False,
 ) -> Series:
@@ -87,25 +87,30 @@ def make_series(
     Raises `ValueError` if the lengths differ.
     """
     xs, ys = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
-    hollow_flags = None if hollow is None else np.array(hollow, dtype=bool)
-    if xs.ndim != 1 or any(array is not None and array.shape != xs.shape for array in (ys, hollow_flags)):
+    flag_array = None if hollow_flags is None else np.array(hollow_flags, dtype=bool)
+    if xs.ndim != 1 or any(array is not None and array.shape != xs.shape for array in (ys, flag_array)):
         raise ValueError(f"{key}: all arrays of a series must have the same length")
     is_sorted = bool(np.all(xs[1:] >= xs[:-1]))
-    return Series(key, label, kind, style_index, xs, ys, hollow_flags, names, is_stepped, is_sorted)
+    return Series(key, label, kind, style_index, xs, ys, flag_array, names, is_stepped, is_sorted)
 
 
-def compute_bounds(series: Series, x: Axis, y: Axis) -> Bounds:
+def compute_bounds(series: Series, x_axis: Axis, y_axis: Axis) -> Bounds:
     """Return the range of a series on both axes, in view coordinates; NaN if there is no data."""
-    return Bounds(*_finite_range(x.to_view(series.x)), *_finite_range(y.to_view(series.y)))
+    return Bounds(*_finite_range(x_axis.to_view(series.x)), *_finite_range(y_axis.to_view(series.y)))
 
 
 def union_bounds(bounds: list[Bounds]) -> Bounds:
-    ends = np.array([[item.x0, item.x1, item.y0, item.y1] for item in bounds]).reshape(-1, 4)
-    lowest, highest = np.fmin.reduce, np.fmax.reduce
+    ends = np.array(
+        [[series_bounds.x0, series_bounds.x1, series_bounds.y0, series_bounds.y1] for series_bounds in bounds]
+    ).reshape(-1, 4)
+    reduce_min, reduce_max = np.fmin.reduce, np.fmax.reduce
     if not len(ends):
         return Bounds(np.nan, np.nan, np.nan, np.nan)
     return Bounds(
-        float(lowest(ends[:, 0])), float(highest(ends[:, 1])), float(lowest(ends[:, 2])), float(highest(ends[:, 3]))
+        float(reduce_min(ends[:, 0])),
+        float(reduce_max(ends[:, 1])),
+        float(reduce_min(ends[:, 2])),
+        float(reduce_max(ends[:, 3])),
     )
 
 

@@ -14,19 +14,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def build_frame(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
+def build_frame(series: Sequence[Series], x_axis: Axis, y_axis: Axis) -> pd.DataFrame:
     """Return the data as a DataFrame. If all series are lines with distinct labels and unique x
     values, there is one row per x value and one column per series, otherwise one row per sample."""
     import pandas as pd
 
     if not series:
-        return pd.DataFrame({x.text: np.empty(0), y.text: np.empty(0)})
-    labels = [item.label for item in series]
-    is_wide = all(item.kind != "points" and _has_unique_x(item) for item in series) and len(set(labels)) == len(labels)
+        return pd.DataFrame({x_axis.text: np.empty(0), y_axis.text: np.empty(0)})
+    labels = [data_series.label for data_series in series]
+    is_wide = all(data_series.kind != "points" and _has_unique_x(data_series) for data_series in series) and len(
+        set(labels)
+    ) == len(labels)
     return (
-        _build_wide(series, x, y)
+        _build_wide(series, x_axis, y_axis)
         if is_wide
-        else pd.concat([_build_long(item, x, y) for item in series], ignore_index=True)
+        else pd.concat([_build_long(data_series, x_axis, y_axis) for data_series in series], ignore_index=True)
     )
 
 
@@ -34,23 +36,25 @@ def _has_unique_x(series: Series) -> bool:
     return not np.isnan(series.x).any() and len(np.unique(series.x)) == len(series.x)
 
 
-def _build_wide(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
+def _build_wide(series: Sequence[Series], x_axis: Axis, y_axis: Axis) -> pd.DataFrame:
     import pandas as pd
 
-    unit = f" ({y.unit})" if y.unit else ""
-    columns = [pd.Series(item.y, index=item.x, name=f"{item.label}{unit}") for item in series]
-    joined_frame = pd.concat(columns, axis=1).sort_index()
-    joined_frame.index.name = x.text
-    return joined_frame.reset_index()
+    unit = f" ({y_axis.unit})" if y_axis.unit else ""
+    columns = [
+        pd.Series(data_series.y, index=data_series.x, name=f"{data_series.label}{unit}") for data_series in series
+    ]
+    wide_frame = pd.concat(columns, axis=1).sort_index()
+    wide_frame.index.name = x_axis.text
+    return wide_frame.reset_index()
 
 
-def _build_long(series: Series, x: Axis, y: Axis) -> pd.DataFrame:
+def _build_long(series: Series, x_axis: Axis, y_axis: Axis) -> pd.DataFrame:
     import pandas as pd
 
-    rows: dict[str, object] = {"Series": series.label}
+    columns: dict[str, object] = {"Series": series.label}
     if series.names:
-        rows["Name"] = list(series.names)
-    rows |= {x.text: series.x, y.text: series.y}
-    if series.hollow is not None:
-        rows["Hollow"] = series.hollow
-    return pd.DataFrame(rows, index=range(len(series.x)))
+        columns["Name"] = list(series.names)
+    columns |= {x_axis.text: series.x, y_axis.text: series.y}
+    if series.hollow_flags is not None:
+        columns["Hollow"] = series.hollow_flags
+    return pd.DataFrame(columns, index=range(len(series.x)))

@@ -31,7 +31,7 @@ class TickAxis(pg.AxisItem):
         self.axis, self.side = axis, side
         self.is_clock = False
         self.has_labels = True
-        self._width: float | None = None
+        self._fixed_width: float | None = None
         self._font = QFont()
         super().__init__(side, maxTickLength=_TICK_PX)
         self.enableAutoSIPrefix(False)
@@ -55,8 +55,8 @@ class TickAxis(pg.AxisItem):
     def set_width(self, width: float | None) -> None:
         """Fix the width of a left axis, in pixels, so that charts are aligned. `None` fits the
         width to the labels of the axis."""
-        if width != self._width:
-            self._width = width
+        if width != self._fixed_width:
+            self._fixed_width = width
             self._fit_size()
 
     def set_labels_visible(self, is_visible: bool) -> None:
@@ -68,8 +68,8 @@ class TickAxis(pg.AxisItem):
         """Return the width that the labels of a left axis need, in pixels. The width is rounded up
         in steps, so that the plot does not jitter."""
         texts = self.format_ticks(self.tick_positions())
-        widest = max((self._metrics().horizontalAdvance(text) for text in texts), default=0.0)
-        return _WIDTH_STEP_PX * math.ceil((widest + _TICK_PX + _TEXT_GAP_PX + 2) / _WIDTH_STEP_PX)
+        max_width = max((self._metrics().horizontalAdvance(text) for text in texts), default=0.0)
+        return _WIDTH_STEP_PX * math.ceil((max_width + _TICK_PX + _TEXT_GAP_PX + 2) / _WIDTH_STEP_PX)
 
     def tick_positions(self) -> list[float]:
         low, high = self.range
@@ -120,7 +120,7 @@ class TickAxis(pg.AxisItem):
 
     def _fit_size(self) -> None:
         if self.side == "left":
-            self.setWidth(self.preferred_width() if self._width is None else self._width)
+            self.setWidth(self.preferred_width() if self._fixed_width is None else self._fixed_width)
         else:
             self.setHeight(_TICK_PX + self._metrics().height() * (1.0 if self.has_labels else 0.4))
 

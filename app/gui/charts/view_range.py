@@ -24,9 +24,9 @@ class ViewRange(QObject):
     changed = Signal()
     changed_by_user = Signal()
 
-    def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, decorations: Decorations) -> None:
+    def __init__(self, parent: QObject, plot: PlotView, x_axis: Axis, y_axis: Axis, decorations: Decorations) -> None:
         super().__init__(parent)
-        self._plot, self._x, self._y, self._decorations = plot, x, y, decorations
+        self._plot, self._x_axis, self._y_axis, self._decorations = plot, x_axis, y_axis, decorations
         self._bounds = Bounds(math.nan, math.nan, math.nan, math.nan)
         self._fits_x = self._fits_y = True
         self.is_linked = False
@@ -41,33 +41,33 @@ class ViewRange(QObject):
         """Set the bounds of the data, in view coordinates. The visible range is fitted to the data
         unless the user has panned or zoomed."""
         self._bounds = bounds
-        self._apply()
+        self._fit_ranges()
 
     def fit(self) -> None:
         self._fits_x = self._fits_y = True
-        self._apply()
+        self._fit_ranges()
         self.changed.emit()
 
     def x_range(self) -> tuple[float, float]:
         """Return the visible x range, in data values."""
         low, high = self._plot.ranges()[0]
-        return self._x.from_view(low), self._x.from_view(high)
+        return self._x_axis.from_view(low), self._x_axis.from_view(high)
 
     def set_x_range(self, low: float, high: float) -> None:
-        positions = self._x.to_view([low, high])
-        target = (float(positions[0]), float(positions[1]))
+        positions = self._x_axis.to_view([low, high])
+        target_range = (float(positions[0]), float(positions[1]))
         self._fits_x = False
-        if target != self._plot.ranges()[0] and all(math.isfinite(end) for end in target):
-            self._plot.set_ranges(x=target)
+        if target_range != self._plot.ranges()[0] and all(math.isfinite(end) for end in target_range):
+            self._plot.set_ranges(x_range=target_range)
             self.changed.emit()
 
     def pan(self, dx: float, dy: float) -> None:
         (x0, x1), (y0, y1) = self._plot.ranges()
         self._fits_x = False
-        self._plot.set_ranges(x=(x0 + dx, x1 + dx))
+        self._plot.set_ranges(x_range=(x0 + dx, x1 + dx))
         if self.can_move_y:
             self._fits_y = False
-            self._plot.set_ranges(y=(y0 + dy, y1 + dy))
+            self._plot.set_ranges(y_range=(y0 + dy, y1 + dy))
         self._emit_user_change()
 
     def zoom(self, factor: float, x: float, y: float) -> None:
@@ -78,10 +78,10 @@ class ViewRange(QObject):
         if extent > 0 and not _MIN_EXTENT * extent < (x1 - x0) * factor < _MAX_EXTENT * extent:
             return
         self._fits_x = False
-        self._plot.set_ranges(x=(x + (x0 - x) * factor, x + (x1 - x) * factor))
+        self._plot.set_ranges(x_range=(x + (x0 - x) * factor, x + (x1 - x) * factor))
         if self.can_move_y:
             self._fits_y = False
-            self._plot.set_ranges(y=(y + (y0 - y) * factor, y + (y1 - y) * factor))
+            self._plot.set_ranges(y_range=(y + (y0 - y) * factor, y + (y1 - y) * factor))
         self._emit_user_change()
 
     def reveal(self, position: float) -> None:
@@ -92,15 +92,17 @@ class ViewRange(QObject):
         elif position > high:
             self.pan(position - high + 0.1 * (high - low), 0.0)
 
-    def _apply(self) -> None:
+    def _fit_ranges(self) -> None:
         if self.is_frozen:
             return
         if self._fits_x and not self.is_linked:
             ends = [end for band in self._decorations.bands for end in (band.start, band.end)]
-            self._plot.set_ranges(x=fit_x_range(self._bounds, self._x, [float(end) for end in self._x.to_view(ends)]))
+            self._plot.set_ranges(
+                x_range=fit_x_range(self._bounds, self._x_axis, [float(end) for end in self._x_axis.to_view(ends)])
+            )
         if self._fits_y:
-            limit = None if self._decorations.limit is None else float(self._y.to_view(self._decorations.limit))
-            self._plot.set_ranges(y=fit_y_range(self._bounds, self._y, limit))
+            limit = None if self._decorations.limit is None else float(self._y_axis.to_view(self._decorations.limit))
+            self._plot.set_ranges(y_range=fit_y_range(self._bounds, self._y_axis, limit))
 
     def _emit_user_change(self) -> None:
         self.changed.emit()

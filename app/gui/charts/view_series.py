@@ -12,20 +12,20 @@ from app.gui.charts.series import Series
 
 _MAX_MARKERS = 8
 _MAX_MARKED_SAMPLES = 40
-_MAX_ISOLATED = 200
+_MAX_ISOLATED_SAMPLES = 200
 _PX_PER_DASHED_SAMPLE = 4.0
 
 
 class ViewSeries:
     """Line in view coordinates, without samples that have no x position."""
 
-    def __init__(self, series: Series, x: Axis, y: Axis) -> None:
+    def __init__(self, series: Series, x_axis: Axis, y_axis: Axis) -> None:
         self.series = series
-        x_view = x.to_view(series.x)
-        has_x = np.isfinite(x_view)
-        is_complete = bool(has_x.all())
-        self.x = x_view if is_complete else x_view[has_x]
-        self.y = y.to_view(series.y) if is_complete else y.to_view(series.y)[has_x]
+        x_view = x_axis.to_view(series.x)
+        x_mask = np.isfinite(x_view)
+        is_complete = bool(x_mask.all())
+        self.x = x_view if is_complete else x_view[x_mask]
+        self.y = y_axis.to_view(series.y) if is_complete else y_axis.to_view(series.y)[x_mask]
 
     def visible_slice(self, low: float, high: float) -> slice:
         """Return the slice of the samples between two x positions, plus one sample on each side.
@@ -68,28 +68,28 @@ class ViewSeries:
             positions = (math.ceil((low - offset) / spacing) + np.arange(_MAX_MARKERS)) * spacing + offset
             positions = positions[(positions >= self.x[0]) & (positions <= self.x[-1])]
             spaced_indices = np.minimum(np.searchsorted(self.x, positions), len(self.x) - 1)
-            indices = np.unique(np.concatenate([spaced_indices, self._isolated(view_slice)]))
+            indices = np.unique(np.concatenate([spaced_indices, self._find_isolated_indices(view_slice)]))
         elif len(indices) > _MAX_MARKED_SAMPLES:
             indices = indices[:: len(indices) // _MAX_MARKERS]
         x = self.x[indices]
         return indices[(x >= low) & (x <= high) & np.isfinite(self.y[indices])]
 
-    def _isolated(self, view_slice: slice) -> npt.NDArray[np.int64]:
-        is_finite = np.isfinite(self.y[view_slice])
-        if is_finite.all():
+    def _find_isolated_indices(self, view_slice: slice) -> npt.NDArray[np.int64]:
+        finite_mask = np.isfinite(self.y[view_slice])
+        if finite_mask.all():
             return np.empty(0, dtype=np.int64)
-        padded_flags = np.concatenate([[False], is_finite, [False]])
+        padded_mask = np.concatenate([[False], finite_mask, [False]])
         isolated_indices: npt.NDArray[np.int64] = view_slice.start + np.flatnonzero(
-            is_finite & ~padded_flags[:-2] & ~padded_flags[2:]
+            finite_mask & ~padded_mask[:-2] & ~padded_mask[2:]
         )
-        return isolated_indices[:: 1 + len(isolated_indices) // _MAX_ISOLATED]
+        return isolated_indices[:: 1 + len(isolated_indices) // _MAX_ISOLATED_SAMPLES]
 
 
-def bucket_size(samples: int, width_px: float) -> int:
+def bucket_size(sample_count: int, width_px: float) -> int:
     """Return the number of samples per bucket. Each bucket is drawn as two points of a line. The
     number is a power of 2, so that the line does not flicker while the user zooms."""
-    buckets = max(width_px, 16.0)
-    return 1 if samples <= 2 * buckets else 2 ** math.ceil(math.log2(samples / buckets))
+    bucket_count = max(width_px, 16.0)
+    return 1 if sample_count <= 2 * bucket_count else 2 ** math.ceil(math.log2(sample_count / bucket_count))
 
 
 def min_max_points(x: Floats, y: Floats, view_slice: slice, size: int) -> tuple[Floats, Floats]:

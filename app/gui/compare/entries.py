@@ -54,7 +54,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True):
     tolerance: float
     is_forced: bool
 
-    def side(self, side: Side) -> tuple[ComparisonEntry, ...]:
+    def list_side_entries(self, side: Side) -> tuple[ComparisonEntry, ...]:
         return tuple(entry for entry in self.entries if entry.side == side)
 
     @property
@@ -63,18 +63,20 @@ class ComparisonRequest(msgspec.Struct, frozen=True):
         missing."""
         from app.reporting.comparison import build_comparison_command
 
-        baseline, candidate = (
-            tuple(str(entry.path) for entry in self.side(side)) for side in ("baseline", "candidate")
+        baseline_paths, candidate_paths = (
+            tuple(str(entry.path) for entry in self.list_side_entries(side)) for side in ("baseline", "candidate")
         )
-        if not baseline or not candidate:
+        if not baseline_paths or not candidate_paths:
             return None
-        return build_comparison_command(",".join(baseline), candidate, self.tolerance, is_forced=self.is_forced)
+        return build_comparison_command(
+            ",".join(baseline_paths), candidate_paths, self.tolerance, is_forced=self.is_forced
+        )
 
 
-def format_run_label(number: int, entry: ComparisonEntry) -> str:
+def format_run_label(index: int, entry: ComparisonEntry) -> str:
     """Return the label of a run: its position in the comparison and its name, such as "2 chat". All
     views of the Compare page use the same label."""
-    return f"{number + 1} {one_line(entry.name, _MAX_NAME_CHARACTERS)}"
+    return f"{index + 1} {one_line(entry.name, _MAX_NAME_CHARACTERS)}"
 
 
 COMPARISON_FILE, SHOWN_MARKER = "beside.json", "shown"

@@ -95,17 +95,17 @@ def build_stage_table(section: ComparisonSection) -> tuple[pd.DataFrame, dict[st
     """Return the table of changes with one row per stage and one column per headline metric, and
     the state of each cell (a list per column)."""
     metrics = tuple(dict.fromkeys(row.metric for row in section.rows if row.is_headline))
-    rows: dict[tuple[str, str], ChangeRow] = {}
+    rows_by_cell: dict[tuple[str, str], ChangeRow] = {}
     for row in section.rows:
-        rows.setdefault((row.stage, row.metric), row)
-    stages = [stage for stage in stage_names(section) if any((stage, metric) in rows for metric in metrics)]
-    columns = {metric: [rows.get((stage, metric)) for stage in stages] for metric in metrics}
+        rows_by_cell.setdefault((row.stage, row.metric), row)
+    stages = [stage for stage in stage_names(section) if any((stage, metric) in rows_by_cell for metric in metrics)]
+    columns = {metric: [rows_by_cell.get((stage, metric)) for stage in stages] for metric in metrics}
     texts = {metric: [_format_cell(row) for row in column] for metric, column in columns.items()}
     states = {metric: [verdict_state(row and row.verdict) for row in column] for metric, column in columns.items()}
     return pd.DataFrame({"stage": stages, **texts}), states
 
 
-def outcome_text(outcome: Outcome) -> tuple[str, State]:
+def summarize_outcome(outcome: Outcome) -> tuple[str, State]:
     """Return the outcome of the comparison as a short text, with the state that determines its
     color."""
     section = outcome.section
@@ -137,9 +137,9 @@ class StateColoredModel(FrameModel):
         theme_controller: ThemeController,
         headers: Mapping[str, str],
         states: Mapping[str, Callable[[object], State] | Sequence[State]],
-        formats: Mapping[str, Callable[[object], str]] | None = None,
+        formatters: Mapping[str, Callable[[object], str]] | None = None,
     ) -> None:
-        super().__init__(None, headers, formats)
+        super().__init__(None, headers, formatters)
         self._theme_controller, self._states = theme_controller, dict(states)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -147,7 +147,7 @@ class StateColoredModel(FrameModel):
             state = self._state(index)
             if state in (None, "plain"):
                 return None
-            return self._color(state) if role == Qt.ItemDataRole.ForegroundRole else _bold()
+            return self._color(state) if role == Qt.ItemDataRole.ForegroundRole else _bold_font()
         if role == Qt.ItemDataRole.ToolTipRole:
             return tool_tip_text(str(super().data(index, Qt.ItemDataRole.DisplayRole) or ""))
         return super().data(index, role)
@@ -178,10 +178,10 @@ class ShortTable(FrameTable):
         model.modelReset.connect(self.fit_height)
 
     def fit_height(self) -> None:
-        rows = min(self.frame_model.rowCount(), self._max_rows)
+        row_count = min(self.frame_model.rowCount(), self._max_rows)
         row_px = self.verticalHeader().defaultSectionSize()
-        head_px = self.horizontalHeader().sizeHint().height()
-        self.setFixedHeight(head_px + rows * row_px + 2 * self.frameWidth() + 2)
+        header_px = self.horizontalHeader().sizeHint().height()
+        self.setFixedHeight(header_px + row_count * row_px + 2 * self.frameWidth() + 2)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
@@ -189,7 +189,7 @@ class ShortTable(FrameTable):
             self.fit_height()
 
 
-def _bold() -> QFont:
+def _bold_font() -> QFont:
     font = QFont()
     font.setBold(True)
     return font

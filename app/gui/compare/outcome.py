@@ -39,7 +39,7 @@ class Outcome(msgspec.Struct, frozen=True):
         )
 
 
-class Curve(msgspec.Struct, frozen=True):
+class RunSpectra(msgspec.Struct, frozen=True):
     """Latency distributions of one run in one stage, one for each latency metric. `spectra` is
     empty if the run has no responses in the stage."""
 
@@ -59,7 +59,10 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
 
     entries = tuple(_read_entry(entry) for entry in request.entries)
     request = msgspec.structs.replace(request, entries=entries)
-    baseline, candidate = _results(request.side("baseline")), _results(request.side("candidate"))
+    baseline, candidate = (
+        _list_results(request.list_side_entries("baseline")),
+        _list_results(request.list_side_entries("candidate")),
+    )
     stage_lists = [list_comparable_stages(entry.result) for entry in entries if entry.result is not None]
     stages = (
         tuple(name for name in stage_lists[0] if all(name in stage_list for stage_list in stage_lists))
@@ -74,30 +77,30 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
     )
 
 
-def read_curves(entries: Sequence[ComparisonEntry], stage: str) -> tuple[Curve, ...]:
+def read_spectra(entries: Sequence[ComparisonEntry], stage: str) -> tuple[RunSpectra, ...]:
     """Read the latency distributions of the drawn runs in a stage. Can be called from any
     thread."""
     from app.reporting.rows import build_stage_distributions
     from app.storage.run_directory import StoredRun
 
     return tuple(
-        Curve(
-            format_run_label(number, entry),
+        RunSpectra(
+            format_run_label(index, entry),
             () if entry.result is None else build_stage_distributions(StoredRun(entry.path), entry.result, stage),
         )
-        for number, entry in select_drawn(entries)
+        for index, entry in select_drawn_entries(entries)
     )
 
 
-def select_drawn(entries: Sequence[ComparisonEntry]) -> list[tuple[int, ComparisonEntry]]:
+def select_drawn_entries(entries: Sequence[ComparisonEntry]) -> list[tuple[int, ComparisonEntry]]:
     """Return the runs to draw, each with its position in the comparison. If there are more than
     `MAX_RUNS`, only the first runs of each side are returned, because more curves could not be
     distinguished."""
-    numbered_entries = list(enumerate(entries))
-    if len(numbered_entries) <= MAX_RUNS:
-        return numbered_entries
-    baseline = [item for item in numbered_entries if item[1].side == "baseline"]
-    non_baseline = [item for item in numbered_entries if item[1].side != "baseline"]
+    indexed_entries = list(enumerate(entries))
+    if len(indexed_entries) <= MAX_RUNS:
+        return indexed_entries
+    baseline = [indexed_entry for indexed_entry in indexed_entries if indexed_entry[1].side == "baseline"]
+    non_baseline = [indexed_entry for indexed_entry in indexed_entries if indexed_entry[1].side != "baseline"]
     baseline = baseline[: max(MAX_RUNS // 2, MAX_RUNS - len(non_baseline))]
     return sorted((*baseline, *non_baseline[: MAX_RUNS - len(baseline)]))
 
@@ -105,7 +108,7 @@ def select_drawn(entries: Sequence[ComparisonEntry]) -> list[tuple[int, Comparis
 def _read_entry(entry: ComparisonEntry) -> ComparisonEntry:
     from app.storage.baselines import read_baseline
 
-    entry = msgspec.structs.replace(entry, title=_title(entry.path))
+    entry = msgspec.structs.replace(entry, title=_read_title(entry.path))
     if entry.result is not None or entry.problem is not None:
         return entry
     try:
@@ -114,7 +117,7 @@ def _read_entry(entry: ComparisonEntry) -> ComparisonEntry:
         return msgspec.structs.replace(entry, problem=str(error), is_invalid=isinstance(error, InvalidRunError))
 
 
-def _title(path: Path) -> str:
+def _read_title(path: Path) -> str:
     from app.storage.labels import read_labels
 
     try:
@@ -123,7 +126,7 @@ def _title(path: Path) -> str:
         return ""
 
 
-def _results(entries: Sequence[ComparisonEntry]) -> tuple[Result, ...]:
+def _list_results(entries: Sequence[ComparisonEntry]) -> tuple[Result, ...]:
     return tuple(entry.result for entry in entries if entry.result is not None)
 
 

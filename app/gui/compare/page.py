@@ -11,19 +11,19 @@ import msgspec
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFileDialog, QTabWidget, QWidget
 
-from app.gui.background import Latest, submit
+from app.gui.background import LatestRunner, submit
 from app.gui.compare.entries import MAX_RUNS, ComparisonRequest
+from app.gui.compare.latency_distribution_tab import LatencyDistributionTab
 from app.gui.compare.outcome import Outcome
 from app.gui.compare.pairs_panel import PairsPanel
 from app.gui.compare.pairs_state import PairsState
 from app.gui.compare.picker import Picker
 from app.gui.compare.presenter import ComparePresenter
-from app.gui.compare.response_times_tab import ResponseTimesTab
 from app.gui.compare.stages_tab import StagesTab
 from app.gui.compare.trend_tab import TrendTab
 from app.gui.compare.verdict_tab import VerdictTab
 from app.gui.message_strip import MessageStrip
-from app.gui.navigation import Navigation, Notice, PageKey, error_notice
+from app.gui.navigation import Navigation, Notice, PageKey, build_error_notice
 from app.gui.page import Page
 from app.gui.theme import ThemeController
 from app.gui.widgets import EmptyState, button, vbox
@@ -58,29 +58,31 @@ class ComparePage(Page):
         super().__init__(navigation, theme_controller)
         self.presenter = ComparePresenter(self, navigation)
         self._comparable_runs: tuple[RunRow, ...] | None = None
-        self._run_reader: Latest[tuple[RunRow, ...]] = Latest(self, self._set_comparable_runs, navigation.notify_error)
-        self.pairs = PairsPanel(navigation, self.presenter)
+        self._run_reader: LatestRunner[tuple[RunRow, ...]] = LatestRunner(
+            self, self._set_comparable_runs, navigation.notify_error
+        )
+        self.pairs_panel = PairsPanel(navigation, self.presenter)
         self.strip = MessageStrip()
         self.picker = Picker(button("S&wap sides", self.presenter.swap))
-        self.empty = EmptyState(
+        self.empty_state = EmptyState(
             "Check two runs in the Library, or add them here. The first run is the baseline.",
             button("&Go to Library", self._go_to_library, primary=True),
             button("&Add last two runs", self.add_last_two),
         )
-        self.verdict, self.response_times = VerdictTab(theme_controller), ResponseTimesTab(theme_controller)
-        self.stages, self.trend = StagesTab(theme_controller), TrendTab(navigation, theme_controller)
+        self.verdict_tab, self.latency_tab = VerdictTab(theme_controller), LatencyDistributionTab(theme_controller)
+        self.stages_tab, self.trend_tab = StagesTab(theme_controller), TrendTab(navigation, theme_controller)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.setAccessibleName("Comparison")
         self.tabs.tabBar().setAccessibleName("Comparison views")
         for tab, title in self._titled_tabs():
             self.tabs.addTab(tab, title)
-        vbox(self.strip, self.pairs, self.empty, self.picker, (self.tabs, 1), within=self)
+        vbox(self.strip, self.pairs_panel, self.empty_state, self.picker, (self.tabs, 1), within=self)
         self._connect()
         self._show_request(self.presenter.request)
 
     def enter(self) -> None:
-        if self.tabs.currentWidget() is self.trend:
+        if self.tabs.currentWidget() is self.trend_tab:
             self._enter_trend()
 
     def compare(self, paths: Sequence[Path]) -> None:
@@ -92,27 +94,27 @@ class ComparePage(Page):
             self.presenter.compare(paths)
 
     def command_line(self) -> str | None:
-        if self.tabs.currentWidget() is self.trend:
-            return shlex.join(["sizewise", *self.trend.command_arguments()])
+        if self.tabs.currentWidget() is self.trend_tab:
+            return shlex.join(["sizewise", *self.trend_tab.command_arguments()])
         return self.presenter.request.command
 
-    def runs(self) -> tuple[Path, ...]:
+    def run_directories(self) -> tuple[Path, ...]:
         return tuple(entry.path for entry in self.presenter.request.entries)
 
     def add_last_two(self) -> None:
-        submit(self, _list_comparable_runs, self._add_last_two, self.navigation.notify_error)
+        submit(self, _list_comparable_runs, self._add_last_two_runs, self.navigation.notify_error)
 
     def export(self) -> bool:
         if self.presenter.outcome is None or self.presenter.outcome.section is None:
             return False
-        name, _ = QFileDialog.getSaveFileName(
+        file_name, _ = QFileDialog.getSaveFileName(
             self,
             "Export comparison",
             "comparison.html",
             "Web page (*.html);;Markdown (*.md);;JSON (*.json);;Text (*.txt)",
         )
-        if name:
-            self.export_to(Path(name))
+        if file_name:
+            self.export_to(Path(file_name))
         return True
 
     def export_to(self, path: Path) -> None:
@@ -123,54 +125,54 @@ class ComparePage(Page):
 
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
-            (self.verdict, "&Verdict"),
-            (self.response_times, "Latency &distribution"),
-            (self.stages, "&By stage"),
-            (self.trend, "Tr&end"),
+            (self.verdict_tab, "&Verdict"),
+            (self.latency_tab, "Latency &distribution"),
+            (self.stages_tab, "&By stage"),
+            (self.trend_tab, "Tr&end"),
         )
 
     def _connect(self) -> None:
         presenter, picker = self.presenter, self.picker
         presenter.request_changed.connect(self._show_request)
         presenter.compared.connect(self._show_outcome)
-        presenter.curves_ready.connect(self.response_times.show_curves)
+        presenter.spectra_ready.connect(self.latency_tab.show_spectra)
         picker.side_changed.connect(presenter.set_side)
         picker.remove_requested.connect(presenter.remove)
         picker.tolerance_changed.connect(presenter.set_tolerance)
         picker.add_requested.connect(self._update_add_menu)
         picker.add_menu.triggered.connect(self._add_selected_run)
-        self.verdict.force_toggled.connect(presenter.set_forced)
-        self.verdict.replacement_requested.connect(self._replace_problem_runs)
-        self.verdict.reasons_requested.connect(self._show_reasons)
-        self.verdict.pairs.measurement_requested.connect(self.pairs.measure)
-        self.pairs.changed.connect(self._show_pairs)
-        self.response_times.curves_requested.connect(presenter.load_curves)
+        self.verdict_tab.force_toggled.connect(presenter.set_forced)
+        self.verdict_tab.replacement_requested.connect(self._replace_problem_runs)
+        self.verdict_tab.reasons_requested.connect(self._show_reasons)
+        self.verdict_tab.pairs_card.measurement_requested.connect(self.pairs_panel.measure)
+        self.pairs_panel.changed.connect(self._show_pairs)
+        self.latency_tab.spectra_requested.connect(presenter.load_spectra)
         self.tabs.currentChanged.connect(self.enter)
 
     def _show_request(self, request: ComparisonRequest) -> None:
         has_runs, had_runs = bool(request.entries), self.tabs.isTabVisible(0)
-        self.empty.setVisible(not has_runs)
+        self.empty_state.setVisible(not has_runs)
         self.picker.setVisible(has_runs)
         self.picker.show_request(request)
         for index in range(3):
             self.tabs.setTabVisible(index, has_runs)
         if has_runs and not had_runs:
-            self.tabs.setCurrentWidget(self.verdict)
+            self.tabs.setCurrentWidget(self.verdict_tab)
         if has_runs:
-            for tab in (self.verdict, self.response_times, self.stages):
+            for tab in (self.verdict_tab, self.latency_tab, self.stages_tab):
                 tab.show_message("Comparing…")
 
     def _show_outcome(self, outcome: Outcome) -> None:
         self.picker.show_request(outcome.request)
-        for tab in (self.verdict, self.stages, self.response_times):
+        for tab in (self.verdict_tab, self.stages_tab, self.latency_tab):
             tab.show_outcome(outcome)
 
     def _show_pairs(self, state: PairsState) -> None:
-        self.verdict.pairs.set_measuring(state.is_running)
+        self.verdict_tab.pairs_card.set_measuring(state.is_running)
 
     def _enter_trend(self) -> None:
         names = [entry.result.name for entry in self.presenter.request.entries if entry.result is not None]
-        self.trend.enter(names[-1] if names else None)
+        self.trend_tab.enter(names[-1] if names else None)
 
     def _update_add_menu(self) -> None:
         """Fill the menu with the runs of the last listing, and start a new listing."""
@@ -188,8 +190,10 @@ class ComparePage(Page):
         menu.clear()
         if self._comparable_runs is None:
             menu.addAction("Loading runs…").setEnabled(False)
-        selected = {str(entry.path) for entry in self.presenter.request.entries}
-        for row in [row for row in self._comparable_runs or () if row.directory not in selected][:_MAX_MENU_RUNS]:
+        selected_directories = {str(entry.path) for entry in self.presenter.request.entries}
+        for row in [row for row in self._comparable_runs or () if row.directory not in selected_directories][
+            :_MAX_MENU_RUNS
+        ]:
             text = f"{row.label}, {row.run_id}".replace("&", "&&")
             menu.addAction(text[:_MAX_CHARACTERS]).setData(row.directory)
         menu.addSeparator()
@@ -199,7 +203,7 @@ class ComparePage(Page):
         """Remove the runs that cannot be compared, and let the user select another run."""
         for index in reversed(self._find_problem_indices()):
             self.presenter.remove(index)
-        target = self.picker.add_button if self.presenter.request.entries else self.empty
+        target = self.picker.add_button if self.presenter.request.entries else self.empty_state
         target.setFocus()
         if self.presenter.request.entries:
             self.picker.add_menu.popup(self.picker.add_button.mapToGlobal(self.picker.add_button.rect().bottomLeft()))
@@ -216,7 +220,7 @@ class ComparePage(Page):
         if directory:
             self.presenter.add(Path(directory))
 
-    def _add_last_two(self, rows: tuple[RunRow, ...]) -> None:
+    def _add_last_two_runs(self, rows: tuple[RunRow, ...]) -> None:
         if len(rows) < 2:
             self.strip.show_notice(
                 Notice(
@@ -236,7 +240,7 @@ class ComparePage(Page):
         self.strip.show_notice(Notice("news", f"Comparison exported to {path}."))
 
     def _show_error(self, error: Exception) -> None:
-        self.strip.show_notice(error_notice(error))
+        self.strip.show_notice(build_error_notice(error))
 
 
 def _list_comparable_runs() -> tuple[RunRow, ...]:

@@ -17,7 +17,7 @@ from app.gui.compare.pairs_suggestion import PairsSuggestion, build_launch, find
 from app.gui.compare.presenter import DEFAULT_TOLERANCE, ComparePresenter
 from app.gui.docks.job_text import format_pair_run
 from app.gui.flow import set_flow_layout
-from app.gui.formatting import elapsed, one_line
+from app.gui.formatting import format_elapsed, one_line
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Launch, Navigation, Notice
 from app.gui.secret_consent import confirm_secrets
@@ -32,18 +32,21 @@ class PairsProgress(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._name, self._pair_run_label = label("", "heading", wrap=True), label("", wrap=True)
-        self._message, self._time = label("", "muted", wrap=True), label("", "muted", wrap=True)
+        self._name_label, self._pair_run_label = label("", "heading", wrap=True), label("", wrap=True)
+        self._message_label, self._time_label = label("", "muted", wrap=True), label("", "muted", wrap=True)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setAccessibleName("Progress of the A/B pairs")
-        self.stop = button("&Stop pairs", self.stop_requested.emit)
-        self.watch = button("Watc&h run", self.watch_requested.emit)
+        self.stop_button = button("&Stop pairs", self.stop_requested.emit)
+        self.watch_button = button("Watc&h run", self.watch_requested.emit)
         row = QWidget()
         flow = set_flow_layout(row)
-        for widget in (self.stop, self.watch):
+        for widget in (self.stop_button, self.watch_button):
             flow.addWidget(widget)
-        vbox(card(self._name, self._pair_run_label, self._bar, self._time, self._message, row), within=self)
+        vbox(
+            card(self._name_label, self._pair_run_label, self._bar, self._time_label, self._message_label, row),
+            within=self,
+        )
         self.hide()
 
     @property
@@ -54,16 +57,18 @@ class PairsProgress(QWidget):
         """Show the progress of A/B pairs. The widget is hidden if no pairs are running."""
         self.setVisible(state.is_running)
         progress = state.progress
-        self._name.setText(one_line(state.name))
+        self._name_label.setText(one_line(state.name))
         self._pair_run_label.setText(pair_run_text(state))
-        self._time.setText(time_text(state))
-        self._message.setText(one_line(f"{state.last_message[:1].upper()}{state.last_message[1:]}", _MAX_CHARACTERS))
-        self._message.setVisible(bool(state.last_message))
+        self._time_label.setText(time_text(state))
+        self._message_label.setText(
+            one_line(f"{state.last_message[:1].upper()}{state.last_message[1:]}", _MAX_CHARACTERS)
+        )
+        self._message_label.setVisible(bool(state.last_message))
         self._bar.setRange(0, progress.total or 0)
         self._bar.setValue(progress.completed)
-        self.watch.setEnabled(progress.pair_run is not None)
-        self.stop.setText("&Stop now" if state.status == "stopping" else "&Stop pairs")
-        self.stop.setAccessibleName(self.stop.text().replace("&", ""))
+        self.watch_button.setEnabled(progress.pair_run is not None)
+        self.stop_button.setText("&Stop now" if state.status == "stopping" else "&Stop pairs")
+        self.stop_button.setAccessibleName(self.stop_button.text().replace("&", ""))
 
 
 def pair_run_text(state: PairsState) -> str:
@@ -77,10 +82,10 @@ def pair_run_text(state: PairsState) -> str:
 
 def time_text(state: PairsState) -> str:
     progress, remaining_s = state.progress, state.eta_s()
-    text = f"{elapsed(progress.elapsed_s)} elapsed"
+    text = f"{format_elapsed(progress.elapsed_s)} elapsed"
     if progress.total:
         text = f"{progress.completed} of {progress.total} runs, {text}"
-    return text if remaining_s is None else f"{text}, about {elapsed(remaining_s)} left"
+    return text if remaining_s is None else f"{text}, about {format_elapsed(remaining_s)} left"
 
 
 class PairsPanel(QWidget):
@@ -91,15 +96,15 @@ class PairsPanel(QWidget):
         super().__init__()
         self._navigation, self._presenter = navigation, presenter
         self._run = PairsRun(self)
-        self._matches_current = False
+        self._matches_current_request = False
         self._pending_request: ComparisonRequest | None = None
         self.strip, self.stop_strip, self.progress = MessageStrip(), MessageStrip(), PairsProgress()
         vbox(self.strip, self.stop_strip, self.progress, within=self)
-        self.strip.action_triggered.connect(self._compare_pending)
+        self.strip.action_triggered.connect(self._compare_pending_request)
         self.stop_strip.action_triggered.connect(self.stop_now)
         self.progress.stop_requested.connect(self.stop)
         self.progress.watch_requested.connect(self._watch_run)
-        self._run.changed.connect(self._show)
+        self._run.changed.connect(self._show_state)
         self._run.notified.connect(self._show_notice)
         self._run.ended.connect(self._on_ended)
         presenter.request_changed.connect(self._update_match)
@@ -108,13 +113,13 @@ class PairsPanel(QWidget):
     def state(self) -> PairsState:
         return self._run.state
 
-    def measure(self, suggestion: PairsSuggestion, pairs: int, minutes: int) -> None:
+    def measure(self, suggestion: PairsSuggestion, pair_count: int, time_limit_min: int) -> None:
         """Request consent to send secrets, store the comparison, and queue the launch of the A/B
         pairs in a separate process."""
         if not confirm_secrets(self, find_secrets_to_send(suggestion)):
             return
         request = self._presenter.request
-        launch = build_launch(request, suggestion, pairs, minutes, datetime.now(UTC))
+        launch = build_launch(request, suggestion, pair_count, time_limit_min, datetime.now(UTC))
         try:
             save_comparison(launch.directory, request)
         except OSError as error:
@@ -126,7 +131,7 @@ class PairsPanel(QWidget):
     def launch(self, launch: Launch) -> None:
         """Start the load generator of the A/B pairs. Called when the launch is next in the job
         queue."""
-        self._matches_current = self._has_same_runs(launch.directory)
+        self._matches_current_request = self._has_same_runs(launch.directory)
         self._run.engine.launch(launch)
 
     def watch(self, directory: Path) -> None:
@@ -135,7 +140,7 @@ class PairsPanel(QWidget):
         request = load_comparison(directory)
         if request is not None and not self._presenter.request.entries:
             self._presenter.set_request(request)
-        self._matches_current = True
+        self._matches_current_request = True
         self._run.watch(directory)
 
     def stop(self) -> None:
@@ -160,7 +165,7 @@ class PairsPanel(QWidget):
         self.stop_strip.hide()
         self._run.stop()
 
-    def _show(self, state: PairsState) -> None:
+    def _show_state(self, state: PairsState) -> None:
         if not state.is_running:
             self.stop_strip.hide()
         elif state.status == "starting":
@@ -177,10 +182,10 @@ class PairsPanel(QWidget):
         mark_shown(state.directory)
         self._show_notice(notice)
         self._navigation.library_changed.emit()
-        if not state.complete_pairs:
+        if not state.complete_pair_count:
             return
         request = load_comparison(state.directory) or ComparisonRequest((), DEFAULT_TOLERANCE, is_forced=False)
-        if self._matches_current:
+        if self._matches_current_request:
             current_request = self._presenter.request
             self._presenter.set_request(
                 add_measured_runs(current_request if _have_same_runs(current_request, request) else request, state)
@@ -194,7 +199,7 @@ class PairsPanel(QWidget):
             self._pending_request = add_measured_runs(request, state)
             self.strip.show_notice(notice, "Co&mpare pairs")
 
-    def _compare_pending(self) -> None:
+    def _compare_pending_request(self) -> None:
         pending_request, self._pending_request = self._pending_request, None
         self.strip.hide()
         if pending_request is not None:
@@ -202,8 +207,8 @@ class PairsPanel(QWidget):
 
     def _update_match(self) -> None:
         directory = self.state.directory
-        if self._matches_current and directory is not None and self.state.is_running:
-            self._matches_current = self._has_same_runs(directory)
+        if self._matches_current_request and directory is not None and self.state.is_running:
+            self._matches_current_request = self._has_same_runs(directory)
 
     def _has_same_runs(self, directory: Path) -> bool:
         current_request, stored_request = self._presenter.request, load_comparison(directory)
@@ -219,4 +224,6 @@ class PairsPanel(QWidget):
 
 def _have_same_runs(first: ComparisonRequest, second: ComparisonRequest) -> bool:
     """Return whether both comparisons contain the same runs on the same sides."""
-    return {(run.path, run.side) for run in first.entries} == {(run.path, run.side) for run in second.entries}
+    return {(entry.path, entry.side) for entry in first.entries} == {
+        (entry.path, entry.side) for entry in second.entries
+    }

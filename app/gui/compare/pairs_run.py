@@ -14,7 +14,7 @@ from PySide6.QtCore import QObject, Signal
 from app.gui.compare.entries import delete_comparison
 from app.gui.compare.pairs_state import PairsState, PairsStatus, apply_event, build_end_notice
 from app.gui.engine.run import EngineRun
-from app.gui.navigation import Notice, error_notice
+from app.gui.navigation import Notice, build_error_notice
 from app.records.control import ControlCommand
 from app.records.events import Event
 
@@ -74,20 +74,20 @@ class PairsRun(QObject):
         if progress.at_ns is not None and self.state.is_running and progress.finished is None:
             at_ns = max(progress.at_ns, self._now_ns())  # no events arrive while a run is measured
             self.state = msgspec.structs.replace(self.state, progress=msgspec.structs.replace(progress, at_ns=at_ns))
-        if _rounded_to_seconds(self.state) != _rounded_to_seconds(self._emitted_state):
+        if _round_to_seconds(self.state) != _round_to_seconds(self._emitted_state):
             self._set_state(self.state)
 
     def _set_state(self, state: PairsState) -> None:
         self.state = self._emitted_state = state
         self.changed.emit(state)
 
-    def _on_finished(self, code: int, message: str) -> None:
-        self._end("ended", build_end_notice(self.state, code, message))
+    def _on_finished(self, exit_code: int, message: str) -> None:
+        self._end("ended", build_end_notice(self.state, exit_code, message))
 
     def _on_lost(self) -> None:
-        summary = "Complete pairs: {pairs}. All runs are in the Library."
-        message = "The benchmark process of the A/B pairs ended unexpectedly."
-        self._end("lost", Notice("error", message, summary.format(pairs=self.state.complete_pairs)))
+        reason = "Complete pairs: {pairs}. All runs are in the Library."
+        summary = "The benchmark process of the A/B pairs ended unexpectedly."
+        self._end("lost", Notice("error", summary, reason.format(pairs=self.state.complete_pair_count)))
 
     def _on_failed(self, notice: Notice) -> None:
         directory = self.state.directory
@@ -104,10 +104,10 @@ class PairsRun(QObject):
     def _on_command_failed(self, _: ControlCommand, error: Exception) -> None:
         if self.state.status == "stopping":
             self._set_state(msgspec.structs.replace(self.state, status="running"))
-        self.notified.emit(error_notice(error))
+        self.notified.emit(build_error_notice(error))
 
 
-def _rounded_to_seconds(state: PairsState) -> PairsState:
+def _round_to_seconds(state: PairsState) -> PairsState:
     progress = state.progress
     at_ns = None if progress.at_ns is None else progress.at_ns // 1_000_000_000
     return msgspec.structs.replace(state, progress=msgspec.structs.replace(progress, at_ns=at_ns))

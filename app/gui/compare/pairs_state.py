@@ -16,8 +16,8 @@ from app.records.comparison import Side as MeasuredSide
 from app.records.events import Event, PairRunFinished, PhaseChanged
 
 PairsStatus = Literal["idle", "starting", "running", "stopping", "ended", "lost", "failed"]
-_STOPPED_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
-_EVALUATED_CODES = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
+_STOPPED_EXIT_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+_EVALUATED_EXIT_CODES = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
 
 
 class PairRun(msgspec.Struct, frozen=True):
@@ -42,11 +42,11 @@ class PairsState(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in ("starting", "running", "stopping")
 
     @property
-    def complete_pairs(self) -> int:
+    def complete_pair_count(self) -> int:
         """Number of pairs in which both runs have finished."""
-        return len(self.runs("baseline"))
+        return len(self.run_directories("baseline"))
 
-    def runs(self, side: MeasuredSide) -> tuple[Path, ...]:
+    def run_directories(self, side: MeasuredSide) -> tuple[Path, ...]:
         """Return the directories of the runs of one side in complete pairs, in measurement
         order."""
         complete_pair_numbers = {run.pair for run in self.finished_runs if run.side == "baseline"}
@@ -80,7 +80,10 @@ def add_measured_runs(request: ComparisonRequest, state: PairsState) -> Comparis
     existing_paths = {entry.path for entry in request.entries}
     sides: tuple[MeasuredSide, ...] = ("baseline", "candidate")
     new_entries = [
-        ComparisonEntry(path, side) for side in sides for path in state.runs(side) if path not in existing_paths
+        ComparisonEntry(path, side)
+        for side in sides
+        for path in state.run_directories(side)
+        if path not in existing_paths
     ]
     side_order: tuple[Side, ...] = ("baseline", "candidate", "drawn")
     return replace(
@@ -88,14 +91,14 @@ def add_measured_runs(request: ComparisonRequest, state: PairsState) -> Comparis
     )
 
 
-def build_end_notice(state: PairsState, code: int, message: str) -> Notice:
+def build_end_notice(state: PairsState, exit_code: int, message: str) -> Notice:
     """Build the notice that reports how the A/B pairs ended."""
-    pairs = state.complete_pairs
-    if code in _STOPPED_CODES:
-        summary = "Complete pairs: {pairs}. All runs are in the Library."
-        return Notice("news", "The A/B pairs were stopped.", summary.format(pairs=pairs))
-    if code in _EVALUATED_CODES:
-        headline = f"A/B pairs finished: {pairs}."
-        return Notice("news", headline, message or None)
-    summary = f"Complete pairs: {pairs}. All runs are in the Library."
-    return Notice("error", f"The A/B pairs failed (exit code {code}).", message or None, summary)
+    pair_count = state.complete_pair_count
+    if exit_code in _STOPPED_EXIT_CODES:
+        pairs_text = "Complete pairs: {pairs}. All runs are in the Library."
+        return Notice("news", "The A/B pairs were stopped.", pairs_text.format(pairs=pair_count))
+    if exit_code in _EVALUATED_EXIT_CODES:
+        summary = f"A/B pairs finished: {pair_count}."
+        return Notice("news", summary, message or None)
+    pairs_text = f"Complete pairs: {pair_count}. All runs are in the Library."
+    return Notice("error", f"The A/B pairs failed (exit code {exit_code}).", message or None, pairs_text)

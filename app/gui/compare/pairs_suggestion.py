@@ -28,21 +28,22 @@ _STARTUP_S = 4.0
 """Approximate startup and shutdown time of a load generator, in seconds, which the duration of a
 run does not include."""
 _TIME_MARGIN = 1.2
-_MIN_S_IN_MINUTES = 100
+_MINUTES_THRESHOLD_S = 100
 _MAX_CHARACTERS = 300
 
 
 class PairsSuggestion(msgspec.Struct, frozen=True):
     """Suggested number of additional A/B pairs.
 
-    `pairs` is the number of additional pairs that are probably needed for a verdict on the
-    inconclusive headline metrics. `pair_s` is the duration of one pair in seconds, estimated from
-    the existing runs. `problem` is the reason why no pairs can be measured on this machine.
-    `baseline` and `candidate` are the stored profiles, or None if the run stored no profile.
+    `pair_count` is the number of additional pairs that are probably needed for a verdict on the
+    inconclusive headline metrics. `pair_duration_s` is the duration of one pair in seconds,
+    estimated from the existing runs. `problem` is the reason why no pairs can be measured on this
+    machine. `baseline` and `candidate` are the stored profiles, or None if the run stored no
+    profile.
     """
 
-    pairs: int
-    pair_s: float
+    pair_count: int
+    pair_duration_s: float
     baseline: Path | None
     candidate: Path | None
     name: str = ""
@@ -61,18 +62,18 @@ def suggest_pairs(comparison: Comparison, entries: Sequence[ComparisonEntry]) ->
     if not undecided_changes:
         return None
     suggestions = [change.more_repeats for change in undecided_changes if change.more_repeats is not None]
-    pairs = min(max(suggestions, default=DEFAULT_PAIR_COUNT), MAX_PAIRS)
+    pair_count = min(max(suggestions, default=DEFAULT_PAIR_COUNT), MAX_PAIRS)
     sides = [
         [(index, entry) for index, entry in enumerate(entries) if entry.side == side]
         for side in ("baseline", "candidate")
     ]
-    pair_s = sum(_mean_run_s([entry for _, entry in side]) for side in sides)
+    pair_duration_s = sum(_mean_run_duration_s([entry for _, entry in side]) for side in sides)
     (baseline, baseline_name, baseline_problem), (candidate, candidate_name, candidate_problem) = (
         _read_profile(*side[0]) for side in sides
     )
     return PairsSuggestion(
-        pairs,
-        pair_s,
+        pair_count,
+        pair_duration_s,
         baseline,
         candidate,
         format_pairs_name(baseline_name, candidate_name),
@@ -80,43 +81,45 @@ def suggest_pairs(comparison: Comparison, entries: Sequence[ComparisonEntry]) ->
     )
 
 
-def compute_time_limit_min(suggestion: PairsSuggestion, pairs: int) -> int:
+def compute_time_limit_min(suggestion: PairsSuggestion, pair_count: int) -> int:
     """Return the time limit in minutes, at most one day. The limit allows measuring the pairs
     twice, because all pairs are repeated if a change is suspected."""
-    needed_min = math.ceil(2 * pairs * suggestion.pair_s * _TIME_MARGIN / 60)
+    needed_min = math.ceil(2 * pair_count * suggestion.pair_duration_s * _TIME_MARGIN / 60)
     return min(max(_DEFAULT_MINUTES, needed_min), MAX_MINUTES)
 
 
-def duration_text(suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
-    single_duration = _rounded_duration(pairs * suggestion.pair_s)
-    double_duration = _rounded_duration(2 * pairs * suggestion.pair_s)
+def duration_text(suggestion: PairsSuggestion, pair_count: int, time_limit_min: int) -> str:
+    single_text = _format_duration(pair_count * suggestion.pair_duration_s)
+    double_text = _format_duration(2 * pair_count * suggestion.pair_duration_s)
     return (
-        f"Duration: about {single_duration}, or about {double_duration} "
+        f"Duration: about {single_text}, or about {double_text} "
         "if a change is suspected and the pairs are repeated. "
-        f"Time limit: {minutes} min. A pair that cannot finish in time is not started. "
+        f"Time limit: {time_limit_min} min. A pair that cannot finish in time is not started. "
         "Do not use the machine meanwhile."
     )
 
 
-def build_measure_command(request: ComparisonRequest, suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
+def build_measure_command(
+    request: ComparisonRequest, suggestion: PairsSuggestion, pair_count: int, time_limit_min: int
+) -> str:
     """Return the command that measures the pairs. The command contains a placeholder for the
     profile of a run that stored no profile."""
     from app.reporting.comparison import build_comparison_command
 
     baseline, candidate = str(suggestion.baseline or "BASELINE.yaml"), str(suggestion.candidate or "CANDIDATE.yaml")
-    options = ("--measure", "--pairs", str(pairs), "--max-duration", f"{minutes}m")
+    options = ("--measure", "--pairs", str(pair_count), "--max-duration", f"{time_limit_min}m")
     return build_comparison_command(
         baseline, (candidate,), request.tolerance, is_forced=request.is_forced, options=options
     )
 
 
 def build_launch(
-    request: ComparisonRequest, suggestion: PairsSuggestion, pairs: int, minutes: int, now: datetime
+    request: ComparisonRequest, suggestion: PairsSuggestion, pair_count: int, time_limit_min: int, now: datetime
 ) -> Launch:
     from app.storage.comparisons import comparisons_home
     from app.storage.run_directory import new_run_id
 
-    arguments = tuple(shlex.split(build_measure_command(request, suggestion, pairs, minutes))[1:])
+    arguments = tuple(shlex.split(build_measure_command(request, suggestion, pair_count, time_limit_min))[1:])
     return Launch(arguments, comparisons_home() / new_run_id(suggestion.name, now), suggestion.name, "pairs")
 
 
@@ -136,13 +139,13 @@ def find_secrets_to_send(suggestion: PairsSuggestion) -> tuple[AllowedSecrets, .
     return tuple(secrets_to_allow)
 
 
-def _rounded_duration(duration_s: float) -> str:
-    if duration_s < _MIN_S_IN_MINUTES:
+def _format_duration(duration_s: float) -> str:
+    if duration_s < _MINUTES_THRESHOLD_S:
         return f"{round(duration_s)} s"
     return f"{round(duration_s / 60)} min"
 
 
-def _mean_run_s(entries: Sequence[ComparisonEntry]) -> float:
+def _mean_run_duration_s(entries: Sequence[ComparisonEntry]) -> float:
     durations_s = [entry.result.clock.duration_s for entry in entries if entry.result is not None]
     return _STARTUP_S + (sum(durations_s) / len(durations_s) if durations_s else 0.0)
 
@@ -153,13 +156,13 @@ def _read_profile(index: int, entry: ComparisonEntry) -> tuple[Path | None, str,
     from app.storage.run_directory import SPEC
     from app.wiring.profile_runs import require_measurable_profile
 
-    run_label, spec = format_run_label(index, entry), entry.path / SPEC
-    if not spec.is_file():
+    run_label, spec_path = format_run_label(index, entry), entry.path / SPEC
+    if not spec_path.is_file():
         problem = "{run} comes from another tool and has no profile. Run the command in a terminal with your profiles."
         return None, entry.name, problem.format(run=run_label)
     try:
-        return spec, require_measurable_profile(str(spec)), None
+        return spec_path, require_measurable_profile(str(spec_path)), None
     except (SizewiseError, OSError, UnicodeDecodeError) as error:
         hint = error.hint if isinstance(error, SizewiseError) else None
         reason = one_line(". ".join(part for part in (str(error), hint) if part), _MAX_CHARACTERS)
-        return spec, entry.name, f"The profile of {run_label} cannot be measured here: {reason}"
+        return spec_path, entry.name, f"The profile of {run_label} cannot be measured here: {reason}"

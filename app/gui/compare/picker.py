@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest, Side, format_run_label
-from app.gui.formatting import clock_time, one_line
+from app.gui.formatting import format_clock_time, one_line
 from app.gui.widgets import Badge, button, clear, hbox, label, tool_button, tool_tip_text, vbox
 
 _SIDES: tuple[Side, ...] = ("baseline", "candidate", "drawn")
@@ -31,7 +31,7 @@ class Picker(QFrame):
     tolerance_changed = Signal(float)
     add_requested = Signal()
 
-    def __init__(self, swap: QPushButton) -> None:
+    def __init__(self, swap_button: QPushButton) -> None:
         super().__init__()
         self.setProperty("role", "card")
         self.setAccessibleName("Compared runs")
@@ -45,7 +45,7 @@ class Picker(QFrame):
         self.tolerance.setAccessibleName("Tolerance")
         self.tolerance.setKeyboardTracking(False)
         self.tolerance.valueChanged.connect(self._emit_tolerance)
-        self._swap = swap
+        self._swap_button = swap_button
         self._grid_box = QWidget()
         self._grid = QGridLayout(self._grid_box)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -57,7 +57,9 @@ class Picker(QFrame):
     def show_request(self, request: ComparisonRequest) -> None:
         with QSignalBlocker(self.tolerance):
             self.tolerance.setValue(100 * request.tolerance)
-        self._swap.setEnabled(bool(request.side("baseline") and request.side("candidate")))
+        self._swap_button.setEnabled(
+            bool(request.list_side_entries("baseline") and request.list_side_entries("candidate"))
+        )
         self.add_button.setEnabled(len(request.entries) < MAX_RUNS)
         if request.entries != self._shown_entries:
             self._shown_entries = request.entries
@@ -73,9 +75,9 @@ class Picker(QFrame):
             self._fit_height()
 
     def _build(self) -> None:
-        tolerance = label("&Tolerance", buddy=self.tolerance)
-        tolerance.setToolTip('Changes smaller than the tolerance have the verdict "same".')
-        row = hbox(self.add_button, self._swap, 1, tolerance, self.tolerance)
+        tolerance_label = label("&Tolerance", buddy=self.tolerance)
+        tolerance_label.setToolTip('Changes smaller than the tolerance have the verdict "same".')
+        row = hbox(self.add_button, self._swap_button, 1, tolerance_label, self.tolerance)
         self._scroll.setWidget(self._grid_box)
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -89,27 +91,27 @@ class Picker(QFrame):
     def _fill(self, entries: tuple[ComparisonEntry, ...]) -> None:
         clear(self._grid)
         self.side_boxes = []
-        for number, entry in enumerate(entries):
-            self._add_row(number, entry)
+        for row, entry in enumerate(entries):
+            self._add_row(row, entry)
         self._fit_height()
 
     def _add_row(self, row: int, entry: ComparisonEntry) -> None:
-        name = label(_entry_text(row, entry), wrap=True)
-        name.setToolTip(tool_tip_text(str(entry.path)))
+        name_label = label(_entry_text(row, entry), wrap=True)
+        name_label.setToolTip(tool_tip_text(str(entry.path)))
         badge = Badge(_badge_text(entry), entry.problem or "")
-        side = QComboBox()
+        side_box = QComboBox()
         for side_key, text in _SIDE_NAMES.items():
-            side.addItem(text, side_key)
-        side.setCurrentIndex(_SIDES.index(entry.side))
-        side.setAccessibleName(f"Side of {format_run_label(row, entry)}")
-        side.currentIndexChanged.connect(self._emit_side)
-        remove = button("✕", lambda: self.remove_requested.emit(row))
-        remove.setAccessibleName(f"Remove {format_run_label(row, entry)}")
-        remove.setFlat(True)
-        for column, widget in enumerate((name, badge, side, remove)):
+            side_box.addItem(text, side_key)
+        side_box.setCurrentIndex(_SIDES.index(entry.side))
+        side_box.setAccessibleName(f"Side of {format_run_label(row, entry)}")
+        side_box.currentIndexChanged.connect(self._emit_side)
+        remove_button = button("✕", lambda: self.remove_requested.emit(row))
+        remove_button.setAccessibleName(f"Remove {format_run_label(row, entry)}")
+        remove_button.setFlat(True)
+        for column, widget in enumerate((name_label, badge, side_box, remove_button)):
             self._grid.addWidget(widget, row, column)
             widget.setVisible(column != 1 or bool(badge.text()))  # a hidden widget has no size
-        self.side_boxes.append(side)
+        self.side_boxes.append(side_box)
 
     def _fit_height(self) -> None:
         """Fit the height to the rows, up to three and a half rows."""
@@ -131,13 +133,13 @@ class Picker(QFrame):
 _SIDE_NAMES: dict[Side, str] = {"baseline": "Baseline", "candidate": "Candidate", "drawn": "Overlay only"}
 
 
-def _entry_text(number: int, entry: ComparisonEntry) -> str:
-    text = format_run_label(number, entry)
+def _entry_text(index: int, entry: ComparisonEntry) -> str:
+    text = format_run_label(index, entry)
     if entry.problem is not None:
         return f"{text} · {one_line(entry.problem, _MAX_CHARACTERS)}"
     if entry.result is None:
         return f"{text}, loading…"
-    return f"{text} · {clock_time(entry.result.clock.wall_start)} · {one_line(entry.run_id, _MAX_CHARACTERS)}"
+    return f"{text} · {format_clock_time(entry.result.clock.wall_start)} · {one_line(entry.run_id, _MAX_CHARACTERS)}"
 
 
 def _badge_text(entry: ComparisonEntry) -> str:

@@ -72,14 +72,15 @@ def trend_frame(series: Sequence[MetricHistory]) -> pd.DataFrame:
     trend`."""
     return pd.DataFrame(
         {
-            "metric": [series_metric(item) for item in series],
-            "stage": [item.stage for item in series],
-            "runs": [len(item.values) for item in series],
-            "first": [item.values[0] for item in series],
-            "last": [item.values[-1] for item in series],
-            "unit": [item.unit for item in series],
+            "metric": [series_metric(metric_series) for metric_series in series],
+            "stage": [metric_series.stage for metric_series in series],
+            "runs": [len(metric_series.values) for metric_series in series],
+            "first": [metric_series.values[0] for metric_series in series],
+            "last": [metric_series.values[-1] for metric_series in series],
+            "unit": [metric_series.unit for metric_series in series],
             "changed": [
-                "; ".join(format_change(item, index) for index in range(len(item.changes))) or "no" for item in series
+                "; ".join(format_change(metric_series, index) for index in range(len(metric_series.changes))) or "no"
+                for metric_series in series
             ],
         }
     )

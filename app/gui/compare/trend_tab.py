@@ -8,7 +8,7 @@ from PySide6.QtCore import QSignalBlocker
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from app.analysis.comparisons.series import MetricHistory
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.compare.frames import ShortTable
@@ -22,7 +22,7 @@ from app.gui.compare.trend_data import (
     summary_text,
     trend_frame,
 )
-from app.gui.navigation import Navigation, error_notice
+from app.gui.navigation import Navigation, build_error_notice
 from app.gui.tables import FrameModel, set_table_description
 from app.gui.theme import ThemeController
 from app.gui.widgets import fill_choices, label
@@ -37,7 +37,7 @@ class TrendTab(QWidget):
         super().__init__()
         self._theme_controller = theme_controller
         self._trend: Trend | None = None
-        self.profile, self.series = QComboBox(), QComboBox()
+        self.profile_box, self.series_box = QComboBox(), QComboBox()
         self._profile_to_select: str | None = None
         self._summary = label("", "muted", wrap=True)
         self.chart: Chart | None = None
@@ -47,10 +47,12 @@ class TrendTab(QWidget):
         )
         self._layout = QVBoxLayout(self)
         self._build()
-        self._names_reader: Latest[tuple[str, ...]] = Latest(self, self._show_names, navigation.notify_error)
-        self._trend_reader: Latest[Trend] = Latest(self, self._show_trend, self._fail)
-        self.profile.currentIndexChanged.connect(self._read_trend)
-        self.series.currentIndexChanged.connect(self._draw)
+        self._names_reader: LatestRunner[tuple[str, ...]] = LatestRunner(
+            self, self._show_names, navigation.notify_error
+        )
+        self._trend_reader: LatestRunner[Trend] = LatestRunner(self, self._show_trend, self._show_error)
+        self.profile_box.currentIndexChanged.connect(self._read_trend)
+        self.series_box.currentIndexChanged.connect(self._draw_chart)
         self.table.selectionModel().currentRowChanged.connect(self._select_row_series)
 
     @property
@@ -73,13 +75,13 @@ class TrendTab(QWidget):
         self._names_reader.request(list_profile_names)
 
     def command_arguments(self) -> tuple[str, ...]:
-        name, series = self.profile.currentData(), self._selected()
-        metric = () if series is None else ("--metric", format_metric_name(series))
-        return ("runs", "trend", *((name,) if name else ()), *metric)
+        name, series = self.profile_box.currentData(), self._get_selected_series()
+        metric_arguments = () if series is None else ("--metric", format_metric_name(series))
+        return ("runs", "trend", *((name,) if name else ()), *metric_arguments)
 
     def _build(self) -> None:
         row = QHBoxLayout()
-        for text, box in (("P&rofile", self.profile), ("&Metric", self.series)):
+        for text, box in (("P&rofile", self.profile_box), ("&Metric", self.series_box)):
             field_label = label(text, buddy=box)
             box.setAccessibleName(text.replace("&", ""))
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
@@ -97,43 +99,45 @@ class TrendTab(QWidget):
 
     def _show_names(self, names: tuple[str, ...]) -> None:
         self._empty_label.setVisible(not names)
-        fill_choices(self.profile, ((name[:_MAX_CHARACTERS], name) for name in names), self._profile_to_select)
+        fill_choices(self.profile_box, ((name[:_MAX_CHARACTERS], name) for name in names), self._profile_to_select)
         self._profile_to_select = None
         self._read_trend()
 
     def _read_trend(self) -> None:
-        name = self.profile.currentData()
+        name = self.profile_box.currentData()
         if name is not None:
             self._summary.setText("Loading runs…")
             self._trend_reader.request(lambda: build_trend(name))
 
-    def _fail(self, error: Exception) -> None:
-        notice = error_notice(error)
+    def _show_error(self, error: Exception) -> None:
+        notice = build_error_notice(error)
         self._summary.setText(" ".join(part for part in (notice.summary, notice.next_step) if part))
 
     def _show_trend(self, trend: Trend) -> None:
-        selected_series = self._selected()
+        selected_series = self._get_selected_series()
         self._trend = trend
         self._summary.setText(summary_text(trend))
-        with QSignalBlocker(self.series):
-            self.series.clear()
-            for item in trend.series:
-                self.series.addItem(series_name(item)[:_MAX_CHARACTERS])
-            keys = [series_key(item) for item in trend.series]
-            first_changed = next((index for index, item in enumerate(trend.series) if item.changes), 0 if keys else -1)
-            previous = None if selected_series is None else series_key(selected_series)
-            self.series.setCurrentIndex(keys.index(previous) if previous in keys else first_changed)
+        with QSignalBlocker(self.series_box):
+            self.series_box.clear()
+            for metric_series in trend.series:
+                self.series_box.addItem(series_name(metric_series)[:_MAX_CHARACTERS])
+            keys = [series_key(metric_series) for metric_series in trend.series]
+            first_changed_index = next(
+                (index for index, metric_series in enumerate(trend.series) if metric_series.changes), 0 if keys else -1
+            )
+            previous_key = None if selected_series is None else series_key(selected_series)
+            self.series_box.setCurrentIndex(keys.index(previous_key) if previous_key in keys else first_changed_index)
         self.table.setVisible(bool(trend.series))
         self.table.set_frame(trend_frame(trend.series))
         set_table_description(self.table, "Trends")
-        self._draw()
+        self._draw_chart()
 
-    def _selected(self) -> MetricHistory | None:
-        index = self.series.currentIndex()
+    def _get_selected_series(self) -> MetricHistory | None:
+        index = self.series_box.currentIndex()
         return None if self._trend is None or not 0 <= index < len(self._trend.series) else self._trend.series[index]
 
-    def _draw(self) -> None:
-        series = self._selected()
+    def _draw_chart(self) -> None:
+        series = self._get_selected_series()
         if self.chart is not None:
             self._layout.removeWidget(self.chart)
             self.chart.deleteLater()
@@ -148,7 +152,7 @@ class TrendTab(QWidget):
         )
         run_numbers = np.arange(1, len(series.values) + 1)
         chart.set_points("values", series_metric(series), run_numbers, np.asarray(series.values), names=series.run_ids)
-        chart.set_line("levels", "level (median)", run_numbers, compute_levels(series), series=1)
+        chart.set_line("levels", "level (median)", run_numbers, compute_levels(series), style_index=1)
         chart.set_markers(
             [(change.index + 1.0, format_change(series, index)) for index, change in enumerate(series.changes)]
         )
@@ -158,4 +162,4 @@ class TrendTab(QWidget):
     def _select_row_series(self) -> None:
         index = self.table.currentIndex()
         if index.isValid():
-            self.series.setCurrentIndex(self.table.frame_model.frame_row(index.row()))
+            self.series_box.setCurrentIndex(self.table.frame_model.frame_row(index.row()))

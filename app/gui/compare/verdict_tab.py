@@ -21,8 +21,8 @@ from app.gui.compare.frames import (
     differences_frame,
     metric_text,
     notes_text,
-    outcome_text,
     stage_names,
+    summarize_outcome,
     verdict_state,
 )
 from app.gui.compare.outcome import Outcome
@@ -52,35 +52,38 @@ class PairsCard(QWidget):
         self._request: ComparisonRequest | None = None
         self._suggestion: PairsSuggestion | None = None
         self._is_measuring = False
-        self._summary = label("", wrap=True)
-        self._problem, self._duration_label = label("", "word", wrap=True), label("", "muted", wrap=True)
-        self._command_label, self._command = label("Equivalent command:", "muted", wrap=True), label("", wrap=True)
-        self.pairs, self.minutes = QSpinBox(), QSpinBox()
-        self.run = button("", self._request_measurement, primary=True)
-        self.copy = button("Cop&y command", self._copy_command)
-        self._inputs = self._input_row()
+        self._summary_label = label("", wrap=True)
+        self._problem_label, self._duration_label = label("", "word", wrap=True), label("", "muted", wrap=True)
+        self._command_heading, self._command_label = (
+            label("Equivalent command:", "muted", wrap=True),
+            label("", wrap=True),
+        )
+        self.pair_count_box, self.time_limit_box = QSpinBox(), QSpinBox()
+        self.run_button = button("", self._request_measurement, primary=True)
+        self.copy_button = button("Cop&y command", self._copy_command)
+        self._inputs = self._create_input_row()
         button_row = QWidget()
-        set_flow_layout(button_row).addWidget(self.copy)
+        set_flow_layout(button_row).addWidget(self.copy_button)
         frame = card(
-            self._summary,
-            self._problem,
+            self._summary_label,
+            self._problem_label,
             self._inputs,
             self._duration_label,
+            self._command_heading,
             self._command_label,
-            self._command,
             button_row,
         )
         vbox(frame, within=self)
-        self.pairs.valueChanged.connect(self._fit_minutes)
-        self.minutes.valueChanged.connect(self._show)
+        self.pair_count_box.valueChanged.connect(self._fit_time_limit)
+        self.time_limit_box.valueChanged.connect(self._update)
 
     @property
     def command(self) -> str:
-        return self._command.text()
+        return self._command_label.text()
 
     @property
     def problem(self) -> str:
-        return self._problem.text()
+        return self._problem_label.text()
 
     @property
     def duration(self) -> str:
@@ -88,61 +91,63 @@ class PairsCard(QWidget):
 
     def show_suggestion(self, request: ComparisonRequest, suggestion: PairsSuggestion) -> None:
         self._request, self._suggestion = request, suggestion
-        self._summary.setText(f"Inconclusive. About {suggestion.pairs} more A/B pairs are needed for a verdict.")
-        self._problem.setText(suggestion.problem or "")
-        self._problem.setVisible(suggestion.problem is not None)
-        with QSignalBlocker(self.pairs):
-            self.pairs.setValue(suggestion.pairs)
-        self._fit_minutes()
+        self._summary_label.setText(
+            f"Inconclusive. About {suggestion.pair_count} more A/B pairs are needed for a verdict."
+        )
+        self._problem_label.setText(suggestion.problem or "")
+        self._problem_label.setVisible(suggestion.problem is not None)
+        with QSignalBlocker(self.pair_count_box):
+            self.pair_count_box.setValue(suggestion.pair_count)
+        self._fit_time_limit()
 
     def set_measuring(self, is_measuring: bool) -> None:
         """Disable the inputs of the card while A/B pairs are being measured, and enable them
         afterwards."""
         self._is_measuring = is_measuring
-        self._show()
+        self._update()
 
-    def _input_row(self) -> QWidget:
-        self.pairs.setRange(1, MAX_PAIRS)
-        self.pairs.setAccessibleName("Number of A/B pairs")
-        self.minutes.setRange(MIN_MINUTES, MAX_MINUTES)
-        self.minutes.setSuffix(" min")
-        self.minutes.setAccessibleName("Time limit in minutes")
+    def _create_input_row(self) -> QWidget:
+        self.pair_count_box.setRange(1, MAX_PAIRS)
+        self.pair_count_box.setAccessibleName("Number of A/B pairs")
+        self.time_limit_box.setRange(MIN_MINUTES, MAX_MINUTES)
+        self.time_limit_box.setSuffix(" min")
+        self.time_limit_box.setAccessibleName("Time limit in minutes")
         row = QWidget()
         flow = set_flow_layout(row)
-        flow.addWidget(self.run)
-        for text, box in (("&Pairs", self.pairs), ("Ti&me limit", self.minutes)):
-            flow.addWidget(_labeled(text, box))
+        flow.addWidget(self.run_button)
+        for text, box in (("&Pairs", self.pair_count_box), ("Ti&me limit", self.time_limit_box)):
+            flow.addWidget(_create_labeled_box(text, box))
         return row
 
-    def _fit_minutes(self) -> None:
+    def _fit_time_limit(self) -> None:
         if self._suggestion is not None:
-            with QSignalBlocker(self.minutes):
-                self.minutes.setValue(compute_time_limit_min(self._suggestion, self.pairs.value()))
-        self._show()
+            with QSignalBlocker(self.time_limit_box):
+                self.time_limit_box.setValue(compute_time_limit_min(self._suggestion, self.pair_count_box.value()))
+        self._update()
 
-    def _show(self) -> None:
+    def _update(self) -> None:
         if self._request is None or self._suggestion is None:
             return
-        pairs, minutes = self.pairs.value(), self.minutes.value()
-        text = "R&un 1 more pair" if pairs == 1 else f"R&un {pairs} more pairs"
-        self.run.setText(text)
-        self.run.setAccessibleName(text.replace("&", ""))
-        self.run.setEnabled(self._suggestion.problem is None and not self._is_measuring)
-        for box in (self.pairs, self.minutes):
+        pair_count, time_limit_min = self.pair_count_box.value(), self.time_limit_box.value()
+        text = "R&un 1 more pair" if pair_count == 1 else f"R&un {pair_count} more pairs"
+        self.run_button.setText(text)
+        self.run_button.setAccessibleName(text.replace("&", ""))
+        self.run_button.setEnabled(self._suggestion.problem is None and not self._is_measuring)
+        for box in (self.pair_count_box, self.time_limit_box):
             box.setEnabled(not self._is_measuring)
-        self._duration_label.setText(duration_text(self._suggestion, pairs, minutes))
+        self._duration_label.setText(duration_text(self._suggestion, pair_count, time_limit_min))
         self._duration_label.setVisible(self._suggestion.problem is None)
-        self._command.setText(build_measure_command(self._request, self._suggestion, pairs, minutes))
+        self._command_label.setText(build_measure_command(self._request, self._suggestion, pair_count, time_limit_min))
 
     def _request_measurement(self) -> None:
         if self._suggestion is not None:
-            self.measurement_requested.emit(self._suggestion, self.pairs.value(), self.minutes.value())
+            self.measurement_requested.emit(self._suggestion, self.pair_count_box.value(), self.time_limit_box.value())
 
     def _copy_command(self) -> None:
-        QGuiApplication.clipboard().setText(self._command.text())
+        QGuiApplication.clipboard().setText(self._command_label.text())
 
 
-def _labeled(text: str, box: QSpinBox) -> QWidget:
+def _create_labeled_box(text: str, box: QSpinBox) -> QWidget:
     container = QWidget()
     hbox(label(text, buddy=box), box, within=container)
     return container
@@ -163,10 +168,10 @@ class VerdictTab(QScrollArea):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._outcome: Outcome | None = None
-        self._badge, self._sentence = Badge(), label("", "heading", wrap=True)
-        self._banner = label("", "word", wrap=True)
-        self.force = QCheckBox("&Compare anyway (exports are marked FORCED)")
-        self._no_differences = label("No differences in environment or settings.", "muted", wrap=True)
+        self._badge, self._sentence_label = Badge(), label("", "heading", wrap=True)
+        self._banner_label = label("", "word", wrap=True)
+        self.force_box = QCheckBox("&Compare anyway (exports are marked FORCED)")
+        self._no_differences_label = label("No differences in environment or settings.", "muted", wrap=True)
         self.differences = ShortTable(
             StateColoredModel(theme_controller, DIFFERENCE_HEADERS, {"effect": comparability_state}),
             "Environment differences",
@@ -175,37 +180,37 @@ class VerdictTab(QScrollArea):
         )
         self.changes = FrameTable(
             StateColoredModel(
-                theme_controller, CHANGE_HEADERS, {"verdict": verdict_state}, formats={"metric": metric_text}
+                theme_controller, CHANGE_HEADERS, {"verdict": verdict_state}, formatters={"metric": metric_text}
             ),
             "Changes",
             max_column_characters=_MAX_COLUMN_CHARACTERS,
         )
-        self.stage, self.all_metrics = QComboBox(), QCheckBox("A&ll metrics")
-        self._notes = label("", "muted", wrap=True)
-        self.pairs = PairsCard()
+        self.stage_box, self.all_metrics_box = QComboBox(), QCheckBox("A&ll metrics")
+        self._notes_label = label("", "muted", wrap=True)
+        self.pairs_card = PairsCard()
         self.replace_button = button("Use ano&ther run…", self.replacement_requested.emit, primary=True)
         self.reasons_button = button("Show wh&y the run is INVALID", self.reasons_requested.emit)
-        self._problem_actions = _row(self.replace_button, self.reasons_button)
+        self._problem_actions = _create_row(self.replace_button, self.reasons_button)
         self._build()
         self.show_message("")
-        self.force.toggled.connect(self.force_toggled)
-        self.stage.currentIndexChanged.connect(self._show_changes)
-        self.all_metrics.toggled.connect(self._show_changes)
+        self.force_box.toggled.connect(self.force_toggled)
+        self.stage_box.currentIndexChanged.connect(self._show_changes)
+        self.all_metrics_box.toggled.connect(self._show_changes)
 
     @property
     def sentence(self) -> str:
-        return self._sentence.text()
+        return self._sentence_label.text()
 
     @property
     def measure_command(self) -> str:
         """Command that measures more A/B pairs; empty unless a headline metric is inconclusive."""
-        return "" if self.pairs.isHidden() else self.pairs.command
+        return "" if self.pairs_card.isHidden() else self.pairs_card.command
 
     def show_message(self, text: str) -> None:
         """Show `text` instead of the result, for example the reason why there is no result."""
         self._outcome = None
         self._badge.show_verdict("")
-        self._sentence.setText(text)
+        self._sentence_label.setText(text)
         for widget in self._result_widgets:
             widget.hide()
         self._problem_actions.hide()
@@ -218,78 +223,80 @@ class VerdictTab(QScrollArea):
             return
         self._problem_actions.hide()
         self._outcome = outcome
-        verdict_text, state = outcome_text(outcome)
+        verdict_text, state = summarize_outcome(outcome)
         self._badge.show_verdict(verdict_text)
         restyle(self._badge, state)
-        self._sentence.setText(sentence(section.summary) if section.rows else _no_comparison_text(outcome))
-        self._banner.setText(section.banner or "")
-        self._banner.setVisible(bool(section.banner))
-        restyle(self._banner, "bad" if outcome.blocking_differences else "warn")
+        self._sentence_label.setText(sentence(section.summary) if section.rows else _no_comparison_text(outcome))
+        self._banner_label.setText(section.banner or "")
+        self._banner_label.setVisible(bool(section.banner))
+        restyle(self._banner_label, "bad" if outcome.blocking_differences else "warn")
         self._show_differences(outcome)
-        self._notes.setText(notes_text(section.notes))
-        self._notes.setVisible(bool(section.notes))
+        self._notes_label.setText(notes_text(section.notes))
+        self._notes_label.setVisible(bool(section.notes))
         self._fill_stages(stage_names(section))
         self._show_changes()
-        self.pairs.setVisible(outcome.suggestion is not None)
+        self.pairs_card.setVisible(outcome.suggestion is not None)
         if outcome.suggestion is not None:
-            self.pairs.show_suggestion(outcome.request, outcome.suggestion)
+            self.pairs_card.show_suggestion(outcome.request, outcome.suggestion)
 
     def _show_differences(self, outcome: Outcome) -> None:
         assert outcome.section is not None
         frame = differences_frame(outcome.section)
         self.differences.set_frame(frame)
         self.differences.setVisible(not frame.empty)
-        self._no_differences.setVisible(frame.empty)
-        self.force.setVisible(bool(outcome.blocking_differences))
-        with QSignalBlocker(self.force):
-            self.force.setChecked(outcome.request.is_forced)
+        self._no_differences_label.setVisible(frame.empty)
+        self.force_box.setVisible(bool(outcome.blocking_differences))
+        with QSignalBlocker(self.force_box):
+            self.force_box.setChecked(outcome.request.is_forced)
         set_table_description(self.differences, "Environment differences")
 
     def _fill_stages(self, stages: tuple[str, ...]) -> None:
-        fill_choices(self.stage, [("All stages", None), *((stage[:_MAX_COLUMN_CHARACTERS], stage) for stage in stages)])
+        fill_choices(
+            self.stage_box, [("All stages", None), *((stage[:_MAX_COLUMN_CHARACTERS], stage) for stage in stages)]
+        )
 
     def _show_changes(self) -> None:
         if self._outcome is None or self._outcome.section is None:
             return
         section = self._outcome.section
         frame = changes_frame(
-            section, is_headline_only=not self.all_metrics.isChecked(), stage=self.stage.currentData()
+            section, is_headline_only=not self.all_metrics_box.isChecked(), stage=self.stage_box.currentData()
         )
         self.changes.set_frame(frame)
         has_rows = bool(section.rows)
-        for widget in (self.changes, self.stage, self.all_metrics):
+        for widget in (self.changes, self.stage_box, self.all_metrics_box):
             widget.setVisible(has_rows)
         row_px = self.changes.verticalHeader().defaultSectionSize()
         self.changes.setMinimumHeight(row_px * (min(len(frame), _MAX_UNSCROLLED_ROWS) + 2))
         set_table_description(self.changes, "Changes")
 
     def _build(self) -> None:
-        header = hbox(self._badge, (self._sentence, 1))
+        header = hbox(self._badge, (self._sentence_label, 1))
         filters = QHBoxLayout()
-        self.stage.setAccessibleName("Filter by stage")
-        self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        filters.addWidget(self.stage)
-        filters.addWidget(self.all_metrics)
+        self.stage_box.setAccessibleName("Filter by stage")
+        self.stage_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        filters.addWidget(self.stage_box)
+        filters.addWidget(self.all_metrics_box)
         filters.addStretch(1)
         content = QWidget()
         vbox(
             header,
             self._problem_actions,
-            self._banner,
-            self.force,
-            self._no_differences,
+            self._banner_label,
+            self.force_box,
+            self._no_differences_label,
             self.differences,
             filters,
             (self.changes, 1),
-            self.pairs,
-            self._notes,
+            self.pairs_card,
+            self._notes_label,
             0,
             within=content,
             margins=(0, 10, 0, 0),
         )
         self._result_widgets: tuple[QWidget, ...] = (
-            self._banner, self.force, self._no_differences, self.differences, self.stage, self.all_metrics,
-            self.changes, self.pairs, self._notes,
+            self._banner_label, self.force_box, self._no_differences_label, self.differences, self.stage_box,
+            self.all_metrics_box, self.changes, self.pairs_card, self._notes_label,
         )  # fmt: skip
         self.setWidget(content)
         self.setWidgetResizable(True)
@@ -303,7 +310,7 @@ def _no_comparison_text(outcome: Outcome) -> str:
     return "These runs have no metric in common. Compare runs that share a stage or a variant."
 
 
-def _row(*widgets: QWidget) -> QWidget:
+def _create_row(*widgets: QWidget) -> QWidget:
     box = QWidget()
     hbox(*widgets, 1, within=box)
     return box

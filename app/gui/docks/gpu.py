@@ -24,24 +24,24 @@ class Gauge(QWidget):
 
     def __init__(self, title: str) -> None:
         super().__init__()
-        self._text = label("")
+        self._text_label = label("")
         self._bar = QProgressBar()
         self._bar.setRange(0, 1000)
         self._bar.setTextVisible(False)
         self._bar.setMaximumHeight(6)
         self._bar.setAccessibleName(title)
-        line = hbox((label(title, "muted"), 1), self._text)
+        line = hbox((label(title, "muted"), 1), self._text_label)
         vbox(line, self._bar, within=self, spacing=2)
 
     def set_reading(self, text: str, fraction: float | None) -> None:
         """Set the text and the length of the bar. `fraction` is from 0 to 1; None hides the bar."""
-        self._text.setText(text)
+        self._text_label.setText(text)
         self._bar.setVisible(fraction is not None)
         self._bar.setValue(round(1000 * min(1.0, max(0.0, fraction or 0.0))))
         self._bar.setAccessibleDescription(text)
 
     def text(self) -> str:
-        return self._text.text()
+        return self._text_label.text()
 
 
 class GpuDock(QDockWidget):
@@ -49,14 +49,14 @@ class GpuDock(QDockWidget):
         super().__init__("GPU", parent)
         self.setObjectName("gpu-dock")
         self.setAccessibleName("GPU and host")
-        self.source = label("", "muted", wrap=True)
+        self.source_label = label("", "muted", wrap=True)
         self.no_gpu_label = label("", "muted", wrap=True)
-        self.gpus: dict[str, GpuCard] = {}
+        self.gpu_cards: dict[str, GpuCard] = {}
         self.cpu, self.memory = Gauge("CPU"), Gauge("Memory")
         self._cards = QVBoxLayout()
         content = QWidget()
         vbox(
-            self.source,
+            self.source_label,
             self._cards,
             self.no_gpu_label,
             card(label("Host", "heading"), self.cpu, self.memory),
@@ -71,26 +71,26 @@ class GpuDock(QDockWidget):
         self._show(machine.state)
 
     def _show(self, state: MachineState) -> None:
-        self.source.setText(
+        self.source_label.setText(
             "Sampling is paused while a run is measured. The values come from the telemetry of the run."
         )
-        self.source.setVisible(state.is_from_run)
+        self.source_label.setVisible(state.is_from_run)
         readings = state.readings
         self._show_host(readings)
         gpus = () if readings is None else readings.gpus
         for gpu in gpus:
-            if gpu.source not in self.gpus:
-                self.gpus[gpu.source] = GpuCard()
-                self._cards.addWidget(self.gpus[gpu.source])
-            self.gpus[gpu.source].show_gpu(gpu)
-        for source, gpu_card in self.gpus.items():
+            if gpu.source not in self.gpu_cards:
+                self.gpu_cards[gpu.source] = GpuCard()
+                self._cards.addWidget(self.gpu_cards[gpu.source])
+            self.gpu_cards[gpu.source].show_gpu(gpu)
+        for source, gpu_card in self.gpu_cards.items():
             gpu_card.setVisible(any(gpu.source == source for gpu in gpus))
-        self.no_gpu_label.setText(_no_gpu_reason(readings))
+        self.no_gpu_label.setText(_format_no_gpu_reason(readings))
         self.no_gpu_label.setVisible(not gpus or (readings is not None and readings.gpu_note is not None))
 
     def _show_host(self, readings: MachineNow | None) -> None:
-        percent = None if readings is None else readings.cpu_percent
-        self.cpu.set_reading(format_reading(percent, "%"), None if percent is None else percent / 100)
+        cpu_percent = None if readings is None else readings.cpu_percent
+        self.cpu.set_reading(format_reading(cpu_percent, "%"), None if cpu_percent is None else cpu_percent / 100)
         used_gib, total_gib = (None, None) if readings is None else (readings.memory_gib, readings.memory_total_gib)
         self.memory.set_reading(format_with_maximum(used_gib, total_gib, "GiB"), compute_fraction(used_gib, total_gib))
 
@@ -139,7 +139,7 @@ class GpuCard(QFrame):
         restyle(self.throttling, "warn" if gpu.throttled_by else "plain")
 
 
-def _no_gpu_reason(readings: MachineNow | None) -> str:
+def _format_no_gpu_reason(readings: MachineNow | None) -> str:
     if readings is None:
         return "Reading machine data…"
     if readings.gpu_note is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 JobState = Literal["waiting", "running", "finished"]
 _WAITING_KEY = "jobs/waiting"
 _POLL_MS = 500
-_MAX_FINISHED = 20
+_MAX_FINISHED_JOBS = 20
 _START_TIMEOUT_S = 60.0
 """Time, in seconds, after which a load generator that has not written any event is considered
 failed."""
@@ -62,9 +62,9 @@ class Job(msgspec.Struct, frozen=True):
         because the run already takes longer than the last run of the same name."""
         if self.state != "running" or self.progress is None:
             return None
-        planned_s = self.progress.estimate_eta_s(self.progress.at_ns or 0)
-        if planned_s is not None:
-            return planned_s
+        planned_eta_s = self.progress.estimate_eta_s(self.progress.at_ns or 0)
+        if planned_eta_s is not None:
+            return planned_eta_s
         remaining_s = None if self.last_duration_s is None else self.last_duration_s - self.progress.elapsed_s
         return remaining_s if remaining_s is not None and remaining_s > 0 else None
 
@@ -92,20 +92,20 @@ class JobQueue(QObject):
         self._jobs: list[Job] = []
         self._watch: EngineWatch | None = None
         self.is_paused = False
-        self.offered_launches = _load_waiting(settings)
-        """Launches that were waiting when the previous window closed. `queue_offered` adds them to
-        the queue; `discard_offered` discards them."""
+        self.offered_launches = _load_waiting_launches(settings)
+        """Launches that were waiting when the previous window closed. `queue_offered_launches` adds
+        them to the queue; `discard_offered_launches` discards them."""
 
     @property
-    def running(self) -> Job | None:
+    def running_job(self) -> Job | None:
         return next((job for job in self._jobs if job.state == "running"), None)
 
     @property
-    def waiting(self) -> tuple[Job, ...]:
+    def waiting_jobs(self) -> tuple[Job, ...]:
         return tuple(job for job in self._jobs if job.state == "waiting")
 
     @property
-    def finished(self) -> tuple[Job, ...]:
+    def finished_jobs(self) -> tuple[Job, ...]:
         """Finished jobs, most recent first."""
         return tuple(job for job in reversed(self._jobs) if job.state == "finished")
 
@@ -120,30 +120,30 @@ class JobQueue(QObject):
 
         The call has no effect if the run is already in the queue, or if another job is running.
         """
-        if self.running is None and not any(job.launch.directory == directory for job in self._jobs):
+        if self.running_job is None and not any(job.launch.directory == directory for job in self._jobs):
             self._jobs.append(self._create_job(Launch((), directory, name, kind)))
             self._begin(self._jobs[-1])
             self.changed.emit()
 
     def report_launch_failure(self, directory: Path, message: str) -> None:
-        job = self.running
+        job = self.running_job
         if job is not None and job.launch.directory == directory:
             self._end(job, "not started", message)
 
-    def pause(self, is_paused: bool) -> None:
+    def set_paused(self, is_paused: bool) -> None:
         """Pause or resume the launching of waiting jobs. The running job is not affected."""
         self.is_paused = is_paused
         self._launch_next_waiting()
 
     def move(self, number: int, offset: int) -> None:
         """Move a waiting job by `offset` positions: -1 is up, 1 is down."""
-        waiting = list(self.waiting)
-        indices = [index for index, job in enumerate(waiting) if job.number == number]
+        waiting_jobs = list(self.waiting_jobs)
+        indices = [index for index, job in enumerate(waiting_jobs) if job.number == number]
         target = indices[0] + offset if indices else -1
-        if 0 <= target < len(waiting):
-            waiting.insert(target, waiting.pop(indices[0]))
-            self._jobs = [job for job in self._jobs if job.state != "waiting"] + waiting
-            self._store_waiting()
+        if 0 <= target < len(waiting_jobs):
+            waiting_jobs.insert(target, waiting_jobs.pop(indices[0]))
+            self._jobs = [job for job in self._jobs if job.state != "waiting"] + waiting_jobs
+            self._store_waiting_launches()
 
     def remove(self, number: int) -> Callable[[], None] | None:
         """Remove a waiting job, and return a function that restores the job at its previous
@@ -152,7 +152,7 @@ class JobQueue(QObject):
         if not indices:
             return None
         job = self._jobs.pop(indices[0])
-        self._store_waiting()
+        self._store_waiting_launches()
 
         def restore() -> None:
             self._jobs.insert(indices[0], job)
@@ -160,28 +160,28 @@ class JobQueue(QObject):
 
         return restore
 
-    def queue_offered(self) -> None:
+    def queue_offered_launches(self) -> None:
         offered_launches, self.offered_launches = self.offered_launches, ()
         for launch in offered_launches:
             self._jobs.append(self._create_job(launch))
         self._launch_next_waiting()
 
-    def discard_offered(self) -> None:
+    def discard_offered_launches(self) -> None:
         self.offered_launches = ()
-        self._store_waiting()
+        self._store_waiting_launches()
 
     def _create_job(self, launch: Launch) -> Job:
         self._last_job_number += 1
         return Job(self._last_job_number, launch)
 
     def _launch_next_waiting(self) -> None:
-        waiting = self.waiting
-        if waiting and self.running is None and not self.is_paused:
-            self._begin(waiting[0])
-            self._store_waiting()
-            self.launch_next.emit(waiting[0].launch)
+        waiting_jobs = self.waiting_jobs
+        if waiting_jobs and self.running_job is None and not self.is_paused:
+            self._begin(waiting_jobs[0])
+            self._store_waiting_launches()
+            self.launch_next.emit(waiting_jobs[0].launch)
         else:
-            self._store_waiting()
+            self._store_waiting_launches()
 
     def _begin(self, job: Job) -> None:
         from app.gui.engine.watch import EngineWatch
@@ -206,7 +206,7 @@ class JobQueue(QObject):
         submit(self, lambda: (number, _last_duration_s(name)), self._set_last_duration, _ignore_error)
 
     def _set_last_duration(self, result: tuple[int, float | None]) -> None:
-        job = self.running
+        job = self.running_job
         if job is not None and job.number == result[0]:
             self._replace_job(replace(job, last_duration_s=result[1]))
             self.changed.emit()
@@ -214,12 +214,12 @@ class JobQueue(QObject):
     def _on_event(self, event: Event) -> None:
         from app.analysis.run_progress import RunProgress, advance_progress
 
-        job = self.running
+        job = self.running_job
         if job is not None:
             self._replace_job(replace(job, progress=advance_progress(job.progress or RunProgress(), event)))
 
     def _on_slice_finished(self, _: int) -> None:
-        job = self.running
+        job = self.running_job
         if job is None:
             return
         progress = job.progress
@@ -238,12 +238,12 @@ class JobQueue(QObject):
         return replace(job, launch=replace(job.launch, name=name))
 
     def _on_finished(self, _: int, message: str) -> None:
-        job = self.running
+        job = self.running_job
         if job is not None and job.progress is not None and job.progress.finished is not None:
             self._end(job, job.progress.finished.status, message)
 
     def _on_lost(self) -> None:
-        job = self.running
+        job = self.running_job
         if job is not None and job.progress is None:
             self._end(job, "not started", "The benchmark process did not report any progress for one minute.")
         elif job is not None:
@@ -254,11 +254,11 @@ class JobQueue(QObject):
         if watch is not None:
             watch.stop()
             watch.deleteLater()
-        reported_s = 0.0 if job.progress is None else job.progress.elapsed_s
-        duration_s = reported_s or (self._now_ns() - job.start_ns) / 1e9
+        reported_duration_s = 0.0 if job.progress is None else job.progress.elapsed_s
+        duration_s = reported_duration_s or (self._now_ns() - job.start_ns) / 1e9
         ended_job = replace(job, state="finished", status=status, message=message, duration_s=duration_s)
         self._jobs = [other_job for other_job in self._jobs if other_job.number != job.number] + [ended_job]
-        dropped_numbers = {other_job.number for other_job in self.finished[_MAX_FINISHED:]}
+        dropped_numbers = {other_job.number for other_job in self.finished_jobs[_MAX_FINISHED_JOBS:]}
         self._jobs = [other_job for other_job in self._jobs if other_job.number not in dropped_numbers]
         self.job_ended.emit(ended_job)
         self._launch_next_waiting()
@@ -266,16 +266,16 @@ class JobQueue(QObject):
     def _replace_job(self, job: Job) -> None:
         self._jobs = [job if queued_job.number == job.number else queued_job for queued_job in self._jobs]
 
-    def _store_waiting(self) -> None:
-        launches = (*self.offered_launches, *(job.launch for job in self.waiting))
+    def _store_waiting_launches(self) -> None:
+        launches = (*self.offered_launches, *(job.launch for job in self.waiting_jobs))
         self._settings.setValue(_WAITING_KEY, msgspec.json.encode(launches, enc_hook=str).decode())
         self.changed.emit()
 
 
-def _load_waiting(settings: QSettings) -> tuple[Launch, ...]:
+def _load_waiting_launches(settings: QSettings) -> tuple[Launch, ...]:
     try:
         launches = decode_json(str(settings.value(_WAITING_KEY, "[]")))
-        return msgspec.convert(launches, tuple[Launch, ...], dec_hook=lambda kind, value: kind(value))
+        return msgspec.convert(launches, tuple[Launch, ...], dec_hook=lambda value_type, value: value_type(value))
     except msgspec.DecodeError:  # written by a different version of Sizewise
         return ()
 

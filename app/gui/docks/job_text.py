@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.gui.docks.job_queue import Job
 from app.gui.docks.machine_format import shorten
-from app.gui.formatting import elapsed
+from app.gui.formatting import format_elapsed
 
 if TYPE_CHECKING:
     from app.records.events import PairRunStarted
@@ -18,7 +18,7 @@ def format_job(job: Job) -> str:
     name = shorten(job.launch.name)
     if job.state != "finished":
         return name
-    text = f"{name}: {job.status}, {elapsed(job.duration_s)}"
+    text = f"{name}: {job.status}, {format_elapsed(job.duration_s)}"
     return f"{text}. {shorten(job.message)}" if job.message else text
 
 
@@ -47,8 +47,8 @@ def format_job_time(job: Job) -> str:
     elapsed_s = 0.0 if job.progress is None else job.progress.elapsed_s
     remaining_s = job.eta_s
     if remaining_s is None:
-        return f"{elapsed(elapsed_s)} elapsed"
-    return f"{elapsed(elapsed_s)} elapsed, about {elapsed(remaining_s)} left"
+        return f"{format_elapsed(elapsed_s)} elapsed"
+    return f"{format_elapsed(elapsed_s)} elapsed, about {format_elapsed(remaining_s)} left"
 
 
 def compute_done_percent(job: Job) -> int | None:

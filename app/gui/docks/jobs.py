@@ -78,23 +78,23 @@ class JobsDock(QDockWidget):
         self.setObjectName("jobs-dock")
         self.setAccessibleName("Jobs")
         self._navigation, self._queue = navigation, queue
-        self._restore_removed: Callable[[], None] | None = None
-        self.offer, self.undo = MessageStrip(), MessageStrip()
-        self.offer.action_triggered.connect(queue.queue_offered)
-        self.offer.dismissed.connect(queue.discard_offered)
-        self.undo.action_triggered.connect(self._undo_removal)
-        self._no_jobs = label("No job running. Runs are queued and measured one at a time.", "muted", wrap=True)
-        self._running = self._running_card()
-        self.waiting_list, self.waiting_model = self._list("Waiting jobs")
-        self.finished_list, self.finished_model = self._list("Finished jobs")
+        self._restore_removed_job: Callable[[], None] | None = None
+        self.offer_strip, self.undo_strip = MessageStrip(), MessageStrip()
+        self.offer_strip.action_triggered.connect(queue.queue_offered_launches)
+        self.offer_strip.dismissed.connect(queue.discard_offered_launches)
+        self.undo_strip.action_triggered.connect(self._undo_removal)
+        self._no_jobs_label = label("No job running. Runs are queued and measured one at a time.", "muted", wrap=True)
+        self._running_card = self._create_running_card()
+        self.waiting_list, self.waiting_model = self._create_list("Waiting jobs")
+        self.finished_list, self.finished_model = self._create_list("Finished jobs")
         self.finished_list.activated.connect(self._open_index)
-        self.waiting = self._waiting_section()
-        self.finished = self._finished_section()
+        self.waiting_section = self._create_waiting_section()
+        self.finished_section = self._create_finished_section()
         self._lay_out()
         queue.changed.connect(self._show)
         self._show()
 
-    def _running_card(self) -> QWidget:
+    def _create_running_card(self) -> QWidget:
         self.running_name = label("", "heading", wrap=True)
         self.phase, self.time = label("", wrap=True), label("", "muted", wrap=True)
         self.bar = QProgressBar()
@@ -107,7 +107,7 @@ class JobsDock(QDockWidget):
         layout.addLayout(line)
         return frame
 
-    def _list(self, name: str) -> tuple[_JobList, JobModel]:
+    def _create_list(self, name: str) -> tuple[_JobList, JobModel]:
         view = _JobList()
         view.setAccessibleName(name)
         view.setWordWrap(True)
@@ -118,27 +118,29 @@ class JobsDock(QDockWidget):
         view.selectionModel().currentChanged.connect(self._update_buttons)
         return view, model
 
-    def _waiting_section(self) -> QWidget:
-        self.up, self.down = button("&Up", self._move_up), button("&Down", self._move_down)
-        self.remove = button("Re&move", self._remove)
-        self.pause = QCheckBox("&Pause queue")
-        self.pause.setAccessibleName("Pause queue")
-        self.pause.toggled.connect(self._queue.pause)
-        return _section("Waiting", self.waiting_list, (self.up, self.down, self.remove), self.pause)
+    def _create_waiting_section(self) -> QWidget:
+        self.up_button, self.down_button = button("&Up", self._move_up), button("&Down", self._move_down)
+        self.remove_button = button("Re&move", self._remove)
+        self.pause_box = QCheckBox("&Pause queue")
+        self.pause_box.setAccessibleName("Pause queue")
+        self.pause_box.toggled.connect(self._queue.set_paused)
+        return _section(
+            "Waiting", self.waiting_list, (self.up_button, self.down_button, self.remove_button), self.pause_box
+        )
 
-    def _finished_section(self) -> QWidget:
-        self.open = button("&Open", self._open)
-        return _section("Finished", self.finished_list, (self.open,))
+    def _create_finished_section(self) -> QWidget:
+        self.open_button = button("&Open", self._open)
+        return _section("Finished", self.finished_list, (self.open_button,))
 
     def _lay_out(self) -> None:
         content = QWidget()
         vbox(
-            self.offer,
-            self.undo,
-            self._no_jobs,
-            self._running,
-            self.waiting,
-            self.finished,
+            self.offer_strip,
+            self.undo_strip,
+            self._no_jobs_label,
+            self._running_card,
+            self.waiting_section,
+            self.finished_section,
             1,
             within=content,
             margins=(8, 8, 8, 8),
@@ -147,24 +149,24 @@ class JobsDock(QDockWidget):
         self.setWidget(vertical_scroll_area(content))
 
     def _show(self) -> None:
-        queue, job = self._queue, self._queue.running
-        self._no_jobs.setVisible(job is None)
-        self._running.setVisible(job is not None)
+        queue, job = self._queue, self._queue.running_job
+        self._no_jobs_label.setVisible(job is None)
+        self._running_card.setVisible(job is not None)
         if job is not None:
             self._show_running(job)
-        self.waiting_model.set_jobs(queue.waiting)
-        self.finished_model.set_jobs(queue.finished)
+        self.waiting_model.set_jobs(queue.waiting_jobs)
+        self.finished_model.set_jobs(queue.finished_jobs)
         for view in (self.waiting_list, self.finished_list):
             view.updateGeometry()
-        self.waiting.setVisible(bool(queue.waiting) or queue.is_paused)
-        self.finished.setVisible(bool(queue.finished))
+        self.waiting_section.setVisible(bool(queue.waiting_jobs) or queue.is_paused)
+        self.finished_section.setVisible(bool(queue.finished_jobs))
         self._update_buttons()
-        if queue.offered_launches and self.offer.isHidden():
+        if queue.offered_launches and self.offer_strip.isHidden():
             message = f"Jobs that were still queued when the last window closed: {len(queue.offered_launches)}."
-            names = ", ".join(launch.name for launch in queue.offered_launches[:5])
-            self.offer.show_notice(Notice("news", message, names), "&Queue again")
+            names_text = ", ".join(launch.name for launch in queue.offered_launches[:5])
+            self.offer_strip.show_notice(Notice("news", message, names_text), "&Queue again")
         elif not queue.offered_launches:
-            self.offer.hide()
+            self.offer_strip.hide()
 
     def _show_running(self, job: Job) -> None:
         percent = compute_done_percent(job)
@@ -173,25 +175,25 @@ class JobsDock(QDockWidget):
         self.time.setText(format_job_time(job))
         self.bar.setVisible(percent is not None)
         self.bar.setValue(percent or 0)
-        self._running.setAccessibleName(f"Running: {job.launch.name}")
-        self._running.setAccessibleDescription(f"{self.phase.text()}, {self.time.text()}")
+        self._running_card.setAccessibleName(f"Running: {job.launch.name}")
+        self._running_card.setAccessibleDescription(f"{self.phase.text()}, {self.time.text()}")
 
     def _update_buttons(self, *_: object) -> None:
         row, count = self.waiting_list.currentIndex().row(), len(self.waiting_model.jobs)
-        self.up.setEnabled(row > 0)
-        self.down.setEnabled(0 <= row < count - 1)
-        self.remove.setEnabled(0 <= row < count)
-        self.open.setEnabled(self.finished_list.currentIndex().isValid())
+        self.up_button.setEnabled(row > 0)
+        self.down_button.setEnabled(0 <= row < count - 1)
+        self.remove_button.setEnabled(0 <= row < count)
+        self.open_button.setEnabled(self.finished_list.currentIndex().isValid())
 
     def _watch(self) -> None:
-        if (job := self._queue.running) is not None:
+        if (job := self._queue.running_job) is not None:
             if job.measured_directory == job.launch.directory and job.launch.kind == "pairs":
                 self._navigation.watch_pairs_requested.emit(job.launch.directory)
             else:
                 self._navigation.watch_run_requested.emit(job.measured_directory)
 
     def _stop(self) -> None:
-        if (job := self._queue.running) is not None:
+        if (job := self._queue.running_job) is not None:
             self.stop_requested.emit(job.launch.directory)
 
     def _move_up(self) -> None:
@@ -213,15 +215,15 @@ class JobsDock(QDockWidget):
     def _remove(self) -> None:
         row = self.waiting_list.currentIndex().row()
         job = self.waiting_model.jobs[row]
-        self._restore_removed = self._queue.remove(job.number)
-        if self._restore_removed is not None:
-            self.undo.show_notice(Notice("news", f"{job.launch.name} was removed from the queue."), "&Undo")
+        self._restore_removed_job = self._queue.remove(job.number)
+        if self._restore_removed_job is not None:
+            self.undo_strip.show_notice(Notice("news", f"{job.launch.name} was removed from the queue."), "&Undo")
 
     def _undo_removal(self) -> None:
-        self.undo.hide()
-        restore_removed, self._restore_removed = self._restore_removed, None
-        if restore_removed is not None:
-            restore_removed()
+        self.undo_strip.hide()
+        restore_removed_job, self._restore_removed_job = self._restore_removed_job, None
+        if restore_removed_job is not None:
+            restore_removed_job()
 
     def _open(self) -> None:
         self._open_index(self.finished_list.currentIndex())
@@ -229,12 +231,12 @@ class JobsDock(QDockWidget):
     def _open_index(self, index: QModelIndex | QPersistentModelIndex) -> None:
         if index.isValid():
             launch = self.finished_model.jobs[index.row()].launch
-            request = (
+            signal = (
                 self._navigation.watch_pairs_requested
                 if launch.kind == "pairs"
                 else self._navigation.open_run_requested
             )
-            request.emit(launch.directory)
+            signal.emit(launch.directory)
 
 
 def _section(title: str, view: QListView, buttons: tuple[QWidget, ...], footer: QWidget | None = None) -> QWidget:

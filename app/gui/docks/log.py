@@ -71,7 +71,9 @@ class LogModel(QAbstractTableModel):
             return None
         entry = self.entries[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
-            return (_time(entry), severity_text(entry.notice.severity), one_line(entry.notice))[index.column()]
+            return (_format_time(entry), severity_text(entry.notice.severity), format_notice(entry.notice))[
+                index.column()
+            ]
         if role == Qt.ItemDataRole.ToolTipRole:
             return tool_tip_text(full_text(entry))
         if role == Qt.ItemDataRole.UserRole:
@@ -95,33 +97,33 @@ def severity_text(severity: Severity) -> str:
     return _SEVERITY_SYMBOLS[severity] + _SEVERITY_NAMES[severity]
 
 
-def one_line(notice: Notice) -> str:
+def format_notice(notice: Notice) -> str:
     return " ".join(part for part in (notice.summary, notice.reason, notice.next_step) if part)
 
 
 def full_text(entry: LogEntry) -> str:
     """Return a log entry as text to copy, including the details of the notice."""
     time, severity = entry.time.isoformat(timespec="seconds"), _SEVERITY_NAMES[entry.notice.severity].lower()
-    header = f"{time} {severity}: {one_line(entry.notice)}"
+    header = f"{time} {severity}: {format_notice(entry.notice)}"
     return header if entry.notice.details is None else f"{header}\n{entry.notice.details}"
 
 
-def _time(entry: LogEntry) -> str:
+def _format_time(entry: LogEntry) -> str:
     return entry.time.strftime("%H:%M:%S")
 
 
 _SEVERITIES: tuple[Severity, ...] = ("news", "warning", "error")
 
 
-_VISIBLE_ROWS = 5
+_VISIBLE_ROW_COUNT = 5
 
 
 class _MessageTable(QTreeView):
     def sizeHint(self) -> QSize:
         """Return a preferred height of a few lines, so that most of the space remains for the page
         above."""
-        lines = (_VISIBLE_ROWS + 1) * (self.fontMetrics().lineSpacing() + 4)
-        return QSize(super().sizeHint().width(), lines + 2 * self.frameWidth())
+        height = (_VISIBLE_ROW_COUNT + 1) * (self.fontMetrics().lineSpacing() + 4)
+        return QSize(super().sizeHint().width(), height + 2 * self.frameWidth())
 
 
 class LogDock(QDockWidget):
@@ -135,12 +137,12 @@ class LogDock(QDockWidget):
         self._has_opened_once = False
         self.model = LogModel(self)
         self._filter_model = SeverityFilter(self.model, self)
-        self.severity = QComboBox()
-        self.severity.setAccessibleName("Minimum severity")
-        self.severity.addItems(["All messages", "Warnings and errors", "Errors"])
-        self.severity.currentIndexChanged.connect(self._filter)
-        self.table = self._table()
-        self.setWidget(self._contents())
+        self.severity_box = QComboBox()
+        self.severity_box.setAccessibleName("Minimum severity")
+        self.severity_box.addItems(["All messages", "Warnings and errors", "Errors"])
+        self.severity_box.currentIndexChanged.connect(self._filter_by_severity)
+        self.table = self._create_table()
+        self.setWidget(self._create_content())
         self.hide()
         navigation.notice_emitted.connect(self.add)
 
@@ -153,17 +155,17 @@ class LogDock(QDockWidget):
 
     def copy(self) -> None:
         """Copy the selected entries, or all displayed entries if none is selected."""
-        selected = self.table.selectionModel().selectedRows()
-        rows = selected or [self._filter_model.index(row, 0) for row in range(self._filter_model.rowCount())]
+        selected_indexes = self.table.selectionModel().selectedRows()
+        indexes = selected_indexes or [self._filter_model.index(row, 0) for row in range(self._filter_model.rowCount())]
         entries = (
-            self.model.entries[row] for row in sorted(self._filter_model.mapToSource(index).row() for index in rows)
+            self.model.entries[row] for row in sorted(self._filter_model.mapToSource(index).row() for index in indexes)
         )
         QGuiApplication.clipboard().setText("\n".join(full_text(entry) for entry in entries))
 
-    def _filter(self, level: int) -> None:
-        self._filter_model.set_min_severity(_SEVERITIES[level])
+    def _filter_by_severity(self, index: int) -> None:
+        self._filter_model.set_min_severity(_SEVERITIES[index])
 
-    def _table(self) -> QTreeView:
+    def _create_table(self) -> QTreeView:
         table = _MessageTable()
         table.setAccessibleName("Messages")
         table.setRootIsDecorated(False)
@@ -174,14 +176,16 @@ class LogDock(QDockWidget):
         table.header().setStretchLastSection(True)
         for column, widest_text in enumerate(("00:00:00 ", "▲ Warning  ")):
             table.setColumnWidth(column, table.fontMetrics().horizontalAdvance(widest_text) + 24)
-        copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), table)
-        copy.setContext(Qt.ShortcutContext.WidgetShortcut)
-        copy.activated.connect(self.copy)
+        copy_shortcut = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), table)
+        copy_shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
+        copy_shortcut.activated.connect(self.copy)
         return table
 
-    def _contents(self) -> QWidget:
+    def _create_content(self) -> QWidget:
         content = QWidget()
-        severity_label = label("Sever&ity", "muted", buddy=self.severity)
-        line = hbox(severity_label, self.severity, 1, button("Cop&y", self.copy), button("Cle&ar", self.model.clear))
+        severity_label = label("Sever&ity", "muted", buddy=self.severity_box)
+        line = hbox(
+            severity_label, self.severity_box, 1, button("Cop&y", self.copy), button("Cle&ar", self.model.clear)
+        )
         vbox(line, (self.table, 1), within=content, margins=(8, 6, 8, 6))
         return content

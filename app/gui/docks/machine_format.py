@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.gui.formatting import NOT_AVAILABLE, cell, with_unit
+from app.gui.formatting import NOT_AVAILABLE, format_cell, with_unit
 from app.records.machine import GpuState
 
 _MAX_CHARACTERS = 120
@@ -36,8 +36,8 @@ def format_with_maximum(value: float | None, maximum: float | None, unit: str) -
     if value is None:
         return NOT_AVAILABLE
     if maximum is None:
-        return with_unit(cell(value), unit)
-    return f"{cell(value)} of {with_unit(cell(maximum), unit)}"
+        return with_unit(format_cell(value), unit)
+    return f"{format_cell(value)} of {with_unit(format_cell(maximum), unit)}"
 
 
 def compute_fraction(value: float | None, maximum: float | None) -> float | None:

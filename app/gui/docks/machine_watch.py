@@ -10,7 +10,7 @@ import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
-from app.gui.background import Latest, submit
+from app.gui.background import LatestRunner, submit
 from app.records.machine import MachineInfo, MachineNow
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class MachineWatch(QObject):
         super().__init__(parent)
         self.state = MachineState()
         self._viewers: list[QWidget] = []
-        self._reader: MachineReader | None = None
-        self._run: _RunReadings | None = None
+        self._machine_reader: MachineReader | None = None
+        self._run_reader: _RunTelemetryReader | None = None
         self._is_checking = False
-        self._telemetry_reader = Latest(self, self._set_readings, self._on_reading_failed)
+        self._telemetry_reader = LatestRunner(self, self._set_readings, self._on_reading_failed)
         self._timer = QTimer(self, interval=INTERVAL_MS)
         self._timer.timeout.connect(self._on_timer)
         self._timer.start()
@@ -65,18 +65,18 @@ class MachineWatch(QObject):
     def follow_run(self, directory: Path | None) -> None:
         """Show the telemetry of the run in `directory`, or read the telemetry of this machine again
         if `directory` is None. If `directory` is unchanged, the call has no effect."""
-        if directory == (None if self._run is None else self._run.directory):
+        if directory == (None if self._run_reader is None else self._run_reader.directory):
             return
-        self._run = None if directory is None else _RunReadings(directory)
+        self._run_reader = None if directory is None else _RunTelemetryReader(directory)
         self._telemetry_reader.cancel()
         self._set_state(msgspec.structs.replace(self.state, is_from_run=directory is not None))
         if directory is not None:
-            self._close_reader()
+            self._close_machine_reader()
 
     def check(self) -> None:
         """Check the hardware of this machine, unless the hardware is known, a check is in progress,
         or a run is being followed."""
-        if self._is_checking or self.state.machine_info is not None or self._run is not None:
+        if self._is_checking or self.state.machine_info is not None or self._run_reader is not None:
             return
         self._is_checking = True
         submit(self, _check_machine, self._set_machine_info, self._on_check_failed)
@@ -89,13 +89,13 @@ class MachineWatch(QObject):
         """Stop reading telemetry, and close the GPU drivers."""
         self._timer.stop()
         self._telemetry_reader.cancel()
-        self._close_reader()
+        self._close_machine_reader()
 
     def _on_timer(self) -> None:
         if self._telemetry_reader.is_busy or not any(_is_visible(widget) for widget in self._viewers):
             return
-        if self._run is not None:
-            self._telemetry_reader.request(self._run.read)
+        if self._run_reader is not None:
+            self._telemetry_reader.request(self._run_reader.read)
         else:
             self._telemetry_reader.request(self._read_machine)
 
@@ -104,12 +104,12 @@ class MachineWatch(QObject):
         bindings and opening the drivers are slow."""
         from app.telemetry.machine_state import MachineReader
 
-        if self._reader is None:
-            self._reader = MachineReader()
-        return self._reader.read()
+        if self._machine_reader is None:
+            self._machine_reader = MachineReader()
+        return self._machine_reader.read()
 
-    def _close_reader(self) -> None:
-        reader, self._reader = self._reader, None
+    def _close_machine_reader(self) -> None:
+        reader, self._machine_reader = self._machine_reader, None
         if reader is not None:
             submit(self, reader.close, _ignore, self._on_reading_failed)
 
@@ -135,14 +135,14 @@ class MachineWatch(QObject):
             self.changed.emit(state)
 
 
-class _RunReadings:
+class _RunTelemetryReader:
     """Reader of the latest values in the telemetry of a run. Only one thread may read at a time."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._follower: StreamFollower | None = None
         self._environment: Environment | None = None
-        self._latest: dict[str, dict[str, float | None]] = {}
+        self._latest_values: dict[str, dict[str, float | None]] = {}
 
     def read(self) -> MachineNow:
         from app.errors import UsageError
@@ -160,8 +160,8 @@ class _RunReadings:
         for batch in self._follower.read_batches(_MAX_BATCHES):
             columns = (batch[name].to_pylist() for name in ("source", "metric", "value"))
             for source, metric, value in zip(*columns, strict=True):
-                self._latest.setdefault(source, {})[metric] = value
-        return build_state_in_run(self._latest, self._environment)
+                self._latest_values.setdefault(source, {})[metric] = value
+        return build_state_in_run(self._latest_values, self._environment)
 
 
 def _check_machine() -> MachineInfo:

@@ -19,17 +19,17 @@ ERROR_JSON = "--error-json"
 """Command-line option that makes a command report a failure also as JSON."""
 
 
-def parse_reported_failure(log: str) -> tuple[Failure | None, str]:
+def parse_reported_failure(output: str) -> tuple[Failure | None, str]:
     """Return the last failure reported in the output of a command, or None if there is none, and
     the output without that failure."""
-    lines = log.splitlines(keepends=True)
+    lines = output.splitlines(keepends=True)
     for index in reversed(range(len(lines))):
         try:
             failure = decode_json(lines[index], Failure)
         except msgspec.DecodeError:
             continue
         return failure, "".join((*lines[:index], *lines[index + 1 :]))
-    return None, log
+    return None, output
 
 
 ENGINE_LOG = "engine.log"
@@ -77,33 +77,33 @@ def start_engine(launch: Launch) -> EngineProcess:
         launch.directory.mkdir(parents=True, exist_ok=True)
         output_arguments = ("--record" if launch.kind == "pairs" else "--out", str(launch.directory))
     command = [sys.executable, "-P", "-m", "app", *launch.arguments, *output_arguments, ERROR_JSON]
-    flags = 0
+    creation_flags = 0
     if sys.platform == "win32":
-        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
-    with (launch.directory / ENGINE_LOG).open("ab") as log:
+        creation_flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+    with (launch.directory / ENGINE_LOG).open("ab") as log_file:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            creationflags=flags,
+            stdout=log_file,
+            stderr=log_file,
+            creationflags=creation_flags,
             start_new_session=sys.platform != "win32",
         )
     return EngineProcess(launch.directory, process)
 
 
-def build_early_exit_notice(engine: EngineProcess, code: int) -> Notice:
+def build_early_exit_notice(engine: EngineProcess, exit_code: int) -> Notice:
     """Build the notice for a process that ended before its first event, including the failure that
     the process reported.
 
     The log is deleted, and so is the run directory if it contains no other files.
     """
-    log = engine.directory / ENGINE_LOG
-    text = _read_tail(log)
+    log_path = engine.directory / ENGINE_LOG
+    output = _read_tail(log_path)
     with contextlib.suppress(OSError):
-        log.unlink()
+        log_path.unlink()
         engine.directory.rmdir()
-    return _build_notice(f"The benchmark process ended immediately (exit code {code}).", text)
+    return _build_notice(f"The benchmark process ended immediately (exit code {exit_code}).", output)
 
 
 def build_not_resumed_notice(engine: EngineProcess) -> Notice:
@@ -112,17 +112,17 @@ def build_not_resumed_notice(engine: EngineProcess) -> Notice:
     return _build_notice(summary, _read_tail(engine.directory / ENGINE_LOG))
 
 
-def _build_notice(summary: str, log: str) -> Notice:
-    failure, log = parse_reported_failure(log)
+def _build_notice(summary: str, output: str) -> Notice:
+    failure, output = parse_reported_failure(output)
     if failure is not None:
-        return Notice("error", summary, failure.message[:500], failure.hint and failure.hint[:500], log or None)
-    lines = log.strip().splitlines()
-    return Notice("error", summary, lines[-1][:300] if lines else "The process wrote no output.", None, log or None)
+        return Notice("error", summary, failure.message[:500], failure.hint and failure.hint[:500], output or None)
+    lines = output.strip().splitlines()
+    return Notice("error", summary, lines[-1][:300] if lines else "The process wrote no output.", None, output or None)
 
 
-def _read_tail(log: Path) -> str:
+def _read_tail(log_path: Path) -> str:
     try:
-        with log.open("rb") as file:
+        with log_path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
             return file.read(_LOG_TAIL_BYTES).decode(errors="replace")
     except OSError:

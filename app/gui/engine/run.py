@@ -34,7 +34,7 @@ class RunControlClient(QObject):
         them."""
         self._send(directory, StopRun())
 
-    def note(self, directory: Path, text: str) -> None:
+    def add_note(self, directory: Path, text: str) -> None:
         """Add a note to the run. The note is truncated to `MAX_NOTE_LENGTH` characters; a blank
         note is ignored."""
         text = text.strip()[:MAX_NOTE_LENGTH]
@@ -51,7 +51,7 @@ class RunControlClient(QObject):
         submit(
             self,
             lambda: send_command(directory, command),
-            lambda result: self.command_succeeded.emit(command, result),
+            lambda reply: self.command_succeeded.emit(command, reply),
             lambda error: self.command_failed.emit(command, error),
         )
 

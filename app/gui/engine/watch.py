@@ -63,8 +63,8 @@ class EngineWatch(QObject):
         super().__init__(parent)
         self.directory, self.engine = directory, engine
         self._clock, self._start_s, self._startup_timeout_s, self._poll_ms = clock, clock(), startup_timeout_s, poll_ms
-        self._run = RunFollower(directory)
-        self._telemetry = StreamFollower(directory / TELEMETRY) if has_telemetry else None
+        self._run_follower = RunFollower(directory)
+        self._telemetry_follower = StreamFollower(directory / TELEMETRY) if has_telemetry else None
         self._has_reported_corruption = self._has_events = self._is_process_gone = self._has_ended = False
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
@@ -82,21 +82,21 @@ class EngineWatch(QObject):
 
     def _tick(self) -> None:
         start_s = self._clock()
-        events, has_more = self._read_events(start_s + _EVENTS_LIMIT_S)
-        has_more = self._read_telemetry(start_s + _SLICE_LIMIT_S) or has_more
+        event_count, has_more_data = self._read_events(start_s + _EVENTS_LIMIT_S)
+        has_more_data = self._read_telemetry(start_s + _SLICE_LIMIT_S) or has_more_data
         self._report_corruption()
-        self.slice_finished.emit(events)
+        self.slice_finished.emit(event_count)
         if not self.is_watching:
             return
-        self._timer.setInterval(_NEXT_SLICE_MS if has_more else self._poll_ms)
-        if not has_more:
+        self._timer.setInterval(_NEXT_SLICE_MS if has_more_data else self._poll_ms)
+        if not has_more_data:
             self._check_process()
 
     def _read_events(self, deadline_s: float) -> tuple[int, bool]:
         """Emit events until the deadline. Return the number of emitted events, and whether more
         events may be available."""
         for index in range(MAX_EVENTS_PER_SLICE):
-            event = self._run.read_next() if self._clock() < deadline_s else None
+            event = self._run_follower.read_next() if self._clock() < deadline_s else None
             if event is None:
                 return index, self._clock() >= deadline_s
             self._has_events = True
@@ -107,10 +107,10 @@ class EngineWatch(QObject):
 
     def _read_telemetry(self, deadline_s: float) -> bool:
         """Emit telemetry until the deadline. Return whether more telemetry may be available."""
-        if self._telemetry is None:
+        if self._telemetry_follower is None:
             return False
         for _ in range(MAX_BATCHES_PER_SLICE):
-            batches = self._telemetry.read_batches(1)
+            batches = self._telemetry_follower.read_batches(1)
             if not batches or not self.is_watching:
                 return False
             self.telemetry_received.emit(batches[0])
@@ -119,38 +119,38 @@ class EngineWatch(QObject):
         return True
 
     def _report_corruption(self) -> None:
-        if self._run.damaged_count and not self._has_reported_corruption:
+        if self._run_follower.damaged_count and not self._has_reported_corruption:
             self._has_reported_corruption = True
             self.corruption_found.emit()
 
     def _check_process(self) -> None:
         """Check whether the process has ended or disappeared. Called when all available data has
         been read."""
-        code = None if self.engine is None else self.engine.poll()
-        end = self._run.finished_event
-        if end is not None:
+        exit_code = None if self.engine is None else self.engine.poll()
+        finished_event = self._run_follower.finished_event
+        if finished_event is not None:
             if not self._has_ended:
                 self._has_ended = True
-                self.finished.emit(end.exit_code, end.message)
-            if self.engine is None or code is not None:
+                self.finished.emit(finished_event.exit_code, finished_event.message)
+            if self.engine is None or exit_code is not None:
                 self._timer.stop()
-        elif self._is_alive(code):
+        elif self._is_alive(exit_code):
             self._is_process_gone = False
         elif self._is_process_gone:
             self._timer.stop()
-            self._report_loss(code)
+            self._report_loss(exit_code)
         else:  # the next slice first reads what the process wrote just before it ended
             self._is_process_gone = True
 
-    def _is_alive(self, code: int | None) -> bool:
+    def _is_alive(self, exit_code: int | None) -> bool:
         if self.engine is not None:
-            return code is None
+            return exit_code is None
         if self._startup_timeout_s is not None and not self._has_events:
             return self._clock() - self._start_s <= self._startup_timeout_s
-        return self._run.is_active()
+        return self._run_follower.is_active()
 
-    def _report_loss(self, code: int | None) -> None:
-        if self.engine is not None and code is not None and not self._has_events:
-            self.failed.emit(build_early_exit_notice(self.engine, code))
+    def _report_loss(self, exit_code: int | None) -> None:
+        if self.engine is not None and exit_code is not None and not self._has_events:
+            self.failed.emit(build_early_exit_notice(self.engine, exit_code))
         else:
             self.process_lost.emit()

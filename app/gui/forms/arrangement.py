@@ -104,14 +104,14 @@ def is_rare(path: KeyPath) -> bool:
     return bool(path) and path[-1] in _RARE_FIELDS.get(path_pattern(path[:-1]), ())
 
 
-def is_applicable(settings: str, key: str, siblings: dict[str, Any]) -> bool:
+def is_applicable(settings_class: str, key: str, siblings: dict[str, Any]) -> bool:
     """Return whether the field `key` applies, given the values of its sibling keys in
     `siblings`."""
     if key == "burstiness":
         return siblings.get("arrivals") == "gamma"
     if key == "permitted":
         return not {"scripted", "serve"} & siblings.keys()
-    required_siblings = _REQUIRED_SIBLINGS.get((settings, key))
+    required_siblings = _REQUIRED_SIBLINGS.get((settings_class, key))
     return required_siblings is None or any(siblings.get(sibling) is not None for sibling in required_siblings)
 
 
@@ -119,11 +119,11 @@ def initial_value(spec: FieldSpec) -> Any:
     """Return the initial value of a newly added field or group: a valid value that the user can
     recognize as an example."""
     if spec.kind in ("group", "records"):
-        settings = spec.settings or (spec.item.settings if spec.item else "")
+        settings_class = spec.settings or (spec.item.settings if spec.item else "")
         return (
-            dict(_INITIAL_GROUPS[settings])
-            if settings in _INITIAL_GROUPS
-            else _build_required_fields(spec.item or spec)
+            dict(_INITIAL_GROUPS[settings_class])
+            if settings_class in _INITIAL_GROUPS
+            else _build_required_values(spec.item or spec)
         )
     return _INITIAL_VALUES.get(spec.key, spec.default) if spec.example is None else spec.example
 
@@ -136,7 +136,7 @@ def initial_form_values(spec: FieldSpec, form: str) -> dict[str, Any]:
     return {field.key: initial_value(field) for field in fields if field is not None}
 
 
-def _build_required_fields(spec: FieldSpec) -> dict[str, Any]:
+def _build_required_values(spec: FieldSpec) -> dict[str, Any]:
     return {field.key: initial_value(field) for field in spec.fields if field.is_required}
 
 

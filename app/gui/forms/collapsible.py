@@ -55,19 +55,19 @@ class CollapsibleSection(QWidget):
         self.head.toggled.connect(self._on_toggled)
         if role:
             self.head.setProperty("role", role)
-        self.summary = label("", "muted", wrap=True)
-        self.problem = create_problem_label()
-        self.line = hbox(self.head, (self.summary, 1), spacing=6)
+        self.summary_label = label("", "muted", wrap=True)
+        self.problem_label = create_problem_label()
+        self.line = hbox(self.head, (self.summary_label, 1), spacing=6)
         self._content_layout = QVBoxLayout()
         self._content_layout.setContentsMargins(indent, 0, 0, 0)
-        vbox(self.line, self.problem, self._content_layout, within=self, spacing=6)
+        vbox(self.line, self.problem_label, self._content_layout, within=self, spacing=6)
         self.set_heading(heading)
 
     def set_heading(self, heading: str, summary: str = "") -> None:
         self.head.setText(heading)
         self.head.setAccessibleName(heading.replace("&", ""))
         self._summary = summary
-        self.summary.setText("" if self.is_open else summary)
+        self.summary_label.setText("" if self.is_open else summary)
 
     def add_leading_widget(self, widget: QWidget) -> None:
         """Insert a widget above the content. The widget is hidden while the section is collapsed,
@@ -100,8 +100,8 @@ class CollapsibleSection(QWidget):
         return self._content is not None
 
     def set_problem(self, text: str) -> None:
-        self.problem.setText(text)
-        self.problem.setVisible(bool(text))
+        self.problem_label.setText(text)
+        self.problem_label.setVisible(bool(text))
 
     def focus(self) -> None:
         self.head.setFocus()
@@ -110,5 +110,5 @@ class CollapsibleSection(QWidget):
         self.head.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         for widget in (*self._leading_widgets, self.content()):
             widget.setVisible(is_open)
-        self.summary.setText("" if is_open else self._summary)
+        self.summary_label.setText("" if is_open else self._summary)
         self.toggled.emit(is_open)

@@ -43,9 +43,9 @@ class Editor(QWidget):
         """Show a value. `REMOVED` means that the profile does not set the field."""
         raise NotImplementedError
 
-    def set_accessible_text(self, text: str, description: str) -> None:
+    def set_accessible_text(self, name: str, description: str) -> None:
         """Set the accessible name and description for screen readers."""
-        self.setAccessibleName(text)
+        self.setAccessibleName(name)
         self.setAccessibleDescription(description)
 
     def focus(self) -> None:

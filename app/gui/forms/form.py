@@ -73,8 +73,8 @@ class ProfileForm(QWidget):
         self._groups: dict[str, GroupEditor] = {}
         self.search = search_field("Find field (Ctrl+F)", "Find field")
         self._results: dict[str, KeyPath] = {}
-        self._matches = QStringListModel(self)
-        self._completer = _completer(self._matches, self.search)
+        self._result_model = QStringListModel(self)
+        self._completer = _create_completer(self._result_model, self.search)
         self._completer.activated.connect(self._open_result)
         self.search.textEdited.connect(self._update_results)
         self.search.returnPressed.connect(self._open_first_result)
@@ -218,9 +218,9 @@ class ProfileForm(QWidget):
             self._results = {}
         else:
             fields = iter_fields(profile_fields(self.protocol))
-            names = {path: " › ".join(display_name(key) for key in path if key != "*") for path, _ in fields}
-            self._results = _find_matches(names, terms, self.protocol)
-        self._matches.setStringList(list(self._results))
+            names_by_path = {path: " › ".join(display_name(key) for key in path if key != "*") for path, _ in fields}
+            self._results = _find_matches(names_by_path, terms, self.protocol)
+        self._result_model.setStringList(list(self._results))
 
     def _open_result(self, name: str) -> None:
         path = self._results.get(name)
@@ -234,26 +234,26 @@ class ProfileForm(QWidget):
             self._open_result(next(iter(self._results)))
 
 
-def _find_matches(names: dict[tuple[str, ...], str], terms: list[str], protocol: str) -> dict[str, KeyPath]:
+def _find_matches(names_by_path: dict[tuple[str, ...], str], terms: list[str], protocol: str) -> dict[str, KeyPath]:
     """Return a mapping from the display names to the paths of the fields that match all search
     terms. Fields with matching names come first, followed by fields with matching help texts."""
     help_texts = {path: field.help.casefold() for path, field in iter_fields(profile_fields(protocol))}
-    name_matches = [path for path, name in names.items() if all(term in name.casefold() for term in terms)]
+    name_matches = [path for path, name in names_by_path.items() if all(term in name.casefold() for term in terms)]
     help_matches = [
-        path for path in names if path not in name_matches and all(term in help_texts[path] for term in terms)
+        path for path in names_by_path if path not in name_matches and all(term in help_texts[path] for term in terms)
     ]
     matches = sorted(name_matches, key=lambda path: (terms[0] not in path[-1], len(path))) + help_matches
     results: dict[str, KeyPath] = {}
     for path in matches[:_MAX_RESULTS]:
         if path[-1] != "*":
-            results.setdefault(names[path], tuple(0 if key == "*" else key for key in path))
+            results.setdefault(names_by_path[path], tuple(0 if key == "*" else key for key in path))
     return results
 
 
-def _completer(model: QStringListModel, field: QLineEdit) -> QCompleter:
-    completer = QCompleter(model, field)
+def _create_completer(model: QStringListModel, line_edit: QLineEdit) -> QCompleter:
+    completer = QCompleter(model, line_edit)
     completer.setCompletionMode(QCompleter.CompletionMode.UnfilteredPopupCompletion)
-    field.setCompleter(completer)
+    line_edit.setCompleter(completer)
     return completer
 
 

@@ -40,14 +40,14 @@ class KeyEditor(Protocol):
 def create_editor(spec: FieldSpec, path: KeyPath, edits: Edits) -> Editor:
     """Create the editor for a field that is not a group."""
     if spec.kind == "list":
-        return _list_editor(spec)(spec, path, edits)
+        return _list_editor_type(spec)(spec, path, edits)
     if spec.kind == "choice" or (spec.kind == "yes_no" and spec.is_nullable):
         return ChoiceEditor(spec, path, edits)
     editor_types: dict[str, type[Editor]] = {"yes_no": CheckBoxEditor, "any": YamlEditor, "mapping": PairsEditor}
     return editor_types.get(spec.kind, LineEditor)(spec, path, edits)
 
 
-def _list_editor(spec: FieldSpec) -> type[Editor]:
+def _list_editor_type(spec: FieldSpec) -> type[Editor]:
     assert spec.item is not None
     if spec.item.kind == "choice":
         return CheckBoxesEditor
@@ -74,7 +74,7 @@ class GroupEditor(QWidget):
             self._layout.addWidget(self._create_part(field))
         self.more_section: CollapsibleSection | None = None
         if self._rare_fields:
-            self.more_section = CollapsibleSection("More", self._create_more)
+            self.more_section = CollapsibleSection("More", self._create_more_content)
             self.more_section.head.setAccessibleName(f"More settings of {display_name(spec.key or 'profile')}")
             self._layout.addWidget(self.more_section)
 
@@ -85,7 +85,7 @@ class GroupEditor(QWidget):
             part.setVisible(self._is_shown(key))
         for choice in self.form_choices.values():
             choice.show_value(self.value)
-        self._show_more()
+        self._update_more_section()
 
     def find_part(self, path: KeyPath, is_opening: bool) -> Any:
         """Return the innermost row or heading at `path`, or None if the group has no such field. If
@@ -119,7 +119,7 @@ class GroupEditor(QWidget):
         if field.kind == "group":
             part = NestedGroup(field, path, self.edits, self._depth)
         elif field.kind == "records":
-            part = RecordsEditor(field, path, self.edits, self._depth, _group)
+            part = RecordsEditor(field, path, self.edits, self._depth, _create_group)
         else:
             part = FieldRow(create_editor(field, path, self.edits), self._depth)
         self.parts[field.key] = part
@@ -142,7 +142,7 @@ class GroupEditor(QWidget):
             return any(choice.is_selected(key, self.value) for choice in choices)
         return is_applicable(self.spec.settings, key, self.value)
 
-    def _create_more(self) -> QWidget:
+    def _create_more_content(self) -> QWidget:
         container = QWidget()
         layout = vbox(within=container, spacing=_SPACING)
         for field in self._rare_fields:
@@ -152,23 +152,23 @@ class GroupEditor(QWidget):
             part.setVisible(self._is_shown(field.key))
         return container
 
-    def _show_more(self) -> None:
+    def _update_more_section(self) -> None:
         """Show or hide the "More" section. The section expands automatically once if one of its
         fields is set; afterwards the user can collapse the section."""
         if self.more_section is None:
             return
-        labels = [
+        set_field_names = [
             display_name(field.key) for field in self._rare_fields if field.key in self.value and not field.is_required
         ]
         self.more_section.setVisible(any(self._is_shown(field.key) for field in self._rare_fields))
-        if labels and not self.more_section.has_content:
+        if set_field_names and not self.more_section.has_content:
             self.more_section.set_open()
         self.more_section.set_heading(
-            "More", ", ".join(labels) or ", ".join(display_name(field.key) for field in self._rare_fields)
+            "More", ", ".join(set_field_names) or ", ".join(display_name(field.key) for field in self._rare_fields)
         )
 
 
-def _group(spec: FieldSpec, path: KeyPath, edits: Edits, depth: int) -> GroupEditor:
+def _create_group(spec: FieldSpec, path: KeyPath, edits: Edits, depth: int) -> GroupEditor:
     return GroupEditor(spec, path, edits, depth)
 
 
@@ -256,7 +256,7 @@ class _FormChoice(QWidget):
         self.box.setAccessibleName(title)
         self.box.activated.connect(self._select_form)
         row = FieldRow(_FormChoiceAdapter(self.box, group), depth, title)
-        row.reset.hide()
+        row.reset_button.hide()
         row.setToolTip("Set exactly one of these options.")
         hbox(row, within=self)
 
@@ -284,15 +284,23 @@ class _FormChoice(QWidget):
         form = str(self.box.currentData())
         form_keys = {key for other_form in self._forms for key in other_form.split("+")}
         value = group.value
-        remaining_values = {key: item for key, item in value.items() if key not in form_keys or key in form.split("+")}
+        remaining_values = {
+            key: field_value for key, field_value in value.items() if key not in form_keys or key in form.split("+")
+        }
         added_values = {
-            key: item for key, item in initial_form_values(group.spec, form).items() if key not in remaining_values
+            key: field_value
+            for key, field_value in initial_form_values(group.spec, form).items()
+            if key not in remaining_values
         }
         merged_values = {**remaining_values, **added_values}
-        settings = group.spec.settings
+        settings_class = group.spec.settings
         group.edits.edited.emit(
             group.path,
-            {key: item for key, item in merged_values.items() if is_applicable(settings, key, merged_values)},
+            {
+                key: field_value
+                for key, field_value in merged_values.items()
+                if is_applicable(settings_class, key, merged_values)
+            },
         )
 
 
@@ -314,6 +322,8 @@ def summarize_value(value: Any, spec: FieldSpec) -> str:
     if not isinstance(value, dict):
         return "none" if spec.is_nullable else "default"
     values = [
-        str(item) for item in value.values() if isinstance(item, str | int | float) and not isinstance(item, bool)
+        str(field_value)
+        for field_value in value.values()
+        if isinstance(field_value, str | int | float) and not isinstance(field_value, bool)
     ]
     return ", ".join(values)[:80] or ", ".join(display_name(key) for key in value)[:80] or "default"

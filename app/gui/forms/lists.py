@@ -41,21 +41,21 @@ class NumbersEditor(Editor):
         hbox(self.line, within=self)
 
     def show_value(self, value: Any) -> None:
-        if self._parsed() != _as_list(value):
+        if self._parsed_values() != _as_list(value):
             self.line.setText(", ".join(format_value(item) for item in _as_list(value)))
 
-    def set_accessible_text(self, text: str, description: str) -> None:
-        super().set_accessible_text(text, description)
-        self.line.setAccessibleName(text)
+    def set_accessible_text(self, name: str, description: str) -> None:
+        super().set_accessible_text(name, description)
+        self.line.setAccessibleName(name)
         self.line.setAccessibleDescription(description)
 
-    def _parsed(self) -> list[Any]:
+    def _parsed_values(self) -> list[Any]:
         assert self.spec.item is not None
         texts = self.line.text().split(",")
         return [parse_value(self.spec.item, text.strip()) for text in texts if text.strip()]
 
     def _emit_edited(self) -> None:
-        self.emit_edit(self._parsed() or REMOVED)
+        self.emit_edit(self._parsed_values() or REMOVED)
 
 
 class CheckBoxesEditor(Editor):
@@ -79,10 +79,10 @@ class CheckBoxesEditor(Editor):
         for choice, check_box in self.check_boxes.items():
             check_box.setChecked(choice in self._value)
 
-    def set_accessible_text(self, text: str, description: str) -> None:
-        super().set_accessible_text(text, description)
+    def set_accessible_text(self, name: str, description: str) -> None:
+        super().set_accessible_text(name, description)
         for choice, check_box in self.check_boxes.items():
-            check_box.setAccessibleName(f"{text}: {choice}")
+            check_box.setAccessibleName(f"{name}: {choice}")
             check_box.setAccessibleDescription(description)
 
     def _emit_edited(self) -> None:
@@ -179,13 +179,13 @@ class RowsEditor(_GrowingEditor[_Row]):
     def show_value(self, value: Any) -> None:
         values = _as_list(value)
         if self.parsed_value() != values:
-            for row, item in zip(self.fit_rows(values), values, strict=True):
-                row.line.setText(format_value(item))
+            for row, element in zip(self.fit_rows(values), values, strict=True):
+                row.line.setText(format_value(element))
 
     def parsed_value(self) -> list[Any]:
         assert self.spec.item is not None
-        item = self.spec.item
-        return [_try_parse(item, row.line.text()) for row in self.rows if row.line.text().strip()]
+        item_spec = self.spec.item
+        return [_try_parse(item_spec, row.line.text()) for row in self.rows if row.line.text().strip()]
 
     def create_row(self) -> _Row:
         row = _Row("Remove this row")
@@ -201,24 +201,25 @@ class PairsEditor(_GrowingEditor[_Pair]):
     def show_value(self, value: Any) -> None:
         pairs = value if isinstance(value, dict) else {}
         if self.parsed_value() != pairs:
-            for pair, (key, item) in zip(self.fit_rows(pairs), pairs.items(), strict=True):
+            for pair, (key, element) in zip(self.fit_rows(pairs), pairs.items(), strict=True):
                 pair.key.setText(key)
-                pair.line.setText(format_value(item))
+                pair.line.setText(format_value(element))
 
     def parsed_value(self) -> dict[str, Any]:
         assert self.spec.item is not None
-        item, named_pairs = self.spec.item, [pair for pair in self.rows if pair.key.text().strip()]
-        values_by_name = {pair.key.text().strip(): _try_parse(item, pair.line.text()) for pair in named_pairs}
+        item_spec, named_pairs = self.spec.item, [pair for pair in self.rows if pair.key.text().strip()]
+        values_by_name = {pair.key.text().strip(): _try_parse(item_spec, pair.line.text()) for pair in named_pairs}
         return {key: "" if value is REMOVED else value for key, value in values_by_name.items()}
 
     def create_row(self) -> _Pair:
         return _Pair("Remove this pair")
 
 
-def _try_parse(item: FieldSpec, text: str) -> Any:
-    """Parse a text as a value of `item`. If the text is not valid, the text itself is returned."""
+def _try_parse(item_spec: FieldSpec, text: str) -> Any:
+    """Parse a text as a value of `item_spec`. If the text is not valid, the text itself is
+    returned."""
     try:
-        return parse_value(item, text)
+        return parse_value(item_spec, text)
     except ProfileError:
         return text
 

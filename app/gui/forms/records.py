@@ -17,7 +17,7 @@ from app.gui.widgets import button, hbox, label, tool_button, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
-_MAX_OPEN = 2
+_MAX_OPEN_RECORDS = 2
 GroupFactory = Callable[[FieldSpec, KeyPath, Edits, int], Any]
 
 
@@ -31,7 +31,7 @@ class RecordsEditor(QWidget):
         self._values: list[Any] = []
         self.records: list[_Record] = []
         self.setToolTip(build_help_text(spec))
-        self.problem = create_problem_label()
+        self.problem_label = create_problem_label()
         self.add_button = button("Add", self._add)
         self.add_button.setAccessibleName(f"Add to {display_name(spec.key)}")
         self.add_button.setAccessibleDescription(build_help_text(spec))
@@ -39,17 +39,17 @@ class RecordsEditor(QWidget):
         self._empty_label = label("none", "muted")
         header = hbox(label(display_name(spec.key)), (self._empty_label, 1), self.add_button)
         self._layout.addLayout(header)
-        self._layout.addWidget(self.problem)
+        self._layout.addWidget(self.problem_label)
 
     def show_value(self, value: Any) -> None:
         self._values = value if isinstance(value, list) else [] if value is REMOVED or value is None else [value]
         self._empty_label.setText("" if self._values else "none")
         while len(self.records) > len(self._values):
-            self._discard(self.records.pop())
-        for index, item in enumerate(self._values):
+            self._discard_record(self.records.pop())
+        for index, record_value in enumerate(self._values):
             if index == len(self.records):
-                self._append(index)
-            self.records[index].show_value(item, len(self._values))
+                self._append_record(index)
+            self.records[index].show_value(record_value, len(self._values))
 
     def find_part(self, path: KeyPath, is_opening: bool) -> Any:
         if not path or not isinstance(path[0], int) or path[0] >= len(self.records):
@@ -66,8 +66,8 @@ class RecordsEditor(QWidget):
                 record.group().clear_problems()
 
     def set_problem(self, text: str) -> None:
-        self.problem.setText(text)
-        self.problem.setVisible(bool(text))
+        self.problem_label.setText(text)
+        self.problem_label.setVisible(bool(text))
 
     def focus(self) -> None:
         self.add_button.setFocus()
@@ -78,15 +78,15 @@ class RecordsEditor(QWidget):
     def values(self) -> list[Any]:
         return copy.deepcopy(self._values)
 
-    def _append(self, index: int) -> None:
+    def _append_record(self, index: int) -> None:
         record = _Record(self, index, self._depth)
         self.records.append(record)
         self._layout.addWidget(record)
         record.show_value(self._values[index], len(self._values))
-        if len(self._values) <= _MAX_OPEN and ".".join(map(str, self.path)) not in self.edits.special_paths:
+        if len(self._values) <= _MAX_OPEN_RECORDS and ".".join(map(str, self.path)) not in self.edits.special_paths:
             record.set_open()
 
-    def _discard(self, record: _Record) -> None:
+    def _discard_record(self, record: _Record) -> None:
         self._layout.removeWidget(record)
         record.hide()
         record.deleteLater()
@@ -137,19 +137,21 @@ class _Record(CollapsibleSection):
         self.copy = self._add_tool_button("+", "Duplicate", self._duplicate)
         self.remove_button = self._add_tool_button("✕", "Remove", self._remove)
 
-    def show_value(self, value: Any, count: int) -> None:
+    def show_value(self, value: Any, record_count: int) -> None:
         self._value = value
         name = value.get("name") if isinstance(value, dict) else None
         heading = f"{self._index + 1}  {name}" if name else f"{self._index + 1}"
-        values = [item for key, item in value.items() if key != "name"] if isinstance(value, dict) else [value]
-        summary = ", ".join(str(item) for item in values if isinstance(item, str | int | float))
+        values = (
+            [field_value for key, field_value in value.items() if key != "name"] if isinstance(value, dict) else [value]
+        )
+        summary = ", ".join(str(field_value) for field_value in values if isinstance(field_value, str | int | float))
         self.set_heading(heading, summary[:80])
         accessible_name = f"{display_name(self._records.spec.key)} {heading}"
         self.head.setAccessibleName(accessible_name)
         for tool in (self.up, self.down, self.copy, self.remove_button):
             tool.setAccessibleName(f"{tool.toolTip()}: {accessible_name}")
         self.up.setEnabled(self._index > 0)
-        self.down.setEnabled(self._index < count - 1)
+        self.down.setEnabled(self._index < record_count - 1)
         if self.has_content:
             self.group().show_value(value)
 

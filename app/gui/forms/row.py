@@ -46,32 +46,32 @@ class FieldRow(QWidget):
         self.setToolTip(description)
         editor.set_accessible_text(name, description)
         self.name_label = label(name, wrap=True, buddy=editor)
-        self.unit = label(self.spec.unit, "muted", wrap=True)
-        self.unit.setToolTip(description)
-        self.reset = tool_button("↺", f"Reset {name} to default", tip="Reset to default", flat=True)
-        self.reset.clicked.connect(self._reset)
-        self.problem = label("", "word", wrap=True)
-        self.problem.hide()
-        restyle(self.problem, "bad")
+        self.unit_label = label(self.spec.unit, "muted", wrap=True)
+        self.unit_label.setToolTip(description)
+        self.reset_button = tool_button("↺", f"Reset {name} to default", tip="Reset to default", flat=True)
+        self.reset_button.clicked.connect(self._reset)
+        self.problem_label = label("", "word", wrap=True)
+        self.problem_label.hide()
+        restyle(self.problem_label, "bad")
         self._lay_out()
         self._fit_labels()
         FocusReporter(editor)
 
     def _lay_out(self) -> None:
         line = hbox((self.name_label, 0, Qt.AlignmentFlag.AlignTop), spacing=8)
-        column = vbox(self.editor, self.problem, spacing=2)
+        column = vbox(self.editor, self.problem_label, spacing=2)
         line.addLayout(column, 1)
-        line.addWidget(self.unit, 0, Qt.AlignmentFlag.AlignTop)
-        policy = self.reset.sizePolicy()
+        line.addWidget(self.unit_label, 0, Qt.AlignmentFlag.AlignTop)
+        policy = self.reset_button.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
-        self.reset.setSizePolicy(policy)
-        line.addWidget(self.reset, 0, Qt.AlignmentFlag.AlignTop)
+        self.reset_button.setSizePolicy(policy)
+        line.addWidget(self.reset_button, 0, Qt.AlignmentFlag.AlignTop)
         vbox(line, within=self)
 
     def show_value(self, value: Any) -> None:
         self.editor.show_value(value)
         is_set = value is not REMOVED
-        self.reset.setVisible(is_set and not self.spec.is_required)
+        self.reset_button.setVisible(is_set and not self.spec.is_required)
         is_changed = is_set and not is_same_value(value, self.spec.default)
         if self.name_label.font().bold() != is_changed:
             font = self.name_label.font()
@@ -79,8 +79,8 @@ class FieldRow(QWidget):
             self.name_label.setFont(font)
 
     def set_problem(self, text: str) -> None:
-        self.problem.setText(text)
-        self.problem.setVisible(bool(text))
+        self.problem_label.setText(text)
+        self.problem_label.setVisible(bool(text))
         self.editor.setAccessibleDescription(text or build_help_text(self.spec))
 
     def focus(self) -> None:
@@ -92,14 +92,14 @@ class FieldRow(QWidget):
     def _fit_labels(self) -> None:
         width = self.fontMetrics().horizontalAdvance(_LABEL_SAMPLE_TEXT)
         self.name_label.setFixedWidth(max(width - INDENT * self._depth, width // 2))
-        self.unit.setFixedWidth(self.fontMetrics().horizontalAdvance(_UNIT_SAMPLE_TEXT))
-        for widget in (self.name_label, self.unit):
+        self.unit_label.setFixedWidth(self.fontMetrics().horizontalAdvance(_UNIT_SAMPLE_TEXT))
+        for widget in (self.name_label, self.unit_label):
             widget.setMinimumHeight(self.fontMetrics().height() + _PADDING)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Hide the unit if there is little space. The help text also contains the unit."""
         super().resizeEvent(event)
-        self.unit.setVisible(self.width() > _MIN_CHARACTERS_WITH_UNIT * self.fontMetrics().averageCharWidth())
+        self.unit_label.setVisible(self.width() > _MIN_CHARACTERS_WITH_UNIT * self.fontMetrics().averageCharWidth())
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -90,20 +90,20 @@ class LineEditor(Editor):
     def show_value(self, value: Any) -> None:
         if isinstance(value, list) and self.spec.kind == "text":
             value = shlex.join(str(argument) for argument in value)
-        if self._parsed() != value:
+        if self._parsed_value() != value:
             self.line.setText(format_value(value))
             self.line.setCursorPosition(0)
 
-    def set_accessible_text(self, text: str, description: str) -> None:
-        super().set_accessible_text(text, description)
-        self.line.setAccessibleName(text)
+    def set_accessible_text(self, name: str, description: str) -> None:
+        super().set_accessible_text(name, description)
+        self.line.setAccessibleName(name)
         self.line.setAccessibleDescription(description)
 
-    def _parsed(self) -> Any:
+    def _parsed_value(self) -> Any:
         return parse_value(self.spec, self.line.text())
 
     def _emit_edited(self) -> None:
-        self.emit_edit(self._parsed())
+        self.emit_edit(self._parsed_value())
 
     def _create_browse_button(self) -> QWidget:
         button = tool_button("…", "Choose file", tip="Choose file")
@@ -159,9 +159,9 @@ class ChoiceEditor(Editor):
             (index for index, item in enumerate(values) if item is value or (item == value and value is not None)), -1
         )
 
-    def set_accessible_text(self, text: str, description: str) -> None:
-        super().set_accessible_text(text, description)
-        self.box.setAccessibleName(text)
+    def set_accessible_text(self, name: str, description: str) -> None:
+        super().set_accessible_text(name, description)
+        self.box.setAccessibleName(name)
         self.box.setAccessibleDescription(description)
 
     def _emit_edited(self) -> None:
@@ -182,9 +182,9 @@ class CheckBoxEditor(Editor):
     def show_value(self, value: Any) -> None:
         self.check_box.setChecked(bool(self.spec.default) if value is REMOVED else value is True)
 
-    def set_accessible_text(self, text: str, description: str) -> None:
-        super().set_accessible_text(text, description)
-        self.check_box.setAccessibleName(text)
+    def set_accessible_text(self, name: str, description: str) -> None:
+        super().set_accessible_text(name, description)
+        self.check_box.setAccessibleName(name)
         self.check_box.setAccessibleDescription(description)
 
 
@@ -216,9 +216,9 @@ class YamlEditor(Editor):
             self.text.setPlainText("" if value is REMOVED else format_inline(value))
             self._is_updating = False
 
-    def set_accessible_text(self, text: str, description: str) -> None:
-        super().set_accessible_text(text, description)
-        self.text.setAccessibleName(text)
+    def set_accessible_text(self, name: str, description: str) -> None:
+        super().set_accessible_text(name, description)
+        self.text.setAccessibleName(name)
         self.text.setAccessibleDescription(description)
 
     def _emit_edited(self) -> None:
@@ -233,11 +233,11 @@ class YamlEditor(Editor):
         self.emit_edit(value)
 
     def _fit_height(self) -> None:
-        lines = min(max(1, round(self.text.document().size().height())), _MAX_LINES)
+        line_count = min(max(1, round(self.text.document().size().height())), _MAX_LINES)
         never, as_needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOff, Qt.ScrollBarPolicy.ScrollBarAsNeeded
-        self.text.setVerticalScrollBarPolicy(as_needed if lines == _MAX_LINES else never)
-        margins = 2 * (self.text.frameWidth() + round(self.text.document().documentMargin()))
-        self.text.setFixedHeight(lines * self.text.fontMetrics().lineSpacing() + margins)
+        self.text.setVerticalScrollBarPolicy(as_needed if line_count == _MAX_LINES else never)
+        margins_px = 2 * (self.text.frameWidth() + round(self.text.document().documentMargin()))
+        self.text.setFixedHeight(line_count * self.text.fontMetrics().lineSpacing() + margins_px)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

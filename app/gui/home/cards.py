@@ -131,15 +131,15 @@ class MachineLines(QWidget):
         update."""
         while len(self._labels) < len(lines):
             self._add()
-        for index, (title, text) in enumerate(self._labels):
+        for index, (title_label, text_label) in enumerate(self._labels):
             is_used = index < len(lines)
-            title.setVisible(is_used)
-            text.setVisible(is_used)
+            title_label.setVisible(is_used)
+            text_label.setVisible(is_used)
             if is_used:
                 line = lines[index]
-                title.setText(_STATE_SYMBOLS.get(line.state, "") + line.title)
-                text.setText(line.text)
-                restyle(title, line.state)
+                title_label.setText(_STATE_SYMBOLS.get(line.state, "") + line.title)
+                text_label.setText(line.text)
+                restyle(title_label, line.state)
         self.setAccessibleDescription("; ".join(f"{line.title}: {line.text}" for line in lines))
 
     def text(self) -> str:
@@ -148,8 +148,8 @@ class MachineLines(QWidget):
         return "\n".join(f"{title}: {text}" for title, text in texts)
 
     def _add(self) -> None:
-        title, text = label("", "word"), label("", wrap=True)
-        row, top = len(self._labels), Qt.AlignmentFlag.AlignTop
-        self._grid.addWidget(title, row, 0, top)
-        self._grid.addWidget(text, row, 1, top)
-        self._labels.append((title, text))
+        title_label, text_label = label("", "word"), label("", wrap=True)
+        row, align_top = len(self._labels), Qt.AlignmentFlag.AlignTop
+        self._grid.addWidget(title_label, row, 0, align_top)
+        self._grid.addWidget(text_label, row, 1, align_top)
+        self._labels.append((title_label, text_label))

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QFrame, QPushButton, QVBoxLayout, QWidget
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.home.cards import LargeAction, MachineLines, RunRows
 from app.gui.home.presenter import MAX_RECENT_RUNS, QUICK_CHECK, RunLine, build_quick_check, machine_lines, run_line
@@ -33,7 +33,9 @@ class HomePage(Page):
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__(navigation, theme_controller)
         self._machine: MachineWatch | None = None
-        self._run_reader: Latest[tuple[RunLine, ...]] = Latest(self, self._show_runs, navigation.notify_error)
+        self._run_reader: LatestRunner[tuple[RunLine, ...]] = LatestRunner(
+            self, self._show_runs, navigation.notify_error
+        )
         self.quick_check_button = button("Run the &quick check", self.start, primary=True)
         self.run_rows = RunRows()
         self.run_rows.run_selected.connect(navigation.open_run_requested)
@@ -41,8 +43,8 @@ class HomePage(Page):
         self.machine_lines = MachineLines()
         self._check_again_button = button("Check a&gain", self._check_machine_again)
         self._check_again_button.hide()
-        self._actions = self._create_action_row()
-        self._lower = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        self._action_row = self._create_action_row()
+        self._lower_row = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._column = self._lay_out()
         self._check_timer = QTimer(self, singleShot=True, interval=_CHECK_DELAY_MS)
         self._check_timer.timeout.connect(self._refresh)
@@ -88,20 +90,22 @@ class HomePage(Page):
         super().resizeEvent(event)
         is_narrow = self.width() < _NARROW_CHARACTERS * self.fontMetrics().averageCharWidth()
         direction = QBoxLayout.Direction.TopToBottom if is_narrow else QBoxLayout.Direction.LeftToRight
-        for layout in (self._actions, self._lower):
+        for layout in (self._action_row, self._lower_row):
             layout.setDirection(direction)
 
     def _lay_out(self) -> QVBoxLayout:
         content = QWidget()
-        parts = (self._create_quick_check_card(), self._actions, self._lower)
+        parts = (self._create_quick_check_card(), self._action_row, self._lower_row)
         column = vbox(*parts, 1, within=content, margins=(4, 4, 12, 12), spacing=16)
-        self._lower.setSpacing(16)
-        self._lower.addWidget(_align_top(card(label("Recent runs", "heading"), self._no_runs_label, self.run_rows)), 1)
-        machine = card(label("This machine", "heading"), self.machine_lines)
-        machine_layout = machine.layout()
-        assert isinstance(machine_layout, QVBoxLayout)
-        machine_layout.addWidget(self._check_again_button, 0, Qt.AlignmentFlag.AlignLeft)
-        self._lower.addWidget(_align_top(machine), 1)
+        self._lower_row.setSpacing(16)
+        self._lower_row.addWidget(
+            _align_top(card(label("Recent runs", "heading"), self._no_runs_label, self.run_rows)), 1
+        )
+        machine_card = card(label("This machine", "heading"), self.machine_lines)
+        card_layout = machine_card.layout()
+        assert isinstance(card_layout, QVBoxLayout)
+        card_layout.addWidget(self._check_again_button, 0, Qt.AlignmentFlag.AlignLeft)
+        self._lower_row.addWidget(_align_top(machine_card), 1)
         area = scroll_area(content, focusable=False)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         vbox(area, within=self)
@@ -125,12 +129,12 @@ class HomePage(Page):
     def _create_action_row(self) -> QBoxLayout:
         layout = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         layout.setSpacing(16)
-        model = "Measure an .onnx file on this machine: latency, throughput, precision, memory."
-        endpoint = "Test a server that you have permission to load-test: max rate, bottleneck, errors."
-        hardware = "Plan the GPU type, instance count and cost, based on measurements."
-        layout.addWidget(LargeAction("&Benchmark a model", model, self._benchmark), 1)
-        layout.addWidget(LargeAction("&Load-test an endpoint", endpoint, self._load_test), 1)
-        layout.addWidget(LargeAction("Si&ze my hardware", hardware, self._plan_hardware), 1)
+        model_text = "Measure an .onnx file on this machine: latency, throughput, precision, memory."
+        endpoint_text = "Test a server that you have permission to load-test: max rate, bottleneck, errors."
+        hardware_text = "Plan the GPU type, instance count and cost, based on measurements."
+        layout.addWidget(LargeAction("&Benchmark a model", model_text, self._benchmark), 1)
+        layout.addWidget(LargeAction("&Load-test an endpoint", endpoint_text, self._load_test), 1)
+        layout.addWidget(LargeAction("Si&ze my hardware", hardware_text, self._plan_hardware), 1)
         return layout
 
     def _benchmark(self) -> None:

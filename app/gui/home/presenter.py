@@ -10,7 +10,7 @@ import msgspec
 from app.gui import formatting
 from app.gui.docks.machine_format import format_reading, gpu_title, shorten
 from app.gui.docks.machine_watch import MachineState
-from app.gui.formatting import NOT_AVAILABLE, State, cell
+from app.gui.formatting import NOT_AVAILABLE, State, format_cell
 from app.gui.navigation import Launch
 from app.records.machine import GpuState, MachineInfo, MachineNow
 
@@ -54,7 +54,7 @@ def run_line(row: RunRow) -> RunLine:
     return RunLine(
         directory=row.directory,
         name=shorten(row.label),
-        started="" if row.started_at is None else formatting.clock_time(row.started_at),
+        started="" if row.started_at is None else formatting.format_clock_time(row.started_at),
         max_rate=shorten(row.max_rate_text or ""),
         outcome=row.outcome or "",
         validity=row.verdict or "" if has_verdict else "",
@@ -64,37 +64,39 @@ def run_line(row: RunRow) -> RunLine:
 
 def machine_lines(state: MachineState) -> tuple[MachineLine, ...]:
     return (
-        _cpu(state.machine_info, state.readings),
-        _memory(state.readings),
-        *_gpus(state.readings),
-        _providers(state),
-        _power(state.machine_info),
-        *_problems(state.machine_info),
+        _cpu_line(state.machine_info, state.readings),
+        _memory_line(state.readings),
+        *_gpu_lines(state.readings),
+        _providers_line(state),
+        _power_line(state.machine_info),
+        *_problem_lines(state.machine_info),
     )
 
 
-def _cpu(machine_info: MachineInfo | None, readings: MachineNow | None) -> MachineLine:
+def _cpu_line(machine_info: MachineInfo | None, readings: MachineNow | None) -> MachineLine:
     parts = []
     if machine_info is not None:
         parts.append(shorten(machine_info.environment.cpu_model or machine_info.environment.cpu_architecture))
     if readings is not None:
         template = "{cores} cores, utilization {percent}"
-        parts.append(template.format(cores=cell(readings.cores), percent=format_reading(readings.cpu_percent, "%")))
-    return MachineLine("CPU", ", ".join(parts) or _READING)
+        parts.append(
+            template.format(cores=format_cell(readings.cores), percent=format_reading(readings.cpu_percent, "%"))
+        )
+    return MachineLine("CPU", ", ".join(parts) or _READING_TEXT)
 
 
-def _memory(readings: MachineNow | None) -> MachineLine:
+def _memory_line(readings: MachineNow | None) -> MachineLine:
     if readings is None:
-        return MachineLine("Memory", _READING)
-    used_text, total_text = cell(readings.memory_gib), cell(readings.memory_total_gib)
+        return MachineLine("Memory", _READING_TEXT)
+    used_text, total_text = format_cell(readings.memory_gib), format_cell(readings.memory_total_gib)
     return MachineLine("Memory", f"{used_text} of {total_text} GiB used")
 
 
-def _gpus(readings: MachineNow | None) -> tuple[MachineLine, ...]:
+def _gpu_lines(readings: MachineNow | None) -> tuple[MachineLine, ...]:
     title = "GPU"
     if readings is None:
-        return (MachineLine(title, _READING),)
-    lines = [_gpu(gpu, readings) for gpu in readings.gpus]
+        return (MachineLine(title, _READING_TEXT),)
+    lines = [_gpu_line(gpu, readings) for gpu in readings.gpus]
     if readings.gpu_note is not None:
         lines.append(MachineLine(title, f"GPU driver: {shorten(readings.gpu_note)}", "warn"))
     elif not lines and readings.driver is None:
@@ -106,7 +108,7 @@ def _gpus(readings: MachineNow | None) -> tuple[MachineLine, ...]:
     return tuple(lines)
 
 
-def _gpu(gpu: GpuState, readings: MachineNow) -> MachineLine:
+def _gpu_line(gpu: GpuState, readings: MachineNow) -> MachineLine:
     text = "{name}, {temperature}, utilization {utilization}".format(
         name=shorten(gpu.name),
         temperature=format_reading(gpu.temperature_c, "°C"),
@@ -120,7 +122,7 @@ def _gpu(gpu: GpuState, readings: MachineNow) -> MachineLine:
     return MachineLine(gpu_title(gpu), throttled_text, "warn")
 
 
-def _providers(state: MachineState) -> MachineLine:
+def _providers_line(state: MachineState) -> MachineLine:
     title = "Execution providers"
     if state.machine_info is None:
         return (
@@ -131,17 +133,17 @@ def _providers(state: MachineState) -> MachineLine:
     environment = state.machine_info.environment
     if not environment.providers:
         return MachineLine(title, "No execution provider is available.", "warn")
-    names, version = ", ".join(environment.providers), environment.onnxruntime or NOT_AVAILABLE
-    return MachineLine(title, f"{names} (ONNX Runtime {version})")
+    names_text, version = ", ".join(environment.providers), environment.onnxruntime or NOT_AVAILABLE
+    return MachineLine(title, f"{names_text} (ONNX Runtime {version})")
 
 
-def _power(machine_info: MachineInfo | None) -> MachineLine:
+def _power_line(machine_info: MachineInfo | None) -> MachineLine:
     if machine_info is None:
-        return MachineLine("Power mode", _READING)
+        return MachineLine("Power mode", _READING_TEXT)
     return MachineLine("Power mode", machine_info.environment.cpu_governor or "n/a, not reported by this OS")
 
 
-def _problems(machine_info: MachineInfo | None) -> tuple[MachineLine, ...]:
+def _problem_lines(machine_info: MachineInfo | None) -> tuple[MachineLine, ...]:
     """Return a line with a hint for each property of this machine that limits the quality of
     measurements. A missing GPU is not a problem."""
     if machine_info is None:
@@ -161,8 +163,8 @@ def _problems(machine_info: MachineInfo | None) -> tuple[MachineLine, ...]:
 
 
 def _problem_text(value: float | str | None, unit: str | None, hint: str | None) -> str:
-    text = " ".join(part for part in (cell(value), unit) if part)
+    text = " ".join(part for part in (format_cell(value), unit) if part)
     return text if hint is None else f"{text}. {hint}"
 
 
-_READING = "Reading…"
+_READING_TEXT = "Reading…"

@@ -28,31 +28,33 @@ class UnfinishedRuns(QWidget):
         self.setAccessibleName("Unfinished runs")
         self._recovery = recovery
         self._discarded_name = ""
-        self._undo = MessageStrip()
-        self._undo.action_triggered.connect(self._undo_discard)
-        self._rows = QVBoxLayout()
+        self._undo_strip = MessageStrip()
+        self._undo_strip.action_triggered.connect(self._undo_discard)
+        self._rows_layout = QVBoxLayout()
         self._more_label = label("", "muted", wrap=True)
-        vbox(self._undo, self._rows, self._more_label, within=self)
-        recovery.unfinished_changed.connect(self._show)
+        vbox(self._undo_strip, self._rows_layout, self._more_label, within=self)
+        recovery.unfinished_runs_changed.connect(self._show)
         recovery.discarded.connect(self._offer_undo)
         self._show(recovery.unfinished_runs)
 
     def _show(self, runs: Sequence[UnfinishedRun]) -> None:
-        clear(self._rows)
+        clear(self._rows_layout)
         for run in runs[:_MAX_RUNS]:
-            self._rows.addWidget(UnfinishedRunRow(run, self._recovery))
+            self._rows_layout.addWidget(UnfinishedRunRow(run, self._recovery))
         hidden_count = len(runs) - _MAX_RUNS
         self._more_label.setText(f"More unfinished runs in the Library: {hidden_count}.")
         self._more_label.setVisible(hidden_count > 0)
-        self.setVisible(bool(runs) or bool(self._undo.text()))
+        self.setVisible(bool(runs) or bool(self._undo_strip.text()))
 
     def _offer_undo(self, name: str) -> None:
         self._discarded_name = name
-        self._undo.show_notice(Notice("news", f"{name} was moved to the trash, where it stays for 30 days."), "&Undo")
+        self._undo_strip.show_notice(
+            Notice("news", f"{name} was moved to the trash, where it stays for 30 days."), "&Undo"
+        )
         self.setVisible(True)
 
     def _undo_discard(self) -> None:
-        self._undo.hide()
+        self._undo_strip.hide()
         self._recovery.undo_discard(self._discarded_name)
 
 
@@ -97,5 +99,8 @@ def _description(run: UnfinishedRun) -> str:
     name = run.name or run.directory.name
     if run.state == "running":
         return f"{name} is still running. It continued without the window."
-    last_written, size = formatting.clock_time(run.last_written.isoformat()), formatting.format_size(run.size_bytes)
-    return f"{name} stopped unexpectedly on {last_written}. {size} of data was saved."
+    last_written_text, size_text = (
+        formatting.format_clock_time(run.last_written.isoformat()),
+        formatting.format_size(run.size_bytes),
+    )
+    return f"{name} stopped unexpectedly on {last_written_text}. {size_text} of data was saved."

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from PySide6.QtWidgets import QWidget
 
-from app.gui.formatting import NOT_AVAILABLE, cell
+from app.gui.formatting import NOT_AVAILABLE, format_cell
 from app.gui.library.list_pane import ListPane
 from app.gui.library.run_listing import format_time
 from app.gui.library.usage import EndpointUsage, find_endpoints
@@ -97,5 +97,5 @@ def _build_frame(endpoints: Sequence[EndpointUsage]) -> pd.DataFrame:
 
 
 def _format_rate(value: object) -> str:
-    text = cell(value)
+    text = format_cell(value)
     return text if text == NOT_AVAILABLE else f"{text} req/s"

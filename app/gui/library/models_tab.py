@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 from PySide6.QtWidgets import QFrame, QWidget
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size
 from app.gui.library.list_pane import ListPane
 from app.gui.library.remembered_files import RememberedFileActions, list_remembered_files
 from app.gui.library.run_listing import format_bytes, format_time
 from app.gui.library.usage import ModelUsage, find_models
-from app.gui.navigation import Navigation, error_notice
+from app.gui.navigation import Navigation, build_error_notice
 from app.gui.widgets import EmptyState, button, label, vbox
 from app.records.model import ModelInspection, ModelValue, ShapeOverrides
 from app.reporting.run_rows import RunRow
@@ -31,7 +31,7 @@ class ModelCard(QFrame):
         self._path: Path | None = None
         self._title, self._text = label("", "heading"), label("", wrap=True)
         vbox(self._title, self._text, within=self, margins=(14, 10, 14, 10))
-        self._latest_inspection: Latest[ModelInspection] = Latest(self, self._show, self._show_error)
+        self._latest_inspection: LatestRunner[ModelInspection] = LatestRunner(self, self._show, self._show_error)
         self.hide()
 
     @property
@@ -52,7 +52,7 @@ class ModelCard(QFrame):
 
     def _show_error(self, error: Exception) -> None:
         self._path = None  # so that the next selection of this model tries again
-        notice = error_notice(error)
+        notice = build_error_notice(error)
         self._text.setText(" ".join(part for part in (notice.summary, notice.next_step) if part))
 
 
@@ -121,7 +121,9 @@ class ModelsTab(QWidget):
         self.card = ModelCard()
         self.pane.footer.addWidget(self.card)
         vbox(self.pane, within=self)
-        self._latest_models: Latest[tuple[ModelUsage, ...]] = Latest(self, self._show, navigation.notify_error)
+        self._latest_models: LatestRunner[tuple[ModelUsage, ...]] = LatestRunner(
+            self, self._show, navigation.notify_error
+        )
         self.file_actions.changed.connect(self._find_models)
         self.pane.opened.connect(self.benchmark)
         self.pane.selection_changed.connect(self._on_selection_changed)

@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.formatting import NOT_AVAILABLE, format_money, format_plain
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
@@ -54,7 +54,7 @@ class OffersTab(QWidget):
         self._note = label("", "muted", wrap=True)
         self.pane.footer.addWidget(self._note)
         vbox(self.pane, within=self)
-        self._latest_prices: Latest[Prices] = Latest(self, self._show, navigation.notify_error)
+        self._latest_prices: LatestRunner[Prices] = LatestRunner(self, self._show, navigation.notify_error)
 
     @property
     def note(self) -> str:

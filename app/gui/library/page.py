@@ -62,7 +62,7 @@ class LibraryPage(Page):
         self._is_visible = False
         self.runs_tab.leave()
 
-    def runs(self) -> tuple[Path, ...]:
+    def run_directories(self) -> tuple[Path, ...]:
         """Return the directories of the checked runs, or of the selected run if no run is
         checked."""
         selected_run = self.runs_tab.selected_run()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 from PySide6.QtWidgets import QWidget
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.library.list_pane import ListPane
 from app.gui.library.remembered_files import RememberedFileActions, list_remembered_files
 from app.gui.library.usage import ProfileUsage, find_profiles
@@ -40,7 +40,9 @@ class ProfilesTab(QWidget):
             EmptyState("Checking profiles…"),
         )
         vbox(self.pane, within=self)
-        self._latest_profiles: Latest[tuple[ProfileUsage, ...]] = Latest(self, self._show, navigation.notify_error)
+        self._latest_profiles: LatestRunner[tuple[ProfileUsage, ...]] = LatestRunner(
+            self, self._show, navigation.notify_error
+        )
         self.file_actions.changed.connect(self._find_profiles)
         self.pane.opened.connect(self.open)
         self.pane.selection_changed.connect(self._on_selection_changed)

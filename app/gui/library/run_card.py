@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit
 
-from app.gui.formatting import NOT_AVAILABLE, clock_time, format_duration, format_size, one_line
+from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_duration, format_size, one_line
 from app.gui.widgets import Badge, button, hbox, label
 from app.records.bundle import MAX_TITLE_LENGTH
 from app.records.control import MAX_NOTE_LENGTH
@@ -48,7 +48,7 @@ class RunCard(QFrame):
             self.title_field.setText(row.title or "")
         if not self.tags_field.hasFocus():
             self.tags_field.setText(" ".join(row.tags))
-        lines = [f"{clock_time(note.at)}  {note.text[:_MAX_CHARACTERS]}" for note in row.notes[-_MAX_NOTES:]]
+        lines = [f"{format_clock_time(note.at)}  {note.text[:_MAX_CHARACTERS]}" for note in row.notes[-_MAX_NOTES:]]
         earlier_count = len(row.notes) - len(lines)
         if earlier_count > 0:
             lines.insert(0, "1 earlier note" if earlier_count == 1 else f"{earlier_count} earlier notes")

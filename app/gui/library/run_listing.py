@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.gui.formatting import NOT_AVAILABLE, clock_time, format_size, one_line
+from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_size, one_line
 from app.reporting.run_rows import Listing, RunRow, build_search_text
 
 COLUMNS = ("name", "when", "target", "outcome", "validity", "max_rate", "size", "tags")
@@ -90,7 +90,7 @@ HEADERS = {
 
 
 def format_time(value: object) -> str:
-    return clock_time(value) if isinstance(value, str) else NOT_AVAILABLE
+    return format_clock_time(value) if isinstance(value, str) else NOT_AVAILABLE
 
 
 def format_bytes(value: object) -> str:

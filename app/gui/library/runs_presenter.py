@@ -14,9 +14,9 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
-from app.gui.background import Latest, submit
+from app.gui.background import LatestRunner, submit
 from app.gui.library.run_listing import ListedRuns, build_listing
-from app.gui.navigation import Notice, error_notice
+from app.gui.navigation import Notice, build_error_notice
 from app.reporting.run_rows import DeletedRow, list_deleted, list_runs
 
 Task = tuple[Callable[[], object], Callable[[object], object], Callable[[Exception], object]]
@@ -82,8 +82,10 @@ class RunsPresenter(QObject):
         super().__init__(parent)
         self.undo_stack = QUndoStack(self)
         self._tasks = TaskQueue(self)
-        self._latest_listing: Latest[ListedRuns] = Latest(self, self._on_listed, self._notify_error)
-        self._latest_trash: Latest[tuple[DeletedRow, ...]] = Latest(self, self.trash_listed.emit, self._notify_error)
+        self._latest_listing: LatestRunner[ListedRuns] = LatestRunner(self, self._on_listed, self._notify_error)
+        self._latest_trash: LatestRunner[tuple[DeletedRow, ...]] = LatestRunner(
+            self, self.trash_listed.emit, self._notify_error
+        )
 
     @property
     def is_busy(self) -> bool:
@@ -176,7 +178,7 @@ class RunsPresenter(QObject):
         self.notified.emit(notice, can_undo)
 
     def _notify_error(self, error: Exception) -> None:
-        self.notified.emit(error_notice(error), False)
+        self.notified.emit(build_error_notice(error), False)
 
     def _on_change_error(self, error: Exception) -> None:
         """Report an error and refresh the list, because part of the change may have been

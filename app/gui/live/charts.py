@@ -117,7 +117,7 @@ class LiveCharts(QWidget):
         chart.set_message("")
         x = ring.x
         for index, column in enumerate(columns):
-            chart.set_line(column, _get_line_name(column), x, ring.column(column), series=index)
+            chart.set_line(column, _get_line_name(column), x, ring.column(column), style_index=index)
         chart.apply_changes()
 
     def paint_machine(self, presenter: LivePresenter) -> None:
@@ -130,7 +130,7 @@ class LiveCharts(QWidget):
             self.machine.remove(name)
         self._machine_line_names = {name for name, _, _ in lines}
         for index, (name, x, y) in enumerate(lines):
-            self.machine.set_line(name, name, x, y, series=index)
+            self.machine.set_line(name, name, x, y, style_index=index)
         self._set_marks(self.machine, presenter)
         self.machine.apply_changes()
 

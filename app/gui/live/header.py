@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QProgressBar, QSizePolicy
 
-from app.gui.formatting import NOT_AVAILABLE, State, elapsed
+from app.gui.formatting import NOT_AVAILABLE, State, format_elapsed
 from app.gui.live.state import LiveState, RunStatus
 from app.gui.widgets import Badge, button, hbox, label, restyle, tool_tip_text, vbox
 
@@ -93,10 +93,10 @@ def _format_progress(state: LiveState) -> str:
 
 
 def _format_times(state: LiveState) -> str:
-    elapsed_text = elapsed(state.elapsed_s)
+    elapsed_text = format_elapsed(state.elapsed_s)
     if not state.is_running:
         return f"Duration {elapsed_text}" if state.elapsed_s else ""
-    remaining_text = NOT_AVAILABLE if state.eta_s is None else elapsed(state.eta_s)
+    remaining_text = NOT_AVAILABLE if state.eta_s is None else format_elapsed(state.eta_s)
     return f"Elapsed {elapsed_text}   Remaining {remaining_text}"
 
 

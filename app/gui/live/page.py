@@ -70,7 +70,7 @@ class LivePage(Page):
 
         return f"sizewise runs attach {shlex.quote(format_run_name(directory))}"
 
-    def runs(self) -> tuple[Path, ...]:
+    def run_directories(self) -> tuple[Path, ...]:
         return () if self.state.directory is None else (self.state.directory,)
 
     @property

@@ -6,7 +6,7 @@ import pandas as pd
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QWidget
 
-from app.gui.formatting import State, elapsed
+from app.gui.formatting import State, format_elapsed
 from app.gui.live.state import VariantLine
 from app.gui.tables import FrameModel, FrameTable, set_table_description
 from app.gui.widgets import label, restyle, vbox
@@ -93,7 +93,7 @@ class FailureTable(QWidget):
         super().__init__()
         self._no_errors = label("No errors.", "muted")
         headers = {"error": "Error", "first_s": "First occurrence", "count": "Requests", "sample": "First example"}
-        self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _format_elapsed}), "Errors")
+        self.table = FrameTable(FrameModel(headers=headers, formatters={"first_s": _format_elapsed}), "Errors")
         self.sample = label("", "muted", wrap=True)
         self._errors: tuple[ErrorSummary, ...] = ()
         self._selected_error: str | None = None
@@ -141,7 +141,7 @@ class VariantTable(FrameTable):
 
 
 def _format_elapsed(seconds: object) -> str:
-    return elapsed(float(seconds)) if isinstance(seconds, int | float) else ""
+    return format_elapsed(float(seconds)) if isinstance(seconds, int | float) else ""
 
 
 def _format_state(variant: VariantLine) -> str:

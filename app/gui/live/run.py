@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject, Signal
 from app.gui.engine.run import EngineRun
 from app.gui.live.presenter import LivePresenter
 from app.gui.live.state import LiveState
-from app.gui.navigation import Notice, error_notice
+from app.gui.navigation import Notice, build_error_notice
 from app.records.control import ControlCommand, StopRun
 from app.records.events import Event
 from app.storage.run_directory import RESULT
@@ -87,7 +87,7 @@ class LiveRun(QObject):
 
     def add_note(self, text: str) -> None:
         if self.directory is not None:
-            self.engine.control.note(self.directory, text)
+            self.engine.control.add_note(self.directory, text)
 
     def change_rate(self, rate_per_s: float) -> None:
         if self.directory is not None:
@@ -164,7 +164,7 @@ class LiveRun(QObject):
         if isinstance(command, StopRun) and self.presenter.status == "stopping":
             self.presenter.status = "running"
             self._emit_state()
-        self.notice_emitted.emit(RunNotice(error_notice(error)))
+        self.notice_emitted.emit(RunNotice(build_error_notice(error)))
 
 
 def _round_to_seconds(state: LiveState) -> LiveState:

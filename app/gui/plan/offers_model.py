@@ -9,7 +9,7 @@ import pandas as pd
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QFont
 
-from app.gui.formatting import NOT_AVAILABLE, cell
+from app.gui.formatting import NOT_AVAILABLE, format_cell
 from app.gui.plan.figures import format_amount, format_hourly_price, format_usd_per_hour
 from app.gui.tables import FrameModel
 from app.gui.widgets import tool_tip_text
@@ -115,7 +115,7 @@ def _format_usd(value: object) -> str:
 
 
 def _format_integer(value: object) -> str:
-    return NOT_AVAILABLE if value is None or value is pd.NA else cell(value)
+    return NOT_AVAILABLE if value is None or value is pd.NA else format_cell(value)
 
 
 class OffersModel(FrameModel):

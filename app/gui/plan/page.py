@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QLineEdit
 
 from app.gui.background import submit
 from app.gui.message_strip import MessageStrip
-from app.gui.navigation import Navigation, Notice, PageKey, error_notice
+from app.gui.navigation import Navigation, Notice, PageKey, build_error_notice
 from app.gui.page import Page
 from app.gui.plan.empty import EmptyPlan
 from app.gui.plan.exporting import ExportKind, write_export
@@ -116,7 +116,7 @@ class PlanPage(Page):
     def filter_field(self) -> QLineEdit | None:
         return self.workbench.offers.filter_field if self.stack.currentWidget() is self.work_area else None
 
-    def runs(self) -> tuple[Path, ...]:
+    def run_directories(self) -> tuple[Path, ...]:
         request = self.presenter.request()
         paths = () if request is None else tuple(Path(source) for source in request.sources)
         return tuple(path for path in paths if (path / "events.jsonl").exists())
@@ -167,7 +167,7 @@ class PlanPage(Page):
             self.strip.hide()
             return
         if state.error is not None:
-            self.strip.show_notice(error_notice(state.error))
+            self.strip.show_notice(build_error_notice(state.error))
         else:
             self.strip.hide()
         self._displayed_error = state.error
@@ -181,7 +181,7 @@ class PlanPage(Page):
         self.strip.show_notice(Notice("news", message))
 
     def _notify_error(self, error: Exception) -> None:
-        self.strip.show_notice(error_notice(error))
+        self.strip.show_notice(build_error_notice(error))
 
     def _open_run(self, directory: Path) -> None:
         self.open_sources((directory,))

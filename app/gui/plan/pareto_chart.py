@@ -168,7 +168,7 @@ class ParetoChart(QWidget):
             is_hollow = np.array([fleet.basis not in ("measured", "interpolated") for fleet in group_fleets])
             x, y = np.array(positions).T
             point_names = [f"{fleet.instances} × {fleet.offer}" for fleet in group_fleets]
-            self.chart.set_points(name, name, x, y, series=series, hollow=is_hollow, names=point_names)
+            self.chart.set_points(name, name, x, y, style_index=series, hollow_flags=is_hollow, names=point_names)
             self._offers_by_series[name] = tuple(fleet.offer for fleet in group_fleets)
 
     def _draw_pareto_front(self, plan: Plan) -> None:
@@ -176,7 +176,7 @@ class ParetoChart(QWidget):
         positions = [position for position in positions if not np.isnan(position).any()]
         if len(positions) > 1:
             x, y = np.array(positions).T
-            self.chart.set_line(_PARETO_FRONT, "Pareto front", x, y, series=5, is_stepped=True)
+            self.chart.set_line(_PARETO_FRONT, "Pareto front", x, y, style_index=5, is_stepped=True)
         else:
             self.chart.remove(_PARETO_FRONT)
 

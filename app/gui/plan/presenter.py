@@ -14,7 +14,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app.errors import SizewiseError
-from app.gui.background import Latest, submit
+from app.gui.background import LatestRunner, submit
 from app.gui.plan.hardware_choices import replace_hardware
 from app.gui.plan.planning_tasks import PlanOutcome, apply_edits, compile_simulator, compute_plan, load_sources
 from app.gui.plan.state import NO_EDITS, Change, Edits, LoadedSources, PlanState, apply_to_request, build_command
@@ -44,9 +44,11 @@ class PlanPresenter(QObject):
         self.state = PlanState()
         self.undo_stack = QUndoStack(self)
         self._opened_request: PlanRequest | None = None
-        self._loader: Latest[LoadedSources] = Latest(self, self._on_loaded, self._on_load_error)
-        self._estimator: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._on_estimate, self._on_error)
-        self._simulator: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._on_simulation, self._on_error)
+        self._loader: LatestRunner[LoadedSources] = LatestRunner(self, self._on_loaded, self._on_load_error)
+        self._estimator: LatestRunner[tuple[Edits, PlanOutcome]] = LatestRunner(self, self._on_estimate, self._on_error)
+        self._simulator: LatestRunner[tuple[Edits, PlanOutcome]] = LatestRunner(
+            self, self._on_simulation, self._on_error
+        )
         self._simulation_cancel_event = Event()
         self._simulation_timer = QTimer(self, singleShot=True)
         self.set_simulation_delay(delay_ms)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
-from app.gui.formatting import clock_time
+from app.gui.formatting import format_clock_time
 
 _MAX_RUNS = 15
 _MAX_RUNS_READ = 60
@@ -47,4 +47,4 @@ def _read_plannable_run(directory: Path) -> PlannableRun | None:
     capacity_text = None if result is None else format_max_rate(result)
     if result is None or capacity_text is None:
         return None
-    return PlannableRun(directory, result.name, clock_time(result.clock.wall_start), capacity_text)
+    return PlannableRun(directory, result.name, format_clock_time(result.clock.wall_start), capacity_text)

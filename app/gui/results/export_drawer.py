@@ -14,7 +14,7 @@ from PySide6.QtCore import QEvent, QSignalBlocker, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFrame, QHBoxLayout, QLineEdit, QWidget
 
-from app.gui.background import Latest, submit
+from app.gui.background import LatestRunner, submit
 from app.gui.flow import FlowLayout
 from app.gui.formatting import format_size
 from app.gui.results.exporting import (
@@ -173,8 +173,8 @@ class ExportDrawer(QFrame):
         self._build()
         self.format_box.currentIndexChanged.connect(self._on_option_changed)
         self.contents.changed.connect(self._on_option_changed)
-        self._latest_rendering: Latest[bytes] = Latest(self, self._on_rendered, self.failed.emit)
-        self._latest_redactions: Latest[tuple[Redaction, ...]] = Latest(
+        self._latest_rendering: LatestRunner[bytes] = LatestRunner(self, self._on_rendered, self.failed.emit)
+        self._latest_redactions: LatestRunner[tuple[Redaction, ...]] = LatestRunner(
             self, self.contents.show_redactions, self.failed.emit
         )
         self.hide()

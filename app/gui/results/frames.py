@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.gui.formatting import clock_time, format_duration
+from app.gui.formatting import format_clock_time, format_duration
 from app.records.metrics import metric_label
 from reports import formatting
 from reports.local_model import LocalSection
@@ -215,7 +215,7 @@ def offer_frame(plan: PlanSection) -> pd.DataFrame:
         [
             {"offer": row.offer, "instances": row.instances, "usd_per_month": row.usd_per_month,
              "usd_per_1k": row.usd_per_1k, "latency": row.latency, "utilization": row.utilization_at_peak,
-             "basis": row.basis, "risk": row.risk, "price": clock_time(row.price_date)}
+             "basis": row.basis, "risk": row.risk, "price": format_clock_time(row.price_date)}
             for row in plan.offers
         ],
         ("offer", "instances", "usd_per_month", "usd_per_1k", "latency", "utilization", "basis", "risk", "price"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
 
-from app.gui.formatting import clock_time, format_duration
+from app.gui.formatting import format_clock_time, format_duration
 from app.gui.results.state import DisplayedRun
 from app.gui.widgets import Badge, button, hbox, label, tool_tip_text, vbox
 from app.records.bundle import MAX_TITLE_LENGTH, Labels
@@ -57,7 +57,7 @@ class Header(QWidget):
         )
         target = f"{header.target}, on {header.hardware}" if header.hardware else header.target
         self._properties = (
-            clock_time(header.started),
+            format_clock_time(header.started),
             format_duration(header.duration_s),
             target[:_MAX_CHARACTERS],
             header.run_id,
@@ -71,7 +71,7 @@ class Header(QWidget):
         self.details.setText(" · ".join((self._name, *self._properties) if labels.title else self._properties))
         self.title_field.setText(labels.title)
         self.tags_field.setText(", ".join(labels.tags))
-        self.notes.setText("\n".join(f"{clock_time(note.at)}  {note.text}" for note in labels.notes))
+        self.notes.setText("\n".join(f"{format_clock_time(note.at)}  {note.text}" for note in labels.notes))
         self.notes.setVisible(bool(labels.notes))
 
     def set_actions_enabled(self, comparison_obstacle: str | None, plan_obstacle: str | None) -> None:

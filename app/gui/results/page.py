@@ -12,7 +12,7 @@ from PySide6.QtGui import QUndoCommand, QUndoStack
 from PySide6.QtWidgets import QLineEdit, QWidget
 
 from app.gui.message_strip import MessageStrip
-from app.gui.navigation import Navigation, PageKey, error_notice
+from app.gui.navigation import Navigation, PageKey, build_error_notice
 from app.gui.page import Page
 from app.gui.results.exporting import report_command
 from app.gui.results.presenter import ResultsPresenter
@@ -94,7 +94,7 @@ class ResultsPage(Page):
             output_path,
         )
 
-    def runs(self) -> tuple[Path, ...]:
+    def run_directories(self) -> tuple[Path, ...]:
         """Return the directory of the displayed run for a comparison. The result is empty if no run
         is displayed, or if the run was interrupted and has no result to compare."""
         displayed_run = self.presenter.displayed_run
@@ -201,7 +201,7 @@ class ResultsPage(Page):
         self._path, self._failed_path = None, path
         self._stack.setCurrentWidget(self.recent_runs)
         self.recent_runs.refresh()
-        self.strip.show_notice(error_notice(error), "Try again")
+        self.strip.show_notice(build_error_notice(error), "Try again")
 
     def _try_again(self) -> None:
         if self._failed_path is not None:
@@ -214,7 +214,7 @@ class ResultsPage(Page):
             self.content().show_evaluation(self.presenter.displayed_run)
 
     def _show_error(self, error: Exception) -> None:
-        self.strip.show_notice(error_notice(error))
+        self.strip.show_notice(build_error_notice(error))
 
     def _select_window(self, from_s: float, to_s: float) -> None:
         self.presenter.request_window((from_s, to_s))
@@ -223,10 +223,10 @@ class ResultsPage(Page):
         self.presenter.request_window(None)
 
     def _compare(self) -> None:
-        self.navigation.comparison_requested.emit(self.runs())
+        self.navigation.comparison_requested.emit(self.run_directories())
 
     def _plan(self) -> None:
-        self.navigation.plan_requested.emit(self.runs())
+        self.navigation.plan_requested.emit(self.run_directories())
 
     def _repeat(self) -> None:
         if self.presenter.displayed_run is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from PySide6.QtCore import QObject, Signal
 
-from app.gui.background import Latest, submit
+from app.gui.background import LatestRunner, submit
 from app.gui.results.state import DisplayedRun, EvaluationRequest
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ class ResultsPresenter(QObject):
         self.displayed_run: DisplayedRun | None = None
         self._path: Path | None = None
         self._requested_evaluation = EvaluationRequest()
-        self._latest_evaluation: Latest[DisplayedRun] = Latest(self, self._on_reevaluated, self._on_rejected)
+        self._latest_evaluation: LatestRunner[DisplayedRun] = LatestRunner(
+            self, self._on_reevaluated, self._on_rejected
+        )
 
     @property
     def is_busy(self) -> bool:

@@ -9,7 +9,7 @@ import pandas as pd
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QBrush, QFont, QGuiApplication, QPalette
 
-from app.gui.formatting import cell, format_count, format_quantity
+from app.gui.formatting import format_cell, format_count, format_quantity
 from app.gui.tables import FrameModel
 from app.gui.widgets import tool_tip_text
 from reports.quantity import Quantity
@@ -85,7 +85,7 @@ class QuantityModel(FrameModel):
 
 def format_value(value: object) -> str:
     """Format a value as the report does, such as `238 (231–244) req/s`."""
-    return format_quantity(value) if isinstance(value, Quantity) else cell(value)
+    return format_quantity(value) if isinstance(value, Quantity) else format_cell(value)
 
 
 def describe_quantity(quantity: Quantity) -> str:

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QPushButton, QWidget
 
 from app.gui.background import submit
-from app.gui.formatting import clock_time
+from app.gui.formatting import format_clock_time
 from app.gui.widgets import Badge, button, clear, hbox, label, vbox
 
 _MAX_RUNS = 5
@@ -114,7 +114,12 @@ class _Row(QFrame):
         hbox(
             open_button,
             Badge(run.outcome),
-            (label(" · ".join(part for part in (run.max_rate, clock_time(run.started_text)) if part), "muted"), 1),
+            (
+                label(
+                    " · ".join(part for part in (run.max_rate, format_clock_time(run.started_text)) if part), "muted"
+                ),
+                1,
+            ),
             within=self,
             margins=None,
         )

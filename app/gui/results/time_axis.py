@@ -104,14 +104,18 @@ class TimeAxis(QWidget):
                 ("good", "goodput", load_series.good_per_s),
             )
         ):
-            self.rates.set_line(key, name, time_s, np.array(values), series=series)
-        self.latency.set_line("p50", metric_label(report.times, "p50"), time_s, _to_array(load_series.p50_ms), series=0)
-        self.latency.set_line("p95", metric_label(report.times, "p95"), time_s, _to_array(load_series.p95_ms), series=1)
+            self.rates.set_line(key, name, time_s, np.array(values), style_index=series)
+        self.latency.set_line(
+            "p50", metric_label(report.times, "p50"), time_s, _to_array(load_series.p50_ms), style_index=0
+        )
+        self.latency.set_line(
+            "p95", metric_label(report.times, "p95"), time_s, _to_array(load_series.p95_ms), style_index=1
+        )
         if load_series.ttft_p95_ms:
-            self.latency.set_line("ttft", "p95 TTFT", time_s, _to_array(load_series.ttft_p95_ms), series=2)
-        self.in_flight.set_line("in_flight", "in flight", time_s, np.array(load_series.in_flight), series=0)
+            self.latency.set_line("ttft", "p95 TTFT", time_s, _to_array(load_series.ttft_p95_ms), style_index=2)
+        self.in_flight.set_line("in_flight", "in flight", time_s, np.array(load_series.in_flight), style_index=0)
         if load_series.lag_p99_ms:
-            self.latency.set_line("lag", "p99 send lag", time_s, _to_array(load_series.lag_p99_ms), series=4)
+            self.latency.set_line("lag", "p99 send lag", time_s, _to_array(load_series.lag_p99_ms), style_index=4)
 
     def _show_instruction(self, displayed_run: DisplayedRun) -> None:
         unavailable_reason = displayed_run.opened_run.get_window_problem()

@@ -17,7 +17,7 @@ from app.gui.navigation import Notice
 from app.gui.run.command import CommandRunner
 from app.gui.run.editor_interface import EditedProfile, SpecialEditor, base_directory, copy_tree
 from app.gui.run.rows import Rows
-from app.gui.run.trial_view import build_result_notice, build_result_rows, error_notice
+from app.gui.run.trial_view import build_result_notice, build_result_rows, build_trial_error_notice
 from app.gui.secret_consent import confirm_secrets
 from app.gui.widgets import Badge, button, card, hbox, label, vbox
 from app.profiles.loading import load_profile_text
@@ -98,7 +98,7 @@ class ConnectionEditor(SpecialEditor):
             result = decode_json(stdout, ConnectionTest)
         except msgspec.DecodeError:
             self.status_label.setText("")
-            self.strip.show_notice(error_notice(exit_code, stderr))
+            self.strip.show_notice(build_trial_error_notice(exit_code, stderr))
             return
         notice = build_result_notice(result)
         self.badge.show_verdict(_BADGE_TEXTS[notice.severity], notice.summary)

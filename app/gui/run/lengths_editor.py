@@ -7,7 +7,7 @@ import copy
 
 import numpy as np
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.formatting import format_count, format_number
@@ -29,7 +29,7 @@ class LengthsEditor(SpecialEditor):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._displayed_inputs: tuple[object, ...] | None = None
-        self._latest_view = Latest(self, self._show, self._show_error)
+        self._latest_view = LatestRunner(self, self._show, self._show_error)
         self.view = LengthsView()
         self.strip = MessageStrip()
         self.summary_label = label("", "muted", wrap=True)
@@ -80,7 +80,7 @@ class LengthsEditor(SpecialEditor):
             return
         edges = np.array([histogram.edges[0], *histogram.edges])
         chart.set_line(
-            "share", "sampled", edges, np.array([0.0, *histogram.shares, 0.0]), series=series, is_stepped=True
+            "share", "sampled", edges, np.array([0.0, *histogram.shares, 0.0]), style_index=series, is_stepped=True
         )
         chart.set_markers(
             ((histogram.median, "median"), (histogram.p95, "p95")) if histogram.maximum > histogram.minimum else ()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from PySide6.QtCore import QObject, Signal
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size, with_unit
 from app.records.model import GpuFit, ModelInspection, ModelMetadata, ModelValue, ShapeOverrides
 
@@ -209,8 +209,8 @@ class ModelInspector(QObject):
         super().__init__(owner)
         self.state = InspectionState()
         self._request: tuple[object, ...] | None = None
-        self._latest_inspection = Latest(self, self._on_model, self._on_model_error)
-        self._latest_machine = Latest(self, self._on_machine, self._on_machine_error)
+        self._latest_inspection = LatestRunner(self, self._on_model, self._on_model_error)
+        self._latest_machine = LatestRunner(self, self._on_machine, self._on_machine_error)
         self._has_requested_machine = False
 
     def inspect(self, path: Path | None, axis_lengths: dict[str, int]) -> None:

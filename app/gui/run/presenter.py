@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.navigation import Launch, Navigation
 from app.gui.run import drafts
 from app.gui.run.document import ProfileDocument
@@ -50,7 +50,9 @@ class RunPresenter(QObject):
         self._navigation = navigation
         self.document = ProfileDocument(self)
         self._validation: ValidationResult | None = None
-        self._latest_validation: Latest[ValidationResult] = Latest(self, self._on_validated, self._on_validation_error)
+        self._latest_validation: LatestRunner[ValidationResult] = LatestRunner(
+            self, self._on_validated, self._on_validation_error
+        )
         self._validation_timer = QTimer(self, singleShot=True, interval=_VALIDATION_DELAY_MS)
         self._validation_timer.timeout.connect(self._validate)
         self._draft_timer = QTimer(self, interval=_DRAFT_INTERVAL_MS)

@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run.editor_interface import EditedProfile, SpecialEditor, copy_tree, display_path
@@ -34,7 +34,7 @@ class Preview(SpecialEditor):
         super().__init__()
         self._displayed_inputs: tuple[dict[str, Any], str] | None = None
         self._machine: Any = None
-        self._latest_view = Latest(self, self._show, self._show_error)
+        self._latest_view = LatestRunner(self, self._show, self._show_error)
         self.view = WorkView()
         self.strip = MessageStrip()
         self.start_summary = label("", wrap=True)

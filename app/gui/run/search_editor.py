@@ -9,7 +9,7 @@ import numpy as np
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLineEdit, QSpinBox, QWidget
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.formatting import format_number
@@ -30,7 +30,7 @@ class SearchEditor(SpecialEditor):
         super().__init__()
         self._document: EditedProfile | None = None
         self._displayed_inputs: tuple[object, ...] | None = None
-        self._latest_view = Latest(self, self._show, self._show_error)
+        self._latest_view = LatestRunner(self, self._show, self._show_error)
         self.view = SearchView()
         self.strip = MessageStrip()
         self.strip.action_triggered.connect(self._add_objective)
@@ -121,7 +121,7 @@ class SearchEditor(SpecialEditor):
         exceeds_capacity = rates > view.assumed_capacity_per_s
         names = ["SLO missed" if exceeds else "within SLO" for exceeds in exceeds_capacity]
         self.chart.set_points(
-            "probes", "probes (hollow = SLO missed)", indices, rates, hollow=exceeds_capacity, names=names
+            "probes", "probes (hollow = SLO missed)", indices, rates, hollow_flags=exceeds_capacity, names=names
         )
         limit_label = f"assumed maximum: {format_number(view.assumed_capacity_per_s)} req/s"
         self.chart.set_limit(view.assumed_capacity_per_s, limit_label)

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.charts.axes import Axis
 from app.gui.charts.draggable import DraggableChart, Handle
 from app.gui.flow import set_flow_layout
@@ -45,7 +45,7 @@ class StagesEditor(SpecialEditor):
         self._document: EditedProfile | None = None
         self._stage_line = StageLine((), ())
         self._traces: dict[TraceKey, Points] = {}
-        self._latest_traces = Latest(self, self._on_traces, self._on_trace_error)
+        self._latest_traces = LatestRunner(self, self._on_traces, self._on_trace_error)
         self._pending_row = 0
         self._displayed_inputs: tuple[list[dict[str, Any]], Path] | None = None
         self.strip = MessageStrip()

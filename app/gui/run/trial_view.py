@@ -44,7 +44,7 @@ def build_result_notice(result: ConnectionTest) -> Notice:
     return Notice(severity, message, consequence, result.hint)
 
 
-def error_notice(exit_code: int, stderr: bytes) -> Notice:
+def build_trial_error_notice(exit_code: int, stderr: bytes) -> Notice:
     """Build the notice for a command that ended without a result. The notice contains the reported
     failure, and up to 4,000 characters of the other output as details."""
     failure, other_output = parse_reported_failure(stderr.decode(errors="replace"))

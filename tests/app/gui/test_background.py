@@ -6,7 +6,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QObject, QThreadPool
 from pytestqt.qtbot import QtBot
 
-from app.gui.background import Latest, submit
+from app.gui.background import LatestRunner, submit
 
 
 def test_work_is_done_elsewhere_and_reported_in_the_windows_thread(qtbot: QtBot) -> None:
@@ -49,7 +49,7 @@ def test_of_a_question_that_changes_only_the_newest_answer_is_reported(qtbot: Qt
     reported: list[int | Exception] = []
     worked: list[int] = []
     gate = threading.Event()
-    latest: Latest[int] = Latest(owner, reported.append, reported.append)
+    latest: LatestRunner[int] = LatestRunner(owner, reported.append, reported.append)
 
     def answer(number: int) -> Callable[[], int]:
         def work() -> int:
@@ -70,7 +70,7 @@ def test_of_a_question_that_changes_only_the_newest_answer_is_reported(qtbot: Qt
 def test_what_is_forgotten_is_reported_to_nobody_and_the_next_question_is_answered(qtbot: QtBot) -> None:
     owner, gate = QObject(), threading.Event()
     reported: list[object] = []
-    latest: Latest[object] = Latest(owner, reported.append, reported.append)
+    latest: LatestRunner[object] = LatestRunner(owner, reported.append, reported.append)
     latest.request(lambda: gate.wait(60))
     latest.cancel()
     gate.set()

@@ -21,7 +21,11 @@ def test_their_number_and_names_are_one_line_that_unfolds_to_what_they_say(qtbot
     with qtbot.waitExposed(caveats):
         caveats.show()
     caveats.show_caveats([LOAD, NOTE])
-    assert (caveats.head.text(), caveats.summary.text(), caveats.is_open) == ("2 caveats", "other load, note", False)
+    assert (caveats.head.text(), caveats.summary_label.text(), caveats.is_open) == (
+        "2 caveats",
+        "other load, note",
+        False,
+    )
     assert visible(caveats) == ["other load, note"]
     qtbot.mouseClick(caveats.head, Qt.MouseButton.LeftButton)
     assert visible(caveats) == ["WARN", LOAD.text, NOTE.text]

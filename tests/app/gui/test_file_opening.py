@@ -46,10 +46,10 @@ def test_a_run_that_goes_on_is_watched_and_any_other_shown(window: Window, tmp_p
 def test_the_last_run_is_repeated_as_it_was(window: Window, tmp_path: Path) -> None:
     queue, machine = JobQueue(window.settings, window), MachineWatch(window)
     launching = RunLauncher(window, queue, machine, Recovery(window.navigation, window.settings, window))
-    queue.pause(True)
+    queue.set_paused(True)
     window.navigation.launch_requested.emit(Launch(("run", "mine.yaml"), tmp_path / "first", "mine"))
     launching.repeat()
-    first, second = (job.launch for job in queue.waiting)
+    first, second = (job.launch for job in queue.waiting_jobs)
     assert (second.arguments, second.name) == (first.arguments, first.name)
     assert second.directory != first.directory
     machine.close()

@@ -84,7 +84,7 @@ def test_it_says_what_becomes_of_the_run_and_of_what_waits(window: QWidget, qtbo
     ("is_active", "lasted_s", "reported"), [(False, 31.0, True), (True, 300.0, False), (False, 30.0, False)]
 )
 def test_only_of_what_took_long_while_nobody_looked(*, is_active: bool, lasted_s: float, reported: bool) -> None:
-    assert should_notify(is_active=is_active, duration_s=lasted_s) is reported
+    assert should_notify(is_window_active=is_active, duration_s=lasted_s) is reported
 
 
 def test_without_a_tray_the_window_asks_for_attention_and_nothing_warns(qtbot: QtBot) -> None:
@@ -118,7 +118,7 @@ def opened(going: WrittenPairs, qtbot: QtBot, qapp: QApplication) -> Iterator[tu
     window, parts = assemble(qapp)  # qtbot would close it before `may_close` is put aside
     window.show()
     try:
-        qtbot.waitUntil(lambda: parts.queue.running is not None)
+        qtbot.waitUntil(lambda: parts.queue.running_job is not None)
         yield window, parts
     finally:
         _close(window)
@@ -150,16 +150,16 @@ def test_the_next_window_attaches_and_reports_of_them_everywhere(
     opened: tuple[Window, WindowComponents], going: WrittenPairs, home: Path, qtbot: QtBot
 ) -> None:
     window, parts = opened
-    job = parts.queue.running
+    job = parts.queue.running_job
     assert job is not None
     assert (job.launch.kind, job.launch.directory) == ("pairs", going.directory)
     qtbot.waitUntil(lambda: "A/B pairs from another window or a terminal are still running" in window.strip.text())
     run_of(going, home, "first")
     line = "Pair 1 of 2: measuring baseline"
-    qtbot.waitUntil(lambda: parts.jobs.phase.text() == line)
-    qtbot.waitUntil(lambda: line in parts.run_launcher.bar.progress.text())
-    assert parts.run_launcher.bar.stop.isEnabled()
-    assert window.pages.compare.pairs.progress.text == line
+    qtbot.waitUntil(lambda: parts.jobs_dock.phase.text() == line)
+    qtbot.waitUntil(lambda: line in parts.run_launcher.run_bar.progress.text())
+    assert parts.run_launcher.run_bar.stop_button.isEnabled()
+    assert window.pages.compare.pairs_panel.progress.text == line
 
 
 def test_live_goes_on_to_the_next_run_and_stop_still_means_the_pairs(
@@ -167,15 +167,15 @@ def test_live_goes_on_to_the_next_run_and_stop_still_means_the_pairs(
 ) -> None:
     window, parts = opened
     first = run_of(going, home, "first")
-    qtbot.waitUntil(lambda: parts.queue.running is not None and parts.queue.running.measured_directory == first)
+    qtbot.waitUntil(lambda: parts.queue.running_job is not None and parts.queue.running_job.measured_directory == first)
     window.navigation.watch_run_requested.emit(first)
     qtbot.waitUntil(shows(window, "live"))
     second = run_of(going, home, "second")
     qtbot.waitUntil(lambda: window.pages.live.state.directory == second)
-    assert "pairs of scoring" in parts.run_launcher.bar.progress.text()
+    assert "pairs of scoring" in parts.run_launcher.run_bar.progress.text()
     parts.run_launcher.stop()
     assert window.pages.current.key == "compare"
-    assert "Stop these A/B pairs?" in window.pages.compare.pairs.stop_strip.text()
+    assert "Stop these A/B pairs?" in window.pages.compare.pairs_panel.stop_strip.text()
     parts.run_launcher.stop()
     received = list[ControlCommand]()
     qtbot.waitUntil(lambda: has_heard(going, received))
@@ -186,7 +186,7 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     opened: tuple[Window, WindowComponents], going: WrittenPairs, qtbot: QtBot
 ) -> None:
     window, _ = opened
-    qtbot.waitUntil(lambda: window.pages.compare.pairs.state.status == "running")
+    qtbot.waitUntil(lambda: window.pages.compare.pairs_panel.state.status == "running")
 
     def stop() -> None:
         dialog = QApplication.activeModalWidget()
@@ -201,5 +201,5 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     received = list[ControlCommand]()
     qtbot.waitUntil(lambda: has_heard(going, received))
     assert received == [StopRun()]
-    assert window.pages.compare.pairs.state.status == "stopping"
+    assert window.pages.compare.pairs_panel.state.status == "stopping"
     assert window.pages.created_page("live") is None

@@ -6,7 +6,7 @@ from pytestqt.qtbot import QtBot
 
 from app.errors import UsageError
 from app.gui.message_strip import MessageStrip
-from app.gui.navigation import Notice, error_notice
+from app.gui.navigation import Notice, build_error_notice
 
 
 def test_it_is_hidden_until_it_has_something_to_say(qtbot: QtBot) -> None:
@@ -20,7 +20,7 @@ def test_it_is_hidden_until_it_has_something_to_say(qtbot: QtBot) -> None:
 
 
 def test_an_error_of_ours_says_what_and_what_next(qtbot: QtBot) -> None:
-    notice = error_notice(UsageError("no run matches 'x'", hint="List them."))
+    notice = build_error_notice(UsageError("no run matches 'x'", hint="List them."))
     assert (notice.summary, notice.next_step, notice.details) == ("No run matches 'x'.", "List them.", None)
 
 
@@ -30,7 +30,7 @@ def test_a_bug_has_its_traceback_to_unfold_and_copy(qtbot: QtBot) -> None:
     try:
         raise ValueError("boom")
     except ValueError as error:
-        strip.show_notice(error_notice(error))
+        strip.show_notice(build_error_notice(error))
     more, copy = [one for one in strip.findChildren(QPushButton) if "etails" in one.text()]
     details = strip.findChild(QPlainTextEdit)
     assert isinstance(details, QPlainTextEdit)

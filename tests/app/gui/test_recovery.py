@@ -33,7 +33,7 @@ def cut() -> Path:
 
 def looked(qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget) -> Recovery:
     recovery = Recovery(navigation, settings, owner)
-    with qtbot.waitSignal(recovery.unfinished_changed):
+    with qtbot.waitSignal(recovery.unfinished_runs_changed):
         recovery.refresh()
     return recovery
 
@@ -81,7 +81,7 @@ def test_what_is_discarded_comes_back(
         recovery.discard(cut)
     assert not cut.exists()
     assert names(recovery) == []
-    with qtbot.waitSignal(recovery.unfinished_changed):
+    with qtbot.waitSignal(recovery.unfinished_runs_changed):
         recovery.undo_discard(discarded.args[0])
     assert cut.is_dir()
     assert names(recovery) == [cut.name]
@@ -92,7 +92,7 @@ def test_a_run_of_this_window_is_no_find(
 ) -> None:
     recovery = Recovery(navigation, settings, owner)
     recovery.exclude(cut)
-    with qtbot.waitSignal(recovery.unfinished_changed):
+    with qtbot.waitSignal(recovery.unfinished_runs_changed):
         recovery.refresh()
     assert names(recovery) == []
 

@@ -8,7 +8,7 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication, QComboBox, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.settings import THEME, apply_settings, are_notifications_enabled, open_settings
+from app.gui.settings import THEME_KEY, apply_settings, are_notifications_enabled, open_settings
 from app.gui.settings_dialog import SettingsDialog
 from app.gui.theme import ThemeController
 
@@ -53,7 +53,7 @@ def test_what_is_typed_leaves_only_what_speaks_of_it(dialog: SettingsDialog, qtb
 
 def test_settings_that_mean_nothing_count_as_unset(look: ThemeController, tmp_path: Path, qapp: QApplication) -> None:
     settings = open_settings()
-    settings.setValue(THEME, "pink")
+    settings.setValue(THEME_KEY, "pink")
     settings.setValue("look/text_scale", "huge")
     apply_settings(settings, look)
     assert (look.choice, look.text_scale) == ("system", 1.0)

@@ -44,16 +44,16 @@ def test_what_is_right_is_reported_and_what_is_half_written_is_kept(qtbot: QtBot
 
 
 def test_lines_are_added_and_taken_away_until_all_are_as_measured(qtbot: QtBot, editor: SloEditor) -> None:
-    assert not editor.reset.isEnabled()
-    editor.add.click()
+    assert not editor.reset_button.isEnabled()
+    editor.add_button.click()
     with qtbot.waitSignal(editor.edited) as edited:
         editor.lines[-1].setText("ttft_ms.p95 < 500")
     assert edited.args == [(*OWN, "ttft_ms.p95 < 500")]
     with qtbot.waitSignal(editor.edited) as edited:
-        editor.lines[0].remove.click()
+        editor.lines[0].remove_button.click()
     assert edited.args == [(OWN[1], "ttft_ms.p95 < 500")]
     with qtbot.waitSignal(editor.edited) as edited:
-        editor.reset.click()
+        editor.reset_button.click()
     assert edited.args == [None]
     assert editor.texts() == OWN
 

@@ -8,7 +8,7 @@ from PySide6.QtGui import QFont
 from PySide6.QtTest import QAbstractItemModelTester
 from pytestqt.qtbot import QtBot
 
-from app.gui.tables import RAW, FrameModel, FrameTable
+from app.gui.tables import RAW_VALUE_ROLE, FrameModel, FrameTable
 
 FRAME = pd.DataFrame({"stage": ["b", "a", "c"], "p95_ms": [12.34, None, 3.0], "count": [1000, 2, 30]})
 
@@ -34,7 +34,7 @@ def test_it_holds_what_qt_asks_of_a_model(model: FrameModel) -> None:
 def test_it_shows_text_and_keeps_the_value(model: FrameModel) -> None:
     assert column(model, 1) == ["12.3", "n/a", "3.00"]
     assert column(model, 2) == ["1,000", "2", "30"]
-    assert model.data(model.index(0, 1), RAW) == 12.34
+    assert model.data(model.index(0, 1), RAW_VALUE_ROLE) == 12.34
     assert model.headerData(1, Qt.Orientation.Horizontal) == "p95 (ms)"
 
 

@@ -69,7 +69,7 @@ def test_it_is_on_disk_once_it_is_kept(qtbot: QtBot, tmp_path: Path) -> None:
 def rail(qtbot: QtBot, look: ThemeController) -> NavigationRail:
     rail = NavigationRail({"home": "Home", "run": "Run", "live": "Live"}, look)
     qtbot.addWidget(rail)
-    rail.set_current("home")
+    rail.set_current_page("home")
     rail.show()
     return rail
 

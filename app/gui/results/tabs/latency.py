@@ -66,10 +66,10 @@ class LatencyTab(Tab):
 
     def _draw_spectrum(self, report: Report) -> None:
         self.spectrum_chart.clear()
-        for series, spectrum in enumerate(report.spectra):
+        for style_index, spectrum in enumerate(report.spectra):
             probabilities = np.array(spectrum.share)
             self.spectrum_chart.set_line(
-                spectrum.metric, spectrum.name, 1 / (1 - probabilities), np.array(spectrum.ms), series=series
+                spectrum.metric, spectrum.name, 1 / (1 - probabilities), np.array(spectrum.ms), style_index=style_index
             )
         limit = report.curve.limit
         if limit is not None and report.curve.metric in _LATENCY_METRICS:
@@ -79,13 +79,13 @@ class LatencyTab(Tab):
 
     def _draw_cdf(self, report: Report) -> None:
         self.cdf_chart.clear()
-        for series, distribution in enumerate(report.distributions):
+        for style_index, distribution in enumerate(report.distributions):
             self.cdf_chart.set_line(
                 distribution.metric,
                 distribution.name,
                 np.array(distribution.ms),
                 100 * np.array(distribution.share),
-                series=series,
+                style_index=series,
             )
         self.cdf_chart.set_message("" if report.distributions else "No responses.")
 
@@ -137,18 +137,18 @@ class TokensTab(Tab):
         has_ttft = load is not None and bool(load.ttft_p95_ms)
         if load is not None and has_ttft:
             values = np.array([np.nan if value is None else value for value in load.ttft_p95_ms], dtype=np.float64)
-            self.ttft_chart.set_line("ttft", "p95 TTFT", np.array(load.at_s), values, series=0)
+            self.ttft_chart.set_line("ttft", "p95 TTFT", np.array(load.at_s), values, style_index=0)
         self.ttft_chart.set_message("" if has_ttft else "No tokens were received.")
         self.cdf_chart.clear()
         token_distributions = [
             distribution for distribution in report.distributions if distribution.metric in ("ttft_ms", "tpot_ms")
         ]
-        for series, distribution in enumerate(token_distributions):
+        for style_index, distribution in enumerate(token_distributions):
             self.cdf_chart.set_line(
                 distribution.metric,
                 distribution.label,
                 np.array(distribution.ms),
                 100 * np.array(distribution.share),
-                series=series,
+                style_index=style_index,
             )
         self.cdf_chart.set_message("" if token_distributions else "No tokens were received.")

@@ -109,7 +109,7 @@ class MachineTab(Tab):
         for index, source_series in enumerate(series[:_MAX_LINES]):
             values = np.array([np.nan if value is None else value for value in source_series.values], dtype=np.float64)
             chart.set_line(
-                source_series.source, source_series.source, np.array(source_series.at_s), values, series=index
+                source_series.source, source_series.source, np.array(source_series.at_s), values, style_index=index
             )
         return chart
 

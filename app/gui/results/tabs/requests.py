@@ -9,11 +9,11 @@ from PySide6.QtCore import QModelIndex, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit
 
-from app.gui.background import Latest
+from app.gui.background import LatestRunner
 from app.gui.formatting import format_count, format_duration, format_number
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab
-from app.gui.tables import RAW, FrameModel, FrameTable
+from app.gui.tables import RAW_VALUE_ROLE, FrameModel, FrameTable
 from app.gui.widgets import button, label
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ class RequestsTab(Tab):
         self.show_time_button = button("Show on &time axis", self._show_selected_request)
         self._run: OpenedRun | None = None
         self._window_s: tuple[float, float] | None = None
-        self._latest_frame: Latest[tuple[OpenedRun, pd.DataFrame]] = Latest(self, self._on_loaded, self._on_failed)
+        self._latest_frame: LatestRunner[tuple[OpenedRun, pd.DataFrame]] = LatestRunner(
+            self, self._on_loaded, self._on_failed
+        )
         self._build()
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
@@ -127,11 +129,13 @@ class RequestsTab(Tab):
             self._show_request(index)
 
     def _show_request(self, index: QModelIndex) -> None:
-        time_s = self.model.index(index.row(), 0).data(RAW)
+        time_s = self.model.index(index.row(), 0).data(RAW_VALUE_ROLE)
         columns = [str(name) for name in self.model.frame.columns]
         latency_column = next((name for name in ("latency_ms", "service_ms") if name in columns), None)
         latency_ms = (
-            None if latency_column is None else self.model.index(index.row(), columns.index(latency_column)).data(RAW)
+            None
+            if latency_column is None
+            else self.model.index(index.row(), columns.index(latency_column)).data(RAW_VALUE_ROLE)
         )
         description = (
             f"request, {format_number(latency_ms)} ms"

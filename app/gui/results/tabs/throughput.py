@@ -75,7 +75,7 @@ class ThroughputTab(Tab):
         passed_stages = [row for row in charted_stages if formatting.stage_state(row) == "passed"]
         x, y = _compute_mean_latencies(sorted(passed_stages, key=lambda row: _get_rate(row) or 0.0))
         if len(x) > 1:
-            self.curve.set_line("curve", "within SLO (mean of repeats)", x, y, series=0)
+            self.curve.set_line("curve", "within SLO (mean of repeats)", x, y, style_index=0)
         for series, state in enumerate(_STATES):
             self._draw_points(state, [row for row in charted_stages if formatting.stage_state(row) == state], series)
         if report.curve.limit is not None:
@@ -92,8 +92,8 @@ class ThroughputTab(Tab):
                 text,
                 np.array([_get_rate(row) for row in rows], dtype=np.float64),
                 np.array([row.evaluated.value for row in rows], dtype=np.float64),
-                series=series,
-                hollow=np.full(len(rows), state in ("failed", "INVALID")),
+                style_index=series,
+                hollow_flags=np.full(len(rows), state in ("failed", "INVALID")),
                 names=tuple(
                     f"{frames.stage_name(row)}: {text}, {formatting.format_quantity(row.evaluated)}" for row in rows
                 ),

@@ -88,8 +88,8 @@ class VariantsTab(Tab):
                     state,
                     np.array([variant.latency.value for variant in variants], dtype=np.float64),
                     np.array([variant.cost.value for variant in variants], dtype=np.float64),
-                    series=series,
-                    hollow=np.array([variant.state == "INVALID" for variant in variants]),
+                    style_index=series,
+                    hollow_flags=np.array([variant.state == "INVALID" for variant in variants]),
                     names=tuple(variant.name for variant in variants),
                 )
         self.pareto_chart = pareto_chart

@@ -30,8 +30,8 @@ def offers(qtbot: QtBot, look: ThemeController) -> Chart:
     made = Chart("Offers", Axis("Cost", "USD", is_log=True), Axis("p95", "ms", is_log=True), look)
     qtbot.addWidget(made)
     made.resize(640, 400)
-    made.set_points("l4", "L4", [100.0, 1000.0], [50.0, 5.0], hollow=[False, True], names=("L4 ×1", "L4 ×2"))
-    made.set_points("a10", "A10", [300.0], [20.0], series=1, names=("A10 ×1",))
+    made.set_points("l4", "L4", [100.0, 1000.0], [50.0, 5.0], hollow_flags=[False, True], names=("L4 ×1", "L4 ×2"))
+    made.set_points("a10", "A10", [300.0], [20.0], style_index=1, names=("A10 ×1",))
     with qtbot.waitExposed(made):
         made.show()
     made.apply_changes()

@@ -91,11 +91,11 @@ def test_new_colours_are_put_on_at_once(chart: Chart, look: ThemeController) -> 
 
 def test_series_differ_in_colour_and_marker_and_where_they_are_short_in_dash(chart: Chart) -> None:
     for series in range(6):
-        chart.set_line(f"{series}", f"line {series}", [0.0, 9.0], [series, series + 1], series=series)
+        chart.set_line(f"{series}", f"line {series}", [0.0, 9.0], [series, series + 1], style_index=series)
     chart.apply_changes()
     entries = chart.legend.entries[1:]
     assert all(entry.is_dashed for entry in entries)
-    chart.set_line("5", "line 5", np.linspace(0, 9, 5000), np.ones(5000), series=5)
+    chart.set_line("5", "line 5", np.linspace(0, 9, 5000), np.ones(5000), style_index=5)
     chart.apply_changes()
     assert not chart.legend.entries[-1].is_dashed
 
@@ -205,7 +205,7 @@ def test_odd_numbers_draw_nothing_and_break_nothing(chart: Chart) -> None:
 
 
 def test_our_own_menu_opens_over_the_plot_and_hides_lines(chart: Chart, qtbot: QtBot) -> None:
-    chart.set_line("p99", "p99 & more", np.arange(10.0), np.arange(10.0) * 3, series=1)
+    chart.set_line("p99", "p99 & more", np.arange(10.0), np.arange(10.0) * 3, style_index=1)
     chart.apply_changes()
     view = chart.plot.viewport()
     at = view.rect().center()

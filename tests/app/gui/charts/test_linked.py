@@ -155,7 +155,7 @@ def test_a_chart_that_has_data_of_its_own_all_the_time_moves_with_them(linked: L
     timer.start(20)
     qtbot.waitUntil(lambda: len(moved) >= 20)
     timer.stop()
-    last = first.data_range().x1
+    last = first.data_bounds().x1
     assert moved[:20] == [*range(199, 219)], "its own end at each time, and never the other's"
     qtbot.waitUntil(lambda: second.view_range.x_range() == (last - 30, last))
 

@@ -74,8 +74,12 @@ def open_page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Ca
 
 def settle(qtbot: QtBot, page: ComparePage) -> None:
     """What was asked is compared and drawn."""
-    presenter, trend = page.presenter, page.trend
+    presenter, trend = page.presenter, page.trend_tab
     qtbot.waitUntil(
-        lambda: not presenter.is_busy and not trend.is_busy and (presenter.outcome is not None or not page.runs()),
+        lambda: (
+            not presenter.is_busy
+            and not trend.is_busy
+            and (presenter.outcome is not None or not page.run_directories())
+        ),
         timeout=15_000,
     )

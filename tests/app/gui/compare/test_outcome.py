@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.gui.compare.entries import ComparisonEntry
-from app.gui.compare.outcome import select_drawn
+from app.gui.compare.outcome import select_drawn_entries
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ def test_more_runs_than_can_be_reported_apart_are_drawn_by_the_first_of_each_sid
 ) -> None:
     runs = [ComparisonEntry(Path(f"b{place}"), "baseline") for place in range(baseline)]
     runs += [ComparisonEntry(Path(f"c{place}"), "candidate") for place in range(candidate)]
-    assert [place for place, _ in select_drawn(runs)] == drawn
+    assert [place for place, _ in select_drawn_entries(runs)] == drawn

@@ -52,7 +52,7 @@ def test_it_says_what_the_command_says(
     settle(qtbot, page)
     assert page.command_line() == f"sizewise compare {baseline} {slower}"
     assert comparison_of(page) == printed_by(page, capsys)
-    verdict = page.verdict
+    verdict = page.verdict_tab
     frame = verdict.changes.frame_model.frame
     assert frame["verdict"].tolist()[0] == "worse"
     assert frame["metric"].tolist()[0] == "latency_ms.p95"
@@ -77,7 +77,7 @@ def test_sides_tolerance_and_repeats_are_those_of_the_command(
     page.presenter.swap()
     settle(qtbot, page)
     assert comparison_of(page).candidate == ("baseline", "third")
-    assert page.verdict.changes.frame_model.frame["change"].tolist()[0].startswith("-49.5")
+    assert page.verdict_tab.changes.frame_model.frame["change"].tolist()[0].startswith("-49.5")
     picker.side_boxes[2].setCurrentIndex(2)
     settle(qtbot, page)
     assert comparison_of(page).candidate == ("baseline",)
@@ -94,13 +94,13 @@ def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
     page = open_page()
     page.compare((baseline, other_load))
     settle(qtbot, page)
-    verdict = page.verdict
+    verdict = page.verdict_tab
     assert verdict.sentence == "Not comparable: workload must be the same."
     assert verdict.differences.frame_model.frame["effect"].tolist()[0] == "NOT COMPARABLE"
     assert verdict.changes.isHidden()
-    qtbot.mouseClick(verdict.force, Qt.MouseButton.LeftButton, pos=verdict.force.rect().center())
-    if not verdict.force.isChecked():
-        verdict.force.click()
+    qtbot.mouseClick(verdict.force_box, Qt.MouseButton.LeftButton, pos=verdict.force_box.rect().center())
+    if not verdict.force_box.isChecked():
+        verdict.force_box.click()
     settle(qtbot, page)
     assert not verdict.changes.isHidden()
     line = page.command_line()
@@ -145,11 +145,11 @@ def test_what_is_open_says_how_many_pairs_would_report_and_gives_the_line(
     page = open_page()
     page.compare((baseline, near))
     settle(qtbot, page)
-    verdict = page.verdict
+    verdict = page.verdict_tab
     (change,) = [one for one in comparison_of(page).changes if one.metric == "latency_ms"]
     assert f"--pairs {change.more_repeats}" in verdict.measure_command
     assert verdict.measure_command.startswith(f"sizewise compare {baseline}/spec.yaml {near}/spec.yaml --measure")
-    copy = next(one for one in verdict.pairs.findChildren(QPushButton) if "command" in one.text())
+    copy = next(one for one in verdict.pairs_card.findChildren(QPushButton) if "command" in one.text())
     qtbot.mouseClick(copy, Qt.MouseButton.LeftButton)
     assert QGuiApplication.clipboard().text() == verdict.measure_command
 
@@ -187,18 +187,18 @@ def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
     page = open_page()
     page.compare((baseline, path))
     settle(qtbot, page)
-    assert page.verdict.sentence == "One of the runs cannot be compared. Select another run."
+    assert page.verdict_tab.sentence == "One of the runs cannot be compared. Select another run."
     entry = page.presenter.request.entries[1]
     assert entry.problem == "void is INVALID, so its numbers are not reliable"
     assert entry.is_invalid
     with qtbot.waitSignal(page.navigation.open_run_requested) as opened:
-        page.verdict.reasons_button.click()
+        page.verdict_tab.reasons_button.click()
     assert opened.args == [path]
-    page.verdict.replace_button.click()
+    page.verdict_tab.replace_button.click()
     assert [one.path for one in page.presenter.request.entries] == [baseline]
     page.picker.add_menu.close()
     settle(qtbot, page)
-    assert not page.verdict.replace_button.isVisibleTo(page)
+    assert not page.verdict_tab.replace_button.isVisibleTo(page)
 
 
 def test_answers_lie_over_each_other_stage_by_stage(
@@ -206,17 +206,17 @@ def test_answers_lie_over_each_other_stage_by_stage(
 ) -> None:
     page = open_page()
     page.compare(searched)
-    page.tabs.setCurrentWidget(page.response_times)
+    page.tabs.setCurrentWidget(page.latency_tab)
     settle(qtbot, page)
-    answers = page.response_times
+    answers = page.latency_tab
     qtbot.waitUntil(lambda: len(answers.chart.series()) == 2)
     first, second = answers.chart.series()
     assert first.label == "1 quickstart"
     assert np.median(first.x) == pytest.approx(2 * np.median(second.x), rel=0.1)
-    assert answers.stage.currentText() == "step 218 req/s"
-    answers.stage.setCurrentIndex(0)
+    assert answers.stage_box.currentText() == "step 218 req/s"
+    answers.stage_box.setCurrentIndex(0)
     settle(qtbot, page)
-    assert answers.stage.currentText() == "probe 25 req/s"
+    assert answers.stage_box.currentText() == "probe 25 req/s"
     assert "1 quickstart: 75 responses." in answers.note
     before = answers.chart.series()[0].x.copy()
     answers.metric_box.setCurrentIndex(answers.metric_box.findText("service time (from send)"))
@@ -227,7 +227,7 @@ def test_each_stage_has_its_verdicts_in_a_row(searched: tuple[Path, ...], open_p
     page = open_page()
     page.compare(searched)
     settle(qtbot, page)
-    table = page.stages.table
+    table = page.stages_tab.table
     assert table is not None
     frame = table.frame_model.frame
     assert "latency_ms.p95" in frame.columns
@@ -243,9 +243,9 @@ def test_a_change_of_level_is_drawn_where_the_command_reports_it(
     for number in range(RUNS):
         store(scaled(whole, number, float(noise[number]) * (1.2 if number >= SLOWER_FROM else 1.0)), number + 1)
     page = open_page()
-    page.tabs.setCurrentWidget(page.trend)
-    qtbot.waitUntil(lambda: page.trend.trend is not None, timeout=15_000)
-    trend = page.trend
+    page.tabs.setCurrentWidget(page.trend_tab)
+    qtbot.waitUntil(lambda: page.trend_tab.trend is not None, timeout=15_000)
+    trend = page.trend_tab
     assert trend.chart is not None
     assert [mark.x for mark in trend.chart.decorations.markers] == [SLOWER_FROM + 1.0]
     line = page.command_line()
@@ -255,12 +255,12 @@ def test_a_change_of_level_is_drawn_where_the_command_reports_it(
     changed = trend.table.frame_model.frame.set_index("metric")["changed"]
     assert changed["p50 latency"] in out
     assert f"since run-{SLOWER_FROM:02d} (worse)" in changed["p50 latency"]
-    first, last = trend.trend, trend.series.count() - 1
-    assert trend.series.currentIndex() != last
-    trend.series.setCurrentIndex(last)
+    first, last = trend.trend, trend.series_box.count() - 1
+    assert trend.series_box.currentIndex() != last
+    trend.series_box.setCurrentIndex(last)
     trend.enter(None)
     qtbot.waitUntil(lambda: trend.trend is not first, timeout=15_000)
-    assert trend.series.currentIndex() == last, "the metric stays selected"
+    assert trend.series_box.currentIndex() == last, "the metric stays selected"
 
 
 def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(
@@ -270,14 +270,14 @@ def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(
     assert page.command_line() == "sizewise runs trend"
     assert not page.export()
     contents = page
-    go, last_two = contents.empty.findChildren(QPushButton)
+    go, last_two = contents.empty_state.findChildren(QPushButton)
     with qtbot.waitSignal(navigation.page_requested) as wanted:
         qtbot.mouseClick(go, Qt.MouseButton.LeftButton)
     assert wanted.args == ["library"]
     qtbot.mouseClick(last_two, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: page.runs() == (baseline, slower))
+    qtbot.waitUntil(lambda: page.run_directories() == (baseline, slower))
     settle(qtbot, page)
-    assert contents.empty.isHidden()
+    assert contents.empty_state.isHidden()
 
 
 def test_one_run_is_added_and_taken_out_again(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
@@ -286,11 +286,11 @@ def test_one_run_is_added_and_taken_out_again(baseline: Path, slower: Path, open
     assert page.presenter.add(slower)
     assert not page.presenter.add(slower)
     settle(qtbot, page)
-    assert page.runs() == (baseline, slower)
+    assert page.run_directories() == (baseline, slower)
     page.picker.remove_requested.emit(0)
     settle(qtbot, page)
-    assert page.runs() == (slower,)
-    assert "Add a second run" in page.verdict.sentence
+    assert page.run_directories() == (slower,)
+    assert "Add a second run" in page.verdict_tab.sentence
 
 
 def test_a_run_goes_by_its_title(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:

@@ -42,7 +42,7 @@ def new_pair(near: Path) -> tuple[Path, Path]:
 
 
 def part_of(page: ComparePage) -> PairsPanel:
-    return page.pairs
+    return page.pairs_panel
 
 
 def test_the_button_asks_for_what_the_line_says(
@@ -51,13 +51,13 @@ def test_the_button_asks_for_what_the_line_says(
     page = open_page()
     page.compare((baseline, near))
     settle(qtbot, page)
-    card = page.verdict.pairs
-    assert card.run.text().replace("&", "") == "Run 6 more pairs"
-    card.pairs.setValue(2)
-    card.minutes.setValue(3)
+    card = page.verdict_tab.pairs_card
+    assert card.run_button.text().replace("&", "") == "Run 6 more pairs"
+    card.pair_count_box.setValue(2)
+    card.time_limit_box.setValue(3)
     assert "Time limit: 3 min." in card.duration
     with qtbot.waitSignal(navigation.launch_requested) as wanted:
-        qtbot.mouseClick(card.run, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(card.run_button, Qt.MouseButton.LeftButton)
     (launch,) = wanted.args
     assert isinstance(launch, Launch)
     assert f"sizewise {' '.join(launch.arguments)}" == card.command
@@ -75,8 +75,8 @@ def test_without_a_profile_there_is_the_reason_and_the_line_and_no_button(
     page = open_page()
     page.compare((baseline, near))
     settle(qtbot, page)
-    card = page.verdict.pairs
-    assert not card.run.isEnabled()
+    card = page.verdict_tab.pairs_card
+    assert not card.run_button.isEnabled()
     assert "comes from another tool and has no profile" in card.problem
     assert "CANDIDATE.yaml --measure" in card.command
 
@@ -88,21 +88,21 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     page.compare((baseline, near))
     settle(qtbot, page)
     save_comparison(written.directory, page.presenter.request)
-    page.pairs.watch(written.directory)
+    page.pairs_panel.watch(written.directory)
     written.tell_begun(1, "baseline", new_pair[0])
     part = part_of(page)
     qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: measuring baseline")
     assert part.progress.isVisibleTo(page)
-    assert not page.verdict.pairs.run.isEnabled()
+    assert not page.verdict_tab.pairs_card.run_button.isEnabled()
     with qtbot.waitSignal(page.navigation.watch_run_requested) as watched:
-        part.progress.watch.click()
+        part.progress.watch_button.click()
     assert watched.args == [new_pair[0]]
     written.tell_done(1, "baseline", new_pair[0])
     written.tell_begun(1, "candidate", new_pair[1])
     qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: measuring candidate")
     written.tell_done(1, "candidate", new_pair[1])
     written.end(message="The time limit was reached after 1 of 2 pairs.")
-    qtbot.waitUntil(lambda: page.runs() == (baseline, new_pair[0], near, new_pair[1]))
+    qtbot.waitUntil(lambda: page.run_directories() == (baseline, new_pair[0], near, new_pair[1]))
     settle(qtbot, page)
     outcome = page.presenter.outcome
     assert outcome is not None
@@ -124,11 +124,11 @@ def test_another_window_puts_them_to_what_was_compared(
     settle(qtbot, first)
     save_comparison(written.directory, first.presenter.request)
     second = open_page()
-    second.pairs.watch(written.directory)
-    assert second.runs() == (baseline, near)
+    second.pairs_panel.watch(written.directory)
+    assert second.run_directories() == (baseline, near)
     written.tell_pairs([new_pair])
     written.end()
-    qtbot.waitUntil(lambda: len(second.runs()) == 4)
+    qtbot.waitUntil(lambda: len(second.run_directories()) == 4)
     settle(qtbot, second)
 
 
@@ -139,16 +139,16 @@ def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
     page.compare((baseline, near))
     settle(qtbot, page)
     save_comparison(written.directory, page.presenter.request)
-    page.pairs.watch(written.directory)
+    page.pairs_panel.watch(written.directory)
     qtbot.waitUntil(lambda: part_of(page).state.status == "running")
     page.compare((baseline, slower))
     written.tell_pairs([new_pair])
     written.end()
     part = part_of(page)
     qtbot.waitUntil(lambda: "A/B pairs finished: 1." in part.strip.text())
-    assert page.runs() == (baseline, slower)
+    assert page.run_directories() == (baseline, slower)
     part.strip.action_triggered.emit()
-    assert page.runs() == (baseline, new_pair[0], near, new_pair[1])
+    assert page.run_directories() == (baseline, new_pair[0], near, new_pair[1])
     settle(qtbot, page)
 
 
@@ -156,14 +156,14 @@ def test_stopping_asks_once_and_keeps_whole_pairs(
     new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written, received = open_page(), WrittenPairs(), list[ControlCommand]()
-    page.pairs.watch(written.directory)
+    page.pairs_panel.watch(written.directory)
     written.tell_pairs([new_pair])
     written.tell_begun(2, "candidate", new_pair[1].parent / "third")
     part = part_of(page)
-    qtbot.waitUntil(lambda: part.state.complete_pairs == 1)
-    page.pairs.stop()
+    qtbot.waitUntil(lambda: part.state.complete_pair_count == 1)
+    page.pairs_panel.stop()
     assert "Stop these A/B pairs?" in part.stop_strip.text()
-    page.pairs.stop()
+    page.pairs_panel.stop()
     assert part.state.status == "stopping"
 
     def execute(sent_command: ControlCommand) -> ControlResponse:
@@ -177,7 +177,7 @@ def test_stopping_asks_once_and_keeps_whole_pairs(
     qtbot.waitUntil(has_heard)
     assert received == [StopRun()]
     written.end(130, "INTERRUPTED", "the comparison was interrupted")
-    qtbot.waitUntil(lambda: page.runs() == new_pair)
+    qtbot.waitUntil(lambda: page.run_directories() == new_pair)
     assert "The A/B pairs were stopped." in part.strip.text()
     settle(qtbot, page)
 
@@ -188,9 +188,9 @@ def test_an_engine_that_is_gone_leaves_its_whole_pairs(
     page, written = open_page(), WrittenPairs()
     written.tell_pairs([new_pair])
     written.store.close()
-    page.pairs.watch(written.directory)
+    page.pairs_panel.watch(written.directory)
     qtbot.waitUntil(lambda: part_of(page).state.status == "lost")
-    qtbot.waitUntil(lambda: page.runs() == new_pair)
+    qtbot.waitUntil(lambda: page.run_directories() == new_pair)
     assert "ended unexpectedly" in part_of(page).strip.text()
     settle(qtbot, page)
 
@@ -201,7 +201,7 @@ def test_an_engine_that_ends_at_once_says_why_and_leaves_nothing(
     page = open_page()
     directory = home / "comparisons" / "one"
     save_comparison(directory, page.presenter.request)
-    page.pairs.launch(Launch(("compare", "gone.yaml", "gone.yaml", "--measure"), directory, "one", "pairs"))
+    page.pairs_panel.launch(Launch(("compare", "gone.yaml", "gone.yaml", "--measure"), directory, "one", "pairs"))
     qtbot.waitUntil(lambda: part_of(page).state.status == "failed", timeout=20_000)
     assert "gone.yaml is neither a file nor a bundled profile" in part_of(page).strip.text()
     assert not directory.exists()
@@ -216,10 +216,10 @@ def test_all_of_it_is_named_reachable_and_not_clipped_at_twice_the_text(
     try:
         page.compare((baseline, near))
         settle(qtbot, page)
-        page.pairs.watch(written.directory)
+        page.pairs_panel.watch(written.directory)
         written.tell_begun(1, "baseline", new_pair[0])
         qtbot.waitUntil(lambda: part_of(page).state.progress.pair_run is not None)
-        page.pairs.stop()
+        page.pairs_panel.stop()
         assert unnamed(page) == []
         assert unreachable(page) == []
         qtbot.waitUntil(lambda: clipped(page) == [])

@@ -34,8 +34,8 @@ FIRST_PAIR = (begun(0, 1, "baseline"), done(10, 1, "baseline"), begun(10, 1, "ca
 def test_only_whole_pairs_are_of_use() -> None:
     state = after(*FIRST_PAIR, begun(20, 2, "candidate"), done(30, 2, "candidate"), begun(30, 2, "baseline"))
     assert (state.status, state.name) == ("running", "pairs of scoring")
-    assert state.runs("baseline") == (Path("baseline-1"),)
-    assert state.runs("candidate") == (Path("candidate-1"),)
+    assert state.run_directories("baseline") == (Path("baseline-1"),)
+    assert state.run_directories("candidate") == (Path("candidate-1"),)
     assert (state.progress.completed, state.progress.total) == (3, 4)
 
 

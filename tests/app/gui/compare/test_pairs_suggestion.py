@@ -54,8 +54,8 @@ def test_what_is_open_is_offered_by_the_profiles_that_the_runs_kept(baseline: Pa
     assert offer is not None
     assert (offer.baseline, offer.candidate, offer.problem) == (baseline / SPEC, near / SPEC, None)
     assert offer.name == "pairs of test"
-    assert offer.pairs == 6
-    assert offer.pair_s > 2 * result().clock.duration_s
+    assert offer.pair_count == 6
+    assert offer.pair_duration_s > 2 * result().clock.duration_s
 
 
 def test_nothing_is_offered_where_nothing_is_open(baseline: Path, slower: Path) -> None:
@@ -97,13 +97,13 @@ def test_a_profile_that_cannot_be_measured_here_says_why(
 def test_there_is_time_for_as_many_again_and_never_less_than_the_command_takes() -> None:
     assert compute_time_limit_min(OFFER, 1) == 20
     assert compute_time_limit_min(OFFER, 10) == 24
-    assert compute_time_limit_min(replace(OFFER, pair_s=1e6), 50) == 24 * 60
+    assert compute_time_limit_min(replace(OFFER, pair_duration_s=1e6), 50) == 24 * 60
 
 
 def test_what_it_costs_is_reported() -> None:
     assert duration_text(OFFER, 7, 20).startswith("Duration: about 7 min, or about 14 min if a change is suspected")
     assert "Time limit: 20 min." in duration_text(OFFER, 7, 20)
-    assert duration_text(replace(OFFER, pair_s=5.0), 7, 20).startswith("Duration: about 35 s, or about 70 s ")
+    assert duration_text(replace(OFFER, pair_duration_s=5.0), 7, 20).startswith("Duration: about 35 s, or about 70 s ")
 
 
 def test_what_is_started_is_what_the_line_says(home: Path) -> None:

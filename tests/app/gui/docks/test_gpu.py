@@ -28,7 +28,7 @@ def test_without_a_gpu_there_are_the_hosts_bars_and_the_reason(dock: GpuDock, wa
     watch.changed.emit(MachineState(readings=HOST))
     assert (dock.cpu.text(), dock.memory.text()) == ("50\u202f%", "1.00 of 4.00\u202fGiB")
     assert "No NVIDIA driver" in dock.no_gpu_label.text()
-    assert not dock.gpus
+    assert not dock.gpu_cards
     watch.changed.emit(MachineState())
     assert (dock.cpu.text(), dock.memory.text()) == ("n/a", "n/a")
 
@@ -38,7 +38,7 @@ def test_a_card_that_went_is_shown_no_more(dock: GpuDock, watch: MachineWatch) -
     watch.changed.emit(
         MachineState(readings=MachineNow(cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, gpus=(gpu,)))
     )
-    card = dock.gpus["gpu-amd0"]
+    card = dock.gpu_cards["gpu-amd0"]
     assert card.isVisible()
     assert (card.title.text(), card.name.text(), card.throttling.text()) == (
         "AMD GPU 0",
@@ -60,6 +60,6 @@ def test_a_driver_in_trouble_is_reported_of(dock: GpuDock, watch: MachineWatch) 
 
 def test_where_the_readings_come_from_is_said_while_a_run_goes_on(dock: GpuDock, watch: MachineWatch) -> None:
     watch.changed.emit(MachineState(readings=HOST, is_from_run=True))
-    assert dock.source.isVisible()
+    assert dock.source_label.isVisible()
     watch.changed.emit(MachineState(readings=HOST))
-    assert not dock.source.isVisible()
+    assert not dock.source_label.isVisible()

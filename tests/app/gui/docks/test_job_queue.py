@@ -38,7 +38,7 @@ class Queues:
         self.started.append(launch.name)
 
     def waiting(self) -> list[str]:
-        return [job.launch.name for job in self.queue.waiting]
+        return [job.launch.name for job in self.queue.waiting_jobs]
 
 
 @pytest.fixture
@@ -93,27 +93,27 @@ def test_an_engine_that_does_not_start_holds_up_no_other(qtbot: QtBot, queues: Q
 
 
 def test_a_paused_queue_starts_nothing_until_it_goes_on(queues: Queues, tmp_path: Path) -> None:
-    queues.queue.pause(True)
+    queues.queue.set_paused(True)
     queues.queue.add(launch(tmp_path, "a"))
     assert queues.started == []
-    queues.queue.pause(False)
+    queues.queue.set_paused(False)
     assert queues.started == ["a"]
 
 
 def test_what_waits_is_reordered_removed_and_brought_back(queues: Queues, tmp_path: Path) -> None:
     for name in ("a", "b", "c", "d"):
         queues.queue.add(launch(tmp_path, name))
-    last = queues.queue.waiting[-1].number
+    last = queues.queue.waiting_jobs[-1].number
     queues.queue.move(last, -1)
     assert queues.waiting() == ["b", "d", "c"]
-    queues.queue.move(queues.queue.waiting[0].number, -1)
+    queues.queue.move(queues.queue.waiting_jobs[0].number, -1)
     assert queues.waiting() == ["b", "d", "c"]
     bring_back = queues.queue.remove(last)
     assert queues.waiting() == ["b", "c"]
     assert bring_back is not None
     bring_back()
     assert queues.waiting() == ["b", "d", "c"]
-    running = queues.queue.running
+    running = queues.queue.running_job
     assert running is not None
     assert queues.queue.remove(running.number) is None
 
@@ -126,12 +126,12 @@ def test_what_waits_is_offered_to_the_next_window_and_not_started(
     again = Queues(owner)
     assert [one.name for one in again.queue.offered_launches] == ["b", "c"]
     assert again.started == []
-    again.queue.queue_offered()
+    again.queue.queue_offered_launches()
     assert (again.started, again.waiting()) == (["b"], ["c"])
-    assert again.queue.running is not None
-    assert again.queue.running.launch == launch(tmp_path, "b")
+    assert again.queue.running_job is not None
+    assert again.queue.running_job.launch == launch(tmp_path, "b")
     third = Queues(owner)
-    third.queue.discard_offered()
+    third.queue.discard_offered_launches()
     assert Queues(owner).queue.offered_launches == ()
 
 
@@ -144,7 +144,7 @@ def test_jobs_wait_for_a_run_that_was_attached_to(qtbot: QtBot, queues: Queues, 
     going_on(tmp_path / "elsewhere", os.getpid(), "elsewhere")
     queues.queue.watch(tmp_path / "elsewhere", "20261127-elsewhere")
     queues.queue.add(launch(tmp_path, "a"))
-    qtbot.waitUntil(lambda: (job := queues.queue.running) is not None and job.launch.name == "elsewhere")
+    qtbot.waitUntil(lambda: (job := queues.queue.running_job) is not None and job.launch.name == "elsewhere")
     assert queues.started == []
     tell(tmp_path / "elsewhere", RunFinished(6 * SECOND, "VALID", 0))
     qtbot.waitUntil(lambda: queues.started == ["a"])
@@ -157,7 +157,7 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
     last = going_on(tmp_path / "runs" / "last", GONE, "a")
     tell(last, RunFinished(41 * SECOND, "VALID", 0))
     queues.queue.add(launch(tmp_path, "a"))
-    job = queues.queue.running
+    job = queues.queue.running_job
     assert job is not None
     assert format_phase(job) == "Starting benchmark…"
     going_on(tmp_path / "a", os.getpid(), "a", [PhaseChanged(2 * SECOND, "search", "searching")])
@@ -165,11 +165,11 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
     tell(tmp_path / "a", stage)
 
     def is_known() -> bool:
-        job = queues.queue.running
+        job = queues.queue.running_job
         return job is not None and job.progress is not None and job.last_duration_s is not None
 
     qtbot.waitUntil(is_known)
-    job = queues.queue.running
+    job = queues.queue.running_job
     assert job is not None
     assert (format_phase(job), format_job_time(job)) == ("probe 80 req/s", "0:10 elapsed, about 0:30 left")
     assert compute_done_percent(job) == 25
@@ -183,8 +183,8 @@ def test_pairs_are_one_job_that_reports_whose_turn_it_is(qtbot: QtBot, queues: Q
     queues.clock.now_ns = 31 * SECOND  # nothing is told between two runs
 
     def job() -> Job:
-        assert queues.queue.running is not None
-        return queues.queue.running
+        assert queues.queue.running_job is not None
+        return queues.queue.running_job
 
     qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "first")
     assert job().launch.name == "pairs of scoring"
@@ -199,7 +199,7 @@ def test_pairs_are_one_job_that_reports_whose_turn_it_is(qtbot: QtBot, queues: Q
 
 
 def test_pairs_that_waited_are_pairs_in_the_next_window(owner: QWidget, queues: Queues, tmp_path: Path) -> None:
-    queues.queue.pause(True)
+    queues.queue.set_paused(True)
     waiting = Launch(("compare", "a", "b", "--measure"), tmp_path / "pairs", "pairs of a", "pairs")
     queues.queue.add(waiting)
     assert Queues(owner).queue.offered_launches == (waiting,)

@@ -39,8 +39,8 @@ def press(qtbot: QtBot, dock: JobsDock, name: str) -> None:
 
 
 def test_with_nothing_to_do_it_says_so(dock: JobsDock) -> None:
-    assert not dock.waiting.isVisible()
-    assert not dock.finished.isVisible()
+    assert not dock.waiting_section.isVisible()
+    assert not dock.finished_section.isVisible()
     assert dock.objectName() == "jobs-dock"
 
 
@@ -61,15 +61,15 @@ def test_what_waits_moves_and_goes_and_comes_back(
 ) -> None:
     add(queue, tmp_path, "a", "b", "c")
     QAbstractItemModelTester(dock.waiting_model, QAbstractItemModelTester.FailureReportingMode.Fatal, dock)
-    assert not dock.remove.isEnabled()
+    assert not dock.remove_button.isEnabled()
     dock.waiting_list.setCurrentIndex(dock.waiting_model.index(1, 0))
     press(qtbot, dock, "Up")
-    assert [job.launch.name for job in queue.waiting] == ["c", "b"]
+    assert [job.launch.name for job in queue.waiting_jobs] == ["c", "b"]
     assert dock.waiting_list.currentIndex().row() == 0
     press(qtbot, dock, "Remove")
-    assert [job.launch.name for job in queue.waiting] == ["b"]
-    dock.undo.action_triggered.emit()
-    assert [job.launch.name for job in queue.waiting] == ["c", "b"]
+    assert [job.launch.name for job in queue.waiting_jobs] == ["b"]
+    dock.undo_strip.action_triggered.emit()
+    assert [job.launch.name for job in queue.waiting_jobs] == ["c", "b"]
 
 
 def test_a_finished_one_is_opened(
@@ -97,7 +97,7 @@ def test_pairs_are_watched_by_the_run_whose_turn_it_is_and_opened_in_compare(
         press(qtbot, dock, "Watch")
     assert watched.args == [tmp_path / "first"]
     written.end()
-    qtbot.waitUntil(lambda: queue.running is None)
+    qtbot.waitUntil(lambda: queue.running_job is None)
     dock.finished_list.setCurrentIndex(dock.finished_model.index(0, 0))
     with qtbot.waitSignal(navigation.watch_pairs_requested) as opened:
         press(qtbot, dock, "Open")
@@ -112,12 +112,12 @@ def test_what_waited_in_the_last_window_is_offered(
         next_queue = JobQueue(open_settings(), owner)
         dock = JobsDock(navigation, next_queue)
         qtbot.addWidget(dock)
-        assert "Jobs that were still queued when the last window closed: 1." in dock.offer.text()
+        assert "Jobs that were still queued when the last window closed: 1." in dock.offer_strip.text()
         if accept:
-            dock.offer.action_triggered.emit()
-            assert next_queue.running is not None
-            assert next_queue.running.launch.name == "b"
-        assert dock.offer.isHidden() is accept
+            dock.offer_strip.action_triggered.emit()
+            assert next_queue.running_job is not None
+            assert next_queue.running_job.launch.name == "b"
+        assert dock.offer_strip.isHidden() is accept
 
 
 def test_names_are_plain_text(dock: JobsDock, queue: JobQueue, tmp_path: Path) -> None:

@@ -45,13 +45,13 @@ def test_only_what_is_grave_enough_is_shown_and_copied(dock: LogDock, navigation
     QAbstractItemModelTester(dock.model, QAbstractItemModelTester.FailureReportingMode.Fatal, dock)
     navigation.notify("news", "copied")
     navigation.notice_emitted.emit(Notice("error", "It broke.", "A bug.", "Report it.", "Traceback: here"))
-    dock.severity.setCurrentIndex(1)
+    dock.severity_box.setCurrentIndex(1)
     assert shown(dock) == ["It broke. A bug. Report it."]
     dock.copy()
     text = QGuiApplication.clipboard().text()
     assert "error: It broke. A bug. Report it.\nTraceback: here" in text
     assert "copied" not in text
-    dock.severity.setCurrentIndex(0)
+    dock.severity_box.setCurrentIndex(0)
     dock.table.setCurrentIndex(dock.table.model().index(0, 0))
     dock.copy()
     assert QGuiApplication.clipboard().text().endswith("info: copied")

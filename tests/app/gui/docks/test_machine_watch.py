@@ -38,7 +38,7 @@ watch.changed.connect(lambda state: state.readings is not None and application.q
 application.exec()
 watch.close()
 QThreadPool.globalInstance().waitForDone()
-cards = {source: {name: getattr(card, name).text() for name in sys.argv[1:]} for source, card in dock.gpus.items()}
+cards = {source: {name: getattr(card, name).text() for name in sys.argv[1:]} for source, card in dock.gpu_cards.items()}
 no_gpu = dock.no_gpu_label.text()
 print(json.dumps({"cards": cards, "bar": bar.machine.text(), "no_gpu": no_gpu, "cpu": dock.cpu.text()}))
 """
@@ -84,7 +84,7 @@ def test_while_a_run_measures_its_own_telemetry_is_shown(
     assert now is not None
     assert (now.cpu_percent, now.memory_gib, now.memory_total_gib) == (77.0, 3.0, ENVIRONMENT.memory_gib)
     assert watch.state.is_from_run
-    assert watch._reader is None, "the machine itself is asked nothing meanwhile"
+    assert watch._machine_reader is None, "the machine itself is asked nothing meanwhile"
     watch.check()
     assert not watch._is_checking, "nor is anything tried on it"
     watch.follow_run(None)

@@ -27,8 +27,8 @@ def test_commands_reach_the_engine_and_its_answers_the_window(tmp_path: Path, qt
         box.process(execute)
         return len(answers) + len(refusals) == count
 
-    asking.note(tmp_path, "  now  ")
-    asking.note(tmp_path, "   ")
+    asking.add_note(tmp_path, "  now  ")
+    asking.add_note(tmp_path, "   ")
     qtbot.waitUntil(lambda: is_answered(1))
     asking.change_rate(tmp_path, 50.0)
     qtbot.waitUntil(lambda: is_answered(2))

@@ -216,7 +216,7 @@ def test_what_differs_from_its_default_is_bold_and_goes_back(qtbot: QtBot, joine
     assert (row.name_label.font().bold(), row.editor.line.placeholderText()) == (False, "7")
     qtbot.keyClicks(row.editor.line, "8")
     assert row.name_label.font().bold()
-    qtbot.mouseClick(row.reset, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(row.reset_button, Qt.MouseButton.LeftButton)
     assert get_value(joined.document.tree, ("load", "seed")) is REMOVED
     assert (row.name_label.font().bold(), row.editor.line.text()) == (False, "")
 
@@ -225,11 +225,11 @@ def test_a_problem_stands_at_its_field_or_at_the_heading_it_is_folded_under(join
     row = joined.row("target", "url")
     joined.form.sections["plan"].set_open(False)
     joined.form.show_problems((Problem(("target", "url"), "no"), Problem(("plan", "zones"), "too many")))
-    assert (row.problem.text(), row.problem.isHidden()) == ("no", False)
-    assert joined.form.sections["plan"].problem.text() == "too many"
+    assert (row.problem_label.text(), row.problem_label.isHidden()) == ("no", False)
+    assert joined.form.sections["plan"].problem_label.text() == "too many"
     joined.form.show_problems(())
-    assert row.problem.isHidden()
-    assert joined.form.sections["plan"].problem.isHidden()
+    assert row.problem_label.isHidden()
+    assert joined.form.sections["plan"].problem_label.isHidden()
 
 
 def test_a_field_is_found_by_its_name_or_its_help(qtbot: QtBot, joined: JoinedForm) -> None:

@@ -116,6 +116,6 @@ def test_a_run_cut_short_is_offered_above_all_else(qtbot: QtBot, navigation: Nav
 
 
 def test_a_narrow_page_stands_one_above_the_other(qtbot: QtBot, page: HomePage) -> None:
-    assert page._actions.direction() == QBoxLayout.Direction.LeftToRight
+    assert page._action_row.direction() == QBoxLayout.Direction.LeftToRight
     page.resize(400, 700)
-    assert page._actions.direction() == QBoxLayout.Direction.TopToBottom
+    assert page._action_row.direction() == QBoxLayout.Direction.TopToBottom

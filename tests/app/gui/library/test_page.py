@@ -80,7 +80,7 @@ def test_ticks_keep_their_order_and_go_to_a_comparison(
     for name in ("run-b", "run-a"):
         choose(page, name)
         qtbot.keyClick(table, Qt.Key.Key_Space)
-    assert page.runs() == (stored[1], stored[0])
+    assert page.run_directories() == (stored[1], stored[0])
     assert page.command_line() == f"sizewise compare {stored[1]} {stored[0]}"
     with qtbot.waitSignal(navigation.comparison_requested) as wanted:
         page.runs_tab.compare()
@@ -262,7 +262,7 @@ def test_an_empty_library_says_how_to_begin(
 ) -> None:
     page = open_page()
     assert page.runs_tab.empty_state.isVisible()
-    assert page.runs() == ()
+    assert page.run_directories() == ()
     first = next(one for one in page.runs_tab.empty_state.findChildren(QPushButton) if "first run" in one.text())
     with qtbot.waitSignal(navigation.page_requested) as wanted:
         qtbot.mouseClick(first, Qt.MouseButton.LeftButton)

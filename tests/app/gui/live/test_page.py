@@ -93,7 +93,7 @@ def watch_whole(page: LivePage, qtbot: QtBot, directory: Path, until: Callable[[
 
 def test_with_nothing_running_it_says_what_to_do(page: LivePage, navigation: Navigation, qtbot: QtBot) -> None:
     write_events(runs_home() / "20260101-last", whole_run())
-    assert (page.command_line(), page.runs(), page.is_running) == (None, (), False)
+    assert (page.command_line(), page.run_directories(), page.is_running) == (None, (), False)
     page.enter()
     qtbot.waitUntil(page.idle.last_button.isVisible)
     assert not page.idle.watch_button.isVisible()

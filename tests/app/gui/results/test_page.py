@@ -81,7 +81,7 @@ def test_another_slo_is_evaluated_at_once_and_as_measured_leads_back(
     assert verdict.stamp.isVisibleTo(page)
     assert verdict.stamp.text().startswith("Re-evaluated with SLO p95 latency < 2 ms, error rate < 0.1 %")
     assert editor.lines[0].badge.text() == "FAIL"
-    back = reevaluated(page, qtbot, editor.reset.click)
+    back = reevaluated(page, qtbot, editor.reset_button.click)
     assert back.report is own.own_report
     assert not verdict.stamp.isVisibleTo(page)
     assert editor.lines[0].text() == "latency_ms.p95 < 50"
@@ -287,7 +287,7 @@ def test_a_run_cut_short_says_what_is_missing(page: ResultsPage, opened: OpenRun
     command = page.command_line()
     assert command is not None
     assert command.endswith("--recover")
-    assert page.runs() == ()
+    assert page.run_directories() == ()
     assert [one.isEnabled() for one in page.content().header.buttons] == [True, False, False, True]
 
 
@@ -309,7 +309,7 @@ def test_a_damaged_run_is_reported_of_and_the_others_offered(
 def test_with_nothing_open_there_is_nothing_to_do_but_to_choose(page: ResultsPage, qtbot: QtBot) -> None:
     page.enter()
     qtbot.waitUntil(page.recent_runs.home_button.isVisible)
-    assert (page.command_line(), page.runs(), page.export(), page.filter_field(), page.start()) == (
+    assert (page.command_line(), page.run_directories(), page.export(), page.filter_field(), page.start()) == (
         None, (), False, None, False,
     )  # fmt: skip
 
@@ -327,7 +327,7 @@ def test_the_run_is_compared_planned_and_repeated_by_the_window(
         with qtbot.waitSignal(signal) as received:
             button.click()
         assert received.args == [reported]
-    assert page.runs() == (stages,)
+    assert page.run_directories() == (stages,)
 
 
 def test_a_moment_asked_for_before_the_run_is_there_is_shown_then(

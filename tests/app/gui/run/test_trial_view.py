@@ -5,7 +5,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from app.gui.run.trial_view import build_result_notice, build_result_rows, error_notice
+from app.gui.run.trial_view import build_result_notice, build_result_rows, build_trial_error_notice
 from app.records.trial import ConnectionTest, Failure, Problem, TlsInfo
 
 ANSWERED = ConnectionTest(
@@ -50,7 +50,7 @@ def test_every_problem_has_a_title_and_its_remedy(problem: Problem) -> None:
 
 def test_a_command_that_reported_no_trial_is_quoted() -> None:
     failure = msgspec.json.encode(Failure(2, "the key is wrong", "Write it so."))
-    notice = error_notice(2, b"warning: x\nerror: the key is wrong\n" + failure + b"\n")
+    notice = build_trial_error_notice(2, b"warning: x\nerror: the key is wrong\n" + failure + b"\n")
     assert (notice.summary, notice.next_step) == ("the key is wrong", "Write it so.")
     assert notice.details == "warning: x\nerror: the key is wrong\n"
-    assert error_notice(-9, b"").summary == "The connection test ended unexpectedly."
+    assert build_trial_error_notice(-9, b"").summary == "The connection test ended unexpectedly."
