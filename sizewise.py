@@ -19,24 +19,24 @@ __all__ = ["Run", "open_run"]
 class Run:
     """A stored run. An interrupted run has rows, but its `result` is `None`."""
 
-    def __init__(self, stored: StoredRun) -> None:
-        self._stored = stored
+    def __init__(self, stored_run: StoredRun) -> None:
+        self._stored_run = stored_run
 
     @property
     def directory(self) -> Path:
         """Directory of the run."""
-        return self._stored.directory
+        return self._stored_run.directory
 
     @property
     def is_complete(self) -> bool:
         """True if the run has ended; False if the run is still in progress or was killed."""
-        return self._stored.is_complete
+        return self._stored_run.is_complete
 
     @cached_property
     def result(self) -> Result | None:
         """Result of the run as typed records; `None` if the run has no result, for example because
         it was killed."""
-        return self._stored.result
+        return self._stored_run.result
 
     @cached_property
     def requests(self) -> pd.DataFrame:
@@ -45,7 +45,7 @@ class Run:
         Times are in ns on the monotonic clock; missing times are null. For streamed responses,
         `chunk_ns` and `chunk_tokens` contain an array per row with one entry per non-empty chunk.
         """
-        frame: pd.DataFrame = self._stored.requests().to_pandas()
+        frame: pd.DataFrame = self._stored_run.requests().to_pandas()
         return frame
 
     @cached_property
@@ -56,14 +56,14 @@ class Run:
         time is the end of a phase of the call. Times are in ns on the monotonic clock; missing
         times are null. `stage` is the number of the scenario in execution order.
         """
-        frame: pd.DataFrame = self._stored.calls().to_pandas()
+        frame: pd.DataFrame = self._stored_run.calls().to_pandas()
         return frame
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:
         """Telemetry of the run, one row per reading, with the columns at_ns, source, metric and
         value."""
-        frame: pd.DataFrame = self._stored.telemetry().to_pandas()
+        frame: pd.DataFrame = self._stored_run.telemetry().to_pandas()
         return frame
 
     @cached_property
@@ -111,10 +111,10 @@ def open_run(path: str | Path, *, recover: bool = False) -> Run:
     Raises app.errors.UsageError if there is no such run, and app.errors.CorruptedFileError if its
     files have changed since the run ended, unless `recover` is true.
     """
-    stored = find_run(str(path))
-    if not recover and (damage := stored.damage):
-        raise build_damaged_error(stored.directory, damage)
-    return Run(stored)
+    stored_run = find_run(str(path))
+    if not recover and (damage := stored_run.damage):
+        raise build_damaged_error(stored_run.directory, damage)
+    return Run(stored_run)
 
 
 def _flatten_metrics(metrics: dict[str, dict[str, Estimate]]) -> dict[str, float | None]:

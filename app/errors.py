@@ -10,7 +10,7 @@ UNWRITABLE_FILE_HINT = "Check the permissions and the free space of its folder."
 
 class ExitCode(IntEnum):
     """Exit code of the process, one per cause. If several causes apply, the process exits with the
-    code that has the lowest rank according to `precedence`."""
+    code that has the lowest rank according to `get_precedence`."""
 
     OK = 0
     BUG = 1
@@ -39,7 +39,7 @@ _PRECEDENCE = (
 )
 
 
-def precedence(code: int) -> int:
+def get_precedence(code: int) -> int:
     """Return the rank of an exit code other than 0. If several exit codes apply, the process exits
     with the code that has the lowest rank."""
     return _PRECEDENCE.index(ExitCode(code))
@@ -97,9 +97,9 @@ class ProfileError(UsageError):
         key_path: tuple[str | int, ...] = (),
         key: str = "",
     ) -> None:
-        place = path if line is None else f"{path}:{line}"
+        location = path if line is None else f"{path}:{line}"
         self.problem = f"{key}: {message}" if key else message
-        super().__init__(f"{place}: {self.problem}", hint=hint)
+        super().__init__(f"{location}: {self.problem}", hint=hint)
         self.cause, self.key, self.line, self.key_path = message, key, line, key_path
         self.is_unknown_key = False
         self.other_errors: tuple[ProfileError, ...] = ()

@@ -170,9 +170,9 @@ def checks() -> str:
 
 def exit_codes() -> str:
     """Return the codes in the order of precedence, which decides when several apply."""
-    from app.errors import ExitCode, precedence
+    from app.errors import ExitCode, get_precedence
 
-    codes = [*sorted(set(ExitCode) - {ExitCode.OK}, key=precedence), ExitCode.OK]
+    codes = [*sorted(set(ExitCode) - {ExitCode.OK}, key=get_precedence), ExitCode.OK]
     lines = ["| code | name |", "|---|---|"]
     lines += [f"| {code.value} | `{code.name}` |" for code in codes]
     return "\n".join(lines)

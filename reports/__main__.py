@@ -16,9 +16,12 @@ from reports.rendering import render, render_document
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports", description="Render a report.json.")
     parser.add_argument("report", type=Path, help="report.json of a run or plan")
-    endings = ", ".join(FORMATS_BY_SUFFIX)
+    suffixes_text = ", ".join(FORMATS_BY_SUFFIX)
     parser.add_argument(
-        "-o", "--out", type=Path, help=f"output file; its extension selects the format ({endings}); default: print text"
+        "-o",
+        "--out",
+        type=Path,
+        help=f"output file; its extension selects the format ({suffixes_text}); default: print text",
     )
     options = parser.parse_args(arguments)
     try:
@@ -40,8 +43,8 @@ def _write_report(report: Report | PlanReport, out: Path | None) -> None:
     out.write_bytes(render_document(report, report_format.id, _warn))
 
 
-def _warn(sentence: str) -> None:
-    sys.stderr.write(f"warning: {sentence}\n")
+def _warn(message: str) -> None:
+    sys.stderr.write(f"warning: {message}\n")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ MAX_ANNOTATIONS = 10
 _LEVELS: dict[State, str] = {"failed": "error", "error": "error", "open": "warning", "warned": "warning"}
 
 
-def build_workflow_commands(report: Report, profile: str | None, lines: Mapping[str, int]) -> list[str]:
+def build_workflow_commands(report: Report, profile_path: str | None, line_numbers: Mapping[str, int]) -> list[str]:
     """Return GitHub workflow commands for the failed cases and warnings of a report, errors first.
 
-    `lines` maps the text of an objective to its line in the file `profile`, if known. The verdict
+    `line_numbers` maps the text of an objective to its line in the file `profile_path`, if known. The verdict
     of the run has a command of its own only if no other case has the same level.
     """
     run, *cases = (
@@ -28,15 +28,19 @@ def build_workflow_commands(report: Report, profile: str | None, lines: Mapping[
     )
     sorted_cases = sorted(reported_cases, key=lambda case: _LEVELS[case.state])
     shown_cases = sorted_cases if len(sorted_cases) <= MAX_ANNOTATIONS else sorted_cases[: MAX_ANNOTATIONS - 1]
-    commands = [_build_command(case, profile, lines) for case in shown_cases]
+    commands = [_build_command(case, profile_path, line_numbers) for case in shown_cases]
     if len(shown_cases) < len(sorted_cases):
         commands.append(f"::warning::… and {len(sorted_cases) - len(shown_cases)} more. See the job summary.")
     return commands
 
 
-def _build_command(case: CaseResult, profile: str | None, lines: Mapping[str, int]) -> str:
-    location = {} if profile is None else {"file": profile}
-    if profile is not None and (line := lines.get(case.name)) is not None and case.subject in ("SLO", "gate"):
+def _build_command(case: CaseResult, profile_path: str | None, line_numbers: Mapping[str, int]) -> str:
+    location = {} if profile_path is None else {"file": profile_path}
+    if (
+        profile_path is not None
+        and (line := line_numbers.get(case.name)) is not None
+        and case.subject in ("SLO", "gate")
+    ):
         location["line"] = str(line)
     properties = location | {"title": f"sizewise: {case.subject}"}
     properties_text = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())

@@ -67,9 +67,9 @@ def format_remark(row: ChangeRow) -> str:
 
 def format_change(ratio: float) -> str:
     """Format a ratio as a relative change in percent, with its sign."""
-    percent = 100 * (ratio - 1)
-    decimals = 1 if abs(percent) < 100 else 0
-    return f"{round(percent, decimals) + 0.0:+,.{decimals}f}{formatting.THIN_SPACE}%"
+    change_percent = 100 * (ratio - 1)
+    decimals = 1 if abs(change_percent) < 100 else 0
+    return f"{round(change_percent, decimals) + 0.0:+,.{decimals}f}{formatting.THIN_SPACE}%"
 
 
 def _build_run_lines(section: ComparisonSection, width: int) -> list[str]:
@@ -112,8 +112,8 @@ def _build_tables(section: ComparisonSection) -> list[list[str]]:
 def _build_change_table(rows: Sequence[ChangeRow], max_rows: int, title: str = "metric") -> list[str]:
     if not rows:
         return []
-    order = {"worse": 0, "better": 1, "inconclusive": 2, "same": 3}
-    sorted_rows = sorted(rows, key=lambda row: order[row.verdict])
+    verdict_order = {"worse": 0, "better": 1, "inconclusive": 2, "same": 3}
+    sorted_rows = sorted(rows, key=lambda row: verdict_order[row.verdict])
     cells = [
         (title, "stage", "baseline", "candidate", "change", "p-value", "verdict", ""),
         *map(_format_cells, sorted_rows[:max_rows]),
@@ -125,13 +125,13 @@ def _build_change_table(rows: Sequence[ChangeRow], max_rows: int, title: str = "
 
 
 def _format_cells(row: ChangeRow) -> tuple[str, ...]:
-    p_value = "" if row.p_value is None else formatting.format_p_value(row.p_value)
-    numbers = (
+    p_value_text = "" if row.p_value is None else formatting.format_p_value(row.p_value)
+    value_texts = (
         formatting.format_value_unit(row.baseline),
         formatting.format_value_unit(row.candidate),
         format_effect(row.ratio),
     )
-    return (row.metric, row.stage, *numbers, p_value, row.verdict, format_remark(row))
+    return (row.metric, row.stage, *value_texts, p_value_text, row.verdict, format_remark(row))
 
 
 def _truncate_text(text: str) -> str:
@@ -141,5 +141,5 @@ def _truncate_text(text: str) -> str:
 def _format_table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True) if size).rstrip() for row in rows
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in rows
     ]

@@ -33,27 +33,31 @@ class Decision(msgspec.Struct, frozen=True):
         return [line for line in (self.headline, self.sentence, self.evidence, "; ".join(self.details)) if line]
 
 
-def decide_plan(plan: PlanSection) -> Decision:
+def build_plan_decision(plan: PlanSection) -> Decision:
     """Build the first lines of the report of a plan."""
-    row = plan.recommended_row
-    peak = formatting.with_unit(formatting.format_number(plan.peak_per_s), "req/s")
-    slo = ", ".join(plan.slo_labels or plan.slo)
-    if row is None or row.instances is None:
-        return Decision(f"No offer sustains a peak of {peak}", f"No offer meets {slo} within the limits of the plan.")
+    recommended_row = plan.recommended_row
+    peak_text = formatting.with_unit(formatting.format_number(plan.peak_per_s), "req/s")
+    slo_text = ", ".join(plan.slo_labels or plan.slo)
+    if recommended_row is None or recommended_row.instances is None:
+        return Decision(
+            f"No offer sustains a peak of {peak_text}", f"No offer meets {slo_text} within the limits of the plan."
+        )
     probability_text = f"; P(SLO met) {formatting.NOT_AVAILABLE}"
-    if row.slo_probabilities is not None:
-        probability_text = f" with {formatting.format_probability(row.slo_probabilities.planned)} probability"
+    if recommended_row.slo_probabilities is not None:
+        probability_text = (
+            f" with {formatting.format_probability(recommended_row.slo_probabilities.planned)} probability"
+        )
     return Decision(
-        f"{formatting.format_count(row.instances)} × {get_instance_name(row)}, "
-        f"{formatting.format_value_unit(row.usd_per_month)}",
-        f"Serves {peak} within {slo}{probability_text}.",
+        f"{formatting.format_count(recommended_row.instances)} × {get_instance_name(recommended_row)}, "
+        f"{formatting.format_value_unit(recommended_row.usd_per_month)}",
+        f"Serves {peak_text} within {slo_text}{probability_text}.",
         grade_evidence(
-            row.basis,
+            recommended_row.basis,
             plan.source.validity if plan.source else None,
             plan.capacity_knowledge.state if plan.capacity_knowledge else None,
         ),
-        _describe_plan_basis(plan, row),
-        tuple(_list_details(row)),
+        _describe_plan_basis(plan, recommended_row),
+        tuple(_list_details(recommended_row)),
     )
 
 
@@ -63,7 +67,7 @@ def leads_with_plan(report: Report) -> bool:
     return report.plan is not None and report.verdict.outcome != "INVALID"
 
 
-def decide_run(report: Report) -> Decision:
+def build_run_decision(report: Report) -> Decision:
     """Build the first lines of the report of a run from its measurement, ignoring its plan."""
     verdict = report.verdict
     headline = verdict.headline or verdict.sentence
@@ -85,25 +89,24 @@ def decide_run(report: Report) -> Decision:
 def _describe_interval(rate: Quantity) -> str:
     """Return the confidence interval of the max rate as a sentence, or the reason why there is
     none; empty without a max rate."""
-    interval = formatting.format_interval(rate)
-    if interval is None:
+    interval_text = formatting.format_interval(rate)
+    if interval_text is None:
         return "" if rate.value is None or not rate.reason else f"{rate.reason[:1].upper()}{rate.reason[1:]}."
-    return f"95{formatting.THIN_SPACE}% CI: {formatting.with_unit(interval, formatting.display_unit(rate))}."
+    return f"95{formatting.THIN_SPACE}% CI: {formatting.with_unit(interval_text, formatting.display_unit(rate))}."
 
 
 def _describe_extent(report: Report) -> str:
     """Describe how much was measured: the number of stages and requests, or of variants and
     calls."""
     if report.local is not None:
-        calls = sum(row.calls for variant in report.local.variants for row in variant.scenarios)
+        call_count = sum(row.calls for variant in report.local.variants for row in variant.scenarios)
         measured_variants = [variant for variant in report.local.variants if variant.scenarios]
-        return (
-            f"{formatting.format_count_noun(len(measured_variants), 'variant')}, {formatting.format_count(calls)} calls"
-        )
+        variants_text = formatting.format_count_noun(len(measured_variants), "variant")
+        return f"{variants_text}, {formatting.format_count(call_count)} calls"
     stages = [row for row in report.stages if row.kind != "warmup" and not row.pooled]
-    requests = sum(row.completed + row.failed for row in stages)
+    request_count = sum(row.completed + row.failed for row in stages)
     stages_text = formatting.format_count_noun(len(stages), "stage")
-    return f"{stages_text}, {formatting.format_count_noun(requests, 'request')}"
+    return f"{stages_text}, {formatting.format_count_noun(request_count, 'request')}"
 
 
 def list_warnings(report: Report) -> list[CheckRow]:
@@ -153,13 +156,13 @@ def select_tiles_beside_decision(report: Report) -> list[HeadlineTile]:
 
 def _describe_plan_basis(plan: PlanSection, row: OfferRow) -> str:
     hardware = plan.source.hardware if plan.source else "the measured hardware"
-    texts: dict[Basis, str] = {
+    basis_texts: dict[Basis, str] = {
         "measured": f"Measured on {hardware}.",
         "interpolated": f"Interpolated between loads measured on {hardware}.",
         "extrapolated": f"Extrapolated from {hardware}, not measured on {get_instance_name(row)}.",
         "assumed": f"Assumed, not measured on {get_instance_name(row)}.",
     }
-    sentences = [texts[row.basis], _VALIDITY_TEXTS[plan.source.validity or "VALID"] if plan.source else ""]
+    sentences = [basis_texts[row.basis], _VALIDITY_TEXTS[plan.source.validity or "VALID"] if plan.source else ""]
     sentences += ["The capacity is too uncertain to size a fleet with confidence."] if plan.capacity_knowledge else []
     return " ".join(sentence for sentence in sentences if sentence)
 

@@ -10,8 +10,8 @@ from reports import formatting
 from reports.formatting import sanitize
 from reports.model import DefinitionRow, Definitions, DefinitionTable, Quantity
 
-NOT_PRINTED = "–"
-_INVALID = "This measurement is INVALID. Do not use these numbers, whichever tool's definition they follow."
+NOT_REPORTED = "–"
+_INVALID_NOTE = "This measurement is INVALID. Do not use these numbers, whichever tool's definition they follow."
 _MAX_TABLES = 8
 
 
@@ -23,9 +23,9 @@ def render_definitions(section: Definitions, width: int = 100) -> str:
 
 
 def build_definition_blocks(section: Definitions, width: int) -> list[list[str]]:
-    names = [tool.name for tool in section.tools]
+    tool_names = [tool.name for tool in section.tools]
     remark_lines = textwrap.wrap(section.remark or "", width)
-    tables = [_build_table(table, names, width) for table in section.tables[:_MAX_TABLES]]
+    tables = [_build_table(table, tool_names, width) for table in section.tables[:_MAX_TABLES]]
     omitted_count = len(section.tables) - _MAX_TABLES
     return [
         ["Metrics by other tools' definitions", *remark_lines],
@@ -36,45 +36,45 @@ def build_definition_blocks(section: Definitions, width: int) -> list[list[str]]
     ]
 
 
-def _build_table(table: DefinitionTable, names: Sequence[str], width: int) -> list[str]:
+def _build_table(table: DefinitionTable, tool_names: Sequence[str], width: int) -> list[str]:
     rows = [[format_label(row), *map(_format_cell, row.quantities)] for row in table.rows]
-    header = [f"{table.stage}, times in ms", *names]
+    header = [f"{table.stage}, times in ms", *tool_names]
     counts = ["requests included", *map(formatting.format_count, table.requests)]
     widths = [max(map(len, column)) for column in zip(header, counts, *rows, strict=True)]
-    lines = [_align_cells(cells, widths) for cells in (header, counts, *rows)]
+    lines = [_align_cells(quantity, widths) for quantity in (header, counts, *rows)]
     missing_lines = [
-        wrapped_line for line in list_missing_reasons(table, names) for wrapped_line in textwrap.wrap(line, width)
+        wrapped_line for line in list_missing_reasons(table, tool_names) for wrapped_line in textwrap.wrap(line, width)
     ]
     invalid_note = (
-        [_INVALID]
-        if any(cells.validity == "INVALID" for row in table.rows for cells in row.quantities if cells)
+        [_INVALID_NOTE]
+        if any(quantity.validity == "INVALID" for row in table.rows for quantity in row.quantities if quantity)
         else []
     )
-    return [*invalid_note, *lines, f"{NOT_PRINTED} not reported by the tool", *missing_lines]
+    return [*invalid_note, *lines, f"{NOT_REPORTED} not reported by the tool", *missing_lines]
 
 
 def format_label(row: DefinitionRow) -> str:
     return f"{row.aggregate} {row.metric}" if row.aggregate else row.metric
 
 
-def list_missing_reasons(table: DefinitionTable, names: Sequence[str]) -> list[str]:
+def list_missing_reasons(table: DefinitionTable, tool_names: Sequence[str]) -> list[str]:
     """Explain which numbers of a table are n/a, with one line per tool and reason that lists all
     affected rows."""
-    rows_by_reason: dict[tuple[str, str], list[str]] = {}
+    labels_by_reason: dict[tuple[str, str], list[str]] = {}
     for row in table.rows:
-        for name, quantity in zip(names, row.quantities, strict=True):
+        for name, quantity in zip(tool_names, row.quantities, strict=True):
             if quantity is not None and quantity.value is None:
-                rows_by_reason.setdefault((name, quantity.reason or "not available"), []).append(format_label(row))
-    return [f"n/a for {name}: {', '.join(rows)}: {reason}" for (name, reason), rows in rows_by_reason.items()]
+                labels_by_reason.setdefault((name, quantity.reason or "not available"), []).append(format_label(row))
+    return [f"n/a for {name}: {', '.join(labels)}: {reason}" for (name, reason), labels in labels_by_reason.items()]
 
 
 def _format_cell(quantity: Quantity | None) -> str:
-    return NOT_PRINTED if quantity is None else formatting.format_value(quantity)
+    return NOT_REPORTED if quantity is None else formatting.format_value(quantity)
 
 
 def _align_cells(cells: Sequence[str], widths: Sequence[int]) -> str:
-    numbers = (cell.rjust(size) for cell, size in zip(cells[1:], widths[1:], strict=True))
-    return "  ".join((cells[0].ljust(widths[0]), *numbers))
+    number_texts = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
+    return "  ".join((cells[0].ljust(widths[0]), *number_texts))
 
 
 def _build_reason_lines(section: Definitions, width: int) -> Iterator[str]:

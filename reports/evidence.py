@@ -29,7 +29,7 @@ _LEVEL_BY_BASIS: dict[Basis, EvidenceLevel] = {
 }  # fmt: skip
 _LEVEL_BY_VALIDITY: dict[Validity, EvidenceLevel] = {"VALID": "high", "WARN": "medium", "INVALID": "low"}
 _LEVEL_BY_UNCERTAINTY: dict[Literal["uncertain", "unknown"], EvidenceLevel] = {"uncertain": "low", "unknown": "low"}
-_WEAKEST_FIRST: tuple[EvidenceLevel, ...] = ("low", "medium", "high")
+_ASCENDING_LEVELS: tuple[EvidenceLevel, ...] = ("low", "medium", "high")
 
 
 def grade_evidence(
@@ -40,4 +40,4 @@ def grade_evidence(
     levels = [_LEVEL_BY_BASIS[basis]]
     levels += [] if validity is None else [_LEVEL_BY_VALIDITY[validity]]
     levels += [] if uncertainty is None else [_LEVEL_BY_UNCERTAINTY[uncertainty]]
-    return min(levels, key=_WEAKEST_FIRST.index)
+    return min(levels, key=_ASCENDING_LEVELS.index)

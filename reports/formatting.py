@@ -71,12 +71,12 @@ def format_p_value(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def format_size(value_bytes: int) -> str:
+def format_size(size_bytes: int) -> str:
     """Format a number of bytes: 385 kB, 1.47 MB, 12.3 GB."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value_bytes >= scale:
-            return with_unit(format_number(value_bytes / scale), unit)
-    return with_unit(format_count(value_bytes), "bytes")
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            return with_unit(format_number(size_bytes / factor), unit)
+    return with_unit(format_count(size_bytes), "bytes")
 
 
 def format_duration(duration_s: float) -> str:
@@ -92,7 +92,7 @@ def format_duration(duration_s: float) -> str:
 def with_unit(text: str, unit: str) -> str:
     """Append a unit to a formatted number after a thin space, as in 238 req/s. A dollar sign is
     placed before the number, as in $310/month."""
-    unit_text = show_unit(unit)
+    unit_text = format_unit(unit)
     if unit_text.startswith("$"):
         return f"-${text[1:]}{unit_text[1:]}" if text.startswith("-") else f"${text}{unit_text[1:]}"
     return text + unit_text if unit_text.startswith("/") or not unit_text else f"{text}{THIN_SPACE}{unit_text}"
@@ -160,13 +160,13 @@ def format_interval(quantity: Quantity) -> str | None:
 
 
 def display_unit(quantity: Quantity) -> str:
-    return show_unit(quantity.unit)
+    return format_unit(quantity.unit)
 
 
 _UNIT_TEXTS = {"share": "%", "1/s": "req/s", "tokens/s": "tok/s", "kg CO2e/month": "kg CO₂e/month"}
 
 
-def show_unit(unit: str) -> str:
+def format_unit(unit: str) -> str:
     """Return the display text of a unit: `req/s` for `1/s`, `$/month` for `USD/month`."""
     return f"${unit.removeprefix('USD')}" if unit.startswith("USD") else _UNIT_TEXTS.get(unit, unit)
 
@@ -188,7 +188,7 @@ _METRIC_NAMES = {
 }
 
 
-def metric_name(name: str, aggregate: str = "") -> str:
+def format_metric_label(name: str, aggregate: str = "") -> str:
     """Return the display name of a latency metric, such as `p99.9 latency`. An unknown name is
     returned without the suffix `_ms`."""
     metric_text = _METRIC_NAMES.get(name, name.removesuffix("_ms"))
@@ -198,7 +198,7 @@ def metric_name(name: str, aggregate: str = "") -> str:
 StageState = Literal["passed", "not evaluated", "failed", "INVALID"]
 
 
-def stage_state(row: StageRow) -> StageState:
+def find_stage_state(row: StageRow) -> StageState:
     """Return the identifier of a stage's state, for which `display_state` returns the display
     text."""
     if row.validity == "INVALID":
@@ -230,9 +230,9 @@ def format_check(row: CheckRow, write_status: Callable[[str], str] = str) -> str
 
 def format_check_finding(row: CheckRow) -> str:
     """Format a check without its verdict."""
-    limit = "" if row.limit is None else f", limit {format_check_limit(row)}"
-    hint = f" {row.hint}" if row.hint else ""
-    return f"{row.name}: {format_check_value(row)}{limit}.{hint}"
+    limit_text = "" if row.limit is None else f", limit {format_check_limit(row)}"
+    hint_text = f" {row.hint}" if row.hint else ""
+    return f"{row.name}: {format_check_value(row)}{limit_text}.{hint_text}"
 
 
 def format_check_limit(row: CheckRow) -> str:
@@ -281,23 +281,23 @@ def _count_decimals_near_one(share: Quantity) -> int:
     """Return the number of decimals needed to distinguish a share from 1, so that 99.96 % is not
     shown as 100 %."""
     value = share.value or share.undersampled or 0.0
-    distance = 1 - (share.ci95[0] if value == 1 and share.ci95 else value)
-    return max(0, _count_decimals(100 * distance) - 2) if 0 < distance < 0.1 else 0
+    distance_to_one = 1 - (share.ci95[0] if value == 1 and share.ci95 else value)
+    return max(0, _count_decimals(100 * distance_to_one) - 2) if 0 < distance_to_one < 0.1 else 0
 
 
 def _count_decimals(value: float, max_decimals: int = _MAX_DECIMALS) -> int:
     if value == 0 or not math.isfinite(value):
         return 0
-    rounded = float(f"{value:.{_SIGNIFICANT_DIGITS - 1}e}")
-    return min(max_decimals, _SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(rounded))))
+    rounded_value = float(f"{value:.{_SIGNIFICANT_DIGITS - 1}e}")
+    return min(max_decimals, _SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(rounded_value))))
 
 
 def _format_fixed(value: float, decimals: int) -> str:
     """Round a number to `decimals`, which may be negative, and format it; -0 becomes 0."""
     if not math.isfinite(value):
         return NOT_AVAILABLE
-    rounded = round(value, decimals) + 0.0
-    return f"{rounded:,.{max(0, decimals)}f}"
+    rounded_value = round(value, decimals) + 0.0
+    return f"{rounded_value:,.{max(0, decimals)}f}"
 
 
 _Record = TypeVar("_Record", bound=msgspec.Struct)

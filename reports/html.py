@@ -111,23 +111,27 @@ def render_html(report: Report, warn: WarnCallback = lambda _: None) -> str:
     the page larger than `MAX_BYTES` are omitted too, and the page states this. If charts cannot be
     drawn, the page has no charts, and `warn` is called with the reason.
     """
-    raw = embed_text("result.json", report.result_json)  # exact bytes, so before control characters are replaced
+    # The exact bytes are embedded, so before control characters are replaced.
+    embedded_result = embed_text("result.json", report.result_json)
     return _select_first_fitting_page(
-        _build_pages(sanitize(msgspec.structs.replace(report, result_json="")), raw, warn)
+        _build_pages(sanitize(msgspec.structs.replace(report, result_json="")), embedded_result, warn)
     )
 
 
-def _build_pages(report: Report, raw: EmbeddedFile, warn: WarnCallback) -> Iterator[tuple[int, str]]:
+def _build_pages(report: Report, embedded_result: EmbeddedFile, warn: WarnCallback) -> Iterator[tuple[int, str]]:
     """Yield versions of the page with decreasing content, each with its size limit in bytes."""
     tables = embed_tables(build_tables(report))
     pictures = _render_pictures(report)
     if pictures.failure is not None:
         warn(_format_charts_missing(pictures.failure))
-    yield PREFERRED_BYTES, _render(report, pictures, (raw, *tables), raw.sha256)
-    yield MAX_BYTES, _render(report, pictures, tables, raw.sha256)
+    yield PREFERRED_BYTES, _render_page(report, pictures, (embedded_result, *tables), embedded_result.sha256)
+    yield MAX_BYTES, _render_page(report, pictures, tables, embedded_result.sha256)
     for row_limit in _ROW_LIMITS:
         truncated_report = truncate_report(report, row_limit)
-        yield MAX_BYTES, _render(truncated_report, _render_pictures(truncated_report), tables, raw.sha256)
+        yield (
+            MAX_BYTES,
+            _render_page(truncated_report, _render_pictures(truncated_report), tables, embedded_result.sha256),
+        )
 
 
 def render_plan_html(report: PlanReport, warn: WarnCallback = lambda _: None) -> str:
@@ -147,14 +151,14 @@ def _build_plan_pages(report: PlanReport, warn: WarnCallback) -> Iterator[tuple[
     if pictures.failure is not None:
         warn(_format_charts_missing(pictures.failure))
     for truncated_report in (report, *(truncate_plan(report, row_limit) for row_limit in _ROW_LIMITS)):
-        yield MAX_BYTES, _render(truncated_report, pictures, tables, None, template="plan_report.html")
+        yield MAX_BYTES, _render_page(truncated_report, pictures, tables, None, template="plan_report.html")
 
 
 def _select_first_fitting_page(pages: Iterable[tuple[int, str]]) -> str:
     """Return the first page that is within its size limit; if none is, the last page."""
     text = ""
-    for limit, text in pages:
-        if len(text.encode()) <= limit:
+    for size_limit, text in pages:
+        if len(text.encode()) <= size_limit:
             break
     return text
 
@@ -166,7 +170,7 @@ def encode_inert_json(value: Any) -> Markup:
     return Markup(text.translate(_HTML_ESCAPES))
 
 
-def _render(
+def _render_page(
     report: Report | PlanReport,
     pictures: Pictures,
     embedded_files: tuple[EmbeddedFile, ...],
@@ -215,7 +219,7 @@ def _build_first_screen(report: Report | PlanReport, pictures: Pictures) -> dict
     basis_keys = ("demand", "probability", "curve", "token-times", "token-frontier") if report.plan else ()
     return {
         "planned": is_plan_first,
-        "result": None if isinstance(report, PlanReport) else decision.decide_run(report),
+        "result": None if isinstance(report, PlanReport) else decision.build_run_decision(report),
         "lead": lead_key,
         "basis_charts": [key for key in basis_keys if key in pictures.by_key and key != lead_key],
         "has_load": not isinstance(report, PlanReport) and _has_load(report),
@@ -247,7 +251,7 @@ def _list_sections(report: Report, pictures: Pictures) -> list[tuple[str, str]]:
         "definitions": ("Other tools' definitions", report.definitions is not None),
         "appendix": ("Appendix", True),
     }
-    return [(id, title) for id, (title, is_shown) in titles.items() if is_shown]
+    return [(section_id, title) for section_id, (title, is_shown) in titles.items() if is_shown]
 
 
 _MACHINE_CHARTS = {"busy", "cores", "memory", "power", "clocks", "temperature"}
@@ -266,7 +270,7 @@ def _list_missing_sections(report: Report) -> list[tuple[str, str]]:
         "Too few telemetry samples for a chart." if report.telemetry else "No machine telemetry in this run."
     )
     max_rate_reason = "No max rate: this run did not search for one, or the search did not finish."
-    reasons = [
+    section_reasons = [
         ("Results", "No results: no measurement finished.", not report.tiles),
         ("Objectives", "No objectives.", not report.objectives),
         ("Max rate", max_rate_reason, not is_local and report.max_rate is None),
@@ -278,7 +282,7 @@ def _list_missing_sections(report: Report) -> list[tuple[str, str]]:
         ("Cost and alternatives", "No plan. A plan requires a max rate, the hardware it was measured on, and traffic.",
          not is_local and report.plan is None),
     ]  # fmt: skip
-    return [(title, reason) for title, reason, is_missing in reasons if is_missing]
+    return [(title, reason) for title, reason, is_missing in section_reasons if is_missing]
 
 
 def _render_pictures(report: Report) -> Pictures:
@@ -316,10 +320,10 @@ def _render_charts(optional_charts: Iterable[Chart | None]) -> Pictures:
     if not charts:
         return Pictures({})
     try:
-        pictures = {
+        pictures_by_key = {
             chart.key: Picture(chart, Markup(render_svg(chart)), encode_inert_json(chart.spec)) for chart in charts
         }
-        return Pictures(pictures, _load_library())
+        return Pictures(pictures_by_key, _load_library())
     except ChartError as error:
         return Pictures({}, failure=str(error))
 
@@ -330,10 +334,10 @@ def _format_charts_missing(failure: str) -> str:
 
 def _group_rejected_offers(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
     """Group the rejected offers by reason, with the most frequent reason first."""
-    by_reason: defaultdict[str, list[OfferRow]] = defaultdict(list)
+    offers_by_reason: defaultdict[str, list[OfferRow]] = defaultdict(list)
     for row in plan.rejected_offers if plan else ():
-        by_reason[row.rejected or ""].append(row)
-    return sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
+        offers_by_reason[row.rejected or ""].append(row)
+    return sorted(offers_by_reason.items(), key=lambda pair: -len(pair[1]))
 
 
 def _group_by_placement(variants: Sequence[VariantRow]) -> list[tuple[list[str], VariantRow]]:
@@ -354,9 +358,9 @@ def _build_link(name: str) -> str:
 
 
 def _build_content_policy(style: str, *scripts: str) -> str:
-    script_sources = " ".join(_compute_source_hash(script) for script in scripts) or "'none'"
+    script_sources_text = " ".join(_compute_source_hash(script) for script in scripts) or "'none'"
     return (
-        f"default-src 'none'; style-src {_compute_source_hash(style)}; script-src {script_sources}; "
+        f"default-src 'none'; style-src {_compute_source_hash(style)}; script-src {script_sources_text}; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -375,13 +379,13 @@ def _load_library() -> Markup:
     cache_path = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{version('vl-convert-python')}.js"
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return Markup(cache_path.read_bytes().decode())
-    bundle = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
+    library = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
     with contextlib.suppress(OSError):  # without a cache, the next call bundles again
         cache_path.parent.mkdir(parents=True, exist_ok=True)
         temporary_path = cache_path.with_suffix(f".{os.getpid()}")
-        temporary_path.write_bytes(bundle.encode())
+        temporary_path.write_bytes(library.encode())
         temporary_path.replace(cache_path)
-    return Markup(bundle)
+    return Markup(library)
 
 
 @cache
@@ -406,10 +410,10 @@ def _build_environment() -> Environment:
             "interval": formatting.format_interval,
             "quantity": formatting.format_quantity,
             "limit": formatting.format_limit,
-            "metric": formatting.metric_name,
+            "metric": formatting.format_metric_label,
             "format_check_value": formatting.format_check_value,
             "format_check_limit": formatting.format_check_limit,
-            "state": formatting.stage_state,
+            "state": formatting.find_stage_state,
             "display_state": formatting.display_state,
             "rate": formatting.format_inference_rate,
             "p_value": formatting.format_p_value,

@@ -54,8 +54,8 @@ def _get_run_state(verdict: ReportVerdict) -> State:
 
 
 def _format_run_detail(verdict: ReportVerdict) -> str:
-    reasons = "".join(f" {reason};" for reason in verdict.reasons).rstrip(";")
-    return f"{verdict.outcome}, measurement {verdict.validity}: {verdict.sentence}{reasons}"
+    reasons_text = "".join(f" {reason};" for reason in verdict.reasons).rstrip(";")
+    return f"{verdict.outcome}, measurement {verdict.validity}: {verdict.sentence}{reasons_text}"
 
 
 def _get_objective_state(row: ObjectiveRow, verdict: ReportVerdict) -> State:
@@ -79,9 +79,9 @@ def _format_objective_detail(row: ObjectiveRow, verdict: ReportVerdict) -> str:
 
 
 def _format_check_detail(check: CheckRow) -> str:
-    limit = "" if check.limit is None else f"; limit {formatting.format_check_limit(check)}"
-    hint = f"; {check.hint}" if check.hint else ""
-    return f"observed {formatting.format_check_value(check)}{limit}{hint}"
+    limit_text = "" if check.limit is None else f"; limit {formatting.format_check_limit(check)}"
+    hint_text = f"; {check.hint}" if check.hint else ""
+    return f"observed {formatting.format_check_value(check)}{limit_text}{hint_text}"
 
 
 _NON_XML_CHARACTERS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -102,33 +102,37 @@ def render_junit(report: Report) -> str:
         "errors": sum(case.state == "error" for case in cases),
         "skipped": sum(case.state in ("open", "warned") for case in cases),
     }
-    totals = {name: str(count) for name, count in counts.items()} | {"time": f"{report.header.duration_s:.3f}"}
-    name = _clean_text(report.header.title)
-    root = ElementTree.Element("testsuites", {"name": "sizewise", **totals})
-    suite = ElementTree.SubElement(root, "testsuite", {"name": name, **totals, **_build_timestamp(report.header)})
-    properties = ElementTree.SubElement(suite, "properties")
+    totals = {suite_name: str(count) for suite_name, count in counts.items()} | {
+        "time": f"{report.header.duration_s:.3f}"
+    }
+    suite_name = _clean_text(report.header.title)
+    root_element = ElementTree.Element("testsuites", {"name": "sizewise", **totals})
+    suite_element = ElementTree.SubElement(
+        root_element, "testsuite", {"name": suite_name, **totals, **_build_timestamp(report.header)}
+    )
+    properties = ElementTree.SubElement(suite_element, "properties")
     for label, value in _list_properties(report):
         ElementTree.SubElement(properties, "property", {"name": _clean_text(label), "value": _clean_text(value)})
     for case in cases:
-        _add_case(suite, name, case)
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False).join(
+        _add_case(suite_element, suite_name, case)
+    ElementTree.indent(root_element)
+    return ElementTree.tostring(root_element, encoding="unicode", xml_declaration=False).join(
         ('<?xml version="1.0" encoding="UTF-8"?>\n', "\n")
     )
 
 
-def _add_case(suite: ElementTree.Element, name: str, case: CaseResult) -> None:
-    attributes = {"classname": f"{name}.{case.subject}", "name": _clean_text(case.name), "time": "0"}
-    parent = ElementTree.SubElement(suite, "testcase", attributes)
+def _add_case(suite_element: ElementTree.Element, suite_name: str, case: CaseResult) -> None:
+    attributes = {"classname": f"{suite_name}.{case.subject}", "name": _clean_text(case.name), "time": "0"}
+    case_element = ElementTree.SubElement(suite_element, "testcase", attributes)
     detail = _clean_text(case.detail)
-    element = _ELEMENTS.get(case.state)
-    if element is None:
-        ElementTree.SubElement(parent, "system-out").text = detail
+    tag = _ELEMENTS.get(case.state)
+    if tag is None:
+        ElementTree.SubElement(case_element, "system-out").text = detail
         return
-    child = ElementTree.SubElement(parent, element, {"message": detail})
-    if element != "skipped":
-        child.set("type", case.subject)
-        child.text = detail
+    outcome_element = ElementTree.SubElement(case_element, tag, {"message": detail})
+    if tag != "skipped":
+        outcome_element.set("type", case.subject)
+        outcome_element.text = detail
 
 
 def _list_properties(report: Report) -> list[tuple[str, str]]:

@@ -58,11 +58,13 @@ def build_remaining_variant_lines(local: LocalSection) -> list[str]:
     reasons why variants ended early or were skipped."""
     hidden_count = len(local.variants) - _MAX_ROWS
     more_lines = [f"… and {hidden_count} more in the report"] if hidden_count > 0 else []
-    reasons: dict[str, list[str]] = {}
+    names_by_reason: dict[str, list[str]] = {}
     for variant in local.variants:
         if variant.reason is not None:
-            reasons.setdefault(f"{formatting.display_state(variant.state)}: {variant.reason}", []).append(variant.name)
-    reason_lines = [f"{_join_names(names)}, {reason}" for reason, names in reasons.items()]
+            names_by_reason.setdefault(f"{formatting.display_state(variant.state)}: {variant.reason}", []).append(
+                variant.name
+            )
+    reason_lines = [f"{_join_names(names)}, {reason}" for reason, names in names_by_reason.items()]
     return [*more_lines, *reason_lines[:_MAX_ROWS]]
 
 
@@ -162,11 +164,11 @@ def _build_batch_lines(local: LocalSection, headline_variant: VariantRow) -> Ite
         if batch_model.t0.value is None or batch_model.t1.value is None:
             yield f"{batch_model.family}: {batch_model.reason or batch_model.t0.reason or 'no fit'}"
             continue
-        caveat = f"; {batch_model.reason}" if batch_model.reason else ""
+        caveat_note = f"; {batch_model.reason}" if batch_model.reason else ""
         yield (
             f"{batch_model.family}: call time = {formatting.format_value(batch_model.t0)} ms + "
             f"{formatting.format_value(batch_model.t1)} ms × batch size, fitted to batch "
-            f"{batches_text}{fit_text}{caveat}"
+            f"{batches_text}{fit_text}{caveat_note}"
         )
 
 
@@ -179,39 +181,43 @@ def _build_cold_start_lines(local: LocalSection, headline_variant: VariantRow) -
         if _get_load_key(variant) == _get_load_key(headline_variant) and variant.cold_starts
     )
     for row in next((variant.cold_starts for variant in variants_with_same_load), ()):
-        kind = "cached optimized model" if row.is_cached else "cold"
-        yield f"{kind}: {_format_start(local.cold_parts, row)} (median of {row.starts})"
+        kind_text = "cached optimized model" if row.is_cached else "cold"
+        yield f"{kind_text}: {_format_start(local.cold_parts, row)} (median of {row.starts})"
 
 
 def _get_load_key(variant: VariantRow) -> tuple[object, ...]:
     return variant.sha256, variant.provider, variant.threads, variant.devices
 
 
-def _format_start(names: Sequence[str], row: ColdStartRow) -> str:
+def _format_start(part_names: Sequence[str], row: ColdStartRow) -> str:
     *part_texts, total = (formatting.format_value_unit(quantity) for quantity in row.p50)
-    parts_text = ", ".join(f"{name} {part_text}" for name, part_text in zip(names, part_texts, strict=False))
+    parts_text = ", ".join(f"{name} {part_text}" for name, part_text in zip(part_names, part_texts, strict=False))
     return f"{total}, max {formatting.format_value_unit(row.worst[-1])}: {parts_text}"
 
 
 def _build_output_lines(variant: VariantRow) -> Iterator[str]:
     accuracy, fidelity = variant.accuracy, variant.fidelity
     if accuracy is not None:
-        comparison = "" if accuracy.reference is None else f", fp32 {formatting.format_value_unit(accuracy.reference)}"
+        comparison_text = (
+            "" if accuracy.reference is None else f", fp32 {formatting.format_value_unit(accuracy.reference)}"
+        )
         p_value_text = (
             "" if accuracy.p_value is None else f" (p {formatting.format_p_value(accuracy.p_value)}, {accuracy.test})"
         )
-        yield f"{accuracy.metric} {formatting.format_quantity(accuracy.value)}{comparison}{p_value_text}"
+        yield f"{accuracy.metric} {formatting.format_quantity(accuracy.value)}{comparison_text}{p_value_text}"
     if fidelity is not None and fidelity.is_equal:
         yield f"identical to fp32 on the CPU in {formatting.format_count(fidelity.rows)} rows of the measured run"
     elif fidelity is not None:
-        metrics = [
+        metric_texts = [
             _format_named_value("agreement", fidelity.agreement),
             _format_named_value("min cosine", fidelity.cosine_min),
             _format_named_value("max abs difference", fidelity.max_abs),
             _format_named_value("SQNR", fidelity.sqnr),
         ]
-        comparison = f"compared with fp32 on the CPU, {formatting.format_count(fidelity.rows)} rows of the measured run"
-        yield f"{comparison}: {', '.join(metric_text for metric_text in metrics if metric_text)}"
+        comparison_text = (
+            f"compared with fp32 on the CPU, {formatting.format_count(fidelity.rows)} rows of the measured run"
+        )
+        yield f"{comparison_text}: {', '.join(metric_text for metric_text in metric_texts if metric_text)}"
 
 
 def _format_named_value(name: str, quantity: Quantity) -> str:

@@ -15,8 +15,8 @@ from reports import formatting
 from reports.comparison_section import ComparisonReport, ComparisonSection
 from reports.comparison_text import format_effect, format_remark
 from reports.decision import (
-    decide_plan,
-    decide_run,
+    build_plan_decision,
+    build_run_decision,
     leads_with_plan,
     list_warnings,
     select_tiles_beside_decision,
@@ -42,7 +42,7 @@ from reports.plan_text import build_decision_lines, build_offer_lines
 from reports.plan_text import build_detail_lines as plan_lines
 
 _SPACES = re.compile(r"\s+")
-_ACTIVE_CHARACTERS = re.compile(r"[\\`*_\[\]|~$<>&]")
+_SPECIAL_CHARACTERS = re.compile(r"[\\`*_\[\]|~$<>&]")
 _LINKS = re.compile(r"(?i)(?<=:)//|(?<=www)\.|@")
 _BLOCK_START = re.compile(r"^[#+\-=]")
 _NUMBERED_ITEM = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
@@ -51,7 +51,7 @@ _NUMBERED_ITEM = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
 def escape_text(raw: str) -> str:
     """Escape a string for a single line of Markdown. The line displays `raw` literally, without
     markup, links or block markers."""
-    line = _ACTIVE_CHARACTERS.sub(r"\\\g<0>", _SPACES.sub(" ", raw).strip())
+    line = _SPECIAL_CHARACTERS.sub(r"\\\g<0>", _SPACES.sub(" ", raw).strip())
     line = _LINKS.sub(r"\\\g<0>", line)
     return _NUMBERED_ITEM.sub(r"\1\\\2", _BLOCK_START.sub(r"\\\g<0>", line))
 
@@ -65,8 +65,8 @@ def build_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
     """Build a Markdown table from cells that are already Markdown. Columns without a header are
     omitted. Returns no lines if there are no rows."""
     column_indices = [index for index, name in enumerate(columns) if name]
-    lines = [columns, ["---"] * len(columns), *rows] if rows else []
-    return [f"| {' | '.join(line[index] for index in column_indices)} |" for line in lines]
+    table_rows = [columns, ["---"] * len(columns), *rows] if rows else []
+    return [f"| {' | '.join(table_row[index] for index in column_indices)} |" for table_row in table_rows]
 
 
 _MAX_COMPARISON_ROWS = 50
@@ -76,7 +76,7 @@ def render_comparison_page(report: ComparisonReport) -> str:
     """Render a comparison as a separate Markdown document with a trailing newline."""
     report = sanitize(report)
     baseline, candidate = (
-        escape_text(", ".join(side)) for side in (report.comparison.baseline, report.comparison.candidate)
+        escape_text(", ".join(run_names)) for run_names in (report.comparison.baseline, report.comparison.candidate)
     )
     title = f"# {baseline} vs. {candidate}"
     footer = f"Created by {escape_text(report.tool)}: {escape_text(report.command)}"
@@ -84,7 +84,7 @@ def render_comparison_page(report: ComparisonReport) -> str:
 
 
 def build_comparison_lines(section: ComparisonSection) -> list[str]:
-    differences = [
+    difference_cells = [
         [
             escape_text(row.name),
             escape_text(row.baseline),
@@ -94,7 +94,7 @@ def build_comparison_lines(section: ComparisonSection) -> list[str]:
         for row in section.differences
     ]
     headline_rows = [row for row in section.rows if row.is_headline]
-    changes = [
+    change_cells = [
         [
             escape_text(row.metric),
             escape_text(row.stage),
@@ -111,12 +111,14 @@ def build_comparison_lines(section: ComparisonSection) -> list[str]:
         ]
         for row in headline_rows[:_MAX_COMPARISON_ROWS]
     ]
-    hidden_count = len(headline_rows) - len(changes)
+    hidden_count = len(headline_rows) - len(change_cells)
     blocks = [
         [escape_text(section.headline)],
         [f"**{escape_text(section.banner)}**"] if section.banner else [],
-        build_table(["environment", "baseline", "candidate", "effect"], differences),
-        build_table(["metric", "stage", "baseline", "candidate", "change (95 % CI)", "p-value", "verdict"], changes),
+        build_table(["environment", "baseline", "candidate", "effect"], difference_cells),
+        build_table(
+            ["metric", "stage", "baseline", "candidate", "change (95 % CI)", "p-value", "verdict"], change_cells
+        ),
         [f"… and {hidden_count} more in the result."] if hidden_count else [],
         build_bullet_list([*map(escape_text, section.notes)]),
     ]
@@ -137,14 +139,14 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
     leading_plan = report.plan if leads_with_plan(report) else None
     sections = [
         [
-            *_build_head(report, leading_plan),
+            *_build_header(report, leading_plan),
             *_build_caveats(list_warnings(report), report.notes),
             *_summarize_checks(report.checks),
         ],
         _build_section("Numbers", _build_tile_table(select_tiles_beside_decision(report))),
         _build_section("Objectives", _build_objective_table(report.objectives)),
         _build_section("Comparison", build_comparison_lines(report.comparison) if report.comparison else []),
-        _build_section("Stages", _build_stage_table(report.stages, formatting.metric_name(report.times))),
+        _build_section("Stages", _build_stage_table(report.stages, formatting.format_metric_label(report.times))),
         _build_section("Tokens", _build_token_table(report.tokens)),
         _build_section("Errors", _build_error_table(report.errors)),
         *(_build_local_sections(report.local) if report.local else []),
@@ -168,10 +170,10 @@ def render_plan_markdown(report: PlanReport) -> str:
 def _fit_sections(sections: Sequence[str], max_bytes: int) -> str:
     text, remaining_bytes = "", max_bytes - len(_TRUNCATED_NOTE.encode())
     for section in sections:
-        section_text = f"\n{section}" if text else section
-        if len(section_text.encode()) > remaining_bytes:
+        separated_section = f"\n{section}" if text else section
+        if len(separated_section.encode()) > remaining_bytes:
             return text + _TRUNCATED_NOTE if text else ""
-        text, remaining_bytes = text + section_text, remaining_bytes - len(section_text.encode())
+        text, remaining_bytes = text + separated_section, remaining_bytes - len(separated_section.encode())
     return text
 
 
@@ -179,13 +181,13 @@ def _build_section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"### {title}", "", *lines] if lines else []
 
 
-def _build_head(report: Report, leading_plan: PlanSection | None) -> list[str]:
-    header, verdict, result = report.header, report.verdict, decide_run(report)
+def _build_header(report: Report, leading_plan: PlanSection | None) -> list[str]:
+    header, verdict, decision = report.header, report.verdict, build_run_decision(report)
     location = f"{header.target}, on {header.hardware}" if header.hardware else header.target
     location = location if header.user_title is None else f"{header.title}: {location}"
-    headline = f"{verdict.stamp} {result.headline}" if verdict.stamp else result.headline
-    evidence = "" if leading_plan else result.evidence
-    result_text = " ".join((result.sentence, *result.details)).strip()
+    headline = f"{verdict.stamp} {decision.headline}" if verdict.stamp else decision.headline
+    evidence = "" if leading_plan else decision.evidence
+    result_text = " ".join((decision.sentence, *decision.details)).strip()
     details = [line for line in (result_text, evidence) if line]
     return [
         f"## {verdict.outcome}: {escape_text(header.name)}",
@@ -204,7 +206,7 @@ def _build_decision(plan: PlanSection, heading_prefix: str) -> list[str]:
     uncertainty_lines = (
         [] if plan.capacity_knowledge is None else [plan.capacity_knowledge.headline, plan.capacity_knowledge.next_step]
     )
-    headline, *lines = decide_plan(plan).lines
+    headline, *lines = build_plan_decision(plan).lines
     return [
         f"{heading_prefix}{escape_text(headline)}",
         "",
@@ -216,9 +218,9 @@ def _build_decision(plan: PlanSection, heading_prefix: str) -> list[str]:
 def _build_plan(plan: PlanSection | None, *, is_decided: bool) -> list[str]:
     if plan is None:
         return []
-    decision = [] if is_decided else build_decision_lines(plan)
+    decision_lines = [] if is_decided else build_decision_lines(plan)
     return build_bullet_list(
-        [*map(escape_text, (*decision, *build_offer_lines(plan, is_decided=is_decided), *plan.notes))]
+        [*map(escape_text, (*decision_lines, *build_offer_lines(plan, is_decided=is_decided), *plan.notes))]
     )
 
 
@@ -249,10 +251,10 @@ def _summarize_checks(checks: Sequence[CheckRow]) -> list[str]:
 
 
 def _format_check(check: CheckRow) -> str:
-    value = escape_text(formatting.format_check_value(check))
-    limit = "" if check.limit is None else f", limit {escape_text(formatting.format_check_limit(check))}"
-    hint = f" {escape_text(check.hint)}" if check.hint else ""
-    return f"**{check.verdict}** {escape_text(check.name)}: {value}{limit}.{hint}"
+    value_text = escape_text(formatting.format_check_value(check))
+    limit_text = "" if check.limit is None else f", limit {escape_text(formatting.format_check_limit(check))}"
+    hint_text = f" {escape_text(check.hint)}" if check.hint else ""
+    return f"**{check.verdict}** {escape_text(check.name)}: {value_text}{limit_text}.{hint_text}"
 
 
 def _format_quantity(quantity: Quantity) -> str:
@@ -287,7 +289,7 @@ def _build_tile_table(tiles: Sequence[HeadlineTile]) -> list[str]:
 
 
 def _build_objective_table(rows: Sequence[ObjectiveRow]) -> list[str]:
-    cells = [
+    cell_rows = [
         [
             escape_text(row.display_text) + (" (default)" if row.implied else ""),
             row.kind if row.level == "fail" else f"{row.kind}, warning only",
@@ -300,11 +302,11 @@ def _build_objective_table(rows: Sequence[ObjectiveRow]) -> list[str]:
         for row in rows[:_MAX_ROWS]
     ]
     columns = ["objective", "kind", "observed (95 % CI)", "samples", "margin", "stage", "result"]
-    return build_table(columns, cells) + _build_more_note(len(rows))
+    return build_table(columns, cell_rows) + _build_more_note(len(rows))
 
 
 def _build_stage_table(rows: Sequence[StageRow], times: str) -> list[str]:
-    cells = [
+    cell_rows = [
         [
             escape_text(f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name),
             escape_text(row.arrivals or row.kind),
@@ -312,18 +314,18 @@ def _build_stage_table(rows: Sequence[StageRow], times: str) -> list[str]:
             "n/a" if row.throughput is None else _format_cell(row.throughput),
             *map(_format_cell, (row.p50, row.p95, row.p99)),
             formatting.format_count(row.failed),
-            formatting.display_state(formatting.stage_state(row)),
+            formatting.display_state(formatting.find_stage_state(row)),
         ]
         for row in rows[:_MAX_ROWS]
     ]
     columns = ["stage", "load", "offered", "throughput", f"p50 {escape_text(times)}", "p95", "p99", "failed", "result"]
-    return build_table(columns, cells) + _build_more_note(len(rows))
+    return build_table(columns, cell_rows) + _build_more_note(len(rows))
 
 
 def _build_token_table(rows: Sequence[TokenRow]) -> list[str]:
     names = ("p50 TTFT", "p95 TTFT", "p99 TTFT", "p50 TPOT", "p95 TPOT", "p50 ITL", "p99 ITL", "tok/s")
-    cells = [[escape_text(row.stage), *map(_format_cell, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
-    return build_table(["stage", *names], cells) + _build_more_note(len(rows))
+    cell_rows = [[escape_text(row.stage), *map(_format_cell, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
+    return build_table(["stage", *names], cell_rows) + _build_more_note(len(rows))
 
 
 def _list_token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
@@ -332,7 +334,7 @@ def _list_token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
 
 
 def _build_error_table(rows: Sequence[ErrorRow]) -> list[str]:
-    cells = [
+    cell_rows = [
         [
             escape_text(row.error),
             formatting.format_count(row.count),
@@ -341,7 +343,9 @@ def _build_error_table(rows: Sequence[ErrorRow]) -> list[str]:
         ]
         for row in rows[:_MAX_ROWS]
     ]
-    return build_table(["error", "count", "share of requests", "first example"], cells) + _build_more_note(len(rows))
+    return build_table(["error", "count", "share of requests", "first example"], cell_rows) + _build_more_note(
+        len(rows)
+    )
 
 
 def _build_more_note(count: int) -> list[str]:
@@ -349,11 +353,11 @@ def _build_more_note(count: int) -> list[str]:
 
 
 def _build_local_sections(local: LocalSection) -> list[list[str]]:
-    head, *rows = build_variant_table(local, _MAX_WIDTH) or [[]]
+    header, *rows = build_variant_table(local, _MAX_WIDTH) or [[]]
     lines = [
         escape_text(f"{local.common}; times in ms"),
         "",
-        *build_table([*map(escape_text, head)], [[*map(escape_text, row)] for row in rows]),
+        *build_table([*map(escape_text, header)], [[*map(escape_text, row)] for row in rows]),
         "",
         *build_bullet_list([*map(escape_text, build_remaining_variant_lines(local))]),
     ]

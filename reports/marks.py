@@ -46,7 +46,7 @@ def drop_marks(text: str) -> str:
     return replace_marks(text, str, "", "")
 
 
-def pad(text: str, width: int) -> str:
+def pad_text(text: str, width: int) -> str:
     """Pad the text with spaces to the given display width. Marks do not count."""
     return text + " " * (width - compute_display_width(text))
 

@@ -82,15 +82,15 @@ def _list_samples(report: Report) -> Iterator[_Sample]:
         )
     for stage in report.stages:
         yield from _list_stage_samples(stage)
-    for tokens in report.tokens:
-        yield from _list_token_samples(tokens)
+    for token_row in report.tokens:
+        yield from _list_token_samples(token_row)
 
 
 def _list_state_samples(
-    family: str, help_text: str, labels: Labels, current: str, states: tuple[str, ...]
+    family: str, help_text: str, labels: Labels, current_state: str, states: tuple[str, ...]
 ) -> Iterator[_Sample]:
     """Yield one sample for each possible state: 1 for the current state, 0 for all other states."""
-    return (_Sample(family, help_text, labels | {"state": state}, int(state == current)) for state in states)
+    return (_Sample(family, help_text, labels | {"state": state}, int(state == current_state)) for state in states)
 
 
 def _list_quantity_samples(family: str, help_text: str, labels: Labels, quantity: Quantity) -> Iterator[_Sample]:

@@ -56,11 +56,11 @@ def describe_fit_error(row: OfferRow) -> str | None:
 def describe_need(row: OfferRow) -> str | None:
     """Describe how many instances are planned and how many may be needed for the load, without
     spares."""
-    count, needed_range = count_load_instances(row), row.instances_needed
-    if count is None or needed_range is None:
+    planned_count, needed_range = count_load_instances(row), row.instances_needed
+    if planned_count is None or needed_range is None:
         return None
     range_text = _format_range(needed_range, formatting.format_plain)
-    return f"{formatting.format_count(count)} planned (need {_RANGE_LABEL}: {range_text})"
+    return f"{formatting.format_count(planned_count)} planned (need {_RANGE_LABEL}: {range_text})"
 
 
 def format_cost(row: OfferRow) -> str:
@@ -98,8 +98,8 @@ def list_numbers_by_basis(plan: PlanSection) -> list[tuple[Basis, str, list[str]
 def _list_numbers_with_basis(plan: PlanSection) -> Iterator[tuple[Basis, str]]:
     row, source = plan.recommended_row, plan.source
     if source is not None and source.max_rate.value is not None:
-        rate = formatting.format_value_unit(source.max_rate)
-        yield source.max_rate.basis, f"max rate of {source.hardware}: {rate}"
+        rate_text = formatting.format_value_unit(source.max_rate)
+        yield source.max_rate.basis, f"max rate of {source.hardware}: {rate_text}"
     if row is not None:
         quantities_by_name = {
             "capacity per instance": row.capacity,
@@ -127,24 +127,28 @@ def select_sensitive_inputs(plan: PlanSection) -> list[SensitivityRow]:
 
 
 def describe_insensitive_inputs(plan: PlanSection) -> str | None:
-    names = [
+    input_texts = [
         f"{sensitivity.input} ({sensitivity.low} to {sensitivity.high})"
         for sensitivity in plan.sensitivity
         if not _changes_result(sensitivity, plan.recommended_row)
     ]
-    return f"No effect on the monthly cost or the cheapest offer: {', '.join(names)}." if names else None
+    return f"No effect on the monthly cost or the cheapest offer: {', '.join(input_texts)}." if input_texts else None
 
 
-def format_sensitivity(sensitivity: SensitivityRow, recommended: OfferRow | None) -> str:
+def format_sensitivity(sensitivity: SensitivityRow, recommended_row: OfferRow | None) -> str:
     """Format a sensitivity, as in
     `peak 800/s: $310/month; 1,200/s: $480/month (cheapest: aws/…)`."""
-    low = _format_range_end(sensitivity.low, sensitivity.usd_per_month_low, sensitivity.winner_low, recommended)
-    high = _format_range_end(sensitivity.high, sensitivity.usd_per_month_high, sensitivity.winner_high, recommended)
-    return f"{sensitivity.input} {low}; {high}"
+    low_text = _format_range_end(
+        sensitivity.low, sensitivity.usd_per_month_low, sensitivity.winner_low, recommended_row
+    )
+    high_text = _format_range_end(
+        sensitivity.high, sensitivity.usd_per_month_high, sensitivity.winner_high, recommended_row
+    )
+    return f"{sensitivity.input} {low_text}; {high_text}"
 
 
-def get_other_cheapest_offer(cheapest_offer: str | None, recommended: OfferRow | None) -> str | None:
-    return None if recommended is None or cheapest_offer == recommended.offer else cheapest_offer
+def get_other_cheapest_offer(cheapest_offer: str | None, recommended_row: OfferRow | None) -> str | None:
+    return None if recommended_row is None or cheapest_offer == recommended_row.offer else cheapest_offer
 
 
 def describe_peak_day(plan: PlanSection) -> str | None:
@@ -153,16 +157,20 @@ def describe_peak_day(plan: PlanSection) -> str | None:
     day = plan.day
     if day is None:
         return None
-    low, high = (formatting.format_number(select_extreme(day.arrivals_per_s)) for select_extreme in (min, max))
-    sentence = f"{low} to {high} req/s on {_format_instances(day)}, ${formatting.format_money(sum(day.usd))}/day"
+    low_text, high_text = (
+        formatting.format_number(select_extreme(day.arrivals_per_s)) for select_extreme in (min, max)
+    )
+    sentence = (
+        f"{low_text} to {high_text} req/s on {_format_instances(day)}, ${formatting.format_money(sum(day.usd))}/day"
+    )
     hours_with_latency = [
         (p95_ms, hour) for p95_ms, hour in zip(day.p95_ms, day.hours, strict=True) if p95_ms is not None
     ]
     if not hours_with_latency:
         return f"{sentence}; no responses"
     max_p95_ms, hour = max(hours_with_latency, key=lambda pair: pair[0])
-    limit = get_peak_day_limit(plan)
-    limit_note = f" (SLO on {limit[0]}: {limit[1]})" if limit else ""
+    limit_texts = get_peak_day_limit(plan)
+    limit_note = f" (SLO on {limit_texts[0]}: {limit_texts[1]})" if limit_texts else ""
     max_p95_text = formatting.with_unit(formatting.format_number(max_p95_ms), "ms")
     return f"{sentence}; highest p95 latency {max_p95_text} at {hour:02}:00{limit_note}"
 
@@ -179,7 +187,7 @@ def get_peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:
 def format_latency_name(plan: PlanSection) -> str:
     """Return the display name of the plan's latency metric, such as "p95 latency"."""
     name, _, aggregate = plan.latency_metric.partition(".")
-    return formatting.metric_name(name, aggregate)
+    return formatting.format_metric_label(name, aggregate)
 
 
 def describe_unit_cost(row: UnitCostRow) -> str:
@@ -188,12 +196,12 @@ def describe_unit_cost(row: UnitCostRow) -> str:
         (row.at_slo, "at max rate within SLO"),
         (row.at_mean, "at average traffic"),
     )
-    costs = (
+    cost_texts = (
         f"{formatting.format_value_unit(cost)} "
         f"{condition}{f' ({cost.reason})' if cost.value is None and cost.reason else ''}"
         for cost, condition in costs_and_conditions
     )
-    return f"per {row.unit}: {', '.join(costs)}"
+    return f"per {row.unit}: {', '.join(cost_texts)}"
 
 
 def describe_energy(plan: PlanSection) -> str | None:
@@ -231,11 +239,13 @@ def format_saving(row: SavingRow) -> str:
     return "none" if _is_same_cost(usd, 0.0) else formatting.format_money(usd)
 
 
-def _changes_result(sensitivity: SensitivityRow, recommended: OfferRow | None) -> bool:
+def _changes_result(sensitivity: SensitivityRow, recommended_row: OfferRow | None) -> bool:
     costs = (sensitivity.usd_per_month_low, sensitivity.usd_per_month_high)
-    planned_usd = costs[0] if recommended is None else recommended.usd_per_month.value
-    other_offers = {sensitivity.winner_low, sensitivity.winner_high} - ({recommended.offer} if recommended else set())
-    return bool(other_offers if recommended else len(other_offers) > 1) or not all(
+    planned_usd = costs[0] if recommended_row is None else recommended_row.usd_per_month.value
+    other_offers = {sensitivity.winner_low, sensitivity.winner_high} - (
+        {recommended_row.offer} if recommended_row else set()
+    )
+    return bool(other_offers if recommended_row else len(other_offers) > 1) or not all(
         _is_same_cost(cost, planned_usd) for cost in costs
     )
 
@@ -248,10 +258,12 @@ def _is_same_cost(first_usd: float | None, second_usd: float | None) -> bool:
     )
 
 
-def _format_range_end(label: str, usd: float | None, cheapest_offer: str | None, recommended: OfferRow | None) -> str:
+def _format_range_end(
+    label: str, usd: float | None, cheapest_offer: str | None, recommended_row: OfferRow | None
+) -> str:
     if usd is None:
         return f"{label}: no offer fits"
-    other_offer = get_other_cheapest_offer(cheapest_offer, recommended)
+    other_offer = get_other_cheapest_offer(cheapest_offer, recommended_row)
     return f"{label}: ${formatting.format_money(usd)}/month{f' (cheapest: {other_offer})' if other_offer else ''}"
 
 
@@ -261,8 +273,8 @@ def _format_instances(day: DaySeries) -> str:
 
 
 def _format_range(percentile_range: PercentileRange, format_value: Callable[[float], str]) -> str:
-    low, high = format_value(percentile_range.p10), format_value(percentile_range.p90)
-    return low if low == high else f"{low}–{high}"
+    low_text, high_text = format_value(percentile_range.p10), format_value(percentile_range.p90)
+    return low_text if low_text == high_text else f"{low_text}–{high_text}"
 
 
 def _format_named_quantity(name: str, quantity: Quantity) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports import formatting, plan_sentences
-from reports.decision import decide_plan
+from reports.decision import build_plan_decision
 from reports.plan_section import OfferRow, PlanSection
 
 _MAX_INPUTS = 3
@@ -18,7 +18,7 @@ def build_decision_lines(plan: PlanSection) -> list[str]:
     uncertainty_lines = (
         [] if plan.capacity_knowledge is None else [plan.capacity_knowledge.headline, plan.capacity_knowledge.next_step]
     )
-    return [*uncertainty_lines, *decide_plan(plan).lines]
+    return [*uncertainty_lines, *build_plan_decision(plan).lines]
 
 
 def build_offer_lines(plan: PlanSection, *, is_decided: bool = False) -> list[str]:
@@ -59,24 +59,26 @@ def build_detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
 
 
 def _build_confidence_lines(plan: PlanSection) -> Iterator[str]:
-    row = plan.recommended_row
-    if row is None:
+    recommended_row = plan.recommended_row
+    if recommended_row is None:
         return
-    cells = plan_sentences.build_slo_probability_cells(row)
+    cells = plan_sentences.build_slo_probability_cells(recommended_row)
     if cells:
         probabilities_text = ", ".join(f"{probability} with {count}" for count, probability in cells)
-        fit_error_text = plan_sentences.describe_fit_error(row)
+        fit_error_text = plan_sentences.describe_fit_error(recommended_row)
         error_note = "" if fit_error_text is None else f"; {fit_error_text}"
         yield f"P(SLO met) at peak by number of instances, without spares: {probabilities_text}{error_note}"
-    if (needed_text := plan_sentences.describe_need(row)) is not None:
+    if (needed_text := plan_sentences.describe_need(recommended_row)) is not None:
         yield f"Instances, without spares: {needed_text}"
-    if (sizing_text := plan_sentences.describe_sizing(plan, row)) is not None:
+    if (sizing_text := plan_sentences.describe_sizing(plan, recommended_row)) is not None:
         yield f"Sizing: {sizing_text}"
 
 
 def _build_evidence_lines(plan: PlanSection) -> Iterator[str]:
     yield from (
-        f"{basis}: {'; '.join(numbers)}" for basis, _, numbers in plan_sentences.list_numbers_by_basis(plan) if numbers
+        f"{basis}: {'; '.join(number_texts)}"
+        for basis, _, number_texts in plan_sentences.list_numbers_by_basis(plan)
+        if number_texts
     )
 
 
@@ -100,8 +102,8 @@ def _build_alternative_lines(plan: PlanSection) -> Iterator[str]:
         yield plan.commitment.sentence
     if plan.mix is not None:
         yield plan.mix.sentence
-    if (savings := plan_sentences.describe_savings(plan.savings)) is not None:
-        yield savings
+    if (savings_text := plan_sentences.describe_savings(plan.savings)) is not None:
+        yield savings_text
 
 
 def _list_named_offers(plan: PlanSection, *, is_decided: bool) -> Iterator[str]:

@@ -55,7 +55,7 @@ def _escape_cell(cell: _Cell) -> str | float | int:
     return cell
 
 
-def _list_names(name: str) -> tuple[str, str, str]:
+def _list_columns(name: str) -> tuple[str, str, str]:
     return name, f"{name}_low", f"{name}_high"
 
 
@@ -68,9 +68,9 @@ def _list_cells(quantity: Quantity | None) -> tuple[float | None, float | None, 
 def _build_stage_table(stages: Sequence[StageRow]) -> str:
     columns = (
         "stage", "kind", "repeat", "start_s", "end_s", "arrivals", "clients", "scheduled_per_s",
-        *_list_names("offered_per_s"), *_list_names("achieved_per_s"), *_list_names("good_per_s"),
-        *_list_names("throughput_per_s"), "completed", "failed", *_list_names("p50_ms"), *_list_names("p95_ms"),
-        *_list_names("p99_ms"), "validity", "meets_slo", "pooled",
+        *_list_columns("offered_per_s"), *_list_columns("achieved_per_s"), *_list_columns("good_per_s"),
+        *_list_columns("throughput_per_s"), "completed", "failed", *_list_columns("p50_ms"), *_list_columns("p95_ms"),
+        *_list_columns("p99_ms"), "validity", "meets_slo", "pooled",
     )  # fmt: skip
     rows = (
         (
@@ -85,7 +85,7 @@ def _build_stage_table(stages: Sequence[StageRow]) -> str:
 
 
 def _build_timeline_table(load: LoadSeries) -> str:
-    series: dict[str, Sequence[float | None]] = {
+    values_by_column: dict[str, Sequence[float | None]] = {
         "offered_per_s": load.offered_per_s,
         "sent_per_s": load.sent_per_s,
         "completed_per_s": load.completed_per_s,
@@ -96,15 +96,15 @@ def _build_timeline_table(load: LoadSeries) -> str:
         "ttft_p95_ms": load.ttft_p95_ms,
         "lag_p99_ms": load.lag_p99_ms,
     }
-    columns = {name: values for name, values in series.items() if values}
+    columns = {name: values for name, values in values_by_column.items() if values}
     return format_csv(("at_s", *columns), zip(load.at_s, *columns.values(), strict=True))
 
 
 def _build_variant_table(local: LocalSection) -> str:
     columns = (
         "variant", "model", "provider", "precision", "batch", "streams", "threads", "state", "slo", "stage", "scenario",
-        "times", *_list_names("p50_ms"), *_list_names("p95_ms"), *_list_names("p99_ms"),
-        *_list_names("throughput_per_s"), "calls", "validity",
+        "times", *_list_columns("p50_ms"), *_list_columns("p95_ms"), *_list_columns("p99_ms"),
+        *_list_columns("throughput_per_s"), "calls", "validity",
     )  # fmt: skip
     rows = (
         (

@@ -8,12 +8,18 @@ from collections.abc import Iterator, Sequence
 
 from reports import formatting
 from reports.comparison_text import build_comparison_summary_lines
-from reports.decision import decide_run, leads_with_plan, list_warnings, select_tiles_beside_decision, summarize_caveats
+from reports.decision import (
+    build_run_decision,
+    leads_with_plan,
+    list_warnings,
+    select_tiles_beside_decision,
+    summarize_caveats,
+)
 from reports.definitions import build_definition_blocks
 from reports.formatting import sanitize
 from reports.local_model import LocalSection
 from reports.local_text import build_headline_variant_lines, build_remaining_variant_lines, build_variant_table
-from reports.marks import compute_display_width, dim_undersampled, drop_marks, mark_status, pad
+from reports.marks import compute_display_width, dim_undersampled, drop_marks, mark_status, pad_text
 from reports.model import (
     BatchRow,
     CheckRow,
@@ -67,7 +73,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _build_block(
             "Comparison", build_comparison_summary_lines(report.comparison) if report.comparison else [], width
         ),
-        _build_block("Stages", _build_stage_lines(report.stages, formatting.metric_name(report.times)), width),
+        _build_block("Stages", _build_stage_lines(report.stages, formatting.format_metric_label(report.times)), width),
         _build_block("Tokens", _build_token_lines(report.tokens), width),
         _build_block("Spikes", [*map(_describe_spike, report.spikes)], width),
         _build_block("Knee", _build_knee_lines(report.knees), width),
@@ -132,12 +138,12 @@ def _format_quantity(quantity: Quantity) -> str:
 def _build_result_lines(report: Report) -> list[str]:
     """Return the lines about the result of a run: headline, evidence, reasons for the outcome, and
     caveats."""
-    verdict, result = report.verdict, decide_run(report)
-    headline = f"{verdict.stamp} {result.headline}" if verdict.stamp else result.headline
-    evidence = "" if leads_with_plan(report) else result.evidence
+    verdict, decision = report.verdict, build_run_decision(report)
+    headline = f"{verdict.stamp} {decision.headline}" if verdict.stamp else decision.headline
+    evidence = "" if leads_with_plan(report) else decision.evidence
     lines = (
         headline,
-        " ".join((result.sentence, *result.details)).strip(),
+        " ".join((decision.sentence, *decision.details)).strip(),
         evidence,
         *_list_reasons(report),
         *_list_caveats(report),
@@ -160,9 +166,9 @@ def _list_caveats(report: Report) -> list[str]:
 def _build_plan_lines(plan: PlanSection | None, *, is_decided: bool) -> list[str]:
     if plan is None:
         return []
-    decision = [] if is_decided else build_decision_lines(plan)
-    offers = build_offer_lines(plan, is_decided=is_decided)
-    return [*decision, *offers, *map(_format_check, plan.checks), *plan.notes]
+    decision_lines = [] if is_decided else build_decision_lines(plan)
+    offer_lines = build_offer_lines(plan, is_decided=is_decided)
+    return [*decision_lines, *offer_lines, *map(_format_check, plan.checks), *plan.notes]
 
 
 def _build_check_lines(checks: Sequence[CheckRow]) -> list[str]:
@@ -201,7 +207,9 @@ def _build_tile_lines(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
 def _format_columns(row: tuple[str, str, str, str], widths: list[int], width: int) -> list[str]:
     """Join the cells of a row as text columns. If the line is too long, the last cell is wrapped
     within its column."""
-    leading_cells = "".join(f"{pad(cell, size)}  " for cell, size in zip(row, widths, strict=False) if size)
+    leading_cells = "".join(
+        f"{pad_text(cell, column_width)}  " for cell, column_width in zip(row, widths, strict=False) if column_width
+    )
     leading_width = compute_display_width(leading_cells)
     first_line, *further_lines = textwrap.wrap(row[3], max(width - leading_width, _MIN_COLUMN_WIDTH)) or [""]
     return [leading_cells + first_line, *(" " * leading_width + wrapped_line for wrapped_line in further_lines)]
@@ -231,9 +239,9 @@ def _list_distinct_notes(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
 def _format_objective(row: ObjectiveRow) -> str:
     default_note = " (default: no error limit set)" if row.implied else ""
     location = f" in {row.stage}" if row.stage else ""
-    reason = f"; {row.why}" if row.why else ""
-    observed = _format_quantity(row.observed)
-    return f"{mark_status(row.outcome)} {row.display_text}{default_note}: {observed}{location}{reason}"
+    reason_note = f"; {row.why}" if row.why else ""
+    observed_text = _format_quantity(row.observed)
+    return f"{mark_status(row.outcome)} {row.display_text}{default_note}: {observed_text}{location}{reason_note}"
 
 
 def _build_stage_lines(stages: Sequence[StageRow], times: str) -> list[str]:
@@ -260,7 +268,7 @@ def _build_stage_lines(stages: Sequence[StageRow], times: str) -> list[str]:
 
 def _format_stage_cells(row: StageRow) -> tuple[str, ...]:
     states = {"failed": "missed", "not evaluated": "", "passed": "met", "INVALID": mark_status("INVALID")}
-    state = formatting.stage_state(row)
+    state = formatting.find_stage_state(row)
     return (
         f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name,
         _format_arrivals(row),
@@ -284,7 +292,8 @@ def _format_table(rows: Sequence[Sequence[str]]) -> list[str]:
         return []
     widths = [max(map(compute_display_width, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in rows
+        "  ".join(pad_text(cell, width) for cell, width in zip(row, widths, strict=True) if width).rstrip()
+        for row in rows
     ]
 
 
@@ -296,7 +305,7 @@ def _build_token_lines(rows: Sequence[TokenRow]) -> list[str]:
     values."""
     if not rows:
         return []
-    cells = [[row.stage, *map(_format_ms, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
+    cell_rows = [[row.stage, *map(_format_ms, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
     missing_reasons = {
         f"{name} n/a: {quantity.reason}": None
         for row in rows
@@ -309,7 +318,7 @@ def _build_token_lines(rows: Sequence[TokenRow]) -> list[str]:
         if quantity.value is None and quantity.reason
     }
     legend = "times in ms; coalesced: chunks read together (no ITL gap)"
-    return [*_format_table([_TOKEN_COLUMNS, *cells]), *_build_more_note(len(rows)), legend, *missing_reasons]
+    return [*_format_table([_TOKEN_COLUMNS, *cell_rows]), *_build_more_note(len(rows)), legend, *missing_reasons]
 
 
 def _list_token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
@@ -333,8 +342,8 @@ def _build_error_lines(errors: Sequence[ErrorRow]) -> list[str]:
 
 def _describe_spike(row: SpikeSummary) -> str:
     violated_text, drained_text = _format_value_unit(row.slo_violated), _format_value_unit(row.drained)
-    reasons = [f"{quantity.reason}" for quantity in (row.slo_violated, row.drained) if quantity.reason]
-    reason_note = f" ({'; '.join(reasons)})" if reasons else ""
+    reason_texts = [f"{quantity.reason}" for quantity in (row.slo_violated, row.drained) if quantity.reason]
+    reason_note = f" ({'; '.join(reason_texts)})" if reason_texts else ""
     return (
         f"{row.stage}: {formatting.format_plain(row.baseline_per_s)} to "
         f"{formatting.with_unit(formatting.format_plain(row.peak_per_s), 'req/s')} for "
@@ -400,28 +409,28 @@ def _build_model_lines(model: ModelSection | None) -> list[str]:
     if model is None:
         return []
     best_row = max(model.batches, key=lambda row: row.throughput.value or 0.0)
-    rows = dict.fromkeys((model.batches[0], best_row))
-    accuracy = f"; accuracy {_format_quantity(model.accuracy)}" if model.accuracy else ""
-    return [f"{model.name} without server{accuracy}", *map(_format_batch, rows)]
+    distinct_rows = dict.fromkeys((model.batches[0], best_row))
+    accuracy_text = f"; accuracy {_format_quantity(model.accuracy)}" if model.accuracy else ""
+    return [f"{model.name} without server{accuracy_text}", *map(_format_batch, distinct_rows)]
 
 
 def _build_local_blocks(local: LocalSection | None, width: int) -> list[list[str]]:
     if local is None:
         return []
-    table = _format_table(build_variant_table(local, width - _MARGIN, mark_status))
-    variants = [
-        f"{local.common}; times in ms" if table else local.common,
-        *table,
+    table_lines = _format_table(build_variant_table(local, width - _MARGIN, mark_status))
+    variant_lines = [
+        f"{local.common}; times in ms" if table_lines else local.common,
+        *table_lines,
         *build_remaining_variant_lines(local),
     ]
     return [
         _build_block(title, lines, width)
-        for title, lines in (("Variants", variants), *build_headline_variant_lines(local))
+        for title, lines in (("Variants", variant_lines), *build_headline_variant_lines(local))
     ]
 
 
 def _format_batch(row: BatchRow) -> str:
-    p50, p95 = (_format_value_unit(quantity) for quantity in (row.p50, row.p95))
-    throughput = formatting.format_inference_rate(row.throughput)
-    provider = row.provider.removesuffix("ExecutionProvider")
-    return f"batch {row.batch} on {provider}: p50 {p50}, p95 {p95}, {throughput}"
+    p50_text, p95_text = (_format_value_unit(quantity) for quantity in (row.p50, row.p95))
+    throughput_text = formatting.format_inference_rate(row.throughput)
+    provider_name = row.provider.removesuffix("ExecutionProvider")
+    return f"batch {row.batch} on {provider_name}: p50 {p50_text}, p95 {p95_text}, {throughput_text}"

@@ -92,14 +92,14 @@ def _truncate_plan_section(plan: PlanSection, truncator: _TableTruncator) -> Pla
     offers, excluded_offers = (
         sorted(rows, key=lambda row: row.offer not in referenced_offers) for rows in (plan.offers, plan.rejected_offers)
     )
-    kept_ids = {
+    kept_row_ids = {
         id(row)
         for row in (*truncator.take_first("offers", offers), *truncator.take_first("excluded offers", excluded_offers))
     }
     return msgspec.structs.replace(
         plan,
-        offers=tuple(row for row in plan.offers if id(row) in kept_ids),
-        rejected_offers=tuple(row for row in plan.rejected_offers if id(row) in kept_ids),
+        offers=tuple(row for row in plan.offers if id(row) in kept_row_ids),
+        rejected_offers=tuple(row for row in plan.rejected_offers if id(row) in kept_row_ids),
     )
 
 
@@ -125,11 +125,11 @@ def _clip_texts(record: _Record, max_lines: int) -> _Record:
 
 def _truncate_strings(value: Any, max_chars: int) -> Any:
     if isinstance(value, str):
-        excess = len(value) - max_chars
+        excess_count = len(value) - max_chars
         return (
             value
-            if excess <= 0
-            else f"{value[:max_chars]}… ({formatting.format_count(excess)} more characters, see report.json)"
+            if excess_count <= 0
+            else f"{value[:max_chars]}… ({formatting.format_count(excess_count)} more characters, see report.json)"
         )
     if isinstance(value, dict):
         return {name: _truncate_strings(item, max_chars) for name, item in value.items()}

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from app.analysis.comparisons.comparison import is_noisy
 from app.analysis.max_rate import format_against_limit
 from app.analysis.objectives import evaluate_objective, find_estimate
-from app.errors import ExitCode, precedence
+from app.errors import ExitCode, get_precedence
 from app.records.comparison import Comparison, MetricChange
 from app.records.estimate import Estimate
 from app.records.metrics import RUN_METRICS, metric_label
@@ -161,7 +161,7 @@ _ALLOWED_DEMONSTRATION_CAUSES: tuple[CauseId, ...] = (
 def build_exit(causes: Sequence[Cause], *, is_demonstration: bool = False) -> Exit:
     """Build the exit state from causes, sorted by precedence; the exit code is that of the first
     cause. A demonstration run fails only if it was stopped, or if its target did not respond."""
-    sorted_causes = tuple(sorted(causes, key=lambda cause: precedence(cause.code)))
+    sorted_causes = tuple(sorted(causes, key=lambda cause: get_precedence(cause.code)))
     deciding_causes = [
         cause for cause in sorted_causes if not (is_demonstration and cause.id in _ALLOWED_DEMONSTRATION_CAUSES)
     ]

@@ -115,15 +115,15 @@ def _get_limiting_step_field(capacity: MeasuredCapacity, field: str) -> float | 
     return value
 
 
-def _show_step(kind: LoadKind, workers: int, step: CalibrationStep) -> None:
+def _show_step(kind: LoadKind, worker_count: int, step: CalibrationStep) -> None:
     import sys
 
-    workers_text = format_worker_count(workers)
+    workers_text = format_worker_count(worker_count)
     outcome_text = "kept up" if step.passed else "did not keep up"
-    details = f"{100 * step.late_share:.3g} % late"
+    details_text = f"{100 * step.late_share:.3g} % late"
     if step.is_disturbed and not step.passed:
-        details += f", other processes used {step.other_cores:.1f} cores"
+        details_text += f", other processes used {step.other_cores:.1f} cores"
     print(
-        f"{kind}, {workers_text}: {outcome_text} at {step.offered_per_s:,.0f} {_UNITS[kind]} ({details})",
+        f"{kind}, {workers_text}: {outcome_text} at {step.offered_per_s:,.0f} {_UNITS[kind]} ({details_text})",
         file=sys.stderr,
     )

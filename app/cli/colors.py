@@ -41,12 +41,12 @@ def print_with_colors(text: str, stream: TextIO | None = None) -> None:
     """
     stream = sys.stdout if stream is None else stream
     if is_colored(stream):
-        print(color(escape_controls(text)), file=get_unescaped_stream(stream))
+        print(color_text(escape_controls(text)), file=get_unescaped_stream(stream))
     else:
         print(drop_marks(text), file=stream)
 
 
-def color(text: str) -> str:
+def color_text(text: str) -> str:
     """Replace the marks in the text with escape sequences, which color statuses and dim percentiles
     that are based on too few samples."""
     return replace_marks(

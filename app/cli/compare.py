@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measure_group.add_argument(
         "--measure", action="store_true", help="measure BASELINE and CANDIDATE, which are profiles"
     )
-    measure_group.add_argument("--pairs", type=_parse_pairs, default=None, metavar="N",
+    measure_group.add_argument("--pairs", type=_parse_pair_count, default=None, metavar="N",
                            help="number of A/B pairs; doubled if a change is suspected (default: 7)")  # fmt: skip
     measure_group.add_argument("--max-duration", type=_parse_duration, default=_DEFAULT_MAX_DURATION_S, metavar="TIME",
                            dest="max_duration_s",
@@ -61,11 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.measure:
-        return _measure(arguments)
-    return _report(_compare(_read_runs(arguments), arguments), arguments)
+        return _measure_profiles(arguments)
+    return _report_comparison(_compare_pair_results(_read_pair_results(arguments), arguments), arguments)
 
 
-def _measure(arguments: argparse.Namespace) -> int:
+def _measure_profiles(arguments: argparse.Namespace) -> int:
     from app.cli.measuring_pairs import measure_pairs
     from app.session.interleaved import DEFAULT_PAIR_COUNT, PairPlan
 
@@ -75,12 +75,12 @@ def _measure(arguments: argparse.Namespace) -> int:
     return measure_pairs(
         arguments,
         pair_plan,
-        lambda pair_results: _compare(pair_results, arguments),
-        lambda comparison: _report(comparison, arguments),
+        lambda pair_results: _compare_pair_results(pair_results, arguments),
+        lambda comparison: _report_comparison(comparison, arguments),
     )
 
 
-def _compare(pair_results: PairResults, arguments: argparse.Namespace) -> Comparison:
+def _compare_pair_results(pair_results: PairResults, arguments: argparse.Namespace) -> Comparison:
     import msgspec
 
     from app.analysis.comparisons.comparison import compare_runs
@@ -98,7 +98,7 @@ def _get_tolerance(arguments: argparse.Namespace) -> float:
     return TOLERANCE if arguments.tolerance is None else float(arguments.tolerance)
 
 
-def _report(comparison: Comparison, arguments: argparse.Namespace) -> int:
+def _report_comparison(comparison: Comparison, arguments: argparse.Namespace) -> int:
     """Print the comparison and return the exit code. Raises UsageError if the runs are not
     comparable or have no metric in common."""
     from app.analysis.comparisons.environment_differences import format_differences
@@ -112,10 +112,10 @@ def _report(comparison: Comparison, arguments: argparse.Namespace) -> int:
         )
     if not comparison.changes:
         raise UsageError("these runs have no metric in common", hint="Compare runs that share a stage or a variant.")
-    return exit_code(comparison, is_inconclusive_failure=arguments.on_inconclusive == "fail")
+    return compute_exit_code(comparison, is_inconclusive_failure=arguments.on_inconclusive == "fail")
 
 
-def exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) -> int:
+def compute_exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) -> int:
     """Return the exit code of a comparison, and print the reasons to standard error."""
     from app.analysis.comparisons.comparison import (
         find_inconclusive_changes,
@@ -138,7 +138,7 @@ def exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) -> int:
     return ExitCode.INCONCLUSIVE if inconclusive_changes and is_inconclusive_failure else ExitCode.OK
 
 
-def _read_runs(arguments: argparse.Namespace) -> PairResults:
+def _read_pair_results(arguments: argparse.Namespace) -> PairResults:
     from app.session.interleaved import PairResults
     from app.storage.baselines import read_sides
 
@@ -179,7 +179,7 @@ def _build_command(arguments: argparse.Namespace, comparison: Comparison) -> str
     )
 
 
-def _parse_pairs(text: str) -> int:
+def _parse_pair_count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MAX_PAIRS):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of pairs from 1 to {_MAX_PAIRS}")
     return int(text)

@@ -14,5 +14,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    code: int = arguments.open_window(tuple(arguments.paths))
-    return code
+    exit_code: int = arguments.open_window(tuple(arguments.paths))
+    return exit_code

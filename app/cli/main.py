@@ -53,11 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(_COLOR_OPTION, choices=["auto", "always", "never"], default="auto", metavar="WHEN",
                       help="color verdicts: auto (default; on a terminal, unless NO_COLOR is set), always or "
                       "never")  # fmt: skip
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
         summary = " ".join((command.__doc__ or "").partition("\n\n")[0].split())
-        subparser = commands.add_parser(name, help=summary, description=command.__doc__)
+        subparser = subparsers.add_parser(name, help=summary, description=command.__doc__)
         command.add_arguments(subparser)
         subparser.set_defaults(execute=command.execute)
     return parser
@@ -75,14 +75,14 @@ def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | N
 
 def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None) -> int:
     flags = {*argv} & {"--debug", "--error-json"}  # global options, accepted anywhere
-    code = ExitCode.OK
+    exit_code = ExitCode.OK
     try:
         arguments = build_parser().parse_args(
             _move_color_option_first([argument for argument in argv if argument not in flags])
         )
         arguments.open_window = open_window
         with ignore_broken_pipe(), use_colors(arguments.color):
-            code = arguments.execute(arguments)
+            exit_code = arguments.execute(arguments)
     except SizewiseError as error:
         return _print_error(str(error), error.hint, error.exit_code, flags)
     except KeyboardInterrupt:
@@ -92,7 +92,7 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
             return _print_error("too many open files", OPEN_FILES_HINT, ExitCode.LIMIT, flags)
         hint = "This is a bug in Sizewise. Run again with --debug and report the output."
         return _print_error(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, flags)
-    return int(code)
+    return int(exit_code)
 
 
 def _move_color_option_first(argv: Sequence[str]) -> list[str]:
@@ -109,21 +109,21 @@ def _move_color_option_first(argv: Sequence[str]) -> list[str]:
     return [*color_arguments, *other_arguments]
 
 
-def _print_error(message: str, hint: str | None, code: ExitCode, flags: set[str]) -> int:
+def _print_error(message: str, hint: str | None, exit_code: ExitCode, flags: set[str]) -> int:
     if "--debug" in flags:
         traceback.print_exc()
     print(f"error: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
     if "--error-json" in flags:
-        print(_encode_failure(message, hint, code), file=sys.stderr)
-    return int(code)
+        print(_encode_failure(message, hint, exit_code), file=sys.stderr)
+    return int(exit_code)
 
 
-def _encode_failure(message: str, hint: str | None, code: ExitCode) -> str:
+def _encode_failure(message: str, hint: str | None, exit_code: ExitCode) -> str:
     import msgspec
 
     from app.records.trial import Failure
 
-    failure = Failure(int(code), escape_controls(message), hint and escape_controls(hint))
+    failure = Failure(int(exit_code), escape_controls(message), hint and escape_controls(hint))
     return msgspec.json.encode(failure).decode()

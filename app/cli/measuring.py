@@ -54,16 +54,16 @@ from reports.rendering import render
 from reports.text import render_text
 
 
-def write_github_annotations(report: Report, profile: str | None, environment: Mapping[str, str]) -> None:
+def write_github_annotations(report: Report, profile_argument: str | None, environment: Mapping[str, str]) -> None:
     """Write the job summary and annotations in GitHub Actions; do nothing elsewhere.
 
-    `profile` is the argument of the command: a file or the name of a bundled profile.
+    `profile_argument` is the argument of the command: a file or the name of a bundled profile.
     """
     summary_path = environment.get("GITHUB_STEP_SUMMARY")
     if summary_path:
         _append_job_summary(Path(summary_path), report)
     if environment.get("GITHUB_ACTIONS"):
-        path = Path(profile) if profile and Path(profile).is_file() else None
+        path = Path(profile_argument) if profile_argument and Path(profile_argument).is_file() else None
         objective_lines = {} if path is None else find_objective_lines(path)
         annotation_path = None if path is None else _make_repository_relative(path, environment.get("GITHUB_WORKSPACE"))
         for command in build_workflow_commands(report, annotation_path, objective_lines):
@@ -74,9 +74,9 @@ def _append_job_summary(path: Path, report: Report) -> None:
     """Append the report to the job summary, shortened if the summary would exceed its maximum size.
     Existing content is preserved."""
     try:
-        used_bytes = path.stat().st_size if path.exists() else 0
+        existing_bytes = path.stat().st_size if path.exists() else 0
         with path.open("ab") as file:
-            file.write(render_markdown(report, MAX_BYTES - used_bytes).encode())
+            file.write(render_markdown(report, MAX_BYTES - existing_bytes).encode())
     except OSError as error:  # the run is stored, so the exit code does not change
         print(f"the job summary could not be written: {error.strerror}", file=sys.stderr)
 
@@ -84,9 +84,11 @@ def _append_job_summary(path: Path, report: Report) -> None:
 def _make_repository_relative(path: Path, workspace: str | None) -> str:
     """Return the path relative to the root of the checkout, as GitHub expects; a path outside the
     checkout is returned unchanged."""
-    absolute = path.resolve()
-    is_inside = workspace and absolute.is_relative_to(Path(workspace).resolve())
-    return absolute.relative_to(Path(workspace).resolve()).as_posix() if workspace and is_inside else path.as_posix()
+    absolute_path = path.resolve()
+    is_inside = workspace and absolute_path.is_relative_to(Path(workspace).resolve())
+    return (
+        absolute_path.relative_to(Path(workspace).resolve()).as_posix() if workspace and is_inside else path.as_posix()
+    )
 
 
 RunSession = Callable[[RunWriter, Callable[[Event], None], Interruption], RunOutcome]
@@ -112,21 +114,21 @@ class MeasuredRun(msgspec.Struct, frozen=True):
     directory: Path
 
 
-def measure(
+def measure_profile(
     profile: Profile,
     arguments: argparse.Namespace,
-    remote: RemoteWorkers | None = None,
+    remote_workers: RemoteWorkers | None = None,
     gating: Gating = DEFAULT_GATING,
     baseline: BaselineSpec | None = None,
 ) -> int:
     """Run the profile, evaluate the result against the baseline, and return the exit code.
 
-    If `remote` is set, workers on other machines send the load. The results are stored even if the
+    If `remote_workers` is set, workers on other machines send the load. The results are stored even if the
     run is interrupted.
     """
     request_consent(profile, getattr(arguments, "allow_secrets", []))
     new_run = _create_run(profile, arguments.out)
-    run_session = _build_session(profile, new_run, remote, gating, baseline, recalibrate=arguments.recalibrate)
+    run_session = _build_session(profile, new_run, remote_workers, gating, baseline, recalibrate=arguments.recalibrate)
     return show_run(_run_and_store(new_run, run_session, None, arguments), arguments, gating)
 
 
@@ -159,10 +161,10 @@ def show_run(measured_run: MeasuredRun, arguments: argparse.Namespace, gating: G
     return measured_run.outcome.result.exit.code
 
 
-def resume(
+def resume_run(
     run_to_resume: StoredRun,
     arguments: argparse.Namespace,
-    remote: RemoteWorkers | None,
+    remote_workers: RemoteWorkers | None,
     gating: Gating,
     read_baseline: Callable[[str], BaselineSpec | None],
 ) -> int:
@@ -175,7 +177,7 @@ def resume(
     run_id = interrupted_run.run_id
     spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
     spec = msgspec.structs.replace(spec, baseline=read_baseline(profile.name))
-    gather = build_gather(profile, remote)
+    gather = build_gather(profile, remote_workers)
     spec_text, resumed_at = run_to_resume.spec_text or "", datetime.now(UTC)
     measured_run = _run_and_store(
         NewRun(run_id, profile.name, spec_text, run_to_resume.directory, profile.slo, resumed_at),
@@ -188,7 +190,7 @@ def resume(
 
 def _create_run(profile: Profile, out: Path | None) -> NewRun:
     started_at = datetime.now(UTC)
-    run_id = _run_id(out, profile.name, started_at)
+    run_id = _build_run_id(out, profile.name, started_at)
     directory = out or runs_home() / run_id
     return NewRun(run_id, profile.name, format_spec(profile), directory, profile.slo, started_at)
 
@@ -198,7 +200,7 @@ def _run_and_store(
 ) -> MeasuredRun:
     directory = new_run.directory
     try:
-        outcome, report = _run_session(new_run, run_session, reopen, is_mirrored=arguments.events == "-")
+        outcome, report = _run_session(new_run, run_session, reopen, mirrors_events=arguments.events == "-")
         write_checksums(directory, (*RUN_FILES.values(), *(download.name for download in report.downloads)))
     except OSError as error:
         hint = OPEN_FILES_HINT if is_too_many_open_files(error) else _INCOMPLETE_RUN_HINT
@@ -206,7 +208,7 @@ def _run_and_store(
     return MeasuredRun(outcome, report, directory)
 
 
-def _run_id(out: Path | None, name: str, started_at: datetime) -> str:
+def _build_run_id(out: Path | None, name: str, started_at: datetime) -> str:
     """Return the run ID. If `out` is a directory in the runs folder, the ID is the directory name,
     because runs in that folder are found by directory name. Otherwise, a new ID is generated."""
     if out is not None and out.resolve().parent == runs_home().resolve() and is_valid_run_id(out.name):
@@ -217,7 +219,7 @@ def _run_id(out: Path | None, name: str, started_at: datetime) -> str:
 def _build_session(
     profile: Profile,
     new_run: NewRun,
-    remote: RemoteWorkers | None,
+    remote_workers: RemoteWorkers | None,
     gating: Gating,
     baseline: BaselineSpec | None,
     *,
@@ -226,7 +228,7 @@ def _build_session(
     """Build the session of a profile without starting anything. Raises UsageError or
     UnavailableError."""
     if isinstance(profile, LocalProfile):
-        if remote is not None:
+        if remote_workers is not None:
             raise UsageError(
                 "remote workers need an endpoint, but this profile runs a model on this machine",
                 hint="Remove --remote-workers and --bind.",
@@ -236,12 +238,12 @@ def _build_session(
     today = new_run.started_at.date()
     spec = build_spec(profile, new_run.run_id, today=today, recalibrate=recalibrate, gating=gating)
     spec = msgspec.structs.replace(spec, baseline=baseline)
-    gather = build_gather(profile, remote)
+    gather = build_gather(profile, remote_workers)
     return lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop)
 
 
 def _run_session(
-    new_run: NewRun, session: RunSession, reopen: Callable[[], RunWriter] | None, *, is_mirrored: bool
+    new_run: NewRun, run_session: RunSession, reopen: Callable[[], RunWriter] | None, *, mirrors_events: bool
 ) -> tuple[RunOutcome, Report]:
     """Run the session and build its report. `reopen` opens the directory of a run that is resumed.
 
@@ -250,14 +252,14 @@ def _run_session(
     """
     open_store = reopen or (lambda: RunWriter(new_run.directory))
     with handle_stop_signals() as interruption, open_store() as store, open_progress() as progress:
-        emit = _build_event_listener(store, progress, is_mirrored=is_mirrored)
+        emit = _build_event_listener(store, progress, mirrors_events=mirrors_events)
         now_ns = time.perf_counter_ns
         if reopen is None:
             directory = str(new_run.directory.resolve())
             emit(RunStarted(now_ns(), new_run.run_id, new_run.name, directory, os.getpid(), new_run.slo))
             store.write_spec(new_run.spec_text)
         try:
-            outcome = session(store, emit, interruption)
+            outcome = run_session(store, emit, interruption)
         except SizewiseError as error:
             if reopen is None:  # a run that could not be resumed is left unchanged
                 emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), (str(error),)))
@@ -272,8 +274,8 @@ def _write_reports(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Rep
     rows = StoredRun(store.directory).requests(UNUSED_COLUMNS)
     report = build_report(outcome.result, rows, outcome.telemetry, spec_text, COMMAND, outcome.result_text)
     report = write_sidecars(report, store.directory, store.directory / REPORT_HTML)
-    for report_format, name in RUN_FILES.items():
-        store.write_file(name, render(report, report_format, warn).encode())
+    for format_id, file_name in RUN_FILES.items():
+        store.write_file(file_name, render(report, format_id, warn).encode())
     return report
 
 
@@ -286,23 +288,23 @@ def _print_summary(measured_run: MeasuredRun, arguments: argparse.Namespace, gat
     print(f"Report: {measured_run.directory}/{REPORT_HTML}", file=stream)
     for warning in list_warnings(outcome.result, gating):
         warn(warning)
-    code = outcome.result.exit.code
-    exit_text = f"exit {code}" if code else "exit 0 (demonstration)"
-    for index, cause in enumerate(outcome.result.exit.texts):
-        print(f"{'also' if index else exit_text}: {cause}", file=sys.stderr)
+    exit_code = outcome.result.exit.code
+    exit_text = f"exit {exit_code}" if exit_code else "exit 0 (demonstration)"
+    for index, cause_text in enumerate(outcome.result.exit.texts):
+        print(f"{'also' if index else exit_text}: {cause_text}", file=sys.stderr)
 
 
-def _build_event_listener(store: RunWriter, progress: ProgressView, *, is_mirrored: bool) -> Callable[[Event], None]:
+def _build_event_listener(store: RunWriter, progress: ProgressView, *, mirrors_events: bool) -> Callable[[Event], None]:
     encode = msgspec.json.Encoder().encode
 
     def emit(event: Event) -> None:
-        nonlocal is_mirrored
+        nonlocal mirrors_events
         store.append_event(event)
         progress.show(event)
-        if is_mirrored:
+        if mirrors_events:
             with ignore_broken_pipe() as pipe_state:
                 sys.stdout.buffer.write(escape_controls(encode(event).decode()).encode() + b"\n")
                 sys.stdout.buffer.flush()
-            is_mirrored = not pipe_state.is_closed
+            mirrors_events = not pipe_state.is_closed
 
     return emit

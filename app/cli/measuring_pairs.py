@@ -50,12 +50,12 @@ def measure_pairs(
             pair_results = _measure_pair_runs(arguments, pair_plan, store)
             comparison = compare(pair_results)
             store.write_comparison(comparison)
-            code = report(comparison)
+            exit_code = report(comparison)
         except SizewiseError as error:
             store.append_event(_build_finish_event(int(error.exit_code), error.exit_code.name, str(error)))
             raise
-        store.append_event(_build_finish_event(code, ExitCode(code).name, " ".join(pair_results.notes)))
-    return code
+        store.append_event(_build_finish_event(exit_code, ExitCode(exit_code).name, " ".join(pair_results.notes)))
+    return exit_code
 
 
 def _measure_pair_runs(arguments: argparse.Namespace, pair_plan: PairPlan, store: ComparisonWriter) -> PairResults:
@@ -72,7 +72,7 @@ def _measure_pair_runs(arguments: argparse.Namespace, pair_plan: PairPlan, store
             emit(NoteAdded(time.perf_counter_ns(), text))
 
         report_phase("two profiles in interleaved A/B pairs, each run in a new process")
-        runs = ProfileRuns(arguments.baseline, arguments.candidate[0], interruption, emit)
+        profile_runs = ProfileRuns(arguments.baseline, arguments.candidate[0], interruption, emit)
         with CommandPoller(
             store,
             interruption,
@@ -80,7 +80,7 @@ def _measure_pair_runs(arguments: argparse.Namespace, pair_plan: PairPlan, store
             change_rate=_reject_stage_command,
             extend_stage=_reject_stage_command,
         ):
-            return measure_interleaved(pair_plan, runs.measure, time.monotonic, report_phase)
+            return measure_interleaved(pair_plan, profile_runs.measure, time.monotonic, report_phase)
 
 
 def _reject_stage_command(_: float) -> str:
@@ -88,5 +88,5 @@ def _reject_stage_command(_: float) -> str:
     raise UsageError("this is a comparison, which has no stage", hint=hint)
 
 
-def _build_finish_event(code: int, status: str, message: str) -> RunFinished:
-    return RunFinished(time.perf_counter_ns(), status, code, (message,) if message else ())
+def _build_finish_event(exit_code: int, status: str, message: str) -> RunFinished:
+    return RunFinished(time.perf_counter_ns(), status, exit_code, (message,) if message else ())

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from app.cli.tables import format_cell, format_table
 from app.records.model import Growth, ModelInspection, ModelMetadata, ModelValue
 
-_TOP_OPERATORS = 12
-_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_MAX_OPERATORS = 12
+_DECIMAL_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def format_inspection(inspection: ModelInspection) -> Iterator[str]:
     metadata = inspection.model
     yield from _format_file(metadata)
     yield ""
-    values = [("in", value) for value in metadata.inputs] + [("out", value) for value in metadata.outputs]
+    directed_values = [("in", value) for value in metadata.inputs] + [("out", value) for value in metadata.outputs]
     yield format_table(
         ("", "name", "type", "shape"),
-        [(direction, value.name, value.dtype, _format_shape(value)) for direction, value in values],
+        [(direction, value.name, value.dtype, _format_shape(value)) for direction, value in directed_values],
     )
     yield ""
     yield from _format_operators(metadata)
@@ -29,11 +29,11 @@ def format_inspection(inspection: ModelInspection) -> Iterator[str]:
 
 def _format_file(metadata: ModelMetadata) -> Iterator[str]:
     parameters = metadata.parameters
-    by_dtype = ", ".join(f"{_format_amount(size, 'B')} {dtype}" for dtype, size in parameters.bytes_by_dtype.items())
+    dtypes_text = ", ".join(f"{_format_amount(size, 'B')} {dtype}" for dtype, size in parameters.bytes_by_dtype.items())
     opsets = ", ".join(f"{domain} {version}" for domain, version in metadata.opsets.items())
     yield f"file        {metadata.file}, {_format_amount(metadata.size_bytes, 'B')}, sha256 {metadata.sha256}"
     yield f"format      IR version {metadata.ir_version}, opset {opsets}, producer {format_cell(metadata.producer)}"
-    yield f"parameters  {_format_amount(parameters.count)}" + (f" ({by_dtype})" if by_dtype else "")
+    yield f"parameters  {_format_amount(parameters.count)}" + (f" ({dtypes_text})" if dtypes_text else "")
     for file in metadata.external_files:
         yield f"weights in  {file.name}, {_format_amount(file.size_bytes, 'B')}"
 
@@ -43,9 +43,9 @@ def _format_shape(value: ModelValue) -> str:
 
 
 def _format_operators(metadata: ModelMetadata) -> Iterator[str]:
-    rows = [(usage.operator, usage.nodes, _format_flops(usage.flops)) for usage in metadata.operators[:_TOP_OPERATORS]]
+    rows = [(usage.operator, usage.nodes, _format_flops(usage.flops)) for usage in metadata.operators[:_MAX_OPERATORS]]
     yield format_table(("operator", "nodes", "FLOPs"), rows)
-    other_operators = metadata.operators[_TOP_OPERATORS:]
+    other_operators = metadata.operators[_MAX_OPERATORS:]
     if other_operators:
         yield f"plus {sum(usage.nodes for usage in other_operators)} nodes of {len(other_operators)} other operators"
 
@@ -54,15 +54,15 @@ def _format_costs(metadata: ModelMetadata) -> Iterator[str]:
     if not metadata.costs:
         yield f"FLOPs, bytes and memory  n/a: {metadata.cost_reason}"
         return
-    flops_sign = "≥ " if metadata.unknown_nodes else ""
-    bytes_sign = "≥ " if metadata.unknown_values else ""
+    flops_prefix = "≥ " if metadata.unknown_nodes else ""
+    bytes_prefix = "≥ " if metadata.unknown_values else ""
     rows = [
         (
             cost.batch,
-            flops_sign + _format_amount(cost.flops),
-            bytes_sign + _format_amount(cost.moved_bytes, "B"),
+            flops_prefix + _format_amount(cost.flops),
+            bytes_prefix + _format_amount(cost.moved_bytes, "B"),
             "n/a" if cost.flops_per_byte is None else f"{cost.flops_per_byte:.3g}",
-            bytes_sign + _format_amount(cost.memory_bytes, "B"),
+            bytes_prefix + _format_amount(cost.memory_bytes, "B"),
         )
         for cost in metadata.costs
     ]
@@ -138,7 +138,7 @@ def _format_growth(growth: Growth | None, unit: str = "") -> str:
 
 def _format_amount(number: int, unit: str = "") -> str:
     """Format a number with three significant digits and a decimal prefix: 8.18 G, 103 MB."""
-    for size, prefix in _UNITS:
-        if abs(number) >= size:
-            return f"{number / size:.3g} {prefix}{unit}"
+    for factor, prefix in _DECIMAL_PREFIXES:
+        if abs(number) >= factor:
+            return f"{number / factor:.3g} {prefix}{unit}"
     return f"{number} {unit}".rstrip()

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    inspect_parser = actions.add_parser(
+    subcommands = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    inspect_parser = subcommands.add_parser(
         "inspect", help="show inputs, parameters, FLOPs, bytes, memory by batch size, and GPUs that the model fits on"
     )
     inspect_parser.add_argument(
@@ -42,7 +42,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.inspecting import inspect_with_gpus
 
     path = bundled_models().get(str(arguments.file), arguments.file)
-    inspection = inspect_with_gpus(path, _parse_shapes(arguments.axes, arguments.shapes))
+    inspection = inspect_with_gpus(path, _parse_shape_overrides(arguments.axes, arguments.shapes))
     if arguments.json:
         import msgspec
 
@@ -55,14 +55,14 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parse_shapes(axes: list[str], shapes: list[str]) -> ShapeOverrides:
+def _parse_shape_overrides(axis_options: list[str], shape_options: list[str]) -> ShapeOverrides:
     from app.records.model import ShapeOverrides
 
     overrides = ShapeOverrides({}, {})
-    for option in axes:
+    for option in axis_options:
         name, value = _parse_pair(option, "--axis seq=128")
         overrides.axes[name] = _parse_length(value, f"--axis {option}")
-    for option in shapes:
+    for option in shape_options:
         name, value = _parse_pair(option, "--shape image=N,3,224,224")
         overrides.shapes[name] = tuple(
             None if size.strip() == "N" else _parse_length(size, f"--shape {option}") for size in value.split(",")
@@ -82,7 +82,7 @@ def _parse_pair(option: str, example: str) -> tuple[str, str]:
 def _parse_length(text: str, option: str) -> int:
     from app.errors import UsageError
 
-    number = text.strip()
-    if not (number.isascii() and number.isdigit() and len(number) < 16 and int(number) >= 1):
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 16 and int(digits) >= 1):
         raise UsageError(f"{option}: {text!r} is not a valid length", hint="Use a whole number of at least 1.")
-    return int(number)
+    return int(digits)

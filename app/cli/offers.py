@@ -20,8 +20,8 @@ _HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    list_parser = actions.add_parser("list", help="list the offers with price, price age and your own changes")
+    subcommands = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    list_parser = subcommands.add_parser("list", help="list the offers with price, price age and your own changes")
     list_parser.add_argument(
         "--accelerator",
         metavar="KEY",
@@ -30,8 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     list_parser.add_argument("--region", help="only offers in this region, such as us-east-1")
     list_parser.add_argument("--provider", help="only offers of this provider, such as aws")
     list_parser.add_argument("--json", action="store_true", help="print as JSON")
-    check_parser = actions.add_parser("check", help="validate a price list and print each problem with its line")
-    import_parser = actions.add_parser("import", help="import a price list that overrides the bundled one in all plans")
+    check_parser = subcommands.add_parser("check", help="validate a price list and print each problem with its line")
+    import_parser = subcommands.add_parser(
+        "import", help="import a price list that overrides the bundled one in all plans"
+    )
     for file_parser in (check_parser, import_parser):
         file_parser.add_argument("file", type=Path, help=".csv with columns of the catalog, or .yaml")
 
@@ -40,14 +42,14 @@ def execute(arguments: argparse.Namespace) -> int:
     today = datetime.datetime.now(datetime.UTC).date()
     match arguments.action:
         case "list":
-            return _list(arguments, today)
+            return _list_offers(arguments, today)
         case "check":
-            return _check(arguments.file, today)
+            return _check_price_list(arguments.file, today)
         case _:
-            return _import(arguments.file, today)
+            return _import_price_list(arguments.file, today)
 
 
-def _list(arguments: argparse.Namespace, today: datetime.date) -> int:
+def _list_offers(arguments: argparse.Namespace, today: datetime.date) -> int:
     from app.reporting.offer_rows import build_offer_row, find_offers, load_offers
 
     offers = find_offers(
@@ -96,7 +98,7 @@ def _build_json_row(offer: Offer, today: datetime.date) -> dict[str, object]:
     )
 
 
-def _check(path: Path, today: datetime.date) -> int:
+def _check_price_list(path: Path, today: datetime.date) -> int:
     price_list = _read_and_check(path, today)
     if price_list.problems:
         _print_problems(price_list)
@@ -105,7 +107,7 @@ def _check(path: Path, today: datetime.date) -> int:
     return ExitCode.OK
 
 
-def _import(path: Path, today: datetime.date) -> int:
+def _import_price_list(path: Path, today: datetime.date) -> int:
     from app.profiles.pricing.catalog import encode_price_list, get_price_list_path
     from app.records.offers import PriceList
     from app.storage.run_directory import write_atomically
@@ -158,8 +160,8 @@ def _read_and_check(path: Path, today: datetime.date) -> ParsedPriceList:
     from app.profiles.pricing.price_list import read_price_list
 
     price_list = read_price_list(path, load_bundled_catalog(), today)
-    for note in find_currency_warnings(price_list.values, today):
-        print(note, file=sys.stderr)
+    for warning in find_currency_warnings(price_list.values, today):
+        print(warning, file=sys.stderr)
     return price_list
 
 
@@ -177,6 +179,6 @@ def _format_row_counts(price_list: ParsedPriceList) -> str:
 
     catalog_keys = {offer.key for offer in load_bundled_catalog().offers}
     override_count = sum(row.key in catalog_keys for row in price_list.rows)
-    total = len(price_list.rows)
-    rows_text = f"{total} row{'' if total == 1 else 's'}"
-    return f"{rows_text}: {override_count} override the catalog, {total - override_count} added"
+    row_count = len(price_list.rows)
+    rows_text = f"{row_count} row{'' if row_count == 1 else 's'}"
+    return f"{rows_text}: {override_count} override the catalog, {row_count - override_count} added"

@@ -45,9 +45,9 @@ def parse_baseline(arguments: argparse.Namespace, profile_name: str) -> Baseline
 
 def parse_tolerance(text: str) -> float:
     """Parse a share such as 5% or 0.05 as a fraction. Raises argparse.ArgumentTypeError."""
-    number = text.strip().removesuffix("%")
+    number_text = text.strip().removesuffix("%")
     try:
-        share = float(number) / (100 if number != text.strip() else 1)
+        share = float(number_text) / (100 if number_text != text.strip() else 1)
     except ValueError:
         share = -1.0
     if not 0 < share < 1:
@@ -86,7 +86,7 @@ _MAX_WORKERS = 1_000  # as in app.profiles.load, which takes too long to import 
 
 
 def add_workers_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=_parse_workers, metavar="N",
+    parser.add_argument("--workers", type=_parse_workers_setting, metavar="N",
                         help="number of load worker processes (default: auto, one per spare core)")  # fmt: skip
 
 
@@ -114,23 +114,25 @@ def build_workers_override(arguments: argparse.Namespace) -> list[str]:
 def parse_remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
     """Return the requested remote workers; `None` if none were requested. Raises UsageError for
     conflicting options."""
-    count, bind, token = arguments.remote_workers, arguments.bind, arguments.token
-    if count is None and bind is None and token is None:
+    worker_count, bind_text, token_reference = arguments.remote_workers, arguments.bind, arguments.token
+    if worker_count is None and bind_text is None and token_reference is None:
         return None
-    if bind is None:
-        option = "--remote-workers" if token is None else "--token"
+    if bind_text is None:
+        option = "--remote-workers" if token_reference is None else "--token"
         raise UsageError(
             f"{option} requires --bind", hint="Add --bind HOST:PORT, the address at which workers join this run."
         )
-    if count is None:
+    if worker_count is None:
         raise UsageError(
             "--bind requires --remote-workers", hint="Add --remote-workers N, the number of workers to wait for."
         )
 
     from app.wiring.workers import DEFAULT_TOKEN_REFERENCE, RemoteWorkers, parse_address, read_token, resolve_address
 
-    address = parse_address("--bind", bind)
-    return RemoteWorkers(count, resolve_address("--bind", address), read_token(token or DEFAULT_TOKEN_REFERENCE))
+    address = parse_address("--bind", bind_text)
+    return RemoteWorkers(
+        worker_count, resolve_address("--bind", address), read_token(token_reference or DEFAULT_TOKEN_REFERENCE)
+    )
 
 
 def parse_worker_count(text: str) -> int:
@@ -143,5 +145,5 @@ def format_worker_count(count: int) -> str:
     return "1 worker" if count == 1 else f"{count} workers"
 
 
-def _parse_workers(text: str) -> str:
+def _parse_workers_setting(text: str) -> str:
     return text if text == "auto" else str(parse_worker_count(text))

@@ -67,38 +67,40 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.what_if and (arguments.json or arguments.export):
         hint = "Run `plan` once per change, with --set."
         raise UsageError("--what-if cannot be combined with --json or --export", hint=hint)
-    confidence = [] if arguments.confidence is None else [f"plan.confidence={_format_percent(arguments.confidence)}"]
+    confidence_overrides = (
+        [] if arguments.confidence is None else [f"plan.confidence={_format_percent(arguments.confidence)}"]
+    )
     request = PlanRequest(
         sources=tuple(arguments.sources),
-        overrides=(*arguments.overrides, *confidence),
+        overrides=(*arguments.overrides, *confidence_overrides),
         traffic=arguments.traffic,
         slo=tuple(arguments.slo),
         offers=tuple(arguments.offers),
     )
     plan_inputs = build_plan_inputs(request, get_utc_now().date())
-    for note in find_currency_warnings(list(request.overrides), plan_inputs.today):
-        print(note, file=sys.stderr)
-    variations = {change: apply_change(plan_inputs, change) for change in arguments.what_if}
+    for warning in find_currency_warnings(list(request.overrides), plan_inputs.today):
+        print(warning, file=sys.stderr)
+    changed_inputs_by_change = {change: apply_change(plan_inputs, change) for change in arguments.what_if}
     export_settings = _parse_export_settings(arguments.export_settings)
     plan = plan_fleets(plan_inputs, estimate_only=arguments.estimate)
     if arguments.out is not None and arguments.export is None:
-        _save(
+        _save_plan(
             arguments.out, plan_inputs, plan
         )  # saved first, because printing may end the command, for example into `head`
     if arguments.export is not None:
-        _export(plan, arguments.export, export_settings, arguments.out)
+        _write_export(plan, arguments.export, export_settings, arguments.out)
     elif arguments.json:
-        _export(plan, "json", export_settings, None)
+        _write_export(plan, "json", export_settings, None)
     else:
-        _show(plan, plan_inputs)
+        _show_plan(plan, plan_inputs)
         if plan.recommendation is None:
             _show_relaxations(plan_inputs)
-        if variations:
-            plans = {
+        if changed_inputs_by_change:
+            what_if_plans = {
                 change: plan_fleets(changed_inputs, estimate_only=arguments.estimate)
-                for change, changed_inputs in variations.items()
+                for change, changed_inputs in changed_inputs_by_change.items()
             }
-            _show_what_if(plan, plans)
+            _show_what_if(plan, what_if_plans)
     return ExitCode.OK if plan.recommendation is not None else ExitCode.GATE_FAILED
 
 
@@ -111,7 +113,7 @@ def _format_percent(text: str) -> str:
     return f"{100 * number:g}%" if number <= 1 else text
 
 
-def _show(plan: Plan, plan_inputs: PlanningInputs) -> None:
+def _show_plan(plan: Plan, plan_inputs: PlanningInputs) -> None:
     from app.cli.tables import format_table
     from app.reporting.plan import build_plan_section, build_source_rows
     from reports.text import render_plan
@@ -139,12 +141,12 @@ def _show_relaxations(plan_inputs: PlanningInputs) -> None:
 def _build_row(fleet: Fleet) -> tuple[Cell, ...]:
     from app.planning.formatting import format_probability
 
-    utilization, needed_usd = fleet.utilization_at_peak.value, fleet.usd_per_month_needed
+    utilization, cost_range = fleet.utilization_at_peak.value, fleet.usd_per_month_needed
     return (
         fleet.instances,
         fleet.offer,
         fleet.usd_per_month.value,
-        None if needed_usd is None else f"{needed_usd.p10:,.0f}-{needed_usd.p90:,.0f}",
+        None if cost_range is None else f"{cost_range.p10:,.0f}-{cost_range.p90:,.0f}",
         None if fleet.slo_probabilities is None else format_probability(fleet.slo_probabilities.planned),
         None if utilization is None else 100 * utilization,
         fleet.latency_at_peak.value,
@@ -155,7 +157,7 @@ def _build_row(fleet: Fleet) -> tuple[Cell, ...]:
     )
 
 
-def _show_what_if(plan: Plan, variations: dict[str, Plan]) -> None:
+def _show_what_if(plan: Plan, what_if_plans: dict[str, Plan]) -> None:
     from app.cli.tables import format_table
 
     print()
@@ -164,7 +166,7 @@ def _show_what_if(plan: Plan, variations: dict[str, Plan]) -> None:
             _WHAT_IF_HEADER,
             [
                 _build_what_if_row(change, what_if_plan, plan)
-                for change, what_if_plan in {"as planned": plan, **variations}.items()
+                for change, what_if_plan in {"as planned": plan, **what_if_plans}.items()
             ],
         )
     )
@@ -185,7 +187,7 @@ def _build_what_if_row(change: str, plan: Plan, original_plan: Plan) -> tuple[Ce
     return (change, f"{fleet.instances} × {fleet.offer}", usd, change_text, probability_text)
 
 
-def _save(path: Path, plan_inputs: PlanningInputs, plan: Plan) -> None:
+def _save_plan(path: Path, plan_inputs: PlanningInputs, plan: Plan) -> None:
     from app import __version__
     from app.storage.plan_file import PlanFile, write_plan
 
@@ -193,20 +195,20 @@ def _save(path: Path, plan_inputs: PlanningInputs, plan: Plan) -> None:
     print(f"Written: {path}", file=sys.stderr)
 
 
-def _export(plan: Plan, kind: ExportKind, settings: ExportSettings, out: Path | None) -> None:
+def _write_export(plan: Plan, kind: ExportKind, settings: ExportSettings, directory: Path | None) -> None:
     from app.planning.exports.files import export_plan
 
     files = export_plan(plan, kind, settings)
-    if out is None:
+    if directory is None:
         print("\n".join(text.rstrip("\n") for text in files.values()))
         return
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (out / name).write_text(text, encoding="utf-8", newline="")
-            print(f"Written: {out / name}", file=sys.stderr)
+            (directory / name).write_text(text, encoding="utf-8", newline="")
+            print(f"Written: {directory / name}", file=sys.stderr)
     except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+        raise UsageError(f"{directory} cannot be written: {error.strerror}") from error
 
 
 def _parse_export_settings(options: list[str]) -> ExportSettings:
@@ -216,14 +218,14 @@ def _parse_export_settings(options: list[str]) -> ExportSettings:
     from app.profiles.problems import did_you_mean
 
     setting_names = [field.name for field in msgspec.structs.fields(ExportSettings)]
-    values = {}
+    setting_values = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals or key not in setting_names:
             hint = did_you_mean(key, setting_names) or f"Use one of {', '.join(setting_names)}."
             raise UsageError(f"--with {option}: unknown export setting", hint=hint)
-        values[key] = value
+        setting_values[key] = value
     try:
-        return msgspec.convert(values, ExportSettings, strict=False)
+        return msgspec.convert(setting_values, ExportSettings, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"--with: {error}") from error

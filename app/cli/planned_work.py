@@ -22,8 +22,8 @@ def _format_clauses(work: PlannedWork) -> Iterator[str]:
         yield f"{format_count(round(work.requests))} requests expected{closed_loop_note}"
     if work.search is not None:
         min_requests, max_requests = work.search.requests
-        low, high = work.search.assumed_per_s
-        rates_text = f"between {format_number(low)} and {format_number(high)} req/s"
+        min_rate_per_s, max_rate_per_s = work.search.assumed_per_s
+        rates_text = f"between {format_number(min_rate_per_s)} and {format_number(max_rate_per_s)} req/s"
         yield (
             f"the search sends {format_count(round(min_requests))} to {format_count(round(max_requests))} requests "
             "if the max "
@@ -43,8 +43,8 @@ def _format_clauses(work: PlannedWork) -> Iterator[str]:
 def _format_stages(work: PlannedWork) -> str:
     if work.variants is not None:
         return f"{format_count_noun(work.variants, 'variant')}, {format_count_noun(work.stages, 'stage')}"
-    texts = [format_count_noun(work.stages, "stage")] if work.stages or work.search is None else []
+    stage_texts = [format_count_noun(work.stages, "stage")] if work.stages or work.search is None else []
     if work.search is not None:
         min_probes, max_probes = work.search.probes
-        texts.append(f"a search of {min_probes} to {max_probes} probes")
-    return " and ".join(texts)
+        stage_texts.append(f"a search of {min_probes} to {max_probes} probes")
+    return " and ".join(stage_texts)

@@ -10,8 +10,8 @@ from typing import Any
 _DEFAULT_PROTOCOL = "http"
 
 
-def add_keys(actions: Any) -> None:
-    keys_parser = actions.add_parser("keys", help="list all profile keys with unit, bounds, default and meaning")
+def add_keys_subcommand(subcommands: Any) -> None:
+    keys_parser = subcommands.add_parser("keys", help="list all profile keys with unit, bounds, default and meaning")
     keys_parser.add_argument(
         "protocol", nargs="?", default=_DEFAULT_PROTOCOL, help=f"protocol of the target (default: {_DEFAULT_PROTOCOL})"
     )
@@ -19,8 +19,8 @@ def add_keys(actions: Any) -> None:
     keys_parser.set_defaults(handler=_list_keys)
 
 
-def add_ci(actions: Any) -> None:
-    ci_parser = actions.add_parser("ci", help="write a profile and a CI job that runs it to a repository")
+def add_ci_subcommand(subcommands: Any) -> None:
+    ci_parser = subcommands.add_parser("ci", help="write a profile and a CI job that runs it to a repository")
     ci_parser.add_argument("profile", help="profile file, or name of a bundled profile")
     ci_parser.add_argument("--for", dest="pipeline", choices=["github", "gitlab"], required=True)
     ci_parser.add_argument(
@@ -51,9 +51,9 @@ def _list_keys(arguments: argparse.Namespace) -> int:
         return 0
     for path, field in fields:
         row = _build_row(path, field)
-        details = [row[name] for name in ("unit", "bounds") if row[name]]
-        details += [f"default {row['default']}"] if row["default"] not in (None, [], {}) else []
-        details_text = f"  ({'; '.join(map(str, details))})" if details else ""
+        detail_texts = [row[name] for name in ("unit", "bounds") if row[name]]
+        detail_texts += [f"default {row['default']}"] if row["default"] not in (None, [], {}) else []
+        details_text = f"  ({'; '.join(map(str, detail_texts))})" if detail_texts else ""
         print(f"{row['key']}{details_text}\n    {field.help}")
     return 0
 
@@ -78,8 +78,10 @@ def _write_ci_job(arguments: argparse.Namespace) -> int:
 
     path = find_profile(arguments.profile)
     load_profile(path)
-    text = path.read_text(encoding="utf-8")
-    tree = read_document(text.encode(), str(path)).value
-    for written_path in write_ci_job(arguments.pipeline, text, tree, path.resolve().parent, arguments.out):
+    profile_text = path.read_text(encoding="utf-8")
+    profile_document = read_document(profile_text.encode(), str(path)).value
+    for written_path in write_ci_job(
+        arguments.pipeline, profile_text, profile_document, path.resolve().parent, arguments.out
+    ):
         print(written_path)
     return 0

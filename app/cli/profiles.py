@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.profile_keys import add_ci, add_keys
+from app.cli.profile_keys import add_ci_subcommand, add_keys_subcommand
 from app.cli.secret_consent import add_consent_argument, request_consent
 from app.errors import ExitCode, UsageError
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    list_parser = actions.add_parser("list", help="list the bundled profiles")
+    subcommands = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    list_parser = subcommands.add_parser("list", help="list the bundled profiles")
     list_parser.add_argument("--json", action="store_true", help="print as JSON, with file paths")
-    list_parser.set_defaults(handler=_list)
+    list_parser.set_defaults(handler=_list_profiles)
     for name, handler, help_text in (
-        ("show", _show, "show a profile with all defaults"),
-        ("check", _check, "validate a profile and estimate its work, without running it"),
-        ("try", _try, "send one request as the run would, and show the response"),
+        ("show", _show_profile, "show a profile with all defaults"),
+        ("check", _check_profile, "validate a profile and estimate its work, without running it"),
+        ("try", _test_connection, "send one request as the run would, and show the response"),
     ):
-        action_parser = actions.add_parser(name, help=help_text)
+        action_parser = subcommands.add_parser(name, help=help_text)
         action_parser.add_argument("profile", help="profile file, name of a bundled profile, or - for standard input")
         action_parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
         if name != "show":
@@ -38,22 +38,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action_parser.add_argument("--this-machine", action="store_true",
                                 help="also list the variants that cannot run on this machine")  # fmt: skip
         action_parser.set_defaults(handler=handler)
-    add_keys(actions)
-    add_ci(actions)
+    add_keys_subcommand(subcommands)
+    add_ci_subcommand(subcommands)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     return int(arguments.handler(arguments))
 
 
-def _show(arguments: argparse.Namespace) -> int:
+def _show_profile(arguments: argparse.Namespace) -> int:
     from app.profiles.resolved import format_spec
 
     print(format_spec(_load_profile(arguments)[1]), end="")
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> int:
+def _check_profile(arguments: argparse.Namespace) -> int:
     from app.profiles.local import LocalProfile
     from app.profiles.pricing.catalog import load_catalog
     from app.profiles.resolved import compute_profile_hash
@@ -93,7 +93,7 @@ def _find_unrunnable_variants(profile: LocalProfile) -> tuple[ImpossibleVariant,
     return find_unrunnable_variants(profile, inspect_local_machine(), inspect_models(profile))
 
 
-def _try(arguments: argparse.Namespace) -> int:
+def _test_connection(arguments: argparse.Namespace) -> int:
     from app.wiring.target_check import check_target
 
     profile = _load_profile(arguments)[1]
@@ -120,24 +120,24 @@ def _load_profile(arguments: argparse.Namespace) -> tuple[Path, Profile]:
     from app.profiles.loading import load_profile, load_profile_text
 
     if arguments.profile == "-":
-        name = Path("standard input")
-        return name, load_profile_text(sys.stdin.buffer.read(), name, arguments.overrides)
+        path = Path("standard input")
+        return path, load_profile_text(sys.stdin.buffer.read(), path, arguments.overrides)
     path = find_profile(arguments.profile)
     return path, load_profile(path, arguments.overrides)
 
 
-def _list(arguments: argparse.Namespace) -> int:
+def _list_profiles(arguments: argparse.Namespace) -> int:
     from app.profiles.bundled import bundled_profiles
     from app.profiles.loading import load_profile
 
-    profiles = [(name, load_profile(path).description, str(path)) for name, path in bundled_profiles().items()]
+    table_rows = [(name, load_profile(path).description, str(path)) for name, path in bundled_profiles().items()]
     if arguments.json:
         import msgspec
 
-        rows = [dict(zip(("name", "description", "file"), profile, strict=True)) for profile in profiles]
+        rows = [dict(zip(("name", "description", "file"), table_row, strict=True)) for table_row in table_rows]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     else:
         from app.cli.tables import format_table
 
-        print(format_table(("profile", "description"), [(name, description) for name, description, _ in profiles]))
+        print(format_table(("profile", "description"), [(name, description) for name, description, _ in table_rows]))
     return 0

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from app.analysis.number_format import format_number
 from app.analysis.run_progress import compute_stage_elapsed_s, format_load, get_stage_duration_s
-from app.cli.colors import color, is_colored, print_with_colors
+from app.cli.colors import color_text, is_colored, print_with_colors
 from app.cli.streams import escape_controls, get_unescaped_stream
 from app.records.events import (
     CallsFinished,
@@ -66,14 +66,14 @@ def open_progress() -> Iterator[ProgressView]:
 
 class _LineProgress:
     def __init__(self) -> None:
-        self._last_s = float("-inf")
+        self._last_line_s = float("-inf")
 
     def show(self, event: Event) -> None:
-        line = _event_sentence(event)
-        if line is None and isinstance(event, Snapshot) and time.monotonic() - self._last_s >= 1:
-            line = _snapshot_text(event)
+        line = _format_event(event)
+        if line is None and isinstance(event, Snapshot) and time.monotonic() - self._last_line_s >= 1:
+            line = _format_snapshot(event)
         if line is not None:
-            self._last_s = time.monotonic()
+            self._last_line_s = time.monotonic()
             print_with_colors(line, sys.stderr)
             sys.stderr.flush()
 
@@ -87,44 +87,51 @@ class _BarProgress:
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
-        self._task = bar.add_task("starting", total=None)
+        self._task_id = bar.add_task("starting", total=None)
         self._stage: StageStarted | None = None
-        self._completed_runs = 0
+        self._completed_run_count = 0
 
     def show(self, event: Event) -> None:
         match event:
             case StageStarted():
                 self._stage = event
-                self._bar.reset(self._task, total=get_stage_duration_s(event), description=escape_controls(event.name))
+                self._bar.reset(
+                    self._task_id, total=get_stage_duration_s(event), description=escape_controls(event.name)
+                )
             case Snapshot() if (stage := self._stage) is not None:
-                load = format_load(stage)
-                text = f"{stage.name}{f' ({load})' if load else ''}{_progress_text(event)}"
+                load_text = format_load(stage)
+                text = f"{stage.name}{f' ({load_text})' if load_text else ''}{_format_progress(event)}"
                 self._bar.update(
-                    self._task, completed=compute_stage_elapsed_s(stage, event.at_ns), description=escape_controls(text)
+                    self._task_id,
+                    completed=compute_stage_elapsed_s(stage, event.at_ns),
+                    description=escape_controls(text),
                 )
             case StageExtended(duration_s=duration_s) if (stage := self._stage) is not None:
                 self._stage = replace(stage, duration_s=duration_s)
-                self._bar.update(self._task, total=get_stage_duration_s(self._stage))
-                self._bar.console.print(escape_controls(_load_sentence(event)))
+                self._bar.update(self._task_id, total=get_stage_duration_s(self._stage))
+                self._bar.console.print(escape_controls(_format_load_event(event)))
             case PhaseChanged():
-                self._bar.reset(self._task, total=None, description=escape_controls(event.message))
+                self._bar.reset(self._task_id, total=None, description=escape_controls(event.message))
             case PairRunStarted(pairs=pairs):
                 self._bar.update(
-                    self._task, total=2 * pairs, completed=self._completed_runs, description=_pair_sentence(event)
+                    self._task_id,
+                    total=2 * pairs,
+                    completed=self._completed_run_count,
+                    description=_format_pair_event(event),
                 )
             case PairRunFinished(status=status):
-                self._completed_runs += status != "INVALID"
-                self._bar.update(self._task, completed=self._completed_runs)
+                self._completed_run_count += status != "INVALID"
+                self._bar.update(self._task_id, completed=self._completed_run_count)
             case _:
-                line = _event_sentence(event)
+                line = _format_event(event)
                 if line is not None:
                     text = escape_controls(line)
                     self._bar.console.print(
-                        Text.from_ansi(color(text)) if is_colored(sys.stderr) else Text(drop_marks(text))
+                        Text.from_ansi(color_text(text)) if is_colored(sys.stderr) else Text(drop_marks(text))
                     )
 
 
-def _snapshot_text(event: Snapshot) -> str:
+def _format_snapshot(event: Snapshot) -> str:
     """Format a snapshot of the load as text, omitting unknown values."""
     in_flight_text = "" if event.in_flight is None else f", in flight {event.in_flight:,}"
     latency_text = (
@@ -133,7 +140,7 @@ def _snapshot_text(event: Snapshot) -> str:
     return f"sent {event.sent:,}, failed {event.failed:,}{in_flight_text}{latency_text}"
 
 
-def _progress_text(event: Snapshot) -> str:
+def _format_progress(event: Snapshot) -> str:
     texts = [] if event.latency_p95_ms is None else [f"p95 latency {format_number(event.latency_p95_ms, 3)} ms"]
     texts += [] if event.in_flight is None else [f"{event.in_flight:,} in flight"]
     return f": {', '.join(texts)}" if texts else ""
@@ -143,16 +150,16 @@ def _format_ms(value: float | None) -> str:
     return "n/a" if value is None else f"{value:,.0f} ms"
 
 
-def _event_sentence(event: Event) -> str | None:
+def _format_event(event: Event) -> str | None:
     match event:
         case PhaseChanged():
             return f"{event.phase}: {event.message}"
         case StageFinished():
-            return _stage_sentence(event)
+            return _format_stage_event(event)
         case CheckCompleted(check=check) if check.verdict != "VALID":
             return f"{mark_status(check.verdict)} {check.name}: {check.hint or check.value}"
         case RateResolved() | RateChanged() | StageExtended() | NoteAdded():
-            return _load_sentence(event)
+            return _format_load_event(event)
         case ErrorReported(sample=sample):
             return f"first {sample.error} error: {sample.text}"
         case TargetReady(ready_ms=ready_ms, first_response_ms=first_response_ms):
@@ -160,14 +167,14 @@ def _event_sentence(event: Event) -> str | None:
                 f"cold start: ready after {_format_ms(ready_ms)}, first response after {_format_ms(first_response_ms)}"
             )
         case VariantStarted() | CallsFinished() | VariantFinished():
-            return _variant_sentence(event)
+            return _format_variant_event(event)
         case PairRunStarted() | PairRunFinished():
-            return _pair_sentence(event)
+            return _format_pair_event(event)
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | CheckCompleted():
             return None  # the summary or the bar shows these events
 
 
-def _load_sentence(event: RateResolved | RateChanged | StageExtended | NoteAdded) -> str:
+def _format_load_event(event: RateResolved | RateChanged | StageExtended | NoteAdded) -> str:
     match event:
         case RateResolved(message=message, rate_per_s=rate_per_s):
             return f"{message} is {format_number(rate_per_s)} req/s"
@@ -179,40 +186,40 @@ def _load_sentence(event: RateResolved | RateChanged | StageExtended | NoteAdded
             return f"note: {text}"
 
 
-def _variant_sentence(event: VariantStarted | CallsFinished | VariantFinished) -> str | None:
+def _format_variant_event(event: VariantStarted | CallsFinished | VariantFinished) -> str | None:
     match event:
         case VariantStarted(number=number, total=total, variant=variant):
             return f"variant {number} of {total}: {variant.label}"
         case CallsFinished(stage=stage):
-            return _calls_sentence(stage)
+            return _format_calls(stage)
         case VariantFinished(data=data):
             return None if data.failure is None else f"  ended early: {data.failure}"
 
 
-def _pair_sentence(event: PairRunStarted | PairRunFinished) -> str | None:
+def _format_pair_event(event: PairRunStarted | PairRunFinished) -> str | None:
     if isinstance(event, PairRunFinished):
         return None  # the next event or the summary reports it
     return f"pair {event.pair} of {event.pairs}: {event.side}"
 
 
-def _calls_sentence(stage: Stage) -> str:
+def _format_calls(stage: Stage) -> str:
     schedule_text = "" if stage.scheduled_per_s is None else f" at {_format_rate(stage.scheduled_per_s)}"
     rate_text = _format_rate(stage.metrics["throughput_per_s"]["value"].value)
     warning_names = ", ".join(check.name for check in stage.checks if check.verdict != "VALID")
     validity_text = f" {mark_status(stage.verdict.status)} ({warning_names})" if warning_names else ""
-    return f"  {stage.tags['scenario']}{schedule_text}: {_latency_summary(stage)}, {rate_text}{validity_text}"
+    return f"  {stage.tags['scenario']}{schedule_text}: {_format_latencies(stage)}, {rate_text}{validity_text}"
 
 
-def _latency_summary(stage: Stage) -> str:
+def _format_latencies(stage: Stage) -> str:
     """Format the latencies of a stage: latency, which includes queueing, if calls had scheduled
     starts, or else the service time."""
     if "latency_ms" in stage.metrics:
-        p50, p95 = (_percentile_text(stage.metrics["latency_ms"][aggregate]) for aggregate in ("p50", "p95"))
+        p50, p95 = (_format_percentile(stage.metrics["latency_ms"][aggregate]) for aggregate in ("p50", "p95"))
         return f"p50 latency {p50}, p95 latency {p95}"
-    return f"p50 service time {_percentile_text(stage.metrics['service_ms']['p50'])}"
+    return f"p50 service time {_format_percentile(stage.metrics['service_ms']['p50'])}"
 
 
-def _percentile_text(estimate: Estimate | None) -> str:
+def _format_percentile(estimate: Estimate | None) -> str:
     """Format a percentile in ms. If a percentile is based on too few samples, it is dimmed and
     followed by the sample size."""
     if estimate is None:
@@ -226,15 +233,15 @@ def _format_rate(value: float | None) -> str:
     return "n/a" if value is None else f"{format_number(value, 4)} req/s"
 
 
-def _stage_sentence(event: StageFinished) -> str | None:
+def _format_stage_event(event: StageFinished) -> str | None:
     stage = event.stage
     if stage.kind == "warmup":
         return None
-    p95_text = _percentile_text(stage.metrics.get("latency_ms", {}).get("p95"))
-    failed_checks = [check for check in stage.checks if check.verdict != "VALID"]
-    no_outcome_text = "too few samples" if any(check.id == "samples" for check in failed_checks) else ""
+    p95_text = _format_percentile(stage.metrics.get("latency_ms", {}).get("p95"))
+    warning_checks = [check for check in stage.checks if check.verdict != "VALID"]
+    no_outcome_text = "too few samples" if any(check.id == "samples" for check in warning_checks) else ""
     outcome_text = {True: "SLO met", False: "SLO missed", None: no_outcome_text}[stage.meets_slo]
-    warning_names = ", ".join(check.name for check in failed_checks)
+    warning_names = ", ".join(check.name for check in warning_checks)
     validity_text = f"{mark_status(stage.verdict.status)} ({warning_names})" if warning_names else ""
     texts = (f"  {stage.name}: p95 latency {p95_text}", outcome_text, validity_text)
     return " ".join(text for text in texts if text)

@@ -30,7 +30,7 @@ _MAX_STEPS = 22
 In 270 simulated searches with steps of 2 s, 98 % found a rate within this limit. Without the limit,
 all of them found a rate.
 """
-_MIN_SEARCH_S = 45
+_MIN_SEARCH_LIMIT_S = 45
 """Minimum time limit of the search in s.
 
 If an endpoint sustains only a few requests per second, the search makes steps longer than
@@ -43,7 +43,7 @@ _STEP_DURATION_FACTOR = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = (
         "duration of each search step in seconds (default: 3); the search takes at most "
-        f"{_MAX_STEPS} steps or {_MIN_SEARCH_S} s"
+        f"{_MAX_STEPS} steps or {_MIN_SEARCH_LIMIT_S} s"
     )
     parser.add_argument("--seconds", type=_parse_seconds, default=3.0, metavar="N", help=help_text)
     parser.add_argument("--no-retry", dest="retry", action="store_false",
@@ -102,7 +102,7 @@ def _load_profile(arguments: argparse.Namespace, step_duration_s: float) -> Endp
     from app.profiles.loading import load_profile
     from app.profiles.profile import OipProfile
 
-    max_duration_s = max(_MIN_SEARCH_S, _MAX_STEPS * step_duration_s)
+    max_duration_s = max(_MIN_SEARCH_LIMIT_S, _MAX_STEPS * step_duration_s)
     overrides = [f"load.search.step_duration={step_duration_s:g}s", f"load.search.max_duration={max_duration_s:g}s"]
     profile = load_profile(find_profile("quickstart"), [*overrides, *build_workers_override(arguments)])
     assert isinstance(profile, OipProfile)

@@ -44,11 +44,11 @@ def _add_reevaluation_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def is_recomputed(arguments: argparse.Namespace) -> bool:
-    return is_reevaluated(arguments) or arguments.recover
+def requests_recomputation(arguments: argparse.Namespace) -> bool:
+    return requests_reevaluation(arguments) or arguments.recover
 
 
-def is_reevaluated(arguments: argparse.Namespace) -> bool:
+def requests_reevaluation(arguments: argparse.Namespace) -> bool:
     return any(option is not None for option in (arguments.slo, arguments.from_s, arguments.to_s))
 
 
@@ -58,15 +58,15 @@ def reevaluate_if_requested(run: StoredRun, arguments: argparse.Namespace) -> tu
     from app.reporting.opened import load_run
 
     opened_run = load_run(run, recover=arguments.recover)
-    if not is_reevaluated(arguments):
+    if not requests_reevaluation(arguments):
         return opened_run.report(), opened_run.result, 0
     result = opened_run.reevaluate(arguments.slo, _parse_window(arguments, opened_run.result.clock.duration_s))
-    evaluation_codes = [cause.code for cause in result.exit.causes if cause.code in _EVALUATION_EXIT_CODES]
-    return opened_run.report(result), result, evaluation_codes[0] if evaluation_codes else 0
+    exit_codes = [cause.code for cause in result.exit.causes if cause.code in _EVALUATION_EXIT_CODES]
+    return opened_run.report(result), result, exit_codes[0] if exit_codes else 0
 
 
 def refuse_reevaluation(arguments: argparse.Namespace, subject: str) -> None:
-    if is_recomputed(arguments):
+    if requests_recomputation(arguments):
         raise UsageError(
             f"{subject} cannot be re-evaluated",
             hint="Remove --slo, --from, --to and --recover, or request a report of a run's own metrics.",
@@ -87,14 +87,14 @@ def _parse_window(arguments: argparse.Namespace, duration_s: float) -> tuple[flo
     return from_s, duration_s if arguments.to_s is None else _parse_seconds(arguments.to_s, "--to")
 
 
-def _parse_seconds(text: str, flag: str) -> float:
+def _parse_seconds(text: str, option: str) -> float:
     from app.profiles.problems import BadValueError
     from app.profiles.units import parse_duration_s
 
     try:
         return parse_duration_s(text)
     except BadValueError as error:
-        raise UsageError(f"{flag}: {error}", hint=error.hint) from None
+        raise UsageError(f"{option}: {error}", hint=error.hint) from None
 
 
 _REDACTED_KINDS = ("hosts", "models", "prompts")  # as in app.reporting.redaction, which takes too long to import here
@@ -122,14 +122,14 @@ def redact_report(report: Report, result: Result, arguments: argparse.Namespace)
         return None
     from app.reporting.redaction import redact
 
-    redacted = redact(report, result, arguments.redact)
-    for redaction in redacted.redactions:
+    redacted_report = redact(report, result, arguments.redact)
+    for redaction in redacted_report.redactions:
         count_text = "once" if redaction.occurrences == 1 else f"{redaction.occurrences} times"
         print(f"redacted: {redaction.original} → {redaction.replacement}, {count_text}", file=sys.stderr)
     for kind in arguments.redact:
-        if kind not in redacted.report.redacted:
+        if kind not in redacted_report.report.redacted:
             print(f"nothing to redact: the report contains no {kind}", file=sys.stderr)
-    return redacted
+    return redacted_report
 
 
 def refuse_redaction(arguments: argparse.Namespace, subject: str) -> None:
@@ -145,11 +145,11 @@ def build_redacted_name(name: str) -> str:
 
 
 def _parse_redacted_kinds(text: str) -> tuple[RedactedKind, ...]:
-    requested = [kind.strip() for kind in text.split(",")]
-    unknown_kind = next((kind for kind in requested if kind not in _REDACTED_KINDS), None)
+    requested_kinds = [kind.strip() for kind in text.split(",")]
+    unknown_kind = next((kind for kind in requested_kinds if kind not in _REDACTED_KINDS), None)
     if unknown_kind is not None:
         raise argparse.ArgumentTypeError(f"{unknown_kind!r} is not one of {', '.join(_REDACTED_KINDS)}")
-    return tuple(kind for kind in _REDACTED_KINDS if kind in requested)  # type: ignore[misc]
+    return tuple(kind for kind in _REDACTED_KINDS if kind in requested_kinds)  # type: ignore[misc]
 
 
 _LLM_D = "llm-d"
@@ -182,21 +182,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from app.cli.report_foreign import is_foreign
+    from app.cli.report_foreign import is_foreign_result
     from app.storage.plan_file import is_plan_file
     from app.storage.run_directory import find_run
 
     if is_plan_file(Path(arguments.run)):
         return _execute_plan(arguments)
-    if is_foreign(Path(arguments.run)):
+    if is_foreign_result(Path(arguments.run)):
         return _execute_foreign(arguments)
     run = find_run(arguments.run)
-    if is_recomputed(arguments):
+    if requests_recomputation(arguments):
         return _execute_recomputed(run, arguments)
     if arguments.definitions and not _has_definitions(arguments.format):
         raise UsageError(f"{arguments.format} cannot show other tools' definitions", hint="Remove --format.")
     if arguments.format == _LLM_D:
-        return _execute_llm_d(run, arguments)
+        return _write_llm_d_reports(run, arguments)
     if arguments.definitions and arguments.format is None:
         refuse_redaction(arguments, "a table of other tools' definitions")
         return _write_or_print(_render_definitions(run), "text", arguments.out, run.directory)
@@ -206,14 +206,14 @@ def execute(arguments: argparse.Namespace) -> int:
 def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
     format_id: str = arguments.format or "html"
     report = _build_report(run, arguments.definitions)
-    redacted = redact_report(report, run.complete_result, arguments)
+    redacted_report = redact_report(report, run.complete_result, arguments)
     default_path = run.directory / FORMATS_BY_ID[format_id].file
-    if redacted is not None:
-        report, default_path = redacted.report, default_path.with_name(build_redacted_name(default_path.name))
+    if redacted_report is not None:
+        report, default_path = redacted_report.report, default_path.with_name(build_redacted_name(default_path.name))
     if FORMATS_BY_ID[format_id].has_linked_files and not arguments.report_only:
-        report = _add_sidecars(report, run, arguments.out or default_path, redacted)
+        report = _add_sidecars(report, run, arguments.out or default_path, redacted_report)
     content = _render(report, format_id)
-    if arguments.out is None and format_id != "text" and redacted is None:
+    if arguments.out is None and format_id != "text" and redacted_report is None:
         return _write_in_run_directory(run.directory, format_id, content, report)
     return _write_or_print(content, format_id, arguments.out, default_path)
 
@@ -224,13 +224,13 @@ def _execute_recomputed(run: StoredRun, arguments: argparse.Namespace) -> int:
     format_id: str = arguments.format or "html"
     if arguments.definitions or format_id == _LLM_D:
         refuse_reevaluation(arguments, "a report with the metrics of other tools")
-    report, result, code = reevaluate_if_requested(run, arguments)
-    redacted, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
-    name = build_reevaluated_name(name) if is_reevaluated(arguments) else name
-    if redacted is not None:
-        report, name = redacted.report, build_redacted_name(name)
+    report, result, exit_code = reevaluate_if_requested(run, arguments)
+    redacted_report, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
+    name = build_reevaluated_name(name) if requests_reevaluation(arguments) else name
+    if redacted_report is not None:
+        report, name = redacted_report.report, build_redacted_name(name)
     _write_or_print(_render(report, format_id), format_id, arguments.out, run.directory / name)
-    return code
+    return exit_code
 
 
 def _write_in_run_directory(directory: Path, format_id: str, content: bytes, report: Report) -> int:
@@ -258,8 +258,8 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"{path} is a plan, which has no requests to apply other definitions to", hint="Specify a run."
         )
-    file = read_plan(path)
-    report = build_plan_report(file.plan, file.inputs, file.tool, f"sizewise plan {path.name}")
+    plan_file = read_plan(path)
+    report = build_plan_report(plan_file.plan, plan_file.inputs, plan_file.tool, f"sizewise plan {path.name}")
     try:
         content = _render(report, format_id)
     except ValueError as error:
@@ -278,26 +278,26 @@ def _execute_foreign(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{path} is another tool's result, which has no requests", hint="Specify a run.")
     format_id: str = arguments.format or "html"
     report, result = build_foreign_report(path)
-    redacted, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
-    if redacted is not None:
-        report, name = redacted.report, build_redacted_name(name)
+    redacted_report, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
+    if redacted_report is not None:
+        report, name = redacted_report.report, build_redacted_name(name)
     return _write_or_print(_render(report, format_id), format_id, arguments.out, path.with_name(f"{path.stem}-{name}"))
 
 
-def _execute_llm_d(run: StoredRun, arguments: argparse.Namespace) -> int:
+def _write_llm_d_reports(run: StoredRun, arguments: argparse.Namespace) -> int:
     import msgspec
 
     from app.reporting.llm_d import build_llm_d_reports
     from app.storage.run_directory import write_document
 
     result, spec_text = run.complete_result, run.spec_text or ""
-    redacted = None if arguments.redact is None else redact_report(_build_report(run, False), result, arguments)
-    if redacted is not None:
-        result, spec_text = redacted.result, redacted.report.reproduce.spec_text
+    redacted_report = None if arguments.redact is None else redact_report(_build_report(run, False), result, arguments)
+    if redacted_report is not None:
+        result, spec_text = redacted_report.result, redacted_report.report.reproduce.spec_text
     reports = build_llm_d_reports(result, spec_text)
     if not reports:
         raise UsageError(f"{run.directory} has no load point", hint="Specify a run of an endpoint.")
-    folder = arguments.out or run.directory / (_LLM_D if redacted is None else build_redacted_name(_LLM_D))
+    folder = arguments.out or run.directory / (_LLM_D if redacted_report is None else build_redacted_name(_LLM_D))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -353,14 +353,16 @@ def _build_report(run: StoredRun, with_definitions: bool) -> Report:
     return msgspec.structs.replace(report, definitions=_compute_definitions(run)) if with_definitions else report
 
 
-def _add_sidecars(report: Report, run: StoredRun, page: Path, redacted: RedactedReport | None) -> Report:
+def _add_sidecars(report: Report, run: StoredRun, page_path: Path, redacted_report: RedactedReport | None) -> Report:
     from app.reporting.sidecars import write_sidecars
 
     try:
-        return write_sidecars(report, run.directory, page, None if redacted is None else redacted.build_replacer())
+        return write_sidecars(
+            report, run.directory, page_path, None if redacted_report is None else redacted_report.build_replacer()
+        )
     except OSError as error:
         raise UsageError(
-            f"cannot write data files next to {page}: {error.strerror}", hint="Choose another path with --out."
+            f"cannot write data files next to {page_path}: {error.strerror}", hint="Choose another path with --out."
         ) from error
 
 

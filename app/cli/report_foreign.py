@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from reports.model import Report
 
 
-def is_foreign(path: Path) -> bool:
+def is_foreign_result(path: Path) -> bool:
     """Return whether the path is a file, or a folder that is not a run directory.
 
     The file format is not checked: an unknown format is detected only when the file is read.

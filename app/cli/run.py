@@ -70,11 +70,13 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     profile = _load_profile(arguments, [*arguments.overrides, *build_workers_override(arguments)])
-    remote = parse_remote_workers(arguments)
+    remote_workers = parse_remote_workers(arguments)
 
-    from app.cli.measuring import measure  # imported late, since it takes 1 s
+    from app.cli.measuring import measure_profile  # imported late, since it takes 1 s
 
-    return measure(profile, arguments, remote, parse_gating(arguments), parse_baseline(arguments, profile.name))
+    return measure_profile(
+        profile, arguments, remote_workers, parse_gating(arguments), parse_baseline(arguments, profile.name)
+    )
 
 
 def _load_profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
@@ -110,13 +112,13 @@ def add_resume_subcommand(subcommands: Subcommands) -> None:
     add_remote_arguments(resume_parser)
     add_gating_arguments(resume_parser)
     add_output_arguments(resume_parser)
-    resume_parser.set_defaults(handler=_resume)
+    resume_parser.set_defaults(handler=_resume_run)
 
 
-def _resume(arguments: argparse.Namespace) -> int:
-    from app.cli.measuring import resume
+def _resume_run(arguments: argparse.Namespace) -> int:
+    from app.cli.measuring import resume_run
     from app.storage.run_directory import find_run
 
     run = find_run(arguments.run)
-    gating, remote = parse_gating(arguments), parse_remote_workers(arguments)
-    return resume(run, arguments, remote, gating, lambda name: parse_baseline(arguments, name))
+    gating, remote_workers = parse_gating(arguments), parse_remote_workers(arguments)
+    return resume_run(run, arguments, remote_workers, gating, lambda name: parse_baseline(arguments, name))

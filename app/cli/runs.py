@@ -21,21 +21,21 @@ def _add_label_subcommands(subcommands: Subcommands) -> None:
     rename_parser = subcommands.add_parser("rename", help="set a run's title; trends and baselines still use its name")
     rename_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
     rename_parser.add_argument("title", help='new title; an empty one ("") removes it')
-    rename_parser.set_defaults(handler=_rename)
+    rename_parser.set_defaults(handler=_rename_run)
     tag_parser = subcommands.add_parser("tag", help="add tags to a run, or remove them")
     tag_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
     tag_parser.add_argument("tags", nargs="+", metavar="TAG")
     tag_parser.add_argument("--remove", action="store_true", help="remove these tags")
-    tag_parser.set_defaults(handler=_tag)
+    tag_parser.set_defaults(handler=_tag_run)
     note_parser = subcommands.add_parser(
         "note", help="add a note to a run; a note to an active run also appears in its events and result"
     )
     note_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
     note_parser.add_argument("text")
-    note_parser.set_defaults(handler=_note)
+    note_parser.set_defaults(handler=_add_note)
 
 
-def _rename(arguments: argparse.Namespace) -> int:
+def _rename_run(arguments: argparse.Namespace) -> int:
     from app.storage.labels import set_title
     from app.storage.run_directory import find_run
 
@@ -44,18 +44,18 @@ def _rename(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tag(arguments: argparse.Namespace) -> int:
+def _tag_run(arguments: argparse.Namespace) -> int:
     from app.cli.tables import format_cell
     from app.storage.labels import add_tags, remove_tags
     from app.storage.run_directory import find_run
 
-    change = remove_tags if arguments.remove else add_tags
-    labels = change(find_run(arguments.run).directory, arguments.tags)
+    change_tags = remove_tags if arguments.remove else add_tags
+    labels = change_tags(find_run(arguments.run).directory, arguments.tags)
     print(f"tags: {format_cell(', '.join(labels.tags) or 'none')}")
     return 0
 
 
-def _note(arguments: argparse.Namespace) -> int:
+def _add_note(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from app.storage.run_directory import find_run
@@ -75,24 +75,24 @@ def _add_bundle_subcommands(subcommands: Subcommands) -> None:
         metavar="FILE.zip",
         help="output file (default: RUN_ID.zip in the current directory)",
     )
-    export_parser.set_defaults(handler=_export)
+    export_parser.set_defaults(handler=_export_run)
     import_parser = subcommands.add_parser("import", help="import an exported run or a run directory")
     import_parser.add_argument("bundle", type=Path, metavar="FILE.zip", help="exported zip file or run directory")
-    import_parser.set_defaults(handler=_import)
+    import_parser.set_defaults(handler=_import_run)
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _export_run(arguments: argparse.Namespace) -> int:
     from app.storage.run_directory import find_run
     from app.wiring.sharing_runs import share_run
 
     run = find_run(arguments.run)
-    path = arguments.out or Path(f"{run.complete_result.run_id}.zip")
-    bundle = share_run(run, path)
-    print(f"{path}: {bundle.run_id}, {len(bundle.files)} files, {path.stat().st_size / 2**20:,.1f} MiB")
+    bundle_path = arguments.out or Path(f"{run.complete_result.run_id}.zip")
+    bundle = share_run(run, bundle_path)
+    print(f"{bundle_path}: {bundle.run_id}, {len(bundle.files)} files, {bundle_path.stat().st_size / 2**20:,.1f} MiB")
     return 0
 
 
-def _import(arguments: argparse.Namespace) -> int:
+def _import_run(arguments: argparse.Namespace) -> int:
     from app.wiring.sharing_runs import import_shared_run
 
     directory, is_new = import_shared_run(arguments.bundle)
@@ -106,17 +106,17 @@ def _add_trash_subcommands(subcommands: Subcommands) -> None:
     delete_parser.add_argument(
         "--purge", action="store_true", help="permanently delete runs that have been in the trash for more than 30 days"
     )
-    delete_parser.set_defaults(handler=_delete)
+    delete_parser.set_defaults(handler=_delete_runs)
     restore_parser = subcommands.add_parser("restore", help="restore a deleted run (see `runs list --deleted`)")
     restore_parser.add_argument("run", help="run ID or its prefix")
-    restore_parser.set_defaults(handler=_restore)
+    restore_parser.set_defaults(handler=_restore_run)
 
 
-def _delete(arguments: argparse.Namespace) -> int:
+def _delete_runs(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from app.storage.run_directory import find_run
-    from app.storage.trash import delete_runs, purge
+    from app.storage.trash import delete_runs, purge_trash
 
     if bool(arguments.runs) == arguments.purge:
         raise UsageError(
@@ -125,9 +125,9 @@ def _delete(arguments: argparse.Namespace) -> int:
         )
     now = datetime.now(UTC)
     if arguments.purge:
-        deleted_names = purge(now)
+        purged_names = purge_trash(now)
         print(
-            "\n".join(f"{name} permanently deleted" for name in deleted_names)
+            "\n".join(f"{name} permanently deleted" for name in purged_names)
             or "no run in the trash is older than 30 days"
         )
         return 0
@@ -138,14 +138,14 @@ def _delete(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _restore(arguments: argparse.Namespace) -> int:
+def _restore_run(arguments: argparse.Namespace) -> int:
     from app.storage.trash import restore_run
 
     print(restore_run(arguments.run))
     return 0
 
 
-_POLL_S = 0.1
+_POLL_INTERVAL_S = 0.1
 
 
 def _add_attach_subcommand(subcommands: Subcommands) -> None:
@@ -153,15 +153,15 @@ def _add_attach_subcommand(subcommands: Subcommands) -> None:
         "attach", help="follow an active run and exit with its exit code; Ctrl-C detaches"
     )
     attach_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    attach_parser.set_defaults(handler=_attach)
+    attach_parser.set_defaults(handler=_attach_to_run)
 
 
-def _attach(arguments: argparse.Namespace) -> int:
+def _attach_to_run(arguments: argparse.Namespace) -> int:
     from app.storage.run_directory import find_run
 
     run = find_run(arguments.run)
     try:
-        return _follow(run)
+        return _follow_run(run)
     except KeyboardInterrupt:
         print(
             f"detached; the run continues (follow it with `sizewise runs attach {run.directory.name}`)", file=sys.stderr
@@ -169,7 +169,7 @@ def _attach(arguments: argparse.Namespace) -> int:
         return ExitCode.INTERRUPTED
 
 
-def _follow(run: StoredRun) -> int:
+def _follow_run(run: StoredRun) -> int:
     """Show the events of a run until the run ends, and return its exit code. Raises StorageError if
     the process of the run ended without a result."""
     import threading
@@ -180,7 +180,7 @@ def _follow(run: StoredRun) -> int:
 
     follower, pause_event, is_active = RunFollower(run.directory), threading.Event(), True
     with open_progress() as progress:
-        while (finished := follower.finished_event) is None:
+        while (finished_event := follower.finished_event) is None:
             event = follower.read_next()
             if event is not None:
                 progress.show(event)
@@ -189,14 +189,14 @@ def _follow(run: StoredRun) -> int:
                 raise StorageError(f"the process of {run.directory} ended without a result", hint=hint)
             else:  # read once more after the process has ended, since it may just have written events
                 is_active = follower.is_active()
-                pause_event.wait(_POLL_S if is_active else 0)
-    print(f"{run.directory.name}: {finished.status}", file=sys.stderr)
-    for cause in finished.causes:
-        print(f"exit {finished.exit_code}: {format_cell(cause)}", file=sys.stderr)
-    return finished.exit_code
+                pause_event.wait(_POLL_INTERVAL_S if is_active else 0)
+    print(f"{run.directory.name}: {finished_event.status}", file=sys.stderr)
+    for cause in finished_event.causes:
+        print(f"exit {finished_event.exit_code}: {format_cell(cause)}", file=sys.stderr)
+    return finished_event.exit_code
 
 
-_MAX_NOTE_CHARACTERS = 60
+_MAX_CELL_CHARACTERS = 60
 
 
 def _add_listing_subcommands(subcommands: Subcommands) -> None:
@@ -208,28 +208,28 @@ def _add_listing_subcommands(subcommands: Subcommands) -> None:
                          help="only runs with all of these words in ID, name, title, target, tags or "
                          "notes")  # fmt: skip
     list_parser.add_argument("--deleted", action="store_true", help="list the runs in the trash, in order of deletion")
-    list_parser.set_defaults(handler=_list)
+    list_parser.set_defaults(handler=_list_runs)
     show_parser = subcommands.add_parser("show", help="show the summary of a run")
     show_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    show_parser.set_defaults(handler=_show)
+    show_parser.set_defaults(handler=_show_run)
     for subcommand in (list_parser, show_parser):
         subcommand.add_argument("--json", action="store_true", help="print as JSON")
 
 
-def _list(arguments: argparse.Namespace) -> int:
+def _list_runs(arguments: argparse.Namespace) -> int:
     rows = _build_rows(arguments)
     if arguments.json:
         import msgspec
 
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     elif not rows:
-        print(_empty_message(arguments))
+        print(_format_empty_message(arguments))
     else:
         _print_rows(rows, has_deletion_times=arguments.deleted)
     return 0
 
 
-def _empty_message(arguments: argparse.Namespace) -> str:
+def _format_empty_message(arguments: argparse.Namespace) -> str:
     if arguments.deleted:
         return "the trash is empty"
     if arguments.words or arguments.validity:
@@ -243,46 +243,46 @@ def _print_rows(rows: list[dict[str, Any]], *, has_deletion_times: bool) -> None
     from app.cli.tables import format_table
 
     header = ["run", "outcome", "validity", "max rate", "exit"]
-    cells: list[list[Cell]] = [
+    cell_rows: list[list[Cell]] = [
         [row["run_id"], row["outcome"], row["verdict"] or row["state"], row["max_rate_text"], row["exit_code"]]
         for row in rows
     ]
-    labels = [(", ".join(row["tags"]), "; ".join(note["text"] for note in row["notes"])) for row in rows]
+    label_texts = [(", ".join(row["tags"]), "; ".join(note["text"] for note in row["notes"])) for row in rows]
     columns = [
-        ("title", [_shorten(row["title"] or "") for row in rows]),
-        ("tags", [tags for tags, _ in labels]),
-        ("notes", [_shorten(notes) for _, notes in labels]),
+        ("title", [_truncate_text(row["title"] or "") for row in rows]),
+        ("tags", [tags for tags, _ in label_texts]),
+        ("notes", [_truncate_text(notes) for _, notes in label_texts]),
     ]
     if has_deletion_times:
         columns.append(("deleted", [row["deleted_at"] for row in rows]))
     for title, texts in columns:
         if any(texts):
             header.append(title)
-            for line, text in zip(cells, texts, strict=True):
-                line.append(text)
-    print_with_colors(format_table(header, cells, status_columns=(1, 2)))
+            for cell_row, text in zip(cell_rows, texts, strict=True):
+                cell_row.append(text)
+    print_with_colors(format_table(header, cell_rows, status_columns=(1, 2)))
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_NOTE_CHARACTERS else f"{text[: _MAX_NOTE_CHARACTERS - 1]}…"
+def _truncate_text(text: str) -> str:
+    return text if len(text) <= _MAX_CELL_CHARACTERS else f"{text[: _MAX_CELL_CHARACTERS - 1]}…"
 
 
 def _build_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from msgspec import to_builtins
 
-    from app.reporting.run_rows import filter_rows, list_deleted, list_runs
+    from app.reporting.run_rows import filter_rows, list_deleted_rows, list_runs
 
     filters = {"words": " ".join(arguments.words), "tags": arguments.tags, "validity": arguments.validity}
     if not arguments.deleted:
         return [to_builtins(row) for row in filter_rows(list_runs().rows, **filters)]
     return [
-        to_builtins(deleted.run) | {"deleted_at": deleted.deleted_at.isoformat(timespec="seconds")}
-        for deleted in list_deleted()
-        if filter_rows([deleted.run], **filters)
+        to_builtins(deleted_row.run) | {"deleted_at": deleted_row.deleted_at.isoformat(timespec="seconds")}
+        for deleted_row in list_deleted_rows()
+        if filter_rows([deleted_row.run], **filters)
     ]
 
 
-def _show(arguments: argparse.Namespace) -> int:
+def _show_run(arguments: argparse.Namespace) -> int:
     from app.cli.colors import print_with_colors
     from app.reporting.stored import build_stored_report
     from app.storage.run_directory import find_run
@@ -304,10 +304,10 @@ def _add_trend_subcommand(subcommands: Subcommands) -> None:
     trend_parser.add_argument("name", nargs="?", help="name of the profile (default: profile of the last run)")
     trend_parser.add_argument("--metric", help="only this metric, like latency_ms.p95")
     trend_parser.add_argument("--json", action="store_true", help="print as JSON, with each run's value")
-    trend_parser.set_defaults(handler=_trend)
+    trend_parser.set_defaults(handler=_show_trend)
 
 
-def _trend(arguments: argparse.Namespace) -> int:
+def _show_trend(arguments: argparse.Namespace) -> int:
     from app.analysis.comparisons.series import MIN_VALUES
     from app.reporting.run_rows import build_trend, format_metric_name
     from reports.formatting import format_count_noun
@@ -328,8 +328,8 @@ def _trend(arguments: argparse.Namespace) -> int:
     excluded_text = (
         f"; {trend.excluded_count} excluded (INVALID, or another machine or workload)" if trend.excluded_count else ""
     )
-    first, last = format_cell(runs[0].run_id), format_cell(runs[-1].run_id)  # imported runs are untrusted
-    print(f"{format_cell(trend.name)}: {len(runs)} runs, {first} to {last}{excluded_text}")
+    first_id, last_id = format_cell(runs[0].run_id), format_cell(runs[-1].run_id)  # imported runs are untrusted
+    print(f"{format_cell(trend.name)}: {len(runs)} runs, {first_id} to {last_id}{excluded_text}")
     print(
         format_table(
             ("metric", "stage", "runs", "first", "last", "unit", "changed"),
@@ -341,12 +341,20 @@ def _trend(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _build_trend_row(series: MetricHistory) -> tuple[Cell, ...]:
+def _build_trend_row(history: MetricHistory) -> tuple[Cell, ...]:
     from app.reporting.run_rows import format_change, format_metric_name
 
-    change_texts = "; ".join(format_change(series, index) for index in range(len(series.changes)))
-    first, last = series.values[0], series.values[-1]
-    return format_metric_name(series), series.stage, len(series.values), first, last, series.unit, change_texts or "no"
+    changes_text = "; ".join(format_change(history, index) for index in range(len(history.changes)))
+    first_value, last_value = history.values[0], history.values[-1]
+    return (
+        format_metric_name(history),
+        history.stage,
+        len(history.values),
+        first_value,
+        last_value,
+        history.unit,
+        changes_text or "no",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -377,22 +385,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "promote", help="set a run as the baseline of its profile, for `run --baseline promoted`"
     )
     promote_parser.add_argument("run", help="a run that passed: run directory, run ID or its prefix, or 'last'")
-    promote_parser.set_defaults(handler=_promote)
+    promote_parser.set_defaults(handler=_promote_run)
     rate_parser.add_argument("rate", help="new rate, like 300/s")
     extend_parser.add_argument("duration", metavar="DURATION", help="time to add, like 30s")
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    code: int = arguments.handler(arguments)
-    return code
+    exit_code: int = arguments.handler(arguments)
+    return exit_code
 
 
-def _promote(arguments: argparse.Namespace) -> int:
+def _promote_run(arguments: argparse.Namespace) -> int:
     from app.cli.tables import format_cell
-    from app.storage.baselines import promote
+    from app.storage.baselines import promote_run
     from app.storage.run_directory import find_run
 
-    result = promote(find_run(arguments.run))
+    result = promote_run(find_run(arguments.run))
     print(f"{format_cell(result.run_id)} is now the baseline of {result.name!r}")
     return 0
 

@@ -63,11 +63,11 @@ def format_selftest(selftest: SelfTest) -> Iterator[str]:
     ]
     yield format_table(("verdict", "check", "description", "measured", "limit", "unit"), rows, status_columns=(0,))
     yield ""
-    failed = ", ".join(selftest.summarize().failed)
-    outcome = "passed" if selftest.passed else f"{mark_status('FAILED')}: {failed}"
+    failed_text = ", ".join(selftest.summarize().failed)
+    outcome_text = "passed" if selftest.passed else f"{mark_status('FAILED')}: {failed_text}"
     yield (
-        f"self-test {selftest.id}, {selftest.at}, {outcome} ({selftest.duration_s:.0f} s). Reports of runs on this "
-        "machine show this result."
+        f"self-test {selftest.id}, {selftest.at}, {outcome_text} ({selftest.duration_s:.0f} s). Reports of runs on "
+        "this machine show this result."
     )
     if any(finding.attempts > 1 for finding in selftest.findings):
         yield "note: failed checks were repeated once; the results shown are of the second attempt"

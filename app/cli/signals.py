@@ -16,8 +16,8 @@ from app.errors import ExitCode
 if TYPE_CHECKING:
     from app.session.interruption import Interruption
 
-_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
-_MESSAGES = (
+_EXIT_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+_STOP_MESSAGES = (
     "Stopping… Ctrl-C again to cancel in-flight requests.",
     "Canceling in-flight requests… Ctrl-C again to exit at once, without a report.",
 )
@@ -42,18 +42,18 @@ def handle_stop_signals() -> Iterator[Interruption]:
     from app.session.interruption import Interruption
 
     interruption = Interruption()
-    messages = iter(_MESSAGES)
+    messages = iter(_STOP_MESSAGES)
 
-    def stop(number: int, _frame: FrameType | None) -> None:
+    def stop(signal_number: int, _frame: FrameType | None) -> None:
         _write_unbuffered(next(messages, None))
-        interruption.request_stop(_CODES[signal.Signals(number)])
+        interruption.request_stop(_EXIT_CODES[signal.Signals(signal_number)])
 
-    previous_handlers = {number: signal.signal(number, stop) for number in _CODES}
+    previous_handlers = {signal_number: signal.signal(signal_number, stop) for signal_number in _EXIT_CODES}
     try:
         yield interruption
     finally:
-        for number, handler in previous_handlers.items():
-            signal.signal(number, handler)
+        for signal_number, handler in previous_handlers.items():
+            signal.signal(signal_number, handler)
 
 
 def _write_unbuffered(message: str | None) -> None:

@@ -24,7 +24,7 @@ _HEADER = (
     "hour", "req/s", "ready replicas", "billed replicas", "billed instances", "p50 ms", "p95 ms", "p99 ms",
     "within SLO %", "$",
 )  # fmt: skip
-_PROGRESS_AFTER_S, _PROGRESS_INTERVAL_S = 2.0, 1.0
+_PROGRESS_DELAY_S, _PROGRESS_INTERVAL_S = 2.0, 1.0
 _SET_KEYS_HELP = """keys of --set, with examples of values:
   autoscaler.min, .max              replicas: --set autoscaler.min=2
   autoscaler.target                 per replica: 70% utilization, 4 (requests in flight) or 12/s
@@ -87,7 +87,7 @@ def execute(arguments: argparse.Namespace) -> int:
         summary = msgspec.structs.replace(day, minutes=())
         print(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
     else:
-        _show(day)
+        _show_day(day)
     if arguments.csv is not None:
         _write_minutes(arguments.csv, day)
     return ExitCode.OK
@@ -106,16 +106,16 @@ class _Progress:
         if self._start_s is None:
             self._start_s = now_s
         elapsed_s, is_terminal = now_s - self._start_s, sys.stderr.isatty()
-        if elapsed_s < _PROGRESS_AFTER_S or (simulated_share < 1 and now_s - self._last_line_s < _PROGRESS_INTERVAL_S):
+        if elapsed_s < _PROGRESS_DELAY_S or (simulated_share < 1 and now_s - self._last_line_s < _PROGRESS_INTERVAL_S):
             return
         self._last_line_s = now_s
         remaining_s = elapsed_s * (1 - simulated_share) / max(simulated_share, 1e-9)
         line = f"{100 * simulated_share:.0f} % of the day's requests simulated, about {remaining_s:.0f} s remaining"
-        end = "" if is_terminal and simulated_share < 1 else "\n"
-        print(f"\r{line:<60}" if is_terminal else line, end=end, file=get_unescaped_stream(sys.stderr))
+        line_end = "" if is_terminal and simulated_share < 1 else "\n"
+        print(f"\r{line:<60}" if is_terminal else line, end=line_end, file=get_unescaped_stream(sys.stderr))
 
 
-def _show(day: SimulatedDay) -> None:
+def _show_day(day: SimulatedDay) -> None:
     import datetime
     import textwrap
 
@@ -133,7 +133,7 @@ def _show(day: SimulatedDay) -> None:
 
 
 def _build_row(hour: SimulatedHour) -> tuple[Cell, ...]:
-    good_percent = (
+    good_text = (
         None if hour.good_share is None else f"{math.floor(10_000 * hour.good_share) / 100:.2f}"
     )  # rounded down, so that 100 means all requests
     latencies = (hour.p50_ms, hour.p95_ms, hour.p99_ms)
@@ -144,7 +144,7 @@ def _build_row(hour: SimulatedHour) -> tuple[Cell, ...]:
         hour.billed,
         hour.instances,
         *latencies,
-        good_percent,
+        good_text,
         hour.usd,
     )
 

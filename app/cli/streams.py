@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+_CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 """Control characters other than tabs and line breaks. Every escape sequence starts with a control
 character."""
 
@@ -24,10 +24,10 @@ def replace_missing_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            null_descriptor = os.open(os.devnull, os.O_RDWR)
-            if null_descriptor != descriptor:
-                os.dup2(null_descriptor, descriptor)
-                os.close(null_descriptor)
+            null_device_descriptor = os.open(os.devnull, os.O_RDWR)
+            if null_device_descriptor != descriptor:
+                os.dup2(null_device_descriptor, descriptor)
+                os.close(null_device_descriptor)
             os.set_inheritable(descriptor, True)
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process ends
@@ -40,7 +40,7 @@ def replace_missing_streams() -> None:
 def escape_controls(text: str) -> str:
     """Replace each control character with its JSON escape, which is valid in JSON and harmless
     elsewhere."""
-    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _CONTROL_CHARACTER.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 class _EscapingStream:

@@ -26,13 +26,15 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], status_c
         ]
         for row in rows
     ]
-    is_numeric_column = [bool(cells) and all(_is_number(row[column]) for row in cells) for column in range(len(header))]
+    numeric_column_flags = [
+        bool(cells) and all(_is_number(row[column]) for row in cells) for column in range(len(header))
+    ]
     widths = [max([len(title), *(len(row[column]) for row in cells)]) for column, title in enumerate(header)]
 
     def format_line(texts: Sequence[str]) -> str:
         padded_texts = (
             text.rjust(width) if is_right_aligned else text.ljust(width)
-            for text, width, is_right_aligned in zip(texts, widths, is_numeric_column, strict=True)
+            for text, width, is_right_aligned in zip(texts, widths, numeric_column_flags, strict=True)
         )
         return "  ".join(padded_texts).rstrip()
 
@@ -52,7 +54,7 @@ def format_cell(cell: Cell) -> str:
 
 
 def format_environment(environment: Environment) -> list[str]:
-    gpus = ", ".join(
+    gpus_text = ", ".join(
         f"{gpu.name} ({format_cell(gpu.memory_gib)} GiB)" for gpu in environment.gpus
     )  # the GPU UUID is not shown; the run data contains its hash
     return [
@@ -60,7 +62,7 @@ def format_environment(environment: Environment) -> list[str]:
         f"CPU         {format_cell(environment.cpu_model)}, {environment.logical_cores} logical cores, "
         f"{environment.cpu_architecture}, governor {format_cell(environment.cpu_governor)}",
         f"memory      {environment.memory_gib:.1f} GiB",
-        f"GPUs        {gpus or 'none detected by NVML'}",
+        f"GPUs        {gpus_text or 'none detected by NVML'}",
         f"inference   ONNX Runtime {format_cell(environment.onnxruntime)}, available providers: "
         f"{', '.join(environment.providers) or 'none'}",
         f"clock       resolution {environment.clock_resolution_ns} ns",

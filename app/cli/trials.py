@@ -18,10 +18,10 @@ def format_trial(trial: ConnectionTest) -> Iterator[str]:
         f"{'status ' + str(trial.status) + ': ' if trial.status is not None else ''}{format_cell(trial.summary)}"
     )
     if trial.first_byte_ms is not None or trial.total_ms is not None:
-        time_texts = [f"first byte {_format_ms(trial.first_byte_ms)}"]
+        duration_texts = [f"first byte {_format_ms(trial.first_byte_ms)}"]
         if trial.wants_stream:
-            time_texts.append(f"first token {_format_ms(trial.first_token_ms)}")
-        yield f"time        {', '.join([*time_texts, f'full response {_format_ms(trial.total_ms)}'])}"
+            duration_texts.append(f"first token {_format_ms(trial.first_token_ms)}")
+        yield f"time        {', '.join([*duration_texts, f'full response {_format_ms(trial.total_ms)}'])}"
     if trial.tokens_out is not None or trial.bytes_received:
         yield f"size        {format_cell(trial.bytes_received)} bytes, {format_cell(trial.tokens_out)} output tokens"
     if trial.tls is not None:

@@ -62,5 +62,5 @@ def _format_joined_message(joined_count: int, worker_count: int, master: str) ->
     return f"{format_worker_count(joined_count)} joined the run at {master}{stopped_note}"
 
 
-def _print_line(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+def _print_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

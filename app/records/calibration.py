@@ -88,10 +88,11 @@ class Calibration(msgspec.Struct, frozen=True):
     pacing: str
     event_loop: str
 
-    def find_capacity(self, kind: LoadKind, workers: int) -> MeasuredCapacity | None:
+    def find_capacity(self, kind: LoadKind, worker_count: int) -> MeasuredCapacity | None:
         """Return the capacity for a kind of load and a number of workers; None if not measured."""
         return next(
-            (capacity for capacity in self.capacities if capacity.kind == kind and capacity.workers == workers), None
+            (capacity for capacity in self.capacities if capacity.kind == kind and capacity.workers == worker_count),
+            None,
         )
 
     def drop_disturbed(self) -> Calibration:

@@ -73,7 +73,7 @@ CheckId = Literal[
     "worker_clocks",
     "workers",
 ]
-_NAMES: dict[CheckId, str] = {
+_DISPLAY_NAMES: dict[CheckId, str] = {
     "generator_core_wait": "load generator CPU wait",
     "generator_cpu": "generator CPU",
     "generator_reach": "load generator reach",
@@ -107,4 +107,4 @@ class Check(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """Name of the check, as shown in reports, in the window and in the terminal."""
-        return _NAMES.get(self.id, self.id.replace("_", " "))
+        return _DISPLAY_NAMES.get(self.id, self.id.replace("_", " "))

@@ -46,8 +46,8 @@ class DayTotals(msgspec.Struct, frozen=True):
     def attainment(self) -> float | None:
         """SLO attainment: good requests as a fraction of all requests that ended; None if no
         request ended."""
-        ended = self.arrivals - self.in_flight
-        return self.good / ended if ended else None
+        ended_count = self.arrivals - self.in_flight
+        return self.good / ended_count if ended_count else None
 
 
 class DayOutcome(msgspec.Struct, frozen=True):

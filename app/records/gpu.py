@@ -31,10 +31,10 @@ THROTTLE_MASK = ~(IDLE_BIT | CLOCKS_SET_BIT)
 by a user". Bits unknown to this version are included."""
 
 
-def list_throttle_reasons(reasons: float) -> tuple[str, ...]:
+def list_throttle_reasons(reason_mask: float) -> tuple[str, ...]:
     """Return the names of the throttle reasons set in a bit mask, lowest bit first; empty if the
     GPU is not throttled."""
-    bits = int(reasons) & THROTTLE_MASK
+    bits = int(reason_mask) & THROTTLE_MASK
     return tuple(
         THROTTLE_REASONS.get(1 << bit, f"reason {1 << bit:#x}") for bit in range(bits.bit_length()) if bits >> bit & 1
     )

@@ -45,7 +45,7 @@ class Metric(msgspec.Struct, frozen=True):
     traits: tuple[Trait, ...] = ()
 
 
-_ALL = (
+_CATALOG = (
     Metric("latency_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
            "time from the scheduled start of a request to the end of its response", ("scheduled", "local")),
     Metric("service_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
@@ -248,7 +248,7 @@ _UNIT_SUFFIX = re.compile("_(ms|s|gib|percent|share|cores|w|j|c|mhz|mb_per_s|byt
 _ACRONYMS = {"cpu": "CPU", "gpu": "GPU", "ecc": "ECC"}
 _DISPLAY_UNITS = {"1/s": "req/s", "tokens/s": "tok/s"}
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _CATALOG}
 
 _RUN_METRICS = (
     Metric("max_rate_within_slo", "1/s", "higher", (), "highest offered rate that met the SLO"),

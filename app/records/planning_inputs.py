@@ -108,9 +108,9 @@ class LanguageModel(msgspec.Struct, frozen=True):
             return self.parameters
         idle_experts = self.experts - self.experts_per_token
         parameters_per_expert = (self.parameters - self.active_parameters) / idle_experts
-        untouched_share: float = (idle_experts / self.experts) ** tokens
-        touched_experts = self.experts * (1 - untouched_share)
-        return self.parameters - parameters_per_expert * (self.experts - touched_experts)
+        inactive_share: float = (idle_experts / self.experts) ** tokens
+        active_experts = self.experts * (1 - inactive_share)
+        return self.parameters - parameters_per_expert * (self.experts - active_experts)
 
 
 class Precision(msgspec.Struct, frozen=True):

@@ -81,11 +81,11 @@ class Objective(msgspec.Struct, frozen=True):
         notation in `text` instead."""
         metric = METRICS.get(self.metric) or RUN_METRICS.get(self.metric)
         is_share = self.is_change or self.of is not None or (metric is not None and metric.unit == "share")
-        limit = f"{self.limit * 100:.12g} %" if is_share else f"{self.limit:.12g}"
-        unit = "" if is_share or metric is None else f" {display_unit(metric.unit)}"
-        change = "change of " if self.is_change else ""
-        share = "" if self.of is None else f" of {metric_label(self.of)}"
-        return f"{change}{metric_label(self.name)} {self.comparator} {limit}{unit}{share}"
+        limit_text = f"{self.limit * 100:.12g} %" if is_share else f"{self.limit:.12g}"
+        unit_suffix = "" if is_share or metric is None else f" {display_unit(metric.unit)}"
+        change_prefix = "change of " if self.is_change else ""
+        share_suffix = "" if self.of is None else f" of {metric_label(self.of)}"
+        return f"{change_prefix}{metric_label(self.name)} {self.comparator} {limit_text}{unit_suffix}{share_suffix}"
 
 
 class ObjectiveResult(msgspec.Struct, frozen=True):

@@ -57,8 +57,8 @@ class SelfTest(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
 
     def summarize(self) -> SelfTestSummary:
-        failed = dict.fromkeys(finding.check for finding in self.findings if not finding.passed)
-        return SelfTestSummary(self.id, self.at, self.passed, tuple(failed))
+        failed_checks = dict.fromkeys(finding.check for finding in self.findings if not finding.passed)
+        return SelfTestSummary(self.id, self.at, self.passed, tuple(failed_checks))
 
 
 def build_selftest(
@@ -66,7 +66,7 @@ def build_selftest(
 ) -> SelfTest:
     """Build the record of a self-test. Its ID is a hash of version, fingerprint, time, outcome and
     all findings."""
-    passed = bool(findings) and all(finding.passed for finding in findings)
-    hashed_content = msgspec.json.encode((tool, fingerprint, at, passed, findings))
+    has_passed = bool(findings) and all(finding.passed for finding in findings)
+    hashed_content = msgspec.json.encode((tool, fingerprint, at, has_passed, findings))
     short_id = hashlib.sha256(hashed_content).hexdigest()[:12]
-    return SelfTest(short_id, at, tool, fingerprint, passed, duration_s, findings)
+    return SelfTest(short_id, at, tool, fingerprint, has_passed, duration_s, findings)

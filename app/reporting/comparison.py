@@ -99,8 +99,8 @@ def _format_summary(comparison: Comparison, outcome: model.ComparisonOutcome) ->
         for verdict in ("worse", "better", "same", "inconclusive")
     }
     counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    tolerance = formatting.format_percent(comparison.tolerance)
-    return f"{len(headline_changes)} headline metrics: {counts_text or 'none'} (tolerance {tolerance})."
+    tolerance_text = formatting.format_percent(comparison.tolerance)
+    return f"{len(headline_changes)} headline metrics: {counts_text or 'none'} (tolerance {tolerance_text})."
 
 
 def _format_banner(comparison: Comparison) -> str | None:

@@ -43,25 +43,25 @@ def build_definitions(rows: pa.Table, result: Result) -> model.Definitions | Non
     stages = [
         stage for stage in result.stages if stage.variant is None and stage.kind != "warmup" and not stage.is_pooled
     ]
-    measured_stages = [
+    stages_with_metrics = [
         (stage, tool_metrics) for stage in stages if (tool_metrics := _compute_tool_metrics(rows, stage))
     ]
-    if not measured_stages:
+    if not stages_with_metrics:
         return None
-    tables = tuple(_build_table(stage, tool_metrics) for stage, tool_metrics in measured_stages)
-    tools, metrics = measured_stages[0][1], {row.metric for table in tables for row in table.rows}
+    tables = tuple(_build_table(stage, tool_metrics) for stage, tool_metrics in stages_with_metrics)
+    tools, metric_labels = stages_with_metrics[0][1], {row.metric for table in tables for row in table.rows}
     return model.Definitions(
         tools=tuple(model.DefiningTool(name=tool.tool, source=tool.source, notes=tool.notes) for tool in tools),
         tables=tables,
-        explanations=tuple(_list_explanations(tools, metrics)),
-        remark=_find_remark(metrics, result.target.protocol),
+        explanations=tuple(_list_explanations(tools, metric_labels)),
+        remark=_find_remark(metric_labels, result.target.protocol),
     )
 
 
 def _compute_tool_metrics(rows: pa.Table, stage: Stage) -> tuple[ToolMetrics, ...]:
-    start = pc.coalesce(rows["scheduled_ns"], rows["sent_ns"])
+    starts_ns = pc.coalesce(rows["scheduled_ns"], rows["sent_ns"])
     window = stage.window
-    window_rows = rows.filter(pc.and_(pc.greater_equal(start, window.start_ns), pc.less(start, window.end_ns)))
+    window_rows = rows.filter(pc.and_(pc.greater_equal(starts_ns, window.start_ns), pc.less(starts_ns, window.end_ns)))
     return compute_tool_metrics(read_rows(window_rows), stage) if window_rows.num_rows else ()
 
 
@@ -75,11 +75,11 @@ def _build_table(stage: Stage, tools: Sequence[ToolMetrics]) -> model.Definition
 
 def _build_rows(stage: Stage, tools: Sequence[ToolMetrics]) -> Iterator[model.DefinitionRow]:
     for metric, unit in TOOL_METRICS.items():
-        metrics_by_tool = [tool.metrics.get(metric, {}) for tool in tools]
-        if not any(metrics_by_tool[1:]):  # without values of other tools there is nothing to compare
+        tool_aggregates = [tool.metrics.get(metric, {}) for tool in tools]
+        if not any(tool_aggregates[1:]):  # without values of other tools there is nothing to compare
             continue
         for aggregate in AGGREGATES if unit == "ms" else ("value",):
-            estimates = [tool_metrics.get(aggregate) for tool_metrics in metrics_by_tool]
+            estimates = [aggregates.get(aggregate) for aggregates in tool_aggregates]
             yield model.DefinitionRow(
                 metric=_LABELS[metric],
                 aggregate=None if aggregate == "value" else aggregate,
@@ -90,9 +90,9 @@ def _build_rows(stage: Stage, tools: Sequence[ToolMetrics]) -> Iterator[model.De
             )
 
 
-def _list_explanations(tools: Sequence[ToolMetrics], metrics: set[str]) -> Iterator[model.Definition]:
+def _list_explanations(tools: Sequence[ToolMetrics], metric_labels: set[str]) -> Iterator[model.Definition]:
     for metric, label in _LABELS.items():
-        if label in metrics:
+        if label in metric_labels:
             yield from (
                 model.Definition(metric=label, tool=tool.tool, explanation=tool.explanations[metric])
                 for tool in tools
@@ -100,7 +100,7 @@ def _list_explanations(tools: Sequence[ToolMetrics], metrics: set[str]) -> Itera
             )
 
 
-def _find_remark(metrics: set[str], protocol: str) -> str | None:
-    if _LABELS["ttft_ms"] in metrics:
+def _find_remark(metric_labels: set[str], protocol: str) -> str | None:
+    if _LABELS["ttft_ms"] in metric_labels:
         return _RESPONSES_API_REMARK if protocol == "openai-responses" else None
-    return _NOT_STREAMED_REMARK if _LABELS["output_tokens_per_s"] in metrics else _NO_TOKENS_REMARK
+    return _NOT_STREAMED_REMARK if _LABELS["output_tokens_per_s"] in metric_labels else _NO_TOKENS_REMARK

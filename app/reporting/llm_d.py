@@ -34,12 +34,12 @@ def _build_report(result: Result, stage: Stage, index: int, spec_text: str) -> L
 
 
 def _build_run(result: Result, stage: Stage, index: int) -> llm_d.Run:
-    reasons = "".join(f"; {reason}" for reason in stage.verdict.reasons)
+    reasons_text = "".join(f"; {reason}" for reason in stage.verdict.reasons)
     return llm_d.Run(
         uid=f"{result.run_id}-{index}",
         eid=result.run_id,
         time=_build_time(result, stage),
-        description=f"{result.name}, {_format_stage_name(stage)}: measurement {stage.verdict.status}{reasons}",
+        description=f"{result.name}, {_format_stage_name(stage)}: measurement {stage.verdict.status}{reasons_text}",
         keywords=("sizewise", stage.kind, stage.verdict.status),
     )
 
@@ -49,12 +49,15 @@ def _format_stage_name(stage: Stage) -> str:
 
 
 def _build_time(result: Result, stage: Stage) -> llm_d.RunTime:
-    started, first_ns = datetime.fromisoformat(result.clock.wall_start), result.clock.monotonic_start_ns
-    start, end = (
-        started + timedelta(microseconds=(ns - first_ns) / 1e3) for ns in (stage.window.start_ns, stage.window.end_ns)
+    run_start, run_start_ns = datetime.fromisoformat(result.clock.wall_start), result.clock.monotonic_start_ns
+    start_time, end_time = (
+        run_start + timedelta(microseconds=(time_ns - run_start_ns) / 1e3)
+        for time_ns in (stage.window.start_ns, stage.window.end_ns)
     )
     return llm_d.RunTime(
-        start=start.isoformat(), end=end.isoformat(), duration=f"PT{(end - start).total_seconds():.6f}S"
+        start=start_time.isoformat(),
+        end=end_time.isoformat(),
+        duration=f"PT{(end_time - start_time).total_seconds():.6f}S",
     )
 
 
@@ -80,7 +83,10 @@ def _build_endpoint(result: Result) -> llm_d.Component:
 
 
 def _build_load(result: Result, stage: Stage, index: int, spec_text: str) -> llm_d.LoadConfig | None:
-    input_length, output_length = _build_length(stage, "input_tokens"), _build_length(stage, "output_tokens")
+    input_length, output_length = (
+        _build_sequence_length(stage, "input_tokens"),
+        _build_sequence_length(stage, "output_tokens"),
+    )
     if input_length is None:
         return None
     return llm_d.LoadConfig(
@@ -100,7 +106,7 @@ def _build_load(result: Result, stage: Stage, index: int, spec_text: str) -> llm
     )
 
 
-def _build_length(stage: Stage, metric: str) -> SequenceLength | None:
+def _build_sequence_length(stage: Stage, metric: str) -> SequenceLength | None:
     estimates = stage.metrics.get(metric, {})
     mean, max_value = _get_value(estimates, "mean"), _get_value(estimates, "max")
     if mean is None:
@@ -109,11 +115,11 @@ def _build_length(stage: Stage, metric: str) -> SequenceLength | None:
 
 
 def _build_aggregate(stage: Stage) -> llm_d.Aggregate:
-    failed = sum(stage.errors.values())
+    failed_count = sum(stage.errors.values())
     return llm_d.Aggregate(
         requests=llm_d.Requests(
-            total=stage.completed + failed,
-            failures=failed,
+            total=stage.completed + failed_count,
+            failures=failed_count,
             input_length=_build_statistics(stage, "input_tokens", "count"),
             output_length=_build_statistics(stage, "output_tokens", "count"),
         ),

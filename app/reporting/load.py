@@ -108,9 +108,9 @@ def build_spike_rows(result: Result) -> tuple[model.SpikeSummary, ...]:
 
 
 def build_objective_rows(result: Result) -> tuple[model.ObjectiveRow, ...]:
-    slo = (_build_objective_row(evaluation, "SLO", result) for evaluation in result.slo)
-    gates = (_build_objective_row(evaluation, "gate", result) for evaluation in result.gates)
-    return (*slo, *gates)
+    slo_rows = (_build_objective_row(evaluation, "SLO", result) for evaluation in result.slo)
+    gate_rows = (_build_objective_row(evaluation, "gate", result) for evaluation in result.gates)
+    return (*slo_rows, *gate_rows)
 
 
 def _build_objective_row(evaluation: ObjectiveResult, kind: model.ObjectiveKind, result: Result) -> model.ObjectiveRow:
@@ -151,8 +151,8 @@ def _find_inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> st
         and evaluation.objective.of is None
         and 0 < limit < 1
     ):
-        needed_text = formatting.format_count(_count_error_free_samples(limit))
-        return f"needs about {needed_text} error-free requests to be conclusive"
+        needed_count_text = formatting.format_count(_count_error_free_samples(limit))
+        return f"needs about {needed_count_text} error-free requests to be conclusive"
     return f"{_CI_CROSSES_LIMIT}; run longer"
 
 
@@ -174,8 +174,12 @@ def _format_rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
     accuracy = next((row.accuracy for row in variants if row.variant == variant), None)
     if evaluation.objective.metric != "accuracy_retained" or accuracy is None:
         return ""
-    rows = estimate_rows_needed(accuracy, evaluation.objective.limit)
-    return "" if rows is None else f", about {formatting.format_number(rows)} in total if further rows are similar"
+    row_count = estimate_rows_needed(accuracy, evaluation.objective.limit)
+    return (
+        ""
+        if row_count is None
+        else f", about {formatting.format_number(row_count)} in total if further rows are similar"
+    )
 
 
 def _count_error_free_samples(limit: float) -> int:
@@ -185,10 +189,10 @@ def _count_error_free_samples(limit: float) -> int:
 
 
 def _compute_margin(evaluation: ObjectiveResult) -> float | None:
-    observed, limit = evaluation.observed.value, evaluation.objective.limit
-    if observed is None or limit == 0:
+    observed_value, limit = evaluation.observed.value, evaluation.objective.limit
+    if observed_value is None or limit == 0:
         return None
-    distance = limit - observed if evaluation.objective.comparator in ("<", "<=") else observed - limit
+    distance = limit - observed_value if evaluation.objective.comparator in ("<", "<=") else observed_value - limit
     return distance / abs(limit)
 
 
@@ -305,7 +309,7 @@ def _has_goodput_objective(result: Result) -> bool:
 
 
 def _build_latency_tile(result: Result, stage: Stage, metric: str, aggregate: str) -> model.HeadlineTile:
-    name = formatting.metric_name(metric)
+    name = formatting.format_metric_label(metric)
     return _build_tile(result, stage, f"{aggregate} {name}", metric, aggregate)
 
 

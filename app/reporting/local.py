@@ -21,7 +21,7 @@ from app.reporting.local_front import (
     find_fastest_stage,
     find_front_positions,
     format_common_settings,
-    format_inferences,
+    format_max_inference_rate,
     get_max_call_rate,
     name_families,
     name_variants,
@@ -42,19 +42,19 @@ def build_local_section(result: Result) -> local_model.LocalSection | None:
     local = result.local
     if local is None:
         return None
-    variants = [variant.variant for variant in local.variants]
+    variants = [variant_data.variant for variant_data in local.variants]
     names, families = name_variants(variants), name_families(variants)
-    stages = group_stages_by_variant(result)
-    headline_stages = group_headline_stages_by_variant(result)
-    axes = choose_axes(local, headline_stages)
-    positions = find_front_positions(local, headline_stages, axes)
+    stages_by_variant = group_stages_by_variant(result)
+    headline_stages_by_variant = group_headline_stages_by_variant(result)
+    axes = choose_axes(local, headline_stages_by_variant)
+    positions = find_front_positions(local, headline_stages_by_variant, axes)
     slo = [evaluation.objective for evaluation in result.slo]
     return local_model.LocalSection(
         common=format_common_settings(variants),
         variants=tuple(
             build_variant_row(
                 variant,
-                stages[variant.variant],
+                stages_by_variant[variant.variant],
                 slo,
                 position,
                 name=names[variant.variant],
@@ -80,11 +80,11 @@ def group_stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
     """Return the stages of each variant of a local run. The list of a variant without stages is
     empty."""
     variants = () if result.local is None else result.local.variants
-    by_variant: dict[Variant, list[Stage]] = {variant.variant: [] for variant in variants}
+    stages_by_variant: dict[Variant, list[Stage]] = {variant.variant: [] for variant in variants}
     for stage in result.stages:
-        if stage.variant is not None and stage.variant in by_variant:
-            by_variant[stage.variant].append(stage)
-    return by_variant
+        if stage.variant is not None and stage.variant in stages_by_variant:
+            stages_by_variant[stage.variant].append(stage)
+    return stages_by_variant
 
 
 def group_headline_stages_by_variant(result: Result) -> dict[Variant, tuple[Stage, ...]]:
@@ -175,33 +175,33 @@ def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     if headline_variant is None or result.local is None:
         return ()
     stages = group_headline_stages_by_variant(result).get(headline_variant, ())
-    fastest = find_fastest_stage(stages)
-    if fastest is None:
+    fastest_stage = find_fastest_stage(stages)
+    if fastest_stage is None:
         return ()
     variant_data = next(row for row in result.local.variants if row.variant == headline_variant)
-    throughput = build_stage_quantity(fastest, "throughput_per_s")
+    throughput = build_stage_quantity(fastest_stage, "throughput_per_s")
     return (
         *_build_call_rate_tiles(variant_data, stages),
         _build_tile(
-            result, "Throughput", throughput, _format_note(result, headline_variant, fastest), "throughput_per_s"
+            result, "Throughput", throughput, _format_note(result, headline_variant, fastest_stage), "throughput_per_s"
         ),
         *_build_time_tiles(result, stages),
         *_build_accuracy_tiles(variant_data),
         *_build_energy_tiles(stages),
-        *_build_cost_tiles(result, fastest),
+        *_build_cost_tiles(result, fastest_stage),
     )
 
 
 def _build_call_rate_tiles(variant_data: VariantData, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     """Build the tile of the max rate that meets the SLO; empty if no search was run."""
-    max_rate, inferences_text = get_max_call_rate(variant_data, stages), format_inferences(variant_data)
+    max_rate, inferences_text = get_max_call_rate(variant_data, stages), format_max_inference_rate(variant_data)
     note = f"server scenario, within SLO{'; ' if inferences_text else ''}{inferences_text}"
     return [] if max_rate is None else [model.HeadlineTile(label="Max rate", quantity=max_rate, note=note)]
 
 
 def _format_note(result: Result, variant: Variant, stage: Stage) -> str:
     assert result.local is not None
-    name = name_variants([row.variant for row in result.local.variants])[variant]
+    name = name_variants([variant_data.variant for variant_data in result.local.variants])[variant]
     return f"{name}, {stage.tags['scenario']}"
 
 
@@ -241,23 +241,25 @@ def _build_time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.Hea
 
 
 def _format_scenario(stage: Stage) -> str:
-    per_s = stage.scheduled_per_s
-    return stage.tags["scenario"] + ("" if per_s is None else f" at {formatting.format_number(per_s)} calls/s")
+    rate_per_s = stage.scheduled_per_s
+    return stage.tags["scenario"] + (
+        "" if rate_per_s is None else f" at {formatting.format_number(rate_per_s)} calls/s"
+    )
 
 
 def _format_label(metric: str, aggregate: str) -> str:
-    name = formatting.metric_name(metric)
+    name = formatting.format_metric_label(metric)
     return f"{aggregate} {name}"
 
 
 def _build_tile(
-    result: Result, label: str, value: model.Quantity, note: str, metric: str, aggregate: str | None = None
+    result: Result, label: str, quantity: model.Quantity, note: str, metric: str, aggregate: str | None = None
 ) -> model.HeadlineTile:
     limits = {
         (evaluation.objective.metric, evaluation.objective.aggregate): build_limit(evaluation.objective)
         for evaluation in result.slo
     }
-    return model.HeadlineTile(label=label, quantity=value, limit=limits.get((metric, aggregate)), note=note)
+    return model.HeadlineTile(label=label, quantity=quantity, limit=limits.get((metric, aggregate)), note=note)
 
 
 def _build_accuracy_tiles(variant: VariantData) -> list[model.HeadlineTile]:
@@ -272,15 +274,15 @@ def _build_accuracy_tiles(variant: VariantData) -> list[model.HeadlineTile]:
 
 
 def _build_energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
-    energy, fastest = find_energy(stages), find_fastest_stage(stages)
-    if energy is None or fastest is None:
+    energy, fastest_stage = find_energy(stages), find_fastest_stage(stages)
+    if energy is None or fastest_stage is None:
         return []
-    energy_above_idle = build_stage_quantity(fastest, "energy_above_idle_j_per_inference")
+    energy_above_idle = build_stage_quantity(fastest_stage, "energy_above_idle_j_per_inference")
     note = None if energy_above_idle.value is None else f"{formatting.format_value_unit(energy_above_idle)} above idle"
     return [model.HeadlineTile(label="Energy per inference", quantity=energy, note=note)]
 
 
-def _build_cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile]:
+def _build_cost_tiles(result: Result, fastest_stage: Stage) -> list[model.HeadlineTile]:
     """Build the cost tile from the measured throughput and the price of the hardware; empty without
     a price.
 
@@ -289,9 +291,9 @@ def _build_cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile
     local = result.local
     if local is None or local.usd_per_hour is None:
         return []
-    cost, unit = compute_cost(fastest.metrics["throughput_per_s"]["value"], local.usd_per_hour)
+    cost, unit = compute_cost(fastest_stage.metrics["throughput_per_s"]["value"], local.usd_per_hour)
     cost = msgspec.structs.replace(cost, basis=local.price_basis)
     price_note = f" ({local.price_note})" if local.price_note else ""
     note = f"at ${formatting.format_plain(local.usd_per_hour)}/h{price_note}, 100 % utilization"
-    value = build_quantity(cost, unit or "USD", fastest.verdict.status)
-    return [model.HeadlineTile(label="Cost per 1M inferences", quantity=value, note=note)]
+    quantity = build_quantity(cost, unit or "USD", fastest_stage.verdict.status)
+    return [model.HeadlineTile(label="Cost per 1M inferences", quantity=quantity, note=note)]

@@ -59,17 +59,17 @@ def name_families(variants: Sequence[Variant]) -> dict[Variant, str]:
 
 
 def _join_settings(variant: Variant, variants: Sequence[Variant], *, is_shared: bool) -> str:
-    all_settings = [_format_settings(settings) for settings in variants]
-    setting_parts = [
+    all_settings = [_format_settings(other_variant) for other_variant in variants]
+    settings_with_positions = [
         (setting, index < _LEADING_SETTING_COUNT)
         for index, setting in enumerate(_format_settings(variant))
         if setting and (len({settings[index] for settings in all_settings}) == 1) is is_shared
     ]
-    leading_text = " ".join(setting for setting, is_leading in setting_parts if is_leading)
+    leading_text = " ".join(setting for setting, is_leading in settings_with_positions if is_leading)
     return ", ".join(
         [
             *([leading_text] if leading_text else []),
-            *(setting for setting, is_leading in setting_parts if not is_leading),
+            *(setting for setting, is_leading in settings_with_positions if not is_leading),
         ]
     )
 
@@ -100,7 +100,7 @@ def get_max_call_rate(variant: VariantData, headline_stages: Sequence[Stage]) ->
     return build_quantity(variant.server_per_s, "calls/s", validity)
 
 
-def format_inferences(variant: VariantData) -> str:
+def format_max_inference_rate(variant: VariantData) -> str:
     """Format the max rate of a variant in inferences per second, such as `batch 16: 8,960
     inferences/s`. The result is empty for batch size 1 or without a max rate."""
     per_s, batch = variant.server_per_s, variant.variant.batch
@@ -123,7 +123,7 @@ class Axes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def latency_text(self) -> str:
-        return f"{self.aggregate} {formatting.metric_name(self.metric)}, {self.scenario}"
+        return f"{self.aggregate} {formatting.format_metric_label(self.metric)}, {self.scenario}"
 
     @property
     def metric(self) -> str:
@@ -150,10 +150,10 @@ def choose_time_metric(scenario: str) -> str:
     return "latency_ms" if scenario in ("server", "multi-stream") else "service_ms"
 
 
-def choose_axes(local: LocalResult, stages: StagesByVariant) -> Axes:
+def choose_axes(local: LocalResult, stages_by_variant: StagesByVariant) -> Axes:
     """Return the scenario and the latency percentile that are available for the most variants. In
     case of a tie, the highest percentile is preferred."""
-    all_stages = [stage for variant_stages in stages.values() for stage in variant_stages]
+    all_stages = [stage for variant_stages in stages_by_variant.values() for stage in variant_stages]
     candidates = [(scenario, aggregate) for aggregate in _PERCENTILES for scenario in _SCENARIOS]
 
     def count_variants(candidate: tuple[str, str]) -> int:
@@ -164,12 +164,14 @@ def choose_axes(local: LocalResult, stages: StagesByVariant) -> Axes:
     return Axes(scenario=scenario, aggregate=aggregate, usd_per_hour=local.usd_per_hour)
 
 
-def find_front_positions(local: LocalResult, stages: StagesByVariant, axes: Axes) -> tuple[FrontPosition, ...]:
+def find_front_positions(
+    local: LocalResult, stages_by_variant: StagesByVariant, axes: Axes
+) -> tuple[FrontPosition, ...]:
     """Return the latency and the cost of each variant, in order of the variants. Invalid variants
     and variants that ended early are never on the Pareto front."""
-    positions = [_build_position(variant, stages[variant.variant], axes) for variant in local.variants]
+    positions = [_build_position(variant, stages_by_variant[variant.variant], axes) for variant in local.variants]
     points = [
-        _build_point(variant, position, is_complete=_is_complete(variant, stages[variant.variant]))
+        _build_point(variant, position, is_complete=_is_complete(variant, stages_by_variant[variant.variant]))
         for variant, position in zip(local.variants, positions, strict=True)
     ]
     front_indices = find_pareto_front(points)
@@ -193,10 +195,10 @@ def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Esti
     if throughput.value is None or throughput.value <= 0:
         return Estimate(None, reason=throughput.reason or "no throughput"), ""
 
-    def convert_to_cost(per_s: float) -> float:
+    def convert_to_cost(rate_per_s: float) -> float:
         if usd_per_hour is None:
-            return compute_machine_s_per_thousand_rows(per_s)
-        return compute_usd_per_million_rows(per_s, usd_per_hour)
+            return compute_machine_s_per_thousand_rows(rate_per_s)
+        return compute_usd_per_million_rows(rate_per_s, usd_per_hour)
 
     interval = throughput.ci95
     ci95 = (
@@ -209,11 +211,13 @@ def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Esti
 
 
 def _build_position(variant: VariantData, stages: Sequence[Stage], axes: Axes) -> FrontPosition:
-    fastest = find_fastest_stage(stages)
+    fastest_stage = find_fastest_stage(stages)
     throughput = (
-        Estimate(None, reason=variant.failure or "not measured") if fastest is None else _get_throughput(fastest)
+        Estimate(None, reason=variant.failure or "not measured")
+        if fastest_stage is None
+        else _get_throughput(fastest_stage)
     )
-    validity = "VALID" if fastest is None else fastest.verdict.status
+    validity = "VALID" if fastest_stage is None else fastest_stage.verdict.status
     cost, unit = compute_cost(throughput, axes.usd_per_hour)
     return FrontPosition(
         latency=_find_worst_latency(stages, axes),
@@ -244,10 +248,10 @@ def _build_point(variant: VariantData, position: FrontPosition, *, is_complete: 
 
 
 def _is_complete(variant: VariantData, stages: Sequence[Stage]) -> bool:
-    return variant.failure is None and find_max_throughput_per_s(stages) is not None and not _is_invalid(stages)
+    return variant.failure is None and find_max_throughput_per_s(stages) is not None and not _has_invalid_stage(stages)
 
 
-def _is_invalid(stages: Sequence[Stage]) -> bool:
+def _has_invalid_stage(stages: Sequence[Stage]) -> bool:
     return any(stage.verdict.status == "INVALID" for stage in stages)
 
 

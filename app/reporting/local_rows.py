@@ -39,8 +39,12 @@ COLD_START_PARTS = ("process", "library load", "session creation", "first infere
 def build_cold_start_rows(starts: Sequence[VariantColdStart]) -> tuple[ColdStartRow, ...]:
     """Build one row for cold starts without a cached optimized model, and one row for cold starts
     with a cached optimized model. A kind that was not measured has no row."""
-    kinds = ((is_cached, [start for start in starts if start.is_cached is is_cached]) for is_cached in (False, True))
-    return tuple(_build_cold_start_row(is_cached, kind_starts) for is_cached, kind_starts in kinds if kind_starts)
+    start_groups = (
+        (is_cached, [start for start in starts if start.is_cached is is_cached]) for is_cached in (False, True)
+    )
+    return tuple(
+        _build_cold_start_row(is_cached, group_starts) for is_cached, group_starts in start_groups if group_starts
+    )
 
 
 def _build_cold_start_row(is_cached: bool, starts: Sequence[VariantColdStart]) -> ColdStartRow:
@@ -50,19 +54,19 @@ def _build_cold_start_row(is_cached: bool, starts: Sequence[VariantColdStart]) -
             for start in starts
         ]
     )
-    with_total_ms = np.column_stack((durations_ms, durations_ms.sum(axis=1)))
+    durations_with_total_ms = np.column_stack((durations_ms, durations_ms.sum(axis=1)))
     return ColdStartRow(
         is_cached=is_cached,
         starts=len(starts),
-        p50=_build_quantities(np.median(with_total_ms, axis=0), len(starts)),
-        worst=_build_quantities(with_total_ms.max(axis=0), len(starts)),
+        p50=_build_quantities(np.median(durations_with_total_ms, axis=0), len(starts)),
+        worst=_build_quantities(durations_with_total_ms.max(axis=0), len(starts)),
     )
 
 
 def _build_quantities(
-    values_ms: np.ndarray[tuple[int, ...], np.dtype[np.float64]], starts: int
+    values_ms: np.ndarray[tuple[int, ...], np.dtype[np.float64]], start_count: int
 ) -> tuple[Quantity, ...]:
-    return tuple(Quantity(float(value), "ms", n=starts) for value in values_ms)
+    return tuple(Quantity(float(value), "ms", n=start_count) for value in values_ms)
 
 
 CALL_PARTS = {
@@ -77,9 +81,11 @@ CALL_PARTS = {
 def build_scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[ScenarioRow, ...]:
     """Build the rows of the stages: headline stages first, then the rates that a search tried, in
     ascending order."""
-    rows = [(stage, _find_search_state(slo, stage)) for stage in stages]
-    ordered_rows = sorted(rows, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0))
-    return tuple(_build_scenario_row(stage, search_state) for stage, search_state in ordered_rows)
+    stage_states = [(stage, _find_search_state(slo, stage)) for stage in stages]
+    ordered_states = sorted(
+        stage_states, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0)
+    )
+    return tuple(_build_scenario_row(stage, search_state) for stage, search_state in ordered_states)
 
 
 def _find_search_state(slo: Sequence[Objective], stage: Stage) -> Literal["passed", "failed"] | None:
@@ -103,7 +109,7 @@ def _build_scenario_row(stage: Stage, search_state: Literal["passed", "failed"] 
         scenario=scenario,
         rate_per_s=stage.scheduled_per_s,
         tried=search_state,
-        times=formatting.metric_name(metric),
+        times=formatting.format_metric_label(metric),
         p50=build_stage_quantity(stage, metric, "p50"),
         p95=build_stage_quantity(stage, metric, "p95"),
         p99=build_stage_quantity(stage, metric, "p99"),
@@ -121,10 +127,10 @@ def _get_validity(stage: Stage) -> tuple[Validity, tuple[str, ...]]:
     If arrivals never started, the stage has a warning, because these arrivals are missing in the
     call times.
     """
-    not_started, verdict = stage.errors.get(NOT_STARTED, 0), stage.verdict
-    if not not_started:
+    not_started_count, verdict = stage.errors.get(NOT_STARTED, 0), stage.verdict
+    if not not_started_count:
         return verdict.status, verdict.reasons
-    reason = f"{formatting.format_count(not_started)} arrivals never started: the model could not keep up"
+    reason = f"{formatting.format_count(not_started_count)} arrivals never started: the model could not keep up"
     return "WARN" if verdict.status == "VALID" else verdict.status, (*verdict.reasons, reason)
 
 
@@ -149,7 +155,7 @@ def build_variant_row(
     is_best: bool,
 ) -> VariantRow:
     variant, headline_stages = variant_data.variant, [stage for stage in stages if stage.in_headline]
-    violated = find_violated_objectives(slo, headline_stages) if stages else ()
+    violations = find_violated_objectives(slo, headline_stages) if stages else ()
     return VariantRow(
         name=name,
         family=family,
@@ -165,8 +171,8 @@ def build_variant_row(
         scenarios=build_scenario_rows(slo, stages),
         throughput=position.throughput,
         arrivals=get_max_call_rate(variant_data, headline_stages),
-        slo=None if not slo or not stages else _find_slo_state([estimate for _, estimate in violated]),
-        misses=tuple(_format_violation(objective, estimate) for objective, estimate in violated),
+        slo=None if not slo or not stages else _find_slo_state([estimate for _, estimate in violations]),
+        misses=tuple(_format_violation(objective, estimate) for objective, estimate in violations),
         latency=position.latency,
         cost=position.cost,
         energy=find_energy(headline_stages),
@@ -212,12 +218,12 @@ def build_accuracy_row(accuracy: Accuracy) -> AccuracyRow:
 def find_energy(stages: Sequence[Stage]) -> Quantity | None:
     """Return the energy per inference in the stage with the highest throughput; `None` if it was
     not measured."""
-    fastest = find_fastest_stage(stages)
-    if fastest is None:
+    fastest_stage = find_fastest_stage(stages)
+    if fastest_stage is None:
         return None
-    metric_names = [name for name in _ENERGY_METRICS if name in fastest.metrics]
-    measured_names = [name for name in metric_names if fastest.metrics[name]["value"].value is not None]
-    return next((build_stage_quantity(fastest, name) for name in (*measured_names, *metric_names)), None)
+    metric_names = [name for name in _ENERGY_METRICS if name in fastest_stage.metrics]
+    measured_names = [name for name in metric_names if fastest_stage.metrics[name]["value"].value is not None]
+    return next((build_stage_quantity(fastest_stage, name) for name in (*measured_names, *metric_names)), None)
 
 
 def _find_variant_state(variant: VariantData, stages: Sequence[Stage]) -> VariantState:
@@ -248,10 +254,10 @@ def _format_violation(objective: Objective, estimate: Estimate) -> str:
 
 
 def _build_fidelity_row(fidelity: Fidelity) -> FidelityRow:
-    not_available = Quantity(None, "share", reason="the output has no class scores")
+    missing_agreement = Quantity(None, "share", reason="the output has no class scores")
     return FidelityRow(
         rows=fidelity.rows,
-        agreement=not_available
+        agreement=missing_agreement
         if fidelity.top1_agreement is None
         else build_quantity(fidelity.top1_agreement, "share"),
         cosine_mean=_build_optional_quantity(fidelity.cosine_mean, "", "not defined for scalar outputs"),

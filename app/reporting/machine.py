@@ -32,11 +32,12 @@ def format_workers(stages: Sequence[Stage]) -> str | None:
     workers = sum_workers(stages)
     if not workers:
         return None
-    hosts = Counter(worker.host for worker in workers)
+    worker_counts = Counter(worker.host for worker in workers)
     prefix = f"{len(workers)} worker{'' if len(workers) == 1 else 's'} on"
-    if len(hosts) == 1:
-        return f"{prefix} {next(iter(hosts))}"
-    return f"{prefix} {len(hosts)} hosts ({', '.join(f'{host}: {count}' for host, count in hosts.items())})"
+    if len(worker_counts) == 1:
+        return f"{prefix} {next(iter(worker_counts))}"
+    hosts_text = ", ".join(f"{host}: {count}" for host, count in worker_counts.items())
+    return f"{prefix} {len(worker_counts)} hosts ({hosts_text})"
 
 
 def find_clock_residual_ms(stages: Sequence[Stage]) -> float | None:
@@ -82,8 +83,8 @@ def _get_clock_residual(worker: WorkerData) -> Estimate:
 def describe_workers(stages: Sequence[Stage]) -> str | None:
     """Return a sentence about the load workers for the description of the method; `None` for a
     single worker."""
-    workers = format_workers(stages)
-    return None if workers is None else f"The load was sent by {workers}, which share one arrival schedule."
+    workers_text = format_workers(stages)
+    return None if workers_text is None else f"The load was sent by {workers_text}, which share one arrival schedule."
 
 
 def describe_clock(stages: Sequence[Stage]) -> str:
@@ -131,10 +132,10 @@ def _replace_core_series(telemetry: pd.DataFrame) -> pd.DataFrame:
         return telemetry
     busiest_values = telemetry[is_core].groupby("at_ns", as_index=False)["value"].max()
     busiest_series = busiest_values.assign(source="busiest core", metric="core_cpu_percent")
-    combined: pd.DataFrame = pd.concat(
+    combined_telemetry: pd.DataFrame = pd.concat(
         [telemetry[~is_core].astype({"source": str, "metric": str}), busiest_series], ignore_index=True
     )
-    return combined
+    return combined_telemetry
 
 
 def _build_series(source: str, metric: str, means: pd.Series, first_s: float, width_s: float) -> model.TelemetrySeries:
@@ -151,23 +152,23 @@ def _build_series(source: str, metric: str, means: pd.Series, first_s: float, wi
 def list_environment_entries(result: Result) -> tuple[model.EnvironmentEntry, ...]:
     """Return the labeled properties of the machine, the load workers and the target; the value of
     an unknown property is `None`."""
-    machine = result.environment
+    environment = result.environment
     properties = {
-        "Host": machine.host,
-        "Operating system": machine.os,
-        "CPU": machine.cpu_model,
-        "CPU architecture": machine.cpu_architecture,
-        "Cores": _format_cores(machine),
-        "CPU governor": machine.cpu_governor,
-        "Memory": f"{formatting.format_number(machine.memory_gib)} GiB",
-        "GPUs": ", ".join(_format_gpu(gpu) for gpu in machine.gpus) or "none",
-        "NVIDIA driver": machine.nvidia_driver,
-        "ONNX Runtime": machine.onnxruntime,
-        "Execution providers": ", ".join(machine.providers) or None,
-        "Python": machine.python,
-        "Packages": ", ".join(f"{name} {version}" for name, version in sorted(machine.packages.items())) or None,
-        "Clock resolution": f"{machine.clock_resolution_ns} ns",
-        "Fingerprint": machine.fingerprint,
+        "Host": environment.host,
+        "Operating system": environment.os,
+        "CPU": environment.cpu_model,
+        "CPU architecture": environment.cpu_architecture,
+        "Cores": _format_cores(environment),
+        "CPU governor": environment.cpu_governor,
+        "Memory": f"{formatting.format_number(environment.memory_gib)} GiB",
+        "GPUs": ", ".join(_format_gpu(gpu) for gpu in environment.gpus) or "none",
+        "NVIDIA driver": environment.nvidia_driver,
+        "ONNX Runtime": environment.onnxruntime,
+        "Execution providers": ", ".join(environment.providers) or None,
+        "Python": environment.python,
+        "Packages": ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items())) or None,
+        "Clock resolution": f"{environment.clock_resolution_ns} ns",
+        "Fingerprint": environment.fingerprint,
         **_list_sender_properties(result),
         **_list_target_properties(result),
     }
@@ -175,28 +176,28 @@ def list_environment_entries(result: Result) -> tuple[model.EnvironmentEntry, ..
 
 
 def _list_sender_properties(result: Result) -> dict[str, str]:
-    workers = format_workers(result.stages)
-    return {} if workers is None else {"Load workers": workers}
+    workers_text = format_workers(result.stages)
+    return {} if workers_text is None else {"Load workers": workers_text}
 
 
 def _list_target_properties(result: Result) -> dict[str, str]:
     hardware = result.target.hardware
     if hardware is None:
         return {"Target hardware": "not specified in the profile"}
-    replicas = "1 replica" if hardware.replicas == 1 else f"{hardware.replicas} replicas"
-    return {"Target hardware": f"{hardware.description}, {replicas}"}
+    replicas_text = "1 replica" if hardware.replicas == 1 else f"{hardware.replicas} replicas"
+    return {"Target hardware": f"{hardware.description}, {replicas_text}"}
 
 
-def _format_cores(machine: Environment) -> str:
-    physical_text = formatting.NOT_AVAILABLE if machine.physical_cores is None else str(machine.physical_cores)
-    cores_text = f"{physical_text} physical, {machine.logical_cores} logical"
-    if machine.cpu_limit_cores is None:
+def _format_cores(environment: Environment) -> str:
+    physical_text = formatting.NOT_AVAILABLE if environment.physical_cores is None else str(environment.physical_cores)
+    cores_text = f"{physical_text} physical, {environment.logical_cores} logical"
+    if environment.cpu_limit_cores is None:
         return cores_text
-    return f"{cores_text}, limited to {formatting.format_plain(machine.cpu_limit_cores)}"
+    return f"{cores_text}, limited to {formatting.format_plain(environment.cpu_limit_cores)}"
 
 
 def _format_gpu(gpu: Gpu) -> str:
-    memory = "memory n/a" if gpu.memory_gib is None else f"{formatting.format_number(gpu.memory_gib)} GiB"
-    power = "power limit n/a" if gpu.power_limit_w is None else f"{formatting.format_number(gpu.power_limit_w)} W"
-    identity = f", id {gpu.uuid_hash}" if gpu.uuid_hash else ""
-    return f"{gpu.index}: {gpu.name} ({memory}, {power}{identity})"
+    memory_text = "memory n/a" if gpu.memory_gib is None else f"{formatting.format_number(gpu.memory_gib)} GiB"
+    power_text = "power limit n/a" if gpu.power_limit_w is None else f"{formatting.format_number(gpu.power_limit_w)} W"
+    identity_text = f", id {gpu.uuid_hash}" if gpu.uuid_hash else ""
+    return f"{gpu.index}: {gpu.name} ({memory_text}, {power_text}{identity_text})"

@@ -59,9 +59,9 @@ def _describe_processes(stages: Sequence[Stage]) -> str:
 
 def _describe_scenarios(stages: Sequence[Stage]) -> str:
     scenarios = dict.fromkeys(stage.tags.get("scenario", "") for stage in stages)
-    descriptions = "; ".join(f"{name}: {_SCENARIOS[name]}" for name in scenarios if name in _SCENARIOS)
-    calls = formatting.format_count(sum(stage.completed for stage in stages))
-    return f"{calls} calls were timed in MLPerf scenarios. {descriptions[:1].upper()}{descriptions[1:]}."
+    descriptions_text = "; ".join(f"{name}: {_SCENARIOS[name]}" for name in scenarios if name in _SCENARIOS)
+    calls_text = formatting.format_count(sum(stage.completed for stage in stages))
+    return f"{calls_text} calls were timed in MLPerf scenarios. {descriptions_text[:1].upper()}{descriptions_text[1:]}."
 
 
 def _describe_times(stages: Sequence[Stage]) -> Iterator[str]:
@@ -77,10 +77,10 @@ def _describe_times(stages: Sequence[Stage]) -> Iterator[str]:
 
 
 def _describe_warm_up(load: Mapping[str, Any]) -> Iterator[str]:
-    time_limit = f", or for at most {load['warmup']}" if load.get("warmup") else ""
+    time_limit_text = f", or for at most {load['warmup']}" if load.get("warmup") else ""
     yield (
         "Each scenario was preceded by warm-up calls, which are excluded, until the medians of three consecutive "
-        f"windows agreed within 10{formatting.THIN_SPACE}%{time_limit}."
+        f"windows agreed within 10{formatting.THIN_SPACE}%{time_limit_text}."
     )
 
 
@@ -99,10 +99,10 @@ def _describe_stop_rule(stages: Sequence[Stage], load: Mapping[str, Any]) -> Ite
 def _describe_outputs(variants: Sequence[VariantData]) -> Iterator[str]:
     compared_counts = [variant.fidelity.rows for variant in variants if variant.fidelity is not None]
     if compared_counts:
-        rows = _format_range(compared_counts)
+        rows_text = _format_range(compared_counts)
         yield (
-            f"Outputs of the measured calls ({rows} rows per variant) were compared with those of the fp32 model on "
-            "the CPU for the same inputs."
+            f"Outputs of the measured calls ({rows_text} rows per variant) were compared with those of the fp32 model "
+            "on the CPU for the same inputs."
         )
     scored_counts = [
         variant.accuracy.value.n for variant in variants if variant.accuracy is not None and variant.accuracy.value.n
@@ -156,11 +156,13 @@ def read_spec(spec_text: str) -> MethodSpec:
         spec = None
     load = _as_mapping(_as_mapping(spec).get("load"))
     stages = load.get("stages")
-    loads = [_as_mapping(load.get("search")), *map(_as_mapping, stages if isinstance(stages, list) else [])]
+    load_sections = [_as_mapping(load.get("search")), *map(_as_mapping, stages if isinstance(stages, list) else [])]
     seed = load.get("seed")
     return MethodSpec(
         seed=seed if isinstance(seed, int) else None,
-        arrivals=tuple(sorted({str(stage_load["arrivals"]) for stage_load in loads if "arrivals" in stage_load})),
+        arrivals=tuple(
+            sorted({str(load_section["arrivals"]) for load_section in load_sections if "arrivals" in load_section})
+        ),
         load=load,
     )
 
@@ -186,21 +188,26 @@ def describe_method(result: Result, spec: MethodSpec, telemetry: pd.DataFrame) -
 def _describe_model_only(result: Result) -> tuple[str, ...]:
     """Return the sentence about a served model that was also measured without its server; empty for
     all other runs."""
-    local = [stage for stage in result.stages if stage.variant is not None]
-    if not local or result.local is not None:
+    local_stages = [stage for stage in result.stages if stage.variant is not None]
+    if not local_stages or result.local is not None:
         return ()
-    calls = formatting.format_count(sum(stage.completed for stage in local))
+    calls_text = formatting.format_count(sum(stage.completed for stage in local_stages))
     return (
-        f"The standalone model (without its server) was measured with {format_count_noun(len(local), 'batch size')} "
-        f"and {calls} calls, one at a time in a separate process. Latency is the time per call.",
+        "The standalone model (without its server) was measured with "
+        f"{format_count_noun(len(local_stages), 'batch size')} and {calls_text} calls, one at a time in a separate "
+        "process. Latency is the time per call.",
     )
 
 
 def _describe_load(load_stages: list[Stage], spec: MethodSpec) -> tuple[str, ...]:
     warmups = [stage for stage in load_stages if stage.kind == "warmup"]
     closed_stages = [stage for stage in load_stages if stage.kind == "closed"]
-    workers = () if (sentence := describe_workers(load_stages)) is None else (sentence,)
-    sentences = [*_describe_sending(load_stages, closed_stages, spec), *workers, *_describe_latency_times(load_stages)]
+    worker_sentences = () if (sentence := describe_workers(load_stages)) is None else (sentence,)
+    sentences = [
+        *_describe_sending(load_stages, closed_stages, spec),
+        *worker_sentences,
+        *_describe_latency_times(load_stages),
+    ]
     if warmups:
         duration_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
         sentences.append(
@@ -215,12 +222,12 @@ def _describe_sending(load_stages: list[Stage], closed_stages: list[Stage], spec
     """Yield sentences about how requests were sent: in an open loop, in a closed loop, and with a
     changing rate in each stage that has one."""
     if len(closed_stages) < len(load_stages):
-        names = " and ".join(_ARRIVAL_NAMES.get(name, name) for name in spec.arrivals)
-        arrivals = f"{names} arrivals" if names else "scheduled arrivals"
-        seed = f", seed {spec.seed}" if spec.seed is not None else ""
+        names_text = " and ".join(_ARRIVAL_NAMES.get(name, name) for name in spec.arrivals)
+        arrivals_text = f"{names_text} arrivals" if names_text else "scheduled arrivals"
+        seed_text = f", seed {spec.seed}" if spec.seed is not None else ""
         yield (
-            f"Load was open loop ({arrivals}{seed}): each request was sent at its scheduled time, without waiting for "
-            "earlier responses."
+            f"Load was open loop ({arrivals_text}{seed_text}): each request was sent at its scheduled time, without "
+            "waiting for earlier responses."
         )
     if closed_stages:
         yield (
@@ -261,14 +268,14 @@ def _describe_send_lag(stages: Sequence[Stage]) -> tuple[str, ...]:
 
     Each of these values is the highest value of all headline stages.
     """
-    lags = [stage.metrics.get("send_lag_ms", {}) for stage in stages]
-    texts = []
+    lag_estimates = [stage.metrics.get("send_lag_ms", {}) for stage in stages]
+    lag_texts = []
     for aggregate, label in (("p50", "p50"), ("p99", "p99"), ("max", "max")):
-        values_ms = [lag[aggregate].value for lag in lags if aggregate in lag]
+        values_ms = [estimates[aggregate].value for estimates in lag_estimates if aggregate in estimates]
         worst_ms = max((value for value in values_ms if value is not None), default=None)
         if worst_ms is not None:
-            texts.append(f"{formatting.format_duration(max(0.0, worst_ms) / 1e3)} ({label})")
-    return (f"Send lag after the scheduled start: {', '.join(texts)}.",) if texts else ()
+            lag_texts.append(f"{formatting.format_duration(max(0.0, worst_ms) / 1e3)} ({label})")
+    return (f"Send lag after the scheduled start: {', '.join(lag_texts)}.",) if lag_texts else ()
 
 
 def _has_value(estimates: dict[str, Estimate]) -> bool:
@@ -286,17 +293,17 @@ def _describe_search(load_stages: list[Stage]) -> tuple[str, ...]:
     if not probes:
         return ()
     failed_count = sum(stage.meets_slo is False for stage in probes)
-    search = (
+    search_text = (
         f"The search for the max rate used {format_count_noun(len(probes), 'probe')} ({failed_count} missed the SLO "
         "and are "
         "part of the curve)"
     )
     if not steady_steps:
-        return (f"{search}.",)
+        return (f"{search_text}.",)
     duration_s = float(np.median([stage.window.end_ns - stage.window.start_ns for stage in steady_steps])) / 1e9
     rate_count = len(Counter(stage.name for stage in steady_steps))
     return (
-        f"{search}, first doubling the rate, then bisecting. The result is based on "
+        f"{search_text}, first doubling the rate, then bisecting. The result is based on "
         f"{format_count_noun(len(steady_steps), 'steady-state step')} of {formatting.format_duration(duration_s)} at "
         f"{format_count_noun(rate_count, 'rate')}.",
     )
@@ -305,11 +312,11 @@ def _describe_search(load_stages: list[Stage]) -> tuple[str, ...]:
 def _describe_statistics(result: Result) -> tuple[str, ...]:
     if not result.stages:
         return ()
-    unit = "request" if result.local is None else "call"
+    noun = "request" if result.local is None else "call"
     return (
-        f"Percentiles are exact, computed from the times of all {unit}s; those with too few samples are omitted. "
+        f"Percentiles are exact, computed from the times of all {noun}s; those with too few samples are omitted. "
         f"Intervals are 95{formatting.THIN_SPACE}% CIs from order statistics, widened for autocorrelation between "
-        f"{unit}s.",
+        f"{noun}s.",
     )
 
 
@@ -317,19 +324,21 @@ def _describe_telemetry(telemetry: pd.DataFrame) -> tuple[str, ...]:
     if telemetry.empty:
         return ()
     times_s = np.unique(telemetry["at_ns"].to_numpy()) / 1e9
-    sources = ", ".join(sorted({source.partition("/")[0] for source in telemetry["source"].unique()}))
+    sources_text = ", ".join(sorted({source.partition("/")[0] for source in telemetry["source"].unique()}))
     if len(times_s) < 2:
-        return (f"Telemetry was sampled once ({sources}).",)
+        return (f"Telemetry was sampled once ({sources_text}).",)
     period_text = formatting.format_duration(float(np.median(np.diff(times_s))))
-    return (f"Telemetry was sampled {formatting.format_count(len(times_s))} times, every {period_text} ({sources}).",)
+    return (
+        f"Telemetry was sampled {formatting.format_count(len(times_s))} times, every {period_text} ({sources_text}).",
+    )
 
 
 def _describe_clock_drift(result: Result) -> str:
-    ratio = result.clock.wall_to_monotonic_ratio
+    clock_ratio = result.clock.wall_to_monotonic_ratio
     sentence = describe_clock(result.stages)
-    if ratio is None:
+    if clock_ratio is None:
         return f"{sentence}."
-    drift_ppm = abs(ratio - 1) * 1e6
+    drift_ppm = abs(clock_ratio - 1) * 1e6
     return f"{sentence}; the wall clock drifted by {formatting.format_number(drift_ppm)} ppm relative to it."
 
 
@@ -337,8 +346,8 @@ def _describe_selftest(result: Result) -> str:
     selftest = result.selftest
     if selftest is None:
         return "No self-test was run on this machine. Run `sizewise selftest` (1 min) to verify the load generator."
-    outcome = "passed" if selftest.passed else f"FAILED: {' and '.join(selftest.failed)}"
-    return f"Load generator self-test {selftest.id}, {selftest.at[:10]}: {outcome}."
+    outcome_text = "passed" if selftest.passed else f"FAILED: {' and '.join(selftest.failed)}"
+    return f"Load generator self-test {selftest.id}, {selftest.at[:10]}: {outcome_text}."
 
 
 def _as_mapping(value: Any) -> dict[str, Any]:

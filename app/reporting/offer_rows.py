@@ -89,8 +89,8 @@ def build_offer_row(offer: Offer, today: datetime.date) -> PriceListRow:
 
 
 def _get_sort_key(offer: Offer) -> tuple[str, float, str]:
-    price = offer.on_demand_usd_per_hour
-    return offer.accelerator or "", math.inf if price is None else price, offer.key
+    usd_per_hour = offer.on_demand_usd_per_hour
+    return offer.accelerator or "", math.inf if usd_per_hour is None else usd_per_hour, offer.key
 
 
 def _format_overrides(offer: Offer) -> str:

@@ -52,7 +52,7 @@ class OpenedRun:
     damage: tuple[Damage, ...] = ()
     """Files that have changed since the run ended. Only the undamaged data is used in the
     result."""
-    unverified: tuple[str, ...] = ()
+    unverified_files: tuple[str, ...] = ()
     """Names of the files in the run directory that have no checksum."""
     notes: tuple[tuple[float, str], ...] = ()
     """Notes written during the run. Each note is a pair of the time, in seconds from the start of
@@ -68,20 +68,20 @@ class OpenedRun:
         """Rows of all stages, ordered by scheduled start and without the chunks of streams; `None`
         without requests."""
         finished_rows = [_drop_chunks(stage_rows) for stage_rows in self.data.rows if stage_rows.scheduled_ns.size]
-        unfinished = self._unfinished
-        return join_rows([*finished_rows, *unfinished]) if finished_rows or unfinished else None
+        unfinished_rows = self._unfinished_rows
+        return join_rows([*finished_rows, *unfinished_rows]) if finished_rows or unfinished_rows else None
 
     @property
-    def _unfinished(self) -> list[StageRows]:
+    def _unfinished_rows(self) -> list[StageRows]:
         """Rows of the stage in which the run was interrupted. There are no metrics of that stage,
         but charts show its rows."""
         if self.table.num_rows == sum(rows.scheduled_ns.size for rows in self.data.rows):
             return []
         stage_indices = pa.array([stage_data.index for stage_data in self.data.stage_data], pa.int32())
-        unfinished = self.table.filter(
+        unfinished_table = self.table.filter(
             pa.compute.invert(pa.compute.is_in(self.table["stage"], value_set=stage_indices))
         )
-        return [_drop_chunks(read_rows(unfinished))]
+        return [_drop_chunks(read_rows(unfinished_table))]
 
     def reevaluate(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
         """Re-evaluate the run with another SLO, or with only the requests whose scheduled start is
@@ -107,29 +107,29 @@ class OpenedRun:
     def _select_complete_data(self) -> RunData:
         """Return the run data without stages whose rows are incomplete. Raises CorruptedFileError
         if only warm-ups are complete."""
-        has_all_rows = [
+        complete_mask = [
             rows.scheduled_ns.size >= _count_min_rows(stage)
             for stage, rows in zip(self._stages, self.data.rows, strict=True)
         ]
-        if all(stage.kind == "warmup" for stage in itertools.compress(self._stages, has_all_rows)):
-            files = "; ".join(damaged.text for damaged in self.damage)
+        if all(stage.kind == "warmup" for stage in itertools.compress(self._stages, complete_mask)):
+            files_text = "; ".join(damaged_file.text for damaged_file in self.damage)
             raise CorruptedFileError(
-                f"{self.directory} is DAMAGED: {files}. "
+                f"{self.directory} is DAMAGED: {files_text}. "
                 "Only warm-up stages have all rows, so the run cannot be re-evaluated",
                 hint="Restore its files from a copy, or omit --slo, --from and --to.",
             )
-        excluded_stages = [
-            stage.name for stage, has_rows in zip(self._stages, has_all_rows, strict=True) if not has_rows
+        excluded_stage_names = [
+            stage.name for stage, is_complete in zip(self._stages, complete_mask, strict=True) if not is_complete
         ]
         complete_result = msgspec.structs.replace(
-            self.data.result, stages=tuple(itertools.compress(self._stages, has_all_rows))
+            self.data.result, stages=tuple(itertools.compress(self._stages, complete_mask))
         )
         return replace(
             self.data,
-            result=mark_damaged(complete_result, self.damage, excluded_stages),
-            stage_data=tuple(itertools.compress(self.data.stage_data, has_all_rows)),
-            rows=tuple(itertools.compress(self.data.rows, has_all_rows)),
-            is_complete=self.data.is_complete and all(has_all_rows),
+            result=mark_damaged(complete_result, self.damage, excluded_stage_names),
+            stage_data=tuple(itertools.compress(self.data.stage_data, complete_mask)),
+            rows=tuple(itertools.compress(self.data.rows, complete_mask)),
+            is_complete=self.data.is_complete and all(complete_mask),
         )
 
     def report(self, result: Result | None = None) -> Report:
@@ -152,7 +152,7 @@ class OpenedRun:
             text,
             read_labels(self.directory),
             stage_rows=rows,
-            unverified=self.unverified,
+            unverified_files=self.unverified_files,
         )
 
     def get_window_problem(self) -> str | None:
@@ -185,7 +185,7 @@ class OpenedRun:
         if rows is None:
             return None
         start_ns = self.result.time_zero_ns
-        bounds_ns = [start_ns + round(second * 1e9) for second in window_s]
+        bounds_ns = [start_ns + round(bound_s * 1e9) for bound_s in window_s]
         first_index, last_index = np.searchsorted(rows.scheduled_ns, bounds_ns)
         is_inside = np.zeros(rows.scheduled_ns.size, dtype=bool)
         is_inside[first_index:last_index] = True
@@ -196,7 +196,7 @@ class OpenedRun:
         if window_s is None:
             return telemetry
         start_ns = self.result.time_zero_ns
-        first_ns, last_ns = (start_ns + round(second * 1e9) for second in window_s)
+        first_ns, last_ns = (start_ns + round(bound_s * 1e9) for bound_s in window_s)
         return telemetry[telemetry["at_ns"].between(first_ns, last_ns, inclusive="left")]
 
 
@@ -210,19 +210,21 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     damage = run.damage
     if damage and not recover:
         raise build_damaged_error(run.directory, damage)
-    damaged_files = {damaged.path: damaged for damaged in damage}
+    damaged_files = {damaged_file.path: damaged_file for damaged_file in damage}
     events = tuple(run.events(_count_undamaged_bytes(damaged_files, EVENTS)))
     spec_text = "" if SPEC in damaged_files else run.spec_text or ""
-    finished = [event for event in events if isinstance(event, StageFinished)]
-    is_lost = RESULT in damaged_files or (
+    finished_events = [event for event in events if isinstance(event, StageFinished)]
+    is_result_lost = RESULT in damaged_files or (
         recover and not (run.directory / RESULT).exists() and _is_cut_short(run, events)
     )
     table, read_damage = (
-        _read_table(run, damaged_files, finished) if damage or is_lost else (run.requests(_SKIPPED_COLUMNS), ())
+        _read_table(run, damaged_files, finished_events)
+        if damage or is_result_lost
+        else (run.requests(_SKIPPED_COLUMNS), ())
     )
-    damage = (*damage, *(damaged for damaged in read_damage if damaged.path not in damaged_files))
+    damage = (*damage, *(damaged_file for damaged_file in read_damage if damaged_file.path not in damaged_files))
     recovery = None
-    if is_lost:
+    if is_result_lost:
         if damage and (
             ENVIRONMENT in damaged_files
             or not any(isinstance(event, StageFinished | CallsFinished) for event in events)
@@ -239,23 +241,21 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     data = RunData(
         result=result,
         slo=(() if recovery is None else _find_initial_slo(events)) or read_slo(spec_text, result),
-        stage_data=tuple(event.data for event in finished),
-        rows=tuple(_split_by_stage(table, [event.data for event in finished])),
-        telemetry=_read_telemetry(run, damaged_files, is_lost=is_lost).to_pandas(),
+        stage_data=tuple(event.data for event in finished_events),
+        rows=tuple(_split_by_stage(table, [event.data for event in finished_events])),
+        telemetry=_read_telemetry(run, damaged_files, is_result_lost=is_result_lost).to_pandas(),
         idle_window=_find_idle_window(events),
         is_complete=recovery is None,
     )
     if recovery is not None and result.local is None and not damage:
-        reevaluated = reevaluate_run(data, None, None)
-        if _matches_reported_stages(reevaluated, finished):
-            data = replace(data, result=reevaluated)
+        reevaluated_result = reevaluate_run(data, None, None)
+        if _matches_reported_stages(reevaluated_result, finished_events):
+            data = replace(data, result=reevaluated_result)
         else:
             damage = (Damage(REQUESTS, "changed"),)
     notes = tuple(_iter_notes(events, data.result.time_zero_ns))
     result_text = "" if damage else run.result_text or ""
-    return OpenedRun(
-        run.directory, data, table, spec_text, result_text, recovery, damage, run.files_without_checksum, notes
-    )
+    return OpenedRun(run.directory, data, table, spec_text, result_text, recovery, damage, run.unverified_files, notes)
 
 
 def _count_undamaged_bytes(damaged_files: Mapping[str, Damage], name: str) -> int | None:
@@ -276,17 +276,15 @@ def _is_cut_short(run: StoredRun, events: Sequence[Event]) -> bool:
 
 
 def _read_table(
-    run: StoredRun, damaged_files: Mapping[str, Damage], finished: Sequence[StageFinished]
+    run: StoredRun, damaged_files: Mapping[str, Damage], finished_events: Sequence[StageFinished]
 ) -> tuple[pa.Table, tuple[Damage, ...]]:
     """Return the rows of complete stages and of the interrupted stage, and the damage found while
     reading the rows."""
     errors: list[CorruptedFileError] = []
     table = run.requests(_SKIPPED_COLUMNS, errors, _count_undamaged_bytes(damaged_files, REQUESTS))
-    counts = Counter(table["stage"].to_pylist())
+    row_counts = Counter(table["stage"].to_pylist())
     incomplete_indices = [
-        stage_finished.data.index
-        for stage_finished in finished
-        if counts[stage_finished.data.index] < _count_min_rows(stage_finished.stage)
+        event.data.index for event in finished_events if row_counts[event.data.index] < _count_min_rows(event.stage)
     ]
     if incomplete_indices:
         table = table.filter(
@@ -304,19 +302,19 @@ def _find_initial_slo(events: Sequence[Event]) -> tuple[Objective, ...]:
     return next((event.slo for event in events if isinstance(event, RunStarted)), ())
 
 
-def _matches_reported_stages(reevaluated: Result, finished: Sequence[StageFinished]) -> bool:
+def _matches_reported_stages(reevaluated_result: Result, finished_events: Sequence[StageFinished]) -> bool:
     """Return whether the rows of a run without checksums reproduce the results that were reported
     at the end of each stage.
 
     Only counts, means and maxima are compared, since another version may compute percentiles and
     confidence intervals differently.
     """
-    stages = [stage for stage in reevaluated.stages if not stage.is_pooled]
-    return len(stages) == len(finished) and all(
+    stages = [stage for stage in reevaluated_result.stages if not stage.is_pooled]
+    return len(stages) == len(finished_events) and all(
         stage.completed == event.stage.completed
         and stage.errors == event.stage.errors
         and _has_same_means(stage, event.stage)
-        for stage, event in zip(stages, finished, strict=True)
+        for stage, event in zip(stages, finished_events, strict=True)
     )
 
 
@@ -339,8 +337,8 @@ def _has_same_means(stage: Stage, reported_stage: Stage) -> bool:
     return True
 
 
-def _read_telemetry(run: StoredRun, damaged_files: Mapping[str, Damage], *, is_lost: bool) -> pa.Table:
-    if TELEMETRY not in damaged_files and not is_lost:
+def _read_telemetry(run: StoredRun, damaged_files: Mapping[str, Damage], *, is_result_lost: bool) -> pa.Table:
+    if TELEMETRY not in damaged_files and not is_result_lost:
         return run.telemetry()
     return run.telemetry([], _count_undamaged_bytes(damaged_files, TELEMETRY))
 
@@ -349,10 +347,10 @@ def read_slo(spec_text: str, result: Result) -> tuple[Objective, ...]:
     """Return the SLO in the profile of the run. If the profile cannot be read, return the SLO in
     the result."""
     try:
-        value = read_document(spec_text.encode(), "spec.yaml").value
-        texts = value.get("slo") if isinstance(value, dict) else None
-        if isinstance(texts, list):
-            return tuple(parse_objective(str(text)) for text in texts)
+        document = read_document(spec_text.encode(), "spec.yaml").value
+        objective_texts = document.get("slo") if isinstance(document, dict) else None
+        if isinstance(objective_texts, list):
+            return tuple(parse_objective(str(text)) for text in objective_texts)
     except (ProfileError, UsageError):  # edited by hand, or written by a newer version
         pass
     return tuple(evaluation.objective for evaluation in result.slo if not evaluation.objective.implied)
@@ -363,13 +361,13 @@ def _split_by_stage(table: pa.Table, stages: Sequence[StageData]) -> list[StageR
     stage_indices = table["stage"].to_numpy()
     ends = np.flatnonzero(np.diff(stage_indices)) + 1
     starts = [0, *ends.tolist()] if stage_indices.size else []
-    spans = {
+    row_ranges = {
         int(stage_indices[start]): (start, end)
         for start, end in zip(starts, [*ends.tolist(), stage_indices.size], strict=False)
     }
     rows = []
     for stage_data in stages:
-        start, end = spans.get(stage_data.index, (0, 0))
+        start, end = row_ranges.get(stage_data.index, (0, 0))
         rows.append(read_rows(table.slice(start, end - start)))
     return rows
 

@@ -79,7 +79,7 @@ def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.P
         commitment=_build_commitment_row(plan.commitment),
         savings=tuple(map(_build_saving_row, plan.savings)),
         mix=_build_mix_section(plan.mix),
-        forecast=_forecast_text(plan.forecast),
+        forecast=_format_forecast(plan.forecast),
         break_even=plan.break_even,
         capacity_knowledge=_build_capacity_uncertainty(plan.capacity_knowledge),
         checks=tuple(
@@ -99,7 +99,7 @@ def build_source_rows(plan_inputs: PlanningInputs) -> tuple[SourceRow, ...]:
 
 def _build_source_row(target: MeasuredTarget) -> SourceRow:
     description = target.hardware.description
-    rate = Estimate(
+    max_rate = Estimate(
         target.curve.max_rate_per_s,
         target.curve.max_rate_ci95,
         basis="assumed" if target.is_assumed else "measured",
@@ -107,23 +107,23 @@ def _build_source_row(target: MeasuredTarget) -> SourceRow:
     return SourceRow(
         name=target.name,
         hardware=f"{description} (as specified)" if target.is_hardware_declared else description,
-        max_rate=build_quantity(rate, "1/s"),
+        max_rate=build_quantity(max_rate, "1/s"),
         validity=target.validity,
     )
 
 
 def build_plan_report(plan: Plan, plan_inputs: PlanningInputs, tool: str, command: str) -> PlanReport:
     """Build the report of a plan file, which does not belong to a run."""
-    prices = sorted(offer.as_of.isoformat() for offer in plan_inputs.catalog.offers)
+    price_dates = sorted(offer.as_of.isoformat() for offer in plan_inputs.catalog.offers)
     sources = build_source_rows(plan_inputs)
     return PlanReport(
         tool=tool,
         plan=build_plan_section(plan, sources),
         sources=sources,
-        offers=len(prices),
+        offers=len(price_dates),
         own_offers=sum(offer.is_customized for offer in plan_inputs.catalog.offers),
-        oldest_price=prices[0] if prices else None,
-        newest_price=prices[-1] if prices else None,
+        oldest_price=price_dates[0] if price_dates else None,
+        newest_price=price_dates[-1] if price_dates else None,
         command=command,
     )
 
@@ -241,8 +241,12 @@ def _build_front_row(fleet: Fleet) -> FrontRow:
 
 def _build_unit_costs(fleet: Fleet) -> Iterator[UnitCostRow]:
     costs_by_unit = {"1k inferences": fleet.per_1k_inferences}
-    if (tokens := fleet.per_1m_tokens) is not None:
-        costs_by_unit |= {"1M input tokens": tokens.input, "1M output tokens": tokens.output, "1M tokens": tokens.all}
+    if (token_costs := fleet.per_1m_tokens) is not None:
+        costs_by_unit |= {
+            "1M input tokens": token_costs.input,
+            "1M output tokens": token_costs.output,
+            "1M tokens": token_costs.all,
+        }
     for unit, costs in costs_by_unit.items():
         if costs is not None:
             yield UnitCostRow(
@@ -264,7 +268,7 @@ def _build_optional_quantity(estimate: Estimate | None, unit: str) -> model.Quan
 def _build_sensitivity_row(
     sensitivity: records.SensitivityRange, offers: Sequence[Fleet], recommended_fleet: Fleet | None
 ) -> SensitivityRow:
-    fleets = {fleet.offer: fleet for fleet in offers}
+    fleets_by_offer = {fleet.offer: fleet for fleet in offers}
     return SensitivityRow(
         input=sensitivity.input,
         low=sensitivity.low,
@@ -273,8 +277,8 @@ def _build_sensitivity_row(
         usd_per_month_high=sensitivity.usd_per_month_high,
         winner_low=sensitivity.winner_low,
         winner_high=sensitivity.winner_high,
-        winner_low_name=_format_short_name(fleets.get(sensitivity.winner_low or ""), recommended_fleet),
-        winner_high_name=_format_short_name(fleets.get(sensitivity.winner_high or ""), recommended_fleet),
+        winner_low_name=_format_short_name(fleets_by_offer.get(sensitivity.winner_low or ""), recommended_fleet),
+        winner_high_name=_format_short_name(fleets_by_offer.get(sensitivity.winner_high or ""), recommended_fleet),
     )
 
 
@@ -303,7 +307,7 @@ def _build_day_series(hours: Sequence[records.Hour]) -> DaySeries | None:
     )
 
 
-def _forecast_text(forecast: records.AnnualForecast | None) -> str | None:
+def _format_forecast(forecast: records.AnnualForecast | None) -> str | None:
     if forecast is None:
         return None
     base_text = f"12-month forecast: mean utilization {100 * forecast.mean_utilization:.0f} %"

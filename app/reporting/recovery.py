@@ -57,26 +57,26 @@ def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> 
 
     Raises UsageError if the environment or the first finished stage is missing.
     """
-    started = next((event for event in events if isinstance(event, RunStarted)), None)
+    started_event = next((event for event in events if isinstance(event, RunStarted)), None)
     environment = run.environment
     stages = tuple(event.stage for event in events if isinstance(event, StageFinished | CallsFinished))
-    if started is None or environment is None or not stages:
+    if started_event is None or environment is None or not stages:
         raise UsageError(
             f"{run.directory} was interrupted before its first stage finished",
             hint="Read its rows in Python with `sizewise.open_run(path).requests`, or `.calls` for a local model.",
         )
     checks = tuple(event.check for event in events if isinstance(event, CheckCompleted))
-    recovery = _measure_recovery(events, table)
+    recovery = _count_recovered_data(events, table)
     local = _build_local_result(events)
     notes = tuple(f"note: {event.text}" for event in events if isinstance(event, NoteAdded))
     result = Result(
         tool=Tool("sizewise", __version__),
-        run_id=started.run_id,
-        name=started.name,
+        run_id=started_event.run_id,
+        name=started_event.name,
         profile_hash="",
         target=_read_target(run.spec_text or ""),
         environment=environment,
-        clock=Clock(started.at_ns, _get_start_time(run), (events[-1].at_ns - started.at_ns) / 1e9, None),
+        clock=Clock(started_event.at_ns, _get_start_time(run), (events[-1].at_ns - started_event.at_ns) / 1e9, None),
         verdict=compute_verdict(checks),
         validity=checks,
         stages=mark_headline(stages) if local is None else mark_variant_headlines((), stages),
@@ -92,17 +92,17 @@ def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> 
     return result, recovery
 
 
-def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stages: Sequence[str] = ()) -> Result:
+def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stage_names: Sequence[str] = ()) -> Result:
     """Return the result as INVALID, with the damaged files as the first reason.
 
-    The reason also lists `excluded_stages`, which are not evaluated because rows are missing.
+    The reason also lists `excluded_stage_names`, which are not evaluated because rows are missing.
     """
-    files = "; ".join(damaged.text for damaged in damage)
-    sentence = f"DAMAGED: {files}. Results are based on the undamaged files."
-    if excluded_stages:
-        sentence += f" Not evaluated because rows are missing: {', '.join(excluded_stages)}."
+    files_text = "; ".join(damaged_file.text for damaged_file in damage)
+    sentence = f"DAMAGED: {files_text}. Results are based on the undamaged files."
+    if excluded_stage_names:
+        sentence += f" Not evaluated because rows are missing: {', '.join(excluded_stage_names)}."
     check = Check(
-        "stored_files", files, "unchanged", None, "INVALID", f"{sentence} Restore the damaged files from a copy."
+        "stored_files", files_text, "unchanged", None, "INVALID", f"{sentence} Restore the damaged files from a copy."
     )
     return msgspec.structs.replace(
         result,
@@ -112,17 +112,20 @@ def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stages: Sequ
     )
 
 
-def _measure_recovery(events: Sequence[Event], table: pa.Table) -> RecoveredData:
-    finished = [event for event in events if isinstance(event, StageFinished)]
-    variants = [event for event in events if isinstance(event, VariantFinished)]
+def _count_recovered_data(events: Sequence[Event], table: pa.Table) -> RecoveredData:
+    finished_events = [event for event in events if isinstance(event, StageFinished)]
+    variant_events = [event for event in events if isinstance(event, VariantFinished)]
     started_count = sum(isinstance(event, StageStarted) for event in events)
     if any(isinstance(event, VariantStarted) for event in events):
         started_count = sum(isinstance(event, VariantStarted) for event in events)
-        return RecoveredData(started=started_count, finished=len(variants), rows=0, unused_rows=0, unit="variant")
-    finished_indices = pa.array([event.index for event in finished], pa.int32())
-    used_rows = pa.compute.sum(pa.compute.is_in(table["stage"], value_set=finished_indices)).as_py() or 0
+        return RecoveredData(started=started_count, finished=len(variant_events), rows=0, unused_rows=0, unit="variant")
+    finished_indices = pa.array([event.index for event in finished_events], pa.int32())
+    used_row_count = pa.compute.sum(pa.compute.is_in(table["stage"], value_set=finished_indices)).as_py() or 0
     return RecoveredData(
-        started=started_count, finished=len(finished), rows=table.num_rows, unused_rows=table.num_rows - used_rows
+        started=started_count,
+        finished=len(finished_events),
+        rows=table.num_rows,
+        unused_rows=table.num_rows - used_row_count,
     )
 
 

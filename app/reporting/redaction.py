@@ -26,7 +26,7 @@ from app.records.result import Result
 from app.storage.run_directory import MAX_SLUG_CHARACTERS, slugify
 from reports.model import Report
 
-_Any = TypeVar("_Any")
+_Value = TypeVar("_Value")
 _SEMANTIC_FIELDS = {"unit", "metric", "percentile", "latency_metric", "aggregate", "comparator", "times"}
 """Names of fields that renderers interpret and that never contain user input."""
 _USER_KEYED_FIELDS = {"tags", "labels", "env", "headers", "axes"}
@@ -39,48 +39,48 @@ def iterate_texts(value: object) -> Iterator[str]:
     return _iter_texts(value, "")
 
 
-def replace_texts(value: _Any, change: Callable[[str], str]) -> _Any:
+def replace_texts(value: _Value, change: Callable[[str], str]) -> _Value:
     """Return a copy of a record or document with `change` applied to every free-form string. Enum
     values and fields that renderers interpret are unchanged."""
-    result: _Any = _replace_texts(value, change, "")
+    result: _Value = _replace_texts(value, change, "")
     return result
 
 
-def _iter_texts(value: object, name: str) -> Iterator[str]:
+def _iter_texts(value: object, field_name: str) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, msgspec.Struct):
-        for field in _list_free_fields(type(value)):
+        for field in _list_free_text_fields(type(value)):
             yield from _iter_texts(getattr(value, field), field)
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from _iter_texts(item, name)
+            yield from _iter_texts(item, field_name)
     elif isinstance(value, dict):
-        if name in _USER_KEYED_FIELDS:
+        if field_name in _USER_KEYED_FIELDS:
             yield from (key for key in value if isinstance(key, str))
         for key, item in value.items():
             yield from _iter_texts(item, str(key))
 
 
-def _replace_texts(value: Any, change: Callable[[str], str], name: str) -> Any:
+def _replace_texts(value: Any, change: Callable[[str], str], field_name: str) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, msgspec.Struct):
-        free_values = {field: getattr(value, field) for field in _list_free_fields(type(value))}
+        free_text_values = {field: getattr(value, field) for field in _list_free_text_fields(type(value))}
         return msgspec.structs.replace(
-            value, **{field: _replace_texts(item, change, field) for field, item in free_values.items()}
+            value, **{field: _replace_texts(item, change, field) for field, item in free_text_values.items()}
         )
     if isinstance(value, tuple | list):
-        return type(value)([_replace_texts(item, change, name) for item in value])
+        return type(value)([_replace_texts(item, change, field_name) for item in value])
     if isinstance(value, dict):
-        keys = [change(key) if name in _USER_KEYED_FIELDS and isinstance(key, str) else key for key in value]
+        keys = [change(key) if field_name in _USER_KEYED_FIELDS and isinstance(key, str) else key for key in value]
         return dict(zip(keys, (_replace_texts(item, change, str(key)) for key, item in value.items()), strict=True))
     return value
 
 
 @cache
-def _list_free_fields(record: type[msgspec.Struct]) -> tuple[str, ...]:
-    fields = msgspec.structs.fields(record)
+def _list_free_text_fields(record_type: type[msgspec.Struct]) -> tuple[str, ...]:
+    fields = msgspec.structs.fields(record_type)
     return tuple(field.name for field in fields if field.name not in _SEMANTIC_FIELDS and not _is_literal(field.type))
 
 
@@ -88,7 +88,7 @@ def _is_literal(annotation: object) -> bool:
     return get_origin(annotation) is Literal or any(map(_is_literal, get_args(annotation)))
 
 
-NamedKind = Literal["hosts", "models"]
+NameKind = Literal["hosts", "models"]
 _URL_HOST = re.compile(
     r"\b[a-z][a-z0-9+.-]{0,20}://(?:[^\s/@]*@)?(\[[0-9a-f:.]+\]|[^\s/:?#,;'\"<>()\[\]]+)", re.IGNORECASE
 )
@@ -109,7 +109,7 @@ class Name(msgspec.Struct, frozen=True):
     """Name of a host or model with all its spellings, longest first. `replacement` replaces every
     spelling."""
 
-    kind: NamedKind
+    kind: NameKind
     spellings: tuple[str, ...]
     replacement: str
 
@@ -125,27 +125,27 @@ def find_identifiers(result: Result, spec: object, texts: Iterable[str]) -> tupl
     hosts = [*_find_all(result.target.urls, _URL_HOST), *_iter_hosts(result, spec)]
     hosts += [*_find_all((*iterate_texts(result), *spec_texts, *texts), _URL_HOST), *_find_all(spec_texts, _IPV4)]
     host_spellings = [_list_host_spellings(host) for host in map(_strip_host, hosts) if host and not _is_loopback(host)]
-    model_names = [spellings for spellings in map(_merge_spellings, _iter_models(result, spec)) if spellings]
-    return (*_number_names("hosts", host_spellings), *_number_names("models", model_names))
+    model_spellings = [spellings for spellings in map(_merge_spellings, _iter_models(result, spec)) if spellings]
+    return (*_number_names("hosts", host_spellings), *_number_names("models", model_spellings))
 
 
-def _number_names(kind: NamedKind, spelling_groups: Iterable[tuple[str, ...]]) -> Iterator[Name]:
+def _number_names(kind: NameKind, spelling_groups: Iterable[tuple[str, ...]]) -> Iterator[Name]:
     """Yield a name with a numbered replacement for each group of spellings. Groups that share a
     spelling are merged."""
-    groups: list[dict[str, str]] = []
+    merged_groups: list[dict[str, str]] = []
     for spellings in spelling_groups:
         spellings_by_key = {spelling.casefold(): spelling for spelling in spellings}
-        overlapping_groups = [group for group in groups if group.keys() & spellings_by_key.keys()]
+        overlapping_groups = [group for group in merged_groups if group.keys() & spellings_by_key.keys()]
         if overlapping_groups:
             for group in overlapping_groups[1:]:
                 overlapping_groups[0].update(group)
-                groups.remove(group)
+                merged_groups.remove(group)
             overlapping_groups[0].update(
                 {key: spelling for key, spelling in spellings_by_key.items() if key not in overlapping_groups[0]}
             )
         else:
-            groups.append(spellings_by_key)
-    for number, group in enumerate(groups, 1):
+            merged_groups.append(spellings_by_key)
+    for number, group in enumerate(merged_groups, 1):
         yield Name(kind, tuple(group.values()), f"{kind.removesuffix('s')}-{number}")
 
 
@@ -220,19 +220,21 @@ def _iter_requested_models(result: Result, spec: object) -> Iterator[str]:
                 yield from (*difference.baseline_values, *difference.candidate_values)
 
 
-def _iter_server_models(start: dict[Any, Any]) -> Iterator[str]:
+def _iter_server_models(start_section: dict[Any, Any]) -> Iterator[str]:
     """Yield the model names in the command line and the environment variables of a server: `vllm
     serve NAME`, `--model NAME`, or the path of a model file."""
-    words = [word for word in _as_list(start.get("command")) if isinstance(word, str)]
-    for word, next_word in pairwise([*words, ""]):
-        option, _, value = word.partition("=")
-        if word == "serve" or _MODEL_OPTION.fullmatch(word):
-            yield "" if next_word.startswith("-") else next_word
+    arguments = [argument for argument in _as_list(start_section.get("command")) if isinstance(argument, str)]
+    for argument, next_argument in pairwise([*arguments, ""]):
+        option, _, value = argument.partition("=")
+        if argument == "serve" or _MODEL_OPTION.fullmatch(argument):
+            yield "" if next_argument.startswith("-") else next_argument
         elif value and _MODEL_OPTION.fullmatch(option):
             yield value
-        elif _MODEL_FILE.fullmatch(word):
-            yield word
-    yield from (str(value) for name, value in _as_mapping(start.get("env")).items() if "MODEL" in str(name).upper())
+        elif _MODEL_FILE.fullmatch(argument):
+            yield argument
+    yield from (
+        str(value) for name, value in _as_mapping(start_section.get("env")).items() if "MODEL" in str(name).upper()
+    )
 
 
 def _merge_spellings(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -291,7 +293,7 @@ _PROMPT_KEYS = (
     ("workload", "body"), ("workload", "bodies"), ("workload", "template"), ("workload", "extra_body"),
     ("workload", "expect"), ("target", "scripted", "response"),
 )  # fmt: skip
-_UNREADABLE = "# Omitted: this file cannot be read, so nothing in it can be redacted.\n"
+_UNREADABLE_NOTE = "# Omitted: this file cannot be read, so nothing in it can be redacted.\n"
 _COMMON_WORDS = {
     "api", "chat", "cpu", "cuda", "default", "endpoint", "engine", "generator", "gpu", "host", "latency", "local",
     "machine", "model", "request", "requests", "run", "server", "stage", "target", "test", "tokens", "worker",
@@ -336,7 +338,7 @@ def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> R
     spec, prompt_redactions = _redact_prompts(spec) if "prompts" in kinds else (spec, ())
     replacer = _NameReplacer(_add_truncated_name(names, result.name))
     shortened_report = msgspec.structs.replace(report, result_json="", reproduce=_clear_spec(report))
-    redacted_report, redacted_result, profile = (
+    redacted_report, redacted_result, redacted_spec = (
         replace_texts(shortened_report, replacer),
         replace_texts(result, replacer),
         replace_texts(spec, replacer),
@@ -346,7 +348,9 @@ def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> R
     notes = (_format_note(redacted_kinds),) if redacted_kinds else ()
     redacted_result = msgspec.structs.replace(redacted_result, notes=(*notes, *redacted_result.notes))
     spec_text = (
-        report.reproduce.spec_text if not redacted_kinds else _format_spec_text(report.reproduce.spec_text, profile)
+        report.reproduce.spec_text
+        if not redacted_kinds
+        else _format_spec_text(report.reproduce.spec_text, redacted_spec)
     )
     redacted_report = msgspec.structs.replace(
         redacted_report,
@@ -361,7 +365,7 @@ def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> R
 def find_prompt_keys(spec_text: str) -> tuple[str, ...]:
     """Return the keys of a profile that contain prompts or expected responses. A report contains
     prompts only in its embedded profile."""
-    return tuple(prompt.original for prompt in _redact_prompts(_parse_document(spec_text))[1])
+    return tuple(redaction.original for redaction in _redact_prompts(_parse_document(spec_text))[1])
 
 
 def _format_note(kinds: Sequence[RedactedKind]) -> str:
@@ -378,19 +382,21 @@ class _NameReplacer:
     def __init__(self, names: Iterable[Name]) -> None:
         self.names = tuple(names)
         self._counts: Counter[Name] = Counter()
-        spellings = [(spelling, name) for name in self.names for spelling in name.spellings]
-        self._whole_texts = {spelling.casefold(): name for spelling, name in spellings if not _is_distinctive(spelling)}
+        named_spellings = [(spelling, name) for name in self.names for spelling in name.spellings]
+        self._names_by_text = {
+            spelling.casefold(): name for spelling, name in named_spellings if not _is_distinctive(spelling)
+        }
         distinctive_spellings = sorted(
-            (pair for pair in spellings if _is_distinctive(pair[0])), key=lambda pair: -len(pair[0])
+            (pair for pair in named_spellings if _is_distinctive(pair[0])), key=lambda pair: -len(pair[0])
         )
         self._ordered_names = [name for _, name in distinctive_spellings]
-        alternatives = "|".join(f"({_build_pattern(spelling)})" for spelling, _ in distinctive_spellings)
+        alternation = "|".join(f"({_build_pattern(spelling)})" for spelling, _ in distinctive_spellings)
         self._pattern = (
-            re.compile(f"{_NAME_START}(?:{alternatives}){_NAME_END}", re.IGNORECASE) if distinctive_spellings else None
+            re.compile(f"{_NAME_START}(?:{alternation}){_NAME_END}", re.IGNORECASE) if distinctive_spellings else None
         )
 
     def __call__(self, text: str) -> str:
-        name = self._whole_texts.get(text.casefold())
+        name = self._names_by_text.get(text.casefold())
         if name is not None:
             self._counts[name] += 1
             return name.replacement
@@ -409,42 +415,44 @@ class _NameReplacer:
         return name.replacement
 
 
-def _add_truncated_name(names: list[Name], title: str) -> list[Name]:
+def _add_truncated_name(names: list[Name], profile_name: str) -> list[Name]:
     """Add the truncated form of a name to `names`, if there is one. A run ID contains the name of
     the profile, which may be truncated in the middle of the name of a host or model."""
-    slug, redacted_slug = slugify(title), slugify(_NameReplacer(names)(title))
+    slug, redacted_slug = slugify(profile_name), slugify(_NameReplacer(names)(profile_name))
     if len(slug) < MAX_SLUG_CHARACTERS or slug == redacted_slug:
         return names
-    kind = next(name.kind for name in names if _NameReplacer([name])(title) != title)
+    kind = next(name.kind for name in names if _NameReplacer([name])(profile_name) != profile_name)
     return [*names, Name(kind, (slug,), redacted_slug)]
 
 
-def _is_distinctive(word: str) -> bool:
+def _is_distinctive(spelling: str) -> bool:
     """Return whether every occurrence of a word identifies a host or model.
 
     Returns False for numbers, single letters and common words of reports.
     """
-    is_word = sum(character.isalnum() for character in word) > 1 and any(character.isalpha() for character in word)
-    return (is_word or _is_address(word)) and word.casefold() not in _COMMON_WORDS
+    is_word = sum(character.isalnum() for character in spelling) > 1 and any(
+        character.isalpha() for character in spelling
+    )
+    return (is_word or _is_address(spelling)) and spelling.casefold() not in _COMMON_WORDS
 
 
-def _is_address(word: str) -> bool:
-    return word.count(".") == 3 or word.count(":") > 1
+def _is_address(spelling: str) -> bool:
+    return spelling.count(".") == 3 or spelling.count(":") > 1
 
 
-def _build_pattern(word: str) -> str:
-    if _is_address(word) and not any(character.isalpha() for character in word):
-        return re.escape(word)
-    return _SEPARATORS.join(re.escape(part) for part in re.split(r"[\W_]+", word) if part)
+def _build_pattern(spelling: str) -> str:
+    if _is_address(spelling) and not any(character.isalpha() for character in spelling):
+        return re.escape(spelling)
+    return _SEPARATORS.join(re.escape(part) for part in re.split(r"[\W_]+", spelling) if part)
 
 
 def _redact_prompts(spec: Any) -> tuple[Any, tuple[Redaction, ...]]:
-    replacements = []
+    redactions = []
     for path in _PROMPT_KEYS:
         if get_value(spec, path) not in (REMOVED, None, [], {}, "", REDACTED_TEXT):
             spec = set_value(spec, path, REDACTED_TEXT)
-            replacements.append(Redaction("prompts", ".".join(path), REDACTED_TEXT, 1))
-    return spec, tuple(replacements)
+            redactions.append(Redaction("prompts", ".".join(path), REDACTED_TEXT, 1))
+    return spec, tuple(redactions)
 
 
 def _clear_spec(report: Report) -> Any:
@@ -468,7 +476,7 @@ def _format_spec_text(text: str, document: Any) -> str:
     form."""
     if not text:
         return text
-    return format_document(document) if isinstance(document, dict) else _UNREADABLE
+    return format_document(document) if isinstance(document, dict) else _UNREADABLE_NOTE
 
 
 def _encode_result(result: Result) -> str:

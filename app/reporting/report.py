@@ -61,15 +61,15 @@ def build_report(
     labels: Labels = _NO_LABELS,
     *,
     stage_rows: StageRows | None = None,
-    unverified: Sequence[str] = (),
+    unverified_files: Sequence[str] = (),
 ) -> model.Report:
     """Build the report of a complete or interrupted run.
 
     `rows` and `telemetry` may be empty. `stage_rows` contains the decoded rows that charts should
-    show; by default, charts show all `rows`. `unverified` lists the files in the run directory that
+    show; by default, charts show all `rows`. `unverified_files` lists the files in the run directory that
     have no checksum.
     """
-    spec, requests = read_spec(spec_text), read_request_times(rows, result, stage_rows)
+    spec, request_times = read_spec(spec_text), read_request_times(rows, result, stage_rows)
     latency_metric, start_ns = choose_latency_metric(result), result.time_zero_ns
     load_stages = tuple(stage for stage in result.stages if stage.variant is None)
     curve = build_curve_labels(result)
@@ -83,17 +83,17 @@ def build_report(
         objectives=build_objective_rows(result),
         model=model_section,
         stages=tuple(build_stage_row(stage, curve, latency_metric, start_ns) for stage in load_stages),
-        max_rate=_build_max_rate(result),
+        max_rate=_build_max_rate_section(result),
         curve=curve,
-        load=build_load_series(requests, latency_metric),
+        load=build_load_series(request_times, latency_metric),
         telemetry=build_telemetry_series(telemetry, start_ns),
-        spectra=build_spectra(requests, pooled_stages),
-        errors=build_error_rows(requests, result.stages),
+        spectra=build_spectra(request_times, pooled_stages),
+        errors=build_error_rows(request_times, result.stages),
         plan=_build_plan(result),
         method=describe_method(result, spec, telemetry),
         environment=list_environment_entries(result),
         reproduce=_build_reproduce(spec, command, spec_text),
-        artifacts=_list_artifacts(result),
+        artifacts=_build_artifact_rows(result),
         result_json=result_json,
         times=latency_metric,
         tokens=build_token_rows(load_stages),
@@ -105,13 +105,15 @@ def build_report(
         workers=build_worker_rows(result),
         comparison=_build_comparison(result),
         selftest=_build_selftest_row(result),
-        distributions=build_distributions(requests, pooled_stages),
-        heat_map=build_heat_map(requests, latency_metric),
+        distributions=build_distributions(request_times, pooled_stages),
+        heat_map=build_heat_map(request_times, latency_metric),
     )
-    return apply_labels(report, result, labels, unverified)
+    return apply_labels(report, result, labels, unverified_files)
 
 
-def apply_labels(report: model.Report, result: Result, labels: Labels, unverified: Sequence[str] = ()) -> model.Report:
+def apply_labels(
+    report: model.Report, result: Result, labels: Labels, unverified_files: Sequence[str] = ()
+) -> model.Report:
     """Return the report with the current title, tags and notes of the run, which replace those of
     the report."""
     return msgspec.structs.replace(
@@ -119,7 +121,7 @@ def apply_labels(report: model.Report, result: Result, labels: Labels, unverifie
         header=msgspec.structs.replace(report.header, user_title=labels.title or None),
         notes=(
             *_format_reevaluation_notes(result),
-            *_format_unverified_notes(unverified),
+            *_format_unverified_notes(unverified_files),
             *map(_format_sentence, result.notes),
             *_format_label_notes(labels),
         ),
@@ -136,40 +138,40 @@ def _build_plan(result: Result) -> model.PlanSection | None:
     rate."""
     if result.plan is None:
         return None
-    section = build_plan_section(result.plan, _list_plan_sources(result))
+    section = build_plan_section(result.plan, _build_plan_source_rows(result))
     if result.max_rate is None or not result.max_rate.is_lower_bound:
         return section
     return msgspec.structs.replace(section, notes=(_UNTESTED_RATES_NOTE, *section.notes))
 
 
-def _list_plan_sources(result: Result) -> tuple[SourceRow, ...]:
+def _build_plan_source_rows(result: Result) -> tuple[SourceRow, ...]:
     """Return the run as the measurement on which its plan is based, with the name that the plan
     uses for the run; empty if unknown."""
     hardware = result.target.hardware
     recommendation = result.plan.recommendation if result.plan else None
     if hardware is None or recommendation is None or recommendation.fleet.measured_on is None:
         return ()
-    section = _build_max_rate(result)
-    rate = model.Quantity(None, "1/s") if section is None else section.per_s
+    section = _build_max_rate_section(result)
+    max_rate = model.Quantity(None, "1/s") if section is None else section.per_s
     name, validity = recommendation.fleet.measured_on, result.verdict.status
-    return (SourceRow(name=name, hardware=hardware.description, max_rate=rate, validity=validity),)
+    return (SourceRow(name=name, hardware=hardware.description, max_rate=max_rate, validity=validity),)
 
 
-def _list_artifacts(result: Result) -> tuple[model.ArtifactRow, ...]:
+def _build_artifact_rows(result: Result) -> tuple[model.ArtifactRow, ...]:
     return tuple(model.ArtifactRow(path=artifact.path, sha256=artifact.sha256) for artifact in result.artifacts)
 
 
-def _select_poolable_stages(stages: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
+def _select_poolable_stages(stages: tuple[Stage, ...], headline_stage: Stage | None) -> tuple[Stage, ...]:
     """Return the headline stages whose responses can be pooled into one distribution.
 
-    Only stages with the same arrival process and rate as `headline` are pooled. If `headline` is a
+    Only stages with the same arrival process and rate as `headline_stage` are pooled. If `headline_stage` is a
     closed-loop stage or a stage with a changing rate, it is not pooled with another stage.
     """
-    if headline is None:
+    if headline_stage is None:
         return stages
-    if headline.kind in ("closed", "varying", "spike"):
-        return (headline,)
-    return tuple(stage for stage in stages if _get_load_key(stage) == _get_load_key(headline))
+    if headline_stage.kind in ("closed", "varying", "spike"):
+        return (headline_stage,)
+    return tuple(stage for stage in stages if _get_load_key(stage) == _get_load_key(headline_stage))
 
 
 def _get_load_key(stage: Stage) -> tuple[object, ...]:
@@ -223,13 +225,13 @@ def _build_header(result: Result) -> model.ReportHeader:
 
 def _format_target(result: Result) -> str:
     target = result.target
-    endpoint = f"{target.protocol} at {', '.join(target.urls)}" if target.urls else target.protocol
+    endpoint_text = f"{target.protocol} at {', '.join(target.urls)}" if target.urls else target.protocol
     if result.local is not None:
         return f"{target.model}, local model" if target.model else "local model"
-    return f"{target.model} over {endpoint}" if target.model else endpoint
+    return f"{target.model} over {endpoint_text}" if target.model else endpoint_text
 
 
-def _build_max_rate(result: Result) -> model.MaxRateSection | None:
+def _build_max_rate_section(result: Result) -> model.MaxRateSection | None:
     max_rate = result.max_rate
     if max_rate is None:
         return None
@@ -251,14 +253,14 @@ def _build_tiles(
     stage = find_headline_stage(result, curve)
     load_tiles = build_load_tiles(result, stage) if stage is not None else ()
     return (
-        (*_build_max_rate_tile(result), *load_tiles, *_build_cost_tiles(result))
+        (*_build_max_rate_tiles(result), *load_tiles, *_build_cost_tiles(result))
         or build_local_tiles(result)
         or _build_model_tiles(model_section)
     )
 
 
-def _build_max_rate_tile(result: Result) -> tuple[model.HeadlineTile, ...]:
-    section = _build_max_rate(result)
+def _build_max_rate_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
+    section = _build_max_rate_section(result)
     if section is None or (section.per_s.value is None and not any(stage.kind == "probe" for stage in result.stages)):
         return ()  # without a search, the max rate is not missing
     if section.is_lower_bound:

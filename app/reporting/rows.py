@@ -90,16 +90,18 @@ def read_request_times(
     )
 
 
-def build_load_series(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LoadSeries | None:
+def build_load_series(
+    request_times: RequestTimes | None, latency_metric: str = "latency_ms"
+) -> model.LoadSeries | None:
     """Build the time series of rates and latencies with at most `MAX_POINTS` bins. `latency_metric`
     is the metric of the p50 and p95 series."""
-    if requests is None:
+    if request_times is None:
         return None
-    rows, scheduled_s = requests.rows, requests.to_seconds(requests.rows.scheduled_ns)
+    rows, scheduled_s = request_times.rows, request_times.to_seconds(request_times.rows.scheduled_ns)
     bins = build_time_bins(
-        float(scheduled_s[0]), max(float(scheduled_s[-1]), float(requests.to_seconds(_get_ends_ns(rows)).max()))
+        float(scheduled_s[0]), max(float(scheduled_s[-1]), float(request_times.to_seconds(_get_ends_ns(rows)).max()))
     )
-    completed_s = requests.to_seconds(rows.end_ns[rows.is_success])
+    completed_s = request_times.to_seconds(rows.end_ns[rows.is_success])
     p50, p95 = _compute_binned_percentiles(
         rows, scheduled_s, compute_durations_ms(rows, latency_metric), bins, (0.50, 0.95)
     )
@@ -111,49 +113,51 @@ def build_load_series(requests: RequestTimes | None, latency_metric: str = "late
         bin_s=bins.width_s,
         at_s=round_values((bins.edges_s[:-1] + bins.edges_s[1:]) / 2),
         offered_per_s=_compute_rates(bins, scheduled_s),
-        sent_per_s=_compute_rates(bins, requests.to_seconds(rows.sent_ns[rows.was_sent])),
+        sent_per_s=_compute_rates(bins, request_times.to_seconds(rows.sent_ns[rows.was_sent])),
         completed_per_s=_compute_rates(bins, completed_s),
-        good_per_s=_compute_rates(bins, requests.to_seconds(rows.end_ns[requests.is_good])),
+        good_per_s=_compute_rates(bins, request_times.to_seconds(rows.end_ns[request_times.is_good])),
         p50_ms=p50,
         p95_ms=p95,
-        in_flight=_count_in_flight(requests, bins),
+        in_flight=_count_in_flight(request_times, bins),
         ttft_p95_ms=ttft_p95 if any(value is not None for value in ttft_p95) else (),
         lag_p99_ms=lag_p99 if any(value is not None for value in lag_p99) else (),
     )
 
 
-def build_spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
+def build_spectra(request_times: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
     """Build the percentile curves of latency, service time and TTFT, pooled over the successful
     requests of the stages."""
-    if requests is None:
+    if request_times is None:
         return ()
-    rows, is_inside = requests.rows, mask_stages(requests, stages)
+    rows, is_inside = request_times.rows, mask_stages(request_times, stages)
     metrics: tuple[model.DistributionMetric, ...] = ("latency_ms", "service_ms", "ttft_ms")
     curves = (_build_spectrum(metric, compute_durations_ms(rows, metric), is_inside) for metric in metrics)
     return tuple(curve for curve in curves if curve is not None)
 
 
-def mask_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
+def mask_stages(request_times: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
     """Return a mask of the successful requests whose scheduled start is in the window of a
     stage."""
-    rows = requests.rows
+    rows = request_times.rows
     is_inside: Mask = np.zeros(rows.scheduled_ns.size, dtype=bool)
     for stage in stages:
         is_inside |= (rows.scheduled_ns >= stage.window.start_ns) & (rows.scheduled_ns < stage.window.end_ns)
     return is_inside & rows.is_success
 
 
-def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()) -> tuple[model.ErrorRow, ...]:
+def build_error_rows(request_times: RequestTimes | None, stages: Sequence[Stage] = ()) -> tuple[model.ErrorRow, ...]:
     """Build a row for each error class, most frequent first. All requests of the run are counted,
     including requests of probes that missed the SLO."""
-    if requests is None:
+    if request_times is None:
         return ()
-    rows = requests.rows
-    samples = {sample.error: sample.text for sample in select_first_samples(stage.error_samples for stage in stages)}
+    rows = request_times.rows
+    sample_texts = {
+        sample.error: sample.text for sample in select_first_samples(stage.error_samples for stage in stages)
+    }
     error_rows = []
     for error, count in sorted(rows.count_errors().items(), key=lambda pair: (-pair[1], pair[0])):
         has_error = ~rows.was_started if error == NOT_STARTED else rows.is_failed & rows.error.equals(error)
-        at_s = requests.to_seconds(rows.scheduled_ns[has_error])
+        at_s = request_times.to_seconds(rows.scheduled_ns[has_error])
         error_rows.append(
             model.ErrorRow(
                 error=error,
@@ -161,7 +165,7 @@ def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()
                 share=build_quantity(estimate_proportion(count, rows.scheduled_ns.size), "share"),
                 first_s=float(at_s.min()),
                 last_s=float(at_s.max()),
-                sample=samples.get(error),
+                sample=sample_texts.get(error),
             )
         )
     return tuple(error_rows)
@@ -196,23 +200,23 @@ def _compute_binned_percentiles(
     if values_ms is None:
         return ((None,) * bins.count,) * len(probabilities)
     indices = np.searchsorted(scheduled_s, bins.edges_s)
-    series_by_probability: list[list[float | None]] = [[] for _ in probabilities]
+    percentile_series: list[list[float | None]] = [[] for _ in probabilities]
     for start, end in itertools.pairwise(indices):
         bin_values_ms = values_ms[start:end][rows.is_success[start:end]]
-        ordered = np.sort(bin_values_ms[~np.isnan(bin_values_ms)])
-        for probability, series in zip(probabilities, series_by_probability, strict=True):
+        sorted_ms = np.sort(bin_values_ms[~np.isnan(bin_values_ms)])
+        for probability, series in zip(probabilities, percentile_series, strict=True):
             series.append(
-                round(float(ordered[math.ceil(probability * (ordered.size - 1))]), 4) if ordered.size else None
+                round(float(sorted_ms[math.ceil(probability * (sorted_ms.size - 1))]), 4) if sorted_ms.size else None
             )
-    return tuple(map(tuple, series_by_probability))
+    return tuple(map(tuple, percentile_series))
 
 
-def _count_in_flight(requests: RequestTimes, bins: Bins) -> tuple[int, ...]:
+def _count_in_flight(request_times: RequestTimes, bins: Bins) -> tuple[int, ...]:
     """Return the number of requests in flight at the end of each bin."""
-    rows = requests.rows
+    rows = request_times.rows
     has_ended = rows.was_sent & (rows.is_success | rows.is_failed)
-    sent_counts = np.cumsum(bins.count_times(requests.to_seconds(rows.sent_ns[rows.was_sent])))
-    ended_counts = np.cumsum(bins.count_times(requests.to_seconds(rows.end_ns[has_ended])))
+    sent_counts = np.cumsum(bins.count_times(request_times.to_seconds(rows.sent_ns[rows.was_sent])))
+    ended_counts = np.cumsum(bins.count_times(request_times.to_seconds(rows.end_ns[has_ended])))
     return tuple(int(count) for count in sent_counts - ended_counts)
 
 
@@ -225,22 +229,22 @@ def _build_spectrum(
     """
     if values_ms is None:
         return None
-    values = values_ms[is_inside & ~np.isnan(values_ms)]
-    if not values.size:
+    selected_ms = values_ms[is_inside & ~np.isnan(values_ms)]
+    if not selected_ms.size:
         return None
-    ordered = np.sort(values)
+    sorted_ms = np.sort(selected_ms)
     tail_probabilities = 1 - 0.5 * 10 ** (-np.arange(0, 61) / 12)
     probabilities = [
         probability
         for probability in (*np.linspace(0.05, 0.45, 9), *tail_probabilities)
-        if count_needed_samples(probability) <= len(ordered)
+        if count_needed_samples(probability) <= len(sorted_ms)
     ]
-    ranks = [math.ceil(probability * len(ordered) - 1e-9) - 1 for probability in probabilities]
+    ranks = [math.ceil(probability * len(sorted_ms) - 1e-9) - 1 for probability in probabilities]
     return model.PercentileCurve(
         metric=metric,
-        n=len(ordered),
+        n=len(sorted_ms),
         share=round_values(np.array(probabilities), 6),
-        ms=round_values(ordered[ranks], 4),
+        ms=round_values(sorted_ms[ranks], 4),
     )
 
 
@@ -253,30 +257,34 @@ MAX_COLUMNS, MAX_ROWS = 60, 16
 _DISTRIBUTION_METRICS: tuple[model.DistributionMetric, ...] = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
 
 
-def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
+def build_distributions(
+    request_times: RequestTimes | None, stages: tuple[Stage, ...]
+) -> tuple[model.PercentileCurve, ...]:
     """Build the distribution of each latency metric, pooled over the successful requests of the
     stages. A distribution needs at least one request.
 
     Each distribution has at most `MAX_STEPS` steps, including the minimum and the maximum.
     """
-    if requests is None:
+    if request_times is None:
         return ()
-    is_inside = mask_stages(requests, stages)
+    is_inside = mask_stages(request_times, stages)
     curves = (
-        build_share_steps(metric, compute_durations_ms(requests.rows, metric), is_inside)
+        build_empirical_cdf(metric, compute_durations_ms(request_times.rows, metric), is_inside)
         for metric in _DISTRIBUTION_METRICS
     )
     return tuple(curve for curve in curves if curve is not None)
 
 
-def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LatencyHeatMap | None:
+def build_heat_map(
+    request_times: RequestTimes | None, latency_metric: str = "latency_ms"
+) -> model.LatencyHeatMap | None:
     """Build the heat map of the latencies of all responses; `None` without responses, or if all
     latencies are equal."""
-    values_ms = None if requests is None else compute_durations_ms(requests.rows, latency_metric)
-    if requests is None or values_ms is None:
+    values_ms = None if request_times is None else compute_durations_ms(request_times.rows, latency_metric)
+    if request_times is None or values_ms is None:
         return None
-    has_latency = requests.rows.is_success & (values_ms > 0)
-    values_ms, at_s = values_ms[has_latency], requests.to_seconds(requests.rows.scheduled_ns[has_latency])
+    has_latency = request_times.rows.is_success & (values_ms > 0)
+    values_ms, at_s = values_ms[has_latency], request_times.to_seconds(request_times.rows.scheduled_ns[has_latency])
     if not values_ms.size or values_ms.min() == values_ms.max():
         return None
     bins = build_time_bins(float(at_s[0]), float(at_s[-1]), MAX_COLUMNS, has_fine_bins=True)
@@ -290,7 +298,7 @@ def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency
     )
 
 
-def build_share_steps(
+def build_empirical_cdf(
     metric: model.DistributionMetric, values_ms: Floats | None, mask: Mask
 ) -> model.PercentileCurve | None:
     """Build the distribution of the values selected by `mask`, without missing values; `None` if no
@@ -300,15 +308,15 @@ def build_share_steps(
     """
     if values_ms is None:
         return None
-    ordered = np.sort(values_ms[mask & ~np.isnan(values_ms)])
-    if not ordered.size:
+    sorted_ms = np.sort(values_ms[mask & ~np.isnan(values_ms)])
+    if not sorted_ms.size:
         return None
-    ranks = np.unique(np.linspace(0, ordered.size - 1, min(ordered.size, MAX_STEPS)).round().astype(np.int64))
+    ranks = np.unique(np.linspace(0, sorted_ms.size - 1, min(sorted_ms.size, MAX_STEPS)).round().astype(np.int64))
     return model.PercentileCurve(
         metric=metric,
-        n=ordered.size,
-        share=round_values((ranks + 1) / ordered.size, 6),
-        ms=round_values(ordered[ranks], 4),
+        n=sorted_ms.size,
+        share=round_values((ranks + 1) / sorted_ms.size, 6),
+        ms=round_values(sorted_ms[ranks], 4),
     )
 
 
@@ -318,10 +326,10 @@ def _compute_log_edges(low: float, high: float) -> Floats:
     A factor of two is divided into as many bins as `MAX_ROWS` allows, at most 4. If the range is
     too wide for one bin per factor of two, the bins are wider.
     """
-    per_doubling = next((steps for steps in (4, 3, 2, 1) if math.log2(high / low) * steps <= MAX_ROWS - 1), None)
-    step = 1 / per_doubling if per_doubling else math.log2(high / low) / (MAX_ROWS - 1)
-    first, last = math.floor(math.log2(low) / step), math.floor(math.log2(high) / step) + 1
-    return np.asarray(2.0 ** (step * np.arange(first, last + 1)), dtype=np.float64)
+    steps_per_doubling = next((steps for steps in (4, 3, 2, 1) if math.log2(high / low) * steps <= MAX_ROWS - 1), None)
+    step = 1 / steps_per_doubling if steps_per_doubling else math.log2(high / low) / (MAX_ROWS - 1)
+    first_exponent, last_exponent = math.floor(math.log2(low) / step), math.floor(math.log2(high) / step) + 1
+    return np.asarray(2.0 ** (step * np.arange(first_exponent, last_exponent + 1)), dtype=np.float64)
 
 
 def list_comparable_stages(result: Result) -> tuple[str, ...]:
@@ -337,9 +345,9 @@ def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tup
     """
     stages = tuple(candidate for candidate in _iter_comparable_stages(result) if candidate.name == stage)
     if result.local is not None:
-        calls = _build_call_distribution(run.calls(), stages)
-        if calls is not None:
-            return (calls,)
+        call_distribution = _build_call_distribution(run.calls(), stages)
+        if call_distribution is not None:
+            return (call_distribution,)
     return build_distributions(read_request_times(run.requests(UNUSED_COLUMNS), result), stages)
 
 
@@ -363,7 +371,7 @@ def _build_call_distribution(calls: pa.Table, stages: tuple[Stage, ...]) -> Perc
     with np.errstate(invalid="ignore"):  # calls that never started have no times
         for stage in stages:
             is_inside |= (begin_ns >= stage.window.start_ns) & (begin_ns < stage.window.end_ns)
-    return build_share_steps("call_ms", (end_ns - begin_ns) / 1e6, is_inside)
+    return build_empirical_cdf("call_ms", (end_ns - begin_ns) / 1e6, is_inside)
 
 
 def build_group_tables(

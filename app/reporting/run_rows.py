@@ -44,23 +44,23 @@ def format_max_rate(result: Result) -> str | None:
     if local is None or local.best is None:
         return None
     stages = group_headline_stages_by_variant(result)[local.best]
-    variant_data, fastest = (
-        next(variant for variant in local.variants if variant.variant == local.best),
+    variant_data, fastest_stage = (
+        next(variant_data for variant_data in local.variants if variant_data.variant == local.best),
         find_fastest_stage(stages),
     )
-    arrivals = get_max_call_rate(variant_data, stages)
-    if arrivals is not None and arrivals.value is not None:
-        rate_text = formatting.format_value_unit(arrivals)
-    elif fastest is not None:
-        rate_text = formatting.format_inference_rate(build_stage_quantity(fastest, "throughput_per_s"))
+    max_call_rate = get_max_call_rate(variant_data, stages)
+    if max_call_rate is not None and max_call_rate.value is not None:
+        rate_text = formatting.format_value_unit(max_call_rate)
+    elif fastest_stage is not None:
+        rate_text = formatting.format_inference_rate(build_stage_quantity(fastest_stage, "throughput_per_s"))
     else:
         return None
-    name = name_variants([variant.variant for variant in local.variants])[local.best]
+    name = name_variants([variant_data.variant for variant_data in local.variants])[local.best]
     return f"{rate_text}, {name}".replace(formatting.THIN_SPACE, " ")
 
 
-def _format_quantity(value: Quantity) -> str:
-    return formatting.format_value_unit(value).replace(formatting.THIN_SPACE, " ")
+def _format_quantity(quantity: Quantity) -> str:
+    return formatting.format_value_unit(quantity).replace(formatting.THIN_SPACE, " ")
 
 
 State = Literal["done", "running", "interrupted", "not measured", "not read yet"]
@@ -125,24 +125,24 @@ def list_runs(*, time_limit_s: float | None = None, now_s: Callable[[], float] =
     """
     runs, cached_rows = list_stored_runs(), load_rows()
     deadline_s = None if time_limit_s is None else now_s() + time_limit_s
-    rows, new_rows, unread = [], {}, 0
+    rows, new_rows, unread_count = [], {}, 0
     for run in runs:
         name, stamp = run.directory.name, compute_stamp(run, _FORMAT_VERSION)
         row = _decode_cached_row(cached_rows.get(name), stamp, run.directory)
         if row is None and deadline_s is not None and now_s() >= deadline_s:
-            row, unread = RunRow(name, str(run.directory), state="not read yet"), unread + 1
+            row, unread_count = RunRow(name, str(run.directory), state="not read yet"), unread_count + 1
         elif row is None:
             row = build_row(run)
             if row.state != "running":
                 new_rows[name] = (stamp, msgspec.json.encode(row))
         rows.append(row)
     update_rows(new_rows, cached_rows.keys() - {run.directory.name for run in runs})
-    return Listing(tuple(rows), unread)
+    return Listing(tuple(rows), unread_count)
 
 
-def list_deleted() -> tuple[DeletedRow, ...]:
+def list_deleted_rows() -> tuple[DeletedRow, ...]:
     """Return the rows of the runs in the trash, in the order in which the runs were deleted."""
-    return tuple(DeletedRow(build_row(deleted.run), deleted.deleted_at) for deleted in list_deleted_runs())
+    return tuple(DeletedRow(build_row(deleted_run.run), deleted_run.deleted_at) for deleted_run in list_deleted_runs())
 
 
 def build_row(run: StoredRun) -> RunRow:
@@ -186,8 +186,8 @@ def build_search_text(row: RunRow) -> str:
     """Return all text of a row in lower case, for searches."""
     run_texts = (row.run_id, row.name, row.title, row.outcome, row.verdict or row.state)
     target_texts = (*run_texts, row.max_rate_text, row.url, row.model, row.protocol)
-    notes = (note.text for note in row.notes)
-    return " ".join(text for text in (*target_texts, *row.tags, *notes) if text).casefold()
+    note_texts = (note.text for note in row.notes)
+    return " ".join(text for text in (*target_texts, *row.tags, *note_texts) if text).casefold()
 
 
 def _contains_words(row: RunRow, search_words: list[str]) -> bool:
@@ -228,15 +228,19 @@ def _fill_from_result(result: Result, row: RunRow) -> RunRow:
 
 
 def _fill_without_result(run: StoredRun, row: RunRow) -> RunRow:
-    started = next((event for event in run.events() if isinstance(event, RunStarted)), None)
+    started_event = next((event for event in run.events() if isinstance(event, RunStarted)), None)
     row = msgspec.structs.replace(
-        row, name=None if started is None else started.name, started_at=_parse_start_time(run.directory.name)
+        row,
+        name=None if started_event is None else started_event.name,
+        started_at=_parse_start_time(run.directory.name),
     )
     if run.is_running:
         return msgspec.structs.replace(row, state="running")
-    finished = run.finished_event
-    state: State = "interrupted" if finished is None else "not measured"
-    return msgspec.structs.replace(row, state=state, exit_code=None if finished is None else finished.exit_code)
+    finished_event = run.finished_event
+    state: State = "interrupted" if finished_event is None else "not measured"
+    return msgspec.structs.replace(
+        row, state=state, exit_code=None if finished_event is None else finished_event.exit_code
+    )
 
 
 def _parse_start_time(name: str) -> str | None:
@@ -269,19 +273,18 @@ def build_trend(name: str | None) -> Trend:
     return Trend(results[-1].name, runs, len(results) - len(runs), build_histories(runs))
 
 
-def format_change(series: MetricHistory, index: int) -> str:
+def format_change(history: MetricHistory, index: int) -> str:
     """Format a change of a metric as text, such as "+12 % since 20260102-120000-scores-1f2a
     (worse)"."""
-    change = series.changes[index]
-    is_better = (change.ratio < 1) == (series.better == "lower")
-    return (
-        f"{100 * (change.ratio - 1):+.0f} % since {series.run_ids[change.index]} ({'better' if is_better else 'worse'})"
-    )
+    change = history.changes[index]
+    is_better = (change.ratio < 1) == (history.better == "lower")
+    run_id = history.run_ids[change.index]
+    return f"{100 * (change.ratio - 1):+.0f} % since {run_id} ({'better' if is_better else 'worse'})"
 
 
-def format_metric_name(series: MetricHistory) -> str:
+def format_metric_name(history: MetricHistory) -> str:
     """Return the identifier of a metric and its aggregate, such as "latency_ms.p95"."""
-    return format_metric(series.metric, series.aggregate)
+    return format_metric(history.metric, history.aggregate)
 
 
 def _load_results(name: str | None) -> list[Result]:
@@ -294,10 +297,12 @@ def _load_results(name: str | None) -> list[Result]:
     profile_name = name or (rows[-1].name if rows else None)
     results = [_load_result(row.directory) for row in rows if row.name == profile_name]
     if not results:
-        names = ", ".join(sorted({row.name or "" for row in rows}))
+        names_text = ", ".join(sorted({row.name or "" for row in rows}))
         raise UsageError(
             f"no run of {profile_name} found" if profile_name else "no runs yet",
-            hint=f"Profiles with runs: {names}." if names else "Run `sizewise quickstart` to create the first one.",
+            hint=f"Profiles with runs: {names_text}."
+            if names_text
+            else "Run `sizewise quickstart` to create the first one.",
         )
     return results
 

@@ -23,20 +23,22 @@ _DESCRIPTIONS = {
 }
 
 
-def write_sidecars(report: Report, run: Path, page: Path, redact: Callable[[str], str] | None = None) -> Report:
+def write_sidecars(
+    report: Report, run_directory: Path, page_path: Path, redact: Callable[[str], str] | None = None
+) -> Report:
     """Write the files that accompany a report, and return the report with links to the files.
 
-    The files are written to the folder of `page`; the stem of `page` is the prefix of their names.
-    `run` is the run directory that contains the rows. `redact` is applied to the strings in the
+    The files are written to the folder of `page_path`; the stem of `page_path` is the prefix of their names.
+    `run_directory` is the run directory that contains the rows. `redact` is applied to the strings in the
     rows.
     """
     downloads = []
-    for stream, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
-        path = page.with_name(f"{page.stem}-{kind}s.parquet")
-        if write_parquet(run / stream, schema, path, redact):
+    for stream_name, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
+        path = page_path.with_name(f"{page_path.stem}-{kind}s.parquet")
+        if write_parquet(run_directory / stream_name, schema, path, redact):
             downloads.append(_describe_file(path, f"one row per {kind}"))
     for name, text in build_tables(report).items():
-        path = page.with_name(f"{page.stem}-{name}.csv")
+        path = page_path.with_name(f"{page_path.stem}-{name}.csv")
         write_atomically(path, text.encode())
         downloads.append(_describe_file(path, _DESCRIPTIONS[name]))
     return msgspec.structs.replace(report, downloads=tuple(downloads))

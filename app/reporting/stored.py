@@ -22,5 +22,5 @@ def build_stored_report(run: StoredRun) -> Report:
         COMMAND,
         run.result_text or "",
         read_labels(run.directory),
-        unverified=run.files_without_checksum,
+        unverified_files=run.unverified_files,
     )

@@ -18,7 +18,7 @@ from app.analysis.objectives import parse_objective
 from app.errors import ExitCode, UsageError
 from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Reevaluation, Result
 from app.reporting.local import find_headline_variant, group_headline_stages_by_variant, group_stages_by_variant
-from app.reporting.local_front import find_fastest_stage, format_inferences, get_max_call_rate, name_variants
+from app.reporting.local_front import find_fastest_stage, format_max_inference_rate, get_max_call_rate, name_variants
 from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
 from reports.model import Outcome
@@ -31,7 +31,7 @@ def format_reevaluated(reevaluation: Reevaluation) -> str:
     if reevaluation.slo is not None:
         texts.append(f"SLO {', '.join(map(format_objective, reevaluation.slo))}" if reevaluation.slo else "no SLO")
     if reevaluation.window_s is not None:
-        from_s, to_s = (formatting.format_plain(second) for second in reevaluation.window_s)
+        from_s, to_s = (formatting.format_plain(bound_s) for bound_s in reevaluation.window_s)
         texts.append(f"time range {from_s}–{to_s}{formatting.THIN_SPACE}s")
     return f"Re-evaluated with {', '.join(texts)}"
 
@@ -76,25 +76,29 @@ def build_local_headline(result: Result) -> Headline | None:
 
 def _build_best_headline(result: Result) -> Headline:
     local = result.local
-    slo = [evaluation.objective.label for evaluation in result.slo if evaluation.objective.level == "fail"]
+    slo_labels = [evaluation.objective.label for evaluation in result.slo if evaluation.objective.level == "fail"]
     assert local is not None
     if local.best is None:
         reason = NO_BEST_MESSAGES[local.best_reason] if local.best_reason else "no variant was measured to its end"
         return Headline(_capitalize(reason), _describe_closest_variant(result))
     stages = group_headline_stages_by_variant(result)[local.best]
-    stage = find_fastest_stage(stages)
-    name = name_variants([row.variant for row in local.variants])[local.best]
-    best_variant = next(row for row in local.variants if row.variant == local.best)
-    arrivals = get_max_call_rate(best_variant, stages)
-    if arrivals is not None and arrivals.value is not None:
-        label, rate, load = "Max rate", formatting.format_value_unit(arrivals), format_inferences(best_variant)
+    fastest_stage = find_fastest_stage(stages)
+    name = name_variants([variant_data.variant for variant_data in local.variants])[local.best]
+    best_variant = next(variant_data for variant_data in local.variants if variant_data.variant == local.best)
+    max_call_rate = get_max_call_rate(best_variant, stages)
+    if max_call_rate is not None and max_call_rate.value is not None:
+        label, rate_text, load_text = (
+            "Max rate",
+            formatting.format_value_unit(max_call_rate),
+            format_max_inference_rate(best_variant),
+        )
     else:
-        label, rate = "Max throughput", formatting.NOT_AVAILABLE
-        if stage is not None:
-            rate = formatting.format_inference_rate(build_stage_quantity(stage, "throughput_per_s"))
-        load = "" if stage is None else stage.tags["scenario"]
-    load_note = f" ({load})" if load else ""
-    headline = Headline(f"{label} {rate}{load_note}{_format_slo(slo)}: {name}")
+        label, rate_text = "Max throughput", formatting.NOT_AVAILABLE
+        if fastest_stage is not None:
+            rate_text = formatting.format_inference_rate(build_stage_quantity(fastest_stage, "throughput_per_s"))
+        load_text = "" if fastest_stage is None else fastest_stage.tags["scenario"]
+    load_note = f" ({load_text})" if load_text else ""
+    headline = Headline(f"{label} {rate_text}{load_note}{_format_slo(slo_labels)}: {name}")
     if len(local.variants) == 1:
         return headline
     measured_variants = [
@@ -113,7 +117,7 @@ def _format_slo(objectives: Sequence[str]) -> str:
 
 def _format_ties(result: Result) -> str:
     assert result.local is not None
-    names = name_variants([variant.variant for variant in result.local.variants])
+    names = name_variants([variant_data.variant for variant_data in result.local.variants])
     tied_names = [names[variant] for variant in result.local.equally_fast]
     if not tied_names:
         return ""
@@ -130,15 +134,15 @@ def _describe_closest_variant(result: Result) -> str:
     if variant is None or local is None:
         return ""
     stages = group_stages_by_variant(result)
-    violated = find_violated_objectives(
+    violations = find_violated_objectives(
         [evaluation.objective for evaluation in result.slo], group_headline_stages_by_variant(result)[variant]
     )
-    violated_text = ", ".join(
-        f"{objective.label} ({_format_observed(objective, estimate)})" for objective, estimate in violated
+    violations_text = ", ".join(
+        f"{objective.label} ({_format_observed(objective, estimate)})" for objective, estimate in violations
     )
-    name = name_variants([row.variant for row in local.variants])[variant]
+    name = name_variants([variant_data.variant for variant_data in local.variants])[variant]
     prefix = "Closest: " if sum(map(bool, stages.values())) > 1 else ""
-    return f"{prefix}{name} missed {violated_text}." if violated_text else ""
+    return f"{prefix}{name} missed {violations_text}." if violations_text else ""
 
 
 def _format_observed(objective: Objective, estimate: Estimate) -> str:
@@ -151,10 +155,10 @@ def _format_counts(result: Result) -> str:
     assert result.local is not None
     variants = result.local.variants
     skipped_count = sum(variant.is_excluded for variant in variants)
-    early_count = sum(variant.failure is not None and not variant.is_excluded for variant in variants)
-    measured_count = len(variants) - skipped_count - early_count
+    ended_early_count = sum(variant.failure is not None and not variant.is_excluded for variant in variants)
+    measured_count = len(variants) - skipped_count - ended_early_count
     texts = [f"{measured_count} {'variant' if measured_count == 1 else 'variants'} measured"]
-    texts += [f"{early_count} ended early"] if early_count else []
+    texts += [f"{ended_early_count} ended early"] if ended_early_count else []
     texts += [f"{skipped_count} skipped"] if skipped_count else []
     objective_note = "" if result.slo or result.gates else " No SLO set."
     return f"{', '.join(texts)}.{objective_note}"
@@ -203,16 +207,16 @@ def _find_outcome(result: Result) -> Outcome:
 
 def _build_headline(result: Result, outcome: Outcome) -> Headline:
     measured_count = sum(stage.kind != "warmup" for stage in result.stages)
-    local = build_local_headline(result)
+    local_headline = build_local_headline(result)
     if outcome == "INVALID":
         has_best = result.local is not None and result.local.best is not None
-        if local is not None and has_best:
-            return local.add("Do not use the numbers that are marked INVALID.")
+        if local_headline is not None and has_best:
+            return local_headline.add("Do not use the numbers that are marked INVALID.")
         return Headline("Measurement invalid: do not use these results" if measured_count else "Nothing was measured")
     if result.exit.code in _STOPPED_EXIT_CODES:
         return Headline("Stopped early: partial results" if measured_count else "Stopped before anything was measured")
-    if local is not None:
-        return local.add(_format_inconclusive_note(result, outcome))
+    if local_headline is not None:
+        return local_headline.add(_format_inconclusive_note(result, outcome))
     if result.max_rate is not None:
         has_no_rate = bool(result.exit.causes) and result.exit.causes[0].id == "no_rate"
         headline = _build_max_rate_headline(result.max_rate, outcome)
@@ -227,7 +231,7 @@ def _build_headline(result: Result, outcome: Outcome) -> Headline:
 
 
 def _build_max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
-    slo = [format_objective(text) for text in max_rate.slo]
+    slo_labels = [format_objective(text) for text in max_rate.slo]
     estimate = max_rate.per_s
     if estimate.value is None:
         reason = (
@@ -236,32 +240,32 @@ def _build_max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
             else estimate.reason or "the search ended before any rate was confirmed"
         )
         met_text = "was shown to meet" if outcome == "INCONCLUSIVE" else "met"
-        return Headline(f"No tested rate {met_text} the SLO ({', '.join(slo)})", f"{_capitalize(reason)}.")
+        return Headline(f"No tested rate {met_text} the SLO ({', '.join(slo_labels)})", f"{_capitalize(reason)}.")
     unit = "sessions/s" if max_rate.sessions else "req/s"
-    rate = formatting.with_unit(formatting.format_number(estimate.value), unit)
+    rate_text = formatting.with_unit(formatting.format_number(estimate.value), unit)
     if max_rate.is_lower_bound:
         detail = (
             f"Limited by {max_rate.limited_by}."
             if max_rate.is_generator_limit
             else "No higher rate was tested, so the maximum may be higher."
         )
-        return Headline(f"Max rate at least {rate}{_format_slo(slo)}", detail)
-    return Headline(f"Max rate {rate}{_format_slo(slo)}", f"{_capitalize(max_rate.limited_by)}.")
+        return Headline(f"Max rate at least {rate_text}{_format_slo(slo_labels)}", detail)
+    return Headline(f"Max rate {rate_text}{_format_slo(slo_labels)}", f"{_capitalize(max_rate.limited_by)}.")
 
 
 def _build_concurrency_headline(result: Result) -> Headline:
     """Build the headline of a sweep over numbers of concurrent clients."""
     passed_stage, failed_stage = find_highest_passed_stages(result.stages)[0], find_lowest_failed_stage(result.stages)
-    slo = [evaluation.objective for evaluation in result.slo]
+    objectives = [evaluation.objective for evaluation in result.slo]
     rate_per_s = passed_stage.metrics["completed_per_s"]["value"].value or 0.0
-    rate = formatting.with_unit(formatting.format_number(rate_per_s), "req/s")
+    rate_text = formatting.with_unit(formatting.format_number(rate_per_s), "req/s")
     detail = (
         "No higher concurrency was tested."
         if failed_stage is None
-        else f"At concurrency {failed_stage.concurrency:,}, {describe_failure(failed_stage, slo)}."
+        else f"At concurrency {failed_stage.concurrency:,}, {describe_failure(failed_stage, objectives)}."
     )
-    slo_text = _format_slo([objective.label for objective in slo])
-    return Headline(f"Max throughput {rate} at concurrency {passed_stage.concurrency:,}{slo_text}", detail)
+    slo_text = _format_slo([objective.label for objective in objectives])
+    return Headline(f"Max throughput {rate_text} at concurrency {passed_stage.concurrency:,}{slo_text}", detail)
 
 
 def _format_inconclusive_note(result: Result, outcome: Outcome) -> str:
@@ -270,25 +274,29 @@ def _format_inconclusive_note(result: Result, outcome: Outcome) -> str:
     Point estimates decide whether a load meets the SLO, while confidence intervals decide whether
     an objective passes. An objective can therefore be inconclusive although a max rate was found.
     """
-    inconclusive = [evaluation for evaluation in (*result.slo, *result.gates) if evaluation.outcome == "INCONCLUSIVE"]
+    inconclusive_evaluations = [
+        evaluation for evaluation in (*result.slo, *result.gates) if evaluation.outcome == "INCONCLUSIVE"
+    ]
     has_max_rate = result.max_rate is None or result.max_rate.per_s.value is not None
-    if outcome != "INCONCLUSIVE" or not inconclusive or not has_max_rate:
+    if outcome != "INCONCLUSIVE" or not inconclusive_evaluations or not has_max_rate:
         return ""
-    return f"Inconclusive: {_format_labels(inconclusive)}."
+    return f"Inconclusive: {_format_labels(inconclusive_evaluations)}."
 
 
-def _build_objectives_headline(evaluations: tuple[ObjectiveResult, ...], stages: int) -> Headline:
+def _build_objectives_headline(evaluations: tuple[ObjectiveResult, ...], stage_count: int) -> Headline:
     if not evaluations:
         return Headline(
-            f"{formatting.format_count_noun(stages, 'stage')} measured", "No SLO is set, so there is no verdict."
+            f"{formatting.format_count_noun(stage_count, 'stage')} measured", "No SLO is set, so there is no verdict."
         )
-    violated = [evaluation for evaluation in evaluations if evaluation.outcome == "FAIL"]
-    inconclusive = [evaluation for evaluation in evaluations if evaluation.outcome == "INCONCLUSIVE"]
+    violated_evaluations = [evaluation for evaluation in evaluations if evaluation.outcome == "FAIL"]
+    inconclusive_evaluations = [evaluation for evaluation in evaluations if evaluation.outcome == "INCONCLUSIVE"]
     total_text = f"of {formatting.format_count_noun(len(evaluations), 'objective')}"
-    if violated:
-        return Headline(f"{len(violated)} {total_text} missed", f"{_format_labels(violated)}.")
-    if inconclusive:
-        return Headline(f"{len(inconclusive)} {total_text} inconclusive", f"{_format_labels(inconclusive)}.")
+    if violated_evaluations:
+        return Headline(f"{len(violated_evaluations)} {total_text} missed", f"{_format_labels(violated_evaluations)}.")
+    if inconclusive_evaluations:
+        return Headline(
+            f"{len(inconclusive_evaluations)} {total_text} inconclusive", f"{_format_labels(inconclusive_evaluations)}."
+        )
     if len(evaluations) > 1:
         return Headline(f"All {len(evaluations)} objectives met")
     return Headline(f"Objective met: {_format_labels(evaluations)}")

@@ -27,9 +27,9 @@ class AllowedSecrets(msgspec.Struct, frozen=True):
 
 def is_allowed(permission: AllowedSecrets) -> bool:
     return any(
-        (stored.profile, stored.host) == (permission.profile, permission.host)
-        and set(permission.references) <= set(stored.references)
-        for stored in _read()
+        (stored_permission.profile, stored_permission.host) == (permission.profile, permission.host)
+        and set(permission.references) <= set(stored_permission.references)
+        for stored_permission in _read_permissions()
     )
 
 
@@ -40,7 +40,9 @@ def store_permission(permission: AllowedSecrets) -> None:
     path = _get_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, msgspec.json.format(msgspec.json.encode((*_read(), permission)), indent=1) + b"\n")
+        write_atomically(
+            path, msgspec.json.format(msgspec.json.encode((*_read_permissions(), permission)), indent=1) + b"\n"
+        )
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT) from error
 
@@ -49,7 +51,7 @@ def _get_path() -> Path:
     return runs_home().parent / _FILE_NAME
 
 
-def _read() -> tuple[AllowedSecrets, ...]:
+def _read_permissions() -> tuple[AllowedSecrets, ...]:
     """Read all permissions. Raises UsageError if the file is corrupted."""
     path = _get_path()
     try:

@@ -17,7 +17,7 @@ from app.storage.run_directory import StoredRun, find_run, runs_home, write_atom
 from loadgen.decoding import decode_json
 
 PROMOTED = "promoted"
-_POINTERS = "baselines.json"
+_POINTERS_FILE = "baselines.json"
 """Name of the file in the runs' home that maps profile names to promoted runs.
 
 A promoted run is stored as its run ID, or as its directory if it is not in the runs' home.
@@ -26,7 +26,7 @@ _RUNS_HINT = "List the runs with `sizewise runs list`."
 _PROMOTE_HINT = "Set a run as the baseline of its profile with `sizewise runs promote RUN`."
 
 
-def promote(run: StoredRun) -> Result:
+def promote_run(run: StoredRun) -> Result:
     """Make a run the baseline of its profile name, replacing any previous baseline. Raises
     UsageError if the run is INVALID or failed, or if the baseline cannot be stored."""
     result = run.complete_result
@@ -49,10 +49,12 @@ def promote(run: StoredRun) -> Result:
     }
     try:
         home.mkdir(parents=True, exist_ok=True)
-        write_atomically(home / _POINTERS, msgspec.json.format(msgspec.json.encode(pointers, order="sorted"), indent=2))
+        write_atomically(
+            home / _POINTERS_FILE, msgspec.json.format(msgspec.json.encode(pointers, order="sorted"), indent=2)
+        )
     except OSError as error:
         raise UsageError(
-            f"{home / _POINTERS} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT
+            f"{home / _POINTERS_FILE} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT
         ) from error
     return result
 
@@ -60,10 +62,12 @@ def promote(run: StoredRun) -> Result:
 def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
     """Read the result of a run, or the results of several repeats whose references are separated by
     commas. Raises the same errors as `read_baseline`."""
-    names = [references] if Path(references).exists() else [name for name in references.split(",") if name]
-    if not names:
+    run_references = (
+        [references] if Path(references).exists() else [reference for reference in references.split(",") if reference]
+    )
+    if not run_references:
         raise UsageError("no run was specified", hint=_RUNS_HINT)
-    return tuple(read_baseline(name, profile_name) for name in names)
+    return tuple(read_baseline(reference, profile_name) for reference in run_references)
 
 
 def read_sides(baseline: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
@@ -73,8 +77,8 @@ def read_sides(baseline: str, candidates: Sequence[str]) -> tuple[tuple[Result, 
         raise UsageError(
             "'promoted' is a baseline and cannot be the candidate", hint="Specify the run to use as the candidate."
         )
-    candidate = tuple(run for references in candidates for run in read_baselines(references, ""))
-    return read_baselines(baseline, candidate[0].name), candidate
+    candidate_results = tuple(result for references in candidates for result in read_baselines(references, ""))
+    return read_baselines(baseline, candidate_results[0].name), candidate_results
 
 
 def read_baseline(reference: str, profile_name: str) -> Result:
@@ -122,7 +126,7 @@ def _find_promoted_run(profile_name: str) -> StoredRun:
 
 
 def _read_pointers() -> dict[str, str]:
-    path = runs_home() / _POINTERS
+    path = runs_home() / _POINTERS_FILE
     try:
         return decode_json(path.read_bytes(), dict[str, str])
     except FileNotFoundError:

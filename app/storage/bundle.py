@@ -42,7 +42,7 @@ zeros to 1/1000."""
 _MAX_DIRECTORY_BYTES = 1 << 20
 """Maximum size in bytes of the zip's central directory and of `bundle.json`."""
 _MAX_RESULT_BYTES = 64 << 20
-_HINT = "Create a bundle with `sizewise runs export RUN`."
+_EXPORT_HINT = "Create a bundle with `sizewise runs export RUN`."
 _COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _FILE_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9 ._=+@,()-]{0,98}[A-Za-z0-9_)])?")
 
@@ -119,8 +119,8 @@ def _check_limits(infos: list[zipfile.ZipInfo], path: Path) -> None:
 
 
 def _check_entry(info: zipfile.ZipInfo, path: Path) -> None:
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG) or info.filename.endswith("/"):
+    file_type = stat.S_IFMT(info.external_attr >> 16)
+    if file_type not in (0, stat.S_IFREG) or info.filename.endswith("/"):
         raise build_bundle_error(path, f"{info.filename!r} is not a regular file")
     if info.flag_bits & 0x1 or info.compress_type not in _COMPRESSION_METHODS:
         raise build_bundle_error(path, f"{info.filename!r} is encrypted or uses an unsupported compression")
@@ -140,9 +140,9 @@ def _decode_manifest(archive: zipfile.ZipFile, path: Path) -> Bundle:
     for file in bundle.files:
         if not is_valid_file_path(file.path):
             raise build_bundle_error(path, f"{file.path!r} is not a valid name for a file of a run")
-    missing = {RESULT, EVENTS}.difference(file.path for file in bundle.files)
-    if missing:
-        raise build_bundle_error(path, f"it has no {min(missing)}")
+    missing_names = {RESULT, EVENTS}.difference(file.path for file in bundle.files)
+    if missing_names:
+        raise build_bundle_error(path, f"it has no {min(missing_names)}")
     return bundle
 
 
@@ -173,7 +173,7 @@ def _has_checksum(file: BundledFile | None, sha256: str) -> bool:
 
 
 def build_bundle_error(path: Path, reason: str) -> UsageError:
-    return UsageError(f"{path} is not a valid bundle: {' '.join(reason.split())[:300]}", hint=_HINT)
+    return UsageError(f"{path} is not a valid bundle: {' '.join(reason.split())[:300]}", hint=_EXPORT_HINT)
 
 
 CHUNK_BYTES = 1 << 20
@@ -242,18 +242,18 @@ def _list_files(directory: Path) -> list[str]:
     return sorted(names)
 
 
-def _write_archive(out: IO[bytes], directory: Path, run_id: str, names: list[str]) -> Bundle:
-    with zipfile.ZipFile(out, "w") as archive:
+def _write_archive(file: IO[bytes], directory: Path, run_id: str, names: list[str]) -> Bundle:
+    with zipfile.ZipFile(file, "w") as archive:
         files = tuple([_add_file(archive, f"{run_id}/{name}", name, directory / name) for name in names])
         bundle = Bundle(1, run_id, files)
         archive.writestr(_build_zip_info(BUNDLE), msgspec.json.format(msgspec.json.encode(bundle), indent=2))
     return bundle
 
 
-def _add_file(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> BundledFile:
+def _add_file(archive: zipfile.ZipFile, entry_name: str, name: str, path: Path) -> BundledFile:
     """Add a file to the zip and return its manifest entry. The bytes are hashed as they are
     written, so that the hash matches the content of the zip."""
-    info, digest = _build_zip_info(entry), hashlib.sha256()
+    info, digest = _build_zip_info(entry_name), hashlib.sha256()
     info.file_size = path.stat().st_size  # large files need the Zip64 format, so the size must be known
     size = 0
     with path.open("rb") as source, archive.open(info, "w") as target:
@@ -264,10 +264,10 @@ def _add_file(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> Bu
     return BundledFile(name, size, digest.hexdigest())
 
 
-def _build_zip_info(entry: str) -> zipfile.ZipInfo:
+def _build_zip_info(entry_name: str) -> zipfile.ZipInfo:
     """Build a zip entry without time, owner or operating system, so that bundles are
     reproducible."""
-    info = zipfile.ZipInfo(entry, _ENTRY_TIME)
+    info = zipfile.ZipInfo(entry_name, _ENTRY_TIME)
     info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, _UNIX_SYSTEM, _FILE_MODE << 16
     return info
 
@@ -297,14 +297,14 @@ def import_run(path: Path) -> tuple[Path, bool]:
                 f"{path} takes {total_bytes / 2**20:,.0f} MiB unpacked, but {home} has less free space",
                 hint="Free disk space, or set SIZEWISE_HOME to a folder on another disk.",
             )
-        staging = Path(tempfile.mkdtemp(prefix=".import-", dir=home))
+        staging_directory = Path(tempfile.mkdtemp(prefix=".import-", dir=home))
         try:
-            unpacked_directory = staging / bundle.run_id
+            unpacked_directory = staging_directory / bundle.run_id
             _unpack(archive, path, bundle, unpacked_directory)
             verify_result(archive, path, bundle)
             unpacked_directory.rename(directory)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(staging_directory, ignore_errors=True)
     return directory, True
 
 
@@ -318,12 +318,12 @@ def import_directory(path: Path) -> tuple[Path, bool]:
     if path.resolve().parent == runs_home().resolve():
         return path, False
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
-        bundle = Path(folder) / "run.zip"
-        export_run(run, bundle)
+        bundle_path = Path(folder) / "run.zip"
+        export_run(run, bundle_path)
         try:
-            return import_run(bundle)
+            return import_run(bundle_path)
         except UsageError as error:  # replace the path of the temporary bundle in the message
-            raise UsageError(str(error).replace(str(bundle), str(path)), hint=error.hint) from None
+            raise UsageError(str(error).replace(str(bundle_path), str(path)), hint=error.hint) from None
 
 
 def _check_existing_run(path: Path, bundle: Bundle, directory: Path) -> Path:

@@ -12,15 +12,15 @@ from app.storage.names import DATA_FILES, JOURNAL, OUTPUTS
 from app.storage.run_directory import write_atomically
 
 
-def write_checksums(directory: Path, exports: Iterable[str]) -> None:
-    """Write the checksums of the run data, the result and the existing files in `exports`; all
+def write_checksums(directory: Path, export_names: Iterable[str]) -> None:
+    """Write the checksums of the run data, the result and the existing files in `export_names`; all
     other files in the directory are ignored.
 
     The journal is removed, because the checksums replace it once the run has ended.
     """
-    outputs = (f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))
-    names = (name for name in (*DATA_FILES, *exports, *outputs) if (directory / name).is_file())
-    _write(directory, {name: _compute_sha256(directory / name) for name in names})
+    output_names = (f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))
+    names = (name for name in (*DATA_FILES, *export_names, *output_names) if (directory / name).is_file())
+    _write_checksums_file(directory, {name: _compute_sha256(directory / name) for name in names})
     (directory / JOURNAL).unlink(missing_ok=True)
 
 
@@ -31,10 +31,10 @@ def update_checksum(directory: Path, name: str) -> None:
     if path.exists():
         entries = (line.partition("  ") for line in path.read_text("utf-8").splitlines())
         checksums = {file_name: checksum for checksum, _, file_name in entries}
-        _write(directory, checksums | {name: _compute_sha256(directory / name)})
+        _write_checksums_file(directory, checksums | {name: _compute_sha256(directory / name)})
 
 
-def _write(directory: Path, checksums: dict[str, str]) -> None:
+def _write_checksums_file(directory: Path, checksums: dict[str, str]) -> None:
     write_atomically(
         directory / CHECKSUMS, "".join(f"{checksums[name]}  {name}\n" for name in sorted(checksums)).encode()
     )

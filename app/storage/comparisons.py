@@ -37,8 +37,10 @@ def find_running_comparisons() -> tuple[Path, ...]:
     home = comparisons_home()
     if not home.is_dir():
         return ()
-    newest = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[:_MAX_COMPARISONS]
-    return tuple(path for path in newest if _is_running(path))
+    newest_directories = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[
+        :_MAX_COMPARISONS
+    ]
+    return tuple(path for path in newest_directories if _is_running(path))
 
 
 class ComparisonWriter:

@@ -25,15 +25,15 @@ from app.records.control import ControlCommand, ControlResponse
 from loadgen.decoding import decode_json, json_decoder
 
 CONTROL = "control"
-_COMMAND, _RESPONSE = ".command", ".response"
-_LOCK = ".engine.lock"
+_COMMAND_SUFFIX, _RESPONSE_SUFFIX = ".command", ".response"
+_LOCK_FILE = ".engine.lock"
 """Name of the lock file that the engine holds during its lifetime.
 
 The operating system releases the lock even if the engine is killed.
 """
 _MAX_COMMAND_BYTES = 8192
 _MAX_COMMANDS = 100
-_POLL_S = 0.05
+_POLL_INTERVAL_S = 0.05
 _MAX_IDLE_S = 3600.0
 """Time in s without writes after which a run without a lock is considered ended.
 
@@ -49,15 +49,15 @@ class CommandInbox:
     def __init__(self, run_directory: Path) -> None:
         self._folder = run_directory / CONTROL
         self._folder.mkdir()
-        self._lock_path = run_directory / _LOCK
-        self._lock = _create_locked_file(self._lock_path)
+        self._lock_path = run_directory / _LOCK_FILE
+        self._lock_descriptor = _create_locked_file(self._lock_path)
         self._decode = json_decoder(ControlCommand)
 
     def process(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
         """Handle all pending commands, oldest first, and write a response to each command."""
-        for path in self._list_pending():
+        for path in self._list_pending_commands():
             try:
-                content = _read(path)
+                content = _read_message(path)
                 path.unlink()
             except OSError:
                 continue  # the sender has canceled the command
@@ -65,27 +65,27 @@ class CommandInbox:
                 response = handle(self._decode(content))
             except msgspec.DecodeError:
                 response = ControlResponse(False, "this version of Sizewise does not support the command")
-            _write(path.with_suffix(_RESPONSE), msgspec.json.encode(response))
+            _write_message(path.with_suffix(_RESPONSE_SUFFIX), msgspec.json.encode(response))
 
     def close(self) -> None:
         """Remove the control files, so that no further commands are accepted."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        if self._lock is not None:
+        if self._lock_descriptor is not None:
             self._lock_path.unlink(missing_ok=True)
-            os.close(self._lock)
-            self._lock = None
+            os.close(self._lock_descriptor)
+            self._lock_descriptor = None
 
-    def _list_pending(self) -> list[Path]:
+    def _list_pending_commands(self) -> list[Path]:
         with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
             paths = [entry.path for entry in entries if _is_command(entry)]
             return [Path(path) for path in sorted(paths)[:_MAX_COMMANDS]]
         return []
 
 
-def remove_control(run_directory: Path) -> None:
+def remove_control_files(run_directory: Path) -> None:
     """Remove the control files that a killed engine left behind."""
     shutil.rmtree(run_directory / CONTROL, ignore_errors=True)
-    (run_directory / _LOCK).unlink(missing_ok=True)
+    (run_directory / _LOCK_FILE).unlink(missing_ok=True)
 
 
 def is_engine_alive(run_directory: Path, pid: int) -> bool:
@@ -100,7 +100,7 @@ def is_engine_alive(run_directory: Path, pid: int) -> bool:
         return True
     if not _is_process_running(pid):
         return False
-    is_locked = _is_locked(run_directory / _LOCK)
+    is_locked = _is_locked(run_directory / _LOCK_FILE)
     return _get_idle_s(run_directory) < _MAX_IDLE_S if is_locked is None else is_locked
 
 
@@ -127,15 +127,15 @@ def _create_locked_file(path: Path) -> int | None:
     import fcntl
 
     temporary_path = path.with_name(path.name + ".part")
-    file = os.open(temporary_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(temporary_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         temporary_path.replace(path)
     except OSError:  # the file system does not support locks
-        os.close(file)
+        os.close(descriptor)
         temporary_path.unlink(missing_ok=True)
         return None
-    return file
+    return descriptor
 
 
 def _is_locked(path: Path) -> bool | None:
@@ -145,17 +145,17 @@ def _is_locked(path: Path) -> bool | None:
     import fcntl
 
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
         return None
     finally:
-        os.close(file)
+        os.close(descriptor)
     return False
 
 
@@ -171,31 +171,31 @@ def send_command(run_directory: Path, command: ControlCommand, *, timeout_s: flo
     the engine rejects the command, if the run has ended, or if there is no response within
     `timeout_s`."""
     folder = run_directory / CONTROL
-    path = folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}{_COMMAND}"
+    path = folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}{_COMMAND_SUFFIX}"
     try:
-        _write(path, msgspec.json.encode(command))
+        _write_message(path, msgspec.json.encode(command))
     except OSError as error:
         raise _build_ended_error(run_directory) from error
-    response = _await_response(path, timeout_s)
+    response = _wait_for_response(path, timeout_s)
     if not response.is_accepted:
         raise UsageError(response.message)
     return response.message
 
 
-def _await_response(command: Path, timeout_s: float) -> ControlResponse:
-    response_path, deadline_s = command.with_suffix(_RESPONSE), time.monotonic() + timeout_s
+def _wait_for_response(command_path: Path, timeout_s: float) -> ControlResponse:
+    response_path, deadline_s = command_path.with_suffix(_RESPONSE_SUFFIX), time.monotonic() + timeout_s
     while not response_path.exists():
-        if not command.parent.exists():
-            raise _build_ended_error(command.parents[1])
+        if not command_path.parent.exists():
+            raise _build_ended_error(command_path.parents[1])
         if time.monotonic() >= deadline_s:
-            command.unlink(missing_ok=True)
+            command_path.unlink(missing_ok=True)
             hint = f"Its process may have been killed. {_RUNS_HINT}"
-            raise UsageError(f"the run in {command.parents[1]} does not respond", hint=hint)
-        time.sleep(_POLL_S)
+            raise UsageError(f"the run in {command_path.parents[1]} does not respond", hint=hint)
+        time.sleep(_POLL_INTERVAL_S)
     try:
-        return decode_json(_read(response_path), ControlResponse)
+        return decode_json(_read_message(response_path), ControlResponse)
     except (OSError, msgspec.DecodeError):
-        raise _build_ended_error(command.parents[1]) from None
+        raise _build_ended_error(command_path.parents[1]) from None
     finally:
         response_path.unlink(missing_ok=True)
 
@@ -205,15 +205,15 @@ def _build_ended_error(run_directory: Path) -> UsageError:
 
 
 def _is_command(entry: os.DirEntry[str]) -> bool:
-    return entry.name.endswith(_COMMAND) and entry.is_file(follow_symlinks=False)
+    return entry.name.endswith(_COMMAND_SUFFIX) and entry.is_file(follow_symlinks=False)
 
 
-def _read(path: Path) -> bytes:
+def _read_message(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_MAX_COMMAND_BYTES)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_message(path: Path, content: bytes) -> None:
     temporary_path = path.with_suffix(".part")
     temporary_path.write_bytes(content)
     temporary_path.replace(path)

@@ -12,7 +12,7 @@ _NETWORK_TYPES = frozenset({
     "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.blobfuse",
 })  # fmt: skip
 MOUNTS = Path("/proc/self/mounts")
-_OCTAL = re.compile(r"\\([0-7]{3})")
+_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 class NetworkMount(msgspec.Struct, frozen=True):
@@ -35,8 +35,8 @@ def find_network_mount(directory: Path, mounts: Path = MOUNTS) -> NetworkMount |
         fields = line.split()
         if len(fields) < 3:
             continue
-        point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[1])
-        is_more_specific = mount is None or len(Path(point).parts) >= len(Path(mount.mount_point).parts)
-        if is_more_specific and resolved_directory.is_relative_to(point):
-            mount = NetworkMount(fields[2], point)
+        mount_point = _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[1])
+        is_more_specific = mount is None or len(Path(mount_point).parts) >= len(Path(mount.mount_point).parts)
+        if is_more_specific and resolved_directory.is_relative_to(mount_point):
+            mount = NetworkMount(fields[2], mount_point)
     return mount if mount is not None and mount.kind in _NETWORK_TYPES else None

@@ -40,7 +40,7 @@ class EventFollower:
     def read_next(self) -> Event | None:
         """Return the next event; `None` if there is no further complete line yet."""
         while True:
-            if not self._lines and not self._read():
+            if not self._lines and not self._read_chunk():
                 return None
             while self._lines:
                 line = self._lines.popleft()
@@ -49,7 +49,7 @@ class EventFollower:
                 except msgspec.DecodeError:
                     self.damaged_count += 1
 
-    def _read(self) -> bool:
+    def _read_chunk(self) -> bool:
         """Read the next part of the file, and return whether any data was read."""
         try:
             with self._path.open("rb") as file:

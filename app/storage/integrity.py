@@ -18,7 +18,7 @@ from app.storage.names import CHECKSUMS, DATA_FILES, EVENTS, JOURNAL, OUTPUTS, R
 from app.storage.streams import is_truncated
 from loadgen.decoding import decode_json
 
-_LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
+_CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -59,8 +59,8 @@ def find_unverified_files(directory: Path) -> tuple[str, ...]:
         *(_read_checksums(directory) or {}),
         *(artifact.path for artifact in _read_artifacts(directory / RESULT)),
     }
-    if (journal := verify_journal(directory)) is not None:
-        verified_names |= journal.file_names
+    if (journal_check := verify_journal(directory)) is not None:
+        verified_names |= journal_check.file_names
     sizes = {name: (directory / name).stat().st_size for name in DATA_FILES if (directory / name).is_file()}
     return tuple(name for name, size in sizes.items() if size and name not in verified_names)
 
@@ -73,7 +73,7 @@ def find_result_damage(directory: Path) -> Damage | None:
         return Damage(CHECKSUMS, "changed")
     if not checksums:
         return next((damage for damage in _iter_journal_damage(directory) if damage.path == RESULT), None)
-    return _compare(directory, RESULT, checksums[RESULT]) if RESULT in checksums else None
+    return _compare_checksum(directory, RESULT, checksums[RESULT]) if RESULT in checksums else None
 
 
 def build_damaged_error(directory: Path, damages: tuple[Damage, ...]) -> CorruptedFileError:
@@ -90,26 +90,26 @@ def _iter_damage(directory: Path) -> Iterator[Damage]:
         yield Damage(CHECKSUMS, "changed")
     if not checksums:
         yield from _iter_journal_damage(directory)
-    expected = {name: {checksum} for name, checksum in (checksums or {}).items() if _is_data(name)}
+    expected_checksums = {name: {checksum} for name, checksum in (checksums or {}).items() if _is_data(name)}
     for artifact in _read_artifacts(directory / RESULT):
         if _is_data(artifact.path):
-            expected.setdefault(artifact.path, set()).add(artifact.sha256)
-    for name in sorted(expected):
-        for checksum in expected[name]:
-            if (damage := _compare(directory, name, checksum)) is not None:
+            expected_checksums.setdefault(artifact.path, set()).add(artifact.sha256)
+    for name in sorted(expected_checksums):
+        for checksum in expected_checksums[name]:
+            if (damage := _compare_checksum(directory, name, checksum)) is not None:
                 yield damage
                 break
 
 
 def _iter_journal_damage(directory: Path) -> Iterator[Damage]:
-    state = verify_journal(directory)
-    if state is None:
+    journal_check = verify_journal(directory)
+    if journal_check is None:
         return
-    if not state.is_journal_intact:
+    if not journal_check.is_journal_intact:
         yield Damage(JOURNAL, "changed")
-    for name in sorted(state.truncated | state.changed):
-        problem = _classify_problem(directory / name, is_cut=name in state.truncated)
-        yield Damage(name, problem, state.intact_bytes.get(name))
+    for name in sorted(journal_check.truncated | journal_check.changed):
+        problem = _classify_problem(directory / name, is_cut=name in journal_check.truncated)
+        yield Damage(name, problem, journal_check.intact_bytes.get(name))
 
 
 def _classify_problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "truncated"]:
@@ -135,24 +135,26 @@ def _read_checksums(directory: Path) -> dict[str, str] | None:
     except (OSError, UnicodeDecodeError):
         return None
     lines = text.split("\n")
-    matches = [_LINE.fullmatch(line) for line in lines[:-1]]
+    matches = [_CHECKSUM_LINE.fullmatch(line) for line in lines[:-1]]
     checksums = {line[2]: line[1] for line in matches if line is not None}
     is_complete = not lines[-1] and len(checksums) == len(matches) and {EVENTS, RESULT} <= checksums.keys()
     return checksums if is_complete else None
 
 
-def _read_artifacts(result: Path) -> tuple[Artifact, ...]:
+def _read_artifacts(result_path: Path) -> tuple[Artifact, ...]:
     try:
-        return decode_json(result.read_bytes(), _ResultArtifacts).artifacts
+        return decode_json(result_path.read_bytes(), _ResultArtifacts).artifacts
     except (OSError, msgspec.DecodeError):  # callers that read the result report that it cannot be read
         return ()
 
 
-def _compare(directory: Path, name: str, checksum: str) -> Damage | None:
+def _compare_checksum(directory: Path, name: str, checksum: str) -> Damage | None:
     path = directory / name
     try:
-        status = path.stat()
-        sha256 = _compute_sha256(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        file_status = path.stat()
+        sha256 = _compute_sha256(
+            path, file_status.st_dev, file_status.st_ino, file_status.st_size, file_status.st_mtime_ns
+        )
     except OSError:
         return Damage(name, "missing")
     if sha256 == checksum:

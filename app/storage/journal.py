@@ -21,7 +21,7 @@ from app.storage.unbuffered_file import UnbufferedFile
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_LINE = re.compile(rb"([0-9a-f]{8}) (\d{1,15}) ([!-~]+)\n")
+_JOURNAL_LINE = re.compile(rb"([0-9a-f]{8}) (\d{1,15}) ([!-~]+)\n")
 _MAX_LINE_BYTES = 4096
 _CHUNK_BYTES = 1 << 20
 
@@ -45,10 +45,10 @@ class Journal:
         self._lock = threading.Lock()
         self._ends: dict[str, tuple[int, int]] = {}
         lines = []
-        for name, size in ({} if kept_bytes is None else _get_kept_sizes(directory, kept_bytes)).items():
-            crc = _compute_crc(directory / name, size)
-            self._ends[name] = (size, crc)
-            lines.append(_format_line(crc, size, name))
+        for name, size_bytes in ({} if kept_bytes is None else _get_kept_sizes(directory, kept_bytes)).items():
+            crc = _compute_crc(directory / name, size_bytes)
+            self._ends[name] = (size_bytes, crc)
+            lines.append(_format_line(crc, size_bytes, name))
         if kept_bytes is not None:
             path.unlink(missing_ok=True)
         self._file = UnbufferedFile(path)
@@ -62,17 +62,17 @@ class Journal:
         """
         name = file.path.name
         with self._lock:
-            size, crc = self._ends.get(name, (0, 0))
-            end = (size + memoryview(content).nbytes, zlib.crc32(content, crc))
+            size_bytes, crc = self._ends.get(name, (0, 0))
+            new_size_and_crc = (size_bytes + memoryview(content).nbytes, zlib.crc32(content, crc))
             journal_size = self._file.tell()
             try:
-                self._file.write(_format_line(end[1], end[0], name))
+                self._file.write(_format_line(new_size_and_crc[1], new_size_and_crc[0], name))
                 written_bytes = file.write(content)
             except OSError:
-                _truncate(file, size)
+                _truncate(file, size_bytes)
                 _truncate(self._file, journal_size)
                 raise
-            self._ends[name] = end
+            self._ends[name] = new_size_and_crc
             return written_bytes
 
     def replace(self, name: str, content: bytes) -> None:
@@ -116,13 +116,13 @@ def verify_journal(directory: Path) -> JournalCheck | None:
     """Verify the files of a run against its journal. The engine of the run must have ended. Return
     `None` if the run has no journal."""
     streams = {name: _Stream(directory / name) for name in STREAMS}
-    matches: dict[str, bool] = {}
-    contents: dict[str, tuple[int, int] | None] = {}
+    match_states: dict[str, bool] = {}
+    sizes_and_crcs: dict[str, tuple[int, int] | None] = {}
     is_intact, last_name = True, ""
     try:
         with (directory / JOURNAL).open("rb") as journal:
             while line := journal.readline(_MAX_LINE_BYTES):
-                match = _LINE.fullmatch(line)
+                match = _JOURNAL_LINE.fullmatch(line)
                 if match is None:
                     # An incomplete last line means that the engine was killed before it wrote the
                     # data of that line.
@@ -134,9 +134,9 @@ def verify_journal(directory: Path) -> JournalCheck | None:
                     streams[name].compare(end, crc)
                 elif _is_single_write_file(name):
                     # Hashed once, because an untrusted journal may list a file a million times.
-                    if name not in contents:
-                        contents[name] = _read_size_and_crc(directory / name)
-                    matches[name] = matches.get(name, False) or contents[name] in (None, (end, crc))
+                    if name not in sizes_and_crcs:
+                        sizes_and_crcs[name] = _read_size_and_crc(directory / name)
+                    match_states[name] = match_states.get(name, False) or sizes_and_crcs[name] in (None, (end, crc))
                 else:
                     is_intact = False
     except FileNotFoundError:
@@ -151,9 +151,9 @@ def verify_journal(directory: Path) -> JournalCheck | None:
         truncated=frozenset(name for name, stream in streams.items() if stream.is_truncated(is_last=name == last_name)),
         changed=frozenset(
             [name for name, stream in streams.items() if stream.is_changed]
-            + [name for name, is_match in matches.items() if not is_match]
+            + [name for name, is_match in match_states.items() if not is_match]
         ),
-        file_names=frozenset([name for name, stream in streams.items() if stream.end] + list(matches)),
+        file_names=frozenset([name for name, stream in streams.items() if stream.end] + list(match_states)),
         is_journal_intact=is_intact and all(stream.size <= stream.end for stream in streams.values()),
     )
 
@@ -209,17 +209,17 @@ def _get_kept_sizes(directory: Path, kept_bytes: Mapping[str, int]) -> dict[str,
     return sizes | dict(kept_bytes)
 
 
-def _compute_crc(path: Path, size: int) -> int:
+def _compute_crc(path: Path, size_bytes: int) -> int:
     crc = 0
     with path.open("rb") as file:
-        for chunk in _read_chunks(file, size):
+        for chunk in _read_chunks(file, size_bytes):
             crc = zlib.crc32(chunk, crc)
     return crc
 
 
-def _read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    while size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
-        size -= len(chunk)
+def _read_chunks(file: BinaryIO, size_bytes: int) -> Iterator[bytes]:
+    while size_bytes > 0 and (chunk := file.read(min(size_bytes, _CHUNK_BYTES))):
+        size_bytes -= len(chunk)
         yield chunk
 
 
@@ -228,11 +228,11 @@ def _is_single_write_file(name: str) -> bool:
     return name in SINGLE_WRITE_FILES or (folder == OUTPUTS and file_name == Path(file_name).name)
 
 
-def _truncate(file: UnbufferedFile, size: int) -> None:
+def _truncate(file: UnbufferedFile, size_bytes: int) -> None:
     with contextlib.suppress(OSError):
-        file.truncate(size)
-        file.seek(size)
+        file.truncate(size_bytes)
+        file.seek(size_bytes)
 
 
-def _format_line(crc: int, size: int, name: str) -> bytes:
-    return f"{crc:08x} {size} {name}\n".encode()
+def _format_line(crc: int, size_bytes: int, name: str) -> bytes:
+    return f"{crc:08x} {size_bytes} {name}\n".encode()

@@ -38,7 +38,7 @@ def find_impossible_input(plan_inputs: PlanningInputs) -> str | None:
 
 
 def _iter_impossible_inputs(plan_inputs: PlanningInputs) -> Iterator[str]:
-    yield from _find_nan(msgspec.to_builtins(plan_inputs), "inputs")
+    yield from _iter_nan_problems(msgspec.to_builtins(plan_inputs), "inputs")
     if plan_inputs.traffic.rows is not None and (problem := find_rows_error(plan_inputs.traffic.rows)) is not None:
         yield problem
     samples = [plan_inputs.traffic.token_sample, *(target.token_sample for target in plan_inputs.measured)]
@@ -49,23 +49,26 @@ def _iter_impossible_inputs(plan_inputs: PlanningInputs) -> Iterator[str]:
         if not minimum <= value <= maximum:
             yield f"{name} is {value:g}, but must be {minimum:g} to {maximum:g}"
     for target in plan_inputs.measured:
-        for fitted in () if target.fit is None else target.fit.services:
+        for fitted_service in () if target.fit is None else target.fit.services:
             unknown_parameter = next(
-                (name for name in fitted.parameters if name not in fitted.service.__struct_fields__), None
+                (name for name in fitted_service.parameters if name not in fitted_service.service.__struct_fields__),
+                None,
             )
             if unknown_parameter is not None:
                 yield f"{target.name} has a service model with an unknown parameter {unknown_parameter!r}"
-            if [len(row) for row in fitted.log_covariance] != [len(fitted.parameters)] * len(fitted.parameters):
+            if [len(row) for row in fitted_service.log_covariance] != [len(fitted_service.parameters)] * len(
+                fitted_service.parameters
+            ):
                 yield f"{target.name} has a service model whose log_covariance does not match its parameters"
 
 
-def _find_nan(value: object, name: str) -> Iterator[str]:
+def _iter_nan_problems(value: object, name: str) -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _find_nan(item, f"{name}.{key}")
+            yield from _iter_nan_problems(item, f"{name}.{key}")
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _find_nan(item, name)
+            yield from _iter_nan_problems(item, name)
     elif isinstance(value, float) and math.isnan(value):
         yield f"{name} is not a number"
 
@@ -106,23 +109,23 @@ def _iter_bounds(plan_inputs: PlanningInputs) -> Iterator[Bound]:
 def _iter_target_bounds(target: MeasuredTarget) -> Iterator[Bound]:
     yield f"the number of replicas of {target.name}", target.hardware.replicas, 1, _MAX_SLOTS
     yield f"max_rate_per_s of {target.name}", target.curve.max_rate_per_s, 0.0, _MAX_VALUE
-    for point in target.load_points:
-        yield f"offered_per_s of a load point of {target.name}", point.offered_per_s or 0.0, 0.0, _MAX_VALUE
-    for fitted in () if target.fit is None else target.fit.services:
-        for name, value, minimum, maximum in _iter_service_bounds(fitted):
+    for load_point in target.load_points:
+        yield f"offered_per_s of a load point of {target.name}", load_point.offered_per_s or 0.0, 0.0, _MAX_VALUE
+    for fitted_service in () if target.fit is None else target.fit.services:
+        for name, value, minimum, maximum in _iter_service_bounds(fitted_service):
             yield f"{name} of a service model of {target.name}", value, minimum, maximum
     if target.fit is not None:
         yield f"the number of service models of {target.name}", len(target.fit.services), 1, 1000
         yield (
             f"the sum of the probabilities of the service models of {target.name}",
-            math.fsum(fitted.probability for fitted in target.fit.services),
+            math.fsum(fitted_service.probability for fitted_service in target.fit.services),
             _MIN_VALUE,
             _MAX_VALUE,
         )
 
 
-def _iter_service_bounds(fitted: FittedService) -> Iterator[Bound]:
-    match fitted.service:
+def _iter_service_bounds(fitted_service: FittedService) -> Iterator[Bound]:
+    match fitted_service.service:
         case RequestService(slots=slots, mean_s=mean_s, slow_share=slow_share, slow_factor=slow_factor):
             yield "slots", slots, 1, _MAX_SLOTS
             yield "slow_share", slow_share, 0.0, 1.0
@@ -131,8 +134,8 @@ def _iter_service_bounds(fitted: FittedService) -> Iterator[Bound]:
         case BatchService(max_batch=max_batch, fixed_s=fixed_s, per_item_s=per_item_s):
             yield "max_batch", max_batch, 1, _MAX_SLOTS
             yield "fixed_s + per_item_s", fixed_s + per_item_s, _MIN_VALUE, _MAX_VALUE
-        case TokenService(max_sequences=sequences, chunk_tokens=chunk_tokens, kv_tokens=kv_tokens, step_s=step_s):
-            yield "max_sequences", sequences, 1, _MAX_SLOTS
+        case TokenService(max_sequences=max_sequences, chunk_tokens=chunk_tokens, kv_tokens=kv_tokens, step_s=step_s):
+            yield "max_sequences", max_sequences, 1, _MAX_SLOTS
             yield "chunk_tokens", chunk_tokens, 1, _MAX_VALUE
             yield "kv_tokens", kv_tokens, 1, 1e15
             yield "step_s", step_s, _MIN_VALUE, _MAX_VALUE
@@ -175,18 +178,18 @@ def read_plan(path: Path) -> PlanFile:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} is too large for a plan file (maximum {MAX_BYTES >> 20} MiB)")
-        text = path.read_bytes()
-        for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
+        content = path.read_bytes()
+        for event_count, event in enumerate(yaml.parse(content, Loader=yaml.CSafeLoader)):
             if isinstance(event, yaml.AliasEvent):
                 raise yaml.YAMLError("it has YAML aliases, which are not allowed")
-            if count > MAX_EVENTS:
+            if event_count > MAX_EVENTS:
                 raise yaml.YAMLError("it has too many values for a plan")
-        document = yaml.load(text, Loader=yaml.CSafeLoader)
+        document = yaml.load(content, Loader=yaml.CSafeLoader)
         _check_version(path, document)
-        file = msgspec.convert(document, PlanFile)
-        if (problem := find_impossible_input(file.inputs)) is not None:
+        plan_file = msgspec.convert(document, PlanFile)
+        if (problem := find_impossible_input(plan_file.inputs)) is not None:
             raise ValueError(problem)
-        return file
+        return plan_file
     except (OSError, RecursionError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
         hint = "Create a plan file with `sizewise plan RUN --out plan.yaml`."
@@ -200,11 +203,11 @@ def _check_version(path: Path, document: object) -> None:
         raise UsageError(message, hint="Update Sizewise, or create the plan again from the runs.")
 
 
-def format_plan(file: PlanFile) -> str:
+def format_plan(plan_file: PlanFile) -> str:
     """Return a plan as YAML. The same plan always results in the same text, even after it was
     written to YAML and read again."""
     # The conversion turns integers in float fields into floats: 8.0, not 8.
-    normalized_file = msgspec.convert(msgspec.to_builtins(file), PlanFile)
+    normalized_file = msgspec.convert(msgspec.to_builtins(plan_file), PlanFile)
     return yaml.dump(
         msgspec.to_builtins(normalized_file),
         Dumper=_PlainDumper,
@@ -215,14 +218,14 @@ def format_plan(file: PlanFile) -> str:
     )
 
 
-def write_plan(path: Path, file: PlanFile) -> None:
+def write_plan(path: Path, plan_file: PlanFile) -> None:
     """Write a plan file completely or not at all: an existing file is replaced only after the new
     file is on disk."""
-    text = format_plan(file).encode()
+    content = format_plan(plan_file).encode()
     temporary_path = path.parent / f".{path.name}.part"
     try:
         with temporary_path.open("wb") as out:
-            out.write(text)
+            out.write(content)
             out.flush()
             os.fsync(out.fileno())
         temporary_path.replace(path)

@@ -40,7 +40,7 @@ from app.storage.run_directory import (
 from app.storage.streams import find_stage_spans
 from loadgen.records import REQUEST_SCHEMA
 
-_SIGNALS = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+_SIGNAL_EXIT_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 _RERUN_HINT = "Run its profile again."
 _REGENERATED_FILES = (RESULT, JOURNAL)
 _COLUMNS_EXCEPT_STAGE = tuple(name for name in REQUEST_SCHEMA.names if name != "stage")
@@ -61,28 +61,28 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
     if any(file.intact_bytes is None for file in damage) or (damage and not intact_bytes[EVENTS]):
         raise build_damaged_error(run.directory, damage)
     events = run.events(intact_bytes.get(EVENTS))
-    started = _get_run_started(run, events)
+    started_event = _get_run_started(run, events)
     if any(isinstance(event, VariantStarted | CallsFinished) for event in events):
         raise UsageError(
             "a run of a local model cannot be resumed, because its variants are measured in one session",
             hint=f"{_RERUN_HINT} `sizewise report RUN --recover` reports the completed variants.",
         )
-    finished = next((event for event in events if isinstance(event, RunFinished)), None)
-    if finished is not None and finished.exit_code not in _SIGNALS:
+    finished_event = next((event for event in events if isinstance(event, RunFinished)), None)
+    if finished_event is not None and finished_event.exit_code not in _SIGNAL_EXIT_CODES:
         raise UsageError(f"{run.directory} is complete, so there is nothing to resume", hint=_RERUN_HINT)
     if _get_last_write_s(run) < time.time() - _read_uptime_s():
         raise UsageError(
             f"{run.directory} cannot be resumed, because the machine and its monotonic clock were restarted",
             hint=f"{_RERUN_HINT} `sizewise report RUN --recover` reports the completed stages.",
         )
-    rows = _count_rows(run, intact_bytes.get(REQUESTS))
+    row_counts = _count_rows(run, intact_bytes.get(REQUESTS))
     finished_stages = [event for event in events if isinstance(event, StageFinished)]
     while finished_stages and (
         _is_stopped_by_run_end(finished_stages[-1])
-        or rows[finished_stages[-1].index] < _count_min_rows(finished_stages[-1])
+        or row_counts[finished_stages[-1].index] < _count_min_rows(finished_stages[-1])
     ):
         finished_stages.pop()
-    if not finished_stages or any(rows[event.index] < _count_min_rows(event) for event in finished_stages):
+    if not finished_stages or any(row_counts[event.index] < _count_min_rows(event) for event in finished_stages):
         if damage:
             raise build_damaged_error(run.directory, damage)
         raise UsageError(f"{run.directory} was interrupted before a stage was complete", hint=_RERUN_HINT)
@@ -92,7 +92,9 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
     ):
         raise build_damaged_error(run.directory, damage)
     return InterruptedRun(
-        started.run_id, started.at_ns, tuple(CompletedStage(event.data, event.stage) for event in finished_stages)
+        started_event.run_id,
+        started_event.at_ns,
+        tuple(CompletedStage(event.data, event.stage) for event in finished_stages),
     )
 
 
@@ -104,26 +106,26 @@ def reopen_run(run: StoredRun, interrupted_run: InterruptedRun) -> RunWriter:
     """
     intact_bytes = _read_intact_bytes(run)
     events, last_index = run.events(intact_bytes.get(EVENTS)), interrupted_run.stages[-1].data.index
-    last_event = next(
+    last_event_index = next(
         i for i, event in enumerate(events) if isinstance(event, StageFinished) and event.index == last_index
     )
-    started = msgspec.structs.replace(_get_run_started(run, events), pid=os.getpid())
-    lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)[: last_event + 1]
-    lines[0] = msgspec.json.encode(started) + b"\n"
-    content = b"".join(lines)
-    spans, end = find_stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA, intact_bytes.get(REQUESTS))
-    indices = {completed_stage.data.index for completed_stage in interrupted_run.stages}
-    dropped_starts = [start for stage, (start, _) in spans.items() if stage not in indices]
+    started_event = msgspec.structs.replace(_get_run_started(run, events), pid=os.getpid())
+    lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)[: last_event_index + 1]
+    lines[0] = msgspec.json.encode(started_event) + b"\n"
+    events_content = b"".join(lines)
+    stage_spans, requests_end = find_stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA, intact_bytes.get(REQUESTS))
+    stage_indices = {completed_stage.data.index for completed_stage in interrupted_run.stages}
+    dropped_starts = [start for stage, (start, _) in stage_spans.items() if stage not in stage_indices]
     kept_data = KeptData(
-        events_bytes=len(content),
-        requests_bytes=min(dropped_starts, default=end),
+        events_bytes=len(events_content),
+        requests_bytes=min(dropped_starts, default=requests_end),
         telemetry_bytes=find_stage_spans(run.directory / TELEMETRY, TELEMETRY_SCHEMA, intact_bytes.get(TELEMETRY))[1],
-        spans={stage: span for stage, span in spans.items() if stage in indices},
+        spans={stage: span for stage, span in stage_spans.items() if stage in stage_indices},
     )
     for name in (RESULT, REPORT_JSON, REPORT_HTML, CHECKSUMS):
         with contextlib.suppress(FileNotFoundError):
             (run.directory / name).unlink()
-    write_atomically(run.directory / EVENTS, content)
+    write_atomically(run.directory / EVENTS, events_content)
     return RunWriter(run.directory, kept_data)
 
 
@@ -144,20 +146,20 @@ def _count_min_rows(event: StageFinished) -> int:
 
 
 def _count_rows(run: StoredRun, intact_bytes: int | None) -> Counter[int]:
-    stages = run.requests(_COLUMNS_EXCEPT_STAGE, intact_bytes=intact_bytes)["stage"].value_counts()
-    return Counter({count["values"]: count["counts"] for count in stages.to_pylist()})
+    stage_counts = run.requests(_COLUMNS_EXCEPT_STAGE, intact_bytes=intact_bytes)["stage"].value_counts()
+    return Counter({stage_count["values"]: stage_count["counts"] for stage_count in stage_counts.to_pylist()})
 
 
 def _find_last_reading_ns(run: StoredRun, intact_bytes: Mapping[str, int]) -> int:
-    times = run.telemetry(intact_bytes=intact_bytes.get(TELEMETRY))["at_ns"].to_pylist()
-    return max(times, default=0)
+    times_ns = run.telemetry(intact_bytes=intact_bytes.get(TELEMETRY))["at_ns"].to_pylist()
+    return max(times_ns, default=0)
 
 
 def _read_intact_bytes(run: StoredRun) -> dict[str, int]:
     """Return the number of intact bytes of each stream according to the journal; empty if there is
     no journal."""
-    state = verify_journal(run.directory)
-    return {} if state is None else state.intact_bytes
+    journal_check = verify_journal(run.directory)
+    return {} if journal_check is None else journal_check.intact_bytes
 
 
 def _get_last_write_s(run: StoredRun) -> float:

@@ -26,7 +26,7 @@ from app.records.control import ControlCommand, ControlResponse
 from app.records.events import Event, RunFinished, RunStarted, StageFinished, VariantFinished
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
-from app.storage.control import CommandInbox, is_engine_alive, remove_control
+from app.storage.control import CommandInbox, is_engine_alive, remove_control_files
 from app.storage.integrity import Damage, build_damaged_error, find_damage, find_result_damage, find_unverified_files
 from app.storage.journal import Journal
 from app.storage.names import CALIBRATION as CALIBRATION
@@ -149,7 +149,7 @@ class RunWriter:
                     hint="Choose another path with --out, or remove the run first.",
                 )
             if kept_data is not None:
-                remove_control(directory)
+                remove_control_files(directory)
             self._control = CommandInbox(directory)
             sizes = {} if kept_data is None else kept_data.sizes
             self._journal = Journal(directory, None if kept_data is None else sizes)
@@ -361,9 +361,9 @@ class StoredRun:
     def is_running(self) -> bool:
         """True if the engine is still running, as far as this can be determined on this machine."""
         events = self.events()
-        started = next((event for event in events if isinstance(event, RunStarted)), None)
-        has_engine = started is not None and is_engine_alive(self.directory, started.pid)
-        return has_engine and not any(isinstance(event, RunFinished) for event in events)
+        started_event = next((event for event in events if isinstance(event, RunStarted)), None)
+        is_engine_running = started_event is not None and is_engine_alive(self.directory, started_event.pid)
+        return is_engine_running and not any(isinstance(event, RunFinished) for event in events)
 
     @property
     def damage(self) -> tuple[Damage, ...]:
@@ -372,7 +372,7 @@ class StoredRun:
         return () if self.is_being_written else find_damage(self.directory)
 
     @property
-    def files_without_checksum(self) -> tuple[str, ...]:
+    def unverified_files(self) -> tuple[str, ...]:
         """Names of data files without a checksum, in which corruption cannot be detected."""
         return () if self.is_being_written else find_unverified_files(self.directory)
 
@@ -384,12 +384,12 @@ class StoredRun:
         if (self.directory / CHECKSUMS).exists() or not path.exists():
             return False
         with path.open("rb") as file:
-            line = file.readline(_MAX_START_BYTES)
+            first_line = file.readline(_MAX_START_BYTES)
         try:
-            started = json_decoder(Event)(line)
+            started_event = json_decoder(Event)(first_line)
         except msgspec.DecodeError:
             return False
-        return isinstance(started, RunStarted) and is_engine_alive(self.directory, started.pid)
+        return isinstance(started_event, RunStarted) and is_engine_alive(self.directory, started_event.pid)
 
     @property
     def complete_result(self) -> Result:
@@ -420,13 +420,13 @@ class StoredRun:
     def requests(
         self,
         excluded_columns: Collection[str] = (),
-        damage: list[CorruptedFileError] | None = None,
+        errors: list[CorruptedFileError] | None = None,
         intact_bytes: int | None = None,
     ) -> pa.Table:
         """Return the requests, without the columns in `excluded_columns`. Columns that are missing
         in an older schema are null.
 
-        If `damage` is given, an error is appended to this list instead of raised, and the rows
+        If `errors` is given, an error is appended to this list instead of raised, and the rows
         before the error are returned. With `intact_bytes`, only that number of bytes from the start
         of the file is read.
         """
@@ -436,7 +436,7 @@ class StoredRun:
             REQUEST_SCHEMA,
             optional_columns=_LATER_COLUMNS,
             excluded_columns=excluded_columns,
-            damage=damage,
+            errors=errors,
             end=intact_bytes,
         )
 
@@ -446,10 +446,10 @@ class StoredRun:
             return CALL_SCHEMA.empty_table()
         return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
-    def telemetry(self, damage: list[CorruptedFileError] | None = None, intact_bytes: int | None = None) -> pa.Table:
-        """Return the telemetry readings. `damage` and `intact_bytes` have the same meaning as in
+    def telemetry(self, errors: list[CorruptedFileError] | None = None, intact_bytes: int | None = None) -> pa.Table:
+        """Return the telemetry readings. `errors` and `intact_bytes` have the same meaning as in
         `requests`."""
-        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage, end=intact_bytes)
+        return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, errors=errors, end=intact_bytes)
 
     def _read(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
         path = self.directory / name

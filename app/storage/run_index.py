@@ -13,7 +13,7 @@ from app.storage.run_directory import EVENTS, RESULT, StoredRun, runs_home
 
 INDEX = ".index.sqlite"
 _LOCK_TIMEOUT_S = 2.0
-_TABLE = "CREATE TABLE IF NOT EXISTS rows (name TEXT PRIMARY KEY, stamp TEXT NOT NULL, row BLOB NOT NULL)"
+_CREATE_TABLE = "CREATE TABLE IF NOT EXISTS rows (name TEXT PRIMARY KEY, stamp TEXT NOT NULL, row BLOB NOT NULL)"
 _SELECT = "SELECT name, stamp, row FROM rows WHERE typeof(name) = 'text' AND typeof(row) = 'blob'"
 _UPSERT = (
     "INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET stamp = excluded.stamp, row = excluded.row"
@@ -24,9 +24,9 @@ def compute_stamp(run: StoredRun, version: str) -> str:
     """Return a stamp of the files from which the row of a run is built. The stamp changes whenever
     one of these files is written, or when `version`, the version of the row format, changes."""
     directory = run.directory
-    result = _compute_file_stamp(directory / RESULT)
-    stamps = [version, _compute_file_stamp(directory), result, _compute_file_stamp(directory / LABELS)]
-    return " ".join(stamps if result else [*stamps, _compute_file_stamp(directory / EVENTS)])
+    result_stamp = _compute_file_stamp(directory / RESULT)
+    stamps = [version, _compute_file_stamp(directory), result_stamp, _compute_file_stamp(directory / LABELS)]
+    return " ".join(stamps if result_stamp else [*stamps, _compute_file_stamp(directory / EVENTS)])
 
 
 def load_rows() -> dict[str, tuple[str, bytes]]:
@@ -36,8 +36,8 @@ def load_rows() -> dict[str, tuple[str, bytes]]:
     if not path.is_file():
         return {}
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S)) as index:
-            return {name: (stamp, row) for name, stamp, row in index.execute(_SELECT)}
+        with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S)) as connection:
+            return {name: (stamp, row) for name, stamp, row in connection.execute(_SELECT)}
     except sqlite3.Error:  # the index is corrupted or not a database, and is created again
         with contextlib.suppress(OSError):
             path.unlink()
@@ -50,15 +50,15 @@ def update_rows(rows: Mapping[str, tuple[str, bytes]], removed_names: set[str]) 
     home = runs_home()
     if not (rows or removed_names) or not home.is_dir():
         return
-    values = [(name, stamp, row) for name, (stamp, row) in rows.items()]
+    records = [(name, stamp, row) for name, (stamp, row) in rows.items()]
     with (
         contextlib.suppress(sqlite3.Error, OSError),
-        contextlib.closing(sqlite3.connect(home / INDEX, timeout=_LOCK_TIMEOUT_S)) as index,
-        index,
+        contextlib.closing(sqlite3.connect(home / INDEX, timeout=_LOCK_TIMEOUT_S)) as connection,
+        connection,
     ):
-        index.execute(_TABLE)
-        index.executemany(_UPSERT, values)
-        index.executemany("DELETE FROM rows WHERE name = ?", [(name,) for name in removed_names])
+        connection.execute(_CREATE_TABLE)
+        connection.executemany(_UPSERT, records)
+        connection.executemany("DELETE FROM rows WHERE name = ?", [(name,) for name in removed_names])
 
 
 def _compute_file_stamp(path: Path) -> str:

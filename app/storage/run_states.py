@@ -17,7 +17,7 @@ from app.storage.run_directory import EVENTS, RESULT, runs_home
 from loadgen.decoding import json_decoder
 
 RunState = Literal["ended", "running", "interrupted"]
-_DECODE: Callable[[bytes], Event] = json_decoder(Event)
+_decode: Callable[[bytes], Event] = json_decoder(Event)
 _HEAD_BYTES, _TAIL_BYTES = 1 << 16, 1 << 16
 _MAX_AGE = timedelta(days=14)
 _MAX_RUNS = 50
@@ -45,8 +45,10 @@ def find_unfinished_runs(now: datetime) -> tuple[UnfinishedRun, ...]:
     home = runs_home()
     if not home.is_dir():
         return ()
-    newest = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[:_MAX_RUNS]
-    candidates = (_read_unfinished_run(path, now) for path in newest)
+    newest_directories = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[
+        :_MAX_RUNS
+    ]
+    candidates = (_read_unfinished_run(path, now) for path in newest_directories)
     return tuple(run for run in candidates if run is not None and now - run.last_written < _MAX_AGE)
 
 
@@ -56,11 +58,11 @@ def find_run_state(directory: Path) -> RunState:
     A run with a result has ended, whatever happened to its engine afterwards. Raises OSError if the
     events cannot be read.
     """
-    if (directory / RESULT).exists() or _read_end(directory / EVENTS) is not None:
+    if (directory / RESULT).exists() or _read_finished_event(directory / EVENTS) is not None:
         return "ended"
-    started = _read_start(directory / EVENTS)
-    is_alive = started is not None and is_engine_alive(directory, started.pid)
-    return "running" if is_alive else "interrupted"
+    started_event = _read_started_event(directory / EVENTS)
+    is_running = started_event is not None and is_engine_alive(directory, started_event.pid)
+    return "running" if is_running else "interrupted"
 
 
 def _read_unfinished_run(directory: Path, now: datetime) -> UnfinishedRun | None:
@@ -68,23 +70,25 @@ def _read_unfinished_run(directory: Path, now: datetime) -> UnfinishedRun | None
         state = find_run_state(directory)
         if state == "ended":
             return None
-        started = _read_start(directory / EVENTS)
-        last_written = datetime.fromtimestamp((directory / EVENTS).stat().st_mtime, tz=now.tzinfo)
+        started_event = _read_started_event(directory / EVENTS)
+        last_write_time = datetime.fromtimestamp((directory / EVENTS).stat().st_mtime, tz=now.tzinfo)
         size_bytes = sum(path.stat().st_size for path in directory.glob("*.arrow"))
     except OSError:  # the run was deleted meanwhile or belongs to another user
         return None
-    return UnfinishedRun(directory, state, None if started is None else started.name, last_written, size_bytes)
+    return UnfinishedRun(
+        directory, state, None if started_event is None else started_event.name, last_write_time, size_bytes
+    )
 
 
-def _read_start(events: Path) -> RunStarted | None:
-    with events.open("rb") as file:
+def _read_started_event(events_path: Path) -> RunStarted | None:
+    with events_path.open("rb") as file:
         line = file.read(_HEAD_BYTES).split(b"\n", 1)[0]
     event = _decode_event(line)
     return event if isinstance(event, RunStarted) else None
 
 
-def _read_end(events: Path) -> RunFinished | None:
-    with events.open("rb") as file:
+def _read_finished_event(events_path: Path) -> RunFinished | None:
+    with events_path.open("rb") as file:
         size_bytes = file.seek(0, 2)
         file.seek(max(0, size_bytes - _TAIL_BYTES))
         lines = file.read(_TAIL_BYTES).split(b"\n")[:-1]
@@ -94,7 +98,7 @@ def _read_end(events: Path) -> RunFinished | None:
 
 def _decode_event(line: bytes) -> Event | None:
     try:
-        return _DECODE(line)
+        return _decode(line)
     except msgspec.DecodeError:
         return None
 
@@ -103,15 +107,20 @@ def find_last_duration_s(name: str) -> float | None:
     """Return the duration in s of the last complete run of a profile; `None` if the profile has no
     complete run among the latest runs."""
     home = runs_home()
-    newest = sorted(home.iterdir(), reverse=True)[:_MAX_RUNS] if home.is_dir() else []
-    for directory in newest:
+    newest_directories = sorted(home.iterdir(), reverse=True)[:_MAX_RUNS] if home.is_dir() else []
+    for directory in newest_directories:
         try:
-            started = _read_start(directory / EVENTS)
-            finished = _read_end(directory / EVENTS)
+            started_event = _read_started_event(directory / EVENTS)
+            finished_event = _read_finished_event(directory / EVENTS)
         except OSError:  # the directory holds no run
             continue
-        if started is None or finished is None or started.name != name or finished.status == "INVALID":
+        if (
+            started_event is None
+            or finished_event is None
+            or started_event.name != name
+            or finished_event.status == "INVALID"
+        ):
             continue  # INVALID is checked separately, because an INVALID demonstration has exit code 0
-        if finished.exit_code in _COMPLETE_EXIT_CODES:
-            return (finished.at_ns - started.at_ns) / 1e9
+        if finished_event.exit_code in _COMPLETE_EXIT_CODES:
+            return (finished_event.at_ns - started_event.at_ns) / 1e9
     return None

@@ -21,7 +21,7 @@ from loadgen.decoding import MESSAGE_PREFIX_BYTES, read_batch_header, read_metad
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_HINT = "Restore the file from a copy, or report the intact data with `sizewise report RUN --recover`."
+_RECOVERY_HINT = "Restore the file from a copy, or report the intact data with `sizewise report RUN --recover`."
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 """End-of-stream marker of Arrow IPC: the prefix of a message with length 0."""
 
@@ -96,7 +96,7 @@ def read_stream(
     excluded_columns: Collection[str] = (),
     span: tuple[int, int] | None = None,
     is_trusted: bool = False,
-    damage: list[CorruptedFileError] | None = None,
+    errors: list[CorruptedFileError] | None = None,
     end: int | None = None,
 ) -> pa.Table:
     """Read all complete batches of a file, in order. The table is empty if the file does not even
@@ -109,28 +109,29 @@ def read_stream(
     validation of values, for the process that wrote the file.
 
     Raises UsageError if a required column is missing or a column has another type, and
-    CorruptedFileError if the content was not written by Sizewise. If `damage` is given, an error is
+    CorruptedFileError if the content was not written by Sizewise. If `errors` is given, an error is
     appended to this list instead of raised, and the rows before the error are returned.
     """
-    columns = pa.schema([field for field in schema if field.name not in excluded_columns], schema.metadata)
+    requested_schema = pa.schema([field for field in schema if field.name not in excluded_columns], schema.metadata)
     tables: list[pa.Table] = []
     if end == 0:
-        return columns.empty_table()
+        return requested_schema.empty_table()
     try:
         file_schema = _read_schema(path)
         if file_schema is None:
-            return columns.empty_table()
+            return requested_schema.empty_table()
         batches = _iter_complete_batches(
-            path, _find_column_indices(path, file_schema, columns, optional_columns), span or (0, end)
+            path, _find_column_indices(path, file_schema, requested_schema, optional_columns), span or (0, end)
         )
-        chunk_batches = _BATCHES_PER_CHUNK if damage is None else 1  # so that all rows before the damage are returned
-        while chunk := list(islice(batches, chunk_batches)):
-            tables.append(_compact(None if is_trusted else path, chunk, columns))
+        # One batch per chunk, so that all rows before the damage are returned.
+        batches_per_chunk = _BATCHES_PER_CHUNK if errors is None else 1
+        while chunk := list(islice(batches, batches_per_chunk)):
+            tables.append(_combine_batches(None if is_trusted else path, chunk, requested_schema))
     except CorruptedFileError as error:
-        if damage is None:
+        if errors is None:
             raise
-        damage.append(error)
-    return pa.concat_tables(tables) if tables else columns.empty_table()
+        errors.append(error)
+    return pa.concat_tables(tables) if tables else requested_schema.empty_table()
 
 
 def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -146,7 +147,7 @@ def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     common_schema = pa.schema([field for field in schema if file_schema.get_all_field_indices(field.name)])
     for batch in _iter_complete_batches(path, _find_column_indices(path, file_schema, common_schema, ()), (0, None)):
         if batch.num_rows:
-            _validate(path, batch)
+            _validate_rows(path, batch)
             yield batch
 
 
@@ -198,20 +199,20 @@ def has_complete_batch(source: pa.NativeFile) -> bool:
     prefix = source.read(MESSAGE_PREFIX_BYTES)
     if len(prefix) < MESSAGE_PREFIX_BYTES:
         return False
-    length = read_metadata_length(prefix)
-    if not length:
+    metadata_length = read_metadata_length(prefix)
+    if not metadata_length:
         if source.tell() != size:
             raise ValueError("the file continues after the end of the stream")
         return False
-    metadata = source.read(length)
-    if len(metadata) < length:
+    metadata = source.read(metadata_length)
+    if len(metadata) < metadata_length:
         return False
     header = read_batch_header(prefix + metadata)
     if header.row_count > MAX_BATCH_ROWS or header.body_bytes > MAX_BATCH_BYTES:
         raise ValueError(
             f"a batch has {header.row_count:,} rows and {header.body_bytes:,} bytes, which is above the limits"
         )
-    if position + len(prefix) + length + header.body_bytes > size:
+    if position + len(prefix) + metadata_length + header.body_bytes > size:
         return False
     source.seek(position)
     return True
@@ -233,17 +234,18 @@ def _read_schema(path: Path) -> pa.Schema | None:
         raise _build_damaged_error(path, 0, error) from error
     if len(schema) > MAX_COLUMNS:
         raise CorruptedFileError(
-            f"{path} is damaged: it has {len(schema):,} columns, more than the maximum of {MAX_COLUMNS:,}", hint=_HINT
+            f"{path} is damaged: it has {len(schema):,} columns, more than the maximum of {MAX_COLUMNS:,}",
+            hint=_RECOVERY_HINT,
         )
     return schema
 
 
 def _find_column_indices(
-    path: Path, file_schema: pa.Schema, columns: pa.Schema, optional_columns: Collection[str]
+    path: Path, file_schema: pa.Schema, requested_schema: pa.Schema, optional_columns: Collection[str]
 ) -> list[int]:
     """Return the indices of the requested columns in the file."""
     indices = []
-    for field in columns:
+    for field in requested_schema:
         matching_indices = file_schema.get_all_field_indices(field.name)
         if field.name in optional_columns and not matching_indices:
             continue
@@ -256,11 +258,13 @@ def _find_column_indices(
     return indices
 
 
-def _iter_complete_batches(path: Path, indices: list[int], span: tuple[int, int | None]) -> Iterator[pa.RecordBatch]:
+def _iter_complete_batches(
+    path: Path, column_indices: list[int], span: tuple[int, int | None]
+) -> Iterator[pa.RecordBatch]:
     """Yield complete batches, without validation, up to the end of the span, the end of the stream,
     or the point at which the writer was killed."""
-    options = pa.ipc.IpcReadOptions(included_fields=indices)
-    position, rows = 0, 0
+    options = pa.ipc.IpcReadOptions(included_fields=column_indices)
+    position, row_count = 0, 0
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source, options=options) as stream:
             if span[0]:
@@ -270,8 +274,8 @@ def _iter_complete_batches(path: Path, indices: list[int], span: tuple[int, int 
                 if not has_complete_batch(source):
                     return
                 batch = stream.read_next_batch()
-                rows += batch.num_rows
-                if rows > MAX_ROWS:
+                row_count += batch.num_rows
+                if row_count > MAX_ROWS:
                     raise UsageError(
                         f"{path} has more than {MAX_ROWS:,} rows", hint="Split the measurement into several runs."
                     )
@@ -280,7 +284,7 @@ def _iter_complete_batches(path: Path, indices: list[int], span: tuple[int, int 
         raise _build_damaged_error(path, position, error) from error
 
 
-def _validate(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
+def _validate_rows(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
     """Validate values read from a file.
 
     Arrow trusts the offsets and lengths in the file; invalid values would crash the process.
@@ -293,10 +297,10 @@ def _validate(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
 
 def _build_damaged_error(path: Path, position: int | None, error: Exception) -> CorruptedFileError:
     location = "" if position is None else f" after byte {position:,}"
-    return CorruptedFileError(f"{path} is damaged{location}: {' '.join(str(error).split())[:200]}", hint=_HINT)
+    return CorruptedFileError(f"{path} is damaged{location}: {' '.join(str(error).split())[:200]}", hint=_RECOVERY_HINT)
 
 
-def _compact(untrusted_path: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+def _combine_batches(untrusted_path: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     """Combine the batches into one chunk per column.
 
     The columns are copied, because a column without a copy would keep all columns of its batches in
@@ -304,7 +308,7 @@ def _compact(untrusted_path: Path | None, batches: list[pa.RecordBatch], schema:
     """
     table = pa.Table.from_batches(batches)
     if untrusted_path is not None:
-        _validate(untrusted_path, table)
+        _validate_rows(untrusted_path, table)
     columns = []
     for field in schema:
         column = table[field.name] if field.name in table.schema.names else None
@@ -315,11 +319,11 @@ def _compact(untrusted_path: Path | None, batches: list[pa.RecordBatch], schema:
     return pa.table(columns, schema=schema)
 
 
-def _get_nulls(count: int, kind: pa.DataType) -> pa.Array:
+def _get_nulls(count: int, value_type: pa.DataType) -> pa.Array:
     """Return an array of `count` nulls. Arrays of similar length share their memory."""
-    return _create_nulls(1 << count.bit_length(), kind).slice(0, count)
+    return _create_nulls(1 << count.bit_length(), value_type).slice(0, count)
 
 
 @lru_cache(maxsize=64)
-def _create_nulls(count: int, kind: pa.DataType) -> pa.Array:
-    return pa.nulls(count, kind)
+def _create_nulls(count: int, value_type: pa.DataType) -> pa.Array:
+    return pa.nulls(count, value_type)

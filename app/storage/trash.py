@@ -16,7 +16,7 @@ from app.errors import UsageError
 from app.storage.run_directory import StoredRun, runs_home
 
 RETENTION = timedelta(days=30)
-_FOLDER, _STAMP = ".trash", "%Y%m%dT%H%M%SZ"
+_FOLDER_NAME, _STAMP_FORMAT = ".trash", "%Y%m%dT%H%M%SZ"
 _DELETED_HINT = "List the deleted runs with `sizewise runs list --deleted`."
 
 
@@ -37,13 +37,13 @@ def delete_runs(runs: list[StoredRun], now: datetime) -> None:
         if run.directory.resolve().parent != home:
             hint = f"Only runs in {home} can be moved to the trash. Delete this directory yourself."
             raise UsageError(f"{run.directory} is not in the runs directory", hint=hint)
-    folder = _get_trash_folder() / now.astimezone(UTC).strftime(_STAMP)
+    folder = _get_trash_folder() / now.astimezone(UTC).strftime(_STAMP_FORMAT)
     for run in runs:
         target = folder / run.directory.resolve().name
         if target.exists():  # the run was deleted, imported and deleted again within a second
             message = f"{target.name} cannot be deleted: a run of this name was deleted in the same second"
             raise UsageError(message, hint="Try again.")
-        _move(run.directory.resolve(), target)
+        _move_directory(run.directory.resolve(), target)
 
 
 def list_deleted_runs() -> list[DeletedRun]:
@@ -77,13 +77,13 @@ def restore_run(name: str) -> Path:
         raise UsageError(
             f"{directory.name} cannot be restored: {target} already exists", hint="Delete or move that run first."
         )
-    _move(directory, target)
+    _move_directory(directory, target)
     with contextlib.suppress(OSError):  # the folder is not empty if other runs were deleted at the same time
         directory.parent.rmdir()
     return target
 
 
-def purge(now: datetime) -> list[str]:
+def purge_trash(now: datetime) -> list[str]:
     """Permanently delete runs that have been in the trash for more than 30 days, and return their
     names."""
     purged_names = []
@@ -98,7 +98,7 @@ def purge(now: datetime) -> list[str]:
 
 
 def _get_trash_folder() -> Path:
-    return runs_home() / _FOLDER
+    return runs_home() / _FOLDER_NAME
 
 
 def _list_trash_folders() -> list[tuple[Path, datetime]]:
@@ -107,13 +107,13 @@ def _list_trash_folders() -> list[tuple[Path, datetime]]:
     folders = []
     for path in sorted(_get_trash_folder().glob("*Z")):
         with contextlib.suppress(ValueError):
-            deleted_at = datetime.strptime(path.name, _STAMP).replace(tzinfo=UTC)
+            deleted_at = datetime.strptime(path.name, _STAMP_FORMAT).replace(tzinfo=UTC)
             if path.is_dir() and not path.is_symlink():
                 folders.append((path, deleted_at))
     return folders
 
 
-def _move(source: Path, target: Path) -> None:
+def _move_directory(source: Path, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)

@@ -42,11 +42,11 @@ def build_batch_charts(report: Report) -> tuple[Chart, ...]:
     throughput_points = [
         msgspec.structs.replace(point, quantity=_convert_to_inferences(point.quantity)) for point in throughput_points
     ]
-    latency = _build_chart(latency_points, "batch-latency", "Latency by batch size", "Latency (ms)")
-    throughput = _build_chart(
+    latency_chart = _build_chart(latency_points, "batch-latency", "Latency by batch size", "Latency (ms)")
+    throughput_chart = _build_chart(
         throughput_points, "batch-throughput", "Throughput by batch size", "Throughput (inferences/s)"
     )
-    return tuple(chart for chart in (latency, throughput) if chart is not None)
+    return tuple(chart for chart in (latency_chart, throughput_chart) if chart is not None)
 
 
 def _convert_to_inferences(throughput: Quantity) -> Quantity:
@@ -109,9 +109,9 @@ def _build_chart(points: Sequence[_Point], key: str, title: str, y_title: str) -
     points_with_values = [point for point in points if point.quantity.value is not None]
     if len({point.batch for point in points_with_values}) < 2:
         return None
-    all_series = list(dict.fromkeys(point.series for point in points_with_values))
-    series_names = all_series[:MAX_SERIES]
-    hidden_count = len(all_series) - len(series_names)
+    all_series_names = list(dict.fromkeys(point.series for point in points_with_values))
+    series_names = all_series_names[:MAX_SERIES]
+    hidden_count = len(all_series_names) - len(series_names)
     return Chart(
         key=key,
         title=title,
@@ -136,12 +136,14 @@ def _build_chart(points: Sequence[_Point], key: str, title: str, y_title: str) -
 
 def _describe_points(points: Sequence[_Point]) -> str:
     """Describe the points of the first series, as the text alternative of the chart."""
-    series = sorted((point for point in points if point.series == points[0].series), key=lambda point: point.batch)
-    first, last = series[0], series[-1]
-    name = f"{first.series}: from" if len({point.series for point in points}) > 1 else "From"
+    series_points = sorted(
+        (point for point in points if point.series == points[0].series), key=lambda point: point.batch
+    )
+    first_point, last_point = series_points[0], series_points[-1]
+    prefix = f"{first_point.series}: from" if len({point.series for point in points}) > 1 else "From"
     return (
-        f"{name} {formatting.format_quantity(first.quantity)} at batch {first.batch} to "
-        f"{formatting.format_quantity(last.quantity)} at batch {last.batch}."
+        f"{prefix} {formatting.format_quantity(first_point.quantity)} at batch {first_point.batch} to "
+        f"{formatting.format_quantity(last_point.quantity)} at batch {last_point.batch}."
     )
 
 
@@ -151,14 +153,14 @@ def _build_record(point: _Point) -> dict[str, Any]:
 
 
 def _build_lines(records: list[dict[str, Any]], series_names: list[str], y_title: str) -> alt.Chart:
-    axis = alt.Axis(values=sorted({point["batch"] for point in records}))
+    axis = alt.Axis(values=sorted({record["batch"] for record in records}))
     scale = alt.Scale(type="log", base=2, nice=False, padding=12)
     chart: alt.Chart = (
         build_layer(records)
         .mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
         .encode(
             x=alt.X("batch:Q", title="Batch size", axis=axis, scale=scale),
-            y=alt.Y("value:Q", title=y_title, **fit_scale([point["value"] for point in records], 20)),
+            y=alt.Y("value:Q", title=y_title, **fit_scale([record["value"] for record in records], 20)),
             tooltip=[
                 alt.Tooltip("series:N"),
                 alt.Tooltip("batch:Q", title="Batch size"),

@@ -123,5 +123,7 @@ def _build_level_layers(level: dict[str, Any]) -> list[alt.Chart]:
 
 def _describe_levels(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> str:
     low_text, high_text = (formatting.format_number(select_extreme(demand)) for select_extreme in (min, max))
-    capacities = ", ".join(level["text"] for level in levels)
-    return f"Demand from {low_text} to {formatting.with_unit(high_text, 'req/s')}; capacity in req/s of {capacities}."
+    capacities_text = ", ".join(level["text"] for level in levels)
+    return (
+        f"Demand from {low_text} to {formatting.with_unit(high_text, 'req/s')}; capacity in req/s of {capacities_text}."
+    )

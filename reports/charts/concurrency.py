@@ -22,7 +22,7 @@ def build_concurrency_charts(report: Report) -> tuple[Chart, ...]:
     if len({row.clients for row in rows}) < 2:
         return ()
     rows.sort(key=lambda row: (row.clients or 0, row.repeat))
-    metric = formatting.metric_name(report.times)
+    metric_text = formatting.format_metric_label(report.times)
     latency_getters = {"p50": lambda row: row.p50, "p95": lambda row: row.p95, "p99": lambda row: row.p99}
     charts = (
         _build_chart(
@@ -30,8 +30,8 @@ def build_concurrency_charts(report: Report) -> tuple[Chart, ...]:
             rows,
             latency_getters,
             "clients-time",
-            f"{metric} (ms)",
-            f"{metric[:1].upper()}{metric[1:]} by concurrency",
+            f"{metric_text} (ms)",
+            f"{metric_text[:1].upper()}{metric_text[1:]} by concurrency",
         ),
         _build_chart(
             report,
@@ -93,11 +93,11 @@ def _format_cells(row: StageRow, getters: dict[str, _QuantityGetter]) -> tuple[s
 
 
 def _describe_points(points: list[dict[str, Any]], series_names: list[str]) -> str:
-    sentences = []
+    descriptions = []
     for name in series_names:
-        series = [point for point in points if point["series"] == name]
-        sentences.append(
-            f"{name} from {series[0]['shown']} at concurrency {series[0]['clients']} to {series[-1]['shown']} at "
-            f"{series[-1]['clients']}"
+        series_points = [point for point in points if point["series"] == name]
+        descriptions.append(
+            f"{name} from {series_points[0]['shown']} at concurrency {series_points[0]['clients']} "
+            f"to {series_points[-1]['shown']} at {series_points[-1]['clients']}"
         )
-    return "; ".join(sentences) + "."
+    return "; ".join(descriptions) + "."

@@ -47,16 +47,16 @@ def build_rate_chart(report: Report) -> Chart | None:
     ]
     if len({point["offered"] for point in points}) < 2:
         return None
-    latency = formatting.metric_name(report.curve.metric, report.curve.percentile)
+    latency_name = formatting.format_metric_label(report.curve.metric, report.curve.percentile)
     missing_count = len(stages) - len(points)
     return Chart(
         key="curve",
-        title=f"{latency} by offered rate",
-        alternative=_describe_points(report, points, latency),
-        spec=build_spec(_build_layers(report, points, latency), "curve"),
-        columns=("stage", "offered rate", "send rate", "goodput", latency, "result"),
+        title=f"{latency_name} by offered rate",
+        alternative=_describe_points(report, points, latency_name),
+        spec=build_spec(_build_layers(report, points, latency_name), "curve"),
+        columns=("stage", "offered rate", "send rate", "goodput", latency_name, "result"),
         rows=tuple(_build_row(stage) for stage in stages),
-        note=f"{missing_count} of {len(stages)} stages have no {latency} and are only in the table."
+        note=f"{missing_count} of {len(stages)} stages have no {latency_name} and are only in the table."
         if missing_count
         else None,
     )
@@ -75,27 +75,27 @@ def _build_point(stage: StageRow) -> dict[str, Any]:
         "latency": stage.evaluated.value,
         "low": low,
         "high": high,
-        "state": formatting.stage_state(stage),
-        "result": formatting.display_state(formatting.stage_state(stage)),
+        "state": formatting.find_stage_state(stage),
+        "result": formatting.display_state(formatting.find_stage_state(stage)),
         "stage": f"{stage.name} #{stage.repeat}",
         "shown": formatting.format_quantity(stage.evaluated),
     }
 
 
-def _build_layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[alt.Chart]:
-    limit = [] if report.curve.limit is None else [report.curve.limit.value]
-    latencies = [*limit, *(point[bound_key] for point in points for bound_key in ("low", "high"))]
+def _build_layers(report: Report, points: list[dict[str, Any]], latency_name: str) -> list[alt.Chart]:
+    limits = [] if report.curve.limit is None else [report.curve.limit.value]
+    latencies = [*limits, *(point[bound_key] for point in points for bound_key in ("low", "high"))]
     rates = [point["offered"] for point in points]
     x = alt.X(
         "offered:Q",
         title=f"Offered rate ({'sessions/s' if report.curve.counts == 'sessions' else 'req/s'})",
         **fit_scale(rates, 12, from_zero=False),
     )
-    y = alt.Y("latency:Q", title=f"{latency} (ms)", **fit_scale(latencies, 20))
+    y = alt.Y("latency:Q", title=f"{latency_name} (ms)", **fit_scale(latencies, 20))
     data = build_layer(points)
     bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
-    means = _compute_means(points)
-    lines = [build_layer(means).mark_line(color=ACCENT).encode(x=x, y=y)] if means else []
+    mean_points = _compute_means(points)
+    lines = [build_layer(mean_points).mark_line(color=ACCENT).encode(x=x, y=y)] if mean_points else []
     shown_states = [state for state in _STATE_STYLES if any(point["state"] == state for point in points)]
     state_texts = [*map(formatting.display_state, shown_states)]
     fills, strokes, shapes = (
@@ -111,7 +111,7 @@ def _build_layers(report: Report, points: list[dict[str, Any]], latency: str) ->
         tooltip=[
             alt.Tooltip("stage:N"),
             alt.Tooltip("offered:Q", title="Offered rate (req/s)", format=",.3~r"),
-            alt.Tooltip("shown:N", title=latency),
+            alt.Tooltip("shown:N", title=latency_name),
             alt.Tooltip("result:N"),
         ],
     )
@@ -146,8 +146,8 @@ def _build_max_rate_layers(report: Report, x: alt.X) -> list[alt.Chart]:
         return []
     max_rate = report.max_rate.per_s
     low, high = max_rate.ci95 or (max_rate.value, max_rate.value)
-    text = f"{'max ≥' if report.max_rate.is_lower_bound else 'max'} {formatting.format_value_unit(max_rate)}"
-    data = build_layer([{"offered": max_rate.value, "low": low, "high": high, "text": text}])
+    label_text = f"{'max ≥' if report.max_rate.is_lower_bound else 'max'} {formatting.format_value_unit(max_rate)}"
+    data = build_layer([{"offered": max_rate.value, "low": low, "high": high, "text": label_text}])
     band = data.mark_rect(color=ACCENT, opacity=0.15).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
     rule = data.mark_rule(color=INK, strokeWidth=1).encode(x=x)
     label = data.mark_text(align="right", baseline="top", dx=-6, dy=2, fontWeight=600).encode(
@@ -157,25 +157,29 @@ def _build_max_rate_layers(report: Report, x: alt.X) -> list[alt.Chart]:
 
 
 def _build_row(stage: StageRow) -> tuple[str, ...]:
-    cells = (stage.offered, stage.achieved, stage.good, stage.evaluated)
+    quantities = (stage.offered, stage.achieved, stage.good, stage.evaluated)
     return (
         f"{stage.name} #{stage.repeat}",
-        *(formatting.format_quantity(cell) for cell in cells),
-        formatting.display_state(formatting.stage_state(stage)),
+        *(formatting.format_quantity(quantity) for quantity in quantities),
+        formatting.display_state(formatting.find_stage_state(stage)),
     )
 
 
-def _describe_points(report: Report, points: list[dict[str, Any]], latency: str) -> str:
+def _describe_points(report: Report, points: list[dict[str, Any]], latency_name: str) -> str:
     rates = [point["offered"] for point in points]
     failed_count = sum(point["state"] == "failed" for point in points)
-    text = (
+    description = (
         f"{len(points)} stages from {formatting.format_number(min(rates))} to "
         f"{formatting.with_unit(formatting.format_number(max(rates)), 'req/s')}; {failed_count} "
-        f"missed the SLO. At the lowest rate, {latency} was {points[rates.index(min(rates))]['shown']}; at the highest "
-        f"rate, {points[rates.index(max(rates))]['shown']}."
+        f"missed the SLO. At the lowest rate, {latency_name} was {points[rates.index(min(rates))]['shown']}; at the "
+        f"highest rate, {points[rates.index(max(rates))]['shown']}."
     )
     if report.max_rate is not None and report.max_rate.per_s.value is not None:
-        rate = formatting.format_quantity(report.max_rate.per_s)
-        is_bound = report.max_rate.is_lower_bound
-        text += f" Max rate at least {rate}; no higher rate was tested." if is_bound else f" Max rate: {rate}."
-    return text
+        rate_text = formatting.format_quantity(report.max_rate.per_s)
+        is_lower_bound = report.max_rate.is_lower_bound
+        description += (
+            f" Max rate at least {rate_text}; no higher rate was tested."
+            if is_lower_bound
+            else f" Max rate: {rate_text}."
+        )
+    return description

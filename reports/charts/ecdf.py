@@ -42,14 +42,14 @@ def build_cdf_chart(report: Report) -> Chart | None:
         .mark_line(interpolate="step-after", strokeWidth=1.7)
         .encode(x=x, y=y, tooltip=tooltip, **build_series_scales([curve.label for curve in curves]))
     )
-    limit_marks = (
+    limit_lines = (
         [] if limit is None else build_vertical_limit_line(limit.value, f"SLO {formatting.format_limit(limit)}")
     )
     return Chart(
         key="ecdf",
         title="Latency distribution (CDF)",
         alternative=" ".join(map(_describe_curve, curves)),
-        spec=build_spec([lines, *limit_marks], "ecdf"),
+        spec=build_spec([lines, *limit_lines], "ecdf"),
         columns=("metric", "share of requests", "latency (ms)"),
         rows=tuple(row for curve in curves for row in _build_rows(curve)),
         note=f"Empirical distribution of {formatting.format_count(curves[0].n)} requests, the same as for the "
@@ -59,8 +59,8 @@ def build_cdf_chart(report: Report) -> Chart | None:
 
 def _build_points(curve: PercentileCurve) -> list[dict[str, Any]]:
     """Return the points of the CDF, starting with 0 % at the minimum latency."""
-    start = [{"series": curve.label, "ms": curve.ms[0], "percent": 0.0}]
-    return start + [
+    start_points = [{"series": curve.label, "ms": curve.ms[0], "percent": 0.0}]
+    return start_points + [
         {"series": curve.label, "ms": ms, "percent": round(100 * share, 4)}
         for share, ms in zip(curve.share, curve.ms, strict=True)
     ]
@@ -82,5 +82,5 @@ def _describe_curve(curve: PercentileCurve) -> str:
     lowest_text, median_text, highest_text = (
         formatting.format_number(ms) for ms in (curve.ms[0], median_ms, curve.ms[-1])
     )
-    name = f"{curve.label[:1].upper()}{curve.label[1:]}"
-    return f"{name}: {lowest_text} ms to {highest_text} ms, median {median_text} ms."
+    metric_text = f"{curve.label[:1].upper()}{curve.label[1:]}"
+    return f"{metric_text}: {lowest_text} ms to {highest_text} ms, median {median_text} ms."

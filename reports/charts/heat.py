@@ -20,12 +20,12 @@ def build_heat_map_chart(report: Report) -> Chart | None:
         return None
     cells = list(_build_cells(heat_map))
     max_count = max(cell["responses"] for cell in cells)
-    metric = formatting.metric_name(report.times)
+    metric_text = formatting.format_metric_label(report.times)
     limit = report.curve.limit if report.curve.metric == report.times else None
-    opacity = alt.Scale(type="sqrt", domain=[0, max_count], range=[0.08, 1])
+    opacity_scale = alt.Scale(type="sqrt", domain=[0, max_count], range=[0.08, 1])
     legend = alt.Legend(title="Responses", symbolType="square", symbolFillColor=ACCENT, format=",d", tickCount=4)
     x = alt.X("from:Q", title="Time since start (s)", scale=alt.Scale(zero=False, nice=False))
-    y = alt.Y("low:Q", title=f"{metric} (ms)", **fit_scale(heat_map.edges_ms, 1))
+    y = alt.Y("low:Q", title=f"{metric_text} (ms)", **fit_scale(heat_map.edges_ms, 1))
     marks = (
         build_layer(cells)
         .mark_rect(color=ACCENT)
@@ -34,7 +34,7 @@ def build_heat_map_chart(report: Report) -> Chart | None:
             x2=alt.X2("to:Q"),
             y=y,
             y2=alt.Y2("high:Q"),
-            opacity=alt.Opacity("responses:Q", scale=opacity, legend=legend),
+            opacity=alt.Opacity("responses:Q", scale=opacity_scale, legend=legend),
             tooltip=[
                 alt.Tooltip("when:N", title="Time (s)"),
                 alt.Tooltip("took:N", title="Latency"),
@@ -45,12 +45,14 @@ def build_heat_map_chart(report: Report) -> Chart | None:
     limit_lines = (
         []
         if limit is None
-        else build_limit_line(limit.value, f"SLO {formatting.metric_name(report.times, report.curve.percentile)}")
+        else build_limit_line(
+            limit.value, f"SLO {formatting.format_metric_label(report.times, report.curve.percentile)}"
+        )
     )
     return Chart(
         key="heat",
         title="Latency heat map",
-        alternative=_describe_heat_map(heat_map, metric),
+        alternative=_describe_heat_map(heat_map, metric_text),
         spec=build_spec([marks, *limit_lines], "heat"),
         columns=("from (s)", *map(_format_range, pairwise(heat_map.edges_ms))),
         rows=tuple(
@@ -80,12 +82,12 @@ def _format_range(bounds: tuple[float, float]) -> str:
     return f"{low}–{high} ms"
 
 
-def _describe_heat_map(heat_map: LatencyHeatMap, metric: str) -> str:
-    totals = [sum(row) for row in heat_map.counts]
-    most_common_text = _format_range(list(pairwise(heat_map.edges_ms))[totals.index(max(totals))])
-    total, max_count = formatting.format_count(sum(totals)), formatting.format_count(max(totals))
+def _describe_heat_map(heat_map: LatencyHeatMap, metric_text: str) -> str:
+    row_totals = [sum(row) for row in heat_map.counts]
+    most_common_text = _format_range(list(pairwise(heat_map.edges_ms))[row_totals.index(max(row_totals))])
+    total_text, max_count_text = formatting.format_count(sum(row_totals)), formatting.format_count(max(row_totals))
     slowest_text = _format_range((heat_map.edges_ms[-2], heat_map.edges_ms[-1]))
     return (
-        f"{total} responses by {metric}. Most common: {most_common_text} ({max_count} responses); slowest: "
-        f"{slowest_text}."
+        f"{total_text} responses by {metric_text}. Most common: {most_common_text} ({max_count_text} responses); "
+        f"slowest: {slowest_text}."
     )

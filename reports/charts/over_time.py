@@ -43,21 +43,21 @@ def build_rate_timeline_chart(report: Report) -> Chart | None:
     columns = dict(
         zip(_RATE_NAMES, (load.offered_per_s, load.sent_per_s, load.completed_per_s, load.good_per_s), strict=True)
     )
-    is_closed = all(stage.kind in ("closed", "warmup") for stage in report.stages) and bool(report.stages)
-    if is_closed:
+    is_closed_loop = all(stage.kind in ("closed", "warmup") for stage in report.stages) and bool(report.stages)
+    if is_closed_loop:
         # A closed loop has no offered rate: a response triggers the next request.
         del columns["offered"]
     series_names = [*columns]
     columns["in flight"] = tuple(map(float, load.in_flight))
     records = _build_records(load, columns)
     max_rate = max(map(max, (load.offered_per_s, load.sent_per_s, load.completed_per_s)))
-    axis = {"scale": alt.Scale(domain=[0, 1.12 * max_rate], nice=False)}  # the stage band is at the top
-    lines = _build_lines(records, series_names, "Request rate (req/s)", axis)
+    y_options = {"scale": alt.Scale(domain=[0, 1.12 * max_rate], nice=False)}  # the stage band is at the top
+    lines = _build_lines(records, series_names, "Request rate (req/s)", y_options)
     layers = [lines, *_build_stage_band(report, load), _build_hover_layer(records, [*columns])]
     return Chart(
         key="rates",
         title="Request rate over time",
-        alternative=_describe_rates(load, "sent" if is_closed else "offered"),
+        alternative=_describe_rates(load, "sent" if is_closed_loop else "offered"),
         spec=build_spec(_add_zoom(layers, "rates_zoom"), "rates"),
         columns=("time (s)", *(f"{name} (req/s)" for name in series_names), "in flight"),
         rows=_build_rows(load, list(columns.values())),
@@ -76,18 +76,18 @@ def build_latency_timeline_chart(report: Report) -> Chart | None:
         columns["p95 TTFT"] = load.ttft_p95_ms
         latencies += [value for value in load.ttft_p95_ms if value is not None]
     records = _build_records(load, columns)
-    slo_metric, metric = report.curve.metric, formatting.metric_name(report.times)
+    slo_metric, metric_text = report.curve.metric, formatting.format_metric_label(report.times)
     limit = report.curve.limit if slo_metric == report.times or (slo_metric == "ttft_ms" and load.ttft_p95_ms) else None
-    limit_label = f"SLO {formatting.metric_name(slo_metric, report.curve.percentile)}"
+    limit_label = f"SLO {formatting.format_metric_label(slo_metric, report.curve.percentile)}"
     limit_lines = [] if limit is None else build_limit_line(limit.value, limit_label)
     values_ms = latencies + ([] if limit is None else [limit.value])
-    lines = _build_lines(records, list(columns), f"{metric} (ms)", fit_scale(values_ms, 20))
+    lines = _build_lines(records, list(columns), f"{metric_text} (ms)", fit_scale(values_ms, 20))
     layers = [lines, *limit_lines, _build_hover_layer(records, list(columns))]
     max_latency = max(latencies)
     return Chart(
         key="latency",
         title="Latency over time",
-        alternative=f"p50 and p95 {metric} per bin of {formatting.format_plain(load.bin_s)} s. The highest is "
+        alternative=f"p50 and p95 {metric_text} per bin of {formatting.format_plain(load.bin_s)} s. The highest is "
         f"{formatting.format_number(max_latency)} ms, the lowest {formatting.format_number(min(latencies))} ms.",
         spec=build_spec(_add_zoom(layers, "latency_zoom"), "latency"),
         columns=("time (s)", *(f"{name} (ms)" for name in columns)),
@@ -104,8 +104,10 @@ def _build_records(load: LoadSeries, columns: dict[str, tuple[float, ...]] | dic
     ]
 
 
-def _build_lines(records: list[dict[str, Any]], series_names: list[str], title: str, axis: dict[str, Any]) -> alt.Chart:
-    y = alt.Y("value:Q", title=title, **axis)
+def _build_lines(
+    records: list[dict[str, Any]], series_names: list[str], title: str, y_options: dict[str, Any]
+) -> alt.Chart:
+    y = alt.Y("value:Q", title=title, **y_options)
     chart: alt.Chart = (
         build_layer(records)
         .transform_fold([*series_names], as_=["series", "value"])
@@ -134,7 +136,7 @@ def _build_stage_band(report: Report, load: LoadSeries) -> list[alt.Chart]:
     ]
     if not bands:
         return []
-    shown_kinds = [kind for kind in _KIND_COLORS if any(bar["kind"] == kind for bar in bands)]
+    shown_kinds = [kind for kind in _KIND_COLORS if any(band["kind"] == kind for band in bands)]
     scale = alt.Scale(domain=shown_kinds, range=[_KIND_COLORS[kind] for kind in shown_kinds])
     # A single row with more than two entries would not fit beside the legend of the lines.
     legend = alt.Legend(title=None, symbolType="square", columns=min(2, len(shown_kinds)))
@@ -153,8 +155,8 @@ def _build_stage_band(report: Report, load: LoadSeries) -> list[alt.Chart]:
     return [band_layer]
 
 
-def _add_zoom(layers: list[alt.Chart], name: str) -> list[alt.Chart]:
-    return [layers[0].add_params(build_zoom_parameter(name)), *layers[1:]]
+def _add_zoom(layers: list[alt.Chart], parameter_name: str) -> list[alt.Chart]:
+    return [layers[0].add_params(build_zoom_parameter(parameter_name)), *layers[1:]]
 
 
 def _build_rows(load: LoadSeries, columns: list[tuple[float | None, ...]] | list[Any]) -> tuple[tuple[str, ...], ...]:
@@ -172,9 +174,12 @@ def _describe_rates(load: LoadSeries, participle: str) -> str:
     request_counts = [
         sum(series) * load.bin_s for series in (load.offered_per_s, load.completed_per_s, load.good_per_s)
     ]
-    offered, completed, good = (formatting.format_count(round(total)) for total in request_counts)
+    offered_text, completed_text, good_text = (
+        formatting.format_count(round(request_count)) for request_count in request_counts
+    )
     return (
-        f"{offered} requests {participle} over {formatting.format_duration(duration_s)}, peak rate "
-        f"{formatting.with_unit(formatting.format_number(max(load.offered_per_s)), 'req/s')}; {completed} completed, "
-        f"{good} within SLO. Peak concurrency: {formatting.format_count(max(load.in_flight))} requests in flight."
+        f"{offered_text} requests {participle} over {formatting.format_duration(duration_s)}, peak rate "
+        f"{formatting.with_unit(formatting.format_number(max(load.offered_per_s)), 'req/s')}; {completed_text} "
+        f"completed, {good_text} within SLO. Peak concurrency: {formatting.format_count(max(load.in_flight))} "
+        "requests in flight."
     )

@@ -78,12 +78,13 @@ def get_offer_role(row: OfferRow, plan: PlanSection) -> str:
 def _build_points(plan: PlanSection) -> list[dict[str, Any]]:
     """Return one point per feasible offer, by cost, followed by the fleets on the Pareto front
     whose size differs from the size that the plan chose for their offer."""
-    front = {(fleet.offer, fleet.instances): fleet for fleet in plan.frontier}
+    front_rows = {(fleet.offer, fleet.instances): fleet for fleet in plan.frontier}
     rows = [row for row in plan.offers if _is_drawable(row.usd_per_month, row.latency)]
     points = [
-        _build_point(row, get_offer_role(row, plan), front.pop((row.offer, row.instances or 0), None)) for row in rows
+        _build_point(row, get_offer_role(row, plan), front_rows.pop((row.offer, row.instances or 0), None))
+        for row in rows
     ]
-    other_fleets = (fleet for fleet in front.values() if _is_drawable(fleet.usd_per_month, fleet.latency))
+    other_fleets = (fleet for fleet in front_rows.values() if _is_drawable(fleet.usd_per_month, fleet.latency))
     return points + [_build_point(fleet, "Pareto-optimal", fleet) for fleet in other_fleets]
 
 
@@ -91,9 +92,9 @@ def _is_drawable(cost: Quantity, latency: Quantity) -> bool:
     return cost.value is not None and latency.value is not None
 
 
-def _build_point(row: OfferRow | FrontRow, role: str, front: FrontRow | None) -> dict[str, Any]:
-    probability = None if front is None else front.frontier_probability
-    is_on_frontier = front is not None or (isinstance(row, OfferRow) and row.is_on_frontier)
+def _build_point(row: OfferRow | FrontRow, role: str, front_row: FrontRow | None) -> dict[str, Any]:
+    probability = None if front_row is None else front_row.frontier_probability
+    is_on_frontier = front_row is not None or (isinstance(row, OfferRow) and row.is_on_frontier)
     return {
         "cost": row.usd_per_month.value,
         "latency": row.latency.value,
@@ -151,27 +152,29 @@ def _build_layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.C
 def _build_labels(points: list[dict[str, Any]], middle_cost: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """Build the label of the recommended fleet above its point, and the probability of each fleet
     on the Pareto front below its point."""
-    recommended = [{**point, "label": point["fleet"]} for point in points if point["role"] == "recommended"]
-    with_probability = [{**point, "label": point["probability"]} for point in _select_non_overlapping(points)]
+    recommended_points = [{**point, "label": point["fleet"]} for point in points if point["role"] == "recommended"]
+    points_with_probability = [{**point, "label": point["probability"]} for point in _select_non_overlapping(points)]
     points_by_alignment = {
-        align: [point for point in recommended if (point["cost"] > middle_cost) == (align == "right")]
-        for align in _ALIGNMENTS
+        alignment: [point for point in recommended_points if (point["cost"] > middle_cost) == (alignment == "right")]
+        for alignment in _ALIGNMENTS
     }
-    texts = [
-        build_layer(aligned_points).mark_text(align=align, dy=-13, fontWeight=600)
-        for align, aligned_points in points_by_alignment.items()
+    text_layers = [
+        build_layer(aligned_points).mark_text(align=alignment, dy=-13, fontWeight=600)
+        for alignment, aligned_points in points_by_alignment.items()
         if aligned_points
     ]
-    texts += [build_layer(with_probability).mark_text(dy=15, color=SERIES[2])] if with_probability else []
-    return [text.encode(x=x, y=y, text=alt.Text("label:N")) for text in texts]
+    text_layers += (
+        [build_layer(points_with_probability).mark_text(dy=15, color=SERIES[2])] if points_with_probability else []
+    )
+    return [layer.encode(x=x, y=y, text=alt.Text("label:N")) for layer in text_layers]
 
 
 def _select_non_overlapping(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the points with a probability that can be labeled without overlap; the recommended
     fleet has priority."""
     costs = [point["cost"] for point in points]
-    is_log = min(costs) > 0 and max(costs) / min(costs) > _LOG_RATIO
-    positions = [math.log(cost) if is_log else cost for cost in costs]
+    is_log_scale = min(costs) > 0 and max(costs) / min(costs) > _LOG_RATIO
+    positions = [math.log(cost) if is_log_scale else cost for cost in costs]
     width = (max(positions) - min(positions)) or 1.0
     placed_points: list[tuple[float, dict[str, Any]]] = []
     ranked_points = sorted(
@@ -196,12 +199,14 @@ def _build_note(points: list[dict[str, Any]]) -> str:
 
 
 def _describe_points(plan: PlanSection, points: list[dict[str, Any]]) -> str:
-    cheapest, costliest = (select_extreme(points, key=lambda point: point["cost"]) for select_extreme in (min, max))
-    text = (
+    cheapest_point, costliest_point = (
+        select_extreme(points, key=lambda point: point["cost"]) for select_extreme in (min, max)
+    )
+    description = (
         f"{formatting.format_count_noun(len(points), 'fleet')} from "
-        f"${formatting.format_money(cheapest['cost'])}/month ({cheapest['fleet']}) to "
-        f"${formatting.format_money(costliest['cost'])}/month ({costliest['fleet']})."
+        f"${formatting.format_money(cheapest_point['cost'])}/month ({cheapest_point['fleet']}) to "
+        f"${formatting.format_money(costliest_point['cost'])}/month ({costliest_point['fleet']})."
     )
     if plan.recommendation is not None:
-        text += f" Recommended: {plan.recommendation.offer}."
-    return text
+        description += f" Recommended: {plan.recommendation.offer}."
+    return description

@@ -40,15 +40,15 @@ def build_peak_day_chart(plan: PlanSection | None) -> Chart | None:
 
 
 def _build_layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
-    hours = [_build_hour(day, index) for index in range(len(day.hours))]
+    hours = [_build_hour_record(day, index) for index in range(len(day.hours))]
     scale = alt.Scale(domain=[0, 24], nice=False)
     x = alt.X("hour:Q", title="Hour of day", scale=scale, axis=alt.Axis(values=list(range(0, 25, 3)), format="d"))
     latencies = [hour_row[name] for hour_row in hours for name in _PERCENTILES if hour_row[name] is not None]
-    limit, latency_extent = plan_sentences.get_peak_day_limit(plan), latencies or [1.0]
+    limit_texts, latency_extent = plan_sentences.get_peak_day_limit(plan), latencies or [1.0]
     limit_lines = []
-    if limit is not None and plan.latency_limit is not None:
+    if limit_texts is not None and plan.latency_limit is not None:
         latency_extent = [*latency_extent, plan.latency_limit.value]
-        limit_lines = build_limit_line(plan.latency_limit.value, f"SLO {limit[0]} {limit[1]}")
+        limit_lines = build_limit_line(plan.latency_limit.value, f"SLO {limit_texts[0]} {limit_texts[1]}")
     y = alt.Y("value:Q", title="Latency (ms)", **fit_scale(latency_extent, 20))
     latency_lines = (
         build_layer([{**hour_row, "hour": hour_row["middle"]} for hour_row in hours])
@@ -58,11 +58,11 @@ def _build_layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
     )
     max_rate = 1.3 * max(hour_row["rate"] for hour_row in hours) or 1.0
     rate_axis = alt.Axis(title="Request rate (req/s)", orient="right", grid=False, format=",~r", tickCount=4)
-    rate_scale = alt.Y("rate:Q", scale=alt.Scale(domain=[0, max_rate], nice=False), axis=rate_axis)
+    rate_y = alt.Y("rate:Q", scale=alt.Scale(domain=[0, max_rate], nice=False), axis=rate_axis)
     rate_bars = (
         build_layer(hours)
         .mark_rect(color=MUTED, opacity=0.22)
-        .encode(x=x, x2=alt.X2("end:Q"), y=rate_scale, y2=alt.Y2("zero:Q"))
+        .encode(x=x, x2=alt.X2("end:Q"), y=rate_y, y2=alt.Y2("zero:Q"))
     )
     latency_layers = alt.layer(
         latency_lines, *limit_lines, *_build_instance_labels(hours, x), _build_hover_layer(hours, x)
@@ -85,7 +85,7 @@ def _build_hover_layer(hours: list[dict[str, Any]], x: alt.X) -> alt.Chart:
     return chart
 
 
-def _build_hour(day: DaySeries, index: int) -> dict[str, Any]:
+def _build_hour_record(day: DaySeries, index: int) -> dict[str, Any]:
     hour = day.hours[index]
     return {
         "hour": hour,
@@ -116,8 +116,8 @@ def _build_instance_labels(hours: list[dict[str, Any]], x: alt.X) -> list[alt.Ch
     ]
     if len(labels) < 2:
         return []
-    text = build_layer(labels).mark_text(color=INK, align="left", baseline="bottom", dx=2, dy=-3)
-    return [text.encode(x=x, y=alt.value("height"), text=alt.Text("count:N"))]
+    label_layer = build_layer(labels).mark_text(color=INK, align="left", baseline="bottom", dx=2, dy=-3)
+    return [label_layer.encode(x=x, y=alt.value("height"), text=alt.Text("count:N"))]
 
 
 def _build_rows(day: DaySeries) -> tuple[tuple[str, ...], ...]:

@@ -13,7 +13,9 @@ from reports.model import PercentileCurve, Report
 
 _TICK_NAMES = {2: "p50", 4: "p75", 10: "p90", 20: "p95", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
 _LIMIT_METRICS = ("latency_ms", "service_ms", "ttft_ms")
-_LABEL_EXPRESSION = " : ".join(f"datum.value == {one_in} ? '{name}'" for one_in, name in _TICK_NAMES.items()) + " : ''"
+_LABEL_EXPRESSION = (
+    " : ".join(f"datum.value == {inverse_tail} ? '{name}'" for inverse_tail, name in _TICK_NAMES.items()) + " : ''"
+)
 
 
 def build_percentile_chart(report: Report) -> Chart | None:
@@ -44,7 +46,7 @@ def build_percentile_chart(report: Report) -> Chart | None:
         .mark_line(point=alt.OverlayMarkDef(size=22))
         .encode(x=x, y=y, tooltip=tooltip, **build_point_scales([curve.label for curve in report.spectra]))
     )
-    limit_label = f"SLO {formatting.metric_name(report.curve.metric, report.curve.percentile)}"
+    limit_label = f"SLO {formatting.format_metric_label(report.curve.metric, report.curve.percentile)}"
     limit_lines = [] if limit is None else build_limit_line(limit.value, limit_label)
     request_count_text = formatting.format_count(report.spectra[0].n)
     return Chart(

@@ -29,9 +29,9 @@ def render_svg(chart: Chart) -> str:
     svg = get_chart_renderer().render_svg({**chart.spec, "width": WIDTH})
     clip_numbers: dict[str, int] = {}
 
-    def renumber(match: re.Match[str]) -> str:
+    def renumber_clip(match: re.Match[str]) -> str:
         return f"{match[1]}{chart.key}-clip-{clip_numbers.setdefault(match[2], len(clip_numbers))}"
 
     # The renderer numbers clip paths per process. The IDs must be unique in a page and
     # reproducible.
-    return re.sub(r'(id="|url\(#)clip(\d+)', renumber, svg)
+    return re.sub(r'(id="|url\(#)clip(\d+)', renumber_clip, svg)

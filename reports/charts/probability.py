@@ -16,18 +16,18 @@ def build_probability_chart(plan: PlanSection | None) -> Chart | None:
     row = plan.recommended_row if plan else None
     if plan is None or row is None or row.slo_probabilities is None:
         return None
-    cells = plan_sentences.build_slo_probability_cells(row)
-    if not cells:
+    probability_cells = plan_sentences.build_slo_probability_cells(row)
+    if not probability_cells:
         return None
-    values = (row.slo_probabilities.one_fewer, row.slo_probabilities.planned, row.slo_probabilities.one_more)[
-        -len(cells) :
+    probabilities = (row.slo_probabilities.one_fewer, row.slo_probabilities.planned, row.slo_probabilities.one_more)[
+        -len(probability_cells) :
     ]
-    colors = (MUTED, ACCENT, MUTED)[-len(cells) :]
+    colors = (MUTED, ACCENT, MUTED)[-len(probability_cells) :]
     records = [
-        {"instances": name, "percent": 100 * value, "shown": probability_text, "color": color}
-        for (name, probability_text), value, color in zip(cells, values, colors, strict=True)
+        {"instances": name, "percent": 100 * probability, "shown": probability_text, "color": color}
+        for (name, probability_text), probability, color in zip(probability_cells, probabilities, colors, strict=True)
     ]
-    target = formatting.format_probability(plan.confidence)
+    target_text = formatting.format_probability(plan.confidence)
     x = alt.X("instances:N", title="Instances for the load, without spares", sort=None, axis=alt.Axis(labelAngle=0))
     y = alt.Y("percent:Q", title="P(SLO met) (%)", scale=alt.Scale(domain=[0, 112], nice=False),
               axis=alt.Axis(values=[0, 20, 40, 60, 80, 100]))  # fmt: skip
@@ -40,10 +40,11 @@ def build_probability_chart(plan: PlanSection | None) -> Chart | None:
     return Chart(
         key="probability",
         title="P(SLO met) at peak by number of instances",
-        alternative=f"{'; '.join(f'{text} with {name}' for name, text in cells)} instances. Target: {target}.",
+        alternative=f"{'; '.join(f'{text} with {name}' for name, text in probability_cells)} instances. "
+        f"Target: {target_text}.",
         spec=build_spec(
-            [bar_layer, *build_limit_line(100 * plan.confidence, f"target {target}"), labels], "probability"
+            [bar_layer, *build_limit_line(100 * plan.confidence, f"target {target_text}"), labels], "probability"
         ),
         columns=("instances, without spares", "P(SLO met)"),
-        rows=tuple(cells),
+        rows=tuple(probability_cells),
     )

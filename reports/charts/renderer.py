@@ -17,7 +17,7 @@ import threading
 from functools import cache
 from typing import IO, Any, cast
 
-_REPLY_TIMEOUT_S = 120.0
+_RESPONSE_TIMEOUT_S = 120.0
 _EXIT_TIMEOUT_S = 2.0
 
 
@@ -53,7 +53,7 @@ class ChartRenderer:
                 self._stop()
                 self._process = _start_process()
             process = self._process
-            watchdog = threading.Timer(_REPLY_TIMEOUT_S, process.kill)
+            watchdog = threading.Timer(_RESPONSE_TIMEOUT_S, process.kill)
             watchdog.daemon = True
             watchdog.start()
             try:
@@ -66,10 +66,10 @@ class ChartRenderer:
                 watchdog.cancel()
             if not line.endswith(b"\n"):
                 raise ChartError(f"the chart renderer {self._stop()}")
-        reply = json.loads(line)
-        if "error" in reply:
-            raise ChartError(reply["error"])
-        return str(reply["text"])
+        response = json.loads(line)
+        if "error" in response:
+            raise ChartError(response["error"])
+        return str(response["text"])
 
     def _stop(self) -> str:
         """Stop the renderer process, and kill it if it does not exit in time. Return a phrase that
@@ -127,10 +127,10 @@ def _serve() -> None:
                 text = vl_convert.javascript_bundle(request["library"])
         except ValueError as error:
             # The first two lines are the message; a JavaScript stack trace follows.
-            reply = {"error": " ".join(str(error).splitlines()[:2])}
+            response = {"error": " ".join(str(error).splitlines()[:2])}
         else:
-            reply = {"text": text}
-        sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n")
+            response = {"text": text}
+        sys.stdout.buffer.write(json.dumps(response).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 

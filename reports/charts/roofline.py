@@ -56,14 +56,14 @@ def build_roofline_chart(report: Report) -> Chart | None:
     ]
     # Include the ridge points, so that they are visible.
     intensities = [*(point["intensity"] for point in points), *map(_compute_ridge, roofs.values())]
-    lines = _build_lines(roofs, min(intensities) / _ROOF_MARGIN, max(intensities) * _ROOF_MARGIN)
+    roof_points = _build_lines(roofs, min(intensities) / _ROOF_MARGIN, max(intensities) * _ROOF_MARGIN)
     return Chart(
         key="roofline",
         title="Roofline",
         alternative=" ".join(
             _describe_position(variant, bottleneck) for variant, bottleneck in variants_with_bottlenecks
         ),
-        spec=build_spec(_build_layers(points, lines, families), "roofline"),
+        spec=build_spec(_build_layers(points, roof_points, families), "roofline"),
         columns=("variant", "FLOP/byte", "GFLOP/s", "roof at this intensity (GFLOP/s)", "roof"),
         rows=tuple(_build_row(variant, bottleneck) for variant, bottleneck in variants_with_bottlenecks),
         note=_build_note(
@@ -90,10 +90,16 @@ def _select_distinct(bottlenecks: list[BottleneckRow]) -> list[BottleneckRow]:
     return distinct_bottlenecks
 
 
-def _is_similar(first: BottleneckRow, second: BottleneckRow) -> bool:
-    pairs = (first.peak_flops_per_s, second.peak_flops_per_s), (first.peak_bytes_per_s, second.peak_bytes_per_s)
-    is_near = all(math.isclose(a or 0.0, b or 0.0, rel_tol=_PEAK_TOLERANCE) for a, b in pairs)
-    return is_near and (first.processor, first.peak_basis) == (second.processor, second.peak_basis)
+def _is_similar(first_row: BottleneckRow, second_row: BottleneckRow) -> bool:
+    pairs = (
+        (first_row.peak_flops_per_s, second_row.peak_flops_per_s),
+        (first_row.peak_bytes_per_s, second_row.peak_bytes_per_s),
+    )
+    has_similar_peaks = all(math.isclose(a or 0.0, b or 0.0, rel_tol=_PEAK_TOLERANCE) for a, b in pairs)
+    return has_similar_peaks and (first_row.processor, first_row.peak_basis) == (
+        second_row.processor,
+        second_row.peak_basis,
+    )
 
 
 def _find_roof_name(bottleneck: BottleneckRow, roofs: dict[str, BottleneckRow]) -> str | None:
@@ -114,10 +120,10 @@ def _compute_roof_gflops(bottleneck: BottleneckRow, intensity: float) -> float:
     return min(bottleneck.peak_flops_per_s or 0.0, intensity * (bottleneck.peak_bytes_per_s or 0.0)) / _GIGA
 
 
-def _build_point(variant: VariantRow, bottleneck: BottleneckRow, roof: str) -> dict[str, Any]:
+def _build_point(variant: VariantRow, bottleneck: BottleneckRow, roof_name: str) -> dict[str, Any]:
     return {
         "series": variant.family,
-        "roof": roof,
+        "roof": roof_name,
         "variant": variant.name,
         "intensity": bottleneck.flops_per_byte,
         "rate": (bottleneck.flops_per_s or 0.0) / _GIGA,
@@ -141,10 +147,12 @@ def _compute_ridge(bottleneck: BottleneckRow) -> float:
     return (bottleneck.peak_flops_per_s or 0.0) / (bottleneck.peak_bytes_per_s or 1.0)
 
 
-def _build_layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], families: list[str]) -> list[alt.Chart]:
+def _build_layers(
+    points: list[dict[str, Any]], roof_points: list[dict[str, Any]], families: list[str]
+) -> list[alt.Chart]:
     """Build the layers of the chart. Roofs are gray with their names above the flat part; points
     have the colors of their families."""
-    all_points, roof_ends = [*points, *lines], lines[2::3]
+    all_points, roof_ends = [*points, *roof_points], roof_points[2::3]
     max_rate = _HEADROOM * max(point["rate"] for point in all_points)
     x = alt.X(
         "intensity:Q",
@@ -154,9 +162,9 @@ def _build_layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], fam
     y = alt.Y(
         "rate:Q", title="Performance (GFLOP/s)", **fit_scale([*(point["rate"] for point in all_points), max_rate], 2)
     )
-    names = [point["roof"] for point in roof_ends]
-    dashes = alt.StrokeDash("roof:N", legend=None, scale=alt.Scale(domain=names, range=DASHES[: len(names)]))
-    roof_lines = build_layer(lines).mark_line(strokeWidth=1.7, color=MUTED).encode(x=x, y=y, strokeDash=dashes)
+    roof_names = [point["roof"] for point in roof_ends]
+    dashes = alt.StrokeDash("roof:N", legend=None, scale=alt.Scale(domain=roof_names, range=DASHES[: len(roof_names)]))
+    roof_lines = build_layer(roof_points).mark_line(strokeWidth=1.7, color=MUTED).encode(x=x, y=y, strokeDash=dashes)
     roof_labels = [  # keeps the label readable where a line crosses it
         build_layer(roof_ends)
         .mark_text(align="right", baseline="bottom", dy=-5, **style)

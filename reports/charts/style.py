@@ -131,8 +131,8 @@ def build_role_marks(
 def _count_legend_columns(names: list[str]) -> int:
     """Return the number of legend columns that fit in the width of the chart. A wider legend would
     leave too little room for the chart."""
-    max_width_px = min(_MAX_LABEL_PX, max(map(len, names)) * 6.5) + 30
-    return max(1, min(len(names), int((WIDTH - 100) // max_width_px)))
+    entry_width_px = min(_MAX_LABEL_PX, max(map(len, names)) * 6.5) + 30
+    return max(1, min(len(names), int((WIDTH - 100) // entry_width_px)))
 
 
 def build_limit_line(value: float, text: str) -> list[alt.Chart]:
@@ -229,9 +229,9 @@ def build_knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
     """Draw a labeled vertical line for each method that found a knee in the same unit of load as
     the x axis. `x` is the x axis of the chart."""
     rows = report.knees.rows if report.knees is not None else ()
-    knees = [row for row in rows if row.at.value is not None and row.at.unit == unit]
+    knee_rows = [row for row in rows if row.at.value is not None and row.at.unit == unit]
     layers: list[alt.Chart] = []
-    for index, row in enumerate(knees):
+    for index, row in enumerate(knee_rows):
         data = build_layer([{x.shorthand.partition(":")[0]: row.at.value, "text": f"knee: {row.name}"}])
         layers.append(data.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(x=x))
         label = data.mark_text(align="left", baseline="top", dx=4, color=MUTED)

@@ -34,12 +34,12 @@ def build_telemetry_charts(report: Report) -> tuple[Chart, ...]:
 
 
 def _build_chart(
-    report: Report, unit: str, key: str, title: str, quantity: str, metrics: tuple[str, ...]
+    report: Report, unit: str, key: str, title: str, quantity_name: str, metrics: tuple[str, ...]
 ) -> Chart | None:
     series_with_samples = [
-        series for series in report.telemetry if series.metric in metrics and any(map(_is_known, series.values))
+        series for series in report.telemetry if series.metric in metrics and any(map(_has_value, series.values))
     ]
-    if all(sum(map(_is_known, series.values)) < _MIN_SAMPLES for series in series_with_samples):
+    if all(sum(map(_has_value, series.values)) < _MIN_SAMPLES for series in series_with_samples):
         return None
     shown_series = series_with_samples[:MAX_SERIES]
     points = [
@@ -52,7 +52,8 @@ def _build_chart(
         title=title,
         alternative=" ".join(_describe_series(series) for series in series_with_samples),
         spec=build_spec(
-            [_build_lines(points, [_format_series_name(series) for series in shown_series], quantity, unit, key)], key
+            [_build_lines(points, [_format_series_name(series) for series in shown_series], quantity_name, unit, key)],
+            key,
         ),
         columns=("series", "mean", "max", "min"),
         rows=tuple(_build_row(series) for series in series_with_samples),
@@ -61,7 +62,7 @@ def _build_chart(
 
 
 def _build_lines(
-    points: list[dict[str, Any]], series_names: list[str], quantity: str, unit: str, key: str
+    points: list[dict[str, Any]], series_names: list[str], quantity_name: str, unit: str, key: str
 ) -> alt.Chart:
     max_value = 100 if unit == "%" else None
     scale = alt.Scale(domain=[0, max_value]) if max_value else alt.Scale(zero=True)
@@ -70,11 +71,11 @@ def _build_lines(
         .mark_line(strokeWidth=1.7)
         .encode(
             x=alt.X("at:Q", title="Time since start (s)", scale=alt.Scale(zero=False, nice=False)),
-            y=alt.Y("value:Q", title=f"{quantity} ({unit})", scale=scale),
+            y=alt.Y("value:Q", title=f"{quantity_name} ({unit})", scale=scale),
             tooltip=[
                 alt.Tooltip("series:N"),
                 alt.Tooltip("at:Q", title="Time (s)", format=",.4~r"),
-                alt.Tooltip("value:Q", title=f"{quantity} ({unit})", format=",.3~r"),
+                alt.Tooltip("value:Q", title=f"{quantity_name} ({unit})", format=",.3~r"),
             ],
             **build_series_scales(series_names),
         )
@@ -109,13 +110,13 @@ def _build_note(series_with_samples: list[TelemetrySeries], shown_series: list[T
     """Describe the series that the chart shows, with the descriptions from the metric catalog."""
     texts = dict.fromkeys(f"{_format_kind(series)}: {series.description}." for series in series_with_samples)
     hidden_count = len(series_with_samples) - len(shown_series)
-    omitted_note = [f"{hidden_count} more series are only in the table."] if hidden_count else []
-    return " ".join([*texts, *omitted_note])
+    omitted_notes = [f"{hidden_count} more series are only in the table."] if hidden_count else []
+    return " ".join([*texts, *omitted_notes])
 
 
 def _format_kind(series: TelemetrySeries) -> str:
     return "GPU" if series.source.startswith("gpu") else _format_series_name(series)
 
 
-def _is_known(value: float | None) -> bool:
+def _has_value(value: float | None) -> bool:
     return value is not None

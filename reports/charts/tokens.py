@@ -23,28 +23,29 @@ _LoadPoint = tuple[float, StageRow, TokenRow]
 def build_token_charts(report: Report) -> tuple[Chart, ...]:
     """Build the charts of token metrics; empty unless token metrics exist at two or more distinct
     loads."""
-    for is_closed in (True, False):
-        load_points = _select_load_points(report, is_closed=is_closed)
+    for is_closed_loop in (True, False):
+        load_points = _select_load_points(report, is_closed_loop=is_closed_loop)
         if len({load for load, _, _ in load_points}) > 1:
             charts = (
-                _build_times_chart(report, load_points, is_closed=is_closed),
-                _build_frontier_chart(report, load_points, is_closed=is_closed),
+                _build_times_chart(report, load_points, is_closed_loop=is_closed_loop),
+                _build_frontier_chart(report, load_points, is_closed_loop=is_closed_loop),
             )
             return tuple(chart for chart in charts if chart is not None)
     return ()
 
 
-def _select_load_points(report: Report, *, is_closed: bool) -> list[_LoadPoint]:
-    """Return the stages in order of load: closed-loop stages by concurrency if `is_closed` is true,
+def _select_load_points(report: Report, *, is_closed_loop: bool) -> list[_LoadPoint]:
+    """Return the stages in order of load: closed-loop stages by concurrency if `is_closed_loop` is true,
     otherwise constant-rate stages by rate."""
-    tokens = {row.stage: row for row in report.tokens}
+    token_rows = {row.stage: row for row in report.tokens}
     stages = [
-        (_get_load(row, is_closed=is_closed), row, tokens[_format_stage_name(row)])
+        (_get_load(row, is_closed_loop=is_closed_loop), row, token_rows[_format_stage_name(row)])
         for row in report.stages
-        if _format_stage_name(row) in tokens and row.validity != "INVALID" and not row.pooled
+        if _format_stage_name(row) in token_rows and row.validity != "INVALID" and not row.pooled
     ]
     return sorted(
-        ((load, row, token) for load, row, token in stages if load is not None), key=lambda load_points: load_points[0]
+        ((load, row, token_row) for load, row, token_row in stages if load is not None),
+        key=lambda load_point: load_point[0],
     )
 
 
@@ -52,26 +53,28 @@ def _format_stage_name(row: StageRow) -> str:
     return f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name
 
 
-def _get_load(row: StageRow, *, is_closed: bool) -> float | None:
-    if is_closed:
+def _get_load(row: StageRow, *, is_closed_loop: bool) -> float | None:
+    if is_closed_loop:
         return row.clients if row.kind == "closed" else None
     return row.scheduled_per_s if row.kind in _RATE_KINDS else None
 
 
-def _format_load(load: float, *, is_closed: bool) -> str:
-    number = formatting.format_plain(load) if is_closed else formatting.format_number(load)
-    return f"concurrency {number}" if is_closed else formatting.with_unit(number, "req/s")
+def _format_load(load: float, *, is_closed_loop: bool) -> str:
+    number_text = formatting.format_plain(load) if is_closed_loop else formatting.format_number(load)
+    return f"concurrency {number_text}" if is_closed_loop else formatting.with_unit(number_text, "req/s")
 
 
-def _build_times_chart(report: Report, load_points: Sequence[_LoadPoint], *, is_closed: bool) -> Chart | None:
+def _build_times_chart(report: Report, load_points: Sequence[_LoadPoint], *, is_closed_loop: bool) -> Chart | None:
     points: list[dict[str, Any]] = [
-        {"load": load, "series": name, "value": quantity.value, "shown": formatting.format_quantity(quantity)}
+        {"load": load, "series": metric_text, "value": quantity.value, "shown": formatting.format_quantity(quantity)}
         for load, _, row in load_points
-        for name, quantity in _get_token_times(row).items()
+        for metric_text, quantity in _get_token_times(row).items()
         if quantity.value is not None and quantity.value > 0
     ]
     series_names = [
-        name for name in _get_token_times(load_points[0][2]) if any(point["series"] == name for point in points)
+        metric_text
+        for metric_text in _get_token_times(load_points[0][2])
+        if any(point["series"] == metric_text for point in points)
     ]
     if not points:
         return None
@@ -79,7 +82,7 @@ def _build_times_chart(report: Report, load_points: Sequence[_LoadPoint], *, is_
     values_ms = [*(point["value"] for point in points), *([limit.value] if limit else [])]
     x = alt.X(
         "load:Q",
-        title="Concurrency" if is_closed else "Offered rate (req/s)",
+        title="Concurrency" if is_closed_loop else "Offered rate (req/s)",
         **fit_scale([load for load, _, _ in load_points], 4, from_zero=False),
     )
     y = alt.Y("value:Q", title="TTFT and TPOT (ms)", **fit_scale(values_ms, 20))
@@ -89,16 +92,19 @@ def _build_times_chart(report: Report, load_points: Sequence[_LoadPoint], *, is_
         .mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
         .encode(x=x, y=y, tooltip=tooltip, **build_point_scales(series_names))
     )
-    name = formatting.metric_name(report.curve.metric, report.curve.percentile)
-    limit_lines = build_limit_line(limit.value, f"SLO {name} {formatting.format_limit(limit)}") if limit else []
+    metric_text = formatting.format_metric_label(report.curve.metric, report.curve.percentile)
+    limit_lines = build_limit_line(limit.value, f"SLO {metric_text} {formatting.format_limit(limit)}") if limit else []
     return Chart(
         key="token-times",
-        title=f"TTFT and TPOT by {'concurrency' if is_closed else 'offered rate'}",
-        alternative=_describe_times(load_points, is_closed=is_closed),
+        title=f"TTFT and TPOT by {'concurrency' if is_closed_loop else 'offered rate'}",
+        alternative=_describe_times(load_points, is_closed_loop=is_closed_loop),
         spec=build_spec([lines, *limit_lines], "token_times"),
         columns=("load", *_get_token_times(load_points[0][2])),
         rows=tuple(
-            (_format_load(load, is_closed=is_closed), *map(formatting.format_quantity, _get_token_times(row).values()))
+            (
+                _format_load(load, is_closed_loop=is_closed_loop),
+                *map(formatting.format_quantity, _get_token_times(row).values()),
+            )
             for load, _, row in load_points
         ),
     )
@@ -108,21 +114,21 @@ def _get_token_times(row: TokenRow) -> dict[str, Quantity]:
     return {"p50 TTFT": row.ttft_p50, "p95 TTFT": row.ttft_p95, "p50 TPOT": row.tpot_p50, "p95 TPOT": row.tpot_p95}
 
 
-def _describe_times(load_points: Sequence[_LoadPoint], *, is_closed: bool) -> str:
-    first_and_last = (load_points[0], load_points[-1])
+def _describe_times(load_points: Sequence[_LoadPoint], *, is_closed_loop: bool) -> str:
+    end_points = (load_points[0], load_points[-1])
     return (
         "; ".join(
-            f"at {_format_load(load, is_closed=is_closed)}: "
+            f"at {_format_load(load, is_closed_loop=is_closed_loop)}: "
             + ", ".join(
                 f"{name} {formatting.format_value_unit(quantity)}" for name, quantity in _get_token_times(row).items()
             )
-            for load, _, row in first_and_last
+            for load, _, row in end_points
         )
         + "."
     )
 
 
-def _build_frontier_chart(report: Report, load_points: Sequence[_LoadPoint], *, is_closed: bool) -> Chart | None:
+def _build_frontier_chart(report: Report, load_points: Sequence[_LoadPoint], *, is_closed_loop: bool) -> Chart | None:
     """Draw tokens per second per user vs. tokens per second per GPU. If the number of GPUs is
     unknown, the tokens per second of the whole target are used."""
     gpu_count = report.header.accelerator_count
@@ -130,7 +136,7 @@ def _build_frontier_chart(report: Report, load_points: Sequence[_LoadPoint], *, 
         {
             "user": _MS_PER_S / row.tpot_p50.value,
             "total": row.tokens_per_s.value / (gpu_count or 1),
-            "load": _format_load(load, is_closed=is_closed),
+            "load": _format_load(load, is_closed_loop=is_closed_loop),
         }
         for load, _, row in load_points
         if row.tpot_p50.value and row.tokens_per_s.value is not None
@@ -164,7 +170,10 @@ def _build_frontier_chart(report: Report, load_points: Sequence[_LoadPoint], *, 
     return Chart(
         key="token-frontier",
         title=f"Output throughput per user vs. in total ({throughput_unit})",
-        alternative="; ".join(f"{load}: {user} tok/s/user, {output} {throughput_unit}" for load, user, output in rows)
+        alternative="; ".join(
+            f"{load}: {per_user_text} tok/s/user, {total_text} {throughput_unit}"
+            for load, per_user_text, total_text in rows
+        )
         + ".",
         spec=build_spec([frontier_line, marks, labels], "token_frontier"),
         columns=("load", "tok/s/user", throughput_unit),

@@ -23,8 +23,8 @@ _TICK_COUNT = 5
 def build_tornado_chart(plan: PlanSection | None) -> Chart | None:
     """Build the tornado chart; `None` if the plan recommends no fleet, or if no input has an
     effect."""
-    recommended = None if plan is None else plan.recommended_row
-    if plan is None or recommended is None or recommended.usd_per_month.value is None:
+    recommended_row = None if plan is None else plan.recommended_row
+    if plan is None or recommended_row is None or recommended_row.usd_per_month.value is None:
         return None
     shown_inputs = plan_sentences.select_sensitive_inputs(plan)[:_MAX_ROWS]
     if not shown_inputs:
@@ -32,8 +32,8 @@ def build_tornado_chart(plan: PlanSection | None) -> Chart | None:
     return Chart(
         key="tornado",
         title="Cost sensitivity",
-        alternative=_describe_sensitivities(shown_inputs, recommended),
-        spec=build_spec(_build_layers(shown_inputs, recommended, recommended.usd_per_month.value), "tornado"),
+        alternative=_describe_sensitivities(shown_inputs, recommended_row),
+        spec=build_spec(_build_layers(shown_inputs, recommended_row, recommended_row.usd_per_month.value), "tornado"),
         columns=(
             "input",
             "low value",
@@ -54,11 +54,11 @@ _NOTE = (
 )
 
 
-def _build_layers(shown_inputs: list[SensitivityRow], recommended: OfferRow, planned_usd: float) -> list[alt.Chart]:
+def _build_layers(shown_inputs: list[SensitivityRow], recommended_row: OfferRow, planned_usd: float) -> list[alt.Chart]:
     bars = [
         {**bar, "place": index}
         for index, sensitivity in enumerate(shown_inputs)
-        for bar in _build_bars(sensitivity, recommended, planned_usd)
+        for bar in _build_bars(sensitivity, recommended_row, planned_usd)
     ]
     label_widths_px = _compute_label_widths_px(bars)
     low, high = _compute_domain([planned_usd, *(bar["usd"] for bar in bars)], planned_usd, label_widths_px)
@@ -83,12 +83,12 @@ def _build_layers(shown_inputs: list[SensitivityRow], recommended: OfferRow, pla
 def _build_name_layers(shown_inputs: list[SensitivityRow], y: alt.Y) -> Iterator[alt.Chart]:
     """Yield the input labels above the bars. A halo keeps the labels readable where the
     planned-cost line crosses them."""
-    names = build_layer(
+    name_layer = build_layer(
         [{"place": index, "input": sensitivity.input} for index, sensitivity in enumerate(shown_inputs)]
     )
     for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK}):
-        mark: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **style}
-        yield names.mark_text(**mark).encode(x=alt.value(0), y=y, text=alt.Text("input:N"))
+        mark_options: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **style}
+        yield name_layer.mark_text(**mark_options).encode(x=alt.value(0), y=y, text=alt.Text("input:N"))
 
 
 def _compute_label_widths_px(bars: list[dict[str, Any]]) -> tuple[float, float]:
@@ -114,12 +114,12 @@ def _compute_domain(
 def _compute_ticks(low: float, high: float) -> list[float]:
     """Return round, non-negative costs within the range, for the axis ticks."""
     min_step = (high - max(0.0, low)) / _TICK_COUNT
-    scale = 10.0 ** math.floor(math.log10(min_step))
-    step = next(scale * multiple for multiple in (1, 2, 5, 10) if scale * multiple >= min_step)
+    power_of_ten = 10.0 ** math.floor(math.log10(min_step))
+    step = next(power_of_ten * multiple for multiple in (1, 2, 5, 10) if power_of_ten * multiple >= min_step)
     return [step * index for index in range(max(0, math.ceil(low / step)), math.floor(high / step) + 1)]
 
 
-def _build_bars(sensitivity: SensitivityRow, recommended: OfferRow, planned_usd: float) -> Iterator[dict[str, Any]]:
+def _build_bars(sensitivity: SensitivityRow, recommended_row: OfferRow, planned_usd: float) -> Iterator[dict[str, Any]]:
     """Yield two bars per input, from the planned cost to the cost at each end of the input's range,
     lower cost first. Labels are outside the bars. An end at which no offer meets the constraints
     has a label and no bar.
@@ -132,7 +132,7 @@ def _build_bars(sensitivity: SensitivityRow, recommended: OfferRow, planned_usd:
     sorted_ends = sorted(range_ends, key=lambda end: math.inf if end[0] is None else end[0])
     for (usd, value_text, cheapest_offer, name), side in zip(sorted_ends, ("left", "right"), strict=True):
         other_cheapest_offer = (
-            None if usd is None else plan_sentences.get_other_cheapest_offer(cheapest_offer, recommended)
+            None if usd is None else plan_sentences.get_other_cheapest_offer(cheapest_offer, recommended_row)
         )
         yield {
             "input": sensitivity.input,
@@ -152,11 +152,11 @@ def _build_bars(sensitivity: SensitivityRow, recommended: OfferRow, planned_usd:
         }
 
 
-def _build_end_labels(bars: list[dict[str, Any]], y: alt.Y, max_width_px: float) -> Iterator[alt.Chart]:
+def _build_end_labels(bars: list[dict[str, Any]], y: alt.Y, max_label_width_px: float) -> Iterator[alt.Chart]:
     placements: dict[str, dict[str, Any]] = {"left": {"align": "right", "dx": -5}, "right": {"align": "left", "dx": 5}}
     for side, placement in placements.items():
         if side_bars := [bar for bar in bars if bar["side"] == side]:
-            text_layer = build_layer(side_bars).mark_text(dy=7, limit=max_width_px, **placement)
+            text_layer = build_layer(side_bars).mark_text(dy=7, limit=max_label_width_px, **placement)
             yield text_layer.encode(x=alt.X("edge:Q"), y=y, text=alt.Text("words:N"))
 
 
@@ -176,8 +176,8 @@ def _build_row(sensitivity: SensitivityRow) -> tuple[str, ...]:
     return (sensitivity.input, *cells[0], *cells[1])
 
 
-def _describe_sensitivities(shown_inputs: list[SensitivityRow], recommended: OfferRow) -> str:
+def _describe_sensitivities(shown_inputs: list[SensitivityRow], recommended_row: OfferRow) -> str:
     descriptions = "; ".join(
-        plan_sentences.format_sensitivity(sensitivity, recommended) for sensitivity in shown_inputs
+        plan_sentences.format_sensitivity(sensitivity, recommended_row) for sensitivity in shown_inputs
     )
-    return f"Planned: {formatting.format_value_unit(recommended.usd_per_month)}. {descriptions}."
+    return f"Planned: {formatting.format_value_unit(recommended_row.usd_per_month)}. {descriptions}."

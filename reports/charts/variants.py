@@ -100,7 +100,7 @@ def _format_accuracy(variant: VariantRow) -> str:
 def _build_layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> list[alt.Chart]:
     latencies, costs = ([point[name] for point in points] for name in ("latency", "cost"))
     x = alt.X(
-        "cost:Q", title=f"{local.axes.cost} ({formatting.show_unit(unit)})", **fit_scale(costs, 5, from_zero=False)
+        "cost:Q", title=f"{local.axes.cost} ({formatting.format_unit(unit)})", **fit_scale(costs, 5, from_zero=False)
     )
     max_latency = 1.15 * max(latencies)  # room for a label above the slowest variant
     y = alt.Y("latency:Q", title=f"{local.axes.latency} (ms)", **fit_scale([*latencies, max_latency], 20))
@@ -144,45 +144,47 @@ def _select_labeled_points(points: list[dict[str, Any]], middle_cost: float) -> 
     """Return the points that have labels: the best variant with its name, and, if there are few,
     the points on the Pareto front with their accuracy."""
     front = [point for point in points if point["is_on_frontier"] or point["role"] == "best"]
-    with_accuracy = [point for point in front if point["has_accuracy"]]
+    points_with_accuracy = [point for point in front if point["has_accuracy"]]
     best_points = [point for point in points if point["role"] == "best"]
-    labeled_by_id = {
-        id(point): point for point in (*best_points, *(with_accuracy if len(with_accuracy) <= _MAX_LABELS else []))
+    points_by_id = {
+        id(point): point
+        for point in (*best_points, *(points_with_accuracy if len(points_with_accuracy) <= _MAX_LABELS else []))
     }
     return [
         {**point, "label": _format_label(point), "align": "right" if point["cost"] > middle_cost else "left"}
-        for point in labeled_by_id.values()
+        for point in points_by_id.values()
     ]
 
 
 def _format_label(point: dict[str, Any]) -> str:
-    accuracy: str = point["accuracy"] if point["has_accuracy"] else ""
+    accuracy_text: str = point["accuracy"] if point["has_accuracy"] else ""
     if point["role"] != "best":
-        return accuracy
+        return accuracy_text
     name = point["variant"] if len(point["variant"]) <= _MAX_LABEL_CHARS else "best"
-    return f"{name}, {accuracy}" if accuracy else name
+    return f"{name}, {accuracy_text}" if accuracy_text else name
 
 
 def _describe_variants(local: LocalSection, shown_variants: list[VariantRow]) -> str:
-    fastest = min(shown_variants, key=lambda variant: variant.latency.value or 0.0)
-    cheapest = min(shown_variants, key=lambda variant: variant.cost.value or 0.0)
-    text = (
-        f"{len(shown_variants)} variants. Fastest: {formatting.format_value_unit(fastest.latency)} ({fastest.name}); "
-        f"cheapest: {formatting.format_value_unit(cheapest.cost)} ({cheapest.name})."
+    fastest_variant = min(shown_variants, key=lambda variant: variant.latency.value or 0.0)
+    cheapest_variant = min(shown_variants, key=lambda variant: variant.cost.value or 0.0)
+    description = (
+        f"{len(shown_variants)} variants. Fastest: {formatting.format_value_unit(fastest_variant.latency)} "
+        f"({fastest_variant.name}); cheapest: {formatting.format_value_unit(cheapest_variant.cost)} "
+        f"({cheapest_variant.name})."
     )
-    return text if local.best is None else f"{text} Best: {local.best}."
+    return description if local.best is None else f"{description} Best: {local.best}."
 
 
 def _build_note(local: LocalSection, shown_variants: list[VariantRow], missing_count: int) -> str:
     sentences = ["Lower left is better."]
     if sum(variant.is_on_frontier for variant in shown_variants) > 1:
-        compared_metrics = (
+        compared_metrics_text = (
             "cost, latency and accuracy"
             if any(variant.accuracy is not None for variant in shown_variants)
             else "cost and latency"
         )
         sentences.append(
-            f"Pareto-optimal: no variant is better in {compared_metrics}. Dashed line: front of cost and latency."
+            f"Pareto-optimal: no variant is better in {compared_metrics_text}. Dashed line: front of cost and latency."
         )
     if missing_count:
         sentences.append(

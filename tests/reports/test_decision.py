@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from reports.decision import decide_plan, decide_run, list_warnings, summarize_caveats
+from reports.decision import build_plan_decision, build_run_decision, list_warnings, summarize_caveats
 from reports.html import render_html
 from reports.markdown import render_markdown
 from reports.model import CheckRow, PlanReport, PlanSection, Report
@@ -21,7 +21,7 @@ def _with_row(plan: PlanSection, **changes: object) -> PlanSection:
 
 
 def test_a_decision_says_what_to_buy_what_it_costs_and_how_sure_it_is(plan: PlanSection) -> None:
-    decision = decide_plan(plan)
+    decision = build_plan_decision(plan)
     assert decision.headline == "5 × g2-standard-4, $2,577/month"
     assert decision.sentence == (
         "Serves 90.0\u202freq/s within p95 TTFT < 500 ms, p95 latency < 9000 ms with 95.3\u202f% probability."
@@ -36,7 +36,7 @@ def test_a_decision_says_what_to_buy_what_it_costs_and_how_sure_it_is(plan: Plan
 def test_evidence_from_another_machine_names_it_and_what_was_not_measured(plan: PlanSection) -> None:
     assert plan.source is not None
     source = replace(plan.source, hardware="this machine", validity="WARN")
-    decision = decide_plan(replace(_with_row(plan, basis="extrapolated"), source=source))
+    decision = build_plan_decision(replace(_with_row(plan, basis="extrapolated"), source=source))
     assert decision.evidence == (
         "Evidence: medium. Extrapolated from this machine, not measured on g2-standard-4. The measurement has warnings."
     )
@@ -45,7 +45,7 @@ def test_evidence_from_another_machine_names_it_and_what_was_not_measured(plan: 
 def test_a_capacity_that_is_not_known_well_enough_is_low_evidence_whatever_its_basis(plan: PlanSection) -> None:
     spread = PercentileRange(p10=2.0, p50=4.0, p90=9.0)
     unsure = CapacityUncertainty(state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Go.")
-    decision = decide_plan(replace(plan, capacity_knowledge=unsure))
+    decision = build_plan_decision(replace(plan, capacity_knowledge=unsure))
     assert decision.level == "low"
     assert decision.basis_text.endswith("The capacity is too uncertain to size a fleet with confidence.")
 
@@ -54,25 +54,25 @@ def test_a_capacity_that_is_not_known_well_enough_is_low_evidence_whatever_its_b
 def test_no_text_decides_the_level(plan: PlanSection, text: str) -> None:
     assert plan.source is not None
     source = replace(plan.source, hardware=text, name=text)
-    assert decide_plan(replace(_with_row(plan, basis="extrapolated"), source=source)).level == "medium"
+    assert build_plan_decision(replace(_with_row(plan, basis="extrapolated"), source=source)).level == "medium"
 
 
 def test_a_plan_of_an_older_version_has_a_decision_without_what_it_does_not_know(plan: PlanSection) -> None:
     old = _with_row(plan, slo_probabilities=None, usd_per_month_needed=None, provider="", instance_type="", region="")
-    decision = decide_plan(replace(old, source=None))
+    decision = build_plan_decision(replace(old, source=None))
     assert decision.headline == "5 × gcp/g2-standard-4@us-central1, $2,577/month"
     assert decision.sentence.endswith("; P(SLO met) n/a.")
     assert decision.details[:2] == ("4 instances for the load, 1 spare", "$2,062–3,092/month (95\u202f% CI)")
 
 
 def test_without_a_fitting_offer_there_is_no_evidence(no_offer_plan_report: PlanReport) -> None:
-    decision = decide_plan(no_offer_plan_report.plan)
+    decision = build_plan_decision(no_offer_plan_report.plan)
     assert decision.headline == "No offer sustains a peak of 90.0\u202freq/s"
     assert decision.evidence == ""
 
 
 def test_a_result_says_its_interval_and_what_it_is_based_on(full_report: Report) -> None:
-    result = decide_run(full_report)
+    result = build_run_decision(full_report)
     assert result.headline.startswith("Max rate 218\u202freq/s within SLO")
     assert result.sentence == "95\u202f% CI: 218–238\u202freq/s."
     assert result.basis_text == (
@@ -81,7 +81,7 @@ def test_a_result_says_its_interval_and_what_it_is_based_on(full_report: Report)
 
 
 def test_nothing_measured_is_no_evidence(empty_report: Report) -> None:
-    assert decide_run(empty_report).evidence == ""
+    assert build_run_decision(empty_report).evidence == ""
 
 
 def test_caveats_are_counted_and_named_once(full_report: Report) -> None:

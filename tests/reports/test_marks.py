@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 
-from reports.marks import DIM_END, DIM_START, compute_display_width, drop_marks, pad, replace_marks
+from reports.marks import DIM_END, DIM_START, compute_display_width, drop_marks, pad_text, replace_marks
 from reports.model import HeadlineTile, Quantity, Report
 from reports.text import render_text
 
@@ -25,5 +25,5 @@ def test_only_a_percentile_of_too_few_samples_is_dimmed_and_its_columns_stay_ali
 def test_marks_take_no_width() -> None:
     text = f"{DIM_START}54.4{DIM_END}"
     assert compute_display_width(text) == 4
-    assert pad(text, 6) == f"{text}  "
+    assert pad_text(text, 6) == f"{text}  "
     assert replace_marks(text, str, "<", ">") == "<54.4>"

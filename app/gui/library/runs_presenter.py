@@ -17,7 +17,7 @@ from PySide6.QtGui import QUndoCommand, QUndoStack
 from app.gui.background import LatestRunner, submit
 from app.gui.library.run_listing import ListedRuns, build_listing
 from app.gui.navigation import Notice, build_error_notice
-from app.reporting.run_rows import DeletedRow, list_deleted, list_runs
+from app.reporting.run_rows import DeletedRow, list_deleted_rows, list_runs
 
 Task = tuple[Callable[[], object], Callable[[object], object], Callable[[Exception], object]]
 
@@ -95,7 +95,7 @@ class RunsPresenter(QObject):
         self._latest_listing.request(lambda: build_listing(list_runs(time_limit_s=_LISTING_TIMEOUT_S)))
 
     def refresh_trash(self) -> None:
-        self._latest_trash.request(list_deleted)
+        self._latest_trash.request(list_deleted_rows)
 
     def delete(self, directories: Sequence[Path]) -> None:
         names = [directory.name for directory in directories]
@@ -252,10 +252,10 @@ def _add_note(directory: Path, text: str) -> None:
 
 
 def _promote_run(directory: Path) -> str:
-    from app.storage.baselines import promote
+    from app.storage.baselines import promote_run
     from app.storage.run_directory import StoredRun
 
-    result = promote(StoredRun(directory))
+    result = promote_run(StoredRun(directory))
     return f"{result.run_id} is now the baseline of {result.name}."
 
 

@@ -64,7 +64,7 @@ def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
 
 def stage_result(row: StageRow) -> str:
     """Return the outcome of a stage, such as `SLO met`."""
-    return formatting.display_state(formatting.stage_state(row))
+    return formatting.display_state(formatting.find_stage_state(row))
 
 
 def stage_name(row: StageRow) -> str:

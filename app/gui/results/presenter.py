@@ -110,12 +110,12 @@ def replace_labels(displayed_run: DisplayedRun, labels: Labels) -> DisplayedRun:
 
     if displayed_run.labels == labels:
         return displayed_run
-    unverified = displayed_run.opened_run.unverified
-    own_report = apply_labels(displayed_run.own_report, displayed_run.opened_run.result, labels, unverified)
+    unverified_files = displayed_run.opened_run.unverified_files
+    own_report = apply_labels(displayed_run.own_report, displayed_run.opened_run.result, labels, unverified_files)
     report = (
         own_report
         if displayed_run.report is displayed_run.own_report
-        else apply_labels(displayed_run.report, displayed_run.result, labels, unverified)
+        else apply_labels(displayed_run.report, displayed_run.result, labels, unverified_files)
     )
     return msgspec.structs.replace(displayed_run, own_report=own_report, report=report, labels=labels)
 

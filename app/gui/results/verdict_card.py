@@ -11,7 +11,7 @@ from app.gui.formatting import state_for_verdict
 from app.gui.results.state import DisplayedRun
 from app.gui.widgets import Badge, button, hbox, label, restyle, vbox
 from reports import formatting
-from reports.decision import decide_plan, decide_run, leads_with_plan, list_warnings
+from reports.decision import build_plan_decision, build_run_decision, leads_with_plan, list_warnings
 from reports.model import CheckRow, Report
 
 _MAX_REASONS = 4
@@ -49,8 +49,10 @@ class VerdictCard(QFrame):
         self.reset_button.setVisible(verdict.stamp is not None)
         self.outcome.show_verdict(verdict.outcome, verdict.sentence)
         self.sentence.setText(verdict.headline or verdict.finding)
-        plan_decision = decide_plan(report.plan) if report.plan is not None and leads_with_plan(report) else None
-        run_decision = decide_run(report)
+        plan_decision = (
+            build_plan_decision(report.plan) if report.plan is not None and leads_with_plan(report) else None
+        )
+        run_decision = build_run_decision(report)
         for text_label, text in (
             (self.decision, plan_decision.headline if plan_decision else ""),
             (self.decision_detail, f"{plan_decision.sentence} {plan_decision.evidence}" if plan_decision else ""),

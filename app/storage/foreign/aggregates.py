@@ -60,7 +60,7 @@ def compute_aggregates(values_s: Iterable[float]) -> dict[str, float]:
     sorted_values = np.sort(np.fromiter(values_s, dtype=np.float64))
     if not sorted_values.any():
         return {}
-    ranks = {name: math.ceil(round(sorted_values.size * q, 6)) for name, q in PERCENTILES.items()}
+    ranks = {name: math.ceil(round(sorted_values.size * probability, 6)) for name, probability in PERCENTILES.items()}
     percentiles = {name: float(sorted_values[max(rank, 1) - 1]) for name, rank in ranks.items()}
     return {"mean": float(sorted_values.mean()), **percentiles, "max": float(sorted_values[-1])}
 
@@ -68,8 +68,8 @@ def compute_aggregates(values_s: Iterable[float]) -> dict[str, float]:
 def read_aggregates(node: Node, keys: Mapping[str, str]) -> dict[str, float]:
     """Return the aggregates under `keys`, a mapping from a tool's names to Sizewise names. Missing
     and null values are omitted."""
-    numbers = ((name, node.at(tool_name).number_or_none()) for tool_name, name in keys.items())
-    return {name: value for name, value in numbers if value is not None}
+    named_numbers = ((name, node.at(tool_name).number_or_none()) for tool_name, name in keys.items())
+    return {name: value for name, value in named_numbers if value is not None}
 
 
 def convert_to_seconds(aggregates: Mapping[str, float], unit_s: float) -> dict[str, float]:

@@ -33,7 +33,7 @@ from app.storage.foreign.node import Node
 TOOL = "AIPerf"
 _METRICS = {"latency": "request_latency", "ttft": "time_to_first_token", "tpot": "inter_token_latency"}
 _AGGREGATES = {"avg": "mean", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "max": "max"}
-_PATTERNS: dict[str, GapDistribution] = {"poisson": "random", "constant": "even"}
+_GAP_DISTRIBUTIONS: dict[str, GapDistribution] = {"poisson": "random", "constant": "even"}
 _SUMMARY_KEYS = ("request_latency", "request_count", "error_request_count")
 _TPOT_NOTE = "TPOT is AIPerf's inter-token latency: (latency - TTFT) / (tokens - 1) per request"
 _CONCURRENCY_LIMIT_NOTE = "the rate was limited by a concurrency limit, and latency excludes the wait for a free slot"
@@ -43,7 +43,7 @@ _UNKNOWN_LOAD_NOTE = "a summary contains neither rate nor concurrency"
 
 
 def recognizes(document: ForeignDocument) -> bool:
-    return _is_summary(document) or _is_requests(document)
+    return _is_summary(document) or _is_request_document(document)
 
 
 def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
@@ -59,16 +59,16 @@ def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
         models.append((document.name, _find_model(summary)))
         versions.update(filter(None, [summary.at("aiperf_version").text()]))
         load_point, point_notes = _build_load_point(document.name, summary)
-        successful = [row for row in _read_measured_requests(rows.pop(folder, None)) if _is_successful(row)]
-        is_complete = bool(successful) and len(successful) == load_point.completed
+        successful_rows = [row for row in _read_measured_requests(rows.pop(folder, None)) if _is_successful(row)]
+        is_complete = bool(successful_rows) and len(successful_rows) == load_point.completed
         if is_complete:
             load_point = msgspec.structs.replace(
                 load_point,
-                latencies_s=_compute_latencies(successful),
-                lengths=_build_token_sample(successful) or load_point.lengths,
+                latencies_s=_compute_latencies(successful_rows),
+                lengths=_build_token_sample(successful_rows) or load_point.lengths,
             )
-        elif successful:
-            count, total = len(successful), load_point.completed
+        elif successful_rows:
+            count, total = len(successful_rows), load_point.completed
             point_notes = [
                 *point_notes,
                 f"the file of requests has {count} successful requests, but the summary has {total}, "
@@ -101,7 +101,7 @@ def _is_summary(document: ForeignDocument) -> bool:
     )
 
 
-def _is_requests(document: ForeignDocument) -> bool:
+def _is_request_document(document: ForeignDocument) -> bool:
     return bool(document.values) and all(
         isinstance(value, dict) and isinstance(value.get("metadata"), dict) and "request_start_ns" in value["metadata"]
         for value in document.values
@@ -124,7 +124,7 @@ def _group_by_folder(documents: Iterable[ForeignDocument]) -> dict[Path, Foreign
 def _find_model(summary: Node) -> str | None:
     config = summary.at("input_config")
     names = [name.text() for name in config.at("endpoint", "model_names").items()]
-    names += [item.at("name").text() for item in config.at("models", "items").items()]
+    names += [model.at("name").text() for model in config.at("models", "items").items()]
     return ", ".join(name for name in names if name) or None
 
 
@@ -135,13 +135,13 @@ def _read_load(name: str, summary: Node) -> tuple[float | None, float | None, Ga
     phases = [phase for phase in config.at("phases").items() if _is_measured(phase)]
     if len(phases) > 1:
         raise build_file_error(name, "it mixes several load phases", "Use the files in its folder phases/ instead.")
-    settings = phases[0] if phases else config.at("loadgen")
-    if settings.at("type").value in ("fixed_schedule", "user_centric"):
+    load_settings = phases[0] if phases else config.at("loadgen")
+    if load_settings.at("type").value in ("fixed_schedule", "user_centric"):
         raise build_file_error(name, "it replays a schedule, which is not a constant load")
-    rate = settings.at("request_rate" if not phases else "rate").number_or_none()
-    candidates = [settings.at(key).value for key in ("arrival_pattern", "request_rate_mode", "type")]
+    rate_per_s = load_settings.at("request_rate" if not phases else "rate").number_or_none()
+    candidates = [load_settings.at(key).value for key in ("arrival_pattern", "request_rate_mode", "type")]
     pattern = next((candidate for candidate in candidates if isinstance(candidate, str)), "poisson")
-    return rate, settings.at("concurrency").number_or_none(), _PATTERNS.get(pattern, "other")
+    return rate_per_s, load_settings.at("concurrency").number_or_none(), _GAP_DISTRIBUTIONS.get(pattern, "other")
 
 
 def _is_measured(phase: Node) -> bool:
@@ -150,43 +150,43 @@ def _is_measured(phase: Node) -> bool:
 
 
 def _build_load_point(name: str, summary: Node) -> tuple[MeasuredLoadPoint, list[str]]:
-    rate, concurrency, gaps = _read_load(name, summary)
-    completed = summary.at("request_count", "avg").count_or_none()
-    failed = summary.at("error_request_count", "avg").count_or_none()
-    if completed is None and failed is not None:
-        completed = 0  # no request succeeded
+    rate_per_s, concurrency, gap_distribution = _read_load(name, summary)
+    completed_count = summary.at("request_count", "avg").count_or_none()
+    failed_count = summary.at("error_request_count", "avg").count_or_none()
+    if completed_count is None and failed_count is not None:
+        completed_count = 0  # no request succeeded
     duration_node, duration_s = summary.at("benchmark_duration"), None
     if duration_node.value is not None:
         duration_s = duration_node.at("avg").number() * _read_unit_s(duration_node)
     achieved_per_s = summary.at("request_throughput", "avg").number_or_none()
-    if achieved_per_s is None and completed == 0:
+    if achieved_per_s is None and completed_count == 0:
         achieved_per_s = 0.0
     if achieved_per_s is None:
         raise summary.at("request_throughput", "avg").type_error("a number of requests per second")
-    latencies = {}
-    for metric, tag in _METRICS.items():
-        node = summary.at(tag)
-        latencies[metric] = (
+    latencies_s = {}
+    for metric, tool_metric in _METRICS.items():
+        node = summary.at(tool_metric)
+        latencies_s[metric] = (
             {} if node.value is None else convert_to_seconds(read_aggregates(node, _AGGREGATES), _read_unit_s(node))
         )
     load_point = MeasuredLoadPoint(
-        offered_per_s=rate,
-        clients=concurrency if rate is None else None,
+        offered_per_s=rate_per_s,
+        clients=concurrency if rate_per_s is None else None,
         achieved_per_s=achieved_per_s,
         duration_s=duration_s,
-        completed=completed,
-        failed=failed or 0,
-        latencies_s=drop_empty(latencies),
+        completed=completed_count,
+        failed=failed_count or 0,
+        latencies_s=drop_empty(latencies_s),
         input_tokens_mean=summary.at("input_sequence_length", "avg").number_or_none(),
         output_tokens_mean=summary.at("output_sequence_length", "avg").number_or_none(),
         lengths=build_sample_from_percentiles(
             read_aggregates(summary.at("input_sequence_length"), _AGGREGATES),
             read_aggregates(summary.at("output_sequence_length"), _AGGREGATES),
         ),
-        gaps=gaps,
+        gaps=gap_distribution,
     )
-    notes = [_CONCURRENCY_LIMIT_NOTE] if rate is not None and concurrency is not None else []
-    return load_point, notes if rate is not None or concurrency is not None else [_UNKNOWN_LOAD_NOTE]
+    notes = [_CONCURRENCY_LIMIT_NOTE] if rate_per_s is not None and concurrency is not None else []
+    return load_point, notes if rate_per_s is not None or concurrency is not None else [_UNKNOWN_LOAD_NOTE]
 
 
 def _read_unit_s(node: Node) -> float:
@@ -198,23 +198,23 @@ def _read_unit_s(node: Node) -> float:
 
 def _build_load_point_from_requests(document: ForeignDocument) -> MeasuredLoadPoint:
     rows = _read_measured_requests(document)
-    successful = [row for row in rows if _is_successful(row)]
-    starts = [row.at("metadata", "request_start_ns").number() for row in rows]
-    ends = [row.at("metadata", "request_end_ns").number() for row in rows]
-    duration_s = (max(ends) - min(starts)) * 1e-9 if rows else 0.0
+    successful_rows = [row for row in rows if _is_successful(row)]
+    starts_ns = [row.at("metadata", "request_start_ns").number() for row in rows]
+    ends_ns = [row.at("metadata", "request_end_ns").number() for row in rows]
+    duration_s = (max(ends_ns) - min(starts_ns)) * 1e-9 if rows else 0.0
     if duration_s <= 0:
         raise build_file_error(document.name, "its requests have no duration")
     return MeasuredLoadPoint(
         offered_per_s=None,
         clients=None,
-        achieved_per_s=len(successful) / duration_s,
+        achieved_per_s=len(successful_rows) / duration_s,
         duration_s=duration_s,
-        completed=len(successful),
-        failed=len(rows) - len(successful),
-        latencies_s=_compute_latencies(successful),
-        input_tokens_mean=compute_mean(_read_values(successful, "input_sequence_length")),
-        output_tokens_mean=compute_mean(_read_values(successful, "output_sequence_length")),
-        lengths=_build_token_sample(successful),
+        completed=len(successful_rows),
+        failed=len(rows) - len(successful_rows),
+        latencies_s=_compute_latencies(successful_rows),
+        input_tokens_mean=compute_mean(_read_values(successful_rows, "input_sequence_length")),
+        output_tokens_mean=compute_mean(_read_values(successful_rows, "output_sequence_length")),
+        lengths=_build_token_sample(successful_rows),
     )
 
 
@@ -231,21 +231,27 @@ def _is_successful(row: Node) -> bool:
     return row.at("error").value is None and not row.at("metadata", "was_cancelled").value
 
 
-def _compute_latencies(successful: list[Node]) -> dict[str, dict[str, float]]:
-    latencies = {}
-    for metric, tag in _METRICS.items():
-        nodes = [row.at("metrics", tag) for row in successful]
-        latencies[metric] = compute_aggregates(
+def _compute_latencies(successful_rows: list[Node]) -> dict[str, dict[str, float]]:
+    latencies_s = {}
+    for metric, tool_metric in _METRICS.items():
+        nodes = [row.at("metrics", tool_metric) for row in successful_rows]
+        latencies_s[metric] = compute_aggregates(
             node.at("value").number() * _read_unit_s(node) for node in nodes if node.value is not None
         )
-    return drop_empty(latencies)
+    return drop_empty(latencies_s)
 
 
-def _build_token_sample(successful: list[Node]) -> TokenSample | None:
-    inputs, outputs = (_read_values(successful, f"{side}_sequence_length") for side in ("input", "output"))
-    return build_sample_from_rows(inputs, outputs) if len(inputs) == len(outputs) == len(successful) else None
+def _build_token_sample(successful_rows: list[Node]) -> TokenSample | None:
+    input_lengths, output_lengths = (
+        _read_values(successful_rows, f"{side}_sequence_length") for side in ("input", "output")
+    )
+    return (
+        build_sample_from_rows(input_lengths, output_lengths)
+        if len(input_lengths) == len(output_lengths) == len(successful_rows)
+        else None
+    )
 
 
-def _read_values(rows: list[Node], tag: str) -> list[float]:
-    nodes = [row.at("metrics", tag, "value") for row in rows]
+def _read_values(rows: list[Node], tool_metric: str) -> list[float]:
+    nodes = [row.at("metrics", tool_metric, "value") for row in rows]
     return [node.number() for node in nodes if node.value is not None]

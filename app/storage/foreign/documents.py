@@ -70,10 +70,10 @@ def open_document(path: Path) -> ForeignDocument:
     JSON or CSV."""
     name = printable(path.name)
     text = _read_text(path, name)
-    start = text.lstrip()[:1]
-    if not start:
+    first_character = text.lstrip()[:1]
+    if not first_character:
         raise build_file_error(name, "it is empty")
-    if start in "{[":
+    if first_character in "{[":
         return ForeignDocument(name, path.parent, values=_parse_json_values(text, name))
     header = text.lstrip().partition("\n")[0]
     if "," in header and ":" not in header and not header.startswith("#"):
@@ -132,12 +132,12 @@ def _skip_whitespace(text: str, position: int) -> int:
 
 
 def _reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
+    json_object = dict(pairs)
+    if len(json_object) != len(pairs):
         raise ValueError(
             f'the key "{printable(_find_duplicate(key for key, _ in pairs) or "")}" is duplicated in an object'
         )
-    return table
+    return json_object
 
 
 def _find_duplicate(names: Iterable[str]) -> str | None:

@@ -71,11 +71,11 @@ def _build_load_point(document: ForeignDocument) -> tuple[MeasuredLoadPoint, Cur
     metrics = run.at("aggregated_metrics")
     if metrics.at("iteration_type").value == "batch_size":
         raise build_file_error(document.name, "it varies the batch size instead of the load")
-    unit = run.at("_time_unit").text() or "s"
-    if unit not in UNITS_S:
+    time_unit = run.at("_time_unit").text() or "s"
+    if time_unit not in UNITS_S:
         raise run.at("_time_unit").type_error("a unit of time")
-    completed = metrics.at("num_completed_requests").count()
-    latencies, precision, notes = _select_latencies(run, metrics, UNITS_S[unit])
+    completed_count = metrics.at("num_completed_requests").count()
+    latencies_s, precision, notes = _select_latencies(run, metrics, UNITS_S[time_unit])
     achieved_per_s = metrics.at("requests_per_second").number_or_none()
     if achieved_per_s is None:
         achieved_per_s = metrics.at("requests_per_minute").number() / 60
@@ -84,10 +84,10 @@ def _build_load_point(document: ForeignDocument) -> tuple[MeasuredLoadPoint, Cur
         clients=metrics.at("num_concurrency").number(),
         achieved_per_s=achieved_per_s,
         duration_s=metrics.at("run_duration").number_or_none()
-        or (completed / achieved_per_s if achieved_per_s else None),
-        completed=completed,
+        or (completed_count / achieved_per_s if achieved_per_s else None),
+        completed=completed_count,
         failed=metrics.at("num_error_requests").count(),
-        latencies_s=latencies if completed else {},
+        latencies_s=latencies_s if completed_count else {},
         input_tokens_mean=metrics.at("stats", "num_input_tokens", "mean").number_or_none() or None,
         output_tokens_mean=metrics.at("stats", "num_output_tokens", "mean").number_or_none() or None,
         lengths=_build_token_sample(run),
@@ -96,8 +96,10 @@ def _build_load_point(document: ForeignDocument) -> tuple[MeasuredLoadPoint, Cur
 
 
 def _build_token_sample(run: Node) -> TokenSample | None:
-    successful = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
-    pairs = [[row.at(f"num_{side}_tokens").number_or_none() for side in ("input", "output")] for row in successful]
+    successful_rows = [
+        row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None
+    ]
+    pairs = [[row.at(f"num_{side}_tokens").number_or_none() for side in ("input", "output")] for row in successful_rows]
     token_counts = [
         (input_tokens, output_tokens) for input_tokens, output_tokens in pairs if input_tokens and output_tokens
     ]
@@ -117,12 +119,16 @@ def _select_latencies(
         metric: convert_to_seconds(read_aggregates(metrics.at("stats", key), _AGGREGATES), unit_s)
         for metric, key in _METRICS.items()
     }
-    successful = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
+    successful_rows = [
+        row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None
+    ]
     request_latencies = {
-        metric: compute_aggregates(row.at(key).number() * unit_s for row in successful if row.at(key).value is not None)
+        metric: compute_aggregates(
+            row.at(key).number() * unit_s for row in successful_rows if row.at(key).value is not None
+        )
         for metric, key in _METRICS.items()
     }
-    if not successful:
+    if not successful_rows:
         return drop_empty(tool_latencies), "aggregates", []
     if (
         abs(tool_latencies["latency"].get("mean", 0.0) - request_latencies["latency"].get("mean", 0.0))

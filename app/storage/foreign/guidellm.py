@@ -86,30 +86,30 @@ def _build_load_point(name: str, benchmark: Node) -> tuple[MeasuredLoadPoint, Cu
     strategy = benchmark.at("config", "strategy")
     if strategy.value is None:
         strategy = benchmark.at("args", "strategy")  # version 0.3
-    rate, clients, notes = _read_load(name, strategy)
+    rate_per_s, client_count, notes = _read_load(name, strategy)
     metrics, totals = benchmark.at("metrics"), _find_totals(benchmark)
-    completed = totals.at("successful").count()
+    completed_count = totals.at("successful").count()
     duration_s = benchmark.at("duration").number_or_none()
     achieved_per_s = metrics.at("requests_per_second", "successful", "mean").number_or_none()
     if achieved_per_s is None:
-        achieved_per_s = completed / duration_s if duration_s else 0.0
-    rows = _select_measured_requests(benchmark, completed)
+        achieved_per_s = completed_count / duration_s if duration_s else 0.0
+    rows = _select_measured_requests(benchmark, completed_count)
     has_scheduled_starts = (
-        rate is not None and bool(rows) and all(_read_scheduled_start_s(row) is not None for row in rows)
+        rate_per_s is not None and bool(rows) and all(_read_scheduled_start_s(row) is not None for row in rows)
     )
-    latencies = (
+    latencies_s = (
         _compute_latencies(rows, has_scheduled_starts=has_scheduled_starts) if rows else _read_latencies(metrics)
     )
-    notes += [_SCHEDULED_START_NOTE if has_scheduled_starts else FROM_SEND_NOTE] * (rate is not None)
-    notes += [_TPOT_NOTE] * ("tpot" in latencies) + [_INCOMPLETE_NOTE] * bool(totals.at("incomplete").count_or_none())
+    notes += [_SCHEDULED_START_NOTE if has_scheduled_starts else FROM_SEND_NOTE] * (rate_per_s is not None)
+    notes += [_TPOT_NOTE] * ("tpot" in latencies_s) + [_INCOMPLETE_NOTE] * bool(totals.at("incomplete").count_or_none())
     load_point = MeasuredLoadPoint(
-        offered_per_s=rate,
-        clients=clients,
+        offered_per_s=rate_per_s,
+        clients=client_count,
         achieved_per_s=achieved_per_s,
         duration_s=duration_s,
-        completed=completed,
+        completed=completed_count,
         failed=totals.at("errored").count_or_none(),
-        latencies_s=latencies if completed else {},
+        latencies_s=latencies_s if completed_count else {},
         gaps="even" if strategy.at("type_").value == "constant" else "random",
         input_tokens_mean=metrics.at("prompt_token_count", "successful", "mean").number_or_none() or None,
         output_tokens_mean=metrics.at("output_token_count", "successful", "mean").number_or_none() or None,
@@ -142,51 +142,55 @@ def _find_totals(benchmark: Node) -> Node:
 def _read_load(name: str, strategy: Node) -> tuple[float | None, float | None, list[str]]:
     """Return the request rate, the number of clients, and notes on the load. At least one of rate
     and clients is `None`."""
-    kind, max_concurrency = strategy.at("type_").text(), strategy.at("max_concurrency").number_or_none()
-    if kind in ("constant", "poisson"):
+    strategy_type, max_concurrency = strategy.at("type_").text(), strategy.at("max_concurrency").number_or_none()
+    if strategy_type in ("constant", "poisson"):
         return strategy.at("rate").number(), None, [_CONCURRENCY_LIMIT_NOTE] * (max_concurrency is not None)
-    if kind == "synchronous":
+    if strategy_type == "synchronous":
         return None, 1.0, []
-    if kind == "concurrent":
+    if strategy_type == "concurrent":
         return None, strategy.at("streams").number(), []
-    if kind == "throughput":
+    if strategy_type == "throughput":
         return None, max_concurrency, [] if max_concurrency else [UNLIMITED_RATE_NOTE]
     raise build_file_error(
         name,
-        f"its strategy {kind or '(none)'} is not a constant load",
+        f"its strategy {strategy_type or '(none)'} is not a constant load",
         "Use a report with constant, poisson, synchronous, concurrent or throughput strategies.",
     )
 
 
-def _select_measured_requests(benchmark: Node, completed: int) -> list[Node]:
+def _select_measured_requests(benchmark: Node, completed_count: int) -> list[Node]:
     """Return the successful requests that the tool's own metrics are based on; empty if the report
     contains only some of these requests."""
     rows = list(benchmark.at("requests", "successful").items())
-    start, end = (benchmark.at(key).number_or_none() for key in ("start_time", "end_time"))
-    if len(rows) > completed and start is not None and end is not None:  # the rows include warm-up and cool-down
-        rows = [row for row in rows if _read_start_s(row) <= end and _read_end_s(row) >= start]
-    is_complete = bool(completed) and len(rows) == completed
+    start_s, end_s = (benchmark.at(key).number_or_none() for key in ("start_time", "end_time"))
+    # The rows include warm-up and cool-down if there are more rows than completed requests.
+    if len(rows) > completed_count and start_s is not None and end_s is not None:
+        rows = [row for row in rows if _read_start_s(row) <= end_s and _read_end_s(row) >= start_s]
+    is_complete = bool(completed_count) and len(rows) == completed_count
     return rows if is_complete and all(row.at("request_latency").value is not None for row in rows) else []
 
 
 def _compute_latencies(rows: list[Node], *, has_scheduled_starts: bool) -> dict[str, dict[str, float]]:
-    latencies, ttfts, tpots = [], [], []
+    latencies_s, ttfts_s, tpots_s = [], [], []
     for row in rows:
         start_s = _read_start_s(row)
         delay_s = max(0.0, start_s - (_read_scheduled_start_s(row) or start_s)) if has_scheduled_starts else 0.0
-        latencies.append(row.at("request_latency").number() + delay_s)
+        latencies_s.append(row.at("request_latency").number() + delay_s)
         ttft_ms = row.at("time_to_first_token_ms").number_or_none()
         if ttft_ms:
-            ttfts.append(ttft_ms * 1e-3 + delay_s)
-        itl_ms, tokens = row.at("inter_token_latency_ms").number_or_none(), row.at("output_tokens").number_or_none()
-        if itl_ms is not None and tokens is not None and tokens > 1:
-            tpots.append(itl_ms * 1e-3)
-    has_all_ttfts = len(ttfts) == len(rows)
+            ttfts_s.append(ttft_ms * 1e-3 + delay_s)
+        itl_ms, token_count = (
+            row.at("inter_token_latency_ms").number_or_none(),
+            row.at("output_tokens").number_or_none(),
+        )
+        if itl_ms is not None and token_count is not None and token_count > 1:
+            tpots_s.append(itl_ms * 1e-3)
+    has_all_ttfts = len(ttfts_s) == len(rows)
     return drop_empty(
         {
-            "latency": compute_aggregates(latencies),
-            "ttft": compute_aggregates(ttfts) if has_all_ttfts else {},
-            "tpot": compute_aggregates(tpots),
+            "latency": compute_aggregates(latencies_s),
+            "ttft": compute_aggregates(ttfts_s) if has_all_ttfts else {},
+            "tpot": compute_aggregates(tpots_s),
         }
     )
 
@@ -211,11 +215,11 @@ def _read_scheduled_start_s(row: Node) -> float | None:
 
 def _read_latencies(metrics: Node) -> dict[str, dict[str, float]]:
     tool_names = {"latency": "request_latency", "ttft": "time_to_first_token_ms", "tpot": "inter_token_latency_ms"}
-    latencies = {}
+    latencies_s = {}
     for metric, tool_name in tool_names.items():
         summary, unit_s = metrics.at(tool_name, "successful"), 1.0 if metric == "latency" else 1e-3
         percentiles = read_aggregates(summary.at("percentiles"), _PERCENTILES)
-        latencies[metric] = convert_to_seconds(
+        latencies_s[metric] = convert_to_seconds(
             percentiles | read_aggregates(summary, {"mean": "mean", "max": "max"}), unit_s
         )
-    return drop_empty(latencies)
+    return drop_empty(latencies_s)

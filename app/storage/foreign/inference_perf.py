@@ -42,38 +42,44 @@ def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
             raise build_file_error(
                 document.name, "it covers the requests of one adapter, which are only part of the load"
             )
-    points = [Node(document.value, document.name) for document in documents]
-    stages = [point for point in points if point.at("load_summary", "requested_rate").value is not None]
+    load_nodes = [Node(document.value, document.name) for document in documents]
+    stage_nodes = [
+        load_node for load_node in load_nodes if load_node.at("load_summary", "requested_rate").value is not None
+    ]
     notes = [FROM_SEND_NOTE]
-    if len(stages) < len(points):
-        if not stages and len(points) > 1:
+    if len(stage_nodes) < len(load_nodes):
+        if not stage_nodes and len(load_nodes) > 1:
             raise build_file_error(
                 documents[0].name,
                 "it is one of several summaries of different runs",
                 "Use the stage files of one run instead.",
             )
-        notes.append(_IGNORED_SUMMARY_NOTE if stages else _SUMMARY_NOTE)
-    used_points = stages or points
-    load_points = [_build_load_point(point) for point in used_points]
+        notes.append(_IGNORED_SUMMARY_NOTE if stage_nodes else _SUMMARY_NOTE)
+    used_nodes = stage_nodes or load_nodes
+    load_points = [_build_load_point(load_node) for load_node in used_nodes]
     notes += [_ITL_NOTE] * any("itl" in load_point.latencies_s for load_point in load_points) + _build_delay_notes(
-        used_points
+        used_nodes
     )
     return ImportedCurve(tool=TOOL, precision="aggregates", load_points=tuple(load_points), notes=tuple(notes))
 
 
-def _build_load_point(point: Node) -> MeasuredLoadPoint:
-    load, successes = point.at("load_summary"), point.at("successes")
-    clients = load.at("concurrency").number_or_none()
-    completed = successes.at("count").count()
+def _build_load_point(load_node: Node) -> MeasuredLoadPoint:
+    load_summary, successes = load_node.at("load_summary"), load_node.at("successes")
+    client_count = load_summary.at("concurrency").number_or_none()
+    completed_count = successes.at("count").count()
     achieved_per_s = successes.at("throughput", "requests_per_sec").number()
-    duration_s = point.at("benchmark_time_seconds").number_or_none()
+    duration_s = load_node.at("benchmark_time_seconds").number_or_none()
     return MeasuredLoadPoint(
-        offered_per_s=None if clients is not None else load.at("requested_rate").number_or_none() or None,
-        clients=clients,
+        offered_per_s=None if client_count is not None else load_summary.at("requested_rate").number_or_none() or None,
+        clients=client_count,
         achieved_per_s=achieved_per_s,
-        duration_s=duration_s if duration_s is not None else completed / achieved_per_s if achieved_per_s else None,
-        completed=completed,
-        failed=point.at("failures", "count").count(),
+        duration_s=duration_s
+        if duration_s is not None
+        else completed_count / achieved_per_s
+        if achieved_per_s
+        else None,
+        completed=completed_count,
+        failed=load_node.at("failures", "count").count(),
         latencies_s=_read_latencies(successes.at("latency")),
         input_tokens_mean=_read_first_mean(successes.at("prompt_tokens"), successes.at("prompt_len")),
         output_tokens_mean=_read_first_mean(successes.at("output_tokens"), successes.at("output_len")),
@@ -105,15 +111,19 @@ def _read_first_aggregates(*summaries: Node) -> dict[str, float]:
     )
 
 
-def _build_delay_notes(points: list[Node]) -> list[str]:
+def _build_delay_notes(load_nodes: list[Node]) -> list[str]:
     """Return a note on the delay of the load generator in open-loop stages; empty if there was no
     delay.
 
     Closed-loop stages are excluded, because their schedule depends on the clients.
     """
-    loads = [point.at("load_summary") for point in points]
-    delays = [load.at("schedule_delay", "p99").value for load in loads if load.at("concurrency").value is None]
+    load_summaries = [load_node.at("load_summary") for load_node in load_nodes]
+    delays_s = [
+        load_summary.at("schedule_delay", "p99").value
+        for load_summary in load_summaries
+        if load_summary.at("concurrency").value is None
+    ]
     max_delay_s = max(
-        (delay for delay in delays if isinstance(delay, float) and 0 < delay < _MAX_PLAUSIBLE_S), default=0.0
+        (delay_s for delay_s in delays_s if isinstance(delay_s, float) and 0 < delay_s < _MAX_PLAUSIBLE_S), default=0.0
     )
     return [f"the load generator sent late (p99 schedule delay up to {max_delay_s:.3g} s)"] if max_delay_s else []

@@ -33,14 +33,14 @@ def recognizes(document: ForeignDocument) -> bool:
 def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     histories = {_get_run_key(document): document for document in documents if _is_history(document)}
     stats = {_get_run_key(document): document for document in documents if _is_stats(document)}
-    for run, document in histories.items():
-        if run not in stats:
+    for run_key, document in histories.items():
+        if run_key not in stats:
             raise build_file_error(document.name, "it is a history file without its _stats.csv")
     notes, load_points = [FROM_SEND_NOTE, _ROUNDED_NOTE], []
-    for run, document in stats.items():
-        users = _read_user_counts(histories[run]) if run in histories else []
-        load_points.append(_build_load_point(document, max(users, default=None)))
-        notes += [_VARYING_USERS_NOTE] if len(set(users)) > 1 else [] if users else [_NO_USERS_NOTE]
+    for run_key, document in stats.items():
+        user_counts = _read_user_counts(histories[run_key]) if run_key in histories else []
+        load_points.append(_build_load_point(document, max(user_counts, default=None)))
+        notes += [_VARYING_USERS_NOTE] if len(set(user_counts)) > 1 else [] if user_counts else [_NO_USERS_NOTE]
     notes += [_FAILURES_NOTE] * any(load_point.failed for load_point in load_points)
     return ImportedCurve(tool=TOOL, precision="rounded", load_points=tuple(load_points), notes=tuple(notes))
 
@@ -63,30 +63,32 @@ def _read_user_counts(history: ForeignDocument) -> list[float]:
     return [count for count in counts if count]
 
 
-def _build_load_point(document: ForeignDocument, users: float | None) -> MeasuredLoadPoint:
+def _build_load_point(document: ForeignDocument, user_count: float | None) -> MeasuredLoadPoint:
     rows = [row for row in document.rows() if row["Name"] == "Aggregated"]
     if len(rows) != 1:
         raise build_file_error(document.name, f"it has {len(rows)} rows named Aggregated instead of one")
     row = rows[0]
 
-    def cell(column: str) -> float:
+    def parse_cell(column: str) -> float:
         return parse_cell_number(row, column, document.name)
 
-    requests, failed = int(cell("Request Count")), int(cell("Failure Count"))
-    if failed > requests:
-        raise build_file_error(document.name, f"it has {failed} failures but only {requests} requests")
-    per_s = cell("Requests/s")
-    latency_ms: dict[str, float] = {}
-    if requests:
+    request_count, failed_count = int(parse_cell("Request Count")), int(parse_cell("Failure Count"))
+    if failed_count > request_count:
+        raise build_file_error(document.name, f"it has {failed_count} failures but only {request_count} requests")
+    rate_per_s = parse_cell("Requests/s")
+    latencies_ms: dict[str, float] = {}
+    if request_count:
         percentiles = {column: match for column in document.header if (match := _PERCENTILE.fullmatch(column))}
-        latency_ms = {format_percentile_name(float(match[1])): cell(column) for column, match in percentiles.items()}
-        latency_ms |= {"mean": cell("Average Response Time"), "max": cell("Max Response Time")}
+        latencies_ms = {
+            format_percentile_name(float(match[1])): parse_cell(column) for column, match in percentiles.items()
+        }
+        latencies_ms |= {"mean": parse_cell("Average Response Time"), "max": parse_cell("Max Response Time")}
     return MeasuredLoadPoint(
         offered_per_s=None,
-        clients=users,
-        achieved_per_s=max(0.0, per_s - cell("Failures/s")),
-        duration_s=requests / per_s if per_s else None,
-        completed=requests - failed,
-        failed=failed,
-        latencies_s=drop_empty({"latency": convert_to_seconds(latency_ms, _MILLISECOND_S)}),
+        clients=user_count,
+        achieved_per_s=max(0.0, rate_per_s - parse_cell("Failures/s")),
+        duration_s=request_count / rate_per_s if rate_per_s else None,
+        completed=request_count - failed_count,
+        failed=failed_count,
+        latencies_s=drop_empty({"latency": convert_to_seconds(latencies_ms, _MILLISECOND_S)}),
     )

@@ -77,7 +77,7 @@ class Node:
         return printable(self.value, 200) or None
 
     def numbers(self) -> list[float]:
-        return [item.number() for item in self.items()]
+        return [node.number() for node in self.items()]
 
     def type_error(self, expected: str) -> UsageError:
         actual_text = "nothing" if self.value is None else printable(_describe_value(self.value), 40)

@@ -19,17 +19,17 @@ _NO_COUNTS_NOTE = "the file has no request counts, so the accuracy of its percen
 
 
 def recognizes(document: ForeignDocument) -> bool:
-    return "Inferences/Second" in document.header and any(load in document.header for load in _LOAD_COLUMNS)
+    return "Inferences/Second" in document.header and any(column in document.header for column in _LOAD_COLUMNS)
 
 
 def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     load_points = tuple(load_point for document in documents for load_point in _build_load_points(document))
-    even_note = [_EVEN_NOTE] * any(load_point.offered_per_s is not None for load_point in load_points)
+    even_notes = [_EVEN_NOTE] * any(load_point.offered_per_s is not None for load_point in load_points)
     return ImportedCurve(
         tool=TOOL,
         precision="aggregates",
         load_points=load_points,
-        notes=(FROM_SEND_NOTE, _BATCH_NOTE, *even_note, _NO_COUNTS_NOTE),
+        notes=(FROM_SEND_NOTE, _BATCH_NOTE, *even_notes, _NO_COUNTS_NOTE),
     )
 
 
@@ -44,20 +44,22 @@ def _build_load_points(document: ForeignDocument) -> list[MeasuredLoadPoint]:
 def _build_load_point(
     document: ForeignDocument, row: dict[str, str], percentiles: dict[str, re.Match[str]]
 ) -> MeasuredLoadPoint:
-    def cell(column: str) -> float:
+    def parse_cell(column: str) -> float:
         return parse_cell_number(row, column, document.name)
 
-    latency_us = {format_percentile_name(float(match[1])): cell(column) for column, match in percentiles.items()}
+    latencies_us = {
+        format_percentile_name(float(match[1])): parse_cell(column) for column, match in percentiles.items()
+    }
     if "Avg latency" in row:
-        latency_us["mean"] = cell("Avg latency")
+        latencies_us["mean"] = parse_cell("Avg latency")
     is_closed_loop = "Concurrency" in row
     return MeasuredLoadPoint(
-        offered_per_s=None if is_closed_loop else cell("Request Rate"),
-        clients=cell("Concurrency") if is_closed_loop else None,
-        achieved_per_s=cell("Inferences/Second"),
+        offered_per_s=None if is_closed_loop else parse_cell("Request Rate"),
+        clients=parse_cell("Concurrency") if is_closed_loop else None,
+        achieved_per_s=parse_cell("Inferences/Second"),
         duration_s=None,
         completed=None,
         failed=None,
-        latencies_s=drop_empty({"latency": convert_to_seconds(latency_us, 1e-6)}),
+        latencies_s=drop_empty({"latency": convert_to_seconds(latencies_us, 1e-6)}),
         gaps="even",
     )

@@ -42,14 +42,14 @@ def read_foreign(paths: Sequence[Path]) -> ImportedCurve:
     values, or if the files are from different tools or for different models.
     """
     documents = _open_documents(paths)
-    module, first = documents[0]
+    module, first_document = documents[0]
     for other_module, document in documents:
         if other_module is not module:
-            message = f"{first.name} is from {module.TOOL}, but {document.name} is from {other_module.TOOL}"
+            message = f"{first_document.name} is from {module.TOOL}, but {document.name} is from {other_module.TOOL}"
             raise UsageError(message, hint="Use files of one tool only.")
     curve: ImportedCurve = module.read(tuple(document for _, document in documents))
-    source = first.name if len(documents) == 1 else f"{first.name} and {len(documents) - 1} more"
-    _check_plausible(source, curve)
+    source = first_document.name if len(documents) == 1 else f"{first_document.name} and {len(documents) - 1} more"
+    _check_plausibility(source, curve)
     return replace(
         curve, source=source, load_points=tuple(_sort_by_load(curve.load_points)), notes=_collect_notes(curve)
     )
@@ -59,7 +59,9 @@ def _open_documents(paths: Sequence[Path]) -> list[tuple[ModuleType, ForeignDocu
     if not paths:
         raise UsageError("no result file was specified", hint=_FORMATS_HINT)
     documents = [
-        recognized for path in paths for recognized in (_read_folder(path) if path.is_dir() else [_read_file(path)])
+        recognized_document
+        for path in paths
+        for recognized_document in (_read_folder(path) if path.is_dir() else [_read_file(path)])
     ]
     if len(documents) > MAX_FILES:
         raise UsageError(f"more than {MAX_FILES} files were specified", hint="Use the files of one curve only.")
@@ -81,10 +83,12 @@ def _read_folder(path: Path) -> list[tuple[ModuleType, ForeignDocument]]:
     if len(files) > MAX_FILES:
         raise build_file_error(printable(path.name), f"the folder has more than {MAX_FILES} files")
     documents = [open_document(file) for file in files]
-    recognized = [(module, document) for document in documents if (module := _find_format(document)) is not None]
-    if not recognized:
+    recognized_documents = [
+        (module, document) for document in documents if (module := _find_format(document)) is not None
+    ]
+    if not recognized_documents:
         raise build_file_error(printable(path.name), "the folder has no supported result file", _FORMATS_HINT)
-    return recognized
+    return recognized_documents
 
 
 def _read_file(path: Path) -> tuple[ModuleType, ForeignDocument]:
@@ -99,7 +103,7 @@ def _find_format(document: ForeignDocument) -> ModuleType | None:
     return next((module for module in _FORMATS if module.recognizes(document)), None)
 
 
-def _check_plausible(source: str, curve: ImportedCurve) -> None:
+def _check_plausibility(source: str, curve: ImportedCurve) -> None:
     if not curve.load_points:
         raise build_file_error(source, "it has no load point")
     if len(curve.load_points) > _MAX_LOAD_POINTS:
@@ -110,10 +114,10 @@ def _check_plausible(source: str, curve: ImportedCurve) -> None:
         if max(load_point.offered_per_s or 0.0, load_point.achieved_per_s) > _MAX_PER_S:
             raise build_file_error(source, f"one of its rates is above {_MAX_PER_S:g} req/s")
         for metric, aggregates in load_point.latencies_s.items():
-            _check_order(source, metric, aggregates)
+            _check_latencies(source, metric, aggregates)
 
 
-def _check_order(source: str, metric: str, aggregates: dict[str, float]) -> None:
+def _check_latencies(source: str, metric: str, aggregates: dict[str, float]) -> None:
     metric_label = metric if metric == "latency" else metric.upper()
     if max(aggregates.values()) > _MAX_LATENCY_S:
         raise build_file_error(
@@ -124,9 +128,9 @@ def _check_order(source: str, metric: str, aggregates: dict[str, float]) -> None
         for name, value in aggregates.items()
         if name.startswith("p")
     )
-    for (_, low, lower), (_, high, upper) in pairwise(percentiles):
-        if low > high * (1 + 1e-9):
-            raise build_file_error(source, f"its {upper} {metric_label} is below its {lower} {metric_label}")
+    for (_, low_value, low_name), (_, high_value, high_name) in pairwise(percentiles):
+        if low_value > high_value * (1 + 1e-9):
+            raise build_file_error(source, f"its {high_name} {metric_label} is below its {low_name} {metric_label}")
 
 
 def _parse_percent(name: str) -> float:
@@ -146,15 +150,15 @@ def _sort_by_load(load_points: tuple[MeasuredLoadPoint, ...]) -> list[MeasuredLo
 
 
 def _collect_notes(curve: ImportedCurve) -> tuple[str, ...]:
-    needed = count_needed_samples(0.99)
+    needed_count = count_needed_samples(0.99)
     counts = [
         load_point.completed
         for load_point in curve.load_points
         if load_point.completed is not None and load_point.latencies_s
     ]
     sample_size_note = (
-        f"a load point is based on only {min(counts)} requests; p99 needs {needed}"
-        if counts and min(counts) < needed
+        f"a load point is based on only {min(counts)} requests; p99 needs {needed_count}"
+        if counts and min(counts) < needed_count
         else None
     )
     closed_loop_note = (

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from app.cli.colors import ColorMode, color, print_with_colors, use_colors
+from app.cli.colors import ColorMode, color_text, print_with_colors, use_colors
 from app.cli.streams import escape_output
 from app.cli.tables import format_table
 from reports.marks import DIM_END, DIM_START, mark_status
@@ -18,13 +18,13 @@ class Terminal(io.StringIO):
 
 def test_marked_statuses_are_colored_and_the_same_words_without_marks_are_not() -> None:
     text = f"{mark_status('PASS')} PASS, {mark_status('INVALID')} INVALID, {mark_status('VALID')} VALID"
-    assert color(text) == "\x1b[32mPASS\x1b[0m PASS, \x1b[31mINVALID\x1b[0m INVALID, VALID VALID"
-    assert color(f"{mark_status('WARN')}: x") == "\x1b[33mWARN\x1b[0m: x"
+    assert color_text(text) == "\x1b[32mPASS\x1b[0m PASS, \x1b[31mINVALID\x1b[0m INVALID, VALID VALID"
+    assert color_text(f"{mark_status('WARN')}: x") == "\x1b[33mWARN\x1b[0m: x"
 
 
 def test_only_the_status_columns_of_a_table_are_colored_and_columns_stay_aligned() -> None:
     table = format_table(("verdict", "note"), [("WARN", "WARN"), ("n/a", "x")], status_columns=(0,))
-    assert color(table).splitlines()[2:] == ["\x1b[33mWARN\x1b[0m     WARN", "n/a      x"]
+    assert color_text(table).splitlines()[2:] == ["\x1b[33mWARN\x1b[0m     WARN", "n/a      x"]
 
 
 @pytest.mark.parametrize(

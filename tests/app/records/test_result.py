@@ -7,7 +7,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from app.errors import ExitCode, precedence
+from app.errors import ExitCode, get_precedence
 from app.records.metrics import METRICS
 from app.records.result import build_json_schema
 from tests.fakes.results import full_run
@@ -39,5 +39,5 @@ def test_metrics_carry_their_unit_in_their_name() -> None:
 
 
 def test_the_first_cause_of_the_table_wins() -> None:
-    assert min(ExitCode.GATE_FAILED, ExitCode.INVALID, key=precedence) == ExitCode.INVALID
-    assert min(ExitCode.LIMIT, ExitCode.INTERRUPTED, key=precedence) == ExitCode.INTERRUPTED
+    assert min(ExitCode.GATE_FAILED, ExitCode.INVALID, key=get_precedence) == ExitCode.INVALID
+    assert min(ExitCode.LIMIT, ExitCode.INTERRUPTED, key=get_precedence) == ExitCode.INTERRUPTED

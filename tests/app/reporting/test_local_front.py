@@ -13,7 +13,7 @@ from app.reporting.local_front import (
     find_fastest_stage,
     find_front_positions,
     format_common_settings,
-    format_inferences,
+    format_max_inference_rate,
     get_max_call_rate,
     name_families,
     name_variants,
@@ -69,12 +69,12 @@ def test_the_most_arrivals_are_as_sure_as_the_stage_that_held(trust: Validity) -
 
 def test_where_nobody_searched_there_is_no_number() -> None:
     assert get_max_call_rate(facts(variant()), []) is None
-    assert format_inferences(facts(variant("as-is", 4))) == ""
+    assert format_max_inference_rate(facts(variant("as-is", 4))) == ""
 
 
 def test_calls_of_several_rows_are_reported_in_inferences() -> None:
-    assert format_inferences(_FACTS) == "batch 4: 1,600\u202finferences/s"
-    assert format_inferences(facts(variant(), server_per_s=Estimate(400.0))) == ""
+    assert format_max_inference_rate(_FACTS) == "batch 4: 1,600\u202finferences/s"
+    assert format_max_inference_rate(facts(variant(), server_per_s=Estimate(400.0))) == ""
 
 
 _LOCAL_FRONT_RESULT = local_run().result

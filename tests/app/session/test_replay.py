@@ -128,7 +128,7 @@ def test_damage_after_the_last_whole_stage_goes_with_what_is_discarded(uncut: Re
     assert result.stages[0] == uncut.stages[0]
     assert [(one.name, one.completed) for one in result.stages] == [(one.name, one.completed) for one in uncut.stages]
     assert stored.damage == ()
-    assert stored.files_without_checksum == ()
+    assert stored.unverified_files == ()
 
 
 @pytest.mark.parametrize("name", [REQUESTS, TELEMETRY, SPEC, EVENTS])

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import UsageError
 from app.records.result import Cause, Exit, Verdict
-from app.storage.baselines import promote, read_baseline, read_baselines
+from app.storage.baselines import promote_run, read_baseline, read_baselines
 from app.storage.run_directory import RunWriter, StoredRun
 from tests.fakes.results import ended, full_run
 
@@ -28,10 +28,10 @@ def stored(directory: Path, **changes: object) -> StoredRun:
 
 
 def test_the_run_promoted_last_is_the_baseline_of_its_name_wherever_it_is(home: Path, tmp_path: Path) -> None:
-    promote(stored(home / "1-first"))
+    promote_run(stored(home / "1-first"))
     assert read_baseline("promoted", FULL.name).run_id == "1-first"
-    promote(stored(tmp_path / "elsewhere"))
-    promote(stored(home / "2-other", name="other"))
+    promote_run(stored(tmp_path / "elsewhere"))
+    promote_run(stored(home / "2-other", name="other"))
     assert read_baseline("promoted", FULL.name).run_id == "elsewhere"
     assert read_baseline("promoted", "other").run_id == "2-other"
 
@@ -46,14 +46,14 @@ def test_the_run_promoted_last_is_the_baseline_of_its_name_wherever_it_is(home: 
 )
 def test_a_run_that_did_not_pass_is_not_promoted(home: Path, changes: dict[str, object], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        promote(stored(home / "1-failed", **changes))
+        promote_run(stored(home / "1-failed", **changes))
     with pytest.raises(UsageError, match="no run of 'quickstart' was promoted"):
         read_baseline("promoted", FULL.name)
 
 
 def test_a_promoted_run_that_is_gone_is_reported(home: Path) -> None:
     run = stored(home / "1-first")
-    promote(run)
+    promote_run(run)
     run.directory.rename(home / "moved")
     with pytest.raises(UsageError, match="no longer exists: 1-first"):
         read_baseline("promoted", FULL.name)

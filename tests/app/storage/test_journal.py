@@ -126,7 +126,7 @@ def test_appends_of_several_threads_do_not_mix(tmp_path: Path) -> None:
     assert found is not None
     assert found.intact_bytes[EVENTS] == (tmp_path / "run" / EVENTS).stat().st_size
     assert StoredRun(tmp_path / "run").damage == ()
-    assert StoredRun(tmp_path / "run").files_without_checksum == ()
+    assert StoredRun(tmp_path / "run").unverified_files == ()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from app.errors import UsageError
 from app.records.events import RunStarted
 from app.storage.run_directory import RunWriter, StoredRun, find_run, list_stored_runs
-from app.storage.trash import delete_runs, list_deleted_runs, purge, restore_run
+from app.storage.trash import delete_runs, list_deleted_runs, purge_trash, restore_run
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -82,8 +82,8 @@ def test_only_what_was_deleted_more_than_thirty_days_ago_goes_for_good(home: Pat
     (home / ".trash" / "not-oursZ").mkdir()
     (tmp_path / "kept").mkdir()
     (home / ".trash" / "20200102T120000Z").symlink_to(tmp_path / "kept")
-    assert purge(NOON + timedelta(days=30)) == []
-    assert purge(NOON + timedelta(days=30, seconds=1)) == ["1-a"]
+    assert purge_trash(NOON + timedelta(days=30)) == []
+    assert purge_trash(NOON + timedelta(days=30, seconds=1)) == ["1-a"]
     assert [name for name, _ in trash()] == ["1-b"]
     assert (home / ".trash" / "not-oursZ").exists()
     assert (tmp_path / "kept").exists()

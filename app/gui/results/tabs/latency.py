@@ -85,7 +85,7 @@ class LatencyTab(Tab):
                 distribution.name,
                 np.array(distribution.ms),
                 100 * np.array(distribution.share),
-                style_index=series,
+                style_index=style_index,
             )
         self.cdf_chart.set_message("" if report.distributions else "No responses.")
 

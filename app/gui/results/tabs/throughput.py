@@ -72,12 +72,14 @@ class ThroughputTab(Tab):
         if not charted_stages:
             return
         name = metric_label(report.curve.metric, report.curve.percentile)
-        passed_stages = [row for row in charted_stages if formatting.stage_state(row) == "passed"]
+        passed_stages = [row for row in charted_stages if formatting.find_stage_state(row) == "passed"]
         x, y = _compute_mean_latencies(sorted(passed_stages, key=lambda row: _get_rate(row) or 0.0))
         if len(x) > 1:
             self.curve.set_line("curve", "within SLO (mean of repeats)", x, y, style_index=0)
         for series, state in enumerate(_STATES):
-            self._draw_points(state, [row for row in charted_stages if formatting.stage_state(row) == state], series)
+            self._draw_points(
+                state, [row for row in charted_stages if formatting.find_stage_state(row) == state], series
+            )
         if report.curve.limit is not None:
             self.curve.set_limit(report.curve.limit.value, f"SLO {name} {formatting.format_limit(report.curve.limit)}")
         self._draw_markers(report)

@@ -22,7 +22,7 @@ from app.reporting.stored import build_stored_report
 from app.storage.labels import read_labels, set_title
 from app.storage.run_directory import RESULT, StoredRun
 from reports import formatting
-from reports.decision import decide_run
+from reports.decision import build_run_decision
 from reports.rendering import render
 from tests.app.gui.results.conftest import OpenRun
 from tests.fakes.stored_runs import cut_short
@@ -52,7 +52,7 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
         assert set(tile_lines(tile)) <= set(shown)
     assert any(report.verdict.sentence.startswith(text.rstrip(".")) for text in shown if len(text) > 20)
     card = page.content().verdict_card
-    order = [card.sentence.text(), decide_run(report).evidence, report.tiles[0].label]
+    order = [card.sentence.text(), build_run_decision(report).evidence, report.tiles[0].label]
     lines = [next(line for line in page.findChildren(QLabel) if line.text() == text) for text in order]
     tops = [line.mapTo(page, QPoint()).y() for line in lines]
     assert tops == sorted(tops), "the result, what it is based on, then the numbers"
