@@ -70,7 +70,7 @@ class UsageError(SizewiseError):
     exit_code = ExitCode.USAGE
 
 
-class CorruptedFileError(UsageError):
+class DamagedFileError(UsageError):
     """Raised if a stored file is corrupted: bytes have changed or are missing."""
 
 

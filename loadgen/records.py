@@ -57,7 +57,7 @@ REQUEST_SCHEMA = pa.schema(
         ("last_token_ns", pa.int64()),
         ("tokens_in", pa.int32()),
         ("tokens_out", pa.int32()),
-        ("tokens_from", pa.utf8()),
+        ("token_source", pa.utf8()),
         ("chunk_ns", pa.list_(pa.int64())),
         ("chunk_tokens", pa.list_(pa.int32())),
         ("worker", pa.int16()),
@@ -90,7 +90,7 @@ first event that belongs to the API, even if its delta is empty or contains only
 `first_token_ns` is the time of the first chunk, `first_output_ns` of the first chunk that is not
 reasoning, and `last_token_ns` of the last chunk. `chunk_ns` has the times of all chunks; chunks
 that were read together have the same time. `chunk_tokens` has the number of tokens in each chunk,
-null if the server does not report it. `tokens_from` is the source of `tokens_out`: "server" (usage
+null if the server does not report it. `token_source` is the source of `tokens_out`: "server" (usage
 reported by the server), "tokenizer" (counted by the load generator with the user's tokenizer) or
 "chunks" (each chunk counted as one token).
 

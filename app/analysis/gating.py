@@ -155,7 +155,8 @@ _ALLOWED_DEMONSTRATION_CAUSES: tuple[CauseId, ...] = (
     "objective_inconclusive",
     "no_rate",
 )
-"""Exit causes that stem from the measured results, and therefore do not fail a demonstration run."""
+"""Exit causes that stem from the measured results, and therefore do not fail a demonstration
+run."""
 
 
 def build_exit(causes: Sequence[Cause], *, is_demonstration: bool = False) -> Exit:

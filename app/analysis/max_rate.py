@@ -85,7 +85,7 @@ def derive_search_outcome(stages: Sequence[Stage], kinds: Sequence[StageKind] = 
     ]  # ignore rates below one that was sent successfully
     reason = None if highest_passed_rate is not None else "no tested rate met the SLO"
     if highest_passed_rate is None and lowest_failed_rate is None and unsendable_rates:
-        reason = "the load generator could not send any of the rates"
+        reason = "the load generator could not sustain any of the tested rates"
     stage_count = len(invalid_rates) + sum(map(len, stages_by_rate.values()))
     return SearchOutcome(
         highest_passed_rate,

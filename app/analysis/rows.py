@@ -154,7 +154,7 @@ def read_tokens(frame: pd.DataFrame) -> TokenRows | None:
         tokens_in=read_column_numbers("tokens_in"),
         tokens_out=read_column_numbers("tokens_out"),
         tokens_requested=read_column_numbers("max_output_tokens"),
-        is_counted_by_chunks=_is_equal_to(frame, "tokens_from", "chunks"),
+        is_counted_by_chunks=_is_equal_to(frame, "token_source", "chunks"),
         chunk_index=np.arange(n),
         chunks=_read_chunks(frame),
     )

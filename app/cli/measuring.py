@@ -123,8 +123,8 @@ def measure_profile(
 ) -> int:
     """Run the profile, evaluate the result against the baseline, and return the exit code.
 
-    If `remote_workers` is set, workers on other machines send the load. The results are stored even if the
-    run is interrupted.
+    If `remote_workers` is set, workers on other machines send the load. The results are stored even
+    if the run is interrupted.
     """
     request_consent(profile, getattr(arguments, "allow_secrets", []))
     new_run = _create_run(profile, arguments.out)

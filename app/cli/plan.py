@@ -221,7 +221,9 @@ def _parse_export_settings(options: list[str]) -> ExportSettings:
     setting_values = {}
     for option in options:
         key, equals, value = option.partition("=")
-        if not equals or key not in setting_names:
+        if not equals and key in setting_names:
+            raise UsageError(f"--with {option}: the value is missing", hint=f"Use --with {key}=VALUE.")
+        if key not in setting_names:
             hint = did_you_mean(key, setting_names) or f"Use one of {', '.join(setting_names)}."
             raise UsageError(f"--with {option}: unknown export setting", hint=hint)
         setting_values[key] = value

@@ -19,15 +19,15 @@ ThemeChoice = Literal["system", "light", "dark", "contrast"]
 class Theme(msgspec.Struct, frozen=True):
     """Colors of a theme, as #rrggbb strings.
 
-    `paper` and `raised` are the background colors of pages and cards; `ink` is the text color.
+    `paper` and `card` are the background colors of pages and cards; `ink` is the text color.
     `good`, `warn` and `bad` never carry meaning by color alone: a word or a symbol is always shown
     with them. Series of a chart also differ in dash pattern and marker. All text colors have a
-    contrast ratio of at least 4.5:1 against `paper` and `raised`.
+    contrast ratio of at least 4.5:1 against `paper` and `card`.
     """
 
     name: str
     paper: str
-    raised: str
+    card: str
     ink: str
     muted: str
     grid: str
@@ -127,12 +127,12 @@ def _system_theme() -> Theme:
 def _build_palette(theme: Theme) -> QPalette:
     role, palette = QPalette.ColorRole, QPalette()
     colors = {
-        role.Window: theme.paper, role.Base: theme.paper, role.AlternateBase: theme.raised, role.Button: theme.raised,
+        role.Window: theme.paper, role.Base: theme.paper, role.AlternateBase: theme.card, role.Button: theme.card,
         role.WindowText: theme.ink, role.Text: theme.ink, role.ButtonText: theme.ink, role.BrightText: theme.bad,
         role.PlaceholderText: theme.muted, role.Highlight: theme.accent, role.HighlightedText: theme.on_accent,
-        role.ToolTipBase: theme.raised, role.ToolTipText: theme.ink, role.Link: theme.accent,
+        role.ToolTipBase: theme.card, role.ToolTipText: theme.ink, role.Link: theme.accent,
         role.LinkVisited: theme.accent, role.Mid: theme.grid, role.Midlight: theme.grid, role.Dark: theme.grid,
-        role.Light: theme.raised, role.Shadow: theme.grid,
+        role.Light: theme.card, role.Shadow: theme.grid,
     }  # fmt: skip
     for color_role, color in colors.items():
         palette.setColor(color_role, QColor(color))
@@ -157,8 +157,8 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     """Build the style sheet. Widgets are styled by their dynamic property `role`, and some also by
     `state`."""
     return f"""
-    [role="card"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px; }}
-    [role="action"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px;
+    [role="card"] {{ background: {theme.card}; border: 1px solid {theme.grid}; border-radius: 6px; }}
+    [role="action"] {{ background: {theme.card}; border: 1px solid {theme.grid}; border-radius: 6px;
         text-align: left; }}
     [role="row"] {{ background: transparent; border: 1px solid transparent; border-radius: 4px; text-align: left; }}
     [role="action"]:hover, [role="action"]:focus, [role="row"]:hover, [role="row"]:focus {{
@@ -175,15 +175,15 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     [role="badge"][state="good"], [role="word"][state="good"] {{ color: {theme.good}; border-color: {theme.good}; }}
     [role="badge"][state="warn"], [role="word"][state="warn"] {{ color: {theme.warn}; border-color: {theme.warn}; }}
     [role="badge"][state="bad"], [role="word"][state="bad"] {{ color: {theme.bad}; border-color: {theme.bad}; }}
-    [role="strip"] {{ background: {theme.raised}; border: 1px solid {theme.grid};
+    [role="strip"] {{ background: {theme.card}; border: 1px solid {theme.grid};
         border-left: 5px solid {theme.accent}; border-radius: 4px; }}
     [role="strip"][state="good"], [role="verdict"][state="good"] {{ border-left-color: {theme.good}; }}
     [role="strip"][state="warn"], [role="verdict"][state="warn"] {{ border-left-color: {theme.warn}; }}
     [role="strip"][state="bad"], [role="verdict"][state="bad"] {{ border-left-color: {theme.bad}; }}
-    [role="verdict"] {{ background: {theme.raised}; border: 1px solid {theme.grid};
+    [role="verdict"] {{ background: {theme.card}; border: 1px solid {theme.grid};
         border-left: 6px solid {theme.muted}; border-radius: 4px; }}
-    [role="palette"] {{ background: {theme.raised}; border: 1px solid {theme.muted}; }}
-    [role="rail"] {{ background: {theme.raised}; border-right: 1px solid {theme.grid}; }}
+    [role="palette"] {{ background: {theme.card}; border: 1px solid {theme.muted}; }}
+    [role="rail"] {{ background: {theme.card}; border-right: 1px solid {theme.grid}; }}
     [role="rail"] QToolButton {{ border: 0; border-left: 3px solid transparent; padding: 8px 10px; }}
     [role="rail"] QToolButton:checked {{ border-left-color: {theme.accent}; background: {theme.paper};
         font-weight: 600; }}
@@ -192,13 +192,13 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
         border-radius: 4px; padding: 5px 13px; font-weight: 600; }}
     [role="primary"]:disabled {{ background: {theme.grid}; color: {theme.muted}; border-color: {theme.grid}; }}
     [role="primary"]:focus {{ border-color: {theme.ink}; outline: 0; }}
-    [role="segment"] {{ padding: 5px 12px; border: 1px solid {theme.grid}; background: {theme.raised}; }}
+    [role="segment"] {{ padding: 5px 12px; border: 1px solid {theme.grid}; background: {theme.card}; }}
     [role="segment"]:checked {{ background: {theme.accent}; color: {theme.on_accent}; }}
     [role="segment"]:focus {{ border: 1px solid {theme.ink}; text-decoration: underline; }}
     QToolButton[fold="true"] {{ border: 0; background: transparent; padding: 2px; }}
     QToolButton[fold="true"]:focus {{ text-decoration: underline; }}
-    QToolTip {{ background: {theme.raised}; color: {theme.ink}; border: 1px solid {theme.grid}; }}
-    QHeaderView::section {{ background: {theme.raised}; color: {theme.muted}; border: 0;
+    QToolTip {{ background: {theme.card}; color: {theme.ink}; border: 1px solid {theme.grid}; }}
+    QHeaderView::section {{ background: {theme.card}; color: {theme.muted}; border: 0;
         border-bottom: 1px solid {theme.grid}; padding: 4px 8px; }}
     QTableView::item {{ padding: 0 5px; }}
     QLineEdit, QPlainTextEdit {{ background: {theme.paper}; border: 1px solid {theme.muted}; border-radius: 3px;

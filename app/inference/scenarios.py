@@ -46,8 +46,8 @@ stage.
 
 The confidence interval is checked whenever the number of calls has grown by the factor
 `_CHECK_GROWTH`. A single check would end too many stages early."""
-_MAX_OVERTIME_SHARE = 0.5
-"""Maximum overtime of the server scenario for draining its backlog, as a fraction of the requested
+_MAX_DRAIN_SHARE = 0.5
+"""Maximum time for draining the backlog after the server scenario, as a fraction of the requested
 duration."""
 
 
@@ -218,7 +218,7 @@ class _Stage:
         arrival_process = OpenArrivals("poisson", ((0.0, command.rate_per_s),), 1.0)
         offsets_ns: list[int] = compute_offsets_ns(arrival_process, command.max_duration_s, 0.0, command.seed).tolist()
         start_ns = self._now_ns() + 10_000_000
-        deadline_ns = start_ns + round(command.max_duration_s * (1 + _MAX_OVERTIME_SHARE) * 1e9)
+        deadline_ns = start_ns + round(command.max_duration_s * (1 + _MAX_DRAIN_SHARE) * 1e9)
         self._report_start(start_ns)
         indices = itertools.count()
         stop = threading.Event()

@@ -172,7 +172,7 @@ def _format_autoscaler(autoscaler: Autoscaler) -> str:
         case Predictive():
             rate_text = (
                 f"replicas for the highest rate of the next {format_number(autoscaler.lead_s)} s at "
-                f"{format_number(autoscaler.per_replica_per_s)} req/s"
+                f"{format_number(autoscaler.rate_per_replica_per_s)} req/s"
             )
             return (
                 f"Predictive, with the rates of the day known in advance: {rate_text} per replica, "
@@ -219,9 +219,9 @@ def _format_trace_notes(planned_fleet: PlannedFleet, rates_per_s: Floats) -> Ite
 def _format_instance_notes(day: SimulatedDay) -> Iterator[str]:
     if day.replicas_per_instance > 1 and not isinstance(day.autoscaler, Fixed):
         yield (
-            f"An instance runs {day.replicas_per_instance} replicas. The autoscaler scales by replica. The cost is "
-            "that of the fewest instances that fit the replicas, rounded up each minute. Each new replica waits for a "
-            "node as if it had a node of its own."
+            f"An instance runs {day.replicas_per_instance} replicas. The autoscaler scales by replica. The cost "
+            "assumes the minimum number of instances for the replicas of each minute. Each new replica waits for a new "
+            "node, even if an existing node has room."
         )
 
 

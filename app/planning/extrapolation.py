@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.rates import Unavailable, find_peak_per_s, format_accelerator_name, lacks_precision
+from app.planning.rates import Unavailable, format_accelerator_name, get_peak_ops_per_s, lacks_precision
 from app.planning.risk import Risk
 from app.records.offers import Accelerator, Workload
 
@@ -157,7 +157,7 @@ def _check_comparability(
         ),
         None,
     )
-    peak = None if accelerator_without_precision is None else find_peak_per_s(accelerator_without_precision, dtype)
+    peak = None if accelerator_without_precision is None else get_peak_ops_per_s(accelerator_without_precision, dtype)
     return peak if isinstance(peak, Unavailable) else None
 
 
@@ -168,7 +168,11 @@ def _compute_ratios(
     are omitted."""
     weighted_ratios = []
     data_sheet_values = (
-        (exponents.peak, find_peak_per_s(measured_accelerator, dtype), find_peak_per_s(target_accelerator, dtype)),
+        (
+            exponents.peak,
+            get_peak_ops_per_s(measured_accelerator, dtype),
+            get_peak_ops_per_s(target_accelerator, dtype),
+        ),
         (
             exponents.bandwidth,
             *_get_data_sheet_values(

@@ -17,7 +17,7 @@ from app.planning.memory import (
     find_memory_limit,
     plan_memory,
 )
-from app.planning.rates import Unavailable, find_peak_per_s, format_accelerator_name
+from app.planning.rates import Unavailable, format_accelerator_name, get_peak_ops_per_s
 from app.planning.risk import Risk
 from app.records.estimate import Basis
 from app.records.offers import Accelerator
@@ -92,7 +92,7 @@ class Replica(msgspec.Struct, frozen=True):
 
 def compute_speeds(deployment: Deployment) -> Speeds | Unavailable:
     accelerator, efficiency = deployment.accelerator, deployment.efficiency
-    peak_per_s = find_peak_per_s(accelerator, deployment.precision.compute)
+    peak_per_s = get_peak_ops_per_s(accelerator, deployment.precision.compute)
     if isinstance(peak_per_s, Unavailable):
         return peak_per_s
     if not accelerator.memory_bandwidth_gb_s:
@@ -324,8 +324,9 @@ def extrapolate_service(
     """Extrapolate a measured service model to another accelerator, with the same number of
     accelerators per replica.
 
-    The step time and the time per cached token scale with the decode ratio; prefill and the time
-    per sequence scale with the ratio of saturated work.
+    The step time and the time per cached token are divided by the ratio of decode (memory-bound)
+    throughput. The prefill time per token and the time per sequence are divided by the ratio of
+    compute-bound throughput.
     """
     memory_ratio = estimate_ratio(measured_accelerator, target_accelerator, "decode", replica.dtype, "throughput")
     compute_ratio = estimate_ratio(measured_accelerator, target_accelerator, "saturated", replica.dtype, "throughput")

@@ -46,7 +46,7 @@ def lacks_precision(accelerator: Accelerator, dtype: str) -> bool:
     )
 
 
-def find_peak_per_s(accelerator: Accelerator, dtype: str) -> float | Unavailable:
+def get_peak_ops_per_s(accelerator: Accelerator, dtype: str) -> float | Unavailable:
     """Return the dense peak throughput in operations per second at `dtype`, one of `DTYPES`. Return
     `Unavailable` if the value is unknown or `dtype` is not supported.
     """

@@ -37,8 +37,8 @@ class Relaxation(msgspec.Struct, frozen=True):
 def find_relaxations(plan_inputs: PlanningInputs) -> tuple[Relaxation, ...]:
     """Return the relaxations that make an offer feasible, each verified by a full plan.
 
-    Relaxations are first tried by formula. The result is empty if an offer is feasible already, or
-    if relaxing a single limit is not sufficient.
+    Each relaxation is first checked with the analytical estimate. The result is empty if an offer
+    is feasible already, or if relaxing a single limit is not sufficient.
     """
     if _find_recommended_fleet(plan_inputs) is not None:
         return ()
@@ -47,7 +47,7 @@ def find_relaxations(plan_inputs: PlanningInputs) -> tuple[Relaxation, ...]:
 
 def _find_recommended_fleet(plan_inputs: PlanningInputs) -> Fleet | None:
     """Return the recommended fleet of the full plan; `None` if there is none. The simulation is
-    skipped if the formulas find no feasible fleet."""
+    skipped if the analytical estimate has no feasible fleet."""
     return (
         None
         if _plan_recommended_fleet(plan_inputs, estimate_only=True) is None

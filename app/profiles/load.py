@@ -141,7 +141,7 @@ class StageSettings(Settings):
             if self._is_set(key) and form not in forms:
                 raise BadValueError(f"stage {self.name}: {key} requires {form}")
         if forms[0] in _FORMS_WITHOUT_ARRIVALS and self.arrivals is not None:
-            raise BadValueError(f"stage {self.name}: {forms[0]} determines the arrivals, so remove arrivals")
+            raise BadValueError(f"stage {self.name}: arrivals cannot be used with {forms[0]}")
         check_burstiness(self.arrivals, self.burstiness)
         if self.duration_s is None and self.trace is None:
             raise BadValueError(f"stage {self.name} has no duration", hint="Add one, such as duration: 30s.")
@@ -314,7 +314,7 @@ class SweepSettings(Settings):
         if self.points is not None and not has_range:
             raise BadValueError("points requires from and to")
         if self.arrivals is not None and not self.swept_rates_per_s:
-            raise BadValueError("the number of clients determines the arrivals, so remove arrivals")
+            raise BadValueError("arrivals cannot be used with concurrency")
         check_burstiness(self.arrivals, self.burstiness)
         return self
 

@@ -48,7 +48,7 @@ _TARGET_EXAMPLES = {"busy": "target=70%", "in-flight": "metric=in-flight with ta
 _METRICS_BY_NAME: dict[str, ScalingMetric] = {"busy": "busy", "in-flight": "in_flight", "rate": "rate"}
 
 _HPA_DEFAULTS, _KEDA_DEFAULTS, _KNATIVE_DEFAULTS = Hpa(target=1.0, max=1), Keda(target=1.0, max=1), Knative()
-_PREDICTIVE_DEFAULTS = Predictive(per_replica_per_s=1.0, lead_s=0.0, max=1)
+_PREDICTIVE_DEFAULTS = Predictive(rate_per_replica_per_s=1.0, lead_s=0.0, max=1)
 _FAILURE_DEFAULTS, _UPDATE_DEFAULTS = FailureModel(mtbf_hours=1.0), RollingUpdate(at_s=0.0)
 """Records whose optional fields contain the defaults of the settings."""
 
@@ -502,7 +502,7 @@ def _build_knative(settings: KnativeSettings, planned_replica: PlannedReplica) -
 
 def _build_predictive(settings: PredictiveSettings, planned_replica: PlannedReplica, cold_start_s: float) -> Predictive:
     return Predictive(
-        per_replica_per_s=planned_replica.per_s if settings.target is None else settings.target,
+        rate_per_replica_per_s=planned_replica.per_s if settings.target is None else settings.target,
         lead_s=cold_start_s if settings.lead_s is None else settings.lead_s,
         max=settings.get_max_replicas(planned_replica),
         min=settings.min,

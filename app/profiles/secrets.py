@@ -117,8 +117,10 @@ def _read_from_file(name: str, _: Mapping[str, str]) -> str:
     try:
         return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        hint = "A file: path is relative to the profile's folder."
+        if isinstance(error, OSError):
+            reason, hint = error.strerror, "Check the path; it is relative to the profile's folder."
+        else:
+            reason, hint = "the file is not UTF-8 text", "Save the secret as UTF-8 text."
         raise UsageError(f"cannot read the secret's file {name}: {reason}", hint=hint) from None
 
 

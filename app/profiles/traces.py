@@ -372,7 +372,10 @@ def _read_statistics_and_rows(path: Path) -> tuple[TraceStatistics, TraceRows]:
 def _read_cached_trace(path: Path, _modified_ns: int, _size: int) -> tuple[TraceStatistics, TraceRows]:
     trace = read_trace(path)
     if len(trace.at_s) < _MIN_REQUESTS or trace.at_s[-1] == 0:
-        raise BadValueError(f"{path}: the trace has no rate, which needs two requests at different times")
+        raise BadValueError(
+            f"{path}: the request rate of the trace cannot be computed",
+            hint="Use a trace with at least two requests at different times.",
+        )
     statistics = compute_trace_statistics(
         trace.at_s, trace.starts_at, (_compute_mean(trace.input_tokens), _compute_mean(trace.output_tokens))
     )

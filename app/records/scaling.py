@@ -119,9 +119,9 @@ class Scheduled(msgspec.Struct, frozen=True, tag_field="kind", tag="schedule"):
 
 class Predictive(msgspec.Struct, frozen=True, tag_field="kind", tag="predictive"):
     """Predictive autoscaler. It provides replicas for the highest rate forecast for the next
-    `lead_s` seconds, at `per_replica_per_s` requests per second and replica."""
+    `lead_s` seconds, at `rate_per_replica_per_s` requests per second and replica."""
 
-    per_replica_per_s: float
+    rate_per_replica_per_s: float
     lead_s: float
     max: int
     min: int = 1

@@ -89,8 +89,8 @@ def build_scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tu
 
 
 def _find_search_state(slo: Sequence[Objective], stage: Stage) -> Literal["passed", "failed"] | None:
-    """Return whether a rate that a search tried met the SLO. Return `None` for the headline rate
-    and for stages outside a search.
+    """Return "passed" or "failed" for a stage of a search, by whether it met the SLO. Return `None`
+    for a stage at the headline rate, and for stages outside a search.
 
     If no rate met the SLO, there is no headline rate.
     """

@@ -20,7 +20,7 @@ from app.analysis.local.variants import reevaluate_variants
 from app.analysis.objectives import parse_objective
 from app.analysis.reevaluation import RunData, reevaluate_run
 from app.analysis.rows import StageRows, join_rows, read_rows
-from app.errors import CorruptedFileError, ProfileError, UsageError
+from app.errors import DamagedFileError, ProfileError, UsageError
 from app.profiles.document import read_document
 from app.records.events import CallsFinished, Event, NoteAdded, PhaseChanged, RunFinished, RunStarted, StageFinished
 from app.records.result import Objective, Result, Stage, Window
@@ -105,7 +105,7 @@ class OpenedRun:
         return reevaluate_run(data, objectives, window_s)
 
     def _select_complete_data(self) -> RunData:
-        """Return the run data without stages whose rows are incomplete. Raises CorruptedFileError
+        """Return the run data without stages whose rows are incomplete. Raises DamagedFileError
         if only warm-ups are complete."""
         complete_mask = [
             rows.scheduled_ns.size >= _count_min_rows(stage)
@@ -113,7 +113,7 @@ class OpenedRun:
         ]
         if all(stage.kind == "warmup" for stage in itertools.compress(self._stages, complete_mask)):
             files_text = "; ".join(damaged_file.text for damaged_file in self.damage)
-            raise CorruptedFileError(
+            raise DamagedFileError(
                 f"{self.directory} is DAMAGED: {files_text}. "
                 "Only warm-up stages have all rows, so the run cannot be re-evaluated",
                 hint="Restore its files from a copy, or omit --slo, --from and --to.",
@@ -167,7 +167,7 @@ class OpenedRun:
     def _check_events(self) -> None:
         if len(self._stages) != len(self.data.stage_data):
             message = f"{EVENTS} has {len(self.data.stage_data)} finished stages, but {RESULT} has {len(self._stages)}"
-            raise CorruptedFileError(f"{self.directory} is DAMAGED: {message}", hint="Restore its files from a copy.")
+            raise DamagedFileError(f"{self.directory} is DAMAGED: {message}", hint="Restore its files from a copy.")
 
     def _check_window(self, window_s: tuple[float, float]) -> None:
         from_s, to_s = window_s
@@ -203,7 +203,7 @@ class OpenedRun:
 def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     """Load all data of a run into memory.
 
-    Raises UsageError for a run without a result, and CorruptedFileError for a run whose files have
+    Raises UsageError for a run without a result, and DamagedFileError for a run whose files have
     changed. With `recover`, damaged files raise an error only if too little undamaged data remains.
     Otherwise, the undamaged data is used, and the result is INVALID and lists the damaged files.
     """
@@ -280,7 +280,7 @@ def _read_table(
 ) -> tuple[pa.Table, tuple[Damage, ...]]:
     """Return the rows of complete stages and of the interrupted stage, and the damage found while
     reading the rows."""
-    errors: list[CorruptedFileError] = []
+    errors: list[DamagedFileError] = []
     table = run.requests(_SKIPPED_COLUMNS, errors, _count_undamaged_bytes(damaged_files, REQUESTS))
     row_counts = Counter(table["stage"].to_pylist())
     incomplete_indices = [

@@ -66,8 +66,8 @@ def build_report(
     """Build the report of a complete or interrupted run.
 
     `rows` and `telemetry` may be empty. `stage_rows` contains the decoded rows that charts should
-    show; by default, charts show all `rows`. `unverified_files` lists the files in the run directory that
-    have no checksum.
+    show; by default, charts show all `rows`. `unverified_files` lists the files in the run
+    directory that have no checksum.
     """
     spec, request_times = read_spec(spec_text), read_request_times(rows, result, stage_rows)
     latency_metric, start_ns = choose_latency_metric(result), result.time_zero_ns
@@ -164,8 +164,9 @@ def _build_artifact_rows(result: Result) -> tuple[model.ArtifactRow, ...]:
 def _select_poolable_stages(stages: tuple[Stage, ...], headline_stage: Stage | None) -> tuple[Stage, ...]:
     """Return the headline stages whose responses can be pooled into one distribution.
 
-    Only stages with the same arrival process and rate as `headline_stage` are pooled. If `headline_stage` is a
-    closed-loop stage or a stage with a changing rate, it is not pooled with another stage.
+    Only stages with the same arrival process and rate as `headline_stage` are pooled. If
+    `headline_stage` is a closed-loop stage or a stage with a changing rate, it is not pooled with
+    another stage.
     """
     if headline_stage is None:
         return stages

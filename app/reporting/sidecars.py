@@ -28,9 +28,9 @@ def write_sidecars(
 ) -> Report:
     """Write the files that accompany a report, and return the report with links to the files.
 
-    The files are written to the folder of `page_path`; the stem of `page_path` is the prefix of their names.
-    `run_directory` is the run directory that contains the rows. `redact` is applied to the strings in the
-    rows.
+    The files are written to the folder of `page_path`; the stem of `page_path` is the prefix of
+    their names. `run_directory` is the run directory that contains the rows. `redact` is applied to
+    the strings in the rows.
     """
     downloads = []
     for stream_name, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):

@@ -77,8 +77,8 @@ def next_probe(
     """Return the next probe of a search that has run for `elapsed_s` seconds; `None` if the search
     has finished.
 
-    Only as many probes remain as fit into the time limit, so that the search has time to confirm
-    its best rate."""
+    If the remaining probes do not fit into the time limit, their number is reduced, so that the
+    search has time to confirm its best rate."""
     while (probe := search.next_probe()) is not None and search_spec.max_duration_s is not None:
         probes_in_time = max(0.0, search_spec.max_duration_s - elapsed_s) / compute_step_duration_s(
             search_spec.step_duration_s, probe.rate_per_s, slo

@@ -22,9 +22,9 @@ from app.analysis.comparisons.comparison import (
     format_regression,
 )
 from app.analysis.comparisons.environment_differences import (
-    Machine,
-    extract_machine,
-    find_machine_differences,
+    RunSetup,
+    extract_setup,
+    find_setup_differences,
     format_differences,
 )
 from app.analysis.curve import build_capacity_curve, build_load_points, find_sweep_knees
@@ -123,8 +123,8 @@ def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environme
     differences that are known before the run."""
     if spec.baseline is None or spec.baseline.is_forced:
         return
-    current_machine = Machine(environment, spec.target, spec.workload_hash)
-    differences = find_machine_differences([extract_machine(run) for run in spec.baseline.runs], [current_machine])
+    current_setup = RunSetup(environment, spec.target, spec.workload_hash)
+    differences = find_setup_differences([extract_setup(run) for run in spec.baseline.runs], [current_setup])
     forbidding_differences = [difference for difference in differences if difference.forbids]
     if forbidding_differences:
         raise UsageError(

@@ -143,7 +143,7 @@ class StageRunner:
         def store_batch(batch: pa.RecordBatch) -> None:
             self._store.append_requests(batch)
             monitor.add_rows(batch)
-            self.token_sources.update(batch["tokens_from"].drop_null().to_pylist())
+            self.token_sources.update(batch["token_source"].drop_null().to_pylist())
 
         max_rate_per_s = (
             compute_peak_rate(resolved_stage.arrivals) if isinstance(resolved_stage.arrivals, OpenArrivals) else 0.0
@@ -183,8 +183,8 @@ class StageRunner:
         return stage
 
     def restore_remaining_stages(self) -> None:
-        """Add the stored stages of a resumed run that were not requested because the session ended
-        early."""
+        """Add the remaining stored stages of a resumed run, if the resumed session ended before
+        these stages."""
         self._restore_stages(self._replay.pop_remaining_stages())
 
     def _restore_stages(self, completed_stages: Sequence[CompletedStage]) -> None:
@@ -193,7 +193,7 @@ class StageRunner:
             sent = len(rows) - rows["sent_ns"].null_count
             self.sent += sent
             self._limit_monitor.add_sent(sent)
-            self.token_sources.update(rows["tokens_from"].drop_null().to_pylist())
+            self.token_sources.update(rows["token_source"].drop_null().to_pylist())
             self.stage_data.append(completed_stage.data)
             self.stages.append(completed_stage.stage)
 

@@ -211,9 +211,8 @@ def _check_bundle(temporary_path: Path, directory: Path) -> None:
         with open_bundle(temporary_path) as archive:
             verify_result(archive, temporary_path, read_manifest(archive, temporary_path))
     except UsageError as error:
-        raise UsageError(
-            f"{directory} cannot be exported: {error}", hint="Measure again, or move the file out of the run."
-        ) from error
+        hint = "Run the benchmark again. If the error names an extra file, move it out of the run directory."
+        raise UsageError(f"{directory} cannot be exported: {error}", hint=hint) from error
 
 
 def _list_files(directory: Path) -> list[str]:
@@ -226,12 +225,14 @@ def _list_files(directory: Path) -> list[str]:
         if any(part.startswith(".") for part in parts) or name.endswith(".part") or parts[0] == CONTROL:
             continue
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise UsageError(f"{path} is not a regular file, so it cannot be exported", hint="Move it out of the run.")
+            raise UsageError(
+                f"{path} is not a regular file, so it cannot be exported", hint="Move it out of the run directory."
+            )
         if path.is_file():
             if not is_valid_file_path(name):
                 raise UsageError(
                     f"{path} cannot be exported: its name is too long, has special characters or is in a nested folder",
-                    hint="Rename it, or move it out of the run.",
+                    hint="Rename it, or move it out of the run directory.",
                 )
             names.append(name)
     if len(names) > MAX_FILES:

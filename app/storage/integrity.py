@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from app.errors import CorruptedFileError
+from app.errors import DamagedFileError
 from app.records.result import Artifact
 from app.storage.journal import verify_journal
 from app.storage.names import CHECKSUMS, DATA_FILES, EVENTS, JOURNAL, OUTPUTS, RESULT
@@ -76,12 +76,12 @@ def find_result_damage(directory: Path) -> Damage | None:
     return _compare_checksum(directory, RESULT, checksums[RESULT]) if RESULT in checksums else None
 
 
-def build_damaged_error(directory: Path, damages: tuple[Damage, ...]) -> CorruptedFileError:
+def build_damaged_error(directory: Path, damages: tuple[Damage, ...]) -> DamagedFileError:
     damage_text = "; ".join(damage.text for damage in damages[:5]) + (
         f"; and {len(damages) - 5} more" if damages[5:] else ""
     )
     hint = "Restore its files from a copy, or report the intact data with `sizewise report RUN --recover`."
-    return CorruptedFileError(f"{directory} is DAMAGED: {damage_text}", hint=hint)
+    return DamagedFileError(f"{directory} is DAMAGED: {damage_text}", hint=hint)
 
 
 def _iter_damage(directory: Path) -> Iterator[Damage]:

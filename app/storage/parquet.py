@@ -22,9 +22,9 @@ def write_parquet(stream: Path, schema: pa.Schema, path: Path, replace_text: Cal
     """Write all complete batches of an Arrow stream to a Parquet file, and return the number of
     rows.
 
-    The file contains the columns that the stream and `schema` have in common, with `replace_text` applied
-    to every string value. The file is written completely or not at all; no file is written for a
-    stream without rows.
+    The file contains the columns that the stream and `schema` have in common, with `replace_text`
+    applied to every string value. The file is written completely or not at all; no file is written
+    for a stream without rows.
     """
     from pyarrow import parquet
 

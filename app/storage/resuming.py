@@ -49,7 +49,7 @@ _COLUMNS_EXCEPT_STAGE = tuple(name for name in REQUEST_SCHEMA.names if name != "
 def read_interrupted_run(run: StoredRun) -> InterruptedRun:
     """Return the stages that a run completed before it was interrupted.
 
-    Raises UsageError with the reason if the run cannot be resumed, and CorruptedFileError if the
+    Raises UsageError with the reason if the run cannot be resumed, and DamagedFileError if the
     data to keep is corrupted.
     """
     if run.is_being_written:

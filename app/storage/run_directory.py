@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from app.errors import CorruptedFileError, UsageError
+from app.errors import DamagedFileError, UsageError
 from app.records.calibration import Calibration
 from app.records.calls import CALL_SCHEMA
 from app.records.control import ControlCommand, ControlResponse
@@ -309,7 +309,7 @@ class StoredRun:
     def result(self) -> Result | None:
         """Result of the run; `None` if the run has no result.
 
-        Raises UsageError if `result.json` has another schema, and CorruptedFileError if the file
+        Raises UsageError if `result.json` has another schema, and DamagedFileError if the file
         was changed after it was written.
         """
         if (self.directory / RESULT).exists() and (damage := find_result_damage(self.directory)) is not None:
@@ -395,7 +395,7 @@ class StoredRun:
     def complete_result(self) -> Result:
         """Result of a complete run with intact files.
 
-        Raises UsageError with the reason if there is no result, and CorruptedFileError if a file
+        Raises UsageError with the reason if there is no result, and DamagedFileError if a file
         that the result is based on is corrupted.
         """
         if damage := self.damage:
@@ -420,7 +420,7 @@ class StoredRun:
     def requests(
         self,
         excluded_columns: Collection[str] = (),
-        errors: list[CorruptedFileError] | None = None,
+        errors: list[DamagedFileError] | None = None,
         intact_bytes: int | None = None,
     ) -> pa.Table:
         """Return the requests, without the columns in `excluded_columns`. Columns that are missing
@@ -446,7 +446,7 @@ class StoredRun:
             return CALL_SCHEMA.empty_table()
         return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
-    def telemetry(self, errors: list[CorruptedFileError] | None = None, intact_bytes: int | None = None) -> pa.Table:
+    def telemetry(self, errors: list[DamagedFileError] | None = None, intact_bytes: int | None = None) -> pa.Table:
         """Return the telemetry readings. `errors` and `intact_bytes` have the same meaning as in
         `requests`."""
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, errors=errors, end=intact_bytes)

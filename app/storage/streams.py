@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from app.errors import CorruptedFileError, UsageError
+from app.errors import DamagedFileError, UsageError
 from app.storage.journal import Journal
 from app.storage.unbuffered_file import UnbufferedFile
 from loadgen.decoding import MESSAGE_PREFIX_BYTES, read_batch_header, read_metadata_length
@@ -96,7 +96,7 @@ def read_stream(
     excluded_columns: Collection[str] = (),
     span: tuple[int, int] | None = None,
     is_trusted: bool = False,
-    errors: list[CorruptedFileError] | None = None,
+    errors: list[DamagedFileError] | None = None,
     end: int | None = None,
 ) -> pa.Table:
     """Read all complete batches of a file, in order. The table is empty if the file does not even
@@ -109,7 +109,7 @@ def read_stream(
     validation of values, for the process that wrote the file.
 
     Raises UsageError if a required column is missing or a column has another type, and
-    CorruptedFileError if the content was not written by Sizewise. If `errors` is given, an error is
+    DamagedFileError if the content was not written by Sizewise. If `errors` is given, an error is
     appended to this list instead of raised, and the rows before the error are returned.
     """
     requested_schema = pa.schema([field for field in schema if field.name not in excluded_columns], schema.metadata)
@@ -127,7 +127,7 @@ def read_stream(
         batches_per_chunk = _BATCHES_PER_CHUNK if errors is None else 1
         while chunk := list(islice(batches, batches_per_chunk)):
             tables.append(_combine_batches(None if is_trusted else path, chunk, requested_schema))
-    except CorruptedFileError as error:
+    except DamagedFileError as error:
         if errors is None:
             raise
         errors.append(error)
@@ -158,7 +158,7 @@ def find_stage_spans(
     last complete batch.
 
     With `intact_bytes`, only that number of bytes from the start is read. Raises UsageError if the
-    file has another schema, for example that of another version, and CorruptedFileError if the
+    file has another schema, for example that of another version, and DamagedFileError if the
     content was not written by Sizewise.
     """
     file_schema = _read_schema(path)
@@ -233,7 +233,7 @@ def _read_schema(path: Path) -> pa.Schema | None:
     except (ValueError, EOFError, OSError, pa.ArrowException) as error:
         raise _build_damaged_error(path, 0, error) from error
     if len(schema) > MAX_COLUMNS:
-        raise CorruptedFileError(
+        raise DamagedFileError(
             f"{path} is damaged: it has {len(schema):,} columns, more than the maximum of {MAX_COLUMNS:,}",
             hint=_RECOVERY_HINT,
         )
@@ -295,9 +295,9 @@ def _validate_rows(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
         raise _build_damaged_error(path, None, error) from error
 
 
-def _build_damaged_error(path: Path, position: int | None, error: Exception) -> CorruptedFileError:
+def _build_damaged_error(path: Path, position: int | None, error: Exception) -> DamagedFileError:
     location = "" if position is None else f" after byte {position:,}"
-    return CorruptedFileError(f"{path} is damaged{location}: {' '.join(str(error).split())[:200]}", hint=_RECOVERY_HINT)
+    return DamagedFileError(f"{path} is damaged{location}: {' '.join(str(error).split())[:200]}", hint=_RECOVERY_HINT)
 
 
 def _combine_batches(untrusted_path: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

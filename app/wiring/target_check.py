@@ -97,8 +97,8 @@ _REMEDIES: dict[Problem, str] = {
     "local limit": "This machine is out of file descriptors, local ports or memory. Raise its limits.",
     "not streaming": "Enable streaming on the server, or set workload.stream: false.",
 }
-"""Remedies for problems that do not prevent the start of a run. The errors of all other problems
-have a hint."""
+"""Remedies for problems that do not prevent the start of a run. All other problems raise an error,
+which contains its own hint."""
 _START_HINT = "The run starts this server with target.start. Start it manually to test it, or start the run."
 
 
@@ -163,7 +163,7 @@ def _build_connection_test(
     if problem == "connect" and target.start is not None:
         remedy = _START_HINT
     return ConnectionTest(
-        url=", ".join(target.all_urls) or "started for this request",
+        url=", ".join(target.all_urls) or "server started for this test",
         protocol=target.protocol,
         model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
         is_measurable=unreachable_hint is None,

@@ -154,7 +154,7 @@ def fit_clock_model(offsets: tuple[ClockOffset, ...]) -> ClockModel:
 
 
 _TIME_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.int64() and field.name.endswith("_ns"))
-_ALLOWED_VALUES = {"error": {*ERROR_CLASSES, None}, "tokens_from": {"server", "tokenizer", "chunks", None}}
+_ALLOWED_VALUES = {"error": {*ERROR_CLASSES, None}, "token_source": {"server", "tokenizer", "chunks", None}}
 _TIME_LIST_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.list_(pa.int64()))
 
 

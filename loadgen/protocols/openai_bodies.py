@@ -113,8 +113,8 @@ def _build_tokens(
     tokens_in, tokens_out = parse_usage(usage)
     if tokens_out is None and count_tokens is not None:
         text = "".join(text for text in iterate_texts() if isinstance(text, str))
-        return Tokens(tokens_in=tokens_in, tokens_out=count_tokens(text), tokens_from="tokenizer")
-    return Tokens(tokens_in=tokens_in, tokens_out=tokens_out, tokens_from=None if tokens_out is None else "server")
+        return Tokens(tokens_in=tokens_in, tokens_out=count_tokens(text), token_source="tokenizer")
+    return Tokens(tokens_in=tokens_in, tokens_out=tokens_out, token_source=None if tokens_out is None else "server")
 
 
 # Responses

@@ -116,14 +116,14 @@ class TokenCounter:
         tokens.tokens_in = self.reported_input_tokens
         # Ignore a reported count of zero if text was received.
         if self.reported_output_tokens is not None and (self.reported_output_tokens > 0 or not self._chunk_ns):
-            tokens.tokens_out, tokens.tokens_from = self.reported_output_tokens, "server"
+            tokens.tokens_out, tokens.token_source = self.reported_output_tokens, "server"
         elif self._count_tokens is not None and self._text_bytes <= MAX_TEXT_BYTES:
             if self._texts or tokens.tokens_out is None:
                 self._text = "".join((self._text, *self._texts))
                 self._texts.clear()
-                tokens.tokens_out, tokens.tokens_from = self._count_tokens(self._text), "tokenizer"
+                tokens.tokens_out, tokens.token_source = self._count_tokens(self._text), "tokenizer"
         else:
-            tokens.tokens_out, tokens.tokens_from = len(self._chunk_ns), "chunks"
+            tokens.tokens_out, tokens.token_source = len(self._chunk_ns), "chunks"
         return tokens
 
     def _add_total(self, total_tokens: int | None) -> None:

@@ -13,7 +13,7 @@ from loadgen.records import Balance, Endpoint
 from loadgen.transport.address import Address, UrlError, parse_grpc_url
 from loadgen.transport.balance import BalancedPools
 from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, ResolveError, Transport
-from loadgen.transport.grpc_calls import GrpcServer, PooledChannel, StreamChannel, UnaryChannel
+from loadgen.transport.grpc_calls import GrpcClientSettings, PooledChannel, StreamChannel, UnaryChannel
 from loadgen.transport.grpc_channel import build_channel_options, build_metadata, load_credentials
 from loadgen.transport.grpc_status import CallEnd
 
@@ -96,7 +96,7 @@ class GrpcPool:
         address: Address,
         endpoint: Endpoint,
         method: str,
-        new_channel: Callable[[GrpcServer], PooledChannel],
+        new_channel: Callable[[GrpcClientSettings], PooledChannel],
         max_calls: int,
     ) -> None:
         """Create the pool without connections. Raises EndpointError if the endpoint's settings are
@@ -105,7 +105,9 @@ class GrpcPool:
         self._method, self._new_channel, self._max_calls = method, new_channel, max_calls
         self._metadata = build_metadata(endpoint)
         credentials = load_credentials(endpoint.tls) if address.is_tls else None
-        self._server = GrpcServer(loop, "", build_channel_options(endpoint, address), credentials, endpoint.timeouts)
+        self._client_settings = GrpcClientSettings(
+            loop, "", build_channel_options(endpoint, address), credentials, endpoint.timeouts
+        )
         self._channels: list[PooledChannel] = []
         self._calls: set[_Call] = set()
         self._waiting_exchanges: deque[Exchange] = deque()
@@ -121,8 +123,8 @@ class GrpcPool:
     async def resolve(self) -> None:
         """Resolve the endpoint's host name once for all later connections. Raises ResolveError if
         the name cannot be resolved."""
-        if not self._server.target:
-            self._server = self._server._replace(target=await self._resolve_target())
+        if not self._client_settings.target:
+            self._client_settings = self._client_settings._replace(target=await self._resolve_target())
 
     def submit(self, exchange: Exchange) -> None:
         if len(self._calls) < self._max_calls:
@@ -197,7 +199,7 @@ class GrpcPool:
             None,
         )
         if channel is None:
-            channel = self._new_channel(self._server)
+            channel = self._new_channel(self._client_settings)
             self._channels.append(channel)
         self.sent_count += 1
         channel.in_flight_count += 1

@@ -20,7 +20,7 @@ from loadgen.transport.grpc_status import SUCCESS, CallEnd, classify_end
 from loadgen.transport.responses import MAX_RESPONSE_BYTES
 
 
-class GrpcServer(NamedTuple):
+class GrpcClientSettings(NamedTuple):
     """Settings for all calls to one gRPC server."""
 
     loop: asyncio.AbstractEventLoop
@@ -59,8 +59,8 @@ class UnaryChannel:
     event loop is blocked.
     """
 
-    def __init__(self, server: GrpcServer) -> None:
-        self._server = server
+    def __init__(self, server: GrpcClientSettings) -> None:
+        self._client_settings = server
         target, options, credentials = server.target, server.options, server.credentials
         self._channel = (
             grpc.insecure_channel(target, options)
@@ -77,7 +77,7 @@ class UnaryChannel:
             multi_callable = self._multi_callable_by_method[method] = self._channel.unary_unary(
                 method, _RAW_BYTES, _RAW_BYTES
             )
-        loop = self._server.loop
+        loop = self._client_settings.loop
 
         def on_done(_: object) -> None:
             end_ns = perf_counter_ns()
@@ -85,7 +85,9 @@ class UnaryChannel:
                 loop.call_soon_threadsafe(_finish_call, future, end_ns, on_end)
 
         exchange.sent_ns = perf_counter_ns()
-        future = multi_callable.future(exchange.request, timeout=self._server.timeouts.total_s, metadata=metadata)
+        future = multi_callable.future(
+            exchange.request, timeout=self._client_settings.timeouts.total_s, metadata=metadata
+        )
         future.add_done_callback(on_done)
         return future.cancel
 
@@ -108,8 +110,8 @@ class StreamChannel:
     exchange's reader. Without a reader, the messages are joined to form the body.
     """
 
-    def __init__(self, server: GrpcServer) -> None:
-        self._server = server
+    def __init__(self, server: GrpcClientSettings) -> None:
+        self._client_settings = server
         target, options, credentials = server.target, server.options, server.credentials
         self._channel = (
             grpc.aio.insecure_channel(target, options)
@@ -129,7 +131,7 @@ class StreamChannel:
                 method, _RAW_BYTES, _RAW_BYTES
             )
         exchange.sent_ns = perf_counter_ns()
-        call = multi_callable(exchange.request, timeout=self._server.timeouts.total_s, metadata=metadata)
+        call = multi_callable(exchange.request, timeout=self._client_settings.timeouts.total_s, metadata=metadata)
         self._start_task(self._read_responses(exchange, call, on_end))
         return call.cancel
 
@@ -137,7 +139,7 @@ class StreamChannel:
         self._start_task(self._channel.close(None))
 
     def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = self._server.loop.create_task(coroutine)
+        task = self._client_settings.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -160,7 +162,7 @@ class StreamChannel:
     async def _read_messages(
         self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], messages: list[bytes]
     ) -> CallEnd:
-        reader, idle_s = exchange.reader, self._server.timeouts.idle_s
+        reader, idle_s = exchange.reader, self._client_settings.timeouts.idle_s
         has_response = False
         try:
             while True:

@@ -24,12 +24,12 @@ _EXCHANGE_FIELDS = (
     "correct_rows", "target",
 )  # fmt: skip
 _TOKEN_FIELDS = (
-    "first_token_ns", "first_output_ns", "last_token_ns", "tokens_in", "tokens_out", "tokens_from", "chunk_ns",
+    "first_token_ns", "first_output_ns", "last_token_ns", "tokens_in", "tokens_out", "token_source", "chunk_ns",
     "chunk_tokens", "first_event_ns",
 )  # fmt: skip
 _TYPE_BY_COLUMN = {field.name: field.type for field in REQUEST_SCHEMA}
 _OFTEN_CONSTANT_COLUMNS = (
-    "status", "error", "reused", "correct_rows", "target", "tokens_in", "tokens_from", "bytes_received",
+    "status", "error", "reused", "correct_rows", "target", "tokens_in", "token_source", "bytes_received",
     "max_output_tokens",
 )  # fmt: skip
 

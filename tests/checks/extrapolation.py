@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from app.planning.extrapolation import RateKind, Ratio, estimate_ratio
 from app.planning.memory import BYTES_PER_PARAMETER, compute_usable_bytes
-from app.planning.rates import Unavailable, find_peak_per_s
+from app.planning.rates import Unavailable, get_peak_ops_per_s
 from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import Accelerator, Workload
 from tests.checks.published import load_published
@@ -78,7 +78,7 @@ def _fits(model: str, card: Accelerator, dtype: str) -> bool:
 
 
 def _logs(here: Accelerator, there: Accelerator, dtype: str) -> tuple[float, float, float]:
-    first, second = find_peak_per_s(here, dtype), find_peak_per_s(there, dtype)
+    first, second = get_peak_ops_per_s(here, dtype), get_peak_ops_per_s(there, dtype)
     if isinstance(first, Unavailable) or isinstance(second, Unavailable):
         raise AssertionError(f"{here.key} and {there.key} have no {dtype} peak")
     bandwidth = (there.memory_bandwidth_gb_s or 0) / (here.memory_bandwidth_gb_s or 1)

@@ -378,7 +378,7 @@ def stage_of(
         "bytes_received": 100, "reused": True, "target": 0,
         "first_token_ns": at_ns(arrivals + times.first_token_s),
         "first_output_ns": at_ns(arrivals + times.first_token_s), "last_token_ns": end_ns,
-        "tokens_in": requests.inputs, "tokens_out": requests.outputs, "tokens_from": "server",
+        "tokens_in": requests.inputs, "tokens_out": requests.outputs, "token_source": "server",
     })  # fmt: skip
     facts = StageData(
         index=index, name=f"{rate_per_s:g}/s", kind="probe", repeat=1, tags={}, arrival_kind="poisson",

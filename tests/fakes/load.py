@@ -31,7 +31,7 @@ class ScriptedLoad:
     """Service takes `service_s` always. `error` fails a share of the requests from stage `error_after` on.
 
     `preflights` are told in their order, the last one again and again. With `tokens`, an answer is a stream of so many,
-    evenly over its service, whose count is told `tokens_from`. `on_stage` runs as each stage starts, `on_progress` with
+    evenly over its service, counted by `token_source`. `on_stage` runs as each stage starts, `on_progress` with
     each progress told. With `right_share`, each request is of one labelled row, and that share of them is right.
     """
 
@@ -50,7 +50,7 @@ class ScriptedLoad:
         error_after: int = 0,
         preflights: Sequence[PreflightDone] = (OK,),
         tokens: int = 0,
-        tokens_from: str = "server",
+        token_source: str = "server",
         is_locust: bool = False,
         right_share: float | None = None,
         on_stage: Callable[[StagePlan], None] = lambda _: None,
@@ -59,7 +59,7 @@ class ScriptedLoad:
         self._clock, self._service_ns, self._error = clock, round(service_s * 1e9), error
         self._error_share, self._error_after = error_share, error_after
         self._preflights, self._on_stage, self._on_progress = list(preflights), on_stage, on_progress
-        self._tokens, self._tokens_from, self._is_locust = tokens, tokens_from, is_locust
+        self._tokens, self._token_source, self._is_locust = tokens, token_source, is_locust
         self._right_share = right_share
         self._changed: float | None = None
         self._seen: tuple[FirstError, ...] = ()
@@ -192,7 +192,7 @@ class ScriptedLoad:
             "first_output_ns": first,
             "last_token_ns": pa.array(end, mask=~succeeded),
             "tokens_out": pa.array(np.full(len(end), self._tokens, np.int32), mask=~succeeded),
-            "tokens_from": pa.array([self._tokens_from if good else None for good in succeeded], pa.utf8()),
+            "token_source": pa.array([self._token_source if good else None for good in succeeded], pa.utf8()),
             "chunk_ns": pa.array(chunks, pa.list_(pa.int64())),
         }
 

@@ -26,7 +26,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     end_ms: float | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
-    tokens_from: str | None = "server"
+    token_source: str | None = "server"
     max_output_tokens: int | None = None
     error: str | None = None
     target: int = 0
@@ -64,7 +64,7 @@ def _row(index: int, one: Answer) -> dict[str, object]:
         "last_token_ns": _ns(last),
         "tokens_in": one.tokens_in,
         "tokens_out": one.tokens_out,
-        "tokens_from": None if one.tokens_out is None else one.tokens_from,
+        "token_source": None if one.tokens_out is None else one.token_source,
         "chunk_ns": [_ns(at) for at in one.chunks_ms] or None,
         "chunk_tokens": None if not one.chunks_ms else list(one.tokens or [None] * len(one.chunks_ms)),
         "first_event_ns": _ns(first if one.first_event_ms is None else one.first_event_ms),

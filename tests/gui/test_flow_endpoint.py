@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from app.gui.results.tabs.throughput import ThroughputTab
-from app.gui.run.connection_editor import ConnectionEditor
+from app.gui.run.connection_test_panel import ConnectionTestPanel
 from app.gui.run.preview import Preview
 from app.gui.run.search_editor import SearchEditor
 from app.gui.window import Window
@@ -67,7 +67,7 @@ def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, en
     window = open_window()
     new_profile_of(qtbot, window, endpoint)
     page = window.pages.run
-    connection, preview = find(page, ConnectionEditor), find(page, Preview)
+    connection, preview = find(page, ConnectionTestPanel), find(page, Preview)
     press(qtbot, page, "Test connection")
     qtbot.waitUntil(lambda: bool(connection.rows.rows), timeout=30_000)
     tried = dict(connection.rows.rows)

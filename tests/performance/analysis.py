@@ -55,7 +55,7 @@ def _streams(scheduled_ns: np.ndarray) -> pa.Table:
             "error": pa.nulls(ROWS, pa.string()),
             "tokens_in": pa.array(np.full(ROWS, 100, dtype=np.int32)),
             "tokens_out": pa.array(np.full(ROWS, CHUNKS, dtype=np.int32)),
-            "tokens_from": pa.array(["server"] * ROWS),
+            "token_source": pa.array(["server"] * ROWS),
             "chunk_ns": pa.ListArray.from_arrays(starts, pa.array(times.ravel())),
             "chunk_tokens": pa.nulls(ROWS, pa.list_(pa.int32())),
         }

@@ -88,7 +88,7 @@ def test_every_answer_is_as_promised(load: LoadProcess, base: str, workload: Wor
     assert (rows["end_ns"] - rows["sent_ns"]).min() >= 2_000_000
     if isinstance(workload, OpenAiWorkload) and workload.api in ("chat", "completions", "responses"):
         assert set(rows["tokens_out"]) == {4}
-        assert set(rows["tokens_from"]) == {"server"}
+        assert set(rows["token_source"]) == {"server"}
 
 
 def test_popular_rows_of_a_folder_are_sent_more_often(load: LoadProcess, tmp_path: Path) -> None:

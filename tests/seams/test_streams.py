@@ -83,7 +83,7 @@ def test_what_is_no_token_is_not_taken_for_one(load: LoadProcess) -> None:
     ).rows
     whole(rows)
     assert [len(times) for times in rows["chunk_ns"]] == [3] * 5
-    assert set(rows["tokens_from"]) == {"chunks"}
+    assert set(rows["token_source"]) == {"chunks"}
     assert ((rows["first_token_ns"] - rows["sent_ns"]) > 95e6).all()
     assert ((rows["first_byte_ns"] - rows["sent_ns"]) < 95e6).all()
 
@@ -111,7 +111,7 @@ def test_several_tokens_an_event_and_the_arguments_of_a_tool_count(load: LoadPro
 def test_wrong_usage_is_the_servers_word(load: LoadProcess) -> None:
     rows = played(load, build_chunked_stream(made(reported_tokens=(7, 99)))).rows
     whole(rows)
-    assert (set(rows["tokens_in"]), set(rows["tokens_out"]), set(rows["tokens_from"])) == ({7}, {99}, {"server"})
+    assert (set(rows["tokens_in"]), set(rows["tokens_out"]), set(rows["token_source"])) == ({7}, {99}, {"server"})
     assert [len(times) for times in rows["chunk_ns"]] == [5] * 5
 
 

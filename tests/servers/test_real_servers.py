@@ -106,7 +106,7 @@ def test_llama_cpp(load: LoadProcess, llama: str, api: Literal["chat", "completi
     preflight, rows = played(load, llama, workload)
     check(rows)
     assert preflight.keeps_connection != stream, "it closes the connection behind a stream and does not say so"
-    assert set(rows["tokens_from"]) == {"server"}
+    assert set(rows["token_source"]) == {"server"}
     assert set(rows["tokens_out"]) == {TOKENS}
     assert (rows["tokens_in"] > 8).all()
     assert rows["first_token_ns"].notna().all() == stream

@@ -21,7 +21,7 @@ _MAX_LISTED_STAGES = 3
 _T = TypeVar("_T")
 
 
-class Machine(msgspec.Struct, frozen=True):
+class RunSetup(msgspec.Struct, frozen=True):
     """Environment, target and workload hash of the machine of a run, all known before the run
     starts."""
 
@@ -38,30 +38,28 @@ class Machine(msgspec.Struct, frozen=True):
         return is_local or hardware is None or hardware.is_this_machine
 
 
-def extract_machine(result: Result) -> Machine:
-    return Machine(result.environment, result.target, result.workload_hash)
+def extract_setup(result: Result) -> RunSetup:
+    return RunSetup(result.environment, result.target, result.workload_hash)
 
 
 def find_differences(baseline: Sequence[Result], candidate: Sequence[Result]) -> tuple[EnvironmentDifference, ...]:
     """Find all environment differences; those that make the runs incomparable come first."""
     differences = [
-        *find_machine_differences(
-            [extract_machine(run) for run in baseline], [extract_machine(run) for run in candidate]
-        ),
+        *find_setup_differences([extract_setup(run) for run in baseline], [extract_setup(run) for run in candidate]),
         *_build_run_differences(baseline, candidate),
     ]
     return tuple(sorted(differences, key=lambda difference: not difference.forbids))
 
 
-def find_machine_differences(baseline: Sequence[Machine], candidate: Sequence[Machine]) -> list[EnvironmentDifference]:
-    """Find the differences between the machines of two sets of runs. A different GPU, driver or
-    runtime makes runs incomparable only if the target runs on the machine; machines that only
+def find_setup_differences(baseline: Sequence[RunSetup], candidate: Sequence[RunSetup]) -> list[EnvironmentDifference]:
+    """Find the differences between the setups of two sets of runs. A different GPU, driver or
+    runtime makes runs incomparable only if the target runs on the machine; setups that only
     generate load may differ."""
     if any(
-        machine.environment.fingerprint == NOT_REPORTED for machine in (*baseline, *candidate)
+        setup.environment.fingerprint == NOT_REPORTED for setup in (*baseline, *candidate)
     ):  # imported from another tool, without environment data
         return [EnvironmentDifference("machine", _list_hosts(baseline), _list_hosts(candidate), forbids=False)]
-    has_target_machine = any(machine.is_target_machine for machine in (*baseline, *candidate))
+    has_target_machine = any(setup.is_target_machine for setup in (*baseline, *candidate))
     differences: list[EnvironmentDifference | None] = [
         _build_difference("gpu", baseline, candidate, _format_gpus, forbids=has_target_machine),
         _build_difference("gpu_power_limit", baseline, candidate, _format_power_limits, forbids=has_target_machine),
@@ -71,23 +69,23 @@ def find_machine_differences(baseline: Sequence[Machine], candidate: Sequence[Ma
             "onnxruntime",
             baseline,
             candidate,
-            lambda machine: machine.environment.onnxruntime,
+            lambda setup: setup.environment.onnxruntime,
             forbids=has_target_machine,
         ),
         _build_difference(
-            "workload", baseline, candidate, lambda machine: _format_short_hash(machine.workload_hash), forbids=True
+            "workload", baseline, candidate, lambda setup: _format_short_hash(setup.workload_hash), forbids=True
         ),
         _build_hardware_difference(baseline, candidate),
         _build_difference(
-            "target", baseline, candidate, lambda machine: ", ".join(machine.target.urls) or machine.target.protocol
+            "target", baseline, candidate, lambda setup: ", ".join(setup.target.urls) or setup.target.protocol
         ),
-        _build_difference("model", baseline, candidate, lambda machine: machine.target.model),
-        _build_difference("cpu", baseline, candidate, lambda machine: machine.environment.cpu_model),
-        _build_difference("cores", baseline, candidate, lambda machine: _format_cores(machine.environment)),
-        _build_difference("cpu_governor", baseline, candidate, lambda machine: machine.environment.cpu_governor),
-        _build_difference("memory", baseline, candidate, lambda machine: f"{machine.environment.memory_gib:.0f} GiB"),
-        _build_difference("os", baseline, candidate, lambda machine: machine.environment.os),
-        _build_difference("python", baseline, candidate, lambda machine: machine.environment.python),
+        _build_difference("model", baseline, candidate, lambda setup: setup.target.model),
+        _build_difference("cpu", baseline, candidate, lambda setup: setup.environment.cpu_model),
+        _build_difference("cores", baseline, candidate, lambda setup: _format_cores(setup.environment)),
+        _build_difference("cpu_governor", baseline, candidate, lambda setup: setup.environment.cpu_governor),
+        _build_difference("memory", baseline, candidate, lambda setup: f"{setup.environment.memory_gib:.0f} GiB"),
+        _build_difference("os", baseline, candidate, lambda setup: setup.environment.os),
+        _build_difference("python", baseline, candidate, lambda setup: setup.environment.python),
         *_build_package_differences(baseline, candidate),
     ]
     return [difference for difference in differences if difference is not None]
@@ -107,8 +105,8 @@ def has_cpu_difference(differences: Sequence[EnvironmentDifference]) -> bool:
     return any(difference.id in _CPU_DIFFERENCES for difference in differences)
 
 
-def _list_hosts(machines: Sequence[Machine]) -> tuple[str, ...]:
-    return tuple(sorted({machine.environment.host for machine in machines}))
+def _list_hosts(setups: Sequence[RunSetup]) -> tuple[str, ...]:
+    return tuple(sorted({setup.environment.host for setup in setups}))
 
 
 def _build_run_differences(baseline: Sequence[Result], candidate: Sequence[Result]) -> Iterator[EnvironmentDifference]:
@@ -171,25 +169,25 @@ def _collect_distinct_values(side: Sequence[_T], read_value: Callable[[_T], str 
     return {read_value(item) or NOT_REPORTED for item in side}
 
 
-def _format_gpus(machine: Machine) -> str:
-    counts = Counter(gpu.name for gpu in machine.environment.gpus)
+def _format_gpus(setup: RunSetup) -> str:
+    counts = Counter(gpu.name for gpu in setup.environment.gpus)
     return ", ".join(f"{count} × {name}" for name, count in sorted(counts.items())) or "none"
 
 
-def _format_power_limits(machine: Machine) -> str | None:
-    gpus = machine.environment.gpus
+def _format_power_limits(setup: RunSetup) -> str | None:
+    gpus = setup.environment.gpus
     if any(gpu.power_limit_w is None for gpu in gpus):
         return None
     return ", ".join(sorted({f"{gpu.power_limit_w:.0f} W" for gpu in gpus})) or "none"
 
 
-def _format_mig(machine: Machine) -> str:
-    instance_counts = Counter(instance.name for gpu in machine.environment.gpus for instance in gpu.mig)
+def _format_mig(setup: RunSetup) -> str:
+    instance_counts = Counter(instance.name for gpu in setup.environment.gpus for instance in gpu.mig)
     return ", ".join(f"{count} × {profile_name}" for profile_name, count in sorted(instance_counts.items())) or "off"
 
 
 def _build_driver_difference(
-    baseline: Sequence[Machine], candidate: Sequence[Machine], *, has_target_machine: bool
+    baseline: Sequence[RunSetup], candidate: Sequence[RunSetup], *, has_target_machine: bool
 ) -> EnvironmentDifference | None:
     """Build the difference between driver versions; `None` if the full versions are equal. Only a
     different major version makes runs incomparable."""
@@ -200,18 +198,18 @@ def _build_driver_difference(
         "nvidia_driver",
         baseline,
         candidate,
-        lambda machine: machine.environment.nvidia_driver,
+        lambda setup: setup.environment.nvidia_driver,
         forbids=has_target_machine and len(major_versions) > 1,
     )
 
 
-def _get_driver_major(machine: Machine) -> str | None:
-    driver = machine.environment.nvidia_driver
+def _get_driver_major(setup: RunSetup) -> str | None:
+    driver = setup.environment.nvidia_driver
     return None if driver is None else driver.partition(".")[0]
 
 
 def _build_hardware_difference(
-    baseline: Sequence[Machine], candidate: Sequence[Machine]
+    baseline: Sequence[RunSetup], candidate: Sequence[RunSetup]
 ) -> EnvironmentDifference | None:
     """Build the difference between the targets' hardware; `None` if the hardware is equal. A
     different accelerator, accelerator count or replica count makes runs incomparable."""
@@ -227,15 +225,15 @@ def _build_hardware_difference(
     )
 
 
-def _format_hardware(machine: Machine) -> str | None:
-    hardware = machine.target.hardware
+def _format_hardware(setup: RunSetup) -> str | None:
+    hardware = setup.target.hardware
     if hardware is None:
         return None
     return hardware.description if hardware.replicas == 1 else f"{hardware.replicas} replicas of {hardware.description}"
 
 
-def _format_hardware_kind(machine: Machine) -> str | None:
-    hardware = machine.target.hardware
+def _format_hardware_kind(setup: RunSetup) -> str | None:
+    hardware = setup.target.hardware
     if hardware is None:
         return None
     return f"{hardware.accelerator} × {hardware.accelerator_count:g} × {hardware.replicas}, {hardware.offer}"
@@ -247,16 +245,16 @@ def _format_cores(environment: Environment) -> str:
 
 
 def _build_package_differences(
-    baseline: Sequence[Machine], candidate: Sequence[Machine]
+    baseline: Sequence[RunSetup], candidate: Sequence[RunSetup]
 ) -> Iterator[EnvironmentDifference | None]:
-    package_names = sorted({package for machine in (*baseline, *candidate) for package in machine.environment.packages})
+    package_names = sorted({package for setup in (*baseline, *candidate) for package in setup.environment.packages})
     for package in package_names:
         if not package.startswith("onnxruntime"):  # compared separately, as reported by the runtime
             yield _build_difference("package", baseline, candidate, _build_version_reader(package), package=package)
 
 
-def _build_version_reader(package: str) -> Callable[[Machine], str | None]:
-    return lambda machine: machine.environment.packages.get(package)
+def _build_version_reader(package: str) -> Callable[[RunSetup], str | None]:
+    return lambda setup: setup.environment.packages.get(package)
 
 
 def _get_precisions(runs: Sequence[Result]) -> set[str]:
@@ -297,9 +295,9 @@ def _build_arrivals_difference(baseline: Sequence[Result], candidate: Sequence[R
 
 
 def _collect_arrivals_by_stage(runs: Sequence[Result]) -> dict[str, dict[tuple[object, ...], str]]:
-    """Return, for each stage name, a dict from the comparison key of its arrivals to their display
-    text. Arrivals in a run of another tool never equal those of Sizewise, because the former may be
-    an assumption.
+    """Map each stage name to its arrival processes, as a dict from comparison key to display text.
+    The arrival process of an imported run never equals one of a Sizewise run, because it may be
+    assumed.
     """
     arrivals_by_stage: dict[str, dict[tuple[object, ...], str]] = {}
     for run in runs:

@@ -1,6 +1,6 @@
 """Metric definitions of AIPerf 0.11.
 
-Read from the ai-dynamo/aiperf repository at 58028d5 (0.11.0), under `src/aiperf/metrics`:
+The definitions are those of the ai-dynamo/aiperf repository at 58028d5 (0.11.0), under `src/aiperf/metrics`:
 `types/ttft_metric.py`, `types/request_latency_metric.py` (4f7ccff),
 `types/inter_token_latency_metric.py` (58dd5de), `types/inter_chunk_latency_metric.py`,
 `types/max_response_metric.py` (533b205) and `metric_dicts.py` (0fec57a); the throughputs in

@@ -1,6 +1,6 @@
 """Metric definitions of genai-bench 0.0.5.
 
-Read from the sgl-project/genai-bench repository at 7fd04d8 (2 commits after v0.0.5):
+The definitions are those of the sgl-project/genai-bench repository at 7fd04d8 (2 commits after v0.0.5):
 `user/openai_user.py` (timestamps), `metrics/request_metrics_collector.py` (latencies of a request),
 `metrics/aggregated_metrics_collector.py` (percentiles, trimming, rates) and `cli/cli.py` (the
 duration of a run), under `genai_bench`.

@@ -1,8 +1,8 @@
 """Metric definitions of GuideLLM 0.7.
 
-Read from the vllm-project/guidellm repository at ee7a774 (12 commits after v0.7.3), under
-`src/guidellm`: `schemas/request_stats.py` (latencies of a request), `benchmark/schemas/metrics.py`
-(requests and weights), `schemas/statistics.py` (percentiles, rates),
+The definitions are those of the vllm-project/guidellm repository at ee7a774 (12 commits after
+v0.7.3), under `src/guidellm`: `schemas/request_stats.py` (latencies of a request),
+`benchmark/schemas/metrics.py` (requests and weights), `schemas/statistics.py` (percentiles, rates),
 `benchmark/schemas/accumulator.py` (measured duration), `backends/openai/http.py` (timestamps),
 `benchmark/outputs/console.py` (console output).
 

@@ -1,6 +1,6 @@
 """Metric definitions of inference-perf 0.6.
 
-Read from the kubernetes-sigs/inference-perf repository at 7de5ef2 (29 commits after v0.6.1):
+The definitions are those of the kubernetes-sigs/inference-perf repository at 7de5ef2 (29 commits after v0.6.1):
 `reportgen/base.py` (`summarize_requests`), `apis/streaming_parser.py` and `apis/chat.py` (counted
 chunks), `utils/cli_summary.py` and `config/reportgen/config.py` (console output), under
 `inference_perf`.

@@ -1,6 +1,6 @@
 """Metric definitions of vLLM bench serve.
 
-Read from the vllm-project/vllm repository: `vllm/benchmarks/serve.py` at 009e6d4
+The definitions are those of the vllm-project/vllm repository: `vllm/benchmarks/serve.py` at 009e6d4
 (`calculate_metrics`, and `benchmark` for the duration of the throughput) and
 `vllm/benchmarks/lib/endpoint_request_func.py` at 02cfb53 (the chat request).
 

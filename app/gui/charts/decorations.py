@@ -176,7 +176,7 @@ class Overlay(_DecorationLayer):
         is_text_left = x_px + _SELECTION_RADIUS_PX + 4 + width > area.right()
         left = x_px - _SELECTION_RADIUS_PX - 4 - width if is_text_left else x_px + _SELECTION_RADIUS_PX + 4
         top = max(area.top(), y_px - _SELECTION_RADIUS_PX - metrics.height())
-        _draw_text(painter, metrics, point.text, QRectF(left, top, width, 0), ink, QColor(self.theme.raised))
+        _draw_text(painter, metrics, point.text, QRectF(left, top, width, 0), ink, QColor(self.theme.card))
 
     def _draw_limit(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
         if self.decorations.limit is None:

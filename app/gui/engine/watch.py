@@ -40,7 +40,7 @@ class EngineWatch(QObject):
     """Emitted with each record batch of telemetry."""
     slice_finished = Signal(int)
     """Emitted at the end of each slice, with the number of events in the slice."""
-    corruption_found = Signal()
+    damage_found = Signal()
     """Emitted once when a line of the event file cannot be decoded as an event."""
     finished = Signal(int, str)
     """Emitted after all events, with the exit code and the final message of the run."""
@@ -65,7 +65,7 @@ class EngineWatch(QObject):
         self._clock, self._start_s, self._startup_timeout_s, self._poll_ms = clock, clock(), startup_timeout_s, poll_ms
         self._run_follower = RunFollower(directory)
         self._telemetry_follower = StreamFollower(directory / TELEMETRY) if has_telemetry else None
-        self._has_reported_corruption = self._has_events = self._is_process_gone = self._has_ended = False
+        self._has_reported_damage = self._has_events = self._is_process_gone = self._has_ended = False
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
 
@@ -84,7 +84,7 @@ class EngineWatch(QObject):
         start_s = self._clock()
         event_count, has_more_data = self._read_events(start_s + _EVENTS_LIMIT_S)
         has_more_data = self._read_telemetry(start_s + _SLICE_LIMIT_S) or has_more_data
-        self._report_corruption()
+        self._report_damage()
         self.slice_finished.emit(event_count)
         if not self.is_watching:
             return
@@ -118,10 +118,10 @@ class EngineWatch(QObject):
                 break
         return True
 
-    def _report_corruption(self) -> None:
-        if self._run_follower.damaged_count and not self._has_reported_corruption:
-            self._has_reported_corruption = True
-            self.corruption_found.emit()
+    def _report_damage(self) -> None:
+        if self._run_follower.damaged_count and not self._has_reported_damage:
+            self._has_reported_damage = True
+            self.damage_found.emit()
 
     def _check_process(self) -> None:
         """Check whether the process has ended or disappeared. Called when all available data has

@@ -125,7 +125,7 @@ class StageRibbon(QWidget):
     def _paint_cell(self, painter: QPainter, theme: Theme, rect: QRect, cell: StageCell) -> None:
         has_cursor = cell.index == self._selected_index and self.hasFocus()
         painter.setPen(QColor(theme.ink if has_cursor else theme.grid))
-        painter.setBrush(QColor(theme.raised))
+        painter.setBrush(QColor(theme.card))
         painter.drawRoundedRect(rect, 4, 4)
         progress_rect = QRect(rect.left() + 1, rect.bottom() - 3, round((rect.width() - 2) * cell.progress), 3)
         painter.fillRect(progress_rect, QColor(_get_color(theme, cell)))

@@ -53,7 +53,7 @@ class Chooser(QToolButton):
         new_menu = menu.addMenu("&New profile")
         new_menu.addAction("&Endpoint", self._profile_actions.create_endpoint_profile)
         new_menu.addAction("&Local model", self._profile_actions.create_local_profile)
-        new_menu.addAction("&Simulated server", self._profile_actions.create_scripted_profile)
+        new_menu.addAction("&Scripted server", self._profile_actions.create_scripted_profile)
         bundled_menu = menu.addMenu("&Bundled")
         for name, (path, description) in self._list_bundled().items():
             self._add_profile(bundled_menu, name, description, path)

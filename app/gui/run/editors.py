@@ -10,7 +10,7 @@ from app.gui.theme import ThemeController
 def create_special_editors(navigation: Navigation, theme_controller: ThemeController) -> dict[str, SpecialEditor]:  # noqa: ARG001
     """Create the special editors, by profile key. In the form, an editor replaces or accompanies
     the field of its profile key."""
-    from app.gui.run.connection_editor import ConnectionEditor
+    from app.gui.run.connection_test_panel import ConnectionTestPanel
     from app.gui.run.lengths_editor import LengthsEditor
     from app.gui.run.model_editor import ModelEditor
     from app.gui.run.preview import Preview
@@ -19,7 +19,7 @@ def create_special_editors(navigation: Navigation, theme_controller: ThemeContro
 
     return {
         "target.model": ModelEditor(),
-        "target.url": ConnectionEditor(),
+        "target.url": ConnectionTestPanel(),
         "load.stages": StagesEditor(theme_controller),
         "workload.lengths": LengthsEditor(theme_controller),
         "preview": Preview(),

@@ -111,7 +111,7 @@ class _YamlEdit(FreeTextEdit):
 
     def paint_line_numbers(self, event: QPaintEvent) -> None:
         painter, theme = QPainter(self._line_numbers), self._theme_controller.theme
-        painter.fillRect(event.rect(), QColor(theme.raised))
+        painter.fillRect(event.rect(), QColor(theme.card))
         painter.setFont(self.font())
         block = self.firstVisibleBlock()
         top = self.blockBoundingGeometry(block).translated(self.contentOffset()).top()

@@ -119,7 +119,7 @@ def list_input_names(graph: onnx.GraphProto) -> list[str]:
 
 
 def build_steps(graph: onnx.GraphProto) -> list[Step]:
-    """Build the steps of a graph in the order of the file. Raises UsageError for an invalid graph
+    """Return one step per node of the graph, in file order. Raises UsageError for an invalid graph
     (duplicate or missing values, cycles)."""
     _check_graph(graph, frozenset())
     return [

@@ -176,7 +176,7 @@ def list_pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:
     """Return notes, as sentences, on the resource requests and the placement of a pod."""
     pods, reserved_text = fleet.replicas_per_instance or 1, format_share(1 - settings.node_share)
     pods_text = "one pod" if pods == 1 else f"{pods} pods"
-    notes = [f"An instance runs {pods_text}; {reserved_text} of its CPU and memory is reserved for its system."]
+    notes = [f"Each node runs {pods_text}; {reserved_text} of its CPU and memory is reserved for the system."]
     if fleet.vcpus is None:
         notes.append("The price list has no vCPU count, so no CPU is requested.")
     if settings.instance_memory_gib is None:

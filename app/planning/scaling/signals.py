@@ -111,7 +111,7 @@ def count_predicted_replicas(
         min(max(0, math.floor((time_s - start_s) / bin_s)), last_bin) for time_s in (now_s, now_s + settings.lead_s)
     )
     peak_per_s = float(rates_per_s[first_bin : last_needed_bin + 1].max())
-    needed_replicas = math.ceil(peak_per_s * (1 + settings.headroom) / settings.per_replica_per_s - 1e-9)
+    needed_replicas = math.ceil(peak_per_s * (1 + settings.headroom) / settings.rate_per_replica_per_s - 1e-9)
     return min(max(needed_replicas, settings.min), settings.max)
 
 

@@ -301,7 +301,7 @@ def build_service_fit(fits: Sequence[FamilyFit], stages: Sequence[ObservedStage]
         for fit, probability in zip(fits, probabilities, strict=True)
         if probability > 0
     )
-    errors = tuple(error for stage in stages for error in _compute_errors(stage, services[0].service))
+    errors = tuple(error for stage in stages for error in _compute_residuals(stage, services[0].service))
     return ServiceFit(
         services=services,
         errors=errors,
@@ -471,7 +471,7 @@ def _compute_covariance(fit: FamilyFit, spread: float) -> tuple[tuple[float, ...
     return tuple(tuple(float(value) for value in row) for row in covariance)
 
 
-def _compute_errors(stage: ObservedStage, service: ServiceModel) -> list[FitError]:
+def _compute_residuals(stage: ObservedStage, service: ServiceModel) -> list[FitError]:
     observed_load, statistics = stage.observed_load, stage.simulate(service)
     scatter = np.sqrt(np.diag(statistics.log_covariance) * stage.variance_share + _MIN_SCATTER**2)
     return [

@@ -249,11 +249,15 @@ def _iter_yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
             ((key,), _add_key_cells(path, document.lines.get((key,)), key, row)) for key, row in value.items()
         ]
     else:
-        raise ProfileError("a price list must be a list of rows, or a mapping of offers to their cells", path=str(path))
+        raise ProfileError(
+            "a price list must be a list of rows, or a mapping of offers to columns",
+            hint="Use an entry such as aws/g6.2xlarge@us-east-1: {on_demand_usd_per_hour: 0.98}.",
+            path=str(path),
+        )
     for key_path, row in keyed_rows:
         line = document.lines.get(key_path, 1)
         if not isinstance(row, dict):
-            raise ProfileError("a row must be a mapping of cells", path=str(path), line=line)
+            raise ProfileError("a row must be a mapping of columns to values", path=str(path), line=line)
         lines = {column: document.lines[(*key_path, column)] for column in row if (*key_path, column) in document.lines}
         yield PriceEntry(row, line, lines)
 

@@ -59,7 +59,7 @@ TEN = (
     answer(50, (30, 50, 70, 90), 95, 10, tokens_out=4),
     answer(150, (30, 50, 70, 90), 100, 10, tokens_out=4, output_ms=70),
     answer(250, (40, 40, 80), 90, 20, tokens_out=4, tokens=(1, 1, 2)),
-    answer(350, (30,), 50, 10, tokens_out=1, tokens_from="chunks", error="truncated"),
+    answer(350, (30,), 50, 10, tokens_out=1, token_source="chunks", error="truncated"),
     answer(450, (40,), 50, 20, tokens_out=1),
     answer(610, (40, 80), 90, 10, tokens_out=2, due_ms=550),
     answer(650, (20, 40, 60), 70, tokens_out=3),

@@ -214,7 +214,10 @@ def test_chosen_rates_beyond_the_generator_neither_hold_nor_fail() -> None:
     between = derive_search_outcome([*steady(50, True), late, *steady(120, True), *steady(150, False)])
     assert (between.max_rate_per_s, between.unsendable_per_s) == (120.0, None), "a mishap: a higher rate was sent"
     alone = derive_search_outcome([late])
-    assert (alone.max_rate_per_s, alone.reason) == (None, "the load generator could not send any of the rates")
+    assert (alone.max_rate_per_s, alone.reason) == (
+        None,
+        "the load generator could not sustain any of the tested rates",
+    )
 
 
 def test_nothing_failed() -> None:

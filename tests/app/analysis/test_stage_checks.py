@@ -216,7 +216,7 @@ def test_a_locust_test_has_one_warning_of_its_own_and_no_lag() -> None:
 @pytest.mark.parametrize(("source", "verdict"), [("server", "VALID"), ("tokenizer", "VALID"), ("chunks", "WARN")])
 def test_chunks_counted_as_tokens_are_a_warning(source: str, verdict: str) -> None:
     answers = [Answer(scheduled_ms=at, chunks_ms=(at + 1, at + 2), tokens_out=2) for at in range(9)]
-    frame = stream_rows([*answers, Answer(scheduled_ms=9, chunks_ms=(10, 11), tokens_out=2, tokens_from=source)])
+    frame = stream_rows([*answers, Answer(scheduled_ms=9, chunks_ms=(10, 11), tokens_out=2, token_source=source)])
     assert check("token_counts", frame).verdict == verdict
 
 
@@ -582,7 +582,7 @@ def test_whose_doing_it_was_is_reported_by_how_busy_the_worker_was(sending: Chec
 
 
 def answered(tokens: list[int | None], asked: int | None, source: str = "server") -> pd.DataFrame:
-    answers = [Answer(chunks_ms=(1, 2), tokens_out=one, tokens_from=source) for one in tokens]
+    answers = [Answer(chunks_ms=(1, 2), tokens_out=one, token_source=source) for one in tokens]
     return stream_rows(answers).assign(max_output_tokens=asked)
 
 

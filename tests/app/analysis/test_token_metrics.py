@@ -84,7 +84,7 @@ def test_one_token_a_chunk_may_be_counted_and_reported_by_turns() -> None:
     [
         Answer(chunks_ms=(10, 40), tokens_out=5),
         Answer(chunks_ms=(10, 40)),
-        Answer(chunks_ms=(10, 40), tokens_out=2, tokens_from="chunks"),
+        Answer(chunks_ms=(10, 40), tokens_out=2, token_source="chunks"),
     ],
 )
 def test_gaps_between_tokens_are_withheld_where_chunks_do_not_report(answer: Answer) -> None:

@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.compare.pairs_suggestion import PairsSuggestion, find_secrets_to_send
 from app.gui.navigation import Navigation
-from app.gui.run.connection_editor import ConnectionEditor
+from app.gui.run.connection_test_panel import ConnectionTestPanel
 from app.gui.run.page import RunPage
 from app.gui.secret_consent import confirm_secrets
 from app.gui.theme import ThemeController
@@ -72,7 +72,7 @@ def test_start_asks_and_launches_nothing_on_a_no(
 
 
 def test_a_test_of_the_connection_asks_and_sends_nothing_on_a_no(qtbot: QtBot, questions: list[str]) -> None:
-    editor = ConnectionEditor()
+    editor = ConnectionTestPanel()
     qtbot.addWidget(editor)
     target = {"protocol": "http", "url": "http://10.0.0.5/score", "api_key": "env:KEY"}
     load = {"stages": [{"rate": "1/s", "duration": "1s"}]}

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from app.planning.rates import DTYPES, Unavailable, find_peak_per_s, lacks_precision
+from app.planning.rates import DTYPES, Unavailable, get_peak_ops_per_s, lacks_precision
 from app.profiles.pricing.catalog import load_catalog
 
 CARDS = load_catalog().accelerators
 
 
 def test_peaks_are_dense_and_per_second() -> None:
-    assert find_peak_per_s(CARDS["h100-sxm5-80gb"], "fp8") == 1979e12
-    assert find_peak_per_s(CARDS["l40s"], "bf16") == 362e12
-    assert find_peak_per_s(CARDS["b200-sxm-180gb"], "fp4") == 9000e12
+    assert get_peak_ops_per_s(CARDS["h100-sxm5-80gb"], "fp8") == 1979e12
+    assert get_peak_ops_per_s(CARDS["l40s"], "bf16") == 362e12
+    assert get_peak_ops_per_s(CARDS["b200-sxm-180gb"], "fp4") == 9000e12
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_peaks_are_dense_and_per_second() -> None:
     ],
 )
 def test_a_peak_that_is_not_there_is_reported_apart_from_one_that_is_not_known(key: str, dtype: str, says: str) -> None:
-    refusal = find_peak_per_s(CARDS[key], dtype)
+    refusal = get_peak_ops_per_s(CARDS[key], dtype)
     assert isinstance(refusal, Unavailable)
     assert says in refusal.reason
 
@@ -33,8 +33,8 @@ def test_no_card_is_said_to_lack_what_its_row_has() -> None:
     for card in CARDS.values():
         for dtype in DTYPES:
             assert (
-                isinstance(find_peak_per_s(card, dtype), float)
+                isinstance(get_peak_ops_per_s(card, dtype), float)
                 or lacks_precision(card, dtype)
                 or card.architecture != "Hopper"
             )
-            assert not (isinstance(find_peak_per_s(card, dtype), float) and lacks_precision(card, dtype))
+            assert not (isinstance(get_peak_ops_per_s(card, dtype), float) and lacks_precision(card, dtype))

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.errors import CorruptedFileError, UsageError
+from app.errors import DamagedFileError, UsageError
 from app.records.events import RunFinished, StageFinished
 from app.records.result import Result
 from app.session.interruption import Interruption
@@ -138,7 +138,7 @@ def test_a_run_whose_measured_part_is_damaged_is_not_resumed(tmp_path: Path, nam
     content[len(content) // 10] ^= 1
     (tmp_path / "run" / name).write_bytes(content)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
-    with pytest.raises(CorruptedFileError, match=f"is DAMAGED: {name} was changed"):
+    with pytest.raises(DamagedFileError, match=f"is DAMAGED: {name} was changed"):
         read_interrupted_run(stored)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 

@@ -92,7 +92,7 @@ def test_facts_report_that_arrivals_start_sessions(bench: Bench) -> None:
 
 
 def test_where_token_counts_come_from_is_in_the_notes(bench: Bench) -> None:
-    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, tokens=5, tokens_from="chunks"))
+    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, tokens=5, token_source="chunks"))
     assert outcome.result.notes == (
         "Output tokens are counted as one per stream chunk because the server reported no usage.",
     )

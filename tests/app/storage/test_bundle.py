@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from app.errors import CorruptedFileError, UsageError
+from app.errors import DamagedFileError, UsageError
 from app.storage.bundle import BUNDLE, export_run
 from app.storage.run_directory import RunWriter, StoredRun
 from tests.fakes.disk import largest_file
@@ -90,10 +90,10 @@ def test_a_damaged_run_is_not_exported(
 ) -> None:
     path = run.directory / name
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(CorruptedFileError, match=rf"is DAMAGED: {name} was"):
+    with pytest.raises(DamagedFileError, match=rf"is DAMAGED: {name} was"):
         export_run(run, tmp_path / "run.zip")
     path.unlink()
-    with pytest.raises(CorruptedFileError, match=rf"is DAMAGED: {name} is missing"):
+    with pytest.raises(DamagedFileError, match=rf"is DAMAGED: {name} is missing"):
         export_run(run, tmp_path / "run.zip")
     assert not list(tmp_path.glob("*.zip*"))
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.errors import CorruptedFileError
+from app.errors import DamagedFileError
 from app.storage.parquet import write_parquet
 from app.storage.streams import StreamWriter
 
@@ -61,6 +61,6 @@ def test_nothing_is_made_of_nothing(content: bytes, tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_stream_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.arrow").write_bytes(b"no stream")
-    with pytest.raises(CorruptedFileError, match=r"broken\.arrow is damaged"):
+    with pytest.raises(DamagedFileError, match=r"broken\.arrow is damaged"):
         write_parquet(tmp_path / "broken.arrow", _SCHEMA, tmp_path / "rows.parquet")
     assert not (tmp_path / "rows.parquet").exists()

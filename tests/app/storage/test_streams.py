@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from app.errors import CorruptedFileError, UsageError
+from app.errors import DamagedFileError, UsageError
 from app.storage import streams
 from app.storage.streams import StreamWriter, is_truncated, read_stream, stream_batches
 from app.storage.unbuffered_file import UnbufferedFile
@@ -175,9 +175,9 @@ def test_values_that_could_end_the_process_are_refused(written: bytes, changed: 
     content = path.read_bytes()
     assert content.count(written) == 1
     path.write_bytes(content.replace(written, changed))
-    with pytest.raises(CorruptedFileError, match=r"rows\.arrow is damaged"):
+    with pytest.raises(DamagedFileError, match=r"rows\.arrow is damaged"):
         read_stream(path, TEXTS)
-    with pytest.raises(CorruptedFileError):
+    with pytest.raises(DamagedFileError):
         list(stream_batches(path, TEXTS))
 
 
@@ -189,7 +189,7 @@ def test_a_compressed_batch_is_refused_before_it_is_unpacked(codec: str, tmp_pat
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA, options=options) as stream:
         stream.write_batch(zeros)
     before = pa.total_allocated_bytes()
-    with pytest.raises(CorruptedFileError, match="compressed"):
+    with pytest.raises(DamagedFileError, match="compressed"):
         read_stream(path, SCHEMA)
     assert pa.total_allocated_bytes() - before < 1 << 20
 
@@ -197,11 +197,11 @@ def test_a_compressed_batch_is_refused_before_it_is_unpacked(codec: str, tmp_pat
 def test_rows_and_columns_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = pa.schema([(f"n{place}", pa.int64()) for place in range(streams.MAX_COLUMNS + 1)])
     StreamWriter(tmp_path / "wide.arrow", wide).close()
-    with pytest.raises(CorruptedFileError, match="257 columns"):
+    with pytest.raises(DamagedFileError, match="257 columns"):
         read_stream(tmp_path / "wide.arrow", SCHEMA)
     long = pa.schema([("n", pa.int8())])
     rows = pa.record_batch([pa.array(bytes(streams.MAX_BATCH_ROWS + 1), pa.int8())], schema=long)
-    with pytest.raises(CorruptedFileError, match="1,048,577 rows"):
+    with pytest.raises(DamagedFileError, match="1,048,577 rows"):
         read_stream(stream_of(tmp_path / "long.arrow", rows), long)
     monkeypatch.setattr(streams, "MAX_ROWS", 25)
     with pytest.raises(UsageError, match="more than 25 rows"):
@@ -213,7 +213,7 @@ def test_an_end_before_the_end_of_the_file_is_damage(written: Path) -> None:
     second = content.index(b"\xff\xff\xff\xff", content.index(b"\xff\xff\xff\xff", 8) + 8)
     content[second + 4 : second + 8] = bytes(4)
     written.write_bytes(content)
-    with pytest.raises(CorruptedFileError, match="continues after the end of the stream"):
+    with pytest.raises(DamagedFileError, match="continues after the end of the stream"):
         read_stream(written, SCHEMA)
 
 

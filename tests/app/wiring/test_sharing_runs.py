@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from app.errors import CorruptedFileError, UsageError
+from app.errors import DamagedFileError, UsageError
 from app.storage.names import CHECKSUMS, RESULT, TELEMETRY
 from app.storage.run_directory import RunWriter, StoredRun
 from app.wiring.sharing_runs import import_shared_run, share_run
@@ -82,6 +82,6 @@ def test_a_run_whose_rows_are_damaged_under_right_checksums_is_not_taken_in(
     (run / RESULT).write_bytes(msgspec.json.encode(replace(result, artifacts=artifacts)))
     (run / CHECKSUMS).unlink()
     share_run(StoredRun(run), tmp_path / "out.zip")
-    with pytest.raises(CorruptedFileError, match="telemetry"):
+    with pytest.raises(DamagedFileError, match="telemetry"):
         import_shared_run(tmp_path / "out.zip")
     assert not list((tmp_path / "home" / "runs").iterdir())

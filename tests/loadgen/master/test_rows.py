@@ -162,7 +162,7 @@ def test_all_times_are_moved_by_the_line_and_nulls_stay() -> None:
 def test_rows_may_have_failed_and_their_tokens_been_counted() -> None:
     count = len(ERROR_CLASSES)
     errors, counted = pa.array(ERROR_CLASSES), pa.array(["server", "tokenizer", "chunks", *[None] * (count - 3)])
-    body = encode_rows(batch(count, error=errors, tokens_from=counted))
+    body = encode_rows(batch(count, error=errors, token_source=counted))
     assert rebase_rows(body, STAGE, SHARE, SHARE, SAME_CLOCK).body is body
 
 
@@ -204,7 +204,10 @@ def compressed(codec: str) -> bytes:
         (compressed("lz4"), "compressed"),
         (compressed("zstd")[4:], "compressed"),  # as before Arrow 0.15, and still read
         (encode_rows(batch(error=pa.array(["\x1b[31mred", *[None] * 9]))), "unknown value in the column error"),
-        (encode_rows(batch(tokens_from=pa.array(["hearsay", *[None] * 9]))), "unknown value in the column tokens_from"),
+        (
+            encode_rows(batch(token_source=pa.array(["hearsay", *[None] * 9]))),
+            "unknown value in the column token_source",
+        ),
         (encode_rows(batch(BATCH_ROWS + 1)), "501 rows"),
         (encode_rows(batch(0)), "0 rows"),
         (encode_rows(batch(stage=pa.array([STAGE + 1] * 10, pa.int32()))), "different stage"),

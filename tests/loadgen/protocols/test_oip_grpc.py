@@ -169,7 +169,7 @@ def test_streamed_answers_are_timed_one_by_one_and_the_first_is_held_against_the
     tokens = reader.tokens
     assert (tokens.first_token_ns, tokens.first_output_ns, tokens.last_token_ns) == (1, 1, 3)
     assert tokens.chunk_ns == [1, 2, 3]
-    assert (tokens.tokens_out, tokens.tokens_from) == (None, None)
+    assert (tokens.tokens_out, tokens.token_source) == (None, None)
     judge = OipGrpc(OipWorkload("m", transport="grpc-stream"), ADDRESS).build_check(np.array([[1]]))
     assert check_response(judge, streamed(reader)) == ResponseCheck(None, 1)
 

@@ -369,7 +369,7 @@ def test_the_evaluate_of_whole_answers() -> None:
     answer = {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}
     whole = exchange(body=json.dumps(answer).encode())
     assert check_response(built.check, whole).error is None
-    assert get_tokens(whole) == Tokens(tokens_in=2, tokens_out=1, tokens_from="server")
+    assert get_tokens(whole) == Tokens(tokens_in=2, tokens_out=1, token_source="server")
     for status, error in ((500, "http-5xx"), (429, "http-4xx"), (302, "bad-payload")):
         assert check_response(built.check, exchange(status)).error == error
 

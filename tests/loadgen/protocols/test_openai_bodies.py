@@ -20,7 +20,7 @@ def completion(message: Any = None, **more: Any) -> dict[str, Any]:
 
 
 def test_an_answer_with_usage() -> None:
-    reported = Tokens(tokens_in=11, tokens_out=3, tokens_from="server")
+    reported = Tokens(tokens_in=11, tokens_out=3, token_source="server")
     assert read("chat", completion(usage=USAGE)) == DecodedResponse(None, reported)
     assert read("completions", {"choices": [{"text": "ab"}], "usage": USAGE}) == DecodedResponse(None, reported)
     response: dict[str, object] = {
@@ -37,7 +37,7 @@ def test_an_answer_without_usage_is_counted_by_a_tokenizer_or_not_at_all() -> No
     message = {"content": None, "reasoning_content": "hm", "tool_calls": [call]}
     assert read("chat", completion(message)) == DecodedResponse(None, Tokens())
     counted = read("chat", completion(message), count_tokens=len)
-    assert counted.tokens == Tokens(tokens_out=5, tokens_from="tokenizer")
+    assert counted.tokens == Tokens(tokens_out=5, token_source="tokenizer")
     parts = {"content": [{"type": "text", "text": "abc"}]}
     assert read("chat", completion(parts), count_tokens=len).tokens.tokens_out == 3
     output = [

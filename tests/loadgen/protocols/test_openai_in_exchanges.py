@@ -76,7 +76,7 @@ def test_a_streamed_answer(api: str) -> None:
         received_ns = server.received_ns[-1]
         assert server.connection_count == 1
     tokens = known(exchange)
-    assert (error, tokens.tokens_out, tokens.tokens_from) == (None, 6, "server")
+    assert (error, tokens.tokens_out, tokens.token_source) == (None, 6, "server")
     assert tokens.tokens_in is not None
     assert tokens.chunk_ns is not None
     assert len(tokens.chunk_ns) == 6
@@ -133,9 +133,9 @@ def test_what_a_stream_may_be() -> None:
     none = played(build_chunked_stream(build_openai_stream(Generation(tokens=0), 0.0, 0.0)))
     assert (none[0], known(none[1]).first_token_ns, known(none[1]).tokens_out) == (None, None, 0)
     uncounted = known(played(build_chunked_stream(events(has_usage=False)))[1])
-    assert (uncounted.tokens_out, uncounted.tokens_from) == (6, "chunks")
+    assert (uncounted.tokens_out, uncounted.token_source) == (6, "chunks")
     wrong = known(played(build_chunked_stream(events(reported_tokens=(-1, -9))))[1])
-    assert (wrong.tokens_in, wrong.tokens_out, wrong.tokens_from) == (None, 6, "chunks")
+    assert (wrong.tokens_in, wrong.tokens_out, wrong.token_source) == (None, 6, "chunks")
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ class Read:
 
     @property
     def count(self) -> tuple[int | None, str | None]:
-        return self.tokens.tokens_out, self.tokens.tokens_from
+        return self.tokens.tokens_out, self.tokens.token_source
 
 
 # chat
@@ -528,7 +528,7 @@ WHOLE = json.dumps({"choices": [{"message": {"content": "abc"}, "finish_reason":
 def test_a_server_that_does_not_stream_is_read_and_has_no_times() -> None:
     for pieces in ([WHOLE], [b"\xef", b"\xbb", b"\xbf", b" \r\n", WHOLE[:9], WHOLE[9:]], [b" ", WHOLE]):
         read = Read(*pieces, headers=[(b"Content-Type", b"application/json")])
-        assert (read.error, read.tokens) == (None, Tokens(tokens_in=11, tokens_out=3, tokens_from="server"))
+        assert (read.error, read.tokens) == (None, Tokens(tokens_in=11, tokens_out=3, token_source="server"))
     assert Read(b'{"error": {"message": "no"}}').error == "bad-output"
     assert (
         Read(b'{"choices": []}').error == Read(WHOLE[:-1]).error == Read(WHOLE, b"data: x\n\n").error == "bad-payload"

@@ -50,10 +50,10 @@ def test_the_table_holds_from_its_time_on_and_over_midnight() -> None:
 
 def test_the_forecast_is_for_the_highest_rate_within_the_lead() -> None:
     rates = np.array([10.0, 20.0, 50.0, 5.0])
-    settings = Predictive(per_replica_per_s=10.0, lead_s=60.0, max=40)
+    settings = Predictive(rate_per_replica_per_s=10.0, lead_s=60.0, max=40)
     times_s = (0.0, 59.0, 60.0, 120.0, 180.0, 900.0)
     assert [count_predicted_replicas(settings, at_s, rates, 60.0) for at_s in times_s] == [2, 2, 5, 5, 1, 1]
-    roomy = Predictive(per_replica_per_s=10.0, lead_s=0.0, max=40, headroom=0.2)
+    roomy = Predictive(rate_per_replica_per_s=10.0, lead_s=0.0, max=40, headroom=0.2)
     assert count_predicted_replicas(roomy, 120.0, rates, 60.0) == 6
     assert count_predicted_replicas(Predictive(10.0, 0.0, max=3), 120.0, rates, 60.0) == 3
     assert count_predicted_replicas(settings, 1060.0, rates, 60.0, start_s=1000.0) == 5

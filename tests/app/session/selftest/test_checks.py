@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.estimates import compute_distribution
-from app.errors import CorruptedFileError, ExitCode, MeasurementError
+from app.errors import DamagedFileError, ExitCode, MeasurementError
 from app.records.events import Event
 from app.records.result import Estimate
 from app.records.selftest import SelfTest
@@ -82,7 +82,7 @@ class LosesRows(StoredRun):
     def requests(
         self,
         excluded_columns: Collection[str] = (),
-        damage: list[CorruptedFileError] | None = None,
+        damage: list[DamagedFileError] | None = None,
         intact_bytes: int | None = None,
     ) -> pa.Table:
         table = super().requests(excluded_columns, damage, intact_bytes)

@@ -27,7 +27,7 @@ from app.wiring.secret_consent import find_secrets_to_allow
 from loadgen.decoding import decode_json
 
 
-class ConnectionEditor(SpecialEditor):
+class ConnectionTestPanel(SpecialEditor):
     """Connection test of the target. The test does not change the profile. The displayed result is
     cleared when the target or the workload changes."""
 

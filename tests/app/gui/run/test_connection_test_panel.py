@@ -7,7 +7,7 @@ from typing import Any
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from app.gui.run.connection_editor import ConnectionEditor
+from app.gui.run.connection_test_panel import ConnectionTestPanel
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.edited import EditedDocument
 
@@ -20,8 +20,8 @@ def asking(url: str, **target: Any) -> EditedDocument:
 
 
 @contextmanager
-def connection_to(qtbot: QtBot, document: EditedDocument) -> Iterator[ConnectionEditor]:
-    editor = ConnectionEditor()
+def connection_to(qtbot: QtBot, document: EditedDocument) -> Iterator[ConnectionTestPanel]:
+    editor = ConnectionTestPanel()
     qtbot.addWidget(editor)
     editor.show_document(document)
     editor.show()
@@ -73,7 +73,7 @@ def test_a_profile_that_is_not_right_is_reported_with_its_place(qtbot: QtBot) ->
 
 
 def test_a_test_can_be_stopped(qtbot: QtBot) -> None:
-    editor = ConnectionEditor()
+    editor = ConnectionTestPanel()
     qtbot.addWidget(editor)
     with ScriptedServer(Script(reply=Reply(mode="hang"))) as server:
         editor.show_document(asking(server.url))
