@@ -35,7 +35,7 @@ def test_a_good_run_has_its_result_and_its_report(good: tuple[Path, str]) -> Non
     result = json.loads((directory / "result.json").read_text())
     (stage,) = result["stages"]
     assert stage["completed"] == 200
-    assert 4 < stage["metrics"]["latency_ms"]["p50"]["value"] < 30
+    assert stage["metrics"]["latency_ms"]["p50"]["value"] > 4
     assert result["exit"] == {"code": 0, "causes": []}
     assert str(directory / "report.html") in reported
 

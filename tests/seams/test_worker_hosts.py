@@ -179,19 +179,19 @@ def test_a_host_that_is_cut_off_and_a_worker_that_is_suspended_are_lost_and_the_
         hosts.cut(third)
         cut_ns = time.perf_counter_ns()
         try:
-            assert one.wait(5) == 4
+            assert one.wait(30) == 4
             wait_until(lambda: ended_ns(directory, 0) is not None)
             before = len(target.received_ns())
             wait_until(lambda: len(target.received_ns()) > before + 10)
             suspended = children_of(two.pid)[0]
             os.kill(suspended, signal.SIGSTOP)
             stopped_ns = time.perf_counter_ns()
-            assert run.wait(30) == 4, said(sizewise, first)
+            assert run.wait(90) == 4, said(sizewise, first)
         finally:
             hosts.mend(third)
             if suspended is not None:
                 os.kill(suspended, signal.SIGCONT)
-        assert two.wait(10) in (0, 4)
+        assert two.wait(30) in (0, 4)
     assert (ended_ns(directory, 0) or cut_ns) - cut_ns < 3e9
     assert (ended_ns(directory, 1) or stopped_ns) - stopped_ns < 3e9
     stages = sizewise.result(directory)["stages"]

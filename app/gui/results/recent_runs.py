@@ -19,7 +19,7 @@ _MAX_CHARACTERS = 80
 class RecentRun(msgspec.Struct, frozen=True):
     directory: Path
     name: str
-    started_text: str
+    wall_start: str
     outcome: str
     max_rate: str | None
 
@@ -115,9 +115,7 @@ class _Row(QFrame):
             open_button,
             Badge(run.outcome),
             (
-                label(
-                    " · ".join(part for part in (run.max_rate, format_clock_time(run.started_text)) if part), "muted"
-                ),
+                label(" · ".join(part for part in (run.max_rate, format_clock_time(run.wall_start)) if part), "muted"),
                 1,
             ),
             within=self,

@@ -72,8 +72,8 @@ def test_gpus_are_lines_of_their_own_and_held_back_ones_are_bands() -> None:
     assert machine.gpus == ("gpu0", "gpu1")
     assert [text for text, _, _ in machine.lines("gpu_power_w")] == ["GPU 0", "GPU 1"]
     assert [(band.start_s, band.end_s, band.text) for band in machine.bands()] == [
-        (1.0, 1.75, "GPU0: power cap"),
-        (9.0, 9.0, "GPU0: power cap"),
+        (1.0, 1.75, "GPU 0: power cap"),
+        (9.0, 9.0, "GPU 0: power cap"),
     ]
     assert machine.lines("cpu") == []
 
