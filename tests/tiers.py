@@ -168,12 +168,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return one more worker than cores if there are tests that wait for their processes.
-
-    With two more, some of them waited too long for a core.
-    """
+    """Return two more workers than cores if there are tests that wait for their processes."""
     cores = os.cpu_count() or 1
-    return cores if config.option.markexpr == Tier.UNIT else cores + 1
+    return cores if config.option.markexpr == Tier.UNIT else cores + 2
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,18 @@ def what_the_suite_holds_is_not_looked_at_again() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The directory and the terminal output of a quickstart with steps of one second, in a home of its own."""
+    home = tmp_path_factory.mktemp("quickstart")
+    done = Sizewise(home, home)("quickstart", "--seconds", "1", "--no-retry", "--out", str(home / "run"))
+    # a busy machine may spoil one-second steps; what else is reported must be right all the same
+    assert done.returncode == 0, done.stderr
+    result = json.loads((home / "run" / "result.json").read_text())
+    assert done.returncode == result["exit"]["code"]
+    return home / "run", done.stdout
 
 
 @pytest.fixture

@@ -21,18 +21,6 @@ pytestmark = pytest.mark.timing
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
 
 
-@pytest.fixture(scope="module")
-def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The directory and the terminal output of a quickstart with holds of one second."""
-    home = tmp_path_factory.mktemp("quickstart")
-    done = Sizewise(home, home)("quickstart", "--seconds", "1", "--no-retry", "--out", str(home / "run"))
-    # a busy machine may spoil one-second steps; what else is reported must be right all the same
-    assert done.returncode == 0, done.stderr
-    result = json.loads((home / "run" / "result.json").read_text())
-    assert done.returncode == result["exit"]["code"]
-    return home / "run", done.stdout
-
-
 @pytest.fixture
 def result(quickstart: tuple[Path, str]) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((quickstart[0] / "result.json").read_text())
