@@ -30,8 +30,8 @@ def decode_json(content: bytes | bytearray | memoryview | str, value_type: type[
 @overload
 def decode_json(content: bytes | bytearray | memoryview | str, value_type: Any) -> Any: ...
 def decode_json(content: bytes | bytearray | memoryview | str, value_type: Any = Any) -> Any:
-    """Decode a JSON document into a value of type `value_type`. Raises msgspec.DecodeError if the content
-    is invalid.
+    """Decode a JSON document into a value of type `value_type`. Raises msgspec.DecodeError if the
+    content is invalid.
 
     msgspec itself also raises UnicodeDecodeError for bytes that are not UTF-8, UnicodeEncodeError
     for a lone surrogate in a string, and RecursionError for deep nesting; `decode_json` converts
@@ -48,8 +48,8 @@ def json_decoder(value_type: type[_T]) -> Callable[[bytes | bytearray | memoryvi
 @overload
 def json_decoder(value_type: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]: ...
 def json_decoder(value_type: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]:
-    """Return a decoder for values of type `value_type`: a function like `decode_json`, but faster for
-    repeated calls."""
+    """Return a decoder for values of type `value_type`: a function like `decode_json`, but faster
+    for repeated calls."""
     decode = msgspec.json.Decoder(value_type).decode
 
     def decode_checked(content: bytes | bytearray | memoryview | str) -> Any:

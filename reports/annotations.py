@@ -16,8 +16,8 @@ _LEVELS: dict[State, str] = {"failed": "error", "error": "error", "open": "warni
 def build_workflow_commands(report: Report, profile_path: str | None, line_numbers: Mapping[str, int]) -> list[str]:
     """Return GitHub workflow commands for the failed cases and warnings of a report, errors first.
 
-    `line_numbers` maps the text of an objective to its line in the file `profile_path`, if known. The verdict
-    of the run has a command of its own only if no other case has the same level.
+    `line_numbers` maps the text of an objective to its line in the file `profile_path`, if known.
+    The verdict of the run has a command of its own only if no other case has the same level.
     """
     run, *cases = (
         case for case in build_case_results(sanitize(report)) if case.state in _LEVELS or case.subject == "run"

@@ -259,7 +259,7 @@ def _format_stage_suffix(result: ObjectiveResult) -> str:
 def collect_run_metrics(max_rate: MaxRate | None, plan: Plan | None) -> dict[str, Estimate]:
     """Return the estimate of each metric in `RUN_METRICS`. The max rate is withheld if the run has
     none; costs are withheld if there is no plan or the plan recommends no fleet."""
-    max_rate_estimate = Estimate(None, reason="no max rate was searched for") if max_rate is None else max_rate.per_s
+    max_rate_estimate = Estimate(None, reason="the run has no max-rate search") if max_rate is None else max_rate.per_s
     return {"max_rate_within_slo": max_rate_estimate, **_build_cost_metrics(plan)}
 
 

@@ -117,9 +117,9 @@ def _format_reliable_rate(demand: GeneratorDemand, stage_data: StageData) -> str
     rate_per_s = demand.compute_reliable_rate_per_s(stage_data.generator_capacity_per_s)
     if rate_per_s is None or demand.utilization is None:
         return ""
-    noun = "streams like these" if demand.chunks_per_s else "requests"
+    load_text = " with streams such as those of this stage" if demand.chunks_per_s else ""
     condition = "" if demand.utilization > MAX_UTILIZATION else " if nothing else uses the CPU of its machine"
-    return f" This load generator is reliable up to {rate_per_s:,.0f} {noun} per second{condition}."
+    return f" This load generator is reliable up to {rate_per_s:,.0f} req/s{load_text}{condition}."
 
 
 def _check_lag(rows: StageRows, slo: Sequence[Objective], reliable_rate_text: str) -> tuple[Check, Check]:

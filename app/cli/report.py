@@ -189,7 +189,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if is_plan_file(Path(arguments.run)):
         return _execute_plan(arguments)
     if is_foreign_result(Path(arguments.run)):
-        return _execute_foreign(arguments)
+        return _execute_imported_result(arguments)
     run = find_run(arguments.run)
     if requests_recomputation(arguments):
         return _execute_recomputed(run, arguments)
@@ -269,7 +269,7 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
     )
 
 
-def _execute_foreign(arguments: argparse.Namespace) -> int:
+def _execute_imported_result(arguments: argparse.Namespace) -> int:
     from app.cli.report_foreign import build_foreign_report
 
     path = Path(arguments.run)

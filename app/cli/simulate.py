@@ -46,7 +46,7 @@ An unknown key prints the list of all keys."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _SET_KEYS_HELP
-    parser.add_argument("plan", metavar="PLAN", help="plan file, or run that is planned first")
+    parser.add_argument("plan", metavar="PLAN", help="plan file, or a run to compute a plan from first")
     parser.add_argument("--day", default="busiest", metavar="DATE",
                         help="day to simulate, like 2026-12-01 (default: the busiest of the next 12 "
                         "months)")  # fmt: skip

@@ -21,7 +21,7 @@ def format_trial(trial: ConnectionTest) -> Iterator[str]:
         duration_texts = [f"first byte {_format_ms(trial.first_byte_ms)}"]
         if trial.wants_stream:
             duration_texts.append(f"first token {_format_ms(trial.first_token_ms)}")
-        yield f"time        {', '.join([*duration_texts, f'full response {_format_ms(trial.total_ms)}'])}"
+        yield f"time        {', '.join([*duration_texts, f'total {_format_ms(trial.total_ms)}'])}"
     if trial.tokens_out is not None or trial.bytes_received:
         yield f"size        {format_cell(trial.bytes_received)} bytes, {format_cell(trial.tokens_out)} output tokens"
     if trial.tls is not None:

@@ -40,7 +40,7 @@ ClosingChoice = Literal["stop", "leave", "cancel"]
 
 class ClosingDialog(QDialog):
     """Dialog that asks what to do with the current run when the window closes. The dialog is modal,
-    because a choice by accident would lose the measurement."""
+    because an accidental choice would lose the measurement."""
 
     def __init__(self, parent: QWidget, run_name: str, waiting_count: int) -> None:
         super().__init__(parent)

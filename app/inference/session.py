@@ -246,7 +246,7 @@ def _build_outputs(session: Any) -> tuple[TensorSpec, ...]:
     if not specs:
         raise UsageError(
             "the model has no output that is a plain tensor",
-            hint="Export the model with tensor outputs, such as without the ZipMap operator.",
+            hint="Export the model with tensor outputs, for example without the ZipMap operator.",
         )
     return specs
 

@@ -35,7 +35,8 @@ from app.inference.session import ModelSession, get_runtime_version, open_sessio
 from app.records.local import Fidelity
 
 MAX_FED_ROWS = 256
-"""Maximum number of rows that a stage feeds in turn. A stage always feeds at least one batch."""
+"""Maximum number of distinct input rows that a stage cycles through. A stage always feeds at least
+one batch."""
 _MAX_BYTES = 64 * 2**20
 """Size in bytes of the reference outputs, after which no further batch is computed."""
 

@@ -150,7 +150,7 @@ def _simulate_minute(
 
 def _compute_arrival_share(rates_per_s: Floats, elapsed_bins: float) -> float:
     """Return the expected share of the day's arrivals in the first `elapsed_bins` bins.
-    Without arrivals, return the share of time."""
+    If the day has no arrivals, return the elapsed fraction of the day."""
     whole_bins = int(elapsed_bins)
     elapsed_arrivals = float(
         rates_per_s[:whole_bins].sum() + rates_per_s[whole_bins : whole_bins + 1].sum() * (elapsed_bins - whole_bins)

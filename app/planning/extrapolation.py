@@ -179,7 +179,7 @@ def _compute_ratios(
                 measured_accelerator, target_accelerator, "memory_bandwidth_gb_s", "memory bandwidth"
             ),
         ),
-        (exponents.power, *_get_data_sheet_values(measured_accelerator, target_accelerator, "tdp_w", "board power")),
+        (exponents.power, *_get_data_sheet_values(measured_accelerator, target_accelerator, "tdp_w", "TDP")),
     )
     for exponent, measured_value, target_value in data_sheet_values:
         unavailable = next((value for value in (measured_value, target_value) if isinstance(value, Unavailable)), None)

@@ -107,7 +107,7 @@ class ReplicaKind(msgspec.Struct, frozen=True):
 
 
 class SimulatedKind(msgspec.Struct, frozen=True):
-    """Simulated rate and latency curve of one kind of replica in a fleet of one size."""
+    """Simulated rate and latency curve of one replica kind at a given fleet size."""
 
     rate: ReplicaRate
     latency_curve: LatencyCurve

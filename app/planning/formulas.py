@@ -110,7 +110,7 @@ def _compute_max_throughput_per_s(service: ServiceModel, mean_lengths: tuple[flo
     if isinstance(service, TokenService):
         batch_size = compute_max_sequences_in_flight(service, mean_lengths)
         return batch_size / _compute_residence_s(service, batch_size, mean_lengths)
-    return service.max_per_s
+    return service.max_throughput_per_s
 
 
 def _is_met(
@@ -194,7 +194,7 @@ def _estimate_batch_latency_s(service: BatchService, quantile: float | None, rat
     batch_size = max_batch if free_share <= 0 else min(max_batch, max(1.0, rate_per_s * service.fixed_s / free_share))
     batch_size = min(max_batch, max(batch_size, rate_per_s * service.window_s))
     batch_duration_s = service.fixed_s + service.per_item_s * batch_size
-    if rate_per_s >= service.max_per_s:
+    if rate_per_s >= service.max_throughput_per_s:
         return math.inf
     utilization = min(1.0, rate_per_s * batch_duration_s / batch_size)
     window_s = service.window_s if batch_size < max_batch else 0.0

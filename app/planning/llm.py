@@ -295,7 +295,9 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavail
     kv_tokens = math.floor(memory_plan.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS
     max_batch = min(deployment.engine.max_sequences, math.floor(kv_tokens / tokens))
     if max_batch < 1:
-        return Unavailable("memory", f"no sequence of {tokens:.0f} tokens fits in the memory that the weights leave")
+        return Unavailable(
+            "memory", f"the KV cache beside the weights is too small for one sequence of {tokens:.0f} tokens"
+        )
     per_kv_token_s = kv_token_bytes / speeds.memory_bytes_per_s
     single_sequence_s, full_batch_s = (
         compute_decode_step_s(deployment, speeds, batch) - batch * tokens * per_kv_token_s for batch in (1, max_batch)

@@ -96,8 +96,8 @@ def write_ci_job(
 
 
 def _build_consent_options(text: str, directory: Path) -> list[str]:
-    """Return the options that give consent to send the profile's secrets to its hosts, because a
-    pipeline cannot ask for consent."""
+    """Return the options that give consent to send the profile's secrets to its hosts, because a CI
+    job cannot prompt the user."""
     try:
         profile = load_profile_text(text.encode(), directory / "profile.yaml")
     except ProfileError:

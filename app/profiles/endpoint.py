@@ -179,12 +179,12 @@ class StartSettings(Settings):
     command: Annotated[Listed[str], BeforeValidator(_parse_command)] = Field(
         examples=[["python server.py --port 8000"]]
     )
-    """Command that starts the server, as text, like python server.py --port 8000. It does not run
-    in a shell."""
+    """Command that starts the server, as text, such as python server.py --port 8000. It does not
+    run in a shell."""
     ready: ReadyUrl = Field(examples=["/health"])
-    """URL or path that returns a 2xx status once the server is ready, like /health."""
+    """URL or path that returns a 2xx status once the server is ready, such as /health."""
     timeout_s: PositiveSeconds = Field(default=120.0, alias="timeout", examples=["120s"])
-    """Maximum time to wait until the server is ready, like 120s."""
+    """Maximum time to wait until the server is ready, such as 120s."""
     directory: Annotated[Path, BeforeValidator(_parse_directory), PlainSerializer(str)] = Field(
         default="./", validate_default=True
     )
@@ -209,19 +209,19 @@ HardwareSettings = build_settings(
     DeclaredHardware,
     class_name="HardwareSettings",
     base=_HardwareForms,
-    offer=Key(str | None, "Cloud instance from the price list, like aws/g6.2xlarge.", "aws/g6.2xlarge"),
-    accelerator=Key(str | None, "Accelerator of hardware that is not a listed offer, like l4.", "l4"),
+    offer=Key(str | None, "Cloud instance from the price list, such as aws/g6.2xlarge.", "aws/g6.2xlarge"),
+    accelerator=Key(str | None, "Accelerator of hardware that is not a listed offer, such as l4.", "l4"),
     accelerator_count=Key(
         Annotated[float, Field(gt=0), upper_bound(10_000)],
-        "Number of accelerators, or a fraction of one, like 1 or 0.5.",
+        "Number of accelerators, or a fraction of one, such as 1 or 0.5.",
         1,
         alias="count",
         default=1.0,
     ),
-    vcpus=Key(Annotated[float, Field(gt=0), upper_bound(100_000)] | None, "Number of virtual CPUs, like 8.", 8),
+    vcpus=Key(Annotated[float, Field(gt=0), upper_bound(100_000)] | None, "Number of virtual CPUs, such as 8.", 8),
     architecture=Key(Literal["x86_64", "arm64"] | None, "CPU architecture."),
     replicas=Key(
-        Annotated[Count, upper_bound(10_000)], "Number of copies of the model that share this hardware, like 1.", 1
+        Annotated[Count, upper_bound(10_000)], "Number of copies of the model that share this hardware, such as 1.", 1
     ),
 )
 
@@ -259,11 +259,11 @@ _ENDPOINT_DEFAULTS, _TIMEOUT_DEFAULTS = Endpoint(urls=()), Timeouts()
 
 class TimeoutSettings(Settings):
     connect_s: PositiveSeconds = Field(default=_TIMEOUT_DEFAULTS.connect_s, alias="connect", examples=["5s"])
-    """Maximum time to connect to the target, like 5s."""
+    """Maximum time to connect to the target, such as 5s."""
     idle_s: PositiveSeconds = Field(default=_TIMEOUT_DEFAULTS.idle_s, alias="idle", examples=["30s"])
-    """Maximum time without receiving a byte of the response, like 30s."""
+    """Maximum time without receiving a byte of the response, such as 30s."""
     total_s: PositiveSeconds = Field(default=_TIMEOUT_DEFAULTS.total_s, alias="total", examples=["60s"])
-    """Maximum time from the send to the end of the response, like 60s."""
+    """Maximum time from the send to the end of the response, such as 60s."""
 
 
 class TargetSettings(Settings):
@@ -275,7 +275,7 @@ class TargetSettings(Settings):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"address": ADDRESS_KEYS}
 
     url: HttpUrl | None = Field(default=None, examples=["http://127.0.0.1:8000/score"])
-    """URL of the target, like http://127.0.0.1:8000/score."""
+    """URL of the target, such as http://127.0.0.1:8000/score."""
     urls: Listed[HttpUrl] = ()
     """URLs of the replicas of one service. The load is balanced across the URLs."""
     hardware: TargetHardware | None = None
@@ -310,7 +310,7 @@ class EndpointSettings(TargetSettings):
     balance: Balance = "round-robin"
     """Load-balancing policy across several URLs."""
     socket: UncheckedPath | None = Field(default=None, examples=["/run/server.sock"])
-    """Unix socket to connect to instead of the URL's host, like /run/server.sock."""
+    """Unix socket to connect to instead of the URL's host, such as /run/server.sock."""
     headers: Headers = Field(default_factory=dict)
     """Headers sent with each request. Write secrets as references: env:NAME or file:PATH."""
     api_key: ApiKey | None = None
@@ -320,8 +320,8 @@ class EndpointSettings(TargetSettings):
     max_connections: Annotated[Count, upper_bound(100_000)] = Field(
         default=_ENDPOINT_DEFAULTS.max_connections, examples=[2048]
     )
-    """Maximum number of open connections, like 2048. If not set, the limit is at least the number
-    of closed-loop clients."""
+    """Maximum number of open connections, such as 2048. If not set, the limit is at least the
+    number of closed-loop clients."""
     wake: bool = False
     """Wakes a target that scales to zero, and waits until it is ready, before the run."""
 

@@ -58,7 +58,7 @@ from app.records.result import StageKind
 from app.records.search import ArrivalProcess, SearchSpec
 
 Repeats = Annotated[Count, upper_bound(1000)]
-Burstiness = Annotated[float, Field(ge=0.01, le=100)]
+ArrivalCv = Annotated[float, Field(ge=0.01, le=100)]
 Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(units.format_speed), Unit("x")]
 
 MAX_ARRIVALS = 50_000_000
@@ -74,26 +74,27 @@ class StageSettings(Settings):
 
     Exactly one of `rate`, `ramp`, `steps`, `spike`, `sine`, `diurnal`, `trace` and `concurrency`
     defines the traffic. `duration` excludes the `lead_in`. A trace without a duration is replayed
-    to its end. `burstiness` is the coefficient of variation of gamma interarrival times. A trace is
+    to its end. `cv` is the coefficient of variation of gamma interarrival times. A trace is
     replayed at `speed` times its recorded speed, as `superpose` time-shifted copies at once.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"load pattern": _FORMS}
 
     name: Name = Field(default="steady", examples=["steady"])
-    """Name of the stage in results, like steady."""
+    """Name of the stage in results, such as steady."""
     arrivals: ArrivalProcess | None = None
     """Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."""
-    burstiness: Burstiness | None = None
+    cv: ArrivalCv | None = None
     """Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are
     burstier."""
     rate_per_s: RateOrShare | None = Field(default=None, alias="rate", examples=["50/s"])
-    """Requests per second, like 50/s, or a share of an earlier stage's throughput, such as 80% of
-    steady."""
+    """Requests per second, such as 50/s, or a share of an earlier stage's throughput, such as 80%
+    of steady."""
     ramp: RampSettings | None = None
     """Ramp: a linear change from one rate to another."""
     steps_per_s: Listed[NonNegativeRate] = Field(default=(), alias="steps", examples=[["10/s", "20/s", "40/s"]])
-    """Rates of consecutive parts of the stage, all of the same duration, like 10/s, 20/s, 40/s."""
+    """Rates of consecutive parts of the stage, all of the same duration,
+    such as 10/s, 20/s, 40/s."""
     spike: RateSpikeSettings | None = None
     """Spike in the request rate: a base rate that rises to a peak rate for a limited time."""
     sine: SineSettings | None = None
@@ -103,21 +104,21 @@ class StageSettings(Settings):
     trace: ExistingFile | None = None
     """Trace file whose requests are replayed at the recorded times."""
     speed: Speed | None = Field(default=None, examples=["2x"])
-    """Replay speed of the trace, like 2x."""
+    """Replay speed of the trace, such as 2x."""
     superpose: Annotated[Count, upper_bound(1000)] | None = Field(default=None, examples=[1])
-    """Number of time-shifted copies of the trace that are replayed at once, like 1."""
+    """Number of time-shifted copies of the trace that are replayed at once, such as 1."""
     concurrency: Annotated[Count, upper_bound(100_000)] | None = Field(default=None, examples=[8])
-    """Number of closed-loop clients, like 8. Each client sends one request after another."""
+    """Number of closed-loop clients, such as 8. Each client sends one request after another."""
     think_s: Seconds | None = Field(default=None, alias="think_time", examples=["500ms"])
-    """Think time: the pause of a client between a response and its next request, like 500ms."""
+    """Think time: the pause of a client between a response and its next request, such as 500ms."""
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["30s"])
-    """Duration of the stage without its lead-in, like 30s. A trace without a duration is replayed
-    to its end."""
+    """Duration of the stage without its lead-in, such as 30s. A trace without a duration is
+    replayed to its end."""
     lead_in_s: Seconds = Field(default=0.0, alias="lead_in", examples=["2s"])
-    """Duration of the lead-in before the stage, like 2s. Requests of the lead-in are sent but not
-    measured."""
+    """Duration of the lead-in before the stage, such as 2s. Requests of the lead-in are sent but
+    not measured."""
     repeats: Repeats = Field(default=1, examples=[1])
-    """Number of times that the stage is run, like 1."""
+    """Number of times that the stage is run, such as 1."""
 
     @model_validator(mode="before")
     @classmethod
@@ -142,7 +143,7 @@ class StageSettings(Settings):
                 raise BadValueError(f"stage {self.name}: {key} requires {form}")
         if forms[0] in _FORMS_WITHOUT_ARRIVALS and self.arrivals is not None:
             raise BadValueError(f"stage {self.name}: arrivals cannot be used with {forms[0]}")
-        check_burstiness(self.arrivals, self.burstiness)
+        check_arrival_cv(self.arrivals, self.cv)
         if self.duration_s is None and self.trace is None:
             raise BadValueError(f"stage {self.name} has no duration", hint="Add one, such as duration: 30s.")
         return self
@@ -208,10 +209,10 @@ class StageSettings(Settings):
         return {key: value for key, value in serialize(self).items() if value is not None and value != []}
 
 
-def check_burstiness(arrivals: str | None, burstiness: float | None) -> None:
-    if (arrivals == "gamma") != (burstiness is not None):
-        hint = "burstiness is the coefficient of variation of interarrival times: 1 is Poisson, above 1 is bursty."
-        raise BadValueError("arrivals: gamma and burstiness must be used together", hint=hint)
+def check_arrival_cv(arrivals: str | None, cv: float | None) -> None:
+    if (arrivals == "gamma") != (cv is not None):
+        hint = "cv is the coefficient of variation of interarrival times: 1 is Poisson, above 1 is bursty."
+        raise BadValueError("arrivals: gamma and cv must be used together", hint=hint)
 
 
 def check_shares(stages: tuple[StageSettings, ...]) -> None:
@@ -266,28 +267,28 @@ class SweepSettings(Settings):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"loads": ("rates", "from+to", "concurrency", "max_concurrency")}
 
     rates_per_s: Listed[Rate] = Field(default=(), alias="rates", examples=[["10/s", "50/s", "200/s"]])
-    """Rates of the sweep in ascending order, like 10/s, 50/s, 200/s."""
+    """Rates of the sweep in ascending order, such as 10/s, 50/s, 200/s."""
     from_per_s: Rate | None = Field(default=None, alias="from", examples=["10/s"])
-    """Lowest rate of the sweep, like 10/s."""
+    """Lowest rate of the sweep, such as 10/s."""
     to_per_s: Rate | None = Field(default=None, alias="to", examples=["500/s"])
-    """Highest rate of the sweep, like 500/s."""
+    """Highest rate of the sweep, such as 500/s."""
     points: Annotated[Count, Field(ge=2), upper_bound(_MAX_LOADS)] | None = Field(default=None, examples=[8])
     """Number of rates of the sweep, evenly spaced on a log scale from the lowest to the highest,
-    like 8."""
+    such as 8."""
     concurrency: Listed[ClientCount] = Field(default=(), examples=[[1, 4, 16]])
-    """Numbers of concurrent clients of the sweep in ascending order, like 1, 4, 16."""
+    """Numbers of concurrent clients of the sweep in ascending order, such as 1, 4, 16."""
     max_concurrency: ClientCount | None = Field(default=None, examples=[64])
-    """Highest number of concurrent clients, like 64. The sweep runs 1, 2, 4 … clients up to this
+    """Highest number of concurrent clients, such as 64. The sweep runs 1, 2, 4 … clients up to this
     number."""
     arrivals: ArrivalProcess | None = None
     """Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."""
-    burstiness: Burstiness | None = None
+    cv: ArrivalCv | None = None
     """Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are
     burstier."""
     step_duration_s: PositiveSeconds = Field(default=10.0, alias="step_duration", examples=["10s"])
-    """Step duration: how long each load of the sweep is applied, like 10s."""
+    """Step duration: how long each load of the sweep is applied, such as 10s."""
     repeats: Repeats = Field(default=1, examples=[1])
-    """Number of times that each load of the sweep is run, like 1."""
+    """Number of times that each load of the sweep is run, such as 1."""
 
     @model_validator(mode="before")
     @classmethod
@@ -315,7 +316,7 @@ class SweepSettings(Settings):
             raise BadValueError("points requires from and to")
         if self.arrivals is not None and not self.swept_rates_per_s:
             raise BadValueError("arrivals cannot be used with concurrency")
-        check_burstiness(self.arrivals, self.burstiness)
+        check_arrival_cv(self.arrivals, self.cv)
         return self
 
     @model_validator(mode="after")
@@ -364,28 +365,29 @@ class SweepSettings(Settings):
 
 
 def _check_search(search: SearchSpec) -> None:
-    check_burstiness(search.arrivals, search.burstiness)
+    check_arrival_cv(search.arrivals, search.cv)
 
 
 SearchSettings = build_settings(
     SearchSpec,
     class_name="SearchSettings",
     arrivals=Key(ArrivalProcess, "Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."),
-    burstiness=Key(
-        Burstiness | None,
+    cv=Key(
+        ArrivalCv | None,
         "Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are burstier.",
     ),
-    start_per_s=Key(Rate, "Rate at which the search starts, like 10/s.", "10/s", alias="start"),
+    start_per_s=Key(Rate, "Rate at which the search starts, such as 10/s.", "10/s", alias="start"),
     step_duration_s=Key(
         PositiveSeconds,
-        "Step duration: how long each rate is applied, like 10s. Longer steps give more reliable results.",
+        "Step duration: how long each rate is applied, such as 10s. Longer steps give more reliable results.",
         "10s",
         alias="step_duration",
     ),
-    repeats=Key(Repeats, "Number of times that the resulting rate is measured again, like 3.", 3),
+    repeats=Key(Repeats, "Number of times that the resulting rate is measured again, such as 3.", 3),
     max_duration_s=Key(
         PositiveSeconds | None,
-        "Time limit, after which the search ends with the rate confirmed so far, like 2m. Leave it empty for no limit.",
+        "Time limit, after which the search ends with the rate confirmed so far, such as 2m. Leave it empty for no "
+        "limit.",
         "2m",
         alias="max_duration",
     ),
@@ -402,9 +404,9 @@ class LoadSettings(Settings):
     """
 
     seed: Annotated[int, Field(ge=0), upper_bound(2**53 - 1)] = Field(default=7, examples=[7])
-    """Seed of random arrivals and requests, like 7. The same seed gives the same load."""
+    """Seed of random arrivals and requests, such as 7. The same seed gives the same load."""
     warmup_s: Seconds = Field(default=2.0, alias="warmup", examples=["2s"])
-    """Total duration of three warm-up windows, like 2s. Up to six windows are run until three
+    """Total duration of three warm-up windows, such as 2s. Up to six windows are run until three
     consecutive windows agree. 0s disables the warm-up."""
     workers: WorkerCount = "auto"
     """Number of worker processes on this machine that send the load: auto, or a number."""

@@ -113,13 +113,13 @@ class VariantSettings(Settings):
     precision: PrecisionName = "as-is"
     """Precision of the computation: as in the model file, or converted."""
     batch: Annotated[Count, upper_bound(65_536)] = Field(default=1, examples=[1])
-    """Batch size, in rows per call, like 1."""
+    """Batch size, in rows per call, such as 1."""
     streams: Annotated[Count, upper_bound(1024)] = Field(default=1, examples=[1])
-    """Number of concurrent calls, like 1."""
+    """Number of concurrent calls, such as 1."""
     threads: Annotated[Count, upper_bound(1024)] = Field(default=1, examples=[1])
-    """Number of CPU threads per call, like 1."""
+    """Number of CPU threads per call, such as 1."""
     devices: Devices = Field(default=(), examples=[[0, 1]])
-    """Numbers of the GPUs that the variant uses, like 0, 1. Leave it empty for the first GPU."""
+    """Numbers of the GPUs that the variant uses, such as 0, 1. Leave it empty for the first GPU."""
 
 
 def is_concurrent(variant: VariantSettings) -> bool:
@@ -142,7 +142,7 @@ class RuntimeSettings(Settings):
     axes: dict[str, Annotated[int, Field(ge=1), upper_bound(2**31)]] = Field(
         default_factory=dict, examples=[{"sequence": 128}]
     )
-    """Sizes of dynamic axes, like sequence: 128."""
+    """Sizes of dynamic axes, such as sequence: 128."""
 
 
 class LocalTarget(Settings):
@@ -160,7 +160,7 @@ class LocalTarget(Settings):
     models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_wrap_in_list)] = (
         Field(default=(), examples=[["digits"]])
     )
-    """Path of an .onnx file, or name of a bundled model, like digits. Several models are
+    """Path of an .onnx file, or name of a bundled model, such as digits. Several models are
     compared."""
     providers: ProviderList = ("cpu",)
     """Execution providers of ONNX Runtime. Each provider is measured."""
@@ -168,13 +168,13 @@ class LocalTarget(Settings):
     """Precisions of the computation: as in the model file, or converted. Each precision is
     measured."""
     batch: Counts = Field(default=(1,), examples=[[1, 4, 16]])
-    """Batch sizes, in rows per call, like 1, 4, 16. Each batch size is measured."""
+    """Batch sizes, in rows per call, such as 1, 4, 16. Each batch size is measured."""
     streams: Counts = Field(default=(1,), examples=[[1, 8]])
-    """Numbers of concurrent calls, like 1, 8. Each number is measured."""
+    """Numbers of concurrent calls, such as 1, 8. Each number is measured."""
     threads: Counts = Field(default=(1,), examples=[[1, 2]])
-    """Numbers of CPU threads per call, like 1, 2. Each number is measured."""
+    """Numbers of CPU threads per call, such as 1, 2. Each number is measured."""
     devices: Devices = Field(default=(), examples=[[0, 1]])
-    """Numbers of the GPUs to measure, like 0, 1. The first GPU is measured alone, then all GPUs
+    """Numbers of the GPUs to measure, such as 0, 1. The first GPU is measured alone, then all GPUs
     together."""
     variants: Listed[VariantSettings] = ()
     """List of variants to measure, instead of the grid of all combinations of models, providers and
@@ -288,14 +288,14 @@ class LocalData(Settings):
     """Input data of the model: an .npz or .csv file, or a folder with one subfolder per class.
     Without it, inputs are synthetic."""
     labels: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default="label", examples=["label"])
-    """Name of the array or column with the true labels, like label."""
+    """Name of the array or column with the true labels, such as label."""
     output: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default=None, examples=["probabilities"])
-    """Name of the model output with the prediction for each row, like probabilities. Leave it empty
-    to detect the output."""
+    """Name of the model output with the prediction for each row, such as probabilities. Leave it
+    empty to detect the output."""
     calibration: DataPath | None = None
     """Data for the calibration of int8-static, in a format that tensors accepts."""
     calibration_rows: Annotated[Count, upper_bound(100_000)] = Field(default=128, examples=[128])
-    """Number of rows for the calibration of int8-static, like 128."""
+    """Number of rows for the calibration of int8-static, such as 128."""
 
 
 class ShareOfMax(msgspec.Struct, frozen=True):
@@ -333,7 +333,8 @@ class LocalLoad(Settings):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _ENDPOINT_ONLY_HINT)
     seed: Annotated[int, Field(ge=0), upper_bound(2**53 - 1)] = Field(default=7, examples=[7])
-    """Seed of synthetic rows and random arrivals, like 7. The same seed gives the same values."""
+    """Seed of synthetic rows and random arrivals, such as 7. The same seed gives the same
+    values."""
     scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_wrap_in_non_empty_list)] = (
         "single-stream",
     )
@@ -347,17 +348,17 @@ class LocalLoad(Settings):
     """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest rate
     that meets the SLO)."""
     warmup_s: Seconds = Field(default=10.0, alias="warmup", examples=["10s"])
-    """Maximum warm-up time, like 10s. The warm-up ends earlier if three consecutive windows
+    """Maximum warm-up time, such as 10s. The warm-up ends earlier if three consecutive windows
     agree."""
     min_duration_s: PositiveSeconds = Field(default=1.0, alias="min_duration", examples=["1s"])
-    """Minimum measurement time of each scenario, like 1s."""
+    """Minimum measurement time of each scenario, such as 1s."""
     max_duration_s: PositiveSeconds = Field(default=10.0, alias="max_duration", examples=["10s"])
-    """Maximum measurement time of each scenario, like 10s."""
+    """Maximum measurement time of each scenario, such as 10s."""
     half_width: Share = Field(default=0.02, examples=["2%"])
     """Half-width of the confidence interval, relative to the mean, at which a measurement ends,
-    like 2%."""
+    such as 2%."""
     cold_starts: Annotated[int, Field(ge=0), upper_bound(100)] = Field(default=3, examples=[3])
-    """Number of cold starts to measure, like 3."""
+    """Number of cold starts to measure, such as 3."""
     search: Literal["best"] | None = None
     """Search strategy. `best` skips variants that cannot be the best variant that meets the SLO; by
     default, all variants are measured."""
@@ -384,9 +385,9 @@ class LocalLimits(Settings):
     limit is the available memory of the machine."""
 
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["10m"])
-    """Maximum duration of the whole run, like 10m."""
+    """Maximum duration of the whole run, such as 10m."""
     memory_bytes: Memory | None = Field(default=None, alias="memory", examples=["8 GiB"])
-    """Maximum memory of one variant, like 8 GiB. Leave it empty for the available memory of the
+    """Maximum memory of one variant, such as 8 GiB. Leave it empty for the available memory of the
     machine."""
 
     @model_validator(mode="before")
@@ -404,7 +405,7 @@ class CommonProfile(Settings):
     """Version of the profile format: 1."""
     name: Name = Field(examples=["fraud-scoring"])
     """Name of the profile, used for its runs: letters, digits, dots, dashes and underscores,
-    like fraud-scoring."""
+    such as fraud-scoring."""
     description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
     """One-line description of the profile, shown in lists and reports."""
     telemetry: Scrapes = ()
@@ -417,7 +418,7 @@ class LocalProfile(CommonProfile):
     ) | {"options": _ENDPOINT_ONLY_HINT}
     name: Name = Field(examples=["my-model"])
     """Name of the profile, used for its runs: letters, digits, dots, dashes and underscores,
-    like my-model."""
+    such as my-model."""
     target: LocalTarget
     """Model to measure, and its variants."""
     workload: LocalData = LocalData()
@@ -425,11 +426,11 @@ class LocalProfile(CommonProfile):
     load: LocalLoad = LocalLoad()
     """Scenarios and measurement settings of the run."""
     slo: Listed[ObjectiveText] = Field(default=(), examples=[["service_ms.p95 < 20"]])
-    """Service level objectives, one per line, like service_ms.p95 < 20."""
+    """Service level objectives, one per line, such as service_ms.p95 < 20."""
     limits: LocalLimits = LocalLimits()
     """Limits on the duration of the run and on the memory of a variant."""
     gates: Listed[GateText] = Field(default=(), examples=[["accuracy_retained >= 95% | warn"]])
-    """Conditions that fail a CI job, one per line, like accuracy_retained >= 95% | warn."""
+    """Conditions that fail a CI job, one per line, such as accuracy_retained >= 95% | warn."""
 
     @model_validator(mode="after")
     def _check_profile(self) -> Self:

@@ -116,7 +116,7 @@ UnmeasuredGpuSettings = build_settings(
             PlainSerializer(_format_gib),
             Unit("MiB, GiB, MB, GB"),
         ],
-        "Memory that a replica needs on a GPU, like 8GiB. Without it, GPUs with less memory are rejected.",
+        "Memory that a replica needs on a GPU, such as 8GiB. Without it, GPUs with less memory are rejected.",
         "8GiB",
         alias="memory",
     ),
@@ -127,7 +127,7 @@ PlanSettings = build_settings(
     class_name="PlanSettings",
     confidence=Key(
         Annotated[Share, Field(ge=0.5, le=0.9999)],
-        "Probability that the fleet meets the SLO at its peak, given all uncertainties, like 90%.",
+        "Probability that the fleet meets the SLO at its peak, given all uncertainties, such as 90%.",
         "90%",
     ),
     redundancy=Key(
@@ -135,24 +135,24 @@ PlanSettings = build_settings(
     ),
     zones=Key(
         Annotated[Count, Field(ge=1), upper_bound(_MAX_ZONES)],
-        "Number of availability zones, like 1. With more than one, enough capacity is left if a zone is lost.",
+        "Number of availability zones, such as 1. With more than one, enough capacity is left if a zone is lost.",
         1,
     ),
     surge=Key(
         Annotated[int, Field(ge=0, le=1000)],
-        "Additional instances to replace those that a rolling update removes, like 0. They are paid for all month.",
+        "Additional instances to replace those that a rolling update removes, such as 0. They are paid for all month.",
         0,
     ),
     router=Key(
         Router,
         "Load-balancing policy across replicas.",
     ),
-    regions=Key(Listed[str], "Regions to consider, like us-east-1. Leave it empty for all.", ["us-east-1"]),
-    providers=Key(Listed[str], "Cloud providers to consider, like aws. Leave it empty for all.", ["aws"]),
+    regions=Key(Listed[str], "Regions to consider, such as us-east-1. Leave it empty for all.", ["us-east-1"]),
+    providers=Key(Listed[str], "Cloud providers to consider, such as aws. Leave it empty for all.", ["aws"]),
     budget_usd_per_month=Key(
-        UsdPerMonth | None, "Maximum cost of the fleet, like 4000 USD/month.", "4000 USD/month", alias="budget"
+        UsdPerMonth | None, "Maximum cost of the fleet, such as 4000 USD/month.", "4000 USD/month", alias="budget"
     ),
-    vendors=Key(Listed[str], "GPU vendors to consider, like nvidia. Leave it empty for all.", ["nvidia"]),
+    vendors=Key(Listed[str], "GPU vendors to consider, such as nvidia. Leave it empty for all.", ["nvidia"]),
     max_power_w=Key(
         Annotated[
             float | None,
@@ -160,7 +160,7 @@ PlanSettings = build_settings(
             PlainSerializer(_format_optional_power),
             Unit("W, kW, MW"),
         ],
-        "Maximum power of all accelerators together, like 20 kW.",
+        "Maximum power of all accelerators together, such as 20 kW.",
         "20 kW",
         alias="max_power",
     ),
@@ -171,13 +171,13 @@ PlanSettings = build_settings(
             PlainSerializer(_format_api_price),
             Unit("USD/1k, USD/1M"),
         ],
-        "Price of the same work from an API, like 0.60 USD/1M or 2 USD/1k.",
+        "Price of the same work from an API, such as 0.60 USD/1M or 2 USD/1k.",
         "0.60 USD/1M",
         alias="api_price",
     ),
     max_accelerators=Key(
         Annotated[float, Field(gt=0), upper_bound(10_000, "{:,.10g}".format)] | None,
-        "Maximum number of accelerators per instance, like 8.",
+        "Maximum number of accelerators per instance, such as 8.",
         8,
     ),
     price=Key(
@@ -186,13 +186,14 @@ PlanSettings = build_settings(
     ),
     max_price_age_days=Key(
         DayCount | None,
-        "Excludes prices older than this, like 180d. Without it, prices older than 90 days only cause a warning.",
+        "Excludes prices older than this, such as 180d. Without it, prices older than 90 days only cause a warning.",
         "180d",
         alias="max_price_age",
     ),
     low_trust_prices=Key(
         bool,
-        'Allows recommendations based on marketplace asks and on manually maintained prices (trust "low"), like true.',
+        "Allows recommendations based on marketplace asks and on manually maintained prices "
+        '(trust "low"), such as true.',
         True,
     ),
     unmeasured_gpus=Key(

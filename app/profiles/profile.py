@@ -75,7 +75,7 @@ class RunOptions(Settings):
     abort_when: (
         Annotated[AbortRule, PlainValidator(_parse_abort_rule), PlainSerializer(lambda rule: rule.text)] | None
     ) = Field(default=None, examples=["error_rate > 20% after 15s"])
-    """Rule that aborts the run, like error_rate > 20% after 15s. The time is measured from the
+    """Rule that aborts the run, such as error_rate > 20% after 15s. The time is measured from the
     start of each stage."""
 
 
@@ -83,27 +83,27 @@ class RunLimits(Settings):
     """Limits of a run; `None` means no limit."""
 
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["10m"])
-    """Maximum duration of the whole run, like 10m. At this limit, the run ends with the results so
-    far."""
+    """Maximum duration of the whole run, such as 10m. At this limit, the run ends with the results
+    so far."""
     requests: Annotated[Count, upper_bound(10**12)] | None = Field(default=None, examples=["1e6"])
-    """Maximum number of requests that the run may send, like 1e6."""
+    """Maximum number of requests that the run may send, such as 1e6."""
     usd: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[5])
-    """Maximum cost of the run in USD, based on the price of the target's hardware, like 5."""
+    """Maximum cost of the run in USD, based on the price of the target's hardware, such as 5."""
 
 
 class _BaseProfile(CommonProfile):
     load: LoadSettings
     """Load on the target: first the stages in order, then a sweep, then a search."""
     slo: Listed[ObjectiveText] = Field(default=(), examples=[["latency_ms.p95 < 50"]])
-    """Service level objectives, one per line, like latency_ms.p95 < 50 or error_rate < 1%."""
+    """Service level objectives, one per line, such as latency_ms.p95 < 50 or error_rate < 1%."""
     limits: RunLimits = RunLimits()
     """Limits on the duration, the requests and the cost of the run. At a limit, the run ends with
     the results so far."""
     gates: Listed[GateText] = Field(default=(), examples=[["latency_ms.p99 < 80 | warn"]])
-    """Conditions that fail a CI job, one per line, like latency_ms.p99 < 80 | warn or
+    """Conditions that fail a CI job, one per line, such as latency_ms.p99 < 80 | warn or
     change(latency_ms.p95) < +8%."""
     options: RunOptions = RunOptions()
-    """Options of the run, such as a rule for aborting the run."""
+    """Options of the run, for example a rule for aborting the run."""
     traffic: TrafficSettings | None = None
     """Traffic for which a fleet is planned. Without traffic, no fleet is planned."""
     plan: PlanKeys = PlanLimits()

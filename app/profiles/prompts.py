@@ -41,6 +41,7 @@ _UNIFORM_LENGTH = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)
 _LENGTH_HINT = "Write 512, `uniform 100 to 800`, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."
 # Maximum distance of the bounds from the center in standard deviations, which leaves enough
 # probability to draw from.
+_MAX_EMPIRICAL_VALUES = 100_000
 _MAX_DEVIATIONS = 4.0
 
 
@@ -111,9 +112,14 @@ def _parse_lognormal(parameters: dict[str, Any]) -> Length:
 
 def _parse_empirical(parameters: dict[str, Any]) -> Length:
     values, weights = parameters.get("values"), parameters.get("weights", [])
-    if not isinstance(values, list) or not values or not isinstance(weights, list) or len(values) > 100_000:
+    if not isinstance(values, list) or not values or not isinstance(weights, list):
         raise BadValueError(
-            "empirical needs values, a list of lengths, and optionally weights, a list of the same length"
+            "empirical.values must be a list of token counts, and empirical.weights a list or absent",
+            hint="Use a value such as {empirical: {values: [100, 400], weights: [3, 1]}}.",
+        )
+    if len(values) > _MAX_EMPIRICAL_VALUES:
+        raise BadValueError(
+            f"empirical.values has {len(values):,} values, above the limit of {_MAX_EMPIRICAL_VALUES:,}"
         )
     if weights and len(weights) != len(values):
         raise BadValueError(f"empirical has {len(values)} values but {len(weights)} weights")
@@ -174,9 +180,9 @@ class PrefixSettings(Settings):
     tokens, which are added to the length of the prompt."""
 
     groups: Annotated[Count, upper_bound(100_000)] = Field(default=1, examples=[1])
-    """Number of different prefixes, like 1."""
+    """Number of different prefixes, such as 1."""
     tokens: Annotated[Count, upper_bound(MAX_TOKENS)] = Field(examples=[100])
-    """Length of each prefix in tokens, like 100."""
+    """Length of each prefix in tokens, such as 100."""
 
 
 class TextSettings(Settings):
@@ -187,9 +193,9 @@ class TextSettings(Settings):
     """Length of a text in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8,
     max: 4000}}."""
     prefix: PrefixSettings | None = None
-    """Prefix that several prompts share, such as a system prompt."""
+    """Prefix that several prompts share, for example a system prompt."""
     unique: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
-    """Number of different texts to prepare, like 1000."""
+    """Number of different texts to prepare, such as 1000."""
 
 
 class PromptSettings(TextSettings):
@@ -204,10 +210,10 @@ class PromptSettings(TextSettings):
     """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model
     choose the length."""
     turns: TokenLength | None = Field(default=None, examples=[4])
-    """Number of requests per session, like 4, or a distribution. Leave it empty for single
+    """Number of requests per session, such as 4, or a distribution. Leave it empty for single
     requests."""
     think_s: Seconds = Field(default=0.0, alias="think_time", examples=["5s"])
-    """Mean pause between the turns of a session, like 5s."""
+    """Mean pause between the turns of a session, such as 5s."""
 
     @model_validator(mode="after")
     def _check_session(self) -> Self:
@@ -257,7 +263,7 @@ class _OpenAiRequests(Settings):
     """
 
     extra_body: BodyKeys = Field(default_factory=dict, examples=[{"temperature": 0}])
-    """Keys and values to merge into the body of each request, like temperature: 0."""
+    """Keys and values to merge into the body of each request, such as temperature: 0."""
     tokenizer: ExistingFile | None = None
     """A tokenizer.json file for counting tokens. Without it, token counts are estimates."""
     popularity: PopularityText = Popularity()
@@ -323,4 +329,4 @@ class RerankRequests(EmbeddingRequests):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS
     documents: Annotated[Count, upper_bound(10_000)] = Field(default=8, examples=[8])
-    """Number of texts per query, like 8."""
+    """Number of texts per query, such as 8."""

@@ -60,9 +60,9 @@ class RampSettings(Settings):
     """A request rate that changes linearly over the stage."""
 
     from_per_s: NonNegativeRate = Field(alias="from", examples=["10/s"])
-    """Rate at the start of the stage, like 10/s."""
+    """Rate at the start of the stage, such as 10/s."""
     to_per_s: NonNegativeRate = Field(alias="to", examples=["100/s"])
-    """Rate at the end of the stage, like 100/s."""
+    """Rate at the end of the stage, such as 100/s."""
 
     @model_validator(mode="after")
     def _check_rates(self) -> Self:
@@ -79,13 +79,13 @@ class RateSpikeSettings(Settings):
     start of the stage, and its duration is `for`."""
 
     base_per_s: Rate = Field(alias="base", examples=["50/s"])
-    """Rate before and after the spike, like 50/s."""
+    """Rate before and after the spike, such as 50/s."""
     peak_per_s: Rate = Field(alias="peak", examples=["200/s"])
-    """Rate during the spike, like 200/s."""
+    """Rate during the spike, such as 200/s."""
     at_s: PositiveSeconds = Field(alias="at", examples=["10s"])
-    """Start of the spike, measured from the start of the stage, like 10s."""
+    """Start of the spike, measured from the start of the stage, such as 10s."""
     for_s: PositiveSeconds = Field(alias="for", examples=["5s"])
-    """Duration of the spike, like 5s."""
+    """Duration of the spike, such as 5s."""
 
     @model_validator(mode="after")
     def _check_peak(self) -> Self:
@@ -116,11 +116,11 @@ class SineSettings(Settings):
     starts at the mean and increases."""
 
     mean_per_s: Rate = Field(alias="mean", examples=["50/s"])
-    """Mean rate, like 50/s."""
+    """Mean rate, such as 50/s."""
     amplitude_per_s: Rate = Field(alias="amplitude", examples=["20/s"])
-    """Amplitude of the sine wave: the largest difference from the mean rate, like 20/s."""
+    """Amplitude of the sine wave: the largest difference from the mean rate, such as 20/s."""
     period_s: PositiveSeconds = Field(alias="period", examples=["20s"])
-    """Period of the sine wave, like 20s."""
+    """Period of the sine wave, such as 20s."""
 
     @model_validator(mode="after")
     def _check_amplitude(self) -> Self:
@@ -148,7 +148,7 @@ class DiurnalSettings(Settings):
     to the duration of the stage."""
 
     peak_per_s: Rate = Field(alias="peak", examples=["100/s"])
-    """Rate in the busiest hour, like 100/s."""
+    """Rate in the busiest hour, such as 100/s."""
     shape: Shape = "workday"
     """Hourly profile of a typical day, which is compressed to the duration of the stage."""
 

@@ -35,17 +35,17 @@ def get_model_path(model: str) -> Path:
 
 class ServeSettings(Settings):
     model: ModelFile = Field(examples=["digits"])
-    """Name of a bundled model, like digits, or path of an .onnx file."""
+    """Name of a bundled model, such as digits, or path of an .onnx file."""
     provider: Literal["cpu", "cuda"] = "cpu"
     """Execution provider of ONNX Runtime."""
     threads: Annotated[Count, upper_bound(1024)] = Field(default=1, examples=[1])
-    """Number of CPU threads of the model, like 1."""
+    """Number of CPU threads of the model, such as 1."""
     max_batch: Annotated[Count, upper_bound(4096)] = Field(default=8, examples=[8])
-    """Maximum number of rows batched into one call of the model, like 8."""
+    """Maximum number of rows batched into one call of the model, such as 8."""
     queue_delay_s: Seconds = Field(default=0.002, alias="queue_delay", examples=["2ms"])
-    """Maximum time that a request waits for further requests to form a batch, like 2ms."""
+    """Maximum time that a request waits for further requests to form a batch, such as 2ms."""
     queue_limit: Annotated[Count, upper_bound(100_000)] = Field(default=128, examples=[128])
-    """Maximum number of queued requests, like 128. Further requests are rejected."""
+    """Maximum number of queued requests, such as 128. Further requests are rejected."""
 
     @property
     def model_path(self) -> Path:

@@ -75,15 +75,16 @@ class ScriptedSettings(Settings):
     """
 
     delay_s: Seconds = Field(default=0.0, alias="delay", examples=["20ms"])
-    """Time to the response, or to its first token, like 20ms. The time is constant, or the median
-    if there is a spread."""
+    """Time to the response, or to its first token, such as 20ms. The time is constant, or the
+    median if there is a spread."""
     spread: Spread = Field(default=0.0, examples=[0.3])
-    """Standard deviation of the logarithm of the delay, like 0.3. With 0, the delay is constant."""
+    """Standard deviation of the logarithm of the delay, such as 0.3. With 0, the delay is
+    constant."""
     parallel: Annotated[Count, upper_bound(100_000)] | None = Field(default=None, examples=[4])
-    """Maximum number of requests that the server processes at once, like 4. Further requests are
+    """Maximum number of requests that the server processes at once, such as 4. Further requests are
     queued. Leave it empty for no limit."""
     seed: Annotated[int, Field(ge=0), upper_bound(2**31)] = Field(default=0, examples=[0])
-    """Seed of the random delays, like 0."""
+    """Seed of the random delays, such as 0."""
 
 
 class ScriptedResponses(ScriptedSettings):
@@ -103,9 +104,9 @@ class ScriptedTokens(ScriptedSettings):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _ROW_KEY_HINTS | _TENSOR_KEY_HINTS | _RESPONSE_KEY_HINTS
     tokens_per_s: Rate = Field(default=100.0, alias="tokens", examples=["100/s"])
-    """Rate at which the tokens of each response arrive, like 100/s."""
+    """Rate at which the tokens of each response arrive, such as 100/s."""
     output_tokens: Annotated[Count, upper_bound(100_000)] = Field(default=64, examples=[64])
-    """Number of tokens in a response if the request sets no maximum, like 64."""
+    """Number of tokens in a response if the request sets no maximum, such as 64."""
 
 
 class ScriptedTexts(ScriptedSettings):
@@ -113,7 +114,7 @@ class ScriptedTexts(ScriptedSettings):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_KEY_HINTS | _TOKEN_KEY_HINTS | _RESPONSE_KEY_HINTS
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])
-    """Additional time for each text of a request, like 1ms."""
+    """Additional time for each text of a request, such as 1ms."""
 
 
 class ScriptedTensors(ScriptedSettings):
@@ -122,11 +123,11 @@ class ScriptedTensors(ScriptedSettings):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _TOKEN_KEY_HINTS | _RESPONSE_KEY_HINTS
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])
-    """Additional time for each row of a request, like 1ms."""
+    """Additional time for each row of a request, such as 1ms."""
     inputs: Tensors = Field(default_factory=lambda: {"input": "FP32[-1, 4]"}, examples=[{"input": "FP32[-1, 4]"}])
-    """Inputs of the model: names with their datatypes and shapes, like FP32[-1, 4]."""
+    """Inputs of the model: names with their datatypes and shapes, such as FP32[-1, 4]."""
     outputs: Tensors = Field(default_factory=lambda: {"output": "FP32[-1, 2]"}, examples=[{"output": "FP32[-1, 2]"}])
-    """Outputs of the model: names with their datatypes and shapes, like FP32[-1, 2]."""
+    """Outputs of the model: names with their datatypes and shapes, such as FP32[-1, 2]."""
 
 
 ModelName = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
@@ -152,7 +153,7 @@ class _OpenAiTarget(EndpointSettings):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_KEY_HINTS
     model: ModelName = Field(examples=["my-model"])
-    """Name of the model on the server, like my-model."""
+    """Name of the model on the server, such as my-model."""
 
 
 class GeneratingTarget(_OpenAiTarget):
@@ -185,7 +186,7 @@ class _ModelServerTarget(EndpointSettings):
     model: ModelName
     """Name of the model on the server."""
     version: ModelVersion | None = Field(default=None, examples=["1"])
-    """Version of the model on the server, like 1."""
+    """Version of the model on the server, such as 1."""
 
 
 class OipTarget(_ModelServerTarget):
@@ -232,9 +233,9 @@ class OipGrpcTarget(_ModelServerTarget):
     protocol: Literal["oip-grpc"]
     """Protocol of the target."""
     url: GrpcUrl | None = Field(default=None, examples=["grpc://127.0.0.1:8001"])
-    """URL of the target, like grpc://127.0.0.1:8001. Use grpcs:// for TLS."""
+    """URL of the target, such as grpc://127.0.0.1:8001. Use grpcs:// for TLS."""
     urls: Listed[GrpcUrl] = Field(default=(), examples=[["grpc://host:8001"]])
-    """URLs of the replicas of one service, each like grpc://host:8001."""
+    """URLs of the replicas of one service, each such as grpc://host:8001."""
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:
@@ -269,7 +270,7 @@ class TorchServeTarget(_ModelServerTarget):
     """Server with configured response times that the run starts, to try a profile without a
     service."""
     version: ModelVersion | None = Field(default=None, examples=["1.0"])
-    """Version of the model on the server, like 1.0."""
+    """Version of the model on the server, such as 1.0."""
 
 
 class LocustTarget(TargetSettings):
@@ -282,7 +283,7 @@ class LocustTarget(TargetSettings):
     protocol: Literal["locust"]
     """Protocol of the target."""
     file: ExistingFile = Field(examples=["locustfile.py"])
-    """Path of the Locust test, which is run unchanged, like locustfile.py."""
+    """Path of the Locust test, which is run unchanged, such as locustfile.py."""
 
     @model_validator(mode="after")
     def _check_single_host(self) -> Self:

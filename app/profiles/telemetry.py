@@ -52,20 +52,20 @@ class ScrapeSettings(Settings):
     """
 
     scrape: HttpUrl = Field(examples=["http://10.0.0.5:9400/metrics"])
-    """URL of the metrics page, like http://10.0.0.5:9400/metrics."""
+    """URL of the metrics page, such as http://10.0.0.5:9400/metrics."""
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_check_name)] = Field(
         examples=["node1"]
     )
-    """Name of the telemetry source in results, like node1."""
+    """Name of the telemetry source in results, such as node1."""
     labels: Annotated[dict[str, str], BeforeValidator(_parse_labels)] = Field(
         default_factory=dict, examples=[{"gpu": 0}]
     )
-    """Labels of the samples to read, like gpu: 0. Samples without all of these labels are
+    """Labels of the samples to read, such as gpu: 0. Samples without all of these labels are
     ignored."""
     interval_s: Annotated[Seconds, AfterValidator(_check_interval)] = Field(
         default=1.0, alias="interval", examples=["1s"]
     )
-    """Scrape interval, like 1s."""
+    """Scrape interval, such as 1s."""
     headers: Headers = Field(default_factory=dict)
     """Headers sent with each scrape. Write secrets as references: env:NAME or file:PATH."""
     permitted: bool = False

@@ -113,14 +113,14 @@ Weekdays = Annotated[
 SpikeSettings = build_settings(
     RecurringSpike,
     class_name="SpikeSettings",
-    at_s=Key(ClockTime, "Time of day at which the spike starts, like 12:00.", "12:00", alias="at"),
+    at_s=Key(ClockTime, "Time of day at which the spike starts, such as 12:00.", "12:00", alias="at"),
     duration_s=Key(
         Annotated[PositiveSeconds, upper_bound(86_400.0, format_duration)],
-        "Duration of the spike, like 30m.",
+        "Duration of the spike, such as 30m.",
         "30m",
         alias="for",
     ),
-    times=Key(Multiplier, "Factor by which the usual rate is multiplied, like 2.", 2),
+    times=Key(Multiplier, "Factor by which the usual rate is multiplied, such as 2.", 2),
     days=Key(Weekdays, "Days of the week on which the spike occurs."),
 )
 
@@ -129,11 +129,11 @@ class CampaignSettings(Settings):
     """A campaign: traffic at `times` the usual rate on all days from `from` to `to`, inclusive."""
 
     first: Date = Field(alias="from", examples=["2026-11-27"])
-    """First day of the campaign, like 2026-11-27."""
+    """First day of the campaign, such as 2026-11-27."""
     last: Date = Field(alias="to", examples=["2026-11-30"])
-    """Last day of the campaign, like 2026-11-30."""
+    """Last day of the campaign, such as 2026-11-30."""
     times: Multiplier = Field(examples=[3])
-    """Factor by which the usual rate is multiplied during the campaign, like 3."""
+    """Factor by which the usual rate is multiplied during the campaign, such as 3."""
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -147,11 +147,11 @@ class UsersSettings(Settings):
     and each active user sends requests at the rate `requests`."""
 
     count: Annotated[Count, upper_bound(10**12)] = Field(examples=[50000])
-    """Number of users, like 50000."""
+    """Number of users, such as 50000."""
     requests_per_s: Rate = Field(alias="requests", examples=["10/h"])
-    """Request rate of one active user, like 10/h."""
+    """Request rate of one active user, such as 10/h."""
     active: Annotated[Share, Field(gt=0)] = Field(default=1.0, examples=["20%"])
-    """Share of the users who are active at the peak, like 20%."""
+    """Share of the users who are active at the peak, such as 20%."""
 
     @property
     def peak_per_s(self) -> float:
@@ -163,35 +163,35 @@ class DispersionSettings(Settings):
     counts in windows of a given length. The index of a Poisson process is 1."""
 
     index: Annotated[float, Field(ge=1, le=1e6)] = Field(default=1.0, examples=[3])
-    """Index of dispersion: variance divided by mean of the request counts per window, like 3. The
-    index of a Poisson process is 1; larger values are burstier."""
+    """Index of dispersion: variance divided by mean of the request counts per window, such as 3.
+    The index of a Poisson process is 1; larger values are burstier."""
     window_s: Annotated[PositiveSeconds, Field(ge=1), upper_bound(3600.0, format_duration)] = Field(
         default=60.0,
         alias="window",
         examples=["60s"],
     )
-    """Length of the windows in which requests are counted, like 60s."""
+    """Length of the windows in which requests are counted, such as 60s."""
 
 
 class TokensSettings(Settings):
     """Mean token counts of a part of the requests."""
 
     share: Annotated[Share, Field(gt=0)] = Field(default=1.0, examples=["100%"])
-    """Share of the requests to which the mean token counts apply, like 100%."""
+    """Share of the requests to which the mean token counts apply, such as 100%."""
     input: Annotated[TokenCount, Field(gt=0)] = Field(examples=[500])
-    """Mean number of input tokens per request, like 500."""
+    """Mean number of input tokens per request, such as 500."""
     output: TokenCount = Field(examples=[200])
-    """Mean number of output tokens per response, like 200."""
+    """Mean number of output tokens per response, such as 200."""
 
 
 ClassSettings = build_settings(
     RequestClass,
     class_name="ClassSettings",
-    name=Key(Name, "Name of the class, like premium.", "premium"),
-    share=Key(Annotated[Share, Field(gt=0)], "Share of the requests that belong to this class, like 20%.", "20%"),
+    name=Key(Name, "Name of the class, such as premium.", "premium"),
+    share=Key(Annotated[Share, Field(gt=0)], "Share of the requests that belong to this class, such as 20%.", "20%"),
     work=Key(
         Annotated[float, Field(gt=0, le=1e6)],
-        "Cost of serving a request of this class, relative to the mean of all requests, like 2.5.",
+        "Cost of serving a request of this class, relative to the mean of all requests, such as 2.5.",
         2.5,
     ),
     slo=Key(Listed[ObjectiveLine], "Objectives of this class. Without any, the SLO of the profile applies."),
@@ -304,7 +304,7 @@ class TrafficSettings(Settings):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"traffic source": ("peak", "users", "trace")}
 
     peak_per_s: Rate | None = Field(default=None, alias="peak", examples=["900/s"])
-    """Request rate in the busiest hour, like 900/s."""
+    """Request rate in the busiest hour, such as 900/s."""
     users: UsersSettings | None = None
     """Number of users and their request rate, instead of a peak rate."""
     trace: ExistingFile | None = None
@@ -318,18 +318,18 @@ class TrafficSettings(Settings):
     """Daily shape of the week: even, business, trace, or a list of 7 shares of the traffic on the
     busiest day."""
     growth_per_year: Growth = Field(default=0.0, alias="growth", examples=["20%/year"])
-    """Traffic growth per year, like 20%/year."""
+    """Traffic growth per year, such as 20%/year."""
     spikes: Annotated[Listed[Annotated[RecurringSpike, ReadAs(SpikeSettings)]], Field(max_length=MAX_ENTRIES)] = ()
-    """Recurring spikes, such as one at noon every day."""
+    """Recurring spikes, for example one at noon every day."""
     campaigns: Annotated[Listed[CampaignSettings], Field(max_length=MAX_ENTRIES)] = ()
     """Campaigns: date ranges with more traffic than usual."""
     uncertainty: Share = Field(default=0.0, examples=["10%"])
-    """Uncertainty of the traffic forecast, like 10%."""
+    """Uncertainty of the traffic forecast, such as 10%."""
     dispersion: Annotated[DispersionSettings | None, BeforeValidator(parse_dispersion)] = None
     """Burstiness at the peak. Without it, requests are as bursty as the trace, or Poisson if there
     is no trace."""
     cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache", examples=["20%"])
-    """Cache hit rate: the share of requests that a cache serves, like 20%."""
+    """Cache hit rate: the share of requests that a cache serves, such as 20%."""
     tokens: Annotated[Listed[TokensSettings], BeforeValidator(parse_tokens), Field(max_length=MAX_ENTRIES)] = ()
     """Mean token counts of requests and responses, to plan a fleet of language models."""
     classes: Annotated[Listed[Annotated[RequestClass, ReadAs(ClassSettings)]], Field(max_length=MAX_ENTRIES)] = ()

@@ -80,13 +80,13 @@ ExpectSettings = build_settings(
     class_name="ExpectSettings",
     statuses=Key(
         Annotated[Listed[Annotated[int, Field(ge=100, le=599)]], BeforeValidator(_accept_single_status)],
-        "Accepted status codes, like 200.",
+        "Accepted status codes, such as 200.",
         [200],
         alias="status",
     ),
     pointer=Key(
         Annotated[str, Field(pattern=r"^(?:/(?:[^~]|~[01])*)?$")] | None,
-        "JSON pointer to the value to check, like /result/score. Leave it empty to check the whole body.",
+        "JSON pointer to the value to check, such as /result/score. Leave it empty to check the whole body.",
         "/result/score",
     ),
     equals=Key(Annotated[bytes | None, WrittenAs(JsonValue, _encode_json, _decode_json)], "Expected value, as JSON."),
@@ -133,7 +133,7 @@ class HttpRequests(_BodyRequests):
     path: Annotated[str, Field(pattern=r"^/[!-~]*$"), BeforeValidator(_check_path)] | None = Field(
         default=None, examples=["/v1/score"]
     )
-    """Path of the request, instead of the path of the URL, like /v1/score."""
+    """Path of the request, instead of the path of the URL, such as /v1/score."""
     template: Body = None
     """Request body in which {{column}} is replaced by the value of that column in each row of the
     dataset."""
@@ -172,21 +172,21 @@ class _TensorRequests(Settings):
     """Input data: an .npz file with arrays named like the model's inputs. Without it, inputs are
     synthetic."""
     rows_per_request: RowCount = Field(default=1, examples=[1])
-    """Number of rows per request, like 1."""
+    """Number of rows per request, such as 1."""
     popularity: PopularityText = Popularity()
     """Popularity of the rows: how often each row is sent. One of in-turn, uniform, zipf or
     {zipf: 1.1}."""
 
 
 class _LabeledTensorRequests(_TensorRequests):
-    """Requests of tensors whose accuracy can be measured. `labels` is the name of the array in
-    `tensors` that contains the true class of each row."""
+    """Tensor requests with optional labels, by which the accuracy of the model is measured.
+    `labels` is the name of the array in `tensors` that contains the true class of each row."""
 
     labels: str | None = Field(default=None, examples=["label"])
-    """Name of the array in tensors that contains the true class of each row, like label."""
+    """Name of the array in tensors that contains the true class of each row, such as label."""
     output: OutputName | None = Field(default=None, examples=["probabilities"])
     """Name of the model output with the class, or the class scores, of each row,
-    like probabilities. Leave it empty to detect the output."""
+    such as probabilities. Leave it empty to detect the output."""
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
@@ -254,7 +254,7 @@ class LocustRequests(Settings):
     user_classes: Listed[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]] = ()
     """Names of the user classes in the Locust test to run. Leave it empty for all classes."""
     spawn_per_s: Rate = Field(default=10.0, alias="spawn", examples=["10/s"])
-    """Rate at which users are started, like 10/s."""
+    """Rate at which users are started, such as 10/s."""
 
 
 def encode_body(value: JsonValue) -> bytes:

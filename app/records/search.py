@@ -12,13 +12,13 @@ ArrivalProcess = Literal["poisson", "constant", "gamma"]
 class SearchSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a search for the max rate within the SLO.
 
-    `burstiness` is the coefficient of variation of the interarrival times of gamma arrivals.
+    `cv` is the coefficient of variation of the interarrival times of gamma arrivals.
     `max_duration_s` is the time limit of the search in s (`None` for no limit): a probe that would
     end after the limit is not started.
     """
 
     arrivals: ArrivalProcess = "poisson"
-    burstiness: float | None = None
+    cv: float | None = None
     start_per_s: float = 10.0
     step_duration_s: float = 10.0
     repeats: int = 3

@@ -46,7 +46,7 @@ class RequestService(msgspec.Struct, frozen=True, tag="request"):
         return self.discipline == "processor sharing"
 
     @property
-    def max_per_s(self) -> float:
+    def max_throughput_per_s(self) -> float:
         return self.slots / self.mean_s
 
 
@@ -66,7 +66,7 @@ class BatchService(msgspec.Struct, frozen=True, tag="batch"):
     outside_s: float = 0.0
 
     @property
-    def max_per_s(self) -> float:
+    def max_throughput_per_s(self) -> float:
         return self.max_batch / (self.fixed_s + self.per_item_s * self.max_batch)
 
 

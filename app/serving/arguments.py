@@ -41,7 +41,7 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-connections", type=int, default=DEFAULT_MAX_CONNECTIONS,
         help="maximum number of open connections; further connections get status 503 (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--leave-with-stdin", action="store_true", help="drain and exit when standard input closes")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="drain and exit when standard input closes")
 
 
 def parse_settings(arguments: argparse.Namespace) -> ServingSettings:
@@ -66,7 +66,7 @@ def parse_settings(arguments: argparse.Namespace) -> ServingSettings:
         max_batch=arguments.max_batch,
         queue_delay_s=_parse_delay_s(arguments.queue_delay),
         queue_limit=arguments.queue_limit,
-        leave_with_stdin=arguments.leave_with_stdin,
+        exit_with_stdin=arguments.exit_with_stdin,
         limits=ConnectionLimits(max_connections=arguments.max_connections),
     )
 
@@ -84,8 +84,8 @@ def format_arguments(settings: ServingSettings) -> list[str]:
         f"--queue-limit={settings.queue_limit}",
         f"--max-connections={settings.limits.max_connections}",
     ]
-    if settings.leave_with_stdin:
-        arguments.append("--leave-with-stdin")
+    if settings.exit_with_stdin:
+        arguments.append("--exit-with-stdin")
     return [*arguments, "--", settings.model]
 
 

@@ -25,7 +25,7 @@ class EndpointProcess:
     may be called at any time, and more than once."""
 
     def __init__(self, settings: ServingSettings, *, start_timeout_s: float = 60.0) -> None:
-        self._settings = msgspec.structs.replace(settings, leave_with_stdin=True)
+        self._settings = msgspec.structs.replace(settings, exit_with_stdin=True)
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._exit_status: ChildExit | None = None

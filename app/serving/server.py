@@ -64,7 +64,7 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
     if ready_report.token is not None:
         application = TokenGuard(application, ready_report.token)
     server = DrainingServer(application, batcher, settings.limits, lambda: announce(ready_report))
-    if settings.leave_with_stdin:
+    if settings.exit_with_stdin:
         threading.Thread(target=_wait_for_stdin, args=(loop, server.drain), daemon=True, name="stdin-watch").start()
     try:
         await server.serve([listener])

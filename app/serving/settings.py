@@ -43,7 +43,7 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: int = 8
     queue_delay_s: float = 0.002
     queue_limit: int = 128
-    leave_with_stdin: bool = False
+    exit_with_stdin: bool = False
     token: str | None = None
     """Token that requests must include. If `None`, a token is generated for an endpoint that other
     machines can reach."""

@@ -261,8 +261,8 @@ def _count_chunks(sent_rows: pa.Table, start_ns: int) -> tuple[int, float]:
     received_ns, offsets = chunks.flatten().to_numpy(), chunks.offsets.to_numpy()
     counts, first_positions = np.diff(offsets), offsets[:-1] - offsets[0]
     first_due_ns = [
-        null_streams.decode_due_ns(tokens_in, int(first_chunk_ns))
-        for tokens_in, first_chunk_ns in zip(
+        null_streams.decode_due_ns(encoded_tick, int(first_chunk_ns))
+        for encoded_tick, first_chunk_ns in zip(
             complete_rows["tokens_in"].to_pylist(), received_ns[first_positions], strict=True
         )
     ]

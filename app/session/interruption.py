@@ -1,5 +1,5 @@
-"""Stop requests of the user: the first request drains in-flight requests, the second cancels them,
-and the third exits immediately."""
+"""Handling of stop signals (Ctrl+C or the Stop button): the first drains in-flight requests, the
+second cancels them, and the third exits immediately."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Interruption:
         self._stop_callback = callback
 
     def set_exit_callback(self, callback: Callable[[], None]) -> None:
-        """Register a callback that runs before an immediate exit, which closes no started
-        resource."""
+        """Register a callback that runs just before an immediate exit. The exit itself does not
+        close open resources, such as child processes."""
         self._exit_callback = callback
 
     def request_without_exit(self, code: ExitCode) -> None:

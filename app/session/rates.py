@@ -34,7 +34,7 @@ def get_single_rate(rates: Rates) -> float | None:
 
 def build_search_arrivals(search_spec: SearchSpec, rate_per_s: float) -> OpenArrivals:
     """Return the arrivals of a search step at a constant rate."""
-    return OpenArrivals(search_spec.arrivals, ((0.0, rate_per_s),), search_spec.burstiness or 1.0)
+    return OpenArrivals(search_spec.arrivals, ((0.0, rate_per_s),), search_spec.cv or 1.0)
 
 
 def scale_arrivals(arrivals: OpenArrivals, factor: float) -> OpenArrivals:

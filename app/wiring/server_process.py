@@ -203,7 +203,7 @@ def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:
             max_batch=serve.max_batch,
             queue_delay_s=serve.queue_delay_s,
             queue_limit=serve.queue_limit,
-            leave_with_stdin=True,
+            exit_with_stdin=True,
             limits=ConnectionLimits(max_connections=_MAX_CONNECTIONS),
         )
     )

@@ -90,7 +90,7 @@ def _build_sweep(sweep: SweepSettings) -> list[StageSpec]:
 
 
 def _build_sweep_arrivals(sweep: SweepSettings, rate_per_s: float) -> OpenArrivals:
-    return OpenArrivals(sweep.arrivals or "poisson", ((0.0, rate_per_s),), sweep.burstiness or 1.0)
+    return OpenArrivals(sweep.arrivals or "poisson", ((0.0, rate_per_s),), sweep.cv or 1.0)
 
 
 def _build_repeats(stage: StageSettings, seed: int) -> list[StageSpec]:
@@ -120,4 +120,4 @@ def _build_arrivals(stage: StageSettings, seed: int) -> tuple[Arrivals, float]:
         return ClosedArrivals(stage.concurrency, stage.think_s or 0.0), stage.duration_s
     assert stage.arrivals is not None
     curve = stage.curve or ((0.0, 1.0),)  # With a relative rate, multiples of the rate derived from the earlier stage.
-    return OpenArrivals(stage.arrivals, curve, stage.burstiness or 1.0), stage.duration_s
+    return OpenArrivals(stage.arrivals, curve, stage.cv or 1.0), stage.duration_s

@@ -176,9 +176,9 @@ def rebase_rows(
     """Convert the times in a worker's batch of rows to the master's clock, and set the worker index
     to `worker_index`.
 
-    `share_index` is the worker's index within the stage; the received rows have it in their `worker`
-    column. A batch that is already correct is returned unchanged. Raises ValueError if `body`
-    is not a valid batch of this stage and worker, or has too many rows.
+    `share_index` is the worker's index within the stage; the received rows have it in their
+    `worker` column. A batch that is already correct is returned unchanged. Raises ValueError if
+    `body` is not a valid batch of this stage and worker, or has too many rows.
     """
     batch = _decode_valid_rows(body, stage_index, share_index)
     sent_count = batch.num_rows - batch.column("sent_ns").null_count

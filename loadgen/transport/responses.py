@@ -112,7 +112,7 @@ class ResponseParser:
     """
 
     def __init__(self, received_bytes: ReceivedBytes) -> None:
-        self._all_received_bytes, self._stored_bytes = received_bytes, 0
+        self._buffered_bytes, self._stored_bytes = received_bytes, 0
         self._reset_parser()
         self.status = 0
         self.headers: Headers = []
@@ -176,7 +176,7 @@ class ResponseParser:
     def drop_body(self) -> None:
         self._body_chunks = []
         if self._stored_bytes:
-            self._all_received_bytes.total -= self._stored_bytes
+            self._buffered_bytes.total -= self._stored_bytes
             self._stored_bytes = 0
 
     def is_ended_by_connection(self) -> bool:
@@ -245,8 +245,8 @@ class ResponseParser:
         if len(self._body_chunks) > old_chunk_count + 1:
             self._body_chunks[old_chunk_count:] = [b"".join(self._body_chunks[old_chunk_count:])]
         self._stored_bytes += size
-        self._all_received_bytes.total += size
-        if self._all_received_bytes.total > MAX_RECEIVING_BYTES:
+        self._buffered_bytes.total += size
+        if self._buffered_bytes.total > MAX_RECEIVING_BYTES:
             limit_mib = MAX_RECEIVING_BYTES / 2**20
             self._fail(f"the responses being received exceed {limit_mib:.0f} MiB in total", LOCAL_LIMIT)
 

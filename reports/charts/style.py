@@ -62,7 +62,7 @@ def build_layer(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
 
 def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:
     """Combine layers into one Vega-Lite specification that is as wide as its container. `name`
-    overrides the view name that Altair generates from a running number, so that the output for the
+    overrides the view name that Altair generates from a counter, so that the output for the
     same report is byte-identical.
     """
     chart = alt.layer(*layers, name=name).properties(width="container", height=HEIGHT)

@@ -35,8 +35,8 @@ def build_token_charts(report: Report) -> tuple[Chart, ...]:
 
 
 def _select_load_points(report: Report, *, is_closed_loop: bool) -> list[_LoadPoint]:
-    """Return the stages in order of load: closed-loop stages by concurrency if `is_closed_loop` is true,
-    otherwise constant-rate stages by rate."""
+    """Return the stages in order of load: closed-loop stages by concurrency if `is_closed_loop` is
+    true, otherwise constant-rate stages by rate."""
     token_rows = {row.stage: row for row in report.tokens}
     stages = [
         (_get_load(row, is_closed_loop=is_closed_loop), row, token_rows[_format_stage_name(row)])

@@ -155,7 +155,7 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
     limit_s, quantile = objective.limit / 1000, QUANTILES[objective.aggregate or ""]
     service = speed_up(truth.service, truth.speed)
     assert isinstance(service, (RequestService, BatchService))
-    most = service.max_per_s
+    most = service.max_throughput_per_s
     search = RateSearch(most * float(rng.uniform(0.08, 0.3)), repeats=3, max_probes=14)
     load_points: list[MeasuredLoadPoint] = []
     points: list[CurvePoint] = []
@@ -179,9 +179,11 @@ def true_rate(truth: Truth) -> float:
     """Of each of 64 replicas in production, by longer plays; 0 where hardly any load is too much."""
     shape = FleetShape(truth.router, build_slo_objectives([parse_objective(truth.slo)]))
     if truth.family != "exponential requests":
-        near, _ = find_highest_rate(truth.service, shape, CELL, truth.service.max_per_s / 2, (20_000, 0), 0.02)
+        near, _ = find_highest_rate(
+            truth.service, shape, CELL, truth.service.max_throughput_per_s / 2, (20_000, 0), 0.02
+        )
         return find_highest_rate(truth.service, shape, CELL, near, (TRUE_REQUESTS, 0), 0.003)[0]
-    missed_by, most = _alone(truth, shape), truth.service.max_per_s
+    missed_by, most = _alone(truth, shape), truth.service.max_throughput_per_s
     low, high = math.log(0.02 * most), math.log(0.999 * most)
     if missed_by(math.exp(low)) > 0:
         return 0.0

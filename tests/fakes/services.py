@@ -43,6 +43,6 @@ def measured_rungs(
 ) -> tuple[MeasuredLoadPoint, ...]:
     """At shares of the most it can do."""
     return tuple(
-        measured_rung(service, share * service.max_per_s, requests, seed * 1000 + place)
+        measured_rung(service, share * service.max_throughput_per_s, requests, seed * 1000 + place)
         for place, share in enumerate(shares)
     )

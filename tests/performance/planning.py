@@ -37,7 +37,7 @@ def question() -> PlanningInputs:
         "supposed",
         Hardware("one L4", accelerator="l4", accelerator_count=1, vcpus=4),
         CapacityCurve((), "latency_ms.p95", 900.0, (880.0, 920.0), None),
-        ServiceFit((fitted,), (), 0.0, 1.0, 10.0, law.max_per_s),
+        ServiceFit((fitted,), (), 0.0, 1.0, 10.0, law.max_throughput_per_s),
     )
     limits = PlanLimits(unmeasured_gpus=UnmeasuredGpus("fp16", "saturated", 4.0), router="power-of-two")
     traffic = Traffic(20_000.0, "workday", SHAPES["workday"])

@@ -80,7 +80,7 @@ def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
     found = checks["generator_capacity"]
     assert found["verdict"] == "INVALID"
     assert 1.9 < found["value"] < 2.1
-    assert f"is reliable up to {0.7 * per_s:,.0f} requests per second" in found["hint"]
+    assert f"is reliable up to {0.7 * per_s:,.0f} req/s" in found["hint"]
     assert found["hint"] in printed
 
 

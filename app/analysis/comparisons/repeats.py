@@ -180,8 +180,8 @@ def estimate_more_repeats(repeats: Repeats, tolerance: float, test_count: int) -
     """Estimate how many more repeats per side would probably make the comparison conclusive, at the
     measured ratio and noise; `None` if more than 100.
 
-    If the noise is unknown, return the number of repeats (at least 1) that are missing for the
-    two-stage rule, which needs seven.
+    If the noise is unknown, return the number of repeats (at least 1) still needed for the
+    two-stage rule, which requires seven.
     """
     noise, repeat_count = compute_noise(repeats), repeats.min_count
     if noise is None:

@@ -203,8 +203,8 @@ the Speed of Light section of NVIDIA Nsight Compute. Below this proportion, the 
 its time on something else."""
 _MAX_LAUNCH_BOUND_SHARE = 0.2
 _MAX_PEAK_SHARE = 1.1
-"""Proportion of a peak above which the peak, not the measured execution time, is assumed to be
-wrong."""
+"""Maximum plausible ratio of achieved to peak hardware performance. Above it, the peak value is
+assumed to be wrong, not the measured execution time."""
 _MIN_UNFUSED_SHARE = 0.5
 _MIN_FIXED_SHARE = 0.5
 _MAX_COPY_RATIO = 0.5

@@ -78,7 +78,7 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
 
 
 def read_spectra(entries: Sequence[ComparisonEntry], stage: str) -> tuple[RunSpectra, ...]:
-    """Read the latency distributions of the drawn runs in a stage. Can be called from any
+    """Read the latency distributions of the plotted runs for one stage. Can be called from any
     thread."""
     from app.reporting.rows import build_stage_distributions
     from app.storage.run_directory import StoredRun

@@ -27,7 +27,7 @@ class PairsRun(QObject):
     """Emitted with the new `PairsState`, at most once a second if only the elapsed time has
     changed."""
     notified = Signal(object)
-    """Emitted with a `Notice` to show when a command to the A/B pairs fails."""
+    """Emitted with a `Notice` to show when a command for the A/B pairs fails."""
     ended = Signal(object, object)
     """Emitted with the final `PairsState` and a `Notice` when the A/B pairs end, even if the
     measurement failed. Complete pairs can be compared."""

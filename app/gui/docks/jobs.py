@@ -85,7 +85,7 @@ class JobsDock(QDockWidget):
         self.undo_strip.action_triggered.connect(self._undo_removal)
         self._no_jobs_label = label("No job running. Runs are queued and measured one at a time.", "muted", wrap=True)
         self._running_card = self._create_running_card()
-        self.waiting_list, self.waiting_model = self._create_list("Waiting jobs")
+        self.waiting_list, self.waiting_model = self._create_list("Queued jobs")
         self.finished_list, self.finished_model = self._create_list("Finished jobs")
         self.finished_list.activated.connect(self._open_index)
         self.waiting_section = self._create_waiting_section()
@@ -125,7 +125,7 @@ class JobsDock(QDockWidget):
         self.pause_box.setAccessibleName("Pause queue")
         self.pause_box.toggled.connect(self._queue.set_paused)
         return _section(
-            "Waiting", self.waiting_list, (self.up_button, self.down_button, self.remove_button), self.pause_box
+            "Queued", self.waiting_list, (self.up_button, self.down_button, self.remove_button), self.pause_box
         )
 
     def _create_finished_section(self) -> QWidget:

@@ -11,7 +11,7 @@ from app.profiles.fields import FieldSpec
 _DISPLAY_NAMES = {
     "slo": "SLO", "url": "URL", "urls": "URLs", "usd": "US dollars", "tls": "TLS", "api_key": "API key",
     "api_price": "API price", "vcpus": "vCPUs", "ca_file": "CA file", "io_binding": "I/O binding",
-    "cuda_graph": "CUDA graph", "sizewise": "File format", "max_price_age": "Max price age",
+    "cuda_graph": "CUDA graph", "sizewise": "File format", "max_price_age": "Max price age", "cv": "CV",
 }  # fmt: skip
 _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     (): ("sizewise",),
@@ -43,7 +43,7 @@ _FIRST_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("load",): ("stages", "sweep", "search"),
     ("load", "stages", "*"): (
         "name", "rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency", "arrivals",
-        "burstiness", "speed", "think_time", "duration",
+        "cv", "speed", "think_time", "duration",
     ),
 }  # fmt: skip
 _REQUIRED_SIBLINGS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -107,7 +107,7 @@ def is_rare(path: KeyPath) -> bool:
 def is_applicable(settings_class: str, key: str, siblings: dict[str, Any]) -> bool:
     """Return whether the field `key` applies, given the values of its sibling keys in
     `siblings`."""
-    if key == "burstiness":
+    if key == "cv":
         return siblings.get("arrivals") == "gamma"
     if key == "permitted":
         return not {"scripted", "serve"} & siblings.keys()

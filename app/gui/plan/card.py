@@ -37,8 +37,8 @@ class PlanCard(SideColumn):
     """Result card of a plan. `header` is a separate widget above the panels, with the
     recommendation, its confidence and its caveats.
 
-    `change_requested` is emitted with the Change of a relaxation, `offer_requested` with the key of
-    an offer to show (an empty key for the recommended offer).
+    `change_requested` is emitted with the `Change` that applies a suggested relaxation,
+    `offer_requested` with the key of an offer to show (an empty key for the recommended offer).
     """
 
     change_requested = Signal(object)

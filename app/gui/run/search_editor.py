@@ -163,8 +163,8 @@ class SearchEditor(SpecialEditor):
 
     def _edit_arrivals(self) -> None:
         arrivals = self.arrivals.currentText()
-        search = {key: value for key, value in (self._get_search() or {}).items() if key != "burstiness"}
-        gamma_settings = {"burstiness": 2.0} if arrivals == "gamma" else {}
+        search = {key: value for key, value in (self._get_search() or {}).items() if key != "cv"}
+        gamma_settings = {"cv": 2.0} if arrivals == "gamma" else {}
         self.edited.emit("load.search", {**search, "arrivals": arrivals, **gamma_settings})
 
     def _create_fields(self) -> QWidget:

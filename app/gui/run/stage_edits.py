@@ -120,16 +120,14 @@ def set_clients(stage: Stage, text: str) -> dict[str, Any]:
     stripped_text = text.strip()
     if not stripped_text:
         return convert_stage("poisson", stage) if find_load_key(stage) == "concurrency" else dict(stage)
-    other_values = {
-        key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "arrivals", "burstiness", "trace")
-    }
+    other_values = {key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "arrivals", "cv", "trace")}
     return {**other_values, "concurrency": int(stripped_text) if stripped_text.isdecimal() else stripped_text}
 
 
 def set_arrivals(stage: Stage, arrivals: str) -> dict[str, Any]:
-    new_stage = {key: value for key, value in stage.items() if key != "burstiness"}
+    new_stage = {key: value for key, value in stage.items() if key != "cv"}
     new_stage["arrivals"] = arrivals
-    return {**new_stage, "burstiness": stage.get("burstiness") or 2.0} if arrivals == "gamma" else new_stage
+    return {**new_stage, "cv": stage.get("cv") or 2.0} if arrivals == "gamma" else new_stage
 
 
 def _format_rate_text(text: str) -> str:

@@ -25,8 +25,8 @@ class Tile(msgspec.Struct, frozen=True):
 
 
 class WorkView(msgspec.Struct, frozen=True):
-    """Planned work of a run. `reason` says why no work can be estimated, or is None. `machine` is
-    cached data to pass to the next call of `build_work_view`."""
+    """Planned work of a run. `reason` is the reason why no work can be estimated, or is None.
+    `machine` is cached data to pass to the next call of `build_work_view`."""
 
     work: PlannedWork | None = None
     unrunnable_variants: tuple[ImpossibleVariant, ...] | None = None

@@ -192,7 +192,7 @@ def _compute_rates(option: Option, demand: Demand) -> Rates:
 def _compute_saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
     service = fit.services[0].service
     if not isinstance(service, TokenService):
-        return service.max_per_s * speed
+        return service.max_throughput_per_s * speed
     return fit.highest_per_s * speed if service.kv_tokens < UNLIMITED_TOKENS else None
 
 

@@ -81,10 +81,10 @@ class SlotMeter:
 class PeriodMeter:
     """Meter of the changes of all counts since the previous reading, usually a minute ago."""
 
-    def __init__(self, fleet: Fleet, usd_per_hour: float, start_s: float, divisor: int) -> None:
-        """Create the meter. All counts are multiplied by `divisor`, since only one cell of the
+    def __init__(self, fleet: Fleet, usd_per_hour: float, start_s: float, cell_count: int) -> None:
+        """Create the meter. All counts are multiplied by `cell_count`, since only one cell of the
         fleet is simulated."""
-        self._fleet, self._usd_per_hour, self._divisor = fleet, usd_per_hour, divisor
+        self._fleet, self._usd_per_hour, self._cell_count = fleet, usd_per_hour, cell_count
         self._period_start_s = start_s
         self._totals = get_totals(fleet)
         self._histogram = get_histogram(fleet)
@@ -93,25 +93,25 @@ class PeriodMeter:
     def read(self, operated_fleet: OperatedFleet, now_s: float, desired_replicas: int) -> DayMinute:
         totals, histogram, last_totals = get_totals(self._fleet), get_histogram(self._fleet), self._totals
         billed_s = sum(operated_fleet.replica_pool.compute_billed_s(now_s).values())
-        period_histogram, divisor = histogram - self._histogram, self._divisor
+        period_histogram, cell_count = histogram - self._histogram, self._cell_count
         p50_s, p95_s, p99_s = (compute_quantile_s(period_histogram, probability) for probability in (0.50, 0.95, 0.99))
         minute = DayMinute(
             at_s=self._period_start_s,
-            arrivals_per_s=divisor * (totals.arrivals - last_totals.arrivals) / (now_s - self._period_start_s),
-            desired=divisor * desired_replicas,
-            ready=divisor * len(operated_fleet.ready_slots),
-            starting=divisor * operated_fleet.replica_pool.count_in_phases(*PENDING_PHASES, *STARTING_PHASES),
-            billed=divisor * operated_fleet.replica_pool.count_billed_nodes(now_s),
-            in_flight=divisor * totals.in_flight,
-            good=divisor * (totals.good - last_totals.good),
-            late=divisor * (totals.late - last_totals.late),
-            dropped=divisor * (totals.dropped - last_totals.dropped),
-            timed_out=divisor * (totals.timed_out - last_totals.timed_out),
-            failed=divisor * (totals.failed - last_totals.failed),
+            arrivals_per_s=cell_count * (totals.arrivals - last_totals.arrivals) / (now_s - self._period_start_s),
+            desired=cell_count * desired_replicas,
+            ready=cell_count * len(operated_fleet.ready_slots),
+            starting=cell_count * operated_fleet.replica_pool.count_in_phases(*PENDING_PHASES, *STARTING_PHASES),
+            billed=cell_count * operated_fleet.replica_pool.count_billed_nodes(now_s),
+            in_flight=cell_count * totals.in_flight,
+            good=cell_count * (totals.good - last_totals.good),
+            late=cell_count * (totals.late - last_totals.late),
+            dropped=cell_count * (totals.dropped - last_totals.dropped),
+            timed_out=cell_count * (totals.timed_out - last_totals.timed_out),
+            failed=cell_count * (totals.failed - last_totals.failed),
             p50_s=p50_s,
             p95_s=p95_s,
             p99_s=p99_s,
-            usd=divisor * (billed_s - self._billed_s) / 3600 * self._usd_per_hour,
+            usd=cell_count * (billed_s - self._billed_s) / 3600 * self._usd_per_hour,
         )
         self._period_start_s, self._totals, self._histogram, self._billed_s = now_s, totals, histogram, billed_s
         return minute

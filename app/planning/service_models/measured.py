@@ -307,7 +307,7 @@ def _build_local_target(
     rate_per_s = estimate_rate_within_slo(fitted_service.service, objectives, 1, "random")
     if rate_per_s <= 0:
         return None
-    fit = ServiceFit((fitted_service,), (), 0.0, 1.0, 0.0, fitted_service.service.max_per_s)
+    fit = ServiceFit((fitted_service,), (), 0.0, 1.0, 0.0, fitted_service.service.max_throughput_per_s)
     cores = float(variant.threads) if variant.threads > 0 and hardware.accelerator is None else None
     curve = CapacityCurve((), objectives.latency_metric, rate_per_s, None, cores)
     label = f"{variant.model} {variant.provider} {variant.precision}"

@@ -56,7 +56,7 @@ def compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[tuple[int
     it is the throughput at a full batch.
     """
     if not isinstance(service, TokenService):
-        return service.max_per_s
+        return service.max_throughput_per_s
     mean_input = sum(pair[0] for pair in lengths) / len(lengths)
     mean_output = sum(pair[1] for pair in lengths) / len(lengths)
     batch_size = max(1.0, min(service.max_sequences, service.kv_tokens / (mean_input + mean_output)))

@@ -117,7 +117,7 @@ def _count_reserved(requests: TokenRequests, service: TokenService, index: int) 
 
 @inlined
 def _fits_next_request(requests: TokenRequests, end: int, service: TokenService, state: Ints) -> bool:
-    """Return whether a sequence is free, and the KV cache has space, for the next request. The
+    """Return whether a sequence slot and enough KV cache space are free for the next request. The
     request may not have arrived yet."""
     index = state[ADMITTED]
     if index == end or state[DECODING] + index - state[PREFILLING] == service.max_sequences:

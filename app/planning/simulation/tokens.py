@@ -77,8 +77,8 @@ def advance_tokens(fleet: Fleet, replica: int, end_s: float) -> None:
 
 @compiled
 def _fits_oldest_request(fleet: Fleet, replica: int) -> bool:
-    """Return whether a sequence is free, and the KV cache has space, for the oldest waiting
-    request."""
+    """Return whether the oldest waiting request can be admitted: a sequence slot is free and the KV
+    cache has enough space."""
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, RUNNING] == fleet.counts[replica, WIDTH]:
         return False
     needed_tokens = count_reserved_tokens(

@@ -121,7 +121,9 @@ def _check_latencies(source: str, metric: str, aggregates: dict[str, float]) -> 
     metric_label = metric if metric == "latency" else metric.upper()
     if max(aggregates.values()) > _MAX_LATENCY_S:
         raise build_file_error(
-            source, f"its {metric_label} reaches {max(aggregates.values()):.3g} s, so its unit is probably different"
+            source,
+            f"its {metric_label} of {max(aggregates.values()):.3g} s is implausibly high; check that the file states "
+            "latency in the unit of its tool",
         )
     percentiles = sorted(
         (_parse_percent(name), value, name.replace("_", "."))

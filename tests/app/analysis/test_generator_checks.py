@@ -65,7 +65,7 @@ def test_streams_have_a_ceiling_of_their_own(chunk_ceiling: float, verdict: str)
     if found.hint is not None:
         assert "1,000 chunks per second" in found.hint
         assert "same CPU" in found.hint
-        assert f"is reliable up to {20 * 0.7 / (0.1 + 1_000 / chunk_ceiling):,.0f} streams like these" in found.hint
+        assert f"is reliable up to {20 * 0.7 / (0.1 + 1_000 / chunk_ceiling):,.0f} req/s with streams" in found.hint
 
 
 def test_chunks_that_were_read_too_late_were_asked_for_all_the_same() -> None:
@@ -136,7 +136,7 @@ def test_the_hint_of_late_sends_names_the_rate_to_vouch_for() -> None:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
     near = checks(frame, replace(FACTS, generator_capacity_per_s=220.0))
     for name in ("late_sends", "generator_capacity"):
-        assert "is reliable up to 154 requests per second." in str(near[name].hint)
+        assert "is reliable up to 154 req/s." in str(near[name].hint)
     far = checks(frame, replace(FACTS, generator_capacity_per_s=20_000.0))["late_sends"]
     assert "up to 14,000 requests per second if nothing else uses the CPU of its machine" in str(far.hint)
 
@@ -172,7 +172,7 @@ def test_twice_what_the_generator_can_send_is_invalid_every_time(
         reasons = [one for one in stage.checks if one.verdict == "INVALID"]
         if ceiling is not None:
             (found,) = [one for one in reasons if one.id == "generator_capacity"]
-            assert f"is reliable up to {0.7 * ceiling:,.0f} requests per second" in str(found.hint)
+            assert f"is reliable up to {0.7 * ceiling:,.0f} req/s" in str(found.hint)
 
 
 @pytest.mark.parametrize("answer_s", [0.0001, 2.0], ids=["null server", "slow"])

@@ -119,7 +119,7 @@ NO_WINDOW = "a batching window of 0 ms"
 
 
 def variant(name: str, service: BatchService) -> MeasuredTarget:
-    return target(name=name, fit=fit_of(fitted(service), highest_per_s=service.max_per_s))
+    return target(name=name, fit=fit_of(fitted(service), highest_per_s=service.max_throughput_per_s))
 
 
 def plan(*targets: MeasuredTarget, estimate_only: bool = False, limit_ms: int = 150) -> Plan:

@@ -128,7 +128,7 @@ def test_a_processor_is_not_a_card(measured: str, other: str) -> None:
 def test_a_figure_that_is_needed_and_not_known_is_named() -> None:
     no_power = msgspec.structs.replace(L40S, tdp_w=None)
     refusal = estimate_ratio(H100, no_power, "saturated", "fp8")
-    assert refusal == Unavailable("unknown_figure", "the board power of NVIDIA L40S is unknown")
+    assert refusal == Unavailable("unknown_figure", "the TDP of NVIDIA L40S is unknown")
     ratio = estimate_ratio(H100, no_power, "decode", "fp8")
     assert isinstance(ratio, Ratio)
     assert ratio.factor == pytest.approx(864 / 3350)

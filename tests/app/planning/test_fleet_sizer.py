@@ -177,7 +177,7 @@ def test_short_bursts_of_a_trace_are_bought_for(burst_s: float, times: float, ev
     asked = question(law, slo=slo, traffic=traffic, catalog=catalogue(offer("c1", vcpus=1.0)), limits=limits)
     target = asked.measured[0]
     assert target.fit is not None
-    fit = msgspec.structs.replace(target.fit, highest_per_s=law.max_per_s)
+    fit = msgspec.structs.replace(target.fit, highest_per_s=law.max_throughput_per_s)
     asked = msgspec.structs.replace(asked, measured=(msgspec.structs.replace(target, fit=fit),))
     fleet = planned(asked).offers[0]
     assert fleet.instances_needed is not None

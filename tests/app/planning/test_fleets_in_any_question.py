@@ -34,9 +34,13 @@ def law(dice: random.Random) -> RequestService | BatchService:
 def question(dice: random.Random) -> PlanningInputs:
     """Of one to dozens of replicas, each on a vCPU, behind an SLO that some of them miss."""
     service, cv = law(dice), dice.choice((0.01, 0.1))
-    alone_s = service.mean_s if isinstance(service, RequestService) else service.max_batch / service.max_per_s
+    alone_s = (
+        service.mean_s if isinstance(service, RequestService) else service.max_batch / service.max_throughput_per_s
+    )
     doubted = "mean_s" if isinstance(service, RequestService) else "fixed_s"
-    fit = fit_of(fitted(service, **{doubted: cv}), highest_per_s=service.max_per_s * dice.choice((0.9, math.inf)))
+    fit = fit_of(
+        fitted(service, **{doubted: cv}), highest_per_s=service.max_throughput_per_s * dice.choice((0.9, math.inf))
+    )
     hardware = Hardware("one", vcpus=1, architecture=dice.choice(("x86_64", "arm64")))
     offers = [
         offer(f"c{place}", vcpus=dice.choice((1.0, 2.0, 3.0, 8.0)), on_demand_usd_per_hour=dice.uniform(0.1, 5))
@@ -48,9 +52,9 @@ def question(dice: random.Random) -> PlanningInputs:
         redundancy=dice.choice((0, 1)),
         zones=dice.choice((1, 1, 3)),
     )
-    peak_per_s = service.max_per_s * math.exp(dice.uniform(math.log(0.3), math.log(50)))
+    peak_per_s = service.max_throughput_per_s * math.exp(dice.uniform(math.log(0.3), math.log(50)))
     return PlanningInputs(
-        (MeasuredTarget("one", hardware, curve(service.max_per_s * 0.7), fit),),
+        (MeasuredTarget("one", hardware, curve(service.max_throughput_per_s * 0.7), fit),),
         Traffic(peak_per_s, "flat", (1.0,) * 24, uncertainty=dice.choice((0.0, 0.2))),
         (parse_objective(f"latency_ms.p{dice.choice((50, 95, 99))} < {1000 * alone_s * dice.uniform(2, 8):.3f}"),),
         limits,

@@ -153,14 +153,14 @@ def test_the_tightest_of_several_objectives_counts() -> None:
 
 def test_batches_never_carry_more_than_full_ones() -> None:
     service = BatchService(0.004, 0.0005, 64)
-    assert 0 < estimate_rate_within_slo(service, objectives(10.0), 1, "random") <= service.max_per_s
+    assert 0 < estimate_rate_within_slo(service, objectives(10.0), 1, "random") <= service.max_throughput_per_s
     assert estimate_rate_within_slo(service, objectives(0.004), 1, "random") == 0.0
 
 
 def test_a_batch_that_pays_is_as_fast_as_its_simulation_within_its_stated_error() -> None:
     # p99 −12 to +17 % while batching pays and the load is under 0.7
     service, rng = BatchService(0.004, 0.0005, 64), np.random.default_rng(3)
-    per_s = 0.5 * service.max_per_s
+    per_s = 0.5 * service.max_throughput_per_s
     arrivals_s = np.cumsum(rng.exponential(1 / per_s, 400_000))
     played_s = float(np.quantile(simulate_batch_latencies(arrivals_s, np.zeros(400_000), service), 0.99))
     assert estimate_rate_within_slo(service, objectives(played_s / 1.13, 0.99), 1, "random") < per_s

@@ -107,7 +107,7 @@ def test_a_plan_file_of_0_1_0_is_simulated_at_the_share_of_the_peak_of_each_repl
 def test_where_an_autoscaler_begins_is_what_a_sized_replica_does() -> None:
     fleet = prepare_fleet(PLAN, QUESTION, None, None)
     replica = prepare_replica(fleet, compute_day_rates_per_s(QUESTION, TODAY))
-    assert replica.utilization == pytest.approx(fleet.planned_rate_per_s / LAW.max_per_s, rel=0.03)
+    assert replica.utilization == pytest.approx(fleet.planned_rate_per_s / LAW.max_throughput_per_s, rel=0.03)
     assert 0.2 * fleet.planned_rate_per_s < replica.in_flight < 0.3 * fleet.planned_rate_per_s
     assert all(count % 2 == 0 and count <= fleet.replicas for count in replica.by_hour)
     assert replica.by_hour[3] * fleet.planned_rate_per_s >= 6

@@ -17,7 +17,7 @@ from tests.fakes.profiles import load_endpoint_profile
 
 TARGET = {"protocol": "http", "url": "http://127.0.0.1:1/"}
 FORMS: dict[str, dict[str, Any]] = {
-    "gamma": {"arrivals": "gamma", "burstiness": 2.5, "rate": "10/s", "duration": "1s", "lead_in": "2s"},
+    "gamma": {"arrivals": "gamma", "cv": 2.5, "rate": "10/s", "duration": "1s", "lead_in": "2s"},
     "ramp": {"ramp": {"from": "0/s", "to": "20/s"}, "duration": "1s"},
     "steps": {"steps": ["5/s", "0/s", "7.5/s"], "arrivals": "constant", "duration": "3s"},
     "spike": {"spike": {"base": "5/s", "peak": "9/s", "at": "1s", "for": "500ms"}, "duration": "3s"},
@@ -82,8 +82,8 @@ def test_a_share_names_its_stage(folder: Path) -> None:
         ({"rate": "0% of steady", "duration": "1s"}, "above 0%"),
         ({"rate": "1/s", "think_time": "1s", "duration": "1s"}, "think_time requires concurrency"),
         ({"rate": "1/s", "speed": "2x", "duration": "1s"}, "speed requires trace"),
-        ({"rate": "1/s", "arrivals": "gamma", "duration": "1s"}, "gamma and burstiness must be used together"),
-        ({"rate": "1/s", "burstiness": 2.0, "duration": "1s"}, "gamma and burstiness must be used together"),
+        ({"rate": "1/s", "arrivals": "gamma", "duration": "1s"}, "gamma and cv must be used together"),
+        ({"rate": "1/s", "cv": 2.0, "duration": "1s"}, "gamma and cv must be used together"),
         ({"concurrency": 2, "arrivals": "poisson", "duration": "1s"}, "arrivals cannot be used with"),
         ({"concurrency": 0, "duration": "1s"}, "at least 1"),
         ({"steps": ["0/s", "0/s"], "duration": "1s"}, "every rate is 0/s"),
@@ -166,7 +166,7 @@ def test_clients_as_listed_and_doubling(load: Load) -> None:
         ({"concurrency": [0]}, "concurrency"),
         ({"max_concurrency": 4, "arrivals": "poisson"}, "cannot be used with concurrency"),
         ({"max_concurrency": 4, "points": 4}, "points requires"),
-        ({"rates": ["1/s"], "arrivals": "gamma"}, "gamma and burstiness"),
+        ({"rates": ["1/s"], "arrivals": "gamma"}, "gamma and cv"),
         ({"rates": ["900000/s"], "step_duration": "10m"}, "too many requests"),
         ({"rates": ["1/s"], "step": 4}, "unknown key"),
     ],

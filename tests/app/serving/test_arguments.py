@@ -29,7 +29,7 @@ def test_command_line_is_read_back_as_the_same_settings() -> None:
         max_batch=16,
         queue_delay_s=0.0005,
         queue_limit=7,
-        leave_with_stdin=True,
+        exit_with_stdin=True,
     )
     assert parsed(*format_arguments(settings)) == settings
 

@@ -38,7 +38,7 @@ def test_scaling_keeps_process_and_times() -> None:
 
 
 def test_a_search_has_the_process_of_its_settings_at_every_rate() -> None:
-    gamma = SearchSpec(arrivals="gamma", burstiness=2.0)
+    gamma = SearchSpec(arrivals="gamma", cv=2.0)
     assert build_search_arrivals(gamma, 20.0) == OpenArrivals("gamma", ((0.0, 20.0),), 2.0)
     assert build_search_arrivals(SearchSpec(), 20.0) == poisson(20.0)
 

@@ -237,7 +237,7 @@ def test_a_field_is_found_by_its_name_or_its_help(qtbot: QtBot, joined: JoinedFo
     with qtbot.waitSignal(joined.form.result_selected) as found:
         qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
     assert found.args is not None
-    assert found.args[0][-1] == "burstiness"
+    assert found.args[0][-1] == "cv"
     qtbot.keyClicks(joined.form.search, "impersonate the target")
     with qtbot.waitSignal(joined.form.result_selected) as found:
         qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
@@ -286,5 +286,5 @@ def test_the_tab_key_goes_down_the_form(qtbot: QtBot, joined: JoinedForm, view: 
 
 def test_the_help_of_the_field_with_the_keyboard_is_reported(qtbot: QtBot, joined: JoinedForm) -> None:
     joined.form.reveal(("load", "stages", 0, "rate"))
-    assert joined.form.help.text().startswith("Rate: Requests per second, like 50/s")
+    assert joined.form.help.text().startswith("Rate: Requests per second, such as 50/s")
     assert "/s, /min, /h" in joined.form.help.text()

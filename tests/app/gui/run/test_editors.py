@@ -148,7 +148,7 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Th
     editor.arrivals.activated.emit(2)
     editor.repeats.setValue(2)
     assert document.value("load.search") == {
-        "arrivals": "gamma", "burstiness": 2.0, "start": "40/s", "step_duration": "10s", "repeats": 2
+        "arrivals": "gamma", "cv": 2.0, "start": "40/s", "step_duration": "10s", "repeats": 2
     }  # fmt: skip
     editor.step_duration.setText("long")
     editor.step_duration.editingFinished.emit()

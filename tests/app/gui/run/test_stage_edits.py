@@ -74,5 +74,5 @@ def test_clients_take_the_place_of_a_rate_and_give_it_back() -> None:
 
 def test_bursts_go_with_gamma_alone() -> None:
     bursty = stage_edits.set_arrivals(STEADY, "gamma")
-    assert is_right(bursty).burstiness == 2
-    assert "burstiness" not in stage_edits.set_arrivals(bursty, "constant")
+    assert is_right(bursty).cv == 2
+    assert "cv" not in stage_edits.set_arrivals(bursty, "constant")

@@ -113,7 +113,7 @@ def test_a_full_instance_is_the_cheapest_way() -> None:
     law = BatchService(0.05, 0.005, 16)  # 123/s at the most
     found = costed(target(curve(100.0), GPU, fit_of(fitted(law)))).per_1k_inferences
     assert found is not None
-    assert found.at_saturation == pytest.approx(1 / (law.max_per_s * 3.6))
+    assert found.at_saturation == pytest.approx(1 / (law.max_throughput_per_s * 3.6))
     assert (found.at_saturation or 9.0) < (found.at_slo or 0.0) < (found.at_mean or 0.0)
 
 

@@ -28,7 +28,7 @@ def test_what_slots_can_do_at_most_is_what_many_clients_see() -> None:
     normals = np.random.default_rng(1).standard_normal((3, 4000))
     play = ClosedLoopSimulation(32, normals, ("p50", RESPONSE_GAP)).simulate(LAW)
     middle_s, gap_s = np.exp(play.log_means)
-    assert 1 / gap_s == pytest.approx(LAW.max_per_s, rel=0.03)
+    assert 1 / gap_s == pytest.approx(LAW.max_throughput_per_s, rel=0.03)
     assert middle_s == pytest.approx(32 * gap_s, rel=0.05)  # Little's law
     (few_s,) = np.exp(ClosedLoopSimulation(2, normals, (RESPONSE_GAP,)).simulate(LAW).log_means)
     assert 1 / few_s == pytest.approx(2 / (LAW.mean_s + LAW.outside_s), rel=0.03)
@@ -43,7 +43,7 @@ def test_a_known_law_is_found_within_the_interval_that_is_reported() -> None:
     sigma = math.sqrt(best.log_covariance[place][place])
     assert sigma < 0.1
     assert abs(math.log(best.service.mean_s / LAW.mean_s)) < 3 * sigma
-    assert fit.highest_per_s == pytest.approx(LAW.max_per_s, rel=0.05)
+    assert fit.highest_per_s == pytest.approx(LAW.max_throughput_per_s, rel=0.05)
 
 
 def test_fewer_than_three_numbers_of_clients_report_no_law() -> None:

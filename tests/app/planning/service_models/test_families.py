@@ -53,7 +53,7 @@ def test_nearby_slots_keep_the_highest_rate_and_begin_inside_their_bounds() -> N
         slots = law.service.slots
         assert [one.service.slots for one in nearby] == [one for one in (slots - 1, slots + 1) if one]  # type: ignore[union-attr]
         for one in nearby:
-            assert one.service.max_per_s == pytest.approx(law.service.max_per_s)  # type: ignore[union-attr]
+            assert one.service.max_throughput_per_s == pytest.approx(law.service.max_throughput_per_s)  # type: ignore[union-attr]
             low, high = one.bounds
             assert all(low < one.log_parameters)
             assert all(one.log_parameters < high)

@@ -129,10 +129,10 @@ def test_a_batch_law_becomes_a_server_that_batches_and_all_of_it_is_assumed() ->
     (one,) = found
     assert one.is_assumed
     assert one.name == "run: digits cpu as-is, model only"
-    assert 0 < one.curve.max_rate_per_s < law.max_per_s
+    assert 0 < one.curve.max_rate_per_s < law.max_throughput_per_s
     assert one.curve.cores_used == 1.0
     assert one.fit is not None
-    assert one.fit.highest_per_s == law.max_per_s
+    assert one.fit.highest_per_s == law.max_throughput_per_s
     first, second = one.fit.services[0].log_covariance
     assert math.sqrt(first[0]) == pytest.approx(math.log(9 / 7) / (2 * 1.96), rel=1e-3)
     assert second[0] == 0.0

@@ -101,7 +101,7 @@ def test_a_closed_loop_is_fitted_by_its_clients() -> None:
     fit = build_foreign_target(curve(*reported), L4, (parse_objective("latency_ms.p50 < 15"),)).fit
     assert fit is not None
     assert fit.highest_per_s == pytest.approx(400)
-    assert math.isclose(fit.services[0].service.max_per_s, 400, rel_tol=0.1)  # type: ignore[union-attr]
+    assert math.isclose(fit.services[0].service.max_throughput_per_s, 400, rel_tol=0.1)  # type: ignore[union-attr]
 
 
 def test_too_few_load_points_are_sized_by_the_rate_alone() -> None:

@@ -65,7 +65,7 @@ def test_slow_and_fast_requests_are_reported_apart(law: RequestService) -> None:
     found = fit_service(measured_rungs(law, SHARES)).services[0].service
     assert isinstance(found, RequestService)
     assert found.slow_share > 0
-    per_s = 0.85 * law.max_per_s
+    per_s = 0.85 * law.max_throughput_per_s
     assert p95_s(found, 0.96 * per_s) < p95_s(law, per_s) < p95_s(found, 1.04 * per_s)
 
 
@@ -83,7 +83,7 @@ def test_requests_that_share_cores_are_reported_from_requests_in_a_queue(cores: 
     found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88))).services[0].service
     assert isinstance(found, RequestService)
     assert (found.discipline, found.slots) == ("processor sharing", cores)
-    per_s = 0.85 * law.max_per_s
+    per_s = 0.85 * law.max_throughput_per_s
     assert p95_s(found, 0.97 * per_s) < p95_s(law, per_s) < p95_s(found, 1.03 * per_s)
 
 
@@ -92,7 +92,7 @@ def test_small_batches_behind_a_window_are_not_taken_for_larger_ones() -> None:
     found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88), requests=4000)).services[0].service
     assert isinstance(found, BatchService)
     assert found.max_batch == 4
-    per_s = 0.93 * law.max_per_s
+    per_s = 0.93 * law.max_throughput_per_s
     assert p95_s(found, 0.96 * per_s) < p95_s(law, per_s) < p95_s(found, 1.04 * per_s)
 
 

@@ -37,13 +37,13 @@ def evaluated(arrivals_s: Floats, normals: Floats, service: RequestService, repl
 
 @pytest.mark.parametrize("load", [0.4, 0.9, 1.3])
 def test_one_replica_has_the_latencies_that_the_event_simulator_finds(load: float) -> None:
-    arrivals_s, normals = drawn(4000, load * THREE_CORES.max_per_s)
+    arrivals_s, normals = drawn(4000, load * THREE_CORES.max_throughput_per_s)
     found = simulate_request_latencies(arrivals_s, normals, THREE_CORES)
     np.testing.assert_allclose(found, evaluated(arrivals_s, normals, THREE_CORES, 1, "random"), rtol=1e-9)
 
 
 def test_each_of_several_runs_starts_idle() -> None:
-    arrivals_s, normals = drawn(500, 0.9 * THREE_CORES.max_per_s)
+    arrivals_s, normals = drawn(500, 0.9 * THREE_CORES.max_throughput_per_s)
     starts = np.array([0, 500])
     found = simulate_request_latencies(np.tile(arrivals_s, 2), np.tile(normals, 2), THREE_CORES, starts)
     np.testing.assert_allclose(found[500:], found[:500])
@@ -51,7 +51,7 @@ def test_each_of_several_runs_starts_idle() -> None:
 
 @pytest.mark.parametrize(("replicas", "router"), [(1, "random"), (2, "round-robin")])
 def test_a_fleet_has_the_same_latencies_request_by_request(replicas: int, router: Router) -> None:
-    arrivals_s, normals = drawn(4000, 0.9 * replicas * THREE_CORES.max_per_s)
+    arrivals_s, normals = drawn(4000, 0.9 * replicas * THREE_CORES.max_throughput_per_s)
     fleet = create_fleet(FleetDesign((THREE_CORES,) * replicas, router), np.random.SeedSequence(1))
     for part in range(4):
         span = slice(1000 * part, 1000 * (part + 1))
@@ -64,7 +64,7 @@ def test_a_fleet_has_the_same_latencies_request_by_request(replicas: int, router
 
 @pytest.mark.parametrize("router", ["least-outstanding", "power-of-two"])
 def test_routers_that_compare_replicas_give_the_percentiles_of_the_event_simulator(router: Router) -> None:
-    per_s, requests = 2 * 0.7 * THREE_CORES.max_per_s, 40_000
+    per_s, requests = 2 * 0.7 * THREE_CORES.max_throughput_per_s, 40_000
     truth = evaluated(*drawn(requests, per_s), THREE_CORES, 2, router)
     found = simulate_steady(FleetDesign((THREE_CORES,) * 2, router), per_s, requests, (1, 2, 3), (50, 95))
     for q, time_s in zip((0.5, 0.95), found.overall.latency.percentiles_s, strict=True):

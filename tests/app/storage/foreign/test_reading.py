@@ -88,7 +88,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "a rate beyond belief": (changed(request_throughput=1e12), r"one of its rates is above 1e\+09 req/s"),
     "a latency beyond belief": (
         changed(mean_e2el_ms=1e12),
-        r"its latency reaches 1e\+09 s, so its unit is probably different",
+        r"its latency of 1e\+09 s is implausibly high",
     ),
     "percentiles that fall": (changed(p99_ttft_ms=1.0), "its p99 TTFT is below its p50 TTFT"),
     "terminal codes in a value": (changed(request_rate=ESCAPE), "expected a number, got '?.*x1b.*red'"),
