@@ -26,7 +26,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK, CONTRAST], ids=lambda theme: theme.name)
-@pytest.mark.parametrize("ground", ["paper", "raised"])
+@pytest.mark.parametrize("ground", ["paper", "card"])
 @pytest.mark.parametrize("text", TEXT)
 def test_every_text_can_be_read(theme: Theme, ground: str, text: str) -> None:
     assert contrast(getattr(theme, text), getattr(theme, ground)) >= 4.5

@@ -90,8 +90,8 @@ def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBo
     row = page.form.find_part(("load", "stages", 0, "duration"))
     row.editor.line.selectAll()
     qtbot.keyClicks(row.editor.line, "30")
-    qtbot.waitUntil(lambda: "no unit" in row.problem.text())
-    assert "Use a value such as 30s" in row.problem.text()
+    qtbot.waitUntil(lambda: "no unit" in row.problem_label.text())
+    assert "Use a value such as 30s" in row.problem_label.text()
     assert not page.header.start_button.isEnabled()
     assert "no unit" in page.header.start_button.accessibleDescription()
     assert page.header.state_badge.text() == "Has errors"
@@ -100,7 +100,7 @@ def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBo
     assert row.editor.line.hasFocus()
     qtbot.keyClicks(row.editor.line, "s")
     qtbot.waitUntil(page.header.start_button.isEnabled)
-    assert row.problem.text() == ""
+    assert row.problem_label.text() == ""
     assert page.error_strip.text() == ""
 
 
