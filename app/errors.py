@@ -65,22 +65,23 @@ class SizewiseError(Exception):
 
 
 class UsageError(SizewiseError):
-    """Raised for an invalid command line, profile or other user input."""
+    """Error that is raised for an invalid command line, profile or other user input."""
 
     exit_code = ExitCode.USAGE
 
 
 class DamagedFileError(UsageError):
-    """Raised if a stored file is corrupted: bytes have changed or are missing."""
+    """Error that is raised if a stored file is corrupted: bytes have changed or are missing."""
 
 
 class InvalidRunError(UsageError):
-    """Raised if the measurement of a run is INVALID and its numbers must not be used."""
+    """Error that is raised if the measurement of a run is INVALID and its numbers must not be
+    used."""
 
 
 class ProfileError(UsageError):
-    """Raised for an error at one location of a profile. `line` counts from 1; it is `None` if the
-    error concerns the whole file.
+    """Error that is raised for an error at one location of a profile. `line` counts from 1; it is
+    `None` if the error concerns the whole file.
 
     `problem` is the message without the location; `cause` is the message without the location and
     the leading `key`. `key_path` is the path of keys to the location; if `is_unknown_key` is true,
@@ -106,21 +107,21 @@ class ProfileError(UsageError):
 
 
 class UnavailableError(SizewiseError):
-    """Raised if the target, device or execution provider is unavailable, for example due to DNS,
-    connection, TLS or HTTP errors 401, 403 and 404."""
+    """Error that is raised if the target, device or execution provider is unavailable, for example
+    due to DNS, connection, TLS or HTTP errors 401, 403 and 404."""
 
     exit_code = ExitCode.UNAVAILABLE
 
 
 class StorageError(SizewiseError):
-    """Raised if the run directory cannot be written, for example because the disk or quota is
-    full."""
+    """Error that is raised if the run directory cannot be written, for example because the disk or
+    quota is full."""
 
     exit_code = ExitCode.LIMIT
 
 
 class MeasurementError(SizewiseError):
-    """Raised if the load generator or the engine failed, so that there is no reliable
+    """Error that is raised if the load generator or the engine failed, so that there is no reliable
     measurement."""
 
     exit_code = ExitCode.INVALID

@@ -23,8 +23,8 @@ Rates = tuple[tuple[float, float], ...]
 def compute_offsets_ns(
     arrivals: OpenArrivals | TraceArrivals, duration_s: float, lead_in_s: float, seed: int
 ) -> Offsets:
-    """Return the scheduled starts in ns, relative to the start of the measured part of the stage,
-    in ascending order.
+    """Return the scheduled starts in ns, relative to the start of the measurement window of the
+    stage, in ascending order.
 
     The scheduled starts range from -`lead_in_s` (inclusive) to `duration_s` (exclusive). The
     lead-in of a trace consists of the recorded arrivals before time 0, if any.

@@ -34,7 +34,7 @@ _MAX_LINE_BYTES = 4096
 
 
 class LoadError(Exception):
-    """Raised when the load worker cannot continue.
+    """Error that is raised when the load worker cannot continue.
 
     `error` is one of ERROR_CLASSES if the target is at fault. `is_workload_invalid` is true if the
     settings of the endpoint or the workload are at fault. Otherwise the worker itself failed.
@@ -48,12 +48,12 @@ class LoadError(Exception):
 
 
 class ReportTimeoutError(LoadError):
-    """Raised when the child process sent no report within the timeout."""
+    """Error that is raised when the child process sent no report within the timeout."""
 
 
 class ProcessSuspendedError(LoadError):
-    """Raised when the child process has been suspended for too long, for example by SIGSTOP, and
-    cannot send a report."""
+    """Error that is raised when the child process has been suspended for too long, for example by
+    SIGSTOP, and cannot send a report."""
 
 
 def start_module(

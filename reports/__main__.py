@@ -1,4 +1,4 @@
-"""Renders a stored report.json in another format, as in `python -m reports report.json -o x.html`.
+"""Render a stored report.json in another format, as in `python -m reports report.json -o x.html`.
 The extension of the output file selects the format: .html, .json, .md, .txt, .xml, .prom or
 .pdf."""
 

@@ -1,4 +1,4 @@
-"""Builds GitHub workflow commands, which annotate the line of the profile that caused a failure."""
+"""Build GitHub workflow commands, which annotate the line of the profile that caused a failure."""
 
 from __future__ import annotations
 

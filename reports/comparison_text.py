@@ -1,4 +1,4 @@
-"""Renders a comparison as plain text: environment differences, headline metrics, then other
+"""Render a comparison as plain text: environment differences, headline metrics, then other
 changes."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Builds the first screen of a report: the decision, its cost, the probability that the SLO is met,
+"""Build the first screen of a report: the decision, its cost, the probability that the SLO is met,
 the level of evidence, and the caveats."""
 
 from __future__ import annotations

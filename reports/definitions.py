@@ -1,4 +1,4 @@
-"""Renders metrics as defined by several tools as plain text: the numbers side by side, then why
+"""Render metrics as defined by several tools as plain text: the numbers side by side, then why
 they differ."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lists the report formats in one table for the command line, the desktop app and the run
+"""List the report formats in one table for the command line, the desktop app and the run
 directory."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Formats numbers with three significant digits, thousands separators, units and intervals.
+"""Format numbers with three significant digits, thousands separators, units and intervals.
 
 All functions are pure. The module also removes characters that control terminals or break renderers
 from strings of external origin.

@@ -1,4 +1,4 @@
-"""Renders a report as one offline HTML file: the decision or the result first, and charts as SVG
+"""Render a report as one offline HTML file: the decision or the result first, and charts as SVG
 that a script makes interactive.
 
 The page also contains compressed files that the reader can save.
@@ -341,7 +341,7 @@ def _group_rejected_offers(plan: PlanSection | None) -> list[tuple[str, list[Off
 
 
 def _group_by_placement(variants: Sequence[VariantRow]) -> list[tuple[list[str], VariantRow]]:
-    """Group variants by the execution providers that ran their operators. Returns the variant names
+    """Group variants by the execution providers that ran their operators. Return the variant names
     and one representative variant for each group."""
     groups: dict[tuple[object, ...], tuple[list[str], VariantRow]] = {}
     for variant in variants:

@@ -1,4 +1,4 @@
-"""Renders a report as JUnit XML. The profile is the test suite; the verdict, each objective and
+"""Render a report as JUnit XML. The profile is the test suite; the verdict, each objective and
 each validity check is a test case."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Builds records in llm-d's Benchmark Report format 0.2.1, so that tools for this format can plot
+"""Build records in llm-d's Benchmark Report format 0.2.1, so that tools for this format can plot
 Sizewise runs. There is one file per load point.
 
 A record contains only data that the run measured. Where llm-d's definitions differ from those of

@@ -1,4 +1,4 @@
-"""Renders a local run for a terminal: a table of the variants, and further results of the headline
+"""Render a local run for a terminal: a table of the variants, and further results of the headline
 variant."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Renders a report as Markdown, for a job summary or a comment: the decision or the result, its
+"""Render a report as Markdown, for a job summary or a comment: the decision or the result, its
 caveats, then the numbers.
 
 The module also renders comparisons, and escapes free-form strings, tables and lists for the
@@ -63,7 +63,7 @@ def build_bullet_list(lines: Sequence[str]) -> list[str]:
 
 def build_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Build a Markdown table from cells that are already Markdown. Columns without a header are
-    omitted. Returns no lines if there are no rows."""
+    omitted. Return no lines if there are no rows."""
     column_indices = [index for index, name in enumerate(columns) if name]
     table_rows = [columns, ["---"] * len(columns), *rows] if rows else []
     return [f"| {' | '.join(table_row[index] for index in column_indices)} |" for table_row in table_rows]

@@ -1,4 +1,4 @@
-"""Marks the parts of a string that a terminal shows in color, so that no code searches the string
+"""Mark the parts of a string that a terminal shows in color, so that no code searches the string
 for words such as PASS.
 
 A status such as PASS is marked by replacing each letter with a private-use Unicode character, which

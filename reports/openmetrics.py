@@ -1,4 +1,4 @@
-"""Renders the numbers of a report as OpenMetrics text, for GitLab metrics reports and the
+"""Render the numbers of a report as OpenMetrics text, for GitLab metrics reports and the
 Prometheus textfile collector.
 
 All metrics are gauges, so that parsers of the Prometheus text format accept them too. A missing

@@ -1,4 +1,4 @@
-"""Renders a report as PDF with WeasyPrint, which the extra `pdf` installs."""
+"""Render a report as PDF with WeasyPrint, which the extra `pdf` installs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds sentences about a plan, which the HTML page and the terminal share."""
+"""Build sentences about a plan, which the HTML page and the terminal share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renders a plan for a terminal: the lines for the summary of a run, and further lines if the plan
+"""Render a plan for a terminal: the lines for the summary of a run, and further lines if the plan
 is shown by itself."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Defines the types of numbers, limits and checks in all reports."""
+"""Define the types of numbers, limits and checks in all reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renders a report or a comparison in any of its formats."""
+"""Render a report or a comparison in any of its formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the tables of a report as CSV for spreadsheets and scripts. Numbers are unformatted;
+"""Build the tables of a report as CSV for spreadsheets and scripts. Numbers are unformatted;
 missing values are empty cells."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Renders the terminal summary as plain text: the decision or the result, its caveats, then the
+"""Render the terminal summary as plain text: the decision or the result, its caveats, then the
 numbers."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shortens a report: truncates its longest tables and strings, and adds a note about the
+"""Shorten a report: truncate its longest tables and strings, and add a note about the
 truncation.
 
 Numbers such as percentiles still refer to the complete data."""

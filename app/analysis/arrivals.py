@@ -1,4 +1,4 @@
-"""Represents the arrivals of a stage as display text, as a comparison key, and as a rate curve.
+"""Represent the arrivals of a stage as display text, as a comparison key, and as a rate curve.
 
 A rate curve consists of points joined by straight lines. Before the first point and after the last
 one, the rate is constant."""

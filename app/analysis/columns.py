@@ -1,4 +1,4 @@
-"""Converts data frame columns to NumPy or Arrow arrays, regardless of how nulls are represented."""
+"""Convert data frame columns to NumPy or Arrow arrays, regardless of how nulls are represented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Computes the capacity curve of one replica from the stages of a run, and the knees of a sweep.
+"""Compute the capacity curve of one replica from the stages of a run, and the knees of a sweep.
 
 A knee is the load above which latency grows faster than throughput. As there is no single
 definition, three independent methods are used; the distance between their knees shows how sharp the

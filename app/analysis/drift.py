@@ -1,4 +1,4 @@
-"""Detects latency drift in a stage. Drift indicates an unfinished warm-up or a growing backlog.
+"""Detect latency drift in a stage. Drift indicates an unfinished warm-up or a growing backlog.
 Both make the metrics of the stage meaningless."""
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _T_QUANTILE = float(special.stdtrit(BATCH_COUNT - 2, 0.9995))
 
 def compute_latency_drift(latency_ms: npt.NDArray[np.float64]) -> float | None:
     """Compute the relative change of latency over the whole series, from a line fitted to the means
-    of 20 batches. Returns `None` for fewer than 100 values.
+    of 20 batches. Return `None` for fewer than 100 values.
 
-    Returns 0 if the slope is not significant at 99.9 %, given the scatter of the batch means."""
+    Return 0 if the slope is not significant at 99.9 %, given the scatter of the batch means."""
     if latency_ms.size < _MIN_VALUES:
         return None
     batch_means = compute_batch_means(latency_ms)

@@ -1,4 +1,4 @@
-"""Computes estimates with 95 % confidence intervals: percentiles, means, proportions and rates of
+"""Compute estimates with 95 % confidence intervals: percentiles, means, proportions and rates of
 one stage.
 
 Values must be in chronological order. Requests near saturation are autocorrelated, so the intervals

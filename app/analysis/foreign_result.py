@@ -1,4 +1,4 @@
-"""Converts load points measured by another tool to a result that can be reported and compared."""
+"""Convert load points measured by another tool to a result that can be reported and compared."""
 
 from __future__ import annotations
 

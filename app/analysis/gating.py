@@ -1,4 +1,4 @@
-"""Evaluates objectives and gates, and determines how a run ends: causes, exit code and warnings.
+"""Evaluate objectives and gates, and determine how a run ends: causes, exit code and warnings.
 
 An objective is evaluated on its stages, on the run as a whole, or against a baseline. The metrics
 of the run as a whole are the max rate and the costs of the planned fleet."""

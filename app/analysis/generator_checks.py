@@ -1,4 +1,4 @@
-"""Checks whether the load generator kept up, and how close it was to its capacity.
+"""Check whether the load generator kept up, and how close it was to its capacity.
 
 If requests are not sent in time, the load generator is at fault, even if all other requests
 succeed. Limits of the load generator's machine are also checked: file descriptors, local ports,

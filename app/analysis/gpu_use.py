@@ -1,4 +1,4 @@
-"""Computes the GPU metrics of a stage: energy per item, proportions of utilized and idle time, and
+"""Compute the GPU metrics of a stage: energy per item, proportions of utilized and idle time, and
 throttling.
 
 Energy is taken from the GPU's energy counter if available; otherwise, power is integrated over

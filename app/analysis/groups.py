@@ -1,4 +1,4 @@
-"""Groups the requests of a run by target, or by the request name of a Locust test."""
+"""Group the requests of a run by target, or by the request name of a Locust test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def group_by_target(
     rows: pd.DataFrame | pa.Table, windows: Sequence[Window], urls: Sequence[str] = ()
 ) -> tuple[Group, ...]:
     """Group the requests scheduled inside the windows by target. Labels are URLs, or target numbers
-    from 1. Returns an empty tuple if there is only one target."""
+    from 1. Return an empty tuple if there is only one target."""
     labels = _read_labels(rows, "target")
     if labels is None or labels.nunique() < 2:
         return ()
@@ -55,7 +55,7 @@ def _format_target_label(target: int, urls: Sequence[str]) -> str:
 
 
 def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> tuple[Group, ...]:
-    """Group the requests scheduled inside the windows by name, most frequent name first. Returns an
+    """Group the requests scheduled inside the windows by name, most frequent name first. Return an
     empty tuple if no request has a name.
 
     There are at most `MAX_GROUPS` groups, and one additional group for all remaining names."""

@@ -1,4 +1,4 @@
-"""Selects the stages on which the headline result of an endpoint is based, and derives the max
+"""Select the stages on which the headline result of an endpoint is based, and derive the max
 rate.
 
 For a sweep, also finds the highest load that met the SLO."""

@@ -1,4 +1,4 @@
-"""Computes the result of a rate search: the max rate within the SLO, its confidence interval, and
+"""Compute the result of a rate search: the max rate within the SLO, its confidence interval, and
 why the next higher rate failed."""
 
 from __future__ import annotations
@@ -199,8 +199,7 @@ def _get_upper_bound(estimate: Estimate) -> float:
 
 
 def _format_generator_limit(curve_stages: Sequence[Stage], outcome: SearchOutcome) -> str:
-    """Describe which rate the load generator could not send, up to which rate it is reliable, and
-    the remedy."""
+    """Describe the rate that the load generator could not send, its capacity, and the remedy."""
     unsendable_per_s = outcome.unsendable_per_s or 0.0
     stages = [
         stage

@@ -1,4 +1,4 @@
-"""Formats numbers for sentences and names."""
+"""Format numbers for sentences and names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pools the repeated stages at one rate, so that they are evaluated as a single stage.
+"""Pool the repeated stages at one rate, so that they are evaluated as a single stage.
 
 The module also selects the first error of each error class, and sums the data of each load
 worker."""

@@ -53,7 +53,7 @@ from app.records.stage import StageData
 
 
 def clip_stage(stage_data: StageData, rows: StageRows, window: Window) -> StageData | None:
-    """Clip stage data to `window`. Returns the data unchanged if the window covers the whole stage,
+    """Clip stage data to `window`. Return the data unchanged if the window covers the whole stage,
     and `None` if stage and window do not overlap.
 
     Worker data is known only for the whole stage, so the values are scaled in proportion to

@@ -1,4 +1,4 @@
-"""Computes the number of values needed to report a percentile."""
+"""Compute the number of values needed to report a percentile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches for the max rate within the SLO: chooses the next rate to test from the results so far.
+"""Search for the max rate within the SLO: choose the next rate to test from the results so far.
 
 Stages at several rates that passed or failed determine the posterior probability of the endpoint's
 capacity."""

@@ -1,4 +1,4 @@
-"""Computes durations of individual requests, for distributions and for comparison with SLO
+"""Compute durations of individual requests, for distributions and for comparison with SLO
 limits."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def compute_durations_ms(rows: StageRows, metric: str) -> Floats | None:
     """Return the values of a latency metric in ms, one per request; NaN for a request without a
     value.
 
-    Returns `None` if no request can have a value, or if the metric is not a duration of a
+    Return `None` if no request can have a value, or if the metric is not a duration of a
     request."""
     if metric in SCHEDULED_START_METRICS and not rows.has_all_scheduled_starts:
         return None

@@ -1,4 +1,4 @@
-"""Computes the effect of a load spike: how long the SLO was violated, how large the backlog grew,
+"""Compute the effect of a load spike: how long the SLO was violated, how large the backlog grew,
 and how long the backlog took to drain."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks the validity of one stage.
+"""Check the validity of one stage.
 
 A slow or failing endpoint does not make a measurement invalid, because in an open loop the load
 generator continues to send on time. If requests were sent late or never, because the generator ran
@@ -51,7 +51,7 @@ _TOO_FEW_HINT = "Too few requests for this check. Use a longer stage or a higher
 def check_arrivals(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
     """Check the distribution of the arrivals that were sent.
 
-    `sent_ns` contains the send times of the stage in any order. Returns no check if responses
+    `sent_ns` contains the send times of the stage in any order. Return no check if responses
     determine the arrivals. For a trace there is no check either, because the check of the send lag
     is sufficient. A constant rate is checked only for evenness."""
     curve = None if stage_data.sessions else build_rate_curve(stage_data)

@@ -1,4 +1,4 @@
-"""Computes all metrics of one stage from its rows, its telemetry and its stage data.
+"""Compute all metrics of one stage from its rows, its telemetry and its stage data.
 
 Only telemetry of this machine is summarized; metrics scraped from other servers are not."""
 
@@ -154,7 +154,7 @@ def _meets_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) ->
 
     In a search stage, which is long enough for all percentiles, a withheld estimate counts as a
     failure. In a stage of the profile, a withheld estimate leaves the result undecided (`None`),
-    unless another estimate fails. Also returns `None` if there is nothing to evaluate: a warm-up,
+    unless another estimate fails. Also return `None` if there is nothing to evaluate: a warm-up,
     no SLO, or a stage that was stopped early for a reason other than its backlog."""
     binding_slo = select_binding_objectives(slo)
     if stage_data.is_saturated:

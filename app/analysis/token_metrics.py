@@ -118,7 +118,7 @@ def _compute_token_gap_distribution(
     tokens: TokenRows, chunks: Chunks, is_follower: Mask, gaps_ms: Floats
 ) -> dict[str, Estimate] | None:
     """Compute the distribution of gaps between tokens: the gap before a chunk of k tokens counts as
-    k gaps of 1/k of its length. Returns `None` if every chunk holds one token."""
+    k gaps of 1/k of its length. Return `None` if every chunk holds one token."""
     is_reported = _find_rows_with_token_counts(chunks)[tokens.chunk_index]
     counts = chunks.counts[tokens.chunk_index]
     has_one_token_per_chunk = ~tokens.is_counted_by_chunks & (tokens.tokens_out == counts)

@@ -1,4 +1,4 @@
-"""Packs joint samples of the input and output lengths of requests, for storage in a result."""
+"""Pack joint samples of the input and output lengths of requests, for storage in a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Computes statistics of a recorded arrival trace (rates, burstiness, daily profile), and packs the
+"""Compute statistics of a recorded arrival trace (rates, burstiness, daily profile), and pack the
 trace rows that a plan replays.
 
 Arrival times are in seconds since the first arrival, in ascending order. They may be sparse: memory
@@ -87,7 +87,7 @@ def compute_dispersion_index(arrival_times_s: Floats, window_s: float) -> float 
 
 def compute_modulation_shape(arrival_times_s: Floats, window_s: float = MODULATION_WINDOW_S) -> float | None:
     """Compute the shape k of a gamma distribution that explains the variance of counts within each
-    hour: the rate in each window is multiplied by a factor drawn from that distribution. Returns
+    hour: the rate in each window is multiplied by a factor drawn from that distribution. Return
     `None` if random variation explains the variance, or with too little data.
 
     Over all hours, the variance in excess of a Poisson process equals the sum of the squared mean
@@ -140,7 +140,7 @@ def _compute_covered_s(until_s: float, bin_s: float, bin_count: int) -> Floats:
 
 
 def _count_arrivals(arrival_times_s: Floats, window_s: float, window_count: int) -> tuple[Ints, Floats]:
-    """Count the arrivals per window. Returns the indices of the non-empty windows, and the counts
+    """Count the arrivals per window. Return the indices of the non-empty windows, and the counts
     in those windows."""
     indices, counts = np.unique((arrival_times_s // window_s).astype(np.int64), return_counts=True)
     is_inside = indices < window_count

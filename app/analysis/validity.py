@@ -1,4 +1,4 @@
-"""Builds checks from values and limits, derives verdicts from checks, and defines the checks of a
+"""Build checks from values and limits, derive verdicts from checks, and define the checks of a
 run as a whole.
 
 The checks of a run include the prompt diversity and the hit rate of a server's prefix cache."""

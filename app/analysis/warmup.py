@@ -1,4 +1,4 @@
-"""Detects when a warm-up can end because latency has become stable."""
+"""Detect when a warm-up can end because latency has become stable."""
 
 from __future__ import annotations
 

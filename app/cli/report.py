@@ -116,7 +116,7 @@ def _add_redaction_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def redact_report(report: Report, result: Result, arguments: argparse.Namespace) -> RedactedReport | None:
-    """Redact a report, and list the redactions on standard error. Returns `None` if no redaction
+    """Redact a report, and list the redactions on standard error. Return `None` if no redaction
     was requested."""
     if arguments.redact is None:
         return None

@@ -1,4 +1,4 @@
-"""Checks before Qt starts: without a display, Qt itself would abort the process without a useful
+"""Check before Qt starts: without a display, Qt itself would abort the process without a useful
 message.
 
 PySide6 6.12 is rejected on Python versions before 3.12, where it corrupts the reference counts of
@@ -33,7 +33,7 @@ _HEADLESS_HINT = "`sizewise run`, `plan`, `report` and `compare` work without a 
 def can_connect_to_x(display: str) -> bool:
     """Return whether the X server of `display` accepts a connection.
 
-    Returns True if libxcb is missing, because Qt then reports the problem itself.
+    Return True if libxcb is missing, because Qt then reports the problem itself.
     """
     try:
         xcb = ctypes.CDLL("libxcb.so.1")

@@ -18,9 +18,9 @@ class MessageStrip(QFrame):
     strip is hidden while there is no notice."""
 
     action_triggered = Signal()
-    """Emitted when the action button is pressed."""
+    """Signal that is emitted when the action button is pressed."""
     dismissed = Signal()
-    """Emitted when the user closes the notice."""
+    """Signal that is emitted when the user closes the notice."""
 
     def __init__(self) -> None:
         super().__init__()

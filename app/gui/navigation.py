@@ -74,12 +74,12 @@ class Navigation(QObject):
     open_prices_requested = Signal(object)
     """Request to add this price list (`Path`) to the catalog of the Plan page."""
     library_changed = Signal()
-    """Emitted when runs were added, deleted or labeled."""
+    """Signal that is emitted when runs were added, deleted or labeled."""
     validity_changed = Signal(str, str, str)
-    """Emitted with the validity of the run that a page shows: verdict (VALID, WARN or INVALID),
-    reason, and `PageKey` of the page that explains the verdict."""
+    """Signal that is emitted with the validity of the run that a page shows: verdict (VALID, WARN
+    or INVALID), reason, and `PageKey` of the page that explains the verdict."""
     notice_emitted = Signal(object)
-    """Emitted with a `Notice` to show in the window."""
+    """Signal that is emitted with a `Notice` to show in the window."""
 
     def notify(self, severity: Severity, summary: str, reason: str | None = None, next_step: str | None = None) -> None:
         self.notice_emitted.emit(Notice(severity, summary, reason, next_step))

@@ -31,8 +31,8 @@ class Recovery(QObject):
     """
 
     unfinished_runs_changed = Signal(object)
-    """Emitted with a tuple of `UnfinishedRun` (runs in progress first, then newest first) when the
-    runs have been read and whenever a run leaves the list."""
+    """Signal that is emitted with a tuple of `UnfinishedRun` (runs in progress first, then newest
+    first) when the runs have been read and whenever a run leaves the list."""
 
     def __init__(self, navigation: Navigation, settings: QSettings, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -122,7 +122,7 @@ class Recovery(QObject):
         submit(self, lambda: _restore_run(name), self._on_restored, self._navigation.notify_error)
 
     discarded = Signal(str)
-    """Emitted with the name of a run that was moved to the trash."""
+    """Signal that is emitted with the name of a run that was moved to the trash."""
 
     def _set_unfinished_runs(self, unfinished_runs: Sequence[UnfinishedRun]) -> None:
         dismissed_names = set(_parse_string_list(self._settings.value(_DISMISSED_KEY)))

@@ -61,10 +61,10 @@ class SloEditor(QWidget):
     shown below the line of the objective instead of beside it."""
 
     edited = Signal(object)
-    """Emitted with the objectives as a tuple of strings, or with None when the SLO is reset to the
-    SLO of the run."""
+    """Signal that is emitted with the objectives as a tuple of strings, or with None when the SLO
+    is reset to the SLO of the run."""
     finished = Signal()
-    """Emitted when the user has finished editing a line."""
+    """Signal that is emitted when the user has finished editing a line."""
 
     def __init__(self, heading: str = "", *, is_narrow: bool = False) -> None:
         super().__init__()

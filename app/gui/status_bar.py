@@ -28,8 +28,9 @@ class StatusBar(QStatusBar):
     """Status bar of the window, with one clickable segment per topic."""
 
     explanation_requested = Signal(str)
-    """Emitted when the user clicks a segment, with the dock or page to show: object name of the
-    dock ("jobs-dock" or "gpu-dock") or key of the page ("home", "library", "live" or "results")."""
+    """Signal that is emitted when the user clicks a segment, with the dock or page to show: object
+    name of the dock ("jobs-dock" or "gpu-dock") or key of the page ("home", "library", "live" or
+    "results")."""
 
     def __init__(
         self, navigation: Navigation, queue: JobQueue, machine: MachineWatch, parent: QWidget | None = None

@@ -151,7 +151,7 @@ class Window(QMainWindow):
 
     closed = Signal()
     files_dropped = Signal(object)
-    """Emitted with a `DroppedFile` for each dropped file."""
+    """Signal that is emitted with a `DroppedFile` for each dropped file."""
 
     def __init__(self, navigation: Navigation, theme_controller: ThemeController, settings: QSettings) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Detects the bookkeeping nodes of a model, which only compute shapes and output a few integers."""
+"""Detect the bookkeeping nodes of a model, which only compute shapes and output a few integers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks a model file before a library opens it: it must be a regular file of a valid size, without
+"""Check a model file before a library opens it: it must be a regular file of a valid size, without
 references to files outside its folder."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs child processes: returns the output of a child process, or raises the error that it
+"""Run child processes: return the output of a child process, or raise the error that it
 reported."""
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ cause."""
 
 
 class ChildKilledError(MeasurementError):
-    """Raised if a child process was ended by a signal, a resource limit, its timeout, or a fault in
-    native code."""
+    """Error that is raised if a child process was ended by a signal, a resource limit, its timeout,
+    or a fault in native code."""
 
 
 def run_child(

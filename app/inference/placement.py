@@ -1,4 +1,4 @@
-"""Determines which execution provider runs each node, to verify that a model ran where
+"""Determine which execution provider runs each node, to verify that a model ran where
 requested."""
 
 from __future__ import annotations

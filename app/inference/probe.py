@@ -1,4 +1,4 @@
-"""Determines which execution providers can open a session on this machine. Also defines the paths
+"""Determine which execution providers can open a session on this machine. Also define the paths
 of the sample model and its labeled rows.
 
 When run as a program, the module prints a ProviderProbe."""

@@ -1,4 +1,4 @@
-"""Runs a variant in a child process: returns its reports, or raises the error that ended it."""
+"""Run a variant in a child process: return its reports, or raise the error that ended it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples the outputs of calls during a measurement, for comparison with the reference outputs."""
+"""Sample the outputs of calls during a measurement, for comparison with the reference outputs."""
 
 from __future__ import annotations
 

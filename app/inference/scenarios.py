@@ -1,4 +1,4 @@
-"""Runs MLPerf scenarios: decides when each call starts, on which thread, and when a scenario ends.
+"""Run MLPerf scenarios: decide when each call starts, on which thread, and when a scenario ends.
 
 Each call becomes a row with the columns of `app.records.calls`. Rows are reported window by window,
 so that a crash loses at most one window."""

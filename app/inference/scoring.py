@@ -1,4 +1,4 @@
-"""Computes the score of each labeled row from an output of the model."""
+"""Compute the score of each labeled row from an output of the model."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def build_assumed_target(
     """Build the target of a single replica on as many accelerators as its weights and KV cache
     need.
 
-    Returns `Unavailable` if weights and KV cache do not fit, or if data of the model or of the
+    Return `Unavailable` if weights and KV cache do not fit, or if data of the model or of the
     accelerator are missing.
     """
     assumed_model, lengths = plan_inputs.assumed_model, _compute_mean_lengths(plan_inputs.traffic.tokens)

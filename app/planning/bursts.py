@@ -40,7 +40,7 @@ class Modulation(msgspec.Struct, frozen=True):
 def find_modulation(traffic: Traffic) -> Modulation | None:
     """Return the modulation that yields the traffic's index of dispersion at its peak.
 
-    Returns `None` if arrivals are Poisson (index 1) or more regular. A cache removes requests at
+    Return `None` if arrivals are Poisson (index 1) or more regular. A cache removes requests at
     random, so it does not change the modulation.
     """
     dispersion = traffic.dispersion
@@ -125,7 +125,7 @@ def is_bursty(rows: TraceRows | None, dispersion: Dispersion) -> bool:
 def draw_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
     """Draw the arrivals of a `share` of the traffic, one `Arrivals` per seed.
 
-    Returns `None` if there are too many requests to simulate.
+    Return `None` if there are too many requests to simulate.
     """
     return (
         _draw_dispersed_arrivals(bursts, share)

@@ -276,7 +276,7 @@ def build_rejected_fleet(
     rejected_by: RejectedBy = "capacity",
     reason_id: RejectionId | None = None,
 ) -> Fleet:
-    """Build the fleet of an excluded offer. The fleet has no size, and its estimates state the
+    """Build the fleet of an rejected offer. The fleet has no size, and its estimates state the
     reason."""
     unknown_estimate = Estimate(None, basis="assumed", reason=reason)
     risks = list_price_risks(offer, today)

@@ -75,7 +75,7 @@ def extrapolate_capacity(
 ) -> Capacity | Unavailable:
     """Extrapolate the measured capacity to one instance of the offer.
 
-    `curve` is the capacity curve of the entire measured machine, over all its replicas. Returns
+    `curve` is the capacity curve of the entire measured machine, over all its replicas. Return
     `Unavailable` if the capacity cannot be extrapolated. Without `unmeasured_gpus`, the capacity is
     not extrapolated to any other accelerator.
     """

@@ -101,7 +101,7 @@ def estimate_ratio(
 
     `dtype` is the data type of the arithmetic. The ratio is valid if a replica uses the same number
     of accelerators of either type. A model that must be split further on the other accelerator is
-    slower. Returns `Unavailable` if the ratio cannot be estimated.
+    slower. Return `Unavailable` if the ratio cannot be estimated.
     """
     measured_name, target_name = (
         format_accelerator_name(measured_accelerator),

@@ -148,7 +148,7 @@ class FleetSizer:
         """Simulate the capacity and the latency curve at the number of replicas that the demand
         needs.
 
-        Returns `None` if the target has no service model. Raises CancelledError if the plan is no
+        Return `None` if the target has no service model. Raises CancelledError if the plan is no
         longer needed.
         """
         fit = target.fit

@@ -141,7 +141,7 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
     """Return the replica with the largest batch that memory, engine and the limit on mean ITL
     allow.
 
-    Returns `Unavailable` if not even one sequence fits in memory, or if the ITL of a single
+    Return `Unavailable` if not even one sequence fits in memory, or if the ITL of a single
     sequence exceeds the limit.
     """
     speeds = compute_speeds(deployment)
@@ -279,7 +279,7 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavail
 
     The step time is exact for one sequence and for the largest batch. In between, the step time is
     slightly too long where compute becomes the bottleneck, and slightly too short for
-    mixture-of-experts models. Returns `Unavailable` if the model does not fit or a data sheet value
+    mixture-of-experts models. Return `Unavailable` if the model does not fit or a data sheet value
     is unknown.
     """
     speeds = compute_speeds(deployment)

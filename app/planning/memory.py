@@ -78,7 +78,7 @@ def plan_memory(
 ) -> MemoryPlan | Unavailable:
     """Plan the memory for tensor parallelism over `degree` accelerators.
 
-    Returns `Unavailable` if the weights leave no memory for a KV cache.
+    Return `Unavailable` if the weights leave no memory for a KV cache.
     """
     engine = engine or Engine()
     usable_bytes = compute_usable_bytes(accelerator)
@@ -123,7 +123,7 @@ def find_smallest_degree(
     """Return the memory plan with the fewest accelerators that fit the weights and `sequences`
     sequences of `tokens` tokens.
 
-    The number of accelerators divides the number of attention heads. Returns `Unavailable` if even
+    The number of accelerators divides the number of attention heads. Return `Unavailable` if even
     `max_degree` accelerators are too few.
     """
     memory_plan: MemoryPlan | Unavailable = Unavailable(

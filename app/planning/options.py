@@ -234,8 +234,8 @@ def _simulate_leading_options(
     """Simulate kinds of replica in the order of the offers' cost, until the cheapest option is
     simulated.
 
-    Options that miss the SLO by formula are simulated last. A simulation may find that such an
-    option meets the SLO by pooling queues.
+    Options that violate the SLO according to the analytical estimate are simulated last. A
+    simulation may find that such an option meets the SLO by pooling queues.
     """
     simulated_kinds: dict[tuple[str, float, float], int] = {}
     options = list(options)

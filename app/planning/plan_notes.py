@@ -47,7 +47,7 @@ def _format_measurement_notes(target: MeasuredTarget) -> Iterator[str]:
         rate_text = "no rate of a single replica met the SLO, but replicas with a shared queue may meet it"
     hardware_text = target.hardware.description
     if target.is_assumed:
-        yield f"Assumed for {target.name} on {hardware_text}: {rate_text}."
+        yield f"The capacity of {target.name} on {hardware_text} is assumed: {rate_text}."
     elif target.is_hardware_declared:
         yield f"Measured on {hardware_text} (as declared): {rate_text}. The run does not report its hardware."
     else:

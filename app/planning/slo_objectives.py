@@ -102,7 +102,7 @@ ShouldContinue = Callable[[], bool]
 
 
 class CancelledError(Exception):
-    """Raised when a plan is cancelled because it is no longer needed."""
+    """Error that is raised when a plan is cancelled because it is no longer needed."""
 
 
 def always_continue() -> bool:

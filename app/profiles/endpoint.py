@@ -282,8 +282,8 @@ class TargetSettings(Settings):
     """Hardware of the target. Without it, no fleet is planned, unless the target is on this
     machine."""
     permitted: bool = False
-    """Confirms that you may load-test the host of the target. Required for hosts outside this
-    machine and private networks."""
+    """Confirmation that you may load-test the host of the target. It is required for hosts outside
+    this machine and private networks."""
     start: StartSettings | None = None
     """Server that the run starts before measuring and stops afterwards."""
     timeouts: TimeoutSettings = TimeoutSettings()

@@ -121,7 +121,7 @@ def find_objective_problem(profile: Profile) -> tuple[tuple[str, int | str], Bad
     """Find the first objective or gate that is invalid: it cannot be evaluated, can never be met,
     or can never fail.
 
-    Returns its path in the profile and the problem; `None` if all objectives and gates are valid.
+    Return its path in the profile and the problem; `None` if all objectives and gates are valid.
     """
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
         for index, objective in enumerate(objectives):

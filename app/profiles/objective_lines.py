@@ -13,7 +13,7 @@ def find_objective_lines(profile: Path) -> dict[str, int]:
     """Return the line number, counted from 1, of each objective in `slo` and `gates`. The keys are
     the texts of the objectives.
 
-    Returns an empty mapping if the file no longer exists or is no longer a valid document.
+    Return an empty mapping if the file no longer exists or is no longer a valid document.
     """
     try:
         return dict(_iter_objective_lines(read_document(profile.read_bytes(), str(profile))))

@@ -192,7 +192,7 @@ def _parse_unchecked_path(value: object, info: ValidationInfo) -> Path:
 def files_must_exist(info: ValidationInfo) -> bool:
     """Return whether files that a profile references must exist.
 
-    Returns False for the profile of a stored run, whose files may have been moved.
+    Return False for the profile of a stored run, whose files may have been moved.
     """
     context = info.context
     assert isinstance(context, dict)

@@ -75,8 +75,8 @@ class ScriptedSettings(Settings):
     """
 
     delay_s: Seconds = Field(default=0.0, alias="delay", examples=["20ms"])
-    """Time to the response, or to its first token, such as 20ms. The time is constant, or the
-    median if there is a spread."""
+    """Latency of the response, or of its first token if it is streamed, such as 20ms. The time is
+    constant, or the median if there is a spread."""
     spread: Spread = Field(default=0.0, examples=[0.3])
     """Standard deviation of the logarithm of the delay, such as 0.3. With 0, the delay is
     constant."""

@@ -130,8 +130,8 @@ class WorkerData(msgspec.Struct, frozen=True):
     the worker was lost, otherwise None.
 
     `clock_residual_ms` is the largest observed deviation of the worker's clock from the linear fit
-    that converts the worker's timestamps; None if the worker runs on the engine's machine and reads
-    the same clock.
+    that converts the worker's timestamps; None if the worker runs on the machine of the master and
+    reads the same clock.
     """
 
     worker: int

@@ -11,7 +11,7 @@ import msgspec
 
 ScalingMetric = Literal["busy", "in_flight", "rate"]
 """Scaling metric per replica: utilization (0 to 1), requests in flight (running or queued), or
-arrival rate in requests/s."""
+arrival rate in req/s."""
 
 
 class RatePolicy(msgspec.Struct, frozen=True):
@@ -119,7 +119,7 @@ class Scheduled(msgspec.Struct, frozen=True, tag_field="kind", tag="schedule"):
 
 class Predictive(msgspec.Struct, frozen=True, tag_field="kind", tag="predictive"):
     """Predictive autoscaler. It provides replicas for the highest rate forecast for the next
-    `lead_s` seconds, at `rate_per_replica_per_s` requests per second and replica."""
+    `lead_s` seconds, at `rate_per_replica_per_s` req/s per replica."""
 
     rate_per_replica_per_s: float
     lead_s: float

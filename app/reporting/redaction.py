@@ -428,7 +428,7 @@ def _add_truncated_name(names: list[Name], profile_name: str) -> list[Name]:
 def _is_distinctive(spelling: str) -> bool:
     """Return whether every occurrence of a word identifies a host or model.
 
-    Returns False for numbers, single letters and common words of reports.
+    Return False for numbers, single letters and common words of reports.
     """
     is_word = sum(character.isalnum() for character in spelling) > 1 and any(
         character.isalpha() for character in spelling
@@ -462,7 +462,7 @@ def _clear_spec(report: Report) -> Any:
 def _parse_document(text: str) -> Any:
     """Parse a profile document.
 
-    Returns `None` if the document cannot be read, for example because it was edited by hand or
+    Return `None` if the document cannot be read, for example because it was edited by hand or
     written by a newer version.
     """
     try:

@@ -22,11 +22,11 @@ BatchResult = Outputs | SizewiseError
 
 
 class QueueFullError(Exception):
-    """Raised when a request is submitted while the queue is full."""
+    """Error that is raised when a request is submitted while the queue is full."""
 
 
 class DrainingError(Exception):
-    """Raised when a request is submitted while the endpoint is shutting down."""
+    """Error that is raised when a request is submitted while the endpoint is shutting down."""
 
 
 class QueuedRequest(msgspec.Struct, frozen=True, eq=False):

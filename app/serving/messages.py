@@ -44,8 +44,8 @@ _PREFIX_BYTES = 4
 
 
 class BadTensorError(Exception):
-    """Raised if the data of a tensor does not match its declared datatype and shape. The message is
-    sent to the client."""
+    """Error that is raised if the data of a tensor does not match its declared datatype and shape.
+    The message is sent to the client."""
 
 
 def decode_json_array(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
@@ -151,7 +151,7 @@ JSON_LENGTH_HEADER = b"inference-header-content-length"
 
 
 class BadRequestError(Exception):
-    """Raised if a request is invalid. The message is sent to the client."""
+    """Error that is raised if a request is invalid. The message is sent to the client."""
 
 
 class _Parameters(msgspec.Struct, frozen=True):

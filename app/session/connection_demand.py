@@ -1,4 +1,4 @@
-"""Estimates how many connections, file descriptors and local ports a run needs, and compares them
+"""Estimate how many connections, file descriptors and local ports a run needs, and compare them
 with the limits of this machine."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Executes the control commands that other processes send to a running session through its run
+"""Execute the control commands that other processes send to a running session through its run
 directory."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks whether the prompts were distinct, and whether the target's servers served prompt tokens
+"""Check whether the prompts were distinct, and whether the target's servers served prompt tokens
 from their prefix caches."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Searches for the max rate within the SLO by measuring one probe after another."""
+"""Search for the max rate within the SLO by measuring one probe after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Computes the rates of a stage, from the profile or from the results of an earlier stage."""
+"""Compute the rates of a stage, from the profile or from the results of an earlier stage."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def compute_peak_rate(arrivals: OpenArrivals) -> float:
 def build_warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
     """Return the arrivals of a warm-up that precedes a stage.
 
-    For open arrivals, the warm-up uses the initial rate of the stage, or its mean rate if the
+    For an open loop, the warm-up uses the initial rate of the stage, or its mean rate if the
     initial rate is 0. For a closed loop, it uses the same number of clients. For a trace, it uses
     Poisson arrivals at the mean rate of the trace."""
     match arrivals:

@@ -1,6 +1,6 @@
-"""Builds the result from the measurements: verdict, objectives, max rate, plan and exit code.
+"""Build the result from the measurements: verdict, objectives, max rate, plan and exit code.
 
-Also builds the notes on how the run was measured, and compares the run with a baseline. An
+Also build the notes on how the run was measured, and compares the run with a baseline. An
 impossible comparison is rejected before the run if it can be detected then; otherwise, it becomes
 part of the result."""
 

@@ -1,4 +1,4 @@
-"""Executes a run against an endpoint, phase by phase. It prints nothing; progress is emitted as
+"""Execute a run against an endpoint, phase by phase. It prints nothing; progress is emitted as
 events."""
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def run(
 
 
 class ResumeError(SizewiseError):
-    """Raised if a resumed run ends before it measures anything. The stored run remains
-    interrupted."""
+    """Error that is raised if a resumed run ends before it measures anything. The stored run
+    remains interrupted."""
 
     def __init__(self, code: ExitCode | None) -> None:
         hint = "Retry with `sizewise runs resume`, or report the results so far with `sizewise report RUN --recover`."

@@ -1,4 +1,4 @@
-"""Monitors a running stage: reports its progress, and ends the stage if it is saturated or a limit
+"""Monitor a running stage: report its progress, and end the stage if it is saturated or a limit
 is reached.
 
 Also reports the first failure of each error class once per run, and counts good responses and

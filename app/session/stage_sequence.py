@@ -1,4 +1,4 @@
-"""Yields the stages of a profile in order, with rates derived from earlier stages."""
+"""Yield the stages of a profile in order, with rates derived from earlier stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs stages on the load workers: stores the rows, summarizes each stage, and executes requests to
+"""Run stages on the load workers: store the rows, summarize each stage, and execute requests to
 change the running stage."""
 
 from __future__ import annotations

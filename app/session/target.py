@@ -1,5 +1,5 @@
-"""Prepares the target of a run: starts the target or scales it up from zero if the profile requests
-this, and sends a preflight request.
+"""Prepare the target of a run: start the target or scale it up from zero if the profile requests
+this, and send a preflight request.
 
 The preflight request shows whether the target is reachable and authorizes the client. For a target
 that is started or scaled up, the cold-start times are measured: until the target is ready, until

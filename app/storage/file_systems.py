@@ -23,7 +23,7 @@ class NetworkMount(msgspec.Struct, frozen=True):
 def find_network_mount(directory: Path, mounts: Path = MOUNTS) -> NetworkMount | None:
     """Return the network file system of a directory, which need not exist yet.
 
-    Returns `None` for a local file system, or if the operating system does not list its mounts.
+    Return `None` for a local file system, or if the operating system does not list its mounts.
     """
     try:
         lines = mounts.read_text(errors="surrogateescape").splitlines()

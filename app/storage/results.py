@@ -17,7 +17,7 @@ def describe_other_schema(content: bytes) -> str | None:
     """Return a clause for an error message if this version cannot read the schema of `content`,
     which is a result or the first event of a run. The clause states the schema number.
 
-    Returns `None` if this version can read the schema, or if the content cannot be parsed. A
+    Return `None` if this version can read the schema, or if the content cannot be parsed. A
     document without a schema number has schema 1.
     """
     try:

@@ -192,7 +192,7 @@ def has_complete_batch(source: pa.NativeFile) -> bool:
     """Return whether a complete batch starts at the current position of the file. The position is
     unchanged.
 
-    Returns False at the end of the stream and for a partially written batch. Raises ValueError for
+    Return False at the end of the stream and for a partially written batch. Raises ValueError for
     content that Sizewise never writes, such as compressed batches or batches with too many rows.
     """
     position, size = source.tell(), source.size()

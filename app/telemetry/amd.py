@@ -1,4 +1,4 @@
-"""Reads AMD GPUs through AMD's Python package `amdsmi`, if installed. The package is part of ROCm
+"""Read AMD GPUs through AMD's Python package `amdsmi`, if installed. The package is part of ROCm
 and is not a dependency of Sizewise."""
 
 from __future__ import annotations

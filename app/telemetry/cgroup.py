@@ -1,4 +1,4 @@
-"""Reads the limits and the usage of this process's control group, such as that of a container
+"""Read the limits and the usage of this process's control group, such as that of a container
 (Linux, cgroup v1 and v2).
 
 Also reads the utilization of each core that this process may run on."""

@@ -1,4 +1,4 @@
-"""Compares the clocks of this machine, to check the monotonic clock that times all measurements."""
+"""Compare the clocks of this machine, to check the monotonic clock that times all measurements."""
 
 from __future__ import annotations
 

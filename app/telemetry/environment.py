@@ -1,4 +1,4 @@
-"""Describes the environment of a measurement: hardware, OS and software of this machine."""
+"""Describe the environment of a measurement: hardware, OS and software of this machine."""
 
 from __future__ import annotations
 

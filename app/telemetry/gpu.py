@@ -1,4 +1,4 @@
-"""Reads NVIDIA GPUs through NVML. A machine without the driver has no GPUs, which is not an error.
+"""Read NVIDIA GPUs through NVML. A machine without the driver has no GPUs, which is not an error.
 
 A single NVML call for field values returns several metrics, each with its own return code and
 timestamp."""

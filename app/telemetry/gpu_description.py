@@ -1,4 +1,4 @@
-"""Reads the static description of an NVIDIA GPU, and the processes that use the GPU."""
+"""Read the static description of an NVIDIA GPU, and the processes that use the GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads slow GPU metrics once per second: metrics that change slowly, or that the driver may take
+"""Read slow GPU metrics once per second: metrics that change slowly, or that the driver may take
 long to return."""
 
 from __future__ import annotations

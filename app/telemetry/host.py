@@ -1,4 +1,4 @@
-"""Reads the CPU utilization and memory usage of this machine, or of the container that this process
+"""Read the CPU utilization and memory usage of this machine, or of the container that this process
 runs in.
 
 Also reads the transfer rates of networks and disks, and the number of local ports for connections

@@ -1,4 +1,4 @@
-"""Checks whether this machine is suitable for measurements, before the first measurement."""
+"""Check whether this machine is suitable for measurements, before the first measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the current state of this machine, from new readings or from the telemetry of a run in
+"""Build the current state of this machine, from new readings or from the telemetry of a run in
 progress."""
 
 from __future__ import annotations

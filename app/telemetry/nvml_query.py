@@ -1,4 +1,4 @@
-"""Queries the NVIDIA driver with individual calls, and caches which calls the driver supports."""
+"""Query the NVIDIA driver with individual calls, and cache which calls the driver supports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the CPU and memory usage of watched processes, and the CPU usage of the cores that this
+"""Read the CPU and memory usage of watched processes, and the CPU usage of the cores that this
 process may run on."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Samples telemetry at fixed intervals, as tidy rows with timestamps on the same monotonic clock as
+"""Sample telemetry at fixed intervals, as tidy rows with timestamps on the same monotonic clock as
 the requests."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scrapes telemetry of other machines from Prometheus metrics pages.
+"""Scrape telemetry of other machines from Prometheus metrics pages.
 
 The pages are untrusted, so the number of series is limited. Metrics of known exporters are
 converted to the names and units that Sizewise uses."""

@@ -47,7 +47,7 @@ def describe_this_machine() -> Hardware:
 def is_local_target(profile: EndpointProfile) -> bool:
     """Return whether the target is a single server on this machine.
 
-    Returns False for several replicas, because it is unknown how replicas share the resources of
+    Return False for several replicas, because it is unknown how replicas share the resources of
     this machine.
     """
     target = profile.target

@@ -94,7 +94,7 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
 
 def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
     """Return the cost of an inference at a batch size: FLOPs, memory traffic and memory. The cost
-    is interpolated linearly for batch sizes that were not inspected. Returns `None` if the cost is
+    is interpolated linearly for batch sizes that were not inspected. Return `None` if the cost is
     unknown."""
     try:
         metadata = _inspect_model(path, tuple(sorted(axes.items())))

@@ -39,12 +39,13 @@ _PLANNING_KEYS = ("traffic", "plan", "target.hardware", "slo")
 
 
 class NoTrafficError(UsageError):
-    """Raised if neither the sources nor the request set the traffic for which a fleet is
-    planned."""
+    """Error that is raised if neither the sources nor the request set the traffic for which a fleet
+    is planned."""
 
 
 class NoHardwareError(UsageError):
-    """Raised if neither the sources nor the request set the hardware of the target."""
+    """Error that is raised if neither the sources nor the request set the hardware of the
+    target."""
 
 
 class PlanRequest(msgspec.Struct, frozen=True):

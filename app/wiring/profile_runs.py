@@ -29,7 +29,8 @@ _HINT_LINES = 8
 
 
 class ComparedRunError(SizewiseError):
-    """Raised if a comparison cannot continue because a run failed or was interrupted."""
+    """Error that is raised if a comparison cannot continue because a run failed or was
+    interrupted."""
 
     def __init__(self, message: str, code: ExitCode, stderr_tail: bytes = b"") -> None:
         lines = stderr_tail.decode(errors="replace").strip().splitlines()

@@ -26,7 +26,7 @@ from loadgen.reference.script import Script
 
 
 def run_machine_selftest(interruption: Interruption, on_check: Callable[[str], None]) -> SelfTest | None:
-    """Run the self-test and store the result. Returns `None` if the self-test was interrupted.
+    """Run the self-test and store the result. Return `None` if the self-test was interrupted.
     Raises MeasurementError if a load worker or a server does not start."""
     on_check("this machine")
     environment, _ = inspect_machine()

@@ -33,7 +33,7 @@ _TLS_PORTS = {"https": 443, "grpcs": 443}
 
 
 def read_tls_parameters(endpoint: Endpoint) -> TlsInfo | None:
-    """Return the TLS parameters of an endpoint. Returns `None` if the connection is not encrypted,
+    """Return the TLS parameters of an endpoint. Return `None` if the connection is not encrypted,
     uses a proxy or a Unix socket, or if the handshake fails."""
     url_parts = urlsplit(endpoint.urls[0]) if endpoint.urls else urlsplit("")
     if url_parts.scheme not in _TLS_PORTS or endpoint.proxy is not None or endpoint.unix_socket is not None:

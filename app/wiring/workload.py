@@ -162,7 +162,7 @@ def _build_oip_workload(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
 
 
 def compute_label_chance_accuracy(profile: EndpointProfile) -> float | None:
-    """Return the accuracy of always predicting the most frequent label. Returns `None` without
+    """Return the accuracy of always predicting the most frequent label. Return `None` without
     labels, or if the labels cannot be read; the load worker reports unreadable labels."""
     if not isinstance(profile, OipProfile | OipGrpcProfile):
         return None

@@ -43,7 +43,7 @@ master."""
 
 
 class GatherError(Exception):
-    """Raised when the master cannot listen for the requested workers."""
+    """Error that is raised when the master cannot listen for the requested workers."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

@@ -50,7 +50,8 @@ _body_decoder = msgspec.msgpack.Decoder(bytes)
 
 
 class BindError(Exception):
-    """Raised when the master cannot listen at its address; the message states the reason."""
+    """Error that is raised when the master cannot listen at its address; the message states the
+    reason."""
 
 
 def resolve_host(host: str) -> str:

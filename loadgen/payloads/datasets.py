@@ -29,8 +29,8 @@ _UNQUOTED_JSON_PATTERN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true
 
 
 class DatasetError(Exception):
-    """Raised when a dataset cannot be read; the message contains the path, and the line number if
-    the error is in a line."""
+    """Error that is raised when a dataset cannot be read; the message contains the path, and the
+    line number if the error is in a line."""
 
 
 class DatasetRow(NamedTuple):

@@ -21,7 +21,7 @@ lower probability, LengthError is raised."""
 
 
 class LengthError(Exception):
-    """Raised when no length can be drawn from a distribution of lengths."""
+    """Error that is raised when no length can be drawn from a distribution of lengths."""
 
 
 def draw_lengths(distribution: Length, count: int, rng: np.random.Generator) -> Lengths:

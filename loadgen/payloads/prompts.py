@@ -24,7 +24,7 @@ changing the lengths does not change the think times or the texts, and vice vers
 
 
 class PromptError(Exception):
-    """Raised when prompts cannot be built; the message states the reason."""
+    """Error that is raised when prompts cannot be built; the message states the reason."""
 
 
 class Prompt(msgspec.Struct, frozen=True):

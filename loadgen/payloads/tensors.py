@@ -42,7 +42,7 @@ digits, rounded up to eight."""
 
 
 class TensorError(Exception):
-    """Raised when the input tensors of a model cannot be loaded or generated."""
+    """Error that is raised when the input tensors of a model cannot be loaded or generated."""
 
 
 class TensorInput(msgspec.Struct, frozen=True):
@@ -186,8 +186,8 @@ _NAME_OUTPUT_HINT = "Set workload.output to the name of the output with the clas
 
 
 class AmbiguousOutputError(Exception):
-    """Raised when none or several of the model's outputs can contain the classes. `hint` suggests
-    what to change."""
+    """Error that is raised when none or several of the model's outputs can contain the classes.
+    `hint` suggests what to change."""
 
     def __init__(self, message: str, hint: str = _NAME_OUTPUT_HINT, *, has_no_candidate: bool = False) -> None:
         super().__init__(message)

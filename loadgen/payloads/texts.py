@@ -70,7 +70,7 @@ _MAX_FILE_BYTES = 256 * 2**20
 
 
 class TokenizerError(Exception):
-    """Raised when a tokenizer cannot be loaded; `hint` suggests what to change."""
+    """Error that is raised when a tokenizer cannot be loaded; `hint` suggests what to change."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

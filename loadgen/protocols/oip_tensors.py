@@ -36,7 +36,7 @@ _MAX_AXES = 32
 
 
 class ResponseError(Exception):
-    """Raised when a response violates the Open Inference Protocol."""
+    """Error that is raised when a response violates the Open Inference Protocol."""
 
 
 def count_elements(shape: tuple[int, ...]) -> int:

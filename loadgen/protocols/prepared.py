@@ -20,7 +20,8 @@ omitted, and a note in the result reports the omission."""
 
 
 class WorkloadError(Exception):
-    """Raised when no requests can be built for the workload; `hint` suggests what to change."""
+    """Error that is raised when no requests can be built for the workload; `hint` suggests what to
+    change."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -130,7 +131,7 @@ class SendGrpcRequest(Protocol):
 
 
 class TargetError(Exception):
-    """Raised when the target cannot be used.
+    """Error that is raised when the target cannot be used.
 
     `error` is one of ERROR_CLASSES; the message is a sentence for the user.
     """

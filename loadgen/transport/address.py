@@ -11,13 +11,13 @@ import msgspec
 
 
 class EndpointError(ValueError):
-    """Raised when the settings of an endpoint are invalid. The message is a sentence without
-    secrets."""
+    """Error that is raised when the settings of an endpoint are invalid. The message is a sentence
+    without secrets."""
 
 
 class UrlError(EndpointError):
-    """Raised when a URL is invalid or not supported. The message states the reason and never
-    contains a password."""
+    """Error that is raised when a URL is invalid or not supported. The message states the reason
+    and never contains a password."""
 
 
 class Address(msgspec.Struct, frozen=True):

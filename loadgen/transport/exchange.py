@@ -88,7 +88,7 @@ class Exchange(msgspec.Struct, gc=False):
 
 
 class ResolveError(Exception):
-    """Raised when a host name cannot be resolved."""
+    """Error that is raised when a host name cannot be resolved."""
 
 
 class Transport(Protocol):

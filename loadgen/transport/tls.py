@@ -9,7 +9,7 @@ from loadgen.transport.address import EndpointError
 
 
 class TlsFileError(EndpointError):
-    """Raised when a certificate or key file cannot be used."""
+    """Error that is raised when a certificate or key file cannot be used."""
 
 
 def build_tls_context(tls: Tls) -> ssl.SSLContext:

@@ -35,7 +35,7 @@ has been lost."""
 
 
 class NoMasterError(Exception):
-    """Raised when the worker finds no master with its token within the time limit."""
+    """Error that is raised when the worker finds no master with its token within the time limit."""
 
 
 class MasterConnection:

@@ -56,8 +56,8 @@ class StageRun:
         return self._plan.index
 
     def start(self, start_ns: int) -> None:
-        """Set the start time of the measured part in ns, and start the stage. Arrivals that are
-        already due are sent late."""
+        """Set the start time of the measurement window in ns, and start the stage. Arrivals that
+        are already due are sent late."""
         self._start_ns = start_ns
         self._start_event.set()
 

@@ -1,4 +1,4 @@
-"""Renders charts with Vega in V8, in a child process, because V8 aborts its process when it cannot
+"""Render charts with Vega in V8, in a child process, because V8 aborts its process when it cannot
 allocate memory.
 
 `python -m reports.charts.renderer` is the child process. The process reads one JSON request per
@@ -22,7 +22,7 @@ _EXIT_TIMEOUT_S = 2.0
 
 
 class ChartError(Exception):
-    """Raised when a chart cannot be drawn; the message contains the reason."""
+    """Error that is raised when a chart cannot be drawn; the message contains the reason."""
 
 
 class ChartRenderer:

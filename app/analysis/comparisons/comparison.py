@@ -1,4 +1,4 @@
-"""Compares two sets of runs: first their environments, then each common metric, with statistics
+"""Compare two sets of runs: first their environments, then each common metric, with statistics
 over the repeats.
 
 A comparison includes notes on what limits its validity."""

@@ -1,4 +1,4 @@
-"""Finds the differences between the environments of two sets of runs, and decides whether each
+"""Find the differences between the environments of two sets of runs, and decide whether each
 difference makes the runs incomparable."""
 
 from __future__ import annotations

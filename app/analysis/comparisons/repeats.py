@@ -87,7 +87,7 @@ def compute_ratio(repeats: Repeats) -> Estimate:
 
 def compute_small_sample_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
     """Compute a confidence interval of the logarithm of the ratio; `level` is the one-sided
-    confidence level of each bound. Returns `None` if a side has no interval or a value is 0.
+    confidence level of each bound. Return `None` if a side has no interval or a value is 0.
 
     With several repeats per side, Student's t is used with the pooled standard deviation. If a side
     has one repeat, the intervals of both sides are combined (Zou and Donner's MOVER). In that case,

@@ -1,4 +1,4 @@
-"""Computes the metrics of a stage by the definitions of other tools, from the same requests, for
+"""Compute the metrics of a stage by the definitions of other tools, from the same requests, for
 comparison with the metrics of Sizewise.
 
 No code of these tools is run or copied: each module documents how its tool computes its metrics,

@@ -264,7 +264,7 @@ def check_chance_accuracy(
 
 def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
     """Estimate the total number of rows needed to decide with 80 % power whether the retained
-    accuracy meets the limit. Returns `None` if the number is unknown or no number of rows would
+    accuracy meets the limit. Return `None` if the number is unknown or no number of rows would
     suffice.
 
     Further rows are assumed to be like the measured ones. The number is (1.96 + 0.84)² p / d²,

@@ -117,8 +117,8 @@ def _compute_standard_error(estimate: Estimate) -> float:
 
 
 def _compute_r2(fitted_values: Floats, s: Floats, weights: Floats) -> float | None:
-    """Compute the proportion of the weighted variance of the service times that the line explains;
-    `None` if all service times are equal."""
+    """Compute the weighted R², the proportion of the weighted variance of the service times that
+    the line explains; `None` if all service times are equal."""
     squared_weights = weights**2
     total_squares = float(np.sum(squared_weights * (s - np.average(s, weights=squared_weights)) ** 2))
     return 1 - float(np.sum(squared_weights * (s - fitted_values) ** 2)) / total_squares if total_squares > 0 else None

@@ -1,4 +1,4 @@
-"""Computes all metrics of one stage of a local model from its calls and its stage data.
+"""Compute all metrics of one stage of a local model from its calls and its stage data.
 
 The module also represents the calls as arrays, and checks that calls ran in a steady state and
 started on time."""

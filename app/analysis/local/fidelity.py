@@ -1,4 +1,4 @@
-"""Compares the outputs of a variant with those of the reference, without labels."""
+"""Compare the outputs of a variant with those of the reference, without labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the bottleneck of a variant: compute, memory, kernel launches or host, copies, or no single
+"""Find the bottleneck of a variant: compute, memory, kernel launches or host, copies, or no single
 bottleneck.
 
 The module compares a call with the roofline of the processor that ran it (Williams et al.,

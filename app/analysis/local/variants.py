@@ -1,4 +1,4 @@
-"""Selects variants of a local model: the best variant, the Pareto front, and the headline stages of
+"""Select variants of a local model: the best variant, the Pareto front, and the headline stages of
 each variant.
 
 The best variant has the highest throughput of those that met the SLO. A variant is on the Pareto

@@ -44,17 +44,17 @@ class Chart(Panel):
 
     point_selected = Signal(str, int)
     crosshair_moved = Signal(float)
-    """Emitted with the x value, in data values, when the user moves the crosshair, and with NaN
-    when the crosshair disappears."""
+    """Signal that is emitted with the x value, in data values, when the user moves the crosshair,
+    and with NaN when the crosshair disappears."""
     marker_requested = Signal(float)
     range_changed = Signal(float, float)
-    """Emitted with both ends of the visible x range, in data values, when the user pans or
-    zooms."""
+    """Signal that is emitted with both ends of the visible x range, in data values, when the user
+    pans or zooms."""
     fit_requested = Signal()
     data_changed = Signal()
     time_range_drawn = Signal(float, float, bool)
-    """Emitted while the user selects a time range, with both ends in data values; the flag is
-    `True` when the selection is finished."""
+    """Signal that is emitted while the user selects a time range, with both ends in data values;
+    the flag is `True` when the selection is finished."""
 
     def __init__(self, title: str, x_axis: Axis, y_axis: Axis, theme_controller: ThemeController) -> None:
         super().__init__(title, x_axis, y_axis, theme_controller)

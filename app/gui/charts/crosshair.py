@@ -32,8 +32,8 @@ class Crosshair(QObject):
 
     changed = Signal()
     moved = Signal(float)
-    """Emitted with the x value, in data values, when the user moves the crosshair, and with NaN
-    when the crosshair disappears."""
+    """Signal that is emitted with the x value, in data values, when the user moves the crosshair,
+    and with NaN when the crosshair disappears."""
     sample_selected = Signal(str, int)
 
     def __init__(self, parent: QObject, plot: PlotView, x_axis: Axis, y_axis: Axis, decorations: Decorations) -> None:

@@ -31,8 +31,8 @@ class ChartKeyBindings(QObject):
     marker_requested = Signal(float)
     fit_requested = Signal()
     time_range_drawn = Signal(float, float, bool)
-    """Emitted while the user selects a time range, with both ends in data values; the flag is
-    `True` when the selection is finished."""
+    """Signal that is emitted while the user selects a time range, with both ends in data values;
+    the flag is `True` when the selection is finished."""
 
     def __init__(
         self, parent: QObject, plot: PlotView, x_axis: Axis, crosshair: Crosshair, view_range: ViewRange

@@ -90,7 +90,7 @@ def time_text(state: PairsState) -> str:
 
 class PairsPanel(QWidget):
     changed = Signal(object)
-    """Emitted with the new `PairsState` when the state of the A/B pairs changes."""
+    """Signal that is emitted with the new `PairsState` when the state of the A/B pairs changes."""
 
     def __init__(self, navigation: Navigation, presenter: ComparePresenter) -> None:
         super().__init__()

@@ -24,13 +24,13 @@ class PairsRun(QObject):
     closes or crashes."""
 
     changed = Signal(object)
-    """Emitted with the new `PairsState`, at most once a second if only the elapsed time has
-    changed."""
+    """Signal that is emitted with the new `PairsState`, at most once a second if only the elapsed
+    time has changed."""
     notified = Signal(object)
-    """Emitted with a `Notice` to show when a command for the A/B pairs fails."""
+    """Signal that is emitted with a `Notice` to show when a command for the A/B pairs fails."""
     ended = Signal(object, object)
-    """Emitted with the final `PairsState` and a `Notice` when the A/B pairs end, even if the
-    measurement failed. Complete pairs can be compared."""
+    """Signal that is emitted with the final `PairsState` and a `Notice` when the A/B pairs end,
+    even if the measurement failed. Complete pairs can be compared."""
 
     def __init__(self, parent: QObject, now_ns: Callable[[], int] = perf_counter_ns) -> None:
         super().__init__(parent)

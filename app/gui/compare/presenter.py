@@ -18,13 +18,13 @@ DEFAULT_TOLERANCE = 0.05
 
 class ComparePresenter(QObject):
     request_changed = Signal(object)
-    """Emitted with the new `ComparisonRequest` when the runs, a side, the tolerance or the force
-    option has changed."""
+    """Signal that is emitted with the new `ComparisonRequest` when the runs, a side, the tolerance
+    or the force option has changed."""
     compared = Signal(object)
-    """Emitted with the `Outcome` of the comparison."""
+    """Signal that is emitted with the `Outcome` of the comparison."""
     spectra_ready = Signal(str, object)
-    """Emitted with the name of a stage and the latency distributions of the drawn runs (a tuple of
-    `RunSpectra`)."""
+    """Signal that is emitted with the name of a stage and the latency distributions of the drawn
+    runs (a tuple of `RunSpectra`)."""
 
     def __init__(self, parent: QObject, navigation: Navigation) -> None:
         super().__init__(parent)

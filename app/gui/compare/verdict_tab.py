@@ -44,8 +44,8 @@ from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, rest
 
 class PairsCard(QWidget):
     measurement_requested = Signal(object, int, int)
-    """Emitted with the `PairsSuggestion`, the number of pairs, and the time limit in minutes when
-    the user starts the measurement of A/B pairs."""
+    """Signal that is emitted with the `PairsSuggestion`, the number of pairs, and the time limit in
+    minutes when the user starts the measurement of A/B pairs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,9 +161,9 @@ _MAX_COLUMN_CHARACTERS = 40
 class VerdictTab(QScrollArea):
     force_toggled = Signal(bool)
     replacement_requested = Signal()
-    """Emitted when the user wants to replace the runs that cannot be compared."""
+    """Signal that is emitted when the user wants to replace the runs that cannot be compared."""
     reasons_requested = Signal()
-    """Emitted when the user wants to see why a run is INVALID."""
+    """Signal that is emitted when the user wants to see why a run is INVALID."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()

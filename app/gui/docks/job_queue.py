@@ -79,9 +79,9 @@ class JobQueue(QObject):
 
     changed = Signal()
     launch_next = Signal(object)
-    """Emitted with the `Launch` to start immediately."""
+    """Signal that is emitted with the `Launch` to start immediately."""
     job_ended = Signal(object)
-    """Emitted with the `Job` that has ended."""
+    """Signal that is emitted with the `Job` that has ended."""
 
     def __init__(
         self, settings: QSettings, parent: QObject | None = None, now_ns: Callable[[], int] = perf_counter_ns

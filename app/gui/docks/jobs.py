@@ -71,7 +71,7 @@ class _JobList(QListView):
 
 class JobsDock(QDockWidget):
     stop_requested = Signal(object)
-    """Emitted with the directory of the run to stop."""
+    """Signal that is emitted with the directory of the run to stop."""
 
     def __init__(self, navigation: Navigation, queue: JobQueue, parent: QWidget | None = None) -> None:
         super().__init__("Jobs", parent)

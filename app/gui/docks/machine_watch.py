@@ -44,7 +44,7 @@ class MachineWatch(QObject):
     """
 
     changed = Signal(object)
-    """Emitted with the new `MachineState`."""
+    """Signal that is emitted with the new `MachineState`."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)

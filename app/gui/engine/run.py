@@ -25,9 +25,9 @@ class RunControlClient(QObject):
     own timeout."""
 
     command_succeeded = Signal(object, str)
-    """Emitted with a command and the reply of the run when the command succeeds."""
+    """Signal that is emitted with a command and the reply of the run when the command succeeds."""
     command_failed = Signal(object, object)
-    """Emitted with a command and the error when the command fails."""
+    """Signal that is emitted with a command and the error when the command fails."""
 
     def stop(self, directory: Path) -> None:
         """Stop the run. The first call lets in-flight requests finish; a second call cancels
@@ -61,8 +61,8 @@ class EngineRun(QObject):
     window closes or crashes."""
 
     started = Signal(object, str)
-    """Emitted with the directory and the name of a run when watching begins, before the first
-    event."""
+    """Signal that is emitted with the directory and the name of a run when watching begins, before
+    the first event."""
     received = Signal(object)
     telemetry_received = Signal(object)
     slice_finished = Signal(int)
@@ -70,10 +70,10 @@ class EngineRun(QObject):
     finished = Signal(int, str)
     process_lost = Signal()
     failed = Signal(object)
-    """Emitted with a `Notice` if the process of the run cannot be started, or ends before its first
-    event."""
+    """Signal that is emitted with a `Notice` if the process of the run cannot be started, or ends
+    before its first event."""
     command_failed = Signal(object, object)
-    """Emitted with a command and the error when the command fails."""
+    """Signal that is emitted with a command and the error when the command fails."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)

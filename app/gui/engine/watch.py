@@ -35,19 +35,21 @@ class EngineWatch(QObject):
     """
 
     received = Signal(object)
-    """Emitted with each `Event` of the run."""
+    """Signal that is emitted with each `Event` of the run."""
     telemetry_received = Signal(object)
-    """Emitted with each record batch of telemetry."""
+    """Signal that is emitted with each record batch of telemetry."""
     slice_finished = Signal(int)
-    """Emitted at the end of each slice, with the number of events in the slice."""
+    """Signal that is emitted at the end of each slice, with the number of events in the slice."""
     damage_found = Signal()
-    """Emitted once when a line of the event file cannot be decoded as an event."""
+    """Signal that is emitted once when a line of the event file cannot be decoded as an event."""
     finished = Signal(int, str)
-    """Emitted after all events, with the exit code and the final message of the run."""
+    """Signal that is emitted after all events, with the exit code and the final message of the
+    run."""
     process_lost = Signal()
-    """Emitted if the process of the run has disappeared without reporting the end of the run."""
+    """Signal that is emitted if the process of the run has disappeared without reporting the end of
+    the run."""
     failed = Signal(object)
-    """Emitted with a `Notice` if the process ended before its first event."""
+    """Signal that is emitted with a `Notice` if the process ended before its first event."""
 
     def __init__(
         self,

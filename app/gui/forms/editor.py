@@ -23,10 +23,10 @@ class Edits(QObject):
     """
 
     edited = Signal(object, object)
-    """Emitted after an edit with the `KeyPath` of the field and the new value as in the YAML, or
-    `REMOVED`."""
+    """Signal that is emitted after an edit with the `KeyPath` of the field and the new value as in
+    the YAML, or `REMOVED`."""
     focused = Signal(object)
-    """Emitted with the `FieldSpec` of an editor that gets the keyboard focus."""
+    """Signal that is emitted with the `FieldSpec` of an editor that gets the keyboard focus."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)

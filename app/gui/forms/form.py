@@ -58,7 +58,8 @@ class ProfileForm(QWidget):
     document must then call `show_tree`."""
 
     result_selected = Signal(object)
-    """Emitted with the `KeyPath` of a search result when the user selects the result."""
+    """Signal that is emitted with the `KeyPath` of a search result when the user selects the
+    result."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -64,7 +64,7 @@ class RunButton(_MultilineButton):
     text."""
 
     selected = Signal(object)
-    """Emitted with the directory of the run (`Path`)."""
+    """Signal that is emitted with the directory of the run (`Path`)."""
 
     def __init__(self, line: RunLine) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class RunRows(QWidget):
     """List of the most recent runs, newest first."""
 
     run_selected = Signal(object)
-    """Emitted with the directory of the selected run (`Path`)."""
+    """Signal that is emitted with the directory of the selected run (`Path`)."""
 
     def __init__(self) -> None:
         super().__init__()

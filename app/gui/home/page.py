@@ -25,7 +25,7 @@ _NARROW_CHARACTERS = 105
 
 
 class HomePage(Page):
-    """Start page of the window. `set_machine` sets the source of the machine data, and
+    """Home page of the window. `set_machine` sets the source of the machine data, and
     `set_recovery` sets the source of unfinished runs."""
 
     key: PageKey = "home"

@@ -73,7 +73,7 @@ class RememberedFileActions(QObject):
     visible only if it applies to the file."""
 
     changed = Signal()
-    """Emitted when the user's list of files has changed."""
+    """Signal that is emitted when the user's list of files has changed."""
 
     def __init__(self, kind: FileKind, file_filter: str, owner: QWidget) -> None:
         super().__init__(owner)

@@ -17,9 +17,9 @@ _MAX_CHARACTERS = 160
 
 class RunCard(QFrame):
     title_edited = Signal(str)
-    """Emitted with the new title. An empty string removes the title."""
+    """Signal that is emitted with the new title. An empty string removes the title."""
     tags_edited = Signal(object)
-    """Emitted with the complete new set of tags, as a tuple of strings."""
+    """Signal that is emitted with the complete new set of tags, as a tuple of strings."""
     note_entered = Signal(str)
 
     def __init__(self) -> None:

@@ -60,7 +60,7 @@ def build_mask(
     """Return a boolean mask of the rows that match all filters, with the same rules as
     `app.reporting.run_rows.filter_rows`.
 
-    Returns None if no filter is set.
+    Return None if no filter is set.
     """
     terms = search_text.casefold().split()
     if not terms and validity is None and tag is None:

@@ -71,12 +71,12 @@ class RunsPresenter(QObject):
 
     listed = Signal(object)
     trash_listed = Signal(object)
-    """Emitted with the deleted runs in the trash, as a tuple of `DeletedRow`."""
+    """Signal that is emitted with the deleted runs in the trash, as a tuple of `DeletedRow`."""
     notified = Signal(object, bool)
     changed = Signal()
-    """Emitted when runs were added, deleted or labeled in this window."""
+    """Signal that is emitted when runs were added, deleted or labeled in this window."""
     imported = Signal(object)
-    """Emitted with the directory of a run that has been imported."""
+    """Signal that is emitted with the directory of a run that has been imported."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)

@@ -26,7 +26,8 @@ class RunControls(QWidget):
     note_entered = Signal(str)
     rate_change_requested = Signal(float)
     extension_requested = Signal(float)
-    """Emitted with the number of seconds by which the running stage is to be extended."""
+    """Signal that is emitted with the number of seconds by which the running stage is to be
+    extended."""
 
     def __init__(self) -> None:
         super().__init__()

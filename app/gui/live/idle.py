@@ -37,7 +37,8 @@ def find_last_runs() -> LastRuns:
 class IdleView(QWidget):
     set_up_requested = Signal()
     watch_requested = Signal(object)
-    """Emitted with the directory of the run in progress that the user wants to watch."""
+    """Signal that is emitted with the directory of the run in progress that the user wants to
+    watch."""
     results_requested = Signal(object)
 
     def __init__(self) -> None:

@@ -30,7 +30,8 @@ class LivePage(Page):
 
     key: PageKey = "live"
     state_changed = Signal(object)
-    """Emitted with the `LiveState` of the run when the run starts, changes or ends."""
+    """Signal that is emitted with the `LiveState` of the run when the run starts, changes or
+    ends."""
 
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__(navigation, theme_controller)

@@ -36,17 +36,19 @@ class LiveRun(QObject):
     running if the window closes or crashes."""
 
     began = Signal()
-    """Emitted when another run is watched, after `presenter` has been replaced."""
+    """Signal that is emitted when another run is watched, after `presenter` has been replaced."""
     parts_changed = Signal(object)
-    """Emitted with a frozenset of the `Part` values that changed."""
+    """Signal that is emitted with a frozenset of the `Part` values that changed."""
     state_changed = Signal(object)
-    """Emitted with the `LiveState`, at most once a second if only the elapsed time has changed."""
+    """Signal that is emitted with the `LiveState`, at most once a second if only the elapsed time
+    has changed."""
     notice_emitted = Signal(object)
-    """Emitted with a `RunNotice` record to show."""
+    """Signal that is emitted with a `RunNotice` record to show."""
     notice_cleared = Signal()
-    """Emitted when the notice that the run is INVALID no longer applies."""
+    """Signal that is emitted when the notice that the run is INVALID no longer applies."""
     ended = Signal(object, bool)
-    """Emitted with the directory of the run, and whether this window started the run."""
+    """Signal that is emitted with the directory of the run, and whether this window started the
+    run."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)

@@ -37,7 +37,7 @@ class PlanPresenter(QObject):
     pause in editing. Results of outdated inputs are discarded."""
 
     changed = Signal(object)
-    """Emitted with the new PlanState after each change."""
+    """Signal that is emitted with the new PlanState after each change."""
 
     def __init__(self, parent: QObject | None = None, delay_ms: int = SIMULATION_DELAY_MS) -> None:
         super().__init__(parent)

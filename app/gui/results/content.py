@@ -28,7 +28,7 @@ class Content(QWidget):
     """Widget that shows an opened run. Each tab is filled when it is first viewed."""
 
     scroll_requested = Signal(object)
-    """Emitted with the widget to scroll to."""
+    """Signal that is emitted with the widget to scroll to."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()

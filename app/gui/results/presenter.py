@@ -61,7 +61,7 @@ class ResultsPresenter(QObject):
             )
 
     def request_window(self, window_s: tuple[float, float] | None) -> None:
-        """Re-evaluate the run for a time range in seconds, rounded to 0.01 s as on the command
+        """Re-evaluate the run for a time window in seconds, rounded to 0.01 s as on the command
         line. None selects the whole run."""
         rounded_window_s = (
             None

@@ -103,7 +103,7 @@ def _build_stage_names(stage_indices: IntArray, names_by_index: dict[int, str]) 
 
 def _mask_invalid_values(values_ms: Floats, rows: StageRows, name: str) -> Floats | None:
     """Replace the values of failed requests with NaN. For the send lag, only the values of requests
-    that were not sent are replaced. Returns None if no value remains."""
+    that were not sent are replaced. Return None if no value remains."""
     has_value = rows.was_sent if name == "send_lag_ms" else rows.is_success
     valid_ms = np.where(has_value, values_ms, np.nan)
     return None if np.isnan(valid_ms).all() else valid_ms

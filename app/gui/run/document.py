@@ -29,10 +29,10 @@ class ProfileDocument(QObject):
 
     changed = Signal()
     comments_lost = Signal()
-    """Emitted when a change could not be made in place, so that the text was rewritten without its
-    comments."""
+    """Signal that is emitted when a change could not be made in place, so that the text was
+    rewritten without its comments."""
     opened = Signal()
-    """Emitted when another profile has been opened."""
+    """Signal that is emitted when another profile has been opened."""
 
     def __init__(self, parent: QObject | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(parent)

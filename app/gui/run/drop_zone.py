@@ -16,7 +16,7 @@ class DropZone(QFrame):
     the file would do."""
 
     dropped = Signal(object)
-    """Emitted with the path of a dropped file."""
+    """Signal that is emitted with the path of a dropped file."""
     bundled_model_selected = Signal(str)
     file_requested = Signal()
 

@@ -43,7 +43,7 @@ class RunPageState(msgspec.Struct, frozen=True):
 
 class RunPresenter(QObject):
     changed = Signal(object)
-    """Emitted with the new RunPageState after each change."""
+    """Signal that is emitted with the new RunPageState after each change."""
 
     def __init__(self, navigation: Navigation, parent: QObject | None = None) -> None:
         super().__init__(parent)

@@ -137,7 +137,7 @@ def _format_rate_text(text: str) -> str:
 
 
 def _get_typical_rate(stage: Stage) -> str:
-    """Return a representative rate of a stage, or 10/s if the stage has none."""
+    """Return a representative rate of a stage, or 10 req/s if the stage has none."""
     value = stage.get("rate")
     if isinstance(value, str) and _is_rate(value):
         return value

@@ -1,2 +1,2 @@
-"""Loads input rows from a user's files. The files are untrusted: they may have any size, shape and
+"""Load input rows from a user's files. The files are untrusted: they may have any size, shape and
 content."""

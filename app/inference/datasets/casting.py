@@ -1,4 +1,4 @@
-"""Converts values from a user's files to the data types of a model, if possible without loss."""
+"""Convert values from a user's files to the data types of a model, if possible without loss."""
 
 from __future__ import annotations
 

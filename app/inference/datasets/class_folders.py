@@ -1,4 +1,4 @@
-"""Loads input rows from a folder of files, one file per row. The files are .npy arrays or images,
+"""Load input rows from a folder of files, one file per row. The files are .npy arrays or images,
 optionally in one subfolder per class, such as `<class>/<name>.npy`.
 
 The class index is the position of the class folder in sorted order, as in common image training

@@ -1,4 +1,4 @@
-"""Loads labeled or unlabeled rows from an .npz file, a .csv file or a folder. Also selects the
+"""Load labeled or unlabeled rows from an .npz file, a .csv file or a folder. Also select the
 labeled rows that calibrate a model and are excluded from scoring."""
 
 from __future__ import annotations

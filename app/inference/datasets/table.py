@@ -1,4 +1,4 @@
-"""Loads rows from a .csv file with a header, or from an .npz file with one array per model input.
+"""Load rows from a .csv file with a header, or from an .npz file with one array per model input.
 
 A .csv file has one column per model input, or its columns together feed a single input. Labels are
 optional."""

@@ -1,4 +1,4 @@
-"""Inspects a model in a child process with resource limits, so that a malicious file can only cause
+"""Inspect a model in a child process with resource limits, so that a malicious file can only cause
 an error."""
 
 from __future__ import annotations

@@ -111,11 +111,11 @@ def _is_random(node: onnx.NodeProto) -> bool:
 
 _MAX_CONSTANT_ELEMENTS = 1024
 """Maximum number of elements of a stored tensor whose values are preserved. Larger tensors are
-weights, on which no shape depends."""
+weights, which no shape depends on."""
 
 
 class ShapeMismatchError(UsageError):
-    """Raised if the shapes of the values in a model are inconsistent."""
+    """Error that is raised if the shapes of the values in a model are inconsistent."""
 
 
 class ValueSizes:

@@ -1,4 +1,4 @@
-"""Reads all metadata and costs of a model from its file. Also resolves the dynamic axes of the
+"""Read all metadata and costs of a model from its file. Also resolve the dynamic axes of the
 model, with the lengths that the user set and the batch size."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads a model file as protobuf messages, without external weights. Also builds and validates the
+"""Read a model file as protobuf messages, without external weights. Also build and validate the
 list of steps of the main graph, including the values that subgraphs use."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Iterates over the tensors stored in a model, and computes their sizes. Also checks that all
+"""Iterate over the tensors stored in a model, and compute their sizes. Also check that all
 external weight files belong to the model.
 
 A malicious model may refer to /etc/passwd, ../secrets or a symbolic link to such a file. A runtime

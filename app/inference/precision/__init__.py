@@ -1,2 +1,2 @@
-"""Converts a model to another precision with ONNX Runtime's tools in a child process with resource
-limits, and caches the result."""
+"""Convert a model to another precision with ONNX Runtime's tools in a child process with resource
+limits, and cache the result."""

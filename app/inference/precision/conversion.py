@@ -1,4 +1,4 @@
-"""Converts a model to another precision in a child process with resource limits, or returns a
+"""Convert a model to another precision in a child process with resource limits, or return a
 cached conversion.
 
 Each cached model is named after the hash of its content, and each cache entry after the key of its

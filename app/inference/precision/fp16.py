@@ -1,4 +1,4 @@
-"""Converts weights and computation of a model to fp16, without changing the types of its inputs and
+"""Convert weights and computation of a model to fp16, without changing the types of its inputs and
 outputs."""
 
 from __future__ import annotations

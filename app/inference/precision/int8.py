@@ -1,4 +1,4 @@
-"""Converts the weights of a model, and if possible also its computation, to 8-bit integers,
+"""Convert the weights of a model, and if possible also its computation, to 8-bit integers,
 following ONNX Runtime's guide for CPUs.
 
 Also loads the calibration rows of a model in batches."""

@@ -1,4 +1,4 @@
-"""Prepares the source model of a conversion: embeds its weights, inlines its functions, and rejects
+"""Prepare the source model of a conversion: embed its weights, inline its functions, and reject
 quantized models."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks that a converted model can be opened, has the same inputs and outputs as the original, and
+"""Check that a converted model can be opened, has the same inputs and outputs as the original, and
 returns finite results."""
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def estimate_in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
     Little's law.
 
     The result is the mean of a Poisson distribution plus three standard deviations. The estimate is
-    high, because tail latency is used in place of mean latency. Returns `None` if the plan has no
+    high, because tail latency is used in place of mean latency. Return `None` if the plan has no
     latency of whole requests.
     """
     latency_ms, capacity = fleet.latency_at_peak.value, fleet.capacity_per_instance_per_s.value

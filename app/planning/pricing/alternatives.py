@@ -86,7 +86,7 @@ def split_commitments(
     instances, scaled to a year.
 
     Fractions of a replica are rounded up. Either no instance is reserved, or at least
-    `min_reserved` instances are. Returns `None` if the available prices cannot cover the demand.
+    `min_reserved` instances are. Return `None` if the available prices cannot cover the demand.
     Raises ValueError if the demand is empty, negative or not finite.
     """
     hourly_demand = _round_up_replicas(hourly_replicas)
@@ -222,7 +222,7 @@ since others hardly improve the mix."""
 def plan_commitment(best_candidate: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Commitment | None:
     """Compute the monthly cost of hourly autoscaling, with the best number of reserved instances.
 
-    Returns `None` for owned hardware, and if the saving compared with a fixed fleet is less than
+    Return `None` for owned hardware, and if the saving compared with a fixed fleet is less than
     1 %.
     """
     offer = best_candidate.offer

@@ -75,7 +75,7 @@ def build_power_model(
     """Build the power model from measured idle and maximum power; missing values are taken from the
     catalog or assumed.
 
-    Returns `None` if the maximum power is unknown.
+    Return `None` if the maximum power is unknown.
     """
     effective_max_w = max_w if max_w is not None else None if accelerator is None else accelerator.tdp_w
     if effective_max_w is None:

@@ -124,7 +124,7 @@ def compute_break_even_volume(
 ) -> float | None:
     """Return the number of units per month above which self-hosting is cheaper than the API.
 
-    Units are requests or 1M tokens, depending on the prices. Returns `None` if a self-hosted unit
+    Units are requests or 1M tokens, depending on the prices. Return `None` if a self-hosted unit
     costs at least as much as a unit of the API.
     """
     saving_usd_per_unit = api_usd_per_unit - own_usd_per_unit

@@ -145,7 +145,7 @@ def _simulate_queue(
 
     The worst bin is the bin with the longest queue or, without queues, the bin with the highest
     load. `worst_excesses` receives the arrivals minus the capacity in the worst bin, and `backlogs`
-    the queue. Returns the number of bins above the capacity, the number of bins that end with a
+    the queue. Return the number of bins above the capacity, the number of bins that end with a
     queue, the number of requests that arrived in bins that end with a queue, the final queue, and
     the number of served requests.
     """

@@ -78,7 +78,8 @@ _STEADY_LOAD = 0.9
 
 
 class CannotFitError(Exception):
-    """Raised if the load points do not determine a service model; the message states why."""
+    """Error that is raised if the load points do not determine a service model; the message states
+    why."""
 
 
 class ObservedLoad(msgspec.Struct, frozen=True):

@@ -97,7 +97,7 @@ def compute_stage_effect(
 ) -> StageEffect | None:
     """Compute the effect of the length of stages with `requests` requests each.
 
-    `steady_rate_per_s` is the max rate in steady state. Returns `None` if the SLO limits no
+    `steady_rate_per_s` is the max rate in steady state. Return `None` if the SLO limits no
     latency, or a mean or a share of requests, or if the rate that a stage sustains differs from the
     steady-state rate by more than a factor of 1.6.
     """

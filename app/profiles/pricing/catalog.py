@@ -50,7 +50,7 @@ _NEBIUS_X86 = re.compile(r"cpu-[de]\d")
 def derive_cpu_architecture(provider: str, instance_type: str, accelerator: str | None) -> Architecture | None:
     """Derive the CPU architecture from the name of an instance type.
 
-    Returns `None` if the name does not determine the architecture, as on marketplaces.
+    Return `None` if the name does not determine the architecture, as on marketplaces.
     """
     if accelerator is not None and accelerator.startswith(_ARM_SUPERCHIPS):
         return "arm64"

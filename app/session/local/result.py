@@ -1,4 +1,4 @@
-"""Builds the result of a local run from the measured variants: verdict, best variant, objectives
+"""Build the result of a local run from the measured variants: verdict, best variant, objectives
 and exit code.
 
 The bottleneck of each variant is derived from its call durations, the cost of an inference, the

@@ -1,4 +1,4 @@
-"""Runs the variants of a local model one after the other. It prints nothing; progress is emitted as
+"""Run the variants of a local model one after the other. It prints nothing; progress is emitted as
 events."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs the scenarios of one variant in its child process, one after another. Each scenario is a
+"""Run the scenarios of one variant in its child process, one after another. Each scenario is a
 stage.
 
 Progress is emitted as snapshots while rows arrive, at most four per second."""

@@ -1,4 +1,4 @@
-"""Measures the variants one after another, each in its own child process, so that a crash affects
+"""Measure the variants one after another, each in its own child process, so that a crash affects
 only one variant and loses no rows.
 
 Cold starts are measured by opening and closing a variant repeatedly, each time in a new process."""

@@ -1,4 +1,4 @@
-"""Runs stages as in a real run, but against servers with scripted response times. Also defines the
+"""Run stages as in a real run, but against servers with scripted response times. Also define the
 dependencies of a self-test.
 
 Each dependency can be replaced by a faulty implementation, to test the self-test itself."""

@@ -178,7 +178,7 @@ def _compute_latencies_from_requests(
 ) -> tuple[dict[str, dict[str, float]], bool] | None:
     """Compute latencies from the per-request lists.
 
-    Returns `None` if the file has no such lists, or if it is unclear which requests succeeded.
+    Return `None` if the file has no such lists, or if it is unclear which requests succeeded.
     """
     ttfts_s, latencies_s, queue_times_s = (point.at(key).numbers() for key in ("ttfts", "latencies", "queue_times"))
     itls_s = [node.numbers() for node in point.at("itls").items()]

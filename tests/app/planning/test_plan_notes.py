@@ -33,7 +33,7 @@ def test_a_measured_rate_is_reported_with_why_it_stands_alone() -> None:
 
 def test_what_is_assumed_says_so_and_its_own_notes_follow() -> None:
     reported = notes(question(target(is_assumed=True, notes=("Read from a picture.",))))
-    assert "Assumed for run-1 on acme/c16: 100 req/s within the SLO.\nRead from a picture." in reported
+    assert "The capacity of run-1 on acme/c16 is assumed: 100 req/s within the SLO.\nRead from a picture." in reported
 
 
 def test_a_service_model_is_reported_with_how_far_it_is_off() -> None:
