@@ -186,10 +186,10 @@ class LoadProcess:
                 self._child.write(ChangeRate(rate_per_s, time.perf_counter_ns()))
 
     def extend(self, duration_s: float) -> None:
-        """Extend the measured part of the running stage to `duration_s` seconds.
+        """Extend the measurement window of the running stage to `duration_s` seconds.
 
-        A stage without remaining arrivals, or with a longer measured part, is unaffected. Raises
-        ValueError unless the duration is positive and finite.
+        A stage without remaining arrivals, or with a longer measurement window, is unaffected.
+        Raises ValueError unless the duration is positive and finite.
         """
         if not (0 < duration_s < math.inf):
             raise ValueError(f"the duration of a stage must be finite and greater than 0 s (got {duration_s} s)")

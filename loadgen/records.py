@@ -174,7 +174,7 @@ class OpenArrivals(msgspec.Struct, frozen=True, tag="open"):
     """Open-loop arrivals: an arrival process whose rate follows a rate curve. Arrivals do not wait
     for responses.
 
-    `rates` are the points of the rate curve: seconds from the start of the measured part, and
+    `rates` are the points of the rate curve: seconds from the start of the measurement window, and
     requests per second. Between points, the rate is interpolated linearly; two points at the same
     time are a jump. `cv` is the coefficient of variation of the interarrival times of `gamma`: 1 is
     Poisson, higher values are burstier.
@@ -186,8 +186,8 @@ class OpenArrivals(msgspec.Struct, frozen=True, tag="open"):
 
 
 class TraceArrivals(msgspec.Struct, frozen=True, tag="trace"):
-    """Arrivals at recorded times, in ns from the start of the measured part, in ascending order.
-    The times are encoded as little-endian int64."""
+    """Arrivals at recorded times, in ns from the start of the measurement window, in ascending
+    order. The times are encoded as little-endian int64."""
 
     offsets_ns: bytes
 
@@ -205,17 +205,17 @@ Arrivals = OpenArrivals | TraceArrivals | ClosedArrivals
 
 class StagePlan(msgspec.Struct, frozen=True):
     """Plan of one stage. Arrivals last `lead_in_s` seconds for the lead-in and then, without a
-    break, `duration_s` seconds for the measured part.
+    break, `duration_s` seconds for the measurement window.
 
     The lead-in warms up the target. Requests that are in flight at the end of the lead-in continue
-    into the measured part. Rows with a scheduled start before StageStarted.start_ns belong to the
-    lead-in.
+    into the measurement window. Rows with a scheduled start before StageStarted.start_ns belong to
+    the lead-in.
 
     After the last arrival, the stage drains: it waits at most `drain_s` until no request is in
     flight. During the drain, no further request of a session or a client is started.
 
-    Times in `arrivals` are relative to the start of the measured part. The first rate also applies
-    to the lead-in.
+    Times in `arrivals` are relative to the start of the measurement window. The first rate also
+    applies to the lead-in.
     """
 
     index: int
@@ -298,8 +298,8 @@ class RunStage(msgspec.Struct, frozen=True, tag="run_stage"):
 class StartStage(msgspec.Struct, frozen=True, tag="start_stage"):
     """Command to start the prepared stage.
 
-    `start_ns` is the start of the measured part in ns on the receiver's clock. It is late enough
-    for the lead-in, which comes first.
+    `start_ns` is the start of the measurement window in ns on the receiver's clock. It is late
+    enough for the lead-in, which comes first.
     """
 
     index: int
@@ -322,11 +322,11 @@ class ChangeRate(msgspec.Struct, frozen=True, tag="change_rate"):
 
 
 class ExtendStage(msgspec.Struct, frozen=True, tag="extend_stage"):
-    """Command to extend the measured part of the running stage to `duration_s` seconds.
+    """Command to extend the measurement window of the running stage to `duration_s` seconds.
 
     Open arrivals continue at their current rate, and clients of a closed loop continue to send. The
-    command has no effect on a stage that has ended, that replays a trace, or whose measured part is
-    already longer.
+    command has no effect on a stage that has ended, that replays a trace, or whose measurement
+    window is already longer.
     """
 
     duration_s: float
@@ -459,8 +459,8 @@ class StagePrepared(msgspec.Struct, frozen=True, tag="stage_prepared"):
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     """Report that a stage has started.
 
-    `start_ns` is the start of the measured part in ns, after the lead-in. `scheduled` is the number
-    of scheduled arrivals, or None if responses determine the arrivals.
+    `start_ns` is the start of the measurement window in ns, after the lead-in. `scheduled` is the
+    number of scheduled arrivals, or None if responses determine the arrivals.
     """
 
     index: int
@@ -551,7 +551,7 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     first_errors: tuple[FirstError, ...] = ()
     """First failure of each error class in the stage."""
     duration_s: float | None = None
-    """Duration of the measured part in seconds, including extensions; the minimum over all
+    """Duration of the measurement window in seconds, including extensions; the minimum over all
     workers."""
 
 

@@ -23,12 +23,12 @@ class Dataset(msgspec.Struct, frozen=True):
 class Popularity(msgspec.Struct, frozen=True):
     """Selection of the prepared request for each arrival.
 
-    `in-turn`: all requests in order. `uniform`: uniformly at random. `zipf`: by a Zipf
+    `sequential`: all requests in order. `uniform`: uniformly at random. `zipf`: by a Zipf
     distribution, in which the request of rank k has the weight k^-`exponent`; ranks are assigned to
     requests at random.
     """
 
-    kind: Literal["in-turn", "uniform", "zipf"] = "in-turn"
+    kind: Literal["sequential", "uniform", "zipf"] = "sequential"
     exponent: float = 1.0
 
 

@@ -21,7 +21,7 @@ def build_variant_table(local: LocalSection, width: int, write_state: Callable[[
         return []
     columns = [["variant", *(_format_variant_label(variant, shown_variants) for variant in shown_variants)]]
     columns += [
-        ["p50 / p99", *map(_format_sequential_cell, shown_variants)],
+        ["p50 / p99", *map(_format_single_stream_cell, shown_variants)],
         ["infer/s", *map(_format_throughput_cell, shown_variants)],
     ]
     columns += [
@@ -111,9 +111,9 @@ def _list_queueing_scenarios(variants: Sequence[VariantRow]) -> list[str]:
     return [name for name in ("server", "multi-stream") if name in scenarios]
 
 
-def _format_sequential_cell(variant: VariantRow) -> str:
-    """Format p50 and p99 of the single-stream scenario or, if it was not measured, of the first
-    scenario."""
+def _format_single_stream_cell(variant: VariantRow) -> str:
+    """Format the p50 and p99 latency of the single-stream scenario or, if it was not measured, of
+    the first scenario."""
     stages = [row for row in variant.scenarios if not row.tried]
     row = next((row for row in stages if row.scenario == "single-stream"), None)
     row = row or next(iter(stages), None)

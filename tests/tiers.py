@@ -168,9 +168,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return two more workers than cores if there are tests that wait for their processes."""
+    """Return one more worker than cores if there are tests that wait for their processes.
+
+    With two more they are not faster: on two cores the processor is the limit.
+    """
     cores = os.cpu_count() or 1
-    return cores if config.option.markexpr == Tier.UNIT else cores + 2
+    return cores if config.option.markexpr == Tier.UNIT else cores + 1
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

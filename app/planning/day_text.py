@@ -55,8 +55,8 @@ def format_day_notes(
         f"{_format_timeout(timeout_s)}, and a request is dropped if {queue_limit:,} requests are queued at its "
         "replica.",
         "The median error of the service model against the measured percentiles is "
-        f"{100 * planned_fleet.median_error:.0f} %, and the instance capacity is {planned_fleet.fleet.basis}. The day "
-        "is simulated at the most likely speed; the plan's confidence covers the risk of a lower speed.",
+        f"{100 * planned_fleet.median_error:.0f} %, and the capacity per instance is {planned_fleet.fleet.basis}. The "
+        "day is simulated at the most likely speed; the plan's confidence covers the risk of a lower speed.",
         *planned_fleet.shape.objectives.notes,
         "Not simulated: errors and slowdowns of the model server, network latency beyond the measured one, zone "
         "failures, spot interruptions, and how the scheduler packs replicas.",

@@ -1,9 +1,9 @@
 """Settings for datasets, request popularity and request bodies.
 
 A dataset is a folder or a file. The file extension determines the format. The popularity
-(`in-turn`, `uniform`, `zipf` or `{zipf: 1.1}`) determines how often each prepared request is sent.
-Request bodies are sent unchanged, but secrets in them are redacted before they are written to a
-file.
+(`sequential`, `uniform`, `zipf` or `{zipf: 1.1}`) determines how often each prepared request is
+sent. Request bodies are sent unchanged, but secrets in them are redacted before they are written to
+a file.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def build_dataset(path: Path) -> Dataset:
 DatasetPath = Annotated[Path, BeforeValidator(_parse_dataset_path), PlainSerializer(str)]
 
 
-_POPULARITY_KINDS = ("in-turn", "uniform", "zipf")
-_POPULARITY_HINT = "Write in-turn, uniform, zipf, or {zipf: 1.1} with its exponent."
+_POPULARITY_KINDS = ("sequential", "uniform", "zipf")
+_POPULARITY_HINT = "Write sequential, uniform, zipf, or {zipf: 1.1} with its exponent."
 
 
 def parse_popularity(value: object) -> Popularity:
@@ -60,7 +60,7 @@ def parse_popularity(value: object) -> Popularity:
         return Popularity("zipf")
     if value == "uniform":
         return Popularity("uniform")
-    if value == "in-turn":
+    if value == "sequential":
         return Popularity()
     hint = did_you_mean(value, _POPULARITY_KINDS) if isinstance(value, str) else None
     raise BadValueError(f"{value!r} is not a valid popularity", hint=hint or _POPULARITY_HINT)

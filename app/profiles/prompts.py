@@ -267,7 +267,7 @@ class _OpenAiRequests(Settings):
     tokenizer: ExistingFile | None = None
     """A tokenizer.json file for counting tokens. Without it, token counts are estimates."""
     popularity: PopularityText = Popularity()
-    """Popularity of the prompts: how often each prompt is sent. One of in-turn, uniform, zipf or
+    """Popularity of the prompts: how often each prompt is sent. One of sequential, uniform, zipf or
     {zipf: 1.1}."""
 
     @model_validator(mode="after")

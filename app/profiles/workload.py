@@ -109,8 +109,8 @@ class _BodyRequests(Settings):
     dataset: DatasetPath | None = None
     """Dataset whose rows are sent in turn: a .jsonl, .csv or .parquet file, or a folder."""
     popularity: PopularityText = Popularity()
-    """Popularity of the requests: how often each request is sent. One of in-turn, uniform, zipf or
-    {zipf: 1.1}."""
+    """Popularity of the requests: how often each request is sent. One of sequential, uniform, zipf
+    or {zipf: 1.1}."""
 
     @property
     def source_count(self) -> int:
@@ -174,7 +174,7 @@ class _TensorRequests(Settings):
     rows_per_request: RowCount = Field(default=1, examples=[1])
     """Number of rows per request, such as 1."""
     popularity: PopularityText = Popularity()
-    """Popularity of the rows: how often each row is sent. One of in-turn, uniform, zipf or
+    """Popularity of the rows: how often each row is sent. One of sequential, uniform, zipf or
     {zipf: 1.1}."""
 
 

@@ -104,7 +104,7 @@ def _reuses_prompts_by_design(workload: Workload) -> bool:
     has_shared_parts = isinstance(prompts, SyntheticPrompts) and (
         prompts.prefix_groups > 0 or prompts.turns is not None
     )
-    return has_shared_parts or workload.popularity.kind != "in-turn"
+    return has_shared_parts or workload.popularity.kind != "sequential"
 
 
 def _has_single_body(workload: Workload) -> bool:

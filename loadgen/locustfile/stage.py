@@ -59,8 +59,8 @@ class LocustStage:
             self._runner.user_greenlets.kill(block=False)
 
     def extend(self, duration_s: float) -> None:
-        """Extend the measured part of the stage to `duration_s` seconds, unless the stage has ended
-        or its measured part is already longer. May be called from any greenlet."""
+        """Extend the measurement window of the stage to `duration_s` seconds, unless the stage has
+        ended or its measurement window is already longer. May be called from any greenlet."""
         if not self._end_event.is_set():
             self._duration_s = max(self._duration_s, duration_s)
 

@@ -262,7 +262,7 @@ same sequence of indices."""
 def draw_indices(popularity: Popularity, count: int, seed: int) -> Sequence[int] | None:
     """Draw the index of the prepared request for each arrival, from 0 to `count` - 1. Return None
     if the prepared requests are sent in order."""
-    if popularity.kind == "in-turn" or count < 2:
+    if popularity.kind == "sequential" or count < 2:
         return None
     rng = np.random.default_rng([seed, count])
     if popularity.kind == "uniform":

@@ -284,8 +284,8 @@ def _is_call(function: _Function) -> bool:
 
 
 def _join_texts(delta: _Delta | None) -> str:
-    """Return the text of a delta without plain text, such as reasoning and tool calls, for counting
-    its tokens with a tokenizer."""
+    """Return the other text of a delta that has no plain text, which is its reasoning or tool
+    calls. A tokenizer counts the tokens of this text."""
     if delta is None:
         return ""
     texts = [delta.reasoning_content or delta.reasoning, delta.refusal]

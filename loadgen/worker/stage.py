@@ -63,7 +63,7 @@ class SendingStage:
 
     `due_count` is the number of requests that have become due so far. `scheduled_count` is the
     number of all requests that this worker sends in the stage, or None if responses determine it.
-    `offsets` are this worker's arrivals in ns from the start of the measured part, or None if
+    `offsets` are this worker's arrivals in ns from the start of the measurement window, or None if
     responses determine the arrivals.
     """
 
@@ -163,8 +163,8 @@ class SendingStage:
         self._traffic.replace_schedule(iterate_schedule_ns(self._offsets[started_count:], self.start_ns))
 
     def extend(self, duration_s: float, later_offsets: Offsets | None) -> None:
-        """Extend the measured part of the stage to `duration_s` seconds. A stage whose arrivals
-        have ended is unaffected.
+        """Extend the measurement window of the stage to `duration_s` seconds. A stage whose
+        arrivals have ended is unaffected.
 
         `later_offsets` are the additional arrivals of an open loop. For a closed loop, whose
         clients simply continue, `later_offsets` is None.
@@ -185,8 +185,8 @@ class SendingStage:
         self.duration_s, self._end_ns = duration_s, end_ns
 
     def get_executed_rates(self) -> Rates:
-        """Return the rate curve of open arrivals as executed, from the start of the measured part
-        to the end or stop of the stage. Return an empty curve for other arrivals."""
+        """Return the rate curve of open arrivals as executed, from the start of the measurement
+        window to the end or stop of the stage. Return an empty curve for other arrivals."""
         end_s = (self._end_ns - self.start_ns) / 1e9
         return clip_rates(self._rates, 0.0, end_s) if self._rates and end_s > 0 else ()
 

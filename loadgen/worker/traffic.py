@@ -36,7 +36,7 @@ def compute_share_size(count: int, share: WorkerShare) -> int:
 
 
 class Schedule:
-    """Arrivals of a stage, as offsets in ns from the start of the measured part, in ascending
+    """Arrivals of a stage, as offsets in ns from the start of the measurement window, in ascending
     order.
 
     Every worker draws the arrivals of all workers, so that the same seed yields the same arrivals
@@ -62,7 +62,7 @@ class Schedule:
         """Change the rate to `rate_per_s` requests per second from `at_ns` on. Return this worker's
         arrivals after `at_ns`, in ns relative to `at_ns`.
 
-        `at_ns` is relative to the start of the measured part. `change_number` is the sequence
+        `at_ns` is relative to the start of the measurement window. `change_number` is the sequence
         number of the change. Earlier arrivals are unchanged. Return None if the arrivals are not
         drawn from a rate.
         """
@@ -82,7 +82,7 @@ class Schedule:
 
     def extend(self, duration_s: float, change_number: int) -> Offsets | None:
         """Extend the schedule to `duration_s` seconds. Return this worker's arrivals between the
-        previous and the new end, in ns from the start of the measured part.
+        previous and the new end, in ns from the start of the measurement window.
 
         `change_number` is the sequence number of the change. The arrivals continue at the last rate
         after the last arrival. Return None if the schedule is not shorter than `duration_s`, or if

@@ -249,7 +249,7 @@ class _FormChoice(QWidget):
         super().__init__()
         self._group, self._forms = group, forms
         self.box = WheelSafeComboBox()
-        self.box.setPlaceholderText("choose…")
+        self.box.setPlaceholderText("Choose…")
         title = subject[0].upper() + subject[1:]
         for form in forms:
             self.box.addItem(" and ".join(display_name(key) for key in form.split("+")), form)

@@ -130,7 +130,7 @@ class ChoiceEditor(Editor):
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
         self.box = WheelSafeComboBox()
-        self.box.setPlaceholderText("choose…")
+        self.box.setPlaceholderText("Choose…")
         if not spec.is_required:
             default = format_value(spec.default)
             self.box.addItem(f"default: {default}" if default else "default", REMOVED)

@@ -114,9 +114,9 @@ def set_load(stage: Stage, text: str) -> dict[str, Any]:
     return {**other_values, "rate": _format_rate_text(text)}
 
 
-def set_clients(stage: Stage, text: str) -> dict[str, Any]:
-    """Set the number of clients, which makes a stage closed-loop. An empty text converts a
-    closed-loop stage back to a stage with a rate."""
+def set_concurrency(stage: Stage, text: str) -> dict[str, Any]:
+    """Set the concurrency (the number of clients), which makes a stage closed-loop. An empty text
+    converts a closed-loop stage back to an open-loop stage."""
     stripped_text = text.strip()
     if not stripped_text:
         return convert_stage("poisson", stage) if find_load_key(stage) == "concurrency" else dict(stage)

@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractItemModel, QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtWidgets import QComboBox, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
-from app.gui.run.stage_edits import format_load, is_text_editable, set_arrivals, set_clients, set_load
+from app.gui.run.stage_edits import format_load, is_text_editable, set_arrivals, set_concurrency, set_load
 from app.gui.run.stage_line import Stage, find_load_key
 from app.gui.widgets import tool_tip_text
 
@@ -148,7 +148,7 @@ class StageModel(QAbstractTableModel):
             case 2:
                 return set_load(stage, text) if text and text != format_load(stage) else dict(stage)
             case 3:
-                return set_clients(stage, text)
+                return set_concurrency(stage, text)
             case 4:
                 return (
                     {**stage, "duration": text}

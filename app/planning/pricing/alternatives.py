@@ -242,7 +242,7 @@ def plan_commitment(best_candidate: Candidate, demand: Demand, plan_inputs: Plan
     cost_usd = split.usd_per_year / _MONTHS_PER_YEAR
     if cost_usd > _MAX_COST_SHARE * fixed_usd:
         return None
-    reserved_text = f"{split.reserved} reserved for a year, the rest on demand" if split.reserved else "all on demand"
+    reserved_text = f"{split.reserved} reserved for a year, the rest on-demand" if split.reserved else "all on-demand"
     price_note = "" if offer.reserved_1y_usd_per_hour is not None else "; no reserved price is known"
     sentence = (
         f"Autoscaling hourly ({reserved_text}{price_note}) would cost {format_usd(cost_usd)}/month instead "

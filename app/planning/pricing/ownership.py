@@ -72,7 +72,7 @@ def compute_owned_cost(owned: OwnedHardware, accelerator_count: float, utilizati
 
 
 def compute_running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
-    """Return the running costs of owned hardware in USD per month, by name of the cost."""
+    """Return the running costs of owned hardware in $/month, by name of the cost."""
     kwh_per_year = owned.power_w * owned.pue / 1000 * HOURS_PER_YEAR
     return {
         "electricity": kwh_per_year * owned.tariff_usd_per_kwh / MONTHS_PER_YEAR,

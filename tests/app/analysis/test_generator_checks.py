@@ -91,7 +91,7 @@ def test_what_was_never_sent_was_asked_for_all_the_same() -> None:
     found = checks(frame, replace(FACTS, generator_capacity_per_s=220.0))["generator_capacity"]
     assert found.value == pytest.approx(200 / 220)
     assert found.verdict == "INVALID"
-    assert "reliable up to 154 requests per second" in str(found.hint)
+    assert "reliable up to 154 req/s" in str(found.hint)
 
 
 def test_where_the_rate_changes_the_busiest_second_counts() -> None:
@@ -138,7 +138,7 @@ def test_the_hint_of_late_sends_names_the_rate_to_vouch_for() -> None:
     for name in ("late_sends", "generator_capacity"):
         assert "is reliable up to 154 req/s." in str(near[name].hint)
     far = checks(frame, replace(FACTS, generator_capacity_per_s=20_000.0))["late_sends"]
-    assert "up to 14,000 requests per second if nothing else uses the CPU of its machine" in str(far.hint)
+    assert "up to 14,000 req/s if nothing else uses the CPU of its machine" in str(far.hint)
 
 
 def overloaded(ceiling_per_s: float, of_ceiling: float, answer_s: float, seed: int, drain_s: float) -> pd.DataFrame:

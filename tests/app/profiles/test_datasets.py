@@ -22,7 +22,7 @@ from loadgen.workloads import Popularity
 @pytest.mark.parametrize(
     ("written", "popularity"),
     [
-        ("in-turn", Popularity()),
+        ("sequential", Popularity()),
         ("uniform", Popularity("uniform")),
         ("zipf", Popularity("zipf", 1.0)),
         ({"zipf": 1.1}, Popularity("zipf", 1.1)),

@@ -42,7 +42,7 @@ def test_a_length_is_read_and_written_back(written: object, length: object) -> N
         ({"normal": {"mean": 5, "sd": 1, "min": 100}}, "almost all"),
         ({"lognormal": {"median": 300, "sigma": 0.1, "max": 20}}, "almost all"),
         ({"lognormal": {"median": 300, "sigma": 50}}, "at most 5"),
-        ({"empirical": {"values": []}}, "needs values"),
+        ({"empirical": {"values": []}}, "empirical.values must be a list"),
         ({"empirical": {"values": [1], "weights": [1, 2]}}, "1 values but 2 weights"),
         ({"empirical": {"values": [1, 2], "weights": [0, 0]}}, "no weight above 0"),
         ({"normal": {}, "uniform": {}}, "one key"),

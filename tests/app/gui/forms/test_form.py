@@ -237,7 +237,7 @@ def test_a_field_is_found_by_its_name_or_its_help(qtbot: QtBot, joined: JoinedFo
     with qtbot.waitSignal(joined.form.result_selected) as found:
         qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
     assert found.args is not None
-    assert found.args[0][-1] == "cv"
+    assert found.args[0][-1] == "arrivals"
     qtbot.keyClicks(joined.form.search, "impersonate the target")
     with qtbot.waitSignal(joined.form.result_selected) as found:
         qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)

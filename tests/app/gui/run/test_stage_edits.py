@@ -65,11 +65,11 @@ def test_what_comes_is_typed_in_one_cell(text: str, made: dict[str, Any]) -> Non
 
 
 def test_clients_take_the_place_of_a_rate_and_give_it_back() -> None:
-    closed = stage_edits.set_clients({**STEADY, "arrivals": "poisson"}, "12")
+    closed = stage_edits.set_concurrency({**STEADY, "arrivals": "poisson"}, "12")
     assert closed == {"name": "steady", "duration": "30s", "repeats": 2, "concurrency": 12}
-    assert "rate" in stage_edits.set_clients(closed, "")
-    assert stage_edits.set_clients(STEADY, "")["rate"] == "20/s"
-    assert stage_edits.set_clients(STEADY, "many")["concurrency"] == "many"
+    assert "rate" in stage_edits.set_concurrency(closed, "")
+    assert stage_edits.set_concurrency(STEADY, "")["rate"] == "20/s"
+    assert stage_edits.set_concurrency(STEADY, "many")["concurrency"] == "many"
 
 
 def test_bursts_go_with_gamma_alone() -> None:

@@ -149,7 +149,7 @@ def test_a_steady_need_is_reserved_whole() -> None:
     assert found.reserved == 4
     assert found.usd_per_month == pytest.approx(0.6 * found.usd_per_month_on_demand)
     assert found.usd_per_month_on_demand == 4 * HOURS_PER_MONTH
-    assert "4 reserved for a year, the rest on demand" in found.sentence
+    assert "4 reserved for a year, the rest on-demand" in found.sentence
 
 
 def test_of_a_need_that_falls_at_night_what_is_always_needed_is_reserved_and_spares_are_always_there() -> None:
@@ -168,7 +168,7 @@ def test_without_a_price_of_reservation_all_is_on_demand_and_owned_hardware_is_n
     found = commitment(offer(), hourly_share=DAY_AND_NIGHT)
     assert found is not None
     assert found.reserved == 0
-    assert "all on demand; no reserved price is known" in found.sentence
+    assert "all on-demand; no reserved price is known" in found.sentence
     assert commitment(offer(owned=OwnedHardware(capex_usd=1e4, life_years=3.0))) is None
 
 
