@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -24,17 +25,7 @@ def check_upper_limit(
 ) -> Check:
     """Build a check that is VALID up to `warn`, INVALID above `invalid`, and WARN in between or if
     the value is missing."""
-    if value is None:
-        return Check(check_id, None, warn, unit, "WARN", hint)
-    validity: Validity = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
-    return Check(
-        check_id,
-        value,
-        invalid if validity == "INVALID" else warn,
-        unit,
-        validity,
-        None if validity == "VALID" else hint,
-    )
+    return _check_limit(check_id, value, warn, invalid, sign=1, unit=unit, hint=hint)
 
 
 def check_lower_limit(
@@ -42,17 +33,20 @@ def check_lower_limit(
 ) -> Check:
     """Build a check that is VALID from `warn` upward, INVALID below `invalid`, and WARN in between
     or if the value is missing."""
+    return _check_limit(check_id, value, warn, invalid, sign=-1, unit=unit, hint=hint)
+
+
+def _check_limit(
+    check_id: CheckId, value: float | None, warn: float, invalid: float, *, sign: Literal[1, -1], unit: str, hint: str
+) -> Check:
+    """Build a check of an upper limit (`sign` 1) or a lower limit (`sign` -1)."""
     if value is None:
         return Check(check_id, None, warn, unit, "WARN", hint)
-    validity: Validity = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
-    return Check(
-        check_id,
-        value,
-        invalid if validity == "INVALID" else warn,
-        unit,
-        validity,
-        None if validity == "VALID" else hint,
-    )
+    if sign * value <= sign * warn:
+        return Check(check_id, value, warn, unit, "VALID", None)
+    if sign * value <= sign * invalid:
+        return Check(check_id, value, warn, unit, "WARN", hint)
+    return Check(check_id, value, invalid, unit, "INVALID", hint)
 
 
 _SEVERITY_RANKS: dict[Validity, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
 from app.gui.charts.chart import Chart
-from app.gui.home import presenter
 from app.gui.home.page import HomePage
 from app.gui.window import Window
 from app.records.result import Result
@@ -18,7 +17,7 @@ from app.storage.run_directory import find_run, runs_home
 from tests.fakes.driving import press_key, shows
 
 _LONGEST_MS = 600_000
-"""A minute on a quiet machine; on a busy one its report and plan wait for processor time."""
+"""Seventy seconds on a quiet machine; on a busy one its report and plan wait for processor time."""
 
 
 def texts_of(window: Window) -> set[str]:
@@ -55,10 +54,7 @@ def result_of_enter(window: Window, qtbot: QtBot) -> Result:
 
 
 @pytest.mark.timeout(1500)
-def test_enter_starts_the_quick_check_and_its_result_comes(
-    open_window: Callable[[], Window], qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(presenter, "QUICK_CHECK", ("quickstart", "--seconds", "1", "--no-retry"))  # the shortest steps
+def test_enter_starts_the_quick_check_and_its_result_comes(open_window: Callable[[], Window], qtbot: QtBot) -> None:
     window = open_window()
     result = result_of_enter(window, qtbot)  # short steps find no rate on a busy machine, and the run says so
     qtbot.waitUntil(lambda: result.verdict.status in texts_of(window), timeout=20_000)

@@ -7,8 +7,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from app.storage.run_directory import StoredRun
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.processes import free_port
 from tests.fakes.program import Sizewise, SizewiseHere, wait_until, write_profile
@@ -35,7 +37,10 @@ def test_a_good_run_has_its_result_and_its_report(good: tuple[Path, str]) -> Non
     result = json.loads((directory / "result.json").read_text())
     (stage,) = result["stages"]
     assert stage["completed"] == 200
-    assert stage["metrics"]["latency_ms"]["p50"]["value"] > 4
+    rows = StoredRun(directory).requests().to_pandas()
+    latency_ms = (rows["end_ns"] - rows["scheduled_ns"]) / 1e6
+    p50_ms = stage["metrics"]["latency_ms"]["p50"]["value"]
+    assert 4 < p50_ms == pytest.approx(np.quantile(latency_ms, 0.5, method="inverted_cdf"))
     assert result["exit"] == {"code": 0, "causes": []}
     assert str(directory / "report.html") in reported
 

@@ -10,6 +10,7 @@ from app.gui.widgets import Badge, button, hbox, label
 from app.records.bundle import MAX_TITLE_LENGTH
 from app.records.control import MAX_NOTE_LENGTH
 from app.reporting.run_rows import RunRow
+from reports.formatting import format_count_noun
 
 _MAX_NOTES = 2
 _MAX_CHARACTERS = 160
@@ -51,7 +52,7 @@ class RunCard(QFrame):
         lines = [f"{format_clock_time(note.at)}  {note.text[:_MAX_CHARACTERS]}" for note in row.notes[-_MAX_NOTES:]]
         earlier_count = len(row.notes) - len(lines)
         if earlier_count > 0:
-            lines.insert(0, "1 earlier note" if earlier_count == 1 else f"{earlier_count} earlier notes")
+            lines.insert(0, format_count_noun(earlier_count, "earlier note"))
         self._notes.setText("\n".join(lines))
         self._notes.setVisible(bool(lines))
 

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from app.gui.live.state import StageCell
 from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import tool_tip_text
+from reports.formatting import format_count_noun
 
 _GAP, _PADDING = 3, 6
 _MAX_DESCRIBED_STAGES = 6
@@ -62,7 +63,7 @@ class StageRibbon(QWidget):
             painter.drawText(
                 QRect(0, 0, self._first_x() - _GAP, self.height()),
                 Qt.AlignmentFlag.AlignCenter,
-                _format_hidden_count(hidden_count),
+                format_count_noun(hidden_count, "earlier stage"),
             )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -102,7 +103,7 @@ class StageRibbon(QWidget):
         max_cells = max(1, (self.width() + _GAP) // (self._min_cell_width(font_metrics) + _GAP))
         if len(self._cells) <= max_cells:
             return 0
-        return font_metrics.horizontalAdvance(_format_hidden_count(len(self._cells))) + 2 * _PADDING
+        return font_metrics.horizontalAdvance(format_count_noun(len(self._cells), "earlier stage")) + 2 * _PADDING
 
     def _cell_rects(self) -> list[tuple[QRect, StageCell]]:
         first_x = self._first_x()
@@ -162,7 +163,3 @@ def _format_cell_state(cell: StageCell) -> str:
 
 def _format_description(cell: StageCell) -> str:
     return f"{cell.name}: {_format_cell_state(cell)}"
-
-
-def _format_hidden_count(count: int) -> str:
-    return "1 earlier stage" if count == 1 else f"{count} earlier stages"

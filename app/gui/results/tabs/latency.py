@@ -6,6 +6,8 @@ inter-token latency (ITL) and token throughput.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PySide6.QtWidgets import QGridLayout
 
@@ -21,7 +23,7 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import label
 from app.records.metrics import metric_label
 from reports import formatting
-from reports.model import Report
+from reports.model import PercentileCurve, Report
 
 _LATENCY_METRICS = ("latency_ms", "service_ms", "ttft_ms")
 _CDF_AXIS = Axis("Share of requests", "%")
@@ -78,15 +80,7 @@ class LatencyTab(Tab):
         self.spectrum_chart.set_message("" if report.spectra else "No responses in the stages used for the result.")
 
     def _draw_cdf(self, report: Report) -> None:
-        self.cdf_chart.clear()
-        for style_index, distribution in enumerate(report.distributions):
-            self.cdf_chart.set_line(
-                distribution.metric,
-                distribution.name,
-                np.array(distribution.ms),
-                100 * np.array(distribution.share),
-                style_index=style_index,
-            )
+        _draw_distributions(self.cdf_chart, [(curve, curve.name) for curve in report.distributions])
         self.cdf_chart.set_message("" if report.distributions else "No responses.")
 
     def _draw_heat_map(self, report: Report) -> None:
@@ -139,16 +133,17 @@ class TokensTab(Tab):
             values = np.array([np.nan if value is None else value for value in load.ttft_p95_ms], dtype=np.float64)
             self.ttft_chart.set_line("ttft", "p95 TTFT", np.array(load.at_s), values, style_index=0)
         self.ttft_chart.set_message("" if has_ttft else "No tokens were received.")
-        self.cdf_chart.clear()
         token_distributions = [
-            distribution for distribution in report.distributions if distribution.metric in ("ttft_ms", "tpot_ms")
+            (curve, curve.label) for curve in report.distributions if curve.metric in ("ttft_ms", "tpot_ms")
         ]
-        for style_index, distribution in enumerate(token_distributions):
-            self.cdf_chart.set_line(
-                distribution.metric,
-                distribution.label,
-                np.array(distribution.ms),
-                100 * np.array(distribution.share),
-                style_index=style_index,
-            )
+        _draw_distributions(self.cdf_chart, token_distributions)
         self.cdf_chart.set_message("" if token_distributions else "No tokens were received.")
+
+
+def _draw_distributions(chart: Chart, distributions: Sequence[tuple[PercentileCurve, str]]) -> None:
+    """Replace the lines of a CDF chart by those of the distributions, with the given legend
+    texts."""
+    chart.clear()
+    for style_index, (curve, text) in enumerate(distributions):
+        percents = 100 * np.array(curve.share)
+        chart.set_line(curve.metric, text, np.array(curve.ms), percents, style_index=style_index)
