@@ -120,7 +120,12 @@ def build_settings(
         key = keys_by_name[name] if name in keys_by_name else (profile_types or {})[fields[name].type]
         default = ... if fields[name].required else fields[name].default
         field_definitions[name] = key.build_field(default) if isinstance(key, Key) else (key, default)
-    return create_model(class_name or f"{record_class.__name__}Settings", __base__=base, **field_definitions)
+    return create_model(
+        class_name or f"{record_class.__name__}Settings",
+        __base__=base,
+        __cls_kwargs__={"use_attribute_docstrings": False},  # there is no class statement whose docstrings could be read
+        **field_definitions,
+    )
 
 
 class ReadAs(msgspec.Struct, frozen=True):

@@ -36,9 +36,11 @@ def main() -> None:
     if sys.argv[1:] == ["--join"]:
         from loadgen.worker.master_worker import serve_master
 
+        gc.enable()
         serve_master(sys.stdin.buffer, ReportWriter(frame_output))
     from loadgen.worker.engine_worker import serve_engine
 
+    gc.enable()
     serve_engine(sys.stdin.buffer, ReportWriter(frame_output))
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,13 +12,11 @@ from tests.fakes.program import Sizewise, SizewiseHere, write_profile
 
 
 @pytest.fixture(autouse=True, scope="module")
-def what_the_suite_holds_is_not_looked_at_again() -> Iterator[None]:
+def what_the_suite_holds_is_not_looked_at_again() -> None:
     """The servers answer in this process. A collection of all that thousands of tests have left in it would hold them
     up for tenths of a second, in the middle of a measurement."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
