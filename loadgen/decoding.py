@@ -76,10 +76,10 @@ def read_metadata_length(prefix: bytes) -> int:
     Raises ValueError if `prefix` is not the prefix of an Arrow message.
     """
     if len(prefix) < _PREFIX.size:
-        raise ValueError("not a batch of rows: the data is too short")
+        raise ValueError("the data is too short for a batch of rows")
     marker, length = _PREFIX.unpack_from(prefix)
     if marker != _CONTINUATION_MARKER or not 0 <= length <= MAX_METADATA_BYTES:
-        raise ValueError("not an uncompressed batch of rows")
+        raise ValueError("the data is not an uncompressed batch of rows")
     return int(length)
 
 
@@ -96,7 +96,7 @@ def read_batch_header(message: bytes) -> BatchHeader:
     """
     try:
         if not read_metadata_length(message):
-            raise ValueError("not a batch of rows: the stream ends here")
+            raise ValueError("the data ends before a batch of rows")
         root_position = _PREFIX.size + _unpack_at("<I", message, _PREFIX.size)
         type_position = _find_field(message, root_position, _TYPE_FIELD)
         header_position = _find_field(message, root_position, _HEADER_FIELD)
@@ -105,20 +105,20 @@ def read_batch_header(message: bytes) -> BatchHeader:
             or header_position is None
             or _unpack_at("<B", message, type_position) != _RECORD_BATCH_TYPE
         ):
-            raise ValueError("not a batch of rows: the message has a different type")
+            raise ValueError("the data is not a batch of rows, but a message of a different type")
         batch_position = header_position + _unpack_at("<I", message, header_position)
         metadata_position = _find_field(message, root_position, _CUSTOM_METADATA_FIELD)
         compression_position = _find_field(message, batch_position, _COMPRESSION_FIELD)
         if metadata_position is not None or compression_position is not None:
-            raise ValueError("not an uncompressed batch of rows: it is compressed or has custom metadata")
+            raise ValueError("the batch of rows is compressed or has custom metadata")
         batch_header = BatchHeader(
             _read_int64_field(message, batch_position, _LENGTH_FIELD),
             _read_int64_field(message, root_position, _BODY_LENGTH_FIELD),
         )
     except struct.error as error:
-        raise ValueError("not a batch of rows: the metadata is corrupted") from error
+        raise ValueError("the metadata of the batch of rows is corrupted") from error
     if batch_header.row_count < 0 or batch_header.body_bytes < 0:
-        raise ValueError("not a batch of rows: a length is negative")
+        raise ValueError("a length in the batch of rows is negative")
     return batch_header
 
 

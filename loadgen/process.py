@@ -239,7 +239,7 @@ class LoadProcess:
     def _receive(self, timeout_s: float, busy_timeout_s: float = 0.0) -> Report | pa.RecordBatch:
         report = self._child.receive_report(timeout_s, busy_timeout_s)
         if isinstance(report, StopStage):
-            raise LoadError("interrupted while waiting for the target's first response")
+            raise LoadError("the run was interrupted while waiting for the target's first response")
         return report
 
 

@@ -40,6 +40,7 @@ def _announce(ready: EndpointReady, explicit_token: str | None) -> None:
         )
     reason = f" ({ready.provider_reason})" if ready.provider_reason else ""
     sys.stderr.write(
-        f"serving {ready.model} on {ready.provider_used}{reason}: POST {ready.url}/v2/models/{ready.model}/infer\n"
+        f"the endpoint serves {ready.model} on {ready.provider_used}{reason}: "
+        f"POST {ready.url}/v2/models/{ready.model}/infer\n"
         "Press Ctrl-C to finish queued requests and stop.\n"
     )

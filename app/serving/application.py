@@ -222,7 +222,7 @@ class _RouteHandlers:
 
 def _describe_unknown_model(model: ServedModel, path_params: dict[str, str]) -> str | None:
     if path_params["model"] != model.name:
-        return f"unknown model {path_params['model']!r}; this endpoint serves {model.name!r}"
+        return f"the model {path_params['model']!r} does not exist; this endpoint serves {model.name!r}"
     if path_params.get("version", MODEL_VERSION) != MODEL_VERSION:
         return f"model {model.name!r} has no version {path_params['version']!r}; the only version is {MODEL_VERSION!r}"
     return None

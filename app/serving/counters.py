@@ -47,18 +47,20 @@ class EndpointMetrics:
         self._inference_time_histogram.observe(duration_s)
 
     def format_metrics(self, queued_count: int) -> str:
-        lines = [*_format_heading("sizewise_endpoint_requests_total", "counter", "Completed requests by outcome.")]
+        lines = [*_format_heading("sizewise_endpoint_requests_total", "counter", "Completed requests by outcome")]
         lines += [
             f'sizewise_endpoint_requests_total{{outcome="{outcome}"}} {self._request_counts[outcome]}'
             for outcome in OUTCOMES
         ]
-        lines += _format_heading("sizewise_endpoint_in_flight", "gauge", "Requests in flight.")
+        lines += _format_heading("sizewise_endpoint_in_flight", "gauge", "Requests in flight")
         lines.append(f"sizewise_endpoint_in_flight {self.in_flight}")
-        lines += _format_heading("sizewise_endpoint_queue_depth", "gauge", "Requests queued for the model.")
+        lines += _format_heading("sizewise_endpoint_queue_depth", "gauge", "Requests queued for the model")
         lines.append(f"sizewise_endpoint_queue_depth {queued_count}")
-        lines += _format_heading("sizewise_endpoint_batch_rows", "histogram", "Rows per batch.")
+        lines += _format_heading("sizewise_endpoint_batch_rows", "histogram", "Rows per batch")
         lines += self._batch_rows_histogram.format_lines("sizewise_endpoint_batch_rows")
-        lines += _format_heading("sizewise_endpoint_inference_seconds", "histogram", "Inference time per batch.")
+        lines += _format_heading(
+            "sizewise_endpoint_inference_seconds", "histogram", "Inference time per batch, in seconds"
+        )
         lines += self._inference_time_histogram.format_lines("sizewise_endpoint_inference_seconds")
         return "\n".join(lines) + "\n"
 

@@ -246,7 +246,7 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
     for tensor in request.inputs:
         spec = specs.get(tensor.name)
         if spec is None:
-            raise BadRequestError(f"the model has no input {tensor.name!r}; available inputs: {', '.join(specs)}")
+            raise BadRequestError(f"the model has no input {tensor.name!r}; it has these inputs: {', '.join(specs)}")
         if tensor.name in feeds:
             raise BadRequestError(f"input {tensor.name!r} occurs more than once")
         _check_tensor_declaration(tensor, spec)
@@ -265,7 +265,7 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
         data = data[size or 0 :]
     missing_names = [name for name in specs if name not in feeds]
     if missing_names:
-        raise BadRequestError(f"missing inputs: {', '.join(missing_names)}")
+        raise BadRequestError(f"these inputs are missing: {', '.join(missing_names)}")
     if data:
         raise BadRequestError(f"the body has {len(data)} extra bytes after the last input")
     return feeds
@@ -295,7 +295,7 @@ def _find_requested_outputs(request: _Request, output_names: list[str]) -> tuple
     for output in request.outputs:
         if output.name not in output_names:
             raise BadRequestError(
-                f"the model has no output {output.name!r}; available outputs: {', '.join(output_names)}"
+                f"the model has no output {output.name!r}; it has these outputs: {', '.join(output_names)}"
             )
         is_binary = output.parameters.binary_data
         is_binary_by_index[output_names.index(output.name)] = is_binary_default if is_binary is None else is_binary

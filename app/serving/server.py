@@ -161,7 +161,7 @@ def _listen(host: str, port: int) -> socket.socket:
             "Check that this machine has the address. If the port is in use, choose a different port, or 0 for any "
             "free port."
         )
-        raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
+        raise UnavailableError(f"the endpoint cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
 
 
 def _wait_for_stdin(loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:

@@ -85,7 +85,7 @@ class _PairMeasurement:
             )
         if not self._has_suspected_change():
             return self._build_results()
-        self._report(f"possible change detected; measuring {pair_count} more pairs to confirm it")
+        self._report(f"a change is suspected, so {pair_count} more pairs are being measured to confirm it")
         if not self._measure_pairs(2 * pair_count):
             completed_pair_count = len(self._runs["baseline"])
             return self._build_results(

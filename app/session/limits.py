@@ -43,11 +43,11 @@ class LimitMonitor:
         in `stop_reason`."""
         limits, elapsed_s = self._limits, (now_ns - self._start_ns) / 1e9
         if limits.duration_s is not None and elapsed_s >= limits.duration_s:
-            self.stop_reason = f"reached limits.duration ({limits.duration_s:g} s)"
+            self.stop_reason = f"the run reached limits.duration ({limits.duration_s:g} s)"
         elif limits.requests is not None and self._sent_in_earlier_stages + sent_in_stage >= limits.requests:
-            self.stop_reason = f"reached limits.requests ({limits.requests:,})"
+            self.stop_reason = f"the run reached limits.requests ({limits.requests:,})"
         elif limits.usd is not None and limits.usd_per_hour is not None:
             spent_usd = limits.usd_per_hour * elapsed_s / 3600
             if spent_usd >= limits.usd:
-                self.stop_reason = f"reached limits.usd (${limits.usd:g}) at ${limits.usd_per_hour:g}/h"
+                self.stop_reason = f"the run reached limits.usd (${limits.usd:g}) at ${limits.usd_per_hour:g}/h"
         return self.stop_reason is None

@@ -292,7 +292,7 @@ def _build_causes(
 ) -> list[Cause]:
     causes: list[Cause] = []
     if measurements.interruption_code is not None:
-        causes.append(Cause("interrupted", measurements.interruption_code, "stopped by the user"))
+        causes.append(Cause("interrupted", measurements.interruption_code, "the user stopped the run"))
     if invalid_verdict.status == "INVALID":
         causes.append(build_invalid_cause(invalid_verdict))
     if measurements.stop_reason is not None:
@@ -321,7 +321,7 @@ def _build_demonstration_notes(spec: RunSpec, verdict: Verdict, plan: Plan | Non
     if not spec.is_demonstration or verdict.status != "INVALID":
         return
     if plan is None:
-        yield f"The max rate is not known well enough to plan a fleet. {_RETRY_HINT}"
+        yield f"The max rate is too uncertain to plan a fleet. {_RETRY_HINT}"
     else:
         yield f"The measurement is INVALID, so the plan uses its max rate as an assumption. {_RETRY_HINT}"
 

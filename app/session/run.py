@@ -174,7 +174,7 @@ class _Session:
             raise UsageError("no stage is running")
         message = self._runner.extend_stage(extension_s)
         elapsed_s = (self._dependencies.now_ns() - self._start_clock.monotonic_ns) / 1e9
-        self._run_log.add_note(f"User action {elapsed_s:.1f} s after the start: {message}.")
+        self._run_log.add_note(f"The user changed the run {elapsed_s:.1f} s after the start: {message}.")
         return message
 
     def _measure_model(self) -> None:

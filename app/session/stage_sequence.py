@@ -52,7 +52,10 @@ def resolve_stages(
         )
     if skipped_names:
         names = ", ".join(dict.fromkeys(skipped_names))
-        run_log.add_note(f"The sweep stopped after {_MAX_SATURATED_RATES} saturated rates in a row. Skipped: {names}.")
+        run_log.add_note(
+            f"The sweep stopped after {_MAX_SATURATED_RATES} saturated rates in a row. These stages were skipped: "
+            f"{names}."
+        )
 
 
 def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
@@ -77,7 +80,7 @@ def _resolve_rate(
     assert rate_share is not None
     rate_per_s = resolve_rate_share(rate_share, runner.stages)
     if rate_per_s is None:
-        reason = f"its rate is relative to the completed rate of {rate_share.stage}, which was 0"
+        reason = f"its rate is relative to the completed rate of {rate_share.stage}, which was 0 req/s"
     elif compute_peak_rate(resolved_arrivals := scale_arrivals(arrivals, rate_per_s)) * stage.duration_s > MAX_ARRIVALS:
         reason = f"at {format_number(rate_per_s)} req/s it would exceed {MAX_ARRIVALS:,} requests"
     else:

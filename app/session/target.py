@@ -106,7 +106,8 @@ def wait_until_ready(server: StartedServer, start_spec: StartSpec, wait_context:
             )
         if wait_context.now_ns() >= deadline_ns:
             reason = (
-                f"{name} was not ready within {start_spec.timeout_s:g} s: no 2xx response from {start_spec.ready_url}"
+                f"{name} was not ready within {start_spec.timeout_s:g} s: {start_spec.ready_url} returned no 2xx "
+                "response"
             )
             raise UnavailableError(f"target.start: {reason}", hint=_format_last_output_hint(server))
         wait_context.pause(_RETRY_PAUSE_S)
@@ -166,7 +167,7 @@ def _is_retryable(report: PreflightDone) -> bool:
 
 def _format_last_output_hint(server: StartedServer) -> str | None:
     lines = server.last_lines()
-    return "Last output: " + "\n  ".join(lines) if lines else "The server printed no output."
+    return "The last output was: " + "\n  ".join(lines) if lines else "The server printed no output."
 
 
 _NO_KEEP_ALIVE_NOTE = (
@@ -281,7 +282,7 @@ class TargetRunner:
         hint = "The target exited before the end of the measurement. Find the cause and measure again."
         if self._server is not None:
             lines = self._server.last_lines()
-            hint += f" Last output: {lines[-1]}" if lines else " The server printed no output."
+            hint += f" The last output was: {lines[-1]}" if lines else " The server printed no output."
         return Check(TARGET_PROCESS, end_text, None, None, "INVALID", hint)
 
     def compute_cold_start(self, steady_ns: int | None) -> ColdStart:

@@ -25,7 +25,7 @@ def build_join_callback(run_log: RunLog, interruption: Interruption) -> Callable
     def report_joining(joining: Joining) -> None:
         nonlocal last_message
         if interruption.is_requested:
-            raise LoadError("interrupted while waiting for workers")
+            raise LoadError("the run was interrupted while waiting for workers")
         if (message := _format_joining(joining)) != last_message:
             last_message = message
             run_log.emit_phase("workers", message)

@@ -88,9 +88,9 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
         targets.append(_build_foreign_target(foreign_paths, slo, declared_inputs, catalog))
     traffic = declared_inputs.traffic if request.traffic is None else build_traffic(load_traffic(request.traffic))
     if traffic is None:
-        raise NoTrafficError("no traffic to plan for", hint="Use --traffic traffic.yaml or --set traffic.peak=900/s.")
+        raise NoTrafficError("the plan has no traffic", hint="Use --traffic traffic.yaml or --set traffic.peak=900/s.")
     if language_model is not None and not (slo and traffic.tokens):
-        hint = 'For example: --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
+        hint = 'Use options such as --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
         raise UsageError("planning a language model from its configuration needs an SLO and traffic.tokens", hint=hint)
     plan_inputs = PlanningInputs(tuple(targets), traffic, slo, declared_inputs.limits, catalog, today, language_model)
     return apply_prices(plan_inputs, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
@@ -215,7 +215,7 @@ def _build_foreign_target(
             hint="Use --set target.hardware.accelerator=l4 or --set target.hardware.offer=aws/g6.2xlarge.",
         )
     if not slo:
-        raise UsageError("no SLO to plan for", hint='Use --slo "latency_ms.p95 < 50".')
+        raise UsageError("the plan has no SLO", hint='Use --slo "latency_ms.p95 < 50".')
     return build_foreign_target(read_foreign(paths), resolve_hardware(declared_inputs.hardware, catalog), slo)
 
 

@@ -107,12 +107,12 @@ class ProfileRuns:
             raise ComparedRunError(f"the comparison was interrupted during a {side} run", self._interruption.code)
         if child.returncode not in _COMPARABLE_EXIT_CODES:
             raise ComparedRunError(
-                f"a {side} run exited with {child.returncode}", _to_exit_code(child.returncode), stderr
+                f"a {side} run exited with code {child.returncode}", _to_exit_code(child.returncode), stderr
             )
         try:
             return decode_json(stdout, Result)
         except msgspec.DecodeError as error:
-            message = f"a {side} run exited with {child.returncode} and returned no result: {error}"
+            message = f"a {side} run exited with code {child.returncode} and returned no result: {error}"
             raise ComparedRunError(message, _to_exit_code(child.returncode) or ExitCode.BUG, stderr) from error
 
 

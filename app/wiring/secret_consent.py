@@ -37,7 +37,7 @@ def allow_hosts(profile: Profile, hosts: Iterable[str]) -> None:
     references_by_host = find_secret_hosts(profile)
     for host in hosts:
         if host.casefold() not in references_by_host:
-            hint = f"The profile sends secrets to: {', '.join(references_by_host) or 'loopback only'}."
+            hint = f"The profile sends secrets only to {', '.join(references_by_host) or 'loopback addresses'}."
             raise UsageError(f"--allow-secrets {host}: the profile sends no secret to this host", hint=hint)
         store_permission(AllowedSecrets(profile.name, host.casefold(), references_by_host[host.casefold()]))
 

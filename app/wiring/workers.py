@@ -88,7 +88,7 @@ def read_token(reference: str) -> str:
         token = secrets.resolve_secret(reference)
     except UsageError as error:
         hint = f"Set the same token on both sides, here in {reference}. {_TOKEN_HINT}"
-        raise UsageError(f"no token: {error}", hint=hint) from None
+        raise UsageError(f"the token cannot be read: {error}", hint=hint) from None
     if len(token) < MIN_TOKEN_CHARS:
         message = f"the token in {reference} has {len(token)} characters, but must have at least {MIN_TOKEN_CHARS}"
         raise UsageError(message, hint=_TOKEN_HINT)

@@ -64,7 +64,7 @@ def describe_failure(exception: object, status: int | None) -> str:
             + (f": {os.strerror(error_number)}" if error_number is not None and error_number > 0 else "")
         )
     elif status is None or status < 400:
-        parts.append("marked as a failure by the test")
+        parts.append("the test marked the request as a failure")
     return sanitize_line(", ".join(parts), MAX_SAMPLE_CHARS)
 
 

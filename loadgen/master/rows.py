@@ -192,7 +192,7 @@ def _decode_valid_rows(body: bytes, stage_index: int, share_index: int) -> pa.Re
     try:
         read_batch_header(body)
     except ValueError as error:
-        raise ValueError(f"sent data that is {error}") from error
+        raise ValueError(f"sent invalid data: {error}") from error
     try:
         batch = decode_rows(body)
         batch.validate(full=True)

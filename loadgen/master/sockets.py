@@ -158,7 +158,7 @@ def _describe_bind_error(error: zmq.ZMQError, address: str) -> str:
         case errno.EADDRNOTAVAIL | errno.ENODEV:
             return f"{address} is not an address of this machine"
         case _:
-            return f"cannot listen at {address}: {error}"
+            return f"the master cannot listen at {address}: {error}"
 
 
 class ArrivalUser(User):

@@ -138,7 +138,7 @@ def _read_jsonl(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
             try:
                 value = decode_json(content)
             except msgspec.DecodeError as error:
-                raise DatasetError(f"{path}, line {line_number}: invalid JSON: {error}") from error
+                raise DatasetError(f"{path}, line {line_number}: the line is not valid JSON: {error}") from error
             yield DatasetRow(value if isinstance(value, dict) else {"value": value}, len(line), content)
 
 

@@ -84,7 +84,7 @@ def _draw_truncated_normal(
     """
     if scale == 0:
         if not bounds[0] <= 0 <= bounds[1]:
-            raise LengthError("the distribution has no length between the bounds; widen the bounds")
+            raise LengthError("the distribution has no length between the bounds. Widen the bounds.")
         return np.zeros(count)
     low, high = bounds[0] / scale, bounds[1] / scale
     # Use the lower tail, because probabilities in the upper tail would all be rounded to 1.
@@ -93,7 +93,7 @@ def _draw_truncated_normal(
         low, high = -high, -low
     low_probability, high_probability = _STANDARD_NORMAL.cdf(low), _STANDARD_NORMAL.cdf(high)
     if high_probability - low_probability < _MIN_PROBABILITY:
-        raise LengthError("the distribution has almost no lengths between the bounds; widen the bounds")
+        raise LengthError("the distribution has almost no lengths between the bounds. Widen the bounds.")
     probabilities = np.clip(rng.uniform(low_probability, high_probability, count), 1e-300, 1 - 1e-16)
     samples = np.fromiter(
         (_STANDARD_NORMAL.inv_cdf(probability) for probability in probabilities.tolist()), np.float64, count

@@ -214,7 +214,7 @@ def _generate_turns(
 def _get_cell(row: Row, column: str, row_number: int) -> object:
     if column not in row:
         raise PromptError(
-            f"row {row_number} of the dataset has no column {column!r}. Available columns: {', '.join(row)[:200]}"
+            f"row {row_number} of the dataset has no column {column!r}; it has these columns: {', '.join(row)[:200]}"
         )
     return row[column]
 

@@ -78,7 +78,8 @@ def select_inputs(arrays: Mapping[str, Tensor], specs: Sequence[TensorInput]) ->
     missing_names = [spec.name for spec in specs if spec.name not in arrays]
     if missing_names:
         raise TensorError(
-            f"the file has no array named {', '.join(missing_names)}; available arrays: {', '.join(arrays) or 'none'}"
+            f"the file has no array named {', '.join(missing_names)}; it has these arrays: "
+            f"{', '.join(arrays) or 'none'}"
         )
     inputs = {spec.name: _convert_to_datatype(arrays[spec.name], spec) for spec in specs}
     row_count_by_name = {name: tensor.shape[0] if tensor.ndim else 0 for name, tensor in inputs.items()}
@@ -207,7 +208,7 @@ def find_class_output(outputs: Sequence[NamedTensor], row_count: int, output_nam
         index = next((position for position, (name, _) in enumerate(outputs) if name == output_name), None)
         if index is None:
             raise AmbiguousOutputError(
-                f"the model has no output {output_name!r}; available outputs: {_format_outputs(outputs)}"
+                f"the model has no output {output_name!r}; it has these outputs: {_format_outputs(outputs)}"
             )
         if output_kinds[index] is None:
             raise AmbiguousOutputError(

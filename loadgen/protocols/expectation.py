@@ -147,6 +147,6 @@ def _build_searcher(pattern: str) -> _BodyTest:
         has_match(b"")
     except pa.ArrowInvalid as error:
         raise WorkloadError(
-            f"invalid regular expression: {error}", hint="RE2 does not support look-around or back-references."
+            f"the regular expression is invalid: {error}", hint="RE2 does not support look-around or back-references."
         ) from error
     return has_match

@@ -123,7 +123,7 @@ def _get_cell(column: str, row: Mapping[str, object]) -> object:
     if column not in row:
         raise WorkloadError(
             f"a row of the dataset has no column {column!r}",
-            hint=f"Available columns: {', '.join(row)[:200] or 'none'}.",
+            hint=f"The row has these columns: {', '.join(row)[:200] or 'none'}.",
         )
     return row[column]
 

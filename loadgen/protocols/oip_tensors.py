@@ -224,7 +224,7 @@ def _generate_arrays(specs: Sequence[TensorInput], rows_per_request: int, seed: 
 def _validate_axes(spec: TensorInput, array: Tensor, rows_per_request: int) -> None:
     if array.ndim == len(spec.shape) + 1:
         if rows_per_request != 1:
-            raise TensorError(f"{spec.name} contains a complete input per request; set `rows_per_request` to 1")
+            raise TensorError(f"{spec.name} contains a complete input per request. Set `rows_per_request` to 1.")
     elif array.ndim != len(spec.shape):
         raise TensorError(f"{spec.name} has {array.ndim} axes, but the model's input has {len(spec.shape)}")
 

@@ -291,7 +291,7 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
         return {**body, "query": query, "documents": documents}
     if prompt.messages is None and len(prompt.texts) > 1 and isinstance(workload.prompts, DatasetPrompts):
         raise PromptError(
-            "the dataset has lists of strings, which only embeddings and reranking accept; use a text column"
+            "the dataset has lists of strings, which only embeddings and reranking accept. Use a text column."
         )
     body |= _build_prompt_fields(api, prompt)
     if prompt.output_tokens is not None:
@@ -347,7 +347,7 @@ def build_reranking_sessions(sessions: Iterator[Session], documents_per_query: i
 def _build_prompt_fields(api: Api, prompt: Prompt) -> Body:
     if api == "completions":
         if prompt.messages is not None:
-            raise PromptError("the dataset has chat messages, which completions do not accept; use a text column")
+            raise PromptError("the dataset has chat messages, which completions do not accept. Use a text column.")
         text = "\n".join(prompt.texts)
         return {"prompt": f"{prompt.prefix} {text}" if prompt.prefix else text}
     if api == "responses":
@@ -366,6 +366,6 @@ def _build_messages(prompt: Prompt) -> list[Body]:
 
 def _get_texts(prompt: Prompt) -> list[str]:
     if prompt.messages is not None:
-        raise PromptError("the dataset has chat messages, which this API does not accept; use a text column")
+        raise PromptError("the dataset has chat messages, which this API does not accept. Use a text column.")
     first_text, *other_texts = prompt.texts
     return [f"{prompt.prefix} {first_text}" if prompt.prefix else first_text, *other_texts]

@@ -160,7 +160,7 @@ _ERROR_TEXTS = {
     "connect": "the connection failed",
     "tls": "the TLS connection failed",
     "send": "the connection was closed without a response",
-    "timeout": "no complete response before the timeout",
+    "timeout": "the request timed out",
     "truncated": "the response was truncated",
     "bad-payload": "the response does not conform to the protocol",
     "bad-output": "the response is well-formed but wrong",
@@ -172,7 +172,7 @@ def describe_outcome(label: str, exchange: Exchange, error: str | None) -> str:
     and body are never included, because they may contain secrets."""
     if error is None:
         status_parts = [] if exchange.status is None else [f"status {exchange.status}"]
-        return f"{', '.join((label, *status_parts))}: as expected"
+        return f"{', '.join((label, *status_parts))}: the response is as expected"
     return ", ".join((label, *_describe_failure_parts(exchange, error)))
 
 

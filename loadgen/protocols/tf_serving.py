@@ -154,7 +154,7 @@ def _read_specs(response: Exchange, signature: str) -> tuple[tuple[TensorInput, 
     if signature not in signatures:
         available_names = ", ".join(sorted(signatures)[:10]) or "none"
         raise WorkloadError(
-            f"the model has no signature {signature!r}", hint=f"Available signatures: {available_names}."
+            f"the model has no signature {signature!r}", hint=f"The model has these signatures: {available_names}."
         )
     inputs = signatures[signature].inputs
     if not inputs:

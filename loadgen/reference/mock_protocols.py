@@ -58,7 +58,7 @@ def check_datatypes(specs: Sequence[TensorInput]) -> None:
     Protocol."""
     unknown_datatypes = [spec.datatype for spec in specs if spec.datatype not in DTYPES and spec.datatype != "BYTES"]
     if unknown_datatypes:
-        raise ValueError(f"unknown datatype {unknown_datatypes[0]}; use one of {', '.join([*DTYPES, 'BYTES'])}")
+        raise ValueError(f"the datatype {unknown_datatypes[0]} is unknown. Use one of {', '.join([*DTYPES, 'BYTES'])}.")
 
 
 _JSON_LENGTH_PATTERN = re.compile(rb"\r\ninference-header-content-length: *(\d+)", re.IGNORECASE)
@@ -212,7 +212,9 @@ def _build_predict_handler(mock: TfServingMock) -> RequestHandler:
         if (prediction_request.instances is None) == (
             not memoryview(prediction_request.inputs)
         ) or prediction_request.signature_name != mock.signature:
-            return build_error_response(400, "send instances or inputs that match the model's signature")
+            return build_error_response(
+                400, "the request must have either instances or inputs that match the model's signature"
+            )
         row_count = 1 if prediction_request.instances is None else len(prediction_request.instances)
         if not 0 < row_count <= MAX_ROWS:
             return build_error_response(400, f"the number of rows must be from 1 to {MAX_ROWS:,} (got {row_count:,})")

@@ -132,11 +132,13 @@ class ConnectionPool:
         except ssl.SSLError as error:
             self._fail_oldest_exchange("tls", describe_tls_failure(error))
         except TimeoutError:
-            self._fail_oldest_exchange("connect", f"no connection within {self._timeouts.connect_s:g} s")
+            self._fail_oldest_exchange(
+                "connect", f"no connection was established within {self._timeouts.connect_s:g} s"
+            )
         except OSError as error:
             self._fail_oldest_exchange(classify_connect_error(error), error.strerror or str(error))
         except MemoryError:
-            self._fail_oldest_exchange(LOCAL_LIMIT, "out of memory")
+            self._fail_oldest_exchange(LOCAL_LIMIT, "the load worker ran out of memory")
         except Exception as error:  # any error must fail a request, or connections would be requested forever
             self._fail_oldest_exchange("connect", type(error).__name__)
         else:

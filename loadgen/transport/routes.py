@@ -168,7 +168,7 @@ class _TunnelRoute:
                 data = await self._loop.sock_recv(tunnel, 4096)
                 response += data
                 if not data or len(response) > _MAX_PROXY_BYTES:
-                    raise OSError("no response to the CONNECT request")
+                    raise OSError("the CONNECT request received no response")
             match = _STATUS_LINE_PATTERN.match(response)
             if match is None or match[1][:1] != b"2":
                 raise OSError(
@@ -195,7 +195,7 @@ async def _resolve_proxy(host_addresses: _HostAddresses) -> None:
 
 
 def _build_proxy_error(proxy: Proxy, error: OSError) -> OSError:
-    text = f"the proxy {proxy.host_port}: {error.strerror or error}"
+    text = f"the proxy {proxy.host_port} failed: {error.strerror or error}"
     return OSError(text) if error.errno is None else OSError(error.errno, text)
 
 

@@ -157,7 +157,9 @@ class _GuardedClient(zmqrpc.Client):
         try:
             self.socket.connect(f"tcp://{format_host_port(host, port)}")
         except zmq.ZMQError as error:
-            raise NoMasterError(f"cannot connect to {format_host_port(host, port)}: {error.strerror}") from error
+            raise NoMasterError(
+                f"this worker cannot connect to {format_host_port(host, port)}: {error.strerror}"
+            ) from error
 
     def send(self, message: Message) -> None:
         # Do not call Locust's method, which sleeps and retries; this call cannot fail temporarily.

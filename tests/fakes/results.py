@@ -154,7 +154,7 @@ def interrupted() -> Run:
         slo=(ObjectiveResult(SLO, no_stage, "INCONCLUSIVE"),),
         gates=(),
         plan=None,
-        exit=ended(130, "stopped by the user"),
+        exit=ended(130, "the user stopped the run"),
     )
     return Run(result, full.rows[full.rows["stage"] < 5], full.telemetry.iloc[:400])
 

@@ -88,7 +88,7 @@ def test_a_closed_window_leaves_the_run_going_and_the_next_one_attaches(
     second.pages.live.stop()
     qtbot.waitUntil(lambda: second.pages.live.state.status == "finished", timeout=_PATIENCE_MS)
     assert (launch.directory / "report.html").exists()
-    assert "stopped by the user" in (launch.directory / "result.json").read_text()
+    assert "the user stopped the run" in (launch.directory / "result.json").read_text()
 
 
 _CRASHING = """
@@ -156,4 +156,4 @@ def test_the_run_that_goes_on_is_stopped_on_closing_though_another_one_is_shown(
     choose_on_close("Stop run")
     assert window.close()
     qtbot.waitUntil(lambda: StoredRun(launch.directory).is_complete, timeout=_PATIENCE_MS)
-    assert "stopped by the user" in (launch.directory / "result.json").read_text()
+    assert "the user stopped the run" in (launch.directory / "result.json").read_text()

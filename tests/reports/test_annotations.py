@@ -44,7 +44,7 @@ def test_a_run_that_nothing_warnings_has_none(full_report: Report) -> None:
 def test_a_stopped_run_says_so_itself(interrupted_report: Report) -> None:
     reported = build_workflow_commands(interrupted_report, None, {})
     assert reported[0].startswith("::error title=sizewise%3A run::verdict: INCONCLUSIVE")
-    assert "stopped by the user" in reported[0]
+    assert "the user stopped the run" in reported[0]
 
 
 def test_hostile_text_gives_no_command_of_its_own(full_report: Report) -> None:

@@ -297,7 +297,7 @@ def test_a_percentile_of_too_few_samples_is_gray_and_says_so(full_html: str) -> 
 def test_an_interrupted_run_shows_what_it_has(rendered: Rendered) -> None:
     text = _text(rendered("interrupted_report"))
     assert "INCONCLUSIVE" in text
-    assert "stopped by the user" in text
+    assert "the user stopped the run" in text
     assert "p95 latency by offered rate" in text
     assert "No plan." in text
 

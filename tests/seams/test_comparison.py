@@ -84,7 +84,7 @@ def test_it_is_stopped_from_elsewhere_and_keeps_the_runs_that_were_made(
     assert "the comparison was interrupted during a baseline run" in said
     assert sizewise_here("runs", "attach", str(record)).returncode == ExitCode.INTERRUPTED
     (run,) = (path.parent for path in events_of_runs(record))
-    assert "stopped by the user" in (run / "result.json").read_text()
+    assert "the user stopped the run" in (run / "result.json").read_text()
 
 
 def events_of_runs(record: Path) -> list[Path]:
@@ -102,5 +102,5 @@ def test_a_profile_whose_target_is_not_there_ends_the_comparison_as_it_ends_a_ru
     gone = write_profile(folders[0], f"http://127.0.0.1:{free_port()}")
     done = sizewise_here("compare", "--measure", gone, gone)
     assert done.returncode == ExitCode.UNAVAILABLE
-    assert "error: a baseline run exited with 3" in done.stderr
+    assert "error: a baseline run exited with code 3" in done.stderr
     assert "Check that the server is running" in done.stderr

@@ -104,7 +104,7 @@ def test_a_run_is_stopped_with_its_report(sizewise_here: SizewiseHere, profile: 
             assert done.returncode == 0, done.stderr
             process.communicate(timeout=60)
     assert process.returncode == 130
-    assert sizewise_here.result(run)["exit"]["causes"][0]["text"] == "stopped by the user"
+    assert sizewise_here.result(run)["exit"]["causes"][0]["text"] == "the user stopped the run"
     assert (run / "report.html").exists()
     again = sizewise_here("runs", "stop", str(run))
     assert (again.returncode, "has already finished" in again.stderr) == (2, True)

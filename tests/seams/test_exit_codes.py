@@ -182,7 +182,7 @@ def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProf
     assert "Traceback" not in stderr
     result = sizewise.result(tmp_path / "run")
     assert result["stages"][0]["completed"] >= 100
-    assert result["exit"]["causes"][0]["text"] == "stopped by the user"
+    assert result["exit"]["causes"][0]["text"] == "the user stopped the run"
 
 
 def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:

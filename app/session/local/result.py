@@ -419,7 +419,7 @@ def _build_causes(
 ) -> list[Cause]:
     causes: list[Cause] = []
     if measurements.interruption_code is not None:
-        causes.append(Cause("interrupted", measurements.interruption_code, "stopped by the user"))
+        causes.append(Cause("interrupted", measurements.interruption_code, "the user stopped the run"))
     if invalid_verdict.status == "INVALID":
         causes.append(build_invalid_cause(invalid_verdict))
     if measurements.stop_reason is not None:

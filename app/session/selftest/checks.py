@@ -255,10 +255,10 @@ def check_injection(bench: SelfTestBench) -> Iterator[Finding]:
     """Yield findings about a delay that is added to the server and must be measured, about the
     latency overhead, and about lost responses."""
     baseline_stage = bench.measure(
-        "injection, without", Script(delay_s=INJECTION_DELAY_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
+        "injection (baseline)", Script(delay_s=INJECTION_DELAY_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
     )
     delayed_stage = bench.measure(
-        "injection, with",
+        "injection (delayed)",
         Script(delay_s=INJECTION_DELAY_S + INJECTED_DELAY_S),
         INJECTION_RATE_PER_S,
         INJECTION_DURATION_S,
@@ -310,7 +310,7 @@ def check_capacity(
         "max rate to a no-op server",
         measured_capacity.per_s,
         low=MIN_CAPACITY_PER_S,
-        unit="requests/s",
+        unit="req/s",
     )
 
 

@@ -34,7 +34,7 @@ class Machine:
         run = full_run()
         invalid = [build_invalid_cause(Verdict("INVALID", ("late sends",)))] if validity == "INVALID" else []
         missed = Cause("objective_failed", ExitCode.GATE_FAILED, "too slow")
-        stopped = [Cause("interrupted", code, "stopped by the user")] if code else []
+        stopped = [Cause("interrupted", code, "the user stopped the run")] if code else []
         result: Result = replace(run.result, exit=build_exit([*invalid, *stopped, missed], is_demonstration=True))
         report = build_report(run.result, run.rows, run.telemetry, SPEC, COMMAND, "{}")
         return MeasuredRun(RunOutcome(result, "{}", pd.DataFrame()), report, Path())

@@ -10,7 +10,7 @@ from app.errors import ExitCode
 from app.records.selftest import Finding, SelfTest, build_finding, build_selftest
 
 FINDINGS = (
-    build_finding("generator capacity", "max rate to a no-op server", 8016.0, low=1000.0, unit="requests/s"),
+    build_finding("generator capacity", "max rate to a no-op server", 8016.0, low=1000.0, unit="req/s"),
     build_finding("stall", "latency p95", 901.2, low=855.0, high=945.0, unit="ms"),
     build_finding("store", "rows read back", 3600.0, low=3600, high=3600, unit=None),
     build_finding("clock", "backward steps", 0.0, high=0, unit=None),
@@ -28,7 +28,7 @@ def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str
     header, _, *rows, last = [line for line in capsys.readouterr().out.splitlines() if line]
     assert header.split() == ["verdict", "check", "description", "measured", "limit", "unit"]
     assert [" ".join(row.split()) for row in rows] == [
-        "PASS generator capacity max rate to a no-op server 8,016 ≥ 1,000 requests/s",
+        "PASS generator capacity max rate to a no-op server 8,016 ≥ 1,000 req/s",
         "PASS stall latency p95 901 855 – 945 ms",
         "PASS store rows read back 3,600 3,600",
         "PASS clock backward steps 0 0",

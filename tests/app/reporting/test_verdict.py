@@ -182,7 +182,9 @@ def test_a_sweep_over_clients_says_how_many_held_and_what_the_next_did() -> None
 
 def test_nothing_is_said_to_be_below_where_only_the_warm_up_was_measured() -> None:
     warm_up = tuple(stage for stage in RESULT.stages if stage.kind == "warmup")
-    stopped = msgspec.structs.replace(RESULT, stages=warm_up, max_rate=None, exit=ended(130, "stopped by the user"))
+    stopped = msgspec.structs.replace(
+        RESULT, stages=warm_up, max_rate=None, exit=ended(130, "the user stopped the run")
+    )
     assert build_verdict(stopped).sentence == "Stopped before anything was measured."
     invalid = msgspec.structs.replace(RESULT, stages=warm_up, verdict=Verdict("INVALID", ("load worker: lost",)))
     assert build_verdict(invalid).sentence == "Nothing was measured."
@@ -216,7 +218,7 @@ def test_what_the_checks_say_is_not_said_again() -> None:
 
 def test_reasons_are_the_checks_when_invalid_and_the_causes_otherwise() -> None:
     assert build_verdict(nothing_measured().result).reasons == ("the load generator could not be calibrated",)
-    assert build_verdict(interrupted().result).reasons == ("stopped by the user",)
+    assert build_verdict(interrupted().result).reasons == ("the user stopped the run",)
     assert build_verdict(nothing_measured().result).sentence == "Nothing was measured."
 
 

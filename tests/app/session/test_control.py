@@ -57,7 +57,7 @@ def test_a_command_to_stop_drains_then_cuts_and_never_leaves_at_once(bench: Benc
     assert asked.answers[0] == "the run is stopping: in-flight requests may finish"
     assert asked.answers[1] == "the run is stopping: in-flight requests are canceled"
     assert outcome.result.exit.code == ExitCode.INTERRUPTED
-    assert outcome.result.exit.texts[0] == "stopped by the user"
+    assert outcome.result.exit.texts[0] == "the user stopped the run"
 
 
 def test_the_rate_of_an_open_stage_is_changed_and_reported(bench: Bench) -> None:
@@ -119,7 +119,7 @@ def test_a_stage_of_one_rate_or_of_clients_is_made_longer_and_reported(bench: Be
         (finished,) = bench.reported(StageFinished)
         assert (finished.data.duration_s, finished.data.extended_s) == (17.5, 7.5)
         notes = [note for note in outcome.result.notes if "extended" in note]
-        assert notes[0].startswith("User action ")
+        assert notes[0].startswith("The user changed the run ")
         assert notes[0].endswith(" s after the start: stage s was extended by 5 s to 15 s.")
         shutil.rmtree(bench.directory)
 

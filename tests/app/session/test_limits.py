@@ -6,7 +6,7 @@ def test_the_limit_on_duration_names_itself() -> None:
     watch = LimitMonitor(LimitSpec(duration_s=10), start_ns=0)
     assert watch.check(int(9.9e9))
     assert not watch.check(int(10e9))
-    assert watch.stop_reason == "reached limits.duration (10 s)"
+    assert watch.stop_reason == "the run reached limits.duration (10 s)"
 
 
 def test_requests_count_over_all_stages() -> None:

@@ -208,7 +208,7 @@ def test_a_demonstration_whose_max_rate_is_not_known_says_so_in_place_of_a_plan(
     slo = (parse_objective("latency_ms.p95 < 0.001"),)
     result = demonstration(tmp_path, 5.0, slo=slo)
     assert (result.plan, result.exit.code) == (None, ExitCode.OK)
-    assert result.notes[-1].startswith("The max rate is not known well enough")
+    assert result.notes[-1].startswith("The max rate is too uncertain")
     assert demonstration(tmp_path, 5.0, slo=slo, is_demonstration=False).exit.code == ExitCode.INVALID
 
 

@@ -239,10 +239,10 @@ def test_a_first_answer_that_is_not_waited_for_is_no_fault_of_the_instrument(ben
     class Hanging(ScriptedLoad):
         def preflight(self) -> PreflightDone:
             bench.interruption.request_stop(ExitCode.INTERRUPTED)
-            raise LoadError("interrupted while waiting for the target's first response")
+            raise LoadError("the run was interrupted while waiting for the target's first response")
 
     result = bench.run(SPEC, Hanging(bench.clock)).result
-    assert (result.exit.code, result.exit.texts) == (ExitCode.INTERRUPTED, ("stopped by the user",))
+    assert (result.exit.code, result.exit.texts) == (ExitCode.INTERRUPTED, ("the user stopped the run",))
     assert all(check.id != "load_worker" for check in result.validity)
     assert "stages" not in [phase.phase for phase in bench.reported(PhaseChanged)]
 

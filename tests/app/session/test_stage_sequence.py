@@ -69,7 +69,7 @@ def test_a_sweep_ends_after_two_rates_in_a_row_that_the_target_cannot_carry(benc
     outcome = bench.run(spec)
     names = list(dict.fromkeys(plan.name for plan in bench.load.plans))
     assert names == [f"sweep {rate}/s" for rate in (25, 50, 100, 150, 200, 225, 400, 500)]
-    assert "Skipped: sweep 800/s, sweep 900/s." in outcome.result.notes[-1]
+    assert "These stages were skipped: sweep 800/s, sweep 900/s." in outcome.result.notes[-1]
     assert all(stage.tags == {"sweep": "yes"} for stage in outcome.result.stages)
     found = outcome.result.max_rate
     assert found is not None

@@ -28,7 +28,7 @@ def test_a_command_to_stop_ends_the_waiting() -> None:
     tell = build_join_callback(RunLog(lambda _: None, lambda: 1), interruption)
     tell(Joining("10.0.0.1:5557", 0, 1))
     interruption.request_stop(ExitCode.INTERRUPTED)
-    with pytest.raises(LoadError, match="interrupted while waiting for workers"):
+    with pytest.raises(LoadError, match="the run was interrupted while waiting for workers"):
         tell(Joining("10.0.0.1:5557", 0, 1))
 
 

@@ -42,4 +42,4 @@ def test_a_pipeline_allows_hosts_by_a_variable(written: Written, monkeypatch: py
 def test_a_host_that_gets_no_secret_cannot_be_allowed(written: Written) -> None:
     with pytest.raises(UsageError, match="sends no secret to this host") as refused:
         allow_hosts(written(TARGET), ["10.0.0.7"])
-    assert refused.value.hint == "The profile sends secrets to: 10.0.0.5."
+    assert refused.value.hint == "The profile sends secrets only to 10.0.0.5."

@@ -70,7 +70,7 @@ def test_exceptions_that_go_round_in_a_circle_end() -> None:
         (wrapped(ConnectionRefusedError(111, "secret")), None, f"ConnectionRefusedError: {os.strerror(111)}"),
         (wrapped(socket.gaierror(-2, "secret")), None, "gaierror"),
         (CatchResponseError("the answer was: secret"), 200, "status 200 (OK), CatchResponseError"),
-        ("secret", 200, "status 200 (OK), marked as a failure by the test"),
+        ("secret", 200, "status 200 (OK), the test marked the request as a failure"),
         ("secret", 404, "status 404 (Not Found)"),
     ],
 )  # fmt: skip

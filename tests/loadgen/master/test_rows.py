@@ -195,7 +195,7 @@ def compressed(codec: str) -> bytes:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"", "not a batch of rows: the data is too short"),
+        (b"", "the data is too short for a batch of rows"),
         (b"garbage" * 100, "not an uncompressed batch of rows"),
         (encode_rows(batch())[:-200], "sent an invalid batch of rows"),
         (of_another_schema(), "sent an invalid batch of rows"),

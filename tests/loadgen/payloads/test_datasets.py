@@ -96,9 +96,9 @@ def test_only_as_many_files_as_the_limit_holds(folder: Path) -> None:
     ("format_", "content", "reported"),
     [
         ("jsonl", b"", "has no rows"),
-        ("jsonl", b'{"a": 1}\n{"a": \n', "line 2: invalid JSON"),
-        ("jsonl", b"[" * 100_000, "line 1: invalid JSON"),
-        ("jsonl", b'"\xff"', "line 1: invalid JSON"),
+        ("jsonl", b'{"a": 1}\n{"a": \n', "line 2: the line is not valid JSON"),
+        ("jsonl", b"[" * 100_000, "line 1: the line is not valid JSON"),
+        ("jsonl", b'"\xff"', "line 1: the line is not valid JSON"),
         ("csv", b"a,b\n", "has no rows"),
         ("csv", b"a,a\n1,2\n", "two columns"),
         ("csv", b"a,b\n1,2\n3\n", "line 3: the row has 1 cells, but the header has 2"),

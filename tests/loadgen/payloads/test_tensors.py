@@ -63,7 +63,7 @@ def test_inputs_take_the_models_types_and_leave_other_arrays() -> None:
 @pytest.mark.parametrize(
     ("arrays", "specs", "message"),
     [
-        ({"y": np.ones(2)}, [spec()], "the file has no array named x; available arrays: y"),
+        ({"y": np.ones(2)}, [spec()], "the file has no array named x; it has these arrays: y"),
         ({"x": np.ones(2)}, [spec("INT64")], "cannot be converted"),
         ({"x": np.ones(2)}, [spec("BYTES")], "must contain strings"),
         ({"x": np.ones(2)}, [spec("BF16")], "BF16"),
@@ -162,7 +162,7 @@ def test_whole_numbers_are_classes_and_floats_are_scores(outputs: Any, wanted: s
         ([("pixels", np.zeros((2, 3, 3)))], None, "no output"),
         ([("row", np.zeros((1, 3)))], None, "no output"),
         ([("scalar", np.zeros(()))], None, "no output"),
-        ([LABEL, SCORES], "logits", "has no output 'logits'; available outputs: 'label'"),
+        ([LABEL, SCORES], "logits", "has no output 'logits'; it has these outputs: 'label'"),
         ([AMOUNT, SCORES], "amount", "output 'amount' .* has neither"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_file_holds_a_scalar_for_each_request(npz: str) -> None:
     parts = list(load_inputs(OipWorkload("m", tensors=npz), [X, scalar]).iterate_requests())
     assert [part[1][1].tolist() for part in parts] == [0.5, 1, 1.5, 2, 2.5]
     assert parts[0][1][1].shape == ()
-    with pytest.raises(TensorError, match="set `rows_per_request` to 1"):
+    with pytest.raises(TensorError, match="Set `rows_per_request` to 1"):
         load_inputs(OipWorkload("m", tensors=npz, rows_per_request=2), [X, scalar])
 
 

@@ -282,7 +282,7 @@ def test_a_dataset_for_embeddings_and_reranking(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("api", "row", "message"),
     [
-        ("chat", {"other": 1}, "row 1 of the dataset has no column 'prompt'. Available columns: other"),
+        ("chat", {"other": 1}, "row 1 of the dataset has no column 'prompt'; it has these columns: other"),
         ("chat", {"prompt": 7}, "is neither a string, a list of strings"),
         ("chat", {"prompt": []}, "is neither a string, a list of strings"),
         ("chat", {"prompt": [{"role": "user"}]}, "is neither a string, a list of strings"),

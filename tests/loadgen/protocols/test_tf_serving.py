@@ -141,7 +141,7 @@ def test_a_missing_model_and_a_missing_signature_are_reported() -> None:
     assert (refused.value.error, refused.value.status) == ("http-4xx", 404)
     with pytest.raises(WorkloadError, match="no signature 'other'") as wrong:
         build(TfServingWorkload("m", signature="other"), Model(SEVERAL))
-    assert wrong.value.hint == "Available signatures: serving_default."
+    assert wrong.value.hint == "The model has these signatures: serving_default."
 
 
 def test_numbers_json_cannot_hold_are_refused(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_connection_without_a_descriptor_is_a_local_limit(converse: Converse) 
 def test_a_connection_that_is_not_taken_in_time_is_a_failed_connection(converse: Converse) -> None:
     async def talk(asker: Asker) -> None:
         done = await asker.ask()
-        assert (done.error, done.detail) == ("connect", "no connection within 0.2 s")
+        assert (done.error, done.detail) == ("connect", "no connection was established within 0.2 s")
 
     with socket.socket() as deaf:  # a full backlog that nobody accepts from
         deaf.bind(("127.0.0.1", 0))

@@ -92,7 +92,7 @@ def test_a_half_open_connection_ends_by_the_deadline_that_is_running(converse: C
         done = await asked_in_time(asker)
         assert (done.error, done.detail) == expected
 
-    expected = ("timeout", None) if scheme == "http" else ("connect", "no connection within 0.3 s")
+    expected = ("timeout", None) if scheme == "http" else ("connect", "no connection was established within 0.3 s")
     with FaultyProxy(1, Toxics(is_half_open=True)) as proxy:
         converse(Endpoint((f"{scheme}://127.0.0.1:{proxy.port}",), timeouts=TIMEOUTS), talk)
 

@@ -80,9 +80,9 @@ def test_a_proxy_that_refuses_is_no_connection_and_its_password_is_not_shown(con
     with HttpProxy("me:right") as proxy:
         converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
     converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
-    reported = f"the proxy 127.0.0.1:{proxy.port}: the CONNECT request was rejected with status 407"
+    reported = f"the proxy 127.0.0.1:{proxy.port} failed: the CONNECT request was rejected with status 407"
     assert seen[:2] == [reported if scheme == "https" else "the proxy rejected the request with status 407"] * 2
-    assert str(seen[2]).startswith(f"the proxy 127.0.0.1:{proxy.port}: Connect")
+    assert str(seen[2]).startswith(f"the proxy 127.0.0.1:{proxy.port} failed: Connect")
     assert "wrong" not in str(seen)
 
 

@@ -25,7 +25,7 @@ def failed(error: str, sent_ns: int | None = 1_000, **more: object) -> Exchange:
         (failed("http-5xx", status=503), "status 503 (Service Unavailable)"),
         (failed("http-4xx", status=499), "status 499"),
         (failed("connect", detail="Connection refused"), "the connection failed, Connection refused"),
-        (failed("timeout"), "no complete response before the timeout after 2.5 s"),
+        (failed("timeout"), "the request timed out after 2.5 s"),
         (failed("truncated", status=200, bytes_received=1_234),
          "status 200 (OK), the response was truncated after 1,234 bytes"),
         (failed("bad-payload", status=301), "status 301 (Moved Permanently), redirects are not followed"),

@@ -178,14 +178,14 @@ def test_invalid_is_reported_as_it_happens_and_taken_back(page: LivePage, qtbot:
 
 
 def test_errors_are_a_table(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
-    seen = ErrorReported(at(4), 0, ErrorSample("timeout", at(4), "no complete response before the timeout"))
+    seen = ErrorReported(at(4), 0, ErrorSample("timeout", at(4), "the request timed out"))
     write_events(tmp_path, [started(), begun(0, 1), seen, snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
     body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: body.failures.table.frame_model.rowCount() == 1)
     model = body.failures.table.frame_model
     shown = [model.data(model.index(0, column)) for column in range(4)]
-    assert shown == ["timeout", "0:04", "2", "no complete response before the timeout"]
-    assert body.failures.sample.text() == "timeout, first example: no complete response before the timeout"
+    assert shown == ["timeout", "0:04", "2", "the request timed out"]
+    assert body.failures.sample.text() == "timeout, first example: the request timed out"
 
 
 def test_what_was_seen_of_the_chosen_class_stays_while_others_come(qtbot: QtBot) -> None:

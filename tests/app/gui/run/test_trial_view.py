@@ -10,7 +10,7 @@ from app.records.trial import ConnectionTest, Failure, Problem, TlsInfo
 
 ANSWERED = ConnectionTest(
     url="https://llm.example/v1", protocol="openai-chat", model="m", is_measurable=True, problem=None,
-    summary="as expected", hint=None, status=200, wants_stream=True,
+    summary="the response is as expected", hint=None, status=200, wants_stream=True,
     first_byte_ms=12.34, first_token_ms=180.0, total_ms=1200.0,
     tokens_out=64, bytes_received=4321, tls=TlsInfo(version="TLSv1.3", cipher="AES", subject="llm", issuer="CA",
                                                      valid_until="Jan 1 2030"),

@@ -164,7 +164,7 @@ def test_interrupted_run_keeps_the_stages_until_then(bench: LocalBench) -> None:
 
     bench.script.on_window = interrupt
     result = bench.run(spec_of(order_of(1), order_of(2), order_of(4))).result
-    assert (result.exit.code, result.exit.texts[0]) == (ExitCode.INTERRUPTED, "stopped by the user")
+    assert (result.exit.code, result.exit.texts[0]) == (ExitCode.INTERRUPTED, "the user stopped the run")
     assert [stage.variant for stage in result.stages] == [order_of(1).variant, order_of(2).variant]
     assert result.stages[1].completed == 50
     assert [facts.failure for facts in local_of(result).variants] == [None, None], "it was ended on purpose"
