@@ -59,7 +59,9 @@ def check_generator(
 ) -> tuple[Check, ...]:
     """Run the load generator checks. `rows` holds the requests scheduled inside the window."""
     if stage_data.arrival_kind == "locust":
-        hint = "The capacity applies to Sizewise's own load generator only. For a Locust test, see the generator CPU."
+        hint = (
+            "The capacity applies to Sizewise's own load generator only. For a Locust test, see the load generator CPU."
+        )
         return (
             Check("generator_capacity", None, None, "share", "VALID", hint),
             _check_cpu(stage_data),

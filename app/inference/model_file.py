@@ -19,7 +19,7 @@ def check_model_file(model: Path) -> None:
     """Raise UsageError if a model file does not exist, is not a regular file, is empty or is too
     large."""
     if not model.exists():
-        raise UsageError(f"model not found: {model}", hint="Set the path of an .onnx file.")
+        raise UsageError(f"the model {model} does not exist", hint="Set the path of an .onnx file.")
     if not model.is_file():
         raise UsageError(f"{model} is not a file", hint="Set the path of an .onnx file.")
     size = model.stat().st_size

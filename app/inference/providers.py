@@ -45,7 +45,7 @@ def get_runtime_name(provider: str) -> str:
         return PROVIDERS[provider]
     close_names = difflib.get_close_matches(provider.lower(), PROVIDERS, n=1)
     hint = f"Did you mean {close_names[0]}?" if close_names else f"Use one of {', '.join(PROVIDERS)}."
-    raise UsageError(f"unknown provider {provider!r}", hint=hint)
+    raise UsageError(f"the provider {provider!r} is unknown", hint=hint)
 
 
 def get_profile_name(runtime_name: str) -> str:

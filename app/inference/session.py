@@ -261,7 +261,7 @@ def parse_fallback_reason(log_text: str) -> str:
     """Return the reason why ONNX Runtime fell back to another execution provider, extracted from
     its log output while the model was opened."""
     if "libcuda.so.1" in log_text or "nvcuda.dll" in log_text:
-        return "no NVIDIA driver: libcuda.so.1 cannot be loaded"
+        return "no NVIDIA driver was found: libcuda.so.1 cannot be loaded"
     missing_library = _MISSING_LIBRARY.search(log_text)
     if missing_library:
         return f"a library of the provider is missing: {missing_library[1] or missing_library[2]}"

@@ -75,13 +75,13 @@ CheckId = Literal[
 ]
 _DISPLAY_NAMES: dict[CheckId, str] = {
     "generator_core_wait": "load generator CPU wait",
-    "generator_cpu": "generator CPU",
-    "generator_reach": "load generator reach",
+    "generator_cpu": "load generator CPU",
+    "generator_reach": "load generator limit",
     "gpu_lost": "GPU lost",
     "gpu_memory_released": "GPU memory released",
     "gpu_throttled": "GPU throttled",
     "gpus": "GPUs",
-    "late_calls_p99": "p99 late calls",
+    "late_calls_p99": "p99 call delay",
     "littles_law": "concurrency by Little's law",
     "locust_transport": "Locust transport",
     "mean_time_half_width": "CI half-width of the mean time",

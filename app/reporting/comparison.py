@@ -92,7 +92,7 @@ def _format_summary(comparison: Comparison, outcome: model.ComparisonOutcome) ->
     if outcome == "not_compared":
         return ""
     if outcome == "same_run":
-        return "no difference."
+        return "there is no difference."
     headline_changes = [change for change in comparison.changes if change.is_headline]
     counts = {
         verdict: sum(change.verdict == verdict for change in headline_changes)
@@ -100,14 +100,16 @@ def _format_summary(comparison: Comparison, outcome: model.ComparisonOutcome) ->
     }
     counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     tolerance_text = formatting.format_percent(comparison.tolerance)
-    return f"{len(headline_changes)} headline metrics: {counts_text or 'none'} (tolerance {tolerance_text})."
+    metrics_text = formatting.format_count_noun(len(headline_changes), "headline metric")
+    metrics_text += " was" if len(headline_changes) == 1 else " were"
+    return f"{metrics_text} compared: {counts_text or 'none'} (tolerance {tolerance_text})."
 
 
 def _format_banner(comparison: Comparison) -> str | None:
     forbidding_names = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
     if comparison.is_forced:
-        return f"FORCED: compared although not comparable ({forbidding_names})."
+        return f"FORCED: the runs are compared although they are not comparable ({forbidding_names})."
     if forbidding_names:
-        return f"NOT COMPARABLE: {forbidding_names}."
+        return f"NOT COMPARABLE: the runs differ in {forbidding_names}."
     is_advisory = comparison.is_advisory and not comparison.is_same_run
     return "ADVISORY: this comparison cannot fail a run. See the notes for the reason." if is_advisory else None

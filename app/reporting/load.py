@@ -152,7 +152,7 @@ def _find_inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> st
         and 0 < limit < 1
     ):
         needed_count_text = formatting.format_count(_count_error_free_samples(limit))
-        return f"needs about {needed_count_text} error-free requests to be conclusive"
+        return f"about {needed_count_text} error-free requests are needed for a conclusive result"
     return f"{_CI_CROSSES_LIMIT}; run longer"
 
 

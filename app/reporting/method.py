@@ -61,7 +61,8 @@ def _describe_scenarios(stages: Sequence[Stage]) -> str:
     scenarios = dict.fromkeys(stage.tags.get("scenario", "") for stage in stages)
     descriptions_text = "; ".join(f"{name}: {_SCENARIOS[name]}" for name in scenarios if name in _SCENARIOS)
     calls_text = formatting.format_count(sum(stage.completed for stage in stages))
-    return f"{calls_text} calls were timed in MLPerf scenarios. {descriptions_text[:1].upper()}{descriptions_text[1:]}."
+    scenarios_text = f" ({descriptions_text})" if descriptions_text else ""
+    return f"{calls_text} calls were timed in MLPerf scenarios{scenarios_text}."
 
 
 def _describe_times(stages: Sequence[Stage]) -> Iterator[str]:
@@ -237,7 +238,7 @@ def _describe_sending(load_stages: list[Stage], closed_stages: list[Stage], spec
         )
     for stage in load_stages:
         if stage.arrivals is not None and stage.kind in ("varying", "spike"):
-            yield f"Stage {stage.name}: {stage.arrivals}."
+            yield f"Stage {stage.name} had these arrivals: {stage.arrivals}."
 
 
 def _describe_latency_times(load_stages: list[Stage]) -> Iterator[str]:
@@ -275,7 +276,7 @@ def _describe_send_lag(stages: Sequence[Stage]) -> tuple[str, ...]:
         worst_ms = max((value for value in values_ms if value is not None), default=None)
         if worst_ms is not None:
             lag_texts.append(f"{formatting.format_duration(max(0.0, worst_ms) / 1e3)} ({label})")
-    return (f"Send lag after the scheduled start: {', '.join(lag_texts)}.",) if lag_texts else ()
+    return (f"Send lag after the scheduled start was {', '.join(lag_texts)}.",) if lag_texts else ()
 
 
 def _has_value(estimates: dict[str, Estimate]) -> bool:
@@ -346,8 +347,8 @@ def _describe_selftest(result: Result) -> str:
     selftest = result.selftest
     if selftest is None:
         return "No self-test was run on this machine. Run `sizewise selftest` (1 min) to verify the load generator."
-    outcome_text = "passed" if selftest.passed else f"FAILED: {' and '.join(selftest.failed)}"
-    return f"Load generator self-test {selftest.id}, {selftest.at[:10]}: {outcome_text}."
+    outcome_text, failed_text = ("passed", "") if selftest.passed else ("FAILED", f": {' and '.join(selftest.failed)}")
+    return f"Load generator self-test {selftest.id} {outcome_text} on {selftest.at[:10]}{failed_text}."
 
 
 def _as_mapping(value: Any) -> dict[str, Any]:

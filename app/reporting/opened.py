@@ -177,7 +177,7 @@ class OpenedRun:
         if rows is None:
             raise UsageError(
                 f"no request was scheduled from {from_s:g} s to {to_s:g} s of the run",
-                hint=f"The run took {self.result.clock.duration_s:.0f} s.",
+                hint=f"Use a time range within 0–{self.result.clock.duration_s:.0f} s.",
             )
 
     def _select_rows(self, window_s: tuple[float, float]) -> StageRows | None:

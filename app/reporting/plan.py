@@ -310,11 +310,11 @@ def _build_day_series(hours: Sequence[records.Hour]) -> DaySeries | None:
 def _format_forecast(forecast: records.AnnualForecast | None) -> str | None:
     if forecast is None:
         return None
-    base_text = f"12-month forecast: mean utilization {100 * forecast.mean_utilization:.0f} %"
+    base_text = f"12-month forecast: the mean utilization is {100 * forecast.mean_utilization:.0f} %"
     if forecast.hours_over < 1 / 60:
-        return f"{base_text}; demand stays within capacity at all times."
+        return f"{base_text}, and demand stays within capacity at all times."
     return (
-        f"{base_text}; demand exceeds capacity for {forecast.hours_over:,.1f} h. This delays "
+        f"{base_text}, and demand exceeds capacity for {forecast.hours_over:,.1f} h. This delays "
         f"{100 * forecast.delayed_share:.2g} % of all requests, by at most {forecast.worst_wait_s:,.0f} s."
     )
 

@@ -47,8 +47,10 @@ class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         finished_text = f"{self.finished} of {format_count_noun(self.started, self.unit)} finished"
-        unused_text = f"; {self.unused_rows:,} of {self.rows:,} rows of an unfinished {self.unit} are excluded"
-        return f"Recovered from an interrupted run: {finished_text}{unused_text if self.unused_rows else ''}."
+        text = f"The result was recovered from an interrupted run: {finished_text}"
+        if self.unused_rows:
+            text += f"; {self.unused_rows:,} of {self.rows:,} rows of an unfinished {self.unit} are excluded"
+        return f"{text}."
 
 
 def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, RecoveredData]:
@@ -100,7 +102,7 @@ def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stage_names:
     files_text = "; ".join(damaged_file.text for damaged_file in damage)
     sentence = f"DAMAGED: {files_text}. Results are based on the undamaged files."
     if excluded_stage_names:
-        sentence += f" Not evaluated because rows are missing: {', '.join(excluded_stage_names)}."
+        sentence += f" These stages are not evaluated because rows are missing: {', '.join(excluded_stage_names)}."
     check = Check(
         "stored_files", files_text, "unchanged", None, "INVALID", f"{sentence} Restore the damaged files from a copy."
     )

@@ -293,7 +293,7 @@ _PROMPT_KEYS = (
     ("workload", "body"), ("workload", "bodies"), ("workload", "template"), ("workload", "extra_body"),
     ("workload", "expect"), ("target", "scripted", "response"),
 )  # fmt: skip
-_UNREADABLE_NOTE = "# Omitted: this file cannot be read, so nothing in it can be redacted.\n"
+_UNREADABLE_NOTE = "# This file is omitted: it cannot be read, so nothing in it can be redacted.\n"
 _COMMON_WORDS = {
     "api", "chat", "cpu", "cuda", "default", "endpoint", "engine", "generator", "gpu", "host", "latency", "local",
     "machine", "model", "request", "requests", "run", "server", "stage", "target", "test", "tokens", "worker",
@@ -369,7 +369,8 @@ def find_prompt_keys(spec_text: str) -> tuple[str, ...]:
 
 
 def _format_note(kinds: Sequence[RedactedKind]) -> str:
-    return f"Redacted in this report and its embedded files: {'; '.join(_KIND_TEXTS[kind] for kind in kinds)}."
+    redacted_text = "; ".join(_KIND_TEXTS[kind] for kind in kinds)
+    return f"The following is redacted in this report and its embedded files: {redacted_text}."
 
 
 class _NameReplacer:

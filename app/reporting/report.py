@@ -198,13 +198,14 @@ def _format_reevaluation_notes(result: Result) -> Iterator[str]:
 def _format_unverified_notes(files: Sequence[str]) -> Iterator[str]:
     if files:
         names = ", ".join(files)
-        yield f"Not verified: {names}. The run has no checksum of these files, so damage would not be detected."
+        yield f"These files are not verified: {names}. The run has no checksums for them, so damage cannot be detected."
 
 
 def _format_label_notes(labels: Labels) -> Iterator[str]:
     """Yield the tags and notes that users have added to the run, as sentences."""
     if labels.tags:
-        yield f"Tags: {', '.join(labels.tags)}."
+        noun_text = "tag" if len(labels.tags) == 1 else "tags"
+        yield f"The run has the {noun_text} {', '.join(labels.tags)}."
     for note in labels.notes:
         yield _format_sentence(f"Note of {note.at}: {note.text}")
 

@@ -299,8 +299,8 @@ def _load_results(name: str | None) -> list[Result]:
     if not results:
         names_text = ", ".join(sorted({row.name or "" for row in rows}))
         raise UsageError(
-            f"no run of {profile_name} found" if profile_name else "no runs yet",
-            hint=f"Profiles with runs: {names_text}."
+            f"no run of {profile_name} was found" if profile_name else "there are no runs yet",
+            hint=f"Use one of these profiles, which have runs: {names_text}."
             if names_text
             else "Run `sizewise quickstart` to create the first one.",
         )

@@ -25,15 +25,15 @@ from reports.model import Outcome
 
 
 def format_reevaluated(reevaluation: Reevaluation) -> str:
-    """Format the settings of a re-evaluation, such as "Re-evaluated with SLO p95 latency < 30 ms,
-    time range 10–25 s"."""
+    """Format the settings of a re-evaluation, such as "The run was re-evaluated with SLO p95
+    latency < 30 ms, time range 10–25 s"."""
     texts = []
     if reevaluation.slo is not None:
         texts.append(f"SLO {', '.join(map(format_objective, reevaluation.slo))}" if reevaluation.slo else "no SLO")
     if reevaluation.window_s is not None:
         from_s, to_s = (formatting.format_plain(bound_s) for bound_s in reevaluation.window_s)
         texts.append(f"time range {from_s}–{to_s}{formatting.THIN_SPACE}s")
-    return f"Re-evaluated with {', '.join(texts)}"
+    return f"The run was re-evaluated with {', '.join(texts)}"
 
 
 def format_objective(text: str) -> str:
@@ -124,7 +124,7 @@ def _format_ties(result: Result) -> str:
     names_text = "; ".join(tied_names[:_MAX_TIED_NAMES]) + (
         f"; and {len(tied_names) - _MAX_TIED_NAMES} more" if len(tied_names) > _MAX_TIED_NAMES else ""
     )
-    return f"Statistically tied: {names_text}."
+    return f"This variant is statistically tied with {names_text}."
 
 
 def _describe_closest_variant(result: Result) -> str:
@@ -141,8 +141,8 @@ def _describe_closest_variant(result: Result) -> str:
         f"{objective.label} ({_format_observed(objective, estimate)})" for objective, estimate in violations
     )
     name = name_variants([variant_data.variant for variant_data in local.variants])[variant]
-    prefix = "Closest: " if sum(map(bool, stages.values())) > 1 else ""
-    return f"{prefix}{name} missed {violations_text}." if violations_text else ""
+    variant_text = f"The closest variant, {name}," if sum(map(bool, stages.values())) > 1 else f"The variant {name}"
+    return f"{variant_text} missed {violations_text}." if violations_text else ""
 
 
 def _format_observed(objective: Objective, estimate: Estimate) -> str:
@@ -157,11 +157,13 @@ def _format_counts(result: Result) -> str:
     skipped_count = sum(variant.is_excluded for variant in variants)
     ended_early_count = sum(variant.failure is not None and not variant.is_excluded for variant in variants)
     measured_count = len(variants) - skipped_count - ended_early_count
-    texts = [f"{measured_count} {'variant' if measured_count == 1 else 'variants'} measured"]
+    texts = [f"{measured_count} {'variant was' if measured_count == 1 else 'variants were'} measured"]
     texts += [f"{ended_early_count} ended early"] if ended_early_count else []
-    texts += [f"{skipped_count} skipped"] if skipped_count else []
-    objective_note = "" if result.slo or result.gates else " No SLO set."
-    return f"{', '.join(texts)}.{objective_note}"
+    texts += [f"{skipped_count} {'was' if skipped_count == 1 else 'were'} skipped"] if skipped_count else []
+    objective_note = "" if result.slo or result.gates else " No SLO is set."
+    *first_texts, last_text = texts
+    counts_text = f"{', '.join(first_texts)} and {last_text}" if first_texts else last_text
+    return f"{counts_text}.{objective_note}"
 
 
 _STOPPED_EXIT_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
@@ -245,7 +247,7 @@ def _build_max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
     rate_text = formatting.with_unit(formatting.format_number(estimate.value), unit)
     if max_rate.is_lower_bound:
         detail = (
-            f"Limited by {max_rate.limited_by}."
+            f"The max rate was limited by {max_rate.limited_by}."
             if max_rate.is_generator_limit
             else "No higher rate was tested, so the maximum may be higher."
         )
@@ -280,7 +282,7 @@ def _format_inconclusive_note(result: Result, outcome: Outcome) -> str:
     has_max_rate = result.max_rate is None or result.max_rate.per_s.value is not None
     if outcome != "INCONCLUSIVE" or not inconclusive_evaluations or not has_max_rate:
         return ""
-    return f"Inconclusive: {_format_labels(inconclusive_evaluations)}."
+    return f"The result is inconclusive for {_format_labels(inconclusive_evaluations)}."
 
 
 def _build_objectives_headline(evaluations: tuple[ObjectiveResult, ...], stage_count: int) -> Headline:
@@ -292,10 +294,14 @@ def _build_objectives_headline(evaluations: tuple[ObjectiveResult, ...], stage_c
     inconclusive_evaluations = [evaluation for evaluation in evaluations if evaluation.outcome == "INCONCLUSIVE"]
     total_text = f"of {formatting.format_count_noun(len(evaluations), 'objective')}"
     if violated_evaluations:
-        return Headline(f"{len(violated_evaluations)} {total_text} missed", f"{_format_labels(violated_evaluations)}.")
+        return Headline(
+            f"{len(violated_evaluations)} {total_text} missed",
+            f"The run missed {_format_labels(violated_evaluations)}.",
+        )
     if inconclusive_evaluations:
         return Headline(
-            f"{len(inconclusive_evaluations)} {total_text} inconclusive", f"{_format_labels(inconclusive_evaluations)}."
+            f"{len(inconclusive_evaluations)} {total_text} inconclusive",
+            f"The result is inconclusive for {_format_labels(inconclusive_evaluations)}.",
         )
     if len(evaluations) > 1:
         return Headline(f"All {len(evaluations)} objectives met")

@@ -61,5 +61,5 @@ def _read_permissions() -> tuple[AllowedSecrets, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, msgspec.DecodeError) as error:
-        hint = "Move the file to another folder. Sizewise then asks for permission again for each host."
+        hint = "Move the file to another folder. Sizewise then requests permission again for each host."
         raise UsageError(f"{path} cannot be read: {error}", hint=hint) from error

@@ -41,7 +41,7 @@ def promote_run(run: StoredRun) -> Result:
         causes = "; ".join(result.exit.texts or result.verdict.reasons)
         raise UsageError(
             f"{result.run_id} cannot be a baseline: {reason}",
-            hint=f"Promote a run that passed. Causes in this run: {causes}",
+            hint=f"Promote a run that passed. The causes in this run are: {causes}",
         )
     directory, home = run.directory.resolve(), runs_home()
     pointers = _read_pointers() | {

@@ -295,7 +295,7 @@ def import_run(path: Path) -> tuple[Path, bool]:
         total_bytes = sum(file.size for file in bundle.files)
         if total_bytes > shutil.disk_usage(home).free:
             raise UsageError(
-                f"{path} takes {total_bytes / 2**20:,.0f} MiB unpacked, but {home} has less free space",
+                f"{path} needs {total_bytes / 2**20:,.0f} MiB unpacked, but {home} has less free space",
                 hint="Free disk space, or set SIZEWISE_HOME to a folder on another disk.",
             )
         staging_directory = Path(tempfile.mkdtemp(prefix=".import-", dir=home))

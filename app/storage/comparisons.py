@@ -58,7 +58,7 @@ class ComparisonWriter:
             self._events = UnbufferedFile(directory / EVENTS)
             self._control = CommandInbox(directory)
         except OSError as error:
-            raise UsageError(f"cannot write a comparison to {directory}: {error.strerror}", hint=hint) from None
+            raise UsageError(f"a comparison cannot be written to {directory}: {error.strerror}", hint=hint) from None
         self.directory = directory
         self._encode = msgspec.json.Encoder().encode
         self._lock = threading.Lock()

@@ -101,7 +101,9 @@ def write_document(path: Path, content: bytes) -> Path:
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another path with --out.") from error
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", hint="Choose another path with --out."
+        ) from error
     return path
 
 
@@ -158,7 +160,7 @@ class RunWriter:
             self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA, sizes.get(TELEMETRY), self._journal)
         except OSError as error:
             raise UsageError(
-                f"cannot write a run to {directory}: {error.strerror}", hint="Choose another path with --out."
+                f"a run cannot be written to {directory}: {error.strerror}", hint="Choose another path with --out."
             ) from None
         self.directory = directory
         self._calls: StreamWriter | None = None

@@ -46,8 +46,8 @@ def poisoned(report: ComparisonReport, text: str) -> ComparisonReport:
 
 def test_a_page_of_its_own_says_what_the_text_says(report: ComparisonReport) -> None:
     page, text = render_comparison(report, "html"), render_comparison(report, "text")
-    assert "REGRESSION: 2 headline metrics: 1 worse, 1 same (tolerance" in text
-    assert "REGRESSION: 2 headline metrics: 1 worse, 1 same (tolerance" in page
+    assert "REGRESSION: 2 headline metrics were compared: 1 worse, 1 same (tolerance" in text
+    assert "REGRESSION: 2 headline metrics were compared: 1 worse, 1 same (tolerance" in page
     assert '<pre tabindex="0">sizewise compare baseline now</pre>' in page
     assert "script-src &#39;none&#39;" in page
     assert not re.findall(r"(?:src|href)=", page)

@@ -75,7 +75,7 @@ def test_a_table_without_rows_is_none() -> None:
 def test_a_summary_reports_what_forbids_before_what_got_worse(compared_report: Report, full_report: Report) -> None:
     shown = render_markdown(compared_report)
     assert "### Comparison\n\nREGRESSION: 2 headline metrics" in shown
-    assert "**FORCED: compared although not comparable (workload).**" in shown
+    assert "**FORCED: the runs are compared although they are not comparable (workload).**" in shown
     assert shown.index("| workload | asked | other | **not comparable** |") < shown.index(
         "| latency\\_ms.p95 | steady |"
     )

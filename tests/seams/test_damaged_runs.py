@@ -120,7 +120,7 @@ def test_recover_evaluates_the_stages_that_have_all_their_rows(
     assert main(["report", str(cut_off), "--recover", "--slo", "latency_ms.p95<500", "--format", "text"]) == 4
     text = " ".join(capsys.readouterr().out.split())
     assert "DAMAGED: requests.arrow was truncated" in text
-    assert "Not evaluated because rows are missing: high." in text
+    assert "These stages are not evaluated because rows are missing: high." in text
     whole, missing = load_run(StoredRun(cut_off), recover=True), golden_run("llm", cut_off.parent / "whole")
     evaluated = whole.reevaluate(["latency_ms.p95<500"])
     of_whole_run = load_run(StoredRun(missing)).reevaluate(["latency_ms.p95<500"])

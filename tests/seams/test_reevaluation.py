@@ -61,4 +61,4 @@ def test_what_a_killed_engine_had_finished_is_recovered(
         process.communicate()
     reported = sizewise_here("report", str(run), "--recover", "--format", "text")
     assert reported.returncode == 0, reported.stderr
-    assert "Recovered from an interrupted run: " in " ".join(reported.stdout.split())
+    assert "The result was recovered from an interrupted run: " in " ".join(reported.stdout.split())

@@ -35,7 +35,7 @@ def build_image_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     if len(spec.shape) != 4 or not (is_channels_first or spec.shape[3] in _PILLOW_MODES) or not _accepts_pixels(spec):
         raise UsageError(
             f"images do not fit input {printable(spec.name)} ({spec.dtype}, shape {format_shape(spec.shape)})",
-            hint="An image input needs 1 or 3 channels of floats or uint8, first or last. Otherwise, use .npy arrays.",
+            hint="Use a model with an image input of 1 or 3 channels (NCHW or NHWC, floats or uint8), or .npy arrays.",
         )
     pillow = _import_pillow()
     mode = _PILLOW_MODES[spec.shape[1] if is_channels_first else spec.shape[3]]
@@ -86,7 +86,7 @@ def _import_pillow() -> Any:
         return importlib.import_module("PIL.Image")
     except ImportError as error:
         raise UsageError(
-            "images need Pillow, which is not installed", hint="Install pillow, or store the images as .npy arrays."
+            "images need Pillow, which is not installed", hint="Install Pillow, or store the images as .npy arrays."
         ) from error
 
 

@@ -34,7 +34,7 @@ def load_labeled_rows(
     Raises UsageError for data that does not fit the model."""
     if not path.exists():
         raise UsageError(
-            f"no rows found at {path}", hint="Set the path of an .npz file, a .csv file or a folder of files."
+            f"no rows were found at {path}", hint="Set the path of an .npz file, a .csv file or a folder of files."
         )
     if path.is_dir():
         from app.inference.datasets.class_folders import load_class_folders

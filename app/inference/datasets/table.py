@@ -139,7 +139,7 @@ def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, ma
     elif len(inputs) == 1:
         feeds = {
             inputs[0].name: _join_columns(
-                columns, inputs[0], path, suffix="" if label is None else " beside the labels"
+                columns, inputs[0], path, suffix="" if label is None else " besides the labels"
             )
         }
     else:

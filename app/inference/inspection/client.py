@@ -25,7 +25,7 @@ def inspect_model(model: Path, shape_overrides: ShapeOverrides) -> ModelMetadata
         )
     except ChildKilledError as error:
         raise UsageError(
-            f"{error}, so it is rejected",
+            f"{error}, so the model is rejected",
             hint=(
                 "Reading a model file of this size normally stays well within the limits. Export the model again with "
                 "a tool you trust."

@@ -96,7 +96,7 @@ class InputShapes:
         if len(declared_shape) != len(lengths):
             raise UsageError(
                 f"input {name} has {len(declared_shape)} axes, but {len(lengths)} lengths were specified",
-                hint=f"The model declares {format_shape(declared_shape)}.",
+                hint=f"Specify one length per axis of the declared shape {format_shape(declared_shape)}.",
             )
         for axis, length in zip(declared_shape, lengths, strict=True):
             if length is None:
@@ -105,7 +105,7 @@ class InputShapes:
                 description = f"axis {printable(str(axis))} of input {name}"
                 raise UsageError(
                     f"{description} cannot be {length}: it conflicts with the model or another option",
-                    hint=f"The model declares {format_shape(declared_shape)}.",
+                    hint=f"Use lengths that match the declared shape {format_shape(declared_shape)}.",
                 )
 
     def _complete_shape(self, name: str, declared_shape: Shape | None, shape_overrides: ShapeOverrides) -> Shape | None:

@@ -90,10 +90,11 @@ def check_stored_tensor(tensor: TensorProto) -> None:
     if tensor.HasField("raw_data"):
         if len(tensor.raw_data) != size_bytes:
             raise UsageError(
-                f"tensor {name!r} declares {size_bytes} bytes but has {len(tensor.raw_data)}", hint=_EXPORT_HINT
+                f"tensor {name!r} declares {size_bytes} bytes but contains {len(tensor.raw_data)} bytes",
+                hint=_EXPORT_HINT,
             )
     elif size_bytes > 16 * sum(len(getattr(tensor, field)) for field in _TYPED_FIELDS):
-        raise UsageError(f"tensor {name!r} declares {size_bytes} bytes but has fewer", hint=_EXPORT_HINT)
+        raise UsageError(f"tensor {name!r} declares {size_bytes} bytes but contains fewer", hint=_EXPORT_HINT)
 
 
 def _iterate_graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
@@ -190,7 +191,7 @@ def _check_byte_range(tensor: TensorProto, entries: dict[str, str], file: Extern
         raise _build_rejection_error(f"tensor {name!r} has a type that cannot be stored in a weights file")
     if length is not None and length != declared_bytes:
         raise _build_rejection_error(
-            f"tensor {name!r} declares {declared_bytes} bytes, but its file entry has {length}"
+            f"tensor {name!r} declares {declared_bytes} bytes, but its file entry has {length} bytes"
         )
     if (offset or 0) + declared_bytes > file.size_bytes:
         raise _build_rejection_error(f"tensor {name!r} extends beyond the end of {file.name}")

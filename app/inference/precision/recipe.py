@@ -67,7 +67,7 @@ def build_recipe(model: Path, precision: Precision, calibration: Feeds | None) -
     if total_bytes > MAX_MODEL_BYTES:
         raise UsageError(
             (
-                f"the model has {total_bytes / 2**30:.1f} GiB with its weights, but a converted model is a single file "
+                f"the model and its weights have {total_bytes / 2**30:.1f} GiB, but a converted model is a single file "
                 "of less than 2 GiB"
             ),
             hint="Convert the model with the tool that exported it, and measure the result with precision as-is.",

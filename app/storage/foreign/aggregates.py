@@ -19,7 +19,9 @@ from app.storage.foreign.node import Node
 FROM_SEND_NOTE = (
     "latency is measured from the send, not from the scheduled start, so it excludes waiting in the load generator"
 )
-UNLIMITED_RATE_NOTE = "a load point without a rate sent all requests at once, so its throughput is an upper bound"
+UNLIMITED_RATE_NOTE = (
+    "a load point has no rate: all its requests were sent at once, so its throughput is an upper bound"
+)
 
 
 def require_single_value(quantity: str, values: Iterable[tuple[str, str | None]]) -> str | None:

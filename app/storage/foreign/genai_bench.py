@@ -48,7 +48,7 @@ def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
         ),
         precision=find_lowest_precision([precision for _, precision, _ in results] or ["aggregates"]),
         load_points=tuple(load_point for load_point, _, _ in results),
-        notes=(*notes, f"traffic scenario {scenario}") if scenario else tuple(notes),
+        notes=(*notes, f"the traffic scenario is {scenario}") if scenario else tuple(notes),
     )
 
 

@@ -126,4 +126,6 @@ def _build_delay_notes(load_nodes: list[Node]) -> list[str]:
     max_delay_s = max(
         (delay_s for delay_s in delays_s if isinstance(delay_s, float) and 0 < delay_s < _MAX_PLAUSIBLE_S), default=0.0
     )
-    return [f"the load generator sent late (p99 schedule delay up to {max_delay_s:.3g} s)"] if max_delay_s else []
+    return (
+        [f"the load generator sent requests late (p99 schedule delay up to {max_delay_s:.3g} s)"] if max_delay_s else []
+    )

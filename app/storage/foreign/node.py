@@ -82,7 +82,7 @@ class Node:
     def type_error(self, expected: str) -> UsageError:
         actual_text = "nothing" if self.value is None else printable(_describe_value(self.value), 40)
         location = printable(self._path, 120) or "the top level"
-        return build_file_error(self._file, f"{location}: expected {expected}, got {actual_text}")
+        return build_file_error(self._file, f"{location} must be {expected} (got {actual_text})")
 
 
 def parse_cell_number(row: dict[str, str], column: str, file: str) -> float:

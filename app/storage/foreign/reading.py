@@ -29,8 +29,9 @@ _CLOSED_LOOP_NOTE = (
     "closed-loop clients wait for their responses, so the latency does not include the queueing of an open loop"
 )
 _FORMATS_HINT = (
-    "Supported formats: GuideLLM, vllm bench serve, AIPerf, genai-bench and inference-perf (JSON), perf_analyzer and "
-    "Locust (CSV), and a load curve (CSV or YAML) with offered_per_s and columns such as latency_ms.p95."
+    "The supported formats are GuideLLM, vllm bench serve, AIPerf, genai-bench and inference-perf (JSON), "
+    "perf_analyzer and Locust (CSV), and a load curve (CSV or YAML) with offered_per_s and columns such as "
+    "latency_ms.p95."
 )
 
 

@@ -91,7 +91,7 @@ def test_what_may_not_be_compared_is_refused_with_the_reason_or_stamped(
     assert "not comparable: workload: asked (baseline), other (candidate)" in shown.err
     assert "latency_ms.p95" not in shown.out
     assert main(["compare", "baseline", "now", "--force"]) == ExitCode.REGRESSION
-    assert "FORCED: compared although not comparable (workload)." in capsys.readouterr().out
+    assert "FORCED: the runs are compared although they are not comparable (workload)." in capsys.readouterr().out
 
 
 def test_nothing_in_common_is_a_usage_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,4 +162,4 @@ def test_a_forced_comparison_says_so_in_every_document(home: Path, capsys: pytes
 def test_where_it_cannot_be_written_it_says_so(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(home, [result(steady(10.0, 0.1), run_id="now")])
     assert main(["compare", "baseline", "now", "--out", "none/said"]) == ExitCode.USAGE
-    assert "cannot write none/said" in capsys.readouterr().err
+    assert "none/said cannot be written" in capsys.readouterr().err

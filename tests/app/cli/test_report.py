@@ -31,7 +31,7 @@ def test_another_slo_and_window_are_written_beside_the_runs_own_report(
     assert capsys.readouterr().out == f"{run / 'report-reevaluated.html'}\n"
     assert (run / REPORT_HTML).read_text() == "the run's own"
     page = (run / "report-reevaluated.html").read_text()
-    assert "Re-evaluated with SLO p95 latency &lt; 90 ms, error rate &lt; 1 %, time range 5–30" in page
+    assert "The run was re-evaluated with SLO p95 latency &lt; 90 ms, error rate &lt; 1 %, time range 5–30" in page
     assert main([*again, "--format", "json", "--out", str(run / "x.json")]) == 0
     reported = json.loads((run / "x.json").read_text())
     assert [stage["name"] for stage in reported["stages"]] == ["low", "middle"]
@@ -63,7 +63,9 @@ def test_what_a_killed_run_had_stored_is_reported(run: Path, capsys: pytest.Capt
     assert main(["report", str(run), "--format", "text"]) == 2
     assert "--recover" in capsys.readouterr().err
     assert main(["report", str(run), "--format", "text", "--recover"]) == 0
-    assert "Recovered from an interrupted run: 1 of 2 stages finished" in " ".join(capsys.readouterr().out.split())
+    assert "The result was recovered from an interrupted run: 1 of 2 stages finished" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_definitions_alone_are_a_table_on_standard_output(

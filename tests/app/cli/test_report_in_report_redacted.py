@@ -86,7 +86,7 @@ def test_a_run_evaluated_again_is_hidden_too(tmp_path: Path, capsys: pytest.Capt
     assert f"redacted: {host} → host-1" in said.err
     reported = json.loads((run / "report-reevaluated-redacted.json").read_text())
     assert reported["environment"][0] == {"label": "Host", "value": "host-1"}
-    assert reported["verdict"]["sentence"].startswith("Re-evaluated with ")
+    assert reported["verdict"]["sentence"].startswith("The run was re-evaluated with ")
 
 
 def test_the_load_points_of_llm_d_are_hidden_too(run: Path) -> None:

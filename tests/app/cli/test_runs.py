@@ -127,7 +127,7 @@ def test_a_run_of_another_machine_is_left_out_and_reported(
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["no-such"], "no run of no-such found"),
+        (["no-such"], "no run of no-such was found"),
         (["--metric", "ttft_ms.p95"], "no run of this profile has ttft_ms.p95 (16 runs)"),
     ],
 )
@@ -294,7 +294,7 @@ def test_what_is_said_of_an_ended_run_is_listed_and_reported_and_leaves_its_resu
     assert capsys.readouterr().out == "no run has this tag\n"
     assert main(["runs", "show", "1-whole"]) == 0
     shown = capsys.readouterr().out
-    assert "Tags: a100, nightly." in shown
+    assert "The run has the tags a100, nightly." in shown
     assert "the fan was loud." in shown
     assert (runs / "1-whole" / RESULT).read_bytes() == sealed
 
@@ -329,8 +329,8 @@ def test_a_run_says_which_of_its_files_have_no_checksum(runs: Path, capsys: pyte
     (runs / "1-whole" / JOURNAL).unlink()
     assert main(["runs", "show", "1-whole"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "Not verified: requests.arrow, " in shown
-    assert "result.json. The run has no checksum of these files" in shown
+    assert "These files are not verified: requests.arrow, " in shown
+    assert "result.json. The run has no checksums for them" in shown
 
 
 @pytest.mark.process

@@ -55,7 +55,7 @@ def test_inputs_the_model_refuses_are_the_senders_fault(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"model not found: .*nowhere\.onnx"):
+    with pytest.raises(UsageError, match=r"the model .*nowhere\.onnx does not exist"):
         open_session(tmp_path / "nowhere.onnx", "cpu", threads=1)
     with pytest.raises(UsageError, match="is not a file"):
         open_session(tmp_path, "cpu", threads=1)
@@ -111,7 +111,10 @@ def test_no_threads_is_a_usage_error(tmp_path: Path) -> None:
             "with error: libcublasLt.so.13: cannot open shared object file: No such file\x1b[m",
             "a library of the provider is missing: libcublasLt.so.13",
         ),
-        ("with error: libcuda.so.1: cannot open shared object file", "no NVIDIA driver: libcuda.so.1 cannot be loaded"),
+        (
+            "with error: libcuda.so.1: cannot open shared object file",
+            "no NVIDIA driver was found: libcuda.so.1 cannot be loaded",
+        ),
         ("2026-01-01 10:00:00.1 [W:onnxruntime:, x.cc:1 f] CUDA failure 35\nmore", "CUDA failure 35"),
         ("", "not reported by ONNX Runtime"),
     ],

@@ -35,7 +35,7 @@ def test_failure_is_a_report_and_an_exit_code_and_nothing_else(tmp_path: Path) -
         assert child.stderr is not None
         report = read_report(child.stdout)
         assert isinstance(report, VariantFailed)
-        assert (report.exit_code, "model not found" in report.message) == (ExitCode.USAGE, True)
+        assert (report.exit_code, "does not exist" in report.message) == (ExitCode.USAGE, True)
         assert read_report(child.stdout) is None
         assert (child.wait(60), child.stderr.read()) == (ExitCode.USAGE, b""), "with nobody closing its input"
 

@@ -13,9 +13,9 @@ BASELINE = result(steady(10.0, 0.1))
 @pytest.mark.parametrize(
     ("now_ms", "half_ms", "reported"),
     [
-        (20.0, 0.5, "REGRESSION: 2 headline metrics"),
-        (10.0, 0.1, "NO REGRESSION: 2 headline metrics"),
-        (10.8, 0.5, "INCONCLUSIVE: 2 headline metrics"),
+        (20.0, 0.5, "REGRESSION: 2 headline metrics were compared"),
+        (10.0, 0.1, "NO REGRESSION: 2 headline metrics were compared"),
+        (10.8, 0.5, "INCONCLUSIVE: 2 headline metrics were compared"),
     ],
 )
 def test_one_sentence_says_what_came_out(now_ms: float, half_ms: float, reported: str) -> None:
@@ -26,13 +26,13 @@ def test_one_sentence_says_what_came_out(now_ms: float, half_ms: float, reported
 
 def test_a_run_against_itself_is_called_the_same_run() -> None:
     section = build_comparison_section(compare_runs([BASELINE], [BASELINE]))
-    assert (section.headline, section.banner) == ("SAME RUN: no difference.", None)
+    assert (section.headline, section.banner) == ("SAME RUN: there is no difference.", None)
 
 
 def test_the_banner_says_what_must_be_read_first() -> None:
     slower = msgspec.structs.replace(result(steady(20.0, 0.1)), workload_hash="other")
     assert str(build_comparison_section(compare_runs([BASELINE], [slower])).banner).startswith(
-        "NOT COMPARABLE: workload"
+        "NOT COMPARABLE: the runs differ in workload"
     )
     forced = build_comparison_section(compare_runs([BASELINE], [slower], is_forced=True))
     assert str(forced.banner).startswith("FORCED")

@@ -53,7 +53,7 @@ def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
     [
         (
             ObjectiveResult(ERRORS, REACHES_PAST, "INCONCLUSIVE"),
-            "needs about 381 error-free requests to be conclusive",
+            "about 381 error-free requests are needed for a conclusive result",
         ),
         (
             ObjectiveResult(parse_objective("latency_ms.p95 < 50"), Estimate(48.0, (44.0, 55.0), 300), "INCONCLUSIVE"),

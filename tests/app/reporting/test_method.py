@@ -44,17 +44,17 @@ def test_a_run_without_load_speaks_of_no_request() -> None:
 @pytest.mark.parametrize(
     ("mark", "outcome"),
     [
-        (SelfTestSummary("0123456789ab", "2026-08-01T09:00:00+00:00", True), "passed"),
+        (SelfTestSummary("0123456789ab", "2026-08-01T09:00:00+00:00", True), "passed on 2026-08-01"),
         (
             SelfTestSummary("0123456789ab", "2026-08-01T09:00:00+00:00", False, ("stall", "clock")),
-            "FAILED: stall and clock",
+            "FAILED on 2026-08-01: stall and clock",
         ),
     ],
 )
 def test_the_last_self_test_is_reported_with_its_outcome(mark: SelfTestSummary, outcome: str) -> None:
     result = replace(full_run().result, selftest=mark)
     (sentence,) = [one for one in describe_method(result, read_spec(SPEC), full_run().telemetry) if mark.id in one]
-    assert sentence.endswith(f"self-test 0123456789ab, 2026-08-01: {outcome}.")
+    assert sentence.endswith(f"self-test 0123456789ab {outcome}.")
 
 
 def test_a_spec_reports_seed_and_arrivals_of_stages_too() -> None:
@@ -72,7 +72,7 @@ def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
     ("run", "reported", "untold"),
     [
         (streaming_run(), "TTFT runs from the scheduled start", "closed loop"),
-        (spike_run(), "Stage burst: Poisson, spike 40→200→40 req/s.", "closed loop"),
+        (spike_run(), "Stage burst had these arrivals: Poisson, spike 40→200→40 req/s.", "closed loop"),
         (clients_run(), "In 6 stages, load was closed loop", "open loop"),
         (locust_run(), "Locust does not report the scheduled start of a request", "open loop"),
     ],
@@ -86,6 +86,6 @@ def test_each_kind_of_traffic_is_reported_as_it_was(run: Run, reported: str, unt
 def test_how_late_requests_left_is_reported_where_it_is_known() -> None:
     reported = "\n".join(describe_method(streaming_run().result, read_spec(SPEC), streaming_run().telemetry))
     late = "0.0300\u202fms"
-    assert f"Send lag after the scheduled start: {late} (p50), {late} (p99), {late} (max)." in reported
+    assert f"Send lag after the scheduled start was {late} (p50), {late} (p99), {late} (max)." in reported
     untold = "\n".join(describe_method(locust_run().result, read_spec(SPEC), locust_run().telemetry))
     assert "Send lag" not in untold

@@ -10,7 +10,7 @@ def test_sentences_are_made_from_the_run_and_its_profile() -> None:
     method = "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
     for part in (
         "5 variants ran one after another, each in a separate process",
-        "4,200 calls were timed in MLPerf scenarios. Single-stream: one call at a time",
+        "4,200 calls were timed in MLPerf scenarios (single-stream: one call at a time",
         "server: open-loop Poisson arrivals",
         "latency starts at the scheduled arrival",
         "medians of three consecutive windows agreed within 10\u202f%, or for at most 10s",

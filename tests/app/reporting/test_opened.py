@@ -69,9 +69,9 @@ def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(sea
     assert strict.max_rate.slo == ("latency_ms.p95 < 8", "error_rate <= 1%")
     assert strict.reevaluation is not None
     report = searched.report(strict)
-    assert report.notes[0] == "Re-evaluated with SLO p95 latency < 8 ms."
+    assert report.notes[0] == "The run was re-evaluated with SLO p95 latency < 8 ms."
     assert report.verdict.sentence.startswith(
-        "Re-evaluated with SLO p95 latency < 8 ms. This is not the run's own verdict. Max rate "
+        "The run was re-evaluated with SLO p95 latency < 8 ms. This is not the run's own verdict. Max rate "
     )
     assert report.tiles[0].quantity.value == strict.max_rate.per_s.value
     assert all(tile.note is None or f"{strict.max_rate.per_s.value:.4g}" in tile.note for tile in report.tiles[1:])
@@ -100,7 +100,7 @@ def test_a_window_leaves_out_what_lies_outside_and_clips_what_it_cuts(stages: Op
     report = stages.report(part)
     assert report.load is not None
     assert report.load.at_s[-1] < middle_s + 6
-    assert "Re-evaluated with time range 0–" in render_text(report)
+    assert "The run was re-evaluated with time range 0–" in render_text(report)
 
 
 def test_a_window_counts_from_the_start_of_the_load(stages: OpenedRun) -> None:

@@ -133,7 +133,7 @@ def test_it_is_said_in_every_form(report: Report, result: Result) -> None:
     hidden = redact(report, result, ["hosts"]).report
     assert hidden.redacted == ("hosts",)
     for form in ("text", "markdown"):
-        assert "Redacted in this report and its embedded files: host names and addresses." in " ".join(
+        assert "The following is redacted in this report and its embedded files: host names and addresses." in " ".join(
             render(hidden, form).split()
         )
     assert '<property name="redacted" value="hosts"' in render(hidden, "junit")
@@ -173,7 +173,7 @@ def test_a_run_that_names_nobody_is_left_as_it_is() -> None:
 
 def test_a_profile_that_cannot_be_read_is_left_out(result: Result) -> None:
     hidden = redact(_report(result, "target: {model: [zebrafish-70b"), result, ["models"]).report
-    assert hidden.reproduce.spec_text.startswith("# Omitted")
+    assert hidden.reproduce.spec_text.startswith("# This file is omitted")
 
 
 def test_a_local_models_file_and_its_digest_are_its_name_too() -> None:

@@ -200,7 +200,7 @@ def test_only_runs_of_the_name_are_read_and_reported(tmp_path: Path, monkeypatch
     (p95,) = [one for one in trend.series if format_metric_name(one) == "latency_ms.p95"]
     assert format_change(p95, 0) == "+49 % since run-08 (worse)"
     assert build_trend(None).name == "another"
-    with pytest.raises(UsageError, match="no run of none found"):
+    with pytest.raises(UsageError, match="no run of none was found"):
         build_trend("none")
 
 
@@ -214,5 +214,5 @@ def test_a_run_that_has_no_result_hides_no_other(tmp_path: Path, monkeypatch: py
             writer.append_event(RunStarted(number, "killed", name, "", 0))
     assert [run.run_id for run in build_trend(whole.name).runs] == [whole.run_id]
     assert build_trend(None).name == whole.name
-    with pytest.raises(UsageError, match="no run of another found"):
+    with pytest.raises(UsageError, match="no run of another was found"):
         build_trend("another")

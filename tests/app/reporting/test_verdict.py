@@ -28,7 +28,7 @@ def _without_best() -> Result:
 def test_the_best_variant_stands_first_and_the_others_are_counted() -> None:
     assert build_verdict(_RESULT).sentence == (
         "Max throughput 1,600\u202finferences/s (single-stream) within SLO (p99 service time < 8 ms): cpu int8-static, "
-        "batch 4. 5 variants measured, 1 ended early, 1 skipped."
+        "batch 4. 5 variants were measured, 1 ended early and 1 was skipped."
     )
 
 
@@ -36,22 +36,22 @@ def test_where_none_met_the_slo_the_nearest_is_named_with_what_it_missed() -> No
     found = build_verdict(_without_best())
     assert found.outcome == "FAIL"
     assert found.sentence.startswith(
-        "No variant met the SLO. Closest: cpu as-is, batch 16 missed p99 service time < 8 ms (measured 23.6"
+        "No variant met the SLO. The closest variant, cpu as-is, batch 16, missed p99 service time < 8 ms (measured 23."
     )
     assert found.reasons == ("service_ms.p99 < 8 failed in single-stream",)
 
 
 def test_a_single_variant_has_its_throughput_as_headline() -> None:
     assert build_verdict(one_variant().result).sentence == (
-        "Max throughput 500\u202finferences/s (single-stream): digits cpu as-is, batch 1. 1 variant measured. "
-        "No SLO set."
+        "Max throughput 500\u202finferences/s (single-stream): digits cpu as-is, batch 1. 1 variant was measured. "
+        "No SLO is set."
     )
 
 
 def test_the_most_arrivals_lead_where_they_were_searched() -> None:
     assert build_verdict(searched_run().result).sentence == (
         "Max rate 400\u202fcalls/s (batch 4: 1,600\u202finferences/s) within SLO (p95 latency < 9 ms): digits cpu "
-        "int8-static, batch 4. 1 variant measured."
+        "int8-static, batch 4. 1 variant was measured."
     )
     assert build_verdict(searched_run(alone=False).result).sentence.startswith(
         "Max rate 400\u202fcalls/s (batch 4: 1,600\u202finferences/s) within SLO (p95 latency < 9 ms): int8-static, "
@@ -79,7 +79,7 @@ def test_an_invalid_variant_does_not_hide_one_that_can_be_relied_on() -> None:
 def test_what_the_interval_does_not_settle_is_added() -> None:
     evaluated = msgspec.structs.replace(_RESULT.slo[0], outcome="INCONCLUSIVE")
     sentence = build_verdict(msgspec.structs.replace(_RESULT, slo=(evaluated,))).sentence
-    assert sentence.endswith("Inconclusive: p99 service time < 8 ms.")
+    assert sentence.endswith("The result is inconclusive for p99 service time < 8 ms.")
 
 
 RESULT = full_run().result
@@ -92,11 +92,11 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
         ({}, "PASS", "Max rate 218\u202freq/s within SLO (p95 latency < 50 ms, error rate < 1 %). At 238"),
         ({"max_rate": None, "slo": (MET,)}, "PASS", "All 2 objectives met."),
         ({"max_rate": None, "slo": (MET,), "gates": ()}, "PASS", "Objective met: p95 latency < 50 ms."),
-        ({"max_rate": None, "slo": (MISSED,)}, "FAIL", "1 of 2 objectives missed. p95 latency < 50 ms."),
+        ({"max_rate": None, "slo": (MISSED,)}, "FAIL", "1 of 2 objectives missed. The run missed p95 latency < 50 ms."),
         (
             {"max_rate": None, "slo": (OPEN,), "gates": ()},
             "INCONCLUSIVE",
-            "1 of 1 objective inconclusive. p95 latency < 50 ms.",
+            "1 of 1 objective inconclusive. The result is inconclusive for p95 latency < 50 ms.",
         ),
         (
             {"max_rate": None, "slo": (), "gates": ()},
@@ -176,7 +176,7 @@ def test_a_sweep_over_clients_says_how_many_held_and_what_the_next_did() -> None
     inconclusive = build_verdict(msgspec.structs.replace(run, slo=(OPEN,), stages=stages[:1])).sentence
     assert inconclusive == (
         "Max throughput 50.0\u202freq/s at concurrency 1 within SLO (p95 latency < 50 ms). No higher concurrency was "
-        "tested. Inconclusive: p95 latency < 50 ms."
+        "tested. The result is inconclusive for p95 latency < 50 ms."
     )
 
 
@@ -193,7 +193,7 @@ def test_nothing_is_said_to_be_below_where_only_the_warm_up_was_measured() -> No
 def test_what_held_and_is_not_simulated_is_named() -> None:
     verdict = build_verdict(msgspec.structs.replace(RESULT, slo=(OPEN,), gates=()))
     assert verdict.sentence.startswith("Max rate 218\u202freq/s within SLO")
-    assert verdict.sentence.endswith("Inconclusive: p95 latency < 50 ms.")
+    assert verdict.sentence.endswith("The result is inconclusive for p95 latency < 50 ms.")
 
 
 def test_the_sentence_consists_of_headline_and_detail() -> None:

@@ -79,7 +79,7 @@ def test_another_slo_is_evaluated_at_once_and_as_measured_leads_back(
     assert strict.report.verdict.outcome == "FAIL"
     assert verdict.outcome.text() == "FAIL"
     assert verdict.stamp.isVisibleTo(page)
-    assert verdict.stamp.text().startswith("Re-evaluated with SLO p95 latency < 2 ms, error rate < 0.1 %")
+    assert verdict.stamp.text().startswith("The run was re-evaluated with SLO p95 latency < 2 ms, error rate < 0.1 %")
     assert editor.lines[0].badge.text() == "FAIL"
     back = reevaluated(page, qtbot, editor.reset_button.click)
     assert back.report is own.own_report
@@ -275,7 +275,7 @@ def test_a_report_of_another_slo_is_not_written_over_the_runs_own(
     with qtbot.waitSignal(drawer.saved, timeout=20_000):
         drawer.save_button.click()
     assert json.loads((stages / "report-reevaluated.json").read_text())["verdict"]["sentence"].startswith(
-        "Re-evaluated with SLO"
+        "The run was re-evaluated with SLO"
     )
 
 
@@ -283,7 +283,9 @@ def test_a_run_cut_short_says_what_is_missing(page: ResultsPage, opened: OpenRun
     cut_short(StoredRun(stages), 2)
     shown = opened(stages)
     assert [row.name for row in shown.report.stages] == ["low", "middle"]
-    assert any("Recovered from an interrupted run: 2 of 3 stages finished" in text for text in texts(page))
+    assert any(
+        "The result was recovered from an interrupted run: 2 of 3 stages finished" in text for text in texts(page)
+    )
     command = page.command_line()
     assert command is not None
     assert command.endswith("--recover")

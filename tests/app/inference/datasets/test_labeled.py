@@ -50,5 +50,5 @@ def test_each_kind_may_have_no_labels(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no rows found at .*absent"):
+    with pytest.raises(UsageError, match=r"no rows were found at .*absent"):
         load_labeled_rows(tmp_path / "absent.npz", INPUTS)

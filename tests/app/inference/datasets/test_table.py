@@ -239,7 +239,7 @@ def test_words_feed_a_text_input(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "r.csv has no column label; its columns are a, b"),
         ("a,b,label\n", "has no rows"),
         ("a,b,label\n1,2,cat\n", "labels of r.csv are not one number per row"),
-        ("a,label\n1,2\n", "has 1 column beside the labels, but the model needs shape any x 2 in input x"),
+        ("a,label\n1,2\n", "has 1 column besides the labels, but the model needs shape any x 2 in input x"),
         ("a,b,label\n1,two,3\n", "the column b of r.csv contains values that are not numbers"),
         ("a,b,label\n1,2,3\n1,,3\n", "row 2 of r.csv has no value in the column b"),
         ("a,b,label\n1,2,3\n1,2,\n", "row 2 of r.csv has no value in the column label"),

@@ -54,5 +54,5 @@ def test_tools_count_by_their_versions() -> None:
 def test_model_larger_than_one_file_can_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(128))
     os.truncate(tmp_path / "w.bin", MAX_MODEL_BYTES)  # a hole, which takes no room
-    with pytest.raises(UsageError, match=r"the model has 1\.9 GiB with its weights"):
+    with pytest.raises(UsageError, match=r"the model and its weights have 1\.9 GiB"):
         build_recipe(weights_at(tmp_path, "w.bin"), "fp16", None)

@@ -106,9 +106,9 @@ def test_where_every_request_failed(changed: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("ways", "why"),
     [
-        ({"request_latency__unit": "fortnights"}, "expected a unit of time, got 'fortnights'"),
-        ({"request_throughput": None}, "expected a number of requests per second"),
-        ({"request_count__avg": 400.5}, "expected a whole number, got 400.5"),
+        ({"request_latency__unit": "fortnights"}, r"must be a unit of time \(got 'fortnights'\)"),
+        ({"request_throughput": None}, "must be a number of requests per second"),
+        ({"request_count__avg": 400.5}, r"must be a whole number \(got 400.5\)"),
         ({"input_config__phases": [{"name": "a", "kind": "profiling"}, {"name": "b", "kind": "profiling"}]}, "several"),
         ({"input_config__phases": [{"name": "a", "type": "fixed_schedule"}]}, "replays a schedule"),
     ],

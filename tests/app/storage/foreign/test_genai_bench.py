@@ -23,7 +23,7 @@ def test_an_experiments_folder_is_a_curve_of_closed_loops(curve: Read) -> None:
         (None, 4.0, 0.75),
     ]
     assert [(load_point.completed, load_point.failed) for load_point in found.load_points] == [(2, 1), (3, 1)]
-    assert "traffic scenario D(100,100)" in found.notes
+    assert "the traffic scenario is D(100,100)" in found.notes
 
 
 def test_requests_give_exact_aggregates_without_the_failed(curve: Read) -> None:
@@ -75,8 +75,8 @@ def test_two_scenarios_are_two_curves(curve: Read, changed: Callable[..., Path])
     ("way", "value", "why"),
     [
         ("aggregated_metrics__iteration_type", "batch_size", "varies the batch size"),
-        ("_time_unit", "min", "expected a unit of time, got 'min'"),
-        ("individual_request_metrics", {}, "individual_request_metrics: expected a list, got an object"),
+        ("_time_unit", "min", r"must be a unit of time \(got 'min'\)"),
+        ("individual_request_metrics", {}, r"individual_request_metrics must be a list \(got an object\)"),
         ("aggregated_metrics__num_concurrency", 0, "a concurrency of 0"),
     ],
 )
