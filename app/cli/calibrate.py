@@ -61,7 +61,7 @@ def format_calibration(calibration: Calibration) -> Iterator[str]:
         ("load", "workers", "capacity", "usable rate", "unit", "p99 send delay ms", "cores per worker"), rows
     )
     yield ""
-    stored_note = "; stored and used for 24 hours" if calibration.drop_disturbed().capacities else ""
+    stored_note = "; the results are stored and used for 24 hours" if calibration.drop_disturbed().capacities else ""
     yield f"pacing: {calibration.pacing}, event loop: {calibration.event_loop}{stored_note}"
     yield from _format_notes(capacities)
 
@@ -119,8 +119,8 @@ def _show_step(kind: LoadKind, worker_count: int, step: CalibrationStep) -> None
     import sys
 
     workers_text = format_worker_count(worker_count)
-    outcome_text = "kept up" if step.passed else "did not keep up"
-    details_text = f"{100 * step.late_share:.3g} % late"
+    outcome_text = "passed" if step.passed else "failed"
+    details_text = f"{100 * step.late_share:.3g} % sent late"
     if step.is_disturbed and not step.passed:
         details_text += f", other processes used {step.other_cores:.1f} cores"
     print(

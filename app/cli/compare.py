@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance", type=parse_tolerance, default=None, metavar="SHARE",
                         help="smallest change that counts as a difference (default: 5%%)")  # fmt: skip
     parser.add_argument("--force", action="store_true",
-                        help="compare despite environment differences that forbid it; marks the comparison "
+                        help="compare despite environment differences that forbid it, and mark the comparison as "
                         "FORCED")  # fmt: skip
     parser.add_argument("--on-inconclusive", choices=["warn", "fail"], default="warn",
                         help="exit code if a metric is inconclusive: 0 for warn (default), 12 for fail")  # fmt: skip
@@ -132,7 +132,8 @@ def compute_exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) 
         changes_text = "; ".join(map(format_change, inconclusive_changes[:3])) + (
             f" and {len(inconclusive_changes) - 3} more" if inconclusive_changes[3:] else ""
         )
-        print(f"{'error' if is_inconclusive_failure else 'warning'}: inconclusive: {changes_text}", file=sys.stderr)
+        severity_text = "error" if is_inconclusive_failure else "warning"
+        print(f"{severity_text}: these changes are inconclusive: {changes_text}", file=sys.stderr)
     if regressions:
         return ExitCode.REGRESSION
     return ExitCode.INCONCLUSIVE if inconclusive_changes and is_inconclusive_failure else ExitCode.OK

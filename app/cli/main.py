@@ -89,7 +89,7 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
         return ExitCode.INTERRUPTED
     except Exception as error:  # outermost handler: a bug is reported with a message too
         if is_too_many_open_files(error):
-            return _print_error("too many open files", OPEN_FILES_HINT, ExitCode.LIMIT, flags)
+            return _print_error("the limit of open files was reached", OPEN_FILES_HINT, ExitCode.LIMIT, flags)
         hint = "This is a bug in Sizewise. Run again with --debug and report the output."
         return _print_error(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, flags)
     return int(exit_code)

@@ -71,7 +71,7 @@ def _measure_pair_runs(arguments: argparse.Namespace, pair_plan: PairPlan, store
         def add_note(text: str) -> None:
             emit(NoteAdded(time.perf_counter_ns(), text))
 
-        report_phase("two profiles in interleaved A/B pairs, each run in a new process")
+        report_phase("two profiles are measured in interleaved A/B pairs, each run in a new process")
         profile_runs = ProfileRuns(arguments.baseline, arguments.candidate[0], interruption, emit)
         with CommandPoller(
             store,

@@ -47,7 +47,8 @@ def _format_operators(metadata: ModelMetadata) -> Iterator[str]:
     yield format_table(("operator", "nodes", "FLOPs"), rows)
     other_operators = metadata.operators[_MAX_OPERATORS:]
     if other_operators:
-        yield f"plus {sum(usage.nodes for usage in other_operators)} nodes of {len(other_operators)} other operators"
+        other_node_count = sum(usage.nodes for usage in other_operators)
+        yield f"{other_node_count} nodes of {len(other_operators)} other operators are not listed"
 
 
 def _format_costs(metadata: ModelMetadata) -> Iterator[str]:
@@ -79,25 +80,27 @@ def _format_costs(metadata: ModelMetadata) -> Iterator[str]:
 
 def _format_notes(metadata: ModelMetadata) -> Iterator[str]:
     counted_text = ", ".join(metadata.counted_operators) or "none of the operators"
-    yield f"FLOPs: 2 per multiply-add ({counted_text}). Other arithmetic is not counted."
+    yield f"FLOPs: each multiply-add ({counted_text}) counts as 2. Other arithmetic is not counted."
     if metadata.unknown_nodes:
         unknown_share = metadata.unknown_nodes / metadata.nodes
         unknown_text = ", ".join(metadata.unknown_operators)
         nodes_text = f"{metadata.unknown_nodes} of {metadata.nodes} nodes ({100 * unknown_share:.0f} %)"
-        yield f"       Unknown for {nodes_text}: {unknown_text}."
+        yield f"       FLOPs are unknown for {nodes_text}: {unknown_text}."
     yield "bytes: each operator is assumed to read its inputs and write its outputs once; operator fusion reduces this."
     if metadata.unknown_values:
         yield f"       {metadata.unknown_values} values of unknown size are not included in bytes moved and memory."
-    yield "memory: weights and peak live activations, without the runtime's own memory (context, workspace)."
+    yield (
+        "memory: weights and peak live activations are included; the runtime's own memory (context, workspace) is not."
+    )
 
 
 def _format_gpus(inspection: ModelInspection) -> Iterator[str]:
     if inspection.gpu_note:
-        yield f"No GPU detected: {inspection.gpu_note}"
+        yield f"No GPU was detected: {inspection.gpu_note}"
     if not inspection.gpus:
         return
     if not any(gpu.is_installed for gpu in inspection.gpus):
-        yield "No GPU with known memory detected; showing the GPUs of the catalog."
+        yield "No GPU with known memory was detected, so the GPUs of the catalog are shown."
     yield ""
     max_tested_batch = inspection.model.costs[-1].batch
     rows = [
@@ -112,12 +115,10 @@ def _format_gpus(inspection: ModelInspection) -> Iterator[str]:
         for gpu in inspection.gpus
     ]
     yield format_table(("GPU", "GiB", "max batch", "ms/inference"), rows)
+    yield "The max batch leaves 10 % of the GPU memory free. Times are lower bounds, not measurements or predictions."
     yield (
-        "The max batch leaves 10 % of the GPU memory free. Times are lower bounds, not measurements or predictions: "
-        "they use"
-    )
-    yield (
-        "published dense peak FLOP/s and assume direct convolution and weights read from GPU memory for each inference."
+        "They use published dense peak FLOP/s, and assume direct convolution and weights that are read from GPU memory "
+        "for each inference."
     )
 
 

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=1,3,224,224",
-        help="shape of an input; N keeps an axis dynamic, for example the batch",
+        help="shape of an input; N marks a dynamic axis, for example the batch",
     )
 
 
@@ -75,7 +75,7 @@ def _parse_pair(option: str, example: str) -> tuple[str, str]:
 
     name, equals, value = option.rpartition("=")
     if not (name and equals and value):
-        raise UsageError(f"{option!r} is not NAME=VALUE", hint=f"Use the form {example}.")
+        raise UsageError(f"{option!r} does not have the form NAME=VALUE", hint=f"Use the form {example}.")
     return name, value
 
 

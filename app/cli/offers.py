@@ -121,8 +121,8 @@ def _import_price_list(path: Path, today: datetime.date) -> int:
         destination.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(destination, encode_price_list(PriceList(price_list.rows, str(path.resolve()), today)))
     except OSError as error:
-        raise UsageError(f"cannot write {destination}: {error.strerror}") from error
-    print(f"{path}: imported ({_format_row_counts(price_list)}) to {destination}")
+        raise UsageError(f"{destination} cannot be written: {error.strerror}") from error
+    print(f"{path} was imported to {destination} ({_format_row_counts(price_list)})")
     if previous_list is not None:
         missing_count = len({row.key for row in previous_list.rows} - {row.key for row in price_list.rows})
         missing_text = (
@@ -181,4 +181,4 @@ def _format_row_counts(price_list: ParsedPriceList) -> str:
     override_count = sum(row.key in catalog_keys for row in price_list.rows)
     row_count = len(price_list.rows)
     rows_text = f"{row_count} row{'' if row_count == 1 else 's'}"
-    return f"{rows_text}: {override_count} override the catalog, {row_count - override_count} added"
+    return f"{rows_text}: {override_count} for offers of the catalog, {row_count - override_count} for new offers"

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("compare with a baseline; a regression exits with 11")
+    group = parser.add_argument_group("baseline comparison (exit code 11 for a regression)")
     group.add_argument("--baseline", metavar="RUN",
                        help="run ID, run directory, result.json, 'last', or 'promoted' for the run set with `runs "
                        "promote`; repeated runs separated by commas")  # fmt: skip
     group.add_argument("--tolerance", type=parse_tolerance, metavar="SHARE",
                        help="smallest change that counts as a difference (default: 5%%)")  # fmt: skip
     group.add_argument("--force", action="store_true",
-                       help="compare despite environment differences that forbid it; marks the comparison "
+                       help="compare despite environment differences that forbid it, and mark the comparison as "
                        "FORCED")  # fmt: skip
 
 

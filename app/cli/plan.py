@@ -225,7 +225,7 @@ def _parse_export_settings(options: list[str]) -> ExportSettings:
             raise UsageError(f"--with {option}: the value is missing", hint=f"Use --with {key}=VALUE.")
         if key not in setting_names:
             hint = did_you_mean(key, setting_names) or f"Use one of {', '.join(setting_names)}."
-            raise UsageError(f"--with {option}: unknown export setting", hint=hint)
+            raise UsageError(f"--with {option}: {key!r} is not an export setting", hint=hint)
         setting_values[key] = value
     try:
         return msgspec.convert(setting_values, ExportSettings, strict=False)

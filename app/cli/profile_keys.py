@@ -41,7 +41,7 @@ def _list_keys(arguments: argparse.Namespace) -> int:
 
     if arguments.protocol not in PROFILES:
         hint = did_you_mean(arguments.protocol, PROFILES) or f"Use one of {', '.join(PROFILES)}."
-        raise UsageError(f"unknown protocol {arguments.protocol!r}", hint=hint)
+        raise UsageError(f"the protocol {arguments.protocol!r} is unknown", hint=hint)
     fields = [(path, field) for path, field in iter_fields(profile_fields(arguments.protocol)) if path[-1] != "*"]
     if arguments.json:
         import msgspec

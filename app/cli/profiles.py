@@ -80,9 +80,9 @@ def _check_profile(arguments: argparse.Namespace) -> int:
         from app.cli.planned_work import format_work
 
         print(f"{path} is valid ({profile.name}, hash {compute_profile_hash(profile)[:12]})")
-        print(f"will run {format_work(work)}")
+        print(f"planned work: {format_work(work)}")
         for variant in unrunnable_variants or ():
-            print(f"cannot run here: {variant.cell}: {variant.reason} ({variant.hint})")
+            print(f"{variant.cell} cannot run here: {variant.reason} ({variant.hint})")
     is_unrunnable = bool(unrunnable_variants) and len(unrunnable_variants or ()) == work.variants
     return ExitCode.UNAVAILABLE if is_unrunnable else ExitCode.OK
 

@@ -179,9 +179,9 @@ def _format_load_event(event: RateResolved | RateChanged | StageExtended | NoteA
         case RateResolved(message=message, rate_per_s=rate_per_s):
             return f"{message} is {format_number(rate_per_s)} req/s"
         case StageExtended(by_s=by_s, duration_s=duration_s):
-            return f"stage extended by {by_s:g} s to {duration_s:g} s"
+            return f"the stage was extended by {by_s:g} s to {duration_s:g} s"
         case RateChanged(rate_per_s=rate_per_s):
-            return f"rate changed to {format_number(rate_per_s)} req/s"
+            return f"the rate was changed to {format_number(rate_per_s)} req/s"
         case NoteAdded(text=text):
             return f"note: {text}"
 
@@ -193,7 +193,7 @@ def _format_variant_event(event: VariantStarted | CallsFinished | VariantFinishe
         case CallsFinished(stage=stage):
             return _format_calls(stage)
         case VariantFinished(data=data):
-            return None if data.failure is None else f"  ended early: {data.failure}"
+            return None if data.failure is None else f"  the variant ended early: {data.failure}"
 
 
 def _format_pair_event(event: PairRunStarted | PairRunFinished) -> str | None:

@@ -42,7 +42,7 @@ _STEP_DURATION_FACTOR = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = (
-        "duration of each search step in seconds (default: 3); the search takes at most "
+        "duration of each search step in seconds (default: 3); the search ends after at most "
         f"{_MAX_STEPS} steps or {_MIN_SEARCH_LIMIT_S} s"
     )
     parser.add_argument("--seconds", type=_parse_seconds, default=3.0, metavar="N", help=help_text)
@@ -79,7 +79,9 @@ def measure_twice_if_invalid(measure: MeasureFunction, step_duration_s: float, o
     if reason is None:
         return first_run
     step_duration_s *= _STEP_DURATION_FACTOR
-    print(f"{escape_controls(reason)}. Measuring again, with steps of {step_duration_s:g} s.", file=sys.stderr)
+    print(
+        f"{escape_controls(reason)}. The measurement is repeated with steps of {step_duration_s:g} s.", file=sys.stderr
+    )
     return measure(step_duration_s, None if out is None else _find_next_directory(out))
 
 

@@ -128,7 +128,7 @@ def redact_report(report: Report, result: Result, arguments: argparse.Namespace)
         print(f"redacted: {redaction.original} → {redaction.replacement}, {count_text}", file=sys.stderr)
     for kind in arguments.redact:
         if kind not in redacted_report.report.redacted:
-            print(f"nothing to redact: the report contains no {kind}", file=sys.stderr)
+            print(f"the report contains no {kind} to redact", file=sys.stderr)
     return redacted_report
 
 
@@ -175,7 +175,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help=f"output file (default: {file_names} or {_LLM_D} in the run directory, or next to the plan file; text "
-        "goes to standard output)",
+        "is printed to standard output)",
     )
     _add_reevaluation_arguments(parser)
     _add_redaction_arguments(parser)
@@ -301,7 +301,9 @@ def _write_llm_d_reports(run: StoredRun, arguments: argparse.Namespace) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}", hint="Choose another path with --out.") from error
+        raise UsageError(
+            f"{folder} cannot be written: {error.strerror}", hint="Choose another path with --out."
+        ) from error
     for index, report in enumerate(reports):
         print(write_document(folder / f"{index:03d}.json", msgspec.json.format(msgspec.json.encode(report), indent=2)))
     return 0
@@ -362,7 +364,8 @@ def _add_sidecars(report: Report, run: StoredRun, page_path: Path, redacted_repo
         )
     except OSError as error:
         raise UsageError(
-            f"cannot write data files next to {page_path}: {error.strerror}", hint="Choose another path with --out."
+            f"data files next to {page_path} cannot be written: {error.strerror}",
+            hint="Choose another path with --out.",
         ) from error
 
 

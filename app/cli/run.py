@@ -92,7 +92,10 @@ def _load_profile(arguments: argparse.Namespace, overrides: list[str]) -> Profil
             )
         return build_locust_profile(arguments.locustfile, **locust_options, overrides=overrides)
     if arguments.profile is None:
-        raise UsageError("nothing to run", hint="Specify a profile, or a Locust test with --locustfile.")
+        raise UsageError(
+            "neither a profile nor a Locust test is specified",
+            hint="Specify a profile, or a Locust test with --locustfile.",
+        )
     if locust_options:
         option = next(iter(locust_options)).replace("spawn_per_s", "spawn-rate")
         raise UsageError(f"--{option} requires --locustfile", hint="In a profile, set it in load.stages.")

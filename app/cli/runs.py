@@ -96,7 +96,7 @@ def _import_run(arguments: argparse.Namespace) -> int:
     from app.wiring.sharing_runs import import_shared_run
 
     directory, is_new = import_shared_run(arguments.bundle)
-    print(directory if is_new else f"{directory} already has this run")
+    print(directory if is_new else f"{directory} already contains this run")
     return 0
 
 
@@ -120,21 +120,21 @@ def _delete_runs(arguments: argparse.Namespace) -> int:
 
     if bool(arguments.runs) == arguments.purge:
         raise UsageError(
-            "no run to delete",
+            "either runs or --purge must be specified",
             hint="Specify the runs, or use only --purge to permanently delete old runs from the trash.",
         )
     now = datetime.now(UTC)
     if arguments.purge:
         purged_names = purge_trash(now)
         print(
-            "\n".join(f"{name} permanently deleted" for name in purged_names)
+            "\n".join(f"{name} was permanently deleted" for name in purged_names)
             or "no run in the trash is older than 30 days"
         )
         return 0
     runs = {run.directory.resolve(): run for run in map(find_run, arguments.runs)}
     delete_runs([*runs.values()], now)
     for directory in runs:
-        print(f"{directory.name} moved to the trash; undo with `sizewise runs restore {directory.name}`")
+        print(f"{directory.name} was moved to the trash; restore it with `sizewise runs restore {directory.name}`")
     return 0
 
 
@@ -163,9 +163,7 @@ def _attach_to_run(arguments: argparse.Namespace) -> int:
     try:
         return _follow_run(run)
     except KeyboardInterrupt:
-        print(
-            f"detached; the run continues (follow it with `sizewise runs attach {run.directory.name}`)", file=sys.stderr
-        )
+        print(f"the run continues; follow it again with `sizewise runs attach {run.directory.name}`", file=sys.stderr)
         return ExitCode.INTERRUPTED
 
 
@@ -233,8 +231,8 @@ def _format_empty_message(arguments: argparse.Namespace) -> str:
     if arguments.deleted:
         return "the trash is empty"
     if arguments.words or arguments.validity:
-        return "no matching runs"
-    return "no run has this tag" if arguments.tags else "no runs yet; start with `sizewise quickstart`"
+        return "no run matches"
+    return "no run has this tag" if arguments.tags else "no runs are stored yet; start with `sizewise quickstart`"
 
 
 def _print_rows(rows: list[dict[str, Any]], *, has_deletion_times: bool) -> None:
@@ -438,7 +436,7 @@ def _build_rate_command(rate: str) -> ControlCommand:
 
     rate_per_s = parse_rate_per_s(rate)
     if rate_per_s > MAX_RATE_PER_S:
-        raise UsageError(f"{rate} is above the maximum of {MAX_RATE_PER_S:,.0f}/s")
+        raise UsageError(f"{rate} is above the maximum of {MAX_RATE_PER_S:,.0f} req/s")
     return SetRate(rate_per_s)
 
 

@@ -30,7 +30,8 @@ def request_consent(profile: Profile, hosts: list[str]) -> None:
     if sys.stdin.isatty() and sys.stderr.isatty():
         for request in find_secrets_to_allow(profile):
             sys.stderr.write(
-                f"Profile {request.profile!r} sends {', '.join(request.references)} to {request.host}. Allow? [y/N] "
+                f"Profile {request.profile!r} sends {', '.join(request.references)} to {request.host}. "
+                "Allow this? [y/N] "
             )
             sys.stderr.flush()
             if sys.stdin.readline().strip().casefold() in ("y", "yes"):

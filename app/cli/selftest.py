@@ -66,8 +66,8 @@ def format_selftest(selftest: SelfTest) -> Iterator[str]:
     failed_text = ", ".join(selftest.summarize().failed)
     outcome_text = "passed" if selftest.passed else f"{mark_status('FAILED')}: {failed_text}"
     yield (
-        f"self-test {selftest.id}, {selftest.at}, {outcome_text} ({selftest.duration_s:.0f} s). Reports of runs on "
-        "this machine show this result."
+        f"self-test {selftest.id} ({selftest.at}, {selftest.duration_s:.0f} s) {outcome_text}. Reports of runs on this "
+        "machine show this result."
     )
     if any(finding.attempts > 1 for finding in selftest.findings):
         yield "note: failed checks were repeated once; the results shown are of the second attempt"

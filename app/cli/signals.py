@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 _STOP_MESSAGES = (
-    "Stopping… Ctrl-C again to cancel in-flight requests.",
-    "Canceling in-flight requests… Ctrl-C again to exit at once, without a report.",
+    "Stopping… Press Ctrl-C again to cancel in-flight requests.",
+    "Canceling in-flight requests… Press Ctrl-C again to exit at once, without a report.",
 )
 
 

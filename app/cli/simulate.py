@@ -37,7 +37,7 @@ _SET_KEYS_HELP = """keys of --set, with examples of values:
   cold_start.network, .disk, .pcie  500MB/s, 10Gbit/s
   failures.mtbf, .detect, .new_node 30d, 10s, true
   update.at, .surge, .unavailable   10:00, 25%, 0%
-  warm_pool                         number of idle instances kept ready
+  warm_pool                         number of idle instances that stay ready
   timeout, queue_limit, drain       30s, 200 (at one replica), 30s
   router                            as plan.router
 An unknown key prints the list of all keys."""

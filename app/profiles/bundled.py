@@ -30,6 +30,9 @@ def find_profile(name_or_path: str) -> Path:
     if path.is_dir():
         raise UsageError(f"{name_or_path} is a folder, not a profile", hint="Specify the .yaml file in it.")
     if name_or_path not in profiles:
-        hint = did_you_mean(name_or_path, profiles) or f"Bundled profiles: {', '.join(profiles)}."
+        hint = (
+            did_you_mean(name_or_path, profiles)
+            or f"Use a file, or one of these bundled profiles: {', '.join(profiles)}."
+        )
         raise UsageError(f"{name_or_path} is neither a file nor a bundled profile", hint=hint)
     return profiles[name_or_path]

@@ -32,7 +32,9 @@ def _parse_dataset_path(value: object, info: ValidationInfo) -> Path:
     path = (get_profile_directory(info) / value).resolve()
     if files_must_exist(info):
         if not path.exists():
-            raise BadValueError(f"no such file or folder: {path}", hint="Paths are relative to the profile's folder.")
+            raise BadValueError(
+                f"the file or folder {path} does not exist", hint="Paths are relative to the profile's folder."
+            )
         if not path.is_dir() and path.suffix.casefold() not in _FORMATS_BY_SUFFIX:
             hint = f"A dataset is a folder or a file that ends in {', '.join(_FORMATS_BY_SUFFIX)}."
             raise BadValueError(f"{path.name} is not a supported dataset file", hint=hint)

@@ -50,7 +50,7 @@ def read_truncated(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
+        raise ProfileError(error.strerror or "the file cannot be read", path=str(path)) from error
 
 
 def read_document(content: bytes, source: str) -> Document:
@@ -61,7 +61,7 @@ def read_document(content: bytes, source: str) -> Document:
         return reader.read()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not valid YAML"
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "the text is not valid YAML"
         raise ProfileError(problem, path=source, line=None if mark is None else mark.line + 1) from error
 
 
@@ -128,7 +128,7 @@ class _Reader:
             if isinstance(event, yaml.DocumentStartEvent):
                 document_count += 1
                 if document_count > 1:
-                    raise self._build_error("more than one YAML document", event)
+                    raise self._build_error("the text contains more than one YAML document", event)
                 value = self._read_value(next(self._events), (), 0)
         return Document(value, self._lines)
 
@@ -160,7 +160,7 @@ class _Reader:
                 raise self._build_error("a key must be plain text", event)
             key = event.value
             if key in mapping:
-                raise self._build_error(f"duplicate key {key!r}", event)
+                raise self._build_error(f"the key {key!r} is duplicated", event)
             value_path = (*path, key)
             self._lines[value_path] = _get_line_number(event)
             mapping[key] = self._read_value(next(self._events), value_path, depth + 1)

@@ -68,7 +68,9 @@ def _parse_grpc_url(value: object) -> str:
     if url_parts.path.rstrip("/") or url_parts.query:
         raise BadValueError("a gRPC URL has neither a path nor a query", hint="Write grpc://host:port.")
     if url_parts.port is None:
-        raise BadValueError("a gRPC URL needs its port", hint="Write grpc://host:port; Triton's is usually 8001.")
+        raise BadValueError(
+            "a gRPC URL must contain a port", hint="Write grpc://host:port; Triton's port is usually 8001."
+        )
     return url
 
 
@@ -97,7 +99,7 @@ def _parse_headers(value: object, info: ValidationInfo) -> object:
         if _HEADER_NAME.fullmatch(name) is None:
             raise BadValueError(f"{name!r} is not a valid header name")
         if not isinstance(text, str) or not text.isprintable():
-            raise BadValueError(f"header {name} must be a single line of text", hint="Put numbers in quotes.")
+            raise BadValueError(f"header {name} must be a single line of text", hint="Enclose numbers in quotes.")
     return {name: secrets.make_reference_absolute(text, get_profile_directory(info)) for name, text in value.items()}
 
 
@@ -120,7 +122,7 @@ def _parse_environment_variables(value: object, info: ValidationInfo) -> object:
         if _VARIABLE_NAME.fullmatch(name) is None:
             raise BadValueError(f"{name!r} is not a valid environment variable name")
         if not isinstance(text, str) or "\0" in text:
-            raise BadValueError(f"variable {name} must be text", hint="Put numbers in quotes.")
+            raise BadValueError(f"variable {name} must be text", hint="Enclose numbers in quotes.")
         if secrets.is_secret_name(name) and not secrets.is_reference(text):
             raise BadValueError(
                 f"variable {name} looks like a secret, which a profile must not contain", hint=_REFERENCE_HINT
@@ -146,7 +148,7 @@ def _parse_command(value: object) -> object:
         or not value
         or not all(isinstance(argument, str) and argument for argument in value)
     ):
-        raise BadValueError("a command must be text or a list of texts", hint="Put numbers in quotes.")
+        raise BadValueError("a command must be text or a list of texts", hint="Enclose numbers in quotes.")
     for argument, next_argument in zip(value, [*value[1:], ""], strict=True):
         option, equals, option_value = argument.partition("=")
         if (
@@ -164,7 +166,7 @@ def _parse_directory(value: object, info: ValidationInfo) -> Path:
         raise BadValueError(f"{value!r} is not a valid folder path")
     path = (get_profile_directory(info) / value).resolve()
     if not path.is_dir() and files_must_exist(info):
-        raise BadValueError(f"no such folder: {path}", hint="Paths are relative to the profile's folder.")
+        raise BadValueError(f"the folder {path} does not exist", hint="Paths are relative to the profile's folder.")
     return path
 
 
@@ -221,7 +223,7 @@ HardwareSettings = build_settings(
     vcpus=Key(Annotated[float, Field(gt=0), upper_bound(100_000)] | None, "Number of virtual CPUs, such as 8.", 8),
     architecture=Key(Literal["x86_64", "arm64"] | None, "CPU architecture."),
     replicas=Key(
-        Annotated[Count, upper_bound(10_000)], "Number of copies of the model that share this hardware, such as 1.", 1
+        Annotated[Count, upper_bound(10_000)], "Number of replicas of the model that share this hardware, such as 1.", 1
     ),
 )
 
@@ -240,7 +242,7 @@ TlsSettings = build_settings(
     Tls,
     verify=Key(
         bool,
-        "Enables verification of the server's certificate. Without it, any server can impersonate the target.",
+        "Whether the certificate of the server is verified. Otherwise, any server can impersonate the target.",
     ),
     ca_file=Key(FileName | None, "PEM file of the CA that signed the server's certificate."),
     cert_file=Key(FileName | None, "PEM file of the client certificate, if the server requires one."),

@@ -160,7 +160,7 @@ class StageSettings(Settings):
                 compute_expected_arrivals(curve, self.duration_s or 0.0, self.lead_in_s) if curve else 1.0
             )
         if expected_arrivals == 0:
-            raise BadValueError(f"stage {self.name} sends no requests: every rate is 0/s")
+            raise BadValueError(f"stage {self.name} sends no requests: every rate is 0 req/s")
         if expected_arrivals > MAX_ARRIVALS:
             hint = f"The maximum per stage is {MAX_ARRIVALS:,} requests. Shorten the stage, or split it into several."
             raise BadValueError(f"stage {self.name} would send {expected_arrivals:.2g} requests", hint=hint)
@@ -211,7 +211,7 @@ class StageSettings(Settings):
 
 def check_arrival_cv(arrivals: str | None, cv: float | None) -> None:
     if (arrivals == "gamma") != (cv is not None):
-        hint = "cv is the coefficient of variation of interarrival times: 1 is Poisson, above 1 is bursty."
+        hint = "cv is the coefficient of variation of interarrival times: 1 is Poisson, larger values are burstier."
         raise BadValueError("arrivals: gamma and cv must be used together", hint=hint)
 
 
@@ -221,10 +221,11 @@ def check_shares(stages: tuple[StageSettings, ...]) -> None:
     earlier_stage_names: list[str] = []
     for stage in stages:
         if isinstance(stage.rate_per_s, ShareOfStage) and stage.rate_per_s.stage not in earlier_stage_names:
-            earlier_names_text = ", ".join(earlier_stage_names) or "none"
+            names_text = ", ".join(earlier_stage_names)
+            hint = f"Use one of the earlier stages: {names_text}." if names_text else "Use a rate such as 50/s."
             raise BadValueError(
                 f"stage {stage.name} refers to {stage.rate_per_s.stage!r}, which is not an earlier stage",
-                hint=f"Earlier stages: {earlier_names_text}.",
+                hint=hint,
             )
         earlier_stage_names.append(stage.name)
 
@@ -379,7 +380,7 @@ SearchSettings = build_settings(
     start_per_s=Key(Rate, "Rate at which the search starts, such as 10/s.", "10/s", alias="start"),
     step_duration_s=Key(
         PositiveSeconds,
-        "Step duration: how long each rate is applied, such as 10s. Longer steps give more reliable results.",
+        "Step duration: how long each rate is applied, such as 10s. Longer steps make the results more reliable.",
         "10s",
         alias="step_duration",
     ),

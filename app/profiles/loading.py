@@ -228,7 +228,7 @@ def _apply_override(source: _Source, override: str) -> None:
     dotted_key = key_text.replace("[", ".").replace("]", "")  # error messages write stages[0], so it is accepted too
     label = f"--set {dotted_key}"
     if not equals or not all(dotted_key.split(".")):
-        raise ProfileError("an override must be key.key=value", path=label)
+        raise ProfileError("an override must have the form key.key=value", path=label)
     key_path = tuple(int(part) if _LIST_INDEX.fullmatch(part) else part for part in dotted_key.split("."))
     container: Any = source.document.value
     for part, next_part in itertools.pairwise(key_path):
@@ -262,7 +262,7 @@ def _find_profile_class(source: _Source) -> type[Profile]:
     target = source.document.value.get("target")
     if not isinstance(target, dict):
         raise source.build_error(
-            "target must be a mapping of keys", ("target",), hint="Set protocol and url or serve, or model."
+            "target must be a mapping of keys", ("target",), hint="Set protocol with url or serve, or set model."
         )
     protocol = find_protocol(source.document.value)
     if protocol is not None:
@@ -270,10 +270,10 @@ def _find_profile_class(source: _Source) -> type[Profile]:
     protocol_text = target.get("protocol")
     if protocol_text is None:
         raise source.build_error(
-            "missing key `target.protocol`", ("target",), hint=f"Write one of {', '.join(PROFILES)}."
+            "the key `target.protocol` is missing", ("target",), hint=f"Write one of {', '.join(PROFILES)}."
         )
     hint = did_you_mean(str(protocol_text), PROFILES) or f"Write one of {', '.join(PROFILES)}."
-    raise source.build_error(f"unknown protocol {protocol_text!r}", ("target", "protocol"), hint=hint)
+    raise source.build_error(f"the protocol {protocol_text!r} is unknown", ("target", "protocol"), hint=hint)
 
 
 def _validate_profile(source: _Source, profile_class: type[Profile], files_must_exist: bool) -> Profile:

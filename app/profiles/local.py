@@ -62,7 +62,7 @@ def _parse_precision(value: object) -> str:
     if isinstance(value, str) and value in _PRECISIONS:
         return value
     hint = "Use int8-dynamic or int8-static." if value == "int8" else did_you_mean(str(value), _PRECISIONS)
-    raise BadValueError(f"unknown precision {value!r}", hint=hint or f"Use one of {', '.join(_PRECISIONS)}.")
+    raise BadValueError(f"the precision {value!r} is unknown", hint=hint or f"Use one of {', '.join(_PRECISIONS)}.")
 
 
 def _parse_memory(value: object) -> int | None:
@@ -84,7 +84,9 @@ def _parse_data_path(value: object, info: ValidationInfo) -> Path:
         raise BadValueError(f"{value!r} is not a valid dataset path")
     path = (get_profile_directory(info) / value).resolve()
     if not path.exists() and files_must_exist(info):
-        raise BadValueError(f"no such file or folder: {path}", hint="Paths are relative to the profile's folder.")
+        raise BadValueError(
+            f"the file or folder {path} does not exist", hint="Paths are relative to the profile's folder."
+        )
     return path
 
 
@@ -241,14 +243,15 @@ class LocalTarget(Settings):
         grid_keys = {key for key in _GRID_KEYS if getattr(self, key) != type(self).model_fields[key].default}
         if self.variants and grid_keys:
             raise BadValueError(
-                f"target has both variants and {', '.join(sorted(grid_keys))}; use either a list or a grid"
+                f"target has both variants and {', '.join(sorted(grid_keys))}",
+                hint="Use either a list of variants or a grid.",
             )
         all_variants = self.all_variants
         if len(all_variants) > _MAX_VARIANTS:
             raise BadValueError(f"the grid has {len(all_variants):,} variants, above the maximum of {_MAX_VARIANTS}")
         duplicate = next((variant for variant, count in Counter(all_variants).items() if count > 1), None)
         if duplicate is not None:
-            raise BadValueError(f"duplicate variant: {duplicate.precision} on {duplicate.provider}")
+            raise BadValueError(f"the variant {duplicate.precision} on {duplicate.provider} is duplicated")
         return self
 
     @model_validator(mode="after")

@@ -186,13 +186,14 @@ PlanSettings = build_settings(
     ),
     max_price_age_days=Key(
         DayCount | None,
-        "Excludes prices older than this, such as 180d. Without it, prices older than 90 days only cause a warning.",
+        "Maximum age of a price, such as 180d. Older prices are excluded. Without this limit, prices older than 90 "
+        "days only cause a warning.",
         "180d",
         alias="max_price_age",
     ),
     low_trust_prices=Key(
         bool,
-        "Allows recommendations based on marketplace asks and on manually maintained prices "
+        "Whether recommendations may be based on marketplace prices and on manually maintained prices "
         '(trust "low"), such as true.',
         True,
     ),

@@ -26,7 +26,7 @@ class UnknownKeyError(BadValueError):
     def __init__(self, key: str, valid_names: Iterable[str], hint: str | None) -> None:
         valid_names = tuple(valid_names)
         hint = hint or did_you_mean(key, valid_names) or f"Use one of these keys: {', '.join(valid_names)}."
-        super().__init__(f"unknown key {key!r}", hint=hint)
+        super().__init__(f"the key {key!r} is unknown", hint=hint)
         self.key = key
 
 

@@ -58,7 +58,7 @@ def parse_length(value: object) -> Length:
     ((name, parameters),) = value.items()
     if name not in _DISTRIBUTIONS:
         raise BadValueError(
-            f"unknown length distribution {name!r}", hint=did_you_mean(name, _DISTRIBUTIONS) or _LENGTH_HINT
+            f"the length distribution {name!r} is unknown", hint=did_you_mean(name, _DISTRIBUTIONS) or _LENGTH_HINT
         )
     keys, parse_parameters = _DISTRIBUTIONS[name]
     if not isinstance(parameters, dict):
@@ -114,7 +114,7 @@ def _parse_empirical(parameters: dict[str, Any]) -> Length:
     values, weights = parameters.get("values"), parameters.get("weights", [])
     if not isinstance(values, list) or not values or not isinstance(weights, list):
         raise BadValueError(
-            "empirical.values must be a list of token counts, and empirical.weights a list or absent",
+            "empirical.values must be a list of token counts, and empirical.weights must be a list or absent",
             hint="Use a value such as {empirical: {values: [100, 400], weights: [3, 1]}}.",
         )
     if len(values) > _MAX_EMPIRICAL_VALUES:

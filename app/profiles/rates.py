@@ -67,7 +67,7 @@ class RampSettings(Settings):
     @model_validator(mode="after")
     def _check_rates(self) -> Self:
         if self.from_per_s == self.to_per_s == 0:
-            raise BadValueError("the rate of the ramp is always 0/s")
+            raise BadValueError("the rate of the ramp is always 0 req/s")
         return self
 
     def build_curve(self, duration_s: float) -> RateCurve:

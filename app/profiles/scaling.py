@@ -135,7 +135,7 @@ class _MetricScalingSettings(_BoundedSettings):
         `metric` is set, because the unit may have been forgotten.
         """
         if self.metric is not None and self.metric not in self.metrics:
-            raise BadValueError(f"unknown metric {self.metric!r}", hint=f"Use one of {', '.join(self.metrics)}.")
+            raise BadValueError(f"the metric {self.metric!r} is unknown", hint=f"Use one of {', '.join(self.metrics)}.")
         allowed_metrics = [_METRICS_BY_NAME[name] for name in ([self.metric] if self.metric else self.metrics)]
         if self.target is not None:
             has_no_unit = self.metric is None and self.default_metric == "busy" and self.target[0] == "in_flight"

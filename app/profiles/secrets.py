@@ -121,7 +121,7 @@ def _read_from_file(name: str, _: Mapping[str, str]) -> str:
             reason, hint = error.strerror, "Check the path; it is relative to the profile's folder."
         else:
             reason, hint = "the file is not UTF-8 text", "Save the secret as UTF-8 text."
-        raise UsageError(f"cannot read the secret's file {name}: {reason}", hint=hint) from None
+        raise UsageError(f"the secret file {name} cannot be read: {reason}", hint=hint) from None
 
 
 def is_secret_name(name: str) -> bool:

@@ -21,7 +21,9 @@ def _parse_model(value: object, info: ValidationInfo) -> str:
         return value
     path = (get_profile_directory(info) / value).resolve()
     if not path.is_file() and files_must_exist(info):
-        hint = did_you_mean(value, models) or f"Bundled models: {', '.join(models)}. A path is relative to the profile."
+        hint = did_you_mean(value, models) or (
+            f"Use one of these bundled models: {', '.join(models)}. A path is relative to the profile's folder."
+        )
         raise BadValueError(f"{value!r} is neither a bundled model nor a file", hint=hint)
     return str(path)
 

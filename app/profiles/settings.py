@@ -184,7 +184,7 @@ def _parse_existing_file(value: object, info: ValidationInfo) -> Path:
         raise BadValueError(f"{value!r} is not a valid file path")
     path = (get_profile_directory(info) / value).resolve()
     if not path.is_file() and files_must_exist(info):
-        raise BadValueError(f"no such file: {path}", hint="Paths are relative to the profile's folder.")
+        raise BadValueError(f"the file {path} does not exist", hint="Paths are relative to the profile's folder.")
     return path
 
 

@@ -31,7 +31,7 @@ def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
     """
     match = _TENSOR.fullmatch(text)
     if match is None or match[1] not in _DATATYPES:
-        hint = f"Use a value such as FP32[-1, 4]. Datatypes: {', '.join(_DATATYPES)}."
+        hint = f"Use a value such as FP32[-1, 4], with one of the datatypes {', '.join(_DATATYPES)}."
         raise BadValueError(f"{text!r} is not a valid tensor", hint=hint)
     shape = tuple(int(size) for size in (match[2] or "").split(",") if size.strip())
     value_count = 1
@@ -288,5 +288,5 @@ class LocustTarget(TargetSettings):
     @model_validator(mode="after")
     def _check_single_host(self) -> Self:
         if self.urls:
-            raise BadValueError("a Locust test has a single host: set url")
+            raise BadValueError("a Locust test has a single host", hint="Set url instead of urls.")
         return self

@@ -40,7 +40,7 @@ def _parse_labels(value: object) -> object:
             raise BadValueError(f"{name!r} is not a valid label name")
         is_integer = isinstance(label_value, int) and not isinstance(label_value, bool)
         if not is_integer and not isinstance(label_value, str):
-            raise BadValueError(f"label {name} must be text", hint="Put it in quotes.")
+            raise BadValueError(f"label {name} must be text", hint="Enclose it in quotes.")
         labels[str(name)] = str(label_value)
     return labels
 

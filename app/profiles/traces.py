@@ -78,7 +78,7 @@ def read_table(path: Path, column_names: frozenset[str]) -> TraceTable:
     try:
         content = _read_content(path)
     except OSError as error:
-        raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
+        raise ProfileError(error.strerror or "the file cannot be read", path=str(path)) from error
     max_rows = MAX_JSON_LINES if is_json_lines(path) else MAX_ROWS
     if content.count(b"\n") > max_rows + 1:
         raise ProfileError(
@@ -106,7 +106,7 @@ def _decompress(path: Path, file: BinaryIO) -> bytes:
         with gzip.GzipFile(fileobj=file) as gzip_file:
             return gzip_file.read(MAX_BYTES + 1)
     except EOFError as error:
-        raise ProfileError("truncated gzip stream", path=str(path), hint="Copy the file again.") from error
+        raise ProfileError("the gzip stream is truncated", path=str(path), hint="Copy the file again.") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise ProfileError("the file starts like a gzip file, but is not valid gzip", path=str(path)) from error
 
@@ -150,7 +150,7 @@ def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) 
         return pa.table([pa.array(column) for column in columns], names=keys)
     except pa.ArrowException as error:
         raise ProfileError(
-            "a column has both numbers and text. Use one type for all values of a column.", path=str(path)
+            "a column has both numbers and text", path=str(path), hint="Use one type for all values of a column."
         ) from error
 
 
@@ -363,7 +363,7 @@ def _read_statistics_and_rows(path: Path) -> tuple[TraceStatistics, TraceRows]:
         file_status = path.stat()
     except OSError as error:
         raise BadValueError(
-            f"no such file: {path}", hint="The plan needs the trace. Set traffic.trace to its path."
+            f"the file {path} does not exist", hint="The plan needs the trace. Set traffic.trace to its path."
         ) from error
     return _read_cached_trace(path, file_status.st_mtime_ns, file_status.st_size)
 

@@ -283,7 +283,7 @@ def _parse_name_or_shares(value: object, names: tuple[str, ...], count: int, kin
         return parse_shares(value, count, f"a {kind}")
     if value not in names:
         hint = did_you_mean(value, names) or f"Write {', '.join(names)}, or {count} shares."
-        raise BadValueError(f"unknown {kind} {value!r}", hint=hint)
+        raise BadValueError(f"the {kind} {value!r} is unknown", hint=hint)
     return value
 
 

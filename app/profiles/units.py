@@ -190,7 +190,7 @@ def _parse_number_and_unit(value: object, units: Mapping[str, float], quantity: 
     number, unit = float(match[1]), match[2]
     if unit not in units:
         raise BadValueError(
-            f"{value!r} is not {quantity}: unknown unit {unit!r}", hint=did_you_mean(unit, units) or example_hint
+            f"{value!r} is not {quantity}: the unit {unit!r} is unknown", hint=did_you_mean(unit, units) or example_hint
         )
     if not math.isfinite(number):
         raise BadValueError(f"{value!r} is too large")

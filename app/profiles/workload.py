@@ -52,7 +52,7 @@ def _check_pattern(value: object) -> object:
         try:
             re.compile(value)
         except re.error as error:
-            raise BadValueError(f"not a valid regular expression: {error}") from error
+            raise BadValueError(f"the value is not a valid regular expression: {error}") from error
     return value
 
 

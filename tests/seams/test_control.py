@@ -75,7 +75,7 @@ def test_a_running_stage_is_made_longer_and_its_errors_are_reported(
         attached = sizewise_here("runs", "attach", str(run))
         process.communicate(timeout=60)
     assert attached.stderr.count("first http-5xx error: status 503 (Service Unavailable)\n") == 1
-    assert "stage extended by 1 s to 4 s" in attached.stderr
+    assert "the stage was extended by 1 s to 4 s" in attached.stderr
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     facts = next(event["data"] for event in events if event["type"] == "stage_finished")
     assert (facts["duration_s"], facts["extended_s"], facts["kind"]) == (4.0, 1.0, "steady")
@@ -127,7 +127,7 @@ def test_a_terminal_attaches_detaches_and_sees_the_end(
         leaving.send_signal(signal.SIGINT)
         reported += leaving.communicate(timeout=60)[1].splitlines()
         assert leaving.returncode == 130
-        assert "detached; the run continues" in reported[-1]
+        assert "the run continues; follow it again" in reported[-1]
         assert process.poll() is None
         seen = sizewise_here("runs", "attach", str(run))
         process.communicate(timeout=60)

@@ -237,7 +237,7 @@ def load_imported_price_list() -> PriceList | None:
         raise UsageError(f"{path} cannot be read: {error}", hint=_REIMPORT_HINT) from error
     if price_list.version != PRICE_LIST_VERSION:
         raise UsageError(
-            f"{path} has version {price_list.version}, but this Sizewise reads version {PRICE_LIST_VERSION}",
+            f"{path} has version {price_list.version}, but this version of Sizewise reads version {PRICE_LIST_VERSION}",
             hint=_REIMPORT_HINT,
         )
     return price_list
@@ -284,10 +284,10 @@ def find_offer(catalog: Catalog, name: str, region: str | None = None) -> Offer:
     matching_offers = [offer for offer in catalog.offers if offer.instance == instance]
     if not matching_offers:
         names = {offer.instance for offer in catalog.offers}
-        raise UsageError(f"unknown offer {instance!r}", hint=did_you_mean(instance, sorted(names)))
+        raise UsageError(f"the offer {instance!r} is unknown", hint=did_you_mean(instance, sorted(names)))
     regions = [offer.region for offer in matching_offers]
     if region is not None and region not in regions:
-        raise UsageError(f"{instance} is not available in {region!r}", hint=f"Available in {', '.join(regions)}.")
+        raise UsageError(f"{instance} is not available in {region!r}", hint=f"It is available in {', '.join(regions)}.")
     return matching_offers[0 if region is None else regions.index(region)]
 
 
@@ -311,7 +311,7 @@ def check_provider(catalog: Catalog, name: str) -> None:
 def _check_known_name(kind: str, name: str, valid_names: Iterable[str]) -> None:
     names = sorted(set(valid_names))
     if name not in names:
-        raise UsageError(f"unknown {kind} {name!r}", hint=did_you_mean(name, names))
+        raise UsageError(f"the {kind} {name!r} is unknown", hint=did_you_mean(name, names))
 
 
 def _read_accelerator(row: CsvRow) -> Accelerator:

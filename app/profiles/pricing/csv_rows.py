@@ -64,7 +64,7 @@ def read_unique_items(path: Path, build_item: Callable[[CsvRow], KeyedItem]) -> 
         try:
             item = build_item(row)
             if item.key in keys:
-                raise ValueError(f"duplicate row {item.key}")
+                raise ValueError(f"the row {item.key} is duplicated")
         except ValueError as error:
             raise UsageError(f"{path}:{line}: {error}") from error
         keys.add(item.key)

@@ -46,7 +46,7 @@ def find_usd_rate(currency: str) -> float:
     rates = load_bundled_exchange_rates()
     if currency not in rates:
         hint = did_you_mean(currency, (USD, *rates)) or f"Use one of {', '.join((USD, *rates))}."
-        raise BadValueError(f"unknown currency {currency!r}", hint=hint)
+        raise BadValueError(f"the currency {currency!r} is unknown", hint=hint)
     return rates[currency].usd
 
 

@@ -68,7 +68,7 @@ def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceR
 def _build_owned_hardware(values: Mapping[str, Any]) -> OwnedHardware | None:
     owned_column = next((column for column in OWNED_COLUMNS if column in values), None)
     if "capex_usd" in values and "capex" in values:
-        raise CellError("capex", "cannot be combined with capex_usd")
+        raise CellError("capex", "this column cannot be combined with capex_usd")
     capex_usd = values.get("capex_usd", values.get("capex"))
     if capex_usd is None:
         if owned_column is not None:
@@ -156,7 +156,7 @@ def read_price_list(path: Path, catalog: Catalog, today: datetime.date) -> Parse
                 row = parse_price_row(entry.cells, today)
                 merge_offer(offers.get(row.key), row, catalog)
                 if row.key in rows:
-                    raise BadValueError(f"duplicate row {row.key}")
+                    raise BadValueError(f"the row {row.key} is duplicated")
             except BadValueError as error:
                 problems.append(_build_error(path, entry, error))
                 if len(problems) == MAX_PROBLEMS:
@@ -195,7 +195,7 @@ def _read_content(path: Path) -> bytes:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
-        raise ProfileError(reason or "cannot be read", path=str(path)) from error
+        raise ProfileError(reason or "the file cannot be read", path=str(path)) from error
     if len(content) > MAX_BYTES:
         raise ProfileError("the file is larger than 1 MiB", path=str(path))
     return content
@@ -231,7 +231,7 @@ def _check_header(path: Path, header: Sequence[str] | None) -> None:
         raise ProfileError(f"the column {missing_columns[0]} is missing", path=str(path), line=1, hint=hint)
     duplicate = next((column for column in columns if columns.count(column) > 1), None)
     if duplicate is not None:
-        raise ProfileError(f"duplicate column {duplicate!r}", path=str(path), line=1)
+        raise ProfileError(f"the column {duplicate!r} is duplicated", path=str(path), line=1)
 
 
 def _iter_yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
@@ -268,7 +268,7 @@ def _add_key_cells(path: Path, line: int | None, key: str, row: object) -> objec
     instance_type, at_sign, region = instance_text.rpartition("@")
     if not (provider and slash and instance_type and at_sign and region):
         hint = "Use a value such as aws/g6.2xlarge@us-east-1."
-        raise ProfileError(f"{key!r:.80} is not {_KEY_FORMAT}", path=str(path), line=line, hint=hint)
+        raise ProfileError(f"{key!r:.80} does not have the form {_KEY_FORMAT}", path=str(path), line=line, hint=hint)
     if not isinstance(row, dict):
         return row
     duplicate_column = next((column for column in KEY_COLUMNS if column in row), None)

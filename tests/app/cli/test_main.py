@@ -63,7 +63,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("limit", "command", "error"),
     [
-        (7, "doctor", "error: too many open files"),
+        (7, "doctor", "error: the limit of open files was reached"),
         (10, "run local-model --out run", "could not be written: Too many open files"),
     ],
 )

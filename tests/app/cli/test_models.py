@@ -20,7 +20,7 @@ def test_a_model_is_reported_on_a_page(capsys: pytest.CaptureFixture[str]) -> No
     assert "parameters  368 k (1.47 MB float32)" in text
     assert "in   image   float32  batch × 1 × 8 × 8" in text
     assert "at batch size b (batch): FLOPs 404 M × b, bytes moved 1.47 MB + 8.54 MB × b" in text
-    assert "FLOPs: 2 per multiply-add (Conv, Gemm)." in text
+    assert "FLOPs: each multiply-add (Conv, Gemm) counts as 2." in text
     assert "H100" in text
     assert "not measurements or predictions" in text
 
@@ -55,7 +55,7 @@ def test_a_hostile_model_is_a_sentence_and_a_usage_error(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--axis", "seq"], "'seq' is not NAME=VALUE"),
+        (["--axis", "seq"], "'seq' does not have the form NAME=VALUE"),
         (["--axis", "seq=0"], "'0' is not a valid length"),
         (["--shape", "x=1,two,8"], "'two' is not a valid length"),
         (["--shape", "x=N,2"], "has 3 axes, but 2 lengths were specified"),

@@ -77,7 +77,7 @@ def test_a_name_that_is_nowhere_gets_the_nearest(
 
 def test_a_right_list_is_right(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["offers", "check", str(own)]) == 0
-    assert capsys.readouterr().out == f"{own} is valid (2 rows: 1 override the catalog, 1 added)\n"
+    assert capsys.readouterr().out == f"{own} is valid (2 rows: 1 for offers of the catalog, 1 for new offers)\n"
 
 
 def test_every_problem_has_its_line(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +142,7 @@ def test_another_list_takes_its_place_and_mends_a_damaged_one(
 def test_a_place_that_cannot_be_written_is_reported(own: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home.write_text("a file")
     assert main(["offers", "import", str(own)]) == ExitCode.USAGE
-    assert "cannot write" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_an_old_rate_is_reported_beside_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ def test_checking_says_how_much_is_asked_for(tmp_path: Path, capsys: pytest.Capt
     assert main(["profiles", "check", str(file)]) == 0
     right, asks = capsys.readouterr().out.splitlines()
     assert right.startswith(f"{file} is valid (mine, hash ")
-    assert asks.startswith("will run 1 stage; about 4.00")
+    assert asks.startswith("planned work: 1 stage; about 4.00")
     assert main(["profiles", "check", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["work"]["requests"] == 10
 
@@ -81,6 +81,6 @@ def test_what_cannot_run_here_is_reported_on_request(capsys: pytest.CaptureFixtu
         "target.batch=1",
     ]
     assert main([*call, "--set", "target.threads=[1, 1000]"]) == 0
-    assert "cannot run here: digits cpu as-is, batch 1, 1000 threads: " in capsys.readouterr().out
+    assert "digits cpu as-is, batch 1, 1000 threads cannot run here: " in capsys.readouterr().out
     assert main([*call, "--set", "target.threads=1000"]) == ExitCode.UNAVAILABLE
     assert main(["profiles", "check", "chat", "--this-machine"]) == ExitCode.USAGE

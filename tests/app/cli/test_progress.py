@@ -144,8 +144,8 @@ def test_what_happens_to_a_run_is_reported(capsys: pytest.CaptureFixture[str]) -
     ) == [
         "cold start: ready after 1,234 ms, first response after n/a",
         "half: 50 % of the completed rate of full is 104.3 req/s",
-        "rate changed to 300 req/s",
-        "stage extended by 30 s to 90 s",
+        "the rate was changed to 300 req/s",
+        "the stage was extended by 30 s to 90 s",
         "note: a fan came on",
         "first http-5xx error: status 503 (Service Unavailable)",
     ]
@@ -194,7 +194,7 @@ def test_variants_of_a_model_are_reported_with_their_times_and_how_they_ended(
         "  single-stream: p50 service time 8 ms, 800 req/s",
         "  single-stream: p50 service time 8 ms, 800 req/s WARN (warm-up)",
         "  single-stream: p50 service time n/a, n/a INVALID (calls)",
-        "  ended early: it crashed (SIGSEGV)",
+        "  the variant ended early: it crashed (SIGSEGV)",
     ]
 
 

@@ -56,7 +56,7 @@ def test_an_invalid_one_is_repeated_once_with_longer_steps_whatever_that_gives(
     assert measure_twice_if_invalid(machine, 3.0, out) is machine.measured[1]
     assert machine.requests == [(3.0, out), (6.0, tmp_path / "run-3")]
     why = "the measurement is INVALID: late sends"
-    assert capsys.readouterr().err == f"{why}. Measuring again, with steps of 6 s.\n"
+    assert capsys.readouterr().err == f"{why}. The measurement is repeated with steps of 6 s.\n"
 
 
 def test_in_the_home_of_the_runs_each_attempt_has_its_own_name() -> None:

@@ -100,7 +100,7 @@ def test_what_is_not_there_is_said(run: Path, capsys: pytest.CaptureFixture[str]
     (run / "spec.yaml").write_text("sizewise: 1\n")
     sealed_again(run)
     assert main(["report", str(run), "--format", "text", "--redact", "prompts"]) == 0
-    assert "nothing to redact: the report contains no prompts" in capsys.readouterr().err
+    assert "the report contains no prompts to redact" in capsys.readouterr().err
 
 
 def test_what_cannot_be_hidden_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

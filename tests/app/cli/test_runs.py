@@ -267,7 +267,7 @@ def test_a_title_is_listed_found_and_reported_and_the_name_stays(
     assert ": before the new driver\n" in (runs / "x.md").read_text()
     assert main(["runs", "rename", "1-whole", ""]) == 0
     assert main(["runs", "list", "--find", "driver"]) == 0
-    assert capsys.readouterr().out.endswith("title: none\nno matching runs\n")
+    assert capsys.readouterr().out.endswith("title: none\nno run matches\n")
     assert main(["runs", "rename", "1-whole", "x" * 121]) == ExitCode.USAGE
     assert (runs / "1-whole" / RESULT).read_bytes() == sealed
 
@@ -301,7 +301,7 @@ def test_what_is_said_of_an_ended_run_is_listed_and_reported_and_leaves_its_resu
 
 def test_a_deleted_run_is_listed_apart_and_comes_back(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "delete", "1-whole", "2"]) == 0
-    assert "undo with `sizewise runs restore 1-whole`" in capsys.readouterr().out
+    assert "restore it with `sizewise runs restore 1-whole`" in capsys.readouterr().out
     assert main(["runs", "show", "1-whole"]) == ExitCode.USAGE
     capsys.readouterr()
     assert main(["runs", "list", "--deleted"]) == 0
@@ -348,7 +348,7 @@ def test_a_run_travels_as_one_file(
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "other"))
     assert main(["runs", "import", f"{run_id}.zip"]) == 0
     assert main(["runs", "import", f"{run_id}.zip"]) == 0
-    assert capsys.readouterr().out.endswith("already has this run\n")
+    assert capsys.readouterr().out.endswith("already contains this run\n")
     assert main(["runs", "list", "--tag", "shared"]) == 0
     assert run_id in capsys.readouterr().out
 
@@ -391,7 +391,7 @@ def test_the_list_by_trust_and_by_words(
     assert len(json.loads(capsys.readouterr().out)) == found
     if not found:
         assert main(["runs", "list", *asked]) == 0
-        assert capsys.readouterr().out == "no matching runs\n"
+        assert capsys.readouterr().out == "no run matches\n"
 
 
 def test_a_runs_directory_from_elsewhere_is_imported(
@@ -403,7 +403,7 @@ def test_a_runs_directory_from_elsewhere_is_imported(
     assert main(["runs", "import", str(elsewhere)]) == 0
     assert capsys.readouterr().out == f"{runs / full_run().result.run_id}\n"
     assert main(["runs", "import", str(runs / full_run().result.run_id)]) == 0
-    assert "already has this run" in capsys.readouterr().out
+    assert "already contains this run" in capsys.readouterr().out
     (elsewhere / "telemetry.arrow").write_bytes(b"changed")
     shutil.rmtree(runs / full_run().result.run_id)
     assert main(["runs", "import", str(elsewhere)]) == ExitCode.USAGE

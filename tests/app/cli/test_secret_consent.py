@@ -72,4 +72,4 @@ def test_at_a_terminal_the_user_is_asked_once(
         return
     request_consent(profile, [])
     request_consent(profile, [])
-    assert shown.getvalue().count("sends env:API_KEY to 10.0.0.5. Allow?") == 1
+    assert shown.getvalue().count("sends env:API_KEY to 10.0.0.5. Allow this?") == 1

@@ -34,7 +34,7 @@ def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str
         "PASS clock backward steps 0 0",
         "PASS clock resolution 30 ≤ 10,000 ns",
     ]
-    assert last.startswith(f"self-test {found.id}, 2026-01-02T12:00:00+00:00, passed (27 s)")
+    assert last.startswith(f"self-test {found.id} (2026-01-02T12:00:00+00:00, 27 s) passed.")
 
 
 def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.CaptureFixture[str]) -> None:

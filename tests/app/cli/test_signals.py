@@ -54,10 +54,10 @@ def test_next_to_nothing_is_imported_before_ctrl_c_is_handled() -> None:
 def test_each_ctrl_c_is_acknowledged_and_says_what_the_next_one_does(capfd: pytest.CaptureFixture[str]) -> None:
     with handle_stop_signals():
         signal.raise_signal(signal.SIGINT)
-        assert capfd.readouterr().err == "Stopping… Ctrl-C again to cancel in-flight requests.\n"
+        assert capfd.readouterr().err == "Stopping… Press Ctrl-C again to cancel in-flight requests.\n"
         signal.raise_signal(signal.SIGINT)
         assert capfd.readouterr().err == (
-            "Canceling in-flight requests… Ctrl-C again to exit at once, without a report.\n"
+            "Canceling in-flight requests… Press Ctrl-C again to exit at once, without a report.\n"
         )
 
 

@@ -77,7 +77,7 @@ def test_the_same_seed_plays_the_same_day(plan: str, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (["--autoscaler", "hpa", "--set", "autoscaler.mni=2"], "unknown key 'mni' in autoscaler"),
+        (["--autoscaler", "hpa", "--set", "autoscaler.mni=2"], "the key 'mni' is unknown in autoscaler"),
         (["--day", "soon"], "--day soon is not a valid date"),
         (["--csv", "/nowhere/day.csv"], "/nowhere/day.csv cannot be written"),
     ],

@@ -38,7 +38,7 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
         (b"a: 1\nb: *x\n", 2, "anchors|alias"),
         (b"a: !!python/object:os.system x\n", 1, "tags"),
         (b"a: !!str 5\n", 1, "tags"),
-        (b"a: 1\nb: 2\na: 3\n", 3, "duplicate key 'a'"),
+        (b"a: 1\nb: 2\na: 3\n", 3, "the key 'a' is duplicated"),
         (b"a: 1\n---\nb: 2\n", 2, "more than one YAML document"),
         (b"a: 1\n? [x]\n: 2\n", 2, "plain text"),
         (b"a: [1\nb: 2\n", 2, "expected"),

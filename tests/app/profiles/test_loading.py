@@ -88,22 +88,22 @@ def test_bundled_profiles_are_right(name: str) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "line", "says", "hint"),
     [
-        ("      rate: 200/s", "      rat: 200/s", 13, "unknown key 'rat' in load.stages[0]", "'rate'"),
-        ("  warmup: 1s", "  warm_up: 1s", 10, "unknown key 'warm_up' in load", "'warmup'"),
-        ("traffic:", "trafic:", 17, "unknown key 'trafic'", "'traffic'"),
-        ("rate: 200/s", "rate: 200 rps", 13, "unknown unit 'rps'", "200/s"),
-        ("duration: 30s", "duration: 30 sec", 14, "unknown unit 'sec'", "'s'"),
+        ("      rate: 200/s", "      rat: 200/s", 13, "the key 'rat' is unknown in load.stages[0]", "'rate'"),
+        ("  warmup: 1s", "  warm_up: 1s", 10, "the key 'warm_up' is unknown in load", "'warmup'"),
+        ("traffic:", "trafic:", 17, "the key 'trafic' is unknown", "'traffic'"),
+        ("rate: 200/s", "rate: 200 rps", 13, "the unit 'rps' is unknown", "200/s"),
+        ("duration: 30s", "duration: 30 sec", 14, "the unit 'sec' is unknown", "'s'"),
         ("duration: 30s", "duration: 30", 14, "no unit", "30s"),
         ("duration: 30s", "duration: 0s", 14, "greater than 0", ""),
         ("arrivals: constant", "arrivals: constnat", 15, "'constnat'", "'constant'"),
-        ("protocol: http", "protocol: htp", 4, "unknown protocol 'htp'", "'http'"),
+        ("protocol: http", "protocol: htp", 4, "the protocol 'htp' is unknown", "'http'"),
         ("latency_ms.p95 < 50", "latncy_ms.p95 < 50", 16, 'unknown metric "latncy_ms"', "latency_ms"),
         ("latency_ms.p95 < 50", "latency_ms.p95 < 50ms", 16, "ms", ""),
-        ("aws/g6.2xlarge", "aws/g6.2xlrge", 6, "unknown offer", "'aws/g6.2xlarge'"),
-        ("offer: aws/g6.2xlarge", "accelerator: l40z", 6, "unknown accelerator", "'l40'"),
-        ("[us-east-1]", "[us-east1]", 19, "unknown region", "'us-east-1'"),
-        ("  regions: [us-east-1]", "  providers: [amazon, asw]", 19, "unknown provider", ""),
-        ("growth: 20%/year", "growth: 20%", 17, "unknown unit '%'", "%/year"),
+        ("aws/g6.2xlarge", "aws/g6.2xlrge", 6, "the offer 'aws/g6.2xlrge' is unknown", "'aws/g6.2xlarge'"),
+        ("offer: aws/g6.2xlarge", "accelerator: l40z", 6, "the accelerator 'l40z' is unknown", "'l40'"),
+        ("[us-east-1]", "[us-east1]", 19, "the region 'us-east1' is unknown", "'us-east-1'"),
+        ("  regions: [us-east-1]", "  providers: [amazon, asw]", 19, "the provider 'amazon' is unknown", ""),
+        ("growth: 20%/year", "growth: 20%", 17, "the unit '%' is unknown", "%/year"),
         ("growth: 20%/year", "shape: weekday", 17, "'weekday'", "'workday'"),
         ("name: steady", "name: more", 9, "named 'more'", ""),
         ("sizewise: 1", "sizewise: 2", 1, "must be 1", ""),
@@ -115,7 +115,7 @@ def test_bundled_profiles_are_right(name: str) -> None:
         ("http://127.0.0.1:8000/score", "ftp://127.0.0.1/", 5, "http://", ""),
         ("{offer: aws/g6.2xlarge}", "{offer: aws/g6.2xlarge, vcpus: 8}", 6, "offer, or", ""),
         ("{offer: aws/g6.2xlarge}", "[1]", 6, "a mapping of keys", ""),
-        ("  stages:\n", "  stages: 7\n  x:\n", 12, "unknown key 'x'", ""),
+        ("  stages:\n", "  stages: 7\n  x:\n", 12, "the key 'x' is unknown", ""),
     ],
 )
 def test_an_error_has_its_line_and_the_nearest_right_name(
@@ -135,13 +135,13 @@ def test_an_error_has_its_line_and_the_nearest_right_name(
     ("right", "wrong", "says"),
     [
         ("model: forest.onnx", "model: digts", "neither a bundled model nor a file"),
-        ("tensors: rows.npz", "tensors: row.npz", "no such file"),
+        ("tensors: rows.npz", "tensors: row.npz", "row.npz does not exist"),
         ("  serve:\n    model: forest.onnx\n", "", "target is missing the key model"),
         ("    model: forest.onnx\n", "    model: forest.onnx\n  url: http://127.0.0.1/\n", "exactly one of"),
         ("tensors: rows.npz, ", "", "must name an array of workload.tensors, which is missing"),
         ('slo: ["latency_ms.p95 < 50"]\n', "", "slo is empty"),
         ("load: {search: {start: 10/s}}", "load: {}", "stages, a sweep or a search"),
-        ("labels: label", "path: /x", "unknown key 'path'"),
+        ("labels: label", "path: /x", "the key 'path' is unknown"),
     ],
 )
 def test_an_oip_profile_that_does_not_fit_together(folder: Path, right: str, wrong: str, says: str) -> None:
@@ -181,7 +181,7 @@ def test_overrides_go_in(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("load.stages.0.rat=50/s", "--set load.stages.0.rat: unknown key 'rat'"),
+        ("load.stages.0.rat=50/s", "--set load.stages.0.rat: the key 'rat' is unknown"),
         ("load.stages.7.rate=50/s", "--set load.stages.7.rate: there is no item 7"),
         ("load.seed=abc", "--set load.seed: load.seed must be a whole number"),
         ("load.seed", "--set load.seed: an override must be"),

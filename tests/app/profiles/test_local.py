@@ -80,16 +80,21 @@ def test_list_of_variants_stands_in_place_of_the_grid(load: Load, tmp_path: Path
 @pytest.mark.parametrize(
     ("target", "line", "message", "hint"),
     [
-        (DIGITS | {"precision": "int8"}, 5, "unknown precision 'int8'", "Use int8-dynamic or int8-static."),
-        (DIGITS | {"precision": ["as-is", "int8-dynamc"]}, 7, "unknown precision", "Did you mean 'int8-dynamic'?"),
+        (DIGITS | {"precision": "int8"}, 5, "the precision 'int8' is unknown", "Use int8-dynamic or int8-static."),
+        (
+            DIGITS | {"precision": ["as-is", "int8-dynamc"]},
+            7,
+            "the precision 'int8-dynamc' is unknown",
+            "Did you mean 'int8-dynamic'?",
+        ),
         (DIGITS | {"providers": ["cdua"]}, 6, "not 'cdua'", "Did you mean 'cuda'?"),
-        (DIGITS | {"provider": "cpu"}, 5, "unknown key 'provider'", "Did you mean 'providers'?"),
+        (DIGITS | {"provider": "cpu"}, 5, "the key 'provider' is unknown", "Did you mean 'providers'?"),
         (DIGITS | {"batch": [0]}, 6, "0 must be a whole number of at least 1", None),
         (DIGITS | {"batch": []}, 5, "the list is empty", "Remove the key to use its default."),
         ({"model": "digitz"}, 4, "'digitz' is neither a bundled model nor a file", "Did you mean 'digits'?"),
         (DIGITS | {"variants": [{"batch": 2}], "batch": [4]}, 3, "both variants and batch", None),
-        (DIGITS | {"providers": ["cpu", "cpu"]}, 3, "duplicate variant: as-is on cpu", None),
-        (DIGITS | {"variants": [{"batch": 2}, {"batch": 2}]}, 3, "duplicate variant", None),
+        (DIGITS | {"providers": ["cpu", "cpu"]}, 3, "the variant as-is on cpu is duplicated", None),
+        (DIGITS | {"variants": [{"batch": 2}, {"batch": 2}]}, 3, "the variant as-is on cpu is duplicated", None),
         (
             DIGITS | {"batch": list(range(1, 502)), "streams": [1, 2]},
             3,
@@ -115,7 +120,7 @@ def test_list_of_variants_stands_in_place_of_the_grid(load: Load, tmp_path: Path
         (
             {"protocol": "local", "model": "digits", "url": "http://127.0.0.1"},
             6,
-            "unknown key 'url'",
+            "the key 'url' is unknown",
             "applies to endpoints",
         ),
     ],
@@ -133,7 +138,7 @@ def test_wrong_targets_are_reported_with_their_line(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"load": {"stages": []}}, "unknown key 'stages'"),
+        ({"load": {"stages": []}}, "the key 'stages' is unknown"),
         ({"load": {"scenarios": ["offlin"]}}, "not 'offlin'"),
         ({"load": {"scenarios": ["server", "server"], "rates": ["9/s"]}}, "contains a duplicate"),
         (
@@ -148,9 +153,9 @@ def test_wrong_targets_are_reported_with_their_line(
         ({"limits": {"memory": "lots"}}, "'lots' is not a valid memory size"),
         ({"limits": {"memory": 8}}, "8 is not a valid memory size"),
         ({"limits": {"memory": "0 GiB"}}, "is not a valid memory size"),
-        ({"workload": {"tensors": "nowhere.npz"}}, "no such file or folder"),
-        ({"workload": {"body": {}}}, "unknown key 'body'"),
-        ({"traffic": {"peak": "900/s"}}, "unknown key 'traffic'"),
+        ({"workload": {"tensors": "nowhere.npz"}}, "nowhere.npz does not exist"),
+        ({"workload": {"body": {}}}, "the key 'body' is unknown"),
+        ({"traffic": {"peak": "900/s"}}, "the key 'traffic' is unknown"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_runs(load: Load, settings: dict[str, Any], message: str) -> None:

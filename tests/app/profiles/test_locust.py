@@ -36,7 +36,7 @@ def test_overrides_go_in(file: Path) -> None:
 
 
 def test_what_is_wrong_is_reported(file: Path) -> None:
-    with pytest.raises(ProfileError, match=r"^--locustfile: target\.file: no such file"):
+    with pytest.raises(ProfileError, match=r"^--locustfile: target\.file: the file \S+ does not exist"):
         build_locust_profile(file.with_name("none.py"))
     with pytest.raises(ProfileError, match=r"--set load\.seed"):
         build_locust_profile(file, overrides=["load.seed=x"])

@@ -74,7 +74,7 @@ def test_a_mixture_with_latent_attention_is_the_model_that_its_file_reports(path
 @pytest.mark.parametrize(
     ("right", "wrong", "line", "says", "hint"),
     [
-        ("layers: 32", "layer: 32", 3, "unknown key 'layer' in language_model", "Did you mean 'layers'?"),
+        ("layers: 32", "layer: 32", 3, "the key 'layer' is unknown in language_model", "Did you mean 'layers'?"),
         ("layers: 32, ", "", 2, "language_model is missing the key layers", None),
         ("layers: 32", "layers: 0", 3, "language_model.layers must be greater than or equal to 1", None),
         ("layers: 32", "layers: 32.5", 3, "language_model.layers must be a whole number", None),
@@ -88,14 +88,26 @@ def test_a_mixture_with_latent_attention_is_the_model_that_its_file_reports(path
         ("layers: 32", "layers: 32, linear_layers: -1", 3, "linear_layers must be greater than or equal to 0", None),
         ("layers: 32", "layers: 32, experts: 0", 3, "experts must be greater than or equal to 1", None),
         ("name: small", "name: small one", 1, "name must be text that matches the pattern", None),
-        ("name: small", "nme: small", 1, "unknown key 'nme'", "Did you mean 'name'?"),
-        ("name: small", "precision: {weight: int4}", 1, "unknown key 'weight' in precision", "Did you mean 'weights'?"),
+        ("name: small", "nme: small", 1, "the key 'nme' is unknown", "Did you mean 'name'?"),
+        (
+            "name: small",
+            "precision: {weight: int4}",
+            1,
+            "the key 'weight' is unknown in precision",
+            "Did you mean 'weights'?",
+        ),
         ("name: small", "precision: {weights: int3}", 1, "precision.weights must be", "Did you mean 'int"),
         ("name: small", "precision: {kv: bf61}", 1, "precision.kv must be", "Did you mean 'bf16'?"),
         ("name: small", "precision: {compute: 16}", 1, "precision.compute must be", None),
         ("name: small", "engine: {utilization: 0}", 1, "engine.utilization must be greater than 0", None),
         ("name: small", "engine: {utilization: 90}", 1, "engine.utilization must be less than or equal to 1", None),
-        ("name: small", "engine: {utilisation: 0.9}", 1, "unknown key 'utilisation'", "Did you mean 'utilization'?"),
+        (
+            "name: small",
+            "engine: {utilisation: 0.9}",
+            1,
+            "the key 'utilisation' is unknown",
+            "Did you mean 'utilization'?",
+        ),
         ("name: small", "engine: {max_sequences: 0}", 1, "engine.max_sequences must be greater", None),
         ("name: small", "engine: {chunk_tokens: 0}", 1, "engine.chunk_tokens must be greater", None),
         ("name: small", "engine: &a {}", 1, "anchors and aliases are not supported", None),
@@ -228,9 +240,9 @@ def test_each_value_as_it_may_be_written(override: str, field: str, value: objec
 @pytest.mark.parametrize(
     ("override", "says", "hint"),
     [
-        ("confidance=95%", "unknown key 'confidance' in plan", "Did you mean 'confidence'?"),
-        ("zone=3", "unknown key 'zone' in plan", "Did you mean 'zones'?"),
-        ("budget_usd_per_month=3 USD/month", "unknown key 'budget_usd_per_month'", "max_power, api_price"),
+        ("confidance=95%", "the key 'confidance' is unknown in plan", "Did you mean 'confidence'?"),
+        ("zone=3", "the key 'zone' is unknown in plan", "Did you mean 'zones'?"),
+        ("budget_usd_per_month=3 USD/month", "the key 'budget_usd_per_month' is unknown", "max_power, api_price"),
         ("confidence=0.95", "0.95 has no unit", "90%"),
         ("confidence=49%", "plan.confidence must be greater than or equal to 0.5", None),
         ("confidence=100%", "plan.confidence must be less than or equal to 0.9999", None),
@@ -245,14 +257,14 @@ def test_each_value_as_it_may_be_written(override: str, field: str, value: objec
         ("router=round_robin", "plan.router must be", "Did you mean 'round-robin'?"),
         ("router=magic", "plan.router must be", None),
         ("regions=us-east-1", "plan.regions must be a list", None),
-        ("regions=[us-esat-1]", "unknown region 'us-esat-1'", "Did you mean 'us-east-1'?"),
-        ("providers=[asw]", "unknown provider 'asw'", "Did you mean 'aws'?"),
+        ("regions=[us-esat-1]", "the region 'us-esat-1' is unknown", "Did you mean 'us-east-1'?"),
+        ("providers=[asw]", "the provider 'asw' is unknown", "Did you mean 'aws'?"),
         ("budget=4000 USD", "plan.budget: '4000 USD' is not an amount per month", None),
         ("budget=-1 USD/month", "'-1 USD/month' must not be below zero", None),
         ("budget=5 EURO/month", "unknown", None),
         ("vendors=nvidia", "plan.vendors must be a list", None),
         ("max_power=20", "20 has no unit", "20 kW"),
-        ("max_power=20 KW", "unknown unit 'KW'", "Did you mean 'kW'?"),
+        ("max_power=20 KW", "the unit 'KW' is unknown", "Did you mean 'kW'?"),
         ("api_price=2 USD", "is not a price per unit", None),
         ("api_price=2", "2 has no unit", "2 USD/1k or 0.60 USD/1M"),
         ("api_price=2 USD/2k", "is not a price per unit", "Did you mean 'USD/1k'?"),
@@ -272,7 +284,7 @@ def test_each_value_as_it_may_be_written(override: str, field: str, value: objec
         ),
         (
             "unmeasured_gpus={dtype: fp16, wrk: decode}",
-            "unknown key 'wrk' in plan.unmeasured_gpus",
+            "the key 'wrk' is unknown in plan.unmeasured_gpus",
             "Did you mean 'work'?",
         ),
     ],
@@ -289,5 +301,5 @@ def test_names_are_those_of_the_catalogue_that_is_planned_with() -> None:
     own: dict[str, Any] = {"catalog": catalogue(offer())}
     said = ["plan.regions=[here]", "plan.providers=[acme]", "target.hardware.offer=acme/c16"]
     assert load_planning_settings(said, **own).plan.regions == ("here",)
-    with pytest.raises(ProfileError, match="unknown region 'us-east-1'"):
+    with pytest.raises(ProfileError, match="the region 'us-east-1' is unknown"):
         load_planning_settings(["plan.regions=[us-east-1]"], **own)

@@ -81,5 +81,5 @@ def test_a_model_that_is_somewhere_else_lacks_its_protocol(place: str) -> None:
     """A form tells no such target for a local model, as little as a run does."""
     target = {"model": "digits", place: "http://127.0.0.1:9/"}
     assert find_protocol({"target": target}) is None
-    with pytest.raises(ProfileError, match=r"missing key `target\.protocol`"):
+    with pytest.raises(ProfileError, match=r"the key `target\.protocol` is missing"):
         load_profile_tree({"sizewise": 1, "name": "x", "target": target}, "x.yaml")

@@ -58,7 +58,7 @@ def test_steps_are_of_equal_length() -> None:
 @pytest.mark.parametrize(
     ("kind", "keys", "says"),
     [
-        (RampSettings, {"from": "0/s", "to": "0/s"}, "is always 0/s"),
+        (RampSettings, {"from": "0/s", "to": "0/s"}, "is always 0 req/s"),
         (RampSettings, {"from": "-1/s", "to": "5/s"}, "below zero"),
         (RateSpikeSettings, {"base": "50/s", "peak": "50/s", "at": "1s", "for": "1s"}, "must be above spike.base"),
         (SineSettings, {"mean": "50/s", "amplitude": "60/s", "period": "1s"}, "so the rate would be negative"),

@@ -70,10 +70,10 @@ def test_failures_updates_and_the_pool_are_those_said() -> None:
     ("override", "message", "hint"),
     [
         ("cold_start.image=8", "8 is neither a size nor a duration", "Use a value such as 8GB or 40s."),
-        ("cold_start.network=5Gbit", "unknown unit 'Gbit'", "Did you mean 'Gbit/s'?"),
+        ("cold_start.network=5Gbit", "the unit 'Gbit' is unknown", "Did you mean 'Gbit/s'?"),
         ("cold_start.network=0MB/s", "'0MB/s' must be above zero", None),
         ("cold_start.refusal_probability=100%", "cold_start.refusal_probability must be less than 1", None),
-        ("cold_start.wieghts=8GB", "unknown key 'wieghts' in cold_start", "Did you mean 'weights'?"),
+        ("cold_start.wieghts=8GB", "the key 'wieghts' is unknown in cold_start", "Did you mean 'weights'?"),
         ("failures.mtbf=0s", "failures.mtbf must be greater than 0", None),
         ("failures.detect=5s", "failures is missing the key mtbf", None),
         ("update.surge=10%", "update is missing the key at", None),
@@ -154,12 +154,12 @@ def test_the_day_has_its_own_patience_and_router() -> None:
 @pytest.mark.parametrize(
     ("name", "override", "message", "hint"),
     [
-        ("hpa", "autoscaler.mni=2", "unknown key 'mni' in autoscaler", "Did you mean 'min'?"),
-        ("hpa", "autoscalar.min=2", "unknown key 'autoscalar'", "Did you mean 'autoscaler'?"),
+        ("hpa", "autoscaler.mni=2", "the key 'mni' is unknown in autoscaler", "Did you mean 'min'?"),
+        ("hpa", "autoscalar.min=2", "the key 'autoscalar' is unknown", "Did you mean 'autoscaler'?"),
         ("hpa", "autoscaler.target=70", "target does not match the metric busy", "target=70%"),
         ("hpa", "autoscaler.target=0%", "must be above zero", None),
         ("hpa", "autoscaler.target=soon", "'soon' is not a valid target", "Write 70% for utilization"),
-        ("hpa", "autoscaler.metric=cpu", "unknown metric 'cpu'", "busy, in-flight, rate"),
+        ("hpa", "autoscaler.metric=cpu", "the metric 'cpu' is unknown", "busy, in-flight, rate"),
         ("hpa", "autoscaler.min=0", "0 must be a whole number of at least 1", None),
         ("keda", "autoscaler.target=70%", "target does not match the metric in_flight", "12/s"),
         ("hpa", "autoscaler.max=200000", "200,000 exceeds the maximum of 100,000", None),

@@ -70,6 +70,6 @@ def test_other_queries_pass() -> None:
 def test_a_file_that_cannot_be_read_is_reported_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "key.bin").write_bytes(b"\xffcanary")
     for name, why in (("none.txt", "No such file"), ("key.bin", "the file is not UTF-8 text")):
-        with pytest.raises(UsageError, match=f"cannot read the secret's file .*{name}: {why}") as caught:
+        with pytest.raises(UsageError, match=f"the secret file .*{name} cannot be read: {why}") as caught:
             resolve_secret(f"file:{tmp_path / name}")
         assert "canary" not in str(caught.value)

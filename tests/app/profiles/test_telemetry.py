@@ -60,7 +60,7 @@ def test_a_secrets_file_is_found_beside_the_profile(tmp_path: Path) -> None:
         ({"labels": {"gpu": 0.5}}, "must be text"),
         ({"labels": {"gpu": True}}, "must be text"),
         ({"headers": {"X Y": "1"}}, "not a valid header name"),
-        ({"url": URL}, "unknown key"),
+        ({"url": URL}, "the key 'url' is unknown"),
     ],
 )
 def test_what_is_wrong_is_refused(wrong: dict[str, Any], message: str) -> None:

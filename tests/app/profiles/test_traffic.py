@@ -148,7 +148,7 @@ def test_every_default_is_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says", "hint"),
     [
-        ("peak: 5/s\npeek: 3/s", "traffic.yaml:2: unknown key 'peek' in traffic", "Did you mean"),
+        ("peak: 5/s\npeek: 3/s", "traffic.yaml:2: the key 'peek' is unknown in traffic", "Did you mean"),
         ("peak: 5/s\nusers: {count: 3, requests: 1/h}",
          "traffic.yaml:1: traffic: peak and users cannot be combined", "exactly"),
         ("shape: workday", "traffic: no source of traffic is set", "exactly one of peak, users, trace"),
@@ -157,7 +157,7 @@ def test_every_default_is_printed(tmp_path: Path) -> None:
         ("users: {count: 3}", "traffic.users is missing the key requests", None),
         ("users: {count: 1e12, requests: 1/s}", "users generate 1,000,000,000,000 req/s", None),
         ("users: {count: 3, requests: 1/h, active: 0%}", "active must be greater than 0", None),
-        ("peak: 5/s\nshape: workdai", "traffic.yaml:2: traffic.shape: unknown shape 'workdai'", "'workday'"),
+        ("peak: 5/s\nshape: workdai", "traffic.yaml:2: traffic.shape: the shape 'workdai' is unknown", "'workday'"),
         ("peak: 5/s\nshape: 5", "a shape needs 24 shares, not 5", None),
         ("peak: 5/s\nshape: [1, 0.5]", "a shape needs 24 shares, not 2", None),
         ("peak: 5/s\nweek: [1, 1, 1, 1, 1, 1, 40%]", "'40%' is not a share from 0 to 1", "as 0.4"),
@@ -171,7 +171,8 @@ def test_every_default_is_printed(tmp_path: Path) -> None:
         ('peak: 5/s\nspikes: [{at: "12:00", for: 1m, times: 2, days: []}]', "days must", None),
         ('peak: 5/s\nspikes:\n  - at: "12:00"\n    for: 1m\n    times: 2\n    days: [fryday]',
          "traffic.yaml:6: traffic.spikes\\[0\\].days\\[0\\]: 'fryday' is not a valid day", "'friday'"),
-        ('peak: 5/s\nspikes: [{at: "12:00", for: 1m, times: 2, dyas: [friday]}]', "unknown key 'dyas'", "'days'"),
+        ('peak: 5/s\nspikes: [{at: "12:00", for: 1m, times: 2, dyas: [friday]}]',
+         "the key 'dyas' is unknown", "'days'"),
         ("peak: 5/s\ncampaigns: [{from: 2026-02-30, to: 2026-12-01, times: 2}]", "'2026-02-30' is not a date", None),
         ("peak: 5/s\ncampaigns: [{from: 2026-12-02, to: 2026-12-01, times: 2}]", "before it starts", None),
         ("peak: 5/s\ncampaigns: [{from: 2026-12-02, to: 2026-12-01}]",
@@ -188,12 +189,12 @@ def test_every_default_is_printed(tmp_path: Path) -> None:
         ("peak: 5/s\nclasses: [{name: a, share: 50%}, {name: b, share: 60%}]",
          "the shares of classes add up to 110%, not 100%", None),
         ('peak: 5/s\nclasses: [{name: a, share: 100%, slo: ["latncy_ms.p95 < 5"]}]', "latncy_ms", "latency_ms"),
-        ("trace: none.csv", "traffic.yaml:1: traffic.trace: no such file", None),
+        ("trace: none.csv", "traffic.yaml:1: traffic.trace: the file ", None),
         ("- 1", "traffic must be a mapping of keys", "peak: 900/s"),
         ("", "traffic must be a mapping of keys", None),
-        ("traffic: {peak: 5/s}\nname: x", "traffic.yaml:2: unknown key 'name'", None),
+        ("traffic: {peak: 5/s}\nname: x", "traffic.yaml:2: the key 'name' is unknown", None),
         ("traffic: 5", "traffic must be a mapping of keys", None),
-        ("peak: 5/s\npeak: 6/s", "traffic.yaml:2: duplicate key 'peak'", None),
+        ("peak: 5/s\npeak: 6/s", "traffic.yaml:2: the key 'peak' is duplicated", None),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_reported_with_its_line(tmp_path: Path, text: str, says: str, hint: str | None) -> None:
@@ -262,7 +263,7 @@ def test_what_is_wrong_in_a_trace_is_reported_by_its_file_and_line(tmp_path: Pat
         load_traffic(trace)
     with pytest.raises(ProfileError, match=r"traffic.yaml:1: traffic: \S*trace.csv:3: the request is earlier"):
         load_traffic(written(tmp_path, "trace: trace.csv\n"))
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="does not exist"):
         load_traffic(tmp_path / "none.csv")
 
 
@@ -275,7 +276,7 @@ def test_a_trace_that_a_stored_profile_no_longer_finds(tmp_path: Path) -> None:
     trace.unlink()
     stored = load_endpoint_profile(path, files_must_exist=False).traffic
     assert stored is not None
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="does not exist"):
         build_traffic(stored)
 
 

@@ -41,7 +41,7 @@ def test_text_is_sent_as_it_is_and_all_else_as_json() -> None:
 @pytest.mark.parametrize(
     ("protocol", "workload", "says"),
     [
-        ("http", {"dataset": "none.jsonl"}, "no such file or folder"),
+        ("http", {"dataset": "none.jsonl"}, "none.jsonl does not exist"),
         ("http", {"dataset": "rows.txt"}, "not a supported dataset file"),
         ("http", {"template": "{{x}}"}, "requires workload.dataset"),
         ("http", {"path": "/rows/{{x}}"}, "requires workload.dataset"),
@@ -51,13 +51,13 @@ def test_text_is_sent_as_it_is_and_all_else_as_json() -> None:
         ("http", {"expect": {"matches": "("}}, "not a valid regular expression"),
         ("http", {"expect": {"matches": "a", "equals": 1}}, "only one of equals and matches"),
         ("http", {"expect": {"status": 42}}, "status"),
-        ("http", {"prompts": {}}, "unknown key 'prompts'"),
+        ("http", {"prompts": {}}, "the key 'prompts' is unknown"),
         ("http", {"popularity": "ziph"}, "not a valid popularity"),
         ("http", {"content_type": "a\r\nX: y"}, "content_type"),
-        ("oip-grpc", {"binary": True}, "unknown key 'binary'"),
-        ("tf-serving", {"labels": "x"}, "unknown key 'labels'"),
+        ("oip-grpc", {"binary": True}, "the key 'binary' is unknown"),
+        ("tf-serving", {"labels": "x"}, "the key 'labels' is unknown"),
         ("torchserve", {}, "exactly one of body, bodies and dataset"),
-        ("locust", {"body": 1}, "unknown key 'body'"),
+        ("locust", {"body": 1}, "the key 'body' is unknown"),
         ("locust", {"user_classes": ["My User"]}, "user_classes"),
     ],
 )

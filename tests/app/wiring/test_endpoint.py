@@ -53,7 +53,7 @@ def test_keys_come_from_the_environment_and_from_files(
 
 
 def test_a_key_that_is_not_there_is_reported_before_anything_starts(written: Written) -> None:
-    with pytest.raises(UsageError, match=r"cannot read the secret's file .*key\.txt"):
+    with pytest.raises(UsageError, match=r"the secret file .*key\.txt cannot be read"):
         build_endpoint(written({**HTTP, "api_key": "file:key.txt"}))
     with pytest.raises(UsageError, match="NO_SUCH_KEY is not set"):
         build_endpoint(written({**HTTP, "api_key": "env:NO_SUCH_KEY"}))

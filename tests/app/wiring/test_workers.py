@@ -61,7 +61,7 @@ def test_a_token_is_never_an_argument_nor_shown(monkeypatch: pytest.MonkeyPatch)
         ("Bearer env:THE_TOKEN", "a reference to the token"),
         ("env:THE_TOKEN", "at least 16"),
         ("env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
-        ("file:gone", "cannot read the secret's file gone"),
+        ("file:gone", "the secret file gone cannot be read"),
     ):
         with pytest.raises(UsageError, match=reported) as error:
             read_token(text)

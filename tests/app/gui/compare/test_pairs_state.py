@@ -41,7 +41,7 @@ def test_only_whole_pairs_are_of_use() -> None:
 
 def test_an_invalid_run_is_no_repeat_and_why_it_is_made_again_is_reported() -> None:
     state = after(
-        PhaseChanged(0, "pairs", "two profiles in interleaved A/B pairs"),
+        PhaseChanged(0, "pairs", "two profiles are measured in interleaved A/B pairs"),
         begun(0, 1, "baseline"), done(10, 1, "baseline", "INVALID"),
         PhaseChanged(10 * SECOND, "pairs", "this baseline run is INVALID"), begun(10, 1, "baseline"),
     )  # fmt: skip

@@ -87,7 +87,7 @@ def test_of_many_edits_only_the_last_is_answered(presenter: PlanPresenter, qtbot
 def test_what_cannot_be_planned_says_so_and_keeps_the_plan(presenter: PlanPresenter, qtbot: QtBot) -> None:
     before = presenter.state.plan
     presenter.apply_change(Change("provider", (("plan.providers", "[nobody]"),)))
-    assert "unknown provider 'nobody'" in str(presenter.state.error)
+    assert "the provider 'nobody' is unknown" in str(presenter.state.error)
     assert presenter.state.plan is before
     assert not presenter.state.is_current
     presenter.undo_stack.undo()

@@ -73,7 +73,7 @@ def test_no_row_is_of_a_region_that_is_not_there() -> None:
         ("aws/x,DE,400,2023-12-31,s\n", ":2: g_co2e_per_kwh is required for countries"),
         ("DE,DE,-1,2023-12-31,s\n", ":2: g_co2e_per_kwh must be a number of at least 0, not '-1'"),
         ("DE,DE,400,2023,s\n", ":2: as_of_date"),
-        ("DE,DE,400,2023-12-31,s\nDE,DE,400,2023-12-31,s\n", ":3: duplicate row DE"),
+        ("DE,DE,400,2023-12-31,s\nDE,DE,400,2023-12-31,s\n", ":3: the row DE is duplicated"),
     ],
 )
 def test_a_wrong_row_is_reported(tmp_path: Path, rows: str, says: str) -> None:
@@ -227,7 +227,7 @@ def test_wrong_names_get_the_nearest() -> None:
         (10, "20.7.2026", "as_of_date must be a date such as 2026-07-20"),
         (11, "", "source is empty"),
         (11, "x,y", "the number of cells does not match"),
-        (1, "g4dn.2xlarge", "duplicate row"),
+        (1, "g4dn.2xlarge", "is duplicated"),
     ],
 )
 def test_a_bad_cell_is_reported_by_file_and_line(folder: Path, column: int, cell: str, says: str) -> None:
