@@ -39,7 +39,7 @@ def _write_report(report: Report | PlanReport, out: Path | None) -> None:
         return
     report_format = FORMATS_BY_SUFFIX.get(out.suffix.lower())
     if report_format is None:
-        raise ValueError(f"unsupported extension of {out.name}. Use one of {', '.join(FORMATS_BY_SUFFIX)}.")
+        raise ValueError(f"the extension of {out.name} is not supported. Use one of {', '.join(FORMATS_BY_SUFFIX)}.")
     out.write_bytes(render_document(report, report_format.id, _warn))
 
 

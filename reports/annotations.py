@@ -30,7 +30,8 @@ def build_workflow_commands(report: Report, profile_path: str | None, line_numbe
     shown_cases = sorted_cases if len(sorted_cases) <= MAX_ANNOTATIONS else sorted_cases[: MAX_ANNOTATIONS - 1]
     commands = [_build_command(case, profile_path, line_numbers) for case in shown_cases]
     if len(shown_cases) < len(sorted_cases):
-        commands.append(f"::warning::… and {len(sorted_cases) - len(shown_cases)} more. See the job summary.")
+        hidden_count = len(sorted_cases) - len(shown_cases)
+        commands.append(f"::warning::{hidden_count} more results are listed in the job summary.")
     return commands
 
 

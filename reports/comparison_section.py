@@ -64,7 +64,9 @@ class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def headline(self) -> str:
-        return "Not compared." if self.outcome == "not_compared" else f"{self.outcome_text}: {self.summary}"
+        return (
+            "The runs were not compared." if self.outcome == "not_compared" else f"{self.outcome_text}: {self.summary}"
+        )
 
 
 class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):

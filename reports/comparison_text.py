@@ -61,7 +61,7 @@ def format_remark(row: ChangeRow) -> str:
     if row.is_headline and not row.may_fail:
         return f"noise {formatting.format_percent(row.noise or 0.0)}, informational"
     if row.verdict == "inconclusive" and row.more_repeats is not None:
-        return f"about {formatting.format_count(row.more_repeats)} more runs per side needed"
+        return f"about {formatting.format_count(row.more_repeats)} more runs per side are needed"
     return "" if row.detectable is None else f"minimum detectable change {formatting.format_percent(row.detectable)}"
 
 

@@ -26,7 +26,7 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def evidence(self) -> str:
         """Display text of the level of evidence and its basis; empty without a level."""
-        return "" if self.level is None else f"Evidence: {self.level}. {self.basis_text}"
+        return "" if self.level is None else f"The level of evidence is {self.level}. {self.basis_text}"
 
     @property
     def lines(self) -> list[str]:
@@ -42,7 +42,7 @@ def build_plan_decision(plan: PlanSection) -> Decision:
         return Decision(
             f"No offer sustains a peak of {peak_text}", f"No offer meets {slo_text} within the limits of the plan."
         )
-    probability_text = f"; P(SLO met) {formatting.NOT_AVAILABLE}"
+    probability_text = f"; P(SLO met) is {formatting.NOT_AVAILABLE}"
     if recommended_row.slo_probabilities is not None:
         probability_text = (
             f" with {formatting.format_probability(recommended_row.slo_probabilities.planned)} probability"
@@ -50,7 +50,7 @@ def build_plan_decision(plan: PlanSection) -> Decision:
     return Decision(
         f"{formatting.format_count(recommended_row.instances)} × {get_instance_name(recommended_row)}, "
         f"{formatting.format_value_unit(recommended_row.usd_per_month)}",
-        f"Serves {peak_text} within {slo_text}{probability_text}.",
+        f"The fleet serves {peak_text} within {slo_text}{probability_text}.",
         grade_evidence(
             recommended_row.basis,
             plan.source.validity if plan.source else None,
@@ -76,7 +76,10 @@ def build_run_decision(report: Report) -> Decision:
     max_rate = report.max_rate.per_s if report.max_rate else None
     basis = max_rate.basis if max_rate else "measured"
     location = f" on {report.header.hardware}" if report.header.hardware else ""
-    sentences = [f"{basis.capitalize()}{location}: {_describe_extent(report)}.", _VALIDITY_TEXTS[verdict.validity]]
+    sentences = [
+        f"The result is {basis}{location}, with {_describe_extent(report)}.",
+        _VALIDITY_TEXTS[verdict.validity],
+    ]
     return Decision(
         headline,
         _describe_interval(max_rate) if max_rate else "",
@@ -92,7 +95,7 @@ def _describe_interval(rate: Quantity) -> str:
     interval_text = formatting.format_interval(rate)
     if interval_text is None:
         return "" if rate.value is None or not rate.reason else f"{rate.reason[:1].upper()}{rate.reason[1:]}."
-    return f"95{formatting.THIN_SPACE}% CI: {formatting.with_unit(interval_text, formatting.display_unit(rate))}."
+    return f"The 95{formatting.THIN_SPACE}% CI is {formatting.with_unit(interval_text, formatting.display_unit(rate))}."
 
 
 def _describe_extent(report: Report) -> str:
@@ -102,11 +105,11 @@ def _describe_extent(report: Report) -> str:
         call_count = sum(row.calls for variant in report.local.variants for row in variant.scenarios)
         measured_variants = [variant for variant in report.local.variants if variant.scenarios]
         variants_text = formatting.format_count_noun(len(measured_variants), "variant")
-        return f"{variants_text}, {formatting.format_count(call_count)} calls"
+        return f"{variants_text} and {formatting.format_count(call_count)} calls"
     stages = [row for row in report.stages if row.kind != "warmup" and not row.pooled]
     request_count = sum(row.completed + row.failed for row in stages)
     stages_text = formatting.format_count_noun(len(stages), "stage")
-    return f"{stages_text}, {formatting.format_count_noun(request_count, 'request')}"
+    return f"{stages_text} and {formatting.format_count_noun(request_count, 'request')}"
 
 
 def list_warnings(report: Report) -> list[CheckRow]:
@@ -157,10 +160,10 @@ def select_tiles_beside_decision(report: Report) -> list[HeadlineTile]:
 def _describe_plan_basis(plan: PlanSection, row: OfferRow) -> str:
     hardware = plan.source.hardware if plan.source else "the measured hardware"
     basis_texts: dict[Basis, str] = {
-        "measured": f"Measured on {hardware}.",
-        "interpolated": f"Interpolated between loads measured on {hardware}.",
-        "extrapolated": f"Extrapolated from {hardware}, not measured on {get_instance_name(row)}.",
-        "assumed": f"Assumed, not measured on {get_instance_name(row)}.",
+        "measured": f"The capacity was measured on {hardware}.",
+        "interpolated": f"The capacity was interpolated between loads measured on {hardware}.",
+        "extrapolated": f"The capacity was extrapolated from {hardware}, not measured on {get_instance_name(row)}.",
+        "assumed": f"The capacity is assumed, not measured on {get_instance_name(row)}.",
     }
     sentences = [basis_texts[row.basis], _VALIDITY_TEXTS[plan.source.validity or "VALID"] if plan.source else ""]
     sentences += ["The capacity is too uncertain to size a fleet with confidence."] if plan.capacity_knowledge else []

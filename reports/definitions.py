@@ -31,7 +31,7 @@ def build_definition_blocks(section: Definitions, width: int) -> list[list[str]]
         ["Metrics by other tools' definitions", *remark_lines],
         *tables,
         *([[f"… and {omitted_count} more stages in the report"]] if omitted_count > 0 else []),
-        ["Why they differ", *_build_reason_lines(section, width)],
+        ["Reasons for differences", *_build_reason_lines(section, width)],
         ["Notes by tool", *_build_tool_lines(section, width)],
     ]
 
@@ -39,7 +39,7 @@ def build_definition_blocks(section: Definitions, width: int) -> list[list[str]]
 def _build_table(table: DefinitionTable, tool_names: Sequence[str], width: int) -> list[str]:
     rows = [[format_label(row), *map(_format_cell, row.quantities)] for row in table.rows]
     header = [f"{table.stage}, times in ms", *tool_names]
-    counts = ["requests included", *map(formatting.format_count, table.requests)]
+    counts = ["included requests", *map(formatting.format_count, table.requests)]
     widths = [max(map(len, column)) for column in zip(header, counts, *rows, strict=True)]
     lines = [_align_cells(quantity, widths) for quantity in (header, counts, *rows)]
     missing_lines = [

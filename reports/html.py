@@ -267,19 +267,22 @@ def _list_missing_sections(report: Report) -> list[tuple[str, str]]:
     is_local = report.local is not None
     has_gpu = any(series.metric == "gpu_utilization_percent" for series in report.telemetry)
     machine_reason = (
-        "Too few telemetry samples for a chart." if report.telemetry else "No machine telemetry in this run."
+        "There are too few telemetry samples for a chart."
+        if report.telemetry
+        else "No machine telemetry was recorded in this run."
     )
-    max_rate_reason = "No max rate: this run did not search for one, or the search did not finish."
+    max_rate_reason = "There is no max rate, because this run did not search for one or the search did not finish."
     section_reasons = [
-        ("Results", "No results: no measurement finished.", not report.tiles),
-        ("Objectives", "No objectives.", not report.objectives),
+        ("Results", "There are no results, because no measurement finished.", not report.tiles),
+        ("Objectives", "No objectives are set.", not report.objectives),
         ("Max rate", max_rate_reason, not is_local and report.max_rate is None),
-        ("Requests", "No request data.", not is_local and not report.load),
-        ("Errors", "No errors.", not is_local and bool(report.load) and not report.errors),
-        ("Model only", "Not measured: this run measured only the endpoint.", not is_local and report.model is None),
+        ("Requests", "No request data was recorded.", not is_local and not report.load),
+        ("Errors", "No errors occurred.", not is_local and bool(report.load) and not report.errors),
+        ("Model only", "This run measured only the endpoint.", not is_local and report.model is None),
         ("Host and processes", machine_reason, len(report.telemetry) == 0),
-        ("GPU", "No GPU telemetry in this run.", not has_gpu),
-        ("Cost and alternatives", "No plan. A plan requires a max rate, the hardware it was measured on, and traffic.",
+        ("GPU", "No GPU telemetry was recorded in this run.", not has_gpu),
+        ("Cost and alternatives",
+         "There is no plan. A plan requires a max rate, the hardware it was measured on, and traffic.",
          not is_local and report.plan is None),
     ]  # fmt: skip
     return [(title, reason) for title, reason, is_missing in section_reasons if is_missing]

@@ -119,7 +119,7 @@ def build_comparison_lines(section: ComparisonSection) -> list[str]:
         build_table(
             ["metric", "stage", "baseline", "candidate", "change (95 % CI)", "p-value", "verdict"], change_cells
         ),
-        [f"… and {hidden_count} more in the result."] if hidden_count else [],
+        [f"… and {hidden_count} more in the result"] if hidden_count else [],
         build_bullet_list([*map(escape_text, section.notes)]),
     ]
     return [line for block in blocks if block for line in (*block, "")]
@@ -129,7 +129,9 @@ MAX_BYTES = 900 * 1024
 """Maximum size of a job summary, in bytes. GitHub discards a summary above 1,024 KiB as a whole."""
 _MAX_ROWS = 200
 _MAX_WIDTH = 10_000
-_TRUNCATED_NOTE = "\n_Truncated to the size limit of a job summary. See report.html for the full report._\n"
+_TRUNCATED_NOTE = (
+    "\n_This summary is truncated to the size limit of a job summary. See report.html for the full report._\n"
+)
 
 
 def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
@@ -197,7 +199,7 @@ def _build_header(report: Report, leading_plan: PlanSection | None) -> list[str]
         "",
         *build_bullet_list([*map(escape_text, (*details, *verdict.reasons))]),
         *([""] if details or verdict.reasons else []),
-        f"{escape_text(location)}. Measurement **{verdict.validity}**.",
+        f"{escape_text(location)}; measurement **{verdict.validity}**",
         "",
     ]
 
@@ -244,7 +246,7 @@ def _build_caveats(warnings: Sequence[CheckRow], notes: Sequence[str]) -> list[s
 def _summarize_checks(checks: Sequence[CheckRow]) -> list[str]:
     failed_count = sum(check.verdict != "VALID" for check in checks)
     if not checks:
-        return ["No validity checks."]
+        return ["No validity checks were run."]
     if not failed_count:
         return [f"{formatting.format_count_noun(len(checks), 'check')} passed."]
     return [f"{len(checks) - failed_count} of {len(checks)} checks passed."]

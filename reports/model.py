@@ -514,4 +514,4 @@ def read_report(text: bytes | str) -> Report | PlanReport:
             return msgspec.json.decode(text, type=PlanReport)
         return msgspec.json.decode(text, type=Report)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise ValueError(f"not a report of schema {SCHEMA}: {error}") from error
+        raise ValueError(f"the file is not a report of schema {SCHEMA}: {error}") from error

@@ -132,12 +132,14 @@ def describe_insensitive_inputs(plan: PlanSection) -> str | None:
         for sensitivity in plan.sensitivity
         if not _changes_result(sensitivity, plan.recommended_row)
     ]
-    return f"No effect on the monthly cost or the cheapest offer: {', '.join(input_texts)}." if input_texts else None
+    if not input_texts:
+        return None
+    return f"These inputs do not change the monthly cost or the cheapest offer: {', '.join(input_texts)}."
 
 
 def format_sensitivity(sensitivity: SensitivityRow, recommended_row: OfferRow | None) -> str:
     """Format a sensitivity, as in
-    `peak 800/s: $310/month; 1,200/s: $480/month (cheapest: aws/…)`."""
+    `peak 800 req/s: $310/month; 1,200 req/s: $480/month (cheapest: aws/…)`."""
     low_text = _format_range_end(
         sensitivity.low, sensitivity.usd_per_month_low, sensitivity.winner_low, recommended_row
     )
@@ -161,18 +163,18 @@ def describe_peak_day(plan: PlanSection) -> str | None:
         formatting.format_number(select_extreme(day.arrivals_per_s)) for select_extreme in (min, max)
     )
     sentence = (
-        f"{low_text} to {high_text} req/s on {_format_instances(day)}, ${formatting.format_money(sum(day.usd))}/day"
+        f"{low_text} to {high_text} req/s on {_format_instances(day)} cost ${formatting.format_money(sum(day.usd))}/day"
     )
     hours_with_latency = [
         (p95_ms, hour) for p95_ms, hour in zip(day.p95_ms, day.hours, strict=True) if p95_ms is not None
     ]
     if not hours_with_latency:
-        return f"{sentence}; no responses"
+        return f"{sentence}; there are no responses"
     max_p95_ms, hour = max(hours_with_latency, key=lambda pair: pair[0])
     limit_texts = get_peak_day_limit(plan)
     limit_note = f" (SLO on {limit_texts[0]}: {limit_texts[1]})" if limit_texts else ""
     max_p95_text = formatting.with_unit(formatting.format_number(max_p95_ms), "ms")
-    return f"{sentence}; highest p95 latency {max_p95_text} at {hour:02}:00{limit_note}"
+    return f"{sentence}; the highest p95 latency is {max_p95_text} at {hour:02}:00{limit_note}"
 
 
 def get_peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:

@@ -76,7 +76,7 @@ def _render_run(report: Report, format_id: str, warn: Callable[[str], None]) -> 
         from reports.openmetrics import render_openmetrics
 
         return render_openmetrics(report)
-    raise ValueError(f"unknown report format {format_id!r}. Use one of {', '.join(FORMATS_BY_ID)}.")
+    raise ValueError(f"the report format {format_id!r} is unknown. Use one of {', '.join(FORMATS_BY_ID)}.")
 
 
 def _render_plan(report: PlanReport, format_id: str, warn: Callable[[str], None]) -> str:

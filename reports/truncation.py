@@ -42,7 +42,8 @@ class _TableTruncator:
     def build_note(self, location_note: str) -> tuple[str, ...]:
         if not self.truncated_tables:
             return ()
-        return (f"Truncated to limit the size of the page: {', '.join(self.truncated_tables)}. {location_note}",)
+        table_texts = ", ".join(self.truncated_tables)
+        return (f"The tables are truncated to limit the size of the page: {table_texts}. {location_note}",)
 
     def _record(self, name: str, total_count: int, shown_count: int) -> None:
         if total_count > shown_count:

@@ -20,8 +20,8 @@ _PROCESS_NAMES: dict[ArrivalKind, str] = {"poisson": "Poisson", "constant": "con
 
 
 def format_process(kind: ArrivalKind, cv: float | None) -> str:
-    """Return the display name of an open arrival process, such as "Poisson" or "gamma (cv 2)"."""
-    return _PROCESS_NAMES[kind] + (f" (cv {cv:.4g})" if kind == "gamma" else "")
+    """Return the display name of an open arrival process, such as "Poisson" or "gamma (CV 2)"."""
+    return _PROCESS_NAMES[kind] + (f" (CV {cv:.4g})" if kind == "gamma" else "")
 
 
 def format_search_arrivals(stage: Stage) -> str | None:

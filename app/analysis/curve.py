@@ -182,7 +182,7 @@ def find_knees(points: Sequence[SweepPoint], load_unit: LoadUnit) -> tuple[Knee,
     latencies = [point.latency_ms for point in points]
     if max(latencies) < _MIN_LATENCY_RATIO * min(latencies):
         return tuple(
-            _build_no_knee(method, load_unit, "the curve is still flat: no knee within the tested loads")
+            _build_no_knee(method, load_unit, "the curve is still flat, so there is no knee within the tested loads")
             for method in methods
         )
     return (

@@ -145,7 +145,7 @@ def _estimate_percentile(chronological_values: Values, sorted_values: Values, q:
     n, min_count = sorted_values.size, count_needed_samples(q)
     value = float(sorted_values[math.ceil(n * q - 1e-9) - 1]) if n else None
     if value is None or n < min_count:
-        return Estimate(None, n=n, reason=f"needs {min_count:,} samples, has {n:,}", undersampled=value)
+        return Estimate(None, n=n, reason=f"{n:,} of {min_count:,} required samples", undersampled=value)
     lower_rank, upper_rank = _compute_ranks(n, q, math.sqrt(_compute_variance_inflation(chronological_values <= value)))
     if upper_rank > n:
         return Estimate(value, n=n, reason="no interval: too few samples in the tail")

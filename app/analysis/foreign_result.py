@@ -41,7 +41,7 @@ def build_foreign_result(curve: ImportedCurve) -> Result:
     ends_s = list(accumulate(point.duration_s or 0.0 for point in curve.load_points))
     stages = tuple(_build_stage(point, end_s) for point, end_s in zip(curve.load_points, ends_s, strict=True))
     tool_text = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
-    reason = f"measured by {tool_text}: not checked by Sizewise"
+    reason = f"the run was measured by {tool_text} and not checked by Sizewise"
     check = Check("measured_by", tool_text, None, None, "WARN", "Measure with `sizewise run` to get validity checks.")
     return Result(
         tool=Tool(curve.tool, curve.version or NOT_REPORTED),

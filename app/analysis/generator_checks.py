@@ -206,17 +206,18 @@ def _format_unknown_capacity(stage_data: StageData) -> str:
 def _format_load(demand: GeneratorDemand, stage_data: StageData) -> str:
     prefix, suffix = ("at least ", "") if stage_data.is_generator_capacity_lower_bound else ("", " at most")
     send_capacity_text, read_capacity_text = (
-        f"{prefix}{stage_data.generator_capacity_per_s:,.0f}",
-        f"{prefix}{stage_data.generator_chunk_capacity_per_s or 0:,.0f}",
+        f"{prefix}{stage_data.generator_capacity_per_s:,.0f} req/s",
+        f"{prefix}{stage_data.generator_chunk_capacity_per_s or 0:,.0f} chunks/s",
     )
     requests_text = (
-        f"The stage needs {demand.requests_per_s:,.0f} requests per second; the load generator can send "
-        f"{send_capacity_text}{suffix}"
+        f"The stage needs {demand.requests_per_s:,.0f} req/s; the load generator can send {send_capacity_text}{suffix}"
     )
     if not demand.chunks_per_s:
         return f"{requests_text}."
-    chunks_text = f"{demand.chunks_per_s:,.0f} chunks per second; it can read {read_capacity_text}{suffix}"
-    return f"{requests_text}, and {chunks_text}. Both use the same CPU."
+    chunks_text = (
+        f"It also needs {demand.chunks_per_s:,.0f} chunks/s; the load generator can read {read_capacity_text}{suffix}"
+    )
+    return f"{requests_text}. {chunks_text}. Both use the same CPU."
 
 
 def _check_cpu(stage_data: StageData, reliable_rate_text: str = "") -> Check:
@@ -336,7 +337,7 @@ def check_demand(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Check
     if limits.ports is not None and demand.ports > limits.ports:
         hint = (
             f"The load needs about {demand.ports:,} local ports, but this machine has {limits.ports:,}. Widen "
-            "net.ipv4.ip_local_port_range, let the target keep connections open, or send from more machines."
+            "net.ipv4.ip_local_port_range, enable keep-alive on the target, or send from more machines."
         )
         checks.append(_build_limit_check("local_ports", demand.ports, limits.ports, hint))
     return tuple(checks)

@@ -123,7 +123,7 @@ def _parse_reference(metric: Metric, match: re.Match[str]) -> str | None:
         candidates = [
             name for name, candidate in METRICS.items() if candidate.unit == metric.unit and name != metric.name
         ]
-        hint = f"Metrics in {metric.unit}: {', '.join(candidates)}." if candidates else None
+        hint = f"Use a metric in {metric.unit}: {', '.join(candidates)}." if candidates else None
         raise UsageError(
             (f"{metric.name} is in {metric.unit}, but {reference_metric.name} is in {reference_metric.unit}"), hint=hint
         )
@@ -145,7 +145,9 @@ def _parse_limit(metric: Metric, match: re.Match[str]) -> float:
         if unit:
             hint = f"Use {number} without a unit (in {metric.unit})"
             hint += f", or set a limit relative to another metric: {number}% of METRIC." if unit == "%" else "."
-            raise UsageError(f'unexpected unit "{unit}" after {number}: {metric.name} is in {metric.unit}', hint=hint)
+            raise UsageError(
+                f'the unit "{unit}" after {number} is not valid, because {metric.name} is in {metric.unit}', hint=hint
+            )
         return float(number)
     return _parse_share(metric.name, number, unit)
 
@@ -164,7 +166,7 @@ def _parse_share(name: str, number: str, unit: str) -> float:
 def _find_metric(name: str, metrics: Mapping[str, Metric]) -> Metric:
     metric = metrics.get(name)
     if metric is None:
-        raise UsageError(f'unknown metric "{name}"', hint=_suggest_name(name, metrics))
+        raise UsageError(f'the metric "{name}" is unknown', hint=_suggest_name(name, metrics))
     return metric
 
 
@@ -180,14 +182,14 @@ def _find_aggregate(metric: Metric, requested_aggregate: str | None) -> str | No
         scope = "run" if metric.name in RUN_METRICS else "stage"
         raise UsageError(f"{metric.name} has no aggregates: it has one value per {scope}", hint=f"Use {metric.name}.")
     if aggregate is not None and aggregate not in metric.aggregates:
-        raise UsageError(f'{metric.name} has no aggregate "{requested_aggregate}"', hint=f"Aggregates: {choices_text}.")
+        raise UsageError(f'{metric.name} has no aggregate "{requested_aggregate}"', hint=f"Use one of {choices_text}.")
     return aggregate
 
 
 def _suggest_name(name: str, known_names: Iterable[str]) -> str:
     names = list(known_names)
     matches = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"Did you mean {matches[0]}?" if matches else f"Metrics: {', '.join(names)}."
+    return f"Did you mean {matches[0]}?" if matches else f"Use one of {', '.join(names)}."
 
 
 _COMPARATORS: dict[str, Callable[[float, float], bool]] = {

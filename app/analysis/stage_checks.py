@@ -45,7 +45,7 @@ _MAX_CONSTANT_DISPERSION = 0.1
 _MAX_SPACING_DISTANCE = 0.05
 _MIN_GAP_S = 0.0001
 _OVERLOADED_HINT = "The load generator's machine was overloaded. Stop other work on it, or lower the rate."
-_TOO_FEW_HINT = "Too few requests for this check. Use a longer stage or a higher rate."
+_TOO_FEW_HINT = "There are too few requests for this check. Use a longer stage or a higher rate."
 
 
 def check_arrivals(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
@@ -432,7 +432,7 @@ def _check_drift(rows: StageRows, stage_data: StageData) -> Check:
     elif stage_data.is_saturated:
         hint = "The backlog kept growing, so the stage was stopped. The endpoint cannot sustain this rate."
     elif change is None:
-        hint = "Too few responses for this check. Use a longer stage."
+        hint = "There are too few responses for this check. Use a longer stage."
     else:
         hint = "Latency drifted. Warm up longer or lengthen the stage; a steady rise means overload."
     return Check("stationarity", change, CHANGE_LIMIT, "share", "WARN", hint)

@@ -132,8 +132,8 @@ def check_wall_clock(clock: Clock, suspended_s: float | None) -> Check:
         unit="share",
         warn=0.001,
         invalid=math.inf if suspended_s is not None else 0.01,
-        hint="Wall clock and monotonic clock diverged. No metric uses the wall clock: if the time was set, only "
-        "dates are wrong; if the virtual machine was paused, measure again.",
+        hint="The wall clock and the monotonic clock diverged. No metric uses the wall clock: if the time was set, "
+        "only dates are wrong; if the virtual machine was paused, measure again.",
     )
 
 

@@ -90,7 +90,7 @@ def evaluate_offer(
     if price is None:
         return _reject_offer(offer, violation, "price", f"the price list has no {limits.price} price")
     if capacity.rate_per_s <= 0:
-        return _reject_offer(offer, violation, "slo", "the SLO is missed at any load")
+        return _reject_offer(offer, violation, "slo", "the SLO is violated at every load")
     usd_per_hour, price_kind = price
     needed_instances = count_instances(demand, capacity, demand.z)
     spares = demand.count_spares(needed_instances)

@@ -231,7 +231,7 @@ def _compute_measured_sigma(curve: CapacityCurve) -> float:
 
 
 def _format_measurement_hint(measured_key: str | None, offer: Offer, accelerators: Mapping[str, Accelerator]) -> str:
-    measured_text = f"measured on {_format_accelerator_name(measured_key, accelerators)}"
+    measured_text = f"the target was measured on {_format_accelerator_name(measured_key, accelerators)}"
     if offer.accelerator is None:
         return f"{measured_text}; to size a CPU instance type, run this profile against the model on a CPU"
     target_name = _format_accelerator_name(offer.accelerator, accelerators)

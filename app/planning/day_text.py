@@ -58,14 +58,14 @@ def format_day_notes(
         f"{100 * planned_fleet.median_error:.0f} %, and the capacity per instance is {planned_fleet.fleet.basis}. The "
         "day is simulated at the most likely speed; the plan's confidence covers the risk of a lower speed.",
         *planned_fleet.shape.objectives.notes,
-        "Not simulated: errors and slowdowns of the model server, network latency beyond the measured one, zone "
-        "failures, spot interruptions, and how the scheduler packs replicas.",
+        "The simulation does not include errors and slowdowns of the model server, network latency beyond the measured "
+        "one, zone failures, spot interruptions, and how the scheduler packs replicas.",
     )
 
 
 def _format_verdict(day: SimulatedDay) -> str:
     if day.attainment is None:
-        return "No responses: there were no requests, or all are still in flight."
+        return "There are no responses: there were no requests, or all are still in flight."
     results = [result for result in (_meets_slo_share(day), _meets_error_rate(day)) if result is not None]
     if not results:
         return "The SLO has no objective that a simulated day can evaluate."
@@ -153,30 +153,33 @@ def _format_comparison(day: SimulatedDay, planned_fleet: PlannedFleet) -> Iterat
 def _format_autoscaler(autoscaler: Autoscaler) -> str:
     match autoscaler:
         case Fixed(replicas=replicas):
-            return f"No autoscaler: {replicas:,} replicas all day"
+            return f"No autoscaler is used; {replicas:,} replicas run all day"
         case Hpa():
             target_text = _format_target(autoscaler.metric, autoscaler.target)
-            return f"HPA: {target_text}, {_format_bounds(autoscaler.min, autoscaler.max)}"
+            return f"The autoscaler is an HPA with a {target_text}, {_format_bounds(autoscaler.min, autoscaler.max)}"
         case Keda():
             target_text = _format_target(autoscaler.metric, autoscaler.target)
-            return f"KEDA: {target_text}, {_format_bounds(autoscaler.min, autoscaler.max)}"
+            return f"The autoscaler is KEDA with a {target_text}, {_format_bounds(autoscaler.min, autoscaler.max)}"
         case Knative():
             target_text = _format_target(autoscaler.metric, autoscaler.capacity * autoscaler.utilization)
             target_note = f"{100 * autoscaler.utilization:g} % of a target of {format_number(autoscaler.capacity)}"
             bounds_text = _format_bounds(autoscaler.min, autoscaler.max)
-            return f"Knative (also KServe serverless): {target_text} ({target_note}), {bounds_text}"
+            return (
+                f"The autoscaler is Knative (also KServe serverless) with a {target_text} ({target_note}), "
+                f"{bounds_text}"
+            )
         case Scheduled(table=table):
             rows = [row for index, row in enumerate(table) if not index or row.replicas != table[index - 1].replicas]
             times_text = ", ".join(f"{row.replicas:,} from {_format_clock(row.at_s)}" for row in rows)
-            return f"Replica schedule: {times_text}"
+            return f"The replicas follow a schedule: {times_text}"
         case Predictive():
             rate_text = (
                 f"replicas for the highest rate of the next {format_number(autoscaler.lead_s)} s at "
                 f"{format_number(autoscaler.rate_per_replica_per_s)} req/s"
             )
             return (
-                f"Predictive, with the rates of the day known in advance: {rate_text} per replica, "
-                f"{_format_bounds(autoscaler.min, autoscaler.max)}"
+                f"The autoscaler is predictive, with the rates of the day known in advance; it runs {rate_text} per "
+                f"replica, {_format_bounds(autoscaler.min, autoscaler.max)}"
             )
         case _:
             assert_never(autoscaler)
@@ -257,9 +260,9 @@ def _format_event_notes(operations: Operations) -> Iterator[str]:
         )
     for update in operations.updates:
         limits_text = f"maxSurge {100 * update.surge:.4g}%, maxUnavailable {100 * update.unavailable:.4g}%"
-        yield f"Rolling update of all replicas from {_format_clock(update.at_s)}: {limits_text}."
+        yield f"A rolling update of all replicas starts at {_format_clock(update.at_s)} ({limits_text})."
     if warm_nodes:
-        yield f"Nodes for {warm_nodes:,} replicas are kept warm and empty, and are billed."
+        yield f"Warm, empty nodes for {warm_nodes:,} replicas are always ready and are billed."
 
 
 def _format_timeout(timeout_s: float) -> str:

@@ -80,7 +80,7 @@ def _format_binding_constraint(
     curve_objectives = [objective for objective in slo if objective.name == curve.latency_metric]
     objectives_text = " and ".join(objective.label for objective in curve_objectives[:1] or slo)
     sustained_per_s = compute_sustained_peak_per_s(1, best_candidate.capacity, demand)
-    capacity_text = f"one instance handles {format_number(sustained_per_s)} req/s within {objectives_text}"
+    capacity_text = f"one instance sustains {format_number(sustained_per_s)} req/s within {objectives_text}"
     peak_text = f"the peak of {format_number(demand.peak_per_s)} req/s"
     if best_candidate.needed_instances == 1 and best_candidate.spares:
         text = (
@@ -143,7 +143,7 @@ def _format_reasons(
             else f", at {format_usd(cheapest_rejected.usd_per_hour_each)}/h each"
         )
         sentences.append(
-            f"The cheapest excluded option is {cheapest_rejected.offer}{price_text}: {cheapest_rejected.rejected}."
+            f"The cheapest excluded offer is {cheapest_rejected.offer}{price_text}: {cheapest_rejected.rejected}."
         )
     return sentences
 

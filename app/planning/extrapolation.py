@@ -125,7 +125,7 @@ def estimate_ratio(
         risk_level, origin = 2, f"scaled from {measured_name} of the same architecture"
     else:
         risk_level, origin = 3, f"scaled from {measured_name} of a different architecture"
-    reason = f"{origin}: ×{factor:.2f} ± {100 * math.expm1(sigma):.0f} %. Measure on {target_name} to confirm"
+    reason = f"{origin}: ×{factor:.2f} ± {100 * math.expm1(sigma):.0f} %; measure on {target_name} to confirm"
     return Ratio(factor, sigma, min(ratios) / BRACKET_MARGIN, max(ratios) * BRACKET_MARGIN, risk_level, reason)
 
 
@@ -147,7 +147,8 @@ def _check_comparability(
     if measured_accelerator.vendor != target_accelerator.vendor:
         return Unavailable(
             "vendor",
-            f"measured on {measured_name}; {target_name} needs another vendor's runtime, so it must be measured",
+            f"the target was measured on {measured_name}; {target_name} needs another vendor's runtime, so it must be "
+            "measured",
         )
     accelerator_without_precision = next(
         (

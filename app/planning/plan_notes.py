@@ -31,9 +31,9 @@ def build_plan_notes(
     return (
         *(note for target in plan_inputs.measured for note in _format_measurement_notes(target)),
         *_format_assumption_notes(plan_inputs),
-        f"A monthly cost is {HOURS_PER_MONTH} hours of every instance at the {plan_inputs.limits.price} price. Disk, "
-        "network, taxes and support are not included.",
-        f"The cost per 1k inferences is at today's mean rate of {format_number(demand.mean_per_s)} req/s.",
+        f"The monthly cost covers {HOURS_PER_MONTH} hours of every instance at the {plan_inputs.limits.price} price. "
+        "Disk, network, taxes and support are not included.",
+        f"The cost per 1k inferences applies to today's mean rate of {format_number(demand.mean_per_s)} req/s.",
         *_format_traffic_notes(plan_inputs, demand),
         *objectives.notes,
         *_format_fleet_notes(ranked_fleets, excluded_fleets),
@@ -49,9 +49,12 @@ def _format_measurement_notes(target: MeasuredTarget) -> Iterator[str]:
     if target.is_assumed:
         yield f"The capacity of {target.name} on {hardware_text} is assumed: {rate_text}."
     elif target.is_hardware_declared:
-        yield f"Measured on {hardware_text} (as declared): {rate_text}. The run does not report its hardware."
+        yield (
+            f"The capacity was measured on {hardware_text} (as declared): {rate_text}. The run does not report its "
+            "hardware."
+        )
     else:
-        yield f"Measured on {hardware_text}: {rate_text}."
+        yield f"The capacity was measured on {hardware_text}: {rate_text}."
     yield from target.notes
     if target.no_fit_reason is not None:
         sizing_text = "Fleets are sized by this rate only, without the benefit of a shared queue"
@@ -59,7 +62,7 @@ def _format_measurement_notes(target: MeasuredTarget) -> Iterator[str]:
     elif target.fit is not None:
         error_text = f"median error against measured percentiles {100 * target.fit.median_error:.0f} %"
         fit_text = error_text if target.fit.errors else "no measured percentiles to compare with"
-        yield (f"Service model: {format_service_model(target.fit.services[0].service)}; {fit_text}.")
+        yield f"Service model: {format_service_model(target.fit.services[0].service)}; {fit_text}"
 
 
 def explain_rate_limit(capacity: Capacity, target_name: str) -> str | None:
@@ -107,7 +110,7 @@ def _format_traffic_notes(plan_inputs: PlanningInputs, demand: Demand) -> Iterat
     if traffic.cache_share:
         yield f"{100 * traffic.cache_share:g} % of requests are assumed to be served from a cache."
     if demand.peak_per_s > traffic.peak_per_s * (1 - traffic.cache_share) * (1 + 1e-9):
-        yield f"Sized for the peak in 12 months, {format_number(demand.peak_per_s)} req/s."
+        yield f"The fleet is sized for the peak in 12 months, {format_number(demand.peak_per_s)} req/s."
     if traffic.rows is not None:
         services = [target.fit.services[0].service for target in plan_inputs.measured if target.fit is not None]
         yield from _format_trace_notes(traffic.rows, traffic.trace, demand.peak_per_s, services)
@@ -134,7 +137,7 @@ def _format_trace_notes(
     else:
         yield (
             f"{replay_text}: the peak is {copies:.3g} times its level, built from independent copies with different "
-            "start times. Bursts keep their length and rarely coincide."
+            "start times. Bursts have the same length and rarely coincide."
         )
     if rows.output_tokens and any(isinstance(service, RequestService) and service.cv > 0 for service in services):
         yield "Service times vary as measured and are assumed to be longer for requests with more output tokens."
@@ -164,7 +167,7 @@ def _format_fleet_notes(ranked_fleets: Sequence[Fleet], excluded_fleets: Sequenc
     if any(fleet.basis == "extrapolated" and fleet.accelerator is None for fleet in ranked_fleets):
         yield "A vCPU is a core or a hyperthread, so the range is wide. Benchmark on this instance type to narrow it."
     if any(fleet.sizing_method == "formula" for fleet in ranked_fleets):
-        yield "Lower-ranked options are sized analytically, not simulated."
+        yield "Lower-ranked offers are sized analytically, not simulated."
     if not ranked_fleets:
         yield explain_no_fit(excluded_fleets)
 
@@ -181,7 +184,7 @@ def explain_no_fit(excluded_fleets: Sequence[Fleet]) -> str:
     other_reasons = "; ".join(f"{reason} ({count})" for reason, count in reasons)
     same_count = sum(fleet.rejected == nearest_fleet.rejected for fleet in excluded_fleets)
     same_text = f", and {same_count - 1} more" if same_count > 1 else ""
-    others_text = f" Other offers: {other_reasons}." if other_reasons else ""
+    others_text = f" Other offers are excluded for these reasons: {other_reasons}." if other_reasons else ""
     nearest_text = f"{nearest_fleet.rejected} ({nearest_fleet.offer}, the closest to qualifying{same_text})"
     return f"No instance type qualifies: {nearest_text}.{others_text}"
 

@@ -53,7 +53,7 @@ def get_peak_ops_per_s(accelerator: Accelerator, dtype: str) -> float | Unavaila
     if dtype not in DTYPES:
         return Unavailable(
             "unknown_precision",
-            f"unknown data type {dtype!r} for an accelerator's peak: use one of {', '.join(DTYPES)}",
+            f"the data type {dtype!r} is unknown for an accelerator's peak; use one of {', '.join(DTYPES)}",
         )
     peak_tflops = _get_peak_tflops(accelerator, dtype)
     if peak_tflops is not None:

@@ -90,7 +90,7 @@ def build_slo_objectives(slo: Sequence[Objective]) -> SloObjectives:
             share = objective.limit
         elif objective.metric == "error_rate":
             notes.append(
-                f"{objective.label}: dropped and timed-out requests count as errors; errors of the model are not "
+                f"For {objective.label}, dropped and timed-out requests count as errors. Errors of the model are not "
                 "simulated."
             )
         else:

@@ -140,9 +140,9 @@ def _describe_points(points: Sequence[_Point]) -> str:
         (point for point in points if point.series == points[0].series), key=lambda point: point.batch
     )
     first_point, last_point = series_points[0], series_points[-1]
-    prefix = f"{first_point.series}: from" if len({point.series for point in points}) > 1 else "From"
+    subject = first_point.series if len({point.series for point in points}) > 1 else "The value"
     return (
-        f"{prefix} {formatting.format_quantity(first_point.quantity)} at batch {first_point.batch} to "
+        f"{subject} changes from {formatting.format_quantity(first_point.quantity)} at batch {first_point.batch} to "
         f"{formatting.format_quantity(last_point.quantity)} at batch {last_point.batch}."
     )
 

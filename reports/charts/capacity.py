@@ -79,7 +79,7 @@ def _build_note(plan: PlanSection, row: OfferRow) -> str:
     spare_note = (
         f"; {formatting.format_count(spare_count)} of the planned instances {'is' if spare_count == 1 else 'are'} spare"
     )
-    return f"Capacity of an instance: {rate_text}{spare_note if spare_count else ''}."
+    return f"The capacity of an instance is {rate_text}{spare_note if spare_count else ''}."
 
 
 def _build_layers(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> list[alt.Chart]:
@@ -125,5 +125,6 @@ def _describe_levels(levels: list[dict[str, Any]], demand: tuple[float, ...]) ->
     low_text, high_text = (formatting.format_number(select_extreme(demand)) for select_extreme in (min, max))
     capacities_text = ", ".join(level["text"] for level in levels)
     return (
-        f"Demand from {low_text} to {formatting.with_unit(high_text, 'req/s')}; capacity in req/s of {capacities_text}."
+        f"The demand ranges from {low_text} to {formatting.with_unit(high_text, 'req/s')}. These capacities are shown "
+        f"in req/s: {capacities_text}."
     )

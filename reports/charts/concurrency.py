@@ -97,7 +97,7 @@ def _describe_points(points: list[dict[str, Any]], series_names: list[str]) -> s
     for name in series_names:
         series_points = [point for point in points if point["series"] == name]
         descriptions.append(
-            f"{name} from {series_points[0]['shown']} at concurrency {series_points[0]['clients']} "
+            f"{name} changes from {series_points[0]['shown']} at concurrency {series_points[0]['clients']} "
             f"to {series_points[-1]['shown']} at {series_points[-1]['clients']}"
         )
     return "; ".join(descriptions) + "."

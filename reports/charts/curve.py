@@ -169,7 +169,7 @@ def _describe_points(report: Report, points: list[dict[str, Any]], latency_name:
     rates = [point["offered"] for point in points]
     failed_count = sum(point["state"] == "failed" for point in points)
     description = (
-        f"{len(points)} stages from {formatting.format_number(min(rates))} to "
+        f"{len(points)} stages ran at {formatting.format_number(min(rates))} to "
         f"{formatting.with_unit(formatting.format_number(max(rates)), 'req/s')}; {failed_count} "
         f"missed the SLO. At the lowest rate, {latency_name} was {points[rates.index(min(rates))]['shown']}; at the "
         f"highest rate, {points[rates.index(max(rates))]['shown']}."
@@ -178,8 +178,8 @@ def _describe_points(report: Report, points: list[dict[str, Any]], latency_name:
         rate_text = formatting.format_quantity(report.max_rate.per_s)
         is_lower_bound = report.max_rate.is_lower_bound
         description += (
-            f" Max rate at least {rate_text}; no higher rate was tested."
+            f" The max rate is at least {rate_text}; no higher rate was tested."
             if is_lower_bound
-            else f" Max rate: {rate_text}."
+            else f" The max rate is {rate_text}."
         )
     return description

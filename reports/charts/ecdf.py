@@ -52,7 +52,7 @@ def build_cdf_chart(report: Report) -> Chart | None:
         spec=build_spec([lines, *limit_lines], "ecdf"),
         columns=("metric", "share of requests", "latency (ms)"),
         rows=tuple(row for curve in curves for row in _build_rows(curve)),
-        note=f"Empirical distribution of {formatting.format_count(curves[0].n)} requests, the same as for the "
+        note=f"The empirical distribution is based on the same {formatting.format_count(curves[0].n)} requests as the "
         "percentiles.",
     )
 
@@ -83,4 +83,4 @@ def _describe_curve(curve: PercentileCurve) -> str:
         formatting.format_number(ms) for ms in (curve.ms[0], median_ms, curve.ms[-1])
     )
     metric_text = f"{curve.label[:1].upper()}{curve.label[1:]}"
-    return f"{metric_text}: {lowest_text} ms to {highest_text} ms, median {median_text} ms."
+    return f"{metric_text} ranges from {lowest_text} ms to {highest_text} ms, with a median of {median_text} ms."

@@ -59,7 +59,8 @@ def build_heat_map_chart(report: Report) -> Chart | None:
             (formatting.format_plain(start_s), *(formatting.format_count(row[column]) for row in heat_map.counts))
             for column, start_s in enumerate(heat_map.from_s)
         ),
-        note=f"All successful responses, by start time in bins of {formatting.format_plain(heat_map.bin_s)} s.",
+        note="All successful responses are counted by start time in bins of "
+        f"{formatting.format_plain(heat_map.bin_s)} s.",
     )
 
 
@@ -88,6 +89,6 @@ def _describe_heat_map(heat_map: LatencyHeatMap, metric_text: str) -> str:
     total_text, max_count_text = formatting.format_count(sum(row_totals)), formatting.format_count(max(row_totals))
     slowest_text = _format_range((heat_map.edges_ms[-2], heat_map.edges_ms[-1]))
     return (
-        f"{total_text} responses by {metric_text}. Most common: {most_common_text} ({max_count_text} responses); "
-        f"slowest: {slowest_text}."
+        f"{total_text} responses are shown by {metric_text}. The most common range is {most_common_text} "
+        f"({max_count_text} responses); the slowest range is {slowest_text}."
     )

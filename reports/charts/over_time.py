@@ -61,7 +61,7 @@ def build_rate_timeline_chart(report: Report) -> Chart | None:
         spec=build_spec(_add_zoom(layers, "rates_zoom"), "rates"),
         columns=("time (s)", *(f"{name} (req/s)" for name in series_names), "in flight"),
         rows=_build_rows(load, list(columns.values())),
-        note=f"Bins of {formatting.format_plain(load.bin_s)} s. The band at the top shows the stages.",
+        note=f"Each bin covers {formatting.format_plain(load.bin_s)} s. The band at the top shows the stages.",
     )
 
 
@@ -87,8 +87,9 @@ def build_latency_timeline_chart(report: Report) -> Chart | None:
     return Chart(
         key="latency",
         title="Latency over time",
-        alternative=f"p50 and p95 {metric_text} per bin of {formatting.format_plain(load.bin_s)} s. The highest is "
-        f"{formatting.format_number(max_latency)} ms, the lowest {formatting.format_number(min(latencies))} ms.",
+        alternative=f"p50 and p95 {metric_text} are shown per bin of {formatting.format_plain(load.bin_s)} s. The "
+        f"highest value is {formatting.format_number(max_latency)} ms, and the lowest is "
+        f"{formatting.format_number(min(latencies))} ms.",
         spec=build_spec(_add_zoom(layers, "latency_zoom"), "latency"),
         columns=("time (s)", *(f"{name} (ms)" for name in columns)),
         rows=_build_rows(load, list(columns.values())),
@@ -178,8 +179,8 @@ def _describe_rates(load: LoadSeries, participle: str) -> str:
         formatting.format_count(round(request_count)) for request_count in request_counts
     )
     return (
-        f"{offered_text} requests {participle} over {formatting.format_duration(duration_s)}, peak rate "
+        f"{offered_text} requests were {participle} over {formatting.format_duration(duration_s)}, with a peak rate of "
         f"{formatting.with_unit(formatting.format_number(max(load.offered_per_s)), 'req/s')}; {completed_text} "
-        f"completed, {good_text} within SLO. Peak concurrency: {formatting.format_count(max(load.in_flight))} "
-        "requests in flight."
+        f"completed, and {good_text} were within the SLO. The peak concurrency was "
+        f"{formatting.format_count(max(load.in_flight))} requests in flight."
     )

@@ -203,10 +203,10 @@ def _describe_points(plan: PlanSection, points: list[dict[str, Any]]) -> str:
         select_extreme(points, key=lambda point: point["cost"]) for select_extreme in (min, max)
     )
     description = (
-        f"{formatting.format_count_noun(len(points), 'fleet')} from "
+        f"The monthly cost of {formatting.format_count_noun(len(points), 'fleet')} ranges from "
         f"${formatting.format_money(cheapest_point['cost'])}/month ({cheapest_point['fleet']}) to "
         f"${formatting.format_money(costliest_point['cost'])}/month ({costliest_point['fleet']})."
     )
     if plan.recommendation is not None:
-        description += f" Recommended: {plan.recommendation.offer}."
+        description += f" The recommended offer is {plan.recommendation.offer}."
     return description

@@ -56,7 +56,7 @@ def build_percentile_chart(report: Report) -> Chart | None:
         spec=build_spec([lines, *limit_lines], "spectrum"),
         columns=("metric", "percentile", "latency (ms)"),
         rows=tuple((point["series"], point["share"], formatting.format_number(point["ms"])) for point in points),
-        note=f"Percentiles of {request_count_text} requests, pooled over the headline stages.",
+        note=f"The percentiles cover {request_count_text} requests, pooled over the headline stages.",
     )
 
 
@@ -71,6 +71,6 @@ def _build_points(report: Report) -> list[dict[str, Any]]:
 def _describe_curve(curve: PercentileCurve) -> str:
     median_ms = curve.ms[min(range(len(curve.share)), key=lambda index: abs(curve.share[index] - 0.5))]
     return (
-        f"{curve.label[:1].upper()}{curve.label[1:]}: median {formatting.format_number(median_ms)} ms, "
-        f"p{100 * curve.share[-1]:.4g} {formatting.format_number(curve.ms[-1])} ms."
+        f"{curve.label[:1].upper()}{curve.label[1:]} has a median of {formatting.format_number(median_ms)} ms and a "
+        f"p{100 * curve.share[-1]:.4g} of {formatting.format_number(curve.ms[-1])} ms."
     )

@@ -40,8 +40,8 @@ def build_probability_chart(plan: PlanSection | None) -> Chart | None:
     return Chart(
         key="probability",
         title="P(SLO met) at peak by number of instances",
-        alternative=f"{'; '.join(f'{text} with {name}' for name, text in probability_cells)} instances. "
-        f"Target: {target_text}.",
+        alternative=f"P(SLO met) is {'; '.join(f'{text} with {name}' for name, text in probability_cells)} instances. "
+        f"The target is {target_text}.",
         spec=build_spec(
             [bar_layer, *build_limit_line(100 * plan.confidence, f"target {target_text}"), labels], "probability"
         ),

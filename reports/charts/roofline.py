@@ -188,7 +188,7 @@ def _build_layers(
 
 
 def _describe_position(variant: VariantRow, bottleneck: BottleneckRow) -> str:
-    return f"{variant.name}: {formatting.format_percent(_compute_roof_share(bottleneck))} of its roof."
+    return f"{variant.name} reaches {formatting.format_percent(_compute_roof_share(bottleneck))} of its roof."
 
 
 def _compute_roof_share(bottleneck: BottleneckRow) -> float:
@@ -202,9 +202,9 @@ def _build_row(variant: VariantRow, bottleneck: BottleneckRow) -> tuple[str, ...
 
 
 def _build_note(hidden_count: int, is_above_roof: bool) -> str:
-    hidden_note = f" Variants only in the table: {hidden_count}." if hidden_count else ""
+    hidden_note = f" {hidden_count} more variants are only in the table." if hidden_count else ""
     above_roof_note = " A point above its roof means that the measured peak is too low." if is_above_roof else ""
     return (
-        "Variants left of the ridge point are memory bound, variants right of it compute bound. One multiply-add "
+        "Variants left of the ridge point are memory bound; variants right of it are compute bound. One multiply-add "
         f"counts as 2 FLOP.{above_roof_note}{hidden_note}"
     )

@@ -94,7 +94,7 @@ def _describe_series(series: TelemetrySeries) -> str:
         formatting.with_unit(formatting.format_number(value), series.unit)
         for value in (fmean(present_values), max(present_values))
     )
-    return f"{_format_series_name(series)}: mean {mean_text}, max {max_text}."
+    return f"{_format_series_name(series)} has a mean of {mean_text} and a maximum of {max_text}."
 
 
 def _build_row(series: TelemetrySeries) -> tuple[str, ...]:
@@ -108,10 +108,10 @@ def _build_row(series: TelemetrySeries) -> tuple[str, ...]:
 
 def _build_note(series_with_samples: list[TelemetrySeries], shown_series: list[TelemetrySeries]) -> str:
     """Describe the series that the chart shows, with the descriptions from the metric catalog."""
-    texts = dict.fromkeys(f"{_format_kind(series)}: {series.description}." for series in series_with_samples)
+    texts = dict.fromkeys(f"{_format_kind(series)}: {series.description}" for series in series_with_samples)
     hidden_count = len(series_with_samples) - len(shown_series)
-    omitted_notes = [f"{hidden_count} more series are only in the table."] if hidden_count else []
-    return " ".join([*texts, *omitted_notes])
+    omitted_note = f". {hidden_count} more series are only in the table." if hidden_count else ""
+    return "; ".join(texts) + omitted_note
 
 
 def _format_kind(series: TelemetrySeries) -> str:

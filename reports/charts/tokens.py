@@ -116,15 +116,13 @@ def _get_token_times(row: TokenRow) -> dict[str, Quantity]:
 
 def _describe_times(load_points: Sequence[_LoadPoint], *, is_closed_loop: bool) -> str:
     end_points = (load_points[0], load_points[-1])
-    return (
-        "; ".join(
-            f"at {_format_load(load, is_closed_loop=is_closed_loop)}: "
-            + ", ".join(
-                f"{name} {formatting.format_value_unit(quantity)}" for name, quantity in _get_token_times(row).items()
-            )
-            for load, _, row in end_points
+    return " ".join(
+        f"At {_format_load(load, is_closed_loop=is_closed_loop)}, the latencies were: "
+        + ", ".join(
+            f"{name} {formatting.format_value_unit(quantity)}" for name, quantity in _get_token_times(row).items()
         )
         + "."
+        for load, _, row in end_points
     )
 
 
@@ -170,11 +168,10 @@ def _build_frontier_chart(report: Report, load_points: Sequence[_LoadPoint], *, 
     return Chart(
         key="token-frontier",
         title=f"Output throughput per user vs. in total ({throughput_unit})",
-        alternative="; ".join(
-            f"{load}: {per_user_text} tok/s/user, {total_text} {throughput_unit}"
+        alternative=" ".join(
+            f"At {load}, the output throughput was {per_user_text} tok/s/user and {total_text} {throughput_unit}."
             for load, per_user_text, total_text in rows
-        )
-        + ".",
+        ),
         spec=build_spec([frontier_line, marks, labels], "token_frontier"),
         columns=("load", "tok/s/user", throughput_unit),
         rows=tuple(rows),

@@ -180,4 +180,7 @@ def _describe_sensitivities(shown_inputs: list[SensitivityRow], recommended_row:
     descriptions = "; ".join(
         plan_sentences.format_sensitivity(sensitivity, recommended_row) for sensitivity in shown_inputs
     )
-    return f"Planned: {formatting.format_value_unit(recommended_row.usd_per_month)}. {descriptions}."
+    return (
+        f"The planned cost is {formatting.format_value_unit(recommended_row.usd_per_month)}. These are the costs with "
+        f"one input changed: {descriptions}."
+    )

@@ -168,11 +168,11 @@ def _describe_variants(local: LocalSection, shown_variants: list[VariantRow]) ->
     fastest_variant = min(shown_variants, key=lambda variant: variant.latency.value or 0.0)
     cheapest_variant = min(shown_variants, key=lambda variant: variant.cost.value or 0.0)
     description = (
-        f"{len(shown_variants)} variants. Fastest: {formatting.format_value_unit(fastest_variant.latency)} "
-        f"({fastest_variant.name}); cheapest: {formatting.format_value_unit(cheapest_variant.cost)} "
-        f"({cheapest_variant.name})."
+        f"{len(shown_variants)} variants are shown. The fastest is {fastest_variant.name} "
+        f"({formatting.format_value_unit(fastest_variant.latency)}); the cheapest is {cheapest_variant.name} "
+        f"({formatting.format_value_unit(cheapest_variant.cost)})."
     )
-    return description if local.best is None else f"{description} Best: {local.best}."
+    return description if local.best is None else f"{description} The best is {local.best}."
 
 
 def _build_note(local: LocalSection, shown_variants: list[VariantRow], missing_count: int) -> str:
@@ -184,10 +184,12 @@ def _build_note(local: LocalSection, shown_variants: list[VariantRow], missing_c
             else "cost and latency"
         )
         sentences.append(
-            f"Pareto-optimal: no variant is better in {compared_metrics_text}. Dashed line: front of cost and latency."
+            f"A variant is Pareto-optimal if no variant is better in {compared_metrics_text}. The dashed line is the "
+            "front of cost and latency."
         )
     if missing_count:
         sentences.append(
-            f"{missing_count} of {len(local.variants)} variants not shown: not measured, or too few calls."
+            f"{missing_count} of {len(local.variants)} variants are not shown, because they were not measured or have "
+            "too few calls."
         )
     return " ".join(sentences)

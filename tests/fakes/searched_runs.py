@@ -19,7 +19,7 @@ ENDLESS = "9,000 arrivals never started: the model could not keep up"
 
 def searched_stage(rate_per_s: float, call_ms: float) -> Stage:
     one = stage(SEARCHED, "server", call_ms)
-    name = f"server at {rate_per_s:g}/s: {SEARCHED.label}"
+    name = f"server at {rate_per_s:g} calls/s: {SEARCHED.label}"
     return replace(one, name=name, scheduled_per_s=rate_per_s, tags={**one.tags, SEARCH_TAG: "yes"})
 
 

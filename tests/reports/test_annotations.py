@@ -32,7 +32,7 @@ def test_there_are_never_more_than_ten_and_the_last_says_how_many_are_missing(fu
     reported = build_workflow_commands(_failing(full_report, times=20), None, {})
     assert len(reported) == MAX_ANNOTATIONS
     assert reported[0].startswith("::error title=sizewise%3A SLO::latency_ms.p95 < 50")
-    assert reported[-1] == "::warning::… and 13 more. See the job summary."
+    assert reported[-1] == "::warning::13 more results are listed in the job summary."
 
 
 def test_a_run_that_nothing_warnings_has_none(full_report: Report) -> None:

@@ -47,7 +47,7 @@ def test_environment_comes_first_then_what_got_worse(section: ComparisonSection)
 
 def test_what_was_undecided_says_how_many_more_repeats_may_report() -> None:
     found = build_comparison_section(compare_runs([result(steady(10.0, 0.1))], [result(steady(10.8, 0.5))]))
-    assert "about 6 more runs per side needed" in render_comparison(found)
+    assert "about 6 more runs per side are needed" in render_comparison(found)
 
 
 def test_a_runs_text_and_page_report_of_the_comparison(full_report: Report, section: ComparisonSection) -> None:
@@ -65,4 +65,4 @@ def test_a_page_shows_two_hundred_metrics_of_a_kind_and_says_how_many_more(
     many = msgspec.structs.replace(section, rows=section.rows[:1] * 250)
     page = render_html(msgspec.structs.replace(full_report, comparison=many))
     assert page.count('<span class="badge worse">') == 200
-    assert "… and 50 more in the result." in page
+    assert "… and 50 more in the result" in page

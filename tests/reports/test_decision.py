@@ -24,9 +24,9 @@ def test_a_decision_says_what_to_buy_what_it_costs_and_how_sure_it_is(plan: Plan
     decision = build_plan_decision(plan)
     assert decision.headline == "5 × g2-standard-4, $2,577/month"
     assert decision.sentence == (
-        "Serves 90.0\u202freq/s within p95 TTFT < 500 ms, p95 latency < 9000 ms with 95.3\u202f% probability."
+        "The fleet serves 90.0\u202freq/s within p95 TTFT < 500 ms, p95 latency < 9000 ms with 95.3\u202f% probability."
     )
-    assert decision.evidence == "Evidence: high. Measured on one L4."
+    assert decision.evidence == "The level of evidence is high. The capacity was measured on one L4."
     assert decision.details == (
         "gcp, us-central1", "4 instances for the load, 1 spare", "$1,984–3,067/month (P10–P90)",
         "$0.0173 per 1k inferences",
@@ -38,7 +38,8 @@ def test_evidence_from_another_machine_names_it_and_what_was_not_measured(plan: 
     source = replace(plan.source, hardware="this machine", validity="WARN")
     decision = build_plan_decision(replace(_with_row(plan, basis="extrapolated"), source=source))
     assert decision.evidence == (
-        "Evidence: medium. Extrapolated from this machine, not measured on g2-standard-4. The measurement has warnings."
+        "The level of evidence is medium. The capacity was extrapolated from this machine, not measured on "
+        "g2-standard-4. The measurement has warnings."
     )
 
 
@@ -74,9 +75,10 @@ def test_without_a_fitting_offer_there_is_no_evidence(no_offer_plan_report: Plan
 def test_a_result_says_its_interval_and_what_it_is_based_on(full_report: Report) -> None:
     result = build_run_decision(full_report)
     assert result.headline.startswith("Max rate 218\u202freq/s within SLO")
-    assert result.sentence == "95\u202f% CI: 218–238\u202freq/s."
+    assert result.sentence == "The 95\u202f% CI is 218–238\u202freq/s."
     assert result.basis_text == (
-        "Measured on this machine, 2 vCPU: 11 stages, 6,504 requests. The measurement has warnings."
+        "The result is measured on this machine, 2 vCPU, with 11 stages and 6,504 requests. The measurement has "
+        "warnings."
     )
 
 

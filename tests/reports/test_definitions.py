@@ -39,7 +39,7 @@ def test_numbers_stand_side_by_side_and_reasons_below() -> None:
         "Mind this.",
         "",
         "chat <b>, times in ms  Sizewise   vLLM",
-        "requests included         1,200  1,199",
+        "included requests         1,200  1,199",
         "p50 TTFT                    123  0.500",
         "p90 TTFT                    200      –",
         "p50 TPOT                    n/a   8.00",

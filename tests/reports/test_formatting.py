@@ -35,7 +35,7 @@ def test_things_are_counted_in_words(number_of: int, text: str) -> None:
         (Quantity(1.0, "share"), "100\u202f%"),
         (Quantity(3382.0, "ms"), "3,380\u202fms"),
         (Quantity(1236.4, "USD/month", (1000.0, 1500.2)), "$1,236/month (1,000–1,500)"),
-        (Quantity(None, "ms", reason="needs 368 samples, has 90"), "n/a"),
+        (Quantity(None, "ms", reason="90 of 368 required samples"), "n/a"),
         (Quantity(1.03, ""), "1.03"),
     ],
 )

@@ -134,7 +134,7 @@ def test_a_run_with_a_plan_begins_with_verdict_decision_evidence_and_caveats(ful
     order = [
         text.index(part)
         for part in (
-            "PASS", "7 × c7i.large, $456/month", "Serves 900", "Evidence: medium", "1 caveat: step duration",
+            "PASS", "7 × c7i.large, $456/month", "The fleet serves 900", "Evidence: medium", "1 caveat: step duration",
             "9 of 10 checks passed", "Demand over the day vs. capacity", "Max rate 218", "Objectives",
             "Basis of the decision", "p95 latency by offered rate", "Evidence by basis", "Cost and alternatives",
             "Endpoint under load", "Appendix", "All validity checks",
@@ -151,9 +151,9 @@ def test_a_run_without_a_plan_begins_with_its_max_rate_its_interval_and_what_it_
     order = [
         text.index(part)
         for part in (
-            "Result PASS", "Max rate 218", "95 % CI: 218–238", "Evidence: medium",
-            "Measured on this machine, 2 vCPU: 11 stages", "The measurement has warnings.", "At 238 req/s",
-            "1 caveat: step duration", "p95 latency by offered rate", "Objectives", "Appendix", "No plan.",
+            "Result PASS", "Max rate 218", "The 95 % CI is 218–238", "Evidence: medium",
+            "measured on this machine, 2 vCPU, with 11 stages", "The measurement has warnings.", "At 238 req/s",
+            "1 caveat: step duration", "p95 latency by offered rate", "Objectives", "Appendix", "There is no plan.",
         )
     ]  # fmt: skip
     assert order == sorted(order)
@@ -282,15 +282,15 @@ def _list_data_fields(spec: Any) -> set[str]:
 def test_sections_without_content_say_so(rendered: Rendered) -> None:
     text = _text(rendered("empty_report"))
     for sentence in (
-        "No results: no measurement finished.", "No objectives.", "this run measured only the endpoint", "No max rate",
-        "No request data.", "No machine telemetry in this run.", "No GPU telemetry in this run.",
-        "No plan.",
+        "There are no results", "No objectives are set.", "This run measured only the endpoint.",
+        "There is no max rate", "No request data was", "No machine telemetry was recorded",
+        "No GPU telemetry was recorded", "There is no plan.",
     ):  # fmt: skip
         assert sentence in text
 
 
 def test_a_percentile_of_too_few_samples_is_gray_and_says_so(full_html: str) -> None:
-    title = "too few samples for a percentile: needs 368 samples, has 150"
+    title = "too few samples for a percentile: 150 of 368 required samples"
     assert f'<span class="number undersampled" title="{title}">9.59\u202fms (n = 150)</span>' in full_html
 
 
@@ -299,7 +299,7 @@ def test_an_interrupted_run_shows_what_it_has(rendered: Rendered) -> None:
     assert "INCONCLUSIVE" in text
     assert "the user stopped the run" in text
     assert "p95 latency by offered rate" in text
-    assert "No plan." in text
+    assert "There is no plan." in text
 
 
 @pytest.mark.parametrize("requests", [1, 2, 150])
@@ -407,7 +407,7 @@ def test_a_local_run_shows_every_variant_and_what_was_found_of_it(rendered: Rend
     assert order == sorted(order)
     for key in ("variants-front", "batch-latency", "batch-throughput", "roofline"):
         assert f'id="chart-{key}"' in html
-    for foreign in ("Endpoint under load", "No request data", "No plan.", "/home/someone"):
+    for foreign in ("Endpoint under load", "No request data", "There is no plan.", "/home/someone"):
         assert foreign not in text
     tags = Counter(tag for tag, _ in _elements(html).page)
     assert tags["table"] == tags["caption"]
@@ -480,9 +480,9 @@ def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(ren
     order = [
         text.index(part)
         for part in (
-            "5 × g2-standard-4, $2,577/month", "with 95.3", "Evidence: high", "Measured on",
+            "5 × g2-standard-4, $2,577/month", "with 95.3", "Evidence: high", "The capacity was measured on",
             "P(SLO met) at peak by number of instances",
-            "41.2 % with 3; 95.3 % with 4 (planned); over 99.9 % with 5 instances. Target: 95 %.",
+            "41.2 % with 3; 95.3 % with 4 (planned); over 99.9 % with 5 instances. The target is 95 %.",
             "4 planned (need P10–P90: 3–5)", "simulation, least-outstanding load balancing",
             "Monthly cost vs. latency at peak", "Cost sensitivity", "Bottleneck",
             "Peak day by hour", "Unit cost of the recommended fleet, $", "Energy and carbon: energy 262 (190–330)",
@@ -505,7 +505,7 @@ def test_every_number_of_a_plan_is_the_same_in_page_and_text(rendered: Rendered,
     shown = (
         f"{100 * row.slo_probabilities.planned:.1f} %", f"{100 * row.slo_probabilities.one_fewer:.1f} %",
         "over 99.9 %", "1,984–3,067",
-        "0.0000201", "0.00815", "0.0173", "262 (190–330) kWh/month", "$67.78/day", "highest p95 latency 4,800 ms",
+        "0.0000201", "0.00815", "0.0173", "262 (190–330) kWh/month", "$67.78/day", "highest p95 latency is 4,800 ms",
         "2,062", "3,608", "1,031", "a month would cost 1,710 USD", "Measured on one L4.",
     )  # fmt: skip
     for number in shown:
@@ -563,7 +563,10 @@ def test_a_plan_by_the_max_rate_alone_says_what_it_does_not_know(rendered: Rende
     assert "Energy and carbon: n/a, the power of a CPU instance is unknown." in text
     assert 'id="chart-day"' not in html
     assert 'id="chart-tornado"' not in html
-    assert "No effect on the monthly cost or the cheapest offer: router (least outstanding to random)." in text
+    assert (
+        "These inputs do not change the monthly cost or the cheapest offer: router (least outstanding to random)."
+        in text
+    )
 
 
 def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Rendered) -> None:

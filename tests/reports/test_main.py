@@ -66,7 +66,7 @@ def test_an_ending_that_is_no_format_is_one_sentence(
     stored = tmp_path / "report.json"
     stored.write_bytes(msgspec.json.encode(full_report))
     assert main([str(stored), "-o", str(tmp_path / "x.docx")]) == 2
-    assert "error: unsupported extension of x.docx. Use one of .html" in capsys.readouterr().err
+    assert "error: the extension of x.docx is not supported. Use one of .html" in capsys.readouterr().err
 
 
 def test_a_plan_is_no_suite_of_cases(

@@ -6,7 +6,7 @@ from reports.marks import DIM_END, DIM_START, compute_display_width, drop_marks,
 from reports.model import HeadlineTile, Quantity, Report
 from reports.text import render_text
 
-FEW = Quantity(None, "ms", n=57, reason="needs 72 samples, has 57", undersampled=54.43)
+FEW = Quantity(None, "ms", n=57, reason="57 of 72 required samples", undersampled=54.43)
 
 
 def test_only_a_percentile_of_too_few_samples_is_dimmed_and_its_columns_stay_aligned(full_report: Report) -> None:
@@ -19,7 +19,7 @@ def test_only_a_percentile_of_too_few_samples_is_dimmed_and_its_columns_stay_ali
     assert plain == drop_marks(marked)
     first = next(line for line in plain.splitlines() if line.startswith("Numbers"))
     few = next(line for line in plain.splitlines() if "p95 TTFT" in line)
-    assert first.index("measured") == few.index("needs 72 samples, has 57"), "the last column begins at the same place"
+    assert first.index("measured") == few.index("57 of 72 required samples"), "the last column begins at the same place"
 
 
 def test_marks_take_no_width() -> None:

@@ -71,7 +71,7 @@ def test_the_same_cost_summed_in_another_order_moves_nothing(plan: PlanSection) 
 
 def test_the_day_reports_its_worst_hour_and_its_cost(plan: PlanSection) -> None:
     assert plan_sentences.describe_peak_day(plan) == (
-        "18.0 to 90.0 req/s on 2 to 5 instances, $67.78/day; highest p95 latency 4,800\u202fms at 10:00"
+        "18.0 to 90.0 req/s on 2 to 5 instances cost $67.78/day; the highest p95 latency is 4,800\u202fms at 10:00"
     )
 
 

@@ -12,7 +12,7 @@ def test_the_recommended_and_the_next_report_their_chance_and_range(plan: PlanSe
     lines = build_summary_lines(plan)
     assert lines[0] == "5 × g2-standard-4, $2,577/month"
     assert lines[1].endswith("with 95.3\u202f% probability.")
-    assert lines[2].startswith("Evidence: high. ")
+    assert lines[2].startswith("The level of evidence is high. ")
     assert lines[5].startswith("Recommended: 5 × gcp/g2-standard-4@us-central1, $2,577/month (P10–P90: ")
     assert "P(SLO met) 95.3\u202f%, measured" in lines[5]
     assert "P(SLO met) 93.1\u202f%, extrapolated" in lines[6]
@@ -32,7 +32,9 @@ def test_the_three_widest_swings_are_reported_and_how_many_more(plan: PlanSectio
 
 def test_where_nothing_moves_the_cost_that_is_reported(max_rate_plan_report: PlanReport) -> None:
     (line,) = dict(build_detail_lines(max_rate_plan_report.plan))["Sensitivity"]
-    assert line == ("No effect on the monthly cost or the cheapest offer: router (least outstanding to random).")
+    assert line == (
+        "These inputs do not change the monthly cost or the cheapest offer: router (least outstanding to random)."
+    )
 
 
 def test_without_a_recommendation_there_is_nothing_more(no_offer_plan_report: PlanReport) -> None:

@@ -30,7 +30,7 @@ def test_the_offers_a_plan_speaks_of_stay_in_their_order(whole_plan_report: Plan
     chosen = next(row for row in plan.offers if row.offer == plan.recommendation.offer)
     short = truncate_plan(_replace(whole_plan_report, plan=_replace(plan, offers=(*dear, chosen))), 10).plan
     assert [row.offer for row in short.offers] == [*(f"x{place}" for place in range(9)), chosen.offer]
-    assert short.notes[0].startswith("Truncated to limit the size of the page: 10 of 51 offers.")
+    assert short.notes[0].startswith("The tables are truncated to limit the size of the page: 10 of 51 offers.")
 
 
 def test_the_best_variant_stays(local_report: Report) -> None:

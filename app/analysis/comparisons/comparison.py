@@ -70,13 +70,13 @@ def format_regression(change: MetricChange) -> str:
 
 def _build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
     if comparison.is_same_run:
-        yield "Base and candidate are the same run, so there are no differences."
+        yield "Baseline and candidate are the same run, so there are no differences."
         return
     if comparison.is_forced:
         difference_names = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
         yield (
-            f"Forced comparison despite differences in {difference_names}: a change may be caused by them and not by "
-            "the candidate."
+            f"The comparison was forced despite differences in {difference_names}. A change may be caused by them and "
+            "not by the candidate."
         )
     if has_cpu_difference(comparison.differences):
         yield "The machines differ or are unknown, so no change fails a gate. Run both sides on the same machine."
@@ -110,7 +110,7 @@ def _build_repeat_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> 
         interval_note = (
             "intervals are those of the individual runs" if min_repeats == 1 else "repeats are those within a run"
         )
-        yield f"Only one run per side: {interval_note}, and run-to-run variation is not included."
+        yield f"There is only one run per side: {interval_note}, and run-to-run variation is not included."
     if 1 < min_repeats < MIN_REPEATS:
         yield (
             f"With {min_repeats} repeats, no rank test can reach a significance level of 1 %, so the interval of the "

@@ -45,7 +45,7 @@ _EXPLANATIONS = {
     "output_tokens_per_s": "tokens of successful requests divided by the same duration",
 }
 _NOTES = (
-    f"{LINEAR_PERCENTILES_NOTE}; p90 and p95 only with --metric-percentiles",
+    f"{LINEAR_PERCENTILES_NOTE}; p90 and p95 require --metric-percentiles",
     "empty chunks after the first, such as the one with the finish reason, are not recorded; vLLM counts them "
     "as messages, which adds to ITL, TPOT and E2E",
 )

@@ -50,7 +50,7 @@ def fit_batch_model(points: Sequence[BatchPoint], variant: Variant) -> BatchMode
     measurements = [(point.batch, point.service_ms) for point in sorted_points if point.service_ms.value]
     batches = tuple(batch for batch, _ in measurements)
     if len(set(batches)) < 2:
-        reason = f"needs {_MIN_BATCHES} batch sizes, has {len(set(batches))}"
+        reason = f"{len(set(batches))} of {_MIN_BATCHES} required batch sizes"
         withheld_estimate = Estimate(None, n=len(measurements), reason=reason)
         return BatchModel(
             variant=variant,
@@ -126,7 +126,7 @@ def _compute_r2(fitted_values: Floats, s: Floats, weights: Floats) -> float | No
 
 def _find_misfit_reason(b: Floats, s: Floats, weights: Floats, fitted_values: Floats, r2: float | None) -> str | None:
     if np.unique(b).size < _MIN_BATCHES:
-        return f"needs {_MIN_BATCHES} batch sizes, has {np.unique(b).size}"
+        return f"{np.unique(b).size} of {_MIN_BATCHES} required batch sizes"
     relative_errors = np.abs(fitted_values / s - 1)
     worst_index = int(np.argmax(relative_errors))
     if relative_errors[worst_index] <= _MAX_RELATIVE_ERROR:
@@ -136,7 +136,8 @@ def _find_misfit_reason(b: Floats, s: Floats, weights: Floats, fitted_values: Fl
         return f"the slope changes near batch {breakpoint_batch:.0f}"
     if r2 is not None and r2 <= _MIN_R2:
         return (
-            f"not linear: batch {b[worst_index]:g} deviates by {100 * relative_errors[worst_index]:.0f} %, r² {r2:.3f}"
+            f"the call time is not linear: batch {b[worst_index]:g} deviates by "
+            f"{100 * relative_errors[worst_index]:.0f} %, r² {r2:.3f}"
         )
     return None
 

@@ -180,7 +180,9 @@ def _check_warm_up(stage_data: CallStage) -> Check:
 
 def _check_call_count(calls: CallRows) -> Check:
     has_enough_calls = len(calls) >= _MIN_CALLS
-    hint = None if has_enough_calls else "Too few calls for a confidence interval. Increase load.max_duration."
+    hint = (
+        None if has_enough_calls else "There are too few calls for a confidence interval. Increase load.max_duration."
+    )
     return Check("calls", len(calls), _MIN_CALLS, "calls", "VALID" if has_enough_calls else "WARN", hint)
 
 
@@ -217,7 +219,7 @@ def _check_precision(stage_data: CallStage) -> Check:
             "or use a machine without other load."
         )
         if stage_data.half_width is not None
-        else "Too few calls for a confidence interval. Increase load.max_duration.",
+        else "There are too few calls for a confidence interval. Increase load.max_duration.",
     )
 
 
@@ -275,7 +277,7 @@ def summarize_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage, checks
 
 def format_stage_name(stage_data: CallStage) -> str:
     """Return the display name of the stage, such as `offline: digits cpu as-is, batch 8`."""
-    rate_suffix = "" if stage_data.rate_per_s is None else f" at {format_number(stage_data.rate_per_s)}/s"
+    rate_suffix = "" if stage_data.rate_per_s is None else f" at {format_number(stage_data.rate_per_s)} calls/s"
     return f"{stage_data.scenario}{rate_suffix}: {stage_data.variant.label}"
 
 

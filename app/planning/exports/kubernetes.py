@@ -150,7 +150,7 @@ def _list_scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> l
     if settings.autoscaler == "none":
         return []
     bounds_note = (
-        f"{scale.min_pods} to {scale.max_pods} pods, including {scale.spare_pods} spare: the minimum covers "
+        f"{scale.min_pods} to {scale.max_pods} pods run, including {scale.spare_pods} spare. The minimum covers "
         f"the quietest hour, and the maximum covers the peak at {format_share(plan.confidence)} confidence. The plan's "
         f"monthly cost covers {scale.max_pods} pods."
     )
@@ -176,7 +176,7 @@ def _list_scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> l
             notes.append(
                 f"At its peak an HPA runs the {scale.max_pods - scale.spare_pods} pods that the load needs, without "
                 f"the {scale.spare_pods} spare, because it cannot add to a metric. Export with autoscaler=keda to "
-                "keep them, or raise minReplicas."
+                "run them, or raise minReplicas."
             )
         notes.append(
             "The HPA needs a metrics adapter. Until the adapter provides the metric, the HPA does not change the "

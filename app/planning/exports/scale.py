@@ -57,7 +57,7 @@ def get_recommended_fleet(plan: Plan) -> Fleet:
         )
         raise UsageError(
             f"the plan recommends no fleet, so there is nothing to deploy: {reason}",
-            hint="Relax the plan's limits, or export its options as CSV to see why each was excluded.",
+            hint="Relax the plan's limits, or export its offers as CSV to see why each was excluded.",
         )
     return plan.recommendation.fleet
 

@@ -33,8 +33,8 @@ _PLACEHOLDERS = {
 _PLACEHOLDER_DESCRIPTIONS = {
     "image": "the container image that serves the model",
     "model_uri": "the storage URI of the model files",
-    "metric_name": "the name of the metrics adapter's custom metric for requests per second of a pod",
-    "metric_query": "the PromQL query for requests per second of the whole service",
+    "metric_name": "the name of the metrics adapter's custom metric for the request rate (req/s) of a pod",
+    "metric_query": "the PromQL query for the request rate (req/s) of the whole service",
     "prometheus_url": "the URL of Prometheus",
     "timezone": "the time zone of the plan's hours",
 }
@@ -74,18 +74,21 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for is_invalid, message in (
             (self.namespace is not None and not _NAMESPACE_PATTERN.fullmatch(self.namespace),
-             f"{self.namespace!r} is not a valid namespace: use at most 63 lower-case letters, digits and hyphens"),
-            (self.port is not None and not 1 <= self.port <= 65535, f"{self.port} is not a valid port: use 1 to 65535"),
+             f"{self.namespace!r} is not a valid namespace. Use at most 63 lower-case letters, digits and hyphens."),
+            (self.port is not None and not 1 <= self.port <= 65535,
+             f"{self.port} is not a valid port. Use 1 to 65535."),
             (not 0 < self.node_share <= 1,
-             f"the share of a node that pods may request must be above 0 and at most 1, not {self.node_share:g}"),
+             f"the share of a node that pods may request must be above 0 and at most 1 (got {self.node_share:g}). "
+             "Use a value such as 0.9."),
             (not 0 <= self.start_early_minutes <= _MAX_EARLY_MINUTES,
-             f"pods must start 0 to {_MAX_EARLY_MINUTES} minutes before their hour, not {self.start_early_minutes}"),
+             f"pods must start 0 to {_MAX_EARLY_MINUTES} min before their hour (got {self.start_early_minutes} min). "
+             "Use a value such as 10."),
             (not 1 <= self.start_within_s <= 86_400,
-             f"pods must start within 1 s to 1 day, not {self.start_within_s:g} s"),
+             f"pods must start within 1 s to 1 day (got {self.start_within_s:g} s). Use a value such as 600."),
             (self.timezone is not None and not _TIMEZONE_PATTERN.fullmatch(self.timezone),
-             f"{self.timezone!r} is not a valid time zone: use a name such as Europe/Berlin"),
+             f"{self.timezone!r} is not a valid time zone. Use a name such as Europe/Berlin."),
             (self.accelerator_resource is not None and not _RESOURCE_PATTERN.fullmatch(self.accelerator_resource),
-             f"{self.accelerator_resource!r} is not a valid resource: use a name such as nvidia.com/gpu"),
+             f"{self.accelerator_resource!r} is not a valid resource. Use a name such as nvidia.com/gpu."),
         ):  # fmt: skip
             if is_invalid:
                 raise UsageError(message)

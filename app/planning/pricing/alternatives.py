@@ -111,7 +111,7 @@ def _round_up_replicas(hourly_replicas: npt.ArrayLike) -> Ints:
         or (hourly_demand < 0).any()
         or (hourly_demand > MAX_REPLICAS).any()
     ):
-        raise ValueError(f"the hourly demand must be numbers from 0 to {MAX_REPLICAS:,}")
+        raise ValueError(f"the hourly demand must consist of numbers from 0 to {MAX_REPLICAS:,}")
     rounded_replicas: Ints = np.ceil(hourly_demand - 1e-9).astype(np.int64)
     return rounded_replicas
 

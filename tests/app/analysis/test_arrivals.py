@@ -16,7 +16,7 @@ from tests.fakes.queues import stage_facts
     [
         ({}, "Poisson at 200 req/s"),
         ({"arrival_kind": "constant"}, "constant at 200 req/s"),
-        ({"arrival_kind": "gamma", "cv": 2.5}, "gamma (cv 2.5) at 200 req/s"),
+        ({"arrival_kind": "gamma", "cv": 2.5}, "gamma (CV 2.5) at 200 req/s"),
         ({"sessions": True}, "Poisson at 200 sessions/s"),
         ({"rate_per_s": None, "rates": ((0, 10), (30, 200))}, "Poisson, ramp 10→200 req/s"),
         (

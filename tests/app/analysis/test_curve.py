@@ -44,7 +44,7 @@ def stage(rate: float | None, kind: StageKind, *, held: bool | None, cores: floa
         metrics={
             "latency_ms": {"p95": Estimate(value / 2)},
             "service_ms": {
-                "p99": Estimate(value / 4) if value < 150 else Estimate(None, reason="needs 368 samples, has 9")
+                "p99": Estimate(value / 4) if value < 150 else Estimate(None, reason="9 of 368 required samples")
             },
             **telemetry,
         },
@@ -122,7 +122,7 @@ def test_load_points_are_one_replicas_by_rising_rate_without_invalid_stages() ->
 
 def test_times_of_a_load_point_are_in_seconds_and_what_was_withheld_is_absent() -> None:
     metrics = {
-        "latency_ms": {"p50": Estimate(20.0), "p99": Estimate(None, reason="needs 368 samples, has 9")},
+        "latency_ms": {"p50": Estimate(20.0), "p99": Estimate(None, reason="9 of 368 required samples")},
         "ttft_ms": {"mean": Estimate(5.0)},
         "output_tokens": {"mean": Estimate(120.0)},
         "send_lag_ms": {"p50": Estimate(1.0)},

@@ -330,7 +330,7 @@ def test_ours_count_from_the_scheduled_time_and_withhold_what_is_too_little(ten:
     assert own["ttft_ms"]["mean"] == pytest.approx((410 + 60) / 9)
     assert own["e2e_ms"]["mean"] == pytest.approx((930 + 60) / 9)
     assert own["requests_per_s"] == {"value": pytest.approx(8 / 1.0)}
-    assert ten["Sizewise"].metrics["ttft_ms"]["p99"].reason == "needs 368 samples, has 9"
+    assert ten["Sizewise"].metrics["ttft_ms"]["p99"].reason == "9 of 368 required samples"
     assert "ntpot_ms" not in own
 
 

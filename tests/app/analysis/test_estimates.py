@@ -67,7 +67,7 @@ def test_a_percentile_is_withheld_below_the_samples_it_needs(q: float) -> None:
         values = rng.exponential(1, n)
         withheld = estimate_percentile(values, q)
         assert (withheld.value, withheld.ci95, withheld.n) == (None, None, n)
-        assert withheld.reason == f"needs {needed:,} samples, has {n:,}"
+        assert withheld.reason == f"{n:,} of {needed:,} required samples"
         assert withheld.undersampled == (np.quantile(values, q, method="inverted_cdf") if n else None)
     for n in (needed, needed + 1, 2 * needed):
         estimate = estimate_percentile(rng.exponential(1, n), q)

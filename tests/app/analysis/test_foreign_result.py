@@ -52,7 +52,7 @@ def test_a_closed_loop_has_its_clients_and_what_is_not_reported_is_not_there() -
 def test_it_is_a_warning_that_says_whose_measurement_it_is() -> None:
     result = build_foreign_result(curve(OPEN))
     assert result.verdict.status == "WARN"
-    assert result.verdict.reasons == ("measured by AIPerf 0.13: not checked by Sizewise",)
+    assert result.verdict.reasons == ("the run was measured by AIPerf 0.13 and not checked by Sizewise",)
     assert (result.target.model, result.notes) == ("llama", ("measured from the send",))
 
 

@@ -63,7 +63,7 @@ def test_streams_have_a_ceiling_of_their_own(chunk_ceiling: float, verdict: str)
     assert found.verdict == verdict
     assert (found.hint is None) == (verdict == "VALID")
     if found.hint is not None:
-        assert "1,000 chunks per second" in found.hint
+        assert "1,000 chunks/s" in found.hint
         assert "same CPU" in found.hint
         assert f"is reliable up to {20 * 0.7 / (0.1 + 1_000 / chunk_ceiling):,.0f} req/s with streams" in found.hint
 
@@ -199,7 +199,7 @@ def test_beyond_a_ceiling_that_may_be_higher_is_a_warning_and_no_more() -> None:
     found = checks(rows(), facts)["generator_capacity"]
     assert (found.verdict, found.limit) == ("WARN", 0.7)
     assert found.value == pytest.approx(200 / 135)
-    assert "The stage needs 200 requests per second; the load generator can send at least 135." in str(found.hint)
+    assert "The stage needs 200 req/s; the load generator can send at least 135 req/s." in str(found.hint)
     assert "The capacity may be higher. Run `sizewise calibrate`" in str(found.hint)
     assert checks(rows(), replace(facts, generator_capacity_per_s=300.0))["generator_capacity"].verdict == "VALID"
     of_streams = replace(
@@ -210,7 +210,7 @@ def test_beyond_a_ceiling_that_may_be_higher_is_a_warning_and_no_more() -> None:
     )
     found = checks(streams(20, 50), of_streams)["generator_capacity"]
     assert found.verdict == "WARN"
-    assert "1,000 chunks per second; it can read at least 940. Both" in str(found.hint)
+    assert "1,000 chunks/s; the load generator can read at least 940 chunks/s. Both" in str(found.hint)
 
 
 WAIT = "generator_core_wait"

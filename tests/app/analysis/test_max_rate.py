@@ -255,11 +255,11 @@ def test_a_rate_of_sessions_is_reported_as_one() -> None:
 def test_a_percentile_that_could_not_be_had_is_no_evidence_of_what_was_busy() -> None:
     (stage,) = steady(80, False)
     stage = replace(
-        stage, metrics={**stage.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72 samples, has 9")}}
+        stage, metrics={**stage.metrics, "latency_ms": {"p95": Estimate(None, reason="9 of 72 required samples")}}
     )
     found = compute_max_rate([stage], SLO, derive_search_outcome([stage]))
     assert found.limited_by == (
-        "at 80 req/s p95 latency is not available (needs 72 samples, has 9), but is needed for p95 latency < 50 ms"
+        "at 80 req/s p95 latency is not available (9 of 72 required samples), but is needed for p95 latency < 50 ms"
     )
 
 

@@ -40,7 +40,7 @@ def test_of_a_cut_stage_only_what_was_scheduled_inside_counts(facts: StageData) 
     assert stage.offered_per_s.value == pytest.approx(100.0)
     assert part.worker_cpu_s == pytest.approx(0.6)
     assert stage.metrics["latency_ms"]["p99"].value is None
-    assert stage.metrics["latency_ms"]["p99"].reason == "needs 368 samples, has 300"
+    assert stage.metrics["latency_ms"]["p99"].reason == "300 of 368 required samples"
 
 
 def test_a_backlog_that_ended_a_stage_is_no_matter_of_its_beginning(facts: StageData) -> None:

@@ -117,7 +117,7 @@ def test_a_percentile_with_too_few_samples_holds_in_no_search_and_leaves_a_stage
 ) -> None:
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02))
     stage = summarize_stage(rows, None, msgspec.structs.replace(stage_facts(10, 3), kind=kind), SLO)
-    assert stage.metrics["latency_ms"]["p95"].reason == "needs 72 samples, has 30"
+    assert stage.metrics["latency_ms"]["p95"].reason == "30 of 72 required samples"
     assert stage.meets_slo is held
 
 

@@ -81,13 +81,13 @@ def test_long_latencies_are_reported_in_plain_numbers(capsys: pytest.CaptureFixt
 def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.CaptureFixture[str]) -> None:
     hold = next(stage for stage in full_run().result.stages if stage.kind == "step")
     few = Check("samples", 12.0, 72.0, "responses", "WARN", "Lengthen the stage.")
-    metrics = {**hold.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72 samples, has 12")}}
+    metrics = {**hold.metrics, "latency_ms": {"p95": Estimate(None, reason="12 of 72 required samples")}}
     stage = replace(
         hold, kind="steady", tags={}, meets_slo=None, checks=(few,), metrics=metrics, verdict=Verdict("WARN")
     )
     (line,) = reported(capsys, StageFinished(1, 0, stage_facts(), stage))
     assert "p95 latency n/a too few samples WARN (samples)" in line
-    metrics["latency_ms"] = {"p95": Estimate(None, n=12, reason="needs 72 samples, has 12", undersampled=63.214)}
+    metrics["latency_ms"] = {"p95": Estimate(None, n=12, reason="12 of 72 required samples", undersampled=63.214)}
     (line,) = reported(capsys, StageFinished(1, 0, stage_facts(), replace(stage, metrics=metrics)))
     assert "p95 latency 63.21 ms (n = 12) too few samples WARN (samples)" in line
 

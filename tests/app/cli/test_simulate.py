@@ -37,7 +37,7 @@ def test_a_day_is_shown_hour_by_hour_with_its_verdict_and_its_notes(
     assert [line.split()[0] for line in lines if line[:2].isdecimal() and line[2:5] == ":00"] == [
         f"{hour:02}:00" for hour in range(24)
     ]
-    assert any(re.match(r"- Replica schedule: \d+ from 00:00", line) for line in lines)
+    assert any(re.match(r"- The replicas follow a schedule: \d+ from 00:00", line) for line in lines)
     assert max(map(len, lines)) <= 120
     assert all("of the day's requests simulated" in line for line in err.splitlines())
 

@@ -98,7 +98,10 @@ def test_what_a_cpu_measurement_cannot_reach() -> None:
 
 def test_another_accelerator_is_refused_with_what_to_measure() -> None:
     sentence = refused(curve(), HERE, gpu_offer("g1", "l4"))
-    assert sentence == "measured on a CPU; to size NVIDIA L4, run this profile against the model on one NVIDIA L4"
+    assert (
+        sentence
+        == "the target was measured on a CPU; to size NVIDIA L4, run this profile against the model on one NVIDIA L4"
+    )
     assert "measured on NVIDIA L4; to size NVIDIA L40S" in refused(curve(), ONE_L4, gpu_offer("g9", "l40s"))
     assert "run this profile against the model on a CPU" in refused(curve(), ONE_L4, offer())
 

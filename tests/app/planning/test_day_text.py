@@ -82,7 +82,7 @@ def test_what_is_lost_counts_against_the_share_and_as_errors(dropped: int, slo: 
 
 def test_a_day_without_answers_or_without_an_objective_evaluates_nothing() -> None:
     empty = format_day(day(DayTotals(0, 0, 0, 0, 0, 0, 0), hours=()), FLEET)
-    assert empty[0] == "No responses: there were no requests, or all are still in flight."
+    assert empty[0] == "There are no responses: there were no requests, or all are still in flight."
     assert format_day(day(target_share=None, slo=()), FLEET)[0] == (
         "The SLO has no objective that a simulated day can evaluate."
     )
@@ -99,13 +99,16 @@ def test_dearer_as_dear_and_a_static_fleet_are_reported_apart() -> None:
 @pytest.mark.parametrize(
     ("autoscaler", "words"),
     [
-        (Fixed(12), "No autoscaler: 12 replicas all day."),
-        (Hpa(0.6, 12), "HPA: target of 60 % utilization per replica, from 1 to 12 replicas."),
-        (Keda(9.0, 12, "rate"), "KEDA: target of 9 req/s per replica, from 0 to 12 replicas."),
+        (Fixed(12), "No autoscaler is used; 12 replicas run all day."),
+        (
+            Hpa(0.6, 12),
+            "The autoscaler is an HPA with a target of 60 % utilization per replica, from 1 to 12 replicas.",
+        ),
+        (Keda(9.0, 12, "rate"), "The autoscaler is KEDA with a target of 9 req/s per replica, from 0 to 12 replicas."),
         (Knative(10.0, max=12), "target of 7 requests in flight per replica (70 % of a target of 10), from 0 to 12"),
         (
             Scheduled((ScheduledReplicas(0, 2), ScheduledReplicas(3600, 2), ScheduledReplicas(30_600, 12))),
-            "Replica schedule: 2 from 00:00, 12 from 08:30.",
+            "The replicas follow a schedule: 2 from 00:00, 12 from 08:30.",
         ),
         (
             Predictive(9.0, 120.0, 12),
@@ -124,8 +127,8 @@ def test_what_is_assumed_and_what_befalls_the_fleet_is_reported() -> None:
     reported = notes(day(operations=operations))
     assert "The median cold start takes 105 s (node 90 s, engine build 15 s). This is an assumption" in reported
     assert "A replica fails every 48 hours on average and loses its requests" in reported
-    assert "Rolling update of all replicas from 10:00: maxSurge 10%, maxUnavailable 25%." in reported
-    assert "Nodes for 2 replicas are kept warm and empty, and are billed." in reported
+    assert "A rolling update of all replicas starts at 10:00 (maxSurge 10%, maxUnavailable 25%)." in reported
+    assert "Warm, empty nodes for 2 replicas are always ready and are billed." in reported
     assert "A request times out after waiting 30 s, and a request is dropped if 200 requests are queued" in reported
     static = notes(day(autoscaler=Fixed(12)))
     assert "cold start" not in static

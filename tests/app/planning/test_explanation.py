@@ -38,7 +38,7 @@ def test_the_sentence_says_how_many_of_what_at_what_cost() -> None:
 def test_the_peak_binds_where_it_takes_several() -> None:
     found = recommended(250.0, PlanLimits(redundancy=2), SMALL)
     assert found.binding_constraint == (
-        "peak: one instance handles 100 req/s within p95 latency < 50 ms at 90 % confidence, so the peak of 250 "
+        "peak: one instance sustains 100 req/s within p95 latency < 50 ms at 90 % confidence, so the peak of 250 "
         "req/s needs 3 instances, and n+2 requires 5"
     )
 
@@ -73,7 +73,7 @@ def test_why_names_the_runner_up_and_the_cheapest_refused() -> None:
     )  # fmt: skip
     assert found.why[0] == "3 instances sustain the peak with a probability of over 99.9 %; the target is 90 %."
     assert found.why[1] == "The runner-up, 1 × acme/big in here, costs $365/month more (33 %)."
-    assert "acme/g1@here, at $0.1/h each: measured on a CPU; to size NVIDIA L4" in found.why[2]
+    assert "acme/g1@here, at $0.1/h each: the target was measured on a CPU; to size NVIDIA L4" in found.why[2]
 
 
 def test_what_would_change_it() -> None:

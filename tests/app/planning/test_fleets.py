@@ -57,7 +57,7 @@ def test_a_cpu_measurement_is_carried_to_cpus_and_refused_to_accelerators() -> N
             assert fleet.capacity_per_instance_per_s.ci95 is not None
         else:
             assert fleet.rejected is not None
-            assert fleet.rejected.startswith("measured on a CPU; to size ")
+            assert fleet.rejected.startswith("the target was measured on a CPU; to size ")
             assert fleet.instances is None
 
 

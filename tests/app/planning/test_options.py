@@ -47,13 +47,15 @@ def test_what_misses_the_slo_by_formula_is_simulated_before_it_is_refused() -> N
     asked = question(measured, peak_per_s=200.0, slo=("latency_ms.p99 < 60",))
     asked = replace(asked, limits=PlanLimits(router="least-outstanding"))
     objectives, demand = build_slo_objectives(asked.slo), build_demand(asked.traffic, asked.limits)
-    assert refused(list_options(asked, demand, objectives, estimate_only=True)[0]) == "the SLO is missed at any load"
+    assert (
+        refused(list_options(asked, demand, objectives, estimate_only=True)[0]) == "the SLO is violated at every load"
+    )
     (option,) = list_options(asked, demand, objectives, estimate_only=False)
     assert option.is_feasible
     assert 10 < get_candidate(option).needed_instances < 40
     below_service_time = build_slo_objectives([parse_objective("latency_ms.p99 < 40")])
     (hopeless,) = list_options(replace(asked, slo=()), demand, below_service_time, estimate_only=False)
-    assert refused(hopeless) == "the SLO is missed at any load"
+    assert refused(hopeless) == "the SLO is violated at every load"
 
 
 @pytest.mark.parametrize("fit", [None, LAW])

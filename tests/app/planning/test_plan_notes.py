@@ -25,10 +25,10 @@ def notes(asked: PlanningInputs) -> str:
 
 def test_a_measured_rate_is_reported_with_why_it_stands_alone() -> None:
     reported = notes(question())
-    assert "Measured on acme/c16: 100 req/s within the SLO." in reported
+    assert "The capacity was measured on acme/c16: 100 req/s within the SLO." in reported
     assert "without the benefit of a shared queue: too few rates were measured." in reported
-    assert "A monthly cost is 730 hours of every instance at the on-demand price. Disk, network," in reported
-    assert "at today's mean rate of 2,000 req/s." in reported
+    assert "The monthly cost covers 730 hours of every instance at the on-demand price. Disk, network," in reported
+    assert "to today's mean rate of 2,000 req/s." in reported
 
 
 def test_what_is_assumed_says_so_and_its_own_notes_follow() -> None:
@@ -49,7 +49,7 @@ def test_a_service_model_is_reported_with_how_far_it_is_off() -> None:
     ("traffic", "sentence"),
     [
         ({"cache_share": 0.3}, "30 % of requests are assumed to be served from a cache."),
-        ({"growth_per_year": 0.5}, "Sized for the peak in 12 months, 3,000 req/s."),
+        ({"growth_per_year": 0.5}, "The fleet is sized for the peak in 12 months, 3,000 req/s."),
         ({"dispersion": Dispersion(9.0, 60.0)}, "counts over 60 s is 9 times that of a Poisson process"),
     ],
 )
@@ -69,7 +69,9 @@ def test_the_reason_of_the_nearest_offer_leads_where_none_fits() -> None:
     offers = (offer("a", region="x"), offer("b", region="y"), offer("c", region="y"))
     reported = notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
     nearest = "No instance type qualifies: region x is excluded by plan.regions (acme/a@x, the closest to qualifying)."
-    assert f"{nearest} Other offers: region y is excluded by plan.regions (2)." in reported
+    assert (
+        f"{nearest} Other offers are excluded for these reasons: region y is excluded by plan.regions (2)." in reported
+    )
     limits = PlanLimits(regions=("z",), budget_usd_per_month=10.0)
     reported = notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
     assert re.search(
@@ -93,14 +95,17 @@ def test_the_reason_of_the_nearest_offer_leads_where_none_fits() -> None:
 
 def test_formulae_and_vcpus_are_owned_up_to() -> None:
     reported = notes(modelled())
-    assert "Lower-ranked options are sized analytically" in reported
+    assert "Lower-ranked offers are sized analytically" in reported
     assert "A vCPU is a core or a hyperthread" in reported
     assert "A vCPU" not in notes(question())
 
 
 def test_hardware_that_was_said_is_reported_as_that() -> None:
     reported = notes(question(target(is_hardware_declared=True)))
-    assert "Measured on acme/c16 (as declared): 100 req/s within the SLO. The run does not report" in reported
+    assert (
+        "The capacity was measured on acme/c16 (as declared): 100 req/s within the SLO. The run does not report"
+        in reported
+    )
 
 
 @pytest.mark.parametrize(

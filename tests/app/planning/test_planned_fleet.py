@@ -77,7 +77,7 @@ def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports
         peak_per_s = build_demand(asked.traffic, asked.limits, asked.today).peak_per_s
         assert needed == max(1, math.ceil(peak_per_s / (rate * fleet.replicas_per_instance) - 1e-9)), seed
         per_instance = format_number(rate * fleet.replicas_per_instance)
-        assert f"one instance handles {per_instance} req/s" in plan.recommendation.binding_constraint, seed
+        assert f"one instance sustains {per_instance} req/s" in plan.recommendation.binding_constraint, seed
         assert prepare_fleet(plan, asked, None, None).planned_rate_per_s == rate, seed
         scale = compute_scale(plan)
         (metric,) = build_hpa("x", scale, ExportSettings())["spec"]["metrics"]

@@ -69,7 +69,7 @@ def test_a_gate_on_what_is_going_to_run_is_taken(load: Load, gate: str, more: di
         ("completed_per_s >= 0% of offered_per_s", {}, "can never fail", "exceeds"),
         ("usd_per_month < 0", {"slo": SLO, "traffic": TRAFFIC}, "can never be met", "above 0"),
         ("change(latency_ms.p95) < -100%", {}, "can never be met", "above -100%"),
-        ("latncy_ms.p95 < 8", {}, 'unknown metric "latncy_ms"', "latency_ms"),
+        ("latncy_ms.p95 < 8", {}, 'the metric "latncy_ms" is unknown', "latency_ms"),
         ("error_rate < 0.1", {}, "has no unit", "0.1%"),
     ],
 )

@@ -97,7 +97,7 @@ def test_bundled_profiles_are_right(name: str) -> None:
         ("duration: 30s", "duration: 0s", 14, "greater than 0", ""),
         ("arrivals: constant", "arrivals: constnat", 15, "'constnat'", "'constant'"),
         ("protocol: http", "protocol: htp", 4, "the protocol 'htp' is unknown", "'http'"),
-        ("latency_ms.p95 < 50", "latncy_ms.p95 < 50", 16, 'unknown metric "latncy_ms"', "latency_ms"),
+        ("latency_ms.p95 < 50", "latncy_ms.p95 < 50", 16, 'the metric "latncy_ms" is unknown', "latency_ms"),
         ("latency_ms.p95 < 50", "latency_ms.p95 < 50ms", 16, "ms", ""),
         ("aws/g6.2xlarge", "aws/g6.2xlrge", 6, "the offer 'aws/g6.2xlrge' is unknown", "'aws/g6.2xlarge'"),
         ("offer: aws/g6.2xlarge", "accelerator: l40z", 6, "the accelerator 'l40z' is unknown", "'l40'"),

@@ -37,7 +37,7 @@ def test_when_to_give_up_is_read_and_written_back(load: Load) -> None:
         (20, 'no "after" time', "after 15s"),
         ("error_rate > 20% after 15", "not a duration", "30s"),
         ("error_rate > 20 after 15s", "has no unit", "20%"),
-        ("eror_rate > 20% after 15s", 'unknown metric "eror_rate"', "Did you mean error_rate?"),
+        ("eror_rate > 20% after 15s", 'the metric "eror_rate" is unknown', "Did you mean error_rate?"),
         ("latency_ms.p95 > 20ms after 15s", "latency_ms is in ms", "Use 20 without a unit"),
         ("goodput_share > 20% after 15s", "not available while a stage runs", "error_rate or latency_ms"),
         ("error_rate < 20% after 15s", "cannot be used to abort a run", "error_rate > 20%"),

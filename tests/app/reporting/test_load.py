@@ -64,8 +64,8 @@ def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
             "no interval; run longer",
         ),
         (
-            ObjectiveResult(ERRORS, Estimate(None, reason="needs 72 samples, has 9"), "INCONCLUSIVE"),
-            "needs 72 samples, has 9",
+            ObjectiveResult(ERRORS, Estimate(None, reason="9 of 72 required samples"), "INCONCLUSIVE"),
+            "9 of 72 required samples",
         ),
         (ObjectiveResult(ERRORS, Estimate(0.0, (0.0, 0.002), 2_000), "PASS"), None),
     ],

@@ -115,9 +115,9 @@ def test_the_slo_is_evaluated_by_point_estimates(call_ms: float, slo: str, misse
 
 def test_a_percentile_that_is_withheld_is_reported_and_not_missed() -> None:
     one = stage(variant(), "single-stream", 2.0)
-    withheld = {**one.metrics["service_ms"], "p99": Estimate(None, reason="needs 368 samples, has 90")}
+    withheld = {**one.metrics["service_ms"], "p99": Estimate(None, reason="90 of 368 required samples")}
     row = _row(msgspec.structs.replace(one, metrics={**one.metrics, "service_ms": withheld}))
-    assert (row.slo, row.misses) == ("inconclusive", ("p99 service time < 8 ms: n/a (needs 368 samples, has 90)",))
+    assert (row.slo, row.misses) == ("inconclusive", ("p99 service time < 8 ms: n/a (90 of 368 required samples)",))
 
 
 def test_states_report_what_became_of_it() -> None:

@@ -25,7 +25,7 @@ def test_a_line_is_what_differs_in_its_batch_alone_the_fastest_first(local_repor
     times, rates = build_batch_charts(local_report)
     assert list(dict.fromkeys(one["series"] for one in _points(times))) == ["cpu int8-static", "cpu as-is"]
     assert [one["batch"] for one in _points(rates)] == [1, 4, 1, 4, 16]
-    assert times.alternative.startswith("cpu int8-static: from 1.0")
+    assert times.alternative.startswith("cpu int8-static changes from 1.0")
     assert times.note is None
 
 

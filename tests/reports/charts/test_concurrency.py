@@ -10,7 +10,7 @@ from reports.model import Report
 def test_more_clients_are_drawn_by_time_and_throughput(clients_report: Report) -> None:
     times, rates = build_concurrency_charts(clients_report)
     assert [row[0] for row in times.rows] == ["1", "2", "4", "8", "16", "32"]
-    assert times.alternative.startswith("p50 from 19.7")
+    assert times.alternative.startswith("p50 changes from 19.7")
     assert "at 32." in rates.alternative
     assert "Concurrency" in render_svg(times)
     assert render_svg(rates) == render_svg(rates)

@@ -23,7 +23,7 @@ def test_the_table_says_what_share_was_answered_within_what(full_report: Report)
     latency = [row for row in drawing.rows if row[0] == full_report.distributions[0].label]
     assert len(latency) == 20
     assert latency[-1][1] == "100\u202f%"
-    assert drawing.alternative.startswith("Latency (from scheduled start): 1.")
+    assert drawing.alternative.startswith("Latency (from scheduled start) ranges from 1.")
 
 
 def test_the_slo_stands_where_its_metric_is_drawn(full_report: Report) -> None:

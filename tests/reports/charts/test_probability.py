@@ -20,7 +20,7 @@ def test_there_is_a_bar_for_one_fewer_the_planned_and_one_more(plan: PlanSection
     assert drawing is not None
     assert drawing.rows == (("3", "41.2\u202f%"), ("4 (planned)", "95.3\u202f%"), ("5", "over 99.9\u202f%"))
     assert [bar["color"] == ACCENT for bar in _bars(drawing)] == [False, True, False]
-    assert drawing.alternative.endswith("Target: 95\u202f%.")
+    assert drawing.alternative.endswith("The target is 95\u202f%.")
 
 
 def test_one_instance_has_none_fewer_and_is_still_the_planned_one(plan: PlanSection) -> None:

@@ -50,7 +50,7 @@ def test_points_stand_under_the_roof_and_the_roof_bends_at_its_ridge(local_repor
     assert drawing.rows == (
         ("cpu as-is, batch 1", "50.0", "200", "250", "this CPU: 250 GFLOP/s, 100 GB/s"),
     )  # fmt: skip
-    assert drawing.alternative == "cpu as-is, batch 1: 80.0\u202f% of its roof."
+    assert drawing.alternative == "cpu as-is, batch 1 reaches 80.0\u202f% of its roof."
 
 
 def test_a_peak_that_was_measured_twice_is_one_roof(local_report: Report) -> None:

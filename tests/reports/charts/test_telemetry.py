@@ -17,7 +17,7 @@ def test_clocks_and_temperature_of_a_gpu_are_charts_of_their_own(full_report: Re
     heat = msgspec.structs.replace(one, metric="gpu_temperature_c", unit="°C")
     clocks, temperature = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=(clock, heat)))
     assert (clocks.key, temperature.key) == ("clocks", "temperature")
-    assert clocks.alternative == "gpu0: mean 1,410\u202fMHz, max 1,410\u202fMHz."
+    assert clocks.alternative == "gpu0 has a mean of 1,410\u202fMHz and a maximum of 1,410\u202fMHz."
 
 
 def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Report) -> None:

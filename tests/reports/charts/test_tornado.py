@@ -44,8 +44,9 @@ def test_what_moves_nothing_is_named_and_not_drawn(plan: PlanSection) -> None:
     drawing = build_tornado_chart(plan)
     assert drawing is not None
     assert not [key for key in _bars(plan) if key[0] == "router"]
-    assert "No effect on the monthly cost or the cheapest offer: router (least outstanding to random)." in (
-        drawing.note or ""
+    assert (
+        "These inputs do not change the monthly cost or the cheapest offer: router (least outstanding to random)."
+        in (drawing.note or "")
     )
     assert build_tornado_chart(_with(plan, plan.sensitivity[-1])) is None
     assert build_tornado_chart(None) is None

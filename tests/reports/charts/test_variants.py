@@ -28,7 +28,7 @@ def test_every_variant_with_a_time_and_a_cost_has_its_place(local_report: Report
     )  # fmt: skip
     assert drawing.rows[2][-1] == "SLO missed, Pareto-optimal"
     assert drawing.note is not None
-    assert drawing.note.endswith("2 of 7 variants not shown: not measured, or too few calls.")
+    assert drawing.note.endswith("2 of 7 variants are not shown, because they were not measured or have too few calls.")
 
 
 def test_the_line_joins_what_is_beaten_in_neither_cost_nor_latency(local_report: Report) -> None:
@@ -44,7 +44,7 @@ def test_the_best_is_named_with_its_accuracy(local_report: Report) -> None:
     labels = {one["label"] for values in drawing.spec["datasets"].values() for one in values if "label" in one}
     assert "cpu int8-static, batch 4, 96.9\u202f%" in labels
     assert "97.8\u202f%" in labels
-    assert "Best: cpu int8-static, batch 4." in drawing.alternative
+    assert "The best is cpu int8-static, batch 4." in drawing.alternative
 
 
 def test_what_cannot_be_relied_on_is_hollow(strayed_report: Report) -> None:

@@ -48,7 +48,7 @@ def test_a_run_against_itself_is_the_same_run_without_a_difference() -> None:
     assert {one.verdict for one in comparison.changes} == {"same"}
     assert not find_inconclusive_changes(comparison)
     assert not find_regressions(comparison)
-    assert comparison.notes == ("Base and candidate are the same run, so there are no differences.",)
+    assert comparison.notes == ("Baseline and candidate are the same run, so there are no differences.",)
 
 
 def test_higher_is_better_for_a_rate() -> None:
@@ -161,7 +161,7 @@ def test_what_is_forbidden_is_compared_and_stamped_only_when_forced() -> None:
     forced = compare_runs(baseline, other, is_forced=True)
     assert forced.is_forced
     assert forced.changes
-    assert "Forced comparison despite differences in workload: " in forced.notes[0]
+    assert "The comparison was forced despite differences in workload. " in forced.notes[0]
     assert not compare_runs(baseline, baseline, is_forced=True).is_forced
 
 

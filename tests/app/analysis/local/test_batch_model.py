@@ -75,7 +75,7 @@ def test_a_flat_line_holds_though_it_explains_nothing() -> None:
 
 def test_times_that_are_no_line_say_so() -> None:
     law = law_of({1: 1.0, 2: 2.0, 4: 1.0, 8: 3.0})
-    assert "not linear: batch" in str(law.reason)
+    assert "the call time is not linear: batch" in str(law.reason)
 
 
 def test_a_broken_line_is_reported_with_its_batch() -> None:
@@ -87,14 +87,14 @@ def test_a_broken_line_is_reported_with_its_batch() -> None:
 def test_few_batches_have_no_law() -> None:
     two = law_of(line(1.0, 0.5, (1, 4)))
     assert (two.t0_ms.value, two.t1_ms.value) == pytest.approx((1.0, 0.5))
-    assert (two.r2, two.reason) == (None, "needs 3 batch sizes, has 2")
+    assert (two.r2, two.reason) == (None, "2 of 3 required batch sizes")
     one = law_of({8: 3.0})
-    assert (one.t0_ms.value, one.batches, one.reason) == (None, (8,), "needs 3 batch sizes, has 1")
-    assert fit_batch_model([], VARIANT).reason == "needs 3 batch sizes, has 0"
+    assert (one.t0_ms.value, one.batches, one.reason) == (None, (8,), "1 of 3 required batch sizes")
+    assert fit_batch_model([], VARIANT).reason == "0 of 3 required batch sizes"
 
 
 def test_a_batch_without_a_time_takes_no_part() -> None:
     points = [BatchPoint(batch, Estimate(1.0 + batch)) for batch in (4, 1, 2)]
-    law = fit_batch_model([*points, BatchPoint(8, Estimate(None, reason="needs 1 samples, has 0"))], VARIANT)
+    law = fit_batch_model([*points, BatchPoint(8, Estimate(None, reason="0 of 1 required samples"))], VARIANT)
     assert law.batches == (1, 2, 4)
     assert law.t1_ms.value == pytest.approx(1.0)

@@ -233,7 +233,7 @@ def test_fastest_is_of_the_stages_that_can_be_relied_on() -> None:
 
 def test_stage_is_named_by_scenario_rate_and_variant() -> None:
     assert format_stage_name(stage_of(batch=8)) == "single-stream: m cpu as-is, batch 8"
-    assert format_stage_name(stage_of("server", rate_per_s=123.456)) == "server at 123.5/s: m cpu as-is, batch 1"
+    assert format_stage_name(stage_of("server", rate_per_s=123.456)) == "server at 123.5 calls/s: m cpu as-is, batch 1"
 
 
 def test_calls_that_the_end_cuts_count_by_their_part_inside() -> None:

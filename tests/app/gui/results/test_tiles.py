@@ -56,14 +56,14 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
         (Quantity(12.3, "ms", (11.0, 14.0), 378), False, ["95 % CI: 11.0–14.0\u202fms", "measured, n = 378", "in low"]),
         (Quantity(12.3, "ms", validity="INVALID"), True, ["INVALID", "measured", "in low"]),
         (
-            Quantity(None, "ms", n=7, reason="needs 368 samples, has 7", validity="INVALID"),
+            Quantity(None, "ms", n=7, reason="7 of 368 required samples", validity="INVALID"),
             False,
-            ["needs 368 samples, has 7"],
+            ["7 of 368 required samples"],
         ),
         (
-            Quantity(None, "ms", n=7, reason="needs 368 samples, has 7", validity="INVALID", undersampled=12.3),
+            Quantity(None, "ms", n=7, reason="7 of 368 required samples", validity="INVALID", undersampled=12.3),
             True,
-            ["INVALID", "needs 368 samples, has 7"],
+            ["INVALID", "7 of 368 required samples"],
         ),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_percentile_of_too_few_samples_is_gray_with_their_number(
     qtbot: QtBot, qapp: QApplication, theme: ThemeChoice
 ) -> None:
     controller = ThemeController(qapp, theme)
-    few = Quantity(None, "ms", n=57, reason="needs 72 samples, has 57", undersampled=54.43)
+    few = Quantity(None, "ms", n=57, reason="57 of 72 required samples", undersampled=54.43)
     enough, missing = Quantity(54.43, "ms"), Quantity(None, "ms", reason="not measured")
     model = QuantityModel(None, ("p95",))
     model.set_rows(pd.DataFrame({"stage": ["a", "b", "c"], "p95": [few, enough, missing]}))

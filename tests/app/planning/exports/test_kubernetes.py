@@ -186,11 +186,13 @@ def test_the_head_reports_what_it_rests_on_and_what_to_fill_in() -> None:
     assert plan.recommendation.sentence in head
     for reported in ("plan of 2026-08-01", "P(SLO met) at the peak, without spares: 93.4 %", "over 99.9 %",
                  "extrapolated",
-                 "the simulation", "Measured on a bench", "latency_ms.p95 < 50", "REPLACE-ME/your-server:tag", "8080",
-                 "REPLACE_ME_requests_total"):  # fmt: skip
+                 "the simulation", "based on the measurement of a bench", "latency_ms.p95 < 50",
+                 "REPLACE-ME/your-server:tag", "8080", "REPLACE_ME_requests_total"):  # fmt: skip
         assert reported in head
     unknown = with_fleet(PLANS["cpu"], slo_probabilities=None)
-    assert "not simulated; sized for 90 %" in comments(build_kubernetes_manifests(unknown, FULL))
+    assert "was not simulated. The fleet is sized for 90 % confidence" in comments(
+        build_kubernetes_manifests(unknown, FULL)
+    )
 
 
 def test_what_was_given_is_not_to_be_filled_in() -> None:

@@ -252,7 +252,7 @@ def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBe
     assert most_per_s is not None
     assert share.scheduled_per_s == pytest.approx(0.5 * most_per_s)
     assert share.scheduled_per_s is not None
-    assert share.name == f"server at {share.scheduled_per_s:.4g}/s: m cpu as-is, batch 1"
+    assert share.name == f"server at {share.scheduled_per_s:.4g} calls/s: m cpu as-is, batch 1"
     assert fixed.scheduled_per_s == 100.0
     assert fixed.metrics["latency_ms"]["p50"].value == pytest.approx(1.5, rel=0.001)
     assert alone.offered_per_s.value is None, "closed loop"
