@@ -107,10 +107,10 @@ def build_action_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
 
 def _file_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     return (
-        ActionSpec("new-profile", "file", "&New profile", ("Ctrl+N",), handlers.new_profile),
+        ActionSpec("new-profile", "file", "Create &new profile", ("Ctrl+N",), handlers.new_profile),
         ActionSpec("open", "file", "&Open…", ("Ctrl+O",), handlers.open_files),
         ActionSpec("export", "file", "&Export…", ("Ctrl+E",), handlers.export, 1),
-        ActionSpec("settings", "file", "&Settings…", ("Ctrl+,",), handlers.settings, 2),
+        ActionSpec("settings", "file", "Open &settings…", ("Ctrl+,",), handlers.settings, 2),
         ActionSpec("quit", "file", "&Quit", ("Ctrl+Q",), handlers.close, 3),
     )
 
@@ -140,14 +140,14 @@ def _view_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     )
     return (
         *pages,
-        ActionSpec("palette", "view", "Command &palette", ("Ctrl+K",), handlers.palette, 1),
-        ActionSpec("next-pane", "view", "&Next pane", ("F6",), handlers.next_pane, 1),
+        ActionSpec("palette", "view", "Open command &palette", ("Ctrl+K",), handlers.palette, 1),
+        ActionSpec("next-pane", "view", "Go to &next pane", ("F6",), handlers.next_pane, 1),
         ActionSpec("reset-layout", "view", "Reset &layout", (), handlers.reset_layout, 2),
     )
 
 
 def _help_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
-    return (ActionSpec("help", "help", "&Keyboard shortcuts", ("F1",), handlers.help),)
+    return (ActionSpec("help", "help", "Show &keyboard shortcuts", ("F1",), handlers.help),)
 
 
 def _page_opener(handlers: ActionHandlers, key: PageKey) -> Callable[[], object]:

@@ -22,7 +22,7 @@ def check_qt_version(
     if tuple(python_version) < (3, 12) and tuple(qt_version[:2]) == (6, 12):
         raise UnavailableError(
             f"PySide6 {'.'.join(map(str, qt_version[:3]))} aborts on Python {python_version[0]}.{python_version[1]}",
-            hint='Install an older version: pip install "pyside6-essentials<6.12". Or use Python 3.12 or newer.',
+            hint='Install an older version with `pip install "pyside6-essentials<6.12"`, or use Python 3.12 or newer.',
         )
 
 
@@ -58,7 +58,7 @@ def require_display(
     uses_x11 = platform_plugin.startswith("xcb") or not (platform_plugin or environ.get("WAYLAND_DISPLAY"))
     if uses_x11 and not can_connect(display):
         hint = f"Log in to the desktop as this user, or use SSH with -X. {_HEADLESS_HINT}"
-        raise UnavailableError(f"cannot connect to the display {display or 'of this system'}", hint=hint)
+        raise UnavailableError(f"the window cannot connect to the display {display or 'of this system'}", hint=hint)
 
 
 def require_qt() -> None:
@@ -68,6 +68,6 @@ def require_qt() -> None:
         import PySide6
         import PySide6.QtWidgets
     except ImportError as error:
-        hint = f"On Debian: apt-get install {_DEBIAN_PACKAGES}. {_HEADLESS_HINT}"
+        hint = f"On Debian, run `apt-get install {_DEBIAN_PACKAGES}`. {_HEADLESS_HINT}"
         raise UnavailableError(f"Qt cannot be loaded: {error}", hint=hint) from error
     check_qt_version(PySide6.__version_info__)

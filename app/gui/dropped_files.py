@@ -26,7 +26,7 @@ class DroppedFile(msgspec.Struct, frozen=True):
             "prices": "Plan with this price list",
             "plan": "Open this plan",
             "results": "Plan with these results",
-            "unknown": "Sizewise cannot open this file",
+            "unknown": "Unsupported file",
         }[self.kind]
 
 

@@ -100,10 +100,10 @@ def _format_question(run_name: str, waiting_count: int) -> str:
     lines = [
         f"{run_name} is still running.",
         "Leave running: the run continues without the window, and the next window attaches to it.",
-        "Stop run: results so far are kept and can be opened.",
+        "Stop run: the results so far are stored and can be opened.",
     ]
     if waiting_count:
-        lines.append(f"Queued jobs: {waiting_count}. They are offered again at the next start.")
+        lines.append(f"Queued jobs ({waiting_count}) are offered again at the next start.")
     return "\n\n".join((lines[0], "\n".join(lines[1:])))
 
 
@@ -139,7 +139,7 @@ class Notifications(QObject):
             QApplication.alert(self._window)
             return True
         tray = self._show_tray()
-        tray.showMessage(title, "Job finished", QSystemTrayIcon.MessageIcon.Information)
+        tray.showMessage(title, "The job has finished.", QSystemTrayIcon.MessageIcon.Information)
         QTimer.singleShot(_NOTIFICATION_MS, tray, tray.hide)
         return True
 

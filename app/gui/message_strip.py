@@ -32,7 +32,7 @@ class MessageStrip(QFrame):
         self._text_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._action_button = QPushButton()
         self._action_button.clicked.connect(self.action_triggered)
-        self._details_button = QPushButton("&Details")
+        self._details_button = QPushButton("Show &details")
         self._details_button.setCheckable(True)
         self._copy_button = QPushButton("&Copy details")
         self._close_button = tool_button("✕", "Dismiss this message", flat=True)

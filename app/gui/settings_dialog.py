@@ -39,16 +39,18 @@ class SettingsDialog(QDialog):
         self.search.textChanged.connect(self._filter)
         content = QWidget()
         self._column = QVBoxLayout(content)
-        self._add_row("Theme", "Light, dark or high contrast, or the theme of the system.", self._create_theme_box())
-        self._add_row("Text size", "Scales all text.", self._create_text_size_box())
+        self._add_row(
+            "Theme", "Choose light, dark or high contrast, or the theme of the system.", self._create_theme_box()
+        )
+        self._add_row("Text size", "Scale all text in the window.", self._create_text_size_box())
         self._add_row(
             "Notifications",
-            "Shows a desktop notification when a run of more than 30 s ends while the window is in the background.",
+            "Show a desktop notification when a run of more than 30 s ends while the window is in the background.",
             self._create_notifications_box(),
         )
         self._add_row(
             "Runs folder",
-            f"{runs_home()}. To change it, set SIZEWISE_HOME before you start Sizewise.",
+            f"Runs are stored in {runs_home()}. To change the folder, set SIZEWISE_HOME before you start Sizewise.",
             button("&Open folder", self._open_folder),
         )
         self._add_row(

@@ -143,7 +143,7 @@ class StatusBar(QStatusBar):
         restyle(segment, state)
 
     def _on_disk_error(self, _: Exception) -> None:
-        self._set_segment(self.disk, f"Disk {NOT_AVAILABLE}", "Cannot read the runs folder", "warn")
+        self._set_segment(self.disk, f"Disk {NOT_AVAILABLE}", "The runs folder cannot be read", "warn")
 
     def _explain_engine(self) -> None:
         self.explanation_requested.emit("jobs-dock")

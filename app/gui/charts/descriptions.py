@@ -34,9 +34,9 @@ def describe_readings(position: str, readings: Sequence[Reading]) -> str:
 
 def describe_chart(series: Sequence[Series], x_axis: Axis, y_axis: Axis, bounds: Bounds, notes: str) -> str:
     labels = ", ".join(data_series.label for data_series in series) or "no data yet"
-    sentences = [f"{y_axis.text} over {x_axis.text}: {labels}."]
+    sentences = [f"The chart shows {y_axis.text} over {x_axis.text}: {labels}."]
     if math.isfinite(bounds.x0) and math.isfinite(bounds.y0):
-        template = "{x} from {x0} to {x1}, {y} from {y0} to {y1}."
+        template = "{x} ranges from {x0} to {x1}, and {y} from {y0} to {y1}."
         data_ends = (
             x_axis.from_view(bounds.x0),
             x_axis.from_view(bounds.x1),

@@ -91,7 +91,7 @@ class DraggableChart(Chart):
             with_unit(format_number(handle.x), self.x_axis.unit),
             with_unit(format_number(handle.y), self.y_axis.unit),
         )
-        return f"{handle.name}: {x}, {y}. Arrow keys move it, Escape deselects it."
+        return f"{handle.name} is at {x}, {y}. Press the arrow keys to move it, or Escape to deselect it."
 
     def data_bounds(self) -> Bounds:
         bounds = super().data_bounds()

@@ -48,7 +48,7 @@ def render_image(chart: Drawable) -> QImage:
 
 def save_png(chart: Drawable, path: Path) -> None:
     if not render_image(chart).save(str(path), "PNG"):  # type: ignore[call-overload]  # the stub wants bytes for the format
-        raise OSError(f"cannot write to {path}")
+        raise OSError(f"{path} cannot be written")
 
 
 def save_svg(chart: Drawable, path: Path) -> None:

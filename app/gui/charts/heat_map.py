@@ -105,8 +105,8 @@ class HeatMap(Panel):
             return f"At {self._format_column(self._selected_column)}"
         total_text = format_count(int(self._counts.sum()))
         return (
-            f"{self.y_axis.text} over {self.x_axis.text}: total count {total_text}. Use the arrow keys to read values. "
-            "Press T to show a table."
+            f"The heat map shows {self.y_axis.text} over {self.x_axis.text}, with a total count of {total_text}. "
+            "Use the arrow keys to read values. Press T to show a table."
         )
 
     def _format_column(self, column: int) -> str:

@@ -158,7 +158,7 @@ class Panel(QWidget):
         try:
             export.SAVERS[suffix](self, path)
         except OSError as error:
-            summary = f"Cannot save the chart as {path}."
+            summary = f"The chart cannot be saved as {path}."
             self._show_notice(Notice("error", summary, str(error), "Choose another folder."))
 
     def notice_text(self) -> str:

@@ -26,7 +26,7 @@ class RingBuffer:
         """Append one sample. `None` is a gap. Raises `ValueError` if the number of values differs
         from the number of columns."""
         if len(values) != len(self._row_by_name):
-            raise ValueError(f"expected {len(self._row_by_name)} values, got {len(values)}")
+            raise ValueError(f"a sample must have {len(self._row_by_name)} values (got {len(values)})")
         slot = self._append_count % self._capacity
         for row, value in enumerate((x, *values)):
             stored_value = np.nan if value is None else value

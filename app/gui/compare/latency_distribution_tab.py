@@ -83,15 +83,15 @@ class LatencyDistributionTab(QWidget):
         lines = []
         if self._run_count > len(self._run_spectra) > 0:
             drawn_count, run_count = len(self._run_spectra), self._run_count
-            lines.append(f"Showing {drawn_count} of {run_count} runs: the first of each side.")
+            lines.append(f"The chart shows {drawn_count} of {run_count} runs: the first of each side.")
         for index, run in enumerate(self._run_spectra):
             spectrum = run.find_spectrum(metric)
             if spectrum is None:
-                lines.append(f"{run.label}: no responses.")
+                lines.append(f"{run.label} has no responses.")
                 continue
             percents = [100 * share for share in spectrum.share]
             self.chart.set_line(f"run-{index}", run.label, spectrum.ms, percents, style_index=index, is_stepped=True)
-            lines.append(f"{run.label}: {spectrum.n:,} responses.")
+            lines.append(f"{run.label} has {spectrum.n:,} responses.")
         self._note.setText(" ".join(lines))
 
     def _request_spectra(self) -> None:

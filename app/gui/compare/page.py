@@ -197,7 +197,7 @@ class ComparePage(Page):
             text = f"{row.label}, {row.run_id}".replace("&", "&&")
             menu.addAction(text[:_MAX_CHARACTERS]).setData(row.directory)
         menu.addSeparator()
-        menu.addAction("Run &folder…")
+        menu.addAction("Add run &folder…")
 
     def _replace_problem_runs(self) -> None:
         """Remove the runs that cannot be compared, and let the user select another run."""
@@ -237,7 +237,7 @@ class ComparePage(Page):
         self.navigation.page_requested.emit("library")
 
     def _on_exported(self, path: Path) -> None:
-        self.strip.show_notice(Notice("news", f"Comparison exported to {path}."))
+        self.strip.show_notice(Notice("news", f"The comparison was exported to {path}."))
 
     def _show_error(self, error: Exception) -> None:
         self.strip.show_notice(build_error_notice(error))

@@ -123,7 +123,7 @@ class PairsPanel(QWidget):
         try:
             save_comparison(launch.directory, request)
         except OSError as error:
-            message = f"Cannot write to {launch.directory}: {error.strerror}."
+            message = f"{launch.directory} cannot be written: {error.strerror}."
             self._show_notice(Notice("error", message))
             return
         self._navigation.launch_requested.emit(launch)
@@ -157,7 +157,7 @@ class PairsPanel(QWidget):
             reason = "The current run is waiting for responses to in-flight requests."
         else:
             message, action = "Stop these A/B pairs?", "S&top pairs"
-            reason = "Complete pairs are compared, and all runs are kept."
+            reason = "Complete pairs are compared, and all runs are stored."
         self.stop_strip.show_notice(Notice("warning", message, reason), action)
 
     def stop_now(self) -> None:

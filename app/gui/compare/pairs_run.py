@@ -85,7 +85,7 @@ class PairsRun(QObject):
         self._end("ended", build_end_notice(self.state, exit_code, message))
 
     def _on_lost(self) -> None:
-        reason = "Complete pairs: {pairs}. All runs are in the Library."
+        reason = "All runs are in the Library (complete pairs: {pairs})."
         summary = "The benchmark process of the A/B pairs ended unexpectedly."
         self._end("lost", Notice("error", summary, reason.format(pairs=self.state.complete_pair_count)))
 

@@ -95,10 +95,10 @@ def build_end_notice(state: PairsState, exit_code: int, message: str) -> Notice:
     """Build the notice that reports how the A/B pairs ended."""
     pair_count = state.complete_pair_count
     if exit_code in _STOPPED_EXIT_CODES:
-        pairs_text = "Complete pairs: {pairs}. All runs are in the Library."
+        pairs_text = "All runs are in the Library (complete pairs: {pairs})."
         return Notice("news", "The A/B pairs were stopped.", pairs_text.format(pairs=pair_count))
     if exit_code in _EVALUATED_EXIT_CODES:
-        summary = f"A/B pairs finished: {pair_count}."
+        summary = f"The A/B pairs have finished (complete pairs: {pair_count})."
         return Notice("news", summary, message or None)
-    pairs_text = f"Complete pairs: {pair_count}. All runs are in the Library."
+    pairs_text = f"All runs are in the Library (complete pairs: {pair_count})."
     return Notice("error", f"The A/B pairs failed (exit code {exit_code}).", message or None, pairs_text)

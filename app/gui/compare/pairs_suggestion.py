@@ -92,9 +92,9 @@ def duration_text(suggestion: PairsSuggestion, pair_count: int, time_limit_min: 
     single_text = _format_duration(pair_count * suggestion.pair_duration_s)
     double_text = _format_duration(2 * pair_count * suggestion.pair_duration_s)
     return (
-        f"Duration: about {single_text}, or about {double_text} "
+        f"The pairs take about {single_text}, or about {double_text} "
         "if a change is suspected and the pairs are repeated. "
-        f"Time limit: {time_limit_min} min. A pair that cannot finish in time is not started. "
+        f"The time limit is {time_limit_min} min. A pair that cannot finish in time is not started. "
         "Do not use the machine meanwhile."
     )
 

@@ -38,5 +38,7 @@ class StagesTab(QWidget):
         self.table = FrameTable(StateColoredModel(self._theme_controller, headers, states), "Changes by stage")
         self._layout.insertWidget(1, self.table, 100)
         self.table.set_frame(frame)
-        self._message.setText("Change from baseline to candidate per stage, with verdict (n/a: no value).")
+        self._message.setText(
+            "The table shows the changes from baseline to candidate by stage, with verdicts (n/a: no value)."
+        )
         set_table_description(self.table, "Changes by stage")

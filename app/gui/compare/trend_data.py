@@ -47,10 +47,12 @@ def series_key(series: MetricHistory) -> tuple[str, str | None, str]:
 
 
 def summary_text(trend: Trend) -> str:
-    template = "{name}: 1 run." if len(trend.runs) == 1 else "{name}: {count} runs."
+    template = "{name} has 1 run." if len(trend.runs) == 1 else "{name} has {count} runs."
     parts = [template.format(name=trend.name, count=len(trend.runs))]
     if trend.excluded_count:
-        parts.append(f"Excluded runs: {trend.excluded_count} (INVALID, or from another machine or workload).")
+        parts.append(
+            f"Some runs are excluded ({trend.excluded_count}): they are INVALID, or from another machine or workload."
+        )
     if len(trend.runs) < MIN_VALUES:
         parts.append(f"Change detection needs at least {MIN_VALUES} runs.")
     return " ".join(parts)

@@ -41,7 +41,9 @@ class TrendTab(QWidget):
         self._profile_to_select: str | None = None
         self._summary = label("", "muted", wrap=True)
         self.chart: Chart | None = None
-        self._empty_label = label("No runs yet. A trend needs several runs of one profile.", "muted", wrap=True)
+        self._empty_label = label(
+            "There are no runs yet. A trend needs several runs of one profile.", "muted", wrap=True
+        )
         self.table = ShortTable(
             FrameModel(None, TREND_HEADERS), "Trends", _MAX_ROWS, max_column_characters=_MAX_CHARACTERS
         )

@@ -92,7 +92,7 @@ class PairsCard(QWidget):
     def show_suggestion(self, request: ComparisonRequest, suggestion: PairsSuggestion) -> None:
         self._request, self._suggestion = request, suggestion
         self._summary_label.setText(
-            f"Inconclusive. About {suggestion.pair_count} more A/B pairs are needed for a verdict."
+            f"The result is inconclusive. About {suggestion.pair_count} more A/B pairs are needed for a verdict."
         )
         self._problem_label.setText(suggestion.problem or "")
         self._problem_label.setVisible(suggestion.problem is not None)
@@ -171,7 +171,7 @@ class VerdictTab(QScrollArea):
         self._badge, self._sentence_label = Badge(), label("", "heading", wrap=True)
         self._banner_label = label("", "word", wrap=True)
         self.force_box = QCheckBox("&Compare anyway (exports are marked FORCED)")
-        self._no_differences_label = label("No differences in environment or settings.", "muted", wrap=True)
+        self._no_differences_label = label("The runs have the same environment and settings.", "muted", wrap=True)
         self.differences = ShortTable(
             StateColoredModel(theme_controller, DIFFERENCE_HEADERS, {"effect": comparability_state}),
             "Environment differences",
@@ -306,7 +306,9 @@ class VerdictTab(QScrollArea):
 
 def _no_comparison_text(outcome: Outcome) -> str:
     if outcome.blocking_differences:
-        return "Not comparable: {names} must be the same.".format(names=", ".join(outcome.blocking_differences))
+        return "The runs are not comparable: {names} must be the same.".format(
+            names=", ".join(outcome.blocking_differences)
+        )
     return "These runs have no metric in common. Compare runs that share a stage or a variant."
 
 

@@ -83,7 +83,9 @@ class JobsDock(QDockWidget):
         self.offer_strip.action_triggered.connect(queue.queue_offered_launches)
         self.offer_strip.dismissed.connect(queue.discard_offered_launches)
         self.undo_strip.action_triggered.connect(self._undo_removal)
-        self._no_jobs_label = label("No job running. Runs are queued and measured one at a time.", "muted", wrap=True)
+        self._no_jobs_label = label(
+            "No job is running. Runs are queued and measured one at a time.", "muted", wrap=True
+        )
         self._running_card = self._create_running_card()
         self.waiting_list, self.waiting_model = self._create_list("Queued jobs")
         self.finished_list, self.finished_model = self._create_list("Finished jobs")
@@ -119,7 +121,7 @@ class JobsDock(QDockWidget):
         return view, model
 
     def _create_waiting_section(self) -> QWidget:
-        self.up_button, self.down_button = button("&Up", self._move_up), button("&Down", self._move_down)
+        self.up_button, self.down_button = button("Move &up", self._move_up), button("Move &down", self._move_down)
         self.remove_button = button("Re&move", self._remove)
         self.pause_box = QCheckBox("&Pause queue")
         self.pause_box.setAccessibleName("Pause queue")
@@ -162,7 +164,7 @@ class JobsDock(QDockWidget):
         self.finished_section.setVisible(bool(queue.finished_jobs))
         self._update_buttons()
         if queue.offered_launches and self.offer_strip.isHidden():
-            message = f"Jobs that were still queued when the last window closed: {len(queue.offered_launches)}."
+            message = f"The last window closed while jobs were still queued ({len(queue.offered_launches)})."
             names_text = ", ".join(launch.name for launch in queue.offered_launches[:5])
             self.offer_strip.show_notice(Notice("news", message, names_text), "&Queue again")
         elif not queue.offered_launches:

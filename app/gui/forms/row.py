@@ -28,9 +28,9 @@ def build_help_text(spec: FieldSpec) -> str:
     if spec.unit:
         parts.append(f"Enter a value with its unit: {spec.unit}.")
     if spec.bounds:
-        parts.append(f"{spec.bounds[0].upper()}{spec.bounds[1:]}.")
+        parts.append(f"The value must be {spec.bounds}.")
     if spec.is_required:
-        parts.append("Required.")
+        parts.append("This field is required.")
     return " ".join(parts)
 
 

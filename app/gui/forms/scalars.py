@@ -172,7 +172,7 @@ class CheckBoxEditor(Editor):
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
         self.check_box = QCheckBox(
-            "I have permission to load-test this host" if path[0] == "target" and spec.key == "permitted" else ""
+            "Confirm permission to load-test this host" if path[0] == "target" and spec.key == "permitted" else ""
         )
         self.check_box.setChecked(bool(spec.default))
         self.check_box.clicked.connect(self.emit_edit)

@@ -166,7 +166,7 @@ class HomePage(Page):
 
     def _show_runs(self, lines: tuple[RunLine, ...]) -> None:
         self._no_runs_label.setText(
-            "No runs yet. Start with the quick check: its model is built in and already selected."
+            "There are no runs yet. Start with the quick check: its model is built in and already selected."
         )
         self._no_runs_label.setVisible(not lines)
         self.run_rows.setVisible(bool(lines))

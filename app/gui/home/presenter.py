@@ -103,7 +103,7 @@ def _gpu_lines(readings: MachineNow | None) -> tuple[MachineLine, ...]:
         lines.append(MachineLine(title, "No NVIDIA driver is installed. Local GPU runs are not available."))
     elif not lines:
         lines.append(
-            MachineLine(title, "Driver {driver}, no GPU detected.".format(driver=shorten(readings.driver or "")))
+            MachineLine(title, "Driver {driver} reports no GPU.".format(driver=shorten(readings.driver or "")))
         )
     return tuple(lines)
 

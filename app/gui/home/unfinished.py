@@ -42,7 +42,7 @@ class UnfinishedRuns(QWidget):
         for run in runs[:_MAX_RUNS]:
             self._rows_layout.addWidget(UnfinishedRunRow(run, self._recovery))
         hidden_count = len(runs) - _MAX_RUNS
-        self._more_label.setText(f"More unfinished runs in the Library: {hidden_count}.")
+        self._more_label.setText(f"More unfinished runs in the Library: {hidden_count}")
         self._more_label.setVisible(hidden_count > 0)
         self.setVisible(bool(runs) or bool(self._undo_strip.text()))
 
@@ -74,7 +74,7 @@ class UnfinishedRunRow(QFrame):
             line.addWidget(button("&Resume", self._resume))
             line.addWidget(button("&Show results so far", self._open_results))
             line.addWidget(button("Dis&card", self._discard))
-        line.addWidget(button("&Not now", self._dismiss))
+        line.addWidget(button("&Dismiss", self._dismiss))
         line.addStretch(1)
         vbox(text, line, within=self, margins=(12, 8, 12, 8))
         restyle(self, "plain" if is_running else "warn")

@@ -27,12 +27,12 @@ class EndpointsTab(QWidget):
         self._open_run_button = button("&Open last run", self.open_last_run)
         self.pane = ListPane(
             "Endpoints",
-            "Endpoints that your runs have load-tested. The best max rate is taken from VALID and WARN runs.",
+            "Your runs have load-tested these endpoints. The best max rate is taken from VALID and WARN runs.",
             (_HEADERS, {"last": format_time, "best": _format_rate}),
             [self._test_again_button, self._open_run_button],
             [],
             EmptyState(
-                "No endpoints tested yet.",
+                "No endpoints have been tested yet.",
                 button("Load-&test an endpoint", self._go_to_run, primary=True),
             ),
         )

@@ -58,7 +58,7 @@ class ModelCard(QFrame):
 
 def format_inspection(inspection: ModelInspection) -> Iterator[str]:
     model = inspection.model
-    yield f"Inputs: {_format_values(model.inputs)}. Outputs: {_format_values(model.outputs)}."
+    yield f"Inputs: {_format_values(model.inputs)}; outputs: {_format_values(model.outputs)}"
     opsets = ", ".join(f"{domain} {version}" for domain, version in model.opsets.items())
     parameter_count, node_count = format_count(model.parameters.count), format_count(model.nodes)
     yield f"{parameter_count} parameters, {format_size(model.size_bytes)}, opset {opsets}, {node_count} nodes"
@@ -67,12 +67,12 @@ def format_inspection(inspection: ModelInspection) -> Iterator[str]:
         gflop_text, memory_text = format_number(cost.flops / 1e9), format_size(cost.memory_bytes)
         yield f"Per inference at batch size {cost.batch}: {gflop_text} GFLOP, {memory_text} memory"
     elif model.cost_reason:
-        yield f"Cost per inference not available: {model.cost_reason[:200]}"
+        yield f"The cost per inference is not available: {model.cost_reason[:200]}"
     fitting_gpus = [gpu.name for gpu in inspection.gpus if gpu.largest_batch is not None]
     if inspection.gpus:
         names = ", ".join(fitting_gpus[:_MAX_GPUS]) + ("…" if len(fitting_gpus) > _MAX_GPUS else "")
         yield (
-            f"The model fits in the memory of {len(fitting_gpus)} of {len(inspection.gpus)} known GPUs: {names}"
+            f"The model fits in the memory of {len(fitting_gpus)} of {len(inspection.gpus)} known GPUs ({names})."
             if fitting_gpus
             else f"The model does not fit in the memory of any of the {len(inspection.gpus)} known GPUs."
         )
@@ -108,7 +108,7 @@ class ModelsTab(QWidget):
         self._benchmark_button = button("&Benchmark this model", self.benchmark, primary=True)
         self.pane = ListPane(
             "Models",
-            "ONNX models that are bundled with Sizewise, measured by your runs, or added by you.",
+            "These ONNX models are bundled with Sizewise, measured by your runs, or added by you.",
             (_HEADERS, {"size": format_bytes, "last": format_time, "max_rate": _format_text}),
             [self._benchmark_button],
             [
@@ -116,7 +116,9 @@ class ModelsTab(QWidget):
                 self.file_actions.forget_button,
                 button("&Add model…", self.file_actions.choose_file_to_add),
             ],
-            EmptyState("No models yet.", button("&Add model…", self.file_actions.choose_file_to_add, primary=True)),
+            EmptyState(
+                "There are no models yet.", button("&Add model…", self.file_actions.choose_file_to_add, primary=True)
+            ),
         )
         self.card = ModelCard()
         self.pane.footer.addWidget(self.card)

@@ -42,7 +42,7 @@ class OffersTab(QWidget):
         price_columns = ("usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
         self.pane = ListPane(
             "Offers",
-            "Offers that a plan chooses from. Prices are in $/h, each with its date and source.",
+            "A plan can use these offers. Prices are in $/h, each with its date and source.",
             (
                 _HEADERS,
                 dict.fromkeys(price_columns, _format_price) | dict.fromkeys(("vcpus", "memory_gib"), _format_number),
@@ -74,15 +74,15 @@ class OffersTab(QWidget):
             return
         self._prices = prices
         self.pane.set_frame(_build_frame(prices.rows))
-        lines = [f"{len(prices.rows)} offers."]
+        lines = [f"The table contains {len(prices.rows)} offers."]
         if prices.stale_count:
-            lines.append(f"WARN: prices older than 30 days: {prices.stale_count}.")
+            lines.append(f"WARN: some prices are older than 30 days ({prices.stale_count}).")
         if prices.imported_from is not None:
             lines.append(
                 f"Your price list {prices.imported_from}, imported on {prices.imported_on}, overrides the catalog."
             )
         else:
-            lines.append("No price list imported. Import one with `sizewise offers import FILE`.")
+            lines.append("No price list is imported. Import one with `sizewise offers import FILE`.")
         self._note.setText(" ".join(lines))
 
     def _choose_price_list(self) -> None:

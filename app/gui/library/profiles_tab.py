@@ -29,7 +29,8 @@ class ProfilesTab(QWidget):
         self.open_button = button("&Open", self.open, primary=True)
         self.pane = ListPane(
             "Profiles",
-            "Bundled profiles, profiles of runs, and your own. A profile defines the target, workload, load and SLO.",
+            "These profiles are bundled with Sizewise, used by your runs, or added by you. "
+            "A profile defines the target, workload, load and SLO.",
             (_HEADERS, {}),
             [self.open_button],
             [

@@ -111,7 +111,7 @@ def _describe_verdict(row: RunRow) -> str:
     return {
         "VALID": "All checks passed.",
         "WARN": "At least one check has a warning. Open the run for details.",
-        "INVALID": "Measurement invalid – do not use these results. Open the run for details.",
+        "INVALID": "The measurement is invalid. Do not use these results. Open the run for details.",
         "unreadable": "The files are damaged or come from a newer version of Sizewise.",
         "interrupted": "The run ended before it wrote a result. Open it to see the data measured so far.",
     }.get(row.verdict or row.state, "")

@@ -99,12 +99,12 @@ class RunsPresenter(QObject):
 
     def delete(self, directories: Sequence[Path]) -> None:
         names = [directory.name for directory in directories]
-        text = f"{names[0]} deleted." if len(names) == 1 else f"{len(names)} runs deleted."
+        text = f"{names[0]} was deleted." if len(names) == 1 else f"{len(names)} runs were deleted."
         notice = Notice("news", text, None, "Deleted runs stay in the trash for 30 days.")
         self._push_change("Delete runs", lambda: _delete_runs(directories), lambda: _restore_runs(names), notice)
 
     def restore(self, names: Sequence[str]) -> None:
-        notice = Notice("news", f"{', '.join(names)} restored.")
+        notice = Notice("news", f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} restored.")
         self._execute(lambda: _restore_runs(names), lambda _: self._emit_notice(notice))
 
     def set_title(self, directory: Path, title: str, previous_title: str) -> None:
@@ -125,7 +125,8 @@ class RunsPresenter(QObject):
             self._push_change("Remove tags", *do_and_undo, None)
 
     def add_note(self, directory: Path, text: str) -> None:
-        self._execute(lambda: _add_note(directory, text), lambda _: self._emit_notice(Notice("news", "Note added.")))
+        notice = Notice("news", "The note was added.")
+        self._execute(lambda: _add_note(directory, text), lambda _: self._emit_notice(notice))
 
     def promote(self, directory: Path) -> None:
         self._execute(lambda: _promote_run(directory), lambda message: self._emit_notice(Notice("news", str(message))))
@@ -163,7 +164,7 @@ class RunsPresenter(QObject):
     def _on_imported(self, result: object) -> None:
         assert isinstance(result, tuple)
         directory, is_new = result
-        text = "{name} imported." if is_new else "{name} is already in the library."
+        text = "{name} was imported." if is_new else "{name} is already in the Library."
         self._emit_notice(Notice("news", text.format(name=directory.name)))
         self.imported.emit(directory)
 
@@ -264,7 +265,7 @@ def _export_run(directory: Path, path: Path) -> str:
     from app.wiring.sharing_runs import share_run
 
     bundle = share_run(StoredRun(directory), path)
-    return f"{bundle.run_id} exported to {path}."
+    return f"{bundle.run_id} was exported to {path}."
 
 
 def _import_run(path: Path) -> tuple[Path, bool]:

@@ -38,11 +38,11 @@ class RunsTab(QWidget):
         self._status = label("", "muted", wrap=True)
         self._status.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.empty_state = EmptyState(
-            "No runs yet. Runs that you start in this window or in a terminal are listed here.",
+            "There are no runs yet. Runs that you start in this window or in a terminal are listed here.",
             button("&Start the first run", self._go_home, primary=True),
             button("&Import bundle…", self._choose_bundle),
         )
-        self._no_matches_state = EmptyState("No matching runs.", button("Show a&ll runs", self.filters.clear))
+        self._no_matches_state = EmptyState("No runs match the filters.", button("Show a&ll runs", self.filters.clear))
         self._make_buttons()
         self._build()
         self._connect(theme_controller)
@@ -171,7 +171,7 @@ class RunsTab(QWidget):
         self._compare_button = button("", self.compare)
         self._plan_button = button("&Plan from run", self.plan)
         self._delete_button = button("De&lete", self.delete)
-        self._trash_button = button("Tras&h", self.trash_requested.emit)
+        self._trash_button = button("Show tras&h", self.trash_requested.emit)
         self._more_button = QToolButton()
         self._more_button.setText("Mor&e")
         self._more_button.setAccessibleName("More")

@@ -81,7 +81,7 @@ class LiveCharts(QWidget):
         self.rates.show()
         self.in_flight.show()
         for chart in (self.rates, self.latency, self.in_flight):
-            chart.set_message("No requests sent yet.")
+            chart.set_message("No requests have been sent yet.")
         self.machine.set_message("Waiting for machine data…")
 
     def show_whole_run(self) -> None:

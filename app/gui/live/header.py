@@ -36,7 +36,7 @@ class RunHeader(QFrame):
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
         self.stop = button("S&top", self.stop_requested.emit)
-        self.stop.setToolTip("Stop the run and keep the results so far (Esc Esc)")
+        self.stop.setToolTip("Stop the run and store the results so far (Esc Esc)")
         title_row = hbox((self.name, 1), self.badge, self.status, self.stop, spacing=12)
         progress_row = hbox((self.message, 1), self.progress, self.times, spacing=16)
         vbox(title_row, progress_row, self.bar, within=self, spacing=4)
@@ -71,7 +71,7 @@ def _format_status(status: RunStatus) -> tuple[str, State]:
         "stopping": ("■ Stopping…", "warn"),
         "finished": ("Finished", "plain"),
         "lost": ("✕ Process lost", "bad"),
-        "failed": ("✕ Did not start", "bad"),
+        "failed": ("✕ Start failed", "bad"),
     }
     return styled_texts[status]
 
@@ -79,7 +79,8 @@ def _format_status(status: RunStatus) -> tuple[str, State]:
 def _format_message(state: LiveState) -> str:
     if state.status == "starting":
         return (
-            "Starting the benchmark. Checking this machine and calibrating the load generator can take half a minute."
+            "The benchmark is starting. "
+            "Checking this machine and calibrating the load generator can take half a minute."
         )
     if state.is_running:
         return f"{state.phase}: {state.message}"

@@ -44,7 +44,7 @@ class IdleView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._runs = LastRuns()
-        self._text = label("Nothing is running.", "title")
+        self._text = label("No run in progress", "title")
         self._hint = label(
             "Live rates, latency and machine load appear here during a run.",
             "muted",

@@ -102,7 +102,7 @@ class LivePage(Page):
             action_text = "S&top now"
         else:
             message = "Stop this run?"
-            reason = "In-flight requests finish. Results so far are kept."
+            reason = "In-flight requests finish. The results so far are stored."
             action_text = "S&top run"
         self.stop_strip.show_notice(Notice("warning", message, reason, "Press Esc again to stop."), action_text)
 

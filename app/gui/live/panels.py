@@ -33,7 +33,7 @@ class ValidityPanel(QScrollArea):
         self._grid.setContentsMargins(0, 0, 6, 0)
         self._grid.setVerticalSpacing(3)
         self._grid.setColumnStretch(1, 1)
-        self._empty = label("No checks yet.", "muted", wrap=True)
+        self._empty = label("No checks have run yet.", "muted", wrap=True)
         vbox(self._empty, self._grid, 1, within=content)
         self.setWidget(content)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
@@ -49,7 +49,9 @@ class ValidityPanel(QScrollArea):
             if index < len(checks):
                 _fill_row(row, checks[index])
         warnings = [f"{check.name}: {check.verdict}" for check in checks if check.verdict != "VALID"]
-        self.setAccessibleDescription("; ".join(warnings) or ("All checks passed." if checks else "No checks yet."))
+        self.setAccessibleDescription(
+            "; ".join(warnings) or ("All checks passed." if checks else "No checks have run yet.")
+        )
 
     def visible_texts(self) -> list[tuple[str, str, str]]:
         """Return the displayed verdict, observed value and hint of each check."""
@@ -91,7 +93,7 @@ class FailureTable(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._no_errors = label("No errors.", "muted")
+        self._no_errors = label("No errors have occurred.", "muted")
         headers = {"error": "Error", "first_s": "First occurrence", "count": "Requests", "sample": "First example"}
         self.table = FrameTable(FrameModel(headers=headers, formatters={"first_s": _format_elapsed}), "Errors")
         self.sample = label("", "muted", wrap=True)

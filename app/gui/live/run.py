@@ -126,7 +126,7 @@ class LiveRun(QObject):
             self.notice_cleared.emit()
             return
         reasons = "; ".join(self.presenter.checks.invalid_reasons())
-        message = "Measurement invalid so far – do not use these numbers."
+        message = "The measurement is invalid so far. Do not use these numbers."
         next_step = "A search repeats such a stage. Otherwise stop the run, fix the cause, and run it again."
         self.notice_emitted.emit(RunNotice(Notice("error", message, reasons, next_step)))
 
@@ -148,7 +148,7 @@ class LiveRun(QObject):
         self.presenter.mark_ended("lost")
         self._on_slice_finished(0)
         message = "The benchmark process ended unexpectedly."
-        next_step = "Results so far are kept and can be opened."
+        next_step = "The results so far are stored and can be opened."
         self.notice_emitted.emit(RunNotice(Notice("error", message, None, next_step), has_results=True))
 
     def _on_failed(self, notice: Notice) -> None:
@@ -177,6 +177,6 @@ def _round_to_seconds(state: LiveState) -> LiveState:
 def _build_end_notice(state: LiveState, exit_code: int, message: str) -> Notice:
     validity = state.validity or "not checked"
     if exit_code == 0:
-        return Notice("news", f"Run finished ({validity}).", message or None)
-    headline = f"Run ended with exit code {exit_code} ({validity})."
+        return Notice("news", f"The run has finished ({validity}).", message or None)
+    headline = f"The run ended with exit code {exit_code} ({validity})."
     return Notice("warning" if exit_code in _WARNING_EXIT_CODES else "error", headline, message or None)

@@ -211,10 +211,12 @@ def _build_headline(plan: Plan, text: str) -> str:
 
 
 _BASIS_TEXTS = {
-    "measured": "Measured on the same hardware.",
-    "interpolated": "Interpolated between measurements.",
-    "extrapolated": "Scaled from measurements on other hardware. The interval includes the scaling error.",
-    "assumed": "Partly assumed: based on values that were entered or selected, not measured.",
+    "measured": "The capacity was measured on the same hardware.",
+    "interpolated": "The capacity was interpolated between measurements.",
+    "extrapolated": (
+        "The capacity was scaled from measurements on other hardware. The interval includes the scaling error."
+    ),
+    "assumed": "The capacity is partly assumed: it is based on values that were entered or selected, not measured.",
 }
 
 
@@ -225,11 +227,12 @@ def _format_confidence(fleet: Fleet, plan: Plan) -> str:
         NOT_AVAILABLE if fleet.slo_probabilities is None else format_probability(fleet.slo_probabilities.planned)
     )
     slo = " and ".join(map(objective_label, plan.slo))
-    return f"Serves {format_plain(plan.traffic.peak_per_s)} req/s within {slo}. P(SLO met): {probability}."
+    template = "The fleet serves {peak} req/s within {slo}. The probability of meeting the SLO is {probability}."
+    return template.format(peak=format_plain(plan.traffic.peak_per_s), slo=slo, probability=probability)
 
 
 def _format_basis(fleet: Fleet) -> str:
-    return f"Based on {fleet.measured_on or 'assumptions'}. {_BASIS_TEXTS[fleet.basis]}"
+    return f"The fleet is based on {fleet.measured_on or 'assumptions'}. {_BASIS_TEXTS[fleet.basis]}"
 
 
 def _list_caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
@@ -253,7 +256,7 @@ def format_badge(state: PlanState) -> tuple[str, str]:
         return "planning…", "The results are out of date and are being updated."
     if state.phase == "simulated":
         return "simulated", f"The best offers were simulated in {duration}."
-    tooltip = f"Analytical estimate, computed in {duration}. The simulation is running."
+    tooltip = f"The analytical estimate was computed in {duration}. The simulation is running."
     return "estimate", tooltip
 
 

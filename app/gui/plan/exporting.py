@@ -44,5 +44,5 @@ def _write_files(directory: Path, files: dict[str, str]) -> tuple[Path, ...]:
         for name, text in files.items():
             (directory / name).write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        raise UsageError(f"cannot write to {directory}: {error.strerror}", hint="Choose another folder.") from error
+        raise UsageError(f"{directory} cannot be written: {error.strerror}", hint="Choose another folder.") from error
     return tuple(directory / name for name in files)

@@ -177,7 +177,7 @@ class PlanPage(Page):
         self.empty_state.show_runs(runs)
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
-        message = f"Exported: {', '.join(map(str, paths))}"
+        message = f"The export was written to {', '.join(map(str, paths))}."
         self.strip.show_notice(Notice("news", message))
 
     def _notify_error(self, error: Exception) -> None:

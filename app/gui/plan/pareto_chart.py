@@ -221,7 +221,7 @@ class ParetoChart(QWidget):
         sentences = [template.format(fleets=len(fleets), estimated=estimated_count, excluded=excluded_count)]
         hidden_count = sum(fleet.latency_at_peak.value is None for fleet in fleets)
         if hidden_count:
-            sentences.append(f"Offers not shown because their latency was not simulated: {hidden_count}.")
+            sentences.append(f"Some offers are not shown because their latency was not simulated ({hidden_count}).")
         sentences.append("Pareto front: no other offer is both cheaper and faster.")
         return " ".join(sentences)
 

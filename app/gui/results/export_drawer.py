@@ -299,7 +299,7 @@ class ExportDrawer(QFrame):
 
     def _on_copied(self, content: bytes) -> None:
         QGuiApplication.clipboard().setText(content.decode())
-        self.status.setText("Summary copied to clipboard.")
+        self.status.setText("The summary was copied to the clipboard.")
 
     def _build(self) -> None:
         format_row, action_row = QHBoxLayout(), FlowLayout()

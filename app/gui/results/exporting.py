@@ -144,7 +144,7 @@ def write_report(displayed_run: DisplayedRun, options: ExportOptions, path: Path
             for name in (path.name, *(download.name for download in report.downloads)):
                 update_checksum(displayed_run.directory, name)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another location.") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Choose another location.") from error
     return ExportedFile(path, len(content))
 
 

@@ -197,7 +197,7 @@ def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], d
             hint_lines = [*row.reasons, *variant.misses, *([variant.bottleneck.sentence] if variant.bottleneck else [])]
             if hint_lines:
                 hints[len(rows)] = "\n".join(hint_lines)
-            tried_text = "" if row.tried is None else f" (tried, {row.tried})"
+            tried_text = "" if row.tried is None else f" (search step, {row.tried})"
             rows.append(
                 {"variant": variant.name, "state": variant.state, "slo": variant.slo or formatting.NOT_AVAILABLE,
                  "scenario": f"{row.scenario}{tried_text}", "p50": row.p50, "p95": row.p95, "p99": row.p99,

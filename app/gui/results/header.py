@@ -120,6 +120,6 @@ class Header(QWidget):
         self.label_fields = QWidget()
         vbox(label_row, self.notes, within=self.label_fields, spacing=4)
         self.title_field.setMaxLength(MAX_TITLE_LENGTH)
-        self.title_field.setToolTip("Title in lists and reports. Trends use the profile's name.")
+        self.title_field.setToolTip("Lists and reports show this title. Trends use the profile's name.")
         self.note_field.setMaxLength(MAX_NOTE_LENGTH)
         vbox(title_row, self.details, within=self, spacing=4)

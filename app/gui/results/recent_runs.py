@@ -94,7 +94,7 @@ class RecentRuns(QWidget):
         self.description_label.setText(
             "Recent runs are listed below. The Library lists all runs."
             if runs
-            else "No runs yet. Start with the quick check on Home (1 min)."
+            else "There are no runs yet. Start with the quick check on Home (1 min)."
         )
 
     def _show_error(self, error: Exception) -> None:

@@ -38,7 +38,7 @@ class VerdictCard(QFrame):
         restyle(self.stamp, "warn")
         self.reset_button = button("Show as &measured", self.reset_requested.emit)
         self.reasons = label("", wrap=True)
-        self.checks_button = button("All &checks", self.validity_requested.emit)
+        self.checks_button = button("Show all &checks", self.validity_requested.emit)
         self._build()
 
     def show_run(self, displayed_run: DisplayedRun) -> None:

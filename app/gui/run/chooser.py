@@ -50,7 +50,7 @@ class Chooser(QToolButton):
         menu = self.profile_menu
         menu.clear()
         menu.addAction("&Open…", self._profile_actions.choose_profile)
-        new_menu = menu.addMenu("&New profile")
+        new_menu = menu.addMenu("Create &new profile")
         new_menu.addAction("&Endpoint", self._profile_actions.create_endpoint_profile)
         new_menu.addAction("&Local model", self._profile_actions.create_local_profile)
         new_menu.addAction("&Scripted server", self._profile_actions.create_scripted_profile)

@@ -42,7 +42,7 @@ class ConnectionTestPanel(SpecialEditor):
         self.test_button.setToolTip("Send one test request, as `sizewise profiles try` does.")
         self.stop_button = button("St&op test", self._stop)
         self.badge = Badge()
-        self.status_label = label("Sends one test request with this configuration.", "muted", wrap=True)
+        self.status_label = label("The test sends one request with this configuration.", "muted", wrap=True)
         self.rows = Rows("Response of the target")
         self._card = card(self.rows)
         test_row = hbox(
@@ -83,13 +83,13 @@ class ConnectionTestPanel(SpecialEditor):
         self.stop_button.hide()
         self.badge.show_verdict("")
         self.rows.show_rows(())
-        self.status_label.setText("Sends one test request with this configuration.")
+        self.status_label.setText("The test sends one request with this configuration.")
         self.test_button.setEnabled(True)
 
     def _stop(self) -> None:
         self.command_runner.stop()
         self._clear_result()
-        self.strip.show_notice(Notice("news", "Test stopped."))
+        self.strip.show_notice(Notice("news", "The test was stopped."))
 
     def _show_result(self, exit_code: int, stdout: bytes, stderr: bytes) -> None:
         self.stop_button.hide()

@@ -157,5 +157,5 @@ def parse_path(path: str) -> KeyPath:
 
 def _create_not_a_mapping_error(path: Path | None) -> ProfileError:
     return ProfileError(
-        "not a profile: expected `key: value` lines", path=str(path or ""), hint="Start with `sizewise: 1`."
+        "a profile must consist of `key: value` lines", path=str(path or ""), hint="Start with `sizewise: 1`."
     )

@@ -34,7 +34,7 @@ class RunHeader(QWidget):
         self.view_buttons.idClicked.connect(self._select_view)
         segments = QWidget()
         hbox(*self.view_buttons.buttons(), within=segments, spacing=0)
-        self.yaml_button = QPushButton("&YAML")
+        self.yaml_button = QPushButton("Show &YAML")
         self.yaml_button.setCheckable(True)
         self.yaml_button.setAccessibleName("Show YAML")
         self.yaml_button.toggled.connect(self.source_toggled)

@@ -87,7 +87,7 @@ class LengthsEditor(SpecialEditor):
         )
 
     def _show_error(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"Sampling of token lengths failed: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"The sampling of token lengths failed: {str(error)[:300]}"))
 
 
 def _format_histogram(histogram: Histogram) -> str:

@@ -53,10 +53,13 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
             return LengthsView(reason="Requests of this protocol have no token lengths.")
         lengths = sample_prompt_lengths(profile)
     except SizewiseError as error:
-        return LengthsView(reason=f"Workload has errors: {str(error)[:300]}")
+        return LengthsView(reason=f"The workload has errors: {str(error)[:300]}")
     if lengths.reason is not None:
         return LengthsView(reason=lengths.reason)
-    summary = f"{format_count(lengths.distinct_prompts)} distinct prompts in rotation (seed {profile.load.seed})."
+    summary = (
+        f"The requests rotate through {format_count(lengths.distinct_prompts)} distinct prompts "
+        f"(seed {profile.load.seed})."
+    )
     if lengths.requests_per_session != 1:
         request_count_text = format_number(lengths.requests_per_session)
         summary += (

@@ -162,7 +162,7 @@ class ModelEditor(SpecialEditor):
                 Notice("warning", f"The check of the execution providers failed: {state.machine_error[:300]}")
             )
         elif state.inspection is not None and (unset_axes := find_unset_axes(state.inspection.model)):
-            message = "Dynamic axes without a length: {axes}.".format(axes=", ".join(unset_axes)[:200])
+            message = "These dynamic axes have no length: {axes}.".format(axes=", ".join(unset_axes)[:200])
             reason = "FLOPs and memory cannot be estimated without these lengths."
             self.strip.show_notice(Notice("warning", message, reason, "Set the length of each axis below."))
         else:

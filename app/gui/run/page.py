@@ -225,9 +225,9 @@ class RunPage(Page):
         first_issue = state.issues[0]
         remaining_count = len(state.issues) - 1
         next_step = (
-            f"{remaining_count} more errors below."
+            f"{remaining_count} more errors are listed below."
             if remaining_count > 1
-            else "1 more error below."
+            else "1 more error is listed below."
             if remaining_count
             else None
         )
@@ -323,7 +323,7 @@ class RunPage(Page):
         try:
             self.presenter.save(path)
         except OSError as error:
-            self.navigation.notify("error", f"Cannot write to {path}.", error.strerror)
+            self.navigation.notify("error", f"{path} cannot be written.", error.strerror)
             return
         add_recent_file(open_settings(), path.absolute())
 
@@ -354,7 +354,7 @@ class RunPage(Page):
             self.navigation.notify_error(error)
             return
         names = ", ".join(str(path.relative_to(directory)) for path in paths)
-        self.navigation.notify("news", f"CI job exported: {names}", None, "Commit both files.")
+        self.navigation.notify("news", f"The CI job was exported as {names}.", None, "Commit both files.")
 
     # Drafts
 

@@ -68,7 +68,7 @@ class Preview(SpecialEditor):
         self.view = view
         self._machine = view.machine or self._machine
         if view.reason is not None:
-            self.strip.show_notice(Notice("warning", f"Not ready to start: {view.reason}"))
+            self.strip.show_notice(Notice("warning", f"The run is not ready to start: {view.reason}"))
         else:
             self.strip.hide()
         self._fill_tiles(self.tiles())

@@ -105,7 +105,7 @@ class SearchEditor(SpecialEditor):
             message = "A search needs an SLO. Add at least one objective."
             self.strip.show_notice(Notice("warning", message), f"Add “{DEFAULT_OBJECTIVE}”")
         elif view.problem is not None:
-            self.strip.show_notice(Notice("error", f"Search has errors: {view.problem}"))
+            self.strip.show_notice(Notice("error", f"The search has errors: {view.problem}"))
         else:
             self.strip.hide()
         self.summary_label.setText("" if view.planned_search is None else format_search(view.planned_search))
@@ -113,7 +113,7 @@ class SearchEditor(SpecialEditor):
 
     def _draw(self, view: SearchView) -> None:
         self.chart.clear()
-        self.chart.set_message("" if view.rates_per_s else "No search preview yet.")
+        self.chart.set_message("" if view.rates_per_s else "There is no search preview yet.")
         if not view.rates_per_s:
             return
         rates = np.array(view.rates_per_s)
@@ -127,7 +127,7 @@ class SearchEditor(SpecialEditor):
         self.chart.set_limit(view.assumed_capacity_per_s, limit_label)
 
     def _show_error(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"Search preview failed: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"The search preview failed: {str(error)[:300]}"))
 
     # Edits
 
@@ -172,11 +172,11 @@ class SearchEditor(SpecialEditor):
         grid = QGridLayout(container)
         grid.setContentsMargins(0, 0, 0, 0)
         fields: tuple[tuple[str, QWidget, str], ...] = (
-            ("St&art rate", self.start, "First rate that is tested. The search then doubles or halves the rate."),
+            ("St&art rate", self.start, "First rate that is tested; the search then doubles or halves the rate"),
             ("St&ep duration", self.step_duration, "Minimum duration for which each rate is tested"),
-            ("&Repeats", self.repeats, "Number of times the result has to be confirmed"),
+            ("&Repeats", self.repeats, "Number of times the result must be confirmed"),
             ("Arri&vals", self.arrivals, "Arrival process of requests"),
-            ("Time &limit", self.max_duration, "The search ends at this time and reports the highest confirmed rate"),
+            ("Time &limit", self.max_duration, "Time after which the search ends with the highest confirmed rate"),
         )
         for index, (text, field, help_text) in enumerate(fields):
             caption = label(text, buddy=field)

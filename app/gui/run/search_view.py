@@ -72,7 +72,8 @@ def format_search(planned_search: PlannedSearch) -> str:
     min_duration, max_duration = map(format_duration, planned_search.duration_s)
     min_requests, max_requests = (format_count(round(count)) for count in planned_search.requests)
     return (
-        f"Estimate for a max rate of {format_number(min_rate_per_s)} to {format_number(max_rate_per_s)} req/s: "
-        f"{planned_search.probes[0]} to {planned_search.probes[1]} probes, {min_duration} to {max_duration}, "
-        f"{min_requests} to {max_requests} requests. A max rate further from the start rate needs more probes."
+        f"If the max rate is {format_number(min_rate_per_s)} to {format_number(max_rate_per_s)} req/s, "
+        f"the search needs {planned_search.probes[0]} to {planned_search.probes[1]} probes, "
+        f"{min_duration} to {max_duration}, and {min_requests} to {max_requests} requests. "
+        "A max rate further from the start rate needs more probes."
     )

@@ -67,7 +67,7 @@ class StageModel(QAbstractTableModel):
                 "Name in results and gates",
                 "Arrival process of the requests; not used for stages with clients or traces",
                 "For example 20/s, 10/s → 50/s, 10/s, 20/s, 40/s or 80% of steady",
-                "Number of concurrent clients. Each client sends its next request after the response",
+                "Number of concurrent clients; each client sends its next request after the response",
                 "For example 30s or 5m",
                 "Number of times the stage runs",
             )

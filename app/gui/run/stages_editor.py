@@ -172,9 +172,9 @@ class StagesEditor(SpecialEditor):
             [Handle(handle.x, handle.y, handle.name, handle.drag_axis) for handle in stage_line.handles]
         )
         has_repeats = any(stage.get("repeats") not in (None, 1) for stage in self.model.stages)
-        duration_text = "Duration without repeats: {time}." if has_repeats else "Total duration: {time}."
+        duration_text = "The duration without repeats is {time}." if has_repeats else "The total duration is {time}."
         hint = "Drag a point, or select it with Page Down and move it with the arrow keys."
-        placeholder = "No stages yet. Add a stage, or use a search to find the max rate."
+        placeholder = "There are no stages yet. Add a stage, or use a search to find the max rate."
         summary = duration_text.format(time=format_duration(stage_line.total_duration_s)) + (
             f" {hint}" if stage_line.handles else ""
         )

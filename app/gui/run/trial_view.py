@@ -37,7 +37,7 @@ def build_result_rows(result: ConnectionTest) -> tuple[tuple[str, str], ...]:
 
 def build_result_notice(result: ConnectionTest) -> Notice:
     if result.problem is None:
-        return Notice("news", "Connection OK: the response matches the profile.")
+        return Notice("news", "The connection works, and the response matches the profile.")
     severity: Severity = "warning" if result.is_measurable else "error"
     message = f"{_PROBLEM_TITLES[result.problem]}: {result.summary[:_MAX_CHARACTERS].rstrip('.')}."
     consequence = None if result.is_measurable else "A run would stop before sending load."

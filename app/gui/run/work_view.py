@@ -73,7 +73,7 @@ def build_tiles(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
     limits_text = ", ".join(work.limits) or "none"
     tiles.append(
         Tile(
-            "Limits", limits_text, work.cut_after or "the run ends when the first limit is reached" * bool(work.limits)
+            "Limits", limits_text, work.cut_after or "the first limit that is reached ends the run" * bool(work.limits)
         )
     )
     return tuple(tiles)

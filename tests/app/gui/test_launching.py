@@ -77,7 +77,7 @@ def test_it_says_what_becomes_of_the_run_and_of_what_waits(window: QWidget, qtbo
     qtbot.addWidget(dialog)
     text = " ".join(str(one.property("text")) for one in dialog.findChildren(QWidget) if one.property("text"))
     assert "fraud is still running" in text
-    assert "Queued jobs: 2. They are offered again at the next start." in text
+    assert "Queued jobs (2) are offered again at the next start." in text
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,9 @@ class ProfileTab(Tab):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         self.text.setPlainText(displayed_run.opened_run.spec_text[:_MAX_CHARACTERS])
-        parts = ["Full profile including defaults. Secrets are shown as references."]
+        parts = ["This is the full profile, including defaults. Secrets are shown as references."]
         if displayed_run.own_report.reproduce.seed is not None:
-            parts.append(f"Seed {displayed_run.own_report.reproduce.seed}.")
+            parts.append(f"The seed is {displayed_run.own_report.reproduce.seed}.")
         self.description_label.setText(" ".join(parts))
 
     def _copy(self) -> None:
@@ -93,7 +93,7 @@ class ErrorsTab(Tab):
         rows = displayed_run.report.errors
         self.table.setVisible(bool(rows))
         if not rows:
-            self.description_label.setText("No errors.")
+            self.description_label.setText("No errors occurred.")
             return
         failed_count_text = format_count(sum(row.count for row in rows))
         template = (
@@ -144,13 +144,13 @@ class ValidityTab(Tab):
         self.selftest_label.setText(_format_selftest(report))
         self.method_label.setText("\n".join(f"– {sentence}" for sentence in (*report.method, *report.notes)))
         self.files_label.setText(
-            "\n".join(f"{artifact.path}  {artifact.sha256[:16]}…" for artifact in report.artifacts) or "No files."
+            "\n".join(f"{artifact.path}  {artifact.sha256[:16]}…" for artifact in report.artifacts) or "none"
         )
 
 
 def _format_selftest(report: Report) -> str:
     selftest = report.selftest
     if selftest is None:
-        return "Not run on this machine. Run `sizewise selftest` (1 min)."
+        return "The self-test has not run on this machine. Run `sizewise selftest` (1 min)."
     outcome = "passed" if selftest.passed else f"FAILED: {', '.join(selftest.failed)}"
     return f"{selftest.id}, {selftest.at[:10]}, {outcome}"

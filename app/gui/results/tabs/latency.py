@@ -63,7 +63,7 @@ class LatencyTab(Tab):
         self._draw_cdf(report)
         self._draw_heat_map(report)
         response_count = report.spectra[0].n if report.spectra else 0
-        template = "{count} responses from the stages used for the result."
+        template = "The charts show {count} responses from the stages used for the result."
         self.description_label.setText(template.format(count=format_count(response_count)))
 
     def _draw_spectrum(self, report: Report) -> None:
@@ -77,15 +77,15 @@ class LatencyTab(Tab):
         if limit is not None and report.curve.metric in _LATENCY_METRICS:
             name = metric_label(report.curve.metric, report.curve.percentile)
             self.spectrum_chart.set_limit(limit.value, f"SLO {name} {formatting.format_limit(limit)}")
-        self.spectrum_chart.set_message("" if report.spectra else "No responses in the stages used for the result.")
+        self.spectrum_chart.set_message("" if report.spectra else "The stages used for the result have no responses.")
 
     def _draw_cdf(self, report: Report) -> None:
         _draw_distributions(self.cdf_chart, [(curve, curve.name) for curve in report.distributions])
-        self.cdf_chart.set_message("" if report.distributions else "No responses.")
+        self.cdf_chart.set_message("" if report.distributions else "There are no responses.")
 
     def _draw_heat_map(self, report: Report) -> None:
         heat_map = report.heat_map
-        self.heat_map_chart.set_message("" if heat_map is not None else "Too few responses for a heat map.")
+        self.heat_map_chart.set_message("" if heat_map is not None else "There are too few responses for a heat map.")
         if heat_map is not None:
             counts = np.array(heat_map.counts, dtype=np.float64).T
             self.heat_map_chart.set_counts(heat_map.from_s[0], heat_map.bin_s, np.array(heat_map.edges_ms), counts)

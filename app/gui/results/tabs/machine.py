@@ -82,12 +82,12 @@ class MachineTab(Tab):
         )
         omitted_count = len({series.metric for series in displayed_run.report.telemetry}) - len(groups)
         has_gpu = any(series.metric.startswith("gpu_") for series in displayed_run.report.telemetry)
-        no_gpu_text = "" if has_gpu else "No GPU detected. "
+        no_gpu_text = "" if has_gpu else "No GPU was detected. "
         omitted_text = f"{omitted_count} more metrics are in the HTML report." if omitted_count > 0 else ""
         self.description_label.setText(f"{no_gpu_text}{omitted_text}")
         self.charts = [self._build_chart(group) for group in groups]
         if not self.charts:
-            self.description_label.setText("No machine telemetry in this run.")
+            self.description_label.setText("This run contains no machine telemetry.")
             return
         gpu_bands = throttle_bands(displayed_run.opened_run.data.telemetry, displayed_run.result.time_zero_ns)
         for chart, group in zip(self.charts, groups, strict=True):

@@ -44,7 +44,7 @@ class VariantsTab(Tab):
         local = displayed_run.report.local
         if local is None:
             return
-        best_text = f"Best: {local.best}." if local.best else local.best_reason or ""
+        best_text = f"The best variant is {local.best}." if local.best else local.best_reason or ""
         self.description_label.setText(". ".join(part for part in (local.common, best_text) if part))
         frame, invalid_rows, hints = frames.variant_frame(local)
         self.model.set_rows(frame, invalid_rows, hints)

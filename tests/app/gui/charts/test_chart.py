@@ -130,7 +130,7 @@ def test_words_stand_instead_of_a_plot_until_they_are_taken_back(chart: Chart) -
     assert chart.plot.isVisible()
     assert chart.export_button.isVisible()
     assert chart.accessibleName() == "Latency"
-    assert chart.accessibleDescription().startswith("Latency (ms) over Time (s): p50.")
+    assert chart.accessibleDescription().startswith("The chart shows Latency (ms) over Time (s): p50.")
 
 
 def test_the_table_twin_is_toggled_by_key_and_by_button(chart: Chart, qtbot: QtBot) -> None:

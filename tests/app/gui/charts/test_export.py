@@ -84,4 +84,4 @@ def test_a_place_that_cannot_be_written_is_reported(
     nowhere = str(tmp_path / "no" / "such" / "folder.png")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (nowhere, ""))
     chart.export_button.menu().actions()[0].trigger()
-    assert "Cannot save the chart as" in chart.notice_text()
+    assert "The chart cannot be saved as" in chart.notice_text()

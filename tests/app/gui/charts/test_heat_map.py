@@ -39,7 +39,7 @@ def test_more_is_stronger_and_nothing_is_paper(heat_map: HeatMap) -> None:
 
 
 def test_it_is_read_by_keys_and_in_words(heat_map: HeatMap, qtbot: QtBot) -> None:
-    assert "total count 13" in heat_map.accessibleDescription()
+    assert "total count of 13" in heat_map.accessibleDescription()
     qtbot.keyClick(heat_map, Qt.Key.Key_Right)
     qtbot.keyClick(heat_map, Qt.Key.Key_Right)
     assert (

@@ -29,5 +29,5 @@ def test_two_hours_at_ten_a_second_take_no_new_memory() -> None:
 
 
 def test_a_sample_has_a_value_for_each_name() -> None:
-    with pytest.raises(ValueError, match="expected 2 values, got 1"):
+    with pytest.raises(ValueError, match=r"must have 2 values \(got 1\)"):
         RingBuffer(4, ("a", "b")).append(0.0, 1.0)

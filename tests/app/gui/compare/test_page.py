@@ -95,7 +95,7 @@ def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
     page.compare((baseline, other_load))
     settle(qtbot, page)
     verdict = page.verdict_tab
-    assert verdict.sentence == "Not comparable: workload must be the same."
+    assert verdict.sentence == "The runs are not comparable: workload must be the same."
     assert verdict.differences.frame_model.frame["effect"].tolist()[0] == "NOT COMPARABLE"
     assert verdict.changes.isHidden()
     qtbot.mouseClick(verdict.force_box, Qt.MouseButton.LeftButton, pos=verdict.force_box.rect().center())
@@ -166,7 +166,7 @@ def test_the_runs_to_add_are_read_while_the_menu_is_open(
         return [action.text() for action in menu.actions() if action.text()]
 
     menu.popup(page.mapToGlobal(page.rect().center()))
-    assert offered() == ["Loading runs…", "Run &folder…"]
+    assert offered() == ["Loading runs…", "Add run &folder…"]
     qtbot.waitUntil(lambda: len(offered()) == 2 and "slower" in offered()[0])
     menu.close()
     third = store(result(steady(10.2, 0.1), run_id="third"), 5)
@@ -217,7 +217,7 @@ def test_answers_lie_over_each_other_stage_by_stage(
     answers.stage_box.setCurrentIndex(0)
     settle(qtbot, page)
     assert answers.stage_box.currentText() == "probe 25 req/s"
-    assert "1 quickstart: 75 responses." in answers.note
+    assert "1 quickstart has 75 responses." in answers.note
     before = answers.chart.series()[0].x.copy()
     answers.metric_box.setCurrentIndex(answers.metric_box.findText("service time (from send)"))
     assert not np.array_equal(answers.chart.series()[0].x, before)

@@ -55,7 +55,7 @@ def test_the_button_asks_for_what_the_line_says(
     assert card.run_button.text().replace("&", "") == "Run 6 more pairs"
     card.pair_count_box.setValue(2)
     card.time_limit_box.setValue(3)
-    assert "Time limit: 3 min." in card.duration
+    assert "The time limit is 3 min." in card.duration
     with qtbot.waitSignal(navigation.launch_requested) as wanted:
         qtbot.mouseClick(card.run_button, Qt.MouseButton.LeftButton)
     (launch,) = wanted.args
@@ -110,7 +110,7 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     assert outcome.comparison.baseline == ("baseline", "new-baseline")
     assert outcome.comparison.candidate == ("near", "new-candidate")
     assert part.strip.text().splitlines() == [
-        "A/B pairs finished: 1.", "The time limit was reached after 1 of 2 pairs.",
+        "The A/B pairs have finished (complete pairs: 1).", "The time limit was reached after 1 of 2 pairs.",
         "Their runs were added to the comparison as repeats of each side.",
     ]  # fmt: skip
     assert not part.progress.isVisibleTo(page)
@@ -145,7 +145,7 @@ def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
     written.tell_pairs([new_pair])
     written.end()
     part = part_of(page)
-    qtbot.waitUntil(lambda: "A/B pairs finished: 1." in part.strip.text())
+    qtbot.waitUntil(lambda: "The A/B pairs have finished (complete pairs: 1)." in part.strip.text())
     assert page.run_directories() == (baseline, slower)
     part.strip.action_triggered.emit()
     assert page.run_directories() == (baseline, new_pair[0], near, new_pair[1])

@@ -81,8 +81,8 @@ def test_new_runs_join_their_sides() -> None:
 @pytest.mark.parametrize(
     ("code", "severity", "what"),
     [
-        (0, "news", "A/B pairs finished: 1."),
-        (11, "news", "A/B pairs finished: 1."),
+        (0, "news", "The A/B pairs have finished (complete pairs: 1)."),
+        (11, "news", "The A/B pairs have finished (complete pairs: 1)."),
         (130, "news", "The A/B pairs were stopped."),
         (3, "error", "The A/B pairs failed (exit code 3)."),
     ],

@@ -101,9 +101,13 @@ def test_there_is_time_for_as_many_again_and_never_less_than_the_command_takes()
 
 
 def test_what_it_costs_is_reported() -> None:
-    assert duration_text(OFFER, 7, 20).startswith("Duration: about 7 min, or about 14 min if a change is suspected")
-    assert "Time limit: 20 min." in duration_text(OFFER, 7, 20)
-    assert duration_text(replace(OFFER, pair_duration_s=5.0), 7, 20).startswith("Duration: about 35 s, or about 70 s ")
+    assert duration_text(OFFER, 7, 20).startswith(
+        "The pairs take about 7 min, or about 14 min if a change is suspected"
+    )
+    assert "The time limit is 20 min." in duration_text(OFFER, 7, 20)
+    assert duration_text(replace(OFFER, pair_duration_s=5.0), 7, 20).startswith(
+        "The pairs take about 35 s, or about 70 s "
+    )
 
 
 def test_what_is_started_is_what_the_line_says(home: Path) -> None:

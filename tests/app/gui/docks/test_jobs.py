@@ -63,7 +63,7 @@ def test_what_waits_moves_and_goes_and_comes_back(
     QAbstractItemModelTester(dock.waiting_model, QAbstractItemModelTester.FailureReportingMode.Fatal, dock)
     assert not dock.remove_button.isEnabled()
     dock.waiting_list.setCurrentIndex(dock.waiting_model.index(1, 0))
-    press(qtbot, dock, "Up")
+    press(qtbot, dock, "Move up")
     assert [job.launch.name for job in queue.waiting_jobs] == ["c", "b"]
     assert dock.waiting_list.currentIndex().row() == 0
     press(qtbot, dock, "Remove")
@@ -112,7 +112,7 @@ def test_what_waited_in_the_last_window_is_offered(
         next_queue = JobQueue(open_settings(), owner)
         dock = JobsDock(navigation, next_queue)
         qtbot.addWidget(dock)
-        assert "Jobs that were still queued when the last window closed: 1." in dock.offer_strip.text()
+        assert "The last window closed while jobs were still queued (1)." in dock.offer_strip.text()
         if accept:
             dock.offer_strip.action_triggered.emit()
             assert next_queue.running_job is not None

@@ -64,7 +64,7 @@ def test_each_large_action_leads_to_its_page(qtbot: QtBot, navigation: Navigatio
 
 def test_the_first_time_there_is_no_run_and_the_model_is_selected(qtbot: QtBot, page: HomePage) -> None:
     page.enter()
-    qtbot.waitUntil(lambda: "No runs yet" in page._no_runs_label.text())
+    qtbot.waitUntil(lambda: "There are no runs yet" in page._no_runs_label.text())
     assert "already selected" in page._no_runs_label.text()
 
 

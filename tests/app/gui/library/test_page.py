@@ -124,7 +124,7 @@ def test_a_deleted_run_waits_in_the_trash_and_undo_brings_it_back(
     settle(qtbot, page)
     assert names(page) == ["run-c", "run-a", "run-d"]
     assert [one.run.directory.name for one in list_deleted_runs()] == ["run-b"]
-    assert "run-b deleted." in page.strip.text()
+    assert "run-b was deleted." in page.strip.text()
     undo = next(one for one in page.strip.findChildren(QPushButton) if one.text() == "&Undo")
     qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
     settle(qtbot, page)
@@ -197,7 +197,7 @@ def test_a_run_goes_out_as_a_bundle_and_comes_in_by_drop(
     page = open_page()
     page.presenter.export(stored[1], tmp_path / "out.zip")
     settle(qtbot, page)
-    assert "run-b exported to" in page.strip.text()
+    assert "run-b was exported to" in page.strip.text()
     before = StoredRun(stored[1]).result_text
     page.presenter.delete([stored[1]])
     settle(qtbot, page)
@@ -254,7 +254,7 @@ def test_a_bundle_from_another_machine_is_whole(
     page = open_page()
     assert page.import_path(tmp_path / "a.zip")
     settle(qtbot, page)
-    assert "is already in the library" in page.strip.text()
+    assert "is already in the Library" in page.strip.text()
 
 
 def test_an_empty_library_says_how_to_begin(

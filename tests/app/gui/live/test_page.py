@@ -74,7 +74,7 @@ def going(page: LivePage) -> RunStatus:
 
 def action_of(strip: MessageStrip) -> str | None:
     """What its button says, besides those that every strip has."""
-    fixed = ("&Details", "&Copy details")
+    fixed = ("Show &details", "&Copy details")
     texts = [one.text() for one in strip.findChildren(QPushButton) if not one.isHidden() and one.text() not in fixed]
     return texts[0] if texts else None
 
@@ -167,7 +167,7 @@ def test_invalid_is_reported_as_it_happens_and_taken_back(page: LivePage, qtbot:
     events: list[Event] = [started(tmp_path, os.getpid()), begun(0, 1), ended(0, 11, INVALID, name="step")]
     write_events(tmp_path, events)
     body = watch_whole(page, qtbot, tmp_path, lambda state: state.validity == "INVALID")
-    assert "Measurement invalid so far" in page.strip.text()
+    assert "The measurement is invalid so far" in page.strip.text()
     assert "send lag p99: 80 ms" in page.strip.text()
     qtbot.waitUntil(lambda: [mark for mark, _, _ in body.validity.visible_texts()] == ["✕ INVALID"])
     assert "stop other work" in body.validity.visible_texts()[0][2]

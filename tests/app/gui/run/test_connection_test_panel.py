@@ -82,5 +82,5 @@ def test_a_test_can_be_stopped(qtbot: QtBot) -> None:
         qtbot.waitUntil(lambda: bool(server.requests), timeout=30_000)
         qtbot.mouseClick(editor.stop_button, Qt.MouseButton.LeftButton)
     assert not editor.command_runner.is_running
-    assert editor.strip.text() == "Test stopped."
+    assert editor.strip.text() == "The test was stopped."
     assert editor.test_button.isEnabled()

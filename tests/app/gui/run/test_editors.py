@@ -103,7 +103,7 @@ def test_the_preview_says_what_start_does(qtbot: QtBot) -> None:
     document.take("load.stages", [{"rate": "x"}])
     preview.show_document(document)
     qtbot.waitUntil(lambda: preview.view.reason is not None, timeout=30_000)
-    assert preview.strip.text().startswith("Not ready to start: ")
+    assert preview.strip.text().startswith("The run is not ready to start: ")
     assert preview.tiles() == ()
 
 
@@ -139,7 +139,9 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Th
     assert document.value("slo") == ["latency_ms.p95 < 50"]
     qtbot.waitUntil(lambda: editor.strip.text() == "", timeout=30_000)
     assert editor.view.rates_per_s[:2] == (10, 20)
-    assert editor.summary_label.text().startswith("Estimate for a max rate of 10.0 to 2,500 req/s: 13 to 23 probes, ")
+    assert editor.summary_label.text().startswith(
+        "If the max rate is 10.0 to 2,500 req/s, the search needs 13 to 23 probes, "
+    )
     editor.start.setText("40/s")
     editor.start.editingFinished.emit()
     assert document.value("load.search.start") == "40/s"
@@ -152,6 +154,6 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Th
     }  # fmt: skip
     editor.step_duration.setText("long")
     editor.step_duration.editingFinished.emit()
-    qtbot.waitUntil(lambda: "Search has errors" in editor.strip.text(), timeout=30_000)
+    qtbot.waitUntil(lambda: "The search has errors" in editor.strip.text(), timeout=30_000)
     editor.search_box.click()
     assert document.value("load.search") is None

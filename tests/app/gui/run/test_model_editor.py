@@ -76,7 +76,7 @@ def test_a_refused_model_is_a_strip_with_its_reason(qtbot: QtBot, tmp_path: Path
 def test_an_open_axis_is_given_a_length(qtbot: QtBot, tmp_path: Path) -> None:
     attention(tmp_path / "m.onnx")
     edited = Edited(qtbot, tmp_path / "p.yaml", model="m.onnx")
-    assert "Dynamic axes without a length: seq." in edited.editor.strip.text()
+    assert "These dynamic axes have no length: seq." in edited.editor.strip.text()
     edited.editor.axes.fields["seq"].setValue(16)
     assert edited.document.value("target.runtime.axes") == {"seq": 16}
     qtbot.waitUntil(lambda: not edited.editor.inspector.state.is_busy, timeout=30_000)
