@@ -7,14 +7,13 @@ installed script run before `main`.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
 
 _GC_THRESHOLD = 50_000
-"""Number of new objects that start a garbage collection. With Python's default of 700, collections take a tenth of the
-CPU time in which a command imports its libraries."""
+"""Number of new objects that start a garbage collection. With Python's default of 700, collections
+take a tenth of the CPU time in which a command imports its libraries."""
 
 TYPE_CHECKING = False  # Not imported from typing, which takes longer to import than everything else before `main`.
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 def main() -> int:
     """Run Sizewise and return its exit code."""
     signal.signal(signal.SIGINT, _exit)
+    import gc
+
     gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
     from app.cli.signals import handle_signals
     from app.cli.streams import replace_missing_streams

@@ -34,8 +34,8 @@ class Timer(Protocol):
 
 
 class Pacer:
-    """Pacer of the arrivals of a schedule. Calls `send(scheduled_ns)` with the scheduled start of
-    each arrival when it is due, in order, and `on_end()` after the last arrival, but not before
+    """Pacer of the arrivals of a schedule. It calls `send(scheduled_ns)` with the scheduled start
+    of each arrival when it is due, in order, and `on_end()` after the last arrival, but not before
     `end_ns`.
 
     After a late wake-up, all due arrivals are sent with their original scheduled starts: a stall

@@ -26,7 +26,7 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def evidence(self) -> str:
         """Display text of the level of evidence and its basis; empty without a level."""
-        return "" if self.level is None else f"The level of evidence is {self.level}. {self.basis_text}"
+        return "" if self.level is None else f"Evidence: {self.level}. {self.basis_text}"
 
     @property
     def lines(self) -> list[str]:
@@ -50,7 +50,7 @@ def build_plan_decision(plan: PlanSection) -> Decision:
     return Decision(
         f"{formatting.format_count(recommended_row.instances)} × {get_instance_name(recommended_row)}, "
         f"{formatting.format_value_unit(recommended_row.usd_per_month)}",
-        f"The fleet serves {peak_text} within {slo_text}{probability_text}.",
+        f"Serves {peak_text} within {slo_text}{probability_text}.",
         grade_evidence(
             recommended_row.basis,
             plan.source.validity if plan.source else None,

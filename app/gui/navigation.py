@@ -48,8 +48,8 @@ class Navigation(QObject):
     page_requested = Signal(str)
     """Request to show the page with this `PageKey`."""
     new_profile_requested = Signal(str)
-    """Request for a new profile of kind "local" or "endpoint" on the Run page. Emitted after
-    `page_requested`, so that the Run page exists."""
+    """Request for a new profile of kind "local" or "endpoint" on the Run page. The signal is
+    emitted after `page_requested`, so that the Run page exists."""
     launch_requested = Signal(object)
     """Request to start and watch the load generator of this `Launch`."""
     watch_run_requested = Signal(object)

@@ -35,11 +35,11 @@ class Page(QWidget):
         self.setAccessibleName(TITLES[self.key])
 
     def enter(self) -> None:
-        """Refresh data that may be outdated, and focus the first control. Called when the page
-        becomes visible."""
+        """Refresh data that may be outdated, and focus the first control. This method is called
+        when the page becomes visible."""
 
     def leave(self) -> None:
-        """Stop painting. Called when the page becomes hidden."""
+        """Stop painting. This method is called when the page becomes hidden."""
 
     def start(self) -> bool:
         """Start the run or plan that the page shows (F5). Return whether there was anything to

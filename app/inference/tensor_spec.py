@@ -1,4 +1,4 @@
-"""Name, data type and shape of a tensor. Also sanitizes strings from a model for display in a
+"""Name, data type and shape of a tensor. Also sanitize strings from a model for display in a
 terminal."""
 
 from __future__ import annotations

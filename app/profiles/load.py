@@ -356,7 +356,7 @@ class SweepSettings(Settings):
     @property
     def stage_names(self) -> tuple[str, ...]:
         """Names of the sweep's stages, by increasing load."""
-        rates = (f"sweep {format_number(rate)}/s" for rate in self.swept_rates_per_s)
+        rates = (f"sweep {format_number(rate)} req/s" for rate in self.swept_rates_per_s)
         clients = (f"sweep {clients} client{'s' * (clients > 1)}" for clients in self.swept_concurrency)
         return (*rates, *clients)
 

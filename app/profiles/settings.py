@@ -123,7 +123,7 @@ def build_settings(
     return create_model(
         class_name or f"{record_class.__name__}Settings",
         __base__=base,
-        __cls_kwargs__={"use_attribute_docstrings": False},  # there is no class statement whose docstrings could be read
+        __cls_kwargs__={"use_attribute_docstrings": False},  # no class statement has docstrings for these fields
         **field_definitions,
     )
 

@@ -33,7 +33,7 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     """Difference between the outputs of a variant, recorded during the measurement, and the outputs
     of the fp32 reference on the CPU.
 
-    Computed over `rows` rows of the model's first floating-point output. Undefined values are None:
+    The values are computed over `rows` rows of the model's first floating-point output. Undefined values are None:
     agreement and KL divergence if the output is not class scores, cosine similarity of scalar
     outputs, SQNR of equal outputs (infinite). A row with a NaN or infinity in either output counts
     only for the agreement.

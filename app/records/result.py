@@ -205,7 +205,7 @@ class Stage(msgspec.Struct, frozen=True):
     plans draw simulated requests."""
     in_headline: bool = False
     """True if this stage contributes to the headline metrics of the run or, in a local run, of the
-    variant. Set when the run ends or is re-evaluated."""
+    variant. The field is set when the run ends or is re-evaluated."""
 
     @property
     def is_pooled(self) -> bool:

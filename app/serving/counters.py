@@ -31,7 +31,7 @@ class BucketHistogram:
 
 class EndpointMetrics:
     """Metrics of the endpoint: requests by outcome, requests in flight, batch sizes and inference
-    times. Must be used on the event loop's thread only."""
+    times. The object must be used on the event loop's thread only."""
 
     def __init__(self, max_batch: int) -> None:
         self.in_flight = 0

@@ -39,8 +39,8 @@ def run(settings: ServingSettings, announce: Announce) -> None:
     """Serve the model until SIGINT, SIGTERM or, if configured, the end of standard input; then
     complete the queued requests and return.
 
-    Must be called on the main thread. Raises UsageError or UnavailableError if the endpoint cannot
-    start.
+    This method must be called on the main thread. Raises UsageError or UnavailableError if the
+    endpoint cannot start.
     """
     session = open_session(Path(settings.model), settings.provider, settings.threads)
     with _listen(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=_get_loop_factory()) as runner:

@@ -71,11 +71,12 @@ class LoadGenerator(Protocol):
     def stop(self, drain: bool) -> None: ...
 
     def change_rate(self, rate_per_s: float) -> None:
-        """Change the arrival rate of the running open-loop stage, in requests/s. May be called from
-        any thread."""
+        """Change the arrival rate of the running open-loop stage, in requests/s. This method may be
+        called from any thread."""
 
     def extend(self, duration_s: float) -> None:
-        """Set the total duration of the running stage, in s. May be called from any thread."""
+        """Set the total duration of the running stage, in s. This method may be called from any
+        thread."""
 
     def close(self) -> None: ...
 

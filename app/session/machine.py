@@ -1,6 +1,6 @@
 """Collect metadata and telemetry of this machine for a run.
 
-Also maps the devices of a variant to the GPUs of this machine, and measures the idle power of the
+Also map the devices of a variant to the GPUs of this machine, and measure the idle power of the
 GPUs before any load. Only the energy above the idle power is attributed to the model."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Replay of a resumed run: returns the stages that were measured before the interruption instead of
-measuring them again."""
+"""Replay of a resumed run, which returns the stages that were measured before the interruption
+instead of measuring them again."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Build the result from the measurements: verdict, objectives, max rate, plan and exit code.
 
-Also build the notes on how the run was measured, and compares the run with a baseline. An
+Also build the notes on how the run was measured, and compare the run with a baseline. An
 impossible comparison is rejected before the run if it can be detected then; otherwise, it becomes
 part of the result."""
 

@@ -1,7 +1,7 @@
 """Monitor a running stage: report its progress, and end the stage if it is saturated or a limit
 is reached.
 
-Also reports the first failure of each error class once per run, and counts good responses and
+Also report the first failure of each error class once per run, and count good responses and
 errors several times per second."""
 
 from __future__ import annotations

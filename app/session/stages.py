@@ -199,8 +199,8 @@ class StageRunner:
 
     def change_rate(self, rate_per_s: float) -> str:
         """Change the rate of the running stage until its end, and return a confirmation message.
-        May be called from any thread. Raises UsageError if no stage is running or its rate cannot
-        be changed."""
+        This method may be called from any thread. Raises UsageError if no stage is running or its
+        rate cannot be changed."""
         running_stage = self._running_stage
         if running_stage is None:
             raise UsageError("no stage is running")

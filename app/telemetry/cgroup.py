@@ -1,7 +1,7 @@
 """Read the limits and the usage of this process's control group, such as that of a container
 (Linux, cgroup v1 and v2).
 
-Also reads the utilization of each core that this process may run on."""
+Also read the utilization of each core that this process may run on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Read the CPU utilization and memory usage of this machine, or of the container that this process
 runs in.
 
-Also reads the transfer rates of networks and disks, and the number of local ports for connections
+Also read the transfer rates of networks and disks, and the number of local ports for connections
 to one address."""
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def parse_join_options(master: str, token_reference: str | None, wait: str) -> J
 
 def load_capacity_per_worker(workers: int) -> tuple[float | None, float | None]:
     """Return the calibrated capacity per worker for the given number of workers, in requests/s and
-    streamed chunks/s; `None` if unknown. Takes about one second."""
+    streamed chunks/s; `None` if unknown. The call takes about one second."""
     environment, _ = inspect_machine()
     calibration = load_calibration(environment.fingerprint, get_utc_now())
     if calibration is None:

@@ -28,7 +28,8 @@ from loadgen.transport.address import EndpointError
 
 def read_machine_info() -> MachineInfo:
     """Return the environment and the validity checks of this machine, and its unavailable execution
-    providers. Takes one or two seconds, because execution providers are tried in a child process.
+    providers. The call takes one or two seconds, because execution providers are tried in a child
+    process.
 
     Raises MeasurementError if the child process crashes.
     """

@@ -39,8 +39,8 @@ class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_local_machine() -> LocalMachine:
-    """Return the capabilities of this machine. Takes about one second, because execution providers
-    are tried in a child process. Raises MeasurementError if the child process crashes."""
+    """Return the capabilities of this machine. The call takes about one second, because execution
+    providers are tried in a child process. Raises MeasurementError if the child process crashes."""
     probe = probe_providers()
     return LocalMachine(
         working_providers=probe.working_providers,

@@ -50,8 +50,8 @@ class LocustStage:
         self._duration_s = plan.duration_s
 
     def stop(self, drain: bool) -> None:
-        """Stop the stage; if `drain` is false, also kill the users. May be called from any
-        greenlet."""
+        """Stop the stage; if `drain` is false, also kill the users. This method may be called from
+        any greenlet."""
         self._was_stopped = self._was_stopped or not self._end_event.is_set()
         self._end_event.set()
         if not drain:
@@ -60,7 +60,8 @@ class LocustStage:
 
     def extend(self, duration_s: float) -> None:
         """Extend the measurement window of the stage to `duration_s` seconds, unless the stage has
-        ended or its measurement window is already longer. May be called from any greenlet."""
+        ended or its measurement window is already longer. This method may be called from any
+        greenlet."""
         if not self._end_event.is_set():
             self._duration_s = max(self._duration_s, duration_s)
 

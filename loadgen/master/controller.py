@@ -119,7 +119,7 @@ class MasterController:
         """Evict lost workers, send the pings that are due, and check whether the expected workers
         can still join.
 
-        Must be called about twenty times per second.
+        This method must be called about twenty times per second.
         """
         now_ns = self._now_ns()
         for worker, reason in self._pool.find_lost_workers(now_ns):

@@ -49,7 +49,7 @@ class LocalWorker:
 
     def wait_or_kill(self, timeout_s: float) -> None:
         """Wait for the worker's process to exit, and kill the process if it has not exited within
-        the timeout. Blocks the calling thread."""
+        the timeout. The calling thread is blocked meanwhile."""
         self.close_stdin()
         wait_or_kill(timeout_s, self._child)
 

@@ -290,7 +290,7 @@ class OpenAiReader:
 
     def end(self, headers: Headers) -> str | None:
         """Finish reading after the body has ended. Return the error class of the response, or None
-        if it is valid. Must be called only once."""
+        if it is valid. This method must be called only once."""
         if self._body_kind == "json":
             self._decoded_response = decode_response(self._api, bytes(self._body), count_tokens=self._count_tokens)
             return self._decoded_response.error

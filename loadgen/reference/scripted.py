@@ -85,8 +85,8 @@ class ScriptedServer:
         return _Connection(self)
 
     def respond(self, request: bytes, writer: SocketWriter) -> None:
-        """Respond to a request that has just been received. Must be called on the thread of the
-        event loop."""
+        """Respond to a request that has just been received. This method must be called on the
+        thread of the event loop."""
         at_ns = time.perf_counter_ns()
         self.received_ns.append(at_ns)
         if self._stores_requests:

@@ -33,7 +33,8 @@ class StreamReader(Protocol):
 
     @property
     def tokens(self) -> Tokens:
-        """Token counts and token times so far. May be read at any time, even after an error."""
+        """Token counts and token times so far. The value may be read at any time, even after an
+        error."""
         ...
 
     @property

@@ -65,7 +65,7 @@ class Worker:
 
     @property
     def is_sending(self) -> bool:
-        """True while a stage is sending requests. May be read from any thread."""
+        """True while a stage is sending requests. The value may be read from any thread."""
         stage_run = self._stage_run
         return stage_run is not None and stage_run.is_sending
 

@@ -77,7 +77,7 @@ class MasterConnection:
 
     def close(self, on_closed: Callable[[], None]) -> None:
         """Send all queued messages within two seconds, close the connection, and then call
-        `on_closed`. May be called from any thread."""
+        `on_closed`. This method may be called from any thread."""
         self._hub.loop.run_callback_threadsafe(self._close, on_closed)
 
     def _send(self, kind: str, body: bytes) -> None:

@@ -35,8 +35,8 @@ class Sender:
         self._thread.start()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run `coroutine` on the sending thread, and return a future of its result. May be called
-        from any other thread."""
+        """Run `coroutine` on the sending thread, and return a future of its result. This method may
+        be called from any other thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def read_cpu_wait_s(self) -> float | None:

@@ -234,7 +234,7 @@ class SendingTarget:
 
     def create_memory_limit(self) -> MemoryLimit | None:
         """Return the limit on the growth of this process's memory during a stage. When the limit is
-        exceeded, `shed_load` must be called. May be called from any thread.
+        exceeded, `shed_load` must be called. This method may be called from any thread.
 
         Return None if the transport itself limits how much data it buffers, as the HTTP transport
         does.

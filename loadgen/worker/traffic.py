@@ -245,7 +245,7 @@ class ClosedTraffic:
             self._timer_queue.add(self._start_ns, None)
 
     def extend(self, end_ns: int) -> None:
-        """Extend the stage to `end_ns`. May be called before the stage has started."""
+        """Extend the stage to `end_ns`. This method may be called before the stage has started."""
         if not self.has_ended:
             self._end_ns = end_ns
             self._end_timer.set(end_ns)

@@ -24,9 +24,9 @@ def test_a_decision_says_what_to_buy_what_it_costs_and_how_sure_it_is(plan: Plan
     decision = build_plan_decision(plan)
     assert decision.headline == "5 × g2-standard-4, $2,577/month"
     assert decision.sentence == (
-        "The fleet serves 90.0\u202freq/s within p95 TTFT < 500 ms, p95 latency < 9000 ms with 95.3\u202f% probability."
+        "Serves 90.0\u202freq/s within p95 TTFT < 500 ms, p95 latency < 9000 ms with 95.3\u202f% probability."
     )
-    assert decision.evidence == "The level of evidence is high. The capacity was measured on one L4."
+    assert decision.evidence == "Evidence: high. The capacity was measured on one L4."
     assert decision.details == (
         "gcp, us-central1", "4 instances for the load, 1 spare", "$1,984–3,067/month (P10–P90)",
         "$0.0173 per 1k inferences",
@@ -38,7 +38,7 @@ def test_evidence_from_another_machine_names_it_and_what_was_not_measured(plan: 
     source = replace(plan.source, hardware="this machine", validity="WARN")
     decision = build_plan_decision(replace(_with_row(plan, basis="extrapolated"), source=source))
     assert decision.evidence == (
-        "The level of evidence is medium. The capacity was extrapolated from this machine, not measured on "
+        "Evidence: medium. The capacity was extrapolated from this machine, not measured on "
         "g2-standard-4. The measurement has warnings."
     )
 
@@ -62,7 +62,7 @@ def test_a_plan_of_an_older_version_has_a_decision_without_what_it_does_not_know
     old = _with_row(plan, slo_probabilities=None, usd_per_month_needed=None, provider="", instance_type="", region="")
     decision = build_plan_decision(replace(old, source=None))
     assert decision.headline == "5 × gcp/g2-standard-4@us-central1, $2,577/month"
-    assert decision.sentence.endswith("; P(SLO met) n/a.")
+    assert decision.sentence.endswith("; P(SLO met) is n/a.")
     assert decision.details[:2] == ("4 instances for the load, 1 spare", "$2,062–3,092/month (95\u202f% CI)")
 
 

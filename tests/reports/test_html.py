@@ -134,7 +134,7 @@ def test_a_run_with_a_plan_begins_with_verdict_decision_evidence_and_caveats(ful
     order = [
         text.index(part)
         for part in (
-            "PASS", "7 × c7i.large, $456/month", "The fleet serves 900", "Evidence: medium", "1 caveat: step duration",
+            "PASS", "7 × c7i.large, $456/month", "Serves 900", "Evidence: medium", "1 caveat: step duration",
             "9 of 10 checks passed", "Demand over the day vs. capacity", "Max rate 218", "Objectives",
             "Basis of the decision", "p95 latency by offered rate", "Evidence by basis", "Cost and alternatives",
             "Endpoint under load", "Appendix", "All validity checks",
@@ -370,7 +370,7 @@ def test_a_spike_shows_how_it_passed(rendered: Rendered) -> None:
     text = _text(rendered("spike_report"))
     assert "Spikes" in text
     assert "burst 40 → 200 req/s 4.00 s 10.0 s 373 requests 6.03 s" in text
-    assert "Stage morning: Poisson, ramp 0→150 req/s." in text
+    assert "Stage morning had these arrivals: Poisson, ramp 0→150 req/s." in text
 
 
 def test_a_closed_loop_shows_its_clients(rendered: Rendered) -> None:

@@ -12,7 +12,7 @@ def test_the_recommended_and_the_next_report_their_chance_and_range(plan: PlanSe
     lines = build_summary_lines(plan)
     assert lines[0] == "5 × g2-standard-4, $2,577/month"
     assert lines[1].endswith("with 95.3\u202f% probability.")
-    assert lines[2].startswith("The level of evidence is high. ")
+    assert lines[2].startswith("Evidence: high. ")
     assert lines[5].startswith("Recommended: 5 × gcp/g2-standard-4@us-central1, $2,577/month (P10–P90: ")
     assert "P(SLO met) 95.3\u202f%, measured" in lines[5]
     assert "P(SLO met) 93.1\u202f%, extrapolated" in lines[6]

@@ -38,7 +38,7 @@ def test_the_caveats_are_one_line_between_the_result_and_the_numbers_and_their_d
     order = [
         text.index(part)
         for part in (
-            "PASS", "7 × c7i.large, $456/month", "The level of evidence is medium", "Max rate 218 req/s",
+            "PASS", "7 × c7i.large, $456/month", "Evidence: medium", "Max rate 218 req/s",
             "1 caveat: step duration", "Numbers", "SLO  ", "WARN step duration",
         )
     ]  # fmt: skip

@@ -155,7 +155,7 @@ def test_recover_makes_a_result_of_the_events_where_the_result_is_lost(
     assert main(["report", str(run), "--recover", "--format", "text"]) == 0
     text = capsys.readouterr().out
     assert "DAMAGED: result.json is missing" in text
-    assert "Recovered" in text
+    assert "The result was recovered" in text
 
 
 def test_stages_that_the_events_lack_are_not_evaluated_again(

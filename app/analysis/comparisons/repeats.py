@@ -156,7 +156,7 @@ def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: in
     """Compute the smallest relative change that is detected in four of five cases if `test_count`
     metrics are tested together; `None` if the change is unknown or above a factor of 100.
 
-    Uses the normal approximation for two conditions: a median beyond the tolerance, and a rank test
+    Use the normal approximation for two conditions: a median beyond the tolerance, and a rank test
     at `SIGNIFICANCE_LEVEL` divided by `test_count`."""
     noise, log_tolerance = compute_noise(repeats), math.log1p(tolerance)
     z_beta, z_alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))

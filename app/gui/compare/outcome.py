@@ -51,8 +51,8 @@ class RunSpectra(msgspec.Struct, frozen=True):
 
 
 def compute_outcome(request: ComparisonRequest) -> Outcome:
-    """Read the runs and compare them. Can be called from any thread; reading the results takes most
-    of the time."""
+    """Read the runs and compare them. This function can be called from any thread; reading the
+    results takes most of the time."""
     from app.analysis.comparisons.comparison import compare_runs
     from app.reporting.comparison import build_comparison_section
     from app.reporting.rows import list_comparable_stages

@@ -129,8 +129,8 @@ class PairsPanel(QWidget):
         self._navigation.launch_requested.emit(launch)
 
     def launch(self, launch: Launch) -> None:
-        """Start the load generator of the A/B pairs. Called when the launch is next in the job
-        queue."""
+        """Start the load generator of the A/B pairs. This method is called when the launch is next
+        in the job queue."""
         self._matches_current_request = self._has_same_runs(launch.directory)
         self._run.engine.launch(launch)
 

@@ -53,7 +53,7 @@ class PairsSuggestion(msgspec.Struct, frozen=True):
 def suggest_pairs(comparison: Comparison, entries: Sequence[ComparisonEntry]) -> PairsSuggestion | None:
     """Suggest A/B pairs, or return None if no headline metric is inconclusive.
 
-    Reads the two profiles. Can be called from any thread.
+    The function reads the two profiles, and can be called from any thread.
     """
     from app.analysis.comparisons.comparison import find_inconclusive_changes
     from app.reporting.comparison import format_pairs_name

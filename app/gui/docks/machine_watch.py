@@ -100,8 +100,8 @@ class MachineWatch(QObject):
             self._telemetry_reader.request(self._read_machine)
 
     def _read_machine(self) -> MachineNow:
-        """Read the telemetry of this machine. Runs in a worker thread, because importing the driver
-        bindings and opening the drivers are slow."""
+        """Read the telemetry of this machine. The method runs in a worker thread, because importing
+        the driver bindings and opening the drivers are slow."""
         from app.telemetry.machine_state import MachineReader
 
         if self._machine_reader is None:

@@ -126,8 +126,8 @@ class EngineWatch(QObject):
             self.damage_found.emit()
 
     def _check_process(self) -> None:
-        """Check whether the process has ended or disappeared. Called when all available data has
-        been read."""
+        """Check whether the process has ended or disappeared. This method is called when all
+        available data has been read."""
         exit_code = None if self.engine is None else self.engine.poll()
         finished_event = self._run_follower.finished_event
         if finished_event is not None:

@@ -74,15 +74,16 @@ class OffersTab(QWidget):
             return
         self._prices = prices
         self.pane.set_frame(_build_frame(prices.rows))
-        lines = [f"The table contains {len(prices.rows)} offers."]
+        count = len(prices.rows)
+        lines = [f"There are {count} offers."]
         if prices.stale_count:
-            lines.append(f"WARN: some prices are older than 30 days ({prices.stale_count}).")
+            lines = [f"WARN: {prices.stale_count} of {count} offers have prices older than 30 days."]
         if prices.imported_from is not None:
             lines.append(
                 f"Your price list {prices.imported_from}, imported on {prices.imported_on}, overrides the catalog."
             )
         else:
-            lines.append("No price list is imported. Import one with `sizewise offers import FILE`.")
+            lines.append("Import a price list with `sizewise offers import FILE`.")
         self._note.setText(" ".join(lines))
 
     def _choose_price_list(self) -> None:
@@ -92,7 +93,7 @@ class OffersTab(QWidget):
 
 
 def read_prices() -> Prices:
-    """Read the catalog and the imported price list. Can be called from any thread."""
+    """Read the catalog and the imported price list. This function can be called from any thread."""
     today = datetime.now(UTC).date()
     imported_prices = load_imported_price_list()
     rows = tuple(build_offer_row(offer, today) for offer in find_offers(load_offers()))

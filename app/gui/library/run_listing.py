@@ -30,7 +30,7 @@ class ListedRuns(msgspec.Struct, frozen=True):
 
 
 def build_listing(listing: Listing) -> ListedRuns:
-    """Build the table of stored runs. Can be called from any thread."""
+    """Build the table of stored runs. This function can be called from any thread."""
     return ListedRuns(
         listing.rows, listing.unread, build_frame(listing.rows), tuple(map(build_search_text, listing.rows))
     )

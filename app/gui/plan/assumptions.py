@@ -42,8 +42,8 @@ class Assumptions(QTabWidget):
             form.failed.connect(self.failed)
 
     def load_gpus(self) -> None:
-        """Load the GPUs into the form. Called when the form is shown for the first time, since
-        loading the catalog takes a moment."""
+        """Load the GPUs into the form. This method is called when the form is shown for the first
+        time, since loading the catalog takes a moment."""
         self.curve.load_gpus()
 
 

@@ -223,12 +223,11 @@ _BASIS_TEXTS = {
 def _format_confidence(fleet: Fleet, plan: Plan) -> str:
     """Format the peak rate that the fleet serves, and the probability that the fleet meets the
     SLO."""
-    probability = (
-        NOT_AVAILABLE if fleet.slo_probabilities is None else format_probability(fleet.slo_probabilities.planned)
-    )
+    probability_text = f"; P(SLO met) is {NOT_AVAILABLE}"
+    if fleet.slo_probabilities is not None:
+        probability_text = f" with {format_probability(fleet.slo_probabilities.planned)} probability"
     slo = " and ".join(map(objective_label, plan.slo))
-    template = "The fleet serves {peak} req/s within {slo}. The probability of meeting the SLO is {probability}."
-    return template.format(peak=format_plain(plan.traffic.peak_per_s), slo=slo, probability=probability)
+    return f"Serves {format_plain(plan.traffic.peak_per_s)} req/s within {slo}{probability_text}."
 
 
 def _format_basis(fleet: Fleet) -> str:

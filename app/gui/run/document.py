@@ -88,8 +88,8 @@ class ProfileDocument(QObject):
             self.comments_lost.emit()
 
     def set_dotted_value(self, path: str, value: object) -> None:
-        """Set the value at a dotted path, or remove the key if the value is `None`. Called with the
-        edits of the special editors."""
+        """Set the value at a dotted path, or remove the key if the value is `None`. This method is
+        called with the edits of the special editors."""
         self.set_value(parse_path(path), REMOVED if value is None else value)
 
     def set_tree(self, tree: dict[str, Any], title: str) -> None:

@@ -37,8 +37,8 @@ class SpecialEditor(QWidget):
     _is_applicable = True
 
     def show_document(self, document: EditedProfile) -> None:
-        """Show the document, or hide the editor if it does not apply to the document. Called after
-        every change of the document, including changes by this editor."""
+        """Show the document, or hide the editor if it does not apply to the document. This method
+        is called after every change of the document, including changes by this editor."""
         is_applicable = self.supports_protocol(find_protocol(document))
         self._is_applicable = is_applicable
         if is_applicable:

@@ -1,7 +1,7 @@
 """Convert the weights of a model, and if possible also its computation, to 8-bit integers,
 following ONNX Runtime's guide for CPUs.
 
-Also loads the calibration rows of a model in batches."""
+Also load the calibration rows of a model in batches."""
 
 from __future__ import annotations
 

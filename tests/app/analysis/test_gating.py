@@ -69,7 +69,7 @@ def stage(
 
 CALM, PEAK = stage("calm", Estimate(10.0, (9.0, 11.0))), stage("peak", Estimate(60.0, (55.0, 65.0)))
 WARM = stage("warm-up", Estimate(900.0, (800.0, 999.0)), kind="warmup")
-SWEPT = stage("sweep 40/s", Estimate(45.0, (40.0, 55.0)), tags={SWEEP_TAG: "yes"})
+SWEPT = stage("sweep 40 req/s", Estimate(45.0, (40.0, 55.0)), tags={SWEEP_TAG: "yes"})
 STAGES = (WARM, CALM, PEAK, SWEPT)
 
 
@@ -81,9 +81,9 @@ STAGES = (WARM, CALM, PEAK, SWEPT)
         ("latency_ms.p95{stage=peak} < 70", "PASS", "peak"),
         ("latency_ms.p95{stage=peak} < 50", "FAIL", "peak"),
         ("latency_ms.p95{stage=peak} < 60", "INCONCLUSIVE", "peak"),
-        ("latency_ms.p95{sweep=yes} < 50", "INCONCLUSIVE", "sweep 40/s"),
-        ("latency_ms.p95{sweep=yes} < 40", "FAIL", "sweep 40/s"),
-        ("latency_ms.p95{sweep=yes} < 60", "PASS", "sweep 40/s"),
+        ("latency_ms.p95{sweep=yes} < 50", "INCONCLUSIVE", "sweep 40 req/s"),
+        ("latency_ms.p95{sweep=yes} < 40", "FAIL", "sweep 40 req/s"),
+        ("latency_ms.p95{sweep=yes} < 60", "PASS", "sweep 40 req/s"),
         ("latency_ms.p95{stage=gone} < 60", "INCONCLUSIVE", None),
         ("latency_ms.p95{stage=warm-up} < 60", "INCONCLUSIVE", None),  # a warm-up is never judged
     ],
@@ -209,7 +209,7 @@ def test_an_advisory_comparison_fails_nothing() -> None:
 
 
 def test_a_probe_counts_only_where_nothing_else_was_compared_or_its_tags_ask_for_it() -> None:
-    probe = msgspec.structs.replace(change(WORSE, "sweep 40/s"), is_headline=False)
+    probe = msgspec.structs.replace(change(WORSE, "sweep 40 req/s"), is_headline=False)
     same = change(Estimate(1.0, (0.99, 1.01)), "calm")
     gate, of_probe = (parse_gate(f"change(latency_ms.p95{tags}) < +8%") for tags in ("", "{sweep=yes}"))
     assert evaluate_change(gate, STAGES, compared(same, probe)).outcome == "PASS"

@@ -188,7 +188,10 @@ def test_a_wrong_objective_says_what_is_right(text: str, message: str, hint: str
     ("text", "tags"),
     [
         ("ttft_ms.p95{stage=peak} < 300", {"stage": "peak"}),
-        ("ttft_ms.p95 { stage = sweep 40/s , sweep=yes } < 300 | warn", {"stage": "sweep 40/s", "sweep": "yes"}),
+        (
+            "ttft_ms.p95 { stage = sweep 40 req/s , sweep=yes } < 300 | warn",
+            {"stage": "sweep 40 req/s", "sweep": "yes"},
+        ),
         ("error_rate{stage=peak} < 0.1%", {"stage": "peak"}),
         ("change(ttft_ms.p95{stage=peak}) < +8%", {"stage": "peak"}),
     ],

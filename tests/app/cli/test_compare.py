@@ -40,7 +40,7 @@ def store(home: Path, results: list[Result]) -> str:
         (20.0, 0.5, (), ExitCode.REGRESSION, "regression: p95 latency in steady regressed: 20 ms vs. 10 ms"),
         (20.0, 0.5, ("--tolerance", "150%"), ExitCode.USAGE, "is not a share"),
         (10.8, 0.5, (), ExitCode.OK, "warning: these changes are inconclusive: p95 latency in steady"),
-        (10.8, 0.5, ("--on-inconclusive", "fail"), ExitCode.INCONCLUSIVE, "error: inconclusive"),
+        (10.8, 0.5, ("--on-inconclusive", "fail"), ExitCode.INCONCLUSIVE, "error: these changes are inconclusive"),
         (10.8, 0.1, ("--tolerance", "20%"), ExitCode.OK, "NO REGRESSION"),
     ],
 )

@@ -86,7 +86,7 @@ def test_the_terminal_reports_the_fleet_what_binds_and_what_comes_next(
     order = [
         out.index(part)
         for part in (
-            "The fleet serves 60.0 req/s within p95 latency < 1000 ms with ", "The level of evidence is ",
+            "Serves 60.0 req/s within p95 latency < 1000 ms with ", "Evidence: ",
             "acme, here; 5 instances for the load, 1 spare",
             "Plan         Bottleneck: peak: one instance sustains ", "Confidence   P(SLO met)",
         )

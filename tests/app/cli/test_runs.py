@@ -378,7 +378,7 @@ def test_a_report_that_cannot_be_written_is_a_usage_error(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", "1-whole", "--out", str(tmp_path / "none" / "report.html")]) == ExitCode.USAGE
-    assert "cannot write" in capsys.readouterr().err
+    assert "none/report.html cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

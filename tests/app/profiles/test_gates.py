@@ -26,7 +26,7 @@ TRAFFIC = {"peak": "900/s"}
     ("gate", "more"),
     [
         ("latency_ms.p95{stage=peak} < 300", {}),
-        ("latency_ms.p95{stage=sweep 40/s, sweep=yes} < 300", {"load": SWEEP}),
+        ("latency_ms.p95{stage=sweep 40 req/s, sweep=yes} < 300", {"load": SWEEP}),
         ("good_per_s >= 95% of offered_per_s", {"slo": SLO}),
         ("change(latency_ms.p95{stage=peak}) < +8%", {}),
         ("change(max_rate_within_slo) > -5%", {"slo": SLO, "load": SEARCH}),

@@ -92,7 +92,12 @@ def test_list_of_variants_stands_in_place_of_the_grid(load: Load, tmp_path: Path
         (DIGITS | {"batch": [0]}, 6, "0 must be a whole number of at least 1", None),
         (DIGITS | {"batch": []}, 5, "the list is empty", "Remove the key to use its default."),
         ({"model": "digitz"}, 4, "'digitz' is neither a bundled model nor a file", "Did you mean 'digits'?"),
-        (DIGITS | {"variants": [{"batch": 2}], "batch": [4]}, 3, "both variants and batch", None),
+        (
+            DIGITS | {"variants": [{"batch": 2}], "batch": [4]},
+            3,
+            "both variants and batch",
+            "Use either a list of variants or a grid.",
+        ),
         (DIGITS | {"providers": ["cpu", "cpu"]}, 3, "the variant as-is on cpu is duplicated", None),
         (DIGITS | {"variants": [{"batch": 2}, {"batch": 2}]}, 3, "the variant as-is on cpu is duplicated", None),
         (

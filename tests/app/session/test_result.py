@@ -222,11 +222,11 @@ def test_the_objectives_of_a_sweep_are_evaluated_where_it_was_heaviest_and_held(
     """A lighter load has fewer answers, so that a share of errors may not be settled there."""
     slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 1%"))
     rates = tuple(
-        StageSpec(f"sweep {rate:g}/s", "steady", poisson(rate), 5.0, is_in_sweep=True)
+        StageSpec(f"sweep {rate:g} req/s", "steady", poisson(rate), 5.0, is_in_sweep=True)
         for rate in (20.0, 60.0, 180.0, 400.0)
     )
     result = bench.run(msgspec.structs.replace(SPEC, stages=rates, slo=slo)).result
-    assert [one.stage for one in result.slo] == ["sweep 180/s"] * 2
+    assert [one.stage for one in result.slo] == ["sweep 180 req/s"] * 2
     assert result.slo[1].outcome == "PASS"
     clients = tuple(
         StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8, 64)

@@ -57,7 +57,7 @@ def test_a_share_that_would_be_too_many_requests_is_left_out(bench: Bench) -> No
 
 def swept(*rates: float, repeats: int = 1) -> tuple[StageSpec, ...]:
     return tuple(
-        StageSpec(f"sweep {rate:g}/s", "steady", poisson(rate), 10.0, repeat=repeat, is_in_sweep=True)
+        StageSpec(f"sweep {rate:g} req/s", "steady", poisson(rate), 10.0, repeat=repeat, is_in_sweep=True)
         for rate in rates
         for repeat in range(1, repeats + 1)
     )
@@ -68,8 +68,8 @@ def test_a_sweep_ends_after_two_rates_in_a_row_that_the_target_cannot_carry(benc
     spec = msgspec.structs.replace(SPEC, stages=swept(25, 50, 100, 150, 200, 225, 400, 500, 800, 900, repeats=2))
     outcome = bench.run(spec)
     names = list(dict.fromkeys(plan.name for plan in bench.load.plans))
-    assert names == [f"sweep {rate}/s" for rate in (25, 50, 100, 150, 200, 225, 400, 500)]
-    assert "These stages were skipped: sweep 800/s, sweep 900/s." in outcome.result.notes[-1]
+    assert names == [f"sweep {rate} req/s" for rate in (25, 50, 100, 150, 200, 225, 400, 500)]
+    assert "These stages were skipped: sweep 800 req/s, sweep 900 req/s." in outcome.result.notes[-1]
     assert all(stage.tags == {"sweep": "yes"} for stage in outcome.result.stages)
     found = outcome.result.max_rate
     assert found is not None

@@ -106,10 +106,10 @@ def test_a_sweep_comes_last_and_says_its_load() -> None:
     stages = build_stages(load({"rate": "5/s", "duration": "2s"}, sweep={"rates": ["50/s", "100/s"], "repeats": 2}))
     assert [(stage.name, stage.kind, stage.repeat, stage.is_in_sweep) for stage in stages] == [
         ("steady", "steady", 1, False),
-        ("sweep 50/s", "steady", 1, True),
-        ("sweep 50/s", "steady", 2, True),
-        ("sweep 100/s", "steady", 1, True),
-        ("sweep 100/s", "steady", 2, True),
+        ("sweep 50 req/s", "steady", 1, True),
+        ("sweep 50 req/s", "steady", 2, True),
+        ("sweep 100 req/s", "steady", 1, True),
+        ("sweep 100 req/s", "steady", 2, True),
     ]
     assert stages[-1].arrivals == OpenArrivals("poisson", ((0.0, 100.0),))
     one, two = build_stages(load(sweep={"max_concurrency": 2}))

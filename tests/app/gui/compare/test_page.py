@@ -135,7 +135,7 @@ def test_an_export_that_cannot_be_written_says_so(
     page.compare((baseline, slower))
     settle(qtbot, page)
     page.export_to(tmp_path / "none" / "said.html")
-    qtbot.waitUntil(lambda: "annot write" in page.strip.text())
+    qtbot.waitUntil(lambda: "cannot be written" in page.strip.text())
 
 
 def test_what_is_open_says_how_many_pairs_would_report_and_gives_the_line(

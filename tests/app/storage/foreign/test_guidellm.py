@@ -68,7 +68,7 @@ def test_streams_are_clients_and_throughput_has_no_load(curve: Read) -> None:
         (None, 8.0),
         (None, None),
     ]
-    assert any("all requests at once" in note for note in found.notes)
+    assert any("all its requests were sent at once" in note for note in found.notes)
 
 
 def test_a_sample_of_the_requests_gives_way_to_the_aggregates(changed: Callable[..., Path]) -> None:

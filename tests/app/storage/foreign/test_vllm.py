@@ -79,7 +79,7 @@ def test_a_cap_without_the_waits_is_reported(changed: Callable[..., Path]) -> No
 def test_all_at_once_is_neither_a_rate_nor_clients(changed: Callable[..., Path]) -> None:
     found = read_foreign([changed("vllm-aggregates.json", request_rate="inf")])
     assert (found.load_points[0].offered_per_s, found.load_points[0].clients) == (None, None)
-    assert any("all requests at once" in note for note in found.notes)
+    assert any("all its requests were sent at once" in note for note in found.notes)
 
 
 def test_where_nothing_reports_what_succeeded_the_aggregates_stand(changed: Callable[..., Path]) -> None:
