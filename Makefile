@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz bench bench-peers lock proto
+.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz soak bench bench-peers lock proto
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -18,10 +18,10 @@ docs: $(VENV)/.installed-docs
 docs-check: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/test_docs.py tests/docs
 
-# Every tier (tests/tiers.py): the timing tier comes last, with the machine to itself.
+# Every tier (tests/tiers.py) but soak: the timing tier comes last, with the machine to itself.
 test: $(VENV)/.installed-test
 	tests/install-system-libraries
-	$(BIN)/python -m pytest -m "not timing" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not timing and not soak" $(PARALLEL)
 	$(BIN)/python -m pytest -m timing
 
 # The tests that start no process and open no window.
@@ -47,6 +47,11 @@ check: $(VENV)/.installed-test
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+# Long tests: leaks over many runs, hundreds of damaged files, every bundled profile.
+soak: $(VENV)/.installed-test
+	tests/install-system-libraries
+	$(BIN)/python -m pytest -m soak --ignore tests/docs
 
 bench: $(VENV)/.installed-test
 	tests/install-system-libraries --bench
@@ -82,4 +87,5 @@ $(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-test: pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m app.planning.simulation.precompile
 	touch $@ $(VENV)/.installed $(VENV)/.installed-docs

@@ -14,6 +14,10 @@ import pytest
 @pytest.mark.timing
 def test_rate(): pass
 
+@pytest.mark.soak
+@pytest.mark.process
+def test_leaks(): pass
+
 @pytest.mark.ui
 def test_window(): pass
 
@@ -97,12 +101,13 @@ def test_tiers_run_from_the_quickest_to_the_one_that_needs_the_machine_alone(pyt
         "test_command",
         "test_window",
         "test_rate",
+        "test_leaks",
     ]
 
 
 def test_files_without_timing_tests_are_not_imported_when_only_these_run(pytester: pytest.Pytester) -> None:
     imported = "raise ImportError('imported')"
-    ran(pytester, ORDERED, imported, options=("-m", "timing")).assert_outcomes(passed=1, deselected=3)
+    ran(pytester, ORDERED, imported, options=("-m", "timing")).assert_outcomes(passed=1, deselected=4)
     ran(pytester, ORDERED, imported, options=("-m", "timing or ui")).assert_outcomes(errors=1)
 
 

@@ -5,6 +5,7 @@
 - `ui`: a Qt window, a virtual screen or a browser.
 - `timing`: asserts times, rates or lags. These run last and alone; one that fails while other work disturbs the machine
   runs once more, and is skipped if it fails and was disturbed again.
+- `soak`: takes long and guards what seldom breaks. These run in `make soak` and `make docs-check`, every night.
 
 A test without a mark is `ui` or `process` if it uses a fixture of that tier, else `unit`.
 """
@@ -47,9 +48,10 @@ class Tier(StrEnum):
     PROCESS = "process"
     UI = "ui"
     TIMING = "timing"
+    SOAK = "soak"
 
 
-_PARALLEL_ORDER = [Tier.UI, Tier.PROCESS, Tier.UNIT, Tier.TIMING]
+_PARALLEL_ORDER = [Tier.UI, Tier.PROCESS, Tier.UNIT, Tier.SOAK, Tier.TIMING]
 """Order under pytest-xdist: files that wait come first, so that files that compute fill their gaps."""
 _LONG_FOLDERS = {"gui", "seams"}
 """Their files, whose tests run the whole program, start before others of their tier: the session must not end with one
@@ -64,6 +66,7 @@ _MEANINGS = {
     Tier.PROCESS: "starts processes",
     Tier.UI: "shows a Qt window, or opens a virtual screen or a browser",
     Tier.TIMING: "asserts times, rates or lags: runs last and alone",
+    Tier.SOAK: "takes long: runs in `make soak` or `make docs-check`",
 }
 
 
@@ -132,7 +135,7 @@ def _own_cpu_s() -> float:
 
 
 def tier_of(item: pytest.Item) -> Tier | None:
-    """Return the last tier that the test is marked with: a test in a file marked `process` may be marked `timing`."""
+    """Return the last tier that the test is marked with: a test in a file marked `process` may be marked `soak`."""
     return next((tier for tier in reversed(Tier) if item.get_closest_marker(tier) is not None), None)
 
 

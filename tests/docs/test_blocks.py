@@ -127,8 +127,13 @@ def reader(calibrated_home: Path, tmp_path: Path) -> Iterator[Reader]:
     someone.leave()
 
 
+RUNNABLE = [page for page in PAGES if any(block.runs_here for block in blocks_of(page))]
+
+
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(block.runs_here for block in blocks_of(page))], ids=name_of
+    "page",
+    [page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.soak) for page in RUNNABLE],
+    ids=name_of,
 )
 def test_the_commands_of_a_page_run(reader: Reader, page: Path) -> None:
     for block in blocks_of(page):

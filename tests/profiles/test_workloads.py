@@ -16,6 +16,8 @@ pytestmark = pytest.mark.process
 NEEDS_A_SERVER = {"http"}
 IS_TESTED_ELSEWHERE = {"quickstart", "local-model"}
 PRESETS = sorted(bundled_profiles().keys() - NEEDS_A_SERVER - IS_TESTED_ELSEWHERE)
+OF_EVERY_KIND = {"chat", "fraud-scoring", "image-generation", "speech"}
+"""One for each protocol and kind of target; the others are measured in `make soak`."""
 FASTER = {
     "image-generation": ["target.scripted.delay=150ms", "load.stages.1.rate=10/s"],
     "speech": ["load.stages.1.ramp.to=15/s"],
@@ -33,7 +35,9 @@ def test_each_says_in_a_line_what_it_is(name: str) -> None:
     assert 10 < len(description) < 100
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", [name if name in OF_EVERY_KIND else pytest.param(name, marks=pytest.mark.soak) for name in PRESETS]
+)
 def test_it_runs_as_it_is(calibrated_home: Path, tmp_path: Path, name: str) -> None:
     profile = load_profile(bundled_profiles()[name])
     assert not isinstance(profile, LocalProfile)
@@ -58,6 +62,7 @@ def test_it_runs_as_it_is(calibrated_home: Path, tmp_path: Path, name: str) -> N
     assert any("scripted server" in note for note in result["notes"]) == is_scripted
 
 
+@pytest.mark.soak
 def test_the_local_one_runs_as_it_is(tmp_path: Path) -> None:
     shorter = (
         "load.warmup=500ms",

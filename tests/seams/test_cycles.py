@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.cancelled import MOMENTS, Footprint, cancelled_run
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.soak]
 
 EARLY = "before anything was started"
 CYCLES = (

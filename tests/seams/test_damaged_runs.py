@@ -34,6 +34,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     return [decode_json(line, Case) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.soak
 def test_no_copy_gives_another_number_silently(found: list[Case]) -> None:
     assert Counter(one.sort for one in found) == dict.fromkeys(
         ("flip", "cut"), sum(SEALED.values()) + OF_KILLED + OF_JOURNALED
@@ -41,6 +42,7 @@ def test_no_copy_gives_another_number_silently(found: list[Case]) -> None:
     assert [one for one in found if "other" in (one.opened, one.recovered)] == []
 
 
+@pytest.mark.soak
 def test_damage_in_what_was_measured_is_refused_with_a_reason_and_marked_when_recovered(found: list[Case]) -> None:
     reports = (".html", ".json", ".parquet", ".csv", ".xml", ".prom", ".md")
     measured = [
@@ -56,6 +58,7 @@ def test_damage_in_what_was_measured_is_refused_with_a_reason_and_marked_when_re
     assert [one for one in sealed if one.recovered != "DAMAGED"] == []
 
 
+@pytest.mark.soak
 def test_damage_in_the_telemetry_of_a_killed_run_is_noticed(found: list[Case]) -> None:
     """Its checksums are written as it is measured: before, another CPU load was shown in silence."""
     journaled = [one for one in found if one.run == "journaled"]

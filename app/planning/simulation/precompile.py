@@ -1,5 +1,7 @@
 """Compilation of the simulation kernels before the first plan. Cached kernels are only loaded.
 
+`python -m app.planning.simulation.precompile` fills the cache.
+
 Both functions may run in a background thread, but slow down other threads somewhat.
 """
 
@@ -53,3 +55,7 @@ def compile_all() -> None:
     simulate_token_latencies(
         _TIMES_S, ones, ones, _NORMALS, TokenService(0.1, 0.0, 0.0, max_sequences=2, kv_tokens=100)
     )
+
+
+if __name__ == "__main__":
+    compile_all()
