@@ -37,7 +37,7 @@ def build_plan_decision(plan: PlanSection) -> Decision:
     """Build the first lines of the report of a plan."""
     recommended_row = plan.recommended_row
     peak_text = formatting.with_unit(formatting.format_number(plan.peak_per_s), "req/s")
-    slo_text = ", ".join(plan.slo_labels or plan.slo)
+    slo_text = ", ".join(formatting.keep_limit_together(label) for label in plan.slo_labels or plan.slo)
     if recommended_row is None or recommended_row.instances is None:
         return Decision(
             f"No offer sustains a peak of {peak_text}", f"No offer meets {slo_text} within the limits of the plan."

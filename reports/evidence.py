@@ -1,4 +1,4 @@
-"""Grades the level of evidence for a result: high, medium or low.
+"""Grade the level of evidence for a result: high, medium or low.
 
 The level is the lowest of three levels, each derived from an identifier, never from a message:
 

@@ -7,6 +7,7 @@ from strings of external origin.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -37,6 +38,12 @@ def format_plain(value: float) -> str:
 
 def format_count(value: int) -> str:
     return f"{value:,}"
+
+
+def keep_limit_together(label: str) -> str:
+    """Replace the spaces after the comparison sign of an objective by thin spaces, which prevent
+    line breaks."""
+    return re.sub(" (?=[^<>]*$)", THIN_SPACE, label)
 
 
 def format_count_noun(count: int, noun: str) -> str:

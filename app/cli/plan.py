@@ -21,7 +21,7 @@ _HEADER = (
     "instances", "offer", "$/month", "P10-P90 $", "P(SLO met)", "peak utilization %", "peak latency ms", "based on",
     "method", "risk (0-4)", "price date",
 )  # fmt: skip
-_WHAT_IF_HEADER = ("what if", "fleet", "$/month", "change $/month", "P(SLO met)")
+_WHAT_IF_HEADER = ("what-if case", "fleet", "$/month", "change $/month", "P(SLO met)")
 _EXPORT_FORMATS = ("k8s", "kserve", "terraform", "csv", "json")
 
 
@@ -192,7 +192,7 @@ def _save_plan(path: Path, plan_inputs: PlanningInputs, plan: Plan) -> None:
     from app.storage.plan_file import PlanFile, write_plan
 
     write_plan(path, PlanFile(2, f"sizewise {__version__}", plan, plan_inputs))
-    print(f"Written: {path}", file=sys.stderr)
+    print(f"{path} was written", file=sys.stderr)
 
 
 def _write_export(plan: Plan, kind: ExportKind, settings: ExportSettings, directory: Path | None) -> None:
@@ -206,7 +206,7 @@ def _write_export(plan: Plan, kind: ExportKind, settings: ExportSettings, direct
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (directory / name).write_text(text, encoding="utf-8", newline="")
-            print(f"Written: {directory / name}", file=sys.stderr)
+            print(f"{directory / name} was written", file=sys.stderr)
     except OSError as error:
         raise UsageError(f"{directory} cannot be written: {error.strerror}") from error
 

@@ -162,7 +162,7 @@ def _write_minutes(path: Path, day: SimulatedDay) -> None:
             writer.writerows([getattr(minute, name) for name in names] for minute in day.minutes)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    print(f"Written: {path}", file=sys.stderr)
+    print(f"{path} was written", file=sys.stderr)
 
 
 def _parse_instance_count(text: str) -> int:

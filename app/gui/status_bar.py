@@ -121,7 +121,7 @@ class StatusBar(QStatusBar):
         resolution_text = f"Resolution {check.value} ns"
         self._set_segment(
             self.clock,
-            "Clock OK" if is_valid else "Clock too coarse",
+            "Clock OK" if is_valid else "Coarse clock",
             check.hint or resolution_text,
             "plain" if is_valid else "warn",
         )

@@ -1,4 +1,4 @@
-"""Captures what native code writes to standard output and standard error."""
+"""Capture what native code writes to standard output and standard error."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ def _format_owned_break_even(feasible_candidates: Sequence[Candidate]) -> Iterat
             f"{rented_candidate.instances} × {rented_candidate.offer.key} at "
             f"{format_usd(rented_candidate.usd_per_month)}/month"
         )
-        owned_text = f"{owned_candidate.instances} × {owned_candidate.offer.key} (purchased)"
+        owned_text = f"{owned_candidate.instances} × {owned_candidate.offer.key} (owned)"
         if months is None:
             yield f"{owned_text} never pays off against {rented_text} within the hardware's lifetime."
         else:

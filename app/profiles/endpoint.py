@@ -325,7 +325,7 @@ class EndpointSettings(TargetSettings):
     """Maximum number of open connections, such as 2048. If not set, the limit is at least the
     number of closed-loop clients."""
     wake: bool = False
-    """Wakes a target that scales to zero, and waits until it is ready, before the run."""
+    """Wake-up of a target that scales to zero. The run starts when the target is ready."""
 
     @model_validator(mode="before")
     @classmethod

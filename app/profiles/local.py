@@ -134,13 +134,13 @@ class RuntimeSettings(Settings):
     on CPUs."""
 
     spinning: bool = False
-    """Lets idle threads spin, which reduces latency but keeps the CPU busy."""
+    """Spinning of idle threads, which reduces latency but keeps the CPU busy."""
     arena: bool = True
-    """Keeps memory in ONNX Runtime's arena, so that later calls can reuse it."""
+    """Memory arena of ONNX Runtime, which keeps memory so that later calls can reuse it."""
     io_binding: bool | None = None
-    """Keeps tensors on the device (I/O binding). Leave it empty to use I/O binding on GPUs only."""
+    """I/O binding, which keeps tensors on the device. Leave the key empty to use I/O binding on GPUs only."""
     cuda_graph: bool = False
-    """Captures calls as a CUDA graph, which is then replayed."""
+    """CUDA graph: calls are captured once and then replayed."""
     axes: dict[str, Annotated[int, Field(ge=1), upper_bound(2**31)]] = Field(
         default_factory=dict, examples=[{"sequence": 128}]
     )

@@ -297,7 +297,7 @@ class PromptRequests(_OpenAiRequests):
     """Trace with columns of input and output tokens, which determine the lengths of the prompts and
     the responses."""
     stream: bool = True
-    """Requests streamed responses, whose tokens arrive as they are generated."""
+    """Streamed responses, whose tokens arrive as they are generated."""
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:

@@ -69,7 +69,7 @@ class ScrapeSettings(Settings):
     headers: Headers = Field(default_factory=dict)
     """Headers sent with each scrape. Write secrets as references: env:NAME or file:PATH."""
     permitted: bool = False
-    """Confirms that you may scrape the host of the endpoint. Required for hosts outside private
+    """Confirmation that you may scrape the host of the endpoint. It is required for hosts outside private
     networks."""
 
 

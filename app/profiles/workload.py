@@ -206,7 +206,7 @@ class OipRequests(_LabeledTensorRequests):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS
     binary: bool = True
-    """Sends tensors in binary, which is faster than JSON. If the server rejects binary tensors,
+    """Binary tensors, which are faster than JSON. If the server rejects binary tensors,
     JSON is sent."""
 
 
@@ -220,7 +220,7 @@ class OipGrpcRequests(_LabeledTensorRequests):
         _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS | {"binary": "binary is only for protocol oip: gRPC is always binary."}
     )
     stream: bool = False
-    """Sends requests with ModelStreamInfer instead of ModelInfer."""
+    """Use of ModelStreamInfer instead of ModelInfer."""
 
 
 class TfServingRequests(_TensorRequests):

@@ -288,7 +288,7 @@ OUTSIDE: dict[Maker, str] = {
 
 REFUSED: dict[Maker, str] = {
     **OUTSIDE,
-    a_terabyte_of_weights: "declares 1099511627776 bytes but has fewer",
+    a_terabyte_of_weights: "declares 1099511627776 bytes but contains fewer",
     overflowing_weights: "too large",
     negative_weights: "an axis of negative length",
     overflowing_input: "too large",

@@ -20,7 +20,7 @@ class Layer(pg.UIGraphicsItem):
         self.x_axis, self.y_axis, self.theme = x_axis, y_axis, theme
         self.font = QFont()
         self.is_antialiased = False
-        """Whether lines are antialiased. Antialiasing is used only for export, because it is too
+        """True if lines are antialiased. Antialiasing is used only for export, because it is too
         slow on screen."""
 
     def paint(self, painter: QPainter, *_: object) -> None:

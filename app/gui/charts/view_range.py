@@ -30,10 +30,10 @@ class ViewRange(QObject):
         self._bounds = Bounds(math.nan, math.nan, math.nan, math.nan)
         self._fits_x = self._fits_y = True
         self.is_linked = False
-        """Whether the x range is controlled by linked charts."""
+        """True if the x range is controlled by linked charts."""
         self.can_move_y = False
         self.is_frozen = False
-        """Whether the visible range is frozen, for example while a handle is dragged."""
+        """True if the visible range is frozen, for example while a handle is dragged."""
         plot.panned.connect(self.pan)
         plot.zoomed.connect(self.zoom)
 

@@ -36,7 +36,7 @@ class ComparisonEntry(msgspec.Struct, frozen=True):
     result: Result | None = None
     problem: str | None = None
     is_invalid: bool = False
-    """Whether the run cannot be compared because its measurement is INVALID."""
+    """True if the run cannot be compared because its measurement is INVALID."""
     title: str = ""
     """Title that the user gave the run."""
 

@@ -79,7 +79,7 @@ class LibraryPage(Page):
 
     @property
     def has_read_all_runs(self) -> bool:
-        """Whether all stored runs have been read."""
+        """True if all stored runs have been read."""
         return self._listed_runs is not None and not self._listed_runs.unread_count
 
     def show_trash(self) -> None:

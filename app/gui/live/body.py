@@ -89,7 +89,7 @@ class LiveBody(QWidget):
 
     @property
     def is_painting(self) -> bool:
-        """Whether some changes have not been painted yet."""
+        """True if some changes have not been painted yet."""
         return self._repaint.is_running
 
     def begin(self, presenter: LivePresenter) -> None:

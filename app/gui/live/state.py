@@ -52,10 +52,10 @@ class StageCell(msgspec.Struct, frozen=True, kw_only=True):
     is_slo_met: bool | None = None
     validity: Validity | None = None
     can_change_rate: bool = False
-    """Whether the request rate of the stage can be changed."""
+    """True if the request rate of the stage can be changed."""
     rate_per_s: float | None = None
     can_extend: bool = False
-    """Whether the stage can be extended, which requires a constant rate or a fixed concurrency."""
+    """True if the stage can be extended, which requires a constant rate or a fixed concurrency."""
 
 
 class Marker(msgspec.Struct, frozen=True):

@@ -111,7 +111,7 @@ class LoadedSources(msgspec.Struct, frozen=True):
     traffic_source: TrafficSource
     needs_refit: bool
     is_traffic_assumed: bool = False
-    """Whether a peak rate was assumed, because the sources do not define the traffic."""
+    """True if a peak rate was assumed, because the sources do not define the traffic."""
 
 
 class PlanState(msgspec.Struct, frozen=True):

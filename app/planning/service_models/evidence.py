@@ -111,7 +111,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
     @property
     def is_contradictory(self) -> bool:
-        """Whether the load points contradict each other: a rate missed the SLO although the same or
+        """True if the load points contradict each other: a rate missed the SLO although the same or
         a higher rate met it."""
         return self.lowest_missed_per_s <= self.highest_met_per_s
 

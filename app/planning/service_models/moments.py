@@ -96,7 +96,7 @@ class ObservedLoad(msgspec.Struct, frozen=True):
     logs: tuple[float, ...]
     gaps: GapDistribution = "random"
     is_steady: bool = False
-    """Whether the latencies are steady-state values. If False, the latencies are from a stage of
+    """True if the latencies are steady-state values. If False, the latencies are from a stage of
     `requests` requests that started with an empty server.
     """
 

@@ -73,7 +73,7 @@ def test_a_plan_file_planned_again_is_the_same_to_the_byte(
     again = tmp_path / "again.yaml"
     assert main(["plan", str(whole[0]), "--out", str(again)]) == ExitCode.OK
     assert again.read_bytes() == whole[0].read_bytes()
-    assert capsys.readouterr().err == f"Written: {again}\n"
+    assert capsys.readouterr().err == f"{again} was written\n"
 
 
 def test_the_terminal_reports_the_fleet_what_binds_and_what_comes_next(
@@ -104,7 +104,7 @@ def test_a_what_if_is_a_line_beside_the_plan_with_what_it_costs_more(capsys: pyt
     options = [word for change in changes for word in ("--what-if", change)]
     assert main(["plan", "small.yaml", "--estimate", *options]) == ExitCode.OK
     lines = capsys.readouterr().out.splitlines()
-    at = next(at for at, line in enumerate(lines) if line.startswith("what if "))
+    at = next(at for at, line in enumerate(lines) if line.startswith("what-if case "))
     rows = [" ".join(line.split()) for line in lines[at + 2 :]]
     assert rows[0].startswith("as planned 6 × acme/c2@here 4,380 +0 ")
     assert rows[1].startswith("traffic.peak=120/s 10 × acme/c2@here 7,300 +2,920 ")
@@ -163,7 +163,7 @@ def test_an_export_is_printed_or_written_into_a_folder(
     assert main([*export, "--out", str(folder)]) == ExitCode.OK
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == [f"Written: {folder / name}" for name in files]
+    assert err.splitlines() == [f"{folder / name} was written" for name in files]
     assert sorted(one.name for one in folder.iterdir()) == sorted(files)
     assert "".join((folder / name).read_text("utf-8") for name in files) == printed
 

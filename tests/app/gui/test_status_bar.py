@@ -63,7 +63,7 @@ def test_a_low_disk_is_reported_once_until_it_is_low_again(bar: StatusBar, navig
 
 
 def test_the_clock_is_evaluated_as_the_doctor_evaluates_it(bar: StatusBar, machine: MachineWatch) -> None:
-    for verdict, hint, text in (("VALID", None, "Clock OK"), ("WARN", "Choose a finer one.", "▲ Clock too coarse")):
+    for verdict, hint, text in (("VALID", None, "Clock OK"), ("WARN", "Choose a finer one.", "▲ Coarse clock")):
         check = Check("clock_resolution", 64, 1_000, "ns", verdict, hint)  # type: ignore[arg-type]
         machine.changed.emit(MachineState(machine_info=MachineInfo(ENVIRONMENT, (check,), ())))
         assert bar.clock.text() == text

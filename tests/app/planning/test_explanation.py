@@ -137,7 +137,7 @@ def test_nothing_is_said_where_there_is_nothing_to_compare() -> None:
 
 def test_what_is_bought_is_paid_for_when_rent_has_cost_as_much() -> None:
     (plain,) = sentences(offer(), owned())  # 730 USD a month
-    assert plain.startswith("1 × yours/c16@here (purchased) pays off against 1 × acme/c16@here at $730")
+    assert plain.startswith("1 × yours/c16@here (owned) pays off against 1 × acme/c16@here at $730")
     assert "after 10 months" in plain
     (running,) = sentences(offer(), owned(colo_usd_per_month=365.0))
     assert "after 20 months" in running
