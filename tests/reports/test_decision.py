@@ -24,7 +24,8 @@ def test_a_decision_says_what_to_buy_what_it_costs_and_how_sure_it_is(plan: Plan
     decision = build_plan_decision(plan)
     assert decision.headline == "5 × g2-standard-4, $2,577/month"
     assert decision.sentence == (
-        "Serves 90.0\u202freq/s within p95 TTFT <\u202f500\u202fms, p95 latency <\u202f9000\u202fms with 95.3\u202f% probability."
+        "Serves 90.0\u202freq/s within p95 TTFT <\u202f500\u202fms, p95 latency <\u202f9000\u202fms "
+        "with 95.3\u202f% probability."
     )
     assert decision.evidence == "Evidence: high. The capacity was measured on one L4."
     assert decision.details == (
