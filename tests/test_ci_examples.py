@@ -1,10 +1,11 @@
-"""The examples of docs/ci are what the services take, by their own schemas and a linter."""
+"""The examples of docs/ci and the files of .github are what the services take, by their own schemas and a linter."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,28 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from app.profiles.loading import load_profile
 
-_CI = Path(__file__).parents[1] / "docs" / "ci"
+_ROOT = Path(__file__).parents[1]
+_CI = _ROOT / "docs" / "ci"
+_GITHUB = _ROOT / ".github"
 _NEWEST_KUBERNETES = kubernetes_validate.latest_version()
 
 
-def _documents(name: str) -> list[dict[Any, Any]]:
+def _documents(name: str | Path) -> list[dict[Any, Any]]:
     return list(yaml.safe_load_all((_CI / name).read_text("utf-8")))
 
 
 @pytest.mark.parametrize(
-    ("name", "schema"), [("github-actions.yml", "github-workflows"), ("gitlab-ci.yml", "gitlab-ci")]
+    ("name", "schema"),
+    [
+        ("github-actions.yml", "github-workflows"),
+        ("gitlab-ci.yml", "gitlab-ci"),
+        (_GITHUB / "workflows" / "ci.yml", "github-workflows"),
+        (_GITHUB / "ISSUE_TEMPLATE" / "bug.yml", "github-issue-forms"),
+        (_GITHUB / "ISSUE_TEMPLATE" / "feature.yml", "github-issue-forms"),
+        (_GITHUB / "ISSUE_TEMPLATE" / "config.yml", "github-issue-config"),
+    ],
 )
-def test_a_pipeline_is_what_its_schema_says(name: str, schema: str) -> None:
+def test_a_pipeline_or_a_form_is_what_its_schema_says(name: str | Path, schema: str) -> None:
     (document,) = _documents(name)
     # YAML 1.1 reads the key `on` as true
     document = {"on" if key is True else key: value for key, value in document.items()}
@@ -56,3 +67,20 @@ def test_the_job_carries_the_example_profile_and_it_loads() -> None:
 def test_the_linter_finds_nothing_in_the_dockerfile() -> None:
     done = subprocess.run(["hadolint", _CI / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_workflow_runs_the_scripts_that_there_are() -> None:
+    (workflow,) = _documents(_GITHUB / "workflows" / "ci.yml")
+    scripts = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    ours = [script for script in scripts if script.startswith(".ci/")]
+    assert ours == [".ci/run", ".ci/nightly"]
+    assert all((_ROOT / script).stat().st_mode & 0o111 for script in ours)
+
+
+def test_the_licence_of_the_package_is_the_one_in_the_repository() -> None:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["license"] == "Apache-2.0"
+    assert not any("Private" in classifier for classifier in project["classifiers"])
+    text = (_ROOT / "LICENSE").read_text("utf-8")
+    assert "Apache License" in text
+    assert "Version 2.0, January 2004" in text
