@@ -64,7 +64,7 @@ bench-peers: $(VENV)/.installed-test
 # What CI installs, pinned with hashes and without any registry's address.
 lock: $(VENV)/.installed-test
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --extra test pyproject.toml -o requirements.lock
+		--no-emit-index-url --no-emit-find-links --extra all --extra test pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links tests/servers/requirements.in -o tests/servers/requirements.txt
 
@@ -77,11 +77,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[all]
 	touch $@
 
 $(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[docs]
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[all,docs]
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-test: pyproject.toml requirements.lock | $(BIN)/python

@@ -32,6 +32,7 @@ from app.cli import (
 from app.cli.colors import use_colors
 from app.cli.streams import escape_controls, escape_output, ignore_broken_pipe
 from app.errors import OPEN_FILES_HINT, ExitCode, SizewiseError, is_too_many_open_files
+from app.extras import build_missing_package_error
 
 COMMANDS: tuple[ModuleType, ...] = (
     quickstart, run, compare, plan, simulate, report, serve, calibrate, selftest, doctor, models, offers, profiles,
@@ -88,6 +89,9 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:  # outermost handler: a bug is reported with a message too
+        missing = build_missing_package_error(error) if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None:
+            return _print_error(str(missing), missing.hint, missing.exit_code, flags)
         if is_too_many_open_files(error):
             return _print_error("the limit of open files was reached", OPEN_FILES_HINT, ExitCode.LIMIT, flags)
         hint = "This is a bug in Sizewise. Run again with --debug and report the output."

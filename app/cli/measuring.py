@@ -23,6 +23,7 @@ from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
 from app.cli.streams import escape_controls, ignore_broken_pipe, warn
 from app.errors import OPEN_FILES_HINT, SizewiseError, StorageError, UsageError, is_too_many_open_files
+from app.extras import require_extra
 from app.profiles.local import LocalProfile
 from app.profiles.objective_lines import find_objective_lines
 from app.profiles.profile import EndpointProfile, Profile
@@ -134,7 +135,9 @@ def measure_profile(
 
 def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespace, out: Path | None) -> MeasuredRun:
     """Run the profile as a demonstration (see `RunSpec.is_demonstration`), and store it in `out`,
-    by default in the runs folder. Only progress is printed."""
+    by default in the runs folder. Only progress is printed. Raises UnavailableError if ONNX Runtime
+    is not installed."""
+    _require_extras(profile)
     new_run = _create_run(profile, out)
     spec = build_spec(
         profile,
@@ -216,6 +219,13 @@ def _build_run_id(out: Path | None, name: str, started_at: datetime) -> str:
     return new_run_id(name, started_at)
 
 
+def _require_extras(profile: Profile) -> None:
+    """Raise UnavailableError if the profile runs a model on this machine and ONNX Runtime is not
+    installed."""
+    if isinstance(profile, LocalProfile) or getattr(profile.target, "serve", None) is not None:
+        require_extra("local")
+
+
 def _build_session(
     profile: Profile,
     new_run: NewRun,
@@ -227,6 +237,7 @@ def _build_session(
 ) -> RunSession:
     """Build the session of a profile without starting anything. Raises UsageError or
     UnavailableError."""
+    _require_extras(profile)
     if isinstance(profile, LocalProfile):
         if remote_workers is not None:
             raise UsageError(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from app.errors import ExitCode, SizewiseError
+from app.extras import build_missing_package_error
 from app.records.trial import Failure
 
 
@@ -18,11 +19,20 @@ def run_reporting_errors(main: Callable[[], None]) -> int:
     error as one line of JSON, a Failure."""
     try:
         main()
+    except ModuleNotFoundError as error:
+        missing = build_missing_package_error(error)
+        if missing is None:
+            raise
+        return _report(missing)
     except SizewiseError as error:
-        failure = Failure(int(error.exit_code), str(error), error.hint)
-        sys.stderr.write(msgspec.json.encode(failure).decode() + "\n")
-        return failure.exit_code
+        return _report(error)
     return 0
+
+
+def _report(error: SizewiseError) -> int:
+    failure = Failure(int(error.exit_code), str(error), error.hint)
+    sys.stderr.write(msgspec.json.encode(failure).decode() + "\n")
+    return failure.exit_code
 
 
 def exit_with_parent() -> None:

@@ -6,6 +6,7 @@ When run as a program, the module prints a ProviderProbe."""
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -32,9 +33,10 @@ class FailedProvider(msgspec.Struct, frozen=True):
 
 class ProviderProbe(msgspec.Struct, frozen=True):
     """Execution providers on this machine. `build_providers` are part of the installed ONNX Runtime
-    build. `working_providers` can open and run a session, `failed_providers` cannot."""
+    build. `working_providers` can open and run a session, `failed_providers` cannot.
+    `runtime_version` is `None` if ONNX Runtime is not installed."""
 
-    runtime_version: str
+    runtime_version: str | None
     build_providers: tuple[str, ...]
     working_providers: tuple[str, ...]
     failed_providers: tuple[FailedProvider, ...]
@@ -45,6 +47,8 @@ def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
     process. Raises MeasurementError if the child process crashes or does not finish in time."""
     from app.inference.parent import run_child
 
+    if find_spec("onnxruntime") is None:
+        return ProviderProbe(None, (), (), ())
     output = run_child("the check of ONNX Runtime's execution providers", "app.inference.probe", timeout_s=timeout_s)
     return decode_json(output, ProviderProbe)
 

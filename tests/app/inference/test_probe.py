@@ -18,6 +18,7 @@ def test_only_providers_that_open_a_session_work() -> None:
         *probe.working_providers,
         *(refused.provider for refused in probe.failed_providers),
     }
+    assert probe.runtime_version is not None
     assert probe.runtime_version.count(".") == 2
 
 
