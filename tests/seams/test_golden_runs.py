@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.profiles.loading import load_profile
 from app.records.result import Estimate, Result
 from app.reporting.opened import load_run
 from app.storage.bundle import import_run
@@ -90,6 +91,12 @@ def test_a_run_shows_the_numbers_that_its_own_version_showed(name: str, tmp_path
     opened = load_run(run)
     _assert_golden(name, _shown(opened.result))
     _assert_golden(name, _shown(opened.reevaluate()))
+
+
+@pytest.mark.parametrize("name", ["search", "llm", "killed"])
+def test_the_stored_profile_of_a_run_can_be_run_again(name: str, tmp_path: Path) -> None:
+    profile = load_profile(golden_run(name, tmp_path) / "spec.yaml")
+    assert profile.name.startswith("golden")
 
 
 def test_a_killed_run_shows_the_numbers_of_its_complete_stages(tmp_path: Path) -> None:
