@@ -296,7 +296,7 @@ class LocalData(Settings):
     """Name of the model output with the prediction for each row, such as probabilities. Leave it
     empty to detect the output."""
     calibration: DataPath | None = None
-    """Data for the calibration of int8-static, in a format that tensors accepts."""
+    """Data for the calibration of int8-static, in any format that `tensors` accepts."""
     calibration_rows: Annotated[Count, upper_bound(100_000)] = Field(default=128, examples=[128])
     """Number of rows for the calibration of int8-static, such as 128."""
 

@@ -28,7 +28,7 @@ _MAX_COMPARISONS = 20
 
 
 def comparisons_home() -> Path:
-    """Return the folder of comparisons, which is next to the runs' home."""
+    """Return the comparisons folder, which is next to the runs folder."""
     return runs_home().parent / "comparisons"
 
 

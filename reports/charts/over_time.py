@@ -59,7 +59,7 @@ def build_rate_timeline_chart(report: Report) -> Chart | None:
         title="Request rate over time",
         alternative=_describe_rates(load, "sent" if is_closed_loop else "offered"),
         spec=build_spec(_add_zoom(layers, "rates_zoom"), "rates"),
-        columns=("time (s)", *(f"{name} (req/s)" for name in series_names), "in flight"),
+        columns=("Time (s)", *(f"{name} (req/s)" for name in series_names), "in flight"),
         rows=_build_rows(load, list(columns.values())),
         note=f"Each bin covers {formatting.format_plain(load.bin_s)} s. The band at the top shows the stages.",
     )
@@ -91,7 +91,7 @@ def build_latency_timeline_chart(report: Report) -> Chart | None:
         f"highest value is {formatting.format_number(max_latency)} ms, and the lowest is "
         f"{formatting.format_number(min(latencies))} ms.",
         spec=build_spec(_add_zoom(layers, "latency_zoom"), "latency"),
-        columns=("time (s)", *(f"{name} (ms)" for name in columns)),
+        columns=("Time (s)", *(f"{name} (ms)" for name in columns)),
         rows=_build_rows(load, list(columns.values())),
         note="Each latency is plotted at the scheduled start of its request, if known, or else at its send time. Gaps "
         "are bins without responses.",

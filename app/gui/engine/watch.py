@@ -1,5 +1,5 @@
-"""Watching of a run, whether or not this window started the run. Events and telemetry are read from
-the run directory and emitted as Qt signals."""
+"""Watch a run, whether or not this window started it: read events and telemetry from the run
+directory, and emit them as Qt signals."""
 
 from __future__ import annotations
 

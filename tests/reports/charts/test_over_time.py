@@ -12,7 +12,7 @@ def test_in_a_closed_loop_nothing_is_offered(clients_report: Report, full_report
     assert closed is not None
     assert offered is not None
     assert closed.title == "Request rate over time"
-    assert closed.columns == ("time (s)", "sent (req/s)", "completed (req/s)", "good (req/s)", "in flight")
+    assert closed.columns == ("Time (s)", "sent (req/s)", "completed (req/s)", "good (req/s)", "in flight")
     assert "requests were sent over" in closed.alternative
     assert offered.columns[1] == "offered (req/s)"
     assert "requests were offered over" in offered.alternative
