@@ -55,7 +55,7 @@ def asked_for(
 @pytest.mark.timing
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on sockets")
 def test_too_few_file_descriptors_are_invalid_and_not_the_targets_fault(calibrated_home: Path, tmp_path: Path) -> None:
-    with ScriptedServer(Script(delay_s=1.0)) as server:
+    with ScriptedServer(Script(delay_s=0.8)) as server:  # within the timeout of 1 s
         path = write_profile(tmp_path, server.url, rate="150/s", duration="2s")
         command = f'ulimit -n 100; exec "{SIZEWISE}" run "{path}" --out "{tmp_path}/run"'
         home = {"SIZEWISE_HOME": str(calibrated_home)}
