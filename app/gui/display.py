@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from app.errors import UnavailableError
-from app.extras import build_missing_package_error
+from app.extras import require_extra
 
 
 def check_qt_version(
@@ -65,13 +65,11 @@ def require_display(
 def require_qt() -> None:
     """Raise UnavailableError if the Qt libraries cannot be loaded, or if their version is known to
     abort the process."""
+    require_extra("gui")
     try:
         import PySide6
         import PySide6.QtWidgets
     except ImportError as error:
-        missing = build_missing_package_error(error) if isinstance(error, ModuleNotFoundError) else None
-        if missing is not None:
-            raise missing from error
         hint = f"On Debian, run `apt-get install {_DEBIAN_PACKAGES}`. {_HEADLESS_HINT}"
         raise UnavailableError(f"Qt cannot be loaded: {error}", hint=hint) from error
     check_qt_version(PySide6.__version_info__)

@@ -70,8 +70,8 @@ _MISSING_MODEL_SIGMA = 1.0
 _LENGTH_TOLERANCE = 0.02
 _MIN_SIGMA = 0.01
 _MIN_POOLING_RATIO = 0.98
-"""Minimum ratio of the rate per replica in a fleet to the rate of a single replica. Above
-it, the load points are a lower bound of the rate.
+"""Minimum ratio of the rate per replica in a fleet to the rate of a single replica. Above it, the
+load points are a lower bound of the rate.
 
 Below this ratio, the router spreads requests so that batches become smaller.
 """

@@ -99,7 +99,8 @@ def _load_tokenizer(path: str) -> tokenizers.Tokenizer:
         import tokenizers
     except ImportError as error:
         raise TokenizerError(
-            "counting tokens requires the tokenizers package", hint="Install it with pip install 'sizewise[tokenizer]'."
+            "counting tokens requires the tokenizers package",
+            hint='Install it with `pip install "sizewise[tokenizer]"`.',
         ) from error
     try:
         file = Path(path)

@@ -53,7 +53,7 @@ def export_formats() -> tuple[ExportFormat, ...]:
 
 def _get_unavailable_reason(report_format: ReportFormat) -> str | None:
     has_package = report_format.package is None or find_spec(report_format.package) is not None
-    return None if has_package else f"requires `pip install sizewise[{report_format.id}]`"
+    return None if has_package else f'requires `pip install "sizewise[{report_format.id}]"`'
 
 
 def get_default_path(displayed_run: DisplayedRun, options: ExportOptions) -> Path:

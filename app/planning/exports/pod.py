@@ -35,7 +35,7 @@ def build_comment(plan: Plan, placeholders: Iterable[str], notes: Iterable[str])
         format_slo_probability(plan, fleet),
         *format_basis(fleet),
     ]
-    lines += _build_comment_section("Values to set:", placeholders)
+    lines += _build_comment_section("Fill in:", placeholders)
     return [*lines, *_build_comment_section("Note:", [*notes, *_list_plan_notes(plan)]), ""]
 
 

@@ -54,7 +54,7 @@ def test_without_the_package_it_says_how_to_get_it(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(TokenizerError, match="requires the tokenizers package") as refused:
         load_token_counter(str(tmp_path / "any"))
-    assert refused.value.hint == "Install it with pip install 'sizewise[tokenizer]'."
+    assert refused.value.hint == 'Install it with `pip install "sizewise[tokenizer]"`.'
 
 
 LENGTHS = (1, 2, 3, 5, 17, 100, 1000)
