@@ -203,8 +203,8 @@ def _format_pair_event(event: PairRunStarted | PairRunFinished) -> str | None:
 
 
 def _format_calls(stage: Stage) -> str:
-    schedule_text = "" if stage.scheduled_per_s is None else f" at {_format_rate(stage.scheduled_per_s)}"
-    rate_text = _format_rate(stage.metrics["throughput_per_s"]["value"].value)
+    schedule_text = "" if stage.scheduled_per_s is None else f" at {_format_rate(stage.scheduled_per_s, 'calls/s')}"
+    rate_text = _format_rate(stage.metrics["throughput_per_s"]["value"].value, "inferences/s")
     warning_names = ", ".join(check.name for check in stage.checks if check.verdict != "VALID")
     validity_text = f" {mark_status(stage.verdict.status)} ({warning_names})" if warning_names else ""
     return f"  {stage.tags['scenario']}{schedule_text}: {_format_latencies(stage)}, {rate_text}{validity_text}"
@@ -229,8 +229,8 @@ def _format_percentile(estimate: Estimate | None) -> str:
     return "n/a" if estimate.value is None else f"{format_number(estimate.value, 4)} ms"
 
 
-def _format_rate(value: float | None) -> str:
-    return "n/a" if value is None else f"{format_number(value, 4)} req/s"
+def _format_rate(value: float | None, unit: str) -> str:
+    return "n/a" if value is None else f"{format_number(value, 4)} {unit}"
 
 
 def _format_stage_event(event: StageFinished) -> str | None:

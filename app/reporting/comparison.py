@@ -98,11 +98,13 @@ def _format_summary(comparison: Comparison, outcome: model.ComparisonOutcome) ->
         verdict: sum(change.verdict == verdict for change in headline_changes)
         for verdict in ("worse", "better", "same", "inconclusive")
     }
-    counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     tolerance_text = formatting.format_percent(comparison.tolerance)
+    if not headline_changes:
+        return f"no headline metric has a value in both runs (tolerance {tolerance_text})."
+    counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     metrics_text = formatting.format_count_noun(len(headline_changes), "headline metric")
     metrics_text += " was" if len(headline_changes) == 1 else " were"
-    return f"{metrics_text} compared: {counts_text or 'none'} (tolerance {tolerance_text})."
+    return f"{metrics_text} compared: {counts_text} (tolerance {tolerance_text})."
 
 
 def _format_banner(comparison: Comparison) -> str | None:

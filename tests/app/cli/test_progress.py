@@ -191,8 +191,8 @@ def test_variants_of_a_model_are_reported_with_their_times_and_how_they_ended(
         VariantFinished(3, 2, ended),
     ) == [
         "variant 2 of 3: m cpu as-is, batch 8",
-        "  single-stream: p50 service time 8 ms, 800 req/s",
-        "  single-stream: p50 service time 8 ms, 800 req/s WARN (warm-up)",
+        "  single-stream: p50 service time 8 ms, 800 inferences/s",
+        "  single-stream: p50 service time 8 ms, 800 inferences/s WARN (warm-up)",
         "  single-stream: p50 service time n/a, n/a INVALID (calls)",
         "  the variant ended early: it crashed (SIGSEGV)",
     ]
@@ -202,7 +202,7 @@ def test_a_rate_of_arrivals_reports_what_was_asked_and_what_calls_waited(capsys:
     facts = stage_of("server", rate_per_s=27_966.3)
     stage = summarize_calls(table_of([call(10 * n, 10, query=n, due_ms=10 * n - 5) for n in range(100)]), facts)
     (line,) = reported(capsys, CallsFinished(2, facts, replace(stage, checks=())))
-    assert line == "  server at 27,970 req/s: p50 latency 15 ms, p95 latency 15 ms, 100 req/s"
+    assert line == "  server at 27,970 calls/s: p50 latency 15 ms, p95 latency 15 ms, 100 inferences/s"
 
 
 def test_what_is_not_known_of_calls_in_flight_is_left_out(

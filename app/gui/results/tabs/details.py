@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QFontDatabase, QGuiApplication
+from PySide6.QtGui import QFont, QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QPlainTextEdit
 
 from app.gui.formatting import format_count
@@ -45,7 +45,9 @@ class ProfileTab(Tab):
         super().__init__()
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)
-        self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        font = QFont()  # without a size, so that the text size of the window applies
+        font.setFamilies(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont).families())
+        self.text.setFont(font)
         self.text.setAccessibleName("Profile")
         self.text.setTabChangesFocus(True)
         self.text.setMinimumHeight(320)
