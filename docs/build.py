@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import unquote, urlsplit
 
+import click
 import yaml
+
+from app.cli.commands import DEFAULT_SECTION, GLOBAL_SECTION, Command
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -40,58 +43,49 @@ _DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "neithe
 
 
 def cli() -> str:
-    """Every command with its options, as `--help` prints them."""
-    from app.cli.main import build_parser
+    """Every command with its arguments and options, as `--help` prints them."""
+    from app.cli.main import PROGRAM, build_command_line
 
-    return "\n".join(_command(build_parser()))
-
-
-def _command(build_parser: argparse.ArgumentParser) -> Iterator[str]:
-    groups = [action for action in build_parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not groups:
-        yield from _leaf(build_parser)
-    for group in groups:
-        if build_parser.prog != "sizewise":
-            yield f"## `{build_parser.prog}`\n"
-        for below in group.choices.values():
-            yield from _command(below)
+    with build_command_line().make_context(PROGRAM, [], resilient_parsing=True) as context:
+        return "\n".join(_group(context))
 
 
-def _leaf(build_parser: argparse.ArgumentParser) -> Iterator[str]:
-    level = "##" if build_parser.prog.count(" ") == 1 else "###"
-    yield f"{level} `{build_parser.prog}`\n"
-    if build_parser.description:
-        yield f"{build_parser.description}\n"
-    yield f"```text\n{_usage(build_parser)}\n```\n"
-    for group in build_parser._action_groups:
-        rows = [_argument(build_parser, action) for action in group._group_actions if action.help != argparse.SUPPRESS]
-        rows = [row for row in rows if not row.startswith("| `-h`")]
-        if not rows:
-            continue
-        if group.title not in ("positional arguments", "options"):
-            yield f"{_capitalized(group.title or '')}:\n"
+def _group(context: click.Context) -> Iterator[str]:
+    group = context.command
+    assert isinstance(group, click.Group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        with command.make_context(name, [], parent=context, resilient_parsing=True) as below:
+            if isinstance(command, click.Group):
+                yield f"## `{below.command_path}`\n"
+                yield from _group(below)
+            else:
+                yield from _leaf(below)
+
+
+def _leaf(context: click.Context) -> Iterator[str]:
+    command = context.command
+    assert isinstance(command, Command)
+    yield f"{'##' if context.command_path.count(' ') == 1 else '###'} `{context.command_path}`\n"
+    yield f"{inspect.cleandoc(command.help or '')}\n"
+    yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
+    rows_by_section: dict[str, list[str]] = {}
+    for parameter in command.params:
+        section = getattr(parameter, "section", "")
+        record = parameter.get_help_record(context)
+        if record is not None and section != GLOBAL_SECTION:
+            name, text = record
+            rows_by_section.setdefault(section, []).append(f"| `{_cell(name)}` | {_cell(_capitalized(text))} |")
+    for section, rows in rows_by_section.items():
+        if section not in ("", DEFAULT_SECTION):
+            yield f"{section}:\n"
         yield "\n".join(["| argument | meaning |", "|---|---|", *rows, ""])
-    if build_parser.epilog:
-        yield f"```text\n{build_parser.epilog.strip()}\n```\n"
-
-
-def _usage(build_parser: argparse.ArgumentParser) -> str:
-    formatter = argparse.HelpFormatter(build_parser.prog, width=100)
-    formatter.add_usage(build_parser.usage, build_parser._actions, build_parser._mutually_exclusive_groups, prefix="")
-    return formatter.format_help().strip()
-
-
-def _argument(build_parser: argparse.ArgumentParser, action: argparse.Action) -> str:
-    formatter = build_parser._get_formatter()
-    value = (
-        formatter._format_args(action, formatter._get_default_metavar_for_optional(action)) if action.nargs != 0 else ""
-    )
-    if not action.option_strings:
-        names = str(action.metavar or action.dest)
-    else:
-        names = "`, `".join(f"{option} {value}".strip() for option in action.option_strings)
-    text = formatter._expand_help(action) if action.help else ""
-    return f"| `{_cell(names)}` | {_cell(_capitalized(text))} |"
+    for heading, notes in command.notes.items():
+        yield f"{heading}:\n"
+        yield "\n".join(["| name | meaning |", "|---|---|", *(f"| `{a}` | {_cell(b)} |" for a, b in notes), ""])
+    if command.examples:
+        yield "```bash\n" + "\n".join(command.examples) + "\n```\n"
 
 
 def profile_keys() -> str:
@@ -234,22 +228,9 @@ def decisions() -> str:
 
 def report_formats() -> str:
     """Return the formats of `sizewise report`."""
-    from app.cli.main import build_parser
+    from app.cli.report import FORMAT_IDS
 
-    found: list[str] = []
-    for command in _leaves(build_parser()):
-        if command.prog == "sizewise report":
-            found = [str(one) for action in command._actions if action.dest == "format" for one in action.choices or ()]
-    return ", ".join(f"`{name}`" for name in found) + "."
-
-
-def _leaves(build_parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    groups = [action for action in build_parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not groups:
-        yield build_parser
-    for group in groups:
-        for below in group.choices.values():
-            yield from _leaves(below)
+    return ", ".join(f"`{name}`" for name in FORMAT_IDS) + "."
 
 
 def hardware_catalogue() -> str:

@@ -4,11 +4,11 @@ Later runs use the stored capacity for 24 hours."""
 
 from __future__ import annotations
 
-import argparse
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from app.cli.options import format_worker_count, parse_worker_count
+from app.cli.commands import Arguments, Command, CommandOption
+from app.cli.options import format_worker_count, json_option, parse_worker_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 _UNITS = {"plain": "req/s", "streaming": "chunks/s"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=parse_worker_count, nargs="+", metavar="N",
-                        help="numbers of worker processes to calibrate (default: 1, 2, 4 … up to one per "
-                        "core)")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the calibration as JSON")
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _calibrate(arguments: Arguments) -> int:
     import msgspec
 
     from app.cli.signals import handle_stop_signals
@@ -127,3 +120,20 @@ def _show_step(kind: LoadKind, worker_count: int, step: CalibrationStep) -> None
         f"{kind}, {workers_text}: {outcome_text} at {step.offered_per_s:,.0f} {_UNITS[kind]} ({details_text})",
         file=sys.stderr,
     )
+
+
+COMMAND = Command(
+    "calibrate",
+    _calibrate,
+    [
+        CommandOption(
+            ["--workers"],
+            type=parse_worker_counts,
+            metavar="N,…",
+            help="numbers of worker processes to calibrate, such as 1,2,4 (default: 1, 2, 4 … up to one per core)",
+        ),
+        json_option("print the calibration as JSON"),
+    ],
+    documentation=__doc__,
+    examples=("sizewise calibrate", "sizewise calibrate --workers 1,2"),
+)

@@ -6,12 +6,13 @@ the same.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.options import parse_tolerance
+import click
+
+from app.cli.commands import PATH, Arguments, Command, CommandOption
+from app.cli.options import FORCE_OPTION, TOLERANCE_OPTION, complete_runs, json_option, out_option
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -22,50 +23,13 @@ _MAX_PAIRS = 50
 _DEFAULT_MAX_DURATION_S = 20 * 60.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("baseline", metavar="BASELINE",
-                        help="run ID, run directory, result.json, 'last' or 'promoted'; repeated runs separated by "
-                        "commas; with --measure, a profile")  # fmt: skip
-    parser.add_argument(
-        "candidate",
-        nargs="+",
-        metavar="CANDIDATE",
-        help="the run or runs to compare with BASELINE, specified like BASELINE; several runs are repeated runs of one "
-        "candidate",
-    )
-    parser.add_argument("--tolerance", type=parse_tolerance, default=None, metavar="SHARE",
-                        help="smallest change that counts as a difference (default: 5%%)")  # fmt: skip
-    parser.add_argument("--force", action="store_true",
-                        help="compare despite environment differences that forbid it, and mark the comparison as "
-                        "FORCED")  # fmt: skip
-    parser.add_argument("--on-inconclusive", choices=["warn", "fail"], default="warn",
-                        help="exit code if a metric is inconclusive: 0 for warn (default), 12 for fail")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
-    parser.add_argument("--format", choices=["text", "markdown", "html", "json"], help="output format (default: text)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the comparison to this file and print its path")
-    measure_group = parser.add_argument_group(
-        "measure two profiles in interleaved A/B pairs, each run in a new process"
-    )
-    measure_group.add_argument(
-        "--measure", action="store_true", help="measure BASELINE and CANDIDATE, which are profiles"
-    )
-    measure_group.add_argument("--pairs", type=_parse_pair_count, default=None, metavar="N",
-                           help="number of A/B pairs; doubled if a change is suspected (default: 7)")  # fmt: skip
-    measure_group.add_argument("--max-duration", type=_parse_duration, default=_DEFAULT_MAX_DURATION_S, metavar="TIME",
-                           dest="max_duration_s",
-                           help="time limit; a pair that would exceed it is not started (default: 20m)")  # fmt: skip
-    measure_group.add_argument("--record", type=Path, metavar="DIR",
-                           help="directory for progress events, which `runs attach` and `runs stop` use "
-                           "(default: next to the runs)")  # fmt: skip
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _compare(arguments: Arguments) -> int:
     if arguments.measure:
         return _measure_profiles(arguments)
     return _report_comparison(_compare_pair_results(_read_pair_results(arguments), arguments), arguments)
 
 
-def _measure_profiles(arguments: argparse.Namespace) -> int:
+def _measure_profiles(arguments: Arguments) -> int:
     from app.cli.measuring_pairs import measure_pairs
     from app.session.interleaved import DEFAULT_PAIR_COUNT, PairPlan
 
@@ -80,7 +44,7 @@ def _measure_profiles(arguments: argparse.Namespace) -> int:
     )
 
 
-def _compare_pair_results(pair_results: PairResults, arguments: argparse.Namespace) -> Comparison:
+def _compare_pair_results(pair_results: PairResults, arguments: Arguments) -> Comparison:
     import msgspec
 
     from app.analysis.comparisons.comparison import compare_runs
@@ -92,13 +56,13 @@ def _compare_pair_results(pair_results: PairResults, arguments: argparse.Namespa
     return msgspec.structs.replace(comparison, notes=(*pair_results.notes, *comparison.notes))
 
 
-def _get_tolerance(arguments: argparse.Namespace) -> float:
+def _get_tolerance(arguments: Arguments) -> float:
     from app.analysis.comparisons.comparison import TOLERANCE
 
     return TOLERANCE if arguments.tolerance is None else float(arguments.tolerance)
 
 
-def _report_comparison(comparison: Comparison, arguments: argparse.Namespace) -> int:
+def _report_comparison(comparison: Comparison, arguments: Arguments) -> int:
     """Print the comparison and return the exit code. Raises UsageError if the runs are not
     comparable or have no metric in common."""
     from app.analysis.comparisons.environment_differences import format_differences
@@ -139,7 +103,7 @@ def compute_exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) 
     return ExitCode.INCONCLUSIVE if inconclusive_changes and is_inconclusive_failure else ExitCode.OK
 
 
-def _read_pair_results(arguments: argparse.Namespace) -> PairResults:
+def _read_pair_results(arguments: Arguments) -> PairResults:
     from app.session.interleaved import PairResults
     from app.storage.baselines import read_sides
 
@@ -150,7 +114,7 @@ def _read_pair_results(arguments: argparse.Namespace) -> PairResults:
     return PairResults(*read_sides(arguments.baseline, arguments.candidate))
 
 
-def _print_comparison(comparison: Comparison, arguments: argparse.Namespace) -> None:
+def _print_comparison(comparison: Comparison, arguments: Arguments) -> None:
     if arguments.json or arguments.format == "json":
         import msgspec
 
@@ -170,7 +134,7 @@ def _print_comparison(comparison: Comparison, arguments: argparse.Namespace) -> 
         print(write_document(arguments.out, content.encode()))
 
 
-def _build_command(arguments: argparse.Namespace, comparison: Comparison) -> str:
+def _build_command(arguments: Arguments, comparison: Comparison) -> str:
     from app.reporting.comparison import build_comparison_command
 
     run_arguments = (arguments.baseline, arguments.candidate)
@@ -182,7 +146,7 @@ def _build_command(arguments: argparse.Namespace, comparison: Comparison) -> str
 
 def _parse_pair_count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MAX_PAIRS):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pairs from 1 to {_MAX_PAIRS}")
+        raise click.BadParameter(f"{text!r} is not a number of pairs from 1 to {_MAX_PAIRS}")
     return int(text)
 
 
@@ -193,4 +157,77 @@ def _parse_duration(text: str) -> float:
     try:
         return parse_duration_s(text)
     except BadValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise click.BadParameter(str(error)) from None
+
+
+_PAIRS_SECTION = "Measure two profiles in interleaved A/B pairs, each run in a new process"
+
+COMMAND = Command(
+    "compare",
+    _compare,
+    [
+        click.Argument(
+            ["baseline"],
+            shell_complete=complete_runs,
+            help="run ID, run directory, result.json, 'last' or 'promoted'; repeated runs separated by commas; with "
+            "--measure, a profile",
+        ),
+        click.Argument(
+            ["candidate"],
+            nargs=-1,
+            required=True,
+            shell_complete=complete_runs,
+            help="the run or runs to compare with BASELINE, specified like BASELINE; several runs are repeated runs "
+            "of one candidate",
+        ),
+        TOLERANCE_OPTION,
+        FORCE_OPTION,
+        CommandOption(
+            ["--on-inconclusive"],
+            type=click.Choice(["warn", "fail"]),
+            default="warn",
+            help="exit code if a metric is inconclusive: 0 for warn (default), 12 for fail",
+        ),
+        json_option("print the comparison as JSON"),
+        CommandOption(
+            ["--format"],
+            type=click.Choice(["text", "markdown", "html", "json"]),
+            help="output format (default: text)",
+        ),
+        out_option("FILE", "write the comparison to this file and print its path"),
+        CommandOption(
+            ["--measure"],
+            is_flag=True,
+            section=_PAIRS_SECTION,
+            help="measure BASELINE and CANDIDATE, which are profiles",
+        ),
+        CommandOption(
+            ["--pairs"],
+            type=_parse_pair_count,
+            metavar="N",
+            section=_PAIRS_SECTION,
+            help="number of A/B pairs; doubled if a change is suspected (default: 7)",
+        ),
+        CommandOption(
+            ["--max-duration", "max_duration_s"],
+            type=_parse_duration,
+            default=f"{_DEFAULT_MAX_DURATION_S:g}s",
+            metavar="TIME",
+            section=_PAIRS_SECTION,
+            help="time limit; a pair that would exceed it is not started (default: 20m)",
+        ),
+        CommandOption(
+            ["--record"],
+            type=PATH,
+            metavar="DIR",
+            section=_PAIRS_SECTION,
+            help="directory for progress events, which `runs attach` and `runs stop` use (default: next to the runs)",
+        ),
+    ],
+    documentation=__doc__,
+    examples=(
+        "sizewise compare promoted last",
+        "sizewise compare 20261128-1,20261128-2 20261129-1 20261129-2 --format html --out comparison.html",
+        "sizewise compare --measure before.yaml after.yaml",
+    ),
+)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
+
+from app.cli.commands import Arguments, Command
+from app.cli.options import json_option
 
 if TYPE_CHECKING:
     from app.records.machine import MachineInfo, MachineNow
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the environment and the checks as JSON")
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _inspect_machine(arguments: Arguments) -> int:
     import msgspec
 
     from app.cli.colors import print_with_colors
@@ -59,3 +57,12 @@ def _format_gpus(machine_state: MachineNow) -> list[str]:
         + (f", throttled by {', '.join(gpu.throttled_by)}" if gpu.throttled_by else "")
         for gpu in machine_state.gpus
     ]
+
+
+COMMAND = Command(
+    "doctor",
+    _inspect_machine,
+    [json_option("print the environment and the checks as JSON")],
+    documentation=__doc__,
+    examples=("sizewise doctor",),
+)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+import click
+
+from app.cli.commands import PATH, Arguments, Command
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "paths", nargs="*", type=Path, metavar="PATH",
-        help="file to open: a run directory, bundle, profile, .onnx model, price list or plan file",
-    )  # fmt: skip
-
-
-def execute(arguments: argparse.Namespace) -> int:
-    exit_code: int = arguments.open_window(tuple(arguments.paths))
+def _open_window(arguments: Arguments) -> int:
+    exit_code: int = click.get_current_context().obj(arguments.paths)
     return exit_code
+
+
+COMMAND = Command(
+    "gui",
+    _open_window,
+    [
+        click.Argument(
+            ["paths"],
+            nargs=-1,
+            type=PATH,
+            metavar="[PATH]...",
+            help="file to open: a run directory, bundle, profile, .onnx model, price list or plan file",
+        ),
+    ],
+    documentation=__doc__,
+    examples=("sizewise gui", "sizewise gui model.onnx"),
+)

@@ -3,65 +3,66 @@ an exit code."""
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+
+import click
 
 from app import __version__
-from app.cli import (
-    calibrate,
-    compare,
-    doctor,
-    gui,
-    models,
-    offers,
-    plan,
-    profiles,
-    quickstart,
-    report,
-    run,
-    runs,
-    selftest,
-    serve,
-    simulate,
-    worker,
-)
-from app.cli.colors import use_colors
+from app.cli.commands import CommandLine
 from app.cli.streams import escape_controls, escape_output, ignore_broken_pipe
 from app.errors import OPEN_FILES_HINT, ExitCode, SizewiseError, is_too_many_open_files
 from app.extras import build_missing_package_error
 
-COMMANDS: tuple[ModuleType, ...] = (
-    quickstart, run, compare, plan, simulate, report, serve, calibrate, selftest, doctor, models, offers, profiles,
-    runs, worker, gui,
-)  # fmt: skip
+PROGRAM = "sizewise"
+COMPLETION_VARIABLE = "_SIZEWISE_COMPLETE"
+"""Environment variable in which a shell passes its request for completions."""
+
+_SECTIONS = {
+    "Measure": ("quickstart", "run", "serve", "worker"),
+    "Decide": ("report", "compare", "plan", "simulate"),
+    "Automate": ("profiles", "runs", "completion"),
+    "Maintain": ("doctor", "selftest", "calibrate", "models", "offers", "gui"),
+}
+_EXIT_CODES = (
+    ("0", "success"),
+    ("1", "bug in Sizewise"),
+    ("2", "invalid command line, profile or file"),
+    ("3", "target, device or extra is unavailable"),
+    ("4", "the measurement is INVALID"),
+    ("5", "stopped by a limit, such as a full disk, or by abort_when"),
+    ("10", "an SLO or gate was missed"),
+    ("11", "regression against the baseline"),
+    ("12", "inconclusive, with --on-inconclusive fail"),
+    ("130, 143", "stopped by Ctrl-C or SIGTERM; results so far are stored"),
+)
+_VARIABLES = (
+    ("SIZEWISE_HOME", "folder of runs, baselines, imported prices and calibrations"),
+    ("SIZEWISE_TOKEN", "secret shared by a run and its remote load workers"),
+    ("NO_COLOR", "disables colors"),
+)
 
 
-_COLOR_OPTION = "--color"
+def build_command_line() -> CommandLine:
+    """Return the root of the command line, with all commands."""
+    return CommandLine(
+        PROGRAM,
+        _SECTIONS,
+        documentation="Benchmark AI inference and plan the hardware for it.\n\n"
+        "Start with `sizewise quickstart`, or measure a URL: `sizewise run http://…`.",
+        parameters=[click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True,
+                                 callback=_print_version, help="print the version")],
+        notes={"Exit codes": _EXIT_CODES, "Environment variables": _VARIABLES},
+    )  # fmt: skip
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sizewise",
-        description="Benchmark AI inference and plan the hardware for it.",
-        epilog="Start with `sizewise quickstart`. Every command accepts --color, --debug (print the traceback of an "
-        "error) and --error-json (also print the error as one line of JSON to standard error).",
-    )
-    parser.add_argument("--version", action="version", version=f"sizewise {__version__}")
-    parser.add_argument(_COLOR_OPTION, choices=["auto", "always", "never"], default="auto", metavar="WHEN",
-                      help="color verdicts: auto (default; on a terminal, unless NO_COLOR is set), always or "
-                      "never")  # fmt: skip
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2]
-        summary = " ".join((command.__doc__ or "").partition("\n\n")[0].split())
-        subparser = subparsers.add_parser(name, help=summary, description=command.__doc__)
-        command.add_arguments(subparser)
-        subparser.set_defaults(execute=command.execute)
-    return parser
+def _print_version(ctx: click.Context, _parameter: click.Parameter, is_requested: bool) -> None:
+    if is_requested:
+        print(f"{PROGRAM} {__version__}")
+        ctx.exit()
 
 
 def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None = None) -> int:
@@ -70,56 +71,64 @@ def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | N
     `open_window` is called by `sizewise gui`. It is a parameter because the command line and the
     desktop app do not import each other.
     """
+    if COMPLETION_VARIABLE in os.environ:
+        from click.shell_completion import shell_complete
+
+        instruction = os.environ[COMPLETION_VARIABLE]
+        return shell_complete(build_command_line(), {}, PROGRAM, COMPLETION_VARIABLE, instruction)
     with escape_output():
         return _run_command(argv, open_window)
 
 
 def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None) -> int:
-    flags = {*argv} & {"--debug", "--error-json"}  # global options, accepted anywhere
-    exit_code = ExitCode.OK
     try:
-        arguments = build_parser().parse_args(
-            _move_color_option_first([argument for argument in argv if argument not in flags])
-        )
-        arguments.open_window = open_window
-        with ignore_broken_pipe(), use_colors(arguments.color):
-            exit_code = arguments.execute(arguments)
+        with ignore_broken_pipe(), build_command_line().make_context(PROGRAM, [*argv], obj=open_window) as context:
+            return int(context.command.invoke(context))
+    except click.exceptions.Exit as command_exit:  # of --help and --version
+        return command_exit.exit_code
+    except click.UsageError as error:
+        return _print_usage_error(error, argv)
     except SizewiseError as error:
-        return _print_error(str(error), error.hint, error.exit_code, flags)
+        return _print_error(str(error), error.hint, error.exit_code, argv)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:  # outermost handler: a bug is reported with a message too
         missing = build_missing_package_error(error) if isinstance(error, ModuleNotFoundError) else None
         if missing is not None:
-            return _print_error(str(missing), missing.hint, missing.exit_code, flags)
+            return _print_error(str(missing), missing.hint, missing.exit_code, argv)
         if is_too_many_open_files(error):
-            return _print_error("the limit of open files was reached", OPEN_FILES_HINT, ExitCode.LIMIT, flags)
+            return _print_error("the limit of open files was reached", OPEN_FILES_HINT, ExitCode.LIMIT, argv)
         hint = "This is a bug in Sizewise. Run again with --debug and report the output."
-        return _print_error(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, flags)
-    return int(exit_code)
+        return _print_error(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, argv)
 
 
-def _move_color_option_first(argv: Sequence[str]) -> list[str]:
-    """Move `--color WHEN` to the front of the arguments, so that this global option is accepted
-    anywhere."""
-    color_arguments: list[str] = []
-    other_arguments: list[str] = []
-    argument_iterator = iter(argv)
-    for argument in argument_iterator:
-        if argument == _COLOR_OPTION:
-            color_arguments += [argument, *([mode] if (mode := next(argument_iterator, None)) is not None else [])]
-        else:
-            (color_arguments if argument.startswith(f"{_COLOR_OPTION}=") else other_arguments).append(argument)
-    return [*color_arguments, *other_arguments]
+def _print_usage_error(error: click.UsageError, argv: Sequence[str]) -> int:
+    """Print an error that click found in the command line, with the name that was probably meant."""
+    command_path = PROGRAM if error.ctx is None else error.ctx.command_path
+    hint = f"Run `{command_path} --help`."
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            print(error.message, file=sys.stderr)
+            return ExitCode.USAGE
+        case click.NoSuchOption():
+            message = f"unknown option {error.option_name}"
+        case click.exceptions.NoSuchCommand():
+            message = f"unknown command {error.command_name!r}"
+        case _:
+            text = error.format_message()
+            message = f"{text[:1].lower()}{text[1:]}".removesuffix(".")
+    if possibilities := getattr(error, "possibilities", None):
+        hint = f"Did you mean {' or '.join(possibilities)}?"
+    return _print_error(message, hint, ExitCode.USAGE, argv)
 
 
-def _print_error(message: str, hint: str | None, exit_code: ExitCode, flags: set[str]) -> int:
-    if "--debug" in flags:
+def _print_error(message: str, hint: str | None, exit_code: ExitCode, argv: Sequence[str]) -> int:
+    if "--debug" in argv:
         traceback.print_exc()
     print(f"error: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
-    if "--error-json" in flags:
+    if "--error-json" in argv:
         print(_encode_failure(message, hint, exit_code), file=sys.stderr)
     return int(exit_code)
 

@@ -6,7 +6,6 @@ In GitHub Actions, the module also writes the job summary, and annotations for l
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ import msgspec
 
 from app.analysis.gating import DEFAULT_GATING, Gating, list_warnings
 from app.cli.colors import print_with_colors
+from app.cli.commands import Arguments
 from app.cli.progress import ProgressView, open_progress
 from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
@@ -117,7 +117,7 @@ class MeasuredRun(msgspec.Struct, frozen=True):
 
 def measure_profile(
     profile: Profile,
-    arguments: argparse.Namespace,
+    arguments: Arguments,
     remote_workers: RemoteWorkers | None = None,
     gating: Gating = DEFAULT_GATING,
     baseline: BaselineSpec | None = None,
@@ -133,7 +133,7 @@ def measure_profile(
     return show_run(_run_and_store(new_run, run_session, None, arguments), arguments, gating)
 
 
-def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespace, out: Path | None) -> MeasuredRun:
+def measure_demonstration(profile: EndpointProfile, arguments: Arguments, out: Path | None) -> MeasuredRun:
     """Run the profile as a demonstration (see `RunSpec.is_demonstration`), and store it in `out`,
     by default in the runs folder. Only progress is printed. Raises UnavailableError if ONNX Runtime
     is not installed."""
@@ -155,7 +155,7 @@ def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespac
     )
 
 
-def show_run(measured_run: MeasuredRun, arguments: argparse.Namespace, gating: Gating = DEFAULT_GATING) -> int:
+def show_run(measured_run: MeasuredRun, arguments: Arguments, gating: Gating = DEFAULT_GATING) -> int:
     """Print the summary of a run, write annotations in GitHub Actions, and return the exit code of
     the run."""
     with ignore_broken_pipe():
@@ -166,7 +166,7 @@ def show_run(measured_run: MeasuredRun, arguments: argparse.Namespace, gating: G
 
 def resume_run(
     run_to_resume: StoredRun,
-    arguments: argparse.Namespace,
+    arguments: Arguments,
     remote_workers: RemoteWorkers | None,
     gating: Gating,
     read_baseline: Callable[[str], BaselineSpec | None],
@@ -199,7 +199,7 @@ def _create_run(profile: Profile, out: Path | None) -> NewRun:
 
 
 def _run_and_store(
-    new_run: NewRun, run_session: RunSession, reopen: Callable[[], RunWriter] | None, arguments: argparse.Namespace
+    new_run: NewRun, run_session: RunSession, reopen: Callable[[], RunWriter] | None, arguments: Arguments
 ) -> MeasuredRun:
     directory = new_run.directory
     try:
@@ -290,7 +290,7 @@ def _write_reports(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Rep
     return report
 
 
-def _print_summary(measured_run: MeasuredRun, arguments: argparse.Namespace, gating: Gating) -> None:
+def _print_summary(measured_run: MeasuredRun, arguments: Arguments, gating: Gating) -> None:
     outcome = measured_run.outcome
     if arguments.json:
         print(outcome.result_text)

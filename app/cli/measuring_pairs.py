@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from app.cli.commands import Arguments
 from app.cli.progress import open_progress
 from app.cli.signals import handle_stop_signals
 from app.errors import ExitCode, SizewiseError, UsageError
@@ -25,7 +25,7 @@ from app.wiring.profile_runs import ProfileRuns, require_measurable_profile
 
 
 def measure_pairs(
-    arguments: argparse.Namespace,
+    arguments: Arguments,
     pair_plan: PairPlan,
     compare: Callable[[PairResults], Comparison],
     report: Callable[[Comparison], int],
@@ -58,7 +58,7 @@ def measure_pairs(
     return exit_code
 
 
-def _measure_pair_runs(arguments: argparse.Namespace, pair_plan: PairPlan, store: ComparisonWriter) -> PairResults:
+def _measure_pair_runs(arguments: Arguments, pair_plan: PairPlan, store: ComparisonWriter) -> PairResults:
     with open_progress() as progress, handle_stop_signals() as interruption:
 
         def emit(event: Event) -> None:

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
+from app.cli.options import json_option
 
 if TYPE_CHECKING:
     from app.records.model import ShapeOverrides
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    subcommands = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    inspect_parser = subcommands.add_parser(
-        "inspect", help="show inputs, parameters, FLOPs, bytes, memory by batch size, and GPUs that the model fits on"
-    )
-    inspect_parser.add_argument(
-        "file", type=Path, help=".onnx file or name of a bundled model; the model is read, not run"
-    )
-    inspect_parser.add_argument("--json", action="store_true", help="print as JSON")
-    inspect_parser.add_argument(
-        "--axis",
-        dest="axes",
-        action="append",
-        default=[],
-        metavar="NAME=LENGTH",
-        help="length of a dynamic axis, such as seq=128",
-    )
-    inspect_parser.add_argument(
-        "--shape",
-        dest="shapes",
-        action="append",
-        default=[],
-        metavar="NAME=1,3,224,224",
-        help="shape of an input; N marks a dynamic axis, for example the batch",
-    )
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _inspect(arguments: Arguments) -> int:
     from app.profiles.bundled import bundled_models
     from app.wiring.inspecting import inspect_with_gpus
 
@@ -55,7 +32,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parse_shape_overrides(axis_options: list[str], shape_options: list[str]) -> ShapeOverrides:
+def _parse_shape_overrides(axis_options: Sequence[str], shape_options: Sequence[str]) -> ShapeOverrides:
     from app.records.model import ShapeOverrides
 
     overrides = ShapeOverrides({}, {})
@@ -86,3 +63,36 @@ def _parse_length(text: str, option: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) < 16 and int(digits) >= 1):
         raise UsageError(f"{option}: {text!r} is not a valid length", hint="Use a whole number of at least 1.")
     return int(digits)
+
+
+COMMAND = CommandGroup(
+    "models",
+    [
+        Command(
+            "inspect",
+            _inspect,
+            [
+                click.Argument(
+                    ["file"], type=PATH, help=".onnx file or name of a bundled model; the model is read, not run"
+                ),
+                json_option(),
+                CommandOption(
+                    ["--axis", "axes"],
+                    multiple=True,
+                    metavar="NAME=LENGTH",
+                    help="length of a dynamic axis, such as seq=128",
+                ),
+                CommandOption(
+                    ["--shape", "shapes"],
+                    multiple=True,
+                    metavar="NAME=1,3,224,224",
+                    help="shape of an input; N marks a dynamic axis, for example the batch",
+                ),
+            ],
+            documentation="Show inputs, parameters, FLOPs, bytes, memory by batch size, and GPUs that the model fits "
+            "on.",
+            examples=("sizewise models inspect model.onnx --axis seq=128",),
+        ),
+    ],
+    documentation=__doc__,
+)

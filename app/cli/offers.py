@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
+from app.cli.options import json_option
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -19,37 +22,11 @@ if TYPE_CHECKING:
 _HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y", "age (days)", "source", "custom")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    subcommands = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    list_parser = subcommands.add_parser("list", help="list the offers with price, price age and your own changes")
-    list_parser.add_argument(
-        "--accelerator",
-        metavar="KEY",
-        help="only offers with this accelerator, such as l4 or h100-sxm5-80gb; none for CPU only",
-    )
-    list_parser.add_argument("--region", help="only offers in this region, such as us-east-1")
-    list_parser.add_argument("--provider", help="only offers of this provider, such as aws")
-    list_parser.add_argument("--json", action="store_true", help="print as JSON")
-    check_parser = subcommands.add_parser("check", help="validate a price list and print each problem with its line")
-    import_parser = subcommands.add_parser(
-        "import", help="import a price list that overrides the bundled one in all plans"
-    )
-    for file_parser in (check_parser, import_parser):
-        file_parser.add_argument("file", type=Path, help=".csv with columns of the catalog, or .yaml")
+def _get_today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
 
 
-def execute(arguments: argparse.Namespace) -> int:
-    today = datetime.datetime.now(datetime.UTC).date()
-    match arguments.action:
-        case "list":
-            return _list_offers(arguments, today)
-        case "check":
-            return _check_price_list(arguments.file, today)
-        case _:
-            return _import_price_list(arguments.file, today)
-
-
-def _list_offers(arguments: argparse.Namespace, today: datetime.date) -> int:
+def _list_offers(arguments: Arguments) -> int:
     from app.reporting.offer_rows import build_offer_row, find_offers, load_offers
 
     offers = find_offers(
@@ -61,12 +38,12 @@ def _list_offers(arguments: argparse.Namespace, today: datetime.date) -> int:
     if arguments.json:
         import msgspec
 
-        rows = [_build_json_row(offer, today) for offer in offers]
+        rows = [_build_json_row(offer, _get_today()) for offer in offers]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     else:
         from app.cli.tables import format_table
 
-        print(format_table(_HEADER, [_build_cells(build_offer_row(offer, today)) for offer in offers]))
+        print(format_table(_HEADER, [_build_cells(build_offer_row(offer, _get_today())) for offer in offers]))
     return 0
 
 
@@ -98,8 +75,9 @@ def _build_json_row(offer: Offer, today: datetime.date) -> dict[str, object]:
     )
 
 
-def _check_price_list(path: Path, today: datetime.date) -> int:
-    price_list = _read_and_check(path, today)
+def _check_price_list(arguments: Arguments) -> int:
+    path: Path = arguments.file
+    price_list = _read_and_check(path, _get_today())
     if price_list.problems:
         _print_problems(price_list)
         return ExitCode.USAGE
@@ -107,11 +85,12 @@ def _check_price_list(path: Path, today: datetime.date) -> int:
     return ExitCode.OK
 
 
-def _import_price_list(path: Path, today: datetime.date) -> int:
+def _import_price_list(arguments: Arguments) -> int:
     from app.profiles.pricing.catalog import encode_price_list, get_price_list_path
     from app.records.offers import PriceList
     from app.storage.run_directory import write_atomically
 
+    path, today = arguments.file, _get_today()
     price_list = _read_and_check(path, today)
     if price_list.problems:
         _print_problems(price_list)
@@ -182,3 +161,43 @@ def _format_row_counts(price_list: ParsedPriceList) -> str:
     row_count = len(price_list.rows)
     rows_text = f"{row_count} row{'' if row_count == 1 else 's'}"
     return f"{rows_text}: {override_count} for offers of the catalog, {row_count - override_count} for new offers"
+
+
+_FILE_ARGUMENT = click.Argument(["file"], type=PATH, help=".csv with columns of the catalog, or .yaml")
+
+COMMAND = CommandGroup(
+    "offers",
+    [
+        Command(
+            "list",
+            _list_offers,
+            [
+                CommandOption(
+                    ["--accelerator"],
+                    metavar="KEY",
+                    help="only offers with this accelerator, such as l4 or h100-sxm5-80gb; none for CPU only",
+                ),
+                CommandOption(["--region"], help="only offers in this region, such as us-east-1"),
+                CommandOption(["--provider"], help="only offers of this provider, such as aws"),
+                json_option(),
+            ],
+            documentation="List the offers with price, price age and your own changes.",
+            examples=("sizewise offers list --accelerator l4 --provider aws",),
+        ),
+        Command(
+            "check",
+            _check_price_list,
+            [_FILE_ARGUMENT],
+            documentation="Validate a price list and print each problem with its line.",
+            examples=("sizewise offers check prices.csv",),
+        ),
+        Command(
+            "import",
+            _import_price_list,
+            [_FILE_ARGUMENT],
+            documentation="Import a price list that overrides the bundled one in all plans.",
+            examples=("sizewise offers import prices.csv",),
+        ),
+    ],
+    documentation=__doc__,
+)

@@ -1,32 +1,112 @@
-"""Options that several commands share: baselines, checks that determine the exit code, and load
-workers."""
+"""Arguments and options that several commands share: runs, output, baselines, checks that determine
+the exit code, and load workers."""
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
+import click
+
+from app.cli.commands import PATH, Arguments, CommandOption
 from app.errors import UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from app.analysis.gating import GateKind, Gating
     from app.session.spec import BaselineSpec
     from app.wiring.workers import RemoteWorkers
 
 
-def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("baseline comparison (exit code 11 for a regression)")
-    group.add_argument("--baseline", metavar="RUN",
-                       help="run ID, run directory, result.json, 'last', or 'promoted' for the run set with `runs "
-                       "promote`; repeated runs separated by commas")  # fmt: skip
-    group.add_argument("--tolerance", type=parse_tolerance, metavar="SHARE",
-                       help="smallest change that counts as a difference (default: 5%%)")  # fmt: skip
-    group.add_argument("--force", action="store_true",
-                       help="compare despite environment differences that forbid it, and mark the comparison as "
-                       "FORCED")  # fmt: skip
+RUN_HELP = "run directory, run ID or its prefix, or 'last'"
 
 
-def parse_baseline(arguments: argparse.Namespace, profile_name: str) -> BaselineSpec | None:
+def run_argument(help_text: str = RUN_HELP) -> click.Argument:
+    """Return the argument `run`, a stored run, whose value is completed from the runs folder."""
+    return click.Argument(["run"], shell_complete=complete_runs, help=help_text)
+
+
+def complete_runs(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the stored runs whose ID begins with `incomplete`, newest first; files if there are none."""
+    from click.shell_completion import CompletionItem
+
+    from app.storage.run_directory import runs_home
+
+    try:
+        run_ids = sorted((path.name for path in runs_home().iterdir() if path.is_dir()), reverse=True)
+    except OSError:
+        run_ids = []
+    matches = [CompletionItem(name) for name in ("last", *run_ids) if name.startswith(incomplete)]
+    return matches or [CompletionItem(incomplete, type="file")]  # bash cannot show both
+
+
+def profile_argument(help_text: str, *, required: bool = True) -> click.Argument:
+    """Return the argument `profile`, whose value is completed from the bundled profiles and files."""
+    return click.Argument(["profile"], required=required, shell_complete=_complete_profiles, help=help_text)
+
+
+def _complete_profiles(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from app.profiles.bundled import bundled_profiles
+
+    matches = [CompletionItem(name) for name in bundled_profiles() if name.startswith(incomplete)]
+    return matches or [CompletionItem(incomplete, type="file")]  # bash cannot show both
+
+
+def json_option(help_text: str = "print as JSON") -> CommandOption:
+    return CommandOption(["--json"], is_flag=True, help=help_text)
+
+
+def out_option(metavar: str, help_text: str) -> CommandOption:
+    return CommandOption(["-o", "--out"], type=PATH, metavar=metavar, help=help_text)
+
+
+def set_option(help_text: str) -> CommandOption:
+    return CommandOption(["--set", "overrides"], multiple=True, metavar="KEY=VALUE", help=help_text)
+
+
+def parse_tolerance(text: str) -> float:
+    """Parse a share such as 5% or 0.05 as a fraction. Raises click.BadParameter."""
+    number_text = text.strip().removesuffix("%")
+    try:
+        share = float(number_text) / (100 if number_text != text.strip() else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise click.BadParameter(f"{text!r} is not a share between 0% and 100%, like 5%")
+    return share
+
+
+_BASELINE_SECTION = "Comparison with a baseline (exit code 11 for a regression)"
+TOLERANCE_OPTION = CommandOption(
+    ["--tolerance"],
+    section=_BASELINE_SECTION,
+    type=parse_tolerance,
+    metavar="SHARE",
+    help="smallest change that counts as a difference (default: 5%)",
+)
+FORCE_OPTION = CommandOption(
+    ["--force"],
+    section=_BASELINE_SECTION,
+    is_flag=True,
+    help="compare despite environment differences that forbid it, and mark the comparison as FORCED",
+)
+BASELINE_OPTIONS: tuple[CommandOption, ...] = (
+    CommandOption(
+        ["--baseline"],
+        metavar="RUN",
+        section=_BASELINE_SECTION,
+        shell_complete=complete_runs,
+        help="run ID, run directory, result.json, 'last', or 'promoted' for the run set with `runs promote`; repeated "
+        "runs separated by commas",
+    ),
+    TOLERANCE_OPTION,
+    FORCE_OPTION,
+)
+
+
+def parse_baseline(arguments: Arguments, profile_name: str) -> BaselineSpec | None:
     """Read the requested baseline; `None` if no baseline was requested. Raises UsageError if the
     baseline cannot be read, or for conflicting options."""
     if arguments.baseline is None:
@@ -43,75 +123,94 @@ def parse_baseline(arguments: argparse.Namespace, profile_name: str) -> Baseline
     return BaselineSpec(read_baselines(arguments.baseline, profile_name), tolerance, arguments.force)
 
 
-def parse_tolerance(text: str) -> float:
-    """Parse a share such as 5% or 0.05 as a fraction. Raises argparse.ArgumentTypeError."""
-    number_text = text.strip().removesuffix("%")
-    try:
-        share = float(number_text) / (100 if number_text != text.strip() else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0% and 100%, like 5%")
-    return share
-
-
 _GATE_KINDS: tuple[GateKind, ...] = ("slo", "regression")
-
-
-def add_gating_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gate", type=_parse_gate_kinds, default=_GATE_KINDS, metavar="KINDS",
-                        help="what determines the exit code: slo (SLO and gates), regression (gates on changes), or "
-                        "both, as in slo,regression (default); the other kind is evaluated and shown, but does not "
-                        "affect the exit code")  # fmt: skip
-    parser.add_argument("--on-inconclusive", choices=["pass", "warn", "fail"], default="warn",
-                        help="how to treat an objective whose confidence interval crosses the limit: pass, warning "
-                             "(default) or exit code 12")  # fmt: skip
-
-
-def parse_gating(arguments: argparse.Namespace) -> Gating:
-    from app.analysis.gating import Gating
-
-    return Gating(arguments.on_inconclusive, arguments.gate)
 
 
 def _parse_gate_kinds(text: str) -> tuple[GateKind, ...]:
     requested_kinds = [kind.strip() for kind in text.split(",")]
     unknown_kind = next((kind for kind in requested_kinds if kind not in _GATE_KINDS), None)
     if unknown_kind is not None:
-        raise argparse.ArgumentTypeError(f"{unknown_kind!r} is not one of {', '.join(_GATE_KINDS)}")
+        raise click.BadParameter(f"{unknown_kind!r} is not one of {', '.join(_GATE_KINDS)}")
     return tuple(kind for kind in _GATE_KINDS if kind in requested_kinds)
+
+
+GATING_OPTIONS: tuple[CommandOption, ...] = (
+    CommandOption(
+        ["--gate"],
+        type=_parse_gate_kinds,
+        default=",".join(_GATE_KINDS),
+        metavar="KINDS",
+        help="what determines the exit code: slo (SLO and gates), regression (gates on changes), or both, as in "
+        "slo,regression (default); the other kind is evaluated and shown, but does not affect the exit code",
+    ),
+    CommandOption(
+        ["--on-inconclusive"],
+        type=click.Choice(["pass", "warn", "fail"]),
+        default="warn",
+        help="how to treat an objective whose confidence interval crosses the limit: pass, warning (default) or exit "
+        "code 12",
+    ),
+)
+
+
+def parse_gating(arguments: Arguments) -> Gating:
+    from app.analysis.gating import Gating
+
+    return Gating(arguments.on_inconclusive, arguments.gate)
 
 
 _MAX_WORKERS = 1_000  # as in app.profiles.load, which takes too long to import here
 
 
-def add_workers_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=_parse_workers_setting, metavar="N",
-                        help="number of load worker processes (default: auto, one per spare core)")  # fmt: skip
+def parse_worker_count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MAX_WORKERS):
+        raise click.BadParameter(f"{text!r} is not a whole number from 1 to {_MAX_WORKERS:,}")
+    return int(text)
 
 
-def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("remote load workers, started with `sizewise worker` on other machines")
-    group.add_argument(
-        "--remote-workers", type=parse_worker_count, metavar="N", help="number of remote workers to wait for"
-    )
-    group.add_argument("--bind", metavar="HOST:PORT", help="address at which workers join this run")
-    add_token_argument(group)
+def parse_worker_counts(text: str) -> tuple[int, ...]:
+    return tuple(parse_worker_count(part.strip()) for part in text.split(","))
 
 
-def add_token_argument(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--token", metavar="REFERENCE",
-                        help="env:NAME or file:PATH of the secret shared by the run and its workers "
-                             "(default: env:SIZEWISE_TOKEN)")  # fmt: skip
+def _parse_workers_setting(text: str) -> str:
+    return text if text == "auto" else str(parse_worker_count(text))
 
 
-def build_workers_override(arguments: argparse.Namespace) -> list[str]:
+WORKERS_OPTION = CommandOption(
+    ["--workers"],
+    type=_parse_workers_setting,
+    metavar="N",
+    help="number of load worker processes (default: auto, one per spare core)",
+)
+_REMOTE_SECTION = "Remote load workers, started with `sizewise worker` on other machines"
+TOKEN_OPTION = CommandOption(
+    ["--token"],
+    metavar="REFERENCE",
+    section=_REMOTE_SECTION,
+    help="env:NAME or file:PATH of the secret shared by the run and its workers (default: env:SIZEWISE_TOKEN)",
+)
+REMOTE_OPTIONS: tuple[CommandOption, ...] = (
+    CommandOption(
+        ["--remote-workers"],
+        type=parse_worker_count,
+        metavar="N",
+        section=_REMOTE_SECTION,
+        help="number of remote workers to wait for",
+    ),
+    CommandOption(
+        ["--bind"], metavar="HOST:PORT", section=_REMOTE_SECTION, help="address at which workers join this run"
+    ),
+    TOKEN_OPTION,
+)
+
+
+def build_workers_override(arguments: Arguments) -> list[str]:
     """Return the `--set` override that is equivalent to `--workers`; empty if the option is not
     set."""
     return [] if arguments.workers is None else [f"load.workers={arguments.workers}"]
 
 
-def parse_remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
+def parse_remote_workers(arguments: Arguments) -> RemoteWorkers | None:
     """Return the requested remote workers; `None` if none were requested. Raises UsageError for
     conflicting options."""
     worker_count, bind_text, token_reference = arguments.remote_workers, arguments.bind, arguments.token
@@ -135,15 +234,5 @@ def parse_remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
     )
 
 
-def parse_worker_count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MAX_WORKERS):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MAX_WORKERS:,}")
-    return int(text)
-
-
 def format_worker_count(count: int) -> str:
     return "1 worker" if count == 1 else f"{count} workers"
-
-
-def _parse_workers_setting(text: str) -> str:
-    return text if text == "auto" else str(parse_worker_count(text))

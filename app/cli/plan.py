@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from app.cli.commands import PATH, Arguments, Command, CommandOption
+from app.cli.options import complete_runs, json_option, out_option, set_option
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -25,39 +28,7 @@ _WHAT_IF_HEADER = ("what-if case", "fleet", "$/month", "change $/month", "P(SLO 
 _EXPORT_FORMATS = ("k8s", "kserve", "terraform", "csv", "json")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE",
-        help="one or more runs (directory, ID or its prefix, or 'last'); result files or a folder of "
-        "GuideLLM, vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a load curve (CSV or "
-        "YAML); or a plan file",
-    )  # fmt: skip
-    parser.add_argument("--traffic", type=Path, metavar="FILE", help="traffic as YAML, or a request trace")
-    parser.add_argument("--slo", action="append", default=[], metavar="TEXT",
-                        help='override the SLO of the profile, like "latency_ms.p95 < 50"; repeatable')  # fmt: skip
-    parser.add_argument("--confidence", metavar="P",
-                        help="required probability that the SLO is met at the peak, like 0.9 or 90%%")  # fmt: skip
-    parser.add_argument("--offers", type=Path, action="append", default=[], metavar="FILE",
-                        help="your own price list, which overrides the catalog")  # fmt: skip
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-                        help="override traffic, plan or target.hardware, e.g. --set traffic.peak=900/s, or a price: "
-                        "--set price.aws/g6.xlarge=0.7 ($/h)")  # fmt: skip
-    parser.add_argument("--what-if", action="append", default=[], metavar="KEY=VALUE",
-                        help="also plan with this change and show the difference: a key of --set, price.OFFER=$/h, or "
-                        "speed=1.3")  # fmt: skip
-    parser.add_argument("--estimate", action="store_true", help="use the analytical estimate only, without simulation")
-    parser.add_argument(
-        "--export", choices=_EXPORT_FORMATS, help="print the fleet in another tool's format instead of the plan"
-    )
-    parser.add_argument("--with", dest="export_settings", action="append", default=[], metavar="KEY=VALUE",
-                        help="settings of the export: name, namespace, image, port, model_uri, "
-                        "autoscaler (none, hpa, keda, scheduled), …")  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="PATH",
-                        help="path of the plan file, or folder for the files of --export")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _plan(arguments: Arguments) -> int:
     from app.planning.fleets import plan_fleets
     from app.profiles.pricing.currencies import find_currency_warnings
     from app.wiring.dependencies import get_utc_now
@@ -231,3 +202,70 @@ def _parse_export_settings(options: list[str]) -> ExportSettings:
         return msgspec.convert(setting_values, ExportSettings, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"--with: {error}") from error
+
+
+COMMAND = Command(
+    "plan",
+    _plan,
+    [
+        click.Argument(
+            ["sources"],
+            nargs=-1,
+            required=True,
+            metavar="SOURCE...",
+            shell_complete=complete_runs,
+            help="one or more runs (directory, ID or its prefix, or 'last'); result files or a folder of GuideLLM, "
+            "vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a load curve (CSV or YAML); or "
+            "a plan file",
+        ),
+        CommandOption(["--traffic"], type=PATH, metavar="FILE", help="traffic as YAML, or a request trace"),
+        CommandOption(
+            ["--slo"],
+            multiple=True,
+            metavar="TEXT",
+            help='override the SLO of the profile, like "latency_ms.p95 < 50"; repeatable',
+        ),
+        CommandOption(
+            ["--confidence"],
+            metavar="P",
+            help="required probability that the SLO is met at the peak, like 0.9 or 90%",
+        ),
+        CommandOption(
+            ["--offers"],
+            multiple=True,
+            type=PATH,
+            metavar="FILE",
+            help="your own price list, which overrides the catalog",
+        ),
+        set_option(
+            "override traffic, plan or target.hardware, e.g. --set traffic.peak=900/s, or a price: --set "
+            "price.aws/g6.xlarge=0.7 ($/h)"
+        ),
+        CommandOption(
+            ["--what-if"],
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="also plan with this change and show the difference: a key of --set, price.OFFER=$/h, or speed=1.3",
+        ),
+        CommandOption(["--estimate"], is_flag=True, help="use the analytical estimate only, without simulation"),
+        CommandOption(
+            ["--export"],
+            type=click.Choice(_EXPORT_FORMATS),
+            help="print the fleet in another tool's format instead of the plan",
+        ),
+        CommandOption(
+            ["--with", "export_settings"],
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="settings of the export: name, namespace, image, port, model_uri, autoscaler (none, hpa, keda, "
+            "scheduled), …",
+        ),
+        out_option("PATH", "path of the plan file, or folder for the files of --export"),
+        json_option("print the plan as JSON"),
+    ],
+    documentation=__doc__,
+    examples=(
+        "sizewise plan last --set traffic.peak=900/s",
+        "sizewise plan last --export k8s --with image=registry.example/model:1 --out manifests",
+    ),
+)

@@ -3,37 +3,18 @@ job for a profile."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
+
+import click
+
+from app.cli.commands import PATH, Arguments, Command, CommandOption
+from app.cli.options import json_option, profile_argument
 
 _DEFAULT_PROTOCOL = "http"
 
 
-def add_keys_subcommand(subcommands: Any) -> None:
-    keys_parser = subcommands.add_parser("keys", help="list all profile keys with unit, bounds, default and meaning")
-    keys_parser.add_argument(
-        "protocol", nargs="?", default=_DEFAULT_PROTOCOL, help=f"protocol of the target (default: {_DEFAULT_PROTOCOL})"
-    )
-    keys_parser.add_argument("--json", action="store_true", help="print as JSON")
-    keys_parser.set_defaults(handler=_list_keys)
-
-
-def add_ci_subcommand(subcommands: Any) -> None:
-    ci_parser = subcommands.add_parser("ci", help="write a profile and a CI job that runs it to a repository")
-    ci_parser.add_argument("profile", help="profile file, or name of a bundled profile")
-    ci_parser.add_argument("--for", dest="pipeline", choices=["github", "gitlab"], required=True)
-    ci_parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="directory of the repository (default: current directory)",
-    )
-    ci_parser.set_defaults(handler=_write_ci_job)
-
-
-def _list_keys(arguments: argparse.Namespace) -> int:
+def _list_keys(arguments: Arguments) -> int:
     from app.errors import UsageError
     from app.profiles.fields import iter_fields, profile_fields
     from app.profiles.problems import did_you_mean
@@ -70,7 +51,7 @@ def _build_row(path: tuple[str, ...], field: Any) -> dict[str, Any]:
     }
 
 
-def _write_ci_job(arguments: argparse.Namespace) -> int:
+def _write_ci_job(arguments: Arguments) -> int:
     from app.profiles.bundled import find_profile
     from app.profiles.ci_job import write_ci_job
     from app.profiles.document import read_document
@@ -85,3 +66,39 @@ def _write_ci_job(arguments: argparse.Namespace) -> int:
     ):
         print(written_path)
     return 0
+
+
+KEYS_COMMAND = Command(
+    "keys",
+    _list_keys,
+    [
+        click.Argument(
+            ["protocol"], default=_DEFAULT_PROTOCOL, help=f"protocol of the target (default: {_DEFAULT_PROTOCOL})"
+        ),
+        json_option(),
+    ],
+    documentation="List all profile keys with unit, bounds, default and meaning.",
+    examples=("sizewise profiles keys openai",),
+)
+CI_COMMAND = Command(
+    "ci",
+    _write_ci_job,
+    [
+        profile_argument("profile file, or name of a bundled profile"),
+        CommandOption(
+            ["--for", "pipeline"],
+            type=click.Choice(["github", "gitlab"]),
+            required=True,
+            help="CI system that runs the job",
+        ),
+        CommandOption(
+            ["-o", "--out"],
+            type=PATH,
+            default=Path(),
+            metavar="DIR",
+            help="directory of the repository (default: current directory)",
+        ),
+    ],
+    documentation="Write a profile and a CI job that runs it to a repository.",
+    examples=("sizewise profiles ci profile.yaml --for github",),
+)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.profile_keys import add_ci_subcommand, add_keys_subcommand
-from app.cli.secret_consent import add_consent_argument, request_consent
+from app.cli.commands import Arguments, Command, CommandGroup, CommandOption
+from app.cli.options import json_option, profile_argument, set_option
+from app.cli.profile_keys import CI_COMMAND, KEYS_COMMAND
+from app.cli.secret_consent import CONSENT_OPTION, request_consent
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -17,43 +18,14 @@ if TYPE_CHECKING:
     from app.records.planned_work import ImpossibleVariant
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    subcommands = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    list_parser = subcommands.add_parser("list", help="list the bundled profiles")
-    list_parser.add_argument("--json", action="store_true", help="print as JSON, with file paths")
-    list_parser.set_defaults(handler=_list_profiles)
-    for name, handler, help_text in (
-        ("show", _show_profile, "show a profile with all defaults"),
-        ("check", _check_profile, "validate a profile and estimate its work, without running it"),
-        ("try", _test_connection, "send one request as the run would, and show the response"),
-    ):
-        action_parser = subcommands.add_parser(name, help=help_text)
-        action_parser.add_argument("profile", help="profile file, name of a bundled profile, or - for standard input")
-        action_parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-        if name != "show":
-            action_parser.add_argument("--json", action="store_true", help="print as JSON")
-        if name == "try":
-            add_consent_argument(action_parser)
-        if name == "check":
-            action_parser.add_argument("--this-machine", action="store_true",
-                                help="also list the variants that cannot run on this machine")  # fmt: skip
-        action_parser.set_defaults(handler=handler)
-    add_keys_subcommand(subcommands)
-    add_ci_subcommand(subcommands)
-
-
-def execute(arguments: argparse.Namespace) -> int:
-    return int(arguments.handler(arguments))
-
-
-def _show_profile(arguments: argparse.Namespace) -> int:
+def _show_profile(arguments: Arguments) -> int:
     from app.profiles.resolved import format_spec
 
     print(format_spec(_load_profile(arguments)[1]), end="")
     return 0
 
 
-def _check_profile(arguments: argparse.Namespace) -> int:
+def _check_profile(arguments: Arguments) -> int:
     from app.profiles.local import LocalProfile
     from app.profiles.pricing.catalog import load_catalog
     from app.profiles.resolved import compute_profile_hash
@@ -93,7 +65,7 @@ def _find_unrunnable_variants(profile: LocalProfile) -> tuple[ImpossibleVariant,
     return find_unrunnable_variants(profile, inspect_local_machine(), inspect_models(profile))
 
 
-def _test_connection(arguments: argparse.Namespace) -> int:
+def _test_connection(arguments: Arguments) -> int:
     from app.wiring.target_check import check_target
 
     profile = _load_profile(arguments)[1]
@@ -115,7 +87,7 @@ def _test_connection(arguments: argparse.Namespace) -> int:
     return ExitCode.OK if has_response else ExitCode.UNAVAILABLE
 
 
-def _load_profile(arguments: argparse.Namespace) -> tuple[Path, Profile]:
+def _load_profile(arguments: Arguments) -> tuple[Path, Profile]:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile, load_profile_text
 
@@ -126,7 +98,7 @@ def _load_profile(arguments: argparse.Namespace) -> tuple[Path, Profile]:
     return path, load_profile(path, arguments.overrides)
 
 
-def _list_profiles(arguments: argparse.Namespace) -> int:
+def _list_profiles(arguments: Arguments) -> int:
     from app.profiles.bundled import bundled_profiles
     from app.profiles.loading import load_profile
 
@@ -141,3 +113,53 @@ def _list_profiles(arguments: argparse.Namespace) -> int:
 
         print(format_table(("profile", "description"), [(name, description) for name, description, _ in table_rows]))
     return 0
+
+
+_PROFILE_ARGUMENT = profile_argument("profile file, name of a bundled profile, or - for standard input")
+_SET_OPTION = set_option("override one value of the profile, e.g. --set load.seed=3")
+
+COMMAND = CommandGroup(
+    "profiles",
+    [
+        Command(
+            "list",
+            _list_profiles,
+            [json_option("print as JSON, with file paths")],
+            documentation="List the bundled profiles.",
+            examples=("sizewise profiles list",),
+        ),
+        Command(
+            "show",
+            _show_profile,
+            [_PROFILE_ARGUMENT, _SET_OPTION],
+            documentation="Show a profile with all defaults.",
+            examples=("sizewise profiles show quickstart",),
+        ),
+        Command(
+            "check",
+            _check_profile,
+            [
+                _PROFILE_ARGUMENT,
+                _SET_OPTION,
+                json_option(),
+                CommandOption(
+                    ["--this-machine"],
+                    is_flag=True,
+                    help="also list the variants that cannot run on this machine",
+                ),
+            ],
+            documentation="Validate a profile and estimate its work, without running it.",
+            examples=("sizewise profiles check profile.yaml",),
+        ),
+        Command(
+            "try",
+            _test_connection,
+            [_PROFILE_ARGUMENT, _SET_OPTION, json_option(), CONSENT_OPTION],
+            documentation="Send one request as the run would, and show the response.",
+            examples=("sizewise profiles try profile.yaml",),
+        ),
+        KEYS_COMMAND,
+        CI_COMMAND,
+    ],
+    documentation=__doc__,
+)

@@ -7,15 +7,17 @@ is 0 even if the measurement is INVALID or misses the SLO, which the report stat
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from app.cli.commands import Arguments, Command, CommandOption
 from app.cli.options import build_workers_override
-from app.cli.run import add_run_arguments
+from app.cli.run import RUN_OPTIONS, refuse_two_outputs
 from app.cli.streams import escape_controls
 from app.errors import ExitCode
 
@@ -40,20 +42,10 @@ _STEP_DURATION_FACTOR = 2
 """Factor by which the step duration is multiplied for the second attempt."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    help_text = (
-        "duration of each search step in seconds (default: 3); the search ends after at most "
-        f"{_MAX_STEPS} steps or {_MIN_SEARCH_LIMIT_S} s"
-    )
-    parser.add_argument("--seconds", type=_parse_seconds, default=3.0, metavar="N", help=help_text)
-    parser.add_argument("--no-retry", dest="retry", action="store_false",
-                        help="do not measure again, with longer steps, if the measurement is INVALID")  # fmt: skip
-    add_run_arguments(parser)
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _quickstart(arguments: Arguments) -> int:
     from app.cli.measuring import measure_demonstration, show_run
 
+    refuse_two_outputs(arguments)
     arguments.recalibrate = True
 
     def measure(step_duration_s: float, out: Path | None) -> MeasuredRun:
@@ -99,7 +91,7 @@ def _find_next_directory(out: Path) -> Path:
     return next(path for number in count(2) if not (path := out.with_name(f"{out.name}-{number}")).exists())
 
 
-def _load_profile(arguments: argparse.Namespace, step_duration_s: float) -> EndpointProfile:
+def _load_profile(arguments: Arguments, step_duration_s: float) -> EndpointProfile:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
     from app.profiles.profile import OipProfile
@@ -115,7 +107,32 @@ def _parse_seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+        raise click.BadParameter(f"{text!r} is not a number of seconds") from None
     if not 1 <= seconds <= 600:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 600 seconds")
+        raise click.BadParameter(f"{text} is not between 1 and 600 seconds")
     return seconds
+
+
+COMMAND = Command(
+    "quickstart",
+    _quickstart,
+    [
+        CommandOption(
+            ["--seconds"],
+            type=_parse_seconds,
+            default="3",
+            metavar="N",
+            help="duration of each search step in seconds (default: 3); the search ends after at most "
+            f"{_MAX_STEPS} steps or {_MIN_SEARCH_LIMIT_S} s",
+        ),
+        CommandOption(
+            ["--no-retry", "retry"],
+            flag_value=False,
+            default=True,
+            help="do not measure again, with longer steps, if the measurement is INVALID",
+        ),
+        *RUN_OPTIONS,
+    ],
+    documentation=__doc__,
+    examples=("sizewise quickstart", "sizewise quickstart --seconds 1 --out demo"),
+)

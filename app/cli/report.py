@@ -6,11 +6,14 @@ With `--slo`, `--from`, `--to` and `--recover`, a stored run is re-evaluated fro
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from app.cli.commands import Arguments, Command, CommandOption
+from app.cli.options import complete_runs, out_option
 from app.cli.streams import warn
 from app.errors import ExitCode, UsageError
 from reports.formats import FORMATS_BY_ID, REPORT_FORMATS
@@ -25,34 +28,15 @@ if TYPE_CHECKING:
 _EVALUATION_EXIT_CODES = (ExitCode.INVALID, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
 
 
-def _add_reevaluation_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--slo",
-        action="append",
-        metavar="OBJECTIVE",
-        help='re-evaluate the run with this SLO, like "latency_ms.p95 < 30", and set the exit code; repeatable',
-    )
-    parser.add_argument(
-        "--from",
-        dest="from_s",
-        metavar="TIME",
-        help="evaluate only requests scheduled from this time after the start of the load, such as 10s",
-    )
-    parser.add_argument("--to", dest="to_s", metavar="TIME", help="evaluate only requests scheduled up to this time")
-    parser.add_argument(
-        "--recover", action="store_true", help="report a run whose process was killed, from the data that it stored"
-    )
-
-
-def requests_recomputation(arguments: argparse.Namespace) -> bool:
+def requests_recomputation(arguments: Arguments) -> bool:
     return requests_reevaluation(arguments) or arguments.recover
 
 
-def requests_reevaluation(arguments: argparse.Namespace) -> bool:
-    return any(option is not None for option in (arguments.slo, arguments.from_s, arguments.to_s))
+def requests_reevaluation(arguments: Arguments) -> bool:
+    return bool(arguments.slo) or arguments.from_s is not None or arguments.to_s is not None
 
 
-def reevaluate_if_requested(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
+def reevaluate_if_requested(run: StoredRun, arguments: Arguments) -> tuple[Report, Result, int]:
     """Return the report and the result of a stored run, re-evaluated if requested, and the exit
     code of the command: the exit code of the re-evaluation, or 0 without a re-evaluation."""
     from app.reporting.opened import load_run
@@ -60,12 +44,12 @@ def reevaluate_if_requested(run: StoredRun, arguments: argparse.Namespace) -> tu
     opened_run = load_run(run, recover=arguments.recover)
     if not requests_reevaluation(arguments):
         return opened_run.report(), opened_run.result, 0
-    result = opened_run.reevaluate(arguments.slo, _parse_window(arguments, opened_run.result.clock.duration_s))
+    result = opened_run.reevaluate(arguments.slo or None, _parse_window(arguments, opened_run.result.clock.duration_s))
     exit_codes = [cause.code for cause in result.exit.causes if cause.code in _EVALUATION_EXIT_CODES]
     return opened_run.report(result), result, exit_codes[0] if exit_codes else 0
 
 
-def refuse_reevaluation(arguments: argparse.Namespace, subject: str) -> None:
+def refuse_reevaluation(arguments: Arguments, subject: str) -> None:
     if requests_recomputation(arguments):
         raise UsageError(
             f"{subject} cannot be re-evaluated",
@@ -80,7 +64,7 @@ def build_reevaluated_name(name: str) -> str:
     return f"{path.stem}-reevaluated{path.suffix}"
 
 
-def _parse_window(arguments: argparse.Namespace, duration_s: float) -> tuple[float, float] | None:
+def _parse_window(arguments: Arguments, duration_s: float) -> tuple[float, float] | None:
     if arguments.from_s is None and arguments.to_s is None:
         return None
     from_s = 0.0 if arguments.from_s is None else _parse_seconds(arguments.from_s, "--from")
@@ -100,22 +84,7 @@ def _parse_seconds(text: str, option: str) -> float:
 _REDACTED_KINDS = ("hosts", "models", "prompts")  # as in app.reporting.redaction, which takes too long to import here
 
 
-def _add_redaction_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--redact",
-        type=_parse_redacted_kinds,
-        metavar="WHAT",
-        help="redact hosts, models or prompts (separate several with commas): names are replaced and request bodies "
-        "are left out of the report and its data files; the run's own report is unchanged",
-    )
-    parser.add_argument(
-        "--report-only",
-        action="store_true",
-        help="write only the report file, without data files next to an html or json report",
-    )
-
-
-def redact_report(report: Report, result: Result, arguments: argparse.Namespace) -> RedactedReport | None:
+def redact_report(report: Report, result: Result, arguments: Arguments) -> RedactedReport | None:
     """Redact a report, and list the redactions on standard error. Return `None` if no redaction
     was requested."""
     if arguments.redact is None:
@@ -132,7 +101,7 @@ def redact_report(report: Report, result: Result, arguments: argparse.Namespace)
     return redacted_report
 
 
-def refuse_redaction(arguments: argparse.Namespace, subject: str) -> None:
+def refuse_redaction(arguments: Arguments, subject: str) -> None:
     if arguments.redact is not None:
         raise UsageError(f"{subject} has no names to redact", hint="Remove --redact, or specify a run.")
 
@@ -148,40 +117,14 @@ def _parse_redacted_kinds(text: str) -> tuple[RedactedKind, ...]:
     requested_kinds = [kind.strip() for kind in text.split(",")]
     unknown_kind = next((kind for kind in requested_kinds if kind not in _REDACTED_KINDS), None)
     if unknown_kind is not None:
-        raise argparse.ArgumentTypeError(f"{unknown_kind!r} is not one of {', '.join(_REDACTED_KINDS)}")
+        raise click.BadParameter(f"{unknown_kind!r} is not one of {', '.join(_REDACTED_KINDS)}")
     return tuple(kind for kind in _REDACTED_KINDS if kind in requested_kinds)  # type: ignore[misc]
 
 
 _LLM_D = "llm-d"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    file_names = ", ".join(report_format.file for report_format in REPORT_FORMATS if report_format.file)
-    parser.add_argument("run", help="run directory, run ID or its prefix, 'last', plan file, or result of another tool")
-    parser.add_argument(
-        "--format",
-        choices=[*FORMATS_BY_ID, _LLM_D],
-        help="output format (default: html); pdf needs the pdf extra; llm-d writes a folder with a Benchmark Report "
-        "per load point",
-    )
-    parser.add_argument(
-        "--definitions",
-        action="store_true",
-        help="show the metrics as vLLM, GuideLLM, AIPerf, genai-bench and inference-perf define them: as a table on "
-        "standard output, or in the report with --format",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help=f"output file (default: {file_names} or {_LLM_D} in the run directory, or next to the plan file; text "
-        "is printed to standard output)",
-    )
-    _add_reevaluation_arguments(parser)
-    _add_redaction_arguments(parser)
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _report(arguments: Arguments) -> int:
     from app.cli.report_foreign import is_foreign_result
     from app.storage.plan_file import is_plan_file
     from app.storage.run_directory import find_run
@@ -203,7 +146,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return _execute_run(run, arguments)
 
 
-def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
+def _execute_run(run: StoredRun, arguments: Arguments) -> int:
     format_id: str = arguments.format or "html"
     report = _build_report(run, arguments.definitions)
     redacted_report = redact_report(report, run.complete_result, arguments)
@@ -218,7 +161,7 @@ def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
     return _write_or_print(content, format_id, arguments.out, default_path)
 
 
-def _execute_recomputed(run: StoredRun, arguments: argparse.Namespace) -> int:
+def _execute_recomputed(run: StoredRun, arguments: Arguments) -> int:
     """Re-evaluate or recover a run, and write the report. By default, a re-evaluated report is
     written to a separate file, and the report of a recovered run replaces the original report."""
     format_id: str = arguments.format or "html"
@@ -246,7 +189,7 @@ def _write_in_run_directory(directory: Path, format_id: str, content: bytes, rep
     return 0
 
 
-def _execute_plan(arguments: argparse.Namespace) -> int:
+def _execute_plan(arguments: Arguments) -> int:
     from app.reporting.plan import build_plan_report
     from app.storage.plan_file import read_plan
 
@@ -269,7 +212,7 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
     )
 
 
-def _execute_imported_result(arguments: argparse.Namespace) -> int:
+def _execute_imported_result(arguments: Arguments) -> int:
     from app.cli.report_foreign import build_foreign_report
 
     path = Path(arguments.run)
@@ -284,7 +227,7 @@ def _execute_imported_result(arguments: argparse.Namespace) -> int:
     return _write_or_print(_render(report, format_id), format_id, arguments.out, path.with_name(f"{path.stem}-{name}"))
 
 
-def _write_llm_d_reports(run: StoredRun, arguments: argparse.Namespace) -> int:
+def _write_llm_d_reports(run: StoredRun, arguments: Arguments) -> int:
     import msgspec
 
     from app.reporting.llm_d import build_llm_d_reports
@@ -387,3 +330,80 @@ def _compute_definitions(run: StoredRun) -> Definitions:
             hint="Specify a run of an endpoint. List the runs with `sizewise runs list`.",
         )
     return definitions
+
+
+_FILE_NAMES = ", ".join(report_format.file for report_format in REPORT_FORMATS if report_format.file)
+FORMAT_IDS = (*FORMATS_BY_ID, _LLM_D)
+_REEVALUATION_SECTION = "Re-evaluation of a stored run"
+
+COMMAND = Command(
+    "report",
+    _report,
+    [
+        click.Argument(
+            ["run"],
+            shell_complete=complete_runs,
+            help="run directory, run ID or its prefix, 'last', plan file, or result of another tool",
+        ),
+        CommandOption(
+            ["--format"],
+            type=click.Choice(FORMAT_IDS),
+            help="output format (default: html); pdf needs the pdf extra; llm-d writes a folder with a Benchmark "
+            "Report per load point",
+        ),
+        CommandOption(
+            ["--definitions"],
+            is_flag=True,
+            help="show the metrics as vLLM, GuideLLM, AIPerf, genai-bench and inference-perf define them: as a table "
+            "on standard output, or in the report with --format",
+        ),
+        out_option(
+            "FILE",
+            f"output file (default: {_FILE_NAMES} or {_LLM_D} in the run directory, or next to the plan file; text is "
+            "printed to standard output)",
+        ),
+        CommandOption(
+            ["--report-only"],
+            is_flag=True,
+            help="write only the report file, without data files next to an html or json report",
+        ),
+        CommandOption(
+            ["--redact"],
+            type=_parse_redacted_kinds,
+            metavar="WHAT",
+            help="redact hosts, models or prompts (separate several with commas): names are replaced and request "
+            "bodies are left out of the report and its data files; the run's own report is unchanged",
+        ),
+        CommandOption(
+            ["--slo"],
+            multiple=True,
+            metavar="OBJECTIVE",
+            section=_REEVALUATION_SECTION,
+            help='re-evaluate the run with this SLO, like "latency_ms.p95 < 30", and set the exit code; repeatable',
+        ),
+        CommandOption(
+            ["--from", "from_s"],
+            metavar="TIME",
+            section=_REEVALUATION_SECTION,
+            help="evaluate only requests scheduled from this time after the start of the load, such as 10s",
+        ),
+        CommandOption(
+            ["--to", "to_s"],
+            metavar="TIME",
+            section=_REEVALUATION_SECTION,
+            help="evaluate only requests scheduled up to this time",
+        ),
+        CommandOption(
+            ["--recover"],
+            is_flag=True,
+            section=_REEVALUATION_SECTION,
+            help="report a run whose process was killed, from the data that it stored",
+        ),
+    ],
+    documentation=__doc__,
+    examples=(
+        "sizewise report last",
+        "sizewise report last --format markdown --out report.md",
+        'sizewise report last --slo "latency_ms.p95 < 30"',
+    ),
+)

@@ -5,70 +5,62 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import (
-    add_baseline_arguments,
-    add_gating_arguments,
-    add_remote_arguments,
-    add_workers_argument,
+    BASELINE_OPTIONS,
+    GATING_OPTIONS,
+    REMOTE_OPTIONS,
+    WORKERS_OPTION,
     build_workers_override,
+    json_option,
+    out_option,
     parse_baseline,
     parse_gating,
     parse_remote_workers,
+    profile_argument,
+    run_argument,
+    set_option,
 )
-from app.cli.secret_consent import add_consent_argument
+from app.cli.secret_consent import CONSENT_OPTION
 from app.errors import UsageError
 
 if TYPE_CHECKING:
-    from app.cli.tables import Subcommands
     from app.profiles.profile import Profile
 
 
 _LOCUST_OPTIONS = ("users", "spawn_per_s", "duration", "host")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("profile", nargs="?",
-                        help="profile file, or name of a bundled profile (`sizewise profiles list`)")  # fmt: skip
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-                        help="override one value of the profile, e.g. --set load.seed=3")  # fmt: skip
-    locust_group = parser.add_argument_group("your own Locust test instead of a profile")
-    locust_group.add_argument("--locustfile", type=Path, metavar="FILE", help="Locust test to run unchanged")
-    locust_group.add_argument("--users", type=int, metavar="N", help="number of users (default: 10)")
-    locust_group.add_argument("--spawn-rate", type=float, dest="spawn_per_s", metavar="N",
-                        help="users started per second (default: 10)")  # fmt: skip
-    locust_group.add_argument("--duration", metavar="TIME", help="duration of the test, like 30s (default: 1m)")
-    locust_group.add_argument("--host", metavar="URL", help="host of the users, if the test does not set it")
-    add_baseline_arguments(parser)
-    add_consent_argument(parser)
-    add_remote_arguments(parser)
-    add_gating_arguments(parser)
-    add_run_arguments(parser)
+OUTPUT_OPTIONS: tuple[CommandOption, ...] = (
+    CommandOption(
+        ["--recalibrate"],
+        is_flag=True,
+        help="measure the load generator's capacity again, even if a recent value is stored",
+    ),
+    json_option("print result.json to standard output"),
+    CommandOption(
+        ["--events"], type=click.Choice(["-"]), metavar="-", help="stream events as JSON lines to standard output"
+    ),
+)
+RUN_OPTIONS: tuple[CommandOption, ...] = (
+    WORKERS_OPTION,
+    out_option("DIR", "directory for this run (default: in the user's data directory)"),
+    *OUTPUT_OPTIONS,
+)
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    add_workers_argument(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="directory for this run (default: in the user's data directory)"
-    )
-    add_output_arguments(parser)
+def refuse_two_outputs(arguments: Arguments) -> None:
+    """Raise UsageError if both --json and --events are given, since both print to standard output."""
+    if arguments.json and arguments.events is not None:
+        raise UsageError("--json and --events cannot be combined", hint="Use one of them.")
 
 
-def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recalibrate", action="store_true",
-                        help="measure the load generator's capacity again, even if a recent value is "
-                        "stored")  # fmt: skip
-    output_group = parser.add_mutually_exclusive_group()
-    output_group.add_argument("--json", action="store_true", help="print result.json to standard output")
-    output_group.add_argument(
-        "--events", choices=["-"], metavar="-", help="stream events as JSON lines to standard output"
-    )
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _run(arguments: Arguments) -> int:
+    refuse_two_outputs(arguments)
     profile = _load_profile(arguments, [*arguments.overrides, *build_workers_override(arguments)])
     remote_workers = parse_remote_workers(arguments)
 
@@ -79,7 +71,7 @@ def execute(arguments: argparse.Namespace) -> int:
     )
 
 
-def _load_profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
+def _load_profile(arguments: Arguments, overrides: list[str]) -> Profile:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
     from app.profiles.locust import build_locust_profile
@@ -102,26 +94,74 @@ def _load_profile(arguments: argparse.Namespace, overrides: list[str]) -> Profil
     return load_profile(find_profile(arguments.profile), overrides)
 
 
-def add_resume_subcommand(subcommands: Subcommands) -> None:
-    resume_parser = subcommands.add_parser(
-        "resume",
-        help="resume an interrupted run of an endpoint after its last complete stage",
-        description="Resume a run of an endpoint that was killed or stopped by a signal, after its last complete "
-        "stage, in its own directory. It has one result, which states that the run was resumed. A run of a local "
-        "model, or a run from before a restart of the machine, cannot be resumed.",
-    )
-    resume_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    add_baseline_arguments(resume_parser)
-    add_remote_arguments(resume_parser)
-    add_gating_arguments(resume_parser)
-    add_output_arguments(resume_parser)
-    resume_parser.set_defaults(handler=_resume_run)
-
-
-def _resume_run(arguments: argparse.Namespace) -> int:
+def _resume_run(arguments: Arguments) -> int:
+    refuse_two_outputs(arguments)
     from app.cli.measuring import resume_run
     from app.storage.run_directory import find_run
 
     run = find_run(arguments.run)
     gating, remote_workers = parse_gating(arguments), parse_remote_workers(arguments)
     return resume_run(run, arguments, remote_workers, gating, lambda name: parse_baseline(arguments, name))
+
+
+_LOCUST_SECTION = "Your own Locust test instead of a profile"
+
+COMMAND = Command(
+    "run",
+    _run,
+    [
+        profile_argument("profile file, or name of a bundled profile (`sizewise profiles list`)", required=False),
+        set_option("override one value of the profile, e.g. --set load.seed=3"),
+        CommandOption(
+            ["--locustfile"],
+            type=PATH,
+            metavar="FILE",
+            section=_LOCUST_SECTION,
+            help="Locust test to run unchanged",
+        ),
+        CommandOption(
+            ["--users"], type=int, metavar="N", section=_LOCUST_SECTION, help="number of users (default: 10)"
+        ),
+        CommandOption(
+            ["--spawn-rate", "spawn_per_s"],
+            type=float,
+            metavar="N",
+            section=_LOCUST_SECTION,
+            help="users started per second (default: 10)",
+        ),
+        CommandOption(
+            ["--duration"],
+            metavar="TIME",
+            section=_LOCUST_SECTION,
+            help="duration of the test, like 30s (default: 1m)",
+        ),
+        CommandOption(
+            ["--host"],
+            metavar="URL",
+            section=_LOCUST_SECTION,
+            help="host of the users, if the test does not set it",
+        ),
+        *BASELINE_OPTIONS,
+        CONSENT_OPTION,
+        *REMOTE_OPTIONS,
+        *GATING_OPTIONS,
+        *RUN_OPTIONS,
+    ],
+    documentation=__doc__,
+    examples=(
+        "sizewise run quickstart",
+        "sizewise run profile.yaml --set load.seed=3 --baseline promoted",
+        "sizewise run --locustfile locustfile.py --users 50 --duration 2m",
+    ),
+)
+RESUME_COMMAND = Command(
+    "resume",
+    _resume_run,
+    [run_argument(), *BASELINE_OPTIONS, *REMOTE_OPTIONS, *GATING_OPTIONS, *OUTPUT_OPTIONS],
+    documentation="""Resume an interrupted run of an endpoint after its last complete stage.
+
+    The run was killed or stopped by a signal, and is resumed in its own directory. It has one result, which states that
+    the run was resumed. A run of a local model, or a run from before a restart of the machine, cannot be resumed.
+    """,
+    examples=("sizewise runs resume last",),
+)

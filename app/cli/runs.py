@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli import run
+import click
+
+from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
+from app.cli.options import complete_runs, json_option, run_argument
+from app.cli.run import RESUME_COMMAND
 from app.errors import ExitCode, StorageError, UsageError
 
 if TYPE_CHECKING:
     from app.analysis.comparisons.series import MetricHistory
-    from app.cli.tables import Cell, Subcommands
+    from app.cli.tables import Cell
     from app.records.control import ControlCommand
     from app.storage.run_directory import StoredRun
 
 
-def _add_label_subcommands(subcommands: Subcommands) -> None:
-    rename_parser = subcommands.add_parser("rename", help="set a run's title; trends and baselines still use its name")
-    rename_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    rename_parser.add_argument("title", help='new title; an empty one ("") removes it')
-    rename_parser.set_defaults(handler=_rename_run)
-    tag_parser = subcommands.add_parser("tag", help="add tags to a run, or remove them")
-    tag_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    tag_parser.add_argument("tags", nargs="+", metavar="TAG")
-    tag_parser.add_argument("--remove", action="store_true", help="remove these tags")
-    tag_parser.set_defaults(handler=_tag_run)
-    note_parser = subcommands.add_parser(
-        "note", help="add a note to a run; a note to an active run also appears in its events and result"
-    )
-    note_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    note_parser.add_argument("text")
-    note_parser.set_defaults(handler=_add_note)
-
-
-def _rename_run(arguments: argparse.Namespace) -> int:
+def _rename_run(arguments: Arguments) -> int:
     from app.storage.labels import set_title
     from app.storage.run_directory import find_run
 
@@ -44,7 +30,7 @@ def _rename_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tag_run(arguments: argparse.Namespace) -> int:
+def _tag_run(arguments: Arguments) -> int:
     from app.cli.tables import format_cell
     from app.storage.labels import add_tags, remove_tags
     from app.storage.run_directory import find_run
@@ -55,7 +41,7 @@ def _tag_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_note(arguments: argparse.Namespace) -> int:
+def _add_note(arguments: Arguments) -> int:
     from datetime import UTC, datetime
 
     from app.storage.run_directory import find_run
@@ -65,23 +51,7 @@ def _add_note(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_bundle_subcommands(subcommands: Subcommands) -> None:
-    export_parser = subcommands.add_parser("export", help="export a finished run as a zip file with checksums")
-    export_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    export_parser.add_argument(
-        "-o",
-        dest="out",
-        type=Path,
-        metavar="FILE.zip",
-        help="output file (default: RUN_ID.zip in the current directory)",
-    )
-    export_parser.set_defaults(handler=_export_run)
-    import_parser = subcommands.add_parser("import", help="import an exported run or a run directory")
-    import_parser.add_argument("bundle", type=Path, metavar="FILE.zip", help="exported zip file or run directory")
-    import_parser.set_defaults(handler=_import_run)
-
-
-def _export_run(arguments: argparse.Namespace) -> int:
+def _export_run(arguments: Arguments) -> int:
     from app.storage.run_directory import find_run
     from app.wiring.sharing_runs import share_run
 
@@ -92,7 +62,7 @@ def _export_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _import_run(arguments: argparse.Namespace) -> int:
+def _import_run(arguments: Arguments) -> int:
     from app.wiring.sharing_runs import import_shared_run
 
     directory, is_new = import_shared_run(arguments.bundle)
@@ -100,19 +70,7 @@ def _import_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_trash_subcommands(subcommands: Subcommands) -> None:
-    delete_parser = subcommands.add_parser("delete", help="move runs to the trash")
-    delete_parser.add_argument("runs", nargs="*", metavar="RUN", help="run ID or its prefix, or 'last'")
-    delete_parser.add_argument(
-        "--purge", action="store_true", help="permanently delete runs that have been in the trash for more than 30 days"
-    )
-    delete_parser.set_defaults(handler=_delete_runs)
-    restore_parser = subcommands.add_parser("restore", help="restore a deleted run (see `runs list --deleted`)")
-    restore_parser.add_argument("run", help="run ID or its prefix")
-    restore_parser.set_defaults(handler=_restore_run)
-
-
-def _delete_runs(arguments: argparse.Namespace) -> int:
+def _delete_runs(arguments: Arguments) -> int:
     from datetime import UTC, datetime
 
     from app.storage.run_directory import find_run
@@ -138,7 +96,7 @@ def _delete_runs(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _restore_run(arguments: argparse.Namespace) -> int:
+def _restore_run(arguments: Arguments) -> int:
     from app.storage.trash import restore_run
 
     print(restore_run(arguments.run))
@@ -148,15 +106,7 @@ def _restore_run(arguments: argparse.Namespace) -> int:
 _POLL_INTERVAL_S = 0.1
 
 
-def _add_attach_subcommand(subcommands: Subcommands) -> None:
-    attach_parser = subcommands.add_parser(
-        "attach", help="follow an active run and exit with its exit code; Ctrl-C detaches"
-    )
-    attach_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    attach_parser.set_defaults(handler=_attach_to_run)
-
-
-def _attach_to_run(arguments: argparse.Namespace) -> int:
+def _attach_to_run(arguments: Arguments) -> int:
     from app.storage.run_directory import find_run
 
     run = find_run(arguments.run)
@@ -197,24 +147,7 @@ def _follow_run(run: StoredRun) -> int:
 _MAX_CELL_CHARACTERS = 60
 
 
-def _add_listing_subcommands(subcommands: Subcommands) -> None:
-    list_parser = subcommands.add_parser("list", help="list the stored runs, oldest first")
-    list_parser.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG",
-                         help="only runs with this tag; repeatable, all must match")  # fmt: skip
-    list_parser.add_argument("--validity", choices=["VALID", "WARN", "INVALID"], help="only runs with this validity")
-    list_parser.add_argument("--find", dest="words", action="append", default=[], metavar="WORDS",
-                         help="only runs with all of these words in ID, name, title, target, tags or "
-                         "notes")  # fmt: skip
-    list_parser.add_argument("--deleted", action="store_true", help="list the runs in the trash, in order of deletion")
-    list_parser.set_defaults(handler=_list_runs)
-    show_parser = subcommands.add_parser("show", help="show the summary of a run")
-    show_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    show_parser.set_defaults(handler=_show_run)
-    for subcommand in (list_parser, show_parser):
-        subcommand.add_argument("--json", action="store_true", help="print as JSON")
-
-
-def _list_runs(arguments: argparse.Namespace) -> int:
+def _list_runs(arguments: Arguments) -> int:
     rows = _build_rows(arguments)
     if arguments.json:
         import msgspec
@@ -227,7 +160,7 @@ def _list_runs(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _format_empty_message(arguments: argparse.Namespace) -> str:
+def _format_empty_message(arguments: Arguments) -> str:
     if arguments.deleted:
         return "the trash is empty"
     if arguments.words or arguments.validity:
@@ -265,7 +198,7 @@ def _truncate_text(text: str) -> str:
     return text if len(text) <= _MAX_CELL_CHARACTERS else f"{text[: _MAX_CELL_CHARACTERS - 1]}…"
 
 
-def _build_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def _build_rows(arguments: Arguments) -> list[dict[str, Any]]:
     from msgspec import to_builtins
 
     from app.reporting.run_rows import filter_rows, list_deleted_rows, list_runs
@@ -280,7 +213,7 @@ def _build_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-def _show_run(arguments: argparse.Namespace) -> int:
+def _show_run(arguments: Arguments) -> int:
     from app.cli.colors import print_with_colors
     from app.reporting.stored import build_stored_report
     from app.storage.run_directory import find_run
@@ -295,17 +228,7 @@ def _show_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_trend_subcommand(subcommands: Subcommands) -> None:
-    trend_parser = subcommands.add_parser(
-        "trend", help="show the metrics of a profile's runs over time, and where they changed"
-    )
-    trend_parser.add_argument("name", nargs="?", help="name of the profile (default: profile of the last run)")
-    trend_parser.add_argument("--metric", help="only this metric, like latency_ms.p95")
-    trend_parser.add_argument("--json", action="store_true", help="print as JSON, with each run's value")
-    trend_parser.set_defaults(handler=_show_trend)
-
-
-def _show_trend(arguments: argparse.Namespace) -> int:
+def _show_trend(arguments: Arguments) -> int:
     from app.analysis.comparisons.series import MIN_VALUES
     from app.reporting.run_rows import build_trend, format_metric_name
     from reports.formatting import format_count_noun
@@ -355,45 +278,7 @@ def _build_trend_row(history: MetricHistory) -> tuple[Cell, ...]:
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    subcommands = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    for add_subcommand in (
-        _add_listing_subcommands,
-        _add_trend_subcommand,
-        _add_attach_subcommand,
-        run.add_resume_subcommand,
-        _add_label_subcommands,
-        _add_bundle_subcommands,
-        _add_trash_subcommands,
-    ):
-        add_subcommand(subcommands)
-    stop_parser = subcommands.add_parser(
-        "stop", help="stop an active run after its in-flight requests; a second call cancels them"
-    )
-    rate_parser = subcommands.add_parser(
-        "rate", help="change the rate of an active run's current open-loop stage until the stage ends"
-    )
-    extend_parser = subcommands.add_parser(
-        "extend", help="extend an active run's current stage, if it has a constant rate or concurrency"
-    )
-    for subcommand in (stop_parser, rate_parser, extend_parser):
-        subcommand.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-        subcommand.set_defaults(handler=_send_command)
-    promote_parser = subcommands.add_parser(
-        "promote", help="set a run as the baseline of its profile, for `run --baseline promoted`"
-    )
-    promote_parser.add_argument("run", help="a run that passed: run directory, run ID or its prefix, or 'last'")
-    promote_parser.set_defaults(handler=_promote_run)
-    rate_parser.add_argument("rate", help="new rate, like 300/s")
-    extend_parser.add_argument("duration", metavar="DURATION", help="time to add, like 30s")
-
-
-def execute(arguments: argparse.Namespace) -> int:
-    exit_code: int = arguments.handler(arguments)
-    return exit_code
-
-
-def _promote_run(arguments: argparse.Namespace) -> int:
+def _promote_run(arguments: Arguments) -> int:
     from app.cli.tables import format_cell
     from app.storage.baselines import promote_run
     from app.storage.run_directory import find_run
@@ -403,29 +288,33 @@ def _promote_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _send_command(arguments: argparse.Namespace) -> int:
+def _stop_run(arguments: Arguments) -> int:
+    from app.records.control import StopRun
+
+    return _send_command(arguments.run, StopRun())
+
+
+def _change_rate(arguments: Arguments) -> int:
+    return _send_command(arguments.run, _parse_command(_build_rate_command, arguments.rate))
+
+
+def _extend_stage(arguments: Arguments) -> int:
+    return _send_command(arguments.run, _parse_command(_build_extend_command, arguments.duration))
+
+
+def _send_command(run: str, command: ControlCommand) -> int:
     from app.storage.control import send_command
     from app.storage.run_directory import find_run
 
-    command = _build_command(arguments)
-    print(send_command(find_run(arguments.run).directory, command))
+    print(send_command(find_run(run).directory, command))
     return 0
 
 
-def _build_command(arguments: argparse.Namespace) -> ControlCommand:
-    from app.records.control import StopRun
-
-    if arguments.action == "stop":
-        return StopRun()
-
+def _parse_command(build_command: Callable[[str], ControlCommand], text: str) -> ControlCommand:
     from app.profiles.problems import BadValueError
 
     try:
-        return (
-            _build_extend_command(arguments.duration)
-            if arguments.action == "extend"
-            else _build_rate_command(arguments.rate)
-        )
+        return build_command(text)
     except BadValueError as error:
         raise UsageError(str(error), hint=error.hint) from None
 
@@ -448,3 +337,166 @@ def _build_extend_command(duration: str) -> ControlCommand:
     if not 0 < duration_s <= MAX_EXTENSION_S:
         raise UsageError(f"the extension must be greater than 0 s and at most 1 day (got {duration})")
     return Extend(duration_s)
+
+
+COMMAND = CommandGroup(
+    "runs",
+    [
+        Command(
+            "list",
+            _list_runs,
+            [
+                CommandOption(
+                    ["--tag", "tags"],
+                    multiple=True,
+                    metavar="TAG",
+                    help="only runs with this tag; repeatable, all must match",
+                ),
+                CommandOption(
+                    ["--validity"],
+                    type=click.Choice(["VALID", "WARN", "INVALID"]),
+                    help="only runs with this validity",
+                ),
+                CommandOption(
+                    ["--find", "words"],
+                    multiple=True,
+                    metavar="WORDS",
+                    help="only runs with all of these words in ID, name, title, target, tags or notes",
+                ),
+                CommandOption(["--deleted"], is_flag=True, help="list the runs in the trash, in order of deletion"),
+                json_option(),
+            ],
+            documentation="List the stored runs, oldest first.",
+            examples=("sizewise runs list --tag nightly --validity VALID",),
+        ),
+        Command(
+            "show",
+            _show_run,
+            [run_argument(), json_option()],
+            documentation="Show the summary of a run.",
+            examples=("sizewise runs show last",),
+        ),
+        Command(
+            "trend",
+            _show_trend,
+            [
+                click.Argument(["name"], required=False, help="name of the profile (default: profile of the last run)"),
+                CommandOption(["--metric"], help="only this metric, like latency_ms.p95"),
+                json_option("print as JSON, with each run's value"),
+            ],
+            documentation="Show the metrics of a profile's runs over time, and where they changed.",
+            examples=("sizewise runs trend quickstart --metric latency_ms.p95",),
+        ),
+        Command(
+            "attach",
+            _attach_to_run,
+            [run_argument()],
+            documentation="Follow an active run and exit with its exit code; Ctrl-C detaches.",
+            examples=("sizewise runs attach last",),
+        ),
+        RESUME_COMMAND,
+        Command(
+            "rename",
+            _rename_run,
+            [run_argument(), click.Argument(["title"], help='new title; an empty one ("") removes it')],
+            documentation="Set a run's title; trends and baselines still use its name.",
+            examples=('sizewise runs rename last "int8, batch 8"',),
+        ),
+        Command(
+            "tag",
+            _tag_run,
+            [
+                run_argument(),
+                click.Argument(["tags"], nargs=-1, required=True, metavar="TAG...", help="words without spaces"),
+                CommandOption(["--remove"], is_flag=True, help="remove these tags"),
+            ],
+            documentation="Add tags to a run, or remove them.",
+            examples=("sizewise runs tag last nightly",),
+        ),
+        Command(
+            "note",
+            _add_note,
+            [run_argument(), click.Argument(["text"], help="text of the note")],
+            documentation="Add a note to a run; a note to an active run also appears in its events and result.",
+            examples=('sizewise runs note last "driver updated"',),
+        ),
+        Command(
+            "export",
+            _export_run,
+            [
+                run_argument(),
+                CommandOption(
+                    ["-o", "--out"],
+                    type=PATH,
+                    metavar="FILE.zip",
+                    help="output file (default: RUN_ID.zip in the current directory)",
+                ),
+            ],
+            documentation="Export a finished run as a zip file with checksums.",
+            examples=("sizewise runs export last -o run.zip",),
+        ),
+        Command(
+            "import",
+            _import_run,
+            [click.Argument(["bundle"], type=PATH, metavar="FILE.zip", help="exported zip file or run directory")],
+            documentation="Import an exported run or a run directory.",
+            examples=("sizewise runs import run.zip",),
+        ),
+        Command(
+            "delete",
+            _delete_runs,
+            [
+                click.Argument(
+                    ["runs"],
+                    nargs=-1,
+                    metavar="[RUN]...",
+                    shell_complete=complete_runs,
+                    help="run ID or its prefix, or 'last'",
+                ),
+                CommandOption(
+                    ["--purge"],
+                    is_flag=True,
+                    help="permanently delete runs that have been in the trash for more than 30 days",
+                ),
+            ],
+            documentation="Move runs to the trash.",
+            examples=("sizewise runs delete 20261128-1",),
+        ),
+        Command(
+            "restore",
+            _restore_run,
+            [click.Argument(["run"], help="run ID or its prefix")],
+            documentation="Restore a deleted run (see `runs list --deleted`).",
+            examples=("sizewise runs restore 20261128-1",),
+        ),
+        Command(
+            "stop",
+            _stop_run,
+            [run_argument()],
+            documentation="Stop an active run after its in-flight requests; a second call cancels them.",
+            examples=("sizewise runs stop last",),
+        ),
+        Command(
+            "rate",
+            _change_rate,
+            [run_argument(), click.Argument(["rate"], help="new rate, like 300/s")],
+            documentation="Change the rate of an active run's current open-loop stage until the stage ends.",
+            examples=("sizewise runs rate last 300/s",),
+        ),
+        Command(
+            "extend",
+            _extend_stage,
+            [run_argument(), click.Argument(["duration"], help="time to add, like 30s")],
+            documentation="Extend an active run's current stage, if it has a constant rate or concurrency.",
+            examples=("sizewise runs extend last 30s",),
+        ),
+        Command(
+            "promote",
+            _promote_run,
+            [run_argument("a run that passed: run directory, run ID or its prefix, or 'last'")],
+            documentation="Set a run as the baseline of its profile, for `run --baseline promoted`.",
+            examples=("sizewise runs promote last",),
+        ),
+    ],
+    documentation=__doc__,
+)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from app.cli.commands import CommandOption
 
 if TYPE_CHECKING:
     from app.profiles.profile import Profile
 
 
-def add_consent_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--allow-secrets", action="append", default=[], metavar="HOST",
-        help="allow the profile to send its env: and file: secrets to this host; the choice is stored",
-    )  # fmt: skip
+CONSENT_OPTION = CommandOption(
+    ["--allow-secrets"],
+    multiple=True,
+    metavar="HOST",
+    help="allow the profile to send its env: and file: secrets to this host; the choice is stored",
+)
 
 
-def request_consent(profile: Profile, hosts: list[str]) -> None:
+def request_consent(profile: Profile, hosts: Sequence[str]) -> None:
     """Store the consent to send secrets to `hosts`. If the session is interactive, ask for consent
     for every other host to which the profile sends secrets.
 

@@ -5,9 +5,11 @@ The checks cover stalls, capacity, clock, percentiles, injected delays and stora
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
+
+from app.cli.commands import Arguments, Command
+from app.cli.options import json_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,11 +17,7 @@ if TYPE_CHECKING:
     from app.records.selftest import Finding, SelfTest
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _selftest(arguments: Arguments) -> int:
     from app.cli.signals import handle_stop_signals
     from app.errors import ExitCode
     from app.wiring.selftest import run_machine_selftest
@@ -90,3 +88,12 @@ def _format_limit(finding: Finding) -> str:
         if finding.low == finding.high
         else f"{format_cell(finding.low)} – {format_cell(finding.high)}"
     )
+
+
+COMMAND = Command(
+    "selftest",
+    _selftest,
+    [json_option("print the findings as JSON")],
+    documentation=__doc__,
+    examples=("sizewise selftest",),
+)

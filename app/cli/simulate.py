@@ -5,13 +5,16 @@ The result states whether the fleet meets the SLO, and how much an autoscaler sa
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from app.cli.commands import PATH, Arguments, Command, CommandOption
+from app.cli.options import complete_runs, json_option, set_option
 from app.cli.streams import get_unescaped_stream
 from app.errors import ExitCode, UsageError
 
@@ -25,47 +28,26 @@ _HEADER = (
     "within SLO %", "$",
 )  # fmt: skip
 _PROGRESS_DELAY_S, _PROGRESS_INTERVAL_S = 2.0, 1.0
-_SET_KEYS_HELP = """keys of --set, with examples of values:
-  autoscaler.min, .max              replicas: --set autoscaler.min=2
-  autoscaler.target                 per replica: 70% utilization, 4 (requests in flight) or 12/s
-  autoscaler.metric                 busy, in-flight or rate, with the plan's target
-  autoscaler.up.…, .down.…          stabilization, pods, percent, period (hpa, keda)
-  autoscaler.table                  {08:00: 12, 20:00: 4} (schedule)
-  autoscaler.lead, .headroom        5m, 10% (predictive)
-  cold_start.node, .build, .warm_up durations: 90s
-  cold_start.image, .weights        8GB, or 40s
-  cold_start.network, .disk, .pcie  500MB/s, 10Gbit/s
-  failures.mtbf, .detect, .new_node 30d, 10s, true
-  update.at, .surge, .unavailable   10:00, 25%, 0%
-  warm_pool                         number of idle instances that stay ready
-  timeout, queue_limit, drain       30s, 200 (at one replica), 30s
-  router                            as plan.router
-An unknown key prints the list of all keys."""
+_SET_KEYS = (
+    ("autoscaler.min, .max", "replicas: --set autoscaler.min=2"),
+    ("autoscaler.target", "per replica: 70% utilization, 4 (requests in flight) or 12/s"),
+    ("autoscaler.metric", "busy, in-flight or rate, with the plan's target"),
+    ("autoscaler.up.…, .down.…", "stabilization, pods, percent, period (hpa, keda)"),
+    ("autoscaler.table", "{08:00: 12, 20:00: 4} (schedule)"),
+    ("autoscaler.lead, .headroom", "5m, 10% (predictive)"),
+    ("cold_start.node, .build, .warm_up", "durations: 90s"),
+    ("cold_start.image, .weights", "8GB, or 40s"),
+    ("cold_start.network, .disk, .pcie", "500MB/s, 10Gbit/s"),
+    ("failures.mtbf, .detect, .new_node", "30d, 10s, true"),
+    ("update.at, .surge, .unavailable", "10:00, 25%, 0%"),
+    ("warm_pool", "number of idle instances that stay ready"),
+    ("timeout, queue_limit, drain", "30s, 200 (at one replica), 30s"),
+    ("router", "as plan.router"),
+)
+"""Keys of --set with examples of values; an unknown key prints the list of all keys."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _SET_KEYS_HELP
-    parser.add_argument("plan", metavar="PLAN", help="plan file, or a run to compute a plan from first")
-    parser.add_argument("--day", default="busiest", metavar="DATE",
-                        help="day to simulate, like 2026-12-01 (default: the busiest of the next 12 "
-                        "months)")  # fmt: skip
-    parser.add_argument("--autoscaler", choices=_AUTOSCALERS, default="none",
-                        help="autoscaler to simulate (default: none, the planned fleet)")  # fmt: skip
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-                        help="settings of scaling, cold start, failures and queueing; repeatable")  # fmt: skip
-    parser.add_argument(
-        "--instances", type=_parse_instance_count, metavar="N", help="number of instances (default: as planned)"
-    )
-    parser.add_argument("--offer", metavar="KEY", help="another offer of the plan, like aws/g6.xlarge@us-east-1")
-    parser.add_argument(
-        "--seed", type=_parse_seed, default=1, metavar="N", help="seed; the same seed simulates the same day"
-    )
-    parser.add_argument("--json", action="store_true", help="print the simulated day as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV file with one row per minute")
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _simulate(arguments: Arguments) -> int:
     from app.wiring.dependencies import get_utc_now
     from app.wiring.simulating import DayRequest, simulate_plan_day
 
@@ -167,11 +149,52 @@ def _write_minutes(path: Path, day: SimulatedDay) -> None:
 
 def _parse_instance_count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of instances from 1 to 10,000")
+        raise click.BadParameter(f"{text} is not a number of instances from 1 to 10,000")
     return int(text)
 
 
 def _parse_seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not a seed from 0 to 4,294,967,295")
+        raise click.BadParameter(f"{text} is not a seed from 0 to 4,294,967,295")
     return int(text)
+
+
+COMMAND = Command(
+    "simulate",
+    _simulate,
+    [
+        click.Argument(["plan"], shell_complete=complete_runs, help="plan file, or a run to compute a plan from first"),
+        CommandOption(
+            ["--day"],
+            default="busiest",
+            metavar="DATE",
+            help="day to simulate, like 2026-12-01 (default: the busiest of the next 12 months)",
+        ),
+        CommandOption(
+            ["--autoscaler"],
+            type=click.Choice(_AUTOSCALERS),
+            default="none",
+            help="autoscaler to simulate (default: none, the planned fleet)",
+        ),
+        set_option("settings of scaling, cold start, failures and queueing; repeatable"),
+        CommandOption(
+            ["--instances"],
+            type=_parse_instance_count,
+            metavar="N",
+            help="number of instances (default: as planned)",
+        ),
+        CommandOption(["--offer"], metavar="KEY", help="another offer of the plan, like aws/g6.xlarge@us-east-1"),
+        CommandOption(
+            ["--seed"],
+            type=_parse_seed,
+            default="1",
+            metavar="N",
+            help="seed; the same seed simulates the same day",
+        ),
+        json_option("print the simulated day as JSON"),
+        CommandOption(["--csv"], type=PATH, metavar="FILE", help="write a CSV file with one row per minute"),
+    ],
+    documentation=__doc__,
+    notes={"Keys of --set, with examples of values": _SET_KEYS},
+    examples=("sizewise simulate plan.yaml --autoscaler hpa --set autoscaler.min=2",),
+)

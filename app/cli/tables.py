@@ -1,11 +1,8 @@
-"""Format plain-text tables for a terminal. The module also defines the type `Subcommands` for the
-subparsers of a command."""
+"""Format plain-text tables for a terminal."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Container, Iterable, Sequence
-from typing import TypeAlias
 
 from app.records.result import Environment
 from reports.marks import mark_status
@@ -71,8 +68,3 @@ def format_environment(environment: Environment) -> list[str]:
 
 def _is_number(text: str) -> bool:
     return text == "n/a" or text.replace(",", "").replace(".", "", 1).replace("e+", "").lstrip("-").isdigit()
-
-
-Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""Subparsers of a command. The parser of each subcommand stores its handler function as the default
-of `handler`."""

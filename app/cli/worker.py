@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from app.cli.options import add_token_argument, format_worker_count, parse_worker_count
+from app.cli.commands import Arguments, Command, CommandOption
+from app.cli.options import TOKEN_OPTION, format_worker_count, parse_worker_count
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--master", required=True, metavar="HOST:PORT", help="address of the master, as set by --bind of the run"
-    )
-    parser.add_argument("--workers", type=parse_worker_count, metavar="N",
-                        help="number of load worker processes (default: one per core)")  # fmt: skip
-    add_token_argument(parser)
-    parser.add_argument("--wait", default="60s", metavar="TIME", help="how long to wait for the run (default: 60s)")
-
-
-def execute(arguments: argparse.Namespace) -> int:
+def _lend_workers(arguments: Arguments) -> int:
     import msgspec
 
     from app.cli.signals import handle_stop_signals
@@ -64,3 +54,27 @@ def _format_joined_message(joined_count: int, worker_count: int, master: str) ->
 
 def _print_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+COMMAND = Command(
+    "worker",
+    _lend_workers,
+    [
+        CommandOption(
+            ["--master"],
+            required=True,
+            metavar="HOST:PORT",
+            help="address of the master, as set by --bind of the run",
+        ),
+        CommandOption(
+            ["--workers"],
+            type=parse_worker_count,
+            metavar="N",
+            help="number of load worker processes (default: one per core)",
+        ),
+        TOKEN_OPTION,
+        CommandOption(["--wait"], default="60s", metavar="TIME", help="how long to wait for the run (default: 60s)"),
+    ],
+    documentation=__doc__,
+    examples=("sizewise worker --master 10.0.0.1:5557 --token file:token",),
+)

@@ -3,17 +3,17 @@ batching."""
 
 from __future__ import annotations
 
-import argparse
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from app.serving.settings import EndpointReady
 
 
-def serve(arguments: argparse.Namespace, token: str | None) -> int:
+def serve(arguments: SimpleNamespace, token: str | None) -> int:
     """Serve a model in this process until a signal stops it, and return the exit code 0.
 
-    `arguments` are the parsed options of `add_serving_arguments`. Requests must include `token`. If
+    `arguments` are the values of `app.serving.arguments.PARAMETERS`. Requests must include `token`. If
     `token` is None, a token is generated for an endpoint that other machines can reach.
     """
     import msgspec

@@ -5,13 +5,14 @@ When the endpoint is ready, it writes an EndpointReady as one line of JSON to st
 
 from __future__ import annotations
 
-import argparse
 import sys
+from types import SimpleNamespace
 
+import click
 import msgspec
 
 from app.inference.child import run_reporting_errors
-from app.serving.arguments import add_serving_arguments, parse_settings
+from app.serving.arguments import PARAMETERS, parse_settings
 from app.serving.server import run
 from app.serving.settings import EndpointReady
 from loadgen.machine import raise_descriptor_limit
@@ -19,9 +20,9 @@ from loadgen.machine import raise_descriptor_limit
 
 def main() -> None:
     raise_descriptor_limit()
-    parser = argparse.ArgumentParser(prog="python -m app.serving", description="Serve an ONNX model.")
-    add_serving_arguments(parser)
-    run(parse_settings(parser.parse_args()), _announce)
+    command = click.Command("python -m app.serving", params=[*PARAMETERS], help="Serve an ONNX model.")
+    with command.make_context(command.name, sys.argv[1:]) as context:
+        run(parse_settings(SimpleNamespace(**context.params)), _announce)
 
 
 def _announce(ready: EndpointReady) -> None:

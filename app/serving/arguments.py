@@ -3,9 +3,11 @@ for a child process."""
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
+from types import SimpleNamespace
+
+import click
 
 from app.errors import UsageError
 from app.serving.settings import DEFAULT_MAX_CONNECTIONS, ConnectionLimits, ServingSettings
@@ -17,34 +19,40 @@ _MAX_DELAY_S = 60.0
 _MAX_VALUES = {"max_batch": 4096, "queue_limit": 100_000}
 
 
-def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command-line options of the endpoint to a parser."""
-    parser.add_argument("model", metavar="MODEL", help="path of an .onnx file")
-    parser.add_argument("--name", help="name of the model in URLs (default: derived from the file name)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: any free port)")
-    parser.add_argument("--provider", default="cpu", help="execution provider (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads per inference (default: %(default)s)")
-    parser.add_argument("--max-batch", type=int, default=8, help="maximum rows per inference (default: %(default)s)")
-    parser.add_argument(
-        "--queue-delay",
+PARAMETERS: tuple[click.Parameter, ...] = (
+    click.Argument(["model"], help="path of an .onnx file"),
+    click.Option(["--name"], help="name of the model in URLs (default: derived from the file name)"),
+    click.Option(["--host"], default="127.0.0.1", show_default=True, help="address to listen on"),
+    click.Option(["--port"], type=int, default=0, help="port to listen on (default: any free port)"),
+    click.Option(["--provider"], default="cpu", show_default=True, help="execution provider"),
+    click.Option(["--threads"], type=int, default=1, show_default=True, help="CPU threads per inference"),
+    click.Option(["--max-batch"], type=int, default=8, show_default=True, help="maximum rows per inference"),
+    click.Option(
+        ["--queue-delay"],
         default="2ms",
-        help="maximum time that a request waits for more requests to form a batch (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--queue-limit",
+        show_default=True,
+        help="maximum time that a request waits for more requests to form a batch",
+    ),
+    click.Option(
+        ["--queue-limit"],
         type=int,
         default=128,
-        help="maximum number of queued requests; further requests get status 429 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-connections", type=int, default=DEFAULT_MAX_CONNECTIONS,
-        help="maximum number of open connections; further connections get status 503 (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--exit-with-stdin", action="store_true", help="drain and exit when standard input closes")
+        show_default=True,
+        help="maximum number of queued requests; further requests get status 429",
+    ),
+    click.Option(
+        ["--max-connections"],
+        type=int,
+        default=DEFAULT_MAX_CONNECTIONS,
+        show_default=True,
+        help="maximum number of open connections; further connections get status 503",
+    ),
+    click.Option(["--exit-with-stdin"], is_flag=True, help="drain and exit when standard input closes"),
+)
+"""Command-line arguments and options of the endpoint."""
 
 
-def parse_settings(arguments: argparse.Namespace) -> ServingSettings:
+def parse_settings(arguments: SimpleNamespace) -> ServingSettings:
     """Convert parsed arguments to settings. Raises UsageError for an invalid value."""
     for option in ("threads", "max_batch", "queue_limit", "max_connections"):
         if getattr(arguments, option) < 1:

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
-import argparse
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 
 from app import __version__
 from app.cli import doctor
 from app.cli.colors import print_with_colors
+from app.cli.commands import Command
 from app.cli.main import main
 from app.errors import ExitCode
 from app.records.trial import Failure
 from reports.marks import mark_status
+from tests.fakes.command_line import iter_commands, parse
 
 COMMANDS = (
     "quickstart", "run", "plan", "simulate", "report", "serve", "calibrate", "doctor", "models", "offers", "profiles",
@@ -31,11 +34,39 @@ def test_the_version_costs_no_heavy_import() -> None:
     assert done.stdout.splitlines() == [f"sizewise {__version__}", "[]"]
 
 
-def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main([])
-    assert left.value.code == ExitCode.USAGE
-    assert "COMMAND" in capsys.readouterr().err
+@pytest.mark.parametrize("group", [[], ["runs"], ["profiles"], ["offers"], ["models"]])
+def test_no_command_is_a_usage_error_that_shows_the_help(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(group) == ExitCode.USAGE
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert f"Usage: {' '.join(['sizewise', *group])} [OPTIONS] COMMAND" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "error", "hint"),
+    [
+        (["runn"], "unknown command 'runn'", "Did you mean run or runs?"),
+        (["runs", "lst"], "unknown command 'lst'", "Did you mean list?"),
+        (["run", "quickstart", "--durration", "3s"], "unknown option --durration", "Did you mean --duration?"),
+        (["frobnicate"], "unknown command 'frobnicate'", "Run `sizewise --help`."),
+        (["runs", "show"], "missing argument 'RUN'", "Run `sizewise runs show --help`."),
+        (["report", "last", "--format", "docx"], "invalid value for '--format': 'docx' is not", "Run `sizewise report"),
+    ],
+)
+def test_a_mistake_in_the_command_line_is_named_with_what_was_meant(
+    argv: list[str], error: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*argv, "--error-json"]) == ExitCode.USAGE
+    shown, advice, encoded = capsys.readouterr().err.splitlines()
+    assert shown.startswith(f"error: {error}")
+    assert advice.startswith(f"hint: {hint}")
+    assert msgspec.json.decode(encoded, type=Failure).exit_code == ExitCode.USAGE
+
+
+def test_json_and_events_do_not_share_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["run", "quickstart"], ["quickstart"], ["runs", "resume", "last"]):
+        assert main([*command, "--json", "--events", "-"]) == ExitCode.USAGE
+        assert "--json and --events cannot be combined" in capsys.readouterr().err
 
 
 def test_our_errors_are_two_lines_and_their_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,26 +114,40 @@ def test_a_limit_of_open_files_that_is_too_low_is_no_bug(tmp_path: Path, limit: 
 def test_colors_can_be_chosen_before_and_after_the_command(
     argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def execute(_: argparse.Namespace) -> int:
+    def execute() -> int:
         print_with_colors(mark_status("PASS"))
         return 0
 
-    monkeypatch.setattr(doctor, "execute", execute)
+    monkeypatch.setattr(doctor.COMMAND, "callback", lambda **_: execute())
     assert main(argv) == 0
     assert capsys.readouterr().out == "\x1b[32mPASS\x1b[0m\n"
     assert main(["doctor", "--color", "never"]) == 0
     assert capsys.readouterr().out == "PASS\n"
-    with pytest.raises(SystemExit) as left:
-        main(["doctor", "--color", "sometimes"])
-    assert left.value.code == ExitCode.USAGE
+    assert main(["doctor", "--color", "sometimes"]) == ExitCode.USAGE
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
-        with pytest.raises(SystemExit) as left:
-            main([command, "--help"])
-        assert left.value.code == 0
+        assert main([command, "--help"]) == 0
         assert f"sizewise {command}" in capsys.readouterr().out
+
+
+def test_every_command_has_an_example_that_it_accepts() -> None:
+    for command in iter_commands():
+        assert isinstance(command, Command)
+        assert command.examples, command.name
+        for example in command.examples:
+            words = shlex.split(example.split("#")[0].split(" > ")[0])
+            if words[0] == "sizewise":
+                parse(words[1:])
+
+
+def test_every_argument_and_option_is_described() -> None:
+    for command in iter_commands():
+        for parameter in command.params:
+            record = parameter.get_help_record(click.Context(command))
+            assert record is not None, (command.name, parameter.name)
+            assert record[1], (command.name, parameter.name)
 
 
 def test_the_bundled_profiles_are_listed_and_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +161,5 @@ def test_the_bundled_profiles_are_listed_and_right(capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("seconds", ["0", "601", "soon"])
 def test_seconds_beyond_reason_are_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(["quickstart", "--seconds", seconds])
-    assert left.value.code == ExitCode.USAGE
+    assert main(["quickstart", "--seconds", seconds]) == ExitCode.USAGE
     assert "--seconds" in capsys.readouterr().err

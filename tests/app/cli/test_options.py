@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
 from app.analysis.gating import Gating
+from app.cli.commands import Arguments
 from app.cli.main import main
-from app.cli.options import add_gating_arguments, parse_gating
+from app.cli.options import parse_gating
 from app.errors import ExitCode
+from tests.fakes.command_line import parse
 from tests.fakes.program import write_profile
 
 
@@ -44,16 +45,12 @@ def test_a_baseline_that_cannot_be_had_is_reported_before_anything_is_measured(
     ],
 )
 def test_what_decides_is_said_on_the_command_line(arguments: list[str], gating: Gating) -> None:
-    parser = argparse.ArgumentParser()
-    add_gating_arguments(parser)
-    assert parse_gating(parser.parse_args(arguments)) == gating
+    assert parse_gating(Arguments(**parse(["run", "quickstart", *arguments]))) == gating
 
 
 @pytest.mark.parametrize("arguments", [["--gate", "slow"], ["--gate", ""], ["--on-inconclusive", "maybe"]])
 def test_another_word_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(["run", "quickstart", *arguments])
-    assert left.value.code == ExitCode.USAGE
+    assert main(["run", "quickstart", *arguments]) == ExitCode.USAGE
     assert arguments[0] in capsys.readouterr().err
 
 

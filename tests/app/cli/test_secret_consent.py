@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 from pathlib import Path
 
 import pytest
 
 from app.cli.main import main
-from app.cli.secret_consent import add_consent_argument, request_consent
+from app.cli.secret_consent import request_consent
 from app.errors import ExitCode, UsageError
 from app.profiles.loading import load_profile
 from app.profiles.profile import Profile
+from tests.fakes.command_line import parse
 
 PROFILE = """sizewise: 1
 name: mine
@@ -53,9 +53,7 @@ def test_where_nobody_can_be_asked_the_run_ends_with_2_and_says_what_to_do(
 
 
 def test_the_option_allows_a_host_once_and_for_all(profile: Profile) -> None:
-    parser = argparse.ArgumentParser()
-    add_consent_argument(parser)
-    request_consent(profile, parser.parse_args(["--allow-secrets", "10.0.0.5"]).allow_secrets)
+    request_consent(profile, parse(["run", "quickstart", "--allow-secrets", "10.0.0.5"])["allow_secrets"])
     request_consent(profile, [])
 
 

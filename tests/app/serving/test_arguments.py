@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-import argparse
+from types import SimpleNamespace
 
+import click
 import pytest
 
 from app.errors import UsageError
-from app.serving.arguments import add_serving_arguments, derive_model_name, format_arguments, parse_settings
+from app.serving.arguments import PARAMETERS, derive_model_name, format_arguments, parse_settings
 from app.serving.settings import ServingSettings
 
 
 def parsed(*line: str) -> ServingSettings:
-    parser = argparse.ArgumentParser()
-    add_serving_arguments(parser)
-    return parse_settings(parser.parse_args(line))
+    context = click.Command("serve", params=[*PARAMETERS]).make_context("serve", [*line])
+    return parse_settings(SimpleNamespace(**context.params))
 
 
 def test_defaults_are_those_of_the_settings() -> None:

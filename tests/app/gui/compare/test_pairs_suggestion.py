@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from app.cli.main import build_parser
 from app.gui.compare.entries import ComparisonEntry, ComparisonRequest
 from app.gui.compare.outcome import compute_outcome
 from app.gui.compare.pairs_suggestion import (
@@ -19,6 +18,7 @@ from app.gui.compare.pairs_suggestion import (
 )
 from app.storage.run_directory import SPEC
 from tests.app.gui.compare.conftest import store
+from tests.fakes.command_line import parse
 from tests.fakes.program import PROFILE
 from tests.fakes.repeated import result, steady
 from tests.fakes.stored_runs import sealed_again
@@ -117,5 +117,5 @@ def test_what_is_started_is_what_the_line_says(home: Path) -> None:
     assert launch.directory.parent == home / "comparisons"
     assert launch.directory.name.startswith("20261127-120000-pairs-of-scoring-")
     assert ["sizewise", *launch.arguments] == shlex.split(build_measure_command(asked, OFFER, 5, 30))
-    given = build_parser().parse_args([*launch.arguments, "--record", str(launch.directory)])
-    assert (given.pairs, given.max_duration_s, given.tolerance, given.force) == (5, 1800.0, 0.1, True)
+    given = parse([*launch.arguments, "--record", str(launch.directory)])
+    assert [given[name] for name in ("pairs", "max_duration_s", "tolerance", "force")] == [5, 1800.0, 0.1, True]

@@ -1,0 +1,204 @@
+"""Commands and options of the command line: help in sections, with examples, and global options.
+
+Parsing, shell completion and suggestions for misspelled names are click's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+
+from app.cli.colors import use_colors
+
+PATH = click.Path(path_type=Path)
+COLOR_MODES = ("auto", "always", "never")
+_CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+DEFAULT_SECTION = "Options"
+GLOBAL_SECTION = "Global options"
+
+
+Rows = Sequence[tuple[str, str]]
+"""Names and their meanings, for a section of the help."""
+
+
+class Arguments(SimpleNamespace):
+    """Values of a command's arguments and options, by name."""
+
+
+class CommandOption(click.Option):
+    """CommandOption that is listed in a section of the help."""
+
+    def __init__(self, declarations: Sequence[str], *, section: str = DEFAULT_SECTION, **attributes: Any) -> None:
+        super().__init__(declarations, **attributes)
+        self.section = section
+
+
+class Command(click.Command):
+    """Command that calls `execute` with the values of its parameters, and returns an exit code."""
+
+    def __init__(
+        self,
+        name: str,
+        execute: Callable[[Arguments], int],
+        parameters: Sequence[click.Parameter] = (),
+        *,
+        documentation: str | None,
+        examples: Sequence[str] = (),
+        notes: Mapping[str, Rows] | None = None,
+    ) -> None:
+        super().__init__(
+            name,
+            callback=lambda **values: int(execute(Arguments(**values))),
+            params=[*parameters, *_build_global_options()],
+            help=documentation,
+            short_help=_build_summary(documentation),
+            context_settings=_CONTEXT_SETTINGS,
+        )
+        self.examples, self.notes = examples, notes or {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_options(self.get_params(ctx), ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        _write_notes(self.notes, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"{'':>{formatter.current_indent}}{line}\n" for line in self.examples))
+
+
+class CommandGroup(click.Group):
+    """Command with subcommands. Without a subcommand, its help is a usage error."""
+
+    def __init__(
+        self,
+        name: str,
+        commands: Sequence[click.Command] = (),
+        *,
+        documentation: str | None,
+        parameters: Sequence[click.Parameter] = (),
+    ) -> None:
+        super().__init__(
+            name,
+            {str(command.name): command for command in commands},
+            params=[*parameters, *_build_global_options()],
+            help=documentation,
+            short_help=_build_summary(documentation),
+            subcommand_metavar="COMMAND [ARGS]...",
+            context_settings=_CONTEXT_SETTINGS,
+            no_args_is_help=True,
+        )
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        return [*self.commands]  # in the given order; click sorts by name
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        _write_options(self.get_params(ctx), ctx, formatter)
+
+
+class CommandLine(CommandGroup):
+    """Root of the command line. The module of a command is imported when the command is selected.
+
+    `sections` maps the headings of the help to the names of commands; `app.cli.NAME.COMMAND` is the
+    command.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sections: Mapping[str, Sequence[str]],
+        *,
+        documentation: str,
+        parameters: Sequence[click.Parameter],
+        notes: Mapping[str, Rows],
+    ) -> None:
+        names = [name for names_of_section in sections.values() for name in names_of_section]
+        placeholders = [click.Command(name) for name in names]
+        super().__init__(name, placeholders, documentation=documentation, parameters=parameters)
+        self.sections, self.notes = sections, notes
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        if cmd_name not in self.commands:
+            return None
+        command: click.Command = importlib.import_module(f"app.cli.{cmd_name}").COMMAND
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.commands))
+        for heading, names in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [
+                        (f"{name:<{width}}", str(getattr(self.get_command(ctx, name), "short_help", "")))
+                        for name in names
+                    ]
+                )
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        _write_notes(self.notes, formatter)
+
+
+def _build_summary(documentation: str | None) -> str:
+    """Return the first paragraph of a command's documentation, without the period, for lists of
+    commands."""
+    return " ".join(inspect.cleandoc(documentation or "").partition("\n\n")[0].split()).removesuffix(".")
+
+
+def _write_notes(notes: Mapping[str, Rows], formatter: click.HelpFormatter) -> None:
+    for heading, rows in notes.items():
+        with formatter.section(heading):
+            formatter.write_dl(rows)
+
+
+def _write_options(parameters: Sequence[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write the options in their sections: those of the command, and then the global ones."""
+    records_by_section: dict[str, list[tuple[str, str]]] = {DEFAULT_SECTION: []}
+    for parameter in parameters:
+        record = None if isinstance(parameter, click.Argument) else parameter.get_help_record(ctx)
+        if record is not None:
+            records_by_section.setdefault(getattr(parameter, "section", GLOBAL_SECTION), []).append(record)
+    for heading, records in records_by_section.items():
+        if records:
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def _build_global_options() -> list[click.Parameter]:
+    """Return the options that every command accepts. `app.cli.main` evaluates --debug and
+    --error-json, which also apply to errors in the command line itself."""
+    return [
+        CommandOption(
+            ["--color"],
+            type=click.Choice(COLOR_MODES),
+            metavar="WHEN",
+            expose_value=False,
+            callback=_set_color_mode,
+            section=GLOBAL_SECTION,
+            help="color output: auto (default; on a terminal, unless NO_COLOR is set), always or never",
+        ),
+        CommandOption(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            section=GLOBAL_SECTION,
+            help="print the traceback of an error",
+        ),
+        CommandOption(
+            ["--error-json"],
+            is_flag=True,
+            expose_value=False,
+            section=GLOBAL_SECTION,
+            help="also print an error as one line of JSON to standard error",
+        ),
+    ]
+
+
+def _set_color_mode(ctx: click.Context, _parameter: click.Parameter, mode: Any) -> None:
+    if mode is not None:
+        ctx.with_resource(use_colors(mode))

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from app.cli.main import main
+from app.storage.run_directory import RunWriter
+from tests.fakes.program import PATIENCE_S, SIZEWISE
+from tests.fakes.results import nothing_measured
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform != "linux", reason="the shells are installed on Linux only"),
+]
+STARTS = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], "PS1='ready> '\nset +o history\n"),
+    "zsh": (["zsh", "-f", "-i"], "PROMPT='ready> '\nautoload -U compinit\ncompinit -u -D\n"),
+}
+
+COMPLETIONS = {
+    "sizewise quicks": "tart",
+    "sizewise run --spawn": "-rate",
+    "sizewise profiles show fraud-s": "coring",
+    "sizewise report 2026": "1128-120000-chat",
+    "sizewise report last --format mark": "down",
+}
+"""What is typed before the Tab key, and what the shell adds to it."""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An empty folder, where `sizewise` is a command and one run is stored."""
+    home = tmp_path_factory.mktemp("home")
+    with RunWriter(home / "runs" / "20261128-120000-chat") as writer:
+        writer.write_result(nothing_measured().result)
+    return {
+        "PATH": f"{Path(SIZEWISE).parent}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "SIZEWISE_HOME": str(home),
+        "TERM": "dumb",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def read_until(terminal: int, text: str) -> str:
+    """Read what the shell shows until `text` appears in it."""
+    shown, deadline = "", time.monotonic() + PATIENCE_S
+    while text not in shown:
+        assert time.monotonic() < deadline, shown
+        if select.select([terminal], [], [], 0.1)[0]:
+            shown += os.read(terminal, 65536).decode(errors="replace")
+    return shown
+
+
+@pytest.mark.parametrize("shell", STARTS)
+def test_a_key_completes_the_word(shell: str, environment: dict[str, str]) -> None:
+    command, setup = STARTS[shell]
+    assert shutil.which(shell), f"{shell} is not installed: run tests/install-system-libraries"
+    process_id, terminal = pty.fork()
+    if process_id == 0:
+        os.chdir(environment["HOME"])
+        os.execvpe(command[0], command, environment)
+    try:
+        os.write(terminal, f'{setup}eval "$(sizewise completion {shell})"\necho go""ne on\n'.encode())
+        read_until(terminal, "gone on")
+        for typed, completed in COMPLETIONS.items():
+            os.write(terminal, f"{typed}\t".encode())
+            read_until(terminal, completed)
+            os.write(terminal, b"\x15")  # empties the line
+    finally:
+        os.kill(process_id, signal.SIGKILL)
+        os.waitpid(process_id, 0)
+        os.close(terminal)
+
+
+def test_fish_completes_the_word(environment: dict[str, str]) -> None:
+    words = ("sizewise quicks", "sizewise report 2026")
+    script = "; ".join(["sizewise completion fish | source", *(f"complete --do-complete '{line}'" for line in words)])
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script],
+        env=environment,
+        cwd=environment["HOME"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.stderr == ""
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["quickstart", "20261128-120000-chat"]
+
+
+def test_an_unknown_shell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "csh"]) == 2
+    assert "'csh' is not one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err
