@@ -8,6 +8,9 @@ term   = metric | "change(" metric ")"
 metric = name ["." aggregate] ["{" tag "=" value {"," tag "=" value} "}"]
 limit  = number | number "%" ["of" name ["." aggregate]]
 ```
+
+A short form is accepted too: `p95 < 50ms` for `latency_ms.p95 < 50`, and a metric in ms without its
+unit in the name, such as `ttft.p99 < 0.3s` for `ttft_ms.p99 < 300`.
 """
 
 from __future__ import annotations
@@ -35,6 +38,13 @@ _GRAMMAR = re.compile(
     \s* (?:\|\s*(?P<level>\S+)\s*)?""",
     re.VERBOSE,
 )
+_SHORT_FORM = re.compile(
+    r"""\s* (?:(?P<name>[A-Za-z]\w*)\.)? (?P<aggregate>p\d+(?:\.\d+)?|mean|max)
+    \s* (?P<comparator><=|>=|<|>) \s* (?P<number>\d+\.?\d*|\.\d+) \s* (?P<unit>us|ms|s|)
+    (?P<level>\s*\|.*)?""",
+    re.VERBOSE,
+)
+_MS_BY_UNIT = {"us": 0.001, "ms": 1.0, "s": 1000.0, "": 1.0}
 _OBJECTIVE_HINT = (
     'Use metric.aggregate, comparator and value, such as "latency_ms.p95 < 50" or "error_rate < 0.1% | warn".'
 )
@@ -47,6 +57,7 @@ _GATE_HINT = (
 def parse_objective(text: str) -> Objective:
     """Parse one objective of an SLO. Raises UsageError if the objective is invalid; the hint for an
     unknown name suggests the closest known name."""
+    text = expand_short_form(text)
     match = _match_grammar(text, _OBJECTIVE_HINT)
     if match["change"] is not None:
         raise UsageError("change(…) compares with a baseline and cannot be an SLO", hint="Define it as a gate.")
@@ -63,7 +74,21 @@ def parse_objective(text: str) -> Objective:
 def parse_gate(text: str) -> Objective:
     """Parse a gate. Raises UsageError if the gate is invalid; the hint for an unknown name suggests
     the closest known name."""
+    text = expand_short_form(text)
     return _build_objective(text, _match_grammar(text, _GATE_HINT), METRICS | RUN_METRICS)
+
+
+def expand_short_form(text: str) -> str:
+    """Return an objective with the full name of its metric and its limit in ms, if it is in the
+    short form such as `p95 < 50ms`. Any other text is returned unchanged."""
+    match = _SHORT_FORM.fullmatch(text)
+    if match is None:
+        return text
+    metric = f"{match['name'] or 'latency'}_ms"
+    if metric not in METRICS or METRICS[metric].unit != "ms":
+        return text
+    limit = float(f"{float(match['number']) * _MS_BY_UNIT[match['unit']]:.12g}")
+    return f"{metric}.{match['aggregate']} {match['comparator']} {limit:.12g}{match['level'] or ''}"
 
 
 def _match_grammar(text: str, hint: str) -> re.Match[str]:

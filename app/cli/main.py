@@ -22,7 +22,7 @@ COMPLETION_VARIABLE = "_SIZEWISE_COMPLETE"
 """Environment variable in which a shell passes its request for completions."""
 
 _SECTIONS = {
-    "Measure": ("quickstart", "run", "serve", "worker"),
+    "Measure": ("quickstart", "run", "init", "serve", "worker"),
     "Decide": ("report", "compare", "plan", "simulate"),
     "Automate": ("profiles", "runs", "completion"),
     "Maintain": ("doctor", "selftest", "calibrate", "models", "offers", "gui"),
@@ -90,7 +90,7 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
         return _print_usage_error(error, argv)
     except SizewiseError as error:
         return _print_error(str(error), error.hint, error.exit_code, argv)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         return ExitCode.INTERRUPTED
     except Exception as error:  # outermost handler: a bug is reported with a message too
         missing = build_missing_package_error(error) if isinstance(error, ModuleNotFoundError) else None

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 def _show_profile(arguments: Arguments) -> int:
-    from app.profiles.resolved import format_spec
+    from app.profiles.resolved import format_minimal, format_spec
 
-    print(format_spec(_load_profile(arguments)[1]), end="")
+    format_profile = format_minimal if arguments.minimal else format_spec
+    print(format_profile(_load_profile(arguments)[1]), end="")
     return 0
 
 
@@ -131,9 +132,13 @@ COMMAND = CommandGroup(
         Command(
             "show",
             _show_profile,
-            [_PROFILE_ARGUMENT, _SET_OPTION],
+            [
+                _PROFILE_ARGUMENT,
+                _SET_OPTION,
+                CommandOption(["--minimal"], is_flag=True, help="only the keys that differ from the defaults"),
+            ],
             documentation="Show a profile with all defaults.",
-            examples=("sizewise profiles show quickstart",),
+            examples=("sizewise profiles show quickstart", "sizewise profiles show quickstart --minimal > mine.yaml"),
         ),
         Command(
             "check",

@@ -1,4 +1,4 @@
-"""Run the benchmark of a profile, evaluate the result, and store the run.
+"""Run the benchmark of a profile or a URL, evaluate the result, and store the run.
 
 `runs resume` continues an interrupted run after its last complete stage.
 """
@@ -26,13 +26,14 @@ from app.cli.options import (
     set_option,
 )
 from app.cli.secret_consent import CONSENT_OPTION
+from app.cli.url import URL_OPTIONS
 from app.errors import UsageError
 
 if TYPE_CHECKING:
     from app.profiles.profile import Profile
 
 
-_LOCUST_OPTIONS = ("users", "spawn_per_s", "duration", "host")
+_LOCUST_OPTIONS = ("users", "spawn_per_s", "host")
 
 
 OUTPUT_OPTIONS: tuple[CommandOption, ...] = (
@@ -72,26 +73,39 @@ def _run(arguments: Arguments) -> int:
 
 
 def _load_profile(arguments: Arguments, overrides: list[str]) -> Profile:
+    from app.cli.url import is_url, load_url_profile, refuse_url_options
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
     from app.profiles.locust import build_locust_profile
 
-    locust_options = {name: value for name in _LOCUST_OPTIONS if (value := getattr(arguments, name)) is not None}
+    if is_url(arguments):
+        _refuse_locust_options(arguments)
+        return load_url_profile(arguments, overrides)
     if arguments.locustfile is not None:
+        refuse_url_options(arguments, allowed=("duration",))
         if arguments.profile is not None:
             raise UsageError(
                 "a profile and --locustfile cannot be combined", hint="Specify either a profile or a Locust test."
             )
-        return build_locust_profile(arguments.locustfile, **locust_options, overrides=overrides)
+        locust_options = {name: value for name in _LOCUST_OPTIONS if (value := getattr(arguments, name)) is not None}
+        duration = {} if arguments.duration is None else {"duration": arguments.duration}
+        return build_locust_profile(arguments.locustfile, **locust_options, **duration, overrides=overrides)
     if arguments.profile is None:
         raise UsageError(
-            "neither a profile nor a Locust test is specified",
-            hint="Specify a profile, or a Locust test with --locustfile.",
+            "neither a profile, a URL nor a Locust test is specified",
+            hint="Specify a profile, a URL such as http://127.0.0.1:8000/score, or a Locust test with --locustfile.",
         )
-    if locust_options:
-        option = next(iter(locust_options)).replace("spawn_per_s", "spawn-rate")
-        raise UsageError(f"--{option} requires --locustfile", hint="In a profile, set it in load.stages.")
+    _refuse_locust_options(arguments)
+    refuse_url_options(arguments)
     return load_profile(find_profile(arguments.profile), overrides)
+
+
+def _refuse_locust_options(arguments: Arguments) -> None:
+    for name in ("locustfile", *_LOCUST_OPTIONS):
+        if getattr(arguments, name) is not None:
+            option = name.replace("spawn_per_s", "spawn-rate")
+            problem = "cannot be combined with a URL" if name == "locustfile" else "requires --locustfile"
+            raise UsageError(f"--{option} {problem}", hint="In a profile, set it in load.stages.")
 
 
 def _resume_run(arguments: Arguments) -> int:
@@ -110,7 +124,9 @@ COMMAND = Command(
     "run",
     _run,
     [
-        profile_argument("profile file, or name of a bundled profile (`sizewise profiles list`)", required=False),
+        profile_argument(
+            "profile file, name of a bundled profile (`sizewise profiles list`), or URL to request", required=False
+        ),
         set_option("override one value of the profile, e.g. --set load.seed=3"),
         CommandOption(
             ["--locustfile"],
@@ -130,17 +146,12 @@ COMMAND = Command(
             help="users started per second (default: 10)",
         ),
         CommandOption(
-            ["--duration"],
-            metavar="TIME",
-            section=_LOCUST_SECTION,
-            help="duration of the test, like 30s (default: 1m)",
-        ),
-        CommandOption(
             ["--host"],
             metavar="URL",
             section=_LOCUST_SECTION,
             help="host of the users, if the test does not set it",
         ),
+        *URL_OPTIONS,
         *BASELINE_OPTIONS,
         CONSENT_OPTION,
         *REMOTE_OPTIONS,
@@ -149,6 +160,9 @@ COMMAND = Command(
     ],
     documentation=__doc__,
     examples=(
+        "sizewise run http://127.0.0.1:8000/ --rate 100/s --duration 30s",
+        "sizewise run http://127.0.0.1:8000/score -d @body.json --concurrency 16 --requests 500 --slo 'p95 < 50ms'",
+        "sizewise run --openai http://127.0.0.1:8000/v1 --concurrency 1,2,4,8,16",
         "sizewise run quickstart",
         "sizewise run profile.yaml --set load.seed=3 --baseline promoted",
         "sizewise run --locustfile locustfile.py --users 50 --duration 2m",

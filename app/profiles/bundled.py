@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
 from app.errors import UsageError
 from app.profiles.problems import did_you_mean
 
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:\d{1,5}(?:/|$)")
 DATA_DIRECTORY = Path(str(files("profiles")))
 """Folder of the bundled data files."""
 
@@ -18,6 +20,13 @@ def bundled_profiles() -> dict[str, Path]:
 
 def bundled_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted((DATA_DIRECTORY / "models").glob("*.onnx"))}
+
+
+def _suggest_url(text: str) -> str | None:
+    """Return a hint for a URL in place of a profile; `None` for any other text."""
+    if "://" in text:
+        return f"To test a URL: `sizewise run {text}`, with --save FILE.yaml for a profile of it."
+    return f"To test a URL: `sizewise run http://{text}`." if _HOST_AND_PORT.match(text) else None
 
 
 def find_profile(name_or_path: str) -> Path:
@@ -31,7 +40,8 @@ def find_profile(name_or_path: str) -> Path:
         raise UsageError(f"{name_or_path} is a folder, not a profile", hint="Specify the .yaml file in it.")
     if name_or_path not in profiles:
         hint = (
-            did_you_mean(name_or_path, profiles)
+            _suggest_url(name_or_path)
+            or did_you_mean(name_or_path, profiles)
             or f"Use a file, or one of these bundled profiles: {', '.join(profiles)}."
         )
         raise UsageError(f"{name_or_path} is neither a file nor a bundled profile", hint=hint)

@@ -143,7 +143,7 @@ def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
     if profile.target.protocol == "locust" and rule.objective.metric != "error_rate":
         return f"{rule.objective.metric} is not available while a Locust test runs", "Use error_rate."
     load = profile.load
-    durations_s = [stage.duration_s for stage in load.stages]
+    durations_s = [stage.max_duration_s or None for stage in load.stages]
     durations_s += [
         load_settings.step_duration_s for load_settings in (load.sweep, load.search) if load_settings is not None
     ]

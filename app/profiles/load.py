@@ -64,9 +64,12 @@ Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(uni
 MAX_ARRIVALS = 50_000_000
 """Maximum number of arrivals in a stage. The schedule of a stage is built before the stage starts.
 At this maximum, its arrival times take 400 MB."""
+_MAX_CLOSED_LOOP_S = 600.0
+"""Maximum duration in s of closed-loop clients that have a number of requests and no duration."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 _REQUIRED_FORMS = {"speed": "trace", "superpose": "trace", "think_time": "concurrency"}
 _FORMS_WITHOUT_ARRIVALS = ("trace", "concurrency")
+_FORMS_WITH_REQUESTS = ("rate", "concurrency")
 
 
 class StageSettings(Settings):
@@ -74,8 +77,9 @@ class StageSettings(Settings):
 
     Exactly one of `rate`, `ramp`, `steps`, `spike`, `sine`, `diurnal`, `trace` and `concurrency`
     defines the traffic. `duration` excludes the `lead_in`. A trace without a duration is replayed
-    to its end. `cv` is the coefficient of variation of gamma interarrival times. A trace is
-    replayed at `speed` times its recorded speed, as `superpose` time-shifted copies at once.
+    to its end. A stage with `requests` ends after that many requests, or after `duration`. `cv` is
+    the coefficient of variation of gamma interarrival times. A trace is replayed at `speed` times
+    its recorded speed, as `superpose` time-shifted copies at once.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"load pattern": _FORMS}
@@ -114,6 +118,9 @@ class StageSettings(Settings):
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["30s"])
     """Duration of the stage without its lead-in, such as 30s. A trace without a duration is
     replayed to its end."""
+    requests: Annotated[Count, upper_bound(MAX_ARRIVALS)] | None = Field(default=None, examples=[500])
+    """Number of requests after which the stage ends, such as 500. Without a duration, closed-loop
+    clients end after 10 minutes at the latest."""
     lead_in_s: Seconds = Field(default=0.0, alias="lead_in", examples=["2s"])
     """Duration of the lead-in before the stage, such as 2s. Requests of the lead-in are sent but
     not measured."""
@@ -144,9 +151,23 @@ class StageSettings(Settings):
         if forms[0] in _FORMS_WITHOUT_ARRIVALS and self.arrivals is not None:
             raise BadValueError(f"stage {self.name}: arrivals cannot be used with {forms[0]}")
         check_arrival_cv(self.arrivals, self.cv)
-        if self.duration_s is None and self.trace is None:
-            raise BadValueError(f"stage {self.name} has no duration", hint="Add one, such as duration: 30s.")
+        if self.requests is not None:
+            self._check_requests(forms[0])
+        elif self.duration_s is None and self.trace is None:
+            raise BadValueError(
+                f"stage {self.name} has no duration", hint="Add one, such as duration: 30s, or requests: 500."
+            )
         return self
+
+    def _check_requests(self, form: str) -> None:
+        if form not in _FORMS_WITH_REQUESTS:
+            raise BadValueError(f"stage {self.name}: requests cannot be used with {form}", hint="Set duration instead.")
+        if self.lead_in_s > 0:
+            raise BadValueError(f"stage {self.name}: requests cannot be used with lead_in", hint="Remove one of them.")
+        if isinstance(self.rate_per_s, ShareOfStage) and self.duration_s is None:
+            raise BadValueError(
+                f"stage {self.name}: a rate relative to another stage needs a duration", hint="Add duration: 30s."
+            )
 
     @model_validator(mode="after")
     def _check_size(self, info: ValidationInfo) -> Self:
@@ -156,9 +177,7 @@ class StageSettings(Settings):
             expected_arrivals = float(len(self._check_trace(read_trace(self.trace)).at_s) * (self.superpose or 1))
         else:
             curve = self.curve
-            expected_arrivals = (
-                compute_expected_arrivals(curve, self.duration_s or 0.0, self.lead_in_s) if curve else 1.0
-            )
+            expected_arrivals = compute_expected_arrivals(curve, self.max_duration_s, self.lead_in_s) if curve else 1.0
         if expected_arrivals == 0:
             raise BadValueError(f"stage {self.name} sends no requests: every rate is 0 req/s")
         if expected_arrivals > MAX_ARRIVALS:
@@ -175,6 +194,21 @@ class StageSettings(Settings):
             return build_steps_curve(self.steps_per_s, self.duration_s or 0.0)
         curve_settings = self.ramp or self.spike or self.sine or self.diurnal
         return None if curve_settings is None else curve_settings.build_curve(self.duration_s or 0.0)
+
+    @property
+    def max_duration_s(self) -> float:
+        """Duration of the stage in s, or if only the number of requests is set, the time in which
+        these requests are certain to arrive. A trace without a duration has 0 s.
+
+        Interarrival times with the coefficient of variation c bring n requests in
+        (n + 6 c √n) / rate, but for one stage in a billion.
+        """
+        if self.duration_s is not None or self.requests is None:
+            return self.duration_s or 0.0
+        if not isinstance(self.rate_per_s, float):
+            return _MAX_CLOSED_LOOP_S
+        variation = {"constant": 0.0, "gamma": self.cv}.get(self.arrivals or "", 1.0) or 0.0
+        return float((self.requests + 6 * variation * self.requests**0.5) / self.rate_per_s)
 
     @property
     def kind(self) -> StageKind:

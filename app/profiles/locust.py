@@ -8,6 +8,7 @@ from typing import Any
 
 from app.profiles.loading import load_profile_tree
 from app.profiles.profile import Profile
+from app.profiles.url_profile import build_profile_name
 
 DEFAULT_USERS, DEFAULT_SPAWN_PER_S, DEFAULT_DURATION = 10, 10.0, "1m"
 
@@ -30,19 +31,9 @@ def build_locust_profile(
     target: dict[str, Any] = {"protocol": "locust", "file": str(file)}
     tree = {
         "sizewise": 1,
-        "name": _build_profile_name(file),
+        "name": build_profile_name(file.stem, "locustfile"),
         "target": target if host is None else {**target, "url": host},
         "workload": {"spawn": f"{spawn_per_s:g}/s"},
         "load": {"stages": [{"name": "users", "concurrency": users, "duration": duration}]},
     }
     return load_profile_tree(tree, "--locustfile", overrides)
-
-
-def _build_profile_name(file: Path) -> str:
-    """Return the stem of the file, with dashes in place of characters that are not allowed in the
-    name of a profile."""
-    name = "".join(
-        character if character.isascii() and (character.isalnum() or character in "._-") else "-"
-        for character in file.stem
-    )
-    return name.lstrip("._-")[:64] or "locustfile"

@@ -123,8 +123,8 @@ class _BaseProfile(CommonProfile):
 class HttpProfile(_BaseProfile):
     target: HttpTarget
     """Target to measure: its address, protocol and connection."""
-    workload: HttpRequests
-    """Content of the requests."""
+    workload: HttpRequests = HttpRequests(method="GET")
+    """Content of the requests. Without it, each request is a GET of the URL."""
 
 
 class GeneratingProfile(_BaseProfile):

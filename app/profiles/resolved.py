@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.profiles.document import format_document
+from app.profiles.editing import format_profile
 from app.profiles.local import LocalProfile
 from app.profiles.profile import OipProfile, Profile
 from app.profiles.secrets import REDACTED, is_reference, is_sensitive_header
@@ -42,6 +43,17 @@ def format_spec(profile: Profile) -> str:
     """
     tree = _to_tree(profile)
     return format_document({key: tree[key] for key in _KEY_ORDER if key in tree})
+
+
+def format_minimal(profile: Profile) -> str:
+    """Return the profile as YAML with only the keys that differ from the defaults, and with secrets
+    redacted.
+
+    A profile that is loaded from the returned YAML has the same hash.
+    """
+    tree = profile.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    tree["sizewise"] = profile.sizewise
+    return format_profile({key: tree[key] for key in _KEY_ORDER if key in tree})
 
 
 def compute_profile_hash(profile: Profile) -> str:

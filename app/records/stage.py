@@ -9,7 +9,8 @@ from app.records.result import ArrivalKind, ErrorSample, StageKind, WorkerData
 
 
 class StageData(msgspec.Struct, frozen=True, kw_only=True):
-    """Data of one stage. Arrivals were scheduled from `start_ns` for `duration_s`; the time from
+    """Data of one stage. Arrivals were scheduled from `start_ns` for `duration_s`, which ends with
+    the last request of a stage that has a number of requests; the time from
     `start_ns` to `end_ns` also includes the drain.
 
     `generator_capacity_per_s` is the calibrated capacity of the load generator with all its

@@ -28,8 +28,13 @@ class LimitMonitor:
             return requested_duration_s
         return max(0.0, min(requested_duration_s, self._limits.duration_s - (now_ns - self._start_ns) / 1e9))
 
-    def get_remaining_requests(self) -> int | None:
-        return None if self._limits.requests is None else max(0, self._limits.requests - self._sent_in_earlier_stages)
+    def cap_requests(self, requested: int | None) -> int | None:
+        """Return the smaller of `requested` and the number of requests left until the limit of the
+        run; `None` if neither limits the stage."""
+        if self._limits.requests is None:
+            return requested
+        remaining = max(0, self._limits.requests - self._sent_in_earlier_stages)
+        return remaining if requested is None else min(requested, remaining)
 
     def add_sent(self, sent: int) -> None:
         self._sent_in_earlier_stages += sent

@@ -20,7 +20,8 @@ from loadgen.workloads import Workload
 
 
 class StageLoad(msgspec.Struct, frozen=True):
-    """Name, kind and load of a stage. Durations are in s."""
+    """Name, kind and load of a stage. Durations are in s. The stage ends after `duration_s`, or
+    after `requests` requests."""
 
     name: str
     kind: StageKind
@@ -28,6 +29,7 @@ class StageLoad(msgspec.Struct, frozen=True):
     duration_s: float
     lead_in_s: float = 0.0
     repeat: int = 1
+    requests: int | None = None
 
 
 class ResolvedStage(StageLoad, frozen=True, kw_only=True):

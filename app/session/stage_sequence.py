@@ -46,6 +46,7 @@ def resolve_stages(
             arrivals=arrivals,
             duration_s=stage.duration_s,
             lead_in_s=stage.lead_in_s,
+            requests=stage.requests,
             drain_s=spec.endpoint.timeouts.total_s,
             ends_when_saturated=stage.is_in_sweep,
             tags={SWEEP_TAG: "yes"} if stage.is_in_sweep else {},

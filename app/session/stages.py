@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import pandas as pd
 import pyarrow as pa
 
 from app.analysis.pooling import pool_stages
-from app.analysis.rows import read_rows
+from app.analysis.rows import StageRows, read_rows
 from app.analysis.stages import add_telemetry, summarize_rows
 from app.errors import UsageError
 from app.records import events
@@ -58,6 +59,7 @@ class _RunningStage:
     monitor: StageMonitor
     duration_s: float
     max_rate_per_s: float
+    max_requests: int | None
 
 
 class StageRunner:
@@ -127,7 +129,7 @@ class StageRunner:
             seed=self._seed * 1_000 + index,
             lead_in_s=resolved_stage.lead_in_s,
             drain_s=resolved_stage.drain_s,
-            max_requests=self._limit_monitor.get_remaining_requests(),
+            max_requests=self._limit_monitor.cap_requests(resolved_stage.requests),
         )
         monitor = StageMonitor(
             resolved_stage,
@@ -149,7 +151,7 @@ class StageRunner:
             compute_peak_rate(resolved_stage.arrivals) if isinstance(resolved_stage.arrivals, OpenArrivals) else 0.0
         )
         running_stage = self._running_stage = _RunningStage(
-            index, resolved_stage, monitor, resolved_stage.duration_s, max_rate_per_s
+            index, resolved_stage, monitor, resolved_stage.duration_s, max_rate_per_s, plan.max_requests
         )
         try:
             stage_ended = self._generator.run_stage(plan, store_batch, monitor.on_started, monitor.on_progress)
@@ -174,6 +176,8 @@ class StageRunner:
         # The limit on requests may have shortened this stage, so check it again.
         self._limit_monitor.check(self._now_ns())
         rows = read_rows(self._read_rows(index))
+        if running_stage.max_requests is not None and rows.scheduled_ns.size >= running_stage.max_requests:
+            stage_data = _end_at_last_request(stage_data, rows)
         pa.default_memory_pool().release_unused()  # Free the memory of the table, which is as large as the rows.
         stage = summarize_rows(rows, None, stage_data, self._slo)
         self.stage_data.append(stage_data)
@@ -299,6 +303,14 @@ class StageRunner:
                 stage_ended.first_errors, stage_ended.index, self._now_ns()
             ),
         )
+
+
+def _end_at_last_request(stage_data: StageData, rows: StageRows) -> StageData:
+    """Return the data of a stage that ended after a number of requests: load was offered until the
+    scheduled start of the last request."""
+    last_ns = int(rows.scheduled_ns[-1]) if rows.scheduled_ns.size else stage_data.start_ns
+    duration_s = max(0, last_ns + 1 - stage_data.start_ns) / 1e9
+    return msgspec.structs.replace(stage_data, duration_s=min(stage_data.duration_s, duration_s))
 
 
 def _has_sessions(workload: Workload) -> bool:

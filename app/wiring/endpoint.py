@@ -88,7 +88,7 @@ def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
     host = urlsplit(url).hostname
     raise UsageError(
         f"{host} is a public host, and the profile does not confirm that you may load-test it",
-        hint=f"If you have permission, set {key} to true.",
+        hint=f"If you have permission, set {key} to true, or add --permitted to a command that names a URL.",
     )
 
 

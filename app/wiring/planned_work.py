@@ -132,7 +132,7 @@ def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> Plann
         duration_s=duration_s,
         max_duration_s=max_duration_s,
         requests=sum(count for count in expected_requests if count is not None),
-        closed_stages=sum(isinstance(stage.arrivals, ClosedArrivals) for stage in stages),
+        closed_stages=sum(isinstance(stage.arrivals, ClosedArrivals) and stage.requests is None for stage in stages),
         relative_stages=sum(stage.rate_share is not None for stage in stages),
         search=search,
     )
@@ -142,6 +142,8 @@ def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> Plann
 def _estimate_requests(stage: StageSpec) -> float | None:
     """Return the expected number of requests of a stage; `None` if the number depends on responses
     or on an earlier stage."""
+    if stage.requests is not None:
+        return stage.requests
     match stage.arrivals:
         case TraceArrivals(offsets_ns=offsets):
             offsets_s = np.frombuffer(offsets, "<i8") / 1e9

@@ -105,6 +105,7 @@ def _build_repeats(stage: StageSettings, seed: int) -> list[StageSpec]:
             duration_s,
             lead_in_s=stage.lead_in_s,
             repeat=repeat,
+            requests=stage.requests,
             rate_share=rate_share,
         )
         for repeat in range(1, stage.repeats + 1)
@@ -115,9 +116,8 @@ def _build_arrivals(stage: StageSettings, seed: int) -> tuple[Arrivals, float]:
     if stage.trace is not None:
         replay = replay_trace(stage, seed)
         return TraceArrivals(replay.offsets_ns.astype("<i8").tobytes()), replay.duration_s
-    assert stage.duration_s is not None
     if stage.concurrency is not None:
-        return ClosedArrivals(stage.concurrency, stage.think_s or 0.0), stage.duration_s
+        return ClosedArrivals(stage.concurrency, stage.think_s or 0.0), stage.max_duration_s
     assert stage.arrivals is not None
     curve = stage.curve or ((0.0, 1.0),)  # With a relative rate, multiples of the rate derived from the earlier stage.
-    return OpenArrivals(stage.arrivals, curve, stage.cv or 1.0), stage.duration_s
+    return OpenArrivals(stage.arrivals, curve, stage.cv or 1.0), stage.max_duration_s

@@ -12,6 +12,7 @@ from app.gui.run.stage_line import Stage, find_load_key
 ParsedValue = TypeVar("ParsedValue")
 Preset = Literal["constant", "poisson", "closed", "ramp", "spike", "trace"]
 _RAMP_PATTERN = re.compile(r"(.+?)\s*(?:→|->|\bto\b|…)\s*(.+)")
+_REQUESTS_PATTERN = re.compile(r"\s*(\d[\d,]*)\s*req(?:uest)?s?\s*")
 _RATE_KEYS = ("rate", "ramp", "steps", "spike", "sine", "diurnal")
 _COMMON_KEYS = ("name", "duration", "lead_in", "repeats")
 
@@ -96,6 +97,21 @@ def format_load(stage: Stage) -> str:
             return f"{str(value)[-60:]} {stage.get('speed') or ''}".strip()
         case _:
             return ""
+
+
+def format_end(stage: Stage) -> str:
+    """Format when a stage ends: after its duration, or after its number of requests."""
+    duration, requests = stage.get("duration"), stage.get("requests")
+    return f"{requests} requests" if duration is None and requests is not None else str(duration or "")
+
+
+def set_end(stage: Stage, text: str) -> dict[str, Any]:
+    """Set when a stage ends, from text: a duration such as `30s`, or a number of requests such as
+    `500 requests`. An empty text removes both."""
+    other_values = {key: value for key, value in stage.items() if key not in ("duration", "requests")}
+    if (match := _REQUESTS_PATTERN.fullmatch(text)) is not None:
+        return {**other_values, "requests": int(match[1].replace(",", ""))}
+    return {**other_values, "duration": text} if text else other_values
 
 
 def is_text_editable(stage: Stage) -> bool:

@@ -144,7 +144,7 @@ def _draw_stage(
     start_s = stage_start_s + settings.lead_in_s
     trace_key = get_trace_key(stage, directory)
     trace_rates = traces.get(trace_key, ()) if trace_key is not None else ()
-    duration_s = settings.duration_s or (
+    duration_s = settings.max_duration_s or (
         trace_rates[-1][0] - settings.lead_in_s if trace_rates else _DEFAULT_DURATION_S
     )
     curve = settings.curve or trace_rates

@@ -8,7 +8,15 @@ from typing import Any
 from PySide6.QtCore import QAbstractItemModel, QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtWidgets import QComboBox, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
-from app.gui.run.stage_edits import format_load, is_text_editable, set_arrivals, set_concurrency, set_load
+from app.gui.run.stage_edits import (
+    format_end,
+    format_load,
+    is_text_editable,
+    set_arrivals,
+    set_concurrency,
+    set_end,
+    set_load,
+)
 from app.gui.run.stage_line import Stage, find_load_key
 from app.gui.widgets import tool_tip_text
 
@@ -68,7 +76,7 @@ class StageModel(QAbstractTableModel):
                 "Arrival process of the requests; not used for stages with clients or traces",
                 "For example 20/s, 10/s → 50/s, 10/s, 20/s, 40/s or 80% of steady",
                 "Number of concurrent clients; each client sends its next request after the response",
-                "For example 30s or 5m",
+                "For example 30s, 5m or 500 requests",
                 "Number of times the stage runs",
             )
             return tool_tips[section]
@@ -123,7 +131,7 @@ class StageModel(QAbstractTableModel):
             case 3:
                 return str(stage.get("concurrency") or "")
             case 4:
-                return str(stage.get("duration") or "")
+                return format_end(stage)
             case _:
                 return str(stage.get("repeats") or 1)
 
@@ -150,11 +158,7 @@ class StageModel(QAbstractTableModel):
             case 3:
                 return set_concurrency(stage, text)
             case 4:
-                return (
-                    {**stage, "duration": text}
-                    if text
-                    else {key: value for key, value in stage.items() if key != "duration"}
-                )
+                return set_end(stage, text)
             case _:
                 other_values = {key: value for key, value in stage.items() if key != "repeats"}
                 return (

@@ -5,6 +5,7 @@ import pytest
 from app.analysis.objectives import (
     count_needed_slo_samples,
     evaluate_objective,
+    expand_short_form,
     find_estimate,
     get_unit,
     is_met,
@@ -271,3 +272,25 @@ def test_a_wrong_gate_says_what_is_right(text: str, message: str, hint: str) -> 
         parse_gate(text)
     assert message in str(caught.value)
     assert hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("p95 < 50ms", "latency_ms.p95 < 50"),
+        ("p99.9<=1.5s | warn", "latency_ms.p99.9 <= 1500 | warn"),
+        ("ttft.p95 < 0.3s", "ttft_ms.p95 < 300"),
+        ("mean < 250us", "latency_ms.mean < 0.25"),
+        ("p50 < 7", "latency_ms.p50 < 7"),
+        ("latency_ms.p95 < 50", "latency_ms.p95 < 50"),
+        ("nothing.p95 < 50ms", "nothing.p95 < 50ms"),
+        ("p95 < 50%", "p95 < 50%"),
+    ],
+)
+def test_a_time_may_be_written_short(short: str, full: str) -> None:
+    assert expand_short_form(short) == full
+
+
+def test_an_objective_in_the_short_form_has_its_full_name() -> None:
+    assert parse_objective("p95 < 50ms").text == "latency_ms.p95 < 50"
+    assert parse_gate("ttft.p95 < 0.3s | warn").text == "ttft_ms.p95 < 300 | warn"

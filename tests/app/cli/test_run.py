@@ -23,7 +23,7 @@ def locustfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["quickstart", "--locustfile", "locustfile.py"], "a profile and --locustfile cannot be combined"),
         (["quickstart", "--users", "3"], "--users requires --locustfile"),
         (["quickstart", "--spawn-rate", "3"], "--spawn-rate requires --locustfile"),
-        ([], "neither a profile nor a Locust test is specified"),
+        ([], "neither a profile, a URL nor a Locust test is specified"),
         (["--locustfile", "locustfile.py", "--users", "0"], "concurrency"),
         (["--locustfile", "locustfile.py", "--duration", "3"], "duration"),
     ],

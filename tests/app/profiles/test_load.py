@@ -12,6 +12,9 @@ from app.profiles.loading import load_profile
 from app.profiles.profile import EndpointProfile
 from app.profiles.rates import ShareOfStage
 from app.profiles.resolved import compute_profile_hash, format_spec
+from app.wiring.stages import build_stages
+from loadgen.arrivals import compute_offsets_ns
+from loadgen.records import ClosedArrivals, OpenArrivals
 from tests.app.profiles.conftest import LOAD, Load
 from tests.fakes.profiles import load_endpoint_profile
 
@@ -27,8 +30,17 @@ FORMS: dict[str, dict[str, Any]] = {
     "cut": {"trace": "trace.csv", "duration": "2s", "lead_in": "1s"},
     "closed": {"concurrency": 32, "think_time": "1s", "duration": "1s"},
     "then-open": {"rate": "80% of closed", "duration": "1s"},
+    "counted": {"rate": "50/s", "arrivals": "poisson", "requests": 400},
+    "counted-clients": {"concurrency": 4, "requests": 50, "duration": "3s"},
 }
-KINDS = {"gamma": "steady", "then-open": "steady", "spike": "spike", "closed": "closed"}
+KINDS = {
+    "gamma": "steady",
+    "then-open": "steady",
+    "spike": "spike",
+    "closed": "closed",
+    "counted": "steady",
+    "counted-clients": "closed",
+}
 
 
 @pytest.fixture
@@ -65,6 +77,28 @@ def test_every_form_is_read_and_written_back_with_its_units(folder: Path) -> Non
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("stage", "longest_s"),
+    [
+        ({"rate": "100/s", "arrivals": "constant", "requests": 400}, 4.0),
+        ({"rate": "100/s", "requests": 400}, 5.2),
+        ({"rate": "100/s", "arrivals": "gamma", "cv": 2.0, "requests": 400}, 6.4),
+        ({"rate": "100/s", "requests": 400, "duration": "2s"}, 2.0),
+        ({"concurrency": 4, "requests": 400}, 600.0),
+    ],
+)
+def test_a_number_of_requests_has_a_time_in_which_they_come(
+    folder: Path, stage: dict[str, Any], longest_s: float
+) -> None:
+    (built,) = build_stages(loaded(folder, stage).load)
+    assert built.duration_s == pytest.approx(longest_s)
+    assert built.requests == 400
+    if not isinstance(built.arrivals, ClosedArrivals) and "duration" not in stage:
+        assert isinstance(built.arrivals, OpenArrivals)
+        for seed in range(20):
+            assert len(compute_offsets_ns(built.arrivals, built.duration_s, 0.0, seed)) >= 400
+
+
 def test_a_share_names_its_stage(folder: Path) -> None:
     profile = loaded(folder, {"name": "closed", **FORMS["closed"]}, FORMS["then-open"])
     assert profile.load.stages[1].rate_per_s == ShareOfStage("closed", 0.8)
@@ -77,6 +111,11 @@ def test_a_share_names_its_stage(folder: Path) -> None:
         ({"rate": "1/s", "concurrency": 2, "duration": "1s"}, "has rate and concurrency"),
         ({"rate": "1/s"}, "has no duration"),
         ({"rate": "0/s", "duration": "1s"}, "must be above zero"),
+        ({"rate": "1/s", "requests": 0}, "at least 1"),
+        ({"ramp": {"from": "0/s", "to": "9/s"}, "requests": 5}, "requests cannot be used with ramp"),
+        ({"rate": "1/s", "requests": 5, "lead_in": "1s"}, "requests cannot be used with lead_in"),
+        ({"rate": "80% of nothing", "requests": 5}, "needs a duration"),
+        ({"rate": "1e6/s", "requests": 50_000_000}, "would send 5e\\+07 requests"),
         ({"rate": "2e6/s", "duration": "1s"}, "exceeds the maximum of 1000000/s"),
         ({"rate": "80% of nothing", "duration": "1s"}, "'nothing', which is not an earlier stage"),
         ({"rate": "0% of steady", "duration": "1s"}, "above 0%"),

@@ -8,8 +8,8 @@ import yaml
 
 from app.errors import UsageError
 from app.profiles.bundled import bundled_profiles
-from app.profiles.loading import load_profile
-from app.profiles.resolved import compute_profile_hash, compute_workload_hash, format_spec
+from app.profiles.loading import load_profile, load_profile_text
+from app.profiles.resolved import compute_profile_hash, compute_workload_hash, format_minimal, format_spec
 from app.profiles.secrets import resolve_secret
 from app.profiles.target import HttpTarget
 
@@ -52,6 +52,23 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "profile.yaml"
     path.write_text(PROFILE)
     return path
+
+
+@pytest.mark.parametrize("name", bundled_profiles())
+def test_what_differs_from_the_defaults_is_the_whole_profile(name: str) -> None:
+    path = bundled_profiles()[name]
+    profile = load_profile(path)
+    text = format_minimal(profile)
+    again = load_profile_text(text.encode(), path)
+    assert format_spec(again) == format_spec(profile)
+    assert len(text.splitlines()) < len(format_spec(profile).splitlines()) / 2
+    assert "warmup: 2s" not in text, "a default"
+
+
+def test_secrets_are_not_printed_in_the_short_form_either(path: Path) -> None:
+    text = format_minimal(load_profile(path))
+    assert "canary" not in text
+    assert "Bearer env:API_KEY" in text
 
 
 def test_every_default_is_printed_with_its_unit(path: Path) -> None:

@@ -12,7 +12,9 @@ def test_the_limit_on_duration_names_itself() -> None:
 def test_requests_count_over_all_stages() -> None:
     watch = LimitMonitor(LimitSpec(requests=1000), start_ns=0)
     watch.add_sent(600)
-    assert watch.get_remaining_requests() == 400
+    assert watch.cap_requests(None) == 400
+    assert watch.cap_requests(500) == 400
+    assert watch.cap_requests(300) == 300
     assert watch.check(1, sent_in_stage=399)
     assert not watch.check(1, sent_in_stage=400)
 

@@ -106,6 +106,20 @@ def test_a_closed_stage_ends_at_a_limit(bench: Bench) -> None:
     assert result.stages[0].completed == pytest.approx(750, rel=0.1)
 
 
+@pytest.mark.parametrize("limits", [LimitSpec(), LimitSpec(requests=100)])
+def test_a_stage_with_a_number_of_requests_ends_with_the_last(bench: Bench, limits: LimitSpec) -> None:
+    count = None if limits.requests else 100
+    stage = StageSpec("counted", "steady", poisson(50.0), 10.0, requests=count)
+    result = bench.run(of(stage, limits=limits)).result
+    (facts,), (counted,) = facts_of(bench), result.stages
+    assert counted.completed == 100
+    assert 1.0 < facts.duration_s < 4.0
+    assert facts.extended_s == 0.0
+    # Over all of the 10 s, the rate would be 10 req/s.
+    assert counted.metrics["completed_per_s"]["value"].value == pytest.approx(50.0, rel=0.3)
+    assert result.exit.code == (ExitCode.LIMIT if limits.requests else ExitCode.OK)
+
+
 class Changing:
     """Changes the rate at the first progress told, through whatever the session gave the worker."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.gui.run import stage_edits
-from app.gui.run.stage_edits import Preset
+from app.gui.run.stage_edits import Preset, format_end, set_end
 from app.profiles.load import StageSettings
 
 STEADY = {"name": "steady", "rate": "20/s", "duration": "30s", "repeats": 2}
@@ -76,3 +76,13 @@ def test_bursts_go_with_gamma_alone() -> None:
     bursty = stage_edits.set_arrivals(STEADY, "gamma")
     assert is_right(bursty).cv == 2
     assert "cv" not in stage_edits.set_arrivals(bursty, "constant")
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [("30s", {"duration": "30s"}), ("1,500 requests", {"requests": 1500}), ("1 request", {"requests": 1}), ("", {})],
+)
+def test_a_stage_ends_after_a_time_or_a_number_of_requests(text: str, keys: dict[str, Any]) -> None:
+    for before in ({"duration": "5s"}, {"requests": 7}):
+        assert set_end({"rate": "5/s", **before}, text) == {"rate": "5/s", **keys}
+    assert set_end({}, format_end(keys)) == keys

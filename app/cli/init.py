@@ -1,0 +1,161 @@
+"""Ask a few questions on the terminal, and write a short profile with comments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.cli.commands import PATH, Arguments, Command
+from app.errors import SizewiseError, UsageError
+
+if TYPE_CHECKING:
+    from app.profiles.url_profile import UrlLoad, UrlTarget
+
+_DEFAULT_FILE = "profile.yaml"
+_KINDS = {
+    "http": "an HTTP endpoint",
+    "openai": "an OpenAI-compatible API of a language model",
+    "oip": "a model server with the Open Inference Protocol, such as Triton",
+    "model": "an ONNX model on this machine",
+}
+_LOADS = {
+    "search": "the highest rate within an SLO",
+    "rate": "a fixed request rate",
+    "concurrency": "a fixed number of concurrent requests",
+}
+_COMMENTS = {
+    "target": "What is tested.",
+    "workload": "What each request contains.",
+    "load": "How the requests are sent: stages with a rate or concurrency, a sweep, or a search for the highest rate.",
+    "slo": "What every stage must meet; a missed objective ends a run with exit code 10.",
+}
+
+
+def _write_profile(arguments: Arguments) -> int:
+    from app.profiles.editing import format_profile
+    from app.profiles.loading import load_profile_tree
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        hint = "Without a terminal, use `sizewise run URL … --save FILE.yaml`."
+        raise UsageError("init asks questions and needs a terminal", hint=hint)
+    path: Path = arguments.file
+    if path.exists():
+        raise UsageError(f"{path} already exists", hint="Name another file: `sizewise init FILE.yaml`.")
+    tree = _ask_for_profile()
+    load_profile_tree(tree, str(path))  # raises an error before anything is written
+    text = add_comments(format_profile(tree), str(path))
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    print(f"{path} was written. Run it with `sizewise run {path}`.")
+    return 0
+
+
+def add_comments(text: str, path: str) -> str:
+    """Return the text of a profile with a comment before each section."""
+    lines = [
+        f"# Run this profile with `sizewise run {path}`; `sizewise profiles keys` lists all keys.",
+        *(
+            line if (comment := _COMMENTS.get(line.partition(":")[0])) is None else f"# {comment}\n{line}"
+            for line in text.splitlines()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _ask_for_profile() -> dict[str, Any]:
+    from app.profiles.url_profile import build_url_tree
+
+    kind = _choose("What do you want to test?", _KINDS)
+    if kind == "model":
+        return _build_model_tree(_ask("Path of the .onnx file"))
+    target = _ask_for_target(kind)
+    return build_url_tree(target, _ask_for_load())
+
+
+def _ask_for_target(kind: str) -> UrlTarget:
+    import msgspec
+
+    from app.profiles.url_profile import DEFAULT_INPUT_TOKENS, DEFAULT_OUTPUT_TOKENS, UrlTarget
+
+    match kind:
+        case "openai":
+            target = UrlTarget(
+                url=_ask("Base URL", "http://127.0.0.1:8000/v1"),
+                protocol="openai-chat",
+                input_tokens=_ask("Tokens per prompt", DEFAULT_INPUT_TOKENS),
+                output_tokens=_ask("Tokens per response", DEFAULT_OUTPUT_TOKENS),
+            )
+        case "oip":
+            target = UrlTarget(url=_ask("URL", "http://127.0.0.1:8000"), protocol="oip")
+        case _:
+            url = _ask("URL", "http://127.0.0.1:8000/")
+            return UrlTarget(url=url, data=_ask("Body of each request, as JSON or @FILE (empty: GET)", "") or None)
+    return msgspec.structs.replace(target, model=_ask("Name of the model", _find_model(target)))
+
+
+def _find_model(target: UrlTarget) -> str | None:
+    """Return the name of the only model that the server serves; `None` if it does not respond with
+    a single name, so that the user types the name."""
+    from app.wiring.served_models import find_served_model
+
+    try:
+        return find_served_model(target)
+    except SizewiseError:
+        return None
+
+
+def _ask_for_load() -> UrlLoad:
+    from app.profiles.url_profile import UrlLoad, parse_list
+
+    load = _choose("What load do you want to send?", _LOADS)
+    concurrency = 0
+    if load == "concurrency":
+        concurrency = click.prompt("Concurrent requests", 16, type=click.IntRange(1), err=True)
+    return UrlLoad(
+        rates=parse_list(_ask("Rate", "100/s")) if load == "rate" else (),
+        concurrency=(concurrency,) if concurrency else (),
+        duration=_ask("Duration of each load", "30s"),
+        slo=(_ask("SLO", "p95 < 100ms"), "error_rate < 1%"),
+    )
+
+
+def _build_model_tree(model: str) -> dict[str, Any]:
+    from app.profiles.url_profile import build_profile_name
+
+    return {
+        "sizewise": 1,
+        "name": build_profile_name(Path(model).stem, "model"),
+        "target": {"model": model, "batch": [1, 8, 32]},
+        "load": {"scenarios": ["single-stream", "offline"], "max_duration": "10s"},
+    }
+
+
+def _choose(question: str, choices: dict[str, str]) -> str:
+    print(question, file=sys.stderr)
+    for number, description in enumerate(choices.values(), 1):
+        print(f"  {number}  {description}", file=sys.stderr)
+    number = click.prompt("Number", 1, type=click.IntRange(1, len(choices)), err=True)
+    return [*choices][int(number) - 1]
+
+
+def _ask(question: str, default: str | None = None) -> str:
+    return str(click.prompt(question, default, show_default=bool(default), err=True))
+
+
+COMMAND = Command(
+    "init",
+    _write_profile,
+    [
+        click.Argument(
+            ["file"], type=PATH, default=_DEFAULT_FILE, help=f"file of the new profile (default: {_DEFAULT_FILE})"
+        ),
+    ],
+    documentation=__doc__,
+    examples=("sizewise init", "sizewise init chat.yaml"),
+)

@@ -1,0 +1,196 @@
+"""Options of `run` that measure a URL without a profile file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.commands import PATH, Arguments, CommandOption
+from app.errors import UsageError
+
+if TYPE_CHECKING:
+    from app.profiles.profile import Profile
+    from app.profiles.url_profile import UrlProtocol, UrlTarget
+
+_SCHEMES = ("http://", "https://")
+_GRPC_SCHEMES = ("grpc://", "grpcs://")
+_PROTOCOL_OPTIONS: dict[str, UrlProtocol] = {"openai": "openai-chat", "oip": "oip", "grpc": "oip-grpc"}
+"""Protocol of each option whose value is a URL."""
+_SECTION = "A URL instead of a profile"
+
+URL_OPTIONS: tuple[CommandOption, ...] = (
+    CommandOption(
+        ["--openai"], metavar="URL", section=_SECTION, help="base URL of an OpenAI-compatible API, as in …/v1"
+    ),
+    CommandOption(["--oip"], metavar="URL", section=_SECTION, help="URL of a server with the Open Inference Protocol"),
+    CommandOption(["--grpc"], metavar="URL", section=_SECTION, help="the same over gRPC, such as grpc://host:8001"),
+    CommandOption(
+        ["--model"], metavar="NAME", section=_SECTION, help="name of the model (default: the only one that is served)"
+    ),
+    CommandOption(
+        ["--api-key"], metavar="REFERENCE", section=_SECTION, help="env:NAME or file:PATH of the bearer token"
+    ),
+    CommandOption(
+        ["-H", "--header", "headers"],
+        multiple=True,
+        metavar="'NAME: VALUE'",
+        section=_SECTION,
+        help="header of each request; repeatable; write a secret as env:NAME or file:PATH",
+    ),
+    CommandOption(
+        ["-X", "--request", "method"],
+        metavar="METHOD",
+        section=_SECTION,
+        help="HTTP method (default: POST with --data, otherwise GET)",
+    ),
+    CommandOption(["-d", "--data"], metavar="BODY", section=_SECTION, help="body of each request, or @FILE"),
+    CommandOption(
+        ["--input-tokens"],
+        metavar="N",
+        section=_SECTION,
+        help="prompt length in tokens, or a distribution as in a profile (default: 512)",
+    ),
+    CommandOption(["--output-tokens"], metavar="N", section=_SECTION, help="response length in tokens (default: 128)"),
+    CommandOption(
+        ["--rate"], metavar="RATE", section=_SECTION, help="requests per second, like 200/s; several, as in 50/s,100/s"
+    ),
+    CommandOption(
+        ["--concurrency"],
+        metavar="N",
+        section=_SECTION,
+        help="number of requests in flight, each sent after the previous response; several, as in 1,2,4,8; with "
+        "neither --rate nor --concurrency, the highest rate within --slo is searched, or without an SLO, 1 is used",
+    ),
+    CommandOption(
+        ["--duration"],
+        metavar="TIME",
+        section=_SECTION,
+        help="duration of each load, like 30s (default: 10s; 1m for a Locust test)",
+    ),
+    CommandOption(
+        ["--requests"],
+        type=click.IntRange(min=1),
+        metavar="N",
+        section=_SECTION,
+        help="number of requests after which each load ends",
+    ),
+    CommandOption(["--warmup"], metavar="TIME", section=_SECTION, help="warm-up before the first load (default: 2s)"),
+    CommandOption(
+        ["--slo"],
+        multiple=True,
+        metavar="OBJECTIVE",
+        section=_SECTION,
+        help="like 'p95 < 50ms' or 'error_rate < 1%'; repeatable",
+    ),
+    CommandOption(
+        ["--permitted"],
+        is_flag=True,
+        section=_SECTION,
+        help="confirm that you may load-test this host; required for public hosts",
+    ),
+    CommandOption(
+        ["--save"],
+        type=PATH,
+        metavar="FILE.yaml",
+        section=_SECTION,
+        help="also write the profile of this run to a file",
+    ),
+)
+
+
+def is_url(arguments: Arguments) -> bool:
+    """Return whether the arguments name a URL to measure."""
+    is_positional = (arguments.profile or "").startswith((*_SCHEMES, *_GRPC_SCHEMES))
+    return is_positional or any(getattr(arguments, option) is not None for option in _PROTOCOL_OPTIONS)
+
+
+def refuse_url_options(arguments: Arguments, allowed: tuple[str, ...] = ()) -> None:
+    """Raise UsageError for an option that applies only to a URL."""
+    for option in URL_OPTIONS:
+        name = option.name or ""
+        if name not in allowed and getattr(arguments, name) not in (None, (), False):
+            hint = "In a profile, set it there or with --set; `sizewise profiles keys` lists the keys."
+            raise UsageError(f"{max(option.opts, key=len)} requires a URL", hint=hint)
+
+
+def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
+    """Build and check the profile of the URL that the arguments name, and write it to --save.
+
+    The secrets that the arguments name may be sent to the hosts that they name. Raises UsageError.
+    """
+    import msgspec
+
+    from app.profiles.editing import format_profile
+    from app.profiles.loading import load_profile_tree
+    from app.profiles.redaction import find_secret_hosts
+    from app.profiles.url_profile import UrlLoad, build_url_tree, parse_list
+    from app.wiring.served_models import find_served_model
+
+    target = _build_target(arguments)
+    load = UrlLoad(
+        rates=parse_list(arguments.rate or ""),
+        concurrency=tuple(map(_parse_concurrency, parse_list(arguments.concurrency or ""))),
+        duration=arguments.duration,
+        requests=arguments.requests,
+        warmup=arguments.warmup,
+        slo=tuple(arguments.slo),
+    )
+    if target.protocol != "http" and target.model is None:
+        target = msgspec.structs.replace(target, model=find_served_model(target))
+    tree = build_url_tree(target, load)
+    profile = load_profile_tree(tree, "the command line", overrides)  # also applies the overrides to the tree
+    if arguments.save is not None:
+        _save_profile(arguments.save, format_profile(tree))
+    arguments.allow_secrets = (*arguments.allow_secrets, *find_secret_hosts(profile))
+    return profile
+
+
+def _build_target(arguments: Arguments) -> UrlTarget:
+    from app.profiles.url_profile import UrlTarget
+
+    urls = {option: url for option in _PROTOCOL_OPTIONS if (url := getattr(arguments, option)) is not None}
+    if len(urls) + (arguments.profile is not None) > 1:
+        raise UsageError("more than one target is specified", hint="Specify one URL, or one profile.")
+    if urls:
+        option, url = next(iter(urls.items()))
+        protocol = _PROTOCOL_OPTIONS[option]
+    else:
+        url = arguments.profile
+        protocol = "oip-grpc" if url.startswith(_GRPC_SCHEMES) else "http"
+    if protocol == "http" and arguments.model is not None:
+        raise UsageError("--model requires --openai, --oip or --grpc", hint="Plain HTTP has no model name.")
+    return UrlTarget(
+        url=url,
+        protocol=protocol,
+        model=arguments.model,
+        api_key=arguments.api_key,
+        headers=tuple(arguments.headers),
+        method=arguments.method,
+        data=arguments.data,
+        input_tokens=arguments.input_tokens,
+        output_tokens=arguments.output_tokens,
+        is_permitted=arguments.permitted,
+    )
+
+
+def _parse_concurrency(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+        raise UsageError(f"--concurrency: {text!r} is not a number of clients", hint="Use numbers such as 16 or 1,2,4.")
+    return int(text)
+
+
+def _save_profile(path: Path, text: str) -> None:
+    from app.profiles.redaction import find_secret_keys
+
+    if secret_keys := find_secret_keys(text):
+        hint = "Write the secret as env:NAME or file:PATH."
+        raise UsageError(f"--save: {secret_keys[0]} contains a secret, which is not written to a file", hint=hint)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{path} already exists", hint="Choose another file for --save, or remove it.") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error

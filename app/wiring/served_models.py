@@ -1,0 +1,90 @@
+"""Ask a server for the names of the models that it serves."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from typing import Any
+
+import msgspec
+
+from app.errors import UnavailableError, UsageError
+from app.profiles.secrets import resolve_secret
+from app.profiles.url_profile import UrlProtocol, UrlTarget
+from app.wiring.endpoint import require_permission
+from app.wiring.proxy import find_proxy
+
+_TIMEOUT_S = 10.0
+_MAX_BYTES = 1 << 20
+_MAX_LISTED = 3
+_PATHS: dict[UrlProtocol, tuple[str, str]] = {
+    "openai-chat": ("GET", "/models"),
+    "oip": ("POST", "/v2/repository/index"),
+}
+"""Method and path, below the URL, of the request that lists the models. An OpenAI-compatible server
+has GET /v1/models; Triton and OpenVINO have POST /v2/repository/index."""
+
+
+def find_served_model(target: UrlTarget) -> str:
+    """Return the name of the only model that the server of a target serves.
+
+    Raises UsageError if the server serves several models or the protocol has no list of models, and
+    UnavailableError if the server does not list its models.
+    """
+    if target.protocol not in _PATHS:
+        raise UsageError(f"{target.protocol} needs the name of the model", hint="Add --model NAME.")
+    names = _list_served_models(target)
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise UnavailableError(f"{target.url} lists no model", hint="Add --model NAME.")
+    listed = ", ".join(names[:_MAX_LISTED])
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    raise UsageError(f"{target.url} serves {len(names)} models", hint=f"Choose one with --model: {listed}{more}.")
+
+
+def _list_served_models(target: UrlTarget) -> list[str]:
+    method, path = _PATHS[target.protocol]
+    url = f"{target.url.rstrip('/')}{path}"
+    proxy = find_proxy((target.url,))
+    if not target.is_permitted:
+        require_permission((target.url,), is_proxied=proxy is not None)
+    headers = {"Accept": "application/json"}
+    if target.api_key is not None:
+        headers["Authorization"] = f"Bearer {resolve_secret(target.api_key)}"
+    request = urllib.request.Request(url, headers=headers, method=method, data=b"" if method == "POST" else None)
+    proxies = {} if proxy is None else {request.type: proxy}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _NoRedirects())
+    try:
+        with opener.open(request, timeout=_TIMEOUT_S) as response:
+            content = response.read(_MAX_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        reason = f"HTTP {error.code}"
+        error.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = str(getattr(error, "reason", None) or error)
+    else:
+        try:
+            return _read_names(msgspec.json.decode(content) if len(content) <= _MAX_BYTES else None)
+        except (msgspec.DecodeError, TypeError, KeyError):
+            reason = "the response is not a list of models"
+    raise UnavailableError(
+        f"{url} does not list the models of the server: {reason}", hint="Add --model NAME, or check the URL."
+    )
+
+
+def _read_names(document: Any) -> list[str]:
+    """Return the names in a list of models. OpenAI-compatible servers respond with {"data": [{"id":
+    …}]}, and repositories with [{"name": …}]."""
+    rows = document if isinstance(document, list) else document["data"]
+    names = [row["name"] if isinstance(document, list) else row["id"] for row in rows]
+    return [name for name in dict.fromkeys(names) if isinstance(name, str) and name.isprintable()]
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Handler that follows no redirect, so that a key is sent only to the host that the user
+    named."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from app.cli.main import main
+from app.errors import ExitCode
+from app.profiles.bundled import bundled_models
+from app.profiles.loading import load_profile
+from app.profiles.local import LocalProfile
+from app.profiles.profile import EndpointProfile, GeneratingProfile, HttpProfile
+from loadgen.reference.script import OpenAiMock, Script
+from loadgen.reference.scripted import ScriptedServer
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def answered(monkeypatch: pytest.MonkeyPatch, *answers: str) -> tuple[int, str]:
+    shown = Terminal()
+    monkeypatch.setattr("sys.stdin", Terminal("".join(f"{answer}\n" for answer in answers)))
+    monkeypatch.setattr("sys.stderr", shown)
+    return main(["init"]), shown.getvalue()
+
+
+def test_answers_become_a_profile_with_comments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, asked = answered(
+        monkeypatch, "1", "http://127.0.0.1:9/x", '{"a": 1}', "3", "8", "5s", "p95 < 70ms",
+    )  # fmt: skip
+    assert code == ExitCode.OK, asked
+    assert "an ONNX model on this machine" in asked
+    profile = load_profile(folder / "profile.yaml")
+    assert isinstance(profile, HttpProfile)
+    assert profile.workload.body == {"a": 1}
+    assert (profile.load.stages[0].concurrency, profile.load.stages[0].duration_s) == (8, 5.0)
+    assert [objective.text for objective in profile.slo] == ["latency_ms.p95 < 70", "error_rate < 1%"]
+    lines = (folder / "profile.yaml").read_text().splitlines()
+    assert len(lines) < 25
+    assert [line for line in lines if line.startswith("# ")][1:4] == [
+        "# What is tested.",
+        "# What each request contains.",
+        "# How the requests are sent: stages with a rate or concurrency, a sweep, or a search for the highest rate.",
+    ]
+
+
+def test_enter_takes_the_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answered(monkeypatch, *[""] * 6)[0] == ExitCode.OK
+    profile = load_profile(folder / "profile.yaml")
+    assert isinstance(profile, EndpointProfile)
+    assert profile.load.search is not None
+
+
+def test_the_model_that_is_served_is_offered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(Script(protocols=(OpenAiMock(model="llama"),))) as server:
+        code, asked = answered(monkeypatch, "2", f"{server.url}/v1", "", "", "", "2", "5/s", "", "")
+    assert code == ExitCode.OK, asked
+    assert "Name of the model [llama]" in asked
+    profile = load_profile(folder / "profile.yaml")
+    assert isinstance(profile, GeneratingProfile)
+    assert profile.target.model == "llama"
+
+
+def test_a_model_file_becomes_a_local_profile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answered(monkeypatch, "4", str(bundled_models()["digits"]))[0] == ExitCode.OK
+    assert isinstance(load_profile(folder / "profile.yaml"), LocalProfile)
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "says"),
+    [
+        (("1", "not a url", "", "", "", ""), ExitCode.USAGE, "profile.yaml: target.url"),
+        (("1",), ExitCode.INTERRUPTED, ""),
+    ],
+)
+def test_nothing_is_written_without_a_right_profile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, answers: tuple[str, ...], code: int, says: str
+) -> None:
+    found, asked = answered(monkeypatch, *answers)
+    assert found == code, asked
+    assert says in asked
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_is_never_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "profile.yaml").write_text("mine")
+    code, asked = answered(monkeypatch)
+    assert code == ExitCode.USAGE
+    assert "already exists" in asked
+    assert (folder / "profile.yaml").read_text() == "mine"
+
+
+def test_without_a_terminal_another_way_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init"]) == ExitCode.USAGE
+    assert "--save FILE.yaml" in capsys.readouterr().err

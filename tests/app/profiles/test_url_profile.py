@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import ProfileError, UsageError
+from app.profiles.document import read_document
+from app.profiles.editing import format_profile
+from app.profiles.loading import load_profile_tree
+from app.profiles.profile import EndpointProfile, GeneratingProfile, HttpProfile
+from app.profiles.url_profile import UrlLoad, UrlTarget, build_url_tree
+
+URL = "http://127.0.0.1:8000/v1/score"
+HTTP = UrlTarget(url=URL)
+CHAT = UrlTarget(url="http://127.0.0.1:8000/v1", protocol="openai-chat", model="m")
+
+
+def loaded(target: UrlTarget = HTTP, **load: Any) -> EndpointProfile:
+    """The profile of the options, which is the same when it is written to a file and read again."""
+    tree = build_url_tree(target, UrlLoad(**load))
+    profile = load_profile_tree(tree, "the command line")
+    again = load_profile_tree(read_document(format_profile(tree).encode(), "saved").value, "saved")
+    assert again == profile
+    assert isinstance(profile, EndpointProfile)
+    return profile
+
+
+@pytest.mark.parametrize(
+    ("load", "names"),
+    [
+        ({"rates": ("200/s",)}, ["steady"]),
+        ({"concurrency": (16,)}, ["steady"]),
+        ({}, ["steady"]),
+        ({"concurrency": (1, 4), "requests": 100}, ["concurrency-1", "concurrency-4"]),
+        ({"rates": ("10/s", "6000/min"), "requests": 100}, ["rate-10", "rate-6000-min"]),
+    ],
+)
+def test_a_load_without_a_sweep_is_a_list_of_stages(load: dict[str, Any], names: list[str]) -> None:
+    profile = loaded(**load)
+    assert [stage.name for stage in profile.load.stages] == names
+    assert (profile.load.sweep, profile.load.search) == (None, None)
+    assert all(stage.requests == load.get("requests") for stage in profile.load.stages)
+
+
+def test_several_loads_are_a_sweep() -> None:
+    sweep = loaded(rates=("50/s", "100/s"), duration="5s").load.sweep
+    assert sweep is not None
+    assert (sweep.swept_rates_per_s, sweep.step_duration_s) == ((50.0, 100.0), 5.0)
+    sweep = loaded(CHAT, concurrency=(1, 2, 4)).load.sweep
+    assert sweep is not None
+    assert sweep.swept_concurrency == (1, 2, 4)
+
+
+def test_an_slo_without_a_load_is_a_search() -> None:
+    profile = loaded(slo=("p95 < 50ms", "error_rate < 1%"), duration="4s", warmup="0s")
+    assert profile.load.search is not None
+    assert profile.load.search.step_duration_s == 4.0
+    assert profile.load.warmup_s == 0.0
+    assert [objective.text for objective in profile.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
+
+
+def test_without_a_load_one_request_follows_another() -> None:
+    (stage,) = loaded().load.stages
+    assert (stage.concurrency, stage.duration_s) == (1, 10.0)
+
+
+def test_a_request_is_described_as_for_curl(tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text('{"features": [0.1]}')
+    headers = ("X-Team: a: b", "content-type: application/x-thing", "Authorization: Bearer env:API_KEY")
+    target = UrlTarget(url=URL, method="put", data=f"@{body}", headers=headers)
+    profile = loaded(target)
+    assert isinstance(profile, HttpProfile)
+    assert (profile.workload.method, profile.workload.body) == ("PUT", {"features": [0.1]})
+    assert profile.workload.content_type == "application/x-thing"
+    assert dict(profile.target.headers) == {"X-Team": "a: b", "Authorization": "Bearer env:API_KEY"}
+
+
+@pytest.mark.parametrize(("data", "method"), [(None, "GET"), ("plain text", "POST"), ("[1, 2]", "POST")])
+def test_a_body_makes_it_a_post(data: str | None, method: str) -> None:
+    profile = loaded(UrlTarget(url=URL, data=data))
+    assert isinstance(profile, HttpProfile)
+    assert profile.workload.method == method
+
+
+def test_a_chat_has_prompts_of_the_given_lengths() -> None:
+    target = UrlTarget(url=CHAT.url, protocol="openai-chat", model="m", input_tokens="uniform 10 to 20")
+    profile = loaded(target)
+    assert isinstance(profile, GeneratingProfile)
+    assert build_url_tree(target, UrlLoad())["workload"]["prompts"] == {
+        "input_tokens": "uniform 10 to 20", "output_tokens": 128,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        (URL, "127.0.0.1-8000-v1-score"),
+        ("http://[::1]:80/", "1-80"),
+        ("https://a.example/" + "x" * 99, "a.example-" + "x" * 54),
+        ("http://user:secret@host/", "host"),
+    ],
+)
+def test_the_name_comes_from_the_url_without_credentials(url: str, name: str) -> None:
+    assert build_url_tree(UrlTarget(url=url), UrlLoad())["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("target", "load", "says"),
+    [
+        (HTTP, {"rates": ("5/s",), "concurrency": (1,)}, "--rate and --concurrency cannot be combined"),
+        (UrlTarget(url=URL, data="@gone.json"), {}, "--data @gone.json: No such file"),
+        (UrlTarget(url=URL, headers=("Name",)), {}, "--header 'Name' has no value"),
+        (UrlTarget(url=URL, input_tokens="5"), {}, "--input-tokens requires --openai"),
+        (UrlTarget(url=URL, output_tokens="5", protocol="oip", model="m"), {}, "--output-tokens requires --openai"),
+        (UrlTarget(url=CHAT.url, protocol="openai-chat", model="m", data="{}"), {}, "--data is only for plain HTTP"),
+        (UrlTarget(url=CHAT.url, protocol="openai-chat", model="m", method="GET"), {}, "--request is only for plain"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(target: UrlTarget, load: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says.replace("(", r"\(")):
+        build_url_tree(target, UrlLoad(**load))
+
+
+@pytest.mark.parametrize(
+    ("target", "load", "says"),
+    [
+        (HTTP, {"rates": ("fast",)}, "the command line: load.stages"),
+        (UrlTarget(url="http:///x"), {}, "contain a host"),
+        (UrlTarget(url="http://user:secret@host/"), {}, "the command line: target.url"),
+        (HTTP, {"slo": ("p95 is fast",)}, "is not a valid objective"),
+    ],
+)
+def test_values_are_checked_as_in_a_profile(target: UrlTarget, load: dict[str, Any], says: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        loaded(target, **load)
+    assert says in f"{caught.value} {caught.value.hint}"
+    assert "secret@" not in str(caught.value)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.errors import UnavailableError, UsageError
+from app.profiles.url_profile import UrlTarget
+from app.wiring.served_models import find_served_model
+from loadgen.reference.script import OpenAiMock, Reply, Script
+from loadgen.reference.scripted import ScriptedServer
+from tests.fakes.processes import free_port
+
+
+@contextmanager
+def serving(document: Any, **reply: Any) -> Iterator[ScriptedServer]:
+    body = document if isinstance(document, bytes) else msgspec.json.encode(document)
+    with ScriptedServer(Script(reply=Reply(body=body, **reply))) as server:
+        yield server
+
+
+def chat(server: ScriptedServer, **changes: Any) -> UrlTarget:
+    return UrlTarget(url=f"{server.url}/v1", protocol="openai-chat", **changes)
+
+
+def test_the_model_of_an_openai_server_is_found() -> None:
+    with ScriptedServer(Script(protocols=(OpenAiMock(model="llama"),))) as server:
+        assert find_served_model(chat(server)) == "llama"
+
+
+def test_the_key_is_sent_and_the_path_is_below_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "the-key")
+    with serving({"data": [{"id": "m"}]}) as server:
+        assert find_served_model(chat(server, api_key="env:API_KEY")) == "m"
+        (request,) = server.requests
+    assert request.startswith(b"GET /v1/models HTTP/1.1\r\n")
+    assert b"authorization: bearer the-key\r\n" in request.lower()
+
+
+def test_the_model_of_a_repository_is_found() -> None:
+    with serving([{"name": "digits", "version": "1"}, {"name": "digits", "version": "2"}]) as server:
+        assert find_served_model(UrlTarget(url=server.url, protocol="oip")) == "digits"
+        (request,) = server.requests
+    assert request.startswith(b"POST /v2/repository/index HTTP/1.1\r\n")
+
+
+def test_of_several_models_the_user_chooses() -> None:
+    with serving({"data": [{"id": name} for name in "abcde"]}) as server, pytest.raises(UsageError) as caught:
+        find_served_model(chat(server))
+    assert "serves 5 models" in str(caught.value)
+    assert caught.value.hint == "Choose one with --model: a, b, c and 2 more."
+
+
+@pytest.mark.parametrize(
+    ("document", "reply", "says"),
+    [
+        ({"data": []}, {}, "lists no model"),
+        ({"data": 5}, {}, "the response is not a list of models"),
+        ({"models": ["m"]}, {}, "the response is not a list of models"),
+        (b"<html>", {}, "the response is not a list of models"),
+        (b" " * (2 << 20), {}, "the response is not a list of models"),
+        ({}, {"status": 401}, "HTTP 401"),
+        ({}, {"status": 302, "headers": (("Location", "http://127.0.0.1:1/"),)}, "HTTP 302"),
+    ],
+)
+def test_a_server_without_a_list_is_unavailable(document: Any, reply: dict[str, Any], says: str) -> None:
+    with serving(document, **reply) as server, pytest.raises(UnavailableError) as caught:
+        find_served_model(chat(server))
+    assert says in str(caught.value)
+    assert "--model" in str(caught.value.hint)
+
+
+def test_nobody_there_is_unavailable() -> None:
+    with pytest.raises(UnavailableError, match="refused"):
+        find_served_model(UrlTarget(url=f"http://127.0.0.1:{free_port()}/v1", protocol="openai-chat"))
+
+
+def test_a_public_host_is_not_asked_without_permission() -> None:
+    with pytest.raises(UsageError, match="is a public host"):
+        find_served_model(UrlTarget(url="http://203.0.113.9/v1", protocol="openai-chat"))
+
+
+def test_grpc_has_no_list() -> None:
+    with pytest.raises(UsageError, match="needs the name of the model"):
+        find_served_model(UrlTarget(url="grpc://127.0.0.1:8001", protocol="oip-grpc"))
