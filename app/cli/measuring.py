@@ -40,7 +40,15 @@ from app.session.spec import BaselineSpec
 from app.storage.bundle import is_valid_run_id
 from app.storage.checksums import write_checksums
 from app.storage.resuming import read_interrupted_run, reopen_run
-from app.storage.run_directory import REPORT_HTML, RunWriter, StoredRun, new_run_id, runs_home
+from app.storage.run_directory import (
+    REPORT_HTML,
+    RunWriter,
+    StoredRun,
+    find_free_directory,
+    link_run,
+    new_run_id,
+    runs_home,
+)
 from app.wiring.dependencies import build_dependencies
 from app.wiring.local_dependencies import build_local_dependencies
 from app.wiring.local_spec import build_local_spec
@@ -194,7 +202,9 @@ def resume_run(
 def _create_run(profile: Profile, out: Path | None) -> NewRun:
     started_at = datetime.now(UTC)
     run_id = _build_run_id(out, profile.name, started_at)
-    directory = out or runs_home() / run_id
+    directory = runs_home() / run_id if out is None else find_free_directory(out, run_id)
+    if out is not None and directory != out:
+        warn(f"{out} already contains a run, so this run is stored in {directory}")
     return NewRun(run_id, profile.name, format_spec(profile), directory, profile.slo, started_at)
 
 
@@ -269,6 +279,7 @@ def _run_session(
             directory = str(new_run.directory.resolve())
             emit(RunStarted(now_ns(), new_run.run_id, new_run.name, directory, os.getpid(), new_run.slo))
             store.write_spec(new_run.spec_text)
+            link_run(new_run.directory, new_run.run_id)
         try:
             outcome = run_session(store, emit, interruption)
         except SizewiseError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.commands import PATH, Arguments, CommandOption
+from app.cli.streams import warn
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ BASELINE_OPTIONS: tuple[CommandOption, ...] = (
         metavar="RUN",
         section=_BASELINE_SECTION,
         shell_complete=complete_runs,
-        help="run ID, run directory, result.json, 'last', or 'promoted' for the run set with `runs promote`; repeated "
-        "runs separated by commas",
+        help="run ID, run directory, result.json, 'last' for the last valid run of the profile, or 'promoted' for the "
+        "run set with `runs promote`; repeated runs separated by commas",
     ),
     TOLERANCE_OPTION,
     FORCE_OPTION,
@@ -107,8 +108,12 @@ BASELINE_OPTIONS: tuple[CommandOption, ...] = (
 
 
 def parse_baseline(arguments: Arguments, profile_name: str) -> BaselineSpec | None:
-    """Read the requested baseline; `None` if no baseline was requested. Raises UsageError if the
-    baseline cannot be read, or for conflicting options."""
+    """Read the requested baseline; `None` if no baseline was requested.
+
+    `None` is also returned, with a warning, if there is no last or promoted run yet, so that the
+    first run of a pipeline is not an error. Raises UsageError if the baseline cannot be read, or
+    for conflicting options.
+    """
     if arguments.baseline is None:
         if arguments.tolerance is not None or arguments.force:
             option = "--force" if arguments.force else "--tolerance"
@@ -117,10 +122,14 @@ def parse_baseline(arguments: Arguments, profile_name: str) -> BaselineSpec | No
 
     from app.analysis.comparisons.comparison import TOLERANCE
     from app.session.spec import BaselineSpec
-    from app.storage.baselines import read_baselines
+    from app.storage.baselines import MissingBaselineError, read_baselines
 
     tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
-    return BaselineSpec(read_baselines(arguments.baseline, profile_name), tolerance, arguments.force)
+    try:
+        return BaselineSpec(read_baselines(arguments.baseline, profile_name), tolerance, arguments.force)
+    except MissingBaselineError as error:
+        warn(f"{error}, so this run is not compared")
+        return None
 
 
 _GATE_KINDS: tuple[GateKind, ...] = ("slo", "regression")

@@ -62,7 +62,7 @@ def _write_ci_job(arguments: Arguments) -> int:
     profile_text = path.read_text(encoding="utf-8")
     profile_document = read_document(profile_text.encode(), str(path)).value
     for written_path in write_ci_job(
-        arguments.pipeline, profile_text, profile_document, path.resolve().parent, arguments.out
+        arguments.pipeline, profile_text, profile_document, path.resolve().parent, arguments.out, arguments.requirement
     ):
         print(written_path)
     return 0
@@ -97,6 +97,11 @@ CI_COMMAND = Command(
             default=Path(),
             metavar="DIR",
             help="directory of the repository (default: current directory)",
+        ),
+        CommandOption(
+            ["--install", "requirement"],
+            metavar="REQUIREMENT",
+            help="what pip installs in the job, such as the URL of a wheel (default: this version of sizewise)",
         ),
     ],
     documentation="Write a profile and a CI job that runs it to a repository.",

@@ -49,7 +49,10 @@ OUTPUT_OPTIONS: tuple[CommandOption, ...] = (
 )
 RUN_OPTIONS: tuple[CommandOption, ...] = (
     WORKERS_OPTION,
-    out_option("DIR", "directory for this run (default: in the user's data directory)"),
+    out_option(
+        "DIR",
+        "directory for this run (default: in the user's data directory); if it already contains a run, a folder in it",
+    ),
     *OUTPUT_OPTIONS,
 )
 

@@ -280,10 +280,10 @@ def _build_trend_row(history: MetricHistory) -> tuple[Cell, ...]:
 
 def _promote_run(arguments: Arguments) -> int:
     from app.cli.tables import format_cell
-    from app.storage.baselines import promote_run
     from app.storage.run_directory import find_run
+    from app.wiring.sharing_runs import set_baseline
 
-    result = promote_run(find_run(arguments.run))
+    result = set_baseline(find_run(arguments.run))
     print(f"{format_cell(result.run_id)} is now the baseline of {result.name!r}")
     return 0
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from app import __version__
 from app.errors import ProfileError, UsageError
 from app.profiles.editing import rewrite
 from app.profiles.loading import load_profile_text
+from app.profiles.local import LocalProfile
+from app.profiles.profile import Profile
 from app.profiles.redaction import find_secret_hosts, find_secret_keys, make_paths_absolute
 
 Pipeline = Literal["github", "gitlab"]
@@ -16,9 +20,15 @@ PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)
 _JOB_PATHS: dict[Pipeline, str] = {"github": ".github/workflows/benchmark.yml", "gitlab": ".gitlab-ci.benchmark.yml"}
 _GITHUB_TEMPLATE = """\
 name: benchmark
-on: [pull_request, workflow_dispatch]
+on:
+  push:
+    branches: [main, master]
+  pull_request:
+  workflow_dispatch:
 permissions:
   contents: read
+env:
+  SIZEWISE_HOME: ${{ github.workspace }}/.sizewise
 jobs:
   sizewise:
     runs-on: ubuntu-latest
@@ -28,8 +38,15 @@ jobs:
       - uses: actions/setup-python@v5
         with:
           python-version: "3.12"
-      - run: pip install --requirement requirements.txt
-      - run: {command}
+      - uses: actions/cache@v4 # the baseline, and how much load this kind of runner can send
+        with:
+          path: .sizewise
+          key: sizewise-${{ github.run_id }}
+          restore-keys: sizewise-
+      - run: INSTALL
+      - run: COMMAND
+      - if: github.event_name == 'push' # a run that passed is the next baseline
+        run: sizewise runs promote last
       - uses: actions/upload-artifact@v4
         if: always()
         with:
@@ -38,14 +55,21 @@ jobs:
           if-no-files-found: ignore
 """
 _GITLAB_TEMPLATE = """\
-# To use this job, add to .gitlab-ci.yml: include: {{local: .gitlab-ci.benchmark.yml}}
+# To use this job, add to .gitlab-ci.yml: include: {local: .gitlab-ci.benchmark.yml}
 benchmark:
   image: python:3.12-slim
   timeout: 30 minutes
+  variables:
+    SIZEWISE_HOME: $CI_PROJECT_DIR/.sizewise
+  cache: # the baseline, and how much load this kind of runner can send
+    key: sizewise
+    paths:
+      - .sizewise
   before_script:
-    - pip install --requirement requirements.txt
+    - INSTALL
   script:
-    - {command}
+    - COMMAND
+    - 'if [ "$CI_COMMIT_BRANCH" = "$CI_DEFAULT_BRANCH" ]; then sizewise runs promote last; fi'
   retry:
     max: 1
     exit_codes: [4] # the runner was too busy to measure, so retry once
@@ -60,16 +84,39 @@ benchmark:
 _TEMPLATES: dict[Pipeline, str] = {"github": _GITHUB_TEMPLATE, "gitlab": _GITLAB_TEMPLATE}
 
 
+def build_requirement(profile: Profile) -> str:
+    """Return the requirement with which pip installs this version of Sizewise, with the extra that
+    the profile needs."""
+    runs_model = isinstance(profile, LocalProfile) or getattr(profile.target, "serve", None) is not None
+    return f"sizewise{'[local]' if runs_model else ''}=={__version__}"
+
+
+def build_ci_job(pipeline: Pipeline, name: str, requirement: str, options: Sequence[str] = ()) -> str:
+    """Return a CI job that runs the profile `name`.yaml, compares it with the promoted run, and
+    promotes a run of the default branch that passed.
+
+    `requirement` is what pip installs: a name with a version, a URL, or the path of a wheel.
+    """
+    command = " ".join([f"sizewise run {name}.yaml --out results --baseline promoted", *options])
+    install = f"pip install {shlex.quote(requirement)}"
+    return _TEMPLATES[pipeline].replace("INSTALL", install).replace("COMMAND", command)
+
+
 def write_ci_job(
-    pipeline: Pipeline, text: str, tree: dict[str, Any], directory: Path, repository: Path
+    pipeline: Pipeline,
+    text: str,
+    tree: dict[str, Any],
+    directory: Path,
+    repository: Path,
+    requirement: str | None = None,
 ) -> tuple[Path, ...]:
     """Write a profile, and a CI job that runs the profile, to a repository. Return the paths of the
     written files.
 
-    Paths in the profile `text` are relative to `directory`. In the written profile, paths inside
-    the repository are relative to the repository, and all other paths are absolute. Raises
-    UsageError if the profile contains a secret, if a file with different content exists, or if a
-    file cannot be written.
+    The job installs `requirement`, by default this version of Sizewise. Paths in the profile `text`
+    are relative to `directory`. In the written profile, paths inside the repository are relative to
+    the repository, and all other paths are absolute. Raises UsageError if the profile contains a
+    secret, if a file with different content exists, or if a file cannot be written.
     """
     secret_keys = find_secret_keys(text)
     if secret_keys:
@@ -78,10 +125,12 @@ def write_ci_job(
     name = str(tree.get("name") or "profile")
     if directory.resolve() != repository.resolve():
         text = rewrite(text, _make_relative(make_paths_absolute(tree, directory), repository.resolve())).text
-    command = " ".join([f"sizewise run {name}.yaml --out results", *_build_consent_options(text, directory)])
+    profile = _load_profile(text, directory)
+    requirement = requirement or (f"sizewise=={__version__}" if profile is None else build_requirement(profile))
+    options = [] if profile is None else _build_consent_options(profile)
     files = {
         repository / f"{name}.yaml": text,
-        repository / _JOB_PATHS[pipeline]: _TEMPLATES[pipeline].format(command=command),
+        repository / _JOB_PATHS[pipeline]: build_ci_job(pipeline, name, requirement, options),
     }
     for path, content in files.items():
         if path.exists() and path.read_bytes() != content.encode():
@@ -95,13 +144,18 @@ def write_ci_job(
     return tuple(files)
 
 
-def _build_consent_options(text: str, directory: Path) -> list[str]:
+def _load_profile(text: str, directory: Path) -> Profile | None:
+    """Return the profile; `None` if it is not valid, since a job may be written before its profile
+    is finished."""
+    try:
+        return load_profile_text(text.encode(), directory / "profile.yaml")
+    except ProfileError:
+        return None
+
+
+def _build_consent_options(profile: Profile) -> list[str]:
     """Return the options that give consent to send the profile's secrets to its hosts, because a CI
     job cannot prompt the user."""
-    try:
-        profile = load_profile_text(text.encode(), directory / "profile.yaml")
-    except ProfileError:
-        return []
     return [f"--allow-secrets {shlex.quote(host)}" for host in find_secret_hosts(profile)]
 
 

@@ -25,6 +25,7 @@ from app.analysis.comparisons.environment_differences import (
     RunSetup,
     extract_setup,
     find_setup_differences,
+    find_slo_differences,
     format_differences,
 )
 from app.analysis.curve import build_capacity_curve, build_load_points, find_sweep_knees
@@ -123,13 +124,29 @@ def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environme
     differences that are known before the run."""
     if spec.baseline is None or spec.baseline.is_forced:
         return
-    current_setup = RunSetup(environment, spec.target, spec.workload_hash)
-    differences = find_setup_differences([extract_setup(run) for run in spec.baseline.runs], [current_setup])
+    current_setup, runs = RunSetup(environment, spec.target, spec.workload_hash), spec.baseline.runs
+    differences = find_setup_differences([extract_setup(run) for run in runs], [current_setup])
+    if isinstance(spec, RunSpec) and spec.search is not None and all(run.max_rate is not None for run in runs):
+        differences += find_slo_differences(runs, spec.slo)
     forbidding_differences = [difference for difference in differences if difference.forbids]
     if forbidding_differences:
         raise UsageError(
             f"the baseline is not comparable: {format_differences(forbidding_differences)}", hint=_BASELINE_HINT
         )
+    if isinstance(spec, RunSpec) and not _has_common_stage(runs, spec):
+        raise UsageError(
+            "the baseline has no stage in common with this run",
+            hint="Use a run of the same profile as the baseline, or give the stages the same names.",
+        )
+
+
+def _has_common_stage(baseline: Sequence[Result], spec: RunSpec) -> bool:
+    """Return whether the run and its baseline can have a stage in common. A search and a model
+    without its server have further results, which are compared after the run."""
+    if spec.search is not None or spec.standalone_model is not None:
+        return True
+    names = {stage.name for stage in spec.stages}
+    return any(stage.name in names for run in baseline for stage in run.stages)
 
 
 def compare_with_baseline(result: Result, baseline_spec: BaselineSpec | None, gating: Gating) -> Result:

@@ -3,6 +3,7 @@ promoted for the profile name."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from app.errors import UNWRITABLE_FILE_HINT, InvalidRunError, UsageError
 from app.records.result import Result
 from app.storage.foreign.reading import read_foreign
 from app.storage.results import decode_result
-from app.storage.run_directory import StoredRun, find_run, runs_home, write_atomically
+from app.storage.run_directory import StoredRun, find_run, list_stored_runs, runs_home, write_atomically
 from loadgen.decoding import decode_json
 
-PROMOTED = "promoted"
+PROMOTED, LAST = "promoted", "last"
 _POINTERS_FILE = "baselines.json"
 """Name of the file in the runs' home that maps profile names to promoted runs.
 
@@ -26,23 +27,16 @@ _RUNS_HINT = "List the runs with `sizewise runs list`."
 _PROMOTE_HINT = "Set a run as the baseline of its profile with `sizewise runs promote RUN`."
 
 
+class MissingBaselineError(UsageError):
+    """Error that is raised if no run was promoted, or no earlier run is stored, as before the first
+    run of a pipeline."""
+
+
 def promote_run(run: StoredRun) -> Result:
     """Make a run the baseline of its profile name, replacing any previous baseline. Raises
     UsageError if the run is INVALID or failed, or if the baseline cannot be stored."""
     result = run.complete_result
-    if result.verdict.status == "INVALID" or result.exit.first_code != 0:
-        reason = (
-            "its measurement is INVALID"
-            if result.verdict.status == "INVALID"
-            else f"its exit code is {result.exit.code}"
-            if result.exit.code
-            else "an objective failed"
-        )
-        causes = "; ".join(result.exit.texts or result.verdict.reasons)
-        raise UsageError(
-            f"{result.run_id} cannot be a baseline: {reason}",
-            hint=f"Promote a run that passed. The causes in this run are: {causes}",
-        )
+    require_promotable(result)
     directory, home = run.directory.resolve(), runs_home()
     pointers = _read_pointers() | {
         result.name: directory.name if directory.parent == home.resolve() else str(directory)
@@ -57,6 +51,23 @@ def promote_run(run: StoredRun) -> Result:
             f"{home / _POINTERS_FILE} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT
         ) from error
     return result
+
+
+def require_promotable(result: Result) -> None:
+    """Raise UsageError if a run is INVALID or failed, and so cannot be a baseline."""
+    if result.verdict.status == "INVALID" or result.exit.first_code != 0:
+        reason = (
+            "its measurement is INVALID"
+            if result.verdict.status == "INVALID"
+            else f"its exit code is {result.exit.code}"
+            if result.exit.code
+            else "an objective failed"
+        )
+        causes = "; ".join(result.exit.texts or result.verdict.reasons)
+        raise UsageError(
+            f"{result.run_id} cannot be a baseline: {reason}",
+            hint=f"Promote a run that passed. The causes in this run are: {causes}",
+        )
 
 
 def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
@@ -85,8 +96,10 @@ def read_baseline(reference: str, profile_name: str) -> Result:
     """Read the result of a run. `reference` is a run ID, a directory, "last", a `result.json`, a
     result file of another tool, or "promoted".
 
-    Raises UsageError if there is no such run, and InvalidRunError if the run is INVALID, because
-    its metrics are not reliable.
+    With a `profile_name`, "last" is the last run of that profile that is not INVALID; without one,
+    it is the last run. Raises UsageError if there is no such run, MissingBaselineError if there is
+    no last or promoted run of the profile, and InvalidRunError if the run is INVALID, because its
+    metrics are not reliable.
     """
     result = _read_result(reference, profile_name)
     if result.verdict.status == "INVALID":
@@ -98,6 +111,8 @@ def read_baseline(reference: str, profile_name: str) -> Result:
 def _read_result(reference: str, profile_name: str) -> Result:
     if reference == PROMOTED:
         return _find_promoted_run(profile_name).complete_result
+    if reference == LAST and profile_name:
+        return _find_last_result(profile_name)
     path = Path(reference)
     if not path.is_file():
         return find_run(reference).complete_result
@@ -115,10 +130,25 @@ def _read_foreign_result(path: Path, message: str) -> Result:
         raise UsageError(message, hint=hint) from None
 
 
+def _find_last_result(profile_name: str) -> Result:
+    """Return the result of the last run of a profile that measured something and is not INVALID.
+    Damaged runs are skipped."""
+    for run in reversed(list_stored_runs()):
+        with contextlib.suppress(UsageError):
+            result = run.result
+            if result is not None and result.name == profile_name and _is_usable(result):
+                return result
+    raise MissingBaselineError(f"no valid run of {profile_name!r} is stored yet", hint=_RUNS_HINT)
+
+
+def _is_usable(result: Result) -> bool:
+    return bool(result.stages) and result.verdict.status != "INVALID"
+
+
 def _find_promoted_run(profile_name: str) -> StoredRun:
     stored_path = _read_pointers().get(profile_name)
     if stored_path is None:
-        raise UsageError(f"no run of {profile_name!r} was promoted", hint=_PROMOTE_HINT)
+        raise MissingBaselineError(f"no run of {profile_name!r} was promoted", hint=_PROMOTE_HINT)
     directory = runs_home() / stored_path  # an absolute path is unchanged by the join
     if not directory.is_dir():
         raise UsageError(f"the promoted run of {profile_name!r} no longer exists: {stored_path}", hint=_PROMOTE_HINT)

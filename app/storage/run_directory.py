@@ -3,6 +3,7 @@ the run was interrupted."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -498,8 +499,30 @@ def find_run(name: str) -> StoredRun:
     raise UsageError(problem, hint=_RUNS_HINT)
 
 
+def link_run(directory: Path, run_id: str) -> None:
+    """Link a run outside the runs' home into the home, so that it is listed and found by its ID.
+    Links to directories that no longer exist are removed.
+
+    A file system without symbolic links has no link, and the run is found only by its directory.
+    """
+    home = runs_home()
+    if directory.resolve().parent == home.resolve():
+        return
+    with contextlib.suppress(OSError):
+        home.mkdir(parents=True, exist_ok=True)
+        for path in home.iterdir():
+            if path.is_symlink() and not path.exists():
+                path.unlink()
+        (home / run_id).symlink_to(directory.resolve(), target_is_directory=True)
+
+
+def find_free_directory(out: Path, run_id: str) -> Path:
+    """Return `out`, or if it already contains a run, the directory for the run `run_id` in it."""
+    return out / run_id if (out / EVENTS).exists() or (out / RESULT).exists() else out
+
+
 def list_stored_runs() -> list[StoredRun]:
-    """Return the runs in `runs_home`, oldest first."""
+    """Return the runs in `runs_home`, oldest first, with the linked runs (see `link_run`)."""
     home = runs_home()
     if not home.is_dir():
         return []

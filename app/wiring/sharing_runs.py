@@ -9,11 +9,13 @@ from pathlib import Path
 from app.errors import SizewiseError, UsageError
 from app.profiles.redaction import find_secret_keys
 from app.records.bundle import Bundle
+from app.records.result import Result
 from app.reporting.stored import build_stored_report
+from app.storage.baselines import promote_run, require_promotable
 from app.storage.bundle import export_run, import_directory, import_run
 from app.storage.checksums import update_checksum
 from app.storage.names import REPORT_HTML
-from app.storage.run_directory import StoredRun, write_document
+from app.storage.run_directory import StoredRun, runs_home, write_document
 from reports.html import render_html
 
 
@@ -27,6 +29,26 @@ def share_run(run: StoredRun, path: Path) -> Bundle:
     if path.resolve().is_relative_to(run.directory.resolve()):
         raise UsageError(f"{path} is inside the directory of the exported run", hint="Choose another path with -o.")
     return export_run(run, path)
+
+
+def set_baseline(run: StoredRun) -> Result:
+    """Make a run the baseline of its profile, and return its result. A run outside the runs' home is
+    copied there, so that it remains a baseline when its directory is removed.
+
+    Raises UsageError if the run is INVALID or failed, or if it cannot be copied.
+    """
+    require_promotable(run.complete_result)
+    return promote_run(_keep_run(run))
+
+
+def _keep_run(run: StoredRun) -> StoredRun:
+    home, directory = runs_home(), run.directory.resolve()
+    if directory.parent == home.resolve():
+        return run
+    link = home / run.complete_result.run_id
+    if link.is_symlink():
+        link.unlink()
+    return StoredRun(import_shared_run(directory)[0])
 
 
 def import_shared_run(path: Path) -> tuple[Path, bool]:

@@ -8,7 +8,9 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+import venv
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ import yaml
 from app.storage.checksums import CHECKSUMS
 from tests.fakes.program import SIZEWISE, until_valid
 
-_CI = Path(__file__).parents[2] / "docs" / "ci"
+_ROOT = Path(__file__).parents[2]
+_CI = _ROOT / "docs" / "ci"
 Ran = tuple[Path, subprocess.CompletedProcess[str]]
 _SHORT = ["--set", "load.stages.0.duration=2s", "--set", "load.stages.0.rate=400/s", "--set", "load.warmup=0s"]
 _FILES = {"result.json", "summary.md", "report.html", "junit.xml", "metrics.prom", "report.json", CHECKSUMS}
@@ -28,17 +31,15 @@ _FILES = {"result.json", "summary.md", "report.html", "junit.xml", "metrics.prom
 
 def _from_github() -> list[str]:
     steps = yaml.safe_load((_CI / "github-actions.yml").read_text())["jobs"]["sizewise"]["steps"]
-    return _only(step["run"] for step in steps if "run" in step)
+    return _run_of(step["run"] for step in steps if "run" in step)
 
 
 def _from_gitlab() -> list[str]:
-    job = yaml.safe_load((_CI / "gitlab-ci.yml").read_text())["benchmark"]
-    return _only([*job["before_script"], *job["script"]])
+    return _run_of(yaml.safe_load((_CI / "gitlab-ci.yml").read_text())["benchmark"]["script"])
 
 
-def _only(lines: Any) -> list[str]:
-    install, command = map(shlex.split, lines)
-    assert install[:2] == ["pip", "install"], "pip install and one command"
+def _run_of(lines: Iterable[str]) -> list[str]:
+    (command,) = (words for words in map(shlex.split, lines) if words[:2] == ["sizewise", "run"])
     return command
 
 
@@ -134,3 +135,122 @@ def test_on_github_a_failed_slo_is_10_with_an_annotation_at_its_line_and_a_summa
     suite = ElementTree.parse(results / "junit.xml").getroot()[0]
     failed = [case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None]
     assert failed == ["verdict", "latency_ms.p95 < 2"]
+
+
+class Service:
+    """What plays the shell steps of a job as its service does: a new checkout each time, and a cache that stays.
+
+    pip installs the wheel of this source; its dependencies are those of the test's environment. The cache begins
+    with the capacity of the load generator on this machine.
+    """
+
+    def __init__(self, folder: Path, wheels: Path, python: Path, home: Path) -> None:
+        self.repository, self._folder, self._cache = folder / "repository", folder, folder / "cache"
+        self.repository.mkdir()
+        shutil.copy(_CI / "benchmark.yaml", folder)
+        profile = folder / "benchmark.yaml"
+        profile.write_text(profile.read_text().replace("duration: 20s", "duration: 2s").replace("100/s", "400/s"))
+        self._wheels, self._python, self.checkouts = wheels, python, 0
+        shutil.copytree(home, self._cache, ignore=shutil.ignore_patterns("runs"))
+
+    def write_job(self, pipeline: str) -> dict[str, Any]:
+        written = subprocess.run(
+            [SIZEWISE, "profiles", "ci", "benchmark.yaml", "--for", pipeline, "--out", str(self.repository)],
+            cwd=self._folder, capture_output=True, text=True, check=True,
+        ).stdout.split()  # fmt: skip
+        document: dict[str, Any] = yaml.safe_load((self._folder / written[1]).read_text())
+        return document
+
+    def play(self, steps: Iterable[str], environment: dict[str, str], cached: str) -> tuple[Path, str]:
+        """Run the steps, which all have to pass, and return the checkout and what they printed."""
+        self.checkouts += 1
+        checkout = self._folder / f"checkout-{self.checkouts}"
+        shutil.copytree(self.repository, checkout)
+        shutil.copytree(self._cache, checkout / cached, symlinks=True)
+        variables = {
+            "PATH": f"{self._python / 'bin'}:{os.environ['PATH']}", "HOME": str(checkout), "PIP_NO_INDEX": "1",
+            "PIP_NO_DEPS": "1", "PIP_IGNORE_INSTALLED": "1", "PIP_FIND_LINKS": str(self._wheels),
+            **{name: value.replace("WORKSPACE", str(checkout)) for name, value in environment.items()},
+        }  # fmt: skip
+        shown = ""
+        for step in steps:
+            done = until_valid(
+                lambda step=step: subprocess.run(  # type: ignore[misc]
+                    ["bash", "-eo", "pipefail", "-c", step], cwd=checkout, env=variables, stdin=subprocess.DEVNULL,
+                    capture_output=True, text=True, timeout=150, check=False,
+                ),
+                checkout / "results",
+            )  # fmt: skip
+            assert done.returncode == 0, f"{step}\n{done.stdout}\n{done.stderr}"
+            shown += done.stdout + done.stderr
+        shutil.rmtree(self._cache, ignore_errors=True)
+        shutil.copytree(checkout / cached, self._cache, symlinks=True)
+        return checkout, shown
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(_ROOT)]
+    subprocess.run(command, check=True, timeout=150)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with pip and the dependencies, in which Sizewise is not installed."""
+    folder = tmp_path_factory.mktemp("python")
+    venv.create(folder, with_pip=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(str(Path(yaml.__file__).parents[1]))
+    return folder
+
+
+@pytest.fixture
+def service(tmp_path: Path, wheels: Path, python: Path, calibrated_home: Path) -> Service:
+    return Service(tmp_path, wheels, python, calibrated_home)
+
+
+def _steps_of_github(job: dict[Any, Any], event: str) -> Iterator[str]:
+    for step in job["jobs"]["sizewise"]["steps"]:
+        if "run" in step and step.get("if", f"github.event_name == '{event}'") == f"github.event_name == '{event}'":
+            yield step["run"]
+
+
+@pytest.mark.timing  # the steps pass only if their measurement does
+def test_a_github_job_has_its_baseline_the_second_time(service: Service) -> None:
+    job = service.write_job("github")
+    steps = job["jobs"]["sizewise"]["steps"]
+    (cache,) = (step["with"]["path"] for step in steps if step.get("uses", "").startswith("actions/cache"))
+    (upload,) = (step["with"]["path"] for step in steps if step.get("uses", "").startswith("actions/upload"))
+    assert job["env"] == {"SIZEWISE_HOME": "${{ github.workspace }}/" + cache}
+    environment = {"SIZEWISE_HOME": f"WORKSPACE/{cache}", "GITHUB_ACTIONS": "true"}
+    first, shown = service.play(_steps_of_github(job, "push"), environment, cache)
+    assert "warning: no run of 'scoring' was promoted, so this run is not compared" in shown
+    assert "is now the baseline of 'scoring'" in shown
+    second, shown = service.play(_steps_of_github(job, "pull_request"), environment, cache)
+    assert "is now the baseline" not in shown
+    _check_comparison(first / upload, second / upload)
+
+
+@pytest.mark.timing  # as above
+def test_a_gitlab_job_has_its_baseline_the_second_time(service: Service) -> None:
+    job = service.write_job("gitlab")["benchmark"]
+    (cache,), (upload,) = job["cache"]["paths"], job["artifacts"]["paths"]
+    assert job["variables"] == {"SIZEWISE_HOME": f"$CI_PROJECT_DIR/{cache}"}
+    steps = [*job["before_script"], *job["script"]]
+    environment = {"SIZEWISE_HOME": f"WORKSPACE/{cache}", "CI_DEFAULT_BRANCH": "main"}
+    first, shown = service.play(steps, environment | {"CI_COMMIT_BRANCH": "main"}, cache)
+    assert "is now the baseline of 'scoring'" in shown
+    second, shown = service.play(steps, environment | {"CI_COMMIT_BRANCH": "feature"}, cache)
+    assert "is now the baseline" not in shown
+    _check_comparison(first / upload, second / upload)
+    assert {Path(name).name for name in job["artifacts"]["reports"].values()} <= {one.name for one in second.rglob("*")}
+
+
+def _check_comparison(first: Path, second: Path) -> None:
+    """Both runs are whole, and the second is compared with the first."""
+    results = [json.loads((folder / "result.json").read_text()) for folder in (first, second)]
+    assert results[0]["comparison"] is None
+    assert results[1]["comparison"]["baseline"] == [results[0]["run_id"]]
+    assert (second / "report.html").stat().st_size > 10_000

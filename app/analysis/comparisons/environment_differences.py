@@ -12,7 +12,7 @@ import msgspec
 from app.analysis.arrivals import build_arrivals_key, build_process_key, format_search_arrivals
 from app.analysis.comparisons.metric_pairs import list_comparable_stages
 from app.records.comparison import DifferenceId, EnvironmentDifference
-from app.records.result import Environment, Result, Target
+from app.records.result import Environment, Objective, Result, Target
 
 NOT_REPORTED = "n/a"
 _CPU_DIFFERENCES: tuple[DifferenceId, ...] = ("cpu", "cores", "machine")
@@ -89,6 +89,14 @@ def find_setup_differences(baseline: Sequence[RunSetup], candidate: Sequence[Run
         *_build_package_differences(baseline, candidate),
     ]
     return [difference for difference in differences if difference is not None]
+
+
+def find_slo_differences(baseline: Sequence[Result], slo: Sequence[Objective]) -> list[EnvironmentDifference]:
+    """Find the difference between the SLOs of the baseline runs and the SLO of a search for the max
+    rate, which makes max rates incomparable."""
+    planned = ", ".join(objective.text for objective in slo if not objective.implied)
+    measured = tuple(sorted({", ".join(_list_slo_texts(run)) for run in baseline}))
+    return [] if measured == (planned,) else [EnvironmentDifference("slo", measured, (planned,), forbids=True)]
 
 
 def format_differences(differences: Sequence[EnvironmentDifference]) -> str:

@@ -253,10 +253,10 @@ def _add_note(directory: Path, text: str) -> None:
 
 
 def _promote_run(directory: Path) -> str:
-    from app.storage.baselines import promote_run
     from app.storage.run_directory import StoredRun
+    from app.wiring.sharing_runs import set_baseline
 
-    result = promote_run(StoredRun(directory))
+    result = set_baseline(StoredRun(directory))
     return f"{result.run_id} is now the baseline of {result.name}."
 
 

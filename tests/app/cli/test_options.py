@@ -7,7 +7,7 @@ import pytest
 from app.analysis.gating import Gating
 from app.cli.commands import Arguments
 from app.cli.main import main
-from app.cli.options import parse_gating
+from app.cli.options import parse_baseline, parse_gating
 from app.errors import ExitCode
 from tests.fakes.command_line import parse
 from tests.fakes.program import write_profile
@@ -18,7 +18,6 @@ from tests.fakes.program import write_profile
     [
         (["--force"], "--force requires --baseline"),
         (["--tolerance", "3%"], "--tolerance requires --baseline"),
-        (["--baseline", "promoted"], "no run of 'quickstart' was promoted"),
         (["--baseline", "no-such-run"], "no run matches 'no-such-run'"),
     ],
 )
@@ -32,6 +31,26 @@ def test_a_baseline_that_cannot_be_had_is_reported_before_anything_is_measured(
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path_factory.mktemp("home")))
     assert main(["run", "quickstart", *options]) == ExitCode.USAGE
     assert reported in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reference", "warned"),
+    [
+        ("promoted", "warning: no run of 'quickstart' was promoted, so this run is not compared\n"),
+        ("last", "warning: no valid run of 'quickstart' is stored yet, so this run is not compared\n"),
+    ],
+)
+def test_the_first_run_of_a_pipeline_has_no_baseline(
+    reference: str,
+    warned: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    arguments = Arguments(**parse(["run", "quickstart", "--baseline", reference]))
+    assert parse_baseline(arguments, "quickstart") is None
+    assert capsys.readouterr().err == warned
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
+from app import __version__
 from app.errors import UsageError
-from app.profiles.ci_job import PIPELINES, Pipeline, write_ci_job
+from app.profiles.ci_job import PIPELINES, Pipeline, build_ci_job, write_ci_job
 from app.profiles.document import read_document
 
 PROFILE = """sizewise: 1
@@ -42,4 +45,27 @@ def test_a_secret_that_is_written_out_is_not_copied_into_a_repository(tmp_path: 
 def test_the_job_allows_the_hosts_that_the_profiles_secrets_are_sent_to(tmp_path: Path) -> None:
     text = PROFILE.format(key="env:API_KEY").replace("127.0.0.1:8000", "api.example.com")
     _, job = write("github", text, tmp_path)
-    assert "sizewise run mine.yaml --out results --allow-secrets api.example.com" in job.read_text()
+    assert "sizewise run mine.yaml --out results --baseline promoted --allow-secrets api.example.com" in job.read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "extra"),
+    [
+        ("{protocol: http, url: http://127.0.0.1:1/}", ""),
+        ("{protocol: oip, serve: {model: digits}}", "[local]"),
+        ("{model: digits}", "[local]"),
+    ],
+)
+def test_the_job_installs_this_version_with_what_the_profile_needs(tmp_path: Path, target: str, extra: str) -> None:
+    load = "scenarios: [offline]" if target.startswith("{model") else "stages: [{rate: 1/s, duration: 1s}]"
+    _, job = write("github", f"sizewise: 1\nname: mine\ntarget: {target}\nload: {{{load}}}\n", tmp_path)
+    requirement = f"sizewise{extra}=={__version__}"
+    assert f"- run: pip install {shlex.quote(requirement)}\n" in job.read_text()
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_the_examples_are_what_is_written(pipeline: Pipeline) -> None:
+    path = {"github": "github-actions.yml", "gitlab": "gitlab-ci.yml"}[pipeline]
+    text = (Path(__file__).parents[3] / "docs" / "ci" / path).read_text()
+    written = build_ci_job(pipeline, "benchmark", f"sizewise=={__version__}")
+    assert yaml.safe_load(text) == yaml.safe_load(written)

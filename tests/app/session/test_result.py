@@ -13,7 +13,8 @@ from app.analysis.gating import Gating
 from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import ExitCode, UsageError
 from app.records.abort import AbortRule
-from app.records.result import Hardware, ObjectiveOutcome, Result
+from app.records.events import StageStarted
+from app.records.result import Hardware, ObjectiveOutcome, Result, Verdict
 from app.session.result import collect_notes
 from app.session.spec import BaselineSpec, LimitSpec, PlanSpec, StageSpec
 from app.storage.run_directory import StoredRun
@@ -119,13 +120,36 @@ def test_a_baseline_of_another_workload_is_refused_before_anything_is_sent_or_fo
 
 def test_a_baseline_with_nothing_in_common_is_a_usage_error_with_the_result_kept(tmp_path: Path) -> None:
     before = measured(tmp_path, "before")
-    empty = msgspec.structs.replace(before, stages=(), max_rate=None)
+    (stage,) = before.stages
+    invalid = msgspec.structs.replace(stage, verdict=Verdict("INVALID", ("too busy",)))
+    empty = msgspec.structs.replace(before, stages=(invalid,), max_rate=None)
     spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((empty,), 0.05))
     bench = Bench(tmp_path / "now")
     result = bench.run(spec).result
     assert result.exit.code == ExitCode.USAGE
     assert result.stages
     assert (bench.directory / "result.json").exists()
+
+
+def test_a_baseline_of_other_stages_is_refused_before_the_first_request(tmp_path: Path) -> None:
+    before = measured(tmp_path, "before")
+    (stage,) = before.stages
+    other = msgspec.structs.replace(before, stages=(msgspec.structs.replace(stage, name="other"),))
+    bench = Bench(tmp_path / "now")
+    with pytest.raises(UsageError, match="no stage in common"):
+        bench.run(msgspec.structs.replace(SPEC, baseline=BaselineSpec((other,), 0.05)))
+    assert bench.reported(StageStarted) == []
+
+
+def test_a_max_rate_within_another_slo_is_refused_before_the_first_request(tmp_path: Path) -> None:
+    before = Bench(tmp_path / "before").run(SEARCH).result
+    assert before.max_rate is not None
+    slo = (parse_objective("latency_ms.p95 < 77"),)
+    bench = Bench(tmp_path / "now")
+    changed = msgspec.structs.replace(SEARCH, slo=slo, baseline=BaselineSpec((before,), 0.05))
+    with pytest.raises(UsageError, match=r"SLO: .* < 77"):
+        bench.run(changed)
+    assert bench.reported(StageStarted) == []
 
 
 HOUR_S = 3_600

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import UsageError
 from app.records.result import Cause, Exit, Verdict
-from app.storage.baselines import promote_run, read_baseline, read_baselines
+from app.storage.baselines import MissingBaselineError, promote_run, read_baseline, read_baselines
 from app.storage.run_directory import RunWriter, StoredRun
 from tests.fakes.results import ended, full_run
 
@@ -84,3 +84,16 @@ def test_what_is_no_result_or_invalid_is_refused(home: Path, tmp_path: Path) -> 
     stored(home / "1-bad", verdict=Verdict("INVALID", ("too busy",)))
     with pytest.raises(UsageError, match="numbers are not reliable"):
         read_baseline("1-bad", "")
+
+
+def test_the_last_baseline_is_the_last_valid_run_of_the_profile(home: Path) -> None:
+    with pytest.raises(MissingBaselineError, match="no valid run of 'quickstart' is stored yet"):
+        read_baseline("last", FULL.name)
+    stored(home / "1-first")
+    stored(home / "2-second")
+    stored(home / "3-other", name="other")
+    stored(home / "4-invalid", verdict=Verdict("INVALID", ("too busy",)))
+    stored(home / "5-empty", stages=())
+    stored(home / "6-damaged").directory.joinpath("result.json").write_text("{}")
+    assert read_baseline("last", FULL.name).run_id == "2-second"
+    assert read_baseline("last", "other").run_id == "3-other"

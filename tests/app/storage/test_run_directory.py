@@ -16,8 +16,12 @@ from app.storage.run_directory import (
     RESULT,
     RunWriter,
     StoredRun,
+    find_free_directory,
     find_run,
+    link_run,
+    list_stored_runs,
     new_run_id,
+    runs_home,
     write_atomically,
     write_document,
 )
@@ -252,3 +256,29 @@ def test_outputs_are_kept_where_a_child_finds_them(tmp_path: Path, monkeypatch: 
     assert path.is_absolute()
     with np.load(path, allow_pickle=False) as stored:
         assert stored["outputs"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_a_run_elsewhere_is_listed_and_found_as_long_as_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    for name in ("1-inside", "2-outside", "3-gone"):
+        out = runs_home() / name if name == "1-inside" else tmp_path / name
+        with RunWriter(out) as writer:
+            writer.write_spec("sizewise: 1")
+        link_run(out, name)
+    assert [run.directory.name for run in list_stored_runs()] == ["1-inside", "2-outside", "3-gone"]
+    assert not (runs_home() / "1-inside").is_symlink()
+    assert find_run("2-out").directory.resolve() == tmp_path / "2-outside"
+    (tmp_path / "3-gone").rename(tmp_path / "moved")
+    link_run(tmp_path / "moved", "4-moved")
+    assert [run.directory.name for run in list_stored_runs()] == ["1-inside", "2-outside", "4-moved"]
+    assert not (runs_home() / "3-gone").is_symlink()
+
+
+def test_a_directory_with_a_run_takes_the_next_in_a_folder(tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    assert find_free_directory(out, "2-second") == out
+    with RunWriter(out) as writer:
+        writer.write_spec("sizewise: 1")
+    assert find_free_directory(out, "2-second") == out / "2-second"
