@@ -7,11 +7,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from app.cli.main import main
+from app.cli.offers import COMMAND
 from app.errors import ExitCode
 from app.profiles.pricing.catalog import load_imported_price_list
+from app.profiles.pricing.price_update import MAX_CHANGE
+from app.profiles.pricing.published.listed import FORMATS
 from app.records.offers import PriceRow
 from tests.fakes.price_catalogs import (
     aws_csv,
@@ -276,3 +280,11 @@ def test_a_list_that_is_imported_later_replaces_the_prices(write: Write, capsys:
     assert main(["offers", "import", write("none.yaml", "")]) == ExitCode.OK
     assert f"It replaces the list imported from skypilot:{path}" in capsys.readouterr().err
     assert stored() == {}
+
+
+def test_the_options_know_all_layouts_and_the_usual_factor() -> None:
+    options = {parameter.name: parameter for parameter in COMMAND.commands["update"].params}
+    layouts = options["format"].type
+    assert isinstance(layouts, click.Choice)
+    assert tuple(layouts.choices) == FORMATS
+    assert options["max_change"].default == MAX_CHANGE
