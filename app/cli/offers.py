@@ -1,4 +1,5 @@
-"""List the offers of cloud providers and owned hardware, and check or import a price list."""
+"""List the offers of cloud providers and owned hardware, check or import a price list, and update the
+prices from published catalogs."""
 
 from __future__ import annotations
 
@@ -86,21 +87,16 @@ def _check_price_list(arguments: Arguments) -> int:
 
 
 def _import_price_list(arguments: Arguments) -> int:
-    from app.profiles.pricing.catalog import encode_price_list, get_price_list_path
     from app.records.offers import PriceList
-    from app.storage.run_directory import write_atomically
+    from app.wiring.price_list import store_price_list
 
     path, today = arguments.file, _get_today()
     price_list = _read_and_check(path, today)
     if price_list.problems:
         _print_problems(price_list)
         raise UsageError(f"nothing was imported from {path}", hint="Fix the problems above and import it again.")
-    destination, previous_list = get_price_list_path(), _load_previous_import()
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(destination, encode_price_list(PriceList(price_list.rows, str(path.resolve()), today)))
-    except OSError as error:
-        raise UsageError(f"{destination} cannot be written: {error.strerror}") from error
+    previous_list = _load_previous_import()
+    destination = store_price_list(PriceList(price_list.rows, str(path.resolve()), today))
     print(f"{path} was imported to {destination} ({_format_row_counts(price_list)})")
     if previous_list is not None:
         missing_count = len({row.key for row in previous_list.rows} - {row.key for row in price_list.rows})
@@ -115,6 +111,19 @@ def _import_price_list(arguments: Arguments) -> int:
             "To use both lists, combine all rows in one file.",
             file=sys.stderr,
         )
+    return ExitCode.OK
+
+
+def _update_offers(arguments: Arguments) -> int:
+    from app.cli.offers_update import update_offers
+
+    return update_offers(arguments, _get_today())
+
+
+def _print_template(_arguments: Arguments) -> int:
+    from app.profiles.pricing.price_list import format_template
+
+    print(format_template(_get_today()), end="")
     return ExitCode.OK
 
 
@@ -163,6 +172,13 @@ def _format_row_counts(price_list: ParsedPriceList) -> str:
     return f"{rows_text}: {override_count} for offers of the catalog, {row_count - override_count} for new offers"
 
 
+def _parse_date(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a date such as 2026-07-20") from error
+
+
 _FILE_ARGUMENT = click.Argument(["file"], type=PATH, help=".csv with columns of the catalog, or .yaml")
 
 COMMAND = CommandGroup(
@@ -197,6 +213,69 @@ COMMAND = CommandGroup(
             [_FILE_ARGUMENT],
             documentation="Import a price list that overrides the bundled one in all plans.",
             examples=("sizewise offers import prices.csv",),
+        ),
+        Command(
+            "template",
+            _print_template,
+            documentation="Print the header and one example row of a price list in CSV.",
+            examples=("sizewise offers template > prices.csv",),
+        ),
+        Command(
+            "update",
+            _update_offers,
+            [
+                click.Argument(
+                    ["sources"],
+                    nargs=-1,
+                    required=True,
+                    help="files or http(s) addresses of one published catalog; several for regions or pages",
+                ),
+                CommandOption(
+                    ["--format"],
+                    type=click.Choice(["gpuhunt", "skypilot", "aws", "azure", "gcp"]),
+                    metavar="LAYOUT",
+                    help="layout of the catalog: gpuhunt, skypilot (vms.csv), aws (price list of EC2), azure (Retail "
+                    "Prices API) or gcp (SKUs of Compute Engine); default: detected from the content",
+                ),
+                CommandOption(
+                    ["--provider"],
+                    metavar="NAME",
+                    help="provider of a catalog that does not name it, such as lambda; default: detected",
+                ),
+                CommandOption(
+                    ["--region"],
+                    multiple=True,
+                    metavar="NAME",
+                    help="take only prices in this region, and add offers there; default: the regions of `offers list`",
+                ),
+                CommandOption(
+                    ["--date"],
+                    type=_parse_date,
+                    metavar="DATE",
+                    help="date of the prices; default: the date in the catalog, or of the file's last change",
+                ),
+                CommandOption(
+                    ["--max-change"],
+                    type=float,
+                    default=2.0,
+                    metavar="FACTOR",
+                    help="refuse prices that rise or fall by this factor or more (default: 2)",
+                ),
+                CommandOption(
+                    ["--accept"],
+                    multiple=True,
+                    metavar="OFFER",
+                    help="take the outliers of this offer, such as aws/g6.xlarge@us-east-1, after you checked them",
+                ),
+                CommandOption(
+                    ["-y", "--yes"],
+                    is_flag=True,
+                    help="store the prices without asking; required if there is no terminal",
+                ),
+            ],
+            documentation="Update prices from a published catalog, after showing what changes.\n\n"
+            "Nothing is stored without a confirmation or --yes. Prices of your own price list stay as they are.",
+            examples=("sizewise offers update vms.csv --date 2026-11-01", "sizewise offers update catalog.zip --yes"),
         ),
     ],
     documentation=__doc__,

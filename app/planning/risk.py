@@ -23,7 +23,7 @@ from app.records.offers import Offer
 
 _AGE_LEVELS = ((730, 4), (365, 3), (90, 2), (30, 1))
 _LOW_TRUST_SOURCES = frozenset(("sky-v9-copy", "sky-v8-old", "sky-v9-old", "cloud-gpus"))
-_FAIR_TRUST_SOURCES = frozenset(("sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", "gpuhunt-tpu"))
+_FAIR_TRUST_SOURCES = frozenset(("sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", "gpuhunt-tpu", "gpuhunt", "skypilot"))
 
 
 MAX_PRICE_AGE_DAYS = 90
@@ -40,6 +40,12 @@ class Risk(msgspec.Struct, frozen=True):
     reason: str
 
 
+def _get_price_source(offer: Offer) -> str:
+    """Return the source of the on-demand price, which is the first of several; of a published
+    catalog, its layout."""
+    return offer.source.partition("+")[0].partition(":")[0]
+
+
 def compute_price_age_days(offer: Offer, today: datetime.date) -> int:
     return max(0, (today - offer.as_of).days)
 
@@ -51,7 +57,7 @@ def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
     Prices of the same instance type changed by tens of percent within a year
     (`profiles/hardware/README.md`).
     """
-    source = offer.source.partition("+")[0]
+    source = _get_price_source(offer)
     source_sigma = 0.15 if source in _LOW_TRUST_SOURCES else 0.05 if source in _FAIR_TRUST_SOURCES else 0.0
     drift_sigma = PRICE_DRIFT_PER_YEAR * math.sqrt(max(0, compute_price_age_days(offer, today) - 30) / 365)
     return math.hypot(source_sigma, drift_sigma)
@@ -60,7 +66,7 @@ def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
 def is_low_trust(offer: Offer) -> bool:
     """Return whether the on-demand price comes from a low-trust source. Of several sources, only
     the first counts."""
-    return offer.source.partition("+")[0] in _LOW_TRUST_SOURCES
+    return _get_price_source(offer) in _LOW_TRUST_SOURCES
 
 
 def check_price(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
@@ -73,8 +79,8 @@ def check_price(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
     if age_days <= MAX_PRICE_AGE_DAYS or offer.owned is not None:
         return ()
     hint = (
-        f"The price of {offer.key} is from {offer.as_of}. Import a current price list with `sizewise offers import "
-        "FILE`, or plan with `--set price.OFFER=USD/h`. The cost interval includes a price drift of "
+        f"The price of {offer.key} is from {offer.as_of}. Update it with `sizewise offers update CATALOG` or `sizewise "
+        "offers import FILE`, or plan with `--set price.OFFER=USD/h`. The cost interval includes a price drift of "
         f"{100 * PRICE_DRIFT_PER_YEAR:.0f} % per year (one sigma). `--set plan.max_price_age={MAX_PRICE_AGE_DAYS}d` "
         "excludes older prices."
     )
@@ -90,7 +96,7 @@ def list_price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:
     elif level > 1:
         risks.append(Risk(level, f"the price is {age_days} days old (from {offer.as_of}); check it before you decide"))
     # of several sources, the first one is that of the on-demand price
-    source = offer.source.partition("+")[0]
+    source = _get_price_source(offer)
     if source in _LOW_TRUST_SOURCES:
         reason = "the price comes from a marketplace or a manually maintained list; availability is not guaranteed"
         risks.append(Risk(3, reason))

@@ -84,10 +84,13 @@ class PriceRow(PriceCells, frozen=True, kw_only=True):
 
     country: str | None = None
     """Country whose grid carbon intensity applies; a key of `Catalog.grid`."""
+    source: str | None = None
+    """Published catalog that the values come from; None for values of the user. Values of a
+    published catalog replace those of the bundled catalog without being overrides."""
 
 
 class PriceList(msgspec.Struct, frozen=True):
-    """Rows of the price list that a user imported. `version` is the format version."""
+    """Rows of the price list that a user imported or updated. `version` is the format version."""
 
     rows: tuple[PriceRow, ...]
     imported_from: str

@@ -162,9 +162,11 @@ def _create_offer(row: PriceRow) -> Offer:
         spot_usd_per_hour=row.spot_usd_per_hour,
         reserved_1y_usd_per_hour=row.reserved_1y_usd_per_hour,
         as_of=row.as_of,
-        source=USER_SOURCE,
+        source=row.source or USER_SOURCE,
         cpu_architecture=row.cpu_architecture or derive_cpu_architecture(row.provider, row.instance_type, accelerator),
-        overrides=tuple(Override(field, None, row.as_of) for field in _list_set_fields(row)),
+        overrides=()
+        if row.source is not None
+        else tuple(Override(field, None, row.as_of) for field in _list_set_fields(row)),
         owned=row.owned,
     )
 
@@ -186,13 +188,15 @@ def _change_offer(offer: Offer, row: PriceRow) -> Offer:
             previous_overrides[field].original_value if field in previous_overrides else getattr(offer, field),
             row.as_of,
         )
-        for field in set_fields
+        for field in (set_fields if row.source is None else ())
     }
     return msgspec.structs.replace(
         offer,
         **changes,
         as_of=row.as_of if is_new_price else offer.as_of,
-        source=_combine_sources(offer.source, is_new_price) if set_fields or row.owned is not None else offer.source,
+        source=_combine_sources(offer.source, row.source or USER_SOURCE, is_new_price)
+        if set_fields or row.owned is not None
+        else offer.source,
         overrides=tuple(overrides.values()),
     )
 
@@ -201,13 +205,18 @@ def _list_set_fields(row: PriceRow) -> tuple[str, ...]:
     return tuple(field for field in _OVERRIDABLE_FIELDS if getattr(row, field) is not None)
 
 
-def _combine_sources(source: str, is_new_price: bool) -> str:
-    """Return the sources of an offer, joined by `+`, after the user has changed the offer. The
-    first source is the source of the on-demand price."""
+def _combine_sources(source: str, added_source: str, is_new_price: bool) -> str:
+    """Return the sources of an offer, joined by `+`, after values of `added_source` were set. The
+    first source is the source of the on-demand price.
+
+    A published catalog replaces the source of the previous on-demand price; a price of the user is
+    an override, whose original source remains.
+    """
     sources = source.split("+")
-    other_sources = [name for name in sources if name != USER_SOURCE]
-    is_user_first = is_new_price or sources[0] == USER_SOURCE
-    return "+".join([USER_SOURCE, *other_sources] if is_user_first else [*other_sources, USER_SOURCE])
+    is_replaced = is_new_price and added_source != USER_SOURCE
+    other_sources = [name for name in (sources[1:] if is_replaced else sources) if name != added_source]
+    is_added_first = is_new_price or sources[0] == added_source
+    return "+".join([added_source, *other_sources] if is_added_first else [*other_sources, added_source])
 
 
 PRICE_LIST_VERSION = 1

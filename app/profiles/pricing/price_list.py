@@ -103,6 +103,32 @@ def _resolve_share(value: float, base_usd: float) -> float:
     return value * base_usd if isinstance(value, CostShare) else value
 
 
+_TEMPLATE_CELLS = {
+    "provider": "onprem",
+    "instance_type": "l4-node",
+    "region": "rack-1",
+    "accelerator_key": "l4",
+    "accelerator_count": "1",
+    "vcpus": "16",
+    "memory_gib": "64",
+    "on_demand_usd_per_hour": "0.42",
+    "spot_usd_per_hour": "",
+    "reserved_1y_usd_per_hour": "",
+    "cpu_architecture": "x86_64",
+    "country": "DE",
+}
+"""Cells of the example row of a price list; its date is added."""
+
+
+def format_template(today: datetime.date) -> str:
+    """Return a price list in CSV with the columns of rented offers and one example row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_TEMPLATE_CELLS, "as_of_date"])
+    writer.writerow([*_TEMPLATE_CELLS.values(), today])
+    return text.getvalue()
+
+
 MAX_PROBLEMS = 100
 _KEY_FORMAT = "provider/instance@region"
 

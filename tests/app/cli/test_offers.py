@@ -159,3 +159,12 @@ def test_the_accelerators_that_the_help_names_are_listed(capsys: pytest.CaptureF
     assert named is not None
     for key in named.groups():
         assert main(["offers", "list", "--accelerator", key]) == 0
+
+
+def test_the_template_is_a_right_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["offers", "template"]) == 0
+    path = tmp_path / "prices.csv"
+    path.write_text(capsys.readouterr().out)
+    assert len(path.read_text().splitlines()) == 2
+    assert main(["offers", "check", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path} is valid (1 row: 0 for offers of the catalog, 1 for new offers)\n"

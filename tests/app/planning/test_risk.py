@@ -27,7 +27,15 @@ def test_a_price_from_tomorrow_is_new() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "level"), [("karp-aws+sky-v9-copy", 0), ("sky-v9-copy", 3), ("cloud-gpus", 3), ("sky-v8-pergpu", 1)]
+    ("source", "level"),
+    [
+        ("karp-aws+sky-v9-copy", 0),
+        ("sky-v9-copy", 3),
+        ("cloud-gpus", 3),
+        ("sky-v8-pergpu", 1),
+        ("skypilot:https://host/vms.csv+sky-v9", 1),
+        ("aws:https://host/index.csv", 0),
+    ],
 )
 def test_the_source_of_the_on_demand_price_counts(source: str, level: int) -> None:
     assert max((risk.level for risk in list_price_risks(offer(source=source), TODAY)), default=0) == level

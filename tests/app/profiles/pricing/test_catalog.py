@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.errors import UsageError
@@ -255,3 +256,30 @@ def test_the_peaks_of_every_precision_are_read() -> None:
 def test_retired_instances_are_not_listed() -> None:
     names = {offer.instance_type for offer in load_catalog().offers}
     assert not names & {"Standard_NC6s_v3", "Standard_NC24s_v3"}
+
+
+def _published(**prices: Any) -> PriceRow:
+    return PriceRow(
+        provider="acme", instance_type="c16", region="here", as_of=TODAY, source="aws:https://host/index.csv", **prices
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "prices", "combined"),
+    [
+        ("karp-aws", {"on_demand_usd_per_hour": 0.9}, "aws:https://host/index.csv"),
+        ("karp-aws+sky-v9", {"on_demand_usd_per_hour": 0.9}, "aws:https://host/index.csv+sky-v9"),
+        ("karp-aws", {"spot_usd_per_hour": 0.3}, "karp-aws+aws:https://host/index.csv"),
+    ],
+)
+def test_a_published_price_takes_the_place_of_the_catalogues(
+    source: str, prices: dict[str, Any], combined: str
+) -> None:
+    (merged,) = merge_offers(catalogue(offer(source=source)), [_published(**prices)]).offers
+    assert (merged.source, merged.overrides, merged.is_customized) == (combined, (), False)
+
+
+def test_a_new_offer_of_a_published_catalogue_is_not_the_users() -> None:
+    row = msgspec.structs.replace(_published(on_demand_usd_per_hour=0.9), accelerator="none", accelerator_count=0.0)
+    (merged,) = merge_offers(catalogue(), [row]).offers
+    assert (merged.source, merged.is_customized) == ("aws:https://host/index.csv", False)

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import datetime
+import gzip
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from app.errors import UnavailableError, UsageError
+from app.wiring.price_download import download_catalog, format_location, is_url
+from tests.fakes.certificates import self_signed
+from tests.fakes.price_catalogs import azure_item, azure_json, gcp_json
+
+
+class Reply(NamedTuple):
+    body: bytes = b"a,b\n"
+    status: int = 200
+    headers: Mapping[str, str] = {}
+
+
+class CatalogServer(ThreadingHTTPServer):
+    """Replies to each path, and notes the requests."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.replies: dict[str, Reply] = {}
+        self.requests: list[tuple[str, str]] = []
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        scheme = "http" if certificate is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that give up are part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: CatalogServer
+
+    def do_GET(self) -> None:
+        self.server.requests.append((self.path, self.headers["Accept-Encoding"]))
+        reply = self.server.replies.get(self.path.partition("?")[0], Reply(b"", 404))
+        self.send_response(reply.status)
+        for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(reply.body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def _serve(server: CatalogServer) -> Iterator[CatalogServer]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[CatalogServer]:
+    yield from _serve(CatalogServer())
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[CatalogServer]:
+    yield from _serve(CatalogServer(self_signed(tmp_path / "cert.pem")))
+
+
+def refusal(url: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> str:
+    with pytest.raises((UnavailableError, UsageError)) as refused:
+        download_catalog(url, folder, clock)
+    return str(refused.value)
+
+
+def test_a_file_is_downloaded_with_its_date_and_without_its_secrets(server: CatalogServer, tmp_path: Path) -> None:
+    server.replies["/v8/vms.csv"] = Reply(headers={"Last-Modified": "Thu, 20 Nov 2026 23:30:00 GMT"})
+    (found,) = download_catalog(f"{server.url}/v8/vms.csv?key=AIzaSecret#part", tmp_path)
+    assert found.file.path.read_bytes() == b"a,b\n"
+    assert found.file.location == f"{server.url}/v8/vms.csv"
+    assert found.file.name == "vms.csv"
+    assert found.modified_on == datetime.date(2026, 11, 20)
+    assert server.requests == [("/v8/vms.csv?key=AIzaSecret", "identity")]
+
+
+@pytest.mark.parametrize("header", ["", "yesterday"])
+def test_a_server_need_not_report_the_date(server: CatalogServer, tmp_path: Path, header: str) -> None:
+    server.replies["/a"] = Reply(headers={"Last-Modified": header})
+    assert download_catalog(f"{server.url}/a", tmp_path)[0].modified_on is None
+
+
+def test_what_is_a_url() -> None:
+    assert is_url("https://host/a?b")
+    assert is_url("HTTP://host")
+    assert not is_url("folder/vms.csv")
+    assert not is_url(r"C:\vms.csv")
+    for url in ("ftp://host/a", "file:///etc/passwd", "https://user:word@host/a"):
+        with pytest.raises(UsageError):
+            is_url(url)
+    with pytest.raises(UsageError) as refused:
+        is_url("https://user:word@host/a")
+    assert "word@" not in str(refused.value)
+
+
+def test_a_location_has_no_query_and_no_plus_sign() -> None:
+    assert format_location("https://host:8443/a+b/ü?key=1&$filter=x#y") == "https://host:8443/a%2Bb/%C3%BC"
+
+
+def test_pages_follow_the_link_of_the_response(server: CatalogServer, tmp_path: Path) -> None:
+    server.replies["/1"] = Reply(azure_json(azure_item(), next_page=f"{server.url}/2?$skip=1 000").encode())
+    server.replies["/2"] = Reply(azure_json(azure_item()).encode())
+    found = download_catalog(f"{server.url}/1", tmp_path)
+    assert [download.file.location for download in found] == [f"{server.url}/1"] * 2
+    assert [path for path, _ in server.requests] == ["/1", "/2?$skip=1%20000"]
+    assert len({download.file.path for download in found}) == 2
+
+
+def test_pages_follow_the_token_of_the_response(
+    server: CatalogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.wiring.price_download._MAX_PAGES", 3)
+    server.replies["/skus"] = Reply(gcp_json(next_page="to/ken").encode())
+    message = refusal(f"{server.url}/skus?key=AIzaSecret&pageToken=old", tmp_path)
+    assert message == f"{server.url}/skus has more than 3 pages"
+    assert [path for path, _ in server.requests[1:]] == ["/skus?key=AIzaSecret&pageToken=to%2Fken"] * 2
+
+
+@pytest.mark.parametrize("link", ["http://127.0.0.2/2", "https://127.0.0.1/2", "http://[", "file:///etc/passwd"])
+def test_a_page_on_another_server_is_not_fetched(server: CatalogServer, tmp_path: Path, link: str) -> None:
+    server.replies["/1"] = Reply(azure_json(next_page=link).encode())
+    assert "the next page is on another server" in refusal(f"{server.url}/1", tmp_path)
+    assert len(server.requests) == 1
+
+
+def test_a_redirect_is_followed(server: CatalogServer, tmp_path: Path) -> None:
+    server.replies["/old"] = Reply(b"", 302, {"Location": "/new"})
+    server.replies["/new"] = Reply(b"new\n")
+    (found,) = download_catalog(f"{server.url}/old", tmp_path)
+    assert found.file.path.read_bytes() == b"new\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("file:///etc/passwd", "redirects too often, or to an unsupported address"),
+        ("ftp://127.0.0.1/a", "redirects to an address with ftp"),
+        ("/loop", "redirects too often, or to an unsupported address"),
+    ],
+)
+def test_redirects_are_limited(server: CatalogServer, tmp_path: Path, target: str, says: str) -> None:
+    server.replies["/loop"] = Reply(b"", 302, {"Location": target})
+    message = refusal(f"{server.url}/loop?key=secret", tmp_path)
+    assert message.startswith(f"{server.url}/loop")
+    assert says in message
+    assert len(server.requests) <= 6
+
+
+def test_a_redirect_to_an_unencrypted_address_is_refused(
+    tls_server: CatalogServer, server: CatalogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    tls_server.replies["/ok"] = Reply(b"ok\n")
+    assert download_catalog(f"{tls_server.url}/ok", tmp_path)[0].file.path.read_bytes() == b"ok\n"
+    tls_server.replies["/old"] = Reply(b"", 302, {"Location": f"{server.url}/new"})
+    assert "redirects to an address with http" in refusal(f"{tls_server.url}/old", tmp_path)
+    assert server.requests == []
+
+
+def test_a_certificate_must_be_trusted(tls_server: CatalogServer, tmp_path: Path) -> None:
+    assert "the certificate is not trusted" in refusal(f"{tls_server.url}/a", tmp_path)
+    assert tls_server.requests == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
+def test_a_status_is_reported(server: CatalogServer, tmp_path: Path, status: int) -> None:
+    server.replies["/a"] = Reply(b"no", status)
+    message = refusal(f"{server.url}/a?key=AIzaSecret", tmp_path)
+    assert message == f"{server.url}/a: the server responded with status {status}"
+
+
+def test_a_server_that_is_not_there_is_reported(tmp_path: Path) -> None:
+    unused = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    unused.server_close()
+    message = refusal(f"http://127.0.0.1:{unused.server_address[1]}/a?key=AIzaSecret", tmp_path)
+    assert message.endswith("/a cannot be downloaded: Connection refused")
+
+
+def test_a_response_that_ends_early_is_refused(server: CatalogServer, tmp_path: Path) -> None:
+    server.replies["/a"] = Reply(b"a" * 50, headers={"Content-Length": "100", "Connection": "close"})
+    assert "only 50 of 100 bytes were received" in refusal(f"{server.url}/a", tmp_path)
+
+
+def test_a_compressed_response_is_refused(server: CatalogServer, tmp_path: Path) -> None:
+    server.replies["/a"] = Reply(gzip.compress(b"a" * 10**6), headers={"Content-Encoding": "gzip"})
+    assert "compressed response" in refusal(f"{server.url}/a", tmp_path)
+
+
+def test_all_pages_together_have_a_maximum_size(
+    server: CatalogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.wiring.price_download._MAX_BYTES", 2**20)
+    server.replies["/a"] = Reply(b"a" * (2**20 + 1))
+    assert refusal(f"{server.url}/a", tmp_path) == f"{server.url}/a is larger than 1 MiB"
+    page = azure_json(azure_item(productName="x" * 2**19), next_page=f"{server.url}/b")
+    server.replies["/b"] = Reply(page.encode())
+    assert refusal(f"{server.url}/b", tmp_path) == f"{server.url}/b is larger than 1 MiB"
+
+
+def test_a_download_has_a_maximum_duration(server: CatalogServer, tmp_path: Path) -> None:
+    server.replies["/a"] = Reply()
+    times = iter([0.0, 1.0, 601.0])
+    assert "took longer than 600 s" in refusal(f"{server.url}/a", tmp_path, lambda: next(times))
