@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -80,7 +80,7 @@ def _check_price_list(arguments: Arguments) -> int:
     path: Path = arguments.file
     price_list = _read_and_check(path, _get_today())
     if price_list.problems:
-        _print_problems(price_list)
+        _print_problems(price_list, sys.stdout)
         return ExitCode.USAGE
     print(f"{path} is valid ({_format_row_counts(price_list)})")
     return ExitCode.OK
@@ -93,7 +93,7 @@ def _import_price_list(arguments: Arguments) -> int:
     path, today = arguments.file, _get_today()
     price_list = _read_and_check(path, today)
     if price_list.problems:
-        _print_problems(price_list)
+        _print_problems(price_list, sys.stderr)
         raise UsageError(f"nothing was imported from {path}", hint="Fix the problems above and import it again.")
     previous_list = _load_previous_import()
     destination = store_price_list(PriceList(price_list.rows, str(path.resolve()), today))
@@ -147,19 +147,21 @@ def _read_and_check(path: Path, today: datetime.date) -> ParsedPriceList:
     from app.profiles.pricing.currencies import find_currency_warnings
     from app.profiles.pricing.price_list import read_price_list
 
+    if not path.exists():
+        raise UsageError(f"{path}: no such file", hint="Check the path.")
     price_list = read_price_list(path, load_bundled_catalog(), today)
     for warning in find_currency_warnings(price_list.values, today):
         print(warning, file=sys.stderr)
     return price_list
 
 
-def _print_problems(price_list: ParsedPriceList) -> None:
+def _print_problems(price_list: ParsedPriceList, stream: TextIO) -> None:
     from app.profiles.pricing.price_list import MAX_PROBLEMS
 
     for problem in price_list.problems:
-        print(f"{problem} ({problem.hint})" if problem.hint else problem)
+        print(f"{problem} ({problem.hint})" if problem.hint else problem, file=stream)
     if len(price_list.problems) == MAX_PROBLEMS:
-        print(f"only the first {MAX_PROBLEMS} problems are shown")
+        print(f"only the first {MAX_PROBLEMS} problems are shown", file=stream)
 
 
 def _format_row_counts(price_list: ParsedPriceList) -> str:

@@ -28,6 +28,8 @@ _CONSTANTS: dict[str, bool | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
+_MAX_QUOTED = 100
+_POSSIBLE_SECRET = re.compile(r"(?i)key|token|secret|passw|auth|bearer|cookie|credential")
 _INTEGER = re.compile(r"[-+]?\d{1,300}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?", re.ASCII)
 
@@ -62,7 +64,23 @@ def read_document(content: bytes, source: str) -> Document:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "the text is not valid YAML"
-        raise ProfileError(problem, path=source, line=None if mark is None else mark.line + 1) from error
+        if mark is None:
+            raise ProfileError(problem, path=source) from error
+        raise _build_syntax_error(problem, mark.line, text, source) from error
+
+
+def _build_syntax_error(problem: str, line_index: int, text: str, source: str) -> ProfileError:
+    """Build the error for a line, counted from 0, that is not valid YAML. The hint quotes the line,
+    unless it may contain a secret."""
+    lines = text.splitlines()
+    line = lines[line_index] if line_index < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return ProfileError(
+            "the line is indented with a tab", path=source, line=line_index + 1, hint="Use spaces instead of tabs."
+        )
+    is_quoted = line.strip() and not _POSSIBLE_SECRET.search(line)
+    hint = f"The line is: {line.strip()[:_MAX_QUOTED]}" if is_quoted else None
+    return ProfileError(problem, path=source, line=line_index + 1, hint=hint)
 
 
 def read_text(path: Path) -> str:

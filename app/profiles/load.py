@@ -445,7 +445,9 @@ class LoadSettings(Settings):
     consecutive windows agree. 0s disables the warm-up."""
     workers: WorkerCount = "auto"
     """Number of worker processes on this machine that send the load: auto, or a number."""
-    stages: Listed[StageSettings] = ()
+    stages: Listed[StageSettings] = Field(
+        default=(), examples=[[{"name": "steady", "rate": "50/s", "duration": "30s"}]]
+    )
     """Stages that run one after another, each with its own kind of traffic."""
     sweep: SweepSettings | None = None
     """Sweep that runs the same stage at increasing loads."""

@@ -15,8 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.errors import ProfileError, UsageError
-from app.profiles.document import Document, KeyPath, read_document, read_truncated
+from app.profiles.document import Document, KeyPath, parse_scalar, read_document, read_truncated
+from app.profiles.editing import format_inline
 from app.profiles.endpoint import TargetHardware
+from app.profiles.fields import profile_fields
 from app.profiles.gates import find_objective_problem
 from app.profiles.local import LocalProfile
 from app.profiles.plan import AssumedModelSettings, PlanKeys
@@ -216,7 +218,9 @@ def _parse_source(content: bytes, path: Path, overrides: Sequence[str], kind: st
     document = read_document(content, str(path))
     if not isinstance(document.value, dict):
         name, first_line = _DOCUMENT_KINDS[kind]
-        raise ProfileError(f"{name} must be a mapping of keys", path=str(path), hint=f"Start with `{first_line}`.")
+        raise ProfileError(
+            f"not {name}: expected `key: value` lines", path=str(path), hint=f"Start with `{first_line}`."
+        )
     source = _Source(path, document, {})
     for override in overrides:
         _apply_override(source, override)
@@ -311,8 +315,32 @@ def _to_profile_error(source: _Source, detail: ErrorDetails) -> ProfileError:
     if cause is not None:
         hint = cause.hint if isinstance(cause, BadValueError) else None
         return source.build_error(str(cause), detail["loc"], hint, _format_path(detail["loc"]))
-    hint = _suggest_literal(detail) if detail["type"] == "literal_error" else None
+    hint = _suggest_literal(detail) if detail["type"] == "literal_error" else _suggest_example(source, detail)
     return source.build_error(_build_message(detail), detail["loc"], hint)
+
+
+def _suggest_example(source: _Source, detail: ErrorDetails) -> str | None:
+    """Return a hint with an example of a key that is missing or whose value has another type;
+    `None` if the key has no example."""
+    key = detail["loc"][-1] if detail["loc"] else None
+    if not isinstance(key, str) or (detail["type"] != "missing" and detail["type"] not in _EXPECTED_TYPES):
+        return None
+    example = _find_example(source, detail["loc"])
+    if example is None:
+        return None
+    line = f"{key}: {format_inline(example)}"
+    return f"Add a line such as `{line}`." if detail["type"] == "missing" else f"Use a value such as `{line}`."
+
+
+def _find_example(source: _Source, key_path: KeyPath) -> Any:
+    """Return the example of a key in a profile, or its only choice; `None` if it has neither."""
+    protocol = find_protocol(source.document.value)
+    field = None if protocol is None else profile_fields(protocol)
+    for part in key_path:
+        field = field if field is None or isinstance(part, int) else field.find_field(part)
+    if field is None or field.example is not None:
+        return None if field is None else field.example
+    return parse_scalar(field.choices[0]) if len(field.choices) == 1 else None
 
 
 def _build_message(detail: ErrorDetails) -> str:

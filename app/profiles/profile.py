@@ -92,7 +92,7 @@ class RunLimits(Settings):
 
 
 class _BaseProfile(CommonProfile):
-    load: LoadSettings
+    load: LoadSettings = Field(examples=[{"stages": [{"rate": "50/s", "duration": "30s"}]}])
     """Load on the target: first the stages in order, then a sweep, then a search."""
     slo: Listed[ObjectiveText] = Field(default=(), examples=[["latency_ms.p95 < 50"]])
     """Service level objectives, one per line, such as latency_ms.p95 < 50 or error_rate < 1%."""
@@ -130,7 +130,7 @@ class HttpProfile(_BaseProfile):
 class GeneratingProfile(_BaseProfile):
     target: GeneratingTarget
     """Target to measure: its address, protocol and connection."""
-    workload: PromptRequests
+    workload: PromptRequests = Field(examples=[{"prompts": {"input_tokens": 512, "output_tokens": 128}}])
     """Content of the requests."""
 
     @model_validator(mode="after")
@@ -155,14 +155,14 @@ class GeneratingProfile(_BaseProfile):
 class EmbeddingsProfile(_BaseProfile):
     target: EmbeddingsTarget
     """Target to measure: its address, protocol and connection."""
-    workload: EmbeddingRequests
+    workload: EmbeddingRequests = Field(examples=[{"prompts": {"input_tokens": 512}}])
     """Content of the requests."""
 
 
 class RerankProfile(_BaseProfile):
     target: RerankTarget
     """Target to measure: its address, protocol and connection."""
-    workload: RerankRequests
+    workload: RerankRequests = Field(examples=[{"prompts": {"input_tokens": 512}}])
     """Content of the requests."""
 
 
@@ -190,7 +190,7 @@ class TfServingProfile(_BaseProfile):
 class TorchServeProfile(_BaseProfile):
     target: TorchServeTarget
     """Target to measure: its address, protocol and connection."""
-    workload: TorchServeRequests
+    workload: TorchServeRequests = Field(examples=[{"body": {"features": [0.1, 0.2]}}])
     """Content of the requests."""
 
 

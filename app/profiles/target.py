@@ -183,8 +183,8 @@ class RerankTarget(_OpenAiTarget):
 class _ModelServerTarget(EndpointSettings):
     """A target on a server that hosts named models with versions."""
 
-    model: ModelName
-    """Name of the model on the server."""
+    model: ModelName = Field(examples=["my-model"])
+    """Name of the model on the server, such as my-model."""
     version: ModelVersion | None = Field(default=None, examples=["1"])
     """Version of the model on the server, such as 1."""
 
@@ -203,9 +203,9 @@ class OipTarget(_ModelServerTarget):
     scripted: ScriptedTensors | None = None
     """Server with configured response times that the run starts, to try a profile without a
     service."""
-    model: ModelName
-    """Name of the model on the server. A model that the run serves is named after its file by
-    default."""
+    model: ModelName = Field(examples=["my-model"])
+    """Name of the model on the server, such as my-model. A model that the run serves is named after
+    its file by default."""
 
     @model_validator(mode="before")
     @classmethod

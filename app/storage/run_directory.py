@@ -58,6 +58,7 @@ _MAX_START_BYTES = 1 << 20
 """Maximum size of a run's first event in bytes."""
 MAX_SLUG_CHARACTERS = 40
 """Maximum length of the profile name in a run ID, in characters."""
+_MAX_LISTED_RUNS = 3
 _RUNS_HINT = "List the runs with `sizewise runs list`."
 _SCHEMA_HINT = "Open it with the version of Sizewise that measured it."
 _T = TypeVar("_T")
@@ -412,7 +413,9 @@ class StoredRun:
             )
         finished_event = self.finished_event
         if finished_event is not None and finished_event.exit_code:
-            raise UsageError(f"{self.directory} was not measured: {finished_event.message}", hint=_RUNS_HINT)
+            raise UsageError(
+                f"this run stopped before measuring: {finished_event.message}", hint=_suggest_measured_run()
+            )
         raise UsageError(
             f"{self.directory} was interrupted and has no result.json",
             hint="Continue it with `sizewise runs resume RUN`, or report its data with "
@@ -491,12 +494,19 @@ def find_run(name: str) -> StoredRun:
     matches = [run for run in runs if run.directory.name.startswith(name)]
     if len(matches) == 1:
         return matches[0]
-    problem = (
-        f"no run matches {name!r}"
-        if not matches
-        else f"the run ID {name!r} is ambiguous: it matches {len(matches)} runs"
+    if not matches:
+        raise UsageError(f"no run matches {name!r}", hint=_RUNS_HINT)
+    names = [run.directory.name for run in reversed(matches)]
+    listed = f"{', '.join(names[:_MAX_LISTED_RUNS])}{', …' if len(names) > _MAX_LISTED_RUNS else ''}"
+    raise UsageError(
+        f"the run ID {name!r} is ambiguous: it matches {len(matches)} runs", hint=f"Use one of these: {listed}."
     )
-    raise UsageError(problem, hint=_RUNS_HINT)
+
+
+def _suggest_measured_run() -> str:
+    """Return a hint that names the last run that measured something."""
+    run = next((run for run in reversed(list_stored_runs()) if _is_running_or_measured(run)), None)
+    return _RUNS_HINT if run is None else f"The last measured run is {run.directory.name}."
 
 
 def link_run(directory: Path, run_id: str) -> None:

@@ -12,7 +12,12 @@ import msgspec
 from app.analysis.curve import build_capacity_curve, build_load_points
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
-from app.planning.service_models.measured import build_local_targets, build_measured_target, may_meet_slo_in_fleet
+from app.planning.service_models.measured import (
+    build_local_targets,
+    build_measured_target,
+    describe_best_load_point,
+    may_meet_slo_in_fleet,
+)
 from app.profiles.loading import (
     PlanningSettings,
     load_language_model,
@@ -189,8 +194,9 @@ def _build_run_targets(
             )
             raise UsageError(message, hint=hint)
         return tuple(msgspec.structs.replace(target, validity=result.verdict.status) for target in targets)
+    best_text = describe_best_load_point(build_load_points(result.stages), profile.slo)
     no_rate_error = UsageError(
-        f"{run.directory} has no rate that met its SLO",
+        f"{run.directory} has no rate that met its SLO{best_text}",
         hint="Run a profile with an SLO and load.search, or with a steady stage that meets the SLO.",
     )
     if result.max_rate is None:

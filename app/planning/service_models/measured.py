@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from app.analysis.number_format import format_number
 from app.analysis.objectives import select_binding_objectives
 from app.analysis.token_samples import scale_sample
 from app.analysis.traces import unpack_token_pairs
@@ -177,8 +178,10 @@ def _build_curve_from_fit(
             raise UsageError(message, hint=f"Set the SLO on a reported metric: {reported_text}.")
         if may_meet_slo_in_fleet(target, slo):
             return target.curve
+        labels = " and ".join(objective.label for objective in slo)
         raise UsageError(
-            f"no load point of {imported_curve.source} met {' and '.join(objective.label for objective in slo)}",
+            f"no load point of {imported_curve.source} met {labels}"
+            f"{describe_best_load_point(imported_curve.load_points, slo)}",
             hint="Measure at a lower load, or relax the SLO.",
         )
     return msgspec.structs.replace(target.curve, max_rate_per_s=rate_per_s)
@@ -227,6 +230,22 @@ def _build_curve_point(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) 
         load_point.achieved_per_s,
         meets_slo(load_point, slo) is True,
     )
+
+
+def describe_best_load_point(load_points: Sequence[MeasuredLoadPoint], slo: Sequence[Objective]) -> str:
+    """Return the end of a sentence, such as "; the best has p95 latency 61 ms at 20 req/s", for the
+    first limited latency that is reported; an empty string if none is."""
+    for objective in _list_latency_objectives(slo):
+        latencies_s = [
+            (latency_s, load_point)
+            for load_point in load_points
+            if (latency_s := get_latency_s(load_point, objective)) is not None
+        ]
+        if latencies_s:
+            latency_s, load_point = min(latencies_s, key=lambda pair: pair[0])
+            latency_text = f"{metric_label(objective.metric, objective.aggregate)} {format_number(1000 * latency_s)} ms"
+            return f"; the best has {latency_text} at {format_number(load_point.achieved_per_s)} req/s"
+    return ""
 
 
 def _list_latency_objectives(slo: Sequence[Objective]) -> list[Objective]:
