@@ -25,6 +25,28 @@ _HEADER = (
     "method", "risk (0-4)", "price date",
 )  # fmt: skip
 _WHAT_IF_HEADER = ("what-if case", "fleet", "$/month", "change $/month", "P(SLO met)")
+EXPORT_SETTINGS = (
+    ("name", "name of the manifests (default: the profile's name)"),
+    ("namespace", "namespace of the manifests"),
+    ("autoscaler", "none (default), hpa, keda or scheduled"),
+    ("image", "container image of the server"),
+    ("port", "port of the server (default: that of the measured URL)"),
+    ("ready_path", "path of the readiness and startup probes (default: that of the profile or protocol)"),
+    ("ready_port", "port of ready_path, if it is not the server's"),
+    ("live_path", "path of the liveness probe (default: that of the protocol)"),
+    ("start_within_s", "time that a pod may take to start, in s (default: 600)"),
+    ("model_uri", "storage URI of the model files (kserve)"),
+    ("predictor", "onnx (default) or container (kserve)"),
+    ("metric_name", "custom metric for the request rate of a pod (hpa)"),
+    ("metric_query", "PromQL query for the request rate of the service (keda)"),
+    ("prometheus_url", "URL of Prometheus (keda)"),
+    ("timezone", "time zone of the plan's hours, like Europe/Berlin (scheduled)"),
+    ("start_early_minutes", "minutes between the start of pods and their hour (scheduled; default: 10)"),
+    ("instance_memory_gib", "memory of an instance in GiB (default: that of the price list)"),
+    ("node_share", "share of a node's CPU and memory that pods may request (default: 0.9)"),
+    ("accelerator_resource", "resource name of the accelerator, like nvidia.com/gpu (default: by vendor)"),
+)
+"""Keys of --with with their meanings; an unknown key prints the list of all keys."""
 _EXPORT_FORMATS = ("k8s", "kserve", "terraform", "csv", "json")
 
 
@@ -195,7 +217,8 @@ def _parse_export_settings(options: list[str]) -> ExportSettings:
         if not equals and key in setting_names:
             raise UsageError(f"--with {option}: the value is missing", hint=f"Use --with {key}=VALUE.")
         if key not in setting_names:
-            hint = did_you_mean(key, setting_names) or f"Use one of {', '.join(setting_names)}."
+            suggestion = did_you_mean(key, setting_names)
+            hint = f"{f'{suggestion} ' if suggestion else ''}The settings are {', '.join(setting_names)}."
             raise UsageError(f"--with {option}: {key!r} is not an export setting", hint=hint)
         setting_values[key] = value
     try:
@@ -257,13 +280,13 @@ COMMAND = Command(
             ["--with", "export_settings"],
             multiple=True,
             metavar="KEY=VALUE",
-            help="settings of the export: name, namespace, image, port, model_uri, autoscaler (none, hpa, keda, "
-            "scheduled), …",
+            help="setting of the export, such as image=registry.example/model:1; repeatable; see the keys below",
         ),
         out_option("PATH", "path of the plan file, or folder for the files of --export"),
         json_option("print the plan as JSON"),
     ],
     documentation=__doc__,
+    notes={"Keys of --with, with their meanings": EXPORT_SETTINGS},
     examples=(
         "sizewise plan last --set traffic.peak=900/s",
         "sizewise plan last --export k8s --with image=registry.example/model:1 --out manifests",

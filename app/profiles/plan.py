@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
 
@@ -20,6 +20,7 @@ from app.profiles.settings import (
     Name,
     ReadAs,
     Redundancy,
+    Settings,
     Share,
     Unit,
     UsdPerMonth,
@@ -122,26 +123,34 @@ UnmeasuredGpuSettings = build_settings(
     ),
 )
 
+
+class _RenamedPlanKeys(Settings):
+    misplaced_key_hints: ClassVar[dict[str, str]] = {"surge": "Write max_unavailable, which is its new name."}
+
+
 PlanSettings = build_settings(
     PlanLimits,
     class_name="PlanSettings",
+    base=_RenamedPlanKeys,
     confidence=Key(
         Annotated[Share, Field(ge=0.5, le=0.9999)],
         "Probability that the fleet meets the SLO at its peak, given all uncertainties, such as 90%.",
         "90%",
     ),
     redundancy=Key(
-        Redundancy, "Spare instances for failures: n, n+1, n+2. `surge` adds to them; several zones may need more."
+        Redundancy,
+        "Spare instances for failures: n, n+1, n+2. `max_unavailable` adds to them; several zones may need more.",
     ),
     zones=Key(
         Annotated[Count, Field(ge=1), upper_bound(_MAX_ZONES)],
         "Number of availability zones, such as 1. With more than one, enough capacity is left if a zone is lost.",
         1,
     ),
-    surge=Key(
+    max_unavailable=Key(
         Annotated[int, Field(ge=0, le=1000)],
-        "Additional instances to replace those that a rolling update removes, such as 0. They are paid for all month.",
-        0,
+        "Instances that a rolling update may make unavailable at once, such as 1. As many spare instances are added, "
+        "which are paid for all month.",
+        1,
     ),
     router=Key(
         Router,

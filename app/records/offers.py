@@ -232,9 +232,9 @@ class PlanLimits(msgspec.Struct, frozen=True):
     the SLO is met; `redundancy` is the number of spare instances. Empty `regions`, `providers` and
     `vendors` allow all; None means no limit.
 
-    `surge` is the number of additional spare instances, which replace the instances that a rolling
-    update takes out of service at once. With more than one zone, the fleet must be large enough
-    after the loss of any one zone. `max_accelerators` is per instance.
+    `max_unavailable` is the number of instances that a rolling update may make unavailable at once.
+    As many spare instances are added to those for failures. With more than one zone, the fleet must
+    be large enough after the loss of any one zone. `max_accelerators` is per instance.
     """
 
     confidence: float = 0.90
@@ -245,7 +245,7 @@ class PlanLimits(msgspec.Struct, frozen=True):
     max_price_age_days: int | None = None
     router: Router = "round-robin"
     zones: int = 1
-    surge: int = 0
+    max_unavailable: int = 0
     max_accelerators: float | None = None
     price: RequestedPrice = "on-demand"
     unmeasured_gpus: UnmeasuredGpus | None = None

@@ -97,7 +97,7 @@ def _iter_bounds(plan_inputs: PlanningInputs) -> Iterator[Bound]:
     yield "limits.confidence", limits.confidence, 0.5, 0.9999
     yield "limits.redundancy", limits.redundancy, 0, 999
     yield "limits.zones", limits.zones, 1, 9
-    yield "limits.surge", limits.surge, 0, 1000
+    yield "limits.max_unavailable", limits.max_unavailable, 0, 1000
     for offer in plan_inputs.catalog.offers:
         yield f"the price of {offer.key}", offer.on_demand_usd_per_hour or 0.0, 0.0, _MAX_VALUE
         yield f"the number of vCPUs of {offer.key}", offer.vcpus or 0.0, 0.0, 10_000

@@ -33,6 +33,7 @@ from app.records.traffic import Traffic
 from app.storage.plan_file import is_plan_file, read_plan
 from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
 from app.wiring.hardware import resolve_hardware
+from app.wiring.measured_server import describe_server
 from app.wiring.plan_changes import PRICE_PREFIX, apply_overrides, apply_prices
 
 _PLANNING_KEYS = ("traffic", "plan", "target.hardware", "slo")
@@ -188,7 +189,10 @@ def _build_run_targets(
                 "accuracy."
             )
             raise UsageError(message, hint=hint)
-        return tuple(msgspec.structs.replace(target, validity=result.verdict.status) for target in targets)
+        return tuple(
+            msgspec.structs.replace(target, validity=result.verdict.status, server=describe_server(profile))
+            for target in targets
+        )
     no_rate_error = UsageError(
         f"{run.directory} has no rate that met its SLO",
         hint="Run a profile with an SLO and load.search, or with a steady stage that meets the SLO.",
@@ -199,8 +203,14 @@ def _build_run_targets(
     target = build_measured_target(result.run_id, hardware, curve, build_load_points(result.stages, hardware.replicas))
     if curve.max_rate_per_s == 0 and not may_meet_slo_in_fleet(target, slo):
         raise no_rate_error
-    validity = result.verdict.status
-    return (msgspec.structs.replace(target, is_hardware_declared=hardware != measured_hardware, validity=validity),)
+    return (
+        msgspec.structs.replace(
+            target,
+            is_hardware_declared=hardware != measured_hardware,
+            validity=result.verdict.status,
+            server=describe_server(profile),
+        ),
+    )
 
 
 def _build_foreign_target(

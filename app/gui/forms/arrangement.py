@@ -31,7 +31,7 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("load", "sweep"): ("repeats", "points"),
     ("traffic",): ("campaigns", "spikes", "uncertainty", "dispersion", "classes", "week", "cache", "tokens"),
     ("plan",): (
-        "surge", "zones", "router", "vendors", "max_power", "max_accelerators", "max_price_age",
+        "max_unavailable", "zones", "router", "vendors", "max_power", "max_accelerators", "max_price_age",
         "low_trust_prices", "unmeasured_gpus", "api_price",
     ),
 }  # fmt: skip

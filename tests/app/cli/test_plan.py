@@ -15,6 +15,7 @@ from app.cli import plan as command
 from app.cli.main import main
 from app.errors import ExitCode
 from app.planning.exports.files import ExportKind
+from app.planning.exports.settings import ExportSettings
 from app.records.plan import Plan
 from app.storage.plan_file import read_plan
 from tests.fakes import plan_sources as sources
@@ -201,6 +202,7 @@ def test_an_old_rate_of_another_currency_is_reported_beside_the_plan(capsys: pyt
         (["small.yaml", "--offers", "small.yaml"], "small.yaml"),
         (["small.yaml", "--what-if", "speed=fast"], "--what-if speed must be a factor from 0.01 to 100 (got fast)"),
         (["small.yaml", "--what-if", "speed=2", "--json"], "cannot be combined with --json or --export"),
+        (["small.yaml", "--set", "plan.surge=1"], "the key 'surge' is unknown in plan"),
         (["small.yaml", "--export", "k8s", "--with", "imgae=x"], "--with imgae=x: 'imgae' is not an export setting"),
         (["small.yaml", "--export", "k8s", "--with", "port=high"], "--with: Expected `int"),
         (["small.yaml", "--export", "k8s", "--with", "port=0"], "0 is not a valid port"),
@@ -217,6 +219,17 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_printed_or_written(
     assert [line[:6] for line in hint] in ([], ["hint: "])
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_setting_of_an_export_is_in_the_help_and_in_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [field.name for field in msgspec.structs.fields(ExportSettings)]
+    assert [name for name, _ in command.EXPORT_SETTINGS] == names
+    assert main(["plan", "--help"]) == ExitCode.OK
+    printed = capsys.readouterr().out
+    assert [name for name in names if f"\n  {name} " not in printed] == []
+    for wrong in ("imgae=x", "nothing=x"):
+        assert main(["plan", "small.yaml", "--estimate", "--export", "k8s", "--with", wrong]) == ExitCode.USAGE
+        assert f"The settings are {', '.join(names)}." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("more", [[], ["--export", "csv"]])

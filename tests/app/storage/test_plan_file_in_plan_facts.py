@@ -59,7 +59,7 @@ def test_facts_that_can_be_are_let_through(asked: PlanningInputs) -> None:
         ("confidence: 0.9", "confidence: 1.0", "limits.confidence is 1, but must be 0.5 to 0.9999"),
         ("redundancy: 1", "redundancy: 1000000000000", "limits.redundancy is 1e+12"),
         ("zones: 1", "zones: 0", "limits.zones is 0"),
-        ("surge: 0", "surge: 1001", "limits.surge is 1001"),
+        ("max_unavailable: 0", "max_unavailable: 1001", "limits.max_unavailable is 1001"),
         ("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: .inf", "the price of acme/c2@here is inf"),
         ("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: -1.0", "the price of acme/c2@here is -1"),
         ("replicas: 1", "replicas: 0", "the number of replicas of measured is 0"),

@@ -66,6 +66,8 @@ def test_a_stored_run_is_planned_with_what_its_profile_says(asked: Asked) -> Non
     question = asked("run")
     (target,) = question.measured
     assert (target.name, target.hardware.vcpus) == ("20260801T091500-quickstart-4f2a", 2)
+    assert target.server is not None
+    assert target.server.name == "quickstart"
     assert target.validity == "WARN", "the evidence for a plan is no stronger than its measurement"
     assert (target.curve.max_rate_per_s, target.curve.latency_metric) == (218.0, "latency_ms.p95")
     assert len(target.curve.points) == 11, "pooled holds are points alone"
