@@ -20,7 +20,15 @@ from app.profiles.endpoint import TargetHardware
 from app.profiles.gates import find_objective_problem
 from app.profiles.local import LocalProfile
 from app.profiles.plan import AssumedModelSettings, PlanKeys
-from app.profiles.pricing.catalog import check_provider, check_region, find_accelerator, find_offer, load_catalog
+from app.profiles.pricing.catalog import (
+    check_accelerator,
+    check_provider,
+    check_region,
+    check_source,
+    find_accelerator,
+    find_offer,
+    load_catalog,
+)
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile, find_protocol
 from app.profiles.settings import Listed, ObjectiveText, ReadAs, Settings
@@ -366,13 +374,19 @@ def _format_path(key_path: KeyPath) -> str:
 def _check_against_catalog(
     source: _Source, hardware: DeclaredHardware | None, plan: PlanLimits, catalog: Catalog | None
 ) -> None:
-    if hardware is None and not plan.regions and not plan.providers:
+    checks: list[tuple[KeyPath, Callable[[Catalog, str], object], str]] = [
+        (("plan", key, index), check, name)
+        for key, names, check in (
+            ("regions", plan.regions, check_region),
+            ("providers", plan.providers, check_provider),
+            ("accelerators", plan.accelerators, check_accelerator),
+            ("sources", plan.sources, check_source),
+        )
+        for index, name in enumerate(names)
+    ]
+    if hardware is None and not checks:
         return
     catalog = load_catalog() if catalog is None else catalog
-    checks: list[tuple[KeyPath, Callable[[Catalog, str], object], str]] = [
-        *((("plan", "regions", index), check_region, region) for index, region in enumerate(plan.regions)),
-        *((("plan", "providers", index), check_provider, provider) for index, provider in enumerate(plan.providers)),
-    ]
     if hardware is not None and hardware.offer is not None:
         checks.append((("target", "hardware", "offer"), find_offer, hardware.offer))
     if hardware is not None and hardware.accelerator is not None:

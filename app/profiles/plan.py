@@ -75,6 +75,14 @@ _MAX_ZONES = 9
 _GIB = 2.0**30
 
 
+def _split_names(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[Listed[str], BeforeValidator(_split_names)]
+"""List of names, which may also be written as text with commas, as in `--set plan.regions=a,b`."""
+
+
 def _build_optional_parser(parse: Callable[[object], T]) -> Callable[[object], T | None]:
     return lambda value: None if value is None else parse(value)
 
@@ -156,12 +164,23 @@ PlanSettings = build_settings(
         Router,
         "Load-balancing policy across replicas.",
     ),
-    regions=Key(Listed[str], "Regions to consider, such as us-east-1. Leave it empty for all.", ["us-east-1"]),
-    providers=Key(Listed[str], "Cloud providers to consider, such as aws. Leave it empty for all.", ["aws"]),
+    regions=Key(Names, "Regions to consider, such as us-east-1. Leave it empty for all.", ["us-east-1"]),
+    providers=Key(Names, "Cloud providers to consider, such as aws. Leave it empty for all.", ["aws"]),
+    accelerators=Key(
+        Names,
+        "Accelerators to consider, such as h100, which stands for all of its variants; none is for CPU-only instances. "
+        "Leave it empty for all.",
+        ["h100"],
+    ),
+    sources=Key(
+        Names,
+        "Price sources to consider, such as karp-aws, or yours for your own prices. Leave it empty for all.",
+        ["karp-aws"],
+    ),
     budget_usd_per_month=Key(
         UsdPerMonth | None, "Maximum cost of the fleet, such as 4000 USD/month.", "4000 USD/month", alias="budget"
     ),
-    vendors=Key(Listed[str], "GPU vendors to consider, such as nvidia. Leave it empty for all.", ["nvidia"]),
+    vendors=Key(Names, "GPU vendors to consider, such as nvidia. Leave it empty for all.", ["nvidia"]),
     max_power_w=Key(
         Annotated[
             float | None,

@@ -162,6 +162,11 @@ class Offer(PriceCells, frozen=True, kw_only=True):
     """Values set by the user that replace values of the catalog."""
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """IDs of the sources of the offer's prices; the first is that of the on-demand price."""
+        return split_sources(self.source)
+
+    @property
     def is_customized(self) -> bool:
         """True if any value of the offer was set by the user."""
         return bool(self.overrides) or self.owned is not None
@@ -172,6 +177,10 @@ def split_key(key: str) -> tuple[str, str | None]:
     is None if the key has no region."""
     instance, _, region = key.partition("@")
     return instance, region or None
+
+
+def split_sources(source: str) -> tuple[str, ...]:
+    return tuple(source.split("+"))
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -229,8 +238,8 @@ class UnmeasuredGpus(msgspec.Struct, frozen=True):
 
 class PlanLimits(msgspec.Struct, frozen=True):
     """Constraints of a fleet in addition to the SLO. `confidence` is the required probability that
-    the SLO is met; `redundancy` is the number of spare instances. Empty `regions`, `providers` and
-    `vendors` allow all; None means no limit.
+    the SLO is met; `redundancy` is the number of spare instances. Empty `regions`, `providers`,
+    `vendors`, `accelerators` and `sources` allow all; None means no limit.
 
     `max_unavailable` is the number of instances that a rolling update may make unavailable at once.
     As many spare instances are added to those for failures. With more than one zone, the fleet must
@@ -256,3 +265,8 @@ class PlanLimits(msgspec.Struct, frozen=True):
     low_trust_prices: bool = False
     """True to allow recommending offers whose price has the trust "low" (marketplace asks, manually
     maintained lists)."""
+    accelerators: tuple[str, ...] = ()
+    """Names of accelerators. A name denotes all of its variants; "none" denotes instances
+    without accelerators."""
+    sources: tuple[str, ...] = ()
+    """IDs of price sources."""

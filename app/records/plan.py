@@ -20,10 +20,10 @@ by the measured max rate only."""
 
 RejectedBy = Literal[
     "budget", "power", "owned", "price age", "price trust", "price", "slo", "capacity", "accelerators", "vendor",
-    "region", "provider",
+    "region", "provider", "accelerator type", "source",
 ]  # fmt: skip
 """Filter that excludes an offer. Filters are sorted by how close an excluded offer is to being
-feasible, closest first; the last four filters are set by the user."""
+feasible, closest first; the last six filters are set by the user."""
 RejectionId = Literal[
     "accelerator_count", "attention_heads", "measured_memory", "measured_vcpus_unknown", "memory", "no_accelerator",
     "no_language_model", "not_measured", "precision", "processor", "replica_memory_unknown", "runtime",
