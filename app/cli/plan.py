@@ -13,6 +13,8 @@ from app.cli.options import complete_runs, json_option, out_option, set_option
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    import datetime
+
     from app.cli.tables import Cell
     from app.planning.exports.files import ExportKind
     from app.planning.exports.settings import ExportSettings
@@ -69,6 +71,7 @@ def _plan(arguments: Arguments) -> int:
         traffic=arguments.traffic,
         slo=tuple(arguments.slo),
         offers=tuple(arguments.offers),
+        planned_on=arguments.today,
     )
     plan_inputs = build_plan_inputs(request, get_utc_now().date())
     for warning in find_currency_warnings(list(request.overrides), plan_inputs.today):
@@ -182,10 +185,10 @@ def _build_what_if_row(change: str, plan: Plan, original_plan: Plan) -> tuple[Ce
 
 def _save_plan(path: Path, plan_inputs: PlanningInputs, plan: Plan) -> None:
     from app import __version__
-    from app.storage.plan_file import PlanFile, write_plan
+    from app.wiring.plan_files import PlanFile, write_plan
 
-    write_plan(path, PlanFile(2, f"sizewise {__version__}", plan, plan_inputs))
-    print(f"{path} was written", file=sys.stderr)
+    for written_path in write_plan(path, PlanFile(f"sizewise {__version__}", plan, plan_inputs)):
+        print(f"{written_path} was written", file=sys.stderr)
 
 
 def _write_export(plan: Plan, kind: ExportKind, settings: ExportSettings, directory: Path | None) -> None:
@@ -227,6 +230,15 @@ def _parse_export_settings(options: list[str]) -> ExportSettings:
         raise UsageError(f"--with: {error}") from error
 
 
+def _parse_date(text: str) -> datetime.date:
+    import datetime
+
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a date such as 2026-12-01") from None
+
+
 COMMAND = Command(
     "plan",
     _plan,
@@ -247,6 +259,13 @@ COMMAND = Command(
             multiple=True,
             metavar="TEXT",
             help='override the SLO of the profile, like "latency_ms.p95 < 50"; repeatable',
+        ),
+        CommandOption(
+            ["--today"],
+            type=_parse_date,
+            metavar="DATE",
+            help="date from which price ages, growth and campaigns count, like 2026-12-01 (default: the date of the "
+            "plan file, or today)",
         ),
         CommandOption(
             ["--confidence"],
@@ -282,7 +301,9 @@ COMMAND = Command(
             metavar="KEY=VALUE",
             help="setting of the export, such as image=registry.example/model:1; repeatable; see the keys below",
         ),
-        out_option("PATH", "path of the plan file, or folder for the files of --export"),
+        out_option(
+            "PATH", "path of the plan file, beside which its catalog is written, or folder for the files of --export"
+        ),
         json_option("print the plan as JSON"),
     ],
     documentation=__doc__,

@@ -13,8 +13,8 @@ from app.profiles.loading import load_profile
 from app.records.result import Estimate, Result
 from app.reporting.opened import load_run
 from app.storage.bundle import import_run
-from app.storage.plan_file import read_plan
 from app.storage.run_directory import StoredRun
+from app.wiring.plan_files import read_plan
 from tests.fakes.golden_runs import GOLDEN_RUNS, golden_bundle, golden_plan, golden_run
 
 NUMBERS = GOLDEN_RUNS / "numbers.json"

@@ -143,8 +143,9 @@ def _list_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings
             "No spare is planned: a rollout needs capacity for one more pod, and draining a node reduces capacity."
         )
     elif not plan.max_unavailable:
+        pods_text = "1 pod" if scale.max_unavailable == 1 else f"{scale.max_unavailable} pods"
         notes.append(
-            f"A rollout makes up to {scale.max_unavailable} pods unavailable, which are spares for failures. Plan with "
+            f"A rollout makes up to {pods_text} unavailable at once, from the spares for failures. Plan with "
             "plan.max_unavailable=1 to have spares for rollouts, too."
         )
     if plan.router is not None and plan.router not in _RANDOM_ROUTERS:

@@ -17,7 +17,7 @@ from app.errors import ExitCode
 from app.planning.exports.files import ExportKind
 from app.planning.exports.settings import ExportSettings
 from app.records.plan import Plan
-from app.storage.plan_file import read_plan
+from app.wiring.plan_files import read_plan
 from tests.fakes import plan_sources as sources
 from tests.fakes import planned, results
 
@@ -74,7 +74,43 @@ def test_a_plan_file_planned_again_is_the_same_to_the_byte(
     again = tmp_path / "again.yaml"
     assert main(["plan", str(whole[0]), "--out", str(again)]) == ExitCode.OK
     assert again.read_bytes() == whole[0].read_bytes()
-    assert capsys.readouterr().err == f"{again} was written\n"
+    (catalog,) = tmp_path.glob("catalogue-*.csv")
+    assert catalog.read_bytes() == (whole[0].parent / catalog.name).read_bytes()
+    assert capsys.readouterr().err == f"{again} was written\n{catalog} was written\n"
+
+
+def test_a_plan_file_without_its_catalog_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "small.yaml", "--estimate", "--out", str(tmp_path / "plan.yaml")]) == ExitCode.OK
+    (catalog,) = tmp_path.glob("catalogue-*.csv")
+    catalog.unlink()
+    capsys.readouterr()
+    for words in (["plan"], ["simulate"], ["report", "--format", "text"]):
+        assert main([*words, str(tmp_path / "plan.yaml")]) == ExitCode.USAGE
+        error, hint = capsys.readouterr().err.splitlines()
+        assert f"needs {catalog.name}, which is not in the same folder" in error
+        assert hint.startswith(f"hint: Copy {catalog.name} ")
+
+
+def test_the_age_of_prices_counts_from_the_stored_date_unless_today_says_otherwise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def planned_on(*options: str) -> tuple[str, int]:
+        assert main(["plan", "small.yaml", "--estimate", "--json", *options]) == ExitCode.OK
+        plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
+        assert plan.recommendation is not None
+        return plan.planned_on, plan.recommendation.fleet.price_age_days
+
+    assert planned_on() == ("2026-08-01", 0)
+    assert planned_on("--today", "2026-09-05") == ("2026-09-05", 35)
+    assert main(["plan", "small.yaml", "--today", "soon"]) == ExitCode.USAGE
+    assert "'soon' is not a date such as 2026-12-01" in capsys.readouterr().err
+
+
+def test_a_plan_may_consider_some_accelerators_and_price_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "small.yaml", "--estimate", "--json", "--set", "plan.accelerators=l4,l40s"]) == 10
+    plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
+    assert {fleet.rejected_by for fleet in plan.offers} == {"accelerator type"}
+    assert main(["plan", "small.yaml", "--estimate", "--set", "plan.sources=karp-aws"]) == ExitCode.OK
 
 
 def test_the_terminal_reports_the_fleet_what_binds_and_what_comes_next(

@@ -161,6 +161,8 @@ def test_a_language_models_shape_needs_no_measurement(asked: Asked) -> None:
 
 def test_a_plan_file_keeps_its_date_and_every_fact_until_it_is_given_offers(asked: Asked, tmp_path: Path) -> None:
     assert asked("plan.yaml", today=LATER) == planned.question()
+    assert asked("plan.yaml", planned_on=LATER) == replace(planned.question(), today=LATER)
+    assert asked("run", planned_on=LATER).today == LATER
     own = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
     renewed = asked("plan.yaml", today=LATER, offers=(own,))
     assert renewed.today == LATER
