@@ -86,10 +86,10 @@ def _example_of_plan() -> dict[str, Any]:
 
 
 def test_the_example_of_a_plan_has_a_spare_for_failures_and_one_for_updates() -> None:
-    """`redundancy: n+1` and `surge: 1`, as the comments beside them say."""
+    """`redundancy: n+1` and `max_unavailable: 1`, as the comments beside them say."""
     keys: TypeAdapter[PlanLimits] = TypeAdapter(PlanKeys)
     limits = keys.validate_python(_example_of_plan())
-    assert (limits.redundancy, limits.surge) == (1, 1)
+    assert (limits.redundancy, limits.max_unavailable) == (1, 1)
     assert build_demand(question().traffic, msgspec.structs.replace(limits, zones=1)).spares == 2
 
 

@@ -193,7 +193,8 @@ COMMAND = CommandGroup(
                 CommandOption(
                     ["--accelerator"],
                     metavar="KEY",
-                    help="only offers with this accelerator, such as l4 or h100-sxm5-80gb; none for CPU only",
+                    help="only offers with this accelerator, such as h100 or h100-sxm5-80gb; a short name lists all "
+                    "variants, and none the CPU-only offers",
                 ),
                 CommandOption(["--region"], help="only offers in this region, such as us-east-1"),
                 CommandOption(["--provider"], help="only offers of this provider, such as aws"),

@@ -13,6 +13,8 @@ from app.cli.options import complete_runs, json_option, out_option, set_option
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    import datetime
+
     from app.cli.tables import Cell
     from app.planning.exports.files import ExportKind
     from app.planning.exports.settings import ExportSettings
@@ -25,6 +27,28 @@ _HEADER = (
     "method", "risk (0-4)", "price date",
 )  # fmt: skip
 _WHAT_IF_HEADER = ("what-if case", "fleet", "$/month", "change $/month", "P(SLO met)")
+EXPORT_SETTINGS = (
+    ("name", "name of the manifests (default: the profile's name)"),
+    ("namespace", "namespace of the manifests"),
+    ("autoscaler", "none (default), hpa, keda or scheduled"),
+    ("image", "container image of the server"),
+    ("port", "port of the server (default: that of the measured URL)"),
+    ("ready_path", "path of the readiness and startup probes (default: that of the profile or protocol)"),
+    ("ready_port", "port of ready_path, if it is not the server's"),
+    ("live_path", "path of the liveness probe (default: that of the protocol)"),
+    ("start_within_s", "time that a pod may take to start, in s (default: 600)"),
+    ("model_uri", "storage URI of the model files (kserve)"),
+    ("predictor", "onnx (default) or container (kserve)"),
+    ("metric_name", "custom metric for the request rate of a pod (hpa)"),
+    ("metric_query", "PromQL query for the request rate of the service (keda)"),
+    ("prometheus_url", "URL of Prometheus (keda)"),
+    ("timezone", "time zone of the plan's hours, like Europe/Berlin (scheduled)"),
+    ("start_early_minutes", "minutes between the start of pods and their hour (scheduled; default: 10)"),
+    ("instance_memory_gib", "memory of an instance in GiB (default: that of the price list)"),
+    ("node_share", "share of a node's CPU and memory that pods may request (default: 0.9)"),
+    ("accelerator_resource", "resource name of the accelerator, like nvidia.com/gpu (default: by vendor)"),
+)
+"""Keys of --with with their meanings; an unknown key prints the list of all keys."""
 _EXPORT_FORMATS = ("k8s", "kserve", "terraform", "csv", "json")
 
 
@@ -47,6 +71,7 @@ def _plan(arguments: Arguments) -> int:
         traffic=arguments.traffic,
         slo=tuple(arguments.slo),
         offers=tuple(arguments.offers),
+        planned_on=arguments.today,
     )
     plan_inputs = build_plan_inputs(request, get_utc_now().date())
     for warning in find_currency_warnings(list(request.overrides), plan_inputs.today):
@@ -160,10 +185,10 @@ def _build_what_if_row(change: str, plan: Plan, original_plan: Plan) -> tuple[Ce
 
 def _save_plan(path: Path, plan_inputs: PlanningInputs, plan: Plan) -> None:
     from app import __version__
-    from app.storage.plan_file import PlanFile, write_plan
+    from app.wiring.plan_files import PlanFile, write_plan
 
-    write_plan(path, PlanFile(2, f"sizewise {__version__}", plan, plan_inputs))
-    print(f"{path} was written", file=sys.stderr)
+    for written_path in write_plan(path, PlanFile(f"sizewise {__version__}", plan, plan_inputs)):
+        print(f"{written_path} was written", file=sys.stderr)
 
 
 def _write_export(plan: Plan, kind: ExportKind, settings: ExportSettings, directory: Path | None) -> None:
@@ -195,13 +220,23 @@ def _parse_export_settings(options: list[str]) -> ExportSettings:
         if not equals and key in setting_names:
             raise UsageError(f"--with {option}: the value is missing", hint=f"Use --with {key}=VALUE.")
         if key not in setting_names:
-            hint = did_you_mean(key, setting_names) or f"Use one of {', '.join(setting_names)}."
+            suggestion = did_you_mean(key, setting_names)
+            hint = f"{f'{suggestion} ' if suggestion else ''}The settings are {', '.join(setting_names)}."
             raise UsageError(f"--with {option}: {key!r} is not an export setting", hint=hint)
         setting_values[key] = value
     try:
         return msgspec.convert(setting_values, ExportSettings, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"--with: {error}") from error
+
+
+def _parse_date(text: str) -> datetime.date:
+    import datetime
+
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a date such as 2026-12-01") from None
 
 
 COMMAND = Command(
@@ -224,6 +259,13 @@ COMMAND = Command(
             multiple=True,
             metavar="TEXT",
             help='override the SLO of the profile, like "latency_ms.p95 < 50"; repeatable',
+        ),
+        CommandOption(
+            ["--today"],
+            type=_parse_date,
+            metavar="DATE",
+            help="date from which price ages, growth and campaigns count, like 2026-12-01 (default: the date of the "
+            "plan file, or today)",
         ),
         CommandOption(
             ["--confidence"],
@@ -257,13 +299,15 @@ COMMAND = Command(
             ["--with", "export_settings"],
             multiple=True,
             metavar="KEY=VALUE",
-            help="settings of the export: name, namespace, image, port, model_uri, autoscaler (none, hpa, keda, "
-            "scheduled), …",
+            help="setting of the export, such as image=registry.example/model:1; repeatable; see the keys below",
         ),
-        out_option("PATH", "path of the plan file, or folder for the files of --export"),
+        out_option(
+            "PATH", "path of the plan file, beside which its catalog is written, or folder for the files of --export"
+        ),
         json_option("print the plan as JSON"),
     ],
     documentation=__doc__,
+    notes={"Keys of --with, with their meanings": EXPORT_SETTINGS},
     examples=(
         "sizewise plan last --set traffic.peak=900/s",
         "sizewise plan last --export k8s --with image=registry.example/model:1 --out manifests",

@@ -191,7 +191,7 @@ def _write_in_run_directory(directory: Path, format_id: str, content: bytes, rep
 
 def _execute_plan(arguments: Arguments) -> int:
     from app.reporting.plan import build_plan_report
-    from app.storage.plan_file import read_plan
+    from app.wiring.plan_files import read_plan
 
     path = Path(arguments.run)
     format_id: str = arguments.format or "html"

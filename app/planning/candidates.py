@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from app.analysis.accelerator_names import matches_accelerator
 from app.planning.capacity import Capacity
 from app.planning.formatting import format_probability, format_share, format_usd
 from app.planning.latency_curve import LatencyCurve, estimate_latency_at_peak
@@ -171,6 +172,10 @@ def _find_violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date)
         return "provider", f"provider {offer.provider} is excluded by plan.providers"
     if limits.regions and offer.region not in limits.regions:
         return "region", f"region {offer.region} is excluded by plan.regions"
+    if limits.accelerators and not any(matches_accelerator(offer.accelerator, name) for name in limits.accelerators):
+        return "accelerator type", f"{_format_accelerator(offer)} is excluded by plan.accelerators"
+    if limits.sources and set(list_price_sources(offer, limits.price)).isdisjoint(limits.sources):
+        return "source", f"price source {offer.source} is excluded by plan.sources"
     max_accelerators = limits.max_accelerators
     if max_accelerators is not None and offer.accelerator_count > max_accelerators:
         reason = (
@@ -183,6 +188,16 @@ def _find_violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date)
         reason = f"the price from {offer.as_of} is {age_days} days old, above plan.max_price_age of {max_age_days}d"
         return "price age", reason
     return None
+
+
+def _format_accelerator(offer: Offer) -> str:
+    return "an instance without accelerator" if offer.accelerator is None else f"accelerator {offer.accelerator}"
+
+
+def list_price_sources(offer: Offer, price_kind: PriceKind) -> tuple[str, ...]:
+    """Return the sources that a price of the offer may come from. Only the source of the on-demand
+    price is known exactly."""
+    return offer.sources[:1] if price_kind == "on-demand" else offer.sources
 
 
 def iterate_fleets(
@@ -230,6 +245,7 @@ def build_fleet(
         accelerator=offer.accelerator,
         accelerator_count=offer.accelerator_count,
         vcpus=offer.vcpus,
+        memory_gib=offer.memory_gib,
         basis=capacity.basis,
         instances=instances,
         spare_instances=instances - candidate.needed_instances,
@@ -288,6 +304,7 @@ def build_rejected_fleet(
         accelerator=offer.accelerator,
         accelerator_count=offer.accelerator_count,
         vcpus=offer.vcpus,
+        memory_gib=offer.memory_gib,
         basis="assumed",
         instances=None,
         spare_instances=None,

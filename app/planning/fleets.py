@@ -80,6 +80,8 @@ def plan_fleets(
         slo=tuple(objective.text for objective in plan_inputs.slo),
         confidence=limits.confidence,
         redundancy=limits.redundancy,
+        max_unavailable=limits.max_unavailable,
+        server=target.server,
         latency_metric=_select_latency_metric(target, objectives),
         planned_on=plan_inputs.today.isoformat(),
         recommendation=None,

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from app.analysis.accelerator_names import NO_ACCELERATOR
 from app.analysis.objectives import get_unit
 from app.planning.fleets import plan_fleets
 from app.planning.formatting import format_number, format_usd
 from app.records.metrics import format_metric
-from app.records.offers import PlanLimits
+from app.records.offers import PlanLimits, split_sources
 from app.records.plan import Fleet
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Objective
@@ -71,6 +72,16 @@ def _relax_limits(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
             bool(limits.providers),
             {"providers": ()},
             lambda fleet: _extend_list("providers", limits.providers, fleet.provider),
+        ),
+        (
+            bool(limits.accelerators),
+            {"accelerators": ()},
+            lambda fleet: _extend_list("accelerators", limits.accelerators, fleet.accelerator or NO_ACCELERATOR),
+        ),
+        (
+            bool(limits.sources),
+            {"sources": ()},
+            lambda fleet: _extend_list("sources", limits.sources, split_sources(fleet.price_source)[0]),
         ),
         (bool(limits.vendors), {"vendors": ()}, lambda _: ("plan.vendors=[]", "accelerators of every vendor")),
         (limits.max_power_w is not None, {"max_power_w": None}, lambda _: ("plan.max_power=null", "no power limit")),

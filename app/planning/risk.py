@@ -40,12 +40,6 @@ class Risk(msgspec.Struct, frozen=True):
     reason: str
 
 
-def _get_price_source(offer: Offer) -> str:
-    """Return the source of the on-demand price, which is the first of several; of a published
-    catalog, its layout."""
-    return offer.source.partition("+")[0].partition(":")[0]
-
-
 def compute_price_age_days(offer: Offer, today: datetime.date) -> int:
     return max(0, (today - offer.as_of).days)
 
@@ -57,7 +51,7 @@ def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
     Prices of the same instance type changed by tens of percent within a year
     (`profiles/hardware/README.md`).
     """
-    source = _get_price_source(offer)
+    source = offer.sources[0]
     source_sigma = 0.15 if source in _LOW_TRUST_SOURCES else 0.05 if source in _FAIR_TRUST_SOURCES else 0.0
     drift_sigma = PRICE_DRIFT_PER_YEAR * math.sqrt(max(0, compute_price_age_days(offer, today) - 30) / 365)
     return math.hypot(source_sigma, drift_sigma)
@@ -66,7 +60,7 @@ def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
 def is_low_trust(offer: Offer) -> bool:
     """Return whether the on-demand price comes from a low-trust source. Of several sources, only
     the first counts."""
-    return _get_price_source(offer) in _LOW_TRUST_SOURCES
+    return offer.sources[0] in _LOW_TRUST_SOURCES
 
 
 def check_price(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
@@ -96,7 +90,7 @@ def list_price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:
     elif level > 1:
         risks.append(Risk(level, f"the price is {age_days} days old (from {offer.as_of}); check it before you decide"))
     # of several sources, the first one is that of the on-demand price
-    source = _get_price_source(offer)
+    source = offer.sources[0]
     if source in _LOW_TRUST_SOURCES:
         reason = "the price comes from a marketplace or a manually maintained list; availability is not guaranteed"
         risks.append(Risk(3, reason))

@@ -64,7 +64,7 @@ def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | No
         peak_per_s=compute_peak_per_s(traffic, today),
         mean_per_s=compute_mean_per_s(traffic),
         z=_STANDARD_NORMAL.inv_cdf(limits.confidence),
-        spares=limits.redundancy + limits.surge,
+        spares=limits.redundancy + limits.max_unavailable,
         peak_sigma=compute_peak_sigma(traffic),
         zones=limits.zones,
     )

@@ -22,7 +22,15 @@ from app.profiles.fields import profile_fields
 from app.profiles.gates import find_objective_problem
 from app.profiles.local import LocalProfile
 from app.profiles.plan import AssumedModelSettings, PlanKeys
-from app.profiles.pricing.catalog import check_provider, check_region, find_accelerator, find_offer, load_catalog
+from app.profiles.pricing.catalog import (
+    check_accelerator,
+    check_provider,
+    check_region,
+    check_source,
+    find_accelerator,
+    find_offer,
+    load_catalog,
+)
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile, find_protocol
 from app.profiles.settings import Listed, ObjectiveText, ReadAs, Settings
@@ -56,6 +64,8 @@ _DOCUMENT_KINDS = {
 }
 """Name of each kind of document for error messages, and an example of the first line of such a
 document."""
+_RENAMED_KEYS = (("plan", "surge", "max_unavailable"),)
+"""Section, old name and new name of each key that runs of earlier versions stored."""
 _LIST_INDEX = re.compile(r"[0-9]{1,9}")
 _SECRET_KEYS = {"headers", "api_key", "env", "command"}
 
@@ -108,14 +118,31 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 def load_profile(
-    path: Path, overrides: Sequence[str] = (), *, files_must_exist: bool = True, catalog: Catalog | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    is_stored: bool = False,
+    files_must_exist: bool = True,
+    catalog: Catalog | None = None,
 ) -> Profile:
     """Load a profile from a file, with overrides of the form `a.b.c=value`. Raises ProfileError.
 
     Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up
-    in `catalog`; if `catalog` is `None`, in the default catalog.
+    in `catalog`; if `catalog` is `None`, in the default catalog. The profile of a stored run, with
+    `is_stored` or without `files_must_exist`, may have keys that were renamed since.
     """
-    return _validate_source(_read_source(path, overrides), files_must_exist, catalog)
+    source = _read_source(path, ())
+    if is_stored or not files_must_exist:
+        _rename_stored_keys(source.document)
+    _apply_overrides(source, overrides)
+    return _validate_source(source, files_must_exist, catalog)
+
+
+def _rename_stored_keys(document: Document) -> None:
+    for section, key, new_key in _RENAMED_KEYS:
+        mapping = document.value.get(section)
+        if isinstance(mapping, dict) and key in mapping and new_key not in mapping:
+            mapping[new_key] = mapping.pop(key)
 
 
 def load_profile_text(content: bytes, source_path: Path, overrides: Sequence[str] = ()) -> Profile:
@@ -150,8 +177,7 @@ def load_overrides(settings_class: type[SettingsType], overrides: Sequence[str])
 
 def _build_override_source(overrides: Sequence[str]) -> _Source:
     source = _Source(Path("--set"), Document({}, {}), {})
-    for override in overrides:
-        _apply_override(source, override)
+    _apply_overrides(source, overrides)
     return source
 
 
@@ -205,8 +231,7 @@ def load_profile_tree(tree: dict[str, Any], source_name: str, overrides: Sequenc
     """Load a profile from a mapping. `source_name` is used in error messages; paths are relative to
     the working directory."""
     source = _Source(Path(source_name), Document(tree, {}), {})
-    for override in overrides:
-        _apply_override(source, override)
+    _apply_overrides(source, overrides)
     return _validate_source(source, True)
 
 
@@ -222,9 +247,13 @@ def _parse_source(content: bytes, path: Path, overrides: Sequence[str], kind: st
             f"not {name}: expected `key: value` lines", path=str(path), hint=f"Start with `{first_line}`."
         )
     source = _Source(path, document, {})
+    _apply_overrides(source, overrides)
+    return source
+
+
+def _apply_overrides(source: _Source, overrides: Sequence[str]) -> None:
     for override in overrides:
         _apply_override(source, override)
-    return source
 
 
 def _apply_override(source: _Source, override: str) -> None:
@@ -373,13 +402,19 @@ def _format_path(key_path: KeyPath) -> str:
 def _check_against_catalog(
     source: _Source, hardware: DeclaredHardware | None, plan: PlanLimits, catalog: Catalog | None
 ) -> None:
-    if hardware is None and not plan.regions and not plan.providers:
+    checks: list[tuple[KeyPath, Callable[[Catalog, str], object], str]] = [
+        (("plan", key, index), check, name)
+        for key, names, check in (
+            ("regions", plan.regions, check_region),
+            ("providers", plan.providers, check_provider),
+            ("accelerators", plan.accelerators, check_accelerator),
+            ("sources", plan.sources, check_source),
+        )
+        for index, name in enumerate(names)
+    ]
+    if hardware is None and not checks:
         return
     catalog = load_catalog() if catalog is None else catalog
-    checks: list[tuple[KeyPath, Callable[[Catalog, str], object], str]] = [
-        *((("plan", "regions", index), check_region, region) for index, region in enumerate(plan.regions)),
-        *((("plan", "providers", index), check_provider, provider) for index, provider in enumerate(plan.providers)),
-    ]
     if hardware is not None and hardware.offer is not None:
         checks.append((("target", "hardware", "offer"), find_offer, hardware.offer))
     if hardware is not None and hardware.accelerator is not None:

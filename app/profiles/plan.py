@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
 
@@ -20,6 +20,7 @@ from app.profiles.settings import (
     Name,
     ReadAs,
     Redundancy,
+    Settings,
     Share,
     Unit,
     UsdPerMonth,
@@ -74,6 +75,14 @@ _MAX_ZONES = 9
 _GIB = 2.0**30
 
 
+def _split_names(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[Listed[str], BeforeValidator(_split_names)]
+"""List of names, which may also be written as text with commas, as in `--set plan.regions=a,b`."""
+
+
 def _build_optional_parser(parse: Callable[[object], T]) -> Callable[[object], T | None]:
     return lambda value: None if value is None else parse(value)
 
@@ -122,37 +131,56 @@ UnmeasuredGpuSettings = build_settings(
     ),
 )
 
+
+class _RenamedPlanKeys(Settings):
+    misplaced_key_hints: ClassVar[dict[str, str]] = {"surge": "Write max_unavailable, which is its new name."}
+
+
 PlanSettings = build_settings(
     PlanLimits,
     class_name="PlanSettings",
+    base=_RenamedPlanKeys,
     confidence=Key(
         Annotated[Share, Field(ge=0.5, le=0.9999)],
         "Probability that the fleet meets the SLO at its peak, given all uncertainties, such as 90%.",
         "90%",
     ),
     redundancy=Key(
-        Redundancy, "Spare instances for failures: n, n+1, n+2. `surge` adds to them; several zones may need more."
+        Redundancy,
+        "Spare instances for failures: n, n+1, n+2. `max_unavailable` adds to them; several zones may need more.",
     ),
     zones=Key(
         Annotated[Count, Field(ge=1), upper_bound(_MAX_ZONES)],
         "Number of availability zones, such as 1. With more than one, enough capacity is left if a zone is lost.",
         1,
     ),
-    surge=Key(
+    max_unavailable=Key(
         Annotated[int, Field(ge=0, le=1000)],
-        "Additional instances to replace those that a rolling update removes, such as 0. They are paid for all month.",
-        0,
+        "Instances that a rolling update may make unavailable at once, such as 1. As many spare instances are added, "
+        "which are paid for all month.",
+        1,
     ),
     router=Key(
         Router,
         "Load-balancing policy across replicas.",
     ),
-    regions=Key(Listed[str], "Regions to consider, such as us-east-1. Leave it empty for all.", ["us-east-1"]),
-    providers=Key(Listed[str], "Cloud providers to consider, such as aws. Leave it empty for all.", ["aws"]),
+    regions=Key(Names, "Regions to consider, such as us-east-1. Leave it empty for all.", ["us-east-1"]),
+    providers=Key(Names, "Cloud providers to consider, such as aws. Leave it empty for all.", ["aws"]),
+    accelerators=Key(
+        Names,
+        "Accelerators to consider, such as h100, which stands for all of its variants; none is for CPU-only instances. "
+        "Leave it empty for all.",
+        ["h100"],
+    ),
+    sources=Key(
+        Names,
+        "Price sources to consider, such as karp-aws, or yours for your own prices. Leave it empty for all.",
+        ["karp-aws"],
+    ),
     budget_usd_per_month=Key(
         UsdPerMonth | None, "Maximum cost of the fleet, such as 4000 USD/month.", "4000 USD/month", alias="budget"
     ),
-    vendors=Key(Listed[str], "GPU vendors to consider, such as nvidia. Leave it empty for all.", ["nvidia"]),
+    vendors=Key(Names, "GPU vendors to consider, such as nvidia. Leave it empty for all.", ["nvidia"]),
     max_power_w=Key(
         Annotated[
             float | None,

@@ -56,8 +56,8 @@ class UpperBound(msgspec.Struct, frozen=True):
 class Settings(BaseModel):
     """Base class of all parts of a profile.
 
-    `misplaced_key_hints` maps each key that is valid only in other settings to the hint for that
-    key. `one_of` maps a label to alternative forms; exactly one form must be set. A form is a
+    `misplaced_key_hints` maps each key that is valid only in other settings, or was renamed, to the
+    hint for that key. `one_of` maps a label to alternative forms; exactly one form must be set. A form is a
     key, or several keys joined by +.
 
     The docstring of a field is its description. `Field(examples=…)` contains values in profile

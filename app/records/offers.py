@@ -165,6 +165,11 @@ class Offer(PriceCells, frozen=True, kw_only=True):
     """Values set by the user that replace values of the catalog."""
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """IDs of the sources of the offer's prices; the first is that of the on-demand price."""
+        return split_sources(self.source)
+
+    @property
     def is_customized(self) -> bool:
         """True if any value of the offer was set by the user."""
         return bool(self.overrides) or self.owned is not None
@@ -175,6 +180,12 @@ def split_key(key: str) -> tuple[str, str | None]:
     is None if the key has no region."""
     instance, _, region = key.partition("@")
     return instance, region or None
+
+
+def split_sources(source: str) -> tuple[str, ...]:
+    """Return the IDs of the sources that `source` names, joined by `+`. Of a published catalog,
+    such as `aws:https://…`, the ID is its layout."""
+    return tuple(name.partition(":")[0] for name in source.split("+"))
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -232,12 +243,12 @@ class UnmeasuredGpus(msgspec.Struct, frozen=True):
 
 class PlanLimits(msgspec.Struct, frozen=True):
     """Constraints of a fleet in addition to the SLO. `confidence` is the required probability that
-    the SLO is met; `redundancy` is the number of spare instances. Empty `regions`, `providers` and
-    `vendors` allow all; None means no limit.
+    the SLO is met; `redundancy` is the number of spare instances. Empty `regions`, `providers`,
+    `vendors`, `accelerators` and `sources` allow all; None means no limit.
 
-    `surge` is the number of additional spare instances, which replace the instances that a rolling
-    update takes out of service at once. With more than one zone, the fleet must be large enough
-    after the loss of any one zone. `max_accelerators` is per instance.
+    `max_unavailable` is the number of instances that a rolling update may make unavailable at once.
+    As many spare instances are added to those for failures. With more than one zone, the fleet must
+    be large enough after the loss of any one zone. `max_accelerators` is per instance.
     """
 
     confidence: float = 0.90
@@ -248,7 +259,7 @@ class PlanLimits(msgspec.Struct, frozen=True):
     max_price_age_days: int | None = None
     router: Router = "round-robin"
     zones: int = 1
-    surge: int = 0
+    max_unavailable: int = 0
     max_accelerators: float | None = None
     price: RequestedPrice = "on-demand"
     unmeasured_gpus: UnmeasuredGpus | None = None
@@ -259,3 +270,8 @@ class PlanLimits(msgspec.Struct, frozen=True):
     low_trust_prices: bool = False
     """True to allow recommending offers whose price has the trust "low" (marketplace asks, manually
     maintained lists)."""
+    accelerators: tuple[str, ...] = ()
+    """Names of accelerators. A name denotes all of its variants; "none" denotes instances
+    without accelerators."""
+    sources: tuple[str, ...] = ()
+    """IDs of price sources."""

@@ -10,6 +10,7 @@ import msgspec
 from app.records.checks import Check
 from app.records.estimate import Basis, Estimate
 from app.records.offers import PriceKind
+from app.records.server import MeasuredServer
 from app.records.traffic import Traffic
 
 SizingMethod = Literal["simulated", "formula", "measured"]
@@ -19,10 +20,10 @@ by the measured max rate only."""
 
 RejectedBy = Literal[
     "budget", "power", "owned", "price age", "price trust", "price", "slo", "capacity", "accelerators", "vendor",
-    "region", "provider",
+    "region", "provider", "accelerator type", "source",
 ]  # fmt: skip
 """Filter that excludes an offer. Filters are sorted by how close an excluded offer is to being
-feasible, closest first; the last four filters are set by the user."""
+feasible, closest first; the last six filters are set by the user."""
 RejectionId = Literal[
     "accelerator_count", "attention_heads", "measured_memory", "measured_vcpus_unknown", "memory", "no_accelerator",
     "no_language_model", "not_measured", "precision", "processor", "replica_memory_unknown", "runtime",
@@ -158,6 +159,8 @@ class Fleet(msgspec.Struct, frozen=True):
     """Planned rate per replica in requests per second, at which the SLO is met with the plan's
     confidence. The number of instances, `simulate` and the exported autoscalers are all based on
     this rate. None in plan files of version 0.1.0."""
+    memory_gib: float | None = None
+    """Memory of one instance in GiB; None if the price list does not state it."""
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -273,3 +276,8 @@ class Plan(msgspec.Struct, frozen=True):
     recommended if its capacity were certain."""
     checks: tuple[Check, ...] = ()
     """Warnings about the recommended fleet, as checks with ID, limit and hint."""
+    max_unavailable: int = 0
+    """Number of instances that a rolling update may make unavailable at once, in addition to the
+    spares for failures."""
+    server: MeasuredServer | None = None
+    """Measured server on which the recommended fleet is based."""

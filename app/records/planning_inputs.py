@@ -15,6 +15,7 @@ from app.records.checks import Validity
 from app.records.estimate import TokenSample
 from app.records.offers import CapacityCurve, Catalog, PlanLimits
 from app.records.result import Hardware, Objective
+from app.records.server import MeasuredServer
 from app.records.service import ServiceFit
 from app.records.traffic import Traffic
 
@@ -179,6 +180,8 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     validity: Validity | None = None
     """Validity of the measurement; None for results of other tools and for older plan files without
     this field."""
+    server: MeasuredServer | None = None
+    """Server that was measured, for its deployment; None for results of other tools."""
 
 
 class PlanningInputs(msgspec.Struct, frozen=True):

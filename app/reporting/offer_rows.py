@@ -7,13 +7,13 @@ import math
 
 import msgspec
 
+from app.analysis.accelerator_names import matches_accelerator
 from app.planning.pricing.ownership import price_catalog
 from app.planning.risk import compute_price_age_days
 from app.profiles.pricing.catalog import (
-    NO_ACCELERATOR,
+    check_accelerator,
     check_provider,
     check_region,
-    find_accelerator,
     load_catalog,
 )
 from app.records.offers import Catalog, Offer
@@ -51,13 +51,14 @@ def load_offers() -> Catalog:
 def find_offers(
     catalog: Catalog, *, accelerator: str | None = None, region: str | None = None, provider: str | None = None
 ) -> list[Offer]:
-    """Return the offers that match all given filters, ordered by accelerator and price.
+    """Return the offers that match all given filters, ordered by accelerator and price. An
+    accelerator such as `h100` stands for all of its variants, and "none" for CPU-only instances.
 
     Raises UsageError for an unknown accelerator, region or provider, with the most similar name as
     hint.
     """
-    if accelerator not in (None, NO_ACCELERATOR):
-        find_accelerator(catalog, str(accelerator))
+    if accelerator is not None:
+        check_accelerator(catalog, accelerator)
     if region is not None:
         check_region(catalog, region)
     if provider is not None:
@@ -65,7 +66,7 @@ def find_offers(
     matches = [
         offer
         for offer in catalog.offers
-        if accelerator in (None, offer.accelerator or NO_ACCELERATOR)
+        if (accelerator is None or matches_accelerator(offer.accelerator, accelerator))
         and region in (None, offer.region)
         and provider in (None, offer.provider)
     ]

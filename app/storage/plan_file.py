@@ -1,4 +1,4 @@
-"""Plan files: the inputs and the result of a plan, as YAML that can be diffed.
+"""YAML of plan files, which contain the inputs and the result of a plan and can be diffed.
 
 Because plan files can be edited by hand, this module also validates the inputs that planning relies
 on.
@@ -10,8 +10,9 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import msgspec
 import yaml
@@ -19,7 +20,6 @@ import yaml
 from app.analysis.token_samples import find_sample_error
 from app.analysis.traces import find_rows_error
 from app.errors import UNWRITABLE_FILE_HINT, UsageError
-from app.records.plan import Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import BatchService, FittedService, RequestService, TokenService
 
@@ -97,7 +97,7 @@ def _iter_bounds(plan_inputs: PlanningInputs) -> Iterator[Bound]:
     yield "limits.confidence", limits.confidence, 0.5, 0.9999
     yield "limits.redundancy", limits.redundancy, 0, 999
     yield "limits.zones", limits.zones, 1, 9
-    yield "limits.surge", limits.surge, 0, 1000
+    yield "limits.max_unavailable", limits.max_unavailable, 0, 1000
     for offer in plan_inputs.catalog.offers:
         yield f"the price of {offer.key}", offer.on_demand_usd_per_hour or 0.0, 0.0, _MAX_VALUE
         yield f"the number of vCPUs of {offer.key}", offer.vcpus or 0.0, 0.0, 10_000
@@ -144,23 +144,23 @@ def _iter_service_bounds(fitted_service: FittedService) -> Iterator[Bound]:
 MAX_BYTES = 8 * 1024**2
 """Maximum size of a plan file in bytes.
 
-A plan over the whole catalog is 0.7 MiB; the requests of a trace add at most 1.6 MiB.
+A plan over the whole catalog is 0.2 MiB; the requests of a trace add at most 1.6 MiB.
 """
 MAX_EVENTS = 500_000
 """Maximum number of YAML events: scalars, and starts and ends of collections. A plan over the whole
-catalog has 55,000 events, which take 0.6 s to read."""
-VERSION = 2
+catalog has 8,000 events, which take 0.1 s to read."""
+VERSION = 3
+_MAX_WIDTH = 1 << 30
+_REPLAN_HINT = "Create the plan from the runs with `sizewise plan RUN --out plan.yaml`."
 _FIRST_KEY = b"sizewise_plan:"
 
 
-class PlanFile(msgspec.Struct, frozen=True):
-    """Contents of a plan file. `sizewise_plan` is the format version; new fields do not change the
-    version."""
+class OneLine(dict[str, Any]):
+    """Mapping that is written to a plan file in one line."""
 
-    sizewise_plan: Literal[2]
-    tool: str
-    plan: Plan
-    inputs: PlanningInputs
+
+class Block(dict[str, Any]):
+    """Mapping that is written to a plan file with one line per key."""
 
 
 def is_plan_file(path: Path) -> bool:
@@ -173,8 +173,9 @@ def is_plan_file(path: Path) -> bool:
         return False
 
 
-def read_plan(path: Path) -> PlanFile:
-    """Read a plan file. Raises UsageError if the file is not a valid plan file of this version."""
+def read_plan_document(path: Path) -> dict[str, Any]:
+    """Read the YAML mapping of a plan file. Raises UsageError if the file is not a plan file of this
+    version."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} is too large for a plan file (maximum {MAX_BYTES >> 20} MiB)")
@@ -186,42 +187,67 @@ def read_plan(path: Path) -> PlanFile:
                 raise yaml.YAMLError("it has too many values for a plan")
         document = yaml.load(content, Loader=yaml.CSafeLoader)
         _check_version(path, document)
-        plan_file = msgspec.convert(document, PlanFile)
-        if (problem := find_impossible_input(plan_file.inputs)) is not None:
-            raise ValueError(problem)
-        return plan_file
+        return msgspec.convert(document, dict[str, Any])
     except (OSError, RecursionError, ValueError, yaml.YAMLError, msgspec.ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
-        hint = "Create a plan file with `sizewise plan RUN --out plan.yaml`."
-        raise UsageError(f"{path} is not a valid plan file: {reason}", hint=hint) from error
+        raise build_plan_file_error(path, error) from error
+
+
+def build_plan_file_error(path: Path, error: Exception) -> UsageError:
+    reason = " ".join(str(error).split())[:200]
+    return UsageError(f"{path} is not a valid plan file: {reason}", hint=_REPLAN_HINT)
 
 
 def _check_version(path: Path, document: object) -> None:
     version = document.get("sizewise_plan") if isinstance(document, dict) else None
     if isinstance(version, int) and version != VERSION:
         message = f"{path} is a plan file of version {version}, but this version of Sizewise reads version {VERSION}"
-        raise UsageError(message, hint="Update Sizewise, or create the plan again from the runs.")
+        hint = "Update Sizewise, or create the plan again from the runs." if version > VERSION else _REPLAN_HINT
+        raise UsageError(message, hint=hint)
 
 
-def format_plan(plan_file: PlanFile) -> str:
-    """Return a plan as YAML. The same plan always results in the same text, even after it was
-    written to YAML and read again."""
-    # The conversion turns integers in float fields into floats: 8.0, not 8.
-    normalized_file = msgspec.convert(msgspec.to_builtins(plan_file), PlanFile)
+def build_sparse(value: Any) -> Any:
+    """Return a record as mappings and lists, without the fields whose default is `None` or empty and
+    that have this default."""
+    if isinstance(value, msgspec.Struct):
+        config = value.__struct_config__
+        tag = {} if config.tag_field is None else {config.tag_field: config.tag}
+        fields = list_fields(type(value))
+        return tag | {
+            field.name: build_sparse(getattr(value, field.name))
+            for field in fields
+            if not _is_omitted(field, getattr(value, field.name))
+        }
+    if isinstance(value, tuple | list):
+        return [build_sparse(item) for item in value]
+    if isinstance(value, dict):
+        return {key: build_sparse(item) for key, item in value.items()}
+    return msgspec.to_builtins(value)
+
+
+@cache
+def list_fields(record_class: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Return the fields of a record class. msgspec itself evaluates the annotations at each call."""
+    return msgspec.structs.fields(record_class)
+
+
+def _is_omitted(field: msgspec.structs.FieldInfo, value: object) -> bool:
+    if field.required or not (value is None or value in ((), {})):
+        return False
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return type(value) is type(default) and value == default
+
+
+def format_plan_document(document: dict[str, Any]) -> str:
+    """Return a plan document as YAML. Lines are never wrapped, so that a change of one value changes
+    one line."""
     return yaml.dump(
-        msgspec.to_builtins(normalized_file),
-        Dumper=_PlainDumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=120,
-        default_flow_style=None,
+        document, Dumper=_PlanDumper, sort_keys=False, allow_unicode=True, width=_MAX_WIDTH, default_flow_style=None
     )
 
 
-def write_plan(path: Path, plan_file: PlanFile) -> None:
-    """Write a plan file completely or not at all: an existing file is replaced only after the new
-    file is on disk."""
-    content = format_plan(plan_file).encode()
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all: an existing file is replaced only after the new file is
+    on disk. Raises UsageError if the file cannot be written."""
     temporary_path = path.parent / f".{path.name}.part"
     try:
         with temporary_path.open("wb") as out:
@@ -235,8 +261,23 @@ def write_plan(path: Path, plan_file: PlanFile) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT) from error
 
 
-class _PlainDumper(yaml.CSafeDumper):
-    """YAML dumper that writes repeated values in full, without anchors."""
+class _PlanDumper(yaml.CSafeDumper):
+    """YAML dumper that writes repeated values in full, without anchors, and each text of a list in a
+    line of its own."""
 
     def ignore_aliases(self, *_: object) -> bool:
         return True
+
+
+def _represent_list(dumper: yaml.CSafeDumper, items: list[Any]) -> yaml.SequenceNode:
+    is_block = any(isinstance(item, str) for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=False if is_block else None)
+
+
+_PlanDumper.add_representer(list, _represent_list)
+_PlanDumper.add_representer(
+    OneLine, lambda dumper, mapping: dumper.represent_mapping("tag:yaml.org,2002:map", mapping, flow_style=True)
+)
+_PlanDumper.add_representer(
+    Block, lambda dumper, mapping: dumper.represent_mapping("tag:yaml.org,2002:map", mapping, flow_style=False)
+)

@@ -35,10 +35,12 @@ from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import DeclaredHardware, Objective
 from app.records.traffic import Traffic
-from app.storage.plan_file import is_plan_file, read_plan
+from app.storage.plan_file import is_plan_file
 from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
 from app.wiring.hardware import resolve_hardware
+from app.wiring.measured_server import describe_server
 from app.wiring.plan_changes import PRICE_PREFIX, apply_overrides, apply_prices
+from app.wiring.plan_files import read_plan
 
 _PLANNING_KEYS = ("traffic", "plan", "target.hardware", "slo")
 
@@ -57,7 +59,8 @@ class PlanRequest(msgspec.Struct, frozen=True):
     """Request for a plan, as specified by the user.
 
     `sources` contains either one plan file, or runs and the result files or folders of one other
-    tool. `overrides` contains `key=value` strings.
+    tool. `overrides` contains `key=value` strings. `planned_on` is the date from which the ages of
+    prices are counted; `None` if the user does not set one.
     """
 
     sources: tuple[str, ...]
@@ -66,10 +69,14 @@ class PlanRequest(msgspec.Struct, frozen=True):
     slo: tuple[str, ...] = ()
     offers: tuple[Path, ...] = ()
     what_if: tuple[str, ...] = ()
+    planned_on: datetime.date | None = None
 
 
 def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInputs:
-    """Build the inputs of a plan. Raises UsageError if an input is missing or invalid."""
+    """Build the inputs of a plan. Without a date in the request, a plan file is planned on its own
+    date, unless there are new offers, and other sources on `today`. Raises UsageError if an input is
+    missing or invalid."""
+    today = request.planned_on or today
     paths = [Path(source) for source in request.sources]
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
@@ -193,7 +200,10 @@ def _build_run_targets(
                 "accuracy."
             )
             raise UsageError(message, hint=hint)
-        return tuple(msgspec.structs.replace(target, validity=result.verdict.status) for target in targets)
+        return tuple(
+            msgspec.structs.replace(target, validity=result.verdict.status, server=describe_server(profile))
+            for target in targets
+        )
     best_text = describe_best_load_point(build_load_points(result.stages), profile.slo)
     no_rate_error = UsageError(
         f"{run.directory} has no rate that met its SLO{best_text}",
@@ -205,8 +215,14 @@ def _build_run_targets(
     target = build_measured_target(result.run_id, hardware, curve, build_load_points(result.stages, hardware.replicas))
     if curve.max_rate_per_s == 0 and not may_meet_slo_in_fleet(target, slo):
         raise no_rate_error
-    validity = result.verdict.status
-    return (msgspec.structs.replace(target, is_hardware_declared=hardware != measured_hardware, validity=validity),)
+    return (
+        msgspec.structs.replace(
+            target,
+            is_hardware_declared=hardware != measured_hardware,
+            validity=result.verdict.status,
+            server=describe_server(profile),
+        ),
+    )
 
 
 def _build_foreign_target(
@@ -227,9 +243,11 @@ def _build_foreign_target(
 
 def _apply_request(plan_inputs: PlanningInputs, request: PlanRequest, today: datetime.date) -> PlanningInputs:
     """Apply a request to the inputs of a plan file. The date and the prices of the plan file are
-    preserved, unless the request contains offers."""
+    preserved, unless the request contains a date or offers."""
     if request.offers:
-        plan_inputs = msgspec.structs.replace(plan_inputs, catalog=load_offers(request.offers, today), today=today)
+        plan_inputs = msgspec.structs.replace(plan_inputs, catalog=load_offers(request.offers, today))
+    if request.offers or request.planned_on is not None:
+        plan_inputs = msgspec.structs.replace(plan_inputs, today=today)
     if request.traffic is not None:
         plan_inputs = msgspec.structs.replace(plan_inputs, traffic=build_traffic(load_traffic(request.traffic)))
     if request.slo:

@@ -23,7 +23,8 @@ from app.profiles.scaling import DaySettings, build_autoscaler, build_operations
 from app.records.day import SimulatedDay
 from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
-from app.storage.plan_file import is_plan_file, read_plan
+from app.storage.plan_file import is_plan_file
+from app.wiring.plan_files import read_plan
 from app.wiring.planning import PlanRequest, build_plan_inputs
 
 BUSIEST = "busiest"

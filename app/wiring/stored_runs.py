@@ -42,7 +42,7 @@ def load_stored_profile(run: StoredRun) -> EndpointProfile:
             f"{run.directory} cannot be resumed: a secret of its profile was not stored",
             hint="Run its profile again. A run can only be resumed if its secrets are set as env:NAME or file:PATH.",
         )
-    profile = load_profile(run.directory / SPEC)
+    profile = load_profile(run.directory / SPEC, is_stored=True)
     if isinstance(profile, LocalProfile):
         raise UsageError("a run of a local model cannot be resumed", hint="Run its profile again.")
     return profile

@@ -23,7 +23,8 @@ def golden_bundle(folder: Path) -> Path:
 
 
 def golden_plan(folder: Path) -> Path:
-    """Unpack the plan file into `folder` and return its path."""
+    """Unpack the plan file and its catalog into `folder` and return the path of the plan file."""
     path = folder / "plan.yaml"
-    path.write_bytes(lzma.decompress((GOLDEN_RUNS / "plan.yaml.xz").read_bytes()))
+    for packed in (GOLDEN_RUNS / "plan.yaml.xz", *GOLDEN_RUNS.glob("catalogue-*.csv.xz")):
+        (folder / packed.stem).write_bytes(lzma.decompress(packed.read_bytes()))
     return path

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from app.planning.fleets import plan_fleets
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Result
-from app.storage.plan_file import PlanFile, write_plan
 from app.storage.run_directory import RunWriter
+from app.wiring.plan_files import PlanFile, write_plan
 from tests.fakes import results
 from tests.fakes.local_runs import local_run
 
@@ -63,5 +63,5 @@ def written(path: Path, text: str) -> str:
 
 
 def plan_file(path: Path, question: PlanningInputs) -> str:
-    write_plan(path, PlanFile(2, "sizewise 0.1.0", plan_fleets(question, estimate_only=True), question))
+    write_plan(path, PlanFile("sizewise 0.1.0", plan_fleets(question, estimate_only=True), question))
     return str(path)

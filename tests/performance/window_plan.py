@@ -23,7 +23,7 @@ from app.gui.plan.page import PlanPage
 from app.gui.plan.presenter import SIMULATION_DELAY_MS
 from app.gui.theme import ThemeController
 from app.planning.fleets import plan_fleets
-from app.storage.plan_file import PlanFile, write_plan
+from app.wiring.plan_files import PlanFile, write_plan
 from tests.performance.planning import question
 
 _EDITS, _SETTLED = 25, 3
@@ -40,7 +40,7 @@ def main() -> None:
         page.enter()
         asked = question()
         path = Path(home) / "plan.yaml"
-        write_plan(path, PlanFile(2, "sizewise", plan_fleets(asked, estimate_only=True), asked))
+        write_plan(path, PlanFile("sizewise", plan_fleets(asked, estimate_only=True), asked))
         page.open_sources((path,))
         presenter = page.presenter
         _wait(application, lambda: presenter.state.phase == "simulated" and presenter.state.simulator_status == "ready")

@@ -13,8 +13,8 @@ from app.profiles.loading import load_profile
 from app.records.result import Estimate, Result
 from app.reporting.opened import load_run
 from app.storage.bundle import import_run
-from app.storage.plan_file import read_plan
 from app.storage.run_directory import StoredRun
+from app.wiring.plan_files import read_plan
 from tests.fakes.golden_runs import GOLDEN_RUNS, golden_bundle, golden_plan, golden_run
 
 NUMBERS = GOLDEN_RUNS / "numbers.json"
@@ -95,7 +95,7 @@ def test_a_run_shows_the_numbers_that_its_own_version_showed(name: str, tmp_path
 
 @pytest.mark.parametrize("name", ["search", "llm", "killed"])
 def test_the_stored_profile_of_a_run_can_be_run_again(name: str, tmp_path: Path) -> None:
-    profile = load_profile(golden_run(name, tmp_path) / "spec.yaml")
+    profile = load_profile(golden_run(name, tmp_path) / "spec.yaml", is_stored=True)
     assert profile.name.startswith("golden")
 
 

@@ -31,8 +31,8 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("load", "sweep"): ("repeats", "points"),
     ("traffic",): ("campaigns", "spikes", "uncertainty", "dispersion", "classes", "week", "cache", "tokens"),
     ("plan",): (
-        "surge", "zones", "router", "vendors", "max_power", "max_accelerators", "max_price_age",
-        "low_trust_prices", "unmeasured_gpus", "api_price",
+        "max_unavailable", "zones", "router", "vendors", "max_power", "max_accelerators", "max_price_age",
+        "low_trust_prices", "unmeasured_gpus", "sources", "api_price",
     ),
 }  # fmt: skip
 _FIRST_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {

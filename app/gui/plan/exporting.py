@@ -12,7 +12,7 @@ from app.planning.exports.settings import ExportSettings
 from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
 from app.reporting.plan import build_plan_report
-from app.storage.plan_file import PlanFile, write_plan
+from app.wiring.plan_files import PlanFile, write_plan
 from reports.rendering import render
 
 ExportKind = Literal["plan", "report", "csv", "k8s", "kserve", "terraform"]
@@ -30,8 +30,7 @@ def write_export(
     """
     tool = f"sizewise {__version__}"
     if kind == "plan":
-        write_plan(destination, PlanFile(2, tool, plan, plan_inputs))
-        return (destination,)
+        return write_plan(destination, PlanFile(tool, plan, plan_inputs))
     if kind == "report":
         files = {destination.name: render(build_plan_report(plan, plan_inputs, tool, command), "html")}
         return _write_files(destination.parent, files)

@@ -7,6 +7,7 @@ from typing import get_args
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
+from app.analysis.accelerator_names import NO_ACCELERATOR
 from app.gui.plan.fields import CountField, NumberField
 from app.gui.plan.multi_choice_row import MultiChoiceRow
 from app.gui.plan.presenter import create_merge_id
@@ -176,6 +177,9 @@ def _build_constraint_rows() -> tuple[InputRow, ...]:
             "plan.providers", "Pro&viders", _list_providers, lambda plan_inputs: plan_inputs.limits.providers
         ),
         MultiChoiceRow("plan.regions", "R&egions", _list_regions, lambda plan_inputs: plan_inputs.limits.regions),
+        MultiChoiceRow(
+            "plan.accelerators", "GPU types", _list_accelerators, lambda plan_inputs: plan_inputs.limits.accelerators
+        ),
         MultiChoiceRow("plan.vendors", "GPU vendo&rs", _list_vendors, lambda plan_inputs: plan_inputs.limits.vendors),
         NumberRow(
             "plan.max_accelerators",
@@ -191,6 +195,7 @@ def _build_constraint_rows() -> tuple[InputRow, ...]:
             lambda plan_inputs: plan_inputs.limits.max_price_age_days or 0,
             lambda value: f"{value:.0f}d" if value else "null",
         ),
+        MultiChoiceRow("plan.sources", "Price sources", _list_sources, lambda plan_inputs: plan_inputs.limits.sources),
         ChoiceRow(
             "plan.low_trust_prices",
             "Low-trust prices",
@@ -227,6 +232,14 @@ def _list_providers(plan_inputs: PlanningInputs) -> tuple[str, ...]:
 
 def _list_regions(plan_inputs: PlanningInputs) -> tuple[str, ...]:
     return tuple({offer.region for offer in plan_inputs.catalog.offers})
+
+
+def _list_accelerators(plan_inputs: PlanningInputs) -> tuple[str, ...]:
+    return tuple({offer.accelerator or NO_ACCELERATOR for offer in plan_inputs.catalog.offers})
+
+
+def _list_sources(plan_inputs: PlanningInputs) -> tuple[str, ...]:
+    return tuple({source for offer in plan_inputs.catalog.offers for source in offer.sources})
 
 
 def _list_vendors(plan_inputs: PlanningInputs) -> tuple[str, ...]:

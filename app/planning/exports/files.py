@@ -8,9 +8,8 @@ import msgspec
 
 from app.planning.exports.kserve import build_kserve_manifest
 from app.planning.exports.kubernetes import build_kubernetes_manifests
-from app.planning.exports.names import make_dns_name
 from app.planning.exports.offers_csv import build_offers_csv
-from app.planning.exports.settings import ExportSettings
+from app.planning.exports.settings import ExportSettings, fill_in_settings
 from app.planning.exports.terraform import build_terraform_values, build_terraform_variables
 from app.records.plan import Plan
 
@@ -23,7 +22,7 @@ def export_plan(plan: Plan, kind: ExportKind, settings: ExportSettings) -> dict[
     Lines end with a line feed. Write the files as UTF-8. Raises UsageError if the plan recommends
     no fleet, except for `csv` and `json`, which contain the reason.
     """
-    name = make_dns_name(settings.name)
+    name = fill_in_settings(settings, plan).dns_name
     match kind:
         case "k8s":
             return {f"kubernetes-{name}.yaml": build_kubernetes_manifests(plan, settings)}

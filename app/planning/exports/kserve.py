@@ -7,10 +7,17 @@ from typing import Any
 
 from app.errors import UsageError
 from app.planning.exports.autoscaling import build_metadata
-from app.planning.exports.names import Document, dump_yaml, make_dns_name
-from app.planning.exports.pod import build_comment, build_placement, build_resources, list_pod_notes
+from app.planning.exports.names import Document, dump_yaml
+from app.planning.exports.pod import (
+    build_comment,
+    build_placement,
+    build_probes,
+    build_resources,
+    list_pod_notes,
+    list_server_notes,
+)
 from app.planning.exports.scale import Scale, compute_scale, format_rounded_down, get_recommended_fleet
-from app.planning.exports.settings import ExportSettings, get_value, list_placeholders
+from app.planning.exports.settings import ExportSettings, fill_in_settings, get_value, list_placeholders
 from app.records.metrics import metric_label
 from app.records.plan import Fleet, Plan
 
@@ -33,8 +40,9 @@ def build_kserve_manifest(plan: Plan, settings: ExportSettings) -> str:
         raise UsageError(
             "an InferenceService has no schedule", hint="Export for KServe with another autoscaler, or for Kubernetes."
         )
-    fleet, scale, name = get_recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
-    fields = ("model_uri",) if settings.predictor == "onnx" else ("image", "port")
+    settings = fill_in_settings(settings, plan)
+    fleet, scale, name = get_recommended_fleet(plan), compute_scale(plan), settings.dns_name
+    fields = ("model_uri",) if settings.predictor == "onnx" else ("image", "port", "ready_path")
     document = {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
@@ -101,8 +109,9 @@ def _build_server(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
         "name": "kserve-container",
         "image": get_value(settings, "image"),
         "ports": [{"containerPort": settings.port_or_default, "protocol": "TCP"}],
-        "readinessProbe": {"httpGet": {"path": settings.ready_path, "port": settings.port_or_default}},
         "resources": build_resources(fleet, settings),
+        # Knative's own deadline covers the start, and older versions reject a startup probe
+        **{name: probe for name, probe in build_probes(settings).items() if name == "readinessProbe"},
     }
     return {"containers": [container]}
 
@@ -114,6 +123,8 @@ def _list_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings
             "KServe chooses the server of an ONNX model, but the plan is based on the measured one. Benchmark this "
             "server as well."
         )
+    else:
+        notes += list_server_notes(plan, settings)
     if estimate_in_flight_per_pod(plan, fleet) is None:
         notes.append(
             "containerConcurrency is unlimited, because the number of requests in flight cannot be estimated from "

@@ -10,7 +10,7 @@ from app.planning.exports.autoscaling import (
     build_labels,
     build_metadata,
 )
-from app.planning.exports.names import Document, dump_yaml, make_dns_name
+from app.planning.exports.names import Document, dump_yaml
 from app.planning.exports.pod import (
     build_comment,
     build_placement,
@@ -18,6 +18,7 @@ from app.planning.exports.pod import (
     build_resources,
     build_zone_spread,
     list_pod_notes,
+    list_server_notes,
 )
 from app.planning.exports.scale import (
     Scale,
@@ -26,7 +27,7 @@ from app.planning.exports.scale import (
     format_rounded_down,
     get_recommended_fleet,
 )
-from app.planning.exports.settings import ExportSettings, get_value, list_placeholders
+from app.planning.exports.settings import ExportSettings, fill_in_settings, get_value, list_placeholders
 from app.planning.formatting import format_share
 from app.records.plan import Fleet, Plan
 
@@ -42,7 +43,8 @@ _RANDOM_ROUTERS = ("random",)
 def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
     """Build the Kubernetes manifests of the recommended fleet as YAML. Raises UsageError if the
     plan recommends no fleet."""
-    fleet, scale, name = get_recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
+    settings = fill_in_settings(settings, plan)
+    fleet, scale, name = get_recommended_fleet(plan), compute_scale(plan), settings.dns_name
     documents = [
         _build_deployment(name, fleet, scale, settings),
         _build_service(name, settings),
@@ -57,7 +59,9 @@ def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
             documents.append(build_keda_by_rate(name, scale, settings))
         case "scheduled":
             documents.append(build_keda_by_schedule(name, scale, compute_hourly_pods(plan), settings))
-    placeholders = list_placeholders(settings, "image", "port", *_FIELDS_BY_AUTOSCALER[settings.autoscaler])
+    placeholders = list_placeholders(
+        settings, "image", "port", "ready_path", *_FIELDS_BY_AUTOSCALER[settings.autoscaler]
+    )
     return dump_yaml(build_comment(plan, placeholders, _list_notes(plan, fleet, scale, settings)), documents)
 
 
@@ -98,8 +102,8 @@ def _build_deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSet
 def _build_rolling_update(scale: Scale) -> dict[str, int]:
     """Return `maxUnavailable` and `maxSurge` of a rolling update.
 
-    The nodes are full, so a rollout replaces as many pods at a time as one spare instance runs.
-    Without a spare, a rollout needs an additional pod.
+    The nodes are full, so a rollout replaces as many pods at a time as spare instances run. Without
+    a spare, a rollout needs an additional pod.
     """
     if scale.max_unavailable:
         return {"maxUnavailable": scale.max_unavailable, "maxSurge": 0}
@@ -133,10 +137,16 @@ def _build_disruption_budget(name: str, scale: Scale, settings: ExportSettings) 
 
 
 def _list_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
-    notes = list_pod_notes(fleet, settings)
+    notes = [*list_pod_notes(fleet, settings), *list_server_notes(plan, settings)]
     if not scale.spare_pods:
         notes.append(
             "No spare is planned: a rollout needs capacity for one more pod, and draining a node reduces capacity."
+        )
+    elif not plan.max_unavailable:
+        pods_text = "1 pod" if scale.max_unavailable == 1 else f"{scale.max_unavailable} pods"
+        notes.append(
+            f"A rollout makes up to {pods_text} unavailable at once, from the spares for failures. Plan with "
+            "plan.max_unavailable=1 to have spares for rollouts, too."
         )
     if plan.router is not None and plan.router not in _RANDOM_ROUTERS:
         notes.append(

@@ -97,14 +97,15 @@ _PROBE_PERIOD_S = 10
 def build_resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[str, Any]]:
     """Build the resource requests and limits of a pod from its share of the node.
 
-    There is no CPU limit, because throttling would delay requests. The other pods of the node are
-    protected by their own CPU requests.
+    The CPU limit is the share of all CPUs of the node, including those reserved for the system,
+    because that is what a measured replica could use. A lower limit would throttle it.
     """
     pods = fleet.replicas_per_instance or 1
     requests: dict[str, Any] = {}
     limits: dict[str, Any] = {}
     if fleet.vcpus is not None:
-        requests["cpu"] = f"{max(1, math.floor(fleet.vcpus * settings.node_share / pods * 1000))}m"
+        requests["cpu"] = _format_cpu(fleet.vcpus * settings.node_share / pods)
+        limits["cpu"] = _format_cpu(fleet.vcpus / pods)
     if settings.instance_memory_gib is not None:
         memory_mib = max(1, math.floor(settings.instance_memory_gib * settings.node_share / pods * 1024))
         requests["memory"] = limits["memory"] = f"{memory_mib}Mi"
@@ -113,6 +114,10 @@ def build_resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[st
             1, _count_devices(fleet) // pods
         )
     return {"requests": requests, **({"limits": limits} if limits else {})}
+
+
+def _format_cpu(cpus: float) -> str:
+    return f"{max(1, math.floor(cpus * 1000))}m"
 
 
 def get_accelerator_resource(fleet: Fleet, settings: ExportSettings) -> str:
@@ -156,24 +161,44 @@ def build_zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, An
 
 
 def build_probes(settings: ExportSettings) -> dict[str, Any]:
-    """Build startup, readiness and liveness probes.
+    """Build startup, readiness and liveness probes; those without a known path are omitted.
 
-    The startup probe allows `start_within_s` seconds; the other two probes begin afterwards.
+    The startup probe allows `start_within_s` seconds; the other two probes begin afterwards. The
+    readiness path is not used for the liveness probe, because a server that is only overloaded
+    would be restarted.
     """
-
-    def build_http_probe(path: str, failure_threshold: int) -> dict[str, Any]:
-        return {
-            "httpGet": {"path": path, "port": settings.port_or_default},
-            "periodSeconds": _PROBE_PERIOD_S,
-            "timeoutSeconds": 2,
-            "failureThreshold": failure_threshold,
-        }
-
-    return {
-        "startupProbe": build_http_probe(settings.ready_path, math.ceil(settings.start_within_s / _PROBE_PERIOD_S)),
-        "readinessProbe": build_http_probe(settings.ready_path, 2),
-        "livenessProbe": build_http_probe(settings.live_path, 6),
+    if settings.ready_path is None:
+        return {}
+    ready_port = settings.port_or_default if settings.ready_port is None else settings.ready_port
+    start_threshold = math.ceil(settings.start_within_s / _PROBE_PERIOD_S)
+    probes = {
+        "startupProbe": _build_http_probe(settings.ready_path, ready_port, start_threshold),
+        "readinessProbe": _build_http_probe(settings.ready_path, ready_port, 2),
     }
+    if settings.live_path is not None:
+        probes["livenessProbe"] = _build_http_probe(settings.live_path, settings.port_or_default, 6)
+    return probes
+
+
+def _build_http_probe(path: str, port: int, failure_threshold: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": port},
+        "periodSeconds": _PROBE_PERIOD_S,
+        "timeoutSeconds": 2,
+        "failureThreshold": failure_threshold,
+    }
+
+
+def list_server_notes(plan: Plan, settings: ExportSettings) -> list[str]:
+    """Return notes, as sentences, on the values that come from the measured server."""
+    server, notes = plan.server, []
+    if server is not None and server.port is not None and server.port == settings.port:
+        notes.append(
+            f"{server.port} is the port of the measured URL. Export with port=N if that is the port of a gateway."
+        )
+    if server is not None and server.ready_path is not None and server.ready_path == settings.ready_path:
+        notes.append(f"The probes use {server.ready_path}, as the profile or the protocol of the measured server does.")
+    return notes
 
 
 def list_pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:

@@ -37,13 +37,9 @@ class Scale(msgspec.Struct, frozen=True):
     spare_pods: int
     pods_per_instance: int
     target_per_s: float
-
-    @property
-    def max_unavailable(self) -> int:
-        """Maximum number of pods that a rollout or node drain may make unavailable at once: the
-        pods of one spare instance; 0 without spares.
-        """
-        return min(self.spare_pods, self.pods_per_instance)
+    max_unavailable: int
+    """Maximum number of pods that a rollout or node drain may make unavailable at once: the pods of
+    `plan.max_unavailable` instances, or else of one spare instance; 0 without spares."""
 
 
 def get_recommended_fleet(plan: Plan) -> Fleet:
@@ -74,7 +70,8 @@ def compute_scale(plan: Plan) -> Scale:
         )
         + spare_pods
     )
-    return Scale(max_pods, min_pods, spare_pods, pods_per_instance, _get_target_per_s(fleet))
+    max_unavailable = min(spare_pods, max(1, plan.max_unavailable) * pods_per_instance)
+    return Scale(max_pods, min_pods, spare_pods, pods_per_instance, _get_target_per_s(fleet), max_unavailable)
 
 
 def compute_hourly_pods(plan: Plan) -> tuple[int, ...]:

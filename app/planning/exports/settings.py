@@ -8,6 +8,8 @@ from typing import Literal
 import msgspec
 
 from app.errors import UsageError
+from app.planning.exports.names import make_dns_name
+from app.records.plan import Plan
 
 Autoscaler = Literal["none", "hpa", "keda", "scheduled"]
 """Autoscaler of the exported fleet.
@@ -17,7 +19,7 @@ with cron triggers.
 """
 Predictor = Literal["onnx", "container"]
 
-DEFAULT_PORT = 8080
+DEFAULT_NAME, DEFAULT_PORT = "sizewise", 8080
 _NAMESPACE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _TIMEZONE_PATTERN = re.compile(r"[A-Za-z0-9_+\-/]{1,64}")
 _RESOURCE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
@@ -43,19 +45,21 @@ _PLACEHOLDER_DESCRIPTIONS = {
 class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of an export. Raises UsageError for invalid values.
 
-    A required value that is `None` is exported as a placeholder, and listed in the comment at the
-    top of the file. Names in the manifests are derived from `name`, which may be any string.
-    `node_share` is the share of a node's CPU and memory that pods may request; the rest is reserved
-    for the system. Replicas start `start_early_minutes` before the hour in which they are needed.
+    A value that is `None` is derived from the plan, where the plan contains it. Otherwise, a
+    required value is exported as a placeholder, and listed in the comment at the top of the file.
+    Names in the manifests are derived from `name`, which may be any string. `node_share` is the
+    share of a node's CPU and memory that pods may request; the rest is reserved for the system.
+    Replicas start `start_early_minutes` before the hour in which they are needed.
     """
 
-    name: str = "sizewise"
+    name: str | None = None
     namespace: str | None = None
     autoscaler: Autoscaler = "none"
     image: str | None = None
     port: int | None = None
-    ready_path: str = "/v2/health/ready"
-    live_path: str = "/v2/health/live"
+    ready_path: str | None = None
+    ready_port: int | None = None
+    live_path: str | None = None
     start_within_s: float = 600.0
     model_uri: str | None = None
     predictor: Predictor = "onnx"
@@ -65,7 +69,7 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str | None = None
     start_early_minutes: int = 10
     instance_memory_gib: float | None = None
-    """Memory of one instance of the recommended offer, in GiB. Plans do not contain this value."""
+    """Memory of one instance in GiB, if the price list does not state it."""
     node_share: float = 0.9
     accelerator_resource: str | None = None
     """Kubernetes resource name of the accelerator, such as `nvidia.com/gpu`. If `None`, the name is
@@ -77,6 +81,8 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
              f"{self.namespace!r} is not a valid namespace. Use at most 63 lower-case letters, digits and hyphens."),
             (self.port is not None and not 1 <= self.port <= 65535,
              f"{self.port} is not a valid port. Use 1 to 65535."),
+            (self.ready_port is not None and not 1 <= self.ready_port <= 65535,
+             f"{self.ready_port} is not a valid port. Use 1 to 65535."),
             (not 0 < self.node_share <= 1,
              f"the share of a node that pods may request must be above 0 and at most 1 (got {self.node_share:g}). "
              "Use a value such as 0.9."),
@@ -94,8 +100,32 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise UsageError(message)
 
     @property
+    def dns_name(self) -> str:
+        return make_dns_name(DEFAULT_NAME if self.name is None else self.name)
+
+    @property
     def port_or_default(self) -> int:
         return DEFAULT_PORT if self.port is None else self.port
+
+
+def fill_in_settings(settings: ExportSettings, plan: Plan) -> ExportSettings:
+    """Return the settings with the values that the plan contains in place of `None`: name, port and
+    health check paths of the measured server, and the memory of an instance."""
+    fleet = None if plan.recommendation is None else plan.recommendation.fleet
+    if settings.instance_memory_gib is None and fleet is not None:
+        settings = msgspec.structs.replace(settings, instance_memory_gib=fleet.memory_gib)
+    server = plan.server
+    if server is None:
+        return settings
+    is_ready_path_set = settings.ready_path is not None
+    return msgspec.structs.replace(
+        settings,
+        name=server.name if settings.name is None else settings.name,
+        port=server.port if settings.port is None else settings.port,
+        ready_path=settings.ready_path if is_ready_path_set else server.ready_path,
+        ready_port=settings.ready_port if is_ready_path_set or settings.ready_port else server.ready_port,
+        live_path=server.live_path if settings.live_path is None else settings.live_path,
+    )
 
 
 def get_value(settings: ExportSettings, field: str) -> str:
@@ -105,13 +135,19 @@ def get_value(settings: ExportSettings, field: str) -> str:
 
 
 def list_placeholders(settings: ExportSettings, *fields: str) -> list[str]:
-    """Return one sentence for each setting in `fields` that is exported as a placeholder."""
+    """Return one sentence for each setting in `fields` that is exported as a placeholder, or without
+    which a part of the manifest is omitted."""
     sentences = []
     for field in fields:
         if getattr(settings, field) is not None:
             continue
         if field == "port":
             sentences.append(f"{DEFAULT_PORT}: the port that the server listens on (assumed)")
+        elif field == "ready_path":
+            sentences.append(
+                "readinessProbe: the check that a pod can serve requests. Its path is not known, so there is no probe. "
+                "Export with ready_path=PATH."
+            )
         else:
             sentences.append(f"{_PLACEHOLDERS[field]}: {_PLACEHOLDER_DESCRIPTIONS[field]}")
     return sentences

@@ -8,9 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.exports.names import make_dns_name
 from app.planning.exports.scale import compute_scale, get_recommended_fleet
-from app.planning.exports.settings import ExportSettings
+from app.planning.exports.settings import ExportSettings, fill_in_settings
 from app.records.plan import Plan
 
 Value = str | float | int | None
@@ -93,7 +92,7 @@ def _build_values(plan: Plan, settings: ExportSettings) -> dict[str, Value]:
     fleet, scale = get_recommended_fleet(plan), compute_scale(plan)
     assert plan.recommendation is not None
     return {
-        "name": make_dns_name(settings.name),
+        "name": fill_in_settings(settings, plan).dns_name,
         "provider": fleet.provider,
         "region": fleet.region,
         "instance_type": fleet.instance_type,

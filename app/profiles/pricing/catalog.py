@@ -17,6 +17,7 @@ from typing import Literal
 
 import msgspec
 
+from app.analysis.accelerator_names import NO_ACCELERATOR, list_short_names, matches_accelerator
 from app.errors import UsageError
 from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.pricing.csv_rows import CsvRow, read_unique_items
@@ -96,7 +97,6 @@ def _read_place(row: CsvRow) -> _Place:
 
 USER_SOURCE = "yours"
 """Name of the source of values that the user has set."""
-NO_ACCELERATOR = "none"
 _PRICE_FIELDS = ("on_demand_usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
 _OVERRIDABLE_FIELDS = ("accelerator", "accelerator_count", "vcpus", "memory_gib", *_PRICE_FIELDS, "cpu_architecture")
 
@@ -301,8 +301,29 @@ def find_offer(catalog: Catalog, name: str, region: str | None = None) -> Offer:
 
 
 def find_accelerator(catalog: Catalog, key: str) -> Accelerator:
+    """Return the accelerator with this key. Otherwise, raise UsageError with its variants or the most
+    similar key as hint."""
+    variants = [variant for variant in catalog.accelerators if matches_accelerator(variant, key)]
+    if variants and key not in variants:
+        raise UsageError(f"the accelerator {key!r} is not a single one", hint=f"Use {' or '.join(variants)}.")
     _check_known_name("accelerator", key, catalog.accelerators)
     return catalog.accelerators[key]
+
+
+def check_accelerator(catalog: Catalog, name: str) -> None:
+    """Check that a name such as `h100` denotes an accelerator of the catalog, or that it is "none".
+    Otherwise, raise UsageError with the most similar name as hint."""
+    if name != NO_ACCELERATOR and not any(matches_accelerator(key, name) for key in catalog.accelerators):
+        _check_known_name("accelerator", name, list_short_names(catalog.accelerators))
+
+
+def check_source(catalog: Catalog, name: str) -> None:
+    """Check that the catalog has prices from the source, or that it stands for the user's own prices.
+    Otherwise, raise UsageError with the most similar name or all names as hint."""
+    names = sorted({source for offer in catalog.offers for source in offer.sources} | {USER_SOURCE})
+    if name not in names:
+        hint = did_you_mean(name, names) or f"Use one of {', '.join(names)}."
+        raise UsageError(f"the price source {name!r} is unknown", hint=hint)
 
 
 def check_region(catalog: Catalog, name: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from app.profiles.pricing.catalog import NO_ACCELERATOR
+from app.analysis.accelerator_names import NO_ACCELERATOR
 from app.profiles.pricing.currencies import USD, load_bundled_exchange_rates
 from app.profiles.pricing.published.listed import KnownInstances, ListedPrice, PublishedPrices, index_instances
 from app.records.offers import Catalog, Offer, PriceList, PriceRow, RequestedPrice

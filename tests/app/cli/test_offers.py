@@ -53,6 +53,8 @@ def test_offers_are_listed_by_what_is_asked_for(capsys: pytest.CaptureFixture[st
     prices = [row["on_demand_usd_per_hour"] for row in rows]
     assert prices == sorted(prices, key=str) or prices == sorted(prices)  # type: ignore[type-var]
     assert all(row["accelerator"] is None for row in listed(capsys, "--accelerator", "none"))
+    variants = {row["accelerator"] for row in listed(capsys, "--accelerator", "h100")}
+    assert variants == {"h100-pcie-80gb", "h100-sxm5-80gb", "h100-nvl-94gb"}
     assert all(isinstance(row["price_age_days"], int) for row in rows)
 
 
@@ -66,7 +68,12 @@ def test_the_table_shows_prices_with_their_age(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     ("option", "nearest"),
-    [(("--accelerator", "l44"), "'l4'"), (("--region", "us-esat-1"), "'us-east-1'"), (("--provider", "asw"), "'aws'")],
+    [
+        (("--accelerator", "l44"), "'l4'"),
+        (("--accelerator", "h1000"), "'h100'"),
+        (("--region", "us-esat-1"), "'us-east-1'"),
+        (("--provider", "asw"), "'aws'"),
+    ],
 )
 def test_a_name_that_is_nowhere_gets_the_nearest(
     option: tuple[str, str], nearest: str, capsys: pytest.CaptureFixture[str]

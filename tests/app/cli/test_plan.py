@@ -15,8 +15,9 @@ from app.cli import plan as command
 from app.cli.main import main
 from app.errors import ExitCode
 from app.planning.exports.files import ExportKind
+from app.planning.exports.settings import ExportSettings
 from app.records.plan import Plan
-from app.storage.plan_file import read_plan
+from app.wiring.plan_files import read_plan
 from tests.fakes import plan_sources as sources
 from tests.fakes import planned, results
 
@@ -73,7 +74,43 @@ def test_a_plan_file_planned_again_is_the_same_to_the_byte(
     again = tmp_path / "again.yaml"
     assert main(["plan", str(whole[0]), "--out", str(again)]) == ExitCode.OK
     assert again.read_bytes() == whole[0].read_bytes()
-    assert capsys.readouterr().err == f"{again} was written\n"
+    (catalog,) = tmp_path.glob("catalogue-*.csv")
+    assert catalog.read_bytes() == (whole[0].parent / catalog.name).read_bytes()
+    assert capsys.readouterr().err == f"{again} was written\n{catalog} was written\n"
+
+
+def test_a_plan_file_without_its_catalog_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "small.yaml", "--estimate", "--out", str(tmp_path / "plan.yaml")]) == ExitCode.OK
+    (catalog,) = tmp_path.glob("catalogue-*.csv")
+    catalog.unlink()
+    capsys.readouterr()
+    for words in (["plan"], ["simulate"], ["report", "--format", "text"]):
+        assert main([*words, str(tmp_path / "plan.yaml")]) == ExitCode.USAGE
+        error, hint = capsys.readouterr().err.splitlines()
+        assert f"needs {catalog.name}, which is not in the same folder" in error
+        assert hint.startswith(f"hint: Copy {catalog.name} ")
+
+
+def test_the_age_of_prices_counts_from_the_stored_date_unless_today_says_otherwise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def planned_on(*options: str) -> tuple[str, int]:
+        assert main(["plan", "small.yaml", "--estimate", "--json", *options]) == ExitCode.OK
+        plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
+        assert plan.recommendation is not None
+        return plan.planned_on, plan.recommendation.fleet.price_age_days
+
+    assert planned_on() == ("2026-08-01", 0)
+    assert planned_on("--today", "2026-09-05") == ("2026-09-05", 35)
+    assert main(["plan", "small.yaml", "--today", "soon"]) == ExitCode.USAGE
+    assert "'soon' is not a date such as 2026-12-01" in capsys.readouterr().err
+
+
+def test_a_plan_may_consider_some_accelerators_and_price_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "small.yaml", "--estimate", "--json", "--set", "plan.accelerators=l4,l40s"]) == 10
+    plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
+    assert {fleet.rejected_by for fleet in plan.offers} == {"accelerator type"}
+    assert main(["plan", "small.yaml", "--estimate", "--set", "plan.sources=karp-aws"]) == ExitCode.OK
 
 
 def test_the_terminal_reports_the_fleet_what_binds_and_what_comes_next(
@@ -201,6 +238,7 @@ def test_an_old_rate_of_another_currency_is_reported_beside_the_plan(capsys: pyt
         (["small.yaml", "--offers", "small.yaml"], "small.yaml"),
         (["small.yaml", "--what-if", "speed=fast"], "--what-if speed must be a factor from 0.01 to 100 (got fast)"),
         (["small.yaml", "--what-if", "speed=2", "--json"], "cannot be combined with --json or --export"),
+        (["small.yaml", "--set", "plan.surge=1"], "the key 'surge' is unknown in plan"),
         (["small.yaml", "--export", "k8s", "--with", "imgae=x"], "--with imgae=x: 'imgae' is not an export setting"),
         (["small.yaml", "--export", "k8s", "--with", "port=high"], "--with: Expected `int"),
         (["small.yaml", "--export", "k8s", "--with", "port=0"], "0 is not a valid port"),
@@ -217,6 +255,17 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_printed_or_written(
     assert [line[:6] for line in hint] in ([], ["hint: "])
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_setting_of_an_export_is_in_the_help_and_in_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [field.name for field in msgspec.structs.fields(ExportSettings)]
+    assert [name for name, _ in command.EXPORT_SETTINGS] == names
+    assert main(["plan", "--help"]) == ExitCode.OK
+    printed = capsys.readouterr().out
+    assert [name for name in names if f"\n  {name} " not in printed] == []
+    for wrong in ("imgae=x", "nothing=x"):
+        assert main(["plan", "small.yaml", "--estimate", "--export", "k8s", "--with", wrong]) == ExitCode.USAGE
+        assert f"The settings are {', '.join(names)}." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("more", [[], ["--export", "csv"]])

@@ -9,8 +9,8 @@ import pytest
 from app.cli.main import main
 from app.errors import ExitCode
 from app.storage.checksums import CHECKSUMS, write_checksums
-from app.storage.plan_file import PlanFile, write_plan
 from app.storage.run_directory import REPORT_HTML, REPORT_JSON, StoredRun
+from app.wiring.plan_files import PlanFile, write_plan
 from tests.fakes.stored_runs import cut_short, stored_run
 from tests.fakes.whole_plan import question, whole_plan
 
@@ -168,7 +168,7 @@ def test_a_run_that_sent_nothing_has_no_request_to_compare(runs: Path, capsys: p
 
 def test_a_plan_file_has_a_report_of_its_own_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "chat.yaml"
-    write_plan(path, PlanFile(2, "sizewise 0.1.0", whole_plan(), question()))
+    write_plan(path, PlanFile("sizewise 0.1.0", whole_plan(), question()))
 
     assert main(["report", str(path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'chat.html'}\n"
@@ -186,10 +186,10 @@ def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "broken.yaml"
-    path.write_text("sizewise_plan: 2\ntool: x\n")
+    path.write_text("sizewise_plan: 3\ntool: x\n")
     assert main(["report", str(path)]) == ExitCode.USAGE
     assert "is not a valid plan file" in capsys.readouterr().err
-    write_plan(path, PlanFile(2, "sizewise 0.1.0", whole_plan(), question()))
+    write_plan(path, PlanFile("sizewise 0.1.0", whole_plan(), question()))
     for form, reported in (
         ("junit", "a plan has no report in the format 'junit'"),
         ("openmetrics", "a plan has no report in the format 'openmetrics'"),

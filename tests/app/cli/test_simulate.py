@@ -12,7 +12,7 @@ from app.cli import simulate
 from app.cli.main import main
 from app.errors import ExitCode
 from app.profiles.scaling import AUTOSCALERS
-from app.storage.plan_file import PlanFile, write_plan
+from app.wiring.plan_files import PlanFile, write_plan
 from tests.fakes import planned as fakes
 
 QUESTION = fakes.question()
@@ -21,7 +21,7 @@ QUESTION = fakes.question()
 @pytest.fixture
 def plan(tmp_path: Path) -> str:
     path = tmp_path / "plan.yaml"
-    write_plan(path, PlanFile(2, "sizewise", fakes.planned(QUESTION), QUESTION))
+    write_plan(path, PlanFile("sizewise", fakes.planned(QUESTION), QUESTION))
     return str(path)
 
 

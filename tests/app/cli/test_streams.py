@@ -14,8 +14,8 @@ from app.cli.main import main
 from app.cli.progress import open_progress
 from app.cli.streams import escape_controls, escape_output
 from app.records.events import PhaseChanged
-from app.storage.plan_file import PlanFile, write_plan
 from app.storage.run_directory import RunWriter
+from app.wiring.plan_files import PlanFile, write_plan
 from tests.fakes import planned as fakes
 from tests.fakes.results import full_run
 
@@ -76,7 +76,7 @@ def test_nothing_that_a_file_holds_steers_the_terminal(
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     question = fakes.question()
-    file = PlanFile(2, "sizewise", fakes.planned(question), question)
+    file = PlanFile("sizewise", fakes.planned(question), question)
     hostile = msgspec.convert(_with_hostile_regions(msgspec.to_builtins(file)), PlanFile)
     write_plan(tmp_path / "plan.yaml", hostile)
     with RunWriter(tmp_path / "runs" / "run") as writer:

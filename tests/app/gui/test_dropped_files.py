@@ -9,7 +9,7 @@ from app.gui.dropped_files import FileKind, classify_path
 CASES: list[tuple[str, str, FileKind]] = [
     ("m.onnx", "", "model"),
     ("p.yaml", "# mine\nsizewise: 1\nname: x\n", "profile"),
-    ("plan.yaml", "sizewise_plan: 2\ntool: x\n", "plan"),
+    ("plan.yaml", "sizewise_plan: 3\ntool: x\n", "plan"),
     ("mine.yaml", "aws/g6.2xlarge@us-east-1: {on_demand_usd_per_hour: 1}\n", "prices"),
     ("rows.yaml", "- provider: aws\n  instance_type: g6.2xlarge\n", "prices"),
     ("curve.yaml", "curve:\n  - {rate: 10/s, p95: 20ms}\n", "results"),

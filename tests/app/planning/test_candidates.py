@@ -33,6 +33,8 @@ def test_a_candidate_has_what_is_needed_and_the_spares() -> None:
     [
         (PlanLimits(providers=("other",)), "provider acme is excluded by plan.providers"),
         (PlanLimits(regions=("there",)), "region here is excluded by plan.regions"),
+        (PlanLimits(accelerators=("h100", "l4")), "an instance without accelerator is excluded by plan.accelerators"),
+        (PlanLimits(sources=("sky-v9", "yours")), "price source karp-aws is excluded by plan.sources"),
         (PlanLimits(budget_usd_per_month=6000.0), "a fleet of 9 costs $6,570/month, above plan.budget of $6,000/month"),
         (PlanLimits(max_price_age_days=20), "is 25 days old, above plan.max_price_age of 20d"),
     ],
@@ -41,6 +43,22 @@ def test_what_the_plan_forbids_is_refused_in_words(limits: PlanLimits, says: str
     found = candidate(offer(as_of=TODAY - datetime.timedelta(days=25)), limits)
     assert found.rejected is not None
     assert says in found.rejected
+
+
+def test_a_short_name_selects_all_variants_of_an_accelerator() -> None:
+    limits = PlanLimits(accelerators=("h100", "none"))
+    for key in ("h100-pcie-80gb", "h100-sxm5-80gb", None):
+        assert candidate(offer(accelerator=key, accelerator_count=float(key is not None)), limits).rejected is None
+    assert (
+        candidate(offer(accelerator="h200-nvl-141gb", accelerator_count=1.0), limits).rejected_by == "accelerator type"
+    )
+
+
+def test_only_the_first_source_is_that_of_the_on_demand_price() -> None:
+    priced = offer(source="yours+karp-aws", spot_usd_per_hour=0.3)
+    assert candidate(priced, PlanLimits(sources=("yours",))).rejected is None
+    assert candidate(priced, PlanLimits(sources=("karp-aws",))).rejected_by == "source"
+    assert candidate(priced, PlanLimits(sources=("karp-aws",), price="spot")).rejected is None
 
 
 def test_without_price_or_capacity_nothing_can_be_said() -> None:

@@ -126,7 +126,7 @@ def test_a_dearer_offer_never_wins_by_its_price_and_leaves_all_sizes() -> None:
 
 
 def test_asking_to_be_surer_never_needs_fewer() -> None:
-    commands: list[dict[str, float]] = [{"confidence": 0.99}, {"redundancy": 3}, {"surge": 2}, {"zones": 4}]
+    commands: list[dict[str, float]] = [{"confidence": 0.99}, {"redundancy": 3}, {"max_unavailable": 2}, {"zones": 4}]
     for dice, asked, is_preview, plan in cases():
         # losing one of four zones takes fewer than losing one of three
         more = dice.choice(commands if asked.limits.zones == 1 else commands[:3])

@@ -18,6 +18,8 @@ QUESTION = planned.question()
         ({"budget_usd_per_month": 10.0}, "plan.budget=4380 USD/month"),
         ({"regions": ("mars",)}, "plan.regions=[mars, here]"),
         ({"providers": ("nobody",)}, "plan.providers=[nobody, acme]"),
+        ({"accelerators": ("h100",)}, "plan.accelerators=[h100, none]"),
+        ({"sources": ("yours",)}, "plan.sources=[yours, karp-aws]"),
         ({"price": "spot"}, "plan.price=on-demand"),
     ],
 )

@@ -149,7 +149,7 @@ def test_losing_any_zone_leaves_enough(zones: int, needed: int, spares: int) -> 
 
 
 def test_a_roll_out_takes_instances_beside_the_spares() -> None:
-    demand = build_demand(Traffic(900.0, "flat", (1.0,) * 24), PlanLimits(redundancy=1, surge=2))
+    demand = build_demand(Traffic(900.0, "flat", (1.0,) * 24), PlanLimits(redundancy=1, max_unavailable=2))
     assert demand.spares == 3
 
 

@@ -257,3 +257,15 @@ def test_the_traffic_that_the_guide_prints_can_be_given_as_a_file(tmp_path: Path
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
         assert load_traffic(path).peak_per_s is not None
+
+
+def test_only_a_stored_profile_may_have_a_renamed_key(folder: Path) -> None:
+    path = written(folder, HTTP + "  surge: 2\n")
+    for profile in (load_profile(path, is_stored=True), load_profile(path, files_must_exist=False)):
+        assert isinstance(profile, HttpProfile)
+        assert profile.plan.max_unavailable == 2
+    with pytest.raises(ProfileError, match="the key 'surge' is unknown in plan") as refused:
+        load_profile(path)
+    assert refused.value.hint == "Write max_unavailable, which is its new name."
+    with pytest.raises(ProfileError, match="the key 'surge' is unknown in plan"):
+        load_profile(path, ["plan.surge=1"], is_stored=True)

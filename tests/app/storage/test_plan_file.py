@@ -2,32 +2,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
-from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.planning.fleets import plan_fleets
+from app.records.offers import PlanLimits
 from app.storage import plan_file
-from app.storage.plan_file import MAX_BYTES, PlanFile, format_plan, is_plan_file, read_plan, write_plan
-from tests.fakes import planned
-from tests.fakes.whole_plan import question, whole_plan
-
-WHOLE = PlanFile(2, "sizewise 0.1.0", whole_plan(), question())
-TEXT = format_plan(WHOLE)
-ODD_NOTES = (
-    "1e6",
-    "no",
-    "~",
-    "2026-08-01",
-    "a: b # c",
-    "- d",
-    "two\nlines \u2028\x85",
-    "\0",
-    "×≤é💡",
-    " \t",
-    "!!int 3",
-    "&a *a",
+from app.storage.plan_file import (
+    MAX_BYTES,
+    Block,
+    OneLine,
+    build_sparse,
+    format_plan_document,
+    is_plan_file,
+    read_plan_document,
+    write_file,
 )
+from tests.fakes.planned import LAW
 
 
 @pytest.fixture
@@ -35,60 +26,25 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "plan.yaml"
 
 
-def test_a_whole_plan_is_read_back_as_it_was(path: Path) -> None:
-    odd = replace(WHOLE, plan=replace(WHOLE.plan, notes=ODD_NOTES))
-    write_plan(path, odd)
-    assert read_plan(path) == odd
-    assert [one.name for one in path.parent.iterdir()] == ["plan.yaml"]
-
-
-def test_it_begins_with_its_mark_and_shows_nothing_twice_by_reference(path: Path) -> None:
-    fleet = WHOLE.plan.offers[0]
-    shared = replace(WHOLE, plan=replace(WHOLE.plan, offers=(fleet, fleet), runner_up=fleet))
-    text = format_plan(shared)
-    assert text.startswith("sizewise_plan: 2\ntool: sizewise 0.1.0\nplan:\n")
-    assert " &id" not in text
-    path.write_text(text, encoding="utf-8")
-    assert read_plan(path) == shared
-
-
-def test_what_was_read_is_planned_and_written_again_to_the_byte(path: Path) -> None:
-    asked = planned.question()
-    write_plan(path, PlanFile(2, "sizewise 0.1.0", plan_fleets(asked, estimate_only=True), asked))
-    first, file = path.read_bytes(), read_plan(path)
-    write_plan(path, replace(file, plan=plan_fleets(file.inputs, estimate_only=True)))
-    assert path.read_bytes() == first
-
-
-def test_what_a_later_version_added_is_left_out(path: Path) -> None:
-    path.write_text(TEXT.replace("\nplan:\n", "\nadded: {a: 1}\nplan:\n  added: 2\n"), encoding="utf-8")
-    assert read_plan(path) == WHOLE
-
-
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (TEXT[: TEXT.index("inputs:")], "missing required field `inputs`"),
-        (TEXT[: TEXT.index("provider:") + 4], "could not find expected ':'"),
-        ("sizewise_plan: 2\n", "missing required field `tool`"),
         (
-            TEXT.replace("sizewise_plan: 2", "sizewise_plan: 3"),
-            "is a plan file of version 3, but this version of Sizewise reads version 2",
+            "sizewise_plan: 2\n",
+            "is a plan file of version 2, but this version of Sizewise reads version 3",
         ),
-        (TEXT.replace("sizewise_plan: 2", "sizewise_plan: '1'"), "`$.sizewise_plan`"),
-        (TEXT.replace("peak_per_s: 90.0", "peak_per_s: many"), "Expected `float`, got `str` - at `$.plan.traffic"),
-        (TEXT.replace("slo:", "slo: 3\nx:", 1), "while parsing"),
+        ("sizewise_plan: 3\nslo: 3\nx:1\n", "while scanning"),
         ("sizewise_plan: !!python/object/apply:pathlib.Path.touch [ran]\n", "could not determine a constructor"),
         ("sizewise_plan: !!python/name:os.system\n", "could not determine a constructor"),
-        ("sizewise_plan: !!set {1}\n", "got `set`"),
         ("sizewise_plan: &a [x]\ntool: [*a, *a]\n", "it has YAML aliases"),
         ("sizewise_plan: " + "[" * 100_000, "maximum nesting depth"),
         ("sizewise_plan: " + "9" * 5000, "digits"),
-        ("sizewise_plan: 2\n? [a]\n: b\n", "unhashable key"),
-        ("sizewise_plan: 2\ntool: 2026-99-99\n", "month must be in 1..12"),
-        (TEXT + "---\n" + TEXT, "a single document"),
-        ("sizewise_plan: 2\n\0", "control characters"),
-        (b"sizewise_plan: 2\n\xff", "invalid leading UTF-8"),
+        ("sizewise_plan: 3\n? [a]\n: b\n", "unhashable key"),
+        ("sizewise_plan: 3\n1: b\n", "Expected `str`, got `int`"),
+        ("sizewise_plan: 3\ntool: 2026-99-99\n", "month must be in 1..12"),
+        ("sizewise_plan: 3\n---\nsizewise_plan: 3\n", "a single document"),
+        ("sizewise_plan: 3\n\0", "control characters"),
+        (b"sizewise_plan: 3\n\xff", "invalid leading UTF-8"),
         ("", "Expected `object`, got `null`"),
     ],
     ids=lambda one: (one if isinstance(one, str) else repr(one))[:24],
@@ -99,7 +55,7 @@ def test_what_is_no_plan_is_refused_in_one_sentence_with_what_to_do(
     monkeypatch.chdir(path.parent)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UsageError) as caught:
-        read_plan(path)
+        read_plan_document(path)
     reported = str(caught.value)
     assert reported.startswith(f"{path} is ")
     assert says in reported
@@ -113,39 +69,38 @@ def test_what_is_too_large_is_not_even_read(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 1)  # a hole: no space on the disk
     with pytest.raises(UsageError, match="is too large for a plan file"):
-        read_plan(path)
+        read_plan_document(path)
+
+
+def test_more_values_than_any_plan_has_are_refused_before_they_are_made(path: Path) -> None:
+    path.write_text("sizewise_plan: 3\nplan: [" + "1," * (plan_file.MAX_EVENTS + 1) + "1]\n")
+    assert path.stat().st_size < MAX_BYTES
+    with pytest.raises(UsageError, match="too many values for a plan"):
+        read_plan_document(path)
 
 
 def test_a_place_that_cannot_be_read_is_reported(path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
-        read_plan(path)
+        read_plan_document(path)
     with pytest.raises(UsageError, match="directory"):
-        read_plan(path.parent)
-
-
-def test_an_older_plan_stays_where_another_cannot_be_written(path: Path) -> None:
-    write_plan(path, WHOLE)
-    (path.parent / ".plan.yaml.part").mkdir()
-    with pytest.raises(UsageError, match="cannot be written"):
-        write_plan(path, replace(WHOLE, tool="another"))
-    assert read_plan(path) == WHOLE
+        read_plan_document(path.parent)
 
 
 @pytest.mark.parametrize("place", ["none/plan.yaml", "file/plan.yaml", "", "file/..", "x" * 300])
 def test_a_place_that_cannot_be_written_is_reported_and_nothing_is_left_there(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be written: "):
-        write_plan(tmp_path / place, WHOLE)
+        write_file(tmp_path / place, b"content")
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(
     ("content", "is_one"),
     [
-        (b"sizewise_plan: 2\n", True),
+        (b"sizewise_plan: 3\n", True),
         (b"sizewise_plan:", True),
         (b"sizewise: 1\nname: a-profile\n", False),
-        (b"# sizewise_plan: 2\n", False),
+        (b"# sizewise_plan: 3\n", False),
         (b"sizewise_plan", False),
         (b'{"sizewise_plan": 1}', False),
         (b"language_model: {}\n", False),
@@ -162,9 +117,27 @@ def test_what_cannot_be_opened_is_no_plan_file(path: Path) -> None:
     assert not is_plan_file(path.parent)
 
 
-def test_more_values_than_any_plan_has_are_refused_before_they_are_made(tmp_path: Path) -> None:
-    path = tmp_path / "many.yaml"
-    path.write_text("sizewise_plan: 2\nplan: [" + "1," * (plan_file.MAX_EVENTS + 1) + "1]\n")
-    assert path.stat().st_size < MAX_BYTES
-    with pytest.raises(UsageError, match="too many values for a plan"):
-        read_plan(path)
+def test_a_sparse_record_has_all_but_what_is_absent_by_default() -> None:
+    sparse = build_sparse(PlanLimits(regions=("here",), redundancy=0))
+    assert sparse["regions"] == ["here"]
+    assert sparse["redundancy"] == 0, "a default that is a number may change in a later version"
+    assert not {"providers", "budget_usd_per_month", "accelerators"} & sparse.keys()
+    for record in (PlanLimits(), PlanLimits(regions=("here",)), LAW):
+        assert msgspec.convert(build_sparse(record), type(record)) == record
+    assert build_sparse(LAW)["type"] == "request"
+
+
+def test_a_change_of_one_value_changes_one_line() -> None:
+    document = {
+        "numbers": [0.1] * 100,
+        "sentences": ["one " * 100, "two"],
+        "leaf": {"a": 1, "b": 2},
+        "block": Block(a=1, b=2),
+        "lines": [OneLine(a=1, b=[1, 2], c={"d": "e"}), OneLine(a=2)],
+    }
+    lines = format_plan_document(document).splitlines()
+    assert lines[0] == f"numbers: [{', '.join(['0.1'] * 100)}]"
+    assert [line.split(" ")[0] for line in lines[1:4]] == ["sentences:", "-", "-"]
+    assert lines[4:] == [
+        "leaf: {a: 1, b: 2}", "block:", "  a: 1", "  b: 2", "lines:", "- {a: 1, b: [1, 2], c: {d: e}}", "- {a: 2}"
+    ]  # fmt: skip

@@ -63,7 +63,9 @@ def test_a_public_address_needs_permission(written: Written) -> None:
     target = {"protocol": "http", "url": "http://93.184.215.14/"}
     with pytest.raises(UsageError, match="does not confirm that you may load-test it") as caught:
         build_endpoint(written(target))
-    assert caught.value.hint == "If you have permission, set target.permitted to true."
+    assert caught.value.hint == (
+        "If you have permission, set target.permitted to true, or add --permitted to a command that names a URL."
+    )
     assert build_endpoint(written({**target, "permitted": True})).urls == ("http://93.184.215.14/",)
 
 

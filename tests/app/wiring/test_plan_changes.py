@@ -54,7 +54,7 @@ def test_a_shape_brings_its_hours_and_a_trace_all_that_it_reports(tmp_path: Path
         ("plan.router=random", "router", "random"),
         ("plan.price=reserved-1y", "price", "reserved-1y"),
         ("plan.zones=3", "zones", 3),
-        ("plan.surge=1", "surge", 1),
+        ("plan.max_unavailable=1", "max_unavailable", 1),
         ("plan.max_accelerators=4", "max_accelerators", 4.0),
         ("plan.vendors=[nvidia]", "vendors", ("nvidia",)),
         ("plan.providers=[acme]", "providers", ("acme",)),

@@ -66,6 +66,8 @@ def test_a_stored_run_is_planned_with_what_its_profile_says(asked: Asked) -> Non
     question = asked("run")
     (target,) = question.measured
     assert (target.name, target.hardware.vcpus) == ("20260801T091500-quickstart-4f2a", 2)
+    assert target.server is not None
+    assert target.server.name == "quickstart"
     assert target.validity == "WARN", "the evidence for a plan is no stronger than its measurement"
     assert (target.curve.max_rate_per_s, target.curve.latency_metric) == (218.0, "latency_ms.p95")
     assert len(target.curve.points) == 11, "pooled holds are points alone"
@@ -159,6 +161,8 @@ def test_a_language_models_shape_needs_no_measurement(asked: Asked) -> None:
 
 def test_a_plan_file_keeps_its_date_and_every_fact_until_it_is_given_offers(asked: Asked, tmp_path: Path) -> None:
     assert asked("plan.yaml", today=LATER) == planned.question()
+    assert asked("plan.yaml", planned_on=LATER) == replace(planned.question(), today=LATER)
+    assert asked("run", planned_on=LATER).today == LATER
     own = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
     renewed = asked("plan.yaml", today=LATER, offers=(own,))
     assert renewed.today == LATER

@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import UsageError
 from app.records.scaling import Fixed
-from app.storage.plan_file import PlanFile, write_plan
+from app.wiring.plan_files import PlanFile, write_plan
 from app.wiring.simulating import DayRequest, load_or_compute_plan, simulate_plan_day
 from tests.fakes import planned as fakes
 from tests.fakes.offers import TODAY
@@ -17,7 +17,7 @@ QUESTION = fakes.question()
 @pytest.fixture
 def plan(tmp_path: Path) -> str:
     path = tmp_path / "plan.yaml"
-    write_plan(path, PlanFile(2, "sizewise", fakes.planned(QUESTION), QUESTION))
+    write_plan(path, PlanFile("sizewise", fakes.planned(QUESTION), QUESTION))
     return str(path)
 
 

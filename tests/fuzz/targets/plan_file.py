@@ -1,20 +1,30 @@
-"""A plan file."""
+"""A plan file, beside the catalog of the golden plan."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
-from app.storage.plan_file import read_plan
+from app.wiring.plan_files import read_plan
 from tests.fakes.golden_runs import golden_plan
 from tests.fuzz.scratch import input_file, scratch_folder
 
 
 def read(data: bytes) -> None:
     with input_file(b"\0" + data, "plan.yaml") as path:
+        for name, content in _catalogs().items():
+            (path.parent / name).write_bytes(content)
         read_plan(path)
+
+
+@functools.cache
+def _catalogs() -> dict[str, bytes]:
+    with scratch_folder() as folder:
+        golden_plan(folder)
+        return {path.name: path.read_bytes() for path in folder.glob("catalogue-*.csv")}
 
 
 def seeds() -> Iterable[bytes]:

@@ -19,7 +19,7 @@ from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
 from app.gui.plan.page import PlanPage
 from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
 from app.gui.plan.traffic_rows import PeakRow
-from app.storage.plan_file import read_plan
+from app.wiring.plan_files import read_plan
 from tests.app.gui.plan.conftest import answered, simulated
 from tests.fakes import plan_sources
 from tests.fakes.widget_walk import clipped, unnamed, unreachable
@@ -302,6 +302,7 @@ def test_it_is_exported_as_the_command_line_does(opened: PlanPage, qtbot: QtBot,
     export("terraform", "tf")
     export("csv", "csv")
     assert read_plan(tmp_path / "out.yaml").plan == opened.presenter.state.plan
+    assert len(list(tmp_path.glob("catalogue-*.csv"))) == 1
     assert "<html" in (tmp_path / "out.html").read_text()
     assert list((tmp_path / "k8s").iterdir())
 

@@ -24,12 +24,14 @@ ON_A_CARD = Hardware("one L4", offer="acme/g1@here", accelerator="l4", accelerat
 
 
 @functools.cache
-def planned(*offers: Offer, measured_on: Hardware = HERE, redundancy: int = 1, **traffic: Any) -> Plan:
+def planned(
+    *offers: Offer, measured_on: Hardware = HERE, redundancy: int = 1, max_unavailable: int = 0, **traffic: Any
+) -> Plan:
     facts: dict[str, Any] = {"peak_per_s": 5000.0, "shape": "workday", "hourly_share": WORKDAY} | traffic
     offered = catalogue(*(offers or (offer(provider="aws", instance_type="c7i.4xlarge", region="us-east-1"),)))
     target = MeasuredTarget("a run", measured_on, curve(100.0), no_fit_reason="its rates are too few")
     slo = (parse_objective("latency_ms.p95 < 50"),)
-    limits = PlanLimits(redundancy=redundancy)
+    limits = PlanLimits(redundancy=redundancy, max_unavailable=max_unavailable)
     return plan_fleets(PlanningInputs((target,), Traffic(**facts), slo, limits, offered, TODAY))
 
 

@@ -11,7 +11,7 @@ from app.planning.exports.settings import ExportSettings
 from tests.app.planning.exports.manifest_schemas import check
 from tests.app.planning.exports.planned import planned
 
-SCALE = Scale(max_pods=50, min_pods=1, spare_pods=0, pods_per_instance=1, target_per_s=1.0)
+SCALE = Scale(max_pods=50, min_pods=1, spare_pods=0, pods_per_instance=1, target_per_s=1.0, max_unavailable=0)
 
 
 def minutes(cron: str) -> int:

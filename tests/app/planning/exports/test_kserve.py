@@ -122,10 +122,12 @@ def test_a_model_or_a_container() -> None:
     model = predictor_of(planned(), ExportSettings(model_uri="gs://models/fraud"))["model"]
     assert model["modelFormat"] == {"name": "onnx"}
     assert model["storageUri"] == "gs://models/fraud"
-    own = ExportSettings(predictor="container", image="registry.example/fraud:1", port=9000)
+    own = ExportSettings(predictor="container", image="registry.example/fraud:1", port=9000, ready_path="/up")
     container = predictor_of(planned(), own)["containers"][0]
     assert (container["name"], container["image"]) == ("kserve-container", "registry.example/fraud:1")
     assert container["ports"][0]["containerPort"] == container["readinessProbe"]["httpGet"]["port"] == 9000
+    assert container["readinessProbe"]["httpGet"]["path"] == "/up"
+    assert "startupProbe" not in container
     assert "Fill in" not in comments(build_kserve_manifest(planned(), own))
     assert "s3://REPLACE-ME/model" in comments(build_kserve_manifest(planned(), SCALED))
 

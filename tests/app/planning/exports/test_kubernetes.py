@@ -14,6 +14,7 @@ from app.planning.exports.kubernetes import build_kubernetes_manifests
 from app.planning.exports.names import dump_yaml
 from app.planning.exports.settings import Autoscaler, ExportSettings
 from app.records.plan import Mix, MixPart, Plan
+from app.records.server import MeasuredServer
 from tests.app.planning.exports.manifest_schemas import check
 from tests.app.planning.exports.planned import (
     comments,
@@ -40,7 +41,7 @@ PLANS = {
 FULL = ExportSettings(
     name="Fraud scoring", namespace="ml", image="registry.example/fraud:1", port=9000, instance_memory_gib=32.0,
     metric_name="rps", metric_query="sum(rate(http_requests_total[1m]))", prometheus_url="http://prom:9090",
-    timezone="Europe/Berlin",
+    timezone="Europe/Berlin", ready_path="/ready",
 )  # fmt: skip
 
 
@@ -171,6 +172,46 @@ def test_a_rollout_and_a_drain_take_no_more_than_a_spare_instance() -> None:
     assert documents["PodDisruptionBudget"]["spec"]["maxUnavailable"] == each
 
 
+def test_a_rollout_takes_as_many_instances_as_are_planned_for_it() -> None:
+    plan = planned(redundancy=1, max_unavailable=2)
+    each = fleet_of(plan).replicas_per_instance or 0
+    rollout = exported(plan)["Deployment"]["spec"]["strategy"]["rollingUpdate"]
+    assert rollout == {"maxUnavailable": 2 * each, "maxSurge": 0}
+    assert "spares for failures" not in comments(build_kubernetes_manifests(plan, FULL))
+    assert "plan.max_unavailable=1" in comments(build_kubernetes_manifests(PLANS["cpu"], FULL))
+
+
+def test_a_measured_server_is_deployed_under_its_name_and_asked_at_its_paths() -> None:
+    server = MeasuredServer("Fraud scoring", 8000, "/v2/health/ready", None, "/v2/health/live")
+    plan = msgspec.structs.replace(PLANS["card"], server=server)
+    text = build_kubernetes_manifests(plan, ExportSettings(image="registry.example/fraud:1"))
+    by_kind = documents(text)
+    for document in by_kind.values():
+        check(document)
+        assert document["metadata"]["name"] == "fraud-scoring"
+    served = container(by_kind)
+    assert served["ports"][0]["containerPort"] == 8000
+    assert served["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": 8000}
+    assert served["startupProbe"]["httpGet"] == served["readinessProbe"]["httpGet"]
+    assert served["livenessProbe"]["httpGet"] == {"path": "/v2/health/live", "port": 8000}
+    assert "Fill in" not in text
+    assert "8000 is the port of the measured URL" in comments(text)
+
+
+def test_requests_and_limits_are_set_for_cpu_memory_and_gpu() -> None:
+    plan = with_fleet(PLANS["card"], memory_gib=32.0)
+    resources = container(documents(build_kubernetes_manifests(plan, ExportSettings())))["resources"]
+    assert set(resources["requests"]) == set(resources["limits"]) == {"cpu", "memory", "nvidia.com/gpu"}
+
+
+def test_a_server_whose_readiness_is_not_known_has_no_probe_and_says_so() -> None:
+    plan = msgspec.structs.replace(PLANS["cpu"], server=MeasuredServer("fraud", 8000))
+    text = build_kubernetes_manifests(plan, ExportSettings(image="registry.example/fraud:1"))
+    assert not [key for key in container(documents(text)) if key.endswith("Probe")]
+    fill_in = comments(text).partition("Fill in:")[2].partition("Note:")[0]
+    assert "readinessProbe: " in fill_in
+
+
 def test_without_a_spare_nothing_may_be_missing_and_zones_are_not_asked_for() -> None:
     documents = exported(PLANS["cpu without spare"])
     assert documents["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
@@ -187,7 +228,7 @@ def test_the_head_reports_what_it_rests_on_and_what_to_fill_in() -> None:
     for reported in ("plan of 2026-08-01", "P(SLO met) at the peak, without spares: 93.4 %", "over 99.9 %",
                  "extrapolated",
                  "the simulation", "based on the measurement of a bench", "latency_ms.p95 < 50",
-                 "REPLACE-ME/your-server:tag", "8080", "REPLACE_ME_requests_total"):  # fmt: skip
+                 "REPLACE-ME/your-server:tag", "8080", "readinessProbe: ", "REPLACE_ME_requests_total"):  # fmt: skip
         assert reported in head
     unknown = with_fleet(PLANS["cpu"], slo_probabilities=None)
     assert "was not simulated. The fleet is sized for 90 % confidence" in comments(

@@ -24,7 +24,10 @@ def card(count: float = 1.0, replicas: int = 1, **changes: Any) -> Fleet:
 
 def test_a_pod_asks_for_its_share_of_what_the_node_can_give() -> None:
     asked = build_resources(fleet(), ExportSettings(instance_memory_gib=32.0))
-    assert asked == {"requests": {"cpu": "900m", "memory": "1843Mi"}, "limits": {"memory": "1843Mi"}}
+    assert asked == {
+        "requests": {"cpu": "900m", "memory": "1843Mi"},
+        "limits": {"cpu": "1000m", "memory": "1843Mi"},
+    }
 
 
 @pytest.mark.parametrize("replicas", [1, 3, 7, 16])
@@ -116,3 +119,16 @@ def test_a_pod_has_the_time_it_takes_to_start(start_within_s: float) -> None:
     start = build_probes(ExportSettings(start_within_s=start_within_s, ready_path="/ready"))["startupProbe"]
     assert start_within_s <= start["periodSeconds"] * start["failureThreshold"] < start_within_s + 10
     assert start["httpGet"] == {"path": "/ready", "port": 8080}
+
+
+def test_a_server_without_known_paths_has_no_probe() -> None:
+    assert build_probes(PLAIN) == {}
+    assert build_probes(ExportSettings(live_path="/live")) == {}, "nothing allows the server its time to start"
+
+
+def test_liveness_is_checked_only_at_a_path_of_its_own() -> None:
+    probes = build_probes(ExportSettings(ready_path="/ready", ready_port=9001))
+    assert list(probes) == ["startupProbe", "readinessProbe"]
+    assert probes["readinessProbe"]["httpGet"] == {"path": "/ready", "port": 9001}
+    probes = build_probes(ExportSettings(ready_path="/ready", ready_port=9001, live_path="/live", port=9000))
+    assert probes["livenessProbe"]["httpGet"] == {"path": "/live", "port": 9000}

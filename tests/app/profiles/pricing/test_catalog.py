@@ -11,7 +11,9 @@ import pytest
 from app.errors import UsageError
 from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.pricing.catalog import (
+    check_accelerator,
     check_provider,
+    check_source,
     derive_cpu_architecture,
     find_accelerator,
     find_offer,
@@ -213,6 +215,30 @@ def test_wrong_names_get_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
         check_provider(catalogue, "azur")
     assert "azure" in (caught.value.hint or "")
+
+
+def test_hardware_needs_one_of_the_variants() -> None:
+    with pytest.raises(UsageError, match="'h100' is not a single one") as caught:
+        find_accelerator(load_catalog(), "h100")
+    assert caught.value.hint == "Use h100-pcie-80gb or h100-sxm5-80gb or h100-nvl-94gb."
+
+
+def test_the_name_of_a_filter_may_be_short() -> None:
+    catalogue = load_catalog()
+    for name in ("h100", "H100 SXM", "l40s", "none"):
+        check_accelerator(catalogue, name)
+    for name, nearest in (("h1000", "h100"), ("l44", "l4"), ("mi300", "mi300x")):
+        with pytest.raises(UsageError, match="is unknown") as caught:
+            check_accelerator(catalogue, name)
+        assert caught.value.hint == f"Did you mean {nearest!r}?"
+
+
+def test_a_source_is_any_of_those_of_an_offer_or_yours() -> None:
+    catalogue = load_catalog()
+    for name in ("karp-gcp", "cyclenerd", "yours"):
+        check_source(catalogue, name)
+    with pytest.raises(UsageError, match="'karp-gcp\\+cyclenerd' is unknown"):
+        check_source(catalogue, "karp-gcp+cyclenerd")
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,18 @@ from app.errors import UsageError
 from app.records.planning_inputs import PlanningInputs
 from app.records.service import BatchService, FitError, FittedService, TokenService
 from app.records.traffic import Traffic
-from app.storage.plan_file import PlanFile, find_impossible_input, format_plan, read_plan
+from app.storage.plan_file import find_impossible_input
+from app.wiring.plan_files import PlanFile, encode_plan, read_plan, write_plan
 from tests.fakes import planned, services, whole_plan
-from tests.fakes.offers import question, target
+from tests.fakes.offers import catalogue, offer, question, target
 
 LAWS = (
     FittedService(BatchService(0.01, 0.002, 8), 0.5, ("fixed_s",), ((0.01,),)),
     FittedService(TokenService(0.01, 1e-4, 1e-5, 64, 100_000), 0.5, (), ()),
 )
 ASKED = planned.question()
-TEXT = format_plan(PlanFile(2, "sizewise 0.1.0", whole_plan.whole_plan(), ASKED))
-HOURS = "hourly_share: [0.1, "
+ENCODED = encode_plan(PlanFile("sizewise 0.1.0", whole_plan.whole_plan(), ASKED))
+HOURS, CACHE = "hourly_share: [0.1, ", "    cache_share: 0.0\n"
 
 
 @pytest.mark.parametrize(
@@ -52,16 +53,14 @@ def test_facts_that_can_be_are_let_through(asked: PlanningInputs) -> None:
          "the largest value in traffic.weekly_share"),
         ("cache_share: 0.0", "cache_share: 1.0", "traffic.cache_share is 1"),
         ("window_s: 60.0", "window_s: 0.0", "traffic.dispersion.window_s is 0"),
-        ("spikes: []", "spikes: [{at_s: 0, duration_s: 9, times: 1.0e+300}]", "the factor of a spike or campaign is "
-        "1e+300"),
-        ("classes: []", "classes: [{name: a, share: 1, work: 0}]", "the work of traffic class a is 0"),
-        ("classes: []", "classes: [{name: a, share: 0.5}]", "the sum of the shares in traffic.classes is 0.5"),
+        (CACHE, f"{CACHE}    spikes: [{{at_s: 0, duration_s: 9, times: 1.0e+300}}]\n",
+         "the factor of a spike or campaign is 1e+300"),
+        (CACHE, f"{CACHE}    classes: [{{name: a, share: 1, work: 0}}]\n", "the work of traffic class a is 0"),
+        (CACHE, f"{CACHE}    classes: [{{name: a, share: 0.5}}]\n", "the sum of the shares in traffic.classes is 0.5"),
         ("confidence: 0.9", "confidence: 1.0", "limits.confidence is 1, but must be 0.5 to 0.9999"),
         ("redundancy: 1", "redundancy: 1000000000000", "limits.redundancy is 1e+12"),
         ("zones: 1", "zones: 0", "limits.zones is 0"),
-        ("surge: 0", "surge: 1001", "limits.surge is 1001"),
-        ("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: .inf", "the price of acme/c2@here is inf"),
-        ("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: -1.0", "the price of acme/c2@here is -1"),
+        ("max_unavailable: 0", "max_unavailable: 1001", "limits.max_unavailable is 1001"),
         ("replicas: 1", "replicas: 0", "the number of replicas of measured is 0"),
         ("max_rate_per_s: 8.0", "max_rate_per_s: .inf", "max_rate_per_s of measured is inf"),
         ("slots: 2", "slots: 1000000000", "slots of a service model of measured is 1e+09"),
@@ -73,10 +72,20 @@ def test_facts_that_can_be_are_let_through(asked: PlanningInputs) -> None:
     ],
 )  # fmt: skip
 def test_a_plan_file_edited_to_what_cannot_be_is_refused(tmp_path: Path, right: str, wrong: str, says: str) -> None:
-    answer, mark, asked = TEXT.partition("\ninputs:")
+    answer, mark, asked = ENCODED.text.partition("\ninputs:")
     assert right in asked
     path = tmp_path / "plan.yaml"
+    (tmp_path / ENCODED.catalog_name).write_bytes(ENCODED.catalog)
     path.write_text(answer + mark + asked.replace(right, wrong, 1), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        read_plan(path)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("price", "says"), [(float("inf"), "is inf"), (-1.0, "is -1"), (float("nan"), "is not a")])
+def test_a_catalog_with_what_cannot_be_is_refused(tmp_path: Path, price: float, says: str) -> None:
+    asked = replace(ASKED, catalog=catalogue(offer("c2", on_demand_usd_per_hour=price)))
+    path, _ = write_plan(tmp_path / "plan.yaml", PlanFile("sizewise 0.1.0", whole_plan.whole_plan(), asked))
     with pytest.raises(UsageError) as caught:
         read_plan(path)
     assert says in str(caught.value)

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from msgspec.structs import replace
+
+from app.errors import UsageError
+from app.planning.fleets import plan_fleets
+from app.profiles.pricing.catalog import load_bundled_catalog
+from app.records.plan import Plan
+from app.records.planning_inputs import PlanningInputs
+from app.storage.bundle import export_run, import_run
+from app.storage.run_directory import StoredRun
+from app.wiring import plan_files
+from app.wiring.plan_files import PlanFile, encode_plan, read_plan, write_plan
+from tests.fakes import offers, planned
+from tests.fakes import plan_sources as sources
+from tests.fakes.golden_runs import golden_plan
+from tests.fakes.whole_plan import question, whole_plan
+
+WHOLE = PlanFile("sizewise 0.1.0", whole_plan(), question())
+ENCODED = encode_plan(WHOLE)
+TEXT, CATALOG_NAME = ENCODED.text, ENCODED.catalog_name
+ODD_NOTES = (
+    "1e6",
+    "no",
+    "~",
+    "2026-08-01",
+    "a: b # c",
+    "- d",
+    "two\nlines \u2028\x85",
+    "\0",
+    "×≤é💡",
+    " \t",
+    "!!int 3",
+    "&a *a",
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / CATALOG_NAME).write_bytes(ENCODED.catalog)
+    return tmp_path / "plan.yaml"
+
+
+def bundled_question() -> PlanningInputs:
+    """Of the whole bundled catalog, which a CPU was measured for."""
+    return offers.question(of=load_bundled_catalog(), peak_per_s=900.0)
+
+
+def planned_file(asked: PlanningInputs) -> PlanFile:
+    return PlanFile("sizewise", plan_fleets(asked, estimate_only=True), asked)
+
+
+def document_of(plan_file: PlanFile) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(encode_plan(plan_file).text)
+    return document
+
+
+def test_a_whole_plan_is_read_back_as_it_was(path: Path) -> None:
+    odd = replace(WHOLE, plan=replace(WHOLE.plan, notes=ODD_NOTES))
+    assert write_plan(path, odd) == (path, path.parent / CATALOG_NAME)
+    assert read_plan(path) == odd
+    assert sorted(one.name for one in path.parent.iterdir()) == [CATALOG_NAME, "plan.yaml"]
+
+
+def test_it_begins_with_its_mark_and_shows_nothing_twice_by_reference(path: Path) -> None:
+    fleet = WHOLE.plan.offers[0]
+    shared = replace(WHOLE, plan=replace(WHOLE.plan, offers=(fleet, fleet), runner_up=fleet))
+    text = encode_plan(shared).text
+    assert text.startswith("sizewise_plan: 3\ntool: sizewise 0.1.0\ncatalog:\n")
+    assert " &id" not in text
+    assert document_of(shared)["plan"]["offers"] == ["recommendation", "recommendation"]
+    path.write_text(text, encoding="utf-8")
+    assert read_plan(path) == shared
+
+
+@pytest.mark.parametrize("asked", [planned.question(), bundled_question()], ids=["two offers", "bundled catalog"])
+def test_what_was_read_is_planned_elsewhere_and_written_again_to_the_byte(
+    asked: PlanningInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    for path in write_plan(here / "plan.yaml", planned_file(asked)):
+        shutil.copy(path, there)
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "other home"))
+    file = read_plan(there / "plan.yaml")
+    assert file.inputs == asked
+    again = tmp_path / "again"
+    again.mkdir()
+    write_plan(again / "plan.yaml", replace(file, plan=plan_fleets(file.inputs, estimate_only=True)))
+    for path in here.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_plan_over_the_whole_catalog_has_hundreds_of_lines() -> None:
+    file = planned_file(bundled_question())
+    text = encode_plan(file).text
+    assert len(file.plan.offers) == 293
+    assert len(text.splitlines()) < 900
+
+
+def test_the_facts_are_those_of_the_decision_and_the_nearest_excluded_offers() -> None:
+    file = planned_file(bundled_question())
+    assert file.plan.recommendation is not None
+    assert file.plan.runner_up is not None
+    excluded = [fleet.offer for fleet in file.plan.offers if fleet.rejected is not None]
+    document = document_of(file)
+    assert set(document["facts"]["offers"]) == {
+        file.plan.recommendation.fleet.offer,
+        file.plan.runner_up.offer,
+        *(fleet.offer for fleet in file.plan.pareto),
+        *excluded[:5],
+    }
+    assert document["plan"]["planned_on"] == document["inputs"]["today"] == "2026-08-01"
+    assert "catalog" not in document["inputs"]
+    for key, facts in document["facts"]["offers"].items():
+        (offer,) = (one for one in file.inputs.catalog.offers if one.key == key)
+        assert (facts["as_of"], facts["source"]) == (offer.as_of.isoformat(), offer.source)
+
+
+def test_two_plans_of_the_same_catalog_share_its_file(tmp_path: Path) -> None:
+    asked = planned.question()
+    _, catalog = write_plan(tmp_path / "a.yaml", planned_file(asked))
+    written_ns = catalog.stat().st_mtime_ns
+    write_plan(tmp_path / "b.yaml", planned_file(replace(asked, slo=())))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.yaml", "b.yaml", catalog.name]
+    assert catalog.stat().st_mtime_ns == written_ns
+    catalog.write_bytes(b"damaged")
+    write_plan(tmp_path / "b.yaml", planned_file(asked))
+    assert read_plan(tmp_path / "a.yaml").inputs == asked
+
+
+def test_a_change_of_the_peak_changes_few_lines_of_the_inputs() -> None:
+    asked = planned.question()
+    busier = replace(asked, traffic=replace(asked.traffic, peak_per_s=61.0))
+    lines, busier_lines = (
+        encode_plan(PlanFile("sizewise", whole_plan(), one)).text.splitlines() for one in (asked, busier)
+    )
+    assert [(line, other) for line, other in zip(lines, busier_lines, strict=True) if line != other] == [
+        ("    peak_per_s: 60.0", "    peak_per_s: 61.0")
+    ]
+
+
+def test_what_a_later_version_added_is_left_out(path: Path) -> None:
+    path.write_text(TEXT.replace("\nplan:\n", "\nadded: {a: 1}\nplan:\n  added: 2\n"), encoding="utf-8")
+    assert read_plan(path) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (TEXT[: TEXT.index("\ninputs:") + 1], "missing required field `inputs`"),
+        ("sizewise_plan: 3\n", "missing required field `tool`"),
+        (TEXT.replace("sizewise_plan: 3", "sizewise_plan: '3'"), "Expected `int`, got `str` - at `$.sizewise_plan`"),
+        (TEXT.replace("peak_per_s: 90.0", "peak_per_s: many"), "Expected `float`, got `str` - at `$.traffic"),
+        (TEXT.replace("  sha256: ", "  digest: "), "missing required field `sha256`"),
+        (
+            TEXT.replace("  offers:\n  - recommendation\n", "  offers:\n  - recommended\n"),
+            "'recommended' is not a fleet",
+        ),
+        (
+            TEXT.replace("  offers:\n  - recommendation\n", "  offers:\n  - {like: [x]}\n"),
+            "is not a fleet before offers[0]",
+        ),
+        (TEXT.replace("  offers:\n  - recommendation\n", "  offers:\n  - offers[0]\n"), "'offers[0]' is not a fleet"),
+        (TEXT.replace("  offers:\n  - recommendation\n", "  offers:\n  - 3\n"), "Expected `object`, got `int`"),
+        (TEXT.replace("  offers:\n  - recommendation\n", "  offers:\n  - {offer: 3}\n"), "Expected `str`, got `int`"),
+        (
+            TEXT.replace("  offers:\n  - recommendation\n", "  offers:\n" + "  - recommendation\n" * 20),
+            "recommendation occurs more than 8 times",
+        ),
+    ],
+)
+def test_what_is_no_plan_is_refused_in_one_sentence_with_what_to_do(path: Path, content: str, says: str) -> None:
+    assert content != TEXT
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        read_plan(path)
+    reported = str(caught.value)
+    assert reported.startswith(f"{path} is not a valid plan file: ")
+    assert says in reported
+    assert caught.value.hint is not None
+
+
+def test_more_fleets_than_any_plan_has_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_files, "_MAX_FLEETS", 3)
+    path.write_text(TEXT, encoding="utf-8")
+    with pytest.raises(UsageError, match="it has more than 3 fleets"):
+        read_plan(path)
+
+
+def test_a_plan_without_its_catalog_is_one_error_with_what_to_do(path: Path) -> None:
+    write_plan(path, WHOLE)
+    (path.parent / CATALOG_NAME).unlink()
+    with pytest.raises(UsageError, match=f"needs {CATALOG_NAME}, which is not in the same folder") as caught:
+        read_plan(path)
+    assert caught.value.hint is not None
+
+
+def test_a_fact_that_was_edited_where_it_has_no_effect_is_refused(tmp_path: Path) -> None:
+    path, _ = write_plan(tmp_path / "plan.yaml", planned_file(planned.question()))
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: 0.5", 1), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"the facts of acme/c2@here in .* differ from those in its catalog") as caught:
+        read_plan(path)
+    assert caught.value.hint is not None
+    assert "--set price.OFFER" in caught.value.hint
+
+
+def test_an_older_plan_stays_where_another_cannot_be_written(path: Path) -> None:
+    write_plan(path, WHOLE)
+    (path.parent / ".plan.yaml.part").mkdir()
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_plan(path, replace(WHOLE, tool="another"))
+    assert read_plan(path) == WHOLE
+
+
+def test_a_bundle_has_the_catalog_of_a_plan_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    run = Path(sources.endpoint_run(tmp_path / "run"))
+    write_plan(run / "plan.yaml", WHOLE)
+    (run / "events.jsonl").touch()
+    bundle = export_run(StoredRun(run), tmp_path / "run.zip")
+    assert {"plan.yaml", CATALOG_NAME} <= {file.path for file in bundle.files}
+    imported, _ = import_run(tmp_path / "run.zip")
+    assert read_plan(imported / "plan.yaml") == WHOLE
+
+
+def test_the_golden_plan_is_written_again_to_the_byte(tmp_path: Path) -> None:
+    golden = golden_plan(tmp_path)
+    again = tmp_path / "again"
+    again.mkdir()
+    for path in write_plan(again / "plan.yaml", read_plan(golden)):
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_every_plan_of_the_fakes_is_read_back(tmp_path: Path) -> None:
+    """Fleets of offers that the catalog does not have are written in full."""
+    plan: Plan = whole_plan()
+    for number, asked in enumerate((question(), planned.question(), bundled_question())):
+        file = PlanFile("sizewise", plan, asked)
+        write_plan(tmp_path / f"{number}.yaml", file)
+        assert read_plan(tmp_path / f"{number}.yaml") == file
