@@ -14,6 +14,7 @@ from app.profiles.secrets import resolve_secret
 from app.profiles.url_profile import UrlProtocol, UrlTarget
 from app.wiring.endpoint import require_permission
 from app.wiring.proxy import find_proxy
+from loadgen.decoding import decode_json
 
 _TIMEOUT_S = 10.0
 _MAX_BYTES = 1 << 20
@@ -66,7 +67,7 @@ def _list_served_models(target: UrlTarget) -> list[str]:
         reason = str(getattr(error, "reason", None) or error)
     else:
         try:
-            return _read_names(msgspec.json.decode(content) if len(content) <= _MAX_BYTES else None)
+            return _read_names(decode_json(content) if len(content) <= _MAX_BYTES else None)
         except (msgspec.DecodeError, TypeError, KeyError):
             reason = "the response is not a list of models"
     raise UnavailableError(
