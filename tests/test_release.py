@@ -28,6 +28,9 @@ TRACKED = ["app/cli/run.py", "docs/index.md", "sizewise.py", "tests/app/test_err
 WHEEL = [
     "app/cli/run.py",
     "sizewise.py",
+    "sizewise-1.0.data/data/share/applications/org.sizewise.sizewise.desktop",
+    "sizewise-1.0.data/data/share/icons/hicolor/scalable/apps/org.sizewise.sizewise.svg",
+    "sizewise-1.0.data/data/share/metainfo/org.sizewise.sizewise.metainfo.xml",
     "sizewise-1.0.dist-info/METADATA",
     "sizewise-1.0.dist-info/RECORD",
     "sizewise-1.0.dist-info/WHEEL",
@@ -87,7 +90,7 @@ def test_faults_end_the_release() -> None:
 def test_builds_that_differ_end_the_release(tmp_path: Path) -> None:
     (tmp_path / "b.whl").write_bytes(b"same")
     (tmp_path / "a.tar.gz").write_bytes(b"")
-    first = compute_checksums(tmp_path.iterdir())
+    first = compute_checksums([tmp_path / "b.whl", tmp_path / "a.tar.gz"])
     assert list(first) == ["a.tar.gz", "b.whl"]
     assert first["a.tar.gz"] == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     require_equal(first, dict(first))
@@ -114,11 +117,11 @@ def test_the_license_of_a_package_is_what_it_declares(metadata: dict[str, str | 
 
 
 def test_the_list_of_licenses_has_each_dependency_but_not_sizewise(tmp_path: Path) -> None:
-    for name, version, license_name in [("zope", "2", "ZPL-2.1"), ("Click", "8.5", "BSD"), ("sizewise", "1", "Apache")]:
+    for name, version, license_name in [("Zope", "2", "ZPL-2.1"), ("click", "8.5", "BSD"), ("sizewise", "1", "Apache")]:
         folder = tmp_path / f"{name}-{version}.dist-info"
         folder.mkdir()
         text = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: {license_name}\n"
         (folder / "METADATA").write_text(text, "utf-8")
     lines = render_licenses(distributions(path=[str(tmp_path)])).splitlines()
-    assert lines[-2:] == ["| Click | 8.5 | BSD |", "| zope | 2 | ZPL-2.1 |"]
+    assert lines[-2:] == ["| click | 8.5 | BSD |", "| Zope | 2 | ZPL-2.1 |"]
     assert not any(line.startswith("| sizewise") for line in lines)

@@ -29,6 +29,12 @@ OUT = ROOT / "dist"
 PACKAGES = ("app", "loadgen", "profiles", "reports")
 MODULE = "sizewise.py"
 METADATA_FILES = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
+APPLICATION_ID = "org.sizewise.sizewise"
+DESKTOP_FILES = (
+    f"applications/{APPLICATION_ID}.desktop",
+    f"icons/hicolor/scalable/apps/{APPLICATION_ID}.svg",
+    f"metainfo/{APPLICATION_ID}.metainfo.xml",
+)
 _UNWANTED_FOLDERS = frozenset({"tests", "docs", "__pycache__"})
 _EXTRAS = "all,pdf,pictures,tokenizer"
 """Extras whose dependencies are in the SBOM: all that a user may install, except CUDA's
@@ -138,13 +144,14 @@ def list_sdist(path: Path) -> list[str]:
 def find_wheel_faults(names: Collection[str], tracked: Iterable[str], version: str) -> list[str]:
     """Return what is wrong with the contents of a wheel.
 
-    A wheel contains the tracked files of the packages, `sizewise.py` and its metadata: no tests,
-    caches or documentation.
+    A wheel contains the tracked files of the packages, `sizewise.py`, its metadata and the desktop
+    entry: no tests, caches or documentation.
     """
     packaged = {name for name in tracked if name == MODULE or name.partition("/")[0] in PACKAGES}
     metadata = {f"sizewise-{version}.dist-info/{name}" for name in METADATA_FILES}
+    desktop = {f"sizewise-{version}.data/data/share/{name}" for name in DESKTOP_FILES}
     unwanted = [name for name in names if _UNWANTED_FOLDERS & set(name.split("/")[:-1]) or name.endswith(".pyc")]
-    return [f"{name} does not belong in a wheel" for name in unwanted] + _compare(names, packaged | metadata)
+    return [f"{name} does not belong in a wheel" for name in unwanted] + _compare(names, packaged | metadata | desktop)
 
 
 def find_sdist_faults(names: Collection[str], tracked: Iterable[str]) -> list[str]:
