@@ -2,8 +2,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 TOOLS = build/packaging/tools
+FROZEN = build/packaging/frozen
 
-.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz soak bench bench-peers lock proto release
+.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz soak bench bench-peers lock proto release app
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -74,6 +75,14 @@ lock: $(VENV)/.installed-test
 # The files of a release of the current commit, checked, in dist.
 release: $(TOOLS)/.installed
 	$(TOOLS)/bin/python -m docs.packaging.release
+
+# The desktop app in one folder, build/packaging/sizewise, which needs no Python.
+app: $(TOOLS)/.installed
+	$(TOOLS)/bin/uv venv --quiet --clear --python $(TOOLS)/bin/python $(FROZEN)
+	$(TOOLS)/bin/uv pip install --quiet --python $(FROZEN) --constraint requirements.lock \
+		--constraint docs/packaging/requirements.txt .[all] pyinstaller
+	$(FROZEN)/bin/pyinstaller --noconfirm --log-level ERROR --distpath build/packaging --workpath build/packaging/work \
+		docs/packaging/app.spec
 
 # The messages of the Open Inference Protocol over gRPC, as code.
 proto: $(VENV)/.installed-test
