@@ -1,8 +1,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+TOOLS = build/packaging/tools
+FROZEN = build/packaging/frozen
 
-.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz soak bench bench-peers lock proto
+.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz soak bench bench-peers lock proto release app
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -67,6 +69,20 @@ lock: $(VENV)/.installed-test
 		--no-emit-index-url --no-emit-find-links --extra all --extra test pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links tests/servers/requirements.in -o tests/servers/requirements.txt
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links -c requirements.lock docs/packaging/requirements.in -o docs/packaging/requirements.txt
+
+# The files of a release of the current commit, checked, in dist.
+release: $(TOOLS)/.installed
+	$(TOOLS)/bin/python -m docs.packaging.release
+
+# The desktop app in one folder, build/packaging/sizewise, which needs no Python.
+app: $(TOOLS)/.installed
+	$(TOOLS)/bin/uv venv --quiet --clear --python $(TOOLS)/bin/python $(FROZEN)
+	$(TOOLS)/bin/uv pip install --quiet --python $(FROZEN) --constraint requirements.lock \
+		--constraint docs/packaging/requirements.txt .[all] pyinstaller
+	$(FROZEN)/bin/pyinstaller --noconfirm --log-level ERROR --distpath build/packaging --workpath build/packaging/work \
+		docs/packaging/app.spec
 
 # The messages of the Open Inference Protocol over gRPC, as code.
 proto: $(VENV)/.installed-test
@@ -89,3 +105,9 @@ $(VENV)/.installed-test: pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	$(BIN)/python -m app.planning.simulation.precompile
 	touch $@ $(VENV)/.installed $(VENV)/.installed-docs
+
+# Tools that package Sizewise, apart from what they package.
+$(TOOLS)/.installed: docs/packaging/requirements.txt
+	$(PYTHON) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/packaging/requirements.txt
+	touch $@

@@ -27,7 +27,7 @@ from app.cli.commands import DEFAULT_SECTION, GLOBAL_SECTION, Command
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 OUT = ROOT / "build" / "docs"
-_NOT_PAGES = shutil.ignore_patterns("*.py", "__pycache__", "mkdocs.yml")
+_NOT_PAGES = shutil.ignore_patterns("*.py", "__pycache__", "mkdocs.yml", "packaging")
 _MARK = re.compile(r"^.*<!-- generate: (\w+) -->$", re.MULTILINE)
 _FOR_TESTS = re.compile(r"^<!-- run: .*? -->\n", re.MULTILINE | re.DOTALL)
 _SHIM = "https://unpkg.com/iframe-worker/shim"

@@ -38,8 +38,9 @@ from tests.fakes.pages import (
     without_comments,
 )
 
-PRIVATE = ("python -m ", "tests.", "loadgen.")
-"""Lines that name these are of programs for developers, with options of their own."""
+PRIVATE = ("python -m ", "tests.", "loadgen.", "uvx ", "--network host")
+"""Lines that name these are of other programs, with options of their own."""
+INSTALLERS = ("apt-get", "build/packaging/sizewise/sizewise", "cp", "docker", "pip", "pipx", "uv", "uvx")
 REFERENCE = DOCS / "reference"
 SUFFIXES = ("csv", "jsonl", "json", "yaml", "parquet", "arrow", "npz")
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -203,7 +204,9 @@ def _check_command(command: str) -> None:
     elif words[0] == "sizewise":
         parse(words[1:])
     else:
-        assert words[0] in ("python3", "kubectl"), command
+        assert words[0] in ("python3", "kubectl", *INSTALLERS), command
+        if words[0] == "uvx" or words[:2] == ["docker", "run"]:
+            parse(words[words.index("sizewise") + 1 :])
 
 
 def test_make_targets_that_are_named_exist() -> None:

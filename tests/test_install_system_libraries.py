@@ -12,7 +12,8 @@ pytestmark = pytest.mark.process
 
 SCRIPT = Path(__file__).parent / "install-system-libraries"
 BASH = shutil.which("bash") or "/bin/bash"
-NEEDED = ("chromium", "chromedriver", "cc", *(("ip", "Xvfb", "xdotool") if sys.platform == "linux" else ()))
+ON_LINUX = ("ip", "Xvfb", "xdotool", "desktop-file-validate", "appstreamcli")
+NEEDED = ("chromium", "chromedriver", "cc", "zsh", "fish", *(ON_LINUX if sys.platform == "linux" else ()))
 
 
 def program(folder: Path, name: str, text: str = "") -> None:

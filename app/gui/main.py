@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from app.gui.window import Window
 
 
+_APPLICATION_ID = "org.sizewise.sizewise"
+"""Name of the desktop entry, from which Wayland takes the icon of the window."""
 _EXIT_TIMEOUT_MS = 700
 
 
@@ -53,6 +55,7 @@ def open_window(paths: tuple[Path, ...]) -> int:
 def prepare() -> tuple[QApplication, Window, WindowComponents]:
     """Create the application, its main window and the components of the window, ready to be
     shown."""
+    from PySide6.QtGui import QIcon
     from PySide6.QtWidgets import QApplication
 
     from app.gui.assembly import assemble
@@ -60,6 +63,8 @@ def prepare() -> tuple[QApplication, Window, WindowComponents]:
     application = QApplication(["sizewise"])
     application.setApplicationName("sizewise")
     application.setApplicationDisplayName("Sizewise")
+    application.setDesktopFileName(_APPLICATION_ID)
+    application.setWindowIcon(QIcon(str(Path(__file__).with_name("icon.svg"))))
     return application, *assemble(application)
 
 

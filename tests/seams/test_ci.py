@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -41,11 +40,6 @@ def _from_gitlab() -> list[str]:
 def _run_of(lines: Iterable[str]) -> list[str]:
     (command,) = (words for words in map(shlex.split, lines) if words[:2] == ["sizewise", "run"])
     return command
-
-
-def _from_dockerfile() -> list[str]:
-    found = dict(re.findall(r"^(ENTRYPOINT|CMD) (\[.*\])$", (_CI / "Dockerfile").read_text(), re.MULTILINE))
-    return [*json.loads(found["ENTRYPOINT"]), *json.loads(found["CMD"])]
 
 
 def _from_job() -> list[str]:
@@ -100,7 +94,7 @@ def ran(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
 
 
 @pytest.mark.timing  # the command passes only if its measurement does
-@pytest.mark.parametrize("command", [_from_github, _from_gitlab, _from_dockerfile, _from_job])
+@pytest.mark.parametrize("command", [_from_github, _from_gitlab, _from_job])
 def test_the_examples_command_leaves_every_file_whole(command: Any, ran: Callable[..., Ran]) -> None:
     results, done = ran(*command())
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,127 @@
+"""The contents of the sdist and the wheel, and what `make release` says of them and of their dependencies."""
+
+from __future__ import annotations
+
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+from app import __version__
+from docs.packaging.release import (
+    MODULE,
+    PACKAGES,
+    ROOT,
+    ReleaseError,
+    compute_checksums,
+    find_license,
+    find_sdist_faults,
+    find_wheel_faults,
+    list_wheel,
+    render_licenses,
+    require_equal,
+    require_no_faults,
+)
+
+TRACKED = ["app/cli/run.py", "docs/index.md", "sizewise.py", "tests/app/test_errors.py"]
+WHEEL = [
+    "app/cli/run.py",
+    "sizewise.py",
+    "sizewise-1.0.data/data/share/applications/org.sizewise.sizewise.desktop",
+    "sizewise-1.0.data/data/share/icons/hicolor/scalable/apps/org.sizewise.sizewise.svg",
+    "sizewise-1.0.data/data/share/metainfo/org.sizewise.sizewise.metainfo.xml",
+    "sizewise-1.0.dist-info/METADATA",
+    "sizewise-1.0.dist-info/RECORD",
+    "sizewise-1.0.dist-info/WHEEL",
+    "sizewise-1.0.dist-info/entry_points.txt",
+    "sizewise-1.0.dist-info/licenses/LICENSE",
+]
+
+
+def test_a_wheel_of_this_checkout_has_the_packages_and_nothing_else(tmp_path: Path) -> None:
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    packaged = [path for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file()]
+    sources = [str(path.relative_to(ROOT)) for path in packaged if path.parent.name != "__pycache__"]
+    assert len(sources) > 500
+    assert find_wheel_faults(list_wheel(Path(wheel)), [*sources, MODULE], __version__) == []
+
+
+def test_a_wheel_without_tests_caches_and_docs_has_no_faults() -> None:
+    assert find_wheel_faults(WHEEL, TRACKED, "1.0") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "tracked"),
+    [
+        ("app/tests/test_run.py", True),
+        ("profiles/docs/index.md", True),
+        ("app/cli/__pycache__/run.cpython-311.pyc", True),
+        ("app/old.pyc", True),
+        ("app/scratch.py", False),
+        ("conftest.py", True),
+        ("other-1.0.dist-info/METADATA", False),
+    ],
+)
+def test_a_file_that_does_not_belong_in_a_wheel_is_a_fault(name: str, tracked: bool) -> None:
+    (fault, *_) = find_wheel_faults([*WHEEL, name], [*TRACKED, name] if tracked else TRACKED, "1.0")
+    assert fault.startswith(f"{name} ")
+
+
+@pytest.mark.parametrize("missing", WHEEL)
+def test_a_missing_file_of_a_wheel_is_a_fault(missing: str) -> None:
+    assert find_wheel_faults(set(WHEEL) - {missing}, TRACKED, "1.0") == [f"{missing} is missing"]
+
+
+def test_an_sdist_has_every_tracked_file_and_its_metadata() -> None:
+    assert find_sdist_faults([*TRACKED, "PKG-INFO"], TRACKED) == []
+    assert find_sdist_faults([*TRACKED[1:], "PKG-INFO", "notes.txt"], TRACKED) == [
+        "app/cli/run.py is missing",
+        "notes.txt is unexpected",
+    ]
+
+
+def test_faults_end_the_release() -> None:
+    require_no_faults("a.whl", [])
+    with pytest.raises(ReleaseError, match=r"^a\.whl: b is missing; c is unexpected$"):
+        require_no_faults("a.whl", ["b is missing", "c is unexpected"])
+
+
+def test_builds_that_differ_end_the_release(tmp_path: Path) -> None:
+    (tmp_path / "b.whl").write_bytes(b"same")
+    (tmp_path / "a.tar.gz").write_bytes(b"")
+    first = compute_checksums([tmp_path / "b.whl", tmp_path / "a.tar.gz"])
+    assert list(first) == ["a.tar.gz", "b.whl"]
+    assert first["a.tar.gz"] == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    require_equal(first, dict(first))
+    (tmp_path / "b.whl").write_bytes(b"other")
+    with pytest.raises(ReleaseError, match=r"differ in b\.whl$"):
+        require_equal(first, compute_checksums(tmp_path.iterdir()))
+    with pytest.raises(ReleaseError, match=r"differ in a\.tar\.gz$"):
+        require_equal(first, {"b.whl": first["b.whl"]})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "declared"),
+    [
+        ({"license_expression": "MIT OR Apache-2.0", "license": "see LICENSE"}, "MIT OR Apache-2.0"),
+        ({"license": "3-Clause BSD License"}, "3-Clause BSD License"),
+        ({"license": "Copyright\nAll of it", "classifier": ["License :: OSI Approved :: BSD License"]}, "BSD License"),
+        ({"license": "x" * 61, "classifier": ["License :: OSI Approved", "Typing :: Typed"]}, "OSI Approved"),
+        ({"license": "A|B"}, "A\\|B"),
+        ({}, "not declared"),
+    ],
+)
+def test_the_license_of_a_package_is_what_it_declares(metadata: dict[str, str | list[str]], declared: str) -> None:
+    assert find_license(metadata) == declared
+
+
+def test_the_list_of_licenses_has_each_dependency_but_not_sizewise(tmp_path: Path) -> None:
+    for name, version, license_name in [("Zope", "2", "ZPL-2.1"), ("click", "8.5", "BSD"), ("sizewise", "1", "Apache")]:
+        folder = tmp_path / f"{name}-{version}.dist-info"
+        folder.mkdir()
+        text = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: {license_name}\n"
+        (folder / "METADATA").write_text(text, "utf-8")
+    lines = render_licenses(distributions(path=[str(tmp_path)])).splitlines()
+    assert lines[-2:] == ["| click | 8.5 | BSD |", "| Zope | 2 | ZPL-2.1 |"]
+    assert not any(line.startswith("| sizewise") for line in lines)
