@@ -175,9 +175,15 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     """Successful responses per second."""
 
 
+_NOT_STORED = Quantity(None, "", reason="the report was written by an older version")
+
+
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     """Token metrics of the responses of one stage: time to first token (`ttft_…`), time per output
-    token (`tpot_…`), inter-token latency (`itl_…`) and inter-chunk latency (`icl_…`)."""
+    token (`tpot_…`), inter-token latency (`itl_…`) and inter-chunk latency (`icl_…`).
+
+    `latency_…` are aggregates of the metric `Report.times`: the time of the whole response.
+    """
 
     stage: str
     ttft_p50: Quantity
@@ -191,6 +197,17 @@ class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     coalesced: Quantity
     output_tokens: Quantity
     tokens_per_s: Quantity
+    ttft_mean: Quantity = _NOT_STORED
+    tpot_mean: Quantity = _NOT_STORED
+    tpot_p99: Quantity = _NOT_STORED
+    itl_mean: Quantity = _NOT_STORED
+    itl_p95: Quantity = _NOT_STORED
+    latency_mean: Quantity = _NOT_STORED
+    latency_p50: Quantity = _NOT_STORED
+    latency_p95: Quantity = _NOT_STORED
+    latency_p99: Quantity = _NOT_STORED
+    throughput: Quantity = _NOT_STORED
+    """Successful responses per second."""
 
 
 class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):

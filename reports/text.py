@@ -4,7 +4,9 @@ numbers."""
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
 
 from reports import formatting
 from reports.comparison_text import build_comparison_summary_lines
@@ -57,6 +59,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
     header, verdict = report.header, report.verdict
     location = f"{header.target}, on {header.hardware}" if header.hardware else header.target
     location = location if header.user_title is None else f"{header.title}: {location}"
+    latency_label = formatting.format_metric_label(report.times)
     leading_plan = report.plan if leads_with_plan(report) else None
     blocks = [
         [
@@ -73,8 +76,8 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _build_block(
             "Comparison", build_comparison_summary_lines(report.comparison) if report.comparison else [], width
         ),
-        _build_block("Stages", _build_stage_lines(report.stages, formatting.format_metric_label(report.times)), width),
-        _build_block("Tokens", _build_token_lines(report.tokens), width),
+        _build_block("Stages", _build_stage_lines(report.stages, latency_label, width - _MARGIN), width),
+        _build_block("Tokens", _build_token_lines(report.tokens, latency_label, width - _MARGIN), width),
         _build_block("Spikes", [*map(_describe_spike, report.spikes)], width),
         _build_block("Knee", _build_knee_lines(report.knees), width),
         _build_block("Cold start", _build_cold_start_lines(report.cold_start), width),
@@ -114,6 +117,8 @@ def _build_block(title: str, lines: Sequence[str], width: int, margin: int = _MA
 
 def _wrap_line(line: str, width: int, margin: int) -> list[str]:
     indent = " " * margin
+    if line and "\n" not in line and "\t" not in line and margin + compute_display_width(line) <= width:
+        return [indent + line]  # textwrap would count the marks of a line
     return textwrap.wrap(
         line,
         width,
@@ -244,8 +249,8 @@ def _format_objective(row: ObjectiveRow) -> str:
     return f"{mark_status(row.outcome)} {row.display_text}{default_note}: {observed_text}{location}{reason_note}"
 
 
-def _build_stage_lines(stages: Sequence[StageRow], times: str) -> list[str]:
-    """Return a table of the stages that the profile defines.
+def _build_stage_lines(stages: Sequence[StageRow], times: str, width: int) -> list[str]:
+    """Return a table of the stages that the profile defines, or two if the width requires it.
 
     The steps and probes of a search are omitted: the full report lists them, and the summary
     already shows the result of the search."""
@@ -259,8 +264,11 @@ def _build_stage_lines(stages: Sequence[StageRow], times: str) -> list[str]:
         for row in rows
         if row.validity == "INVALID" and row.reasons
     ]
+    cell_rows = [header, *map(_format_stage_cells, rows[:_MAX_ROWS])]
+    stage_column, *columns = ([*cells] for cells in zip(*cell_rows, strict=True))
+    tables = _pack_columns(stage_column, [[column] for column in columns if any(column)], width)
     return [
-        *_format_table([header, *map(_format_stage_cells, rows[:_MAX_ROWS])]),
+        *_format_tables(tables),
         *_build_more_note(len(rows)),
         *invalid_notes[:_MAX_ROWS],
     ]
@@ -297,15 +305,41 @@ def _format_table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-_TOKEN_COLUMNS = ("stage", "p50 TTFT", "p95", "p50 TPOT", "p50 ITL", "p99", "p99 ICL", "tok/s", "coalesced")
+_TokenColumn = tuple[str, Callable[[TokenRow], Quantity]]
+"""Header of a column, and the function that reads its quantity."""
 
 
-def _build_token_lines(rows: Sequence[TokenRow]) -> list[str]:
-    """Return a table of TTFT, TPOT, ITL and ICL in ms, followed by the distinct reasons for missing
-    values."""
+def _list_token_column_groups(latency_label: str) -> tuple[tuple[_TokenColumn, ...], ...]:
+    """Return the columns of the token tables. The columns of a group are shown in the same table."""
+    return (
+        (("req/s", lambda row: row.throughput), ("tok/s", lambda row: row.tokens_per_s)),
+        (("mean TTFT", lambda row: row.ttft_mean), ("p50", lambda row: row.ttft_p50),
+         ("p95", lambda row: row.ttft_p95), ("p99", lambda row: row.ttft_p99)),
+        (("mean TPOT", lambda row: row.tpot_mean), ("p50", lambda row: row.tpot_p50),
+         ("p95", lambda row: row.tpot_p95), ("p99", lambda row: row.tpot_p99)),
+        (("mean ITL", lambda row: row.itl_mean), ("p50", lambda row: row.itl_p50),
+         ("p95", lambda row: row.itl_p95), ("p99", lambda row: row.itl_p99)),
+        ((f"mean {latency_label}", lambda row: row.latency_mean), ("p50", lambda row: row.latency_p50),
+         ("p95", lambda row: row.latency_p95), ("p99", lambda row: row.latency_p99)),
+        (("p99 ICL", lambda row: row.icl_p99), ("coalesced", lambda row: row.coalesced)),
+    )  # fmt: skip
+
+
+def _build_token_lines(rows: Sequence[TokenRow], latency_label: str, width: int) -> list[str]:
+    """Return tables of throughput, TTFT, TPOT, ITL and latency by stage, as many as needed for the
+    width, followed by a legend and the distinct reasons for missing values."""
     if not rows:
         return []
-    cell_rows = [[row.stage, *map(_format_ms, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
+    shown_rows = rows[:_MAX_ROWS]
+    groups = [
+        [[header, *(_format_aggregate(read(row)) for row in shown_rows)] for header, read in group]
+        for group in _list_token_column_groups(latency_label)
+        if any(read(row).value is not None or read(row).is_undersampled for row in shown_rows for _, read in group)
+    ]
+    counts = [row.latency_p50.n for row in shown_rows]
+    count_column = ["n", *(formatting.NOT_AVAILABLE if n is None else formatting.format_count(n) for n in counts)]
+    stage_column = ["stage", *(row.stage for row in shown_rows)]
+    tables = _pack_columns(stage_column, [[count_column], *groups], width)
     missing_reasons = {
         f"{name} n/a: {quantity.reason}": None
         for row in rows
@@ -315,15 +349,53 @@ def _build_token_lines(rows: Sequence[TokenRow]) -> list[str]:
             ("ICL", row.icl_p99),
             ("TTFT", row.ttft_p50),
         )
-        if quantity.value is None and quantity.reason
+        if quantity.value is None and not quantity.is_undersampled and quantity.reason
     }
-    legend = "times in ms; coalesced: chunks read together (no ITL gap)"
-    return [*_format_table([_TOKEN_COLUMNS, *cell_rows]), *_build_more_note(len(rows)), legend, *missing_reasons]
+    has_few_samples = any(_FEW_SAMPLES in cell for table in tables for column in table for cell in column[1:])
+    legend = f"times in ms{f'; {_FEW_SAMPLES} too few samples' if has_few_samples else ''}"
+    return [
+        *_format_tables(tables),
+        *_build_more_note(len(rows)),
+        f"{legend}; coalesced: chunks read together (no ITL gap)",
+        *missing_reasons,
+    ]
 
 
-def _list_token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
-    latencies = (row.ttft_p50, row.ttft_p95, row.tpot_p50, row.itl_p50, row.itl_p99, row.icl_p99)
-    return (*latencies, row.tokens_per_s, row.coalesced)
+_FEW_SAMPLES = "*"
+
+
+def _format_aggregate(quantity: Quantity) -> str:
+    """Format a value without unit. If it is based on too few samples, it is dimmed and followed by
+    an asterisk, since the number of samples would widen the table."""
+    if not quantity.is_undersampled:
+        return _format_ms(quantity)
+    text = formatting.format_value(msgspec.structs.replace(quantity, n=None))
+    return dim_undersampled(quantity, f"{text}{_FEW_SAMPLES}")
+
+
+_TextColumn = list[str]
+
+
+def _pack_columns(
+    first_column: _TextColumn, groups: Sequence[list[_TextColumn]], width: int
+) -> list[list[_TextColumn]]:
+    """Distribute groups of columns over as few tables as possible, in order. Each table begins with
+    the first column, and is at most `width` wide unless a single group is wider."""
+    tables: list[list[_TextColumn]] = []
+    for group in groups:
+        if tables and _compute_table_width([*tables[-1], *group]) <= width:
+            tables[-1] += group
+        else:
+            tables.append([first_column, *group])
+    return tables
+
+
+def _format_tables(tables: Sequence[list[_TextColumn]]) -> list[str]:
+    return [line for table in tables for line in _format_table([*zip(*table, strict=True)])]
+
+
+def _compute_table_width(columns: Sequence[_TextColumn]) -> int:
+    return sum(max(map(compute_display_width, column)) + 2 for column in columns) - 2
 
 
 def _format_ms(quantity: Quantity) -> str:

@@ -8,55 +8,76 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from app.cli.commands import Arguments, Command, CommandOption
-from app.cli.options import format_worker_count, json_option, parse_worker_counts
+from app.cli.options import format_worker_count, output_options, parse_output, parse_worker_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from app.cli.tables import Column, TableFormat
     from app.records.calibration import Calibration, CalibrationStep, LoadKind, MeasuredCapacity
 
 _UNITS = {"plain": "req/s", "streaming": "chunks/s"}
 
 
 def _calibrate(arguments: Arguments) -> int:
-    import msgspec
-
     from app.cli.signals import handle_stop_signals
+    from app.cli.tables import print_json
     from app.errors import ExitCode
     from app.wiring.calibrating import calibrate_machine, list_worker_counts
 
+    output = parse_output(arguments)
     worker_counts = sorted(set(arguments.workers)) if arguments.workers else list_worker_counts()
     with handle_stop_signals() as interruption:
         calibration = calibrate_machine(worker_counts, interruption, _show_step)
     if interruption.code is not None:
         return interruption.code
-    if arguments.json:
-        print(msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode())
+    if output == "json":
+        print_json(calibration)
     else:
-        print("\n".join(format_calibration(calibration)))
+        print("\n".join(format_calibration(calibration, output)))
     has_all_capacities = all(capacity.per_s is not None for capacity in calibration.capacities)
     return ExitCode.OK if has_all_capacities else ExitCode.INVALID
 
 
-def format_calibration(calibration: Calibration) -> Iterator[str]:
-    """Yield the lines of a calibration: the table of generator capacities, and notes about them."""
-    from app.analysis.generator_checks import MAX_UTILIZATION
+def format_calibration(calibration: Calibration, table_format: TableFormat = "table") -> Iterator[str]:
+    """Yield the lines of a calibration: the table of generator capacities, and for readers notes
+    about them."""
     from app.cli.tables import format_table
 
     capacities = sorted(calibration.capacities, key=lambda capacity: (capacity.kind, capacity.workers))
-    rows = [
-        (capacity.kind, capacity.workers, _format_capacity(capacity),
-         None if capacity.per_s is None else MAX_UTILIZATION * capacity.per_s, _UNITS[capacity.kind],
-         _get_limiting_step_field(capacity, "lag_p99_ms"), _get_limiting_step_field(capacity, "worker_cpu_cores"))
-        for capacity in capacities
-    ]  # fmt: skip
-    yield format_table(
-        ("load", "workers", "capacity", "usable rate", "unit", "p99 send delay ms", "cores per worker"), rows
-    )
+    yield format_table(_build_columns(), capacities, table_format)
+    if table_format != "table":
+        return
     yield ""
     stored_note = "; the results are stored and used for 24 hours" if calibration.drop_disturbed().capacities else ""
     yield f"pacing: {calibration.pacing}, event loop: {calibration.event_loop}{stored_note}"
     yield from _format_notes(capacities)
+
+
+def _build_columns() -> tuple[Column[MeasuredCapacity], ...]:
+    from app.analysis.generator_checks import MAX_UTILIZATION
+    from app.cli.tables import Column
+
+    return (
+        Column("load", "load", lambda capacity: capacity.kind),
+        Column("workers", "workers", lambda capacity: capacity.workers),
+        Column("", "capacity", _format_capacity),
+        Column("capacity_per_s", "", lambda capacity: capacity.per_s),
+        Column("is_lower_bound", "", lambda capacity: capacity.is_lower_bound),
+        Column(
+            "usable_per_s",
+            "usable rate",
+            lambda capacity: None if capacity.per_s is None else MAX_UTILIZATION * capacity.per_s,
+        ),
+        Column("unit", "unit", lambda capacity: _UNITS[capacity.kind]),
+        Column("lag_p99_ms", "p99 send delay ms", lambda capacity: _get_limiting_step_field(capacity, "lag_p99_ms")),
+        Column(
+            "worker_cpu_cores",
+            "cores per worker",
+            lambda capacity: _get_limiting_step_field(capacity, "worker_cpu_cores"),
+        ),
+        Column("disturbed_by_cores", "", lambda capacity: capacity.disturbed_by_cores),
+    )
 
 
 def _format_notes(capacities: list[MeasuredCapacity]) -> Iterator[str]:
@@ -132,7 +153,7 @@ COMMAND = Command(
             metavar="N,…",
             help="numbers of worker processes to calibrate, such as 1,2,4 (default: 1, 2, 4 … up to one per core)",
         ),
-        json_option("print the calibration as JSON"),
+        *output_options("print the calibration as JSON"),
     ],
     documentation=__doc__,
     examples=("sizewise calibrate", "sizewise calibrate --workers 1,2"),

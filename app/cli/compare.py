@@ -12,18 +12,30 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandOption
-from app.cli.options import FORCE_OPTION, TOLERANCE_OPTION, complete_runs, json_option, out_option
+from app.cli.options import (
+    FORCE_OPTION,
+    TOLERANCE_OPTION,
+    complete_runs,
+    out_option,
+    output_options,
+    parse_output,
+    verbosity_options,
+)
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from app.cli.tables import Column
     from app.records.comparison import Comparison
     from app.session.interleaved import PairResults
+    from reports.comparison_section import ChangeRow
 
 _MAX_PAIRS = 50
 _DEFAULT_MAX_DURATION_S = 20 * 60.0
 
 
 def _compare(arguments: Arguments) -> int:
+    if arguments.output is not None and arguments.format is not None:
+        raise UsageError("--output and --format cannot be combined", hint="Use one of them.")
     if arguments.measure:
         return _measure_profiles(arguments)
     return _report_comparison(_compare_pair_results(_read_pair_results(arguments), arguments), arguments)
@@ -115,10 +127,16 @@ def _read_pair_results(arguments: Arguments) -> PairResults:
 
 
 def _print_comparison(comparison: Comparison, arguments: Arguments) -> None:
-    if arguments.json or arguments.format == "json":
+    output = parse_output(arguments)
+    if output == "json" or arguments.format == "json":
         import msgspec
 
         content = msgspec.json.format(msgspec.json.encode(comparison), indent=2).decode()
+    elif output != "table":
+        from app.cli.tables import format_table
+        from app.reporting.comparison import build_comparison_section
+
+        content = format_table(_build_columns(), build_comparison_section(comparison).rows, output)
     else:
         from app.reporting.comparison import build_comparison_report
         from reports.rendering import render_comparison
@@ -132,6 +150,30 @@ def _print_comparison(comparison: Comparison, arguments: Arguments) -> None:
         from app.storage.run_directory import write_document
 
         print(write_document(arguments.out, content.encode()))
+
+
+def _build_columns() -> tuple[Column[ChangeRow], ...]:
+    from app.cli.tables import Column
+    from reports.comparison_text import format_effect
+    from reports.formatting import format_value_unit
+
+    return (
+        Column("metric", "metric", lambda row: row.metric),
+        Column("stage", "stage", lambda row: row.stage),
+        Column("unit", "", lambda row: row.baseline.unit),
+        Column("baseline", "", lambda row: row.baseline.value),
+        Column("", "baseline", lambda row: format_value_unit(row.baseline)),
+        Column("candidate", "", lambda row: row.candidate.value),
+        Column("", "candidate", lambda row: format_value_unit(row.candidate)),
+        Column("ratio", "", lambda row: row.ratio.value),
+        Column("ratio_low", "", lambda row: row.ratio.ci95 and row.ratio.ci95[0]),
+        Column("ratio_high", "", lambda row: row.ratio.ci95 and row.ratio.ci95[1]),
+        Column("", "change", lambda row: format_effect(row.ratio)),
+        Column("p_value", "p-value", lambda row: row.p_value),
+        Column("verdict", "verdict", lambda row: row.verdict),
+        Column("is_headline", "", lambda row: row.is_headline),
+        Column("noise", "", lambda row: row.noise),
+    )
 
 
 def _build_command(arguments: Arguments, comparison: Comparison) -> str:
@@ -188,7 +230,7 @@ COMMAND = Command(
             default="warn",
             help="exit code if a metric is inconclusive: 0 for warn (default), 12 for fail",
         ),
-        json_option("print the comparison as JSON"),
+        *output_options("print the comparison as JSON"),
         CommandOption(
             ["--format"],
             type=click.Choice(["text", "markdown", "html", "json"]),
@@ -223,6 +265,7 @@ COMMAND = Command(
             section=_PAIRS_SECTION,
             help="directory for progress events, which `runs attach` and `runs stop` use (default: next to the runs)",
         ),
+        *verbosity_options(_PAIRS_SECTION),
     ],
     documentation=__doc__,
     examples=(

@@ -5,39 +5,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.cli.commands import Arguments, Command
-from app.cli.options import json_option
+from app.cli.options import output_options, parse_output
 
 if TYPE_CHECKING:
     from app.records.machine import MachineInfo, MachineNow
 
 
 def _inspect_machine(arguments: Arguments) -> int:
-    import msgspec
-
     from app.cli.colors import print_with_colors
-    from app.cli.tables import format_environment, format_table
+    from app.cli.tables import Column, format_environment, format_table, print_json
+    from app.records.result import Check
     from app.telemetry.machine_state import read_machine_state
     from app.wiring.machine import read_machine_info
 
+    output = parse_output(arguments)
     machine_state, machine_info = read_machine_state(), read_machine_info()
-    if arguments.json:
+    if output == "json":
         document = {
             "environment": machine_info.environment,
             "checks": machine_info.checks,
             "refused": machine_info.unavailable_providers,
             "now": machine_state,
         }
-        print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        print_json(document)
         return 0
-    for line in (
-        *format_environment(machine_info.environment),
-        *_format_unavailable_providers(machine_info),
-        *_format_gpus(machine_state),
-    ):
-        print(line)
-    print()
-    rows = [(check.verdict, check.name, check.value, check.unit, check.hint) for check in machine_info.checks]
-    print_with_colors(format_table(("verdict", "check", "value", "unit", "action"), rows, status_columns=(0,)))
+    if output == "table":
+        for line in (
+            *format_environment(machine_info.environment),
+            *_format_unavailable_providers(machine_info),
+            *_format_gpus(machine_state),
+        ):
+            print(line)
+        print()
+    columns = (
+        Column[Check]("verdict", "verdict", lambda check: check.verdict, is_status=True),
+        Column[Check]("id", "", lambda check: check.id),
+        Column[Check]("name", "check", lambda check: check.name),
+        Column[Check]("value", "value", lambda check: check.value),
+        Column[Check]("limit", "", lambda check: check.limit),
+        Column[Check]("unit", "unit", lambda check: check.unit),
+        Column[Check]("hint", "action", lambda check: check.hint),
+    )
+    print_with_colors(format_table(columns, machine_info.checks, output))
     return 0
 
 
@@ -62,7 +71,7 @@ def _format_gpus(machine_state: MachineNow) -> list[str]:
 COMMAND = Command(
     "doctor",
     _inspect_machine,
-    [json_option("print the environment and the checks as JSON")],
+    output_options("print the environment and the checks as JSON"),
     documentation=__doc__,
     examples=("sizewise doctor",),
 )

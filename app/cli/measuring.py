@@ -18,10 +18,11 @@ import msgspec
 from app.analysis.gating import DEFAULT_GATING, Gating, list_warnings
 from app.cli.colors import print_with_colors
 from app.cli.commands import Arguments
+from app.cli.options import Verbosity, parse_verbosity
 from app.cli.progress import ProgressView, open_progress
 from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
-from app.cli.streams import escape_controls, ignore_broken_pipe, warn
+from app.cli.streams import escape_controls, get_text_width, ignore_broken_pipe, warn
 from app.errors import OPEN_FILES_HINT, SizewiseError, StorageError, UsageError, is_too_many_open_files
 from app.extras import require_extra
 from app.profiles.local import LocalProfile
@@ -211,9 +212,9 @@ def _create_run(profile: Profile, out: Path | None) -> NewRun:
 def _run_and_store(
     new_run: NewRun, run_session: RunSession, reopen: Callable[[], RunWriter] | None, arguments: Arguments
 ) -> MeasuredRun:
-    directory = new_run.directory
+    directory, verbosity = new_run.directory, parse_verbosity(arguments)
     try:
-        outcome, report = _run_session(new_run, run_session, reopen, mirrors_events=arguments.events == "-")
+        outcome, report = _run_session(new_run, run_session, reopen, verbosity, mirrors_events=arguments.events == "-")
         write_checksums(directory, (*RUN_FILES.values(), *(download.name for download in report.downloads)))
     except OSError as error:
         hint = OPEN_FILES_HINT if is_too_many_open_files(error) else _INCOMPLETE_RUN_HINT
@@ -264,7 +265,12 @@ def _build_session(
 
 
 def _run_session(
-    new_run: NewRun, run_session: RunSession, reopen: Callable[[], RunWriter] | None, *, mirrors_events: bool
+    new_run: NewRun,
+    run_session: RunSession,
+    reopen: Callable[[], RunWriter] | None,
+    verbosity: Verbosity,
+    *,
+    mirrors_events: bool,
 ) -> tuple[RunOutcome, Report]:
     """Run the session and build its report. `reopen` opens the directory of a run that is resumed.
 
@@ -272,7 +278,7 @@ def _run_session(
     directory is closed.
     """
     open_store = reopen or (lambda: RunWriter(new_run.directory))
-    with handle_stop_signals() as interruption, open_store() as store, open_progress() as progress:
+    with handle_stop_signals() as interruption, open_store() as store, open_progress(verbosity) as progress:
         emit = _build_event_listener(store, progress, mirrors_events=mirrors_events)
         now_ns = time.perf_counter_ns
         if reopen is None:
@@ -306,7 +312,7 @@ def _print_summary(measured_run: MeasuredRun, arguments: Arguments, gating: Gati
     if arguments.json:
         print(outcome.result_text)
     stream = sys.stderr if arguments.json or arguments.events else sys.stdout
-    print_with_colors(render_text(measured_run.report, with_marks=True), stream)
+    print_with_colors(render_text(measured_run.report, get_text_width(stream), with_marks=True), stream)
     print(f"Report: {measured_run.directory}/{REPORT_HTML}", file=stream)
     for warning in list_warnings(outcome.result, gating):
         warn(warning)

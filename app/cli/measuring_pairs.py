@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from app.cli.commands import Arguments
+from app.cli.options import parse_verbosity
 from app.cli.progress import open_progress
 from app.cli.signals import handle_stop_signals
 from app.errors import ExitCode, SizewiseError, UsageError
@@ -59,7 +60,7 @@ def measure_pairs(
 
 
 def _measure_pair_runs(arguments: Arguments, pair_plan: PairPlan, store: ComparisonWriter) -> PairResults:
-    with open_progress() as progress, handle_stop_signals() as interruption:
+    with open_progress(parse_verbosity(arguments)) as progress, handle_stop_signals() as interruption:
 
         def emit(event: Event) -> None:
             store.append_event(event)

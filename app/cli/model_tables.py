@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.cli.tables import format_cell, format_table
-from app.records.model import Growth, ModelInspection, ModelMetadata, ModelValue
+from app.cli.tables import Column, TableFormat, format_cell, format_table
+from app.records.model import BatchCost, GpuFit, Growth, ModelInspection, ModelMetadata, ModelValue, OperatorCount
 
 _MAX_OPERATORS = 12
 _DECIMAL_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -15,16 +15,27 @@ def format_inspection(inspection: ModelInspection) -> Iterator[str]:
     metadata = inspection.model
     yield from _format_file(metadata)
     yield ""
-    directed_values = [("in", value) for value in metadata.inputs] + [("out", value) for value in metadata.outputs]
-    yield format_table(
-        ("", "name", "type", "shape"),
-        [(direction, value.name, value.dtype, _format_shape(value)) for direction, value in directed_values],
-    )
+    yield format_table(_VALUE_COLUMNS, _list_directed_values(metadata))
     yield ""
     yield from _format_operators(metadata)
     yield ""
     yield from _format_costs(metadata)
     yield from _format_gpus(inspection)
+
+
+def format_inspection_tables(inspection: ModelInspection, table_format: TableFormat) -> list[str]:
+    """Return the tables of an inspection without notes: inputs and outputs, operators, costs by
+    batch size, and GPUs."""
+    metadata = inspection.model
+    tables = [
+        format_table(_VALUE_COLUMNS, _list_directed_values(metadata), table_format),
+        format_table(_OPERATOR_COLUMNS, metadata.operators, table_format),
+    ]
+    if metadata.costs:
+        tables.append(format_table(_build_cost_columns(metadata), metadata.costs, table_format))
+    if inspection.gpus:
+        tables.append(format_table(_build_gpu_columns(metadata), inspection.gpus, table_format))
+    return tables
 
 
 def _format_file(metadata: ModelMetadata) -> Iterator[str]:
@@ -38,13 +49,34 @@ def _format_file(metadata: ModelMetadata) -> Iterator[str]:
         yield f"weights in  {file.name}, {_format_amount(file.size_bytes, 'B')}"
 
 
+_DirectedValue = tuple[str, ModelValue]
+"""Input or output of a model with its direction, `in` or `out`."""
+_VALUE_COLUMNS = (
+    Column[_DirectedValue]("direction", "I/O", lambda row: row[0]),
+    Column[_DirectedValue]("name", "name", lambda row: row[1].name),
+    Column[_DirectedValue]("type", "type", lambda row: row[1].dtype),
+    Column[_DirectedValue]("shape", "shape", lambda row: _format_shape(row[1])),
+)
+
+
+def _list_directed_values(metadata: ModelMetadata) -> list[_DirectedValue]:
+    return [*(("in", value) for value in metadata.inputs), *(("out", value) for value in metadata.outputs)]
+
+
 def _format_shape(value: ModelValue) -> str:
     return "n/a" if value.shape is None else " × ".join(map(str, value.shape)) or "scalar"
 
 
+_OPERATOR_COLUMNS = (
+    Column[OperatorCount]("operator", "operator", lambda usage: usage.operator),
+    Column[OperatorCount]("nodes", "nodes", lambda usage: usage.nodes),
+    Column[OperatorCount]("flops", "", lambda usage: usage.flops),
+    Column[OperatorCount]("", "FLOPs", lambda usage: _format_flops(usage.flops)),
+)
+
+
 def _format_operators(metadata: ModelMetadata) -> Iterator[str]:
-    rows = [(usage.operator, usage.nodes, _format_flops(usage.flops)) for usage in metadata.operators[:_MAX_OPERATORS]]
-    yield format_table(("operator", "nodes", "FLOPs"), rows)
+    yield format_table(_OPERATOR_COLUMNS, metadata.operators[:_MAX_OPERATORS])
     other_operators = metadata.operators[_MAX_OPERATORS:]
     if other_operators:
         other_node_count = sum(usage.nodes for usage in other_operators)
@@ -55,19 +87,7 @@ def _format_costs(metadata: ModelMetadata) -> Iterator[str]:
     if not metadata.costs:
         yield f"FLOPs, bytes and memory  n/a: {metadata.cost_reason}"
         return
-    flops_prefix = "≥ " if metadata.unknown_nodes else ""
-    bytes_prefix = "≥ " if metadata.unknown_values else ""
-    rows = [
-        (
-            cost.batch,
-            flops_prefix + _format_amount(cost.flops),
-            bytes_prefix + _format_amount(cost.moved_bytes, "B"),
-            "n/a" if cost.flops_per_byte is None else f"{cost.flops_per_byte:.3g}",
-            bytes_prefix + _format_amount(cost.memory_bytes, "B"),
-        )
-        for cost in metadata.costs
-    ]
-    yield format_table(("batch", "FLOPs", "bytes moved", "FLOPs/byte", "memory"), rows)
+    yield format_table(_build_cost_columns(metadata), metadata.costs)
     if metadata.batch_axes:
         growth_texts = (
             f"FLOPs {_format_growth(metadata.flops_growth)}",
@@ -76,6 +96,22 @@ def _format_costs(metadata: ModelMetadata) -> Iterator[str]:
         )
         yield f"at batch size b ({', '.join(metadata.batch_axes)}): {', '.join(growth_texts)}"
     yield from _format_notes(metadata)
+
+
+def _build_cost_columns(metadata: ModelMetadata) -> tuple[Column[BatchCost], ...]:
+    flops_prefix = "≥ " if metadata.unknown_nodes else ""
+    bytes_prefix = "≥ " if metadata.unknown_values else ""
+    return (
+        Column("batch", "batch", lambda cost: cost.batch),
+        Column("flops", "", lambda cost: cost.flops),
+        Column("", "FLOPs", lambda cost: flops_prefix + _format_amount(cost.flops)),
+        Column("moved_bytes", "", lambda cost: cost.moved_bytes),
+        Column("", "bytes moved", lambda cost: bytes_prefix + _format_amount(cost.moved_bytes, "B")),
+        Column("min_bytes", "", lambda cost: cost.min_bytes),
+        Column("flops_per_byte", "FLOPs/byte", lambda cost: cost.flops_per_byte),
+        Column("memory_bytes", "", lambda cost: cost.memory_bytes),
+        Column("", "memory", lambda cost: bytes_prefix + _format_amount(cost.memory_bytes, "B")),
+    )
 
 
 def _format_notes(metadata: ModelMetadata) -> Iterator[str]:
@@ -102,19 +138,7 @@ def _format_gpus(inspection: ModelInspection) -> Iterator[str]:
     if not any(gpu.is_installed for gpu in inspection.gpus):
         yield "No GPU with known memory was detected, so the GPUs of the catalog are shown."
     yield ""
-    max_tested_batch = inspection.model.costs[-1].batch
-    rows = [
-        (
-            gpu.name,
-            gpu.memory_gib,
-            "does not fit"
-            if gpu.largest_batch is None
-            else _format_max_batch(gpu.largest_batch, max_tested_batch, inspection.model),
-            "n/a" if gpu.min_latency_ms is None else f"≥ {gpu.min_latency_ms:.3g} ({gpu.limited_by})",
-        )
-        for gpu in inspection.gpus
-    ]
-    yield format_table(("GPU", "GiB", "max batch", "ms/inference"), rows)
+    yield format_table(_build_gpu_columns(inspection.model), inspection.gpus)
     yield "The max batch leaves 10 % of the GPU memory free. Times are lower bounds, not measurements or predictions."
     yield (
         "They use published dense peak FLOP/s, and assume direct convolution and weights that are read from GPU memory "
@@ -122,8 +146,28 @@ def _format_gpus(inspection: ModelInspection) -> Iterator[str]:
     )
 
 
-def _format_max_batch(max_batch: int, max_tested_batch: int, metadata: ModelMetadata) -> str:
-    return f"{max_batch} or more" if max_batch == max_tested_batch and metadata.batch_axes else str(max_batch)
+def _build_gpu_columns(metadata: ModelMetadata) -> tuple[Column[GpuFit], ...]:
+    return (
+        Column("gpu", "GPU", lambda gpu: gpu.name),
+        Column("is_installed", "", lambda gpu: gpu.is_installed),
+        Column("memory_gib", "GiB", lambda gpu: gpu.memory_gib),
+        Column("max_batch", "", lambda gpu: gpu.largest_batch),
+        Column("", "max batch", lambda gpu: _format_max_batch(gpu, metadata)),
+        Column("min_latency_ms", "", lambda gpu: gpu.min_latency_ms),
+        Column("limited_by", "", lambda gpu: gpu.limited_by),
+        Column("", "ms/inference", _format_min_latency),
+    )
+
+
+def _format_max_batch(gpu: GpuFit, metadata: ModelMetadata) -> str:
+    if gpu.largest_batch is None:
+        return "does not fit"
+    is_lower_bound = bool(metadata.batch_axes) and gpu.largest_batch == metadata.costs[-1].batch
+    return f"{gpu.largest_batch} or more" if is_lower_bound else str(gpu.largest_batch)
+
+
+def _format_min_latency(gpu: GpuFit) -> str | None:
+    return None if gpu.min_latency_ms is None else f"≥ {gpu.min_latency_ms:.3g} ({gpu.limited_by})"
 
 
 def _format_flops(flops: int | None) -> str | None:

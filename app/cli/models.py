@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
-from app.cli.options import json_option
+from app.cli.options import output_options, parse_output
 
 if TYPE_CHECKING:
     from app.records.model import ShapeOverrides
 
 
 def _inspect(arguments: Arguments) -> int:
+    from app.cli.model_tables import format_inspection, format_inspection_tables
+    from app.cli.tables import print_json
     from app.profiles.bundled import bundled_models
     from app.wiring.inspecting import inspect_with_gpus
 
+    output = parse_output(arguments)
     path = bundled_models().get(str(arguments.file), arguments.file)
     inspection = inspect_with_gpus(path, _parse_shape_overrides(arguments.axes, arguments.shapes))
-    if arguments.json:
-        import msgspec
-
-        print(msgspec.json.format(msgspec.json.encode(inspection), indent=2).decode())
-        return 0
-    from app.cli.model_tables import format_inspection
-
-    for line in format_inspection(inspection):
-        print(line)
+    if output == "json":
+        print_json(inspection)
+    elif output == "table":
+        for line in format_inspection(inspection):
+            print(line)
+    else:
+        print("\n\n".join(format_inspection_tables(inspection, output)))
     return 0
 
 
@@ -75,7 +76,7 @@ COMMAND = CommandGroup(
                 click.Argument(
                     ["file"], type=PATH, help=".onnx file or name of a bundled model; the model is read, not run"
                 ),
-                json_option(),
+                *output_options(),
                 CommandOption(
                     ["--axis", "axes"],
                     multiple=True,

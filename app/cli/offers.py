@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
-from app.cli.options import json_option
+from app.cli.options import output_options, parse_output
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from app.cli.tables import Cell
+    from app.cli.tables import Column
     from app.profiles.pricing.price_list import ParsedPriceList
     from app.records.offers import Offer, PriceList
     from app.reporting.offer_rows import PriceListRow
-
-_HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y", "age (days)", "source", "custom")
 
 
 def _get_today() -> datetime.date:
@@ -28,38 +26,38 @@ def _get_today() -> datetime.date:
 
 
 def _list_offers(arguments: Arguments) -> int:
+    from app.cli.tables import format_table, print_json
     from app.reporting.offer_rows import build_offer_row, find_offers, load_offers
 
+    output = parse_output(arguments)
     offers = find_offers(
         load_offers(),
         accelerator=arguments.accelerator,
         region=arguments.region,
         provider=arguments.provider,
     )
-    if arguments.json:
-        import msgspec
-
-        rows = [_build_json_row(offer, _get_today()) for offer in offers]
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+    if output == "json":
+        print_json([_build_json_row(offer, _get_today()) for offer in offers])
     else:
-        from app.cli.tables import format_table
-
-        print(format_table(_HEADER, [_build_cells(build_offer_row(offer, _get_today())) for offer in offers]))
+        print(format_table(_build_columns(), [build_offer_row(offer, _get_today()) for offer in offers], output))
     return 0
 
 
-def _build_cells(row: PriceListRow) -> tuple[Cell, ...]:
+def _build_columns() -> tuple[Column[PriceListRow], ...]:
+    from app.cli.tables import Column
+
     return (
-        row.offer,
-        row.accelerator,
-        row.vcpus,
-        row.memory_gib,
-        row.usd_per_hour,
-        row.spot_usd_per_hour,
-        row.reserved_1y_usd_per_hour,
-        row.age_days,
-        row.source,
-        row.overrides,
+        Column("offer", "offer", lambda row: row.offer),
+        Column("accelerator", "accelerator", lambda row: row.accelerator),
+        Column("vcpus", "vCPUs", lambda row: row.vcpus),
+        Column("memory_gib", "GiB", lambda row: row.memory_gib),
+        Column("usd_per_hour", "USD/h", lambda row: row.usd_per_hour),
+        Column("spot_usd_per_hour", "spot", lambda row: row.spot_usd_per_hour),
+        Column("reserved_1y_usd_per_hour", "reserved 1y", lambda row: row.reserved_1y_usd_per_hour),
+        Column("as_of", "", lambda row: row.as_of.isoformat()),
+        Column("price_age_days", "age (days)", lambda row: row.age_days),
+        Column("source", "source", lambda row: row.source),
+        Column("custom", "custom", lambda row: row.overrides),
     )
 
 
@@ -198,10 +196,10 @@ COMMAND = CommandGroup(
                 ),
                 CommandOption(["--region"], help="only offers in this region, such as us-east-1"),
                 CommandOption(["--provider"], help="only offers of this provider, such as aws"),
-                json_option(),
+                *output_options(),
             ],
             documentation="List the offers with price, price age and your own changes.",
-            examples=("sizewise offers list --accelerator l4 --provider aws",),
+            examples=("sizewise offers list --accelerator l4 --provider aws", "sizewise offers list --output csv"),
         ),
         Command(
             "check",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from app.cli.commands import Arguments
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from app.cli.tables import Cell
+    from app.cli.tables import Cell, Column
     from app.profiles.pricing.price_update import DatedCatalog, PriceUpdate, UpdateRules
     from app.profiles.pricing.published.listed import KnownInstances
     from app.profiles.pricing.published.reading import CatalogFile
@@ -156,13 +156,13 @@ def _print_update(update: PriceUpdate, catalogs: Sequence[DatedCatalog]) -> None
         for offer in update.not_found
     ]
     if changes:
-        print("\n" + format_table(_CHANGE_HEADER, changes))
+        print("\n" + format_table(_build_columns(_CHANGE_HEADER), changes))
     if update.refused:
-        rows = [
+        rows: list[tuple[Cell, ...]] = [
             (price.key, price.kind, _format_usd(price.old_usd), _format_usd(price.listed), price.text)
             for price in update.refused
         ]
-        print("\n" + format_table(_REFUSED_HEADER, rows))
+        print("\n" + format_table(_build_columns(_REFUSED_HEADER), rows))
     problems = [problem for catalog in catalogs for problem in catalog.prices.problems]
     if problems:
         print("\nRows that cannot be read:")
@@ -170,6 +170,16 @@ def _print_update(update: PriceUpdate, catalogs: Sequence[DatedCatalog]) -> None
     print()
     for line in _list_counts(update):
         print(line)
+
+
+def _build_columns(titles: Sequence[str]) -> list[Column[tuple[Cell, ...]]]:
+    """Return the columns of a table whose rows are tuples of cells."""
+    from app.cli.tables import Column
+
+    def read(index: int) -> Callable[[tuple[Cell, ...]], Cell]:
+        return lambda row: row[index]
+
+    return [Column("", title, read(index)) for index, title in enumerate(titles)]
 
 
 def _list_counts(update: PriceUpdate) -> Iterator[str]:

@@ -3,11 +3,11 @@ the exit code, and load workers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
-from app.cli.commands import PATH, Arguments, CommandOption
+from app.cli.commands import DEFAULT_SECTION, PATH, Arguments, CommandOption
 from app.cli.streams import warn
 from app.errors import UsageError
 
@@ -57,6 +57,54 @@ def _complete_profiles(_context: click.Context, _parameter: click.Parameter, inc
 
 def json_option(help_text: str = "print as JSON") -> CommandOption:
     return CommandOption(["--json"], is_flag=True, help=help_text)
+
+
+OutputFormat = Literal["table", "csv", "md", "json"]
+
+
+def output_options(json_help: str = "print as JSON") -> tuple[CommandOption, ...]:
+    """Return the options for the output format of a command that prints a table (see
+    `parse_output`)."""
+    return (
+        json_option(json_help),
+        CommandOption(
+            ["--output"],
+            type=click.Choice(get_args(OutputFormat)),
+            help="format of the table: table (default), csv (numbers with full precision), md (Markdown), or json (as "
+            "--json)",
+        ),
+    )
+
+
+def parse_output(arguments: Arguments) -> OutputFormat:
+    """Return the requested output format. Raises UsageError for conflicting options."""
+    if arguments.json and arguments.output not in (None, "json"):
+        raise UsageError(f"--json and --output {arguments.output} cannot be combined", hint="Use one of them.")
+    output: OutputFormat = "json" if arguments.json else arguments.output or "table"
+    return output
+
+
+Verbosity = Literal["quiet", "normal", "verbose"]
+
+
+def verbosity_options(section: str = DEFAULT_SECTION) -> tuple[CommandOption, ...]:
+    """Return the options for the progress of a measurement (see `parse_verbosity`)."""
+    return (
+        CommandOption(["-q", "--quiet"], is_flag=True, section=section, help="print only errors and the result"),
+        CommandOption(
+            ["-v", "--verbose"],
+            is_flag=True,
+            section=section,
+            help="print each check and stage, and a line with the readings every second",
+        ),
+    )
+
+
+def parse_verbosity(arguments: Arguments) -> Verbosity:
+    """Return the requested verbosity. Raises UsageError for conflicting options."""
+    if arguments.quiet and arguments.verbose:
+        raise UsageError("--quiet and --verbose cannot be combined", hint="Use one of them.")
+    return "quiet" if arguments.quiet else "verbose" if arguments.verbose else "normal"
 
 
 def out_option(metavar: str, help_text: str) -> CommandOption:

@@ -9,24 +9,19 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandOption
-from app.cli.options import complete_runs, json_option, out_option, set_option
+from app.cli.options import complete_runs, out_option, output_options, parse_output, set_option
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     import datetime
 
-    from app.cli.tables import Cell
+    from app.cli.tables import Column
     from app.planning.exports.files import ExportKind
     from app.planning.exports.settings import ExportSettings
     from app.records.plan import Fleet, Plan
     from app.records.planning_inputs import PlanningInputs
 
 _MAX_OFFERS = 10
-_HEADER = (
-    "instances", "offer", "$/month", "P10-P90 $", "P(SLO met)", "peak utilization %", "peak latency ms", "based on",
-    "method", "risk (0-4)", "price date",
-)  # fmt: skip
-_WHAT_IF_HEADER = ("what-if case", "fleet", "$/month", "change $/month", "P(SLO met)")
 EXPORT_SETTINGS = (
     ("name", "name of the manifests (default: the profile's name)"),
     ("namespace", "namespace of the manifests"),
@@ -53,15 +48,17 @@ _EXPORT_FORMATS = ("k8s", "kserve", "terraform", "csv", "json")
 
 
 def _plan(arguments: Arguments) -> int:
+    from app.cli.tables import format_table
     from app.planning.fleets import plan_fleets
     from app.profiles.pricing.currencies import find_currency_warnings
     from app.wiring.dependencies import get_utc_now
     from app.wiring.plan_changes import apply_change
     from app.wiring.planning import PlanRequest, build_plan_inputs
 
-    if arguments.what_if and (arguments.json or arguments.export):
+    output = parse_output(arguments)
+    if arguments.what_if and (output != "table" or arguments.export):
         hint = "Run `plan` once per change, with --set."
-        raise UsageError("--what-if cannot be combined with --json or --export", hint=hint)
+        raise UsageError("--what-if cannot be combined with --json, --output or --export", hint=hint)
     confidence_overrides = (
         [] if arguments.confidence is None else [f"plan.confidence={_format_percent(arguments.confidence)}"]
     )
@@ -85,8 +82,10 @@ def _plan(arguments: Arguments) -> int:
         )  # saved first, because printing may end the command, for example into `head`
     if arguments.export is not None:
         _write_export(plan, arguments.export, export_settings, arguments.out)
-    elif arguments.json:
+    elif output == "json":
         _write_export(plan, "json", export_settings, None)
+    elif output != "table":
+        print(format_table(_build_columns(), _list_feasible_fleets(plan), output))
     else:
         _show_plan(plan, plan_inputs)
         if plan.recommendation is None:
@@ -115,10 +114,14 @@ def _show_plan(plan: Plan, plan_inputs: PlanningInputs) -> None:
     from reports.text import render_plan
 
     print(render_plan(build_plan_section(plan, build_source_rows(plan_inputs))))
-    rows = [_build_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_MAX_OFFERS]
-    if rows:
+    fleets = _list_feasible_fleets(plan)[:_MAX_OFFERS]
+    if fleets:
         print()
-        print(format_table(_HEADER, rows))
+        print(format_table(_build_columns(), fleets))
+
+
+def _list_feasible_fleets(plan: Plan) -> list[Fleet]:
+    return [fleet for fleet in plan.offers if fleet.rejected is None]
 
 
 def _show_relaxations(plan_inputs: PlanningInputs) -> None:
@@ -134,53 +137,82 @@ def _show_relaxations(plan_inputs: PlanningInputs) -> None:
         print(f"  {relaxation.text} {' '.join(options)}")
 
 
-def _build_row(fleet: Fleet) -> tuple[Cell, ...]:
+def _build_columns() -> tuple[Column[Fleet], ...]:
+    from app.cli.tables import Column
+
+    return (
+        Column("instances", "instances", lambda fleet: fleet.instances),
+        Column("offer", "offer", lambda fleet: fleet.offer),
+        Column("usd_per_month", "$/month", lambda fleet: fleet.usd_per_month.value),
+        Column("", "P10-P90 $", _format_cost_range),
+        Column("usd_per_month_p10", "", lambda fleet: fleet.usd_per_month_needed and fleet.usd_per_month_needed.p10),
+        Column("usd_per_month_p90", "", lambda fleet: fleet.usd_per_month_needed and fleet.usd_per_month_needed.p90),
+        Column("", "P(SLO met)", _format_probability),
+        Column("probability_slo_met", "", lambda fleet: fleet.slo_probabilities and fleet.slo_probabilities.planned),
+        Column("", "peak utilization %", _compute_utilization_percent),
+        Column("utilization_at_peak", "", lambda fleet: fleet.utilization_at_peak.value),
+        Column("latency_at_peak_ms", "peak latency ms", lambda fleet: fleet.latency_at_peak.value),
+        Column("basis", "based on", lambda fleet: fleet.basis),
+        Column("sizing_method", "method", lambda fleet: fleet.sizing_method),
+        Column("risk", "risk (0-4)", lambda fleet: fleet.risk),
+        Column("price_date", "price date", lambda fleet: fleet.price_date),
+        Column("price_source", "", lambda fleet: fleet.price_source),
+    )
+
+
+def _format_cost_range(fleet: Fleet) -> str | None:
+    cost_range = fleet.usd_per_month_needed
+    return None if cost_range is None else f"{cost_range.p10:,.0f}-{cost_range.p90:,.0f}"
+
+
+def _format_probability(fleet: Fleet) -> str | None:
     from app.planning.formatting import format_probability
 
-    utilization, cost_range = fleet.utilization_at_peak.value, fleet.usd_per_month_needed
-    return (
-        fleet.instances,
-        fleet.offer,
-        fleet.usd_per_month.value,
-        None if cost_range is None else f"{cost_range.p10:,.0f}-{cost_range.p90:,.0f}",
-        None if fleet.slo_probabilities is None else format_probability(fleet.slo_probabilities.planned),
-        None if utilization is None else 100 * utilization,
-        fleet.latency_at_peak.value,
-        fleet.basis,
-        fleet.sizing_method,
-        fleet.risk,
-        fleet.price_date,
-    )
+    return None if fleet.slo_probabilities is None else format_probability(fleet.slo_probabilities.planned)
+
+
+def _compute_utilization_percent(fleet: Fleet) -> float | None:
+    utilization = fleet.utilization_at_peak.value
+    return None if utilization is None else 100 * utilization
 
 
 def _show_what_if(plan: Plan, what_if_plans: dict[str, Plan]) -> None:
     from app.cli.tables import format_table
 
     print()
-    print(
-        format_table(
-            _WHAT_IF_HEADER,
-            [
-                _build_what_if_row(change, what_if_plan, plan)
-                for change, what_if_plan in {"as planned": plan, **what_if_plans}.items()
-            ],
-        )
+    print(format_table(_build_what_if_columns(plan), [("as planned", plan), *what_if_plans.items()]))
+
+
+def _build_what_if_columns(original_plan: Plan) -> tuple[Column[tuple[str, Plan]], ...]:
+    from app.cli.tables import Column
+
+    return (
+        Column("", "what-if case", lambda row: row[0]),
+        Column("", "fleet", lambda row: _format_recommended_fleet(row[1])),
+        Column("", "$/month", lambda row: _get_usd_per_month(row[1])),
+        Column("", "change $/month", lambda row: _format_cost_change(row[1], original_plan)),
+        Column("", "P(SLO met)", lambda row: _format_recommended_probability(row[1])),
     )
 
 
-def _build_what_if_row(change: str, plan: Plan, original_plan: Plan) -> tuple[Cell, ...]:
-    from app.planning.formatting import format_probability
-
+def _format_recommended_fleet(plan: Plan) -> str:
     if plan.recommendation is None:
-        return (change, "no offer fits", None, None, None)
+        return "no offer fits"
     fleet = plan.recommendation.fleet
-    original_usd = (
-        None if original_plan.recommendation is None else original_plan.recommendation.fleet.usd_per_month.value
-    )
-    usd = fleet.usd_per_month.value
-    change_text = None if original_usd is None or usd is None else f"{usd - original_usd:+,.0f}"
-    probability_text = None if fleet.slo_probabilities is None else format_probability(fleet.slo_probabilities.planned)
-    return (change, f"{fleet.instances} × {fleet.offer}", usd, change_text, probability_text)
+    return f"{fleet.instances} × {fleet.offer}"
+
+
+def _format_recommended_probability(plan: Plan) -> str | None:
+    return None if plan.recommendation is None else _format_probability(plan.recommendation.fleet)
+
+
+def _get_usd_per_month(plan: Plan) -> float | None:
+    return None if plan.recommendation is None else plan.recommendation.fleet.usd_per_month.value
+
+
+def _format_cost_change(plan: Plan, original_plan: Plan) -> str | None:
+    usd, original_usd = _get_usd_per_month(plan), _get_usd_per_month(original_plan)
+    return None if usd is None or original_usd is None else f"{usd - original_usd:+,.0f}"
 
 
 def _save_plan(path: Path, plan_inputs: PlanningInputs, plan: Plan) -> None:
@@ -304,7 +336,7 @@ COMMAND = Command(
         out_option(
             "PATH", "path of the plan file, beside which its catalog is written, or folder for the files of --export"
         ),
-        json_option("print the plan as JSON"),
+        *output_options("print the plan as JSON"),
     ],
     documentation=__doc__,
     notes={"Keys of --with, with their meanings": EXPORT_SETTINGS},

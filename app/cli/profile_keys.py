@@ -3,40 +3,61 @@ job for a profile."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandOption
-from app.cli.options import json_option, profile_argument
+from app.cli.options import output_options, parse_output, profile_argument
+
+if TYPE_CHECKING:
+    from app.cli.tables import Cell, Column
 
 _DEFAULT_PROTOCOL = "http"
 
 
 def _list_keys(arguments: Arguments) -> int:
+    from app.cli.tables import format_table, print_json
     from app.errors import UsageError
     from app.profiles.fields import iter_fields, profile_fields
     from app.profiles.problems import did_you_mean
     from app.profiles.profile import PROFILES
 
+    output = parse_output(arguments)
     if arguments.protocol not in PROFILES:
         hint = did_you_mean(arguments.protocol, PROFILES) or f"Use one of {', '.join(PROFILES)}."
         raise UsageError(f"the protocol {arguments.protocol!r} is unknown", hint=hint)
     fields = [(path, field) for path, field in iter_fields(profile_fields(arguments.protocol)) if path[-1] != "*"]
-    if arguments.json:
-        import msgspec
-
-        rows = [_build_row(path, field) for path, field in fields]
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
-        return 0
-    for path, field in fields:
-        row = _build_row(path, field)
-        detail_texts = [row[name] for name in ("unit", "bounds") if row[name]]
-        detail_texts += [f"default {row['default']}"] if row["default"] not in (None, [], {}) else []
-        details_text = f"  ({'; '.join(map(str, detail_texts))})" if detail_texts else ""
-        print(f"{row['key']}{details_text}\n    {field.help}")
+    rows = [_build_row(path, field) for path, field in fields]
+    if output == "json":
+        print_json(rows)
+    elif output == "table":
+        for row in rows:
+            _print_key(row)
+    else:
+        print(format_table(_build_columns(), rows, output))
     return 0
+
+
+def _print_key(row: dict[str, Any]) -> None:
+    """Print a key with its meaning below it, since the meanings are too long for a table."""
+    detail_texts = [row[name] for name in ("unit", "bounds") if row[name]]
+    detail_texts += [f"default {row['default']}"] if row["default"] not in (None, [], {}) else []
+    details_text = f"  ({'; '.join(map(str, detail_texts))})" if detail_texts else ""
+    print(f"{row['key']}{details_text}\n    {row['help']}")
+
+
+def _build_columns() -> list[Column[dict[str, Any]]]:
+    from app.cli.tables import Column
+
+    def read_value(row: dict[str, Any], name: str) -> Cell:
+        value: Cell | list[Any] | dict[str, Any] = row[name]
+        return str(value) if isinstance(value, list | dict) else value
+
+    names = ("key", "kind", "unit", "bounds", "default", "required", "help")
+    return [Column(name, name, partial(read_value, name=name)) for name in names]
 
 
 def _build_row(path: tuple[str, ...], field: Any) -> dict[str, Any]:
@@ -75,10 +96,10 @@ KEYS_COMMAND = Command(
         click.Argument(
             ["protocol"], default=_DEFAULT_PROTOCOL, help=f"protocol of the target (default: {_DEFAULT_PROTOCOL})"
         ),
-        json_option(),
+        *output_options(),
     ],
     documentation="List all profile keys with unit, bounds, default and meaning.",
-    examples=("sizewise profiles keys openai",),
+    examples=("sizewise profiles keys openai-chat",),
 )
 CI_COMMAND = Command(
     "ci",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli.commands import Arguments, Command, CommandGroup, CommandOption
-from app.cli.options import json_option, profile_argument, set_option
+from app.cli.options import json_option, output_options, parse_output, profile_argument, set_option
 from app.cli.profile_keys import CI_COMMAND, KEYS_COMMAND
 from app.cli.secret_consent import CONSENT_OPTION, request_consent
 from app.errors import ExitCode, UsageError
@@ -42,13 +42,10 @@ def _check_profile(arguments: Arguments) -> int:
         _find_unrunnable_variants(profile) if arguments.this_machine and isinstance(profile, LocalProfile) else None
     )
     if arguments.json:
-        import msgspec
+        from app.cli.tables import print_json
 
         document = {"profile": str(path), "name": profile.name, "hash": compute_profile_hash(profile), "work": work}
-        content = msgspec.json.encode(
-            document if unrunnable_variants is None else {**document, "impossible": unrunnable_variants}
-        )
-        print(msgspec.json.format(content, indent=2).decode())
+        print_json(document if unrunnable_variants is None else {**document, "impossible": unrunnable_variants})
     else:
         from app.cli.planned_work import format_work
 
@@ -73,9 +70,9 @@ def _test_connection(arguments: Arguments) -> int:
     request_consent(profile, arguments.allow_secrets)
     trial = check_target(profile)
     if arguments.json:
-        import msgspec
+        from app.cli.tables import print_json
 
-        print(msgspec.json.format(msgspec.json.encode(trial), indent=2).decode())
+        print_json(trial)
     else:
         from app.cli.trials import format_trial
 
@@ -100,19 +97,24 @@ def _load_profile(arguments: Arguments) -> tuple[Path, Profile]:
 
 
 def _list_profiles(arguments: Arguments) -> int:
+    from app.cli.tables import Column, format_table, print_json
     from app.profiles.bundled import bundled_profiles
     from app.profiles.loading import load_profile
 
-    table_rows = [(name, load_profile(path).description, str(path)) for name, path in bundled_profiles().items()]
-    if arguments.json:
-        import msgspec
-
-        rows = [dict(zip(("name", "description", "file"), table_row, strict=True)) for table_row in table_rows]
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+    output = parse_output(arguments)
+    rows: list[dict[str, str | None]] = [
+        {"name": name, "description": load_profile(path).description, "file": str(path)}
+        for name, path in bundled_profiles().items()
+    ]
+    if output == "json":
+        print_json(rows)
     else:
-        from app.cli.tables import format_table
-
-        print(format_table(("profile", "description"), [(name, description) for name, description, _ in table_rows]))
+        columns = (
+            Column[dict[str, str | None]]("name", "profile", lambda row: row["name"]),
+            Column[dict[str, str | None]]("description", "description", lambda row: row["description"]),
+            Column[dict[str, str | None]]("file", "", lambda row: row["file"]),
+        )
+        print(format_table(columns, rows, output))
     return 0
 
 
@@ -125,7 +127,7 @@ COMMAND = CommandGroup(
         Command(
             "list",
             _list_profiles,
-            [json_option("print as JSON, with file paths")],
+            output_options("print as JSON, with file paths"),
             documentation="List the bundled profiles.",
             examples=("sizewise profiles list",),
         ),

@@ -1,23 +1,23 @@
-"""Show the progress of a run on standard error: a bar on a terminal, otherwise at most one line per
-second."""
+"""Show the progress of a run on standard error: a live view on a terminal, otherwise lines."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
-from msgspec.structs import replace
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.text import Text
 
 from app.analysis.number_format import format_number
-from app.analysis.run_progress import compute_stage_elapsed_s, format_load, get_stage_duration_s
+from app.analysis.run_progress import format_load
 from app.cli.colors import color_text, is_colored, print_with_colors
+from app.cli.live_view import LoadReadings, advance_readings, build_live_view, format_readings
+from app.cli.options import Verbosity
 from app.cli.streams import escape_controls, get_unescaped_stream
 from app.records.events import (
     CallsFinished,
@@ -40,8 +40,13 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
-from app.records.result import Estimate, Stage
+from app.records.result import Check, Estimate, Stage
+from app.reporting.quantities import build_check_row
+from reports.formatting import THIN_SPACE, format_check
 from reports.marks import DIM_END, DIM_START, drop_marks, mark_status
+
+_REFRESHES_PER_S = 4
+_INTERVAL_NS, _VERBOSE_INTERVAL_NS = 5_000_000_000, 1_000_000_000
 
 
 class ProgressView(Protocol):
@@ -49,113 +54,115 @@ class ProgressView(Protocol):
 
 
 @contextmanager
-def open_progress() -> Iterator[ProgressView]:
-    console = Console(file=get_unescaped_stream(sys.stderr), highlight=False, markup=False, emoji=False)
-    if not sys.stderr.isatty():  # rich would draw a bar into a log if FORCE_COLOR is set
-        yield _LineProgress()
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(28),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+def open_progress(
+    verbosity: Verbosity = "normal", now_ns: Callable[[], int] = time.perf_counter_ns
+) -> Iterator[ProgressView]:
+    """Show the progress within the context. `now_ns` is the clock of the events."""
+    console = Console(
+        file=get_unescaped_stream(sys.stderr),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        no_color=not is_colored(sys.stderr),
     )
-    with Bar(*columns, console=console, transient=True) as bar:
-        yield _BarProgress(bar)
+    is_verbose = verbosity == "verbose"
+    if verbosity == "quiet":
+        yield _NoProgress()
+    elif not sys.stderr.isatty() or console.is_dumb_terminal:  # rich would draw into a log if FORCE_COLOR is set
+        yield _Progress(_print_line, now_ns, is_verbose=is_verbose, is_live=False)
+    else:
+        progress = _Progress(partial(_print_above, console), now_ns, is_verbose=is_verbose, is_live=True)
+        with Live(get_renderable=progress.render, console=console, transient=True, refresh_per_second=_REFRESHES_PER_S):
+            yield progress
 
 
-class _LineProgress:
-    def __init__(self) -> None:
-        self._last_line_s = float("-inf")
+def _print_line(line: str) -> None:
+    print_with_colors(line, sys.stderr)
+    sys.stderr.flush()
 
+
+def _print_above(console: Console, line: str) -> None:
+    """Print a line above the live view of a console."""
+    text = escape_controls(line)
+    console.print(Text.from_ansi(color_text(text)) if is_colored(sys.stderr) else Text(drop_marks(text)))
+
+
+class _NoProgress:
     def show(self, event: Event) -> None:
-        line = _format_event(event)
-        if line is None and isinstance(event, Snapshot) and time.monotonic() - self._last_line_s >= 1:
-            line = _format_snapshot(event)
-        if line is not None:
-            self._last_line_s = time.monotonic()
-            print_with_colors(line, sys.stderr)
-            sys.stderr.flush()
+        pass
 
 
-class _BarProgress:
-    """Progress bar for the current stage. A bar for the whole run is not possible, since the
-    number of stages of a search is not known in advance.
+class _Progress:
+    """Progress as lines: one per event of interest, and one with the readings of the running stage
+    after every 5 s without another line, or verbose after every second.
 
-    For a comparison, the bar shows the number of completed runs.
+    With `is_live`, a live view below the lines shows phases and readings (see `render`) in place of
+    lines, unless verbose.
     """
 
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._task_id = bar.add_task("starting", total=None)
-        self._stage: StageStarted | None = None
-        self._completed_run_count = 0
+    def __init__(
+        self,
+        print_line: Callable[[str], None],
+        now_ns: Callable[[], int],
+        *,
+        is_verbose: bool,
+        is_live: bool,
+    ) -> None:
+        self._print_line, self._now_ns = print_line, now_ns
+        self._is_verbose, self._shows_view_only = is_verbose, is_live and not is_verbose
+        self._interval_ns = _VERBOSE_INTERVAL_NS if is_verbose else _INTERVAL_NS
+        self._readings, self._last_line_ns = LoadReadings(), 0
 
     def show(self, event: Event) -> None:
-        match event:
-            case StageStarted():
-                self._stage = event
-                self._bar.reset(
-                    self._task_id, total=get_stage_duration_s(event), description=escape_controls(event.name)
-                )
-            case Snapshot() if (stage := self._stage) is not None:
-                load_text = format_load(stage)
-                text = f"{stage.name}{f' ({load_text})' if load_text else ''}{_format_progress(event)}"
-                self._bar.update(
-                    self._task_id,
-                    completed=compute_stage_elapsed_s(stage, event.at_ns),
-                    description=escape_controls(text),
-                )
-            case StageExtended(duration_s=duration_s) if (stage := self._stage) is not None:
-                self._stage = replace(stage, duration_s=duration_s)
-                self._bar.update(self._task_id, total=get_stage_duration_s(self._stage))
-                self._bar.console.print(escape_controls(_format_load_event(event)))
-            case PhaseChanged():
-                self._bar.reset(self._task_id, total=None, description=escape_controls(event.message))
-            case PairRunStarted(pairs=pairs):
-                self._bar.update(
-                    self._task_id,
-                    total=2 * pairs,
-                    completed=self._completed_run_count,
-                    description=_format_pair_event(event),
-                )
-            case PairRunFinished(status=status):
-                self._completed_run_count += status != "INVALID"
-                self._bar.update(self._task_id, completed=self._completed_run_count)
-            case _:
-                line = _format_event(event)
-                if line is not None:
-                    text = escape_controls(line)
-                    self._bar.console.print(
-                        Text.from_ansi(color_text(text)) if is_colored(sys.stderr) else Text(drop_marks(text))
-                    )
+        self._readings = advance_readings(self._readings, event)
+        lines = self._list_lines(event)
+        for line in lines:
+            self._print_line(line)
+        if lines or isinstance(event, StageStarted):
+            self._last_line_ns = event.at_ns
+
+    def _list_lines(self, event: Event) -> list[str]:
+        if self._shows_view_only and isinstance(event, PhaseChanged | PairRunStarted | Snapshot):
+            return []
+        if not isinstance(event, Snapshot):
+            return _list_event_lines(event, is_verbose=self._is_verbose)
+        if event.at_ns - self._last_line_ns < self._interval_ns:
+            return []
+        readings_text = format_readings(self._readings, event.at_ns)
+        return [] if readings_text is None else [readings_text]
+
+    def render(self) -> RenderableType:
+        return build_live_view(self._readings, self._now_ns())
 
 
-def _format_snapshot(event: Snapshot) -> str:
-    """Format a snapshot of the load as text, omitting unknown values."""
-    in_flight_text = "" if event.in_flight is None else f", in flight {event.in_flight:,}"
-    latency_text = (
-        "" if event.latency_p95_ms is None else f", recent p95 latency {format_number(event.latency_p95_ms, 3)} ms"
-    )
-    return f"sent {event.sent:,}, failed {event.failed:,}{in_flight_text}{latency_text}"
+def _list_event_lines(event: Event, *, is_verbose: bool) -> list[str]:
+    """Return the lines about an event; verbose, with the checks of a stage."""
+    line = _format_verbose_event(event) if is_verbose else _format_event(event)
+    lines = [] if line is None else [line]
+    if is_verbose and isinstance(event, StageFinished | CallsFinished) and event.stage.kind != "warmup":
+        lines += [f"    {_format_whole_check(check)}" for check in event.stage.checks]
+    return lines
 
 
-def _format_progress(event: Snapshot) -> str:
-    texts = [] if event.latency_p95_ms is None else [f"p95 latency {format_number(event.latency_p95_ms, 3)} ms"]
-    texts += [] if event.in_flight is None else [f"{event.in_flight:,} in flight"]
-    return f": {', '.join(texts)}" if texts else ""
-
-
-def _format_ms(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:,.0f} ms"
+def _format_verbose_event(event: Event) -> str | None:
+    match event:
+        case StageStarted():
+            load_text = format_load(event)
+            return f"{event.name}{f' ({load_text})' if load_text else ''} started, {event.duration_s:.3g} s"
+        case StageFinished():
+            return _format_stage_event(event)
+        case CheckCompleted(check=check):
+            return _format_whole_check(check)
+        case _:
+            return _format_event(event)
 
 
 def _format_event(event: Event) -> str | None:
     match event:
         case PhaseChanged():
             return f"{event.phase}: {event.message}"
-        case StageFinished():
-            return _format_stage_event(event)
+        case StageFinished(stage=stage):
+            return None if stage.kind == "warmup" else _format_stage_event(event)
         case CheckCompleted(check=check) if check.verdict != "VALID":
             return f"{mark_status(check.verdict)} {check.name}: {check.hint or check.value}"
         case RateResolved() | RateChanged() | StageExtended() | NoteAdded():
@@ -171,7 +178,16 @@ def _format_event(event: Event) -> str | None:
         case PairRunStarted() | PairRunFinished():
             return _format_pair_event(event)
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | CheckCompleted():
-            return None  # the summary or the bar shows these events
+            return None  # the summary or the live view shows these events
+
+
+def _format_whole_check(check: Check) -> str:
+    """Format a check with its value and limit, whatever its verdict."""
+    return format_check(build_check_row(check), mark_status).replace(THIN_SPACE, " ")
+
+
+def _format_ms(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:,.0f} ms"
 
 
 def _format_load_event(event: RateResolved | RateChanged | StageExtended | NoteAdded) -> str:
@@ -233,10 +249,8 @@ def _format_rate(value: float | None, unit: str) -> str:
     return "n/a" if value is None else f"{format_number(value, 4)} {unit}"
 
 
-def _format_stage_event(event: StageFinished) -> str | None:
+def _format_stage_event(event: StageFinished) -> str:
     stage = event.stage
-    if stage.kind == "warmup":
-        return None
     p95_text = _format_percentile(stage.metrics.get("latency_ms", {}).get("p95"))
     warning_checks = [check for check in stage.checks if check.verdict != "VALID"]
     no_outcome_text = "too few samples" if any(check.id == "samples" for check in warning_checks) else ""

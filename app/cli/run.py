@@ -24,6 +24,7 @@ from app.cli.options import (
     profile_argument,
     run_argument,
     set_option,
+    verbosity_options,
 )
 from app.cli.secret_consent import CONSENT_OPTION
 from app.cli.url import URL_OPTIONS
@@ -46,6 +47,7 @@ OUTPUT_OPTIONS: tuple[CommandOption, ...] = (
     CommandOption(
         ["--events"], type=click.Choice(["-"]), metavar="-", help="stream events as JSON lines to standard output"
     ),
+    *verbosity_options(),
 )
 RUN_OPTIONS: tuple[CommandOption, ...] = (
     WORKERS_OPTION,

@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
-from app.cli.options import complete_runs, json_option, run_argument
+from app.cli.options import (
+    Verbosity,
+    complete_runs,
+    json_option,
+    output_options,
+    parse_output,
+    parse_verbosity,
+    run_argument,
+    verbosity_options,
+)
 from app.cli.run import RESUME_COMMAND
 from app.errors import ExitCode, StorageError, UsageError
 
 if TYPE_CHECKING:
     from app.analysis.comparisons.series import MetricHistory
-    from app.cli.tables import Cell
+    from app.cli.tables import Column
     from app.records.control import ControlCommand
     from app.storage.run_directory import StoredRun
 
@@ -111,13 +120,13 @@ def _attach_to_run(arguments: Arguments) -> int:
 
     run = find_run(arguments.run)
     try:
-        return _follow_run(run)
+        return _follow_run(run, parse_verbosity(arguments))
     except KeyboardInterrupt:
         print(f"the run continues; follow it again with `sizewise runs attach {run.directory.name}`", file=sys.stderr)
         return ExitCode.INTERRUPTED
 
 
-def _follow_run(run: StoredRun) -> int:
+def _follow_run(run: StoredRun, verbosity: Verbosity) -> int:
     """Show the events of a run until the run ends, and return its exit code. Raises StorageError if
     the process of the run ended without a result."""
     import threading
@@ -127,7 +136,7 @@ def _follow_run(run: StoredRun) -> int:
     from app.storage.following import RunFollower
 
     follower, pause_event, is_active = RunFollower(run.directory), threading.Event(), True
-    with open_progress() as progress:
+    with open_progress(verbosity) as progress:
         while (finished_event := follower.finished_event) is None:
             event = follower.read_next()
             if event is not None:
@@ -145,18 +154,21 @@ def _follow_run(run: StoredRun) -> int:
 
 
 _MAX_CELL_CHARACTERS = 60
+_MAX_TARGET_CHARACTERS = 24
 
 
 def _list_runs(arguments: Arguments) -> int:
-    rows = _build_rows(arguments)
-    if arguments.json:
-        import msgspec
+    from app.cli.colors import print_with_colors
+    from app.cli.tables import format_table, print_json
 
-        print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
-    elif not rows:
+    output, rows = parse_output(arguments), _build_rows(arguments)
+    if output == "json":
+        print_json(rows)
+    elif output == "table" and not rows:
         print(_format_empty_message(arguments))
     else:
-        _print_rows(rows, has_deletion_times=arguments.deleted)
+        columns = _build_columns() if output == "csv" else _list_used_columns(rows)
+        print_with_colors(format_table(columns, rows, output))
     return 0
 
 
@@ -168,53 +180,94 @@ def _format_empty_message(arguments: Arguments) -> str:
     return "no run has this tag" if arguments.tags else "no runs are stored yet; start with `sizewise quickstart`"
 
 
-def _print_rows(rows: list[dict[str, Any]], *, has_deletion_times: bool) -> None:
-    """Print the table of runs, omitting columns that are empty for all runs."""
-    from app.cli.colors import print_with_colors
-    from app.cli.tables import format_table
+def _build_columns() -> tuple[Column[dict[str, Any]], ...]:
+    from app.cli.tables import Column
 
-    header = ["run", "outcome", "validity", "max rate", "exit"]
-    cell_rows: list[list[Cell]] = [
-        [row["run_id"], row["outcome"], row["verdict"] or row["state"], row["max_rate_text"], row["exit_code"]]
-        for row in rows
+    return (
+        Column("run_id", "run", lambda row: row["run_id"]),
+        Column("started_at", "", lambda row: row["started_at"]),
+        Column("", "started (UTC)", lambda row: _format_time(row["started_at"])),
+        Column("", "target", lambda row: _truncate_text(_format_target(row), _MAX_TARGET_CHARACTERS)),
+        Column("name", "", lambda row: row["name"]),
+        Column("protocol", "", lambda row: row["protocol"]),
+        Column("url", "", lambda row: row["url"]),
+        Column("model", "", lambda row: row["model"]),
+        Column("outcome", "outcome", lambda row: row["outcome"], is_status=True),
+        Column("validity", "validity", lambda row: row["verdict"] or row["state"], is_status=True),
+        Column("headline", "headline", lambda row: row["headline"]),
+        Column("max_rate_per_s", "", lambda row: row["max_rate_per_s"]),
+        Column("", "duration", lambda row: _format_duration(row["duration_s"])),
+        Column("duration_s", "", lambda row: row["duration_s"]),
+        Column("exit_code", "", lambda row: row["exit_code"]),
+        Column("", "title", lambda row: _truncate_text(row["title"] or "")),
+        Column("title", "", lambda row: row["title"]),
+        Column("tags", "tags", lambda row: ", ".join(row["tags"])),
+        Column("", "notes", lambda row: _truncate_text(_join_notes(row))),
+        Column("notes", "", _join_notes),
+        Column("deleted_at", "deleted", lambda row: row.get("deleted_at")),
+        Column("directory", "", lambda row: row["directory"]),
+    )
+
+
+_OPTIONAL_TITLES = ("title", "tags", "notes", "deleted")
+
+
+def _list_used_columns(rows: list[dict[str, Any]]) -> list[Column[dict[str, Any]]]:
+    """Return the columns without those that only some runs fill and that are empty for all runs."""
+    return [
+        column
+        for column in _build_columns()
+        if column.title not in _OPTIONAL_TITLES or any(column.read(row) for row in rows)
     ]
-    label_texts = [(", ".join(row["tags"]), "; ".join(note["text"] for note in row["notes"])) for row in rows]
-    columns = [
-        ("title", [_truncate_text(row["title"] or "") for row in rows]),
-        ("tags", [tags for tags, _ in label_texts]),
-        ("notes", [_truncate_text(notes) for _, notes in label_texts]),
-    ]
-    if has_deletion_times:
-        columns.append(("deleted", [row["deleted_at"] for row in rows]))
-    for title, texts in columns:
-        if any(texts):
-            header.append(title)
-            for cell_row, text in zip(cell_rows, texts, strict=True):
-                cell_row.append(text)
-    print_with_colors(format_table(header, cell_rows, status_columns=(1, 2)))
 
 
-def _truncate_text(text: str) -> str:
-    return text if len(text) <= _MAX_CELL_CHARACTERS else f"{text[: _MAX_CELL_CHARACTERS - 1]}…"
+def _format_time(text: str | None) -> str | None:
+    from datetime import UTC, datetime
+
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _format_duration(duration_s: float | None) -> str | None:
+    from reports.formatting import THIN_SPACE, format_duration
+
+    return None if duration_s is None else format_duration(duration_s).replace(THIN_SPACE, " ")
+
+
+def _format_target(row: dict[str, Any]) -> str:
+    """Return the URL of a run without its scheme, or else the model that was measured."""
+    url, model = row["url"], row["model"]
+    return str(url).rpartition("://")[2] if url else str(model or "n/a")
+
+
+def _join_notes(row: dict[str, Any]) -> str:
+    return "; ".join(note["text"] for note in row["notes"])
+
+
+def _truncate_text(text: str, max_characters: int = _MAX_CELL_CHARACTERS) -> str:
+    return text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"
 
 
 def _build_rows(arguments: Arguments) -> list[dict[str, Any]]:
+    """Return the matching runs, oldest first; with --limit, only the newest ones."""
     from msgspec import to_builtins
 
     from app.reporting.run_rows import filter_rows, list_deleted_rows, list_runs
 
     filters = {"words": " ".join(arguments.words), "tags": arguments.tags, "validity": arguments.validity}
-    if not arguments.deleted:
-        return [to_builtins(row) for row in filter_rows(list_runs().rows, **filters)]
-    return [
-        to_builtins(deleted_row.run) | {"deleted_at": deleted_row.deleted_at.isoformat(timespec="seconds")}
-        for deleted_row in list_deleted_rows()
-        if filter_rows([deleted_row.run], **filters)
-    ]
+    if arguments.deleted:
+        rows = [
+            to_builtins(deleted_row.run) | {"deleted_at": deleted_row.deleted_at.isoformat(timespec="seconds")}
+            for deleted_row in list_deleted_rows()
+            if filter_rows([deleted_row.run], **filters)
+        ]
+    else:
+        rows = [to_builtins(row) for row in filter_rows(list_runs().rows, **filters)]
+    return rows if arguments.limit is None else rows[-arguments.limit :]
 
 
 def _show_run(arguments: Arguments) -> int:
     from app.cli.colors import print_with_colors
+    from app.cli.streams import get_text_width
     from app.reporting.stored import build_stored_report
     from app.storage.run_directory import find_run
     from reports.text import render_text
@@ -224,57 +277,57 @@ def _show_run(arguments: Arguments) -> int:
         _ = run.complete_result  # raises an error if the run is damaged, so that no damaged result is printed
         print(run.result_text)
         return 0
-    print_with_colors(render_text(build_stored_report(run), with_marks=True))
+    print_with_colors(render_text(build_stored_report(run), get_text_width(sys.stdout), with_marks=True))
     return 0
 
 
 def _show_trend(arguments: Arguments) -> int:
     from app.analysis.comparisons.series import MIN_VALUES
+    from app.cli.tables import format_cell, format_table, print_json
     from app.reporting.run_rows import build_trend, format_metric_name
     from reports.formatting import format_count_noun
 
+    output = parse_output(arguments)
     trend = build_trend(arguments.name)
     runs = trend.runs
     series = [history for history in trend.series if arguments.metric in (None, format_metric_name(history))]
     if not series:
         metric_text, profile_text = arguments.metric or "metrics", arguments.name or "this profile"
         raise UsageError(f"no run of {profile_text} has {metric_text} ({format_count_noun(len(runs), 'run')})")
-    if arguments.json:
-        import msgspec
-
-        print(msgspec.json.format(msgspec.json.encode(series), indent=2).decode())
+    if output == "json":
+        print_json(series)
         return 0
-    from app.cli.tables import format_cell, format_table
-
+    table = format_table(_build_trend_columns(), series, output)
+    if output != "table":
+        print(table)
+        return 0
     excluded_text = (
         f"; {trend.excluded_count} excluded (INVALID, or another machine or workload)" if trend.excluded_count else ""
     )
     first_id, last_id = format_cell(runs[0].run_id), format_cell(runs[-1].run_id)  # imported runs are untrusted
     print(f"{format_cell(trend.name)}: {len(runs)} runs, {first_id} to {last_id}{excluded_text}")
-    print(
-        format_table(
-            ("metric", "stage", "runs", "first", "last", "unit", "changed"),
-            [_build_trend_row(history) for history in series],
-        )
-    )
+    print(table)
     if len(runs) < MIN_VALUES:
         print(f"Change detection needs at least {MIN_VALUES} runs.")
     return 0
 
 
-def _build_trend_row(history: MetricHistory) -> tuple[Cell, ...]:
+def _build_trend_columns() -> tuple[Column[MetricHistory], ...]:
+    from app.cli.tables import Column
     from app.reporting.run_rows import format_change, format_metric_name
 
-    changes_text = "; ".join(format_change(history, index) for index in range(len(history.changes)))
-    first_value, last_value = history.values[0], history.values[-1]
+    def format_changes(history: MetricHistory) -> str:
+        return "; ".join(format_change(history, index) for index in range(len(history.changes)))
+
     return (
-        format_metric_name(history),
-        history.stage,
-        len(history.values),
-        first_value,
-        last_value,
-        history.unit,
-        changes_text or "no",
+        Column("metric", "metric", format_metric_name),
+        Column("stage", "stage", lambda history: history.stage),
+        Column("runs", "runs", lambda history: len(history.values)),
+        Column("first", "first", lambda history: history.values[0]),
+        Column("last", "last", lambda history: history.values[-1]),
+        Column("unit", "unit", lambda history: history.unit),
+        Column("", "changed", lambda history: format_changes(history) or "no"),
+        Column("changes", "", format_changes),
     )
 
 
@@ -364,10 +417,16 @@ COMMAND = CommandGroup(
                     help="only runs with all of these words in ID, name, title, target, tags or notes",
                 ),
                 CommandOption(["--deleted"], is_flag=True, help="list the runs in the trash, in order of deletion"),
-                json_option(),
+                CommandOption(
+                    ["--limit"],
+                    type=click.IntRange(min=1),
+                    metavar="N",
+                    help="only the newest N of these runs (default: all)",
+                ),
+                *output_options(),
             ],
-            documentation="List the stored runs, oldest first.",
-            examples=("sizewise runs list --tag nightly --validity VALID",),
+            documentation="List the stored runs with start, target, result and duration, oldest first.",
+            examples=("sizewise runs list --tag nightly --validity VALID", "sizewise runs list --limit 10"),
         ),
         Command(
             "show",
@@ -382,7 +441,7 @@ COMMAND = CommandGroup(
             [
                 click.Argument(["name"], required=False, help="name of the profile (default: profile of the last run)"),
                 CommandOption(["--metric"], help="only this metric, like latency_ms.p95"),
-                json_option("print as JSON, with each run's value"),
+                *output_options("print as JSON, with each run's value"),
             ],
             documentation="Show the metrics of a profile's runs over time, and where they changed.",
             examples=("sizewise runs trend quickstart --metric latency_ms.p95",),
@@ -390,7 +449,7 @@ COMMAND = CommandGroup(
         Command(
             "attach",
             _attach_to_run,
-            [run_argument()],
+            [run_argument(), *verbosity_options()],
             documentation="Follow an active run and exit with its exit code; Ctrl-C detaches.",
             examples=("sizewise runs attach last",),
         ),

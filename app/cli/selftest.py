@@ -9,11 +9,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from app.cli.commands import Arguments, Command
-from app.cli.options import json_option
+from app.cli.options import OutputFormat, output_options, parse_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from app.cli.tables import TableFormat
     from app.records.selftest import Finding, SelfTest
 
 
@@ -22,44 +23,48 @@ def _selftest(arguments: Arguments) -> int:
     from app.errors import ExitCode
     from app.wiring.selftest import run_machine_selftest
 
+    output = parse_output(arguments)
     with handle_stop_signals() as interruption:
         selftest = run_machine_selftest(interruption, lambda check: print(f"checking: {check}", file=sys.stderr))
     if selftest is None:
         return interruption.code or ExitCode.INTERRUPTED
-    return print_selftest(selftest, as_json=arguments.json)
+    return print_selftest(selftest, output)
 
 
-def print_selftest(selftest: SelfTest, *, as_json: bool) -> int:
+def print_selftest(selftest: SelfTest, output: OutputFormat = "table") -> int:
     """Print the self-test, and return the exit code: OK if the self-test passed, otherwise
     INVALID."""
-    import msgspec
-
     from app.cli.colors import print_with_colors
+    from app.cli.tables import print_json
     from app.errors import ExitCode
 
-    if as_json:
-        print(msgspec.json.format(msgspec.json.encode(selftest), indent=2).decode())
+    if output == "json":
+        print_json(selftest)
     else:
-        print_with_colors("\n".join(format_selftest(selftest)))
+        print_with_colors("\n".join(format_selftest(selftest, output)))
     return ExitCode.OK if selftest.passed else ExitCode.INVALID
 
 
-def format_selftest(selftest: SelfTest) -> Iterator[str]:
-    from app.cli.tables import format_cell, format_table
+def format_selftest(selftest: SelfTest, table_format: TableFormat) -> Iterator[str]:
+    from app.cli.tables import Column, format_cell, format_table
+    from app.records.selftest import Finding
     from reports.marks import mark_status
 
-    rows = [
-        (
-            "PASS" if finding.passed else "FAIL",
-            finding.check,
-            finding.what,
-            format_cell(finding.observed),
-            _format_limit(finding),
-            finding.unit or "",
-        )
-        for finding in selftest.findings
-    ]
-    yield format_table(("verdict", "check", "description", "measured", "limit", "unit"), rows, status_columns=(0,))
+    columns = (
+        Column[Finding]("verdict", "verdict", lambda finding: "PASS" if finding.passed else "FAIL", is_status=True),
+        Column[Finding]("check", "check", lambda finding: finding.check),
+        Column[Finding]("description", "description", lambda finding: finding.what),
+        Column[Finding]("", "measured", lambda finding: format_cell(finding.observed)),
+        Column[Finding]("observed", "", lambda finding: finding.observed),
+        Column[Finding]("", "limit", _format_limit),
+        Column[Finding]("low", "", lambda finding: finding.low),
+        Column[Finding]("high", "", lambda finding: finding.high),
+        Column[Finding]("unit", "unit", lambda finding: finding.unit or ""),
+        Column[Finding]("attempts", "", lambda finding: finding.attempts),
+    )
+    yield format_table(columns, selftest.findings, table_format)
+    if table_format != "table":
+        return
     yield ""
     failed_text = ", ".join(selftest.summarize().failed)
     outcome_text = "passed" if selftest.passed else f"{mark_status('FAILED')}: {failed_text}"
@@ -93,7 +98,7 @@ def _format_limit(finding: Finding) -> str:
 COMMAND = Command(
     "selftest",
     _selftest,
-    [json_option("print the findings as JSON")],
+    output_options("print the findings as JSON"),
     documentation=__doc__,
     examples=("sizewise selftest",),
 )

@@ -14,19 +14,15 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandOption
-from app.cli.options import complete_runs, json_option, set_option
+from app.cli.options import complete_runs, output_options, parse_output, set_option
 from app.cli.streams import get_unescaped_stream
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from app.cli.tables import Cell
+    from app.cli.tables import Column
     from app.records.day import SimulatedDay, SimulatedHour
 
 _AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predictive")
-_HEADER = (
-    "hour", "req/s", "ready replicas", "billed replicas", "billed instances", "p50 ms", "p95 ms", "p99 ms",
-    "within SLO %", "$",
-)  # fmt: skip
 _PROGRESS_DELAY_S, _PROGRESS_INTERVAL_S = 2.0, 1.0
 _SET_KEYS = (
     ("autoscaler.min, .max", "replicas: --set autoscaler.min=2"),
@@ -48,9 +44,11 @@ _SET_KEYS = (
 
 
 def _simulate(arguments: Arguments) -> int:
+    from app.cli.tables import format_table, print_json
     from app.wiring.dependencies import get_utc_now
     from app.wiring.simulating import DayRequest, simulate_plan_day
 
+    output = parse_output(arguments)
     if arguments.csv is not None and not arguments.csv.parent.is_dir():
         raise UsageError(f"{arguments.csv} cannot be written: the folder {arguments.csv.parent} does not exist")
     request = DayRequest(
@@ -63,13 +61,14 @@ def _simulate(arguments: Arguments) -> int:
         seed=arguments.seed,
     )
     day = simulate_plan_day(request, get_utc_now().date(), _Progress().report)
-    if arguments.json:
+    if output == "json":
         import msgspec
 
-        summary = msgspec.structs.replace(day, minutes=())
-        print(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
-    else:
+        print_json(msgspec.structs.replace(day, minutes=()))
+    elif output == "table":
         _show_day(day)
+    else:
+        print(format_table(_build_columns(), day.hours, output))
     if arguments.csv is not None:
         _write_minutes(arguments.csv, day)
     return ExitCode.OK
@@ -108,27 +107,34 @@ def _show_day(day: SimulatedDay) -> None:
     for text in day.sentences:
         print(textwrap.fill(text, 110))
     print()
-    print(format_table(_HEADER, [_build_row(hour) for hour in day.hours]))
+    print(format_table(_build_columns(), day.hours))
     print()
     for text in day.notes:
         print(textwrap.fill(text, 110, initial_indent="- ", subsequent_indent="  "))
 
 
-def _build_row(hour: SimulatedHour) -> tuple[Cell, ...]:
-    good_text = (
-        None if hour.good_share is None else f"{math.floor(10_000 * hour.good_share) / 100:.2f}"
-    )  # rounded down, so that 100 means all requests
-    latencies = (hour.p50_ms, hour.p95_ms, hour.p99_ms)
+def _build_columns() -> tuple[Column[SimulatedHour], ...]:
+    from app.cli.tables import Column
+
     return (
-        f"{hour.hour:02}:00",
-        hour.arrivals_per_s,
-        hour.ready,
-        hour.billed,
-        hour.instances,
-        *latencies,
-        good_text,
-        hour.usd,
+        Column("", "hour", lambda hour: f"{hour.hour:02}:00"),
+        Column("hour", "", lambda hour: hour.hour),
+        Column("arrivals_per_s", "req/s", lambda hour: hour.arrivals_per_s),
+        Column("ready", "ready replicas", lambda hour: hour.ready),
+        Column("billed", "billed replicas", lambda hour: hour.billed),
+        Column("instances", "billed instances", lambda hour: hour.instances),
+        Column("p50_ms", "p50 ms", lambda hour: hour.p50_ms),
+        Column("p95_ms", "p95 ms", lambda hour: hour.p95_ms),
+        Column("p99_ms", "p99 ms", lambda hour: hour.p99_ms),
+        Column("good_share", "", lambda hour: hour.good_share),
+        Column("", "within SLO %", _format_good_percent),
+        Column("usd", "$", lambda hour: hour.usd),
     )
+
+
+def _format_good_percent(hour: SimulatedHour) -> str | None:
+    """Format the share of good requests in percent, rounded down, so that 100 means all requests."""
+    return None if hour.good_share is None else f"{math.floor(10_000 * hour.good_share) / 100:.2f}"
 
 
 def _write_minutes(path: Path, day: SimulatedDay) -> None:
@@ -191,7 +197,7 @@ COMMAND = Command(
             metavar="N",
             help="seed; the same seed simulates the same day",
         ),
-        json_option("print the simulated day as JSON"),
+        *output_options("print the simulated day as JSON"),
         CommandOption(["--csv"], type=PATH, metavar="FILE", help="write a CSV file with one row per minute"),
     ],
     documentation=__doc__,

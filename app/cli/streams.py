@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,17 @@ def get_unescaped_stream(stream: TextIO) -> TextIO:
     """Return the underlying stream without escaping, for output that moves the cursor. The caller
     must pass strings from files through `escape_controls` first."""
     return stream.stream if isinstance(stream, _EscapingStream) else stream
+
+
+_TEXT_WIDTH, _MIN_TEXT_WIDTH, _MAX_TEXT_WIDTH = 100, 72, 120
+
+
+def get_text_width(stream: TextIO) -> int:
+    """Return the width at which text for a stream is wrapped: that of the terminal within limits,
+    otherwise 100."""
+    if not stream.isatty():
+        return _TEXT_WIDTH
+    return min(max(shutil.get_terminal_size((_TEXT_WIDTH, 24)).columns, _MIN_TEXT_WIDTH), _MAX_TEXT_WIDTH)
 
 
 class PipeState:

@@ -1,53 +1,103 @@
-"""Format plain-text tables for a terminal."""
+"""Format tables for a terminal, and as CSV and Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
 from app.records.result import Environment
 from reports.marks import mark_status
 
-Cell = str | float | int | None
+Cell = str | float | int | bool | None
+Row = TypeVar("Row")
+TableFormat = Literal["table", "csv", "md"]
 
 
-def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], status_columns: Container[int] = ()) -> str:
-    """Format a table whose columns are as wide as their widest cell. Numbers are right-aligned;
-    `None` is shown as n/a.
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """Column of a table. `key` is its stable name in CSV, and `title` its header for readers.
 
-    Cells in `status_columns` are marked as statuses, so that `print_with_colors` colors them.
+    A column without a key is only for readers, and one without a title only in CSV: a rounded text
+    such as `≥ 64,000` for readers is the number and a flag in CSV. Cells with `is_status` are marked
+    as statuses, so that `print_with_colors` colors them.
     """
+
+    key: str
+    title: str
+    read: Callable[[Row], Cell]
+    is_status: bool = False
+
+
+def format_table(columns: Sequence[Column[Row]], rows: Sequence[Row], table_format: TableFormat = "table") -> str:
+    """Format rows as aligned text, CSV or Markdown, without a trailing newline.
+
+    Numbers in CSV have full precision, and unavailable values are empty cells. For readers, numbers
+    are rounded, and unavailable values are n/a.
+    """
+    if table_format == "csv":
+        from reports.tables import format_csv
+
+        named_columns = [column for column in columns if column.key]
+        cells = ([column.read(row) for column in named_columns] for row in rows)
+        return format_csv([column.key for column in named_columns], cells).removesuffix("\n")
+    titled_columns = [column for column in columns if column.title]
+    texts = [[format_cell(column.read(row)) for column in titled_columns] for row in rows]
+    if table_format == "md":
+        from reports.markdown import build_table, escape_text
+
+        titles = [escape_text(column.title) for column in titled_columns]
+        return "\n".join(build_table(titles, [[*map(escape_text, row_texts)] for row_texts in texts]))
+    return _align(titled_columns, texts)
+
+
+def _align(columns: Sequence[Column[Any]], texts: Sequence[Sequence[str]]) -> str:
+    """Align text columns, which are as wide as their widest cell, numbers to the right."""
     cells = [
-        [
-            mark_status(format_cell(cell)) if column in status_columns else format_cell(cell)
-            for column, cell in enumerate(row)
-        ]
-        for row in rows
+        [mark_status(text) if column.is_status else text for column, text in zip(columns, row_texts, strict=True)]
+        for row_texts in texts
     ]
     numeric_column_flags = [
-        bool(cells) and all(_is_number(row[column]) for row in cells) for column in range(len(header))
+        bool(cells) and all(_is_number(row[index]) for row in cells) for index in range(len(columns))
     ]
-    widths = [max([len(title), *(len(row[column]) for row in cells)]) for column, title in enumerate(header)]
+    widths = [max([len(column.title), *(len(row[index]) for row in cells)]) for index, column in enumerate(columns)]
 
-    def format_line(texts: Sequence[str]) -> str:
+    def format_line(line_texts: Sequence[str]) -> str:
         padded_texts = (
             text.rjust(width) if is_right_aligned else text.ljust(width)
-            for text, width, is_right_aligned in zip(texts, widths, numeric_column_flags, strict=True)
+            for text, width, is_right_aligned in zip(line_texts, widths, numeric_column_flags, strict=True)
         )
         return "  ".join(padded_texts).rstrip()
 
+    header = [column.title for column in columns]
     return "\n".join(
         [format_line(header), format_line(["-" * width for width in widths]), *(format_line(row) for row in cells)]
     )
+
+
+def print_json(document: object) -> None:
+    """Print a record as indented JSON to standard output."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
 
 
 def format_cell(cell: Cell) -> str:
     if cell is None:
         return "n/a"
     if isinstance(cell, str):  # strings may come from an untrusted run, so control characters are replaced
-        return "".join(character if character.isprintable() else "\ufffd" for character in cell)
+        return "".join(map(_replace_unprintable, cell))
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
     if isinstance(cell, int):
         return f"{cell:,}"
     return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
+
+
+def _replace_unprintable(character: str) -> str:
+    """Return a printable character unchanged, a space for any other white space, and otherwise the
+    replacement character."""
+    return character if character.isprintable() else " " if character.isspace() else "\ufffd"
 
 
 def format_environment(environment: Environment) -> list[str]:

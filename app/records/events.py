@@ -68,8 +68,9 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     stage; percentiles cover only its recent requests.
 
     `good` counts responses within the SLO limits on individual responses; None if unknown. `errors`
-    counts failures by error class. `good` and `errors` are computed from rows, which may arrive
-    slightly later than the other counts.
+    counts failures by error class. `output_tokens` counts the tokens of successful responses; None
+    if no response has tokens. These counts, TTFT and TPOT are computed from rows, which may arrive
+    slightly later than the other counts. TTFT and TPOT are None unless responses are streamed.
     """
 
     at_ns: int
@@ -87,6 +88,13 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     send."""
     good: int | None = None
     errors: dict[str, int] = {}
+    ttft_p50_ms: float | None = None
+    ttft_p95_ms: float | None = None
+    ttft_p99_ms: float | None = None
+    tpot_p50_ms: float | None = None
+    tpot_p95_ms: float | None = None
+    tpot_p99_ms: float | None = None
+    output_tokens: int | None = None
 
 
 class ErrorReported(msgspec.Struct, frozen=True, tag="error_reported"):

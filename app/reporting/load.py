@@ -196,16 +196,19 @@ def _compute_margin(evaluation: ObjectiveResult) -> float | None:
     return distance / abs(limit)
 
 
-def build_token_rows(stages: Sequence[Stage]) -> tuple[model.TokenRow, ...]:
-    """Build a row of token metrics for each stage whose responses have tokens, except warm-ups."""
-    return tuple(_build_token_row(stage) for stage in stages if stage.kind != "warmup" and _has_tokens(stage))
+def build_token_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[model.TokenRow, ...]:
+    """Build a row of token metrics for each stage whose responses have tokens, except warm-ups.
+    `latency_metric` is the metric of the fields `latency_…`."""
+    return tuple(
+        _build_token_row(stage, latency_metric) for stage in stages if stage.kind != "warmup" and _has_tokens(stage)
+    )
 
 
 def _has_tokens(stage: Stage) -> bool:
     return "ttft_ms" in stage.metrics or "output_tokens" in stage.metrics
 
 
-def _build_token_row(stage: Stage) -> model.TokenRow:
+def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
     return model.TokenRow(
         stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
         ttft_p50=build_stage_quantity(stage, "ttft_ms", "p50"),
@@ -219,6 +222,16 @@ def _build_token_row(stage: Stage) -> model.TokenRow:
         coalesced=build_stage_quantity(stage, "coalesced_share"),
         output_tokens=build_stage_quantity(stage, "output_tokens", "mean"),
         tokens_per_s=build_stage_quantity(stage, "output_tokens_per_s"),
+        ttft_mean=build_stage_quantity(stage, "ttft_ms", "mean"),
+        tpot_mean=build_stage_quantity(stage, "tpot_ms", "mean"),
+        tpot_p99=build_stage_quantity(stage, "tpot_ms", "p99"),
+        itl_mean=build_stage_quantity(stage, "itl_ms", "mean"),
+        itl_p95=build_stage_quantity(stage, "itl_ms", "p95"),
+        latency_mean=build_stage_quantity(stage, latency_metric, "mean"),
+        latency_p50=build_stage_quantity(stage, latency_metric, "p50"),
+        latency_p95=build_stage_quantity(stage, latency_metric, "p95"),
+        latency_p99=build_stage_quantity(stage, latency_metric, "p99"),
+        throughput=build_stage_quantity(stage, "completed_per_s"),
     )
 
 

@@ -96,7 +96,7 @@ def build_report(
         artifacts=_build_artifact_rows(result),
         result_json=result_json,
         times=latency_metric,
-        tokens=build_token_rows(load_stages),
+        tokens=build_token_rows(load_stages, latency_metric),
         spikes=build_spike_rows(result),
         cold_start=build_cold_start_rows(result),
         knees=build_knee_section(result),

@@ -1,6 +1,6 @@
 """Rows of the list of stored runs, cached in an index.
 
-The module also formats the max rate of a run, and builds the trend of a profile over its runs.
+The module also formats the max rate and the headline of a run, and builds the trend of a profile over its runs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from app.records.bundle import Note
 from app.records.events import RunStarted
 from app.records.metrics import format_metric
 from app.records.result import Result
+from app.reporting.load import build_curve_labels, find_headline_stage
 from app.reporting.local import group_headline_stages_by_variant
 from app.reporting.local_front import find_fastest_stage, get_max_call_rate, name_variants
 from app.reporting.quantities import build_quantity, build_stage_quantity
@@ -59,12 +60,27 @@ def format_max_rate(result: Result) -> str | None:
     return f"{rate_text}, {name}".replace(formatting.THIN_SPACE, " ")
 
 
+def format_headline(result: Result) -> str | None:
+    """Format the main number of a run, such as `max rate 238 req/s`: the max rate, or else the
+    latency percentile that the SLO limits first, or else p95 latency. `None` if nothing was
+    measured."""
+    max_rate_text = format_max_rate(result)
+    if max_rate_text is not None:
+        return f"max rate {max_rate_text}" if result.local is None else max_rate_text
+    curve = build_curve_labels(result)
+    stage = find_headline_stage(result, curve)
+    if stage is None:
+        return None
+    quantity = build_stage_quantity(stage, curve.metric, curve.percentile)
+    return f"{formatting.format_metric_label(curve.metric, curve.percentile)} {_format_quantity(quantity)}"
+
+
 def _format_quantity(quantity: Quantity) -> str:
     return formatting.format_value_unit(quantity).replace(formatting.THIN_SPACE, " ")
 
 
 State = Literal["done", "running", "interrupted", "not measured", "not read yet"]
-_FORMAT_VERSION = f"3 {__version__}"
+_FORMAT_VERSION = f"4 {__version__}"
 """Version of the row format; cached rows of another version are rebuilt."""
 UNREADABLE = "unreadable"
 
@@ -84,6 +100,8 @@ class RunRow(msgspec.Struct, frozen=True):
     verdict: str | None = None
     max_rate_per_s: float | None = None
     max_rate_text: str | None = None
+    headline: str | None = None
+    """Main number of the run, such as `max rate 238 req/s` or `p95 latency 41.2 ms`."""
     exit_code: int | None = None
     tags: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -218,6 +236,7 @@ def _fill_from_result(result: Result, row: RunRow) -> RunRow:
         verdict=result.verdict.status,
         max_rate_per_s=result.max_rate.per_s.value if result.max_rate else None,
         max_rate_text=format_max_rate(result),
+        headline=format_headline(result),
         exit_code=result.exit.code,
         started_at=result.clock.wall_start,
         duration_s=result.clock.duration_s,

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.analysis.abort import RESPONSE_TIME_SAMPLE_COUNT, find_abort_reason, is_over_saturated
+from app.analysis.columns import Floats, Mask
 from app.analysis.pooling import MAX_ERROR_CLASSES
-from app.analysis.rows import read_rows
+from app.analysis.rows import StageRows, read_rows
 from app.analysis.spans import SCHEDULED_START_METRICS, compute_durations_ms, find_requests_within_limits
 from app.records import events
 from app.records.events import ErrorReported
@@ -50,6 +52,7 @@ _TALLY_COLUMNS = [
     "tokens_out",
 ]  # fmt: skip
 _RECENT_ROW_COUNT = 1000
+RecentMetric = Literal["send_lag_ms", "ttft_ms", "tpot_ms"]
 
 
 class RowTally:
@@ -62,11 +65,13 @@ class RowTally:
         self._slo = slo
         self._needs_scheduled_start = any(objective.metric in SCHEDULED_START_METRICS for objective in slo)
         self._batches: list[pa.RecordBatch] = []
-        self._recent_lags_ms = np.empty(0)
+        self._recent_durations_ms: dict[RecentMetric, Floats] = {}
         self.good_count: int | None = 0
         """Number of responses within all latency limits of the SLO; `None` if a limit depends on
         the scheduled start and the scheduled start is unknown."""
         self.error_counts = Counter[str]()
+        self.output_token_count: int | None = None
+        """Number of tokens of all successful responses; `None` if no response has tokens."""
 
     def add_rows(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
@@ -82,19 +87,35 @@ class RowTally:
             self.good_count = None
         if self.good_count is not None:
             self.good_count += int(np.count_nonzero(find_requests_within_limits(rows, self._slo)))
-        lags_ms = compute_durations_ms(rows, "send_lag_ms")
-        if lags_ms is not None:
-            known_lags_ms = lags_ms[~np.isnan(lags_ms)]
-            self._recent_lags_ms = np.concatenate((self._recent_lags_ms, known_lags_ms))[-_RECENT_ROW_COUNT:]
+        self._add_durations("send_lag_ms", rows, rows.was_sent)
+        if rows.tokens is not None:
+            self._add_durations("ttft_ms", rows, rows.is_success)
+            self._add_durations("tpot_ms", rows, rows.is_success)
+            token_counts = rows.tokens.tokens_out[rows.is_success]
+            if not np.isnan(token_counts).all():
+                self.output_token_count = (self.output_token_count or 0) + int(np.nansum(token_counts))
 
-    @property
-    def lag_p99_ms(self) -> float | None:
-        """p99 send lag of the last 1,000 requests in ms; `None` if no send lag is known."""
-        return float(np.percentile(self._recent_lags_ms, 99)) if self._recent_lags_ms.size else None
+    def _add_durations(self, metric: RecentMetric, rows: StageRows, is_included: Mask) -> None:
+        durations_ms = compute_durations_ms(rows, metric)
+        if durations_ms is not None:
+            known_durations_ms = durations_ms[is_included & ~np.isnan(durations_ms)]
+            previous_ms = self._recent_durations_ms.get(metric, np.empty(0))
+            self._recent_durations_ms[metric] = np.concatenate((previous_ms, known_durations_ms))[-_RECENT_ROW_COUNT:]
+
+    def compute_percentiles_ms(self, metric: RecentMetric) -> tuple[float | None, float | None, float | None]:
+        """Return p50, p95 and p99 of a metric over the last 1,000 requests in ms; `None` if no
+        request has a value."""
+        return _compute_percentiles(self._recent_durations_ms.get(metric, np.empty(0)))
+
+
+def _compute_percentiles(values: Floats) -> tuple[float | None, float | None, float | None]:
+    if not values.size:
+        return None, None, None
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    return float(p50), float(p95), float(p99)
 
 
 _LATENCY_COLUMNS = ["scheduled_ns", "sent_ns", "end_ns"]
-_UNKNOWN_PERCENTILES = (None, None, None)
 
 
 class StageMonitor:
@@ -190,11 +211,11 @@ class StageMonitor:
 
     def _emit_snapshot(self, progress: Progress) -> None:
         self._tally.count_rows()
-        p50, p95, p99 = (
-            np.percentile(np.fromiter(self._recent_latencies_ms, float), (50, 95, 99))
-            if self._recent_latencies_ms
-            else _UNKNOWN_PERCENTILES
+        latency_p50_ms, latency_p95_ms, latency_p99_ms = _compute_percentiles(
+            np.fromiter(self._recent_latencies_ms, float)
         )
+        ttft_p50_ms, ttft_p95_ms, ttft_p99_ms = self._tally.compute_percentiles_ms("ttft_ms")
+        tpot_p50_ms, tpot_p95_ms, tpot_p99_ms = self._tally.compute_percentiles_ms("tpot_ms")
         self._emit(
             events.Snapshot(
                 at_ns=progress.at_ns,
@@ -204,12 +225,19 @@ class StageMonitor:
                 completed=progress.completed,
                 failed=progress.failed,
                 in_flight=progress.in_flight,
-                latency_p50_ms=None if p50 is None else float(p50),
-                latency_p95_ms=None if p95 is None else float(p95),
-                latency_p99_ms=None if p99 is None else float(p99),
-                lag_p99_ms=self._tally.lag_p99_ms,
+                latency_p50_ms=latency_p50_ms,
+                latency_p95_ms=latency_p95_ms,
+                latency_p99_ms=latency_p99_ms,
+                lag_p99_ms=self._tally.compute_percentiles_ms("send_lag_ms")[2],
                 good=self._tally.good_count,
                 errors=dict(self._tally.error_counts),
+                ttft_p50_ms=ttft_p50_ms,
+                ttft_p95_ms=ttft_p95_ms,
+                ttft_p99_ms=ttft_p99_ms,
+                tpot_p50_ms=tpot_p50_ms,
+                tpot_p95_ms=tpot_p95_ms,
+                tpot_p99_ms=tpot_p99_ms,
+                output_tokens=self._tally.output_token_count,
             )
         )
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from reports.marks import replace_marks
-from reports.model import Report, SelfTestRow
+from reports.marks import DIM_END, DIM_START, drop_marks, replace_marks
+from reports.model import Quantity, Report, SelfTestRow
 from reports.text import render_plan, render_text
 from tests.fakes.golden import assert_golden
 
@@ -97,3 +98,80 @@ def test_statuses_are_marked_and_the_same_words_in_names_are_not(full_report: Re
 def test_no_text_can_steer_the_terminal(full_report: Report) -> None:
     header = msgspec.structs.replace(full_report.header, title="\x1b[2J\x07evil\x9b")
     assert not {"\x1b", "\x07", "\x9b"} & set(render_text(msgspec.structs.replace(full_report, header=header)))
+
+
+def token_report(report: Report, *, stages: int = 1, width: int = 100) -> list[str]:
+    """The lines of the tables of tokens, with a stage per row."""
+    (row,) = report.tokens
+    few = Quantity(None, "ms", n=57, reason="57 of 368 required samples", undersampled=307.0)
+    rows = tuple(
+        replace(row, stage=f"stage {number}", ttft_p50=few, ttft_p95=few, ttft_p99=few) for number in range(stages)
+    )
+    text = render_text(replace(report, tokens=rows), width, with_marks=True)
+    return text.partition("\nTokens ")[2].partition("\n\n")[0].splitlines()
+
+
+def test_each_load_has_mean_p50_p95_and_p99_of_every_time_and_its_throughput(streaming_report: Report) -> None:
+    lines = [drop_marks(line).split() for line in token_report(streaming_report, stages=3)]
+    assert [line[:6] for line in lines[1:4]] == [["stage", str(n), "444", "7.37", "221", "171"] for n in range(3)]
+    assert lines[4][2:6] == ["ITL", "p50", "p95", "p99"]
+
+
+def test_a_percentile_of_too_few_samples_is_dimmed_and_has_an_asterisk(streaming_report: Report) -> None:
+    lines = token_report(streaming_report)
+    assert lines[1].count(f"{DIM_START}307*{DIM_END}") == 3
+    assert "* too few samples" in lines[-1]
+    assert "TTFT n/a" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize(("width", "tables"), [(120, 2), (100, 2), (80, 3), (60, 6)])
+def test_the_tables_are_as_wide_as_the_page(streaming_report: Report, width: int, tables: int) -> None:
+    lines = [drop_marks(line) for line in token_report(streaming_report, width=width)]
+    assert max(map(len, lines)) <= width
+    assert [line.split()[0] for line in lines].count("stage") == 2 * tables
+
+
+def test_a_line_that_fits_is_not_wrapped_because_of_its_marks(streaming_report: Report) -> None:
+    widest = max(len(drop_marks(line)) for line in token_report(streaming_report)[:2])
+    lines = token_report(streaming_report, width=widest)
+    assert [line.split()[0] for line in lines[:4]] == ["stage", "stage", "stage", "stage"]
+
+
+def test_times_that_no_stage_has_are_no_columns(streaming_report: Report) -> None:
+    (row,) = streaming_report.tokens
+    unknown = Quantity(None, "ms", reason="the server does not count tokens")
+    names = ("itl_mean", "itl_p50", "itl_p95", "itl_p99")
+    report = replace(streaming_report, tokens=(replace(row, **dict.fromkeys(names, unknown)),))
+    text = render_text(report)
+    assert "mean ITL" not in text
+    assert "ITL n/a: the server does not count tokens" in text
+
+
+def test_a_report_of_an_older_version_has_the_times_that_it_stored(streaming_report: Report) -> None:
+    document = msgspec.to_builtins(streaming_report)
+    for name in ("ttft_mean", "latency_mean", "latency_p50", "latency_p95", "latency_p99", "throughput"):
+        del document["tokens"][0][name]
+    text = render_text(msgspec.convert(document, Report))
+    assert "mean TTFT  p50" in text
+    assert "mean latency" not in text
+
+
+def test_stages_are_two_tables_where_one_is_too_wide(streaming_report: Report) -> None:
+    def headers(width: int) -> list[str]:
+        text = render_text(streaming_report, width)
+        lines = text.partition("\nStages ")[2].partition("\n\n")[0].splitlines()
+        return [" ".join(line.split()) for line in lines[::2]]
+
+    assert headers(100) == ["stage load throughput p50 latency p95 failed SLO"]
+    assert headers(72) == ["stage load throughput p50 latency p95", "stage failed SLO"]
+
+
+def test_a_column_that_is_empty_for_all_stages_takes_no_room(streaming_report: Report) -> None:
+    (row,) = streaming_report.stages
+    report = replace(streaming_report, stages=(replace(row, meets_slo=None),))
+
+    def table(width: int) -> list[str]:
+        return render_text(report, width).partition("\nStages ")[2].partition("\n\n")[0].splitlines()
+
+    widest = 11 + max(len(line.strip()) for line in table(120))
+    assert len(table(widest)) == 2

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import csv
+import io
+
 from app.cli.calibrate import format_calibration
 from app.records.calibration import Calibration, CalibrationStep, LoadKind, MeasuredCapacity
 
@@ -72,3 +75,12 @@ def test_where_others_left_no_rate_at_all_that_is_the_reason() -> None:
         "note: plain, 1 worker: other processes used 2.0 cores. The result was not stored. Stop these "
         "processes and calibrate again."
     ]
+
+
+def test_csv_has_the_numbers_and_no_notes() -> None:
+    ceilings = (ceiling("plain", 4, 64_123.456, is_at_least=True), ceiling("streaming", 1, None))
+    calibration = Calibration(ceilings, "2026-01-02T12:00:00+00:00", "f", "timerfd", "uvloop")
+    (text,) = format_calibration(calibration, "csv")
+    first, second = csv.DictReader(io.StringIO(text))
+    assert (first["capacity_per_s"], first["is_lower_bound"], first["unit"]) == ("64123.456", "true", "req/s")
+    assert (second["capacity_per_s"], second["usable_per_s"], second["lag_p99_ms"]) == ("", "", "")

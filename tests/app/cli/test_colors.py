@@ -7,7 +7,7 @@ import pytest
 
 from app.cli.colors import ColorMode, color_text, print_with_colors, use_colors
 from app.cli.streams import escape_output
-from app.cli.tables import format_table
+from app.cli.tables import Column, format_table
 from reports.marks import DIM_END, DIM_START, mark_status
 
 
@@ -23,7 +23,11 @@ def test_marked_statuses_are_colored_and_the_same_words_without_marks_are_not() 
 
 
 def test_only_the_status_columns_of_a_table_are_colored_and_columns_stay_aligned() -> None:
-    table = format_table(("verdict", "note"), [("WARN", "WARN"), ("n/a", "x")], status_columns=(0,))
+    columns = (
+        Column[tuple[str, str]]("", "verdict", lambda row: row[0], is_status=True),
+        Column[tuple[str, str]]("", "note", lambda row: row[1]),
+    )
+    table = format_table(columns, [("WARN", "WARN"), ("n/a", "x")])
     assert color_text(table).splitlines()[2:] == ["\x1b[33mWARN\x1b[0m     WARN", "n/a      x"]
 
 

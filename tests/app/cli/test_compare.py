@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from app.cli.main import main
 from app.errors import ExitCode
 from app.records.comparison import Comparison
+from app.records.metrics import format_metric
 from app.records.result import Result
 from app.storage.run_directory import RunWriter
 from tests.fakes.program import PROFILE
@@ -159,3 +161,22 @@ def test_where_it_cannot_be_written_it_says_so(home: Path, capsys: pytest.Captur
     store(home, [result(steady(10.0, 0.1), run_id="now")])
     assert main(["compare", "baseline", "now", "--out", "none/said"]) == ExitCode.USAGE
     assert "none/said cannot be written" in capsys.readouterr().err
+
+
+def test_the_changes_are_csv_with_all_digits_and_markdown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(home, [result(steady(20.0, 0.5), run_id="now")])
+    main(["compare", "baseline", "now", "--output", "json"])
+    comparison = msgspec.json.decode(capsys.readouterr().out, type=Comparison)
+    assert main(["compare", "baseline", "now", "--output", "csv", "--out", "changes.csv"]) == ExitCode.REGRESSION
+    rows = list(csv.DictReader((home / "changes.csv").read_text().splitlines()))
+    assert [(row["metric"], row["verdict"]) for row in rows] == [
+        (format_metric(change.metric, change.aggregate), change.verdict) for change in comparison.changes
+    ]
+    assert [float(row["ratio"]) for row in rows[:1]] == [comparison.changes[0].ratio.value]
+    capsys.readouterr()
+    main(["compare", "baseline", "now", "--output", "md"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| metric | stage | baseline | candidate | change | p-value | verdict |"
+    assert "10 ms" in lines[2] or "10.0 ms" in lines[2]
+    assert main(["compare", "baseline", "now", "--output", "md", "--format", "html"]) == ExitCode.USAGE
+    assert "--output and --format cannot be combined" in capsys.readouterr().err

@@ -68,3 +68,12 @@ def test_lengths_that_are_none_are_refused(
     model = str(attention(tmp_path / "m.onnx"))
     assert main(["models", "inspect", model, *options]) == ExitCode.USAGE
     assert said in capsys.readouterr().err
+
+
+def test_every_table_is_csv_with_whole_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "inspect", str(DIGITS_MODEL), "--output", "csv"]) == 0
+    values, operators, costs, gpus = capsys.readouterr().out.split("\n\n")
+    assert values.splitlines()[1] == '"in","image","float32","batch × 1 × 8 × 8"'
+    assert operators.splitlines()[0] == '"operator","nodes","flops"'
+    assert costs.splitlines()[1].startswith("1,404320128,")
+    assert '"H100' in gpus

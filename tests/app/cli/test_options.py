@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import csv
+import io
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +11,7 @@ import pytest
 from app.analysis.gating import Gating
 from app.cli.commands import Arguments
 from app.cli.main import main
-from app.cli.options import parse_baseline, parse_gating
+from app.cli.options import OutputFormat, Verbosity, parse_baseline, parse_gating, parse_output, parse_verbosity
 from app.errors import ExitCode
 from tests.fakes.command_line import parse
 from tests.fakes.program import write_profile
@@ -95,3 +99,73 @@ def test_gates_are_checked_without_running(
     else:
         assert f"error: {path}:12: " in shown.err
         assert says in shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        ([], "table"),
+        (["--output", "csv"], "csv"),
+        (["--output", "json"], "json"),
+        (["--json"], "json"),
+        (["--json", "--output", "json"], "json"),
+    ],
+)
+def test_json_is_short_for_an_output(arguments: list[str], output: OutputFormat) -> None:
+    assert parse_output(Arguments(**parse(["doctor", *arguments]))) == output
+
+
+@pytest.mark.parametrize(("arguments", "verbosity"), [([], "normal"), (["-q"], "quiet"), (["--verbose"], "verbose")])
+def test_progress_is_normal_unless_more_or_less_is_asked_for(arguments: list[str], verbosity: Verbosity) -> None:
+    for command in (["run", "quickstart"], ["quickstart"], ["runs", "attach", "last"], ["compare", "a", "b"]):
+        assert parse_verbosity(Arguments(**parse([*command, *arguments]))) == verbosity
+
+
+@pytest.mark.parametrize(
+    ("command", "reported"),
+    [
+        (["doctor", "--json", "--output", "csv"], "--json and --output csv cannot be combined"),
+        (["quickstart", "-q", "-v"], "--quiet and --verbose cannot be combined"),
+    ],
+)
+def test_two_at_once_are_a_usage_error(
+    command: list[str],
+    reported: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    assert main(command) == ExitCode.USAGE
+    assert reported in capsys.readouterr().err
+
+
+LISTS = (
+    pytest.param("doctor", "verdict", marks=pytest.mark.process),
+    ("profiles list", "name"),
+    ("profiles keys openai-chat", "key"),
+    ("offers list --accelerator l4", "offer"),
+    ("runs list", "run_id"),
+)
+
+
+@pytest.mark.parametrize(("command", "first_key"), LISTS)
+def test_a_list_is_csv_with_stable_keys_markdown_and_json(
+    command: str, first_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+
+    def printed(*options: str) -> str:
+        assert main([*command.split(), *options]) == ExitCode.OK
+        return capsys.readouterr().out
+
+    header, *rows = csv.reader(io.StringIO(printed("--output", "csv")))
+    assert header[0] == first_key
+    assert all(re.fullmatch("[a-z][a-z0-9_]*", key) for key in header)
+    assert {len(row) for row in rows} <= {len(header)}
+    markdown = printed("--output", "md").splitlines()
+    assert len(markdown) == (len(rows) + 2 if rows else 1)
+    if command != "doctor":  # whose document has the machine's state at the time
+        document = json.loads(printed("--output", "json"))
+        assert document == json.loads(printed("--json"))
+        assert len(document) == len(rows)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 from pathlib import Path
@@ -237,7 +238,9 @@ def test_an_old_rate_of_another_currency_is_reported_beside_the_plan(capsys: pyt
         (["small.yaml", "--traffic", "own.yaml"], "own.yaml"),
         (["small.yaml", "--offers", "small.yaml"], "small.yaml"),
         (["small.yaml", "--what-if", "speed=fast"], "--what-if speed must be a factor from 0.01 to 100 (got fast)"),
-        (["small.yaml", "--what-if", "speed=2", "--json"], "cannot be combined with --json or --export"),
+        (["small.yaml", "--what-if", "speed=2", "--json"], "cannot be combined with --json, --output or --export"),
+        (["small.yaml", "--what-if", "speed=2", "--output", "csv"], "cannot be combined with --json, --output"),
+        (["small.yaml", "--json", "--output", "md"], "--json and --output md cannot be combined"),
         (["small.yaml", "--set", "plan.surge=1"], "the key 'surge' is unknown in plan"),
         (["small.yaml", "--export", "k8s", "--with", "imgae=x"], "--with imgae=x: 'imgae' is not an export setting"),
         (["small.yaml", "--export", "k8s", "--with", "port=high"], "--with: Expected `int"),
@@ -286,3 +289,17 @@ def test_the_plan_is_written_though_nobody_reads_the_rest_of_the_output(tmp_path
     with contextlib.redirect_stdout(_Closed()), contextlib.suppress(BrokenPipeError, SystemExit):
         main(["plan", "small.yaml", "--estimate", "--out", str(path)])
     assert read_plan(path).plan.offers
+
+
+def test_the_offers_that_fit_are_csv_with_all_digits_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "small.yaml", "--estimate", "--output", "csv"]) == ExitCode.OK
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert main(["plan", "small.yaml", "--estimate", "--output", "json"]) == ExitCode.OK
+    plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
+    fleets = [fleet for fleet in plan.offers if fleet.rejected is None]
+    assert [(row["offer"], int(row["instances"])) for row in rows] == [(one.offer, one.instances) for one in fleets]
+    assert [float(row["latency_at_peak_ms"]) for row in rows] == [one.latency_at_peak.value for one in fleets]
+    assert main(["plan", "small.yaml", "--estimate", "--output", "md"]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| instances | offer |")
+    assert len(lines) == 2 + len(rows)

@@ -7,6 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.local.call_stages import summarize_calls
+from app.cli.colors import use_colors
+from app.cli.options import Verbosity
 from app.cli.progress import open_progress
 from app.records.events import (
     CallsFinished,
@@ -32,14 +34,18 @@ from tests.fakes.calls import call, stage_of, table_of
 from tests.fakes.queues import stage_facts
 from tests.fakes.results import full_run
 
+S = 1_000_000_000
+
 
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
 
 
-def reported(capsys: pytest.CaptureFixture[str], *events: object) -> list[str]:
-    with open_progress() as progress:
+def reported(
+    capsys: pytest.CaptureFixture[str], *events: object, verbosity: Verbosity = "normal", now_ns: int = 3 * S
+) -> list[str]:
+    with open_progress(verbosity, lambda: now_ns) as progress:
         for event in events:
             progress.show(event)  # type: ignore[arg-type]
     captured = capsys.readouterr()
@@ -47,35 +53,91 @@ def reported(capsys: pytest.CaptureFixture[str], *events: object) -> list[str]:
     return captured.err.splitlines()
 
 
-def test_snapshots_come_at_most_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = reported(capsys, *(Snapshot(n, 0, n, n, n, 0, 0, 1.0, 2.0) for n in range(100)))
-    assert lines == ["sent 0, failed 0, in flight 0, recent p95 latency 2 ms"]
+STEADY = StageStarted(2 * S, 0, "steady", "steady", 1, 40.0, 30.0, 2 * S)
 
 
-def test_colours_asked_for_do_not_draw_a_bar_into_a_log(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def snapshots(seconds: int) -> list[Snapshot]:
+    """Four snapshots a second, at 40 req/s."""
+    return [Snapshot(2 * S + n * S // 4, 0, 10 * n, 10 * n, 10 * n, 0, 2, 1.0, 2.0) for n in range(4 * seconds)]
+
+
+def test_readings_come_every_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = reported(capsys, STEADY, *snapshots(12))
+    assert lines == [
+        f"steady (40 req/s) after {second} of 30 s: 40 req/s, in flight 2, sent {40 * second}, failed 0, "
+        "latency p50/p95/p99 1 / 2 / n/a ms"
+        for second in (5, 10)
+    ]
+
+
+def test_readings_wait_for_five_seconds_without_another_line(capsys: pytest.CaptureFixture[str]) -> None:
+    note = NoteAdded(2 * S + 4 * S, "a fan came on")
+    before, after = snapshots(8)[:17], snapshots(8)[17:]
+    assert reported(capsys, STEADY, *before, note, *after) == ["note: a fan came on"]
+
+
+def test_verbose_readings_come_every_second_with_every_check_and_stage(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    started = StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2)
-    lines = reported(capsys, started, Snapshot(0, 0, 5, 5, 5, 0, 0, 1.0, 2.0))
-    assert lines[-1] == "sent 5, failed 0, in flight 0, recent p95 latency 2 ms"
+    good = Check("cores", 2, 2, "cores", "VALID")
+    stage = next(stage for stage in full_run().result.stages if stage.kind == "step")
+    stage = replace(stage, checks=(good,))
+    lines = reported(
+        capsys, CheckCompleted(S, good), STEADY, *snapshots(3), StageFinished(6 * S, 0, stage_facts(), stage),
+        StageFinished(7 * S, 0, stage_facts(), replace(stage, kind="warmup")), verbosity="verbose",
+    )  # fmt: skip
+    check = "VALID cores: 2.00 cores, limit 2 cores."
+    assert lines[:2] == [check, "steady (40 req/s) started, 30 s"]
+    assert [line.split(":")[0] for line in lines[2:4]] == [f"steady (40 req/s) after {n} of 30 s" for n in (1, 2)]
+    assert [line.startswith(f"  {stage.name}: ") for line in lines[4:]] == [True, False, True]
+    assert lines[5] == f"    {check}"
+
+
+def test_quiet_nothing_is_reported(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    doubtful = CheckCompleted(S, Check("other_load", 0.9, 0.3, "cores", "WARN", "Stop other work."))
+    for _ in range(2):
+        assert reported(capsys, doubtful, STEADY, *snapshots(12), verbosity="quiet") == []
+        at_a_terminal(monkeypatch)
+
+
+@pytest.mark.parametrize("variables", [{"FORCE_COLOR": "1"}, {"TERM": "dumb"}], ids=["a log", "a dumb terminal"])
+def test_what_cannot_be_drawn_on_gets_lines(
+    variables: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "TERM" in variables:
+        at_a_terminal(monkeypatch)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    lines = reported(capsys, STEADY, *snapshots(6))
+    assert [line.split(":")[0] for line in lines] == ["steady (40 req/s) after 5 of 30 s"]
     assert "\x1b" not in "".join(lines)
 
 
-def test_without_colours_a_terminal_has_its_bar_and_no_colour(
+@pytest.mark.parametrize("is_by_option", [True, False])
+def test_without_colours_a_terminal_has_its_view_and_no_colour(
+    is_by_option: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_terminal(monkeypatch)
+    if not is_by_option:
+        monkeypatch.setenv("NO_COLOR", "1")
+    with use_colors("never" if is_by_option else "auto"):
+        shown = "\n".join(reported(capsys, STEADY, *snapshots(2)))
+    assert "steady" in shown
+    assert not re.search(r"\x1b\[[0-9;]*[349][0-9]", shown)
+
+
+def test_a_terminal_shows_the_phase_and_not_a_line_for_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_a_terminal(monkeypatch)
-    monkeypatch.setenv("NO_COLOR", "1")
-    shown = "\n".join(reported(capsys, StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2)))
-    assert "steady" in shown
-    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", shown)
+    shown = "\n".join(reported(capsys, PhaseChanged(1, "calibrate", "calibrating the load generator")))
+    assert "calibrating the load generator" in shown
+    assert "calibrate:" not in shown
 
 
 def test_long_latencies_are_reported_in_plain_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert reported(capsys, Snapshot(0, 0, 5, 5, 5, 0, 0, 1.0, 12_345.6)) == [
-        "sent 5, failed 0, in flight 0, recent p95 latency 12,300 ms"
-    ]
+    (line,) = reported(capsys, Snapshot(9 * S, 0, 5, 5, 5, 0, 0, 1.0, 12_345.6))
+    assert line == "in flight 0, sent 5, failed 0, latency p50/p95/p99 1 / 12,300 / n/a ms"
 
 
 def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,9 +182,9 @@ def test_a_terminal_shows_brackets_and_colons_as_they_are(
     at_a_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", "200")
     check = Check("other_load", 0.9, 0.3, "cores", "WARN", "Stop [/b] :smile:.")
-    lines = reported(
+    lines = reported(capsys, PhaseChanged(1, "preflight", "asking http://[::1]/[/a]"))
+    lines += reported(
         capsys,
-        PhaseChanged(1, "preflight", "asking http://[::1]/[/a]"),
         StageStarted(2, 0, "[/c]", "steady", 1, 10.0, 5.0, 2),
         Snapshot(3, 0, 1, 1, 1, 0, 0, 1.0, 2.0),
         CheckCompleted(4, check),
@@ -149,26 +211,6 @@ def test_what_happens_to_a_run_is_reported(capsys: pytest.CaptureFixture[str]) -
         "note: a fan came on",
         "first http-5xx error: status 503 (Service Unavailable)",
     ]
-
-
-def test_a_bar_reports_clients_or_the_rate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    at_a_terminal(monkeypatch)
-    monkeypatch.setenv("COLUMNS", "200")
-    shown = []
-    for stage in (
-        StageStarted(2, 0, "full", "closed", 1, None, 5.0, 2, concurrency=8),
-        StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2),
-        StageStarted(2, 0, "ramp", "varying", 1, None, 5.0, 2),
-        StageStarted(2, 0, "probe 40 req/s", "probe", 1, 40.0, 5.0, 2, has_load_in_name=True),
-        StageStarted(2, 0, "sweep 8 clients", "closed", 1, None, 5.0, 2, concurrency=8, has_load_in_name=True),
-    ):
-        snapshot = Snapshot(3, 0, 1, 1, 1, 0, 0, 1.0, 2.0)
-        shown.append("\n".join(reported(capsys, stage, snapshot)))
-    assert "full (8 clients): p95" in shown[0]
-    assert "steady (40 req/s): p95" in shown[1]
-    assert "ramp: p95" in shown[2]
-    assert "probe 40 req/s: p95" in shown[3]
-    assert "sweep 8 clients: p95" in shown[4]
 
 
 def test_variants_of_a_model_are_reported_with_their_times_and_how_they_ended(
@@ -208,7 +250,7 @@ def test_a_rate_of_arrivals_reports_what_was_asked_and_what_calls_waited(capsys:
 def test_what_is_not_known_of_calls_in_flight_is_left_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unknown = Snapshot(3, 0, 5, 5, 5, 0, None, None, None)
+    unknown = Snapshot(9 * S, 0, 5, 5, 5, 0, None, None, None)
     assert reported(capsys, unknown) == ["sent 5, failed 0"]
     at_a_terminal(monkeypatch)
     shown = "\n".join(reported(capsys, StageStarted(2, 0, "offline", "closed", 1, None, 5.0, 2), unknown))

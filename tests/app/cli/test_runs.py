@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -170,8 +173,8 @@ def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[
     whole = full_run().result
     assert lines[0].startswith(whole.run_id)
     assert whole.verdict.status in lines[0]
-    unreadable = ["n/a", "unreadable"]
-    assert [line.split()[:3] for line in lines[2:]] == [["3-damaged", *unreadable], ["4-nested", *unreadable]]
+    unreadable = ["n/a", "n/a", "n/a", "unreadable"]
+    assert [line.split()[:5] for line in lines[2:]] == [["3-damaged", *unreadable], ["4-nested", *unreadable]]
     assert "interrupted" in lines[1]
 
 
@@ -205,6 +208,51 @@ def test_the_list_as_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert [row["verdict"] for row in rows[1:]] == [None, "unreadable", "unreadable"]
     assert rows[0]["exit_code"] == full_run().result.exit.code
     assert rows[2]["directory"] == str(runs / "3-damaged")
+
+
+def test_the_list_says_when_what_how_and_how_long(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = full_run().result
+    clock = replace(result.clock, wall_start="2026-08-01T14:30:59+02:00", duration_s=125.4)
+    target = replace(result.target, urls=("http://127.0.0.1:8000/a/path/longer/than/the/column",))
+    with RunWriter(runs / "5-dated") as writer:
+        writer.write_result(replace(result, run_id="5-dated", clock=clock, target=target))
+    assert main(["runs", "list"]) == 0
+    header, _, *lines = capsys.readouterr().out.splitlines()
+    assert re.split("  +", header) == [
+        "run", "started (UTC)", "target", "outcome", "validity", "headline", "duration"
+    ]  # fmt: skip
+    assert result.max_rate is not None
+    assert re.split("  +", lines[-1])[:3] == ["5-dated", "2026-08-01 12:30", "127.0.0.1:8000/a/path/l…"]
+    assert re.split("  +", lines[-1])[5:7] == [f"max rate {result.max_rate.per_s.value:.0f} req/s", "2 min 5 s"]
+
+
+def test_the_newest_are_listed_last_and_alone_with_a_limit(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "list", "--limit", "2"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["3-damaged", "4-nested"]
+    assert main(["runs", "list", "--limit", "9", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 4
+    assert main(["runs", "list", "--limit", "0"]) == ExitCode.USAGE
+
+
+def test_csv_has_every_column_whether_or_not_a_run_fills_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "note", "2-cut", "power loss"]) == 0
+    capsys.readouterr()
+    assert main(["runs", "list", "--output", "csv"]) == 0
+    whole, cut, *_ = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    result = full_run().result
+    assert result.max_rate is not None
+    assert float(whole["max_rate_per_s"]) == result.max_rate.per_s.value
+    assert (float(whole["duration_s"]), whole["deleted_at"]) == (result.clock.duration_s, "")
+    assert (cut["notes"], cut["max_rate_per_s"], cut["validity"]) == ("power loss", "", "interrupted")
+
+
+def test_a_trend_is_csv_with_all_digits(nightly: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "trend", nightly, "--metric", "latency_ms.p95", "--json"]) == ExitCode.OK
+    (series,) = json.loads(capsys.readouterr().out)
+    assert main(["runs", "trend", nightly, "--metric", "latency_ms.p95", "--output", "csv"]) == ExitCode.OK
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (float(row["first"]), float(row["last"])) == (series["values"][0], series["values"][-1])
+    assert "since run-08" in row["changes"]
 
 
 def test_of_a_local_run_the_best_variant_is_listed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import pytest
@@ -24,7 +26,7 @@ def of(*findings: Finding) -> SelfTest:
 
 def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str]) -> None:
     found = of(*FINDINGS)
-    assert print_selftest(found, as_json=False) == ExitCode.OK
+    assert print_selftest(found) == ExitCode.OK
     header, _, *rows, last = [line for line in capsys.readouterr().out.splitlines() if line]
     assert header.split() == ["verdict", "check", "description", "measured", "limit", "unit"]
     assert [" ".join(row.split()) for row in rows] == [
@@ -40,7 +42,7 @@ def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str
 def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.CaptureFixture[str]) -> None:
     unseen = build_finding("injection", "p50", None, low=9.0, high=11.0, unit="ms")
     late = replace(build_finding("stall", "latency p95", 51.0, low=855.0, high=945.0, unit="ms"), attempts=2)
-    assert print_selftest(of(*FINDINGS, late, unseen), as_json=False) == int(ExitCode.INVALID) == 4
+    assert print_selftest(of(*FINDINGS, late, unseen)) == int(ExitCode.INVALID) == 4
     out = capsys.readouterr().out
     assert "FAIL     stall" in out
     assert "FAIL     injection" in out
@@ -52,7 +54,20 @@ def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.Captur
 
 def test_as_json_it_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     found = of(*FINDINGS)
-    assert print_selftest(found, as_json=True) == ExitCode.OK
+    assert print_selftest(found, "json") == ExitCode.OK
     reported = json.loads(capsys.readouterr().out)
     assert (reported["id"], reported["passed"], len(reported["findings"])) == (found.id, True, 5)
     assert reported["findings"][1]["observed"] == 901.2
+
+
+def test_as_csv_each_finding_has_its_numbers_and_nothing_else_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_selftest(of(*FINDINGS), "csv") == ExitCode.OK
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == len(FINDINGS)
+    assert (rows[1]["observed"], rows[1]["low"], rows[1]["high"], rows[1]["verdict"]) == (
+        "901.2",
+        "855.0",
+        "945.0",
+        "PASS",
+    )
+    assert (rows[3]["low"], rows[3]["unit"]) == ("", "")

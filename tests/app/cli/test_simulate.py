@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import time
@@ -120,3 +121,13 @@ def test_progress_is_silent_at_first_and_then_says_what_is_left(
         "80 % of the day's requests simulated, about 1 s remaining",
         "100 % of the day's requests simulated, about 0 s remaining",
     ]
+
+
+def test_the_hours_as_csv_have_all_digits(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", plan, "--output", "csv"]) == ExitCode.OK
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert main(["simulate", plan, "--output", "json"]) == ExitCode.OK
+    hours = json.loads(capsys.readouterr().out)["hours"]
+    assert [int(row["hour"]) for row in rows] == [*range(24)]
+    assert [float(row["p95_ms"]) for row in rows] == [hour["p95_ms"] for hour in hours]
+    assert [float(row["good_share"]) for row in rows] == [hour["good_share"] for hour in hours]

@@ -12,7 +12,7 @@ import pytest
 
 from app.cli.main import main
 from app.cli.progress import open_progress
-from app.cli.streams import escape_controls, escape_output
+from app.cli.streams import escape_controls, escape_output, get_text_width
 from app.records.events import PhaseChanged
 from app.storage.run_directory import RunWriter
 from app.wiring.plan_files import PlanFile, write_plan
@@ -111,3 +111,16 @@ def test_a_progress_bar_moves_the_cursor_and_the_text_in_it_does_not(monkeypatch
     assert "\x1b[?25l" in terminal.getvalue()
     assert "\x1b[31m" not in terminal.getvalue()
     assert r"red\u001b[31m" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_terminal", "width"),
+    [(100, True, 100), (200, True, 120), (90, True, 90), (20, True, 72), (200, False, 100)],
+)
+def test_text_is_as_wide_as_a_terminal_within_limits(
+    columns: int, is_terminal: bool, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    assert get_text_width(stream) == width

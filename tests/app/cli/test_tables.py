@@ -1,8 +1,20 @@
-from app.cli.tables import format_cell, format_table
+from __future__ import annotations
+
+import csv
+import io
+
+from app.cli.tables import Cell, Column, TableFormat, format_cell, format_table
+
+Row = tuple[Cell, ...]
+
+
+def read(place: int) -> Column[Row]:
+    return Column(f"column_{place}", f"column {place}", lambda row: row[place])
 
 
 def test_numbers_stand_to_the_right_and_words_to_the_left() -> None:
-    assert format_table(("name", "rate"), [("a", 1.5), ("long", 12345.6)]).splitlines() == [
+    columns = (Column[Row]("name", "name", lambda row: row[0]), Column[Row]("rate_per_s", "rate", lambda row: row[1]))
+    assert format_table(columns, [("a", 1.5), ("long", 12345.6)]).splitlines() == [
         "name    rate",
         "----  ------",
         "a        1.5",
@@ -12,7 +24,7 @@ def test_numbers_stand_to_the_right_and_words_to_the_left() -> None:
 
 def test_what_is_not_available_is_na() -> None:
     assert format_cell(None) == "n/a"
-    assert format_table(("x",), [(None,), (2,)]).splitlines()[2:] == ["n/a", "  2"]
+    assert format_table((read(0),), [(None,), (2,)]).splitlines()[2:] == ["     n/a", "       2"]
 
 
 def test_no_text_can_steer_the_terminal() -> None:
@@ -20,4 +32,32 @@ def test_no_text_can_steer_the_terminal() -> None:
 
 
 def test_an_empty_table_has_its_header() -> None:
-    assert format_table(("a", "b"), []).splitlines() == ["a  b", "-  -"]
+    columns = (Column[Row]("a", "a", lambda row: row[0]), Column[Row]("b", "b", lambda row: row[1]))
+    assert format_table(columns, []).splitlines() == ["a  b", "-  -"]
+    assert format_table(columns, [], "csv") == '"a","b"'
+
+
+def test_csv_has_all_digits_no_text_for_what_is_not_available_and_no_formula() -> None:
+    rows: list[Row] = [(1 / 3, None, True), (12345.6789, "=1+1", False)]
+    text = format_table([read(place) for place in range(3)], rows, "csv")
+    header, *cells = csv.reader(io.StringIO(text))
+    assert header == ["column_0", "column_1", "column_2"]
+    assert cells == [["0.3333333333333333", "", "true"], ["12345.6789", "'=1+1", "false"]]
+
+
+def test_markdown_is_one_table_whatever_the_cells_contain() -> None:
+    lines = format_table((read(0), read(1)), [("a|b", 12345.6), ("two\nlines", True)], "md").splitlines()
+    assert lines[:2] == ["| column 0 | column 1 |", "| --- | --- |"]
+    assert [line.replace("\\|", "").count("|") for line in lines[2:]] == [3, 3]
+    assert "12,346" in lines[2]
+    assert "yes" in lines[3]
+
+
+def test_a_text_for_readers_stands_for_the_number_of_csv() -> None:
+    columns = (Column[Row]("", "capacity", lambda row: f"≥ {row[0]}"), Column[Row]("per_s", "", lambda row: row[0]))
+    expected: dict[TableFormat, str] = {
+        "table": "capacity\n--------\n≥ 9",
+        "md": "| capacity |\n| --- |\n| ≥ 9 |",
+        "csv": '"per_s"\n9',
+    }
+    assert {one: format_table(columns, [(9,)], one) for one in expected} == expected

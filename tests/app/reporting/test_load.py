@@ -180,7 +180,7 @@ def test_a_rate_above_which_none_was_tried_is_no_maximum_and_may_size_too_large_
 
 def test_stages_with_tokens_have_a_row_of_them() -> None:
     stage = streaming_run().result.stages[0]
-    (row,) = build_token_rows([stage])
+    (row,) = build_token_rows([stage], "latency_ms")
     assert row.stage == "chat"
     assert row.ttft_p95.value == stage.metrics["ttft_ms"]["p95"].value
     assert row.itl_p99.value == stage.metrics["itl_ms"]["p99"].value
@@ -189,7 +189,7 @@ def test_stages_with_tokens_have_a_row_of_them() -> None:
 
 
 def test_plain_answers_have_none() -> None:
-    assert build_token_rows(full_run().result.stages) == ()
+    assert build_token_rows(full_run().result.stages, "latency_ms") == ()
 
 
 def test_a_cold_start_is_reported_part_by_part_and_what_it_never_came_to_by_its_reason() -> None:

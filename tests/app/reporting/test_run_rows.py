@@ -19,6 +19,7 @@ from app.reporting.run_rows import (
     build_trend,
     filter_rows,
     format_change,
+    format_headline,
     format_max_rate,
     format_metric_name,
     list_runs,
@@ -30,8 +31,9 @@ from app.storage.run_index import INDEX, load_rows
 from app.storage.trash import delete_runs
 from tests.app.cli.test_runs import scaled
 from tests.fakes.local_runs import local_run, only_failed
-from tests.fakes.results import full_run
+from tests.fakes.results import full_run, nothing_measured
 from tests.fakes.searched_runs import hopeless_run, searched_run
+from tests.fakes.traffic import streaming_run
 
 
 def test_of_an_endpoint_it_is_its_max_rate() -> None:
@@ -49,6 +51,15 @@ def test_of_a_local_model_it_is_what_its_best_variant_does() -> None:
 def test_where_nothing_was_found_there_are_no_words() -> None:
     assert format_max_rate(only_failed().result) is None
     assert format_max_rate(hopeless_run().result) is None
+
+
+def test_the_headline_is_the_max_rate_or_else_the_latency_of_the_slo() -> None:
+    result = full_run().result
+    assert format_headline(result) == f"max rate {format_max_rate(result)}"
+    assert format_headline(local_run().result) == "1,600 inferences/s, cpu int8-static, batch 4"
+    assert format_headline(streaming_run().result) == "p95 TTFT 252 ms"
+    assert format_headline(only_failed().result) is None
+    assert format_headline(nothing_measured().result) is None
 
 
 WHOLE = full_run().result

@@ -60,13 +60,13 @@ def answered(latency_ms: int, lag_ms: int = 1, **more: object) -> dict[str, obje
 
 def test_good_are_answers_inside_every_limit_and_errors_are_counted_by_class() -> None:
     tally = RowTally((parse_objective("latency_ms.p95 < 50"), parse_objective("service_ms.p99 < 10")))
-    assert (tally.good_count, dict(tally.error_counts), tally.lag_p99_ms) == (0, {}, None)
+    assert (tally.good_count, dict(tally.error_counts), tally.compute_percentiles_ms("send_lag_ms")[2]) == (0, {}, None)
     tally.add_rows(batch(answered(9), answered(60, 55), answered(30)))
     tally.add_rows(batch(answered(5, error="timeout"), {"scheduled_ns": MS}))
     tally.count_rows()
     assert tally.good_count == 1, "the second is late, the third slow from its send, the others no answers"
     assert tally.error_counts == {"timeout": 1, "not-started": 1}
-    assert tally.lag_p99_ms == pytest.approx(53.38), "of 1, 55, 1 and 1 ms"
+    assert tally.compute_percentiles_ms("send_lag_ms")[2] == pytest.approx(53.38), "of 1, 55, 1 and 1 ms"
     tally.add_rows(batch(answered(9), answered(9, error="timeout")))
     tally.count_rows()
     tally.count_rows()
@@ -79,7 +79,7 @@ def test_where_no_start_is_known_a_limit_that_counts_from_it_leaves_good_open() 
         tally = RowTally((parse_objective(text),))
         tally.add_rows(batch(unknown))
         tally.count_rows()
-        assert (tally.good_count, tally.lag_p99_ms) == (good, None)
+        assert (tally.good_count, tally.compute_percentiles_ms("send_lag_ms")[2]) == (good, None)
 
 
 def test_the_lag_is_of_the_last_thousand() -> None:
@@ -87,7 +87,37 @@ def test_the_lag_is_of_the_last_thousand() -> None:
     for lag_ms in (90, 2):
         tally.add_rows(batch(*[answered(100, lag_ms)] * 1000))
         tally.count_rows()
-    assert tally.lag_p99_ms == 2
+    assert tally.compute_percentiles_ms("send_lag_ms")[2] == 2
+
+
+def streamed(first_ms: int, last_ms: int, tokens: int | None, **more: object) -> dict[str, object]:
+    times = {"first_token_ns": (1 + first_ms) * MS, "last_token_ns": (1 + last_ms) * MS}
+    return {**answered(last_ms), **times, "tokens_out": tokens, **more}
+
+
+def test_of_streams_the_tokens_are_counted_with_their_times() -> None:
+    tally = RowTally(())
+    assert (tally.output_token_count, tally.compute_percentiles_ms("ttft_ms")) == (None, (None, None, None))
+    tally.add_rows(batch(answered(9)))
+    tally.count_rows()
+    assert (tally.output_token_count, tally.compute_percentiles_ms("tpot_ms")) == (None, (None, None, None))
+    tally.add_rows(batch(streamed(10, 30, 11), streamed(20, 60, 11), streamed(90, 90, None)))
+    tally.add_rows(batch(streamed(500, 900, 2, error="timeout")))
+    tally.count_rows()
+    assert tally.output_token_count == 22, "of the answers, where the server counts them"
+    assert tally.compute_percentiles_ms("ttft_ms")[0] == 20
+    assert tally.compute_percentiles_ms("tpot_ms")[0] == 3
+
+
+def test_a_snapshot_of_streams_has_ttft_and_tpot() -> None:
+    watched = Watched(order())
+    watched.watch.add_rows(batch(streamed(10, 30, 11)))
+    watched.watch.on_progress(progress(1, 1, 1))
+    (snapshot,) = watched.events
+    assert isinstance(snapshot, Snapshot)
+    assert (snapshot.ttft_p50_ms, snapshot.ttft_p95_ms, snapshot.ttft_p99_ms) == (10, 10, 10)
+    assert (snapshot.tpot_p50_ms, snapshot.tpot_p95_ms, snapshot.tpot_p99_ms) == (2, 2, 2)
+    assert snapshot.output_tokens == 11
 
 
 OVERLOAD = OpenArrivals("poisson", ((0.0, 100.0),))
@@ -138,6 +168,7 @@ def test_recent_latency_counts_from_the_send_where_no_scheduled_time_is_known() 
     assert snapshot.latency_p50_ms == 15
     assert snapshot.latency_p99_ms == pytest.approx(19.9)
     assert (snapshot.good, snapshot.errors) == (2, {"timeout": 1})
+    assert (snapshot.ttft_p50_ms, snapshot.tpot_p50_ms, snapshot.output_tokens) == (None, None, None)
     watched.watch.add_rows(pa.RecordBatch.from_pylist([{"scheduled_ns": 0}], schema=REQUEST_SCHEMA))
     assert watched.watch.sent == 3, "what was never started was not sent"
 

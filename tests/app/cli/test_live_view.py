@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import io
+
+from msgspec.structs import replace
+from rich.console import Console
+
+from app.cli.live_view import LoadReadings, advance_readings, build_live_view, format_readings
+from app.records.estimate import Variant
+from app.records.events import (
+    CheckCompleted,
+    Event,
+    PairRunStarted,
+    PhaseChanged,
+    RunStarted,
+    Snapshot,
+    StageFinished,
+    StageStarted,
+    VariantStarted,
+)
+from app.records.result import Check
+from tests.fakes.queues import stage_facts
+from tests.fakes.results import full_run
+
+S = 1_000_000_000
+STARTED = RunStarted(0, "id", "test", "/run", 7)
+PHASE = PhaseChanged(S, "stages", "2 stages", 2, 40.0)
+STEADY = StageStarted(2 * S, 0, "steady", "steady", 1, 40.0, 20.0, 2 * S)
+GOOD = Check("cores", 2, 2, "cores", "VALID")
+DOUBTFUL = Check("other_load", 0.9, 0.3, "cores", "WARN", "Stop other work.")
+
+
+def after(*events: Event) -> LoadReadings:
+    readings = LoadReadings()
+    for event in events:
+        readings = advance_readings(readings, event)
+    return readings
+
+
+def snapshot(second: float, completed: int = 0, **more: object) -> Snapshot:
+    base = Snapshot(round(second * S), 0, completed, completed, completed, 0, 3, 12.3, 45.6, 78.9)
+    return replace(base, **more)
+
+
+def shown(readings: LoadReadings, now_s: float = 10.0, width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    with console.capture() as capture:
+        console.print(build_live_view(readings, round(now_s * S)))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def test_everything_that_is_known_of_a_stage_is_shown_within_the_width() -> None:
+    readings = after(
+        STARTED, PHASE, CheckCompleted(S, GOOD), CheckCompleted(S, DOUBTFUL), STEADY,
+        snapshot(9, 200, output_tokens=4_000),
+        snapshot(10, 250, output_tokens=5_000, ttft_p50_ms=5.0, ttft_p95_ms=6.0, ttft_p99_ms=7.0,
+                 tpot_p50_ms=1.0, tpot_p95_ms=2.0, tpot_p99_ms=3.0, errors={"timeout": 2, "http-5xx": 3}, failed=5),
+    )  # fmt: skip
+    header, bar, *rows = shown(readings)
+    assert (header[:31], header[31:].lstrip()) == ("stage 1 of 2, steady (40 req/s)", "0:10 elapsed, 0:32 left")
+    assert set(bar) <= set("━╸╺ ")
+    assert rows == [
+        "load     50 req/s   1,000 tok/s   in flight 3   sent 250   failed 5",
+        "                p50       p95       p99",
+        "latency        12.3      45.6      78.9 ms",
+        "TTFT              5         6         7 ms",
+        "TPOT              1         2         3 ms",
+        "errors   http-5xx 3, timeout 2",
+        "checks   1 of 2 passed, WARN other load",
+    ]
+    assert all(len(line) <= 40 for line in shown(readings, width=40))
+
+
+def test_what_is_not_known_is_not_shown() -> None:
+    nothing = snapshot(5, in_flight=None, latency_p50_ms=None, latency_p95_ms=None, latency_p99_ms=None)
+    assert shown(after(STEADY, nothing))[2:] == ["load     sent 0   failed 0"]
+    assert shown(LoadReadings()) == ["starting"]
+
+
+def test_outside_of_stages_the_phase_is_shown() -> None:
+    (header,) = shown(after(STARTED, PhaseChanged(S, "calibrate", "calibrating [/b] \x1b[2J")), 4_000)
+    assert (header[:26], header[26:].lstrip()) == ("calibrating [/b] \\u001b[2J", "1:06:40 elapsed")
+
+
+def test_the_load_is_in_the_title_once() -> None:
+    def title(stage: StageStarted) -> str:
+        return shown(after(stage, snapshot(3)))[0]
+
+    closed = StageStarted(2, 0, "full", "closed", 1, None, 5.0, 2, concurrency=8)
+    assert title(closed) == "full (8 clients)"
+    assert title(replace(STEADY, name="probe 40 req/s", kind="probe", has_load_in_name=True)) == "probe 40 req/s"
+    assert title(replace(STEADY, offered_per_s=None, kind="varying")) == "steady"
+
+
+def test_the_rate_is_of_the_last_five_seconds() -> None:
+    pause, burst = [snapshot(second, 100) for second in range(3, 9)], [snapshot(second, 700) for second in range(9, 15)]
+    assert after(STEADY, snapshot(2.5, 0), *pause).completed_per_s == 0
+    assert after(STEADY, *pause, burst[0]).completed_per_s == 120
+    assert after(STEADY, *pause, *burst).completed_per_s == 0
+    assert after(STEADY, pause[0]).completed_per_s is None
+
+
+def test_a_stage_that_ended_leaves_its_errors_and_checks_and_a_warm_up_leaves_nothing() -> None:
+    stage = replace(full_run().result.stages[0], kind="steady", errors={"timeout": 2}, checks=(GOOD,))
+    finished = StageFinished(30 * S, 0, stage_facts(), stage)
+    readings = after(STEADY, snapshot(3, errors={"timeout": 1}), finished, STEADY, snapshot(33, errors={"timeout": 4}))
+    assert (readings.errors, readings.checks) == ({"timeout": 6}, (GOOD,))
+    assert after(STEADY, snapshot(3, errors={"timeout": 1}), finished).snapshot is None
+    warm_up = after(STEADY, replace(finished, stage=replace(stage, kind="warmup")))
+    assert (warm_up.errors, warm_up.checks) == ({}, ())
+
+
+def test_a_local_model_has_calls_and_a_comparison_its_runs() -> None:
+    variant = Variant("m", "cpu", "as-is", 1, 1, 1)
+    line = format_readings(after(VariantStarted(1, 2, 3, variant), STEADY, snapshot(3, 10), snapshot(4, 30)), 4 * S)
+    assert line is not None
+    assert "20 calls/s" in line
+    assert shown(after(PairRunStarted(1, 2, "candidate", "a", 7)))[0] == "pair 2 of 7: candidate"
+
+
+def test_a_line_says_how_much_time_is_left() -> None:
+    line = format_readings(after(STARTED, PHASE, STEADY, snapshot(9, 200), snapshot(10, 250)), 10 * S)
+    assert line == (
+        "stage 1 of 2, steady (40 req/s) after 8 of 20 s: 50 req/s, in flight 3, sent 250, failed 0, "
+        "latency p50/p95/p99 12.3 / 45.6 / 78.9 ms, 0:32 left"
+    )
+    assert format_readings(after(STARTED), S) is None
