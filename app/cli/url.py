@@ -185,8 +185,8 @@ def _save_profile(path: Path, text: str) -> None:
     from app.profiles.redaction import find_secret_keys
 
     if secret_keys := find_secret_keys(text):
-        hint = "Write the secret as env:NAME or file:PATH."
-        raise UsageError(f"--save: {secret_keys[0]} contains a secret, which is not written to a file", hint=hint)
+        hint = "Write its value as env:NAME or file:PATH, or add it to the saved profile yourself."
+        raise UsageError(f"--save: {secret_keys[0]} may be a secret, which is not written to a file", hint=hint)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -64,7 +64,11 @@ def test_a_secret_may_be_sent_where_the_command_says(monkeypatch: pytest.MonkeyP
         (["--grpc", "grpc://127.0.0.1:9"], "needs the name of the model", "--model"),
         (["--openai", "http://127.0.0.1:9/v1"], "does not list the models of the server", "--model"),
         (["127.0.0.1:8000/score"], "127.0.0.1:8000/score is neither a file nor a bundled profile", "http://"),
-        ([URL, "-H", "Authorization: Bearer abc", "--save", "p.yaml"], "target.headers.Authorization contains", "env:"),
+        (
+            [URL, "-H", "Authorization: Bearer abc", "--save", "p.yaml"],
+            "target.headers.Authorization may be a secret",
+            "env:",
+        ),
         ([URL, "--save", "here.yaml"], "here.yaml already exists", "another file"),
     ],
 )
