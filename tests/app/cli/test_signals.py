@@ -63,6 +63,7 @@ def test_each_ctrl_c_is_acknowledged_and_says_what_the_next_one_does(capfd: pyte
 
 @pytest.mark.usefixtures("handlers")
 def test_sighup_stops_a_run_as_sigterm_does() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may have been started with nohup
     handle_signals()
     with handle_stop_signals() as interruption:
         signal.raise_signal(signal.SIGHUP)
