@@ -87,7 +87,7 @@ def expand_short_form(text: str) -> str:
     metric = f"{match['name'] or 'latency'}_ms"
     if metric not in METRICS or METRICS[metric].unit != "ms":
         return text
-    limit = float(f"{float(match['number']) * _MS_BY_UNIT[match['unit']]:.12g}")
+    limit = float(match["number"]) * _MS_BY_UNIT[match["unit"]]
     return f"{metric}.{match['aggregate']} {match['comparator']} {limit:.12g}{match['level'] or ''}"
 
 

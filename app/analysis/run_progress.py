@@ -81,6 +81,14 @@ def compute_stage_elapsed_s(stage: StageStarted, now_ns: int) -> float:
     return max(0.0, min((now_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s)
 
 
+def compute_stage_share(stage: StageStarted, sent: int, now_ns: int) -> float:
+    """Return the share of a stage that is done, from 0 to 1: of its requests, if it has a number of
+    requests, or else of its duration. `sent` is the number of requests sent so far."""
+    if stage.requests is not None:
+        return min(1.0, sent / stage.requests)
+    return compute_stage_elapsed_s(stage, now_ns) / max(get_stage_duration_s(stage), 1e-9)
+
+
 def format_load(stage: StageStarted) -> str | None:
     """Format the rate or the number of clients of a stage; `None` if the load varies, or if the
     name of the stage already states the load."""

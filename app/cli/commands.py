@@ -10,14 +10,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from app.cli.colors import use_colors
+from app.cli.colors import ColorMode, use_colors
 
 PATH = click.Path(path_type=Path)
-COLOR_MODES = ("auto", "always", "never")
+COLOR_MODES = get_args(ColorMode)
 _CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 DEFAULT_SECTION = "Options"
 GLOBAL_SECTION = "Global options"
@@ -32,7 +32,7 @@ class Arguments(SimpleNamespace):
 
 
 class CommandOption(click.Option):
-    """CommandOption that is listed in a section of the help."""
+    """Option that is listed in a section of the help."""
 
     def __init__(self, declarations: Sequence[str], *, section: str = DEFAULT_SECTION, **attributes: Any) -> None:
         super().__init__(declarations, **attributes)
@@ -162,7 +162,9 @@ def _write_options(parameters: Sequence[click.Parameter], ctx: click.Context, fo
     for parameter in parameters:
         record = None if isinstance(parameter, click.Argument) else parameter.get_help_record(ctx)
         if record is not None:
-            records_by_section.setdefault(getattr(parameter, "section", GLOBAL_SECTION), []).append(record)
+            is_help = parameter is ctx.command.get_help_option(ctx)
+            section = GLOBAL_SECTION if is_help else getattr(parameter, "section", DEFAULT_SECTION)
+            records_by_section.setdefault(section, []).append(record)
     for heading, records in records_by_section.items():
         if records:
             with formatter.section(heading):

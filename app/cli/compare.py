@@ -19,6 +19,8 @@ from app.cli.options import (
     out_option,
     output_options,
     parse_output,
+    parse_verbosity,
+    refuse_options,
     verbosity_options,
 )
 from app.errors import ExitCode, UsageError
@@ -34,8 +36,11 @@ _DEFAULT_MAX_DURATION_S = 20 * 60.0
 
 
 def _compare(arguments: Arguments) -> int:
-    if arguments.output is not None and arguments.format is not None:
-        raise UsageError("--output and --format cannot be combined", hint="Use one of them.")
+    parse_output(arguments)  # conflicting options are reported before anything is measured
+    parse_verbosity(arguments)
+    if arguments.format is not None and (arguments.json or arguments.output is not None):
+        option = "--json" if arguments.json else "--output"
+        raise UsageError(f"{option} and --format cannot be combined", hint="Use one of them.")
     if arguments.measure:
         return _measure_profiles(arguments)
     return _report_comparison(_compare_pair_results(_read_pair_results(arguments), arguments), arguments)
@@ -46,7 +51,10 @@ def _measure_profiles(arguments: Arguments) -> int:
     from app.session.interleaved import DEFAULT_PAIR_COUNT, PairPlan
 
     pair_plan = PairPlan(
-        arguments.pairs or DEFAULT_PAIR_COUNT, arguments.max_duration_s, _get_tolerance(arguments), arguments.force
+        arguments.pairs or DEFAULT_PAIR_COUNT,
+        arguments.max_duration_s or _DEFAULT_MAX_DURATION_S,
+        _get_tolerance(arguments),
+        arguments.force,
     )
     return measure_pairs(
         arguments,
@@ -119,10 +127,8 @@ def _read_pair_results(arguments: Arguments) -> PairResults:
     from app.session.interleaved import PairResults
     from app.storage.baselines import read_sides
 
-    if arguments.pairs is not None:
-        raise UsageError("--pairs requires --measure", hint="Separate existing repeated runs with commas.")
-    if arguments.record is not None:
-        raise UsageError("--record requires --measure", hint="Use --out FILE to write the comparison to a file.")
+    hint = "Add --measure to measure two profiles; separate existing repeated runs with commas."
+    refuse_options(_PAIRS_OPTIONS, arguments, "requires --measure", hint)
     return PairResults(*read_sides(arguments.baseline, arguments.candidate))
 
 
@@ -186,12 +192,6 @@ def _build_command(arguments: Arguments, comparison: Comparison) -> str:
     )
 
 
-def _parse_pair_count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MAX_PAIRS):
-        raise click.BadParameter(f"{text!r} is not a number of pairs from 1 to {_MAX_PAIRS}")
-    return int(text)
-
-
 def _parse_duration(text: str) -> float:
     from app.profiles.problems import BadValueError
     from app.profiles.units import parse_duration_s
@@ -203,6 +203,31 @@ def _parse_duration(text: str) -> float:
 
 
 _PAIRS_SECTION = "Measure two profiles in interleaved A/B pairs, each run in a new process"
+
+_PAIRS_OPTIONS: tuple[CommandOption, ...] = (
+    CommandOption(
+        ["--pairs"],
+        type=click.IntRange(1, _MAX_PAIRS),
+        metavar="N",
+        section=_PAIRS_SECTION,
+        help="number of A/B pairs; doubled if a change is suspected (default: 7)",
+    ),
+    CommandOption(
+        ["--max-duration", "max_duration_s"],
+        type=_parse_duration,
+        metavar="TIME",
+        section=_PAIRS_SECTION,
+        help="time limit; a pair that would exceed it is not started (default: 20m)",
+    ),
+    CommandOption(
+        ["--record"],
+        type=PATH,
+        metavar="DIR",
+        section=_PAIRS_SECTION,
+        help="directory for progress events, which `runs attach` and `runs stop` use (default: next to the runs)",
+    ),
+    *verbosity_options(_PAIRS_SECTION),
+)
 
 COMMAND = Command(
     "compare",
@@ -243,29 +268,7 @@ COMMAND = Command(
             section=_PAIRS_SECTION,
             help="measure BASELINE and CANDIDATE, which are profiles",
         ),
-        CommandOption(
-            ["--pairs"],
-            type=_parse_pair_count,
-            metavar="N",
-            section=_PAIRS_SECTION,
-            help="number of A/B pairs; doubled if a change is suspected (default: 7)",
-        ),
-        CommandOption(
-            ["--max-duration", "max_duration_s"],
-            type=_parse_duration,
-            default=f"{_DEFAULT_MAX_DURATION_S:g}s",
-            metavar="TIME",
-            section=_PAIRS_SECTION,
-            help="time limit; a pair that would exceed it is not started (default: 20m)",
-        ),
-        CommandOption(
-            ["--record"],
-            type=PATH,
-            metavar="DIR",
-            section=_PAIRS_SECTION,
-            help="directory for progress events, which `runs attach` and `runs stop` use (default: next to the runs)",
-        ),
-        *verbosity_options(_PAIRS_SECTION),
+        *_PAIRS_OPTIONS,
     ],
     documentation=__doc__,
     examples=(

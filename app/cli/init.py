@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.cli.commands import PATH, Arguments, Command
+from app.cli.url import write_new_profile
 from app.errors import SizewiseError, UsageError
 
 if TYPE_CHECKING:
@@ -42,16 +44,13 @@ def _write_profile(arguments: Arguments) -> int:
         hint = "Without a terminal, use `sizewise run URL … --save FILE.yaml`."
         raise UsageError("init asks questions and needs a terminal", hint=hint)
     path: Path = arguments.file
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} does not exist", hint="Create it, or name another file.")
     if path.exists():
         raise UsageError(f"{path} already exists", hint="Name another file: `sizewise init FILE.yaml`.")
     tree = _ask_for_profile()
     load_profile_tree(tree, str(path))  # raises an error before anything is written
-    text = add_comments(format_profile(tree), str(path))
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    write_new_profile(path, add_comments(format_profile(tree), str(path)))
     print(f"{path} was written. Run it with `sizewise run {path}`.")
     return 0
 
@@ -81,20 +80,21 @@ def _ask_for_profile() -> dict[str, Any]:
 def _ask_for_target(kind: str) -> UrlTarget:
     import msgspec
 
+    from app.profiles.endpoint import parse_http_url
     from app.profiles.url_profile import DEFAULT_INPUT_TOKENS, DEFAULT_OUTPUT_TOKENS, UrlTarget
 
     match kind:
         case "openai":
             target = UrlTarget(
-                url=_ask("Base URL", "http://127.0.0.1:8000/v1"),
+                url=_ask("Base URL", "http://127.0.0.1:8000/v1", parse_http_url),
                 protocol="openai-chat",
                 input_tokens=_ask("Tokens per prompt", DEFAULT_INPUT_TOKENS),
                 output_tokens=_ask("Tokens per response", DEFAULT_OUTPUT_TOKENS),
             )
         case "oip":
-            target = UrlTarget(url=_ask("URL", "http://127.0.0.1:8000"), protocol="oip")
+            target = UrlTarget(url=_ask("URL", "http://127.0.0.1:8000", parse_http_url), protocol="oip")
         case _:
-            url = _ask("URL", "http://127.0.0.1:8000/")
+            url = _ask("URL", "http://127.0.0.1:8000/", parse_http_url)
             return UrlTarget(url=url, data=_ask("Body of each request, as JSON or @FILE (empty: GET)", "") or None)
     return msgspec.structs.replace(target, model=_ask("Name of the model", _find_model(target)))
 
@@ -111,17 +111,19 @@ def _find_model(target: UrlTarget) -> str | None:
 
 
 def _ask_for_load() -> UrlLoad:
-    from app.profiles.url_profile import UrlLoad, parse_list
+    from app.analysis.objectives import parse_objective
+    from app.profiles.units import parse_duration_s, parse_rate_per_s
+    from app.profiles.url_profile import UrlLoad
 
     load = _choose("What load do you want to send?", _LOADS)
     concurrency = 0
     if load == "concurrency":
         concurrency = click.prompt("Concurrent requests", 16, type=click.IntRange(1), err=True)
     return UrlLoad(
-        rates=parse_list(_ask("Rate", "100/s")) if load == "rate" else (),
+        rates=(_ask("Rate", "100/s", parse_rate_per_s),) if load == "rate" else (),
         concurrency=(concurrency,) if concurrency else (),
-        duration=_ask("Duration of each load", "30s"),
-        slo=(_ask("SLO", "p95 < 100ms"), "error_rate < 1%"),
+        duration=_ask("Duration of each load", "30s", parse_duration_s),
+        slo=(_ask("SLO", "p95 < 100ms", parse_objective), "error_rate < 1%"),
     )
 
 
@@ -144,8 +146,19 @@ def _choose(question: str, choices: dict[str, str]) -> str:
     return [*choices][int(number) - 1]
 
 
-def _ask(question: str, default: str | None = None) -> str:
-    return str(click.prompt(question, default, show_default=bool(default), err=True))
+def _ask(question: str, default: str | None = None, check: Callable[[str], object] = str) -> str:
+    """Ask until `check` accepts the response, which otherwise raises BadValueError or UsageError."""
+
+    def read(text: str) -> str:
+        from app.profiles.problems import BadValueError
+
+        try:
+            check(text)
+        except (BadValueError, UsageError) as error:
+            raise click.UsageError(f"{error}. {error.hint or ''}".strip()) from error
+        return text
+
+    return str(click.prompt(question, default, show_default=bool(default), err=True, value_proc=read))
 
 
 COMMAND = Command(

@@ -16,6 +16,7 @@ from app.analysis.run_progress import (
     RunProgress,
     advance_progress,
     compute_stage_elapsed_s,
+    compute_stage_share,
     format_load,
     get_stage_duration_s,
 )
@@ -43,6 +44,11 @@ class LoadReadings(msgspec.Struct, frozen=True, kw_only=True):
     def snapshot(self) -> Snapshot | None:
         """Last snapshot of the running stage."""
         return self.snapshots[-1] if self.snapshots else None
+
+    @property
+    def sent(self) -> int:
+        """Number of requests that the running stage has sent."""
+        return 0 if self.snapshot is None else self.snapshot.sent
 
     @property
     def errors(self) -> Counter[str]:
@@ -101,8 +107,7 @@ def format_readings(readings: LoadReadings, now_ns: int) -> str | None:
 def build_live_view(readings: LoadReadings, now_ns: int) -> Table:
     """Build the live view of a run: a header with the elapsed and the remaining time, and during a
     stage its progress bar and readings."""
-    progress, snapshot = readings.progress, readings.snapshot
-    lines = []
+    snapshot, lines = readings.snapshot, []
     if snapshot is not None:
         lines.append(_build_line("load", _build_text("   ".join(_list_load_texts(readings, snapshot)))))
         latencies = _list_latencies(snapshot)
@@ -117,7 +122,7 @@ def build_live_view(readings: LoadReadings, now_ns: int) -> Table:
     view = Table.grid(expand=True)
     view.add_column(no_wrap=True)
     view.add_row(_build_header(readings, now_ns))
-    for bar in _build_bars(progress, now_ns):
+    for bar in _build_bars(readings, now_ns):
         view.add_row(bar)
     for line in lines:
         view.add_row(line)
@@ -143,11 +148,12 @@ def _build_header(readings: LoadReadings, now_ns: int) -> Table:
     return header
 
 
-def _build_bars(progress: RunProgress, now_ns: int) -> Iterator[ProgressBar]:
+def _build_bars(readings: LoadReadings, now_ns: int) -> Iterator[ProgressBar]:
     """Yield the bar of the running stage, or of a comparison's runs. A bar of the whole run is not
     possible, since the number of stages of a search is not known in advance."""
+    progress = readings.progress
     if progress.stage is not None:
-        yield ProgressBar(get_stage_duration_s(progress.stage), compute_stage_elapsed_s(progress.stage, now_ns))
+        yield ProgressBar(1.0, compute_stage_share(progress.stage, readings.sent, now_ns))
     elif progress.pair_run is not None and progress.total is not None:
         yield ProgressBar(progress.total, progress.completed)
 
@@ -181,6 +187,8 @@ def _format_stage_time(readings: LoadReadings, now_ns: int) -> str:
     stage = readings.progress.stage
     if stage is None:
         return ""
+    if stage.requests is not None:
+        return f"after {readings.sent:,} of {stage.requests:,} requests"
     return f"after {compute_stage_elapsed_s(stage, now_ns):.0f} of {get_stage_duration_s(stage):.0f} s"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from app import __version__
-from app.cli.commands import CommandLine
+from app.cli.commands import GLOBAL_SECTION, CommandLine, CommandOption
 from app.cli.streams import escape_controls, escape_output, ignore_broken_pipe
 from app.errors import OPEN_FILES_HINT, ExitCode, SizewiseError, is_too_many_open_files
 from app.extras import build_missing_package_error
@@ -53,10 +53,19 @@ def build_command_line() -> CommandLine:
         _SECTIONS,
         documentation="Benchmark AI inference and plan the hardware for it.\n\n"
         "Start with `sizewise quickstart`, or measure a URL: `sizewise run http://…`.",
-        parameters=[click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True,
-                                 callback=_print_version, help="print the version")],
+        parameters=[
+            CommandOption(
+                ["--version"],
+                section=GLOBAL_SECTION,
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_print_version,
+                help="print the version",
+            )
+        ],
         notes={"Exit codes": _EXIT_CODES, "Environment variables": _VARIABLES},
-    )  # fmt: skip
+    )
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, is_requested: bool) -> None:
@@ -84,6 +93,7 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
     try:
         with ignore_broken_pipe(), build_command_line().make_context(PROGRAM, [*argv], obj=open_window) as context:
             return int(context.command.invoke(context))
+        return ExitCode.OK  # the reader of the output has closed the pipe
     except click.exceptions.Exit as command_exit:  # of --help and --version
         return command_exit.exit_code
     except click.UsageError as error:

@@ -27,7 +27,7 @@ from app.errors import OPEN_FILES_HINT, SizewiseError, StorageError, UsageError,
 from app.extras import require_extra
 from app.profiles.local import LocalProfile
 from app.profiles.objective_lines import find_objective_lines
-from app.profiles.profile import EndpointProfile, Profile
+from app.profiles.profile import EndpointProfile, Profile, runs_local_model
 from app.profiles.resolved import format_spec
 from app.records.events import Event, RunFinished, RunStarted
 from app.records.result import Objective
@@ -127,16 +127,16 @@ class MeasuredRun(msgspec.Struct, frozen=True):
 def measure_profile(
     profile: Profile,
     arguments: Arguments,
-    remote_workers: RemoteWorkers | None = None,
-    gating: Gating = DEFAULT_GATING,
-    baseline: BaselineSpec | None = None,
+    remote_workers: RemoteWorkers | None,
+    gating: Gating,
+    baseline: BaselineSpec | None,
 ) -> int:
     """Run the profile, evaluate the result against the baseline, and return the exit code.
 
     If `remote_workers` is set, workers on other machines send the load. The results are stored even
     if the run is interrupted.
     """
-    request_consent(profile, getattr(arguments, "allow_secrets", []))
+    request_consent(profile, arguments.allow_secrets)
     new_run = _create_run(profile, arguments.out)
     run_session = _build_session(profile, new_run, remote_workers, gating, baseline, recalibrate=arguments.recalibrate)
     return show_run(_run_and_store(new_run, run_session, None, arguments), arguments, gating)
@@ -233,7 +233,7 @@ def _build_run_id(out: Path | None, name: str, started_at: datetime) -> str:
 def _require_extras(profile: Profile) -> None:
     """Raise UnavailableError if the profile runs a model on this machine and ONNX Runtime is not
     installed."""
-    if isinstance(profile, LocalProfile) or getattr(profile.target, "serve", None) is not None:
+    if runs_local_model(profile):
         require_extra("local")
 
 

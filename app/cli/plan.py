@@ -59,6 +59,8 @@ def _plan(arguments: Arguments) -> int:
     if arguments.what_if and (output != "table" or arguments.export):
         hint = "Run `plan` once per change, with --set."
         raise UsageError("--what-if cannot be combined with --json, --output or --export", hint=hint)
+    if arguments.export is not None and output != "table":
+        raise UsageError("--export cannot be combined with --json or --output", hint="Use one of them.")
     confidence_overrides = (
         [] if arguments.confidence is None else [f"plan.confidence={_format_percent(arguments.confidence)}"]
     )

@@ -103,24 +103,14 @@ def _load_profile(arguments: Arguments, step_duration_s: float) -> EndpointProfi
     return profile
 
 
-def _parse_seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a number of seconds") from None
-    if not 1 <= seconds <= 600:
-        raise click.BadParameter(f"{text} is not between 1 and 600 seconds")
-    return seconds
-
-
 COMMAND = Command(
     "quickstart",
     _quickstart,
     [
         CommandOption(
             ["--seconds"],
-            type=_parse_seconds,
-            default="3",
+            type=click.FloatRange(1, 600),
+            default=3.0,
             metavar="N",
             help="duration of each search step in seconds (default: 3); the search ends after at most "
             f"{_MAX_STEPS} steps or {_MIN_SEARCH_LIMIT_S} s",

@@ -22,6 +22,7 @@ from app.cli.options import (
     parse_gating,
     parse_remote_workers,
     profile_argument,
+    refuse_options,
     run_argument,
     set_option,
     verbosity_options,
@@ -32,9 +33,6 @@ from app.errors import UsageError
 
 if TYPE_CHECKING:
     from app.profiles.profile import Profile
-
-
-_LOCUST_OPTIONS = ("users", "spawn_per_s", "host")
 
 
 OUTPUT_OPTIONS: tuple[CommandOption, ...] = (
@@ -59,6 +57,32 @@ RUN_OPTIONS: tuple[CommandOption, ...] = (
 )
 
 
+_LOCUST_SECTION = "Your own Locust test instead of a profile"
+LOCUST_OPTIONS: tuple[CommandOption, ...] = (
+    CommandOption(
+        ["--locustfile"],
+        type=PATH,
+        metavar="FILE",
+        section=_LOCUST_SECTION,
+        help="Locust test to run unchanged",
+    ),
+    CommandOption(["--users"], type=int, metavar="N", section=_LOCUST_SECTION, help="number of users (default: 10)"),
+    CommandOption(
+        ["--spawn-rate", "spawn_per_s"],
+        type=float,
+        metavar="N",
+        section=_LOCUST_SECTION,
+        help="users started per second (default: 10)",
+    ),
+    CommandOption(
+        ["--host"],
+        metavar="URL",
+        section=_LOCUST_SECTION,
+        help="host of the users, if the test does not set it",
+    ),
+)
+
+
 def refuse_two_outputs(arguments: Arguments) -> None:
     """Raise UsageError if both --json and --events are given, since both print to standard output."""
     if arguments.json and arguments.events is not None:
@@ -78,39 +102,34 @@ def _run(arguments: Arguments) -> int:
 
 
 def _load_profile(arguments: Arguments, overrides: list[str]) -> Profile:
-    from app.cli.url import is_url, load_url_profile, refuse_url_options
+    from app.cli.url import is_url, load_url_profile
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
     from app.profiles.locust import build_locust_profile
 
     if is_url(arguments):
-        _refuse_locust_options(arguments)
+        hint = "Use either a URL or a Locust test."
+        refuse_options(LOCUST_OPTIONS, arguments, "cannot be combined with a URL", hint)
         return load_url_profile(arguments, overrides)
     if arguments.locustfile is not None:
-        refuse_url_options(arguments, allowed=("duration",))
+        hint = "A Locust test defines its own requests; it has --users, --spawn-rate, --duration and --host."
+        refuse_options(URL_OPTIONS, arguments, "requires a URL", hint, allowed=("duration",))
         if arguments.profile is not None:
             raise UsageError(
                 "a profile and --locustfile cannot be combined", hint="Specify either a profile or a Locust test."
             )
-        locust_options = {name: value for name in _LOCUST_OPTIONS if (value := getattr(arguments, name)) is not None}
-        duration = {} if arguments.duration is None else {"duration": arguments.duration}
-        return build_locust_profile(arguments.locustfile, **locust_options, **duration, overrides=overrides)
+        names = ("users", "spawn_per_s", "duration", "host")
+        locust_options = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+        return build_locust_profile(arguments.locustfile, **locust_options, overrides=overrides)
     if arguments.profile is None:
         raise UsageError(
             "neither a profile, a URL nor a Locust test is specified",
             hint="Specify a profile, a URL such as http://127.0.0.1:8000/score, or a Locust test with --locustfile.",
         )
-    _refuse_locust_options(arguments)
-    refuse_url_options(arguments)
+    hint = "In a profile, set it there or with --set; `sizewise profiles keys` lists the keys."
+    refuse_options(LOCUST_OPTIONS, arguments, "requires --locustfile", hint)
+    refuse_options(URL_OPTIONS, arguments, "requires a URL", hint)
     return load_profile(find_profile(arguments.profile), overrides)
-
-
-def _refuse_locust_options(arguments: Arguments) -> None:
-    for name in ("locustfile", *_LOCUST_OPTIONS):
-        if getattr(arguments, name) is not None:
-            option = name.replace("spawn_per_s", "spawn-rate")
-            problem = "cannot be combined with a URL" if name == "locustfile" else "requires --locustfile"
-            raise UsageError(f"--{option} {problem}", hint="In a profile, set it in load.stages.")
 
 
 def _resume_run(arguments: Arguments) -> int:
@@ -123,8 +142,6 @@ def _resume_run(arguments: Arguments) -> int:
     return resume_run(run, arguments, remote_workers, gating, lambda name: parse_baseline(arguments, name))
 
 
-_LOCUST_SECTION = "Your own Locust test instead of a profile"
-
 COMMAND = Command(
     "run",
     _run,
@@ -133,29 +150,7 @@ COMMAND = Command(
             "profile file, name of a bundled profile (`sizewise profiles list`), or URL to request", required=False
         ),
         set_option("override one value of the profile, e.g. --set load.seed=3"),
-        CommandOption(
-            ["--locustfile"],
-            type=PATH,
-            metavar="FILE",
-            section=_LOCUST_SECTION,
-            help="Locust test to run unchanged",
-        ),
-        CommandOption(
-            ["--users"], type=int, metavar="N", section=_LOCUST_SECTION, help="number of users (default: 10)"
-        ),
-        CommandOption(
-            ["--spawn-rate", "spawn_per_s"],
-            type=float,
-            metavar="N",
-            section=_LOCUST_SECTION,
-            help="users started per second (default: 10)",
-        ),
-        CommandOption(
-            ["--host"],
-            metavar="URL",
-            section=_LOCUST_SECTION,
-            help="host of the users, if the test does not set it",
-        ),
+        *LOCUST_OPTIONS,
         *URL_OPTIONS,
         *BASELINE_OPTIONS,
         CONSENT_OPTION,

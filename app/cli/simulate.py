@@ -153,18 +153,6 @@ def _write_minutes(path: Path, day: SimulatedDay) -> None:
     print(f"{path} was written", file=sys.stderr)
 
 
-def _parse_instance_count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise click.BadParameter(f"{text} is not a number of instances from 1 to 10,000")
-    return int(text)
-
-
-def _parse_seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise click.BadParameter(f"{text} is not a seed from 0 to 4,294,967,295")
-    return int(text)
-
-
 COMMAND = Command(
     "simulate",
     _simulate,
@@ -185,17 +173,17 @@ COMMAND = Command(
         set_option("settings of scaling, cold start, failures and queueing; repeatable"),
         CommandOption(
             ["--instances"],
-            type=_parse_instance_count,
+            type=click.IntRange(1, 10_000),
             metavar="N",
             help="number of instances (default: as planned)",
         ),
         CommandOption(["--offer"], metavar="KEY", help="another offer of the plan, like aws/g6.xlarge@us-east-1"),
         CommandOption(
             ["--seed"],
-            type=_parse_seed,
-            default="1",
+            type=click.IntRange(0, 2**32 - 1),
+            default=1,
             metavar="N",
-            help="seed; the same seed simulates the same day",
+            help="seed; the same seed simulates the same day (default: 1)",
         ),
         *output_options("print the simulated day as JSON"),
         CommandOption(["--csv"], type=PATH, metavar="FILE", help="write a CSV file with one row per minute"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.commands import PATH, Arguments, CommandOption
+from app.cli.options import refuse_options
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
         type=click.IntRange(min=1),
         metavar="N",
         section=_SECTION,
-        help="number of requests after which each load ends",
+        help="number of requests after which each load ends; concurrency without --duration ends after 10 minutes",
     ),
     CommandOption(["--warmup"], metavar="TIME", section=_SECTION, help="warm-up before the first load (default: 2s)"),
     CommandOption(
@@ -102,17 +103,8 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
 
 def is_url(arguments: Arguments) -> bool:
     """Return whether the arguments name a URL to measure."""
-    is_positional = (arguments.profile or "").startswith((*_SCHEMES, *_GRPC_SCHEMES))
+    is_positional = (arguments.profile or "").casefold().startswith((*_SCHEMES, *_GRPC_SCHEMES))
     return is_positional or any(getattr(arguments, option) is not None for option in _PROTOCOL_OPTIONS)
-
-
-def refuse_url_options(arguments: Arguments, allowed: tuple[str, ...] = ()) -> None:
-    """Raise UsageError for an option that applies only to a URL."""
-    for option in URL_OPTIONS:
-        name = option.name or ""
-        if name not in allowed and getattr(arguments, name) not in (None, (), False):
-            hint = "In a profile, set it there or with --set; `sizewise profiles keys` lists the keys."
-            raise UsageError(f"{max(option.opts, key=len)} requires a URL", hint=hint)
 
 
 def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
@@ -138,6 +130,8 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
         slo=tuple(arguments.slo),
     )
     if target.protocol != "http" and target.model is None:
+        unnamed = build_url_tree(msgspec.structs.replace(target, model="unknown"), load)
+        load_profile_tree(unnamed, "the command line", overrides)  # checked before the server is queried
         target = msgspec.structs.replace(target, model=find_served_model(target))
     tree = build_url_tree(target, load)
     profile = load_profile_tree(tree, "the command line", overrides)  # also applies the overrides to the tree
@@ -157,10 +151,16 @@ def _build_target(arguments: Arguments) -> UrlTarget:
         option, url = next(iter(urls.items()))
         protocol = _PROTOCOL_OPTIONS[option]
     else:
-        url = arguments.profile
+        scheme, separator, address = arguments.profile.partition("://")
+        url = f"{scheme.casefold()}{separator}{address}"
         protocol = "oip-grpc" if url.startswith(_GRPC_SCHEMES) else "http"
     if protocol == "http" and arguments.model is not None:
         raise UsageError("--model requires --openai, --oip or --grpc", hint="Plain HTTP has no model name.")
+    if protocol != "http":
+        http_options = [option for option in URL_OPTIONS if option.name in ("method", "data")]
+        refuse_options(
+            http_options, arguments, "is only for plain HTTP", "Remove it; the protocol defines the requests."
+        )
     return UrlTarget(
         url=url,
         protocol=protocol,
@@ -187,10 +187,16 @@ def _save_profile(path: Path, text: str) -> None:
     if secret_keys := find_secret_keys(text):
         hint = "Write its value as env:NAME or file:PATH, or add it to the saved profile yourself."
         raise UsageError(f"--save: {secret_keys[0]} may be a secret, which is not written to a file", hint=hint)
+    write_new_profile(path, text)
+
+
+def write_new_profile(path: Path, text: str) -> None:
+    """Write a profile to a file that does not exist yet. Raises UsageError if the file exists or
+    cannot be written."""
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{path} already exists", hint="Choose another file for --save, or remove it.") from None
+        raise UsageError(f"{path} already exists", hint="Choose another file, or remove this one.") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error

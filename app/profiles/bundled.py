@@ -25,7 +25,7 @@ def bundled_models() -> dict[str, Path]:
 def _suggest_url(text: str) -> str | None:
     """Return a hint for a URL in place of a profile; `None` for any other text."""
     if "://" in text:
-        return f"To test a URL: `sizewise run {text}`, with --save FILE.yaml for a profile of it."
+        return "To test a URL: `sizewise run http://…`, https:// or grpc://, with --save FILE.yaml for a profile of it."
     return f"To test a URL: `sizewise run http://{text}`." if _HOST_AND_PORT.match(text) else None
 
 

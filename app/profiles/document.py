@@ -29,7 +29,10 @@ _CONSTANTS: dict[str, bool | None] = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
 _MAX_QUOTED = 100
-_POSSIBLE_SECRET = re.compile(r"(?i)key|token|secret|passw|auth|bearer|cookie|credential")
+_POSSIBLE_SECRET = re.compile(
+    r"(?i)key|token|secret|passw|auth|bearer|cookie|credential|session|header|\bx-|://[^\s/]*@|[a-z0-9+/_=-]{24,}"
+)
+"""Names that secrets often have, credentials in a URL, and long words such as tokens."""
 _INTEGER = re.compile(r"[-+]?\d{1,300}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?", re.ASCII)
 

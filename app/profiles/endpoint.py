@@ -58,7 +58,7 @@ def _build_url_parser(*schemes: str) -> Callable[[object], str]:
     return parse_url
 
 
-_parse_http_url = _build_url_parser("http", "https")
+parse_http_url = _build_url_parser("http", "https")
 _parse_url_with_grpc_scheme = _build_url_parser("grpc", "grpcs")
 
 
@@ -76,12 +76,12 @@ def _parse_grpc_url(value: object) -> str:
 
 def _parse_ready_url(value: object) -> str:
     if isinstance(value, str) and value.startswith("/"):
-        _parse_http_url(f"http://host{value}")
+        parse_http_url(f"http://host{value}")
         return value
-    return _parse_http_url(value)
+    return parse_http_url(value)
 
 
-HttpUrl = Annotated[str, BeforeValidator(_parse_http_url)]
+HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
 GrpcUrl = Annotated[str, BeforeValidator(_parse_grpc_url)]
 ReadyUrl = Annotated[str, BeforeValidator(_parse_ready_url)]
 """Readiness URL of a server that the run starts, or its path on the host of the target."""

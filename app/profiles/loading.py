@@ -367,9 +367,9 @@ def _find_example(source: _Source, key_path: KeyPath) -> Any:
     field = None if protocol is None else profile_fields(protocol)
     for part in key_path:
         field = field if field is None or isinstance(part, int) else field.find_field(part)
-    if field is None or field.example is not None:
-        return None if field is None else field.example
-    return parse_scalar(field.choices[0]) if len(field.choices) == 1 else None
+    if field is None:
+        return None
+    return parse_scalar(field.choices[0]) if len(field.choices) == 1 else field.example
 
 
 def _build_message(detail: ErrorDetails) -> str:

@@ -255,6 +255,11 @@ PROFILES: dict[str, type[Profile]] = {
 protocol `local`."""
 
 
+def runs_local_model(profile: Profile) -> bool:
+    """Return whether the run itself executes a model on this machine, which needs ONNX Runtime."""
+    return isinstance(profile, LocalProfile) or getattr(profile.target, "serve", None) is not None
+
+
 def find_protocol(value: Any) -> str | None:
     """Return the protocol of a profile's target; `None` if the protocol is missing or unknown.
 

@@ -52,7 +52,6 @@ def format_minimal(profile: Profile) -> str:
     A profile that is loaded from the returned YAML has the same hash.
     """
     tree = profile.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    tree["sizewise"] = profile.sizewise
     return format_profile({key: tree[key] for key in _KEY_ORDER if key in tree})
 
 

@@ -72,7 +72,10 @@ def build_url_tree(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
 
 def _build_name(url: str) -> str:
     """Return the host, port and path of a URL as the name of a profile."""
-    url_parts = urlsplit(url)
+    try:
+        url_parts = urlsplit(url)
+    except ValueError:  # is reported when the URL itself is checked
+        return "url"
     host_and_port = url_parts.netloc.rpartition("@")[2]
     return build_profile_name(f"{host_and_port}{url_parts.path}", "url")
 
@@ -104,9 +107,6 @@ def _parse_header(line: str) -> tuple[str, str]:
 
 
 def _build_workload(target: UrlTarget) -> dict[str, Any]:
-    if target.protocol != "http" and (target.method is not None or target.data is not None):
-        option = "--request" if target.data is None else "--data"
-        raise UsageError(f"{option} is only for plain HTTP", hint=f"Remove it, or remove --{target.protocol[:6]}.")
     if target.protocol == "openai-chat":
         return {
             "prompts": {

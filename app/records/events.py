@@ -40,7 +40,8 @@ class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     """Start of a stage. `start_ns` is the start of the measurement window, `lead_in_s` seconds
-    after the first arrival.
+    after the first arrival. A stage with `requests` ends after that many requests, or after
+    `duration_s`.
 
     `offered_per_s` is None if the rate varies or the loop is closed; in a closed loop,
     `concurrency` is the number of clients. `index` is negative for a stage that is measured before
@@ -61,6 +62,7 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     has_load_in_name: bool = False
     """True if the stage name contains the rate or the number of clients, so that the load need not
     be shown next to the name."""
+    requests: int | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):

@@ -20,9 +20,12 @@ from loadgen.machine import raise_descriptor_limit
 
 def main() -> None:
     raise_descriptor_limit()
-    command = click.Command("python -m app.serving", params=[*PARAMETERS], help="Serve an ONNX model.")
-    with command.make_context(command.name, sys.argv[1:]) as context:
-        run(parse_settings(SimpleNamespace(**context.params)), _announce)
+    click.Command(
+        "python -m app.serving",
+        callback=lambda **values: run(parse_settings(SimpleNamespace(**values)), _announce),
+        params=[*PARAMETERS],
+        help="Serve an ONNX model.",
+    ).main(prog_name="python -m app.serving")
 
 
 def _announce(ready: EndpointReady) -> None:

@@ -303,12 +303,13 @@ class _Session:
             f"{len(planned_stages)} stage{'' if len(planned_stages) == 1 else 's'}",
             self._spec.search is None,
         )
+        has_known_duration = has_no_search and all(stage.requests is None for stage in planned_stages)
         duration_s = sum(stage.total_duration_s for stage in planned_stages)
         self._run_log.emit_phase(
             "stages",
             text,
             stages=len(planned_stages) if has_no_search else None,
-            stages_s=duration_s if has_no_search else None,
+            stages_s=duration_s if has_known_duration else None,
         )
 
     def _check_target_processes(self) -> None:

@@ -181,6 +181,7 @@ class StageMonitor:
                 start_ns=report.start_ns,
                 concurrency=stage.arrivals.concurrency if isinstance(stage.arrivals, ClosedArrivals) else None,
                 lead_in_s=stage.lead_in_s,
+                requests=stage.requests,
                 has_load_in_name=stage.kind in ("probe", "step") or SWEEP_TAG in stage.tags,
             )
         )

@@ -30,7 +30,7 @@ from app.records.bundle import Bundle, BundledFile
 from app.storage.control import CONTROL
 from app.storage.names import EVENTS, RESULT
 from app.storage.results import decode_result, describe_other_schema
-from app.storage.run_directory import StoredRun, runs_home
+from app.storage.run_directory import StoredRun, remove_dead_links, runs_home
 from loadgen.decoding import decode_json
 
 BUNDLE = "bundle.json"
@@ -285,6 +285,7 @@ def import_run(path: Path) -> tuple[Path, bool]:
     Raises UsageError, and imports nothing, if the bundle is corrupted, malicious or from a newer
     version, or if another run has the same ID.
     """
+    remove_dead_links()
     home = runs_home()
     with open_bundle(path) as archive:
         bundle = read_manifest(archive, path)

@@ -511,7 +511,6 @@ def _suggest_measured_run() -> str:
 
 def link_run(directory: Path, run_id: str) -> None:
     """Link a run outside the runs' home into the home, so that it is listed and found by its ID.
-    Links to directories that no longer exist are removed.
 
     A file system without symbolic links has no link, and the run is found only by its directory.
     """
@@ -520,10 +519,27 @@ def link_run(directory: Path, run_id: str) -> None:
         return
     with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True)
-        for path in home.iterdir():
-            if path.is_symlink() and not path.exists():
-                path.unlink()
+        remove_dead_links()
+        for link in find_links(directory):  # of an earlier run, which this one replaces
+            link.unlink()
         (home / run_id).symlink_to(directory.resolve(), target_is_directory=True)
+
+
+def find_links(directory: Path) -> list[Path]:
+    """Return the links in the runs' home to the directory of a run."""
+    return [path for path in _list_links() if path.resolve() == directory.resolve()]
+
+
+def remove_dead_links() -> None:
+    """Remove the links to runs whose directory no longer exists, so that their IDs are free."""
+    for path in _list_links():
+        if not path.exists():
+            path.unlink()
+
+
+def _list_links() -> list[Path]:
+    home = runs_home()
+    return [path for path in home.iterdir() if path.is_symlink()] if home.is_dir() else []
 
 
 def find_free_directory(out: Path, run_id: str) -> Path:

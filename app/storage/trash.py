@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
-from app.storage.run_directory import StoredRun, runs_home
+from app.storage.run_directory import StoredRun, remove_dead_links, runs_home
 
 RETENTION = timedelta(days=30)
 _FOLDER_NAME, _STAMP_FORMAT = ".trash", "%Y%m%dT%H%M%SZ"
@@ -72,6 +72,7 @@ def restore_run(name: str) -> Path:
         )
         raise UsageError(problem, hint=_DELETED_HINT)
     directory = matches[name].directory if name in matches else next(iter(matches.values())).directory
+    remove_dead_links()
     target = runs_home() / directory.name
     if target.exists():
         raise UsageError(

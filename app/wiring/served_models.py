@@ -1,8 +1,9 @@
-"""Ask a server for the names of the models that it serves."""
+"""Query a server for the names of the models that it serves."""
 
 from __future__ import annotations
 
 import http.client
+import re
 import urllib.error
 import urllib.request
 from typing import Any
@@ -17,6 +18,7 @@ from app.wiring.proxy import find_proxy
 from loadgen.decoding import decode_json
 
 _TIMEOUT_S = 10.0
+_MODEL_NAME = re.compile(r"[ -~]{1,256}")
 _MAX_BYTES = 1 << 20
 _MAX_LISTED = 3
 _PATHS: dict[UrlProtocol, tuple[str, str]] = {
@@ -80,7 +82,7 @@ def _read_names(document: Any) -> list[str]:
     …}]}, and repositories with [{"name": …}]."""
     rows = document if isinstance(document, list) else document["data"]
     names = [row["name"] if isinstance(document, list) else row["id"] for row in rows]
-    return [name for name in dict.fromkeys(names) if isinstance(name, str) and name.isprintable()]
+    return [name for name in dict.fromkeys(names) if isinstance(name, str) and _MODEL_NAME.fullmatch(name)]
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -15,7 +15,7 @@ from app.storage.baselines import promote_run, require_promotable
 from app.storage.bundle import export_run, import_directory, import_run
 from app.storage.checksums import update_checksum
 from app.storage.names import REPORT_HTML
-from app.storage.run_directory import StoredRun, runs_home, write_document
+from app.storage.run_directory import StoredRun, find_links, runs_home, write_document
 from reports.html import render_html
 
 
@@ -45,10 +45,15 @@ def _keep_run(run: StoredRun) -> StoredRun:
     home, directory = runs_home(), run.directory.resolve()
     if directory.parent == home.resolve():
         return run
-    link = home / run.complete_result.run_id
-    if link.is_symlink():
+    links = find_links(directory)
+    for link in links:
         link.unlink()
-    return StoredRun(import_shared_run(directory)[0])
+    try:
+        return StoredRun(import_shared_run(directory)[0])
+    except SizewiseError:
+        for link in links:
+            link.symlink_to(directory, target_is_directory=True)
+        raise
 
 
 def import_shared_run(path: Path) -> tuple[Path, bool]:

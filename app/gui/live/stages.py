@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from app.analysis.number_format import format_number
-from app.analysis.run_progress import compute_stage_elapsed_s, format_load, get_stage_duration_s
+from app.analysis.run_progress import compute_stage_share, format_load
 from app.gui.live.state import Band, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
@@ -156,7 +156,7 @@ class LiveStages:
     def update_progress(self, snapshot: Snapshot) -> None:
         stage = self._running
         if stage is not None and stage.index in self._cells:
-            progress = compute_stage_elapsed_s(stage, snapshot.at_ns) / max(get_stage_duration_s(stage), 1e-9)
+            progress = compute_stage_share(stage, snapshot.sent, snapshot.at_ns)
             self._cells[stage.index] = replace(self._cells[stage.index], progress=progress)
 
     def change(self, event: RateChanged | StageExtended) -> None:

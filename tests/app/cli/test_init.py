@@ -75,19 +75,8 @@ def test_a_model_file_becomes_a_local_profile(folder: Path, monkeypatch: pytest.
     assert isinstance(load_profile(folder / "profile.yaml"), LocalProfile)
 
 
-@pytest.mark.parametrize(
-    ("answers", "code", "says"),
-    [
-        (("1", "not a url", "", "", "", ""), ExitCode.USAGE, "profile.yaml: target.url"),
-        (("1",), ExitCode.INTERRUPTED, ""),
-    ],
-)
-def test_nothing_is_written_without_a_right_profile(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, answers: tuple[str, ...], code: int, says: str
-) -> None:
-    found, asked = answered(monkeypatch, *answers)
-    assert found == code, asked
-    assert says in asked
+def test_nothing_is_written_before_the_last_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answered(monkeypatch, "1", "http://127.0.0.1:9/")[0] == ExitCode.INTERRUPTED
     assert list(folder.iterdir()) == []
 
 
@@ -102,3 +91,23 @@ def test_a_file_is_never_overwritten(folder: Path, monkeypatch: pytest.MonkeyPat
 def test_without_a_terminal_another_way_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init"]) == ExitCode.USAGE
     assert "--save FILE.yaml" in capsys.readouterr().err
+
+
+def test_what_is_wrong_is_asked_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, asked = answered(
+        monkeypatch, "1", "not a url", "http://127.0.0.1:9/", "", "2", "fast", "7/s", "5", "5s", "quick", "p95 < 9ms",
+    )  # fmt: skip
+    assert code == ExitCode.OK, asked
+    for problem in ("the URL must start with", "'fast' is not a rate", "'5' is not", '"quick" is not a valid'):
+        assert problem in asked
+    profile = load_profile(folder / "profile.yaml")
+    assert isinstance(profile, EndpointProfile)
+    assert profile.load.stages[0].rate_per_s == 7.0
+
+
+def test_a_missing_folder_is_reported_before_the_questions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Terminal()
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("sys.stderr", shown)
+    assert main(["init", "gone/profile.yaml"]) == ExitCode.USAGE
+    assert "the folder gone does not exist" in shown.getvalue()

@@ -5,6 +5,7 @@ import io
 from msgspec.structs import replace
 from rich.console import Console
 
+from app.analysis.run_progress import compute_stage_share
 from app.cli.live_view import LoadReadings, advance_readings, build_live_view, format_readings
 from app.records.estimate import Variant
 from app.records.events import (
@@ -125,3 +126,13 @@ def test_a_line_says_how_much_time_is_left() -> None:
         "latency p50/p95/p99 12.3 / 45.6 / 78.9 ms, 0:32 left"
     )
     assert format_readings(after(STARTED), S) is None
+
+
+def test_a_stage_with_a_number_of_requests_is_done_by_their_share() -> None:
+    counted = replace(STEADY, duration_s=600.0, requests=500)
+    phase = PhaseChanged(S, "stages", "1 stage", 1, None)
+    readings = after(STARTED, phase, counted, snapshot(4, completed=125))
+    assert compute_stage_share(counted, readings.sent, 4 * S) == 0.25
+    assert "after 125 of 500 requests" in format_readings(readings, 4 * S)
+    assert "left" not in shown(readings, 4.0)[0]
+    assert "600" not in format_readings(readings, 4 * S)

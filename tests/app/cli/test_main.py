@@ -12,8 +12,9 @@ import pytest
 from app import __version__
 from app.cli import doctor
 from app.cli.colors import print_with_colors
-from app.cli.commands import Command
+from app.cli.commands import Arguments, Command
 from app.cli.main import main
+from app.cli.url import is_url, load_url_profile
 from app.errors import ExitCode
 from app.records.trial import Failure
 from reports.marks import mark_status
@@ -163,3 +164,40 @@ def test_the_bundled_profiles_are_listed_and_right(capsys: pytest.CaptureFixture
 def test_seconds_beyond_reason_are_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quickstart", "--seconds", seconds]) == ExitCode.USAGE
     assert "--seconds" in capsys.readouterr().err
+
+
+def test_the_options_of_a_command_are_listed_before_the_global_ones() -> None:
+    (serve,) = (command for command in iter_commands() if command.name == "serve")
+    shown = serve.get_help(click.Context(serve))
+    assert shown.index("--max-batch") < shown.index("Global options:") < shown.index("--help")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("compare a.yaml b.yaml --measure --json --output csv", "--json and --output csv cannot be combined"),
+        ("compare a b --json --format html", "--json and --format cannot be combined"),
+        ("compare a b --max-duration 5m", "--max-duration requires --measure"),
+        ("compare a b --quiet", "--quiet requires --measure"),
+        ("compare a.yaml b.yaml --measure -q -v", "--quiet and --verbose cannot be combined"),
+        ("plan a.yaml --export k8s --json", "--export cannot be combined with --json or --output"),
+        ("run http://127.0.0.1:1 --users 5", "--users cannot be combined with a URL"),
+        ("run grpc://127.0.0.1:1 --data x", "--data is only for plain HTTP"),
+        ("run --openai localhost:8000", "the URL must start with http:// or https://"),
+        ("run --openai http://[x", "the URL is not valid"),
+        ("run --openai http://127.0.0.1:1/v1 --api-key sk-canary", "target.api_key"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_before_anything_is_done(
+    command: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(shlex.split(command)) == ExitCode.USAGE
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert "canary" not in shown
+
+
+def test_a_scheme_may_be_written_in_capitals() -> None:
+    arguments = Arguments(**parse(["run", "HTTP://127.0.0.1:1/x", "--rate", "5/s"]))
+    assert is_url(arguments)
+    assert load_url_profile(arguments, []).target.url == "http://127.0.0.1:1/x"  # type: ignore[union-attr]

@@ -57,7 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             "profiles check http://127.0.0.1:8000/",
             "neither a file nor",
-            "To test a URL: `sizewise run http://127.0.0.1",
+            "To test a URL: `sizewise run http://…`",
         ),
         ("run 127.0.0.1:8000", "neither a file nor", "To test a URL: `sizewise run http://127.0.0.1:8000`."),
         ("run tab.yaml", "tab.yaml:6: the line is indented with a tab", "Use spaces instead of tabs."),

@@ -57,7 +57,7 @@ def test_a_secret_may_be_sent_where_the_command_says(monkeypatch: pytest.MonkeyP
         ([URL, "--model", "m"], "--model requires --openai", "Plain HTTP"),
         ([URL, "--concurrency", "many"], "'many' is not a number of clients", "1,2,4"),
         ([URL, "--rate", "5/s", "--concurrency", "2"], "cannot be combined", ""),
-        ([URL, "--users", "3"], "--users requires --locustfile", ""),
+        ([URL, "--users", "3"], "--users cannot be combined with a URL", ""),
         ([URL, "--locustfile", "test.py"], "--locustfile cannot be combined with a URL", ""),
         (["quickstart", "--rate", "5/s"], "--rate requires a URL", "--set"),
         (["quickstart", "--duration", "5s"], "--duration requires a URL", "--set"),

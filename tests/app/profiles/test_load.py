@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from scipy import stats
 
 from app.errors import ProfileError
 from app.profiles.load import SweepSettings
@@ -81,8 +82,8 @@ def test_every_form_is_read_and_written_back_with_its_units(folder: Path) -> Non
     ("stage", "longest_s"),
     [
         ({"rate": "100/s", "arrivals": "constant", "requests": 400}, 4.0),
-        ({"rate": "100/s", "requests": 400}, 5.2),
-        ({"rate": "100/s", "arrivals": "gamma", "cv": 2.0, "requests": 400}, 6.4),
+        ({"rate": "100/s", "requests": 400}, 5.35),
+        ({"rate": "100/s", "arrivals": "gamma", "cv": 2.0, "requests": 400}, 7.0),
         ({"rate": "100/s", "requests": 400, "duration": "2s"}, 2.0),
         ({"concurrency": 4, "requests": 400}, 600.0),
     ],
@@ -97,6 +98,15 @@ def test_a_number_of_requests_has_a_time_in_which_they_come(
         assert isinstance(built.arrivals, OpenArrivals)
         for seed in range(20):
             assert len(compute_offsets_ns(built.arrivals, built.duration_s, 0.0, seed)) >= 400
+
+
+@pytest.mark.parametrize("count", [1, 2, 20, 500])
+@pytest.mark.parametrize("cv", [1.0, 2.0, 100.0])
+def test_the_requests_come_in_time_but_for_one_stage_in_a_billion(folder: Path, count: int, cv: float) -> None:
+    load = {"rate": "100/s", "arrivals": "gamma", "cv": cv, "requests": count}
+    (stage,) = loaded(folder, load).load.stages
+    shape = cv**-2  # of gamma interarrival times with a mean of 10 ms
+    assert stats.gamma.sf(stage.max_duration_s, count * shape, scale=0.01 / shape) < 1e-9
 
 
 def test_a_share_names_its_stage(folder: Path) -> None:

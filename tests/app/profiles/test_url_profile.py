@@ -115,8 +115,6 @@ def test_the_name_comes_from_the_url_without_credentials(url: str, name: str) ->
         (UrlTarget(url=URL, headers=("Name",)), {}, "--header 'Name' has no value"),
         (UrlTarget(url=URL, input_tokens="5"), {}, "--input-tokens requires --openai"),
         (UrlTarget(url=URL, output_tokens="5", protocol="oip", model="m"), {}, "--output-tokens requires --openai"),
-        (UrlTarget(url=CHAT.url, protocol="openai-chat", model="m", data="{}"), {}, "--data is only for plain HTTP"),
-        (UrlTarget(url=CHAT.url, protocol="openai-chat", model="m", method="GET"), {}, "--request is only for plain"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(target: UrlTarget, load: dict[str, Any], says: str) -> None:

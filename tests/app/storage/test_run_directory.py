@@ -1,4 +1,5 @@
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -282,3 +283,22 @@ def test_a_directory_with_a_run_takes_the_next_in_a_folder(tmp_path: Path) -> No
     with RunWriter(out) as writer:
         writer.write_spec("sizewise: 1")
     assert find_free_directory(out, "2-second") == out / "2-second"
+
+
+def test_a_directory_measured_again_has_one_link_which_is_of_the_new_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    for name in ("1-first", "2-second"):
+        out = tmp_path / "results"
+        with RunWriter(out) as writer:
+            writer.write_spec("sizewise: 1")
+        link_run(out, name)
+        if name == "1-first":
+            out.rename(tmp_path / "gone")
+            shutil.rmtree(tmp_path / "gone")
+    assert [run.directory.name for run in list_stored_runs()] == ["2-second"]
+    with RunWriter(tmp_path / "other") as writer:
+        writer.write_spec("sizewise: 1")
+    link_run(tmp_path / "results", "3-third")
+    assert [path.name for path in runs_home().iterdir()] == ["3-third"]

@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from app.errors import DamagedFileError, UsageError
+from app.storage.baselines import read_baseline
 from app.storage.names import CHECKSUMS, RESULT, TELEMETRY
-from app.storage.run_directory import RunWriter, StoredRun
-from app.wiring.sharing_runs import import_shared_run, share_run
+from app.storage.run_directory import RunWriter, StoredRun, find_run, link_run, runs_home
+from app.wiring.sharing_runs import import_shared_run, set_baseline, share_run
 from tests.fakes.golden_runs import golden_run
 from tests.fakes.results import full_run
 
@@ -85,3 +86,31 @@ def test_a_run_whose_rows_are_damaged_under_right_checksums_is_not_taken_in(
     with pytest.raises(DamagedFileError, match="telemetry"):
         import_shared_run(tmp_path / "out.zip")
     assert not list((tmp_path / "home" / "runs").iterdir())
+
+
+def test_a_baseline_elsewhere_is_copied_into_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    run_id = full_run().result.run_id
+    with RunWriter(tmp_path / "results") as writer:
+        writer.write_spec("sizewise: 1\n")
+        writer.write_result(full_run().result)
+    link_run(tmp_path / "results", run_id)
+    assert (runs_home() / run_id).is_symlink()
+    assert set_baseline(find_run("last")).run_id == run_id
+    assert not (runs_home() / run_id).is_symlink()
+    (tmp_path / "results").rename(tmp_path / "elsewhere")
+    assert read_baseline("promoted", full_run().result.name).run_id == run_id
+
+
+def test_an_id_whose_directory_is_gone_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    with RunWriter(tmp_path / "results") as writer:
+        writer.write_spec("sizewise: 1\n")
+        writer.write_result(full_run().result)
+    bundle = tmp_path / "run.zip"
+    share_run(StoredRun(tmp_path / "results"), bundle)
+    link_run(tmp_path / "results", full_run().result.run_id)
+    (tmp_path / "results").rename(tmp_path / "elsewhere")
+    directory, is_new = import_shared_run(bundle)
+    assert is_new
+    assert not directory.is_symlink()
