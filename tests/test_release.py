@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from app import __version__
+from docs.packaging import release
 from docs.packaging.release import (
     MODULE,
     PACKAGES,
@@ -45,6 +47,27 @@ def test_a_wheel_of_this_checkout_has_the_packages_and_nothing_else(tmp_path: Pa
     sources = [str(path.relative_to(ROOT)) for path in packaged if path.parent.name != "__pycache__"]
     assert len(sources) > 500
     assert find_wheel_faults(list_wheel(Path(wheel)), [*sources, MODULE], __version__) == []
+
+
+def test_a_file_that_the_build_creates_is_not_a_tracked_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def export(_commit: str, source: Path) -> None:
+        (source / "app").mkdir(parents=True)
+
+    def build(source: Path, built: Path, _environment: dict[str, str]) -> None:
+        (source / "app" / "scratch.py").touch()
+        built.mkdir()
+        (built / "sizewise-1.0.tar.gz").touch()
+        with zipfile.ZipFile(built / "sizewise-1.0-py3-none-any.whl", "w") as archive:
+            archive.writestr(zipfile.ZipInfo("app/scratch.py"), "")
+
+    monkeypatch.setattr(release, "_run_git", lambda *arguments: b"" if arguments[0] == "status" else b"c0ffee 0")
+    monkeypatch.setattr(release, "_export_commit", export)
+    monkeypatch.setattr(release, "_build", build)
+    monkeypatch.setattr(release, "OUT", tmp_path)
+    assert release.main() == 1
+    assert "app/scratch.py is unexpected" in capsys.readouterr().err
 
 
 def test_a_wheel_without_tests_caches_and_docs_has_no_faults() -> None:

@@ -4,6 +4,7 @@ prices from published catalogs."""
 from __future__ import annotations
 
 import datetime
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from app.profiles.pricing.price_list import ParsedPriceList
     from app.records.offers import Offer, PriceList
     from app.reporting.offer_rows import PriceListRow
+
+
+DEFAULT_MAX_CHANGE = 2.0
+_MAX_CHANGE_LIMIT = 1_000.0
 
 
 def _get_today() -> datetime.date:
@@ -179,6 +184,16 @@ def _parse_date(text: str) -> datetime.date:
         raise click.BadParameter(f"{text!r} is not a date such as 2026-07-20") from error
 
 
+def _parse_max_change(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not 1 < factor <= _MAX_CHANGE_LIMIT:  # NaN fails both comparisons
+        raise click.BadParameter(f"{text!r} is not a factor above 1 and up to {_MAX_CHANGE_LIMIT:,.0f}, such as 3")
+    return factor
+
+
 _FILE_ARGUMENT = click.Argument(["file"], type=PATH, help=".csv with columns of the catalog, or .yaml")
 
 COMMAND = CommandGroup(
@@ -257,10 +272,11 @@ COMMAND = CommandGroup(
                 ),
                 CommandOption(
                     ["--max-change"],
-                    type=float,
-                    default=2.0,
+                    type=_parse_max_change,
+                    default=DEFAULT_MAX_CHANGE,
                     metavar="FACTOR",
-                    help="refuse prices that rise or fall by this factor or more (default: 2)",
+                    help="refuse prices that rise or fall by this factor or more, above 1 and up to "
+                    f"{_MAX_CHANGE_LIMIT:,.0f} (default: {DEFAULT_MAX_CHANGE:g})",
                 ),
                 CommandOption(
                     ["--accept"],

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.cli.commands import Arguments
 from app.errors import ExitCode, UsageError
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 _CHANGE_HEADER = ("offer", "price", "old USD/h", "new USD/h", "change")
 _REFUSED_HEADER = ("refused", "price", "old USD/h", "listed", "reason")
 _MAX_SHOWN_PROBLEMS = 10
+
+
+class _DatedFile(NamedTuple):
+    """File of a catalog, and its date. `origin` is stored with its prices: the address without its
+    query, or the file name without the folder, which would show the names of users and machines."""
+
+    file: CatalogFile
+    origin: str
+    as_of: datetime.date
 
 
 def update_offers(arguments: Arguments, today: datetime.date) -> int:
@@ -59,8 +68,6 @@ def _parse_rules(arguments: Arguments, current: Catalog) -> UpdateRules:
     from app.profiles.problems import BadValueError, did_you_mean
     from app.records.offers import split_key
 
-    if arguments.max_change <= 1:
-        raise UsageError(f"--max-change must be above 1 (got {arguments.max_change:g})", hint="Use a factor such as 3.")
     providers = sorted({offer.provider for offer in current.offers})
     if arguments.provider not in (None, *providers):
         hint = did_you_mean(arguments.provider, providers)
@@ -90,26 +97,27 @@ def _read_sources(
         for index, source in enumerate(arguments.sources)
         for dated_file in _open_source(source, directory / str(index), today)
     ]
-    files = [file for file, _ in dated_files]
+    files = [dated_file.file for dated_file in dated_files]
     catalog_format = arguments.format or detect_format(files[0])
     all_prices = read_catalog(files, catalog_format, instances, arguments.provider)
     if len(all_prices) < len(files):  # the pages of one catalog
-        dated_files = [(files[0], min(file_date for _, file_date in dated_files))]
+        earliest_date = min(dated_file.as_of for dated_file in dated_files)
+        dated_files = [dated_files[0]._replace(as_of=earliest_date)]
     if catalog_format in ("azure", "gcp") and any(find_next_page(files[-1])):
         print(f"{files[-1].location} is not the last page. The following pages were not read.", file=sys.stderr)
     catalogs = []
-    for prices, (file, file_date) in zip(all_prices, dated_files, strict=True):
-        as_of = arguments.date or prices.as_of or file_date
+    for prices, dated_file in zip(all_prices, dated_files, strict=True):
+        as_of = arguments.date or prices.as_of or dated_file.as_of
         if as_of > today:
             raise UsageError(
-                f"{file.location}: the date of the prices, {as_of}, is in the future (today is {today})",
+                f"{dated_file.file.location}: the date of the prices, {as_of}, is in the future (today is {today})",
                 hint="Set the date of the prices with --date.",
             )
-        catalogs.append(DatedCatalog(prices, f"{catalog_format}:{file.location}", as_of))
+        catalogs.append(DatedCatalog(prices, f"{catalog_format}:{dated_file.origin}", as_of))
     return catalogs
 
 
-def _open_source(source: str, directory: Path, today: datetime.date) -> Iterator[tuple[CatalogFile, datetime.date]]:
+def _open_source(source: str, directory: Path, today: datetime.date) -> Iterator[_DatedFile]:
     """Yield the files of a source with the dates of their last change, or today if a server does not
     report it."""
     from app.profiles.pricing.published.reading import CatalogFile
@@ -119,7 +127,8 @@ def _open_source(source: str, directory: Path, today: datetime.date) -> Iterator
         print(f"Downloading {format_location(source)}", file=sys.stderr)
         directory.mkdir()
         for download in download_catalog(source, directory):
-            yield download.file, min(download.modified_on or today, today)
+            file_date = min(download.modified_on or today, today)
+            yield _DatedFile(download.file, download.file.location, file_date)
         return
     path = Path(source)
     try:
@@ -129,11 +138,9 @@ def _open_source(source: str, directory: Path, today: datetime.date) -> Iterator
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise UsageError(f"{source} cannot be read: {reason or 'invalid path'}") from error
-    location = str(path.resolve()).replace("+", "%2B")  # a plus sign separates the sources of an offer
-    yield (
-        CatalogFile(path, location, path.name),
-        min(datetime.datetime.fromtimestamp(modified_s, datetime.UTC).date(), today),
-    )
+    file_date = min(datetime.datetime.fromtimestamp(modified_s, datetime.UTC).date(), today)
+    origin = path.name.replace("+", "%2B")  # a plus sign separates the sources of an offer
+    yield _DatedFile(CatalogFile(path, str(path), path.name), origin, file_date)
 
 
 def _print_update(update: PriceUpdate, catalogs: Sequence[DatedCatalog]) -> None:

@@ -38,7 +38,7 @@ from app.planning.sizing import (
     estimate_monthly_cost,
     reaches_confidence,
 )
-from app.records.offers import Offer, PlanLimits, PriceKind
+from app.records.offers import PRICE_FIELDS, Offer, PlanLimits, PriceKind, RequestedPrice
 from app.records.plan import RejectedBy, RejectionId, SloProbabilities
 from app.records.result import Estimate, Fleet
 
@@ -148,7 +148,7 @@ def compute_ranking_cost(candidate: Candidate, today: datetime.date) -> float:
     return candidate.usd_per_month * math.exp(compute_price_sigma(offer, today))
 
 
-def find_price(offer: Offer, price_kind: PriceKind) -> tuple[float, PriceKind] | None:
+def find_price(offer: Offer, price_kind: RequestedPrice) -> tuple[float, PriceKind] | None:
     """Return the price of one instance in USD per hour, and the kind of price. Return `None` if the
     offer has no price of this kind.
 
@@ -158,12 +158,7 @@ def find_price(offer: Offer, price_kind: PriceKind) -> tuple[float, PriceKind] |
     if offer.owned is not None:
         usd_per_hour = compute_owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour
         return (usd_per_hour, "owned") if usd_per_hour > 0 else None
-    price = {
-        "on-demand": offer.on_demand_usd_per_hour,
-        "reserved-1y": offer.reserved_1y_usd_per_hour,
-        "spot": offer.spot_usd_per_hour,
-        "owned": None,
-    }[price_kind]
+    price: float | None = getattr(offer, PRICE_FIELDS[price_kind])
     return (price, price_kind) if price else None
 
 

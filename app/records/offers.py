@@ -119,6 +119,12 @@ class GridCarbonIntensity(msgspec.Struct, frozen=True):
 
 RequestedPrice = Literal["on-demand", "reserved-1y", "spot"]
 PriceKind = Literal[RequestedPrice, "owned"]
+PRICE_FIELDS: dict[RequestedPrice, str] = {
+    "on-demand": "on_demand_usd_per_hour",
+    "reserved-1y": "reserved_1y_usd_per_hour",
+    "spot": "spot_usd_per_hour",
+}
+"""Field of `PriceCells` with the price of each kind."""
 Router = Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"]
 """Load-balancing policy that distributes requests across replicas."""
 Workload = Literal["saturated", "decode", "batched-decode", "unknown"]

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from app.analysis.spreadsheets import escape_formula
 from app.errors import UsageError
 from app.records.offers import Accelerator, Catalog, GridCarbonIntensity, Offer
 from app.storage.plan_file import list_fields
@@ -32,7 +33,6 @@ _RECORD_CLASSES: dict[str, _RecordClass] = {
     "accelerator": Accelerator,
     "grid": GridCarbonIntensity,
 }
-_ESCAPED_PREFIXES = tuple("=+-@\t\r\n＝＋－＠'")
 _JSON_COLUMNS = ("owned", "overrides")
 _REPLAN_HINT = "Create the plan again from the runs with `sizewise plan RUN --out plan.yaml`."
 
@@ -107,8 +107,9 @@ def _format_cells(record: Offer | Accelerator | GridCarbonIntensity) -> dict[str
 
 
 def _escape(text: str) -> str:
-    """Return text that no spreadsheet executes as a formula."""
-    return f"'{text}" if text.startswith(_ESCAPED_PREFIXES) else text
+    """Return text that no spreadsheet executes as a formula. A leading apostrophe is doubled, so
+    that reading removes only the added one."""
+    return f"'{text}" if text.startswith("'") else escape_formula(text)
 
 
 def _quote(cell: str) -> str:

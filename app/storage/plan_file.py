@@ -6,9 +6,7 @@ on.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,7 +17,7 @@ import yaml
 
 from app.analysis.token_samples import find_sample_error
 from app.analysis.traces import find_rows_error
-from app.errors import UNWRITABLE_FILE_HINT, UsageError
+from app.errors import UsageError
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import BatchService, FittedService, RequestService, TokenService
 
@@ -243,22 +241,6 @@ def format_plan_document(document: dict[str, Any]) -> str:
     return yaml.dump(
         document, Dumper=_PlanDumper, sort_keys=False, allow_unicode=True, width=_MAX_WIDTH, default_flow_style=None
     )
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all: an existing file is replaced only after the new file is
-    on disk. Raises UsageError if the file cannot be written."""
-    temporary_path = path.parent / f".{path.name}.part"
-    try:
-        with temporary_path.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary_path.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the temporary file may not exist
-            temporary_path.unlink()
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT) from error
 
 
 class _PlanDumper(yaml.CSafeDumper):

@@ -87,13 +87,18 @@ def slugify(name: str) -> str:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file completely or not at all: the content is written to a temporary file and
-    flushed to disk, and the file is renamed."""
-    temporary_path = path.with_name(path.name + ".part")
-    with temporary_path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary_path.replace(path)
+    flushed to disk, and the file is renamed. If that fails, the temporary file is removed."""
+    temporary_path = path.parent / f"{path.name}.part"
+    try:
+        with temporary_path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary_path.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):  # the temporary file may not exist
+            temporary_path.unlink()
+        raise
     _sync_folder(path.parent)
 
 

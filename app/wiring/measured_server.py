@@ -5,13 +5,14 @@ The readiness path is the one in the profile, or else the one that the protocol 
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.local import LocalProfile
 from app.profiles.profile import Profile
+from app.profiles.secrets import is_sensitive_header
 from app.profiles.target import (
     EmbeddingsTarget,
     GeneratingTarget,
@@ -22,7 +23,7 @@ from app.profiles.target import (
 )
 from app.records.server import MeasuredServer
 
-_AUTHORIZATION = "authorization"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def describe_server(profile: Profile) -> MeasuredServer:
@@ -46,8 +47,13 @@ def describe_server(profile: Profile) -> MeasuredServer:
         return server
     ready_url = urlsplit(target.start.ready)
     ready_path = (ready_url.path or "/") + (f"?{ready_url.query}" if ready_url.query else "")
-    ready_port = None if ready_url.port == port else ready_url.port
+    ready_port = _find_port(ready_url)
+    ready_port = None if ready_port == _find_port(url_parts) else ready_port
     return msgspec.structs.replace(server, ready_path=ready_path, ready_port=ready_port)
+
+
+def _find_port(url_parts: SplitResult) -> int | None:
+    return url_parts.port or _DEFAULT_PORTS.get(url_parts.scheme)
 
 
 def _find_protocol_ready_path(target: EndpointSettings, base_path: str) -> str | None:
@@ -68,4 +74,4 @@ def _find_protocol_ready_path(target: EndpointSettings, base_path: str) -> str |
 
 
 def _needs_key(target: EndpointSettings) -> bool:
-    return target.api_key is not None or any(name.casefold() == _AUTHORIZATION for name in target.headers)
+    return target.api_key is not None or any(map(is_sensitive_header, target.headers))

@@ -15,7 +15,7 @@ from app.profiles.pricing.catalog import USER_SOURCE, find_offer
 from app.profiles.problems import BadValueError
 from app.profiles.traffic import build_traffic
 from app.profiles.units import parse_usd_per_hour
-from app.records.offers import PlanLimits, PriceKind
+from app.records.offers import PRICE_FIELDS, PlanLimits
 from app.records.planning_inputs import PlanningInputs
 from app.records.traffic import Traffic
 
@@ -117,14 +117,6 @@ _TRAFFIC_FIELDS = {
 }
 
 
-_PRICE_FIELDS: dict[PriceKind, str] = {
-    "on-demand": "on_demand_usd_per_hour",
-    "reserved-1y": "reserved_1y_usd_per_hour",
-    "spot": "spot_usd_per_hour",
-    "owned": "on_demand_usd_per_hour",
-}
-
-
 def _apply_speed(plan_inputs: PlanningInputs, value: str) -> PlanningInputs:
     try:
         speed = float(value.removesuffix("x"))
@@ -144,7 +136,7 @@ def apply_prices(plan_inputs: PlanningInputs, changes: Sequence[str], *, option:
     prices = dict(_parse_price(plan_inputs, change, option) for change in changes)
     if not prices:
         return plan_inputs
-    field = _PRICE_FIELDS[plan_inputs.limits.price]
+    field = PRICE_FIELDS[plan_inputs.limits.price]
     offers = tuple(
         msgspec.structs.replace(
             offer, owned=None, as_of=plan_inputs.today, source=USER_SOURCE, **{field: prices[offer.key]}

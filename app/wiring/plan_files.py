@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from app.errors import UsageError
+from app.errors import UNWRITABLE_FILE_HINT, UsageError
 from app.planning.candidates import build_rejected_fleet
 from app.records.offers import Catalog, Offer
 from app.records.plan import Fleet, Plan
@@ -30,8 +30,8 @@ from app.storage.plan_file import (
     find_impossible_input,
     format_plan_document,
     read_plan_document,
-    write_file,
 )
+from app.storage.run_directory import write_atomically
 
 _NEAREST_EXCLUDED = 5
 """Number of excluded offers that are listed with their facts, nearest to qualifying first."""
@@ -104,9 +104,16 @@ def write_plan(path: Path, plan_file: PlanFile) -> tuple[Path, ...]:
     encoded_plan = encode_plan(plan_file)
     catalog_path = path.parent / encoded_plan.catalog_name
     if not _has_content(catalog_path, encoded_plan.catalog):
-        write_file(catalog_path, encoded_plan.catalog)
-    write_file(path, encoded_plan.text.encode())
+        _write_file(catalog_path, encoded_plan.catalog)
+    _write_file(path, encoded_plan.text.encode())
     return path, catalog_path
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT) from error
 
 
 def _has_content(path: Path, content: bytes) -> bool:

@@ -24,8 +24,8 @@ import msgspec
 
 from app import __version__
 from app.errors import UnavailableError, UsageError
-from app.profiles.permission import is_loopback
 from app.profiles.pricing.published.reading import CatalogFile, find_next_page
+from app.wiring.proxy import find_proxy
 
 _MAX_BYTES = 2**30
 _MAX_DURATION_S, _READ_TIMEOUT_S = 600.0, 30.0
@@ -76,15 +76,33 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
+class _EnvironmentProxy(urllib.request.ProxyHandler):
+    """Handler that uses the proxy of the environment for each address, redirects included."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def http_open(self, request: urllib.request.Request) -> Any:
+        proxy = find_proxy((request.full_url,))
+        return None if proxy is None else self.proxy_open(request, proxy, request.type)
+
+    https_open = http_open
+
+
 def is_url(source: str) -> bool:
-    """Return whether a source is a URL. Raises UsageError for another scheme than http and https,
-    and for credentials in the URL."""
+    """Return whether a source is a URL. Raises UsageError for an invalid URL, for another scheme
+    than http and https, and for credentials in the URL."""
     scheme, separator, _ = source.partition("://")
     if not separator:
         return False
     if scheme.casefold() not in _DEFAULT_PORTS:
         raise UsageError(f"{scheme:.20}:// is not supported", hint="Use http://, https:// or the path of a file.")
-    if "@" in urlsplit(source).netloc:
+    try:
+        url_parts = urlsplit(source)
+        _ = url_parts.port  # urlsplit itself does not check the port
+    except ValueError:
+        raise UsageError("the URL is not valid", hint="Check its host and port.") from None
+    if "@" in url_parts.netloc:
         raise UsageError("the URL contains a user or a password", hint="Download the file, and use the file.")
     return True
 
@@ -121,7 +139,7 @@ def _fetch(url: str, path: Path, location: str, budget: _Budget) -> Mapping[str,
     budget.check(location)
     try:
         request = urllib.request.Request(url, headers=_HEADERS)
-        with _build_opener(url).open(request, timeout=_READ_TIMEOUT_S) as response, path.open("wb") as file:
+        with _build_opener().open(request, timeout=_READ_TIMEOUT_S) as response, path.open("wb") as file:
             _copy(response, file, location, budget)
             headers: Message = response.headers
     except HTTPError as error:
@@ -148,13 +166,12 @@ def _copy(response: Any, file: IO[bytes], location: str, budget: _Budget) -> Non
         )
 
 
-def _build_opener(url: str) -> urllib.request.OpenerDirector:
-    """Build an opener for http and https only, which uses the proxy of the environment except for
-    this machine."""
+def _build_opener() -> urllib.request.OpenerDirector:
+    """Build an opener for http and https only, which uses the proxy of the environment."""
     opener = urllib.request.OpenerDirector()
     opener.addheaders = []
     for handler in (
-        urllib.request.ProxyHandler({} if is_loopback(urlsplit(url).hostname or "") else None),
+        _EnvironmentProxy(),
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(context=ssl.create_default_context()),
         urllib.request.HTTPErrorProcessor(),

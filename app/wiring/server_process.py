@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ipaddress
 import os
 import signal
 import ssl
@@ -22,6 +21,7 @@ from typing import IO, cast
 from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
+from app.profiles.permission import is_loopback
 from app.profiles.profile import EndpointProfile, OipProfile
 from app.serving.process import EndpointProcess
 from app.serving.settings import ConnectionLimits, ServingSettings
@@ -171,16 +171,9 @@ def _build_opener(url: str) -> urllib.request.OpenerDirector:
     that uses no proxy for loopback hosts."""
     unverified_context = ssl._create_unverified_context()
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified_context)]
-    if _is_loopback(urlsplit(url).hostname or ""):
+    if is_loopback(urlsplit(url).hostname or ""):
         handlers.append(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener(*handlers)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 _MAX_CONNECTIONS = 65_536

@@ -65,12 +65,13 @@ def _release() -> None:
     environment = os.environ | {"SOURCE_DATE_EPOCH": time_s, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     with tempfile.TemporaryDirectory(prefix="sizewise-release-") as work:
         builds = []
+        tracked: list[str] = []
         for name in ("first", "second-in-another-folder"):
             source, built = Path(work) / name / "source", Path(work) / name / "built"
             _export_commit(commit, source)
+            tracked = list_files(source)  # before the build, which may leave files there
             _build(source, built, environment)
             builds.append(built)
-        tracked = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
         require_equal(*(compute_checksums(built.iterdir()) for built in builds))
         sdist, wheel = *builds[0].glob("*.tar.gz"), *builds[0].glob("*.whl")
         version = wheel.name.split("-")[1]
@@ -100,6 +101,11 @@ def _run_git(*arguments: str) -> bytes:
 def _export_commit(commit: str, folder: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(_run_git("archive", "--format=tar", commit))) as archive:
         archive.extractall(folder, filter="data")
+
+
+def list_files(folder: Path) -> list[str]:
+    """Return the paths of all files of a folder, relative to it."""
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
 def _run_tool(name: str, *arguments: str | Path, environment: dict[str, str] | None = None) -> None:

@@ -13,11 +13,11 @@ import math
 from collections.abc import Iterator
 from operator import attrgetter
 
+from app.analysis.spreadsheets import escape_formula
 from app.records.estimate import Estimate
 from app.records.plan import Fleet, Plan, Spread, UnitCosts
 
 Cell = str | float | int | None
-_FORMULA_PREFIXES = tuple("=+-@\t\r\n＝＋－＠")
 _COLUMN_BY_ESTIMATE = {
     "capacity_per_instance_per_s": "capacity_per_instance_per_s",
     "utilization_at_peak": "utilization_at_peak_share",
@@ -116,7 +116,7 @@ def _escape_cell(cell: Cell) -> str | float | int:
     if cell is None:
         return ""
     if isinstance(cell, str):
-        return f"'{cell}" if cell.startswith(_FORMULA_PREFIXES) else cell
+        return escape_formula(cell)
     return cell if math.isfinite(cell) else ""
 
 

@@ -13,7 +13,9 @@ from app.profiles import units
 from app.profiles.problems import BadValueError
 
 KEY_COLUMNS = ("provider", "instance_type", "region")
-_MAX_VALUE = 1e9
+MIN_PRICE_USD = 1e-6
+"""Minimum of a price per hour in USD. A lower number is an error, and could not be divided by."""
+MAX_VALUE = 1e9
 _MAX_CHARACTERS = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}", re.ASCII)
 _LIFETIME = re.compile(r"(\d+\.?\d*)\s*(y|years?|months?)", re.ASCII)
@@ -73,8 +75,8 @@ def _parse_number(value: object) -> float:
 
 
 def _check_maximum(number: float) -> float:
-    if number > _MAX_VALUE:
-        raise BadValueError(f"{number:g} is more than {_MAX_VALUE:,.0f}")
+    if number > MAX_VALUE:
+        raise BadValueError(f"{number:g} is more than {MAX_VALUE:,.0f}")
     return number
 
 
@@ -92,6 +94,8 @@ def _parse_price_per_hour(value: object) -> float:
     usd = _build_money_or_number_parser(units.parse_usd_per_hour)(value)
     if usd == 0:
         raise BadValueError("0 is not a valid price", hint="Leave the cell empty if the price is unknown.")
+    if usd < MIN_PRICE_USD:
+        raise BadValueError(f"{usd:g} is less than {MIN_PRICE_USD:.6f} USD per hour")
     return usd
 
 

@@ -1,6 +1,6 @@
 """Compare the prices of published catalogs with the current prices, and refuse outliers.
 
-A price is refused if it is not a positive number of USD per hour, if the catalog contradicts
+A price is refused if it is not a plausible number of USD per hour, if the catalog contradicts
 itself, or if its change looks like an error: a factor that prices do not change by, an exchange
 rate, or the price of one accelerator in place of that of the instance.
 """
@@ -19,11 +19,10 @@ import msgspec
 
 from app.analysis.accelerator_names import NO_ACCELERATOR
 from app.profiles.pricing.currencies import USD, load_bundled_exchange_rates
+from app.profiles.pricing.price_cells import MAX_VALUE, MIN_PRICE_USD
 from app.profiles.pricing.published.listed import KnownInstances, ListedPrice, PublishedPrices, index_instances
-from app.records.offers import Catalog, Offer, PriceList, PriceRow, RequestedPrice
+from app.records.offers import PRICE_FIELDS, Catalog, Offer, PriceList, PriceRow, RequestedPrice
 
-MAX_CHANGE = 2.0
-"""Factor between the current price and a new one from which the new one is refused."""
 MAX_REFUSED_SHARE = 0.2
 """Share of refused prices above which nothing of a catalog is taken."""
 _UNCHANGED_TOLERANCE = 1e-4
@@ -34,16 +33,12 @@ and in another one, whose price level differs."""
 _MAX_DISCOUNT = 10.0
 """Factor between an on-demand price and a spot or reserved price without a current one, from which
 the latter is refused."""
-_FIELDS: dict[RequestedPrice, str] = {
-    "on-demand": "on_demand_usd_per_hour",
-    "reserved-1y": "reserved_1y_usd_per_hour",
-    "spot": "spot_usd_per_hour",
-}
 
 
 class RefusalReason(StrEnum):
     NOT_A_NUMBER = "not-a-number"
     NOT_POSITIVE = "not-positive"
+    OUT_OF_RANGE = "out-of-range"
     NOT_HOURLY = "not-hourly"
     CURRENCY = "currency"
     CONTRADICTION = "contradiction"
@@ -66,10 +61,12 @@ class DatedCatalog(msgspec.Struct, frozen=True):
 
 
 class UpdateRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Rules for taking prices. `accepted` has keys of offers whose outliers are taken; `regions` are
-    the only regions to take, or empty for those in which the catalog has offers of the provider."""
+    """Rules for taking prices. `max_change` is the factor between the current price and a new one
+    from which the new one is refused; `accepted` has keys of offers whose outliers are taken;
+    `regions` are the only regions to take, or empty for those in which the catalog has offers of
+    the provider."""
 
-    max_change: float = MAX_CHANGE
+    max_change: float
     accepted: frozenset[str] = frozenset()
     regions: frozenset[str] = frozenset()
 
@@ -196,7 +193,7 @@ def merge_into_list(previous: PriceList | None, update: PriceUpdate, source: str
 
 
 def _merge_row(previous: PriceRow, row: PriceRow) -> PriceRow:
-    prices = {field: getattr(row, field) for field in _FIELDS.values() if getattr(row, field) is not None}
+    prices = {field: getattr(row, field) for field in PRICE_FIELDS.values() if getattr(row, field) is not None}
     if row.on_demand_usd_per_hour is None and previous.on_demand_usd_per_hour is not None:
         return msgspec.structs.replace(previous, **prices)  # the date and the source are those of the on-demand price
     return msgspec.structs.replace(previous, as_of=row.as_of, source=row.source, **prices)
@@ -231,7 +228,7 @@ def _take_prices(
         if (other.provider, other.instance_type) == (listed.provider, listed.instance_type) and other.owned is None
     ]
     taken = _TakenPrices([], [], {})
-    for kind, field in _FIELDS.items():
+    for kind, field in PRICE_FIELDS.items():
         if kind not in listed.prices:
             continue
         old_usd = None if offer is None else getattr(offer, field)
@@ -298,6 +295,9 @@ def _check_row(price: ListedPrice, instance: Offer) -> _Refusal | None:
         return _Refusal(RefusalReason.NOT_A_NUMBER, "the price is not a number")
     if price.amount <= 0:
         return _Refusal(RefusalReason.NOT_POSITIVE, "the price is not above 0")
+    if not MIN_PRICE_USD <= price.amount <= MAX_VALUE:
+        text = f"the price is not from {MIN_PRICE_USD:.6f} to {MAX_VALUE:,.0f}"
+        return _Refusal(RefusalReason.OUT_OF_RANGE, text)
     if not price.is_hourly:
         return _Refusal(RefusalReason.NOT_HOURLY, "the price is not per hour")
     if price.currencies != (USD,):
@@ -387,7 +387,7 @@ def _build_row(
     listed: _ListedOffer, offer: Offer | None, instances: KnownInstances, amounts: Mapping[RequestedPrice, float]
 ) -> PriceRow:
     """Build the row to store. The row of a new offer has the hardware of its instance type."""
-    prices: dict[str, Any] = {_FIELDS[kind]: amount for kind, amount in amounts.items()}
+    prices: dict[str, Any] = {PRICE_FIELDS[kind]: amount for kind, amount in amounts.items()}
     row = PriceRow(
         provider=listed.provider,
         instance_type=listed.instance_type,

@@ -14,7 +14,6 @@ from app.cli.main import main
 from app.cli.offers import COMMAND
 from app.errors import ExitCode
 from app.profiles.pricing.catalog import load_imported_price_list
-from app.profiles.pricing.price_update import MAX_CHANGE
 from app.profiles.pricing.published.listed import FORMATS
 from app.records.offers import PriceRow
 from tests.fakes.price_catalogs import (
@@ -73,7 +72,7 @@ def test_the_difference_is_shown_and_nothing_is_stored_without_yes(
     assert main(["offers", "update", path]) == ExitCode.OK
     out, err = capsys.readouterr()
     shown = [line.split() for line in out.splitlines()]
-    assert shown[0] == [f"skypilot:{path},", "prices", "of", "2026-11-25"]
+    assert shown[0] == ["skypilot:vms.csv,", "prices", "of", "2026-11-25"]
     assert ["offer", "price", "old", "USD/h", "new", "USD/h", "change"] in shown
     assert [L4, "on-demand", "0.8048", "0.79", "-1.8", "%"] in shown
     assert ["aws/g5.xlarge@us-east-1", "on-demand", "1.006", "not", "found"] in shown
@@ -88,7 +87,7 @@ def test_yes_stores_them_with_date_and_source(write: Write, capsys: pytest.Captu
     assert "The prices were stored in" in capsys.readouterr().out
     row = stored()[L4]
     assert (row.on_demand_usd_per_hour, row.spot_usd_per_hour) == (0.79, 0.3)
-    assert (row.as_of, row.source) == (datetime.date(2026, 11, 25), f"skypilot:{path}")
+    assert (row.as_of, row.source) == (datetime.date(2026, 11, 25), "skypilot:vms.csv")
     assert main(["offers", "list", "--json", "--accelerator", "l4"]) == ExitCode.OK
     listed = {offer["key"]: offer for offer in json.loads(capsys.readouterr().out)}[L4]
     assert (listed["on_demand_usd_per_hour"], listed["price_age_days"], listed["is_yours"]) == (0.79, 4, False)
@@ -229,7 +228,11 @@ def test_a_catalogue_of_unknown_instances_has_nothing_to_store(
         (["--provider", "asw"], "the provider 'asw' is unknown"),
         (["--region", "a b"], "--region: 'a b' is not a valid name"),
         (["--accept", "aws/g6.xlarg@us-east-1"], "Did you mean 'aws/g6.xlarge@us-east-1'?"),
-        (["--max-change", "1"], "--max-change must be above 1"),
+        (["--max-change", "1"], "'1' is not a factor above 1 and up to 1,000"),
+        (["--max-change", "nan"], "'nan' is not a factor"),
+        (["--max-change", "inf"], "'inf' is not a factor"),
+        (["--max-change", "1000.1"], "'1000.1' is not a factor"),
+        (["--max-change", "two"], "'two' is not a factor"),
         (["--format", "csv"], "'csv' is not one of"),
     ],
 )
@@ -248,6 +251,7 @@ def test_wrong_options_are_refused(
         (".", ". is not a file"),
         ("ftp://host/a", "ftp:// is not supported"),
         ("https://user:word@host/a", "the URL contains a user or a password"),
+        ("https://[x", "the URL is not valid"),
     ],
 )
 def test_wrong_sources_are_refused(capsys: pytest.CaptureFixture[str], source: str, says: str) -> None:
@@ -278,7 +282,7 @@ def test_a_list_that_is_imported_later_replaces_the_prices(write: Write, capsys:
     path = write("vms.csv", skypilot_csv(sky_aws()))
     assert main(["offers", "update", path, "--yes"]) == ExitCode.OK
     assert main(["offers", "import", write("none.yaml", "")]) == ExitCode.OK
-    assert f"It replaces the list imported from skypilot:{path}" in capsys.readouterr().err
+    assert "It replaces the list imported from skypilot:vms.csv" in capsys.readouterr().err
     assert stored() == {}
 
 
@@ -287,4 +291,7 @@ def test_the_options_know_all_layouts_and_the_usual_factor() -> None:
     layouts = options["format"].type
     assert isinstance(layouts, click.Choice)
     assert tuple(layouts.choices) == FORMATS
-    assert options["max_change"].default == MAX_CHANGE
+    max_change = options["max_change"]
+    assert isinstance(max_change, click.Option)
+    assert "(default: 2)" in (max_change.help or "")
+    assert max_change.type.convert(max_change.default, max_change, None) == 2

@@ -16,7 +16,6 @@ from app.storage.plan_file import (
     format_plan_document,
     is_plan_file,
     read_plan_document,
-    write_file,
 )
 from tests.fakes.planned import LAW
 
@@ -84,14 +83,6 @@ def test_a_place_that_cannot_be_read_is_reported(path: Path) -> None:
         read_plan_document(path)
     with pytest.raises(UsageError, match="directory"):
         read_plan_document(path.parent)
-
-
-@pytest.mark.parametrize("place", ["none/plan.yaml", "file/plan.yaml", "", "file/..", "x" * 300])
-def test_a_place_that_cannot_be_written_is_reported_and_nothing_is_left_there(tmp_path: Path, place: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot be written: "):
-        write_file(tmp_path / place, b"content")
-    assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,16 @@ CHAT, ROWS = "workload: {prompts: {input_tokens: 10, output_tokens: 5}}\n", "wor
             MeasuredServer("Fraud-2", 1),
         ),
         (
+            "{protocol: openai-chat, model: m, url: 'http://host:1/v1', headers: {api-key: 'env:KEY'}}",
+            CHAT,
+            MeasuredServer("Fraud-2", 1),
+        ),
+        (
+            "{protocol: openai-chat, model: m, url: 'http://host:1/v1', headers: {Accept-Language: en}}",
+            CHAT,
+            MeasuredServer("Fraud-2", 1, "/v1/models"),
+        ),
+        (
             "{protocol: tf-serving, model: a b, version: '3', url: 'http://host:8501'}",
             "workload: {tensors: rows.npz}\n",
             MeasuredServer("Fraud-2", 8501, "/v1/models/a%20b/versions/3/metadata"),
@@ -87,6 +97,8 @@ def test_the_paths_are_those_of_the_protocol(
         ("/health?deep=1", "/health?deep=1", None),
         ("http://127.0.0.1:8000/up", "/up", None),
         ("http://127.0.0.1:8001", "/", 8001),
+        ("http://127.0.0.1/health", "/health", 80),
+        ("https://127.0.0.1/health", "/health", 443),
     ],
 )
 def test_the_profiles_own_path_goes_before_the_protocols(

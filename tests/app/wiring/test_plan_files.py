@@ -213,9 +213,25 @@ def test_a_fact_that_was_edited_where_it_has_no_effect_is_refused(tmp_path: Path
     assert "--set price.OFFER" in caught.value.hint
 
 
+@pytest.mark.parametrize("place", ["none/plan.yaml", "file/plan.yaml", "folder", "file/..", "x" * 300])
+def test_a_place_that_cannot_be_written_is_reported_and_nothing_is_left_there(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="cannot be written: "):
+        write_plan(tmp_path / place, WHOLE)
+    assert {one.name for one in tmp_path.rglob("*")} - {CATALOG_NAME} == {"file", "folder"}
+
+
+def test_the_folder_is_flushed_to_disk_after_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("app.storage.run_directory._sync_folder", synced.append)
+    write_plan(tmp_path / "plan.yaml", WHOLE)
+    assert synced == [tmp_path, tmp_path]
+
+
 def test_an_older_plan_stays_where_another_cannot_be_written(path: Path) -> None:
     write_plan(path, WHOLE)
-    (path.parent / ".plan.yaml.part").mkdir()
+    (path.parent / "plan.yaml.part").mkdir()
     with pytest.raises(UsageError, match="cannot be written"):
         write_plan(path, replace(WHOLE, tool="another"))
     assert read_plan(path) == WHOLE

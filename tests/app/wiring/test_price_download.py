@@ -115,6 +115,12 @@ def test_what_is_a_url() -> None:
     assert "word@" not in str(refused.value)
 
 
+@pytest.mark.parametrize("url", ["https://[x", "https://host:port/a", "http://host:99999"])
+def test_an_invalid_url_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="the URL is not valid"):
+        is_url(url)
+
+
 def test_a_location_has_no_query_and_no_plus_sign() -> None:
     assert format_location("https://host:8443/a+b/ü?key=1&$filter=x#y") == "https://host:8443/a%2Bb/%C3%BC"
 
@@ -150,6 +156,28 @@ def test_a_redirect_is_followed(server: CatalogServer, tmp_path: Path) -> None:
     server.replies["/new"] = Reply(b"new\n")
     (found,) = download_catalog(f"{server.url}/old", tmp_path)
     assert found.file.path.read_bytes() == b"new\n"
+
+
+def test_each_address_has_the_proxy_of_the_environment_but_this_machine_has_none(
+    server: CatalogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is the proxy, too, and redirects from another host to itself."""
+    for name in ("http_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("ALL_PROXY", server.url.removeprefix("http://"))
+    server.replies["http://prices.example/a"] = Reply(b"", 302, {"Location": f"{server.url}/b"})
+    server.replies["/b"] = Reply(b"b\n")
+    (found,) = download_catalog("http://prices.example/a", tmp_path)
+    assert found.file.path.read_bytes() == b"b\n"
+    assert [path for path, _ in server.requests] == ["http://prices.example/a", "/b"]
+
+
+def test_a_proxy_that_is_not_supported_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+    assert refusal("http://prices.example/a", tmp_path).startswith("HTTP_PROXY: ")
 
 
 @pytest.mark.parametrize(

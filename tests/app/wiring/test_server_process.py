@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import ProxyHandler
 
 import pytest
 
 from app.errors import UnavailableError, UsageError
 from app.session.spec import StartSpec
+from app.wiring import server_process
 from app.wiring.server_process import ServerProcess
 from tests.fakes import slow_server
 from tests.fakes.processes import free_port, is_running
@@ -106,10 +108,18 @@ def test_a_proxy_in_the_environment_does_not_stand_before_a_loopback(monkeypatch
         wait_until(server.is_ready)
 
 
+@pytest.mark.parametrize("host", ["localhost.", "model.localhost", "[::ffff:127.0.0.1]", "127.0.0.2"])
+def test_no_name_of_this_machine_is_behind_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    opener = server_process._build_opener(f"http://{host}:8000/")
+    assert not any(isinstance(handler, ProxyHandler) for handler in vars(opener)["handlers"])
+
+
 def test_should_we_be_killed_the_server_ends_all_the_same(tmp_path: Path) -> None:
     code = f"""
 import signal, sys
 from app.session.spec import StartSpec
+from app.wiring import server_process
 from app.wiring.server_process import ServerProcess
 server = ServerProcess(StartSpec({start_of(f"child={tmp_path / 'child'}").command!r}, "http://127.0.0.1:9/", 5.0, "/"))
 print(server.pid, flush=True)

@@ -28,7 +28,7 @@ def read(data: bytes) -> None:
         layout = FORMATS[choice - 1] if choice else detect_format(file)
         dated = [DatedCatalog(found, "source", DAY) for found in read_catalog([file], layout, _instances(), None)]
         find_next_page(file)
-    compare_prices(dated, load_bundled_catalog(), UpdateRules(), DAY)
+    compare_prices(dated, load_bundled_catalog(), UpdateRules(max_change=2.0), DAY)
 
 
 def seeds() -> Iterable[bytes]:

@@ -161,7 +161,7 @@ def _read_unit_price(pricing: _Pricing, resource: _Resource) -> _UnitPrice:
         currencies = (USD, "a converted currency")
     try:
         amounts = {int(money.units) + money.nanos / 1e9 for money in rates}
-    except ValueError:
+    except (ValueError, OverflowError):
         amounts = set()
     if len(amounts) != 1 or expression.usage_unit != _UNITS[resource]:
         return _UnitPrice(None, currencies)

@@ -72,6 +72,8 @@ def test_owned_hardware_as_it_is_written() -> None:
         ({"on_demand_usd_per_hour": [1]}, "on_demand_usd_per_hour", "must be a number of at least 0"),
         ({"on_demand_usd_per_hour": 10**400}, "on_demand_usd_per_hour", "must be a number of at least 0"),
         ({"on_demand_usd_per_hour": "1e10"}, "on_demand_usd_per_hour", "more than"),
+        ({"on_demand_usd_per_hour": "5e-324"}, "on_demand_usd_per_hour", "less than 0.000001 USD per hour"),
+        ({"on_demand_usd_per_hour": "9e-7 USD/h"}, "on_demand_usd_per_hour", "less than 0.000001 USD per hour"),
         ({"on_demand_usd_per_hour": "1 USD/month"}, "on_demand_usd_per_hour", "the unit 'USD/month' is unknown"),
         ({"on_demand_usd_per_hour": "1 EURO/h"}, "on_demand_usd_per_hour", "the currency 'EURO' is unknown"),
         ({"provider": "=HYPERLINK(1)"}, "provider", "is not a valid name"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from typing import Any
 
 import msgspec
@@ -41,7 +42,7 @@ def x4(amount: float, **fields: Any) -> ListedPrice:
 def compare(*prices: ListedPrice, changed: tuple[Offer, ...] = (), unreadable: int = 0, **rules: Any) -> PriceUpdate:
     published = PublishedPrices(format="aws", prices=prices, other_rows=3, unreadable_rows=unreadable)
     dated = DatedCatalog(published, "aws:https://host/index.csv", AS_OF)
-    return compare_prices([dated], catalog(*changed), UpdateRules(**rules), TODAY)
+    return compare_prices([dated], catalog(*changed), UpdateRules(**({"max_change": 2.0} | rules)), TODAY)
 
 
 def reasons(update: PriceUpdate) -> list[RefusalReason]:
@@ -62,6 +63,23 @@ def test_a_change_is_taken_with_its_date_and_source() -> None:
         ),
     )  # fmt: skip
     assert (update.refused, update.confirmed, update.other_rows) == ((), 0, 3)
+
+
+@pytest.mark.parametrize("amount", [5e-324, 0.9e-6, 1.1e9, 1e308, math.inf])
+def test_an_amount_that_is_no_price_is_refused_and_never_accepted(amount: float) -> None:
+    """An amount near 0 could not be divided by, and no price list has one above the maximum."""
+    elsewhere = x4(amount, region="eu-west-1")
+    assert reasons(compare(x4(amount))) == [RefusalReason.OUT_OF_RANGE]
+    assert reasons(compare(elsewhere, regions={"eu-west-1"})) == [RefusalReason.OUT_OF_RANGE]
+    assert reasons(compare(x4(amount), accepted={L4X4})) == [RefusalReason.OUT_OF_RANGE]
+    spot = compare(x4(4.6), x4(amount, kind="spot"))
+    assert reasons(spot) == [RefusalReason.OUT_OF_RANGE]
+    assert spot.refused[0].text == "the price is not from 0.000001 to 1,000,000,000"
+
+
+@pytest.mark.parametrize("amount", [1e-6, 1e9])
+def test_the_smallest_and_the_largest_price_can_be_accepted(amount: float) -> None:
+    assert reasons(compare(x4(amount), accepted={L4X4})) == []
 
 
 def test_the_same_price_is_confirmed_and_gets_the_date() -> None:
@@ -265,6 +283,6 @@ def test_several_catalogues_are_compared_together() -> None:
         DatedCatalog(PublishedPrices(format="aws", prices=(price,)), source, AS_OF)
         for source, price in (("aws:1", listed(0.79)), ("aws:2", x4(4.5)), ("aws:3", listed(0.7)))
     ]
-    update = compare_prices(dated, catalog(), UpdateRules(), TODAY)
+    update = compare_prices(dated, catalog(), UpdateRules(max_change=2.0), TODAY)
     assert [(row.key, row.source) for row in update.rows] == [(L4X4, "aws:2")]
     assert reasons(update) == [RefusalReason.CONTRADICTION]

@@ -86,6 +86,7 @@ def test_a_machine_without_one_of_its_parts_has_no_price(tmp_path: Path) -> None
         (gcp_pricing("0", 0), 0.0),
         (gcp_pricing("-1", 0), -1.0),
         (gcp_pricing("x", 0), None),
+        (gcp_pricing("1" * 400, 0), None),
         (gcp_pricing("0", 5, unit="mo"), None),
     ],
 )
