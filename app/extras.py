@@ -8,9 +8,20 @@ from typing import Literal
 
 from app.errors import UnavailableError
 
-Extra = Literal["gui", "local"]
-_EXTRAS: dict[str, Extra] = {"PySide6": "gui", "pyqtgraph": "gui", "onnx": "local", "onnxruntime": "local"}
-_PURPOSES: dict[Extra, str] = {"gui": "the desktop app", "local": "running models on this machine"}
+Extra = Literal["gui", "local", "llm"]
+_EXTRAS: dict[str, Extra] = {
+    "PySide6": "gui",
+    "pyqtgraph": "gui",
+    "onnx": "local",
+    "onnxruntime": "local",
+    "onnxruntime_genai": "llm",
+    "gguf": "llm",
+}
+_PURPOSES: dict[Extra, str] = {
+    "gui": "the desktop app",
+    "local": "running models on this machine",
+    "llm": "running language models on this machine",
+}
 
 
 def build_missing_package_error(error: ModuleNotFoundError) -> UnavailableError | None:

@@ -1,0 +1,2 @@
+"""Language models in the format of ONNX Runtime GenAI: folders, decoders with random weights, and
+generation."""

@@ -1,0 +1,95 @@
+"""Shape of a decoder that Sizewise writes itself, and where its weights come from."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+WeightBits = Literal[4, 8, 32]
+"""Bits per weight: 32 for float32, otherwise integers with one float32 scale per block of 32."""
+QUANTIZATION_BLOCK = 32
+"""Number of consecutive weights of a row that share one scale."""
+
+
+class DecoderShape(msgspec.Struct, frozen=True, kw_only=True):
+    """Shape of a Llama-like decoder: grouped-query attention, rotary positions and SwiGLU layers.
+
+    `heads` must be a multiple of `kv_heads`, and `hidden` of `heads`; with quantized weights,
+    `hidden` and `feed_forward` must be multiples of 32. `context` is the maximum number of tokens
+    of a sequence. The rotary embedding rotates halves of a head, or neighboring values if
+    `is_rotary_interleaved`, as in GGUF files of Llama models."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    feed_forward: int
+    vocabulary: int
+    context: int = 4096
+    weight_bits: WeightBits = 32
+    rotary_base: float = 1e4
+    is_rotary_interleaved: bool = False
+    norm_epsilon: float = 1e-5
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden // self.heads
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Size in bytes of the cached keys and values of one token, in float32."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * 4
+
+
+class PagedCache(msgspec.Struct, frozen=True, kw_only=True):
+    """Size of a paged KV cache, and limits of the continuous batching on it. `max_step_tokens` is
+    the maximum number of tokens that one step processes, over all requests."""
+
+    block_tokens: int = 16
+    blocks: int = 512
+    max_batch: int = 16
+    max_step_tokens: int = 512
+
+
+class Weights(Protocol):
+    """Source of the weights of a decoder, by the tensor names of GGUF without `.weight`, such as
+    `blk.0.attn_q`. The methods are called in the order of the graph."""
+
+    def load_matrix(self, name: str, rows: int, columns: int) -> Floats:
+        """Return the matrix that maps `rows` inputs to `columns` outputs, of shape
+        [rows, columns]."""
+
+    def load_norm(self, name: str, size: int) -> Floats:
+        """Return the scale of a normalization, of shape [size]."""
+
+    def load_embedding(self, vocabulary: int, hidden: int) -> Floats:
+        """Return the token embedding, of shape [vocabulary, hidden]."""
+
+
+_RESIDUAL_GAIN = 0.5
+_LOGITS_GAIN = 2.0
+_GAINS = {"attn_output": _RESIDUAL_GAIN, "ffn_down": _RESIDUAL_GAIN, "output": _LOGITS_GAIN}
+"""Standard deviation of the outputs of a random matrix, for inputs of standard deviation 1, by the
+last part of its name; 1 for all others."""
+
+
+class RandomWeights:
+    """Weights drawn from a normal distribution, equal for equal seeds. The generated text is
+    meaningless, but takes the same work as that of a trained model of this shape."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = np.random.default_rng(seed)
+
+    def load_matrix(self, name: str, rows: int, columns: int) -> Floats:
+        scale = np.float32(_GAINS.get(name.rpartition(".")[2], 1.0) / np.sqrt(rows))
+        return self._generator.standard_normal((rows, columns), np.float32) * scale
+
+    def load_norm(self, name: str, size: int) -> Floats:  # noqa: ARG002
+        return np.ones(size, np.float32)
+
+    def load_embedding(self, vocabulary: int, hidden: int) -> Floats:
+        return self._generator.standard_normal((vocabulary, hidden), np.float32)

@@ -1,0 +1,64 @@
+"""Open a model with ONNX Runtime GenAI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import onnxruntime_genai as genai
+
+from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
+from app.inference.generation.model_folder import GenerativeModel
+from app.inference.providers import count_usable_cores, format_too_many_threads
+
+_PROVIDERS = {"cuda": "cuda", "directml": "dml", "openvino": "OpenVINO"}
+"""Names of execution providers in ONNX Runtime GenAI, by their name in profiles. The CPU has no
+name, because it is used if no provider is set."""
+
+
+def open_generative_model(model: GenerativeModel, provider: str, threads: int) -> Any:
+    """Open a checked model and return the `onnxruntime_genai.Model`.
+
+    Threads wait without spinning, so that they take no processor time from other processes. Raises
+    UsageError for a provider or a number of threads that cannot be used, UnavailableError if the
+    provider is not available, and MeasurementError if the model cannot be opened."""
+    cores = count_usable_cores()
+    if threads > cores:
+        raise UsageError(format_too_many_threads(threads, cores), hint=f"Use at most {cores} threads.")
+    if provider != "cpu" and provider not in _PROVIDERS:
+        raise UsageError(
+            f"language models do not run on the provider {provider}",
+            hint=f"Use one of {', '.join(('cpu', *_PROVIDERS))}.",
+        )
+    try:
+        config = genai.Config(model.folder)
+        config.clear_providers()
+        if provider != "cpu":
+            config.append_provider(_PROVIDERS[provider])
+        config.overlay(msgspec.json.encode(_build_overlay(threads)).decode())
+        return genai.Model(config)
+    except RuntimeError as error:
+        raise _convert_error(model, provider, error) from error
+
+
+def get_genai_version() -> str:
+    return str(genai.__version__)
+
+
+def _build_overlay(threads: int) -> dict[str, Any]:
+    session_options = {
+        "intra_op_num_threads": threads,
+        "inter_op_num_threads": 1,
+        "session.intra_op.allow_spinning": "0",
+    }
+    return {"model": {"decoder": {"session_options": session_options}}}
+
+
+def _convert_error(model: GenerativeModel, provider: str, error: RuntimeError) -> SizewiseError:
+    message = " ".join(str(error).split())[:300]
+    if provider != "cpu":
+        return UnavailableError(
+            f"the model {model.folder} cannot be opened on {provider}: {message}",
+            hint="Run `sizewise doctor` to see which providers this machine has, or use cpu.",
+        )
+    return MeasurementError(f"the model {model.folder} cannot be opened: {message}", hint="Export the model again.")

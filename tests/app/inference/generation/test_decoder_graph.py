@@ -1,0 +1,106 @@
+"""The greedy tokens of a bare ONNX Runtime loop, of the Generator and of the Engine are equal, so both kinds of decoder
+compute the same."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import onnxruntime_genai as genai
+import pytest
+
+from app.inference.generation.decoder_shape import WeightBits
+from app.inference.generation.model_folder import read_model_folder
+from app.inference.generation.runtime import open_generative_model
+from tests.fakes import decoders
+
+STEPS = 1000
+BATCHES = (1, 4, 8)
+PROMPT_TOKENS = 20
+END_ID = 1
+
+Tokens = npt.NDArray[np.int64]
+
+
+def prompts(batch: int) -> npt.NDArray[np.int32]:
+    return np.random.default_rng(10 + batch).integers(3, 512, (batch, PROMPT_TOKENS)).astype(np.int32)
+
+
+def by_bare_loop(folder: Path, batch: int) -> Tokens:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+    shape = decoders.shape()
+    length = PROMPT_TOKENS + STEPS
+    cache: dict[str, Any] = {}
+    for layer in range(shape.layers):
+        for kind in ("key", "value"):
+            buffer = np.zeros((batch, shape.kv_heads, length, shape.head_dim), np.float32)
+            cache[f"{layer}.{kind}"] = ort.OrtValue.ortvalue_from_numpy(buffer)
+    ids: Tokens = prompts(batch).astype(np.int64)
+    tokens = []
+    for step in range(STEPS):
+        binding = session.io_binding()
+        binding.bind_cpu_input("input_ids", ids)
+        binding.bind_cpu_input("attention_mask", np.ones((batch, PROMPT_TOKENS + step), np.int64))
+        for name, value in cache.items():
+            binding.bind_ortvalue_input(f"past_key_values.{name}", value)
+            binding.bind_ortvalue_output(f"present.{name}", value)
+        binding.bind_output("logits")
+        session.run_with_iobinding(binding)
+        logits = binding.get_outputs()[-1].numpy()[:, -1]
+        logits[:, END_ID] = -np.inf  # The other two ignore it, up to their minimum length.
+        ids = logits.argmax(1)[:, None]
+        tokens.append(ids[:, 0])
+    return np.stack(tokens, 1)
+
+
+def by_generator(model: Any, batch: int) -> Tokens:
+    parameters = genai.GeneratorParams(model)
+    length = PROMPT_TOKENS + STEPS
+    parameters.set_search_options(max_length=length, min_length=length, batch_size=batch)
+    generator = genai.Generator(model, parameters)
+    generator.append_tokens(prompts(batch))
+    while not generator.is_done():
+        generator.generate_next_token()
+    return np.stack([generator.get_sequence(row)[PROMPT_TOKENS:] for row in range(batch)]).astype(np.int64)
+
+
+def by_engine(model: Any, batch: int) -> tuple[Tokens, list[tuple[int, int]]]:
+    """Return the tokens, and the counts of prompt and generated tokens that the Engine reported."""
+    engine = genai.Engine(model)
+    events = engine.create_event_buffer(batch * 8)
+    requests = []
+    for prompt in prompts(batch):
+        request = engine.create_request(options=genai.RequestOptions())
+        options = genai.TurnOptions(request)
+        options.set_max_generated_tokens(STEPS)
+        options.set_min_generated_tokens(STEPS)
+        request.begin_turn(prompt, options)
+        requests.append(request)
+    tokens: list[list[int]] = [[] for _ in requests]
+    usages = []
+    while engine.has_pending_requests():
+        engine.run(events)
+        for event in events:
+            if event.token is not None:
+                tokens[requests.index(event.request)].append(event.token)
+            if int(event.flags.value) & 2:
+                usages.append((event.usage.prompt_tokens, event.usage.generated_tokens))
+    return np.array(tokens), usages
+
+
+@pytest.mark.parametrize("bits", [32, 4])
+def test_greedy_tokens_are_equal(tmp_path: Path, bits: WeightBits) -> None:
+    contiguous = decoders.contiguous(tmp_path / "contiguous", bits)
+    paged = decoders.paged(tmp_path / "paged", bits)
+    generator_model = open_generative_model(read_model_folder(contiguous), "cpu", 1)
+    engine_model = open_generative_model(read_model_folder(paged), "cpu", 1)
+    for batch in BATCHES:
+        expected = by_bare_loop(contiguous, batch)
+        assert len(np.unique(expected)) > 20, "the tokens are not constant"
+        np.testing.assert_array_equal(by_generator(generator_model, batch), expected)
+        tokens, usages = by_engine(engine_model, batch)
+        np.testing.assert_array_equal(tokens, expected)
+        assert usages == [(PROMPT_TOKENS, STEPS)] * batch
