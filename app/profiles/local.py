@@ -368,8 +368,8 @@ class LocalLoad(Settings):
         Field(strict=False),
         BeforeValidator(_wrap_in_list),
     ] = Field(default=(), examples=[["pp512", "tg128"]])
-    """Tests of a language model, as in llama-bench: pp512 (prompt processing), tg128 (token generation),
-    pp512+tg128, tg128 @ d4096 (at a depth). By default pp512 and tg128."""
+    """Tests of a language model as in llama-bench, such as pp512, tg128: prompt processing, token
+    generation, or both as in pp512+tg128, also at a depth as in tg128 @ d4096."""
     warmup_s: Seconds = Field(default=10.0, alias="warmup", examples=["10s"])
     """Maximum warm-up time, such as 10s. The warm-up ends earlier if three consecutive windows
     agree."""

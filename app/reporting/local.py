@@ -14,6 +14,7 @@ from app.analysis.local.call_stages import find_throughput_metric, get_throughpu
 from app.analysis.local.variants import NO_BEST_MESSAGES, find_objective_stage
 from app.records.estimate import Variant
 from app.records.local import BatchModel, VariantData
+from app.records.metrics import metric_label
 from app.records.result import Check, Result, Stage
 from app.reporting.local_front import (
     build_throughput_quantity,
@@ -187,7 +188,7 @@ def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
         *_build_call_rate_tiles(variant_data, stages),
         _build_tile(
             result,
-            formatting.format_metric_label(throughput_metric).capitalize(),
+            metric_label(throughput_metric).capitalize(),
             throughput,
             _format_note(result, headline_variant, fastest_stage),
             throughput_metric,
