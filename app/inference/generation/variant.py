@@ -46,7 +46,7 @@ class OpenGenerativeVariant:
         start_ns = perf_counter_ns()
         test = GenerationTest(1, 1)
         try:
-            _TestRun(self._model, self._description, test, job.batch, seed=0).run_once(lambda *_: None)
+            TestRun(self._model, self._description, test, job.batch, seed=0).run_once(lambda *_: None)
         except RuntimeError as error:
             raise convert_run_error(self._description, error) from error
         self._first_inference_ms = (perf_counter_ns() - start_ns) / 1e6
@@ -72,14 +72,14 @@ class OpenGenerativeVariant:
         `Measure`."""
         assert command.test is not None
         try:
-            run = _TestRun(self._model, self._description, command.test, command.batch, command.seed)
+            run = TestRun(self._model, self._description, command.test, command.batch, command.seed)
             return _measure_test(run, command, send)
         except RuntimeError as error:
             raise convert_run_error(self._description, error) from error
 
 
-def _measure_test(run: _TestRun, command: Measure, send: Send) -> VariantMeasured:
-    reporter = _StepReporter(send)
+def _measure_test(run: TestRun, command: Measure, send: Send) -> VariantMeasured:
+    reporter = StepReporter(send)
     deadline_ns = perf_counter_ns() + round(command.max_warmup_s * 1e9)
     warmup_times_s: list[float] = []
     while not is_stable(warmup_times_s) and (not warmup_times_s or perf_counter_ns() < deadline_ns):
@@ -122,7 +122,7 @@ RecordStep = Callable[[int, int, int], None]
 """Function that records a step: its begin, the end of the execution, and its end, in ns."""
 
 
-class _StepReporter:
+class StepReporter:
     """Records the steps of repetitions as rows of `app.records.calls`, and sends them at the end of
     each repetition, or earlier if it is long."""
 
@@ -130,7 +130,7 @@ class _StepReporter:
         self._send, self._rows, self._repetition = send, array("q"), 0
         self._flushed_ns = self.last_end_ns = perf_counter_ns()
 
-    def run_repetition(self, run: _TestRun) -> float:
+    def run_repetition(self, run: TestRun) -> float:
         """Run one repetition, and return its duration in s."""
         begin_ns = run.run_once(self._record_step)
         self._flush()
@@ -153,7 +153,7 @@ class _StepReporter:
 assert len(COLUMNS) == 9
 
 
-class _TestRun:
+class TestRun:
     """A test prepared for repetition: a generator whose KV cache has room for the test, and random
     prompts.
 
