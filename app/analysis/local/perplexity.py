@@ -96,9 +96,10 @@ def _estimate_divergence(scores: TextScores, reference: TextScores) -> Estimate:
     return mean if mean.ci95 is None else msgspec.structs.replace(mean, ci95=(max(0.0, mean.ci95[0]), mean.ci95[1]))
 
 
-_MAX_ROUNDING_CHANGE = 0.01
+_MAX_ROUNDING_CHANGE = 0.05
 """Maximum change of a logit by rounding, as a proportion of the range of the logits. float16 has a
-precision of 0.001, and the errors of layers accumulate."""
+precision of 0.001 and int8 activations of 0.004, and the errors of the layers accumulate: the
+logits of a 4-bit model with 30 layers changed by 0.02 between batch sizes on a CPU."""
 
 
 def build_batch_divergence(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,6 @@ def test_another_file_is_a_damaged_file(tmp_path: Path, damage: str) -> None:
             with path.open("wb") as file:
                 np.savez(file, tokens=SCORES.tokens)
         case _:
-            with path.open("wb") as file:
-                np.savez(file, window=np.array([{}, {}], dtype=object))
+            write_text_scores(path, replace(SCORES, top_tokens=np.array([{}], dtype=object)))
     with pytest.raises(DamagedFileError, match="the predictions in scores cannot be read: "):
         read_text_scores(path)
