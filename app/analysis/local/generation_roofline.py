@@ -17,7 +17,7 @@ from app.analysis.local.roofline import (
 )
 from app.records.estimate import Estimate
 from app.records.generation_costs import AttentionLayers, DecoderCosts, StepRoofline
-from app.records.local import BatchModel, Bottleneck, Peaks
+from app.records.local import BatchModel, Bottleneck, GenerationTest, Peaks
 from app.records.model import BatchCost
 
 
@@ -60,6 +60,22 @@ def compute_prefill(costs: DecoderCosts, tokens: int, depth: int, batch: int) ->
         + batch * (cache_bytes + logit_positions * costs.logits_bytes),
         flops_per_byte=batch * flops / min_bytes if min_bytes else None,
     )
+
+
+def compute_test_steps(
+    costs: DecoderCosts, test: GenerationTest, batch: int
+) -> tuple[BatchCost | None, BatchCost | None]:
+    """Compute the costs of the prefill and of the mean decode step of a test; `None` for a part
+    that the test does not have, or if the costs of the model are unknown.
+
+    The prefill generates the first token. The context of the mean decode step is rounded down to
+    whole tokens."""
+    prefill = compute_prefill(costs, test.prompt_tokens, test.depth, batch) if test.prompt_tokens else None
+    steps = test.output_tokens - bool(test.prompt_tokens)
+    if steps <= 0:
+        return prefill, None
+    first_context = max(1, test.depth + test.prompt_tokens)  # a test without either starts from one token
+    return prefill, compute_decode_step(costs, batch, first_context + (steps - 1) // 2)
 
 
 def _count_pairs(group: AttentionLayers, tokens: int, depth: int) -> int:

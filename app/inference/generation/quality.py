@@ -5,7 +5,9 @@ Long texts are scored in overlapping windows, as in the strided evaluation of Hu
 Transformers (Perplexity of fixed-length models): the first window predicts all its tokens but the
 first, and each later window begins `stride` tokens after the one before, and predicts only the
 tokens that follow the one before. So each token of the text but the first is predicted once, from
-at least `window − stride` tokens (fewer in the first window). No token is added to a window."""
+at least `window − stride` tokens (fewer in the first window). No token is added to a window.
+
+If the library fails, its RuntimeError is raised; `convert_run_error` converts it."""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ def score_text(model: Any, tokens: Tokens, window: int, stride: int) -> TextScor
 
     `model` is an `onnxruntime_genai.Model` with a contiguous KV cache; `window` is at most its
     context. Raises UsageError if the stride is not between 1 and window − 1, and MeasurementError
-    if the model fails or computes logits that are not finite."""
+    if the model computes logits that are not finite."""
     if not 1 <= stride < window:
         raise UsageError(
             f"the stride must be between 1 and {window - 1} tokens (got {stride})",
@@ -130,23 +132,20 @@ def _iterate_logits(model: Any, tokens: Tokens, first: int) -> Iterator[tuple[in
 
     Most models compute the logits of all positions of a prefill. From a model that computes only
     the last, the tokens are decoded one by one."""
-    try:
-        generator = _open_generator(model, tokens.size + 1, 1)
-        generator.append_tokens(tokens)
-        all_logits = generator.get_output(_LOGITS)
-        if all_logits.ndim == 3 and all_logits.shape[1] == tokens.size:
-            block_size = max(1, _NUMBERS_PER_BLOCK // all_logits.shape[2])
-            for start in range(first, tokens.size, block_size):
-                yield start, all_logits[0, start : start + block_size].astype(np.float64)
-            return
-        generator = _open_generator(model, tokens.size + 1, 1)
-        if first:
-            generator.append_tokens(tokens[:first])
-        for position in range(first, tokens.size):
-            generator.append_tokens(tokens[position : position + 1])
-            yield position, generator.get_logits()[0].astype(np.float64)
-    except RuntimeError as error:
-        raise _convert_error(error) from error
+    generator = _open_generator(model, tokens.size + 1, 1)
+    generator.append_tokens(tokens)
+    all_logits = generator.get_output(_LOGITS)  # A view of memory that the generator owns.
+    if all_logits.ndim == 3 and all_logits.shape[1] == tokens.size:
+        block_size = max(1, _NUMBERS_PER_BLOCK // all_logits.shape[2])
+        for start in range(first, tokens.size, block_size):
+            yield start, all_logits[0, start : start + block_size].astype(np.float64)
+        return
+    generator = _open_generator(model, tokens.size + 1, 1)
+    if first:
+        generator.append_tokens(tokens[:first])
+    for position in range(first, tokens.size):
+        generator.append_tokens(tokens[position : position + 1])
+        yield position, generator.get_logits()[0].astype(np.float64)
 
 
 def select_prompts(tokens: Tokens, batch: int, prompt_tokens: int) -> Tokens:
@@ -166,20 +165,16 @@ def compare_greedy_tokens(model: Any, prompts: Tokens, count: int) -> BatchConsi
     tokens alone. Tokens that end a response are not generated.
 
     Where they differ first, both are generated again, to compare the logits at this position; later
-    tokens differ because of the first. Raises MeasurementError if the model fails."""
-    try:
-        in_batch = _generate_greedily(model, prompts, count)
-        divergences = []
-        for row, prompt in enumerate(prompts):
-            alone = _generate_greedily(model, prompt[None], count)[0]
-            differing = np.flatnonzero(alone != in_batch[row])
-            if differing.size:
-                position = int(differing[0])
-                divergences.append(
-                    _build_divergence(model, prompts, row, position, (alone[position], in_batch[row, position]))
-                )
-    except RuntimeError as error:
-        raise _convert_error(error) from error
+    tokens differ because of the first."""
+    in_batch = _generate_greedily(model, prompts, count)
+    divergences = []
+    for row, prompt in enumerate(prompts):
+        alone = _generate_greedily(model, prompt[None], count)[0]
+        differing = np.flatnonzero(alone != in_batch[row])
+        if differing.size:
+            position = int(differing[0])
+            tokens = alone[position], in_batch[row, position]
+            divergences.append(_build_divergence(model, prompts, row, position, tokens))
     return BatchConsistency(batch=len(prompts), tokens=count, divergences=tuple(divergences))
 
 
@@ -212,8 +207,3 @@ def _open_generator(model: Any, length: int, batch: int) -> Any:
     parameters = genai.GeneratorParams(model)
     parameters.set_search_options(max_length=length, min_length=length, batch_size=batch, do_sample=False)
     return genai.Generator(model, parameters)
-
-
-def _convert_error(error: RuntimeError) -> MeasurementError:
-    message = " ".join(str(error).split())[:300]
-    return MeasurementError(f"the model failed: {message}", hint="Export the model again.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
@@ -9,6 +12,7 @@ from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.generation_roofline import (
     compute_decode_step,
     compute_prefill,
+    compute_test_steps,
     find_generation_bottleneck,
     select_data_type,
 )
@@ -16,7 +20,7 @@ from app.planning.llm import Deployment, Efficiency, Speeds, compute_decode_step
 from app.planning.memory import compute_kv_bytes
 from app.records.estimate import Estimate, Variant
 from app.records.generation_costs import AttentionLayers, DecoderCosts, StepRoofline
-from app.records.local import Peaks
+from app.records.local import GenerationTest, Peaks
 from app.records.model import BatchCost
 from app.records.planning_inputs import Precision
 from tests.fakes.language_models import LLAMA_8B
@@ -105,6 +109,27 @@ def test_unknown_costs_are_none() -> None:
     costs = msgspec.structs.replace(SMALL, unknown_reason="the cost of MoE is unknown")
     assert compute_prefill(costs, 4, 0, 1) is None
     assert compute_decode_step(costs, 1, 4) is None
+
+
+@pytest.mark.parametrize(
+    ("test", "prefill", "contexts"),
+    [
+        (GenerationTest(512, 0), (512, 0), []),
+        (GenerationTest(0, 128), None, range(1, 129)),
+        (GenerationTest(0, 1), None, [1]),
+        (GenerationTest(0, 3, 100), None, [100, 101, 102]),
+        (GenerationTest(512, 1, 4096), (512, 4096), []),
+        (GenerationTest(512, 128, 4096), (512, 4096), range(4608, 4608 + 127)),
+    ],
+)
+def test_the_steps_of_a_test_are_its_prefill_and_its_mean_decode_step(
+    test: GenerationTest, prefill: tuple[int, int] | None, contexts: Sequence[int]
+) -> None:
+    mean = math.floor(sum(contexts) / len(contexts)) if contexts else None
+    assert compute_test_steps(SMALL, test, 3) == (
+        None if prefill is None else compute_prefill(SMALL, *prefill, 3),
+        None if mean is None else compute_decode_step(SMALL, 3, mean),
+    )
 
 
 CONTEXT = 4096
