@@ -16,7 +16,7 @@ from app.analysis.local.roofline import (
     locate_on_roofline,
 )
 from app.records.estimate import Estimate
-from app.records.generation_costs import AttentionLayers, DecoderCosts, StepRoofline
+from app.records.generation import AttentionLayers, DecoderCosts, StepRoofline
 from app.records.local import BatchModel, Bottleneck, GenerationTest, Peaks
 from app.records.model import BatchCost
 

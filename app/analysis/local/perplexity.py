@@ -19,7 +19,7 @@ from app.analysis.estimates import estimate_mean, estimate_ordered_proportion
 from app.analysis.local.fidelity import compute_softmax_divergences
 from app.errors import UsageError
 from app.records.estimate import Estimate
-from app.records.text_quality import BatchDivergence, TextQuality
+from app.records.generation import BatchDivergence, TextQuality
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from app.inference.inspection.costs import (
 from app.inference.inspection.metadata import read_checked_model, read_declared_shape
 from app.inference.inspection.reading import Step, list_input_names
 from app.inference.inspection.tensors import compute_size_bytes, get_dtype_name
-from app.records.generation_costs import AttentionLayers, DecoderCosts
+from app.records.generation import AttentionLayers, DecoderCosts
 
 _WEIGHT_INPUTS = {
     "DynamicQuantizeMatMul": 1,

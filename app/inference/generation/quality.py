@@ -22,7 +22,7 @@ from scipy import special
 from app.analysis.columns import Floats
 from app.analysis.local.perplexity import TextScores, build_batch_divergence
 from app.errors import MeasurementError, UsageError
-from app.records.text_quality import BatchConsistency, BatchDivergence
+from app.records.generation import BatchConsistency, BatchDivergence
 
 Tokens = npt.NDArray[np.int32]
 

@@ -19,7 +19,7 @@ from app.analysis.local.generation_roofline import (
 from app.planning.llm import Deployment, Efficiency, Speeds, compute_decode_step_s, compute_prefill_s
 from app.planning.memory import compute_kv_bytes
 from app.records.estimate import Estimate, Variant
-from app.records.generation_costs import AttentionLayers, DecoderCosts, StepRoofline
+from app.records.generation import AttentionLayers, DecoderCosts, StepRoofline
 from app.records.local import GenerationTest, Peaks
 from app.records.model import BatchCost
 from app.records.planning_inputs import Precision

@@ -10,7 +10,7 @@ import pytest
 from app.analysis.local.perplexity import TextScores, build_batch_divergence, estimate_text_quality
 from app.errors import UsageError
 from app.records.estimate import Estimate
-from app.records.text_quality import TextQuality
+from app.records.generation import TextQuality
 
 
 def scores(log_likelihoods: Any, top_tokens: Any = None, log_probabilities: Any = None) -> TextScores:

@@ -13,7 +13,7 @@ from app.inference.generation.decoder_costs import read_decoder_costs
 from app.inference.generation.decoder_files import write_random_decoder
 from app.inference.generation.decoder_shape import WeightBits
 from app.inference.generation.model_folder import GenerativeModel, read_model_folder
-from app.records.generation_costs import AttentionLayers, DecoderCosts
+from app.records.generation import AttentionLayers, DecoderCosts
 from tests.fakes import decoders
 
 LAYER_WEIGHTS = 64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 128
