@@ -41,6 +41,7 @@ class GenerativeModel(msgspec.Struct, frozen=True, kw_only=True):
     context: int
     vocabulary: int
     layers: int
+    heads: int
     kv_heads: int
     head_dim: int
     end_ids: tuple[int, ...]
@@ -100,6 +101,7 @@ def read_model_folder(folder: Path) -> GenerativeModel:
         context_length=model.context_length,
         vocab_size=model.vocab_size,
         num_hidden_layers=decoder.num_hidden_layers,
+        num_attention_heads=decoder.num_attention_heads,
         num_key_value_heads=kv_heads,
         head_size=decoder.head_size,
     )
@@ -117,6 +119,7 @@ def read_model_folder(folder: Path) -> GenerativeModel:
         context=model.context_length,
         vocabulary=model.vocab_size,
         layers=decoder.num_hidden_layers,
+        heads=decoder.num_attention_heads,
         kv_heads=kv_heads,
         head_dim=decoder.head_size,
         end_ids=_list_end_ids(model.eos_token_id),
