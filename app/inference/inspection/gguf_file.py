@@ -51,25 +51,28 @@ TENSOR_TYPES = {
 }  # fmt: skip
 """Name, elements per block and bytes per block of each tensor type, by its number in ggml."""
 
-Value = int | float | bool | str | tuple[int | float | bool, ...]
+Value = int | float | bool | str | tuple[int | float | bool | str, ...]
 
 
 class GgufFile(msgspec.Struct, frozen=True):
     """Header of a GGUF file, with the tensors of all shards. `metadata` has the values that are
-    short; `array_lengths` the lengths of all arrays, of which long ones and those of strings have no
-    value."""
+    short or were asked for; `array_lengths` the lengths of all arrays, of which long ones and those
+    of strings otherwise have no value. `offsets` are the positions of the tensors
+    in the first file."""
 
     version: int
     metadata: dict[str, Value]
     array_lengths: dict[str, int]
     tensors: tuple[StoredTensor, ...]
     files: tuple[ExternalFile, ...]
+    offsets: dict[str, int] = {}
 
 
-def read_gguf(path: Path) -> GgufFile:
-    """Read the headers of a GGUF file and of its further shards. Raises UsageError if a file is not a
-    valid GGUF file, and for a shard other than the first."""
-    first_file = _read_one(path)
+def read_gguf(path: Path, kept_keys: frozenset[str] = frozenset()) -> GgufFile:
+    """Read the headers of a GGUF file and of its further shards. The values of `kept_keys` are kept
+    even if they are long or arrays of strings. Raises UsageError if a file is not a valid GGUF file,
+    and for a shard other than the first."""
+    first_file = _read_one(path, kept_keys)
     shard_count = first_file.metadata.get("split.count", 1)
     if not isinstance(shard_count, int) or not 0 <= shard_count <= _MAX_SHARDS:
         raise _build_error(path.name, f"it declares {printable(str(shard_count))} shards")
@@ -85,7 +88,7 @@ def read_gguf(path: Path) -> GgufFile:
     for number in range(2, shard_count + 1):
         name = f"{match[1]}-{number:05}-of-{shard_count:05}.gguf"
         find_file_in_folder(path.parent, name)
-        shard = _read_one(path.parent / name)
+        shard = _read_one(path.parent / name, frozenset())
         tensors += shard.tensors
         files += shard.files
         if len(tensors) > _MAX_TENSORS:
@@ -94,7 +97,7 @@ def read_gguf(path: Path) -> GgufFile:
     return msgspec.structs.replace(first_file, tensors=tuple(tensors), files=tuple(files))
 
 
-def _read_one(path: Path) -> GgufFile:
+def _read_one(path: Path, kept_keys: frozenset[str]) -> GgufFile:
     size_bytes = path.stat().st_size
     if size_bytes < 24:
         raise _build_error(path.name, "it is shorter than the header")
@@ -102,17 +105,18 @@ def _read_one(path: Path) -> GgufFile:
         path.open("rb") as file,
         mmap.mmap(file.fileno(), min(size_bytes, MAX_HEADER_BYTES), access=mmap.ACCESS_READ) as content,
     ):
-        return _Reader(content, path.name, size_bytes).read_file()
+        return _Reader(content, path.name, size_bytes, kept_keys).read_file()
 
 
 class _Reader:
     """Reader of one header. Positions are checked before each access, so that nothing is read beyond
     the end of the header."""
 
-    def __init__(self, content: mmap.mmap, name: str, size_bytes: int) -> None:
+    def __init__(self, content: mmap.mmap, name: str, size_bytes: int, kept_keys: frozenset[str]) -> None:
         self._content = content
         self._name = name
         self._size_bytes = size_bytes
+        self._kept_keys = kept_keys
         self._end = len(content)
         self._position = 0
         self._array_lengths: dict[str, int] = {}
@@ -139,13 +143,9 @@ class _Reader:
             value = self._read_value(key)
             if value is not None:
                 metadata[key] = value
-        return GgufFile(
-            int(version),
-            metadata,
-            self._array_lengths,
-            self._read_tensors(int(tensor_count), self._read_alignment(metadata)),
-            (ExternalFile(printable(self._name), self._size_bytes),),
-        )
+        tensors, offsets = self._read_tensors(int(tensor_count), self._read_alignment(metadata))
+        files = (ExternalFile(printable(self._name), self._size_bytes),)
+        return GgufFile(int(version), metadata, self._array_lengths, tensors, files, offsets)
 
     def _read_alignment(self, metadata: dict[str, Value]) -> int:
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
@@ -153,7 +153,7 @@ class _Reader:
             raise self._reject(f"its alignment is {printable(str(alignment))}, which is not a power of 2 of at least 8")
         return alignment
 
-    def _read_tensors(self, count: int, alignment: int) -> tuple[StoredTensor, ...]:
+    def _read_tensors(self, count: int, alignment: int) -> tuple[tuple[StoredTensor, ...], dict[str, int]]:
         tensors, offsets = [], []
         for _ in range(count):
             name = self._read_text(_MAX_TENSOR_NAME_BYTES)
@@ -175,7 +175,8 @@ class _Reader:
             end = offset + tensor.size_bytes
             if data_start + end > self._size_bytes:
                 raise self._reject(f"tensor {name!r} extends beyond the end of the file")
-        return tuple(tensors)
+        positions = (data_start + offset for offset in offsets)
+        return tuple(tensors), {tensor.name: position for tensor, position in zip(tensors, positions, strict=True)}
 
     def _build_tensor(self, name: str, shape: tuple[int, ...], type_number: int) -> StoredTensor:
         tensor_type = TENSOR_TYPES.get(type_number)
@@ -195,7 +196,7 @@ class _Reader:
         value_type = int(self._read_scalar(_U32))
         if value_type == _STRING:
             length = int(self._read_scalar(_U64))
-            if length > _MAX_KEPT_TEXT_BYTES:
+            if length > _MAX_KEPT_TEXT_BYTES and key not in self._kept_keys:
                 self._skip(length)
                 return None
             return self._decode(length)
@@ -203,14 +204,17 @@ class _Reader:
             return self._read_array(key, 1)
         return self._read_scalar(self._get_layout(value_type))
 
-    def _read_array(self, key: str, depth: int) -> tuple[int | float | bool, ...] | None:
+    def _read_array(self, key: str, depth: int) -> tuple[int | float | bool | str, ...] | None:
         """Return the elements of an array of scalars; `None` for long arrays and other elements."""
         element_type, length = int(self._read_scalar(_U32)), int(self._read_scalar(_U64))
         if length > _MAX_ARRAY_LENGTH or depth > _MAX_NESTING:
             raise self._reject(f"the metadata key {printable(key)} has an array that is too long or too deeply nested")
         if depth == 1:
             self._array_lengths[key] = length
+        is_kept = depth == 1 and key in self._kept_keys
         if element_type == _STRING:
+            if is_kept:
+                return tuple(self._read_text(_MAX_KEPT_TEXT_BYTES) for _ in range(length))
             self._skip_strings(length)
             return None
         if element_type == _ARRAY:
@@ -218,7 +222,7 @@ class _Reader:
                 self._read_array(key, depth + 1)
             return None
         layout = self._get_layout(element_type)
-        if depth > 1 or length > _MAX_KEPT_ELEMENTS:
+        if not is_kept and (depth > 1 or length > _MAX_KEPT_ELEMENTS):
             self._skip(length * layout.size)
             return None
         return tuple(self._read_scalar(layout) for _ in range(length))
