@@ -10,9 +10,9 @@ import msgspec
 
 from app.inference.generation.decoder_graph import WeightsFile, build_contiguous_decoder, build_paged_decoder
 from app.inference.generation.decoder_shape import DecoderShape, PagedCache, RandomWeights, Weights
+from app.inference.generation.model_folder import CONFIG_FILE
 
 MODEL_FILE = "model.onnx"
-CONFIG_FILE = "genai_config.json"
 _WEIGHTS_FILE = f"{MODEL_FILE}.data"
 _MAX_EMBEDDED_BYTES = 2**27
 """Size of the weights in bytes from which they are stored in a file of their own, so that they need

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from app.errors import UsageError
-from app.inference.generation.decoder_files import CONFIG_FILE
 from app.inference.generation.decoder_shape import PagedCache
 from app.inference.model_file import check_external_weights, check_model_file
 from loadgen.decoding import decode_json
 
+CONFIG_FILE = "genai_config.json"
 _MAX_CONFIG_BYTES = 2**20
 _MAX_FILES = 1000
 _MAX_COUNT = 2**31
@@ -79,11 +79,6 @@ class _Engine(msgspec.Struct, frozen=True, kw_only=True):
 class _Config(msgspec.Struct, frozen=True, kw_only=True):
     model: _Model
     engine: _Engine | None = None
-
-
-def is_model_folder(path: Path) -> bool:
-    """Return True if `path` is a folder with a configuration of ONNX Runtime GenAI."""
-    return (path / CONFIG_FILE).is_file()
 
 
 def read_model_folder(folder: Path) -> GenerativeModel:

@@ -9,11 +9,13 @@ import onnxruntime_genai as genai
 
 from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.inference.generation.model_folder import GenerativeModel
+from app.inference.memory import MEMORY_HINT, is_out_of_memory_message
 from app.inference.providers import count_usable_cores, format_too_many_threads
 
 _PROVIDERS = {"cuda": "cuda", "directml": "dml", "openvino": "OpenVINO"}
 """Names of execution providers in ONNX Runtime GenAI, by their name in profiles. The CPU has no
 name, because it is used if no provider is set."""
+_MAX_MESSAGE_LENGTH = 300
 
 
 def open_generative_model(model: GenerativeModel, provider: str, threads: int) -> Any:
@@ -41,6 +43,13 @@ def open_generative_model(model: GenerativeModel, provider: str, threads: int) -
         raise _convert_error(model, provider, error) from error
 
 
+def convert_run_error(model: GenerativeModel, error: RuntimeError) -> MeasurementError:
+    """Return the error of a model that failed while it ran, given the error of the library."""
+    message = _shorten(error)
+    hint = MEMORY_HINT if is_out_of_memory_message(message) else None
+    return MeasurementError(f"the model {model.folder} failed: {message}", hint=hint)
+
+
 def get_genai_version() -> str:
     return str(genai.__version__)
 
@@ -55,10 +64,14 @@ def _build_overlay(threads: int) -> dict[str, Any]:
 
 
 def _convert_error(model: GenerativeModel, provider: str, error: RuntimeError) -> SizewiseError:
-    message = " ".join(str(error).split())[:300]
+    message = _shorten(error)
     if provider != "cpu":
         return UnavailableError(
             f"the model {model.folder} cannot be opened on {provider}: {message}",
             hint="Run `sizewise doctor` to see which providers this machine has, or use cpu.",
         )
     return MeasurementError(f"the model {model.folder} cannot be opened: {message}", hint="Export the model again.")
+
+
+def _shorten(error: RuntimeError) -> str:
+    return " ".join(str(error).split())[:_MAX_MESSAGE_LENGTH]
