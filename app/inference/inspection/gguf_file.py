@@ -55,10 +55,11 @@ Value = int | float | bool | str | tuple[int | float | bool | str, ...]
 
 
 class GgufFile(msgspec.Struct, frozen=True):
-    """Header of a GGUF file, with the tensors of all shards. `metadata` has the values that are
-    short or were asked for; `array_lengths` the lengths of all arrays, of which long ones and those
-    of strings otherwise have no value. `offsets` are the positions of the tensors
-    in the first file."""
+    """Header of a GGUF file, with the tensors of all shards.
+
+    `metadata` has the values that are short or were asked for; `array_lengths` has the lengths of
+    all arrays. Long arrays and those of strings have no value otherwise. `offsets` are the positions
+    of the tensors in the first file."""
 
     version: int
     metadata: dict[str, Value]
