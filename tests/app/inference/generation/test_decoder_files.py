@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime_genai as genai
 import pytest
 
@@ -53,6 +54,10 @@ def test_large_weights_have_a_file_of_their_own(
     assert not (embedded / "model.onnx.data").exists()
     assert (apart / "model.onnx").stat().st_size < 40_000
     np.testing.assert_array_equal(first_logits(apart), first_logits(embedded))
+    tensors = onnx.load(apart / "model.onnx", load_external_data=False).graph.initializer
+    offsets = [int(entry.value) for tensor in tensors for entry in tensor.external_data if entry.key == "offset"]
+    assert len(offsets) > 10
+    assert {offset % 4096 for offset in offsets} == {0}
     rotary_bytes = 4 * decoders.shape().context * decoders.shape().head_dim
     weight_bytes = (apart / "model.onnx.data").stat().st_size - rotary_bytes
     assert weight_bytes == pytest.approx(decoders.shape(bits).weight_bytes, rel=0.1)

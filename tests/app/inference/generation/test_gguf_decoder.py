@@ -59,6 +59,18 @@ def test_tokens_equal_those_of_the_weights(tmp_path: Path, architecture: str, te
     assert read_model_folder(folder).end_ids == (1,)
 
 
+def test_each_bias_changes_the_tokens(tmp_path: Path) -> None:
+    shape = msgspec.structs.replace(plain_shape(), has_attention_bias=True)
+    tokens = []
+    for name in ("none", "attn_q", "attn_k", "attn_v"):
+        weights = draw_weights(shape)
+        for tensor, values in weights.tensors.items():
+            if tensor.endswith(f"{name}.bias"):
+                values.fill(0)
+        tokens.append(generate(converted(write_gguf(tmp_path / f"{name}.gguf", shape, weights, architecture="qwen2"))))
+    assert len({rows.tobytes() for rows in tokens}) == 4
+
+
 def test_the_long_contexts_of_llama_3_have_lower_frequencies(tmp_path: Path) -> None:
     shape = msgspec.structs.replace(plain_shape(), rotary_divisors=(1.0, 1.5, 2.0, 4.0, 4.0, 8.0, 8.0, 8.0))
     weights = draw_weights(shape)
