@@ -21,7 +21,7 @@ from app.records.model import ExternalFile
 _VERSIONS = (2, 3)
 MAX_HEADER_BYTES = 256 << 20
 _MAX_KEYS, _MAX_TENSORS, _MAX_SHARDS = 65_536, 500_000, 1_000
-_MAX_ARRAY_LENGTH = 16_000_000
+_MAX_ARRAY_LENGTH, _MAX_WANTED_LENGTH = 16_000_000, 1_000_000
 _MAX_NESTING = 4
 _MAX_KEY_BYTES, _MAX_TENSOR_NAME_BYTES = 65_535, 1_024
 _MAX_AXES = 4
@@ -208,11 +208,11 @@ class _Reader:
     def _read_array(self, key: str, depth: int) -> tuple[int | float | bool | str, ...] | None:
         """Return the elements of an array of scalars; `None` for long arrays and other elements."""
         element_type, length = int(self._read_scalar(_U32)), int(self._read_scalar(_U64))
-        if length > _MAX_ARRAY_LENGTH or depth > _MAX_NESTING:
+        is_kept = depth == 1 and key in self._kept_keys
+        if length > (_MAX_WANTED_LENGTH if is_kept else _MAX_ARRAY_LENGTH) or depth > _MAX_NESTING:
             raise self._reject(f"the metadata key {printable(key)} has an array that is too long or too deeply nested")
         if depth == 1:
             self._array_lengths[key] = length
-        is_kept = depth == 1 and key in self._kept_keys
         if element_type == _STRING:
             if is_kept:
                 return tuple(self._read_text(_MAX_KEPT_TEXT_BYTES) for _ in range(length))

@@ -2,6 +2,7 @@
 
 import math
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,15 @@ def test_other_tensors_are_refused(tmp_path: Path) -> None:
         converted(write_plain(tmp_path / "more.gguf", more="blk.0.attn_q_norm.weight"))
     with pytest.raises(UsageError, match=r"rope_freqs\.weight has the shape \[32\], but must have \[8\]"):
         converted(write_plain(tmp_path / "rotary.gguf", more="rope_freqs.weight"))
+
+
+def test_more_tokens_than_any_vocabulary_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    key = b"tokenizer.ggml.tokens"
+    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", len(key)) + key
+    path = tmp_path / "model.gguf"
+    path.write_bytes(header + struct.pack("<IIQ", 9, 8, 1_000_001) + bytes(8 * 1_000_001))
+    with pytest.raises(UsageError, match=r"tokenizer\.ggml\.tokens has an array that is too long"):
+        converted(path)
 
 
 def test_damaged_files_are_refused_or_converted(tmp_path: Path) -> None:
