@@ -1,0 +1,44 @@
+"""Tell the formats of language models apart, before their files are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.errors import UsageError
+from app.records.language_model import LanguageModelFormat
+
+GENAI_CONFIG_NAME = "genai_config.json"
+GGUF_MAGIC = b"GGUF"
+_GGUF_SUFFIX, SAFETENSORS_SUFFIX = ".gguf", ".safetensors"
+_FOLDER_HINT = (
+    "Set a folder with genai_config.json (ONNX Runtime GenAI), or with config.json and safetensors files (Hugging "
+    "Face)."
+)
+
+
+def find_language_model_format(path: Path) -> LanguageModelFormat | None:
+    """Return the format of a language model; `None` for a file of another kind, such as an ONNX
+    model. Raises UsageError for a folder that is no language model."""
+    if path.is_dir():
+        return _find_folder_format(path)
+    if not path.is_file():
+        return None
+    if path.suffix == SAFETENSORS_SUFFIX:
+        return "safetensors"
+    with path.open("rb") as file:
+        has_magic = file.read(len(GGUF_MAGIC)) == GGUF_MAGIC
+    return "gguf" if has_magic or path.suffix == _GGUF_SUFFIX else None
+
+
+def _find_folder_format(folder: Path) -> LanguageModelFormat:
+    names = {path.name for path in folder.iterdir()}
+    if GENAI_CONFIG_NAME in names:
+        return "genai"
+    if any(name.endswith(SAFETENSORS_SUFFIX) for name in names):
+        return "safetensors"
+    gguf_names = sorted(name for name in names if name.endswith(_GGUF_SUFFIX))
+    if gguf_names:
+        raise UsageError(
+            f"{folder} is a folder with {len(gguf_names)} GGUF files", hint="Set the path of one file, the first shard."
+        )
+    raise UsageError(f"{folder} is a folder without a language model", hint=_FOLDER_HINT)
