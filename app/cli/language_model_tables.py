@@ -128,7 +128,8 @@ def _format_files(metadata: LanguageModelMetadata) -> Iterator[str]:
         text = _format_known(metadata, "active_parameters", None if active is None else _format_count(active))
         yield f"active        {text} per token"
     if weights.draft_parameters:
-        yield f"draft layers  {_format_count(weights.draft_parameters)}, which predict further tokens and are not active"
+        draft_count = _format_count(weights.draft_parameters)
+        yield f"draft layers  {draft_count}, which predict further tokens and are not active"
     dtypes = ", ".join(f"{_format_bytes(size)} {dtype}" for dtype, size in weights.bytes_by_dtype.items())
     yield f"weights       {_format_bytes(weights.size_bytes)} ({dtypes})"
 

@@ -31,7 +31,7 @@ def read_json(folder: Path, name: str, value_type: type[_T], max_bytes: int = MA
             hint="Check that the file belongs to the model.",
         )
     with (folder / name).open("rb") as stream:
-        content = stream.read(max_bytes + 1)
+        content = stream.read(file.size_bytes)
     return decode(content, value_type, file.name)
 
 

@@ -198,11 +198,11 @@ def _build_architecture(
     keys = _list_key_inputs(decoder, inputs, layers)
     if not keys:
         missing["linear_layers"] = "the decoder has no inputs with the names of the KV cache in the configuration"
-    for key in keys:
-        if not _has_heads(key, kv_heads, head_dim):
-            missing["kv_cache"] = (
-                f"the input {printable(key.name)} of the decoder does not have {kv_heads} heads of {head_dim} values"
-            )
+    wrong_key = next((key for key in keys if not _has_heads(key, kv_heads, head_dim)), None)
+    if wrong_key is not None:
+        missing["kv_cache"] = (
+            f"the input {printable(wrong_key.name)} of the decoder does not have {kv_heads} heads of {head_dim} values"
+        )
     window = decoder.sliding_window
     window_tokens = None
     window_layers: int | None = 0
