@@ -29,7 +29,7 @@ def genai_folder(folder: Path, *, experts: int = 0, **changes: Any) -> Path:
     graph = _Graph()
     embedding = graph.store("embedding", np.ones((VOCABULARY, HIDDEN), np.float16))
     graph.add("Gather", [embedding, "input_ids"], "x0")
-    shape = ["batch", KV_HEADS, "past", HEAD]
+    shape: list[str | int | None] = ["batch", KV_HEADS, "past", HEAD]
     inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])]
     for layer in range(LAYERS):
         name = f"past_key_values.{layer}.key"

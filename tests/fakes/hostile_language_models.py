@@ -376,7 +376,7 @@ REFUSED_LANGUAGE_MODELS: dict[str, tuple[Maker, str]] = {
             gguf_half_a_block: "not possible for Q4_K",
             gguf_a_crowd_of_axes: "has 9 axes",
             gguf_no_heads: "head_count is 0",
-            gguf_more_kv_heads_than_heads: "64 KV heads but only 4 attention heads",
+            gguf_more_kv_heads_than_heads: "kv_heads is 64, but heads is 4",
             gguf_a_text_for_a_number: r"block_count is many�\[2J",
             gguf_a_shard_without_the_others: "model-00002-of-00003.gguf, which cannot be read",
             gguf_a_shard_that_is_a_link: "a symbolic link to a file outside",
@@ -421,7 +421,7 @@ REFUSED_LANGUAGE_MODELS: dict[str, tuple[Maker, str]] = {
     "folder_with_a_text_for_a_number": (_config(hidden_size="64"), "config.json is not valid"),
     "folder_with_too_many_experts": (
         _config(num_experts=2, num_experts_per_tok=4),
-        "4 experts per token but only 2 experts",
+        "experts_per_token is 4, but experts is 2",
     ),
     "genai_at_an_absolute_path": (_decoder(filename="/etc/hosts"), "an absolute path"),
     "genai_at_a_windows_path": (_decoder(filename="C:\\model.onnx"), "an absolute path"),

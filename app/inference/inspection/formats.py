@@ -1,4 +1,4 @@
-"""Tell the formats of language models apart, before their files are read."""
+"""Detect the format of a language model before its files are read."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from app.records.language_model import StoredTensor, WeightTotals
+from app.inference.tensor_spec import StoredTensor
+from app.records.language_model import WeightTotals
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|blk)\.(\d{1,5})\.")
 _KEY_TENSORS = (
@@ -21,6 +22,9 @@ _KEY_AXES = {(".k_proj.weight", ".v_proj.weight"): 0, (".attn_k.weight", ".attn_
 """Axis with the keys or values of all heads, by the endings of the names of the tensors."""
 _OUTSIDE_DECODER = ("vision", "visual", "audio", "image", "mm.", "v.blk", "a.blk", "mtp.")
 """Parts of names of tensors in other modalities, and in draft layers with numbers of their own."""
+
+
+NO_KEY_TENSORS = "no tensor with a known name computes keys for a KV cache"
 
 
 def find_layer(name: str) -> int | None:

@@ -12,8 +12,7 @@ import msgspec
 from app.errors import UsageError
 from app.inference.folder_file import find_file_in_folder
 from app.inference.inspection.bounded_json import MAX_INDEX_BYTES, decode, read_json
-from app.inference.tensor_spec import printable
-from app.records.language_model import StoredTensor
+from app.inference.tensor_spec import StoredTensor, printable
 from app.records.model import ExternalFile
 
 MAX_HEADER_BYTES = 100_000_000
@@ -153,7 +152,7 @@ def _build_tensor(file_name: str, name: str, entry: _TensorEntry) -> StoredTenso
             f"tensor {printable(name)!r} of the shape {printable(str(list(entry.shape)))} does not have the "
             f"{end - start:,} bytes that the header declares",
         )
-    return StoredTensor(name, _DTYPE_NAMES[entry.dtype], entry.shape, size_bytes)
+    return StoredTensor(name, _DTYPE_NAMES[entry.dtype], entry.shape, size_bytes=size_bytes)
 
 
 def _check_ranges(file_name: str, tensors: list[StoredTensor], ranges: list[tuple[int, int]], data_bytes: int) -> None:

@@ -117,7 +117,7 @@ def test_json_and_csv_of_a_genai_folder_hold_the_same(tmp_path: Path, capsys: py
     assert main(["models", "inspect", path, "--json", *options]) == 0
     reported = json.loads(capsys.readouterr().out)
     assert reported["kv_bytes_per_token"] == 2 * 2 * 16 * 2
-    assert reported["model"]["architecture"]["experts_per_token"] == 2
+    assert reported["model"]["architecture"]["counts"]["experts_per_token"] == 2
     assert main(["models", "inspect", path, "--output", "csv", *options]) == 0
     _, caches, fits = capsys.readouterr().out.split("\n\n")
     assert caches.splitlines() == ['"context_tokens","bytes_per_sequence"', "128,16384.0"]

@@ -56,7 +56,7 @@ def test_cards_come_in_order_of_memory_for_each_context_and_those_here_first(lla
 def test_the_default_context_is_no_longer_than_the_model_allows(llama_70b: LanguageModelMetadata) -> None:
     assert [cache.context_tokens for cache in inspect(llama_70b, FitQuestion()).kv_caches] == [8192]
     short = msgspec.structs.replace(
-        llama_70b, architecture=msgspec.structs.replace(llama_70b.architecture, context_tokens=2048)
+        llama_70b, architecture=msgspec.structs.replace(llama_70b.architecture, counts={"context_tokens": 2048})
     )
     assert [cache.context_tokens for cache in inspect(short, FitQuestion()).kv_caches] == [2048]
 

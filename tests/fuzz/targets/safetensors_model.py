@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterable
 
 from app.inference.inspection.language_model import read_language_model
-from tests.fakes.language_model_files import published, write_folder, write_safetensors
+from tests.fakes.language_model_files import Tensors, published, write_folder, write_safetensors
 from tests.fuzz.scratch import input_file, scratch_folder
 
-_TENSORS = {
+_TENSORS: Tensors = {
     "model.embed_tokens.weight": ("BF16", (8, 4)),
     "model.layers.0.self_attn.k_proj.weight": ("BF16", (4, 4)),
     "model.layers.0.mlp.experts.0.w1.weight": ("U8", (4, 4)),

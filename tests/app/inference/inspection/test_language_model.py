@@ -140,7 +140,7 @@ def test_windows_by_layer_and_of_an_unknown_architecture(tmp_path: Path) -> None
     by_layer = {"attention.sliding_window": 512, "attention.sliding_window_pattern": [True, True, False] * 10}
     for name, expected in (("gemma4", 20), ("llama", 0)):
         path = write_gguf(tmp_path / f"{name}.gguf", *convert_to_gguf(published(SMOLLM2), name, **by_layer))
-        assert read_language_model(path).architecture.window_layers == expected
+        assert read_language_model(path).architecture.counts["window_layers"] == expected
     unknown = convert_to_gguf(published(SMOLLM2), "tomorrow", **{"attention.sliding_window": 512})
     metadata = read_language_model(write_gguf(tmp_path / "unknown.gguf", *unknown))
     assert (metadata.architecture.name, metadata.weights.parameters) == ("tomorrow", 134_515_008)
@@ -151,7 +151,7 @@ def test_windows_by_layer_and_of_an_unknown_architecture(tmp_path: Path) -> None
 def test_draft_layers_of_gguf_do_not_count_as_layers(tmp_path: Path) -> None:
     metadata = read_language_model(write_gguf(tmp_path / "m.gguf", *small_gguf(nextn_predict_layers=1)))
     per_layer = 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536 + 2 * 576
-    assert (metadata.architecture.layers, metadata.weights.draft_parameters) == (29, per_layer)
+    assert (metadata.architecture.counts["layers"], metadata.weights.draft_parameters) == (29, per_layer)
     assert metadata.active_parameters == 134_515_008 - per_layer
 
 
@@ -285,13 +285,13 @@ def test_a_genai_folder_counts_packed_weights_as_parameters(tmp_path: Path) -> N
     assert metadata.weights.bytes_by_dtype == {"float16": 96 * 64 * 2 + 2 * 96 * 2 * 2, "uint8": 2 * (96 * 32 + 96)}
     model = planned(metadata)
     assert (model.layers, model.kv_heads, model.head_dim, model.linear_layers) == (2, 2, 16, 0)
-    assert (metadata.architecture.kv_dtype, metadata.architecture.context_tokens) == ("fp16", 2048)
+    assert (metadata.architecture.kv_dtype, metadata.architecture.counts["context_tokens"]) == ("fp16", 2048)
 
 
 def test_experts_of_a_genai_folder_come_from_its_graph(tmp_path: Path) -> None:
     metadata = read_language_model(genai_folder(tmp_path / "m", experts=8))
     expert_parameters = 8 * (128 * 64 + 64 * 128)
-    assert (metadata.architecture.experts, metadata.architecture.experts_per_token) == (8, 2)
+    assert (metadata.architecture.counts["experts"], metadata.architecture.counts["experts_per_token"]) == (8, 2)
     assert metadata.weights.expert_parameters == expert_parameters
     assert metadata.active_parameters == 96 * 64 + 2 * 64 * 96 + expert_parameters // 4
 
