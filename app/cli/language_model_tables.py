@@ -254,8 +254,9 @@ def _format_largest_batch(batch: DegreeBatch) -> str:
 
 
 def _format_count(count: int) -> str:
-    """Format a number of parameters: 8,030,261,248 (8.03 B)."""
-    return f"{count:,} ({_format_rounded(count, _COUNT_PREFIXES)})" if count >= 1e6 else f"{count:,}"
+    """Format a number of parameters: 8,030,261,248 (8.03B)."""
+    rounded_text = _format_rounded(count, _COUNT_PREFIXES).replace(" ", "")  # unlike 8.03 B, which is bytes
+    return f"{count:,} ({rounded_text})" if count >= 1e6 else f"{count:,}"
 
 
 def _format_bytes(size_bytes: float) -> str:

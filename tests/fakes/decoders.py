@@ -28,7 +28,9 @@ def genai_folder(folder: Path, *, experts: int = 0, **changes: Any) -> Path:
     and, with `experts`, a layer of 4-bit experts of which a token uses two."""
     graph = _Graph()
     embedding = graph.store("embedding", np.ones((VOCABULARY, HIDDEN), np.float16))
-    graph.add("Gather", [embedding, "input_ids"], "x0")
+    graph.add("Gather", [embedding, "input_ids"], "x1")
+    graph.add("Unsqueeze", ["x1", graph.store("axis", np.array([0], np.int64))], "x2")
+    graph.add("Squeeze", ["x2", "axis"], "x0")
     shape: list[str | int | None] = ["batch", KV_HEADS, "past", HEAD]
     inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])]
     for layer in range(LAYERS):

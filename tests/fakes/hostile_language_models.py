@@ -33,6 +33,7 @@ _METADATA = {
     "llama.attention.head_count": 4, "llama.attention.head_count_kv": 2, "llama.context_length": 128,
 }  # fmt: skip
 _TENSORS: Tensors = {"a": ("F32", (4, 4)), "b": ("F32", (2,))}
+_FIRST, _SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 _CONFIG = {
     "num_hidden_layers": 1, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 8,
 }  # fmt: skip
@@ -149,6 +150,10 @@ def gguf_an_overflowing_offset(folder: Path) -> Path:
     return _gguf(folder, tensors=gguf_tensor("w", 0, (4,), 2**64 - 32), tensor_count=1)
 
 
+def gguf_an_odd_offset(folder: Path) -> Path:
+    return _gguf(folder, tensors=gguf_tensor("w", 0, (4,), 8), tensor_count=1)
+
+
 def gguf_overlapping_tensors(folder: Path) -> Path:
     tensors = gguf_tensor("w", 0, (32,), 0) + gguf_tensor("v", 0, (32,), 32)
     return _gguf(folder, tensors=tensors, tensor_count=2)
@@ -246,12 +251,14 @@ def safetensors_one_shard(folder: Path) -> Path:
     return folder / "model-00001-of-00002.safetensors"
 
 
-def _index(name: str) -> Maker:
+def _index(**files: str) -> Maker:
+    """An index with the file of each tensor; the tensors are in two files."""
+
     def make(folder: Path) -> Path:
         write_folder(folder, _TENSORS, _CONFIG, shards=2)
         secret = folder.parent / f"{folder.name}-secret"
         secret.write_text("secret")
-        index = {"weight_map": {"a": name.format(secret=secret)}}
+        index = {"weight_map": {tensor: name.format(secret=secret) for tensor, name in files.items()}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
         return folder
 
@@ -371,6 +378,7 @@ REFUSED_LANGUAGE_MODELS: dict[str, tuple[Maker, str]] = {
             gguf_an_unknown_type: r"'�\[2Jgone' has the unknown type 4",
             gguf_an_overflowing_tensor: "larger than 2\\^63 - 1",
             gguf_an_overflowing_offset: "extends beyond the end",
+            gguf_an_odd_offset: "does not begin at a multiple of 32 bytes",
             gguf_overlapping_tensors: "overlaps another tensor",
             gguf_a_tensor_twice: "'w' is stored twice",
             gguf_half_a_block: "not possible for Q4_K",
@@ -413,9 +421,11 @@ REFUSED_LANGUAGE_MODELS: dict[str, tuple[Maker, str]] = {
     "safetensors_a_crowd_of_axes": (_entry("F32", [1] * 99, [0, 4]), "is not valid"),
     "safetensors_an_unknown_type": (_entry("F128", [1], [0, 16]), "unknown data type 'F128'"),
     "safetensors_a_gap": (_entry("F32", [4], [16, 32]), "follows a gap"),
-    "folder_with_a_path_to_the_parent": (_index("../x.safetensors"), "outside the model's folder"),
-    "folder_with_an_absolute_path": (_index("{secret}"), "an absolute path"),
-    "folder_with_a_missing_shard": (_index("gone.safetensors"), "cannot be read"),
+    "folder_with_a_path_to_the_parent": (_index(a="../x.safetensors"), "outside the model's folder"),
+    "folder_with_an_absolute_path": (_index(a="{secret}"), "an absolute path"),
+    "folder_with_a_missing_shard": (_index(a="gone.safetensors"), "cannot be read"),
+    "folder_with_a_tensor_in_another_file": (_index(a=_SECOND, b=_FIRST), "'a' is not in the index"),
+    "folder_with_an_absent_tensor": (_index(a=_FIRST, b=_SECOND, c=_SECOND), "it lacks the tensor 'c' of the index"),
     "folder_with_no_heads": (_config(num_attention_heads=0), "num_attention_heads is 0"),
     "folder_with_negative_layers": (_config(num_hidden_layers=-1), "config.json is not valid"),
     "folder_with_a_text_for_a_number": (_config(hidden_size="64"), "config.json is not valid"),

@@ -88,7 +88,7 @@ def test_a_gguf_file_is_reported_with_the_cards_it_fits_on(tmp_path: Path, capsy
     assert main(["models", "inspect", str(path), "--context", "4096,8192", "--batch", "8"]) == 0
     text = capsys.readouterr().out
     assert "format        GGUF version 3, 464 tensors" in text
-    assert "parameters    9,241,705,984 (9.24 B)" in text
+    assert "parameters    9,241,705,984 (9.24B)" in text
     assert "layers        42 (21 with a window of 4,096 tokens)" in text
     assert "KV cache      344,064 B per token in fp16 (the default of llama.cpp)" in text
     assert "172,032 B per token beyond 4,096 tokens" in text

@@ -130,6 +130,12 @@ def test_a_layer_without_keys_has_no_cache_that_grows(tmp_path: Path) -> None:
     assert compute_kv_bytes(model, 1, "fp16") == 23_040 * 20 / 30
 
 
+def test_a_table_of_rotary_embeddings_is_no_parameter(tmp_path: Path) -> None:
+    metadata, tensors = small_gguf()
+    path = write_gguf(tmp_path / "m.gguf", metadata, tensors | {"rope_freqs.weight": (0, (32,))})
+    assert read_language_model(path).weights.parameters == 134_515_008
+
+
 def test_sizes_that_contradict_the_tensors_leave_the_cache_unknown(tmp_path: Path) -> None:
     metadata = read_language_model(write_gguf(tmp_path / "m.gguf", *small_gguf(**{"attention.key_length": 128})))
     assert metadata.language_model is None
@@ -213,6 +219,31 @@ def test_layer_types_decide(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "window_layers"),
+    [
+        ({"model_type": "qwen2", "use_sliding_window": False, "max_window_layers": 10}, 0),
+        ({"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 10}, 20),
+        ({"model_type": "mistral"}, 30),
+        ({"model_type": "tomorrow", "sliding_window_pattern": 3}, 20),
+    ],
+)
+def test_windows_without_layer_types_follow_the_type_of_the_model(
+    changes: dict[str, Any], window_layers: int, tmp_path: Path
+) -> None:
+    model = planned(folder_with(tmp_path, sliding_window=64, **changes))
+    assert model.window_layers == window_layers
+
+
+def test_other_modalities_and_draft_layers_have_no_part_in_the_cache(tmp_path: Path) -> None:
+    tensors = dict(published(SMOLLM2).tensors)
+    others = {"mtp.layers.0.self_attn.k_proj.weight": 64, "vision_tower.layers.3.self_attn.k_proj.weight": 128}
+    metadata = folder_with(tmp_path, tensors | {name: ("BF16", (rows, 8)) for name, rows in others.items()})
+    assert planned(metadata).linear_layers == 0
+    assert metadata.weights.draft_parameters == 64 * 8
+    assert metadata.weights.parameters == 134_515_008 + 64 * 8 + 128 * 8
+
+
+@pytest.mark.parametrize(
     ("changes", "field", "reason"),
     [
         ({"layer_types": ["full_attention"] * 29 + ["quantum"]}, "window_layers", "unknown types"),
@@ -282,7 +313,11 @@ def test_packed_weights_of_an_unknown_layout_are_not_counted(tmp_path: Path) -> 
 def test_a_genai_folder_counts_packed_weights_as_parameters(tmp_path: Path) -> None:
     metadata = read_language_model(genai_folder(tmp_path / "m"))
     assert metadata.weights.parameters == 96 * 64 + 2 * 64 * 96
-    assert metadata.weights.bytes_by_dtype == {"float16": 96 * 64 * 2 + 2 * 96 * 2 * 2, "uint8": 2 * (96 * 32 + 96)}
+    assert metadata.weights.bytes_by_dtype == {
+        "float16": 96 * 64 * 2 + 2 * 96 * 2 * 2,
+        "uint8": 2 * (96 * 32 + 96),
+        "int64": 8,
+    }
     model = planned(metadata)
     assert (model.layers, model.kv_heads, model.head_dim, model.linear_layers) == (2, 2, 16, 0)
     assert (metadata.architecture.kv_dtype, metadata.architecture.counts["context_tokens"]) == ("fp16", 2048)
