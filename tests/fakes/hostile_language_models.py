@@ -68,6 +68,15 @@ def gguf_empty(folder: Path) -> Path:
     return _written(folder, b"")
 
 
+def gguf_a_pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "model.gguf")
+    return folder / "model.gguf"
+
+
+def gguf_missing(folder: Path) -> Path:
+    return folder / "model.gguf"
+
+
 def gguf_big_endian(folder: Path) -> Path:
     return _written(folder, b"GGUF" + struct.pack(">IQQ", 3, 0, 0), size=64)
 
@@ -359,6 +368,8 @@ REFUSED_LANGUAGE_MODELS: dict[str, tuple[Maker, str]] = {
         for maker, pattern in {
             gguf_another_magic: "does not begin with GGUF",
             gguf_empty: "shorter than the header",
+            gguf_a_pipe: "is not a file",
+            gguf_missing: "does not exist",
             gguf_big_endian: "big-endian",
             gguf_version_1: "its version is 1",
             gguf_cut_short: "ends within its header",

@@ -31,8 +31,8 @@ from app.records.model import ExternalFile, ModelMetadata, ModelValue, ShapeOver
 
 _KV_DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8",
               "float8e4m3fn": "fp8"}  # fmt: skip
-_INDEX_BYTES = {"int64": 8, "int32": 4}
-"""Size of an element of the types of indexes and shapes, which are no parameters."""
+_INDEX_BYTES = {"int64": 8, "int32": 4, "bool": 1}
+"""Size of an element of the types of indexes, shapes and conditions, which are no parameters."""
 _MAX_LAYERS = 10_000
 
 

@@ -12,11 +12,13 @@ from app.inference.tensor_spec import StoredTensor, printable
 from app.records.language_model import Architecture
 
 _FULL_LAYER_PATTERNS = {
-    "gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "llama4": 4, "exaone4": 4, "olmo2": 4,
+    "gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "exaone4": 4, "olmo2": 4,
 }  # fmt: skip
 """Architectures in which each n-th layer has full attention, with n, as llama.cpp defines them."""
 _WITHOUT_WINDOWS = frozenset({"llama", "phi3", "qwen2", "qwen2moe", "qwen3", "qwen3moe"})
 """Architectures for which llama.cpp caches all tokens even if the metadata has a window."""
+_WITH_CHUNKS = frozenset({"llama4"})
+"""Architectures with layers that attend to chunks, which the metadata does not state."""
 _KV_DTYPE = "fp16"
 """Data type of llama.cpp's KV cache by default."""
 
@@ -136,6 +138,9 @@ def _add_layer_kinds(known: KnownCounts, file: GgufFile, metadata: _Metadata) ->
         known.set("linear_layers", None, NO_KEY_TENSORS)
         return
     known.set("linear_layers", layers - attention_layers)
+    if metadata.name in _WITH_CHUNKS:
+        known.set("window_layers", None, "the metadata does not state which layers attend to chunks")
+        return
     window_tokens = metadata.read_optional_count("attention.sliding_window")
     if not window_tokens or metadata.name in _WITHOUT_WINDOWS:
         known.set("window_layers", 0)

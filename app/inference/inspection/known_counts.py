@@ -9,7 +9,7 @@ import msgspec
 
 from app.errors import UsageError
 
-MAX_COUNT = 10_000_000
+MAX_COUNT = 1_000_000_000
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | list[Any] | None
 """Number in a configuration. Some models have a list with one number per layer."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.errors import UsageError
 from app.inference.inspection import gguf_architecture, huggingface_config
 from app.inference.inspection.bounded_json import read_json
-from app.inference.inspection.formats import find_language_model_format
+from app.inference.inspection.formats import find_language_model_format, report_unreadable
 from app.inference.inspection.gguf_file import read_gguf
 from app.inference.inspection.huggingface_config import CONFIG_NAME, HuggingFaceConfig
 from app.inference.inspection.layer_tensors import sum_weights
@@ -40,6 +40,11 @@ def estimate_header_bytes(path: Path) -> int:
 def read_language_model(path: Path) -> LanguageModelMetadata:
     """Read the files of a language model. Raises UsageError if they are not valid or not safe to
     open."""
+    with report_unreadable(path):
+        return _read(path)
+
+
+def _read(path: Path) -> LanguageModelMetadata:
     model_format = find_language_model_format(path)
     if model_format == "genai":
         from app.inference.inspection.genai_folder import read_genai_folder

@@ -147,6 +147,8 @@ def test_windows_by_layer_and_of_an_unknown_architecture(tmp_path: Path) -> None
     for name, expected in (("gemma4", 20), ("llama", 0)):
         path = write_gguf(tmp_path / f"{name}.gguf", *convert_to_gguf(published(SMOLLM2), name, **by_layer))
         assert read_language_model(path).architecture.counts["window_layers"] == expected
+    chunked = read_language_model(write_gguf(tmp_path / "c.gguf", *convert_to_gguf(published(SMOLLM2), "llama4")))
+    assert "which layers attend to chunks" in chunked.missing["window_layers"]
     unknown = convert_to_gguf(published(SMOLLM2), "tomorrow", **{"attention.sliding_window": 512})
     metadata = read_language_model(write_gguf(tmp_path / "unknown.gguf", *unknown))
     assert (metadata.architecture.name, metadata.weights.parameters) == ("tomorrow", 134_515_008)
