@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from app.cli.tables import Column, TableFormat, format_cell, format_table
 from app.records.language_model import (
-    Architecture,
     DegreeBatch,
     KvCacheSize,
     KvDtypeSource,
@@ -21,6 +20,18 @@ _MAX_FILES = 4
 _MAX_DEGREE = 8
 _DECIMAL_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _COUNT_PREFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
+_COUNTS = (
+    "layers", "window_layers", "linear_layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary",
+    "context_tokens",
+)  # fmt: skip
+_OPTIONAL_COUNTS = ("latent_dim", "window_tokens", "experts", "experts_per_token")
+_LABELS = {
+    "hidden": "hidden size",
+    "heads": "heads",
+    "kv_heads": "KV heads",
+    "head_dim": "head size",
+    "vocabulary": "vocabulary",
+}
 _FORMAT_NAMES: dict[LanguageModelFormat, str] = {
     "genai": "ONNX Runtime GenAI",
     "gguf": "GGUF",
@@ -74,26 +85,11 @@ def _list_properties(inspection: LanguageModelInspection) -> Iterator[_Property]
     yield "weight_bytes", weights.size_bytes, None
     for dtype, size_bytes in weights.bytes_by_dtype.items():
         yield f"weight_bytes_{dtype}", size_bytes, None
-    for field, value in (
-        ("layers", architecture.layers),
-        ("window_layers", architecture.window_layers),
-        ("linear_layers", architecture.linear_layers),
-        ("hidden", architecture.hidden),
-        ("heads", architecture.heads),
-        ("kv_heads", architecture.kv_heads),
-        ("head_dim", architecture.head_dim),
-        ("vocabulary", architecture.vocabulary),
-        ("context_tokens", architecture.context_tokens),
-    ):
-        yield field, value, missing.get(field)
-    for field, value in (
-        ("latent_dim", architecture.latent_dim),
-        ("window_tokens", architecture.window_tokens),
-        ("experts", architecture.experts),
-        ("experts_per_token", architecture.experts_per_token),
-    ):
-        if value is not None or field in missing:
-            yield field, value, missing.get(field)
+    for field in _COUNTS:
+        yield field, architecture.counts.get(field), missing.get(field)
+    for field in _OPTIONAL_COUNTS:
+        if field in architecture.counts or field in missing:
+            yield field, architecture.counts.get(field), missing.get(field)
     yield "kv_dtype", inspection.kv_dtype, None
     yield "kv_bytes_per_token", inspection.kv_bytes_per_token, _find_cache_reason(metadata)
     if inspection.window_bytes_per_token is not None:
@@ -128,42 +124,38 @@ def _format_files(metadata: LanguageModelMetadata) -> Iterator[str]:
         text = _format_known(metadata, "active_parameters", None if active is None else _format_count(active))
         yield f"active        {text} per token"
     if weights.draft_parameters:
-        yield f"draft layers  {_format_count(weights.draft_parameters)}, which predict further tokens and are not active"
+        draft_count = _format_count(weights.draft_parameters)
+        yield f"draft layers  {draft_count}, which predict further tokens and are not active"
     dtypes = ", ".join(f"{_format_bytes(size)} {dtype}" for dtype, size in weights.bytes_by_dtype.items())
     yield f"weights       {_format_bytes(weights.size_bytes)} ({dtypes})"
 
 
 def _format_architecture(metadata: LanguageModelMetadata) -> Iterator[str]:
-    architecture = metadata.architecture
-    yield f"layers        {_format_layers(metadata, architecture)}"
-    for label, field, value in (
-        ("hidden size", "hidden", architecture.hidden),
-        ("heads", "heads", architecture.heads),
-        ("KV heads", "kv_heads", architecture.kv_heads),
-        ("head size", "head_dim", architecture.head_dim),
-        ("vocabulary", "vocabulary", architecture.vocabulary),
-        ("max context", "context_tokens", architecture.context_tokens),
-    ):
-        unit = " tokens" if field == "context_tokens" and value is not None else ""
-        yield f"{label:<14}{_format_known(metadata, field, value)}{unit}"
-    if architecture.latent_dim is not None:
-        yield f"latent cache  {architecture.latent_dim:,} values per layer and token (MLA)"
-    if architecture.experts is not None or "experts" in metadata.missing:
-        used = _format_known(metadata, "experts_per_token", architecture.experts_per_token)
-        yield f"experts       {_format_known(metadata, 'experts', architecture.experts)}, {used} per token"
+    counts = metadata.architecture.counts
+    yield f"layers        {_format_layers(metadata)}"
+    for field, label in _LABELS.items():
+        yield f"{label:<14}{_format_known(metadata, field, counts.get(field))}"
+    unit = " tokens" if "context_tokens" in counts else ""
+    yield f"max context   {_format_known(metadata, 'context_tokens', counts.get('context_tokens'))}{unit}"
+    if "latent_dim" in counts:
+        yield f"latent cache  {counts['latent_dim']:,} values per layer and token (MLA)"
+    if "experts" in counts or "experts" in metadata.missing:
+        used = _format_known(metadata, "experts_per_token", counts.get("experts_per_token"))
+        yield f"experts       {_format_known(metadata, 'experts', counts.get('experts'))}, {used} per token"
 
 
-def _format_layers(metadata: LanguageModelMetadata, architecture: Architecture) -> str:
-    text = _format_known(metadata, "layers", architecture.layers)
-    if architecture.layers is None:
+def _format_layers(metadata: LanguageModelMetadata) -> str:
+    counts = metadata.architecture.counts
+    text = _format_known(metadata, "layers", counts.get("layers"))
+    if "layers" not in counts:
         return text
     parts = []
-    if architecture.window_layers is None:
-        parts.append(f"with a sliding window: n/a: {metadata.missing.get('window_layers', 'unknown')}")
-    elif architecture.window_layers:
-        parts.append(f"{architecture.window_layers} with a window of {architecture.window_tokens:,} tokens")
-    if architecture.linear_layers:
-        parts.append(f"{architecture.linear_layers} without a KV cache that grows")
+    if "window_layers" not in counts:
+        parts.append(f"with a sliding window: {_format_known(metadata, 'window_layers', None)}")
+    elif counts["window_layers"]:
+        parts.append(f"{counts['window_layers']} with a window of {counts['window_tokens']:,} tokens")
+    if counts.get("linear_layers"):
+        parts.append(f"{counts['linear_layers']} without a KV cache that grows")
     return f"{text} ({'; '.join(parts)})" if parts else text
 
 
@@ -182,7 +174,7 @@ def _format_cache(inspection: LanguageModelInspection) -> Iterator[str]:
     source = _DTYPE_SOURCE_TEXTS.get(inspection.kv_dtype_source, _IMPLIED_DTYPE_TEXTS[inspection.model.format])
     yield f"KV cache      {inspection.kv_bytes_per_token:,.0f} B per token in {inspection.kv_dtype} ({source})"
     if inspection.window_bytes_per_token is not None:
-        window_tokens = inspection.model.architecture.window_tokens
+        window_tokens = inspection.model.architecture.counts["window_tokens"]
         yield f"              {inspection.window_bytes_per_token:,.0f} B per token beyond {window_tokens:,} tokens"
     for cache in inspection.kv_caches:
         yield f"              {_format_bytes(cache.bytes_per_sequence)} for {cache.context_tokens:,} tokens"
@@ -211,9 +203,10 @@ def _format_fits(inspection: LanguageModelInspection) -> Iterator[str]:
         "the memory in use. Not measured."
     )
     architecture = inspection.model.architecture
-    if architecture.heads is not None and any(batch.largest_batch is None for batch in inspection.fits[0].batches):
-        yield f"n/a: the TP does not divide the {architecture.heads} attention heads."
-    limit = architecture.context_tokens
+    heads = architecture.counts.get("heads")
+    if any(batch.largest_batch is None for batch in inspection.fits[0].batches):
+        yield f"n/a: the TP does not divide the {heads} attention heads."
+    limit = architecture.counts.get("context_tokens")
     if limit is not None and any(fit.context_tokens > limit for fit in inspection.fits):
         yield f"A context above {limit:,} tokens exceeds the maximum of the model."
 
@@ -261,8 +254,9 @@ def _format_largest_batch(batch: DegreeBatch) -> str:
 
 
 def _format_count(count: int) -> str:
-    """Format a number of parameters: 8,030,261,248 (8.03 B)."""
-    return f"{count:,} ({_format_rounded(count, _COUNT_PREFIXES)})" if count >= 1e6 else f"{count:,}"
+    """Format a number of parameters: 8,030,261,248 (8.03B)."""
+    rounded_text = _format_rounded(count, _COUNT_PREFIXES).replace(" ", "")  # unlike 8.03 B, which is bytes
+    return f"{count:,} ({rounded_text})" if count >= 1e6 else f"{count:,}"
 
 
 def _format_bytes(size_bytes: float) -> str:

@@ -14,16 +14,6 @@ LanguageModelFormat = Literal["genai", "gguf", "safetensors"]
 """Format of the files: a folder for ONNX Runtime GenAI, a GGUF file, or safetensors files."""
 
 
-class StoredTensor(msgspec.Struct, frozen=True):
-    """One tensor in a file of weights, as the header of the file declares it. `shape` is in the
-    order of the file."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    size_bytes: int
-
-
 class WeightTotals(msgspec.Struct, frozen=True, kw_only=True):
     """Totals of the tensors of a model. `tensors` is None for ONNX models.
 
@@ -41,29 +31,18 @@ class WeightTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Architecture(msgspec.Struct, frozen=True, kw_only=True):
-    """Architecture of a language model as its files describe it; a field is None if unknown.
+    """Architecture of a language model as far as its files describe it.
 
-    `missing` states, by field, why a field is None. `experts` is None for a model without experts.
-    `linear_layers` are all layers whose cache does not grow with the context.
+    `counts` has the known numbers by their names in `LanguageModel`, and the maximum context as
+    `context_tokens`; `experts` is absent for a model without experts. `kv_dtype` is the data type of
+    the KV cache that the files imply, as in `Precision.kv`. `missing` states why a number is unknown,
+    by its name.
     """
 
-    name: str | None = None
-    layers: int | None = None
-    hidden: int | None = None
-    heads: int | None = None
-    kv_heads: int | None = None
-    head_dim: int | None = None
-    vocabulary: int | None = None
-    context_tokens: int | None = None
-    experts: int | None = None
-    experts_per_token: int | None = None
-    latent_dim: int | None = None
-    window_layers: int | None = None
-    window_tokens: int | None = None
-    linear_layers: int | None = None
-    kv_dtype: str | None = None
-    """Data type of the KV cache that the files imply, as in `Precision.kv`."""
-    missing: dict[str, str] = {}
+    name: str | None
+    counts: dict[str, int]
+    kv_dtype: str | None
+    missing: dict[str, str]
 
 
 class LanguageModelMetadata(msgspec.Struct, frozen=True, kw_only=True):

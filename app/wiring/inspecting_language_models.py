@@ -78,7 +78,7 @@ def build_inspection(
     if model is None:
         return inspection
     contexts = question.contexts or (
-        min(DEFAULT_CONTEXT_TOKENS, metadata.architecture.context_tokens or DEFAULT_CONTEXT_TOKENS),
+        min(DEFAULT_CONTEXT_TOKENS, metadata.architecture.counts.get("context_tokens", DEFAULT_CONTEXT_TOKENS)),
     )
     batches = question.batches or DEFAULT_BATCHES
     candidates = tuple(_list_candidates(local_gpus, tuple(catalog_gpus)))

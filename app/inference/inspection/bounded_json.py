@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -15,10 +15,6 @@ from loadgen.decoding import decode_json
 _T = TypeVar("_T")
 MAX_CONFIG_BYTES = 4 << 20
 MAX_INDEX_BYTES = 64 << 20
-_MAX_COUNT = 10_000_000
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_COUNT)] | list[Any] | None
-"""Number in a configuration. Some models have a list with one number per layer."""
 
 
 def read_json(folder: Path, name: str, value_type: type[_T], max_bytes: int = MAX_CONFIG_BYTES) -> _T:
@@ -31,7 +27,7 @@ def read_json(folder: Path, name: str, value_type: type[_T], max_bytes: int = MA
             hint="Check that the file belongs to the model.",
         )
     with (folder / name).open("rb") as stream:
-        content = stream.read(max_bytes + 1)
+        content = stream.read(file.size_bytes)
     return decode(content, value_type, file.name)
 
 
@@ -43,18 +39,3 @@ def decode(content: bytes, value_type: type[_T], name: str) -> _T:
         raise UsageError(
             f"{name} is not valid: {printable(str(error))}", hint="Download the file again, or export the model again."
         ) from error
-
-
-def read_count(value: Count, key: str, missing: dict[str, str], field: str) -> int | None:
-    """Return a number of a configuration file; `None`, with the reason in `missing`, if it is absent
-    or not a single number. Raises UsageError for 0."""
-    if isinstance(value, int):
-        if value == 0:
-            raise UsageError(
-                f"the model's configuration is not valid: {key} is 0", hint="Download the configuration again."
-            )
-        return value
-    missing[field] = (
-        f"{key} is not in the configuration" if value is None else f"{key} has one value per layer in the configuration"
-    )
-    return None

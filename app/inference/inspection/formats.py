@@ -1,7 +1,9 @@
-"""Tell the formats of language models apart, before their files are read."""
+"""Detect the format of a language model before its files are read."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import UsageError
@@ -16,12 +18,31 @@ _FOLDER_HINT = (
 )
 
 
+@contextlib.contextmanager
+def report_unreadable(model: Path) -> Iterator[None]:
+    """Raise UsageError if the operating system refuses to read a file of a model."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{model.name} cannot be read: {error.strerror}", hint="Check the permissions of its files."
+        ) from error
+
+
 def find_language_model_format(path: Path) -> LanguageModelFormat | None:
     """Return the format of a language model; `None` for a file of another kind, such as an ONNX
-    model. Raises UsageError for a folder that is no language model."""
+    model. Raises UsageError for a folder that is no language model, and for a missing file."""
+    with report_unreadable(path):
+        return _find_format(path)
+
+
+def _find_format(path: Path) -> LanguageModelFormat | None:
     if path.is_dir():
         return _find_folder_format(path)
     if not path.is_file():
+        if path.suffix in (_GGUF_SUFFIX, SAFETENSORS_SUFFIX):
+            problem = "is not a file" if path.exists() else "does not exist"
+            raise UsageError(f"the model {path} {problem}", hint="Set the path of a file or folder of a model.")
         return None
     if path.suffix == SAFETENSORS_SUFFIX:
         return "safetensors"

@@ -13,8 +13,9 @@ import msgspec
 
 from app.errors import UsageError
 from app.inference.folder_file import find_file_in_folder
-from app.inference.inspection.bounded_json import Count, read_count, read_json
+from app.inference.inspection.bounded_json import read_json
 from app.inference.inspection.formats import GENAI_CONFIG_NAME
+from app.inference.inspection.known_counts import Count, KnownCounts
 from app.inference.inspection.metadata import read_model_metadata
 from app.inference.inspection.packed_weights import (
     count_packed_parameters,
@@ -30,8 +31,8 @@ from app.records.model import ExternalFile, ModelMetadata, ModelValue, ShapeOver
 
 _KV_DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8",
               "float8e4m3fn": "fp8"}  # fmt: skip
-_INDEX_BYTES = {"int64": 8, "int32": 4}
-"""Size of an element of the types of indexes and shapes, which are no parameters."""
+_INDEX_BYTES = {"int64": 8, "int32": 4, "bool": 1}
+"""Size of an element of the types of indexes, shapes and conditions, which are no parameters."""
 _MAX_LAYERS = 10_000
 
 
@@ -123,12 +124,13 @@ def read_genai_folder(folder: Path) -> GenaiFolder:
     model = read_json(folder, GENAI_CONFIG_NAME, _GenaiConfig).model
     paths = _find_files(folder, model)
     parts = [read_model_metadata(path, ShapeOverrides()) for path in paths]
-    missing: dict[str, str] = {}
-    experts = None
-    if _has_experts(parts[0]):
-        experts = _read_experts(paths[0])
-        if experts is None:
-            missing["experts"] = "the experts of the layers differ, or their weights are not stored in the graph"
+    known = KnownCounts()
+    experts = _read_experts(paths[0]) if _has_experts(parts[0]) else None
+    if experts is not None:
+        known.set("experts", experts.count)
+        known.set("experts_per_token", experts.per_token)
+    elif _has_experts(parts[0]):
+        known.reject("experts", "the experts of the layers differ, or their weights are not stored in the graph")
     return GenaiFolder(
         files=tuple(
             dict.fromkeys(
@@ -141,7 +143,7 @@ def read_genai_folder(folder: Path) -> GenaiFolder:
             )
         ),
         weights=_sum_weights(parts, experts),
-        architecture=_build_architecture(model, parts[0].inputs, experts, missing),
+        architecture=_build_architecture(model, parts[0].inputs, known),
     )
 
 
@@ -188,48 +190,46 @@ def _sum_weights(parts: Sequence[ModelMetadata], experts: _Experts | None) -> We
     )
 
 
-def _build_architecture(
-    model: _Model, inputs: Sequence[ModelValue], experts: _Experts | None, missing: dict[str, str]
-) -> Architecture:
+def _build_architecture(model: _Model, inputs: Sequence[ModelValue], known: KnownCounts) -> Architecture:
     decoder = model.decoder
-    layers = read_count(decoder.num_hidden_layers, "num_hidden_layers", missing, "layers")
-    kv_heads = read_count(decoder.num_key_value_heads, "num_key_value_heads", missing, "kv_heads")
-    head_dim = read_count(decoder.head_size, "head_size", missing, "head_dim")
+    layers = known.read("layers", decoder.num_hidden_layers, "num_hidden_layers")
+    known.read("hidden", decoder.hidden_size, "hidden_size")
+    known.read("heads", decoder.num_attention_heads, "num_attention_heads")
+    kv_heads = known.read("kv_heads", decoder.num_key_value_heads, "num_key_value_heads")
+    head_dim = known.read("head_dim", decoder.head_size, "head_size")
+    known.read("vocabulary", model.vocab_size, "vocab_size")
+    known.read("context_tokens", model.context_length, "context_length")
     keys = _list_key_inputs(decoder, inputs, layers)
-    if not keys:
-        missing["linear_layers"] = "the decoder has no inputs with the names of the KV cache in the configuration"
-    for key in keys:
-        if not _has_heads(key, kv_heads, head_dim):
-            missing["kv_cache"] = (
-                f"the input {printable(key.name)} of the decoder does not have {kv_heads} heads of {head_dim} values"
-            )
-    window = decoder.sliding_window
-    window_tokens = None
-    window_layers: int | None = 0
-    if window is not None and window.slide_key_value_cache:
-        window_tokens = read_count(window.window_size, "sliding_window.window_size", missing, "window_layers")
-        if window_tokens is None or layers is None:
-            window_layers = None
-        else:
-            window_layers = layers if window.layers is None else sum(0 <= layer < layers for layer in {*window.layers})
+    known.set(
+        "linear_layers",
+        None if layers is None or not keys else layers - len(keys),
+        "the decoder has no inputs with the names of the KV cache in the configuration",
+    )
+    wrong_key = next((key for key in keys if not _has_heads(key, kv_heads, head_dim)), None)
+    if wrong_key is not None:
+        known.missing["kv_cache"] = (
+            f"the input {printable(wrong_key.name)} of the decoder does not have {kv_heads} heads of {head_dim} values"
+        )
+    _add_windows(decoder.sliding_window, layers, known)
     dtypes = {key.dtype for key in keys}
     return Architecture(
         name=None if model.type is None else printable(model.type),
-        layers=layers,
-        hidden=read_count(decoder.hidden_size, "hidden_size", missing, "hidden"),
-        heads=read_count(decoder.num_attention_heads, "num_attention_heads", missing, "heads"),
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        vocabulary=read_count(model.vocab_size, "vocab_size", missing, "vocabulary"),
-        context_tokens=read_count(model.context_length, "context_length", missing, "context_tokens"),
-        experts=None if experts is None else experts.count,
-        experts_per_token=None if experts is None else experts.per_token,
-        window_layers=window_layers,
-        window_tokens=window_tokens,
-        linear_layers=None if layers is None or not keys else layers - len(keys),
+        counts=known.counts,
         kv_dtype=_KV_DTYPES.get(dtypes.pop()) if len(dtypes) == 1 else None,
-        missing=missing,
+        missing=known.missing,
     )
+
+
+def _add_windows(window: _Window | None, layers: int | None, known: KnownCounts) -> None:
+    """Add the layers whose cache slides. Without a setting, the cache holds all tokens, even if a
+    layer attends to a window."""
+    if window is None or not window.slide_key_value_cache:
+        known.set("window_layers", 0)
+    elif layers is not None and known.read("window_tokens", window.window_size, "sliding_window.window_size"):
+        windows = layers if window.layers is None else sum(0 <= layer < layers for layer in {*window.layers})
+        known.set("window_layers", windows)
+    else:
+        known.set("window_layers", None, "the size of the sliding window is not in the configuration")
 
 
 def _list_key_inputs(decoder: _Decoder, inputs: Sequence[ModelValue], layers: int | None) -> list[ModelValue]:

@@ -14,8 +14,7 @@ import msgspec
 from app.errors import UsageError
 from app.inference.folder_file import find_file_in_folder
 from app.inference.inspection.formats import GGUF_MAGIC
-from app.inference.tensor_spec import printable
-from app.records.language_model import StoredTensor
+from app.inference.tensor_spec import StoredTensor, printable
 from app.records.model import ExternalFile
 
 _VERSIONS = (2, 3)
@@ -191,7 +190,7 @@ class _Reader:
             raise self._reject(
                 f"tensor {printable(name)!r} has the shape {list(shape)}, which is not possible for {dtype}"
             )
-        return StoredTensor(name, dtype, shape, elements // block_elements * block_bytes)
+        return StoredTensor(name, dtype, shape, size_bytes=elements // block_elements * block_bytes)
 
     def _read_value(self, key: str) -> Value | None:
         value_type = int(self._read_scalar(_U32))

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import msgspec
 
-from app.inference.inspection.bounded_json import Count, read_count
-from app.inference.inspection.layer_tensors import count_attention_layers, find_key_sizes
-from app.inference.tensor_spec import printable
-from app.records.language_model import Architecture, StoredTensor
+from app.inference.inspection.known_counts import Count, KnownCounts, explain_missing
+from app.inference.inspection.layer_tensors import NO_KEY_TENSORS, count_attention_layers, find_key_sizes
+from app.inference.tensor_spec import StoredTensor, printable
+from app.records.language_model import Architecture
 
 CONFIG_NAME = "config.json"
 _KV_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
@@ -106,35 +106,27 @@ class HuggingFaceConfig(_DecoderConfig, frozen=True):
 def build_architecture(config: HuggingFaceConfig, tensors: Sequence[StoredTensor]) -> Architecture:
     """Return the architecture that a configuration states, completed and checked with the shapes of
     the tensors. Raises UsageError for values that are not possible."""
-    decoder = config.decoder
-    missing: dict[str, str] = {}
-    layers = read_count(_first(decoder.num_hidden_layers, decoder.n_layer), "num_hidden_layers", missing, "layers")
-    hidden = read_count(_first(decoder.hidden_size, decoder.n_embd), "hidden_size", missing, "hidden")
+    decoder, known = config.decoder, KnownCounts()
+    known.read("layers", _first(decoder.num_hidden_layers, decoder.n_layer), "num_hidden_layers")
+    known.read("hidden", _first(decoder.hidden_size, decoder.n_embd), "hidden_size")
+    if known.read("vocabulary", decoder.vocab_size, "vocab_size") is None:
+        known.set("vocabulary", _find_vocabulary(tensors))
+    context_tokens = _first(decoder.max_position_embeddings, decoder.n_positions)
+    known.read("context_tokens", context_tokens, "max_position_embeddings")
     experts = _first(decoder.num_local_experts, decoder.num_experts, decoder.n_routed_experts)
-    experts_per_token = _first(decoder.num_experts_per_tok, decoder.experts_per_token)
-    has_experts = experts is not None and experts != 0
+    if experts is not None and experts != 0:
+        known.read("experts", experts, "the number of experts")
+        per_token = _first(decoder.num_experts_per_tok, decoder.experts_per_token)
+        known.read("experts_per_token", per_token, "num_experts_per_tok")
+    _add_cache(known, decoder, tensors)
+    _add_layer_kinds(known, decoder, tensors)
     dtype = decoder.dtype or decoder.torch_dtype or config.dtype or config.torch_dtype
-    architecture = Architecture(
+    return Architecture(
         name=_format_name(config),
-        layers=layers,
-        hidden=hidden,
-        vocabulary=read_count(decoder.vocab_size, "vocab_size", missing, "vocabulary")
-        or _find_vocabulary(tensors, missing),
-        context_tokens=read_count(
-            _first(decoder.max_position_embeddings, decoder.n_positions),
-            "max_position_embeddings",
-            missing,
-            "context_tokens",
-        ),
-        experts=read_count(experts, "the number of experts", missing, "experts") if has_experts else None,
-        experts_per_token=read_count(experts_per_token, "num_experts_per_tok", missing, "experts_per_token")
-        if has_experts
-        else None,
+        counts=known.counts,
         kv_dtype=_KV_DTYPES.get((dtype or "").removeprefix("torch.")),
-        missing=missing,
+        missing=known.missing,
     )
-    architecture = _add_heads(architecture, decoder, tensors)
-    return _add_layer_kinds(architecture, decoder, tensors)
 
 
 def _first(*values: Count) -> Count:
@@ -146,100 +138,76 @@ def _format_name(config: HuggingFaceConfig) -> str | None:
     return printable(" / ".join(names)) or None
 
 
-def _find_vocabulary(tensors: Sequence[StoredTensor], missing: dict[str, str]) -> int | None:
-    for tensor in tensors:
-        if tensor.name.endswith(("embed_tokens.weight", "wte.weight")) and len(tensor.shape) == 2:
-            missing.pop("vocabulary", None)
-            return tensor.shape[0]
-    return None
+def _find_vocabulary(tensors: Sequence[StoredTensor]) -> int | None:
+    """Return the number of rows of the token embedding; `None` if its name is not known."""
+    names = ("embed_tokens.weight", "wte.weight")
+    return next((tensor.shape[0] for tensor in tensors if tensor.name.endswith(names) and len(tensor.shape) == 2), None)
 
 
-def _add_heads(architecture: Architecture, decoder: _DecoderConfig, tensors: Sequence[StoredTensor]) -> Architecture:
-    """Add the attention heads and what each of them caches."""
-    missing, layers, hidden = architecture.missing, architecture.layers, architecture.hidden
+def _add_cache(known: KnownCounts, decoder: _DecoderConfig, tensors: Sequence[StoredTensor]) -> None:
+    """Add the attention heads and what each layer caches per token."""
+    layers, hidden = known.get("layers"), known.get("hidden")
     stated_head_dim = decoder.v_head_dim if decoder.kv_lora_rank else decoder.head_dim
-    head_dim = read_count(stated_head_dim, "head_dim", missing, "head_dim") or _find_norm_length(tensors)
-    heads = read_count(_first(decoder.num_attention_heads, decoder.n_head), "num_attention_heads", missing, "heads")
+    head_dim = known.read("head_dim", stated_head_dim, "head_dim") or _find_norm_length(tensors)
+    heads = known.read("heads", _first(decoder.num_attention_heads, decoder.n_head), "num_attention_heads")
     if heads is None and head_dim is not None:
-        heads = _find_rows(tensors, "q_proj.weight", head_dim)
+        heads = _find_heads(tensors, head_dim)
+        known.set("heads", heads)
     if head_dim is None and heads is not None and hidden is not None and hidden % heads == 0:
         head_dim = hidden // heads  # the default of the format
+    known.set("head_dim", head_dim)
     key_sizes = set() if layers is None else find_key_sizes(tensors, layers)
-    kv_heads = read_count(decoder.num_key_value_heads, "num_key_value_heads", missing, "kv_heads")
+    kv_heads = known.read("kv_heads", decoder.num_key_value_heads, "num_key_value_heads")
     if kv_heads is None and head_dim is not None and len(key_sizes) == 1:
-        rows = next(iter(key_sizes))
-        kv_heads = rows // head_dim if rows % head_dim == 0 and rows >= head_dim else None
-    for field, value in (("head_dim", head_dim), ("heads", heads), ("kv_heads", kv_heads)):
-        if value is not None:
-            missing.pop(field, None)
-    latent_dim = None
-    if isinstance(decoder.kv_lora_rank, int):
-        if isinstance(decoder.qk_rope_head_dim, int):
-            latent_dim = decoder.kv_lora_rank + decoder.qk_rope_head_dim
-        else:
-            missing["kv_cache"] = "qk_rope_head_dim is not in the configuration"
-    elif len(key_sizes) > 1 or (
-        key_sizes and kv_heads is not None and head_dim is not None and key_sizes != {kv_heads * head_dim}
-    ):
-        sizes = ", ".join(f"{size:,}" for size in sorted(key_sizes)[:4])
-        missing["kv_cache"] = (
-            f"the key and value tensors have {sizes} rows, which are not {_format(kv_heads)} heads of "
-            f"{_format(head_dim)} in each layer"
-        )
-    if decoder.index_head_dim or decoder.num_kv_shared_layers:
-        feature = "an indexer with a cache of its own" if decoder.index_head_dim else "layers that share their cache"
-        missing["kv_cache"] = f"the model has {feature}"
-    return msgspec.structs.replace(
-        architecture, heads=heads, head_dim=head_dim, kv_heads=kv_heads, latent_dim=latent_dim
-    )
-
-
-def _format(value: int | None) -> str:
-    return "n/a" if value is None else f"{value:,}"
+        kv_heads, remainder = divmod(next(iter(key_sizes)), head_dim)
+        known.set("kv_heads", kv_heads if kv_heads and not remainder else None)
+    if not isinstance(decoder.kv_lora_rank, int):
+        known.check_key_sizes(key_sizes, kv_heads, head_dim)
+    elif isinstance(decoder.qk_rope_head_dim, int):
+        known.set("latent_dim", decoder.kv_lora_rank + decoder.qk_rope_head_dim)
+    else:
+        known.missing["kv_cache"] = explain_missing(decoder.qk_rope_head_dim, "qk_rope_head_dim")
+    if decoder.index_head_dim:
+        known.missing["kv_cache"] = "the model has an indexer with a cache of its own"
+    elif decoder.num_kv_shared_layers:
+        known.missing["kv_cache"] = "the model has layers that share their cache"
 
 
 def _find_norm_length(tensors: Sequence[StoredTensor]) -> int | None:
     """Return the length of the normalization of one head, if the model has it."""
-    lengths = {tensor.shape for tensor in tensors if tensor.name.endswith("self_attn.k_norm.weight")}
-    shape = lengths.pop() if len(lengths) == 1 else ()
-    return shape[0] if len(shape) == 1 else None
+    shapes = {tensor.shape for tensor in tensors if tensor.name.endswith("self_attn.k_norm.weight")}
+    shape = shapes.pop() if len(shapes) == 1 else ()
+    return shape[0] if len(shape) == 1 and shape[0] else None
 
 
-def _find_rows(tensors: Sequence[StoredTensor], ending: str, head_dim: int) -> int | None:
+def _find_heads(tensors: Sequence[StoredTensor], head_dim: int) -> int | None:
+    """Return the number of attention heads from the projection that computes the queries."""
     rows = {
         tensor.shape[0]
         for tensor in tensors
-        if tensor.name.endswith(f"self_attn.{ending}") and len(tensor.shape) == 2 and "vision" not in tensor.name
+        if tensor.name.endswith("self_attn.q_proj.weight") and len(tensor.shape) == 2 and "vision" not in tensor.name
     }
     count, remainder = divmod(rows.pop(), head_dim) if len(rows) == 1 else (0, 0)
     return count if count and not remainder else None
 
 
-def _add_layer_kinds(
-    architecture: Architecture, decoder: _DecoderConfig, tensors: Sequence[StoredTensor]
-) -> Architecture:
+def _add_layer_kinds(known: KnownCounts, decoder: _DecoderConfig, tensors: Sequence[StoredTensor]) -> None:
     """Add the numbers of layers with a sliding window, and without a cache that grows."""
-    layers, missing = architecture.layers, architecture.missing
+    layers = known.get("layers")
     if layers is None:
-        missing["linear_layers"] = missing["window_layers"] = missing["layers"]
-        return architecture
+        return
     attention_layers = count_attention_layers(tensors, layers)
     if decoder.layer_types is not None:
-        return _count_layer_types(architecture, decoder, layers, attention_layers)
-    if attention_layers is None:
-        missing["linear_layers"] = "no tensor with a known name computes keys for a KV cache"
-        linear_layers = None
-    else:
-        linear_layers = layers - attention_layers
+        _count_layer_types(known, decoder, layers, attention_layers)
+        return
+    linear_layers = None if attention_layers is None else layers - attention_layers
+    known.set("linear_layers", linear_layers, NO_KEY_TENSORS)
     window_layers, reason = _count_window_layers(decoder, layers)
     if linear_layers and window_layers:
         window_layers, reason = None, "it is not stated which layers have a window and which have no KV cache"
-    if window_layers is None:
-        missing["window_layers"] = reason
-    window_tokens = decoder.sliding_window if window_layers and isinstance(decoder.sliding_window, int) else None
-    return msgspec.structs.replace(
-        architecture, linear_layers=linear_layers, window_layers=window_layers, window_tokens=window_tokens
-    )
+    known.set("window_layers", window_layers, reason)
+    if window_layers and isinstance(decoder.sliding_window, int):
+        known.set("window_tokens", decoder.sliding_window)
 
 
 def _count_window_layers(decoder: _DecoderConfig, layers: int) -> tuple[int | None, str]:
@@ -260,10 +228,7 @@ def _count_window_layers(decoder: _DecoderConfig, layers: int) -> tuple[int | No
     return None, f"the configuration has a sliding window of {printable(str(window))} tokens, but not its layers"
 
 
-def _count_layer_types(
-    architecture: Architecture, decoder: _DecoderConfig, layers: int, attention_layers: int | None
-) -> Architecture:
-    missing = architecture.missing
+def _count_layer_types(known: KnownCounts, decoder: _DecoderConfig, layers: int, attention_layers: int | None) -> None:
     layer_types = (decoder.layer_types or ())[:layers]  # draft layers may follow
     full, window, chunked, linear = (
         sum(layer_type in kinds for layer_type in layer_types)
@@ -280,14 +245,13 @@ def _count_layer_types(
     elif (window or chunked) and (not isinstance(window_tokens, int) or window_tokens == 0):
         reason = "layer_types has windows, but the configuration has no size of the window"
     if reason is not None:
-        missing["window_layers"] = missing["linear_layers"] = reason
-        return architecture
-    return msgspec.structs.replace(
-        architecture,
-        window_layers=window + chunked,
-        linear_layers=linear,
-        window_tokens=window_tokens if window + chunked and isinstance(window_tokens, int) else None,
-    )
+        known.reject("window_layers", reason)
+        known.reject("linear_layers", reason)
+        return
+    known.set("window_layers", window + chunked)
+    known.set("linear_layers", linear)
+    if window + chunked and isinstance(window_tokens, int):
+        known.set("window_tokens", window_tokens)
 
 
 _AUXILIARY_ENDINGS = (

@@ -4,12 +4,13 @@ weights."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from app.errors import UsageError
 from app.inference.inspection import gguf_architecture, huggingface_config
 from app.inference.inspection.bounded_json import read_json
-from app.inference.inspection.formats import find_language_model_format
+from app.inference.inspection.formats import find_language_model_format, report_unreadable
 from app.inference.inspection.gguf_file import read_gguf
 from app.inference.inspection.huggingface_config import CONFIG_NAME, HuggingFaceConfig
 from app.inference.inspection.layer_tensors import sum_weights
@@ -22,7 +23,7 @@ from app.records.planning_inputs import LanguageModel
 _MAX_HEADER_BYTES = 128 << 20
 _GGUF_EXPERT = re.compile(r"_exps\.|ffn_(gate|up|down)\.\d+\.")
 _HUGGING_FACE_EXPERT = re.compile(r"\.experts\.")
-_REQUIRED_FIELDS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary", "window_layers", "linear_layers")
+_REQUIRED_COUNTS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary", "window_layers", "linear_layers")
 
 
 def estimate_header_bytes(path: Path) -> int:
@@ -39,6 +40,11 @@ def estimate_header_bytes(path: Path) -> int:
 def read_language_model(path: Path) -> LanguageModelMetadata:
     """Read the files of a language model. Raises UsageError if they are not valid or not safe to
     open."""
+    with report_unreadable(path):
+        return _read(path)
+
+
+def _read(path: Path) -> LanguageModelMetadata:
     model_format = find_language_model_format(path)
     if model_format == "genai":
         from app.inference.inspection.genai_folder import read_genai_folder
@@ -50,7 +56,7 @@ def read_language_model(path: Path) -> LanguageModelMetadata:
         architecture = gguf_architecture.build_architecture(file)
         weights = sum_weights(
             file.tensors,
-            architecture.layers,
+            architecture.counts.get("layers"),
             lambda name: _GGUF_EXPERT.search(name) is not None,
             gguf_architecture.count_parameters,
         )
@@ -70,12 +76,16 @@ def _read_safetensors(path: Path) -> LanguageModelMetadata:
         quantization = config.quantization
     else:
         reason = f"there is no {CONFIG_NAME} beside the weights"
-        fields = (*_REQUIRED_FIELDS, "name", "context_tokens", "experts")
-        architecture = Architecture(missing=dict.fromkeys(fields, reason))
+        architecture = Architecture(
+            name=None,
+            counts={},
+            kv_dtype=None,
+            missing=dict.fromkeys((*_REQUIRED_COUNTS, "name", "context_tokens", "experts"), reason),
+        )
         quantization = None
     weights = sum_weights(
         weight_files.tensors,
-        architecture.layers,
+        architecture.counts.get("layers"),
         lambda name: _HUGGING_FACE_EXPERT.search(name) is not None,
         lambda tensor: huggingface_config.count_parameters(tensor, quantization),
     )
@@ -90,11 +100,12 @@ def _build_metadata(
     weights: WeightTotals,
     architecture: Architecture,
 ) -> LanguageModelMetadata:
-    _check_counts(architecture)
+    counts = architecture.counts
+    _check_counts(counts)
     missing = dict(architecture.missing)
     if weights.parameters is None:
         missing["parameters"] = "the layout of the packed weights is unknown"
-    active_parameters = _count_active_parameters(architecture, weights, missing)
+    active_parameters = _count_active_parameters(counts, weights, missing)
     return LanguageModelMetadata(
         name=printable(path.absolute().name),
         format=model_format,
@@ -103,32 +114,29 @@ def _build_metadata(
         weights=weights,
         architecture=architecture,
         active_parameters=active_parameters,
-        language_model=_build_language_model(architecture, weights, active_parameters, missing),
+        language_model=_build_language_model(counts, weights, active_parameters, missing),
         missing=missing,
     )
 
 
-def _check_counts(architecture: Architecture) -> None:
+def _check_counts(counts: Mapping[str, int]) -> None:
     """Raise UsageError for numbers that contradict each other."""
-    for part, whole, part_name, whole_name in (
-        (architecture.kv_heads, architecture.heads, "KV heads", "attention heads"),
-        (architecture.experts_per_token, architecture.experts, "experts per token", "experts"),
-    ):
-        if part is not None and whole is not None and part > whole:
+    for part, whole in (("kv_heads", "heads"), ("experts_per_token", "experts")):
+        if part in counts and whole in counts and counts[part] > counts[whole]:
             raise UsageError(
-                f"the model's configuration is not valid: it has {part:,} {part_name} but only {whole:,} {whole_name}",
+                f"the model's configuration is not valid: {part} is {counts[part]:,}, but {whole} is {counts[whole]:,}",
                 hint="Download the file again, or export the model again.",
             )
 
 
-def _count_active_parameters(architecture: Architecture, weights: WeightTotals, missing: dict[str, str]) -> int | None:
+def _count_active_parameters(counts: Mapping[str, int], weights: WeightTotals, missing: dict[str, str]) -> int | None:
     if weights.parameters is None:
         missing["active_parameters"] = missing["parameters"]
         return None
     main_parameters = weights.parameters - weights.draft_parameters
-    if architecture.experts is None and "experts" not in missing and not weights.expert_parameters:
+    if "experts" not in counts and "experts" not in missing and not weights.expert_parameters:
         return main_parameters
-    if not architecture.experts or not architecture.experts_per_token:
+    if "experts" not in counts or "experts_per_token" not in counts:
         missing["active_parameters"] = missing.get(
             "experts", missing.get("experts_per_token", "the configuration does not state the number of experts")
         )
@@ -136,33 +144,19 @@ def _count_active_parameters(architecture: Architecture, weights: WeightTotals, 
     if not weights.expert_parameters:
         missing["active_parameters"] = "no tensor has a name that is known for experts"
         return None
-    idle_experts = architecture.experts - architecture.experts_per_token
-    return main_parameters - weights.expert_parameters * idle_experts // architecture.experts
+    idle_experts = counts["experts"] - counts["experts_per_token"]
+    return main_parameters - weights.expert_parameters * idle_experts // counts["experts"]
 
 
 def _build_language_model(
-    architecture: Architecture, weights: WeightTotals, active_parameters: int | None, missing: dict[str, str]
+    counts: Mapping[str, int], weights: WeightTotals, active_parameters: int | None, missing: Mapping[str, str]
 ) -> LanguageModel | None:
-    layers, hidden, heads, kv_heads, head_dim, vocabulary, window_layers, linear_layers = (
-        getattr(architecture, field) for field in _REQUIRED_FIELDS
-    )
-    values = (layers, hidden, heads, kv_heads, head_dim, vocabulary, window_layers, linear_layers)
-    if None in values or weights.parameters is None or "kv_cache" in missing:
+    """Return the architecture for planning; `None` if a number that planning needs is unknown."""
+    if weights.parameters is None or "kv_cache" in missing or not counts.keys() >= {*_REQUIRED_COUNTS}:
         return None
-    has_experts = architecture.experts is not None
+    has_experts = "experts" in counts
     return LanguageModel(
         parameters=float(weights.parameters),
-        layers=layers,
-        hidden=hidden,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        vocabulary=vocabulary,
         active_parameters=float(active_parameters) if has_experts and active_parameters is not None else None,
-        experts=architecture.experts,
-        experts_per_token=architecture.experts_per_token,
-        latent_dim=architecture.latent_dim,
-        window_layers=window_layers,
-        window_tokens=architecture.window_tokens,
-        linear_layers=linear_layers,
+        **{name: count for name, count in counts.items() if name != "context_tokens"},
     )

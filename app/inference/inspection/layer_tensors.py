@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from app.records.language_model import StoredTensor, WeightTotals
+from app.inference.tensor_spec import StoredTensor
+from app.records.language_model import WeightTotals
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|blk)\.(\d{1,5})\.")
 _KEY_TENSORS = (
@@ -17,8 +18,13 @@ _KEY_TENSORS = (
 )
 """Endings of the names of the projection that computes the keys, in order of preference: of its own,
 as part of latent attention, or together with queries and values."""
+_KEY_AXES = {(".k_proj.weight", ".v_proj.weight"): 0, (".attn_k.weight", ".attn_v.weight"): 1}
+"""Axis with the keys or values of all heads, by the endings of the names of the tensors."""
 _OUTSIDE_DECODER = ("vision", "visual", "audio", "image", "mm.", "v.blk", "a.blk", "mtp.")
 """Parts of names of tensors in other modalities, and in draft layers with numbers of their own."""
+
+
+NO_KEY_TENSORS = "no tensor with a known name computes keys for a KV cache"
 
 
 def find_layer(name: str) -> int | None:
@@ -27,34 +33,34 @@ def find_layer(name: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-def count_attention_layers(tensors: Iterable[StoredTensor], layers: int) -> int | None:
+def count_attention_layers(tensors: Sequence[StoredTensor], layers: int) -> int | None:
     """Return the number of layers that compute keys for a KV cache; `None` if no such tensor is
     known."""
     for endings in _KEY_TENSORS:
-        found = {find_layer(tensor.name) for tensor in _list_decoder_tensors(tensors) if tensor.name.endswith(endings)}
+        found = {find_layer(tensor.name) for tensor in tensors if _is_in_decoder(tensor.name, endings)}
         count = sum(layer is not None and layer < layers for layer in found)
         if count:
             return count
     return None
 
 
-def find_key_sizes(tensors: Iterable[StoredTensor], layers: int) -> set[int]:
+def find_key_sizes(tensors: Sequence[StoredTensor], layers: int) -> set[int]:
     """Return the sizes of the keys and values of a token, over all heads and for all layers; empty if
     no tensor states them. More than one size means that layers differ."""
     sizes = set()
-    for tensor in _list_decoder_tensors(tensors):
-        layer = find_layer(tensor.name)
-        if layer is None or layer >= layers or len(tensor.shape) != 2 or tensor.dtype == "uint8":
+    for tensor in tensors:
+        if len(tensor.shape) != 2 or tensor.dtype == "uint8":
             continue
-        if tensor.name.endswith((".k_proj.weight", ".v_proj.weight")):
-            sizes.add(tensor.shape[0])
-        elif tensor.name.endswith(("attn_k.weight", "attn_v.weight")):
-            sizes.add(tensor.shape[1])
+        for endings, axis in _KEY_AXES.items():
+            if _is_in_decoder(tensor.name, endings):
+                layer = find_layer(tensor.name)
+                if layer is not None and layer < layers:
+                    sizes.add(tensor.shape[axis])
     return sizes
 
 
-def _list_decoder_tensors(tensors: Iterable[StoredTensor]) -> list[StoredTensor]:
-    return [tensor for tensor in tensors if not any(word in tensor.name for word in _OUTSIDE_DECODER)]
+def _is_in_decoder(name: str, endings: tuple[str, ...]) -> bool:
+    return name.endswith(endings) and not any(word in name for word in _OUTSIDE_DECODER)
 
 
 def sum_weights(

@@ -12,8 +12,7 @@ import msgspec
 from app.errors import UsageError
 from app.inference.folder_file import find_file_in_folder
 from app.inference.inspection.bounded_json import MAX_INDEX_BYTES, decode, read_json
-from app.inference.tensor_spec import printable
-from app.records.language_model import StoredTensor
+from app.inference.tensor_spec import StoredTensor, printable
 from app.records.model import ExternalFile
 
 MAX_HEADER_BYTES = 100_000_000
@@ -121,16 +120,18 @@ def _read_header(path: Path) -> tuple[StoredTensor, ...]:
             raise _build_error(
                 path.name, f"its header has {header_bytes:,} bytes, above the maximum of {MAX_HEADER_BYTES:,}"
             )
-        content = file.read(header_bytes)
-    if not content.startswith(b"{"):
-        raise _build_error(path.name, "its header is not a JSON object")
-    entries = decode(content, dict[str, msgspec.Raw], f"the header of {printable(path.name)}")
+        first_byte = file.read(1)  # before a header of zeros takes memory
+        if first_byte != b"{":
+            raise _build_error(path.name, "its header is not a JSON object")
+        content = first_byte + file.read(header_bytes - 1)
+    header_name = f"the header of {printable(path.name)}"
+    entries = decode(content, dict[str, msgspec.Raw], header_name)
     entries.pop(_METADATA_KEY, None)
     if not 1 <= len(entries) <= _MAX_TENSORS:
         raise _build_error(path.name, f"it has {len(entries):,} tensors")
     tensors, ranges = [], []
     for name, raw_entry in entries.items():
-        entry = decode(bytes(raw_entry), _TensorEntry, f"the header of {printable(path.name)}")
+        entry = decode(bytes(raw_entry), _TensorEntry, header_name)
         tensors.append(_build_tensor(path.name, name, entry))
         ranges.append(entry.data_offsets)
     _check_ranges(path.name, tensors, ranges, size_bytes - 8 - header_bytes)
@@ -151,7 +152,7 @@ def _build_tensor(file_name: str, name: str, entry: _TensorEntry) -> StoredTenso
             f"tensor {printable(name)!r} of the shape {printable(str(list(entry.shape)))} does not have the "
             f"{end - start:,} bytes that the header declares",
         )
-    return StoredTensor(name, _DTYPE_NAMES[entry.dtype], entry.shape, size_bytes)
+    return StoredTensor(name, _DTYPE_NAMES[entry.dtype], entry.shape, size_bytes=size_bytes)
 
 
 def _check_ranges(file_name: str, tensors: list[StoredTensor], ranges: list[tuple[int, int]], data_bytes: int) -> None:
