@@ -31,7 +31,7 @@ class DecoderCosts(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of the weights that each step reads as a whole, by data type; quantized weights as they
     are stored, with their scales."""
     table_bytes: int
-    """Bytes of the lookup tables, such as the token embedding, of which a step reads only rows."""
+    """Bytes of the lookup tables, such as the token embedding; a step reads only some of their rows."""
     table_bytes_per_token: int
     """Bytes that the lookup of one token reads, one row per table."""
     product_flops_per_token: int
