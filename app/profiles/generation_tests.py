@@ -16,8 +16,13 @@ _GENAI_CONFIG = "genai_config.json"
 
 
 def is_language_model(model: Path) -> bool:
-    """Return True if a path is a model folder of ONNX Runtime GenAI."""
-    return (model / _GENAI_CONFIG).is_file()
+    """Return True if a path is a model folder of ONNX Runtime GenAI or a GGUF file."""
+    return is_gguf_file(model) or (model / _GENAI_CONFIG).is_file()
+
+
+def is_gguf_file(model: Path) -> bool:
+    """Return True if a path is a GGUF file by its name."""
+    return model.suffix.lower() == ".gguf"
 
 
 def parse_generation_test(value: object) -> GenerationTest:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Va
 
 from app.profiles import units
 from app.profiles.endpoint import TargetHardware
-from app.profiles.generation_tests import DEFAULT_TESTS, is_language_model, parse_generation_test
+from app.profiles.generation_tests import DEFAULT_TESTS, is_gguf_file, is_language_model, parse_generation_test
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.serve import get_model_path, parse_model
 from app.profiles.settings import (
@@ -37,6 +37,8 @@ from app.records.local import GenerationTest, Precision, Scenario
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx"]
 _NVIDIA_PROVIDERS = ("cuda", "tensorrt")
 _PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
+WEIGHT_PRECISIONS = ("int8", "int4")
+"""Precisions of the weights that are converted from a GGUF file."""
 _MAX_VARIANTS = 1000
 _MAX_ARRIVALS = 1_000_000
 _GRID_KEYS = ("providers", "precision", "batch", "streams", "threads", "devices")
@@ -57,9 +59,12 @@ def _wrap_in_non_empty_list(value: object) -> object:
     return _wrap_in_list(value)
 
 
-def _parse_precision(value: object) -> str:
+def _parse_precision(value: object, info: ValidationInfo) -> str:
     if value == "fp32":
         return "as-is"
+    models = info.data.get("models") or (info.data.get("model"),)
+    if value in WEIGHT_PRECISIONS and any(model and is_gguf_file(Path(model)) for model in models):
+        return str(value)
     if isinstance(value, str) and value in _PRECISIONS:
         return value
     hint = "Use int8-dynamic or int8-static." if value == "int8" else did_you_mean(str(value), _PRECISIONS)
@@ -95,7 +100,8 @@ def _parse_model(value: object, info: ValidationInfo) -> str:
     """Return the absolute path of the folder of a language model, or parse any other model as in
     `serve`."""
     path = (get_profile_directory(info) / value).resolve() if isinstance(value, str) else None
-    return str(path) if path is not None and is_language_model(path) else parse_model(value, info)
+    is_found = path is not None and is_language_model(path) and (path.exists() or not files_must_exist(info))
+    return str(path) if is_found else parse_model(value, info)
 
 
 LocalModel = Annotated[str, BeforeValidator(_parse_model)]
@@ -171,8 +177,8 @@ class LocalTarget(Settings):
     models: Annotated[tuple[LocalModel, ...], Field(strict=False, alias="model"), BeforeValidator(_wrap_in_list)] = (
         Field(default=(), examples=[["digits"]])
     )
-    """Path of an .onnx file, name of a bundled model, such as digits, or folder of a language model
-    for ONNX Runtime GenAI. Several models are compared."""
+    """Path of an .onnx file, name of a bundled model, such as digits, or language model: a
+    folder of ONNX Runtime GenAI or a .gguf file. Several models are compared."""
     providers: ProviderList = ("cpu",)
     """Execution providers of ONNX Runtime. Each provider is measured."""
     precision: PrecisionList = ("as-is",)
@@ -421,6 +427,11 @@ class LocalLimits(Settings):
         return value
 
 
+def _is_precision_of_language_model(variant: VariantSettings) -> bool:
+    is_convertible = variant.model is not None and is_gguf_file(Path(variant.model))
+    return variant.precision == "as-is" or (is_convertible and variant.precision in WEIGHT_PRECISIONS)
+
+
 class CommonProfile(Settings):
     """Keys that the profiles of endpoints and of local models have in common."""
 
@@ -475,13 +486,15 @@ class LocalProfile(CommonProfile):
         unusable = {
             "load.scenarios": self.load.scenarios != ("single-stream",),
             "workload.tensors": self.workload.tensors is not None,
-            "target.precision": any(variant.precision != "as-is" for variant in variants),
+            "target.precision": any(not _is_precision_of_language_model(variant) for variant in variants),
             "target.streams": any(variant.streams > 1 for variant in variants),
             "target.runtime": self.target.runtime != RuntimeSettings(),
             "target.devices": any(len(variant.devices) > 1 for variant in variants),
         }
         if found := [key for key, is_set in unusable.items() if is_set]:
-            hint = "Set load.tests, target.batch and target.threads. The precision is that of the model."
+            hint = (
+                "Set load.tests, target.batch and target.threads. A .gguf file can be as-is, int8 or int4."
+            )
             raise BadValueError(f"{found[0]} does not apply to language models", hint=hint)
         deep_test = next((test for test in self.generation_tests if test.depth and test.prompt_tokens), None)
         if deep_test is not None and any(variant.batch > 1 for variant in variants):

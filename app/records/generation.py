@@ -58,6 +58,13 @@ class DecoderCosts(msgspec.Struct, frozen=True, kw_only=True):
     """Reason why the costs are unknown; the coefficients are then incomplete."""
 
     @property
+    def kv_bytes_per_token(self) -> int | None:
+        """Bytes of the cached keys and values of one token in all layers; None if the costs are
+        unknown."""
+        layers = sum(group.layers for group in self.attention)
+        return None if self.unknown_reason is not None else layers * self.kv_bytes_per_layer
+
+    @property
     def weight_bytes(self) -> int:
         return sum(self.weight_bytes_by_dtype.values())
 

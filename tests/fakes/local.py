@@ -213,7 +213,7 @@ class LocalBench:
             prepare_model=lambda order, _: PreparedModel(order.model, "0" * 64, 1000, self.kept_model),
             start_variant=self._start,
             compute_cost=lambda _path, _batch, _axes: None,
-            find_peaks=lambda _order, _environment, _size: None,
+            find_peaks=lambda _order, _environment, _size, _type: None,
             read_gpu_memory_gib=dict,
             find_foreign_processes=lambda _running, _ours: (),
             telemetry=self.telemetry,

@@ -19,6 +19,7 @@ from app.analysis.local.accuracy import check_chance_accuracy, compute_accuracy
 from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.call_stages import summarize_calls
 from app.analysis.local.generation import check_drift
+from app.analysis.local.generation_roofline import locate_test, select_data_type
 from app.analysis.local.roofline import CallDurations, find_bottleneck
 from app.analysis.local.variants import (
     NO_VARIANT_CAUSE,
@@ -36,6 +37,7 @@ from app.errors import ExitCode
 from app.inference.providers import NVIDIA_PROVIDERS
 from app.records.calls import CallStage
 from app.records.estimate import Estimate, Variant
+from app.records.generation import DecoderCosts
 from app.records.local import Accuracy, BatchModel, Bottleneck, LocalResult, VariantData
 from app.records.result import Artifact, Cause, Check, Environment, Result, Stage, Tool, Verdict, Window
 from app.session.local.references import Scores
@@ -88,7 +90,7 @@ def find_variant_bottleneck(
         ),
         None,
     )
-    peaks = dependencies.find_peaks(variant_spec, environment, variant_data.size_bytes or 0)
+    peaks = dependencies.find_peaks(variant_spec, environment, variant_data.size_bytes or 0, None)
     node_count = sum(placement.nodes for placement in variant_data.placements) or None
     return find_bottleneck(_build_call_durations(single_stream_stage), cost, peaks, batch_model, node_count)
 
@@ -311,6 +313,10 @@ def _add_bottleneck(
     dependencies: LocalDependencies,
     measurements: LocalMeasurements,
 ) -> VariantResult:
+    if measured_variant.decoder_costs is not None:
+        return _add_generation_rooflines(
+            measured_variant, measured_variant.decoder_costs, variant_result, dependencies, measurements.environment
+        )
     bottleneck = find_variant_bottleneck(
         measured_variant.variant_spec,
         measured_variant.path,
@@ -323,6 +329,39 @@ def _add_bottleneck(
     return msgspec.structs.replace(
         variant_result, data=msgspec.structs.replace(variant_result.data, bottleneck=bottleneck)
     )
+
+
+def _add_generation_rooflines(
+    measured_variant: MeasuredVariant,
+    costs: DecoderCosts,
+    variant_result: VariantResult,
+    dependencies: LocalDependencies,
+    environment: Environment,
+) -> VariantResult:
+    """Add the shares of the peaks to each stage of a language model, and the bottlenecks of its
+    first valid prefill and decode to its data."""
+    variant_spec = measured_variant.variant_spec
+    peaks = dependencies.find_peaks(
+        variant_spec, environment, costs.weight_bytes, select_data_type(costs, variant_spec.variant.provider)
+    )
+    tests = {call_stage.index: call_stage.test for call_stage in measured_variant.call_stages}
+    stages: list[Stage] = []
+    bottlenecks: dict[str, Bottleneck] = {}
+    for stage, test in zip(variant_result.stages, tests.values(), strict=True):
+        assert test is not None
+        rooflines = locate_test(stage, test, costs, peaks)
+        metrics = {name: {"value": roofline.share} for name, roofline in rooflines.items()}
+        stages.append(msgspec.structs.replace(stage, metrics={**stage.metrics, **metrics}))
+        if stage.verdict.status != "INVALID":
+            bottlenecks = {name: roofline.bottleneck for name, roofline in rooflines.items()} | bottlenecks
+    data = variant_result.data
+    prefill_bottleneck = bottlenecks.get("prefill_flops_share")
+    assert data.language_model is not None
+    language_model = msgspec.structs.replace(data.language_model, prefill_bottleneck=prefill_bottleneck)
+    data = msgspec.structs.replace(
+        data, language_model=language_model, bottleneck=bottlenecks.get("decode_bandwidth_share")
+    )
+    return msgspec.structs.replace(variant_result, data=data, stages=tuple(stages))
 
 
 def _build_cold_start_metrics(variant_data: VariantData) -> dict[str, dict[str, Estimate]]:

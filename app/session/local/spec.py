@@ -14,10 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.analysis.gating import Gating
+from app.analysis.local.roofline import DataType
 from app.inference.generation.model_folder import GenerativeModel
 from app.inference.job import SessionSettings, VariantJob
 from app.records.control import ControlCommand, ControlResponse
 from app.records.estimate import Variant
+from app.records.generation import DecoderCosts
 from app.records.gpu import GpuProcess
 from app.records.local import GenerationTest, Peaks, Precision, Scenario
 from app.records.model import BatchCost
@@ -131,6 +133,8 @@ class PreparedModel(msgspec.Struct, frozen=True):
     size_bytes: int
     cached_model_path: str | None = None
     language_model: GenerativeModel | None = None
+    decoder_costs: DecoderCosts | None = None
+    """Costs of a language model; `None` for other models."""
     notes: tuple[str, ...] = ()
 
 
@@ -174,9 +178,10 @@ class LocalDependencies(msgspec.Struct, frozen=True):
     compute_cost: Callable[[str, int, dict[str, int]], BatchCost | None]
     """Return the cost of an inference, given the model file, the batch size and the axis lengths;
     `None` if the cost is unknown."""
-    find_peaks: Callable[[VariantSpec, Environment, int], Peaks | None]
+    find_peaks: Callable[[VariantSpec, Environment, int, DataType | None], Peaks | None]
     """Return the peak rates of the processor that a variant runs on, for a model with the given
-    size of weights in bytes; `None` if unknown."""
+    size of weights in bytes; `None` if unknown. Without a data type, it is that of the precision of
+    the variant."""
     find_foreign_processes: Callable[[Sequence[GpuProcess], Collection[int]], tuple[GpuProcess, ...]]
     """Return those of the given GPU processes that are neither in the given set of PIDs nor
     descendants of processes in this set."""

@@ -15,6 +15,7 @@ from app.errors import SizewiseError
 from app.inference.job import VariantJob
 from app.records import events
 from app.records.calls import CallStage
+from app.records.generation import DecoderCosts
 from app.records.local import LanguageModelData, VariantColdStart, VariantData
 from app.records.result import Check, Stage
 from app.session.interruption import Interruption
@@ -134,6 +135,8 @@ class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
     path: str | None = None
     """Path of the model file that was run; `None` if the model was not prepared."""
+    decoder_costs: DecoderCosts | None = None
+    """Costs of a language model; `None` for other models, and if the model was not prepared."""
     scores: Scores | None = None
     is_reference: bool = False
     """True if the variant is the first model, unmodified and on the CPU."""
@@ -318,6 +321,7 @@ class VariantRunner:
             state.scenario_runner.opened_report,
             state.scenario_runner.measured_reports,
         )
+        costs = None if prepared_model is None else prepared_model.decoder_costs
         memory_peaks_bytes = [
             report.peak_memory_bytes for report in measured_reports if report.peak_memory_bytes is not None
         ]
@@ -339,6 +343,8 @@ class VariantRunner:
             else LanguageModelData(
                 architecture=prepared_model.language_model.architecture,
                 context=prepared_model.language_model.context,
+                weight_bytes=None if costs is None or costs.unknown_reason is not None else costs.weight_bytes,
+                kv_bytes_per_token=None if costs is None else costs.kv_bytes_per_token,
                 opened_memory_bytes=None if opened_report is None else opened_report.memory_bytes,
             ),
             peak_memory_gib=max(memory_peaks_bytes) / 2**30 if memory_peaks_bytes else None,
@@ -352,6 +358,7 @@ class VariantRunner:
             call_stages=tuple(state.scenario_runner.call_stages),
             checks=state.scenario_runner.checks,
             path=None if prepared_model is None else prepared_model.path,
+            decoder_costs=costs,
             scores=state.scores,
             is_reference=self._is_reference(variant_spec),
             error=failure,
