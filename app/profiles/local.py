@@ -310,6 +310,10 @@ class LocalData(Settings):
     output: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default=None, examples=["probabilities"])
     """Name of the model output with the prediction for each row, such as probabilities. Leave it
     empty to detect the output."""
+    text: DataPath | None = None
+    """Text file in UTF-8 that a language model predicts, to compare the quality of its precisions."""
+    text_tokens: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
+    """Number of tokens of the text to predict, such as 1000."""
     calibration: DataPath | None = None
     """Data for the calibration of int8-static, in any format that `tensors` accepts."""
     calibration_rows: Annotated[Count, upper_bound(100_000)] = Field(default=128, examples=[128])
@@ -479,6 +483,8 @@ class LocalProfile(CommonProfile):
             if self.load.tests and all(get_model_path(model).exists() for model in self.target.models):
                 hint = "Use load.scenarios, or set target.model to the folder of a language model."
                 raise BadValueError("load.tests is only for language models", hint=hint)
+            if self.workload.text is not None:
+                raise BadValueError("workload.text is only for language models", hint="Use workload.tensors.")
             return self
         if not all(are_language_models):
             raise BadValueError("target.model has both language models and other models", hint="Measure them apart.")
@@ -492,9 +498,7 @@ class LocalProfile(CommonProfile):
             "target.devices": any(len(variant.devices) > 1 for variant in variants),
         }
         if found := [key for key, is_set in unusable.items() if is_set]:
-            hint = (
-                "Set load.tests, target.batch and target.threads. A .gguf file can be as-is, int8 or int4."
-            )
+            hint = "Set load.tests, target.batch and target.threads. A .gguf file can be as-is, int8 or int4."
             raise BadValueError(f"{found[0]} does not apply to language models", hint=hint)
         deep_test = next((test for test in self.generation_tests if test.depth and test.prompt_tokens), None)
         if deep_test is not None and any(variant.batch > 1 for variant in variants):

@@ -1,5 +1,4 @@
-"""Costs of the steps of a language model, the position of a measured step under the roofline, and
-the quality of the predictions."""
+"""Costs of the steps of a language model, and the quality of its predictions."""
 
 from __future__ import annotations
 
@@ -8,8 +7,6 @@ from typing import Literal
 import msgspec
 
 from app.records.estimate import Estimate
-from app.records.local import Bottleneck
-from app.records.model import BatchCost
 
 
 class AttentionLayers(msgspec.Struct, frozen=True):
@@ -67,18 +64,6 @@ class DecoderCosts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def weight_bytes(self) -> int:
         return sum(self.weight_bytes_by_dtype.values())
-
-
-class StepRoofline(msgspec.Struct, frozen=True, kw_only=True):
-    """Position of a measured prefill or decode step under the roofline of its processor."""
-
-    cost: BatchCost | None
-    bandwidth_share: Estimate
-    """Minimum memory traffic of the step divided by its duration, as a fraction of the peak
-    bandwidth."""
-    flops_share: Estimate
-    """FLOPs of the step divided by its duration, as a fraction of the peak FLOP/s."""
-    bottleneck: Bottleneck
 
 
 class TextQuality(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from app.records.estimate import Estimate, Variant
+from app.records.generation import BatchConsistency, TextQuality
 
 Precision = Literal["as-is", "fp16", "int8-dynamic", "int8-static", "int8", "int4"]
 """Precision of a variant. `int8` and `int4` are the precisions of weights that are converted from a GGUF
@@ -165,6 +166,11 @@ class LanguageModelData(msgspec.Struct, frozen=True, kw_only=True):
     """Size of the cached keys and values of one token in bytes; None if unknown."""
     prefill_bottleneck: Bottleneck | None = None
     """Bottleneck of the prefill; that of the decode is the bottleneck of the variant."""
+    quality: TextQuality | None = None
+    """Quality of the predictions on the text of the profile; None without a text, and for all but
+    the first variant of a model and execution provider."""
+    consistency: BatchConsistency | None = None
+    """Comparison of greedy tokens between batch sizes; None if it was not made."""
     opened_memory_bytes: int | None
     """Resident memory of the process after opening the model; None if not reported by this OS."""
 

@@ -178,6 +178,8 @@ def _build_data_spec(profile: LocalProfile) -> DataSpec:
         label=None if workload.tensors is None else workload.labels,
         output=workload.output,
         calibration=None if workload.calibration is None else str(workload.calibration),
+        text=None if workload.text is None else str(workload.text),
+        text_tokens=workload.text_tokens,
         calibration_rows=workload.calibration_rows,
         unscored_rows=workload.calibration_rows if uses_rows_to_calibrate and workload.labels is not None else 0,
     )

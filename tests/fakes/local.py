@@ -17,7 +17,9 @@ from app.inference.job import (
     Measure,
     MeasurementStarted,
     Outputs,
+    ScoreText,
     SessionSettings,
+    TextScored,
     VariantJob,
     VariantMeasured,
     VariantOpened,
@@ -150,6 +152,9 @@ class PlayedVariant:
         assert timeout_s > 0
         scores = (np.arange(1000) < self._script.right.get(self.what, 900)).astype(np.float64)
         return VariantScored(metric="top-1", scores=scores.tobytes())
+
+    def score_text(self, command: ScoreText, timeout_s: float) -> TextScored:
+        raise AssertionError("the fake is no language model")
 
     def kill(self) -> None:
         self.is_killed = True

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from app.analysis.local.roofline import (
     CallDurations,
     DataType,
@@ -18,10 +20,22 @@ from app.analysis.local.roofline import (
     locate_on_roofline,
 )
 from app.records.estimate import Estimate
-from app.records.generation import AttentionLayers, DecoderCosts, StepRoofline
+from app.records.generation import AttentionLayers, DecoderCosts
 from app.records.local import BatchModel, Bottleneck, GenerationTest, Peaks
 from app.records.model import BatchCost
 from app.records.result import Stage
+
+
+class StepRoofline(msgspec.Struct, frozen=True, kw_only=True):
+    """Position of a measured prefill or decode step under the roofline of its processor."""
+
+    cost: BatchCost | None
+    bandwidth_share: Estimate
+    """Minimum memory traffic of the step divided by its duration, as a fraction of the peak
+    bandwidth."""
+    flops_share: Estimate
+    """FLOPs of the step divided by its duration, as a fraction of the peak FLOP/s."""
+    bottleneck: Bottleneck
 
 
 def compute_decode_step(costs: DecoderCosts, batch: int, context: int) -> BatchCost | None:

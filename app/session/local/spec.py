@@ -71,6 +71,9 @@ class DataSpec(msgspec.Struct, frozen=True):
     label: str | None = None
     output: str | None = None
     calibration: str | None = None
+    text: str | None = None
+    """Text that language models predict; `None` if their quality is not measured."""
+    text_tokens: int = 1000
     calibration_rows: int = 128
     unscored_rows: int = 0
 
@@ -157,6 +160,9 @@ class LocalStore(Protocol):
     def store_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
         """Write outputs or scores to an .npz file that child processes can read, and return its
         path."""
+
+    def store_text_scores(self, name: str, content: bytes) -> None:
+        """Write the encoded predictions on a text to a file."""
 
     def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None: ...
 
