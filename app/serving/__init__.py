@@ -1,5 +1,5 @@
 """Embedded endpoint: serves an ONNX model over HTTP with the Open Inference Protocol v2 and dynamic
-batching."""
+batching, or a language model with the OpenAI API."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ def _announce(ready: EndpointReady, explicit_token: str | None) -> None:
             f"  Authorization: Bearer {ready.token}\n"
         )
     reason = f" ({ready.provider_reason})" if ready.provider_reason else ""
+    if ready.language_model is None:
+        batching, path = "", f"/v2/models/{ready.model}/infer"
+    else:
+        batching, path = f" with {ready.language_model.batching} batching", "/v1/chat/completions"
     sys.stderr.write(
-        f"the endpoint serves {ready.model} on {ready.provider_used}{reason}: "
-        f"POST {ready.url}/v2/models/{ready.model}/infer\n"
+        f"the endpoint serves {ready.model} on {ready.provider_used}{reason}{batching}: POST {ready.url}{path}\n"
         "Press Ctrl-C to finish queued requests and stop.\n"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Callable
 from ipaddress import ip_address
 from secrets import token_urlsafe
 from typing import Any
@@ -18,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.serving.settings import ConnectionLimits
 
-_UNAUTHENTICATED_PATHS = ("/v2/health/live", "/v2/health/ready")
+_UNAUTHENTICATED_PATHS = ("/v2/health/live", "/v2/health/ready", "/health")
 """Paths that require no token: the health checks for load balancers and orchestrators, which reveal
 nothing about the model."""
 
@@ -31,20 +32,24 @@ def resolve_token(address: str, explicit_token: str | None) -> str | None:
     return None if ip_address(address.partition("%")[0]).is_loopback else token_urlsafe(24)
 
 
+def encode_message(message: str) -> bytes:
+    """Encode an error as the Open Inference Protocol does."""
+    return msgspec.json.encode({"error": message})
+
+
 class TokenGuard:
     """ASGI middleware that rejects requests without `Authorization: Bearer TOKEN` with status 401.
     Health checks require no token."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, encode_error: Callable[[str], bytes] = encode_message) -> None:
         self._app, self._expected_authorization = app, f"Bearer {token}".encode()
+        self._encode_error = encode_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in _UNAUTHENTICATED_PATHS or self._is_authorized(scope):
             await self._app(scope, receive, send)
             return
-        body = msgspec.json.encode(
-            {"error": "this endpoint requires a token. Send the header Authorization: Bearer TOKEN."}
-        )
+        body = self._encode_error("this endpoint requires a token. Send the header Authorization: Bearer TOKEN.")
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -117,7 +122,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Send an error response, unless a response has already been started, and close the
         connection."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            body = msgspec.json.encode({"error": message.decode()})
+            body = encode_message(message.decode())
             self.transport.write(
                 b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n%b"
                 % (status, len(body), header, body)

@@ -16,8 +16,9 @@ _PROVIDERS = {"cuda": "cuda", "directml": "dml", "openvino": "OpenVINO"}
 name, because it is used if no provider is set."""
 
 
-def open_generative_model(model: GenerativeModel, provider: str, threads: int) -> Any:
-    """Open a checked model and return the `onnxruntime_genai.Model`.
+def open_generative_model(model: GenerativeModel, provider: str, threads: int, max_batch: int | None = None) -> Any:
+    """Open a checked model and return the `onnxruntime_genai.Model`. `max_batch` is the maximum
+    number of requests that an engine batches; `None` for the model's own configuration.
 
     Threads wait without spinning, so that they take no processor time from other processes. Raises
     UsageError for a provider or a number of threads that cannot be used, UnavailableError if the
@@ -35,7 +36,7 @@ def open_generative_model(model: GenerativeModel, provider: str, threads: int) -
         config.clear_providers()
         if provider != "cpu":
             config.append_provider(_PROVIDERS[provider])
-        config.overlay(msgspec.json.encode(_build_overlay(threads)).decode())
+        config.overlay(msgspec.json.encode(_build_overlay(model, threads, max_batch)).decode())
         return genai.Model(config)
     except RuntimeError as error:
         raise _convert_error(model, provider, error) from error
@@ -45,13 +46,17 @@ def get_genai_version() -> str:
     return str(genai.__version__)
 
 
-def _build_overlay(threads: int) -> dict[str, Any]:
+def _build_overlay(model: GenerativeModel, threads: int, max_batch: int | None) -> dict[str, Any]:
     session_options = {
         "intra_op_num_threads": threads,
         "inter_op_num_threads": 1,
         "session.intra_op.allow_spinning": "0",
     }
-    return {"model": {"decoder": {"session_options": session_options}}}
+    overlay: dict[str, Any] = {"model": {"decoder": {"session_options": session_options}}}
+    if max_batch is not None:
+        batching = "static_batching" if model.paged_cache is None else "dynamic_batching"
+        overlay["engine"] = {batching: {"max_batch_size": max_batch}}
+    return overlay
 
 
 def _convert_error(model: GenerativeModel, provider: str, error: RuntimeError) -> SizewiseError:
