@@ -18,7 +18,6 @@ from app.serving.connections import TokenGuard, resolve_token
 from app.serving.counters import EndpointMetrics
 from app.serving.draining import DrainingServer, format_url, run_on_listener
 from app.serving.execution import Executor
-from app.serving.generation.server import run_language_model
 from app.serving.settings import Announce, EndpointReady, ServingSettings
 
 _DEFAULT_MAX_BATCH = 8
@@ -33,6 +32,9 @@ def run(settings: ServingSettings, announce: Announce) -> None:
     endpoint cannot start.
     """
     if Path(settings.model).is_dir():
+        # Without the extra for language models, its packages are missing.
+        from app.serving.generation.server import run_language_model
+
         run_language_model(settings, announce)
         return
     session = open_session(Path(settings.model), settings.provider, settings.threads)

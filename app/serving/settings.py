@@ -102,5 +102,10 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     """Set if the endpoint serves a language model with the OpenAI API; otherwise the endpoint uses
     the Open Inference Protocol."""
 
+    @property
+    def base_url(self) -> str:
+        """URL of the API, as in profiles."""
+        return self.url if self.language_model is None else f"{self.url}/v1"
+
 
 Announce = Callable[[EndpointReady], None]

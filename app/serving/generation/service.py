@@ -54,12 +54,13 @@ class Generation:
 
     def add(self, event: TokenEvent, now_ns: int, metrics: GenerationMetrics) -> None:
         """Add a token or the end of the response, and count it."""
-        text = "" if event.token is None else self._text.add(event.token)
         if event.token is not None:
             self._count_token(now_ns, metrics)
         if event.finish_reason is not None:
-            text += self._text.finish()
+            text = self._text.finish(event.token, is_stopped=event.finish_reason is FinishReason.STOP)
             self._count_end(event, now_ns, metrics)
+        else:
+            text = "" if event.token is None else self._text.add(event.token)
         self.parts.put_nowait(ResponsePart(text, self.tokens, event.finish_reason, event.cached_tokens))
 
     def _count_token(self, now_ns: int, metrics: GenerationMetrics) -> None:

@@ -20,21 +20,19 @@ class ResponseText:
     def add(self, token: int) -> str:
         """Add a token, and return the text that can be sent."""
         text = self._withheld + self._decoder.decode(token)
-        withheld_length = max((_count_partial(text, stop) for stop in self._stop), default=0)
-        sent_length = len(text) - withheld_length
-        self._withheld = text[sent_length:]
-        return text[:sent_length]
+        length = len(text) - max((_count_started(text, stop) for stop in self._stop), default=0)
+        self._withheld = text[length:]
+        return text[:length]
 
-    def finish(self) -> str:
-        """Return the withheld text up to the first stop string."""
-        ends = [index for stop in self._stop if (index := self._withheld.find(stop)) >= 0]
-        return self._withheld[: min(ends, default=len(self._withheld))]
+    def finish(self, token: int | None, *, is_stopped: bool) -> str:
+        """Add the last token, and return the rest of the text. If the response was ended by a stop
+        string, the rest ends before it."""
+        text = self._withheld if token is None else self._withheld + self._decoder.decode(token)
+        ends = [index for stop in self._stop if is_stopped and (index := text.find(stop)) >= 0]
+        return text[: min(ends, default=len(text))]
 
 
-def _count_partial(text: str, stop: str) -> int:
-    """Return the length of the end of `text` that starts with `stop`, or is the start of `stop`; 0
-    if there is none."""
-    position = text.find(stop)
-    if position >= 0:
-        return len(text) - position
-    return next((length for length in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:length])), 0)
+def _count_started(text: str, stop: str) -> int:
+    """Return the length of the longest end of a text with which `stop` starts."""
+    longest = min(len(stop) - 1, len(text))
+    return next((length for length in range(longest, 0, -1) if text.endswith(stop[:length])), 0)
