@@ -71,7 +71,7 @@ class ServeSettings(Settings):
 
 class ServeLanguageModelSettings(Settings):
     model: ModelFolder = Field(examples=["my-model"])
-    """Folder of a language model that was exported for ONNX Runtime GenAI."""
+    """Folder of a language model that was exported for ONNX Runtime GenAI, such as my-model."""
     provider: Literal["cpu", "cuda"] = "cpu"
     """Execution provider of ONNX Runtime."""
     threads: Annotated[Count, upper_bound(1024)] = Field(default=1, examples=[1])

@@ -145,7 +145,7 @@ def _fill_in_model_name(target: Any, get_name: Callable[[Path], str]) -> Any:
     target sets a name."""
     serve = target.get("serve") if isinstance(target, dict) else None
     served_model = serve.get("model") if isinstance(serve, dict) else None
-    if isinstance(served_model, str) and target.get("model") is None:
+    if isinstance(served_model, str) and get_name(Path(served_model)) and target.get("model") is None:
         return {**target, "model": get_name(Path(served_model))}
     return target
 
