@@ -175,16 +175,12 @@ class _OpenAiTarget(EndpointSettings):
     """Name of the model on the server, such as my-model."""
 
 
-class GeneratingTarget(_OpenAiTarget):
+class _LanguageModelTarget(_OpenAiTarget):
+    """A target that generates text, on a server or served by the run itself."""
+
     misplaced_key_hints: ClassVar[dict[str, str]] = {}
-    protocol: Literal["openai-chat", "openai-completions", "openai-responses"]
-    """Protocol of the target."""
     serve: ServeLanguageModelSettings | None = None
     """Language model that the run itself serves on this machine."""
-    scripted: ScriptedTokens | None = None
-    """Server with configured response times that the run starts, to try a profile without a
-    service."""
-
     model: ModelName = Field(examples=["my-model"])
     """Name of the model on the server, such as my-model. A model that the run serves is named after
     its folder by default."""
@@ -193,6 +189,14 @@ class GeneratingTarget(_OpenAiTarget):
     @classmethod
     def _fill_in_model_name(cls, value: Any) -> Any:
         return _fill_in_model_name(value, lambda path: path.name)
+
+
+class GeneratingTarget(_LanguageModelTarget):
+    protocol: Literal["openai-chat", "openai-completions", "openai-responses"]
+    """Protocol of the target."""
+    scripted: ScriptedTokens | None = None
+    """Server with configured response times that the run starts, to try a profile without a
+    service."""
 
     @model_validator(mode="after")
     def _check_serve(self) -> Self:

@@ -17,6 +17,7 @@ from app import __version__
 from app.errors import SizewiseError, UsageError
 from app.inference.tensor_spec import TensorSpec
 from app.serving.batching import Batcher, DrainingError, QueueFullError
+from app.serving.connections import RETRY_HEADER, BodyReader, Header, RejectedError, parse_length
 from app.serving.counters import EndpointMetrics
 from app.serving.execution import find_batch_key
 from app.serving.messages import (
@@ -28,7 +29,6 @@ from app.serving.messages import (
     decode_request,
     encode_response,
 )
-from app.serving.request_bodies import RETRY_HEADER, BodyReader, Header, RejectedError, parse_length
 from app.serving.settings import ConnectionLimits
 
 BODY_LIMIT_BYTES = 64 * 2**20

@@ -1,10 +1,12 @@
-"""Open a model with ONNX Runtime GenAI."""
+"""Open a model and its tokenizer with ONNX Runtime GenAI."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import onnxruntime_genai as genai
 
 from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
@@ -67,3 +69,40 @@ def _convert_error(model: GenerativeModel, provider: str, error: RuntimeError) -
             hint="Run `sizewise doctor` to see which providers this machine has, or use cpu.",
         )
     return MeasurementError(f"the model {model.folder} cannot be opened: {message}", hint="Export the model again.")
+
+
+class ModelTokenizer:
+    """Tokenizer of an open model, with its chat template."""
+
+    def __init__(self, model: Any) -> None:
+        self._tokenizer = genai.Tokenizer(model)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text).tolist())
+
+    def decode(self, tokens: list[int]) -> str:
+        return str(self._tokenizer.decode(np.array(tokens, np.int32)))
+
+    def format_chat(self, messages: Sequence[dict[str, str]]) -> str:
+        """Format a chat with the model's template, up to the start of the response. Raises
+        UsageError if the model has no template, or if the template rejects the messages."""
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(msgspec.json.encode(messages).decode(), add_generation_prompt=True)
+            )
+        except RuntimeError as error:
+            raise UsageError(f"the chat template of the model failed: {' '.join(str(error).split())[:300]}") from error
+
+    def create_text_stream(self) -> TextStream:
+        return TextStream(self._tokenizer.create_stream())
+
+
+class TextStream:
+    """Decoder of the tokens of one response. A character that spans several tokens is returned with
+    the last of them."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def decode(self, token: int) -> str:
+        return str(self._stream.decode(token))

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.inference.generation.engine import FinishReason
 from app.serving.batching import DrainingError, QueueFullError
+from app.serving.connections import RETRY_HEADER, BodyReader, Header, RejectedError, parse_length
 from app.serving.generation.messages import (
     Api,
     CompletionRequest,
@@ -26,14 +27,13 @@ from app.serving.generation.messages import (
     decode_completion_request,
     encode_error,
 )
-from app.serving.generation.service import Generation, GenerationService, ResponsePart
-from app.serving.request_bodies import RETRY_HEADER, BodyReader, Header, RejectedError, parse_length
+from app.serving.generation.service import AcceptedRequest, GenerationService, ResponsePart
 
 BODY_LIMIT_BYTES = 16 * 2**20
 
 _JSON_HEADER = (b"content-type", b"application/json")
 _STREAM_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
-_FAILURE_MESSAGE = "the engine failed, and the endpoint stops"
+_FAILURE_MESSAGE = "the engine failed to generate the response"
 
 
 class ServedLanguageModel(msgspec.Struct, frozen=True):
@@ -79,20 +79,20 @@ class CompletionHandler:
         arrived_ns = perf_counter_ns()
         try:
             request = await self._receive_request(scope, receive)
-            generation = self._submit(request, arrived_ns)
+            accepted = self._submit(request, arrived_ns)
         except RejectedError as rejection:
             await _send_error(send, rejection)
             return
         disconnection = asyncio.ensure_future(_wait_for_disconnection(receive))
-        disconnection.add_done_callback(lambda _: self._service.cancel(generation))
+        disconnection.add_done_callback(lambda _: self._service.cancel(accepted))
         try:
             if request.is_streamed:
-                await self._stream(request, generation, send)
+                await self._stream(request, accepted, send)
             else:
-                await self._respond(request, generation, send)
+                await self._respond(request, accepted, send)
         finally:
             disconnection.cancel()
-            self._service.cancel(generation)
+            self._service.cancel(accepted)
 
     async def _receive_request(self, scope: Scope, receive: Receive) -> CompletionRequest:
         parts: list[bytes] = []
@@ -109,7 +109,7 @@ class CompletionHandler:
         finally:
             self._bodies.release(parts)
 
-    def _submit(self, request: CompletionRequest, arrived_ns: int) -> Generation:
+    def _submit(self, request: CompletionRequest, arrived_ns: int) -> AcceptedRequest:
         try:
             return self._service.submit(request.task, arrived_ns)
         except QueueFullError as error:
@@ -117,10 +117,10 @@ class CompletionHandler:
         except DrainingError as error:
             raise RejectedError(503, "draining", "the endpoint is shutting down") from error
 
-    async def _respond(self, request: CompletionRequest, generation: Generation, send: Send) -> None:
+    async def _respond(self, request: CompletionRequest, accepted: AcceptedRequest, send: Send) -> None:
         parts: list[ResponsePart] = []
         while not parts or parts[-1].finish_reason is None:
-            parts.append(await generation.parts.get())
+            parts.append(await accepted.parts.get())
         match parts[-1].finish_reason:
             case FinishReason.CANCELLED:  # by the client, which has disconnected
                 return
@@ -130,9 +130,9 @@ class CompletionHandler:
                 encoder = self._build_encoder(request)
                 await _send_body(send, 200, (_JSON_HEADER,), encoder.encode_response(parts))
 
-    async def _stream(self, request: CompletionRequest, generation: Generation, send: Send) -> None:
+    async def _stream(self, request: CompletionRequest, accepted: AcceptedRequest, send: Send) -> None:
         encoder = self._build_encoder(request)
-        part = await generation.parts.get()
+        part = await accepted.parts.get()
         if part.finish_reason is FinishReason.FAILED:
             await _send_error(send, RejectedError(500, "failed", _FAILURE_MESSAGE))
             return
@@ -142,15 +142,15 @@ class CompletionHandler:
         while is_open:
             events += _encode_events(request, encoder, part)
             is_open = part.finish_reason is None
-            if is_open and not generation.parts.empty():  # Send the parts of several steps together.
-                part = generation.parts.get_nowait()
+            if is_open and not accepted.parts.empty():  # Send the parts of several steps together.
+                part = accepted.parts.get_nowait()
                 continue
             if events:
                 body = b"".join(b"data: %b\n\n" % event for event in events)
                 await send({"type": "http.response.body", "body": body, "more_body": is_open})
                 events = []
             if is_open:
-                part = await generation.parts.get()
+                part = await accepted.parts.get()
 
     def _build_encoder(self, request: CompletionRequest) -> ResponseEncoder:
         return ResponseEncoder(request, self._model.name, uuid4().hex, int(time.time()))

@@ -10,9 +10,9 @@ import msgspec
 
 from app.errors import UsageError
 from app.inference.generation.engine import GenerationTask, Sampling
+from app.serving.connections import RejectedError
 from app.serving.generation.scheduling import BatchLimits
 from app.serving.generation.service import ResponsePart, TextTokenizer
-from app.serving.request_bodies import RejectedError
 from loadgen.decoding import json_decoder
 
 _DEFAULT_COMPLETION_TOKENS = 16

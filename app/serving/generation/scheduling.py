@@ -10,26 +10,29 @@ from collections import deque
 
 import msgspec
 
+from app.inference.generation.decoder_shape import PagedCache
 from app.serving.batching import QueueFullError
 from app.serving.settings import Batching
 
 
 class BatchLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of a batch. `blocks` is the number of blocks of the KV cache with `block_tokens` tokens
-    each; `None` if the cache is not paged, so that batches are static: all requests of a batch start
-    together. `max_length` is the maximum number of tokens of a prompt and its response."""
+    """Limits of a batch. `max_length` is the maximum number of tokens of a prompt and its response.
+
+    `cache` is the paged KV cache; `None` if the cache is not paged, so that batches are static: all
+    requests of a batch start together."""
 
     max_batch: int
     max_length: int
-    block_tokens: int = 1
-    blocks: int | None = None
+    cache: PagedCache | None
 
     @property
     def batching(self) -> Batching:
-        return "static" if self.blocks is None else "continuous"
+        return "static" if self.cache is None else "continuous"
 
-    def count_blocks(self, tokens: int) -> int:
-        return -(-tokens // self.block_tokens)
+
+def count_blocks(tokens: int, cache: PagedCache) -> int:
+    """Return the number of blocks of the cache that a request with `tokens` tokens needs."""
+    return -(-tokens // cache.block_tokens)
 
 
 class ScheduledRequest(msgspec.Struct, frozen=True):
@@ -72,7 +75,7 @@ class Scheduler:
         admitted = []
         while self._waiting and self._fits(self._waiting[0]):
             request = self._waiting.popleft()
-            self._running[request.id] = self._limits.count_blocks(request.max_length)
+            self._running[request.id] = self._count_blocks(request)
             admitted.append(request)
         return admitted
 
@@ -91,6 +94,9 @@ class Scheduler:
     def _fits(self, request: ScheduledRequest) -> bool:
         if len(self._running) >= self._limits.max_batch:
             return False
-        blocks = self._limits.blocks
-        needed = self._limits.count_blocks(request.max_length)
-        return blocks is None or sum(self._running.values()) + needed <= blocks
+        cache = self._limits.cache
+        return cache is None or sum(self._running.values()) + self._count_blocks(request) <= cache.blocks
+
+    def _count_blocks(self, request: ScheduledRequest) -> int:
+        cache = self._limits.cache
+        return 0 if cache is None else count_blocks(request.max_length, cache)

@@ -14,15 +14,14 @@ from starlette.types import ASGIApp
 from app.errors import UsageError
 from app.inference.generation.engine import GenerationEngine
 from app.inference.generation.model_folder import GenerativeModel, read_model_folder
-from app.inference.generation.runtime import get_genai_version, open_generative_model
-from app.inference.generation.tokenizer import ModelTokenizer
+from app.inference.generation.runtime import ModelTokenizer, get_genai_version, open_generative_model
 from app.serving.connections import TokenGuard, resolve_token
-from app.serving.draining import DrainingServer, format_url, run_on_listener
 from app.serving.generation.application import ServedLanguageModel, build_generation_application
 from app.serving.generation.messages import encode_error
 from app.serving.generation.metrics import GenerationMetrics
 from app.serving.generation.scheduling import BatchLimits
 from app.serving.generation.service import GenerationService
+from app.serving.server import DrainingServer, format_url, run_on_listener
 from app.serving.settings import Announce, EndpointReady, LanguageModelReady, ServingSettings
 
 _DEFAULT_STATIC_BATCH = 8
@@ -48,12 +47,11 @@ def build_batch_limits(model: GenerativeModel, max_batch: int | None) -> BatchLi
     a batch; `None` for the default."""
     cache = model.paged_cache
     if cache is None:
-        return BatchLimits(max_batch=max_batch or _DEFAULT_STATIC_BATCH, max_length=model.context)
+        return BatchLimits(max_batch=max_batch or _DEFAULT_STATIC_BATCH, max_length=model.context, cache=None)
     return BatchLimits(
         max_batch=max_batch or cache.max_batch,
         max_length=min(model.context, cache.blocks * cache.block_tokens),
-        block_tokens=cache.block_tokens,
-        blocks=cache.blocks,
+        cache=cache,
     )
 
 
@@ -108,6 +106,6 @@ def _build_ready_report(settings: ServingSettings, limits: BatchLimits, listener
         language_model=LanguageModelReady(
             batching=limits.batching,
             max_length=limits.max_length,
-            kv_cache_tokens=None if limits.blocks is None else limits.blocks * limits.block_tokens,
+            kv_cache_tokens=None if limits.cache is None else limits.cache.blocks * limits.cache.block_tokens,
         ),
     )

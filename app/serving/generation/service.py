@@ -15,8 +15,11 @@ from app.inference.generation.engine import FinishReason, GenerationTask, TokenE
 from app.serving.batching import DrainingError
 from app.serving.generation.engine_loop import EngineLoop, StepEngine
 from app.serving.generation.metrics import GenerationMetrics
-from app.serving.generation.scheduling import BatchLimits, Scheduler
-from app.serving.generation.text import ResponseText, TokenDecoder
+from app.serving.generation.scheduling import BatchLimits, Scheduler, count_blocks
+
+
+class TokenDecoder(Protocol):
+    def decode(self, token: int) -> str: ...
 
 
 class TextTokenizer(Protocol):
@@ -29,6 +32,35 @@ class TextTokenizer(Protocol):
     def create_text_stream(self) -> TokenDecoder: ...
 
 
+class ResponseText:
+    """Text of one response. Text that may be the start of a stop string is withheld until it is
+    known whether the stop string follows."""
+
+    def __init__(self, decoder: TokenDecoder, stop: tuple[str, ...]) -> None:
+        self._decoder, self._stop = decoder, stop
+        self._withheld = ""
+
+    def add(self, token: int) -> str:
+        """Add a token, and return the text that can be sent."""
+        text = self._withheld + self._decoder.decode(token)
+        length = len(text) - max((_count_started(text, stop) for stop in self._stop), default=0)
+        self._withheld = text[length:]
+        return text[:length]
+
+    def finish(self, token: int | None, *, is_stopped: bool) -> str:
+        """Add the last token, and return the rest of the text. If the response was ended by a stop
+        string, the rest ends before it."""
+        text = self._withheld if token is None else self._withheld + self._decoder.decode(token)
+        ends = [index for stop in self._stop if is_stopped and (index := text.find(stop)) >= 0]
+        return text[: min(ends, default=len(text))]
+
+
+def _count_started(text: str, stop: str) -> int:
+    """Return the length of the longest end of a text with which `stop` starts."""
+    longest = min(len(stop) - 1, len(text))
+    return next((length for length in range(longest, 0, -1) if text.endswith(stop[:length])), 0)
+
+
 class ResponsePart(msgspec.Struct, frozen=True):
     """Part of a response: the text that one token adds, or the end of the response, or both.
     `tokens` is the number of tokens generated so far. `cached_tokens` is set at the end."""
@@ -39,8 +71,8 @@ class ResponsePart(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
 
 
-class Generation:
-    """Generation for one request. `parts` receives its response, up to the part with a finish
+class AcceptedRequest:
+    """A request whose response is generated. `parts` receives its response, up to the part with a finish
     reason."""
 
     def __init__(self, request_id: int, task: GenerationTask, arrived_ns: int, text: ResponseText) -> None:
@@ -104,7 +136,7 @@ class GenerationService:
         self.metrics = metrics
         self.failure: SizewiseError | None = None
         self._on_failure = on_failure
-        self._generations: dict[int, Generation] = {}
+        self._accepted_requests: dict[int, AcceptedRequest] = {}
         self._ids = count()
         self._drained_event: asyncio.Event | None = None
         self._engine_loop = EngineLoop(
@@ -121,21 +153,21 @@ class GenerationService:
         draining."""
         return self.failure is None and self._drained_event is None
 
-    def submit(self, task: GenerationTask, arrived_ns: int) -> Generation:
+    def submit(self, task: GenerationTask, arrived_ns: int) -> AcceptedRequest:
         """Queue a request. Raises QueueFullError if the queue is full, and DrainingError if no
         further requests are accepted."""
         if not self.is_available:
             raise DrainingError
         text = ResponseText(self.tokenizer.create_text_stream(), task.stop)
-        generation = Generation(next(self._ids), task, arrived_ns, text)
-        self._engine_loop.submit(generation.id, task)
-        self._generations[generation.id] = generation
-        return generation
+        accepted = AcceptedRequest(next(self._ids), task, arrived_ns, text)
+        self._engine_loop.submit(accepted.id, task)
+        self._accepted_requests[accepted.id] = accepted
+        return accepted
 
-    def cancel(self, generation: Generation) -> None:
+    def cancel(self, accepted: AcceptedRequest) -> None:
         """Cancel a request, unless it has ended."""
-        if generation.id in self._generations and self._engine_loop.cancel(generation.id):
-            self._on_events([TokenEvent(generation.id, None, FinishReason.CANCELLED)])
+        if accepted.id in self._accepted_requests and self._engine_loop.cancel(accepted.id):
+            self._on_events([TokenEvent(accepted.id, None, FinishReason.CANCELLED)])
 
     async def drain(self) -> None:
         """Reject further requests, and wait until all accepted requests have ended."""
@@ -155,28 +187,29 @@ class GenerationService:
     def _compute_cache_usage(self) -> float | None:
         """Return the share of the blocks that the tokens so far occupy; blocks that several
         requests share through the prefix cache are counted once per request."""
-        if self.limits.blocks is None:
+        cache = self.limits.cache
+        if cache is None:
             return None
         used_blocks = sum(
-            self.limits.count_blocks(len(generation.task.prompt) + generation.tokens)
-            for generation in self._generations.values()
-            if generation.tokens
+            count_blocks(len(accepted.task.prompt) + accepted.tokens, cache)
+            for accepted in self._accepted_requests.values()
+            if accepted.tokens
         )
-        return min(1.0, used_blocks / self.limits.blocks)
+        return min(1.0, used_blocks / cache.blocks)
 
     def _on_events(self, events: Sequence[TokenEvent]) -> None:
         now_ns = perf_counter_ns()
         for event in events:
-            self._generations[event.request_id].add(event, now_ns, self.metrics)
+            self._accepted_requests[event.request_id].add(event, now_ns, self.metrics)
             if event.finish_reason is not None:
-                del self._generations[event.request_id]
+                del self._accepted_requests[event.request_id]
         self._notify_drained()
 
     def _fail(self, error: SizewiseError) -> None:
         self.failure = error
-        self._on_events([TokenEvent(request_id, None, FinishReason.FAILED) for request_id in self._generations])
+        self._on_events([TokenEvent(request_id, None, FinishReason.FAILED) for request_id in self._accepted_requests])
         self._on_failure()
 
     def _notify_drained(self) -> None:
-        if self._drained_event is not None and not self._generations:
+        if self._drained_event is not None and not self._accepted_requests:
             self._drained_event.set()

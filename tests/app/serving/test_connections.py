@@ -17,8 +17,8 @@ from app.inference.tensor_spec import TensorSpec
 from app.serving.application import ServedModel, build_application
 from app.serving.batching import Batcher, BatchQueue, BatchResult, QueuedRequest
 from app.serving.counters import EndpointMetrics
-from app.serving.draining import DrainingServer
 from app.serving.execution import run_batch
+from app.serving.server import DrainingServer
 from app.serving.settings import ConnectionLimits
 
 pytestmark = pytest.mark.anyio

@@ -15,8 +15,7 @@ from app.errors import MeasurementError
 from app.inference.generation.decoder_shape import PagedCache
 from app.inference.generation.engine import GenerationEngine, GenerationTask, TokenEvent
 from app.inference.generation.model_folder import GenerativeModel, read_model_folder
-from app.inference.generation.runtime import open_generative_model
-from app.inference.generation.tokenizer import ModelTokenizer
+from app.inference.generation.runtime import ModelTokenizer, open_generative_model
 from app.serving.generation.application import ServedLanguageModel, build_generation_application
 from app.serving.generation.engine_loop import StepEngine
 from app.serving.generation.metrics import GenerationMetrics
@@ -102,7 +101,8 @@ def prompts(count: int, length: int = 20) -> list[list[int]]:
 
 
 def direct_text(opened: Opened, prompt: list[int], tokens: int) -> str:
-    engine, generated = opened.open_engine(), []
+    engine = opened.open_engine()
+    generated: list[int] = []
     engine.start(0, GenerationTask(prompt=tuple(prompt), max_tokens=tokens, min_tokens=tokens))
     while len(generated) < tokens:
         generated += [event.token for event in engine.step() if event.token is not None]
@@ -123,7 +123,7 @@ async def test_greedy_texts_are_those_of_the_engine(kind: str, request: pytest.F
     """More requests than a batch has, of different lengths and some streamed, so that they join and leave."""
     opened: Opened = request.getfixturevalue(kind)
     async with served(opened) as one:
-        requests = [
+        requests: list[dict[str, Any]] = [
             {"prompt": prompt[: 5 + number], "max_tokens": 10 + 3 * number, "ignore_eos": True}
             for number, prompt in enumerate(prompts(12))
         ]
@@ -139,7 +139,7 @@ async def test_greedy_texts_are_those_of_the_engine(kind: str, request: pytest.F
 
 async def test_streamed_chat_has_the_role_the_text_the_end_and_the_usage(paged: Opened) -> None:
     async with served(paged) as one:
-        chat = {"messages": MESSAGES, "max_tokens": 12, "ignore_eos": True}
+        chat: dict[str, Any] = {"messages": MESSAGES, "max_tokens": 12, "ignore_eos": True}
         complete = (await one.post(CHAT, **chat)).json
         stream = events(await one.post(CHAT, **chat, stream=True, stream_options={"include_usage": True}))
     (choice,) = complete["choices"]
@@ -199,7 +199,7 @@ async def until_generating(one: Served, requests: int = 1) -> None:
 
 
 async def test_client_that_leaves_frees_its_part_of_the_cache(paged: Opened) -> None:
-    whole = {"prompt": prompts(1)[0], "max_tokens": 360, "ignore_eos": True}
+    whole: dict[str, Any] = {"prompt": prompts(1)[0], "max_tokens": 360, "ignore_eos": True}
     async with served(paged, queue_limit=2) as one:
         for is_streamed in (False, True):
             left = asyncio.Event()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.errors import MeasurementError, SizewiseError
+from app.inference.generation.decoder_shape import PagedCache
 from app.inference.generation.engine import FinishReason, GenerationTask, TokenEvent
 from app.serving.generation.engine_loop import EngineLoop
 from app.serving.generation.scheduling import BatchLimits, Scheduler
@@ -50,7 +51,7 @@ class CountingEngine:
 class Looping:
     def __init__(self, engine: CountingEngine) -> None:
         self.events: queue.Queue[TokenEvent | SizewiseError] = queue.Queue()
-        scheduler = Scheduler(BatchLimits(max_batch=4, max_length=9, blocks=100), queue_limit=9)
+        scheduler = Scheduler(BatchLimits(max_batch=4, max_length=9, cache=PagedCache()), queue_limit=9)
         self.loop = EngineLoop(
             lambda: engine, scheduler, lambda events: [*map(self.events.put, events)], self.events.put
         )

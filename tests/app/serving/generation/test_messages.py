@@ -8,13 +8,12 @@ import pytest
 
 from app.errors import UsageError
 from app.inference.generation.engine import FinishReason, Sampling
+from app.serving.connections import RejectedError
 from app.serving.generation.messages import Api, CompletionRequest, ResponseEncoder, decode_completion_request
 from app.serving.generation.scheduling import BatchLimits
-from app.serving.generation.service import ResponsePart
-from app.serving.generation.text import TokenDecoder
-from app.serving.request_bodies import RejectedError
+from app.serving.generation.service import ResponsePart, TokenDecoder
 
-LIMITS = BatchLimits(max_batch=4, max_length=100)
+LIMITS = BatchLimits(max_batch=4, max_length=100, cache=None)
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = {"model": "m", "prompt": "abc"}
 

@@ -4,12 +4,14 @@ import random
 
 import pytest
 
+from app.inference.generation.decoder_shape import PagedCache
 from app.serving.batching import QueueFullError
 from app.serving.generation.scheduling import BatchLimits, ScheduledRequest, Scheduler
 
 
 def limits(*, blocks: int | None = 10, max_batch: int = 4) -> BatchLimits:
-    return BatchLimits(max_batch=max_batch, max_length=160, block_tokens=16, blocks=blocks)
+    cache = None if blocks is None else PagedCache(block_tokens=16, blocks=blocks)
+    return BatchLimits(max_batch=max_batch, max_length=160, cache=cache)
 
 
 def add(scheduler: Scheduler, *lengths: int, start: int = 0) -> None:

@@ -99,6 +99,7 @@ def test_closed_connection_cancels_its_request(endpoint: EndpointProcess) -> Non
     response.close()
     wait_until(lambda: sum_metric(endpoint.ready, "vllm:num_requests_running") == 0)
     assert sum_metric(endpoint.ready, "vllm:kv_cache_usage_perc") == 0
+    assert sum_metric(endpoint.ready, "vllm:generation_tokens_total") < 1900
 
 
 def test_prefix_cache_is_counted(endpoint: EndpointProcess) -> None:

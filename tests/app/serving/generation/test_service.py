@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.serving.generation.text import ResponseText
+from app.serving.generation.service import ResponseText
 
 PIECES = ("he", "llo", " wor", "ld", "", "!")
 
