@@ -128,8 +128,10 @@ def format_value_unit(quantity: Quantity) -> str:
 
 
 def format_inference_rate(quantity: Quantity) -> str:
-    """Format the throughput of a local model in inferences/s; the unit of the quantity is
-    ignored."""
+    """Format the throughput of a local model: 1/s as inferences/s, and tokens per second as they
+    are."""
+    if quantity.value is not None and quantity.unit != "1/s":
+        return format_value_unit(quantity)
     return NOT_AVAILABLE if quantity.value is None else with_unit(format_value(quantity), "inferences/s")
 
 

@@ -40,6 +40,7 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
+from app.records.local import TEST_TAG
 from app.records.result import Check, Estimate, Stage
 from app.reporting.quantities import build_check_row
 from reports.formatting import THIN_SPACE, format_check
@@ -220,11 +221,28 @@ def _format_pair_event(event: PairRunStarted | PairRunFinished) -> str | None:
 
 
 def _format_calls(stage: Stage) -> str:
+    if TEST_TAG in stage.tags:
+        return _format_generation(stage)
     schedule_text = "" if stage.scheduled_per_s is None else f" at {_format_rate(stage.scheduled_per_s, 'calls/s')}"
     rate_text = _format_rate(stage.metrics["throughput_per_s"]["value"].value, "inferences/s")
+    return (
+        f"  {stage.tags['scenario']}{schedule_text}: {_format_latencies(stage)}, {rate_text}{_format_warnings(stage)}"
+    )
+
+
+def _format_generation(stage: Stage) -> str:
+    rates = [
+        (label, stage.metrics[metric]["value"].value)
+        for label, metric in (("prefill", "prefill_tokens_per_s"), ("decode", "decode_tokens_per_s"))
+        if metric in stage.metrics
+    ]
+    rates_text = ", ".join(f"{label} {_format_rate(rate, 'tok/s')}" for label, rate in rates)
+    return f"  {stage.tags[TEST_TAG]}: {rates_text}{_format_warnings(stage)}"
+
+
+def _format_warnings(stage: Stage) -> str:
     warning_names = ", ".join(check.name for check in stage.checks if check.verdict != "VALID")
-    validity_text = f" {mark_status(stage.verdict.status)} ({warning_names})" if warning_names else ""
-    return f"  {stage.tags['scenario']}{schedule_text}: {_format_latencies(stage)}, {rate_text}{validity_text}"
+    return f" {mark_status(stage.verdict.status)} ({warning_names})" if warning_names else ""
 
 
 def _format_latencies(stage: Stage) -> str:

@@ -9,7 +9,7 @@ from typing import IO
 import msgspec
 
 from app.inference.tensor_spec import TensorSpec
-from app.records.local import Fidelity, Placement, Scenario
+from app.records.local import Fidelity, GenerationTest, Placement, Scenario
 
 _HEADER = struct.Struct("<I")
 _MAX_MESSAGE_BYTES = 2**30
@@ -39,9 +39,11 @@ class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
     whose array `outputs` contains the outputs of the fp32 reference for the first rows."""
 
     model: str
+    """Path of the model file, or of the folder of a language model."""
     provider: str
     batch: int
     settings: SessionSettings = SessionSettings()
+    is_language_model: bool = False
     rows: str | None = None
     label: str | None = None
     output: str | None = None
@@ -73,6 +75,9 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     max_warmup_s: float
     rate_per_s: float | None = None
     seed: int = 7
+    test: GenerationTest | None = None
+    """Test of the generation scenario. `min_calls` is then the minimum number of repetitions, and
+    the other limits apply to the time of a repetition."""
 
 
 class ComputeOutputs(msgspec.Struct, frozen=True, kw_only=True, tag="outputs"):
@@ -105,6 +110,8 @@ class VariantOpened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     provider_used: str
     provider_reason: str | None
     placements: tuple[Placement, ...]
+    memory_bytes: int | None = None
+    """Resident memory of the process after opening the model; `None` if not reported by this OS."""
     notes: tuple[str, ...] = ()
 
 

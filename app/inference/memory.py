@@ -39,18 +39,27 @@ def is_out_of_memory_message(text: str) -> bool:
     return _OUT_OF_MEMORY.search(text) is not None
 
 
+def read_memory_bytes() -> int | None:
+    """Return the resident memory of this process in bytes; `None` if not reported by this OS."""
+    return _read_status_bytes("VmRSS:") if sys.platform == "linux" else None
+
+
 def read_peak_memory_bytes() -> int | None:
     """Return the peak resident memory of this process in bytes; `None` if not reported by this OS.
 
     On Linux, getrusage is not used, because its peak survives fork and exec, and therefore includes
     the peak of the parent process."""
     if sys.platform == "linux":
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        peak_kib = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
-        return None if peak_kib is None else int(peak_kib) * 1024
+        return _read_status_bytes("VmHWM:")
     if sys.platform == "win32":
         return None
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _read_status_bytes(key: str) -> int | None:
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    size_kib = next((line.split()[1] for line in lines if line.startswith(key)), None)
+    return None if size_kib is None else int(size_kib) * 1024

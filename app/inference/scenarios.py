@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.analysis.warmup import is_stable
+from app.errors import UsageError
 from app.inference.callers import (
     COLUMN_COUNT,
     Caller,
@@ -91,6 +92,8 @@ def run_scenario(
             return stage.run_offline()
         case "server":
             return stage.run_server()
+        case "generation":
+            raise UsageError("the generation scenario is only for language models")
 
 
 class _Stage:

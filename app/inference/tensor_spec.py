@@ -19,6 +19,13 @@ class TensorSpec(msgspec.Struct, frozen=True):
     axes: tuple[str | None, ...] = ()
 
 
+class StoredTensor(TensorSpec, frozen=True, kw_only=True):
+    """One tensor in a file of weights, as the header of the file declares it. `shape` is in the order
+    of the file, and `dtype` may also be a type of quantized blocks."""
+
+    size_bytes: int
+
+
 _MAX_LENGTH = 120
 
 

@@ -15,7 +15,7 @@ import sys  # noqa: E402
 import threading  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 
-from app.errors import ExitCode, MeasurementError, SizewiseError  # noqa: E402
+from app.errors import ExitCode, MeasurementError, SizewiseError, UsageError  # noqa: E402
 from app.inference.job import (  # noqa: E402
     Command,
     ComputeOutputs,
@@ -71,6 +71,8 @@ def _convert_error(error: Exception, *, has_memory_limit: bool) -> SizewiseError
 def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], send: Callable[[Report], None]) -> None:
     """Open the variant, then execute commands until this process exits with its parent process or
     an error is raised."""
+    if job.is_language_model:
+        _serve_generation(job, commands, send)
     start_ns = perf_counter_ns()
     import onnxruntime  # noqa: F401 - its import time is part of a cold start
 
@@ -87,6 +89,24 @@ def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], send:
                 send(variant.compute_outputs(command))
             case Score():
                 send(variant.score())
+
+
+def _serve_generation(job: VariantJob, commands: queue.SimpleQueue[Command], send: Callable[[Report], None]) -> None:
+    """Open a language model, then execute commands until this process exits with its parent process
+    or an error is raised."""
+    start_ns = perf_counter_ns()
+    import onnxruntime_genai  # noqa: F401 - its import time is part of a cold start
+
+    library_load_ms = (perf_counter_ns() - start_ns) / 1e6
+    from app.inference.generation.variant import OpenGenerativeVariant
+
+    variant = OpenGenerativeVariant(job, _START_NS, library_load_ms)
+    send(variant.build_opened_report())
+    while True:
+        command = commands.get()
+        if not isinstance(command, Measure):
+            raise UsageError("a language model has no outputs to compare or score")
+        send(variant.measure(command, send))
 
 
 def _read_commands() -> queue.SimpleQueue[Command]:

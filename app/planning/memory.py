@@ -4,6 +4,7 @@ and how much memory is left for the KV cache."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -74,17 +75,25 @@ def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: in
 
 
 def plan_memory(
-    model: LanguageModel, accelerator: Accelerator, precision: Precision, degree: int = 1, engine: Engine | None = None
+    model: LanguageModel,
+    accelerator: Accelerator,
+    precision: Precision,
+    degree: int = 1,
+    engine: Engine | None = None,
+    weight_bytes: float | None = None,
 ) -> MemoryPlan | Unavailable:
     """Plan the memory for tensor parallelism over `degree` accelerators.
 
-    Return `Unavailable` if the weights leave no memory for a KV cache.
+    `weight_bytes` is the size of all weights if it is known from their files; otherwise, the size is
+    computed from the data type. Return `Unavailable` if the weights leave no memory for a KV cache.
     """
     engine = engine or Engine()
     usable_bytes = compute_usable_bytes(accelerator)
     if isinstance(usable_bytes, Unavailable):
         return usable_bytes
-    weight_bytes = compute_weight_bytes(model, precision.weights) / degree
+    if weight_bytes is None:
+        weight_bytes = compute_weight_bytes(model, precision.weights)
+    weight_bytes /= degree
     activation_bytes = (
         _ACTIVATION_WIDTHS * engine.chunk_tokens * model.hidden * 2 + 2 * engine.max_sequences * model.vocabulary * 4
     ) / degree
@@ -147,6 +156,29 @@ def find_smallest_degree(
         f"{memory_plan.kv_pool_bytes / GIB:.1f} GiB are left by the weights on "
         f"{_format_accelerators(accelerator, memory_plan.degree)}",
     )
+
+
+def count_sequences_by_degree(
+    model: LanguageModel,
+    accelerator: Accelerator,
+    precision: Precision,
+    tokens: int,
+    weight_bytes: float,
+    degrees: Sequence[int],
+) -> dict[int, int | None]:
+    """Return how many sequences of `tokens` tokens fit at once on each number of accelerators in
+    `degrees`: 0 if the weights leave no memory for them, `None` if the number does not divide the
+    attention heads."""
+    counts: dict[int, int | None] = {}
+    for degree in degrees:
+        if model.heads % degree:
+            counts[degree] = None
+            continue
+        memory_plan = plan_memory(model, accelerator, precision, degree, weight_bytes=weight_bytes)
+        counts[degree] = (
+            count_sequences(memory_plan, model, tokens, precision.kv) if isinstance(memory_plan, MemoryPlan) else 0
+        )
+    return counts
 
 
 def find_memory_limit(memory_plan: MemoryPlan) -> MemoryLimit:

@@ -252,13 +252,16 @@ def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str,
 
 def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tuple[str, str] | None:
     metric, scenarios = objective.metric, profile.load.scenarios
+    if metric == "throughput_per_s" and profile.generation_tests:
+        return "throughput_per_s is not a metric of language models", "Use decode_tokens_per_s or prefill_tokens_per_s."
     if metric in ("accuracy", "accuracy_retained") and profile.workload.tensors is None:
         return f"{metric} needs labeled rows", "Set them in workload.tensors."
     if metric in ("latency_ms", "send_lag_ms") and not {"server", "multi-stream"} & set(scenarios):
         return f"{metric} needs calls with a scheduled start: the server or multi-stream scenario", "Use service_ms."
     if metric.startswith("copy_") and not _uses_io_binding(profile):
         return f"{metric} is not measured separately without io_binding", "Use service_ms, which includes the copies."
-    if not {"local", "device"} & set(METRICS[metric].traits):
+    traits = {"local", "device", "generation"} if profile.generation_tests else {"local", "device"}
+    if not traits & set(METRICS[metric].traits):
         return (
             f"{metric} is a metric of endpoints",
             f"Use a metric of local models: {', '.join(find_metrics('local'))}.",

@@ -13,8 +13,9 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Va
 
 from app.profiles import units
 from app.profiles.endpoint import TargetHardware
+from app.profiles.generation_tests import DEFAULT_TESTS, is_language_model, parse_generation_test
 from app.profiles.problems import BadValueError, did_you_mean
-from app.profiles.serve import ModelFile
+from app.profiles.serve import get_model_path, parse_model
 from app.profiles.settings import (
     Count,
     GateText,
@@ -31,7 +32,7 @@ from app.profiles.settings import (
     upper_bound,
 )
 from app.profiles.telemetry import Scrapes
-from app.records.local import Precision, Scenario
+from app.records.local import GenerationTest, Precision, Scenario
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx"]
 _NVIDIA_PROVIDERS = ("cuda", "tensorrt")
@@ -90,6 +91,14 @@ def _parse_data_path(value: object, info: ValidationInfo) -> Path:
     return path
 
 
+def _parse_model(value: object, info: ValidationInfo) -> str:
+    """Return the absolute path of the folder of a language model, or parse any other model as in
+    `serve`."""
+    path = (get_profile_directory(info) / value).resolve() if isinstance(value, str) else None
+    return str(path) if path is not None and is_language_model(path) else parse_model(value, info)
+
+
+LocalModel = Annotated[str, BeforeValidator(_parse_model)]
 ProviderList = Annotated[tuple[Provider, ...], Field(strict=False), BeforeValidator(_wrap_in_non_empty_list)]
 PrecisionName = Annotated[Precision, BeforeValidator(_parse_precision)]
 PrecisionList = Annotated[tuple[PrecisionName, ...], Field(strict=False), BeforeValidator(_wrap_in_non_empty_list)]
@@ -108,7 +117,7 @@ class VariantSettings(Settings):
     GPU.
     """
 
-    model: ModelFile | None = None
+    model: LocalModel | None = None
     """Model of this variant. Leave it empty to use the model of the target."""
     provider: Provider = "cpu"
     """Execution provider of ONNX Runtime."""
@@ -159,11 +168,11 @@ class LocalTarget(Settings):
     protocol: Literal["local"] = "local"
     """Protocol of the target. Always local: the model runs on this machine, without a network
     protocol."""
-    models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_wrap_in_list)] = (
+    models: Annotated[tuple[LocalModel, ...], Field(strict=False, alias="model"), BeforeValidator(_wrap_in_list)] = (
         Field(default=(), examples=[["digits"]])
     )
-    """Path of an .onnx file, or name of a bundled model, such as digits. Several models are
-    compared."""
+    """Path of an .onnx file, name of a bundled model, such as digits, or folder of a language model
+    for ONNX Runtime GenAI. Several models are compared."""
     providers: ProviderList = ("cpu",)
     """Execution providers of ONNX Runtime. Each provider is measured."""
     precision: PrecisionList = ("as-is",)
@@ -326,6 +335,10 @@ def _format_server_rate(value: ServerRate) -> str:
     return units.format_share(value.share) if isinstance(value, ShareOfMax) else units.format_rate(value)
 
 
+def _format_test(test: GenerationTest) -> str:
+    return test.name
+
+
 class LocalLoad(Settings):
     """Scenarios and measurement settings of a local model.
 
@@ -350,6 +363,13 @@ class LocalLoad(Settings):
     ] = ()
     """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest rate
     that meets the SLO)."""
+    tests: Annotated[
+        tuple[Annotated[GenerationTest, PlainValidator(parse_generation_test), PlainSerializer(_format_test)], ...],
+        Field(strict=False),
+        BeforeValidator(_wrap_in_list),
+    ] = Field(default=(), examples=[["pp512", "tg128"]])
+    """Tests of a language model as in llama-bench, such as pp512, tg128: prompt processing, token
+    generation, or both as in pp512+tg128, also at a depth as in tg128 @ d4096."""
     warmup_s: Seconds = Field(default=10.0, alias="warmup", examples=["10s"])
     """Maximum warm-up time, such as 10s. The warm-up ends earlier if three consecutive windows
     agree."""
@@ -434,6 +454,43 @@ class LocalProfile(CommonProfile):
     """Limits on the duration of the run and on the memory of a variant."""
     gates: Listed[GateText] = Field(default=(), examples=[["accuracy_retained >= 95% | warn"]])
     """Conditions that fail a CI job, one per line, such as accuracy_retained >= 95% | warn."""
+
+    @property
+    def generation_tests(self) -> tuple[GenerationTest, ...]:
+        """Tests of the language models of the target; empty for other models."""
+        is_generative = any(is_language_model(get_model_path(model)) for model in self.target.models)
+        return (self.load.tests or DEFAULT_TESTS) if is_generative else ()
+
+    @model_validator(mode="after")
+    def _check_language_models(self) -> Self:
+        are_language_models = [is_language_model(get_model_path(model)) for model in self.target.models]
+        if not any(are_language_models):
+            if self.load.tests and all(get_model_path(model).exists() for model in self.target.models):
+                hint = "Use load.scenarios, or set target.model to the folder of a language model."
+                raise BadValueError("load.tests is only for language models", hint=hint)
+            return self
+        if not all(are_language_models):
+            raise BadValueError("target.model has both language models and other models", hint="Measure them apart.")
+        variants = self.target.all_variants
+        unusable = {
+            "load.scenarios": self.load.scenarios != ("single-stream",),
+            "workload.tensors": self.workload.tensors is not None,
+            "target.precision": any(variant.precision != "as-is" for variant in variants),
+            "target.streams": any(variant.streams > 1 for variant in variants),
+            "target.runtime": self.target.runtime != RuntimeSettings(),
+            "target.devices": any(len(variant.devices) > 1 for variant in variants),
+        }
+        if found := [key for key, is_set in unusable.items() if is_set]:
+            hint = "Set load.tests, target.batch and target.threads. The precision is that of the model."
+            raise BadValueError(f"{found[0]} does not apply to language models", hint=hint)
+        deep_test = next((test for test in self.generation_tests if test.depth and test.prompt_tokens), None)
+        if deep_test is not None and any(variant.batch > 1 for variant in variants):
+            raise BadValueError(
+                f"the test {deep_test.name} needs a batch of 1: ONNX Runtime GenAI adds prompts to a "
+                "non-empty cache only for a batch of 1",
+                hint=f"Use a test such as tg128 @ d{deep_test.depth}.",
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_profile(self) -> Self:

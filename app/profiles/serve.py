@@ -13,7 +13,7 @@ from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.settings import Count, Seconds, Settings, files_must_exist, get_profile_directory, upper_bound
 
 
-def _parse_model(value: object, info: ValidationInfo) -> str:
+def parse_model(value: object, info: ValidationInfo) -> str:
     """Return the name of a bundled model, or the absolute path of a model file."""
     if not isinstance(value, str):
         raise BadValueError(f"{value!r} is not a valid model")
@@ -43,7 +43,7 @@ def _parse_model_folder(value: object, info: ValidationInfo) -> Path:
 
 
 ModelFolder = Annotated[Path, BeforeValidator(_parse_model_folder), PlainSerializer(str)]
-ModelFile = Annotated[str, BeforeValidator(_parse_model)]
+ModelFile = Annotated[str, BeforeValidator(parse_model)]
 
 
 def get_model_path(model: str) -> Path:

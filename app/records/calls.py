@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.records.estimate import Variant
-from app.records.local import Scenario
+from app.records.local import GenerationTest, Scenario
 
 CALL_SCHEMA = pa.schema(
     [
@@ -56,6 +56,11 @@ class CallStage(msgspec.Struct, frozen=True, kw_only=True):
 
     All metrics of the stage can be recomputed from this record and the rows of `calls.arrow` whose
     `stage` equals `index`.
+
+    In the generation scenario, each row is one step of the model, and `query` is the number of the
+    repetition. The first step of a test with a prompt is the prefill with the sampling of the first
+    token; its `executed_ns` is the end of the prefill. Every other step generates one token per
+    sequence of the batch.
     """
 
     index: int
@@ -73,6 +78,10 @@ class CallStage(msgspec.Struct, frozen=True, kw_only=True):
     target_half_width: float
     rate_per_s: float | None = None
     """Rate of the Poisson arrivals in the server scenario; None in other scenarios."""
+    test: GenerationTest | None = None
+    """Test that is repeated in the generation scenario; None in other scenarios."""
+    repeat: int = 1
+    """Number of the measurement, from 1, if the same scenario is measured several times."""
     in_search: bool = False
     """True if the stage belongs to the search for the max rate within the SLO."""
     stopped_early: bool = False

@@ -22,6 +22,7 @@ CheckId = Literal[
     "connections",
     "cores",
     "cut_short",
+    "drift",
     "errors",
     "file_descriptors",
     "free_memory",
@@ -53,6 +54,7 @@ CheckId = Literal[
     "prompts",
     "provider",
     "providers",
+    "repetitions",
     "resumed_run",
     "run_directory",
     "same_outputs",
@@ -72,6 +74,7 @@ CheckId = Literal[
     "warm_up",
     "worker_clocks",
     "workers",
+    "onnxruntime_packages",
 ]
 _DISPLAY_NAMES: dict[CheckId, str] = {
     "generator_core_wait": "load generator CPU wait",
@@ -85,6 +88,7 @@ _DISPLAY_NAMES: dict[CheckId, str] = {
     "littles_law": "concurrency by Little's law",
     "locust_transport": "Locust transport",
     "mean_time_half_width": "CI half-width of the mean time",
+    "onnxruntime_packages": "ONNX Runtime packages",
     "other_processes_on_the_gpu": "other processes on the GPU",
     "same_outputs": "output similarity",
     "warm_up": "warm-up",

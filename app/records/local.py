@@ -13,10 +13,47 @@ NoBestReason = Literal["not_trusted", "open", "missed", "cut_short"]
 """Reason why a local run has no best variant. `not_trusted`: no variant has a valid measurement;
 `open`: no variant was shown to meet the SLO, but at least one may meet it; `missed`: all variants
 missed the SLO; `cut_short`: the run ended before all variants were evaluated."""
-Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
+Scenario = Literal["single-stream", "multi-stream", "offline", "server", "generation"]
 """MLPerf scenario. `single-stream`: one call after another; `multi-stream`: queries of several
 simultaneous calls, each query sent when the previous query ends; `offline`: maximum throughput;
-`server`: calls that arrive as a Poisson process."""
+`server`: calls that arrive as a Poisson process. `generation`, which is not from MLPerf: repetitions
+of one test of a language model."""
+
+
+TEST_TAG = "test"
+"""Tag of the stages of a language model, with the name of the test."""
+
+
+class GenerationTest(msgspec.Struct, frozen=True):
+    """Test of a language model, as in llama-bench: the model processes `prompt_tokens` tokens at
+    once (prefill), and then generates `output_tokens` tokens one by one (decode), after `depth`
+    tokens that are already in the KV cache. One of the two counts may be 0."""
+
+    prompt_tokens: int
+    output_tokens: int
+    depth: int = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the test as in llama-bench, such as `pp512`, `tg128` or
+        `pp512+tg128 @ d4096`."""
+        parts = [f"pp{self.prompt_tokens}"] if self.prompt_tokens else []
+        parts += [f"tg{self.output_tokens}"] if self.output_tokens else []
+        return "+".join(parts) + (f" @ d{self.depth}" if self.depth else "")
+
+    @property
+    def total_tokens(self) -> int:
+        """Number of tokens in the KV cache at the end of the test."""
+        return self.depth + self.prompt_tokens + self.output_tokens
+
+
+class LanguageModelData(msgspec.Struct, frozen=True, kw_only=True):
+    """Language model of a variant. `context` is the maximum number of tokens of a sequence."""
+
+    architecture: str
+    context: int
+    opened_memory_bytes: int | None
+    """Resident memory of the process after opening the model; None if not reported by this OS."""
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -161,6 +198,7 @@ class VariantData(msgspec.Struct, frozen=True, kw_only=True):
     server_per_s: Estimate | None = None
     """Max rate of Poisson arrivals within the SLO, in calls per second with the variant's batch
     size; None if not searched."""
+    language_model: LanguageModelData | None = None
     peak_memory_gib: float | None = None
     """Peak resident memory of the variant's process, in GiB."""
     notes: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ SAMPLED_AGGREGATES = ("mean", "max")
 CALL_PART_AGGREGATES = ("p50", "p95", "p99", "mean", "max")
 
 
-Trait = Literal["stream", "tokens", "scheduled", "rate", "goodput", "external", "local", "device"]
+Trait = Literal["stream", "tokens", "scheduled", "rate", "goodput", "external", "local", "generation", "device"]
 """Trait of a metric, which decides where the metric can be an objective:
 
 - stream: applies only to streamed responses
@@ -29,6 +29,7 @@ Trait = Literal["stream", "tokens", "scheduled", "rate", "goodput", "external", 
 - external: not computed from request rows (for example, sampled from the machine), and not yet
   available when a stage ends
 - local: applies to local models
+- generation: applies to local language models
 - device: applies to the machine and its devices, and thus to every run
 """
 
@@ -53,7 +54,8 @@ _CATALOG = (
     Metric("first_byte_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
            "time from the scheduled start of a request to the first byte of its response", ("scheduled",)),
     Metric("ttft_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
-           "time from the scheduled start of a request to its first token (empty deltas do not count)", ("stream",)),
+           "time from the scheduled start of a request to its first token (empty deltas do not count)",
+           ("stream", "generation")),
     Metric("ttft_service_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
            "time from the send of a request to its first token; what most tools report", ("stream",)),
     Metric("ttfo_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
@@ -65,7 +67,7 @@ _CATALOG = (
                "gap between tokens, pooled over all responses: a chunk of k tokens counts as k gaps of 1/k each; "
                "n/a if k is unknown"
            ),
-           ("stream",)),
+           ("stream", "generation")),
     Metric("tpot_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
            "(last token − first token)/(tokens − 1), once per response", ("stream",)),
     Metric("output_tokens", "tokens", "neither", DISTRIBUTION_AGGREGATES, "tokens per response", ("tokens",)),
@@ -85,6 +87,14 @@ _CATALOG = (
     Metric("achieved_per_s", "1/s", "higher", (), "requests sent per second", ("rate",)),
     Metric("completed_per_s", "1/s", "higher", (), "successful responses per second", ("rate",)),
     Metric("good_per_s", "1/s", "higher", (), "responses within all limits of the SLO per second", ("rate", "goodput")),
+    Metric("prefill_tokens_per_s", "tokens/s", "higher", (),
+           "prompt tokens that a local language model processes per second, over the batch", ("generation",)),
+    Metric("decode_tokens_per_s", "tokens/s", "higher", (),
+           "tokens that a local language model generates per second after the first, over the batch",
+           ("generation",)),
+    Metric("tokens_per_s", "tokens/s", "higher", (),
+           "prompt and output tokens of a test of a local language model per second, over the batch",
+           ("generation",)),
     Metric("throughput_per_s", "1/s", "higher", (), "inferences per second of a local run", ("external", "local")),
     Metric("process_start_ms", "ms", "lower", (),
            "time from the start of a process to its first line; part of a cold start", ("local",)),
@@ -226,6 +236,8 @@ LABELS = {
     "itl_ms": "ITL", "tpot_ms": "TPOT", "output_tokens_per_s": "output throughput",
     "coalesced_share": "coalesced chunks", "send_lag_ms": "send lag", "goodput_share": "goodput share",
     "offered_per_s": "offered rate", "achieved_per_s": "send rate", "completed_per_s": "throughput",
+    "prefill_tokens_per_s": "prefill throughput", "decode_tokens_per_s": "decode throughput",
+    "tokens_per_s": "throughput of the test",
     "good_per_s": "goodput", "throughput_per_s": "throughput", "session_build_ms": "session creation",
     "prepare_ms": "batch preparation", "copy_in_ms": "copy to device", "execute_ms": "model execution",
     "copy_out_ms": "copy from device", "post_process_ms": "post-processing", "accuracy_retained": "accuracy retained",

@@ -10,17 +10,21 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from app.analysis.local.call_stages import find_throughput_metric, get_throughput
 from app.analysis.local.variants import NO_BEST_MESSAGES, find_objective_stage
 from app.records.estimate import Variant
 from app.records.local import BatchModel, VariantData
+from app.records.metrics import metric_label
 from app.records.result import Check, Result, Stage
 from app.reporting.local_front import (
+    build_throughput_quantity,
     choose_axes,
     choose_time_metric,
     compute_cost,
-    find_fastest_stage,
+    find_fastest_valid_stage,
     find_front_positions,
     format_common_settings,
+    format_load,
     format_max_inference_rate,
     get_max_call_rate,
     name_families,
@@ -156,7 +160,7 @@ def _build_batch_row(stage: Stage) -> model.BatchRow:
         p50=build_stage_quantity(stage, "service_ms", "p50"),
         p95=build_stage_quantity(stage, "service_ms", "p95"),
         p99=build_stage_quantity(stage, "service_ms", "p99"),
-        throughput=build_stage_quantity(stage, "throughput_per_s"),
+        throughput=build_throughput_quantity(stage),
     )
 
 
@@ -175,15 +179,19 @@ def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     if headline_variant is None or result.local is None:
         return ()
     stages = group_headline_stages_by_variant(result).get(headline_variant, ())
-    fastest_stage = find_fastest_stage(stages)
+    fastest_stage = find_fastest_valid_stage(stages)
     if fastest_stage is None:
         return ()
     variant_data = next(row for row in result.local.variants if row.variant == headline_variant)
-    throughput = build_stage_quantity(fastest_stage, "throughput_per_s")
+    throughput_metric, throughput = find_throughput_metric(fastest_stage), build_throughput_quantity(fastest_stage)
     return (
         *_build_call_rate_tiles(variant_data, stages),
         _build_tile(
-            result, "Throughput", throughput, _format_note(result, headline_variant, fastest_stage), "throughput_per_s"
+            result,
+            metric_label(throughput_metric).capitalize(),
+            throughput,
+            _format_note(result, headline_variant, fastest_stage),
+            throughput_metric,
         ),
         *_build_time_tiles(result, stages),
         *_build_accuracy_tiles(variant_data),
@@ -202,7 +210,7 @@ def _build_call_rate_tiles(variant_data: VariantData, stages: Sequence[Stage]) -
 def _format_note(result: Result, variant: Variant, stage: Stage) -> str:
     assert result.local is not None
     name = name_variants([variant_data.variant for variant_data in result.local.variants])[variant]
-    return f"{name}, {stage.tags['scenario']}"
+    return f"{name}, {format_load(stage)}"
 
 
 def _build_time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
@@ -242,9 +250,7 @@ def _build_time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.Hea
 
 def _format_scenario(stage: Stage) -> str:
     rate_per_s = stage.scheduled_per_s
-    return stage.tags["scenario"] + (
-        "" if rate_per_s is None else f" at {formatting.format_number(rate_per_s)} calls/s"
-    )
+    return format_load(stage) + ("" if rate_per_s is None else f" at {formatting.format_number(rate_per_s)} calls/s")
 
 
 def _format_label(metric: str, aggregate: str) -> str:
@@ -274,7 +280,7 @@ def _build_accuracy_tiles(variant: VariantData) -> list[model.HeadlineTile]:
 
 
 def _build_energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
-    energy, fastest_stage = find_energy(stages), find_fastest_stage(stages)
+    energy, fastest_stage = find_energy(stages), find_fastest_valid_stage(stages)
     if energy is None or fastest_stage is None:
         return []
     energy_above_idle = build_stage_quantity(fastest_stage, "energy_above_idle_j_per_inference")
@@ -291,7 +297,7 @@ def _build_cost_tiles(result: Result, fastest_stage: Stage) -> list[model.Headli
     local = result.local
     if local is None or local.usd_per_hour is None:
         return []
-    cost, unit = compute_cost(fastest_stage.metrics["throughput_per_s"]["value"], local.usd_per_hour)
+    cost, unit = compute_cost(get_throughput(fastest_stage), local.usd_per_hour)
     cost = msgspec.structs.replace(cost, basis=local.price_basis)
     price_note = f" ({local.price_note})" if local.price_note else ""
     note = f"at ${formatting.format_plain(local.usd_per_hour)}/h{price_note}, 100 % utilization"

@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app.analysis.local.call_stages import SEARCH_TAG, find_max_throughput_per_s
+from app.analysis.local.call_stages import (
+    SEARCH_TAG,
+    find_fastest_stage,
+    find_max_throughput_per_s,
+    find_throughput_metric,
+    get_throughput,
+)
 from app.analysis.local.variants import (
     VariantPoint,
     compute_machine_s_per_thousand_rows,
@@ -18,9 +24,9 @@ from app.analysis.local.variants import (
     find_pareto_front,
 )
 from app.records.estimate import Variant
-from app.records.local import LocalResult, VariantData
+from app.records.local import TEST_TAG, LocalResult, VariantData
 from app.records.result import Estimate, Stage, Validity
-from app.reporting.quantities import build_quantity
+from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
 from reports import formatting
 from reports.model import Quantity
 
@@ -110,7 +116,12 @@ def format_max_inference_rate(variant: VariantData) -> str:
     return f"batch {formatting.format_count(batch)}: {rate_text}"
 
 
-_SCENARIOS = ("single-stream", "server", "multi-stream", "offline")
+def format_load(stage: Stage) -> str:
+    """Format the load of a stage: the test of a language model, such as `tg128`, or the scenario."""
+    return stage.tags.get(TEST_TAG) or stage.tags["scenario"]
+
+
+_SCENARIOS = ("single-stream", "server", "multi-stream", "offline", "generation")
 _PERCENTILES = ("p95", "p50", "mean")
 
 StagesByVariant = Mapping[Variant, Sequence[Stage]]
@@ -181,12 +192,16 @@ def find_front_positions(
     )
 
 
-def find_fastest_stage(stages: Sequence[Stage]) -> Stage | None:
+def find_fastest_valid_stage(stages: Sequence[Stage]) -> Stage | None:
     """Return the valid stage with the highest throughput. If no stage is valid, return the stage
     with the highest throughput; `None` if no throughput was measured."""
-    valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
-    measured_stages = [stage for stage in valid_stages or stages if _get_throughput(stage).value is not None]
-    return max(measured_stages, key=lambda stage: _get_throughput(stage).value or 0.0, default=None)
+    return find_fastest_stage([stage for stage in stages if stage.verdict.status != "INVALID"] or stages)
+
+
+def build_throughput_quantity(stage: Stage) -> Quantity:
+    """Return the throughput of a stage, in inferences per second or, for a language model, in tokens
+    per second."""
+    return build_stage_quantity(stage, find_throughput_metric(stage))
 
 
 def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Estimate, str]:
@@ -211,18 +226,19 @@ def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Esti
 
 
 def _build_position(variant: VariantData, stages: Sequence[Stage], axes: Axes) -> FrontPosition:
-    fastest_stage = find_fastest_stage(stages)
+    fastest_stage = find_fastest_valid_stage(stages)
     throughput = (
         Estimate(None, reason=variant.failure or "not measured")
         if fastest_stage is None
-        else _get_throughput(fastest_stage)
+        else get_throughput(fastest_stage)
     )
     validity = "VALID" if fastest_stage is None else fastest_stage.verdict.status
-    cost, unit = compute_cost(throughput, axes.usd_per_hour)
+    cost, cost_unit = compute_cost(throughput, axes.usd_per_hour)
+    unit = "1/s" if fastest_stage is None else find_unit(find_throughput_metric(fastest_stage))
     return FrontPosition(
         latency=_find_worst_latency(stages, axes),
-        cost=build_quantity(cost, unit, validity),
-        throughput=build_quantity(throughput, "1/s", validity),
+        cost=build_quantity(cost, cost_unit, validity),
+        throughput=build_quantity(throughput, unit, validity),
         is_on_frontier=False,
     )
 
@@ -260,7 +276,3 @@ def _get_latency(stage: Stage, scenario: str, aggregate: str) -> float | None:
         return None
     estimate = stage.metrics.get(choose_time_metric(scenario), {}).get(aggregate)
     return None if estimate is None else estimate.value
-
-
-def _get_throughput(stage: Stage) -> Estimate:
-    return stage.metrics.get("throughput_per_s", {}).get("value") or Estimate(None, reason="not measured")

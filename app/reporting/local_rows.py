@@ -17,7 +17,13 @@ from app.analysis.rows import NOT_STARTED
 from app.records.estimate import Estimate
 from app.records.local import Accuracy, Bottleneck, Fidelity, VariantColdStart, VariantData
 from app.records.result import Objective, Stage, Validity
-from app.reporting.local_front import FrontPosition, choose_time_metric, find_fastest_stage, get_max_call_rate
+from app.reporting.local_front import (
+    FrontPosition,
+    build_throughput_quantity,
+    choose_time_metric,
+    find_fastest_valid_stage,
+    get_max_call_rate,
+)
 from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
 from reports import formatting
 from reports.local_model import (
@@ -113,7 +119,7 @@ def _build_scenario_row(stage: Stage, search_state: Literal["passed", "failed"] 
         p50=build_stage_quantity(stage, metric, "p50"),
         p95=build_stage_quantity(stage, metric, "p95"),
         p99=build_stage_quantity(stage, metric, "p99"),
-        throughput=build_stage_quantity(stage, "throughput_per_s"),
+        throughput=build_throughput_quantity(stage),
         calls=stage.completed,
         parts=tuple(_get_call_part(stage, part) for part in CALL_PARTS),
         validity=validity,
@@ -218,7 +224,7 @@ def build_accuracy_row(accuracy: Accuracy) -> AccuracyRow:
 def find_energy(stages: Sequence[Stage]) -> Quantity | None:
     """Return the energy per inference in the stage with the highest throughput; `None` if it was
     not measured."""
-    fastest_stage = find_fastest_stage(stages)
+    fastest_stage = find_fastest_valid_stage(stages)
     if fastest_stage is None:
         return None
     metric_names = [name for name in _ENERGY_METRICS if name in fastest_stage.metrics]

@@ -23,7 +23,12 @@ from app.records.metrics import format_metric
 from app.records.result import Result
 from app.reporting.load import build_curve_labels, find_headline_stage
 from app.reporting.local import group_headline_stages_by_variant
-from app.reporting.local_front import find_fastest_stage, get_max_call_rate, name_variants
+from app.reporting.local_front import (
+    build_throughput_quantity,
+    find_fastest_valid_stage,
+    get_max_call_rate,
+    name_variants,
+)
 from app.reporting.quantities import build_quantity, build_stage_quantity
 from app.reporting.verdict import build_verdict
 from app.storage.labels import read_labels
@@ -47,13 +52,13 @@ def format_max_rate(result: Result) -> str | None:
     stages = group_headline_stages_by_variant(result)[local.best]
     variant_data, fastest_stage = (
         next(variant_data for variant_data in local.variants if variant_data.variant == local.best),
-        find_fastest_stage(stages),
+        find_fastest_valid_stage(stages),
     )
     max_call_rate = get_max_call_rate(variant_data, stages)
     if max_call_rate is not None and max_call_rate.value is not None:
         rate_text = formatting.format_value_unit(max_call_rate)
     elif fastest_stage is not None:
-        rate_text = formatting.format_inference_rate(build_stage_quantity(fastest_stage, "throughput_per_s"))
+        rate_text = formatting.format_inference_rate(build_throughput_quantity(fastest_stage))
     else:
         return None
     name = name_variants([variant_data.variant for variant_data in local.variants])[local.best]

@@ -18,8 +18,15 @@ from app.analysis.objectives import parse_objective
 from app.errors import ExitCode, UsageError
 from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Reevaluation, Result
 from app.reporting.local import find_headline_variant, group_headline_stages_by_variant, group_stages_by_variant
-from app.reporting.local_front import find_fastest_stage, format_max_inference_rate, get_max_call_rate, name_variants
-from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
+from app.reporting.local_front import (
+    build_throughput_quantity,
+    find_fastest_valid_stage,
+    format_load,
+    format_max_inference_rate,
+    get_max_call_rate,
+    name_variants,
+)
+from app.reporting.quantities import build_quantity, find_unit
 from reports import formatting, model
 from reports.model import Outcome
 
@@ -82,7 +89,7 @@ def _build_best_headline(result: Result) -> Headline:
         reason = NO_BEST_MESSAGES[local.best_reason] if local.best_reason else "no variant was measured to its end"
         return Headline(_capitalize(reason), _describe_closest_variant(result))
     stages = group_headline_stages_by_variant(result)[local.best]
-    fastest_stage = find_fastest_stage(stages)
+    fastest_stage = find_fastest_valid_stage(stages)
     name = name_variants([variant_data.variant for variant_data in local.variants])[local.best]
     best_variant = next(variant_data for variant_data in local.variants if variant_data.variant == local.best)
     max_call_rate = get_max_call_rate(best_variant, stages)
@@ -95,8 +102,8 @@ def _build_best_headline(result: Result) -> Headline:
     else:
         label, rate_text = "Max throughput", formatting.NOT_AVAILABLE
         if fastest_stage is not None:
-            rate_text = formatting.format_inference_rate(build_stage_quantity(fastest_stage, "throughput_per_s"))
-        load_text = "" if fastest_stage is None else fastest_stage.tags["scenario"]
+            rate_text = formatting.format_inference_rate(build_throughput_quantity(fastest_stage))
+        load_text = "" if fastest_stage is None else format_load(fastest_stage)
     load_note = f" ({load_text})" if load_text else ""
     headline = Headline(f"{label} {rate_text}{load_note}{_format_slo(slo_labels)}: {name}")
     if len(local.variants) == 1:

@@ -17,7 +17,21 @@ from app.telemetry.clock import measure_clock_resolution_ns
 from app.telemetry.gpu import open_gpus
 from app.telemetry.host import count_usable_cores, get_usable_memory_gib
 
-PACKAGES = ("onnxruntime-gpu", "onnxruntime", "locust", "numpy", "pandas", "uvloop", "httptools", "pyarrow")
+RUNTIME_PACKAGES = ("onnxruntime-gpu", "onnxruntime")
+GENAI_PACKAGES = ("onnxruntime-genai-cuda", "onnxruntime-genai")
+"""Builds of ONNX Runtime GenAI, each at the position of the build of ONNX Runtime that it
+requires."""
+PACKAGES = (
+    *RUNTIME_PACKAGES,
+    *GENAI_PACKAGES,
+    "gguf",
+    "locust",
+    "numpy",
+    "pandas",
+    "uvloop",
+    "httptools",
+    "pyarrow",
+)
 
 
 def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None) -> Environment:
@@ -93,9 +107,7 @@ def _read_cpu_governor(cpus_directory: Path = Path("/sys/devices/system/cpu")) -
 
 def list_runtime_packages() -> tuple[tuple[str, str], ...]:
     """Return the package name and version of each installed ONNX Runtime build."""
-    return tuple(
-        (name, version) for name, version in _read_package_versions().items() if name.startswith("onnxruntime")
-    )
+    return tuple((name, version) for name, version in _read_package_versions().items() if name in RUNTIME_PACKAGES)
 
 
 def _read_package_versions() -> dict[str, str]:
@@ -104,5 +116,5 @@ def _read_package_versions() -> dict[str, str]:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            continue  # one of the two builds of ONNX Runtime is installed; uvloop is not available on Windows
+            continue  # one of the two builds of each runtime is installed; uvloop is not available on Windows
     return versions

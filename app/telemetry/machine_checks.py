@@ -11,6 +11,7 @@ import psutil
 from app.records.calibration import BUSY_LIMIT_CORES
 from app.records.result import Check, CheckId, Environment
 from app.telemetry.cgroup import read_cgroup
+from app.telemetry.environment import GENAI_PACKAGES, RUNTIME_PACKAGES
 from app.telemetry.host import GIB, read_busy_and_total_s
 
 MIN_FREE_MEMORY_GIB = 1.0
@@ -67,6 +68,7 @@ def evaluate_machine(environment: Environment, load: MachineLoad) -> tuple[Check
         _check_clock_resolution(environment),
         _check_gpus(environment),
         _check_providers(environment),
+        _check_onnxruntime_packages(environment),
     )
 
 
@@ -130,6 +132,28 @@ def _check_providers(environment: Environment) -> Check:
     return _build_check(
         "providers", ", ".join(providers) or None, None, None, bool(providers) and not has_unused_gpu, hint
     )
+
+
+def _check_onnxruntime_packages(environment: Environment) -> Check:
+    """Return the check of the installed builds of ONNX Runtime: WARN if two builds are installed,
+    which overwrite each other's files, or a build of ONNX Runtime GenAI without the build of ONNX
+    Runtime that it requires."""
+    packages = environment.packages
+    runtimes = [name for name in RUNTIME_PACKAGES if name in packages]
+    genai_builds = [name for name in GENAI_PACKAGES if name in packages]
+    names = [*runtimes, *genai_builds]
+    if len(runtimes) > 1 or len(genai_builds) > 1:
+        problem = "These packages overwrite each other's files, so that any of them may be loaded, and GPUs unused."
+    else:
+        problem = "These packages do not belong together, so that language models run on the CPU at most."
+    extra = "llm" if genai_builds else "local"
+    hint = f'{problem} Run `pip uninstall -y {" ".join(names)}`, and then `pip install "sizewise[{extra}]"`.'
+    pairs = set(zip(RUNTIME_PACKAGES, GENAI_PACKAGES, strict=True))
+    has_passed = (
+        len(runtimes) <= 1 and len(genai_builds) <= 1 and set(zip(runtimes, genai_builds, strict=False)) <= pairs
+    )
+    versions = ", ".join(f"{name} {packages[name]}" for name in names)
+    return _build_check("onnxruntime_packages", versions or None, None, None, has_passed, hint)
 
 
 def _build_check(

@@ -14,6 +14,7 @@ import numpy as np
 from app.analysis.local.roofline import DataType, get_published_peaks
 from app.errors import SizewiseError
 from app.inference.datasets.labeled import load_labeled_rows, select_calibration_rows
+from app.inference.generation.model_folder import compute_folder_sha256, read_model_folder
 from app.inference.inspection.client import inspect_model
 from app.inference.job import VariantJob
 from app.inference.peaks import measure_peaks
@@ -78,6 +79,8 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
     UsageError or MeasurementError if the model cannot be converted.
     """
     path = Path(variant_spec.model)
+    if variant_spec.is_language_model:
+        return _prepare_language_model(path)
     _inspect_model(variant_spec.model, tuple(sorted(variant_spec.settings.axes.items())))
     calibration = _load_calibration(path, data) if variant_spec.precision == "int8-static" else None
     converted_model = convert_precision(
@@ -89,6 +92,16 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
         size_bytes=converted_model.path.stat().st_size,
         cached_model_path=_get_cache_path(variant_spec, converted_model.sha256),
         notes=converted_model.notes,
+    )
+
+
+def _prepare_language_model(folder: Path) -> PreparedModel:
+    model = read_model_folder(folder)
+    return PreparedModel(
+        path=str(folder),
+        sha256=compute_folder_sha256(folder),
+        size_bytes=model.size_bytes,
+        language_model=model,
     )
 
 

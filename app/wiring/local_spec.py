@@ -11,6 +11,7 @@ from pathlib import Path
 from app.analysis.gating import DEFAULT_GATING, Gating
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA_PROVIDERS
+from app.profiles.generation_tests import is_language_model
 from app.profiles.local import LocalProfile, LocalTarget, ShareOfMax, VariantSettings
 from app.profiles.pricing.catalog import find_offer, load_catalog
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
@@ -128,6 +129,7 @@ def _build_variant_spec(target: LocalTarget, settings: VariantSettings, variant:
             devices=tuple(range(max(1, len(devices)))),
         ),
         environment=_build_environment(devices) if is_on_nvidia else (),
+        is_language_model=is_language_model(get_model_path(settings.model)),
     )
 
 
@@ -147,7 +149,11 @@ def _get_first_visible_device() -> tuple[str, ...]:
 
 def build_scenarios(profile: LocalProfile) -> tuple[ScenarioSpec, ...]:
     """Return the scenarios in execution order. The server scenario is last, because its rate may
-    depend on the maximum throughput measured in the other scenarios."""
+    depend on the maximum throughput measured in the other scenarios. The first test of a language
+    model is repeated after the others, which shows drift."""
+    if tests := profile.generation_tests:
+        scenarios = [ScenarioSpec("generation", test=test) for test in tests]
+        return (*scenarios, ScenarioSpec("generation", test=tests[0], repeat=2))
     scenarios = [ScenarioSpec(scenario) for scenario in profile.load.scenarios if scenario != "server"]
     rates = profile.load.server_rates or (ShareOfMax(_DEFAULT_LOAD_SHARE),)
     if not scenarios and not all(isinstance(rate, float) for rate in rates):

@@ -12,6 +12,7 @@ from app.errors import UsageError
 from app.inference.inspection.client import inspect_model
 from app.inference.probe import ProviderProbe, probe_providers
 from app.inference.providers import count_usable_cores, format_too_many_threads
+from app.profiles.generation_tests import is_language_model
 from app.profiles.local import LocalProfile, VariantSettings
 from app.profiles.serve import get_model_path
 from app.records.model import ModelMetadata, ShapeOverrides
@@ -62,7 +63,7 @@ def inspect_models(profile: LocalProfile) -> dict[Path, ModelMetadata | UsageErr
     shape_overrides = ShapeOverrides(axes=dict(profile.target.runtime.axes))
     for variant in profile.target.all_variants:
         path = _get_path(variant)
-        if path in metadata_by_path:
+        if path in metadata_by_path or is_language_model(path):
             continue
         try:
             metadata_by_path[path] = inspect_model(path, shape_overrides)

@@ -11,6 +11,7 @@ import sys
 
 BENCHES = (
     "load_worker", "streams", "grpc_infer", "dispersion", "rows", "cycles", "telemetry", "scrapes", "local_harness",
+    "generation_harness",
     "analysis", "fleet_simulation", "planning_year", "planning", "command_line",
     "window_start", "window_charts", "window_growth", "window_results", "window_library", "window_flood",
     "window_two_hours", "window_watched", "window_plan",

@@ -134,12 +134,19 @@ def _compute_divergences(outputs: Floats, reference: Floats, are_probabilities: 
             rows / rows.sum(axis=1, keepdims=True) for rows in (reference_probabilities, output_probabilities)
         )
         return np.asarray(special.rel_entr(reference_probabilities, output_probabilities).sum(axis=1))
-    log_reference_probabilities, log_output_probabilities = (
-        special.log_softmax(rows, axis=1) for rows in (reference, outputs)
-    )
-    return np.asarray(
-        (np.exp(log_reference_probabilities) * (log_reference_probabilities - log_output_probabilities)).sum(axis=1)
-    )
+    return compute_softmax_divergences(outputs, reference)
+
+
+def compute_softmax_divergences(outputs: Array, reference: Array) -> Floats:
+    """Compute the KL divergence, in nats, of the softmax of each row of `outputs` from the softmax
+    of the same row of `reference`, in float64."""
+    divergences = np.zeros(len(outputs))
+    for block, y, x in _iterate_row_blocks(outputs, reference):
+        log_reference_probabilities, log_output_probabilities = (special.log_softmax(rows, axis=1) for rows in (x, y))
+        divergences[block] = (
+            np.exp(log_reference_probabilities) * (log_reference_probabilities - log_output_probabilities)
+        ).sum(axis=1)
+    return divergences
 
 
 def _compute_sqnr_db(signal: float, noise: float) -> float | None:

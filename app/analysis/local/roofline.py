@@ -300,7 +300,8 @@ def _find_bottleneck_of_execution(
         return None, format_faster_than_memory(position)
     if _is_near_memory_roof(position):
         return "memory", format_memory_bound(position, position.cost.min_bytes, MIN_BYTES_NOTE)
-    if _MIN_UNFUSED_SHARE <= position.unfused_bytes_share <= _MAX_PEAK_SHARE:
+    has_unfused_traffic = position.cost.moved_bytes > position.cost.min_bytes
+    if has_unfused_traffic and _MIN_UNFUSED_SHARE <= position.unfused_bytes_share <= _MAX_PEAK_SHARE:
         return "memory", format_memory_bound(position, position.cost.moved_bytes, MOVED_BYTES_NOTE)
     return None, format_no_bottleneck(position, fixed_share)
 

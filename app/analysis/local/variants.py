@@ -29,9 +29,9 @@ from app.records.metrics import PERCENTILES, metric_label
 from app.records.result import Cause, Objective, ObjectiveResult, Result, Stage
 
 _LATENCY_METRICS = ("latency_ms", "send_lag_ms")
-_LATENCY_SCENARIOS = ("server", "multi-stream", "single-stream", "offline")
-_CALL_SCENARIOS = ("single-stream", "multi-stream", "server", "offline")
-_THROUGHPUT_SCENARIOS = ("offline", "multi-stream", "single-stream", "server")
+_LATENCY_SCENARIOS = ("server", "multi-stream", "single-stream", "offline", "generation")
+_CALL_SCENARIOS = ("single-stream", "multi-stream", "server", "offline", "generation")
+_THROUGHPUT_SCENARIOS = ("offline", "multi-stream", "single-stream", "server", "generation")
 
 
 def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | None, Estimate]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import onnx
 
-from app.inference.generation.decoder_graph import build_contiguous_decoder, build_paged_decoder
+from app.inference.generation.decoder_graph import WeightsFile, build_contiguous_decoder, build_paged_decoder
 from app.inference.generation.decoder_shape import DecoderShape, PagedCache, RandomWeights, Weights
+from app.inference.generation.model_folder import CONFIG_FILE
 
 MODEL_FILE = "model.onnx"
-CONFIG_FILE = "genai_config.json"
-_MAX_EMBEDDED_BYTES = 2**30
-"""Size of the weights in bytes from which they are stored in a file of their own, because protobuf
-is limited to 2 GiB."""
+_WEIGHTS_FILE = f"{MODEL_FILE}.data"
+_MAX_EMBEDDED_BYTES = 2**27
+"""Size of the weights in bytes from which they are stored in a file of their own, so that they need
+not all be in memory, and because protobuf is limited to 2 GiB."""
 
 
 class DecoderTokenizer(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,9 +41,16 @@ def write_decoder(
 ) -> None:
     """Write a decoder to `folder`, which is created if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = build_contiguous_decoder(shape, weights) if cache is None else build_paged_decoder(shape, cache, weights)
-    has_large_weights = model.ByteSize() > _MAX_EMBEDDED_BYTES
-    onnx.save(model, folder / MODEL_FILE, save_as_external_data=has_large_weights, location=f"{MODEL_FILE}.data")
+    with ExitStack() as stack:
+        weights_file = None
+        if shape.weight_bytes > _MAX_EMBEDDED_BYTES:
+            weights_file = WeightsFile(_WEIGHTS_FILE, stack.enter_context((folder / _WEIGHTS_FILE).open("wb")))
+        model = (
+            build_contiguous_decoder(shape, weights, weights_file)
+            if cache is None
+            else build_paged_decoder(shape, cache, weights, weights_file)
+        )
+    (folder / MODEL_FILE).write_bytes(model.SerializeToString())
     for name, content in (
         (CONFIG_FILE, _build_config(shape, tokenizer, cache)),
         ("tokenizer.json", tokenizer.tokenizer),

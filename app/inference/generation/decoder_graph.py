@@ -9,7 +9,7 @@ CPU, ONNX Runtime has no kernel for paged attention, so the paged decoder uses s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,12 @@ from app.inference.generation.decoder_shape import QUANTIZATION_BLOCK, DecoderSh
 
 CONTRIB_DOMAIN = "com.microsoft"
 _IR_VERSION, _OPSET = 10, 21
+_ALIGNMENT = 4096
+"""Alignment in bytes of the weights in a weights file, so that they can be mapped into memory."""
 _MASKED_SCORE = -1e9
 _MIN_SCALE = 1e-9
+_MIN_STORED_BYTES = 1024
+"""Size in bytes from which a constant is stored in the weights file, if there is one."""
 
 Dimensions = list[int | str]
 ValueList = list[tuple[str, int, Dimensions]]
@@ -30,10 +34,35 @@ Attention = Callable[[int, str, str, str], str]
 returns the name of the attended values."""
 
 
-def build_contiguous_decoder(shape: DecoderShape, weights: Weights) -> onnx.ModelProto:
-    """Build a decoder with one KV cache per sequence, of shape
-    [batch, KV heads, tokens, head size]."""
-    graph = _Graph()
+class WeightsFile:
+    """A file in the folder of the model, to which large weights are written while the graph is
+    built, so that they are never all in memory."""
+
+    def __init__(self, location: str, file: BinaryIO) -> None:
+        self._location, self._file = location, file
+
+    def write(self, name: str, values: npt.NDArray[np.generic]) -> onnx.TensorProto:
+        """Write the values at the end of the file, and return a tensor that refers to them."""
+        padding = -self._file.tell() % _ALIGNMENT
+        self._file.write(bytes(padding))
+        tensor = onnx.TensorProto(
+            name=name,
+            dims=values.shape,
+            data_type=helper.np_dtype_to_tensor_dtype(values.dtype),
+            data_location=TensorProto.EXTERNAL,
+        )
+        for key, value in (("location", self._location), ("offset", self._file.tell()), ("length", values.nbytes)):
+            tensor.external_data.add(key=key, value=str(value))
+        self._file.write(np.ascontiguousarray(values).data)
+        return tensor
+
+
+def build_contiguous_decoder(
+    shape: DecoderShape, weights: Weights, weights_file: WeightsFile | None = None
+) -> onnx.ModelProto:
+    """Build a decoder with one KV cache per sequence, of shape [batch, KV heads, tokens, head size].
+    Large weights are written to `weights_file`, if it is set."""
+    graph = _Graph(weights_file=weights_file)
     layers = _DecoderLayers(graph, shape, weights)
     cosines, sines = layers.add_rotary_tables()
     one = graph.add_integers(1)
@@ -81,12 +110,15 @@ def build_contiguous_decoder(shape: DecoderShape, weights: Weights) -> onnx.Mode
     )
 
 
-def build_paged_decoder(shape: DecoderShape, cache: PagedCache, weights: Weights) -> onnx.ModelProto:
+def build_paged_decoder(
+    shape: DecoderShape, cache: PagedCache, weights: Weights, weights_file: WeightsFile | None = None
+) -> onnx.ModelProto:
     """Build a decoder whose KV cache has the shape [blocks, tokens per block, KV heads, head size].
+    Large weights are written to `weights_file`, if it is set.
 
     The tokens of all requests are concatenated. The logits have one row per request, for its last
     token."""
-    graph = _Graph()
+    graph = _Graph(weights_file=weights_file)
     layers = _DecoderLayers(graph, shape, weights)
     attention = _PagedAttention(graph, shape, cache, layers.add_rotary_tables())
     hidden_states = layers.add_layers(attention.add_layer)
@@ -120,14 +152,17 @@ class _Graph:
     """A graph under construction. Each method adds to the graph and returns the name of the new
     value."""
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", weights_file: WeightsFile | None = None) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
-        self._prefix = prefix
+        self._prefix, self._weights_file = prefix, weights_file
 
     def add_constant(self, values: npt.NDArray[np.generic]) -> str:
         name = f"{self._prefix}constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
+        if self._weights_file is not None and values.nbytes >= _MIN_STORED_BYTES:
+            self._constants.append(self._weights_file.write(name, values))
+        else:
+            self._constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def add_integers(self, *values: int) -> str:
@@ -165,6 +200,8 @@ class _DecoderLayers:
         [context, head size / 2]."""
         shape = self._shape
         frequencies = shape.rotary_base ** (-np.arange(0, shape.head_dim, 2) / shape.head_dim)
+        if shape.rotary_divisors:
+            frequencies = frequencies / np.array(shape.rotary_divisors)
         angles = np.outer(np.arange(shape.context), frequencies)
         cosines = self._graph.add_constant(np.cos(angles).astype(np.float32))
         return cosines, self._graph.add_constant(np.sin(angles).astype(np.float32))
@@ -174,13 +211,12 @@ class _DecoderLayers:
         graph, shape = self._graph, self._shape
         embedding = graph.add_constant(self._weights.load_embedding(shape.vocabulary, shape.hidden))
         states = graph.add_node("Gather", embedding, "input_ids")
-        kv_columns = shape.kv_heads * shape.head_dim
         for layer in range(shape.layers):
             block = f"blk.{layer}"
             normalized = self._add_norm(states, f"{block}.attn_norm")
-            queries = self._add_linear(normalized, f"{block}.attn_q", shape.hidden, shape.hidden)
-            keys = self._add_linear(normalized, f"{block}.attn_k", shape.hidden, kv_columns)
-            values = self._add_linear(normalized, f"{block}.attn_v", shape.hidden, kv_columns)
+            queries = self._add_projection(normalized, f"{block}.attn_q", shape.hidden)
+            keys = self._add_projection(normalized, f"{block}.attn_k", shape.kv_columns)
+            values = self._add_projection(normalized, f"{block}.attn_v", shape.kv_columns)
             attended = add_attention(layer, queries, keys, values)
             attention = self._add_linear(attended, f"{block}.attn_output", shape.hidden, shape.hidden)
             states = graph.add_node("Add", states, attention)
@@ -200,6 +236,13 @@ class _DecoderLayers:
         return self._graph.add_node(
             "SimplifiedLayerNormalization", values, scale, axis=-1, epsilon=self._shape.norm_epsilon
         )
+
+    def _add_projection(self, values: str, name: str, columns: int) -> str:
+        """Add the matrix, and the bias if there is one, of queries, keys or values."""
+        product = self._add_linear(values, name, self._shape.hidden, columns)
+        if not self._shape.has_attention_bias:
+            return product
+        return self._graph.add_node("Add", product, self._graph.add_constant(self._weights.load_bias(name, columns)))
 
     def _add_linear(self, values: str, name: str, rows: int, columns: int, outputs: Sequence[str] = ()) -> str:
         matrix = self._weights.load_matrix(name, rows, columns)

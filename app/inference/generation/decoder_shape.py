@@ -21,7 +21,8 @@ class DecoderShape(msgspec.Struct, frozen=True, kw_only=True):
     `heads` must be a multiple of `kv_heads`, and `hidden` of `heads`; with quantized weights,
     `hidden` and `feed_forward` must be multiples of 32. `context` is the maximum number of tokens
     of a sequence. The rotary embedding rotates halves of a head, or neighboring values if
-    `is_rotary_interleaved`, as in GGUF files of Llama models."""
+    `is_rotary_interleaved`, as in GGUF files of Llama models. Its frequencies are divided by
+    `rotary_divisors`, if there are any, as for the long contexts of Llama 3."""
 
     layers: int
     hidden: int
@@ -33,6 +34,9 @@ class DecoderShape(msgspec.Struct, frozen=True, kw_only=True):
     weight_bits: WeightBits = 32
     rotary_base: float = 1e4
     is_rotary_interleaved: bool = False
+    rotary_divisors: tuple[float, ...] = ()
+    has_attention_bias: bool = False
+    """True if a bias is added to queries, keys and values, as in Qwen2."""
     norm_epsilon: float = 1e-5
 
     @property
@@ -40,9 +44,22 @@ class DecoderShape(msgspec.Struct, frozen=True, kw_only=True):
         return self.hidden // self.heads
 
     @property
+    def kv_columns(self) -> int:
+        """Number of values in the keys of one token."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def weight_bytes(self) -> int:
+        """Approximate size of the weights in bytes, without normalizations and biases."""
+        bytes_per_weight = 4.0 if self.weight_bits == 32 else self.weight_bits / 8 + 4 / QUANTIZATION_BLOCK
+        by_layer = self.hidden * (2 * self.hidden + 2 * self.kv_columns + 3 * self.feed_forward)
+        embedding = self.hidden * self.vocabulary
+        return int((self.layers * by_layer + embedding) * bytes_per_weight) + 4 * embedding
+
+    @property
     def kv_bytes_per_token(self) -> int:
         """Size in bytes of the cached keys and values of one token, in float32."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * 4
+        return 2 * self.layers * self.kv_columns * 4
 
 
 class PagedCache(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +79,9 @@ class Weights(Protocol):
     def load_matrix(self, name: str, rows: int, columns: int) -> Floats:
         """Return the matrix that maps `rows` inputs to `columns` outputs, of shape
         [rows, columns]."""
+
+    def load_bias(self, name: str, size: int) -> Floats:
+        """Return the bias that is added to the outputs of a matrix, of shape [size]."""
 
     def load_norm(self, name: str, size: int) -> Floats:
         """Return the scale of a normalization, of shape [size]."""
@@ -87,6 +107,9 @@ class RandomWeights:
     def load_matrix(self, name: str, rows: int, columns: int) -> Floats:
         scale = np.float32(_GAINS.get(name.rpartition(".")[2], 1.0) / np.sqrt(rows))
         return self._generator.standard_normal((rows, columns), np.float32) * scale
+
+    def load_bias(self, name: str, size: int) -> Floats:  # noqa: ARG002
+        return self._generator.standard_normal(size, np.float32)
 
     def load_norm(self, name: str, size: int) -> Floats:  # noqa: ARG002
         return np.ones(size, np.float32)

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from app.errors import UsageError
-from app.inference.generation.decoder_files import CONFIG_FILE
 from app.inference.generation.decoder_shape import PagedCache
 from app.inference.model_file import check_external_weights, check_model_file
 from loadgen.decoding import decode_json
 
+CONFIG_FILE = "genai_config.json"
 _MAX_CONFIG_BYTES = 2**20
 _MAX_FILES = 1000
 _MAX_COUNT = 2**31
@@ -41,6 +41,7 @@ class GenerativeModel(msgspec.Struct, frozen=True, kw_only=True):
     context: int
     vocabulary: int
     layers: int
+    heads: int
     kv_heads: int
     head_dim: int
     end_ids: tuple[int, ...]
@@ -81,11 +82,6 @@ class _Config(msgspec.Struct, frozen=True, kw_only=True):
     engine: _Engine | None = None
 
 
-def is_model_folder(path: Path) -> bool:
-    """Return True if `path` is a folder with a configuration of ONNX Runtime GenAI."""
-    return (path / CONFIG_FILE).is_file()
-
-
 def read_model_folder(folder: Path) -> GenerativeModel:
     """Read and check a model folder. Raises UsageError if it is not a valid text decoder, or if it
     is unsafe to open."""
@@ -105,6 +101,7 @@ def read_model_folder(folder: Path) -> GenerativeModel:
         context_length=model.context_length,
         vocab_size=model.vocab_size,
         num_hidden_layers=decoder.num_hidden_layers,
+        num_attention_heads=decoder.num_attention_heads,
         num_key_value_heads=kv_heads,
         head_size=decoder.head_size,
     )
@@ -122,6 +119,7 @@ def read_model_folder(folder: Path) -> GenerativeModel:
         context=model.context_length,
         vocabulary=model.vocab_size,
         layers=decoder.num_hidden_layers,
+        heads=decoder.num_attention_heads,
         kv_heads=kv_heads,
         head_dim=decoder.head_size,
         end_ids=_list_end_ids(model.eos_token_id),

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 import onnxruntime_genai as genai
 
 from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.inference.generation.model_folder import GenerativeModel
+from app.inference.memory import MEMORY_HINT, is_out_of_memory_message
 from app.inference.providers import count_usable_cores, format_too_many_threads
 
 _PROVIDERS = {"cuda": "cuda", "directml": "dml", "openvino": "OpenVINO"}
 """Names of execution providers in ONNX Runtime GenAI, by their name in profiles. The CPU has no
 name, because it is used if no provider is set."""
+_MAX_MESSAGE_LENGTH = 300
 
 
 def open_generative_model(model: GenerativeModel, provider: str, threads: int, max_batch: int | None = None) -> Any:
@@ -44,6 +45,13 @@ def open_generative_model(model: GenerativeModel, provider: str, threads: int, m
         raise _convert_error(model, provider, error) from error
 
 
+def convert_run_error(model: GenerativeModel, error: RuntimeError) -> MeasurementError:
+    """Return the error of a model that failed while it ran, given the error of the library."""
+    message = _shorten(error)
+    hint = MEMORY_HINT if is_out_of_memory_message(message) else None
+    return MeasurementError(f"the model {model.folder} failed: {message}", hint=hint)
+
+
 def get_genai_version() -> str:
     return str(genai.__version__)
 
@@ -62,7 +70,7 @@ def _build_overlay(model: GenerativeModel, threads: int, max_batch: int | None) 
 
 
 def _convert_error(model: GenerativeModel, provider: str, error: RuntimeError) -> SizewiseError:
-    message = " ".join(str(error).split())[:300]
+    message = _shorten(error)
     if provider != "cpu":
         return UnavailableError(
             f"the model {model.folder} cannot be opened on {provider}: {message}",
@@ -80,9 +88,6 @@ class ModelTokenizer:
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text).tolist())
 
-    def decode(self, tokens: list[int]) -> str:
-        return str(self._tokenizer.decode(np.array(tokens, np.int32)))
-
     def format_chat(self, messages: Sequence[dict[str, str]]) -> str:
         """Format a chat with the model's template, up to the start of the response. Raises
         UsageError if the model has no template, or if the template rejects the messages."""
@@ -91,7 +96,7 @@ class ModelTokenizer:
                 self._tokenizer.apply_chat_template(msgspec.json.encode(messages).decode(), add_generation_prompt=True)
             )
         except RuntimeError as error:
-            raise UsageError(f"the chat template of the model failed: {' '.join(str(error).split())[:300]}") from error
+            raise UsageError(f"the chat template of the model failed: {_shorten(error)}") from error
 
     def create_text_stream(self) -> TextStream:
         return TextStream(self._tokenizer.create_stream())
@@ -106,3 +111,7 @@ class TextStream:
 
     def decode(self, token: int) -> str:
         return str(self._stream.decode(token))
+
+
+def _shorten(error: RuntimeError) -> str:
+    return " ".join(str(error).split())[:_MAX_MESSAGE_LENGTH]

@@ -11,6 +11,7 @@ from app.errors import UsageError
 from app.inference.inspection.limits import WALL_TIME_LIMIT_S
 from app.inference.model_file import check_model_file
 from app.inference.parent import ChildKilledError, run_child
+from app.records.language_model import LanguageModelMetadata
 from app.records.model import ModelMetadata, ShapeOverrides
 
 
@@ -18,10 +19,24 @@ def inspect_model(model: Path, shape_overrides: ShapeOverrides) -> ModelMetadata
     """Inspect a model file and return its metadata and costs. Raises UsageError if the file is not
     a valid model or is rejected, and for invalid axis lengths."""
     check_model_file(model)
-    arguments = (str(model.absolute()), msgspec.json.encode(shape_overrides).decode())
+    output = _run_inspection(model, msgspec.json.encode(shape_overrides).decode())
+    return msgspec.msgpack.decode(output, type=ModelMetadata)
+
+
+def inspect_language_model(model: Path) -> LanguageModelMetadata:
+    """Inspect the files of a language model. Raises UsageError if they are not valid or are
+    rejected."""
+    return msgspec.msgpack.decode(_run_inspection(model), type=LanguageModelMetadata)
+
+
+def _run_inspection(model: Path, *arguments: str) -> bytes:
     try:
-        output = run_child(
-            f"the inspection of {model.name}", "app.inference.inspection", *arguments, timeout_s=WALL_TIME_LIMIT_S
+        return run_child(
+            f"the inspection of {model.name}",
+            "app.inference.inspection",
+            str(model.absolute()),
+            *arguments,
+            timeout_s=WALL_TIME_LIMIT_S,
         )
     except ChildKilledError as error:
         raise UsageError(
@@ -31,4 +46,3 @@ def inspect_model(model: Path, shape_overrides: ShapeOverrides) -> ModelMetadata
                 "a tool you trust."
             ),
         ) from error
-    return msgspec.msgpack.decode(output, type=ModelMetadata)

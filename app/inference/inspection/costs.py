@@ -18,6 +18,7 @@ import onnx
 from onnx import shape_inference
 
 from app.errors import UsageError
+from app.inference.inspection.packed_weights import count_packed_parameters
 from app.inference.inspection.reading import STANDARD_DOMAINS, Step, build_steps, list_input_names
 from app.inference.inspection.tensors import MAX_BYTES, compute_size_bytes, get_dtype_name, iterate_subgraph_tensors
 from app.inference.tensor_spec import printable
@@ -395,11 +396,13 @@ def count_unknown_values(dataflow: Dataflow, sizes: ValueSizes) -> int:
 
 
 def count_parameters(dataflow: Dataflow, sizes: ValueSizes) -> Parameters:
-    """Return the number of elements and bytes of the weights of a graph."""
+    """Return the number of parameters and bytes of the weights of a graph."""
     bytes_by_dtype: Counter[str] = Counter()
     count = 0
+    packed_counts = count_packed_parameters(dataflow.steps, sizes.compute_bytes)
     for name in dataflow.weights:
-        count += sizes.count_elements(name) or 0
+        packed_count = packed_counts.get(name)
+        count += packed_count if packed_count is not None else sizes.count_elements(name) or 0
         bytes_by_dtype[get_dtype_name(sizes.get_dtype(name) or 0)] += sizes.compute_bytes(name) or 0
     for tensor in (tensor for step in dataflow.steps for tensor in iterate_subgraph_tensors(step.node)):
         count += math.prod(tensor.dims)

@@ -178,10 +178,7 @@ class _InferredCosts(msgspec.Struct, frozen=True):
 def read_model_metadata(path: Path, shape_overrides: ShapeOverrides) -> ModelMetadata:
     """Read the metadata and costs of a model file. Raises UsageError if the file is not a valid
     model or is not safe to open."""
-    model = read_model(path)
-    external_files = _check_file(model, path)
-    if model.functions:
-        model = _inline_functions(model)
+    model, external_files = read_checked_model(path)
     dataflow = build_dataflow(model.graph)
     inputs, outputs = tuple(_build_inputs(model.graph)), tuple(_build_value(value) for value in model.graph.output)
     drop_weights(model)
@@ -216,6 +213,14 @@ def read_model_metadata(path: Path, shape_overrides: ShapeOverrides) -> ModelMet
         unknown_nodes=operator_flops.unknown_node_counts.total() if batch_costs else 0,
         unknown_values=costs.count_unknown_values(dataflow, inferred_costs.sizes) if batch_costs else 0,
     )
+
+
+def read_checked_model(path: Path) -> tuple[onnx.ModelProto, tuple[ExternalFile, ...]]:
+    """Read a model file, check it, and inline its functions. Return the model and its external
+    files. Raises UsageError if the file is not a valid model or is not safe to open."""
+    model = read_model(path)
+    external_files = _check_file(model, path)
+    return (_inline_functions(model) if model.functions else model), external_files
 
 
 def _check_file(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:

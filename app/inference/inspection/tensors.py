@@ -7,14 +7,14 @@ that opens the model would then expose the content of that file as weights."""
 from __future__ import annotations
 
 import math
-import stat
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import onnx
 from onnx import TensorProto
 
 from app.errors import UsageError
+from app.inference.folder_file import EXPORT_HINT, build_rejection_error, find_file_in_folder
 from app.inference.tensor_spec import printable
 from app.records.model import ExternalFile
 
@@ -83,7 +83,7 @@ def check_stored_tensor(tensor: TensorProto) -> None:
     match its declared size."""
     name = printable(tensor.name)
     if any(dim < 0 for dim in tensor.dims):
-        raise UsageError(f"tensor {name!r} has an axis of negative length", hint=_EXPORT_HINT)
+        raise UsageError(f"tensor {name!r} has an axis of negative length", hint=EXPORT_HINT)
     size_bytes = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
     if tensor.data_location == TensorProto.EXTERNAL or size_bytes is None:
         return
@@ -91,10 +91,10 @@ def check_stored_tensor(tensor: TensorProto) -> None:
         if len(tensor.raw_data) != size_bytes:
             raise UsageError(
                 f"tensor {name!r} declares {size_bytes} bytes but contains {len(tensor.raw_data)} bytes",
-                hint=_EXPORT_HINT,
+                hint=EXPORT_HINT,
             )
     elif size_bytes > 16 * sum(len(getattr(tensor, field)) for field in _TYPED_FIELDS):
-        raise UsageError(f"tensor {name!r} declares {size_bytes} bytes but contains fewer", hint=_EXPORT_HINT)
+        raise UsageError(f"tensor {name!r} declares {size_bytes} bytes but contains fewer", hint=EXPORT_HINT)
 
 
 def _iterate_graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
@@ -125,9 +125,6 @@ def _list_attribute_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphPro
     return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
-_EXPORT_HINT = "Export the model again, with its weights in plain files in its own folder or in the model itself."
-
-
 def find_weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
     """Return the external weight files of `model`, which was read from `path`.
 
@@ -140,7 +137,7 @@ def find_weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile,
         entries = _read_entries(tensor)
         location = entries.get("location", "")
         if location not in files:
-            files[location] = ExternalFile(printable(location), _get_external_size_bytes(path, location))
+            files[location] = find_file_in_folder(path.parent, location)
         _check_byte_range(tensor, entries, files[location])
     return tuple(sorted(files.values(), key=lambda file: file.name))
 
@@ -148,62 +145,31 @@ def find_weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile,
 def _read_entries(tensor: TensorProto) -> dict[str, str]:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if len(entries) != len(tensor.external_data):
-        raise _build_rejection_error(
+        raise build_rejection_error(
             f"tensor {printable(tensor.name)!r} declares the location of its weights more than once"
         )
     return entries
-
-
-def _get_external_size_bytes(model: Path, location: str) -> int:
-    display_name = printable(location)
-    if not location or "\0" in location:
-        raise _build_rejection_error("it refers to external weights without a file name")
-    for pure_path in (PurePosixPath(location), PureWindowsPath(location)):
-        if pure_path.is_absolute() or pure_path.drive or pure_path.root:
-            raise _build_rejection_error(f"its weights are in {display_name}, an absolute path")
-        if ".." in pure_path.parts:
-            raise _build_rejection_error(f"its weights are in {display_name}, outside the model's folder")
-    file = model.parent / location
-    try:
-        is_inside = file.resolve(strict=True).is_relative_to(model.parent.resolve())
-        status = file.stat()
-    except (OSError, RuntimeError) as error:
-        # A cycle of symbolic links raises RuntimeError in older versions of Python.
-        raise _build_rejection_error(f"its weights are in {display_name}, which cannot be read") from error
-    if not is_inside:
-        raise _build_rejection_error(
-            f"its weights are in {display_name}, a symbolic link to a file outside the model's folder"
-        )
-    if not stat.S_ISREG(status.st_mode):
-        raise _build_rejection_error(f"its weights are in {display_name}, which is not a regular file")
-    if status.st_nlink > 1:
-        raise _build_rejection_error(f"its weights are in {display_name}, a file with several hard links")
-    return status.st_size
 
 
 def _check_byte_range(tensor: TensorProto, entries: dict[str, str], file: ExternalFile) -> None:
     name = printable(tensor.name)
     offset, length = (_parse_number(entries.get(key), name, key) for key in ("offset", "length"))
     if any(dim < 0 for dim in tensor.dims):
-        raise _build_rejection_error(f"tensor {name!r} has an axis of negative length")
+        raise build_rejection_error(f"tensor {name!r} has an axis of negative length")
     declared_bytes = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
     if declared_bytes is None:
-        raise _build_rejection_error(f"tensor {name!r} has a type that cannot be stored in a weights file")
+        raise build_rejection_error(f"tensor {name!r} has a type that cannot be stored in a weights file")
     if length is not None and length != declared_bytes:
-        raise _build_rejection_error(
+        raise build_rejection_error(
             f"tensor {name!r} declares {declared_bytes} bytes, but its file entry has {length} bytes"
         )
     if (offset or 0) + declared_bytes > file.size_bytes:
-        raise _build_rejection_error(f"tensor {name!r} extends beyond the end of {file.name}")
+        raise build_rejection_error(f"tensor {name!r} extends beyond the end of {file.name}")
 
 
 def _parse_number(text: str | None, tensor_name: str, key: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise _build_rejection_error(f"tensor {tensor_name!r} has an invalid {key} {printable(text)!r} for its file")
+        raise build_rejection_error(f"tensor {tensor_name!r} has an invalid {key} {printable(text)!r} for its file")
     return int(text)
-
-
-def _build_rejection_error(reason: str) -> UsageError:
-    return UsageError(f"the model is rejected: {reason}", hint=_EXPORT_HINT)

@@ -18,6 +18,7 @@ from app.analysis.gpu_use import check_throttling, compute_gpu_metrics
 from app.analysis.local.accuracy import check_chance_accuracy, compute_accuracy
 from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.call_stages import summarize_calls
+from app.analysis.local.generation import check_drift
 from app.analysis.local.roofline import CallDurations, find_bottleneck
 from app.analysis.local.variants import (
     NO_VARIANT_CAUSE,
@@ -33,6 +34,7 @@ from app.analysis.stages import compute_telemetry_metrics
 from app.analysis.validity import check_telemetry, check_wall_clock, combine_stage_checks, compute_verdict
 from app.errors import ExitCode
 from app.inference.providers import NVIDIA_PROVIDERS
+from app.records.calls import CallStage
 from app.records.estimate import Estimate, Variant
 from app.records.local import Accuracy, BatchModel, Bottleneck, LocalResult, VariantData
 from app.records.result import Artifact, Cause, Check, Environment, Result, Stage, Tool, Verdict, Window
@@ -147,6 +149,7 @@ def build_local_result(
     stages = tuple(stage for variant in variants for stage in variant.stages)
     batch_models = fit_batch_models(stages)
     variants = tuple(_add_scaling_efficiency(variant, variants) for variant in variants)
+    variants = tuple(_add_drift_check(variant) for variant in variants)
     stages = tuple(stage for variant in variants for stage in variant.stages)
     variants = tuple(
         _add_bottleneck(variant, variant_result, batch_models, dependencies, measurements)
@@ -218,7 +221,7 @@ def _evaluate_variant(
     stages = []
     for position, stage_data in enumerate(measured_variant.call_stages):
         stage = summarize_calls(dependencies.store.stage_calls(stage_data.index), stage_data, measured_variant.checks)
-        stage = _add_telemetry(stage, measurements)
+        stage = _add_telemetry(stage, stage_data, measurements)
         if position == 0:
             metrics = {
                 **stage.metrics,
@@ -262,7 +265,24 @@ def _add_stage_efficiency(stage: Stage, single_device_stages: Sequence[Stage]) -
     return msgspec.structs.replace(stage, metrics={**stage.metrics, "scaling_efficiency": efficiency})
 
 
-def _add_telemetry(stage: Stage, measurements: LocalMeasurements) -> Stage:
+def _add_drift_check(variant_result: VariantResult) -> VariantResult:
+    """Add a check of the drift to each stage that repeats an earlier stage of the variant."""
+    first_stages = {stage.name: stage for stage in variant_result.stages if stage.repeat == 1}
+    return msgspec.structs.replace(
+        variant_result,
+        stages=tuple(
+            stage if stage.repeat == 1 else _add_check(stage, check_drift(first_stages[stage.name], stage))
+            for stage in variant_result.stages
+        ),
+    )
+
+
+def _add_check(stage: Stage, check: Check) -> Stage:
+    checks = (*stage.checks, check)
+    return msgspec.structs.replace(stage, checks=checks, verdict=compute_verdict(checks))
+
+
+def _add_telemetry(stage: Stage, stage_data: CallStage, measurements: LocalMeasurements) -> Stage:
     """Add the telemetry metrics within the time window of the stage. For stages on GPUs, also add
     energy metrics and a throttling check."""
     assert stage.variant is not None
@@ -272,11 +292,16 @@ def _add_telemetry(stage: Stage, measurements: LocalMeasurements) -> Stage:
     sources = [f"gpu{gpu.index}" for gpu in find_gpus(stage.variant, measurements.environment.gpus)]
     inferences = stage.completed * stage.variant.batch
     metrics |= compute_gpu_metrics(
-        measurements.telemetry, stage.window, measurements.idle_window, inferences=inferences, sources=sources
+        measurements.telemetry,
+        stage.window,
+        measurements.idle_window,
+        inferences=inferences,
+        output_tokens=inferences * stage_data.test.output_tokens if stage_data.test is not None else 0,
+        sources=sources,
     )
     throttling_check = check_throttling(measurements.telemetry, stage.window, sources)
-    checks = stage.checks if throttling_check is None else (*stage.checks, throttling_check)
-    return msgspec.structs.replace(stage, metrics=metrics, checks=checks, verdict=compute_verdict(checks))
+    stage = msgspec.structs.replace(stage, metrics=metrics)
+    return stage if throttling_check is None else _add_check(stage, throttling_check)
 
 
 def _add_bottleneck(

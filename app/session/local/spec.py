@@ -14,11 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.analysis.gating import Gating
+from app.inference.generation.model_folder import GenerativeModel
 from app.inference.job import SessionSettings, VariantJob
 from app.records.control import ControlCommand, ControlResponse
 from app.records.estimate import Variant
 from app.records.gpu import GpuProcess
-from app.records.local import Peaks, Precision, Scenario
+from app.records.local import GenerationTest, Peaks, Precision, Scenario
 from app.records.model import BatchCost
 from app.records.result import Artifact, Check, Environment, Objective, Result, Target
 from app.records.selftest import SelfTest
@@ -36,6 +37,8 @@ class VariantSpec(msgspec.Struct, frozen=True, kw_only=True):
     precision: Precision
     settings: SessionSettings
     environment: tuple[tuple[str, str], ...] = ()
+    is_language_model: bool = False
+    """True if `model` is the folder or the GGUF file of a language model."""
 
 
 class ScenarioSpec(msgspec.Struct, frozen=True):
@@ -49,6 +52,9 @@ class ScenarioSpec(msgspec.Struct, frozen=True):
     rate_per_s: float | None = None
     share: float | None = None
     is_max_search: bool = False
+    test: GenerationTest | None = None
+    """Test of the generation scenario."""
+    repeat: int = 1
 
 
 class DataSpec(msgspec.Struct, frozen=True):
@@ -124,6 +130,7 @@ class PreparedModel(msgspec.Struct, frozen=True):
     sha256: str
     size_bytes: int
     cached_model_path: str | None = None
+    language_model: GenerativeModel | None = None
     notes: tuple[str, ...] = ()
 
 

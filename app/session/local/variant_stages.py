@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.analysis.local.call_stages import find_max_throughput_per_s, summarize_calls
+from app.analysis.local.generation import MIN_REPETITIONS
 from app.analysis.local.variants import find_violated_objectives_so_far
 from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.search import RateSearch
@@ -20,7 +21,6 @@ from app.inference.job import CallRows, Measure, MeasurementStarted, VariantMeas
 from app.records import events
 from app.records.calls import CallStage, unpack_calls
 from app.records.estimate import Estimate, Variant
-from app.records.local import Scenario
 from app.records.result import Check, Stage
 from app.session.dependencies import RunningVariant
 from app.session.local.spec import LocalDependencies, LocalSpec, ScenarioSpec, VariantSpec
@@ -76,7 +76,7 @@ class CallProgress:
             events.StageStarted(
                 at_ns=self._now_ns(),
                 index=self._index,
-                name=f"{plan.scenario}: {self._variant.label}",
+                name=f"{plan.scenario if plan.test is None else plan.test.name}: {self._variant.label}",
                 kind="steady" if plan.scenario == "server" else "closed",
                 repeat=1,
                 offered_per_s=plan.rate_per_s,
@@ -158,7 +158,7 @@ class ScenarioRunner:
             elif scenario_spec.is_max_search and rate_per_s is not None:
                 self.server_per_s = self._search_max_rate(rate_per_s, running_variant)
             else:
-                self._run_scenario(scenario_spec.scenario, rate_per_s, running_variant)
+                self._run_scenario(scenario_spec, rate_per_s, running_variant)
 
     def _search_max_rate(self, start_per_s: float, running_variant: RunningVariant) -> Estimate:
         """Search for the max rate within the SLO. Each probe is a stage.
@@ -171,7 +171,7 @@ class ScenarioRunner:
                 return Estimate(
                     None, reason=f"no rate with at least {_MIN_ARRIVALS} arrivals within load.max_duration met the SLO"
                 )
-            stage = self._run_scenario("server", probe.rate_per_s, running_variant, in_search=True)
+            stage = self._run_scenario(ScenarioSpec("server"), probe.rate_per_s, running_variant, in_search=True)
             if stage is None or stage.verdict.status == "INVALID":
                 search.record_unsendable_rate(probe)
             else:
@@ -188,11 +188,16 @@ class ScenarioRunner:
         return Estimate(outcome.max_rate_per_s, interval, n=outcome.probe_count)
 
     def _run_scenario(
-        self, scenario: Scenario, rate_per_s: float | None, running_variant: RunningVariant, *, in_search: bool = False
+        self,
+        scenario_spec: ScenarioSpec,
+        rate_per_s: float | None,
+        running_variant: RunningVariant,
+        *,
+        in_search: bool = False,
     ) -> Stage | None:
         """Run one scenario and return its stage; `None` if the scenario ended during its
         warm-up."""
-        index, plan = next(self._stage_indices), self._build_plan(scenario, rate_per_s)
+        index, plan = next(self._stage_indices), self._build_plan(scenario_spec, rate_per_s)
         progress = CallProgress(index, plan, self._variant_spec.variant, self._run_log, self._dependencies.now_ns)
         started_report: MeasurementStarted | None = None
 
@@ -223,7 +228,7 @@ class ScenarioRunner:
                 stage_data = CallStage(
                     index=index,
                     variant=self._variant_spec.variant,
-                    scenario=scenario,
+                    scenario=scenario_spec.scenario,
                     start_ns=started_report.start_ns,
                     end_ns=end_ns,
                     warmup_windows=started_report.warmup_windows,
@@ -231,6 +236,8 @@ class ScenarioRunner:
                     half_width=None if measured_report is None else measured_report.half_width,
                     target_half_width=plan.half_width,
                     rate_per_s=rate_per_s,
+                    test=scenario_spec.test,
+                    repeat=scenario_spec.repeat,
                     in_search=in_search,
                     stopped_early=measured_report is None,
                 )
@@ -239,19 +246,21 @@ class ScenarioRunner:
                 self._run_log.emit(events.CallsFinished(self._dependencies.now_ns(), stage_data, stage))
         return stage
 
-    def _build_plan(self, scenario: Scenario, rate_per_s: float | None) -> Measure:
+    def _build_plan(self, scenario_spec: ScenarioSpec, rate_per_s: float | None) -> Measure:
         spec, variant = self._spec, self._variant_spec.variant
+        min_calls = max(_MIN_CALLS, _INTERVAL_FACTOR * count_needed_slo_samples(spec.slo))
         return Measure(
-            scenario=scenario,
+            scenario=scenario_spec.scenario,
             batch=variant.batch,
             streams=variant.streams,
             min_duration_s=spec.min_duration_s,
             max_duration_s=spec.max_duration_s,
             half_width=spec.half_width,
-            min_calls=max(_MIN_CALLS, _INTERVAL_FACTOR * count_needed_slo_samples(spec.slo)),
+            min_calls=min_calls if scenario_spec.test is None else MIN_REPETITIONS,
             max_warmup_s=spec.warmup_s,
             rate_per_s=rate_per_s,
             seed=spec.seed,
+            test=scenario_spec.test,
         )
 
     def _compute_rate_per_s(self, scenario_spec: ScenarioSpec) -> float | None:

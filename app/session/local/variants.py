@@ -15,7 +15,7 @@ from app.errors import SizewiseError
 from app.inference.job import VariantJob
 from app.records import events
 from app.records.calls import CallStage
-from app.records.local import VariantColdStart, VariantData
+from app.records.local import LanguageModelData, VariantColdStart, VariantData
 from app.records.result import Check, Stage
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
@@ -100,6 +100,7 @@ class ColdStartMeasurer:
             batch=variant_spec.variant.batch,
             settings=settings,
             memory_limit_bytes=self._spec.get_memory_limit_bytes(variant_spec.variant.provider),
+            is_language_model=variant_spec.is_language_model,
         )
         running_variant = self._dependencies.start_variant(variant_spec.variant.label, job, variant_spec.environment)
         self._interruption.set_stop_callback(lambda _: running_variant.kill())
@@ -223,11 +224,11 @@ class VariantRunner:
 
     def _measure_stages(self, variant_spec: VariantSpec, state: _VariantState) -> None:
         state.prepared_model = self._dependencies.prepare_model(variant_spec, self._spec.data)
-        reference = self._reference_cache.get(variant_spec)
+        outputs_path = None if variant_spec.is_language_model else self._reference_cache.get(variant_spec).outputs_path
         if not self.may_continue:
             return
         state.cold_starts = self._cold_start_measurer.measure(variant_spec, state.prepared_model)
-        job = self.build_job(variant_spec, state.prepared_model, reference.outputs_path)
+        job = self.build_job(variant_spec, state.prepared_model, outputs_path)
         running_variant = self._dependencies.start_variant(variant_spec.variant.label, job, variant_spec.environment)
         self._interruption.set_stop_callback(lambda _: running_variant.kill())
         try:
@@ -272,6 +273,7 @@ class VariantRunner:
             unscored_rows=self._spec.data.unscored_rows,
             reference=reference,
             memory_limit_bytes=self._spec.get_memory_limit_bytes(variant_spec.variant.provider),
+            is_language_model=variant_spec.is_language_model,
         )
 
     def _is_reference(self, variant_spec: VariantSpec) -> bool:
@@ -332,6 +334,13 @@ class VariantRunner:
             cold_starts=state.cold_starts,
             fidelity=fidelities[0] if fidelities else None,
             server_per_s=state.scenario_runner.server_per_s,
+            language_model=None
+            if prepared_model is None or prepared_model.language_model is None
+            else LanguageModelData(
+                architecture=prepared_model.language_model.architecture,
+                context=prepared_model.language_model.context,
+                opened_memory_bytes=None if opened_report is None else opened_report.memory_bytes,
+            ),
             peak_memory_gib=max(memory_peaks_bytes) / 2**30 if memory_peaks_bytes else None,
             notes=()
             if prepared_model is None or opened_report is None

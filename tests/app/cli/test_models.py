@@ -8,8 +8,11 @@ import pytest
 from app.cli.main import main
 from app.errors import ExitCode
 from app.inference.probe import DIGITS_MODEL
+from tests.fakes.genai_folders import genai_folder
 from tests.fakes.graphs import attention
+from tests.fakes.hostile_language_models import gguf_cut_short
 from tests.fakes.hostile_models import in_the_parent_folder
+from tests.fakes.language_model_files import convert_to_gguf, published, write_folder, write_gguf
 
 pytestmark = pytest.mark.process
 
@@ -77,3 +80,76 @@ def test_every_table_is_csv_with_whole_numbers(capsys: pytest.CaptureFixture[str
     assert operators.splitlines()[0] == '"operator","nodes","flops"'
     assert costs.splitlines()[1].startswith("1,404320128,")
     assert '"H100' in gpus
+
+
+def test_a_gguf_file_is_reported_with_the_cards_it_fits_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = {"attention.sliding_window": 4096}
+    path = write_gguf(tmp_path / "gemma.gguf", *convert_to_gguf(published("gemma-2-9b"), "gemma2", **keys))
+    assert main(["models", "inspect", str(path), "--context", "4096,8192", "--batch", "8"]) == 0
+    text = capsys.readouterr().out
+    assert "format        GGUF version 3, 464 tensors" in text
+    assert "parameters    9,241,705,984 (9.24B)" in text
+    assert "layers        42 (21 with a window of 4,096 tokens)" in text
+    assert "KV cache      344,064 B per token in fp16 (the default of llama.cpp)" in text
+    assert "172,032 B per token beyond 4,096 tokens" in text
+    assert "2.11 GB for 8,192 tokens" in text
+    (first, second) = (line.split() for line in text.splitlines() if line.startswith("H100 SXM5"))
+    assert int(first[-4]) > int(second[-4]) >= 8
+
+
+def test_a_folder_is_reported_with_reasons_for_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = published("smollm2-135m")
+    config = {key: value for key, value in model.config.items() if key != "vocab_size"} | {"num_kv_shared_layers": 2}
+    path = str(write_folder(tmp_path / "smol", model.tensors, config))
+    assert main(["models", "inspect", path]) == 0
+    assert "KV cache and accelerators  n/a: the model has layers that share their cache" in capsys.readouterr().out
+    assert main(["models", "inspect", path, "--output", "csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert '"parameters",134515008,""' in lines
+    assert '"kv_bytes_per_token","","the model has layers that share their cache"' in lines
+
+
+def test_json_and_csv_of_a_genai_folder_hold_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(genai_folder(tmp_path / "decoder", experts=4))
+    options = ["--context", "128", "--batch", "2", "--kv-dtype", "fp8"]
+    assert main(["models", "inspect", path, "--json", *options]) == 0
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["kv_bytes_per_token"] == 2 * 2 * 16 * 2
+    assert reported["model"]["architecture"]["counts"]["experts_per_token"] == 2
+    assert main(["models", "inspect", path, "--output", "csv", *options]) == 0
+    _, caches, fits = capsys.readouterr().out.split("\n\n")
+    assert caches.splitlines() == ['"context_tokens","bytes_per_sequence"', "128,16384.0"]
+    header, *rows = fits.splitlines()
+    assert header == (
+        '"gpu","is_installed","memory_gib","context_tokens","tp_for_batch_2","max_batch_tp_1","max_batch_tp_2",'
+        '"max_batch_tp_4","max_batch_tp_8"'
+    )
+    assert len(rows) == len(reported["fits"])
+
+
+def test_a_hostile_language_model_is_a_sentence_and_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "inspect", str(gguf_cut_short(tmp_path))]) == ExitCode.USAGE
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == "error: model.gguf is not a valid GGUF file: it ends within its header"
+    assert hint.startswith("hint: Download the file again")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("model.gguf", ["--axis", "seq=4"], "--axis applies to ONNX models, but this is a language model"),
+        ("model.gguf", ["--context", "8k"], "'8k' is not a valid length"),
+        ("model.gguf", ["--batch", "1,2,3,4,5,6,7,8,9"], "--batch 1,2,3,4,5,6,7,8,9 is not possible"),
+        ("digits", ["--context", "4096"], "--context applies to language models, which this file is not"),
+    ],
+)
+def test_options_of_the_other_kind_are_refused(
+    name: str, options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(gguf_cut_short(tmp_path).with_name(name)) if name.endswith(".gguf") else name
+    assert main(["models", "inspect", path, *options]) == ExitCode.USAGE
+    assert said in capsys.readouterr().err

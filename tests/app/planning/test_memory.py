@@ -10,6 +10,7 @@ from app.planning.memory import (
     compute_usable_bytes,
     compute_weight_bytes,
     count_sequences,
+    count_sequences_by_degree,
     find_memory_limit,
     find_smallest_degree,
     plan_memory,
@@ -146,3 +147,17 @@ def test_a_larger_chunk_leaves_less_cache() -> None:
     assert isinstance(small, MemoryPlan)
     assert isinstance(large, MemoryPlan)
     assert small.kv_pool_bytes - large.kv_pool_bytes == pytest.approx(16 * 6144 * 4096 * 2)
+
+
+def test_weights_of_a_known_size_take_that_size() -> None:
+    plan = plan_memory(LLAMA_8B, H100, BF16, 2, weight_bytes=10e9)
+    assert isinstance(plan, MemoryPlan)
+    assert plan.weight_bytes == 5e9
+
+
+def test_sequences_by_the_number_of_cards() -> None:
+    counts = count_sequences_by_degree(LLAMA_2_70B, L4, Precision(kv="fp8"), 4096, 70e9, (1, 2, 3, 8))
+    at_eight = plan_memory(LLAMA_2_70B, L4, BF16, 8, weight_bytes=70e9)
+    assert isinstance(at_eight, MemoryPlan)
+    assert counts == {1: 0, 3: None, 2: 0, 8: count_sequences(at_eight, LLAMA_2_70B, 4096, "fp8")}
+    assert counts[8]

@@ -10,7 +10,7 @@ from app.reporting.local import group_stages_by_variant
 from app.reporting.local_front import (
     choose_axes,
     compute_cost,
-    find_fastest_stage,
+    find_fastest_valid_stage,
     find_front_positions,
     format_common_settings,
     format_max_inference_rate,
@@ -137,9 +137,9 @@ def test_cost_is_arithmetic_on_throughput_and_its_interval_turns_round() -> None
 def test_an_invalid_stage_is_the_fastest_only_where_all_are() -> None:
     quick, slow = (stage(variant(), "single-stream", call_ms) for call_ms in (1.0, 2.0))
     invalidated = msgspec.structs.replace(quick, verdict=Verdict("INVALID", ("x",)))
-    assert find_fastest_stage([invalidated, slow]) is slow
-    assert find_fastest_stage([invalidated]) is invalidated
-    assert find_fastest_stage([]) is None
+    assert find_fastest_valid_stage([invalidated, slow]) is slow
+    assert find_fastest_valid_stage([invalidated]) is invalidated
+    assert find_fastest_valid_stage([]) is None
 
 
 def test_a_variant_alone_is_no_front() -> None:

@@ -34,7 +34,7 @@ def evaluated(environment: Environment, name: str, load: MachineLoad = QUIET, **
 
 def test_a_good_machine_passes_all(good: Environment) -> None:
     checks = evaluate_machine(good, QUIET)
-    assert len(checks) == 7
+    assert len(checks) == 8
     assert {(check.verdict, check.hint) for check in checks} == {("VALID", None)}
 
 
@@ -79,6 +79,54 @@ def test_a_gpu_in_use_is_fine(good: Environment) -> None:
 def test_without_onnx_runtime_providers_are_not_evaluated(good: Environment) -> None:
     check = evaluated(good, "providers", onnxruntime=None, providers=())
     assert (check.verdict, check.value) == ("VALID", None)
+
+
+GPU_BUILD, CPU_BUILD = {"onnxruntime-gpu": "1.31.1"}, {"onnxruntime": "1.32.0"}
+GENAI_GPU_BUILD, GENAI_CPU_BUILD = {"onnxruntime-genai-cuda": "0.18.0"}, {"onnxruntime-genai": "0.18.0"}
+
+
+@pytest.mark.parametrize(
+    "packages",
+    [{}, GPU_BUILD, CPU_BUILD, GPU_BUILD | GENAI_GPU_BUILD, CPU_BUILD | GENAI_CPU_BUILD, GENAI_CPU_BUILD],
+)
+def test_builds_of_onnx_runtime_that_belong_together_are_fine(good: Environment, packages: dict[str, str]) -> None:
+    assert evaluated(good, "onnxruntime_packages", packages=packages).verdict == "VALID"
+
+
+@pytest.mark.parametrize(
+    ("packages", "hint"),
+    [
+        (
+            GPU_BUILD | CPU_BUILD,
+            "These packages overwrite each other's files, so that any of them may be loaded, and GPUs unused. "
+            "Run `pip uninstall -y onnxruntime-gpu onnxruntime`, and then `pip install "
+            '"sizewise[local]"`.',
+        ),
+        (
+            GPU_BUILD | CPU_BUILD | GENAI_CPU_BUILD,
+            "These packages overwrite each other's files, so that any of them may be loaded, and GPUs unused. "
+            "Run `pip uninstall -y onnxruntime-gpu onnxruntime onnxruntime-genai`, and then `pip "
+            'install "sizewise[llm]"`.',
+        ),
+        (
+            GPU_BUILD | GENAI_GPU_BUILD | GENAI_CPU_BUILD,
+            "These packages overwrite each other's files, so that any of them may be loaded, and GPUs unused. "
+            "Run `pip uninstall -y onnxruntime-gpu onnxruntime-genai-cuda onnxruntime-genai`, and then "
+            '`pip install "sizewise[llm]"`.',
+        ),
+        (
+            GPU_BUILD | GENAI_CPU_BUILD,
+            "These packages do not belong together, so that language models run on the CPU at most. Run `pip "
+            "uninstall -y onnxruntime-gpu onnxruntime-genai`, and then `pip install "
+            '"sizewise[llm]"`.',
+        ),
+    ],
+)
+def test_other_builds_of_onnx_runtime_are_warned_of(good: Environment, packages: dict[str, str], hint: str) -> None:
+    check = evaluated(good, "onnxruntime_packages", packages=packages)
+    assert (check.verdict, check.hint) == ("WARN", hint)
+    assert check.value == ", ".join(f"{name} {version}" for name, version in packages.items())
+    assert check.name == "ONNX Runtime packages"
 
 
 @pytest.mark.timing

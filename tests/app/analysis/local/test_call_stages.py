@@ -5,14 +5,9 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.local.call_stages import (
-    check_calls,
-    compute_lateness_ms,
-    find_max_throughput_per_s,
-    format_stage_name,
-    read_calls,
-    summarize_calls,
-)
+from app.analysis.local.call_checks import check_calls
+from app.analysis.local.call_rows import compute_lateness_ms, read_calls
+from app.analysis.local.call_stages import find_max_throughput_per_s, format_stage_name, summarize_calls
 from app.records.calls import CallStage
 from app.records.result import Check
 from tests.fakes.calls import call, copied, never, stage_of, table_of

@@ -8,15 +8,13 @@ import pytest
 
 from app.errors import UsageError
 from app.inference.generation.decoder_shape import PagedCache
-from app.inference.generation.model_folder import is_model_folder, read_model_folder
+from app.inference.generation.model_folder import read_model_folder
 from tests.fakes import decoders
 
 
 def test_a_written_decoder_is_read(tmp_path: Path) -> None:
     folder = decoders.contiguous(tmp_path / "contiguous")
     model = read_model_folder(folder)
-    assert is_model_folder(folder)
-    assert not is_model_folder(tmp_path)
     assert (model.architecture, model.context, model.vocabulary, model.layers, model.kv_heads) == (
         "llama",
         2048,

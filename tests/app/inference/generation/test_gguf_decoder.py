@@ -1,0 +1,169 @@
+"""A converted GGUF file generates the tokens of a decoder that was written directly from the same weights."""
+
+import math
+import random
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import onnxruntime_genai as genai
+import pytest
+
+from app.errors import UsageError
+from app.inference.generation.decoder_files import build_byte_tokenizer, write_decoder
+from app.inference.generation.decoder_shape import PagedCache
+from app.inference.generation.gguf_decoder import GgufJob, convert
+from app.inference.generation.model_folder import read_model_folder
+from app.inference.generation.runtime import open_generative_model
+from tests.fakes import decoders
+from tests.fakes.gguf_decoders import draw_weights, plain_shape, write_gguf, write_plain
+
+BATCH, PROMPT_TOKENS, STEPS = 8, 40, 30
+
+
+def generate(folder: Path) -> npt.NDArray[np.int32]:
+    """Return the greedy tokens after some random prompts."""
+    model = open_generative_model(read_model_folder(folder), "cpu", 1)
+    prompts = np.random.default_rng(3).integers(3, 512, (BATCH, PROMPT_TOKENS)).astype(np.int32)
+    parameters = genai.GeneratorParams(model)
+    length = PROMPT_TOKENS + STEPS
+    parameters.set_search_options(max_length=length, min_length=length, batch_size=BATCH)
+    generator = genai.Generator(model, parameters)
+    generator.append_tokens(prompts)
+    while not generator.is_done():
+        generator.generate_next_token()
+    return np.stack([generator.get_sequence(row)[PROMPT_TOKENS:] for row in range(BATCH)])
+
+
+def converted(source: Path, cache: PagedCache | None = None, **changes: Any) -> Path:
+    folder = source.with_suffix("")
+    job = GgufJob(source=str(source), folder=str(folder), weight_bits=32, paged_cache=cache)
+    convert(msgspec.structs.replace(job, **changes))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tensor_type"),
+    [("llama", "F32"), ("llama", "F16"), ("llama", "Q8_0"), ("llama", "Q4_0"), ("qwen2", "Q8_0")],
+)
+def test_tokens_equal_those_of_the_weights(tmp_path: Path, architecture: str, tensor_type: str) -> None:
+    shape = msgspec.structs.replace(plain_shape(), has_attention_bias=architecture == "qwen2")
+    weights = draw_weights(shape, tensor_type)
+    write_decoder(tmp_path / "direct", shape, weights, build_byte_tokenizer(shape))
+    expected = generate(tmp_path / "direct")
+    assert len(np.unique(expected)) > 10, "the tokens are not constant"
+    folder = converted(write_gguf(tmp_path / "model.gguf", shape, weights, tensor_type, architecture))
+    np.testing.assert_array_equal(generate(folder), expected)
+    assert read_model_folder(folder).end_ids == (1,)
+
+
+def test_each_bias_changes_the_tokens(tmp_path: Path) -> None:
+    shape = msgspec.structs.replace(plain_shape(), has_attention_bias=True)
+    tokens = []
+    for name in ("none", "attn_q", "attn_k", "attn_v"):
+        weights = draw_weights(shape)
+        for tensor, values in weights.tensors.items():
+            if tensor.endswith(f"{name}.bias"):
+                values.fill(0)
+        tokens.append(generate(converted(write_gguf(tmp_path / f"{name}.gguf", shape, weights, architecture="qwen2"))))
+    assert len({rows.tobytes() for rows in tokens}) == 4
+
+
+def test_the_long_contexts_of_llama_3_have_lower_frequencies(tmp_path: Path) -> None:
+    shape = msgspec.structs.replace(plain_shape(), rotary_divisors=(1.0, 1.5, 2.0, 4.0, 4.0, 8.0, 8.0, 8.0))
+    weights = draw_weights(shape)
+    write_decoder(tmp_path / "direct", shape, weights, build_byte_tokenizer(shape))
+    weights.tensors["rope_freqs.weight"] = np.array(shape.rotary_divisors, np.float32)
+    folder = converted(write_gguf(tmp_path / "model.gguf", shape, weights))
+    np.testing.assert_array_equal(generate(folder), generate(tmp_path / "direct"))
+    assert not np.array_equal(generate(folder), generate(converted(write_plain(tmp_path / "plain.gguf"))))
+
+
+def test_an_output_without_a_matrix_of_its_own_uses_the_embedding(tmp_path: Path) -> None:
+    shape = plain_shape()
+    weights = draw_weights(shape)
+    del weights.tensors["output.weight"]
+    source = write_gguf(tmp_path / "model.gguf", shape, weights)
+    weights.tensors["output.weight"] = weights.tensors["token_embd.weight"]
+    write_decoder(tmp_path / "direct", shape, weights, build_byte_tokenizer(shape))
+    np.testing.assert_array_equal(generate(converted(source)), generate(tmp_path / "direct"))
+
+
+def test_bits_and_cache_are_those_of_the_job(tmp_path: Path) -> None:
+    cache = PagedCache(blocks=99)
+    folder = converted(write_plain(tmp_path / "model.gguf"), cache, weight_bits=4)
+    model = read_model_folder(folder)
+    assert model.paged_cache == cache
+    assert (model.context, model.vocabulary, model.layers) == (2048, 512, 2)
+    direct = decoders.paged(tmp_path / "direct", 4, cache)
+    size, direct_size = ((path / "model.onnx").stat().st_size for path in (folder, direct))
+    assert math.isclose(size, direct_size, rel_tol=0.01)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "architecture": (
+        {"general.architecture": "mamba"},
+        "model.gguf cannot be converted: the architecture mamba is not supported",
+    ),
+    "no layers": ({"llama.block_count": None}, r"llama\.block_count is missing"),
+    "zero layers": ({"llama.block_count": 0}, r"llama\.block_count is 0"),
+    "too many layers": ({"llama.block_count": 10**7}, "it declares 10000000 layers"),
+    "a layer too many": ({"llama.block_count": 3}, r"it has no tensor blk\.2\.attn_k\.weight"),
+    "a layer too few": ({"llama.block_count": 1}, r"the tensor blk\.1\.attn_k\.weight is not supported"),
+    "text": ({"llama.embedding_length": "wide"}, r"llama\.embedding_length is wide"),
+    "true": ({"llama.embedding_length": True}, r"llama\.embedding_length is True"),
+    "heads by layer": ({"llama.attention.head_count": [4, 2]}, r"llama\.attention\.head_count is \(4, 2\)"),
+    "heads": ({"llama.attention.head_count": 5}, "64 values cannot be divided among 5 heads"),
+    "width": ({"llama.embedding_length": 128}, r"token_embd\.weight has the shape \[64, 512\], but must have"),
+    "head size": ({"llama.attention.key_length": 32}, r"llama\.attention\.key_length = 32 is not supported"),
+    "scaling": ({"llama.rope.scaling.type": "yarn"}, r"llama\.rope\.scaling\.type = yarn"),
+    "experts": ({"llama.expert_count": 8}, r"llama\.expert_count = 8"),
+    "epsilon": ({"llama.attention.layer_norm_rms_epsilon": math.nan}, "layer_norm_rms_epsilon is nan"),
+    "base": ({"llama.rope.freq_base": 0.0}, r"llama\.rope\.freq_base is 0\.0"),
+    "context": ({"llama.context_length": 0}, r"llama\.context_length is 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_models_are_refused(tmp_path: Path, name: str) -> None:
+    changes, message = REFUSED[name]
+    with pytest.raises(UsageError, match=message):
+        converted(write_plain(tmp_path / "model.gguf", changes))
+
+
+def test_other_tensors_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"it has no tensor blk\.1\.ffn_gate\.weight"):
+        converted(write_plain(tmp_path / "less.gguf", without="blk.1.ffn_gate.weight"))
+    with pytest.raises(UsageError, match=r"the tensor blk\.0\.attn_q_norm\.weight is not supported"):
+        converted(write_plain(tmp_path / "more.gguf", more="blk.0.attn_q_norm.weight"))
+    with pytest.raises(UsageError, match=r"rope_freqs\.weight has the shape \[32\], but must have \[8\]"):
+        converted(write_plain(tmp_path / "rotary.gguf", more="rope_freqs.weight"))
+
+
+def test_more_tokens_than_any_vocabulary_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    key = b"tokenizer.ggml.tokens"
+    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", len(key)) + key
+    path = tmp_path / "model.gguf"
+    path.write_bytes(header + struct.pack("<IIQ", 9, 8, 1_000_001) + bytes(8 * 1_000_001))
+    with pytest.raises(UsageError, match=r"tokenizer\.ggml\.tokens has an array that is too long"):
+        converted(path)
+
+
+def test_damaged_files_are_refused_or_converted(tmp_path: Path) -> None:
+    content = write_plain(tmp_path / "model.gguf").read_bytes()
+    header = content.index(b"blk.0.attn_norm")
+    generator = random.Random(5)
+    refused = 0
+    for index in range(60):
+        damaged = bytearray(content if index % 4 else content[: generator.randrange(len(content))])
+        damaged[generator.randrange(min(len(damaged), header))] = generator.randrange(256)
+        path = tmp_path / f"{index}.gguf"
+        path.write_bytes(damaged)
+        try:
+            converted(path)
+        except UsageError:
+            refused += 1
+    assert 20 < refused < 60
