@@ -3,7 +3,7 @@ extends it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -125,6 +125,8 @@ def decode_completion_request(
         message = f"the model {parameters.model!r} does not exist; this endpoint serves {model_name!r}"
         raise RejectedError(404, "model_not_found", message)
     _check_unsupported(parameters)
+    if any("\0" in text for text in _list_texts(parameters)):
+        raise _build_error("the request has text with a NUL character, at which the tokenizer would end the text")
     prompt = _tokenize(parameters, limits, tokenizer)
     if not prompt:
         raise _build_error("the prompt is empty")
@@ -194,6 +196,17 @@ def _tokenize(
             raise _build_error(str(error)) from error
     _check_text_length(len(text), limits)
     return tokenizer.encode(text)
+
+
+def _list_texts(parameters: _TextRequest | _ChatRequest) -> Iterator[str]:
+    """Yield the texts that are passed to the tokenizer."""
+    if isinstance(parameters, _ChatRequest):
+        for message in parameters.messages:
+            yield message.role
+            yield _join_content(message)
+    elif isinstance(parameters.prompt, str):
+        yield parameters.prompt
+    yield from [parameters.stop] if isinstance(parameters.stop, str) else parameters.stop or ()
 
 
 def _join_content(message: _ChatMessage) -> str:
