@@ -27,7 +27,7 @@ from app.errors import OPEN_FILES_HINT, SizewiseError, StorageError, UsageError,
 from app.extras import require_extra
 from app.profiles.local import LocalProfile
 from app.profiles.objective_lines import find_objective_lines
-from app.profiles.profile import EndpointProfile, Profile, runs_local_model
+from app.profiles.profile import EndpointProfile, Profile, find_required_extra
 from app.profiles.resolved import format_spec
 from app.records.events import Event, RunFinished, RunStarted
 from app.records.result import Objective
@@ -231,10 +231,10 @@ def _build_run_id(out: Path | None, name: str, started_at: datetime) -> str:
 
 
 def _require_extras(profile: Profile) -> None:
-    """Raise UnavailableError if the profile runs a model on this machine and ONNX Runtime is not
-    installed."""
-    if runs_local_model(profile):
-        require_extra("local")
+    """Raise UnavailableError if the profile runs a model on this machine and the packages that
+    execute the model are not installed."""
+    if (extra := find_required_extra(profile)) is not None:
+        require_extra(extra)
 
 
 def _build_session(

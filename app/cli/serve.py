@@ -1,4 +1,8 @@
-"""Serve an ONNX model over the Open Inference Protocol, with dynamic batching and back-pressure."""
+"""Serve an ONNX model over the Open Inference Protocol, or a language model with the OpenAI API.
+
+A language model is a folder that was exported for ONNX Runtime GenAI. The endpoint batches
+requests, and rejects them with status 429 when its queue is full.
+"""
 
 from __future__ import annotations
 
@@ -28,5 +32,5 @@ COMMAND = Command(
         ),
     ],
     documentation=__doc__,
-    examples=("sizewise serve model.onnx --port 8001",),
+    examples=("sizewise serve model.onnx --port 8001", "sizewise serve model-folder --port 8001 --max-batch 4"),
 )

@@ -11,7 +11,7 @@ from app import __version__
 from app.errors import ProfileError, UsageError
 from app.profiles.editing import rewrite
 from app.profiles.loading import load_profile_text
-from app.profiles.profile import Profile, runs_local_model
+from app.profiles.profile import Profile, find_required_extra
 from app.profiles.redaction import find_secret_hosts, find_secret_keys, make_paths_absolute
 
 Pipeline = Literal["github", "gitlab"]
@@ -86,7 +86,8 @@ _TEMPLATES: dict[Pipeline, str] = {"github": _GITHUB_TEMPLATE, "gitlab": _GITLAB
 def build_requirement(profile: Profile) -> str:
     """Return the requirement with which pip installs this version of Sizewise, with the extra that
     the profile needs."""
-    return f"sizewise{'[local]' if runs_local_model(profile) else ''}=={__version__}"
+    extra = find_required_extra(profile)
+    return f"sizewise{'' if extra is None else f'[{extra}]'}=={__version__}"
 
 
 def build_ci_job(pipeline: Pipeline, name: str, requirement: str, options: Sequence[str] = ()) -> str:

@@ -14,6 +14,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 from app.analysis.abort import ABORTABLE_METRICS
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
+from app.extras import Extra
 from app.profiles import units
 from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.load import LoadSettings
@@ -21,6 +22,7 @@ from app.profiles.local import CommonProfile, LocalProfile
 from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
 from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
+from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
 from app.profiles.target import (
     EmbeddingsTarget,
@@ -255,9 +257,21 @@ PROFILES: dict[str, type[Profile]] = {
 protocol `local`."""
 
 
-def runs_local_model(profile: Profile) -> bool:
-    """Return whether the run itself executes a model on this machine, which needs ONNX Runtime."""
-    return isinstance(profile, LocalProfile) or getattr(profile.target, "serve", None) is not None
+def find_required_extra(profile: Profile) -> Extra | None:
+    """Return the extra with the packages that execute the model of a profile; `None` if the run
+    itself does not execute a model."""
+    if isinstance(profile, LocalProfile):
+        return "local"
+    serve = find_serve_settings(profile)
+    if serve is None:
+        return None
+    return "llm" if isinstance(serve, ServeLanguageModelSettings) else "local"
+
+
+def find_serve_settings(profile: EndpointProfile) -> ServeSettings | ServeLanguageModelSettings | None:
+    """Return the settings of the model that the run itself serves; `None` if the run does not serve
+    a model."""
+    return profile.target.serve if isinstance(profile, OipProfile | GeneratingProfile) else None
 
 
 def find_protocol(value: Any) -> str | None:

@@ -7,6 +7,7 @@ can be tried without a model.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -14,7 +15,7 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from app.profiles.endpoint import EndpointSettings, GrpcUrl, TargetSettings
 from app.profiles.problems import BadValueError
-from app.profiles.serve import ServeSettings
+from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, ExistingFile, Listed, Rate, Seconds, Settings, upper_bound
 
 _TENSOR = re.compile(r"([A-Z]+[0-9]*)\[ *(-?\d+(?: *, *-?\d+)*)? *\]", re.ASCII)
@@ -133,7 +134,25 @@ class ScriptedTensors(ScriptedSettings):
 ModelName = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
 """Name of a model on the server. The name may contain slashes."""
 ModelVersion = Annotated[str, Field(pattern=r"^[!-.0-~]{1,64}$")]
-_SERVE_KEY_HINTS = {"serve": "The endpoint that a run starts uses protocol oip."}
+_SERVE_KEY_HINTS = {
+    "serve": "The endpoint that a run starts uses protocol oip, or openai-chat or openai-completions for a language "
+    "model."
+}
+
+
+def _fill_in_model_name(target: Any, get_name: Callable[[Path], str]) -> Any:
+    """Return the values of a target with the name of the model that the run serves, unless the
+    target sets a name."""
+    serve = target.get("serve") if isinstance(target, dict) else None
+    served_model = serve.get("model") if isinstance(serve, dict) else None
+    if isinstance(served_model, str) and get_name(Path(served_model)) and target.get("model") is None:
+        return {**target, "model": get_name(Path(served_model))}
+    return target
+
+
+def _check_served_name(name: str) -> None:
+    if "/" in name:
+        raise BadValueError("the name of a served model must not contain /")
 
 
 class HttpTarget(EndpointSettings):
@@ -156,12 +175,36 @@ class _OpenAiTarget(EndpointSettings):
     """Name of the model on the server, such as my-model."""
 
 
-class GeneratingTarget(_OpenAiTarget):
+class _LanguageModelTarget(_OpenAiTarget):
+    """A target that generates text, on a server or served by the run itself."""
+
+    misplaced_key_hints: ClassVar[dict[str, str]] = {}
+    serve: ServeLanguageModelSettings | None = None
+    """Language model that the run itself serves on this machine."""
+    model: ModelName = Field(examples=["my-model"])
+    """Name of the model on the server, such as my-model. A model that the run serves is named after
+    its folder by default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_model_name(cls, value: Any) -> Any:
+        return _fill_in_model_name(value, lambda path: path.name)
+
+
+class GeneratingTarget(_LanguageModelTarget):
     protocol: Literal["openai-chat", "openai-completions", "openai-responses"]
     """Protocol of the target."""
     scripted: ScriptedTokens | None = None
     """Server with configured response times that the run starts, to try a profile without a
     service."""
+
+    @model_validator(mode="after")
+    def _check_serve(self) -> Self:
+        if self.serve is not None:
+            _check_served_name(self.model)
+            if self.protocol == "openai-responses":
+                raise BadValueError("serve is only for openai-chat and openai-completions")
+        return self
 
 
 class EmbeddingsTarget(_OpenAiTarget):
@@ -210,16 +253,12 @@ class OipTarget(_ModelServerTarget):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_model_name(cls, value: Any) -> Any:
-        serve = value.get("serve") if isinstance(value, dict) else None
-        served_model = serve.get("model") if isinstance(serve, dict) else None
-        if isinstance(served_model, str) and value.get("model") is None:
-            return {**value, "model": Path(served_model).stem}
-        return value
+        return _fill_in_model_name(value, lambda path: path.stem)
 
     @model_validator(mode="after")
-    def _check_served_name(self) -> Self:
-        if self.serve is not None and "/" in self.model:
-            raise BadValueError("the name of a served model must not contain /")
+    def _check_serve(self) -> Self:
+        if self.serve is not None:
+            _check_served_name(self.model)
         return self
 
 

@@ -73,6 +73,8 @@ _TARGET_TEMPLATES: dict[str, dict[str, Any]] = {
     "locust": {"file": "locustfile.py"},
     "local": {"model": "digits"},
 }
+_SERVED_MODELS = {"oip": "onnx", "openai-chat": "language", "openai-completions": "language"}
+"""Kind of model that the run itself can serve, by protocol."""
 _PROMPTS = {"prompts": {"input_tokens": 512, "output_tokens": 128}}
 _TEXTS = {"prompts": {"input_tokens": 512}}
 _WORKLOAD_TEMPLATES: dict[str, dict[str, Any]] = {
@@ -124,6 +126,8 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
 
 def _convert_target(original_target: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, Any]:
     preserved_values = _select_valid_keys(original_target, spec)
+    if _SERVED_MODELS.get(str(original_target.get("protocol"))) != _SERVED_MODELS.get(protocol):
+        preserved_values.pop("serve", None)
     defaults = dict(_TARGET_TEMPLATES[protocol])
     if any(preserved_values.get(key) for key in ADDRESS_KEYS):
         defaults.pop("url", None)

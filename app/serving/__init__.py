@@ -1,5 +1,5 @@
 """Embedded endpoint: serves an ONNX model over HTTP with the Open Inference Protocol v2 and dynamic
-batching."""
+batching, or a language model with the OpenAI API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.serving.settings import EndpointReady
+    from app.serving.settings import Announce, EndpointReady, ServingSettings
 
 
 def serve(arguments: SimpleNamespace, token: str | None) -> int:
@@ -19,10 +19,24 @@ def serve(arguments: SimpleNamespace, token: str | None) -> int:
     import msgspec
 
     from app.serving.arguments import parse_settings
-    from app.serving.server import run
 
-    run(msgspec.structs.replace(parse_settings(arguments), token=token), lambda ready: _announce(ready, token))
+    run_endpoint(msgspec.structs.replace(parse_settings(arguments), token=token), lambda ready: _announce(ready, token))
     return 0
+
+
+def run_endpoint(settings: ServingSettings, announce: Announce) -> None:
+    """Serve the model of an ONNX file, or the language model of a folder, until the endpoint is
+    stopped."""
+    from pathlib import Path
+
+    if Path(settings.model).is_dir():
+        from app.serving.generation.server import run_language_model
+
+        run_language_model(settings, announce)
+    else:
+        from app.serving.server import run
+
+        run(settings, announce)
 
 
 def _announce(ready: EndpointReady, explicit_token: str | None) -> None:
@@ -39,8 +53,11 @@ def _announce(ready: EndpointReady, explicit_token: str | None) -> None:
             f"  Authorization: Bearer {ready.token}\n"
         )
     reason = f" ({ready.provider_reason})" if ready.provider_reason else ""
+    if ready.language_model is None:
+        batching, path = "", f"/v2/models/{ready.model}/infer"
+    else:
+        batching, path = f" with {ready.language_model.batching} batching", "/v1/chat/completions"
     sys.stderr.write(
-        f"the endpoint serves {ready.model} on {ready.provider_used}{reason}: "
-        f"POST {ready.url}/v2/models/{ready.model}/infer\n"
+        f"the endpoint serves {ready.model} on {ready.provider_used}{reason}{batching}: POST {ready.url}{path}\n"
         "Press Ctrl-C to finish queued requests and stop.\n"
     )

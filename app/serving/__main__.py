@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from app.inference.child import run_reporting_errors
+from app.serving import run_endpoint
 from app.serving.arguments import PARAMETERS, parse_settings
-from app.serving.server import run
 from app.serving.settings import EndpointReady
 from loadgen.machine import raise_descriptor_limit
 
@@ -22,9 +22,9 @@ def main() -> None:
     raise_descriptor_limit()
     click.Command(
         "python -m app.serving",
-        callback=lambda **values: run(parse_settings(SimpleNamespace(**values)), _announce),
+        callback=lambda **values: run_endpoint(parse_settings(SimpleNamespace(**values)), _announce),
         params=[*PARAMETERS],
-        help="Serve an ONNX model.",
+        help="Serve an ONNX model or a language model.",
     ).main(prog_name="python -m app.serving")
 
 

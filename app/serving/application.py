@@ -3,7 +3,6 @@ format."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from app import __version__
 from app.errors import SizewiseError, UsageError
 from app.inference.tensor_spec import TensorSpec
 from app.serving.batching import Batcher, DrainingError, QueueFullError
+from app.serving.connections import RETRY_HEADER, BodyReader, Header, RejectedError, parse_length
 from app.serving.counters import EndpointMetrics
 from app.serving.execution import find_batch_key
 from app.serving.messages import (
@@ -35,9 +35,6 @@ BODY_LIMIT_BYTES = 64 * 2**20
 
 _JSON_HEADER = (b"content-type", b"application/json")
 _BINARY_HEADER = (b"content-type", b"application/octet-stream")
-_RETRY_HEADER = (b"retry-after", b"1")
-
-Header = tuple[bytes, bytes]
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -47,17 +44,6 @@ class ServedModel(msgspec.Struct, frozen=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     is_batchable: bool
-
-
-class _RejectedError(Exception):
-    """Raised to reject a request with an error response. `outcome` is the label of the request in
-    the metrics."""
-
-    def __init__(self, status: int, outcome: str, message_text: str, *headers: Header) -> None:
-        super().__init__(message_text)
-        self.status = status
-        self.outcome = outcome
-        self.headers = headers
 
 
 def build_application(
@@ -97,7 +83,7 @@ class InferenceHandler:
         self._model = model
         self._batcher = batcher
         self._metrics = metrics
-        self._max_bodies_bytes, self._buffered_bytes = max_bodies_bytes, 0
+        self._bodies = BodyReader(BODY_LIMIT_BYTES, max_bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._metrics.in_flight += 1
@@ -105,8 +91,8 @@ class InferenceHandler:
         try:
             status, headers, body = 200, *await self._respond(scope, receive)
             outcome = "ok"
-        except _RejectedError as rejection:
-            outcome = rejection.outcome
+        except RejectedError as rejection:
+            outcome = rejection.code
             status, headers, body = (
                 rejection.status,
                 (_JSON_HEADER, *rejection.headers),
@@ -122,57 +108,34 @@ class InferenceHandler:
         model = self._model
         not_found_message = _describe_unknown_model(model, scope["path_params"])
         if not_found_message is not None:
-            raise _RejectedError(404, "not_found", not_found_message)
+            raise RejectedError(404, "not_found", not_found_message)
         if self._batcher.is_draining:
-            raise _RejectedError(503, "draining", "the endpoint is shutting down")
-        body_length, json_length = _parse_lengths(scope["headers"])
+            raise RejectedError(503, "draining", "the endpoint is shutting down")
+        json_length = parse_length(scope["headers"], JSON_LENGTH_HEADER)
         parts: list[bytes] = []
         try:
-            await self._receive_body(receive, body_length, parts)
-            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            body = await self._bodies.read(receive, parse_length(scope["headers"], b"content-length") or 0, parts)
             request = decode_request(body, json_length, model.inputs, model.outputs)
             arrays = await self._run_model(request)
         except (BadRequestError, UsageError) as error:
-            raise _RejectedError(400, "bad_request", str(error)) from error
+            raise RejectedError(400, "bad_request", str(error)) from error
         except SizewiseError as error:
-            raise _RejectedError(500, "failed", str(error)) from error
+            raise RejectedError(500, "failed", str(error)) from error
         finally:
-            self._buffered_bytes -= sum(map(len, parts))
+            self._bodies.release(parts)
         response_body, response_json_length = encode_response(model.name, request, model.outputs, arrays)
         if response_json_length is None:
             return (_JSON_HEADER,), response_body
         return (_BINARY_HEADER, (JSON_LENGTH_HEADER, b"%d" % response_json_length)), response_body
-
-    async def _receive_body(self, receive: Receive, expected_bytes: int, parts: list[bytes]) -> None:
-        received_bytes = 0
-        has_more_parts = True
-        while has_more_parts:
-            if max(received_bytes, expected_bytes) > BODY_LIMIT_BYTES:
-                raise _RejectedError(
-                    413, "too_large", f"the request body exceeds the maximum of {BODY_LIMIT_BYTES} bytes"
-                )
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _RejectedError(400, "bad_request", "the client disconnected before the request body was complete")
-            part = message.get("body", b"")
-            received_bytes += len(part)
-            self._buffered_bytes += len(part)
-            parts.append(part)
-            if self._buffered_bytes > self._max_bodies_bytes:
-                message_text = f"the bodies of the requests in flight exceed {self._max_bodies_bytes} bytes in total"
-                raise _RejectedError(503, "bodies_full", message_text, _RETRY_HEADER)
-            has_more_parts = message.get("more_body", False)
-        if received_bytes > BODY_LIMIT_BYTES:
-            raise _RejectedError(413, "too_large", f"the request body exceeds the maximum of {BODY_LIMIT_BYTES} bytes")
 
     async def _run_model(self, request: InferenceRequest) -> Any:
         row_count, batch_key = find_batch_key(request.feeds, is_batchable=self._model.is_batchable)
         try:
             return await self._batcher.submit(request.feeds, row_count, batch_key)
         except QueueFullError as error:
-            raise _RejectedError(429, "queue_full", "the queue is full", _RETRY_HEADER) from error
+            raise RejectedError(429, "queue_full", "the queue is full", RETRY_HEADER) from error
         except DrainingError as error:
-            raise _RejectedError(503, "draining", "the endpoint is shutting down") from error
+            raise RejectedError(503, "draining", "the endpoint is shutting down") from error
 
 
 class _RouteHandlers:
@@ -226,24 +189,6 @@ def _describe_unknown_model(model: ServedModel, path_params: dict[str, str]) -> 
     if path_params.get("version", MODEL_VERSION) != MODEL_VERSION:
         return f"model {model.name!r} has no version {path_params['version']!r}; the only version is {MODEL_VERSION!r}"
     return None
-
-
-def _parse_lengths(headers: Iterable[Header]) -> tuple[int, int | None]:
-    """Return the length of the body in bytes (0 if unknown), and the length of the JSON part in
-    bytes (`None` if the whole body is JSON)."""
-    body_length, json_length = 0, None
-    for name, value in headers:
-        if name == b"content-length":
-            body_length = _parse_length(name, value)
-        elif name == JSON_LENGTH_HEADER:
-            json_length = _parse_length(name, value)
-    return body_length, json_length
-
-
-def _parse_length(name: bytes, value: bytes) -> int:
-    if not value.isdigit() or len(value) > 18:
-        raise _RejectedError(400, "bad_request", f"the value of the header {name.decode()} is not a valid length")
-    return int(value)
 
 
 async def _handle_http_error(_: Request, error: Exception) -> Response:

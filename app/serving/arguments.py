@@ -20,18 +20,21 @@ _MAX_VALUES = {"max_batch": 4096, "queue_limit": 100_000}
 
 
 PARAMETERS: tuple[click.Parameter, ...] = (
-    click.Argument(["model"], help="path of an .onnx file"),
-    click.Option(["--name"], help="name of the model in URLs (default: derived from the file name)"),
+    click.Argument(["model"], help="path of an .onnx file, or of the folder of a language model"),
+    click.Option(["--name"], help="name of the model in requests (default: derived from the path)"),
     click.Option(["--host"], default="127.0.0.1", show_default=True, help="address to listen on"),
     click.Option(["--port"], type=int, default=0, help="port to listen on (default: any free port)"),
     click.Option(["--provider"], default="cpu", show_default=True, help="execution provider"),
     click.Option(["--threads"], type=int, default=1, show_default=True, help="CPU threads per inference"),
-    click.Option(["--max-batch"], type=int, default=8, show_default=True, help="maximum rows per inference"),
+    click.Option(
+        ["--max-batch"],
+        type=int,
+        help="maximum rows, or requests to a language model, in a batch (default: 8, or the limit in the "
+        "configuration of a language model with a paged KV cache)",
+    ),
     click.Option(
         ["--queue-delay"],
-        default="2ms",
-        show_default=True,
-        help="maximum time that a request waits for more requests to form a batch",
+        help="maximum time that a request waits for more requests to form a batch, for an .onnx file (default: 2ms)",
     ),
     click.Option(
         ["--queue-limit"],
@@ -55,10 +58,10 @@ PARAMETERS: tuple[click.Parameter, ...] = (
 def parse_settings(arguments: SimpleNamespace) -> ServingSettings:
     """Convert parsed arguments to settings. Raises UsageError for an invalid value."""
     for option in ("threads", "max_batch", "queue_limit", "max_connections"):
-        if getattr(arguments, option) < 1:
+        if (value := getattr(arguments, option)) is not None and value < 1:
             raise UsageError(f"--{option.replace('_', '-')} must be at least 1")
     for option, limit in _MAX_VALUES.items():
-        if getattr(arguments, option) > limit:
+        if (value := getattr(arguments, option)) is not None and value > limit:
             raise UsageError(f"--{option.replace('_', '-')} must be at most {limit:,}")
     if not 0 <= arguments.port <= 65535:
         raise UsageError(
@@ -72,7 +75,7 @@ def parse_settings(arguments: SimpleNamespace) -> ServingSettings:
         provider=arguments.provider,
         threads=arguments.threads,
         max_batch=arguments.max_batch,
-        queue_delay_s=_parse_delay_s(arguments.queue_delay),
+        queue_delay_s=None if arguments.queue_delay is None else _parse_delay_s(arguments.queue_delay),
         queue_limit=arguments.queue_limit,
         exit_with_stdin=arguments.exit_with_stdin,
         limits=ConnectionLimits(max_connections=arguments.max_connections),
@@ -87,20 +90,24 @@ def format_arguments(settings: ServingSettings) -> list[str]:
         f"--port={settings.port}",
         f"--provider={settings.provider}",
         f"--threads={settings.threads}",
-        f"--max-batch={settings.max_batch}",
-        f"--queue-delay={settings.queue_delay_s * 1e6:.3f}us",
         f"--queue-limit={settings.queue_limit}",
         f"--max-connections={settings.limits.max_connections}",
     ]
+    if settings.max_batch is not None:
+        arguments.append(f"--max-batch={settings.max_batch}")
+    if settings.queue_delay_s is not None:
+        arguments.append(f"--queue-delay={settings.queue_delay_s * 1e6:.3f}us")
     if settings.exit_with_stdin:
         arguments.append("--exit-with-stdin")
     return [*arguments, "--", settings.model]
 
 
 def derive_model_name(model: str) -> str:
-    """Return the stem of the file name as a model name, with characters replaced that would have to
-    be escaped in a URL."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem).lstrip("._-") or "model"
+    """Return the name of the folder, or the stem of the file name, as a model name, with characters
+    replaced that would have to be escaped in a URL."""
+    path = Path(model)
+    name = path.resolve().name if path.is_dir() else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or "model"
 
 
 def _check_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Enforce the connection limits of the endpoint, and authorize requests.
+"""Enforce the limits of the endpoint on connections and request bodies, and authorize requests.
 
 Connections that exceed a limit are closed. An endpoint that other machines can reach requires a
 token.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from secrets import token_urlsafe
 from typing import Any
@@ -18,7 +19,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.serving.settings import ConnectionLimits
 
-_UNAUTHENTICATED_PATHS = ("/v2/health/live", "/v2/health/ready")
+Header = tuple[bytes, bytes]
+RETRY_HEADER = (b"retry-after", b"1")
+_UNAUTHENTICATED_PATHS = ("/v2/health/live", "/v2/health/ready", "/health")
 """Paths that require no token: the health checks for load balancers and orchestrators, which reveal
 nothing about the model."""
 
@@ -31,20 +34,24 @@ def resolve_token(address: str, explicit_token: str | None) -> str | None:
     return None if ip_address(address.partition("%")[0]).is_loopback else token_urlsafe(24)
 
 
+def encode_message(message: str) -> bytes:
+    """Encode an error as the Open Inference Protocol does."""
+    return msgspec.json.encode({"error": message})
+
+
 class TokenGuard:
     """ASGI middleware that rejects requests without `Authorization: Bearer TOKEN` with status 401.
     Health checks require no token."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, encode_error: Callable[[str], bytes] = encode_message) -> None:
         self._app, self._expected_authorization = app, f"Bearer {token}".encode()
+        self._encode_error = encode_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in _UNAUTHENTICATED_PATHS or self._is_authorized(scope):
             await self._app(scope, receive, send)
             return
-        body = msgspec.json.encode(
-            {"error": "this endpoint requires a token. Send the header Authorization: Bearer TOKEN."}
-        )
+        body = self._encode_error("this endpoint requires a token. Send the header Authorization: Bearer TOKEN.")
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
@@ -117,7 +124,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Send an error response, unless a response has already been started, and close the
         connection."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            body = msgspec.json.encode({"error": message.decode()})
+            body = encode_message(message.decode())
             self.transport.write(
                 b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n%b"
                 % (status, len(body), header, body)
@@ -134,3 +141,66 @@ def close_overdue_connections(connections: set[Any], now_s: float) -> None:
     """Close all connections whose current request has exceeded its deadline."""
     for connection in tuple(connections):
         connection.close_if_overdue(now_s)
+
+
+class RejectedError(Exception):
+    """Raised to reject a request with an error response. `code` identifies the cause, in metrics or
+    in the response."""
+
+    def __init__(self, status: int, code: str, message_text: str, *headers: Header) -> None:
+        super().__init__(message_text)
+        self.status = status
+        self.code = code
+        self.headers = headers
+
+
+class BodyReader:
+    """Reader of request bodies. `max_bytes` limits the size of each body, and `max_total_bytes` the
+    total size of all bodies that are in use."""
+
+    def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_total_bytes, self._total_bytes = max_total_bytes, 0
+
+    async def read(self, receive: Receive, expected_bytes: int, parts: list[bytes]) -> bytes:
+        """Receive a body, append its parts to `parts` as they arrive, and return it. `release` must
+        be called with `parts` afterwards, even if the body is rejected. Raises RejectedError."""
+        received_bytes = 0
+        has_more_parts = True
+        while has_more_parts:
+            if max(received_bytes, expected_bytes) > self._max_bytes:
+                raise self._build_too_large_error()
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RejectedError(400, "bad_request", "the client disconnected before the request body was complete")
+            part = message.get("body", b"")
+            received_bytes += len(part)
+            self._total_bytes += len(part)
+            parts.append(part)
+            if self._total_bytes > self._max_total_bytes:
+                message_text = f"the bodies of the requests in flight exceed {self._max_total_bytes} bytes in total"
+                raise RejectedError(503, "bodies_full", message_text, RETRY_HEADER)
+            has_more_parts = message.get("more_body", False)
+        if received_bytes > self._max_bytes:
+            raise self._build_too_large_error()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def release(self, parts: list[bytes]) -> None:
+        self._total_bytes -= sum(map(len, parts))
+
+    def _build_too_large_error(self) -> RejectedError:
+        return RejectedError(413, "too_large", f"the request body exceeds the maximum of {self._max_bytes} bytes")
+
+
+def parse_length(headers: Iterable[Header], expected_name: bytes) -> int | None:
+    """Return the length in bytes in a header; `None` if the header is missing. Raises RejectedError
+    for an invalid length."""
+    length = None
+    for name, value in headers:
+        if name == expected_name:
+            if not value.isdigit() or len(value) > 18:
+                raise RejectedError(
+                    400, "bad_request", f"the value of the header {name.decode()} is not a valid length"
+                )
+            length = int(value)
+    return length

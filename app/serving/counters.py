@@ -20,13 +20,16 @@ class BucketHistogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def format_lines(self, name: str) -> Iterator[str]:
+    def format_lines(self, name: str, label: str = "") -> Iterator[str]:
+        """Yield the samples of the histogram. `label` is an additional label of each sample, such
+        as `model_name="m"`."""
         cumulative_count = 0
+        prefix, labels = (f"{label},", f"{{{label}}}") if label else ("", "")
         for bound, count in zip((*map(repr, self._bounds), "+Inf"), self._counts, strict=True):
             cumulative_count += count
-            yield f'{name}_bucket{{le="{bound}"}} {cumulative_count}'
-        yield f"{name}_sum {self._sum!r}"
-        yield f"{name}_count {cumulative_count}"
+            yield f'{name}_bucket{{{prefix}le="{bound}"}} {cumulative_count}'
+        yield f"{name}_sum{labels} {self._sum!r}"
+        yield f"{name}_count{labels} {cumulative_count}"
 
 
 class EndpointMetrics:
@@ -47,23 +50,23 @@ class EndpointMetrics:
         self._inference_time_histogram.observe(duration_s)
 
     def format_metrics(self, queued_count: int) -> str:
-        lines = [*_format_heading("sizewise_endpoint_requests_total", "counter", "Completed requests by outcome")]
+        lines = [*format_heading("sizewise_endpoint_requests_total", "counter", "Completed requests by outcome")]
         lines += [
             f'sizewise_endpoint_requests_total{{outcome="{outcome}"}} {self._request_counts[outcome]}'
             for outcome in OUTCOMES
         ]
-        lines += _format_heading("sizewise_endpoint_in_flight", "gauge", "Requests in flight")
+        lines += format_heading("sizewise_endpoint_in_flight", "gauge", "Requests in flight")
         lines.append(f"sizewise_endpoint_in_flight {self.in_flight}")
-        lines += _format_heading("sizewise_endpoint_queue_depth", "gauge", "Requests queued for the model")
+        lines += format_heading("sizewise_endpoint_queue_depth", "gauge", "Requests queued for the model")
         lines.append(f"sizewise_endpoint_queue_depth {queued_count}")
-        lines += _format_heading("sizewise_endpoint_batch_rows", "histogram", "Rows per batch")
+        lines += format_heading("sizewise_endpoint_batch_rows", "histogram", "Rows per batch")
         lines += self._batch_rows_histogram.format_lines("sizewise_endpoint_batch_rows")
-        lines += _format_heading(
+        lines += format_heading(
             "sizewise_endpoint_inference_seconds", "histogram", "Inference time per batch, in seconds"
         )
         lines += self._inference_time_histogram.format_lines("sizewise_endpoint_inference_seconds")
         return "\n".join(lines) + "\n"
 
 
-def _format_heading(name: str, metric_type: str, help_text: str) -> tuple[str, str]:
+def format_heading(name: str, metric_type: str, help_text: str) -> tuple[str, str]:
     return f"# HELP {name} {help_text}", f"# TYPE {name} {metric_type}"

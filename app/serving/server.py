@@ -7,11 +7,11 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from time import perf_counter_ns
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -24,15 +24,15 @@ from app.serving.batching import Batcher, BatchQueue
 from app.serving.connections import TokenGuard, close_overdue_connections, create_bounded_protocol, resolve_token
 from app.serving.counters import EndpointMetrics
 from app.serving.execution import Executor
-from app.serving.settings import ConnectionLimits, EndpointReady, ServingSettings
+from app.serving.settings import Announce, ConnectionLimits, EndpointReady, ServingSettings
 
 DRAIN_TIMEOUT_S = 8.0
 _CLOSE_TIMEOUT_S = 1
 _KEEP_ALIVE_TIMEOUT_S = 300
 """Keep-alive timeout in seconds. The timeout is longer than the longest pause of a load on a
 connection, so that the server never closes a connection while a client sends a request."""
-
-Announce = Callable[[EndpointReady], None]
+_DEFAULT_MAX_BATCH = 8
+_DEFAULT_QUEUE_DELAY_S = 0.002
 
 
 def run(settings: ServingSettings, announce: Announce) -> None:
@@ -43,40 +43,49 @@ def run(settings: ServingSettings, announce: Announce) -> None:
     endpoint cannot start.
     """
     session = open_session(Path(settings.model), settings.provider, settings.threads)
-    with _listen(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=_get_loop_factory()) as runner:
-        runner.run(_serve(settings, session, listener, announce))
+    run_on_listener(settings, lambda listener: _serve(settings, session, listener, announce))
 
 
 async def _serve(settings: ServingSettings, session: ModelSession, listener: socket.socket, announce: Announce) -> None:
     loop = asyncio.get_running_loop()
-    max_batch = settings.max_batch if session.is_batchable else 1
+    max_batch = (settings.max_batch or _DEFAULT_MAX_BATCH) if session.is_batchable else 1
+    queue_delay_s = _DEFAULT_QUEUE_DELAY_S if settings.queue_delay_s is None else settings.queue_delay_s
     metrics = EndpointMetrics(max_batch)
     executor = Executor(session.run, metrics, loop)
     batcher = Batcher(
-        BatchQueue(max_batch, round(settings.queue_delay_s * 1e9), settings.queue_limit),
+        BatchQueue(max_batch, round(queue_delay_s * 1e9), settings.queue_limit),
         executor.submit,
         now_ns=perf_counter_ns,
         call_later=loop.call_later,
     )
     model = ServedModel(settings.name, session.inputs, session.outputs, session.is_batchable)
-    ready_report = _build_ready_report(settings, session, listener, max_batch)
+    ready_report = _build_ready_report(settings, session, listener, max_batch, queue_delay_s)
     application: ASGIApp = build_application(model, batcher, metrics, settings.limits.max_bodies_bytes)
     if ready_report.token is not None:
         application = TokenGuard(application, ready_report.token)
     server = DrainingServer(application, batcher, settings.limits, lambda: announce(ready_report))
     if settings.exit_with_stdin:
-        threading.Thread(target=_wait_for_stdin, args=(loop, server.drain), daemon=True, name="stdin-watch").start()
+        server.drain_with_stdin()
     try:
         await server.serve([listener])
     finally:
         executor.close()
 
 
+class Drainable(Protocol):
+    """Part of an endpoint that accepts requests."""
+
+    async def drain(self) -> None:
+        """Reject further requests, and wait until all accepted requests have been completed."""
+
+
 class DrainingServer(uvicorn.Server):
-    """HTTP server that drains before it stops: it completes queued requests, and rejects new
+    """HTTP server that drains before it stops: it completes accepted requests, and rejects new
     requests with status 503."""
 
-    def __init__(self, app: Any, batcher: Batcher, limits: ConnectionLimits, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, requests: Drainable, limits: ConnectionLimits, on_started: Callable[[], None]
+    ) -> None:
         config = uvicorn.Config(
             app,
             http=create_bounded_protocol(limits),
@@ -92,7 +101,7 @@ class DrainingServer(uvicorn.Server):
             timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
         )
         super().__init__(config)
-        self._batcher = batcher
+        self._requests = requests
         # A tick is 0.1 s, so this interval is a tenth of the shorter limit.
         self._ticks_per_check = max(1, round(min(limits.header_timeout_s, limits.body_timeout_s)))
         self._on_started = on_started
@@ -119,7 +128,7 @@ class DrainingServer(uvicorn.Server):
 
     async def _drain_and_close(self) -> None:
         try:
-            await asyncio.wait_for(self._batcher.drain(), DRAIN_TIMEOUT_S)
+            await asyncio.wait_for(self._requests.drain(), DRAIN_TIMEOUT_S)
         except TimeoutError:
             self.force_exit = True
         self.should_exit = True
@@ -128,13 +137,22 @@ class DrainingServer(uvicorn.Server):
         self.force_exit = True
         self.should_exit = True
 
+    def drain_with_stdin(self) -> None:
+        """Drain when standard input closes."""
+        threading.Thread(target=self._wait_for_stdin, daemon=True, name="stdin-watch").start()
+
+    def _wait_for_stdin(self) -> None:
+        while os.read(0, 4096):
+            pass
+        self._loop.call_soon_threadsafe(self.drain)
+
 
 def _build_ready_report(
-    settings: ServingSettings, session: ModelSession, listener: socket.socket, max_batch: int
+    settings: ServingSettings, session: ModelSession, listener: socket.socket, max_batch: int, queue_delay_s: float
 ) -> EndpointReady:
-    host, port = listener.getsockname()[:2]
+    url, host = format_url(listener)
     return EndpointReady(
-        url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
+        url=url,
         model=settings.name,
         pid=os.getpid(),
         provider_requested=session.provider_requested,
@@ -145,11 +163,24 @@ def _build_ready_report(
         outputs=session.outputs,
         threads=settings.threads,
         max_batch=max_batch,
-        queue_delay_s=settings.queue_delay_s,
+        queue_delay_s=queue_delay_s,
         queue_limit=settings.queue_limit,
         runtime_version=get_runtime_version(),
         token=resolve_token(host, settings.token),
     )
+
+
+def run_on_listener(settings: ServingSettings, serve: Callable[[socket.socket], Coroutine[Any, Any, None]]) -> None:
+    """Listen on the address of an endpoint, and run `serve` on an event loop until it returns.
+    Raises UnavailableError if the address cannot be used."""
+    with _listen(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=_get_loop_factory()) as runner:
+        runner.run(serve(listener))
+
+
+def format_url(listener: socket.socket) -> tuple[str, str]:
+    """Return the URL of an endpoint, and the address that it listens on."""
+    host, port = listener.getsockname()[:2]
+    return (f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"), host
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -162,12 +193,6 @@ def _listen(host: str, port: int) -> socket.socket:
             "free port."
         )
         raise UnavailableError(f"the endpoint cannot listen on {host}:{port}: {error.strerror}", hint=hint) from error
-
-
-def _wait_for_stdin(loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:
-    while os.read(0, 4096):
-        pass
-    loop.call_soon_threadsafe(drain)
 
 
 def _get_loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

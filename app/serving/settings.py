@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import msgspec
 
 from app.inference.tensor_spec import TensorSpec
 
 DEFAULT_MAX_CONNECTIONS = 4096
+Batching = Literal["continuous", "static"]
+"""How the requests to a language model are batched: at every step, or in batches that start
+together."""
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,9 +35,9 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
 class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of an endpoint.
 
-    `model` is the path of the ONNX file and `name` the model name in URLs. Port 0 selects a free
-    port. `queue_limit` is the maximum number of queued requests, `queue_delay_s` the maximum time
-    that a request waits for more requests to form a batch.
+    `model` is the path of an ONNX file, or the folder of a language model, and `name` the model
+    name in requests. Port 0 selects a free port. `queue_limit` is the maximum number of queued
+    requests.
     """
 
     model: str
@@ -40,8 +46,12 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
     provider: str = "cpu"
     threads: int = 1
-    max_batch: int = 8
-    queue_delay_s: float = 0.002
+    max_batch: int | None = None
+    """Maximum number of rows, or of requests to a language model, in a batch; `None` for the
+    default."""
+    queue_delay_s: float | None = None
+    """Maximum time that a request to an ONNX file waits for more requests to form a batch; `None`
+    for the default."""
     queue_limit: int = 128
     exit_with_stdin: bool = False
     token: str | None = None
@@ -50,11 +60,21 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     limits: ConnectionLimits = ConnectionLimits()
 
 
+class LanguageModelReady(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of the startup report about a language model. `max_length` is the maximum number of
+    tokens of a prompt and its response, and `kv_cache_tokens` the number of tokens for which the KV
+    cache has space; `None` if the size of the cache is not fixed."""
+
+    batching: Batching
+    max_length: int
+    kv_cache_tokens: int | None
+
+
 class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     """Startup report of an endpoint that is ready to serve requests.
 
-    `url` has no path, because the paths of the protocol begin with /v2. `max_batch` is 1 if the
-    model cannot be batched.
+    `url` has no path, because the paths of the protocols begin with /v1 or /v2. `max_batch` is 1 if
+    the model cannot be batched. A language model has neither inputs and outputs nor a queue delay.
     """
 
     url: str
@@ -68,13 +88,24 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     fallback_nodes: tuple[str, ...]
     """Compute nodes that run on a fallback execution provider, such as
     `MatMul on CPUExecutionProvider`."""
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
     threads: int
     max_batch: int
-    queue_delay_s: float
+    queue_delay_s: float | None = None
     queue_limit: int
     runtime_version: str
     token: str | None = None
     """Token that requests must include as `Authorization: Bearer TOKEN`; `None` if no token is
     required."""
+    language_model: LanguageModelReady | None = None
+    """Set if the endpoint serves a language model with the OpenAI API; otherwise the endpoint uses
+    the Open Inference Protocol."""
+
+    @property
+    def base_url(self) -> str:
+        """URL of the API, as in profiles."""
+        return self.url if self.language_model is None else f"{self.url}/v1"
+
+
+Announce = Callable[[EndpointReady], None]

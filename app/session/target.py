@@ -219,7 +219,7 @@ class TargetRunner:
             self._resources.callback(embedded_endpoint.stop)
             self._processes.append(("the embedded endpoint", embedded_endpoint.end_reason))
             ready_report = embedded_endpoint.ready
-            self._set_server(ready_report.url, embedded_endpoint.pid)
+            self._set_server(ready_report.base_url, embedded_endpoint.pid)
             if not any(check.id == "provider" for check in self._run_log.checks):
                 self._run_log.add_check(
                     check_execution_provider(

@@ -9,7 +9,7 @@ from functools import partial
 
 from app.analysis.generator_checks import MachineLimits
 from app.inference.process import VariantProcess
-from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile
+from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile, find_serve_settings
 from app.session.dependencies import SessionDependencies
 from app.storage.calibrations import load_calibration, load_selftest, store_calibration
 from app.storage.run_directory import RunWriter
@@ -32,14 +32,15 @@ def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gathe
 
     `gather` configures several load workers. If `gather` is `None`, a single worker sends the load.
     """
-    has_embedded_endpoint = isinstance(profile, OipProfile) and profile.target.serve is not None
+    has_embedded_endpoint = find_serve_settings(profile) is not None
+    has_standalone_model = has_embedded_endpoint and isinstance(profile, OipProfile)
     mock_protocol = find_mock_protocol(profile)
     return SessionDependencies(
         inspect_machine=partial(inspect_for_run, store.directory),
         start_load_generator=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
         start_null_server=NullServerProcess,
         start_endpoint=(lambda: start_embedded_endpoint(profile)) if has_embedded_endpoint else None,
-        start_standalone_model=(lambda job: VariantProcess("the model", job)) if has_embedded_endpoint else None,
+        start_standalone_model=(lambda job: VariantProcess("the model", job)) if has_standalone_model else None,
         telemetry=build_sampler(profile),
         store=store,
         load_calibration=load_calibration,

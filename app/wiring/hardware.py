@@ -11,7 +11,7 @@ from app.errors import UnavailableError
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.permission import is_this_machine
 from app.profiles.pricing.catalog import find_offer
-from app.profiles.profile import EndpointProfile, OipProfile
+from app.profiles.profile import EndpointProfile, find_serve_settings
 from app.profiles.target import LocustTarget
 from app.records.offers import Catalog
 from app.records.result import DeclaredHardware, Hardware
@@ -57,7 +57,7 @@ def is_local_target(profile: EndpointProfile) -> bool:
         return True
     urls = target.all_urls
     if not urls:
-        return isinstance(profile, OipProfile) and profile.target.serve is not None
+        return find_serve_settings(profile) is not None
     return len(urls) == 1 and _resolves_to_this_machine(urls[0])
 
 
@@ -69,7 +69,7 @@ def _resolves_to_this_machine(url: str) -> bool:
 
 
 def _is_served_on_cpu(profile: EndpointProfile) -> bool:
-    serve = profile.target.serve if isinstance(profile, OipProfile) else None
+    serve = find_serve_settings(profile)
     return serve is not None and serve.provider == "cpu"
 
 

@@ -37,7 +37,8 @@ def describe_server(profile: Profile) -> MeasuredServer:
     port = url_parts.port or (80 if url_parts.scheme == "http" else None)
     server = MeasuredServer(profile.name, port)
     if isinstance(target, EndpointSettings):
-        base_path = url_parts.path.rstrip("/")
+        is_served_by_run = isinstance(target, GeneratingTarget) and target.serve is not None
+        base_path = "/v1" if is_served_by_run else url_parts.path.rstrip("/")
         server = msgspec.structs.replace(
             server,
             ready_path=_find_protocol_ready_path(target, base_path),

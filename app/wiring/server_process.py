@@ -22,7 +22,9 @@ from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
 from app.profiles.permission import is_loopback
-from app.profiles.profile import EndpointProfile, OipProfile
+from app.profiles.profile import EndpointProfile, find_serve_settings
+from app.profiles.serve import ServeSettings
+from app.profiles.target import GeneratingTarget, OipTarget
 from app.serving.process import EndpointProcess
 from app.serving.settings import ConnectionLimits, ServingSettings
 from app.session.spec import StartSpec
@@ -184,9 +186,9 @@ Sizewise's own load generator."""
 def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:
     """Start the embedded endpoint of a profile, and return when it is ready. Raises UsageError if
     the model cannot be opened, and UnavailableError if the endpoint does not start."""
-    assert isinstance(profile, OipProfile)
-    assert profile.target.serve is not None
-    serve = profile.target.serve
+    serve = find_serve_settings(profile)
+    assert serve is not None
+    assert isinstance(profile.target, OipTarget | GeneratingTarget)
     endpoint = EndpointProcess(
         ServingSettings(
             model=str(serve.model_path),
@@ -194,7 +196,7 @@ def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:
             provider=serve.provider,
             threads=serve.threads,
             max_batch=serve.max_batch,
-            queue_delay_s=serve.queue_delay_s,
+            queue_delay_s=serve.queue_delay_s if isinstance(serve, ServeSettings) else None,
             queue_limit=serve.queue_limit,
             exit_with_stdin=True,
             limits=ConnectionLimits(max_connections=_MAX_CONNECTIONS),

@@ -141,7 +141,7 @@ def _start_own_server(profile: EndpointProfile, exit_stack: ExitStack) -> str:
         return scripted_server.url
     embedded_endpoint = start_embedded_endpoint(profile)
     exit_stack.callback(embedded_endpoint.stop)
-    return embedded_endpoint.ready.url
+    return embedded_endpoint.ready.base_url
 
 
 def _build_failed_preflight(error: LoadError) -> PreflightDone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -20,9 +21,16 @@ class Reply(NamedTuple):
 
 
 async def ask(
-    app: ASGIApp, method: str, path: str, parts: Iterable[bytes] = (b"",), headers: Mapping[str, str] | None = None
+    app: ASGIApp,
+    method: str,
+    path: str,
+    parts: Iterable[bytes] = (b"",),
+    headers: Mapping[str, str] | None = None,
+    left: asyncio.Event | None = None,
 ) -> Reply:
-    """`parts` are the pieces the body comes in."""
+    """`parts` are the pieces the body comes in. The client disconnects after the body, or when it has `left`.
+
+    The status is 0 if the application sends nothing."""
     sent: list[Message] = []
     pieces = list(parts)
     messages = [
@@ -32,7 +40,10 @@ async def ask(
     coming = iter(messages)
 
     async def receive() -> Message:
-        return next(coming, {"type": "http.disconnect"})
+        message = next(coming, None)
+        if message is None and left is not None:
+            await left.wait()
+        return message or {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         sent.append(message)
@@ -52,6 +63,8 @@ async def ask(
         "server": ("127.0.0.1", 2),
     }
     await app(scope, receive, send)
+    if not sent:
+        return Reply(0, {}, b"")
     return Reply(
         sent[0]["status"],
         {name.decode(): value.decode() for name, value in sent[0]["headers"]},

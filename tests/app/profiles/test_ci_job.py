@@ -53,6 +53,11 @@ def test_the_job_allows_the_hosts_that_the_profiles_secrets_are_sent_to(tmp_path
     [
         ("{protocol: http, url: http://127.0.0.1:1/}", ""),
         ("{protocol: oip, serve: {model: digits}}", "[local]"),
+        (
+            "{protocol: openai-chat, model: m, serve: {model: .}}\n"
+            "workload: {prompts: {input_tokens: 8, output_tokens: 4}}",
+            "[llm]",
+        ),
         ("{model: digits}", "[local]"),
     ],
 )

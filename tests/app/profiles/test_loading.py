@@ -8,7 +8,7 @@ import pytest
 from app.errors import ExitCode, ProfileError
 from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile, load_traffic
-from app.profiles.profile import HttpProfile, OipProfile
+from app.profiles.profile import GeneratingProfile, HttpProfile, OipProfile
 from tests.fakes.profiles import load_endpoint_profile
 
 PLANS = Path(__file__).parents[3] / "docs" / "reference" / "plans.md"
@@ -78,6 +78,43 @@ def test_a_served_model_is_found_beside_the_profile(folder: Path) -> None:
     assert profile.target.serve is not None
     assert profile.target.serve.model_path == folder / "forest.onnx"
     assert profile.workload.tensors == folder / "rows.npz"
+
+
+GENERATING = """\
+sizewise: 1
+name: chat
+target:
+  protocol: openai-chat
+  serve: {model: my-model.v1}
+workload: {prompts: {input_tokens: 8, output_tokens: 4}}
+load: {stages: [{concurrency: 1, duration: 1s}]}
+"""
+
+
+def test_a_served_language_model_is_named_after_its_folder(folder: Path) -> None:
+    (folder / "my-model.v1").mkdir()
+    profile = load_profile(written(folder, GENERATING))
+    assert isinstance(profile, GeneratingProfile)
+    assert profile.target.model == "my-model.v1"
+    assert profile.target.serve is not None
+    assert profile.target.serve.model_path == folder / "my-model.v1"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("model: my-model.v1", "model: forest.onnx", "'forest.onnx' is not a folder"),
+        ("openai-chat", "openai-responses", "serve is only for openai-chat and openai-completions"),
+        ("openai-chat", "openai-embeddings", "'serve'"),
+        ("serve:", "model: a/b\n  serve:", "must not contain /"),
+        ("{model: my-model.v1}", "{model: my-model.v1, queue_delay: 1ms}", "'queue_delay' is unknown"),
+    ],
+)
+def test_a_language_model_that_cannot_be_served(folder: Path, right: str, wrong: str, says: str) -> None:
+    (folder / "my-model.v1").mkdir()
+    assert right in GENERATING
+    with pytest.raises(ProfileError, match=says):
+        load_profile(written(folder, GENERATING.replace(right, wrong, 1)))
 
 
 @pytest.mark.parametrize("name", bundled_profiles())

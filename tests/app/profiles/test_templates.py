@@ -43,3 +43,11 @@ def wrong_in(text: str, place: Path) -> str | int | None:
     except ProfileError as error:
         return error.key_path[0]
     return None
+
+
+@pytest.mark.parametrize(("protocol", "is_served"), [("openai-completions", True), ("openai-responses", False)])
+def test_a_served_language_model_is_kept_where_it_can_be_served(protocol: str, is_served: bool) -> None:
+    target = {"protocol": "openai-chat", "serve": {"model": "folder", "threads": 2}}
+    converted = convert_profile({"sizewise": 1, "name": "x", "target": target}, protocol)["target"]
+    assert converted.get("serve") == (target["serve"] if is_served else None)
+    assert ("url" in converted) == (not is_served)

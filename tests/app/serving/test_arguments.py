@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import click
@@ -59,8 +60,21 @@ def test_values_that_cannot_be_are_refused(line: tuple[str, str]) -> None:
         parsed("m.onnx", *line)
 
 
+def test_defaults_are_left_to_the_kind_of_model() -> None:
+    settings = ServingSettings(model="folder", name="m")
+    assert (settings.max_batch, settings.queue_delay_s) == (None, None)
+    assert parsed(*format_arguments(settings)) == settings
+
+
 @pytest.mark.parametrize(
     ("path", "name"), [("a/fraud.v2.onnx", "fraud.v2"), ("my model.onnx", "my-model"), ("ä.onnx", "model")]
 )
 def test_model_is_named_after_its_file(path: str, name: str) -> None:
     assert derive_model_name(path) == name
+
+
+def test_language_model_is_named_after_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "SmolLM2-1.7B int4"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert derive_model_name(str(folder)) == derive_model_name(".") == "SmolLM2-1.7B-int4"

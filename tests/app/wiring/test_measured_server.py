@@ -43,6 +43,7 @@ CHAT, ROWS = "workload: {prompts: {input_tokens: 10, output_tokens: 5}}\n", "wor
             "",
             MeasuredServer("Fraud-2", None, "/v2/health/ready", None, "/v2/health/live"),
         ),
+        ("{protocol: openai-chat, serve: {model: m}}", CHAT, MeasuredServer("Fraud-2", None, "/v1/models")),
         ("{protocol: oip-grpc, model: m, url: 'grpc://host:8001'}", "", MeasuredServer("Fraud-2", 8001)),
         (
             "{protocol: openai-chat, model: m, urls: ['http://a:8000/v1', 'http://b:8000/v1']}",

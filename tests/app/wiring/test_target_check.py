@@ -14,6 +14,7 @@ from app.records.trial import ConnectionTest, Problem
 from app.wiring.target_check import check_target
 from loadgen.reference.script import HttpMock, OpenAiMock
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from tests.fakes import decoders
 from tests.fakes.certificates import self_signed, server_context
 
 pytestmark = pytest.mark.process
@@ -148,3 +149,16 @@ def test_a_model_of_this_machine_is_no_endpoint() -> None:
     values = {"sizewise": 1, "name": "try", "target": {"model": "digits"}}
     with pytest.raises(UsageError, match="no endpoint to test"):
         check_target(load_profile_tree(values, "try.yaml"))
+
+
+def test_a_language_model_is_served_for_its_profile(tmp_path: Path) -> None:
+    folder = decoders.paged(tmp_path / "my-model")
+    values = {
+        "sizewise": 1,
+        "name": "try",
+        "target": {"protocol": "openai-chat", "serve": {"model": str(folder), "max_batch": 3}},
+        "workload": {"prompts": {"input_tokens": 8, "output_tokens": 4}},
+        "load": STAGE,
+    }
+    trial = check_target(load_profile_tree(values, "try.yaml"))
+    assert (trial.problem, trial.status, trial.model, trial.is_measurable) == (None, 200, "my-model", True)

@@ -1,0 +1,311 @@
+"""The OpenAI API on decoders with random weights, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import MeasurementError
+from app.inference.generation.decoder_shape import PagedCache
+from app.inference.generation.engine import GenerationEngine, GenerationTask, TokenEvent
+from app.inference.generation.model_folder import GenerativeModel, read_model_folder
+from app.inference.generation.runtime import ModelTokenizer, open_generative_model
+from app.serving.generation.application import ServedLanguageModel, build_generation_application
+from app.serving.generation.engine_loop import StepEngine
+from app.serving.generation.metrics import GenerationMetrics
+from app.serving.generation.server import build_batch_limits
+from app.serving.generation.service import GenerationService
+from app.telemetry.metrics_page import parse_samples
+from app.telemetry.scrape import ScrapeReadings
+from tests.fakes import decoders
+from tests.fakes.asgi import Reply, ask
+
+pytestmark = pytest.mark.anyio
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+CACHE = PagedCache(block_tokens=16, blocks=24, max_batch=8, max_step_tokens=64)
+MESSAGES = [{"role": "user", "content": "Hello?"}]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Opened:
+    def __init__(self, folder: Path) -> None:
+        self.model: GenerativeModel = read_model_folder(folder)
+        self.native = open_generative_model(self.model, "cpu", 1, 8)
+        self.tokenizer = ModelTokenizer(self.native)
+
+    def open_engine(self) -> GenerationEngine:
+        return GenerationEngine(self.native, 8)
+
+
+@pytest.fixture(scope="module")
+def paged(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    return Opened(decoders.paged(tmp_path_factory.mktemp("paged"), cache=CACHE))
+
+
+@pytest.fixture(scope="module")
+def static(tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    return Opened(decoders.contiguous(tmp_path_factory.mktemp("static")))
+
+
+class Served:
+    def __init__(self, opened: Opened, queue_limit: int, open_engine: Callable[[], StepEngine]) -> None:
+        limits = build_batch_limits(opened.model, None)
+        metrics = GenerationMetrics("m", has_prefix_cache=limits.batching == "continuous")
+        self.failures: list[bool] = []
+        self.service = GenerationService(
+            open_engine, opened.tokenizer, limits, queue_limit, metrics, lambda: self.failures.append(True)
+        )
+        model = ServedLanguageModel("m", opened.model.vocabulary, created_s=1)
+        self.app = build_generation_application(model, self.service, max_bodies_bytes=2**20)
+        self._stays = asyncio.Event()
+
+    async def post(self, path: str, left: asyncio.Event | None = None, **document: Any) -> Reply:
+        body = json.dumps({"model": "m", **document}).encode()
+        return await ask(self.app, "POST", path, [body], left=left or self._stays)
+
+    async def get(self, path: str) -> Reply:
+        return await ask(self.app, "GET", path)
+
+    async def metrics(self) -> dict[str, float]:
+        page = (await self.get("/metrics")).body.decode()
+        return {
+            sample.name + sample.parse_labels().get("finished_reason", ""): sample.value
+            for sample in parse_samples(page)
+            if not sample.name.endswith("_bucket")
+        }
+
+
+@asynccontextmanager
+async def served(
+    opened: Opened, *, queue_limit: int = 100, open_engine: Callable[[], StepEngine] | None = None
+) -> AsyncIterator[Served]:
+    one = Served(opened, queue_limit, open_engine or opened.open_engine)
+    try:
+        yield one
+    finally:
+        one.service.close()
+
+
+def prompts(count: int, length: int = 20) -> list[list[int]]:
+    return [[3 + (31 * number + 7 * position) % 500 for position in range(length)] for number in range(count)]
+
+
+def direct_text(opened: Opened, prompt: list[int], tokens: int) -> str:
+    engine = opened.open_engine()
+    generated: list[int] = []
+    engine.start(0, GenerationTask(prompt=tuple(prompt), max_tokens=tokens, min_tokens=tokens))
+    while len(generated) < tokens:
+        generated += [event.token for event in engine.step() if event.token is not None]
+    stream = opened.tokenizer.create_text_stream()
+    return "".join(map(stream.decode, generated))
+
+
+def events(reply: Reply) -> list[Any]:
+    """The events of a stream, without the one that ends it."""
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    lines = reply.body.decode().split("\n\n")
+    assert lines[-2:] == ["data: [DONE]", ""]
+    return [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+
+
+@pytest.mark.parametrize("kind", ["paged", "static"])
+async def test_greedy_texts_are_those_of_the_engine(kind: str, request: pytest.FixtureRequest) -> None:
+    """More requests than a batch has, of different lengths and some streamed, so that they join and leave."""
+    opened: Opened = request.getfixturevalue(kind)
+    async with served(opened) as one:
+        requests: list[dict[str, Any]] = [
+            {"prompt": prompt[: 5 + number], "max_tokens": 10 + 3 * number, "ignore_eos": True}
+            for number, prompt in enumerate(prompts(12))
+        ]
+        replies = await asyncio.gather(
+            *(one.post(TEXT, **each, stream=number % 2 == 1) for number, each in enumerate(requests))
+        )
+    for number, (each, reply) in enumerate(zip(requests, replies, strict=True)):
+        choices = [event["choices"][0] for event in events(reply)] if number % 2 else reply.json["choices"]
+        text = direct_text(opened, each["prompt"], each["max_tokens"])
+        assert "".join(choice["text"] for choice in choices) == text
+        assert choices[-1]["finish_reason"] == "length"
+
+
+async def test_streamed_chat_has_the_role_the_text_the_end_and_the_usage(paged: Opened) -> None:
+    async with served(paged) as one:
+        chat: dict[str, Any] = {"messages": MESSAGES, "max_tokens": 12, "ignore_eos": True}
+        complete = (await one.post(CHAT, **chat)).json
+        stream = events(await one.post(CHAT, **chat, stream=True, stream_options={"include_usage": True}))
+    (choice,) = complete["choices"]
+    assert (choice["message"]["role"], choice["finish_reason"]) == ("assistant", "length")
+    assert stream[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    deltas = [event["choices"][0]["delta"] for event in stream[:-1]]
+    assert "".join(delta.get("content", "") for delta in deltas) == choice["message"]["content"]
+    assert len(deltas) > 5, "the tokens come one by one"
+    assert stream[-2]["choices"][0]["finish_reason"] == "length"
+    assert stream[-1]["choices"] == []
+    prompt_tokens = len(paged.tokenizer.encode("<s>user\nHello?</s>\n<s>assistant\n"))
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 12, "total_tokens": prompt_tokens + 12}
+    assert complete["usage"] == {**usage, "prompt_tokens_details": {"cached_tokens": 0}}
+    assert stream[-1]["usage"] == {**usage, "prompt_tokens_details": {"cached_tokens": prompt_tokens // 16 * 16}}
+    assert {event["id"] for event in stream} == {stream[0]["id"]} != {complete["id"]}
+
+
+async def test_response_ends_before_a_stop_string(paged: Opened) -> None:
+    (prompt,) = prompts(1)
+    text = direct_text(paged, prompt, 30)
+    stop = text[8:11]
+    async with served(paged) as one:
+        reply = await one.post(TEXT, prompt=prompt, max_tokens=30, stop=[stop])
+    (choice,) = reply.json["choices"]
+    assert (choice["text"], choice["finish_reason"]) == (text[: text.index(stop)], "stop")
+    assert reply.json["usage"]["completion_tokens"] < 30
+
+
+async def test_equal_seeds_give_equal_texts(paged: Opened) -> None:
+    async with served(paged) as one:
+        texts = [
+            (await one.post(TEXT, prompt="a", max_tokens=20, temperature=1.0, seed=seed)).json["choices"][0]["text"]
+            for seed in (1, 1, 2)
+        ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+async def test_more_requests_than_the_cache_has_space_for_all_end(paged: Opened) -> None:
+    """Each needs a third of the cache at its end, but much less at its start, so too many would deadlock."""
+    async with served(paged) as one:
+        calls = (one.post(TEXT, prompt=prompt, max_tokens=108, ignore_eos=True) for prompt in prompts(10))
+        replies = await asyncio.gather(*calls)
+        metrics = await one.metrics()
+    assert [reply.json["usage"]["completion_tokens"] for reply in replies] == [108] * 10
+    assert metrics["vllm:request_success_totallength"] == 10
+    assert (metrics["vllm:prompt_tokens_total"], metrics["vllm:generation_tokens_total"]) == (200, 1080)
+    for name, count in (("time_to_first_token", 10), ("inter_token_latency", 1070), ("e2e_request_latency", 10)):
+        assert metrics[f"vllm:{name}_seconds_count"] == count
+        assert metrics[f"vllm:{name}_seconds_sum"] > 0
+    assert metrics["vllm:kv_cache_usage_perc"] == metrics["vllm:num_requests_running"] == 0
+
+
+async def until_generating(one: Served, requests: int = 1) -> None:
+    async with asyncio.timeout(60):
+        while (await one.metrics())["vllm:time_to_first_token_seconds_count"] < requests:
+            await asyncio.sleep(0.001)
+
+
+async def test_client_that_leaves_frees_its_part_of_the_cache(paged: Opened) -> None:
+    whole: dict[str, Any] = {"prompt": prompts(1)[0], "max_tokens": 360, "ignore_eos": True}
+    async with served(paged, queue_limit=2) as one:
+        for is_streamed in (False, True):
+            left = asyncio.Event()
+            running = asyncio.ensure_future(one.post(TEXT, left=left, **whole, stream=is_streamed))
+            await until_generating(one, 1 + is_streamed)
+            gone = asyncio.Event()
+            waiting = [asyncio.ensure_future(one.post(TEXT, left=gone, **whole)) for _ in range(2)]
+            await asyncio.sleep(0)
+            metrics = await one.metrics()
+            assert (metrics["vllm:num_requests_running"], metrics["vllm:num_requests_waiting"]) == (1, 2)
+            assert metrics["vllm:kv_cache_usage_perc"] > 0
+            full = await one.post(TEXT, **whole)
+            assert (full.status, full.headers["retry-after"], full.json["error"]["code"]) == (429, "1", "queue_full")
+            gone.set()
+            left.set()
+            statuses = [reply.status for reply in await asyncio.gather(running, *waiting)]
+            assert statuses == [200 if is_streamed else 0, 0, 0], "only a stream has begun"
+        reply = await one.post(TEXT, **{**whole, "max_tokens": 300})
+        metrics = await one.metrics()
+    assert reply.json["usage"]["completion_tokens"] == 300
+    assert (metrics["vllm:request_success_totalabort"], metrics["vllm:request_success_totallength"]) == (6, 1)
+
+
+class FailingEngine:
+    """Generates one token of each request, and fails at the next step."""
+
+    def __init__(self) -> None:
+        self._started: list[int] = []
+
+    def start(self, request_id: int, task: GenerationTask) -> None:
+        self._started.append(request_id)
+
+    def cancel(self, request_id: int) -> None: ...
+
+    def step(self) -> list[TokenEvent]:
+        if not self._started:
+            raise MeasurementError("the engine failed: no memory")
+        started, self._started = self._started, []
+        return [TokenEvent(request_id, 100) for request_id in started]
+
+
+async def test_failed_engine_ends_every_request_with_an_error(paged: Opened) -> None:
+    async with served(paged, open_engine=FailingEngine) as one:
+        assert (await one.get("/health")).status == 200
+        complete, stream = await asyncio.gather(
+            one.post(TEXT, prompt="a"), one.post(CHAT, messages=MESSAGES, stream=True)
+        )
+        assert (complete.status, complete.json["error"]["type"]) == (500, "server_error")
+        assert stream.status == 200 or stream.json["error"]["type"] == "server_error"
+        if stream.status == 200:
+            assert events(stream)[-1]["error"]["code"] == "failed"
+        assert (await one.get("/health")).status == 503
+        assert (await one.post(TEXT, prompt="a")).status == 503
+        assert str(one.service.failure) == "the engine failed: no memory"
+        assert one.failures == [True]
+
+
+async def test_drain_completes_what_runs_and_rejects_the_rest(paged: Opened) -> None:
+    async with served(paged) as one:
+        running = asyncio.ensure_future(one.post(TEXT, prompt="a", max_tokens=50, ignore_eos=True))
+        await until_generating(one)
+        draining = asyncio.ensure_future(one.service.drain())
+        await asyncio.sleep(0)
+        refused = await one.post(TEXT, prompt="a")
+        assert (refused.status, refused.json["error"]["code"]) == (503, "draining")
+        assert (await one.get("/health")).status == 503
+        assert (await running).json["usage"]["completion_tokens"] == 50
+        await draining
+
+
+@pytest.mark.parametrize(("kind", "length"), [("paged", 384), ("static", 2048)])
+async def test_models_are_listed_with_their_batching(kind: str, length: int, request: pytest.FixtureRequest) -> None:
+    async with served(request.getfixturevalue(kind)) as one:
+        (model,) = (await one.get("/v1/models")).json["data"]
+        assert model["max_model_len"] == length
+        assert model["batching"] == {"paged": "continuous", "static": "static"}[kind]
+        assert (await one.get("/v1/models/m")).json == model
+        for path in ("/v1/models/x", "/v2", "/nothing"):
+            reply = await one.get(path)
+            assert (reply.status, reply.json["error"]["code"]) == (404, "not_found")
+        assert (await one.get(TEXT)).status == 405
+
+
+async def test_error_has_the_form_of_the_api(paged: Opened) -> None:
+    async with served(paged) as one:
+        reply = await one.post(TEXT, prompt="a", max_tokens=500)
+    assert reply.status == 400
+    assert reply.json["error"] == {
+        "message": "a prompt of 1 tokens and a response of up to 500 tokens exceeds the context of 384 tokens",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "context_length_exceeded",
+    }
+
+
+async def test_telemetry_reads_the_metrics(paged: Opened) -> None:
+    async with served(paged) as one:
+        await one.post(TEXT, prompt=prompts(1)[0], max_tokens=5, ignore_eos=True)
+        readings = ScrapeReadings()
+        for sample in parse_samples((await one.get("/metrics")).body.decode()):
+            readings.add(sample)
+    assert readings.readings_by_source[""] == {
+        "server_running_requests": 0,
+        "server_waiting_requests": 0,
+        "server_kv_cache_percent": 0,
+        "server_input_tokens_total": 20,
+        "server_output_tokens_total": 5,
+        "server_requests_total": 1,
+    }

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from app.errors import UsageError
+from app.inference.generation.engine import FinishReason, Sampling
+from app.serving.connections import RejectedError
+from app.serving.generation.messages import Api, CompletionRequest, ResponseEncoder, decode_completion_request
+from app.serving.generation.scheduling import BatchLimits
+from app.serving.generation.service import ResponsePart, TokenDecoder
+
+LIMITS = BatchLimits(max_batch=4, max_length=100, cache=None)
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+TEXT = {"model": "m", "prompt": "abc"}
+
+
+class Letters:
+    """Each character is a token; a chat is the roles and contents of its messages."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(map(ord, text))
+
+    def format_chat(self, messages: Sequence[dict[str, str]]) -> str:
+        if messages[0]["role"] == "tool":
+            raise UsageError("the chat template of the model failed: no tools")
+        return "".join(f"{message['role']}:{message['content']};" for message in messages)
+
+    def create_text_stream(self) -> TokenDecoder:
+        raise NotImplementedError
+
+
+def decoded(api: Api, document: object) -> CompletionRequest:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return decode_completion_request(api, body, "m", 128, LIMITS, Letters())
+
+
+def test_chat() -> None:
+    messages = [{"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
+    request = decoded("chat", {**CHAT, "messages": messages, "max_tokens": 9, "max_completion_tokens": 5})
+    assert "".join(map(chr, request.task.prompt)) == "system:ab;"
+    assert request.task.max_tokens == 5, "the newer parameter takes precedence"
+    assert not request.is_streamed
+
+
+def test_parameters() -> None:
+    request = decoded(
+        "completions",
+        {
+            **TEXT,
+            "max_tokens": 8,
+            "min_tokens": 2,
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "top_k": -1,
+            "seed": 7,
+            "stop": ["x", "yz"],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "n": 1,
+            "logprobs": None,
+            "user": "an unknown parameter",
+        },
+    )
+    assert request.task.sampling == Sampling(temperature=0.5, top_p=0.9, top_k=0, seed=7)
+    assert (request.task.min_tokens, request.task.stop) == (2, ("x", "yz"))
+    assert (request.is_streamed, request.sends_usage, request.sends_running_usage) == (True, True, False)
+
+
+def test_end_token_is_ignored_up_to_the_maximum() -> None:
+    task = decoded("completions", {**TEXT, "max_tokens": 8, "ignore_eos": True, "stop": "x"}).task
+    assert (task.min_tokens, task.max_tokens, task.stop) == (8, 8, ("x",))
+
+
+def test_default_maximum_is_the_context_of_a_chat_and_16_tokens_of_a_text() -> None:
+    assert decoded("chat", CHAT).task.max_length == 100
+    assert decoded("completions", TEXT).task.max_tokens == 16
+    assert decoded("completions", {**TEXT, "prompt": [5] * 90}).task.max_tokens == 10
+
+
+BAD_REQUESTS: dict[str, tuple[Api, Any, int, str]] = {
+    "no JSON": ("chat", b"{", 400, "bad_request"),
+    "nested without end": ("chat", b"[" * 200_000, 400, "bad_request"),
+    "lone surrogate": ("completions", b'{"model": "m", "prompt": "\\ud800"}', 400, "bad_request"),
+    "no model": ("completions", {"prompt": "a"}, 400, "bad_request"),
+    "another model": ("completions", {**TEXT, "model": "x"}, 404, "model_not_found"),
+    "no messages": ("chat", {**CHAT, "messages": []}, 400, "bad_request"),
+    "an image": ("chat", {**CHAT, "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400,
+                 "bad_request"),
+    "template that fails": ("chat", {**CHAT, "messages": [{"role": "tool", "content": ""}]}, 400, "bad_request"),
+    "empty prompt": ("completions", {**TEXT, "prompt": ""}, 400, "bad_request"),
+    "token beyond the vocabulary": ("completions", {**TEXT, "prompt": [128]}, 400, "bad_request"),
+    "token below zero": ("completions", {**TEXT, "prompt": [-1]}, 400, "bad_request"),
+    "text that the tokenizer would cut": ("completions", {**TEXT, "prompt": "a\0b"}, 400, "bad_request"),
+    "chat that the tokenizer would cut": ("chat", {**CHAT, "messages": [{"role": "user\0", "content": "a"}]}, 400,
+                                          "bad_request"),
+    "stop string that would be cut": ("completions", {**TEXT, "stop": ["a\0"]}, 400, "bad_request"),
+    "several prompts": ("completions", {**TEXT, "prompt": ["a", "b"]}, 400, "bad_request"),
+    "no tokens": ("completions", {**TEXT, "max_tokens": 0}, 400, "bad_request"),
+    "minimum above the maximum": ("completions", {**TEXT, "max_tokens": 2, "min_tokens": 3}, 400, "bad_request"),
+    "prompt beyond the context": ("completions", {**TEXT, "prompt": "a" * 100}, 400, "context_length_exceeded"),
+    "text of any length": ("completions", {**TEXT, "prompt": "a" * 30_000}, 400, "context_length_exceeded"),
+    "response beyond the context": ("chat", {**CHAT, "max_tokens": 99}, 400, "context_length_exceeded"),
+    "temperature below zero": ("completions", {**TEXT, "temperature": -1}, 400, "bad_request"),
+    "top_p above 1": ("completions", {**TEXT, "top_p": 1.1}, 400, "bad_request"),
+    "seed too large": ("completions", {**TEXT, "seed": 2**63}, 400, "bad_request"),
+    "empty stop string": ("completions", {**TEXT, "stop": [""]}, 400, "bad_request"),
+    "several choices": ("completions", {**TEXT, "n": 2}, 400, "bad_request"),
+    "log probabilities": ("completions", {**TEXT, "logprobs": 1}, 400, "bad_request"),
+    "tools": ("chat", {**CHAT, "tools": [{}]}, 400, "bad_request"),
+    "JSON mode": ("chat", {**CHAT, "response_format": {"type": "json_object"}}, 400, "bad_request"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("api", "document", "status", "code"), BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
+def test_request_that_cannot_be_served_is_rejected(api: Api, document: Any, status: int, code: str) -> None:
+    with pytest.raises(RejectedError) as caught:
+        decoded(api, document)
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert len(str(caught.value)) > 10
+
+
+def test_running_usage_is_in_each_event() -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    request = decoded("completions", {**TEXT, "stream": True, "stream_options": options})
+    encoder = ResponseEncoder(request, "m", "1", 0)
+    chunk = json.loads(encoder.encode_part(ResponsePart("x", 4)))
+    assert chunk["usage"] == {
+        "prompt_tokens": 3,
+        "completion_tokens": 4,
+        "total_tokens": 7,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+    assert chunk["choices"] == [{"index": 0, "text": "x", "logprobs": None, "finish_reason": None}]
+    last = json.loads(encoder.encode_part(ResponsePart("", 5, FinishReason.LENGTH)))
+    assert last["choices"][0]["finish_reason"] == "length"
