@@ -62,11 +62,12 @@ def _wrap_in_non_empty_list(value: object) -> object:
 def _parse_precision(value: object, info: ValidationInfo) -> str:
     if value == "fp32":
         return "as-is"
-    models = info.data.get("models") or (info.data.get("model"),)
-    if value in WEIGHT_PRECISIONS and any(model and is_gguf_file(Path(model)) for model in models):
-        return str(value)
     if isinstance(value, str) and value in _PRECISIONS:
         return value
+    settings = info.data or {}
+    models = settings.get("models") or (settings.get("model"),)
+    if value in WEIGHT_PRECISIONS and any(model and is_gguf_file(Path(model)) for model in models):
+        return str(value)
     hint = "Use int8-dynamic or int8-static." if value == "int8" else did_you_mean(str(value), _PRECISIONS)
     raise BadValueError(f"the precision {value!r} is unknown", hint=hint or f"Use one of {', '.join(_PRECISIONS)}.")
 

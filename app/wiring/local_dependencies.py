@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from app.analysis.local.roofline import DataType, get_published_peaks
-from app.errors import SizewiseError
+from app.errors import SizewiseError, UsageError
 from app.inference.datasets.labeled import load_labeled_rows, select_calibration_rows
 from app.inference.generation.decoder_shape import WeightBits
 from app.inference.generation.gguf_conversion import convert_gguf
@@ -107,6 +107,11 @@ def _prepare_language_model(path: Path, precision: Precision) -> PreparedModel:
         bits = _WEIGHT_BITS[precision]
         folder = convert_gguf(path, bits, cache=get_default_cache(), timeout_s=_CONVERSION_LIMIT_S)
     model = read_model_folder(folder)
+    if model.paged_cache is not None:
+        raise UsageError(
+            f"the model {path} has a paged KV cache, which only an endpoint uses",
+            hint="Serve it with `sizewise serve` and measure the endpoint, or export it without a paged cache.",
+        )
     return PreparedModel(
         path=str(folder),
         sha256=compute_folder_sha256(folder),

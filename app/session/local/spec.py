@@ -71,11 +71,15 @@ class DataSpec(msgspec.Struct, frozen=True):
     label: str | None = None
     output: str | None = None
     calibration: str | None = None
-    text: str | None = None
-    """Text that language models predict; `None` if their quality is not measured."""
-    text_tokens: int = 1000
     calibration_rows: int = 128
     unscored_rows: int = 0
+
+
+class TextSpec(msgspec.Struct, frozen=True):
+    """Text file; language models predict its first `max_tokens` tokens."""
+
+    path: str
+    max_tokens: int
 
 
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +97,8 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[VariantSpec, ...]
     scenarios: tuple[ScenarioSpec, ...]
     data: DataSpec
+    text: TextSpec | None = None
+    """Text that shows the quality of language models; `None` if it is not measured."""
     warmup_s: float
     min_duration_s: float
     max_duration_s: float

@@ -276,15 +276,15 @@ class VariantRunner:
     ) -> None:
         """Predict the text of the profile with a language model, once per model and execution
         provider: the quality does not depend on the other settings."""
-        text = self._spec.data.text
+        text = self._spec.text
         key = prepared_model.path, variant_spec.variant.provider
         if text is None or not variant_spec.is_language_model or not self.may_continue or key in self._scored_texts:
             return
         self._scored_texts.add(key)
         self._run_log.emit_phase("quality", f"predicting the text with {variant_spec.variant.label}")
         command = ScoreText(
-            path=text,
-            max_tokens=self._spec.data.text_tokens,
+            path=text.path,
+            max_tokens=text.max_tokens,
             window_tokens=_WINDOW_TOKENS,
             batch=max(
                 other.variant.batch
