@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from app.inference.generation.decoder_shape import PagedCache
@@ -68,14 +69,14 @@ def measure_endpoint(url: str, model: str) -> tuple[float, float, pd.DataFrame]:
     """Return the rates of prompt processing and token generation in tokens/s, and the requests."""
     prompts = SyntheticPrompts(FixedLength(PROMPT_TOKENS), FixedLength(OUTPUT_TOKENS), unique=50)
     workload = OpenAiWorkload("completions", model, prompts, extra_body=b'{"ignore_eos": true}')
-    batches = []
+    batches: list[pa.RecordBatch] = []
     with LoadProcess() as load:
         load.configure(Endpoint((url,), reuses_connections=False), workload)
         preflight = load.preflight()
         assert preflight.error is None, preflight.detail
         plan = StagePlan(0, "closed", ClosedArrivals(1), STAGE_S, seed=1, drain_s=30)
         load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
-    rows = pd.concat([batch.to_pandas() for batch in batches])
+    rows: pd.DataFrame = pa.Table.from_batches(batches).to_pandas()
     first_token_s = (rows["first_token_ns"] - rows["sent_ns"]) / 1e9
     gap_s = (rows["last_token_ns"] - rows["first_token_ns"]) / 1e9 / (rows["tokens_out"] - 1)
     return float((rows["tokens_in"] / first_token_s).mean()), float(1 / gap_s.mean()), rows
