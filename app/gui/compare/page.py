@@ -154,8 +154,9 @@ class ComparePage(Page):
         self.empty_state.setVisible(not has_runs)
         self.picker.setVisible(has_runs)
         self.picker.show_request(request)
-        for index in range(3):
-            self.tabs.setTabVisible(index, has_runs)
+        if has_runs != had_runs:  # without a change, Qt would not lay out the other tabs
+            for index in range(3):
+                self.tabs.setTabVisible(index, has_runs)
         if has_runs and not had_runs:
             self.tabs.setCurrentWidget(self.verdict_tab)
         if has_runs:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from pathlib import Path
@@ -347,3 +348,26 @@ def test_the_status_bar_is_reported_of_the_shown_runs_trust(
     with qtbot.waitSignal(navigation.validity_changed, timeout=20_000) as reported:
         shown = opened(stages)
     assert reported.args == [shown.result.verdict.status, "\n".join(shown.result.verdict.reasons), "results"]
+
+
+def test_all_tabs_of_a_run_are_shown_side_by_side_after_a_run_with_others(
+    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qt moves no tab of a hidden page when the last call to setTabVisible changes nothing."""
+    page.resize(1_700, 900)
+    opened(stages)
+    content = page.content()
+    bar = content.tabs.tabBar()
+
+    def gaps() -> list[int]:
+        qtbot.wait(1)
+        shown = [bar.tabRect(place) for place in range(bar.count()) if content.tabs.isTabVisible(place)]
+        return [shown[0].left(), *(after.left() - before.right() - 1 for before, after in itertools.pairwise(shown))]
+
+    assert set(gaps()) == {0}
+    for applicable in ((0, 1, 5, 8, 9, 10), (1, 2, 3, 5, 6, 7, 8)):
+        for place, tab in enumerate(content.all_tabs):
+            monkeypatch.setattr(tab, "applies_to", lambda _, is_applicable=place in applicable: is_applicable)
+        opened(stages)
+        assert [place for place in range(bar.count()) if content.tabs.isTabVisible(place)] == list(applicable)
+        assert set(gaps()) == {0}
