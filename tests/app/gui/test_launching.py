@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QTimer
 from PySide6.QtWidgets import QApplication, QPushButton, QSystemTrayIcon, QWidget
@@ -11,8 +12,11 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.assembly import WindowComponents, assemble
 from app.gui.launching import CloseConfirmation, ClosingDialog, Notifications, should_notify
+from app.gui.navigation import Launch
 from app.gui.window import Window
 from app.records.control import ControlCommand, ControlResponse, StopRun
+from app.records.events import RunFinished
+from app.storage.run_directory import EVENTS
 from tests.fakes.driving import find_button, shows
 from tests.fakes.stored_pairs import WrittenPairs
 from tests.fakes.stored_runs import going_on
@@ -203,3 +207,49 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     assert received == [StopRun()]
     assert window.pages.compare.pairs_panel.state.status == "stopping"
     assert window.pages.created_page("live") is None
+
+
+def running_and_waiting(parts: WindowComponents) -> tuple[Path | None, list[str]]:
+    job = parts.queue.running_job
+    return None if job is None else job.launch.directory, [one.launch.name for one in parts.queue.waiting_jobs]
+
+
+def test_the_next_window_attaches_to_runs_that_go_on_and_starts_no_other(
+    home: Path, qtbot: QtBot, qapp: QApplication
+) -> None:
+    """Of two runs that go on, which another window or a terminal started, the second is waited for, too."""
+    older, newer = (going_on(home / "runs" / f"2026112{day}-going", os.getpid(), f"day {day}") for day in (1, 2))
+    window, parts = assemble(qapp)
+    window.show()
+    started: list[Launch] = []
+    parts.queue.launch_next.connect(started.append)
+    try:
+        qtbot.waitUntil(lambda: window.pages.live.state.status == "running")
+        assert "day 2 is still running. See its progress on the Live page." in window.strip.text()
+        assert parts.recovery.unfinished_runs == ()
+        assert parts.status_bar.engine.text() != "Benchmark: idle"
+        assert parts.run_launcher.run_bar.stop_button.isEnabled()
+        window.navigation.launch_requested.emit(Launch(("run", "mine.yaml"), home / "runs" / "20261123-mine", "mine"))
+        assert running_and_waiting(parts) == (newer, ["day 1", "mine"])
+        with (newer / EVENTS).open("ab") as file:
+            file.write(msgspec.json.encode(RunFinished(6_000_000_000, "VALID", 0)) + b"\n")
+        qtbot.waitUntil(lambda: running_and_waiting(parts) == (older, ["mine"]))
+        assert started == []
+    finally:
+        _close(window)
+
+
+def test_live_attaches_to_a_run_that_began_elsewhere_and_tells_the_queue(
+    home: Path, qtbot: QtBot, qapp: QApplication
+) -> None:
+    window, parts = assemble(qapp)
+    window.show()
+    try:
+        qtbot.waitUntil(lambda: parts.run_launcher._pairs_launcher.have_been_looked_for)
+        run = going_on(home / "runs" / "20261121-going", os.getpid())
+        window.show_page("live")
+        qtbot.waitUntil(lambda: window.pages.live.state.status == "running")
+        assert parts.queue.running_job is not None
+        assert parts.queue.running_job.launch.directory == run
+    finally:
+        _close(window)

@@ -96,7 +96,6 @@ def test_with_nothing_running_it_says_what_to_do(page: LivePage, navigation: Nav
     assert (page.command_line(), page.run_directories(), page.is_running) == (None, (), False)
     page.enter()
     qtbot.waitUntil(page.idle.last_button.isVisible)
-    assert not page.idle.watch_button.isVisible()
     with qtbot.waitSignal(navigation.page_requested) as wanted:
         qtbot.mouseClick(page.idle.set_up_button, Qt.MouseButton.LeftButton)
     assert wanted.args == ["run"]
@@ -105,13 +104,12 @@ def test_with_nothing_running_it_says_what_to_do(page: LivePage, navigation: Nav
     assert opened.args == [runs_home() / "20260101-last"]
 
 
-def test_a_run_that_goes_on_is_found_again(page: LivePage, qtbot: QtBot) -> None:
+def test_a_run_that_goes_on_is_found_again_and_watched(page: LivePage, navigation: Navigation, qtbot: QtBot) -> None:
     run = runs_home() / "20260101-going"
     (run / CONTROL).mkdir(parents=True)
     write_events(run, [started(run, os.getpid()), begun(0, 1), snapshot(0, 2, 1)])
+    navigation.watch_run_requested.connect(page.watch)  # as the window does, which tells its queue, too
     page.enter()
-    qtbot.waitUntil(page.idle.watch_button.isVisible)
-    qtbot.mouseClick(page.idle.watch_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.state.status == "running")
     assert page.is_running
     assert page.command_line() == "sizewise runs attach 20260101-going"
