@@ -125,10 +125,10 @@ class ComparePage(Page):
 
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
-            (self.verdict_tab, "&Verdict"),
-            (self.latency_tab, "Latency &distribution"),
+            (self.verdict_tab, "Verd&ict"),
+            (self.latency_tab, "Late&ncy distribution"),
             (self.stages_tab, "&By stage"),
-            (self.trend_tab, "Tr&end"),
+            (self.trend_tab, "Tren&d"),
         )
 
     def _connect(self) -> None:

@@ -45,7 +45,7 @@ class FieldRow(QWidget):
         description = build_help_text(self.spec)
         self.setToolTip(description)
         editor.set_accessible_text(name, description)
-        self.name_label = label(name, wrap=True, buddy=editor)
+        self.name_label = label(name, wrap=True, buddy=editor.focus_target)
         self.unit_label = label(self.spec.unit, "muted", wrap=True)
         self.unit_label.setToolTip(description)
         self.reset_button = tool_button("↺", f"Reset {name} to default", tip="Reset to default", flat=True)

@@ -56,7 +56,7 @@ class ParetoChart(QWidget):
         self._summary_label = label("", "muted", wrap=True)
         self.chart = self._build_chart(("month", "latency"))
         axis_row = QHBoxLayout()
-        for title, field in (("&X axis:", self.cost), ("&Y axis:", self.speed)):
+        for title, field in (("X axis:", self.cost), ("&Y axis:", self.speed)):
             caption = QLabel(title)
             caption.setBuddy(field)
             axis_row.addWidget(caption)

@@ -231,7 +231,7 @@ class RunPage(Page):
             if remaining_count
             else None
         )
-        action = f"Change &to {first_issue.suggestion}" if first_issue.suggestion else "Sho&w error"
+        action = f"Change &to {first_issue.suggestion}" if first_issue.suggestion else "Sh&ow error"
         message = _format_issue_with_line(first_issue) if syntax_error is not None else _format_issue(first_issue)
         self.error_strip.show_notice(Notice("error", message, first_issue.hint, next_step), action)
 
