@@ -37,7 +37,12 @@ def open_window(paths: tuple[Path, ...]) -> int:
 
     hold_work()
     application, window, components = prepare()
-    signal_handler, crash_log = SignalHandler(window, application.quit), CrashLog(_data_directory())
+
+    def close_on_signal() -> None:
+        window.close_without_question()
+        application.exit()
+
+    signal_handler, crash_log = SignalHandler(window, close_on_signal), CrashLog(_data_directory())
     notice = build_crash_notice(crash_log.begin())
     _report_uncaught_errors(window)
     window.show()

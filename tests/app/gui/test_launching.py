@@ -14,10 +14,12 @@ from app.gui.assembly import WindowComponents, assemble
 from app.gui.launching import CloseConfirmation, ClosingDialog, Notifications, should_notify
 from app.gui.navigation import Launch
 from app.gui.window import Window
+from app.profiles.secrets import REDACTED
 from app.records.control import ControlCommand, ControlResponse, StopRun
 from app.records.events import RunFinished
 from app.storage.run_directory import EVENTS
 from tests.fakes.driving import find_button, shows
+from tests.fakes.program import write_profile
 from tests.fakes.stored_pairs import WrittenPairs
 from tests.fakes.stored_runs import going_on
 
@@ -251,5 +253,29 @@ def test_live_attaches_to_a_run_that_began_elsewhere_and_tells_the_queue(
         qtbot.waitUntil(lambda: window.pages.live.state.status == "running")
         assert parts.queue.running_job is not None
         assert parts.queue.running_job.launch.directory == run
+    finally:
+        _close(window)
+
+
+def test_run_again_runs_again_unless_the_secrets_are_not_there(
+    home: Path, tmp_path: Path, qtbot: QtBot, qapp: QApplication
+) -> None:
+    window, parts = assemble(qapp)
+    window.show()
+    parts.queue.set_paused(True)
+    spec = Path(write_profile(tmp_path, "http://127.0.0.1:9"))
+    try:
+        text = spec.read_text()
+        spec.write_text(f"{text}\n# {REDACTED}\n")
+        window.navigation.repeat_profile_requested.emit(spec)
+        assert "was stored without its secrets" in window.strip.text()
+        assert window.pages.current.key == "run"
+        qtbot.waitUntil(window.pages.run.header.start_button.isEnabled)
+        assert parts.queue.waiting_jobs == ()
+        spec.write_text(text)
+        window.navigation.repeat_profile_requested.emit(spec)
+        qtbot.waitUntil(lambda: bool(parts.queue.waiting_jobs))
+        (job,) = parts.queue.waiting_jobs
+        assert job.launch.arguments == ("run", str(spec))
     finally:
         _close(window)

@@ -211,11 +211,16 @@ def test_another_form_of_a_stage_takes_the_place_of_the_first(qtbot: QtBot, join
     assert group.parts["think_time"].isVisibleTo(group)
 
 
-def test_what_differs_from_its_default_is_bold_and_goes_back(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_what_differs_from_its_default_is_bold_and_goes_back(
+    qtbot: QtBot, joined: JoinedForm, look: ThemeController
+) -> None:
     row = joined.row("load", "seed")
     assert (row.name_label.font().bold(), row.editor.line.placeholderText()) == (False, "7")
     qtbot.keyClicks(row.editor.line, "8")
     assert row.name_label.font().bold()
+    for choice in ("dark", "light"):
+        look.set_choice(choice)
+        assert row.name_label.font().bold(), "the switch of the theme has lost it"
     qtbot.mouseClick(row.reset_button, Qt.MouseButton.LeftButton)
     assert get_value(joined.document.tree, ("load", "seed")) is REMOVED
     assert (row.name_label.font().bold(), row.editor.line.text()) == (False, "")

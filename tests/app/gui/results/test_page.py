@@ -325,7 +325,7 @@ def test_the_run_is_compared_planned_and_repeated_by_the_window(
     for button, signal, reported in (
         (header.buttons[1], navigation.comparison_requested, (stages,)),
         (header.buttons[2], navigation.plan_requested, (stages,)),
-        (header.buttons[3], navigation.open_profile_requested, stages / "spec.yaml"),
+        (header.buttons[3], navigation.repeat_profile_requested, stages / "spec.yaml"),
     ):
         with qtbot.waitSignal(signal) as received:
             button.click()
