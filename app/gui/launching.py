@@ -288,6 +288,7 @@ class RunLauncher(QObject):
         queue.launch_next.connect(self._launch)
         queue.job_ended.connect(self._on_job_ended)
         queue.changed.connect(self._update_machine_source)
+        queue.changed.connect(self._update_last_duration)
         window.may_close = self._may_close
 
     def find_running_pairs(self) -> None:
@@ -386,6 +387,14 @@ class RunLauncher(QObject):
         disturb the measurement."""
         running_job = self._queue.running_job
         self._machine.follow_run(None if running_job is None else running_job.measured_directory)
+
+    def _update_last_duration(self) -> None:
+        """Let the Live page estimate the remaining time as the queue does."""
+        running_job, live = self._queue.running_job, self._window.pages.created_page("live")
+        if running_job is not None and live is not None:
+            presenter = self._window.pages.live.run.presenter
+            if presenter.directory == running_job.launch.directory:
+                presenter.last_duration_s = running_job.last_duration_s
 
     def _on_job_ended(self, job: Job) -> None:
         if are_notifications_enabled(self._window.settings):

@@ -66,13 +66,11 @@ class Job(msgspec.Struct, frozen=True):
     def eta_s(self) -> float | None:
         """Estimated remaining time in seconds. None if the remaining time is unknown, for example
         because the run already takes longer than the last run of the same name."""
+        from app.analysis.run_progress import estimate_remaining_s
+
         if self.state != "running" or self.progress is None:
             return None
-        planned_eta_s = self.progress.estimate_eta_s(self.progress.at_ns or 0)
-        if planned_eta_s is not None:
-            return planned_eta_s
-        remaining_s = None if self.last_duration_s is None else self.last_duration_s - self.progress.elapsed_s
-        return remaining_s if remaining_s is not None and remaining_s > 0 else None
+        return estimate_remaining_s(self.progress, self.progress.at_ns or 0, self.last_duration_s)
 
 
 class JobQueue(QObject):

@@ -16,7 +16,7 @@ from app.gui.navigation import Launch
 from app.gui.window import Window
 from app.profiles.secrets import REDACTED
 from app.records.control import ControlCommand, ControlResponse, StopRun
-from app.records.events import RunFinished
+from app.records.events import NoteAdded, PhaseChanged, RunFinished
 from app.storage.run_directory import EVENTS
 from tests.fakes.driving import find_button, shows
 from tests.fakes.program import write_profile
@@ -277,5 +277,28 @@ def test_run_again_runs_again_unless_the_secrets_are_not_there(
         qtbot.waitUntil(lambda: bool(parts.queue.waiting_jobs))
         (job,) = parts.queue.waiting_jobs
         assert job.launch.arguments == ("run", str(spec))
+    finally:
+        _close(window)
+
+
+def test_live_and_the_jobs_dock_show_the_same_progress(
+    home: Path, qtbot: QtBot, qapp: QApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a search, which does not know how long it takes, by the last run of its name."""
+    monkeypatch.setattr("app.gui.docks.job_queue._last_duration_s", lambda _: 40.0)
+    events = [PhaseChanged(2_000_000_000, "search", "probing"), NoteAdded(11_000_000_000, "a quarter")]
+    going_on(home / "runs" / "20261121-going", os.getpid(), events=events)
+    window, parts = assemble(qapp)
+    window.resize(1_600, 900)
+    window.show()
+    try:
+        parts.jobs_dock.show()
+        window.show_page("live")
+        qtbot.waitUntil(lambda: window.pages.live.body is not None)
+        body = window.pages.live.body
+        assert body is not None
+        qtbot.waitUntil(lambda: (body.header.bar.value(), parts.jobs_dock.bar.value()) == (50, 25))
+        assert body.header.bar.isVisible()
+        assert body.header.bar.maximum() == 200
     finally:
         _close(window)
