@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.gui.engine.launch import ENGINE_LOG
 from app.gui.live.body import LiveBody
 from app.gui.live.page import LivePage
 from app.gui.live.panels import FailureTable
@@ -21,6 +23,7 @@ from app.gui.navigation import Launch, Navigation
 from app.gui.theme import ThemeController
 from app.records.events import ErrorReported, Event, PhaseChanged, RunStarted
 from app.records.result import ErrorSample
+from app.records.trial import Failure
 from app.storage.control import CONTROL
 from app.storage.run_directory import RESULT, StoredRun, runs_home
 from loadgen.reference.script import Script
@@ -224,10 +227,13 @@ def test_an_engine_that_dies_offers_what_was_measured(
     phase = PhaseChanged(at(1), "stages", "2 stage(s)", 2, 20.0)
     write_events(run, [started(run, engine.pid), phase, begun(0, 1), snapshot(0, 5, 1)])
     watch_whole(page, qtbot, run, lambda state: state.status == "running")
+    (run / ENGINE_LOG).write_bytes(msgspec.json.encode(Failure(5, "no space is left on the disk", "Free some.")))
     engine.kill()
     engine.communicate()
     qtbot.waitUntil(lambda: page.state.status == "lost")
     assert "ended unexpectedly" in page.strip.text()
+    assert "no space is left on the disk" in page.strip.text().lower()
+    assert "Free some. The results so far are stored" in page.strip.text()
     assert action_of(page.strip) == "Show resu&lts so far"
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
         press_action(qtbot, page.strip)

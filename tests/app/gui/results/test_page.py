@@ -13,12 +13,14 @@ from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
+from app.gui.engine.launch import ENGINE_LOG
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tiles import tile_lines
 from app.records.events import NoteAdded
 from app.records.metrics import metric_label
+from app.records.trial import Failure
 from app.reporting.stored import build_stored_report
 from app.storage.labels import read_labels, set_title
 from app.storage.run_directory import RESULT, StoredRun
@@ -282,11 +284,13 @@ def test_a_report_of_another_slo_is_not_written_over_the_runs_own(
 
 def test_a_run_cut_short_says_what_is_missing(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
     cut_short(StoredRun(stages), 2)
+    (stages / ENGINE_LOG).write_bytes(msgspec.json.encode(Failure(5, "no space is left on the disk")) + b"\n")
     shown = opened(stages)
     assert [row.name for row in shown.report.stages] == ["low", "middle"]
     assert any(
         "The result was recovered from an interrupted run: 2 of 3 stages finished" in text for text in texts(page)
     )
+    assert any("The benchmark process reported: no space is left on the disk" in text for text in texts(page))
     command = page.command_line()
     assert command is not None
     assert command.endswith("--recover")
