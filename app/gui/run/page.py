@@ -216,9 +216,7 @@ class RunPage(Page):
         self.form.show_problems(tuple(Problem(issue.path, _format_field_issue(issue)) for issue in state.issues))
         error_lines = tuple(issue.line for issue in state.issues if issue.line is not None)
         syntax_error = self.presenter.document.error
-        self.source.show_errors(
-            error_lines, _format_issue_with_line(state.issues[0]) if syntax_error is not None else ""
-        )
+        self.source.show_errors(error_lines)
         state_text = "Has errors" if state.issues else "Checking…" if not state.is_checked else "No errors"
         self.header.state_badge.show_verdict(state_text, state.blocked_reason)
         restyle(self.header.state_badge, "bad" if state.issues else "good" if state.is_checked else "plain")
