@@ -106,6 +106,10 @@ def _format_probability(value: object) -> str:
     return format_probability(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
 
 
+def _format_sizing_method(value: object) -> str:
+    return "analytical estimate" if value == "formula" else NOT_AVAILABLE if value is None else str(value)
+
+
 def _format_percent(value: object) -> str:
     return f"{100 * value:.0f} %" if isinstance(value, float) and value == value else NOT_AVAILABLE
 
@@ -134,6 +138,7 @@ class OffersModel(FrameModel):
                 PRICE_COLUMN: self._format_price,
                 "probability": _format_probability,
                 "used": _format_percent,
+                "sizing_method": _format_sizing_method,
             },
         )
         self._edited_prices: dict[str, str] = {}

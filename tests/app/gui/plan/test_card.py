@@ -48,3 +48,21 @@ def test_the_decision_has_its_probability_what_it_is_based_on_and_its_caveats_fo
     assert (card.confidence.text(), card.based_on.text(), card.caveats.displayed_caveats) == ("", "", ())
     card.show_state(PlanState())
     assert (card.sentence.text(), card.confidence.text()) == ("Calculating the plan…", "")
+
+
+def test_each_offer_says_whether_it_was_simulated(qtbot: QtBot) -> None:
+    """Though the best offers of the plan were, another one may have numbers of a formula only."""
+    card, plan = PlanCard(), whole_plan()
+    qtbot.addWidget(card)
+    qtbot.addWidget(card.header)
+    assert plan.recommendation is not None
+    best = replace(plan.recommendation.fleet, sizing_method="simulated")
+    other = replace(best, offer="acme/other", sizing_method="formula")
+    plan = replace(plan, recommendation=replace(plan.recommendation, fleet=best), offers=(best, other))
+    card.show_state(PlanState(phase="simulated", plan=plan, is_current=True))
+    assert card.badge.text() == "simulated"
+    card.select_offer("acme/other")
+    assert card.badge.text() == "estimate"
+    assert "was not simulated" in card.badge.toolTip()
+    card.select_offer(None)
+    assert card.badge.text() == "simulated"
