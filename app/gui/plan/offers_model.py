@@ -23,8 +23,8 @@ _PRICE_ROLES = frozenset(
 )  # fmt: skip
 """Item roles for which price cells behave differently from other cells."""
 COLUMNS = (
-    "offer", "instances", "month", "cost_interval", PRICE_COLUMN, "probability", "used", "latency", "risk", "basis", "why",
-    "sizing_method", "age", "dated", "rate",
+    "offer", "instances", "month", "cost_interval", PRICE_COLUMN, "probability", "used", "latency", "risk", "basis",
+    "why", "sizing_method", "age", "dated", "rate",
 )  # fmt: skip
 _PRICE_INDEX, _NOTES_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
 _FLOAT_COLUMNS = ("month", PRICE_COLUMN, "probability", "used", "latency", "rate")

@@ -16,7 +16,7 @@ from app.gui.navigation import Launch
 from app.gui.window import Window
 from app.profiles.secrets import REDACTED
 from app.records.control import ControlCommand, ControlResponse, StopRun
-from app.records.events import NoteAdded, PhaseChanged, RunFinished
+from app.records.events import Event, NoteAdded, PhaseChanged, RunFinished
 from app.storage.run_directory import EVENTS
 from tests.fakes.driving import find_button, shows
 from tests.fakes.program import write_profile
@@ -271,7 +271,7 @@ def test_run_again_runs_again_unless_the_secrets_are_not_there(
         assert "was stored without its secrets" in window.strip.text()
         assert window.pages.current.key == "run"
         qtbot.waitUntil(window.pages.run.header.start_button.isEnabled)
-        assert parts.queue.waiting_jobs == ()
+        assert running_and_waiting(parts) == (None, [])
         spec.write_text(text)
         window.navigation.repeat_profile_requested.emit(spec)
         qtbot.waitUntil(lambda: bool(parts.queue.waiting_jobs))
@@ -286,7 +286,7 @@ def test_live_and_the_jobs_dock_show_the_same_progress(
 ) -> None:
     """Of a search, which does not know how long it takes, by the last run of its name."""
     monkeypatch.setattr("app.gui.docks.job_queue._last_duration_s", lambda _: 40.0)
-    events = [PhaseChanged(2_000_000_000, "search", "probing"), NoteAdded(11_000_000_000, "a quarter")]
+    events: list[Event] = [PhaseChanged(2_000_000_000, "search", "probing"), NoteAdded(11_000_000_000, "a quarter")]
     going_on(home / "runs" / "20261121-going", os.getpid(), events=events)
     window, parts = assemble(qapp)
     window.resize(1_600, 900)
