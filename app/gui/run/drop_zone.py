@@ -27,7 +27,7 @@ class DropZone(QFrame):
         self.setAccessibleName("Model file")
         self.heading_label = label("", "heading", wrap=True)
         self.detail_label = label("", "muted", wrap=True)
-        self.file_button = button("Choose &file…", self.file_requested.emit, primary=True)
+        self.file_button = button("Choose f&ile…", self.file_requested.emit, primary=True)
         self.bundled_models_box = QComboBox()
         self.bundled_models_box.setAccessibleName("Models bundled with Sizewise")
         self.bundled_models_box.activated.connect(self._select_bundled_model)

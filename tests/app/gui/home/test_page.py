@@ -119,3 +119,20 @@ def test_a_narrow_page_stands_one_above_the_other(qtbot: QtBot, page: HomePage) 
     assert page._action_row.direction() == QBoxLayout.Direction.LeftToRight
     page.resize(400, 700)
     assert page._action_row.direction() == QBoxLayout.Direction.TopToBottom
+
+
+def test_recent_runs_that_cannot_be_read_are_said_to_be_so_and_read_again(
+    qtbot: QtBot, navigation: Navigation, page: HomePage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ImportError("cannot import name 'x' from partially initialized module 'y'")
+
+    stored_run(runs_home() / "20261120")
+    with monkeypatch.context() as broken, qtbot.waitSignal(navigation.notice_emitted):
+        broken.setattr("app.gui.home.page._read_last_runs", fail)
+        navigation.library_changed.emit()
+    assert page._no_runs_label.text() == "The recent runs could not be read. Read them again, or open the Library."
+    qtbot.mouseClick(named(page, "Read again"), Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: bool(page.run_rows.findChildren(QPushButton)))
+    assert page._no_runs_label.isHidden()
+    assert named(page, "Read again").isHidden()
