@@ -30,7 +30,8 @@ def test_names_are_those_of_llama_bench(text: str, test: GenerationTest, name: s
 def test_other_names_are_refused_with_an_example(value: object) -> None:
     with pytest.raises(BadValueError, match="is unknown") as problem:
         parse_generation_test(value)
-    assert problem.value.hint is not None and "pp512+tg128" in problem.value.hint
+    assert problem.value.hint is not None
+    assert "pp512+tg128" in problem.value.hint
 
 
 def test_tests_need_tokens_and_not_too_many() -> None:

@@ -69,10 +69,12 @@ def test_each_repetition_has_the_steps_of_its_test(
 ) -> None:
     reports, rows = _measure(single, test)
     started = [report for report in reports if isinstance(report, MeasurementStarted)]
-    assert len(started) == 1 and started[0].warmup_windows == 1
+    assert len(started) == 1
+    assert started[0].warmup_windows == 1
     assert Counter(rows[:, 0].tolist()) == dict.fromkeys(range(4), steps), "one repetition of warm-up, and three"
     begin_ns, executed_ns, end_ns = (rows[:, COLUMNS.index(name)] for name in ("begin_ns", "executed_ns", "end_ns"))
-    assert (begin_ns < executed_ns).all() and (executed_ns <= end_ns).all()
+    assert (begin_ns < executed_ns).all()
+    assert (executed_ns <= end_ns).all()
     assert (begin_ns[1:] >= end_ns[:-1]).all()
     assert (begin_ns[steps:] >= started[0].start_ns).all()
 
@@ -96,6 +98,7 @@ def test_a_deep_prompt_in_a_batch_is_refused(folder: Path) -> None:
 
 def test_the_opened_report_has_the_start_times_and_the_memory(single: OpenGenerativeVariant) -> None:
     report = single.build_opened_report()
-    assert report.session_build_ms > 0 and report.first_inference_ms > 0
+    assert report.session_build_ms > 0
+    assert report.first_inference_ms > 0
     assert report.memory_bytes is None or report.memory_bytes > 2**20
     assert (report.provider_used, report.placements) == ("cpu", ())

@@ -1,0 +1,243 @@
+"""Charts of local language models: throughput by test, decode throughput by depth, and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from reports import formatting
+from reports.charts.picture import Chart
+from reports.charts.style import (
+    INK,
+    MAX_SERIES,
+    build_layer,
+    build_point_scales,
+    build_series_scales,
+    build_spec,
+    fit_scale,
+)
+from reports.local_model import GenerationTestRow, LocalSection, VariantRow
+from reports.model import Quantity, Report
+
+_BYTES_PER_GIB = 2**30
+_MAX_VARIANTS = 12
+
+
+def build_language_model_charts(report: Report) -> tuple[Chart, ...]:
+    """Build the charts of a run of language models; empty for other runs. A chart without data is
+    omitted."""
+    local = report.local
+    if local is None or not local.is_language_model:
+        return ()
+    charts = (
+        _build_rate_chart(local, "decode", "Decode throughput by test"),
+        _build_rate_chart(local, "prefill", "Prefill throughput by test"),
+        _build_depth_chart(local),
+        _build_memory_chart(local),
+    )
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _list_points(local: LocalSection, phase: str) -> list[tuple[VariantRow, GenerationTestRow, Quantity]]:
+    """Return the valid rates of a phase, by variant and test, without the repeated tests that only
+    serve to detect drift."""
+    points = []
+    for variant in local.variants:
+        for row in variant.tests:
+            rate = row.decode if phase == "decode" else row.prefill
+            if rate is not None and rate.value is not None and row.repeat == 1 and row.validity != "INVALID":
+                points.append((variant, row, rate))
+    return points
+
+
+def _build_rate_chart(local: LocalSection, phase: str, title: str) -> Chart | None:
+    points = _list_points(local, phase)
+    if not points:
+        return None
+    shown_names = list(dict.fromkeys(variant.name for variant, _, _ in points))[:_MAX_VARIANTS]
+    tests = list(dict.fromkeys(row.test for _, row, _ in points))[:MAX_SERIES]
+    records = [
+        _build_rate_record(variant.name, row.test, rate)
+        for variant, row, rate in points
+        if variant.name in shown_names and row.test in tests
+    ]
+    hidden_count = len(points) - len(records)
+    slowest, fastest = (chooser(points, key=lambda point: point[2].value or 0.0) for chooser in (min, max))
+    return Chart(
+        key=f"test-{phase}",
+        title=title,
+        alternative=(
+            f"The highest {phase} throughput is {formatting.format_quantity(fastest[2])} ({fastest[0].name}, "
+            f"{fastest[1].test}); the lowest is {formatting.format_quantity(slowest[2])} ({slowest[0].name}, "
+            f"{slowest[1].test})."
+        ),
+        spec=build_spec(_build_bar_layers(records, shown_names, tests, phase), f"test_{phase}"),
+        columns=("variant", "test", f"{phase} throughput"),
+        rows=tuple((variant.name, row.test, formatting.format_quantity(rate)) for variant, row, rate in points),
+        note=f"{hidden_count} more bars are only in the table." if hidden_count else None,
+    )
+
+
+def _build_rate_record(variant: str, test: str, rate: Quantity) -> dict[str, Any]:
+    low, high = rate.ci95 or (rate.value, rate.value)
+    return {
+        "variant": variant,
+        "series": test,
+        "value": rate.value,
+        "low": low,
+        "high": high,
+        "shown": formatting.format_quantity(rate),
+    }
+
+
+def _build_bar_layers(
+    records: Sequence[dict[str, Any]], variants: list[str], tests: list[str], phase: str
+) -> list[alt.Chart]:
+    """Build horizontal bars, grouped by variant, with one bar per test and its interval."""
+    y = alt.Y("variant:N", title=None, sort=variants)
+    offset = alt.YOffset("series:N", sort=tests)
+    upper_bounds = [record["high"] for record in records]
+    x = alt.X(
+        "value:Q",
+        title=f"{phase.capitalize()} throughput (tok/s)",
+        scale=alt.Scale(domain=[0, 1.05 * max(upper_bounds)], nice=True),
+    )
+    tooltip = [alt.Tooltip("variant:N"), alt.Tooltip("series:N", title="Test"), alt.Tooltip("shown:N", title="Rate")]
+    bars = (
+        build_layer(records).mark_bar().encode(x=x, y=y, yOffset=offset, tooltip=tooltip, **build_series_scales(tests))
+    )
+    intervals = (
+        build_layer([record for record in records if record["low"] < record["high"]])
+        .mark_rule(color=INK, strokeWidth=1.5)
+        .encode(x=alt.X("low:Q"), x2="high:Q", y=y, yOffset=offset)
+    )
+    return [bars, intervals]
+
+
+def _build_depth_chart(local: LocalSection) -> Chart | None:
+    """Build the chart of decode throughput by depth, for tests that differ only in their depth;
+    `None` with fewer than two depths."""
+    points = _list_points(local, "decode")
+    depths_by_test: dict[str, set[int]] = {}
+    for _, row, _ in points:
+        depths_by_test.setdefault(_get_shallow_name(row), set()).add(row.depth)
+    deep_points = [point for point in points if len(depths_by_test[_get_shallow_name(point[1])]) > 1]
+    if not deep_points:
+        return None
+    has_several_tests = len({_get_shallow_name(row) for _, row, _ in deep_points}) > 1
+    records = [
+        {
+            "series": f"{variant.name}, {_get_shallow_name(row)}" if has_several_tests else variant.name,
+            "depth": row.depth,
+            "value": rate.value,
+            "shown": formatting.format_quantity(rate),
+        }
+        for variant, row, rate in deep_points
+    ]
+    all_series_names = list(dict.fromkeys(record["series"] for record in records))
+    series_names = all_series_names[:MAX_SERIES]
+    hidden_count = len(all_series_names) - len(series_names)
+    first_series = sorted(
+        (record for record in records if record["series"] == series_names[0]), key=lambda record: record["depth"]
+    )
+    return Chart(
+        key="decode-by-depth",
+        title="Decode throughput by depth",
+        alternative=(
+            f"The decode throughput of {series_names[0]} changes from {first_series[0]['shown']} at depth "
+            f"{formatting.format_count(first_series[0]['depth'])} to {first_series[-1]['shown']} at depth "
+            f"{formatting.format_count(first_series[-1]['depth'])}."
+        ),
+        spec=build_spec(
+            [_build_depth_lines([record for record in records if record["series"] in series_names], series_names)],
+            "decode_by_depth",
+        ),
+        columns=("series", "depth", "decode throughput"),
+        rows=tuple((record["series"], formatting.format_count(record["depth"]), record["shown"]) for record in records),
+        note=f"{hidden_count} more series are only in the table." if hidden_count else None,
+    )
+
+
+def _get_shallow_name(row: GenerationTestRow) -> str:
+    """Return the name of a test without its depth, such as `tg128`."""
+    return row.test.partition(" @ ")[0]
+
+
+def _build_depth_lines(records: list[dict[str, Any]], series_names: list[str]) -> alt.Chart:
+    axis = alt.Axis(values=sorted({record["depth"] for record in records}))
+    chart: alt.Chart = (
+        build_layer(records)
+        .mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
+        .encode(
+            x=alt.X("depth:Q", title="Depth (tokens in the KV cache)", axis=axis),
+            y=alt.Y(
+                "value:Q",
+                title="Decode throughput (tok/s)",
+                **fit_scale([record["value"] for record in records], 20),
+            ),
+            tooltip=[
+                alt.Tooltip("series:N"),
+                alt.Tooltip("depth:Q", title="Depth"),
+                alt.Tooltip("shown:N", title="Decode throughput"),
+            ],
+            **build_point_scales(series_names),
+        )
+    )
+    return chart
+
+
+def _build_memory_chart(local: LocalSection) -> Chart | None:
+    """Build the chart of the file size and the process memory by variant; `None` if no memory was
+    measured."""
+    variants = [variant for variant in local.variants if variant.tests and variant.peak_memory.value is not None]
+    if not variants:
+        return None
+    amounts = [amount for variant in variants for amount in _list_memory(variant)]
+    names = list(dict.fromkeys(name for _, name, _ in amounts))
+    shown_variants = [variant.name for variant in variants][:_MAX_VARIANTS]
+    records = [
+        {"variant": variant, "series": name, "value": gib, "shown": _format_gib(gib)}
+        for variant, name, gib in amounts
+        if variant in shown_variants
+    ]
+    hungriest = max(variants, key=lambda variant: variant.peak_memory.value or 0.0)
+    tooltip = [alt.Tooltip("variant:N"), alt.Tooltip("series:N", title="Memory"), alt.Tooltip("shown:N", title="Size")]
+    bars = (
+        build_layer(records)
+        .mark_bar()
+        .encode(
+            x=alt.X("value:Q", title="GiB"),
+            y=alt.Y("variant:N", title=None, sort=shown_variants),
+            yOffset=alt.YOffset("series:N", sort=names),
+            tooltip=tooltip,
+            **build_series_scales(names),
+        )
+    )
+    hidden_count = len(variants) - len(shown_variants)
+    return Chart(
+        key="model-memory",
+        title="Memory by variant",
+        alternative=(
+            f"The highest peak memory is {formatting.format_value_unit(hungriest.peak_memory)} ({hungriest.name})."
+        ),
+        spec=build_spec([bars], "model_memory"),
+        columns=("variant", "memory", "size"),
+        rows=tuple((variant, name, _format_gib(gib)) for variant, name, gib in amounts),
+        note=f"{hidden_count} more variants are only in the table." if hidden_count else None,
+    )
+
+
+def _list_memory(variant: VariantRow) -> list[tuple[str, str, float]]:
+    opened_gib = None if variant.opened_memory is None else variant.opened_memory.value
+    amounts = (
+        ("file", None if variant.size_bytes is None else variant.size_bytes / _BYTES_PER_GIB),
+        ("after opening", opened_gib),
+        ("peak", variant.peak_memory.value),
+    )
+    return [(variant.name, name, gib) for name, gib in amounts if gib is not None]
+
+
+def _format_gib(gib: float) -> str:
+    return formatting.with_unit(formatting.format_number(gib), "GiB")
