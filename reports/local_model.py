@@ -55,6 +55,8 @@ class GenerationTestRow(msgspec.Struct, frozen=True, kw_only=True):
     repeat: int
     """Number of the measurement, from 1. The first test of a variant is repeated at the end, to
     detect drift."""
+    rate: Quantity
+    """Prompt and output tokens per second, over the batch and the whole test."""
     prefill: Quantity | None
     decode: Quantity | None
     ttft_p50: Quantity | None

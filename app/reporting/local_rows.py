@@ -171,6 +171,7 @@ def build_test_rows(stages: Sequence[Stage]) -> tuple[GenerationTestRow, ...]:
             test=stage.tags[TEST_TAG],
             depth=parse_generation_test(stage.tags[TEST_TAG]).depth,
             repeat=stage.repeat,
+            rate=build_stage_quantity(stage, "tokens_per_s"),
             prefill=_find_quantity(stage, "prefill_tokens_per_s", "value"),
             decode=_find_quantity(stage, "decode_tokens_per_s", "value"),
             ttft_p50=_find_quantity(stage, "ttft_ms", "p50"),

@@ -127,7 +127,7 @@ def _build_depth_chart(local: LocalSection) -> Chart | None:
     if not deep_points:
         return None
     has_several_tests = len({_get_shallow_name(row) for _, row, _ in deep_points}) > 1
-    records = [
+    records: list[dict[str, Any]] = [
         {
             "series": f"{variant.name}, {_get_shallow_name(row)}" if has_several_tests else variant.name,
             "depth": row.depth,

@@ -78,11 +78,13 @@ def facts(of: Variant, **changes: object) -> VariantData:
     return msgspec.structs.replace(known, **changes)
 
 
-def language_model_run(*, usd_per_hour: float | None = None, tests: tuple[GenerationTest, ...] = TESTS) -> Run:
+def language_model_run(
+    *, usd_per_hour: float | None = None, tests: tuple[GenerationTest, ...] = TESTS, repetitions: int = REPETITIONS
+) -> Run:
     """Batch sizes 1 and 2, and a third that failed. Batch 1 is best: the SLO limits the ITL, and a step of two
     sequences takes twice as long. Its last measurement shows a drift of a fifth."""
     single, double, failed = variant(1), variant(2), variant(64)
-    stages = [measured_stage(of, test) for of in (single, double) for test in tests]
+    stages = [measured_stage(of, test, repetitions=repetitions) for of in (single, double) for test in tests]
     last = measured_stage(single, tests[0], repeat=2, slower=1.2)
     checks = (*last.checks, check_drift(stages[0], last))
     stages.insert(len(tests), msgspec.structs.replace(last, checks=checks, verdict=compute_verdict(checks)))
