@@ -1,4 +1,4 @@
-"""Variants tab: each variant and scenario of a local model, and the bottleneck of each variant."""
+"""Variants tab: each variant and scenario (or test) of a local model, and the bottleneck of each variant."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ class VariantsTab(Tab):
                    "measurement": "Validity"}  # fmt: skip
         self.model = QuantityModel(headers, frames.VARIANT_QUANTITIES)
         self.table = create_table(self.model, "Variants and scenarios")
+        self.test_model = QuantityModel(frames.TEST_HEADERS, frames.TEST_QUANTITIES)
+        self.test_table = create_table(self.test_model, "Variants and tests")
         self._theme_controller = theme_controller
         self.pareto_chart: Chart | None = None
         self.bottlenecks_label = label("", wrap=True)
         self.column.addWidget(self.description_label)
         self.column.addWidget(self.table)
+        self.column.addWidget(self.test_table)
         self.add_heading("Bottleneck per variant")
         self.column.addWidget(self.bottlenecks_label)
         self.column.addStretch(1)
@@ -46,10 +49,15 @@ class VariantsTab(Tab):
             return
         best_text = f"The best variant is {local.best}." if local.best else local.best_reason or ""
         self.description_label.setText(". ".join(part for part in (local.common, best_text) if part))
-        frame, invalid_rows, hints = frames.variant_frame(local)
-        self.model.set_rows(frame, invalid_rows, hints)
-        fit_columns(self.table)
-        fit_height(self.table)
+        self.table.setVisible(not local.is_language_model)
+        self.test_table.setVisible(local.is_language_model)
+        if local.is_language_model:
+            self.test_model.set_rows(*frames.language_model_frame(local))
+        else:
+            self.model.set_rows(*frames.variant_frame(local))
+        shown_table = self.test_table if local.is_language_model else self.table
+        fit_columns(shown_table)
+        fit_height(shown_table)
         bottleneck_lines = [
             f"{variant.name}: {variant.bottleneck.sentence}"
             for variant in local.variants[:_MAX_BOTTLENECKS]
@@ -93,7 +101,7 @@ class VariantsTab(Tab):
                     names=tuple(variant.name for variant in variants),
                 )
         self.pareto_chart = pareto_chart
-        self.column.insertWidget(self.column.indexOf(self.table) + 1, pareto_chart, 1)
+        self.column.insertWidget(self.column.indexOf(self.test_table) + 1, pareto_chart, 1)
 
 
 class ModelTab(Tab):
