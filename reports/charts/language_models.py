@@ -18,6 +18,7 @@ from reports.charts.style import (
     build_spec,
     fit_scale,
 )
+from reports.depth_series import list_depth_series, list_valid_tests
 from reports.local_model import GenerationTestRow, LocalSection, VariantRow
 from reports.model import Quantity, Report
 
@@ -45,9 +46,9 @@ def _list_points(local: LocalSection, phase: str) -> list[tuple[VariantRow, Gene
     serve to detect drift."""
     points = []
     for variant in local.variants:
-        for row in variant.tests:
+        for row in list_valid_tests(variant):
             rate = row.decode if phase == "decode" else row.prefill
-            if rate is not None and rate.value is not None and row.repeat == 1 and row.validity != "INVALID":
+            if rate is not None and rate.value is not None:
                 points.append((variant, row, rate))
     return points
 
@@ -119,50 +120,39 @@ def _build_bar_layers(
 def _build_depth_chart(local: LocalSection) -> Chart | None:
     """Build the chart of decode throughput by depth, for tests that differ only in their depth;
     `None` with fewer than two depths."""
-    points = _list_points(local, "decode")
-    depths_by_test: dict[str, set[int]] = {}
-    for _, row, _ in points:
-        depths_by_test.setdefault(_get_shallow_name(row), set()).add(row.depth)
-    deep_points = [point for point in points if len(depths_by_test[_get_shallow_name(point[1])]) > 1]
-    if not deep_points:
+    all_series = list_depth_series(local)
+    if not all_series:
         return None
-    has_several_tests = len({_get_shallow_name(row) for _, row, _ in deep_points}) > 1
-    records: list[dict[str, Any]] = [
+    records = [
         {
-            "series": f"{variant.name}, {_get_shallow_name(row)}" if has_several_tests else variant.name,
-            "depth": row.depth,
-            "value": rate.value,
-            "shown": formatting.format_quantity(rate),
+            "series": series.name,
+            "depth": point.depth,
+            "value": point.rate.value,
+            "shown": formatting.format_quantity(point.rate),
         }
-        for variant, row, rate in deep_points
+        for series in all_series[:MAX_SERIES]
+        for point in series.points
     ]
-    all_series_names = list(dict.fromkeys(record["series"] for record in records))
-    series_names = all_series_names[:MAX_SERIES]
-    hidden_count = len(all_series_names) - len(series_names)
-    first_series = sorted(
-        (record for record in records if record["series"] == series_names[0]), key=lambda record: record["depth"]
-    )
+    series_names = [series.name for series in all_series[:MAX_SERIES]]
+    hidden_count = len(all_series) - len(series_names)
+    first, last = all_series[0].points[0], all_series[0].points[-1]
     return Chart(
         key="decode-by-depth",
         title="Decode throughput by depth",
         alternative=(
-            f"The decode throughput of {series_names[0]} changes from {first_series[0]['shown']} at depth "
-            f"{formatting.format_count(first_series[0]['depth'])} to {first_series[-1]['shown']} at depth "
-            f"{formatting.format_count(first_series[-1]['depth'])}."
+            f"The decode throughput of {series_names[0]} changes from {formatting.format_quantity(first.rate)} at "
+            f"depth {formatting.format_count(first.depth)} to {formatting.format_quantity(last.rate)} at depth "
+            f"{formatting.format_count(last.depth)}."
         ),
-        spec=build_spec(
-            [_build_depth_lines([record for record in records if record["series"] in series_names], series_names)],
-            "decode_by_depth",
-        ),
+        spec=build_spec([_build_depth_lines(records, series_names)], "decode_by_depth"),
         columns=("series", "depth", "decode throughput"),
-        rows=tuple((record["series"], formatting.format_count(record["depth"]), record["shown"]) for record in records),
+        rows=tuple(
+            (series.name, formatting.format_count(point.depth), formatting.format_quantity(point.rate))
+            for series in all_series
+            for point in series.points
+        ),
         note=f"{hidden_count} more series are only in the table." if hidden_count else None,
     )
-
-
-def _get_shallow_name(row: GenerationTestRow) -> str:
-    """Return the name of a test without its depth, such as `tg128`."""
-    return row.test.partition(" @ ")[0]
 
 
 def _build_depth_lines(records: list[dict[str, Any]], series_names: list[str]) -> alt.Chart:

@@ -33,7 +33,9 @@ def test_a_language_model_has_a_table_of_tests_and_another_model_one_of_scenario
     assert (tab.test_table.isVisibleTo(tab), tab.table.isVisibleTo(tab)) == (True, False)
     assert tab.test_model.rowCount() == 10
     assert tab.pareto_chart is not None
+    assert tab.depth_chart.isVisibleTo(tab)
     opened(_stored(local_run(), tmp_path / "home" / "runs" / "local"))
     tab = page.findChild(VariantsTab)
     assert tab is not None
     assert (tab.test_table.isVisibleTo(tab), tab.table.isVisibleTo(tab)) == (False, True)
+    assert not tab.depth_chart.isVisibleTo(tab)
