@@ -24,6 +24,11 @@ from reports.model import Quantity, Report
 
 _BYTES_PER_GIB = 2**30
 _MAX_VARIANTS = 12
+_ROW_ORDER = alt.EncodingSortField(field="row", op="min")
+"""Order of variants. It is a field, because Vega would compile names into an expression, and names
+may come from untrusted files."""
+_BAR_ORDER = alt.EncodingSortField(field="bar", op="min")
+"""Order of the bars of a variant."""
 
 
 def build_language_model_charts(report: Report) -> tuple[Chart, ...]:
@@ -61,6 +66,7 @@ def _build_rate_chart(local: LocalSection, phase: str, title: str) -> Chart | No
     tests = list(dict.fromkeys(row.test for _, row, _ in points))[:MAX_SERIES]
     records = [
         _build_rate_record(variant.name, row.test, rate)
+        | {"row": shown_names.index(variant.name), "bar": tests.index(row.test)}
         for variant, row, rate in points
         if variant.name in shown_names and row.test in tests
     ]
@@ -74,7 +80,7 @@ def _build_rate_chart(local: LocalSection, phase: str, title: str) -> Chart | No
             f"{fastest[1].test}); the lowest is {formatting.format_quantity(slowest[2])} ({slowest[0].name}, "
             f"{slowest[1].test})."
         ),
-        spec=build_spec(_build_bar_layers(records, shown_names, tests, phase), f"test_{phase}"),
+        spec=build_spec(_build_bar_layers(records, tests, phase), f"test_{phase}"),
         columns=("variant", "test", f"{phase} throughput"),
         rows=tuple((variant.name, row.test, formatting.format_quantity(rate)) for variant, row, rate in points),
         note=f"{hidden_count} more bars are only in the table." if hidden_count else None,
@@ -93,12 +99,10 @@ def _build_rate_record(variant: str, test: str, rate: Quantity) -> dict[str, Any
     }
 
 
-def _build_bar_layers(
-    records: Sequence[dict[str, Any]], variants: list[str], tests: list[str], phase: str
-) -> list[alt.Chart]:
+def _build_bar_layers(records: Sequence[dict[str, Any]], tests: list[str], phase: str) -> list[alt.Chart]:
     """Build horizontal bars, grouped by variant, with one bar per test and its interval."""
-    y = alt.Y("variant:N", title=None, sort=variants)
-    offset = alt.YOffset("series:N", sort=tests)
+    y = alt.Y("variant:N", title=None, sort=_ROW_ORDER)
+    offset = alt.YOffset("series:N", sort=_BAR_ORDER)
     upper_bounds = [record["high"] for record in records]
     x = alt.X(
         "value:Q",
@@ -188,7 +192,14 @@ def _build_memory_chart(local: LocalSection) -> Chart | None:
     names = list(dict.fromkeys(name for _, name, _ in amounts))
     shown_variants = [variant.name for variant in variants][:_MAX_VARIANTS]
     records = [
-        {"variant": variant, "series": name, "value": gib, "shown": _format_gib(gib)}
+        {
+            "variant": variant,
+            "series": name,
+            "value": gib,
+            "shown": _format_gib(gib),
+            "row": shown_variants.index(variant),
+            "bar": names.index(name),
+        }
         for variant, name, gib in amounts
         if variant in shown_variants
     ]
@@ -199,8 +210,8 @@ def _build_memory_chart(local: LocalSection) -> Chart | None:
         .mark_bar()
         .encode(
             x=alt.X("value:Q", title="GiB"),
-            y=alt.Y("variant:N", title=None, sort=shown_variants),
-            yOffset=alt.YOffset("series:N", sort=names),
+            y=alt.Y("variant:N", title=None, sort=_ROW_ORDER),
+            yOffset=alt.YOffset("series:N", sort=_BAR_ORDER),
             tooltip=tooltip,
             **build_series_scales(names),
         )
