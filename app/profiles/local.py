@@ -346,6 +346,11 @@ def _format_server_rate(value: ServerRate) -> str:
     return units.format_share(value.share) if isinstance(value, ShareOfMax) else units.format_rate(value)
 
 
+def _split_tests(value: object) -> object:
+    """Return a list of tests, which may be written as text with commas."""
+    return value.split(",") if isinstance(value, str) else _wrap_in_list(value)
+
+
 def _format_test(test: GenerationTest) -> str:
     return test.name
 
@@ -377,7 +382,7 @@ class LocalLoad(Settings):
     tests: Annotated[
         tuple[Annotated[GenerationTest, PlainValidator(parse_generation_test), PlainSerializer(_format_test)], ...],
         Field(strict=False),
-        BeforeValidator(_wrap_in_list),
+        BeforeValidator(_split_tests),
     ] = Field(default=(), examples=[["pp512", "tg128"]])
     """Tests of a language model as in llama-bench, such as pp512, tg128: prompt processing, token
     generation, or both as in pp512+tg128, also at a depth as in tg128 @ d4096."""
