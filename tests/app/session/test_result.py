@@ -242,6 +242,21 @@ def test_a_demonstration_without_warning_plans_as_any_run(tmp_path: Path) -> Non
     assert (shown.plan, shown.notes, shown.exit) == (run.plan, run.notes, run.exit)
 
 
+CLIENTS = tuple(StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8))
+
+
+def test_a_sweep_over_clients_is_planned_as_far_as_it_met_the_slo(tmp_path: Path) -> None:
+    slo = (parse_objective("latency_ms.p95 < 50"),)
+    result = demonstration(tmp_path, search=None, stages=CLIENTS, slo=slo)
+    assert result.max_rate is None
+    assert result.plan is not None
+    assert result.plan.recommendation is not None
+    assert result.plan.recommendation.fleet.basis == "extrapolated"
+    none_met = demonstration(tmp_path, search=None, stages=CLIENTS, slo=(parse_objective("latency_ms.p95 < 0.001"),))
+    assert (none_met.plan, none_met.exit.code) == (None, ExitCode.OK)
+    assert none_met.notes[-1].startswith("No load met the SLO, so no fleet is planned.")
+
+
 def test_the_objectives_of_a_sweep_are_evaluated_where_it_was_heaviest_and_held(bench: Bench) -> None:
     """A lighter load has fewer answers, so that a share of errors may not be settled there."""
     slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 1%"))
