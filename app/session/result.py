@@ -62,6 +62,7 @@ from app.records.result import (
     ObjectiveResult,
     Plan,
     Result,
+    ShapePlan,
     Stage,
     Tool,
     Verdict,
@@ -246,6 +247,7 @@ def build_result(spec: RunSpec, measurements: RunMeasurements, artifacts: tuple[
         slo=slo,
         gates=gates,
         plan=plan,
+        shape_plan=_compute_shape_plan(spec),
         cold_start=measurements.cold_start,
         notes=(*measurements.notes, *_build_demonstration_notes(spec, verdict, plan)),
         workload_hash=spec.workload_hash,
@@ -360,3 +362,12 @@ def _compute_plan(spec: RunSpec, stages: tuple[Stage, ...], max_rate: MaxRate | 
             (measured_target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalog, spec.plan.today
         )
     )
+
+
+def _compute_shape_plan(spec: RunSpec) -> ShapePlan | None:
+    """Compute the plan for a language model that is not measured. Its numbers are assumptions, so
+    it is an analytical estimate without simulation."""
+    inputs = spec.shape_inputs
+    if inputs is None or inputs.assumed_model is None:
+        return None
+    return ShapePlan(inputs.assumed_model.name, plan_fleets(inputs, estimate_only=True))
