@@ -73,11 +73,13 @@ def test_what_was_stopped_is_not_repeated() -> None:
 
 
 def test_without_the_extra_a_language_model_is_not_measured(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     monkeypatch.setattr("app.extras.find_spec", lambda _: None)
     assert main(["quickstart", "--llm"]) == ExitCode.UNAVAILABLE
     assert 'pip install "sizewise[llm]"' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_folder_needs_the_check_of_language_models(capsys: pytest.CaptureFixture[str]) -> None:
