@@ -99,12 +99,15 @@ def _describe_interval(rate: Quantity) -> str:
 
 
 def _describe_extent(report: Report) -> str:
-    """Describe how much was measured: the number of stages and requests, or of variants and
-    calls."""
+    """Describe how much was measured: the number of stages and requests, or of variants and of
+    calls or repetitions of tests."""
     if report.local is not None:
-        call_count = sum(row.calls for variant in report.local.variants for row in variant.scenarios)
-        measured_variants = [variant for variant in report.local.variants if variant.scenarios]
+        measured_variants = [variant for variant in report.local.variants if variant.is_measured]
         variants_text = formatting.format_count_noun(len(measured_variants), "variant")
+        if report.local.is_language_model:
+            repetition_count = sum(row.repetitions for variant in measured_variants for row in variant.tests)
+            return f"{variants_text} and {formatting.format_count(repetition_count)} repetitions of tests"
+        call_count = sum(row.calls for variant in measured_variants for row in variant.scenarios)
         return f"{variants_text} and {formatting.format_count(call_count)} calls"
     stages = [row for row in report.stages if row.kind != "warmup" and not row.pooled]
     request_count = sum(row.completed + row.failed for row in stages)

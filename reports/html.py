@@ -32,6 +32,7 @@ from reports.charts.concurrency import build_concurrency_charts
 from reports.charts.curve import build_rate_chart
 from reports.charts.ecdf import build_cdf_chart
 from reports.charts.heat import build_heat_map_chart
+from reports.charts.language_models import build_language_model_charts
 from reports.charts.over_time import build_latency_timeline_chart, build_rate_timeline_chart
 from reports.charts.pareto import build_cost_pareto_chart, get_offer_role
 from reports.charts.peak_day import build_peak_day_chart
@@ -198,7 +199,7 @@ def _render_page(
     )
 
 
-_LEADING_CHARTS = ("curve", "clients-time", "token-times", "variants-front", "rates")
+_LEADING_CHARTS = ("curve", "clients-time", "token-times", "test-decode", "variants-front", "rates")
 """Keys of the charts that may be shown beside the result of a run without a plan. The first chart
 that was drawn is used."""
 
@@ -303,6 +304,7 @@ def _render_pictures(report: Report) -> Pictures:
             *build_telemetry_charts(report),
             build_variant_pareto_chart(report),
             *build_batch_charts(report),
+            *build_language_model_charts(report),
             build_roofline_chart(report),
             *_build_plan_charts(report.plan),
         )

@@ -40,6 +40,35 @@ class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
 
 
+class GenerationTestRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Results of one test of a language model, such as `pp512+tg128 @ d4096`.
+
+    `prefill` and `decode` are rates over the batch, and `e2e` is the time of one repetition. `ttft`
+    is the time to the first token. Quantities that the test does not have, such as the prefill of a
+    test without a prompt, are `None`.
+    """
+
+    stage: str
+    test: str
+    depth: int
+    """Number of tokens in the KV cache before the test."""
+    repeat: int
+    """Number of the measurement, from 1. The first test of a variant is repeated at the end, to
+    detect drift."""
+    rate: Quantity
+    """Prompt and output tokens per second, over the batch and the whole test."""
+    prefill: Quantity | None
+    decode: Quantity | None
+    ttft_p50: Quantity | None
+    ttft_p99: Quantity | None
+    itl_p50: Quantity | None
+    itl_p99: Quantity | None
+    e2e: Quantity
+    repetitions: int
+    validity: Validity
+    reasons: tuple[str, ...] = ()
+
+
 class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     value: Quantity
@@ -127,8 +156,12 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     state: VariantState
     reason: str | None
     scenarios: tuple[ScenarioRow, ...]
+    """Measured scenarios; empty for a language model."""
+    tests: tuple[GenerationTestRow, ...] = ()
+    """Measured tests of a language model."""
     throughput: Quantity
-    """Highest throughput over all scenarios of the variant."""
+    """Highest throughput over all scenarios of the variant. For a language model, highest decode
+    throughput over all tests or, if no test generates tokens, highest prefill throughput."""
     arrivals: Quantity | None
     """Highest arrival rate in calls per second that met the SLO; `None` if no search was run."""
     slo: SloState | None
@@ -137,8 +170,8 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     latency: Quantity
     cost: Quantity
     energy: Quantity | None
-    """Total GPU energy per inference, or the energy above idle if only the latter is known; `None`
-    if no power was measured."""
+    """Total GPU energy per inference (per output token of a language model), or the energy above
+    idle if only the latter is known; `None` if no power was measured."""
     is_on_frontier: bool
     accuracy: AccuracyRow | None
     fidelity: FidelityRow | None
@@ -150,6 +183,13 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None
     size_bytes: int | None
     peak_memory: Quantity
+    opened_memory: Quantity | None = None
+    """Resident memory of the process after opening a language model; `None` for other models."""
+
+    @property
+    def is_measured(self) -> bool:
+        """True if the variant has at least one measured scenario or test."""
+        return bool(self.scenarios or self.tests)
 
 
 class BatchModelRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,3 +229,5 @@ class LocalSection(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[str, ...]
     cold_parts: tuple[str, ...]
     usd_per_hour: float | None
+    is_language_model: bool = False
+    """True if the variants are language models, which have tests instead of scenarios."""

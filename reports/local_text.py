@@ -6,24 +6,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from reports import formatting
-from reports.local_model import ColdStartRow, LocalSection, VariantRow
+from reports.local_model import ColdStartRow, GenerationTestRow, LocalSection, VariantRow
 from reports.marks import compute_display_width, dim_undersampled
 from reports.model import Quantity
 
 _MAX_ROWS = 12
+_NO_VALUE = "–"
 
 
 def build_variant_table(local: LocalSection, width: int, write_state: Callable[[str], str] = str) -> list[list[str]]:
     """Build the table of variants as rows of cells, header row first. Times are in ms. Less
     important columns are omitted if the table would be wider than `width` characters."""
     shown_variants = _select_variants(local.variants)
-    if not any(variant.scenarios for variant in shown_variants):
+    if not any(variant.is_measured for variant in shown_variants):
         return []
     columns = [["variant", *(_format_variant_label(variant, shown_variants) for variant in shown_variants)]]
-    columns += [
-        ["p50 / p99", *map(_format_single_stream_cell, shown_variants)],
-        ["infer/s", *map(_format_throughput_cell, shown_variants)],
-    ]
+    if local.is_language_model:
+        columns += [
+            [name, *(_format_best_rate(variant, name) for variant in shown_variants)]
+            for name in ("decode tok/s", "prefill tok/s")
+            if any(_list_rates(variant, name) for variant in shown_variants)
+        ]
+    else:
+        columns += [
+            ["p50 / p99", *map(_format_single_stream_cell, shown_variants)],
+            ["infer/s", *map(_format_throughput_cell, shown_variants)],
+        ]
     columns += [
         [
             "SLO" if any(variant.slo for variant in shown_variants) else "",
@@ -42,6 +50,11 @@ def build_variant_table(local: LocalSection, width: int, write_state: Callable[[
         if any(variant.accuracy for variant in shown_variants)
         else []
     )
+    if local.is_language_model:
+        optional_columns += [
+            ["peak memory", *(formatting.format_value_unit(variant.peak_memory) for variant in shown_variants)],
+            ["file size", *(_format_file_size(variant) for variant in shown_variants)],
+        ]
     optional_columns += [
         [f"p99 {name}", *(_format_p99_cell(variant, name) for variant in shown_variants)]
         for name in _list_queueing_scenarios(shown_variants)
@@ -51,6 +64,70 @@ def build_variant_table(local: LocalSection, width: int, write_state: Callable[[
         if (remaining_width := remaining_width - _compute_column_width(column)) >= 0:
             columns.insert(len(columns) - 1, column)
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def build_test_table(local: LocalSection, width: int, write_state: Callable[[str], str] = str) -> list[list[str]]:
+    """Build the table of the tests of language models as rows of cells, header row first; empty for
+    other models. Times are in ms. Less important columns are omitted if the table would be wider
+    than `width` characters."""
+    pairs = [(variant, row) for variant in _select_variants(local.variants) for row in variant.tests]
+    rows = [row for _, row in pairs]
+    has_several_variants = len({variant.name for variant, _ in pairs}) > 1
+    columns = {
+        "variant": [variant.name if has_several_variants else _NO_VALUE for variant, _ in pairs],
+        "test": [format_test(row) for row in rows],
+        "prefill tok/s": [_format_rate(row.prefill) for row in rows],
+        "decode tok/s": [_format_rate(row.decode) for row in rows],
+        "p50 TTFT": [_format_optional(row.ttft_p50) for row in rows],
+        "p99 TTFT": [_format_optional(row.ttft_p99) for row in rows],
+        "p50 ITL": [_format_optional(row.itl_p50) for row in rows],
+        "p99 ITL": [_format_optional(row.itl_p99) for row in rows],
+        "p50 E2E": [_format_optional(row.e2e) for row in rows],
+        "n": [formatting.format_count(row.repetitions) for row in rows],
+        "validity": [write_state(row.validity) for row in rows],
+    }
+    columns = {title: cells for title, cells in columns.items() if set(cells) - {_NO_VALUE}}
+    for title in _OPTIONAL_TEST_COLUMNS:
+        if sum(_compute_column_width([title, *cells]) for title, cells in columns.items()) > width:
+            columns.pop(title, None)
+    return [list(columns), *map(list, zip(*columns.values(), strict=True))] if rows else []
+
+
+_OPTIONAL_TEST_COLUMNS = ("p50 E2E", "p99 TTFT", "n", "p99 ITL", "p50 TTFT")
+"""Columns that are omitted if the table is too wide, in this order."""
+
+
+def format_test(row: GenerationTestRow) -> str:
+    """Format the name of a test. A repeated measurement has its number, as in `pp512 (2)`."""
+    return f"{row.test} ({row.repeat})" if row.repeat > 1 else row.test
+
+
+def _format_rate(quantity: Quantity | None) -> str:
+    """Format a rate with its interval, without its unit."""
+    if quantity is None:
+        return _NO_VALUE
+    interval_text = formatting.format_interval(quantity)
+    value_text = formatting.format_value(quantity)
+    return _mark_invalid(quantity.validity, value_text if interval_text is None else f"{value_text} ({interval_text})")
+
+
+def _format_optional(quantity: Quantity | None) -> str:
+    return _NO_VALUE if quantity is None else _mark_invalid(quantity.validity, _format_value(quantity))
+
+
+def _list_rates(variant: VariantRow, name: str) -> list[Quantity]:
+    """Return the measured rates of the tests of a variant, fastest first, then INVALID rates."""
+    rates = [row.decode if name == "decode tok/s" else row.prefill for row in variant.tests if row.repeat == 1]
+    measured_rates = [rate for rate in rates if rate is not None and rate.value is not None]
+    return sorted(measured_rates, key=lambda rate: (rate.validity == "INVALID", -(rate.value or 0.0)))
+
+
+def _format_best_rate(variant: VariantRow, name: str) -> str:
+    return _format_rate(next(iter(_list_rates(variant, name)), None))
+
+
+def _format_file_size(variant: VariantRow) -> str:
+    return formatting.NOT_AVAILABLE if variant.size_bytes is None else formatting.format_size(variant.size_bytes)
 
 
 def build_remaining_variant_lines(local: LocalSection) -> list[str]:

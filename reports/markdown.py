@@ -24,7 +24,12 @@ from reports.decision import (
 )
 from reports.formatting import sanitize
 from reports.local_model import LocalSection
-from reports.local_text import build_headline_variant_lines, build_remaining_variant_lines, build_variant_table
+from reports.local_text import (
+    build_headline_variant_lines,
+    build_remaining_variant_lines,
+    build_test_table,
+    build_variant_table,
+)
 from reports.model import (
     CheckRow,
     ErrorRow,
@@ -374,7 +379,7 @@ def _build_more_note(count: int) -> list[str]:
 def _build_local_sections(local: LocalSection) -> list[list[str]]:
     header, *rows = build_variant_table(local, _MAX_WIDTH) or [[]]
     lines = [
-        escape_text(f"{local.common}; times in ms"),
+        escape_text(local.common if local.is_language_model else f"{local.common}; times in ms"),
         "",
         *build_table([*map(escape_text, header)], [[*map(escape_text, row)] for row in rows]),
         "",
@@ -384,7 +389,19 @@ def _build_local_sections(local: LocalSection) -> list[list[str]]:
         _build_section(title, build_bullet_list([*map(escape_text, lines)]))
         for title, lines in build_headline_variant_lines(local)
     ]
-    return [_build_section("Variants", lines), *titled_sections]
+    return [*_build_test_sections(local), _build_section("Variants", lines), *titled_sections]
+
+
+def _build_test_sections(local: LocalSection) -> list[list[str]]:
+    header, *rows = build_test_table(local, _MAX_WIDTH) or [[]]
+    if not rows:
+        return []
+    lines = [
+        "Rates with 95 % intervals; times in ms",
+        "",
+        *build_table([*map(escape_text, header)], [[*map(escape_text, row)] for row in rows]),
+    ]
+    return [_build_section("Tests", lines)]
 
 
 def _build_run_line(header: ReportHeader) -> list[str]:

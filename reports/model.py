@@ -325,7 +325,7 @@ class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float | None, ...]
 
 
-DistributionMetric = Literal["latency_ms", "service_ms", "ttft_ms", "tpot_ms", "call_ms"]
+DistributionMetric = Literal["latency_ms", "service_ms", "ttft_ms", "tpot_ms", "itl_ms", "call_ms"]
 
 
 class PercentileCurve(msgspec.Struct, frozen=True, kw_only=True):
@@ -350,6 +350,7 @@ class PercentileCurve(msgspec.Struct, frozen=True, kw_only=True):
 
 _METRIC_NAMES: dict[DistributionMetric, str] = {
     "latency_ms": "latency", "service_ms": "service time", "ttft_ms": "TTFT", "tpot_ms": "TPOT",
+    "itl_ms": "ITL",
     "call_ms": "call time",
 }  # fmt: skip
 _START_EVENTS: dict[DistributionMetric, str] = {

@@ -19,7 +19,10 @@ def build_tables(report: Report) -> dict[str, str]:
     """Build the non-empty tables of a report, as CSV text by table name."""
     tables = {}
     if report.local is not None:
-        tables["variants"] = _build_variant_table(report.local)
+        if report.local.is_language_model:
+            tables["tests"] = _build_test_table(report.local)
+        else:
+            tables["variants"] = _build_variant_table(report.local)
     if report.stages:
         tables["stages"] = _build_stage_table(report.stages)
     if report.load is not None:
@@ -115,6 +118,28 @@ def _build_variant_table(local: LocalSection) -> str:
         )
         for variant in local.variants
         for stage in variant.scenarios
+    )  # fmt: skip
+    return format_csv(columns, rows)
+
+
+def _build_test_table(local: LocalSection) -> str:
+    columns = (
+        "variant", "model", "provider", "precision", "batch", "threads", "state", "slo", "test", "depth", "repeat",
+        *_list_columns("prefill_tokens_per_s"), *_list_columns("decode_tokens_per_s"), *_list_columns("ttft_p50_ms"),
+        *_list_columns("ttft_p99_ms"), *_list_columns("itl_p50_ms"), *_list_columns("itl_p99_ms"),
+        *_list_columns("e2e_p50_ms"), "repetitions", "validity", "size_bytes", "opened_memory_gib", "peak_memory_gib",
+    )  # fmt: skip
+    rows = (
+        (
+            variant.name, variant.model, variant.provider, variant.precision, variant.batch, variant.threads,
+            variant.state, variant.slo, row.test, row.depth, row.repeat, *_list_cells(row.prefill),
+            *_list_cells(row.decode), *_list_cells(row.ttft_p50), *_list_cells(row.ttft_p99),
+            *_list_cells(row.itl_p50), *_list_cells(row.itl_p99), *_list_cells(row.e2e), row.repetitions,
+            row.validity, variant.size_bytes,
+            None if variant.opened_memory is None else variant.opened_memory.value, variant.peak_memory.value,
+        )
+        for variant in local.variants
+        for row in variant.tests
     )  # fmt: skip
     return format_csv(columns, rows)
 

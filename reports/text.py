@@ -20,7 +20,12 @@ from reports.decision import (
 from reports.definitions import build_definition_blocks
 from reports.formatting import sanitize
 from reports.local_model import LocalSection
-from reports.local_text import build_headline_variant_lines, build_remaining_variant_lines, build_variant_table
+from reports.local_text import (
+    build_headline_variant_lines,
+    build_remaining_variant_lines,
+    build_test_table,
+    build_variant_table,
+)
 from reports.marks import compute_display_width, dim_undersampled, drop_marks, mark_status, pad_text
 from reports.model import (
     BatchRow,
@@ -505,13 +510,16 @@ def _build_local_blocks(local: LocalSection | None, width: int) -> list[list[str
         return []
     table_lines = _format_table(build_variant_table(local, width - _MARGIN, mark_status))
     variant_lines = [
-        f"{local.common}; times in ms" if table_lines else local.common,
+        f"{local.common}; times in ms" if table_lines and not local.is_language_model else local.common,
         *table_lines,
         *build_remaining_variant_lines(local),
     ]
+    test_lines = _format_table(build_test_table(local, width - _MARGIN, mark_status))
+    if test_lines:
+        test_lines = ["rates with 95 % intervals; times in ms", *test_lines]
     return [
         _build_block(title, lines, width)
-        for title, lines in (("Variants", variant_lines), *build_headline_variant_lines(local))
+        for title, lines in (("Tests", test_lines), ("Variants", variant_lines), *build_headline_variant_lines(local))
     ]
 
 

@@ -72,6 +72,24 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         return max(0.0, self.planned_s - self.spent_s - stage_elapsed_s)
 
 
+def estimate_remaining_s(progress: RunProgress, now_ns: int, last_duration_s: float | None) -> float | None:
+    """Estimate the remaining time of a run in s; `None` if unknown. A run that does not know its
+    own duration is expected to take as long as the last run of the same name, unless it already
+    takes longer."""
+    eta_s = progress.estimate_eta_s(now_ns)
+    if eta_s is not None or last_duration_s is None or progress.finished is not None or progress.started_ns is None:
+        return eta_s
+    remaining_s = last_duration_s - (now_ns - progress.started_ns) / 1e9
+    return remaining_s if remaining_s > 0 else None
+
+
+def compute_done_share(elapsed_s: float, remaining_s: float | None) -> float | None:
+    """Return the share of a run's time that has passed, from 0 to 1; `None` if unknown."""
+    if remaining_s is None or elapsed_s + remaining_s <= 0:
+        return None
+    return elapsed_s / (elapsed_s + remaining_s)
+
+
 def get_stage_duration_s(stage: StageStarted) -> float:
     return stage.lead_in_s + stage.duration_s
 

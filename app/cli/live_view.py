@@ -196,7 +196,8 @@ def _list_load_texts(readings: LoadReadings, snapshot: Snapshot) -> list[str]:
     """Return the rates and counts of the load, without unknown values. Counts are of the running
     stage."""
     rate_per_s, tokens_per_s = readings.completed_per_s, readings.tokens_per_s
-    rate_unit = "req/s" if readings.progress.variant is None else "calls/s"
+    local_unit = "calls/s" if tokens_per_s is None else "steps/s"
+    rate_unit = "req/s" if readings.progress.variant is None else local_unit
     texts = [] if rate_per_s is None else [f"{format_number(rate_per_s, 3)} {rate_unit}"]
     texts += [] if tokens_per_s is None else [f"{format_number(tokens_per_s, 3)} tok/s"]
     texts += [] if snapshot.in_flight is None else [f"in flight {snapshot.in_flight:,}"]

@@ -314,9 +314,14 @@ def _write_reports(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Rep
 
 def _print_summary(measured_run: MeasuredRun, arguments: Arguments, gating: Gating) -> None:
     outcome = measured_run.outcome
+    table_format = getattr(arguments, "output", None)
     if arguments.json:
         print(outcome.result_text)
-    stream = sys.stderr if arguments.json or arguments.events else sys.stdout
+    if table_format is not None and measured_run.report.local is not None:
+        from app.cli.language_model_table import print_test_table
+
+        print_test_table(measured_run.report.local, table_format)
+    stream = sys.stderr if arguments.json or arguments.events or table_format else sys.stdout
     print_with_colors(render_text(measured_run.report, get_text_width(stream), with_marks=True), stream)
     print(f"Report: {measured_run.directory}/{REPORT_HTML}", file=stream)
     for warning in list_warnings(outcome.result, gating):

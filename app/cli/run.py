@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -15,6 +15,7 @@ from app.cli.options import (
     GATING_OPTIONS,
     REMOTE_OPTIONS,
     WORKERS_OPTION,
+    OutputFormat,
     build_workers_override,
     json_option,
     out_option,
@@ -57,6 +58,12 @@ RUN_OPTIONS: tuple[CommandOption, ...] = (
 )
 
 
+_TABLE_OPTION = CommandOption(
+    ["--output"],
+    type=click.Choice(get_args(OutputFormat)),
+    help="print the tests of a language model to standard output, with the columns of llama-bench: table, csv (numbers "
+    "with full precision), md (Markdown), or json",
+)
 _LOCUST_SECTION = "Your own Locust test instead of a profile"
 LOCUST_OPTIONS: tuple[CommandOption, ...] = (
     CommandOption(
@@ -92,6 +99,10 @@ def refuse_two_outputs(arguments: Arguments) -> None:
 def _run(arguments: Arguments) -> int:
     refuse_two_outputs(arguments)
     profile = _load_profile(arguments, [*arguments.overrides, *build_workers_override(arguments)])
+    if arguments.output is not None:
+        from app.cli.language_model_table import check_output
+
+        check_output(arguments, profile)
     remote_workers = parse_remote_workers(arguments)
 
     from app.cli.measuring import measure_profile  # imported late, since it takes 1 s
@@ -157,6 +168,7 @@ COMMAND = Command(
         *REMOTE_OPTIONS,
         *GATING_OPTIONS,
         *RUN_OPTIONS,
+        _TABLE_OPTION,
     ],
     documentation=__doc__,
     examples=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import shiboken6
 from PySide6.QtCore import QObject, QRunnable, Qt, QThreadPool, Signal
@@ -65,21 +65,52 @@ class _Work(QRunnable):
 _dispatchers: list[_ResultDispatcher] = []
 
 
+class _Start:
+    """State at the start of the application. While `is_held`, work waits in `waiting_work`."""
+
+    is_held = False
+    waiting_work: ClassVar[list[_Work]] = []
+
+
+def hold_work() -> None:
+    """Let work that is submitted from now on wait until `release_work` is called.
+
+    Two threads that import modules of one import cycle at the same time can see a partially
+    initialized module. No work is therefore started before the modules that it uses are imported.
+    """
+    _Start.is_held = True
+
+
+def release_work() -> None:
+    """Start the work that has been submitted since `hold_work`."""
+    _Start.is_held = False
+    waiting_work, _Start.waiting_work = _Start.waiting_work, []
+    for work in waiting_work:
+        QThreadPool.globalInstance().start(work)
+
+
 def submit(
     owner: QObject,
     function: Callable[[], T],
     on_done: Callable[[T], object],
     on_error: Callable[[Exception], object],
+    *,
+    may_wait: bool = True,
 ) -> None:
     """Run `function` in a worker thread, then call `on_done` or `on_error` in the GUI thread.
 
     `function` must not access widgets. If `owner` has been deleted in the meantime, no callback is
-    called. `submit` must be called in the GUI thread.
+    called. `submit` must be called in the GUI thread. While work is held, the work waits, unless
+    `may_wait` is false.
     """
     if not _dispatchers:
         _dispatchers.append(_ResultDispatcher())
     dispatcher = _dispatchers[0]
-    QThreadPool.globalInstance().start(_Work(function, dispatcher.register((owner, on_done, on_error)), dispatcher))
+    work = _Work(function, dispatcher.register((owner, on_done, on_error)), dispatcher)
+    if _Start.is_held and may_wait:
+        _Start.waiting_work.append(work)
+    else:
+        QThreadPool.globalInstance().start(work)
 
 
 class LatestRunner(Generic[T]):

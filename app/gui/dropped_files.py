@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from app.profiles.generation_tests import is_language_model
+
 FileKind = Literal["model", "profile", "run", "bundle", "prices", "plan", "results", "unknown"]
 _MAX_READ_BYTES = 65_536
 
@@ -40,14 +42,21 @@ def is_run_directory(path: Path) -> bool:
     return (path / "events.jsonl").exists() or (path / "result.json").exists()
 
 
+def is_model(path: Path) -> bool:
+    """Return True for the name of an .onnx file, and for the folder of a language model."""
+    return path.suffix.lower() == ".onnx" or is_language_model(path)
+
+
 def _detect_kind(path: Path) -> FileKind:
+    if is_language_model(path):
+        return "model"
     if path.is_dir():
         return "run" if is_run_directory(path) else "results"
     if not path.is_file():
         return "unknown"
-    suffix = path.suffix.lower()
-    if suffix == ".onnx":
+    if is_model(path):
         return "model"
+    suffix = path.suffix.lower()
     if suffix in (".zip", ".sizewise") or path.name.endswith((".tar.gz", ".tgz")):
         return "bundle"
     if suffix in (".yaml", ".yml"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from PySide6.QtCore import QObject, QTimer
+from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication, QDialog, QSystemTrayIcon, QWidget
 
@@ -170,12 +170,25 @@ class PairsLauncher(QObject):
         self._window, self._queue, self._recovery, self._run_bar = window, queue, recovery, run_bar
         self._is_connected = False
         self._current_directory: Path | None = None
+        self.have_been_looked_for = False
         window.navigation.watch_pairs_requested.connect(self.watch)
+
+    looked_for = Signal()
+    """Signal that is emitted after `find_running_pairs` has found the A/B pairs, if any."""
 
     def find_running_pairs(self) -> None:
         """Look for A/B pairs that the previous window left running, and show them as if they had
         been started in this window."""
-        submit(self, _find_pairs_to_show, self._attach, self._window.navigation.notify_error)
+        submit(self, _find_pairs_to_show, self._on_found, self._on_find_error)
+
+    def _on_found(self, pairs_to_show: tuple[Path, bool] | None) -> None:
+        self._attach(pairs_to_show)
+        self.have_been_looked_for = True
+        self.looked_for.emit()
+
+    def _on_find_error(self, error: Exception) -> None:
+        self._window.navigation.notify_error(error)
+        self._on_found(None)
 
     def launch(self, launch: Launch) -> None:
         self._connect_panel().launch(launch)  # the load generator starts while the page is drawn
@@ -270,9 +283,12 @@ class RunLauncher(QObject):
         navigation.launch_requested.connect(self._store_last_launch)
         navigation.launch_requested.connect(queue.add)
         navigation.watch_run_requested.connect(self._watch)
+        self._pairs_launcher.looked_for.connect(self._attach_running_runs)
+        recovery.unfinished_runs_changed.connect(self._attach_running_runs)
         queue.launch_next.connect(self._launch)
         queue.job_ended.connect(self._on_job_ended)
         queue.changed.connect(self._update_machine_source)
+        queue.changed.connect(self._update_last_duration)
         window.may_close = self._may_close
 
     def find_running_pairs(self) -> None:
@@ -335,6 +351,22 @@ class RunLauncher(QObject):
         self._window.pages.live.watch(directory)
         self._queue.watch(directory, directory.name)
 
+    def _attach_running_runs(self) -> None:
+        """Attach to the runs that the previous window left running, or that a terminal started.
+        Running A/B pairs come first, because a running run may be one of theirs."""
+        if not self._pairs_launcher.have_been_looked_for or self._queue.running_job is not None:
+            return
+        running_runs = [run for run in self._recovery.unfinished_runs if run.state == "running"]
+        for run in running_runs:
+            self._queue.watch(run.directory, run.name or run.directory.name)
+            self._recovery.exclude(run.directory)
+        if running_runs:
+            self._connect_live()
+            self._window.pages.live.watch(running_runs[0].directory)
+            message = "{name} is still running. See its progress on the Live page."
+            first_run = running_runs[0]
+            self._window.navigation.notify("news", message.format(name=first_run.name or first_run.directory.name))
+
     def _connect_live(self) -> None:
         """Connect the signals of the Live page, which is created on first use."""
         if not self._is_connected:
@@ -355,6 +387,14 @@ class RunLauncher(QObject):
         disturb the measurement."""
         running_job = self._queue.running_job
         self._machine.follow_run(None if running_job is None else running_job.measured_directory)
+
+    def _update_last_duration(self) -> None:
+        """Let the Live page estimate the remaining time as the queue does."""
+        running_job, live = self._queue.running_job, self._window.pages.created_page("live")
+        if running_job is not None and live is not None:
+            presenter = self._window.pages.live.run.presenter
+            if presenter.directory == running_job.launch.directory:
+                presenter.last_duration_s = running_job.last_duration_s
 
     def _on_job_ended(self, job: Job) -> None:
         if are_notifications_enabled(self._window.settings):

@@ -30,12 +30,19 @@ def open_window(paths: tuple[Path, ...]) -> int:
     require_display(os.environ)
     from PySide6.QtCore import QTimer
 
+    from app.gui.background import hold_work
     from app.gui.crash_log import CrashLog, build_crash_notice
     from app.gui.import_preloading import ImportPreloader
     from app.gui.interrupts import SignalHandler
 
+    hold_work()
     application, window, components = prepare()
-    signal_handler, crash_log = SignalHandler(window, application.quit), CrashLog(_data_directory())
+
+    def close_on_signal() -> None:
+        window.close_without_question()
+        application.exit()
+
+    signal_handler, crash_log = SignalHandler(window, close_on_signal), CrashLog(_data_directory())
     notice = build_crash_notice(crash_log.begin())
     _report_uncaught_errors(window)
     window.show()

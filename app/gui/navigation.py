@@ -69,6 +69,8 @@ class Navigation(QObject):
     """Request for a plan from these sources (tuple of `Path`), as accepted by `sizewise plan`."""
     open_profile_requested = Signal(object)
     """Request to edit this profile (`Path`) on the Run page."""
+    repeat_profile_requested = Signal(object)
+    """Request to open this profile of a run (`Path`) on the Run page, and to start it."""
     open_model_requested = Signal(object)
     """Request for a new local profile for this .onnx file (`Path`) on the Run page."""
     open_prices_requested = Signal(object)

@@ -98,6 +98,7 @@ class PageRouter(QObject):
         navigation.plan_requested.connect(self._plan)
         navigation.open_prices_requested.connect(self._open_prices)
         navigation.open_profile_requested.connect(self._open_profile)
+        navigation.repeat_profile_requested.connect(self._repeat_profile)
         navigation.open_model_requested.connect(self._open_model)
         navigation.new_profile_requested.connect(self._create_profile)
 
@@ -136,6 +137,18 @@ class PageRouter(QObject):
         remember_opened("profiles", path)
         self._window.show_page("run")
         self._pages.run.open_profile(path)
+
+    def _repeat_profile(self, path: Path) -> None:
+        from app.errors import SizewiseError
+        from app.wiring.profile_runs import require_measurable_profile
+
+        self._open_profile(path)
+        try:
+            require_measurable_profile(str(path))
+        except SizewiseError as error:
+            self._window.navigation.notify_error(error)
+        else:
+            self._pages.run.start_when_checked()
 
     def _open_model(self, path: Path) -> None:
         remember_opened("models", path)

@@ -3,11 +3,11 @@ before most page modules are imported."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from PySide6.QtWidgets import QStackedWidget
 
+from app.gui.import_preloading import BACKGROUND_MODULES, load_modules
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
 from app.gui.theme import ThemeController
@@ -63,9 +63,8 @@ class Pages(QStackedWidget):
     def page(self, key: PageKey) -> Page:
         if key not in self._pages_by_key:
             module, class_name = _CLASSES[key]
-            self._pages_by_key[key] = getattr(import_module(module), class_name)(
-                self._navigation, self._theme_controller
-            )
+            *_, page_module = load_modules(*(() if key == "home" else BACKGROUND_MODULES), module)
+            self._pages_by_key[key] = getattr(page_module, class_name)(self._navigation, self._theme_controller)
             self.addWidget(self._pages_by_key[key])
         return self._pages_by_key[key]
 

@@ -4,6 +4,7 @@ effect immediately."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from PySide6.QtCore import QStringListModel, Qt, Signal
 from PySide6.QtWidgets import QCompleter, QGridLayout, QLineEdit, QWidget
@@ -79,7 +80,7 @@ class SloEditor(QWidget):
         self._grid.setColumnStretch(0 if is_narrow else 3, 1)
         self.unlisted_label = label("", "muted", wrap=True)
         self.add_button = button("Add &objective", self.add_line)
-        self.reset_button = button("Reset to run's &SLO", self._reset)
+        self.reset_button = button("Reset to run's S&LO", self._reset)
         heading_labels = (label(heading, "heading", wrap=True),) if heading else ()
         vbox(
             *heading_labels,
@@ -125,6 +126,9 @@ class SloEditor(QWidget):
         else:
             line.setMinimumWidth(line.fontMetrics().horizontalAdvance("output_tokens_per_s.p95 <= 10,000"))
             self._grid.addWidget(line.message, row, 3)
+        line_parts = [part for line in self.lines for part in (line, line.remove_button)]
+        for previous, widget in pairwise((self.add_button, *line_parts, self.add_button, self.reset_button)):
+            QWidget.setTabOrder(previous, widget)
         line.message.hide()
         line.textChanged.connect(self._on_text_changed)
         line.editingFinished.connect(self.finished)

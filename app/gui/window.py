@@ -225,6 +225,11 @@ class Window(QMainWindow):
         event.accept()
         self.closed.emit()
 
+    def close_without_question(self) -> None:
+        """Close the window. A run in progress continues."""
+        self.may_close = None
+        self.close()
+
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         files = _classify_dropped_files(event)
         if files:

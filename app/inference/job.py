@@ -9,6 +9,7 @@ from typing import IO
 import msgspec
 
 from app.inference.tensor_spec import TensorSpec
+from app.records.generation import BatchConsistency
 from app.records.local import Fidelity, GenerationTest, Placement, Scenario
 
 _HEADER = struct.Struct("<I")
@@ -87,11 +88,22 @@ class ComputeOutputs(msgspec.Struct, frozen=True, kw_only=True, tag="outputs"):
     rows: int
 
 
+class ScoreText(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
+    """Command to predict the first `max_tokens` tokens of a text file, in windows of
+    `window_tokens` tokens, and to compare the greedy tokens at `batch` with those of each prompt
+    alone."""
+
+    path: str
+    max_tokens: int
+    window_tokens: int
+    batch: int
+
+
 class Score(msgspec.Struct, frozen=True, kw_only=True, tag="score"):
     """Command to return one score per labeled row."""
 
 
-Command = Measure | ComputeOutputs | Score
+Command = Measure | ComputeOutputs | Score | ScoreText
 
 
 class VariantOpened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
@@ -162,6 +174,14 @@ class VariantScored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
     there is only one class."""
 
 
+class TextScored(msgspec.Struct, frozen=True, kw_only=True, tag="text_scored"):
+    """Report with the predictions on a text, encoded as in
+    `app.inference.generation.evaluation_files`. `consistency` is `None` at a batch of 1."""
+
+    scores: bytes
+    consistency: BatchConsistency | None
+
+
 class VariantFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     """Report of the error that ended the variant, with the exit code of Sizewise for this error."""
 
@@ -170,7 +190,16 @@ class VariantFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     exit_code: int
 
 
-Report = VariantOpened | MeasurementStarted | CallRows | VariantMeasured | Outputs | VariantScored | VariantFailed
+Report = (
+    VariantOpened
+    | MeasurementStarted
+    | CallRows
+    | VariantMeasured
+    | Outputs
+    | VariantScored
+    | TextScored
+    | VariantFailed
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

@@ -23,6 +23,8 @@ from app.inference.job import (
     Outputs,
     Report,
     Score,
+    ScoreText,
+    TextScored,
     VariantFailed,
     VariantJob,
     VariantMeasured,
@@ -40,7 +42,7 @@ _GRACE_S = 60.0
 """Margin in s in the timeout of a scenario. After the timeout, the variant is considered hung."""
 _ERROR_CLASSES = {ExitCode.USAGE: UsageError, ExitCode.UNAVAILABLE: UnavailableError}
 
-_AwaitedReport = TypeVar("_AwaitedReport", VariantOpened, VariantMeasured, Outputs, VariantScored)
+_AwaitedReport = TypeVar("_AwaitedReport", VariantOpened, VariantMeasured, Outputs, VariantScored, TextScored)
 
 
 class VariantProcess:
@@ -93,6 +95,10 @@ class VariantProcess:
     def score(self, timeout_s: float) -> VariantScored:
         self._send(Score())
         return self._await_report(VariantScored, timeout_s)
+
+    def score_text(self, command: ScoreText, timeout_s: float) -> TextScored:
+        self._send(command)
+        return self._await_report(TextScored, timeout_s)
 
     def kill(self) -> None:
         self._process.kill()

@@ -22,6 +22,7 @@ from app.inference.job import (  # noqa: E402
     Measure,
     Report,
     Score,
+    ScoreText,
     VariantFailed,
     VariantJob,
     read_command,
@@ -89,6 +90,8 @@ def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], send:
                 send(variant.compute_outputs(command))
             case Score():
                 send(variant.score())
+            case ScoreText():
+                raise UsageError("only language models predict a text")
 
 
 def _serve_generation(job: VariantJob, commands: queue.SimpleQueue[Command], send: Callable[[Report], None]) -> None:
@@ -103,10 +106,13 @@ def _serve_generation(job: VariantJob, commands: queue.SimpleQueue[Command], sen
     variant = OpenGenerativeVariant(job, _START_NS, library_load_ms)
     send(variant.build_opened_report())
     while True:
-        command = commands.get()
-        if not isinstance(command, Measure):
-            raise UsageError("a language model has no outputs to compare or score")
-        send(variant.measure(command, send))
+        match commands.get():
+            case Measure() as command:
+                send(variant.measure(command, send))
+            case ScoreText() as command:
+                send(variant.score_text(command))
+            case _:
+                raise UsageError("a language model has no labeled rows and no outputs to compare")
 
 
 def _read_commands() -> queue.SimpleQueue[Command]:

@@ -252,6 +252,8 @@ def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str,
 
 def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tuple[str, str] | None:
     metric, scenarios = objective.metric, profile.load.scenarios
+    if metric in ("perplexity", "perplexity_ratio", "token_agreement", "kl_mean") and profile.workload.text is None:
+        return f"{metric} needs a text", "Set workload.text to a text file."
     if metric == "throughput_per_s" and profile.generation_tests:
         return "throughput_per_s is not a metric of language models", "Use decode_tokens_per_s or prefill_tokens_per_s."
     if metric in ("accuracy", "accuracy_retained") and profile.workload.tensors is None:

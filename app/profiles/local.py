@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Va
 
 from app.profiles import units
 from app.profiles.endpoint import TargetHardware
-from app.profiles.generation_tests import DEFAULT_TESTS, is_language_model, parse_generation_test
+from app.profiles.generation_tests import DEFAULT_TESTS, is_gguf_file, is_language_model, parse_generation_test
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.serve import get_model_path, parse_model
 from app.profiles.settings import (
@@ -37,6 +37,8 @@ from app.records.local import GenerationTest, Precision, Scenario
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx"]
 _NVIDIA_PROVIDERS = ("cuda", "tensorrt")
 _PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
+WEIGHT_PRECISIONS = ("int8", "int4")
+"""Precisions of the weights that are converted from a GGUF file."""
 _MAX_VARIANTS = 1000
 _MAX_ARRIVALS = 1_000_000
 _GRID_KEYS = ("providers", "precision", "batch", "streams", "threads", "devices")
@@ -57,11 +59,15 @@ def _wrap_in_non_empty_list(value: object) -> object:
     return _wrap_in_list(value)
 
 
-def _parse_precision(value: object) -> str:
+def _parse_precision(value: object, info: ValidationInfo) -> str:
     if value == "fp32":
         return "as-is"
     if isinstance(value, str) and value in _PRECISIONS:
         return value
+    settings = info.data or {}
+    models = settings.get("models") or (settings.get("model"),)
+    if value in WEIGHT_PRECISIONS and any(model and is_gguf_file(Path(model)) for model in models):
+        return str(value)
     hint = "Use int8-dynamic or int8-static." if value == "int8" else did_you_mean(str(value), _PRECISIONS)
     raise BadValueError(f"the precision {value!r} is unknown", hint=hint or f"Use one of {', '.join(_PRECISIONS)}.")
 
@@ -95,7 +101,8 @@ def _parse_model(value: object, info: ValidationInfo) -> str:
     """Return the absolute path of the folder of a language model, or parse any other model as in
     `serve`."""
     path = (get_profile_directory(info) / value).resolve() if isinstance(value, str) else None
-    return str(path) if path is not None and is_language_model(path) else parse_model(value, info)
+    is_found = path is not None and is_language_model(path) and (path.exists() or not files_must_exist(info))
+    return str(path) if is_found else parse_model(value, info)
 
 
 LocalModel = Annotated[str, BeforeValidator(_parse_model)]
@@ -171,8 +178,8 @@ class LocalTarget(Settings):
     models: Annotated[tuple[LocalModel, ...], Field(strict=False, alias="model"), BeforeValidator(_wrap_in_list)] = (
         Field(default=(), examples=[["digits"]])
     )
-    """Path of an .onnx file, name of a bundled model, such as digits, or folder of a language model
-    for ONNX Runtime GenAI. Several models are compared."""
+    """Path of an .onnx file, name of a bundled model, such as digits, or language model: a
+    folder of ONNX Runtime GenAI or a .gguf file. Several models are compared."""
     providers: ProviderList = ("cpu",)
     """Execution providers of ONNX Runtime. Each provider is measured."""
     precision: PrecisionList = ("as-is",)
@@ -304,6 +311,10 @@ class LocalData(Settings):
     output: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default=None, examples=["probabilities"])
     """Name of the model output with the prediction for each row, such as probabilities. Leave it
     empty to detect the output."""
+    text: DataPath | None = None
+    """Text file in UTF-8 that a language model predicts, to compare the quality of its precisions."""
+    text_tokens: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
+    """Number of tokens of the text to predict, such as 1000."""
     calibration: DataPath | None = None
     """Data for the calibration of int8-static, in any format that `tensors` accepts."""
     calibration_rows: Annotated[Count, upper_bound(100_000)] = Field(default=128, examples=[128])
@@ -333,6 +344,11 @@ def _format_server_rate(value: ServerRate) -> str:
     if value == "max":
         return "max"
     return units.format_share(value.share) if isinstance(value, ShareOfMax) else units.format_rate(value)
+
+
+def _split_tests(value: object) -> object:
+    """Return a list of tests, which may be written as text with commas."""
+    return value.split(",") if isinstance(value, str) else _wrap_in_list(value)
 
 
 def _format_test(test: GenerationTest) -> str:
@@ -366,7 +382,7 @@ class LocalLoad(Settings):
     tests: Annotated[
         tuple[Annotated[GenerationTest, PlainValidator(parse_generation_test), PlainSerializer(_format_test)], ...],
         Field(strict=False),
-        BeforeValidator(_wrap_in_list),
+        BeforeValidator(_split_tests),
     ] = Field(default=(), examples=[["pp512", "tg128"]])
     """Tests of a language model as in llama-bench, such as pp512, tg128: prompt processing, token
     generation, or both as in pp512+tg128, also at a depth as in tg128 @ d4096."""
@@ -421,6 +437,11 @@ class LocalLimits(Settings):
         return value
 
 
+def _is_precision_of_language_model(variant: VariantSettings) -> bool:
+    is_convertible = variant.model is not None and is_gguf_file(Path(variant.model))
+    return variant.precision == "as-is" or (is_convertible and variant.precision in WEIGHT_PRECISIONS)
+
+
 class CommonProfile(Settings):
     """Keys that the profiles of endpoints and of local models have in common."""
 
@@ -468,6 +489,8 @@ class LocalProfile(CommonProfile):
             if self.load.tests and all(get_model_path(model).exists() for model in self.target.models):
                 hint = "Use load.scenarios, or set target.model to the folder of a language model."
                 raise BadValueError("load.tests is only for language models", hint=hint)
+            if self.workload.text is not None:
+                raise BadValueError("workload.text is only for language models", hint="Use workload.tensors.")
             return self
         if not all(are_language_models):
             raise BadValueError("target.model has both language models and other models", hint="Measure them apart.")
@@ -475,13 +498,13 @@ class LocalProfile(CommonProfile):
         unusable = {
             "load.scenarios": self.load.scenarios != ("single-stream",),
             "workload.tensors": self.workload.tensors is not None,
-            "target.precision": any(variant.precision != "as-is" for variant in variants),
+            "target.precision": any(not _is_precision_of_language_model(variant) for variant in variants),
             "target.streams": any(variant.streams > 1 for variant in variants),
             "target.runtime": self.target.runtime != RuntimeSettings(),
             "target.devices": any(len(variant.devices) > 1 for variant in variants),
         }
         if found := [key for key, is_set in unusable.items() if is_set]:
-            hint = "Set load.tests, target.batch and target.threads. The precision is that of the model."
+            hint = "Set load.tests, target.batch and target.threads. A .gguf file can be as-is, int8 or int4."
             raise BadValueError(f"{found[0]} does not apply to language models", hint=hint)
         deep_test = next((test for test in self.generation_tests if test.depth and test.prompt_tokens), None)
         if deep_test is not None and any(variant.batch > 1 for variant in variants):

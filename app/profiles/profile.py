@@ -261,7 +261,7 @@ def find_required_extra(profile: Profile) -> Extra | None:
     """Return the extra with the packages that execute the model of a profile; `None` if the run
     itself does not execute a model."""
     if isinstance(profile, LocalProfile):
-        return "local"
+        return "llm" if profile.generation_tests else "local"
     serve = find_serve_settings(profile)
     if serve is None:
         return None

@@ -8,6 +8,7 @@ from typing import Any
 from app.profiles.editing import format_inline
 from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.fields import FieldSpec, profile_fields
+from app.profiles.generation_tests import is_language_model
 
 _HEADER = "sizewise: 1\nname: {name}\n"
 ENDPOINT_TEMPLATE = (
@@ -39,6 +40,19 @@ load:
   scenarios: [single-stream, offline]
 slo:
   - service_ms.p95 < 50
+"""
+)
+LANGUAGE_MODEL_TEMPLATE = (
+    _HEADER
+    + """\
+target:
+  model: {model}
+  providers: [cpu]
+  batch: [1]
+load:
+  tests: [pp512, tg128]
+slo:
+  - itl_ms.p95 < 50
 """
 )
 SCRIPTED_TEMPLATE = (
@@ -92,9 +106,11 @@ _LOCUST_LOAD = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30
 
 
 def format_local_profile(model: Path) -> str:
-    """Return the YAML text of a profile that runs a model file on this machine."""
+    """Return the YAML text of a profile that runs a model file, or the folder of a language model,
+    on this machine."""
     stem = "".join(character if character.isalnum() or character in "._-" else "-" for character in model.stem)
-    return LOCAL_TEMPLATE.format(name=stem.lstrip("._-")[:64] or "model", model=format_inline(str(model)))
+    template = LANGUAGE_MODEL_TEMPLATE if is_language_model(model) else LOCAL_TEMPLATE
+    return template.format(name=stem.lstrip("._-")[:64] or "model", model=format_inline(str(model)))
 
 
 def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:

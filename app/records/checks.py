@@ -69,6 +69,7 @@ CheckId = Literal[
     "telemetry_gaps",
     "time_between_calls",
     "token_counts",
+    "tokens_by_batch",
     "variant_ended",
     "variants",
     "warm_up",

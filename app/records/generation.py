@@ -1,5 +1,4 @@
-"""Costs of the steps of a language model, the position of a measured step under the roofline, and
-the quality of the predictions."""
+"""Costs of the steps of a language model, and the quality of its predictions."""
 
 from __future__ import annotations
 
@@ -8,8 +7,6 @@ from typing import Literal
 import msgspec
 
 from app.records.estimate import Estimate
-from app.records.local import Bottleneck
-from app.records.model import BatchCost
 
 
 class AttentionLayers(msgspec.Struct, frozen=True):
@@ -31,7 +28,7 @@ class DecoderCosts(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of the weights that each step reads as a whole, by data type; quantized weights as they
     are stored, with their scales."""
     table_bytes: int
-    """Bytes of the lookup tables, such as the token embedding, of which a step reads only rows."""
+    """Bytes of the lookup tables, such as the token embedding; a step reads only some of their rows."""
     table_bytes_per_token: int
     """Bytes that the lookup of one token reads, one row per table."""
     product_flops_per_token: int
@@ -58,20 +55,15 @@ class DecoderCosts(msgspec.Struct, frozen=True, kw_only=True):
     """Reason why the costs are unknown; the coefficients are then incomplete."""
 
     @property
+    def kv_bytes_per_token(self) -> int | None:
+        """Bytes of the cached keys and values of one token in all layers; None if the costs are
+        unknown."""
+        layers = sum(group.layers for group in self.attention)
+        return None if self.unknown_reason is not None else layers * self.kv_bytes_per_layer
+
+    @property
     def weight_bytes(self) -> int:
         return sum(self.weight_bytes_by_dtype.values())
-
-
-class StepRoofline(msgspec.Struct, frozen=True, kw_only=True):
-    """Position of a measured prefill or decode step under the roofline of its processor."""
-
-    cost: BatchCost | None
-    bandwidth_share: Estimate
-    """Minimum memory traffic of the step divided by its duration, as a fraction of the peak
-    bandwidth."""
-    flops_share: Estimate
-    """FLOPs of the step divided by its duration, as a fraction of the peak FLOP/s."""
-    bottleneck: Bottleneck
 
 
 class TextQuality(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,11 @@ from typing import Literal
 import msgspec
 
 from app.records.estimate import Estimate, Variant
+from app.records.generation import BatchConsistency, TextQuality
 
-Precision = Literal["as-is", "fp16", "int8-dynamic", "int8-static"]
+Precision = Literal["as-is", "fp16", "int8-dynamic", "int8-static", "int8", "int4"]
+"""Precision of a variant. `int8` and `int4` are the precisions of weights that are converted from a GGUF
+file, whose exact values `as-is` computes in float32."""
 NoBestReason = Literal["not_trusted", "open", "missed", "cut_short"]
 """Reason why a local run has no best variant. `not_trusted`: no variant has a valid measurement;
 `open`: no variant was shown to meet the SLO, but at least one may meet it; `missed`: all variants
@@ -45,15 +48,6 @@ class GenerationTest(msgspec.Struct, frozen=True):
     def total_tokens(self) -> int:
         """Number of tokens in the KV cache at the end of the test."""
         return self.depth + self.prompt_tokens + self.output_tokens
-
-
-class LanguageModelData(msgspec.Struct, frozen=True, kw_only=True):
-    """Language model of a variant. `context` is the maximum number of tokens of a sequence."""
-
-    architecture: str
-    context: int
-    opened_memory_bytes: int | None
-    """Resident memory of the process after opening the model; None if not reported by this OS."""
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -159,6 +153,26 @@ class Bottleneck(msgspec.Struct, frozen=True, kw_only=True):
     roof_share: float | None
     """Achieved rate as a fraction of the roofline limit at the variant's arithmetic intensity."""
     peaks: Peaks | None
+
+
+class LanguageModelData(msgspec.Struct, frozen=True, kw_only=True):
+    """Language model of a variant. `context` is the maximum number of tokens of a sequence."""
+
+    architecture: str
+    context: int
+    weight_bytes: int | None
+    """Size of the weights that each step reads, in bytes; None if unknown."""
+    kv_bytes_per_token: int | None
+    """Size of the cached keys and values of one token in bytes; None if unknown."""
+    prefill_bottleneck: Bottleneck | None = None
+    """Bottleneck of the prefill; that of the decode is the bottleneck of the variant."""
+    quality: TextQuality | None = None
+    """Quality of the predictions on the text of the profile; None without a text, and for all but
+    the first variant of a model and execution provider."""
+    consistency: BatchConsistency | None = None
+    """Comparison of greedy tokens between batch sizes; None if it was not made."""
+    opened_memory_bytes: int | None
+    """Resident memory of the process after opening the model; None if not reported by this OS."""
 
 
 class VariantColdStart(msgspec.Struct, frozen=True, kw_only=True):

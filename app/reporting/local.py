@@ -13,7 +13,7 @@ import msgspec
 from app.analysis.local.call_stages import find_throughput_metric, get_throughput
 from app.analysis.local.variants import NO_BEST_MESSAGES, find_objective_stage
 from app.records.estimate import Variant
-from app.records.local import BatchModel, VariantData
+from app.records.local import TEST_TAG, BatchModel, VariantData
 from app.records.metrics import metric_label
 from app.records.result import Check, Result, Stage
 from app.reporting.local_front import (
@@ -24,6 +24,7 @@ from app.reporting.local_front import (
     find_fastest_valid_stage,
     find_front_positions,
     format_common_settings,
+    format_cost_label,
     format_load,
     format_max_inference_rate,
     get_max_call_rate,
@@ -77,6 +78,8 @@ def build_local_section(result: Result) -> local_model.LocalSection | None:
         parts=tuple(CALL_PARTS.values()),
         cold_parts=COLD_START_PARTS,
         usd_per_hour=local.usd_per_hour,
+        is_language_model=any(map(is_language_model_stage, result.stages))
+        or any(variant.language_model is not None for variant in local.variants),
     )
 
 
@@ -183,21 +186,91 @@ def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     if fastest_stage is None:
         return ()
     variant_data = next(row for row in result.local.variants if row.variant == headline_variant)
-    throughput_metric, throughput = find_throughput_metric(fastest_stage), build_throughput_quantity(fastest_stage)
+    if is_language_model_stage(fastest_stage):
+        return (
+            *_build_token_rate_tiles(result, stages),
+            *_build_token_time_tiles(result, stages),
+            *_build_memory_tiles(variant_data),
+            *_build_energy_tiles(stages),
+            *_build_cost_tiles(result, fastest_stage),
+        )
     return (
         *_build_call_rate_tiles(variant_data, stages),
         _build_tile(
             result,
-            metric_label(throughput_metric).capitalize(),
-            throughput,
+            "Throughput",
+            build_throughput_quantity(fastest_stage),
             _format_note(result, headline_variant, fastest_stage),
-            throughput_metric,
+            "throughput_per_s",
         ),
         *_build_time_tiles(result, stages),
         *_build_accuracy_tiles(variant_data),
         *_build_energy_tiles(stages),
         *_build_cost_tiles(result, fastest_stage),
     )
+
+
+def is_language_model_stage(stage: Stage) -> bool:
+    return TEST_TAG in stage.tags
+
+
+def _build_token_rate_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
+    """Build a tile for the decode throughput and one for the prefill throughput of a language
+    model, each from the fastest test. A tile has the limit of an objective only if the objective
+    was evaluated in the same test."""
+    tiles = []
+    for metric in ("decode_tokens_per_s", "prefill_tokens_per_s"):
+        stage = find_fastest_valid_stage([stage for stage in stages if metric in stage.metrics], metric)
+        if stage is None or stage.variant is None:
+            continue
+        tile = _build_tile(
+            result,
+            _capitalize(metric_label(metric)),
+            build_stage_quantity(stage, metric),
+            _format_note(result, stage.variant, stage),
+            metric,
+        )
+        is_evaluated = stage.name in {
+            evaluation.stage for evaluation in result.slo if evaluation.objective.metric == metric
+        }
+        tiles.append(tile if is_evaluated else msgspec.structs.replace(tile, limit=None))
+    return tiles
+
+
+def _build_token_time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
+    """Build the tiles of TTFT and ITL of a language model. Each percentile is that of the test in
+    which an objective for it was evaluated, or else of the first test with this metric."""
+    tiles = []
+    for metric in ("ttft_ms", "itl_ms"):
+        first_stage = next((stage for stage in stages if metric in stage.metrics), None)
+        if first_stage is None:
+            continue
+        objectives_by_aggregate = {
+            evaluation.objective.aggregate: evaluation.objective
+            for evaluation in result.slo
+            if evaluation.objective.metric == metric and evaluation.objective.aggregate
+        }
+        stages_by_aggregate = dict.fromkeys(("p50", "p99"), first_stage) | {
+            aggregate: find_objective_stage(objective, stages)[0] or first_stage
+            for aggregate, objective in objectives_by_aggregate.items()
+        }
+        for aggregate, stage in sorted(
+            stages_by_aggregate.items(), key=lambda pair: (pair[1].name != first_stage.name, pair[0])
+        ):
+            label, quantity = _format_label(metric, aggregate), build_stage_quantity(stage, metric, aggregate)
+            tiles.append(_build_tile(result, label, quantity, format_load(stage), metric, aggregate))
+    return tiles
+
+
+def _build_memory_tiles(variant_data: VariantData) -> list[model.HeadlineTile]:
+    if variant_data.peak_memory_gib is None:
+        return []
+    quantity = model.Quantity(variant_data.peak_memory_gib, "GiB")
+    return [model.HeadlineTile(label="Peak memory", quantity=quantity, note="of the process")]
+
+
+def _capitalize(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _build_call_rate_tiles(variant_data: VariantData, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
@@ -283,9 +356,10 @@ def _build_energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     energy, fastest_stage = find_energy(stages), find_fastest_valid_stage(stages)
     if energy is None or fastest_stage is None:
         return []
-    energy_above_idle = build_stage_quantity(fastest_stage, "energy_above_idle_j_per_inference")
+    unit = "output_token" if is_language_model_stage(fastest_stage) else "inference"
+    energy_above_idle = build_stage_quantity(fastest_stage, f"energy_above_idle_j_per_{unit}")
     note = None if energy_above_idle.value is None else f"{formatting.format_value_unit(energy_above_idle)} above idle"
-    return [model.HeadlineTile(label="Energy per inference", quantity=energy, note=note)]
+    return [model.HeadlineTile(label=f"Energy per {unit.replace('_', ' ')}", quantity=energy, note=note)]
 
 
 def _build_cost_tiles(result: Result, fastest_stage: Stage) -> list[model.HeadlineTile]:
@@ -301,5 +375,6 @@ def _build_cost_tiles(result: Result, fastest_stage: Stage) -> list[model.Headli
     cost = msgspec.structs.replace(cost, basis=local.price_basis)
     price_note = f" ({local.price_note})" if local.price_note else ""
     note = f"at ${formatting.format_plain(local.usd_per_hour)}/h{price_note}, 100 % utilization"
+    label = format_cost_label(find_throughput_metric(fastest_stage), local.usd_per_hour)
     quantity = build_quantity(cost, unit or "USD", fastest_stage.verdict.status)
-    return [model.HeadlineTile(label="Cost per 1M inferences", quantity=quantity, note=note)]
+    return [model.HeadlineTile(label=_capitalize(label), quantity=quantity, note=note)]

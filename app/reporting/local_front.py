@@ -12,6 +12,7 @@ import msgspec
 
 from app.analysis.local.call_stages import (
     SEARCH_TAG,
+    THROUGHPUT_METRICS,
     find_fastest_stage,
     find_max_throughput_per_s,
     find_throughput_metric,
@@ -118,31 +119,32 @@ def format_max_inference_rate(variant: VariantData) -> str:
 
 def format_load(stage: Stage) -> str:
     """Format the load of a stage: the test of a language model, such as `tg128`, or the scenario."""
-    return stage.tags.get(TEST_TAG) or stage.tags["scenario"]
+    return stage.tags.get(TEST_TAG) or stage.tags.get("scenario", stage.kind)
 
 
-_SCENARIOS = ("single-stream", "server", "multi-stream", "offline", "generation")
+_SCENARIOS = ("single-stream", "server", "multi-stream", "offline")
 _PERCENTILES = ("p95", "p50", "mean")
 
 StagesByVariant = Mapping[Variant, Sequence[Stage]]
 
 
 class Axes(msgspec.Struct, frozen=True, kw_only=True):
-    scenario: str
+    """Axes of the front: an aggregate of one metric under one load, and the cost per unit of
+    output. `load` is a scenario or, for a language model, a test."""
+
+    load: str
+    metric: str
     aggregate: str
     usd_per_hour: float | None
+    throughput_metric: str = THROUGHPUT_METRICS[0]
 
     @property
     def latency_text(self) -> str:
-        return f"{self.aggregate} {formatting.format_metric_label(self.metric)}, {self.scenario}"
-
-    @property
-    def metric(self) -> str:
-        return choose_time_metric(self.scenario)
+        return f"{self.aggregate} {formatting.format_metric_label(self.metric)}, {self.load}"
 
     @property
     def cost_text(self) -> str:
-        return "machine time per 1k inferences" if self.usd_per_hour is None else "cost per 1M inferences"
+        return format_cost_label(self.throughput_metric, self.usd_per_hour)
 
 
 class FrontPosition(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,18 +163,58 @@ def choose_time_metric(scenario: str) -> str:
     return "latency_ms" if scenario in ("server", "multi-stream") else "service_ms"
 
 
+_COUNTED_UNITS = {
+    "throughput_per_s": "inferences",
+    "decode_tokens_per_s": "output tokens",
+    "prefill_tokens_per_s": "prompt tokens",
+}
+
+
+def format_cost_label(throughput_metric: str, usd_per_hour: float | None) -> str:
+    """Format the name of the cost that follows from a throughput metric, such as `cost per 1M
+    output tokens`, or `machine time per 1k output tokens` without a price."""
+    unit = _COUNTED_UNITS[throughput_metric]
+    return f"machine time per 1k {unit}" if usd_per_hour is None else f"cost per 1M {unit}"
+
+
 def choose_axes(local: LocalResult, stages_by_variant: StagesByVariant) -> Axes:
-    """Return the scenario and the latency percentile that are available for the most variants. In
-    case of a tie, the highest percentile is preferred."""
+    """Return the load and the latency aggregate that are available for the most variants.
+
+    The load is a scenario and, in case of a tie, the highest percentile is preferred. For a
+    language model, the load is a test, and the median ITL is preferred to the median TTFT and to
+    the median time of the test."""
     all_stages = [stage for variant_stages in stages_by_variant.values() for stage in variant_stages]
-    candidates = [(scenario, aggregate) for aggregate in _PERCENTILES for scenario in _SCENARIOS]
+    tests = dict.fromkeys(stage.tags[TEST_TAG] for stage in all_stages if TEST_TAG in stage.tags)
+    fastest_stage = find_fastest_stage(all_stages)
+    candidates = [
+        Axes(
+            load=load,
+            metric=metric,
+            aggregate=aggregate,
+            usd_per_hour=local.usd_per_hour,
+            throughput_metric=THROUGHPUT_METRICS[0] if fastest_stage is None else find_throughput_metric(fastest_stage),
+        )
+        for metric, aggregate, load in (_list_test_axes(list(tests)) if tests else _SCENARIO_AXES)
+    ]
 
-    def count_variants(candidate: tuple[str, str]) -> int:
-        scenario, aggregate = candidate
-        return len({stage.variant for stage in all_stages if _get_latency(stage, scenario, aggregate) is not None})
+    def count_variants(axes: Axes) -> int:
+        return len({stage.variant for stage in all_stages if _get_latency(stage, axes) is not None})
 
-    scenario, aggregate = max(candidates, key=count_variants)
-    return Axes(scenario=scenario, aggregate=aggregate, usd_per_hour=local.usd_per_hour)
+    return max(candidates, key=count_variants)
+
+
+_SCENARIO_AXES = [
+    (choose_time_metric(scenario), aggregate, scenario) for aggregate in _PERCENTILES for scenario in _SCENARIOS
+]
+
+
+def _list_test_axes(tests: Sequence[str]) -> list[tuple[str, str, str]]:
+    return [
+        (metric, aggregate, test)
+        for metric in ("itl_ms", "ttft_ms", "service_ms")
+        for aggregate in ("p50", "mean")
+        for test in tests
+    ]
 
 
 def find_front_positions(
@@ -192,10 +234,12 @@ def find_front_positions(
     )
 
 
-def find_fastest_valid_stage(stages: Sequence[Stage]) -> Stage | None:
-    """Return the valid stage with the highest throughput. If no stage is valid, return the stage
-    with the highest throughput; `None` if no throughput was measured."""
-    return find_fastest_stage([stage for stage in stages if stage.verdict.status != "INVALID"] or stages)
+def find_fastest_valid_stage(stages: Sequence[Stage], metric: str | None = None) -> Stage | None:
+    """Return the valid stage with the highest throughput, by the metric or, by default, by that of
+    `find_fastest_stage`. If no stage is valid, return the stage with the highest throughput; `None`
+    if no throughput was measured."""
+    metrics = THROUGHPUT_METRICS if metric is None else (metric,)
+    return find_fastest_stage([stage for stage in stages if stage.verdict.status != "INVALID"] or stages, metrics)
 
 
 def build_throughput_quantity(stage: Stage) -> Quantity:
@@ -206,7 +250,8 @@ def build_throughput_quantity(stage: Stage) -> Quantity:
 
 def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Estimate, str]:
     """Return the cost and its unit for a given throughput at 100 % utilization. The cost is in USD
-    per 1M inferences, or in seconds per 1k inferences if the price is unknown."""
+    per 1M inferences (or tokens), or in seconds per 1k inferences (or tokens) if the price is
+    unknown."""
     if throughput.value is None or throughput.value <= 0:
         return Estimate(None, reason=throughput.reason or "no throughput"), ""
 
@@ -244,12 +289,12 @@ def _build_position(variant: VariantData, stages: Sequence[Stage], axes: Axes) -
 
 
 def _find_worst_latency(stages: Sequence[Stage], axes: Axes) -> Quantity:
-    """Return the highest latency of the stages, in the scenario and the percentile of `axes`. If
-    the latency was not measured, the quantity has no value."""
-    measured_stages = [stage for stage in stages if _get_latency(stage, axes.scenario, axes.aggregate) is not None]
+    """Return the highest latency of the stages, by the load, the metric and the aggregate of
+    `axes`. If the latency was not measured, the quantity has no value."""
+    measured_stages = [stage for stage in stages if _get_latency(stage, axes) is not None]
     if not measured_stages:
-        return Quantity(None, "ms", reason="not measured, or too few calls")
-    worst_stage = max(measured_stages, key=lambda stage: _get_latency(stage, axes.scenario, axes.aggregate) or 0.0)
+        return Quantity(None, "ms", reason="not measured, or too few samples")
+    worst_stage = max(measured_stages, key=lambda stage: _get_latency(stage, axes) or 0.0)
     return build_quantity(worst_stage.metrics[axes.metric][axes.aggregate], "ms", worst_stage.verdict.status)
 
 
@@ -271,8 +316,8 @@ def _has_invalid_stage(stages: Sequence[Stage]) -> bool:
     return any(stage.verdict.status == "INVALID" for stage in stages)
 
 
-def _get_latency(stage: Stage, scenario: str, aggregate: str) -> float | None:
-    if stage.tags.get("scenario") != scenario:
+def _get_latency(stage: Stage, axes: Axes) -> float | None:
+    if format_load(stage) != axes.load:
         return None
-    estimate = stage.metrics.get(choose_time_metric(scenario), {}).get(aggregate)
+    estimate = stage.metrics.get(axes.metric, {}).get(axes.aggregate)
     return None if estimate is None else estimate.value

@@ -14,8 +14,17 @@ import numpy as np
 from app.analysis.local.call_stages import SEARCH_TAG
 from app.analysis.local.variants import find_violated_objectives, find_violated_objectives_so_far
 from app.analysis.rows import NOT_STARTED
+from app.profiles.generation_tests import parse_generation_test
 from app.records.estimate import Estimate
-from app.records.local import Accuracy, Bottleneck, Fidelity, VariantColdStart, VariantData
+from app.records.local import (
+    TEST_TAG,
+    Accuracy,
+    Bottleneck,
+    Fidelity,
+    LanguageModelData,
+    VariantColdStart,
+    VariantData,
+)
 from app.records.result import Objective, Stage, Validity
 from app.reporting.local_front import (
     FrontPosition,
@@ -31,6 +40,7 @@ from reports.local_model import (
     BottleneckRow,
     ColdStartRow,
     FidelityRow,
+    GenerationTestRow,
     PlacementRow,
     ScenarioRow,
     SloState,
@@ -147,7 +157,39 @@ def _get_call_part(stage: Stage, metric: str) -> Quantity:
     return build_stage_quantity(stage, metric, "p50")
 
 
-_ENERGY_METRICS = ("energy_j_per_inference", "energy_above_idle_j_per_inference")
+def _get_energy_metrics(stage: Stage) -> tuple[str, str]:
+    """Return the names of the total energy and of the energy above idle of a stage."""
+    unit = "output_token" if TEST_TAG in stage.tags else "inference"
+    return f"energy_j_per_{unit}", f"energy_above_idle_j_per_{unit}"
+
+
+def build_test_rows(stages: Sequence[Stage]) -> tuple[GenerationTestRow, ...]:
+    """Build the rows of the tests of a language model, in the order of measurement."""
+    return tuple(
+        GenerationTestRow(
+            stage=stage.name,
+            test=stage.tags[TEST_TAG],
+            depth=parse_generation_test(stage.tags[TEST_TAG]).depth,
+            repeat=stage.repeat,
+            rate=build_stage_quantity(stage, "tokens_per_s"),
+            prefill=_find_quantity(stage, "prefill_tokens_per_s", "value"),
+            decode=_find_quantity(stage, "decode_tokens_per_s", "value"),
+            ttft_p50=_find_quantity(stage, "ttft_ms", "p50"),
+            ttft_p99=_find_quantity(stage, "ttft_ms", "p99"),
+            itl_p50=_find_quantity(stage, "itl_ms", "p50"),
+            itl_p99=_find_quantity(stage, "itl_ms", "p99"),
+            e2e=build_stage_quantity(stage, "service_ms", "p50"),
+            repetitions=stage.completed,
+            validity=stage.verdict.status,
+            reasons=stage.verdict.reasons,
+        )
+        for stage in stages
+        if TEST_TAG in stage.tags
+    )
+
+
+def _find_quantity(stage: Stage, metric: str, aggregate: str) -> Quantity | None:
+    return build_stage_quantity(stage, metric, aggregate) if metric in stage.metrics else None
 
 
 def build_variant_row(
@@ -174,7 +216,8 @@ def build_variant_row(
         devices=variant.devices,
         state="best" if is_best else _find_variant_state(variant_data, headline_stages),
         reason=_format_failure(variant_data),
-        scenarios=build_scenario_rows(slo, stages),
+        scenarios=build_scenario_rows(slo, [stage for stage in stages if TEST_TAG not in stage.tags]),
+        tests=build_test_rows(stages),
         throughput=position.throughput,
         arrivals=get_max_call_rate(variant_data, headline_stages),
         slo=None if not slo or not stages else _find_slo_state([estimate for _, estimate in violations]),
@@ -205,7 +248,16 @@ def build_variant_row(
             "GiB",
             reason=_get_missing_reason(variant_data.peak_memory_gib, "not measured"),
         ),
+        opened_memory=_build_opened_memory(variant_data.language_model),
     )
+
+
+def _build_opened_memory(language_model: LanguageModelData | None) -> Quantity | None:
+    if language_model is None:
+        return None
+    memory_bytes = language_model.opened_memory_bytes
+    memory_gib = None if memory_bytes is None else memory_bytes / 2**30
+    return Quantity(memory_gib, "GiB", reason=_get_missing_reason(memory_gib, "not reported by this OS"))
 
 
 def build_accuracy_row(accuracy: Accuracy) -> AccuracyRow:
@@ -222,12 +274,12 @@ def build_accuracy_row(accuracy: Accuracy) -> AccuracyRow:
 
 
 def find_energy(stages: Sequence[Stage]) -> Quantity | None:
-    """Return the energy per inference in the stage with the highest throughput; `None` if it was
-    not measured."""
+    """Return the energy per inference, or per output token of a language model, in the stage with
+    the highest throughput; `None` if it was not measured."""
     fastest_stage = find_fastest_valid_stage(stages)
     if fastest_stage is None:
         return None
-    metric_names = [name for name in _ENERGY_METRICS if name in fastest_stage.metrics]
+    metric_names = [name for name in _get_energy_metrics(fastest_stage) if name in fastest_stage.metrics]
     measured_names = [name for name in metric_names if fastest_stage.metrics[name]["value"].value is not None]
     return next((build_stage_quantity(fastest_stage, name) for name in (*measured_names, *metric_names)), None)
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from app.errors import ProfileError
 from app.profiles.document import read_document
-from app.records.local import VariantData
+from app.records.local import TEST_TAG, VariantData
 from app.records.result import Estimate, Result, Stage
 from app.reporting.load import find_headline_stages
 from app.reporting.machine import describe_clock, describe_workers
@@ -39,7 +39,7 @@ def describe_local_run(result: Result, load: Mapping[str, Any]) -> tuple[str, ..
         _describe_processes(stages),
         _describe_scenarios(stages),
         *_describe_times(stages),
-        *_describe_warm_up(load),
+        *_describe_warm_up(stages, load),
         *_describe_stop_rule(stages, load),
         *_describe_outputs(local.variants),
         *_describe_cold_starts(local.variants),
@@ -59,6 +59,10 @@ def _describe_processes(stages: Sequence[Stage]) -> str:
 
 def _describe_scenarios(stages: Sequence[Stage]) -> str:
     scenarios = dict.fromkeys(stage.tags.get("scenario", "") for stage in stages)
+    if any(TEST_TAG in stage.tags for stage in stages):
+        tests_text = ", ".join(dict.fromkeys(stage.tags.get(TEST_TAG, "") for stage in stages))
+        repetitions_text = format_count_noun(sum(stage.completed for stage in stages), "repetition")
+        return f"{repetitions_text} of the tests {tests_text} were timed, with random prompts and greedy sampling."
     descriptions_text = "; ".join(f"{name}: {_SCENARIOS[name]}" for name in scenarios if name in _SCENARIOS)
     calls_text = formatting.format_count(sum(stage.completed for stage in stages))
     scenarios_text = f" ({descriptions_text})" if descriptions_text else ""
@@ -67,6 +71,13 @@ def _describe_scenarios(stages: Sequence[Stage]) -> str:
 
 def _describe_times(stages: Sequence[Stage]) -> Iterator[str]:
     scenarios = {stage.tags.get("scenario") for stage in stages}
+    if "generation" in scenarios:
+        yield (
+            "Prefill throughput is the number of prompt tokens divided by the time to process them. Decode throughput "
+            "is the number of tokens after that, divided by the time of the steps that generate them. The first test "
+            "of each variant is repeated after all others, to detect drift."
+        )
+        return
     yield (
         "Service time is the time of the runtime's call, including copies to and from the device. Batch preparation "
         "and post-processing are timed separately."
@@ -77,11 +88,18 @@ def _describe_times(stages: Sequence[Stage]) -> Iterator[str]:
         yield "In the multi-stream scenario, latency runs from the scheduled start of a query to its last response."
 
 
-def _describe_warm_up(load: Mapping[str, Any]) -> Iterator[str]:
+def _describe_warm_up(stages: Sequence[Stage], load: Mapping[str, Any]) -> Iterator[str]:
     time_limit_text = f", or for at most {load['warmup']}" if load.get("warmup") else ""
+    agreement_text = f"agreed within 10{formatting.THIN_SPACE}%{time_limit_text}."
+    if any(TEST_TAG in stage.tags for stage in stages):
+        yield (
+            "Each test was preceded by warm-up repetitions, which are excluded, until the times of three consecutive "
+            f"repetitions {agreement_text}"
+        )
+        return
     yield (
         "Each scenario was preceded by warm-up calls, which are excluded, until the medians of three consecutive "
-        f"windows agreed within 10{formatting.THIN_SPACE}%{time_limit_text}."
+        f"windows {agreement_text}"
     )
 
 
@@ -90,8 +108,9 @@ def _describe_stop_rule(stages: Sequence[Stage], load: Mapping[str, Any]) -> Ite
         return
     closed_stages = [stage for stage in stages if stage.kind == "closed"]
     if closed_stages:
+        load_noun = "test" if any(TEST_TAG in stage.tags for stage in stages) else "scenario"
         yield (
-            f"Each scenario ran for at least {load['min_duration']}, until the half-width of the "
+            f"Each {load_noun} ran for at least {load['min_duration']}, until the half-width of the "
             f"95{formatting.THIN_SPACE}% CI "
             f"of the mean time was at most {load['half_width']} of the mean, and for at most {load['max_duration']}."
         )
@@ -313,7 +332,8 @@ def _describe_search(load_stages: list[Stage]) -> tuple[str, ...]:
 def _describe_statistics(result: Result) -> tuple[str, ...]:
     if not result.stages:
         return ()
-    noun = "request" if result.local is None else "call"
+    is_generation = any(TEST_TAG in stage.tags for stage in result.stages)
+    noun = "request" if result.local is None else "step" if is_generation else "call"
     return (
         f"Percentiles are exact, computed from the times of all {noun}s; those with too few samples are omitted. "
         f"Intervals are 95{formatting.THIN_SPACE}% CIs from order statistics, widened for autocorrelation between "

@@ -23,6 +23,8 @@ from app.analysis.pooling import select_first_samples
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
 from app.analysis.sample_size import count_needed_samples
 from app.analysis.spans import compute_durations_ms, find_requests_within_limits
+from app.profiles.generation_tests import parse_generation_test
+from app.records.local import TEST_TAG
 from app.records.result import Result, Stage
 from app.reporting.quantities import build_quantity
 from app.storage.run_directory import StoredRun
@@ -341,9 +343,15 @@ def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tup
     """Build the distributions of one stage; empty without responses.
 
     The order is latency from the scheduled start, service time, TTFT and TPOT. For a local model,
-    the only distribution is that of the call times.
+    the only distribution is that of the call times. For a language model, it is that of the steps
+    that generate tokens (ITL) or, in a test without output, that of the prefills. The repeated
+    measurement that shows drift is excluded.
     """
-    stages = tuple(candidate for candidate in _iter_comparable_stages(result) if candidate.name == stage)
+    stages = tuple(
+        candidate
+        for candidate in _iter_comparable_stages(result)
+        if candidate.name == stage and (TEST_TAG not in candidate.tags or candidate.repeat == 1)
+    )
     if result.local is not None:
         call_distribution = _build_call_distribution(run.calls(), stages)
         if call_distribution is not None:
@@ -371,7 +379,15 @@ def _build_call_distribution(calls: pa.Table, stages: tuple[Stage, ...]) -> Perc
     with np.errstate(invalid="ignore"):  # calls that never started have no times
         for stage in stages:
             is_inside |= (begin_ns >= stage.window.start_ns) & (begin_ns < stage.window.end_ns)
-    return build_empirical_cdf("call_ms", (end_ns - begin_ns) / 1e6, is_inside)
+    if not stages or TEST_TAG not in stages[0].tags:
+        return build_empirical_cdf("call_ms", (end_ns - begin_ns) / 1e6, is_inside)
+    test = parse_generation_test(stages[0].tags[TEST_TAG])
+    has_decode = test.output_tokens > bool(test.prompt_tokens)
+    if has_decode and test.prompt_tokens:
+        query = calls["query"].combine_chunks().to_numpy(zero_copy_only=False)
+        is_inside[1:] &= query[1:] == query[:-1]  # the first step of a repetition is its prefill
+        is_inside[:1] = False
+    return build_empirical_cdf("itl_ms" if has_decode else "call_ms", (end_ns - begin_ns) / 1e6, is_inside)
 
 
 def build_group_tables(

@@ -18,6 +18,7 @@ from reports.tables import build_tables
 _DESCRIPTIONS = {
     "stages": "stages",
     "variants": "scenarios of all variants",
+    "tests": "tests of all variants",
     "timeline": "rates and latency over time",
     "offers": "offers of the plan",
 }
@@ -36,7 +37,9 @@ def write_sidecars(
     for stream_name, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
         path = page_path.with_name(f"{page_path.stem}-{kind}s.parquet")
         if write_parquet(run_directory / stream_name, schema, path, redact):
-            downloads.append(_describe_file(path, f"one row per {kind}"))
+            is_generation = report.local is not None and report.local.is_language_model
+            row_noun = "step of the model" if is_generation and kind == "call" else kind
+            downloads.append(_describe_file(path, f"one row per {row_noun}"))
     for name, text in build_tables(report).items():
         path = page_path.with_name(f"{page_path.stem}-{name}.csv")
         write_atomically(path, text.encode())

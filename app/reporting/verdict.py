@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import msgspec
 
 from app.analysis.headline import find_highest_passed_stages, find_lowest_failed_stage
+from app.analysis.local.call_stages import find_throughput_metric
 from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated_objectives
 from app.analysis.max_rate import describe_failure
 from app.analysis.objectives import parse_objective
 from app.errors import ExitCode, UsageError
+from app.records.metrics import metric_label
 from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Reevaluation, Result
 from app.reporting.local import find_headline_variant, group_headline_stages_by_variant, group_stages_by_variant
 from app.reporting.local_front import (
@@ -102,6 +104,7 @@ def _build_best_headline(result: Result) -> Headline:
     else:
         label, rate_text = "Max throughput", formatting.NOT_AVAILABLE
         if fastest_stage is not None:
+            label = f"Max {metric_label(find_throughput_metric(fastest_stage))}"
             rate_text = formatting.format_inference_rate(build_throughput_quantity(fastest_stage))
         load_text = "" if fastest_stage is None else format_load(fastest_stage)
     load_note = f" ({load_text})" if load_text else ""

@@ -17,6 +17,8 @@ from app.inference.job import (
     Measure,
     MeasurementStarted,
     Outputs,
+    ScoreText,
+    TextScored,
     VariantJob,
     VariantMeasured,
     VariantOpened,
@@ -97,6 +99,8 @@ class RunningVariant(Protocol):
     def compute_outputs(self, rows: int, timeout_s: float) -> Outputs: ...
 
     def score(self, timeout_s: float) -> VariantScored: ...
+
+    def score_text(self, command: ScoreText, timeout_s: float) -> TextScored: ...
 
     def kill(self) -> None: ...
 

@@ -247,12 +247,20 @@ class RunWriter:
 
         Stored outputs are part of the run data.
         """
-        folder = self.directory / OUTPUTS
-        folder.mkdir(exist_ok=True)
         content = io.BytesIO()
         np.savez(content, outputs=outputs)
-        self._write_data(f"{OUTPUTS}/{name}.npz", content.getvalue())
-        return str((folder / f"{name}.npz").absolute())
+        return self._store_file(f"{name}.npz", content.getvalue())
+
+    def store_text_scores(self, name: str, content: bytes) -> None:
+        """Store the encoded predictions of a language model on a text, which are part of the run
+        data."""
+        self._store_file(f"{name}.npz", content)
+
+    def _store_file(self, name: str, content: bytes) -> str:
+        folder = self.directory / OUTPUTS
+        folder.mkdir(exist_ok=True)
+        self._write_data(f"{OUTPUTS}/{name}", content)
+        return str((folder / name).absolute())
 
     def telemetry(self) -> pa.Table:
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, is_trusted=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from app.inference.generation.model_folder import GenerativeModel, read_model_folder
 from app.inference.inspection.client import inspect_model
 from app.profiles.pricing.catalog import load_catalog
 from app.records.model import BatchCost, GpuFit, ModelInspection, ModelMetadata, ShapeOverrides
@@ -17,6 +18,12 @@ from app.telemetry.gpu import open_gpus
 USABLE_MEMORY_SHARE = 0.9
 _GIB = 2**30
 _INTEGER_OPERATORS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear"})
+
+
+def inspect_language_model(folder: Path) -> GenerativeModel:
+    """Read the properties of the folder of a language model. Raises UsageError if the folder is not
+    valid or is rejected."""
+    return read_model_folder(folder)
 
 
 def inspect_with_gpus(model: Path, shape_overrides: ShapeOverrides) -> ModelInspection:

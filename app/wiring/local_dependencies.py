@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from app.analysis.local.roofline import DataType, get_published_peaks
-from app.errors import SizewiseError
+from app.errors import SizewiseError, UsageError
 from app.inference.datasets.labeled import load_labeled_rows, select_calibration_rows
+from app.inference.generation.decoder_shape import WeightBits
+from app.inference.generation.gguf_conversion import convert_gguf
 from app.inference.generation.model_folder import compute_folder_sha256, read_model_folder
-from app.inference.inspection.client import inspect_model
+from app.inference.inspection.client import inspect_model, read_decoder_costs
 from app.inference.job import VariantJob
 from app.inference.peaks import measure_peaks
 from app.inference.precision.conversion import convert_precision, get_default_cache
@@ -23,8 +25,10 @@ from app.inference.process import VariantProcess
 from app.inference.providers import NVIDIA_PROVIDERS
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec
+from app.profiles.generation_tests import is_gguf_file
 from app.profiles.local import LocalProfile
 from app.profiles.pricing.catalog import load_catalog
+from app.records.generation import DecoderCosts
 from app.records.local import Peaks, Precision
 from app.records.model import BatchCost, ModelMetadata, ModelValue, ShapeOverrides
 from app.records.result import Environment
@@ -47,6 +51,8 @@ _DATA_TYPES: dict[Precision, DataType] = {
     "int8-dynamic": "int8",
     "int8-static": "int8",
 }
+_WEIGHT_BITS: dict[Precision, WeightBits] = {"as-is": 32, "int8": 8, "int4": 4}
+"""Bits per weight of a converted GGUF file, by precision."""
 _CACHING_PROVIDERS = ("cpu", "cuda", "tensorrt")
 """Execution providers that can build a session from a cached optimized model or engine."""
 
@@ -80,7 +86,7 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
     """
     path = Path(variant_spec.model)
     if variant_spec.is_language_model:
-        return _prepare_language_model(path)
+        return _prepare_language_model(path, variant_spec.precision)
     _inspect_model(variant_spec.model, tuple(sorted(variant_spec.settings.axes.items())))
     calibration = _load_calibration(path, data) if variant_spec.precision == "int8-static" else None
     converted_model = convert_precision(
@@ -95,13 +101,23 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
     )
 
 
-def _prepare_language_model(folder: Path) -> PreparedModel:
+def _prepare_language_model(path: Path, precision: Precision) -> PreparedModel:
+    folder = path
+    if is_gguf_file(path):
+        bits = _WEIGHT_BITS[precision]
+        folder = convert_gguf(path, bits, cache=get_default_cache(), timeout_s=_CONVERSION_LIMIT_S)
     model = read_model_folder(folder)
+    if model.paged_cache is not None:
+        raise UsageError(
+            f"the model {path} has a paged KV cache, which only an endpoint uses",
+            hint="Serve it with `sizewise serve` and measure the endpoint, or export it without a paged cache.",
+        )
     return PreparedModel(
         path=str(folder),
         sha256=compute_folder_sha256(folder),
         size_bytes=model.size_bytes,
         language_model=model,
+        decoder_costs=_read_costs(folder),
     )
 
 
@@ -133,6 +149,11 @@ def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | Non
         memory_bytes=memory_growth.fixed + memory_growth.per_row * batch,
         flops_per_byte=total_flops / moved_bytes if moved_bytes else None,
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _read_costs(folder: Path) -> DecoderCosts:
+    return read_decoder_costs(folder)
 
 
 @functools.lru_cache(maxsize=64)
@@ -190,9 +211,16 @@ class _PeakRateCache:
     def __init__(self) -> None:
         self._cpu_peaks: dict[tuple[int, int], dict[str, Peaks]] = {}
 
-    def find(self, variant_spec: VariantSpec, environment: Environment, weight_bytes: int) -> Peaks | None:
-        """Return the peak rates of the processor of a variant; `None` if they are unknown."""
-        data_type = _DATA_TYPES[variant_spec.precision]
+    def find(
+        self,
+        variant_spec: VariantSpec,
+        environment: Environment,
+        weight_bytes: int,
+        data_type: DataType | None,
+    ) -> Peaks | None:
+        """Return the peak rates of the processor of a variant; `None` if they are unknown. Without
+        `data_type`, they are those of the precision of the variant."""
+        data_type = data_type or _DATA_TYPES[variant_spec.precision]
         if variant_spec.variant.provider in NVIDIA_PROVIDERS:
             gpu = next(iter(find_gpus(variant_spec.variant, environment.gpus)), None)
             catalog_gpu = None if gpu is None else find_catalog_gpu(gpu.name, load_catalog().accelerators.values())

@@ -19,7 +19,7 @@ from app.profiles.serve import get_model_path
 from app.records.estimate import Variant
 from app.records.offers import Offer
 from app.records.result import Hardware, Target
-from app.session.local.spec import DataSpec, LocalSpec, ScenarioSpec, VariantSpec
+from app.session.local.spec import DataSpec, LocalSpec, ScenarioSpec, TextSpec, VariantSpec
 from app.session.spec import LimitSpec
 from app.telemetry.machine_checks import read_free_memory_bytes
 from app.wiring.hardware import describe_this_machine, resolve_hardware
@@ -48,6 +48,9 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
         variants=tuple(map(partial(_build_variant_spec, target), target.all_variants, variants)),
         scenarios=build_scenarios(profile),
         data=data,
+        text=None
+        if profile.workload.text is None
+        else TextSpec(str(profile.workload.text), profile.workload.text_tokens),
         warmup_s=load.warmup_s,
         min_duration_s=load.min_duration_s,
         max_duration_s=load.max_duration_s,

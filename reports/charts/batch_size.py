@@ -30,9 +30,11 @@ class _Point(msgspec.Struct, frozen=True):
 
 def build_batch_charts(report: Report) -> tuple[Chart, ...]:
     """Build the charts of latency and throughput by batch size; empty with fewer than two batch
-    sizes."""
+    sizes, and for language models, which have charts by test."""
     latency_points, throughput_points = [], []
     if report.local is not None:
+        if report.local.is_language_model:
+            return ()
         latency_points, throughput_points = _build_latency_points(report.local), _build_throughput_points(report.local)
     elif report.model is not None:
         latency_points, throughput_points = (

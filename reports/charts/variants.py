@@ -190,6 +190,6 @@ def _build_note(local: LocalSection, shown_variants: list[VariantRow], missing_c
     if missing_count:
         sentences.append(
             f"{missing_count} of {len(local.variants)} variants are not shown, because they were not measured or have "
-            "too few calls."
+            f"too few {'repetitions' if local.is_language_model else 'calls'}."
         )
     return " ".join(sentences)

@@ -17,7 +17,9 @@ from app.inference.job import (
     Measure,
     MeasurementStarted,
     Outputs,
+    ScoreText,
     SessionSettings,
+    TextScored,
     VariantJob,
     VariantMeasured,
     VariantOpened,
@@ -151,6 +153,9 @@ class PlayedVariant:
         scores = (np.arange(1000) < self._script.right.get(self.what, 900)).astype(np.float64)
         return VariantScored(metric="top-1", scores=scores.tobytes())
 
+    def score_text(self, command: ScoreText, timeout_s: float) -> TextScored:
+        raise AssertionError("the fake is no language model")
+
     def kill(self) -> None:
         self.is_killed = True
 
@@ -213,7 +218,7 @@ class LocalBench:
             prepare_model=lambda order, _: PreparedModel(order.model, "0" * 64, 1000, self.kept_model),
             start_variant=self._start,
             compute_cost=lambda _path, _batch, _axes: None,
-            find_peaks=lambda _order, _environment, _size: None,
+            find_peaks=lambda _order, _environment, _size, _type: None,
             read_gpu_memory_gib=dict,
             find_foreign_processes=lambda _running, _ours: (),
             telemetry=self.telemetry,

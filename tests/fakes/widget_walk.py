@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from PySide6.QtCore import QEvent, QObject, QRect, Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -17,6 +19,7 @@ from PySide6.QtWidgets import (
     QDockWidget,
     QLabel,
     QLineEdit,
+    QMenuBar,
     QPlainTextEdit,
     QScrollBar,
     QSlider,
@@ -29,6 +32,7 @@ _INTERACTIVE = (
     QTabBar, QSlider,
 )  # fmt: skip
 _QTS_OWN = ("qt_", "QTabBar", "ScrollLeftButton", "ScrollRightButton")
+_MNEMONIC = re.compile(r"&([^&\s])")
 _SLACK = 1
 
 
@@ -83,6 +87,44 @@ def unreachable(root: QWidget) -> list[str]:
         and one.isEnabled()
         and (one not in chain or not one.focusPolicy() & Qt.FocusPolicy.TabFocus)
     ]
+
+
+def passed_over(root: QWidget) -> list[str]:
+    """Controls that the keyboard focus does not come to when Tab is pressed until it is where it began."""
+    came_by: list[QWidget] = []
+    while (widget := QApplication.focusWidget()) is not None and widget not in came_by:
+        came_by.append(widget)
+        QTest.keyClick(widget, Qt.Key.Key_Tab)
+    targets = {
+        one: one.focusProxy() or one
+        for one in shown(root)
+        if one.isEnabled() and one.focusPolicy() & Qt.FocusPolicy.TabFocus
+    }
+    return [_place(one) for one, target in targets.items() if target not in came_by]
+
+
+def shared_mnemonics(root: QWidget) -> list[str]:
+    """Letters that lead, with Alt, to more than one of what is visible and enabled, of the menus, too."""
+    texts_by_letter: dict[str, list[str]] = {}
+    for text in _texts_with_mnemonics(root):
+        if found := _MNEMONIC.search(text.replace("&&", "")):
+            texts_by_letter.setdefault(found[1].lower(), []).append(text)
+    return [f"Alt+{letter}: {texts}" for letter, texts in texts_by_letter.items() if len(texts) > 1]
+
+
+def _texts_with_mnemonics(root: QWidget) -> Iterator[str]:
+    for widget in root.findChildren(QWidget):
+        if isinstance(widget, QMenuBar):
+            yield from (action.text() for action in widget.actions())
+        elif not widget.isVisible():
+            continue
+        elif isinstance(widget, QAbstractButton):
+            yield widget.text() if widget.isEnabled() else ""
+        elif isinstance(widget, QLabel):
+            buddy = widget.buddy()
+            yield widget.text() if buddy is not None and buddy.isEnabled() else ""
+        elif isinstance(widget, QTabBar):
+            yield from (widget.tabText(place) for place in range(widget.count()) if widget.isTabVisible(place))
 
 
 def clipped(root: QWidget) -> list[str]:

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication, QTabWidget
 from app.gui.page import TITLES
 from app.gui.window import Window
 from tests.fakes.long_texts import longer_texts
-from tests.fakes.widget_walk import clipped, unnamed, unreachable, windows_shown
+from tests.fakes.widget_walk import clipped, passed_over, shared_mnemonics, unnamed, unreachable, windows_shown
 from tests.gui.screens.rendering import fill, settle
 
 OpenWindow = Callable[[], Window]
@@ -45,7 +45,7 @@ def tabs_of(window: Window) -> Iterator[str]:
 
 def test_every_control_has_a_name_and_is_reached_by_keys(open_window: OpenWindow) -> None:
     window = open_window()
-    assert faults(window, unnamed, unreachable) == {}
+    assert faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
 
 
 def test_with_a_run_too(open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication) -> None:
@@ -53,7 +53,7 @@ def test_with_a_run_too(open_window: OpenWindow, kept_runs: tuple[Path, ...], qa
         window = open_window()
         fill(window, kept_runs)
         assert kinds == ["Window"]
-    assert faults(window, unnamed, unreachable) == {}
+    assert faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
 
 
 def test_nothing_is_clipped_at_twice_the_size_of_text(open_window: OpenWindow, kept_runs: tuple[Path, ...]) -> None:

@@ -17,6 +17,7 @@ from reports.charts.renderer import get_chart_renderer
 from reports.html import render_html, render_plan_html
 from reports.model import ArtifactRow, PlanReport, PlanSection, Report
 from tests.fakes.browsing import offline_chromium, tab_of
+from tests.fakes.language_model_runs import language_model_run
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.repeated import result, steady
 from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
@@ -152,6 +153,11 @@ def alone_report() -> Report:
 @pytest.fixture(scope="session")
 def failed_report() -> Report:
     return report_of(only_failed())
+
+
+@pytest.fixture(scope="session")
+def language_model_report() -> Report:
+    return report_of(language_model_run(usd_per_hour=3.6))
 
 
 @pytest.fixture(scope="session")

@@ -240,6 +240,7 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
         "locust_report",
         "local_report",
         "strayed_report",
+        "language_model_report",
         "failed_report",
         "whole_plan_report",
     ],
@@ -434,6 +435,23 @@ def test_of_many_variants_the_tables_fold(local_report: Report) -> None:
     assert len(html.encode()) < MAX_BYTES
 
 
+def test_a_run_of_a_language_model_shows_tests_and_no_calls(rendered: Rendered) -> None:
+    html = rendered("language_model_report")
+    text = _text(html)
+    order = [
+        text.index(part)
+        for part in (
+            "Max decode throughput", "Cost per 1M output tokens", "Model variants", "Prefill throughput by test",
+            "Decode throughput by depth", "Memory by variant", "All variants and tests",
+            "measurement 2", "out of memory", "memory after opening",
+        )
+    ]  # fmt: skip
+    assert order == sorted(order)
+    for foreign in ("inferences", " calls", "Call time breakdown", "MLPerf", "Operator placement", "/home/someone"):
+        assert foreign not in text
+    assert "<th>" not in html
+
+
 def test_an_invalid_variant_is_struck_through_and_its_fallbacks_are_named(rendered: Rendered) -> None:
     html = rendered("strayed_report")
     assert re.search(r'<s title="INVALID[^>]*>1,000</s>', html)
@@ -459,6 +477,7 @@ def test_a_run_of_one_variant_or_of_none_is_whole(rendered: Rendered) -> None:
         "locust_report",
         "local_report",
         "strayed_report",
+        "language_model_report",
         "compared_report",
     ],
 )

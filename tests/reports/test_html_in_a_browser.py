@@ -140,6 +140,7 @@ def test_a_run_without_measurement_opens_cleanly(browser: webdriver.Chrome, rend
         ("locust_report", "light"),
         ("local_report", "dark"),
         ("strayed_report", "light"),
+        ("language_model_report", "light"),
         ("failed_report", "dark"),
         ("planned_report", "light"),
         ("whole_plan_report", "dark"),

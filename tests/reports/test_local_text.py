@@ -4,7 +4,12 @@ import msgspec
 
 from reports import formatting
 from reports.local_model import LocalSection, VariantRow
-from reports.local_text import build_headline_variant_lines, build_remaining_variant_lines, build_variant_table
+from reports.local_text import (
+    build_headline_variant_lines,
+    build_remaining_variant_lines,
+    build_test_table,
+    build_variant_table,
+)
 from reports.model import Report
 
 
@@ -98,3 +103,37 @@ def test_outputs_that_differ_are_reported_by_how_much(local_report: Report) -> N
         dict(build_headline_variant_lines(shown))["Outputs"][1]
         == "identical to fp32 on the CPU in 64 rows of the measured run"
     )
+
+
+def test_tests_of_language_models_are_a_table_of_their_own(language_model_report: Report, local_report: Report) -> None:
+    local = _local(language_model_report)
+    header, *rows = build_test_table(local, 200)
+    assert header == [
+        "variant", "test", "prefill tok/s", "decode tok/s", "p50 TTFT", "p99 TTFT", "p50 ITL", "p99 ITL", "p50 E2E",
+        "n", "validity",
+    ]  # fmt: skip
+    assert [row[1] for row in rows[:5]] == ["pp512", "tg16", "pp512+tg16", "tg16 @ d1024", "pp512 (2)"]
+    assert rows[0][2] == "2,530 (2,510–2,560)", "with its interval"
+    assert rows[0][3] == rows[0][4] == "–", "a test has only some of the quantities"
+    assert rows[4][-1] == "WARN", "its drift"
+    assert len({row[0] for row in rows}) == 2
+    assert build_test_table(_local(local_report), 200) == []
+
+
+def test_a_narrow_table_of_tests_has_the_rates_and_the_median_gap(language_model_report: Report) -> None:
+    header = build_test_table(_local(language_model_report), 85)[0]
+    assert header == ["variant", "test", "prefill tok/s", "decode tok/s", "p50 ITL", "validity"]
+    single = msgspec.structs.replace(_local(language_model_report), variants=_local(language_model_report).variants[:1])
+    assert build_test_table(single, 85)[0] == [
+        "test", "prefill tok/s", "decode tok/s", "p50 TTFT", "p50 ITL", "validity"
+    ]  # fmt: skip
+
+
+def test_variants_of_language_models_have_rates_and_memory_instead_of_calls(language_model_report: Report) -> None:
+    header, *rows = build_variant_table(_local(language_model_report), 200)
+    assert header == ["variant", "decode tok/s", "prefill tok/s", "peak memory", "file size", "SLO"]
+    assert rows[0] == [
+        "batch 1 (best)", "99.0 (98.1–99.9)", "2,530 (2,510–2,560)", "0.250\u202fGiB", "20.8\u202fMB", "met"
+    ]  # fmt: skip
+    assert rows[2][1:4] == ["–", "–", "n/a"]
+    assert "file size" not in build_variant_table(_local(language_model_report), 75)[0]

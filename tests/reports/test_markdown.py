@@ -83,7 +83,10 @@ def test_a_summary_reports_what_forbids_before_what_got_worse(compared_report: R
     assert "### Comparison" not in render_markdown(full_report)
 
 
-@pytest.mark.parametrize("name", ["full_report", "empty_report", "streaming_report", "local_report", "strayed_report"])
+@pytest.mark.parametrize(
+    "name",
+    ["full_report", "empty_report", "streaming_report", "local_report", "strayed_report", "language_model_report"],
+)
 def test_the_summary_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
     assert_golden(f"summary_{name}.md", render_markdown(request.getfixturevalue(name)))
 

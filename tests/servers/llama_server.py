@@ -1,4 +1,4 @@
-"""llama.cpp's own OpenAI-compatible server with a tiny model; prints its address and leaves with its standard input."""
+"""llama.cpp's own OpenAI-compatible server with a model; prints its address and leaves with its standard input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ PARALLEL = 4
 
 
 def main(path: Path) -> None:
-    write_tiny_llama(path)
+    """Serve a GGUF file, which is a tiny one if it does not exist."""
+    if not path.exists():
+        write_tiny_llama(path)
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = PARALLEL * CONTEXT

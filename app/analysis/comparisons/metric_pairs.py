@@ -10,6 +10,7 @@ import msgspec
 from app.analysis.comparisons.repeats import Repeats, compute_median
 from app.records.comparison import MAX_RATE, StageMetric
 from app.records.estimate import Estimate
+from app.records.local import TEST_TAG
 from app.records.metrics import METRICS
 from app.records.result import SWEEP_TAG, Result, Stage
 
@@ -22,6 +23,13 @@ _HEADLINE_AGGREGATES: dict[str, tuple[str, ...]] = {
     "completed_per_s": ("value",),
     "output_tokens_per_s": ("value",),
 }
+_GENERATION_HEADLINE_AGGREGATES: dict[str, tuple[str, ...]] = {
+    "prefill_tokens_per_s": ("value",),
+    "decode_tokens_per_s": ("value",),
+    "ttft_ms": _LATENCY_PERCENTILES,
+    "itl_ms": _LATENCY_PERCENTILES,
+}
+"""Headline aggregates of the tests of a local language model."""
 _SERVICE_TIME_METRIC = "service_ms"
 _STAGE_FIELDS = ("achieved_per_s", "good_per_s")
 _SEARCH = "search"
@@ -36,6 +44,8 @@ class ComparableStage(msgspec.Struct, frozen=True):
     is_requested: bool
     """True if the profile requested the load of the stage; False for search probes, and for models
     that were run locally in addition to an endpoint."""
+    is_generation: bool = False
+    """True if the stage is a test of a local language model."""
 
 
 class MetricPair(StageMetric, frozen=True):
@@ -82,8 +92,9 @@ def pair_metrics(baseline_runs: Sequence[Result], candidate_runs: Sequence[Resul
 
 
 def list_comparable_stages(result: Result, *, has_single_model: bool) -> Iterator[tuple[ComparableStage, Stage]]:
-    """Yield each comparable stage with its key. Warm-ups, INVALID stages and the pooled stage of a
-    search are skipped; the individual search steps are included."""
+    """Yield each comparable stage with its key. Warm-ups, INVALID stages, the pooled stage of a
+    search, and tests of a language model that were repeated to detect drift are skipped; the
+    individual search steps are included."""
     has_other_load = any(
         SWEEP_TAG not in stage.tags and stage.kind in ("steady", "closed") for stage in _iterate_load_stages(result)
     )
@@ -94,10 +105,14 @@ def list_comparable_stages(result: Result, *, has_single_model: bool) -> Iterato
             is_probe = stage.kind == "probe" or (has_other_load and SWEEP_TAG in stage.tags)
             yield ComparableStage((stage.name,), stage.name, not is_probe), stage
             continue
-        scenario = stage.tags.get("scenario", "")
+        test = stage.tags.get(TEST_TAG, "")
+        if test and stage.repeat > 1:
+            continue
+        scenario = test or stage.tags.get("scenario", "")
         rate_text = "" if stage.scheduled_per_s is None else f"{stage.scheduled_per_s:.4g}/s"
         variant = msgspec.structs.replace(stage.variant, model="") if has_single_model else stage.variant
-        yield ComparableStage((variant.label, scenario, rate_text), stage.name, result.local is not None), stage
+        key = (variant.label, scenario, rate_text)
+        yield ComparableStage(key, stage.name, result.local is not None, bool(test)), stage
 
 
 def _iterate_load_stages(result: Result) -> Iterator[Stage]:
@@ -154,8 +169,9 @@ def _build_pair(
         None if aggregate_name == "value" else aggregate_name,
         candidate_values[0].comparable_stage,
     )
-    headline_aggregates = _HEADLINE_AGGREGATES.get(metric, ())
-    if metric == _SERVICE_TIME_METRIC and not candidate_values[0].has_latency:
+    is_generation = comparable_stage.is_generation
+    headline_aggregates = (_GENERATION_HEADLINE_AGGREGATES if is_generation else _HEADLINE_AGGREGATES).get(metric, ())
+    if metric == _SERVICE_TIME_METRIC and not is_generation and not candidate_values[0].has_latency:
         headline_aggregates = _LATENCY_PERCENTILES
     is_headline_metric = (
         metric == MAX_RATE or aggregate_name in headline_aggregates or (metric, aggregate) in objective_metrics

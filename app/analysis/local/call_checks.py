@@ -115,7 +115,8 @@ def check_precision(stage_data: CallStage) -> Check:
             "or use a machine without other load."
         )
         if stage_data.half_width is not None
-        else "There are too few calls for a confidence interval. Increase load.max_duration.",
+        else f"There are too few {'calls' if stage_data.test is None else 'repetitions'} for a confidence interval. "
+        "Increase load.max_duration.",
     )
 
 

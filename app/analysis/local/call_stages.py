@@ -195,12 +195,16 @@ def find_max_throughput(stages: Sequence[Stage]) -> Estimate:
     return Estimate(None, reason="not measured") if stage is None else get_throughput(stage)
 
 
-def find_fastest_stage(stages: Sequence[Stage]) -> Stage | None:
-    """Return the stage with the highest throughput. Among the stages of a language model, those that
-    generate tokens precede the others. Return `None` if no stage has a throughput."""
-    for name in THROUGHPUT_METRICS:
+def find_fastest_stage(stages: Sequence[Stage], metrics: Sequence[str] = THROUGHPUT_METRICS) -> Stage | None:
+    """Return the stage with the highest throughput by the first of the metrics that was measured.
+    By default, the stages of a language model that generate tokens precede the others. Repeated
+    measurements, which only serve to detect drift, are ignored. Return `None` if no stage has a
+    throughput."""
+    for name in metrics:
         measured_stages = [
-            stage for stage in stages if name in stage.metrics and stage.metrics[name]["value"].value is not None
+            stage
+            for stage in stages
+            if stage.repeat == 1 and name in stage.metrics and stage.metrics[name]["value"].value is not None
         ]
         if measured_stages:
             return max(measured_stages, key=lambda stage: stage.metrics[name]["value"].value or 0.0)

@@ -9,6 +9,10 @@ and counted as in Korthikanti et al. (Reducing Activation Recomputation in Large
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import msgspec
+
 from app.analysis.local.roofline import (
     CallDurations,
     DataType,
@@ -16,9 +20,22 @@ from app.analysis.local.roofline import (
     locate_on_roofline,
 )
 from app.records.estimate import Estimate
-from app.records.generation import AttentionLayers, DecoderCosts, StepRoofline
+from app.records.generation import AttentionLayers, DecoderCosts
 from app.records.local import BatchModel, Bottleneck, GenerationTest, Peaks
 from app.records.model import BatchCost
+from app.records.result import Stage
+
+
+class StepRoofline(msgspec.Struct, frozen=True, kw_only=True):
+    """Position of a measured prefill or decode step under the roofline of its processor."""
+
+    cost: BatchCost | None
+    bandwidth_share: Estimate
+    """Minimum memory traffic of the step divided by its duration, as a fraction of the peak
+    bandwidth."""
+    flops_share: Estimate
+    """FLOPs of the step divided by its duration, as a fraction of the peak FLOP/s."""
+    bottleneck: Bottleneck
 
 
 def compute_decode_step(costs: DecoderCosts, batch: int, context: int) -> BatchCost | None:
@@ -131,4 +148,42 @@ def _build_share(share: float | None, step_ms: Estimate, bottleneck: Bottleneck)
         step_ms.n,
         basis=bottleneck.peaks.basis,
         reason=step_ms.reason,
+    )
+
+
+class LocatedStep(NamedTuple):
+    """Share of the resource that usually limits a step, and the bottleneck of the step."""
+
+    share: Estimate
+    bottleneck: Bottleneck
+
+
+def locate_test(stage: Stage, test: GenerationTest, costs: DecoderCosts, peaks: Peaks | None) -> dict[str, LocatedStep]:
+    """Locate the prefill and the mean decode step of a measured test on the roofline. The keys are
+    the metrics of the shares: of the peak FLOP/s for the prefill, and of the peak memory bandwidth
+    for the decode."""
+    assert stage.variant is not None
+    batch = stage.variant.batch
+    prefill_cost, decode_cost = compute_test_steps(costs, test, batch)
+    steps = {}
+    if (rate := stage.metrics.get("prefill_tokens_per_s")) is not None:
+        step_ms = _convert_to_ms(rate["value"], batch * test.prompt_tokens)
+        roofline = find_generation_bottleneck(step_ms, prefill_cost, peaks, None)
+        steps["prefill_flops_share"] = LocatedStep(roofline.flops_share, roofline.bottleneck)
+    if (rate := stage.metrics.get("decode_tokens_per_s")) is not None:
+        roofline = find_generation_bottleneck(_convert_to_ms(rate["value"], batch), decode_cost, peaks, None)
+        steps["decode_bandwidth_share"] = LocatedStep(roofline.bandwidth_share, roofline.bottleneck)
+    return steps
+
+
+def _convert_to_ms(rate_per_s: Estimate, tokens: int) -> Estimate:
+    """Return the time for a number of tokens in ms, from their rate."""
+    if not rate_per_s.value:
+        return Estimate(None, n=rate_per_s.n, reason=rate_per_s.reason)
+    interval = rate_per_s.ci95
+    has_interval = interval is not None and interval[0] > 0
+    return Estimate(
+        1e3 * tokens / rate_per_s.value,
+        (1e3 * tokens / interval[1], 1e3 * tokens / interval[0]) if interval is not None and has_interval else None,
+        rate_per_s.n,
     )

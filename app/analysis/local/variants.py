@@ -39,10 +39,11 @@ def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple
 
     Each kind of metric has a preferred scenario, if measured: the server scenario for latency, the
     single-stream scenario for call durations, and the offline scenario for throughput. With several
-    arrival rates, the worst stage is used."""
+    arrival rates or tests, the worst stage is used. Repeated measurements, which only serve to detect
+    drift, are ignored."""
     scenario_order = _LATENCY_SCENARIOS if objective.metric in _LATENCY_METRICS else _CALL_SCENARIOS
     scenario_order = _THROUGHPUT_SCENARIOS if objective.metric == "throughput_per_s" else scenario_order
-    candidates = [stage for stage in stages if objective.metric in stage.metrics]
+    candidates = [stage for stage in stages if stage.repeat == 1 and objective.metric in stage.metrics]
     if not candidates:
         return None, Estimate(None, reason=f"{metric_label(objective.metric, objective.aggregate)} was not measured")
     scenario = min((stage.tags["scenario"] for stage in candidates), key=scenario_order.index)

@@ -19,6 +19,8 @@ from app.gui.theme import Theme
 _PAD_PX = 3.0
 _SELECTION_RADIUS_PX = 8.0
 _MIN_CHARACTERS = 5
+_MIN_BAND_PX = 6
+"""Width of a band below which only its state is shown, without an edge."""
 
 
 class Band(msgspec.Struct, frozen=True):
@@ -104,12 +106,14 @@ class Underlay(_DecorationLayer):
                 continue
             color = QColor(state_color(self.theme, band.state))
             rect = QRectF(left, area.top(), max(right - left, 1.0), area.height())
-            if band.state != "plain" or band_index % 2:  # alternate the shading to make stages distinguishable
+            is_narrow = right - left < _MIN_BAND_PX  # edges of hundreds of stages would hide the data
+            if band.state != "plain" or (band_index % 2 and not is_narrow):  # alternate the shading of stages
                 painter.fillRect(rect, translucent_color(color, 16 if band.state == "plain" else 34))
             if band.state in ("warn", "bad"):
                 painter.fillRect(rect, QBrush(translucent_color(color, 70), Qt.BrushStyle.BDiagPattern))
-            painter.setPen(QPen(translucent_color(color, 120), 1))
-            painter.drawLine(rect.topLeft(), rect.bottomLeft())
+            if not is_narrow:
+                painter.setPen(QPen(translucent_color(color, 120), 1))
+                painter.drawLine(rect.topLeft(), rect.bottomLeft())
             lane = next((index for index, end in enumerate(lane_ends) if end <= left), len(lane_ends))
             lane_ends[lane : lane + 1] = [right]
             text_rect = QRectF(left, area.top() + lane * metrics.height(), right - left, 0)

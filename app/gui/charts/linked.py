@@ -60,7 +60,7 @@ class LinkedCharts(QWidget):
 
     def _build(self) -> None:
         self.time_range_button = tool_button(
-            "Select time &range",
+            "&Select time range",
             tip="Select a time range by dragging on a chart (or at any time by dragging with Shift)",
             checkable=True,
         )
@@ -135,7 +135,7 @@ class LinkedCharts(QWidget):
 
     def _update_fit_button(self) -> None:
         """Show the button that resets the view if the user has zoomed in or panned."""
-        text = "&Reset zoom" if self._window_s is None else "Follow th&e run"
+        text = "&Reset zoom" if self._window_s is None else "Follo&w the run"
         self.fit_button.setText(text)
         self.fit_button.setAccessibleName(text.replace("&", ""))
         self.fit_button.setToolTip(f"{text.replace('&', '')} (Home)")

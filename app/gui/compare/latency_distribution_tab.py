@@ -35,7 +35,7 @@ class LatencyDistributionTab(QWidget):
             theme_controller,
         )
         self._note = label("", "muted", wrap=True)
-        stage_label, metric_label = label("St&age", buddy=self.stage_box), label("Metr&ic", buddy=self.metric_box)
+        stage_label, metric_label = label("Sta&ge", buddy=self.stage_box), label("Metri&c", buddy=self.metric_box)
         row = hbox(stage_label, self.stage_box, metric_label, self.metric_box, 1)
         vbox(row, (self.chart, 1), self._note, within=self, margins=(0, 10, 0, 0))
         self.stage_box.currentIndexChanged.connect(self._request_spectra)

@@ -125,10 +125,10 @@ class ComparePage(Page):
 
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
-            (self.verdict_tab, "&Verdict"),
-            (self.latency_tab, "Latency &distribution"),
+            (self.verdict_tab, "Verd&ict"),
+            (self.latency_tab, "Late&ncy distribution"),
             (self.stages_tab, "&By stage"),
-            (self.trend_tab, "Tr&end"),
+            (self.trend_tab, "Tren&d"),
         )
 
     def _connect(self) -> None:
@@ -154,8 +154,9 @@ class ComparePage(Page):
         self.empty_state.setVisible(not has_runs)
         self.picker.setVisible(has_runs)
         self.picker.show_request(request)
-        for index in range(3):
-            self.tabs.setTabVisible(index, has_runs)
+        if has_runs != had_runs:  # without a change, Qt would not lay out the other tabs
+            for index in range(3):
+                self.tabs.setTabVisible(index, has_runs)
         if has_runs and not had_runs:
             self.tabs.setCurrentWidget(self.verdict_tab)
         if has_runs:

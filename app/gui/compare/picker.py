@@ -3,6 +3,8 @@ charts."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
@@ -18,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest, Side, format_run_label
 from app.gui.formatting import format_clock_time, one_line
+from app.gui.forms.collapsible import chain_tab_order
 from app.gui.widgets import Badge, button, clear, hbox, label, tool_button, tool_tip_text, vbox
 
 _SIDES: tuple[Side, ...] = ("baseline", "candidate", "drawn")
@@ -93,6 +96,9 @@ class Picker(QFrame):
         self.side_boxes = []
         for row, entry in enumerate(entries):
             self._add_row(row, entry)
+        last_widget = chain_tab_order(self.add_button, self._grid_box)
+        for previous, widget in pairwise((last_widget, self.add_button, self._swap_button, self.tolerance)):
+            QWidget.setTabOrder(previous, widget)
         self._fit_height()
 
     def _add_row(self, row: int, entry: ComparisonEntry) -> None:

@@ -83,7 +83,7 @@ class TrendTab(QWidget):
 
     def _build(self) -> None:
         row = QHBoxLayout()
-        for text, box in (("P&rofile", self.profile_box), ("&Metric", self.series_box)):
+        for text, box in (("Pr&ofile", self.profile_box), ("&Metric", self.series_box)):
             field_label = label(text, buddy=box)
             box.setAccessibleName(text.replace("&", ""))
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)

@@ -188,7 +188,7 @@ class VerdictTab(QScrollArea):
         self.stage_box, self.all_metrics_box = QComboBox(), QCheckBox("A&ll metrics")
         self._notes_label = label("", "muted", wrap=True)
         self.pairs_card = PairsCard()
-        self.replace_button = button("Use ano&ther run…", self.replacement_requested.emit, primary=True)
+        self.replace_button = button("Use another run…", self.replacement_requested.emit, primary=True)
         self.reasons_button = button("Show wh&y the run is INVALID", self.reasons_requested.emit)
         self._problem_actions = _create_row(self.replace_button, self.reasons_button)
         self._build()

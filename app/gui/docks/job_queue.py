@@ -49,6 +49,12 @@ class Job(msgspec.Struct, frozen=True):
     duration_s: float = 0.0
 
     @property
+    def is_started_elsewhere(self) -> bool:
+        """Whether the run was started by another window or in a terminal, and is only tracked
+        here."""
+        return not self.launch.arguments
+
+    @property
     def measured_directory(self) -> Path:
         """Directory of the run that is being measured. For A/B pairs, this is the directory of the
         current run as soon as the pairs have reported the run, and the directory of the pairs until
@@ -60,13 +66,11 @@ class Job(msgspec.Struct, frozen=True):
     def eta_s(self) -> float | None:
         """Estimated remaining time in seconds. None if the remaining time is unknown, for example
         because the run already takes longer than the last run of the same name."""
+        from app.analysis.run_progress import estimate_remaining_s
+
         if self.state != "running" or self.progress is None:
             return None
-        planned_eta_s = self.progress.estimate_eta_s(self.progress.at_ns or 0)
-        if planned_eta_s is not None:
-            return planned_eta_s
-        remaining_s = None if self.last_duration_s is None else self.last_duration_s - self.progress.elapsed_s
-        return remaining_s if remaining_s is not None and remaining_s > 0 else None
+        return estimate_remaining_s(self.progress, self.progress.at_ns or 0, self.last_duration_s)
 
 
 class JobQueue(QObject):
@@ -118,12 +122,17 @@ class JobQueue(QObject):
     def watch(self, directory: Path, name: str, kind: LaunchKind = "run") -> None:
         """Track a run that was started elsewhere. Waiting jobs start only after the run has ended.
 
-        The call has no effect if the run is already in the queue, or if another job is running.
+        The call has no effect if the run is already running or waiting in the queue. If another job
+        is running, the run is tracked after that job, unless it has ended.
         """
-        if self.running_job is None and not any(job.launch.directory == directory for job in self._jobs):
+        from app.storage.run_states import find_run_state
+
+        active_jobs = [job for job in self._jobs if job.state != "finished"]
+        if any(directory in (job.launch.directory, job.measured_directory) for job in active_jobs):
+            return
+        if self.running_job is None or find_run_state(directory) == "running":
             self._jobs.append(self._create_job(Launch((), directory, name, kind)))
-            self._begin(self._jobs[-1])
-            self.changed.emit()
+            self._launch_next_waiting()
 
     def report_launch_failure(self, directory: Path, message: str) -> None:
         job = self.running_job
@@ -175,13 +184,16 @@ class JobQueue(QObject):
         return Job(self._last_job_number, launch)
 
     def _launch_next_waiting(self) -> None:
-        waiting_jobs = self.waiting_jobs
-        if waiting_jobs and self.running_job is None and not self.is_paused:
-            self._begin(waiting_jobs[0])
-            self._store_waiting_launches()
-            self.launch_next.emit(waiting_jobs[0].launch)
-        else:
-            self._store_waiting_launches()
+        """Begin the next waiting job if no job is running. A run that was started elsewhere comes
+        first, even if the queue is paused, because it is being measured already."""
+        jobs = () if self.running_job is not None else self.waiting_jobs
+        next_job = next((job for job in jobs if job.is_started_elsewhere or not self.is_paused), None)
+        next_job = next((job for job in jobs if job.is_started_elsewhere), next_job)
+        if next_job is not None:
+            self._begin(next_job)
+        self._store_waiting_launches()
+        if next_job is not None and not next_job.is_started_elsewhere:
+            self.launch_next.emit(next_job.launch)
 
     def _begin(self, job: Job) -> None:
         from app.gui.engine.watch import EngineWatch
@@ -232,7 +244,7 @@ class JobQueue(QObject):
     def _with_reported_name(self, job: Job) -> Job:
         """Rename a job that was started elsewhere to the name that the run reports."""
         name = None if job.progress is None else job.progress.name
-        if job.launch.arguments or name is None or name == job.launch.name:
+        if not job.is_started_elsewhere or name is None or name == job.launch.name:
             return job
         self._read_last_duration(job.number, name)
         return replace(job, launch=replace(job.launch, name=name))
@@ -267,7 +279,8 @@ class JobQueue(QObject):
         self._jobs = [job if queued_job.number == job.number else queued_job for queued_job in self._jobs]
 
     def _store_waiting_launches(self) -> None:
-        launches = (*self.offered_launches, *(job.launch for job in self.waiting_jobs))
+        own_jobs = [job for job in self.waiting_jobs if not job.is_started_elsewhere]
+        launches = (*self.offered_launches, *(job.launch for job in own_jobs))
         self._settings.setValue(_WAITING_KEY, msgspec.json.encode(launches, enc_hook=str).decode())
         self.changed.emit()
 

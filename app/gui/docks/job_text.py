@@ -53,8 +53,7 @@ def format_job_time(job: Job) -> str:
 
 def compute_done_percent(job: Job) -> int | None:
     """Return the progress of a job in percent, or None if the remaining time is unknown."""
-    remaining_s = job.eta_s
-    if remaining_s is None or job.progress is None:
-        return None
-    elapsed_s = job.progress.elapsed_s
-    return round(100 * elapsed_s / (elapsed_s + remaining_s)) if elapsed_s + remaining_s > 0 else None
+    from app.analysis.run_progress import compute_done_share
+
+    share = None if job.progress is None else compute_done_share(job.progress.elapsed_s, job.eta_s)
+    return None if share is None else round(100 * share)

@@ -106,6 +106,24 @@ def build_early_exit_notice(engine: EngineProcess, exit_code: int) -> Notice:
     return _build_notice(f"The benchmark process ended immediately (exit code {exit_code}).", output)
 
 
+def build_loss_notice(directory: Path) -> Notice:
+    """Build the notice for a process that ended without reporting the end of its run, including the
+    failure that the process reported, such as a full disk."""
+    failure, output = read_reported_failure(directory)
+    message = "The benchmark process ended unexpectedly."
+    next_step = "The results so far are stored and can be opened."
+    if failure is None:
+        return Notice("error", message, None, next_step, output or None)
+    next_step = f"{failure.hint} {next_step}" if failure.hint else next_step
+    return Notice("error", message, failure.message[:500], next_step, output or None)
+
+
+def read_reported_failure(directory: Path) -> tuple[Failure | None, str]:
+    """Return the failure that the process of a run reported, or None if there is none, and the rest
+    of its latest output."""
+    return parse_reported_failure(_read_tail(directory / ENGINE_LOG))
+
+
 def build_not_resumed_notice(engine: EngineProcess) -> Notice:
     """Build the notice for a process that ended without resuming its run."""
     summary = f"Run {engine.directory.name} was not resumed."

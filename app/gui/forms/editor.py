@@ -35,9 +35,16 @@ class Edits(QObject):
 
 
 class Editor(QWidget):
+    """Editor of one field. `focus_target` is the part of the editor that gets the keyboard focus.
+
+    It is no focus proxy: Qt would focus it a second time at the place of the editor in the tab
+    order, so that Tab would lead back from there and never further.
+    """
+
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__()
         self.spec, self.path, self.edits = spec, path, edits
+        self.focus_target: QWidget = self
 
     def show_value(self, value: Any) -> None:
         """Show a value. `REMOVED` means that the profile does not set the field."""
@@ -49,7 +56,7 @@ class Editor(QWidget):
         self.setAccessibleDescription(description)
 
     def focus(self) -> None:
-        self.setFocus()
+        self.focus_target.setFocus()
 
     def emit_edit(self, value: Any) -> None:
         self.edits.edited.emit(self.path, value)

@@ -311,7 +311,7 @@ class _FormChoiceAdapter(Editor):
     def __init__(self, box: WheelSafeComboBox, group: GroupEditor) -> None:
         super().__init__(FieldSpec(key="", kind="choice"), group.path, group.edits)
         hbox(box, within=self)
-        self.setFocusProxy(box)
+        self.focus_target = box
 
     def show_value(self, value: Any) -> None:
         del value

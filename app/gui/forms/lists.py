@@ -37,7 +37,7 @@ class NumbersEditor(Editor):
         default = ", ".join(format_value(item) for item in spec.default or ())
         self.line.setPlaceholderText(default or format_example(spec.example))
         self.line.textEdited.connect(self._emit_edited)
-        self.setFocusProxy(self.line)
+        self.focus_target = self.line
         hbox(self.line, within=self)
 
     def show_value(self, value: Any) -> None:
@@ -71,7 +71,7 @@ class CheckBoxesEditor(Editor):
         for index, check_box in enumerate(self.check_boxes.values()):
             layout.addWidget(check_box, index // _BOXES_PER_ROW, index % _BOXES_PER_ROW)
             check_box.clicked.connect(self._emit_edited)
-        self.setFocusProxy(next(iter(self.check_boxes.values())))
+        self.focus_target = next(iter(self.check_boxes.values()))
         self._value: list[Any] = []
 
     def show_value(self, value: Any) -> None:
@@ -127,7 +127,7 @@ class _GrowingEditor(Editor, Generic[RowType]):
         self.add.setAccessibleName(f"Add to {display_name(spec.key)}")
         line = hbox(self.add, 1)
         self._layout.addLayout(line)
-        self.setFocusProxy(self.add)
+        self.focus_target = self.add
         self.rows: list[RowType] = []
 
     def parsed_value(self) -> Any:

@@ -45,7 +45,7 @@ class FieldRow(QWidget):
         description = build_help_text(self.spec)
         self.setToolTip(description)
         editor.set_accessible_text(name, description)
-        self.name_label = label(name, wrap=True, buddy=editor)
+        self.name_label = label(name, wrap=True, buddy=editor.focus_target)
         self.unit_label = label(self.spec.unit, "muted", wrap=True)
         self.unit_label.setToolTip(description)
         self.reset_button = tool_button("↺", f"Reset {name} to default", tip="Reset to default", flat=True)
@@ -72,11 +72,11 @@ class FieldRow(QWidget):
         self.editor.show_value(value)
         is_set = value is not REMOVED
         self.reset_button.setVisible(is_set and not self.spec.is_required)
-        is_changed = is_set and not is_same_value(value, self.spec.default)
-        if self.name_label.font().bold() != is_changed:
-            font = self.name_label.font()
-            font.setBold(is_changed)
-            self.name_label.setFont(font)
+        role = "strong" if is_set and not is_same_value(value, self.spec.default) else ""
+        if (self.name_label.property("role") or "") != role:  # a bold font would not outlast a switch of the theme
+            self.name_label.setProperty("role", role)
+            self.name_label.style().unpolish(self.name_label)
+            self.name_label.style().polish(self.name_label)
 
     def set_problem(self, text: str) -> None:
         self.problem_label.setText(text)

@@ -82,7 +82,7 @@ class LineEditor(Editor):
         self.line = TextLine()
         self.line.setPlaceholderText(format_value(spec.default) or format_example(spec.example))
         self.line.textEdited.connect(self._emit_edited)
-        self.setFocusProxy(self.line)
+        self.focus_target = self.line
         layout = hbox((self.line, 1), within=self, spacing=4)
         if spec.kind == "path":
             layout.addWidget(self._create_browse_button())
@@ -138,7 +138,7 @@ class ChoiceEditor(Editor):
             self.box.addItem(choice, value)
         self.box.setCurrentIndex(-1 if spec.is_required else 0)
         self.box.activated.connect(self._emit_edited)
-        self.setFocusProxy(self.box)
+        self.focus_target = self.box
         hbox((self.box, 1), within=self)
 
     def _choices(self) -> list[tuple[str, Any]]:
@@ -176,7 +176,7 @@ class CheckBoxEditor(Editor):
         )
         self.check_box.setChecked(bool(spec.default))
         self.check_box.clicked.connect(self.emit_edit)
-        self.setFocusProxy(self.check_box)
+        self.focus_target = self.check_box
         hbox(self.check_box, 1, within=self)
 
     def show_value(self, value: Any) -> None:
@@ -201,7 +201,7 @@ class YamlEditor(Editor):
         self.text.setPlaceholderText(format_value(spec.default))
         self.text.textChanged.connect(self._emit_edited)
         self.text.document().documentLayout().documentSizeChanged.connect(self._fit_height)
-        self.setFocusProxy(self.text)
+        self.focus_target = self.text
         hbox((self.text, 1), within=self)
         self._is_updating = False
         self._fit_height()
@@ -256,8 +256,7 @@ class FocusReporter(QObject):
     def __init__(self, editor: Editor) -> None:
         super().__init__(editor)
         self._editor = editor
-        target = editor.focusProxy()
-        (target or editor).installEventFilter(self)
+        editor.focus_target.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.FocusIn:

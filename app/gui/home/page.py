@@ -42,13 +42,13 @@ class HomePage(Page):
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__(navigation, theme_controller)
         self._machine: MachineWatch | None = None
-        self._run_reader: LatestRunner[tuple[RunLine, ...]] = LatestRunner(
-            self, self._show_runs, navigation.notify_error
-        )
+        self._run_reader: LatestRunner[tuple[RunLine, ...]] = LatestRunner(self, self._show_runs, self._show_runs_error)
         self.quick_check_button = button("Run the &quick check", self.start, primary=True)
         self.run_rows = RunRows()
         self.run_rows.run_selected.connect(navigation.open_run_requested)
         self._no_runs_label = label("Loading runs…", "muted", wrap=True)
+        self._read_again_button = button("R&ead again", self._read_runs)
+        self._read_again_button.hide()
         self.machine_lines = MachineLines()
         self._check_again_button = button("Check a&gain", self._check_machine_again)
         self._check_again_button.hide()
@@ -112,14 +112,14 @@ class HomePage(Page):
         )
         column = vbox(*parts, 1, within=content, margins=(4, 4, 12, 12), spacing=16)
         self._lower_row.setSpacing(16)
-        self._lower_row.addWidget(
-            _align_top(card(label("Recent runs", "heading"), self._no_runs_label, self.run_rows)), 1
-        )
+        runs_card = card(label("Recent runs", "heading"), self._no_runs_label, self.run_rows)
         machine_card = card(label("This machine", "heading"), self.machine_lines)
-        card_layout = machine_card.layout()
-        assert isinstance(card_layout, QVBoxLayout)
-        card_layout.addWidget(self._check_again_button, 0, Qt.AlignmentFlag.AlignLeft)
-        self._lower_row.addWidget(_align_top(machine_card), 1)
+        for frame, action_button in ((runs_card, self._read_again_button), (machine_card, self._check_again_button)):
+            card_layout = frame.layout()
+            assert isinstance(card_layout, QVBoxLayout)
+            card_layout.addWidget(action_button, 0, Qt.AlignmentFlag.AlignLeft)
+            card_layout.addStretch(1)
+            self._lower_row.addWidget(frame, 1)
         area = scroll_area(content, focusable=False)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         vbox(area, within=self)
@@ -199,6 +199,7 @@ class HomePage(Page):
         self._run_reader.request(_read_last_runs)
 
     def _show_runs(self, lines: tuple[RunLine, ...]) -> None:
+        self._read_again_button.hide()
         self._no_runs_label.setText(
             "There are no runs yet. Start with the quick check: its model is built in and already selected."
         )
@@ -206,14 +207,12 @@ class HomePage(Page):
         self.run_rows.setVisible(bool(lines))
         self.run_rows.show_lines(lines)
 
-
-def _align_top(frame: QFrame) -> QFrame:
-    """Add a stretch below the contents of the card, so that the contents stay at the top, and
-    return the card."""
-    layout = frame.layout()
-    assert isinstance(layout, QVBoxLayout)
-    layout.addStretch(1)
-    return frame
+    def _show_runs_error(self, error: Exception) -> None:
+        self._no_runs_label.setText("The recent runs could not be read. Read them again, or open the Library.")
+        self._no_runs_label.show()
+        self.run_rows.hide()
+        self._read_again_button.show()
+        self.navigation.notify_error(error)
 
 
 def _read_last_runs() -> tuple[RunLine, ...]:

@@ -48,7 +48,7 @@ class OffersTab(QWidget):
                 dict.fromkeys(price_columns, _format_price) | dict.fromkeys(("vcpus", "memory_gib"), _format_number),
             ),
             [],
-            [button("&Plan with a price list…", self._choose_price_list)],
+            [button("Plan &with a price list…", self._choose_price_list)],
             EmptyState("Loading catalog…"),
         )
         self._note = label("", "muted", wrap=True)

@@ -145,10 +145,10 @@ class LibraryPage(Page):
 
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
-            (self.runs_stack, "&Runs"),
+            (self.runs_stack, "R&uns"),
             (self.models_tab, "&Models"),
-            (self.endpoints_tab, "&Endpoints"),
-            (self.offers_tab, "O&ffers"),
+            (self.endpoints_tab, "E&ndpoints"),
+            (self.offers_tab, "Offer&s"),
             (self.profiles_tab, "&Profiles"),
         )
 

@@ -39,7 +39,7 @@ class RunsTab(QWidget):
         self._status.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.empty_state = EmptyState(
             "There are no runs yet. Runs that you start in this window or in a terminal are listed here.",
-            button("&Start the first run", self._go_home, primary=True),
+            button("St&art the first run", self._go_home, primary=True),
             button("&Import bundle…", self._choose_bundle),
         )
         self._no_matches_state = EmptyState("No runs match the filters.", button("Show a&ll runs", self.filters.clear))
@@ -171,9 +171,9 @@ class RunsTab(QWidget):
         self._compare_button = button("", self.compare)
         self._plan_button = button("&Plan from run", self.plan)
         self._delete_button = button("De&lete", self.delete)
-        self._trash_button = button("Show tras&h", self.trash_requested.emit)
+        self._trash_button = button("Show &trash", self.trash_requested.emit)
         self._more_button = QToolButton()
-        self._more_button.setText("Mor&e")
+        self._more_button.setText("M&ore")
         self._more_button.setAccessibleName("More")
         self._more_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = QMenu(self._more_button)

@@ -143,8 +143,7 @@ class LiveBody(QWidget):
         self.variants.show_variants(self._presenter.variants.lines())
 
     def _paint_header(self) -> None:
-        running_cell = self._presenter.stages.running_cell
-        self.header.show_state(self._state, 0.0 if running_cell is None else running_cell.progress)
+        self.header.show_state(self._state)
 
     def _show_stage(self, _: int) -> None:
         stage = self.ribbon.selected_stage()

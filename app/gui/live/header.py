@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QProgressBar, QSizePolicy
 
+from app.analysis.run_progress import compute_done_share
 from app.gui.formatting import NOT_AVAILABLE, State, format_elapsed
 from app.gui.live.state import LiveState, RunStatus
 from app.gui.widgets import Badge, button, hbox, label, restyle, tool_tip_text, vbox
@@ -41,7 +42,7 @@ class RunHeader(QFrame):
         progress_row = hbox((self.message, 1), self.progress, self.times, spacing=16)
         vbox(title_row, progress_row, self.bar, within=self, spacing=4)
 
-    def show_state(self, state: LiveState, stage_progress: float) -> None:
+    def show_state(self, state: LiveState) -> None:
         self.name.setText(state.name or "Run")
         self.name.setToolTip("" if state.directory is None else tool_tip_text(str(state.directory)))
         text, text_state = _format_status(state.status)
@@ -51,8 +52,9 @@ class RunHeader(QFrame):
         self.message.setText(_format_message(state))
         self.progress.setText(_format_progress(state))
         self.times.setText(_format_times(state))
-        self.bar.setValue(round(_PROGRESS_STEPS * _compute_progress(state, stage_progress)))
-        self.bar.setVisible(state.is_running)
+        done_share = compute_done_share(state.elapsed_s, state.eta_s)  # as in the Jobs dock
+        self.bar.setValue(round(_PROGRESS_STEPS * (done_share or 0.0)))
+        self.bar.setVisible(state.is_running and done_share is not None)
         self.stop.setVisible(state.is_running)
         self.stop.setText("S&top now (cancel in-flight requests)" if state.status == "stopping" else "S&top")
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
@@ -99,11 +101,3 @@ def _format_times(state: LiveState) -> str:
         return f"Duration {elapsed_text}" if state.elapsed_s else ""
     remaining_text = NOT_AVAILABLE if state.eta_s is None else format_elapsed(state.eta_s)
     return f"Elapsed {elapsed_text}   Remaining {remaining_text}"
-
-
-def _compute_progress(state: LiveState, stage_progress: float) -> float:
-    """Return the completed share (0 to 1) of the run, or of the running stage if the number of
-    stages is unknown."""
-    if not state.total_count:
-        return stage_progress
-    return min(1.0, (state.completed_count + stage_progress) / state.total_count)

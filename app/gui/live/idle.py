@@ -36,9 +36,6 @@ def find_last_runs() -> LastRuns:
 
 class IdleView(QWidget):
     set_up_requested = Signal()
-    watch_requested = Signal(object)
-    """Signal that is emitted with the directory of the run in progress that the user wants to
-    watch."""
     results_requested = Signal(object)
 
     def __init__(self) -> None:
@@ -51,30 +48,20 @@ class IdleView(QWidget):
             wrap=True,
         )
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.watch_button = button("&Watch current run", self._watch, primary=True)
         self.set_up_button = button("Set &up a run", self.set_up_requested.emit, primary=True)
         self.last_button = button("Open &last run", self._open_last)
         layout = vbox(2, (self._text, 0, Qt.AlignmentFlag.AlignHCenter), self._hint, within=self, margins=None)
         layout.addSpacing(12)
-        for widget in (self.watch_button, self.set_up_button, self.last_button):
+        for widget in (self.set_up_button, self.last_button):
             layout.addWidget(widget, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addStretch(3)
         self.show_runs(LastRuns())
 
     def show_runs(self, runs: LastRuns) -> None:
+        directory = runs.last_directory
         self._runs = runs
-        self.watch_button.setVisible(runs.running_directory is not None)
-        self.last_button.setVisible(runs.last_directory is not None and runs.last_directory != runs.running_directory)
-        for widget, directory in ((self.watch_button, runs.running_directory), (self.last_button, runs.last_directory)):
-            widget.setToolTip("" if directory is None else tool_tip_text(directory.name))
-
-    def focus_first(self) -> None:
-        first_button = self.set_up_button if self.watch_button.isHidden() else self.watch_button
-        first_button.setFocus(Qt.FocusReason.OtherFocusReason)
-
-    def _watch(self) -> None:
-        if self._runs.running_directory is not None:
-            self.watch_requested.emit(self._runs.running_directory)
+        self.last_button.setVisible(directory is not None)
+        self.last_button.setToolTip("" if directory is None else tool_tip_text(directory.name))
 
     def _open_last(self) -> None:
         if self._runs.last_directory is not None:

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 
 from app.gui.background import submit
-from app.gui.live.idle import IdleView, find_last_runs
+from app.gui.live.idle import IdleView, LastRuns, find_last_runs
 from app.gui.live.state import LiveState
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice, PageKey
@@ -45,7 +45,6 @@ class LivePage(Page):
         self.strip.action_triggered.connect(self._open_results)
         self.stop_strip.action_triggered.connect(self.stop_now)
         self.idle.set_up_requested.connect(self._set_up)
-        self.idle.watch_requested.connect(self.watch)
         self.idle.results_requested.connect(navigation.open_run_requested)
         escape_shortcut = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
         escape_shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -53,11 +52,20 @@ class LivePage(Page):
 
     def enter(self) -> None:
         if self._body is None:
-            submit(self, find_last_runs, self.idle.show_runs, self.navigation.notify_error)
-            self.idle.focus_first()
+            submit(self, find_last_runs, self._show_last_runs, self.navigation.notify_error)
+            self.idle.set_up_button.setFocus(Qt.FocusReason.OtherFocusReason)
         else:
             self._body.ribbon.setFocus(Qt.FocusReason.OtherFocusReason)
             self._emit_validity()
+
+    def _show_last_runs(self, runs: LastRuns) -> None:
+        """Attach to the run in progress, if any. Otherwise offer the newest run."""
+        if self._body is not None or not self.isVisible():
+            return
+        if runs.running_directory is not None:
+            self.navigation.watch_run_requested.emit(runs.running_directory)
+        else:
+            self.idle.show_runs(runs)
 
     def _emit_validity(self) -> None:
         if self.state.validity is not None:

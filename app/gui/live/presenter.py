@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app.analysis.number_format import format_number
-from app.analysis.run_progress import RunProgress, advance_progress
+from app.analysis.run_progress import RunProgress, advance_progress, estimate_remaining_s
 from app.gui.live.machine import LiveSeries, MachineSeries
 from app.gui.live.stages import Failures, LiveChecks, LiveStages, LiveVariants
 from app.gui.live.state import LiveState, Marker, RunStatus
@@ -64,6 +64,9 @@ class LivePresenter:
         self.markers: list[Marker] = []
         self.changed_parts: set[Part] = set()
         """Parts of the page that have changed since this set was last cleared."""
+        self.last_duration_s: float | None = None
+        """Duration of the last run of the same name, if known, for the estimate of the remaining
+        time."""
         self._zero_ns: int | None = None
         self._early_batches: list[pa.RecordBatch] = []
 
@@ -127,7 +130,7 @@ class LivePresenter:
             completed_count=progress.completed,
             total_count=progress.total,
             elapsed_s=max(0.0, (now_ns - start_ns) / 1e9),
-            eta_s=progress.estimate_eta_s(now_ns) if is_running else None,
+            eta_s=estimate_remaining_s(progress, now_ns, self.last_duration_s) if is_running else None,
             validity=None if verdict is None else verdict.status,
             reasons=() if verdict is None else verdict.reasons,
         )

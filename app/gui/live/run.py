@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from PySide6.QtCore import QObject, Signal
 
+from app.gui.engine.launch import build_loss_notice
 from app.gui.engine.run import EngineRun
 from app.gui.live.presenter import LivePresenter
 from app.gui.live.state import LiveState
@@ -147,9 +148,8 @@ class LiveRun(QObject):
     def _on_lost(self) -> None:
         self.presenter.mark_ended("lost")
         self._on_slice_finished(0)
-        message = "The benchmark process ended unexpectedly."
-        next_step = "The results so far are stored and can be opened."
-        self.notice_emitted.emit(RunNotice(Notice("error", message, None, next_step), has_results=True))
+        assert self.directory is not None, "a run must be watched"
+        self.notice_emitted.emit(RunNotice(build_loss_notice(self.directory), has_results=True))
 
     def _on_failed(self, notice: Notice) -> None:
         self.presenter.mark_ended("failed")

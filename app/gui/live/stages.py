@@ -22,6 +22,7 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
+from app.records.local import TEST_TAG
 from app.records.result import Check, Stage, Verdict
 from app.reporting.quantities import build_check_row
 from reports.model import CheckRow, ErrorSummary
@@ -236,9 +237,22 @@ class LiveVariants:
         return tuple(self._lines.values())
 
 
+def _format_rates(stage: Stage) -> str:
+    """Format the prefill and decode throughput of a test of a language model."""
+    rates = [
+        (name, stage.metrics[metric]["value"].value)
+        for name, metric in (("prefill", "prefill_tokens_per_s"), ("decode", "decode_tokens_per_s"))
+        if metric in stage.metrics
+    ]
+    rates_text = ", ".join(f"{name} {format_number(rate, 3)} tok/s" for name, rate in rates if rate is not None)
+    return f"{stage.tags[TEST_TAG]}: {rates_text or 'not measured'}"
+
+
 def _format_times(stage: Stage) -> str:
     """Format the p50, p95 and throughput of a scenario. The percentiles are latencies, which
     include queueing, if the calls have scheduled starts; otherwise they are service times."""
+    if TEST_TAG in stage.tags:
+        return _format_rates(stage)
     metric = "latency_ms" if "latency_ms" in stage.metrics else "service_ms"
     values = stage.metrics.get(metric, {})
     p50, p95 = (None if percentile not in values else values[percentile].value for percentile in ("p50", "p95"))

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 from app.gui.caveats import Caveat, Caveats
 from app.gui.formatting import NOT_AVAILABLE, format_plain, sentence
 from app.gui.plan.figures import (
+    format_cost_interval,
     format_latency_metric,
     format_percent,
     format_price,
@@ -18,7 +19,6 @@ from app.gui.plan.figures import (
     format_quantity,
     format_risk,
     format_slo_probabilities,
-    format_spread,
     format_usd,
 )
 from app.gui.plan.result_widgets import PropertyList, SensitivityTable, Sentences, list_rejection_reasons
@@ -28,7 +28,7 @@ from app.gui.slo_editor import objective_label
 from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
 from app.planning.formatting import format_probability
 from app.planning.relaxation import Relaxation
-from app.records.plan import Fleet, Plan
+from app.records.plan import Fleet, Plan, SizingMethod
 
 _MAX_SENTENCES = 8
 
@@ -95,8 +95,8 @@ class PlanCard(SideColumn):
     def show_state(self, state: PlanState) -> None:
         self._state = state
         plan = state.plan
-        self._show_badge(state)
         fleet = None if plan is None else self._find_fleet(plan)
+        show_badge(self.badge, state, fleet)
         self._show_confidence(fleet, plan)
         if plan is None:
             self.sentence.setText("Calculating the plan…")
@@ -127,9 +127,6 @@ class PlanCard(SideColumn):
         ):
             return recommended_fleet
         return next((fleet for fleet in plan.offers if fleet.offer == self._selected_offer), recommended_fleet)
-
-    def _show_badge(self, state: PlanState) -> None:
-        show_badge(self.badge, state)
 
     def _show_fleet(self, fleet: Fleet, plan: Plan, is_recommended: bool) -> None:
         self.title.setText("Recommendation" if is_recommended else "Alternative offer")
@@ -245,24 +242,38 @@ def _list_caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
     ]
 
 
-def format_badge(state: PlanState) -> tuple[str, str]:
-    """Return the text and tooltip of the badge, which show how the result was computed and whether
-    a newer result is being computed."""
+_SIZING_BADGES: dict[SizingMethod, tuple[str, str]] = {
+    "simulated": ("simulated", "The fleet was simulated. All simulations of this plan took {duration}."),
+    "formula": (
+        "estimate",
+        "The fleet was not simulated, because other offers are cheaper. Its numbers are an analytical estimate.",
+    ),
+    "measured": ("measured", "The size of the fleet follows from the measured max rate, without a simulation."),
+}
+
+
+def format_badge(state: PlanState, fleet: Fleet | None) -> tuple[str, str]:
+    """Return the text and tooltip of the badge, which show how the numbers of a fleet were computed
+    and whether a newer result is being computed."""
     if state.plan is None:
         return "", ""
     duration = f"{state.computation_ms:.0f} ms"
     if not state.is_current:
         return "planning…", "The results are out of date and are being updated."
     if state.phase == "simulated":
-        return "simulated", f"The best offers were simulated in {duration}."
+        if fleet is None or fleet.rejected is not None:
+            return "simulated", f"The best offers were simulated in {duration}."
+        text, tooltip = _SIZING_BADGES[fleet.sizing_method]
+        return text, tooltip.format(duration=duration)
     tooltip = f"The analytical estimate was computed in {duration}. The simulation is running."
     return "estimate", tooltip
 
 
-def show_badge(badge: Badge, state: PlanState) -> None:
-    text, tooltip = format_badge(state)
+def show_badge(badge: Badge, state: PlanState, fleet: Fleet | None) -> None:
+    text, tooltip = format_badge(state, fleet)
     badge.show_verdict(text, tooltip)
-    restyle(badge, "good" if state.is_current and state.phase == "simulated" else "plain")
+    is_estimate = fleet is not None and fleet.sizing_method == "formula"
+    restyle(badge, "good" if state.is_current and state.phase == "simulated" and not is_estimate else "plain")
 
 
 def _build_properties(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
@@ -270,7 +281,7 @@ def _build_properties(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
         return (("Price", format_price(fleet)), ("Price date", format_price_age(fleet)))
     properties = [
         ("Monthly cost", format_usd(fleet.usd_per_month.value)),
-        ("Cost range (80 %)", format_spread(fleet.usd_per_month_needed)),
+        ("95 % CI of the cost", format_cost_interval(fleet.usd_per_month)),
         ("Instances", _format_instances(fleet)),
         ("Risk", format_risk(fleet.risk)),
         ("Probability of meeting SLO", format_slo_probabilities(fleet.slo_probabilities)),

@@ -32,7 +32,7 @@ class EmptyPlan(QScrollArea):
             ),
             wrap=True,
         )
-        self.sweep_button = button("&Run a sweep", self._request_sweep, primary=True)
+        self.sweep_button = button("Run a s&weep", self._request_sweep, primary=True)
         self.assume_button = button("&Plan from assumptions", self._update_assumptions)
         self.assume_button.setCheckable(True)
         self.open_button = button("&Open result or plan file…", self._request_open)

@@ -137,7 +137,7 @@ def _build_risk_rows() -> tuple[InputRow, ...]:
         ),
         NumberRow(
             "plan.redundancy",
-            "S&pare instances (N+k)",
+            "Spare instances (N+k)",
             CountField(0, 1000, "N+"),
             lambda plan_inputs: plan_inputs.limits.redundancy,
             lambda value: f"n+{value:.0f}",
@@ -169,21 +169,21 @@ def _build_constraint_rows() -> tuple[InputRow, ...]:
         ),
         ChoiceRow(
             "plan.price",
-            "Price &kind",
+            "Price kind",
             (("on-demand", "On-demand"), ("reserved-1y", "Reserved (1 year)"), ("spot", "Spot")),
             lambda plan_inputs: plan_inputs.limits.price,
         ),
         MultiChoiceRow(
-            "plan.providers", "Pro&viders", _list_providers, lambda plan_inputs: plan_inputs.limits.providers
+            "plan.providers", "Providers", _list_providers, lambda plan_inputs: plan_inputs.limits.providers
         ),
-        MultiChoiceRow("plan.regions", "R&egions", _list_regions, lambda plan_inputs: plan_inputs.limits.regions),
+        MultiChoiceRow("plan.regions", "Regions", _list_regions, lambda plan_inputs: plan_inputs.limits.regions),
         MultiChoiceRow(
             "plan.accelerators", "GPU types", _list_accelerators, lambda plan_inputs: plan_inputs.limits.accelerators
         ),
-        MultiChoiceRow("plan.vendors", "GPU vendo&rs", _list_vendors, lambda plan_inputs: plan_inputs.limits.vendors),
+        MultiChoiceRow("plan.vendors", "GPU vendors", _list_vendors, lambda plan_inputs: plan_inputs.limits.vendors),
         NumberRow(
             "plan.max_accelerators",
-            "Max GPUs per &instance",
+            "Max GPUs per instance",
             _allow_no_limit(NumberField(0, 10_000, 0)),
             lambda plan_inputs: plan_inputs.limits.max_accelerators or 0.0,
             lambda value: f"{value:g}" if value else "null",

@@ -23,8 +23,8 @@ _PRICE_ROLES = frozenset(
 )  # fmt: skip
 """Item roles for which price cells behave differently from other cells."""
 COLUMNS = (
-    "offer", "instances", "month", "spread", PRICE_COLUMN, "probability", "used", "latency", "risk", "basis", "why",
-    "sizing_method", "age", "dated", "rate",
+    "offer", "instances", "month", "cost_interval", PRICE_COLUMN, "probability", "used", "latency", "risk", "basis",
+    "why", "sizing_method", "age", "dated", "rate",
 )  # fmt: skip
 _PRICE_INDEX, _NOTES_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
 _FLOAT_COLUMNS = ("month", PRICE_COLUMN, "probability", "used", "latency", "rate")
@@ -37,7 +37,7 @@ def build_headers() -> dict[str, str]:
         "offer": "Offer",
         "instances": "Instances",
         "month": "Cost ($/month)",
-        "spread": "Cost range (80 %)",
+        "cost_interval": "95 % CI of the cost",
         PRICE_COLUMN: "Price ($/h)",
         "probability": "Probability of meeting SLO",
         "used": "Peak utilization",
@@ -74,13 +74,12 @@ def build_frame(plan: Plan) -> pd.DataFrame:
 
 
 def _build_row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
-    cost_range, rejection = fleet.usd_per_month_needed, fleet.rejected
-    is_feasible = rejection is None
+    cost_interval, is_feasible = fleet.usd_per_month.ci95, fleet.rejected is None
     return (
         fleet.offer,
         fleet.instances,
         fleet.usd_per_month.value,
-        None if cost_range is None else f"{format_amount(cost_range.p10)}–{format_amount(cost_range.p90)}",
+        None if cost_interval is None else f"{format_amount(cost_interval[0])}–{format_amount(cost_interval[1])}",
         fleet.usd_per_hour_each,
         None if fleet.slo_probabilities is None else fleet.slo_probabilities.planned,
         fleet.utilization_at_peak.value,
@@ -104,6 +103,10 @@ def _format_notes(fleet: Fleet, mark: str | None) -> str:
 
 def _format_probability(value: object) -> str:
     return format_probability(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
+
+
+def _format_sizing_method(value: object) -> str:
+    return "analytical estimate" if value == "formula" else NOT_AVAILABLE if value is None else str(value)
 
 
 def _format_percent(value: object) -> str:
@@ -134,6 +137,7 @@ class OffersModel(FrameModel):
                 PRICE_COLUMN: self._format_price,
                 "probability": _format_probability,
                 "used": _format_percent,
+                "sizing_method": _format_sizing_method,
             },
         )
         self._edited_prices: dict[str, str] = {}

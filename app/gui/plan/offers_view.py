@@ -176,7 +176,7 @@ class OffersView(QWidget):
         self.count_label = label("", "muted")
         self.reset_button = button("Reset &this price", self._reset_price)
         self.reset_all_button = button("Reset &all prices", self._reset_all_prices)
-        self.prices_button = tool_button("Pri&ces", "Custom prices")
+        self.prices_button = tool_button("Prices", "Custom prices")
         self.menu = QMenu(self.prices_button)
         self.form = CustomOfferForm()
         self.form.hide()

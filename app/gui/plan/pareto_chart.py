@@ -56,7 +56,7 @@ class ParetoChart(QWidget):
         self._summary_label = label("", "muted", wrap=True)
         self.chart = self._build_chart(("month", "latency"))
         axis_row = QHBoxLayout()
-        for title, field in (("&X axis:", self.cost), ("&Y axis:", self.speed)):
+        for title, field in (("X axis:", self.cost), ("&Y axis:", self.speed)):
             caption = QLabel(title)
             caption.setBuddy(field)
             axis_row.addWidget(caption)
@@ -165,14 +165,14 @@ class ParetoChart(QWidget):
         self._offers_by_series = {}
         for series, (name, group_fleets) in enumerate(_group_fleets(fleets).items()):
             positions = [self._get_position(fleet) for fleet in group_fleets]
-            is_hollow = np.array([fleet.basis not in ("measured", "interpolated") for fleet in group_fleets])
+            is_hollow = np.array([_is_estimated(fleet) for fleet in group_fleets])
             x, y = np.array(positions).T
             point_names = [f"{fleet.instances} × {fleet.offer}" for fleet in group_fleets]
             self.chart.set_points(name, name, x, y, style_index=series, hollow_flags=is_hollow, names=point_names)
             self._offers_by_series[name] = tuple(fleet.offer for fleet in group_fleets)
 
     def _draw_pareto_front(self, plan: Plan) -> None:
-        positions = sorted(self._get_position(fleet) for fleet in plan.pareto)
+        positions = sorted(self._get_position(fleet) for fleet in _list_front_fleets(plan))
         positions = [position for position in positions if not np.isnan(position).any()]
         if len(positions) > 1:
             x, y = np.array(positions).T
@@ -216,13 +216,15 @@ class ParetoChart(QWidget):
         excluded_count = len(plan.offers) - len(fleets)
         if not fleets:
             return f"All {excluded_count} offers are excluded."
-        estimated_count = sum(fleet.basis not in ("measured", "interpolated") for fleet in fleets)
+        estimated_count = sum(_is_estimated(fleet) for fleet in fleets)
         template = "{fleets} offers meet the SLO ({estimated} estimated, with hollow markers); {excluded} are excluded."
         sentences = [template.format(fleets=len(fleets), estimated=estimated_count, excluded=excluded_count)]
         hidden_count = sum(fleet.latency_at_peak.value is None for fleet in fleets)
         if hidden_count:
             sentences.append(f"Some offers are not shown because their latency was not simulated ({hidden_count}).")
         sentences.append("Pareto front: no other offer is both cheaper and faster.")
+        if len(_list_front_fleets(plan)) < len(plan.pareto):
+            sentences.append("It leaves out offers that were not simulated.")
         return " ".join(sentences)
 
     def _on_point_selected(self, key: str, index: int) -> None:
@@ -230,9 +232,20 @@ class ParetoChart(QWidget):
         if offers is not None and index < len(offers):
             self.offer_selected.emit(offers[index])
         elif key == _PARETO_FRONT and self._plan is not None:
-            pareto_fleets = sorted(self._plan.pareto, key=self._get_position)
+            pareto_fleets = sorted(_list_front_fleets(self._plan), key=self._get_position)
             if index < len(pareto_fleets):
                 self.offer_selected.emit(pareto_fleets[index].offer)
+
+
+def _is_estimated(fleet: Fleet) -> bool:
+    return fleet.basis not in ("measured", "interpolated") or fleet.sizing_method == "formula"
+
+
+def _list_front_fleets(plan: Plan) -> tuple[Fleet, ...]:
+    """Return the fleets of the Pareto front. If some were simulated, those that were not are left
+    out, since a simulated and an estimated latency of one offer differ too much to be compared."""
+    fleets = tuple(fleet for fleet in plan.pareto if fleet.sizing_method != "formula")
+    return fleets or plan.pareto
 
 
 def _group_fleets(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.gui.import_preloading import load_modules
 from app.gui.plan.state import Edits, LoadedSources, TrafficSource, apply_to_request
 from app.planning.fleets import plan_fleets
 from app.planning.relaxation import Relaxation, find_relaxations
@@ -19,6 +20,18 @@ from app.storage.plan_file import is_plan_file
 from app.wiring.plan_changes import apply_overrides
 from app.wiring.planning import NoTrafficError, PlanRequest, build_plan_inputs
 
+_PLANNER_MODULES = (
+    "scipy.optimize",
+    "app.planning.fleet_rate",
+    "app.planning.fleet_sizer",
+    "app.planning.service_models.closed_loop",
+    "app.planning.service_models.moments",
+    "app.planning.service_models.service_fit",
+    "app.planning.service_models.token_fit",
+    "app.planning.simulation.precompile",
+)
+"""Modules that the planner imports only when it needs them. They are imported before each task,
+because the tasks run in several threads."""
 _ASSUMED_TRAFFIC = "traffic.peak=100/s"
 
 
@@ -35,6 +48,7 @@ def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
 
     Raises SizewiseError on failure.
     """
+    load_modules(*_PLANNER_MODULES)
     build_cached_inputs.cache_clear()  # the sources may have changed since the plan inputs were cached
     is_traffic_assumed = False
     try:
@@ -92,6 +106,7 @@ def compute_plan(
 def compile_simulator() -> None:
     """Compile the simulator in 1 to 2 s if the compiled code is cached on disk, otherwise in about
     15 s."""
+    load_modules(*_PLANNER_MODULES)
     from app.planning.simulation.precompile import compile_planner
 
     compile_planner()

@@ -80,7 +80,8 @@ class SourceBar(QWidget):
         self._sources = () if loaded_sources is None else loaded_sources.request.sources
         self.sources_label.setText(", ".join(Path(source).name for source in self._sources))
         self.sources_label.setToolTip(tool_tip_text("\n".join(self._sources)))
-        show_badge(self.badge, state)
+        recommendation = None if state.plan is None else state.plan.recommendation
+        show_badge(self.badge, state, None if recommendation is None else recommendation.fleet)
         self.simulator_label.setText(
             "Compiling the simulator (once, about 15 s)…" if state.simulator_status == "compiling" else ""
         )

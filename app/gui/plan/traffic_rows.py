@@ -219,7 +219,7 @@ class SpikeRow(InputRow):
     spike in this row."""
 
     def __init__(self) -> None:
-        super().__init__("traffic.spikes", "Daily spi&ke")
+        super().__init__("traffic.spikes", "Daily sp&ike")
         self.enabled_check_box = QCheckBox("Enabled")
         self.factor = NumberField(0.1, 1000, 2, " × normal traffic")
         self.start_time = QTimeEdit()

@@ -89,8 +89,9 @@ class Content(QWidget):
         previous_tab = self.tabs.currentWidget()
         for index, tab in enumerate(self.all_tabs):
             is_applicable = tab.applies_to(displayed_run)
-            self.tabs.setTabVisible(index, is_applicable)
-            self.tabs.setTabEnabled(index, is_applicable)
+            if self.tabs.isTabVisible(index) != is_applicable:  # without a change, Qt would not lay out the other tabs
+                self.tabs.setTabVisible(index, is_applicable)
+                self.tabs.setTabEnabled(index, is_applicable)
         first_tab = next((tab for tab in self.all_tabs if tab.applies_to(displayed_run)), None)
         self._displayed_run = displayed_run
         if first_tab is not None:

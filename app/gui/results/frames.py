@@ -12,6 +12,7 @@ from app.gui.formatting import format_clock_time, format_duration
 from app.records.metrics import metric_label
 from reports import formatting
 from reports.local_model import LocalSection
+from reports.local_text import format_test
 from reports.model import (
     BatchRow,
     CheckRow,
@@ -26,6 +27,7 @@ from reports.model import (
     TokenRow,
     WorkerRow,
 )
+from reports.quantity import Quantity
 
 STAGE_QUANTITIES = ("offered", "achieved", "throughput", "good", "p50", "p95", "p99")
 TOKEN_QUANTITIES = (
@@ -208,6 +210,39 @@ def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], d
             rows.append({"variant": variant.name, "state": variant.state, "scenario": variant.reason or ""})
     columns = ("variant", "state", "slo", "scenario", "p50", "p95", "p99", "throughput", "cost", "calls", "measurement")
     return _frame(rows, columns), tuple(invalid_rows), hints
+
+
+TEST_HEADERS = {
+    "variant": "Variant", "state": "State", "slo": "SLO", "test": "Test", "prefill": "Prefill",
+    "decode": "Decode", "ttft_p50": "p50 TTFT", "ttft_p99": "p99 TTFT", "itl_p50": "p50 ITL",
+    "itl_p99": "p99 ITL", "e2e": "p50 E2E", "repetitions": "Repetitions", "measurement": "Validity",
+}  # fmt: skip
+TEST_QUANTITIES = ("prefill", "decode", "ttft_p50", "ttft_p99", "itl_p50", "itl_p99", "e2e")
+
+
+def language_model_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], dict[int, str]]:
+    """Return the table of variants and tests of language models, the row indices of INVALID tests,
+    and hints by row index. Columns without any value are omitted."""
+    rows: list[dict[str, Any]] = []
+    invalid_rows: list[int] = []
+    hints: dict[int, str] = {}
+    for variant in local.variants:
+        for row in variant.tests:
+            if row.validity == "INVALID":
+                invalid_rows.append(len(rows))
+            if hint_lines := [*row.reasons, *variant.misses]:
+                hints[len(rows)] = "\n".join(hint_lines)
+            quantities = {name: getattr(row, name) for name in TEST_QUANTITIES}
+            rows.append(
+                {"variant": variant.name, "state": variant.state, "slo": variant.slo or formatting.NOT_AVAILABLE,
+                 "test": format_test(row), "repetitions": row.repetitions, "measurement": row.validity,
+                 **{name: quantity or "–" for name, quantity in quantities.items()}}
+            )  # fmt: skip
+        if not variant.tests:
+            hints[len(rows)] = variant.reason or ""
+            rows.append({"variant": variant.name, "state": variant.state, "test": variant.reason or ""})
+    has_values = {name: any(isinstance(row.get(name), Quantity) for row in rows) for name in TEST_QUANTITIES}
+    return _frame(rows, [name for name in TEST_HEADERS if has_values.get(name, True)]), tuple(invalid_rows), hints
 
 
 def offer_frame(plan: PlanSection) -> pd.DataFrame:

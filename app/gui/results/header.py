@@ -37,10 +37,10 @@ class Header(QWidget):
         self.title_field, self.tags_field, self.note_field = QLineEdit(), QLineEdit(), QLineEdit()
         self.notes = label("", wrap=True)
         self.buttons = (
-            button("&Export", self.export_requested.emit, primary=True),
+            button("E&xport", self.export_requested.emit, primary=True),
             button("Co&mpare", self.compare_requested.emit),
             button("&Plan from this run", self.plan_requested.emit),
-            button("Run &again", self.repeat_requested.emit),
+            button("Run a&gain", self.repeat_requested.emit),
         )
         self._build()
         self.title_field.editingFinished.connect(self._emit_title)

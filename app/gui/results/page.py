@@ -123,7 +123,7 @@ class ResultsPage(Page):
         profile again (F5). Return False if there is no run or no profile."""
         if self.presenter.displayed_run is None or not self.presenter.displayed_run.opened_run.spec_text:
             return False
-        self._repeat()
+        self.navigation.open_profile_requested.emit(self.presenter.displayed_run.directory / "spec.yaml")
         return True
 
     def content(self) -> Content:
@@ -230,7 +230,7 @@ class ResultsPage(Page):
 
     def _repeat(self) -> None:
         if self.presenter.displayed_run is not None:
-            self.navigation.open_profile_requested.emit(self.presenter.displayed_run.directory / "spec.yaml")
+            self.navigation.repeat_profile_requested.emit(self.presenter.displayed_run.directory / "spec.yaml")
 
     def _change_title(self, title: str) -> None:
         from app.gui.results.label_edits import change_title

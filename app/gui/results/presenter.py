@@ -10,12 +10,14 @@ import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import LatestRunner, submit
+from app.gui.engine.launch import read_reported_failure
 from app.gui.results.state import DisplayedRun, EvaluationRequest
 
 if TYPE_CHECKING:
     from app.records.bundle import Labels
 
 _WINDOW_DECIMALS = 2
+_MAX_FAILURE_CHARACTERS = 500
 
 
 class ResultsPresenter(QObject):
@@ -127,7 +129,9 @@ def _open_run(path: Path) -> DisplayedRun:
 
     run = load_run(StoredRun(path), recover=True)
     report = run.report()
-    return DisplayedRun(run, report, report, run.result, read_labels(path))
+    failure = None if run.recovery is None else read_reported_failure(path)[0]
+    failure_text = None if failure is None else failure.message[:_MAX_FAILURE_CHARACTERS]
+    return DisplayedRun(run, report, report, run.result, read_labels(path), failure=failure_text)
 
 
 def _reevaluate(displayed_run: DisplayedRun, request: EvaluationRequest) -> DisplayedRun:

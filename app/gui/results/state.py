@@ -39,6 +39,8 @@ class DisplayedRun(msgspec.Struct, frozen=True):
     result: Result
     labels: Labels
     request: EvaluationRequest = EvaluationRequest()
+    failure: str | None = None
+    """Failure that the process of an interrupted run reported, if any."""
 
     @property
     def directory(self) -> Path:

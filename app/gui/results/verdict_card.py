@@ -109,7 +109,12 @@ def _list_reasons(displayed_run: DisplayedRun) -> list[str]:
     data comes first."""
     reasons = [f"– {reason}" for reason in displayed_run.report.verdict.reasons[:_MAX_REASONS]]
     recovery = displayed_run.opened_run.recovery
-    return [*([recovery.text] if recovery is not None else []), *reasons]
+    failure = displayed_run.failure
+    return [
+        *([] if recovery is None else [recovery.text]),
+        *([] if failure is None else [f"The benchmark process reported: {failure}"]),
+        *reasons,
+    ]
 
 
 def _get_severity_rank(row: CheckRow) -> int:

@@ -40,7 +40,7 @@ class ConnectionTestPanel(SpecialEditor):
         self.strip = MessageStrip()
         self.test_button = button("&Test connection", self.run_test)
         self.test_button.setToolTip("Send one test request, as `sizewise profiles try` does.")
-        self.stop_button = button("St&op test", self._stop)
+        self.stop_button = button("S&top test", self._stop)
         self.badge = Badge()
         self.status_label = label("The test sends one request with this configuration.", "muted", wrap=True)
         self.rows = Rows("Response of the target")

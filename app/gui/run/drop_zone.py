@@ -8,6 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout
 
+from app.gui.dropped_files import is_model
 from app.gui.widgets import button, label, vbox
 
 
@@ -27,7 +28,7 @@ class DropZone(QFrame):
         self.setAccessibleName("Model file")
         self.heading_label = label("", "heading", wrap=True)
         self.detail_label = label("", "muted", wrap=True)
-        self.file_button = button("Choose &file…", self.file_requested.emit, primary=True)
+        self.file_button = button("Choose f&ile…", self.file_requested.emit, primary=True)
         self.bundled_models_box = QComboBox()
         self.bundled_models_box.setAccessibleName("Models bundled with Sizewise")
         self.bundled_models_box.activated.connect(self._select_bundled_model)
@@ -53,7 +54,8 @@ class DropZone(QFrame):
         if path is None:
             self._texts = (
                 "Drop a model here",
-                "Use an .onnx file or a bundled model. It is inspected before anything runs.",
+                "Use an .onnx file, the folder of a language model for ONNX Runtime GenAI, or a bundled model. It is "
+                "inspected before anything runs.",
             )
         else:
             more_text = f" and {model_count - 1} more" if model_count > 1 else ""
@@ -89,4 +91,4 @@ class DropZone(QFrame):
 
 def _get_dropped_model(event: QDropEvent) -> Path | None:
     paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-    return paths[0] if len(paths) == 1 and paths[0].suffix.lower() == ".onnx" else None
+    return paths[0] if len(paths) == 1 and is_model(paths[0]) else None

@@ -28,7 +28,7 @@ class RunHeader(QWidget):
         super().__init__()
         self.chooser = chooser
         self.state_badge = Badge()
-        self.start_button = button("&Start (F5)", self.start_requested.emit, primary=True)
+        self.start_button = button("Start (F5)", self.start_requested.emit, primary=True)
         title_row = hbox(chooser, self.state_badge, 1, self.start_button)
         self.view_buttons = _create_view_buttons()
         self.view_buttons.idClicked.connect(self._select_view)
@@ -39,7 +39,7 @@ class RunHeader(QWidget):
         self.yaml_button.setAccessibleName("Show YAML")
         self.yaml_button.toggled.connect(self.source_toggled)
         self.copy_button = button("&Copy as command", self.copy_requested.emit)
-        self.save_button = button("Sa&ve", self.save_requested.emit)
+        self.save_button = button("Save", self.save_requested.emit)
         self.save_as_button = button("Save &as…", self.save_as_requested.emit)
         self.ci_button = tool_button("Export CI &job", menu=self._create_ci_menu())
         action_bar = QWidget()
@@ -86,7 +86,7 @@ class RunHeader(QWidget):
 
 def _create_view_buttons() -> QButtonGroup:
     group = QButtonGroup()
-    names = ("&Local model", "&Endpoint", "S&weep")
+    names = ("&Local model", "En&dpoint", "&Sweep")
     descriptions = (
         "Model that runs on this machine",
         "Service that is load-tested over the network",
@@ -111,9 +111,9 @@ class EmptyRun(QWidget):
         flow_layout = FlowLayout(button_panel)
         for widget in (
             self.sample_button,
-            button("Create &endpoint profile", profile_actions.create_endpoint_profile),
+            button("Create e&ndpoint profile", profile_actions.create_endpoint_profile),
             button("Create &local model profile", profile_actions.create_local_profile),
-            button("Create scripted s&erver profile", profile_actions.create_scripted_profile),
+            button("Create scripte&d server profile", profile_actions.create_scripted_profile),
             button("&Open…", profile_actions.choose_profile),
         ):
             flow_layout.addWidget(widget)

@@ -32,6 +32,7 @@ from app.gui.run.model_inspection import (
 )
 from app.gui.run.rows import Rows
 from app.gui.widgets import card, label, tool_tip_text, vbox
+from app.profiles.generation_tests import GENAI_CONFIG
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx")
 PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
@@ -88,14 +89,16 @@ class ModelEditor(SpecialEditor):
     def choose_model(self) -> None:
         """Let the user choose a model in a file dialog."""
         directory = str(base_directory(self._document)) if self._document is not None else ""
-        file_types = "ONNX models (*.onnx);;All files (*)"
+        file_types = f"Models (*.onnx {GENAI_CONFIG});;All files (*)"
         file_name = QFileDialog.getOpenFileName(self, "Choose model", directory, file_types)[0]
         if file_name:
             self.set_model(Path(file_name))
 
     def set_model(self, path: Path) -> None:
         """Set the model file, as a relative path if the file is in the directory of the profile.
-        Axis lengths of the previous model are removed."""
+        Axis lengths of the previous model are removed. The configuration of a language model stands
+        for its folder."""
+        path = path.parent if path.name == GENAI_CONFIG else path
         directory = None if self._document is None or self._document.path is None else base_directory(self._document)
         is_in_directory = directory is not None and path.is_relative_to(directory)
         if self._axis_lengths():
@@ -116,7 +119,8 @@ class ModelEditor(SpecialEditor):
 
     def _show_state(self, state: InspectionState) -> None:
         self._show_notices(state)
-        self._fill_tree(() if state.inspection is None else build_tree(state.inspection))
+        self._fill_tree(state.language_model if state.inspection is None else build_tree(state.inspection))
+        self.precision.setEnabled(not state.language_model)
         self._show_axes(state)
         failed_providers, working_providers = state.failed_providers, state.working_providers
         options = [

@@ -17,6 +17,7 @@ from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, forma
 from app.records.model import GpuFit, ModelInspection, ModelMetadata, ModelValue, ShapeOverrides
 
 if TYPE_CHECKING:
+    from app.inference.generation.model_folder import GenerativeModel
     from app.wiring.unrunnable_variants import LocalMachine
 
 
@@ -191,6 +192,8 @@ class InspectionState(msgspec.Struct, frozen=True):
     path: Path | None = None
     is_busy: bool = False
     inspection: ModelInspection | None = None
+    language_model: tuple[TreeNode, ...] = ()
+    """Properties of a language model; empty for other models."""
     model_error: Exception | None = None
     working_providers: tuple[str, ...] | None = None
     failed_providers: dict[str, str] = {}
@@ -227,17 +230,24 @@ class ModelInspector(QObject):
             path=path,
             is_busy=path is not None,
             inspection=self.state.inspection if is_same_model else None,
+            language_model=self.state.language_model if is_same_model else (),
             model_error=None,
         )
         if path is not None:
             shapes = ShapeOverrides(axes=dict(axis_lengths))
             self._latest_inspection.request(lambda: _inspect_model(path, shapes))
 
-    def _on_model(self, inspection: ModelInspection) -> None:
-        self._update(is_busy=False, inspection=inspection, model_error=None)
+    def _on_model(self, inspection: ModelInspection | tuple[TreeNode, ...]) -> None:
+        is_language_model = isinstance(inspection, tuple)
+        self._update(
+            is_busy=False,
+            inspection=None if is_language_model else inspection,
+            language_model=inspection if is_language_model else (),
+            model_error=None,
+        )
 
     def _on_model_error(self, error: Exception) -> None:
-        self._update(is_busy=False, inspection=None, model_error=error)
+        self._update(is_busy=False, inspection=None, language_model=(), model_error=error)
 
     def _on_machine(self, machine: LocalMachine) -> None:
         self._update(
@@ -256,15 +266,30 @@ class ModelInspector(QObject):
         self.changed.emit(self.state)
 
 
+def _build_language_model_nodes(model: GenerativeModel) -> tuple[TreeNode, ...]:
+    return (
+        TreeNode("Architecture", _truncate(model.architecture)),
+        TreeNode("Context", f"{format_count(model.context)} tokens"),
+        TreeNode("Vocabulary", f"{format_count(model.vocabulary)} tokens"),
+        TreeNode("Layers", format_count(model.layers)),
+        TreeNode("KV heads", f"{format_count(model.kv_heads)} of dimension {format_count(model.head_dim)}"),
+        TreeNode("KV cache", "contiguous" if model.paged_cache is None else "paged"),
+        TreeNode("Size", format_size(model.size_bytes)),
+    )
+
+
 def _inspect_machine() -> LocalMachine:
     from app.wiring.unrunnable_variants import inspect_local_machine
 
     return inspect_local_machine()
 
 
-def _inspect_model(path: Path, shapes: ShapeOverrides) -> ModelInspection:
-    from app.wiring.inspecting import inspect_with_gpus
+def _inspect_model(path: Path, shapes: ShapeOverrides) -> ModelInspection | tuple[TreeNode, ...]:
+    from app.profiles.generation_tests import is_language_model
+    from app.wiring.inspecting import inspect_language_model, inspect_with_gpus
 
+    if is_language_model(path):
+        return _build_language_model_nodes(inspect_language_model(path))
     return inspect_with_gpus(path, shapes)
 
 

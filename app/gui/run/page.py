@@ -60,6 +60,7 @@ class RunPage(Page):
         self._draft: drafts.Draft | None = None
         self._has_checked_drafts = False
         self._offered_conversion = ""
+        self._starts_when_checked = False
         self._build_layout()
         self._connect()
 
@@ -182,6 +183,7 @@ class RunPage(Page):
         self.presenter.document.open(text, path)
 
     def _on_opened(self) -> None:
+        self._starts_when_checked = False
         self._stack.setCurrentIndex(1)
         self.notice_strip.hide()
         is_local = self.presenter.state().protocol == "local"
@@ -208,14 +210,13 @@ class RunPage(Page):
         self.header.save_button.setEnabled(not state.is_saved or document.path is None)
         self._show_errors(state)
         self._update_orientation()
+        self._start_if_checked()
 
     def _show_errors(self, state: RunPageState) -> None:
         self.form.show_problems(tuple(Problem(issue.path, _format_field_issue(issue)) for issue in state.issues))
         error_lines = tuple(issue.line for issue in state.issues if issue.line is not None)
         syntax_error = self.presenter.document.error
-        self.source.show_errors(
-            error_lines, _format_issue_with_line(state.issues[0]) if syntax_error is not None else ""
-        )
+        self.source.show_errors(error_lines)
         state_text = "Has errors" if state.issues else "Checking…" if not state.is_checked else "No errors"
         self.header.state_badge.show_verdict(state_text, state.blocked_reason)
         restyle(self.header.state_badge, "bad" if state.issues else "good" if state.is_checked else "plain")
@@ -231,7 +232,7 @@ class RunPage(Page):
             if remaining_count
             else None
         )
-        action = f"Change &to {first_issue.suggestion}" if first_issue.suggestion else "Sho&w error"
+        action = f"Change &to {first_issue.suggestion}" if first_issue.suggestion else "Sh&ow error"
         message = _format_issue_with_line(first_issue) if syntax_error is not None else _format_issue(first_issue)
         self.error_strip.show_notice(Notice("error", message, first_issue.hint, next_step), action)
 
@@ -295,6 +296,17 @@ class RunPage(Page):
         elif self._state is not None and self._state.issues:
             self.form.reveal(self._state.issues[0].path)  # focusing the field does not fix the error
         return True
+
+    def start_when_checked(self) -> None:
+        """Start the opened profile as soon as it has been checked. If it has errors, show the first
+        one instead."""
+        self._starts_when_checked = True
+        self._start_if_checked()
+
+    def _start_if_checked(self) -> None:
+        if self._starts_when_checked and self._state is not None and self._state.is_checked:
+            self._starts_when_checked = False
+            self.start()
 
     def command_line(self) -> str | None:
         return self.presenter.command_line() if self._stack.currentIndex() == 1 else None

@@ -59,6 +59,7 @@ class RunPresenter(QObject):
         self._draft_timer.timeout.connect(self.save_draft)
         self._draft_text: str | None = None
         self.document.changed.connect(self._on_edit)
+        self.document.opened.connect(self._forget_validation)
         application = QCoreApplication.instance()
         assert application is not None
         application.aboutToQuit.connect(self.save_draft)
@@ -133,6 +134,11 @@ class RunPresenter(QObject):
 
     def _on_validated(self, validation: ValidationResult) -> None:
         self._validation = validation
+        self.changed.emit(self.state())
+
+    def _forget_validation(self) -> None:
+        """Show no error of the previous profile while the opened profile is checked."""
+        self._validation = None
         self.changed.emit(self.state())
 
     def _on_validation_error(self, error: Exception) -> None:

@@ -34,7 +34,7 @@ class SearchEditor(SpecialEditor):
         self.view = SearchView()
         self.strip = MessageStrip()
         self.strip.action_triggered.connect(self._add_objective)
-        self.search_box = QCheckBox("Find the &highest rate within the SLO")
+        self.search_box = QCheckBox("Fi&nd the highest rate within the SLO")
         self.search_box.setAccessibleName("Find the highest rate within the SLO")
         self.search_box.clicked.connect(self._toggle_search)
         self.start, self.step_duration, self.max_duration = QLineEdit(), QLineEdit(), QLineEdit()
@@ -172,11 +172,11 @@ class SearchEditor(SpecialEditor):
         grid = QGridLayout(container)
         grid.setContentsMargins(0, 0, 0, 0)
         fields: tuple[tuple[str, QWidget, str], ...] = (
-            ("St&art rate", self.start, "First rate that is tested; the search then doubles or halves the rate"),
-            ("St&ep duration", self.step_duration, "Minimum duration for which each rate is tested"),
-            ("&Repeats", self.repeats, "Number of times the result must be confirmed"),
-            ("Arri&vals", self.arrivals, "Arrival process of requests"),
-            ("Time &limit", self.max_duration, "Time after which the search ends with the highest confirmed rate"),
+            ("Start rate", self.start, "First rate that is tested; the search then doubles or halves the rate"),
+            ("Step duration", self.step_duration, "Minimum duration for which each rate is tested"),
+            ("Repeats", self.repeats, "Number of times the result must be confirmed"),
+            ("Arr&ivals", self.arrivals, "Arrival process of requests"),
+            ("Time limit", self.max_duration, "Time after which the search ends with the highest confirmed rate"),
         )
         for index, (text, field, help_text) in enumerate(fields):
             caption = label(text, buddy=field)

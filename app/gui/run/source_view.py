@@ -21,7 +21,7 @@ from PySide6.QtWidgets import QApplication, QPlainTextEdit, QTextEdit, QWidget
 
 from app.gui.forms.scalars import FreeTextEdit
 from app.gui.theme import Theme, ThemeController
-from app.gui.widgets import label, restyle, vbox
+from app.gui.widgets import vbox
 
 _KEY_PATTERN = re.compile(r"^\s*(?:- )?([A-Za-z_][\w-]*):(?=\s|$)|([{,]\s*)([A-Za-z_][\w-]*):(?=\s)")
 _COMMENT_PATTERN = re.compile(r"(?:^|\s)#.*$")
@@ -35,11 +35,8 @@ class SourceView(QWidget):
         self.yaml_edit = _YamlEdit(theme_controller)
         self.yaml_edit.setAccessibleName("Profile YAML")
         self.yaml_edit.textChanged.connect(self._emit_text)
-        self.problem_label = label("", "word", wrap=True)
-        self.problem_label.hide()
-        restyle(self.problem_label, "bad")
         self._is_updating = False
-        vbox((self.yaml_edit, 1), self.problem_label, within=self)
+        vbox((self.yaml_edit, 1), within=self)
 
     def show_text(self, text: str) -> None:
         """Set the text. Only the differing part is replaced, so that the cursor and the scroll
@@ -58,12 +55,9 @@ class SourceView(QWidget):
         cursor.insertText(text[start : len(text) - suffix_length])
         self._is_updating = False
 
-    def show_errors(self, lines: tuple[int, ...], text: str) -> None:
-        """Mark lines with errors (numbered from 1) and show `text` below the editor. Empty
-        arguments clear the markers and the text."""
+    def show_errors(self, lines: tuple[int, ...]) -> None:
+        """Mark lines with errors (numbered from 1)."""
         self.yaml_edit.mark_lines(lines)
-        self.problem_label.setText(text)
-        self.problem_label.setVisible(bool(text))
 
     def go_to_line(self, line: int) -> None:
         block = self.yaml_edit.document().findBlockByNumber(line - 1)

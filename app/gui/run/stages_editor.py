@@ -238,7 +238,7 @@ class StagesEditor(SpecialEditor):
         self._update_buttons()
 
     def _create_buttons(self) -> dict[str, QPushButton]:
-        shape_button = QPushButton("S&hape")
+        shape_button = QPushButton("Shape")
         shape_button.setAccessibleName("Shape of the selected stage")
         menu = QMenu(shape_button)
         presets: tuple[tuple[Preset, str], ...] = (
@@ -251,7 +251,7 @@ class StagesEditor(SpecialEditor):
             menu.addAction(text).triggered.connect(partial(self._convert_selected, preset))
         shape_button.setMenu(menu)
         return {
-            "add": button("&Add stage", self.add),
+            "add": button("Add sta&ge", self.add),
             "duplicate": button("Du&plicate", self.duplicate),
             "remove": button("Re&move", self.remove),
             "up": button("Move &up", partial(self.move_selected, -1)),

@@ -51,7 +51,7 @@ _LOOKUP_INPUTS = {
     "com.microsoft.RotaryEmbedding": (2, 3),
     "RotaryEmbedding": (1, 2),
 }
-"""Indices of the inputs of which only rows are read, by operator: the embedding, and the cosines
+"""Indices of the inputs that are read by row, by operator: the embedding, and the cosines
 and sines of the rotary positions."""
 _ATTENTION_OPERATORS = frozenset({"Attention", "GroupQueryAttention", "MultiHeadAttention", "PagedAttention"})
 _RECURRENT_OPERATORS = frozenset({"CausalConvWithState", "LinearAttention"})
@@ -133,7 +133,7 @@ def _list_cache_dtypes(graph: onnx.GraphProto) -> list[int]:
 
 
 def _find_tables(dataflow: Dataflow) -> frozenset[str]:
-    """Return the names of the weights of which all operators read only rows."""
+    """Return the names of the weights that all operators read by row."""
     looked_up_names: set[str] = set()
     fully_read_names: set[str] = set(dataflow.outputs)
     for step in dataflow.steps:

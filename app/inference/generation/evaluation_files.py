@@ -1,8 +1,9 @@
 """Files of the evaluation of a language model: the text, which is untrusted, and the predictions on
-it, which another process compares with those of another precision."""
+it, which the parent process compares with those of another precision."""
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -46,22 +47,23 @@ _ARRAYS = ("tokens", "log_likelihoods", "top_tokens", "sampled_indices", "sample
 _WINDOW = "window"
 
 
-def write_text_scores(path: Path, scores: TextScores) -> None:
-    """Write scores to an uncompressed `.npz` file of NumPy."""
+def encode_text_scores(scores: TextScores) -> bytes:
+    """Return scores as an uncompressed `.npz` file of NumPy."""
     arrays: dict[str, Any] = {name: getattr(scores, name) for name in _ARRAYS}
     arrays[_WINDOW] = np.array([scores.window_tokens, scores.stride_tokens], np.int64)
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
 
 
-def read_text_scores(path: Path) -> TextScores:
-    """Read scores that `write_text_scores` wrote. Raises DamagedFileError for another file."""
+def decode_text_scores(content: bytes) -> TextScores:
+    """Decode scores that `encode_text_scores` encoded. Raises DamagedFileError for other content."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             window_tokens, stride_tokens = archive[_WINDOW].tolist()
             arrays = {name: archive[name] for name in _ARRAYS}
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DamagedFileError(
-            f"the predictions in {path.name} cannot be read: {error}", hint="Measure the reference again."
+            f"the predictions on the text cannot be read: {error}", hint="Measure the reference again."
         ) from error
     return TextScores(window_tokens=window_tokens, stride_tokens=stride_tokens, **arrays)

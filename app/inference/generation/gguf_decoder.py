@@ -22,8 +22,7 @@ from app.inference.generation.gguf_tokenizer import TOKENIZER_KEYS, convert_toke
 from app.inference.inspection.gguf_file import GgufFile, Value, read_gguf
 from app.inference.output_capture import capture_output
 from app.inference.precision.conversion_records import limit_memory
-from app.inference.tensor_spec import printable
-from app.records.language_model import StoredTensor
+from app.inference.tensor_spec import StoredTensor, printable
 from loadgen.decoding import decode_json
 
 _INTERLEAVED_BY_ARCHITECTURE = {"llama": True, "qwen2": False}

@@ -17,15 +17,29 @@ import onnxruntime_genai as genai
 from app.analysis.estimates import estimate_mean
 from app.analysis.warmup import is_stable
 from app.errors import UsageError
+from app.inference.generation.evaluation_files import encode_text_scores, read_evaluation_text
 from app.inference.generation.model_folder import GenerativeModel, read_model_folder
+from app.inference.generation.quality import compare_greedy_tokens, encode_text, score_text, select_prompts
 from app.inference.generation.runtime import convert_run_error, get_genai_version, open_generative_model
-from app.inference.job import CallRows, Measure, MeasurementStarted, Report, VariantJob, VariantMeasured, VariantOpened
+from app.inference.job import (
+    CallRows,
+    Measure,
+    MeasurementStarted,
+    Report,
+    ScoreText,
+    TextScored,
+    VariantJob,
+    VariantMeasured,
+    VariantOpened,
+)
 from app.inference.memory import read_memory_bytes, read_peak_memory_bytes
 from app.records.calls import COLUMNS
 from app.records.local import GenerationTest
 
 _FLUSH_NS = 250_000_000
 """Time in ns after which the steps of a long repetition are reported before its end."""
+_COMPARED_TOKENS = 32
+"""Number of tokens of the prompts, and of the responses, that are compared between batch sizes."""
 _FIRST_ORDINARY_ID = 3
 """First token ID of random prompts, so that no prompt starts with a special token of common
 tokenizers."""
@@ -76,6 +90,21 @@ class OpenGenerativeVariant:
             return _measure_test(run, command, send)
         except RuntimeError as error:
             raise convert_run_error(self._description, error) from error
+
+    def score_text(self, command: ScoreText) -> TextScored:
+        """Predict the tokens of a text, and compare the greedy tokens of a batch with those of each
+        prompt alone. Raises UsageError if the text cannot be used."""
+        try:
+            tokens = encode_text(self._model, read_evaluation_text(Path(command.path)), command.max_tokens)
+            window_tokens = min(command.window_tokens, self._description.context - 1)
+            scores = score_text(self._model, tokens, window_tokens, window_tokens // 2)
+            consistency = None
+            if command.batch > 1:
+                prompts = select_prompts(tokens, command.batch, min(_COMPARED_TOKENS, tokens.size - command.batch))
+                consistency = compare_greedy_tokens(self._model, prompts, _COMPARED_TOKENS)
+        except RuntimeError as error:
+            raise convert_run_error(self._description, error) from error
+        return TextScored(scores=encode_text_scores(scores), consistency=consistency)
 
 
 def _measure_test(run: TestRun, command: Measure, send: Send) -> VariantMeasured:

@@ -1,5 +1,5 @@
 """Child process that inspects one model within resource limits, without running it, and prints its
-ModelMetadata or LanguageModelMetadata as MessagePack."""
+ModelMetadata, LanguageModelMetadata or DecoderCosts as MessagePack."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import msgspec
 
 from app.errors import UsageError
 from app.inference.child import exit_with_parent, run_reporting_errors
-from app.inference.inspection.limits import limit_this_process
+from app.inference.inspection.limits import COSTS_OPTION, limit_this_process
 from app.inference.model_file import check_model_file
 from app.records.model import ShapeOverrides
 from loadgen.decoding import decode_json
 
 if TYPE_CHECKING:
+    from app.records.generation import DecoderCosts
     from app.records.language_model import LanguageModelMetadata
     from app.records.model import ModelMetadata
 
@@ -25,13 +26,33 @@ def main() -> None:
     exit_with_parent()
     path = Path(sys.argv[1])
     try:
-        metadata = _read_onnx_model(path, sys.argv[2]) if len(sys.argv) > 2 else _read_language_model(path)
+        output = _inspect(path, sys.argv[2:])
     except (MemoryError, RecursionError) as error:
         raise UsageError(
             f"{path.name} is rejected: reading it needs far more memory than expected from its size",
             hint="Export the model again with a tool you trust.",
         ) from error
-    sys.stdout.buffer.write(msgspec.msgpack.encode(metadata))
+    sys.stdout.buffer.write(msgspec.msgpack.encode(output))
+
+
+def _inspect(path: Path, arguments: list[str]) -> ModelMetadata | LanguageModelMetadata | DecoderCosts:
+    match arguments:
+        case []:
+            return _read_language_model(path)
+        case [argument] if argument == COSTS_OPTION:
+            return _read_decoder_costs(path)
+        case [shapes]:
+            return _read_onnx_model(path, shapes)
+    raise AssertionError(arguments)
+
+
+def _read_decoder_costs(folder: Path) -> DecoderCosts:
+    from app.inference.generation.decoder_costs import read_decoder_costs
+    from app.inference.generation.model_folder import read_model_folder
+
+    model = read_model_folder(folder)
+    limit_this_process((folder / model.model_file).stat().st_size)
+    return read_decoder_costs(model)
 
 
 def _read_onnx_model(path: Path, shapes: str) -> ModelMetadata:

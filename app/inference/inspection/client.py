@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
-from app.inference.inspection.limits import WALL_TIME_LIMIT_S
+from app.inference.inspection.limits import COSTS_OPTION, WALL_TIME_LIMIT_S
 from app.inference.model_file import check_model_file
 from app.inference.parent import ChildKilledError, run_child
+from app.records.generation import DecoderCosts
 from app.records.language_model import LanguageModelMetadata
 from app.records.model import ModelMetadata, ShapeOverrides
 
@@ -27,6 +28,12 @@ def inspect_language_model(model: Path) -> LanguageModelMetadata:
     """Inspect the files of a language model. Raises UsageError if they are not valid or are
     rejected."""
     return msgspec.msgpack.decode(_run_inspection(model), type=LanguageModelMetadata)
+
+
+def read_decoder_costs(folder: Path) -> DecoderCosts:
+    """Read the costs of the decoder of a model folder. Raises UsageError if the folder is not valid
+    or is rejected."""
+    return msgspec.msgpack.decode(_run_inspection(folder, COSTS_OPTION), type=DecoderCosts)
 
 
 def _run_inspection(model: Path, *arguments: str) -> bytes:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 MIB = 2**20
+COSTS_OPTION = "--costs"
+"""Argument of the child process that requests the costs of a decoder."""
 _BASE_MEMORY_MIB = 320
 _FILE_COPIES = 4
 """Number of copies of the file that the memory limit allows: raw bytes, protobuf messages, and two

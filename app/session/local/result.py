@@ -19,6 +19,8 @@ from app.analysis.local.accuracy import check_chance_accuracy, compute_accuracy
 from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.call_stages import summarize_calls
 from app.analysis.local.generation import check_drift
+from app.analysis.local.generation_roofline import locate_test, select_data_type
+from app.analysis.local.perplexity import estimate_text_quality
 from app.analysis.local.roofline import CallDurations, find_bottleneck
 from app.analysis.local.variants import (
     NO_VARIANT_CAUSE,
@@ -31,11 +33,18 @@ from app.analysis.local.variants import (
     mark_variant_headlines,
 )
 from app.analysis.stages import compute_telemetry_metrics
-from app.analysis.validity import check_telemetry, check_wall_clock, combine_stage_checks, compute_verdict
+from app.analysis.validity import (
+    check_telemetry,
+    check_upper_limit,
+    check_wall_clock,
+    combine_stage_checks,
+    compute_verdict,
+)
 from app.errors import ExitCode
 from app.inference.providers import NVIDIA_PROVIDERS
 from app.records.calls import CallStage
 from app.records.estimate import Estimate, Variant
+from app.records.generation import DecoderCosts, TextQuality
 from app.records.local import Accuracy, BatchModel, Bottleneck, LocalResult, VariantData
 from app.records.result import Artifact, Cause, Check, Environment, Result, Stage, Tool, Verdict, Window
 from app.session.local.references import Scores
@@ -88,7 +97,7 @@ def find_variant_bottleneck(
         ),
         None,
     )
-    peaks = dependencies.find_peaks(variant_spec, environment, variant_data.size_bytes or 0)
+    peaks = dependencies.find_peaks(variant_spec, environment, variant_data.size_bytes or 0, None)
     node_count = sum(placement.nodes for placement in variant_data.placements) or None
     return find_bottleneck(_build_call_durations(single_stream_stage), cost, peaks, batch_model, node_count)
 
@@ -218,6 +227,7 @@ def _evaluate_variant(
         if measured_variant.is_reference:
             retained = Estimate(1.0, (1.0, 1.0), n=accuracy.value.n)
             accuracy = msgspec.structs.replace(accuracy, change=None, retained=retained, p_value=None, test=None)
+    quality = _estimate_quality(measurements, measured_variant)
     stages = []
     for position, stage_data in enumerate(measured_variant.call_stages):
         stage = summarize_calls(dependencies.store.stage_calls(stage_data.index), stage_data, measured_variant.checks)
@@ -227,10 +237,39 @@ def _evaluate_variant(
                 **stage.metrics,
                 **_build_cold_start_metrics(measured_variant.data),
                 **_build_accuracy_metrics(accuracy),
+                **_build_quality_metrics(quality),
             }
             stage = msgspec.structs.replace(stage, metrics=metrics)
         stages.append(stage)
-    return VariantResult(msgspec.structs.replace(measured_variant.data, accuracy=accuracy), tuple(stages))
+    language_model = measured_variant.data.language_model
+    if language_model is not None:
+        language_model = msgspec.structs.replace(
+            language_model, quality=quality, consistency=measured_variant.consistency
+        )
+    data = msgspec.structs.replace(measured_variant.data, accuracy=accuracy, language_model=language_model)
+    return VariantResult(data, tuple(stages))
+
+
+def _estimate_quality(measurements: LocalMeasurements, measured_variant: MeasuredVariant) -> TextQuality | None:
+    """Return the quality of a language model on the text of the profile, relative to the first
+    variant that predicted it; `None` if this variant did not."""
+    all_scores = [variant.text_scores for variant in measurements.variants if variant.text_scores is not None]
+    if measured_variant.text_scores is None:
+        return None
+    reference = None if measured_variant.text_scores is all_scores[0] else all_scores[0]
+    return estimate_text_quality(measured_variant.text_scores, reference)
+
+
+def _build_quality_metrics(quality: TextQuality | None) -> dict[str, dict[str, Estimate]]:
+    if quality is None:
+        return {}
+    estimates = {
+        "perplexity": quality.perplexity,
+        "perplexity_ratio": quality.perplexity_ratio,
+        "token_agreement": quality.token_agreement,
+        "kl_mean": quality.kl_mean,
+    }
+    return {name: {"value": estimate} for name, estimate in estimates.items() if estimate is not None}
 
 
 def _add_scaling_efficiency(variant_result: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
@@ -311,6 +350,10 @@ def _add_bottleneck(
     dependencies: LocalDependencies,
     measurements: LocalMeasurements,
 ) -> VariantResult:
+    if measured_variant.decoder_costs is not None:
+        return _add_generation_rooflines(
+            measured_variant, measured_variant.decoder_costs, variant_result, dependencies, measurements.environment
+        )
     bottleneck = find_variant_bottleneck(
         measured_variant.variant_spec,
         measured_variant.path,
@@ -323,6 +366,39 @@ def _add_bottleneck(
     return msgspec.structs.replace(
         variant_result, data=msgspec.structs.replace(variant_result.data, bottleneck=bottleneck)
     )
+
+
+def _add_generation_rooflines(
+    measured_variant: MeasuredVariant,
+    costs: DecoderCosts,
+    variant_result: VariantResult,
+    dependencies: LocalDependencies,
+    environment: Environment,
+) -> VariantResult:
+    """Add the shares of the peaks to each stage of a language model, and the bottlenecks of its
+    first valid prefill and decode to its data."""
+    variant_spec = measured_variant.variant_spec
+    peaks = dependencies.find_peaks(
+        variant_spec, environment, costs.weight_bytes, select_data_type(costs, variant_spec.variant.provider)
+    )
+    tests = {call_stage.index: call_stage.test for call_stage in measured_variant.call_stages}
+    stages: list[Stage] = []
+    bottlenecks: dict[str, Bottleneck] = {}
+    for stage, test in zip(variant_result.stages, tests.values(), strict=True):
+        assert test is not None
+        rooflines = locate_test(stage, test, costs, peaks)
+        metrics = {name: {"value": roofline.share} for name, roofline in rooflines.items()}
+        stages.append(msgspec.structs.replace(stage, metrics={**stage.metrics, **metrics}))
+        if stage.verdict.status != "INVALID":
+            bottlenecks = {name: roofline.bottleneck for name, roofline in rooflines.items()} | bottlenecks
+    data = variant_result.data
+    prefill_bottleneck = bottlenecks.get("prefill_flops_share")
+    assert data.language_model is not None
+    language_model = msgspec.structs.replace(data.language_model, prefill_bottleneck=prefill_bottleneck)
+    data = msgspec.structs.replace(
+        data, language_model=language_model, bottleneck=bottlenecks.get("decode_bandwidth_share")
+    )
+    return msgspec.structs.replace(variant_result, data=data, stages=tuple(stages))
 
 
 def _build_cold_start_metrics(variant_data: VariantData) -> dict[str, dict[str, Estimate]]:
@@ -390,6 +466,9 @@ def _build_checks(
         None,
     )
     checks += [
+        check for variant_result in variants if (check := _build_consistency_check(variant_result.data)) is not None
+    ]
+    checks += [
         check
         for variant_result in variants
         if (check := _build_chance_check(variant_result.data, chance_accuracy)) is not None
@@ -412,6 +491,20 @@ def _build_chance_check(variant_data: VariantData, chance_accuracy: float | None
         return None
     check = check_chance_accuracy(variant_data.accuracy.value, chance_accuracy, f"{variant_data.variant.label}: ")
     return check if check is not None and check.verdict != "VALID" else None
+
+
+def _build_consistency_check(variant_data: VariantData) -> Check | None:
+    """Check that a language model generates equal tokens at different batch sizes, or that rounding
+    explains each difference; `None` if it was not compared."""
+    consistency = None if variant_data.language_model is None else variant_data.language_model.consistency
+    if consistency is None:
+        return None
+    unexplained = sum(not divergence.is_rounding for divergence in consistency.divergences)
+    hint = (
+        f"{variant_data.variant.label}: {unexplained} of {consistency.batch} prompts generate other tokens in a batch "
+        f"of {consistency.batch} than alone, by more than rounding explains. Check the export of the model."
+    )
+    return check_upper_limit("tokens_by_batch", unexplained, unit="prompts", warn=0, hint=hint)
 
 
 def _build_repeatability_check(variant_data: VariantData) -> Check | None:

@@ -14,10 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from app.analysis.gating import Gating
+from app.analysis.local.roofline import DataType
 from app.inference.generation.model_folder import GenerativeModel
 from app.inference.job import SessionSettings, VariantJob
 from app.records.control import ControlCommand, ControlResponse
 from app.records.estimate import Variant
+from app.records.generation import DecoderCosts
 from app.records.gpu import GpuProcess
 from app.records.local import GenerationTest, Peaks, Precision, Scenario
 from app.records.model import BatchCost
@@ -73,6 +75,13 @@ class DataSpec(msgspec.Struct, frozen=True):
     unscored_rows: int = 0
 
 
+class TextSpec(msgspec.Struct, frozen=True):
+    """Text file; language models predict its first `max_tokens` tokens."""
+
+    path: str
+    max_tokens: int
+
+
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Specification of a local run.
 
@@ -88,6 +97,8 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[VariantSpec, ...]
     scenarios: tuple[ScenarioSpec, ...]
     data: DataSpec
+    text: TextSpec | None = None
+    """Text that shows the quality of language models; `None` if it is not measured."""
     warmup_s: float
     min_duration_s: float
     max_duration_s: float
@@ -131,6 +142,8 @@ class PreparedModel(msgspec.Struct, frozen=True):
     size_bytes: int
     cached_model_path: str | None = None
     language_model: GenerativeModel | None = None
+    decoder_costs: DecoderCosts | None = None
+    """Costs of a language model; `None` for other models."""
     notes: tuple[str, ...] = ()
 
 
@@ -154,6 +167,9 @@ class LocalStore(Protocol):
         """Write outputs or scores to an .npz file that child processes can read, and return its
         path."""
 
+    def store_text_scores(self, name: str, content: bytes) -> None:
+        """Write the encoded predictions on a text to a file."""
+
     def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None: ...
 
     def seal(self) -> tuple[Artifact, ...]: ...
@@ -174,9 +190,10 @@ class LocalDependencies(msgspec.Struct, frozen=True):
     compute_cost: Callable[[str, int, dict[str, int]], BatchCost | None]
     """Return the cost of an inference, given the model file, the batch size and the axis lengths;
     `None` if the cost is unknown."""
-    find_peaks: Callable[[VariantSpec, Environment, int], Peaks | None]
+    find_peaks: Callable[[VariantSpec, Environment, int, DataType | None], Peaks | None]
     """Return the peak rates of the processor that a variant runs on, for a model with the given
-    size of weights in bytes; `None` if unknown."""
+    size of weights in bytes; `None` if unknown. Without a data type, it is that of the precision of
+    the variant."""
     find_foreign_processes: Callable[[Sequence[GpuProcess], Collection[int]], tuple[GpuProcess, ...]]
     """Return those of the given GPU processes that are neither in the given set of PIDs nor
     descendants of processes in this set."""

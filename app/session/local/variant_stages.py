@@ -67,8 +67,15 @@ class CallProgress:
                 latency_p50_ms=float(p50),
                 latency_p95_ms=float(p95),
                 latency_p99_ms=float(p99),
+                output_tokens=self._count_output_tokens(),
             )
         )
+
+    def _count_output_tokens(self) -> int | None:
+        """Count the tokens that a language model has generated: one per step and sequence. Return
+        `None` if the stage does not generate tokens."""
+        has_output = self._plan.test is not None and self._plan.test.output_tokens > 0
+        return self._completed * self._plan.batch if has_output else None
 
     def _emit_start(self, start_ns: int) -> None:
         plan = self._plan

@@ -11,12 +11,16 @@ import os
 import msgspec
 
 from app.analysis.local.call_stages import summarize_calls
+from app.analysis.local.perplexity import TextScores
 from app.errors import SizewiseError
-from app.inference.job import VariantJob
+from app.inference.generation.evaluation_files import decode_text_scores
+from app.inference.job import ScoreText, VariantJob
 from app.records import events
 from app.records.calls import CallStage
+from app.records.generation import BatchConsistency, DecoderCosts
 from app.records.local import LanguageModelData, VariantColdStart, VariantData
 from app.records.result import Check, Stage
+from app.session.dependencies import RunningVariant
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.local.references import OPEN_TIMEOUT_S, SCORE_TIMEOUT_S, ReferenceCache, Scores, decode_scores
@@ -25,6 +29,10 @@ from app.session.local.variant_stages import ScenarioRunner
 from app.session.run_log import RunLog
 
 _COLD_START_TIMEOUT_S = 600.0
+_TEXT_TIMEOUT_S = 3600.0
+_WINDOW_TOKENS = 512
+"""Number of tokens of a window in which a text is predicted. Each token after the first window is
+predicted from at least half of them."""
 
 
 class ColdStartMeasurer:
@@ -134,7 +142,12 @@ class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
     path: str | None = None
     """Path of the model file that was run; `None` if the model was not prepared."""
+    decoder_costs: DecoderCosts | None = None
+    """Costs of a language model; `None` for other models, and if the model was not prepared."""
     scores: Scores | None = None
+    text_scores: TextScores | None = None
+    """Predictions of a language model on the text of the profile; `None` if it was not scored."""
+    consistency: BatchConsistency | None = None
     is_reference: bool = False
     """True if the variant is the first model, unmodified and on the CPU."""
     error: SizewiseError | None = None
@@ -148,6 +161,8 @@ class _VariantState(msgspec.Struct):
     prepared_model: PreparedModel | None = None
     cold_starts: tuple[VariantColdStart, ...] = ()
     scores: Scores | None = None
+    text_scores: TextScores | None = None
+    consistency: BatchConsistency | None = None
 
 
 class VariantRunner:
@@ -167,6 +182,7 @@ class VariantRunner:
         self._cold_start_measurer = ColdStartMeasurer(spec, dependencies, run_log, limit_monitor, interruption)
         self.variants: list[MeasuredVariant] = []
         self._stage_indices = itertools.count()
+        self._scored_texts: set[tuple[str, str]] = set()
 
     @property
     def reference_scores(self) -> Scores | None:
@@ -240,6 +256,7 @@ class VariantRunner:
             )
             state.scenario_runner.run_scenarios(running_variant)
             self._check_other_processes(variant_spec)
+            self._score_text(variant_spec, state.prepared_model, state, running_variant)
             if self._spec.data.label is not None and self.may_continue:
                 state.scores = decode_scores(
                     running_variant.score(
@@ -249,6 +266,36 @@ class VariantRunner:
                 self._dependencies.store.store_outputs(f"scores-{len(self.variants) + 1}", state.scores.values)
         finally:
             running_variant.close()
+
+    def _score_text(
+        self,
+        variant_spec: VariantSpec,
+        prepared_model: PreparedModel,
+        state: _VariantState,
+        running_variant: RunningVariant,
+    ) -> None:
+        """Predict the text of the profile with a language model, once per model and execution
+        provider: the quality does not depend on the other settings."""
+        text = self._spec.text
+        key = prepared_model.path, variant_spec.variant.provider
+        if text is None or not variant_spec.is_language_model or not self.may_continue or key in self._scored_texts:
+            return
+        self._scored_texts.add(key)
+        self._run_log.emit_phase("quality", f"predicting the text with {variant_spec.variant.label}")
+        command = ScoreText(
+            path=text.path,
+            max_tokens=text.max_tokens,
+            window_tokens=_WINDOW_TOKENS,
+            batch=max(
+                other.variant.batch
+                for other in self._spec.variants
+                if other.model == variant_spec.model and other.variant.provider == variant_spec.variant.provider
+            ),
+        )
+        timeout_s = self._limit_monitor.cap_duration_s(_TEXT_TIMEOUT_S, self._dependencies.now_ns())
+        report = running_variant.score_text(command, timeout_s)
+        self._dependencies.store.store_text_scores(f"text-{len(self.variants) + 1}", report.scores)
+        state.text_scores, state.consistency = decode_text_scores(report.scores), report.consistency
 
     def _check_other_processes(self, variant_spec: VariantSpec) -> None:
         """Add a warning to the run if other processes used the GPUs while the variant ran."""
@@ -318,6 +365,7 @@ class VariantRunner:
             state.scenario_runner.opened_report,
             state.scenario_runner.measured_reports,
         )
+        costs = None if prepared_model is None else prepared_model.decoder_costs
         memory_peaks_bytes = [
             report.peak_memory_bytes for report in measured_reports if report.peak_memory_bytes is not None
         ]
@@ -339,6 +387,8 @@ class VariantRunner:
             else LanguageModelData(
                 architecture=prepared_model.language_model.architecture,
                 context=prepared_model.language_model.context,
+                weight_bytes=None if costs is None or costs.unknown_reason is not None else costs.weight_bytes,
+                kv_bytes_per_token=None if costs is None else costs.kv_bytes_per_token,
                 opened_memory_bytes=None if opened_report is None else opened_report.memory_bytes,
             ),
             peak_memory_gib=max(memory_peaks_bytes) / 2**30 if memory_peaks_bytes else None,
@@ -352,7 +402,10 @@ class VariantRunner:
             call_stages=tuple(state.scenario_runner.call_stages),
             checks=state.scenario_runner.checks,
             path=None if prepared_model is None else prepared_model.path,
+            decoder_costs=costs,
             scores=state.scores,
+            text_scores=state.text_scores,
+            consistency=state.consistency,
             is_reference=self._is_reference(variant_spec),
             error=failure,
         )

@@ -116,6 +116,10 @@ def test_a_local_model_has_calls_and_a_comparison_its_runs() -> None:
     line = format_readings(after(VariantStarted(1, 2, 3, variant), STEADY, snapshot(3, 10), snapshot(4, 30)), 4 * S)
     assert line is not None
     assert "20 calls/s" in line
+    generating = (snapshot(3, 10, output_tokens=40), snapshot(4, 30, output_tokens=120))
+    line = format_readings(after(VariantStarted(1, 2, 3, variant), STEADY, *generating), 4 * S)
+    assert line is not None
+    assert "20 steps/s, 80 tok/s" in line
     assert shown(after(PairRunStarted(1, 2, "candidate", "a", 7)))[0] == "pair 2 of 7: candidate"
 
 

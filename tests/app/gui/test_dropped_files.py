@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.gui.dropped_files import FileKind, classify_path
+from tests.fakes import decoders
 
 CASES: list[tuple[str, str, FileKind]] = [
     ("m.onnx", "", "model"),
@@ -38,3 +39,7 @@ def test_a_folder_with_events_is_a_run_and_another_is_somebody_elses_results(tmp
 
 def test_what_is_not_there_cannot_be_opened(tmp_path: Path) -> None:
     assert classify_path(tmp_path / "gone.onnx").kind == "unknown"
+
+
+def test_the_folder_of_a_language_model_is_a_model(tmp_path: Path) -> None:
+    assert classify_path(decoders.contiguous(tmp_path / "decoder")).kind == "model"

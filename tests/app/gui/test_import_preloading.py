@@ -1,11 +1,58 @@
 from __future__ import annotations
 
+import ast
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from PySide6.QtCore import QObject
 from pytestqt.qtbot import QtBot
 
-from app.gui.import_preloading import ImportPreloader
+import app.gui.main
+from app.gui.background import hold_work, release_work, submit
+from app.gui.import_preloading import ImportPreloader, load_modules
+from tests.fakes.stored_runs import stored_run
+
+_GUI = Path(app.gui.main.__file__).parent
+_ONE_THREAD_AT_A_TIME = "app.planning.simulation.precompile"
+"""Imported by no work before its modules are loaded under the lock, see planning_tasks."""
+_PROBE = """
+import sys
+from app.gui.docks.machine_watch import _check_machine
+from app.gui.home.page import _read_last_runs
+from app.gui.import_preloading import BACKGROUND_MODULES, STARTUP_MODULES, load_modules
+from app.gui.launching import _find_pairs_to_show
+from app.gui.recovery import _find_unfinished_runs
+load_modules(*STARTUP_MODULES)
+loaded = set(sys.modules)
+for work in (_find_unfinished_runs, _find_pairs_to_show, _read_last_runs, _check_machine):
+    work()
+own = ("app", "loadgen", "pandas", "pyarrow", "reports", "scipy")
+print("at start:", *sorted(name for name in set(sys.modules) - loaded if name.split(".")[0] in own))
+load_modules(*BACKGROUND_MODULES)
+print("later:", *sorted(set(sys.argv[1:]) - set(sys.modules)))
+"""
+
+
+@pytest.fixture
+def held() -> Iterator[None]:
+    hold_work()
+    yield
+    release_work()
+
+
+def imported_in_functions() -> Iterator[str]:
+    """What functions of the window import of the other parts of the program and of heavy libraries."""
+    for path in _GUI.rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
+                if isinstance(node, ast.ImportFrom) and node.module is not None:
+                    yield node.module
+                elif isinstance(node, ast.Import):
+                    yield from (alias.name for alias in node.names)
 
 
 def test_what_the_first_run_needs_is_there_a_moment_later(qtbot: QtBot) -> None:
@@ -13,3 +60,71 @@ def test_what_the_first_run_needs_is_there_a_moment_later(qtbot: QtBot) -> None:
     warming = ImportPreloader(owner)
     qtbot.waitUntil(lambda: "app.gui.run.page" in sys.modules and not warming.is_busy, timeout=30_000)
     assert {"pyqtgraph", "pandas", "app.gui.live.body"} <= set(sys.modules)
+
+
+def test_work_waits_until_the_modules_that_it_uses_are_imported(qtbot: QtBot, held: None) -> None:
+    owner, reported = QObject(), list[str]()
+    submit(owner, lambda: "work", reported.append, lambda error: reported.append(str(error)))
+    submit(owner, lambda: "imports", reported.append, lambda error: reported.append(str(error)), may_wait=False)
+    qtbot.waitUntil(lambda: bool(reported))
+    assert reported == ["imports"]
+    ImportPreloader(owner)
+    qtbot.waitUntil(lambda: len(reported) == 2, timeout=30_000)
+
+
+def test_work_that_the_window_submits_while_it_is_built_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[str] = []
+
+    def prepare() -> None:
+        submit(owner, lambda: reported.append("ran"), print, print)
+        raise InterruptedError
+
+    owner = QObject()
+    monkeypatch.setattr(app.gui.main, "prepare", prepare)
+    try:
+        with pytest.raises(InterruptedError):
+            app.gui.main.open_window(())
+        threading.Event().wait(0.1)
+        assert reported == []
+    finally:
+        release_work()
+
+
+def test_two_threads_that_import_a_cycle_both_get_whole_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the threads has imported one module of the cycle when it asks for the other one, unless one waits."""
+    for name, other in (("cycle_a", "cycle_b"), ("cycle_b", "cycle_a")):
+        (tmp_path / f"{name}.py").write_text(
+            f"import time\ntime.sleep(0.1)\nimport {other}\n"
+            f"def whole(): return {other}.DONE\nfrom {other} import __name__ as _\nDONE = True\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    failures: list[BaseException] = []
+
+    def load(name: str) -> None:
+        try:
+            (module,) = load_modules(name)
+            assert module.DONE
+            assert module.whole()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=load, args=(name,)) for name in ("cycle_a", "cycle_b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+
+
+@pytest.mark.process
+def test_no_work_imports_a_module_that_is_not_loaded_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    (home / "runs").mkdir(parents=True)
+    stored_run(home / "runs" / "20261120-run")
+    modules = {name for name in imported_in_functions() if name.split(".")[0] not in sys.stdlib_module_names}
+    others = {name for name in modules if not name.startswith(("app.gui", "PySide6"))} - {_ONE_THREAD_AT_A_TIME}
+    assert len(others) > 30
+    done = subprocess.run([sys.executable, "-c", _PROBE, *others], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["at start:", "later:"]

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QTimer
 from PySide6.QtWidgets import QApplication, QPushButton, QSystemTrayIcon, QWidget
@@ -11,9 +12,14 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.assembly import WindowComponents, assemble
 from app.gui.launching import CloseConfirmation, ClosingDialog, Notifications, should_notify
+from app.gui.navigation import Launch
 from app.gui.window import Window
+from app.profiles.secrets import REDACTED
 from app.records.control import ControlCommand, ControlResponse, StopRun
+from app.records.events import Event, NoteAdded, PhaseChanged, RunFinished
+from app.storage.run_directory import EVENTS
 from tests.fakes.driving import find_button, shows
+from tests.fakes.program import write_profile
 from tests.fakes.stored_pairs import WrittenPairs
 from tests.fakes.stored_runs import going_on
 
@@ -203,3 +209,96 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     assert received == [StopRun()]
     assert window.pages.compare.pairs_panel.state.status == "stopping"
     assert window.pages.created_page("live") is None
+
+
+def running_and_waiting(parts: WindowComponents) -> tuple[Path | None, list[str]]:
+    job = parts.queue.running_job
+    return None if job is None else job.launch.directory, [one.launch.name for one in parts.queue.waiting_jobs]
+
+
+def test_the_next_window_attaches_to_runs_that_go_on_and_starts_no_other(
+    home: Path, qtbot: QtBot, qapp: QApplication
+) -> None:
+    """Of two runs that go on, which another window or a terminal started, the second is waited for, too."""
+    older, newer = (going_on(home / "runs" / f"2026112{day}-going", os.getpid(), f"day {day}") for day in (1, 2))
+    window, parts = assemble(qapp)
+    window.show()
+    started: list[Launch] = []
+    parts.queue.launch_next.connect(started.append)
+    try:
+        qtbot.waitUntil(lambda: window.pages.live.state.status == "running")
+        assert "day 2 is still running. See its progress on the Live page." in window.strip.text()
+        assert parts.recovery.unfinished_runs == ()
+        assert parts.status_bar.engine.text() != "Benchmark: idle"
+        assert parts.run_launcher.run_bar.stop_button.isEnabled()
+        window.navigation.launch_requested.emit(Launch(("run", "mine.yaml"), home / "runs" / "20261123-mine", "mine"))
+        assert running_and_waiting(parts) == (newer, ["day 1", "mine"])
+        with (newer / EVENTS).open("ab") as file:
+            file.write(msgspec.json.encode(RunFinished(6_000_000_000, "VALID", 0)) + b"\n")
+        qtbot.waitUntil(lambda: running_and_waiting(parts) == (older, ["mine"]))
+        assert started == []
+    finally:
+        _close(window)
+
+
+def test_live_attaches_to_a_run_that_began_elsewhere_and_tells_the_queue(
+    home: Path, qtbot: QtBot, qapp: QApplication
+) -> None:
+    window, parts = assemble(qapp)
+    window.show()
+    try:
+        qtbot.waitUntil(lambda: parts.run_launcher._pairs_launcher.have_been_looked_for)
+        run = going_on(home / "runs" / "20261121-going", os.getpid())
+        window.show_page("live")
+        qtbot.waitUntil(lambda: window.pages.live.state.status == "running")
+        assert parts.queue.running_job is not None
+        assert parts.queue.running_job.launch.directory == run
+    finally:
+        _close(window)
+
+
+def test_run_again_runs_again_unless_the_secrets_are_not_there(
+    home: Path, tmp_path: Path, qtbot: QtBot, qapp: QApplication
+) -> None:
+    window, parts = assemble(qapp)
+    window.show()
+    parts.queue.set_paused(True)
+    spec = Path(write_profile(tmp_path, "http://127.0.0.1:9"))
+    try:
+        text = spec.read_text()
+        spec.write_text(f"{text}\n# {REDACTED}\n")
+        window.navigation.repeat_profile_requested.emit(spec)
+        assert "was stored without its secrets" in window.strip.text()
+        assert window.pages.current.key == "run"
+        qtbot.waitUntil(window.pages.run.header.start_button.isEnabled)
+        assert running_and_waiting(parts) == (None, [])
+        spec.write_text(text)
+        window.navigation.repeat_profile_requested.emit(spec)
+        qtbot.waitUntil(lambda: bool(parts.queue.waiting_jobs))
+        (job,) = parts.queue.waiting_jobs
+        assert job.launch.arguments == ("run", str(spec))
+    finally:
+        _close(window)
+
+
+def test_live_and_the_jobs_dock_show_the_same_progress(
+    home: Path, qtbot: QtBot, qapp: QApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a search, which does not know how long it takes, by the last run of its name."""
+    monkeypatch.setattr("app.gui.docks.job_queue._last_duration_s", lambda _: 40.0)
+    events: list[Event] = [PhaseChanged(2_000_000_000, "search", "probing"), NoteAdded(11_000_000_000, "a quarter")]
+    going_on(home / "runs" / "20261121-going", os.getpid(), events=events)
+    window, parts = assemble(qapp)
+    window.resize(1_600, 900)
+    window.show()
+    try:
+        parts.jobs_dock.show()
+        window.show_page("live")
+        qtbot.waitUntil(lambda: window.pages.live.body is not None)
+        body = window.pages.live.body
+        assert body is not None
+        qtbot.waitUntil(lambda: (body.header.bar.value(), parts.jobs_dock.bar.value()) == (50, 25))
+        assert body.header.bar.isVisible()
+        assert body.header.bar.maximum() == 200
+    finally:
+        _close(window)

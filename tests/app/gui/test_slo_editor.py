@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtWidgets import QCompleter
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QCompleter, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.analysis.objectives import parse_objective
 from app.gui.slo_editor import SloEditor
+from app.gui.widgets import vbox
 from app.records.metrics import METRICS
 
 OWN = ("latency_ms.p95 < 50", "error_rate < 0.1%")
@@ -68,3 +70,23 @@ def test_every_completion_begins_an_objective(editor: SloEditor) -> None:
     for text in begun:
         is_share = METRICS[text.strip().partition(".")[0]].unit == "share"
         parse_objective(f"{text}< {'1%' if is_share else '1'}")
+
+
+def test_tab_goes_from_line_to_line_and_then_to_the_buttons(qtbot: QtBot) -> None:
+    page, before, editor = QWidget(), QLineEdit(), SloEditor()
+    vbox(before, editor, QLineEdit(), within=page)
+    qtbot.addWidget(page)
+    with qtbot.waitActive(page):
+        page.show()
+        page.activateWindow()
+    editor.show_slo(("latency_ms.p95 < 50", "error_rate < 1%"), ())
+    qtbot.waitUntil(lambda: all(line.isVisible() for line in editor.lines))
+    before.setFocus()
+    came_by: list[QWidget | None] = []
+    for _ in range(6):
+        qtbot.keyClick(page.focusWidget(), Qt.Key.Key_Tab)
+        came_by.append(page.focusWidget())
+    first, second = editor.lines
+    assert came_by == [
+        first, first.remove_button, second, second.remove_button, editor.add_button, editor.reset_button,
+    ]  # fmt: skip

@@ -10,8 +10,10 @@ from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
 from app.profiles.editing import format_profile
 from app.profiles.loading import load_profile_text
+from app.profiles.local import LocalProfile
 from app.profiles.profile import PROFILES
 from app.profiles.templates import convert_profile, format_local_profile
+from tests.fakes import decoders
 
 
 @pytest.mark.parametrize("text", [templates.ENDPOINT_TEMPLATE, templates.SCRIPTED_TEMPLATE])
@@ -24,6 +26,14 @@ def test_a_models_file_becomes_a_profile_of_it(tmp_path: Path) -> None:
     model.write_bytes(b"")
     profile = load_profile_text(format_local_profile(model).encode(), tmp_path / "x.yaml")
     assert (profile.name, profile.target.models) == ("my-model--2", (str(model),))  # type: ignore[union-attr]
+
+
+def test_the_folder_of_a_language_model_becomes_a_profile_of_its_tests(tmp_path: Path) -> None:
+    folder = decoders.contiguous(tmp_path / "tiny decoder")
+    profile = load_profile_text(format_local_profile(folder).encode(), tmp_path / "x.yaml")
+    assert isinstance(profile, LocalProfile)
+    assert (profile.name, profile.target.models) == ("tiny-decoder", (str(folder),))
+    assert [test.name for test in profile.generation_tests] == ["pp512", "tg128"]
 
 
 @pytest.mark.parametrize("protocol", PROFILES)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from app.records.local import GenerationTest
 from app.records.result import Estimate, Objective, ObjectiveResult, Result
 from app.reporting.local import build_local_section, build_local_tiles, build_model_section, find_headline_variant
+from tests.fakes.language_model_runs import language_model_run, with_energy
 from tests.fakes.local_runs import SLO, local_run, one_variant, only_failed, variant
 from tests.fakes.results import full_run
 from tests.fakes.searched_runs import searched_run
@@ -117,3 +119,67 @@ def test_energy_is_shown_where_it_was_read() -> None:
 def test_nothing_measured_is_no_headline() -> None:
     assert build_local_tiles(only_failed().result) == ()
     assert build_local_tiles(full_run().result) == ()
+
+
+def test_tiles_of_a_language_model_are_its_rates_and_times() -> None:
+    tiles = build_local_tiles(language_model_run(usd_per_hour=3.6).result)
+    assert [(tile.label, tile.note) for tile in tiles] == [
+        ("Decode throughput", "batch 1, pp512+tg16"),
+        ("Prefill throughput", "batch 1, pp512"),
+        ("p50 TTFT", "pp512+tg16"),
+        ("p99 TTFT", "pp512+tg16"),
+        ("p99 ITL", "tg16"),
+        ("p50 ITL", "tg16 @ d1024"),
+        ("Peak memory", "of the process"),
+        ("Cost per 1M output tokens", "at $3.6/h, 100\u202f% utilization"),
+    ]
+    tiles_by_label = {tile.label: tile for tile in tiles}
+    decode, cost = tiles_by_label["Decode throughput"].quantity, tiles_by_label["Cost per 1M output tokens"].quantity
+    assert (decode.unit, cost.unit) == ("tokens/s", "USD")
+    assert decode.value is not None
+    assert cost.value == pytest.approx(3.6 / 3600 / decode.value * 1e6)
+    limits = [tile.label for tile in tiles if tile.limit is not None]
+    assert limits == ["p50 ITL"], "in the test in which it was evaluated"
+
+
+def test_a_rate_has_its_limit_only_in_the_test_that_was_evaluated() -> None:
+    result = language_model_run().result
+    objective = Objective("decode_tokens_per_s >= 50", "decode_tokens_per_s", None, ">=", 50.0)
+    for name, has_limit in (("pp512+tg16", True), ("tg16 @ d1024", False)):
+        stage = next(stage for stage in result.stages if stage.tags["test"] == name)
+        slo = (ObjectiveResult(objective, stage.metrics["decode_tokens_per_s"]["value"], "PASS", stage.name),)
+        tile = build_local_tiles(msgspec.structs.replace(result, slo=slo))[0]
+        assert (tile.label, tile.limit is not None) == ("Decode throughput", has_limit)
+
+
+def test_without_output_the_cost_is_that_of_prompt_tokens() -> None:
+    tiles = build_local_tiles(language_model_run(usd_per_hour=3.6, tests=(GenerationTest(512, 0),)).result)
+    assert [tile.label for tile in tiles] == ["Prefill throughput", "Peak memory", "Cost per 1M prompt tokens"]
+
+
+def test_energy_of_a_language_model_is_per_output_token() -> None:
+    result = language_model_run().result
+    stages = tuple(with_energy(stage, 0.5) if stage.tags["test"] == "pp512+tg16" else stage for stage in result.stages)
+    tiles = {tile.label: tile for tile in build_local_tiles(msgspec.structs.replace(result, stages=stages))}
+    assert tiles["Energy per output token"].quantity.value == 0.5
+
+
+def test_variants_of_a_language_model_have_tests_instead_of_scenarios() -> None:
+    section = build_local_section(language_model_run().result)
+    assert section is not None
+    assert section.is_language_model
+    assert [(len(one.scenarios), len(one.tests)) for one in section.variants] == [(0, 5), (0, 4), (0, 0)]
+    assert (section.axes.latency, section.axes.cost) == ("p50 ITL, tg16", "machine time per 1k output tokens")
+    assert [one.is_on_frontier for one in section.variants] == [True, False, False]
+    assert section.variants[0].opened_memory is not None
+    assert section.variants[0].opened_memory.unit == "GiB"
+    local = build_local_section(_RESULT)
+    assert local is not None
+    assert not local.is_language_model
+    assert all(one.opened_memory is None and not one.tests for one in local.variants)
+    prompts = build_local_section(language_model_run(tests=(GenerationTest(512, 0),)).result)
+    assert prompts is not None
+    assert (prompts.axes.latency, prompts.axes.cost) == (
+        "p50 service time, pp512",
+        "machine time per 1k prompt tokens",
+    )

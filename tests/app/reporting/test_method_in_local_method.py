@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from app.reporting.method import describe_local_run, describe_method, read_spec
+from tests.fakes.language_model_runs import language_model_run
 from tests.fakes.local_runs import SPEC, local_run, one_variant, only_failed
 from tests.fakes.results import full_run
 
@@ -36,3 +37,19 @@ def test_what_was_not_done_is_not_reported() -> None:
 def test_without_a_call_there_is_nothing_to_report() -> None:
     assert describe_local_run(only_failed().result, {}) == ()
     assert describe_local_run(full_run().result, {}) == ()
+
+
+def test_of_a_language_model_the_tests_are_described() -> None:
+    run = language_model_run()
+    method = "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
+    for part in (
+        "2 variants ran one after another",
+        "54 repetitions of the tests pp512, tg16, pp512+tg16, tg16 @ d1024 were timed",
+        "Decode throughput is the number of tokens after that",
+        "Each test was preceded by warm-up repetitions",
+        "Each test ran for at least 1s",
+        "computed from the times of all steps",
+    ):
+        assert part in method
+    for part in ("scenario", "calls", "MLPerf"):
+        assert part not in method

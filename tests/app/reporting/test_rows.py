@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from app.analysis.rows import NOT_STARTED
-from app.records.calls import CALL_SCHEMA
+from app.records.calls import CALL_SCHEMA, unpack_calls
 from app.records.result import ErrorSample, Window
 from app.reporting.load import find_headline_stages
 from app.reporting.rows import (
@@ -31,8 +31,10 @@ from app.reporting.rows import (
 )
 from app.storage.run_directory import RunWriter, StoredRun
 from loadgen.records import REQUEST_SCHEMA
+from tests.fakes.language_model_runs import language_model_run
 from tests.fakes.local_runs import local_run
 from tests.fakes.results import START_NS, full_run
+from tests.fakes.steps import steps
 from tests.fakes.traffic import locust_run, spike_run, streaming_run
 
 _RUN = full_run().result
@@ -229,6 +231,23 @@ def test_a_local_models_times_are_those_of_its_calls(tmp_path: Path) -> None:
     (drawn,) = build_stage_distributions(StoredRun(tmp_path / "run"), result, stage.name)
     assert (drawn.label, drawn.n) == ("call time", 10)
     assert set(drawn.ms) == {2.0}
+
+
+def test_a_language_models_times_are_those_of_its_steps_without_the_prefill(tmp_path: Path) -> None:
+    result = language_model_run().result
+    start_ns = result.stages[0].window.start_ns
+    rows = [
+        [*row[:2], -1, *(start_ns + round(at_ms * 1e6) if at_ms >= 0 else -1 for at_ms in row[3:])]
+        for repetition in range(4)
+        for row in steps(repetition, 30 * repetition, [2, 3], prefill_ms=10)
+    ]
+    with RunWriter(tmp_path / "run") as writer:
+        writer.append_calls(unpack_calls(0, np.array(rows, np.int64).tobytes()))
+        writer.write_result(result)
+    for test, label, times_ms in (("pp512+tg16", "ITL", {2.0, 3.0}), ("pp512", "call time", {2.0, 3.0, 11.0})):
+        stage = next(stage for stage in result.stages if stage.tags["test"] == test)
+        (drawn,) = build_stage_distributions(StoredRun(tmp_path / "run"), result, stage.name)
+        assert (drawn.label, set(drawn.ms)) == (label, times_ms)
 
 
 @pytest.mark.parametrize("name", ["batch 1", "warm-up"])

@@ -53,8 +53,8 @@ class ProfileTab(Tab):
         self.text.setMinimumHeight(320)
         self.description_label = label("", "muted", wrap=True)
         button_row = hbox(
-            button("Co&py", self._copy),
-            button("&Run again", self.repeat_requested.emit, primary=True),
+            button("Cop&y", self._copy),
+            button("Run ag&ain", self.repeat_requested.emit, primary=True),
             (self.description_label, 1),
         )
         self.column.addLayout(button_row)

@@ -43,7 +43,7 @@ class RequestsTab(Tab):
         self.stage_box, self.result_box, self.error_box = QComboBox(), QComboBox(), QComboBox()
         self.min_latency_field = QLineEdit()
         self.status = label("", "muted", wrap=True)
-        self.show_time_button = button("Show on &time axis", self._show_selected_request)
+        self.show_time_button = button("Sho&w on time axis", self._show_selected_request)
         self._run: OpenedRun | None = None
         self._window_s: tuple[float, float] | None = None
         self._latest_frame: LatestRunner[tuple[OpenedRun, pd.DataFrame]] = LatestRunner(

@@ -1,4 +1,4 @@
-"""Variants tab: each variant and scenario of a local model, and the bottleneck of each variant."""
+"""Variants tab: each variant and scenario (or test) of a local model, and the bottleneck of each variant."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import ThemeController
 from app.gui.widgets import label
+from reports.depth_series import list_depth_series
 from reports.local_model import LocalSection
 
 _MAX_BOTTLENECKS = 20
+_MAX_SERIES = 6
+_MIN_CHART_HEIGHT = 260
 
 
 class VariantsTab(Tab):
@@ -28,11 +31,22 @@ class VariantsTab(Tab):
                    "measurement": "Validity"}  # fmt: skip
         self.model = QuantityModel(headers, frames.VARIANT_QUANTITIES)
         self.table = create_table(self.model, "Variants and scenarios")
+        self.test_model = QuantityModel(frames.TEST_HEADERS, frames.TEST_QUANTITIES)
+        self.test_table = create_table(self.test_model, "Variants and tests")
         self._theme_controller = theme_controller
         self.pareto_chart: Chart | None = None
+        self.depth_chart = Chart(
+            "Decode throughput by depth",
+            Axis("Tokens in the KV cache"),
+            Axis("Decode throughput", "tok/s"),
+            theme_controller,
+        )
+        self.depth_chart.setMinimumHeight(_MIN_CHART_HEIGHT)
         self.bottlenecks_label = label("", wrap=True)
         self.column.addWidget(self.description_label)
         self.column.addWidget(self.table)
+        self.column.addWidget(self.test_table)
+        self.column.addWidget(self.depth_chart, 1)
         self.add_heading("Bottleneck per variant")
         self.column.addWidget(self.bottlenecks_label)
         self.column.addStretch(1)
@@ -46,10 +60,15 @@ class VariantsTab(Tab):
             return
         best_text = f"The best variant is {local.best}." if local.best else local.best_reason or ""
         self.description_label.setText(". ".join(part for part in (local.common, best_text) if part))
-        frame, invalid_rows, hints = frames.variant_frame(local)
-        self.model.set_rows(frame, invalid_rows, hints)
-        fit_columns(self.table)
-        fit_height(self.table)
+        self.table.setVisible(not local.is_language_model)
+        self.test_table.setVisible(local.is_language_model)
+        if local.is_language_model:
+            self.test_model.set_rows(*frames.language_model_frame(local))
+        else:
+            self.model.set_rows(*frames.variant_frame(local))
+        shown_table = self.test_table if local.is_language_model else self.table
+        fit_columns(shown_table)
+        fit_height(shown_table)
         bottleneck_lines = [
             f"{variant.name}: {variant.bottleneck.sentence}"
             for variant in local.variants[:_MAX_BOTTLENECKS]
@@ -57,6 +76,20 @@ class VariantsTab(Tab):
         ]
         self.bottlenecks_label.setText("\n".join(bottleneck_lines) or "Not available")
         self._draw(local)
+        self._draw_depths(local)
+
+    def _draw_depths(self, local: LocalSection) -> None:
+        self.depth_chart.clear()
+        all_series = list_depth_series(local)
+        self.depth_chart.setVisible(bool(all_series))
+        for index, series in enumerate(all_series[:_MAX_SERIES]):
+            self.depth_chart.set_line(
+                series.name,
+                series.name,
+                np.array([point.depth for point in series.points], dtype=np.float64),
+                np.array([point.rate.value for point in series.points], dtype=np.float64),
+                style_index=index,
+            )
 
     def _draw(self, local: LocalSection) -> None:
         """Draw the chart of latency and cost of the variants. A new chart is created for each run,
@@ -75,7 +108,7 @@ class VariantsTab(Tab):
         unit = charted_variants[0].cost.unit
         axes = Axis(local.axes.latency, "ms", True), Axis(local.axes.cost, unit if unit not in local.axes.cost else "")
         pareto_chart = Chart("Latency vs. cost", *axes, self._theme_controller)
-        pareto_chart.setMinimumHeight(260)
+        pareto_chart.setMinimumHeight(_MIN_CHART_HEIGHT)
         for series, (state, variants) in enumerate(
             (
                 ("Pareto-optimal", [variant for variant in charted_variants if variant.is_on_frontier]),
@@ -93,7 +126,7 @@ class VariantsTab(Tab):
                     names=tuple(variant.name for variant in variants),
                 )
         self.pareto_chart = pareto_chart
-        self.column.insertWidget(self.column.indexOf(self.table) + 1, pareto_chart, 1)
+        self.column.insertWidget(self.column.indexOf(self.test_table) + 1, pareto_chart, 1)
 
 
 class ModelTab(Tab):

@@ -13,6 +13,7 @@ from app.analysis.comparisons.comparison import (
 from app.records.comparison import MAX_RATE, Comparison, MetricChange
 from app.records.result import Estimate, Result
 from tests.checks.regressions import Case, compared
+from tests.fakes.language_model_runs import language_model_run
 from tests.fakes.local_runs import local_run
 from tests.fakes.repeated import FULL, repeats, result, steady
 
@@ -145,6 +146,26 @@ def test_variants_of_a_model_are_compared_with_the_same_variant_of_another_versi
     assert {stage for stage, _ in places} == {one.name for one in run.stages}
     asked = {(one.variant, one.tags["scenario"], one.scheduled_per_s) for one in run.stages}
     assert len({stage for stage, _ in places}) == len(asked)
+
+
+def test_tests_of_a_language_model_are_compared_by_name_and_in_tokens() -> None:
+    baseline = language_model_run().result
+    changes = compare_runs([baseline], [baseline]).changes
+    headline = {(one.stage.partition(":")[0], one.metric, one.better) for one in changes if one.is_headline}
+    assert headline >= {
+        ("pp512", "prefill_tokens_per_s", "higher"),
+        ("tg16", "decode_tokens_per_s", "higher"),
+        ("tg16", "itl_ms", "lower"),
+        ("pp512+tg16", "ttft_ms", "lower"),
+        ("tg16 @ d1024", "decode_tokens_per_s", "higher"),
+    }
+    assert {metric for _, metric, _ in headline} == {"prefill_tokens_per_s", "decode_tokens_per_s", "itl_ms", "ttft_ms"}
+    decoded = [one for one in changes if one.metric == "decode_tokens_per_s"]
+    assert len(decoded) == 6, "three tests of two variants"
+    (prefill,) = (
+        one for one in changes if one.metric == "prefill_tokens_per_s" and one.stage == baseline.stages[0].name
+    )
+    assert prefill.baseline == baseline.stages[0].metrics["prefill_tokens_per_s"]["value"], "without the repeated test"
 
 
 def test_a_stage_that_is_invalid_or_a_warm_up_is_not_compared() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.generation_roofline import (
+    StepRoofline,
     compute_decode_step,
     compute_prefill,
     compute_test_steps,
@@ -19,7 +20,7 @@ from app.analysis.local.generation_roofline import (
 from app.planning.llm import Deployment, Efficiency, Speeds, compute_decode_step_s, compute_prefill_s
 from app.planning.memory import compute_kv_bytes
 from app.records.estimate import Estimate, Variant
-from app.records.generation import AttentionLayers, DecoderCosts, StepRoofline
+from app.records.generation import AttentionLayers, DecoderCosts
 from app.records.local import GenerationTest, Peaks
 from app.records.model import BatchCost
 from app.records.planning_inputs import Precision

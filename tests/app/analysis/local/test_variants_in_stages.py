@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.local.call_stages import summarize_calls
+from app.analysis.local.call_stages import find_fastest_stage, summarize_calls
 from app.analysis.local.variants import (
     find_objective_stage,
     find_violated_objectives,
@@ -13,8 +13,9 @@ from app.analysis.local.variants import (
 )
 from app.analysis.objectives import parse_objective
 from app.records.estimate import Estimate
-from app.records.local import Scenario
+from app.records.local import GenerationTest, Scenario
 from app.records.result import Objective, Stage
+from tests.fakes import language_model_runs
 from tests.fakes.calls import call, stage_of, table_of
 
 
@@ -84,3 +85,21 @@ def test_a_rate_that_failed_once_is_no_answer_though_it_held_before() -> None:
     lower = stage("server", 10, rate_per_s=40, searched=True)
     held, failed = (stage("server", takes, rate_per_s=50, searched=True) for takes in (10, 60))
     assert select_headline_stages(slo("latency_ms.p95 < 50"), [lower, held, failed]) == (lower,)
+
+
+def test_of_several_tests_the_worst_is_evaluated_and_not_one_that_was_repeated() -> None:
+    variant = language_model_runs.variant()
+    prompt, output, deep, _ = stages = [
+        language_model_runs.measured_stage(variant, GenerationTest(512, 0)),
+        language_model_runs.measured_stage(variant, GenerationTest(0, 16)),
+        language_model_runs.measured_stage(variant, GenerationTest(0, 16, 1024)),
+        language_model_runs.measured_stage(variant, GenerationTest(512, 0), repeat=2, slower=2.0),
+    ]
+    for text, worst in (
+        ("prefill_tokens_per_s > 10", prompt),
+        ("decode_tokens_per_s > 10", deep),
+        ("itl_ms.p50 < 10", deep),
+        ("decode_tokens_per_s < 10", output),
+    ):
+        assert find_objective_stage(parse_objective(text), stages)[0] is worst
+    assert find_fastest_stage(stages[:1] + stages[3:]) is prompt

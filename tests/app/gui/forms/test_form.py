@@ -65,7 +65,7 @@ def test_every_field_of_every_profile_has_an_editor_that_shows_its_default(qtbot
             editor = create_editor(field, path, edits)
             editor.show_value(REMOVED)
             editor.show_value(field.default)
-            assert editor.focusProxy() is not None, path
+            assert editor.focus_target is not editor, path
     assert len(seen) > 200
 
 
@@ -84,10 +84,10 @@ def test_every_field_of_a_profile_has_an_editor_with_a_name_and_its_help(
         assert part.spec.key == field.key, path
         assert field.help in part.toolTip()
         if isinstance(part, FieldRow):
-            proxy = part.editor.focusProxy()
-            assert proxy is not None
-            assert proxy.accessibleName()
-            assert part.name_label.buddy() is part.editor
+            target = part.editor.focus_target
+            assert target is not part.editor
+            assert target.accessibleName()
+            assert part.name_label.buddy() is target
     shiboken6.delete(form)
 
 
@@ -211,11 +211,16 @@ def test_another_form_of_a_stage_takes_the_place_of_the_first(qtbot: QtBot, join
     assert group.parts["think_time"].isVisibleTo(group)
 
 
-def test_what_differs_from_its_default_is_bold_and_goes_back(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_what_differs_from_its_default_is_bold_and_goes_back(
+    qtbot: QtBot, joined: JoinedForm, look: ThemeController
+) -> None:
     row = joined.row("load", "seed")
     assert (row.name_label.font().bold(), row.editor.line.placeholderText()) == (False, "7")
     qtbot.keyClicks(row.editor.line, "8")
     assert row.name_label.font().bold()
+    for choice in ("dark", "light"):
+        look.set_choice(choice)
+        assert row.name_label.font().bold(), "the switch of the theme has lost it"
     qtbot.mouseClick(row.reset_button, Qt.MouseButton.LeftButton)
     assert get_value(joined.document.tree, ("load", "seed")) is REMOVED
     assert (row.name_label.font().bold(), row.editor.line.text()) == (False, "")

@@ -139,3 +139,20 @@ def test_without_the_extra_the_card_says_how_to_install_it(
     qtbot.addWidget(page)
     assert not [one for one in page.findChildren(QPushButton) if "language model" in one.text()]
     assert any('pip install "sizewise[llm]"' in one.text() for one in page.findChildren(QLabel))
+
+
+def test_recent_runs_that_cannot_be_read_are_said_to_be_so_and_read_again(
+    qtbot: QtBot, navigation: Navigation, page: HomePage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ImportError("cannot import name 'x' from partially initialized module 'y'")
+
+    stored_run(runs_home() / "20261120")
+    with monkeypatch.context() as broken, qtbot.waitSignal(navigation.notice_emitted):
+        broken.setattr("app.gui.home.page._read_last_runs", fail)
+        navigation.library_changed.emit()
+    assert page._no_runs_label.text() == "The recent runs could not be read. Read them again, or open the Library."
+    qtbot.mouseClick(named(page, "Read again"), Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: bool(page.run_rows.findChildren(QPushButton)))
+    assert page._no_runs_label.isHidden()
+    assert named(page, "Read again").isHidden()

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.gui.engine.launch import ENGINE_LOG
 from app.gui.live.body import LiveBody
 from app.gui.live.page import LivePage
 from app.gui.live.panels import FailureTable
@@ -21,6 +23,7 @@ from app.gui.navigation import Launch, Navigation
 from app.gui.theme import ThemeController
 from app.records.events import ErrorReported, Event, PhaseChanged, RunStarted
 from app.records.result import ErrorSample
+from app.records.trial import Failure
 from app.storage.control import CONTROL
 from app.storage.run_directory import RESULT, StoredRun, runs_home
 from loadgen.reference.script import Script
@@ -96,7 +99,6 @@ def test_with_nothing_running_it_says_what_to_do(page: LivePage, navigation: Nav
     assert (page.command_line(), page.run_directories(), page.is_running) == (None, (), False)
     page.enter()
     qtbot.waitUntil(page.idle.last_button.isVisible)
-    assert not page.idle.watch_button.isVisible()
     with qtbot.waitSignal(navigation.page_requested) as wanted:
         qtbot.mouseClick(page.idle.set_up_button, Qt.MouseButton.LeftButton)
     assert wanted.args == ["run"]
@@ -105,13 +107,12 @@ def test_with_nothing_running_it_says_what_to_do(page: LivePage, navigation: Nav
     assert opened.args == [runs_home() / "20260101-last"]
 
 
-def test_a_run_that_goes_on_is_found_again(page: LivePage, qtbot: QtBot) -> None:
+def test_a_run_that_goes_on_is_found_again_and_watched(page: LivePage, navigation: Navigation, qtbot: QtBot) -> None:
     run = runs_home() / "20260101-going"
     (run / CONTROL).mkdir(parents=True)
     write_events(run, [started(run, os.getpid()), begun(0, 1), snapshot(0, 2, 1)])
+    navigation.watch_run_requested.connect(page.watch)  # as the window does, which tells its queue, too
     page.enter()
-    qtbot.waitUntil(page.idle.watch_button.isVisible)
-    qtbot.mouseClick(page.idle.watch_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.state.status == "running")
     assert page.is_running
     assert page.command_line() == "sizewise runs attach 20260101-going"
@@ -226,10 +227,13 @@ def test_an_engine_that_dies_offers_what_was_measured(
     phase = PhaseChanged(at(1), "stages", "2 stage(s)", 2, 20.0)
     write_events(run, [started(run, engine.pid), phase, begun(0, 1), snapshot(0, 5, 1)])
     watch_whole(page, qtbot, run, lambda state: state.status == "running")
+    (run / ENGINE_LOG).write_bytes(msgspec.json.encode(Failure(5, "no space is left on the disk", "Free some.")))
     engine.kill()
     engine.communicate()
     qtbot.waitUntil(lambda: page.state.status == "lost")
     assert "ended unexpectedly" in page.strip.text()
+    assert "no space is left on the disk" in page.strip.text().lower()
+    assert "Free some. The results so far are stored" in page.strip.text()
     assert action_of(page.strip) == "Show resu&lts so far"
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
         press_action(qtbot, page.strip)

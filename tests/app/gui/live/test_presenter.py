@@ -17,8 +17,9 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
+from app.records.local import GenerationTest
 from app.records.result import Check, ErrorSample
-from tests.fakes import local_runs
+from tests.fakes import language_model_runs, local_runs
 from tests.fakes.calls import stage_of
 from tests.fakes.live_runs import (
     INVALID,
@@ -186,6 +187,17 @@ def test_variants_report_their_times_and_why_they_ended() -> None:
     assert (first.state, second.state, second.reason) == ("measured", "ended early", "killed: out of memory")
     assert first.times == "single-stream: p50 3.99 ms, p95 4.21 ms, 250 inferences/s"
     assert (presenter.state().completed_count, presenter.state().total_count) == (2, 2)
+
+
+def test_variants_of_language_models_report_the_rates_of_their_tests() -> None:
+    one = language_model_runs.variant()
+    events = [
+        CallsFinished(at(5 + index), stage_of(), language_model_runs.measured_stage(one, test))
+        for index, test in enumerate((GenerationTest(512, 0), GenerationTest(512, 16)))
+    ]
+    presenter = after(started(), VariantStarted(at(1), 1, 1, one), *events)
+    (line,) = presenter.variants.lines()
+    assert line.times == "pp512: prefill 2,530 tok/s; pp512+tg16: prefill 2,530 tok/s, decode 99 tok/s"
 
 
 def test_readings_from_before_the_first_event_find_their_place() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from msgspec.structs import replace
+from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from app.gui.plan.card import PlanCard
+from app.gui.plan.figures import format_amount, format_usd
+from app.gui.plan.offers_model import build_frame
 from app.gui.plan.state import PlanState
 from app.records.checks import Check
 from app.records.plan import CapacityKnowledge, NextMeasurement, Spread
@@ -48,3 +51,35 @@ def test_the_decision_has_its_probability_what_it_is_based_on_and_its_caveats_fo
     assert (card.confidence.text(), card.based_on.text(), card.caveats.displayed_caveats) == ("", "", ())
     card.show_state(PlanState())
     assert (card.sentence.text(), card.confidence.text()) == ("Calculating the plan…", "")
+
+
+def test_each_offer_says_whether_it_was_simulated(qtbot: QtBot) -> None:
+    """Though the best offers of the plan were, another one may have numbers of a formula only."""
+    card, plan = PlanCard(), whole_plan()
+    qtbot.addWidget(card)
+    qtbot.addWidget(card.header)
+    assert plan.recommendation is not None
+    best = replace(plan.recommendation.fleet, sizing_method="simulated")
+    other = replace(best, offer="acme/other", sizing_method="formula")
+    plan = replace(plan, recommendation=replace(plan.recommendation, fleet=best), offers=(best, other))
+    card.show_state(PlanState(phase="simulated", plan=plan, is_current=True))
+    assert card.badge.text() == "simulated"
+    card.select_offer("acme/other")
+    assert card.badge.text() == "estimate"
+    assert "was not simulated" in card.badge.toolTip()
+    card.select_offer(None)
+    assert card.badge.text() == "simulated"
+
+
+def test_the_cost_of_a_fleet_has_the_interval_of_results_and_of_the_report(qtbot: QtBot) -> None:
+    card, plan = PlanCard(), whole_plan()
+    qtbot.addWidget(card)
+    qtbot.addWidget(card.header)
+    assert plan.recommendation is not None
+    cost = plan.recommendation.fleet.usd_per_month
+    assert cost.ci95 is not None
+    card.show_state(PlanState(phase="simulated", plan=plan, is_current=True))
+    texts = [one.accessibleName() for one in card.properties.findChildren(QLabel)]
+    assert "95 % CI of the cost: {} – {}".format(*map(format_usd, cost.ci95)) in texts
+    recommended = build_frame(plan).set_index("offer").loc[plan.recommendation.fleet.offer]
+    assert recommended["cost_interval"] == "{}–{}".format(*map(format_amount, cost.ci95))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from pathlib import Path
@@ -12,12 +13,14 @@ from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
+from app.gui.engine.launch import ENGINE_LOG
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tiles import tile_lines
 from app.records.events import NoteAdded
 from app.records.metrics import metric_label
+from app.records.trial import Failure
 from app.reporting.stored import build_stored_report
 from app.storage.labels import read_labels, set_title
 from app.storage.run_directory import RESULT, StoredRun
@@ -281,11 +284,13 @@ def test_a_report_of_another_slo_is_not_written_over_the_runs_own(
 
 def test_a_run_cut_short_says_what_is_missing(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
     cut_short(StoredRun(stages), 2)
+    (stages / ENGINE_LOG).write_bytes(msgspec.json.encode(Failure(5, "no space is left on the disk")) + b"\n")
     shown = opened(stages)
     assert [row.name for row in shown.report.stages] == ["low", "middle"]
     assert any(
         "The result was recovered from an interrupted run: 2 of 3 stages finished" in text for text in texts(page)
     )
+    assert any("The benchmark process reported: no space is left on the disk" in text for text in texts(page))
     command = page.command_line()
     assert command is not None
     assert command.endswith("--recover")
@@ -324,7 +329,7 @@ def test_the_run_is_compared_planned_and_repeated_by_the_window(
     for button, signal, reported in (
         (header.buttons[1], navigation.comparison_requested, (stages,)),
         (header.buttons[2], navigation.plan_requested, (stages,)),
-        (header.buttons[3], navigation.open_profile_requested, stages / "spec.yaml"),
+        (header.buttons[3], navigation.repeat_profile_requested, stages / "spec.yaml"),
     ):
         with qtbot.waitSignal(signal) as received:
             button.click()
@@ -347,3 +352,26 @@ def test_the_status_bar_is_reported_of_the_shown_runs_trust(
     with qtbot.waitSignal(navigation.validity_changed, timeout=20_000) as reported:
         shown = opened(stages)
     assert reported.args == [shown.result.verdict.status, "\n".join(shown.result.verdict.reasons), "results"]
+
+
+def test_all_tabs_of_a_run_are_shown_side_by_side_after_a_run_with_others(
+    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qt moves no tab of a hidden page when the last call to setTabVisible changes nothing."""
+    page.resize(1_700, 900)
+    opened(stages)
+    content = page.content()
+    bar = content.tabs.tabBar()
+
+    def gaps() -> list[int]:
+        qtbot.wait(1)
+        shown = [bar.tabRect(place) for place in range(bar.count()) if content.tabs.isTabVisible(place)]
+        return [shown[0].left(), *(after.left() - before.right() - 1 for before, after in itertools.pairwise(shown))]
+
+    assert set(gaps()) == {0}
+    for applicable in ((0, 1, 5, 8, 9, 10), (1, 2, 3, 5, 6, 7, 8)):
+        for place, tab in enumerate(content.all_tabs):
+            monkeypatch.setattr(tab, "applies_to", lambda _, is_applicable=place in applicable: is_applicable)
+        opened(stages)
+        assert [place for place in range(bar.count()) if content.tabs.isTabVisible(place)] == list(applicable)
+        assert set(gaps()) == {0}

@@ -10,6 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.run.model_editor import ModelEditor
 from app.inference.probe import DIGITS_MODEL
+from tests.fakes import decoders
 from tests.fakes.edited import EditedDocument
 from tests.fakes.graphs import attention
 
@@ -120,3 +121,17 @@ def test_it_is_of_no_use_for_an_endpoint(qtbot: QtBot, target: dict[str, str]) -
     editor.show()
     assert not editor.isVisible()
     assert not editor.inspector.state.is_busy
+
+
+def test_the_folder_of_a_language_model_is_looked_into(qtbot: QtBot, tmp_path: Path) -> None:
+    folder = decoders.contiguous(tmp_path / "tiny")
+    edited = Edited(qtbot, model=str(folder))
+    editor = edited.editor
+    assert {"Architecture", "Context", "KV heads"} <= set(tree_texts(editor))
+    assert editor.strip.isHidden()
+    assert not editor.precision.isEnabled(), "it is that of the model"
+    editor.set_model(folder / "genai_config.json")
+    assert edited.document.tree["target"]["model"] == str(folder), "a file dialog chooses files"
+    editor.set_model(DIGITS_MODEL)
+    qtbot.waitUntil(lambda: "Parameters" in tree_texts(editor), timeout=30_000)
+    assert editor.precision.isEnabled()

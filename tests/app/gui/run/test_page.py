@@ -7,7 +7,7 @@ import pytest
 import shiboken6
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QMenu, QPlainTextEdit, QWidget
+from PySide6.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QMenu, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
@@ -77,7 +77,9 @@ def test_the_form_and_the_yaml_keep_step(qtbot: QtBot, page: RunPage, mine: Path
 def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
     page.source.yaml_edit.setPlainText(RIGHT + "x: [\n")
-    assert page.source.problem_label.text().startswith("Line ")
+    problem = page.error_strip.text().splitlines()[0]
+    assert problem.startswith("Line ")
+    assert len([one for one in page.findChildren(QLabel) if problem in one.text()]) == 1, "it is said twice"
     assert not page.form.isEnabled()
     assert not page.header.start_button.isEnabled()
     page.source.yaml_edit.setPlainText(RIGHT)
@@ -229,3 +231,16 @@ def test_nothing_is_wider_than_the_page_at_twice_the_letters(
         qtbot.waitUntil(lambda: area.viewport().width() >= inside.minimumSizeHint().width())
     finally:
         look.scale_text(1.0)
+
+
+def test_errors_of_the_last_profile_are_gone_while_the_next_one_is_checked(
+    qtbot: QtBot, page: RunPage, mine: Path
+) -> None:
+    mine.write_text(RIGHT.replace("  method:", "  mehtod:"))
+    page.open_profile(mine)
+    checked(qtbot, page)
+    assert page.error_strip.text()
+    mine.write_text(RIGHT)
+    page.open_profile(mine)
+    assert not page.error_strip.text()
+    assert page.source.yaml_edit.extraSelections() == []

@@ -1,3 +1,4 @@
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,11 @@ import pytest
 from app.analysis.local.perplexity import TextScores
 from app.errors import DamagedFileError, UsageError
 from app.inference.generation import evaluation_files
-from app.inference.generation.evaluation_files import read_evaluation_text, read_text_scores, write_text_scores
+from app.inference.generation.evaluation_files import (
+    decode_text_scores,
+    encode_text_scores,
+    read_evaluation_text,
+)
 
 
 def written(path: Path, content: bytes) -> Path:
@@ -58,9 +63,8 @@ SCORES = TextScores(
 )
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    write_text_scores(tmp_path / "scores", SCORES)
-    read = read_text_scores(tmp_path / "scores")
+def test_encoded_scores_are_decoded() -> None:
+    read = decode_text_scores(encode_text_scores(SCORES))
     assert (read.window_tokens, read.stride_tokens) == (8, 4)
     for name in ("tokens", "log_likelihoods", "top_tokens", "sampled_indices", "sampled_log_probabilities"):
         values, expected = getattr(read, name), getattr(SCORES, name)
@@ -68,21 +72,21 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(values, expected)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "absent", "other", "pickled"])
-def test_another_file_is_a_damaged_file(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "scores"
-    write_text_scores(path, SCORES)
-    match damage:
-        case "cut":
-            path.write_bytes(path.read_bytes()[:-200])
-        case "empty":
-            path.write_bytes(b"")
-        case "absent":
-            path.unlink()
-        case "other":
-            with path.open("wb") as file:
-                np.savez(file, tokens=SCORES.tokens)
-        case _:
-            write_text_scores(path, replace(SCORES, top_tokens=np.array([{}], dtype=object)))
-    with pytest.raises(DamagedFileError, match="the predictions in scores cannot be read: "):
-        read_text_scores(path)
+def other_arrays() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, tokens=SCORES.tokens)
+    return file.getvalue()
+
+
+DAMAGED = {
+    "cut": encode_text_scores(SCORES)[:-200],
+    "empty": b"",
+    "other": other_arrays(),
+    "pickled": encode_text_scores(replace(SCORES, top_tokens=np.array([{}], dtype=object))),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_other_content_is_damaged(damage: str) -> None:
+    with pytest.raises(DamagedFileError, match="the predictions on the text cannot be read: "):
+        decode_text_scores(DAMAGED[damage])

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from app.records.events import Event, Snapshot, StageStarted
+from app.records.local import GenerationTest
 from app.session.local.variant_stages import CallProgress
 from app.session.run_log import RunLog
 from tests.fakes.callers import plan_of
 from tests.fakes.calls import START_NS, call, never, stage_of, table_of
 from tests.fakes.clock import FakeClock
+from tests.fakes.steps import steps
 
 
 def test_a_stage_is_reported_once_and_snapshots_count_the_calls_of_the_measured_part() -> None:
@@ -29,3 +32,19 @@ def test_a_stage_is_reported_once_and_snapshots_count_the_calls_of_the_measured_
     assert isinstance(second, Snapshot)
     assert (first.completed, second.completed) == (2, 4)
     assert first.latency_p50_ms == pytest.approx(12), "of 8 and 16 ms"
+
+
+@pytest.mark.parametrize(
+    ("test", "tokens"), [(GenerationTest(16, 3), 9), (GenerationTest(0, 3), 9), (GenerationTest(16, 0), None)]
+)
+def test_steps_of_a_language_model_count_a_token_of_each_sequence(test: GenerationTest, tokens: int | None) -> None:
+    events: list[Event] = []
+    clock = FakeClock(START_NS)
+    plan = replace(plan_of("generation"), test=test, batch=3)
+    progress = CallProgress(0, plan, stage_of().variant, RunLog(events.append, clock), clock)
+    progress.report_rows(table_of(steps(0, 0, [2, 3], prefill_ms=9)).to_batches()[0], START_NS)
+    started, snapshot = events
+    assert isinstance(started, StageStarted)
+    assert started.name.startswith(f"{test.name}: ")
+    assert isinstance(snapshot, Snapshot)
+    assert (snapshot.completed, snapshot.output_tokens) == (3, tokens)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from app.cli.language_model_table import print_test_table
+from app.cli.main import main
+from app.errors import ExitCode
+from app.records.local import GenerationTest
+from app.reporting.local import build_local_section
+from loadgen.decoding import decode_json
+from reports.local_model import LocalSection
+from tests.fakes import decoders
+from tests.fakes.language_model_runs import language_model_run
+
+NAMES = ["pp512", "tg16", "pp512+tg16", "tg16 @ d1024"]
+
+
+@pytest.fixture
+def local() -> LocalSection:
+    section = build_local_section(language_model_run().result)
+    assert section is not None
+    return section
+
+
+def test_the_columns_are_those_of_llama_bench(local: LocalSection, capsys: pytest.CaptureFixture[str]) -> None:
+    print_test_table(local, "md")
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert header == "| model | size | params | backend | threads | batch | test | t/s (± 95 % CI) |"
+    assert len(rows) == 8, "without the repeated test and the variant that failed"
+    cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
+    assert cells[:-1] == ["tiny-decoder", "20.8 MB", "n/a", "cpu", "1", "1", "pp512"]
+    interval = local.variants[0].tests[0].rate.ci95
+    assert interval is not None
+    value, half_width = (float(text) for text in cells[-1].split(" ± "))
+    assert (value - half_width, value + half_width) == pytest.approx(interval, abs=0.02)
+
+
+def test_files_have_numbers_with_full_precision(local: LocalSection, capsys: pytest.CaptureFixture[str]) -> None:
+    print_test_table(local, "csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    print_test_table(local, "json")
+    objects = decode_json(capsys.readouterr().out.encode())
+    assert [row["test"] for row in rows] == [row["test"] for row in objects] == NAMES * 2
+    rate = local.variants[0].tests[2].rate
+    assert float(rows[2]["tokens_per_s"]) == objects[2]["tokens_per_s"] == rate.value
+    assert objects[2]["params"] is None
+    assert (rows[2]["params"], rows[2]["size_bytes"]) == ("", "20800000")
+
+
+def test_a_rate_of_one_repetition_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    section = build_local_section(language_model_run(tests=(GenerationTest(512, 0),), repetitions=1).result)
+    assert section is not None
+    print_test_table(section, "table")
+    shown = capsys.readouterr().out
+    assert "2547.26" in shown
+    assert "± 9" in shown.splitlines()[0]
+    assert "±" not in shown.splitlines()[2]
+
+
+def test_other_runs_and_other_outputs_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    assert main(["run", "quickstart", "--output", "csv"]) == ExitCode.USAGE
+    assert "this profile does not run one on this machine" in capsys.readouterr().err
+    decoders.contiguous(tmp_path / "model")
+    (tmp_path / "llm.yaml").write_text("{sizewise: 1, name: llm, target: {model: model}}")
+    for options in (["--json"], ["--events", "-"]):
+        assert main(["run", str(tmp_path / "llm.yaml"), "--output", "csv", *options]) == ExitCode.USAGE
+        assert f"{options[0]} and --output cannot be combined" in capsys.readouterr().err

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PySide6.QtGui import QImage
+from pytestqt.qtbot import QtBot
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.formatting import State
+from app.gui.theme import ThemeController
+
+
+def drawn(qtbot: QtBot, look: ThemeController, bands: int, state: State = "plain") -> QImage:
+    """A chart of a run of so many stages."""
+    chart = Chart("Latency", Axis("Time", "s"), Axis("Latency", "ms"), look)
+    qtbot.addWidget(chart)
+    chart.resize(800, 300)
+    chart.set_line("p50", "p50", np.array([0.0, 1_000.0]), np.array([1.0, 2.0]))
+    width = 1_000 / max(bands, 1)
+    chart.set_bands([(number * width, (number + 1) * width, "", state) for number in range(bands)])
+    with qtbot.waitExposed(chart):
+        chart.show()
+    return chart.grab().toImage()
+
+
+def test_the_edges_of_many_stages_do_not_hide_the_data(qtbot: QtBot, look: ThemeController) -> None:
+    without = drawn(qtbot, look, 0)
+    assert drawn(qtbot, look, 1_000) == without
+    assert drawn(qtbot, look, 5) != without
+
+
+@pytest.mark.parametrize("state", ["warn", "bad"])
+def test_the_verdicts_of_many_stages_are_still_shown(qtbot: QtBot, look: ThemeController, state: State) -> None:
+    assert drawn(qtbot, look, 1_000, state) != drawn(qtbot, look, 0)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.records.local import GenerationTest
+from reports.charts.language_models import build_language_model_charts
+from reports.charts.picture import Chart
+from reports.local_model import VariantRow
+from reports.model import Report
+from tests.fakes.language_model_runs import language_model_run
+from tests.reports.conftest import report_of
+
+
+def _charts(report: Report) -> dict[str, Chart]:
+    return {chart.key: chart for chart in build_language_model_charts(report)}
+
+
+def _points(chart: Chart) -> list[dict[str, Any]]:
+    return [point for values in chart.spec["datasets"].values() for point in values]
+
+
+def _with_variants(report: Report, variants: tuple[VariantRow, ...]) -> Report:
+    assert report.local is not None
+    return msgspec.structs.replace(report, local=msgspec.structs.replace(report.local, variants=variants))
+
+
+def test_there_are_charts_only_for_what_was_measured(language_model_report: Report, local_report: Report) -> None:
+    assert [*_charts(language_model_report)] == ["test-decode", "test-prefill", "decode-by-depth", "model-memory"]
+    only_prompts = report_of(language_model_run(tests=(GenerationTest(512, 0),)))
+    assert [*_charts(only_prompts)] == ["test-prefill", "model-memory"]
+    assert build_language_model_charts(local_report) == ()
+    assert build_language_model_charts(_with_variants(language_model_report, ())) == ()
+
+
+def test_bars_have_intervals_and_no_repeated_or_invalid_test(language_model_report: Report) -> None:
+    chart = _charts(language_model_report)["test-prefill"]
+    assert [row[:2] for row in chart.rows] == [
+        ("batch 1", "pp512"), ("batch 1", "pp512+tg16"), ("batch 2", "pp512"), ("batch 2", "pp512+tg16")
+    ]  # fmt: skip
+    assert all(point["low"] < point["value"] < point["high"] for point in _points(chart))
+    assert language_model_report.local is not None
+    first, *others = language_model_report.local.variants
+    invalid = tuple(msgspec.structs.replace(row, validity="INVALID") for row in first.tests)
+    report = _with_variants(language_model_report, (msgspec.structs.replace(first, tests=invalid), *others))
+    assert {row[0] for row in _charts(report)["test-prefill"].rows} == {"batch 2"}
+
+
+def test_depth_is_drawn_for_tests_that_differ_in_nothing_else(language_model_report: Report) -> None:
+    chart = _charts(language_model_report)["decode-by-depth"]
+    assert [(point["series"], point["depth"]) for point in _points(chart)] == [
+        ("batch 1", 0), ("batch 1", 1024), ("batch 2", 0), ("batch 2", 1024)
+    ]  # fmt: skip
+    assert chart.alternative == (
+        "The decode throughput of batch 1 changes from 99.0 (98.1–99.9)\u202ftok/s at depth 0 to "
+        "66.0 (65.4–66.6)\u202ftok/s at depth 1,024."
+    )
+    mixed = report_of(language_model_run(tests=(GenerationTest(0, 16), GenerationTest(512, 16, 1024))))
+    assert "decode-by-depth" not in _charts(mixed)
+
+
+def test_memory_is_that_of_the_file_and_of_the_process(language_model_report: Report) -> None:
+    points = _points(_charts(language_model_report)["model-memory"])
+    assert [(point["series"], point["value"]) for point in points if point["variant"] == "batch 1"] == [
+        ("file", pytest.approx(20_800_000 / 2**30)), ("after opening", pytest.approx(150 / 1024)), ("peak", 0.25)
+    ]  # fmt: skip
