@@ -33,7 +33,7 @@ _CACHE = PagedCache(blocks=512, max_batch=8, keeps_prefixes=False)
 """Cache of the decoder. More clients than `max_batch` have to wait, so that a high concurrency
 misses the SLO on every machine."""
 _SEED = 1
-_CLIENTS = (1, 2, 4, 8, 16)
+_CLIENTS = (1, 2, 4, 8, 16, 32)
 _STEP_FACTOR = 1.5
 """Duration of a step of the sweep, relative to a step of the search of the other quickstart."""
 _RANDOM_MODEL_SLO = ("ttft_ms.p90 < 250", "tpot_ms.p90 < 40", "error_rate < 5%")

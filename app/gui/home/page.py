@@ -142,7 +142,7 @@ class HomePage(Page):
 
     def _create_language_model_card(self) -> QFrame:
         explanation = (
-            "The check serves a small language model with random weights, measures it with 1 to 16 clients, and plans "
+            "The check serves a small language model with random weights, measures it with 1 to 32 clients, and plans "
             "a fleet for a day of chats. A separate plan shows GPUs for a model with 8 billion parameters, from its "
             "shape. It takes about a minute and a half and needs no GPU or network."
         )

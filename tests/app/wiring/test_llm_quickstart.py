@@ -64,7 +64,7 @@ def test_a_model_is_served_and_swept_over_clients_on_ttft_and_tpot(tmp_path: Pat
     assert serve is not None
     assert (serve.model, serve.provider) == (tmp_path, "cpu")
     assert sweep is not None
-    assert (sweep.concurrency, sweep.step_duration_s) == ((1, 2, 4, 8, 16), 2.25)
+    assert (sweep.concurrency, sweep.step_duration_s) == ((1, 2, 4, 8, 16, 32), 2.25)
     assert [objective.metric for objective in profile.slo][:2] == ["ttft_ms", "tpot_ms"]
     own = build_profile(tmp_path, 1.5, is_own_model=True)
     assert own.slo[0].limit > profile.slo[0].limit
