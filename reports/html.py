@@ -244,6 +244,7 @@ def _list_sections(report: Report, pictures: Pictures) -> list[tuple[str, str]]:
         "objectives": ("Objectives", bool(report.objectives)),
         "basis": ("Basis of the decision", has_plan),
         "plan": ("Cost and alternatives", has_plan),
+        "shape-plan": ("Larger model, from its shape", report.shape_plan is not None),
         "load": ("Endpoint under load", not is_local and _has_load(report)),
         "model": ("Model variants" if is_local else "Model only", is_local or report.model is not None),
         "machine": ("Host and processes", bool(report.workers) or bool(_MACHINE_CHARTS & pictures.by_key.keys())),
@@ -430,5 +431,11 @@ def _build_environment() -> Environment:
             "link": _build_link,
         }
     )
-    environment.globals.update({"get_offer_role": get_offer_role, "plan_sentences": plan_sentences, "decide": decision})
+    environment.globals.update(
+        {
+            "get_offer_role": get_offer_role,
+            "plan_sentences": plan_sentences,
+            "decide": decision,
+        }
+    )
     return environment

@@ -11,7 +11,7 @@ import html
 import re
 from collections.abc import Sequence
 
-from reports import formatting
+from reports import formatting, plan_sentences
 from reports.comparison_section import ComparisonReport, ComparisonSection
 from reports.comparison_text import format_effect, format_remark
 from reports.decision import (
@@ -40,6 +40,7 @@ from reports.model import (
     Quantity,
     Report,
     ReportHeader,
+    ShapePlanSection,
     StageRow,
     TokenRow,
 )
@@ -158,6 +159,7 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
         _build_section("Errors", _build_error_table(report.errors)),
         *(_build_local_sections(report.local) if report.local else []),
         _build_section("Plan", _build_plan(report.plan, is_decided=leading_plan is not None)),
+        _build_section("Larger model, from its shape", _build_shape_plan(report.shape_plan)),
         _build_run_line(report.header),
     ]
     return _fit_sections(["\n".join(lines) + "\n" for lines in sections if lines], max_bytes)
@@ -229,6 +231,21 @@ def _build_plan(plan: PlanSection | None, *, is_decided: bool) -> list[str]:
     return build_bullet_list(
         [*map(escape_text, (*decision_lines, *build_offer_lines(plan, is_decided=is_decided), *plan.notes))]
     )
+
+
+def _build_shape_plan(section: ShapePlanSection | None) -> list[str]:
+    if section is None:
+        return []
+    cells = [tuple(map(escape_text, plan_sentences.build_shape_cells(row))) for row in section.rows]
+    return [
+        escape_text(section.statement),
+        "",
+        escape_text(plan_sentences.describe_shape_traffic(section)),
+        "",
+        *(build_table(plan_sentences.SHAPE_COLUMNS, cells) or [escape_text(plan_sentences.NO_SHAPE_OFFER)]),
+        "",
+        *build_bullet_list([*map(escape_text, section.notes)]),
+    ]
 
 
 def _build_caveats(warnings: Sequence[CheckRow], notes: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from reports.plan_section import OfferRow as OfferRow
 from reports.plan_section import PlanReport as PlanReport
 from reports.plan_section import PlanSection as PlanSection
 from reports.plan_section import RecommendationRow as RecommendationRow
+from reports.plan_section import ShapePlanSection as ShapePlanSection
 from reports.quantity import Basis as Basis
 from reports.quantity import CheckRow as CheckRow
 from reports.quantity import Limit as Limit
@@ -482,6 +483,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     spectra: tuple[PercentileCurve, ...]
     errors: tuple[ErrorRow, ...]
     plan: PlanSection | None
+    shape_plan: ShapePlanSection | None = None
+    """Separate plan for a language model that the run did not measure."""
     method: tuple[str, ...]
     environment: tuple[EnvironmentEntry, ...]
     reproduce: Reproduce

@@ -82,6 +82,27 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `None` in plan files of older versions."""
 
 
+class ShapePlanRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Cheapest fleet of one accelerator type."""
+
+    accelerator: str
+    fleet: OfferRow
+
+
+class ShapePlanSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Separate plan for a language model that the run did not measure. `statement` says that
+    nothing of the run is part of this plan. `rows` has the cheapest accelerator types."""
+
+    model: str
+    statement: str
+    peak_per_s: float
+    input_tokens: float
+    output_tokens: float
+    slo_labels: tuple[str, ...]
+    rows: tuple[ShapePlanRow, ...]
+    notes: tuple[str, ...] = ()
+
+
 class FrontRow(msgspec.Struct, frozen=True, kw_only=True):
     """Non-dominated fleet: no other fleet is at least as good in both cost and latency, and better
     in one of them. One offer may have several such fleets of different sizes.

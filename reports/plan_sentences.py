@@ -14,6 +14,8 @@ from reports.plan_section import (
     PlanSection,
     SavingRow,
     SensitivityRow,
+    ShapePlanRow,
+    ShapePlanSection,
     UnitCostRow,
 )
 from reports.quantity import Basis, Quantity
@@ -283,3 +285,26 @@ def _format_named_quantity(name: str, quantity: Quantity) -> str:
     if quantity.value is None:
         return f"{name} {formatting.NOT_AVAILABLE}, {quantity.reason or 'unknown'}"
     return f"{name} {formatting.format_quantity(quantity)}, {quantity.basis}"
+
+
+NO_SHAPE_OFFER = "No offer meets the traffic and the SLO."
+SHAPE_COLUMNS = ("accelerator", "instances", "offer", "$/month", "based on")
+
+
+def describe_shape_traffic(section: ShapePlanSection) -> str:
+    """Return the sentence about the traffic and the SLO of the plan."""
+    peak_text = formatting.with_unit(formatting.format_number(section.peak_per_s), "req/s")
+    slo_text = ", ".join(map(formatting.keep_limit_together, section.slo_labels))
+    return (
+        f"Traffic: a peak of {peak_text} with {formatting.format_number(section.input_tokens)} input tokens and "
+        f"{formatting.format_number(section.output_tokens)} output tokens per request, within {slo_text}."
+    )
+
+
+def build_shape_cells(row: ShapePlanRow) -> tuple[str, ...]:
+    """Return the cells of a row, in the order of `SHAPE_COLUMNS`."""
+    fleet = row.fleet
+    instances_text = formatting.NOT_AVAILABLE if fleet.instances is None else formatting.format_count(fleet.instances)
+    usd = fleet.usd_per_month.value
+    usd_text = formatting.NOT_AVAILABLE if usd is None else formatting.format_number(usd)
+    return row.accelerator, instances_text, fleet.offer, usd_text, fleet.basis

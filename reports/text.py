@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from reports import formatting
+from reports import formatting, plan_sentences
 from reports.comparison_text import build_comparison_summary_lines
 from reports.decision import (
     build_run_decision,
@@ -41,6 +41,7 @@ from reports.model import (
     Quantity,
     Report,
     SelfTestRow,
+    ShapePlanSection,
     SpikeSummary,
     StageRow,
     TokenRow,
@@ -92,6 +93,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _build_block("Model", _build_model_lines(report.model), width),
         *_build_local_blocks(report.local, width),
         _build_block("Plan", _build_plan_lines(report.plan, is_decided=leading_plan is not None), width),
+        _build_block("From shape", _build_shape_plan_lines(report.shape_plan, width - _MARGIN), width),
     ]
     if report.definitions is not None:
         blocks += build_definition_blocks(report.definitions, width)
@@ -112,6 +114,18 @@ def render_plan(plan: PlanSection, width: int = 100) -> str:
     )
     blocks = [_build_block(title, lines, width, _PLAN_MARGIN) for title, lines in titled_lines]
     return "\n\n".join("\n".join(block) for block in blocks if block).replace(formatting.THIN_SPACE, " ")
+
+
+def _build_shape_plan_lines(section: ShapePlanSection | None, width: int) -> list[str]:
+    if section is None:
+        return []
+    introduction = [section.statement, plan_sentences.describe_shape_traffic(section)]
+    if not section.rows:
+        return [*introduction, plan_sentences.NO_SHAPE_OFFER, *section.notes]
+    cell_rows = [plan_sentences.SHAPE_COLUMNS, *map(plan_sentences.build_shape_cells, section.rows)]
+    first_column, *columns = ([*cells] for cells in zip(*cell_rows, strict=True))
+    table_lines = _format_tables(_pack_columns(first_column, [[column] for column in columns], width))
+    return [*introduction, *table_lines, *section.notes]
 
 
 def _build_block(title: str, lines: Sequence[str], width: int, margin: int = _MARGIN) -> list[str]:

@@ -70,11 +70,43 @@ def build_load_points(stages: Sequence[Stage], replicas: int = 1) -> tuple[Measu
     return tuple(sorted(points, key=lambda point: point.offered_per_s or 0.0))
 
 
+def build_client_load_points(stages: Sequence[Stage]) -> tuple[MeasuredLoadPoint, ...]:
+    """Build one load point per number of clients of a sweep, in ascending order, of the whole
+    target. INVALID stages are dropped."""
+    points = [
+        msgspec.structs.replace(
+            _build_load_point(stage, 1),
+            gaps="random",
+            achieved_per_s=_get_value(stage, "completed_per_s", "value") or 0.0,
+        )
+        for stage in _select_client_stages(stages)
+    ]
+    return tuple(sorted(points, key=lambda point: point.clients or 0.0))
+
+
+def compute_client_cores_used(stages: Sequence[Stage]) -> float | None:
+    """Return the mean number of cores that the target used in the stage of a sweep over clients
+    that met the SLO with the most clients; `None` if unknown."""
+    passed_stages = [stage for stage in _select_client_stages(stages) if stage.meets_slo]
+    return _compute_cores_used([max(passed_stages, key=lambda stage: stage.concurrency or 0)] if passed_stages else [])
+
+
+def _select_client_stages(stages: Sequence[Stage]) -> list[Stage]:
+    return [
+        stage
+        for stage in stages
+        if stage.kind == "closed"
+        and SWEEP_TAG in stage.tags
+        and stage.concurrency is not None
+        and stage.verdict.status != "INVALID"
+    ]
+
+
 def _build_load_point(stage: Stage, replicas: int) -> MeasuredLoadPoint:
     duration_s = (stage.window.end_ns - stage.window.start_ns) / 1e9
     return MeasuredLoadPoint(
-        offered_per_s=(stage.scheduled_per_s or 0.0) / replicas,
-        clients=None,
+        offered_per_s=None if stage.scheduled_per_s is None else stage.scheduled_per_s / replicas,
+        clients=None if stage.concurrency is None else stage.concurrency / replicas,
         achieved_per_s=stage.completed / duration_s / replicas if duration_s > 0 else 0.0,
         duration_s=duration_s,
         completed=stage.completed // replicas,

@@ -30,6 +30,7 @@ from app.profiles.objective_lines import find_objective_lines
 from app.profiles.profile import EndpointProfile, Profile, find_required_extra
 from app.profiles.resolved import format_spec
 from app.records.events import Event, RunFinished, RunStarted
+from app.records.planning_inputs import PlanningInputs
 from app.records.result import Objective
 from app.reporting import UNUSED_COLUMNS, build_report
 from app.reporting.sidecars import write_sidecars
@@ -142,10 +143,13 @@ def measure_profile(
     return show_run(_run_and_store(new_run, run_session, None, arguments), arguments, gating)
 
 
-def measure_demonstration(profile: EndpointProfile, arguments: Arguments, out: Path | None) -> MeasuredRun:
+def measure_demonstration(
+    profile: EndpointProfile, arguments: Arguments, out: Path | None, shape_inputs: PlanningInputs | None = None
+) -> MeasuredRun:
     """Run the profile as a demonstration (see `RunSpec.is_demonstration`), and store it in `out`,
-    by default in the runs folder. Only progress is printed. Raises UnavailableError if ONNX Runtime
-    is not installed."""
+    by default in the runs folder. `shape_inputs` are the inputs of a separate plan for a language
+    model that is not measured. Only progress is printed. Raises UnavailableError if the runtime of
+    the model is not installed."""
     _require_extras(profile)
     new_run = _create_run(profile, out)
     spec = build_spec(
@@ -154,6 +158,7 @@ def measure_demonstration(profile: EndpointProfile, arguments: Arguments, out: P
         today=new_run.started_at.date(),
         recalibrate=arguments.recalibrate,
         is_demonstration=True,
+        shape_inputs=shape_inputs,
     )
     gather = build_gather(profile, None)
     return _run_and_store(

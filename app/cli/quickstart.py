@@ -3,6 +3,9 @@
 No configuration and no network access are needed. This is a demonstration: the exit code
 is 0 even if the measurement is INVALID or misses the SLO, which the report states.
 `sizewise run quickstart` exits with 4 or 10 in these cases.
+
+With --llm, the endpoint serves a language model with random weights, and the load is chats. A
+separate plan shows how a model with 8 billion parameters is planned on GPUs from its shape.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.commands import Arguments, Command, CommandOption
+from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import build_workers_override
 from app.cli.run import RUN_OPTIONS, refuse_two_outputs
 from app.cli.streams import escape_controls
-from app.errors import ExitCode
+from app.errors import ExitCode, UsageError
+from app.extras import require_extra
 
 if TYPE_CHECKING:
     from app.cli.measuring import MeasuredRun
@@ -43,10 +47,20 @@ _STEP_DURATION_FACTOR = 2
 
 
 def _quickstart(arguments: Arguments) -> int:
+    refuse_two_outputs(arguments)
+    if arguments.llm:
+        require_extra("llm")
+        if arguments.model is not None and not arguments.model.is_dir():
+            hint = "Set the folder of a model that was exported for ONNX Runtime GenAI."
+            raise UsageError(f"--model: {arguments.model} is not a folder", hint=hint)
+    elif arguments.model is not None:
+        raise UsageError("--model requires --llm", hint="Add --llm to measure a language model.")
+
     from app.cli.measuring import measure_demonstration, show_run
 
-    refuse_two_outputs(arguments)
     arguments.recalibrate = True
+    if arguments.llm:
+        return show_run(_measure_language_model(arguments), arguments)
 
     def measure(step_duration_s: float, out: Path | None) -> MeasuredRun:
         return measure_demonstration(_load_profile(arguments, step_duration_s), arguments, out)
@@ -56,6 +70,22 @@ def _quickstart(arguments: Arguments) -> int:
         measure_twice_if_invalid(measure, step_duration_s, out) if arguments.retry else measure(step_duration_s, out),
         arguments,
     )
+
+
+def _measure_language_model(arguments: Arguments) -> MeasuredRun:
+    """Measure a language model once, whatever the validity: a second measurement would take too
+    long for a demonstration."""
+    from app.cli.measuring import measure_demonstration
+    from app.wiring.dependencies import get_utc_now
+    from app.wiring.llm_quickstart import build_profile, build_shape_inputs, write_demonstration_model
+
+    profile = build_profile(
+        arguments.model or write_demonstration_model(),
+        arguments.seconds,
+        is_own_model=arguments.model is not None,
+        overrides=build_workers_override(arguments),
+    )
+    return measure_demonstration(profile, arguments, arguments.out, build_shape_inputs(get_utc_now().date()))
 
 
 MeasureFunction = Callable[[float, Path | None], "MeasuredRun"]
@@ -113,7 +143,18 @@ COMMAND = Command(
             default=3.0,
             metavar="N",
             help="duration of each search step in seconds (default: 3); the search ends after at most "
-            f"{_MAX_STEPS} steps or {_MIN_SEARCH_LIMIT_S} s",
+            f"{_MAX_STEPS} steps or {_MIN_SEARCH_LIMIT_S} s, and earlier with --llm",
+        ),
+        CommandOption(
+            ["--llm"],
+            is_flag=True,
+            help='measure a language model with random weights, once; requires `pip install "sizewise[llm]"`',
+        ),
+        CommandOption(
+            ["--model"],
+            type=PATH,
+            metavar="DIR",
+            help="with --llm: folder of a model that was exported for ONNX Runtime GenAI, instead of random weights",
         ),
         CommandOption(
             ["--no-retry", "retry"],
@@ -124,5 +165,5 @@ COMMAND = Command(
         *RUN_OPTIONS,
     ],
     documentation=__doc__,
-    examples=("sizewise quickstart", "sizewise quickstart --seconds 1 --out demo"),
+    examples=("sizewise quickstart", "sizewise quickstart --seconds 1 --out demo", "sizewise quickstart --llm"),
 )

@@ -408,6 +408,14 @@ class Reevaluation(msgspec.Struct, frozen=True):
     """Exit code of the run before the re-evaluation."""
 
 
+class ShapePlan(msgspec.Struct, frozen=True):
+    """Plan for a language model that was not measured, calculated from its shape alone. Nothing
+    that the run measured is part of this plan."""
+
+    model: str
+    plan: Plan
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[3] = 3
     tool: Tool
@@ -426,6 +434,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     slo: tuple[ObjectiveResult, ...]
     gates: tuple[ObjectiveResult, ...]
     plan: Plan | None
+    shape_plan: ShapePlan | None = None
+    """Separate plan for a language model that the run did not measure; None unless the run is a
+    demonstration with a language model."""
     comparison: Comparison | None = None
     workload_hash: str | None = None
     """Hash of the request contents, independent of the target and the load."""

@@ -13,6 +13,7 @@ from app.records import plan as records
 from app.records.estimate import Estimate
 from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
+from app.records.result import ShapePlan
 from app.reporting.quantities import build_check_row, build_limit, build_quantity
 from reports import model
 from reports.plan_section import (
@@ -26,6 +27,8 @@ from reports.plan_section import (
     PlanReport,
     SavingRow,
     SensitivityRow,
+    ShapePlanRow,
+    ShapePlanSection,
     SloProbabilityRow,
     SourceRow,
     UnitCostRow,
@@ -86,6 +89,33 @@ def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.P
             msgspec.structs.replace(build_check_row(check), name=check.id.replace("_", " ")) for check in plan.checks
         ),
         source=None if recommended_fleet is None else _find_source(recommended_fleet, sources),
+    )
+
+
+_MAX_SHAPE_ROWS = 6
+
+
+def build_shape_plan_section(shape_plan: ShapePlan) -> ShapePlanSection:
+    """Build the section of the plan for a language model that the run did not measure."""
+    plan, cheapest_fleets = shape_plan.plan, dict[str, Fleet]()
+    for fleet in sorted(plan.offers, key=_get_cost_sort_key):
+        if fleet.rejected is None and fleet.accelerator is not None:
+            cheapest_fleets.setdefault(fleet.accelerator, fleet)
+    tokens = plan.traffic.tokens[0]
+    return ShapePlanSection(
+        model=shape_plan.model,
+        statement=f"{shape_plan.model} was not measured. This plan is calculated from the shape of the model and the "
+        "data sheets of the accelerators. Nothing that this run measured is part of it, because a measurement on a "
+        "CPU says nothing about a GPU.",
+        peak_per_s=plan.traffic.peak_per_s,
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        slo_labels=tuple(parse_objective(text).label for text in plan.slo),
+        rows=tuple(
+            ShapePlanRow(accelerator=accelerator, fleet=_build_offer_row(fleet, is_on_frontier=False))
+            for accelerator, fleet in [*cheapest_fleets.items()][:_MAX_SHAPE_ROWS]
+        ),
+        notes=plan.notes,
     )
 
 

@@ -28,7 +28,7 @@ from app.reporting.load import (
 from app.reporting.local import build_local_section, build_local_tiles, build_model_section
 from app.reporting.machine import build_telemetry_series, build_worker_rows, list_environment_entries
 from app.reporting.method import MethodSpec, describe_method, read_spec
-from app.reporting.plan import build_plan_section
+from app.reporting.plan import build_plan_section, build_shape_plan_section
 from app.reporting.quantities import build_check_row, build_quantity
 from app.reporting.rows import (
     build_distributions,
@@ -90,6 +90,7 @@ def build_report(
         spectra=build_spectra(request_times, pooled_stages),
         errors=build_error_rows(request_times, result.stages),
         plan=_build_plan(result),
+        shape_plan=None if result.shape_plan is None else build_shape_plan_section(result.shape_plan),
         method=describe_method(result, spec, telemetry),
         environment=list_environment_entries(result),
         reproduce=_build_reproduce(spec, command, spec_text),

@@ -28,7 +28,7 @@ from app.analysis.comparisons.environment_differences import (
     find_slo_differences,
     format_differences,
 )
-from app.analysis.curve import build_capacity_curve, build_load_points, find_sweep_knees
+from app.analysis.curve import find_sweep_knees
 from app.analysis.gating import (
     Gating,
     apply_comparison,
@@ -48,7 +48,7 @@ from app.analysis.search import SearchOutcome
 from app.analysis.validity import check_telemetry, check_wall_clock, combine_stage_checks, compute_verdict
 from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
-from app.planning.service_models.measured import build_measured_target, lower_trust
+from app.planning.service_models.measured import build_run_target, lower_trust
 from app.records.comparison import Comparison
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import (
@@ -62,6 +62,7 @@ from app.records.result import (
     ObjectiveResult,
     Plan,
     Result,
+    ShapePlan,
     Stage,
     Tool,
     Verdict,
@@ -246,6 +247,7 @@ def build_result(spec: RunSpec, measurements: RunMeasurements, artifacts: tuple[
         slo=slo,
         gates=gates,
         plan=plan,
+        shape_plan=_compute_shape_plan(spec),
         cold_start=measurements.cold_start,
         notes=(*measurements.notes, *_build_demonstration_notes(spec, verdict, plan)),
         workload_hash=spec.workload_hash,
@@ -333,9 +335,13 @@ _RETRY_HINT = "Close other programs and run again."
 
 
 def _build_demonstration_notes(spec: RunSpec, verdict: Verdict, plan: Plan | None) -> Iterator[str]:
-    """Yield a note on how an INVALID measurement affects the plan of a demonstration, and what the
-    user can do."""
-    if not spec.is_demonstration or verdict.status != "INVALID":
+    """Yield a note on how the measurement affects the plan of a demonstration, and what the user
+    can do."""
+    if not spec.is_demonstration or spec.plan is None:
+        return
+    if verdict.status != "INVALID":
+        if plan is None:
+            yield f"No load met the SLO, so no fleet is planned. {_RETRY_HINT}"
         return
     if plan is None:
         yield f"The max rate is too uncertain to plan a fleet. {_RETRY_HINT}"
@@ -344,15 +350,11 @@ def _build_demonstration_notes(spec: RunSpec, verdict: Verdict, plan: Plan | Non
 
 
 def _compute_plan(spec: RunSpec, stages: tuple[Stage, ...], max_rate: MaxRate | None, verdict: Verdict) -> Plan | None:
-    if spec.plan is None or spec.target.hardware is None or max_rate is None or max_rate.per_s.value is None:
+    if spec.plan is None or spec.target.hardware is None:
         return None
-    valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
-    measured_target = build_measured_target(
-        spec.run_id,
-        spec.target.hardware,
-        build_capacity_curve(stages, spec.slo, max_rate),
-        build_load_points(valid_stages, spec.target.hardware.replicas),
-    )
+    measured_target = build_run_target(spec.run_id, spec.target.hardware, stages, spec.slo, max_rate)
+    if measured_target is None:
+        return None
     if spec.is_demonstration:
         measured_target = lower_trust(measured_target, verdict.status)
     return plan_fleets(
@@ -360,3 +362,12 @@ def _compute_plan(spec: RunSpec, stages: tuple[Stage, ...], max_rate: MaxRate | 
             (measured_target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalog, spec.plan.today
         )
     )
+
+
+def _compute_shape_plan(spec: RunSpec) -> ShapePlan | None:
+    """Compute the plan for a language model that is not measured. Its numbers are assumptions, so
+    it is an analytical estimate without simulation."""
+    inputs = spec.shape_inputs
+    if inputs is None or inputs.assumed_model is None:
+        return None
+    return ShapePlan(inputs.assumed_model.name, plan_fleets(inputs, estimate_only=True))

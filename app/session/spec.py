@@ -13,6 +13,7 @@ from app.analysis.gating import Gating
 from app.inference.job import VariantJob
 from app.records.abort import AbortRule
 from app.records.offers import Catalog, PlanLimits
+from app.records.planning_inputs import PlanningInputs
 from app.records.result import Objective, Result, StageKind, Target, Traffic
 from app.records.search import SearchSpec
 from loadgen.records import Arrivals, Endpoint
@@ -161,6 +162,9 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Accuracy of always predicting the most frequent label; `None` without labels."""
     baseline: BaselineSpec | None = None
     """Baseline with which the run is compared; `None` without a comparison."""
+    shape_inputs: PlanningInputs | None = None
+    """Inputs of a separate plan for a language model that is not measured; `None` without such a
+    plan."""
     is_demonstration: bool = False
     """True for a demonstration, such as `quickstart`.
 

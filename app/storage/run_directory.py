@@ -67,12 +67,21 @@ _T = TypeVar("_T")
 def runs_home() -> Path:
     """Return the default folder of runs, used without --out: `runs` in SIZEWISE_HOME or in the
     user's data folder."""
+    return _find_data_folder() / "runs"
+
+
+def models_home() -> Path:
+    """Return the folder of the models that Sizewise writes itself, beside the folder of runs."""
+    return _find_data_folder() / "models"
+
+
+def _find_data_folder() -> Path:
     home = os.environ.get("SIZEWISE_HOME")
     if home:
-        return Path(home) / "runs"
+        return Path(home)
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("sizewise", appauthor=False)) / "runs"
+    return Path(platformdirs.user_data_dir("sizewise", appauthor=False))
 
 
 def new_run_id(name: str, at: datetime) -> str:

@@ -15,6 +15,7 @@ from app.errors import UsageError
 from app.planning.service_models.measured import (
     build_local_targets,
     build_measured_target,
+    build_run_target,
     describe_best_load_point,
     may_meet_slo_in_fleet,
 )
@@ -210,11 +211,17 @@ def _build_run_targets(
         hint="Run a profile with an SLO and load.search, or with a steady stage that meets the SLO.",
     )
     if result.max_rate is None:
-        raise no_rate_error
-    curve = build_capacity_curve(result.stages, profile.slo, result.max_rate)
-    target = build_measured_target(result.run_id, hardware, curve, build_load_points(result.stages, hardware.replicas))
-    if curve.max_rate_per_s == 0 and not may_meet_slo_in_fleet(target, slo):
-        raise no_rate_error
+        sweep_target = build_run_target(result.run_id, hardware, result.stages, slo, None)
+        if sweep_target is None:
+            raise no_rate_error
+        target = sweep_target
+    else:
+        curve = build_capacity_curve(result.stages, profile.slo, result.max_rate)
+        target = build_measured_target(
+            result.run_id, hardware, curve, build_load_points(result.stages, hardware.replicas)
+        )
+        if curve.max_rate_per_s == 0 and not may_meet_slo_in_fleet(target, slo):
+            raise no_rate_error
     return (
         msgspec.structs.replace(
             target,

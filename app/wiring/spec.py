@@ -20,6 +20,7 @@ from app.profiles.secrets import resolve_secret
 from app.profiles.target import HttpTarget, LocustTarget
 from app.profiles.traffic import build_traffic
 from app.records.offers import Catalog
+from app.records.planning_inputs import PlanningInputs
 from app.records.result import Hardware, Target
 from app.session.spec import LimitSpec, PlanSpec, RunSpec, StandaloneModelSpec, StartSpec
 from app.wiring.endpoint import build_endpoint
@@ -89,6 +90,7 @@ def build_spec(
     recalibrate: bool,
     gating: Gating = DEFAULT_GATING,
     is_demonstration: bool = False,
+    shape_inputs: PlanningInputs | None = None,
 ) -> RunSpec:
     """Resolve a profile to a run specification: secrets, addresses, hardware and prices. Nothing is
     started. Raises the same errors as `build_endpoint`, and UsageError for an unknown offer or a
@@ -121,6 +123,7 @@ def build_spec(
         workload_hash=compute_workload_hash(profile),
         chance_accuracy=compute_label_chance_accuracy(profile),
         is_demonstration=is_demonstration,
+        shape_inputs=shape_inputs,
     )
 
 

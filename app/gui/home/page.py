@@ -9,7 +9,16 @@ from PySide6.QtWidgets import QBoxLayout, QFrame, QPushButton, QVBoxLayout, QWid
 from app.gui.background import LatestRunner
 from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.home.cards import LargeAction, MachineLines, RunRows
-from app.gui.home.presenter import MAX_RECENT_RUNS, QUICK_CHECK, RunLine, build_quick_check, machine_lines, run_line
+from app.gui.home.presenter import (
+    MAX_RECENT_RUNS,
+    QUICK_CHECK,
+    RunLine,
+    build_language_model_check,
+    build_quick_check,
+    find_language_model_problem,
+    machine_lines,
+    run_line,
+)
 from app.gui.home.unfinished import UnfinishedRuns
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
@@ -95,7 +104,12 @@ class HomePage(Page):
 
     def _lay_out(self) -> QVBoxLayout:
         content = QWidget()
-        parts = (self._create_quick_check_card(), self._action_row, self._lower_row)
+        parts = (
+            self._create_quick_check_card(),
+            self._create_language_model_card(),
+            self._action_row,
+            self._lower_row,
+        )
         column = vbox(*parts, 1, within=content, margins=(4, 4, 12, 12), spacing=16)
         self._lower_row.setSpacing(16)
         runs_card = card(label("Recent runs", "heading"), self._no_runs_label, self.run_rows)
@@ -126,6 +140,23 @@ class HomePage(Page):
         layout.addLayout(button_row)
         return frame
 
+    def _create_language_model_card(self) -> QFrame:
+        explanation = (
+            "The check serves a small language model with random weights, measures it with 1 to 32 clients, and plans "
+            "a fleet for a day of chats. A separate plan shows GPUs for a model with 8 billion parameters, from its "
+            "shape. It takes about a minute and a half and needs no GPU or network."
+        )
+        problem = find_language_model_problem()
+        frame = card(label("Quick check of a language model", "heading", wrap=True), label(explanation, wrap=True))
+        layout = frame.layout()
+        assert isinstance(layout, QVBoxLayout)
+        if problem is None:
+            start_button = button("Chec&k a language model", self._start_language_model_check)
+            layout.addWidget(start_button, 0, Qt.AlignmentFlag.AlignLeft)
+        else:
+            layout.addWidget(label(problem, "muted", wrap=True))
+        return frame
+
     def _create_action_row(self) -> QBoxLayout:
         layout = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         layout.setSpacing(16)
@@ -136,6 +167,9 @@ class HomePage(Page):
         layout.addWidget(LargeAction("&Load-test an endpoint", endpoint_text, self._load_test), 1)
         layout.addWidget(LargeAction("Si&ze my hardware", hardware_text, self._plan_hardware), 1)
         return layout
+
+    def _start_language_model_check(self) -> None:
+        self.navigation.launch_requested.emit(build_language_model_check())
 
     def _benchmark(self) -> None:
         self.navigation.page_requested.emit("run")

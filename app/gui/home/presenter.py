@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from app.errors import UnavailableError
+from app.extras import require_extra
 from app.gui import formatting
 from app.gui.docks.machine_format import format_reading, gpu_title, shorten
 from app.gui.docks.machine_watch import MachineState
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from app.reporting.run_rows import RunRow
 
 QUICK_CHECK = ("quickstart", "--seconds", "2", "--no-retry")
+LANGUAGE_MODEL_CHECK = ("quickstart", "--llm")
 MAX_RECENT_RUNS = 5
 
 
@@ -47,6 +50,24 @@ def build_quick_check() -> Launch:
     from app.storage.run_directory import new_run_id, runs_home
 
     return Launch(QUICK_CHECK, runs_home() / new_run_id("quickstart", datetime.now(UTC)), "quickstart")
+
+
+def build_language_model_check() -> Launch:
+    from app.storage.run_directory import new_run_id, runs_home
+
+    name = "quickstart-llm"
+    return Launch(LANGUAGE_MODEL_CHECK, runs_home() / new_run_id(name, datetime.now(UTC)), name)
+
+
+def find_language_model_problem() -> str | None:
+    """Return why language models cannot run on this machine, and what to do; `None` if they
+    can."""
+    try:
+        require_extra("llm")
+    except UnavailableError as error:
+        message = str(error)
+        return f"{message[:1].upper()}{message[1:]}. {error.hint}"
+    return None
 
 
 def run_line(row: RunRow) -> RunLine:

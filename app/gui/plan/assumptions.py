@@ -3,25 +3,17 @@ of a language model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFormLayout, QLabel, QLineEdit, QTabWidget, QWidget
 
 from app.gui.plan.assumption_files import CurveAssumptions, ModelAssumptions, write_curve, write_model
 from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.widgets import button, hbox, label, vbox
+from app.records.planning_inputs import KNOWN_MODELS
 
 _DEFAULT_POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
 _MAX_LATENCY_MS, _MAX_RATE_PER_S = 1e7, 1e6
 _ARCHITECTURE_KEYS = ("parameters", "layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary")
-_KNOWN_MODELS: Mapping[str, tuple[float, ...]] = {
-    "Llama 3.1 8B": (8.03e9, 32, 4096, 32, 8, 128, 128_256),
-    "Llama 3.1 70B": (70.6e9, 80, 8192, 64, 8, 128, 128_256),
-    "Qwen 2.5 7B": (7.62e9, 28, 3584, 28, 4, 128, 152_064),
-    "Qwen 2.5 32B": (32.8e9, 64, 5120, 40, 8, 128, 152_064),
-    "Mistral 7B": (7.25e9, 32, 4096, 32, 8, 128, 32_768),
-}
 
 
 class Assumptions(QTabWidget):
@@ -133,7 +125,7 @@ class ModelForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.known_models = ChoiceField(tuple((name, name) for name in _KNOWN_MODELS))
+        self.known_models = ChoiceField(tuple((name, name) for name in KNOWN_MODELS))
         self.shape_fields: dict[str, NumberField] = {}
         titles = {
             "parameters": "Parameters (&billion)",
@@ -187,8 +179,9 @@ class ModelForm(QWidget):
         self._show_known_model(0)
 
     def _show_known_model(self, _: int) -> None:
-        values = _KNOWN_MODELS[str(self.known_models.currentData())]
-        for key, value in zip(_ARCHITECTURE_KEYS, values, strict=True):
+        model = KNOWN_MODELS[str(self.known_models.currentData())]
+        for key in _ARCHITECTURE_KEYS:
+            value = getattr(model, key)
             self.shape_fields[key].setValue(value / 1e9 if key == "parameters" else value)
 
     def _request_plan(self) -> None:

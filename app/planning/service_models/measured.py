@@ -12,6 +12,12 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from app.analysis.curve import (
+    build_capacity_curve,
+    build_client_load_points,
+    build_load_points,
+    compute_client_cores_used,
+)
 from app.analysis.number_format import format_number
 from app.analysis.objectives import select_binding_objectives
 from app.analysis.token_samples import scale_sample
@@ -25,7 +31,7 @@ from app.records.local import BatchModel, VariantData
 from app.records.metrics import metric_label
 from app.records.offers import CapacityCurve, CurvePoint
 from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint, MeasuredTarget, PlanningInputs
-from app.records.result import Hardware, Objective, Result, Stage, Validity
+from app.records.result import Hardware, MaxRate, Objective, Result, Stage, Validity
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, TokenService
 from app.records.traffic import TokenLengths
 
@@ -47,6 +53,50 @@ def build_measured_target(
         lengths=compute_mean_lengths(load_points), load_points=_drop_lengths(load_points),
         token_sample=merge_load_point_samples(load_points),
     )  # fmt: skip
+
+
+def build_run_target(
+    name: str, hardware: Hardware, stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate | None
+) -> MeasuredTarget | None:
+    """Build the target of a run with a max rate, or of a run that only swept over numbers of
+    clients. Return `None` if no load met the SLO.
+
+    Clients that wait for their responses slow down with the target, so the capacity of a sweep over
+    clients is assumed if no service model can be fitted."""
+    if max_rate is not None:
+        if max_rate.per_s.value is None:
+            return None
+        valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
+        curve = build_capacity_curve(stages, slo, max_rate)
+        return build_measured_target(name, hardware, curve, build_load_points(valid_stages, hardware.replicas))
+    load_points = build_client_load_points(stages)
+    if not load_points:
+        return None
+    try:
+        target = build_foreign_target(
+            ImportedCurve(tool="sizewise", source=name, precision="requests", load_points=load_points), hardware, slo
+        )
+    except UsageError:  # no load point met the SLO
+        return None
+    curve = msgspec.structs.replace(target.curve, cores_used=compute_client_cores_used(stages))
+    if curve.max_rate_per_s == 0:
+        return None
+    return msgspec.structs.replace(
+        target,
+        curve=curve,
+        is_assumed=target.fit is None,
+        notes=(_CLIENTS_NOTE if target.fit is not None else _UNFITTED_CLIENTS_NOTE,),
+    )
+
+
+_CLIENTS_NOTE = (
+    "The load came from clients that wait for their responses. The capacity for users that do not wait is computed "
+    "by the service model."
+)
+_UNFITTED_CLIENTS_NOTE = (
+    "The load came from clients that wait for their responses, and no service model fits. The capacity for users that "
+    "do not wait may be lower, so it is an assumption."
+)
 
 
 _DISTURBANCE_SIGMA: dict[Validity, float] = {"VALID": 0.0, "WARN": 0.1, "INVALID": 0.2}

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from app.analysis.curve import (
     SweepPoint,
     build_capacity_curve,
+    build_client_load_points,
     build_load_points,
+    compute_client_cores_used,
     find_knees,
     find_sweep_knees,
     has_disagreement,
@@ -263,3 +265,28 @@ def test_repeats_of_a_load_are_one_point() -> None:
     knees = find_sweep_knees([*stages, *twice])
     assert {knee.load for knee in knees} == {"clients"}
     assert len({knee.reason for knee in knees if knee.reason == "fewer than 4 load points (5)"}) == 0
+
+
+def clients_stage(clients: int, *, held: bool | None, cores: float) -> Stage:
+    one = stage(None, "closed", held=held, cores=cores)
+    metrics = one.metrics | {"completed_per_s": {"value": Estimate(10.0 * clients)}}
+    return replace(one, concurrency=clients, tags={SWEEP_TAG: "yes"}, arrival_kind="closed", metrics=metrics)
+
+
+def test_a_sweep_over_clients_has_a_load_point_for_each_of_its_valid_stages() -> None:
+    stages = [
+        clients_stage(4, held=True, cores=0.9),
+        clients_stage(1, held=True, cores=0.4),
+        clients_stage(8, held=False, cores=1.0),
+    ]
+    invalid = replace(clients_stage(16, held=True, cores=3.0), verdict=Verdict("INVALID"))
+    alone = replace(clients_stage(32, held=True, cores=3.0), tags={})
+    points = build_client_load_points([*stages, invalid, alone, *STAGES])
+    assert [(point.clients, point.offered_per_s, point.achieved_per_s) for point in points] == [
+        (1, None, 10.0),
+        (4, None, 40.0),
+        (8, None, 80.0),
+    ]
+    assert {point.gaps for point in points} == {"random"}
+    assert compute_client_cores_used([*stages, invalid]) == 0.9
+    assert compute_client_cores_used(stages[2:]) is None

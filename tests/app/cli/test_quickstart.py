@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.gating import build_exit, build_invalid_cause
+from app.cli.main import main
 from app.cli.measuring import MeasuredRun
 from app.cli.quickstart import measure_twice_if_invalid
 from app.errors import ExitCode
@@ -69,3 +70,20 @@ def test_what_was_stopped_is_not_repeated() -> None:
     machine = Machine("INVALID", code=ExitCode.INTERRUPTED)
     assert measure_twice_if_invalid(machine, 3.0, None) is machine.measured[0]
     assert len(machine.requests) == 1
+
+
+def test_without_the_extra_a_language_model_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    monkeypatch.setattr("app.extras.find_spec", lambda _: None)
+    assert main(["quickstart", "--llm"]) == ExitCode.UNAVAILABLE
+    assert 'pip install "sizewise[llm]"' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_folder_needs_the_check_of_language_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quickstart", "--model", "m"]) == ExitCode.USAGE
+    assert "--model requires --llm" in capsys.readouterr().err
+    assert main(["quickstart", "--llm", "--model", "nowhere"]) == ExitCode.USAGE
+    assert "--model: nowhere is not a folder" in capsys.readouterr().err

@@ -12,19 +12,21 @@ import pytest
 from app.analysis.gating import Gating
 from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import ExitCode, UsageError
+from app.planning.fleets import plan_fleets
 from app.records.abort import AbortRule
 from app.records.events import StageStarted
-from app.records.result import Hardware, ObjectiveOutcome, Result, Verdict
+from app.records.result import Hardware, ObjectiveOutcome, Result, ShapePlan, Verdict
 from app.session.result import collect_notes
 from app.session.spec import BaselineSpec, LimitSpec, PlanSpec, StageSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
+from app.wiring.llm_quickstart import build_shape_inputs
 from loadgen.records import ClosedArrivals
 from loadgen.workloads import FixedLength, HttpWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 from tests.fakes.bench import SEARCH, SPEC, Bench, check_of, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.offers import catalogue, offer, question
+from tests.fakes.offers import TODAY, catalogue, offer, question
 from tests.fakes.parts import NOON
 
 
@@ -240,6 +242,29 @@ def test_a_demonstration_without_warning_plans_as_any_run(tmp_path: Path) -> Non
     shown, run = (demonstration(tmp_path, is_demonstration=is_shown) for is_shown in (True, False))
     assert shown.verdict.status == "VALID", shown.verdict
     assert (shown.plan, shown.notes, shown.exit) == (run.plan, run.notes, run.exit)
+
+
+CLIENTS = tuple(StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8))
+
+
+def test_a_sweep_over_clients_is_planned_as_far_as_it_met_the_slo(tmp_path: Path) -> None:
+    slo = (parse_objective("latency_ms.p95 < 50"),)
+    result = demonstration(tmp_path, search=None, stages=CLIENTS, slo=slo)
+    assert result.max_rate is None
+    assert result.plan is not None
+    assert result.plan.recommendation is not None
+    assert result.plan.recommendation.fleet.basis == "extrapolated"
+    none_met = demonstration(tmp_path, search=None, stages=CLIENTS, slo=(parse_objective("latency_ms.p95 < 0.001"),))
+    assert (none_met.plan, none_met.exit.code) == (None, ExitCode.OK)
+    assert none_met.notes[-1].startswith("No load met the SLO, so no fleet is planned.")
+
+
+def test_a_model_that_is_not_measured_has_a_plan_of_its_own_with_nothing_of_the_run(tmp_path: Path) -> None:
+    inputs = build_shape_inputs(TODAY)
+    slo = (parse_objective("latency_ms.p95 < 0.001"),)
+    result = demonstration(tmp_path, search=None, stages=CLIENTS, slo=slo, shape_inputs=inputs)
+    assert result.plan is None
+    assert result.shape_plan == ShapePlan("Llama 3.1 8B", plan_fleets(inputs, estimate_only=True))
 
 
 def test_the_objectives_of_a_sweep_are_evaluated_where_it_was_heaviest_and_held(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from app.errors import UsageError
 from app.records.local import BatchModel
 from app.records.planning_inputs import PlanningInputs
-from app.records.result import Estimate
+from app.records.result import SWEEP_TAG, Estimate, Stage
 from app.records.traffic import TokenLengths
 from app.wiring.planning import NoHardwareError, PlanRequest, build_plan_inputs
 from tests.fakes import plan_sources as sources
@@ -213,3 +213,32 @@ def test_a_plan_file_is_asked_otherwise_in_what_is_named_alone(asked: Asked, tmp
 def test_what_is_lacking_or_wrong_is_said(asked: Asked, names: list[str], more: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         asked(*names, **more)
+
+
+def test_a_run_that_swept_over_clients_is_planned_from_the_clients_that_met_the_slo(tmp_path: Path) -> None:
+    path = sources.endpoint_run(tmp_path / "sweep", stages=client_stages(), max_rate=None)
+    (target,) = build_plan_inputs(PlanRequest((path,)), TODAY).measured
+    assert target.curve.max_rate_per_s == 80.0
+    assert [point.clients for point in target.load_points] == [1, 4, 8]
+
+
+def client_stages() -> tuple[Stage, ...]:
+    """A server that meets p95 < 50 ms with up to four clients."""
+    loaded = next(stage for stage in full_run().result.stages if stage.kind == "step")
+    return tuple(
+        replace(
+            loaded,
+            name=f"sweep {clients} clients",
+            kind="closed",
+            tags={SWEEP_TAG: "yes"},
+            scheduled_per_s=None,
+            concurrency=clients,
+            arrival_kind="closed",
+            metrics=loaded.metrics
+            | {
+                "latency_ms": {"p95": Estimate(latency_ms), "p50": Estimate(0.9 * latency_ms)},
+                "completed_per_s": {"value": Estimate(rate)},
+            },
+        )
+        for clients, rate, latency_ms in ((1, 22.0, 41.0), (4, 80.0, 48.0), (8, 90.0, 85.0))
+    )

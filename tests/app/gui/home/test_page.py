@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QBoxLayout, QPushButton
+from PySide6.QtWidgets import QBoxLayout, QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.gui.docks.machine_watch import MachineWatch
@@ -119,6 +119,26 @@ def test_a_narrow_page_stands_one_above_the_other(qtbot: QtBot, page: HomePage) 
     assert page._action_row.direction() == QBoxLayout.Direction.LeftToRight
     page.resize(400, 700)
     assert page._action_row.direction() == QBoxLayout.Direction.TopToBottom
+
+
+def test_the_check_of_a_language_model_starts_the_same_command(
+    qtbot: QtBot, navigation: Navigation, page: HomePage
+) -> None:
+    with qtbot.waitSignal(navigation.launch_requested) as wanted:
+        named(page, "Check a language model").click()
+    (launch,) = wanted.args
+    assert isinstance(launch, Launch)
+    assert (launch.arguments, launch.directory.parent) == (("quickstart", "--llm"), runs_home())
+
+
+def test_without_the_extra_the_card_says_how_to_install_it(
+    qtbot: QtBot, navigation: Navigation, look: ThemeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.extras.find_spec", lambda _: None)
+    page = HomePage(navigation, look)
+    qtbot.addWidget(page)
+    assert not [one for one in page.findChildren(QPushButton) if "language model" in one.text()]
+    assert any('pip install "sizewise[llm]"' in one.text() for one in page.findChildren(QLabel))
 
 
 def test_recent_runs_that_cannot_be_read_are_said_to_be_so_and_read_again(

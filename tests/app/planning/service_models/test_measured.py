@@ -16,16 +16,18 @@ from app.planning.service_models.measured import (
     build_local_targets,
     build_measured_target,
     build_measured_tokens,
+    build_run_target,
 )
 from app.planning.slo_objectives import build_slo_objectives
 from app.records.estimate import Estimate
 from app.records.local import BatchModel, LocalResult, VariantData
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
-from app.records.result import Hardware
+from app.records.result import SWEEP_TAG, Hardware, Stage, Window
 from app.records.service import BatchService, RequestService, TokenService
 from app.records.traffic import TokenLengths
 from tests.fakes.local_runs import facts, run_of, stage, variant
 from tests.fakes.offers import curve, question, target
+from tests.fakes.results import full_run
 from tests.fakes.services import measured_rungs
 
 HERE = Hardware("here", vcpus=1)
@@ -167,3 +169,36 @@ def test_a_variant_that_failed_or_lost_accuracy_or_misses_the_slo_is_no_target()
 def test_a_run_of_an_endpoint_has_none() -> None:
     result = replace(run_of((), LocalResult(variants=())).result, local=None)
     assert build_local_targets("run", result, LOCAL_SERVICE_HERE, ()) == ()
+
+
+def swept(clients: int) -> Stage:
+    """Twenty seconds of one slot of 10 ms, where each client waits its turn."""
+    latency = {name: Estimate(10.0 * clients) for name in ("p50", "p95")}
+    return replace(
+        full_run().result.stages[-1],
+        kind="closed",
+        variant=None,
+        tags={SWEEP_TAG: "yes"},
+        window=Window(0, 20 * 10**9),
+        completed=2000,
+        errors={},
+        concurrency=clients,
+        scheduled_per_s=None,
+        arrival_kind="closed",
+        metrics={"latency_ms": latency, "completed_per_s": {"value": Estimate(100.0)}},
+    )
+
+
+@pytest.mark.parametrize(("clients", "is_assumed"), [((1, 2, 4, 8), False), ((1, 2), True)])
+def test_a_sweep_over_clients_without_a_law_is_assumed(clients: tuple[int, ...], is_assumed: bool) -> None:
+    slo = (parse_objective("latency_ms.p95 < 50"),)
+    found = build_run_target("run", HERE, [swept(count) for count in clients], slo, None)
+    assert found is not None
+    assert (found.fit is None, found.is_assumed, found.curve.max_rate_per_s) == (is_assumed, is_assumed, 100.0)
+    assert found.notes[0].startswith("The load came from clients that wait for their responses")
+
+
+def test_a_sweep_over_clients_that_all_missed_the_slo_is_no_target() -> None:
+    slo = (parse_objective("latency_ms.p95 < 5"),)
+    assert build_run_target("run", HERE, [swept(1), swept(2), swept(4)], slo, None) is None
+    assert build_run_target("run", HERE, [], slo, None) is None

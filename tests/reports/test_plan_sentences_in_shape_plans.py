@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from reports.html import render_html
+from reports.markdown import render_markdown
+from reports.model import PlanReport, Report, read_report
+from reports.plan_section import ShapePlanRow, ShapePlanSection
+from reports.rendering import render
+from reports.text import render_text
+
+STATEMENT = "Big 8B was not measured. Nothing that this run measured is part of this plan."
+
+
+@pytest.fixture(scope="module")
+def report(full_report: Report) -> Report:
+    assert full_report.plan is not None
+    fleet = replace(full_report.plan.offers[0], offer="acme/g1.large", instances=3, basis="assumed")
+    section = ShapePlanSection(
+        model="Big 8B",
+        statement=STATEMENT,
+        peak_per_s=20.0,
+        input_tokens=900.0,
+        output_tokens=120.0,
+        slo_labels=("p95 TTFT < 1000 ms",),
+        rows=(ShapePlanRow(accelerator="l4", fleet=fleet),),
+        notes=("A note on prices.",),
+    )
+    return replace(full_report, shape_plan=section)
+
+
+@pytest.mark.parametrize("renderer", [render_text, render_markdown, render_html])
+def test_each_report_says_that_nothing_of_the_run_is_in_it(report: Report, renderer: object) -> None:
+    assert callable(renderer)
+    text = " ".join(renderer(report).split())
+    for part in (STATEMENT, "900 input tokens", "acme/g1.large", "assumed", "A note on prices."):
+        assert part in text
+    assert "Big 8B" not in renderer(replace(report, shape_plan=None))
+
+
+def test_a_page_leads_to_it(report: Report) -> None:
+    page = render_html(report)
+    assert '<a href="#shape-plan">' in page
+    assert '<section id="shape-plan">' in page
+    assert '"#shape-plan"' not in render_html(replace(report, shape_plan=None))
+
+
+def test_without_an_offer_that_fits_it_says_so(report: Report) -> None:
+    assert report.shape_plan is not None
+    bare = replace(report, shape_plan=replace(report.shape_plan, rows=()))
+    assert "No offer meets the traffic and the SLO." in render_html(bare)
+    assert "No offer meets the traffic and the SLO." in render_text(bare)
+    assert "No offer meets the traffic and the SLO." in render_markdown(bare)
+
+
+def test_it_is_read_again_as_written(report: Report) -> None:
+    read = read_report(render(report, "json", lambda _: None))
+    assert not isinstance(read, PlanReport)
+    assert read.shape_plan == report.shape_plan

@@ -1,0 +1,81 @@
+"""The one command with a language model: from nothing to the fleet for a day of chats, and to a plan that uses nothing
+of the measurement."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema
+import pytest
+
+from tests.fakes.program import Sizewise
+
+pytestmark = pytest.mark.timing
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
+MAX_DURATION_S = 100.0
+
+
+class Shown(NamedTuple):
+    result: dict[str, Any]
+    text: str
+    page: str
+    duration_s: float
+    program: Sizewise
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    home = tmp_path_factory.mktemp("quickstart-llm")
+    program, started_s = Sizewise(home, home), time.monotonic()
+    done = program("quickstart", "--llm", "--out", str(home / "run"))
+    duration_s = time.monotonic() - started_s
+    assert done.returncode == 0, done.stderr
+    result = json.loads((home / "run" / "result.json").read_text())
+    return Shown(result, done.stdout, (home / "run" / "report.html").read_text(), duration_s, program)
+
+
+def test_it_takes_at_most_100_seconds(shown: Shown) -> None:
+    assert shown.duration_s <= MAX_DURATION_S
+
+
+def test_the_result_meets_the_published_schema(shown: Shown) -> None:
+    jsonschema.validate(shown.result, json.loads(SCHEMA.read_text()))
+
+
+def test_the_slo_is_met_with_few_clients_and_missed_with_many(shown: Shown) -> None:
+    stages = [stage for stage in shown.result["stages"] if stage["kind"] == "closed"]
+    assert [stage["concurrency"] for stage in stages] == [1, 2, 4, 8, 16, 32]
+    assert all(stage["metrics"][metric]["p50"]["value"] > 0 for stage in stages for metric in ("ttft_ms", "tpot_ms"))
+    assert stages[0]["meets_slo"] is not False
+    assert stages[-1]["meets_slo"] is False
+    assert stages[0]["metrics"]["ttft_ms"]["p50"]["value"] < stages[-1]["metrics"]["ttft_ms"]["p50"]["value"]
+
+
+def test_the_measured_model_is_planned_on_cpus_only(shown: Shown) -> None:
+    plan = shown.result["plan"]
+    assert plan is not None
+    feasible = [offer for offer in plan["offers"] if offer["rejected"] is None]
+    assert feasible
+    assert {offer["accelerator"] for offer in feasible} == {None}
+    assert {offer["basis"] for offer in feasible} == {"extrapolated"}
+
+
+def test_the_larger_model_has_a_plan_on_gpus_and_nothing_of_the_run_in_it(shown: Shown) -> None:
+    plan = shown.result["shape_plan"]["plan"]
+    assert {offer["basis"] for offer in plan["offers"]} == {"assumed"}
+    feasible = [offer for offer in plan["offers"] if offer["rejected"] is None]
+    assert feasible
+    assert all(offer["accelerator"] for offer in feasible)
+    assert shown.result["run_id"] not in json.dumps(plan)
+    for text in (shown.text, shown.page):
+        assert "Nothing that this run measured is part of it" in " ".join(text.split())
+
+
+def test_it_is_planned_again_for_another_peak(shown: Shown) -> None:
+    done = shown.program("plan", "last", "--set", "traffic.peak=50/s", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["traffic"]["peak_per_s"] == 50
