@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from secrets import token_urlsafe
+from time import perf_counter_ns
 from typing import Any
 
 import msgspec
@@ -21,6 +22,9 @@ from app.serving.settings import ConnectionLimits
 
 Header = tuple[bytes, bytes]
 RETRY_HEADER = (b"retry-after", b"1")
+ARRIVED_NS = "sizewise.arrived_ns"
+"""Key of the arrival of a request in its ASGI scope, in ns on the monotonic clock. A handler starts later
+if the event loop is busy."""
 _UNAUTHENTICATED_PATHS = ("/v2/health/live", "/v2/health/ready", "/health")
 """Paths that require no token: the health checks for load balancers and orchestrators, which reveal
 nothing about the model."""
@@ -98,6 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[ARRIVED_NS] = perf_counter_ns()  # type: ignore[literal-required]
         self._is_in_headers, self._header_bytes = True, 0
         self._deadline_s = self.loop.time() + self.limits.header_timeout_s
 

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.inference.generation.engine import FinishReason
 from app.serving.batching import DrainingError, QueueFullError
-from app.serving.connections import RETRY_HEADER, BodyReader, Header, RejectedError, parse_length
+from app.serving.connections import ARRIVED_NS, RETRY_HEADER, BodyReader, Header, RejectedError, parse_length
 from app.serving.generation.messages import (
     Api,
     CompletionRequest,
@@ -76,7 +76,7 @@ class CompletionHandler:
         self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived_ns = perf_counter_ns()
+        arrived_ns = scope.get(ARRIVED_NS) or perf_counter_ns()
         try:
             request = await self._receive_request(scope, receive)
             accepted = self._submit(request, arrived_ns)
@@ -111,7 +111,7 @@ class CompletionHandler:
 
     def _submit(self, request: CompletionRequest, arrived_ns: int) -> AcceptedRequest:
         try:
-            return self._service.submit(request.task, arrived_ns)
+            return self._service.submit(request.task, arrived_ns, is_streamed=request.is_streamed)
         except QueueFullError as error:
             raise RejectedError(429, "queue_full", "the queue is full", RETRY_HEADER) from error
         except DrainingError as error:
@@ -129,6 +129,7 @@ class CompletionHandler:
             case _:
                 encoder = self._build_encoder(request)
                 await _send_body(send, 200, (_JSON_HEADER,), encoder.encode_response(parts))
+                self._count_sent(accepted, parts[-1])
 
     async def _stream(self, request: CompletionRequest, accepted: AcceptedRequest, send: Send) -> None:
         encoder = self._build_encoder(request)
@@ -148,9 +149,13 @@ class CompletionHandler:
             if events:
                 body = b"".join(b"data: %b\n\n" % event for event in events)
                 await send({"type": "http.response.body", "body": body, "more_body": is_open})
+                self._count_sent(accepted, part)
                 events = []
             if is_open:
                 part = await accepted.parts.get()
+
+    def _count_sent(self, accepted: AcceptedRequest, part: ResponsePart) -> None:
+        accepted.count_sent(part.finish_reason, perf_counter_ns(), self._service.metrics)
 
     def _build_encoder(self, request: CompletionRequest) -> ResponseEncoder:
         return ResponseEncoder(request, self._model.name, uuid4().hex, int(time.time()))

@@ -75,7 +75,9 @@ class AcceptedRequest:
     """A request whose response is generated. `parts` receives its response, up to the part with a finish
     reason."""
 
-    def __init__(self, request_id: int, task: GenerationTask, arrived_ns: int, text: ResponseText) -> None:
+    def __init__(
+        self, request_id: int, task: GenerationTask, arrived_ns: int, text: ResponseText, *, is_streamed: bool
+    ) -> None:
         self.id = request_id
         self.task = task
         self.arrived_ns = arrived_ns
@@ -83,6 +85,8 @@ class AcceptedRequest:
         self.tokens = 0
         self._text = text
         self._first_ns = self._last_ns = 0
+        self._is_streamed = is_streamed
+        self._is_started = False
 
     def add(self, event: TokenEvent, now_ns: int, metrics: GenerationMetrics) -> None:
         """Add a token or the end of the response, and count it."""
@@ -90,14 +94,27 @@ class AcceptedRequest:
             self._count_token(now_ns, metrics)
         if event.finish_reason is not None:
             text = self._text.finish(event.token, is_stopped=event.finish_reason is FinishReason.STOP)
-            self._count_end(event, now_ns, metrics)
+            self._count_end(event, metrics)
         else:
             text = "" if event.token is None else self._text.add(event.token)
         self.parts.put_nowait(ResponsePart(text, self.tokens, event.finish_reason, event.cached_tokens))
 
+    def count_sent(self, finish_reason: FinishReason | None, now_ns: int, metrics: GenerationMetrics) -> None:
+        """Count that a part of the response was sent at `now_ns`: the time to the first token of a
+        stream, and the latency of a response that has ended."""
+        if not self._is_started:
+            self._count_start(now_ns, metrics)
+        if finish_reason in (FinishReason.STOP, FinishReason.LENGTH):
+            metrics.request_latency.observe((now_ns - self.arrived_ns) / 1e9)
+
+    def _count_start(self, now_ns: int, metrics: GenerationMetrics) -> None:
+        metrics.time_to_first_token.observe((now_ns - self.arrived_ns) / 1e9)
+        self._is_started = True
+
     def _count_token(self, now_ns: int, metrics: GenerationMetrics) -> None:
         if self.tokens == 0:
-            metrics.time_to_first_token.observe((now_ns - self.arrived_ns) / 1e9)
+            if not self._is_streamed:
+                self._count_start(now_ns, metrics)
             metrics.prompt_tokens += len(self.task.prompt)
             self._first_ns = now_ns
         else:
@@ -106,11 +123,10 @@ class AcceptedRequest:
         self._last_ns = now_ns
         metrics.generation_tokens += 1
 
-    def _count_end(self, event: TokenEvent, now_ns: int, metrics: GenerationMetrics) -> None:
+    def _count_end(self, event: TokenEvent, metrics: GenerationMetrics) -> None:
         assert event.finish_reason is not None
         metrics.finished[event.finish_reason] += 1
         if event.finish_reason in (FinishReason.STOP, FinishReason.LENGTH):
-            metrics.request_latency.observe((now_ns - self.arrived_ns) / 1e9)
             metrics.prefix_cache_queries += len(self.task.prompt)
             metrics.prefix_cache_hits += event.cached_tokens
             if self.tokens > 1:
@@ -153,13 +169,13 @@ class GenerationService:
         draining."""
         return self.failure is None and self._drained_event is None
 
-    def submit(self, task: GenerationTask, arrived_ns: int) -> AcceptedRequest:
+    def submit(self, task: GenerationTask, arrived_ns: int, *, is_streamed: bool) -> AcceptedRequest:
         """Queue a request. Raises QueueFullError if the queue is full, and DrainingError if no
         further requests are accepted."""
         if not self.is_available:
             raise DrainingError
         text = ResponseText(self.tokenizer.create_text_stream(), task.stop)
-        accepted = AcceptedRequest(next(self._ids), task, arrived_ns, text)
+        accepted = AcceptedRequest(next(self._ids), task, arrived_ns, text, is_streamed=is_streamed)
         self._engine_loop.submit(accepted.id, task)
         self._accepted_requests[accepted.id] = accepted
         return accepted
