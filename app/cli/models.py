@@ -9,11 +9,13 @@ import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
 from app.cli.options import output_options, parse_output, refuse_options
+from app.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from app.cli.options import OutputFormat
+    from app.inference.generation.decoder_shape import DecoderShape
     from app.records.model import ShapeOverrides
 
 
@@ -122,6 +124,52 @@ def _parse_length(text: str, option: str) -> int:
     return int(digits)
 
 
+def _write_random_model(arguments: Arguments) -> int:
+    from app.extras import require_extra
+
+    require_extra("llm")
+    from app.inference.generation.decoder_files import write_random_decoder
+    from app.inference.generation.decoder_shape import PagedCache
+
+    folder = arguments.folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not an empty folder", hint="Set a new folder.")
+    shape = _build_shape(arguments)
+    write_random_decoder(folder, shape, arguments.seed, PagedCache() if arguments.paged else None)
+    size_bytes = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{folder}: a decoder with random weights, {size_bytes / 1e6:.1f} MB")
+    return 0
+
+
+def _build_shape(arguments: Arguments) -> DecoderShape:
+    """Return the shape of a decoder. Raises UsageError if its sizes do not fit together."""
+    from app.inference.generation.decoder_shape import QUANTIZATION_BLOCK, DecoderShape
+
+    layers, hidden, bits = arguments.layers, arguments.hidden, arguments.bits
+    if hidden % (_HEADS * QUANTIZATION_BLOCK):
+        raise UsageError(
+            f"--hidden {hidden} is not a multiple of {_HEADS * QUANTIZATION_BLOCK}",
+            hint="Use 256, 512 or 1024, for example.",
+        )
+    if layers * hidden * hidden > _MAX_LAYER_WEIGHTS:
+        raise UsageError(
+            f"{layers} layers × {hidden} are too many weights to draw", hint="Use fewer layers, or a smaller --hidden."
+        )
+    return DecoderShape(
+        layers=layers,
+        hidden=hidden,
+        heads=_HEADS,
+        kv_heads=_HEADS // 2,
+        feed_forward=3 * hidden,
+        vocabulary=arguments.vocabulary,
+        context=arguments.context,
+        weight_bits=bits,
+    )
+
+
+_HEADS = 8
+_MAX_LAYER_WEIGHTS = 16 * 2048 * 2048
+"""Maximum of layers × hidden², at which the weights have about 3.5 GB in float32."""
 _MAX_NUMBERS, _MAX_NUMBER = 8, 100_000_000
 _ONNX_SECTION = "ONNX models"
 _ONNX_OPTIONS = (
@@ -163,6 +211,17 @@ _LANGUAGE_MODEL_OPTIONS = (
     ),
 )
 
+
+def _size_option(name: str, default: int, maximum: int, help_text: str, *, at_least: int = 1) -> CommandOption:
+    return CommandOption(
+        [name],
+        type=click.IntRange(at_least, maximum),
+        default=default,
+        metavar="N",
+        help=f"{help_text} (default: {default})",
+    )
+
+
 COMMAND = CommandGroup(
     "models",
     [
@@ -188,6 +247,38 @@ COMMAND = CommandGroup(
                 "sizewise models inspect model.onnx --axis seq=128",
                 "sizewise models inspect llama-8b.gguf --context 8192,32768 --batch 16",
             ),
+        ),
+        Command(
+            "random",
+            _write_random_model,
+            [
+                click.Argument(["folder"], type=PATH, help="new folder for the model"),
+                _size_option("--layers", 4, 256, "number of layers"),
+                _size_option("--hidden", 256, 8192, "size of a hidden state"),
+                _size_option("--vocabulary", 4096, 262_144, "number of tokens of the vocabulary", at_least=259),
+                _size_option("--context", 4096, 131_072, "maximum number of tokens of a sequence"),
+                CommandOption(
+                    ["--bits"],
+                    type=click.Choice([4, 8, 32]),
+                    default=32,
+                    help="bits per weight; 32 is float32 (default: 32)",
+                ),
+                CommandOption(
+                    ["--paged"],
+                    is_flag=True,
+                    help="with a paged KV cache, so that `sizewise serve` batches its requests continuously",
+                ),
+                CommandOption(
+                    ["--seed"],
+                    type=click.IntRange(0, 2**32 - 1),
+                    default=0,
+                    metavar="N",
+                    help="seed of the weights (default: 0)",
+                ),
+            ],
+            documentation="Write a language model with random weights, to try Sizewise without a download.\n\nIts text "
+            "is meaningless, but takes the same work as that of a trained model of this size.",
+            examples=("sizewise models random my-model --layers 8 --hidden 512 --bits 4 --paged",),
         ),
     ],
     documentation=__doc__,

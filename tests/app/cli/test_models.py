@@ -7,6 +7,8 @@ import pytest
 
 from app.cli.main import main
 from app.errors import ExitCode
+from app.inference.generation.decoder_shape import PagedCache
+from app.inference.generation.model_folder import read_model_folder
 from app.inference.probe import DIGITS_MODEL
 from tests.fakes.genai_folders import genai_folder
 from tests.fakes.graphs import attention
@@ -153,3 +155,29 @@ def test_options_of_the_other_kind_are_refused(
     path = str(gguf_cut_short(tmp_path).with_name(name)) if name.endswith(".gguf") else name
     assert main(["models", "inspect", path, *options]) == ExitCode.USAGE
     assert said in capsys.readouterr().err
+
+
+def test_a_random_model_is_written_into_a_new_folder_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    command = ["models", "random", str(folder), "--layers", "1", "--vocabulary", "300", "--bits", "4", "--paged"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith(f"{folder}: a decoder with random weights, ")
+    model = read_model_folder(folder)
+    assert (model.layers, model.vocabulary, model.paged_cache) == (1, 300, PagedCache())
+    assert main(command) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--hidden", "300"), "--hidden 300 is not a multiple of 256"),
+        (("--hidden", "8192", "--layers", "2"), "2 layers × 8192 are too many weights to draw"),
+    ],
+)
+def test_sizes_of_a_random_model_that_do_not_fit_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    assert main(["models", "random", str(tmp_path / "model"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
