@@ -96,6 +96,18 @@ class FidelityRow(msgspec.Struct, frozen=True, kw_only=True):
     not_finite: int
 
 
+class TextQualityRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Quality of the predictions of a language model on a text. The quantities that compare it with
+    the first variant are `None` for that variant itself."""
+
+    tokens: int
+    perplexity: Quantity
+    ratio: Quantity | None
+    agreement: Quantity | None
+    divergence: Quantity | None
+    """Mean KL divergence in nats."""
+
+
 class ColdStartRow(msgspec.Struct, frozen=True, kw_only=True):
     """Cold starts of one kind, either with or without a cached engine.
 
@@ -179,12 +191,20 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     provider_used: str | None
     placements: tuple[PlacementRow, ...]
     bottleneck: BottleneckRow | None
+    """Bottleneck of a call or, for a language model, of the decode."""
+    prefill_bottleneck: BottleneckRow | None = None
+    """Bottleneck of the prefill of a language model."""
+    text_quality: TextQualityRow | None = None
     file: str
     sha256: str | None
     size_bytes: int | None
     peak_memory: Quantity
     opened_memory: Quantity | None = None
     """Resident memory of the process after opening a language model; `None` for other models."""
+
+    @property
+    def has_bottleneck(self) -> bool:
+        return self.bottleneck is not None or self.prefill_bottleneck is not None
 
     @property
     def is_measured(self) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from reports import formatting
-from reports.local_model import ColdStartRow, GenerationTestRow, LocalSection, VariantRow
+from reports.local_model import BottleneckRow, ColdStartRow, GenerationTestRow, LocalSection, VariantRow
 from reports.marks import compute_display_width, dim_undersampled
 from reports.model import Quantity
 
@@ -151,15 +151,52 @@ def build_headline_variant_lines(local: LocalSection) -> list[tuple[str, list[st
     if headline_variant is None:
         return []
     return [
-        (
-            "Bottleneck",
-            [f"{headline_variant.name}: {headline_variant.bottleneck.sentence}"] if headline_variant.bottleneck else [],
-        ),
+        ("Bottleneck", [*_build_bottleneck_lines(headline_variant)]),
+        ("Quality", [*_build_quality_lines(local.variants)]),
         ("Batching", [*_build_batch_lines(local, headline_variant)]),
         ("Cold start", [*_build_cold_start_lines(local, headline_variant)]),
         ("Outputs", [*_build_output_lines(headline_variant)]),
         ("Fallback", [*_build_fallback_lines(local.variants)]),
     ]
+
+
+def _build_bottleneck_lines(variant: VariantRow) -> Iterator[str]:
+    for phase, bottleneck in list_bottlenecks(variant):
+        yield f"{variant.name}{phase and f', {phase}'}: {bottleneck.sentence}"
+
+
+def list_bottlenecks(variant: VariantRow) -> list[tuple[str, BottleneckRow]]:
+    """Return the bottlenecks of a variant, with the phase of a language model: prefill or decode."""
+    phase = "decode" if variant.tests else ""
+    bottlenecks = (("prefill", variant.prefill_bottleneck), (phase, variant.bottleneck))
+    return [(name, bottleneck) for name, bottleneck in bottlenecks if bottleneck is not None]
+
+
+def _build_quality_lines(variants: Sequence[VariantRow]) -> Iterator[str]:
+    """Yield a line for each language model that predicted the text of the profile. The first of
+    them is the reference of the others."""
+    scored_variants = [variant for variant in variants if variant.text_quality is not None]
+    for variant in scored_variants[:_MAX_ROWS]:
+        quality = variant.text_quality
+        assert quality is not None
+        text = f"perplexity {formatting.format_quantity(quality.perplexity)}"
+        if quality.ratio is None:
+            yield f"{variant.name}: {text} on {formatting.format_count(quality.tokens)} tokens"
+            continue
+        parts = [
+            _format_quality(name, value)
+            for name, value in (
+                ("ratio", quality.ratio),
+                ("agreement", quality.agreement),
+                ("KL divergence", quality.divergence),
+            )
+            if value is not None
+        ]
+        yield f"{variant.name}: {text}; compared with {scored_variants[0].name}: {', '.join(parts)}"
+
+
+def _format_quality(name: str, quantity: Quantity) -> str:
+    return f"{name} {formatting.format_quantity(quantity)}"
 
 
 def _select_variants(variants: Sequence[VariantRow]) -> list[VariantRow]:

@@ -16,6 +16,7 @@ from app.analysis.local.variants import find_violated_objectives, find_violated_
 from app.analysis.rows import NOT_STARTED
 from app.profiles.generation_tests import parse_generation_test
 from app.records.estimate import Estimate
+from app.records.generation import TextQuality
 from app.records.local import (
     TEST_TAG,
     Accuracy,
@@ -44,6 +45,7 @@ from reports.local_model import (
     PlacementRow,
     ScenarioRow,
     SloState,
+    TextQualityRow,
     VariantRow,
     VariantState,
 )
@@ -204,6 +206,7 @@ def build_variant_row(
 ) -> VariantRow:
     variant, headline_stages = variant_data.variant, [stage for stage in stages if stage.in_headline]
     violations = find_violated_objectives(slo, headline_stages) if stages else ()
+    language_model = variant_data.language_model
     return VariantRow(
         name=name,
         family=family,
@@ -239,7 +242,11 @@ def build_variant_row(
             )
             for placement in variant_data.placements
         ),
-        bottleneck=None if variant_data.bottleneck is None else _build_bottleneck_row(variant_data.bottleneck),
+        bottleneck=_build_bottleneck_row(variant_data.bottleneck),
+        prefill_bottleneck=None if language_model is None else _build_bottleneck_row(language_model.prefill_bottleneck),
+        text_quality=None
+        if language_model is None or language_model.quality is None
+        else _build_quality_row(language_model.quality),
         file=PureWindowsPath(variant_data.model_file).name,  # accepts both slashes; the folder is private
         sha256=variant_data.model_sha256,
         size_bytes=variant_data.size_bytes,
@@ -248,7 +255,18 @@ def build_variant_row(
             "GiB",
             reason=_get_missing_reason(variant_data.peak_memory_gib, "not measured"),
         ),
-        opened_memory=_build_opened_memory(variant_data.language_model),
+        opened_memory=_build_opened_memory(language_model),
+    )
+
+
+def _build_quality_row(quality: TextQuality) -> TextQualityRow:
+    ratio, agreement, divergence = quality.perplexity_ratio, quality.token_agreement, quality.kl_mean
+    return TextQualityRow(
+        tokens=quality.tokens,
+        perplexity=build_quantity(quality.perplexity, ""),
+        ratio=None if ratio is None else build_quantity(ratio, ""),
+        agreement=None if agreement is None else build_quantity(agreement, "share"),
+        divergence=None if divergence is None else build_quantity(divergence, "nats"),
     )
 
 
@@ -331,7 +349,9 @@ def _build_fidelity_row(fidelity: Fidelity) -> FidelityRow:
     )
 
 
-def _build_bottleneck_row(bottleneck: Bottleneck) -> BottleneckRow:
+def _build_bottleneck_row(bottleneck: Bottleneck | None) -> BottleneckRow | None:
+    if bottleneck is None:
+        return None
     peaks = bottleneck.peaks
     return BottleneckRow(
         limit=bottleneck.limit,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from app.analysis.local.call_stages import summarize_calls
@@ -9,7 +11,8 @@ from app.analysis.local.generation import check_drift
 from app.analysis.validity import compute_verdict
 from app.records.calls import CallStage
 from app.records.estimate import Estimate, Variant
-from app.records.local import GenerationTest, LanguageModelData, LocalResult, VariantColdStart, VariantData
+from app.records.generation import TextQuality
+from app.records.local import Bottleneck, GenerationTest, LanguageModelData, LocalResult, VariantColdStart, VariantData
 from app.records.result import Check, Objective, ObjectiveResult, Stage, Target
 from tests.fakes.calls import table_of
 from tests.fakes.local_runs import run_of
@@ -59,6 +62,49 @@ def measured_stage(
     return msgspec.structs.replace(stage, window=window)
 
 
+def quality(perplexity: float, *, reference: float | None = None) -> TextQuality:
+    """The quality on a text; compared with the perplexity of the reference if there is one."""
+    predicted = TextQuality(
+        tokens=999,
+        window_tokens=512,
+        stride_tokens=256,
+        perplexity=Estimate(perplexity, (perplexity - 1, perplexity + 1), 999),
+    )
+    if reference is None:
+        return predicted
+    ratio = perplexity / reference
+    return msgspec.structs.replace(
+        predicted,
+        perplexity_ratio=Estimate(ratio, (ratio - 0.01, ratio + 0.01), 999),
+        token_agreement=Estimate(0.95, (0.93, 0.97), 999),
+        kl_mean=Estimate(0.005, (0.004, 0.006), 999),
+    )
+
+
+def bottleneck(limit: Literal["compute", "memory"]) -> Bottleneck:
+    return Bottleneck(
+        limit=limit,
+        sentence=f"{limit} bound: 80 % of the peak",
+        flops_per_s=2e10,
+        bytes_per_s=1e10,
+        flops_per_byte=2.0,
+        roof_share=0.8,
+        peaks=None,
+    )
+
+
+def language_model(predictions: TextQuality) -> LanguageModelData:
+    return LanguageModelData(
+        architecture="llama",
+        context=4096,
+        weight_bytes=20_000_000,
+        kv_bytes_per_token=4096,
+        prefill_bottleneck=bottleneck("compute"),
+        quality=predictions,
+        opened_memory_bytes=150 * 2**20,
+    )
+
+
 def facts(of: Variant, **changes: object) -> VariantData:
     known = VariantData(
         variant=of,
@@ -72,13 +118,7 @@ def facts(of: Variant, **changes: object) -> VariantData:
                 is_cached=False, process_ms=20, library_load_ms=150, session_build_ms=300, first_inference_ms=5
             ),
         ),
-        language_model=LanguageModelData(
-            weight_bytes=None,
-            kv_bytes_per_token=None,
-            architecture="llama",
-            context=4096,
-            opened_memory_bytes=150 * 2**20,
-        ),
+        language_model=language_model(quality(3.0)),
         peak_memory_gib=0.25,
     )
     return msgspec.structs.replace(known, **changes)
@@ -106,8 +146,8 @@ def language_model_run(
         tuple(stages),
         LocalResult(
             variants=(
-                facts(single),
-                facts(double, cold_starts=()),
+                facts(single, bottleneck=bottleneck("memory"), language_model=language_model(quality(3.0))),
+                facts(double, cold_starts=(), language_model=language_model(quality(3.3, reference=3.0))),
                 facts(failed, failure="out of memory", language_model=None, peak_memory_gib=None, cold_starts=()),
             ),
             best=single,

@@ -437,6 +437,8 @@ def test_of_many_variants_the_tables_fold(local_report: Report) -> None:
 
 def test_a_run_of_a_language_model_shows_tests_and_no_calls(rendered: Rendered) -> None:
     html = rendered("language_model_report")
+    assert "<p>Prefill: compute bound: 80 % of the peak</p><p>Decode: memory bound: 80 % of the peak</p>" in html
+    assert "Predictions on the text of the profile, compared with batch 1" in html
     text = _text(html)
     order = [
         text.index(part)

@@ -137,3 +137,16 @@ def test_variants_of_language_models_have_rates_and_memory_instead_of_calls(lang
     ]  # fmt: skip
     assert rows[2][1:4] == ["–", "–", "n/a"]
     assert "file size" not in build_variant_table(_local(language_model_report), 75)[0]
+
+
+def test_bottlenecks_of_both_phases_and_the_quality_are_lines_of_language_models(language_model_report: Report) -> None:
+    lines = dict(build_headline_variant_lines(_local(language_model_report)))
+    assert lines["Bottleneck"] == [
+        "batch 1, prefill: compute bound: 80 % of the peak",
+        "batch 1, decode: memory bound: 80 % of the peak",
+    ]
+    assert lines["Quality"] == [
+        "batch 1: perplexity 3.00 (2.00–4.00) on 999 tokens",
+        "batch 2: perplexity 3.30 (2.30–4.30); compared with batch 1: ratio 1.10 (1.09–1.11), "
+        "agreement 95.0 (93.0–97.0)\u202f%, KL divergence 0.00500 (0.00400–0.00600)\u202fnats",
+    ]
