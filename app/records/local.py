@@ -9,7 +9,9 @@ import msgspec
 from app.records.estimate import Estimate, Variant
 from app.records.generation import BatchConsistency, TextQuality
 
-Precision = Literal["as-is", "fp16", "int8-dynamic", "int8-static", "int8", "int4"]
+OnnxPrecision = Literal["as-is", "fp16", "int8-dynamic", "int8-static"]
+"""Precision of an .onnx file, as it is or converted."""
+Precision = Literal[OnnxPrecision, "int8", "int4"]
 """Precision of a variant. `int8` and `int4` are the precisions of weights that are converted from a GGUF
 file, whose exact values `as-is` computes in float32."""
 NoBestReason = Literal["not_trusted", "open", "missed", "cut_short"]

@@ -87,10 +87,13 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
     path = Path(variant_spec.model)
     if variant_spec.is_language_model:
         return _prepare_language_model(path, variant_spec.precision)
+    precision = variant_spec.precision
+    assert precision != "int8"
+    assert precision != "int4"
     _inspect_model(variant_spec.model, tuple(sorted(variant_spec.settings.axes.items())))
     calibration = _load_calibration(path, data) if variant_spec.precision == "int8-static" else None
     converted_model = convert_precision(
-        path, variant_spec.precision, calibration, cache=get_default_cache(), timeout_s=_CONVERSION_LIMIT_S
+        path, precision, calibration, cache=get_default_cache(), timeout_s=_CONVERSION_LIMIT_S
     )
     return PreparedModel(
         path=str(converted_model.path),

@@ -15,7 +15,6 @@ import msgspec
 
 from app.errors import MeasurementError, UsageError
 from app.inference.generation.decoder_shape import PagedCache, WeightBits
-from app.inference.generation.gguf_decoder import GgufJob
 from app.inference.generation.model_folder import compute_folder_sha256
 from app.inference.parent import MODEL_TIMEOUT_HINT, run_child
 from app.inference.precision.recipe import hash_file
@@ -25,6 +24,16 @@ from loadgen.decoding import decode_json
 _VERSION = 1
 """Version of the conversion, incremented whenever the same file would give a different folder."""
 _CHILD_MODULE = "app.inference.generation.gguf_decoder"
+
+
+class GgufJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Job of the child process: convert the file `source` to a model folder at the path `folder`.
+    The model is paged if `paged_cache` is set, and otherwise contiguous."""
+
+    source: str
+    folder: str
+    weight_bits: WeightBits
+    paged_cache: PagedCache | None
 
 
 class GgufRecipe(msgspec.Struct, frozen=True, kw_only=True):

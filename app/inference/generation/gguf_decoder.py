@@ -10,14 +10,14 @@ import math
 import sys
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from app.errors import UsageError
 from app.inference.child import exit_with_parent, run_reporting_errors
 from app.inference.generation.decoder_files import write_decoder
-from app.inference.generation.decoder_shape import QUANTIZATION_BLOCK, DecoderShape, Floats, PagedCache, WeightBits
+from app.inference.generation.decoder_shape import QUANTIZATION_BLOCK, DecoderShape, Floats, WeightBits
+from app.inference.generation.gguf_conversion import GgufJob
 from app.inference.generation.gguf_tokenizer import TOKENIZER_KEYS, convert_tokenizer
 from app.inference.inspection.gguf_file import GgufFile, Value, read_gguf
 from app.inference.output_capture import capture_output
@@ -34,16 +34,6 @@ _MAX_CONTEXT = 32_768
 """Maximum number of tokens of a sequence of the converted model, which limits its tables of rotary
 angles."""
 _HINT = "Download the file again, or convert the original model with another tool."
-
-
-class GgufJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Job of the child process: convert the file `source` to a model folder at the path `folder`.
-    The model is paged if `paged_cache` is set, and otherwise contiguous."""
-
-    source: str
-    folder: str
-    weight_bits: WeightBits
-    paged_cache: PagedCache | None
 
 
 def convert(job: GgufJob) -> None:

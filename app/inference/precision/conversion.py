@@ -22,7 +22,7 @@ from app.inference.parent import MODEL_TIMEOUT_HINT, ChildKilledError, run_child
 from app.inference.precision.conversion_records import ConversionJob, ConversionResult, ConvertedModel
 from app.inference.precision.recipe import Recipe, build_recipe, hash_file
 from app.inference.rows import Feeds
-from app.records.local import Precision
+from app.records.local import OnnxPrecision
 from app.records.model import ShapeOverrides
 from loadgen.decoding import decode_json
 
@@ -86,7 +86,7 @@ _CHILD_MODULE = "app.inference.precision"
 
 def convert_precision(
     model: Path,
-    precision: Precision,
+    precision: OnnxPrecision,
     calibration: Feeds | None = None,
     *,
     cache: Path,
@@ -121,7 +121,7 @@ def convert_precision(
 
 def _convert_or_load(
     model: Path,
-    precision: Precision,
+    precision: OnnxPrecision,
     calibration: Feeds | None,
     cache: Path,
     timeout_s: float,

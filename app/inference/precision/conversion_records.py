@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.records.local import Precision
+from app.records.local import OnnxPrecision
 
 GIB = 2**30
 _BASE_BYTES = 3 * GIB
@@ -58,7 +58,7 @@ class ConversionJob(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     model_bytes: int
-    precision: Precision
+    precision: OnnxPrecision
     output_path: str
     has_7_bit_weights: bool
     calibration: str | None = None

@@ -16,7 +16,7 @@ from app.errors import UsageError
 from app.inference.inspection.client import inspect_model
 from app.inference.model_file import check_model_file
 from app.inference.rows import Feeds
-from app.records.local import Precision
+from app.records.local import OnnxPrecision
 from app.records.model import ShapeOverrides
 
 MAX_MODEL_BYTES = 2**31 - 2**26
@@ -40,7 +40,7 @@ class WeightFile(msgspec.Struct, frozen=True):
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """All inputs of a conversion, from which its cache key is computed."""
 
-    precision: Precision
+    precision: OnnxPrecision
     model_sha256: str
     model_bytes: int
     """Size of the model including its weights, in bytes."""
@@ -58,7 +58,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
 
 
-def build_recipe(model: Path, precision: Precision, calibration: Feeds | None) -> Recipe:
+def build_recipe(model: Path, precision: OnnxPrecision, calibration: Feeds | None) -> Recipe:
     """Build the recipe of a conversion. Raises UsageError if the file is not a model or is too
     large to convert."""
     check_model_file(model)

@@ -15,7 +15,8 @@ import pytest
 from app.errors import UsageError
 from app.inference.generation.decoder_files import build_byte_tokenizer, write_decoder
 from app.inference.generation.decoder_shape import PagedCache
-from app.inference.generation.gguf_decoder import GgufJob, convert
+from app.inference.generation.gguf_conversion import GgufJob
+from app.inference.generation.gguf_decoder import convert
 from app.inference.generation.model_folder import read_model_folder
 from app.inference.generation.runtime import open_generative_model
 from tests.fakes import decoders

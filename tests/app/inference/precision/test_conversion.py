@@ -16,7 +16,7 @@ from app.inference.precision.conversion_records import ConvertedModel
 from app.inference.probe import DIGITS_MODEL, DIGITS_ROWS
 from app.inference.rows import Feeds
 from app.inference.session import open_session
-from app.records.local import Precision
+from app.records.local import OnnxPrecision
 from tests.fakes import hostile_models, networks
 
 pytestmark = pytest.mark.process
@@ -40,7 +40,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def made(precision: Precision, cache: Path, timeout_s: float = 60) -> ConvertedModel:
+def made(precision: OnnxPrecision, cache: Path, timeout_s: float = 60) -> ConvertedModel:
     return convert_precision(DIGITS_MODEL, precision, calibration(), cache=cache, timeout_s=timeout_s)
 
 
@@ -53,7 +53,7 @@ def right_share(model: Path) -> float:
 
 
 @pytest.mark.parametrize(("precision", "size"), [("fp16", 0.51), ("int8-dynamic", 0.28), ("int8-static", 0.28)])
-def test_digits_stay_right_in_a_smaller_file(precision: Precision, size: float, cache: Path) -> None:
+def test_digits_stay_right_in_a_smaller_file(precision: OnnxPrecision, size: float, cache: Path) -> None:
     found = made(precision, cache)
     assert right_share(found.path) == pytest.approx(right_share(DIGITS_MODEL), abs=0.02)
     assert found.path.stat().st_size < size * DIGITS_MODEL.stat().st_size
@@ -61,8 +61,8 @@ def test_digits_stay_right_in_a_smaller_file(precision: Precision, size: float, 
     assert found.calibration_rows == (CALIBRATING if precision == "int8-static" else None)
 
 
-@pytest.mark.parametrize("precision", [each for each in get_args(Precision) if each != "as-is"])
-def test_what_was_made_is_not_made_again(precision: Precision, cache: Path) -> None:
+@pytest.mark.parametrize("precision", [each for each in get_args(OnnxPrecision) if each != "as-is"])
+def test_what_was_made_is_not_made_again(precision: OnnxPrecision, cache: Path) -> None:
     first = made(precision, cache)
     written_ns = first.path.stat().st_mtime_ns
     again = made(precision, cache, timeout_s=NO_TIME_S)
