@@ -203,10 +203,6 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     """Resident memory of the process after opening a language model; `None` for other models."""
 
     @property
-    def has_bottleneck(self) -> bool:
-        return self.bottleneck is not None or self.prefill_bottleneck is not None
-
-    @property
     def is_measured(self) -> bool:
         """True if the variant has at least one measured scenario or test."""
         return bool(self.scenarios or self.tests)
