@@ -58,7 +58,7 @@ AssumedModelSettings = build_settings(
 )
 
 
-def is_language_model(path: Path) -> bool:
+def is_model_shape_file(path: Path) -> bool:
     """Return whether a file is a YAML file with the top-level key `language_model`."""
     if path.suffix not in (".yaml", ".yml"):
         return False

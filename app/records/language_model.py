@@ -10,6 +10,8 @@ import msgspec
 from app.records.model import ExternalFile
 from app.records.planning_inputs import LanguageModel
 
+GENAI_CONFIG_NAME = "genai_config.json"
+"""Name of the configuration in a model folder of ONNX Runtime GenAI."""
 LanguageModelFormat = Literal["genai", "gguf", "safetensors"]
 """Format of the files: a folder for ONNX Runtime GenAI, a GGUF file, or safetensors files."""
 

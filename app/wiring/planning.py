@@ -27,7 +27,7 @@ from app.profiles.loading import (
     load_traffic,
 )
 from app.profiles.local import LocalProfile
-from app.profiles.plan import is_language_model
+from app.profiles.plan import is_model_shape_file
 from app.profiles.pricing.catalog import load_catalog
 from app.profiles.pricing.price_list import load_offers
 from app.profiles.profile import EndpointProfile, Profile
@@ -84,7 +84,7 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
             raise UsageError("a plan file cannot be combined with other sources", hint="Specify only the plan file.")
         return _apply_request(read_plan(paths[0]).inputs, request, today)
     catalog = load_offers(request.offers, today) if request.offers else load_catalog()
-    model_configurations = [path for path in paths if is_language_model(path)]
+    model_configurations = [path for path in paths if is_model_shape_file(path)]
     if len(model_configurations) > 1:
         raise UsageError(
             "only one language model can be planned from its configuration",

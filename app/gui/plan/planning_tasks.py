@@ -115,12 +115,12 @@ def compile_simulator() -> None:
 def _needs_refit(request: PlanRequest) -> bool:
     """Return whether the service models must be fitted again after a change of the SLO. This is the
     case for all sources except plan files, language models and runs of endpoints."""
-    from app.profiles.plan import is_language_model
+    from app.profiles.plan import is_model_shape_file
     from app.storage.run_directory import find_run
 
     for source in request.sources:
         path = Path(source)
-        if is_plan_file(path) or is_language_model(path):
+        if is_plan_file(path) or is_model_shape_file(path):
             continue
         if path.exists() and not (path.is_dir() and (path / "events.jsonl").exists()):
             return True

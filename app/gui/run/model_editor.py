@@ -32,7 +32,7 @@ from app.gui.run.model_inspection import (
 )
 from app.gui.run.rows import Rows
 from app.gui.widgets import card, label, tool_tip_text, vbox
-from app.profiles.generation_tests import GENAI_CONFIG
+from app.records.language_model import GENAI_CONFIG_NAME
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx")
 PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
@@ -89,7 +89,7 @@ class ModelEditor(SpecialEditor):
     def choose_model(self) -> None:
         """Let the user choose a model in a file dialog."""
         directory = str(base_directory(self._document)) if self._document is not None else ""
-        file_types = f"Models (*.onnx {GENAI_CONFIG});;All files (*)"
+        file_types = f"Models (*.onnx {GENAI_CONFIG_NAME});;All files (*)"
         file_name = QFileDialog.getOpenFileName(self, "Choose model", directory, file_types)[0]
         if file_name:
             self.set_model(Path(file_name))
@@ -98,7 +98,7 @@ class ModelEditor(SpecialEditor):
         """Set the model file, as a relative path if the file is in the directory of the profile.
         Axis lengths of the previous model are removed. The configuration of a language model stands
         for its folder."""
-        path = path.parent if path.name == GENAI_CONFIG else path
+        path = path.parent if path.name == GENAI_CONFIG_NAME else path
         directory = None if self._document is None or self._document.path is None else base_directory(self._document)
         is_in_directory = directory is not None and path.is_relative_to(directory)
         if self._axis_lengths():

@@ -10,7 +10,7 @@ import msgspec
 
 from app.inference.generation.decoder_graph import WeightsFile, build_contiguous_decoder, build_paged_decoder
 from app.inference.generation.decoder_shape import DecoderShape, PagedCache, RandomWeights, Weights
-from app.inference.generation.model_folder import CONFIG_FILE
+from app.records.language_model import GENAI_CONFIG_NAME
 
 MODEL_FILE = "model.onnx"
 _WEIGHTS_FILE = f"{MODEL_FILE}.data"
@@ -52,7 +52,7 @@ def write_decoder(
         )
     (folder / MODEL_FILE).write_bytes(model.SerializeToString())
     for name, content in (
-        (CONFIG_FILE, _build_config(shape, tokenizer, cache)),
+        (GENAI_CONFIG_NAME, _build_config(shape, tokenizer, cache)),
         ("tokenizer.json", tokenizer.tokenizer),
         ("tokenizer_config.json", tokenizer.settings),
     ):

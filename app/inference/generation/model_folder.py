@@ -16,9 +16,9 @@ import msgspec
 from app.errors import UsageError
 from app.inference.generation.decoder_shape import PagedCache
 from app.inference.model_file import check_external_weights, check_model_file
+from app.records.language_model import GENAI_CONFIG_NAME
 from loadgen.decoding import decode_json
 
-CONFIG_FILE = "genai_config.json"
 _MAX_CONFIG_BYTES = 2**20
 _MAX_FILES = 1000
 _MAX_COUNT = 2**31
@@ -91,7 +91,7 @@ def read_model_folder(folder: Path) -> GenerativeModel:
         config: _Config = decode_json(content, _Config)
         _check_keys(decode_json(content))
     except msgspec.DecodeError as error:
-        raise UsageError(f"{folder.name}/{CONFIG_FILE} is not a valid configuration: {error}", hint=_EXPORT_HINT) from (
+        raise UsageError(f"{_name_config(folder)} is not a valid configuration: {error}", hint=_EXPORT_HINT) from (
             error
         )
     model, decoder = config.model, config.model.decoder
@@ -107,7 +107,7 @@ def read_model_folder(folder: Path) -> GenerativeModel:
     )
     if decoder.filename not in files:
         raise UsageError(
-            f"{folder.name}/{CONFIG_FILE} names the model file {decoder.filename!r}, which is not a file of the folder",
+            f"{_name_config(folder)} names the model file {decoder.filename!r}, which is not a file of the folder",
             hint=_EXPORT_HINT,
         )
     check_model_file(folder / decoder.filename)
@@ -158,15 +158,13 @@ def _list_files(folder: Path) -> dict[str, int]:
 
 
 def _read_config(folder: Path) -> bytes:
-    path = folder / CONFIG_FILE
+    path = folder / GENAI_CONFIG_NAME
     if not path.is_file():
-        raise UsageError(f"the folder {folder} has no {CONFIG_FILE}", hint=_FOLDER_HINT)
+        raise UsageError(f"the folder {folder} has no {GENAI_CONFIG_NAME}", hint=_FOLDER_HINT)
     with path.open("rb") as file:
         content = file.read(_MAX_CONFIG_BYTES + 1)
     if len(content) > _MAX_CONFIG_BYTES:
-        raise UsageError(
-            f"{folder.name}/{CONFIG_FILE} exceeds the maximum of {_MAX_CONFIG_BYTES} bytes", hint=_EXPORT_HINT
-        )
+        raise UsageError(f"{_name_config(folder)} exceeds the maximum of {_MAX_CONFIG_BYTES} bytes", hint=_EXPORT_HINT)
     return content
 
 
@@ -174,7 +172,8 @@ def _check_keys(document: Any) -> None:
     for key in _list_keys(document):
         if any(word in key.lower() for word in _FORBIDDEN_KEY_PARTS):
             raise UsageError(
-                f"the model is rejected: {CONFIG_FILE} sets {key[:80]!r}, which could load a library or write a file",
+                f"the model is rejected: {GENAI_CONFIG_NAME} sets {key[:80]!r}, which could load a library or write "
+                "a file",
                 hint="Remove the key from the configuration.",
             )
 
@@ -192,9 +191,7 @@ def _list_keys(value: Any) -> Iterator[str]:
 def _check_counts(folder: Path, **counts: int) -> None:
     for key, count in counts.items():
         if not 1 <= count <= _MAX_COUNT:
-            raise UsageError(
-                f"{folder.name}/{CONFIG_FILE}: {key} is {count}, but must be at least 1", hint=_EXPORT_HINT
-            )
+            raise UsageError(f"{_name_config(folder)}: {key} is {count}, but must be at least 1", hint=_EXPORT_HINT)
 
 
 def _list_end_ids(value: int | list[int] | None) -> tuple[int, ...]:
@@ -209,7 +206,7 @@ def _build_paged_cache(folder: Path, engine: _Engine | None) -> PagedCache | Non
     batching = engine.dynamic_batching
     if batching.num_blocks is None:
         raise UsageError(
-            f"{folder.name}/{CONFIG_FILE}: engine.dynamic_batching has no num_blocks, so the size of the KV cache is "
+            f"{_name_config(folder)}: engine.dynamic_batching has no num_blocks, so the size of the KV cache is "
             "unknown",
             hint="Set num_blocks.",
         )
@@ -226,3 +223,8 @@ def _build_paged_cache(folder: Path, engine: _Engine | None) -> PagedCache | Non
         max_batch=batching.max_batch_size,
         max_step_tokens=batching.max_scheduled_tokens,
     )
+
+
+def _name_config(folder: Path) -> str:
+    """Return the configuration's path as messages name it."""
+    return f"{folder.name}/{GENAI_CONFIG_NAME}"

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import UsageError
-from app.records.language_model import LanguageModelFormat
+from app.records.language_model import GENAI_CONFIG_NAME, LanguageModelFormat
 
-GENAI_CONFIG_NAME = "genai_config.json"
 GGUF_MAGIC = b"GGUF"
 _GGUF_SUFFIX, SAFETENSORS_SUFFIX = ".gguf", ".safetensors"
 _FOLDER_HINT = (

@@ -14,7 +14,6 @@ import msgspec
 from app.errors import UsageError
 from app.inference.folder_file import find_file_in_folder
 from app.inference.inspection.bounded_json import read_json
-from app.inference.inspection.formats import GENAI_CONFIG_NAME
 from app.inference.inspection.known_counts import Count, KnownCounts
 from app.inference.inspection.metadata import read_model_metadata
 from app.inference.inspection.packed_weights import (
@@ -26,7 +25,7 @@ from app.inference.inspection.reading import build_steps, read_model
 from app.inference.inspection.tensors import compute_size_bytes
 from app.inference.model_file import check_model_file
 from app.inference.tensor_spec import printable
-from app.records.language_model import Architecture, WeightTotals
+from app.records.language_model import GENAI_CONFIG_NAME, Architecture, WeightTotals
 from app.records.model import ExternalFile, ModelMetadata, ModelValue, ShapeOverrides
 
 _KV_DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8",

@@ -15,7 +15,7 @@ from app.profiles.plan import (
     PlanSettings,
     PrecisionSettings,
     ShapeSettings,
-    is_language_model,
+    is_model_shape_file,
 )
 from app.records.offers import ApiPrice, PlanLimits, Router, UnmeasuredGpus
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
@@ -143,13 +143,13 @@ def test_a_language_model_is_reported_by_its_key_at_the_top(
 ) -> None:
     path = tmp_path / name
     path.write_text(content)
-    assert is_language_model(path) is is_one
+    assert is_model_shape_file(path) is is_one
 
 
 def test_what_cannot_be_opened_is_none(tmp_path: Path) -> None:
-    assert not is_language_model(tmp_path / "none.yaml")
+    assert not is_model_shape_file(tmp_path / "none.yaml")
     (tmp_path / "folder.yaml").mkdir()
-    assert not is_language_model(tmp_path / "folder.yaml")
+    assert not is_model_shape_file(tmp_path / "folder.yaml")
 
 
 OTHER_CARDS = {"dtype": "fp16", "work": "saturated"}
