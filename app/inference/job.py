@@ -176,7 +176,8 @@ class VariantScored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
 
 class TextScored(msgspec.Struct, frozen=True, kw_only=True, tag="text_scored"):
     """Report with the predictions on a text, encoded as in
-    `app.inference.generation.evaluation_files`. `consistency` is `None` at a batch of 1."""
+    `app.inference.generation.evaluation_files`. `consistency` is `None` at a batch of 1, and if
+    the text is too short for different prompts."""
 
     scores: bytes
     consistency: BatchConsistency | None

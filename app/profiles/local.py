@@ -313,7 +313,7 @@ class LocalData(Settings):
     empty to detect the output."""
     text: DataPath | None = None
     """Text file in UTF-8 that a language model predicts, to compare the quality of its precisions."""
-    text_tokens: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
+    text_tokens: Annotated[Count, Field(ge=2), upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
     """Number of tokens of the text to predict, such as 1000."""
     calibration: DataPath | None = None
     """Data for the calibration of int8-static, in any format that `tensors` accepts."""
@@ -408,6 +408,8 @@ class LocalLoad(Settings):
             raise BadValueError("load.min_duration is longer than load.max_duration")
         if len(set(self.scenarios)) < len(self.scenarios):
             raise BadValueError("load.scenarios contains a duplicate")
+        if len(set(self.tests)) < len(self.tests):
+            raise BadValueError("load.tests contains a duplicate")
         highest_rate_per_s = max((rate for rate in self.server_rates if isinstance(rate, float)), default=0.0)
         if highest_rate_per_s * self.max_duration_s > _MAX_ARRIVALS:
             raise BadValueError(

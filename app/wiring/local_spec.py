@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from app.analysis.gating import DEFAULT_GATING, Gating
+from app.inference.generation.evaluation_files import read_evaluation_text
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA_PROVIDERS
 from app.profiles.generation_tests import is_language_model
@@ -48,9 +49,7 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
         variants=tuple(map(partial(_build_variant_spec, target), target.all_variants, variants)),
         scenarios=build_scenarios(profile),
         data=data,
-        text=None
-        if profile.workload.text is None
-        else TextSpec(str(profile.workload.text), profile.workload.text_tokens),
+        text=_build_text_spec(profile),
         warmup_s=load.warmup_s,
         min_duration_s=load.min_duration_s,
         max_duration_s=load.max_duration_s,
@@ -169,6 +168,15 @@ def build_scenarios(profile: LocalProfile) -> tuple[ScenarioSpec, ...]:
         else:
             scenarios.append(ScenarioSpec("server", rate))
     return tuple(scenarios)
+
+
+def _build_text_spec(profile: LocalProfile) -> TextSpec | None:
+    """Return the text that language models predict. Raises UsageError if it cannot be used."""
+    path = profile.workload.text
+    if path is None:
+        return None
+    read_evaluation_text(path)
+    return TextSpec(str(path), profile.workload.text_tokens)
 
 
 def _build_data_spec(profile: LocalProfile) -> DataSpec:

@@ -78,7 +78,7 @@ def summarize_generation(
     repetitions = read_repetitions(calls, test)
     all_checks = (*checks, *_check_repetitions(repetitions, stage_data))
     window = Window(stage_data.start_ns, stage_data.end_ns)
-    starts_ns = np.array([calls.begin_ns[calls.query == query].min() for query in np.unique(calls.query)], np.int64)
+    starts_ns = calls.begin_ns[np.unique(calls.query, return_index=True)[1]]  # The steps are in order.
     return Stage(
         name=f"{test.name}: {stage_data.variant.label}",
         kind="closed",

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from app.analysis.columns import Floats, Ints
 from app.analysis.estimates import estimate_mean, estimate_ordered_proportion
 from app.analysis.local.fidelity import compute_softmax_divergences
-from app.errors import UsageError
 from app.records.estimate import Estimate
 from app.records.generation import BatchDivergence, TextQuality
 
@@ -42,7 +41,7 @@ class TextScores:
 
 def estimate_text_quality(scores: TextScores, reference: TextScores | None) -> TextQuality:
     """Estimate the perplexity, and compare the predictions with those of the reference, `None` for
-    the reference itself. Raises UsageError if both were not scored on the same tokens."""
+    the reference itself. Without values, the comparison has the reason why both are not comparable."""
     quality = TextQuality(
         tokens=scores.log_likelihoods.size,
         window_tokens=scores.window_tokens,
@@ -51,7 +50,10 @@ def estimate_text_quality(scores: TextScores, reference: TextScores | None) -> T
     )
     if reference is None:
         return quality
-    _check_same_text(scores, reference)
+    reason = find_incomparability(scores, reference)
+    if reason is not None:
+        missing = Estimate(None, reason=reason)
+        return msgspec.structs.replace(quality, perplexity_ratio=missing, token_agreement=missing, kl_mean=missing)
     return msgspec.structs.replace(
         quality,
         perplexity_ratio=_estimate_exponential_of_mean(reference.log_likelihoods - scores.log_likelihoods),
@@ -60,19 +62,14 @@ def estimate_text_quality(scores: TextScores, reference: TextScores | None) -> T
     )
 
 
-def _check_same_text(scores: TextScores, reference: TextScores) -> None:
+def find_incomparability(scores: TextScores, reference: TextScores) -> str | None:
+    """Return why the predictions of two models cannot be compared; `None` if they can."""
     if not np.array_equal(scores.tokens, reference.tokens):
-        raise UsageError(
-            "the predictions cannot be compared: the two models split the text into different tokens",
-            hint="Compare models with the same tokenizer.",
-        )
-    windows = [(each.window_tokens, each.stride_tokens) for each in (scores, reference)]
+        return "the two models split the text into different tokens"
+    windows = [(side.window_tokens, side.stride_tokens) for side in (scores, reference)]
     if windows[0] != windows[1]:
-        raise UsageError(
-            f"the predictions cannot be compared: the windows have {windows[0][0]} and {windows[1][0]} tokens, and the "
-            f"strides {windows[0][1]} and {windows[1][1]}",
-            hint="Score both models with the same window and stride.",
-        )
+        return f"the windows have {windows[0][0]} and {windows[1][0]} tokens, because the contexts of the models differ"
+    return None
 
 
 def _estimate_exponential_of_mean(values: Floats) -> Estimate:

@@ -104,7 +104,7 @@ class GenerationEngine:
             request_options.set_max_session_tokens(task.max_length)
             native = self._engine.create_request(options=request_options)
             turn_id = native.begin_turn(np.array(task.prompt, np.int32), _build_options(native, task))
-        except RuntimeError as error:
+        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
             raise MeasurementError(f"the request was rejected by the engine: {error}") from error
         self._turns[request_id] = native, turn_id
         self._ids_by_native[id(native)] = request_id

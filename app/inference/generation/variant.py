@@ -99,7 +99,7 @@ class OpenGenerativeVariant:
             window_tokens = min(command.window_tokens, self._description.context - 1)
             scores = score_text(self._model, tokens, window_tokens, window_tokens // 2)
             consistency = None
-            if command.batch > 1:
+            if 1 < command.batch < tokens.size:
                 prompts = select_prompts(tokens, command.batch, min(_COMPARED_TOKENS, tokens.size - command.batch))
                 consistency = compare_greedy_tokens(self._model, prompts, _COMPARED_TOKENS)
         except RuntimeError as error:

@@ -31,7 +31,16 @@ class CallProgress:
     """Reporter that emits the start event and the snapshots of a scenario while the scenario
     runs."""
 
-    def __init__(self, index: int, plan: Measure, variant: Variant, run_log: RunLog, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        index: int,
+        plan: Measure,
+        variant: Variant,
+        run_log: RunLog,
+        now_ns: Callable[[], int],
+        repeat: int = 1,
+    ) -> None:
+        self._repeat = repeat
         self._index, self._plan, self._variant = index, plan, variant
         self._run_log, self._now_ns = run_log, now_ns
         self._completed = 0
@@ -85,7 +94,7 @@ class CallProgress:
                 index=self._index,
                 name=f"{plan.scenario if plan.test is None else plan.test.name}: {self._variant.label}",
                 kind="steady" if plan.scenario == "server" else "closed",
-                repeat=1,
+                repeat=self._repeat,
                 offered_per_s=plan.rate_per_s,
                 duration_s=plan.max_duration_s,
                 start_ns=start_ns,
@@ -205,7 +214,8 @@ class ScenarioRunner:
         """Run one scenario and return its stage; `None` if the scenario ended during its
         warm-up."""
         index, plan = next(self._stage_indices), self._build_plan(scenario_spec, rate_per_s)
-        progress = CallProgress(index, plan, self._variant_spec.variant, self._run_log, self._dependencies.now_ns)
+        variant, now_ns = self._variant_spec.variant, self._dependencies.now_ns
+        progress = CallProgress(index, plan, variant, self._run_log, now_ns, scenario_spec.repeat)
         started_report: MeasurementStarted | None = None
 
         def on_report(report: MeasurementStarted | CallRows) -> None:

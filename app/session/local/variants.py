@@ -293,7 +293,12 @@ class VariantRunner:
             ),
         )
         timeout_s = self._limit_monitor.cap_duration_s(_TEXT_TIMEOUT_S, self._dependencies.now_ns())
-        report = running_variant.score_text(command, timeout_s)
+        try:
+            report = running_variant.score_text(command, timeout_s)
+        except SizewiseError as error:  # The tests were measured all the same.
+            if self.may_continue:
+                self._run_log.add_note(f"{variant_spec.variant.label}: the text was not predicted: {error}.")
+            return
         self._dependencies.store.store_text_scores(f"text-{len(self.variants) + 1}", report.scores)
         state.text_scores, state.consistency = decode_text_scores(report.scores), report.consistency
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from app.analysis.local.perplexity import TextScores, build_batch_divergence, estimate_text_quality
-from app.errors import UsageError
 from app.records.estimate import Estimate
 from app.records.generation import TextQuality
 
@@ -117,10 +116,17 @@ def test_a_perplexity_beyond_all_numbers_is_not_available() -> None:
 
 def test_only_predictions_of_the_same_text_are_compared() -> None:
     first, other = scores(np.zeros(5)), replace(scores(np.zeros(5)), tokens=np.zeros(6, np.int32))
-    with pytest.raises(UsageError, match="split the text into different tokens"):
-        estimate_text_quality(first, other)
-    with pytest.raises(UsageError, match="the windows have 8 and 16 tokens, and the strides 4 and 4"):
-        estimate_text_quality(first, replace(first, window_tokens=16))
+    for reference, reason in (
+        (other, "the two models split the text into different tokens"),
+        (
+            replace(first, window_tokens=16),
+            "the windows have 8 and 16 tokens, because the contexts of the models differ",
+        ),
+    ):
+        quality = estimate_text_quality(first, reference)
+        assert quality.perplexity.value is not None
+        missing = Estimate(None, reason=reason)
+        assert [quality.perplexity_ratio, quality.token_agreement, quality.kl_mean] == [missing] * 3
 
 
 def test_a_small_change_of_the_logits_is_rounding() -> None:
