@@ -66,7 +66,8 @@ def _parse_precision(value: object, info: ValidationInfo) -> str:
         return value
     settings = info.data or {}
     models = settings.get("models") or (settings.get("model"),)
-    if value in WEIGHT_PRECISIONS and any(model and is_gguf_file(Path(model)) for model in models):
+    is_inherited = "model" in settings and settings["model"] is None  # `_check_variants` checks the target's model.
+    if value in WEIGHT_PRECISIONS and (is_inherited or any(model and is_gguf_file(Path(model)) for model in models)):
         return str(value)
     hint = "Use int8-dynamic or int8-static." if value == "int8" else did_you_mean(str(value), _PRECISIONS)
     raise BadValueError(f"the precision {value!r} is unknown", hint=hint or f"Use one of {', '.join(_PRECISIONS)}.")
@@ -263,6 +264,12 @@ class LocalTarget(Settings):
                 hint="Use either a list of variants or a grid.",
             )
         all_variants = self.all_variants
+        for variant in all_variants:
+            if variant.precision in WEIGHT_PRECISIONS and not _is_precision_of_language_model(variant):
+                hint = "It is only for .gguf files. Use int8-dynamic or int8-static."
+                raise BadValueError(
+                    f"the precision {variant.precision!r} is not available for {variant.model}", hint=hint
+                )
         if len(all_variants) > _MAX_VARIANTS:
             raise BadValueError(f"the grid has {len(all_variants):,} variants, above the maximum of {_MAX_VARIANTS}")
         duplicate = next((variant for variant, count in Counter(all_variants).items() if count > 1), None)

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from app.errors import ProfileError
 from app.profiles.generation_tests import is_language_model, parse_generation_test
+from app.profiles.loading import load_profile
+from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError
 from app.records.local import GenerationTest
 
@@ -48,3 +51,32 @@ def test_a_language_model_is_a_folder_with_a_configuration(tmp_path: Path) -> No
     (tmp_path / "genai_config.json").write_text("{}")
     assert is_language_model(tmp_path)
     assert not is_language_model(tmp_path / "genai_config.json")
+
+
+def loaded(folder: Path, target: str, rest: str = "") -> LocalProfile:
+    (folder / "model.gguf").write_bytes(b"GGUF")
+    (folder / "text.txt").write_text("a text")
+    path = folder / "profile.yaml"
+    path.write_text(f"sizewise: 1\nname: x\ntarget: {target}\n{rest}")
+    profile = load_profile(path, [])
+    assert isinstance(profile, LocalProfile)
+    return profile
+
+
+def test_variants_inherit_a_gguf_file_and_its_precisions(tmp_path: Path) -> None:
+    profile = loaded(tmp_path, "{model: model.gguf, variants: [{precision: int8}, {precision: int4}]}")
+    assert [variant.precision for variant in profile.target.all_variants] == ["int8", "int4"]
+    with pytest.raises(ProfileError, match="the precision 'int8' is not available for digits"):
+        loaded(tmp_path, "{model: digits, variants: [{precision: int8}]}")
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        ("load: {tests: [pp512, pp512]}", "load.tests contains a duplicate"),
+        ("workload: {text: text.txt, text_tokens: 1}", "text_tokens"),
+    ],
+)
+def test_what_could_not_be_measured_is_refused(tmp_path: Path, rest: str, message: str) -> None:
+    with pytest.raises(ProfileError, match=message):
+        loaded(tmp_path, "{model: model.gguf}", rest)
