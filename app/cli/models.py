@@ -135,7 +135,12 @@ def _write_random_model(arguments: Arguments) -> int:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not an empty folder", hint="Set a new folder.")
     shape = _build_shape(arguments)
-    write_random_decoder(folder, shape, arguments.seed, PagedCache() if arguments.paged else None)
+    try:
+        write_random_decoder(folder, shape, arguments.seed, PagedCache() if arguments.paged else None)
+    except OSError as error:
+        raise UsageError(
+            f"the model cannot be written to {folder}: {error.strerror}", hint="Set a folder that can be written."
+        ) from error
     size_bytes = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{folder}: a decoder with random weights, {size_bytes / 1e6:.1f} MB")
     return 0
