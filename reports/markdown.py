@@ -40,6 +40,7 @@ from reports.model import (
     Quantity,
     Report,
     ReportHeader,
+    ServerRow,
     ShapePlanSection,
     StageRow,
     TokenRow,
@@ -156,6 +157,7 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
         _build_section("Comparison", build_comparison_lines(report.comparison) if report.comparison else []),
         _build_section("Stages", _build_stage_table(report.stages, formatting.format_metric_label(report.times))),
         _build_section("Tokens", _build_token_table(report.tokens)),
+        _build_section("Server", _build_server_table(report.servers)),
         _build_section("Errors", _build_error_table(report.errors)),
         *(_build_local_sections(report.local) if report.local else []),
         _build_section("Plan", _build_plan(report.plan, is_decided=leading_plan is not None)),
@@ -349,6 +351,21 @@ def _build_stage_table(rows: Sequence[StageRow], times: str) -> list[str]:
 def _build_token_table(rows: Sequence[TokenRow]) -> list[str]:
     names = ("p50 TTFT", "p95 TTFT", "p99 TTFT", "p50 TPOT", "p95 TPOT", "p50 ITL", "p99 ITL", "tok/s")
     cell_rows = [[escape_text(row.stage), *map(_format_cell, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
+    return build_table(["stage", *names], cell_rows) + _build_more_note(len(rows))
+
+
+def _build_server_table(rows: Sequence[ServerRow]) -> list[str]:
+    names = ("queue", "prefill", "decode", "server TTFT", "client TTFT", "server ITL", "client ITL", "cached input")
+    cell_rows = [
+        [
+            escape_text(row.stage),
+            *map(
+                _format_cell,
+                (row.queue, row.prefill, row.decode, row.ttft, row.client_ttft, row.itl, row.client_itl, row.cached),
+            ),
+        ]
+        for row in rows[:_MAX_ROWS]
+    ]
     return build_table(["stage", *names], cell_rows) + _build_more_note(len(rows))
 
 

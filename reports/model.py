@@ -179,6 +179,30 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
 _NOT_STORED = Quantity(None, "", reason="the report was written by an older version")
 
 
+class ServerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the target's servers counted during one stage, beside the client's measurement.
+
+    The latencies are means over all requests of the stage, lead-in and drain included. A client's
+    latency starts at the send of the request, a server's at its arrival. Quantities that the
+    servers do not report have no value.
+    """
+
+    stage: str
+    requests: Quantity
+    cached: Quantity
+    """Share of the input tokens that the prefix cache served."""
+    preemptions: Quantity
+    queue: Quantity
+    prefill: Quantity
+    decode: Quantity
+    ttft: Quantity
+    client_ttft: Quantity
+    itl: Quantity
+    client_itl: Quantity
+    e2e: Quantity
+    client_e2e: Quantity
+
+
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     """Token metrics of the responses of one stage: time to first token (`ttft_…`), time per output
     token (`tpot_…`), inter-token latency (`itl_…`) and inter-chunk latency (`icl_…`).
@@ -496,6 +520,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Metric of the percentiles in `stages`: latency, or service time if the scheduled starts are
     unknown."""
     tokens: tuple[TokenRow, ...] = ()
+    servers: tuple[ServerRow, ...] = ()
+    """Counters of the target's servers by stage; empty if the servers report none."""
     spikes: tuple[SpikeSummary, ...] = ()
     cold_start: tuple[NamedQuantity, ...] = ()
     groups: tuple[GroupTable, ...] = ()

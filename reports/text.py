@@ -41,6 +41,7 @@ from reports.model import (
     Quantity,
     Report,
     SelfTestRow,
+    ServerRow,
     ShapePlanSection,
     SpikeSummary,
     StageRow,
@@ -84,6 +85,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         ),
         _build_block("Stages", _build_stage_lines(report.stages, latency_label, width - _MARGIN), width),
         _build_block("Tokens", _build_token_lines(report.tokens, latency_label, width - _MARGIN), width),
+        _build_block("Server", _build_server_lines(report.servers, width - _MARGIN), width),
         _build_block("Spikes", [*map(_describe_spike, report.spikes)], width),
         _build_block("Knee", _build_knee_lines(report.knees), width),
         _build_block("Cold start", _build_cold_start_lines(report.cold_start), width),
@@ -381,6 +383,37 @@ def _build_token_lines(rows: Sequence[TokenRow], latency_label: str, width: int)
 
 
 _FEW_SAMPLES = "*"
+
+
+_ServerColumn = tuple[str, Callable[[ServerRow], Quantity]]
+_SERVER_COLUMN_GROUPS: tuple[tuple[_ServerColumn, ...], ...] = (
+    (("queue", lambda row: row.queue), ("prefill", lambda row: row.prefill), ("decode", lambda row: row.decode)),
+    (("server TTFT", lambda row: row.ttft), ("client", lambda row: row.client_ttft)),
+    (("server ITL", lambda row: row.itl), ("client", lambda row: row.client_itl)),
+    (("server E2E", lambda row: row.e2e), ("client", lambda row: row.client_e2e)),
+    (("cached input", lambda row: row.cached),),
+    (("preemptions", lambda row: row.preemptions),),
+)
+
+
+def _build_server_lines(rows: Sequence[ServerRow], width: int) -> list[str]:
+    """Return tables of what the target's servers counted in each stage; groups of columns that no
+    server reports are omitted."""
+    shown_rows = rows[:_MAX_ROWS]
+    groups = [
+        [[header, *(_format_ms(read(row)) for row in shown_rows)] for header, read in group]
+        for group in _SERVER_COLUMN_GROUPS
+        if any(group[0][1](row).value is not None or group[-1][1](row).value is not None for row in shown_rows)
+    ]
+    if not groups:
+        return []
+    tables = _pack_columns(["stage", *(row.stage for row in shown_rows)], groups, width)
+    remaining_count = len(rows) - len(shown_rows)
+    return [
+        *_format_tables(tables),
+        "Mean latencies in ms, as the server reports them; the client's start at the send of the request.",
+        *([f"… and {remaining_count} more in the report"] if remaining_count else []),
+    ]
 
 
 def _format_aggregate(quantity: Quantity) -> str:

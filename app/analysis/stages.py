@@ -22,6 +22,7 @@ from app.analysis.estimates import (
 )
 from app.analysis.objectives import find_estimate, is_met, select_binding_objectives
 from app.analysis.rows import StageRows, compute_offered_window, read_rows
+from app.analysis.server_counters import check_other_clients, compare_latencies
 from app.analysis.spans import (
     NO_SCHEDULED_START,
     SCHEDULED_START_METRICS,
@@ -72,7 +73,10 @@ def summarize_rows(
     window = compute_offered_window(rows, stage_data)
     offered_rows = rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns))
     bounds_ns = (window.start_ns, window.end_ns)
+    server = stage_data.server
+    other_clients_check = None if server is None else check_other_clients(int(rows.was_sent.sum()), server)
     checks = check_stage(offered_rows, stage_data, window, slo)
+    checks = checks if other_clients_check is None else (*checks, other_clients_check)
     goodput = _compute_goodput(offered_rows, bounds_ns, slo)
     stage = Stage(
         name=stage_data.name,
@@ -108,6 +112,8 @@ def summarize_rows(
         workers=stage_data.workers,
         error_samples=stage_data.error_samples,
         lengths=sample_tokens(offered_rows),
+        server=server,
+        server_latencies=() if server is None else compare_latencies(rows, server),
     )
     return add_telemetry(stage, telemetry, stage_data, slo)
 

@@ -233,7 +233,7 @@ def check_prefix_cache(
     server_increases = [
         increases
         for samples in zip(samples_before, samples_after, strict=False)
-        if (increases := _compute_counter_increases(*samples)) is not None
+        if (increases := compute_cache_increases(*samples)) is not None
     ]
     hits, prompt_tokens = (
         (sum(totals) for totals in zip(*server_increases, strict=True)) if server_increases else (0.0, 0.0)
@@ -266,7 +266,7 @@ def check_prompts(distinct_count: int, prepared_count: int) -> Check:
     return check_lower_limit("prompts", float(distinct_count), unit="different", warn=2.0, hint=hint)
 
 
-def _compute_counter_increases(
+def compute_cache_increases(
     samples_before: Samples | None, samples_after: Samples | None
 ) -> tuple[float, float] | None:
     """Compute the increase of cache hits and prompt tokens between two samples; `None` if the

@@ -45,6 +45,7 @@ CheckId = Literal[
     "mean_time_half_width",
     "measured_by",
     "standalone_model",
+    "other_clients",
     "other_load",
     "other_processes_on_the_gpu",
     "output_lengths",

@@ -193,6 +193,8 @@ _CATALOG = (
            "KV cache utilization of the server's fullest engine"),
     Metric("server_input_tokens_total", "tokens", "neither", (), "input tokens, as counted by the server"),
     Metric("server_output_tokens_total", "tokens", "neither", (), "output tokens, as counted by the server"),
+    Metric("server_cached_tokens_total", "tokens", "neither", (),
+           "input tokens that the server's prefix cache served, as counted by the server"),
     Metric("server_requests_total", "requests", "neither", (), "requests, as counted by the server"),
     Metric("server_preemptions_total", "requests", "lower", (), "preempted requests, as counted by the server"),
     Metric("scrape_ok", "share", "higher", SAMPLED_AGGREGATES, "share of successful scrapes"),

@@ -25,6 +25,8 @@ from app.records.plan import Fleet as Fleet
 from app.records.plan import Plan as Plan
 from app.records.plan import Recommendation as Recommendation
 from app.records.selftest import SelfTestSummary
+from app.records.server_counters import LatencyComparison as LatencyComparison
+from app.records.server_counters import ServerCounters as ServerCounters
 from app.records.traffic import Traffic as Traffic
 
 SCHEMA = 3
@@ -203,6 +205,10 @@ class Stage(msgspec.Struct, frozen=True):
     lengths: TokenSample | None = None
     """Sample of the input and output lengths, in tokens, of the completed requests, from which
     plans draw simulated requests."""
+    server: ServerCounters | None = None
+    """What the target's servers counted during the stage; None if they report no known counters."""
+    server_latencies: tuple[LatencyComparison, ...] = ()
+    """Mean latencies of the server beside the client's; empty if the server reports none."""
     in_headline: bool = False
     """True if this stage contributes to the headline metrics of the run or, in a local run, of the
     variant. The field is set when the run ends or is re-evaluated."""

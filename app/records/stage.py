@@ -6,6 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from app.records.result import ArrivalKind, ErrorSample, StageKind, WorkerData
+from app.records.server_counters import ServerCounters
 
 
 class StageData(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,3 +75,5 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     stage; None if no target process exited."""
     extended_s: float = 0.0
     """Part of `duration_s`, in s, that the user added while the stage was running."""
+    server: ServerCounters | None = None
+    """What the target's servers counted during the stage; None if they report no known counters."""

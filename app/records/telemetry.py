@@ -29,3 +29,6 @@ class Samples(msgspec.Struct, frozen=True):
     the metric, which is correct for counters and meaningless for gauges."""
 
     totals: dict[str, float]
+    buckets: dict[str, dict[float, float]] = {}
+    """Cumulative counts of the buckets of each histogram, by the name of the series and the upper
+    bound in the series' unit (the label `le`)."""

@@ -11,7 +11,8 @@ from app.analysis.curve import has_disagreement
 from app.analysis.local.accuracy import estimate_rows_needed
 from app.analysis.objectives import get_unit as get_limit_unit
 from app.records.metrics import PERCENTILES, RUN_METRICS
-from app.records.result import Estimate, Knee, ObjectiveResult, Result, Stage
+from app.records.result import Estimate, Knee, ObjectiveResult, Result, ServerCounters, Stage
+from app.records.server_counters import ServerLatencyKind
 from app.reporting.quantities import build_limit, build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
 
@@ -210,7 +211,7 @@ def _has_tokens(stage: Stage) -> bool:
 
 def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
     return model.TokenRow(
-        stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
+        stage=_format_stage_name(stage),
         ttft_p50=build_stage_quantity(stage, "ttft_ms", "p50"),
         ttft_p95=build_stage_quantity(stage, "ttft_ms", "p95"),
         ttft_p99=build_stage_quantity(stage, "ttft_ms", "p99"),
@@ -233,6 +234,58 @@ def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
         latency_p99=build_stage_quantity(stage, latency_metric, "p99"),
         throughput=build_stage_quantity(stage, "completed_per_s"),
     )
+
+
+def build_server_rows(stages: Sequence[Stage]) -> tuple[model.ServerRow, ...]:
+    """Build a row for each stage for which the target's servers reported counters."""
+    return tuple(
+        _build_server_row(stage, stage.server)
+        for stage in stages
+        if stage.server is not None and stage.kind != "warmup"
+    )
+
+
+def _build_server_row(stage: Stage, counters: ServerCounters) -> model.ServerRow:
+    comparisons = {comparison.kind: comparison for comparison in stage.server_latencies}
+
+    def build_count(count: int | None, unit: str) -> model.Quantity:
+        return model.Quantity(value=count, unit=unit, reason="not reported" if count is None else None)
+
+    def build_server_latency(kind: ServerLatencyKind) -> model.Quantity:
+        found = comparisons.get(kind)
+        if found is None:
+            return model.Quantity(value=None, unit="ms", reason="not reported")
+        return model.Quantity(value=found.server_ms, unit="ms", n=found.server_count)
+
+    def build_client_latency(kind: ServerLatencyKind) -> model.Quantity:
+        found = comparisons.get(kind)
+        value = None if found is None else found.client_ms
+        reason = "not measured" if value is None else None
+        return model.Quantity(value=value, unit="ms", n=None if found is None else found.client_count, reason=reason)
+
+    cached, looked_up = counters.cached_input_tokens, counters.looked_up_input_tokens
+    cached_share = None if cached is None or not looked_up else min(1.0, cached / looked_up)
+    return model.ServerRow(
+        stage=_format_stage_name(stage),
+        requests=build_count(counters.requests, "requests"),
+        cached=model.Quantity(
+            value=cached_share, unit="share", reason="not reported" if cached_share is None else None
+        ),
+        preemptions=build_count(counters.preemptions, "requests"),
+        queue=build_server_latency("queue"),
+        prefill=build_server_latency("prefill"),
+        decode=build_server_latency("decode"),
+        ttft=build_server_latency("ttft"),
+        client_ttft=build_client_latency("ttft"),
+        itl=build_server_latency("itl"),
+        client_itl=build_client_latency("itl"),
+        e2e=build_server_latency("e2e"),
+        client_e2e=build_client_latency("e2e"),
+    )
+
+
+def _format_stage_name(stage: Stage) -> str:
+    return f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name
 
 
 def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:

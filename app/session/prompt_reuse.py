@@ -27,17 +27,37 @@ _SAME_BODY_NOTE = (
 )
 
 
+class CounterReader:
+    """Reader of the counters that the target's servers report on their metrics pages.
+
+    `samples` contains the latest reading, with one entry per server; it is empty before the first
+    reading, and for workloads other than OpenAI and plain HTTP, whose servers are not read."""
+
+    def __init__(self, spec: RunSpec, dependencies: SessionDependencies, interruption: Interruption) -> None:
+        self._is_read = isinstance(spec.workload, OpenAiWorkload | HttpWorkload)
+        self._dependencies, self._interruption = dependencies, interruption
+        self._endpoint = spec.endpoint
+        self.samples: tuple[Samples | None, ...] = ()
+
+    def start(self, endpoint: Endpoint) -> None:
+        """Read the counters of `endpoint` before the measured load."""
+        self._endpoint = endpoint
+        self.read()
+
+    def read(self) -> tuple[Samples | None, ...]:
+        may_read = self._is_read and not self._interruption.is_requested
+        self.samples = self._dependencies.read_metrics(self._endpoint) if may_read else ()
+        return self.samples
+
+
 class PromptReuseMonitor:
     """Monitor that detects reused prompts and prefix cache hits during one run.
 
     The session calls the monitor with the preflight report, and at the start and the end of the
     measured load."""
 
-    def __init__(
-        self, spec: RunSpec, dependencies: SessionDependencies, run_log: RunLog, interruption: Interruption
-    ) -> None:
-        self._workload, self._dependencies = spec.workload, dependencies
-        self._run_log, self._interruption = run_log, interruption
+    def __init__(self, spec: RunSpec, run_log: RunLog) -> None:
+        self._workload, self._run_log = spec.workload, run_log
         self._samples_before: tuple[Samples | None, ...] = ()
         self._distinct_prompt_count: int | None = None
 
@@ -49,13 +69,12 @@ class PromptReuseMonitor:
         self._distinct_prompt_count = report.distinct
         self._run_log.add_check(check_prompts(report.distinct, report.prepared))
 
-    def on_load_start(self, endpoint: Endpoint) -> None:
-        self._samples_before = self._read_counters(endpoint)
+    def on_load_start(self, samples: tuple[Samples | None, ...]) -> None:
+        self._samples_before = samples
 
-    def on_load_end(self, endpoint: Endpoint) -> None:
+    def on_load_end(self, samples_after: tuple[Samples | None, ...]) -> None:
         """Check whether the prefix cache counters of the target's servers increased during the
         measured load."""
-        samples_after = self._read_counters(endpoint) if any(self._samples_before) else ()
         check = check_prefix_cache(
             self._samples_before, samples_after, is_expected=_reuses_prompts_by_design(self._workload)
         )
@@ -79,12 +98,6 @@ class PromptReuseMonitor:
                 f"Each of the {self._distinct_prompt_count:,} different prompts was sent {repetitions:,.0f} times on "
                 "average, so a prefix cache may have reduced the computation."
             )
-
-    def _read_counters(self, endpoint: Endpoint) -> tuple[Samples | None, ...]:
-        """Return the prefix cache counters of the target's servers; empty for workloads other than
-        OpenAI and plain HTTP, whose servers have no prefix cache."""
-        has_counters = isinstance(self._workload, OpenAiWorkload | HttpWorkload)
-        return self._dependencies.read_metrics(endpoint) if has_counters and not self._interruption.is_requested else ()
 
 
 def has_output_lengths(workload: Workload) -> bool:

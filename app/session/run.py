@@ -25,7 +25,7 @@ from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.local.standalone import measure_standalone
 from app.session.machine import MachineMonitor, measure_idle_window
-from app.session.prompt_reuse import PromptReuseMonitor
+from app.session.prompt_reuse import CounterReader, PromptReuseMonitor
 from app.session.rate_search import find_max_rate
 from app.session.replay import Replay
 from app.session.result import RunMeasurements, build_result, collect_notes, require_comparable_machine
@@ -109,7 +109,8 @@ class _Session:
         self._target_runner = TargetRunner(spec, dependencies, self._run_log, wait_context, resources)
         earlier_duration_ns = 0 if interrupted_run is None else interrupted_run.ended_ns - interrupted_run.started_ns
         self._limit_monitor = LimitMonitor(spec.limits, dependencies.now_ns() - earlier_duration_ns)
-        self._prompt_reuse_monitor = PromptReuseMonitor(spec, dependencies, self._run_log, interruption)
+        self._prompt_reuse_monitor = PromptReuseMonitor(spec, self._run_log)
+        self._counter_reader = CounterReader(spec, dependencies, interruption)
         self._start_clock = dependencies.read_clock()
         self._wall_start = dependencies.wall_now()
         self._standalone_stages: tuple[Stage, ...] = ()
@@ -207,7 +208,8 @@ class _Session:
             if runner.may_continue and self._spec.warmup_s > 0:
                 self._run_log.emit_phase("warmup", "warming up until latency is stable")
                 self._steady_start_ns = warm_up(runner, self._spec)
-            self._prompt_reuse_monitor.on_load_start(self._target_runner.endpoint)
+            self._counter_reader.start(self._target_runner.endpoint)
+            self._prompt_reuse_monitor.on_load_start(self._counter_reader.samples)
             self._run_stages(runner)
             if self._spec.search is not None:
                 self._run_log.emit_phase("search", "searching for the max rate within the SLO")
@@ -215,7 +217,7 @@ class _Session:
                 self._search_outcome = find_max_rate(
                     runner, self._spec.search, self._spec.slo, timeouts.total_s, self._replay.read_clock_ns
                 )
-            self._prompt_reuse_monitor.on_load_end(self._target_runner.endpoint)
+            self._prompt_reuse_monitor.on_load_end(self._counter_reader.samples)
         except LoadError as error:
             if self._runner is None and self._interruption.is_requested:
                 return  # The user stopped the run, so a failed preflight request is irrelevant.
@@ -282,6 +284,7 @@ class _Session:
             replay=self._replay,
             warm_up_again=self._warm_up_again,
             target_end_reason=self._target_runner.end_reason,
+            counter_reader=self._counter_reader,
         )
 
     def _warm_up_again(self) -> None:

@@ -14,17 +14,19 @@ import pyarrow as pa
 
 from app.analysis.pooling import pool_stages
 from app.analysis.rows import StageRows, read_rows
+from app.analysis.server_counters import compute_server_counters
 from app.analysis.stages import add_telemetry, summarize_rows
 from app.errors import UsageError
 from app.records import events
 from app.records.interrupted import CompletedStage
 from app.records.result import Objective, Stage, StageKind
 from app.records.stage import StageData
+from app.records.telemetry import Samples
 from app.session.dependencies import Emit, LoadGenerator, Store
 from app.session.generator_capacity import GeneratorCapacity
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
-from app.session.prompt_reuse import has_output_lengths
+from app.session.prompt_reuse import CounterReader, has_output_lengths
 from app.session.rates import MAX_ARRIVALS, Rates, compute_peak_rate, get_single_rate
 from app.session.replay import Replay
 from app.session.spec import ResolvedStage
@@ -84,6 +86,7 @@ class StageRunner:
         replay: Replay | None = None,
         warm_up_again: Callable[[], object] = lambda: None,
         target_end_reason: Callable[[], str | None] = lambda: None,
+        counter_reader: CounterReader | None = None,
     ) -> None:
         self._generator, self._store, self._emit, self._now_ns = generator, store, emit, now_ns
         self._slo, self._seed, self._limit_monitor = slo, seed, limit_monitor
@@ -91,6 +94,7 @@ class StageRunner:
         self._capacity, self._workload = capacity, workload
         self._replay = replay or Replay(None, now_ns)
         self._warm_up_again, self._needs_warmup = warm_up_again, self._replay.needs_warmup
+        self._counter_reader = counter_reader
         self._running_stage: _RunningStage | None = None
         self._first_error_reporter = FirstErrorReporter(emit)
         self.stage_data: list[StageData] = []
@@ -153,6 +157,7 @@ class StageRunner:
         running_stage = self._running_stage = _RunningStage(
             index, resolved_stage, monitor, resolved_stage.duration_s, max_rate_per_s, plan.max_requests
         )
+        counters_before = () if self._counter_reader is None else self._counter_reader.samples
         try:
             stage_ended = self._generator.run_stage(plan, store_batch, monitor.on_started, monitor.on_progress)
         except LoadError:
@@ -163,14 +168,19 @@ class StageRunner:
             raise
         finally:
             self._running_stage = None
-        return self._finish_stage(running_stage, stage_ended)
+        return self._finish_stage(running_stage, stage_ended, counters_before)
 
-    def _finish_stage(self, running_stage: _RunningStage, stage_ended: StageEnded) -> Stage:
+    def _finish_stage(
+        self, running_stage: _RunningStage, stage_ended: StageEnded, counters_before: Sequence[Samples | None] = ()
+    ) -> Stage:
         index, monitor = stage_ended.index, running_stage.monitor
         duration_s = running_stage.duration_s if stage_ended.duration_s is None else stage_ended.duration_s
         stage_data = self._build_stage_data(
             running_stage.stage, stage_ended, duration_s, is_over_saturated=monitor.is_over_saturated
         )
+        if any(counters_before) and self._counter_reader is not None:
+            counters = compute_server_counters(counters_before, self._counter_reader.read())
+            stage_data = msgspec.structs.replace(stage_data, server=counters)
         self.sent += monitor.sent
         self._limit_monitor.add_sent(monitor.sent)
         # The limit on requests may have shortened this stage, so check it again.

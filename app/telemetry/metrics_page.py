@@ -208,9 +208,25 @@ def read_metrics(endpoint: Endpoint, timeout_s: float = TIMEOUT_S) -> tuple[Samp
 
 
 def parse_metrics(page: str) -> Samples | None:
-    """Parse a metrics page, and return the sum of each metric over all label values; None if the
-    page has no samples."""
+    """Parse a metrics page, and return the sum of each metric over all label values, and the
+    buckets of the histograms; None if the page has no samples."""
     totals: dict[str, float] = {}
+    buckets: dict[str, dict[float, float]] = {}
     for sample in parse_samples(page):
-        totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
-    return Samples(totals) if totals else None
+        if not sample.name.endswith("_bucket"):
+            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+        elif len(buckets) < _MAX_HISTOGRAMS or sample.name in buckets:
+            counts = buckets.setdefault(sample.name, {})
+            bound = _parse_bound(sample)
+            if bound is not None and (bound in counts or len(counts) < _MAX_BUCKETS):
+                counts[bound] = counts.get(bound, 0.0) + sample.value
+    return Samples(totals, buckets) if totals else None
+
+
+_MAX_HISTOGRAMS = 200
+_MAX_BUCKETS = 200
+
+
+def _parse_bound(sample: Sample) -> float | None:
+    """Return the upper bound of a bucket; None if it is infinite or invalid."""
+    return _parse_finite(sample.parse_labels().get("le", ""))

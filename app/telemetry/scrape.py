@@ -36,7 +36,8 @@ _CPU_METRIC = "node_cpu_seconds_total"
 """Name of node_exporter's CPU metric, which has eight series per core. Only the sums over all cores
 are stored."""
 _KNOWN_PREFIXES = (
-    "DCGM_", "nv_", "node_", "vllm:", "llamacpp:", "sglang:", "sizewise_endpoint_", "queue_", "revision_", "kn_",
+    "DCGM_", "nv_", "node_", "vllm:", "llamacpp:", "sglang:", "trtllm_", "trtllm:", "tgi_", "dynamo_frontend_",
+    "sizewise_endpoint_", "queue_", "revision_", "kn_",
     "request_preprocess_", "request_predict_", "request_postprocess_", "request_explain_", "process_",
 )  # fmt: skip
 _RUNTIME_PREFIXES = ("go_", "python_", "promhttp_")
@@ -153,26 +154,67 @@ class _MetricMapping(NamedTuple):
     is_summed: bool = False
 
 
+def _map_server_series(metric: str, *names: str, factor: float = 1.0) -> dict[str, _MetricMapping]:
+    is_summed = metric != "server_kv_cache_percent"
+    return {name: _MetricMapping(metric, factor, is_summed) for name in names}
+
+
 _SERVER_METRICS = {
-    "vllm:num_requests_running": _MetricMapping("server_running_requests", is_summed=True),
-    "llamacpp:requests_processing": _MetricMapping("server_running_requests", is_summed=True),
-    "vllm:num_requests_waiting": _MetricMapping("server_waiting_requests", is_summed=True),
-    "llamacpp:requests_deferred": _MetricMapping("server_waiting_requests", is_summed=True),
-    "nv_inference_pending_request_count": _MetricMapping("server_waiting_requests", is_summed=True),
-    "sizewise_endpoint_queue_depth": _MetricMapping("server_waiting_requests", is_summed=True),
-    "vllm:kv_cache_usage_perc": _MetricMapping("server_kv_cache_percent", 100),
-    "vllm:gpu_cache_usage_perc": _MetricMapping("server_kv_cache_percent", 100),
-    "llamacpp:kv_cache_usage_ratio": _MetricMapping("server_kv_cache_percent", 100),
-    "vllm:prompt_tokens_total": _MetricMapping("server_input_tokens_total", is_summed=True),
-    "llamacpp:prompt_tokens_total": _MetricMapping("server_input_tokens_total", is_summed=True),
-    "vllm:generation_tokens_total": _MetricMapping("server_output_tokens_total", is_summed=True),
-    "llamacpp:tokens_predicted_total": _MetricMapping("server_output_tokens_total", is_summed=True),
-    "vllm:num_preemptions_total": _MetricMapping("server_preemptions_total", is_summed=True),
-    "vllm:request_success_total": _MetricMapping("server_requests_total", is_summed=True),
-    "nv_inference_request_success": _MetricMapping("server_requests_total", is_summed=True),
-    "nv_inference_request_failure": _MetricMapping("server_requests_total", is_summed=True),
-    "sizewise_endpoint_requests_total": _MetricMapping("server_requests_total", is_summed=True),
+    **_map_server_series(
+        "server_running_requests",
+        "vllm:num_requests_running", "sglang:num_running_reqs", "tgi_batch_current_size",
+        "dynamo_frontend_inflight_requests", "llamacpp:requests_processing",
+    ),
+    **_map_server_series(
+        "server_waiting_requests",
+        "vllm:num_requests_waiting", "sglang:num_queue_reqs", "tgi_queue_size", "dynamo_frontend_queued_requests",
+        "llamacpp:requests_deferred", "nv_inference_pending_request_count", "sizewise_endpoint_queue_depth",
+    ),
+    **_map_server_series(
+        "server_kv_cache_percent",
+        "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage", "trtllm_kv_cache_utilization",
+        "llamacpp:kv_cache_usage_ratio",
+        factor=100,
+    ),
+    **_map_server_series(
+        "server_input_tokens_total",
+        "vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "trtllm_prompt_tokens_total",
+        "tgi_request_input_length_sum", "dynamo_frontend_input_sequence_tokens_sum", "llamacpp:prompt_tokens_total",
+    ),
+    **_map_server_series(
+        "server_output_tokens_total",
+        "vllm:generation_tokens_total", "sglang:generation_tokens_total", "trtllm_generation_tokens_total",
+        "tgi_request_generated_tokens_sum", "dynamo_frontend_output_sequence_tokens_sum",
+        "llamacpp:tokens_predicted_total",
+    ),
+    **_map_server_series(
+        "server_cached_tokens_total",
+        "vllm:prefix_cache_hits_total", "sglang:cached_tokens_total", "trtllm_prompt_cached_tokens_total",
+        "dynamo_frontend_cached_tokens_sum",
+    ),
+    **_map_server_series(
+        "server_preemptions_total",
+        "vllm:num_preemptions_total", "sglang:num_retracted_requests_total", "sglang:num_retracted_reqs_total",
+    ),
+    **_map_server_series(
+        "server_requests_total",
+        "vllm:request_success_total", "sglang:num_requests_total", "trtllm_request_success_total",
+        "tgi_request_success", "dynamo_frontend_requests_total", "nv_inference_request_success",
+        "nv_inference_request_failure", "sizewise_endpoint_requests_total",
+    ),
+}  # fmt: skip
+_TRTLLM_BACKEND_METRICS = {
+    ("nv_trt_llm_request_metrics", "request_type", "scheduled"): _MetricMapping(
+        "server_running_requests", is_summed=True
+    ),
+    ("nv_trt_llm_request_metrics", "request_type", "waiting"): _MetricMapping(
+        "server_waiting_requests", is_summed=True
+    ),
+    ("nv_trt_llm_kv_cache_block_metrics", "kv_cache_block_type", "fraction"): _MetricMapping(
+        "server_kv_cache_percent", 100
+    ),
 }
+"""Series of Triton's TensorRT-LLM backend, by name, label and value of the label."""
 _HOST_METRICS = {
     "nv_cpu_utilization": _MetricMapping("host_cpu_percent", 100),
     "nv_cpu_memory_used_bytes": _MetricMapping("host_memory_gib", 1 / _GIB),
@@ -217,6 +259,11 @@ class ScrapeReadings:
     def add(self, sample: Sample) -> None:
         if (mapping := _SERVER_METRICS.get(sample.name)) is not None:
             self._add("", mapping, sample.value)
+        elif sample.name.startswith("nv_trt_llm_"):
+            labels = sample.parse_labels()
+            for (name, label, value), mapping in _TRTLLM_BACKEND_METRICS.items():
+                if sample.name == name and labels.get(label) == value:
+                    self._add("", mapping, sample.value)
         elif (mapping := _HOST_METRICS.get(sample.name)) is not None:
             self._add("host", mapping, sample.value)
         elif sample.name in _DCGM_GPU_METRICS and not _is_dcgm_blank(sample.value):

@@ -14,6 +14,7 @@ from app.analysis.objectives import evaluate_objective, find_estimate, parse_obj
 from app.analysis.stages import summarize_stage
 from app.analysis.validity import combine_stage_checks, compute_verdict
 from app.records.result import ColdStart, ErrorSample, Estimate, Exit, Objective, Result, Stage
+from app.records.server_counters import LatencyHistogram, ServerCounters
 from app.records.stage import StageData
 from tests.fakes.queues import START_NS, latency_s, poisson_s, request_rows, stage_facts
 from tests.fakes.results import Run, full_run
@@ -28,7 +29,22 @@ def streaming_run() -> Run:
     """Chat answers of some 30 tokens at 8/s for 60 s, over two targets, from an endpoint that had to be woken."""
     rng = np.random.default_rng(3)
     answers = [_chat(at_s * 1e3, rng) for at_s in poisson_s(8, 60, rng)]
-    facts = msgspec.structs.replace(_named(stage_facts(8, 60), "chat"), generator_chunk_capacity_per_s=100_000.0)
+    facts = msgspec.structs.replace(
+        _named(stage_facts(8, 60), "chat"),
+        generator_chunk_capacity_per_s=100_000.0,
+        server=ServerCounters(
+            requests=len(answers),
+            input_tokens=9_000,
+            cached_input_tokens=1_200,
+            looked_up_input_tokens=9_000,
+            preemptions=3,
+            latencies={
+                "ttft": LatencyHistogram(len(answers), 118.0),
+                "queue": LatencyHistogram(len(answers), 7.5),
+                "itl": LatencyHistogram(29 * len(answers), 19.5),
+            },
+        ),
+    )
     slo = tuple(map(parse_objective, ("ttft_ms.p95 < 250", "tpot_ms.p95 < 30", "error_rate < 1%")))
     run = _run("chat", [(facts, stream_rows(answers))], slo)
     result = msgspec.structs.replace(

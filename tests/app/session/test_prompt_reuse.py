@@ -147,3 +147,12 @@ def test_a_profile_asks_for_lengths_of_answers_where_it_gives_them(prompts: Prom
     assert has_output_lengths(OpenAiWorkload("chat", "m", prompts)) == asks
     assert not has_output_lengths(OpenAiWorkload("embeddings", "m", prompts))
     assert not has_output_lengths(HttpWorkload())
+
+
+def test_counters_are_read_around_each_stage_and_stored_with_it(bench: Bench) -> None:
+    stages = tuple(msgspec.structs.replace(CHAT_SPEC.stages[0], name=name) for name in ("first", "second"))
+    server = Server(100, 480, 500)
+    outcome = bench.run(msgspec.structs.replace(CHAT_SPEC, stages=stages), read_metrics=server.read)
+    counted = [stage.server for stage in outcome.result.stages if stage.kind != "warmup"]
+    assert len(server.asked) == 3
+    assert [None if one is None else one.cached_input_tokens for one in counted] == [380, 20]

@@ -119,6 +119,26 @@ def test_llama_cpp_is_reported_in_our_words() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("page", "metric", "value"),
+    [
+        (b'sglang:num_running_reqs{tp_rank="0"} 3\nsglang:num_running_reqs{tp_rank="1"} 4\n',
+         "server_running_requests", 7),
+        (b"sglang:token_usage 0.28\n", "server_kv_cache_percent", 28),
+        (b'sglang:cached_tokens_total{cache_source="device"} 6\nsglang:cached_tokens_total{cache_source="host"} 1\n',
+         "server_cached_tokens_total", 7),
+        (b"trtllm_kv_cache_utilization 0.5\n", "server_kv_cache_percent", 50),
+        (b"tgi_queue_size 5\n", "server_waiting_requests", 5),
+        (b"dynamo_frontend_inflight_requests 6\n", "server_running_requests", 6),
+        (b'nv_trt_llm_request_metrics{request_type="waiting"} 8\nnv_trt_llm_request_metrics{request_type="max"} 64\n',
+         "server_waiting_requests", 8),
+        (b'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction"} 0.25\n', "server_kv_cache_percent", 25),
+    ],
+)  # fmt: skip
+def test_other_servers_are_reported_in_our_words(page: bytes, metric: str, value: float) -> None:
+    assert own_words(scraped(page)["scrape1"]) == {metric: value}
+
+
 def test_our_own_endpoint_is_reported_in_our_words() -> None:
     counters = EndpointMetrics(max_batch=8)
     counters.in_flight = 5

@@ -1,0 +1,231 @@
+"""Compute what a target's servers counted during a stage, and compare it with what the client
+measured.
+
+The names of the series are those of vLLM (docs.vllm.ai, "Production Metrics"), SGLang
+(docs.sglang.io, "Production Metrics"), TensorRT-LLM (also as re-exported by Dynamo, with a colon), Text
+Generation Inference (huggingface.co, "Metrics"), NVIDIA Dynamo's frontend (docs.nvidia.com/dynamo,
+"Metrics Catalog"), Triton (docs.nvidia.com, "Metrics") and llama.cpp's server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from app.analysis.rows import StageRows
+from app.analysis.validity import check_upper_limit, compute_cache_increases
+from app.records.result import Check
+from app.records.server_counters import LatencyComparison, LatencyHistogram, ServerCounters, ServerLatencyKind
+from app.records.telemetry import Samples
+
+_REQUESTS = (
+    "vllm:request_success_total", "sglang:num_requests_total", "trtllm_request_success_total",
+    "trtllm:request_success_total", "tgi_request_success", "dynamo_frontend_requests_total",
+    "nv_inference_request_success",
+)  # fmt: skip
+_INPUT_TOKENS = (
+    "vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "trtllm_prompt_tokens_total",
+    "tgi_request_input_length_sum", "dynamo_frontend_input_sequence_tokens_sum", "llamacpp:prompt_tokens_total",
+)  # fmt: skip
+_OUTPUT_TOKENS = (
+    "vllm:generation_tokens_total", "sglang:generation_tokens_total", "trtllm_generation_tokens_total",
+    "tgi_request_generated_tokens_sum", "dynamo_frontend_output_sequence_tokens_sum",
+    "llamacpp:tokens_predicted_total",
+)  # fmt: skip
+_PREEMPTIONS = ("vllm:num_preemptions_total", "sglang:num_retracted_requests_total", "sglang:num_retracted_reqs_total")
+
+
+class _LatencySeries(NamedTuple):
+    """Names of the counters of one latency: the sum of all values in units of `unit_ms` ms, and
+    their number. `buckets` is the name of the histogram's buckets; empty if the server has none."""
+
+    total: str
+    number: str
+    unit_ms: float = 1e3
+    buckets: str = ""
+
+
+def _list_histograms(*names: str) -> tuple[_LatencySeries, ...]:
+    return tuple(_LatencySeries(f"{name}_sum", f"{name}_count", buckets=f"{name}_bucket") for name in names)
+
+
+_LATENCIES: dict[ServerLatencyKind, tuple[_LatencySeries, ...]] = {
+    "ttft": _list_histograms(
+        "vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds",
+        "trtllm_time_to_first_token_seconds", "trtllm:time_to_first_token_seconds",
+        "dynamo_frontend_time_to_first_token_seconds",
+    ),
+    "queue": (
+        *_list_histograms(
+            "vllm:request_queue_time_seconds", "sglang:queue_time_seconds",
+            "trtllm_request_queue_time_seconds", "trtllm:request_queue_time_seconds", "tgi_request_queue_duration",
+        ),
+        _LatencySeries("nv_inference_queue_duration_us", "nv_inference_request_success", 1e-3),
+    ),
+    "prefill": _list_histograms("vllm:request_prefill_time_seconds"),
+    "decode": _list_histograms("vllm:request_decode_time_seconds"),
+    "itl": _list_histograms(
+        "vllm:inter_token_latency_seconds", "sglang:inter_token_latency_seconds",
+        # vLLM up to 0.10 and SGLang up to 0.4 observe every gap under this name
+        "vllm:time_per_output_token_seconds", "sglang:time_per_output_token_seconds",
+        "dynamo_frontend_inter_token_latency_seconds",
+    ),
+    "e2e": (
+        *_list_histograms(
+            "vllm:e2e_request_latency_seconds", "sglang:e2e_request_latency_seconds",
+            "trtllm_e2e_request_latency_seconds", "trtllm:e2e_request_latency_seconds",
+            "dynamo_frontend_request_duration_seconds", "tgi_request_duration",
+        ),
+        _LatencySeries("nv_inference_request_duration_us", "nv_inference_request_success", 1e-3),
+    ),
+}  # fmt: skip
+
+_MAX_OTHER_SHARE = 0.01
+
+
+def compute_server_counters(
+    samples_before: Sequence[Samples | None], samples_after: Sequence[Samples | None]
+) -> ServerCounters | None:
+    """Compute the increase of the counters between two readings, summed over the servers of the
+    target.
+
+    Each sequence contains one reading per server, in the same order. Return None unless every
+    server was read both times, or if no known counter increased. A counter that decreased, because
+    its server was restarted, is unknown."""
+    pairs = [
+        (before.totals, after.totals)
+        for before, after in zip(samples_before, samples_after, strict=False)
+        if before is not None and after is not None
+    ]
+    if not pairs or len(pairs) != len(samples_before) or len(pairs) != len(samples_after):
+        return None
+
+    def compute_increase(names: Sequence[str]) -> int | None:
+        increases = [_find_increase(*pair, names) for pair in pairs]
+        known_increases = [increase for increase in increases if increase is not None]
+        return round(sum(known_increases)) if len(known_increases) == len(increases) else None
+
+    latencies: dict[ServerLatencyKind, LatencyHistogram] = {}
+    for kind, series in _LATENCIES.items():
+        histogram = _find_histogram(samples_before, samples_after, series)
+        if histogram is not None:
+            latencies[kind] = histogram
+    cache_increases = [compute_cache_increases(*pair) for pair in zip(samples_before, samples_after, strict=True)]
+    has_cache_counters = None not in cache_increases
+    cached, looked_up = np.sum([increases or (0.0, 0.0) for increases in cache_increases], axis=0)
+    counters = ServerCounters(
+        requests=compute_increase(_REQUESTS),
+        input_tokens=compute_increase(_INPUT_TOKENS),
+        cached_input_tokens=round(cached) if has_cache_counters else None,
+        looked_up_input_tokens=round(looked_up) if has_cache_counters else None,
+        output_tokens=compute_increase(_OUTPUT_TOKENS),
+        preemptions=compute_increase(_PREEMPTIONS),
+        latencies=latencies,
+    )
+    counts = (counters.requests, counters.input_tokens, counters.looked_up_input_tokens, counters.output_tokens)
+    return counters if any(counts) or latencies else None
+
+
+def _find_increase(before: dict[str, float], after: dict[str, float], names: Sequence[str]) -> float | None:
+    """Return the increase of the first of the counters that the server exposes; None if there is
+    none, or if it decreased. A labeled counter is not exposed before its first event, so a missing
+    earlier value counts as 0."""
+    for name in names:
+        if name in after:
+            increase = after[name] - before.get(name, 0.0)
+            return increase if math.isfinite(increase) and increase >= 0 else None
+    return None
+
+
+def _find_histogram(
+    samples_before: Sequence[Samples | None], samples_after: Sequence[Samples | None], series: Sequence[_LatencySeries]
+) -> LatencyHistogram | None:
+    """Return the first of the histograms that received values on every server."""
+    for names in series:
+        total = count = 0.0
+        buckets: dict[float, float] = {}
+        is_known = True
+        for before, after in zip(samples_before, samples_after, strict=True):
+            assert before is not None
+            assert after is not None
+            total_increase = _find_increase(before.totals, after.totals, (names.total,))
+            count_increase = _find_increase(before.totals, after.totals, (names.number,))
+            if total_increase is None or count_increase is None:
+                is_known = False
+                break
+            total, count = total + total_increase, count + count_increase
+            earlier_buckets = before.buckets.get(names.buckets, {})
+            for bound, cumulative_count in after.buckets.get(names.buckets, {}).items():
+                increase = cumulative_count - earlier_buckets.get(bound, 0.0)
+                buckets[bound] = buckets.get(bound, 0.0) + increase
+        if is_known and round(count) > 0:
+            bounds = sorted(bound for bound in buckets if math.isfinite(bound))
+            increases = np.diff([0.0, *(buckets[bound] for bound in bounds)])
+            has_buckets = bool(np.all(increases >= 0))
+            return LatencyHistogram(
+                count=round(count),
+                mean_ms=total / count * names.unit_ms,
+                upper_bounds_ms=tuple(bound * names.unit_ms for bound in bounds) if has_buckets else (),
+                bucket_counts=tuple(round(increase) for increase in increases) if has_buckets else (),
+            )
+    return None
+
+
+def compute_quantile_bounds_ms(histogram: LatencyHistogram, share: float) -> tuple[float, float | None] | None:
+    """Return the bounds of the bucket that contains the quantile `share` (0 to 1) of a histogram,
+    in ms; None as the upper bound if the quantile is above the last bound. Return None without
+    buckets."""
+    if not histogram.bucket_counts:
+        return None
+    rank, cumulative_count, lower_ms = max(1, math.ceil(share * histogram.count)), 0, 0.0
+    for bound_ms, count in zip(histogram.upper_bounds_ms, histogram.bucket_counts, strict=True):
+        cumulative_count += count
+        if cumulative_count >= rank:
+            return lower_ms, bound_ms
+        lower_ms = bound_ms
+    return lower_ms, None
+
+
+def compare_latencies(rows: StageRows, counters: ServerCounters) -> tuple[LatencyComparison, ...]:
+    """Compare the server's mean latencies with the client's, from the send of each request. `rows`
+    contains all requests of the stage, as a server counts those of the lead-in and drain too."""
+    client_means = dict(_iterate_client_means(rows.filter(rows.is_success)))
+    comparisons = []
+    for kind, histogram in counters.latencies.items():
+        client_ms, client_count = client_means.get(kind, (None, None))
+        p95_ms = compute_quantile_bounds_ms(histogram, 0.95)
+        comparisons.append(LatencyComparison(kind, histogram.mean_ms, histogram.count, client_ms, client_count, p95_ms))
+    return tuple(comparisons)
+
+
+def _iterate_client_means(rows: StageRows) -> Iterator[tuple[ServerLatencyKind, tuple[float, int]]]:
+    """Yield the mean in ms and the number of values of each latency that the client can measure."""
+    tokens = rows.tokens
+    if rows.sent_ns.size:
+        yield "e2e", (float(np.mean(rows.end_ns - rows.sent_ns)) / 1e6, rows.sent_ns.size)
+    if tokens is None or not (has_token := tokens.first_token_ns > 0).any():
+        return
+    yield "ttft", (float(np.mean((tokens.first_token_ns - rows.sent_ns)[has_token])) / 1e6, int(has_token.sum()))
+    has_gaps = has_token & (np.nan_to_num(tokens.tokens_out) > 1)
+    if has_gaps.any():
+        gap_count = float((tokens.tokens_out[has_gaps] - 1).sum())
+        total_ns = int((tokens.last_token_ns - tokens.first_token_ns)[has_gaps].sum())
+        yield "itl", (total_ns / gap_count / 1e6, round(gap_count))
+
+
+def check_other_clients(sent_count: int, counters: ServerCounters) -> Check | None:
+    """Check that the target's servers completed no more requests than the run sent. Return None if
+    the servers do not count requests."""
+    if not counters.requests:
+        return None
+    other_share = max(0, counters.requests - sent_count) / counters.requests
+    return check_upper_limit(
+        "other_clients",
+        other_share,
+        unit="share",
+        warn=_MAX_OTHER_SHARE,
+        hint=f"The server completed {counters.requests:,} requests, but the run sent {sent_count:,}. Other clients "
+        "used the server at the same time, so its latency is not that of this load alone. Measure without them.",
+    )
