@@ -63,6 +63,12 @@ REQUEST_SCHEMA = pa.schema(
         ("worker", pa.int16()),
         ("first_event_ns", pa.int64()),
         ("max_output_tokens", pa.int32()),
+        ("tokens_cached", pa.int32()),
+        ("tokens_reasoning", pa.int32()),
+        ("tokens_accepted", pa.int32()),
+        ("server_queue_ms", pa.float64()),
+        ("server_prefill_ms", pa.float64()),
+        ("server_decode_ms", pa.float64()),
     ],
     metadata={"sizewise.requests": "3"},
 )
@@ -93,6 +99,13 @@ that were read together have the same time. `chunk_tokens` has the number of tok
 null if the server does not report it. `token_source` is the source of `tokens_out`: "server" (usage
 reported by the server), "tokenizer" (counted by the load generator with the user's tokenizer) or
 "chunks" (each chunk counted as one token).
+
+Server: `tokens_cached` is the number of input tokens that a prefix cache served,
+`tokens_reasoning` the number of output tokens that are reasoning, and `tokens_accepted` the number
+of output tokens that a draft model or a prediction proposed. `server_queue_ms`,
+`server_prefill_ms` and `server_decode_ms` are the times that the request spent in the server's
+queue, from its admission to the first token, and from the first to the last token. All of them are
+null unless the response reports them.
 
 History: version 2 added `target` and the following columns, and allows `scheduled_ns` to be null.
 Version 3 added `worker` and the following columns.

@@ -17,6 +17,7 @@ from loadgen.protocols.openai_chunks import (
     CountTokens,
     Envelope,
     Message,
+    parse_details,
     parse_token_count,
     parse_usage,
 )
@@ -87,7 +88,8 @@ def _read_choices(body: bytes, count_tokens: CountTokens | None) -> DecodedRespo
     if not response.choices or any(choice.message is None and choice.text is None for choice in response.choices):
         return DecodedResponse("bad-payload", Tokens())
     return DecodedResponse(
-        None, _build_tokens(response.usage, count_tokens, lambda: _iterate_choice_texts(response.choices))
+        None,
+        _build_tokens(response.usage, count_tokens, lambda: _iterate_choice_texts(response.choices), response.timings),
     )
 
 
@@ -108,13 +110,18 @@ def _iterate_choice_texts(choices: Iterable[_Choice]) -> Iterable[object]:
 
 
 def _build_tokens(
-    usage: object, count_tokens: CountTokens | None, iterate_texts: Callable[[], Iterable[object]]
+    usage: object,
+    count_tokens: CountTokens | None,
+    iterate_texts: Callable[[], Iterable[object]],
+    timings: object = None,
 ) -> Tokens:
     tokens_in, tokens_out = parse_usage(usage)
+    details = parse_details(usage, timings)
     if tokens_out is None and count_tokens is not None:
         text = "".join(text for text in iterate_texts() if isinstance(text, str))
-        return Tokens(tokens_in=tokens_in, tokens_out=count_tokens(text), token_source="tokenizer")
-    return Tokens(tokens_in=tokens_in, tokens_out=tokens_out, token_source=None if tokens_out is None else "server")
+        return Tokens(tokens_in=tokens_in, tokens_out=count_tokens(text), token_source="tokenizer", details=details)
+    source = None if tokens_out is None else "server"
+    return Tokens(tokens_in=tokens_in, tokens_out=tokens_out, token_source=source, details=details)
 
 
 # Responses

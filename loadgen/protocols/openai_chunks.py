@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from loadgen.decoding import json_decoder
-from loadgen.transport.exchange import Tokens
+from loadgen.transport.exchange import ServerDetails, Tokens
 
 CountTokens = Callable[[str], int]
 """Function that returns the number of tokens in a text."""
@@ -43,6 +43,51 @@ def parse_usage(usage: object) -> tuple[int | None, int | None]:
     return None, None
 
 
+_MAX_TIME_MS = 86_400_000.0
+
+
+def parse_details(usage: object, timings: object = None) -> ServerDetails | None:
+    """Return what a server reports about a response besides its numbers of input and output tokens;
+    None if it reports nothing more.
+
+    `usage` is the usage object: OpenAI's details of tokens, DeepSeek's `prompt_cache_hit_tokens`,
+    and Groq's times in seconds. `timings` is llama.cpp's object with times in milliseconds. Values
+    that are implausible are None.
+    """
+    values = usage if isinstance(usage, dict) else {}
+    times = timings if isinstance(timings, dict) else {}
+    input_details = values.get("prompt_tokens_details") or values.get("input_tokens_details")
+    output_details = values.get("completion_tokens_details") or values.get("output_tokens_details")
+    details = ServerDetails(
+        tokens_cached=_find_token_count(
+            input_details, "cached_tokens", values.get("prompt_cache_hit_tokens"), times.get("cache_n")
+        ),
+        tokens_reasoning=_find_token_count(output_details, "reasoning_tokens", values.get("reasoning_tokens")),
+        tokens_accepted=_find_token_count(output_details, "accepted_prediction_tokens"),
+        server_queue_ms=_parse_time_ms(values.get("queue_time")),
+        server_prefill_ms=_parse_time_ms(values.get("prompt_time"), times.get("prompt_ms")),
+        server_decode_ms=_parse_time_ms(values.get("completion_time"), times.get("predicted_ms")),
+    )
+    return None if details == ServerDetails() else details
+
+
+def _find_token_count(details: object, name: str, *alternatives: object) -> int | None:
+    """Return the first plausible token count: the value of `name` in `details`, or one of the
+    alternatives."""
+    first = details.get(name) if isinstance(details, dict) else None
+    counts = map(parse_token_count, (first, *alternatives))
+    return next((count for count in counts if count is not None), None)
+
+
+def _parse_time_ms(seconds: object, milliseconds: object = None) -> float | None:
+    """Return a time of at most a day in ms, given in seconds or else in milliseconds; None if
+    neither value is plausible."""
+    for value, unit_ms in ((seconds, 1_000), (milliseconds, 1)):
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value * unit_ms <= _MAX_TIME_MS:
+            return float(value * unit_ms)
+    return None
+
+
 class TokenCounter:
     """Counter of the tokens of one streamed response.
 
@@ -51,8 +96,8 @@ class TokenCounter:
     """
 
     __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_last_total_tokens", "_text", "_text_bytes",
-                 "_texts", "_tokens", "first_event_ns", "has_begun", "reported_input_tokens",
-                 "reported_output_tokens")  # fmt: skip
+                 "_texts", "_tokens", "_usage", "first_event_ns", "has_begun", "reported_input_tokens",
+                 "reported_output_tokens", "timings")  # fmt: skip
 
     def __init__(self, count_tokens: CountTokens | None) -> None:
         self._tokens = Tokens()
@@ -67,6 +112,9 @@ class TokenCounter:
         self.first_event_ns: int | None = None
         self.reported_input_tokens: int | None = None
         self.reported_output_tokens: int | None = None
+        self._usage: object = None
+        self.timings: object = None
+        """The object `timings` of an event, in which llama.cpp reports times."""
 
     @property
     def stores_text(self) -> bool:
@@ -75,6 +123,7 @@ class TokenCounter:
     def add_usage(self, usage: object) -> int | None:
         """Store the usage object of an event. Return the number of output tokens so far according
         to this object; None if not reported."""
+        self._usage = usage
         tokens_in, tokens_out = parse_usage(usage)
         self.reported_input_tokens = self.reported_input_tokens if tokens_in is None else tokens_in
         self.reported_output_tokens = self.reported_output_tokens if tokens_out is None else tokens_out
@@ -114,6 +163,8 @@ class TokenCounter:
         if self._chunk_ns:
             tokens.chunk_ns, tokens.chunk_tokens = self._chunk_ns, self._chunk_tokens
         tokens.tokens_in = self.reported_input_tokens
+        if self._usage is not None or self.timings is not None:
+            tokens.details = parse_details(self._usage, self.timings)
         # Ignore a reported count of zero if text was received.
         if self.reported_output_tokens is not None and (self.reported_output_tokens > 0 or not self._chunk_ns):
             tokens.tokens_out, tokens.token_source = self.reported_output_tokens, "server"
@@ -189,6 +240,7 @@ class Envelope(msgspec.Struct, gc=False):
     in common."""
 
     usage: object = None
+    timings: object = None
     error: object = None
     kind: str | None = msgspec.field(default=None, name="object")
 
@@ -237,6 +289,8 @@ class ChunkEventHandler:
         if counter.first_event_ns is None and chunk.choices:
             counter.first_event_ns = received_ns
         total_tokens = None if chunk.usage is None else counter.add_usage(chunk.usage)
+        if chunk.timings is not None:
+            counter.timings = chunk.timings
         kind = _NOTHING
         for choice in chunk.choices or ():
             kind |= self._add_choice(choice)

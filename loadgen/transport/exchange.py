@@ -13,6 +13,18 @@ import msgspec
 Headers = list[tuple[bytes, bytes]]
 
 
+class ServerDetails(msgspec.Struct, gc=False):
+    """What the server reports about one response, in addition to its token counts. REQUEST_SCHEMA
+    describes the fields."""
+
+    tokens_cached: int | None = None
+    tokens_reasoning: int | None = None
+    tokens_accepted: int | None = None
+    server_queue_ms: float | None = None
+    server_prefill_ms: float | None = None
+    server_decode_ms: float | None = None
+
+
 class Tokens(msgspec.Struct, gc=False):
     """Token counts and token times of one response. REQUEST_SCHEMA describes the fields."""
 
@@ -25,6 +37,8 @@ class Tokens(msgspec.Struct, gc=False):
     chunk_ns: Sequence[int] | None = None
     chunk_tokens: list[int | None] | None = None
     first_event_ns: int | None = None
+    details: ServerDetails | None = None
+    """None if the server reports no details."""
 
 
 class StreamReader(Protocol):

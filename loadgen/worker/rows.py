@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from loadgen.protocols.prepared import get_tokens
 from loadgen.records import REQUEST_SCHEMA
-from loadgen.transport.exchange import Exchange
+from loadgen.transport.exchange import Exchange, ServerDetails
 
 _EXCHANGE_FIELDS = (
     "index", "scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received", "reused",
@@ -27,6 +27,7 @@ _TOKEN_FIELDS = (
     "first_token_ns", "first_output_ns", "last_token_ns", "tokens_in", "tokens_out", "token_source", "chunk_ns",
     "chunk_tokens", "first_event_ns",
 )  # fmt: skip
+_DETAIL_FIELDS = ServerDetails.__struct_fields__
 _TYPE_BY_COLUMN = {field.name: field.type for field in REQUEST_SCHEMA}
 _OFTEN_CONSTANT_COLUMNS = (
     "status", "error", "reused", "correct_rows", "target", "tokens_in", "token_source", "bytes_received",
@@ -35,6 +36,7 @@ _OFTEN_CONSTANT_COLUMNS = (
 
 _get_exchange_values: Callable[[Exchange], Sequence[object]] = attrgetter(*_EXCHANGE_FIELDS)
 _get_token_values: Callable[[object], Sequence[object]] = attrgetter(*_TOKEN_FIELDS)
+_get_details: Callable[[ServerDetails], Sequence[object]] = attrgetter(*_DETAIL_FIELDS)
 
 
 def build_record_batch(
@@ -66,6 +68,12 @@ def build_record_batch(
             _TOKEN_FIELDS,
             (no_values if token_record is None else _get_token_values(token_record) for token_record in token_records),
         )
+    details = [None if token_record is None else token_record.details for token_record in token_records]
+    if details.count(None) == row_count:
+        columns |= {name: _build_constant_column(name, None, row_count) for name in _DETAIL_FIELDS}
+    else:
+        no_details = ServerDetails()
+        columns |= _build_columns(_DETAIL_FIELDS, (_get_details(detail or no_details) for detail in details))
     return pa.RecordBatch.from_arrays([columns[name] for name in REQUEST_SCHEMA.names], schema=REQUEST_SCHEMA)
 
 

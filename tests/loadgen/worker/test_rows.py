@@ -3,7 +3,7 @@ from array import array
 import pytest
 
 from loadgen.records import REQUEST_SCHEMA
-from loadgen.transport.exchange import Exchange, Tokens
+from loadgen.transport.exchange import Exchange, ServerDetails, Tokens
 from loadgen.worker.rows import build_record_batch
 
 
@@ -46,7 +46,7 @@ def test_columns_that_are_alike_and_columns_that_are_not_hold_the_same() -> None
 
 
 class Reader:
-    tokens = Tokens(11, 12, 13, 4, 5, "server", [11, 13], [2, None], 10)
+    tokens = Tokens(11, 12, 13, 4, 5, "server", [11, 13], [2, None], 10, ServerDetails(3, 2, 1, 40, 50, 60))
     detail = None
 
     def feed(self, piece: bytes, at_ns: int, /) -> None: ...
@@ -55,9 +55,11 @@ class Reader:
 @pytest.mark.parametrize("reported", [{"tokens": Reader.tokens}, {"reader": Reader()}])
 def test_tokens_are_beside_rows_that_have_none(reported: dict[str, object]) -> None:
     rows = build_record_batch(1, [exchange(0), exchange(1, **reported)]).to_pylist()
-    names = list(Tokens.__struct_fields__)
-    assert [rows[0][name] for name in names] == [None] * 9
-    assert [rows[1][name] for name in names] == [11, 12, 13, 4, 5, "server", [11, 13], [2, None], 10]
+    names = [name for name in (*Tokens.__struct_fields__, *ServerDetails.__struct_fields__) if name != "details"]
+    assert [rows[0][name] for name in names] == [None] * 15
+    assert [rows[1][name] for name in names] == [
+        11, 12, 13, 4, 5, "server", [11, 13], [2, None], 10, 3, 2, 1, 40, 50, 60,
+    ]  # fmt: skip
 
 
 def test_each_row_has_its_own_times_of_chunks() -> None:
