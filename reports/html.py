@@ -27,6 +27,7 @@ from markupsafe import Markup
 
 from reports import comparison_text, decision, formatting, plan_sentences
 from reports.charts.batch_size import build_batch_charts
+from reports.charts.breakdown import build_breakdown_chart
 from reports.charts.capacity import build_demand_chart
 from reports.charts.concurrency import build_concurrency_charts
 from reports.charts.curve import build_rate_chart
@@ -301,6 +302,7 @@ def _render_pictures(report: Report) -> Pictures:
             build_heat_map_chart(report),
             *build_concurrency_charts(report),
             *build_token_charts(report),
+            build_breakdown_chart(report),
             *build_telemetry_charts(report),
             build_variant_pareto_chart(report),
             *build_batch_charts(report),

@@ -179,6 +179,31 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
 _NOT_STORED = Quantity(None, "", reason="the report was written by an older version")
 
 
+class BreakdownRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Parts of the latency of all requests (`mean`), or of the requests around a percentile.
+
+    `unknown` is the latency minus all known parts."""
+
+    aggregate: str
+    requests: int
+    latency: Quantity
+    ttft: Quantity
+    parts: tuple[NamedQuantity, ...]
+    unknown: Quantity
+
+
+class BreakdownSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the latency of a stage was spent.
+
+    `sentence` names the largest part and what would shorten it. `note` says where the server's
+    parts come from."""
+
+    stage: str
+    rows: tuple[BreakdownRow, ...]
+    sentence: str
+    note: str
+
+
 class ServerRow(msgspec.Struct, frozen=True, kw_only=True):
     """What the target's servers counted during one stage, beside the client's measurement.
 
@@ -522,6 +547,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     tokens: tuple[TokenRow, ...] = ()
     servers: tuple[ServerRow, ...] = ()
     """Counters of the target's servers by stage; empty if the servers report none."""
+    breakdown: BreakdownSection | None = None
+    """Breakdown of the latency in the headline stage; `None` without token times or counters of the
+    server."""
     spikes: tuple[SpikeSummary, ...] = ()
     cold_start: tuple[NamedQuantity, ...] = ()
     groups: tuple[GroupTable, ...] = ()

@@ -29,6 +29,7 @@ from reports.local_text import (
 from reports.marks import compute_display_width, dim_undersampled, drop_marks, mark_status, pad_text
 from reports.model import (
     BatchRow,
+    BreakdownSection,
     CheckRow,
     ErrorRow,
     GroupTable,
@@ -86,6 +87,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _build_block("Stages", _build_stage_lines(report.stages, latency_label, width - _MARGIN), width),
         _build_block("Tokens", _build_token_lines(report.tokens, latency_label, width - _MARGIN), width),
         _build_block("Server", _build_server_lines(report.servers, width - _MARGIN), width),
+        _build_block("Latency", _build_breakdown_lines(report.breakdown, width - _MARGIN), width),
         _build_block("Spikes", [*map(_describe_spike, report.spikes)], width),
         _build_block("Knee", _build_knee_lines(report.knees), width),
         _build_block("Cold start", _build_cold_start_lines(report.cold_start), width),
@@ -383,6 +385,23 @@ def _build_token_lines(rows: Sequence[TokenRow], latency_label: str, width: int)
 
 
 _FEW_SAMPLES = "*"
+
+
+def _build_breakdown_lines(section: BreakdownSection | None, width: int) -> list[str]:
+    """Return the table of where the latency was spent, with what would shorten it."""
+    if section is None:
+        return []
+    columns = [
+        ["n", *(formatting.format_count(row.requests) for row in section.rows)],
+        *(
+            [part.name, *(_format_value(row.parts[index].quantity) for row in section.rows)]
+            for index, part in enumerate(section.rows[0].parts)
+        ),
+        ["unknown", *(_format_value(row.unknown) for row in section.rows)],
+        ["latency", *(_format_value(row.latency) for row in section.rows)],
+    ]
+    tables = _pack_columns(["ms", *(row.aggregate for row in section.rows)], [[column] for column in columns], width)
+    return [*_format_tables(tables), section.sentence, section.note]
 
 
 _ServerColumn = tuple[str, Callable[[ServerRow], Quantity]]

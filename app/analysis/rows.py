@@ -61,6 +61,11 @@ class TokenRows:
     tokens_in: Floats
     tokens_out: Floats
     tokens_requested: Floats
+    tokens_cached: Floats
+    tokens_reasoning: Floats
+    server_queue_ms: Floats
+    server_prefill_ms: Floats
+    server_decode_ms: Floats
     is_counted_by_chunks: Mask
     chunk_index: Ints
     """Index of each request in `chunks.offsets`, which selects the chunks of its response."""
@@ -72,19 +77,8 @@ class TokenRows:
     def select(self, selection: Mask | Ints | slice) -> TokenRows:
         """Select requests by index or mask. The chunks (possibly millions) are shared instead of
         copied."""
-        return TokenRows(
-            first_token_ns=self.first_token_ns[selection],
-            first_output_ns=self.first_output_ns[selection],
-            last_token_ns=self.last_token_ns[selection],
-            first_event_ns=self.first_event_ns[selection],
-            complete_ns=self.complete_ns[selection],
-            tokens_in=self.tokens_in[selection],
-            tokens_out=self.tokens_out[selection],
-            tokens_requested=self.tokens_requested[selection],
-            is_counted_by_chunks=self.is_counted_by_chunks[selection],
-            chunk_index=self.chunk_index[selection],
-            chunks=self.chunks,
-        )
+        arrays = {name: getattr(self, name)[selection] for name in _TOKEN_ARRAY_FIELDS}
+        return TokenRows(**arrays, chunks=self.chunks)
 
     def shift(self, shift_ns: int) -> TokenRows:
         chunks = self.chunks
@@ -97,6 +91,9 @@ class TokenRows:
             complete_ns=shift_times(self.complete_ns, shift_ns),
             chunks=None if chunks is None else replace(chunks, times_ns=chunks.times_ns + shift_ns),
         )
+
+
+_TOKEN_ARRAY_FIELDS = tuple(field.name for field in fields(TokenRows) if field.name != "chunks")
 
 
 def shift_times(times_ns: Nanoseconds, shift_ns: int) -> Nanoseconds:
@@ -154,6 +151,11 @@ def read_tokens(frame: pd.DataFrame) -> TokenRows | None:
         tokens_in=read_column_numbers("tokens_in"),
         tokens_out=read_column_numbers("tokens_out"),
         tokens_requested=read_column_numbers("max_output_tokens"),
+        tokens_cached=read_column_numbers("tokens_cached"),
+        tokens_reasoning=read_column_numbers("tokens_reasoning"),
+        server_queue_ms=read_column_numbers("server_queue_ms"),
+        server_prefill_ms=read_column_numbers("server_prefill_ms"),
+        server_decode_ms=read_column_numbers("server_decode_ms"),
         is_counted_by_chunks=_is_equal_to(frame, "token_source", "chunks"),
         chunk_index=np.arange(n),
         chunks=_read_chunks(frame),

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.arrivals import format_arrivals
+from app.analysis.breakdown import break_down_latency
 from app.analysis.estimates import (
     compute_distribution,
     estimate_mean,
@@ -74,6 +75,8 @@ def summarize_rows(
     offered_rows = rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns))
     bounds_ns = (window.start_ns, window.end_ns)
     server = stage_data.server
+    server_latencies = () if server is None else compare_latencies(rows, server)
+    has_tokens = rows.tokens is not None and bool((rows.tokens.first_token_ns > 0).any())
     other_clients_check = None if server is None else check_other_clients(int(rows.was_sent.sum()), server)
     checks = check_stage(offered_rows, stage_data, window, slo)
     checks = checks if other_clients_check is None else (*checks, other_clients_check)
@@ -113,7 +116,8 @@ def summarize_rows(
         error_samples=stage_data.error_samples,
         lengths=sample_tokens(offered_rows),
         server=server,
-        server_latencies=() if server is None else compare_latencies(rows, server),
+        server_latencies=server_latencies,
+        breakdown=break_down_latency(offered_rows, rows, server_latencies) if has_tokens or server_latencies else (),
     )
     return add_telemetry(stage, telemetry, stage_data, slo)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.records.breakdown import LatencyBreakdown as LatencyBreakdown
 from app.records.checks import Check as Check
 from app.records.checks import CheckId as CheckId
 from app.records.checks import Validity as Validity
@@ -209,6 +210,9 @@ class Stage(msgspec.Struct, frozen=True):
     """What the target's servers counted during the stage; None if they report no known counters."""
     server_latencies: tuple[LatencyComparison, ...] = ()
     """Mean latencies of the server beside the client's; empty if the server reports none."""
+    breakdown: tuple[LatencyBreakdown, ...] = ()
+    """Parts of the latency, on average and around percentiles; empty without successful
+    requests."""
     in_headline: bool = False
     """True if this stage contributes to the headline metrics of the run or, in a local run, of the
     variant. The field is set when the run ends or is re-evaluated."""

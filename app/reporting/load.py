@@ -10,8 +10,9 @@ from typing import Literal
 from app.analysis.curve import has_disagreement
 from app.analysis.local.accuracy import estimate_rows_needed
 from app.analysis.objectives import get_unit as get_limit_unit
+from app.records.breakdown import PART_NAMES, Evidence, LatencyPart
 from app.records.metrics import PERCENTILES, RUN_METRICS
-from app.records.result import Estimate, Knee, ObjectiveResult, Result, ServerCounters, Stage
+from app.records.result import Estimate, Knee, LatencyBreakdown, ObjectiveResult, Result, ServerCounters, Stage
 from app.records.server_counters import ServerLatencyKind
 from app.reporting.quantities import build_limit, build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
@@ -234,6 +235,64 @@ def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
         latency_p99=build_stage_quantity(stage, latency_metric, "p99"),
         throughput=build_stage_quantity(stage, "completed_per_s"),
     )
+
+
+_ADVICE: dict[LatencyPart, str] = {
+    "send_delay": "the load generator sent late: use more load workers, or a machine with less other work",
+    "queue": "more replicas, or a higher limit of concurrent requests per replica, would shorten it",
+    "prefill": "shorter prompts, a prefix cache, or a GPU with more FLOP/s would shorten it",
+    "processing": "a faster model, precision or machine would shorten it",
+    "decode": "shorter responses, a lower precision, speculative decoding, or more memory bandwidth would shorten it",
+    "stalls": "prefills of other requests often interrupt decoding: a lower token budget per step would shorten them",
+    "tail": "the server ends its responses long after the last token: look at what it does then",
+}
+_UNKNOWN_ADVICE = "let the server report its queue, prefill and decode times to know more"
+_EVIDENCE_NOTES: dict[Evidence | None, str] = {
+    "requests": "The server reports its times with each response. Unknown is the rest: network, routers and HTTP.",
+    "stage": "The server's parts are means from its counters, so those of the percentiles are unknown. Unknown is the "
+    "rest, which includes network, routers and HTTP.",
+    None: "The server reports none of its times, so they are in the unknown part.",
+}
+
+
+def build_breakdown_section(stage: Stage | None) -> model.BreakdownSection | None:
+    if stage is None or not stage.breakdown:
+        return None
+    mean = stage.breakdown[0]
+    return model.BreakdownSection(
+        stage=_format_stage_name(stage),
+        rows=tuple(_build_breakdown_row(breakdown) for breakdown in stage.breakdown),
+        sentence=f"In {_format_stage_name(stage)}, {_describe_largest_part(mean)}",
+        note=_EVIDENCE_NOTES[mean.evidence],
+    )
+
+
+def _build_breakdown_row(breakdown: LatencyBreakdown) -> model.BreakdownRow:
+    def build_ms(value_ms: float | None) -> model.Quantity:
+        return model.Quantity(value=value_ms, unit="ms", reason="not reported" if value_ms is None else None)
+
+    return model.BreakdownRow(
+        aggregate=breakdown.aggregate,
+        requests=breakdown.requests,
+        latency=build_ms(breakdown.latency_ms),
+        ttft=build_ms(breakdown.ttft_ms),
+        parts=tuple(
+            model.NamedQuantity(name=PART_NAMES[part], quantity=build_ms(part_ms))
+            for part, part_ms in breakdown.parts_ms.items()
+        ),
+        unknown=build_ms(breakdown.unknown_ms),
+    )
+
+
+def _describe_largest_part(breakdown: LatencyBreakdown) -> str:
+    part = breakdown.largest_part
+    part_ms = breakdown.unknown_ms if part is None else breakdown.parts_ms[part]
+    assert part_ms is not None
+    share_text = (
+        f"{100 * part_ms / breakdown.latency_ms:.0f} %" if breakdown.latency_ms > 0 else formatting.NOT_AVAILABLE
+    )
+    name = "an unknown part" if part is None else PART_NAMES[part]
+    return f"{share_text} of the mean latency is {name}: {_UNKNOWN_ADVICE if part is None else _ADVICE[part]}."
 
 
 def build_server_rows(stages: Sequence[Stage]) -> tuple[model.ServerRow, ...]:

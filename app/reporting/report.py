@@ -13,6 +13,7 @@ from app.records.bundle import Labels
 from app.records.result import Result, Stage
 from app.reporting.comparison import build_comparison_section
 from app.reporting.load import (
+    build_breakdown_section,
     build_cold_start_rows,
     build_curve_labels,
     build_knee_section,
@@ -100,6 +101,7 @@ def build_report(
         times=latency_metric,
         tokens=build_token_rows(load_stages, latency_metric),
         servers=build_server_rows(load_stages),
+        breakdown=build_breakdown_section(find_headline_stage(result, curve)),
         spikes=build_spike_rows(result),
         cold_start=build_cold_start_rows(result),
         knees=build_knee_section(result),

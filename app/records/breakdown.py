@@ -1,0 +1,58 @@
+"""Where the latency of a stage's requests was spent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+LatencyPart = Literal["send_delay", "queue", "prefill", "processing", "decode", "stalls", "tail"]
+"""Parts of a latency, in the order in which they occur.
+
+`send_delay`: from the scheduled start to the send, in the load generator. `queue`: in the server's
+queue. `prefill`: from the admission to the first token. `processing`: in the server after its queue,
+for a response without tokens. `decode`: from the first to the last token, without stalls. `stalls`:
+the excess of unusually long gaps between chunks over the usual gap of the same response. `tail`: from
+the last token to the end of the response."""
+
+PART_NAMES: dict[LatencyPart, str] = {
+    "send_delay": "send delay",
+    "queue": "server queue",
+    "prefill": "prefill",
+    "processing": "processing",
+    "decode": "decode",
+    "stalls": "stalls",
+    "tail": "tail",
+}
+SERVER_PARTS: tuple[LatencyPart, ...] = ("queue", "prefill", "processing", "decode")
+"""Parts that only the server can measure."""
+
+Evidence = Literal["requests", "stage"]
+"""Source of the server's parts: `requests` if the server reports them with each response, `stage` if
+they are means from the server's counters."""
+
+
+class LatencyBreakdown(msgspec.Struct, frozen=True):
+    """Mean parts of the latency of some requests of a stage: all of them, or those around a
+    percentile.
+
+    Each part is derived independently of the others. A part without evidence is None, and its time
+    is in `unknown_ms`: the latency minus all known parts, which is also the time in the network, in
+    routers, and in the HTTP code of both sides. It is negative if parts overlap or the evidence is
+    wrong.
+    """
+
+    aggregate: Literal["mean", "p50", "p95", "p99"]
+    requests: int
+    latency_ms: float
+    ttft_ms: float | None
+    parts_ms: dict[LatencyPart, float | None]
+    unknown_ms: float
+    evidence: Evidence | None = None
+
+    @property
+    def largest_part(self) -> LatencyPart | None:
+        """Part with the longest time; None if the unknown rest is longer than every part."""
+        known = {part: part_ms for part, part_ms in self.parts_ms.items() if part_ms is not None}
+        largest = max(known, key=known.__getitem__, default=None)
+        return largest if largest is not None and known[largest] > self.unknown_ms else None

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.analysis.breakdown import break_down_latency
+from app.analysis.rows import StageRows, read_rows
+from app.records.breakdown import LatencyBreakdown
+from app.records.server_counters import LatencyComparison
+from tests.fakes.queues import constant_s, request_rows
+from tests.fakes.streams import Answer, stream_rows
+
+REPORTED = {"server_queue_ms": 30.0, "server_prefill_ms": 60.0, "server_decode_ms": 150.0}
+
+
+def answer(at_ms: float, **more: object) -> Answer:
+    """Sent 5 ms late; 10 ms of network, 30 of queue and 60 of prefill before the first of six chunks, which come every
+    20 ms but for one that stalls for 50 more; 7 ms after the last one the response ends."""
+    first_ms = at_ms + 5 + 10 + 30 + 60
+    chunks_ms = tuple(first_ms + 20 * index + (50 if index > 2 else 0) for index in range(6))
+    return Answer(
+        scheduled_ms=at_ms, sent_ms=at_ms + 5, chunks_ms=chunks_ms, end_ms=chunks_ms[-1] + 7, tokens_out=6, **more
+    )  # type: ignore[arg-type]
+
+
+def rows(*answers: Answer, reported: dict[str, float] | None = None) -> StageRows:
+    frame = stream_rows(answers)
+    for name, value in (reported or {}).items():
+        frame[name] = value
+    return read_rows(frame)
+
+
+def break_down(stage_rows: StageRows, *comparisons: LatencyComparison) -> dict[str, LatencyBreakdown]:
+    return {one.aggregate: one for one in break_down_latency(stage_rows, stage_rows, comparisons)}
+
+
+def test_each_part_has_its_share_and_the_rest_is_the_network() -> None:
+    found = break_down(rows(*(answer(100.0 * index) for index in range(20)), reported=REPORTED))
+    assert set(found) == {"mean", "p50", "p95", "p99"}
+    assert [one.requests for one in found.values()] == [20, 2, 2, 1]
+    for one in found.values():
+        assert (one.latency_ms, one.ttft_ms, one.evidence) == (pytest.approx(262), pytest.approx(105), "requests")
+        assert one.parts_ms == pytest.approx(
+            {"send_delay": 5, "queue": 30, "prefill": 60, "decode": 100, "stalls": 50, "tail": 7}
+        )
+        assert one.unknown_ms == pytest.approx(10)
+        assert one.largest_part == "decode"
+
+
+def test_without_the_servers_evidence_its_parts_are_unknown_and_not_given_to_others() -> None:
+    one = break_down(rows(answer(0.0), answer(500.0)))["p95"]
+    assert one.parts_ms == pytest.approx(
+        {"send_delay": 5, "queue": None, "prefill": None, "decode": None, "stalls": 50, "tail": 7}
+    )
+    assert one.unknown_ms == pytest.approx(10 + 30 + 60 + 100)
+    assert (one.evidence, one.largest_part) == (None, None)
+
+
+def test_a_part_that_some_of_the_requests_lack_is_unknown() -> None:
+    frame = stream_rows([answer(0.0), answer(500.0)])
+    frame["server_queue_ms"] = [30.0, None]
+    found = break_down(read_rows(frame))
+    assert found["mean"].parts_ms["queue"] is None
+    assert found["mean"].evidence == "requests"
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "parts"),
+    [
+        ({"queue": 30, "prefill": 60, "decode": 150, "ttft": 90}, {"queue": 30, "prefill": 60, "decode": 100}),
+        ({"queue": 30, "ttft": 90, "e2e": 240}, {"queue": 30, "prefill": 60, "decode": 100}),
+        ({"ttft": 90}, {"queue": None, "prefill": 90, "decode": None}),
+    ],
+)
+def test_the_servers_counters_explain_the_mean_alone(
+    comparisons: dict[str, float], parts: dict[str, float | None]
+) -> None:
+    stage_rows = rows(answer(0.0), answer(500.0))
+    found = break_down(stage_rows, *(LatencyComparison(kind, mean, 2) for kind, mean in comparisons.items()))  # type: ignore[arg-type]
+    assert {name: found["mean"].parts_ms[name] for name in parts} == pytest.approx(parts)  # type: ignore[index]
+    assert found["mean"].evidence == "stage"
+    assert found["p50"].parts_ms["prefill"] is None
+    assert found["p50"].evidence is None
+
+
+def test_counters_count_the_lead_in_and_so_does_the_mean_that_rests_on_them() -> None:
+    stage_rows, all_rows = rows(answer(0.0)), rows(answer(-500.0), answer(0.0))
+    mean, *others = break_down_latency(stage_rows, all_rows, (LatencyComparison("ttft", 90, 2),))
+    assert mean.requests == 2
+    assert {one.requests for one in others} == {1}
+
+
+def test_the_percentile_is_of_its_neighbors() -> None:
+    answers = [Answer(scheduled_ms=1_000.0 * index, chunks_ms=(1_000 * index + 10.0 + index,)) for index in range(100)]
+    found = break_down(rows(*answers))
+    assert found["p50"].latency_ms == pytest.approx(np.mean([10 + index + 1 for index in range(45, 55)]))
+    assert found["p99"].latency_ms == pytest.approx(10 + 98.5 + 1, abs=0.51)
+
+
+def test_parts_that_overlap_leave_less_than_nothing() -> None:
+    one = break_down(rows(answer(0.0), reported={**REPORTED, "server_queue_ms": 100.0}))["mean"]
+    assert one.unknown_ms == pytest.approx(10 - 70)
+
+
+def test_few_chunks_show_no_stalls() -> None:
+    one = break_down(rows(Answer(chunks_ms=(10, 20, 500))))["mean"]
+    assert one.parts_ms["stalls"] is None
+
+
+def test_a_response_without_tokens_is_queue_and_processing() -> None:
+    stage_rows = read_rows(request_rows(constant_s(10, 1), np.full(10, 0.02)))
+    found = break_down(stage_rows, LatencyComparison("queue", 4.0, 10), LatencyComparison("e2e", 19.0, 10))
+    assert found["mean"].parts_ms == pytest.approx({"send_delay": 0, "queue": 4, "processing": 15}, abs=0.5)
+
+
+def test_without_a_successful_request_there_is_nothing_to_break_down() -> None:
+    assert break_down(rows(Answer(chunks_ms=(10,), error="truncated"))) == {}
