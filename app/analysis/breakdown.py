@@ -16,7 +16,7 @@ from app.analysis.rows import StageRows, TokenRows
 from app.records.breakdown import SERVER_PARTS, Evidence, LatencyBreakdown, LatencyPart
 from app.records.server_counters import LatencyComparison, ServerLatencyKind
 
-_Aggregate = Literal["mean", "p50", "p95", "p99"]
+_Aggregate = Literal["mean", "p50", "p95", "p99", "request"]
 _BANDS: tuple[tuple[_Aggregate, float, float], ...] = (("p50", 0.45, 0.55), ("p95", 0.94, 0.96), ("p99", 0.985, 0.995))
 """Ranks of the requests around each percentile, as shares of all requests."""
 _MIN_STALL_RATIO = 3.0
@@ -65,6 +65,23 @@ def break_down_latency(
     return tuple(breakdowns)
 
 
+def break_down_request(rows: StageRows, number: int) -> LatencyBreakdown:
+    """Break down the latency of one request. `number` is its position in the rows. The request must
+    have been successful."""
+    is_selected = np.arange(rows.sent_ns.size) == number
+    requests = _compute_parts(rows.filter(is_selected))
+    has_evidence = any(not np.isnan(values).all() for part, values in requests.parts_ms.items() if part in SERVER_PARTS)
+    return _build_breakdown("request", requests, slice(None), {}, "requests" if has_evidence else None)
+
+
+def find_slowest_requests(rows: StageRows, count: int) -> list[int]:
+    """Return the positions of the successful requests with the highest latency, slowest first."""
+    positions = np.flatnonzero(rows.is_success)
+    start_ns = np.where(rows.has_scheduled_start, rows.scheduled_ns, rows.sent_ns)
+    order = np.argsort(-(rows.end_ns - start_ns)[positions], kind="stable")
+    return [int(position) for position in positions[order[:count]]]
+
+
 def _sample(rows: StageRows) -> StageRows:
     """Return every k-th row, so that the rows have at most `_MAX_CHUNKS` chunks."""
     tokens = rows.tokens
@@ -87,8 +104,9 @@ def _compute_parts(rows: StageRows) -> _RequestParts:
     parts_ms |= {
         "queue": tokens.server_queue_ms,
         "prefill": tokens.server_prefill_ms,
-        # a server's decode time includes the stalls that the client saw
-        "decode": np.maximum(tokens.server_decode_ms - np.nan_to_num(stalls_ms), 0.0),
+        "decode": np.where(
+            has_token, (tokens.last_token_ns - tokens.first_token_ns) / 1e6 - np.nan_to_num(stalls_ms), np.nan
+        ),
         "stalls": stalls_ms,
         "tail": np.where(has_token, (complete_ns - tokens.last_token_ns) / 1e6, np.nan),
     }
@@ -131,10 +149,6 @@ def _derive_server_parts_ms(comparisons: tuple[LatencyComparison, ...]) -> dict[
     elif ttft_ms is not None:
         # without a queue time, the time to the first token contains both
         parts_ms["prefill"] = ttft_ms - (queue_ms or 0.0)
-    if "decode" in means_ms:
-        parts_ms["decode"] = means_ms["decode"]
-    elif ttft_ms is not None and e2e_ms is not None:
-        parts_ms["decode"] = e2e_ms - ttft_ms
     if ttft_ms is None and "prefill" not in means_ms and e2e_ms is not None:
         parts_ms["processing"] = e2e_ms - (queue_ms or 0.0)
     return parts_ms
@@ -152,9 +166,7 @@ def _build_breakdown(
         return None if np.isnan(selected).any() else float(selected.mean())
 
     parts_ms = {part: compute_mean(values) for part, values in requests.parts_ms.items()}
-    stalls_ms = parts_ms.get("stalls") or 0.0
-    for part, mean_ms in stage_parts_ms.items():
-        parts_ms[part] = max(0.0, mean_ms - stalls_ms) if part == "decode" else mean_ms
+    parts_ms |= stage_parts_ms
     latency_ms = float(requests.latency_ms[selection].mean())
     return LatencyBreakdown(
         aggregate=aggregate,

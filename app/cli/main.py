@@ -23,7 +23,7 @@ COMPLETION_VARIABLE = "_SIZEWISE_COMPLETE"
 
 _SECTIONS = {
     "Measure": ("quickstart", "run", "init", "serve", "worker"),
-    "Decide": ("report", "compare", "plan", "simulate"),
+    "Decide": ("report", "explain", "compare", "plan", "simulate"),
     "Automate": ("profiles", "runs", "completion"),
     "Maintain": ("doctor", "selftest", "calibrate", "models", "offers", "gui"),
 }

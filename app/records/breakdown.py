@@ -11,9 +11,9 @@ LatencyPart = Literal["send_delay", "queue", "prefill", "processing", "decode", 
 
 `send_delay`: from the scheduled start to the send, in the load generator. `queue`: in the server's
 queue. `prefill`: from the admission to the first token. `processing`: in the server after its queue,
-for a response without tokens. `decode`: from the first to the last token, without stalls. `stalls`:
-the excess of unusually long gaps between chunks over the usual gap of the same response. `tail`: from
-the last token to the end of the response."""
+for a response without tokens. `decode`: from the first to the last received token, without stalls.
+`stalls`: the excess of unusually long gaps between chunks over the usual gap of the same response.
+`tail`: from the last token to the end of the response."""
 
 PART_NAMES: dict[LatencyPart, str] = {
     "send_delay": "send delay",
@@ -24,7 +24,7 @@ PART_NAMES: dict[LatencyPart, str] = {
     "stalls": "stalls",
     "tail": "tail",
 }
-SERVER_PARTS: tuple[LatencyPart, ...] = ("queue", "prefill", "processing", "decode")
+SERVER_PARTS: tuple[LatencyPart, ...] = ("queue", "prefill", "processing")
 """Parts that only the server can measure."""
 
 Evidence = Literal["requests", "stage"]
@@ -42,7 +42,7 @@ class LatencyBreakdown(msgspec.Struct, frozen=True):
     wrong.
     """
 
-    aggregate: Literal["mean", "p50", "p95", "p99"]
+    aggregate: Literal["mean", "p50", "p95", "p99", "request"]
     requests: int
     latency_ms: float
     ttft_ms: float | None

@@ -246,7 +246,7 @@ _ADVICE: dict[LatencyPart, str] = {
     "stalls": "prefills of other requests often interrupt decoding: a lower token budget per step would shorten them",
     "tail": "the server ends its responses long after the last token: look at what it does then",
 }
-_UNKNOWN_ADVICE = "let the server report its queue, prefill and decode times to know more"
+_UNKNOWN_ADVICE = "let the server report its queue and prefill times to know more"
 _EVIDENCE_NOTES: dict[Evidence | None, str] = {
     "requests": "The server reports its times with each response. Unknown is the rest: network, routers and HTTP.",
     "stage": "The server's parts are means from its counters, so those of the percentiles are unknown. Unknown is the "

@@ -10,7 +10,7 @@ from app.records.server_counters import LatencyComparison
 from tests.fakes.queues import constant_s, request_rows
 from tests.fakes.streams import Answer, stream_rows
 
-REPORTED = {"server_queue_ms": 30.0, "server_prefill_ms": 60.0, "server_decode_ms": 150.0}
+REPORTED = {"server_queue_ms": 30.0, "server_prefill_ms": 60.0}
 
 
 def answer(at_ms: float, **more: object) -> Answer:
@@ -50,9 +50,9 @@ def test_each_part_has_its_share_and_the_rest_is_the_network() -> None:
 def test_without_the_servers_evidence_its_parts_are_unknown_and_not_given_to_others() -> None:
     one = break_down(rows(answer(0.0), answer(500.0)))["p95"]
     assert one.parts_ms == pytest.approx(
-        {"send_delay": 5, "queue": None, "prefill": None, "decode": None, "stalls": 50, "tail": 7}
+        {"send_delay": 5, "queue": None, "prefill": None, "decode": 100, "stalls": 50, "tail": 7}
     )
-    assert one.unknown_ms == pytest.approx(10 + 30 + 60 + 100)
+    assert one.unknown_ms == pytest.approx(10 + 30 + 60)
     assert (one.evidence, one.largest_part) == (None, None)
 
 
@@ -67,9 +67,9 @@ def test_a_part_that_some_of_the_requests_lack_is_unknown() -> None:
 @pytest.mark.parametrize(
     ("comparisons", "parts"),
     [
-        ({"queue": 30, "prefill": 60, "decode": 150, "ttft": 90}, {"queue": 30, "prefill": 60, "decode": 100}),
-        ({"queue": 30, "ttft": 90, "e2e": 240}, {"queue": 30, "prefill": 60, "decode": 100}),
-        ({"ttft": 90}, {"queue": None, "prefill": 90, "decode": None}),
+        ({"queue": 30, "prefill": 60, "decode": 150, "ttft": 90}, {"queue": 30, "prefill": 60}),
+        ({"queue": 30, "ttft": 90, "e2e": 240}, {"queue": 30, "prefill": 60}),
+        ({"ttft": 90}, {"queue": None, "prefill": 90}),
     ],
 )
 def test_the_servers_counters_explain_the_mean_alone(

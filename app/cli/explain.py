@@ -1,0 +1,162 @@
+"""Explain where the latency of a run's requests was spent.
+
+Each stage has a row for its mean latency and for the requests around p50, p95 and p99. The parts of
+the server are known if it reports its times with each response, or in the counters of its metrics
+page. What nothing explains is in the column unknown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from app.cli.commands import Arguments, Command, CommandOption
+from app.cli.options import output_options, parse_output, run_argument
+from app.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from app.analysis.rows import StageRows
+    from app.cli.tables import Column
+    from app.records.breakdown import LatencyBreakdown
+    from app.records.result import Stage
+    from app.reporting.opened import OpenedRun
+
+_MAX_REQUESTS = 1000
+_BAR_WIDTH = 50
+
+
+class _Row(NamedTuple):
+    """Breakdown of a stage. `request` is the number of a single request; None for an aggregate."""
+
+    stage: str
+    request: int | None
+    breakdown: LatencyBreakdown
+
+    @property
+    def label(self) -> str:
+        return self.breakdown.aggregate if self.request is None else f"request {self.request:,}"
+
+
+def _explain(arguments: Arguments) -> int:
+    from app.cli.tables import format_table, print_json
+    from app.reporting.opened import load_run
+    from app.storage.run_directory import find_run
+
+    output = parse_output(arguments)
+    if arguments.request is not None and arguments.stage is None:
+        raise UsageError("--request needs the stage of the request", hint="Add --stage NAME.")
+    rows = _collect_rows(load_run(find_run(arguments.run)), arguments)
+    if output == "json":
+        print_json([{"stage": row.stage, "request": row.request, "breakdown": row.breakdown} for row in rows])
+    elif output == "table" and arguments.request is not None:
+        print("\n".join(_draw_waterfall(rows[-1])))
+    else:
+        print(format_table(_build_columns(rows), rows, output))
+    return ExitCode.OK
+
+
+def _collect_rows(run: OpenedRun, arguments: Arguments) -> list[_Row]:
+    """Return the rows of the selected stages. Raises UsageError if there is nothing to explain."""
+    stages = [stage for stage in run.data.result.stages if stage.variant is None and not stage.is_pooled]
+    selected = [
+        (stage, stage_rows)
+        for stage, stage_rows in zip(stages, run.data.rows, strict=False)
+        if arguments.stage in (None, stage.name) and stage.kind != "warmup"
+    ]
+    if not selected:
+        names = ", ".join(dict.fromkeys(stage.name for stage in stages if stage.kind != "warmup"))
+        message = f"the run has no stage {arguments.stage!r}" if arguments.stage else "the run has no requests"
+        raise UsageError(message, hint=f"Use one of these stages: {names}." if names else "Explain an endpoint's run.")
+    rows = [row for stage, stage_rows in selected for row in _iterate_stage_rows(stage, stage_rows, arguments)]
+    if not rows:
+        raise UsageError("no request of the stage was successful", hint="See the errors in `sizewise report`.")
+    return rows
+
+
+def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Arguments) -> list[_Row]:
+    from app.analysis.breakdown import break_down_latency, break_down_request, find_slowest_requests
+
+    if arguments.request is not None:
+        numbers = [_require_successful(stage_rows, arguments.request)]
+    else:
+        numbers = find_slowest_requests(stage_rows, arguments.slowest)
+    breakdowns = stage.breakdown or break_down_latency(stage_rows, stage_rows, stage.server_latencies)
+    aggregates = [] if arguments.request is not None else [_Row(stage.name, None, one) for one in breakdowns]
+    return [*aggregates, *(_Row(stage.name, number, break_down_request(stage_rows, number)) for number in numbers)]
+
+
+def _require_successful(stage_rows: StageRows, number: int) -> int:
+    if number >= stage_rows.sent_ns.size:
+        count = stage_rows.sent_ns.size
+        raise UsageError(f"the stage has no request {number:,}", hint=f"Use a number from 0 to {count - 1:,}.")
+    if not stage_rows.is_success[number]:
+        raise UsageError(f"request {number:,} failed, so it has no latency", hint="Use --slowest 5 to find others.")
+    return number
+
+
+def _build_columns(rows: list[_Row]) -> list[Column[_Row]]:
+    from app.cli.tables import Column
+    from app.records.breakdown import PART_NAMES, LatencyPart
+
+    def build_part_column(part: LatencyPart) -> Column[_Row]:
+        return Column(f"{part}_ms", PART_NAMES[part], lambda row: row.breakdown.parts_ms.get(part))
+
+    shown_parts = [part for part in PART_NAMES if any(part in row.breakdown.parts_ms for row in rows)]
+    return [
+        Column("stage", "stage", lambda row: row.stage),
+        Column("of", "of", lambda row: row.label),
+        Column("requests", "n", lambda row: row.breakdown.requests),
+        *map(build_part_column, shown_parts),
+        Column("unknown_ms", "unknown", lambda row: row.breakdown.unknown_ms),
+        Column("ttft_ms", "TTFT", lambda row: row.breakdown.ttft_ms),
+        Column("latency_ms", "latency (ms)", lambda row: row.breakdown.latency_ms),
+    ]
+
+
+def _draw_waterfall(row: _Row) -> list[str]:
+    """Return a line per part of a request, with a bar from its start to its end. What is unknown
+    has no place in time, so its bar is drawn after the other parts."""
+    from app.cli.tables import format_cell
+    from app.records.breakdown import PART_NAMES
+
+    breakdown = row.breakdown
+    known = [(PART_NAMES[part], part_ms) for part, part_ms in breakdown.parts_ms.items() if part_ms is not None]
+    lines = [f"{row.label} of {row.stage}: {format_cell(breakdown.latency_ms)} ms"]
+    start_ms = 0.0
+    scale = _BAR_WIDTH / max(breakdown.latency_ms, 1e-9)
+    for name, part_ms in (*known, ("unknown", breakdown.unknown_ms)):
+        offset, length = round(start_ms * scale), round(max(part_ms, 0.0) * scale)
+        share = 100 * part_ms / breakdown.latency_ms if breakdown.latency_ms > 0 else 0.0
+        bar = f"{' ' * offset}{'█' * length}".ljust(_BAR_WIDTH)
+        lines.append(f"{name:<12}  {bar}  {format_cell(part_ms):>8} ms  {share:>4.0f} %")
+        start_ms += max(part_ms, 0.0)
+    missing = [PART_NAMES[part] for part, part_ms in breakdown.parts_ms.items() if part_ms is None]
+    return [*lines, f"not reported by the server: {', '.join(missing)}"] if missing else lines
+
+
+COMMAND = Command(
+    "explain",
+    _explain,
+    [
+        run_argument(),
+        CommandOption(["--stage"], metavar="NAME", help="only this stage"),
+        CommandOption(
+            ["--slowest"],
+            type=click.IntRange(0, _MAX_REQUESTS),
+            default=0,
+            metavar="N",
+            help="also the N slowest requests of each stage",
+        ),
+        CommandOption(
+            ["--request"], type=click.IntRange(0), metavar="N", help="one request of the stage, as a waterfall"
+        ),
+        *output_options(),
+    ],
+    documentation=__doc__,
+    examples=(
+        "sizewise explain last",
+        "sizewise explain last --stage heavy --slowest 5",
+        "sizewise explain last --stage heavy --request 17",
+    ),
+)

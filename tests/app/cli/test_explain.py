@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli.main import main
+from tests.fakes.stored_runs import stored_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(stored_run(tmp_path_factory.mktemp("explain") / "run").directory)
+
+
+def test_each_stage_is_explained_by_its_mean_and_percentiles(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", run, "--output", "csv"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.startswith('"stage","of","requests","send_delay_ms",')
+    assert header.endswith(',"unknown_ms","ttft_ms","latency_ms"')
+    stages = dict.fromkeys(line.split(",")[0].strip('"') for line in lines)
+    assert [[cell.strip('"') for cell in line.split(",")[:2]] for line in lines] == [
+        [stage, of] for stage in stages for of in ("mean", "p50", "p95", "p99")
+    ]
+    assert "warm-up" not in stages
+
+
+def test_the_slowest_requests_are_in_order_and_their_parts_add_up(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", run, "--stage", "low", "--slowest", "3", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["stage"] for row in rows} == {"low"}
+    single = [row["breakdown"] for row in rows if row["request"] is not None]
+    assert len(single) == 3
+    assert [one["latency_ms"] for one in single] == sorted((one["latency_ms"] for one in single), reverse=True)
+    for one in single:
+        known_ms = sum(part_ms for part_ms in one["parts_ms"].values() if part_ms is not None)
+        assert known_ms + one["unknown_ms"] == pytest.approx(one["latency_ms"])
+
+
+def test_a_request_is_drawn_as_a_waterfall(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", run, "--stage", "low", "--request", "7"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("request 7 of low: ")
+    assert "unknown       " in out
+    assert out.count(" %\n") == 2
+    assert "not reported by the server: server queue, processing" in out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--stage", "none"], "the run has no stage 'none'"),
+        (["--request", "1"], "--request needs the stage of the request"),
+        (["--stage", "low", "--request", "1000000"], "the stage has no request 1,000,000"),
+    ],
+)
+def test_what_cannot_be_explained_is_said(
+    run: str, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", run, *more]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "hint: " in error
+
+
+def test_a_run_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(tmp_path / "nothing")]) == 2
+    assert "nothing" in capsys.readouterr().err
