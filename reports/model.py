@@ -258,6 +258,12 @@ class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     latency_p99: Quantity = _NOT_STORED
     throughput: Quantity = _NOT_STORED
     """Successful responses per second."""
+    good_tokens_per_s: Quantity = _NOT_STORED
+    user_tokens_p50: Quantity = _NOT_STORED
+    """Output throughput per user: 1 / TPOT."""
+    cached: Quantity = _NOT_STORED
+    """Share of the input tokens that the server's prefix cache served."""
+    reasoning_tokens: Quantity = _NOT_STORED
 
 
 class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):

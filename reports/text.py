@@ -345,6 +345,8 @@ def _list_token_column_groups(latency_label: str) -> tuple[tuple[_TokenColumn, .
         ((f"mean {latency_label}", lambda row: row.latency_mean), ("p50", lambda row: row.latency_p50),
          ("p95", lambda row: row.latency_p95), ("p99", lambda row: row.latency_p99)),
         (("p99 ICL", lambda row: row.icl_p99), ("coalesced", lambda row: row.coalesced)),
+        (("cached input", lambda row: row.cached),),
+        (("reasoning tokens", lambda row: row.reasoning_tokens),),
     )  # fmt: skip
 
 

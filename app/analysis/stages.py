@@ -32,7 +32,12 @@ from app.analysis.spans import (
 )
 from app.analysis.spikes import analyze_spike
 from app.analysis.stage_checks import check_stage
-from app.analysis.token_metrics import compute_token_metrics, sample_tokens, withhold_distribution
+from app.analysis.token_metrics import (
+    compute_token_metrics,
+    estimate_token_goodput,
+    sample_tokens,
+    withhold_distribution,
+)
 from app.analysis.validity import compute_verdict
 from app.records.metrics import METRICS
 from app.records.result import Estimate, Objective, Stage, Window
@@ -95,7 +100,7 @@ def summarize_rows(
         errors=offered_rows.count_errors(),
         metrics={
             **_build_request_metrics(offered_rows, stage_data.rows_per_request),
-            "goodput_share": {"value": goodput["goodput_share"]},
+            **_select_goodput_metrics(goodput),
             "completed_per_s": {"value": estimate_rate(rows.end_ns[rows.is_success], bounds_ns)},
             **compute_token_metrics(offered_rows, bounds_ns, rows),
         },
@@ -137,7 +142,7 @@ def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, sl
     stage = msgspec.structs.replace(
         original,
         good_per_s=goodput["good_per_s"],
-        metrics={**original.metrics, "goodput_share": {"value": goodput["goodput_share"]}},
+        metrics={**original.metrics, **_select_goodput_metrics(goodput)},
         verdict=compute_verdict(checks),
         checks=checks,
         spike=analyze_spike(rows, stage_data, window, select_binding_objectives(slo))
@@ -186,8 +191,9 @@ def _estimate_offered_rate(offered_rows: StageRows, stage_data: StageData, bound
 def _compute_goodput(
     offered_rows: StageRows, bounds_ns: tuple[int, int], slo: Sequence[Objective]
 ) -> dict[str, Estimate]:
-    """Compute the goodput: the rate and the proportion of responses within all SLO limits. Both are
-    withheld if the scheduled starts are unknown and a limit is measured from them."""
+    """Compute the goodput: the rate and the proportion of responses within all SLO limits, and the
+    rate of their output tokens, if known. All are withheld if the scheduled starts are unknown and
+    a limit is measured from them."""
     unavailable_labels = (
         [objective.label for objective in slo if objective.metric in SCHEDULED_START_METRICS]
         if not offered_rows.has_all_scheduled_starts
@@ -199,10 +205,17 @@ def _compute_goodput(
         )
         return {"good_per_s": withheld_estimate, "goodput_share": withheld_estimate}
     is_good = find_requests_within_limits(offered_rows, slo)
+    token_goodput = estimate_token_goodput(offered_rows.filter(is_good), bounds_ns)
     return {
+        **({} if token_goodput is None else {"good_tokens_per_s": token_goodput}),
         "good_per_s": estimate_rate(offered_rows.scheduled_ns[is_good], bounds_ns),
         "goodput_share": estimate_ordered_proportion(is_good),
     }
+
+
+def _select_goodput_metrics(goodput: dict[str, Estimate]) -> Metrics:
+    """Return the goodput metrics except the rate of responses, which is a field of the stage."""
+    return {name: {"value": estimate} for name, estimate in goodput.items() if name != "good_per_s"}
 
 
 def _build_request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:

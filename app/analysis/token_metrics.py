@@ -34,14 +34,49 @@ def compute_token_metrics(rows: StageRows, bounds_ns: tuple[int, int], all_rows:
         metrics |= _build_duration_metrics(success_rows)
     if tokens.chunks is not None:
         metrics |= _build_chunk_metrics(tokens, tokens.chunks)
-    for name, counts in (("output_tokens", tokens.tokens_out), ("input_tokens", tokens.tokens_in)):
+    for name, counts in (
+        ("output_tokens", tokens.tokens_out),
+        ("input_tokens", tokens.tokens_in),
+        ("reasoning_tokens", tokens.tokens_reasoning),
+    ):
         if not np.isnan(counts).all():
             metrics[name] = compute_distribution(counts)
+    is_cached_known = ~np.isnan(tokens.tokens_cached) & ~np.isnan(tokens.tokens_in)
+    if (input_count := int(tokens.tokens_in[is_cached_known].sum())) > 0:
+        cached_count = min(int(tokens.tokens_cached[is_cached_known].sum()), input_count)
+        metrics["cached_input_share"] = {"value": Estimate(cached_count / input_count, n=int(is_cached_known.sum()))}
     if "output_tokens" in metrics:
+        metrics |= _build_normalized_metrics(success_rows, tokens)
         metrics["output_tokens_per_s"] = {
             "value": _compute_output_rate(all_rows.filter(all_rows.is_success), bounds_ns)
         }
     return metrics
+
+
+def _build_normalized_metrics(success_rows: StageRows, tokens: TokenRows) -> Metrics:
+    """Compute the latency per output token and the output throughput per user, once per response."""
+    metrics: Metrics = {}
+    latency_ms = compute_durations_ms(success_rows, "latency_ms")
+    has_tokens = np.nan_to_num(tokens.tokens_out) > 0
+    if latency_ms is None:
+        metrics["latency_per_token_ms"] = withhold_distribution(NO_SCHEDULED_START)
+    elif has_tokens.any():
+        metrics["latency_per_token_ms"] = compute_distribution(latency_ms[has_tokens] / tokens.tokens_out[has_tokens])
+    tpot_ms = compute_durations_ms(success_rows, "tpot_ms")
+    if tpot_ms is not None and (is_spread := np.nan_to_num(tpot_ms) > 0).any():
+        metrics["user_tokens_per_s"] = compute_distribution(1e3 / tpot_ms[is_spread])
+    return metrics
+
+
+def estimate_token_goodput(good_rows: StageRows, bounds_ns: tuple[int, int]) -> Estimate | None:
+    """Estimate the output tokens per second of the responses within all limits of the SLO, by
+    scheduled start; `None` if no response has a token count."""
+    tokens = good_rows.tokens
+    if tokens is None or (tokens.tokens_out.size and np.isnan(tokens.tokens_out).all()):
+        return None
+    edges_ns = np.linspace(*bounds_ns, BATCH_COUNT + 1)
+    counts, _ = np.histogram(good_rows.scheduled_ns, edges_ns, weights=np.nan_to_num(tokens.tokens_out))
+    return estimate_rate_of_amounts(counts, (bounds_ns[1] - bounds_ns[0]) / 1e9)
 
 
 def sample_tokens(rows: StageRows) -> TokenSample | None:

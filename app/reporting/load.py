@@ -234,6 +234,10 @@ def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
         latency_p95=build_stage_quantity(stage, latency_metric, "p95"),
         latency_p99=build_stage_quantity(stage, latency_metric, "p99"),
         throughput=build_stage_quantity(stage, "completed_per_s"),
+        good_tokens_per_s=build_stage_quantity(stage, "good_tokens_per_s"),
+        user_tokens_p50=build_stage_quantity(stage, "user_tokens_per_s", "p50"),
+        cached=build_stage_quantity(stage, "cached_input_share"),
+        reasoning_tokens=build_stage_quantity(stage, "reasoning_tokens", "mean"),
     )
 
 

@@ -217,3 +217,25 @@ def test_a_stage_keeps_the_joint_lengths_of_what_completed() -> None:
     )
     assert stage.lengths is not None
     assert sorted(unpack_pairs(stage.lengths).tolist()) == [[7, 3], [900, 1]]
+
+
+def test_what_users_get_and_what_the_server_cached_is_per_response() -> None:
+    frame = stream_rows(
+        [
+            Answer(scheduled_ms=0, chunks_ms=(100, 120, 140), tokens_out=3, tokens_in=100),
+            Answer(scheduled_ms=500, chunks_ms=(900, 950), tokens_out=2, tokens_in=300),
+        ]
+    )
+    frame["tokens_cached"], frame["tokens_reasoning"] = [50, 30], [1, None]
+    stage = summarize_stage(frame, None, FACTS, (parse_objective("ttft_ms.p95 < 200"),))
+    assert mean(stage, "latency_per_token_ms") == pytest.approx((140 / 3 + 450 / 2) / 2)
+    assert mean(stage, "user_tokens_per_s") == pytest.approx((50 + 20) / 2)
+    assert stage.metrics["cached_input_share"]["value"].value == pytest.approx(80 / 400)
+    assert (mean(stage, "reasoning_tokens"), stage.metrics["reasoning_tokens"]["mean"].n) == (1, 1)
+    assert stage.metrics["good_tokens_per_s"]["value"].value == pytest.approx(3 / 10), "the second one is too late"
+
+
+def test_what_the_server_does_not_report_is_no_metric() -> None:
+    stage = summarise(Answer(chunks_ms=(10, 20), tokens_out=2))
+    assert not stage.metrics.keys() & {"cached_input_share", "reasoning_tokens"}
+    assert stage.metrics["good_tokens_per_s"]["value"].value == pytest.approx(2 / 10)
