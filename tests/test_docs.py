@@ -24,6 +24,7 @@ from app.records.checks import CheckId
 from app.records.metrics import METRICS
 from app.records.offers import PlanLimits
 from docs.build import GENERATORS, nav_pages
+from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.command_line import iter_commands, parse
 from tests.fakes.offers import catalogue, offer, question
 from tests.fakes.pages import (
@@ -152,7 +153,8 @@ def test_every_exit_code_is_described() -> None:
 def test_every_metric_that_is_defined_exists() -> None:
     cells = [cell for cell in _first_cells("metrics.md") if cell.startswith("`") and "_ns" not in cell]
     named = {name for cell in cells for name in re.findall(r"`([a-z_0-9]+)`", cell)}
-    columns = {"error", "target", "name", "worker", "chunk_tokens", "tokens_in", "tokens_out", "max_output_tokens"}
+    columns = {"error", "target", "name", "worker", "chunk_tokens", "max_output_tokens"}
+    columns |= {name for name in REQUEST_SCHEMA.names if name.startswith(("tokens_", "server_"))}
     columns |= {"token_source", "dns", "connect", "tls", "send", "timeout", "truncated"}
     assert named - columns - set(METRICS) == set()
 
