@@ -179,6 +179,21 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
 _NOT_STORED = Quantity(None, "", reason="the report was written by an older version")
 
 
+class SteadyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Throughput and latency of a stage as a whole, and of its steady state, which lasted from
+    `start_s` to `end_s` since the start of the stage."""
+
+    stage: str
+    start_s: float
+    end_s: float
+    throughput: Quantity
+    steady_throughput: Quantity
+    p50: Quantity
+    steady_p50: Quantity
+    p95: Quantity
+    steady_p95: Quantity
+
+
 class BreakdownRow(msgspec.Struct, frozen=True, kw_only=True):
     """Parts of the latency of all requests (`mean`), or of the requests around a percentile.
 
@@ -553,6 +568,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     tokens: tuple[TokenRow, ...] = ()
     servers: tuple[ServerRow, ...] = ()
     """Counters of the target's servers by stage; empty if the servers report none."""
+    steady: tuple[SteadyRow, ...] = ()
+    """Stages with a ramp-up or an end at fewer requests in flight, beside their steady state."""
     breakdown: BreakdownSection | None = None
     """Breakdown of the latency in the headline stage; `None` without token times or counters of the
     server."""

@@ -46,6 +46,7 @@ from reports.model import (
     ShapePlanSection,
     SpikeSummary,
     StageRow,
+    SteadyRow,
     TokenRow,
     WorkerRow,
 )
@@ -85,6 +86,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
             "Comparison", build_comparison_summary_lines(report.comparison) if report.comparison else [], width
         ),
         _build_block("Stages", _build_stage_lines(report.stages, latency_label, width - _MARGIN), width),
+        _build_block("Steady", [*map(_describe_steady_state, report.steady)], width),
         _build_block("Tokens", _build_token_lines(report.tokens, latency_label, width - _MARGIN), width),
         _build_block("Server", _build_server_lines(report.servers, width - _MARGIN), width),
         _build_block("Latency", _build_breakdown_lines(report.breakdown, width - _MARGIN), width),
@@ -387,6 +389,15 @@ def _build_token_lines(rows: Sequence[TokenRow], latency_label: str, width: int)
 
 
 _FEW_SAMPLES = "*"
+
+
+def _describe_steady_state(row: SteadyRow) -> str:
+    return (
+        f"{row.stage}: from {formatting.format_duration(row.start_s)} to {formatting.format_duration(row.end_s)}, "
+        f"{_format_value_unit(row.steady_throughput)} (whole stage {_format_value_unit(row.throughput)}), "
+        f"p50 {_format_value_unit(row.steady_p50)} ({_format_value_unit(row.p50)}), "
+        f"p95 {_format_value_unit(row.steady_p95)} ({_format_value_unit(row.p95)})"
+    )
 
 
 def _build_breakdown_lines(section: BreakdownSection | None, width: int) -> list[str]:

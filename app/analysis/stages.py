@@ -32,6 +32,7 @@ from app.analysis.spans import (
 )
 from app.analysis.spikes import analyze_spike
 from app.analysis.stage_checks import check_stage
+from app.analysis.steady_state import find_steady_state
 from app.analysis.token_metrics import (
     compute_token_metrics,
     estimate_token_goodput,
@@ -120,6 +121,7 @@ def summarize_rows(
         workers=stage_data.workers,
         error_samples=stage_data.error_samples,
         lengths=sample_tokens(offered_rows),
+        steady_state=find_steady_state(rows, stage_data, window),
         server=server,
         server_latencies=server_latencies,
         breakdown=break_down_latency(offered_rows, rows, server_latencies) if has_tokens or server_latencies else (),

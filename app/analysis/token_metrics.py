@@ -47,9 +47,9 @@ def compute_token_metrics(rows: StageRows, bounds_ns: tuple[int, int], all_rows:
         metrics["cached_input_share"] = {"value": Estimate(cached_count / input_count, n=int(is_cached_known.sum()))}
     if "output_tokens" in metrics:
         metrics |= _build_normalized_metrics(success_rows, tokens)
-        metrics["output_tokens_per_s"] = {
-            "value": _compute_output_rate(all_rows.filter(all_rows.is_success), bounds_ns)
-        }
+        output_rate = estimate_output_rate(all_rows.filter(all_rows.is_success), bounds_ns)
+        assert output_rate is not None
+        metrics["output_tokens_per_s"] = {"value": output_rate}
     return metrics
 
 
@@ -177,11 +177,13 @@ def _find_rows_with_token_counts(chunks: Chunks) -> Mask:
     return np.asarray(unreported_counts[chunks.offsets[1:]] == unreported_counts[chunks.offsets[:-1]])
 
 
-def _compute_output_rate(responses: StageRows, bounds_ns: tuple[int, int]) -> Estimate:
-    """Compute the output tokens per second within the window. The tokens of a response are assumed
-    to be evenly spaced between its first and last token."""
+def estimate_output_rate(responses: StageRows, bounds_ns: tuple[int, int]) -> Estimate | None:
+    """Estimate the output tokens per second within the window; `None` if no response has a token
+    count. The tokens of a response are assumed to be evenly spaced between its first and last
+    token."""
     tokens = responses.tokens
-    assert tokens is not None
+    if tokens is None or np.isnan(tokens.tokens_out).all():
+        return None
     counts = np.nan_to_num(tokens.tokens_out)
     first_ns = np.where(tokens.first_token_ns > 0, tokens.first_token_ns, responses.end_ns)
     durations_ns = np.maximum(responses.end_ns - first_ns, 1)

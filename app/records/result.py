@@ -111,6 +111,18 @@ class Window(msgspec.Struct, frozen=True):
     end_ns: int
 
 
+class SteadyState(msgspec.Struct, frozen=True):
+    """Part of a stage in which the number of requests in flight is level, and its metrics.
+
+    `in_flight` is the median number of requests in flight. `metrics` has estimates by metric name,
+    then by aggregate, as those of the stage.
+    """
+
+    window: Window
+    in_flight: float
+    metrics: dict[str, dict[str, Estimate]]
+
+
 class Spike(msgspec.Struct, frozen=True):
     """Effect of a rate spike. Durations are in s; the value of an estimate is None, with a reason,
     if the event did not occur."""
@@ -210,6 +222,9 @@ class Stage(msgspec.Struct, frozen=True):
     """What the target's servers counted during the stage; None if they report no known counters."""
     server_latencies: tuple[LatencyComparison, ...] = ()
     """Mean latencies of the server beside the client's; empty if the server reports none."""
+    steady_state: SteadyState | None = None
+    """Part of the stage after its ramp-up and before its end; None if the whole stage is steady, or
+    less than half of it, or if its load varies by design."""
     breakdown: tuple[LatencyBreakdown, ...] = ()
     """Parts of the latency, on average and around percentiles; empty without successful
     requests."""

@@ -7,12 +7,23 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import msgspec
+
 from app.analysis.curve import has_disagreement
 from app.analysis.local.accuracy import estimate_rows_needed
 from app.analysis.objectives import get_unit as get_limit_unit
 from app.records.breakdown import PART_NAMES, Evidence, LatencyPart
 from app.records.metrics import PERCENTILES, RUN_METRICS
-from app.records.result import Estimate, Knee, LatencyBreakdown, ObjectiveResult, Result, ServerCounters, Stage
+from app.records.result import (
+    Estimate,
+    Knee,
+    LatencyBreakdown,
+    ObjectiveResult,
+    Result,
+    ServerCounters,
+    Stage,
+    SteadyState,
+)
 from app.records.server_counters import ServerLatencyKind
 from app.reporting.quantities import build_limit, build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
@@ -238,6 +249,30 @@ def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
         user_tokens_p50=build_stage_quantity(stage, "user_tokens_per_s", "p50"),
         cached=build_stage_quantity(stage, "cached_input_share"),
         reasoning_tokens=build_stage_quantity(stage, "reasoning_tokens", "mean"),
+    )
+
+
+def build_steady_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[model.SteadyRow, ...]:
+    """Build a row for each stage that has a ramp-up or an end at fewer requests in flight."""
+    return tuple(
+        _build_steady_row(stage, stage.steady_state, latency_metric)
+        for stage in stages
+        if stage.steady_state is not None and stage.kind != "warmup"
+    )
+
+
+def _build_steady_row(stage: Stage, steady_state: SteadyState, latency_metric: str) -> model.SteadyRow:
+    steady_stage = msgspec.structs.replace(stage, metrics=steady_state.metrics)
+    return model.SteadyRow(
+        stage=_format_stage_name(stage),
+        start_s=(steady_state.window.start_ns - stage.window.start_ns) / 1e9,
+        end_s=(steady_state.window.end_ns - stage.window.start_ns) / 1e9,
+        throughput=build_stage_quantity(stage, "completed_per_s"),
+        steady_throughput=build_stage_quantity(steady_stage, "completed_per_s"),
+        p50=build_stage_quantity(stage, latency_metric, "p50"),
+        steady_p50=build_stage_quantity(steady_stage, latency_metric, "p50"),
+        p95=build_stage_quantity(stage, latency_metric, "p95"),
+        steady_p95=build_stage_quantity(steady_stage, latency_metric, "p95"),
     )
 
 
