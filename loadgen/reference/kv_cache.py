@@ -48,11 +48,6 @@ class KvCache:
         """Number of blocks that requests use."""
         return len(self._blocks) - len(self._free_blocks)
 
-    @property
-    def usage(self) -> float:
-        """Used share of the cache, from 0 to 1; 0 without a limit."""
-        return self.used_count / self._capacity if self._capacity else 0.0
-
     def find_prefix(self, hashes: Sequence[bytes], max_blocks: int) -> list[int]:
         """Return the blocks of the longest cached prefix, at most `max_blocks`."""
         found_blocks: list[int] = []
@@ -78,7 +73,7 @@ class KvCache:
             self._blocks[block].user_count += 1
 
     def allocate(self, count: int) -> list[int]:
-        """Return new blocks, of which cached ones are evicted. There must be room for them."""
+        """Return new blocks, and evict their cached contents. There must be room for them."""
         return [self._allocate_block() for _ in range(count)]
 
     def _allocate_block(self) -> int:

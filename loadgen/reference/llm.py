@@ -1,8 +1,8 @@
 """Run a reference LLM server: OpenAI-compatible, with the scheduler, prefix cache and metrics of
 vLLM, but computed instead of executed.
 
-`python -m loadgen.reference.llm --port 8000 --log events.jsonl` prints its port, and exits when
-standard input closes. Each word is a token. The chat template adds a token per message, for its
+`python -m loadgen.reference.llm --port 8000 --log events.jsonl` prints its port, and serves until it
+is interrupted. Each word is a token. The chat template adds a token per message, for its
 role, and a token for the assistant's turn. The text of a response is a function of the prompt and
 the seed. Requests can contain `vllm_xargs` with the fields of `RequestScript`.
 
@@ -30,7 +30,7 @@ import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.pacing import Timer, get_timer_factory
-from loadgen.reference.child import serve_until_stdin_closes
+from loadgen.reference.child import serve
 from loadgen.reference.llm_metrics import LlmMetrics
 from loadgen.reference.llm_scheduler import (
     EventKind,
@@ -91,7 +91,7 @@ class _StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool = False
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True):
+class LlmBody(msgspec.Struct, frozen=True, kw_only=True):
     """Body of a request. Other parameters have no effect."""
 
     model: str = ""
@@ -111,16 +111,12 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True):
     vllm_xargs: RequestScript | None = None
 
 
-_decode_body = json_decoder(_Body)
+decode_body = json_decoder(LlmBody)
 
 
-def list_prompt_tokens(api: Api, body: bytes) -> list[str]:
+def list_prompt_tokens(api: Api, body: LlmBody) -> list[str]:
     """Return the prompt of a request as the server tokenizes it. Raises ValueError if the request
     has no valid prompt."""
-    return _tokenize(api, _decode_body(body))
-
-
-def _tokenize(api: Api, body: _Body) -> list[str]:
     messages = body.messages if api == "chat" else body.input
     if api == "completions":
         if isinstance(body.prompt, list):
@@ -212,11 +208,11 @@ class LlmServer:
     def _start_call(self, connection: _Connection, api: Api, request_id: str, content: bytes) -> _Call | None:
         arrival_ns = perf_counter_ns()
         try:
-            body = _decode_body(content)
+            body = decode_body(content)
             if body.model not in ("", self.config.served_model_name):
                 connection.send_error(404, f"the model is {self.config.served_model_name}")
                 return None
-            prompt = _tokenize(api, body)
+            prompt = list_prompt_tokens(api, body)
             max_count = self._limit_output(api, body, len(prompt))
         except (msgspec.DecodeError, ValueError) as error:
             connection.send_error(400, str(error))
@@ -245,7 +241,7 @@ class LlmServer:
         self._advance()
         return call if request in self._calls else None
 
-    def _limit_output(self, api: Api, body: _Body, prompt_count: int) -> int:
+    def _limit_output(self, api: Api, body: LlmBody, prompt_count: int) -> int:
         free_count = self.config.context_tokens - prompt_count
         limits = (body.max_completion_tokens, body.max_output_tokens, body.max_tokens)
         default_count = min(_DEFAULT_TEXT_TOKENS, free_count) if api == "completions" else free_count
@@ -290,7 +286,7 @@ class LlmServer:
                 if call is not None:
                     self._send_token(call, event.token or 0, sent_ns)
             elif event.kind == EventKind.FINISHED:
-                self._on_event(msgspec.structs.replace(event, sent_ns=None if call is None else sent_ns))
+                self._on_event(msgspec.structs.replace(event, sent_ns=None if call is None else call.last_sent_ns))
                 self._metrics.finished[event.finish_reason or ""] += 1
                 if call is not None:
                     del self._calls[request]
@@ -561,6 +557,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="port; 0 for any free port (default: %(default)s)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="output file for events, as JSON lines")
     parser.add_argument("--config", metavar="JSON", help="settings as JSON, or the path of a JSON file")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="exit when standard input closes")
     for field in msgspec.structs.fields(LlmConfig):
         if field.name != "scripts":
             flag = f"--{field.name.replace('_', '-')}"
@@ -573,7 +570,7 @@ def main() -> None:
         parser.error(f"the settings cannot be used: {error}")
     server = LlmServer(config) if log is None else LlmServer(config, partial(_write_event, log.write))
     try:
-        serve_until_stdin_closes(server.create_protocol, options.port, options.host)
+        serve(server.create_protocol, options.host, options.port, exits_with_stdin=options.exit_with_stdin)
     except OSError as error:
         sys.stderr.write(f"the server cannot listen on {options.host}:{options.port}: {error.strerror}\n")
         sys.exit(3)

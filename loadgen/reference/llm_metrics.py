@@ -45,11 +45,12 @@ class LlmMetrics:
         return "\n".join([*self._format_values(), *self._format_histograms()]) + "\n"
 
     def _format_values(self) -> Iterator[str]:
-        scheduler = self._scheduler
+        scheduler, capacity = self._scheduler, self._config.num_gpu_blocks
+        cache_usage = scheduler.used_block_count / capacity if capacity else 0.0
         for name, metric_type, description, value in (
             ("num_requests_running", "gauge", "Requests in the batch", scheduler.running_count),
             ("num_requests_waiting", "gauge", "Requests in the queue", scheduler.waiting_count),
-            ("kv_cache_usage_perc", "gauge", "Used share of the KV cache, from 0 to 1", scheduler.cache_usage),
+            ("kv_cache_usage_perc", "gauge", "Used share of the KV cache, from 0 to 1", cache_usage),
             ("prefix_cache_queries_total", "counter", "Tokens of admitted prompts", scheduler.prefix_query_count),
             ("prefix_cache_hits_total", "counter", "Tokens that were cached", scheduler.prefix_hit_count),
             ("num_preemptions_total", "counter", "Preemptions", scheduler.preemption_count),

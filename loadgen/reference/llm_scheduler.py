@@ -239,10 +239,6 @@ class LlmScheduler:
         return len(self._waiting) + sum(not is_cancellation for *_, is_cancellation in self._inputs)
 
     @property
-    def cache_usage(self) -> float:
-        return self._cache.usage
-
-    @property
     def used_block_count(self) -> int:
         return self._cache.used_count
 

@@ -68,4 +68,4 @@ def test_without_a_limit_there_is_always_room_and_nothing_is_evicted() -> None:
     cache.release(fill(cache, *(b"%d" % at for at in range(100))))
     assert cache.has_room(10**9)
     fill(cache, *[b""] * 100)
-    assert (cache.evicted_hashes, cache.used_count, cache.usage) == ([], 100, 0.0)
+    assert (cache.evicted_hashes, cache.used_count) == ([], 100)

@@ -19,7 +19,7 @@ import pytest
 
 from loadgen.child import start_module
 from loadgen.decoding import decode_json
-from loadgen.reference.llm import list_prompt_tokens
+from loadgen.reference.llm import decode_body, list_prompt_tokens
 from loadgen.reference.llm_scheduler import EventKind, LlmConfig, LlmRequest, LlmScheduler, SchedulerEvent, ScriptShare
 from tests.fakes.llm_server import ObservedLlmServer, llm_server
 
@@ -230,7 +230,7 @@ def test_the_log_of_concurrent_requests_is_what_the_scheduler_computes_from_thei
     chance = random.Random(config.seed)
     scheduler = LlmScheduler(config)
     for arrival in arrivals:
-        prompt = list_prompt_tokens("chat", json.dumps(bodies[int(arrival.request_id)]).encode())
+        prompt = list_prompt_tokens("chat", decode_body(json.dumps(bodies[int(arrival.request_id)])))
         script = config.scripts[0] if chance.random() < 0.3 else None
         request = LlmRequest(arrival.request_id, prompt, arrival.at_ns, seed=config.seed, script=script)
         natural = max(10, 3 + request.word_base % 7)
@@ -255,11 +255,24 @@ def test_the_log_of_concurrent_requests_is_what_the_scheduler_computes_from_thei
     first_ns = {event.request_id: event.sent_ns or 0 for event in log if event.kind == EventKind.TOKEN}
     waits_s = sum(first_ns[event.request_id] - event.at_ns for event in arrivals) / 1e9
     assert metrics["vllm:time_to_first_token_seconds_sum"] == pytest.approx(waits_s)
+    latencies_s = sum((event.sent_ns or 0) for event in log if event.kind == EventKind.FINISHED) / 1e9
+    latencies_s -= sum(event.at_ns for event in arrivals) / 1e9
+    assert metrics["vllm:e2e_request_latency_seconds_sum"] == pytest.approx(latencies_s, abs=1e-3)
 
 
 def test_the_command_serves_until_stdin_closes_and_writes_its_log(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
-    options = ["--log", str(log), "--max-num-seqs", "1", "--num-gpu-blocks", "null", "--config", '{"step_ms": 1}']
+    options = [
+        "--log",
+        str(log),
+        "--max-num-seqs",
+        "1",
+        "--num-gpu-blocks",
+        "null",
+        "--config",
+        '{"step_ms": 1}',
+        "--exit-with-stdin",
+    ]
     with start_module("loadgen.reference.llm", *options, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
