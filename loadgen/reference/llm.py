@@ -58,6 +58,9 @@ _MAX_ID_CHARACTERS = 256
 _MAX_CONNECTIONS = 10_000
 _MAX_STEPS_PER_WAKE = 64
 _MAX_BYTES_PER_TOKEN = 64
+MAX_BUFFERED_BYTES = 2**28
+"""Maximum size in bytes of all bodies that are being received."""
+_MAX_HEADERS = 1000
 _FAR_FUTURE_NS = 2**62
 _DEFAULT_TEXT_TOKENS = 16
 """Maximum number of tokens of a text completion whose request sets no maximum, as in the API."""
@@ -169,6 +172,7 @@ class LlmServer:
         self._request_count = 0
         self.max_body_bytes = MAX_HEAD_BYTES + _MAX_BYTES_PER_TOKEN * config.context_tokens
         self.connections: set[asyncio.Transport] = set()
+        self.buffered_bytes = 0
 
     def create_protocol(self) -> asyncio.Protocol:
         if self._timer is None:
@@ -410,9 +414,8 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._call: _Call | None = None
         self._parser = httptools.HttpRequestParser(self)
-        self._head_bytes = self._body_bytes = 0
         self._error: tuple[int, str] | None = None
-        self._is_complete = False
+        self._body_bytes = 0
         self._on_begin()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -424,6 +427,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._server.connections.discard(self._transport)
+        self._on_begin()
         del self._parser  # breaks the reference cycle
         if self._call is not None:
             self._server.cancel(self._call)
@@ -449,6 +453,7 @@ class _Connection(asyncio.Protocol):
     def _on_begin(self) -> None:
         self._url, self._headers, self._body_chunks = b"", dict[bytes, bytes](), list[bytes]()
         self._has_head = self._is_complete = False
+        self._server.buffered_bytes -= self._body_bytes
         self._head_bytes = self._body_bytes = 0
 
     # Callbacks of httptools
@@ -462,6 +467,8 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.lower()] = value
+        if len(self._headers) > _MAX_HEADERS:  # they include trailers
+            self._error = (431, f"the request has more than {_MAX_HEADERS} headers")
 
     def on_headers_complete(self) -> None:
         self._has_head = True
@@ -472,9 +479,11 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        if self._body_bytes > self._server.max_body_bytes:
+        self._server.buffered_bytes += len(body)
+        if self._server.buffered_bytes > MAX_BUFFERED_BYTES:
+            self._error = (503, f"the bodies that are being received exceed {MAX_BUFFERED_BYTES} bytes")
+        elif self._body_bytes > self._server.max_body_bytes:
             self._error = (413, f"the body of the request exceeds {self._server.max_body_bytes} bytes")
-            self._body_chunks.clear()
         elif self._error is None:
             self._body_chunks.append(body)
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 
 from loadgen.child import start_module
 from loadgen.decoding import decode_json
+from loadgen.reference import llm
 from loadgen.reference.llm import decode_body, list_prompt_tokens
 from loadgen.reference.llm_scheduler import EventKind, LlmConfig, LlmRequest, LlmScheduler, SchedulerEvent, ScriptShare
 from tests.fakes.llm_server import ObservedLlmServer, llm_server
@@ -77,13 +78,23 @@ def read_metrics(server: ObservedLlmServer) -> dict[str, float]:
     return {name: float(value) for name, value in samples}
 
 
-def wait_until_idle(server: ObservedLlmServer) -> dict[str, float]:
-    for _ in range(500):
-        metrics = read_metrics(server)
-        if metrics["vllm:num_requests_running"] == metrics["vllm:num_requests_waiting"] == 0:
-            return metrics
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
         time.sleep(0.01)
-    raise AssertionError("a request does not end")
+    raise AssertionError("it does not come to pass")
+
+
+def wait_until_idle(server: ObservedLlmServer) -> dict[str, float]:
+    pages: list[dict[str, float]] = []
+
+    def is_idle() -> bool:
+        pages.append(read_metrics(server))
+        return pages[-1]["vllm:num_requests_running"] == pages[-1]["vllm:num_requests_waiting"] == 0
+
+    wait_until(is_idle)
+    return pages[-1]
 
 
 def test_a_stream_has_the_words_of_the_whole_response_and_the_usage_counts_them(server: ObservedLlmServer) -> None:
@@ -178,6 +189,7 @@ def test_a_body_that_cannot_be_served_gets_an_error(server: ObservedLlmServer, b
         (b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         (b"GET /health HTTP/1.1\r\n\r\nGET /health HTTP/1.1\r\n\r\n", 400),
         (b"GET /health HTTP/1.1\r\n" + b"a: b\r\n" * 20_000, 431),
+        (b"GET /health HTTP/1.1\r\n" + b"".join(b"a%d: b\r\n" % at for at in range(2000)) + b"\r\n", 431),
         (b"GET /health HTTP/1.0\r\n\r\n", 505),
         (b"GET /none HTTP/1.1\r\nConnection: close\r\n\r\n", 404),
         (b"GET /v1/completions HTTP/1.1\r\nConnection: close\r\n\r\n", 405),
@@ -191,6 +203,19 @@ def test_bytes_that_are_no_proper_request_get_an_error_and_the_connection_is_clo
         client.sendall(data)
         response = b"".join(iter(lambda: client.recv(65_536), b""))
     assert response.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_bodies_that_are_too_large_together_are_refused(
+    server: ObservedLlmServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm, "MAX_BUFFERED_BYTES", 50_000)
+    head = b"POST /v1/completions HTTP/1.1\r\nContent-Length: 60000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), 10) as first:
+        first.sendall(head + b" " * 40_000)
+        wait_until(lambda: server.buffered_bytes >= 40_000)
+        assert post(server, TEXT, b" " * 20_000)[0] == 503
+    wait_until(lambda: not server.buffered_bytes)
+    assert post(server, TEXT, {"prompt": " " * 20_000 + "a", "max_tokens": 1})[0] == 200
 
 
 def test_a_client_that_leaves_frees_its_blocks_and_a_cut_stream_ends_without_its_end(server: ObservedLlmServer) -> None:
@@ -219,7 +244,10 @@ def test_the_log_of_concurrent_requests_is_what_the_scheduler_computes_from_thei
         num_gpu_blocks=16,
         max_model_len=60,
         step_sigma=0.2,
-        scripts=(ScriptShare(share=0.3, extra_queue_ms=7, stall_after_token=3, stall_ms=11),),
+        scripts=(
+            ScriptShare(share=0.3, extra_queue_ms=7, stall_after_token=3, stall_ms=11),
+            ScriptShare(share=0.2, extra_decode_ms=5),
+        ),
     )
     with llm_server(config) as server, ThreadPoolExecutor(12) as pool:
         ask = lambda at: post(server, CHAT, bodies[at], **{"X-Request-Id": str(at)})  # noqa: E731
@@ -231,7 +259,8 @@ def test_the_log_of_concurrent_requests_is_what_the_scheduler_computes_from_thei
     scheduler = LlmScheduler(config)
     for arrival in arrivals:
         prompt = list_prompt_tokens("chat", decode_body(json.dumps(bodies[int(arrival.request_id)])))
-        script = config.scripts[0] if chance.random() < 0.3 else None
+        position = chance.random()
+        script = config.scripts[0] if position < 0.3 else config.scripts[1] if position < 0.5 else None
         request = LlmRequest(arrival.request_id, prompt, arrival.at_ns, seed=config.seed, script=script)
         natural = max(10, 3 + request.word_base % 7)
         request.output_count, request.finish_reason = natural, "stop"
