@@ -64,12 +64,19 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 def serve_until_stdin_closes(create_protocol: Callable[[], asyncio.Protocol], port: int) -> None:
     """Serve on the loopback address until standard input closes, and print the port. Port 0 selects
     any free port."""
+    serve(create_protocol, "127.0.0.1", port, exits_with_stdin=True)
+
+
+def serve(create_protocol: Callable[[], asyncio.Protocol], host: str, port: int, *, exits_with_stdin: bool) -> None:
+    """Serve on an address, and print the port. Raises OSError if the address or port cannot be
+    used."""
     raise_descriptor_limit()
     loop = new_event_loop()
-    server = loop.run_until_complete(loop.create_server(create_protocol, "127.0.0.1", port, backlog=4096))
+    server = loop.run_until_complete(loop.create_server(create_protocol, host, port, backlog=4096))
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
-    threading.Thread(target=_stop_at_eof, args=(loop,), daemon=True).start()
+    if exits_with_stdin:
+        threading.Thread(target=_stop_at_eof, args=(loop,), daemon=True).start()
     loop.run_forever()
 
 

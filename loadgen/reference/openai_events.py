@@ -80,7 +80,11 @@ def build_single_line_event(total_bytes: int) -> Stream:
 Api = Literal["chat", "completions", "responses"]
 Fields = dict[str, Any]
 
+TokenKind = Literal["content", "reasoning", "tool", "first-tool"]
+"""Kind of a token in a stream. The event with the first token of a tool call names the tool."""
+
 TOKEN_TEXT = "tok "
+_TOOL_NAME = "lookup"
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +93,9 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     The response has `reasoning_tokens` reasoning tokens and then `tokens` output tokens. If
     `is_tool_call` is true, the output tokens are the arguments of a tool call. Each event contains
     `tokens_per_chunk` tokens. `reported_tokens` overrides the numbers of input and output tokens in
-    the usage. Without a `finish_reason`, the events stop after the last token.
+    the usage. Without a `finish_reason`, the events stop after the last token. `reasoning_text` is
+    the reasoning in a complete response. If `cached_tokens` is known, the usage has its details,
+    too, and `usage_times_s`: times in seconds, by name.
     """
 
     tokens: int
@@ -105,6 +111,10 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int = 10
     finish_reason: str | None = "stop"
     has_done_event: bool = True
+    response_id: str = "scripted-1"
+    reasoning_text: str = ""
+    cached_tokens: int | None = None
+    usage_times_s: dict[str, float] = {}
 
     @property
     def reported_usage(self) -> tuple[int, int]:
@@ -118,7 +128,7 @@ def build_openai_stream(generation: Generation, first_s: float, gap_s: float) ->
     the previous event after `gap_s` per token that it contains. Usage and end of the stream are
     sent with the last token.
     """
-    leading_events, trailing_events = _build_surrounding_events(generation)
+    leading_events, trailing_events = build_surrounding_events(generation)
     token_events = _build_token_events(generation)
     pieces = [(0.0, event) for event in leading_events]
     token_count = 0
@@ -129,7 +139,8 @@ def build_openai_stream(generation: Generation, first_s: float, gap_s: float) ->
     return [*pieces, *((end_s, event) for event in trailing_events)]
 
 
-def _build_surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
+def build_surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
+    """Return the events before and after the tokens of a streamed response."""
     if generation.api == "responses":
         return _build_responses_surrounding_events(generation)
     leading_events = (
@@ -156,19 +167,23 @@ def build_usage(generation: Generation) -> Fields:
     usage_keys = (
         ("input_tokens", "output_tokens") if generation.api == "responses" else ("prompt_tokens", "completion_tokens")
     )
-    return {usage_keys[0]: tokens_in, usage_keys[1]: tokens_out, "total_tokens": tokens_in + tokens_out}
+    usage: Fields = {usage_keys[0]: tokens_in, usage_keys[1]: tokens_out, "total_tokens": tokens_in + tokens_out}
+    if generation.cached_tokens is not None:
+        usage[f"{usage_keys[0]}_details"] = {"cached_tokens": generation.cached_tokens}
+        usage[f"{usage_keys[1]}_details"] = {"reasoning_tokens": generation.reasoning_tokens}
+    return usage | generation.usage_times_s
 
 
 def _build_token_events(generation: Generation) -> list[tuple[bytes, int]]:
-    event_keys = [
+    event_keys: list[tuple[TokenKind, int]] = [
         ("reasoning", count) for count in _split_into_groups(generation.reasoning_tokens, generation.tokens_per_chunk)
     ]
-    kind = "tool" if generation.is_tool_call else "content"
+    kind: TokenKind = "tool" if generation.is_tool_call else "content"
     event_keys += [(kind, count) for count in _split_into_groups(generation.tokens, generation.tokens_per_chunk)]
-    event_by_key: dict[tuple[str, int], bytes] = {}
+    event_by_key: dict[tuple[TokenKind, int], bytes] = {}
     for key in event_keys:
         if key not in event_by_key:
-            event_by_key[key] = _build_token_event(generation, key[0], generation.text * key[1])
+            event_by_key[key] = build_token_event(generation, key[0], generation.text * key[1])
     return [(event_by_key[key], key[1]) for key in event_keys]
 
 
@@ -176,7 +191,8 @@ def _split_into_groups(token_count: int, group_size: int) -> list[int]:
     return [min(group_size, token_count - start) for start in range(0, token_count, group_size)]
 
 
-def _build_token_event(generation: Generation, kind: str, text: str) -> bytes:
+def build_token_event(generation: Generation, kind: TokenKind, text: str) -> bytes:
+    """Return the event of a streamed response with the text of one or more tokens."""
     if generation.api == "responses":
         return _encode_typed_event(
             {"type": _RESPONSES_DELTAS[kind], "output_index": 0, "content_index": 0, "delta": text}
@@ -189,12 +205,14 @@ def _build_token_event(generation: Generation, kind: str, text: str) -> bytes:
         return _encode_chat_event(generation, {"reasoning_content": text})
     if kind == "tool":
         return _encode_chat_event(generation, {"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
+    if kind == "first-tool":
+        return _encode_chat_event(generation, {"tool_calls": [{"index": 0, **_build_tool_call(text)}]})
     return _encode_chat_event(generation, {"content": text})
 
 
 def _build_chunk_fields(generation: Generation) -> Fields:
     name = "text_completion" if generation.api == "completions" else "chat.completion.chunk"
-    return {"id": "scripted-1", "object": name, "created": 0, "model": generation.model}
+    return {"id": generation.response_id, "object": name, "created": 0, "model": generation.model}
 
 
 def _encode_chat_event(generation: Generation, delta: Fields) -> bytes:
@@ -210,19 +228,26 @@ def _encode_finish_event(generation: Generation, reason: str) -> bytes:
     )
 
 
-_RESPONSES_DELTAS = {
+_RESPONSES_DELTAS: dict[TokenKind, str] = {
     "content": "response.output_text.delta",
     "reasoning": "response.reasoning_text.delta",
     "tool": "response.function_call_arguments.delta",
+    "first-tool": "response.function_call_arguments.delta",
 }
 
 
 def _build_responses_surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
-    response = {"id": "scripted-1", "object": "response", "created_at": 0, "model": generation.model, "output": []}
+    response = {
+        "id": generation.response_id,
+        "object": "response",
+        "created_at": 0,
+        "model": generation.model,
+        "output": [],
+    }
     created_event = _encode_typed_event({"type": "response.created", "response": {**response, "status": "in_progress"}})
     if generation.finish_reason is None:
         return [created_event], []
-    status = "completed" if generation.finish_reason == "stop" else "incomplete"
+    status = _get_status(generation)
     final_response: Fields = {**response, "status": status}
     if generation.has_usage:
         final_response["usage"] = build_usage(generation)
@@ -237,16 +262,43 @@ def _encode_event(fields: Fields) -> bytes:
     return b"data: " + msgspec.json.encode(fields) + b"\n\n"
 
 
+def _get_status(generation: Generation) -> str:
+    return "incomplete" if generation.finish_reason == "length" else "completed"
+
+
+def _build_tool_call(arguments: str) -> Fields:
+    return {"id": "call-1", "type": "function", "function": {"name": _TOOL_NAME, "arguments": arguments}}
+
+
 def build_response(generation: Generation) -> Fields:
     """Return the JSON fields of a complete (non-streamed) response."""
     text, usage = generation.text * generation.tokens, build_usage(generation)
     if generation.api == "responses":
-        message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
-        response_fields = {"id": "scripted-1", "object": "response", "created_at": 0, "model": generation.model}
-        return {**response_fields, "status": "completed", "output": [message], "usage": usage}
+        response_fields = {"id": generation.response_id, "object": "response", "created_at": 0}
+        output = _build_output_items(generation, text)
+        status = _get_status(generation)
+        return {**response_fields, "model": generation.model, "status": status, "output": output, "usage": usage}
     content: Fields = (
-        {"text": text} if generation.api == "completions" else {"message": {"role": "assistant", "content": text}}
+        {"text": text} if generation.api == "completions" else {"message": _build_message(generation, text)}
     )
     name = "text_completion" if generation.api == "completions" else "chat.completion"
     choice = {"index": 0, **content, "finish_reason": generation.finish_reason}
     return {**_build_chunk_fields(generation), "object": name, "choices": [choice], "usage": usage}
+
+
+def _build_message(generation: Generation, text: str) -> Fields:
+    content: Fields = (
+        {"content": None, "tool_calls": [_build_tool_call(text)]} if generation.is_tool_call else {"content": text}
+    )
+    reasoning = {"reasoning_content": generation.reasoning_text} if generation.reasoning_text else {}
+    return {"role": "assistant", **content, **reasoning}
+
+
+def _build_output_items(generation: Generation, text: str) -> list[Fields]:
+    items: list[Fields] = []
+    if generation.reasoning_text:
+        reasoning = {"type": "reasoning_text", "text": generation.reasoning_text}
+        items.append({"type": "reasoning", "summary": [], "content": [reasoning]})
+    if generation.is_tool_call:
+        return [*items, {"type": "function_call", "call_id": "call-1", "name": _TOOL_NAME, "arguments": text}]
+    return [*items, {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}]

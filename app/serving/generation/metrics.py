@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from app.inference.generation.engine import FinishReason
-from app.serving.counters import BucketHistogram, format_heading
+from loadgen.exposition import BucketHistogram, format_heading
 
 _SHORT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0,
                     2.5, 5.0)  # fmt: skip

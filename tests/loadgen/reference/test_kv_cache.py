@@ -1,0 +1,71 @@
+from loadgen.reference.kv_cache import KvCache, extend_block_hashes
+
+
+def fill(cache: KvCache, *names: bytes) -> list[int]:
+    blocks = cache.allocate(len(names))
+    for block, name in zip(blocks, names, strict=True):
+        if name:
+            cache.store(block, name)
+    return blocks
+
+
+def test_a_hash_is_of_the_block_and_of_all_before_it() -> None:
+    hashes: list[bytes] = []
+    extend_block_hashes(hashes, ["a", "b", "c"], 2)
+    assert len(hashes) == 1, "only full blocks"
+    extend_block_hashes(hashes, ["a", "b", "c", "d"], 2)
+    other: list[bytes] = []
+    extend_block_hashes(other, ["x", "b", "c", "d"], 2)
+    assert len({*hashes, *other}) == 4
+
+
+def test_the_blocks_that_were_free_first_are_evicted_first_and_the_last_of_a_request_before_its_first() -> None:
+    cache = KvCache(6)
+    first, second = fill(cache, b"a1", b"a2", b"a3"), fill(cache, b"b1", b"b2")
+    cache.release(second)
+    cache.release(first)
+    cache.allocate(4)
+    assert cache.evicted_hashes == [b"b2", b"b1", b"a3"], "after the block that was never used"
+
+
+def test_a_block_without_contents_is_used_before_one_is_evicted() -> None:
+    cache = KvCache(3)
+    full = fill(cache, b"a")
+    open_end = fill(cache, b"b", b"")
+    cache.release(full)
+    cache.release(open_end)
+    assert cache.allocate(1) == [open_end[1]]
+    assert not cache.evicted_hashes
+
+
+def test_a_shared_block_is_kept_until_its_last_user_leaves_and_is_then_the_newest() -> None:
+    cache = KvCache(3)
+    (shared,), (other,) = fill(cache, b"a"), fill(cache, b"b")
+    cache.release([shared])
+    cache.release([other])
+    assert cache.find_prefix([b"a", b"b", b"c"], 3) == [shared, other]
+    assert not cache.has_room(3, [shared]), "a free block that is shared is no longer free"
+    cache.share([shared])
+    assert (cache.used_count, cache.has_room(2), cache.has_room(3)) == (1, True, False)
+    cache.release([shared])
+    cache.allocate(2)
+    assert cache.evicted_hashes == [b"b"]
+    assert cache.find_prefix([b"b"], 1) == []
+    assert cache.find_prefix([b"a"], 1) == [shared]
+
+
+def test_of_two_copies_the_second_is_found_after_the_first_was_evicted() -> None:
+    cache = KvCache(2)
+    first, second = fill(cache, b"a"), fill(cache, b"a")
+    cache.release(first)
+    assert cache.find_prefix([b"a"], 1) == first
+    cache.allocate(1)
+    assert cache.find_prefix([b"a"], 1) == second
+
+
+def test_without_a_limit_there_is_always_room_and_nothing_is_evicted() -> None:
+    cache = KvCache(None)
+    cache.release(fill(cache, *(b"%d" % at for at in range(100))))
+    assert cache.has_room(10**9)
+    fill(cache, *[b""] * 100)
+    assert (cache.evicted_hashes, cache.used_count) == ([], 100)
