@@ -22,7 +22,7 @@ _BANDS: tuple[tuple[_Aggregate, float, float], ...] = (("p50", 0.45, 0.55), ("p9
 _MIN_STALL_RATIO = 3.0
 _MIN_STALL_MS = 1.0
 """A gap between chunks is a stall if it exceeds the response's median gap by this factor and by this
-time."""
+time. Chunks that were read together have no gap."""
 _MIN_GAPS = 3
 _MAX_CHUNKS = 1_000_000
 """Maximum number of chunks to examine. Of longer stages, every k-th request is examined."""
@@ -129,7 +129,8 @@ def _compute_stalls_ms(tokens: TokenRows) -> Floats:
     times_ns = tokens.chunks.times_ns[chunk_indices]
     is_gap = row_of_chunk[1:] == row_of_chunk[:-1]
     gaps = pd.DataFrame({"row": row_of_chunk[1:][is_gap], "gap_ms": np.diff(times_ns)[is_gap] / 1e6})
-    median_ms = gaps.groupby("row")["gap_ms"].transform("median")
+    # chunks that were read together have no gap, and say nothing about the usual time between them
+    median_ms = gaps["gap_ms"].where(gaps["gap_ms"] > 0).groupby(gaps["row"]).transform("median")
     excess_ms = gaps["gap_ms"] - median_ms
     is_stall = (gaps["gap_ms"] > _MIN_STALL_RATIO * median_ms) & (excess_ms > _MIN_STALL_MS)
     stalls_ms = excess_ms.where(is_stall, 0.0).groupby(gaps["row"]).sum().reindex(range(count), fill_value=np.nan)

@@ -101,6 +101,11 @@ def test_parts_that_overlap_leave_less_than_nothing() -> None:
     assert one.unknown_ms == pytest.approx(10 - 70)
 
 
+def test_chunks_that_were_read_together_are_no_measure_of_the_usual_gap() -> None:
+    one = break_down(rows(Answer(chunks_ms=(10, 10, 10, 40, 40, 40, 70, 70, 70, 200))))["mean"]
+    assert (one.parts_ms["decode"], one.parts_ms["stalls"]) == pytest.approx((90, 100))
+
+
 def test_few_chunks_show_no_stalls() -> None:
     one = break_down(rows(Answer(chunks_ms=(10, 20, 500))))["mean"]
     assert one.parts_ms["stalls"] is None
