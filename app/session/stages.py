@@ -254,8 +254,8 @@ class StageRunner:
         )
 
     def pool(self, indices: Sequence[int], telemetry: pd.DataFrame) -> Stage:
-        """Pool several stages at the same rate into one stage. `indices` are the positions of the
-        stages in execution order."""
+        """Pool several stages into one stage. `indices` are the positions of the stages in execution
+        order."""
         return pool_stages(
             map(self._read_rows, indices), telemetry, [self.stage_data[index] for index in indices], self._slo
         )
