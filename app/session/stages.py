@@ -130,6 +130,8 @@ class StageRunner:
             lead_in_s=resolved_stage.lead_in_s,
             drain_s=resolved_stage.drain_s,
             max_requests=self._limit_monitor.cap_requests(resolved_stage.requests),
+            # A server's cache may have the prompts of earlier stages; those of a trace belong to its arrivals.
+            first_request=0 if isinstance(resolved_stage.arrivals, TraceArrivals) else self.sent,
         )
         monitor = StageMonitor(
             resolved_stage,
