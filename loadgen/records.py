@@ -239,6 +239,9 @@ class StagePlan(msgspec.Struct, frozen=True):
     lead_in_s: float = 0.0
     drain_s: float = 5.0
     max_requests: int | None = None
+    first_request: int = 0
+    """Position, among the prepared requests, of the request of the first arrival. Positions after
+    the last prepared request start over."""
 
 
 class WorkerShare(msgspec.Struct, frozen=True):

@@ -97,6 +97,7 @@ def _select_client_stages(stages: Sequence[Stage]) -> list[Stage]:
         for stage in stages
         if stage.kind == "closed"
         and SWEEP_TAG in stage.tags
+        and not stage.is_pooled
         and stage.concurrency is not None
         and stage.verdict.status != "INVALID"
     ]

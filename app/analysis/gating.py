@@ -48,11 +48,19 @@ def evaluate_gate(
 def evaluate_worst_stage(
     objective: Objective, stages: Sequence[Stage], missing_reason: str = "not evaluated: no stage qualified"
 ) -> ObjectiveResult:
+    """Evaluate an objective on the worst of the stages.
+
+    If `stages` contains a stage that pools the others, a FAIL of one of the others decides;
+    otherwise the pooled stage, because a short stage often has too few requests for PASS."""
     if not stages:
         return evaluate_objective(objective, Estimate(None, reason=missing_reason))
-    return _find_worst_result(
+    results = [
         replace(evaluate_objective(objective, find_estimate(stage, objective)), stage=stage.name) for stage in stages
-    )
+    ]
+    worst_result = _find_worst_result(results)
+    pooled_results = [result for result, stage in zip(results, stages, strict=True) if stage.is_pooled]
+    is_pooled = 0 < len(pooled_results) < len(results)
+    return pooled_results[0] if is_pooled and worst_result.outcome != "FAIL" else worst_result
 
 
 def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Comparison | None) -> ObjectiveResult:

@@ -50,6 +50,13 @@ def _is_evaluated(stage: Stage) -> bool:
     return SWEEP_TAG in stage.tags and stage.meets_slo is not None and stage.verdict.status != "INVALID"
 
 
+MAX_SEPARATE_STAGES = 20
+"""Maximum number of stages that a headline shows by the worst of them. If there are more, the
+headline is based on all of them, pooled into one stage."""
+_MAX_POOLED_REQUESTS = 2_000_000
+"""Maximum number of requests that are pooled, because the rows of all pooled stages are in memory
+at once. With more requests, each of the stages has enough for its own percentiles."""
+
 _UNSTEADY_KINDS: tuple[StageKind, ...] = ("closed", "varying", "spike")
 
 
@@ -74,6 +81,24 @@ def find_accepted_step_indices(stages: Sequence[Stage], search_outcome: SearchOu
         and stage.scheduled_per_s == search_outcome.max_rate_per_s
         and stage.verdict.status != "INVALID"  # an INVALID step was repeated and is not part of the result
     )
+
+
+def find_pooled_indices(stages: Sequence[Stage], search_outcome: SearchOutcome | None) -> tuple[int, ...]:
+    """Return the indices in `stages` of the stages to pool for the headline: the search steps at
+    the max rate; or the stages on which the objectives are evaluated, if there are more than
+    `MAX_SEPARATE_STAGES` of them, all of one arrival process. Empty if no stages are pooled."""
+    step_indices = find_accepted_step_indices(stages, search_outcome)
+    if step_indices:
+        return step_indices
+    evaluated_ids = {
+        id(stage) for stage in select_evaluated_stages(stages, select_headline_stages(stages, search_outcome))
+    }
+    indices = tuple(index for index, stage in enumerate(stages) if id(stage) in evaluated_ids)
+    evaluated_stages = [stages[index] for index in indices]
+    request_count = sum(stage.completed + sum(stage.errors.values()) for stage in evaluated_stages)
+    arrival_keys = {(stage.arrival_kind, stage.arrival_cv, stage.sessions) for stage in evaluated_stages}
+    is_poolable = request_count <= _MAX_POOLED_REQUESTS and len(arrival_keys) == 1
+    return indices if len(indices) > MAX_SEPARATE_STAGES and is_poolable else ()
 
 
 def select_headline_stages(stages: Sequence[Stage], search_outcome: SearchOutcome | None) -> tuple[Stage, ...]:
@@ -104,12 +129,13 @@ def select_evaluated_stages(
 ) -> tuple[Stage, ...]:
     """Return the stages on which the objectives are evaluated: the pooled search steps if there are
     any; for a sweep, the stages at the highest load that met the SLO; otherwise the headline
-    stages."""
-    if pooled_stage is not None:
+    stages. If many stages were pooled, the pooled stage is added to them."""
+    if pooled_stage is not None and pooled_stage.kind == "step":
         return (pooled_stage,)
     headline_stages = tuple(stage for stage in headline_stages if not _has_unrelated_errors(stage))
     is_sweep = bool(headline_stages) and all(SWEEP_TAG in stage.tags for stage in headline_stages)
-    return (find_highest_passed_stages(stages) if is_sweep else ()) or tuple(headline_stages)
+    evaluated_stages = (find_highest_passed_stages(stages) if is_sweep else ()) or headline_stages
+    return evaluated_stages if pooled_stage is None else (*evaluated_stages, pooled_stage)
 
 
 def mark_headline(
@@ -117,8 +143,12 @@ def mark_headline(
 ) -> tuple[Stage, ...]:
     """Set `in_headline` on the headline stages among `stages`, which include pooled search steps.
 
-    The headline stages are the stages at the max rate if there is one; otherwise the stages on
-    which the objectives are evaluated; otherwise the last steps of an interrupted search."""
+    The headline stage is the pooled stage if many stages were pooled. Otherwise, the headline
+    stages are the stages at the max rate if there is one; otherwise the stages on which the
+    objectives are evaluated; otherwise the last steps of an interrupted search."""
+    pooled_stages = [stage for stage in evaluated_stages if stage.is_pooled]
+    if 0 < len(pooled_stages) < len(evaluated_stages):
+        return set_headline(stages, pooled_stages)
     max_rate_per_s = None if max_rate is None else max_rate.per_s.value
     stages_at_max_rate = () if max_rate_per_s is None else _select_stages_at_rate(evaluated_stages, max_rate_per_s)
     if max_rate_per_s is not None and not stages_at_max_rate:

@@ -1,4 +1,5 @@
-"""Pool the repeated stages at one rate, so that they are evaluated as a single stage.
+"""Pool several stages, so that they are evaluated as a single stage: the search steps at one rate,
+or the many stages of a fine staircase or of a replayed day.
 
 The module also selects the first error of each error class, and sums the data of each load
 worker."""
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import accumulate
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -63,16 +65,17 @@ def pool_stages(
     stages_data: Sequence[StageData],
     slo: Sequence[Objective],
 ) -> Stage:
-    """Pool several stages at the same rate into one stage. `rows` contains the request rows, one
-    table per stage."""
+    """Pool several stages into one stage. `rows` contains the request rows, one table per
+    stage."""
     return pool_rows(map(read_rows, rows), telemetry, stages_data, slo)
 
 
 def pool_rows(
     rows: Iterable[StageRows], telemetry: pd.DataFrame, stages_data: Sequence[StageData], slo: Sequence[Objective]
 ) -> Stage:
-    """Pool several stages at the same rate into one, as if each stage had started when the previous
-    stage stopped offering load.
+    """Pool several stages into one, as if each stage had started when the previous stage stopped
+    offering load. The stages have the same arrival process; if their rates differ, the pooled stage
+    follows the rate curve that the stages form together.
 
     `rows` contains the request rows of each stage, in the order in which the stages ran. The window
     of the pooled stage spans all stages, including pauses."""
@@ -85,10 +88,12 @@ def pool_rows(
     ]
     pooled_stage_data = replace(
         first_stage,
-        name=f"{len(stages_data)} steps at {format_number(first_stage.rate_per_s or 0.0)} req/s",
+        **_join_loads(stages_data),
+        name=_name_pooled_stage(stages_data),
         repeat=1,
         tags={**first_stage.tags, "pooled": str(len(stages_data))},
         duration_s=sum(stage_data.duration_s for stage_data in stages_data),
+        stopped_early=last_stage.stopped_early,
         end_ns=first_stage.start_ns + sum(stage_data.end_ns - stage_data.start_ns for stage_data in stages_data),
         worker_cpu_s=sum(stage_data.worker_cpu_s for stage_data in stages_data),
         worker_cpu_wait_s=sum(core_waits_s) if core_waits_s else None,
@@ -110,7 +115,42 @@ def pool_rows(
         ]
     )
     stage = summarize_rows(pooled_rows, shifted_telemetry, pooled_stage_data, slo)
-    return replace(stage, window=Window(first_stage.start_ns, last_stage.start_ns + round(last_stage.duration_s * 1e9)))
+    end_ns = (
+        stage.window.end_ns - shifts_ns[-1]
+        if last_stage.stopped_early
+        else last_stage.start_ns + round(last_stage.duration_s * 1e9)
+    )
+    return replace(stage, window=Window(first_stage.start_ns, end_ns))
+
+
+def _name_pooled_stage(stages_data: Sequence[StageData]) -> str:
+    first_stage = stages_data[0]
+    if first_stage.kind == "step":
+        return f"{len(stages_data)} steps at {format_number(first_stage.rate_per_s or 0.0)} req/s"
+    return f"{len(stages_data):,} stages"
+
+
+def _join_loads(stages_data: Sequence[StageData]) -> dict[str, Any]:
+    """Return the fields of the pooled stage that describe its load; empty if the load is that of
+    each stage."""
+    first_stage = stages_data[0]
+    if first_stage.concurrency is not None:
+        concurrencies = {stage_data.concurrency for stage_data in stages_data}
+        return {"concurrency": first_stage.concurrency if len(concurrencies) == 1 else None}
+    if first_stage.rate_per_s is not None and {stage_data.rate_per_s for stage_data in stages_data} == {
+        first_stage.rate_per_s
+    }:
+        return {}
+    rates: list[tuple[float, float]] = []
+    offset_s = 0.0
+    for stage_data in stages_data:
+        points = stage_data.rates or (() if stage_data.rate_per_s is None else ((0.0, stage_data.rate_per_s),))
+        curve = [(min(max(time_s, 0.0), stage_data.duration_s), rate_per_s) for time_s, rate_per_s in points]
+        if curve:
+            curve = [(0.0, curve[0][1]), *curve, (stage_data.duration_s, curve[-1][1])]
+        rates += [(offset_s + time_s, rate_per_s) for time_s, rate_per_s in curve]
+        offset_s += stage_data.duration_s
+    return {"kind": "varying", "rate_per_s": None, "rates": tuple(dict.fromkeys(rates))}
 
 
 def _correct_lost_times(stage_data: StageData, first_stage: StageData) -> tuple[WorkerData, ...]:

@@ -22,7 +22,7 @@ from app.analysis.gating import (
 from app.analysis.gpu_use import add_gpu_metrics
 from app.analysis.headline import (
     compute_stage_max_rate,
-    find_accepted_step_indices,
+    find_pooled_indices,
     mark_headline,
     select_evaluated_stages,
     select_headline_stages,
@@ -137,7 +137,7 @@ def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, time_range_s
     stages = tuple(stage for _, _, stage in evaluated_parts)
     search_outcome = _reconstruct_search(run.result) if is_unchanged else _simulate_search(run.result, stages)
     new_max_rate = _find_max_rate(run.result, stages, objectives, search_outcome, is_unchanged=is_unchanged)
-    pooled_stage = _pool_steps(run, evaluated_parts, objectives, search_outcome)
+    pooled_stage = _pool_stages(run, evaluated_parts, objectives, search_outcome)
     headline_stages = select_headline_stages(stages, search_outcome)
     validity = _replace_stage_checks(run.result, headline_stages or stages, None if is_unchanged else search_outcome)
     evaluated_stages = select_evaluated_stages(stages, headline_stages, pooled_stage)
@@ -291,23 +291,23 @@ def _find_max_rate(
     )
 
 
-def _pool_steps(
+def _pool_stages(
     run: RunData,
     evaluated_parts: Sequence[_EvaluatedPart],
     slo: Sequence[Objective],
     search_outcome: SearchOutcome | None,
 ) -> Stage | None:
-    step_indices = find_accepted_step_indices([stage for _, _, stage in evaluated_parts], search_outcome)
-    if not step_indices:
+    indices = find_pooled_indices([stage for _, _, stage in evaluated_parts], search_outcome)
+    if not indices:
         return None
-    step_parts = [evaluated_parts[index] for index in step_indices]
-    rows = [_drop_clipped_rows(rows, stage_data) for stage_data, rows, _ in step_parts]
-    return pool_rows(rows, run.telemetry, [stage_data for stage_data, _, _ in step_parts], slo)
+    pooled_parts = [evaluated_parts[index] for index in indices]
+    rows = [_drop_clipped_rows(rows, stage_data) for stage_data, rows, _ in pooled_parts]
+    return pool_rows(rows, run.telemetry, [stage_data for stage_data, _, _ in pooled_parts], slo)
 
 
 def _drop_clipped_rows(rows: StageRows, stage_data: StageData) -> StageRows:
-    """Drop the rows after the end of a clipped stage, which would overlap with the next search
-    step."""
+    """Drop the rows after the end of a clipped stage, which would overlap with the next
+    stage."""
     return rows.filter(rows.scheduled_ns < stage_data.start_ns + round(stage_data.duration_s * 1e9))
 
 

@@ -592,10 +592,16 @@ def _simulate_model(
     median_per_s, sigma = find_highest_rate(service, shape, replicas, guess_per_s)
     if median_per_s <= 0:
         return ReplicaRate(0.0, 0.0)
-    variance = sigma**2
+    variance, max_throughput_per_s = sigma**2, compute_max_throughput_per_s(service, shape.lengths)
     for services, steps_per_sigma in _iterate_uncertainty(fitted_service, speed, speed_sigma):
         slow_per_s, fast_per_s = (
-            _find_rough_rate(service_at_end, shape, replicas, median_per_s) for service_at_end in services
+            _find_rough_rate(
+                service_at_end,
+                shape,
+                replicas,
+                median_per_s * compute_max_throughput_per_s(service_at_end, shape.lengths) / max_throughput_per_s,
+            )
+            for service_at_end in services
         )
         variance += (math.log(fast_per_s / slow_per_s) / 2 * steps_per_sigma) ** 2
     return ReplicaRate(median_per_s, math.sqrt(variance))
@@ -690,18 +696,25 @@ def choose_request_count(replicas: int, min_requests: int, min_requests_per_repl
     return max(min_requests, min_requests_per_replica * min(replicas, MAX_CELL_REPLICAS))
 
 
+def count_simulated_replicas(service: ServiceModel, shape: FleetShape, replicas: int) -> int:
+    """Return the number of replicas that are simulated in steady state in place of a fleet of
+    `replicas` replicas. Fleets with the same number have the same rate per replica."""
+    if not isinstance(service, TokenService):
+        return min(replicas, MAX_CELL_REPLICAS)
+    return min(replicas, _TOKEN_CELL_REPLICAS_BY_ROUTER.get(shape.router, _DEFAULT_TOKEN_CELL_REPLICAS))
+
+
 def simulate_fleet(
     design: FleetDesign, shape: FleetShape, rate_per_replica_per_s: float, requests: int
 ) -> SteadyOutcome:
     """Simulate a fleet in steady state under Poisson arrivals at a constant rate per replica."""
-    replicas, service, cell_replicas = len(design.services), design.services[0], MAX_CELL_REPLICAS
+    replicas, service = len(design.services), design.services[0]
+    cell_replicas = count_simulated_replicas(service, shape, replicas)
     seeds: tuple[int, ...] = SEEDS
-    if isinstance(service, TokenService):
-        cell_replicas = _TOKEN_CELL_REPLICAS_BY_ROUTER.get(design.router, _DEFAULT_TOKEN_CELL_REPLICAS)
-        if requests < _MIN_RESIDENCE_TIMES * compute_max_sequences_in_flight(service, shape.mean_lengths) * min(
-            cell_replicas, replicas
-        ):
-            seeds, requests = _TOKEN_SEEDS, requests * len(SEEDS) // len(_TOKEN_SEEDS)
+    if isinstance(service, TokenService) and (
+        requests < _MIN_RESIDENCE_TIMES * compute_max_sequences_in_flight(service, shape.mean_lengths) * cell_replicas
+    ):
+        seeds, requests = _TOKEN_SEEDS, requests * len(SEEDS) // len(_TOKEN_SEEDS)
     return simulate_steady(
         design, rate_per_replica_per_s * replicas, requests, seeds, list_percentiles(shape), max_replicas=cell_replicas
     )

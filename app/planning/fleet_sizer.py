@@ -20,6 +20,7 @@ from app.planning.fleet_rate import (
     FleetShape,
     ReplicaRate,
     choose_request_count,
+    count_simulated_replicas,
     estimate_rate,
     get_latency_s,
     simulate_median_rate,
@@ -276,8 +277,13 @@ class FleetSizer:
         The median rate is simulated for every fleet size. The sigma and the latency curve are
         simulated only for the first fleet size of each kind.
         """
-        key, evidence = (_build_kind(target.name, capacity), replicas), self._get_evidence(target)
-        steady_replicas = _SIZES[bisect.bisect_right(_SIZES, replicas) - 1]
+        evidence = self._get_evidence(target)
+        steady_replicas = count_simulated_replicas(
+            fit.services[0].service, self._shape, _SIZES[bisect.bisect_right(_SIZES, replicas) - 1]
+        )
+        if self._shape.bursts is None:  # a burst has the same size for all fleets, so its effect depends on their size
+            replicas = steady_replicas
+        key = (_build_kind(target.name, capacity), replicas)
         if not self._should_continue():
             raise CancelledError
         if key not in self._simulated_kinds:

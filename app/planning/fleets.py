@@ -170,9 +170,15 @@ def _get_leading_knowledge(
 
 
 def _build_pareto_front(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> tuple[Fleet, ...]:
-    """Return the Pareto front of the feasible fleets. Fleets without a latency are ignored."""
+    """Return the Pareto front of the feasible fleets. Fleets without a latency are ignored. If some
+    fleets were simulated, the others are ignored too, because an estimated and a simulated latency
+    of the same fleet differ too much to be compared."""
     budget, option_fleets = plan_inputs.limits.budget_usd_per_month, []
-    for option in (option for option in options if option.is_feasible and option.latency_curve.rates_per_s):
+    compared_options = [option for option in options if option.is_feasible and option.latency_curve.rates_per_s]
+    simulated_options = [
+        option for option in compared_options if get_candidate(option).capacity.sizing_method == "simulated"
+    ]
+    for option in simulated_options or compared_options:
         fleets = iterate_fleets(get_candidate(option), demand, option.latency_curve, budget, plan_inputs.today)
         option_fleets += [(option, fleet) for fleet in fleets]
     return add_front_probabilities(

@@ -30,9 +30,12 @@ _MIN_SIMULATED_KINDS = 5
 _MAX_SIMULATED_KINDS = 12
 """Maximum number of kinds of replica to simulate.
 
-`_MIN_SIMULATED_KINDS` kinds are always simulated; more kinds are simulated only until the cheapest
-option is simulated.
+`_MIN_SIMULATED_KINDS` kinds are always simulated; more kinds are simulated only until every option
+is simulated that costs at most `_CHOICE_COST_RATIO` times as much as the cheapest.
 """
+_CHOICE_COST_RATIO = 1.5
+"""Highest ratio of an option's cost to the lowest cost at which a simulation could still make that
+option the cheapest. Simulated and estimated costs differ by less."""
 
 
 _NO_TARGET = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "latency_ms.p95", 0.0, None, None))
@@ -231,8 +234,8 @@ def _get_risk_level(capacity: Capacity) -> int:
 def _simulate_leading_options(
     options: list[Option], plan_inputs: PlanningInputs, demand: Demand, sizer: FleetSizer
 ) -> list[Option]:
-    """Simulate kinds of replica in the order of the offers' cost, until the cheapest option is
-    simulated.
+    """Simulate kinds of replica in the order of the offers' cost, until the cheapest option and all
+    options that could become the cheapest are simulated.
 
     Options that violate the SLO according to the analytical estimate are simulated last. A
     simulation may find that such an option meets the SLO by pooling queues.
@@ -251,11 +254,13 @@ def _simulate_leading_options(
             for index in (*feasible_indices, *slo_missing_indices)
             if _build_kind(options[index]) not in simulated_kinds and options[index].target.fit
         ]
-        is_leading = bool(pending_indices) and pending_indices[0] == (feasible_indices or slo_missing_indices)[0]
         if (
             not pending_indices
             or len(simulated_kinds) >= _MAX_SIMULATED_KINDS
-            or (len(simulated_kinds) >= _MIN_SIMULATED_KINDS and not is_leading)
+            or (
+                len(simulated_kinds) >= _MIN_SIMULATED_KINDS
+                and not _could_be_chosen(pending_indices[0], options, feasible_indices or slo_missing_indices)
+            )
         ):
             break
         kind = _build_kind(options[pending_indices[0]])
@@ -267,6 +272,18 @@ def _simulate_leading_options(
             for option in options
         ]
     return options
+
+
+def _could_be_chosen(index: int, options: list[Option], ranked_indices: list[int]) -> bool:
+    """Return whether the option could become the best of the ranked options, which start with the
+    cheapest, if it were simulated."""
+    if index == ranked_indices[0]:
+        return True
+    cheapest = options[ranked_indices[0]]
+    return (
+        options[index].is_feasible
+        and get_candidate(options[index]).usd_per_month <= _CHOICE_COST_RATIO * get_candidate(cheapest).usd_per_month
+    )
 
 
 def _misses_slo_by_formula(option: Option) -> bool:

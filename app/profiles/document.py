@@ -33,8 +33,17 @@ _POSSIBLE_SECRET = re.compile(
     r"(?i)key|token|secret|passw|auth|bearer|cookie|credential|session|header|\bx-|://[^\s/]*@|[a-z0-9+/_=-]{24,}"
 )
 """Names that secrets often have, credentials in a URL, and long words such as tokens."""
+_QUOTES = ('"', "'")
+_OPENING_NAMES = {"[": "bracket", "{": "brace", **dict.fromkeys(_QUOTES, "quotation mark")}
 _INTEGER = re.compile(r"[-+]?\d{1,300}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?", re.ASCII)
+
+
+class _Position(msgspec.Struct, frozen=True):
+    """Position of a character in a text, and its line; both are counted from 0."""
+
+    index: int
+    line: int
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -65,11 +74,53 @@ def read_document(content: bytes, source: str) -> Document:
     try:
         return reader.read()
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+        position = _get_position(getattr(error, "problem_mark", None))
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "the text is not valid YAML"
-        if mark is None:
+        if position is None:
             raise ProfileError(problem, path=source) from error
-        raise _build_syntax_error(problem, mark.line, text, source) from error
+        opening = _find_unclosed(reader, error, text, position)
+        character = "" if opening is None else text[opening.index]
+        if opening is None or character not in _OPENING_NAMES:
+            raise _build_syntax_error(problem, position.line, text, source) from error
+        problem = f"the {_OPENING_NAMES[character]} {character} is not closed"
+        raise _build_syntax_error(problem, opening.line, text, source) from error
+
+
+def _find_unclosed(reader: _Reader, error: yaml.YAMLError, text: str, position: _Position) -> _Position | None:
+    """Return the position of the bracket, brace or quotation mark that is not closed and caused the
+    error at `position`; `None` if there is no such character."""
+    context = _get_position(getattr(error, "context_mark", None))
+    if isinstance(error, yaml.scanner.ScannerError) and context is not None and text[context.index :][:1] in _QUOTES:
+        return context
+    start, end = reader.last_quoted
+    if (
+        start is not None
+        and end is not None
+        and end.line == position.line
+        and any(_is_outdented(text, start, line) for line in range(start.line + 1, end.line + 1))
+    ):
+        return start  # the text ended at the next quotation mark, on a later line
+    return next((opening for opening in reversed(reader.open_brackets) if _is_unclosed(text, opening, position)), None)
+
+
+def _is_unclosed(text: str, opening: _Position, position: _Position) -> bool:
+    """Return whether a bracket or brace is not closed, although the parser reports a later line:
+    the end of the text, or a line that is not indented deeper than the line of the bracket."""
+    if position.line <= opening.line:
+        return False
+    is_at_end = not any(line.strip() for line in text.splitlines()[position.line :])
+    return is_at_end or _is_outdented(text, opening, position.line)
+
+
+def _is_outdented(text: str, opening: _Position, line_index: int) -> bool:
+    """Return whether a line is not indented deeper than the line of a position."""
+    lines = text.splitlines()
+    indents = [len(line) - len(line.lstrip()) for line in (lines[opening.line], lines[line_index])]
+    return bool(lines[line_index].strip()) and indents[1] <= indents[0]
+
+
+def _get_position(mark: Any) -> _Position | None:
+    return None if mark is None else _Position(mark.index, mark.line)
 
 
 def _build_syntax_error(problem: str, line_index: int, text: str, source: str) -> ProfileError:
@@ -141,6 +192,10 @@ class _Reader:
         self._source = source
         self._events = events
         self._lines: dict[KeyPath, int] = {}
+        self.open_brackets: list[_Position] = []
+        """Positions of the brackets and braces that were not closed yet."""
+        self.last_quoted: tuple[_Position | None, _Position | None] = (None, None)
+        """Start and end of the last text if it was in quotation marks."""
 
     def read(self) -> Document:
         value: Any = None
@@ -161,10 +216,23 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise self._build_error(f"nesting is deeper than {MAX_DEPTH} levels", event)
         if isinstance(event, yaml.ScalarEvent):
+            is_quoted = event.style in _QUOTES
+            self.last_quoted = (
+                (_get_position(event.start_mark), _get_position(event.end_mark)) if is_quoted else (None, None)
+            )
             return parse_scalar(event.value) if event.implicit[0] else event.value
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self._read_sequence(path, depth)
-        return self._read_mapping(path, depth)
+        is_flow = isinstance(event, yaml.CollectionStartEvent) and event.flow_style
+        if is_flow:
+            opening = _get_position(event.start_mark)
+            self.open_brackets += [opening] if opening is not None else []
+        collection = (
+            self._read_sequence(path, depth)
+            if isinstance(event, yaml.SequenceStartEvent)
+            else self._read_mapping(path, depth)
+        )
+        if is_flow:
+            del self.open_brackets[-1:]
+        return collection
 
     def _read_sequence(self, path: KeyPath, depth: int) -> list[Any]:
         items: list[Any] = []

@@ -73,12 +73,11 @@ def _parse_precision(value: object, info: ValidationInfo) -> str:
     raise BadValueError(f"the precision {value!r} is unknown", hint=hint or f"Use one of {', '.join(_PRECISIONS)}.")
 
 
-def _parse_memory(value: object) -> int | None:
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("GB", 10**9), ("MB", 10**6)):
-        number = value.removesuffix(unit).strip() if isinstance(value, str) and value.endswith(unit) else ""
-        if number.replace(".", "", 1).isdecimal() and float(number) > 0:
-            return round(float(number) * size)
-    raise BadValueError(f"{value!r} is not a valid memory size", hint="Use a value such as 8 GiB.")
+def _parse_memory(value: object) -> int:
+    size_bytes = round(units.parse_bytes(value))
+    if size_bytes <= 0:
+        raise BadValueError(f"{value!r} must be above zero", hint="Use a value such as 8 GiB.")
+    return size_bytes
 
 
 def _format_memory(size_bytes: int) -> str:

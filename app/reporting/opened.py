@@ -365,11 +365,9 @@ def _split_by_stage(table: pa.Table, stages: Sequence[StageData]) -> list[StageR
         int(stage_indices[start]): (start, end)
         for start, end in zip(starts, [*ends.tolist(), stage_indices.size], strict=False)
     }
-    rows = []
-    for stage_data in stages:
-        start, end = row_ranges.get(stage_data.index, (0, 0))
-        rows.append(read_rows(table.slice(start, end - start)))
-    return rows
+    frame = table.to_pandas(types_mapper=pd.ArrowDtype)  # once, as the conversion of each stage would take longer
+    ranges = (row_ranges.get(stage_data.index, (0, 0)) for stage_data in stages)
+    return [read_rows(frame.iloc[start:end]) for start, end in ranges]
 
 
 def _drop_chunks(rows: StageRows) -> StageRows:

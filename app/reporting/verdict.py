@@ -218,7 +218,7 @@ def _find_outcome(result: Result) -> Outcome:
 
 
 def _build_headline(result: Result, outcome: Outcome) -> Headline:
-    measured_count = sum(stage.kind != "warmup" for stage in result.stages)
+    measured_count = sum(stage.kind != "warmup" and not stage.is_pooled for stage in result.stages)
     local_headline = build_local_headline(result)
     if outcome == "INVALID":
         has_best = result.local is not None and result.local.best is not None
@@ -267,7 +267,8 @@ def _build_max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
 
 def _build_concurrency_headline(result: Result) -> Headline:
     """Build the headline of a sweep over numbers of concurrent clients."""
-    passed_stage, failed_stage = find_highest_passed_stages(result.stages)[0], find_lowest_failed_stage(result.stages)
+    passed_stages, failed_stage = find_highest_passed_stages(result.stages), find_lowest_failed_stage(result.stages)
+    passed_stage = next((stage for stage in passed_stages if stage.is_pooled), passed_stages[0])
     objectives = [evaluation.objective for evaluation in result.slo]
     rate_per_s = passed_stage.metrics["completed_per_s"]["value"].value or 0.0
     rate_text = formatting.with_unit(formatting.format_number(rate_per_s), "req/s")

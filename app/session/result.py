@@ -184,8 +184,8 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     standalone_stages: tuple[Stage, ...]
     stages: tuple[Stage, ...]
     pooled_stage: Stage | None
-    """Search steps at the max rate, pooled into one stage; `None` if there is no search or it found
-    no max rate."""
+    """Search steps at the max rate, or the many stages of a run without a search, pooled into one
+    stage; `None` if no stages are pooled."""
     search_outcome: SearchOutcome | None
     checks: tuple[Check, ...]
     lost_gpus: tuple[int, ...]

@@ -11,7 +11,7 @@ import msgspec
 import pandas as pd
 
 from app.analysis.gpu_use import add_gpu_metrics
-from app.analysis.headline import find_accepted_step_indices
+from app.analysis.headline import find_pooled_indices
 from app.analysis.search import SearchOutcome
 from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.records.calibration import LoadKind
@@ -342,12 +342,12 @@ class _Session:
         stages = runner.summarize(telemetry) if runner else ()
         if environment.gpus and self._spec.is_local_target:
             stages = tuple(add_gpu_metrics(stage, telemetry, self._idle_window) for stage in stages)
-        step_indices = find_accepted_step_indices(stages, self._search_outcome)
+        pooled_indices = find_pooled_indices(stages, self._search_outcome)
         measurements = RunMeasurements(
             environment=environment,
             standalone_stages=self._standalone_stages,
             stages=stages,
-            pooled_stage=runner.pool(step_indices, telemetry) if runner and step_indices else None,
+            pooled_stage=runner.pool(pooled_indices, telemetry) if runner and pooled_indices else None,
             search_outcome=self._search_outcome,
             checks=tuple(self._run_log.checks),
             lost_gpus=self._dependencies.telemetry.lost_gpus,

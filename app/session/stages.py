@@ -134,6 +134,8 @@ class StageRunner:
             lead_in_s=resolved_stage.lead_in_s,
             drain_s=resolved_stage.drain_s,
             max_requests=self._limit_monitor.cap_requests(resolved_stage.requests),
+            # A server's cache may have the prompts of earlier stages; those of a trace belong to its arrivals.
+            first_request=0 if isinstance(resolved_stage.arrivals, TraceArrivals) else self.sent,
         )
         monitor = StageMonitor(
             resolved_stage,
@@ -264,8 +266,8 @@ class StageRunner:
         )
 
     def pool(self, indices: Sequence[int], telemetry: pd.DataFrame) -> Stage:
-        """Pool several stages at the same rate into one stage. `indices` are the positions of the
-        stages in execution order."""
+        """Pool several stages into one stage. `indices` are the positions of the stages in execution
+        order."""
         return pool_stages(
             map(self._read_rows, indices), telemetry, [self.stage_data[index] for index in indices], self._slo
         )

@@ -71,8 +71,9 @@ class Sessions(msgspec.Struct, frozen=True):
 class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     """Workload whose requests are ready to be sent.
 
-    Arrival i sends request `request_indices[i % len(request_indices)]`. Without `request_indices`,
-    the requests are sent in order, repeatedly. `label` is the method and URL without secrets.
+    Arrival i of a stage whose plan has the first request f sends request `request_indices[(f + i) %
+    len(request_indices)]`. Without `request_indices`, the requests are sent in order, repeatedly.
+    `label` is the method and URL without secrets.
     `new_reader` creates the reader of a streamed response. `max_output_tokens` has the maximum
     number of output tokens for each request. `notes` are sentences for the result about
     approximations and omitted requests.

@@ -200,12 +200,27 @@ class SendingStage:
         if offsets is not None:
             schedule = iterate_schedule_ns(offsets, self.start_ns)
             return OpenTraffic(
-                self._send, self._on_arrivals_end, prepared_workload, self._share, loop, schedule, self._end_ns
+                self._send,
+                self._on_arrivals_end,
+                prepared_workload,
+                self._share,
+                loop,
+                schedule,
+                self._end_ns,
+                plan.first_request,
             )
         assert isinstance(plan.arrivals, ClosedArrivals)
         bounds_ns = (self.lead_in_start_ns, self._end_ns)
         return ClosedTraffic(
-            self._send, self._on_arrivals_end, prepared_workload, self._share, loop, plan.arrivals, bounds_ns, plan.seed
+            self._send,
+            self._on_arrivals_end,
+            prepared_workload,
+            self._share,
+            loop,
+            plan.arrivals,
+            bounds_ns,
+            plan.seed,
+            plan.first_request,
         )
 
     def _send(self, request_index: int, scheduled_ns: int) -> None:

@@ -153,9 +153,10 @@ class OpenTraffic:
         loop: asyncio.AbstractEventLoop,
         schedule_ns: Iterator[int],
         end_ns: int,
+        first_request: int = 0,
     ) -> None:
         self._send, self._on_end, self._end_ns = send, on_end, end_ns
-        self._request_indices = _iterate_request_indices(prepared_workload, share)
+        self._request_indices = _iterate_request_indices(prepared_workload, share, first_request)
         self.started_count = 0
         self._pacer = Pacer(schedule_ns, self._on_arrival, self._finish, get_timer_factory(loop), end_ns=end_ns)
         self._sessions = prepared_workload.sessions
@@ -224,11 +225,12 @@ class ClosedTraffic:
         arrivals: ClosedArrivals,
         bounds_ns: tuple[int, int],
         seed: int,
+        first_request: int = 0,
     ) -> None:
         self._send, self._on_end = send, on_end
         self._concurrency = compute_share_size(arrivals.concurrency, share)
         self._start_ns, self._end_ns = bounds_ns
-        self._request_indices = _iterate_request_indices(prepared_workload, share)
+        self._request_indices = _iterate_request_indices(prepared_workload, share, first_request)
         self._sessions = prepared_workload.sessions
         self._think_times_ns = (
             _draw_think_times_ns(arrivals.think_s, [seed, share.index]) if arrivals.think_s > 0 else None
@@ -284,16 +286,18 @@ class ClosedTraffic:
             self._send(next(self._request_indices) if request_index is None else request_index, due_ns)
 
 
-def _iterate_request_indices(prepared_workload: PreparedWorkload, share: WorkerShare) -> Iterator[int]:
+def _iterate_request_indices(
+    prepared_workload: PreparedWorkload, share: WorkerShare, first_request: int
+) -> Iterator[int]:
     """Return an iterator over the indices of the prepared requests for this worker's arrivals. The
-    index for an arrival depends on the position of the arrival among the arrivals of all
-    workers."""
+    index for an arrival depends on the position of the arrival among the arrivals of all workers,
+    and on the position of the stage's first request."""
     indices = (
         range(len(prepared_workload.requests))
         if prepared_workload.request_indices is None
         else list(map(int, prepared_workload.request_indices))
     )
-    return islice(cycle(indices), share.index, None, share.worker_count)
+    return islice(cycle(indices), first_request % len(indices) + share.index, None, share.worker_count)
 
 
 def _find_next_session_request(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:

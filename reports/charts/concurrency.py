@@ -18,7 +18,7 @@ _QuantityGetter = Callable[[StageRow], Quantity | None]
 def build_concurrency_charts(report: Report) -> tuple[Chart, ...]:
     """Build the charts of latency and throughput by concurrency; empty with fewer than two distinct
     concurrencies."""
-    rows = [row for row in report.stages if row.kind == "closed" and row.clients is not None]
+    rows = [row for row in report.stages if row.kind == "closed" and row.clients is not None and not row.pooled]
     if len({row.clients for row in rows}) < 2:
         return ()
     rows.sort(key=lambda row: (row.clients or 0, row.repeat))

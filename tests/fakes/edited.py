@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from app.errors import ProfileError
+
 
 class EditedDocument:
     """`take` is what the page does with what an editor says was edited."""
 
     def __init__(self, tree: dict[str, Any], path: Path | None = None) -> None:
         self.tree, self.path = tree, path
+        self.error: ProfileError | None = None
 
     def value(self, path: str) -> object | None:
         here: Any = self.tree

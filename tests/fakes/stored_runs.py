@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ STAGES = msgspec.structs.replace(
         StageSpec("high", "steady", poisson(230.0), 20.0),
     ),
 )
+DAY = msgspec.structs.replace(
+    SPEC,
+    name="a day",
+    stages=tuple(
+        StageSpec(f"hour {hour}", "steady", poisson(round(30 + 70 * math.sin(math.pi * hour / 24) ** 2)), 1.0)
+        for hour in range(24)
+    ),
+)
+"""Too many stages for a headline of one of them; each of them is too short for the percentiles of the SLO."""
 SEARCHED = msgspec.structs.replace(SEARCH, name="searched")
 
 

@@ -19,8 +19,15 @@ from app.gui.theme import Theme
 _PAD_PX = 3.0
 _SELECTION_RADIUS_PX = 8.0
 _MIN_CHARACTERS = 5
+_MAX_SHADED_BANDS = 20
+"""Maximum number of visible bands that are shaded. More bands, which would hide the data, are rules
+along the upper edge of the plot."""
 _MIN_BAND_PX = 6
-"""Width of a band below which only its state is shown, without an edge."""
+"""Width of a band without a state below which its rule is omitted."""
+_RULE_PX = 4.0
+_MIN_RULE_PX = 2.0
+_RULE_ORDER: tuple[State, ...] = ("plain", "good", "warn", "bad")
+"""Order in which rules are drawn, so that a stage that missed the SLO covers its neighbors."""
 
 
 class Band(msgspec.Struct, frozen=True):
@@ -97,26 +104,35 @@ class Underlay(_DecorationLayer):
                 painter.drawLine(QPointF(x_px, area.top()), QPointF(x_px, area.bottom()))
 
     def _draw_bands(self, painter: QPainter, area: QRectF) -> None:
+        visible_bands = [
+            (band_index, band, QRectF(QPointF(left, area.top()), QPointF(max(right, left + 1.0), area.bottom())))
+            for band_index, band in enumerate(self.decorations.bands)
+            for left in [max(self.x_to_pixel(area, band.start, area.left()), area.left())]
+            for right in [min(self.x_to_pixel(area, band.end, area.right()), area.right())]
+            if right >= left
+        ]
+        if len(visible_bands) > _MAX_SHADED_BANDS:
+            visible_bands.sort(key=lambda visible: _RULE_ORDER.index(visible[1].state))
+            for band_index, band, rect in visible_bands:
+                if band.state == "plain" and (rect.width() < _MIN_BAND_PX or band_index % 2 == 0):
+                    continue
+                height = _RULE_PX * (2 if band.state in ("warn", "bad") else 1)
+                rule = QRectF(rect.left(), area.top(), max(rect.width(), _MIN_RULE_PX), height)
+                painter.fillRect(rule, QColor(state_color(self.theme, band.state)))
+            return
         metrics = QFontMetricsF(self.font)
         lane_ends: list[float] = []
-        for band_index, band in enumerate(self.decorations.bands):
-            left, right = self.x_to_pixel(area, band.start, area.left()), self.x_to_pixel(area, band.end, area.right())
-            left, right = max(left, area.left()), min(right, area.right())
-            if right < left:
-                continue
+        for band_index, band, rect in visible_bands:
             color = QColor(state_color(self.theme, band.state))
-            rect = QRectF(left, area.top(), max(right - left, 1.0), area.height())
-            is_narrow = right - left < _MIN_BAND_PX  # edges of hundreds of stages would hide the data
-            if band.state != "plain" or (band_index % 2 and not is_narrow):  # alternate the shading of stages
+            if band.state != "plain" or band_index % 2:  # alternate the shading to make stages distinguishable
                 painter.fillRect(rect, translucent_color(color, 16 if band.state == "plain" else 34))
             if band.state in ("warn", "bad"):
                 painter.fillRect(rect, QBrush(translucent_color(color, 70), Qt.BrushStyle.BDiagPattern))
-            if not is_narrow:
-                painter.setPen(QPen(translucent_color(color, 120), 1))
-                painter.drawLine(rect.topLeft(), rect.bottomLeft())
-            lane = next((index for index, end in enumerate(lane_ends) if end <= left), len(lane_ends))
-            lane_ends[lane : lane + 1] = [right]
-            text_rect = QRectF(left, area.top() + lane * metrics.height(), right - left, 0)
+            painter.setPen(QPen(translucent_color(color, 120), 1))
+            painter.drawLine(rect.topLeft(), rect.bottomLeft())
+            lane = next((index for index, end in enumerate(lane_ends) if end <= rect.left()), len(lane_ends))
+            lane_ends[lane : lane + 1] = [rect.right()]
+            text_rect = QRectF(rect.left(), area.top() + lane * metrics.height(), rect.width(), 0)
             _draw_text(painter, metrics, band.label, text_rect, color, QColor(self.theme.paper))
 
     def _draw_region(self, painter: QPainter, area: QRectF) -> None:

@@ -223,7 +223,7 @@ class ParetoChart(QWidget):
         if hidden_count:
             sentences.append(f"Some offers are not shown because their latency was not simulated ({hidden_count}).")
         sentences.append("Pareto front: no other offer is both cheaper and faster.")
-        if len(_list_front_fleets(plan)) < len(plan.pareto):
+        if 0 < sum(fleet.sizing_method == "formula" for fleet in fleets) < len(fleets):
             sentences.append("It leaves out offers that were not simulated.")
         return " ".join(sentences)
 

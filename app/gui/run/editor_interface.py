@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from PySide6.QtCore import QEvent, Signal
 from PySide6.QtWidgets import QWidget
 
+from app.errors import ProfileError
+
 _TOP_LEVEL_KEYS = (
     "sizewise", "name", "description", "target", "workload", "load", "slo", "limits", "gates", "options", "traffic",
     "plan", "telemetry",
@@ -22,6 +24,11 @@ class EditedProfile(Protocol):
     @property
     def path(self) -> Path | None:
         """Path of the profile file, or `None` if the profile has no file yet."""
+        ...
+
+    @property
+    def error(self) -> ProfileError | None:
+        """Error of a text that is not valid YAML; `None` if it is valid."""
         ...
 
     def value(self, path: str) -> object | None:

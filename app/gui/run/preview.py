@@ -51,6 +51,11 @@ class Preview(SpecialEditor):
         self.unrunnable_heading.hide()
 
     def show_contents(self, document: EditedProfile) -> None:
+        if document.error is not None:  # the page states the error, and the last valid profile is not the text
+            self._latest_view.cancel()
+            self._displayed_inputs = None
+            self._show(WorkView())
+            return
         inputs = copy_tree(document), display_path(document)
         if inputs == self._displayed_inputs:
             return

@@ -103,6 +103,15 @@ def test_the_worst_of_several_stages_decides() -> None:
     assert (untagged.outcome, untagged.stage) == ("INCONCLUSIVE", "peak")
 
 
+def test_short_stages_are_evaluated_together_unless_one_of_them_failed() -> None:
+    short = stage("short", Estimate(40.0, None))
+    pooled = stage("2 stages", Estimate(42.0, (41.0, 44.0)), tags={"pooled": "2"})
+    together = evaluate_gate(parse_gate("latency_ms.p95 < 50"), (short, short, pooled), (), {})
+    assert (together.outcome, together.stage) == ("PASS", "2 stages")
+    failed = evaluate_gate(parse_gate("latency_ms.p95 < 50"), (short, PEAK, pooled), (), {})
+    assert (failed.outcome, failed.stage) == ("FAIL", "peak")
+
+
 def test_a_stage_that_was_not_run_is_named() -> None:
     evaluated = evaluate_gate(parse_gate("latency_ms.p95{stage=gone} < 60"), (CALM,), STAGES, {})
     assert evaluated.observed.reason == "no stage with {stage=gone} was run"

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from app.analysis.headline import (
     find_highest_passed_stages,
     find_lowest_failed_stage,
+    find_pooled_indices,
     mark_headline,
     select_evaluated_stages,
     select_headline_stages,
@@ -102,3 +103,25 @@ def test_a_sweep_is_the_headline_only_where_nothing_else_was_asked() -> None:
     failed = stage("16 clients", "closed", concurrency=16, tags=SWEEP, meets_slo=False)
     assert headline(*sweep, failed) == ["4 clients"]
     assert headline(*sweep, failed, stage("asked", "closed", concurrency=2)) == ["asked"]
+
+
+def test_many_stages_are_pooled_for_the_headline() -> None:
+    staircase = [stage(f"step {number}", "steady", 10 + number) for number in range(1_000)]
+    warmup = stage("warm-up", "warmup", 10)
+    assert find_pooled_indices([warmup, *staircase], None) == tuple(range(1, 1_001))
+    pooled = stage("1,000 stages", "varying", tags={"pooled": "1000"})
+    assert headline(*staircase, found=500, pooled=pooled) == ["1,000 stages"]
+    assert headline(*staircase, pooled=pooled) == ["1,000 stages"]
+
+
+def test_stages_that_can_be_shown_or_are_not_alike_are_not_pooled() -> None:
+    staircase = [stage(f"step {number}", "steady", 10 + number) for number in range(21)]
+    assert find_pooled_indices(staircase[:20], None) == ()
+    assert find_pooled_indices([*staircase[:20], replace(staircase[20], arrival_kind="constant")], None) == ()
+    assert find_pooled_indices([replace(one, completed=1_000_000) for one in staircase], None) == ()
+    assert find_pooled_indices([*HOLDS, *staircase], SearchOutcome(40, None, (40, None), 3)) == (1, 2)
+
+
+def test_the_repeats_of_a_sweeps_highest_load_are_pooled() -> None:
+    sweep = [swept(1, True)] * 30 + [swept(2, True) for _ in range(30)] + [swept(4, False)]
+    assert find_pooled_indices(sweep, None) == tuple(range(30, 60))

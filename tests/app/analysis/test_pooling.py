@@ -130,3 +130,43 @@ def test_a_worker_lost_between_two_holds_was_lost_before_them_and_one_lost_in_a_
         pooled = pool_stages([rows, later(rows, 20_000_000_000)], NO_TELEMETRY, facts, SLO)
         assert next(check.verdict for check in pooled.checks if check.id == "workers") == verdict
         assert [worker.sent for worker in pooled.workers] == [1000, 500]
+
+
+def test_stages_of_other_rates_are_one_stage_of_a_varying_rate() -> None:
+    """A day in 100 stages of 1 s: the rate curve is that of all stages, so their arrivals are still found random."""
+    rng = np.random.default_rng(5)
+    rows, facts = [], []
+    for number in range(100):
+        rate_per_s = float(20 + number % 50)
+        start_ns = stage_facts().start_ns + number * (PAUSE_NS + 1_000_000_000)
+        arrivals = np.sort(rng.uniform(0, 1, rng.poisson(rate_per_s)))
+        rows.append(later(request_rows(arrivals, np.full(arrivals.size, 0.01)), start_ns - stage_facts().start_ns))
+        one = stage_facts(rate_per_s, 1.0)
+        facts.append(replace(one, name=f"minute {number}", start_ns=start_ns, end_ns=start_ns + 2_000_000_000))
+    pooled = pool_stages(rows, NO_TELEMETRY, facts, SLO)
+    assert (pooled.name, pooled.kind, pooled.scheduled_per_s) == ("100 stages", "varying", None)
+    assert pooled.arrivals == "Poisson, varying from 20 to 69 req/s"
+    assert pooled.completed == pooled.metrics["latency_ms"]["p95"].n == sum(map(len, rows))
+    assert {check.id: check.verdict for check in pooled.checks}["arrival_spacing"] == "VALID"
+    assert pooled.meets_slo
+
+
+def test_the_clients_of_pooled_stages_are_those_of_each_of_them() -> None:
+    facts = [
+        replace(stage_facts(10, 10, arrivals="closed", kind="closed"), rate_per_s=None, concurrency=clients)
+        for clients in (4, 8)
+    ]
+    rows = [request_rows(constant_s(10, 10), np.full(100, 0.01))] * 2
+    assert pool_stages(rows, NO_TELEMETRY, [facts[0]] * 2, SLO).concurrency == 4
+    assert pool_stages(rows, NO_TELEMETRY, facts, SLO).concurrency is None
+
+
+def test_pooled_stages_end_where_the_last_of_them_was_stopped() -> None:
+    facts = [stage_facts(10, 10, arrivals="constant"), stage_facts(20, 10, arrivals="constant")]
+    facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12_000_000_000, stopped_early=True)
+    rows = [
+        request_rows(constant_s(10, 10), np.full(100, 0.01)),
+        later(request_rows(constant_s(20, 5), np.full(100, 0.01)), 12_000_000_000),
+    ]
+    pooled = pool_stages(rows, NO_TELEMETRY, facts, SLO)
+    assert (pooled.window.end_ns - pooled.window.start_ns) / 1e9 == pytest.approx(17, abs=0.1)

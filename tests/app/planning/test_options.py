@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
 from app.planning.candidates import Candidate, RejectedOffer
+from app.planning.fleets import plan_fleets
 from app.planning.options import Option, get_candidate, list_options
 from app.planning.service_models.measured import lower_trust
 from app.planning.sizing import build_demand
@@ -93,10 +94,10 @@ def test_the_vendor_and_the_power_of_all_cards_may_be_limited() -> None:
     assert refused(gpu(PlanLimits(max_power_w=9e9), tdp_w=None)) == "the power of L4 is unknown"
 
 
-def simulated(count: int, slo_ms: int = 500) -> list[str]:
+def simulated(count: int, slo_ms: int = 500, usd_step: float = 1.0) -> list[str]:
     """Each offer has a measurement of its own; the dearer the later."""
     targets = [target(hardware=Hardware("x", offer=f"acme/a{n}"), fit=LAW, name=f"{n}") for n in range(count)]
-    offers = [offer(f"a{n}", on_demand_usd_per_hour=1.0 + n) for n in range(count)]
+    offers = [offer(f"a{n}", on_demand_usd_per_hour=1.0 + usd_step * n) for n in range(count)]
     asked = question(*targets, of=catalogue(*offers), peak_per_s=300.0, slo=(f"latency_ms.p95 < {slo_ms}",))
     demand = build_demand(asked.traffic, asked.limits, asked.today)
     found = list_options(asked, demand, build_slo_objectives(asked.slo), estimate_only=False)
@@ -106,6 +107,25 @@ def simulated(count: int, slo_ms: int = 500) -> list[str]:
 
 def test_the_five_cheapest_kinds_are_simulated_and_the_rest_left_to_formulae() -> None:
     assert simulated(7) == ["simulated"] * 5 + ["formula"] * 2
+
+
+def test_all_kinds_that_could_become_the_cheapest_are_simulated() -> None:
+    assert simulated(8, usd_step=0.08) == ["simulated"] * 7 + ["formula"]  # 1.48 and 1.56 times the lowest cost
+
+
+def test_the_front_of_a_simulated_plan_has_no_estimates() -> None:
+    fast = fit_of(fitted(RequestService(1, 0.001, 0.5)))
+    targets = [
+        target(hardware=Hardware("x", offer=f"acme/a{n}"), fit=fast if n == 6 else LAW, name=f"{n}") for n in range(7)
+    ]
+    offers = [offer(f"a{n}", on_demand_usd_per_hour=100.0 if n == 6 else 1.0 + n) for n in range(7)]
+    asked = question(*targets, of=catalogue(*offers), peak_per_s=300.0, slo=("latency_ms.p95 < 500",))
+    plan = plan_fleets(asked)
+    methods = {fleet.instance_type: fleet.sizing_method for fleet in plan.offers}
+    assert methods["a6"] == "formula"
+    assert {fleet.sizing_method for fleet in plan.pareto} == {"simulated"}
+    preview = plan_fleets(asked, estimate_only=True)
+    assert "a6" in {fleet.instance_type for fleet in preview.pareto}
 
 
 def test_offers_of_one_kind_are_simulated_together() -> None:

@@ -14,7 +14,7 @@ from app.reporting.opened import OpenedRun, load_run
 from reports.text import render_text
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.stored_runs import SEARCHED, cut_short, stored_run
+from tests.fakes.stored_runs import DAY, SEARCHED, cut_short, stored_run
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,12 @@ def streamed(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
     return load_run(stored_run(tmp_path_factory.mktemp("runs") / "streams", load=load, clock=clock))
 
 
-@pytest.mark.parametrize("name", ["stages", "searched", "streamed"])
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> OpenedRun:
+    return load_run(stored_run(tmp_path_factory.mktemp("runs") / "day", DAY))
+
+
+@pytest.mark.parametrize("name", ["stages", "searched", "streamed", "day"])
 def test_asked_for_nothing_else_it_is_the_stored_result_to_the_last_digit(
     name: str, request: pytest.FixtureRequest
 ) -> None:
@@ -44,6 +49,22 @@ def test_asked_for_nothing_else_it_is_the_stored_result_to_the_last_digit(
         assert one == own, one.name
     assert again == run.result
     assert run.reevaluate([one.text for one in run.data.slo]) == run.result
+
+
+def test_the_numbers_of_many_stages_are_those_of_the_whole_run(day: OpenedRun) -> None:
+    report = day.report()
+    requests = sum(stage.completed for stage in day.result.stages if not stage.is_pooled)
+    tiles = [tile for tile in report.tiles if tile.label != "Max rate (lower bound)"]
+    assert [tile.label for tile in tiles] == ["p95 latency", "p99 latency", "Error rate"]
+    assert [(tile.note, tile.quantity.n) for tile in tiles] == [("in 24 stages", requests)] * 3
+    assert [(row.stage, row.outcome) for row in report.objectives] == [
+        ("24 stages", "PASS"),
+        ("24 stages", "INCONCLUSIVE"),
+    ]
+    assert {spectrum.n for spectrum in report.spectra} == {requests}
+    without_slo = day.report(day.reevaluate([]))
+    assert without_slo.verdict.headline == "24 stages measured"
+    assert without_slo.tiles[0].note == "in 24 stages"
 
 
 @pytest.mark.parametrize("name", ["stages", "searched", "streamed"])

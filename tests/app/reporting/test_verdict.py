@@ -101,7 +101,7 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
         (
             {"max_rate": None, "slo": (), "gates": ()},
             "MEASURED",
-            "18 stages measured. No SLO is set, so there is no verdict.",
+            "17 stages measured. No SLO is set, so there is no verdict.",
         ),
         ({"verdict": Verdict("INVALID", ("late",))}, "INVALID", "Measurement invalid: do not use these results."),
         (

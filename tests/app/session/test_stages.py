@@ -146,3 +146,13 @@ def test_a_rate_changed_to_what_it_was_is_no_change(bench: Bench) -> None:
     bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=Changing(bench, 100.0)))
     assert (facts_of(bench)[0].kind, facts_of(bench)[0].rate_per_s) == ("steady", 100.0)
     assert bench.reported(RateChanged) == []
+
+
+def test_stages_go_on_with_the_requests_and_a_trace_begins_with_its_own(bench: Bench) -> None:
+    trace = TraceArrivals(np.arange(0, 10**9, 10**8, dtype="<i8").tobytes())
+    outcome = bench.run(
+        of(StageSpec("a", "steady", poisson(100.0), 2.0), StageSpec("b", "steady", poisson(100.0), 2.0),
+           StageSpec("trace", "varying", trace, 2.0))
+    )  # fmt: skip
+    sent = [stage.completed for stage in outcome.result.stages]
+    assert [plan.first_request for plan in bench.load.plans] == [0, sent[0], 0]

@@ -4,6 +4,7 @@ from itertools import pairwise
 from time import perf_counter_ns
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 import uvloop
@@ -110,6 +111,19 @@ def failing(error: str) -> Callable[[Exchange], None]:
 
 
 # open
+
+
+@pytest.mark.parametrize("arrivals", [constant(20), ClosedArrivals(2)])
+def test_a_stage_sends_the_requests_after_those_of_the_stages_before_it(
+    arrivals: OpenArrivals | ClosedArrivals,
+) -> None:
+    of = msgspec.structs.replace(plan(arrivals, max_requests=4), first_request=6)
+    sent = sorted(
+        (exchange.index, exchange.request_index)
+        for index in range(2)
+        for exchange in play(of, workload=built(picks=[3, 0, 1, 2]), share=WorkerShare(index, 2)).transport.submitted
+    )
+    assert sent == [(0, 1), (1, 2), (2, 3), (3, 0)]
 
 
 def test_arrivals_send_the_requests_in_turn() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -45,6 +46,19 @@ def test_the_end_reports_how_long_the_sender_had_no_core(load: LoadProcess) -> N
         waits = [Played(load, plan(rate=500, duration=0.3)).ended.cpu_wait_s for _ in range(2)]
     assert all(waited_s is not None and 0 <= waited_s < 10 for waited_s in waits)
     assert any(waits), "a thousand wakes, some of which the server that it shares the machine with put off"
+
+
+@pytest.mark.process
+def test_the_next_stage_sends_the_prompts_that_the_server_has_not_seen(load: LoadProcess) -> None:
+    """A server with a prefix cache would answer the same prompts faster in each later stage."""
+    with ScriptedServer(Script()) as server:
+        prompts = tuple(f"prompt {number}".encode() for number in range(10))
+        load.configure(Endpoint((server.url,)), HttpWorkload("POST", bodies=prompts))
+        first = plan(rate=100, duration=0.05)
+        played = Played(load, first)
+        Played(load, msgspec.structs.replace(first, first_request=len(played.rows)))
+        received = [request.rpartition(b"\r\n\r\n")[2] for request in server.requests]
+    assert sorted(received) == sorted(prompts)
 
 
 @pytest.mark.process

@@ -11,14 +11,16 @@ from app.gui.formatting import State
 from app.gui.theme import ThemeController
 
 
-def drawn(qtbot: QtBot, look: ThemeController, bands: int, state: State = "plain") -> QImage:
-    """A chart of a run of so many stages."""
+def drawn(qtbot: QtBot, look: ThemeController, bands: int, state: State = "plain", missed: int | None = None) -> QImage:
+    """A chart of a run of so many stages, one of which may have missed the SLO."""
     chart = Chart("Latency", Axis("Time", "s"), Axis("Latency", "ms"), look)
     qtbot.addWidget(chart)
     chart.resize(800, 300)
     chart.set_line("p50", "p50", np.array([0.0, 1_000.0]), np.array([1.0, 2.0]))
     width = 1_000 / max(bands, 1)
-    chart.set_bands([(number * width, (number + 1) * width, "", state) for number in range(bands)])
+    chart.set_bands(
+        [(number * width, (number + 1) * width, "", "bad" if number == missed else state) for number in range(bands)]
+    )
     with qtbot.waitExposed(chart):
         chart.show()
     return chart.grab().toImage()
@@ -30,6 +32,23 @@ def test_the_edges_of_many_stages_do_not_hide_the_data(qtbot: QtBot, look: Theme
     assert drawn(qtbot, look, 5) != without
 
 
-@pytest.mark.parametrize("state", ["warn", "bad"])
-def test_the_verdicts_of_many_stages_are_still_shown(qtbot: QtBot, look: ThemeController, state: State) -> None:
-    assert drawn(qtbot, look, 1_000, state) != drawn(qtbot, look, 0)
+@pytest.mark.parametrize("state", ["good", "warn", "bad"])
+def test_the_verdicts_of_many_stages_are_rules_above_the_data(
+    qtbot: QtBot, look: ThemeController, state: State
+) -> None:
+    without, few, many = drawn(qtbot, look, 0), drawn(qtbot, look, 20, state), drawn(qtbot, look, 21, state)
+    assert len(_changed_lines(many, without)) in range(1, 10)
+    assert len(_changed_lines(few, without)) > 100
+
+
+def test_one_missed_stage_of_a_thousand_is_seen(qtbot: QtBot, look: ThemeController) -> None:
+    assert drawn(qtbot, look, 1_000, "good", missed=500) != drawn(qtbot, look, 1_000, "good")
+
+
+def _changed_lines(image: QImage, other: QImage) -> list[int]:
+    """Lines of pixels in which two pictures differ."""
+    return [
+        line
+        for line in range(image.height())
+        if image.copy(0, line, image.width(), 1) != other.copy(0, line, image.width(), 1)
+    ]

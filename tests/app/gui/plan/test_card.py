@@ -10,6 +10,7 @@ from app.gui.plan.offers_model import build_frame
 from app.gui.plan.state import PlanState
 from app.records.checks import Check
 from app.records.plan import CapacityKnowledge, NextMeasurement, Spread
+from app.reporting.plan import build_plan_section
 from tests.fakes.whole_plan import whole_plan
 
 UNCERTAIN = CapacityKnowledge(
@@ -81,5 +82,7 @@ def test_the_cost_of_a_fleet_has_the_interval_of_results_and_of_the_report(qtbot
     card.show_state(PlanState(phase="simulated", plan=plan, is_current=True))
     texts = [one.accessibleName() for one in card.properties.findChildren(QLabel)]
     assert "95 % CI of the cost: {} – {}".format(*map(format_usd, cost.ci95)) in texts
+    reported = next(row for row in build_plan_section(plan).offers if row.offer == plan.recommendation.fleet.offer)
+    assert reported.usd_per_month.ci95 == cost.ci95
     recommended = build_frame(plan).set_index("offer").loc[plan.recommendation.fleet.offer]
     assert recommended["cost_interval"] == "{}–{}".format(*map(format_amount, cost.ci95))

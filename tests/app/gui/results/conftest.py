@@ -14,7 +14,7 @@ from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
 from app.gui.theme import ThemeController
-from tests.fakes.stored_runs import SEARCHED, stored_run
+from tests.fakes.stored_runs import DAY, SEARCHED, stored_run
 
 OpenRun = Callable[[Path], DisplayedRun]
 
@@ -24,7 +24,8 @@ def made_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("made")
     stored_run(folder / "stages")
     stored_run(folder / "searched", SEARCHED)
-    return {name: folder / name for name in ("stages", "searched")}
+    stored_run(folder / "day", DAY)
+    return {name: folder / name for name in ("stages", "searched", "day")}
 
 
 @pytest.fixture

@@ -72,6 +72,18 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
         assert model.index(place, column).data() == formatting.format_quantity(stage.p95)
 
 
+def test_the_page_of_a_run_of_many_stages_describes_the_whole_run(
+    page: ResultsPage, opened: OpenRun, made_runs: dict[str, Path]
+) -> None:
+    report = opened(made_runs["day"]).report
+    shown = texts(page)
+    assert "in 24 stages" in shown
+    assert not any("hour" in text for text in shown)
+    content = page.content()
+    content.tabs.setCurrentWidget(content.all_tabs[2])
+    assert any(f"{formatting.format_count(report.spectra[0].n)} responses" in text for text in texts(page))
+
+
 def test_another_slo_is_evaluated_at_once_and_as_measured_leads_back(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:

@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
 from app.gui.run.page import RunPage
+from app.gui.run.preview import Preview
 from app.gui.theme import ThemeController
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
@@ -85,6 +86,19 @@ def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: Run
     page.source.yaml_edit.setPlainText(RIGHT)
     assert page.form.isEnabled()
     qtbot.waitUntil(page.header.start_button.isEnabled)
+
+
+def test_a_file_of_broken_yaml_has_one_error_at_the_line_that_was_not_closed(
+    qtbot: QtBot, page: RunPage, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("sizewise: 1\nslo: [latency_ms.p95 < 50\nname: x\n")
+    page.open_profile(path)
+    assert page.error_strip.text().splitlines()[0] == "Line 2: The bracket [ is not closed."
+    preview = page.findChild(Preview)
+    assert preview is not None
+    qtbot.waitUntil(lambda: not preview._latest_view.is_busy)
+    assert not preview.strip.isVisibleTo(page)
 
 
 def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBot, page: RunPage, mine: Path) -> None:
