@@ -515,7 +515,7 @@ class LocalProfile(CommonProfile):
         if found := [key for key, is_set in unusable.items() if is_set]:
             hint = "Set load.tests, target.batch and target.threads. A .gguf file can be as-is, int8 or int4."
             raise BadValueError(f"{found[0]} does not apply to language models", hint=hint)
-        deep_test = next((test for test in self.generation_tests if test.depth and test.prompt_tokens), None)
+        deep_test = next((test for test in self.generation_tests if test.needs_single_sequence), None)
         if deep_test is not None and any(variant.batch > 1 for variant in variants):
             raise BadValueError(
                 f"the test {deep_test.name} needs a batch of 1: ONNX Runtime GenAI adds prompts to a "

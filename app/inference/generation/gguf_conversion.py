@@ -23,6 +23,9 @@ from loadgen.decoding import decode_json
 
 _VERSION = 1
 """Version of the conversion, incremented whenever the same file would give a different folder."""
+MAX_CONTEXT = 32_768
+"""Maximum number of tokens of a sequence of a converted model, which limits its tables of rotary
+angles."""
 _CHILD_MODULE = "app.inference.generation.gguf_decoder"
 
 

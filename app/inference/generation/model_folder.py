@@ -17,6 +17,7 @@ from app.errors import UsageError
 from app.inference.generation.decoder_shape import PagedCache
 from app.inference.model_file import check_external_weights, check_model_file
 from app.records.language_model import GENAI_CONFIG_NAME
+from app.records.local import GenerationTest
 from loadgen.decoding import decode_json
 
 _MAX_CONFIG_BYTES = 2**20
@@ -126,6 +127,16 @@ def read_model_folder(folder: Path) -> GenerativeModel:
         paged_cache=_build_paged_cache(folder, config.engine),
         size_bytes=sum(files.values()),
     )
+
+
+def check_test_length(test: GenerationTest, context: int, model: str) -> None:
+    """Raise UsageError if a test needs more tokens than the context of a model."""
+    if test.context_tokens > context:
+        raise UsageError(
+            f"the test {test.name} needs {test.context_tokens:,} tokens, but the context of {model} is {context:,} "
+            "tokens",
+            hint="Use a shorter test.",
+        )
 
 
 def compute_folder_sha256(folder: Path) -> str:
