@@ -204,7 +204,13 @@ class VariantRunner:
         )
         memory_before_gib = self._dependencies.read_gpu_memory_gib()
         scenario_runner = ScenarioRunner(
-            self._spec, self._dependencies, self._run_log, variant_spec, self._stage_indices, lambda: self.may_continue
+            self._spec,
+            self._dependencies,
+            self._run_log,
+            variant_spec,
+            self._stage_indices,
+            lambda: self.may_continue,
+            lambda duration_s: self._limit_monitor.cap_duration_s(duration_s, now_ns()),
         )
         state = _VariantState(scenario_runner)
         failure: SizewiseError | None = None
