@@ -51,7 +51,7 @@ def build_generation_application(
     bytes of the bodies of all requests in flight."""
     handlers = _Routes(model, service)
     bodies = BodyReader(BODY_LIMIT_BYTES, max_bodies_bytes)
-    return Starlette(
+    application = Starlette(
         routes=[
             Route("/v1/chat/completions", CompletionHandler("chat", model, service, bodies), methods=["POST"]),
             Route("/v1/completions", CompletionHandler("completions", model, service, bodies), methods=["POST"]),
@@ -62,6 +62,8 @@ def build_generation_application(
         ],
         exception_handlers={HTTPException: _handle_http_error, 500: _handle_internal_error},
     )
+    application.router.default = _reject_path
+    return application
 
 
 class CompletionHandler:
@@ -215,8 +217,13 @@ class _Routes:
         }
 
 
+async def _reject_path(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - the body is not read
+    message = f"{scope['path'][:200]} is not a path of this endpoint; it has /v1/chat/completions and /v1/completions"
+    await _send_error(send, RejectedError(404, "not_found", message))
+
+
 async def _send_error(send: Send, rejection: RejectedError) -> None:
-    body = encode_error(rejection.status, rejection.code, str(rejection))
+    body = encode_error(rejection.status, rejection.code, str(rejection), rejection.parameter)
     await _send_body(send, rejection.status, (_JSON_HEADER, *rejection.headers), body)
 
 

@@ -308,6 +308,11 @@ async def test_models_are_listed_with_their_batching(kind: str, length: int, req
         for path in ("/v1/models/x", "/v2", "/nothing"):
             reply = await one.get(path)
             assert (reply.status, reply.json["error"]["code"]) == (404, "not_found")
+        responses = await one.post("/v1/responses", input="Hello?")
+        assert responses.status == 404
+        assert responses.json["error"]["message"] == (
+            "/v1/responses is not a path of this endpoint; it has /v1/chat/completions and /v1/completions"
+        )
         assert (await one.get(TEXT)).status == 405
 
 
@@ -321,6 +326,9 @@ async def test_error_has_the_form_of_the_api(paged: Opened) -> None:
         "param": None,
         "code": "context_length_exceeded",
     }
+    async with served(paged) as one:
+        reply = await one.post(CHAT, messages=MESSAGES, tools=[{"type": "function", "function": {"name": "f"}}])
+    assert (reply.status, reply.json["error"]["param"]) == (400, "tools")
 
 
 async def test_telemetry_reads_the_metrics(paged: Opened) -> None:
