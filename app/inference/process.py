@@ -146,10 +146,10 @@ class VariantProcess:
         timeout_s: float,
         on_report: Callable[[MeasurementStarted | CallRows], None] | None = None,
         work: str | None = None,
-        hint: str = "Use a smaller model, a smaller batch, or a longer duration.",
+        timeout_hint: str = "Use a smaller model, a smaller batch, or a longer duration.",
     ) -> _AwaitedReport:
         """Wait for a report, and pass other reports to `on_report`. `work` names what the report
-        ends, and `hint` what to change if it does not end in time."""
+        ends, and `timeout_hint` what to change if it does not end in time."""
         deadline_ns = perf_counter_ns() + round(timeout_s * 1e9)
         suspension_monitor = SuspensionMonitor(self.pid)
         while True:
@@ -168,7 +168,7 @@ class VariantProcess:
                 self.kill()
                 work_text = "" if work is None else f" {work}"
                 message = f"{self._description} did not finish{work_text} within {timeout_s:,.6g} s and was stopped"
-                raise ChildKilledError(message, hint=hint) from None
+                raise ChildKilledError(message, hint=timeout_hint) from None
             match report:
                 case _ if isinstance(report, report_type):
                     return report

@@ -65,7 +65,7 @@ def _parse_precision(value: object, info: ValidationInfo) -> str:
     precisions = _list_precisions(info.data or {})
     if isinstance(value, str) and value in (*_PRECISIONS, *precisions):
         return value
-    hint = did_you_mean(str(value), precisions)
+    hint: str | None = did_you_mean(str(value), precisions)
     if value == "int8" and "int8-dynamic" in precisions:
         hint = "Use int8-dynamic or int8-static."
     elif precisions == ("as-is",):

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from app.serving.settings import Announce, EndpointReady, ServingSettings
 
 
-_MODELS_TEXT = "an .onnx file, the folder of a language model for ONNX Runtime GenAI, or the name of a bundled model such as digits"
+_MODELS_TEXT = (
+    "an .onnx file, the folder of a language model for ONNX Runtime GenAI, or the name of a bundled model such as "
+    "digits"
+)
 
 
 def serve(arguments: SimpleNamespace, token: str | None) -> int:
