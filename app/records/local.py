@@ -185,6 +185,11 @@ class LanguageModelData(msgspec.Struct, frozen=True, kw_only=True):
     the first variant of a model and execution provider."""
     consistency: BatchConsistency | None = None
     """Comparison of greedy tokens between batch sizes; None if it was not made."""
+    parameters: int | None = None
+    """Number of parameters; None in runs of earlier versions."""
+    kv_cache_bytes: int | None = None
+    """Size of the KV cache at the end of the longest test, for all sequences of the batch, computed
+    from the shape of the model; None if unknown."""
     opened_memory_bytes: int | None
     """Resident memory of the process after opening the model; None if not reported by this OS."""
 

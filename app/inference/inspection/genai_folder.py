@@ -30,8 +30,6 @@ from app.records.model import ExternalFile, ModelMetadata, ModelValue, ShapeOver
 
 _KV_DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8",
               "float8e4m3fn": "fp8"}  # fmt: skip
-_INDEX_BYTES = {"int64": 8, "int32": 4, "bool": 1}
-"""Size of an element of the types of indexes, shapes and conditions, which are no parameters."""
 _MAX_LAYERS = 10_000
 
 
@@ -158,10 +156,9 @@ def _sum_weights(parts: Sequence[ModelMetadata], experts: _Experts | None) -> We
     bytes_by_dtype: Counter[str] = Counter()
     for part in parts:
         bytes_by_dtype.update(part.parameters.bytes_by_dtype)
-    index_elements = sum(bytes_by_dtype[dtype] // size for dtype, size in _INDEX_BYTES.items())
     return WeightTotals(
         tensors=None,
-        parameters=sum(part.parameters.count for part in parts) - index_elements,
+        parameters=sum(part.parameters.count for part in parts),
         expert_parameters=0 if experts is None else experts.parameters,
         draft_parameters=0,
         size_bytes=bytes_by_dtype.total(),

@@ -308,6 +308,14 @@ class VariantRunner:
         self._dependencies.store.store_text_scores(f"text-{len(self.variants) + 1}", report.scores)
         state.text_scores, state.consistency = decode_text_scores(report.scores), report.consistency
 
+    def _compute_kv_cache_bytes(self, variant_spec: VariantSpec, costs: DecoderCosts) -> int | None:
+        """Return the size of the KV cache at the end of the longest test of a variant."""
+        bytes_per_token = costs.kv_bytes_per_token
+        lengths = [scenario.test.total_tokens for scenario in self._spec.scenarios if scenario.test is not None]
+        if bytes_per_token is None or not lengths:
+            return None
+        return variant_spec.variant.batch * max(lengths) * bytes_per_token
+
     def _check_other_processes(self, variant_spec: VariantSpec) -> None:
         """Add a warning to the run if other processes used the GPUs while the variant ran."""
         processes = self._dependencies.find_foreign_processes(self._dependencies.telemetry.gpu_processes, {os.getpid()})
@@ -400,6 +408,8 @@ class VariantRunner:
                 context=prepared_model.language_model.context,
                 weight_bytes=None if costs is None or costs.unknown_reason is not None else costs.weight_bytes,
                 kv_bytes_per_token=None if costs is None else costs.kv_bytes_per_token,
+                parameters=None if costs is None else costs.parameters,
+                kv_cache_bytes=None if costs is None else self._compute_kv_cache_bytes(variant_spec, costs),
                 opened_memory_bytes=None if opened_report is None else opened_report.memory_bytes,
             ),
             peak_memory_gib=max(memory_peaks_bytes) / 2**30 if memory_peaks_bytes else None,
