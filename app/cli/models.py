@@ -272,7 +272,8 @@ COMMAND = CommandGroup(
                     ["--bits"],
                     type=click.Choice([4, 8, 32]),
                     default=32,
-                    help="bits per weight; 32 is float32 (default: 32)",
+                    help="bits per weight; 32 is float32 (default: 32). With 4 or 8, activations are rounded to int8, "
+                    "so greedy tokens can differ with and without --paged",
                 ),
                 CommandOption(
                     ["--paged"],

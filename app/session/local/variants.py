@@ -281,7 +281,13 @@ class VariantRunner:
         running_variant: RunningVariant,
     ) -> None:
         """Predict the text of the profile with a language model, once per model and execution
-        provider: the quality does not depend on the other settings."""
+        provider: the quality does not depend on the other settings.
+
+        The greedy tokens at the largest batch are compared in the same process, that of the first
+        variant, which usually has the smallest batch. A process opens the model without a batch
+        size, which belongs to each generator, so the kernels are those of the other variants; and
+        the tokens of each prompt alone, with which they are compared, are generated anyway. The
+        peak memory of the variant is read before."""
         text = self._spec.text
         key = prepared_model.path, variant_spec.variant.provider
         if text is None or not variant_spec.is_language_model or not self.may_continue or key in self._scored_texts:
