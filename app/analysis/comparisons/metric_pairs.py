@@ -55,7 +55,7 @@ class MetricPair(StageMetric, frozen=True):
     is_headline: bool
     repeats: Repeats
     drift: float | None = None
-    """Drift of a side of which there is only one run; None if no check warned of one."""
+    """Drift of a side that has only one run; None if no check warned of one."""
 
 
 MetricPairKey = tuple[tuple[str, ...], str, str]
