@@ -201,6 +201,11 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory: Quantity
     opened_memory: Quantity | None = None
     """Resident memory of the process after opening a language model; `None` for other models."""
+    kv_cache: Quantity | None = None
+    """Size of the KV cache at the end of the longest test of a language model, computed from its
+    shape; `None` for other models."""
+    parameters: int | None = None
+    """Number of parameters of a language model; `None` if unknown, and for other models."""
 
     @property
     def is_measured(self) -> bool:

@@ -128,6 +128,7 @@ def _build_test_table(local: LocalSection) -> str:
         *_list_columns("prefill_tokens_per_s"), *_list_columns("decode_tokens_per_s"), *_list_columns("ttft_p50_ms"),
         *_list_columns("ttft_p99_ms"), *_list_columns("itl_p50_ms"), *_list_columns("itl_p99_ms"),
         *_list_columns("e2e_p50_ms"), "repetitions", "validity", "size_bytes", "opened_memory_gib", "peak_memory_gib",
+        "computed_kv_cache_gib", "parameters",
     )  # fmt: skip
     rows = (
         (
@@ -137,6 +138,7 @@ def _build_test_table(local: LocalSection) -> str:
             *_list_cells(row.itl_p50), *_list_cells(row.itl_p99), *_list_cells(row.e2e), row.repetitions,
             row.validity, variant.size_bytes,
             None if variant.opened_memory is None else variant.opened_memory.value, variant.peak_memory.value,
+            None if variant.kv_cache is None else variant.kv_cache.value, variant.parameters,
         )
         for variant in local.variants
         for row in variant.tests

@@ -54,6 +54,14 @@ def _format_rate(row: _MeasuredTest) -> Cell:
     return f"{rate.value:.2f}" if low_high is None else f"{rate.value:.2f} ± {(low_high[1] - low_high[0]) / 2:.2f}"
 
 
+def _format_parameters(row: _MeasuredTest) -> Cell:
+    """Format the number of parameters as llama-bench does, such as 1.24 B or 134.52 M."""
+    count = row.variant.parameters
+    if count is None:
+        return None
+    return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.2f} M"
+
+
 def _get_bound(row: _MeasuredTest, index: int) -> Cell:
     return None if row.test.rate.ci95 is None else row.test.rate.ci95[index]
 
@@ -62,7 +70,8 @@ _COLUMNS: tuple[Column[_MeasuredTest], ...] = (
     Column("model", "model", lambda row: row.variant.model),
     Column("", "size", lambda row: None if row.variant.size_bytes is None else format_size(row.variant.size_bytes)),
     Column("size_bytes", "", lambda row: row.variant.size_bytes),
-    Column("params", "params", lambda _: None),
+    Column("", "params", _format_parameters),
+    Column("params", "", lambda row: row.variant.parameters),
     Column("backend", "backend", lambda row: row.variant.provider),
     Column("threads", "threads", lambda row: row.variant.threads),
     Column("batch", "batch", lambda row: row.variant.batch),

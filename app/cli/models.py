@@ -73,7 +73,7 @@ def _inspect_language_model(arguments: Arguments, path: Path, output: OutputForm
     if output == "json":
         print_json(inspection)
     elif output == "table":
-        for line in format_language_model(inspection):
+        for line in format_language_model(inspection, has_all_gpus=arguments.all_gpus):
             print(line)
     else:
         print("\n\n".join(format_language_model_tables(inspection, output)))
@@ -214,6 +214,12 @@ _LANGUAGE_MODEL_OPTIONS = (
         section=_LANGUAGE_MODEL_SECTION,
         help="data type of the KV cache (default: as the model's files imply, else bf16)",
     ),
+    CommandOption(
+        ["--all-gpus"],
+        is_flag=True,
+        section=_LANGUAGE_MODEL_SECTION,
+        help="show all accelerators of the catalog in the table, not only common ones; csv, md and json have all",
+    ),
 )
 
 
@@ -266,7 +272,8 @@ COMMAND = CommandGroup(
                     ["--bits"],
                     type=click.Choice([4, 8, 32]),
                     default=32,
-                    help="bits per weight; 32 is float32 (default: 32)",
+                    help="bits per weight; 32 is float32 (default: 32). With 4 or 8, activations are rounded to int8, "
+                    "so greedy tokens can differ with and without --paged",
                 ),
                 CommandOption(
                     ["--paged"],

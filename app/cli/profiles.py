@@ -30,6 +30,7 @@ def _check_profile(arguments: Arguments) -> int:
     from app.profiles.local import LocalProfile
     from app.profiles.pricing.catalog import load_catalog
     from app.profiles.resolved import compute_profile_hash
+    from app.wiring.local_spec import check_generation_tests
     from app.wiring.planned_work import estimate_work
 
     path, profile = _load_profile(arguments)
@@ -37,6 +38,8 @@ def _check_profile(arguments: Arguments) -> int:
         raise UsageError(
             "--this-machine requires a profile of a local model", hint="Remove --this-machine, or set target.model."
         )
+    if isinstance(profile, LocalProfile):
+        check_generation_tests(profile)
     work = estimate_work(profile, load_catalog())
     unrunnable_variants = (
         _find_unrunnable_variants(profile) if arguments.this_machine and isinstance(profile, LocalProfile) else None

@@ -14,6 +14,8 @@ from app.records.local import Fidelity, GenerationTest, Placement, Scenario
 
 _HEADER = struct.Struct("<I")
 _MAX_MESSAGE_BYTES = 2**30
+MAX_REPETITION_S = 1800.0
+"""Time in s after which the first repetition of a test of a language model is considered hung."""
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
@@ -79,6 +81,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     test: GenerationTest | None = None
     """Test of the generation scenario. `min_calls` is then the minimum number of repetitions, and
     the other limits apply to the time of a repetition."""
+    max_repetition_s: float = MAX_REPETITION_S
 
 
 class ComputeOutputs(msgspec.Struct, frozen=True, kw_only=True, tag="outputs"):

@@ -40,9 +40,15 @@ _EXIT_TIMEOUT_S = 5.0
 _POLL_S = 0.25
 _GRACE_S = 60.0
 """Margin in s in the timeout of a scenario. After the timeout, the variant is considered hung."""
+_WARMUP_FACTOR = 3
+"""Factor applied to the duration of the warm-up of a test, which has at least one repetition, in the
+timeout of its measurement."""
+_TEST_HINT = "Use a shorter test, a smaller batch, or a smaller model."
 _ERROR_CLASSES = {ExitCode.USAGE: UsageError, ExitCode.UNAVAILABLE: UnavailableError}
 
-_AwaitedReport = TypeVar("_AwaitedReport", VariantOpened, VariantMeasured, Outputs, VariantScored, TextScored)
+_AwaitedReport = TypeVar(
+    "_AwaitedReport", VariantOpened, MeasurementStarted, VariantMeasured, Outputs, VariantScored, TextScored
+)
 
 
 class VariantProcess:
@@ -85,8 +91,23 @@ class VariantProcess:
         """Run one scenario. `on_report` receives new calls as packed rows, and one report when the
         warm-up has finished."""
         self._send(plan)
+        if plan.test is not None:
+            return self._measure_test(plan, plan.test.name, on_report)
         timeout_s = plan.max_warmup_s + 2 * plan.max_duration_s + _GRACE_S
         return self._await_report(VariantMeasured, timeout_s, on_report)
+
+    def _measure_test(
+        self, plan: Measure, name: str, on_report: Callable[[MeasurementStarted | CallRows], None]
+    ) -> VariantMeasured:
+        """Run one test of a language model. How long a repetition takes is unknown until the first
+        has ended, so the time that the warm-up took extends the timeout of the measurement."""
+        sent_ns = perf_counter_ns()
+        timeout_s = plan.max_warmup_s + plan.max_repetition_s
+        started = self._await_report(MeasurementStarted, timeout_s, on_report, f"the warm-up of {name}", _TEST_HINT)
+        warmup_s = (perf_counter_ns() - sent_ns) / 1e9
+        on_report(started)
+        timeout_s = 2 * plan.max_duration_s + _WARMUP_FACTOR * warmup_s + _GRACE_S
+        return self._await_report(VariantMeasured, timeout_s, on_report, name, _TEST_HINT)
 
     def compute_outputs(self, rows: int, timeout_s: float) -> Outputs:
         self._send(ComputeOutputs(rows=rows))
@@ -124,7 +145,11 @@ class VariantProcess:
         report_type: type[_AwaitedReport],
         timeout_s: float,
         on_report: Callable[[MeasurementStarted | CallRows], None] | None = None,
+        work: str | None = None,
+        timeout_hint: str = "Use a smaller model, a smaller batch, or a longer duration.",
     ) -> _AwaitedReport:
+        """Wait for a report, and pass other reports to `on_report`. `work` names what the report
+        ends, and `timeout_hint` what to change if it does not end in time."""
         deadline_ns = perf_counter_ns() + round(timeout_s * 1e9)
         suspension_monitor = SuspensionMonitor(self.pid)
         while True:
@@ -141,19 +166,18 @@ class VariantProcess:
                 if remaining_s > _POLL_S:
                     continue
                 self.kill()
-                message = f"{self._description} did not finish within {timeout_s:g} s and was stopped"
-                raise ChildKilledError(
-                    message, hint="Use a smaller model, a smaller batch, or a longer duration."
-                ) from None
+                work_text = "" if work is None else f" {work}"
+                message = f"{self._description} did not finish{work_text} within {timeout_s:,.6g} s and was stopped"
+                raise ChildKilledError(message, hint=timeout_hint) from None
             match report:
+                case _ if isinstance(report, report_type):
+                    return report
                 case MeasurementStarted() | CallRows() if on_report is not None:
                     on_report(report)
                 case VariantFailed(message=message, hint=hint, exit_code=exit_code):
                     raise _ERROR_CLASSES.get(ExitCode(exit_code), MeasurementError)(message, hint=hint)
                 case None:
                     raise self._build_exit_error()
-                case _ if isinstance(report, report_type):
-                    return report
 
     def _build_exit_error(self) -> SizewiseError:
         exit_code = wait_or_kill(_EXIT_TIMEOUT_S, self._process)

@@ -62,15 +62,26 @@ def _wrap_in_non_empty_list(value: object) -> object:
 def _parse_precision(value: object, info: ValidationInfo) -> str:
     if value == "fp32":
         return "as-is"
-    if isinstance(value, str) and value in _PRECISIONS:
+    precisions = _list_precisions(info.data or {})
+    if isinstance(value, str) and value in (*_PRECISIONS, *precisions):
         return value
-    settings = info.data or {}
+    hint: str | None = did_you_mean(str(value), precisions)
+    if value == "int8" and "int8-dynamic" in precisions:
+        hint = "Use int8-dynamic or int8-static."
+    elif precisions == ("as-is",):
+        hint = "A folder of ONNX Runtime GenAI has the precision of its export. Use as-is."
+    raise BadValueError(f"the precision {value!r} is unknown", hint=hint or f"Use one of {', '.join(precisions)}.")
+
+
+def _list_precisions(settings: dict[str, Any]) -> tuple[str, ...]:
+    """Return the precisions that apply to the models of a target or of a variant. A variant without
+    a model inherits that of the target, which `_check_variants` checks."""
     models = settings.get("models") or (settings.get("model"),)
-    is_inherited = "model" in settings and settings["model"] is None  # `_check_variants` checks the target's model.
-    if value in WEIGHT_PRECISIONS and (is_inherited or any(model and is_gguf_file(Path(model)) for model in models)):
-        return str(value)
-    hint = "Use int8-dynamic or int8-static." if value == "int8" else did_you_mean(str(value), _PRECISIONS)
-    raise BadValueError(f"the precision {value!r} is unknown", hint=hint or f"Use one of {', '.join(_PRECISIONS)}.")
+    if "model" in settings and settings["model"] is None:
+        return (*_PRECISIONS, *WEIGHT_PRECISIONS)
+    if any(model and is_gguf_file(Path(model)) for model in models):
+        return ("as-is", *WEIGHT_PRECISIONS)
+    return ("as-is",) if any(model and is_language_model(Path(model)) for model in models) else _PRECISIONS
 
 
 def _parse_memory(value: object) -> int:
@@ -514,7 +525,7 @@ class LocalProfile(CommonProfile):
         if found := [key for key, is_set in unusable.items() if is_set]:
             hint = "Set load.tests, target.batch and target.threads. A .gguf file can be as-is, int8 or int4."
             raise BadValueError(f"{found[0]} does not apply to language models", hint=hint)
-        deep_test = next((test for test in self.generation_tests if test.depth and test.prompt_tokens), None)
+        deep_test = next((test for test in self.generation_tests if test.needs_single_sequence), None)
         if deep_test is not None and any(variant.batch > 1 for variant in variants):
             raise BadValueError(
                 f"the test {deep_test.name} needs a batch of 1: ONNX Runtime GenAI adds prompts to a "

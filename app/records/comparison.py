@@ -90,7 +90,8 @@ class MetricChange(StageMetric, frozen=True):
     is_headline: bool = True
     """True for a headline metric, which can fail a run. Other metrics are only reported."""
     noise: float | None = None
-    """Coefficient of variation of the metric between repeats; None with one repeat. A headline
+    """Coefficient of variation of the metric between repeats; None with one repeat. If a language
+    model was run once and its check of the drift warned, the drift of its variant. A headline
     metric with a noise above 0.1 does not fail a run."""
     unadjusted_p_value: float | None = None
     """p-value of the change before Holm's correction for multiple tests."""

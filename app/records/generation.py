@@ -24,6 +24,8 @@ class DecoderCosts(msgspec.Struct, frozen=True, kw_only=True):
     The products with weights are counted from the graph. The attention is counted from the
     configuration, because the operators of an attention differ by export."""
 
+    parameters: int
+    """Number of parameters; weights that are shared by several operators are counted once."""
     weight_bytes_by_dtype: dict[str, int]
     """Bytes of the weights that each step reads as a whole, by data type; quantized weights as they
     are stored, with their scales."""

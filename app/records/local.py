@@ -51,6 +51,18 @@ class GenerationTest(msgspec.Struct, frozen=True):
         """Number of tokens in the KV cache at the end of the test."""
         return self.depth + self.prompt_tokens + self.output_tokens
 
+    @property
+    def context_tokens(self) -> int:
+        """Number of tokens of a sequence that the model must allow: also the first token of a test
+        without a prompt, and one that is never reached."""
+        return self.total_tokens + 2
+
+    @property
+    def needs_single_sequence(self) -> bool:
+        """True if the test runs only at a batch of 1: it adds a prompt to a non-empty KV cache,
+        which ONNX Runtime GenAI does only for a batch of 1."""
+        return self.depth > 0 and self.prompt_tokens > 0
+
 
 class Placement(msgspec.Struct, frozen=True):
     """Number of nodes of one operator type that run on one execution provider. `is_fallback` is
@@ -173,6 +185,11 @@ class LanguageModelData(msgspec.Struct, frozen=True, kw_only=True):
     the first variant of a model and execution provider."""
     consistency: BatchConsistency | None = None
     """Comparison of greedy tokens between batch sizes; None if it was not made."""
+    parameters: int | None = None
+    """Number of parameters; None in runs of earlier versions."""
+    kv_cache_bytes: int | None = None
+    """Size of the KV cache at the end of the longest test, for all sequences of the batch, computed
+    from the shape of the model; None if unknown."""
     opened_memory_bytes: int | None
     """Resident memory of the process after opening the model; None if not reported by this OS."""
 

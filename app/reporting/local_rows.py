@@ -22,7 +22,6 @@ from app.records.local import (
     Accuracy,
     Bottleneck,
     Fidelity,
-    LanguageModelData,
     VariantColdStart,
     VariantData,
 )
@@ -255,7 +254,13 @@ def build_variant_row(
             "GiB",
             reason=_get_missing_reason(variant_data.peak_memory_gib, "not measured"),
         ),
-        opened_memory=_build_opened_memory(language_model),
+        opened_memory=None
+        if language_model is None
+        else _build_memory(language_model.opened_memory_bytes, "not reported by this OS"),
+        kv_cache=None
+        if language_model is None
+        else _build_memory(language_model.kv_cache_bytes, "the size per token is unknown"),
+        parameters=None if language_model is None else language_model.parameters,
     )
 
 
@@ -270,12 +275,9 @@ def _build_quality_row(quality: TextQuality) -> TextQualityRow:
     )
 
 
-def _build_opened_memory(language_model: LanguageModelData | None) -> Quantity | None:
-    if language_model is None:
-        return None
-    memory_bytes = language_model.opened_memory_bytes
-    memory_gib = None if memory_bytes is None else memory_bytes / 2**30
-    return Quantity(memory_gib, "GiB", reason=_get_missing_reason(memory_gib, "not reported by this OS"))
+def _build_memory(size_bytes: int | None, missing_reason: str) -> Quantity:
+    memory_gib = None if size_bytes is None else size_bytes / 2**30
+    return Quantity(memory_gib, "GiB", reason=_get_missing_reason(memory_gib, missing_reason))
 
 
 def build_accuracy_row(accuracy: Accuracy) -> AccuracyRow:

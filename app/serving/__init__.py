@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from app.serving.settings import Announce, EndpointReady, ServingSettings
 
 
+_MODELS_TEXT = (
+    "an .onnx file, the folder of a language model for ONNX Runtime GenAI, or the name of a bundled model such as "
+    "digits"
+)
+
+
 def serve(arguments: SimpleNamespace, token: str | None) -> int:
     """Serve a model in this process until a signal stops it, and return the exit code 0.
 
@@ -26,10 +32,17 @@ def serve(arguments: SimpleNamespace, token: str | None) -> int:
 
 def run_endpoint(settings: ServingSettings, announce: Announce) -> None:
     """Serve the model of an ONNX file, or the language model of a folder, until the endpoint is
-    stopped."""
+    stopped. Raises UsageError if the model is neither."""
     from pathlib import Path
 
-    if Path(settings.model).is_dir():
+    from app.errors import UsageError
+
+    path = Path(settings.model)
+    if not path.exists():
+        raise UsageError(f"the model {path} does not exist", hint=f"Set {_MODELS_TEXT}.")
+    if path.suffix.lower() == ".gguf":
+        raise UsageError(f"{path.name} is a GGUF file, which is measured but not served", hint=f"Set {_MODELS_TEXT}.")
+    if path.is_dir():
         from app.serving.generation.server import run_language_model
 
         run_language_model(settings, announce)

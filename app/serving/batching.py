@@ -26,7 +26,8 @@ class QueueFullError(Exception):
 
 
 class DrainingError(Exception):
-    """Error that is raised when a request is submitted while the endpoint is shutting down."""
+    """Error that is raised when a request is submitted while the endpoint is shutting down, and that
+    ends a request that was not completed in time."""
 
 
 class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
@@ -148,6 +149,16 @@ class Batcher:
             self._start_batch()
             self._notify_drained()
         await self._drained_event.wait()
+
+    def abort(self) -> None:
+        """End all queued and running requests with DrainingError."""
+        self._queue.close()
+        requests = [*self._running_batch]
+        while batch := self._queue.pop_next_batch(self._now_ns()):
+            requests += batch
+        for request in requests:
+            if not request.future.done():
+                request.future.set_exception(DrainingError())
 
     def _start_batch(self) -> None:
         if self._running_batch:

@@ -150,10 +150,13 @@ def close_overdue_connections(connections: set[Any], now_s: float) -> None:
 
 class RejectedError(Exception):
     """Raised to reject a request with an error response. `code` identifies the cause, in metrics or
-    in the response."""
+    in the response. `parameter` is the name of the parameter at fault; `None` if there is none."""
 
-    def __init__(self, status: int, code: str, message_text: str, *headers: Header) -> None:
+    def __init__(
+        self, status: int, code: str, message_text: str, *headers: Header, parameter: str | None = None
+    ) -> None:
         super().__init__(message_text)
+        self.parameter = parameter
         self.status = status
         self.code = code
         self.headers = headers

@@ -28,6 +28,7 @@ from app.serving.settings import Announce, ConnectionLimits, EndpointReady, Serv
 
 DRAIN_TIMEOUT_S = 8.0
 _CLOSE_TIMEOUT_S = 1
+"""Time in s in which the clients of requests that were ended receive the error."""
 _KEEP_ALIVE_TIMEOUT_S = 300
 """Keep-alive timeout in seconds. The timeout is longer than the longest pause of a load on a
 connection, so that the server never closes a connection while a client sends a request."""
@@ -78,6 +79,9 @@ class Drainable(Protocol):
     async def drain(self) -> None:
         """Reject further requests, and wait until all accepted requests have been completed."""
 
+    def abort(self) -> None:
+        """End all accepted requests with an error, which their clients receive."""
+
 
 class DrainingServer(uvicorn.Server):
     """HTTP server that drains before it stops: it completes accepted requests, and rejects new
@@ -118,8 +122,8 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Drain at the first signal, and close immediately at the second signal. The signals are
-        not raised again after the shutdown."""
+        """Drain at the first signal, and end all requests with an error at the second signal. The
+        signals are not raised again after the shutdown."""
         self._loop.call_soon_threadsafe(self.drain if self._drain_task is None else self._close_now)
 
     def drain(self) -> None:
@@ -130,11 +134,11 @@ class DrainingServer(uvicorn.Server):
         try:
             await asyncio.wait_for(self._requests.drain(), DRAIN_TIMEOUT_S)
         except TimeoutError:
-            self.force_exit = True
+            self._requests.abort()
         self.should_exit = True
 
     def _close_now(self) -> None:
-        self.force_exit = True
+        self._requests.abort()
         self.should_exit = True
 
     def drain_with_stdin(self) -> None:

@@ -10,14 +10,18 @@ from pathlib import Path
 
 from app.analysis.gating import DEFAULT_GATING, Gating
 from app.inference.generation.evaluation_files import read_evaluation_text
+from app.inference.generation.gguf_conversion import MAX_CONTEXT
+from app.inference.generation.model_folder import check_test_length, read_model_folder
+from app.inference.inspection.client import inspect_language_model
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA_PROVIDERS
-from app.profiles.generation_tests import is_language_model
+from app.profiles.generation_tests import is_gguf_file, is_language_model
 from app.profiles.local import LocalProfile, LocalTarget, ShareOfMax, VariantSettings
 from app.profiles.pricing.catalog import find_offer, load_catalog
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.serve import get_model_path
 from app.records.estimate import Variant
+from app.records.local import GenerationTest
 from app.records.offers import Offer
 from app.records.result import Hardware, Target
 from app.session.local.spec import DataSpec, LocalSpec, ScenarioSpec, TextSpec, VariantSpec
@@ -33,8 +37,10 @@ _DEFAULT_LOAD_SHARE = 0.7
 
 
 def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAULT_GATING) -> LocalSpec:
-    """Resolve a profile to the specification of a local run. Nothing is started. Raises UsageError
-    if the profile specifies an unknown offer."""
+    """Resolve a profile to the specification of a local run. Nothing is measured. Raises UsageError
+    if the profile specifies an unknown offer, or tests that exceed the context of a language
+    model."""
+    check_generation_tests(profile)
     target, load, offer = profile.target, profile.load, _build_offer(profile)
     data = _build_data_spec(profile)
     variants = build_variants(profile)
@@ -66,6 +72,27 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
         price_note=None if offer is None else f"price from {offer.as_of.isoformat()}, {offer.source}",
         workload_hash=compute_workload_hash(profile),
     )
+
+
+def check_generation_tests(profile: LocalProfile) -> None:
+    """Raise UsageError if a language model of a profile is not valid, or if a test of the profile
+    exceeds its context. A GGUF file is inspected in a child process."""
+    models = dict.fromkeys(variant.model for variant in profile.target.all_variants if variant.model is not None)
+    for path in map(get_model_path, models):
+        if is_language_model(path):
+            check_model_context(path, profile.generation_tests)
+
+
+def check_model_context(model: Path, tests: tuple[GenerationTest, ...]) -> None:
+    """Raise UsageError if a language model is not valid, or if a test exceeds its context. A GGUF
+    file is inspected in a child process."""
+    if is_gguf_file(model):
+        context = inspect_language_model(model).architecture.counts.get("context_tokens")
+        context = None if context is None else min(context, MAX_CONTEXT)
+    else:
+        context = read_model_folder(model).context
+    if context is not None:  # Without it, the conversion refuses the file.
+        check_test_length(max(tests, key=lambda test: test.context_tokens), context, str(model))
 
 
 def compute_default_memory_limit_bytes() -> int:

@@ -17,7 +17,7 @@ from app.profiles.local import LocalProfile, VariantSettings
 from app.profiles.serve import get_model_path
 from app.records.model import ModelMetadata, ShapeOverrides
 from app.records.planned_work import ImpossibleVariant
-from app.wiring.local_spec import build_variants, compute_default_memory_limit_bytes
+from app.wiring.local_spec import build_variants, check_model_context, compute_default_memory_limit_bytes
 
 _RELATIVE_WEIGHT_SIZE: Mapping[str, float] = {"as-is": 1.0, "fp16": 0.5, "int8-dynamic": 0.25, "int8-static": 0.25}
 """Size of the weights at each precision, relative to the weights of the original model. The
@@ -58,15 +58,19 @@ def get_unavailability_reasons(probe: ProviderProbe) -> dict[str, str]:
 
 def inspect_models(profile: LocalProfile) -> dict[Path, ModelMetadata | UsageError]:
     """Inspect each model in a child process with resource limits. Return, for each path, the
-    metadata of the model, or an error if the model is rejected."""
+    metadata of the model, or an error if the model is rejected. A language model is only returned
+    if it is rejected, or if its context is too short for the tests of the profile."""
     metadata_by_path: dict[Path, ModelMetadata | UsageError] = {}
     shape_overrides = ShapeOverrides(axes=dict(profile.target.runtime.axes))
     for variant in profile.target.all_variants:
         path = _get_path(variant)
-        if path in metadata_by_path or is_language_model(path):
+        if path in metadata_by_path:
             continue
         try:
-            metadata_by_path[path] = inspect_model(path, shape_overrides)
+            if is_language_model(path):
+                check_model_context(path, profile.generation_tests)
+            else:
+                metadata_by_path[path] = inspect_model(path, shape_overrides)
         except UsageError as error:
             metadata_by_path[path] = error
     return metadata_by_path

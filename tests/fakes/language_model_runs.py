@@ -99,6 +99,8 @@ def language_model(predictions: TextQuality) -> LanguageModelData:
         context=4096,
         weight_bytes=20_000_000,
         kv_bytes_per_token=4096,
+        parameters=5_245_184,
+        kv_cache_bytes=1040 * 4096,
         prefill_bottleneck=bottleneck("compute"),
         quality=predictions,
         opened_memory_bytes=150 * 2**20,

@@ -445,7 +445,7 @@ def test_a_run_of_a_language_model_shows_tests_and_no_calls(rendered: Rendered) 
         for part in (
             "Max decode throughput", "Cost per 1M output tokens", "Model variants", "Prefill throughput by test",
             "Decode throughput by depth", "Memory by variant", "All variants and tests",
-            "measurement 2", "out of memory", "memory after opening",
+            "measurement 2", "out of memory", "memory after opening", "KV cache (computed)",
         )
     ]  # fmt: skip
     assert order == sorted(order)

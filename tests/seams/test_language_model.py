@@ -30,6 +30,11 @@ PROFILE = {
 }
 
 
+_SHAPE = decoders.shape()
+PARAMETERS = 2 * _SHAPE.vocabulary * 64 + _SHAPE.layers * (3 * 64 * 64 + 3 * 64 * 128) + (2 * _SHAPE.layers + 1) * 64
+"""Embedding and output projection, layers, and norms."""
+
+
 class _MeasuredRun(NamedTuple):
     sizewise: SizewiseHere
     table: list[dict[str, str]]
@@ -58,7 +63,7 @@ def test_the_table_has_a_row_per_variant_and_test(measured_run: _MeasuredRun) ->
         ("1", "pp16+tg4"), ("1", "tg4 @ d32"), ("2", "pp16+tg4"), ("2", "tg4 @ d32")
     ]  # fmt: skip
     for row in measured_run.table:
-        assert (row["model"], row["params"], row["backend"], row["threads"]) == ("model", "", "cpu", "1")
+        assert (row["model"], row["params"], row["backend"], row["threads"]) == ("model", str(PARAMETERS), "cpu", "1")
         assert float(row["tokens_per_s_low"]) < float(row["tokens_per_s"]) < float(row["tokens_per_s_high"])
         assert int(row["size_bytes"]) > 100_000
     assert "Max decode throughput" in measured_run.summary, "the summary goes to standard error"
@@ -79,7 +84,9 @@ def test_the_result_has_the_metrics_of_each_test_and_the_drift_of_the_first(meas
         checks = {check["id"] for check in stage["checks"]}
         assert ("drift" in checks) is (stage["repeat"] == 2)
     for variant in result["local"]["variants"]:
-        assert variant["language_model"]["context"] == decoders.shape().context
+        model, shape = variant["language_model"], decoders.shape()
+        assert (model["context"], model["parameters"]) == (shape.context, PARAMETERS)
+        assert model["kv_cache_bytes"] == variant["variant"]["batch"] * 36 * shape.kv_bytes_per_token, "tg4 @ d32"
     assert [(gate["objective"]["metric"], gate["outcome"]) for gate in result["gates"]] == [
         ("decode_tokens_per_s", "PASS"), ("ttft_ms", "PASS")
     ]  # fmt: skip

@@ -82,7 +82,18 @@ def _build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterato
         yield "The machines differ or are unknown, so no change fails a gate. Run both sides on the same machine."
     if pairs:
         yield from _build_repeat_notes(comparison, pairs)
-    noisy_changes = [change for change in comparison.changes if change.is_headline and is_noisy(change)]
+    drifts = {(pair.metric, pair.aggregate, pair.stage): pair.drift for pair in pairs if pair.drift is not None}
+    if drifts:
+        yield (
+            "The time of the first test of a variant changed by up to "
+            f"{format_number(100 * max(drifts.values()), 2)} % during a run (check drift), so changes of its tests do "
+            "not fail the comparison. Run both sides again."
+        )
+    noisy_changes = [
+        change
+        for change in comparison.changes
+        if change.is_headline and is_noisy(change) and (change.metric, change.aggregate, change.stage) not in drifts
+    ]
     for change in noisy_changes[:_MAX_NOISE_NOTES]:
         detectable_text = (
             ""
@@ -236,7 +247,7 @@ def _build_change(
         detectable=compute_detectable_change(pair.repeats, tolerance, test_count),
         more_repeats=estimate_more_repeats(pair.repeats, tolerance, test_count) if verdict == "inconclusive" else None,
         is_headline=pair.is_headline,
-        noise=compute_noise(pair.repeats),
+        noise=pair.drift if pair.drift is not None else compute_noise(pair.repeats),
         unadjusted_p_value=unadjusted_p_value,
     )
 

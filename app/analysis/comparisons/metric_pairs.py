@@ -9,7 +9,7 @@ import msgspec
 
 from app.analysis.comparisons.repeats import Repeats, compute_median
 from app.records.comparison import MAX_RATE, StageMetric
-from app.records.estimate import Estimate
+from app.records.estimate import Estimate, Variant
 from app.records.local import TEST_TAG
 from app.records.metrics import METRICS
 from app.records.result import SWEEP_TAG, Result, Stage
@@ -46,11 +46,16 @@ class ComparableStage(msgspec.Struct, frozen=True):
     that were run locally in addition to an endpoint."""
     is_generation: bool = False
     """True if the stage is a test of a local language model."""
+    drift: float | None = None
+    """Change of the time of the first test of the variant during the run, if the check `drift`
+    warned; None otherwise."""
 
 
 class MetricPair(StageMetric, frozen=True):
     is_headline: bool
     repeats: Repeats
+    drift: float | None = None
+    """Drift of a side that has only one run; None if no check warned of one."""
 
 
 MetricPairKey = tuple[tuple[str, ...], str, str]
@@ -98,6 +103,7 @@ def list_comparable_stages(result: Result, *, has_single_model: bool) -> Iterato
     has_other_load = any(
         SWEEP_TAG not in stage.tags and stage.kind in ("steady", "closed") for stage in _iterate_load_stages(result)
     )
+    drifts = _find_drifts(result)
     for stage in result.stages:
         if stage.kind == "warmup" or stage.is_pooled or stage.verdict.status == "INVALID":
             continue
@@ -112,7 +118,19 @@ def list_comparable_stages(result: Result, *, has_single_model: bool) -> Iterato
         rate_text = "" if stage.scheduled_per_s is None else f"{stage.scheduled_per_s:.4g}/s"
         variant = msgspec.structs.replace(stage.variant, model="") if has_single_model else stage.variant
         key = (variant.label, scenario, rate_text)
-        yield ComparableStage(key, stage.name, result.local is not None, bool(test)), stage
+        drift = drifts.get(stage.variant) if test else None
+        yield ComparableStage(key, stage.name, result.local is not None, bool(test), drift), stage
+
+
+def _find_drifts(result: Result) -> dict[Variant, float]:
+    """Return the drift of each variant of a language model whose check of the drift warned."""
+    return {
+        stage.variant: check.value
+        for stage in result.stages
+        for check in stage.checks
+        if check.id == "drift" and check.verdict == "WARN" and isinstance(check.value, float)
+        if stage.variant is not None and stage.repeat > 1
+    }
 
 
 def _iterate_load_stages(result: Result) -> Iterator[Stage]:
@@ -176,6 +194,11 @@ def _build_pair(
     is_headline_metric = (
         metric == MAX_RATE or aggregate_name in headline_aggregates or (metric, aggregate) in objective_metrics
     )
+    drifts = [
+        values[0].comparable_stage.drift
+        for values in (baseline_values, candidate_values)
+        if len(values) == 1 and values[0].comparable_stage.drift is not None
+    ]
     return MetricPair(
         metric=metric,
         aggregate=aggregate,
@@ -186,4 +209,5 @@ def _build_pair(
         repeats=Repeats(
             tuple(value.estimate for value in baseline_values), tuple(value.estimate for value in candidate_values)
         ),
+        drift=max(drifts, default=None),
     )

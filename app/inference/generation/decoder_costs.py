@@ -19,6 +19,7 @@ from app.inference.inspection.costs import (
     ValueSizes,
     build_dataflow,
     count_multiply_adds,
+    count_parameters,
     drop_weights,
     format_operator_name,
     infer_sizes,
@@ -93,6 +94,7 @@ def read_decoder_costs(model: GenerativeModel) -> DecoderCosts:
     head_flops = 0 if head is None else head.flops_per_token
     kv_bits = compute_size_bytes(cache_dtypes[0], (8,)) if len(cache_dtypes) == 1 else None
     return DecoderCosts(
+        parameters=count_parameters(dataflow, sizes).count,
         weight_bytes_by_dtype=_sum_weight_bytes(dataflow.weights - tables, sizes),
         table_bytes=sum(sizes.compute_bytes(name) or 0 for name in tables),
         table_bytes_per_token=sum(_compute_row_bytes(name, sizes) for name in tables),

@@ -250,6 +250,8 @@ class _DecoderLayers:
         if bits == 32:
             return self._graph.add_node("MatMul", values, self._graph.add_constant(matrix), outputs=outputs)
         packed, scales = _quantize(matrix, bits)
+        # At this accuracy level, the kernel rounds the activations to int8, which amplifies the rounding differences
+        # between fused and paged attention: greedy tokens may differ where two are almost equally probable.
         return self._graph.add_node(
             "MatMulNBits",
             values,

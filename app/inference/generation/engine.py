@@ -8,6 +8,7 @@ when all of them have ended.
 
 from __future__ import annotations
 
+import contextlib
 from enum import StrEnum
 from typing import Any
 
@@ -110,10 +111,20 @@ class GenerationEngine:
         self._ids_by_native[id(native)] = request_id
 
     def cancel(self, request_id: int) -> None:
-        """Cancel a request. Its end is reported by the next step, unless it has already ended."""
-        if (turn := self._turns.get(request_id)) is not None:
-            native, turn_id = turn
+        """Cancel a request. Its end is reported by the next step, unless it has already ended.
+
+        Raises MeasurementError if the engine cannot cancel the request. It is then removed from the
+        batch, and no further events are reported for it."""
+        if (turn := self._turns.get(request_id)) is None:
+            return
+        native, turn_id = turn
+        try:
             native.cancel_turn(turn_id)
+        except RuntimeError as error:
+            del self._turns[request_id], self._ids_by_native[id(native)]
+            with contextlib.suppress(RuntimeError):  # A closed request emits no events.
+                native.close()
+            raise MeasurementError(f"the request was not cancelled by the engine: {error}") from error
 
     def step(self) -> list[TokenEvent]:
         """Process one step of the batch, and return its events in order. Requests that have ended

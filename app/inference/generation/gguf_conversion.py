@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import msgspec
 
 from app.errors import MeasurementError, UsageError
+from app.inference.conversion_folder import open_conversion_folder
 from app.inference.generation.decoder_shape import PagedCache, WeightBits
 from app.inference.generation.model_folder import compute_folder_sha256
 from app.inference.parent import MODEL_TIMEOUT_HINT, run_child
@@ -23,6 +23,9 @@ from loadgen.decoding import decode_json
 
 _VERSION = 1
 """Version of the conversion, incremented whenever the same file would give a different folder."""
+MAX_CONTEXT = 32_768
+"""Maximum number of tokens of a sequence of a converted model, which limits its tables of rotary
+angles."""
 _CHILD_MODULE = "app.inference.generation.gguf_decoder"
 
 
@@ -82,9 +85,8 @@ def _convert_or_load(
     cached_folder = _find_folder(cache, recipe)
     if cached_folder is not None:
         return cached_folder
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as temporary_folder:
-        folder = Path(temporary_folder) / "model"
+    with open_conversion_folder(cache) as temporary_folder:
+        folder = temporary_folder / "model"
         job = GgufJob(
             source=str(source.absolute()), folder=str(folder), weight_bits=weight_bits, paged_cache=paged_cache
         )

@@ -17,7 +17,7 @@ from app.errors import UsageError
 from app.inference.child import exit_with_parent, run_reporting_errors
 from app.inference.generation.decoder_files import write_decoder
 from app.inference.generation.decoder_shape import QUANTIZATION_BLOCK, DecoderShape, Floats, WeightBits
-from app.inference.generation.gguf_conversion import GgufJob
+from app.inference.generation.gguf_conversion import MAX_CONTEXT, GgufJob
 from app.inference.generation.gguf_tokenizer import TOKENIZER_KEYS, convert_tokenizer
 from app.inference.inspection.gguf_file import GgufFile, Value, read_gguf
 from app.inference.output_capture import capture_output
@@ -30,9 +30,6 @@ _INTERLEAVED_BY_ARCHITECTURE = {"llama": True, "qwen2": False}
 _EMBEDDING, _OUTPUT, _ROTARY_DIVISORS = "token_embd.weight", "output.weight", "rope_freqs.weight"
 _FLOAT_TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _MAX_COUNT = 10_000_000
-_MAX_CONTEXT = 32_768
-"""Maximum number of tokens of a sequence of the converted model, which limits its tables of rotary
-angles."""
 _HINT = "Download the file again, or convert the original model with another tool."
 
 
@@ -204,7 +201,7 @@ def _read_shape(file: GgufFile, weights: GgufWeights, weight_bits: WeightBits) -
         kv_heads=kv_heads,
         feed_forward=feed_forward,
         vocabulary=embedding_shape[1],
-        context=min(settings.get_count("context_length"), _MAX_CONTEXT),
+        context=min(settings.get_count("context_length"), MAX_CONTEXT),
         weight_bits=weight_bits,
         rotary_base=settings.get_number("rope.freq_base", 1e4),
         is_rotary_interleaved=settings.is_rotary_interleaved,

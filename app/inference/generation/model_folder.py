@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 
 from app.errors import UsageError
+from app.inference.genai_config import GenaiConfig, GenaiCount, GenaiEngine
 from app.inference.generation.decoder_shape import PagedCache
 from app.inference.model_file import check_external_weights, check_model_file
 from app.records.language_model import GENAI_CONFIG_NAME
+from app.records.local import GenerationTest
 from loadgen.decoding import decode_json
 
 _MAX_CONFIG_BYTES = 2**20
@@ -50,45 +52,13 @@ class GenerativeModel(msgspec.Struct, frozen=True, kw_only=True):
     """Size in bytes of all files of the folder."""
 
 
-class _Decoder(msgspec.Struct, frozen=True, kw_only=True):
-    filename: str
-    num_hidden_layers: int
-    num_attention_heads: int
-    head_size: int
-    num_key_value_heads: int | None = None
-
-
-class _Model(msgspec.Struct, frozen=True, kw_only=True):
-    type: str
-    decoder: _Decoder
-    vocab_size: int
-    context_length: int
-    eos_token_id: int | list[int] | None = None
-
-
-class _DynamicBatching(msgspec.Struct, frozen=True, kw_only=True):
-    block_size: int = 256
-    num_blocks: int | None = None
-    max_batch_size: int = 16
-    max_scheduled_tokens: int = 2048
-
-
-class _Engine(msgspec.Struct, frozen=True, kw_only=True):
-    dynamic_batching: _DynamicBatching | None = None
-
-
-class _Config(msgspec.Struct, frozen=True, kw_only=True):
-    model: _Model
-    engine: _Engine | None = None
-
-
 def read_model_folder(folder: Path) -> GenerativeModel:
     """Read and check a model folder. Raises UsageError if it is not a valid text decoder, or if it
     is unsafe to open."""
     files = _list_files(folder)
     content = _read_config(folder)
     try:
-        config: _Config = decode_json(content, _Config)
+        config = decode_json(content, GenaiConfig)
         _check_keys(decode_json(content))
     except msgspec.DecodeError as error:
         raise UsageError(f"{_name_config(folder)} is not a valid configuration: {error}", hint=_EXPORT_HINT) from (
@@ -96,7 +66,7 @@ def read_model_folder(folder: Path) -> GenerativeModel:
         )
     model, decoder = config.model, config.model.decoder
     kv_heads = decoder.num_attention_heads if decoder.num_key_value_heads is None else decoder.num_key_value_heads
-    _check_counts(
+    counts = _check_counts(
         folder,
         context_length=model.context_length,
         vocab_size=model.vocab_size,
@@ -105,6 +75,9 @@ def read_model_folder(folder: Path) -> GenerativeModel:
         num_key_value_heads=kv_heads,
         head_size=decoder.head_size,
     )
+    if model.type is None or decoder.filename is None:
+        key = "model.type" if model.type is None else "model.decoder.filename"
+        raise UsageError(f"{_name_config(folder)}: {key} is missing", hint=_EXPORT_HINT)
     if decoder.filename not in files:
         raise UsageError(
             f"{_name_config(folder)} names the model file {decoder.filename!r}, which is not a file of the folder",
@@ -116,16 +89,26 @@ def read_model_folder(folder: Path) -> GenerativeModel:
         folder=str(folder),
         architecture=model.type,
         model_file=decoder.filename,
-        context=model.context_length,
-        vocabulary=model.vocab_size,
-        layers=decoder.num_hidden_layers,
-        heads=decoder.num_attention_heads,
-        kv_heads=kv_heads,
-        head_dim=decoder.head_size,
+        context=counts["context_length"],
+        vocabulary=counts["vocab_size"],
+        layers=counts["num_hidden_layers"],
+        heads=counts["num_attention_heads"],
+        kv_heads=counts["num_key_value_heads"],
+        head_dim=counts["head_size"],
         end_ids=_list_end_ids(model.eos_token_id),
         paged_cache=_build_paged_cache(folder, config.engine),
         size_bytes=sum(files.values()),
     )
+
+
+def check_test_length(test: GenerationTest, context: int, model: str) -> None:
+    """Raise UsageError if a test needs more tokens than the context of a model."""
+    if test.context_tokens > context:
+        raise UsageError(
+            f"the test {test.name} needs {test.context_tokens:,} tokens, but the context of {model} is {context:,} "
+            "tokens",
+            hint="Use a shorter test.",
+        )
 
 
 def compute_folder_sha256(folder: Path) -> str:
@@ -188,10 +171,17 @@ def _list_keys(value: Any) -> Iterator[str]:
             yield from _list_keys(item)
 
 
-def _check_counts(folder: Path, **counts: int) -> None:
+def _check_counts(folder: Path, **counts: GenaiCount) -> dict[str, int]:
+    """Return the counts of a configuration. Raises UsageError if one is missing or out of range."""
+    checked = {}
     for key, count in counts.items():
+        if not isinstance(count, int):
+            problem = "is missing" if count is None else "is a list, but must be one number"
+            raise UsageError(f"{_name_config(folder)}: {key} {problem}", hint=_EXPORT_HINT)
         if not 1 <= count <= _MAX_COUNT:
             raise UsageError(f"{_name_config(folder)}: {key} is {count}, but must be at least 1", hint=_EXPORT_HINT)
+        checked[key] = count
+    return checked
 
 
 def _list_end_ids(value: int | list[int] | None) -> tuple[int, ...]:
@@ -200,7 +190,7 @@ def _list_end_ids(value: int | list[int] | None) -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else tuple(value)
 
 
-def _build_paged_cache(folder: Path, engine: _Engine | None) -> PagedCache | None:
+def _build_paged_cache(folder: Path, engine: GenaiEngine | None) -> PagedCache | None:
     if engine is None or engine.dynamic_batching is None:
         return None
     batching = engine.dynamic_batching

@@ -16,9 +16,8 @@ import onnxruntime_genai as genai
 
 from app.analysis.estimates import estimate_mean
 from app.analysis.warmup import is_stable
-from app.errors import UsageError
 from app.inference.generation.evaluation_files import encode_text_scores, read_evaluation_text
-from app.inference.generation.model_folder import GenerativeModel, read_model_folder
+from app.inference.generation.model_folder import GenerativeModel, check_test_length, read_model_folder
 from app.inference.generation.quality import compare_greedy_tokens, encode_text, score_text, select_prompts
 from app.inference.generation.runtime import convert_run_error, get_genai_version, open_generative_model
 from app.inference.job import (
@@ -187,22 +186,12 @@ class TestRun:
     prompts.
 
     Before each repetition, the KV cache is reset to the depth of the test. ONNX Runtime GenAI can
-    extend a non-empty cache only for a batch of 1, so a larger batch is filled again."""
+    extend a non-empty cache only for a batch of 1, so a larger batch is filled again; profiles refuse
+    tests that need a batch of 1."""
 
     def __init__(self, model: Any, description: GenerativeModel, test: GenerationTest, batch: int, seed: int) -> None:
-        length = test.total_tokens + 2  # with the first token of a test without a prompt, and one that is never reached
-        if length > description.context:
-            raise UsageError(
-                f"the test {test.name} needs {length:,} tokens, but the context of {description.folder} is "
-                f"{description.context:,} tokens",
-                hint="Use a shorter test.",
-            )
-        if batch > 1 and test.depth and test.prompt_tokens:
-            raise UsageError(
-                f"the test {test.name} needs a batch of 1: ONNX Runtime GenAI adds prompts to a non-empty cache only "
-                "for a batch of 1",
-                hint="Use batch: 1, or a test such as tg128 @ d4096.",
-            )
+        check_test_length(test, description.context, description.folder)
+        length = test.context_tokens
         parameters = genai.GeneratorParams(model)
         parameters.set_search_options(max_length=length, min_length=length, batch_size=batch, do_sample=False)
         self._generator, self._test = genai.Generator(model, parameters), test

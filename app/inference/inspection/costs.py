@@ -395,21 +395,42 @@ def count_unknown_values(dataflow: Dataflow, sizes: ValueSizes) -> int:
     return sum(sizes.compute_bytes(name) is None for name in (*dataflow.inputs, *written_names))
 
 
+_INDEX_TYPES = frozenset({onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL})
+_INTEGER_BIAS_INPUTS = {"DequantizeLinear": 0, "QGemm": 6, "QLinearConv": 8}
+"""Index of the input that may be a bias stored as int32, by operator."""
+
+
 def count_parameters(dataflow: Dataflow, sizes: ValueSizes) -> Parameters:
-    """Return the number of parameters and bytes of the weights of a graph."""
+    """Return the number of parameters and bytes of the weights of a graph. Constants of formulas,
+    such as a scale, a shape or an index, are no parameters."""
     bytes_by_dtype: Counter[str] = Counter()
     count = 0
     packed_counts = count_packed_parameters(dataflow.steps, sizes.compute_bytes)
+    biases = {
+        step.node.input[index]
+        for step in dataflow.steps
+        if (index := _INTEGER_BIAS_INPUTS.get(step.node.op_type, len(step.node.input))) < len(step.node.input)
+    }
     for name in dataflow.weights:
         packed_count = packed_counts.get(name)
-        count += packed_count if packed_count is not None else sizes.count_elements(name) or 0
+        if packed_count is not None:
+            count += packed_count
+        elif name in biases or not _is_formula_constant(sizes.get_dtype(name), sizes.get_shape(name)):
+            count += sizes.count_elements(name) or 0
         bytes_by_dtype[get_dtype_name(sizes.get_dtype(name) or 0)] += sizes.compute_bytes(name) or 0
     for tensor in (tensor for step in dataflow.steps for tensor in iterate_subgraph_tensors(step.node)):
-        count += math.prod(tensor.dims)
+        if not _is_formula_constant(tensor.data_type, tensor.dims):
+            count += math.prod(tensor.dims)
         bytes_by_dtype[get_dtype_name(tensor.data_type)] += (
             compute_size_bytes(tensor.data_type, tuple(tensor.dims)) or 0
         )
     return Parameters(count, bytes_by_dtype.total(), dict(bytes_by_dtype.most_common()))
+
+
+def _is_formula_constant(dtype: int | None, shape: Sequence[int] | None) -> bool:
+    """Return whether a constant is a single number without an axis, or has a type of shapes, indexes
+    and conditions."""
+    return dtype in _INDEX_TYPES or (shape is not None and not len(shape))
 
 
 def fit_growth(points: Sequence[tuple[int, int]]) -> Growth | None:

@@ -7,14 +7,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from app.errors import UsageError
 from app.inference.folder_file import find_file_in_folder
+from app.inference.genai_config import GenaiConfig, GenaiDecoder, GenaiModel, GenaiWindow
 from app.inference.inspection.bounded_json import read_json
-from app.inference.inspection.known_counts import Count, KnownCounts
+from app.inference.inspection.known_counts import MAX_COUNT, KnownCounts
 from app.inference.inspection.metadata import read_model_metadata
 from app.inference.inspection.packed_weights import (
     count_packed_parameters,
@@ -30,52 +30,7 @@ from app.records.model import ExternalFile, ModelMetadata, ModelValue, ShapeOver
 
 _KV_DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8",
               "float8e4m3fn": "fp8"}  # fmt: skip
-_INDEX_BYTES = {"int64": 8, "int32": 4, "bool": 1}
-"""Size of an element of the types of indexes, shapes and conditions, which are no parameters."""
 _MAX_LAYERS = 10_000
-
-
-class _StateNames(msgspec.Struct, frozen=True):
-    past_key_names: str = "past_key_values.%d.key"
-
-
-class _Window(msgspec.Struct, frozen=True):
-    window_size: Count = None
-    layers: tuple[int, ...] | None = None
-    slide_key_value_cache: bool = True
-
-
-class _Decoder(msgspec.Struct, frozen=True):
-    filename: str | None = None
-    pipeline: list[Any] | None = None
-    head_size: Count = None
-    hidden_size: Count = None
-    num_attention_heads: Count = None
-    num_hidden_layers: Count = None
-    num_key_value_heads: Count = None
-    inputs: _StateNames = _StateNames()
-    sliding_window: _Window | None = None
-
-
-class _Component(msgspec.Struct, frozen=True):
-    """Part of a model beside its decoder, such as an image encoder."""
-
-    filename: str | None = None
-
-
-class _Model(msgspec.Struct, frozen=True):
-    decoder: _Decoder
-    type: str | None = None
-    vocab_size: Count = None
-    context_length: Count = None
-    encoder: _Component | None = None
-    embedding: _Component | None = None
-    vision: _Component | None = None
-    speech: _Component | None = None
-
-
-class _GenaiConfig(msgspec.Struct, frozen=True):
-    model: _Model
 
 
 class GenaiFolder(msgspec.Struct, frozen=True):
@@ -98,10 +53,33 @@ class _Experts(msgspec.Struct, frozen=True):
 def find_model_files(folder: Path) -> tuple[Path, ...]:
     """Return the ONNX files that the configuration of a folder names, the decoder first. Raises
     UsageError if a file is missing or lies outside the folder."""
-    return _find_files(folder, read_json(folder, GENAI_CONFIG_NAME, _GenaiConfig).model)
+    return _find_files(folder, _read_model(folder))
 
 
-def _find_files(folder: Path, model: _Model) -> tuple[Path, ...]:
+def _read_model(folder: Path) -> GenaiModel:
+    """Read the configuration of a folder. Raises UsageError if it is not valid."""
+    model = read_json(folder, GENAI_CONFIG_NAME, GenaiConfig).model
+    decoder, window = model.decoder, model.decoder.sliding_window
+    counts = {
+        "vocab_size": model.vocab_size,
+        "context_length": model.context_length,
+        "head_size": decoder.head_size,
+        "hidden_size": decoder.hidden_size,
+        "num_attention_heads": decoder.num_attention_heads,
+        "num_hidden_layers": decoder.num_hidden_layers,
+        "num_key_value_heads": decoder.num_key_value_heads,
+        "sliding_window.window_size": None if window is None else window.window_size,
+    }
+    for key, count in counts.items():
+        if isinstance(count, int) and not 0 <= count <= MAX_COUNT:
+            raise UsageError(
+                f"{GENAI_CONFIG_NAME} is not valid: {key} is not between 0 and {MAX_COUNT:,}",
+                hint="Download the file again, or export the model again.",
+            )
+    return model
+
+
+def _find_files(folder: Path, model: GenaiModel) -> tuple[Path, ...]:
     if model.decoder.pipeline is not None or model.decoder.filename is None:
         raise UsageError(
             f"the decoder in {GENAI_CONFIG_NAME} is not one ONNX file",
@@ -120,7 +98,7 @@ def _find_files(folder: Path, model: _Model) -> tuple[Path, ...]:
 def read_genai_folder(folder: Path) -> GenaiFolder:
     """Read the configuration and the graphs of a folder. Raises UsageError if a file is not valid or
     not safe to open."""
-    model = read_json(folder, GENAI_CONFIG_NAME, _GenaiConfig).model
+    model = _read_model(folder)
     paths = _find_files(folder, model)
     parts = [read_model_metadata(path, ShapeOverrides()) for path in paths]
     known = KnownCounts()
@@ -178,10 +156,9 @@ def _sum_weights(parts: Sequence[ModelMetadata], experts: _Experts | None) -> We
     bytes_by_dtype: Counter[str] = Counter()
     for part in parts:
         bytes_by_dtype.update(part.parameters.bytes_by_dtype)
-    index_elements = sum(bytes_by_dtype[dtype] // size for dtype, size in _INDEX_BYTES.items())
     return WeightTotals(
         tensors=None,
-        parameters=sum(part.parameters.count for part in parts) - index_elements,
+        parameters=sum(part.parameters.count for part in parts),
         expert_parameters=0 if experts is None else experts.parameters,
         draft_parameters=0,
         size_bytes=bytes_by_dtype.total(),
@@ -189,7 +166,7 @@ def _sum_weights(parts: Sequence[ModelMetadata], experts: _Experts | None) -> We
     )
 
 
-def _build_architecture(model: _Model, inputs: Sequence[ModelValue], known: KnownCounts) -> Architecture:
+def _build_architecture(model: GenaiModel, inputs: Sequence[ModelValue], known: KnownCounts) -> Architecture:
     decoder = model.decoder
     layers = known.read("layers", decoder.num_hidden_layers, "num_hidden_layers")
     known.read("hidden", decoder.hidden_size, "hidden_size")
@@ -219,7 +196,7 @@ def _build_architecture(model: _Model, inputs: Sequence[ModelValue], known: Know
     )
 
 
-def _add_windows(window: _Window | None, layers: int | None, known: KnownCounts) -> None:
+def _add_windows(window: GenaiWindow | None, layers: int | None, known: KnownCounts) -> None:
     """Add the layers whose cache slides. Without a setting, the cache holds all tokens, even if a
     layer attends to a window."""
     if window is None or not window.slide_key_value_cache:
@@ -231,7 +208,7 @@ def _add_windows(window: _Window | None, layers: int | None, known: KnownCounts)
         known.set("window_layers", None, "the size of the sliding window is not in the configuration")
 
 
-def _list_key_inputs(decoder: _Decoder, inputs: Sequence[ModelValue], layers: int | None) -> list[ModelValue]:
+def _list_key_inputs(decoder: GenaiDecoder, inputs: Sequence[ModelValue], layers: int | None) -> list[ModelValue]:
     prefix, marker, suffix = decoder.inputs.past_key_names.partition("%d")
     if not marker or layers is None:
         return []

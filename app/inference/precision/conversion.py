@@ -8,7 +8,6 @@ the earlier one. Readers never see an incomplete model or cache entry."""
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
@@ -17,6 +16,7 @@ import msgspec
 import numpy as np
 
 from app.errors import MeasurementError, UsageError
+from app.inference.conversion_folder import open_conversion_folder
 from app.inference.inspection.client import inspect_model
 from app.inference.parent import MODEL_TIMEOUT_HINT, ChildKilledError, run_child
 from app.inference.precision.conversion_records import ConversionJob, ConversionResult, ConvertedModel
@@ -134,14 +134,13 @@ def _convert_or_load(
     if cached_entry is not None:
         return _build_converted_model(cache, cached_entry, duration_s=None)
     start_ns = now_ns()
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as folder:
-        conversion_result = _run_child(model, recipe, calibration, Path(folder), timeout_s)
+    with open_conversion_folder(cache) as folder:
+        conversion_result = _run_child(model, recipe, calibration, folder, timeout_s)
         if build_recipe(model, precision, calibration) != recipe:
             raise MeasurementError(
                 "the model file changed during the conversion", hint="Run again when the file is complete."
             )
-        entry = store_conversion(cache, recipe, _get_output_path(Path(folder)), conversion_result)
+        entry = store_conversion(cache, recipe, _get_output_path(folder), conversion_result)
     return _build_converted_model(cache, entry, duration_s=(now_ns() - start_ns) / 1e9)
 
 

@@ -33,7 +33,6 @@ BODY_LIMIT_BYTES = 16 * 2**20
 
 _JSON_HEADER = (b"content-type", b"application/json")
 _STREAM_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
-_FAILURE_MESSAGE = "the engine failed to generate the response"
 
 
 class ServedLanguageModel(msgspec.Struct, frozen=True):
@@ -52,7 +51,7 @@ def build_generation_application(
     bytes of the bodies of all requests in flight."""
     handlers = _Routes(model, service)
     bodies = BodyReader(BODY_LIMIT_BYTES, max_bodies_bytes)
-    return Starlette(
+    application = Starlette(
         routes=[
             Route("/v1/chat/completions", CompletionHandler("chat", model, service, bodies), methods=["POST"]),
             Route("/v1/completions", CompletionHandler("completions", model, service, bodies), methods=["POST"]),
@@ -63,6 +62,8 @@ def build_generation_application(
         ],
         exception_handlers={HTTPException: _handle_http_error, 500: _handle_internal_error},
     )
+    application.router.default = _reject_path
+    return application
 
 
 class CompletionHandler:
@@ -125,7 +126,7 @@ class CompletionHandler:
             case FinishReason.CANCELLED:  # by the client, which has disconnected
                 return
             case FinishReason.FAILED:
-                await _send_error(send, RejectedError(500, "failed", _FAILURE_MESSAGE))
+                await _send_error(send, self._build_failure())
             case _:
                 encoder = self._build_encoder(request)
                 await _send_body(send, 200, (_JSON_HEADER,), encoder.encode_response(parts))
@@ -135,13 +136,13 @@ class CompletionHandler:
         encoder = self._build_encoder(request)
         part = await accepted.parts.get()
         if part.finish_reason is FinishReason.FAILED:
-            await _send_error(send, RejectedError(500, "failed", _FAILURE_MESSAGE))
+            await _send_error(send, self._build_failure())
             return
         await send({"type": "http.response.start", "status": 200, "headers": list(_STREAM_HEADERS)})
         events = [encoder.encode_start()] if request.api == "chat" else []
         is_open = True
         while is_open:
-            events += _encode_events(request, encoder, part)
+            events += self._encode_events(request, encoder, part)
             is_open = part.finish_reason is None
             if is_open and not accepted.parts.empty():  # Send the parts of several steps together.
                 part = accepted.parts.get_nowait()
@@ -157,18 +158,25 @@ class CompletionHandler:
     def _count_sent(self, accepted: AcceptedRequest, part: ResponsePart) -> None:
         accepted.count_sent(part.finish_reason, perf_counter_ns(), self._service.metrics)
 
+    def _encode_events(self, request: CompletionRequest, encoder: ResponseEncoder, part: ResponsePart) -> list[bytes]:
+        """Return the data of the events of a stream for one part of a response. A stream that fails
+        ends with an error, as in vLLM, and without [DONE], which marks a complete response."""
+        if part.finish_reason is FinishReason.FAILED:
+            failure = self._build_failure()
+            return [encode_error(failure.status, failure.code, str(failure))]
+        if part.finish_reason is None:
+            return [encoder.encode_part(part)] if part.text or request.sends_running_usage else []
+        usage = [encoder.encode_final_usage(part)] if request.sends_usage else []
+        return [encoder.encode_part(part), *usage, b"[DONE]"]
+
+    def _build_failure(self) -> RejectedError:
+        """Return the error of a response that failed."""
+        if self._service.is_aborted:
+            return RejectedError(503, "stopped", "the endpoint was stopped before the response was complete")
+        return RejectedError(500, "failed", "the engine failed to generate the response")
+
     def _build_encoder(self, request: CompletionRequest) -> ResponseEncoder:
         return ResponseEncoder(request, self._model.name, uuid4().hex, int(time.time()))
-
-
-def _encode_events(request: CompletionRequest, encoder: ResponseEncoder, part: ResponsePart) -> list[bytes]:
-    """Return the data of the events of a stream for one part of a response."""
-    if part.finish_reason is FinishReason.FAILED:
-        return [encode_error(500, "failed", _FAILURE_MESSAGE), b"[DONE]"]
-    if part.finish_reason is None:
-        return [encoder.encode_part(part)] if part.text or request.sends_running_usage else []
-    usage = [encoder.encode_final_usage(part)] if request.sends_usage else []
-    return [encoder.encode_part(part), *usage, b"[DONE]"]
 
 
 async def _wait_for_disconnection(receive: Receive) -> None:
@@ -209,8 +217,13 @@ class _Routes:
         }
 
 
+async def _reject_path(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - the body is not read
+    message = f"{scope['path'][:200]} is not a path of this endpoint; it has /v1/chat/completions and /v1/completions"
+    await _send_error(send, RejectedError(404, "not_found", message))
+
+
 async def _send_error(send: Send, rejection: RejectedError) -> None:
-    body = encode_error(rejection.status, rejection.code, str(rejection))
+    body = encode_error(rejection.status, rejection.code, str(rejection), rejection.parameter)
     await _send_body(send, rejection.status, (_JSON_HEADER, *rejection.headers), body)
 
 

@@ -111,8 +111,7 @@ class EngineLoop:
             cancelled, self._cancelled = self._cancelled, []
             tasks = [(request.id, self._tasks.pop(request.id)) for request in admitted]
         events = [event for request_id, task in tasks if (event := _start(engine, request_id, task)) is not None]
-        for request_id in cancelled:
-            engine.cancel(request_id)
+        events += [event for request_id in cancelled if (event := _cancel(engine, request_id)) is not None]
         events += engine.step()
         with self._changed:
             for event in events:
@@ -122,6 +121,16 @@ class EngineLoop:
         if events:
             self._on_events(events)
         return True
+
+
+def _cancel(engine: StepEngine, request_id: int) -> TokenEvent | None:
+    """Cancel a request. Return its end if the engine cannot cancel it, so that only this request
+    fails."""
+    try:
+        engine.cancel(request_id)
+    except SizewiseError:
+        return TokenEvent(request_id, None, FinishReason.FAILED)
+    return None
 
 
 def _start(engine: StepEngine, request_id: int, task: GenerationTask) -> TokenEvent | None:

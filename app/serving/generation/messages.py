@@ -57,8 +57,24 @@ class _CompletionParameters(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: object = 1
     suffix: object = None
     tools: object = None
+    tool_choice: object = None
     functions: object = None
+    function_call: object = None
     response_format: object = None
+    modalities: object = None
+    audio: object = None
+    web_search_options: object = None
+    structured_outputs: object = None
+    guided_json: object = None
+    guided_regex: object = None
+    guided_choice: object = None
+    guided_grammar: object = None
+    min_p: object = None
+    stop_token_ids: object = None
+    bad_words: object = None
+    allowed_token_ids: object = None
+    prompt_logprobs: object = None
+    use_beam_search: object = None
 
 
 _NEUTRAL_VALUES: dict[str, tuple[object, ...]] = {
@@ -73,8 +89,24 @@ _NEUTRAL_VALUES: dict[str, tuple[object, ...]] = {
     "repetition_penalty": (1,),
     "suffix": ("",),
     "tools": ([],),
+    "tool_choice": ("none", "auto"),
     "functions": ([],),
+    "function_call": ("none", "auto"),
     "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+    "web_search_options": (),
+    "structured_outputs": (),
+    "guided_json": (),
+    "guided_regex": (),
+    "guided_choice": (),
+    "guided_grammar": (),
+    "min_p": (0,),
+    "stop_token_ids": ([],),
+    "bad_words": ([],),
+    "allowed_token_ids": (),
+    "prompt_logprobs": (),
+    "use_beam_search": (False,),
 }
 """Values, besides null, of parameters that are not implemented, with which they change nothing."""
 
@@ -90,6 +122,7 @@ class _TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
 class _ChatMessage(msgspec.Struct, frozen=True):
     role: str
     content: str | list[_TextPart]
+    tool_calls: object = None
 
 
 class _ChatRequest(_CompletionParameters, frozen=True, kw_only=True):
@@ -175,9 +208,25 @@ def _build_task(
 
 def _check_unsupported(parameters: _TextRequest | _ChatRequest) -> None:
     for name, neutral_values in _NEUTRAL_VALUES.items():
-        value = getattr(parameters, name)
-        if value is not None and value not in neutral_values:
-            raise _build_error(f"this endpoint does not support the parameter {name} with this value")
+        if not _is_neutral(getattr(parameters, name), neutral_values):
+            raise _build_unsupported_error(name)
+    if isinstance(parameters, _ChatRequest):
+        for index, message in enumerate(parameters.messages):
+            if not _is_neutral(message.tool_calls, ([],)):
+                raise _build_unsupported_error(f"messages[{index}].tool_calls")
+
+
+def _is_neutral(value: object, neutral_values: tuple[object, ...]) -> bool:
+    """Return whether a parameter changes nothing. A number is not a truth value: `logprobs: 0` of a
+    text completion requests the probability of each token, and `logprobs: false` of a chat none."""
+    return value is None or any(
+        value == neutral and isinstance(value, bool) == isinstance(neutral, bool) for neutral in neutral_values
+    )
+
+
+def _build_unsupported_error(name: str) -> RejectedError:
+    message = f"this endpoint does not support the parameter {name} with this value"
+    return RejectedError(400, "bad_request", message, parameter=name)
 
 
 def _tokenize(
@@ -228,12 +277,12 @@ def _build_error(message: str) -> RejectedError:
     return RejectedError(400, "bad_request", message)
 
 
-def encode_error(status: int, code: str, message: str) -> bytes:
-    """Encode an error as the API does."""
+def encode_error(status: int, code: str, message: str, parameter: str | None = None) -> bytes:
+    """Encode an error as the API does. `parameter` is the name of the parameter at fault."""
     types = {400: "invalid_request_error", 404: "invalid_request_error", 413: "invalid_request_error",
              401: "authentication_error", 429: "rate_limit_error"}  # fmt: skip
     error_type = types.get(status, "server_error")
-    return msgspec.json.encode({"error": {"message": message, "type": error_type, "param": None, "code": code}})
+    return msgspec.json.encode({"error": {"message": message, "type": error_type, "param": parameter, "code": code}})
 
 
 class ResponseEncoder:

@@ -151,6 +151,7 @@ class GenerationService:
         self.limits = limits
         self.metrics = metrics
         self.failure: SizewiseError | None = None
+        self.is_aborted = False
         self._on_failure = on_failure
         self._accepted_requests: dict[int, AcceptedRequest] = {}
         self._ids = count()
@@ -192,6 +193,14 @@ class GenerationService:
             self._notify_drained()
         await self._drained_event.wait()
 
+    def abort(self) -> None:
+        """End all accepted requests with an error, because the endpoint stops."""
+        self.is_aborted = True
+        request_ids = [*self._accepted_requests]
+        for request_id in request_ids:
+            self._engine_loop.cancel(request_id)
+        self._end(request_ids)
+
     def close(self) -> None:
         """Stop the engine after its current step."""
         self._engine_loop.close()
@@ -216,6 +225,8 @@ class GenerationService:
     def _on_events(self, events: Sequence[TokenEvent]) -> None:
         now_ns = perf_counter_ns()
         for event in events:
+            if self.is_aborted and event.request_id not in self._accepted_requests:
+                continue  # The engine had not yet cancelled the request.
             self._accepted_requests[event.request_id].add(event, now_ns, self.metrics)
             if event.finish_reason is not None:
                 del self._accepted_requests[event.request_id]
@@ -223,8 +234,11 @@ class GenerationService:
 
     def _fail(self, error: SizewiseError) -> None:
         self.failure = error
-        self._on_events([TokenEvent(request_id, None, FinishReason.FAILED) for request_id in self._accepted_requests])
+        self._end([*self._accepted_requests])
         self._on_failure()
+
+    def _end(self, request_ids: Sequence[int]) -> None:
+        self._on_events([TokenEvent(request_id, None, FinishReason.FAILED) for request_id in request_ids])
 
     def _notify_drained(self) -> None:
         if self._drained_event is not None and not self._accepted_requests:

@@ -17,7 +17,14 @@ from app.analysis.local.variants import find_violated_objectives_so_far
 from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.search import RateSearch
 from app.analysis.validity import check_execution_provider, list_fallback_nodes
-from app.inference.job import CallRows, Measure, MeasurementStarted, VariantMeasured, VariantOpened
+from app.inference.job import (
+    MAX_REPETITION_S,
+    CallRows,
+    Measure,
+    MeasurementStarted,
+    VariantMeasured,
+    VariantOpened,
+)
 from app.records import events
 from app.records.calls import CallStage, unpack_calls
 from app.records.estimate import Estimate, Variant
@@ -133,11 +140,13 @@ class ScenarioRunner:
         variant_spec: VariantSpec,
         stage_indices: Iterator[int],
         may_continue: Callable[[], bool],
+        cap_duration_s: Callable[[float], float],
     ) -> None:
         """Create a runner for `variant_spec`. `stage_indices` yields the indices of the next stages
-        of the run."""
+        of the run, and `cap_duration_s` limits a duration to what the limits of the run leave."""
         self._spec, self._dependencies, self._run_log, self._variant_spec = spec, dependencies, run_log, variant_spec
         self._stage_indices, self._may_continue = stage_indices, may_continue
+        self._cap_duration_s = cap_duration_s
         self.opened_report: VariantOpened | None = None
         self.call_stages: list[CallStage] = []
         self.measured_reports: list[VariantMeasured] = []
@@ -278,6 +287,7 @@ class ScenarioRunner:
             rate_per_s=rate_per_s,
             seed=spec.seed,
             test=scenario_spec.test,
+            max_repetition_s=self._cap_duration_s(MAX_REPETITION_S),
         )
 
     def _compute_rate_per_s(self, scenario_spec: ScenarioSpec) -> float | None:

@@ -204,7 +204,13 @@ class VariantRunner:
         )
         memory_before_gib = self._dependencies.read_gpu_memory_gib()
         scenario_runner = ScenarioRunner(
-            self._spec, self._dependencies, self._run_log, variant_spec, self._stage_indices, lambda: self.may_continue
+            self._spec,
+            self._dependencies,
+            self._run_log,
+            variant_spec,
+            self._stage_indices,
+            lambda: self.may_continue,
+            lambda duration_s: self._limit_monitor.cap_duration_s(duration_s, now_ns()),
         )
         state = _VariantState(scenario_runner)
         failure: SizewiseError | None = None
@@ -275,7 +281,13 @@ class VariantRunner:
         running_variant: RunningVariant,
     ) -> None:
         """Predict the text of the profile with a language model, once per model and execution
-        provider: the quality does not depend on the other settings."""
+        provider: the quality does not depend on the other settings.
+
+        The greedy tokens at the largest batch are compared in the same process, that of the first
+        variant, which usually has the smallest batch. A process opens the model without a batch
+        size, which belongs to each generator, so the kernels are those of the other variants; and
+        the tokens of each prompt alone, with which they are compared, are generated anyway. The
+        peak memory of the variant is read before."""
         text = self._spec.text
         key = prepared_model.path, variant_spec.variant.provider
         if text is None or not variant_spec.is_language_model or not self.may_continue or key in self._scored_texts:
@@ -301,6 +313,14 @@ class VariantRunner:
             return
         self._dependencies.store.store_text_scores(f"text-{len(self.variants) + 1}", report.scores)
         state.text_scores, state.consistency = decode_text_scores(report.scores), report.consistency
+
+    def _compute_kv_cache_bytes(self, variant_spec: VariantSpec, costs: DecoderCosts) -> int | None:
+        """Return the size of the KV cache at the end of the longest test of a variant."""
+        bytes_per_token = costs.kv_bytes_per_token
+        lengths = [scenario.test.total_tokens for scenario in self._spec.scenarios if scenario.test is not None]
+        if bytes_per_token is None or not lengths:
+            return None
+        return variant_spec.variant.batch * max(lengths) * bytes_per_token
 
     def _check_other_processes(self, variant_spec: VariantSpec) -> None:
         """Add a warning to the run if other processes used the GPUs while the variant ran."""
@@ -394,6 +414,8 @@ class VariantRunner:
                 context=prepared_model.language_model.context,
                 weight_bytes=None if costs is None or costs.unknown_reason is not None else costs.weight_bytes,
                 kv_bytes_per_token=None if costs is None else costs.kv_bytes_per_token,
+                parameters=None if costs is None else costs.parameters,
+                kv_cache_bytes=None if costs is None else self._compute_kv_cache_bytes(variant_spec, costs),
                 opened_memory_bytes=None if opened_report is None else opened_report.memory_bytes,
             ),
             peak_memory_gib=max(memory_peaks_bytes) / 2**30 if memory_peaks_bytes else None,

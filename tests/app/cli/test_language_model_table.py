@@ -32,7 +32,7 @@ def test_the_columns_are_those_of_llama_bench(local: LocalSection, capsys: pytes
     assert header == "| model | size | params | backend | threads | batch | test | t/s (± 95 % CI) |"
     assert len(rows) == 8, "without the repeated test and the variant that failed"
     cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
-    assert cells[:-1] == ["tiny-decoder", "20.8 MB", "n/a", "cpu", "1", "1", "pp512"]
+    assert cells[:-1] == ["tiny-decoder", "20.8 MB", "5.25 M", "cpu", "1", "1", "pp512"]
     interval = local.variants[0].tests[0].rate.ci95
     assert interval is not None
     value, half_width = (float(text) for text in cells[-1].split(" ± "))
@@ -47,8 +47,8 @@ def test_files_have_numbers_with_full_precision(local: LocalSection, capsys: pyt
     assert [row["test"] for row in rows] == [row["test"] for row in objects] == NAMES * 2
     rate = local.variants[0].tests[2].rate
     assert float(rows[2]["tokens_per_s"]) == objects[2]["tokens_per_s"] == rate.value
-    assert objects[2]["params"] is None
-    assert (rows[2]["params"], rows[2]["size_bytes"]) == ("", "20800000")
+    assert objects[2]["params"] == 5_245_184
+    assert (rows[2]["params"], rows[2]["size_bytes"]) == ("5245184", "20800000")
 
 
 def test_a_rate_of_one_repetition_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,12 @@ def test_a_gguf_file_is_reported_with_the_cards_it_fits_on(tmp_path: Path, capsy
     assert "2.11 GB for 8,192 tokens" in text
     (first, second) = (line.split() for line in text.splitlines() if line.startswith("H100 SXM5"))
     assert int(first[-4]) > int(second[-4]) >= 8
+    assert "Tesla P4" not in text
+    hidden = re.search(r"^(\d+) more accelerators are shown with --all-gpus\.$", text, re.MULTILINE)
+    assert hidden is not None
+    assert main(["models", "inspect", str(path), "--context", "4096", "--batch", "8", "--all-gpus"]) == 0
+    shown = capsys.readouterr().out.partition("GPU ")[2].partition("TP is the smallest")[0].splitlines()[2:]
+    assert len(shown) == int(hidden[1]) + 10
 
 
 def test_a_folder_is_reported_with_reasons_for_what_is_missing(

@@ -16,7 +16,8 @@ from app.inference.parent import ChildKilledError
 from app.inference.probe import DIGITS_MODEL, DIGITS_ROWS
 from app.inference.process import VariantProcess
 from app.records.calls import unpack_calls
-from tests.fakes import odd_models, onnx_models
+from app.records.local import GenerationTest
+from tests.fakes import decoders, odd_models, onnx_models
 from tests.fakes.callers import plan_of
 
 pytestmark = pytest.mark.process
@@ -212,3 +213,20 @@ def test_silent_fall_back_is_reported_with_its_fallbacks(start: Start, nvml_stan
     assert opened.provider_reason is not None
     strays = {one.operator for one in opened.placements if one.is_fallback}
     assert {"Gemm", "Conv"} <= strays
+
+
+def test_a_test_may_take_as_long_as_its_warm_up_shows(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repetition takes longer than all durations of the plan and the margin together, as on a slow machine."""
+    monkeypatch.setattr("app.inference.process._GRACE_S", 0.0)
+    running = start(decoders.contiguous(tmp_path / "model"), is_language_model=True)
+    running.wait_until_open(WITHIN_S)
+    plan = msgspec.structs.replace(plan_of("generation", most_s=0.001), test=GenerationTest(0, 1500))
+    received = ReceivedReports()
+    assert running.measure(plan, received).half_width is None, "one repetition"
+    assert (len(received.began), received.rows_before, received.rows) == (1, 1500, 3000)
+    hung = msgspec.structs.replace(plan, max_repetition_s=0.001)
+    with pytest.raises(ChildKilledError, match=r"model did not finish the warm-up of tg1500 within 0\.001 s") as caught:
+        running.measure(hung, received)
+    assert caught.value.hint == "Use a shorter test, a smaller batch, or a smaller model."

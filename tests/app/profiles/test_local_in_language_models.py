@@ -53,6 +53,18 @@ def test_what_does_not_apply_is_refused(folder: Path, lines: list[str], target: 
         _load(folder, *lines, target=target)
 
 
+def test_hint_for_an_unknown_precision_names_those_of_the_model(folder: Path) -> None:
+    (folder / "tiny.gguf").touch()
+    for model, hint in (
+        ("tiny.gguf", "Use one of as-is, int8, int4."),
+        ("tiny", "A folder of ONNX Runtime GenAI has the precision of its export. Use as-is."),
+        ("digits", "Use one of as-is, fp16, int8-dynamic, int8-static."),
+    ):
+        with pytest.raises(ProfileError, match="the precision 'Q8_0' is unknown") as caught:
+            _load(folder, model=model, target=", precision: Q8_0")
+        assert caught.value.hint == hint
+
+
 def test_language_models_are_measured_apart_and_alone_have_tests(folder: Path) -> None:
     with pytest.raises(ProfileError, match="both language models and other models"):
         _load(folder, model=f"[tiny, {DIGITS_MODEL}]")

@@ -6,6 +6,7 @@ import pytest
 from app.records.local import GenerationTest
 from app.records.result import Estimate, Objective, ObjectiveResult, Result
 from app.reporting.local import build_local_section, build_local_tiles, build_model_section, find_headline_variant
+from reports.quantity import Quantity
 from tests.fakes.language_model_runs import language_model_run, with_energy
 from tests.fakes.local_runs import SLO, local_run, one_variant, only_failed, variant
 from tests.fakes.results import full_run
@@ -173,6 +174,9 @@ def test_variants_of_a_language_model_have_tests_instead_of_scenarios() -> None:
     assert [one.is_on_frontier for one in section.variants] == [True, False, False]
     assert section.variants[0].opened_memory is not None
     assert section.variants[0].opened_memory.unit == "GiB"
+    assert section.variants[0].kv_cache == Quantity(1040 * 4096 / 2**30, "GiB")
+    assert section.variants[0].parameters == 5_245_184
+    assert section.variants[2].kv_cache is None
     local = build_local_section(_RESULT)
     assert local is not None
     assert not local.is_language_model

@@ -199,3 +199,14 @@ async def test_drain_answers_what_waits_at_once_and_takes_no_more() -> None:
 
 async def test_drain_of_an_idle_batcher_is_immediate() -> None:
     await Bench().batcher.drain()
+
+
+async def test_abort_ends_what_runs_and_what_waits() -> None:
+    bench = Bench(max_rows=1)
+    requests = [bench.ask(1), bench.ask(2)]
+    bench.batcher.abort()
+    for request in requests:
+        with pytest.raises(DrainingError):
+            await request
+    bench.model.finish()
+    assert bench.model.batches == [[1]]

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
+from app.errors import UsageError
 from app.inference.job import SessionSettings
 from app.profiles.bundled import bundled_models
 from app.profiles.local import LocalProfile
+from app.records.local import GenerationTest
 from app.session.local.spec import DataSpec, LocalSpec, ScenarioSpec
 from app.wiring.local_spec import build_local_spec
 from tests.app.wiring.conftest import Written
+from tests.fakes import decoders
 
 DIGITS = {"model": "digits"}
 
@@ -40,6 +43,14 @@ def test_variants_are_ordered_with_the_files_of_their_models(built: Any) -> None
     assert first.environment == ()
     assert (spec.run_id, spec.target.protocol, spec.target.model) == ("r1", "local", "digits")
     assert spec.target.hardware is not None, "this machine"
+
+
+def test_a_test_beyond_the_context_of_a_folder_is_refused(built: Any, tmp_path: Path) -> None:
+    """The longest test decides; the two tokens more are the first one and one that is never reached."""
+    target = {"model": str(decoders.contiguous(tmp_path / "tiny"))}
+    assert built(target, load={"tests": "tg6 @ d2040"}).scenarios[0].test == GenerationTest(0, 6, 2040)
+    with pytest.raises(UsageError, match=r"tg7 @ d2040 needs 2,049 tokens, but the context of .*tiny is 2,048 tokens"):
+        built(target, load={"tests": "pp16, tg7 @ d2040"})
 
 
 def test_devices_are_the_only_ones_a_child_sees_and_cpus_have_none(built: Any) -> None:

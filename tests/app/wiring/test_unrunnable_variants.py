@@ -12,7 +12,7 @@ from app.inference.probe import DIGITS_MODEL
 from app.profiles.loading import load_profile_tree
 from app.profiles.local import LocalProfile
 from app.records.model import ModelMetadata, ShapeOverrides
-from app.wiring.local_spec import build_variants
+from app.wiring.local_spec import build_variants, check_generation_tests
 from app.wiring.unrunnable_variants import (
     LocalMachine,
     estimate_memory,
@@ -20,6 +20,7 @@ from app.wiring.unrunnable_variants import (
     inspect_local_machine,
     inspect_models,
 )
+from tests.fakes import gguf_decoders
 
 pytestmark = pytest.mark.process
 
@@ -93,6 +94,17 @@ def test_a_refused_model_is_against_each_of_its_variants(tmp_path: Path) -> None
     assert isinstance(models[bad], UsageError)
     (cell,) = find_unrunnable_variants(mine, MACHINE, models)
     assert (cell.hint, cell.cell) == ("target.model", "bad cpu as-is, batch 1")
+
+
+def test_a_gguf_file_whose_context_is_too_short_is_against_its_variants(tmp_path: Path) -> None:
+    model = gguf_decoders.write_plain(tmp_path / "tiny.gguf")
+    mine = profile(target={"model": str(model)}, load={"tests": "tg8 @ d2040"})
+    (cell,) = find_unrunnable_variants(mine, MACHINE, inspect_models(mine))
+    assert cell.hint == "target.model"
+    assert "needs 2,050 tokens, but the context" in cell.reason
+    with pytest.raises(UsageError, match="2,050 tokens"):
+        check_generation_tests(mine)
+    check_generation_tests(profile(target={"model": str(model)}, load={"tests": "tg6 @ d2040"}))
 
 
 def test_variants_are_called_as_in_results(digits: ModelMetadata) -> None:

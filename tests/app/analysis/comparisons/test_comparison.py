@@ -11,9 +11,10 @@ from app.analysis.comparisons.comparison import (
     has_suspected_change,
 )
 from app.records.comparison import MAX_RATE, Comparison, MetricChange
+from app.records.local import TEST_TAG
 from app.records.result import Estimate, Result
 from tests.checks.regressions import Case, compared
-from tests.fakes.language_model_runs import language_model_run
+from tests.fakes.language_model_runs import TESTS, language_model_run, measured_stage
 from tests.fakes.local_runs import local_run
 from tests.fakes.repeated import FULL, repeats, result, steady
 
@@ -166,6 +167,30 @@ def test_tests_of_a_language_model_are_compared_by_name_and_in_tokens() -> None:
         one for one in changes if one.metric == "prefill_tokens_per_s" and one.stage == baseline.stages[0].name
     )
     assert prefill.baseline == baseline.stages[0].metrics["prefill_tokens_per_s"]["value"], "without the repeated test"
+
+
+def test_tests_of_a_variant_that_drifted_do_not_fail_the_comparison() -> None:
+    """Everything is 30 % slower. Batch 1 drifted by 20 % while it was measured, and batch 2 did not."""
+    baseline = language_model_run().result
+    slower = tuple(
+        measured_stage(stage.variant, test, slower=1.3)
+        for stage in baseline.stages
+        if stage.repeat == 1 and stage.variant is not None
+        for test in TESTS
+        if test.name == stage.tags[TEST_TAG]
+    )
+    candidate = msgspec.structs.replace(baseline, run_id="candidate", stages=slower)
+    for sides in (([baseline], [candidate]), ([candidate], [baseline])):
+        comparison = compare_runs(*sides)
+        noises = {change.stage.rpartition(" ")[2]: change.noise for change in comparison.changes if change.is_headline}
+        assert noises == {"1": pytest.approx(0.2, abs=0.001), "2": None}
+        assert sum("changed by up to 20 % during a run (check drift)" in note for note in comparison.notes) == 1
+        assert not any("varies by" in note for note in comparison.notes)
+    failing = {change.stage for change in find_regressions(compare_runs([baseline], [candidate]))}
+    assert failing
+    assert all(stage.endswith("batch 2") for stage in failing)
+    several = compare_runs([baseline] * 2, [candidate] * 2)
+    assert all(change.noise == 0.0 for change in several.changes if change.is_headline), "repeats show the noise"
 
 
 def test_a_stage_that_is_invalid_or_a_warm_up_is_not_compared() -> None:

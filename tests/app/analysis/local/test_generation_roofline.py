@@ -34,6 +34,7 @@ NORMS = (2 * LAYERS + 1) * HIDDEN
 PARAMETERS = LAYERS * LAYER_WEIGHTS + EMBEDDING + HEAD + NORMS
 MODEL = msgspec.structs.replace(LLAMA_8B, parameters=float(PARAMETERS))
 COSTS = DecoderCosts(
+    parameters=1,
     weight_bytes_by_dtype={"float16": 2 * (PARAMETERS - EMBEDDING)},
     table_bytes=2 * EMBEDDING,
     table_bytes_per_token=2 * HIDDEN,

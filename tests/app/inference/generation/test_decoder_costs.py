@@ -26,6 +26,7 @@ POSITION_CONSTANTS = 2 * 8
 ROTARY_ROW = 2 * 8 * 4
 
 FULL_PRECISION = DecoderCosts(
+    parameters=MATRIX_WEIGHTS + 512 * 64 + NORM_BYTES // 4,
     weight_bytes_by_dtype={"float32": MATRIX_WEIGHTS * 4 + NORM_BYTES, "int64": POSITION_CONSTANTS},
     table_bytes=512 * 64 * 4 + 2048 * ROTARY_ROW,
     table_bytes_per_token=64 * 4 + ROTARY_ROW,
@@ -82,7 +83,14 @@ def test_a_paged_decoder_computes_the_last_logits_only(tmp_path: Path) -> None:
     costs = read_decoder_costs(read_model_folder(decoders.paged(tmp_path)))
     assert not costs.has_all_logits
     assert costs.unknown_reason is None
-    unaffected = ("head_flops", "product_flops_per_token", "kv_bytes_per_layer", "attention", "table_bytes_per_token")
+    unaffected = (
+        "parameters",
+        "head_flops",
+        "product_flops_per_token",
+        "kv_bytes_per_layer",
+        "attention",
+        "table_bytes_per_token",
+    )
     assert [getattr(costs, name) for name in unaffected] == [getattr(FULL_PRECISION, name) for name in unaffected]
 
 
@@ -101,7 +109,10 @@ def test_an_embedding_that_is_also_the_output_projection_is_read_as_a_whole(tmp_
     graph.node[-1].input[1] = embedding
     graph.node[-1].attribute.append(helper.make_attribute("transB", 1))
     assert read_decoder_costs(edited(tmp_path, graph)) == msgspec.structs.replace(
-        FULL_PRECISION, table_bytes=2048 * ROTARY_ROW, table_bytes_per_token=ROTARY_ROW
+        FULL_PRECISION,
+        parameters=FULL_PRECISION.parameters - HEAD_WEIGHTS,
+        table_bytes=2048 * ROTARY_ROW,
+        table_bytes_per_token=ROTARY_ROW,
     )
 
 

@@ -58,6 +58,19 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         edit(lambda document: document["model"]["decoder"].update(num_hidden_layers=0)),
         "num_hidden_layers is 0, but must be at least 1",
     ),
+    "no layers": (
+        edit(lambda document: document["model"]["decoder"].pop("num_hidden_layers")),
+        r"genai_config\.json: num_hidden_layers is missing",
+    ),
+    "heads by layer": (
+        edit(lambda document: document["model"]["decoder"].update(num_attention_heads=[4, 4])),
+        "num_attention_heads is a list, but must be one number",
+    ),
+    "no type": (edit(lambda document: document["model"].pop("type")), r"genai_config\.json: model\.type is missing"),
+    "no file": (
+        edit(lambda document: document["model"]["decoder"].pop("filename")),
+        r"model\.decoder\.filename is missing",
+    ),
     "negative context": (edit(lambda document: document["model"].update(context_length=-1)), "context_length is -1"),
     "huge vocabulary": (edit(lambda document: document["model"].update(vocab_size=2**60)), "vocab_size is"),
     "file elsewhere": (

@@ -91,11 +91,6 @@ def test_a_test_beyond_the_context_is_refused(single: OpenGenerativeVariant) -> 
         _measure(single, GenerationTest(0, 8, 2040))
 
 
-def test_a_deep_prompt_in_a_batch_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="needs a batch of 1"):
-        _measure(_open(folder, batch=2), GenerationTest(16, 4, 32), batch=2)
-
-
 def test_the_opened_report_has_the_start_times_and_the_memory(single: OpenGenerativeVariant) -> None:
     report = single.build_opened_report()
     assert report.session_build_ms > 0

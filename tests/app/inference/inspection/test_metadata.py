@@ -108,6 +108,26 @@ def test_constants_are_worked_out_once_and_count_as_parameters(tmp_path: Path) -
     assert (facts.parameters.count, facts.parameters.bytes_by_dtype) == (15, {"float32": 60})
 
 
+def test_constants_of_formulas_are_no_parameters(tmp_path: Path) -> None:
+    """A scale, a shape and an index are none, but the int32 bias of a quantized product is one."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["bias", "scale"], ["b"]),
+        helper.make_node("Mul", ["x", "scale"], ["s"]),
+        helper.make_node("Reshape", ["s", "shape"], ["r"]),
+        helper.make_node("Gather", ["r", "index"], ["g"], axis=1),
+        helper.make_node("Add", ["g", "b"], ["y"]),
+    ]
+    graph = graph_of(nodes, {"x": ["n", 3]})
+    for name, values in (
+        ("bias", np.arange(3, dtype=np.int32)),
+        ("scale", np.float32(0.5)),
+        ("shape", np.array([-1, 3], np.int64)),
+        ("index", np.array([2, 1, 0], np.int32)),
+    ):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
+    assert read_model_metadata(written(tmp_path / "m.onnx", graph), NOTHING).parameters.count == 3
+
+
 def test_what_cannot_be_reported_is_said(tmp_path: Path) -> None:
     """NonZero finds as many places as there are; an If may run either branch."""
     nodes = [helper.make_node("NonZero", ["x"], ["z"]), helper.make_node("Cast", ["z"], ["y"], to=TensorProto.FLOAT)]

@@ -115,7 +115,11 @@ def events(reply: Reply) -> list[Any]:
     assert reply.headers["content-type"].startswith("text/event-stream")
     lines = reply.body.decode().split("\n\n")
     assert lines[-2:] == ["data: [DONE]", ""]
-    return [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+    return decode_events(lines[:-2])
+
+
+def decode_events(lines: list[str]) -> list[Any]:
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
 @pytest.mark.parametrize("kind", ["paged", "static"])
@@ -250,7 +254,9 @@ async def test_failed_engine_ends_every_request_with_an_error(paged: Opened) -> 
         assert (complete.status, complete.json["error"]["type"]) == (500, "server_error")
         assert stream.status == 200 or stream.json["error"]["type"] == "server_error"
         if stream.status == 200:
-            assert events(stream)[-1]["error"]["code"] == "failed"
+            lines = stream.body.decode().split("\n\n")
+            assert lines[-1] == ""
+            assert decode_events(lines[:-1])[-1]["error"]["code"] == "failed", "and no [DONE] follows"
         assert (await one.get("/health")).status == 503
         assert (await one.post(TEXT, prompt="a")).status == 503
         assert str(one.service.failure) == "the engine failed: no memory"
@@ -270,6 +276,28 @@ async def test_drain_completes_what_runs_and_rejects_the_rest(paged: Opened) -> 
         await draining
 
 
+async def test_aborted_requests_end_with_an_error(paged: Opened) -> None:
+    async with served(paged) as one:
+        whole: dict[str, Any] = {"prompt": prompts(1)[0], "max_tokens": 360, "ignore_eos": True}
+        calls = [asyncio.ensure_future(one.post(TEXT, **whole, stream=is_streamed)) for is_streamed in (True, False)]
+        await until_generating(one)
+        draining = asyncio.ensure_future(one.service.drain())
+        one.service.abort()
+        stream, waiting = await asyncio.gather(*calls)
+        await draining
+        for _ in range(5):  # Events that the engine had already sent are ignored.
+            await asyncio.sleep(0.001)
+        metrics = await one.metrics()
+    lines = stream.body.decode().split("\n\n")
+    assert (stream.status, decode_events(lines[:-1])[-1]["error"]["code"]) == (200, "stopped")
+    assert (waiting.status, waiting.json["error"]["type"], waiting.json["error"]["code"]) == (
+        503,
+        "server_error",
+        "stopped",
+    )
+    assert metrics["vllm:request_success_totalerror"] == 2
+
+
 @pytest.mark.parametrize(("kind", "length"), [("paged", 384), ("static", 2048)])
 async def test_models_are_listed_with_their_batching(kind: str, length: int, request: pytest.FixtureRequest) -> None:
     async with served(request.getfixturevalue(kind)) as one:
@@ -280,6 +308,11 @@ async def test_models_are_listed_with_their_batching(kind: str, length: int, req
         for path in ("/v1/models/x", "/v2", "/nothing"):
             reply = await one.get(path)
             assert (reply.status, reply.json["error"]["code"]) == (404, "not_found")
+        responses = await one.post("/v1/responses", input="Hello?")
+        assert responses.status == 404
+        assert responses.json["error"]["message"] == (
+            "/v1/responses is not a path of this endpoint; it has /v1/chat/completions and /v1/completions"
+        )
         assert (await one.get(TEXT)).status == 405
 
 
@@ -293,6 +326,9 @@ async def test_error_has_the_form_of_the_api(paged: Opened) -> None:
         "param": None,
         "code": "context_length_exceeded",
     }
+    async with served(paged) as one:
+        reply = await one.post(CHAT, messages=MESSAGES, tools=[{"type": "function", "function": {"name": "f"}}])
+    assert (reply.status, reply.json["error"]["param"]) == (400, "tools")
 
 
 async def test_telemetry_reads_the_metrics(paged: Opened) -> None:

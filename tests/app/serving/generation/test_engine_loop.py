@@ -23,6 +23,7 @@ class CountingEngine:
         self.batches: list[list[int]] = []
         self.error: Exception | None = None
         self.is_rejecting = False
+        self.rejected_cancellation: int | None = None
         self._cancelled: set[int] = set()
 
     def start(self, request_id: int, task: GenerationTask) -> None:
@@ -31,6 +32,9 @@ class CountingEngine:
         self.running[request_id] = task.max_tokens
 
     def cancel(self, request_id: int) -> None:
+        if request_id == self.rejected_cancellation:
+            del self.running[request_id]
+            raise MeasurementError("no")
         self._cancelled.add(request_id)
 
     def step(self) -> list[TokenEvent]:
@@ -118,6 +122,18 @@ def test_rejected_request_ends_alone(looping: Looping, engine: CountingEngine) -
     engine.is_rejecting = False
     looping.loop.submit(1, TASK)
     assert [*looping.until_ended(1)] == [1]
+
+
+def test_request_that_cannot_be_cancelled_ends_alone(looping: Looping, engine: CountingEngine) -> None:
+    engine.rejected_cancellation = 0
+    for request_id in range(2):
+        looping.loop.submit(request_id, TASK)
+    looping.loop.cancel(0)
+    looping.loop.start()
+    events = looping.until_ended(2)
+    assert events[0] == [TokenEvent(0, None, FinishReason.FAILED)]
+    assert [event.token for event in events[1]] == [0, 1, 2]
+    assert looping.loop.count_requests() == (0, 0)
 
 
 @pytest.mark.parametrize("error", [MeasurementError("broken"), ValueError("broken")])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,13 @@ import pytest
 from app.errors import UsageError
 from app.inference.generation.engine import FinishReason, Sampling
 from app.serving.connections import RejectedError
-from app.serving.generation.messages import Api, CompletionRequest, ResponseEncoder, decode_completion_request
+from app.serving.generation.messages import (
+    Api,
+    CompletionRequest,
+    ResponseEncoder,
+    decode_completion_request,
+    encode_error,
+)
 from app.serving.generation.scheduling import BatchLimits
 from app.serving.generation.service import ResponsePart, TokenDecoder
 
@@ -121,6 +128,29 @@ def test_request_that_cannot_be_served_is_rejected(api: Api, document: Any, stat
         decoded(api, document)
     assert (caught.value.status, caught.value.code) == (status, code)
     assert len(str(caught.value)) > 10
+
+
+@pytest.mark.parametrize(
+    ("api", "changes", "parameter"),
+    [
+        ("chat", {"tools": [{}]}, "tools"),
+        ("chat", {"tool_choice": "required"}, "tool_choice"),
+        ("chat", {"logprobs": True}, "logprobs"),
+        ("completions", {"logprobs": 0}, "logprobs"),
+        ("chat", {"modalities": ["text", "audio"]}, "modalities"),
+        ("chat", {"min_p": 0.1}, "min_p"),
+        ("chat", {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]}, "messages[0].tool_calls"),
+    ],
+)
+def test_unsupported_parameter_is_named(api: Api, changes: dict[str, Any], parameter: str) -> None:
+    with pytest.raises(RejectedError, match=re.escape(f"does not support the parameter {parameter}")) as caught:
+        decoded(api, {**(CHAT if api == "chat" else TEXT), **changes})
+    assert json.loads(encode_error(400, "bad_request", "", caught.value.parameter))["error"]["param"] == parameter
+
+
+def test_parameters_that_change_nothing_are_accepted() -> None:
+    neutral = {"tools": [], "tool_choice": "auto", "logprobs": False, "top_logprobs": 0, "n": 1, "min_p": 0.0}
+    assert decoded("chat", {**CHAT, **neutral}).task == decoded("chat", CHAT).task
 
 
 def test_running_usage_is_in_each_event() -> None:

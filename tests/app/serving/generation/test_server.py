@@ -21,6 +21,7 @@ import pytest
 
 from app.errors import MeasurementError, UsageError
 from app.inference.generation.decoder_shape import PagedCache
+from app.inference.generation.engine import TokenEvent
 from app.inference.generation.model_folder import read_model_folder
 from app.serving.generation.server import build_batch_limits, run_language_model
 from app.serving.process import EndpointProcess
@@ -159,6 +160,53 @@ def test_endpoint_whose_engine_fails_ends_with_its_error(
         run_language_model(settings, on_ready)
     clients[0].join(WAIT_S)
     assert statuses == [500]
+
+
+class EndlessEngine:
+    """Generates tokens until the test ends, whatever is cancelled."""
+
+    def __init__(self, *_: object) -> None:
+        self._started: list[int] = []
+
+    def start(self, request_id: int, _: object) -> None:
+        self._started.append(request_id)
+
+    def cancel(self, _: int) -> None: ...
+
+    def step(self) -> list[TokenEvent]:
+        time.sleep(0.005)
+        return [TokenEvent(request_id, 100) for request_id in self._started]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+@pytest.mark.parametrize(("drain_timeout_s", "signals"), [(0.05, 1), (WAIT_S, 2)])
+def test_stream_that_a_stop_cuts_ends_with_an_error(
+    settings: ServingSettings, monkeypatch: pytest.MonkeyPatch, drain_timeout_s: float, signals: int
+) -> None:
+    monkeypatch.setattr("app.serving.generation.server.GenerationEngine", EndlessEngine)
+    monkeypatch.setattr("app.serving.server.DRAIN_TIMEOUT_S", drain_timeout_s)
+    bodies: list[bytes] = []
+    clients: list[threading.Thread] = []
+
+    def on_ready(ready: EndpointReady) -> None:
+        def ask() -> None:
+            with start_stream(ready) as response:
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(signals - 1):
+                    wait_until(lambda: request(ready, "/health").status == 503)
+                    os.kill(os.getpid(), signal.SIGINT)
+                bodies.append(response.read())
+
+        clients.append(threading.Thread(target=ask))
+        clients[0].start()
+
+    run_language_model(settings, on_ready)
+    clients[0].join(WAIT_S)
+    (body,) = bodies
+    assert b"[DONE]" not in body
+    last = json.loads(body.rstrip().rpartition(b"data: ")[2])
+    assert (last["error"]["code"], last["error"]["type"]) == ("stopped", "server_error")
+    assert "stopped before the response was complete" in last["error"]["message"]
 
 
 def test_queue_delay_is_refused(settings: ServingSettings) -> None:
