@@ -107,6 +107,7 @@ def summarize_rows(
         else None,
         workers=stage_data.workers,
         error_samples=stage_data.error_samples,
+        live_sessions=stage_data.live_sessions,
         lengths=sample_tokens(offered_rows),
     )
     return add_telemetry(stage, telemetry, stage_data, slo)

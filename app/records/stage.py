@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.records.result import ArrivalKind, ErrorSample, StageKind, WorkerData
+from app.records.result import ArrivalKind, ErrorSample, SessionSummary, StageKind, WorkerData
 
 
 class StageData(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,3 +74,5 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     stage; None if no target process exited."""
     extended_s: float = 0.0
     """Part of `duration_s`, in s, that the user added while the stage was running."""
+    live_sessions: SessionSummary | None = None
+    """Sessions whose requests contained the server's own responses; None for other workloads."""

@@ -18,7 +18,7 @@ from app.analysis.stages import add_telemetry, summarize_rows
 from app.errors import UsageError
 from app.records import events
 from app.records.interrupted import CompletedStage
-from app.records.result import Objective, Stage, StageKind
+from app.records.result import Objective, SessionOutcomeName, SessionSummary, Stage, StageKind
 from app.records.stage import StageData
 from app.session.dependencies import Emit, LoadGenerator, Store
 from app.session.generator_capacity import GeneratorCapacity
@@ -31,7 +31,15 @@ from app.session.spec import ResolvedStage
 from app.session.stage_monitor import FirstErrorReporter, StageMonitor
 from app.session.worker_joining import build_lost_stage, build_worker_data
 from loadgen.process import LoadError
-from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
+from loadgen.records import (
+    Arrivals,
+    ClosedArrivals,
+    LiveSessionCounts,
+    OpenArrivals,
+    StageEnded,
+    StagePlan,
+    TraceArrivals,
+)
 from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 _RATE_CHANGE_KINDS: tuple[StageKind, ...] = ("steady", "varying", "spike")
@@ -299,6 +307,7 @@ class StageRunner:
             is_generator_capacity_lower_bound=capacity.is_lower_bound,
             requests_output_lengths=has_output_lengths(workload),
             target_ended=self._target_end_reason(),
+            live_sessions=_summarize_sessions(stage_ended.live_sessions),
             error_samples=self._first_error_reporter.report(
                 stage_ended.first_errors, stage_ended.index, self._now_ns()
             ),
@@ -311,6 +320,24 @@ def _end_at_last_request(stage_data: StageData, rows: StageRows) -> StageData:
     last_ns = int(rows.scheduled_ns[-1]) if rows.scheduled_ns.size else stage_data.start_ns
     duration_s = max(0, last_ns + 1 - stage_data.start_ns) / 1e9
     return msgspec.structs.replace(stage_data, duration_s=min(stage_data.duration_s, duration_s))
+
+
+def _summarize_sessions(counts: LiveSessionCounts | None) -> SessionSummary | None:
+    if counts is None:
+        return None
+    outcomes: dict[SessionOutcomeName, int] = {
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "context_limit": counts.context_limit,
+        "unusable_response": counts.unusable_response,
+    }
+    outcomes["cut_off"] = counts.started - sum(outcomes.values())
+    return SessionSummary(
+        outcomes=outcomes,
+        built_requests=counts.built_requests,
+        build_mean_us=counts.build_cpu_ns / counts.built_requests / 1e3 if counts.built_requests else None,
+        build_max_us=counts.max_build_cpu_ns / 1e3 if counts.built_requests else None,
+    )
 
 
 def _has_sessions(workload: Workload) -> bool:

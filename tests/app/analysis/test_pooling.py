@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
-from app.analysis.pooling import pool_stages, sum_worker_totals
+from app.analysis.pooling import pool_sessions, pool_stages, sum_worker_totals
 from app.analysis.stages import summarize_stage
-from app.records.result import ErrorSample, WorkerData
+from app.records.result import ErrorSample, SessionSummary, WorkerData
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_table
 
@@ -130,3 +130,13 @@ def test_a_worker_lost_between_two_holds_was_lost_before_them_and_one_lost_in_a_
         pooled = pool_stages([rows, later(rows, 20_000_000_000)], NO_TELEMETRY, facts, SLO)
         assert next(check.verdict for check in pooled.checks if check.id == "workers") == verdict
         assert [worker.sent for worker in pooled.workers] == [1000, 500]
+
+
+def test_sessions_of_several_holds_are_added_up() -> None:
+    first = SessionSummary({"completed": 3, "failed": 1}, 30, 20.0, 90.0)
+    second = SessionSummary({"completed": 2, "cut_off": 4}, 10, 60.0, 70.0)
+    unbuilt = SessionSummary({"cut_off": 1}, 0, None, None)
+    pooled = pool_sessions([first, None, second, unbuilt])
+    assert pooled == SessionSummary({"completed": 5, "failed": 1, "cut_off": 5}, 40, 30.0, 90.0)
+    assert pool_sessions([unbuilt]) == unbuilt
+    assert pool_sessions([None]) is None
