@@ -181,7 +181,15 @@ class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
     output_tokens: bytes
 
 
-Prompts = SyntheticPrompts | DatasetPrompts | TracePrompts
+class SessionPrompts(msgspec.Struct, frozen=True, tag="sessions"):
+    """Recorded sessions with a live history: one JSON line per request, in the format of
+    `read_session_graphs`. Of `live`, only the reasoning and the limit of the context apply."""
+
+    dataset: Dataset
+    live: LiveHistory = LiveHistory()
+
+
+Prompts = SyntheticPrompts | DatasetPrompts | TracePrompts | SessionPrompts
 
 
 class Expectation(msgspec.Struct, frozen=True):

@@ -242,7 +242,7 @@ DelayTime = Annotated[Delay, PlainValidator(parse_delay), PlainSerializer(format
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 _GENERATION_KEY_HINTS = {
     key: f"{key} is only for openai-chat, openai-completions and openai-responses."
-    for key in ("output_tokens", "turns", "think_time", "history", "stream", "trace", "cache_bust")
+    for key in ("output_tokens", "turns", "think_time", "history", "stream", "trace", "sessions", "cache_bust")
 }
 _DOCUMENT_KEY_HINTS = {"documents": "documents is only for openai-rerank."}
 
@@ -360,6 +360,25 @@ class PromptDatasetSettings(TextDatasetSettings):
     """Name of the column with the number of tokens to generate."""
 
 
+class SessionFileSettings(Settings):
+    """Recorded sessions, whose requests contain the server's own responses: a file of JSON lines,
+    with one request per line."""
+
+    path: ExistingFile
+    """File of JSON lines with the keys session, text or tokens, and optionally request, parents,
+    system, output_tokens, delay_s, tool_text, tool_tokens and tool_delay_s."""
+    reasoning: Literal["drop", "keep"] = _LIVE_DEFAULTS.reasoning
+    """Whether requests contain the reasoning of earlier responses: drop or keep."""
+    context_tokens: Annotated[Count, upper_bound(1_000_000_000)] | None = Field(default=None, examples=[32_000])
+    """Maximum number of tokens of a request, such as 32000, including its output. The session ends
+    before it exceeds the maximum."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
 class _OpenAiRequests(Settings):
     """Requests to an OpenAI-compatible API.
 
@@ -386,12 +405,13 @@ class _OpenAiRequests(Settings):
 
 
 class PromptRequests(_OpenAiRequests):
-    """Requests for text generation, from exactly one of `prompts`, `dataset` and `trace`.
+    """Requests for text generation, from exactly one of `prompts`, `dataset`, `trace` and
+    `sessions`.
 
     A trace must have columns with input and output tokens.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"prompt source": ("prompts", "dataset", "trace")}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"prompt source": ("prompts", "dataset", "trace", "sessions")}
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _DOCUMENT_KEY_HINTS
     prompts: PromptSettings | None = None
@@ -401,6 +421,8 @@ class PromptRequests(_OpenAiRequests):
     trace: ExistingFile | None = None
     """Trace with columns of input and output tokens, which determine the lengths of the prompts and
     the responses."""
+    sessions: SessionFileSettings | None = None
+    """Recorded sessions from a file, whose requests contain the server's own responses."""
     stream: bool = True
     """Streamed responses, whose tokens arrive as they are generated."""
     cache_bust: Literal["none", "run", "session"] = "none"
@@ -409,13 +431,16 @@ class PromptRequests(_OpenAiRequests):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if sum(source is not None for source in (self.prompts, self.dataset, self.trace)) != 1:
-            raise BadValueError("workload needs exactly one of prompts, dataset and trace")
+        sources = (self.prompts, self.dataset, self.trace, self.sessions)
+        if sum(source is not None for source in sources) != 1:
+            raise BadValueError("workload needs exactly one of prompts, dataset, trace and sessions")
         if self.trace is not None and self.trace.is_file():
             check_token_columns(self.trace)
-        if self.cache_bust == "session" and (self.prompts is None or self.prompts.history != "live"):
+        is_live = self.sessions is not None or (self.prompts is not None and self.prompts.history == "live")
+        if self.cache_bust == "session" and not is_live:
             raise BadValueError(
-                "workload.cache_bust: session requires prompts.history: live", hint="Use cache_bust: run."
+                "workload.cache_bust: session requires workload.sessions or prompts.history: live",
+                hint="Use cache_bust: run.",
             )
         return self
 

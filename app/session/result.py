@@ -72,7 +72,7 @@ from app.records.result import (
 from app.session.local.spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
-from loadgen.workloads import OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
+from loadgen.workloads import OipWorkload, OpenAiWorkload, SessionPrompts, SyntheticPrompts, Workload
 
 _GRPC_CAPACITY_NOTE = (
     "The load generator's capacity was measured with plain HTTP requests. gRPC calls need more CPU time, so check the "
@@ -110,6 +110,8 @@ def _build_workload_notes(workload: Workload) -> tuple[str, ...]:
             api="chat" | "completions" | "responses", prompts=SyntheticPrompts(turns=turns, live=live)
         ) if turns is not None:
             return (_SESSIONS_NOTE,) if live is None else (_SESSIONS_NOTE, _LIVE_HISTORY_NOTE)
+        case OpenAiWorkload(prompts=SessionPrompts()):
+            return (_SESSIONS_NOTE, _LIVE_HISTORY_NOTE)
         case _:
             return ()
 
@@ -124,9 +126,9 @@ _OUTCOME_TEXTS: dict[SessionOutcomeName, str] = {
 
 
 def build_session_notes(stages: Sequence[Stage]) -> tuple[str, ...]:
-    """Return a note on the sessions with a live history, whose outcomes are summed over all
-    stages; empty without such sessions."""
-    summary = pool_sessions(stage.live_sessions for stage in stages)
+    """Return a note on the sessions with a live history, whose outcomes are summed over all stages
+    except warm-ups; empty without such sessions."""
+    summary = pool_sessions(stage.live_sessions for stage in stages if stage.kind != "warmup")
     if summary is None:
         return ()
     outcome_texts = [

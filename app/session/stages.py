@@ -40,7 +40,14 @@ from loadgen.records import (
     StagePlan,
     TraceArrivals,
 )
-from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
+from loadgen.workloads import (
+    LocustWorkload,
+    OipWorkload,
+    OpenAiWorkload,
+    SessionPrompts,
+    SyntheticPrompts,
+    Workload,
+)
 
 _RATE_CHANGE_KINDS: tuple[StageKind, ...] = ("steady", "varying", "spike")
 """Kinds of stages whose rate the user can change. Warm-ups are excluded because they are not
@@ -341,11 +348,10 @@ def _summarize_sessions(counts: LiveSessionCounts | None) -> SessionSummary | No
 
 
 def _has_sessions(workload: Workload) -> bool:
-    return (
-        isinstance(workload, OpenAiWorkload)
-        and isinstance(workload.prompts, SyntheticPrompts)
-        and workload.prompts.turns is not None
-    )
+    if not isinstance(workload, OpenAiWorkload):
+        return False
+    prompts = workload.prompts
+    return isinstance(prompts, SessionPrompts) or (isinstance(prompts, SyntheticPrompts) and prompts.turns is not None)
 
 
 def _require_extendable(stage: ResolvedStage) -> None:

@@ -32,7 +32,7 @@ from app.wiring.workload import build_workload
 from loadgen.payloads.lengths import LengthError
 from loadgen.payloads.prompts import draw_session_lengths
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
-from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SyntheticPrompts, TracePrompts
+from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SessionPrompts, SyntheticPrompts, TracePrompts
 
 _MAX_SESSIONS = 5_000
 """Maximum number of sampled sessions. A larger sample would take seconds without improving the
@@ -71,6 +71,8 @@ def sample_prompt_lengths(profile: GeneratingProfile | EmbeddingsProfile | Reran
             return PromptLengths(
                 input_tokens=tuple(input_tokens), output_tokens=tuple(output_tokens), distinct_prompts=len(input_tokens)
             )
+        case SessionPrompts():
+            return PromptLengths(reason="the token counts of recorded sessions depend on the server's responses")
         case DatasetPrompts():
             return PromptLengths(reason="the token counts of the dataset are unknown without a tokenizer")
 

@@ -31,6 +31,7 @@ from app.profiles.workload import encode_body
 from app.wiring.stages import compute_trace_lengths
 from loadgen.workloads import (
     CacheBust,
+    Dataset,
     DatasetPrompts,
     HttpWorkload,
     LiveHistory,
@@ -38,6 +39,7 @@ from loadgen.workloads import (
     OipWorkload,
     OpenAiWorkload,
     Prompts,
+    SessionPrompts,
     SyntheticPrompts,
     TfServingWorkload,
     TorchServeWorkload,
@@ -127,6 +129,9 @@ def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfil
     if settings.dataset is not None:
         return _build_dataset_prompts(settings.dataset)
     assert isinstance(profile, GeneratingProfile)
+    if (sessions := profile.workload.sessions) is not None:
+        live = LiveHistory(reasoning=sessions.reasoning, context_tokens=sessions.context_tokens)
+        return SessionPrompts(Dataset(str(sessions.path), "jsonl"), live)
     assert profile.workload.trace is not None
     replay_stage = next((stage for stage in profile.load.stages if stage.trace is not None), None)
     return TracePrompts(*compute_trace_lengths(profile.workload.trace, replay_stage, profile.load.seed))

@@ -12,7 +12,7 @@ import numpy as np
 
 from loadgen.payloads.datasets import DatasetReader, Row, draw_indices
 from loadgen.payloads.lengths import MAX_LENGTH, draw_lengths
-from loadgen.payloads.sessions import SessionGraph, SessionRequest, build_session_graph
+from loadgen.payloads.sessions import MAX_DELAY_S, SessionGraph, SessionRequest, build_session_graph
 from loadgen.payloads.texts import TextGenerator
 from loadgen.workloads import (
     DatasetPrompts,
@@ -28,7 +28,6 @@ from loadgen.workloads import (
 )
 
 MAX_TURNS = 1000
-MAX_DELAY_S = 30 * 86_400.0
 _BLOCK_SIZE = 1024
 _MIN_TOKEN_BYTES = 4
 MAX_PARALLEL = 100

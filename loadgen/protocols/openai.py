@@ -18,7 +18,7 @@ from loadgen.payloads.prompts import (
     generate_session_graphs,
     generate_sessions,
 )
-from loadgen.payloads.sessions import SessionGraph
+from loadgen.payloads.sessions import SessionGraph, read_session_graphs
 from loadgen.payloads.texts import TextGenerator, TokenizerError, load_token_counter
 from loadgen.protocols.http import encode_request
 from loadgen.protocols.openai_bodies import (
@@ -51,7 +51,14 @@ from loadgen.protocols.prepared import (
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange
-from loadgen.workloads import DatasetPrompts, LiveHistory, OpenAiWorkload, SyntheticPrompts, TracePrompts
+from loadgen.workloads import (
+    DatasetPrompts,
+    LiveHistory,
+    OpenAiWorkload,
+    SessionPrompts,
+    SyntheticPrompts,
+    TracePrompts,
+)
 
 PATH_BY_API: dict[Api, str] = {
     "chat": "/chat/completions",
@@ -79,7 +86,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
             return _encode_request(path, body, endpoint, address)
 
         live_sessions: OpenAiSessions | None = None
-        if isinstance(workload.prompts, SyntheticPrompts) and workload.prompts.live is not None:
+        if isinstance(workload.prompts, SyntheticPrompts | SessionPrompts) and workload.prompts.live is not None:
             packed_requests, live_sessions = _pack_live_sessions(
                 source.iterate_graphs(), workload, workload.prompts.live, encode_body_as_request
             )
@@ -149,6 +156,10 @@ class _PromptSource:
 
     def iterate_graphs(self) -> Iterator[SessionGraph]:
         workload, prompts = self._workload, self._workload.prompts
+        if isinstance(prompts, SessionPrompts):
+            self._reader = DatasetReader(prompts.dataset, MAX_REQUESTS_BYTES)
+            yield from read_session_graphs(self._reader, self._text_generator, MAX_REQUESTS_BYTES)
+            return
         assert isinstance(prompts, SyntheticPrompts)
         self._expected_count = prompts.unique
         for graph in generate_session_graphs(
@@ -180,6 +191,8 @@ class _PromptSource:
                 self._reader = DatasetReader(prompts.dataset, MAX_REQUESTS_BYTES)
                 sessions = build_sessions_from_dataset(prompts, self._reader)
                 return build_reranking_sessions(sessions, workload.documents) if workload.api == "rerank" else sessions
+            case SessionPrompts():
+                raise AssertionError("the requests of live sessions are no prepared prompts")
 
 
 class _PackedRequests:
@@ -306,7 +319,9 @@ def _build_request_indices(workload: OpenAiWorkload, packed_requests: _PackedReq
 def _build_length_notes(workload: OpenAiWorkload, text_generator: TextGenerator) -> Iterator[str]:
     if isinstance(workload.prompts, DatasetPrompts):
         return
-    if workload.tokenizer is None:
+    if isinstance(workload.prompts, SessionPrompts) and workload.tokenizer is None:
+        yield "lengths of generated texts are approximate, because without a tokenizer each word counts as one token"
+    elif workload.tokenizer is None:
         yield "prompt lengths are approximate, because without a tokenizer each word counts as one token"
     elif text_generator.inexact_count:
         yield (

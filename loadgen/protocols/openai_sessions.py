@@ -206,7 +206,7 @@ class ResponseCollector:
         reasoning = (self._reasoning_name, "".join(self._reasoning_texts)) if self._reasoning_texts else None
         if tokens_out is None:
             tokens_out = -(-self._char_count // _CHARS_PER_TOKEN)
-        return CollectedResponse(tokens_in, tokens_out, text, reasoning, calls, items)
+        return CollectedResponse(tokens_in, tokens_out, self._char_count, text, reasoning, calls, items)
 
     def _convert_items(self, delta_text: str) -> tuple[str, tuple[ToolCallRecord, ...], tuple[bytes, ...]]:
         """Convert output items of the Responses API to input items. Without a message among the

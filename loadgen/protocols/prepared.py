@@ -80,13 +80,15 @@ class ToolCallRecord(msgspec.Struct, frozen=True, gc=False):
 class CollectedResponse(msgspec.Struct, frozen=True, gc=False):
     """Content of a response that later requests of its session contain.
 
-    `reasoning` is the field of a chat message with the reasoning, as name and text. `items` are the
-    encoded output items of the Responses API, which replace the text, the reasoning and the calls
-    there. `tokens_in` is None if the server did not report it; `tokens_out` is then an estimate.
+    `char_count` is the total length of its texts. `reasoning` is the field of a chat message with
+    the reasoning, as name and text. `items` are the encoded output items of the Responses API,
+    which replace the text, the reasoning and the calls there. `tokens_in` is None if the server did
+    not report it; `tokens_out` is then an estimate.
     """
 
     tokens_in: int | None
     tokens_out: int
+    char_count: int
 
     text: str = ""
     reasoning: tuple[str, str] | None = None

@@ -20,8 +20,9 @@ from loadgen.transport.exchange import Exchange, SessionTurn
 _BUILD_BUDGET_NS = 200_000
 MAX_REQUEST_BYTES = 64 * 2**20
 MAX_STORED_BYTES = 1 << 30
-"""Maximum total size in bytes of the requests that the sessions of a stage store, because further
-requests are built from them. The session whose request would exceed it ends."""
+"""Maximum total size in bytes of the requests and responses that the sessions of a stage store,
+because further requests are built from them. The session that would exceed it ends."""
+_BYTES_PER_CHAR = 4
 
 
 class SendTurn(Protocol):
@@ -151,10 +152,11 @@ class LiveSessionRunner:
         built_count = 0
         if state.outcome is None:
             response = self._collect(exchange, body)
-            if response is None:
+            if response is None or self._stored_bytes + _BYTES_PER_CHAR * response.char_count > MAX_STORED_BYTES:
                 state.end(SessionOutcome.UNUSABLE_RESPONSE, len(ready))
             else:
                 session.responses[index] = response
+                self._stored_bytes += _BYTES_PER_CHAR * response.char_count
                 for position, ready_index in enumerate(ready):
                     outcome = self._build(session, ready_index, exchange)
                     if outcome is not None:
@@ -214,7 +216,8 @@ class LiveSessionRunner:
 
     def _release(self, session: _Session, index: int) -> None:
         self._stored_bytes -= len(session.requests.pop(index).data)
-        session.responses.pop(index, None)
+        if (response := session.responses.pop(index, None)) is not None:
+            self._stored_bytes -= _BYTES_PER_CHAR * response.char_count
 
     def _finish_if_over(self, session: _Session, exchange: Exchange) -> None:
         state = session.state

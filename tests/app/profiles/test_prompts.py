@@ -34,8 +34,12 @@ def test_a_dataset_may_be_a_path(load: Load) -> None:
 @pytest.mark.parametrize(
     ("api", "workload", "says"),
     [
-        ("chat", {}, "exactly one of prompts, dataset and trace"),
-        ("chat", {"prompts": {"input_tokens": 5}, "trace": "trace.csv"}, "exactly one of prompts, dataset and trace"),
+        ("chat", {}, "exactly one of prompts, dataset, trace and sessions"),
+        (
+            "chat",
+            {"prompts": {"input_tokens": 5}, "trace": "trace.csv"},
+            "exactly one of prompts, dataset, trace and sessions",
+        ),
         ("chat", {"prompts": {}}, "is missing the key input_tokens"),
         ("chat", {"prompts": {"input_tokens": {"lognormal": {"median": 3, "sgma": 1}}}}, "the key 'sgma' is unknown"),
         ("chat", {"prompts": {"input_tokens": 5, "think_time": "1s"}}, "requires prompts.turns"),
@@ -45,7 +49,7 @@ def test_a_dataset_may_be_a_path(load: Load) -> None:
         ("chat", {"prompts": {"input_tokens": 5, "history": "live"}}, "requires prompts.turns"),
         ("chat", {"prompts": {"input_tokens": 5, "reasoning": "keep"}}, "reasoning requires prompts.history: live"),
         ("chat", {"prompts": {"input_tokens": 5, "turns": 2, "history": "live", "parallel": 101}}, "maximum of 100"),
-        ("chat", {"prompts": {"input_tokens": 5}, "cache_bust": "session"}, "requires prompts.history: live"),
+        ("chat", {"prompts": {"input_tokens": 5}, "cache_bust": "session"}, "or prompts.history: live"),
         ("embeddings", {"prompts": {"input_tokens": 5}, "cache_bust": "run"}, "the key 'cache_bust' is unknown"),
         ("chat", {"trace": "bare.csv"}, "is missing the column"),
         ("chat", {"prompts": {"input_tokens": 5}, "documents": 3}, "the key 'documents' is unknown"),

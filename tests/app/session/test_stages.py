@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.events import PhaseChanged, RateChanged, StageFinished, StageStarted
-from app.records.result import SessionSummary
+from app.records.result import SessionOutcomeName, SessionSummary
 from app.records.stage import StageData
 from app.session.spec import LimitSpec, RunSpec, StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, LiveSessionCounts, OpenArrivals, TraceArrivals
@@ -96,7 +96,9 @@ def test_sessions_that_have_no_outcome_were_cut_off(bench: Bench) -> None:
     load = ScriptedLoad(bench.clock)
     load.live_sessions = LiveSessionCounts(10, 5, 1, 2, 0, 40, 2_000_000, 90_000)
     result = bench.run(SPEC, load).result
-    outcomes = {"completed": 5, "failed": 1, "context_limit": 2, "unusable_response": 0, "cut_off": 2}
+    outcomes: dict[SessionOutcomeName, int] = {
+        "completed": 5, "failed": 1, "context_limit": 2, "unusable_response": 0, "cut_off": 2,
+    }  # fmt: skip
     assert facts_of(bench)[-1].live_sessions == SessionSummary(outcomes, 40, 50.0, 90.0)
     assert [stage.live_sessions for stage in result.stages] == [SessionSummary(outcomes, 40, 50.0, 90.0)]
     assert result.notes[-1].startswith("Sessions: 5 completed, 1 ended by a failed request, 2 ended at")

@@ -22,6 +22,7 @@ from loadgen.workloads import (
     OipWorkload,
     OpenAiWorkload,
     Popularity,
+    SessionPrompts,
     SyntheticPrompts,
     TfServingWorkload,
     TorchServeWorkload,
@@ -106,6 +107,15 @@ def test_sessions_with_the_server_s_own_responses(written: Written) -> None:
     assert workload.cache_bust is not None
     assert workload.cache_bust.scope == "session"
     assert workload != again  # each run has a key of its own
+
+
+def test_recorded_sessions(written: Written, tmp_path: Path) -> None:
+    sessions = {"path": "rows.jsonl", "reasoning": "keep", "context_tokens": 900}
+    workload = build_workload(written(model("openai-chat"), {"sessions": sessions}))
+    assert isinstance(workload, OpenAiWorkload)
+    assert workload.prompts == SessionPrompts(
+        Dataset(str(tmp_path / "rows.jsonl"), "jsonl"), LiveHistory("keep", context_tokens=900)
+    )
 
 
 def test_texts_to_embed_and_to_rank(written: Written, tmp_path: Path) -> None:

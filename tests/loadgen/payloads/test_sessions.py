@@ -1,12 +1,21 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 
+from loadgen.payloads.datasets import DatasetError, DatasetReader
 from loadgen.payloads.sessions import (
     SessionGraph,
     SessionOutcome,
     SessionRequest,
     SessionState,
     build_session_graph,
+    read_session_graphs,
 )
+from loadgen.payloads.texts import TextGenerator
+from loadgen.workloads import Dataset
 
 
 def graph(*parents: tuple[int, ...]) -> SessionGraph:
@@ -62,3 +71,60 @@ def test_the_turn_of_a_request_is_after_those_of_all_its_parents() -> None:
 def test_what_is_no_graph_of_a_session(parents: list[tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="parents"):
         graph(*parents)
+
+
+# files
+
+
+def read(folder: Path, *rows: Any, limit_bytes: int = 2**20) -> list[SessionGraph]:
+    file = folder / "sessions.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reader = DatasetReader(Dataset(str(file), "jsonl"), limit_bytes)
+    return list(read_session_graphs(reader, TextGenerator(np.random.default_rng(5), None), limit_bytes))
+
+
+def test_the_lines_of_a_session_follow_each_other_unless_they_have_parents(tmp_path: Path) -> None:
+    fan, chain = read(
+        tmp_path,
+        {"session": "fan", "request": "plan", "system": "be brief", "text": "what now?"},
+        {"session": 7, "tokens": 4},
+        {"session": "fan", "request": "a", "parents": ["plan"], "tokens": 3, "output_tokens": 50},
+        {"session": "fan", "request": "b", "parents": ["plan"], "text": "b", "delay_s": 0.5, "tool_delay_s": 2},
+        {"session": 7, "tool_tokens": 6, "text": "go on", "delay_s": 1.5},
+        {"session": "fan", "parents": ["b", "a"], "text": "so?", "tool_text": "done"},
+    )
+    assert (fan.prefix, fan.prefix_tokens, fan.turns) == ("be brief", 2, (0, 1, 1, 2))
+    assert [request.parents for request in fan.requests] == [(), (0,), (0,), (2, 1)]
+    _, a, b, last = fan.requests
+    assert (len(a.text.split()), a.tokens, a.output_tokens, a.delay_ns) == (3, 3, 50, 0)
+    assert (b.delay_ns, b.tool_delay_ns) == (500_000_000, 2_000_000_000)
+    assert (last.tool_text, last.tool_tokens) == ("done", 1)
+    first, second = chain.requests
+    assert (first.parents, second.parents) == ((), (0,))
+    assert (len(second.tool_text.split()), second.delay_ns, second.tool_delay_ns) == (6, 1_500_000_000, 1_500_000_000)
+
+
+ROOT = {"session": 1, "request": "r", "text": "t"}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"text": "t"}, "request 2 of the sessions is invalid"),
+        ({"session": 1, "text": "t", "delay": 3}, "unknown field `delay`"),
+        ({"session": 1, "tokens": 0}, ">= 1"),
+        ({"session": 1, "text": "t", "delay_s": -1}, ">= 0"),
+        ({"session": 1, "text": "t", "parents": ["later"]}, "no earlier request"),
+        ({"session": 1, "text": "t", "parents": []}, "must have no parents"),
+        ({"session": 1, "text": "t", "parents": ["r", "r"]}, "different requests"),
+        ({"session": 1, "text": "t", "request": "r"}, "the same ID"),
+        ({"session": 1, "text": "t", "tokens": 4}, "either `text` or `tokens`"),
+        ({"session": 1}, "either `text` or `tokens`"),
+        ({"session": 1, "text": "t", "system": "s"}, "is not the first"),
+        ({"session": 1, "tokens": 300_000}, "too large"),
+        ([1], "request 2 of the sessions is invalid"),
+    ],
+)
+def test_what_is_no_file_of_sessions(tmp_path: Path, row: Any, says: str) -> None:
+    with pytest.raises(DatasetError, match=says):
+        read(tmp_path, ROOT, row)

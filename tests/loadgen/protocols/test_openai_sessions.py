@@ -43,9 +43,12 @@ def read_events(data: list[bytes], api: Api = "chat", *, keeps_reasoning: bool =
 
 def test_a_streamed_response_is_collected_as_a_whole_one_is() -> None:
     answer = Answer("é☃ text", CALLS, "be|cause")
-    expected = CollectedResponse(20, 5, "é☃ text", ("reasoning_content", "because"), COLLECTED_CALLS)
+    char_count = len("é☃ text" + '{"at": [1, "é"]}' + "{}")
+    expected = CollectedResponse(
+        20, 5, char_count + len("because"), "é☃ text", ("reasoning_content", "because"), COLLECTED_CALLS
+    )
     assert read(answer, keeps_reasoning=True) == expected
-    assert read(answer) == msgspec.structs.replace(expected, reasoning=None)
+    assert read(answer) == msgspec.structs.replace(expected, reasoning=None, char_count=char_count)
     body = msgspec.json.encode(whole(answer._replace(reasoning="because"), "chat"))
     assert collect_body(body, Collector(keeps_reasoning=True)) == expected
     reader = CollectingReader("chat", None, keeps_reasoning=True)
@@ -112,12 +115,12 @@ def test_what_is_collected_stays_small_however_long_the_stream() -> None:
 def test_a_renewed_key_is_in_the_requests_that_were_built_before() -> None:
     workload, sessions = built()
     first = sessions.build_first(0, "s")
-    built_before = sessions.build_next(0, 1, [(first, CollectedResponse(1, 1, "said"))])
+    built_before = sessions.build_next(0, 1, [(first, CollectedResponse(1, 1, 4, "said"))])
     assert sessions.renew(built_before) == built_before.data
     workload.requests[:] = [request.replace(b"Bearer old", b"Bearer renewed") for request in workload.requests]
     renewed = sessions.renew(built_before)
     assert renewed == built_before.data.replace(b"Bearer old", b"Bearer renewed")
-    built_after = sessions.build_next(0, 1, [(sessions.build_first(0, "s"), CollectedResponse(1, 1, "said"))])
+    built_after = sessions.build_next(0, 1, [(sessions.build_first(0, "s"), CollectedResponse(1, 1, 4, "said"))])
     assert built_after.data == renewed
 
 
@@ -129,7 +132,7 @@ def test_the_conversation_cannot_be_set_by_the_user(api: str, key: str) -> None:
 
 def test_settings_of_the_user_are_in_every_request() -> None:
     workload, sessions = built(extra_body=b'{"temperature": 0, "stream_options": null, "max_tokens": 9}')
-    later = sessions.build_next(0, 1, [(sessions.build_first(0, "s"), CollectedResponse(1, 1, "said"))])
+    later = sessions.build_next(0, 1, [(sessions.build_first(0, "s"), CollectedResponse(1, 1, 4, "said"))])
     for request in (workload.requests[0], later.data):
         body = msgspec.json.decode(request.partition(b"\r\n\r\n")[2])
         assert (body.pop("messages")[0]["role"], body) == (

@@ -2,6 +2,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
@@ -13,10 +14,20 @@ from loadgen.protocols.openai import build_openai
 from loadgen.records import Arrivals, ClosedArrivals, Endpoint, LiveSessionCounts, OpenArrivals, StagePlan, WorkerShare
 from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange
+from loadgen.worker import live_sessions
 from loadgen.worker.rows import build_record_batch
 from loadgen.worker.stage import SendingStage
 from loadgen.worker.traffic import Schedule
-from loadgen.workloads import CacheBust, FixedDelay, FixedLength, LiveHistory, OpenAiWorkload, SyntheticPrompts
+from loadgen.workloads import (
+    CacheBust,
+    Dataset,
+    FixedDelay,
+    FixedLength,
+    LiveHistory,
+    OpenAiWorkload,
+    SessionPrompts,
+    SyntheticPrompts,
+)
 from tests.fakes.answering import Answer, AnsweringServer
 from tests.fakes.transport import FakeTransport
 
@@ -46,7 +57,7 @@ def prompts(turns: int = 4, think_s: float = THINK_S, **live: Any) -> SyntheticP
 
 def play(
     answer: Callable[[int, Any], Answer],
-    of: SyntheticPrompts,
+    of: SyntheticPrompts | SessionPrompts,
     *,
     api: Any = "chat",
     sessions: int = 12,
@@ -232,6 +243,30 @@ def test_parallel_requests_share_their_history_and_join() -> None:
             assert body[4][1].rpartition("\n\n")[2].count(" ") == 2
 
 
+def test_recorded_sessions_are_played_as_they_are(tmp_path: Path) -> None:
+    rows = [
+        {"session": "a", "system": "be brief", "text": "hello"},
+        {"session": "b", "text": "plan"},
+        {"session": "a", "text": "more", "delay_s": 0.003},
+        {"session": "b", "parents": [0], "text": "left", "delay_s": 0.001},
+        {"session": "b", "parents": [0], "text": "right", "delay_s": 0.002},
+        {"session": "b", "parents": [2, 1], "text": "join"},
+    ]
+    file = tmp_path / "sessions.jsonl"
+    file.write_bytes(b"\n".join(map(msgspec.json.encode, rows)))
+    played = play(lambda number, _: Answer(f"said {number}"), SessionPrompts(Dataset(str(file), "jsonl")), sessions=2)
+    assert played.counts.completed == 2
+    a, b = played.by_session[0], played.by_session[1]
+    assert history(played.server.bodies[a[1]]) == [
+        ("system", "be brief"), ("user", "hello"), ("assistant", f"said {a[0]}"), ("user", "more"),
+    ]  # fmt: skip
+    root, left, right, join = b
+    assert history(played.server.bodies[join]) == [
+        ("user", "plan"), ("assistant", f"said {root}"), ("user", "right"), ("assistant", f"said {right}"),
+        ("user", f"said {left}\n\njoin"),
+    ]  # fmt: skip
+
+
 def test_a_session_ends_when_a_request_fails() -> None:
     def is_third(exchange: Exchange) -> str | None:
         assert exchange.session_turn is not None
@@ -314,3 +349,13 @@ def test_sessions_with_a_cache_bust_begin_alike_nowhere(api: str) -> None:
 def _start_of(body: Any) -> str:
     text: str = body.get("prompt") or (body.get("messages") or body.get("input"))[0]["content"]
     return text.split()[0]
+
+
+def test_what_sessions_store_is_bounded_and_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve sessions of four turns store more than this together, and one of them less."""
+    monkeypatch.setattr(live_sessions, "MAX_STORED_BYTES", 60_000)
+    played = play(lambda number, _: Answer("x" * 3000), prompts(turns=4), arrivals=ClosedArrivals(1), sessions=12)
+    assert played.counts.unusable_response == 0
+    many = play(lambda number, _: Answer("x" * 3000), prompts(turns=4), sessions=12)
+    assert many.counts.unusable_response > 0
+    assert many.counts.unusable_response + many.counts.completed == 12
