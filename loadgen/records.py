@@ -69,8 +69,10 @@ REQUEST_SCHEMA = pa.schema(
         ("server_queue_ms", pa.float64()),
         ("server_prefill_ms", pa.float64()),
         ("server_decode_ms", pa.float64()),
+        ("session", pa.int32()),
+        ("turn", pa.int32()),
     ],
-    metadata={"sizewise.requests": "3"},
+    metadata={"sizewise.requests": "4"},
 )
 """Schema of the request rows, one row per arrival that became due. Arrivals after an early stop of
 the stage have no row.
@@ -83,7 +85,10 @@ which they ended. `scheduled_ns` is the scheduled start; it is null for a user's
 the connection was requested. `target` is the index of the endpoint's URL, from 0.
 `max_output_tokens` is the maximum number of output tokens that the request allowed. `name` is the
 name of the request in a Locust test. `worker` is the index of the load worker that sent the
-request, from 0. The times of all workers are on the engine's clock.
+request, from 0. The times of all workers are on the engine's clock. `session` is the number of the
+session that the request belongs to, unique within the stage, and `turn` the number of its turn,
+both from 0. They are null if the workload has no sessions. Several requests of a session have the
+same turn if they are sent in parallel.
 
 Response: `error` is null for a successful request. It is `timeout` for requests that are
 interrupted at the end of the stage's drain, sent or not, and for requests that wait too long for a
@@ -108,14 +113,16 @@ queue, from its admission to the first token, and from the first to the last tok
 null unless the response reports them.
 
 History: version 2 added `target` and the following columns, and allows `scheduled_ns` to be null.
-Version 3 added `worker` and the following columns.
+Version 3 added `worker` and the following columns, version 4 `tokens_cached` and the
+following columns.
 """
 
 BATCH_ROWS = 500
 
-WIRE_VERSION = 3
+WIRE_VERSION = 4
 """Version of the messages between master and workers. Both sides must have the same version.
-Version 2 added ExtendStage, version 3 the error class `local-limit`."""
+Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions: the
+columns of the rows and LiveSessionCounts."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the
@@ -539,6 +546,26 @@ class WorkerStageResult(msgspec.Struct, frozen=True):
     None if not reported by the OS."""
 
 
+class LiveSessionCounts(msgspec.Struct, frozen=True):
+    """Sessions of a stage whose requests contained the server's own responses.
+
+    `completed`, `failed`, `context_limit` and `unusable_response` count the sessions by their
+    outcome (see SessionOutcome). All other sessions that were started were cut off by the end of
+    the stage. `built_requests` is the number of further requests that were built during the stage.
+    Building them took `build_cpu_ns` ns of CPU time in total, and at most `max_build_cpu_ns` ns for
+    one request.
+    """
+
+    started: int = 0
+    completed: int = 0
+    failed: int = 0
+    context_limit: int = 0
+    unusable_response: int = 0
+    built_requests: int = 0
+    build_cpu_ns: int = 0
+    max_build_cpu_ns: int = 0
+
+
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     """Report that a stage has ended. The report is sent after the last row of the stage.
 
@@ -569,6 +596,8 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     duration_s: float | None = None
     """Duration of the measurement window in seconds, including extensions; the minimum over all
     workers."""
+    live_sessions: LiveSessionCounts | None = None
+    """Sessions of the stage; None unless their requests contain the server's own responses."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -75,6 +75,64 @@ Length = FixedLength | UniformLength | NormalLength | LognormalLength | Empirica
 """Distribution of lengths in tokens, or of the number of turns of a session."""
 
 
+class FixedDelay(msgspec.Struct, frozen=True, tag="fixed"):
+    delay_s: float
+
+
+class ExponentialDelay(msgspec.Struct, frozen=True, tag="exponential"):
+    mean_s: float
+
+
+class UniformDelay(msgspec.Struct, frozen=True, tag="uniform"):
+    low_s: float
+    high_s: float
+
+
+class LognormalDelay(msgspec.Struct, frozen=True, tag="lognormal"):
+    """Lognormal distribution of delays. `sigma` is the standard deviation of the logarithm. Longer
+    delays than `high_s`, if set, are replaced by it."""
+
+    median_s: float
+    sigma: float
+    high_s: float | None = None
+
+
+Delay = FixedDelay | ExponentialDelay | UniformDelay | LognormalDelay
+"""Distribution of delays, in seconds."""
+
+NO_DELAY = FixedDelay(0.0)
+
+
+class LiveHistory(msgspec.Struct, frozen=True):
+    """Settings of sessions whose requests contain the server's own responses.
+
+    If a response calls tools, the next request contains a generated result of `tool_tokens` tokens
+    for each call instead of a user message, and is sent after a delay of `tool_time` instead of the
+    think time. `reasoning` states whether the requests contain the reasoning of earlier responses.
+
+    From the second turn on, a turn consists of `parallel` requests that are sent independently of
+    each other. The next turn starts when all of them have ended. A session ends before the first
+    request that would exceed `context_tokens`, including its output.
+    """
+
+    reasoning: Literal["keep", "drop"] = "drop"
+    tool_tokens: Length = FixedLength(100)
+    tool_time: Delay = NO_DELAY
+    parallel: Length | None = None
+    context_tokens: int | None = None
+
+
+class CacheBust(msgspec.Struct, frozen=True):
+    """String at the start of the first message, so that no prefix cache of the server contains the
+    prompts of earlier runs, or of earlier sessions if `scope` is "session".
+
+    The string is derived from `key`, which is different in every run.
+    """
+
+    scope: Literal["run", "session"]
+    key: str
+
+
 class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     """Seeded prompts of random words. Without a tokenizer, lengths are approximate.
 
@@ -83,8 +141,8 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     to `input_tokens`.
 
     If `turns` is set, each arrival starts a session of `turns` requests. Each further request
-    contains all earlier turns, and is sent after the previous response and a think time. The think
-    time is exponentially distributed with mean `think_s`. The model's turns in the requests are
+    contains all earlier turns, and is sent after the previous response and a think time. With
+    `live`, the model's turns in the requests are the server's own responses; otherwise they are
     generated in advance, with `output_tokens` tokens each.
     """
 
@@ -93,7 +151,8 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     prefix_groups: int = 0
     prefix_tokens: int = 0
     turns: Length | None = None
-    think_s: float = 0.0
+    think_time: Delay = NO_DELAY
+    live: LiveHistory | None = None
     unique: int = 1000
     """Number of distinct requests to prepare, or of distinct sessions if `turns` is set. Fewer are
     prepared if the memory limit is reached."""
@@ -122,7 +181,15 @@ class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
     output_tokens: bytes
 
 
-Prompts = SyntheticPrompts | DatasetPrompts | TracePrompts
+class SessionPrompts(msgspec.Struct, frozen=True, tag="sessions"):
+    """Recorded sessions with a live history: one JSON line per request, in the format of
+    `read_session_graphs`. Of `live`, only the reasoning and the limit of the context apply."""
+
+    dataset: Dataset
+    live: LiveHistory = LiveHistory()
+
+
+Prompts = SyntheticPrompts | DatasetPrompts | TracePrompts | SessionPrompts
 
 
 class Expectation(msgspec.Struct, frozen=True):
@@ -187,6 +254,7 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     documents: int = 8
     popularity: Popularity = Popularity()
     seed: int = 0
+    cache_bust: CacheBust | None = None
 
 
 class TensorWorkload(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ worker."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import accumulate
@@ -19,7 +20,7 @@ from app.analysis.number_format import format_number
 from app.analysis.rows import StageRows, join_rows, read_rows
 from app.analysis.stage_checks import was_lost_before_stage
 from app.analysis.stages import summarize_rows
-from app.records.result import ErrorSample, Objective, Stage, Window, WorkerData
+from app.records.result import ErrorSample, Objective, SessionOutcomeName, SessionSummary, Stage, Window, WorkerData
 from app.records.stage import StageData
 
 MAX_ERROR_CLASSES = 50
@@ -101,6 +102,7 @@ def pool_rows(
         error_samples=select_first_samples(stage_data.error_samples for stage_data in stages_data),
         server=None,  # counts the requests of the lead-ins too, which the pooled rows lack
         workers=sum_worker_totals(_correct_lost_times(stage_data, first_stage) for stage_data in stages_data),
+        live_sessions=pool_sessions(stage_data.live_sessions for stage_data in stages_data),
     )
     stages_rows = [
         _drop_lead_in(stage_rows, stage_data) for stage_rows, stage_data in zip(rows, stages_data, strict=True)
@@ -151,6 +153,24 @@ def _join_loads(stages_data: Sequence[StageData]) -> dict[str, Any]:
         rates += [(offset_s + time_s, rate_per_s) for time_s, rate_per_s in curve]
         offset_s += stage_data.duration_s
     return {"kind": "varying", "rate_per_s": None, "rates": tuple(dict.fromkeys(rates))}
+
+
+def pool_sessions(summaries: Iterable[SessionSummary | None]) -> SessionSummary | None:
+    """Pool the sessions of several stages; None if no stage had sessions with a live history."""
+    known = [summary for summary in summaries if summary is not None]
+    if not known:
+        return None
+    outcomes: Counter[SessionOutcomeName] = Counter()
+    for summary in known:
+        outcomes.update(summary.outcomes)
+    request_count = sum(summary.built_requests for summary in known)
+    total_us = sum(summary.built_requests * (summary.build_mean_us or 0.0) for summary in known)
+    return SessionSummary(
+        outcomes=dict(outcomes),
+        built_requests=request_count,
+        build_mean_us=total_us / request_count if request_count else None,
+        build_max_us=max((summary.build_max_us for summary in known if summary.build_max_us is not None), default=None),
+    )
 
 
 def _correct_lost_times(stage_data: StageData, first_stage: StageData) -> tuple[WorkerData, ...]:

@@ -25,7 +25,7 @@ FieldKind = Literal[
 ]
 _LOWER_BOUNDS = {annotated_types.Ge: "at least {}", annotated_types.Gt: "above {}"}
 _UPPER_BOUNDS = {annotated_types.Le: "at most {}", annotated_types.Lt: "below {}"}
-_FREE_FORM_TYPE_NAMES = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popularity", "AbortRule")
+_FREE_FORM_TYPE_NAMES = ("JsonValue", "Length", "UniformLength", "FixedLength", "FixedDelay", "Popularity", "AbortRule")
 
 
 class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,9 @@ with the name of a distribution:
 - `{empirical: {values, weights}}`
 
 By default, min is 1 and there is no max.
+
+A delay is the mean of an exponential distribution such as `5s`, a fixed delay such as `fixed 5s`, a
+range such as `uniform 1s to 5s`, or `{lognormal: {median, sigma, max}}`.
 """
 
 from __future__ import annotations
@@ -17,22 +20,30 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from app.profiles.datasets import BodyKeys, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from app.profiles.settings import Count, ExistingFile, Seconds, Settings, upper_bound
+from app.profiles.settings import Count, ExistingFile, Settings, upper_bound
 from app.profiles.traces import check_token_columns
+from app.profiles.units import format_duration, parse_duration_s
 from loadgen.workloads import (
+    NO_DELAY,
+    Delay,
     EmpiricalLength,
+    ExponentialDelay,
+    FixedDelay,
     FixedLength,
     Length,
+    LiveHistory,
+    LognormalDelay,
     LognormalLength,
     NormalLength,
     Popularity,
+    UniformDelay,
     UniformLength,
 )
 
@@ -167,10 +178,71 @@ def _parse_number(value: object, name: str, minimum: float = 1e-9) -> float:
 TokenLength = Annotated[Length, PlainValidator(parse_length), PlainSerializer(format_length)]
 
 
+MAX_DELAY_S = 30 * 86_400.0
+_UNIFORM_DELAY = re.compile(r"uniform\s+(\S+)\s+to\s+(\S+)", re.ASCII)
+_FIXED_DELAY = re.compile(r"fixed\s+(\S+)", re.ASCII)
+_DELAY_HINT = "Write 5s, `fixed 5s`, `uniform 1s to 5s`, or {lognormal: {median: 5s, sigma: 0.8, max: 60s}}."
+_LOGNORMAL_DELAY_KEYS = ("median", "sigma", "max")
+
+
+def parse_delay(value: object) -> Delay:
+    if isinstance(value, dict):
+        return _parse_lognormal_delay(value)
+    if isinstance(value, str):
+        if (match := _UNIFORM_DELAY.fullmatch(value.strip())) is not None:
+            low_s, high_s = _parse_delay_s(match[1]), _parse_delay_s(match[2])
+            if low_s > high_s:
+                raise BadValueError(f"the lower bound of {value!r} is above its upper bound", hint=_DELAY_HINT)
+            return UniformDelay(low_s, high_s)
+        if (match := _FIXED_DELAY.fullmatch(value.strip())) is not None:
+            return FixedDelay(_parse_delay_s(match[1]))
+    mean_s = _parse_delay_s(value)
+    return ExponentialDelay(mean_s) if mean_s else NO_DELAY
+
+
+def format_delay(delay: Delay) -> Any:
+    """Return a delay in profile notation. Parsing the returned value gives the same
+    distribution."""
+    match delay:
+        case FixedDelay(delay_s=delay_s):
+            return f"fixed {format_duration(delay_s)}" if delay_s else "0s"
+        case ExponentialDelay(mean_s=mean_s):
+            return format_duration(mean_s)
+        case UniformDelay(low_s=low_s, high_s=high_s):
+            return f"uniform {format_duration(low_s)} to {format_duration(high_s)}"
+        case LognormalDelay(median_s=median_s, sigma=sigma, high_s=high_s):
+            bound = {} if high_s is None else {"max": format_duration(high_s)}
+            return {"lognormal": {"median": format_duration(median_s), "sigma": sigma, **bound}}
+
+
+def _parse_lognormal_delay(value: dict[Any, Any]) -> Delay:
+    parameters = value.get("lognormal")
+    if len(value) != 1 or not isinstance(parameters, dict):
+        raise BadValueError(f"{value!r} is not a valid delay", hint=_DELAY_HINT)
+    for key in parameters:
+        if key not in _LOGNORMAL_DELAY_KEYS:
+            raise UnknownKeyError(key, _LOGNORMAL_DELAY_KEYS, None)
+    median_s, sigma = _parse_delay_s(parameters.get("median")), _parse_number(parameters.get("sigma"), "sigma")
+    high_s = None if parameters.get("max") is None else _parse_delay_s(parameters["max"])
+    if sigma > 5:
+        raise BadValueError("sigma, the standard deviation of the logarithm, must be at most 5")
+    return LognormalDelay(median_s, sigma, high_s)
+
+
+def _parse_delay_s(value: object) -> float:
+    delay_s = parse_duration_s(value)
+    if delay_s > MAX_DELAY_S:
+        raise BadValueError(f"{format_duration(delay_s)} exceeds the maximum of {format_duration(MAX_DELAY_S)}")
+    return delay_s
+
+
+DelayTime = Annotated[Delay, PlainValidator(parse_delay), PlainSerializer(format_delay)]
+
+
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 _GENERATION_KEY_HINTS = {
     key: f"{key} is only for openai-chat, openai-completions and openai-responses."
-    for key in ("output_tokens", "turns", "think_time", "stream", "trace")
+    for key in ("output_tokens", "turns", "think_time", "history", "stream", "trace", "sessions", "cache_bust")
 }
 _DOCUMENT_KEY_HINTS = {"documents": "documents is only for openai-rerank."}
 
@@ -198,10 +270,13 @@ class TextSettings(Settings):
     """Number of different texts to prepare, such as 1000."""
 
 
+_LIVE_DEFAULTS = LiveHistory()
+
+
 class PromptSettings(TextSettings):
     """Synthetic prompts whose length is fixed or follows a distribution.
 
-    With `turns`, each arrival starts a session. A session consists of `turns` requests, with a mean
+    With `turns`, each arrival starts a session. A session consists of `turns` requests, with a
     pause of `think_time` before each further request.
     """
 
@@ -212,20 +287,50 @@ class PromptSettings(TextSettings):
     turns: TokenLength | None = Field(default=None, examples=[4])
     """Number of requests per session, such as 4, or a distribution. Leave it empty for single
     requests."""
-    think_s: Seconds = Field(default=0.0, alias="think_time", examples=["5s"])
-    """Mean pause between the turns of a session, such as 5s."""
+    think_time: DelayTime = Field(default=NO_DELAY, examples=["5s"])
+    """Pause between the turns of a session: a mean such as 5s, or fixed 5s, uniform 1s to 5s, or
+    {lognormal: {median: 5s, sigma: 0.8, max: 60s}}."""
+    history: Literal["prepared", "live"] = "prepared"
+    """Earlier responses in the requests of a session: prepared (generated ahead), or live (those of
+    the server)."""
+    reasoning: Literal["drop", "keep"] = _LIVE_DEFAULTS.reasoning
+    """Whether a live history contains the reasoning of earlier responses: drop or keep."""
+    tool_tokens: TokenLength = Field(default=_LIVE_DEFAULTS.tool_tokens, examples=[100])
+    """Length in tokens of the generated result for each tool call of a live session, such as 100,
+    or a distribution."""
+    tool_time: DelayTime = Field(default=_LIVE_DEFAULTS.tool_time, examples=["2s"])
+    """Pause of a live session, such as 2s, after a response with tool calls, in place of
+    think_time."""
+    parallel: TokenLength | None = Field(default=None, examples=[3])
+    """Number of parallel requests in each turn of a live session after the first, such as 3, or a
+    distribution. The next turn starts when all have ended."""
+    context_tokens: Annotated[Count, upper_bound(1_000_000_000)] | None = Field(default=None, examples=[32_000])
+    """Maximum number of tokens of a request of a live session, such as 32000, including its output.
+    The session ends before it exceeds the maximum."""
 
     @model_validator(mode="after")
     def _check_session(self) -> Self:
-        if self.turns is None and self.think_s > 0:
+        if self.turns is None and self.think_time != NO_DELAY:
             raise BadValueError("prompts.think_time is the pause between turns and requires prompts.turns")
-        if self.turns is not None and self.output_tokens is None:
-            raise BadValueError(
-                "prompts.turns requires output_tokens, because the responses in a session's history are generated"
-            )
+        if self.history == "live" and self.turns is None:
+            raise BadValueError("prompts.history is about the turns of a session and requires prompts.turns")
+        if self.history == "prepared":
+            self._check_prepared_history()
         if isinstance(self.turns, FixedLength) and self.turns.tokens > 1000:
             raise BadValueError("prompts.turns exceeds the maximum of 1,000")
+        if isinstance(self.parallel, FixedLength) and self.parallel.tokens > 100:
+            raise BadValueError("prompts.parallel exceeds the maximum of 100")
         return self
+
+    def _check_prepared_history(self) -> None:
+        for key in ("reasoning", "tool_tokens", "tool_time", "parallel", "context_tokens"):
+            if getattr(self, key) != getattr(_LIVE_DEFAULTS, key):
+                raise BadValueError(f"prompts.{key} requires prompts.history: live")
+        if self.turns is not None and self.output_tokens is None:
+            raise BadValueError(
+                "prompts.turns requires output_tokens, because the responses in a session's history are generated",
+                hint="Set output_tokens, or history: live to send the server's own responses.",
+            )
 
 
 class TextDatasetSettings(Settings):
@@ -255,6 +360,25 @@ class PromptDatasetSettings(TextDatasetSettings):
     """Name of the column with the number of tokens to generate."""
 
 
+class SessionFileSettings(Settings):
+    """Recorded sessions, whose requests contain the server's own responses: a file of JSON lines,
+    with one request per line."""
+
+    path: ExistingFile
+    """File of JSON lines with the keys session, text or tokens, and optionally request, parents,
+    system, output_tokens, delay_s, tool_text, tool_tokens and tool_delay_s."""
+    reasoning: Literal["drop", "keep"] = _LIVE_DEFAULTS.reasoning
+    """Whether requests contain the reasoning of earlier responses: drop or keep."""
+    context_tokens: Annotated[Count, upper_bound(1_000_000_000)] | None = Field(default=None, examples=[32_000])
+    """Maximum number of tokens of a request, such as 32000, including its output. The session ends
+    before it exceeds the maximum."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
 class _OpenAiRequests(Settings):
     """Requests to an OpenAI-compatible API.
 
@@ -281,12 +405,13 @@ class _OpenAiRequests(Settings):
 
 
 class PromptRequests(_OpenAiRequests):
-    """Requests for text generation, from exactly one of `prompts`, `dataset` and `trace`.
+    """Requests for text generation, from exactly one of `prompts`, `dataset`, `trace` and
+    `sessions`.
 
     A trace must have columns with input and output tokens.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"prompt source": ("prompts", "dataset", "trace")}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"prompt source": ("prompts", "dataset", "trace", "sessions")}
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _DOCUMENT_KEY_HINTS
     prompts: PromptSettings | None = None
@@ -296,15 +421,27 @@ class PromptRequests(_OpenAiRequests):
     trace: ExistingFile | None = None
     """Trace with columns of input and output tokens, which determine the lengths of the prompts and
     the responses."""
+    sessions: SessionFileSettings | None = None
+    """Recorded sessions from a file, whose requests contain the server's own responses."""
     stream: bool = True
     """Streamed responses, whose tokens arrive as they are generated."""
+    cache_bust: Literal["none", "run", "session"] = "none"
+    """Unique string at the start of the first message, so that the server's prefix cache has no
+    prompt of earlier runs (run), or of earlier sessions either (session)."""
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if sum(source is not None for source in (self.prompts, self.dataset, self.trace)) != 1:
-            raise BadValueError("workload needs exactly one of prompts, dataset and trace")
+        sources = (self.prompts, self.dataset, self.trace, self.sessions)
+        if sum(source is not None for source in sources) != 1:
+            raise BadValueError("workload needs exactly one of prompts, dataset, trace and sessions")
         if self.trace is not None and self.trace.is_file():
             check_token_columns(self.trace)
+        is_live = self.sessions is not None or (self.prompts is not None and self.prompts.history == "live")
+        if self.cache_bust == "session" and not is_live:
+            raise BadValueError(
+                "workload.cache_bust: session requires workload.sessions or prompts.history: live",
+                hint="Use cache_bust: run.",
+            )
         return self
 
 

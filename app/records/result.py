@@ -162,6 +162,23 @@ class WorkerData(msgspec.Struct, frozen=True):
     reported by the worker's OS."""
 
 
+SessionOutcomeName = Literal["completed", "failed", "context_limit", "unusable_response", "cut_off"]
+"""Reason for the end of a session with a live history. `unusable_response`: the next request could
+not contain a response, because a tool call was malformed or the texts were too large. `cut_off`:
+the stage ended before the session."""
+
+
+class SessionSummary(msgspec.Struct, frozen=True):
+    """Sessions with a live history that were started in a stage, including lead-in and drain, and
+    the CPU time that the load generator needed to build a request from the server's responses, in
+    µs."""
+
+    outcomes: dict[SessionOutcomeName, int]
+    built_requests: int
+    build_mean_us: float | None
+    build_max_us: float | None
+
+
 class ErrorSample(msgspec.Struct, frozen=True):
     """First failure of an error class. `text` contains no secrets, headers or bodies."""
 
@@ -215,6 +232,8 @@ class Stage(msgspec.Struct, frozen=True):
     error_samples: tuple[ErrorSample, ...] = ()
     """First failure of each error class among all requests of the stage, including lead-in and
     drain."""
+    live_sessions: SessionSummary | None = None
+    """Sessions whose requests contained the server's own responses; None for other workloads."""
     lengths: TokenSample | None = None
     """Sample of the input and output lengths, in tokens, of the completed requests, from which
     plans draw simulated requests."""

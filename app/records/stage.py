@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.records.result import ArrivalKind, ErrorSample, StageKind, WorkerData
+from app.records.result import ArrivalKind, ErrorSample, SessionSummary, StageKind, WorkerData
 from app.records.server_counters import ServerCounters
 
 
@@ -77,3 +77,5 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """Part of `duration_s`, in s, that the user added while the stage was running."""
     server: ServerCounters | None = None
     """What the target's servers counted during the stage; None if they report no known counters."""
+    live_sessions: SessionSummary | None = None
+    """Sessions whose requests contained the server's own responses; None for other workloads."""

@@ -16,6 +16,7 @@ from loadgen.workloads import (
     DatasetPrompts,
     HttpWorkload,
     OpenAiWorkload,
+    SessionPrompts,
     SyntheticPrompts,
     TorchServeWorkload,
     Workload,
@@ -105,6 +106,8 @@ def has_output_lengths(workload: Workload) -> bool:
     if not isinstance(workload, OpenAiWorkload) or workload.api in ("embeddings", "rerank"):
         return False
     prompts = workload.prompts
+    if isinstance(prompts, SessionPrompts):
+        return False
     return not isinstance(prompts, SyntheticPrompts | DatasetPrompts) or prompts.output_tokens is not None
 
 
@@ -117,6 +120,7 @@ def _reuses_prompts_by_design(workload: Workload) -> bool:
     has_shared_parts = isinstance(prompts, SyntheticPrompts) and (
         prompts.prefix_groups > 0 or prompts.turns is not None
     )
+    has_shared_parts = has_shared_parts or isinstance(prompts, SessionPrompts)
     return has_shared_parts or workload.popularity.kind != "sequential"
 
 

@@ -44,6 +44,7 @@ from app.analysis.headline import compute_stage_max_rate, mark_headline, select_
 from app.analysis.local.accuracy import check_chance_accuracy
 from app.analysis.max_rate import check_generator_reach, compute_max_rate
 from app.analysis.objectives import select_binding_objectives
+from app.analysis.pooling import pool_sessions
 from app.analysis.search import SearchOutcome
 from app.analysis.validity import check_telemetry, check_wall_clock, combine_stage_checks, compute_verdict
 from app.errors import ExitCode, UsageError
@@ -62,6 +63,7 @@ from app.records.result import (
     ObjectiveResult,
     Plan,
     Result,
+    SessionOutcomeName,
     ShapePlan,
     Stage,
     Tool,
@@ -70,7 +72,7 @@ from app.records.result import (
 from app.session.local.spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
-from loadgen.workloads import OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
+from loadgen.workloads import OipWorkload, OpenAiWorkload, SessionPrompts, SyntheticPrompts, Workload
 
 _GRPC_CAPACITY_NOTE = (
     "The load generator's capacity was measured with plain HTTP requests. gRPC calls need more CPU time, so check the "
@@ -80,6 +82,10 @@ _GRPC_CAPACITY_NOTE = (
 _SESSIONS_NOTE = (
     "Arrivals are multi-turn sessions: scheduled rates and the max rate count sessions; offered, achieved, good and "
     "completed rates count requests."
+)
+_LIVE_HISTORY_NOTE = (
+    "The requests of a session contain the server's own earlier responses, so the load depends on what the server "
+    "responds."
 )
 
 
@@ -100,10 +106,41 @@ def _build_workload_notes(workload: Workload) -> tuple[str, ...]:
     match workload:
         case OipWorkload(transport="grpc" | "grpc-stream"):
             return (_GRPC_CAPACITY_NOTE,)
-        case OpenAiWorkload(api="chat" | "completions" | "responses", prompts=SyntheticPrompts(turns=turns)):
-            return () if turns is None else (_SESSIONS_NOTE,)
+        case OpenAiWorkload(
+            api="chat" | "completions" | "responses", prompts=SyntheticPrompts(turns=turns, live=live)
+        ) if turns is not None:
+            return (_SESSIONS_NOTE,) if live is None else (_SESSIONS_NOTE, _LIVE_HISTORY_NOTE)
+        case OpenAiWorkload(prompts=SessionPrompts()):
+            return (_SESSIONS_NOTE, _LIVE_HISTORY_NOTE)
         case _:
             return ()
+
+
+_OUTCOME_TEXTS: dict[SessionOutcomeName, str] = {
+    "completed": "completed",
+    "failed": "ended by a failed request",
+    "context_limit": "ended at `context_tokens`",
+    "unusable_response": "ended by a malformed tool call or a response that was too large",
+    "cut_off": "cut off at the end of a stage",
+}
+
+
+def build_session_notes(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """Return a note on the sessions with a live history, whose outcomes are summed over all stages
+    except warm-ups; empty without such sessions."""
+    summary = pool_sessions(stage.live_sessions for stage in stages if stage.kind != "warmup")
+    if summary is None:
+        return ()
+    outcome_texts = [
+        f"{count:,} {_OUTCOME_TEXTS[outcome]}" for outcome, count in summary.outcomes.items() if count
+    ] or ["none"]
+    cost_text = ""
+    if summary.build_mean_us is not None and summary.build_max_us is not None:
+        cost_text = (
+            f" Building a request from the responses took the load generator {summary.build_mean_us:.3g} µs of CPU "
+            f"time on average and {summary.build_max_us:.3g} µs at most."
+        )
+    return (f"Sessions: {', '.join(outcome_texts)}.{cost_text}",)
 
 
 def _build_token_notes(token_sources: Counter[str]) -> tuple[str, ...]:

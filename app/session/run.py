@@ -28,7 +28,13 @@ from app.session.machine import MachineMonitor, measure_idle_window
 from app.session.prompt_reuse import CounterReader, PromptReuseMonitor
 from app.session.rate_search import find_max_rate
 from app.session.replay import Replay
-from app.session.result import RunMeasurements, build_result, collect_notes, require_comparable_machine
+from app.session.result import (
+    RunMeasurements,
+    build_result,
+    build_session_notes,
+    collect_notes,
+    require_comparable_machine,
+)
 from app.session.run_log import RunLog
 from app.session.spec import RunSpec
 from app.session.stage_sequence import resolve_stages
@@ -368,6 +374,7 @@ class _Session:
                     *self._spec.notes,
                     *self._run_log.notes,
                     *self._prompt_reuse_monitor.build_notes(runner.sent if runner else 0),
+                    *build_session_notes(stages),
                 ),
                 runner.token_sources if runner else Counter(),
                 self._run_log.user_notes,

@@ -19,7 +19,7 @@ from app.analysis.stages import add_telemetry, summarize_rows
 from app.errors import UsageError
 from app.records import events
 from app.records.interrupted import CompletedStage
-from app.records.result import Objective, Stage, StageKind
+from app.records.result import Objective, SessionOutcomeName, SessionSummary, Stage, StageKind
 from app.records.stage import StageData
 from app.records.telemetry import Samples
 from app.session.dependencies import Emit, LoadGenerator, Store
@@ -33,8 +33,23 @@ from app.session.spec import ResolvedStage
 from app.session.stage_monitor import FirstErrorReporter, StageMonitor
 from app.session.worker_joining import build_lost_stage, build_worker_data
 from loadgen.process import LoadError
-from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
-from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
+from loadgen.records import (
+    Arrivals,
+    ClosedArrivals,
+    LiveSessionCounts,
+    OpenArrivals,
+    StageEnded,
+    StagePlan,
+    TraceArrivals,
+)
+from loadgen.workloads import (
+    LocustWorkload,
+    OipWorkload,
+    OpenAiWorkload,
+    SessionPrompts,
+    SyntheticPrompts,
+    Workload,
+)
 
 _RATE_CHANGE_KINDS: tuple[StageKind, ...] = ("steady", "varying", "spike")
 """Kinds of stages whose rate the user can change. Warm-ups are excluded because they are not
@@ -311,6 +326,7 @@ class StageRunner:
             is_generator_capacity_lower_bound=capacity.is_lower_bound,
             requests_output_lengths=has_output_lengths(workload),
             target_ended=self._target_end_reason(),
+            live_sessions=_summarize_sessions(stage_ended.live_sessions),
             error_samples=self._first_error_reporter.report(
                 stage_ended.first_errors, stage_ended.index, self._now_ns()
             ),
@@ -325,12 +341,29 @@ def _end_at_last_request(stage_data: StageData, rows: StageRows) -> StageData:
     return msgspec.structs.replace(stage_data, duration_s=min(stage_data.duration_s, duration_s))
 
 
-def _has_sessions(workload: Workload) -> bool:
-    return (
-        isinstance(workload, OpenAiWorkload)
-        and isinstance(workload.prompts, SyntheticPrompts)
-        and workload.prompts.turns is not None
+def _summarize_sessions(counts: LiveSessionCounts | None) -> SessionSummary | None:
+    if counts is None:
+        return None
+    outcomes: dict[SessionOutcomeName, int] = {
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "context_limit": counts.context_limit,
+        "unusable_response": counts.unusable_response,
+    }
+    outcomes["cut_off"] = counts.started - sum(outcomes.values())
+    return SessionSummary(
+        outcomes=outcomes,
+        built_requests=counts.built_requests,
+        build_mean_us=counts.build_cpu_ns / counts.built_requests / 1e3 if counts.built_requests else None,
+        build_max_us=counts.max_build_cpu_ns / 1e3 if counts.built_requests else None,
     )
+
+
+def _has_sessions(workload: Workload) -> bool:
+    if not isinstance(workload, OpenAiWorkload):
+        return False
+    prompts = workload.prompts
+    return isinstance(prompts, SessionPrompts) or (isinstance(prompts, SyntheticPrompts) and prompts.turns is not None)
 
 
 def _require_extendable(stage: ResolvedStage) -> None:

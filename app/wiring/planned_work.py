@@ -32,7 +32,7 @@ from app.wiring.workload import build_workload
 from loadgen.payloads.lengths import LengthError
 from loadgen.payloads.prompts import draw_session_lengths
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
-from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SyntheticPrompts, TracePrompts
+from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SessionPrompts, SyntheticPrompts, TracePrompts
 
 _MAX_SESSIONS = 5_000
 """Maximum number of sampled sessions. A larger sample would take seconds without improving the
@@ -71,6 +71,8 @@ def sample_prompt_lengths(profile: GeneratingProfile | EmbeddingsProfile | Reran
             return PromptLengths(
                 input_tokens=tuple(input_tokens), output_tokens=tuple(output_tokens), distinct_prompts=len(input_tokens)
             )
+        case SessionPrompts():
+            return PromptLengths(reason="the token counts of recorded sessions depend on the server's responses")
         case DatasetPrompts():
             return PromptLengths(reason="the token counts of the dataset are unknown without a tokenizer")
 
@@ -82,7 +84,7 @@ def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts_per_request: int
     request_count = 0
     prefix_tokens = prompts.prefix_tokens if prompts.prefix_groups else 0
     try:
-        for input_lengths, output_lengths in itertools.islice(
+        for input_lengths, output_lengths, widths in itertools.islice(
             draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_request), session_count
         ):
             request_count += len(output_lengths)
@@ -90,11 +92,12 @@ def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts_per_request: int
             if len(output_lengths) == 1:
                 input_tokens.append(prefix_tokens + sum(input_lengths))
                 continue
-            context_tokens = prefix_tokens
-            for tokens_in, tokens_out in zip(input_lengths, output_lengths, strict=True):
-                context_tokens += tokens_in
-                input_tokens.append(context_tokens)
-                context_tokens += tokens_out or 0
+            context_tokens, lengths = prefix_tokens, zip(input_lengths, output_lengths, strict=True)
+            for width in widths:
+                # The next turn continues the first request of this turn, and contains all responses.
+                turn = list(itertools.islice(lengths, width))
+                input_tokens += [context_tokens + tokens_in for tokens_in, _ in turn]
+                context_tokens += turn[0][0] + sum(tokens_out or 0 for _, tokens_out in turn)
     except LengthError as error:
         return PromptLengths(reason=str(error))
     return PromptLengths(

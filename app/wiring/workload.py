@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import zipfile
 import zlib
 from typing import Any, Literal, assert_never
@@ -29,12 +30,16 @@ from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextData
 from app.profiles.workload import encode_body
 from app.wiring.stages import compute_trace_lengths
 from loadgen.workloads import (
+    CacheBust,
+    Dataset,
     DatasetPrompts,
     HttpWorkload,
+    LiveHistory,
     LocustWorkload,
     OipWorkload,
     OpenAiWorkload,
     Prompts,
+    SessionPrompts,
     SyntheticPrompts,
     TfServingWorkload,
     TorchServeWorkload,
@@ -112,6 +117,7 @@ def _build_openai_workload(profile: GeneratingProfile | EmbeddingsProfile | Rera
         tokenizer=None if settings.tokenizer is None else str(settings.tokenizer),
         popularity=settings.popularity,
         seed=profile.load.seed,
+        cache_bust=_build_cache_bust(profile),
         **({"documents": profile.workload.documents} if isinstance(profile, RerankProfile) else {}),
     )
 
@@ -123,6 +129,9 @@ def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfil
     if settings.dataset is not None:
         return _build_dataset_prompts(settings.dataset)
     assert isinstance(profile, GeneratingProfile)
+    if (sessions := profile.workload.sessions) is not None:
+        live = LiveHistory(reasoning=sessions.reasoning, context_tokens=sessions.context_tokens)
+        return SessionPrompts(Dataset(str(sessions.path), "jsonl"), live)
     assert profile.workload.trace is not None
     replay_stage = next((stage for stage in profile.load.stages if stage.trace is not None), None)
     return TracePrompts(*compute_trace_lengths(profile.workload.trace, replay_stage, profile.load.seed))
@@ -133,8 +142,29 @@ def _build_synthetic_prompts(settings: TextSettings) -> SyntheticPrompts:
     if settings.prefix is not None:
         options = {"prefix_groups": settings.prefix.groups, "prefix_tokens": settings.prefix.tokens}
     if isinstance(settings, PromptSettings):
-        options |= {"output_tokens": settings.output_tokens, "turns": settings.turns, "think_s": settings.think_s}
+        options |= {
+            "output_tokens": settings.output_tokens,
+            "turns": settings.turns,
+            "think_time": settings.think_time,
+            "live": _build_live_history(settings) if settings.history == "live" else None,
+        }
     return SyntheticPrompts(input_tokens=settings.input_tokens, unique=settings.unique, **options)
+
+
+def _build_live_history(settings: PromptSettings) -> LiveHistory:
+    return LiveHistory(
+        reasoning=settings.reasoning,
+        tool_tokens=settings.tool_tokens,
+        tool_time=settings.tool_time,
+        parallel=settings.parallel,
+        context_tokens=settings.context_tokens,
+    )
+
+
+def _build_cache_bust(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> CacheBust | None:
+    if not isinstance(profile, GeneratingProfile) or profile.workload.cache_bust == "none":
+        return None
+    return CacheBust(profile.workload.cache_bust, secrets.token_hex(8))
 
 
 def _build_dataset_prompts(settings: TextDatasetSettings) -> DatasetPrompts:

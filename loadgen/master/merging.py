@@ -15,6 +15,7 @@ from loadgen.records import (
     Command,
     Failed,
     FirstError,
+    LiveSessionCounts,
     Preflight,
     PreflightDone,
     Progress,
@@ -94,6 +95,18 @@ def merge_stage_ends(
         cpu_wait_s=max((report.cpu_wait_s for report in reports if report.cpu_wait_s is not None), default=None),
         first_errors=first_errors,
         duration_s=min((report.duration_s for report in reports if report.duration_s is not None), default=None),
+        live_sessions=_merge_session_counts(
+            [report.live_sessions for report in reports if report.live_sessions is not None]
+        ),
+    )
+
+
+def _merge_session_counts(counts: Sequence[LiveSessionCounts]) -> LiveSessionCounts | None:
+    if not counts:
+        return None
+    columns = zip(*map(msgspec.structs.astuple, counts), strict=True)
+    return msgspec.structs.replace(
+        LiveSessionCounts(*map(sum, columns)), max_build_cpu_ns=max(count.max_build_cpu_ns for count in counts)
     )
 
 

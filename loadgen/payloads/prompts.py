@@ -5,22 +5,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple, assert_never
 
 import msgspec
 import numpy as np
 
 from loadgen.payloads.datasets import DatasetReader, Row, draw_indices
 from loadgen.payloads.lengths import MAX_LENGTH, draw_lengths
+from loadgen.payloads.sessions import MAX_DELAY_S, SessionGraph, SessionRequest, build_session_graph
 from loadgen.payloads.texts import TextGenerator
-from loadgen.workloads import DatasetPrompts, Length, Popularity, SyntheticPrompts, TracePrompts
+from loadgen.workloads import (
+    DatasetPrompts,
+    Delay,
+    ExponentialDelay,
+    FixedDelay,
+    Length,
+    LognormalDelay,
+    Popularity,
+    SyntheticPrompts,
+    TracePrompts,
+    UniformDelay,
+)
 
 MAX_TURNS = 1000
 _BLOCK_SIZE = 1024
 _MIN_TOKEN_BYTES = 4
-_LENGTH_STREAM, _THINK_TIME_STREAM = 1, 2
-"""Identifiers of the random streams for lengths and think times. The streams are separate, so that
-changing the lengths does not change the think times or the texts, and vice versa."""
+MAX_PARALLEL = 100
+_LENGTH_STREAM, _THINK_TIME_STREAM, _PARALLEL_STREAM, _TOOL_STREAM = 1, 2, 3, 4
+"""Identifiers of the random streams for lengths, think times, parallel requests and tools. The
+streams are separate, so that changing the lengths does not change the think times or the texts, and
+vice versa."""
 
 
 class PromptError(Exception):
@@ -71,7 +85,7 @@ def generate_sessions(
     """
     think_time_rng = np.random.default_rng([seed, _THINK_TIME_STREAM])
     prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
-    for session_number, (input_tokens, output_tokens) in enumerate(
+    for session_number, (input_tokens, output_tokens, _) in enumerate(
         draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_prompt)
     ):
         turn_count = len(output_tokens)
@@ -84,32 +98,112 @@ def generate_sessions(
             prompt_texts = tuple(text_generator.generate(tokens) for tokens in input_tokens)
             yield build_single_prompt_session(Prompt(prompt_texts, prefix, output_tokens=output_tokens[0]))
         else:
-            think_times_ns = think_time_rng.exponential(prompts.think_s * 1e9, turn_count)
             yield Session(
                 list(_generate_turns(prefix, input_tokens, output_tokens, text_generator)),
-                [round(think_time_ns) for think_time_ns in think_times_ns],
+                draw_delays_ns(prompts.think_time, turn_count, think_time_rng),
             )
+
+
+def generate_session_graphs(
+    prompts: SyntheticPrompts, text_generator: TextGenerator, popularity: Popularity, seed: int, limit_bytes: int
+) -> Iterator[SessionGraph]:
+    """Yield the `unique` synthetic sessions whose history is live: one request per turn, or several
+    parallel requests that have all requests of the previous turn as parents.
+
+    Stop before the texts of all sessions together are larger than `limit_bytes`. Raises PromptError
+    if a single session is larger, and LengthError if a distribution of lengths is invalid.
+    """
+    live = prompts.live
+    assert live is not None
+    think_time_rng, tool_rng = (np.random.default_rng([seed, stream]) for stream in (_THINK_TIME_STREAM, _TOOL_STREAM))
+    prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
+    tool_lengths = _draw_endless_lengths(live.tool_tokens, tool_rng)
+    prefix_tokens = prompts.prefix_tokens if prompts.prefix_groups else 0
+    remaining_bytes = limit_bytes
+    for session_number, (input_tokens, output_tokens, widths) in enumerate(draw_session_lengths(prompts, seed)):
+        tool_tokens = [next(tool_lengths) for _ in input_tokens]
+        remaining_bytes -= _MIN_TOKEN_BYTES * (prefix_tokens + sum(input_tokens) + sum(tool_tokens[1:]))
+        if remaining_bytes < 0:
+            if session_number == 0:
+                raise PromptError(f"a single session would exceed {limit_bytes >> 20} MiB")
+            return
+        delays_ns = draw_delays_ns(prompts.think_time, len(input_tokens), think_time_rng)
+        tool_delays_ns = draw_delays_ns(live.tool_time, len(input_tokens), tool_rng)
+        requests: list[SessionRequest] = []
+        for parents in _connect_turns(widths):
+            index = len(requests)
+            requests.append(
+                SessionRequest(
+                    text=text_generator.generate(input_tokens[index]),
+                    tokens=input_tokens[index],
+                    parents=parents,
+                    output_tokens=output_tokens[index],
+                    delay_ns=delays_ns[index],
+                    tool_text=text_generator.generate(tool_tokens[index]) if parents else "",
+                    tool_tokens=tool_tokens[index],
+                    tool_delay_ns=tool_delays_ns[index],
+                )
+            )
+        yield build_session_graph(requests, next(prefixes), prefix_tokens)
+
+
+def _connect_turns(widths: list[int]) -> Iterator[tuple[int, ...]]:
+    """Yield the parents of each request: all requests of the previous turn. `widths` has the number
+    of requests in each turn."""
+    previous_turn: tuple[int, ...] = ()
+    start = 0
+    for width in widths:
+        yield from repeat(previous_turn, width)
+        previous_turn, start = tuple(range(start, start + width)), start + width
+
+
+def draw_delays_ns(distribution: Delay, count: int, rng: np.random.Generator) -> list[int]:
+    match distribution:
+        case FixedDelay(delay_s=delay_s):
+            delays_s = np.full(count, delay_s)
+        case ExponentialDelay(mean_s=mean_s):
+            return [round(delay_ns) for delay_ns in rng.exponential(mean_s * 1e9, count)]
+        case UniformDelay(low_s=low_s, high_s=high_s):
+            delays_s = rng.uniform(low_s, high_s, count)
+        case LognormalDelay(median_s=median_s, sigma=sigma, high_s=high_s):
+            delays_s = np.minimum(median_s * np.exp(rng.normal(0.0, sigma, count)), MAX_DELAY_S)
+            delays_s = delays_s if high_s is None else np.minimum(delays_s, high_s)
+        case _:
+            assert_never(distribution)
+    return [round(1e9 * delay_s) for delay_s in delays_s.tolist()]
+
+
+class SessionLengths(NamedTuple):
+    """Lengths in tokens of the prompt and the response of each request of a session, and the number
+    of requests in each turn."""
+
+    input_tokens: list[int]
+    output_tokens: list[int | None]
+    widths: list[int]
 
 
 def draw_session_lengths(
     prompts: SyntheticPrompts, seed: int, *, texts_per_prompt: int = 1
-) -> Iterator[tuple[list[int], list[int | None]]]:
-    """Yield the lengths of each session that `generate_sessions` yields: the prompt lengths and the
-    response lengths, per turn, in tokens.
-
-    Raises LengthError if a distribution of lengths is invalid.
-    """
+) -> Iterator[SessionLengths]:
+    """Yield the lengths of each session that `generate_sessions` or `generate_session_graphs`
+    yields. Raises LengthError if a distribution of lengths is invalid."""
     rng = np.random.default_rng([seed, _LENGTH_STREAM])
     input_lengths = _draw_endless_lengths(prompts.input_tokens, rng)
     output_lengths: Iterator[int | None] = repeat(None)
     if prompts.output_tokens is not None:
         output_lengths = _draw_endless_lengths(prompts.output_tokens, rng)
     turn_counts = repeat(1) if prompts.turns is None else _draw_endless_lengths(prompts.turns, rng)
+    parallel_counts: Iterator[int] = repeat(1)
+    if prompts.live is not None and prompts.live.parallel is not None:
+        parallel_counts = _draw_endless_lengths(prompts.live.parallel, np.random.default_rng([seed, _PARALLEL_STREAM]))
     for _ in range(prompts.unique):
         turn_count = min(next(turn_counts), MAX_TURNS)
-        yield (
-            [next(input_lengths) for _ in range(max(turn_count, texts_per_prompt))],
-            [next(output_lengths) for _ in range(turn_count)],
+        widths = [1, *(min(next(parallel_counts), MAX_PARALLEL) for _ in range(turn_count - 1))]
+        request_count = sum(widths)
+        yield SessionLengths(
+            [next(input_lengths) for _ in range(max(request_count, texts_per_prompt))],
+            [next(output_lengths) for _ in range(request_count)],
+            widths,
         )
 
 

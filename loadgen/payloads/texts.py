@@ -143,6 +143,10 @@ class TextGenerator:
         self._words: Sequence[str] = WORDS if count_tokens is None else _select_single_token_words(count_tokens)
         self.inexact_count = 0
 
+    def count(self, text: str) -> int:
+        """Return the number of tokens of a text; without a tokenizer, the number of words."""
+        return len(text.split()) if self._count_tokens is None else self._count_tokens(text)
+
     def generate(self, target_count: int) -> str:
         words = self._draw_words(target_count)
         if self._count_tokens is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
 import numpy as np
 
 from loadgen.payloads.datasets import DatasetError, DatasetReader, draw_indices
@@ -14,13 +15,17 @@ from loadgen.payloads.prompts import (
     Session,
     build_sessions_from_dataset,
     build_sessions_from_trace,
+    generate_session_graphs,
     generate_sessions,
 )
+from loadgen.payloads.sessions import SessionGraph, read_session_graphs
 from loadgen.payloads.texts import TextGenerator, TokenizerError, load_token_counter
 from loadgen.protocols.http import encode_request
 from loadgen.protocols.openai_bodies import (
     Api,
+    add_cache_bust_text,
     build_body,
+    build_cache_bust_text,
     build_reranking_sessions,
     count_results,
     decode_extra_body,
@@ -31,6 +36,7 @@ from loadgen.protocols.openai_bodies import (
     merge_patch,
 )
 from loadgen.protocols.openai_chunks import CountTokens
+from loadgen.protocols.openai_sessions import NO_SESSIONS_TEXT, CollectingReader, OpenAiSessions
 from loadgen.protocols.openai_stream import OpenAiReader
 from loadgen.protocols.prepared import (
     MAX_REQUESTS_BYTES,
@@ -45,7 +51,14 @@ from loadgen.protocols.prepared import (
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange
-from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SyntheticPrompts, TracePrompts
+from loadgen.workloads import (
+    DatasetPrompts,
+    LiveHistory,
+    OpenAiWorkload,
+    SessionPrompts,
+    SyntheticPrompts,
+    TracePrompts,
+)
 
 PATH_BY_API: dict[Api, str] = {
     "chat": "/chat/completions",
@@ -68,9 +81,17 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         count_tokens = None if workload.tokenizer is None else load_token_counter(workload.tokenizer)
         text_generator = TextGenerator(np.random.default_rng([workload.seed, 0]), count_tokens)
         source = _PromptSource(workload, text_generator)
-        packed_requests = _pack_requests(
-            source.iterate_sessions(), workload, lambda body: _encode_request(path, body, endpoint, address)
-        )
+
+        def encode_body_as_request(body: bytes) -> bytes:
+            return _encode_request(path, body, endpoint, address)
+
+        live_sessions: OpenAiSessions | None = None
+        if isinstance(workload.prompts, SyntheticPrompts | SessionPrompts) and workload.prompts.live is not None:
+            packed_requests, live_sessions = _pack_live_sessions(
+                source.iterate_graphs(), workload, workload.prompts.live, encode_body_as_request
+            )
+        else:
+            packed_requests = _pack_requests(source.iterate_sessions(), workload, encode_body_as_request)
     except TokenizerError as error:
         raise WorkloadError(str(error), hint=error.hint) from error
     except (DatasetError, LengthError, PromptError) as error:
@@ -80,19 +101,29 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         requests=packed_requests.requests,
         check=_build_check(workload.api, packed_requests.result_counts, count_tokens),
         label=f"POST {address.format_url(path)}",
-        new_reader=(lambda: OpenAiReader(workload.api, count_tokens)) if is_stream else None,
+        new_reader=_build_reader_factory(workload.api, count_tokens, live_sessions) if is_stream else None,
         request_indices=_build_request_indices(workload, packed_requests),
         max_output_tokens=packed_requests.max_output_tokens if any(packed_requests.max_output_tokens) else None,
         distinct_prompts=len(packed_requests.prompt_hashes),
         sessions=packed_requests.sessions
-        if len(packed_requests.session_starts) < len(packed_requests.requests)
+        if live_sessions is None and len(packed_requests.session_starts) < len(packed_requests.requests)
         else None,
+        live_sessions=live_sessions,
         notes=(*_build_length_notes(workload, text_generator), *packed_requests.build_notes(source.is_truncated)),
     )
 
 
 def _encode_request(path: str, body: bytes, endpoint: Endpoint, address: Address) -> bytes:
     return encode_request("POST", path, address, [("Content-Type", "application/json"), *endpoint.headers], body)
+
+
+def _build_reader_factory(
+    api: Api, count_tokens: CountTokens | None, live_sessions: OpenAiSessions | None
+) -> Callable[[], OpenAiReader]:
+    if live_sessions is None:
+        return lambda: OpenAiReader(api, count_tokens)
+    keeps_reasoning = live_sessions.keeps_reasoning
+    return lambda: CollectingReader(api, count_tokens, keeps_reasoning=keeps_reasoning)
 
 
 class _PromptSource:
@@ -114,16 +145,35 @@ class _PromptSource:
         )
 
     def iterate_sessions(self) -> Iterator[Session]:
+        cache_bust = self._workload.cache_bust
+        text = None if cache_bust is None else build_cache_bust_text(cache_bust.key)
         for session in self._open_sessions():
             self._yielded_count += 1
+            if text is not None:
+                prompts = [add_cache_bust_text(prompt, text) for prompt in session.prompts]
+                session = msgspec.structs.replace(session, prompts=prompts)
             yield session
+
+    def iterate_graphs(self) -> Iterator[SessionGraph]:
+        workload, prompts = self._workload, self._workload.prompts
+        if isinstance(prompts, SessionPrompts):
+            self._reader = DatasetReader(prompts.dataset, MAX_REQUESTS_BYTES)
+            yield from read_session_graphs(self._reader, self._text_generator, MAX_REQUESTS_BYTES)
+            return
+        assert isinstance(prompts, SyntheticPrompts)
+        self._expected_count = prompts.unique
+        for graph in generate_session_graphs(
+            prompts, self._text_generator, workload.popularity, workload.seed, MAX_REQUESTS_BYTES
+        ):
+            self._yielded_count += 1
+            yield graph
 
     def _open_sessions(self) -> Iterator[Session]:
         workload, prompts = self._workload, self._workload.prompts
         match prompts:
             case SyntheticPrompts():
                 if prompts.turns is not None and workload.api in ("embeddings", "rerank"):
-                    raise PromptError("multi-turn sessions are supported for chat, completions and responses only")
+                    raise PromptError(NO_SESSIONS_TEXT)
                 self._expected_count = prompts.unique
                 texts_per_prompt = workload.documents + 1 if workload.api == "rerank" else 1
                 return generate_sessions(
@@ -141,6 +191,8 @@ class _PromptSource:
                 self._reader = DatasetReader(prompts.dataset, MAX_REQUESTS_BYTES)
                 sessions = build_sessions_from_dataset(prompts, self._reader)
                 return build_reranking_sessions(sessions, workload.documents) if workload.api == "rerank" else sessions
+            case SessionPrompts():
+                raise AssertionError("the requests of live sessions are no prepared prompts")
 
 
 class _PackedRequests:
@@ -218,6 +270,32 @@ def _pack_requests(
     return packed_requests
 
 
+def _pack_live_sessions(
+    graphs: Iterator[SessionGraph],
+    workload: OpenAiWorkload,
+    live: LiveHistory,
+    encode_request_body: Callable[[bytes], bytes],
+) -> tuple[_PackedRequests, OpenAiSessions]:
+    """Serialize the first request of each session. An empty body takes the place of each further
+    request."""
+    packed_requests = _PackedRequests()
+    live_sessions = OpenAiSessions(workload, live, packed_requests.requests)
+    for session_number, graph in enumerate(graphs):
+        first_request = encode_request_body(live_sessions.add(graph, len(packed_requests.requests)))
+        later_count = len(graph.requests) - 1
+        bodies = [live_sessions.get_settings(request.output_tokens) for request in graph.requests]
+        packed_requests.session_starts.append(len(packed_requests.requests))
+        packed_requests.requests += [first_request, *[b""] * later_count]
+        packed_requests.result_counts += [1] * len(bodies)
+        packed_requests.max_output_tokens += map(get_max_output_tokens, bodies)
+        packed_requests.prompt_hashes |= {
+            hash((session_number if index else 0, graph.prefix, request.text))
+            for index, request in enumerate(graph.requests)
+        }
+        packed_requests.is_stream = bodies[0].get("stream") is True
+    return packed_requests, live_sessions
+
+
 def _build_request_indices(workload: OpenAiWorkload, packed_requests: _PackedRequests) -> list[int] | None:
     """Return the index of the request for each arrival, or of the first request of a session.
     Return None if the requests are sent in order.
@@ -241,7 +319,9 @@ def _build_request_indices(workload: OpenAiWorkload, packed_requests: _PackedReq
 def _build_length_notes(workload: OpenAiWorkload, text_generator: TextGenerator) -> Iterator[str]:
     if isinstance(workload.prompts, DatasetPrompts):
         return
-    if workload.tokenizer is None:
+    if isinstance(workload.prompts, SessionPrompts) and workload.tokenizer is None:
+        yield "lengths of generated texts are approximate, because without a tokenizer each word counts as one token"
+    elif workload.tokenizer is None:
         yield "prompt lengths are approximate, because without a tokenizer each word counts as one token"
     elif text_generator.inexact_count:
         yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
 from itertools import cycle
 from typing import Any, Literal
 
@@ -308,6 +309,31 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
         if api != "responses":
             body["stream_options"] = {"include_usage": True}
     return body
+
+
+def build_cache_bust_text(key: str, session: str = "") -> str:
+    """Return the string of 16 characters at the start of the first message of a session, or of all
+    sessions of a run."""
+    return blake2b(f"{key}/{session}".encode(), digest_size=8).hexdigest()
+
+
+def add_cache_bust_text(prompt: Prompt, text: str) -> Prompt:
+    """Return the prompt with `text` at the start of its first message. Raises PromptError if the
+    first message has no content."""
+    if prompt.messages is not None:
+        first_message, *other_messages = prompt.messages
+        content = first_message.get("content")
+        if isinstance(content, str):
+            content = f"{text} {content}"
+        elif isinstance(content, list):
+            content = [{"type": "text", "text": text}, *content]
+        else:
+            raise PromptError("`cache_bust` requires that the first chat message of each row has content")
+        return msgspec.structs.replace(prompt, messages=[{**first_message, "content": content}, *other_messages])
+    if prompt.prefix:
+        return msgspec.structs.replace(prompt, prefix=f"{text} {prompt.prefix}")
+    first_text, *other_texts = prompt.texts
+    return msgspec.structs.replace(prompt, texts=(f"{text} {first_text}", *other_texts))
 
 
 def count_results(api: Api, prompt: Prompt) -> int:

@@ -223,14 +223,18 @@ class Message(msgspec.Struct, gc=False):
     tool_calls: list[ToolCall] | None = None
 
 
-class _Delta(Message, gc=False):
+class ChunkDelta(Message, gc=False):
+    """Delta of one choice in an event of a streamed chat completion."""
+
     refusal: str | None = None
     function_call: _Function | None = None
 
 
-class _Choice(msgspec.Struct, gc=False):
+class ChunkChoice(msgspec.Struct, gc=False):
+    """One choice in an event of a streamed completion."""
+
     index: int | None = None
-    delta: _Delta | None = None
+    delta: ChunkDelta | None = None
     text: str | None = None
     finish_reason: str | None = None
 
@@ -246,7 +250,7 @@ class Envelope(msgspec.Struct, gc=False):
 
 
 class _Chunk(Envelope, gc=False):
-    choices: list[_Choice] | None = None
+    choices: list[ChunkChoice] | None = None
 
 
 _decode_chunk = json_decoder(_Chunk)
@@ -298,7 +302,7 @@ class ChunkEventHandler:
             return "bad-payload"
         return counter.add_chunk(received_ns, is_output=kind >= _OUTPUT, total_tokens=total_tokens) if kind else None
 
-    def _add_choice(self, choice: _Choice) -> int:
+    def _add_choice(self, choice: ChunkChoice) -> int:
         index = choice.index or 0
         if choice.finish_reason:
             self._finished_choices.add(index)
@@ -317,7 +321,7 @@ class ChunkEventHandler:
         return kind
 
 
-def _classify_delta(delta: _Delta) -> int:
+def _classify_delta(delta: ChunkDelta) -> int:
     """Return what a delta without plain text contains: nothing, reasoning or output."""
     kind = _NOTHING
     for part in delta.content or ():
@@ -337,7 +341,7 @@ def _is_call(function: _Function) -> bool:
     return bool(function.name or function.arguments or function.input)
 
 
-def _join_texts(delta: _Delta | None) -> str:
+def _join_texts(delta: ChunkDelta | None) -> str:
     """Return the other text of a delta that has no plain text, which is its reasoning or tool
     calls. A tokenizer counts the tokens of this text."""
     if delta is None:

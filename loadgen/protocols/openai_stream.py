@@ -7,6 +7,7 @@ events of the other APIs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -255,13 +256,18 @@ class OpenAiReader:
     __slots__ = ("_api", "_body", "_body_kind", "_count_tokens", "_counter", "_decoded_response",
                  "_event_handler", "_handle_event", "_last_received_ns", "_splitter", "detail")  # fmt: skip
 
-    def __init__(self, api: Api, count_tokens: CountTokens | None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        count_tokens: CountTokens | None,
+        create_handler: Callable[[TokenCounter], EventHandler] | None = None,
+    ) -> None:
         self._api, self._count_tokens = api, count_tokens
         self._counter = TokenCounter(count_tokens)
         self._splitter = EventSplitter()
-        self._event_handler: EventHandler = (
-            ResponsesEventHandler(self._counter) if api == "responses" else ChunkEventHandler(self._counter)
-        )
+        if create_handler is None:
+            create_handler = ResponsesEventHandler if api == "responses" else ChunkEventHandler
+        self._event_handler = create_handler(self._counter)
         self._handle_event = self._event_handler.handle
         self._body_kind: Literal["unknown", "events", "json"] = "unknown"
         self._body = bytearray()

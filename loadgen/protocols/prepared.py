@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from loadgen.payloads.sessions import SessionGraph
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
 
 MAX_REQUESTS_BYTES = 256 * 2**20
@@ -68,6 +69,83 @@ class Sessions(msgspec.Struct, frozen=True):
     think_times_ns: Sequence[int]
 
 
+class ToolCallRecord(msgspec.Struct, frozen=True, gc=False):
+    """Tool call of a response. `arguments` is a JSON object as text."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+class CollectedResponse(msgspec.Struct, frozen=True, gc=False):
+    """Content of a response that later requests of its session contain.
+
+    `char_count` is the total length of its texts. `reasoning` is the field of a chat message with
+    the reasoning, as name and text. `items` are the encoded output items of the Responses API,
+    which replace the text, the reasoning and the calls there. `tokens_in` is None if the server did
+    not report it; `tokens_out` is then an estimate.
+    """
+
+    tokens_in: int | None
+    tokens_out: int
+    char_count: int
+
+    text: str = ""
+    reasoning: tuple[str, str] | None = None
+    calls: tuple[ToolCallRecord, ...] = ()
+    items: tuple[bytes, ...] = ()
+
+
+class SessionHttpRequest(msgspec.Struct, frozen=True, gc=False):
+    """Serialized request of a session.
+
+    The conversation is `data[start:end]`, and the body begins at `body_start`. `head` is the object
+    that identifies the version of the headers, or None if the request was prepared before the
+    stage. `context_tokens` is the estimated length of the prompt.
+    """
+
+    data: bytes
+    body_start: int
+    start: int
+    end: int
+    context_tokens: int
+    head: bytes | None = None
+
+
+class LiveSessions(Protocol):
+    """Sessions whose requests contain the server's own responses.
+
+    All functions are called on the sending thread. `first` is the index of a session's first
+    request among the prepared requests. Request n of the session has the index `first` + n.
+    """
+
+    context_tokens: int | None
+    """Maximum number of tokens of a request, including its output; None for no limit."""
+
+    def get_graph(self, first: int) -> SessionGraph: ...
+
+    def build_first(self, first: int, session: str) -> SessionHttpRequest:
+        """Return the first request of a session. `session` identifies the session within the
+        run."""
+        ...
+
+    def collect(self, exchange: Exchange, body: bytes) -> CollectedResponse | None:
+        """Return the content of a successful response. Return None if later requests cannot contain
+        the response, because a tool call is malformed or the texts are too large."""
+        ...
+
+    def build_next(
+        self, first: int, index: int, parents: Sequence[tuple[SessionHttpRequest, CollectedResponse]]
+    ) -> SessionHttpRequest:
+        """Build request `index` of a session from the requests and the responses that are its
+        parents."""
+        ...
+
+    def renew(self, request: SessionHttpRequest) -> bytes:
+        """Return a request as it must be sent now: with the current API keys in its headers."""
+        ...
+
+
 class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     """Workload whose requests are ready to be sent.
 
@@ -87,6 +165,9 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     request_indices: Sequence[int] | None = None
     max_output_tokens: Sequence[int | None] | None = None
     sessions: Sessions | None = None
+    live_sessions: LiveSessions | None = None
+    """Sessions whose further requests are built during the stage. `requests` then contains only the
+    first request of each session, with empty bytes in place of the further requests."""
     distinct_prompts: int | None = None
     """Number of distinct prompts among the prepared requests; None if the requests have no
     prompts."""

@@ -63,6 +63,14 @@ class StreamReader(Protocol):
         ...
 
 
+class SessionTurn(msgspec.Struct, gc=False):
+    """Session number of a request within the stage, and the number of its turn within the session,
+    both from 0."""
+
+    session: int
+    turn: int
+
+
 class Exchange(msgspec.Struct, gc=False):
     """Request and its response. The transport fills in the response and calls `on_done` exactly
     once.
@@ -100,6 +108,8 @@ class Exchange(msgspec.Struct, gc=False):
     without labels."""
     method: str = ""
     """gRPC method to call. If empty, the default method of the transport is called."""
+    session_turn: SessionTurn | None = None
+    """Session of the request; None if the workload has no sessions."""
 
 
 class ResolveError(Exception):

@@ -28,6 +28,7 @@ _TOKEN_FIELDS = (
     "chunk_tokens", "first_event_ns",
 )  # fmt: skip
 _DETAIL_FIELDS = ServerDetails.__struct_fields__
+_TURN_FIELDS = ("session", "turn")
 _TYPE_BY_COLUMN = {field.name: field.type for field in REQUEST_SCHEMA}
 _OFTEN_CONSTANT_COLUMNS = (
     "status", "error", "reused", "correct_rows", "target", "tokens_in", "token_source", "bytes_received",
@@ -57,6 +58,12 @@ def build_record_batch(
     if max_output_tokens is not None:
         values = tuple(max_output_tokens[exchange.request_index] for exchange in exchanges)
         columns["max_output_tokens"] = _build_column("max_output_tokens", values)
+    turns = [exchange.session_turn for exchange in exchanges]
+    if turns.count(None) == row_count:
+        columns |= {name: _build_constant_column(name, None, row_count) for name in _TURN_FIELDS}
+    else:
+        numbers = ((None, None) if turn is None else (turn.session, turn.turn) for turn in turns)
+        columns |= _build_columns(_TURN_FIELDS, numbers)
     columns |= _build_columns(_EXCHANGE_FIELDS, map(_get_exchange_values, exchanges))
     # A reader may count tokens with a tokenizer, so count here rather than on the sending thread.
     token_records = [exchange.tokens if exchange.reader is None else get_tokens(exchange) for exchange in exchanges]

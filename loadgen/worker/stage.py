@@ -20,12 +20,13 @@ from loadgen.records import (
     NOT_STARTED,
     ClosedArrivals,
     FirstError,
+    LiveSessionCounts,
     OpenArrivals,
     StagePlan,
     WorkerShare,
 )
 from loadgen.sanitizing import sanitize_line
-from loadgen.transport.exchange import Exchange, Headers, Transport
+from loadgen.transport.exchange import Exchange, Headers, SessionTurn, Transport
 from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, compute_share_size, iterate_schedule_ns
 
 _NO_FREE_CONNECTION = "no connection was free until the end of the stage"
@@ -97,7 +98,8 @@ class SendingStage:
         self._rates: Rates = plan.arrivals.rates if isinstance(plan.arrivals, OpenArrivals) else ()
         self._offsets = offsets
         self._first_index, self._index_step = share.index, share.worker_count
-        is_scheduled = offsets is not None and prepared_workload.sessions is None
+        has_sessions = prepared_workload.sessions is not None or prepared_workload.live_sessions is not None
+        is_scheduled = offsets is not None and not has_sessions
         self.scheduled_count = len(offsets) if offsets is not None and is_scheduled else None
         self._traffic = self._create_traffic(plan, offsets, prepared_workload, loop)
         # In a scheduled stage, no request depends on a response.
@@ -208,6 +210,7 @@ class SendingStage:
                 schedule,
                 self._end_ns,
                 plan.first_request,
+                plan.index,
             )
         assert isinstance(plan.arrivals, ClosedArrivals)
         bounds_ns = (self.lead_in_start_ns, self._end_ns)
@@ -221,28 +224,38 @@ class SendingStage:
             bounds_ns,
             plan.seed,
             plan.first_request,
+            plan.index,
         )
 
-    def _send(self, request_index: int, scheduled_ns: int) -> None:
+    @property
+    def live_sessions(self) -> LiveSessionCounts | None:
+        return self._traffic.live_sessions
+
+    def _send(
+        self,
+        request_index: int,
+        scheduled_ns: int,
+        session_turn: SessionTurn | None = None,
+        data: bytes | None = None,
+        /,
+    ) -> None:
         due_count = self.due_count
         if due_count == self._max_requests:
             return
         self.due_count = due_count + 1
         index = self._first_index + due_count * self._index_step
         reader = None if self._new_reader is None else self._new_reader()
-        self._submit(
-            Exchange(
-                index, request_index, scheduled_ns, self._requests[request_index], self._on_done, self._is_head, reader
-            )
-        )
+        request = self._requests[request_index] if data is None else data
+        exchange = Exchange(index, request_index, scheduled_ns, request, self._on_done, self._is_head, reader)
+        if session_turn is not None:
+            exchange.session_turn = session_turn
+        self._submit(exchange)
         if self.due_count == self._max_requests:
             self._traffic.stop()
 
     def _on_done(self, exchange: Exchange) -> None:
         if exchange.error is None:
             self._check_response(exchange)
-        # Release body and headers: rows do not contain them, and many rows may be queued.
-        exchange.body, exchange.headers = b"", _NO_HEADERS
         if exchange.error is None:
             self.completed_count += 1
         else:
@@ -257,6 +270,8 @@ class SendingStage:
         self.finished_exchanges.append(exchange)
         if self._on_response is not None:
             self._on_response(exchange)
+        # Release body and headers: rows do not contain them, and many rows may be queued.
+        exchange.body, exchange.headers = b"", _NO_HEADERS
         if self._traffic.has_ended:
             self._finish_if_all_ended()
 

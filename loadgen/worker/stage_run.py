@@ -134,6 +134,7 @@ class StageRun:
                 cpu_wait_s=cpu_wait_s,
                 first_errors=describe_first_errors(stage.first_failed_exchanges),
                 duration_s=stage.duration_s,
+                live_sessions=stage.live_sessions,
             )
         )
 

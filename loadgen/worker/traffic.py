@@ -17,8 +17,9 @@ import numpy as np
 from loadgen.arrivals import Offsets, compute_offsets_ns
 from loadgen.pacing import Pacer, TimerQueue, get_timer_factory
 from loadgen.protocols.prepared import PreparedWorkload, Sessions
-from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan, WorkerShare
-from loadgen.transport.exchange import Exchange
+from loadgen.records import ClosedArrivals, LiveSessionCounts, OpenArrivals, StagePlan, WorkerShare
+from loadgen.transport.exchange import Exchange, SessionTurn
+from loadgen.worker.live_sessions import LiveSessionRunner
 
 _MAX_DRAWN_ARRIVALS = 50_000_000
 """Maximum number of arrivals that are drawn after a rate change, so that a mistyped rate does not
@@ -109,9 +110,23 @@ class Schedule:
         )
 
 
-Send = Callable[[int, int], None]
-"""Callback `send(request_index, scheduled_ns)` for a request that is due. `request_index` is the
-index of the prepared request, and `scheduled_ns` is the scheduled start."""
+class Send(Protocol):
+    """Callback that sends a request that is due. `request_index` is the index of the prepared
+    request, and `scheduled_ns` is the scheduled start. `data` is set if another serialized request
+    is sent instead of the prepared one."""
+
+    def __call__(
+        self,
+        request_index: int,
+        scheduled_ns: int,
+        session_turn: SessionTurn | None = None,
+        data: bytes | None = None,
+        /,
+    ) -> None: ...
+
+
+_SessionRequest = tuple[int, SessionTurn]
+"""Index and turn of a further request of a prepared session."""
 
 _BLOCK_SIZE = 4096
 _BACKOFF_NS = 100_000_000
@@ -124,6 +139,11 @@ class ArrivalSource(Protocol):
 
     @property
     def has_ended(self) -> bool: ...
+
+    @property
+    def live_sessions(self) -> LiveSessionCounts | None:
+        """Sessions that this source has run; None unless their history is live."""
+        ...
 
     def start(self) -> None: ...
 
@@ -154,8 +174,10 @@ class OpenTraffic:
         schedule_ns: Iterator[int],
         end_ns: int,
         first_request: int = 0,
+        stage_index: int = 0,
     ) -> None:
         self._send, self._on_end, self._end_ns = send, on_end, end_ns
+        self._share = share
         self._request_indices = _iterate_request_indices(prepared_workload, share, first_request)
         self.started_count = 0
         self._pacer = Pacer(schedule_ns, self._on_arrival, self._finish, get_timer_factory(loop), end_ns=end_ns)
@@ -165,10 +187,15 @@ class OpenTraffic:
             if prepared_workload.sessions is None
             else TimerQueue(self._send_session_request, get_timer_factory(loop))
         )
+        self._live_runner = _create_live_runner(prepared_workload, stage_index, send, lambda _: None, loop, end_ns)
 
     @property
     def has_ended(self) -> bool:
         return self._pacer.has_ended
+
+    @property
+    def live_sessions(self) -> LiveSessionCounts | None:
+        return None if self._live_runner is None else self._live_runner.counts
 
     def start(self) -> None:
         self._pacer.start()
@@ -184,9 +211,14 @@ class OpenTraffic:
         """Extend the stage to `end_ns`, and replace the remaining arrivals. Sessions that were cut
         off at the previous end are not resumed."""
         self._end_ns = end_ns
+        if self._live_runner is not None:
+            self._live_runner.end_ns = end_ns
         self._pacer.replace_schedule(schedule_ns, end_ns)
 
     def on_response(self, exchange: Exchange) -> None:
+        if self._live_runner is not None:
+            self._live_runner.on_response(exchange)
+            return
         if self._session_queue is None or self._sessions is None or exchange.error is not None:
             return
         next_request = _find_next_session_request(self._sessions, exchange)
@@ -194,15 +226,23 @@ class OpenTraffic:
             self._session_queue.add(*next_request)
 
     def _on_arrival(self, scheduled_ns: int) -> None:
+        session_number = self._share.index + self.started_count * self._share.worker_count
         self.started_count += 1
-        self._send(next(self._request_indices), scheduled_ns)
+        if self._live_runner is not None:
+            self._live_runner.start(session_number, next(self._request_indices), scheduled_ns)
+        elif self._sessions is not None:
+            self._send(next(self._request_indices), scheduled_ns, SessionTurn(session_number, 0))
+        else:
+            self._send(next(self._request_indices), scheduled_ns)
 
-    def _send_session_request(self, due_ns: int, request_index: int) -> None:
-        self._send(request_index, due_ns)
+    def _send_session_request(self, due_ns: int, request: _SessionRequest) -> None:
+        self._send(request[0], due_ns, request[1])
 
     def _finish(self) -> None:
         if self._session_queue is not None:
             self._session_queue.close()
+        if self._live_runner is not None:
+            self._live_runner.close()
         self._on_end()
 
 
@@ -226,8 +266,10 @@ class ClosedTraffic:
         bounds_ns: tuple[int, int],
         seed: int,
         first_request: int = 0,
+        stage_index: int = 0,
     ) -> None:
         self._send, self._on_end = send, on_end
+        self._share, self._session_count = share, 0
         self._concurrency = compute_share_size(arrivals.concurrency, share)
         self._start_ns, self._end_ns = bounds_ns
         self._request_indices = _iterate_request_indices(prepared_workload, share, first_request)
@@ -235,9 +277,16 @@ class ClosedTraffic:
         self._think_times_ns = (
             _draw_think_times_ns(arrivals.think_s, [seed, share.index]) if arrivals.think_s > 0 else None
         )
-        self._timer_queue: TimerQueue[int | None] = TimerQueue(self._send_next, get_timer_factory(loop))
+        self._timer_queue: TimerQueue[_SessionRequest | None] = TimerQueue(self._send_next, get_timer_factory(loop))
+        self._live_runner = _create_live_runner(
+            prepared_workload, stage_index, send, self._on_session_end, loop, self._end_ns
+        )
         self._end_timer = get_timer_factory(loop)(self.stop)
         self.has_ended = False
+
+    @property
+    def live_sessions(self) -> LiveSessionCounts | None:
+        return None if self._live_runner is None else self._live_runner.counts
 
     def start(self) -> None:
         if self.has_ended:  # stopped before the start
@@ -251,15 +300,27 @@ class ClosedTraffic:
         if not self.has_ended:
             self._end_ns = end_ns
             self._end_timer.set(end_ns)
+            if self._live_runner is not None:
+                self._live_runner.end_ns = end_ns
 
     def stop(self) -> None:
         if not self.has_ended:
             self.has_ended = True
             self._timer_queue.close()
             self._end_timer.close()
+            if self._live_runner is not None:
+                self._live_runner.close()
             self._on_end()
 
     def on_response(self, exchange: Exchange) -> None:
+        if self._live_runner is not None:
+            self._live_runner.on_response(exchange)
+        else:
+            self._on_session_end(exchange)
+
+    def _on_session_end(self, exchange: Exchange) -> None:
+        """Continue a client after the last response of its session, or after a response that may
+        have a next request in its prepared session."""
         if self.has_ended:
             return
         due_ns: int = exchange.end_ns  # type: ignore[assignment]  # the exchange has ended
@@ -279,11 +340,43 @@ class ClosedTraffic:
         if self._think_times_ns is not None:
             self._timer_queue.add(due_ns + next(self._think_times_ns), None)
         elif due_ns < self._end_ns:
-            self._send(next(self._request_indices), due_ns)
+            self._start_request(due_ns)
 
-    def _send_next(self, due_ns: int, request_index: int | None) -> None:
+    def _send_next(self, due_ns: int, request: _SessionRequest | None) -> None:
         if due_ns < self._end_ns and not self.has_ended:
-            self._send(next(self._request_indices) if request_index is None else request_index, due_ns)
+            if request is None:
+                self._start_request(due_ns)
+            else:
+                self._send(request[0], due_ns, request[1])
+
+    def _start_request(self, due_ns: int) -> None:
+        """Send the next request of a client, which is the first of a session if the workload has
+        sessions."""
+        if self._live_runner is None and self._sessions is None:
+            self._send(next(self._request_indices), due_ns)
+            return
+        session_number = self._share.index + self._session_count * self._share.worker_count
+        self._session_count += 1
+        if self._live_runner is not None:
+            self._live_runner.start(session_number, next(self._request_indices), due_ns)
+        else:
+            self._send(next(self._request_indices), due_ns, SessionTurn(session_number, 0))
+
+
+def _create_live_runner(
+    prepared_workload: PreparedWorkload,
+    stage_index: int,
+    send: Send,
+    on_session_end: Callable[[Exchange], None],
+    loop: asyncio.AbstractEventLoop,
+    end_ns: int,
+) -> LiveSessionRunner | None:
+    if prepared_workload.live_sessions is None:
+        return None
+    new_timer = get_timer_factory(loop)
+    return LiveSessionRunner(
+        prepared_workload.live_sessions, str(stage_index), send, on_session_end, new_timer, loop.call_soon, end_ns
+    )
 
 
 def _iterate_request_indices(
@@ -300,13 +393,13 @@ def _iterate_request_indices(
     return islice(cycle(indices), first_request % len(indices) + share.index, None, share.worker_count)
 
 
-def _find_next_session_request(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
-    """Return the due time in ns and the index of the session's next request; None at the end of the
-    session."""
-    request_index = sessions.next_request_indices[exchange.request_index]
-    if request_index is None or exchange.end_ns is None:
+def _find_next_session_request(sessions: Sessions, exchange: Exchange) -> tuple[int, _SessionRequest] | None:
+    """Return the due time in ns and the session's next request; None at the end of the session."""
+    request_index, turn = sessions.next_request_indices[exchange.request_index], exchange.session_turn
+    if request_index is None or exchange.end_ns is None or turn is None:
         return None
-    return exchange.end_ns + sessions.think_times_ns[exchange.request_index], request_index
+    due_ns = exchange.end_ns + sessions.think_times_ns[exchange.request_index]
+    return due_ns, (request_index, SessionTurn(turn.session, turn.turn + 1))
 
 
 def _draw_think_times_ns(mean_s: float, seed: Sequence[int]) -> Iterator[int]:

@@ -13,6 +13,7 @@ from loadgen.records import (
     ClosedArrivals,
     Endpoint,
     FirstError,
+    LiveSessionCounts,
     LoadWorker,
     OpenArrivals,
     PreflightDone,
@@ -69,6 +70,7 @@ class ScriptedLoad:
         self.endpoints: list[Endpoint] = []
         self.asked = 0
         self.is_closed = False
+        self.live_sessions: LiveSessionCounts | None = None
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
         self.endpoints.append(endpoint)
@@ -111,6 +113,7 @@ class ScriptedLoad:
             stopped_early=stopped_ns is not None,
             rates=self._rates_played(plan),
             first_errors=self._seen,
+            live_sessions=self.live_sessions,
         )
 
     def _requests(self, plan: StagePlan, start_ns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,9 +23,12 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("target", "scripted"): ("seed", "parallel"),
     ("workload",): (
         "popularity", "content_type", "template", "expect", "tokenizer", "extra_body", "calibration",
-        "calibration_rows", "binary", "rows_per_request", "user_classes",
+        "calibration_rows", "binary", "rows_per_request", "user_classes", "cache_bust",
     ),
-    ("workload", "prompts"): ("unique", "turns", "think_time"),
+    ("workload", "prompts"): (
+        "unique", "turns", "think_time", "history", "reasoning", "tool_tokens", "tool_time", "parallel",
+        "context_tokens",
+    ),
     ("load",): ("workers", "seed", "half_width", "min_duration", "cold_starts"),
     ("load", "stages", "*"): ("lead_in", "repeats", "superpose"),
     ("load", "sweep"): ("repeats", "points"),

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
-from app.analysis.pooling import pool_stages, sum_worker_totals
+from app.analysis.pooling import pool_sessions, pool_stages, sum_worker_totals
 from app.analysis.stages import summarize_stage
-from app.records.result import ErrorSample, WorkerData
+from app.records.result import ErrorSample, SessionSummary, WorkerData
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_table
 
@@ -170,3 +170,13 @@ def test_pooled_stages_end_where_the_last_of_them_was_stopped() -> None:
     ]
     pooled = pool_stages(rows, NO_TELEMETRY, facts, SLO)
     assert (pooled.window.end_ns - pooled.window.start_ns) / 1e9 == pytest.approx(17, abs=0.1)
+
+
+def test_sessions_of_several_holds_are_added_up() -> None:
+    first = SessionSummary({"completed": 3, "failed": 1}, 30, 20.0, 90.0)
+    second = SessionSummary({"completed": 2, "cut_off": 4}, 10, 60.0, 70.0)
+    unbuilt = SessionSummary({"cut_off": 1}, 0, None, None)
+    pooled = pool_sessions([first, None, second, unbuilt])
+    assert pooled == SessionSummary({"completed": 5, "failed": 1, "cut_off": 5}, 40, 30.0, 90.0)
+    assert pool_sessions([unbuilt]) == unbuilt
+    assert pool_sessions([None]) is None

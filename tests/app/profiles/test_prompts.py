@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from app.errors import ProfileError
+from app.profiles.problems import BadValueError, UnknownKeyError
 from app.profiles.profile import GeneratingProfile
+from app.profiles.prompts import format_delay, parse_delay
+from loadgen.workloads import Delay, ExponentialDelay, FixedDelay, LognormalDelay, UniformDelay
 from tests.app.profiles.conftest import Load
 
 
@@ -31,14 +34,23 @@ def test_a_dataset_may_be_a_path(load: Load) -> None:
 @pytest.mark.parametrize(
     ("api", "workload", "says"),
     [
-        ("chat", {}, "exactly one of prompts, dataset and trace"),
-        ("chat", {"prompts": {"input_tokens": 5}, "trace": "trace.csv"}, "exactly one of prompts, dataset and trace"),
+        ("chat", {}, "exactly one of prompts, dataset, trace and sessions"),
+        (
+            "chat",
+            {"prompts": {"input_tokens": 5}, "trace": "trace.csv"},
+            "exactly one of prompts, dataset, trace and sessions",
+        ),
         ("chat", {"prompts": {}}, "is missing the key input_tokens"),
         ("chat", {"prompts": {"input_tokens": {"lognormal": {"median": 3, "sgma": 1}}}}, "the key 'sgma' is unknown"),
         ("chat", {"prompts": {"input_tokens": 5, "think_time": "1s"}}, "requires prompts.turns"),
         ("chat", {"prompts": {"input_tokens": 5, "turns": 3}}, "turns requires output_tokens"),
         ("chat", {"prompts": {"input_tokens": 5, "output_tokens": 5, "turns": 2000}}, "exceeds the maximum of 1,000"),
         ("chat", {"prompts": {"input_tokens": 5, "prefix": {"groups": 2}}}, "is missing the key tokens"),
+        ("chat", {"prompts": {"input_tokens": 5, "history": "live"}}, "requires prompts.turns"),
+        ("chat", {"prompts": {"input_tokens": 5, "reasoning": "keep"}}, "reasoning requires prompts.history: live"),
+        ("chat", {"prompts": {"input_tokens": 5, "turns": 2, "history": "live", "parallel": 101}}, "maximum of 100"),
+        ("chat", {"prompts": {"input_tokens": 5}, "cache_bust": "session"}, "or prompts.history: live"),
+        ("embeddings", {"prompts": {"input_tokens": 5}, "cache_bust": "run"}, "the key 'cache_bust' is unknown"),
         ("chat", {"trace": "bare.csv"}, "is missing the column"),
         ("chat", {"prompts": {"input_tokens": 5}, "documents": 3}, "the key 'documents' is unknown"),
         ("chat", {"prompts": {"input_tokens": 5}, "extra_body": [1]}, "extra_body"),
@@ -59,3 +71,29 @@ def test_prompts_of_a_trace_follow_one_replay_of_it(load: Load) -> None:
     with pytest.raises(ProfileError, match=r"must replay workload\.trace in the same way"):
         load(target(), {"trace": "trace.csv"}, {"stages": stages})
     load(target(), {"trace": "trace.csv"}, {"stages": stages[:1]})
+
+
+@pytest.mark.parametrize(
+    ("written", "delay"),
+    [
+        ("5s", ExponentialDelay(5.0)),
+        ("0s", FixedDelay(0.0)),
+        ("fixed 500ms", FixedDelay(0.5)),
+        ("uniform 1s to 2m", UniformDelay(1.0, 120.0)),
+        ({"lognormal": {"median": "5s", "sigma": 0.8, "max": "1m"}}, LognormalDelay(5.0, 0.8, 60.0)),
+        ({"lognormal": {"median": "5s", "sigma": 0.8}}, LognormalDelay(5.0, 0.8)),
+    ],
+)
+def test_a_delay_is_written_as_it_is_read(written: object, delay: Delay) -> None:
+    assert parse_delay(written) == delay
+    assert format_delay(delay) == written
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["5", 5, "fixed 5", "uniform 2s to 1s", "60d", "-1s", {"normal": {}}, {"lognormal": {"median": "5s"}},
+     {"lognormal": {"median": "5s", "sigma": 9}}, {"lognormal": {"median": "5s", "sigma": 1, "mx": "1s"}}, None],
+)  # fmt: skip
+def test_what_is_no_delay(written: object) -> None:
+    with pytest.raises((BadValueError, UnknownKeyError)):
+        parse_delay(written)

@@ -6,9 +6,10 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.events import PhaseChanged, RateChanged, StageFinished, StageStarted
+from app.records.result import SessionOutcomeName, SessionSummary
 from app.records.stage import StageData
 from app.session.spec import LimitSpec, RunSpec, StageSpec
-from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
+from loadgen.records import Arrivals, ClosedArrivals, LiveSessionCounts, OpenArrivals, TraceArrivals
 from loadgen.workloads import LocustWorkload, OpenAiWorkload, SyntheticPrompts, UniformLength
 from tests.fakes.bench import SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
@@ -89,6 +90,19 @@ def test_facts_report_that_arrivals_start_sessions(bench: Bench) -> None:
     prompts = SyntheticPrompts(UniformLength(5, 9), turns=UniformLength(1, 3))
     bench.run(of(*SPEC.stages, workload=OpenAiWorkload("chat", "m", prompts)))
     assert facts_of(bench)[0].sessions
+
+
+def test_sessions_that_have_no_outcome_were_cut_off(bench: Bench) -> None:
+    load = ScriptedLoad(bench.clock)
+    load.live_sessions = LiveSessionCounts(10, 5, 1, 2, 0, 40, 2_000_000, 90_000)
+    result = bench.run(SPEC, load).result
+    outcomes: dict[SessionOutcomeName, int] = {
+        "completed": 5, "failed": 1, "context_limit": 2, "unusable_response": 0, "cut_off": 2,
+    }  # fmt: skip
+    assert facts_of(bench)[-1].live_sessions == SessionSummary(outcomes, 40, 50.0, 90.0)
+    assert [stage.live_sessions for stage in result.stages] == [SessionSummary(outcomes, 40, 50.0, 90.0)]
+    assert result.notes[-1].startswith("Sessions: 5 completed, 1 ended by a failed request, 2 ended at")
+    assert "50 µs of CPU time on average and 90 µs at most" in result.notes[-1]
 
 
 def test_where_token_counts_come_from_is_in_the_notes(bench: Bench) -> None:

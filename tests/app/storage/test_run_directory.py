@@ -185,12 +185,13 @@ def test_an_event_that_does_not_fit_on_the_disk_is_reported(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("columns", "last", "schema"), [(10, "reused", "1"), (11, "correct_rows", "1"), (21, "chunk_tokens", "2")]
+    ("columns", "last", "schema"),
+    [(10, "reused", "1"), (11, "correct_rows", "1"), (21, "chunk_tokens", "2"), (24, "max_output_tokens", "3")],
 )
 def test_requests_of_an_older_version_lack_what_was_added_later(
     tmp_path: Path, columns: int, last: str, schema: str
 ) -> None:
-    """Schema 1, before and after `correct_rows` came to it, and 2."""
+    """Schema 1, before and after `correct_rows` came to it, 2 and 3."""
     RunWriter(tmp_path).close()
     (tmp_path / REQUESTS).unlink()
     older = pa.schema(list(REQUEST_SCHEMA)[:columns], metadata={"sizewise.requests": schema})

@@ -12,13 +12,17 @@ from loadgen.workloads import (
     Dataset,
     DatasetPrompts,
     Expectation,
+    ExponentialDelay,
+    FixedDelay,
     FixedLength,
     HttpWorkload,
+    LiveHistory,
     LocustWorkload,
     LognormalLength,
     OipWorkload,
     OpenAiWorkload,
     Popularity,
+    SessionPrompts,
     SyntheticPrompts,
     TfServingWorkload,
     TorchServeWorkload,
@@ -80,11 +84,37 @@ def test_sessions_of_prompts(written: Written) -> None:
         api="chat",
         model="m",
         prompts=SyntheticPrompts(
-            LognormalLength(200.0, 0.8), FixedLength(80), 3, 100, UniformLength(3, 10), 0.5, unique=5
+            LognormalLength(200.0, 0.8), FixedLength(80), 3, 100, UniformLength(3, 10), ExponentialDelay(0.5), unique=5
         ),
         stream=False,
         extra_body=b'{"temperature": 0.2}',
         seed=7,
+    )
+
+
+def test_sessions_with_the_server_s_own_responses(written: Written) -> None:
+    prompts = {"input_tokens": 9, "turns": 4, "think_time": "fixed 1s", "history": "live", "reasoning": "keep",
+               "tool_tokens": 30, "tool_time": "2s", "parallel": 3, "context_tokens": 8000}  # fmt: skip
+    profile = written(model("openai-chat"), {"prompts": prompts, "cache_bust": "session"})
+    workload, again = build_workload(profile), build_workload(profile)
+    assert isinstance(workload, OpenAiWorkload)
+    assert workload.prompts == SyntheticPrompts(
+        FixedLength(9),
+        turns=FixedLength(4),
+        think_time=FixedDelay(1.0),
+        live=LiveHistory("keep", FixedLength(30), ExponentialDelay(2.0), FixedLength(3), 8000),
+    )
+    assert workload.cache_bust is not None
+    assert workload.cache_bust.scope == "session"
+    assert workload != again  # each run has a key of its own
+
+
+def test_recorded_sessions(written: Written, tmp_path: Path) -> None:
+    sessions = {"path": "rows.jsonl", "reasoning": "keep", "context_tokens": 900}
+    workload = build_workload(written(model("openai-chat"), {"sessions": sessions}))
+    assert isinstance(workload, OpenAiWorkload)
+    assert workload.prompts == SessionPrompts(
+        Dataset(str(tmp_path / "rows.jsonl"), "jsonl"), LiveHistory("keep", context_tokens=900)
     )
 
 

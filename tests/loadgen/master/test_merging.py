@@ -9,7 +9,15 @@ from loadgen.master.merging import (
     merge_stage_ends,
     sum_counts,
 )
-from loadgen.records import Failed, FirstError, PreflightDone, Progress, StageEnded, WorkerStageResult
+from loadgen.records import (
+    Failed,
+    FirstError,
+    LiveSessionCounts,
+    PreflightDone,
+    Progress,
+    StageEnded,
+    WorkerStageResult,
+)
 
 FAST = PreflightDone(None, 200, "answered", 2.0, 10, ("approximate",), ("a",))
 SLOW = PreflightDone(None, 200, "answered slowly", 9.0, 20, ("approximate", "far"), ("b", "a"), keeps_connection=False)
@@ -84,3 +92,11 @@ def test_of_several_ends_the_stage_lasted_as_long_as_the_shortest() -> None:
     """What only some had sent to its end was not offered as it should have been."""
     ends = [msgspec.structs.replace(ENDED, duration_s=duration_s) for duration_s in (12.5, 10.0, None)]
     assert merge_stage_ends(3, 101, 21, ends, ()).duration_s == 10.0
+
+
+def test_sessions_add_up_and_the_longest_build_counts() -> None:
+    counts = [LiveSessionCounts(5, 3, 1, 0, 1, 9, 90_000, 40_000), LiveSessionCounts(4, 4, 0, 0, 0, 8, 70_000, 50_000)]
+    ends = [StageEnded(0, 1, 2, None, 0, 0.1, 1, stopped_early=False, live_sessions=count) for count in (*counts, None)]
+    merged = merge_stage_ends(0, 1, None, ends, ())
+    assert merged.live_sessions == LiveSessionCounts(9, 7, 1, 0, 1, 17, 160_000, 50_000)
+    assert merge_stage_ends(0, 1, None, ends[2:], ()).live_sessions is None

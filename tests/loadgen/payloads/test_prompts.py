@@ -6,7 +6,7 @@ import pytest
 
 from loadgen.payloads.prompts import MAX_TURNS, PromptError, Session, generate_sessions
 from loadgen.payloads.texts import TextGenerator
-from loadgen.workloads import FixedLength, Popularity, SyntheticPrompts, UniformLength
+from loadgen.workloads import ExponentialDelay, FixedLength, Popularity, SyntheticPrompts, UniformLength
 
 MIB = 2**20
 
@@ -32,7 +32,9 @@ def test_a_session_is_no_longer_than_may_be() -> None:
 
 
 def test_think_time_is_drawn_of_its_mean() -> None:
-    prompts = SyntheticPrompts(FixedLength(1), FixedLength(1), turns=FixedLength(100), think_s=0.5, unique=50)
+    prompts = SyntheticPrompts(
+        FixedLength(1), FixedLength(1), turns=FixedLength(100), think_time=ExponentialDelay(0.5), unique=50
+    )
     pauses = np.array([pause for session in made(prompts) for pause in session.think_times_ns]) / 1e9
     assert pauses.mean() == pytest.approx(0.5, rel=0.06)
     assert pauses.std() == pytest.approx(0.5, rel=0.1)

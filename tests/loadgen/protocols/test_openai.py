@@ -14,6 +14,7 @@ from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.workloads import (
     Dataset,
     DatasetPrompts,
+    ExponentialDelay,
     FixedLength,
     OpenAiWorkload,
     Popularity,
@@ -174,7 +175,9 @@ def test_popularity_is_of_prompts_and_prefixes() -> None:
     assert max(picked.count(number) for number in set(picked)) > len(picked) / 5
 
 
-SESSIONS = SyntheticPrompts(FixedLength(2), FixedLength(3), turns=UniformLength(2, 3), think_s=2.0, unique=40)
+SESSIONS = SyntheticPrompts(
+    FixedLength(2), FixedLength(3), turns=UniformLength(2, 3), think_time=ExponentialDelay(2.0), unique=40
+)
 
 
 def test_a_session_holds_all_turns_before() -> None:

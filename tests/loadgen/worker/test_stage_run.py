@@ -12,7 +12,7 @@ from loadgen.process import LoadError, LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint, KeyFile, TraceArrivals
 from loadgen.reference.script import OpenAiMock, ReplyMode, ServiceModel
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
-from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts
+from loadgen.workloads import ExponentialDelay, FixedLength, HttpWorkload, LiveHistory, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.played import Played, plan
 
 
@@ -147,9 +147,13 @@ def test_a_key_that_is_none_is_reported_without_showing_it(tmp_path: Path, conte
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("stream", [True, False])
-def test_turns_of_a_session_are_streamed_and_follow_their_answers(load: LoadProcess, stream: bool) -> None:
-    prompts = SyntheticPrompts(FixedLength(20), FixedLength(4), turns=FixedLength(3), think_s=0.02, unique=50)
+@pytest.mark.parametrize(("stream", "live"), [(True, None), (False, None), (True, LiveHistory())])
+def test_turns_of_a_session_are_streamed_and_follow_their_answers(
+    load: LoadProcess, stream: bool, live: LiveHistory | None
+) -> None:
+    prompts = SyntheticPrompts(
+        FixedLength(20), FixedLength(4), turns=FixedLength(3), think_time=ExponentialDelay(0.02), live=live, unique=50
+    )
     face = OpenAiMock(ServiceModel(delay_s=0.02, tokens_per_s=200))
     with ScriptedServer(Script(protocols=(face,))) as server:
         load.configure(Endpoint((f"{server.url}/v1",)), OpenAiWorkload("chat", "scripted", prompts, stream=stream))
@@ -166,6 +170,14 @@ def test_turns_of_a_session_are_streamed_and_follow_their_answers(load: LoadProc
     assert set(rows["tokens_out"]) == {4}
     assert rows["first_token_ns"].notna().all() == stream
     assert sorted(rows["index"]) == list(range(len(rows)))
+    turns = rows.sort_values("sent_ns").groupby("session")["turn"].agg(list)
+    assert sorted(turns.index) == list(range(40))
+    assert all(of_one == list(range(len(of_one))) for of_one in turns)
+    said = [request.count(b'"tok tok tok tok "') for request in server.requests[before:]]
+    assert max(said) == (0 if live is None else 2)
+    assert (played.ended.live_sessions is None) == (live is None)
+    if played.ended.live_sessions is not None:
+        assert played.ended.live_sessions.started == 40
 
 
 @pytest.mark.process

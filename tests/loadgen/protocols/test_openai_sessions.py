@@ -1,0 +1,148 @@
+from typing import Any
+
+import msgspec
+import pytest
+
+from loadgen.protocols.openai import build_openai
+from loadgen.protocols.openai_bodies import Api
+from loadgen.protocols.openai_sessions import MAX_CALLS, CollectingReader, collect_body
+from loadgen.protocols.openai_sessions import ResponseCollector as Collector
+from loadgen.protocols.prepared import (
+    CollectedResponse,
+    LiveSessions,
+    PreparedWorkload,
+    ToolCallRecord,
+    WorkloadError,
+)
+from loadgen.records import Endpoint
+from loadgen.transport.address import parse_url
+from loadgen.workloads import FixedLength, LiveHistory, OpenAiWorkload, SyntheticPrompts
+from tests.fakes.answering import Answer, events, whole
+
+CALLS = (("a", "look", '{"at": [1, "é"]}'), ("b", "go", "{}"))
+COLLECTED_CALLS = tuple(ToolCallRecord(*call) for call in CALLS)
+
+
+def built(api: Any = "chat", **more: Any) -> tuple[PreparedWorkload, LiveSessions]:
+    prompts = SyntheticPrompts(FixedLength(3), turns=FixedLength(2), live=LiveHistory(), unique=2)
+    endpoint = Endpoint(("http://h:1/v1",), headers=(("Authorization", "Bearer old"),))
+    workload = build_openai(OpenAiWorkload(api, "m", prompts, **more), endpoint, parse_url(endpoint.urls[0]))
+    assert workload.live_sessions is not None
+    return workload, workload.live_sessions
+
+
+def read(answer: Answer, api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
+    return read_events(events(answer, api), api, keeps_reasoning=keeps_reasoning)
+
+
+def read_events(data: list[bytes], api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
+    reader = CollectingReader(api, None, keeps_reasoning=keeps_reasoning)
+    assert not any(reader.feed(b"data: " + event + b"\n\n", 1) for event in data)
+    return reader.collect()
+
+
+def test_a_streamed_response_is_collected_as_a_whole_one_is() -> None:
+    answer = Answer("é☃ text", CALLS, "be|cause")
+    char_count = len("é☃ text" + '{"at": [1, "é"]}' + "{}")
+    expected = CollectedResponse(
+        20, 5, char_count + len("because"), "é☃ text", ("reasoning_content", "because"), COLLECTED_CALLS
+    )
+    assert read(answer, keeps_reasoning=True) == expected
+    assert read(answer) == msgspec.structs.replace(expected, reasoning=None, char_count=char_count)
+    body = msgspec.json.encode(whole(answer._replace(reasoning="because"), "chat"))
+    assert collect_body(body, Collector(keeps_reasoning=True)) == expected
+    reader = CollectingReader("chat", None, keeps_reasoning=True)
+    reader.feed(body, 1)
+    reader.end([])
+    assert reader.collect() == expected, "a server that does not stream"
+
+
+def test_only_the_first_choice_is_continued() -> None:
+    choices = [{"index": 1, "delta": {"content": "other"}}, {"index": 0, "delta": {"content": "first"}}]
+    response = read_events([msgspec.json.encode({"choices": [choice]}) for choice in choices])
+    assert response is not None
+    assert response.text == "first"
+
+
+def test_without_usage_the_length_is_estimated_from_the_text() -> None:
+    response = read(Answer("four" * 10, usage=None))
+    assert response is not None
+    assert (response.tokens_in, response.tokens_out) == (None, 10)
+
+
+def test_the_text_of_the_responses_api_may_come_in_deltas_only() -> None:
+    deltas = [{"type": "response.output_text.delta", "delta": text} for text in ("a ", "b")]
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    done = [{"type": "response.output_item.done", "item": call}]
+    plain = read_events([msgspec.json.encode(event) for event in deltas], "responses")
+    assert plain is not None
+    assert (plain.text, plain.items) == ("a b", ())
+    called = read_events([msgspec.json.encode(event) for event in (*deltas, *done)], "responses")
+    assert called is not None
+    assert [msgspec.json.decode(item) for item in called.items] == [{"role": "assistant", "content": "a b"}, call]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": 5, "function": {"name": "f"}}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"id": "a"}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": n, "id": "a"} for n in range(MAX_CALLS + 1)]}}]},
+    ],
+)
+def test_what_no_further_request_can_contain(event: Any) -> None:
+    more = msgspec.json.encode({"choices": [{"delta": {"content": "more"}}]})
+    assert read_events([msgspec.json.encode(event), more]) is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"choices": [{"message": {"content": 5}}]}', b'{"output": [{"type": 1}]}']
+)
+def test_a_body_that_is_no_response(body: bytes) -> None:
+    assert collect_body(body, Collector(keeps_reasoning=False)) is None
+
+
+def test_what_is_collected_stays_small_however_long_the_stream() -> None:
+    reader = CollectingReader("chat", None, keeps_reasoning=False)
+    event = b"data: " + msgspec.json.encode({"choices": [{"delta": {"content": "x" * 100_000}}]}) + b"\n\n"
+    for _ in range(30):
+        assert reader.feed(event, 1) is None
+    assert reader.collect() is None
+    assert not reader._collector._texts
+
+
+def test_a_renewed_key_is_in_the_requests_that_were_built_before() -> None:
+    workload, sessions = built()
+    first = sessions.build_first(0, "s")
+    built_before = sessions.build_next(0, 1, [(first, CollectedResponse(1, 1, 4, "said"))])
+    assert sessions.renew(built_before) == built_before.data
+    workload.requests[:] = [request.replace(b"Bearer old", b"Bearer renewed") for request in workload.requests]
+    renewed = sessions.renew(built_before)
+    assert renewed == built_before.data.replace(b"Bearer old", b"Bearer renewed")
+    built_after = sessions.build_next(0, 1, [(sessions.build_first(0, "s"), CollectedResponse(1, 1, 4, "said"))])
+    assert built_after.data == renewed
+
+
+@pytest.mark.parametrize(("api", "key"), [("chat", "messages"), ("responses", "input"), ("completions", "prompt")])
+def test_the_conversation_cannot_be_set_by_the_user(api: str, key: str) -> None:
+    with pytest.raises(WorkloadError, match=f"must not contain `{key}`"):
+        built(api, extra_body=msgspec.json.encode({key: "mine"}))
+
+
+def test_settings_of_the_user_are_in_every_request() -> None:
+    workload, sessions = built(extra_body=b'{"temperature": 0, "stream_options": null, "max_tokens": 9}')
+    later = sessions.build_next(0, 1, [(sessions.build_first(0, "s"), CollectedResponse(1, 1, 4, "said"))])
+    for request in (workload.requests[0], later.data):
+        body = msgspec.json.decode(request.partition(b"\r\n\r\n")[2])
+        assert (body.pop("messages")[0]["role"], body) == (
+            "user", {"model": "m", "stream": True, "temperature": 0, "max_tokens": 9},
+        )  # fmt: skip
+    assert workload.max_output_tokens == [9, 9, 9, 9]
+    assert workload.requests[1::2] == [b"", b""]
+    assert workload.distinct_prompts == 4
+
+
+def test_sessions_need_an_api_that_generates() -> None:
+    with pytest.raises(WorkloadError, match="multi-turn sessions"):
+        built("embeddings")
