@@ -207,7 +207,7 @@ class _Session:
             if runner.may_continue and self._spec.warmup_s > 0:
                 self._run_log.emit_phase("warmup", "warming up until latency is stable")
                 self._steady_start_ns = warm_up(runner, self._spec)
-            self._prompt_reuse_monitor.on_load_start(self._target_runner.endpoint)
+            self._prompt_reuse_monitor.on_load_start(self._target_runner.endpoint, runner.sent_by_stage)
             self._run_stages(runner)
             if self._spec.search is not None:
                 self._run_log.emit_phase("search", "searching for the max rate within the SLO")
@@ -215,7 +215,7 @@ class _Session:
                 self._search_outcome = find_max_rate(
                     runner, self._spec.search, self._spec.slo, timeouts.total_s, self._replay.read_clock_ns
                 )
-            self._prompt_reuse_monitor.on_load_end(self._target_runner.endpoint)
+            self._prompt_reuse_monitor.on_load_end(self._target_runner.endpoint, runner.sent_by_stage)
         except LoadError as error:
             if self._runner is None and self._interruption.is_requested:
                 return  # The user stopped the run, so a failed preflight request is irrelevant.
@@ -359,6 +359,7 @@ class _Session:
             cold_start=self._target_runner.compute_cold_start(self._steady_start_ns)
             if self._target_runner.is_cold_start
             else None,
+            prefix_reuse=self._prompt_reuse_monitor.prefix_reuse,
             notes=collect_notes(
                 self._spec.workload,
                 (

@@ -32,7 +32,14 @@ from app.session.stage_monitor import FirstErrorReporter, StageMonitor
 from app.session.worker_joining import build_lost_stage, build_worker_data
 from loadgen.process import LoadError
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
-from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
+from loadgen.workloads import (
+    DatasetPrompts,
+    LocustWorkload,
+    OipWorkload,
+    OpenAiWorkload,
+    SyntheticPrompts,
+    Workload,
+)
 
 _RATE_CHANGE_KINDS: tuple[StageKind, ...] = ("steady", "varying", "spike")
 """Kinds of stages whose rate the user can change. Warm-ups are excluded because they are not
@@ -95,11 +102,16 @@ class StageRunner:
         self._first_error_reporter = FirstErrorReporter(emit)
         self.stage_data: list[StageData] = []
         """Data of all completed stages, in execution order."""
-        self.sent = 0
+        self.sent_by_stage: list[int] = []
+        """Number of requests that each completed stage sent, in execution order."""
         self.token_sources = Counter[str]()
         """Number of responses by source of their token counts, such as `chunks`."""
         self.stages: list[Stage] = []
         """Results of all completed stages without telemetry metrics, in execution order."""
+
+    @property
+    def sent(self) -> int:
+        return sum(self.sent_by_stage)
 
     @property
     def may_continue(self) -> bool:
@@ -171,7 +183,7 @@ class StageRunner:
         stage_data = self._build_stage_data(
             running_stage.stage, stage_ended, duration_s, is_over_saturated=monitor.is_over_saturated
         )
-        self.sent += monitor.sent
+        self.sent_by_stage.append(monitor.sent)
         self._limit_monitor.add_sent(monitor.sent)
         # The limit on requests may have shortened this stage, so check it again.
         self._limit_monitor.check(self._now_ns())
@@ -195,7 +207,7 @@ class StageRunner:
         for completed_stage in completed_stages:
             rows = self._store.stage_requests(completed_stage.data.index, ())
             sent = len(rows) - rows["sent_ns"].null_count
-            self.sent += sent
+            self.sent_by_stage.append(sent)
             self._limit_monitor.add_sent(sent)
             self.token_sources.update(rows["token_source"].drop_null().to_pylist())
             self.stage_data.append(completed_stage.data)
@@ -314,11 +326,10 @@ def _end_at_last_request(stage_data: StageData, rows: StageRows) -> StageData:
 
 
 def _has_sessions(workload: Workload) -> bool:
-    return (
-        isinstance(workload, OpenAiWorkload)
-        and isinstance(workload.prompts, SyntheticPrompts)
-        and workload.prompts.turns is not None
-    )
+    prompts = workload.prompts if isinstance(workload, OpenAiWorkload) else None
+    if isinstance(prompts, SyntheticPrompts):
+        return prompts.turns is not None
+    return isinstance(prompts, DatasetPrompts) and prompts.sessions
 
 
 def _require_extendable(stage: ResolvedStage) -> None:

@@ -27,7 +27,7 @@ from app.profiles.profile import (
 )
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
 from app.profiles.workload import encode_body
-from app.wiring.stages import compute_trace_lengths
+from app.wiring.stages import build_trace_prompts
 from loadgen.workloads import (
     DatasetPrompts,
     HttpWorkload,
@@ -38,7 +38,6 @@ from loadgen.workloads import (
     SyntheticPrompts,
     TfServingWorkload,
     TorchServeWorkload,
-    TracePrompts,
     Workload,
 )
 
@@ -125,7 +124,7 @@ def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfil
     assert isinstance(profile, GeneratingProfile)
     assert profile.workload.trace is not None
     replay_stage = next((stage for stage in profile.load.stages if stage.trace is not None), None)
-    return TracePrompts(*compute_trace_lengths(profile.workload.trace, replay_stage, profile.load.seed))
+    return build_trace_prompts(profile.workload.trace, replay_stage, profile.load.seed, profile.workload.block_tokens)
 
 
 def _build_synthetic_prompts(settings: TextSettings) -> SyntheticPrompts:
@@ -138,8 +137,10 @@ def _build_synthetic_prompts(settings: TextSettings) -> SyntheticPrompts:
 
 
 def _build_dataset_prompts(settings: TextDatasetSettings) -> DatasetPrompts:
-    output_tokens = settings.output_tokens if isinstance(settings, PromptDatasetSettings) else None
-    return DatasetPrompts(build_dataset(settings.path), settings.prompt, output_tokens)
+    dataset = build_dataset(settings.path)
+    if isinstance(settings, PromptDatasetSettings):
+        return DatasetPrompts(dataset, settings.prompt, settings.output_tokens, settings.sessions)
+    return DatasetPrompts(dataset, settings.prompt)
 
 
 def _build_oip_workload(profile: OipProfile | OipGrpcProfile) -> OipWorkload:

@@ -13,13 +13,18 @@ PROMPT_TOKENS, ANSWER_TOKENS = 50, 41
 
 
 class CachingModel(ThreadingHTTPServer):
-    """Whole chat completions of 41 tokens, whatever is asked; every prompt has 50, cached once they were read."""
+    """Whole chat completions of 41 tokens, whatever is asked; every prompt has 50, cached once they were read.
+
+    With `block_words`, a prompt has as many tokens as words, and whole blocks of them are cached with all before
+    them, except that the last word is always computed."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self) -> None:
+    def __init__(self, block_words: int | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
+        self.block_words = block_words
+        self.prompts: list[str] = []
         self.lock = threading.Lock()
         self.seen: set[str] = set()
         self.queries = self.hits = 0
@@ -30,11 +35,26 @@ class CachingModel(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def read(self, body: bytes) -> None:
-        prompt = json.dumps(json.loads(body)["messages"])
+        messages = json.loads(body)["messages"]
+        prompt = json.dumps(messages)
         with self.lock:
+            if self.block_words is not None:
+                self.read_words(messages[-1]["content"], self.block_words)
+                return
             self.queries += PROMPT_TOKENS
             self.hits += PROMPT_TOKENS * (prompt in self.seen)
             self.seen.add(prompt)
+
+    def read_words(self, prompt: str, size: int) -> None:
+        words = prompt.split()
+        blocks = [" ".join(words[:end]) for end in range(size, len(words) + 1, size)]
+        hits = 0
+        while (hits + 1) * size < len(words) and blocks[hits] in self.seen:
+            hits += 1
+        self.prompts.append(prompt)
+        self.queries += len(words)
+        self.hits += hits * size
+        self.seen.update(blocks)
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -68,8 +88,8 @@ class _Answers(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def caching_model() -> Iterator[CachingModel]:
-    with CachingModel() as model:
+def caching_model(block_words: int | None = None) -> Iterator[CachingModel]:
+    with CachingModel(block_words) as model:
         thread = threading.Thread(target=model.serve_forever, args=(0.05,), name="caching-model")
         thread.start()
         try:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from app.profiles.traces import read_trace
+from loadgen.payloads.texts import TextGenerator
 from tests.fakes.caching_model import caching_model
 from tests.fakes.program import SizewiseHere
 
@@ -42,3 +45,41 @@ def test_a_model_that_remembers_its_one_prompt_and_stops_early_is_reported_of(
     assert "WARN prefix cache" in done.stdout
     assert len(model.asked_for_metrics) == 2, "before and after the load"
     assert "canary" not in str(model.asked_for_metrics)
+
+
+def test_a_trace_is_replayed_with_its_prefixes_and_exported_again(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+    """The server counts exactly the hits that the trace offers, of the prompts that are made of its IDs."""
+    rng = np.random.default_rng(1)
+    rows: list[tuple[int, int, list[int]]] = []
+    for number in range(40):
+        ids = (
+            [*rows[int(rng.integers(len(rows)))][2][:2], *(100 * number + block for block in range(3))] if rows else [0]
+        )
+        rows.append((50 * number, 512 * len(ids) - int(rng.integers(512)), ids))
+    trace, out = tmp_path / "trace.jsonl", tmp_path / "run"
+    trace.write_text(
+        "".join(
+            f'{{"timestamp": {at}, "input_length": {tokens}, "output_length": 41, "hash_ids": {ids}}}\n'
+            for at, tokens, ids in rows
+        )
+    )
+    with caching_model(block_words=16) as model:
+        done = sizewise_here(
+            "run", "--openai", model.url, "--model", "m", "--trace", str(trace), "--warmup", "0s", "--out", str(out),
+            "--set", "workload.stream=false", "--set", "load.seed=5",
+        )  # fmt: skip
+    assert done.returncode in (0, 4), done.stderr
+    reuse = sizewise_here.result(out)["prefix_reuse"]
+    assert 0.1 < reuse["offered_share"] == pytest.approx(reuse["served_share"], abs=1e-12)
+    assert "Prefix cache hit rate: the prompts offer" in done.stdout
+    sent = model.prompts[-len(rows) :]  # after the preflight
+    generator = TextGenerator(np.random.default_rng(9), None)
+    for prompt, (_, tokens, ids) in zip(sent, rows, strict=True):
+        blocks = [(block_id, min(512, tokens - 512 * index)) for index, block_id in enumerate(ids)]
+        assert prompt == generator.generate_from_blocks(blocks, 512, seed=5)
+    exported = sizewise_here("runs", "trace", str(out), "-o", str(tmp_path / "again.csv"))
+    assert exported.stdout == f"{tmp_path / 'again.csv'}: 40 requests\n"
+    again = read_trace(tmp_path / "again.csv")
+    assert again.at_s.tolist() == pytest.approx([at / 1000 for at, _, _ in rows], abs=1e-8)
+    assert again.input_tokens is not None
+    assert set(again.input_tokens.tolist()) == {50}, "as the server reported them"
