@@ -212,8 +212,10 @@ def build_sessions_from_dataset(
 
 
 def _is_sharegpt_conversation(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(turn, dict) and {"from", "value"} <= turn.keys() for turn in value
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(turn, dict) and {"from", "value"} <= turn.keys() for turn in value)
     )
 
 
