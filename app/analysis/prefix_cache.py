@@ -76,31 +76,27 @@ def compute_offered_hits(
     return OfferedHits(tuple(prompt_tokens), tuple(hit_tokens))
 
 
-def compute_load_share(
-    prompts: Iterable[Sequence[Segment]], sent_before: Iterable[int], sent: Sequence[int]
-) -> float | None:
+def compute_load_share(prompts: Iterable[Sequence[Segment]], parts: Sequence[tuple[int, bool]]) -> float | None:
     """Compute the share of the prompt tokens of a load that a cache of unlimited capacity can serve;
     `None` if nothing was sent.
 
-    Each part of the load sends a number of prompts, from the first one on and repeatedly. `sent`
-    contains these numbers, and `sent_before` those of the parts before the load, such as the
-    warm-up, which only fill the cache.
+    Each part of a run sends a number of prompts, from the first one on and repeatedly. `parts`
+    contains these numbers in order, and whether the part belongs to the load. Other parts, such as
+    the warm-up, only fill the cache.
     """
     offered = compute_offered_hits(prompts)
     count = len(offered.prompt_tokens)
-    if count == 0 or not sum(sent):
-        return None
     prompt_tokens, first_hits = np.asarray(offered.prompt_tokens), np.asarray(offered.hit_tokens)
-    repeated_hits = (prompt_tokens - 1) // SERVER_BLOCK_TOKENS * SERVER_BLOCK_TOKENS
-    seen_count = min(max(sent_before, default=0), count)
-    total_tokens = total_hits = 0
-    for part_count in sent:
-        rounds, rest = divmod(part_count, count)
-        total_tokens += rounds * int(prompt_tokens.sum()) + int(prompt_tokens[:rest].sum())
-        total_hits += rounds * int(repeated_hits.sum()) + int(repeated_hits[:rest].sum())
-        new = slice(seen_count, max(seen_count, min(part_count, count)))
-        total_hits -= int((repeated_hits[new] - first_hits[new]).sum())
+    repeated_hits = np.maximum(prompt_tokens - 1, 0) // SERVER_BLOCK_TOKENS * SERVER_BLOCK_TOKENS
+    seen_count = total_tokens = total_hits = 0
+    for sent, is_in_load in parts if count else ():
+        rounds, rest = divmod(sent, count)
+        new = slice(seen_count, max(seen_count, min(sent, count)))
         seen_count = new.stop
+        if is_in_load:
+            total_tokens += rounds * int(prompt_tokens.sum()) + int(prompt_tokens[:rest].sum())
+            total_hits += rounds * int(repeated_hits.sum()) + int(repeated_hits[:rest].sum())
+            total_hits -= int((repeated_hits[new] - first_hits[new]).sum())
     return total_hits / total_tokens if total_tokens else None
 
 

@@ -45,7 +45,7 @@ class PromptReuseMonitor:
         self._run_log, self._interruption = run_log, interruption
         self._samples_before: tuple[Samples | None, ...] = ()
         self._distinct_prompt_count: int | None = None
-        self._prepared_count = self._stages_before_load = 0
+        self._prepared_count = 0
         self.prefix_reuse: PrefixReuse | None = None
         """Use of the prefix cache during the measured load; `None` until the end of the load, or if
         neither share is known."""
@@ -58,16 +58,15 @@ class PromptReuseMonitor:
         self._distinct_prompt_count, self._prepared_count = report.distinct, report.prepared
         self._run_log.add_check(check_prompts(report.distinct, report.prepared))
 
-    def on_load_start(self, endpoint: Endpoint, sent_by_stage: Sequence[int]) -> None:
+    def on_load_start(self, endpoint: Endpoint) -> None:
         self._samples_before = self._read_counters(endpoint)
-        self._stages_before_load = len(sent_by_stage)
 
-    def on_load_end(self, endpoint: Endpoint, sent_by_stage: Sequence[int]) -> None:
+    def on_load_end(self, endpoint: Endpoint, sent_by_stage: Sequence[tuple[int, bool]]) -> None:
         """Check whether the prefix cache counters of the target's servers increased during the
         measured load, and compare the increase with the prefixes of the prompts.
 
-        `sent_by_stage` contains the number of requests that each stage sent, including those before
-        the load."""
+        `sent_by_stage` contains the number of requests that each stage sent, and whether the stage
+        belongs to the load."""
         samples_after = self._read_counters(endpoint) if any(self._samples_before) else ()
         check = check_prefix_cache(
             self._samples_before, samples_after, is_expected=_reuses_prompts_by_design(self._workload)
@@ -85,18 +84,17 @@ class PromptReuseMonitor:
                 f"{100 * served_share:.2g} % of the prompt tokens came from the server's prefix cache."
             )
 
-    def _compute_offered_share(self, sent_by_stage: Sequence[int]) -> float | None:
+    def _compute_offered_share(self, sent_by_stage: Sequence[tuple[int, bool]]) -> float | None:
         """Return the share of the prompt tokens that a prefix cache can serve, according to the hash
         IDs of the trace; `None` if the prompts have none. The preflight sends the first prompt."""
         prompts = self._workload.prompts if isinstance(self._workload, OpenAiWorkload) else None
         if not isinstance(prompts, TracePrompts) or not prompts.hash_ids or not self._prepared_count:
             return None
         requests = itertools.islice(iterate_trace_requests(prompts), self._prepared_count)
-        first = self._stages_before_load
         prompts_in_order = [
             blocks or [(-2 - number, tokens)] for number, (blocks, tokens, _) in enumerate(requests)
         ]  # A prompt without hash IDs is random, so it shares no tokens.
-        return compute_load_share(prompts_in_order, (1, *sent_by_stage[:first]), sent_by_stage[first:])
+        return compute_load_share(prompts_in_order, [(1, False), *sent_by_stage])
 
     def build_notes(self, sent: int) -> Iterator[str]:
         """Yield notes on reused prompts and request bodies. `sent` is the total number of requests

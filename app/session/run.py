@@ -207,7 +207,7 @@ class _Session:
             if runner.may_continue and self._spec.warmup_s > 0:
                 self._run_log.emit_phase("warmup", "warming up until latency is stable")
                 self._steady_start_ns = warm_up(runner, self._spec)
-            self._prompt_reuse_monitor.on_load_start(self._target_runner.endpoint, runner.sent_by_stage)
+            self._prompt_reuse_monitor.on_load_start(self._target_runner.endpoint)
             self._run_stages(runner)
             if self._spec.search is not None:
                 self._run_log.emit_phase("search", "searching for the max rate within the SLO")

@@ -102,8 +102,9 @@ class StageRunner:
         self._first_error_reporter = FirstErrorReporter(emit)
         self.stage_data: list[StageData] = []
         """Data of all completed stages, in execution order."""
-        self.sent_by_stage: list[int] = []
-        """Number of requests that each completed stage sent, in execution order."""
+        self.sent_by_stage: list[tuple[int, bool]] = []
+        """Number of requests that each completed stage sent, in execution order, and whether this
+        process measured the stage: it is neither a warm-up nor restored."""
         self.token_sources = Counter[str]()
         """Number of responses by source of their token counts, such as `chunks`."""
         self.stages: list[Stage] = []
@@ -111,7 +112,7 @@ class StageRunner:
 
     @property
     def sent(self) -> int:
-        return sum(self.sent_by_stage)
+        return sum(sent for sent, _ in self.sent_by_stage)
 
     @property
     def may_continue(self) -> bool:
@@ -183,7 +184,7 @@ class StageRunner:
         stage_data = self._build_stage_data(
             running_stage.stage, stage_ended, duration_s, is_over_saturated=monitor.is_over_saturated
         )
-        self.sent_by_stage.append(monitor.sent)
+        self.sent_by_stage.append((monitor.sent, running_stage.stage.kind != "warmup"))
         self._limit_monitor.add_sent(monitor.sent)
         # The limit on requests may have shortened this stage, so check it again.
         self._limit_monitor.check(self._now_ns())
@@ -207,7 +208,7 @@ class StageRunner:
         for completed_stage in completed_stages:
             rows = self._store.stage_requests(completed_stage.data.index, ())
             sent = len(rows) - rows["sent_ns"].null_count
-            self.sent_by_stage.append(sent)
+            self.sent_by_stage.append((sent, False))
             self._limit_monitor.add_sent(sent)
             self.token_sources.update(rows["token_source"].drop_null().to_pylist())
             self.stage_data.append(completed_stage.data)

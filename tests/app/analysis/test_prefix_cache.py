@@ -129,24 +129,31 @@ def test_a_conversation_hits_its_own_responses() -> None:
 
 def test_nothing_sent_has_no_share() -> None:
     assert OfferedHits().share is None
-    assert compute_load_share([], (1,), [5]) is None
-    assert compute_load_share([[(1, 10)]], (1,), [0]) is None
-    assert compute_load_share([[]], (), [2]) is None
+    assert compute_load_share([], [(5, True)]) is None
+    assert compute_load_share([[(1, 10)]], [(1, False), (0, True)]) is None
+    assert compute_load_share([[]], [(2, True)]) is None
 
 
-@pytest.mark.parametrize(("before", "sent"), [((), [3]), ((1,), [60, 60]), ((1, 20, 7), [5, 90, 200]), ((300,), [40])])
-def test_the_share_of_a_load_is_that_of_its_requests_in_order(before: tuple[int, ...], sent: list[int]) -> None:
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(3, True)],
+        [(1, False), (60, True), (60, True)],
+        [(1, False), (20, False), (5, True), (90, True), (7, False), (200, True)],
+        [(300, False), (40, True)],
+    ],
+)
+def test_the_share_of_a_load_is_that_of_its_requests_in_order(parts: list[tuple[int, bool]]) -> None:
     prompts = [[(segment_id, 7 * length) for segment_id, length in prompt] for prompt in drawn(1)]
     tree = PrefixTree()
-    for count in before:
-        for index in range(count):
-            tree.admit(prompts[index % len(prompts)])
     hits = total = 0
-    for count in sent:
+    for count, is_in_load in parts:
         for index in range(count):
             prompt = prompts[index % len(prompts)]
-            hits, total = hits + tree.admit(prompt), total + sum(tokens for _, tokens in prompt)
-    assert compute_load_share(prompts, before, sent) == hits / total
+            hit_tokens = tree.admit(prompt)
+            if is_in_load:
+                hits, total = hits + hit_tokens, total + sum(tokens for _, tokens in prompt)
+    assert compute_load_share(prompts, parts) == hits / total
 
 
 def test_running_requests_share_blocks_and_keep_them() -> None:
