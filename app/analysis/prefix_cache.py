@@ -9,7 +9,8 @@ are those of vLLM:
 - At least the last token of a prompt is computed, so a prompt that is cached completely is computed
   from the beginning of its last block.
 - The free block that has been unused for the longest time is evicted first. Of the blocks that a
-  request releases, the last one is evicted first.
+  request releases, the last one is evicted first. Blocks that are not full have no content to keep,
+  so they are used again before any block is evicted (since vLLM 0.24).
 
 `PrefixTree` has unlimited capacity. `BlockCache` has a number of blocks, and is given the server's
 order of admissions, computed tokens and releases.
@@ -248,6 +249,8 @@ class BlockCache:
             self._uses[block] -= 1
             if self._uses[block] == 0:
                 self._free_blocks[block] = None
+                if self._key_by_block[block] == _UNCACHED:
+                    self._free_blocks.move_to_end(block, last=False)
 
     def _find_blocks(self, keys: Iterable[int]) -> list[int]:
         blocks: list[int] = []

@@ -93,7 +93,8 @@ class Blocks:
         for end in range(hits + BLOCK, len(tokens) + BLOCK, BLOCK):
             self.computed += 1
             used.append((self.computed, tokens[:end] if end <= len(tokens) else ()))
-        self.free += reversed(used)
+        self.free += [block for block in reversed(used) if block[1]]
+        self.free[:0] = [block for block in used if not block[1]]
         return hits
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from app.profiles.traces import read_trace
 ATTRIBUTES = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 7}
 
 
-def otlp(start: object, attributes: dict[str, object]) -> dict[str, Any]:
+def otlp(start: object, attributes: Mapping[str, object]) -> dict[str, Any]:
     pairs = [{"key": key, "value": {"intValue": value}} for key, value in attributes.items()]
     return {"name": "chat m", "startTimeUnixNano": start, "attributes": [*pairs, {"key": "x"}]}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ STAGES = [
 ]
 
 
-def requests(rows: list[tuple[int, int | None, int | None, int | None]]) -> pa.Table:
+def requests(rows: Sequence[tuple[int, int | None, int | None, int | None]]) -> pa.Table:
     names = [name for name in REQUEST_SCHEMA.names if name not in UNUSED_COLUMNS]
     assert names == ["stage", "scheduled_ns", "tokens_in", "tokens_out"]
     columns = zip(names, zip(*rows, strict=True), strict=True)
