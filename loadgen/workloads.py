@@ -123,8 +123,8 @@ class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
 
     The lengths, in tokens, are encoded as little-endian int32.
 
-    If `hash_ids` is set, each prompt consists of blocks of `block_tokens` tokens, of which the last
-    may be shorter. Blocks with the same ID have the same text, so prompts share the prefixes of the
+    If `hash_ids` is set, each prompt consists of blocks of `block_tokens` tokens. The last block may
+    be shorter. Blocks with the same ID have the same text, so prompts share the prefixes of the
     trace. `hash_ids` contains the IDs of all prompts as little-endian int64, and `hash_counts` the
     number of IDs per prompt as little-endian int32.
     """

@@ -56,7 +56,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
 _MAX_LINE_BYTES = 1 << 20
 _MAX_SPAN_LINE_BYTES = 1 << 26
-"""Maximum length of a line with spans, each of which may contain the text of a whole conversation."""
+"""Maximum length of a line with spans. A span may contain the text of a whole conversation."""
 _HASH_COLUMN = "hash_ids"
 DEFAULT_BLOCK_TOKENS = 512
 """Number of tokens per hash ID in Mooncake's traces."""
@@ -274,14 +274,14 @@ class Trace(msgspec.Struct, frozen=True):
     `at_s` contains the arrival times in seconds since the first request, in ascending order. Token
     counts are `None` if the file lacks their columns. `starts_at` is the time of the first request,
     in UTC or in the time zone of the file. `starts_at` is `None` if the file has no dates.
-    `hash_ids` is `None` if the file has no hash IDs.
+    `blocks` is `None` if the file has no hash IDs.
     """
 
     at_s: Floats
     input_tokens: Lengths | None
     output_tokens: Lengths | None
     starts_at: datetime.datetime | None = None
-    hash_ids: HashIds | None = None
+    blocks: HashIds | None = None
 
     @property
     def has_tokens(self) -> bool:
@@ -290,9 +290,9 @@ class Trace(msgspec.Struct, frozen=True):
     def find_block_mismatch(self, block_tokens: int) -> int | None:
         """Return the first row whose number of hash IDs does not match its prompt length, with
         `block_tokens` tokens per ID; `None` if all rows match or have no hash IDs."""
-        assert self.hash_ids is not None
+        assert self.blocks is not None
         assert self.input_tokens is not None
-        counts, expected_counts = self.hash_ids.counts, -(-self.input_tokens.astype(np.int64) // block_tokens)
+        counts, expected_counts = self.blocks.counts, -(-self.input_tokens.astype(np.int64) // block_tokens)
         rows = np.flatnonzero((counts > 0) & (counts != expected_counts))
         return int(rows[0]) if len(rows) else None
 
@@ -303,11 +303,11 @@ def check_token_columns(path: Path, block_tokens: int = DEFAULT_BLOCK_TOKENS) ->
     trace = read_trace(path)
     if not trace.has_tokens:
         raise BadValueError(f"{path.name} is missing the column input_tokens or output_tokens")
-    if trace.hash_ids is None or (row := trace.find_block_mismatch(block_tokens)) is None:
+    if trace.blocks is None or (row := trace.find_block_mismatch(block_tokens)) is None:
         return
     assert trace.input_tokens is not None
     raise BadValueError(
-        f"request {row + 1:,} of {path.name} has {int(trace.hash_ids.counts[row]):,} hash IDs for "
+        f"request {row + 1:,} of {path.name} has {int(trace.blocks.counts[row]):,} hash IDs for "
         f"{int(trace.input_tokens[row]):,} input tokens, which does not match {block_tokens:,} tokens per ID",
         hint="Set workload.block_tokens to the number of tokens per hash ID of this trace.",
     )
@@ -500,11 +500,11 @@ def _compute_mean(lengths: Lengths | None) -> float | None:
 def _compute_prefix_hit_share(trace: Trace) -> float | None:
     """Return the share of the prompt tokens that a prefix cache of unlimited capacity can serve;
     `None` without hash IDs, or if their block size is unknown."""
-    if trace.hash_ids is None or trace.input_tokens is None:
+    if trace.blocks is None or trace.input_tokens is None:
         return None
     if trace.find_block_mismatch(DEFAULT_BLOCK_TOKENS) is not None:
         return None
-    return compute_offered_hits(_iterate_prompts(trace.hash_ids, trace.input_tokens)).share
+    return compute_offered_hits(_iterate_prompts(trace.blocks, trace.input_tokens)).share
 
 
 def _iterate_prompts(hash_ids: HashIds, input_tokens: Lengths) -> Iterator[list[Segment]]:

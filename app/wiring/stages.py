@@ -61,24 +61,33 @@ def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
     )
 
 
-def build_trace_prompts(trace_path: Path, stage: StageSettings | None, seed: int, block_tokens: int) -> TracePrompts:
+def build_trace_prompts(
+    trace_path: Path, stage: StageSettings | None, seed: int, block_tokens: int, max_duration_s: float | None = None
+) -> TracePrompts:
     """Return the prompts of a trace. The order is that of the arrivals of `stage`, which replays the
     trace. If `stage` is `None`, the order is that of the trace.
 
-    Prompts of different copies of the trace share no prefixes."""
+    Prompts of different copies of the trace share no prefixes. With `max_duration_s`, only the
+    prompts of arrivals before that time since the start of the replay are returned, but at least
+    one."""
     trace: Trace = read_trace(trace_path)
     replay = None if stage is None else replay_trace(stage, seed)
     rows = np.arange(len(trace.at_s)) if replay is None else replay.rows
+    if stage is not None and replay is not None and max_duration_s is not None:
+        end_ns = round((max_duration_s - stage.lead_in_s) * 1e9)
+        rows = rows[: max(1, int(np.searchsorted(replay.offsets_ns, end_ns)))]
     columns = (trace.input_tokens, trace.output_tokens)
     input_tokens, output_tokens = (
         (np.ones(len(trace.at_s), np.int32) if column is None else column)[rows].astype("<i4").tobytes()
         for column in columns
     )
-    if trace.hash_ids is None:
+    if trace.blocks is None:
         return TracePrompts(input_tokens, output_tokens)
-    hash_ids = trace.hash_ids.select(rows)
+    hash_ids = trace.blocks.select(rows)
     ids = (
-        hash_ids.ids if replay is None else hash_ids.ids + np.repeat(replay.copies * (MAX_HASH_ID + 1), hash_ids.counts)
+        hash_ids.ids
+        if replay is None
+        else hash_ids.ids + np.repeat(replay.copies[: len(rows)] * (MAX_HASH_ID + 1), hash_ids.counts)
     )
     return TracePrompts(
         input_tokens, output_tokens, ids.astype("<i8").tobytes(), hash_ids.counts.astype("<i4").tobytes(), block_tokens

@@ -123,8 +123,18 @@ def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfil
         return _build_dataset_prompts(settings.dataset)
     assert isinstance(profile, GeneratingProfile)
     assert profile.workload.trace is not None
-    replay_stage = next((stage for stage in profile.load.stages if stage.trace is not None), None)
-    return build_trace_prompts(profile.workload.trace, replay_stage, profile.load.seed, profile.workload.block_tokens)
+    load = profile.load
+    replay_stages = [stage for stage in load.stages if stage.trace is not None]
+    durations_s = [stage.lead_in_s + stage.duration_s for stage in replay_stages if stage.duration_s is not None]
+    # Other stages, and replays of the whole trace, may send all prompts.
+    is_partial = len(durations_s) == len(load.stages) > 0 and load.sweep is None and load.search is None
+    return build_trace_prompts(
+        profile.workload.trace,
+        next(iter(replay_stages), None),
+        load.seed,
+        profile.workload.block_tokens,
+        max(durations_s) if is_partial else None,
+    )
 
 
 def _build_synthetic_prompts(settings: TextSettings) -> SyntheticPrompts:

@@ -360,7 +360,7 @@ def mooncake(folder: Path, *rows: tuple[int, int, list[int]], name: str = "trace
 
 def test_hash_ids_are_read_with_their_requests(tmp_path: Path) -> None:
     path = mooncake(tmp_path, (0, 600, [0, 2**53 - 1]), (0, 0, []), (2000, 512, [0]))
-    hash_ids = read_trace(path).hash_ids
+    hash_ids = read_trace(path).blocks
     assert hash_ids is not None
     assert (hash_ids.ids.tolist(), hash_ids.counts.tolist()) == ([0, 2**53 - 1, 0], [2, 0, 1])
     check_token_columns(path)
@@ -369,7 +369,7 @@ def test_hash_ids_are_read_with_their_requests(tmp_path: Path) -> None:
     assert "workload.block_tokens" in str(caught.value.hint)
     path.write_text(path.read_text() + '{"timestamp": 3000, "input_length": 9, "output_length": 1}\n')
     check_token_columns(path)
-    again = read_trace(path).hash_ids
+    again = read_trace(path).blocks
     assert again is not None
     assert again.counts.tolist() == [2, 0, 1, 0], "a request without hash IDs shares nothing"
 

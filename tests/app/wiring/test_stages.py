@@ -64,6 +64,17 @@ def test_lengths_go_with_their_arrivals(trace: Path) -> None:
     assert np.frombuffer(build_trace_prompts(trace, None, 1, 512).input_tokens, "<i4").tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("max_duration_s", "lead_in", "kept"),
+    [(None, "0s", 4), (0.5, "0s", 1), (1.0, "0s", 1), (1.1, "0s", 3), (4.0, "3s", 3), (9.0, "3s", 4), (0.0, "0s", 1)],
+)
+def test_prompts_that_are_never_sent_are_left_out(
+    trace: Path, max_duration_s: float | None, lead_in: str, kept: int
+) -> None:
+    prompts = build_trace_prompts(trace, stage(trace, lead_in=lead_in), 1, 512, max_duration_s)
+    assert np.frombuffer(prompts.input_tokens, "<i4").tolist() == [1, 2, 3, 4][:kept]
+
+
 def test_hash_ids_go_with_their_arrivals_and_differ_between_copies(tmp_path: Path) -> None:
     rows = [(0, 30, [7]), (1000, 70, [7, 2, 3]), (1500, 0, []), (4000, 64, [5, 2])]
     (tmp_path / "trace.jsonl").write_text(
@@ -80,6 +91,9 @@ def test_hash_ids_go_with_their_arrivals_and_differ_between_copies(tmp_path: Pat
     copies = StageSettings.model_validate({"trace": "trace.jsonl", "superpose": 3}, context=context)
     replayed = replay_trace(copies, 1)
     twice = build_trace_prompts(tmp_path / "trace.jsonl", copies, 1, 32)
+    partial = list(iterate_trace_requests(build_trace_prompts(tmp_path / "trace.jsonl", copies, 1, 32, 2.0)))
+    assert 1 < len(partial) < len(replayed.rows)
+    assert partial == list(iterate_trace_requests(twice))[: len(partial)]
     ids_by_copy: dict[int, set[int]] = {}
     for row, copy, (blocks, _, _) in zip(replayed.rows, replayed.copies, iterate_trace_requests(twice), strict=True):
         ids = [block_id for block_id, _ in blocks]

@@ -15,7 +15,7 @@ def read(data: bytes) -> None:
     with input_file(data, "trace.csv", "trace.jsonl", "trace.csv.gz") as path:
         with contextlib.suppress(BadValueError):  # which pydantic turns into the profile's error, with its line
             trace = read_trace(path)
-            if trace.hash_ids is not None and trace.input_tokens is not None:
+            if trace.blocks is not None and trace.input_tokens is not None:
                 check_token_columns(path)
         load_traffic(path)
 
