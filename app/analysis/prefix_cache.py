@@ -141,12 +141,10 @@ class PrefixTree:
     def _insert(self, segments: Iterable[Segment]) -> int:
         """Insert a sequence of segments, and return the length of the longest prefix that had been
         inserted before."""
-        node, shared_tokens, is_shared = 0, 0, True
+        node = shared_tokens = 0
         for segment_id, tokens in segments:
             longest = self._longest.get((node, segment_id), 0)
-            if is_shared:
-                shared_tokens += min(tokens, longest)
-                is_shared = tokens <= longest
+            shared_tokens += min(tokens, longest)  # 0 after a new node
             if tokens > longest:
                 self._longest[node, segment_id] = tokens
             node = self._nodes.setdefault((node, segment_id, tokens), len(self._nodes) + 1)
