@@ -121,8 +121,9 @@ BATCH_ROWS = 500
 
 WIRE_VERSION = 4
 """Version of the messages between master and workers. Both sides must have the same version.
-Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions: the
-columns of the rows and LiveSessionCounts."""
+Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions (the columns
+of the rows and LiveSessionCounts), the blocks of a trace's prompts, and datasets that are JSON
+arrays."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the

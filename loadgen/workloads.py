@@ -9,15 +9,15 @@ import msgspec
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """Dataset: the rows of a JSON lines, CSV (with a header) or Parquet file in the order of the
-    file, or the files of a folder sorted by name.
+    """Dataset: the rows of a JSON lines, CSV (with a header) or Parquet file or of a JSON array of
+    objects in the order of the file, or the files of a folder sorted by name.
 
     The rows of a folder have a single column, `file`, with the content of the file as bytes. A JSON
     line that is not an object becomes a row with a single column, `value`.
     """
 
     path: str
-    format: Literal["jsonl", "csv", "parquet", "folder"]
+    format: Literal["jsonl", "csv", "parquet", "folder", "json"]
 
 
 class Popularity(msgspec.Struct, frozen=True):
@@ -159,15 +159,21 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
 
 
 class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
-    """Prompts from a dataset column that contains strings or lists of chat messages. For embeddings
-    and reranking, the column may contain lists of strings.
+    """Prompts from a dataset column that contains strings, lists of chat messages or conversations
+    of ShareGPT. For embeddings and reranking, the column may contain lists of strings.
 
     `output_tokens` is the name of an optional column with the number of output tokens to request.
+    For conversations of ShareGPT, it is the length of the recorded response.
+
+    If `sessions` is True, each conversation is a session with one request per message of the user.
+    Each request contains the recorded messages before it. Otherwise, only the first message of a
+    conversation of ShareGPT is sent.
     """
 
     dataset: Dataset
     prompt: str = "prompt"
     output_tokens: str | None = None
+    sessions: bool = False
 
 
 class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
@@ -175,10 +181,18 @@ class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
     trace.
 
     The lengths, in tokens, are encoded as little-endian int32.
+
+    If `hash_ids` is set, each prompt consists of blocks of `block_tokens` tokens. The last block may
+    be shorter. Blocks with the same ID have the same text, so prompts share the prefixes of the
+    trace. `hash_ids` contains the IDs of all prompts as little-endian int64, and `hash_counts` the
+    number of IDs per prompt as little-endian int32.
     """
 
     input_tokens: bytes
     output_tokens: bytes
+    hash_ids: bytes = b""
+    hash_counts: bytes = b""
+    block_tokens: int = 512
 
 
 class SessionPrompts(msgspec.Struct, frozen=True, tag="sessions"):

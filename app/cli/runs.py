@@ -71,6 +71,21 @@ def _export_run(arguments: Arguments) -> int:
     return 0
 
 
+def _export_trace(arguments: Arguments) -> int:
+    from app.records.events import StageFinished
+    from app.storage.run_directory import find_run
+    from app.storage.trace_export import UNUSED_COLUMNS, export_trace
+
+    run = find_run(arguments.run)
+    path = arguments.out or Path(f"{run.complete_result.run_id}.csv")
+    stages = [event.data for event in run.events() if isinstance(event, StageFinished)]
+    trace = export_trace(stages, run.requests(UNUSED_COLUMNS), path, arguments.stage)
+    lengths = "" if trace.has_tokens else " without token counts"
+    omitted = f"; {trace.omitted_count:,} with unknown token counts are omitted" if trace.omitted_count else ""
+    print(f"{path}: {trace.request_count:,} requests{lengths}{omitted}")
+    return 0
+
+
 def _import_run(arguments: Arguments) -> int:
     from app.wiring.sharing_runs import import_shared_run
 
@@ -493,6 +508,22 @@ COMMAND = CommandGroup(
             ],
             documentation="Export a finished run as a zip file with checksums.",
             examples=("sizewise runs export last -o run.zip",),
+        ),
+        Command(
+            "trace",
+            _export_trace,
+            [
+                run_argument(),
+                CommandOption(["--stage"], metavar="NAME", help="only this stage (default: all except warm-ups)"),
+                CommandOption(
+                    ["-o", "--out"],
+                    type=PATH,
+                    metavar="FILE.csv",
+                    help="output file (default: RUN_ID.csv in the current directory)",
+                ),
+            ],
+            documentation="Export the requests of a run as a trace, with their scheduled starts and token counts.",
+            examples=("sizewise runs trace last -o trace.csv",),
         ),
         Command(
             "import",

@@ -77,6 +77,14 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
         section=_SECTION,
         help="number of requests after which each load ends; concurrency without --duration ends after 10 minutes",
     ),
+    CommandOption(
+        ["--trace"],
+        type=PATH,
+        metavar="FILE",
+        section=_SECTION,
+        help="replay a request trace at its recorded times; with --openai also its prompt and response lengths, and "
+        "the prefixes that its prompts share",
+    ),
     CommandOption(["--warmup"], metavar="TIME", section=_SECTION, help="warm-up before the first load (default: 2s)"),
     CommandOption(
         ["--slo"],
@@ -128,6 +136,7 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
         requests=arguments.requests,
         warmup=arguments.warmup,
         slo=tuple(arguments.slo),
+        trace=None if arguments.trace is None else str(arguments.trace.absolute()),
     )
     if target.protocol != "http" and target.model is None:
         unnamed = build_url_tree(msgspec.structs.replace(target, model="unknown"), load)

@@ -155,6 +155,11 @@ def _format_trace_notes(
         )
         if index_texts:
             yield f"The trace's counts vary more than in a Poisson process ({', '.join(index_texts)}){busiest_text}."
+        if statistics.prefix_hit_share is not None:
+            yield (
+                f"A prefix cache could serve at most {100 * statistics.prefix_hit_share:.3g} % of the trace's prompt "
+                "tokens (unlimited capacity, one cache for all replicas, blocks of 16 tokens)."
+            )
     if rows.sampled_share < 1:
         yield f"A random {100 * rows.sampled_share:.2g} % of the trace's requests are replayed instead of all."
     if rows.window_s < (1 - _LEVEL_TOLERANCE) * WINDOW_S:

@@ -22,8 +22,13 @@ from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.settings import files_must_exist, get_profile_directory
 from loadgen.workloads import Dataset, Popularity
 
-DatasetFormat = Literal["jsonl", "csv", "parquet", "folder"]
-_FORMATS_BY_SUFFIX: dict[str, DatasetFormat] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+DatasetFormat = Literal["jsonl", "csv", "parquet", "folder", "json"]
+_FORMATS_BY_SUFFIX: dict[str, DatasetFormat] = {
+    ".jsonl": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".json": "json",
+}
 
 
 def _parse_dataset_path(value: object, info: ValidationInfo) -> Path:

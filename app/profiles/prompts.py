@@ -28,7 +28,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 from app.profiles.datasets import BodyKeys, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.settings import Count, ExistingFile, Settings, upper_bound
-from app.profiles.traces import check_token_columns
+from app.profiles.traces import DEFAULT_BLOCK_TOKENS, check_token_columns
 from app.profiles.units import format_duration, parse_duration_s
 from loadgen.workloads import (
     NO_DELAY,
@@ -242,7 +242,17 @@ DelayTime = Annotated[Delay, PlainValidator(parse_delay), PlainSerializer(format
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 _GENERATION_KEY_HINTS = {
     key: f"{key} is only for openai-chat, openai-completions and openai-responses."
-    for key in ("output_tokens", "turns", "think_time", "history", "stream", "trace", "sessions", "cache_bust")
+    for key in (
+        "output_tokens",
+        "turns",
+        "think_time",
+        "history",
+        "stream",
+        "trace",
+        "block_tokens",
+        "sessions",
+        "cache_bust",
+    )
 }
 _DOCUMENT_KEY_HINTS = {"documents": "documents is only for openai-rerank."}
 
@@ -338,7 +348,7 @@ class TextDatasetSettings(Settings):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS
     path: DatasetPath
-    """Dataset: a .jsonl, .csv or .parquet file, or a folder."""
+    """Dataset: a .jsonl, .json, .csv or .parquet file, or a folder."""
     prompt: ColumnName = "prompt"
     """Name of the column with the text."""
 
@@ -351,13 +361,17 @@ class TextDatasetSettings(Settings):
 class PromptDatasetSettings(TextDatasetSettings):
     """Prompts from a dataset.
 
-    Each value in the column `prompt` is a string or a list of chat messages. `output_tokens` is the
-    name of a column with token counts.
+    Each value in the column `prompt` is a string, a list of chat messages or a conversation of
+    ShareGPT. `output_tokens` is the name of a column with token counts. With `sessions`, each
+    conversation is a session.
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = {}
     output_tokens: ColumnName | None = None
     """Name of the column with the number of tokens to generate."""
+    sessions: bool = False
+    """Send all messages of the user in a conversation, one after another, each with the recorded
+    messages before it. Otherwise, only the first of ShareGPT is sent."""
 
 
 class SessionFileSettings(Settings):
@@ -420,7 +434,9 @@ class PromptRequests(_OpenAiRequests):
     """Prompts from a file or folder."""
     trace: ExistingFile | None = None
     """Trace with columns of input and output tokens, which determine the lengths of the prompts and
-    the responses."""
+    the responses. Prompts with the same first hash IDs begin with the same text."""
+    block_tokens: Annotated[Count, upper_bound(MAX_TOKENS)] = Field(default=DEFAULT_BLOCK_TOKENS, examples=[512])
+    """Number of prompt tokens per hash ID of the trace, such as 512."""
     sessions: SessionFileSettings | None = None
     """Recorded sessions from a file, whose requests contain the server's own responses."""
     stream: bool = True
@@ -435,7 +451,7 @@ class PromptRequests(_OpenAiRequests):
         if sum(source is not None for source in sources) != 1:
             raise BadValueError("workload needs exactly one of prompts, dataset, trace and sessions")
         if self.trace is not None and self.trace.is_file():
-            check_token_columns(self.trace)
+            check_token_columns(self.trace, self.block_tokens)
         is_live = self.sessions is not None or (self.prompts is not None and self.prompts.history == "live")
         if self.cache_bust == "session" and not is_live:
             raise BadValueError(

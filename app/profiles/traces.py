@@ -5,10 +5,13 @@ of arrival.
 are lengths in tokens. The column names of the public Azure (LLM inference and function
 invocations), Mooncake and BurstGPT traces are also supported. Numbers that are too large to be
 seconds since 1970 are read as milliseconds, microseconds or nanoseconds since 1970. Mooncake
-traces, which are recognized by the column `hash_ids`, are in milliseconds.
+traces, which are recognized by the column `hash_ids`, are in milliseconds. `hash_ids` contains an
+ID for each block of the prompt; prompts with the same first IDs begin with the same tokens.
+
+JSON lines of OpenTelemetry spans are read by `app.profiles.trace_spans`.
 
 CSV files need a header. Each JSON line contains one object. Files are untrusted: at most 1 GiB of
-text, 50 million CSV rows or 5 million JSON lines are read.
+text, 50 million CSV rows, 5 million JSON lines or 20 million hash IDs are read.
 
 This module also computes the statistics of a trace for planning.
 """
@@ -18,19 +21,23 @@ from __future__ import annotations
 import datetime
 import functools
 import gzip
+import itertools
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from app.analysis.prefix_cache import Segment, compute_offered_hits
 from app.analysis.traces import compute_trace_statistics, select_busiest_rows
 from app.errors import ProfileError
 from app.profiles.problems import BadValueError
+from app.profiles.trace_spans import SpanError, SpanRequest, build_span_table, decode_span_line, is_span_line
 from app.records.traffic import TraceRows, TraceStatistics
-from loadgen.decoding import decode_json
+from loadgen.decoding import json_decoder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,16 +51,45 @@ MAX_JSON_LINES = 5_000_000
 The limit is lower than for CSV, because JSON lines are decoded one by one: 5 million lines take
 about 10 s.
 """
+MAX_HASH_IDS = 20_000_000
 _GZIP_MAGIC = b"\x1f\x8b"
 _JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
 _MAX_LINE_BYTES = 1 << 20
+_MAX_SPAN_LINE_BYTES = 1 << 26
+"""Maximum length of a line with spans. A span may contain the text of a whole conversation."""
+_HASH_COLUMN = "hash_ids"
+DEFAULT_BLOCK_TOKENS = 512
+"""Number of tokens per hash ID in Mooncake's traces."""
+MAX_HASH_ID = 2**53 - 1
+"""Maximum hash ID, which all JSON parsers read exactly."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Lengths = npt.NDArray[np.int32]
+
+
+class HashIds(msgspec.Struct, frozen=True):
+    """Hash IDs of the blocks of all prompts of a trace, in order, and the number of IDs per
+    prompt."""
+
+    ids: Ints
+    counts: Ints
+
+    def select(self, rows: Ints) -> HashIds:
+        """Return the hash IDs of the prompts of these rows, in the order of `rows`."""
+        counts = self.counts[rows]
+        starts = (np.cumsum(self.counts) - self.counts)[rows]
+        positions = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        return HashIds(self.ids[positions], counts)
 
 
 class TraceTable(msgspec.Struct, frozen=True):
-    """Columns of a trace file. `first_line` is the line number of the first row."""
+    """Columns of a trace file. `first_line` is the line number of the first row; `None` if rows do
+    not correspond to lines."""
 
     table: pa.Table
-    first_line: int
+    first_line: int | None
+    hash_ids: HashIds | None = None
 
 
 def is_json_lines(path: Path) -> bool:
@@ -85,7 +121,7 @@ def read_table(path: Path, column_names: frozenset[str]) -> TraceTable:
             f"the trace exceeds the maximum of {max_rows:,} rows", path=str(path), hint="Use only a part of the trace."
         )
     if is_json_lines(path):
-        return TraceTable(_parse_json_lines(path, content, column_names), 1)
+        return _parse_json_lines(path, content, column_names)
     return TraceTable(_parse_csv(path, content), 2)
 
 
@@ -126,39 +162,90 @@ def _parse_csv(path: Path, content: bytes) -> pa.Table:
         raise ProfileError(f"the file is not a valid CSV trace: {detail}", path=str(path)) from error
 
 
-def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) -> pa.Table:
+def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) -> TraceTable:
     """Return a table of the columns that are in both `column_names` and the first line. Values
     missing in later lines are null."""
     import pyarrow as pa
 
     lines = content.removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\n")
-    keys = [key for key in _decode_line(path, lines[0], 1, dict[str, Any]) if key.strip().casefold() in column_names]
+    first_line = _decode_line(path, lines[0], 1, json_decoder(dict[str, Any]), _MAX_SPAN_LINE_BYTES)
+    if is_span_line(first_line):
+        return TraceTable(_parse_spans(path, lines), None)
+    keys = [key for key in first_line if key.strip().casefold() in column_names]
     columns: list[list[object]] = [[] for _ in keys]
+    hash_ids: list[list[int] | None] | None = None
     if keys:
         field_names = [f"c{index}" for index in range(len(keys))]
         row_type = msgspec.defstruct(
             "Row",
-            [(field_name, float | str | list[msgspec.Raw] | None, None) for field_name in field_names],
+            [(name, _get_field_type(key), None) for name, key in zip(field_names, keys, strict=True)],
             rename=dict(zip(field_names, keys, strict=True)),
         )
+        decode_row = json_decoder(row_type)
         for line_number, line in enumerate(lines, start=1):
-            row = _decode_line(path, line, line_number, row_type)
+            row = _decode_line(path, line, line_number, decode_row, _MAX_LINE_BYTES)
             for column, field_name in zip(columns, field_names, strict=True):
-                value = getattr(row, field_name)
-                column.append(None if isinstance(value, list) else value)
+                column.append(getattr(row, field_name))
+    for index, key in enumerate(keys):
+        if key.strip().casefold() == _HASH_COLUMN:
+            hash_ids, columns[index] = columns[index], [None] * len(lines)  # type: ignore[assignment]
     try:
-        return pa.table([pa.array(column) for column in columns], names=keys)
+        table = pa.table(
+            [pa.array(None if isinstance(value, list) else value for value in column) for column in columns],
+            names=keys,
+        )
     except pa.ArrowException as error:
         raise ProfileError(
             "a column has both numbers and text", path=str(path), hint="Use one type for all values of a column."
         ) from error
+    return TraceTable(table, 1, None if hash_ids is None else _pack_hash_ids(path, hash_ids))
 
 
-def _decode_line(path: Path, line: bytes, line_number: int, value_type: Any) -> Any:
-    if len(line) > _MAX_LINE_BYTES:
-        raise ProfileError("the line is longer than 1 MiB", path=str(path), line=line_number)
+def _get_field_type(key: str) -> Any:
+    is_hash_column = key.strip().casefold() == _HASH_COLUMN
+    return list[_HashId] | None if is_hash_column else float | str | list[msgspec.Raw] | None
+
+
+_HashId = Annotated[int, msgspec.Meta(ge=0, le=MAX_HASH_ID)]
+
+
+def _pack_hash_ids(path: Path, rows: list[list[int] | None]) -> HashIds:
+    counts = np.array([0 if row is None else len(row) for row in rows], dtype=np.int64)
+    total = int(counts.sum())
+    if total > MAX_HASH_IDS:
+        raise ProfileError(
+            f"the trace exceeds the maximum of {MAX_HASH_IDS:,} hash IDs",
+            path=str(path),
+            hint="Use only a part of the trace.",
+        )
+    return HashIds(np.fromiter(itertools.chain.from_iterable(row or () for row in rows), np.int64, total), counts)
+
+
+def _parse_spans(path: Path, lines: list[bytes]) -> pa.Table:
+    requests: list[SpanRequest] = []
     try:
-        return decode_json(line, value_type)
+        for line_number, line in enumerate(lines, start=1):
+            requests += _decode_line(
+                path, line, line_number, lambda content: tuple(decode_span_line(content)), _MAX_SPAN_LINE_BYTES
+            )
+            if len(requests) > MAX_JSON_LINES:
+                raise ProfileError(
+                    f"the trace exceeds the maximum of {MAX_JSON_LINES:,} spans",
+                    path=str(path),
+                    hint="Use only a part of the trace.",
+                )
+        return build_span_table(requests)
+    except SpanError as error:
+        raise ProfileError(str(error), path=str(path)) from error
+
+
+def _decode_line(path: Path, line: bytes, line_number: int, decode: Callable[[bytes], Any], max_bytes: int) -> Any:
+    if len(line) > max_bytes:
+        raise ProfileError(f"the line is longer than {max_bytes >> 20} MiB", path=str(path), line=line_number)
+    try:
+        return decode(line)
+    except SpanError as error:
+        raise ProfileError(str(error), path=str(path), line=line_number) from error
     except msgspec.DecodeError as error:
         detail = "".join(character for character in str(error) if character.isprintable() and character.isascii())[:100]
         raise ProfileError(
@@ -172,15 +259,13 @@ _COLUMN_ALIASES = {
     "output_tokens": ("output_tokens", "generatedtokens", "response tokens", "output_length", "completion_tokens"),
     "ended": ("end_timestamp",),
     "duration": ("duration",),
-    "hashes": ("hash_ids",),
+    "hashes": (_HASH_COLUMN,),
 }
 _COLUMN_NAMES = frozenset(name for names in _COLUMN_ALIASES.values() for name in names)
 _MAX_DURATION_S = 10 * 366 * 86_400.0
 _MIN_EPOCH_S = 1e8  # in 1973; relative timestamps do not reach this value
 _EPOCH = datetime.datetime.combine(datetime.date(1970, 1, 1), datetime.time())
 _EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
-Floats = npt.NDArray[np.float64]
-Lengths = npt.NDArray[np.int32]
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -189,32 +274,54 @@ class Trace(msgspec.Struct, frozen=True):
     `at_s` contains the arrival times in seconds since the first request, in ascending order. Token
     counts are `None` if the file lacks their columns. `starts_at` is the time of the first request,
     in UTC or in the time zone of the file. `starts_at` is `None` if the file has no dates.
+    `blocks` is `None` if the file has no hash IDs.
     """
 
     at_s: Floats
     input_tokens: Lengths | None
     output_tokens: Lengths | None
     starts_at: datetime.datetime | None = None
+    blocks: HashIds | None = None
 
     @property
     def has_tokens(self) -> bool:
         return self.input_tokens is not None and self.output_tokens is not None
 
+    def find_block_mismatch(self, block_tokens: int) -> int | None:
+        """Return the first row whose number of hash IDs does not match its prompt length, with
+        `block_tokens` tokens per ID; `None` if all rows match or have no hash IDs."""
+        assert self.blocks is not None
+        assert self.input_tokens is not None
+        counts, expected_counts = self.blocks.counts, -(-self.input_tokens.astype(np.int64) // block_tokens)
+        rows = np.flatnonzero((counts > 0) & (counts != expected_counts))
+        return int(rows[0]) if len(rows) else None
 
-def check_token_columns(path: Path) -> None:
-    """Check that a trace contains the token counts of prompts and responses. Raises BadValueError
-    otherwise."""
-    if not read_trace(path).has_tokens:
+
+def check_token_columns(path: Path, block_tokens: int = DEFAULT_BLOCK_TOKENS) -> None:
+    """Check that a trace contains the token counts of prompts and responses, and that its hash IDs
+    match them. Raises BadValueError otherwise."""
+    trace = read_trace(path)
+    if not trace.has_tokens:
         raise BadValueError(f"{path.name} is missing the column input_tokens or output_tokens")
+    if trace.blocks is None or (row := trace.find_block_mismatch(block_tokens)) is None:
+        return
+    assert trace.input_tokens is not None
+    raise BadValueError(
+        f"request {row + 1:,} of {path.name} has {int(trace.blocks.counts[row]):,} hash IDs for "
+        f"{int(trace.input_tokens[row]):,} input tokens, which does not match {block_tokens:,} tokens per ID",
+        hint="Set workload.block_tokens to the number of tokens per hash ID of this trace.",
+    )
 
 
 def read_trace(path: Path) -> Trace:
     """Read a trace. Raises BadValueError for an invalid trace; the message contains the line, if
     known."""
     try:
-        columns = _TraceColumns(path, read_table(path, _COLUMN_NAMES))
+        table = read_table(path, _COLUMN_NAMES)
+        columns = _TraceColumns(path, table)
         at_s, starts_at = columns.read_times()
-        return Trace(at_s, columns.read_lengths("input_tokens"), columns.read_lengths("output_tokens"), starts_at)
+        lengths = (columns.read_lengths("input_tokens"), columns.read_lengths("output_tokens"))
+        return Trace(at_s, *lengths, starts_at, table.hash_ids)
     except ProfileError as error:
         raise BadValueError(str(error), hint=error.hint) from error
 
@@ -330,7 +437,7 @@ class _TraceColumns:
     def _build_error(self, message: str, row: int | None = None, hint: str | None = None) -> ProfileError:
         """Build an error with the line number of a row. `row` is counted from 0; −1 is the header,
         and `None` is the whole file."""
-        line = None if row is None else max(1, row + self._first_line)
+        line = None if row is None or self._first_line is None else max(1, row + self._first_line)
         return ProfileError(message, path=str(self._path), line=line, hint=hint)
 
 
@@ -379,6 +486,7 @@ def _read_cached_trace(path: Path, _modified_ns: int, _size: int) -> tuple[Trace
     statistics = compute_trace_statistics(
         trace.at_s, trace.starts_at, (_compute_mean(trace.input_tokens), _compute_mean(trace.output_tokens))
     )
+    statistics = msgspec.structs.replace(statistics, prefix_hit_share=_compute_prefix_hit_share(trace))
     input_tokens, output_tokens = trace.input_tokens, trace.output_tokens
     return statistics, select_busiest_rows(
         trace.at_s, None if input_tokens is None or output_tokens is None else (input_tokens, output_tokens)
@@ -387,3 +495,23 @@ def _read_cached_trace(path: Path, _modified_ns: int, _size: int) -> tuple[Trace
 
 def _compute_mean(lengths: Lengths | None) -> float | None:
     return None if lengths is None else float(np.mean(lengths, dtype=np.float64))
+
+
+def _compute_prefix_hit_share(trace: Trace) -> float | None:
+    """Return the share of the prompt tokens that a prefix cache of unlimited capacity can serve;
+    `None` without hash IDs, or if their block size is unknown."""
+    if trace.blocks is None or trace.input_tokens is None:
+        return None
+    if trace.find_block_mismatch(DEFAULT_BLOCK_TOKENS) is not None:
+        return None
+    return compute_offered_hits(_iterate_prompts(trace.blocks, trace.input_tokens)).share
+
+
+def _iterate_prompts(hash_ids: HashIds, input_tokens: Lengths) -> Iterator[list[Segment]]:
+    start, ids = 0, hash_ids.ids.tolist()
+    for row, (tokens, count) in enumerate(zip(input_tokens.tolist(), hash_ids.counts.tolist(), strict=True)):
+        blocks = [(block_id, DEFAULT_BLOCK_TOKENS) for block_id in ids[start : start + count]]
+        start += count
+        if blocks:
+            blocks[-1] = (blocks[-1][0], tokens - DEFAULT_BLOCK_TOKENS * (count - 1))
+        yield blocks or [(-2 - row, tokens)]  # a prompt without hash IDs shares no tokens

@@ -44,8 +44,9 @@ class UrlTarget(msgspec.Struct, frozen=True, kw_only=True):
 class UrlLoad(msgspec.Struct, frozen=True, kw_only=True):
     """Load on a URL, in the notation of profiles.
 
-    Each of `rates` and of `concurrency` is one load. Without any, the run searches for the highest
-    rate within the SLO, or, without an SLO, sends one request after another.
+    Each of `rates` and of `concurrency` is one load. Without any, the run replays `trace`, searches
+    for the highest rate within the SLO, or, without an SLO, sends one request after another. A
+    language model's prompts are those of `trace`, if given.
     """
 
     rates: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class UrlLoad(msgspec.Struct, frozen=True, kw_only=True):
     requests: int | None = None
     warmup: str | None = None
     slo: tuple[str, ...] = ()
+    trace: str | None = None
 
 
 def build_url_tree(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def build_url_tree(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
         "sizewise": 1,
         "name": _build_name(target.url),
         "target": _build_target(target),
-        "workload": _build_workload(target),
+        "workload": _build_workload(target, load),
         "load": _build_load(load),
         "slo": list(load.slo),
     }
@@ -106,17 +108,23 @@ def _parse_header(line: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _build_workload(target: UrlTarget) -> dict[str, Any]:
+def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
     if target.protocol == "openai-chat":
+        if load.trace is not None:
+            _refuse_lengths(target, "cannot be combined with --trace", "The trace has the lengths.")
+            return {"trace": load.trace}
         return {
             "prompts": {
                 "input_tokens": _parse_length(target.input_tokens or DEFAULT_INPUT_TOKENS),
                 "output_tokens": _parse_length(target.output_tokens or DEFAULT_OUTPUT_TOKENS),
             }
         }
-    if target.input_tokens is not None or target.output_tokens is not None:
-        option = "--output-tokens" if target.input_tokens is None else "--input-tokens"
-        raise UsageError(f"{option} requires --openai", hint="Use --openai URL for an OpenAI-compatible API.")
+    if load.trace is not None and (load.rates or load.concurrency):
+        raise UsageError(
+            "--trace cannot be combined with --rate or --concurrency without --openai",
+            hint="Remove one of them; only the prompts of a language model can come from a trace.",
+        )
+    _refuse_lengths(target, "requires --openai", "Use --openai URL for an OpenAI-compatible API.")
     if target.protocol != "http":
         return {}
     keys = {
@@ -127,6 +135,12 @@ def _build_workload(target: UrlTarget) -> dict[str, Any]:
         ),
     }
     return {key: value for key, value in keys.items() if value is not None}
+
+
+def _refuse_lengths(target: UrlTarget, problem: str, hint: str) -> None:
+    for option, value in (("--input-tokens", target.input_tokens), ("--output-tokens", target.output_tokens)):
+        if value is not None:
+            raise UsageError(f"{option} {problem}", hint=hint)
 
 
 def _parse_length(text: str) -> int | str:
@@ -162,6 +176,11 @@ def _build_load(load: UrlLoad) -> dict[str, Any]:
     if load.rates and load.concurrency:
         raise UsageError("--rate and --concurrency cannot be combined", hint="Use one of them.")
     warmup = {} if load.warmup is None else {"warmup": load.warmup}
+    if load.trace is not None and not load.rates and not load.concurrency:
+        if load.requests is not None:
+            raise UsageError("--requests cannot be combined with --trace", hint="Use --duration to shorten the replay.")
+        duration = {} if load.duration is None else {"duration": load.duration}
+        return {**warmup, "stages": [{"name": "replay", "trace": load.trace, **duration}]}
     if not load.rates and not load.concurrency and load.slo and load.requests is None:
         step = {} if load.duration is None else {"step_duration": load.duration}
         return {**warmup, "search": {"arrivals": "poisson", "start": "10/s", **step}}

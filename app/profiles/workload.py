@@ -107,7 +107,7 @@ class _BodyRequests(Settings):
     bodies: Listed[Body] = ()
     """Request bodies that are sent in turn."""
     dataset: DatasetPath | None = None
-    """Dataset whose rows are sent in turn: a .jsonl, .csv or .parquet file, or a folder."""
+    """Dataset whose rows are sent in turn: a .jsonl, .json, .csv or .parquet file, or a folder."""
     popularity: PopularityText = Popularity()
     """Popularity of the requests: how often each request is sent. One of sequential, uniform, zipf
     or {zipf: 1.1}."""

@@ -442,6 +442,19 @@ class ColdStart(msgspec.Struct, frozen=True):
     steady_ms: Estimate
 
 
+class PrefixReuse(msgspec.Struct, frozen=True):
+    """Use of the prefix cache during the measured load, as shares of the prompt tokens.
+
+    `offered_share` is what a cache of unlimited capacity with blocks of `block_tokens` tokens can
+    serve, according to the hash IDs of the trace; None without hash IDs. `served_share` is what the
+    target's servers report; None if they do not report it.
+    """
+
+    offered_share: float | None
+    served_share: float | None
+    block_tokens: int
+
+
 class Reevaluation(msgspec.Struct, frozen=True):
     """Parameters of a re-evaluation of a stored run: another SLO, or a time range in s from the
     start of the run."""
@@ -485,6 +498,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     workload_hash: str | None = None
     """Hash of the request contents, independent of the target and the load."""
     cold_start: ColdStart | None = None
+    prefix_reuse: PrefixReuse | None = None
+    """Use of the prefix cache; None if neither the prompts nor the servers determine it."""
     local: LocalResult | None = None
     """Data of each variant in addition to its stages; None unless a local model was measured."""
     notes: tuple[str, ...] = ()

@@ -67,7 +67,9 @@ class TraceStatistics(msgspec.Struct, frozen=True):
     the highest rate in any second. `modulation_shape` is the shape k of a gamma factor with mean 1,
     drawn each minute, that explains the rate variation within hours. `hourly_share` is relative to
     the busiest hour and needs a trace of at least one day; `weekly_share` is relative to the
-    busiest day and needs at least seven days.
+    busiest day and needs at least seven days. `prefix_hit_share` is the share of the prompt tokens
+    that a prefix cache of unlimited capacity can serve, with the blocks of 16 tokens of vLLM; it
+    needs hash IDs.
     """
 
     count: int
@@ -85,6 +87,7 @@ class TraceStatistics(msgspec.Struct, frozen=True):
     weekly_share: tuple[float, ...] | None = None
     mean_input_tokens: float | None = None
     mean_output_tokens: float | None = None
+    prefix_hit_share: float | None = None
 
 
 class TraceRows(msgspec.Struct, frozen=True):

@@ -3,14 +3,18 @@ from their prefix caches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
+from app.analysis.prefix_cache import SERVER_BLOCK_TOKENS, compute_load_share
 from app.analysis.validity import check_prefix_cache, check_prompts
+from app.records.result import PrefixReuse
 from app.records.telemetry import Samples
 from app.session.dependencies import SessionDependencies
 from app.session.interruption import Interruption
 from app.session.run_log import RunLog
 from app.session.spec import RunSpec
+from loadgen.payloads.prompts import iterate_trace_requests
 from loadgen.records import Endpoint, PreflightDone
 from loadgen.workloads import (
     DatasetPrompts,
@@ -19,6 +23,7 @@ from loadgen.workloads import (
     SessionPrompts,
     SyntheticPrompts,
     TorchServeWorkload,
+    TracePrompts,
     Workload,
 )
 
@@ -61,30 +66,55 @@ class PromptReuseMonitor:
         self._workload, self._run_log = spec.workload, run_log
         self._samples_before: tuple[Samples | None, ...] = ()
         self._distinct_prompt_count: int | None = None
+        self._prepared_count = 0
+        self.prefix_reuse: PrefixReuse | None = None
+        """Use of the prefix cache during the measured load; `None` until the end of the load, or if
+        neither share is known."""
 
     def on_preflight(self, report: PreflightDone | None) -> None:
         """Check that the prompts of a language model are distinct. Do nothing for other
         workloads."""
         if report is None or report.distinct is None or report.prepared is None:
             return
-        self._distinct_prompt_count = report.distinct
+        self._distinct_prompt_count, self._prepared_count = report.distinct, report.prepared
         self._run_log.add_check(check_prompts(report.distinct, report.prepared))
 
     def on_load_start(self, samples: tuple[Samples | None, ...]) -> None:
         self._samples_before = samples
 
-    def on_load_end(self, samples_after: tuple[Samples | None, ...]) -> None:
+    def on_load_end(self, samples_after: tuple[Samples | None, ...], sent_by_stage: Sequence[tuple[int, bool]]) -> None:
         """Check whether the prefix cache counters of the target's servers increased during the
-        measured load."""
+        measured load, and compare the increase with the prefixes of the prompts.
+
+        `sent_by_stage` contains the number of requests that each stage sent, and whether the stage
+        belongs to the load."""
         check = check_prefix_cache(
             self._samples_before, samples_after, is_expected=_reuses_prompts_by_design(self._workload)
         )
-        if check is None:
-            return
-        self._run_log.add_check(check)
-        if check.verdict == "VALID" and isinstance(check.value, float) and check.value > 0:
-            hit_rate_text = f"{100 * check.value:.2g} %"
-            self._run_log.add_note(f"{hit_rate_text} of the prompt tokens came from the server's prefix cache.")
+        served_share = check.value if check is not None and isinstance(check.value, float) else None
+        offered_share = self._compute_offered_share(sent_by_stage)
+        if offered_share is not None or served_share is not None:
+            self.prefix_reuse = PrefixReuse(offered_share, served_share, SERVER_BLOCK_TOKENS)
+        if check is not None:
+            self._run_log.add_check(check)
+        if offered_share is not None:
+            self._run_log.add_note(_format_shares(offered_share, served_share))
+        elif check is not None and check.verdict == "VALID" and served_share:
+            self._run_log.add_note(
+                f"{100 * served_share:.2g} % of the prompt tokens came from the server's prefix cache."
+            )
+
+    def _compute_offered_share(self, sent_by_stage: Sequence[tuple[int, bool]]) -> float | None:
+        """Return the share of the prompt tokens that a prefix cache can serve, according to the hash
+        IDs of the trace; `None` if the prompts have none. The preflight sends the first prompt."""
+        prompts = self._workload.prompts if isinstance(self._workload, OpenAiWorkload) else None
+        if not isinstance(prompts, TracePrompts) or not prompts.hash_ids or not self._prepared_count:
+            return None
+        requests = itertools.islice(iterate_trace_requests(prompts), self._prepared_count)
+        prompts_in_order = [
+            blocks or [(-2 - number, tokens)] for number, (blocks, tokens, _) in enumerate(requests)
+        ]  # A prompt without hash IDs is random, so it shares no tokens.
+        return compute_load_share(prompts_in_order, [(1, False), *sent_by_stage])
 
     def build_notes(self, sent: int) -> Iterator[str]:
         """Yield notes on reused prompts and request bodies. `sent` is the total number of requests
@@ -101,6 +131,14 @@ class PromptReuseMonitor:
             )
 
 
+def _format_shares(offered_share: float, served_share: float | None) -> str:
+    served_text = "n/a" if served_share is None else f"{100 * served_share:.3g} %"
+    return (
+        f"Prefix cache hit rate: the prompts offer {100 * offered_share:.3g} % (unlimited cache, blocks of "
+        f"{SERVER_BLOCK_TOKENS} tokens, without the chat template); the server reports {served_text}."
+    )
+
+
 def has_output_lengths(workload: Workload) -> bool:
     """Return True if the profile sets the number of output tokens per response."""
     if not isinstance(workload, OpenAiWorkload) or workload.api in ("embeddings", "rerank"):
@@ -112,15 +150,20 @@ def has_output_lengths(workload: Workload) -> bool:
 
 
 def _reuses_prompts_by_design(workload: Workload) -> bool:
-    """Return True if prompts overlap by design: they have shared prefixes, belong to multi-turn
-    sessions, or have a skewed popularity."""
+    """Return True if prompts overlap by design: they have shared prefixes, such as those of a trace,
+    belong to multi-turn sessions, or have a skewed popularity."""
     if not isinstance(workload, OpenAiWorkload):
         return False
     prompts = workload.prompts
-    has_shared_parts = isinstance(prompts, SyntheticPrompts) and (
-        prompts.prefix_groups > 0 or prompts.turns is not None
-    )
-    has_shared_parts = has_shared_parts or isinstance(prompts, SessionPrompts)
+    match prompts:
+        case SyntheticPrompts():
+            has_shared_parts = prompts.prefix_groups > 0 or prompts.turns is not None
+        case TracePrompts():
+            has_shared_parts = bool(prompts.hash_ids)
+        case DatasetPrompts():
+            has_shared_parts = prompts.sessions
+        case SessionPrompts():
+            has_shared_parts = True
     return has_shared_parts or workload.popularity.kind != "sequential"
 
 

@@ -62,6 +62,7 @@ from app.records.result import (
     MaxRate,
     ObjectiveResult,
     Plan,
+    PrefixReuse,
     Result,
     SessionOutcomeName,
     ShapePlan,
@@ -239,6 +240,7 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """Text that states which process of the target exited during the run, and how; `None` if no
     process exited."""
     cold_start: ColdStart | None = None
+    prefix_reuse: PrefixReuse | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -286,6 +288,7 @@ def build_result(spec: RunSpec, measurements: RunMeasurements, artifacts: tuple[
         plan=plan,
         shape_plan=_compute_shape_plan(spec),
         cold_start=measurements.cold_start,
+        prefix_reuse=measurements.prefix_reuse,
         notes=(*measurements.notes, *_build_demonstration_notes(spec, verdict, plan)),
         workload_hash=spec.workload_hash,
         artifacts=artifacts,

@@ -223,7 +223,7 @@ class _Session:
                 self._search_outcome = find_max_rate(
                     runner, self._spec.search, self._spec.slo, timeouts.total_s, self._replay.read_clock_ns
                 )
-            self._prompt_reuse_monitor.on_load_end(self._counter_reader.samples)
+            self._prompt_reuse_monitor.on_load_end(self._counter_reader.samples, runner.sent_by_stage)
         except LoadError as error:
             if self._runner is None and self._interruption.is_requested:
                 return  # The user stopped the run, so a failed preflight request is irrelevant.
@@ -368,6 +368,7 @@ class _Session:
             cold_start=self._target_runner.compute_cold_start(self._steady_start_ns)
             if self._target_runner.is_cold_start
             else None,
+            prefix_reuse=self._prompt_reuse_monitor.prefix_reuse,
             notes=collect_notes(
                 self._spec.workload,
                 (

@@ -43,6 +43,7 @@ from loadgen.records import (
     TraceArrivals,
 )
 from loadgen.workloads import (
+    DatasetPrompts,
     LocustWorkload,
     OipWorkload,
     OpenAiWorkload,
@@ -114,11 +115,17 @@ class StageRunner:
         self._first_error_reporter = FirstErrorReporter(emit)
         self.stage_data: list[StageData] = []
         """Data of all completed stages, in execution order."""
-        self.sent = 0
+        self.sent_by_stage: list[tuple[int, bool]] = []
+        """Number of requests that each completed stage sent, in execution order, and whether this
+        process measured the stage: it is neither a warm-up nor restored."""
         self.token_sources = Counter[str]()
         """Number of responses by source of their token counts, such as `chunks`."""
         self.stages: list[Stage] = []
         """Results of all completed stages without telemetry metrics, in execution order."""
+
+    @property
+    def sent(self) -> int:
+        return sum(sent for sent, _ in self.sent_by_stage)
 
     @property
     def may_continue(self) -> bool:
@@ -198,7 +205,7 @@ class StageRunner:
         if any(counters_before) and self._counter_reader is not None:
             counters = compute_server_counters(counters_before, self._counter_reader.read())
             stage_data = msgspec.structs.replace(stage_data, server=counters)
-        self.sent += monitor.sent
+        self.sent_by_stage.append((monitor.sent, running_stage.stage.kind != "warmup"))
         self._limit_monitor.add_sent(monitor.sent)
         # The limit on requests may have shortened this stage, so check it again.
         self._limit_monitor.check(self._now_ns())
@@ -222,7 +229,7 @@ class StageRunner:
         for completed_stage in completed_stages:
             rows = self._store.stage_requests(completed_stage.data.index, ())
             sent = len(rows) - rows["sent_ns"].null_count
-            self.sent += sent
+            self.sent_by_stage.append((sent, False))
             self._limit_monitor.add_sent(sent)
             self.token_sources.update(rows["token_source"].drop_null().to_pylist())
             self.stage_data.append(completed_stage.data)
@@ -360,10 +367,10 @@ def _summarize_sessions(counts: LiveSessionCounts | None) -> SessionSummary | No
 
 
 def _has_sessions(workload: Workload) -> bool:
-    if not isinstance(workload, OpenAiWorkload):
-        return False
-    prompts = workload.prompts
-    return isinstance(prompts, SessionPrompts) or (isinstance(prompts, SyntheticPrompts) and prompts.turns is not None)
+    prompts = workload.prompts if isinstance(workload, OpenAiWorkload) else None
+    if isinstance(prompts, SyntheticPrompts):
+        return prompts.turns is not None
+    return isinstance(prompts, SessionPrompts) or (isinstance(prompts, DatasetPrompts) and prompts.sessions)
 
 
 def _require_extendable(stage: ResolvedStage) -> None:

@@ -28,7 +28,7 @@ from app.profiles.profile import (
 )
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
 from app.profiles.workload import encode_body
-from app.wiring.stages import compute_trace_lengths
+from app.wiring.stages import build_trace_prompts
 from loadgen.workloads import (
     CacheBust,
     Dataset,
@@ -43,7 +43,6 @@ from loadgen.workloads import (
     SyntheticPrompts,
     TfServingWorkload,
     TorchServeWorkload,
-    TracePrompts,
     Workload,
 )
 
@@ -133,8 +132,18 @@ def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfil
         live = LiveHistory(reasoning=sessions.reasoning, context_tokens=sessions.context_tokens)
         return SessionPrompts(Dataset(str(sessions.path), "jsonl"), live)
     assert profile.workload.trace is not None
-    replay_stage = next((stage for stage in profile.load.stages if stage.trace is not None), None)
-    return TracePrompts(*compute_trace_lengths(profile.workload.trace, replay_stage, profile.load.seed))
+    load = profile.load
+    replay_stages = [stage for stage in load.stages if stage.trace is not None]
+    durations_s = [stage.lead_in_s + stage.duration_s for stage in replay_stages if stage.duration_s is not None]
+    # Other stages, and replays of the whole trace, may send all prompts.
+    is_partial = len(durations_s) == len(load.stages) > 0 and load.sweep is None and load.search is None
+    return build_trace_prompts(
+        profile.workload.trace,
+        next(iter(replay_stages), None),
+        load.seed,
+        profile.workload.block_tokens,
+        max(durations_s) if is_partial else None,
+    )
 
 
 def _build_synthetic_prompts(settings: TextSettings) -> SyntheticPrompts:
@@ -168,8 +177,10 @@ def _build_cache_bust(profile: GeneratingProfile | EmbeddingsProfile | RerankPro
 
 
 def _build_dataset_prompts(settings: TextDatasetSettings) -> DatasetPrompts:
-    output_tokens = settings.output_tokens if isinstance(settings, PromptDatasetSettings) else None
-    return DatasetPrompts(build_dataset(settings.path), settings.prompt, output_tokens)
+    dataset = build_dataset(settings.path)
+    if isinstance(settings, PromptDatasetSettings):
+        return DatasetPrompts(dataset, settings.prompt, settings.output_tokens, settings.sessions)
+    return DatasetPrompts(dataset, settings.prompt)
 
 
 def _build_oip_workload(profile: OipProfile | OipGrpcProfile) -> OipWorkload:

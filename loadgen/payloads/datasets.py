@@ -142,6 +142,62 @@ def _read_jsonl(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
             yield DatasetRow(value if isinstance(value, dict) else {"value": value}, len(line), content)
 
 
+_BRACKET_PATTERN = re.compile(rb'\\.|["{}\[\]]', re.DOTALL)
+_CHUNK_BYTES = 1 << 20
+
+
+def _read_json_array(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
+    """Yield the objects of a JSON array, without reading the whole file at once."""
+    with _open_file(path) as file:
+        for number, content in enumerate(_split_json_array(file, path), 1):
+            try:
+                yield DatasetRow(decode_json(content, Row), len(content), content)
+            except msgspec.DecodeError as error:
+                raise DatasetError(f"{path}: element {number:,} is not a JSON object: {error}") from error
+
+
+def _split_json_array(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    if not file.read(_CHUNK_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        raise DatasetError(f"{path} is not a JSON array of objects")
+    file.seek(0)
+    element, depth = bytearray(), 0
+    for text, bracket in _iterate_brackets(file):
+        if depth > 1:
+            element += text
+        if len(element) > MAX_ROW_BYTES:
+            raise DatasetError(f"{path}: an element is longer than {MAX_ROW_BYTES // 2**20} MiB")
+        if bracket in (b"[", b"{"):
+            depth += 1
+            if depth == 2:
+                element[:] = bracket
+        elif bracket:
+            depth -= 1
+            if depth == 1:
+                yield bytes(element)
+            elif depth == 0:
+                return
+    raise DatasetError(f"{path}: the JSON array is truncated")
+
+
+def _iterate_brackets(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield each bracket outside of strings, after the text up to and including it. The bracket is
+    empty at the end of a chunk."""
+    is_in_string, content = False, file.read(_CHUNK_BYTES)
+    while content:
+        # A backslash and what it escapes are not separated.
+        end = len(content) - (len(content) - len(content.rstrip(b"\\"))) % 2
+        start = 0
+        for match in _BRACKET_PATTERN.finditer(content, 0, end):
+            if match[0] == b'"':
+                is_in_string = not is_in_string
+            elif not is_in_string and len(match[0]) == 1:
+                yield content[start : match.end()], match[0]
+                start = match.end()
+        yield content[start:end], b""
+        chunk = file.read(_CHUNK_BYTES)
+        content = content[end:] + chunk if chunk else b""
+
+
 class _CsvLines:
     """Iterable of decoded lines of a CSV file, for the csv module.
 
@@ -251,6 +307,7 @@ _READERS: dict[str, Callable[[Path, int], Iterator[DatasetRow]]] = {
     "csv": _read_csv,
     "parquet": _read_parquet,
     "folder": _read_folder,
+    "json": _read_json_array,
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from loadgen.payloads.datasets import DatasetReader, Row, draw_indices
 from loadgen.payloads.lengths import MAX_LENGTH, draw_lengths
 from loadgen.payloads.sessions import MAX_DELAY_S, SessionGraph, SessionRequest, build_session_graph
-from loadgen.payloads.texts import TextGenerator
+from loadgen.payloads.texts import CountTokens, TextGenerator
 from loadgen.workloads import (
     DatasetPrompts,
     Delay,
@@ -208,33 +208,71 @@ def draw_session_lengths(
 
 
 def build_sessions_from_trace(
-    trace: TracePrompts, text_generator: TextGenerator, limit_bytes: int
+    trace: TracePrompts, text_generator: TextGenerator, limit_bytes: int, seed: int = 0
 ) -> Iterator[Session]:
     """Yield one single-prompt session per request of the trace. Lengths below 1 token are replaced
-    by 1.
+    by 1. `seed` determines the texts of blocks.
 
     Stop at the first request that is larger than `limit_bytes`. Raises PromptError if this is the
     very first request, or if the trace is invalid.
     """
-    if not trace.input_tokens or len(trace.input_tokens) != len(trace.output_tokens) or len(trace.input_tokens) % 4:
-        raise PromptError("the trace must have as many output lengths as prompt lengths, and at least one")
-    input_lengths, output_lengths = (
-        np.frombuffer(data, "<i4").tolist() for data in (trace.input_tokens, trace.output_tokens)
-    )
-    for request_number, (input_tokens, output_tokens) in enumerate(zip(input_lengths, output_lengths, strict=True)):
-        tokens = min(max(input_tokens, 1), MAX_LENGTH)
+    for request_number, (blocks, tokens, output_tokens) in enumerate(iterate_trace_requests(trace)):
         if tokens * _MIN_TOKEN_BYTES > limit_bytes:
             if request_number == 0:
                 raise PromptError(f"a single request would exceed {limit_bytes >> 20} MiB")
             return
-        yield build_single_prompt_session(
-            Prompt((text_generator.generate(tokens),), output_tokens=max(output_tokens, 1))
+        text = (
+            text_generator.generate_from_blocks(blocks, trace.block_tokens, seed)
+            if blocks
+            else text_generator.generate(tokens)
         )
+        yield build_single_prompt_session(Prompt((text,), output_tokens=output_tokens))
 
 
-def build_sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) -> Iterator[Session]:
-    """Yield one single-prompt session per row of the dataset. Raises PromptError for a row that is
-    not a prompt, and DatasetError if the dataset cannot be read."""
+Block = tuple[int, int]
+"""ID of a block of a prompt, and its number of tokens."""
+
+
+def iterate_trace_requests(trace: TracePrompts) -> Iterator[tuple[list[Block], int, int]]:
+    """Yield the blocks, the prompt length and the response length of each request of a trace, in
+    tokens. Without hash IDs, there are no blocks. Raises PromptError if the trace is invalid."""
+    columns = (trace.input_tokens, trace.output_tokens)
+    has_blocks = bool(trace.hash_counts)
+    if not trace.input_tokens or len({len(column) for column in columns}) > 1 or len(trace.input_tokens) % 4:
+        raise PromptError("the trace must have as many output lengths as prompt lengths, and at least one")
+    if (has_blocks and len(trace.hash_counts) != len(trace.input_tokens)) or len(trace.hash_ids) % 8:
+        raise PromptError("the trace must have a number of hash IDs for each prompt")
+    input_lengths, output_lengths = (np.frombuffer(column, "<i4").tolist() for column in columns)
+    counts = np.frombuffer(trace.hash_counts, "<i4").tolist() if has_blocks else [0] * len(input_lengths)
+    if min(counts) < 0 or sum(counts) * 8 != len(trace.hash_ids) or trace.block_tokens < 1:
+        raise PromptError("the numbers of hash IDs of the trace do not match its hash IDs")
+    ids = np.frombuffer(trace.hash_ids, "<i8")
+    if len(ids) and int(ids.min()) < 0:
+        raise PromptError("a hash ID of the trace is below zero")
+    start = 0
+    for input_tokens, output_tokens, count in zip(input_lengths, output_lengths, counts, strict=True):
+        tokens = min(max(input_tokens, 1), MAX_LENGTH)
+        block_starts = range(0, tokens, trace.block_tokens)[:count]
+        if len(block_starts) != count or (count and tokens > count * trace.block_tokens):
+            raise PromptError(f"a prompt of {tokens:,} tokens does not have {count:,} blocks")
+        blocks = [
+            (block_id, min(trace.block_tokens, tokens - block_start))
+            for block_id, block_start in zip(ids[start : start + count].tolist(), block_starts, strict=True)
+        ]
+        start += count
+        yield blocks, tokens, max(output_tokens, 1)
+
+
+def build_sessions_from_dataset(
+    prompts: DatasetPrompts, reader: DatasetReader, count_tokens: CountTokens | None = None
+) -> Iterator[Session]:
+    """Yield one session per row of the dataset: with a single prompt or, for a conversation, with
+    one prompt per message of the user if `prompts.sessions` is set. Conversations without a message
+    of the user are skipped. Without `count_tokens`, each word of a recorded response is one token.
+
+    Raises PromptError for a row that is not a prompt, and DatasetError if the dataset cannot be
+    read."""
+    is_empty, has_conversations = True, prompts.sessions
     for row_number, row in enumerate(reader, 1):
         value = _get_cell(row.cells, prompts.prompt, row_number)
         output_tokens = (
@@ -243,15 +281,75 @@ def build_sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) 
             else _parse_token_count(_get_cell(row.cells, prompts.output_tokens, row_number), row_number)
         )
         if isinstance(value, bytes):
-            yield build_single_prompt_session(Prompt((_decode_text(value, row.name),), output_tokens=output_tokens))
+            session = build_single_prompt_session(Prompt((_decode_text(value, row.name),), output_tokens=output_tokens))
         elif isinstance(value, str):
-            yield build_single_prompt_session(Prompt((value,), output_tokens=output_tokens))
+            session = build_single_prompt_session(Prompt((value,), output_tokens=output_tokens))
         elif isinstance(value, list) and value and all(isinstance(text, str) for text in value):
-            yield build_single_prompt_session(Prompt(tuple(value), output_tokens=output_tokens))
+            session = build_single_prompt_session(Prompt(tuple(value), output_tokens=output_tokens))
+        elif value == [] and has_conversations:
+            continue
+        elif prompts.sessions or _is_sharegpt_conversation(value):
+            has_conversations = True
+            turns = list(_build_conversation_turns(_parse_conversation(value, row_number), output_tokens, count_tokens))
+            if not turns:
+                continue
+            turns = turns[:MAX_TURNS] if prompts.sessions else turns[:1]
+            session = Session(turns, [0] * len(turns))
         else:
-            yield build_single_prompt_session(
+            session = build_single_prompt_session(
                 Prompt((), messages=_parse_messages(value, row_number), output_tokens=output_tokens)
             )
+        is_empty = False
+        yield session
+    if is_empty:
+        raise PromptError("no row of the dataset has a message of the user")
+
+
+def _is_sharegpt_conversation(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(turn, dict) and {"from", "value"} <= turn.keys() for turn in value)
+    )
+
+
+def _parse_conversation(value: object, row_number: int) -> list[dict[str, Any]]:
+    """Return the chat messages of a conversation of ShareGPT or of chat messages."""
+    if not _is_sharegpt_conversation(value):
+        return _parse_messages(value, row_number)
+    assert isinstance(value, list)
+    messages: list[dict[str, Any]] = []
+    for turn in value:
+        role = _ROLES_BY_SENDER.get(str(turn["from"]).casefold())
+        if role is None or not isinstance(turn["value"], str):
+            sender = f"{turn['from']!r:.100}"
+            raise PromptError(
+                f"row {row_number} of the dataset has a message from {sender}, not a text from human, gpt or system"
+            )
+        messages.append({"role": role, "content": turn["value"]})
+    return messages
+
+
+_ROLES_BY_SENDER = {
+    "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant",
+    "bard": "assistant", "assistant": "assistant", "system": "system",
+}  # fmt: skip
+
+
+def _build_conversation_turns(
+    messages: list[dict[str, Any]], output_tokens: int | None, count_tokens: CountTokens | None
+) -> Iterator[Prompt]:
+    """Yield a prompt for each message of the user that a response follows, or that is the last
+    message. The prompt contains all messages up to it."""
+    for end, message in enumerate(messages, 1):
+        following = messages[end] if end < len(messages) else None
+        if message["role"] != "user" or (following is not None and following["role"] != "assistant"):
+            continue
+        recorded = None if following is None else following.get("content")
+        recorded_tokens = None
+        if isinstance(recorded, str):
+            recorded_tokens = max(len(recorded.split()) if count_tokens is None else count_tokens(recorded), 1)
+        yield Prompt((), messages=messages[:end], output_tokens=output_tokens or recorded_tokens)
 
 
 def _draw_endless_lengths(distribution: Length, rng: np.random.Generator) -> Iterator[int]:

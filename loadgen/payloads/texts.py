@@ -3,10 +3,12 @@ tokenizer."""
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -65,6 +67,7 @@ as one token."""
 
 
 CountTokens = Callable[[str], int]
+_DrawWords = Callable[[int], list[str]]
 
 _MAX_FILE_BYTES = 256 * 2**20
 
@@ -127,6 +130,13 @@ _MIN_SINGLE_TOKEN_WORDS = 16
 _MAX_ADJUSTMENTS = 8
 _MAX_REMOVED_CHARS = _MAX_FILLERS = 64
 _FILLERS = (" a", "a", " 1", "1", ".", ",", "!", "\n")
+_BLOCK_STREAM = 3
+"""Identifier of the random stream for blocks. The stream differs from those of lengths and think
+times."""
+_CONTEXT_WORDS = 2
+_MAX_CACHED_CHARS = 32 * 2**20
+"""Maximum total length of the block texts that are kept for reuse. Other blocks are generated
+again."""
 
 
 class TextGenerator:
@@ -141,6 +151,8 @@ class TextGenerator:
     def __init__(self, rng: np.random.Generator, count_tokens: CountTokens | None) -> None:
         self._rng, self._count_tokens = rng, count_tokens
         self._words: Sequence[str] = WORDS if count_tokens is None else _select_single_token_words(count_tokens)
+        self._block_texts: OrderedDict[tuple[int, int, int], str] = OrderedDict()
+        self._cached_chars = 0
         self.inexact_count = 0
 
     def count(self, text: str) -> int:
@@ -148,41 +160,110 @@ class TextGenerator:
         return len(text.split()) if self._count_tokens is None else self._count_tokens(text)
 
     def generate(self, target_count: int) -> str:
-        words = self._draw_words(target_count)
+        draw_words = functools.partial(_draw_words, self._rng, self._words)
+        text, token_count = self._fit(draw_words(target_count), target_count, draw_words)
+        self.inexact_count += token_count != target_count
+        return text
+
+    def generate_from_blocks(self, blocks: Iterable[tuple[int, int]], block_tokens: int, seed: int) -> str:
+        """Generate a text from blocks, which are pairs of an ID and a number of tokens.
+
+        The text of a block depends only on `seed`, its ID and `block_tokens`. A block with fewer
+        than `block_tokens` tokens is the beginning of the complete block with that ID. The tokens
+        of the whole text are counted, because a tokenizer may merge the end of a block with the
+        beginning of the next one.
+        """
+        texts: list[str] = []
+        target_count = 0
+        for block_id, tokens in blocks:
+            texts.append(self._generate_block(block_id, tokens, block_tokens, seed))
+            target_count += tokens
+        text = self._block_style.lead + " ".join(texts)
+        self.inexact_count += self._count_tokens is not None and self._count_tokens(text) != target_count
+        return text
+
+    def _generate_block(self, block_id: int, tokens: int, block_tokens: int, seed: int) -> str:
+        key = (block_id, block_tokens, seed)
+        if tokens == block_tokens and (text := self._block_texts.get(key)) is not None:
+            return text
+        draw_words = functools.partial(
+            _draw_words, np.random.default_rng([seed, _BLOCK_STREAM, block_id]), self._block_style.words
+        )
+        text, _ = self._fit(draw_words(block_tokens)[:tokens], tokens, draw_words, is_continuation=True)
+        if tokens == block_tokens:
+            self._block_texts[key] = text
+            self._cached_chars += len(text)
+            while self._cached_chars > _MAX_CACHED_CHARS:
+                self._cached_chars -= len(self._block_texts.popitem(last=False)[1])
+        return text
+
+    @functools.cached_property
+    def _block_style(self) -> _BlockStyle:
+        """Style of blocks that can be joined: of words that are one token at the beginning of a text
+        too or, if there are too few, of all words after a space."""
+        if (count_tokens := self._count_tokens) is None:
+            return _BlockStyle(self._words)
+        words = [word for word in self._words if count_tokens(f"{word} go") == count_tokens("go go")]
+        if len(words) >= _MIN_SINGLE_TOKEN_WORDS and count_tokens("go go") == _CONTEXT_WORDS:
+            return _BlockStyle(words)
+        return _BlockStyle(self._words, " ")
+
+    def _fit(
+        self, words: list[str], target_count: int, draw_words: _DrawWords, *, is_continuation: bool = False
+    ) -> tuple[str, int]:
+        """Join words to a text with `target_count` tokens, if the vocabulary allows this. Return
+        the text and its actual number of tokens. If `is_continuation` is True, the tokens are those
+        of the text after other words."""
         if self._count_tokens is None:
-            return " ".join(words)
-        text, token_count = self._adjust_word_count(words, target_count, self._count_tokens)
+            return " ".join(words), target_count
+        count_tokens = _count_after_words(self._count_tokens) if is_continuation else self._count_tokens
+        text, token_count = _adjust_word_count(words, target_count, count_tokens, draw_words)
         for _ in range(_MAX_REMOVED_CHARS):
             if token_count <= target_count or len(text) == 1:
                 break
             text = text[:-1]
-            token_count = self._count_tokens(text)
+            token_count = count_tokens(text)
         if token_count < target_count:
-            text, token_count = _append_fillers(text, token_count, target_count, self._count_tokens)
-        self.inexact_count += token_count != target_count
-        return text
+            text, token_count = _append_fillers(text, token_count, target_count, count_tokens)
+        return text, token_count
 
-    def _draw_words(self, count: int) -> list[str]:
-        words = self._words
-        return [words[index] for index in self._rng.integers(0, len(words), count).tolist()]
 
-    def _adjust_word_count(self, words: list[str], target_count: int, count_tokens: CountTokens) -> tuple[str, int]:
-        """Adjust the number of words until a text has about `target_count` tokens. Return the text
-        and its actual number of tokens."""
+class _BlockStyle(NamedTuple):
+    """Words of blocks, and the text before the first block."""
+
+    words: Sequence[str]
+    lead: str = ""
+
+
+def _count_after_words(count_tokens: CountTokens) -> CountTokens:
+    """Return a function that counts the tokens that a text adds to the text before it."""
+    context_count = count_tokens("go go")
+    return lambda text: count_tokens(f"go go {text}") - context_count
+
+
+def _draw_words(rng: np.random.Generator, words: Sequence[str], count: int) -> list[str]:
+    return [words[index] for index in rng.integers(0, len(words), count).tolist()]
+
+
+def _adjust_word_count(
+    words: list[str], target_count: int, count_tokens: CountTokens, draw_words: _DrawWords
+) -> tuple[str, int]:
+    """Adjust the number of words until a text has about `target_count` tokens. Return the text and
+    its actual number of tokens."""
+    text = " ".join(words)
+    token_count = count_tokens(text)
+    for _ in range(_MAX_ADJUSTMENTS):
+        tokens_per_word = max(token_count / len(words), 1.0)
+        missing_word_count = int((target_count - token_count) / tokens_per_word)
+        if token_count > target_count and len(words) > 1:
+            del words[max(len(words) + min(missing_word_count, -1), 1) :]
+        elif missing_word_count > 0:
+            words += draw_words(missing_word_count)
+        else:
+            break
         text = " ".join(words)
         token_count = count_tokens(text)
-        for _ in range(_MAX_ADJUSTMENTS):
-            tokens_per_word = max(token_count / len(words), 1.0)
-            missing_word_count = int((target_count - token_count) / tokens_per_word)
-            if token_count > target_count and len(words) > 1:
-                del words[max(len(words) + min(missing_word_count, -1), 1) :]
-            elif missing_word_count > 0:
-                words += self._draw_words(missing_word_count)
-            else:
-                break
-            text = " ".join(words)
-            token_count = count_tokens(text)
-        return text, token_count
+    return text, token_count
 
 
 def _select_single_token_words(count_tokens: CountTokens) -> Sequence[str]:

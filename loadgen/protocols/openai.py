@@ -80,7 +80,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
     try:
         count_tokens = None if workload.tokenizer is None else load_token_counter(workload.tokenizer)
         text_generator = TextGenerator(np.random.default_rng([workload.seed, 0]), count_tokens)
-        source = _PromptSource(workload, text_generator)
+        source = _PromptSource(workload, text_generator, count_tokens)
 
         def encode_body_as_request(body: bytes) -> bytes:
             return _encode_request(path, body, endpoint, address)
@@ -132,8 +132,10 @@ class _PromptSource:
     After all sessions have been read, `is_truncated` is true if prompts were omitted.
     """
 
-    def __init__(self, workload: OpenAiWorkload, text_generator: TextGenerator) -> None:
-        self._workload, self._text_generator = workload, text_generator
+    def __init__(
+        self, workload: OpenAiWorkload, text_generator: TextGenerator, count_tokens: CountTokens | None
+    ) -> None:
+        self._workload, self._text_generator, self._count_tokens = workload, text_generator, count_tokens
         self._reader: DatasetReader | None = None
         self._expected_count: int | None = None
         self._yielded_count = 0
@@ -186,10 +188,10 @@ class _PromptSource:
                 )
             case TracePrompts():
                 self._expected_count = len(prompts.input_tokens) // 4
-                return build_sessions_from_trace(prompts, self._text_generator, MAX_REQUESTS_BYTES)
+                return build_sessions_from_trace(prompts, self._text_generator, MAX_REQUESTS_BYTES, workload.seed)
             case DatasetPrompts():
                 self._reader = DatasetReader(prompts.dataset, MAX_REQUESTS_BYTES)
-                sessions = build_sessions_from_dataset(prompts, self._reader)
+                sessions = build_sessions_from_dataset(prompts, self._reader, self._count_tokens)
                 return build_reranking_sessions(sessions, workload.documents) if workload.api == "rerank" else sessions
             case SessionPrompts():
                 raise AssertionError("the requests of live sessions are no prepared prompts")

@@ -14,11 +14,12 @@ from loadgen.reference.llm_scheduler import LlmConfig, SchedulerEvent
 
 
 class ObservedLlmServer(LlmServer):
-    """`events` is the log; `heads` are the paths and headers of all requests."""
+    """`events` is the log; `heads` are the paths and headers of all requests, and `bodies` what they contained."""
 
     def __init__(self, config: LlmConfig) -> None:
         self.events: list[SchedulerEvent] = []
         self.heads: list[tuple[str, Mapping[bytes, bytes]]] = []
+        self.bodies: list[bytes] = []
         self.port = 0
         super().__init__(config, self.events.append)
 
@@ -28,6 +29,8 @@ class ObservedLlmServer(LlmServer):
 
     def handle(self, connection: Any, method: str, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Any:
         self.heads.append((path, headers))
+        if body:
+            self.bodies.append(body)
         return super().handle(connection, method, path, headers, body)
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
+from app.profiles.traces import read_trace
+from loadgen.payloads.texts import TextGenerator
 from loadgen.reference.llm_scheduler import EventKind, LlmConfig
 from tests.fakes.llm_server import llm_server
 from tests.fakes.program import SizewiseHere
@@ -23,6 +28,15 @@ workload: {{stream: false, prompts: {{input_tokens: 20, output_tokens: 100, uniq
 load:
   warmup: 0s
   stages: [{{name: steady, arrivals: constant, rate: 60/s, duration: 2s}}]
+"""
+TRACE_PROFILE = """sizewise: 1
+name: trace
+target: {{protocol: openai-completions, url: "{url}", model: m}}
+workload: {{stream: false, trace: {trace}}}
+load:
+  seed: 5
+  warmup: 0s
+  stages: [{{name: replay, trace: {trace}}}]
 """
 MODEL = LlmConfig(
     served_model_name="m", block_size=1, step_ms=0.05, prefill_token_ms=0, decode_seq_ms=0,
@@ -55,3 +69,41 @@ def test_a_model_that_remembers_its_one_prompt_and_stops_early_is_reported_of(
     assert "WARN prefix cache" in done.stdout
     assert len(metrics_headers) == 2, "before and after the load"
     assert "canary" not in str(metrics_headers)
+
+
+def test_a_trace_is_replayed_with_its_prefixes_and_exported_again(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+    """The server counts exactly the hits that the trace offers, of the prompts that are made of its IDs."""
+    rng = np.random.default_rng(1)
+    rows: list[tuple[int, int, list[int]]] = []
+    for number in range(40):
+        ids = (
+            [*rows[int(rng.integers(len(rows)))][2][:2], *(100 * number + block for block in range(3))] if rows else [0]
+        )
+        rows.append((50 * number, 512 * len(ids) - int(rng.integers(512)), ids))
+    trace, out, profile = tmp_path / "trace.jsonl", tmp_path / "run", tmp_path / "profile.yaml"
+    trace.write_text(
+        "".join(
+            f'{{"timestamp": {at}, "input_length": {tokens}, "output_length": 41, "hash_ids": {ids}}}\n'
+            for at, tokens, ids in rows
+        )
+    )
+    config = msgspec.structs.replace(MODEL, block_size=16)
+    with llm_server(config) as model:
+        profile.write_text(TRACE_PROFILE.format(url=model.url, trace=trace))
+        done = sizewise_here("run", str(profile), "--out", str(out))
+        bodies = [json.loads(body) for body in model.bodies]
+    assert done.returncode in (0, 4), done.stderr
+    reuse = sizewise_here.result(out)["prefix_reuse"]
+    assert 0.1 < reuse["offered_share"] == pytest.approx(reuse["served_share"], abs=1e-12)
+    assert "Prefix cache hit rate: the prompts offer" in done.stdout
+    sent = [body["prompt"] for body in bodies][-len(rows) :]  # after the preflight
+    generator = TextGenerator(np.random.default_rng(9), None)
+    for prompt, (_, tokens, ids) in zip(sent, rows, strict=True):
+        blocks = [(block_id, min(512, tokens - 512 * index)) for index, block_id in enumerate(ids)]
+        assert prompt == generator.generate_from_blocks(blocks, 512, seed=5)
+    exported = sizewise_here("runs", "trace", str(out), "-o", str(tmp_path / "again.csv"))
+    assert exported.stdout == f"{tmp_path / 'again.csv'}: 40 requests\n"
+    again = read_trace(tmp_path / "again.csv")
+    assert again.at_s.tolist() == pytest.approx([at / 1000 for at, _, _ in rows], abs=1e-8)
+    assert again.input_tokens is not None
+    assert again.input_tokens.tolist() == [tokens for _, tokens, _ in rows]

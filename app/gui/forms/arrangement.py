@@ -57,6 +57,7 @@ _REQUIRED_SIBLINGS: dict[tuple[str, str], tuple[str, ...]] = {
     ("SweepSettings", "points"): ("from", "to"),
     ("SweepSettings", "arrivals"): ("from", "to", "rates"),
     ("HttpRequests", "template"): ("dataset",),
+    ("PromptRequests", "block_tokens"): ("trace",),
 }
 """Required sibling keys by settings class and field key. A field is shown only if at least one of
 its required siblings is set."""

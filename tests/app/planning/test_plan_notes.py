@@ -4,6 +4,7 @@ import datetime
 import re
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -124,6 +125,11 @@ def test_how_a_trace_is_replayed_and_how_bursty_it_is_is_stated(times: float, se
     assert "times the variance over 1 s" in stated
     assert f"its busiest second had {facts.peak_1s_per_s:g} req/s" in stated
     assert "shorter than an hour, so the uncertainty about the rest of the peak hour widens the interval." in stated
+    assert "prefix cache" not in stated
+    shared = msgspec.structs.replace(facts, prefix_hit_share=0.375)
+    assert "A prefix cache could serve at most 37.5 % of the trace's prompt tokens" in notes(
+        question(rows=rows, trace=shared)
+    )
     assert plan_fleets(question(rows=rows, trace=facts), estimate_only=True).traffic.rows is None
 
 

@@ -345,3 +345,55 @@ def test_requests_at_one_time_have_no_rate(tmp_path: Path, text: str) -> None:
 def test_a_trace_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="does not exist"):
         read_trace_statistics(tmp_path / "gone.csv")
+
+
+def mooncake(folder: Path, *rows: tuple[int, int, list[int]], name: str = "trace.jsonl") -> Path:
+    path = folder / name
+    path.write_text(
+        "".join(
+            f'{{"timestamp": {at}, "input_length": {tokens}, "output_length": 5, "hash_ids": {ids}}}\n'
+            for at, tokens, ids in rows
+        )
+    )
+    return path
+
+
+def test_hash_ids_are_read_with_their_requests(tmp_path: Path) -> None:
+    path = mooncake(tmp_path, (0, 600, [0, 2**53 - 1]), (0, 0, []), (2000, 512, [0]))
+    hash_ids = read_trace(path).blocks
+    assert hash_ids is not None
+    assert (hash_ids.ids.tolist(), hash_ids.counts.tolist()) == ([0, 2**53 - 1, 0], [2, 0, 1])
+    check_token_columns(path)
+    with pytest.raises(BadValueError, match=r"request 1 of trace\.jsonl has 2 hash IDs for 600 input tokens") as caught:
+        check_token_columns(path, 64)
+    assert "workload.block_tokens" in str(caught.value.hint)
+    path.write_text(path.read_text() + '{"timestamp": 3000, "input_length": 9, "output_length": 1}\n')
+    check_token_columns(path)
+    again = read_trace(path).blocks
+    assert again is not None
+    assert again.counts.tolist() == [2, 0, 1, 0], "a request without hash IDs shares nothing"
+
+
+@pytest.mark.parametrize("ids", ["[0, -1]", "[9007199254740992]", '["0"]', "[0.5]", "7", '"7"', "[[1]]", "[null]"])
+def test_hash_ids_that_are_none(tmp_path: Path, ids: str) -> None:
+    row = '{"timestamp": 1, "input_length": 9, "output_length": 1, "hash_ids": %s}\n'
+    path = named(tmp_path, "a.jsonl", row % "[1]" + row % ids)
+    with pytest.raises(BadValueError, match=r"a\.jsonl:2: the line is not a JSON object with a request: "):
+        read_trace(path)
+
+
+def test_no_more_hash_ids_are_read_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "MAX_HASH_IDS", 3)
+    read_trace(mooncake(tmp_path, (0, 600, [1, 2]), (1, 9, [3])))
+    with pytest.raises(BadValueError, match="exceeds the maximum of 3 hash IDs"):
+        read_trace(mooncake(tmp_path, (0, 600, [1, 2]), (1, 600, [3, 4])))
+
+
+def test_the_prefixes_of_a_trace_are_a_fact_of_it_if_their_blocks_are_known(tmp_path: Path) -> None:
+    path = mooncake(tmp_path, (0, 600, [0, 1]), (1000, 1000, [0, 2]))
+    assert read_trace_statistics(path).prefix_hit_share == 512 / 1600
+    path.write_text(path.read_text() + '{"timestamp": 3000, "input_length": 400, "output_length": 1}\n' * 2)
+    assert read_trace_statistics(path).prefix_hit_share == 512 / 2400
+    smaller_blocks = mooncake(tmp_path, (0, 600, [0, 1, 2]), (1000, 1000, [0, 2]), name="other.jsonl")
+    assert read_trace_statistics(smaller_blocks).prefix_hit_share is None
+    assert read_trace_statistics(named(tmp_path, "c.csv", "timestamp\n1\n2\n")).prefix_hit_share is None

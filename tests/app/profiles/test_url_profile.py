@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.errors import ProfileError, UsageError
@@ -61,6 +62,18 @@ def test_an_slo_without_a_load_is_a_search() -> None:
     assert [objective.text for objective in profile.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
 
 
+@pytest.mark.parametrize("target", [HTTP, CHAT])
+def test_a_trace_is_the_load_and_the_prompts_of_a_language_model(tmp_path: Path, target: UrlTarget) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("timestamp,input_tokens,output_tokens\n0,5,6\n4,7,8\n")
+    profile = loaded(target, trace=str(path), duration="3s", slo=("p95 < 50ms",))
+    (stage,) = profile.load.stages
+    assert (stage.name, stage.trace, stage.duration_s, profile.load.search) == ("replay", path, 3.0, None)
+    assert getattr(profile.workload, "trace", None) == (path if target is CHAT else None)
+    (stage,) = loaded(CHAT, trace=str(path), rates=("5/s",)).load.stages
+    assert (stage.trace, stage.rate_per_s) == (None, 5.0), "its prompts at another rate"
+
+
 def test_without_a_load_one_request_follows_another() -> None:
     (stage,) = loaded().load.stages
     assert (stage.concurrency, stage.duration_s) == (1, 10.0)
@@ -114,6 +127,9 @@ def test_the_name_comes_from_the_url_without_credentials(url: str, name: str) ->
         (UrlTarget(url=URL, data="@gone.json"), {}, "--data @gone.json: No such file"),
         (UrlTarget(url=URL, headers=("Name",)), {}, "--header 'Name' has no value"),
         (UrlTarget(url=URL, input_tokens="5"), {}, "--input-tokens requires --openai"),
+        (HTTP, {"trace": "t.csv", "requests": 5}, "--requests cannot be combined with --trace"),
+        (msgspec.structs.replace(CHAT, output_tokens="5"), {"trace": "t.csv"}, "--output-tokens cannot be combined"),
+        (HTTP, {"trace": "t.csv", "rates": ("5/s",)}, "--trace cannot be combined with --rate"),
         (UrlTarget(url=URL, output_tokens="5", protocol="oip", model="m"), {}, "--output-tokens requires --openai"),
     ],
 )

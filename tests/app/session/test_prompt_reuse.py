@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from app.errors import ExitCode
+from app.records.result import PrefixReuse
 from app.records.telemetry import Samples
 from app.session.prompt_reuse import has_output_lengths
 from loadgen.records import Endpoint, StagePlan
@@ -156,3 +158,40 @@ def test_counters_are_read_around_each_stage_and_stored_with_it(bench: Bench) ->
     counted = [stage.server for stage in outcome.result.stages if stage.kind != "warmup"]
     assert len(server.asked) == 3
     assert [None if one is None else one.cached_input_tokens for one in counted] == [380, 20]
+
+
+TRACE = TracePrompts(
+    struct.pack("<3i", 64, 70, 40), struct.pack("<3i", 1, 1, 1), struct.pack("<5q", 1, 2, 1, 3, 9),
+    struct.pack("<3i", 2, 2, 1), block_tokens=40,
+)  # fmt: skip
+"""The second prompt shares 32 of its 70 tokens in whole blocks of 16. Sent again, they hit 48, 64 and 32."""
+
+
+@pytest.mark.parametrize(("hits", "served", "reported"), [((0, 380), 0.38, "38 %"), ((), None, "n/a")])
+def test_the_hits_that_a_trace_offers_stand_beside_those_of_the_server(
+    bench: Bench, hits: tuple[float, ...], served: float | None, reported: str
+) -> None:
+    report = msgspec.structs.replace(OK, prepared=3, distinct=3)
+    spec = msgspec.structs.replace(SPEC, workload=msgspec.structs.replace(CHAT, prompts=TRACE), warmup_s=6.0)
+    load = ScriptedLoad(bench.clock, preflights=(report,))
+    outcome = bench.run(spec, load, read_metrics=Server(*hits).read if hits else lambda _: (None,))
+    reuse = outcome.result.prefix_reuse
+    assert reuse is not None
+    assert reuse.offered_share == pytest.approx(144 / 174, abs=1e-3), "all were sent in the warm-up"
+    assert (reuse.served_share, reuse.block_tokens) == (served, 16)
+    assert any(f"the prompts offer {100 * 144 / 174:.3g} %" in note for note in outcome.result.notes)
+    assert any(f"the server reports {reported}." in note for note in outcome.result.notes)
+    check = check_of(outcome, "prefix_cache")
+    assert (None if check is None else check.verdict) == (None if served is None else "VALID")
+
+
+@pytest.mark.parametrize(("hits", "expected"), [((0, 10), PrefixReuse(None, 0.01, 16)), ((), None)])
+def test_prompts_without_hash_ids_offer_no_known_hits(
+    bench: Bench, hits: tuple[float, ...], expected: PrefixReuse | None
+) -> None:
+    report = msgspec.structs.replace(OK, prepared=3, distinct=3)
+    prompts = msgspec.structs.replace(TRACE, hash_ids=b"", hash_counts=b"")
+    spec = msgspec.structs.replace(SPEC, workload=msgspec.structs.replace(CHAT, prompts=prompts))
+    load = ScriptedLoad(bench.clock, preflights=(report,))
+    outcome = bench.run(spec, load, read_metrics=Server(*hits).read if hits else lambda _: (None,))
+    assert outcome.result.prefix_reuse == expected

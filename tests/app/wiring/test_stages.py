@@ -8,8 +8,9 @@ import pytest
 
 from app.profiles.load import LoadSettings, StageSettings
 from app.session.spec import RateShare
-from app.wiring.stages import build_stages, compute_trace_lengths, replay_trace
+from app.wiring.stages import build_stages, build_trace_prompts, replay_trace
 from loadgen.arrivals import compute_offsets_ns
+from loadgen.payloads.prompts import iterate_trace_requests
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
 
 
@@ -55,10 +56,51 @@ def test_copies_are_laid_over_each_other_by_the_seed(trace: Path) -> None:
 
 def test_lengths_go_with_their_arrivals(trace: Path) -> None:
     copies = stage(trace, superpose=2)
-    inputs, outputs = (np.frombuffer(lengths, "<i4") for lengths in compute_trace_lengths(trace, copies, seed=1))
+    prompts = build_trace_prompts(trace, copies, 1, 512)
+    inputs, outputs = (np.frombuffer(lengths, "<i4") for lengths in (prompts.input_tokens, prompts.output_tokens))
     assert inputs.tolist() == (replay_trace(copies, seed=1).rows + 1).tolist()
     assert (outputs == inputs * 10).all()
-    assert np.frombuffer(compute_trace_lengths(trace, None, seed=1)[0], "<i4").tolist() == [1, 2, 3, 4]
+    assert (prompts.hash_ids, prompts.hash_counts) == (b"", b"")
+    assert np.frombuffer(build_trace_prompts(trace, None, 1, 512).input_tokens, "<i4").tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("max_duration_s", "lead_in", "kept"),
+    [(None, "0s", 4), (0.5, "0s", 1), (1.0, "0s", 1), (1.1, "0s", 3), (4.0, "3s", 3), (9.0, "3s", 4), (0.0, "0s", 1)],
+)
+def test_prompts_that_are_never_sent_are_left_out(
+    trace: Path, max_duration_s: float | None, lead_in: str, kept: int
+) -> None:
+    prompts = build_trace_prompts(trace, stage(trace, lead_in=lead_in), 1, 512, max_duration_s)
+    assert np.frombuffer(prompts.input_tokens, "<i4").tolist() == [1, 2, 3, 4][:kept]
+
+
+def test_hash_ids_go_with_their_arrivals_and_differ_between_copies(tmp_path: Path) -> None:
+    rows = [(0, 30, [7]), (1000, 70, [7, 2, 3]), (1500, 0, []), (4000, 64, [5, 2])]
+    (tmp_path / "trace.jsonl").write_text(
+        "".join(
+            f'{{"timestamp": {at}, "input_length": {tokens}, "output_length": 1, "hash_ids": {ids}}}\n'
+            for at, tokens, ids in rows
+        )
+    )
+    once = build_trace_prompts(tmp_path / "trace.jsonl", None, 1, 32)
+    assert [blocks for blocks, _, _ in iterate_trace_requests(once)] == [
+        [(7, 30)], [(7, 32), (2, 32), (3, 6)], [], [(5, 32), (2, 32)]
+    ]  # fmt: skip
+    context = {"directory": tmp_path, "files_must_exist": True}
+    copies = StageSettings.model_validate({"trace": "trace.jsonl", "superpose": 3}, context=context)
+    replayed = replay_trace(copies, 1)
+    twice = build_trace_prompts(tmp_path / "trace.jsonl", copies, 1, 32)
+    partial = list(iterate_trace_requests(build_trace_prompts(tmp_path / "trace.jsonl", copies, 1, 32, 2.0)))
+    assert 1 < len(partial) < len(replayed.rows)
+    assert partial == list(iterate_trace_requests(twice))[: len(partial)]
+    ids_by_copy: dict[int, set[int]] = {}
+    for row, copy, (blocks, _, _) in zip(replayed.rows, replayed.copies, iterate_trace_requests(twice), strict=True):
+        ids = [block_id for block_id, _ in blocks]
+        assert [block_id % 2**53 for block_id in ids] == rows[row][2]
+        ids_by_copy.setdefault(copy, set()).update(ids)
+    assert ids_by_copy[0] == {2, 3, 5, 7}
+    assert len(set.union(*ids_by_copy.values())) == 12
 
 
 def load(*stages: dict[str, Any], directory: Path = Path("/"), **more: Any) -> LoadSettings:

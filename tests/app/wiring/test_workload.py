@@ -142,6 +142,25 @@ def test_prompts_of_a_trace_have_its_lengths(written: Written) -> None:
     assert np.frombuffer(workload.prompts.output_tokens, "<i4").tolist() == [50, 60]
 
 
+@pytest.mark.parametrize(
+    ("stages", "inputs"),
+    [
+        ([{"trace": "trace.csv"}], [5, 6]),
+        ([{"trace": "trace.csv", "duration": "0.5s"}], [5]),
+        ([{"trace": "trace.csv", "duration": "0.5s"}, {"name": "b", "trace": "trace.csv"}], [5, 6]),
+        ([{"trace": "trace.csv", "duration": "0.5s"}, {"name": "b", "rate": "1/s", "duration": "9s"}], [5, 6]),
+    ],
+)
+def test_only_prompts_that_a_replay_reaches_are_prepared(
+    written: Written, stages: list[dict[str, Any]], inputs: list[int]
+) -> None:
+    profile = written(model("openai-completions"), {"trace": "trace.csv"}, load={"stages": stages, "seed": 7})
+    workload = build_workload(profile)
+    assert isinstance(workload, OpenAiWorkload)
+    assert isinstance(workload.prompts, TracePrompts)
+    assert np.frombuffer(workload.prompts.input_tokens, "<i4").tolist() == inputs
+
+
 @pytest.mark.parametrize(("stream", "transport"), [(False, "grpc"), (True, "grpc-stream")])
 def test_tensors_over_grpc(written: Written, stream: bool, transport: Any) -> None:
     target = {"protocol": "oip-grpc", "url": "grpc://127.0.0.1:8001", "model": "m", "version": "3"}

@@ -1,3 +1,4 @@
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from loadgen.payloads.datasets import (
 from loadgen.workloads import Dataset, Popularity
 
 MIB = 2**20
-Format = Literal["jsonl", "csv", "parquet", "folder"]
+Format = Literal["jsonl", "csv", "parquet", "folder", "json"]
 
 
 def rows(path: Path, format_: Format, limit_bytes: int = MIB) -> list[dict[str, object]]:
@@ -40,6 +41,17 @@ def test_lines_of_json(tmp_path: Path) -> None:
     file = tmp_path / "d.jsonl"
     file.write_bytes(b'\xef\xbb\xbf{"a": 1}\n\n[1, 2]\r\n"text"\n{"a": null}')
     assert rows(file, "jsonl") == [{"a": 1}, {"value": [1, 2]}, {"value": "text"}, {"a": None}]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2, 3, 7, 1 << 20])
+def test_an_array_of_json_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int) -> None:
+    elements: list[dict[str, object]] = [
+        {"a": "[{", "b": ["}", {"c": '\\"]'}]}, {}, {"a": "\\\\"}, {"é": [[], [1]], "n": None},
+    ]  # fmt: skip
+    path = tmp_path / "rows.json"
+    path.write_bytes(b" \n" + json.dumps(elements, indent=1).encode() + b"\n")
+    monkeypatch.setattr(datasets, "_CHUNK_BYTES", max(chunk_bytes, 3))
+    assert rows(path, "json") == elements
 
 
 def test_cells_of_csv_are_text(tmp_path: Path) -> None:
@@ -107,6 +119,14 @@ def test_only_as_many_files_as_the_limit_holds(folder: Path) -> None:
         ("csv", b'a\n"x"y\n', "line 2: "),
         ("parquet", b"PAR1 not at all", "cannot be read as Parquet"),
         ("parquet", b"", "cannot be read as Parquet"),
+        ("json", b"", "is not a JSON array of objects"),
+        ("json", b'{"a": 1}', "is not a JSON array of objects"),
+        ("json", b"[]", "has no rows"),
+        ("json", b'["text", 5]', "has no rows"),
+        ("json", b'[{"a": 1}, {"a": "]}', "the JSON array is truncated"),
+        ("json", b'[{"a": 1}, {"a": 2]]', "element 2 is not a JSON object"),
+        ("json", b'[{"a": 1}, [2]]', "element 2 is not a JSON object"),
+        ("json", b"[" * 100_000, "the JSON array is truncated"),
     ],
 )
 def test_what_is_wrong_is_reported_with_its_line(
@@ -120,18 +140,19 @@ def test_what_is_wrong_is_reported_with_its_line(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("format_", "start"), [("jsonl", b'"'), ("csv", b"a\n"), ("csv", b'a\n"' + b"x\n" * 600)])
+@pytest.mark.parametrize(("format_", "start"), [("jsonl", b'"'), ("csv", b"a\n"), ("csv", b'a\n"' + b"x\n" * 600),
+                                               ("json", b'[{"')])  # fmt: skip
 def test_a_line_without_end_is_not_read_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: Format, start: bytes
 ) -> None:
     monkeypatch.setattr(datasets, "MAX_ROW_BYTES", 1_000)
     file = tmp_path / "d"
     file.write_bytes(start + b"x" * 5_000)
-    with pytest.raises(DatasetError, match=r"line \d+: "):
+    with pytest.raises(DatasetError, match=r"line \d+: |an element is longer than"):
         rows(file, format_)
 
 
-@pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet", "folder"])
+@pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet", "folder", "json"])
 def test_what_is_no_file_is_refused(tmp_path: Path, format_: Format) -> None:
     for path in (tmp_path / "absent", Path("/dev/zero")):
         with pytest.raises(DatasetError, match=path.name):

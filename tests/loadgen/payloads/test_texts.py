@@ -118,3 +118,45 @@ def test_a_tokenizer_that_makes_no_sense_ends(count_tokens: CountTokens) -> None
 def test_words_are_different_ones() -> None:
     assert len(set(WORDS)) == len(WORDS) > 800
     assert all(word.isascii() and word.islower() for word in WORDS)
+
+
+def test_the_text_of_a_block_depends_on_its_seed_and_id_alone() -> None:
+    first, second = maker(seed=1), maker(seed=2)
+    second.generate(50)
+    blocks = [(3, 32), (2**53 + 3, 32), (3, 9)]
+    text = first.generate_from_blocks(blocks, 32, seed=5)
+    assert second.generate_from_blocks(blocks, 32, seed=5) == text
+    assert second.generate_from_blocks([(3, 32)], 32, seed=5) == " ".join(text.split()[:32])
+    assert text.split()[64:] == text.split()[:9], "a shorter block is the beginning of the whole one"
+    assert text.split()[:32] != text.split()[32:64]
+    assert first.generate_from_blocks(blocks, 32, seed=6) != text
+    assert len(text.split()) == 73
+
+
+def test_blocks_that_were_forgotten_are_generated_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.payloads.texts._MAX_CACHED_CHARS", 500)
+    made = maker()
+    texts = [made.generate_from_blocks([(block_id, 40)], 40, seed=0) for block_id in (1, 2, 3, 4, 1)]
+    assert texts[0] == texts[4]
+    assert len(set(texts)) == 4
+
+
+@pytest.mark.parametrize("size", [5_000, 600])
+def test_joined_blocks_have_the_tokens_of_each(size: int) -> None:
+    """With 600 tokens, few words are one; the borders of the others are counted too."""
+    count_tokens = byte_pairs(size)
+    made = maker(count_tokens)
+    blocks = [(block_id, 64) for block_id in range(20)] + [(99, 17)]
+    text = made.generate_from_blocks(blocks, 64, seed=0)
+    assert count_tokens(text) == 20 * 64 + 17
+    assert made.inexact_count == 0
+    assert text.startswith(made.generate_from_blocks(blocks[:7], 64, seed=0))
+
+
+def test_blocks_whose_borders_merge_are_counted() -> None:
+    """A tokenizer that has one token less for each text of several blocks."""
+    made = maker(lambda text: len(text.split()) - (len(text.split()) > 8))
+    made.generate_from_blocks([(1, 8)], 8, seed=0)
+    assert made.inexact_count == 0
+    made.generate_from_blocks([(1, 8), (2, 8)], 8, seed=0)
+    assert made.inexact_count == 1

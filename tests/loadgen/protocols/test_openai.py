@@ -3,6 +3,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from loadgen.protocols import openai
@@ -240,10 +241,84 @@ def test_a_trace_is_sent_in_its_order() -> None:
     assert (made, built.request_indices) == ([(3, 5), (1, 1), (1, 1), (7, 9)], None)
 
 
+def test_prompts_of_a_trace_share_exactly_the_blocks_with_the_same_ids() -> None:
+    """Two prompts begin with the blocks 7 and 2; the third has them in the other order."""
+    blocks = [[7, 2, 3], [7, 2], [2, 7], []]
+    trace = TracePrompts(
+        struct.pack("<4i", 70, 64, 50, 3), struct.pack("<4i", 1, 1, 1, 1),
+        struct.pack("<7q", *(block for ids in blocks for block in ids)), struct.pack("<4i", *map(len, blocks)), 32,
+    )  # fmt: skip
+    first, second, third, fourth = (body["messages"][0]["content"].split() for body in bodies(build(prompts=trace)))
+    assert [len(words) for words in (first, second, third, fourth)] == [70, 64, 50, 3]
+    assert first[:64] == second
+    assert (first[:18], first[32:64]) == (third[32:], third[:32])
+    again = build(prompts=msgspec.structs.replace(trace, input_tokens=struct.pack("<4i", 66, 64, 50, 3)))
+    assert bodies(again)[0]["messages"][0]["content"].split() == first[:66]
+    assert bodies(build(prompts=trace, seed=1))[0]["messages"][0]["content"].split() != first
+
+
+@pytest.mark.parametrize(
+    ("hash_ids", "counts", "says"),
+    [
+        (b"", (1, 1), "do not match its hash IDs"),
+        (struct.pack("<2q", 1, 2), (1,), "a number of hash IDs for each prompt"),
+        (b"1234567", (1, 1), "a number of hash IDs for each prompt"),
+        (struct.pack("<2q", 1, 2), (3, -1), "do not match its hash IDs"),
+        (struct.pack("<2q", 1, -2), (1, 1), "below zero"),
+        (struct.pack("<2q", 1, 2), (2, 0), "a prompt of 9 tokens does not have 2 blocks"),
+        (struct.pack("<2q", 1, 2), (1, 1), "a prompt of 40 tokens does not have 1 blocks"),
+    ],
+)
+def test_hash_ids_that_do_not_match_the_lengths(hash_ids: bytes, counts: tuple[int, ...], says: str) -> None:
+    lengths = struct.pack("<2i", 9, 40)
+    with pytest.raises(WorkloadError, match=says):
+        build(prompts=TracePrompts(lengths, lengths, hash_ids, struct.pack(f"<{len(counts)}i", *counts), 32))
+
+
 @pytest.mark.parametrize("lengths", [(b"", b""), (b"1234", b""), (b"123", b"123")])
 def test_a_trace_without_lengths(lengths: tuple[bytes, bytes]) -> None:
     with pytest.raises(WorkloadError, match="as many output lengths as prompt lengths"):
         build(prompts=TracePrompts(*lengths))
+
+
+CONVERSATION = [
+    {"from": "system", "value": "s"}, {"from": "gpt", "value": "hello"}, {"from": "human", "value": "one"},
+    {"from": "gpt", "value": "three more words"}, {"from": "user", "value": "two"}, {"from": "gpt", "value": ""},
+    {"from": "human", "value": "no"}, {"from": "human", "value": "three"},
+]  # fmt: skip
+
+
+def test_a_conversation_of_sharegpt_is_its_first_message_or_a_session(tmp_path: Path) -> None:
+    """Messages with a response are sent, and the last; a conversation without a message of the user is skipped."""
+    rows = [{"conversations": CONVERSATION}, {"conversations": []}, {"conversations": CONVERSATION[:2]}]
+    first_only = build(prompts=dataset(tmp_path, *rows, prompt="conversations"))
+    (body,) = bodies(first_only)
+    assert [message["content"] for message in body["messages"]] == ["s", "hello", "one"]
+    assert ([message["role"] for message in body["messages"]], body["max_tokens"], first_only.sessions) == (
+        ["system", "assistant", "user"], 3, None
+    )  # fmt: skip
+    built = build(prompts=dataset(tmp_path, *rows, prompt="conversations", sessions=True))
+    sent = [(len(body["messages"]), body["messages"][-1]["content"], body.get("max_tokens")) for body in bodies(built)]
+    assert sent == [(3, "one", 3), (5, "two", 1), (8, "three", None)]
+    assert built.sessions is not None
+    assert built.sessions.next_request_indices == [1, 2, None]
+    assert built.request_indices == [0]
+    with pytest.raises(WorkloadError, match="no row of the dataset has a message of the user"):
+        build(prompts=dataset(tmp_path, *rows[2:], prompt="conversations"))
+    with pytest.raises(WorkloadError, match="row 1 of the dataset has a message from 'tool', not a text from human"):
+        build(prompts=dataset(tmp_path, {"prompt": [{"from": "tool", "value": "x"}]}))
+
+
+def test_chat_messages_are_a_session_too(tmp_path: Path) -> None:
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b c"},
+        {"role": "user", "content": "d"},
+    ]
+    built = build(prompts=dataset(tmp_path, {"prompt": messages}, sessions=True))
+    assert [body["messages"] for body in bodies(built)] == [messages[:1], messages]
+    with pytest.raises(WorkloadError, match="row 1 of the dataset is neither"):
+        build(prompts=dataset(tmp_path, {"prompt": 5}, sessions=True))
 
 
 def test_texts_and_messages_of_a_dataset(tmp_path: Path) -> None:

@@ -1,0 +1,191 @@
+"""The cache of prefixes, against one that compares the tokens themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from app.analysis.prefix_cache import (
+    BlockCache,
+    OfferedHits,
+    PrefixTree,
+    Segment,
+    compute_load_share,
+    compute_offered_hits,
+)
+
+BLOCK = 4
+
+
+def tokens_of(segments: Sequence[Segment]) -> tuple[tuple[int, int], ...]:
+    return tuple((segment_id, offset) for segment_id, length in segments for offset in range(length))
+
+
+def drawn(seed: int, count: int = 60) -> list[list[Segment]]:
+    """Prompts that share beginnings, whose segments may be cut anywhere."""
+    rng = np.random.default_rng(seed)
+    prompts: list[list[Segment]] = []
+    for _ in range(count):
+        earlier = prompts[int(rng.integers(len(prompts)))] if prompts and rng.random() < 0.8 else []
+        prompt = earlier[: int(rng.integers(len(earlier) + 1))]
+        prompt = prompt + [(int(rng.integers(5)), int(rng.integers(1, 11))) for _ in range(int(rng.integers(1, 4)))]
+        prompts.append(prompt)
+    return prompts
+
+
+def hits_of_tokens(prompts: Sequence[Sequence[Segment]], responses: Sequence[Sequence[Segment]]) -> list[int]:
+    """What a server hits that remembers all blocks by their tokens and those before them."""
+    cached: set[tuple[tuple[int, int], ...]] = set()
+    hits: list[int] = []
+    for prompt, response in zip(prompts, responses, strict=True):
+        tokens = tokens_of(prompt)
+        count = 0
+        while (count + 1) * BLOCK < len(tokens) and tokens[: (count + 1) * BLOCK] in cached:
+            count += 1
+        hits.append(count * BLOCK)
+        computed = tokens + tokens_of(response)[:-1]
+        cached.update(computed[:end] for end in range(BLOCK, len(computed) + 1, BLOCK))
+    return hits
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_tree_and_the_blocks_hit_what_the_tokens_do(seed: int) -> None:
+    prompts = drawn(seed)
+    responses = [[(100 + number % 7, 1 + number % 9)] for number in range(len(prompts))]
+    for with_responses in (responses, [()] * len(prompts)):
+        expected = hits_of_tokens(prompts, with_responses)
+        assert any(expected), "or nothing is tested"
+        for capacity in (None, 10_000):
+            found = compute_offered_hits(
+                prompts, block_tokens=BLOCK, capacity_blocks=capacity, responses=with_responses
+            )
+            assert found.hit_tokens == tuple(expected)
+    assert found.prompt_tokens == tuple(len(tokens_of(prompt)) for prompt in prompts)
+
+
+Prefix = tuple[tuple[int, int], ...]
+
+
+class Blocks:
+    """A cache of a few blocks, one request at a time: a list in the order of eviction, searched from its start. Of
+    blocks with the same tokens, which the last block of a prompt may have, the one that was computed first is used."""
+
+    def __init__(self, capacity: int) -> None:
+        self.free: list[tuple[int, Prefix]] = [(0, ())] * capacity
+        self.computed = 0
+
+    def serve(self, prompt: Sequence[Segment]) -> int:
+        tokens = tokens_of(prompt)
+        needed = -(-len(tokens) // BLOCK)
+        if needed > len(self.free):
+            return 0
+        used: list[tuple[int, Prefix]] = []
+        while (len(used) + 1) * BLOCK < len(tokens):
+            found = [block for block in self.free if block[1] == tokens[: (len(used) + 1) * BLOCK]]
+            if not found:
+                break
+            used.append(min(found))
+            self.free.remove(used[-1])
+        hits = len(used) * BLOCK
+        del self.free[: needed - len(used)]
+        for end in range(hits + BLOCK, len(tokens) + BLOCK, BLOCK):
+            self.computed += 1
+            used.append((self.computed, tokens[:end] if end <= len(tokens) else ()))
+        self.free += [block for block in reversed(used) if block[1]]
+        self.free[:0] = [block for block in used if not block[1]]
+        return hits
+
+
+@pytest.mark.parametrize("capacity", [3, 8, 20, 45])
+def test_the_least_recently_used_blocks_are_evicted_from_their_ends(capacity: int) -> None:
+    for seed in range(4):
+        prompts, model = drawn(seed, 150), Blocks(capacity)
+        expected = tuple(model.serve(prompt) for prompt in prompts)
+        assert compute_offered_hits(prompts, block_tokens=BLOCK, capacity_blocks=capacity).hit_tokens == expected
+        assert sum(expected) <= sum(compute_offered_hits(prompts, block_tokens=BLOCK).hit_tokens)
+
+
+@pytest.mark.parametrize(("tokens", "hits"), [(1, 0), (16, 0), (17, 16), (32, 16), (33, 32), (47, 32)])
+def test_the_last_token_is_always_computed(tokens: int, hits: int) -> None:
+    prompts = [[(1, tokens)]] * 2
+    assert compute_offered_hits(prompts) == OfferedHits((tokens, tokens), (0, hits))
+
+
+def test_a_template_shifts_the_blocks_and_is_cached_itself() -> None:
+    prompts = [[(1, 12), (2, 30)], [(1, 12), (3, 30)], [(4, 100)]]
+    assert compute_offered_hits(prompts).hit_tokens == (0, 0, 0)
+    with_template = compute_offered_hits(prompts, template_tokens=20)
+    assert (with_template.prompt_tokens, with_template.hit_tokens) == ((62, 62, 120), (0, 32, 16))
+
+
+def test_a_conversation_hits_its_own_responses() -> None:
+    first = [(1, 40)]
+    second = [*first, (50, 24), (2, 10)]
+    assert compute_offered_hits([first, second]).hit_tokens == (0, 32)
+    assert compute_offered_hits([first, second], responses=[[(50, 24)], []]).hit_tokens == (0, 48), "63 were computed"
+    assert compute_offered_hits([first, second], responses=[[(50, 25)], []]).hit_tokens == (0, 64)
+
+
+def test_nothing_sent_has_no_share() -> None:
+    assert OfferedHits().share is None
+    assert compute_load_share([], [(5, True)]) is None
+    assert compute_load_share([[(1, 10)]], [(1, False), (0, True)]) is None
+    assert compute_load_share([[]], [(2, True)]) is None
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(3, True)],
+        [(1, False), (60, True), (60, True)],
+        [(1, False), (20, False), (5, True), (90, True), (7, False), (200, True)],
+        [(300, False), (40, True)],
+    ],
+)
+def test_the_share_of_a_load_is_that_of_its_requests_in_order(parts: list[tuple[int, bool]]) -> None:
+    prompts = [[(segment_id, 7 * length) for segment_id, length in prompt] for prompt in drawn(1)]
+    tree = PrefixTree()
+    hits = total = 0
+    for count, is_in_load in parts:
+        for index in range(count):
+            prompt = prompts[index % len(prompts)]
+            hit_tokens = tree.admit(prompt)
+            if is_in_load:
+                hits, total = hits + hit_tokens, total + sum(tokens for _, tokens in prompt)
+    assert compute_load_share(prompts, parts) == hits / total
+
+
+def test_running_requests_share_blocks_and_keep_them() -> None:
+    cache = BlockCache(6, BLOCK)
+    assert cache.admit(1, [(1, 10)]) == 0
+    assert cache.admit(2, [(1, 10)]) == 8, "the first is still running"
+    assert cache.free_count == 2
+    assert cache.admit(3, [(2, 12)]) is None, "three blocks are needed, and two are free"
+    assert cache.free_count == 2
+    cache.release(1)
+    assert cache.free_count == 3, "the blocks of the prefix are still in use"
+    assert cache.admit(3, [(2, 12)]) == 0
+    cache.release(3)
+    cache.release(2)
+    assert cache.admit(4, [(1, 10)]) == 8
+
+
+def test_chunks_are_cached_as_they_are_computed() -> None:
+    cache = BlockCache(20, BLOCK)
+    assert cache.admit(1, [(1, 18)], scheduled_tokens=9) == 0
+    assert cache.admit(2, [(1, 18)], scheduled_tokens=2) == 8
+    assert cache.compute(1, 9)
+    assert cache.admit(3, [(1, 18)]) == 16
+
+
+def test_a_preempted_request_returns_with_its_tokens() -> None:
+    cache = BlockCache(4, BLOCK)
+    assert cache.admit(1, [(1, 6)]) == 0
+    cache.append(1, [(9, 10)])
+    assert cache.compute(1, 10)
+    cache.append(1, [(8, 1)])
+    assert not cache.compute(1, 1), "there is no fifth block"
+    cache.release(1)
+    assert cache.admit(1, [(1, 6), (9, 10)]) == 12

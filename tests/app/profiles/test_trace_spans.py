@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app.profiles import traces
+from app.profiles.problems import BadValueError
+from app.profiles.traces import read_trace
+
+ATTRIBUTES = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 7}
+
+
+def otlp(start: object, attributes: Mapping[str, object]) -> dict[str, Any]:
+    pairs = [{"key": key, "value": {"intValue": value}} for key, value in attributes.items()]
+    return {"name": "chat m", "startTimeUnixNano": start, "attributes": [*pairs, {"key": "x"}]}
+
+
+def line(*spans: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [span]} for span in spans]}]}
+
+
+def written(folder: Path, *lines: object) -> Path:
+    path = folder / "spans.jsonl"
+    path.write_bytes(b"\n".join(map(msgspec.json.encode, lines)) + b"\n")
+    return path
+
+
+def test_spans_are_requests_in_the_order_of_their_starts(tmp_path: Path) -> None:
+    """Other spans are skipped, integers may be strings, and the deprecated names are known."""
+    older = {"gen_ai.usage.prompt_tokens": "200", "gen_ai.usage.completion_tokens": "8"}
+    second = 1_700_000_000_000_000_000
+    path = written(
+        tmp_path,
+        line(otlp(str(second + 1_500_000_000), ATTRIBUTES), otlp(second, {"http.status_code": 200})),
+        line(otlp(second, older), otlp(second, {"gen_ai.usage.input_tokens": 5})),
+    )
+    trace = read_trace(path)
+    assert trace.at_s.tolist() == [0.0, 1.5]
+    assert trace.input_tokens is not None
+    assert trace.output_tokens is not None
+    assert (trace.input_tokens.tolist(), trace.output_tokens.tolist()) == ([200, 100], [8, 7])
+    assert trace.starts_at == datetime.datetime(2023, 11, 14, 22, 13, 20)  # noqa: DTZ001 - of UTC
+
+
+@pytest.mark.parametrize("zone", ["Z", "", "+02:00"])
+def test_spans_as_the_sdk_writes_them(tmp_path: Path, zone: str) -> None:
+    times = (f"2024-01-01T00:00:01.250000{zone}", f"2024-01-01T00:00:00.000000{zone}")
+    trace = read_trace(written(tmp_path, *({"start_time": time, "attributes": ATTRIBUTES} for time in times)))
+    assert trace.at_s.tolist() == [0.0, 1.25]
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([line(otlp("1", {"a": 1}))], "no span has both gen_ai.usage.input_tokens and gen_ai.usage.output_tokens"),
+        ([{"resourceSpans": []}], "no span has both"),
+        ([{"resourceSpans": 7}], r"spans\.jsonl:1: the line is not a JSON object with a request"),
+        ([line(otlp("1", ATTRIBUTES)), [1]], r"spans\.jsonl:2: the line is not a JSON object with a request"),
+        ([line(otlp("soon", ATTRIBUTES))], r"spans\.jsonl:1: startTimeUnixNano is not a whole number"),
+        ([line(otlp(2**63, ATTRIBUTES))], r"spans\.jsonl:1: startTimeUnixNano is not a whole number"),
+        (
+            [line(otlp(1, {**ATTRIBUTES, "gen_ai.usage.input_tokens": -1}))],
+            r"spans\.jsonl:1: gen_ai\.usage\.input_tokens is not a whole number from 0 to 2,147,483,647",
+        ),
+        (
+            [{"start_time": "2024-01-01T00:00:00Z", "attributes": {**ATTRIBUTES, "gen_ai.usage.output_tokens": True}}],
+            r"spans\.jsonl:1: gen_ai\.usage\.output_tokens is not a whole number",
+        ),
+        ([{"start_time": "noon", "attributes": ATTRIBUTES}], "a start time that is not a date with a time"),
+        (
+            [{"start_time": "2024-01-01T00:00:00Z", "attributes": ATTRIBUTES}, line(otlp(5, ATTRIBUTES))],
+            "a start time that is not a date with a time",
+        ),
+        ([line(otlp(0, ATTRIBUTES)), line(otlp(2**62, ATTRIBUTES))], "more than ten years after"),
+    ],
+)
+def test_what_is_no_span_is_refused_in_a_sentence(tmp_path: Path, lines: list[object], says: str) -> None:
+    with pytest.raises(BadValueError, match=says) as caught:
+        read_trace(written(tmp_path, *lines))
+    assert str(caught.value).isprintable()
+
+
+def test_spans_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "MAX_JSON_LINES", 2)
+    path = written(tmp_path, line(*(otlp(1, ATTRIBUTES) for _ in range(3))))
+    with pytest.raises(BadValueError, match="exceeds the maximum of 2 spans"):
+        read_trace(path)
+    monkeypatch.setattr(traces, "_MAX_SPAN_LINE_BYTES", 1 << 6)
+    with pytest.raises(BadValueError, match=r"spans\.jsonl:1: the line is longer than"):
+        read_trace(path)
