@@ -145,6 +145,11 @@ class BottleneckRow(msgspec.Struct, frozen=True, kw_only=True):
     peak_flops_per_s: float | None
     peak_bytes_per_s: float | None
     peak_basis: str | None
+    peak_share: Quantity | None = None
+    """Share of the peak FLOP/s that the prefill of a language model reaches, or share of the peak
+    memory bandwidth that its decode reaches; `None` for other models."""
+    test: str | None = None
+    """Test of a language model in which the bottleneck was found."""
 
 
 class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,6 +206,9 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory: Quantity
     opened_memory: Quantity | None = None
     """Resident memory of the process after opening a language model; `None` for other models."""
+    kv_cache: Quantity | None = None
+    """Size of the KV cache at the end of the longest test, calculated from the shape of a language
+    model; `None` for other models."""
 
     @property
     def is_measured(self) -> bool:

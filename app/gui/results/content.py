@@ -9,6 +9,7 @@ from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.details import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
+from app.gui.results.tabs.language_models import BottleneckTab, GenerationTab, MemoryTab, QualityTab
 from app.gui.results.tabs.latency import LatencyTab, TokensTab
 from app.gui.results.tabs.machine import MachineTab
 from app.gui.results.tabs.overview import OverviewTab
@@ -44,6 +45,10 @@ class Content(QWidget):
         )
         self.all_tabs: tuple[Tab, ...] = (
             VariantsTab(theme_controller),
+            GenerationTab(theme_controller),
+            BottleneckTab(theme_controller),
+            MemoryTab(theme_controller),
+            QualityTab(),
             self.overview,
             LatencyTab(theme_controller),
             ThroughputTab(theme_controller),

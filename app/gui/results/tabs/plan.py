@@ -19,7 +19,7 @@ class PlanTab(Tab):
     def __init__(self) -> None:
         super().__init__()
         self.description_label = label("", wrap=True)
-        headers = {"offer": "Offer", "instances": "Instances", "usd_per_month": "Monthly cost",
+        headers = {"offer": "Offer", "instances": "Instances", "usd_per_month": "Monthly cost", "cost_range": "P10–P90",
                    "usd_per_1k": "Cost per 1k inferences", "latency": "Latency at peak",
                    "utilization": "Peak utilization", "basis": "Basis", "risk": "Risk",
                    "price": "Price date"}  # fmt: skip
