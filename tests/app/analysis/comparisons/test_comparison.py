@@ -10,6 +10,7 @@ from app.analysis.comparisons.comparison import (
     find_regressions,
     has_suspected_change,
 )
+from app.analysis.comparisons.metric_pairs import match_stages
 from app.records.comparison import MAX_RATE, Comparison, MetricChange
 from app.records.result import Estimate, Result
 from tests.checks.regressions import Case, compared
@@ -166,6 +167,36 @@ def test_tests_of_a_language_model_are_compared_by_name_and_in_tokens() -> None:
         one for one in changes if one.metric == "prefill_tokens_per_s" and one.stage == baseline.stages[0].name
     )
     assert prefill.baseline == baseline.stages[0].metrics["prefill_tokens_per_s"]["value"], "without the repeated test"
+
+
+def _with_setting(run: Result, **settings: object) -> Result:
+    """The run with other settings of all its variants, also in the names of its stages."""
+    stages = []
+    for stage in run.stages:
+        assert stage.variant is not None
+        changed = msgspec.structs.replace(stage.variant, **settings)
+        name = stage.name.replace(stage.variant.label, changed.label)
+        stages.append(msgspec.structs.replace(stage, variant=changed, name=name))
+    return msgspec.structs.replace(run, stages=tuple(stages))
+
+
+def test_tests_are_compared_across_precisions_and_named_by_what_both_sides_share() -> None:
+    baseline = language_model_run().result
+    smaller = _with_setting(baseline, precision="int4", threads=8)
+    assert not compare_runs([baseline], [smaller]).changes, "refused, because the precision differs"
+    forced = compare_runs([baseline], [smaller], is_forced=True)
+    names = {change.stage for change in forced.changes if change.metric == "decode_tokens_per_s"}
+    assert names == {
+        f"{test}: tiny-decoder cpu, batch {batch}"
+        for test in ("tg16", "pp512+tg16", "tg16 @ d1024")
+        for batch in (1, 2)
+    }
+    matched = match_stages((baseline, smaller))
+    assert matched["tg16: tiny-decoder cpu, batch 2"] == (
+        "tg16: tiny-decoder cpu as-is, batch 2", "tg16: tiny-decoder cpu int4, batch 2, 8 threads"
+    )  # fmt: skip
+    mixed = msgspec.structs.replace(baseline, stages=(*baseline.stages, *smaller.stages))
+    assert not any("int4" in name for names in match_stages((baseline, mixed)).values() for name in names)
 
 
 def test_a_stage_that_is_invalid_or_a_warm_up_is_not_compared() -> None:
