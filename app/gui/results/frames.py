@@ -29,7 +29,8 @@ from reports.model import (
     TokenRow,
     WorkerRow,
 )
-from reports.plan_sentences import format_cost_range
+from reports.plan_section import ShapePlanSection
+from reports.plan_sentences import SHAPE_COLUMNS, build_shape_cells, format_cost_range
 from reports.quantity import Quantity
 
 STAGE_QUANTITIES = ("offered", "achieved", "throughput", "good", "p50", "p95", "p99")
@@ -371,6 +372,17 @@ def offer_frame(plan: PlanSection) -> pd.DataFrame:
         ("offer", "instances", "usd_per_month", "cost_range", "usd_per_1k", "latency", "utilization", "basis", "risk",
          "price"),
     )  # fmt: skip
+
+
+SHAPE_TITLES = ("Accelerator", "Instances", "Offer", "Cost ($/month)", "Basis")
+
+
+def shape_frame(section: ShapePlanSection) -> pd.DataFrame:
+    """Return the table of the cheapest fleet of each accelerator type, for a model that was not
+    measured."""
+    return _frame(
+        [dict(zip(SHAPE_COLUMNS, build_shape_cells(row), strict=True)) for row in section.rows], SHAPE_COLUMNS
+    )
 
 
 def _drop_interval(cost: Quantity) -> Quantity:

@@ -34,6 +34,7 @@ from reports.quantity import Quantity
 _MAX_VARIANTS, _MAX_SERIES = 12, 6
 _MIN_CHART_HEIGHT = 230
 _TOKEN_RATE = "tok/s"
+_RATE_TITLES: tuple[tuple[Phase, str], ...] = (("decode", "Decode throughput"), ("prefill", "Prefill throughput"))
 
 
 class GenerationTab(Tab):
@@ -47,7 +48,7 @@ class GenerationTab(Tab):
         self.description_label = label("", wrap=True)
         self.rate_charts: dict[Phase, BarChart] = {
             phase: BarChart(title, Axis(title, _TOKEN_RATE), "Variant", "Test", theme_controller)
-            for phase, title in (("decode", "Decode throughput"), ("prefill", "Prefill throughput"))
+            for phase, title in _RATE_TITLES
         }
         self.hidden_label = label("", "muted", wrap=True)
         self.model = QuantityModel(frames.TEST_HEADERS, frames.TEST_QUANTITIES, has_units=False)

@@ -59,13 +59,14 @@ def test_a_language_model_has_tabs_of_its_own_and_another_model_does_not(
     assert throughput.front_chart is not None
     assert len(throughput.depth_chart.series()) == 2
 
-    assert [(bar.group, bar.series, bar.value) for bar in bottleneck.chart.bars] == [
-        ("batch 1", "decode", pytest.approx(40.0))
-    ]
-    rows = bottleneck.model.frame.set_index(["variant", "phase"])
-    assert rows.loc[("batch 1", "decode"), "limit"] == "memory"
-    assert rows.loc[("batch 1", "decode"), "test"] == "tg16"
-    assert rows.loc[("batch 1", "prefill"), "share"].value is None
+    (share,) = bottleneck.chart.bars
+    assert (share.group, share.series, share.text) == ("batch 1", "decode", "40.0 (35.0–45.0)\u202f%")
+    assert (share.value, share.interval) == (pytest.approx(40.0), pytest.approx((35.0, 45.0)))
+    rows = bottleneck.model.frame.to_dict("records")
+    assert [(row["phase"], row["limit"], row["test"]) for row in rows] == [
+        ("prefill", "compute", "n/a"), ("decode", "memory", "tg16"), ("prefill", "compute", "n/a")
+    ]  # fmt: skip
+    assert rows[0]["share"].value is None
     assert "compute bound" in bottleneck.sentences_label.text()
 
     assert [bar.series for bar in memory.chart.bars] == ["weights", "KV cache", "rest"] * 2
