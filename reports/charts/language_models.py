@@ -210,7 +210,7 @@ def _build_memory_chart(local: LocalSection) -> Chart | None:
     more_note = f" {hidden_count} more variants are only in the table." if hidden_count else ""
     return Chart(
         key="model-memory",
-        title="Peak memory by variant",
+        title="Memory by variant",
         alternative=(
             f"The highest peak memory is {formatting.format_value_unit(largest.variant.peak_memory)} "
             f"({largest.variant.name})."

@@ -242,7 +242,7 @@ class ResultsPage(Page):
         self.navigation.plan_requested.emit(self.run_directories())
 
     def _open_shape_plan(self) -> None:
-        """Open the plan of the larger model, of which nothing was measured, on the Plan page."""
+        """Open the plan of the larger model, which was not measured, on the Plan page."""
         from app.wiring.language_model_plans import build_known_shape_request
 
         displayed_run = self.presenter.displayed_run
