@@ -12,8 +12,9 @@ from app.profiles.loading import load_profile
 from app.records.planning_inputs import KNOWN_MODELS
 from app.records.result import Result, ShapePlan
 from app.records.traffic import TokenLengths
+from app.storage.run_directory import RunWriter
 from app.wiring.language_model_plans import build_known_shape_request, build_shape_request, write_serving_profile
-from app.wiring.planning import build_plan_inputs
+from app.wiring.planning import PlanRequest, build_plan_inputs
 from tests.fakes import decoders
 from tests.fakes.language_model_runs import language_model_run
 from tests.fakes.whole_plan import whole_plan
@@ -73,3 +74,17 @@ def test_the_plan_of_a_larger_model_is_opened_with_its_traffic_and_slo() -> None
     assert inputs.traffic.peak_per_s == plan.traffic.peak_per_s
     assert [(length.input, length.output) for length in inputs.traffic.tokens] == [(900.0, 120.0)]
     assert inputs.measured == (), "nothing that was measured is part of it"
+
+
+def test_a_run_of_a_language_model_is_refused_by_the_planner_with_what_to_measure_instead(
+    home: Path, tmp_path: Path
+) -> None:
+    decoders.contiguous(tmp_path / "model")
+    folder = home / "runs" / "llm"
+    profile = {"sizewise": 1, "name": "llm", "target": {"model": str(tmp_path / "model")}, "load": {"tests": ["tg16"]}}
+    with RunWriter(folder) as writer:
+        writer.write_spec(yaml.safe_dump(profile))
+        writer.write_result(language_model_run().result)
+    with pytest.raises(UsageError, match="without a server") as refused:
+        build_plan_inputs(PlanRequest((str(folder),), ("traffic.peak=5/s",)), TODAY)
+    assert "target.serve" in (refused.value.hint or "")

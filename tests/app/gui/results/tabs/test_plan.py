@@ -8,6 +8,7 @@ import yaml
 from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
+from app.gui.plan.sources import find_plannable_runs
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
 from app.records.result import ShapePlan
@@ -51,6 +52,9 @@ def test_a_run_of_a_language_model_goes_on_to_a_server_and_shows_the_plan_of_a_l
     tab = content.plan_tab
     assert content.tabs.currentWidget() is tab, "the plan button shows the possible plans"
     assert "without a server" in tab.description_label.text()
+    assert tab.heightForWidth(800) > 0
+    assert content.overview.heightForWidth(800) == -1, "the page is not as tall as a tab that is not shown"
+    assert find_plannable_runs() == (), "the Plan page does not offer it either"
     assert not tab.table.isVisibleTo(tab)
     shape_tab = content.shape_plan_tab
     content.tabs.setCurrentWidget(shape_tab)
