@@ -224,7 +224,7 @@ def display_state(state: str) -> str:
     return _STATE_TEXTS.get(state, state)
 
 
-_COUNT_UNITS = ("responses", "different")
+_COUNT_UNITS = ("responses", "different", "windows", "repetitions")
 
 
 def format_check_value(row: CheckRow) -> str:

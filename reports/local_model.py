@@ -145,6 +145,11 @@ class BottleneckRow(msgspec.Struct, frozen=True, kw_only=True):
     peak_flops_per_s: float | None
     peak_bytes_per_s: float | None
     peak_basis: str | None
+    peak_share: Quantity | None = None
+    """Share of the peak FLOP/s that the prefill of a language model reaches, or share of the peak
+    memory bandwidth that its decode reaches; `None` for other models."""
+    test: str | None = None
+    """Test of a language model in which the bottleneck was found."""
 
 
 class VariantRow(msgspec.Struct, frozen=True, kw_only=True):

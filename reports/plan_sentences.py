@@ -67,13 +67,16 @@ def describe_need(row: OfferRow) -> str | None:
 
 def format_cost(row: OfferRow) -> str:
     """Format the monthly cost of an offer, with its range from P10 to P90 if known."""
-    cost_range = row.usd_per_month_needed
-    if cost_range is None:
+    range_text = format_cost_range(row)
+    if range_text is None:
         return formatting.format_quantity(row.usd_per_month)
-    return (
-        f"{formatting.format_value_unit(row.usd_per_month)} ({_RANGE_LABEL}: "
-        f"{_format_range(cost_range, formatting.format_money)})"
-    )
+    return f"{formatting.format_value_unit(row.usd_per_month)} ({_RANGE_LABEL}: {range_text})"
+
+
+def format_cost_range(row: OfferRow) -> str | None:
+    """Format the P10 and P90 of the monthly cost of an offer; `None` if they are unknown."""
+    cost_range = row.usd_per_month_needed
+    return None if cost_range is None else _format_range(cost_range, formatting.format_money)
 
 
 def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:

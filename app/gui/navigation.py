@@ -67,6 +67,8 @@ class Navigation(QObject):
     baseline."""
     plan_requested = Signal(object)
     """Request for a plan from these sources (tuple of `Path`), as accepted by `sizewise plan`."""
+    plan_inputs_requested = Signal(object)
+    """Request for a plan with the sources and settings of this `PlanRequest`."""
     open_profile_requested = Signal(object)
     """Request to edit this profile (`Path`) on the Run page."""
     repeat_profile_requested = Signal(object)

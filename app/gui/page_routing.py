@@ -4,12 +4,16 @@ an action of a menu or shortcut is passed to the visible page."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.gui.library.remembered_files import remember_opened
 from app.gui.window import Window
+
+if TYPE_CHECKING:
+    from app.wiring.planning import PlanRequest
 
 
 class PageActions(QObject):
@@ -96,6 +100,7 @@ class PageRouter(QObject):
         navigation.show_time_requested.connect(self._show_time)
         navigation.comparison_requested.connect(self._compare)
         navigation.plan_requested.connect(self._plan)
+        navigation.plan_inputs_requested.connect(self._plan_inputs)
         navigation.open_prices_requested.connect(self._open_prices)
         navigation.open_profile_requested.connect(self._open_profile)
         navigation.repeat_profile_requested.connect(self._repeat_profile)
@@ -128,6 +133,10 @@ class PageRouter(QObject):
     def _plan(self, sources: tuple[Path, ...]) -> None:
         self._window.show_page("plan")
         self._pages.plan.open_sources(sources)
+
+    def _plan_inputs(self, request: PlanRequest) -> None:
+        self._window.show_page("plan")
+        self._pages.plan.presenter.open(request)
 
     def _open_prices(self, path: Path) -> None:
         self._window.show_page("plan")

@@ -3,6 +3,7 @@ measured requests."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -48,11 +49,26 @@ class Variant(msgspec.Struct, frozen=True):
     def label(self) -> str:
         """Display label of the variant, such as `digits cpu int8-static, batch 8, 2 streams`. A
         single stream, a single device and the default number of threads are omitted."""
-        parts = [f"{self.model} {self.provider} {self.precision}", f"batch {self.batch}"]
-        parts += [f"{self.streams} streams"] if self.streams > 1 else []
-        parts += [f"{self.threads} threads"] if self.threads > 1 else []
-        parts += [f"devices {' + '.join(self.devices)}"] if len(self.devices) > 1 else []
-        return ", ".join(parts)
+        return join_variant_label(self.label_parts)
+
+    @property
+    def label_parts(self) -> tuple[str, ...]:
+        """Texts of the settings in the order of the label; empty for settings that it omits."""
+        return (
+            self.model,
+            self.provider,
+            self.precision,
+            f"batch {self.batch}",
+            f"{self.streams} streams" if self.streams > 1 else "",
+            f"{self.threads} threads" if self.threads > 1 else "",
+            f"devices {' + '.join(self.devices)}" if len(self.devices) > 1 else "",
+        )
+
+
+def join_variant_label(parts: Sequence[str]) -> str:
+    """Join the texts of the settings of a variant to a label. Empty texts are left out."""
+    leading_text = " ".join(filter(None, parts[:3]))
+    return ", ".join(filter(None, (leading_text, *parts[3:])))
 
 
 class TokenSample(msgspec.Struct, frozen=True):

@@ -12,10 +12,9 @@ from typing import Literal
 import numpy as np
 
 from app.analysis.local.call_stages import SEARCH_TAG
-from app.analysis.local.variants import find_violated_objectives, find_violated_objectives_so_far
+from app.analysis.local.variants import evaluate_variant_objective, find_violated_objectives_so_far
 from app.analysis.rows import NOT_STARTED
 from app.profiles.generation_tests import parse_generation_test
-from app.records.estimate import Estimate
 from app.records.generation import TextQuality
 from app.records.local import (
     TEST_TAG,
@@ -25,7 +24,7 @@ from app.records.local import (
     VariantColdStart,
     VariantData,
 )
-from app.records.result import Objective, Stage, Validity
+from app.records.result import Objective, ObjectiveResult, Stage, Validity
 from app.reporting.local_front import (
     FrontPosition,
     build_throughput_quantity,
@@ -204,7 +203,12 @@ def build_variant_row(
     is_best: bool,
 ) -> VariantRow:
     variant, headline_stages = variant_data.variant, [stage for stage in stages if stage.in_headline]
-    violations = find_violated_objectives(slo, headline_stages) if stages else ()
+    evaluations = [evaluate_variant_objective(objective, headline_stages) for objective in slo] if stages else []
+    open_evaluations = [
+        evaluation
+        for evaluation in evaluations
+        if evaluation.outcome != "PASS" and evaluation.objective.level == "fail"
+    ]
     language_model = variant_data.language_model
     return VariantRow(
         name=name,
@@ -222,8 +226,8 @@ def build_variant_row(
         tests=build_test_rows(stages),
         throughput=position.throughput,
         arrivals=get_max_call_rate(variant_data, headline_stages),
-        slo=None if not slo or not stages else _find_slo_state([estimate for _, estimate in violations]),
-        misses=tuple(_format_violation(objective, estimate) for objective, estimate in violations),
+        slo=None if not slo or not stages else _find_slo_state(open_evaluations),
+        misses=tuple(map(_format_open_objective, open_evaluations)),
         latency=position.latency,
         cost=position.cost,
         energy=find_energy(headline_stages),
@@ -241,8 +245,10 @@ def build_variant_row(
             )
             for placement in variant_data.placements
         ),
-        bottleneck=_build_bottleneck_row(variant_data.bottleneck),
-        prefill_bottleneck=None if language_model is None else _build_bottleneck_row(language_model.prefill_bottleneck),
+        bottleneck=_build_bottleneck_row(variant_data.bottleneck, stages, "decode_bandwidth_share"),
+        prefill_bottleneck=None
+        if language_model is None
+        else _build_bottleneck_row(language_model.prefill_bottleneck, stages, "prefill_flops_share"),
         text_quality=None
         if language_model is None or language_model.quality is None
         else _build_quality_row(language_model.quality),
@@ -312,10 +318,12 @@ def _find_variant_state(variant: VariantData, stages: Sequence[Stage]) -> Varian
     return "INVALID" if any(stage.verdict.status == "INVALID" for stage in stages) else "measured"
 
 
-def _find_slo_state(violated_estimates: Sequence[Estimate]) -> SloState:
-    if not violated_estimates:
+def _find_slo_state(open_evaluations: Sequence[ObjectiveResult]) -> SloState:
+    """Return the state of a variant from its objectives that did not pass, by the same rule as the
+    verdict of the run: an objective whose interval includes the limit is inconclusive."""
+    if not open_evaluations:
         return "met"
-    return "inconclusive" if all(estimate.value is None for estimate in violated_estimates) else "missed"
+    return "missed" if any(evaluation.outcome == "FAIL" for evaluation in open_evaluations) else "inconclusive"
 
 
 def _format_failure(variant: VariantData) -> str | None:
@@ -325,10 +333,17 @@ def _format_failure(variant: VariantData) -> str | None:
     return f"{sentence} {variant.hint}" if variant.hint else sentence
 
 
-def _format_violation(objective: Objective, estimate: Estimate) -> str:
+def _format_open_objective(evaluation: ObjectiveResult) -> str:
+    """Format an objective that a variant missed or for which it is inconclusive, with the observed
+    value."""
+    objective, estimate = evaluation.objective, evaluation.observed
     if estimate.value is None:
         return f"{objective.label}: n/a ({estimate.reason or 'not measured'})"
-    return f"{objective.label}: {formatting.format_value_unit(build_quantity(estimate, find_unit(objective.metric)))}"
+    quantity = build_quantity(estimate, find_unit(objective.metric))
+    if evaluation.outcome == "FAIL":
+        return f"{objective.label}: {formatting.format_value_unit(quantity)}"
+    reason = estimate.reason if estimate.ci95 is None else "the 95 % CI crosses the limit"
+    return f"{objective.label}: {formatting.format_quantity(quantity)} ({reason})"
 
 
 def _build_fidelity_row(fidelity: Fidelity) -> FidelityRow:
@@ -351,10 +366,17 @@ def _build_fidelity_row(fidelity: Fidelity) -> FidelityRow:
     )
 
 
-def _build_bottleneck_row(bottleneck: Bottleneck | None) -> BottleneckRow | None:
+def _build_bottleneck_row(
+    bottleneck: Bottleneck | None, stages: Sequence[Stage], share_metric: str
+) -> BottleneckRow | None:
+    """Build the row of a bottleneck, with the share of a peak in the test of a language model in
+    which it was found: the first valid one."""
     if bottleneck is None:
         return None
     peaks = bottleneck.peaks
+    stage = next(
+        (stage for stage in stages if share_metric in stage.metrics and stage.verdict.status != "INVALID"), None
+    )
     return BottleneckRow(
         limit=bottleneck.limit,
         sentence=bottleneck.sentence,
@@ -364,6 +386,8 @@ def _build_bottleneck_row(bottleneck: Bottleneck | None) -> BottleneckRow | None
         peak_flops_per_s=None if peaks is None else peaks.flops_per_s,
         peak_bytes_per_s=None if peaks is None else peaks.bytes_per_s,
         peak_basis=None if peaks is None else peaks.basis,
+        peak_share=None if stage is None else build_stage_quantity(stage, share_metric),
+        test=None if stage is None else stage.tags.get(TEST_TAG),
     )
 
 

@@ -43,7 +43,7 @@ from app.reporting.rows import (
     read_request_times,
 )
 from app.reporting.verdict import build_verdict, format_objective, format_reevaluated
-from reports import model
+from reports import formatting, model
 from reports.comparison_section import ComparisonSection
 from reports.plan_section import SourceRow
 
@@ -284,10 +284,12 @@ def _build_cost_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
         return ()
     fleet = plan.recommendation.fleet
     fleet_text = f"{fleet.instances} × {fleet.offer}"
+    cost, cost_note = build_quantity(fleet.usd_per_month, "USD/month"), fleet_text
+    if (cost_range := fleet.usd_per_month_needed) is not None:  # the range of a cost that all other places show
+        low_text, high_text = formatting.format_money(cost_range.p10), formatting.format_money(cost_range.p90)
+        cost, cost_note = msgspec.structs.replace(cost, ci95=None), f"P10–P90: ${low_text}–{high_text}; {fleet_text}"
     return (
-        model.HeadlineTile(
-            label="Fleet cost", quantity=build_quantity(fleet.usd_per_month, "USD/month"), note=fleet_text
-        ),
+        model.HeadlineTile(label="Fleet cost", quantity=cost, note=cost_note),
         model.HeadlineTile(
             label="Cost per 1k inferences", quantity=build_quantity(fleet.usd_per_1k_inferences, "USD"), note=fleet_text
         ),

@@ -104,11 +104,16 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
     )
 
 
+def find_model_folder(path: Path, precision: Precision) -> Path:
+    """Return the folder of a language model for ONNX Runtime GenAI. A GGUF file is converted to the
+    precision, unless its conversion is cached."""
+    if not is_gguf_file(path):
+        return path
+    return convert_gguf(path, _WEIGHT_BITS[precision], cache=get_default_cache(), timeout_s=_CONVERSION_LIMIT_S)
+
+
 def _prepare_language_model(path: Path, precision: Precision) -> PreparedModel:
-    folder = path
-    if is_gguf_file(path):
-        bits = _WEIGHT_BITS[precision]
-        folder = convert_gguf(path, bits, cache=get_default_cache(), timeout_s=_CONVERSION_LIMIT_S)
+    folder = find_model_folder(path, precision)
     model = read_model_folder(folder)
     if model.paged_cache is not None:
         raise UsageError(

@@ -32,6 +32,7 @@ from app.profiles.pricing.catalog import load_catalog
 from app.profiles.pricing.price_list import load_offers
 from app.profiles.profile import EndpointProfile, Profile
 from app.profiles.traffic import build_traffic
+from app.records.local import TEST_TAG
 from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import DeclaredHardware, Objective
@@ -166,6 +167,13 @@ def _build_run_targets(
     """Return the targets measured by a run. An endpoint run measures one replica. A local run
     measures each variant, which is planned as if the variant were served."""
     result = run.complete_result
+    if result.local is not None and any(TEST_TAG in stage.tags for stage in result.stages):
+        raise UsageError(
+            f"{run.directory} cannot be planned with: it measured a language model in batches of equal sequences, "
+            "without a server in which requests arrive and wait",
+            hint="Serve the model with target.serve and measure it with load.sweep, or plan from its shape with a YAML "
+            "file that has language_model.",
+        )
     profile = _load_profile(run, catalog)
     declared_hardware = (
         None if declared_inputs.hardware is None else resolve_hardware(declared_inputs.hardware, catalog)

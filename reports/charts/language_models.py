@@ -18,11 +18,19 @@ from reports.charts.style import (
     build_spec,
     fit_scale,
 )
-from reports.depth_series import list_depth_series, list_valid_tests
-from reports.local_model import GenerationTestRow, LocalSection, VariantRow
+from reports.generation_series import (
+    MEMORY_NOTE,
+    MEMORY_PARTS,
+    UNSPLIT_MEMORY,
+    MemoryParts,
+    Phase,
+    list_depth_series,
+    list_memory,
+    list_rates,
+)
+from reports.local_model import LocalSection
 from reports.model import Quantity, Report
 
-_BYTES_PER_GIB = 2**30
 _MAX_VARIANTS = 12
 _ROW_ORDER = alt.EncodingSortField(field="row", op="min")
 """Order of variants. It is a field, because Vega would compile names into an expression, and names
@@ -46,20 +54,8 @@ def build_language_model_charts(report: Report) -> tuple[Chart, ...]:
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _list_points(local: LocalSection, phase: str) -> list[tuple[VariantRow, GenerationTestRow, Quantity]]:
-    """Return the valid rates of a phase, by variant and test, without the repeated tests that only
-    serve to detect drift."""
-    points = []
-    for variant in local.variants:
-        for row in list_valid_tests(variant):
-            rate = row.decode if phase == "decode" else row.prefill
-            if rate is not None and rate.value is not None:
-                points.append((variant, row, rate))
-    return points
-
-
-def _build_rate_chart(local: LocalSection, phase: str, title: str) -> Chart | None:
-    points = _list_points(local, phase)
+def _build_rate_chart(local: LocalSection, phase: Phase, title: str) -> Chart | None:
+    points = list_rates(local, phase)
     if not points:
         return None
     shown_names = list(dict.fromkeys(variant.name for variant, _, _ in points))[:_MAX_VARIANTS]
@@ -183,62 +179,61 @@ def _build_depth_lines(records: list[dict[str, Any]], series_names: list[str]) -
 
 
 def _build_memory_chart(local: LocalSection) -> Chart | None:
-    """Build the chart of the file size and the process memory by variant; `None` if no memory was
-    measured."""
-    variants = [variant for variant in local.variants if variant.tests and variant.peak_memory.value is not None]
-    if not variants:
+    """Build the chart of the peak memory of the process by variant, split into its parts; `None` if
+    no memory was measured."""
+    memory = list_memory(local)
+    if not memory:
         return None
-    amounts = [amount for variant in variants for amount in _list_memory(variant)]
-    names = list(dict.fromkeys(name for _, name, _ in amounts))
-    shown_variants = [variant.name for variant in variants][:_MAX_VARIANTS]
+    names = [*MEMORY_PARTS, UNSPLIT_MEMORY]
+    shown_memory = memory[:_MAX_VARIANTS]
     records = [
-        {
-            "variant": variant,
-            "series": name,
-            "value": gib,
-            "shown": _format_gib(gib),
-            "row": shown_variants.index(variant),
-            "bar": names.index(name),
-        }
-        for variant, name, gib in amounts
-        if variant in shown_variants
-    ]
-    hungriest = max(variants, key=lambda variant: variant.peak_memory.value or 0.0)
+        {"variant": row.variant.name, "series": name, "value": gib, "shown": _format_gib(gib), "row": index,
+         "bar": names.index(name)}
+        for index, row in enumerate(shown_memory)
+        for name, gib in _list_parts(row)
+    ]  # fmt: skip
+    drawn_names = [name for name in names if any(record["series"] == name for record in records)]
+    largest = max(memory, key=lambda row: row.peak_gib)
     tooltip = [alt.Tooltip("variant:N"), alt.Tooltip("series:N", title="Memory"), alt.Tooltip("shown:N", title="Size")]
     bars = (
         build_layer(records)
         .mark_bar()
         .encode(
-            x=alt.X("value:Q", title="GiB"),
+            x=alt.X("value:Q", title="Peak memory of the process (GiB)"),
             y=alt.Y("variant:N", title=None, sort=_ROW_ORDER),
-            yOffset=alt.YOffset("series:N", sort=_BAR_ORDER),
+            order=alt.Order("bar:Q"),
             tooltip=tooltip,
-            **build_series_scales(names),
+            **build_series_scales(drawn_names),
         )
     )
-    hidden_count = len(variants) - len(shown_variants)
+    hidden_count = len(memory) - len(shown_memory)
+    more_note = f" {hidden_count} more variants are only in the table." if hidden_count else ""
     return Chart(
         key="model-memory",
         title="Memory by variant",
         alternative=(
-            f"The highest peak memory is {formatting.format_value_unit(hungriest.peak_memory)} ({hungriest.name})."
+            f"The highest peak memory is {formatting.format_value_unit(largest.variant.peak_memory)} "
+            f"({largest.variant.name})."
         ),
         spec=build_spec([bars], "model_memory"),
-        columns=("variant", "memory", "size"),
-        rows=tuple((variant, name, _format_gib(gib)) for variant, name, gib in amounts),
-        note=f"{hidden_count} more variants are only in the table." if hidden_count else None,
+        columns=("variant", *MEMORY_PARTS, "peak"),
+        rows=tuple(
+            (
+                row.variant.name,
+                *(map(_format_gib, row.parts_gib or (None,) * len(MEMORY_PARTS))),
+                _format_gib(row.peak_gib),
+            )
+            for row in memory
+        ),
+        note=MEMORY_NOTE + more_note,
     )
 
 
-def _list_memory(variant: VariantRow) -> list[tuple[str, str, float]]:
-    opened_gib = None if variant.opened_memory is None else variant.opened_memory.value
-    amounts = (
-        ("file", None if variant.size_bytes is None else variant.size_bytes / _BYTES_PER_GIB),
-        ("after opening", opened_gib),
-        ("peak", variant.peak_memory.value),
-    )
-    return [(variant.name, name, gib) for name, gib in amounts if gib is not None]
+def _list_parts(row: MemoryParts) -> list[tuple[str, float]]:
+    if row.parts_gib is None:
+        return [(UNSPLIT_MEMORY, row.peak_gib)]
+    return list(zip(MEMORY_PARTS, row.parts_gib, strict=True))
 
 
-def _format_gib(gib: float) -> str:
-    return formatting.with_unit(formatting.format_number(gib), "GiB")
+def _format_gib(gib: float | None) -> str:
+    return formatting.NOT_AVAILABLE if gib is None else formatting.with_unit(formatting.format_number(gib), "GiB")

@@ -81,6 +81,8 @@ def test_the_result_has_the_metrics_of_each_test_and_the_drift_of_the_first(meas
         has_prompt = stage["tags"]["test"].startswith("pp")
         assert ("prefill_tokens_per_s" in stage["metrics"], "ttft_ms" in stage["metrics"]) == (has_prompt, has_prompt)
         assert stage["metrics"]["decode_tokens_per_s"]["value"]["value"] > 0
+        assert stage["metrics"]["decode_bandwidth_share"]["value"]["value"] > 0
+        assert ("prefill_flops_share" in stage["metrics"]) is has_prompt
         checks = {check["id"] for check in stage["checks"]}
         assert ("drift" in checks) is (stage["repeat"] == 2)
     for variant in result["local"]["variants"]:

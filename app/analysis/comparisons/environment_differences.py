@@ -310,7 +310,7 @@ def _collect_arrivals_by_stage(runs: Sequence[Result]) -> dict[str, dict[tuple[o
     arrivals_by_stage: dict[str, dict[tuple[object, ...], str]] = {}
     for run in runs:
         is_sizewise_run = run.tool.name == "sizewise"
-        for comparable_stage, stage in list_comparable_stages(run, has_single_model=False):
+        for comparable_stage, stage in list_comparable_stages(run):
             if stage.variant is None:
                 key = is_sizewise_run, *build_arrivals_key(stage)
                 arrivals_by_stage.setdefault(comparable_stage.stage_name, {})[key] = stage.arrivals or NOT_REPORTED

@@ -3,13 +3,14 @@ variant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from app.analysis.comparisons.repeats import Repeats, compute_median
 from app.records.comparison import MAX_RATE, StageMetric
-from app.records.estimate import Estimate, Variant
+from app.records.estimate import Estimate, Variant, join_variant_label
 from app.records.local import TEST_TAG
 from app.records.metrics import METRICS
 from app.records.result import SWEEP_TAG, Result, Stage
@@ -49,6 +50,8 @@ class ComparableStage(msgspec.Struct, frozen=True):
     drift: float | None = None
     """Change of the time of the first test of the variant during the run, if the check `drift`
     warned; None otherwise."""
+    variant: Variant | None = None
+    """Variant that was measured; None for an endpoint."""
 
 
 class MetricPair(StageMetric, frozen=True):
@@ -74,13 +77,13 @@ def pair_metrics(baseline_runs: Sequence[Result], candidate_runs: Sequence[Resul
     Metrics are dropped if one side has no value, or if neither a higher nor a lower value is
     better. The max rate is dropped if no run tested a higher rate. If a side has a single run, the
     repeats are its stages; otherwise each run is one repeat."""
-    has_single_model = all(len(_get_models(run)) == 1 for run in (*baseline_runs, *candidate_runs))
+    free_settings = _find_free_settings((*baseline_runs, *candidate_runs))
     has_failed_rate = not all(
         run.max_rate is not None and run.max_rate.is_lower_bound for run in (*baseline_runs, *candidate_runs)
     )
     baseline_values, candidate_values = (
-        _collect_values(baseline_runs, has_single_model),
-        _collect_values(candidate_runs, has_single_model),
+        _collect_values(baseline_runs, free_settings),
+        _collect_values(candidate_runs, free_settings),
     )
     objective_metrics = {
         (objective_result.objective.metric, objective_result.objective.aggregate)
@@ -96,10 +99,28 @@ def pair_metrics(baseline_runs: Sequence[Result], candidate_runs: Sequence[Resul
     return tuple(sorted(pairs, key=lambda pair: not pair.is_headline))
 
 
-def list_comparable_stages(result: Result, *, has_single_model: bool) -> Iterator[tuple[ComparableStage, Stage]]:
-    """Yield each comparable stage with its key. Warm-ups, INVALID stages, the pooled stage of a
-    search, and tests of a language model that were repeated to detect drift are skipped; the
-    individual search steps are included."""
+_FREE_SETTINGS: dict[str, Any] = {"model": "", "provider": "", "precision": "", "threads": 1}
+"""Settings of a variant in which compared runs may differ, with the value that replaces them in a
+key. The others, such as the batch size, determine how much work a call is."""
+
+
+def _find_free_settings(runs: Sequence[Result]) -> frozenset[str]:
+    """Return the settings that each run has in a single value, such as its only model. The variants
+    of the runs then correspond to each other even if this value differs."""
+    variants_by_run = [{stage.variant for stage in run.stages if stage.variant is not None} for run in runs]
+    return frozenset(
+        name
+        for name in _FREE_SETTINGS
+        if all(len({getattr(variant, name) for variant in variants}) == 1 for variants in variants_by_run)
+    )
+
+
+def list_comparable_stages(
+    result: Result, *, free_settings: Collection[str] = ()
+) -> Iterator[tuple[ComparableStage, Stage]]:
+    """Yield each comparable stage with its key, in which `free_settings` are left out. Warm-ups,
+    INVALID stages, the pooled stage of a search, and tests of a language model that were repeated to
+    detect drift are skipped; the individual search steps are included."""
     has_other_load = any(
         SWEEP_TAG not in stage.tags and stage.kind in ("steady", "closed") for stage in _iterate_load_stages(result)
     )
@@ -116,10 +137,10 @@ def list_comparable_stages(result: Result, *, has_single_model: bool) -> Iterato
             continue
         scenario = test or stage.tags.get("scenario", "")
         rate_text = "" if stage.scheduled_per_s is None else f"{stage.scheduled_per_s:.4g}/s"
-        variant = msgspec.structs.replace(stage.variant, model="") if has_single_model else stage.variant
+        variant = msgspec.structs.replace(stage.variant, **{name: _FREE_SETTINGS[name] for name in free_settings})
         key = (variant.label, scenario, rate_text)
         drift = drifts.get(stage.variant) if test else None
-        yield ComparableStage(key, stage.name, result.local is not None, bool(test), drift), stage
+        yield ComparableStage(key, stage.name, result.local is not None, bool(test), drift, stage.variant), stage
 
 
 def _find_drifts(result: Result) -> dict[Variant, float]:
@@ -137,12 +158,25 @@ def _iterate_load_stages(result: Result) -> Iterator[Stage]:
     return (stage for stage in result.stages if stage.variant is None)
 
 
-def _get_models(result: Result) -> set[str]:
-    return {stage.variant.model for stage in result.stages if stage.variant is not None}
+def match_stages(runs: Sequence[Result]) -> dict[str, tuple[str, ...]]:
+    """Return the stages that all runs have, by the name that a comparison gives them, with the name
+    in each run."""
+    free_settings = _find_free_settings(runs)
+    stages_by_run = [
+        {stage.key: stage for stage, _ in list_comparable_stages(run, free_settings=free_settings)} for run in runs
+    ]
+    first_stages, *other_stages = stages_by_run or [{}]
+    return {
+        _name_compared_stage(stage, stages_by_run[-1][key]): tuple(stages[key].stage_name for stages in stages_by_run)
+        for key, stage in first_stages.items()
+        if all(key in stages for stages in other_stages)
+    }
 
 
-def _collect_values(runs: Sequence[Result], has_single_model: bool) -> dict[MetricPairKey, list[_StageEstimate]]:
-    run_values = [_read_values(run, has_single_model) for run in runs]
+def _collect_values(
+    runs: Sequence[Result], free_settings: Collection[str]
+) -> dict[MetricPairKey, list[_StageEstimate]]:
+    run_values = [_read_values(run, free_settings) for run in runs]
     if len(run_values) == 1:
         return run_values[0]
     merged_values: dict[MetricPairKey, list[_StageEstimate]] = {}
@@ -153,14 +187,14 @@ def _collect_values(runs: Sequence[Result], has_single_model: bool) -> dict[Metr
     return merged_values
 
 
-def _read_values(result: Result, has_single_model: bool) -> dict[MetricPairKey, list[_StageEstimate]]:
+def _read_values(result: Result, free_settings: Collection[str]) -> dict[MetricPairKey, list[_StageEstimate]]:
     values_by_key: dict[MetricPairKey, list[_StageEstimate]] = {}
     if result.max_rate is not None and result.max_rate.per_s.value is not None:
         comparable_stage = ComparableStage((_SEARCH,), _SEARCH, is_requested=True)
         values_by_key[(comparable_stage.key, MAX_RATE, "value")] = [
             _StageEstimate(comparable_stage, result.max_rate.per_s)
         ]
-    for comparable_stage, stage in list_comparable_stages(result, has_single_model=has_single_model):
+    for comparable_stage, stage in list_comparable_stages(result, free_settings=free_settings):
         has_latency = any(estimate.value is not None for estimate in stage.metrics.get("latency_ms", {}).values())
         for metric, estimates in _build_metrics(stage).items():
             for aggregate, estimate in estimates.items():
@@ -204,10 +238,22 @@ def _build_pair(
         aggregate=aggregate,
         unit="1/s" if metric == MAX_RATE else METRICS[metric].unit,
         better="higher" if metric == MAX_RATE else METRICS[metric].better,
-        stage=comparable_stage.stage_name,
+        stage=_name_compared_stage(baseline_values[0].comparable_stage, comparable_stage),
         is_headline=comparable_stage.is_requested and is_headline_metric,
         repeats=Repeats(
             tuple(value.estimate for value in baseline_values), tuple(value.estimate for value in candidate_values)
         ),
         drift=max(drifts, default=None),
     )
+
+
+def _name_compared_stage(baseline: ComparableStage, candidate: ComparableStage) -> str:
+    """Return the name of a pair of stages. If their variants differ in a setting, such as the
+    model, the name has only the settings that they share."""
+    if baseline.variant is None or candidate.variant is None or baseline.variant == candidate.variant:
+        return candidate.stage_name
+    shared = [
+        text if text == other_text else ""
+        for text, other_text in zip(baseline.variant.label_parts, candidate.variant.label_parts, strict=True)
+    ]
+    return candidate.stage_name.replace(candidate.variant.label, join_variant_label(shared))

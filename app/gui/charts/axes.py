@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -85,6 +87,17 @@ def log_ticks(low: float, high: float, max_ticks: int) -> list[float]:
         stride = math.ceil(len(best_positions) / max_ticks)
         best_positions = [position for position in best_positions if round(position) % stride == 0]
     return best_positions
+
+
+def log_tick_texts(values: Sequence[float]) -> list[str]:
+    """Format the tick values of a logarithmic axis, in ascending order. Each has the digits that
+    distinguish it from its neighbors, which on a short axis are less than a decade apart."""
+    gaps = [math.inf, *(following - value for value, following in pairwise(values)), math.inf]
+    decades = [10.0 ** math.floor(math.log10(value) + 1e-9) for value in values]
+    return [
+        tick_text(value, min(decade, *gaps[index : index + 2]))
+        for index, (value, decade) in enumerate(zip(values, decades, strict=True))
+    ]
 
 
 def tick_text(value: float, step: float) -> str:

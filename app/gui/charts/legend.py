@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from app.gui.charts.pens import draw_markers, line_pen, marker_path, series_color, solid_pen
+from app.gui.charts.pens import draw_markers, fill_bar, line_pen, marker_path, series_color, solid_pen
 from app.gui.charts.series import SeriesKind
 from app.gui.theme import Theme
 
 _SAMPLE_PX = 26.0
+_SWATCH_PX = 10.0
 _GAP_PX = 6.0
 _ENTRY_GAP_PX = 16.0
 
 
 class LegendEntry(msgspec.Struct, frozen=True):
     label: str
-    kind: SeriesKind
+    kind: SeriesKind | Literal["bars"]
     style_index: int
     is_hollow: bool = False
     is_dashed: bool = True
@@ -99,6 +102,10 @@ class Legend(QWidget):
 
     def _paint_sample(self, painter: QPainter, entry: LegendEntry, rect: QRectF) -> None:
         center_y = rect.center().y()
+        if entry.kind == "bars":
+            fill_bar(painter, QRectF(rect.left(), center_y - _SWATCH_PX / 2, rect.width(), _SWATCH_PX), self.theme,
+                     entry.style_index)  # fmt: skip
+            return
         if entry.kind == "line":
             solid_line_pen = solid_pen(series_color(self.theme, entry.style_index))
             painter.setPen(line_pen(self.theme, entry.style_index) if entry.is_dashed else solid_line_pen)

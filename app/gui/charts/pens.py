@@ -4,12 +4,21 @@ only."""
 from __future__ import annotations
 
 import pyqtgraph as pg
-from PySide6.QtGui import QColor, QPainter, QPainterPath, QPen, QTransform
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QBrush, QColor, QPainter, QPainterPath, QPen, QTransform
 
 from app.gui.formatting import State
 from app.gui.theme import Theme
 
 _DASH_PATTERNS: tuple[tuple[float, ...], ...] = ((), (7, 3), (2, 3), (9, 3, 2, 3), (5, 2, 1, 2, 1, 2), (12, 4))
+_BAR_PATTERNS = (
+    None,
+    Qt.BrushStyle.BDiagPattern,
+    Qt.BrushStyle.Dense6Pattern,
+    Qt.BrushStyle.FDiagPattern,
+    Qt.BrushStyle.VerPattern,
+    Qt.BrushStyle.DiagCrossPattern,
+)
 _MARKER_SYMBOLS = ("o", "s", "t1", "d", "t", "star")
 MARKER_PX = 7
 
@@ -68,3 +77,11 @@ def draw_markers(painter: QPainter, theme: Theme, style_index: int, path: QPaint
     painter.setBrush(QColor(theme.paper) if is_hollow else color)
     painter.drawPath(path)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, was_antialiased)
+
+
+def fill_bar(painter: QPainter, rect: QRectF, theme: Theme, style_index: int) -> None:
+    """Fill a bar with the color and the pattern of its series."""
+    painter.fillRect(rect, series_color(theme, style_index))
+    pattern = _BAR_PATTERNS[style_index % len(_BAR_PATTERNS)]
+    if pattern is not None:
+        painter.fillRect(rect, QBrush(translucent_color(theme.paper, 150), pattern))

@@ -11,7 +11,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QFont, QFontMetricsF, QPainter
 
-from app.gui.charts.axes import Axis, format_clock, linear_ticks, log_ticks, tick_text
+from app.gui.charts.axes import Axis, format_clock, linear_ticks, log_tick_texts, log_ticks, tick_text
 from app.gui.charts.pens import solid_pen
 
 _TICK_PX, _TEXT_GAP_PX = 4, 4
@@ -19,6 +19,7 @@ _MAX_Y_TICKS, _MAX_X_TICKS = 6, 12
 _ROWS_PER_TICK = 2.0
 _EDGE_PX = 60
 _WIDTH_STEP_PX = 8.0
+_MAX_NAME_PX = 260.0
 
 
 class TickAxis(pg.AxisItem):
@@ -31,6 +32,7 @@ class TickAxis(pg.AxisItem):
         self.axis, self.side = axis, side
         self.is_clock = False
         self.has_labels = True
+        self._names: tuple[str, ...] = ()
         self._fixed_width: float | None = None
         self._font = QFont()
         super().__init__(side, maxTickLength=_TICK_PX)
@@ -64,6 +66,14 @@ class TickAxis(pg.AxisItem):
         self.setStyle(showValues=is_visible)
         self._fit_size()
 
+    def set_names(self, names: Sequence[str]) -> None:
+        """Label the positions 0, −1, −2 … with names instead of numbers, from the top of a left
+        axis."""
+        self._names = tuple(names)
+        self._fit_size()
+        self.picture = None
+        self.update()
+
     def preferred_width(self) -> float:
         """Return the width that the labels of a left axis need, in pixels. The width is rounded up
         in steps, so that the plot does not jitter."""
@@ -73,6 +83,8 @@ class TickAxis(pg.AxisItem):
 
     def tick_positions(self) -> list[float]:
         low, high = self.range
+        if self._names:
+            return [-float(index) for index in range(len(self._names))]
         metrics = self._metrics()
         if self.side == "left":
             max_ticks = min(_MAX_Y_TICKS, int(self._length() / (_ROWS_PER_TICK * metrics.height())))
@@ -83,9 +95,13 @@ class TickAxis(pg.AxisItem):
         return linear_ticks(low, high, max(max_ticks, 2), is_clock=self.is_clock)
 
     def format_ticks(self, positions: Sequence[float]) -> list[str]:
+        if self._names:
+            return [
+                self._metrics().elidedText(self._names[round(-position)], Qt.TextElideMode.ElideRight, _MAX_NAME_PX)
+                for position in positions
+            ]
         if self.axis.is_log:
-            values = [10.0**position for position in positions]
-            return [tick_text(value, 10.0 ** math.floor(math.log10(value) + 1e-9)) for value in values]
+            return log_tick_texts([10.0**position for position in positions])
         step = min((next_position - position for position, next_position in pairwise(positions)), default=1.0)
         format_tick = format_clock if self.is_clock else tick_text
         return [format_tick(value, step) for value in positions]

@@ -55,7 +55,6 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
     results takes most of the time."""
     from app.analysis.comparisons.comparison import compare_runs
     from app.reporting.comparison import build_comparison_section
-    from app.reporting.rows import list_comparable_stages
 
     entries = tuple(_read_entry(entry) for entry in request.entries)
     request = msgspec.structs.replace(request, entries=entries)
@@ -63,12 +62,7 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
         _list_results(request.list_side_entries("baseline")),
         _list_results(request.list_side_entries("candidate")),
     )
-    stage_lists = [list_comparable_stages(entry.result) for entry in entries if entry.result is not None]
-    stages = (
-        tuple(name for name in stage_lists[0] if all(name in stage_list for stage_list in stage_lists))
-        if stage_lists
-        else ()
-    )
+    stages = tuple(_match_stage_names(entries))
     if not baseline or not candidate:
         return Outcome(request, stages=stages, missing_input=_format_missing_input(request))
     comparison = compare_runs(baseline, candidate, tolerance=request.tolerance, is_forced=request.is_forced)
@@ -83,10 +77,13 @@ def read_spectra(entries: Sequence[ComparisonEntry], stage: str) -> tuple[RunSpe
     from app.reporting.rows import build_stage_distributions
     from app.storage.run_directory import StoredRun
 
+    names_by_path = _match_stage_names(entries).get(stage, {})
     return tuple(
         RunSpectra(
             format_run_label(index, entry),
-            () if entry.result is None else build_stage_distributions(StoredRun(entry.path), entry.result, stage),
+            ()
+            if entry.result is None or entry.path not in names_by_path
+            else build_stage_distributions(StoredRun(entry.path), entry.result, names_by_path[entry.path]),
         )
         for index, entry in select_drawn_entries(entries)
     )
@@ -103,6 +100,22 @@ def select_drawn_entries(entries: Sequence[ComparisonEntry]) -> list[tuple[int, 
     non_baseline = [indexed_entry for indexed_entry in indexed_entries if indexed_entry[1].side != "baseline"]
     baseline = baseline[: max(MAX_RUNS // 2, MAX_RUNS - len(non_baseline))]
     return sorted((*baseline, *non_baseline[: MAX_RUNS - len(baseline)]))
+
+
+def _match_stage_names(entries: Sequence[ComparisonEntry]) -> dict[str, dict[Path, str]]:
+    """Return the stages that all runs have, by the name that the comparison gives them, with the
+    name in each run. Variants of local models correspond even if each run has another model."""
+    from app.analysis.comparisons.metric_pairs import match_stages
+    from app.reporting.rows import list_comparable_stages
+
+    results = {entry.path: entry.result for entry in entries if entry.result is not None}
+    if not results:
+        return {}
+    if all(result.local is not None for result in results.values()):
+        names_by_stage = match_stages(tuple(results.values()))
+        return {stage: dict(zip(results, names, strict=True)) for stage, names in names_by_stage.items()}
+    first_names, *other_names = (list_comparable_stages(result) for result in results.values())
+    return {name: dict.fromkeys(results, name) for name in first_names if all(name in names for names in other_names)}
 
 
 def _read_entry(entry: ComparisonEntry) -> ComparisonEntry:

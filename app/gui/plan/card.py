@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QWidget
 from app.gui.caveats import Caveat, Caveats
 from app.gui.formatting import NOT_AVAILABLE, format_plain, sentence
 from app.gui.plan.figures import (
-    format_cost_interval,
+    format_cost_range,
     format_latency_metric,
     format_percent,
     format_price,
@@ -281,7 +281,7 @@ def _build_properties(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
         return (("Price", format_price(fleet)), ("Price date", format_price_age(fleet)))
     properties = [
         ("Monthly cost", format_usd(fleet.usd_per_month.value)),
-        ("95 % CI of the cost", format_cost_interval(fleet.usd_per_month)),
+        ("P10–P90 of the cost", format_cost_range(fleet.usd_per_month_needed)),
         ("Instances", _format_instances(fleet)),
         ("Risk", format_risk(fleet.risk)),
         ("Probability of meeting SLO", format_slo_probabilities(fleet.slo_probabilities)),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, with_unit
 from app.planning.formatting import format_probability
-from app.records.estimate import Estimate
 from app.records.metrics import metric_label
-from app.records.plan import Fleet, SloProbabilities
+from app.records.plan import Fleet, SloProbabilities, Spread
 
 _RISK_LEVELS = ("none known", "low", "moderate", "elevated", "high")
 
@@ -42,9 +41,9 @@ def format_usd_per_hour(usd_per_hour: float | None) -> str:
     return NOT_AVAILABLE if usd_per_hour is None else f"${format_hourly_price(usd_per_hour)}/h"
 
 
-def format_cost_interval(cost: Estimate) -> str:
-    """Format the 95 % confidence interval of a cost in USD, which Results and the reports show."""
-    return NOT_AVAILABLE if cost.ci95 is None else f"{format_usd(cost.ci95[0])} – {format_usd(cost.ci95[1])}"
+def format_cost_range(cost: Spread | None) -> str:
+    """Format the P10 and P90 of the monthly cost in USD, as the reports and `sizewise plan` do."""
+    return NOT_AVAILABLE if cost is None else f"{format_usd(cost.p10)} – {format_usd(cost.p90)}"
 
 
 def format_slo_probabilities(probabilities: SloProbabilities | None) -> str:

@@ -23,7 +23,7 @@ _PRICE_ROLES = frozenset(
 )  # fmt: skip
 """Item roles for which price cells behave differently from other cells."""
 COLUMNS = (
-    "offer", "instances", "month", "cost_interval", PRICE_COLUMN, "probability", "used", "latency", "risk", "basis",
+    "offer", "instances", "month", "cost_range", PRICE_COLUMN, "probability", "used", "latency", "risk", "basis",
     "why", "sizing_method", "age", "dated", "rate",
 )  # fmt: skip
 _PRICE_INDEX, _NOTES_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
@@ -37,7 +37,7 @@ def build_headers() -> dict[str, str]:
         "offer": "Offer",
         "instances": "Instances",
         "month": "Cost ($/month)",
-        "cost_interval": "95 % CI of the cost",
+        "cost_range": "Cost, P10–P90 ($/month)",
         PRICE_COLUMN: "Price ($/h)",
         "probability": "Probability of meeting SLO",
         "used": "Peak utilization",
@@ -74,12 +74,12 @@ def build_frame(plan: Plan) -> pd.DataFrame:
 
 
 def _build_row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
-    cost_interval, is_feasible = fleet.usd_per_month.ci95, fleet.rejected is None
+    cost_range, is_feasible = fleet.usd_per_month_needed, fleet.rejected is None
     return (
         fleet.offer,
         fleet.instances,
         fleet.usd_per_month.value,
-        None if cost_interval is None else f"{format_amount(cost_interval[0])}–{format_amount(cost_interval[1])}",
+        None if cost_range is None else f"{format_amount(cost_range.p10)}–{format_amount(cost_range.p90)}",
         fleet.usd_per_hour_each,
         None if fleet.slo_probabilities is None else fleet.slo_probabilities.planned,
         fleet.utilization_at_peak.value,

@@ -8,6 +8,7 @@ import msgspec
 
 from app.errors import UsageError
 from app.gui.formatting import format_clock_time
+from app.records.local import TEST_TAG
 
 _MAX_RUNS = 15
 _MAX_RUNS_READ = 60
@@ -44,6 +45,8 @@ def _read_plannable_run(directory: Path) -> PlannableRun | None:
     from app.storage.run_directory import StoredRun
 
     result = StoredRun(directory).result
+    if result is not None and result.local is not None and any(TEST_TAG in stage.tags for stage in result.stages):
+        return None  # a plan needs the language model under load
     capacity_text = None if result is None else format_max_rate(result)
     if result is None or capacity_text is None:
         return None

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QWidget
 
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.details import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
+from app.gui.results.tabs.language_models import (
+    BottleneckTab,
+    GenerationTab,
+    MemoryTab,
+    QualityTab,
+    is_language_model_run,
+)
 from app.gui.results.tabs.latency import LatencyTab, TokensTab
 from app.gui.results.tabs.machine import MachineTab
 from app.gui.results.tabs.overview import OverviewTab
-from app.gui.results.tabs.plan import BaselineTab, PlanTab
+from app.gui.results.tabs.plan import BaselineTab, PlanTab, ShapePlanTab
 from app.gui.results.tabs.requests import RequestsTab
 from app.gui.results.tabs.tab import Tab
 from app.gui.results.tabs.throughput import ThroughputTab
@@ -42,8 +49,13 @@ class Content(QWidget):
             PlanTab(),
             ValidityTab(),
         )
+        self.shape_plan_tab = ShapePlanTab()
         self.all_tabs: tuple[Tab, ...] = (
             VariantsTab(theme_controller),
+            GenerationTab(theme_controller),
+            BottleneckTab(theme_controller),
+            MemoryTab(theme_controller),
+            QualityTab(),
             self.overview,
             LatencyTab(theme_controller),
             ThroughputTab(theme_controller),
@@ -56,6 +68,7 @@ class Content(QWidget):
             self.validity_tab,
             ModelTab(),
             self.plan_tab,
+            self.shape_plan_tab,
             BaselineTab(),
         )
         self.tabs = QTabWidget()
@@ -126,6 +139,16 @@ class Content(QWidget):
             return None
         self.tabs.setCurrentWidget(self.requests_tab)
         return self.requests_tab.min_latency_field
+
+    def show_ways_to_plan(self) -> bool:
+        """Show which plans are possible for a run of language models on this machine. Return False
+        for other runs."""
+        if self._displayed_run is None or not is_language_model_run(self._displayed_run):
+            return False
+        self.tabs.setCurrentWidget(self.plan_tab)
+        QTimer.singleShot(0, self, lambda: self.scroll_requested.emit(self.plan_tab.serving_button))  # when laid out
+        self.plan_tab.serving_button.setFocus(Qt.FocusReason.OtherFocusReason)
+        return True
 
     def leave(self) -> None:
         self.drawer.hide()

@@ -6,13 +6,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from app.gui.formatting import format_clock_time, format_duration
 from app.records.metrics import metric_label
 from reports import formatting
-from reports.local_model import LocalSection
-from reports.local_text import format_test
+from reports.generation_series import BYTES_PER_GIB, list_memory
+from reports.local_model import BottleneckRow, ColdStartRow, LocalSection, VariantRow
+from reports.local_text import format_test, list_bottlenecks
 from reports.model import (
     BatchRow,
     CheckRow,
@@ -27,6 +29,8 @@ from reports.model import (
     TokenRow,
     WorkerRow,
 )
+from reports.plan_section import ShapePlanSection
+from reports.plan_sentences import SHAPE_COLUMNS, build_shape_cells, format_cost_range
 from reports.quantity import Quantity
 
 STAGE_QUANTITIES = ("offered", "achieved", "throughput", "good", "p50", "p95", "p99")
@@ -212,10 +216,16 @@ def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], d
     return _frame(rows, columns), tuple(invalid_rows), hints
 
 
+def _name_with_state(variant: VariantRow) -> str:
+    """Return the name of a variant, with its state unless it is merely measured."""
+    return variant.name if variant.state == "measured" else f"{variant.name} ({variant.state})"
+
+
 TEST_HEADERS = {
-    "variant": "Variant", "state": "State", "slo": "SLO", "test": "Test", "prefill": "Prefill",
-    "decode": "Decode", "ttft_p50": "p50 TTFT", "ttft_p99": "p99 TTFT", "itl_p50": "p50 ITL",
-    "itl_p99": "p99 ITL", "e2e": "p50 E2E", "repetitions": "Repetitions", "measurement": "Validity",
+    "variant": "Variant", "slo": "SLO", "test": "Test", "prefill": "Prefill (tok/s)",
+    "decode": "Decode (tok/s)", "ttft_p50": "p50 TTFT (ms)", "ttft_p99": "p99 TTFT (ms)",
+    "itl_p50": "p50 ITL (ms)", "itl_p99": "p99 ITL (ms)", "e2e": "p50 E2E (ms)", "repetitions": "Repetitions",
+    "measurement": "Validity",
 }  # fmt: skip
 TEST_QUANTITIES = ("prefill", "decode", "ttft_p50", "ttft_p99", "itl_p50", "itl_p99", "e2e")
 
@@ -234,27 +244,150 @@ def language_model_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, 
                 hints[len(rows)] = "\n".join(hint_lines)
             quantities = {name: getattr(row, name) for name in TEST_QUANTITIES}
             rows.append(
-                {"variant": variant.name, "state": variant.state, "slo": variant.slo or formatting.NOT_AVAILABLE,
+                {"variant": _name_with_state(variant), "slo": variant.slo or formatting.NOT_AVAILABLE,
                  "test": format_test(row), "repetitions": row.repetitions, "measurement": row.validity,
                  **{name: quantity or "–" for name, quantity in quantities.items()}}
             )  # fmt: skip
         if not variant.tests:
             hints[len(rows)] = variant.reason or ""
-            rows.append({"variant": variant.name, "state": variant.state, "test": variant.reason or ""})
+            rows.append({"variant": _name_with_state(variant), "test": variant.reason or ""})
     has_values = {name: any(isinstance(row.get(name), Quantity) for row in rows) for name in TEST_QUANTITIES}
     return _frame(rows, [name for name in TEST_HEADERS if has_values.get(name, True)]), tuple(invalid_rows), hints
+
+
+BOTTLENECK_HEADERS = {
+    "variant": "Variant", "phase": "Phase", "test": "Test", "limit": "Limited by", "share": "Share of the peak",
+    "peak": "Peak", "basis": "Basis of the peak",
+}  # fmt: skip
+
+
+def bottleneck_frame(local: LocalSection) -> pd.DataFrame:
+    """Return the table of what limits the prefill and the decode of language models."""
+    return _frame(
+        [
+            {"variant": variant.name, "phase": phase, "test": row.test or formatting.NOT_AVAILABLE,
+             "limit": row.limit or "no single bottleneck",
+             "share": row.peak_share or Quantity(None, "share", reason="not stored by an older version"),
+             "peak": _format_peak(row, phase), "basis": row.peak_basis or formatting.NOT_AVAILABLE}
+            for variant in local.variants
+            for phase, row in list_bottlenecks(variant)
+        ],
+        [*BOTTLENECK_HEADERS],
+    )  # fmt: skip
+
+
+def _format_peak(row: BottleneckRow, phase: str) -> str:
+    peak, unit = (row.peak_flops_per_s, "GFLOP/s") if phase == "prefill" else (row.peak_bytes_per_s, "GB/s")
+    if peak is None:
+        return formatting.NOT_AVAILABLE
+    return f"{formatting.with_unit(formatting.format_number(peak / 1e9), unit)}, {row.processor}"
+
+
+MEMORY_HEADERS = {
+    "variant": "Variant", "weights": "Weights (file)", "kv": "KV cache (calculated)", "rest": "Rest",
+    "opened": "After opening", "peak": "Peak",
+}  # fmt: skip
+MEMORY_QUANTITIES = ("weights", "kv", "rest", "opened", "peak")
+_UNSPLIT_REASON = "not measured apart"
+
+
+def memory_frame(local: LocalSection) -> pd.DataFrame:
+    """Return the table of the memory of language models. The rest is n/a where the parts of the
+    peak are unknown."""
+    parts_by_variant = {row.variant.name: row.parts_gib for row in list_memory(local)}
+    rows = []
+    for variant in local.variants:
+        if not variant.is_measured:
+            continue
+        parts_gib = parts_by_variant.get(variant.name)
+        size_gib = None if variant.size_bytes is None else variant.size_bytes / BYTES_PER_GIB
+        rows.append(
+            {"variant": variant.name, "weights": Quantity(size_gib, "GiB", reason=_UNSPLIT_REASON),
+             "kv": variant.kv_cache or Quantity(None, "GiB", reason=_UNSPLIT_REASON),
+             "rest": Quantity(None if parts_gib is None else parts_gib[2], "GiB", reason=_UNSPLIT_REASON),
+             "opened": variant.opened_memory or Quantity(None, "GiB", reason="not measured"),
+             "peak": variant.peak_memory}
+        )  # fmt: skip
+    return _frame(rows, [*MEMORY_HEADERS])
+
+
+def list_cold_starts(local: LocalSection) -> list[tuple[str, ColdStartRow]]:
+    """Return the cold starts of all variants, with a name that says whether the optimized model was
+    cached where both kinds were measured."""
+    return [
+        (f"{variant.name}{', cached' if row.is_cached else ''}", row)
+        for variant in local.variants
+        for row in variant.cold_starts
+    ]
+
+
+def cold_start_frame(local: LocalSection) -> pd.DataFrame:
+    """Return the table of the parts of cold starts: the median, with the maximum in parentheses."""
+    rows = [
+        {"Variant": name, "Starts": row.starts}
+        | {
+            _capitalize(part_name): f"{formatting.format_value_unit(p50)} (max {formatting.format_value(worst)})"
+            for part_name, p50, worst in zip(local.cold_parts, row.p50, row.worst, strict=False)
+        }
+        for name, row in list_cold_starts(local)
+    ]
+    return _frame(rows, ["Variant", "Starts", *map(_capitalize, local.cold_parts)])
+
+
+def _capitalize(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+QUALITY_HEADERS = {
+    "variant": "Variant", "tokens": "Tokens", "perplexity": "Perplexity", "ratio": "Ratio to the reference",
+    "agreement": "Token agreement", "divergence": "KL divergence",
+}  # fmt: skip
+QUALITY_QUANTITIES = ("perplexity", "ratio", "agreement", "divergence")
+
+
+def quality_frame(local: LocalSection) -> pd.DataFrame:
+    """Return the table of the quality of the predictions of language models. The reference has no
+    comparison with itself."""
+    return _frame(
+        [
+            {"variant": variant.name, "tokens": quality.tokens, "perplexity": quality.perplexity,
+             "ratio": quality.ratio or "reference", "agreement": quality.agreement or "–",
+             "divergence": quality.divergence or "–"}
+            for variant in local.variants
+            if (quality := variant.text_quality) is not None
+        ],
+        [*QUALITY_HEADERS],
+    )  # fmt: skip
 
 
 def offer_frame(plan: PlanSection) -> pd.DataFrame:
     return _frame(
         [
-            {"offer": row.offer, "instances": row.instances, "usd_per_month": row.usd_per_month,
+            {"offer": row.offer, "instances": row.instances, "usd_per_month": _drop_interval(row.usd_per_month),
+             "cost_range": format_cost_range(row) or formatting.NOT_AVAILABLE,
              "usd_per_1k": row.usd_per_1k, "latency": row.latency, "utilization": row.utilization_at_peak,
              "basis": row.basis, "risk": row.risk, "price": format_clock_time(row.price_date)}
             for row in plan.offers
         ],
-        ("offer", "instances", "usd_per_month", "usd_per_1k", "latency", "utilization", "basis", "risk", "price"),
+        ("offer", "instances", "usd_per_month", "cost_range", "usd_per_1k", "latency", "utilization", "basis", "risk",
+         "price"),
     )  # fmt: skip
+
+
+SHAPE_TITLES = ("Accelerator", "Instances", "Offer", "Cost ($/month)", "Basis")
+
+
+def shape_frame(section: ShapePlanSection) -> pd.DataFrame:
+    """Return the table of the cheapest fleet of each accelerator type, for a model that was not
+    measured."""
+    return _frame(
+        [dict(zip(SHAPE_COLUMNS, build_shape_cells(row), strict=True)) for row in section.rows], SHAPE_COLUMNS
+    )
+
+
+def _drop_interval(cost: Quantity) -> Quantity:
+    """Return a monthly cost without its interval, since its range from P10 to P90 is shown beside."""
+    return msgspec.structs.replace(cost, ci95=None)
 
 
 def _format_time(time_s: float | None) -> str:

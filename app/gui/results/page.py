@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QUndoCommand, QUndoStack
 from PySide6.QtWidgets import QLineEdit, QWidget
 
+from app.gui.background import submit
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, PageKey, build_error_notice
 from app.gui.page import Page
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from app.gui.results.content import Content
     from app.gui.results.state import DisplayedRun
     from app.records.bundle import Labels
+
+
+T = TypeVar("T")
 
 
 class ResultsPage(Page):
@@ -147,7 +151,10 @@ class ResultsPage(Page):
             time_axis.window_cleared.connect(self._clear_window)
             content.verdict_card.reset_requested.connect(self.presenter.reset)
             content.profile_tab.repeat_requested.connect(self._repeat)
-            content.plan_tab.plan_requested.connect(self._plan)
+            content.plan_tab.plan_requested.connect(self._open_plan)
+            content.shape_plan_tab.plan_requested.connect(self._open_shape_plan)
+            content.plan_tab.serving_requested.connect(self._serve_model)
+            content.plan_tab.shape_requested.connect(self._plan_from_shape)
             content.drawer.failed.connect(self._show_error)
             content.scroll_requested.connect(self._scroll_to)
         return self._content
@@ -226,7 +233,40 @@ class ResultsPage(Page):
         self.navigation.comparison_requested.emit(self.run_directories())
 
     def _plan(self) -> None:
+        """Plan from the displayed run or, if no plan can be based on it, show which plans are
+        possible instead."""
+        if self._content is None or not self._content.show_ways_to_plan():
+            self._open_plan()
+
+    def _open_plan(self) -> None:
         self.navigation.plan_requested.emit(self.run_directories())
+
+    def _open_shape_plan(self) -> None:
+        """Open the plan of the larger model, which was not measured, on the Plan page."""
+        from app.wiring.language_model_plans import build_known_shape_request
+
+        displayed_run = self.presenter.displayed_run
+        shape_plan = None if displayed_run is None else displayed_run.opened_run.result.shape_plan
+        if shape_plan is not None:
+            self._submit(lambda: build_known_shape_request(shape_plan), self.navigation.plan_inputs_requested.emit)
+
+    def _plan_from_shape(self) -> None:
+        from app.wiring.language_model_plans import build_shape_request
+
+        if self.presenter.displayed_run is not None:
+            result = self.presenter.displayed_run.opened_run.result
+            self._submit(lambda: build_shape_request(result), self.navigation.plan_inputs_requested.emit)
+
+    def _serve_model(self) -> None:
+        """Open a profile on the Run page that serves the measured model."""
+        from app.wiring.language_model_plans import write_serving_profile
+
+        if self.presenter.displayed_run is not None:
+            result = self.presenter.displayed_run.opened_run.result
+            self._submit(lambda: write_serving_profile(result), self.navigation.open_profile_requested.emit)
+
+    def _submit(self, work: Callable[[], T], on_done: Callable[[T], None]) -> None:
+        submit(self, work, on_done, self._show_error)
 
     def _repeat(self) -> None:
         if self.presenter.displayed_run is not None:

@@ -12,6 +12,7 @@ from PySide6.QtGui import QBrush, QFont, QGuiApplication, QPalette
 from app.gui.formatting import format_cell, format_count, format_quantity
 from app.gui.tables import FrameModel
 from app.gui.widgets import tool_tip_text
+from reports import formatting
 from reports.quantity import Quantity
 
 _ROLE = Qt.ItemDataRole
@@ -22,11 +23,17 @@ class QuantityModel(FrameModel):
     """Table model whose cells can be Quantity values.
 
     `set_rows` sets the rows, the indices of INVALID rows, and hints by row index. All numbers of an
-    INVALID row are struck through.
+    INVALID row are struck through. Without `has_units`, the headers state the units.
     """
 
-    def __init__(self, headers: Mapping[str, str] | None = None, quantity_columns: Sequence[str] = ()) -> None:
-        formats = dict.fromkeys(quantity_columns, format_value)
+    def __init__(
+        self,
+        headers: Mapping[str, str] | None = None,
+        quantity_columns: Sequence[str] = (),
+        *,
+        has_units: bool = True,
+    ) -> None:
+        formats = dict.fromkeys(quantity_columns, format_value if has_units else format_number_only)
         super().__init__(None, headers, formats, dict.fromkeys(quantity_columns, _get_value))
         self._quantity_columns = frozenset(quantity_columns)
         self._invalid_rows: frozenset[int] = frozenset()
@@ -86,6 +93,15 @@ class QuantityModel(FrameModel):
 def format_value(value: object) -> str:
     """Format a value as the report does, such as `238 (231–244) req/s`."""
     return format_quantity(value) if isinstance(value, Quantity) else format_cell(value)
+
+
+def format_number_only(value: object) -> str:
+    """Format a value with its interval and without its unit, such as `238 (231–244)`."""
+    if not isinstance(value, Quantity):
+        return format_cell(value)
+    interval_text = formatting.format_interval(value)
+    value_text = formatting.format_value(value)
+    return value_text if interval_text is None else f"{value_text} ({interval_text})"
 
 
 def describe_quantity(quantity: Quantity) -> str:

@@ -159,11 +159,11 @@ def build_local_result(
     batch_models = fit_batch_models(stages)
     variants = tuple(_add_scaling_efficiency(variant, variants) for variant in variants)
     variants = tuple(_add_drift_check(variant) for variant in variants)
-    stages = tuple(stage for variant in variants for stage in variant.stages)
     variants = tuple(
         _add_bottleneck(variant, variant_result, batch_models, dependencies, measurements)
         for variant, variant_result in zip(measurements.variants, variants, strict=True)
     )
+    stages = tuple(stage for variant in variants for stage in variant.stages)
     validity = (*measurements.checks, *_build_checks(spec, measurements, variants))
     verdict = compute_verdict(validity)
     best_variant, best_reason = find_best_variant(variants, spec.slo)

@@ -187,3 +187,22 @@ def test_variants_of_a_language_model_have_tests_instead_of_scenarios() -> None:
         "p50 service time, pp512",
         "machine time per 1k prompt tokens",
     )
+
+
+def test_a_variant_whose_interval_includes_the_limit_is_as_inconclusive_as_the_verdict() -> None:
+    run = language_model_run().result
+    evaluated = run.slo[0]
+    stages = tuple(
+        msgspec.structs.replace(stage, metrics=stage.metrics | {"itl_ms": {"p50": Estimate(15.0, (11.0, 24.0), 90)}})
+        if "itl_ms" in stage.metrics and stage.variant is not None and stage.variant.batch == 1
+        else stage
+        for stage in run.stages
+    )
+    section = build_local_section(msgspec.structs.replace(run, stages=stages))
+    assert section is not None
+    first, second, _ = section.variants
+    assert (first.slo, first.misses) == (
+        "inconclusive", ("p50 ITL < 20 ms: 15.0 (11.0–24.0)\u202fms (the 95 % CI crosses the limit)",)
+    )  # fmt: skip
+    assert second.slo == "missed", "30 ms is above the limit of 20 ms, and so is its interval"
+    assert evaluated.objective.limit == 20.0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from app.records.plan import Spread
 from app.records.result import Result
 from app.reporting import build_report
 from reports.model import Report
@@ -39,6 +40,21 @@ def test_headlines_are_the_max_rate_the_holds_together_and_the_cost(full: Report
     assert limit is not None
     assert (limit.comparator, limit.value, limit.unit) == ("<", 50.0, "ms")
     assert tiles["Fleet cost"].quantity.basis == "extrapolated"
+
+
+def test_the_cost_of_the_fleet_has_the_range_that_the_plan_has_everywhere() -> None:
+    run = full_run()
+    assert run.result.plan is not None
+    assert run.result.plan.recommendation is not None
+    fleet = msgspec.structs.replace(
+        run.result.plan.recommendation.fleet, usd_per_month_needed=Spread(900.0, 1200.0, 1900.0)
+    )
+    recommendation = msgspec.structs.replace(run.result.plan.recommendation, fleet=fleet)
+    plan = msgspec.structs.replace(run.result.plan, recommendation=recommendation)
+    report = _report(msgspec.structs.replace(run, result=msgspec.structs.replace(run.result, plan=plan)))
+    tiles = {tile.label: tile for tile in report.tiles}
+    assert tiles["Fleet cost"].quantity.ci95 is None
+    assert (tiles["Fleet cost"].note or "").startswith("P10–P90: $900–1,900; ")
 
 
 def test_every_stage_stays_the_failed_ones_too(full: Report) -> None:

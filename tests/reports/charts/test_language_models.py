@@ -61,8 +61,16 @@ def test_depth_is_drawn_for_tests_that_differ_in_nothing_else(language_model_rep
     assert "decode-by-depth" not in _charts(mixed)
 
 
-def test_memory_is_that_of_the_file_and_of_the_process(language_model_report: Report) -> None:
-    points = _points(_charts(language_model_report)["model-memory"])
-    assert [(point["series"], point["value"]) for point in points if point["variant"] == "batch 1"] == [
-        ("file", pytest.approx(20_800_000 / 2**30)), ("after opening", pytest.approx(150 / 1024)), ("peak", 0.25)
+def test_the_peak_memory_is_split_where_its_parts_are_known(language_model_report: Report) -> None:
+    chart = _charts(language_model_report)["model-memory"]
+    weights_gib, kv_gib = 20_800_000 / 2**30, 1040 * 4096 / 2**30
+    assert [(point["series"], point["value"]) for point in _points(chart) if point["variant"] == "batch 1"] == [
+        ("weights", pytest.approx(weights_gib)), ("KV cache", pytest.approx(kv_gib)),
+        ("rest", pytest.approx(0.25 - weights_gib - kv_gib)),
     ]  # fmt: skip
+    assert language_model_report.local is not None
+    first, *_ = language_model_report.local.variants
+    on_gpu = msgspec.structs.replace(first, provider="cuda")
+    chart = _charts(_with_variants(language_model_report, (on_gpu,)))["model-memory"]
+    assert [(point["series"], point["value"]) for point in _points(chart)] == [("not split", 0.25)]
+    assert chart.rows == (("batch 1", "n/a", "n/a", "n/a", "0.250\u202fGiB"),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.gui.results.state import DisplayedRun
 from app.gui.widgets import label, vbox
@@ -24,6 +24,12 @@ class Tab(QWidget):
         super().__init__()
         self.setAccessibleName(self.title)
         self.column = vbox(within=self, margins=(0, 8, 0, 0), spacing=8)
+
+    def heightForWidth(self, width: int) -> int:
+        """Return the height of the tab. A tab that is not shown has none, because a tab widget would
+        otherwise be as tall as its tallest tab."""
+        is_shown = self.sizePolicy().verticalPolicy() != QSizePolicy.Policy.Ignored
+        return super().heightForWidth(width) if is_shown else -1
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
         """Return whether the run has data for this tab."""

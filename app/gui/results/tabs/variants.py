@@ -1,4 +1,4 @@
-"""Variants tab: each variant and scenario (or test) of a local model, and the bottleneck of each variant."""
+"""Variants tab: each variant and scenario of a local model, and the bottleneck of each variant."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import numpy as np
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
+from app.gui.formatting import sentence, with_full_stop
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import ThemeController
 from app.gui.widgets import label
-from reports.depth_series import list_depth_series
 from reports.local_model import LocalSection
 
 _MAX_BOTTLENECKS = 20
-_MAX_SERIES = 6
 _MIN_CHART_HEIGHT = 260
 
 
@@ -31,44 +30,27 @@ class VariantsTab(Tab):
                    "measurement": "Validity"}  # fmt: skip
         self.model = QuantityModel(headers, frames.VARIANT_QUANTITIES)
         self.table = create_table(self.model, "Variants and scenarios")
-        self.test_model = QuantityModel(frames.TEST_HEADERS, frames.TEST_QUANTITIES)
-        self.test_table = create_table(self.test_model, "Variants and tests")
         self._theme_controller = theme_controller
-        self.pareto_chart: Chart | None = None
-        self.depth_chart = Chart(
-            "Decode throughput by depth",
-            Axis("Tokens in the KV cache"),
-            Axis("Decode throughput", "tok/s"),
-            theme_controller,
-        )
-        self.depth_chart.setMinimumHeight(_MIN_CHART_HEIGHT)
+        self.front_chart: Chart | None = None
         self.bottlenecks_label = label("", wrap=True)
         self.column.addWidget(self.description_label)
         self.column.addWidget(self.table)
-        self.column.addWidget(self.test_table)
-        self.column.addWidget(self.depth_chart, 1)
         self.add_heading("Bottleneck per variant")
         self.column.addWidget(self.bottlenecks_label)
         self.column.addStretch(1)
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
-        return displayed_run.own_report.local is not None
+        local = displayed_run.own_report.local
+        return local is not None and not local.is_language_model
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         local = displayed_run.report.local
         if local is None:
             return
-        best_text = f"The best variant is {local.best}." if local.best else local.best_reason or ""
-        self.description_label.setText(". ".join(part for part in (local.common, best_text) if part))
-        self.table.setVisible(not local.is_language_model)
-        self.test_table.setVisible(local.is_language_model)
-        if local.is_language_model:
-            self.test_model.set_rows(*frames.language_model_frame(local))
-        else:
-            self.model.set_rows(*frames.variant_frame(local))
-        shown_table = self.test_table if local.is_language_model else self.table
-        fit_columns(shown_table)
-        fit_height(shown_table)
+        self.description_label.setText(describe_variants(local))
+        self.model.set_rows(*frames.variant_frame(local))
+        fit_columns(self.table)
+        fit_height(self.table)
         bottleneck_lines = [
             f"{variant.name}: {variant.bottleneck.sentence}"
             for variant in local.variants[:_MAX_BOTTLENECKS]
@@ -76,57 +58,53 @@ class VariantsTab(Tab):
         ]
         self.bottlenecks_label.setText("\n".join(bottleneck_lines) or "Not available")
         self._draw(local)
-        self._draw_depths(local)
-
-    def _draw_depths(self, local: LocalSection) -> None:
-        self.depth_chart.clear()
-        all_series = list_depth_series(local)
-        self.depth_chart.setVisible(bool(all_series))
-        for index, series in enumerate(all_series[:_MAX_SERIES]):
-            self.depth_chart.set_line(
-                series.name,
-                series.name,
-                np.array([point.depth for point in series.points], dtype=np.float64),
-                np.array([point.rate.value for point in series.points], dtype=np.float64),
-                style_index=index,
-            )
 
     def _draw(self, local: LocalSection) -> None:
         """Draw the chart of latency and cost of the variants. A new chart is created for each run,
         because the axes of a chart cannot be changed."""
-        if self.pareto_chart is not None:
-            self.pareto_chart.hide()
-            self.pareto_chart.deleteLater()
-            self.pareto_chart = None
-        charted_variants = [
-            variant
-            for variant in local.variants
-            if variant.latency.value is not None and variant.cost.value is not None
-        ]
-        if len(charted_variants) < 2:
-            return
-        unit = charted_variants[0].cost.unit
-        axes = Axis(local.axes.latency, "ms", True), Axis(local.axes.cost, unit if unit not in local.axes.cost else "")
-        pareto_chart = Chart("Latency vs. cost", *axes, self._theme_controller)
-        pareto_chart.setMinimumHeight(_MIN_CHART_HEIGHT)
-        for series, (state, variants) in enumerate(
-            (
-                ("Pareto-optimal", [variant for variant in charted_variants if variant.is_on_frontier]),
-                ("dominated", [variant for variant in charted_variants if not variant.is_on_frontier]),
+        if self.front_chart is not None:
+            self.front_chart.hide()
+            self.front_chart.deleteLater()
+        self.front_chart = create_front_chart(local, self._theme_controller)
+        if self.front_chart is not None:
+            self.column.insertWidget(self.column.indexOf(self.table) + 1, self.front_chart, 1)
+
+
+def describe_variants(local: LocalSection) -> str:
+    """Describe what all variants have in common, and which is the best."""
+    best_text = f"The best variant is {local.best}" if local.best else local.best_reason or ""
+    common_text = with_full_stop(local.common) if local.common else ""  # begins with the name of the model
+    return f"{common_text} {sentence(best_text) if best_text else ''}".strip()
+
+
+def create_front_chart(local: LocalSection, theme_controller: ThemeController) -> Chart | None:
+    """Create the chart of latency and cost of the variants; `None` with fewer than two variants."""
+    charted_variants = [
+        variant for variant in local.variants if variant.latency.value is not None and variant.cost.value is not None
+    ]
+    if len(charted_variants) < 2:
+        return None
+    unit = charted_variants[0].cost.unit
+    axes = Axis(local.axes.latency, "ms", True), Axis(local.axes.cost, unit if unit not in local.axes.cost else "")
+    chart = Chart("Latency vs. cost", *axes, theme_controller)
+    chart.setMinimumHeight(_MIN_CHART_HEIGHT)
+    for series, (state, variants) in enumerate(
+        (
+            ("Pareto-optimal", [variant for variant in charted_variants if variant.is_on_frontier]),
+            ("dominated", [variant for variant in charted_variants if not variant.is_on_frontier]),
+        )
+    ):
+        if variants:
+            chart.set_points(
+                state,
+                state,
+                np.array([variant.latency.value for variant in variants], dtype=np.float64),
+                np.array([variant.cost.value for variant in variants], dtype=np.float64),
+                style_index=series,
+                hollow_flags=np.array([variant.state == "INVALID" for variant in variants]),
+                names=tuple(variant.name for variant in variants),
             )
-        ):
-            if variants:
-                pareto_chart.set_points(
-                    state,
-                    state,
-                    np.array([variant.latency.value for variant in variants], dtype=np.float64),
-                    np.array([variant.cost.value for variant in variants], dtype=np.float64),
-                    style_index=series,
-                    hollow_flags=np.array([variant.state == "INVALID" for variant in variants]),
-                    names=tuple(variant.name for variant in variants),
-                )
-        self.pareto_chart = pareto_chart
-        self.column.insertWidget(self.column.indexOf(self.test_table) + 1, pareto_chart, 1)
+    return chart
 
 
 class ModelTab(Tab):

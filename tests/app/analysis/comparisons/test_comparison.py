@@ -10,6 +10,7 @@ from app.analysis.comparisons.comparison import (
     find_regressions,
     has_suspected_change,
 )
+from app.analysis.comparisons.metric_pairs import match_stages
 from app.records.comparison import MAX_RATE, Comparison, MetricChange
 from app.records.local import TEST_TAG
 from app.records.result import Estimate, Result
@@ -191,6 +192,36 @@ def test_tests_of_a_variant_that_drifted_do_not_fail_the_comparison() -> None:
     assert all(stage.endswith("batch 2") for stage in failing)
     several = compare_runs([baseline] * 2, [candidate] * 2)
     assert all(change.noise == 0.0 for change in several.changes if change.is_headline), "repeats show the noise"
+
+
+def _with_setting(run: Result, **settings: object) -> Result:
+    """The run with other settings of all its variants, also in the names of its stages."""
+    stages = []
+    for stage in run.stages:
+        assert stage.variant is not None
+        changed = msgspec.structs.replace(stage.variant, **settings)
+        name = stage.name.replace(stage.variant.label, changed.label)
+        stages.append(msgspec.structs.replace(stage, variant=changed, name=name))
+    return msgspec.structs.replace(run, stages=tuple(stages))
+
+
+def test_tests_are_compared_across_precisions_and_named_by_what_both_sides_share() -> None:
+    baseline = language_model_run().result
+    smaller = _with_setting(baseline, precision="int4", threads=8)
+    assert not compare_runs([baseline], [smaller]).changes, "refused, because the precision differs"
+    forced = compare_runs([baseline], [smaller], is_forced=True)
+    names = {change.stage for change in forced.changes if change.metric == "decode_tokens_per_s"}
+    assert names == {
+        f"{test}: tiny-decoder cpu, batch {batch}"
+        for test in ("tg16", "pp512+tg16", "tg16 @ d1024")
+        for batch in (1, 2)
+    }
+    matched = match_stages((baseline, smaller))
+    assert matched["tg16: tiny-decoder cpu, batch 2"] == (
+        "tg16: tiny-decoder cpu as-is, batch 2", "tg16: tiny-decoder cpu int4, batch 2, 8 threads"
+    )  # fmt: skip
+    mixed = msgspec.structs.replace(baseline, stages=(*baseline.stages, *smaller.stages))
+    assert not any("int4" in name for names in match_stages((baseline, mixed)).values() for name in names)
 
 
 def test_a_stage_that_is_invalid_or_a_warm_up_is_not_compared() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from app.gui.charts.axes import Axis, format_clock, linear_ticks, log_ticks, tick_text
+from app.gui.charts.axes import Axis, format_clock, linear_ticks, log_tick_texts, log_ticks, tick_text
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,18 @@ def test_log_ticks_are_round_values_of_decades_and_none_too_many() -> None:
 )
 def test_a_tick_has_the_digits_that_report_it_from_its_neighbours(value: float, step: float, text: str) -> None:
     assert tick_text(value, step) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([1.25, 1.5, 1.75, 2.0], ["1.25", "1.50", "1.75", "2.00"]),
+        ([10.2, 10.4, 10.6], ["10.2", "10.4", "10.6"]),
+        ([0.5, 1.0, 2.0, 5.0, 10.0, 1000.0], ["0.5", "1.0", "2", "5", "10", "1,000"]),
+    ],
+)
+def test_log_ticks_less_than_a_decade_apart_do_not_have_the_same_text(values: list[float], texts: list[str]) -> None:
+    assert log_tick_texts(values) == texts
 
 
 @pytest.mark.parametrize(

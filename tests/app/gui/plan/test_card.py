@@ -5,12 +5,10 @@ from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from app.gui.plan.card import PlanCard
-from app.gui.plan.figures import format_amount, format_usd
 from app.gui.plan.offers_model import build_frame
 from app.gui.plan.state import PlanState
 from app.records.checks import Check
 from app.records.plan import CapacityKnowledge, NextMeasurement, Spread
-from app.reporting.plan import build_plan_section
 from tests.fakes.whole_plan import whole_plan
 
 UNCERTAIN = CapacityKnowledge(
@@ -72,17 +70,16 @@ def test_each_offer_says_whether_it_was_simulated(qtbot: QtBot) -> None:
     assert card.badge.text() == "simulated"
 
 
-def test_the_cost_of_a_fleet_has_the_interval_of_results_and_of_the_report(qtbot: QtBot) -> None:
+def test_the_cost_of_a_fleet_has_the_range_of_results_and_of_the_report(qtbot: QtBot) -> None:
     card, plan = PlanCard(), whole_plan()
     qtbot.addWidget(card)
     qtbot.addWidget(card.header)
     assert plan.recommendation is not None
-    cost = plan.recommendation.fleet.usd_per_month
-    assert cost.ci95 is not None
+    cost = Spread(900.0, 1200.0, 1900.0)
+    fleet = replace(plan.recommendation.fleet, usd_per_month_needed=cost)
+    plan = replace(plan, recommendation=replace(plan.recommendation, fleet=fleet), offers=(fleet,))
     card.show_state(PlanState(phase="simulated", plan=plan, is_current=True))
     texts = [one.accessibleName() for one in card.properties.findChildren(QLabel)]
-    assert "95 % CI of the cost: {} – {}".format(*map(format_usd, cost.ci95)) in texts
-    reported = next(row for row in build_plan_section(plan).offers if row.offer == plan.recommendation.fleet.offer)
-    assert reported.usd_per_month.ci95 == cost.ci95
-    recommended = build_frame(plan).set_index("offer").loc[plan.recommendation.fleet.offer]
-    assert recommended["cost_interval"] == "{}–{}".format(*map(format_amount, cost.ci95))
+    assert "P10–P90 of the cost: $900 – $1,900" in texts
+    recommended = build_frame(plan).set_index("offer").loc[fleet.offer]
+    assert recommended["cost_range"] == "900–1,900"

@@ -17,6 +17,7 @@ def test_language_models_have_a_row_per_test_and_columns_with_values() -> None:
     assert list(frame.columns) == list(frames.TEST_HEADERS)
     assert isinstance(frame["prefill"][0], Quantity)
     assert frame["decode"][0] == "–", "a prompt alone is not decoded"
+    assert frame["variant"].unique().tolist() == ["batch 1 (best)", "batch 2", "batch 64 (ended early)"]
     assert invalid_rows == ()
     assert "drift" in hints[4]
     assert hints[9] == "out of memory."
@@ -26,4 +27,4 @@ def test_columns_that_no_test_has_are_left_out() -> None:
     local = build_local_section(language_model_run(tests=(GenerationTest(512, 0),)).result)
     assert local is not None
     frame, _, _ = frames.language_model_frame(local)
-    assert list(frame.columns) == ["variant", "state", "slo", "test", "prefill", "e2e", "repetitions", "measurement"]
+    assert list(frame.columns) == ["variant", "slo", "test", "prefill", "e2e", "repetitions", "measurement"]

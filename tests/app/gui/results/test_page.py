@@ -17,6 +17,7 @@ from app.gui.engine.launch import ENGINE_LOG
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
+from app.gui.results.tabs.throughput import ThroughputTab
 from app.gui.results.tiles import tile_lines
 from app.records.events import NoteAdded
 from app.records.metrics import metric_label
@@ -62,8 +63,9 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
     for row in report.objectives:
         assert any(formatting.format_quantity(row.observed) in text for text in shown), row.text
     content = page.content()
-    content.tabs.setCurrentWidget(content.all_tabs[3])
-    table = content.all_tabs[3].table  # type: ignore[attr-defined]
+    throughput_tab = next(tab for tab in content.all_tabs if isinstance(tab, ThroughputTab))
+    content.tabs.setCurrentWidget(throughput_tab)
+    table = throughput_tab.table
     model = table.frame_model
     assert model.rowCount() == len(report.stages)
     headers = [model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())]

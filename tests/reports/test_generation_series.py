@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from app.records.local import GenerationTest
-from reports.depth_series import list_depth_series
+from reports.generation_series import list_depth_series
 from reports.model import Report
 from tests.fakes.language_model_runs import language_model_run
 from tests.reports.conftest import report_of

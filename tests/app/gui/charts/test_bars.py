@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor
+from pytestqt.qtbot import QtBot
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.bars import Bar, BarChart
+from app.gui.theme import LIGHT, ThemeController
+
+BARS = (
+    Bar("batch 1", "tg16", 40.0, "40 tok/s", (30.0, 50.0)),
+    Bar("batch 1", "pp8", 10.0, "10 tok/s"),
+    Bar("batch 4", "tg16", 20.0, "20 tok/s"),
+)
+
+
+@pytest.fixture
+def chart(qtbot: QtBot, look: ThemeController) -> BarChart:
+    made = BarChart("Decode throughput", Axis("Decode throughput", "tok/s"), "Variant", "Test", look)
+    qtbot.addWidget(made)
+    made.resize(600, 300)
+    with qtbot.waitExposed(made):
+        made.show()
+    made.set_bars(BARS)
+    return made
+
+
+def test_bars_are_side_by_side_below_the_name_of_their_group(chart: BarChart) -> None:
+    spans = [span for _, span in chart.list_spans()]
+    assert [span.width() for span in spans] == [40.0, 10.0, 20.0]
+    assert spans[0].top() == pytest.approx(spans[1].bottom()), "the second series is below the first"
+    assert spans[2].bottom() < spans[1].top() < 0.5
+    assert chart.plot.y_axis.format_ticks(chart.plot.y_axis.tick_positions()) == ["batch 1", "batch 4"]
+    image = chart.plot.grab().toImage()
+    inside, outside = (chart.plot.view_to_pixel(x, spans[2].center().y()).toPoint() for x in (5.0, 45.0))
+    assert QColor(image.pixel(inside)).name() == LIGHT.series[0]
+    assert QColor(image.pixel(outside)).name() == LIGHT.paper
+
+
+def test_texts_are_beside_the_bars_and_their_intervals_within_the_plot(chart: BarChart) -> None:
+    assert [(end, text) for end, _, text in chart.list_end_texts()] == [
+        (50.0, "40 tok/s"), (10.0, "10 tok/s"), (20.0, "20 tok/s")
+    ]  # fmt: skip
+    text_end_px = chart.plot.view_to_pixel(50.0, 0.0).x() + chart.fontMetrics().horizontalAdvance("40 tok/s")
+    assert text_end_px < chart.plot.width()
+
+
+def test_stacked_bars_begin_where_the_previous_one_ends(chart: BarChart) -> None:
+    chart.set_bars(BARS, is_stacked=True, group_texts={"batch 1": "50 in all"})
+    assert [(span.left(), span.right()) for _, span in chart.list_spans()] == [(0.0, 40.0), (40.0, 50.0), (0.0, 20.0)]
+    assert [(end, text) for end, _, text in chart.list_end_texts()] == [(50.0, "50 in all"), (20.0, "")]
+
+
+def test_they_are_read_by_keys_in_words_and_as_a_table(chart: BarChart, qtbot: QtBot) -> None:
+    assert "The longest is batch 1, tg16: 40 tok/s." in chart.accessibleDescription()
+    qtbot.keyClick(chart, Qt.Key.Key_End)
+    qtbot.keyClick(chart, Qt.Key.Key_Up)
+    assert chart.accessibleDescription() == "batch 1, pp8: 10 tok/s"
+    assert chart.legend.axis_text == "batch 1, pp8: 10 tok/s"
+    frame = chart.frame()
+    assert frame["Decode throughput (tok/s)"].tolist() == [40.0, 10.0, 20.0]
+    assert [frame["95 % CI, low"].tolist()[0], frame["95 % CI, high"].tolist()[0]] == [30.0, 50.0]
+    chart.set_bars(())
+    assert chart.frame().empty
+    qtbot.keyClick(chart, Qt.Key.Key_Down)
+    assert chart.selected_bar is None
