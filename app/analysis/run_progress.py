@@ -116,16 +116,24 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def position(self) -> str:
-        """Position in a run of a local model, such as `variant 2 of 6 · int4, 2 threads · tg128 @
-        d512 (test 2 of 3)`; empty for other runs."""
+        """Position in the run, such as `stage 2 of 3 · steady (40 req/s)`, or for a local model
+        `variant 2 of 6 · int4, 2 threads · tg128 @ d512 (test 2 of 3)`; empty if unknown."""
         if self.variant is None:
-            return ""
+            return self._format_stage_position()
         variant = self.variant
         parts = [f"variant {variant.number} of {variant.total}", variant.name or variant.variant.label]
         if self.stage is not None and self.stage.test is not None:
             test_text = f" (test {self.tests_done + 1} of {len(variant.tests)})" if variant.tests else ""
             parts.append(f"{self.stage.test}{test_text}")
         return " · ".join(parts)
+
+    def _format_stage_position(self) -> str:
+        stage = self.stage
+        if stage is None or self.phase != "stages" or self.total is None:
+            return ""
+        load_text = format_load(stage)
+        name = f"{stage.name} ({load_text})" if load_text else stage.name
+        return f"stage {min(self.completed + 1, self.total)} of {self.total} · {name}"
 
 
 def estimate_remaining_s(progress: RunProgress, now_ns: int, last_duration_s: float | None) -> float | None:
