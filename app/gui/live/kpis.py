@@ -23,7 +23,7 @@ _LATENCY_METRICS = ("latency_ms", "service_ms")
 
 
 class LiveKpis:
-    """Values of the running stage. A value lasts until a stage has another one: a language model
+    """Values of the running stage. A value is shown until a stage has another one: a language model
     that generates tokens shows the prefill of the test before."""
 
     def __init__(self) -> None:

@@ -116,7 +116,7 @@ _Durations = deque[tuple[int, float]]
 
 class RecentSteps:
     """Steps of a test of a language model in the last second, and at least the last step of each
-    kind, so that the value of a slow step lasts until the next one."""
+    kind, so that the value of a slow step is shown until the next one."""
 
     def __init__(self, test: GenerationTest, batch: int) -> None:
         self._test, self._batch = test, batch
