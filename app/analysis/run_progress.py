@@ -22,7 +22,6 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
-from app.records.local import LOCAL_PROTOCOL
 
 RunStep = Literal["check", "target", "calibrate", "warmup", "measure", "report"]
 """Step of a run: the phases with a common purpose."""
@@ -185,8 +184,7 @@ def advance_progress(progress: RunProgress, event: Event) -> RunProgress:
     progress = replace(progress, at_ns=event.at_ns)
     match event:
         case RunStarted(run_id=run_id, name=name, pid=pid):
-            is_local = event.protocol == LOCAL_PROTOCOL
-            return replace(progress, run_id=run_id, name=name, pid=pid, started_ns=event.at_ns, is_local=is_local)
+            return replace(progress, run_id=run_id, name=name, pid=pid, started_ns=event.at_ns, is_local=event.is_local)
         case PhaseChanged():
             return _apply_phase(progress, event)
         case StageStarted():

@@ -30,7 +30,6 @@ from app.profiles.objective_lines import find_objective_lines
 from app.profiles.profile import EndpointProfile, Profile, find_required_extra
 from app.profiles.resolved import format_spec
 from app.records.events import Event, RunFinished, RunStarted
-from app.records.local import LOCAL_PROTOCOL
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Objective
 from app.reporting import UNUSED_COLUMNS, build_report
@@ -112,11 +111,12 @@ class NewRun(msgspec.Struct, frozen=True):
 
     run_id: str
     name: str
-    protocol: str
     spec_text: str
     directory: Path
     slo: tuple[Objective, ...]
     started_at: datetime
+    has_requests: bool = True
+    """False for a model on this machine, which has no requests that could finish or be canceled."""
 
 
 class MeasuredRun(msgspec.Struct, frozen=True):
@@ -199,9 +199,7 @@ def resume_run(
     gather = build_gather(profile, remote_workers)
     spec_text, resumed_at = run_to_resume.spec_text or "", datetime.now(UTC)
     measured_run = _run_and_store(
-        NewRun(
-            run_id, profile.name, profile.target.protocol, spec_text, run_to_resume.directory, profile.slo, resumed_at
-        ),
+        NewRun(run_id, profile.name, spec_text, run_to_resume.directory, profile.slo, resumed_at),
         lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop, interrupted_run),
         lambda: reopen_run(run_to_resume, interrupted_run),
         arguments,
@@ -215,9 +213,8 @@ def _create_run(profile: Profile, out: Path | None) -> NewRun:
     directory = runs_home() / run_id if out is None else find_free_directory(out, run_id)
     if out is not None and directory != out:
         warn(f"{out} already contains a run, so this run is stored in {directory}")
-    return NewRun(
-        run_id, profile.name, profile.target.protocol, format_spec(profile), directory, profile.slo, started_at
-    )
+    has_requests = not isinstance(profile, LocalProfile)
+    return NewRun(run_id, profile.name, format_spec(profile), directory, profile.slo, started_at, has_requests)
 
 
 def _run_and_store(
@@ -290,7 +287,7 @@ def _run_session(
     """
     open_store = reopen or (lambda: RunWriter(new_run.directory))
     with (
-        handle_stop_signals(has_requests=new_run.protocol != LOCAL_PROTOCOL) as interruption,
+        handle_stop_signals(has_requests=new_run.has_requests) as interruption,
         open_store() as store,
         open_progress(verbosity) as progress,
     ):
@@ -305,7 +302,7 @@ def _run_session(
                 directory,
                 os.getpid(),
                 new_run.slo,
-                protocol=new_run.protocol,
+                is_local=not new_run.has_requests,
             )
             emit(run_started)
             store.write_spec(new_run.spec_text)

@@ -21,9 +21,8 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
     slo: tuple[Objective, ...] = ()
     schema: int = SCHEMA
     """Schema number of the run's `result.json`. Runs of schema 1 do not contain this field."""
-    protocol: str | None = None
-    """Protocol of the target; `local` for a model that runs on this machine. Runs of earlier
-    versions, and comparisons of interleaved runs, do not contain this field."""
+    is_local: bool = False
+    """True if the run measures a model on this machine, and sends no requests."""
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):

@@ -25,8 +25,6 @@ simultaneous calls, each query sent when the previous query ends; `offline`: max
 of one test of a language model."""
 
 
-LOCAL_PROTOCOL = "local"
-"""Protocol of a target that is a model on this machine, in place of the protocol of an endpoint."""
 TEST_TAG = "test"
 """Tag of the stages of a language model, with the name of the test."""
 

@@ -109,7 +109,7 @@ def test_a_run_reaches_steps_in_order_and_a_local_run_has_fewer() -> None:
     progress = after(STARTED, check, calibrate, measure, again)
     assert progress.step == "measure", "a run that warms up again is still measuring"
     assert progress.reached_steps == {"check", "calibrate", "measure", "warmup"}
-    local = after(replace(STARTED, protocol="local"), check)
+    local = after(replace(STARTED, is_local=True), check)
     assert local.is_local
     assert (local.steps, local.step) == (("check", "measure", "report"), "check")
     assert after(STARTED, VariantStarted(12 * S, 1, 1, Variant("m", "cpu", "as-is", 1, 1))).step == "measure"

@@ -175,9 +175,7 @@ def test_a_language_model_has_charts_of_tokens_and_a_table_of_tests(
     stage = language_model_runs.measured_stage(variant, GenerationTest(512, 0))
     test = replace(begun(0, 2, kind="closed"), test="pp512")
     value = replace(snapshot(0, 3, 2), prefill_tokens_per_s=2060.0)
-    write_events(
-        tmp_path, [replace(started(), protocol="local"), VariantStarted(at(1), 1, 1, variant, "batch 1", tests)]
-    )
+    write_events(tmp_path, [replace(started(), is_local=True), VariantStarted(at(1), 1, 1, variant, "batch 1", tests)])
     write_events(tmp_path, [test, value, CallsFinished(at(9), stage_of(), stage), finished(10)])
     body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: bool(body.kpis.visible_texts()) and not body.is_painting)

@@ -214,7 +214,7 @@ def test_a_language_model_has_the_rates_and_times_of_its_tests() -> None:
     prefill = generating(0, 2, "pp512", prefill_tokens_per_s=2060.0)
     both = generating(1, 6, "pp512+tg16", decode_tokens_per_s=99.0, itl_p50_ms=10.1, itl_p95_ms=12.0, ttft_p50_ms=201.0)
     first = CallsFinished(at(5), stage_of(), language_model_runs.measured_stage(VARIANT, GenerationTest(512, 0)))
-    start = replace(started(), protocol="local", slo=(language_model_runs.SLO,))
+    start = replace(started(), is_local=True, slo=(language_model_runs.SLO,))
     assert after(start).kind == "local", "until a variant has started"
     presenter = after(start, VariantStarted(at(1), 1, 2, VARIANT, "batch 1", TESTS), *prefill, first, *both)
     memory = [readings(3 + n / 2, [("model", "model_memory_gib", 0.5 - n / 10)]) for n in range(4)]
@@ -261,7 +261,8 @@ def test_an_endpoint_has_rates_latency_and_errors_and_with_tokens_their_times() 
     for time_s, tokens in ((7, 2000), (8, 4000)):
         tokens_seen = replace(snapshot(1, time_s, 5), output_tokens=tokens, ttft_p50_ms=80.0, tpot_p50_ms=9.0)
         presenter.handle_event(tokens_seen)
-    assert presenter.kind == "llm_endpoint"
+    kind: str = presenter.kind
+    assert kind == "llm_endpoint"
     assert [kpi.label for kpi in presenter.kpis()][:3] == ["p50 TTFT", "p50 TPOT", "Output throughput"]
     assert presenter.kpis()[2].value == "2,000\u202ftok/s"
 

@@ -10,6 +10,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QMenu, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.gui.forms.group import NestedGroup
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
 from app.gui.run.page import RunPage
@@ -42,6 +43,11 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
+def is_hidden(part: object) -> bool:
+    assert isinstance(part, QWidget)
+    return part.isHidden()
+
+
 def checked(qtbot: QtBot, page: RunPage) -> RunPage:
     qtbot.waitUntil(lambda: page.presenter.state().is_checked)
     return page
@@ -67,8 +73,9 @@ def test_a_language_model_has_the_fields_of_its_tests(
     checked(qtbot, page)
     form, document = page.form, page.presenter.document
     tests = form.find_part(("load", "tests"))
-    groups = form.sections["load"], form.sections["workload"], form.sections["target"]
-    shown = {key for group in groups for key, part in group.group().parts.items() if not part.isHidden()}
+    sections = [form.sections[name] for name in ("load", "workload", "target")]
+    groups = [section.group() for section in sections if isinstance(section, NestedGroup)]
+    shown = {key for group in groups for key, part in group.parts.items() if not is_hidden(part)}
     assert {"tests", "text", "text_tokens", "max_duration"} <= shown
     assert not {"scenarios", "rates", "tensors", "labels", "output", "precision", "batch", "providers"} & shown
     document.set_text(document.text.replace("[pp512, tg128]", "[pp16, tg8, tg0]"))
