@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 from msgspec.structs import replace
 
@@ -21,6 +23,16 @@ from app.records.events import (
     VariantStarted,
 )
 
+RunStep = Literal["check", "target", "calibrate", "warmup", "measure", "report"]
+"""Step of a run: the phases with a common purpose."""
+_ENDPOINT_STEPS: tuple[RunStep, ...] = ("check", "target", "calibrate", "warmup", "measure", "report")
+_LOCAL_STEPS: tuple[RunStep, ...] = ("check", "measure", "report")
+_STEP_BY_PHASE: dict[str, RunStep] = {
+    "resume": "check", "doctor": "check", "idle": "check", "model": "target", "cold start": "target",
+    "endpoint": "target", "start": "target", "workers": "target", "preflight": "target", "calibrate": "calibrate",
+    "warmup": "warmup", "stages": "measure", "search": "measure", "report": "report",
+}  # fmt: skip
+
 
 class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Progress of a run. `completed` and `total` count stages without warm-ups, variants of a local
@@ -37,6 +49,10 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     stage: StageStarted | None = None
     """Stage that is currently running; `None` between stages."""
     variant: VariantStarted | None = None
+    is_local: bool = False
+    """True if the run measures a model on this machine, and sends no requests."""
+    tests_done: int = 0
+    """Number of tests of the current variant that have ended, if it is a language model."""
     completed: int = 0
     total: int | None = None
     planned_s: float | None = None
@@ -48,6 +64,18 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     pair_run: PairRunStarted | None = None
     """Run of an interleaved comparison that was started last."""
     finished: RunFinished | None = None
+    reached_steps: frozenset[RunStep] = frozenset()
+
+    @property
+    def steps(self) -> tuple[RunStep, ...]:
+        """Steps of the run, in order. Some may not be needed, such as a calibration that is stored."""
+        return _LOCAL_STEPS if self.is_local else _ENDPOINT_STEPS
+
+    @property
+    def step(self) -> RunStep | None:
+        """Last step that the run has reached; `None` before the first. A run that warms up again
+        between stages is still measuring."""
+        return next((step for step in reversed(self.steps) if step in self.reached_steps), None)
 
     @property
     def elapsed_s(self) -> float:
@@ -60,6 +88,8 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         stages and the work after the last stage are not included."""
         if self.finished is not None:
             return None
+        if self.variant is not None and self.variant.tests:
+            return self._estimate_eta_of_tests_s(self.variant, now_ns)
         if self.variant is not None and self.first_variant_ns is not None and self.completed:
             duration_per_item_s = (now_ns - self.first_variant_ns) / 1e9 / (self.completed + 0.5)
             return duration_per_item_s * (self.variant.total - self.completed - 0.5)
@@ -70,6 +100,39 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
             return None
         stage_elapsed_s = 0.0 if self.stage is None else compute_stage_elapsed_s(self.stage, now_ns)
         return max(0.0, self.planned_s - self.spent_s - stage_elapsed_s)
+
+    def _estimate_eta_of_tests_s(self, variant: VariantStarted, now_ns: int) -> float | None:
+        """Estimate the remaining time of a run of language models, whose tests take about equally
+        long; `None` before the end of the first test."""
+        count = len(variant.tests)
+        done: float = min(self.completed * count + self.tests_done, variant.total * count)
+        if not done or self.first_variant_ns is None:
+            return None
+        if self.stage is not None:
+            done += compute_stage_share(self.stage, 0, now_ns)
+        elapsed_s = (now_ns - self.first_variant_ns) / 1e9
+        return max(0.0, elapsed_s / done * (variant.total * count - done))
+
+    @property
+    def position(self) -> str:
+        """Position in the run, such as `stage 2 of 3 · steady (40 req/s)`, or for a local model
+        `variant 2 of 6 · int4, 2 threads · tg128 @ d512 (test 2 of 3)`; empty if unknown."""
+        if self.variant is None:
+            return self._format_stage_position()
+        variant = self.variant
+        parts = [f"variant {variant.number} of {variant.total}", variant.name or variant.variant.label]
+        if self.stage is not None and self.stage.test is not None:
+            test_text = f" (test {self.tests_done + 1} of {len(variant.tests)})" if variant.tests else ""
+            parts.append(f"{self.stage.test}{test_text}")
+        return " · ".join(parts)
+
+    def _format_stage_position(self) -> str:
+        stage = self.stage
+        if stage is None or self.phase != "stages" or self.total is None:
+            return ""
+        load_text = format_load(stage)
+        name = f"{stage.name} ({load_text})" if load_text else stage.name
+        return f"stage {min(self.completed + 1, self.total)} of {self.total} · {name}"
 
 
 def estimate_remaining_s(progress: RunProgress, now_ns: int, last_duration_s: float | None) -> float | None:
@@ -121,11 +184,12 @@ def advance_progress(progress: RunProgress, event: Event) -> RunProgress:
     progress = replace(progress, at_ns=event.at_ns)
     match event:
         case RunStarted(run_id=run_id, name=name, pid=pid):
-            return replace(progress, run_id=run_id, name=name, pid=pid, started_ns=event.at_ns)
+            return replace(progress, run_id=run_id, name=name, pid=pid, started_ns=event.at_ns, is_local=event.is_local)
         case PhaseChanged():
             return _apply_phase(progress, event)
         case StageStarted():
-            return replace(progress, stage=event)
+            phase = {"phase": "measure", "message": ""} if progress.variant is not None else {}
+            return replace(progress, stage=event, **phase)
         case StageExtended():
             return _apply_extension(progress, event)
         case StageFinished(stage=stage):
@@ -153,7 +217,9 @@ def _apply_extension(progress: RunProgress, event: StageExtended) -> RunProgress
 
 
 def _apply_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:
-    progress = replace(progress, phase=event.phase, message=event.message, stage=None)
+    step = _STEP_BY_PHASE.get(event.phase)
+    reached_steps = progress.reached_steps if step is None else progress.reached_steps | {step}
+    progress = replace(progress, phase=event.phase, message=event.message, stage=None, reached_steps=reached_steps)
     if event.phase == "search":
         return replace(progress, total=None)
     if event.phase == "stages":
@@ -165,8 +231,17 @@ def _apply_variant_event(progress: RunProgress, event: VariantStarted | CallsFin
     match event:
         case VariantStarted(number=number, total=total):
             started_ns = event.at_ns if progress.first_variant_ns is None else progress.first_variant_ns
-            return replace(progress, variant=event, first_variant_ns=started_ns, completed=number - 1, total=total)
+            return replace(
+                progress,
+                variant=event,
+                is_local=True,
+                reached_steps=progress.reached_steps | {"measure"},
+                first_variant_ns=started_ns,
+                tests_done=0,
+                completed=number - 1,
+                total=total,
+            )
         case VariantFinished(number=number):
-            return replace(progress, completed=number)
+            return replace(progress, completed=number, tests_done=0)
         case CallsFinished():
-            return progress
+            return replace(progress, tests_done=progress.tests_done + 1)

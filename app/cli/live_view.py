@@ -139,7 +139,7 @@ def _build_header(readings: LoadReadings, now_ns: int) -> Table:
     header.add_column(no_wrap=True, justify="right")
     progress = readings.progress
     pair_run = progress.pair_run
-    title = _format_stage(readings) or progress.message or "starting"
+    title = _format_stage(readings) or progress.message or progress.position or "starting"
     title = title if pair_run is None else f"pair {pair_run.pair} of {pair_run.pairs}: {pair_run.side}"
     times = [] if progress.started_ns is None else [f"{_format_clock((now_ns - progress.started_ns) / 1e9)} elapsed"]
     eta_s = progress.estimate_eta_s(now_ns)
@@ -176,6 +176,8 @@ def _format_stage(readings: LoadReadings) -> str:
     progress, stage = readings.progress, readings.progress.stage
     if stage is None:
         return ""
+    if stage.test is not None:
+        return progress.position
     load_text = format_load(stage)
     name = f"{stage.name} ({load_text})" if load_text else stage.name
     if progress.phase != "stages" or progress.total is None or stage.kind == "warmup":
@@ -195,6 +197,9 @@ def _format_stage_time(readings: LoadReadings, now_ns: int) -> str:
 def _list_load_texts(readings: LoadReadings, snapshot: Snapshot) -> list[str]:
     """Return the rates and counts of the load, without unknown values. Counts are of the running
     stage."""
+    token_rates = (("prefill", snapshot.prefill_tokens_per_s), ("decode", snapshot.decode_tokens_per_s))
+    if any(rate is not None for _, rate in token_rates):
+        return [f"{name} {format_number(rate, 3)} tok/s" for name, rate in token_rates if rate is not None]
     rate_per_s, tokens_per_s = readings.completed_per_s, readings.tokens_per_s
     local_unit = "calls/s" if tokens_per_s is None else "steps/s"
     rate_unit = "req/s" if readings.progress.variant is None else local_unit
@@ -205,9 +210,13 @@ def _list_load_texts(readings: LoadReadings, snapshot: Snapshot) -> list[str]:
 
 
 def _list_latencies(snapshot: Snapshot) -> list[tuple[str, _Percentiles]]:
-    """Return p50, p95 and p99 of each latency of recent requests that has a value."""
+    """Return p50, p95 and p99 of each latency of recent requests that has a value. The steps of a
+    language model are prefills and tokens, whose latencies have no common distribution."""
+    has_steps = snapshot.prefill_tokens_per_s is not None or snapshot.decode_tokens_per_s is not None
+    latency: _Percentiles = (snapshot.latency_p50_ms, snapshot.latency_p95_ms, snapshot.latency_p99_ms)
     rows: list[tuple[str, _Percentiles]] = [
-        ("latency", (snapshot.latency_p50_ms, snapshot.latency_p95_ms, snapshot.latency_p99_ms)),
+        ("latency", (None, None, None) if has_steps else latency),
+        ("ITL", (snapshot.itl_p50_ms, snapshot.itl_p95_ms, snapshot.itl_p99_ms)),
         ("TTFT", (snapshot.ttft_p50_ms, snapshot.ttft_p95_ms, snapshot.ttft_p99_ms)),
         ("TPOT", (snapshot.tpot_p50_ms, snapshot.tpot_p95_ms, snapshot.tpot_p99_ms)),
     ]

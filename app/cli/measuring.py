@@ -115,6 +115,8 @@ class NewRun(msgspec.Struct, frozen=True):
     directory: Path
     slo: tuple[Objective, ...]
     started_at: datetime
+    has_requests: bool = True
+    """False for a model on this machine, which has no requests that could finish or be canceled."""
 
 
 class MeasuredRun(msgspec.Struct, frozen=True):
@@ -211,7 +213,8 @@ def _create_run(profile: Profile, out: Path | None) -> NewRun:
     directory = runs_home() / run_id if out is None else find_free_directory(out, run_id)
     if out is not None and directory != out:
         warn(f"{out} already contains a run, so this run is stored in {directory}")
-    return NewRun(run_id, profile.name, format_spec(profile), directory, profile.slo, started_at)
+    has_requests = not isinstance(profile, LocalProfile)
+    return NewRun(run_id, profile.name, format_spec(profile), directory, profile.slo, started_at, has_requests)
 
 
 def _run_and_store(
@@ -283,12 +286,25 @@ def _run_session(
     directory is closed.
     """
     open_store = reopen or (lambda: RunWriter(new_run.directory))
-    with handle_stop_signals() as interruption, open_store() as store, open_progress(verbosity) as progress:
+    with (
+        handle_stop_signals(has_requests=new_run.has_requests) as interruption,
+        open_store() as store,
+        open_progress(verbosity) as progress,
+    ):
         emit = _build_event_listener(store, progress, mirrors_events=mirrors_events)
         now_ns = time.perf_counter_ns
         if reopen is None:
             directory = str(new_run.directory.resolve())
-            emit(RunStarted(now_ns(), new_run.run_id, new_run.name, directory, os.getpid(), new_run.slo))
+            run_started = RunStarted(
+                now_ns(),
+                new_run.run_id,
+                new_run.name,
+                directory,
+                os.getpid(),
+                new_run.slo,
+                is_local=not new_run.has_requests,
+            )
+            emit(run_started)
             store.write_spec(new_run.spec_text)
             link_run(new_run.directory, new_run.run_id)
         try:

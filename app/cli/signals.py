@@ -21,6 +21,11 @@ _STOP_MESSAGES = (
     "Stopping… Press Ctrl-C again to cancel in-flight requests.",
     "Canceling in-flight requests… Press Ctrl-C again to exit at once, without a report.",
 )
+_LOCAL_STOP_MESSAGES = (
+    "Stopping… The running measurement ends now, and the results so far are stored.",
+    "Storing the results so far… Press Ctrl-C again to exit at once, without a report.",
+)
+"""Messages for a model on this machine, which has no requests that could finish or be canceled."""
 
 
 def handle_signals() -> None:
@@ -36,13 +41,14 @@ def handle_signals() -> None:
 
 
 @contextmanager
-def handle_stop_signals() -> Iterator[Interruption]:
+def handle_stop_signals(*, has_requests: bool = True) -> Iterator[Interruption]:
     """Handle stop signals within the context: the first signal lets in-flight requests finish, the
-    second cancels them, and the third exits immediately."""
+    second cancels them, and the third exits immediately. Without requests, the first ends the
+    measurement."""
     from app.session.interruption import Interruption
 
     interruption = Interruption()
-    messages = iter(_STOP_MESSAGES)
+    messages = iter(_STOP_MESSAGES if has_requests else _LOCAL_STOP_MESSAGES)
 
     def stop(signal_number: int, _frame: FrameType | None) -> None:
         _write_unbuffered(next(messages, None))

@@ -169,7 +169,12 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     [role="big"] {{ font-size: {1.8 * size_pt:.1f}pt; font-weight: 600; }}
     [role="undersampled"] {{ font-size: {1.8 * size_pt:.1f}pt; font-weight: 600; color: {theme.muted}; }}
     [role="strong"] {{ font-weight: 600; }}
-    [role="muted"] {{ color: {theme.muted}; }}
+    [role="step"] {{ color: {theme.muted}; }}
+    [role="step"][step="done"] {{ color: {theme.good}; }}
+    [role="step"][step="running"] {{ color: {theme.ink}; font-weight: 600; }}
+    [role="muted"], [role="detail"] {{ color: {theme.muted}; }}
+    [role="detail"][state="good"] {{ color: {theme.good}; }}
+    [role="detail"][state="bad"] {{ color: {theme.bad}; }}
     [role="badge"] {{ border: 1px solid {theme.muted}; border-radius: 3px; padding: 0 6px; font-weight: 600;
         color: {theme.muted}; }}
     [role="badge"][state="good"], [role="word"][state="good"] {{ color: {theme.good}; border-color: {theme.good}; }}

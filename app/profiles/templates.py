@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from app.profiles.editing import format_inline
+from app.profiles.editing import REMOVED, format_inline, get_value
 from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.fields import FieldSpec, profile_fields
-from app.profiles.generation_tests import is_language_model
+from app.profiles.generation_tests import DEFAULT_TESTS, is_gguf_file, is_language_model
+from app.records.local import OnnxPrecision, Precision
 
 _HEADER = "sizewise: 1\nname: {name}\n"
+_TEMPLATE_OBJECTIVES = {False: "service_ms.p95 < 50", True: "itl_ms.p95 < 50"}
+"""Objective of the templates of local models, by whether the model is a language model."""
+UNUSED_KEYS = {
+    True: (
+        "load.scenarios", "load.rates", "workload.tensors", "workload.labels", "workload.output",
+        "workload.calibration", "workload.calibration_rows", "target.streams", "target.devices", "target.runtime",
+    ),
+    False: ("load.tests", "workload.text", "workload.text_tokens"),
+}  # fmt: skip
+"""Keys that do not apply to a local model, by whether it is a language model."""
 ENDPOINT_TEMPLATE = (
     _HEADER
     + """\
@@ -111,6 +122,36 @@ def format_local_profile(model: Path) -> str:
     stem = "".join(character if character.isalnum() or character in "._-" else "-" for character in model.stem)
     template = LANGUAGE_MODEL_TEMPLATE if is_language_model(model) else LOCAL_TEMPLATE
     return template.format(name=stem.lstrip("._-")[:64] or "model", model=format_inline(str(model)))
+
+
+def list_model_edits(tree: dict[str, Any], model: Path) -> dict[str, Any]:
+    """Return the edits, by dotted path, that adapt a profile of a local model to another kind of
+    model: settings that would be rejected are removed. `None` removes a value. The SLO is replaced
+    only if it is that of a template."""
+    is_generative = is_language_model(model)
+    edits: dict[str, Any] = dict.fromkeys(UNUSED_KEYS[is_generative])
+    precisions = get_value(tree, ("target", "precision"))
+    usable_precisions = ("fp32", *list_usable_precisions(model))
+    if any(precision not in usable_precisions for precision in (precisions if isinstance(precisions, list) else [])):
+        edits["target.precision"] = None
+    if is_generative and get_value(tree, ("load", "tests")) is REMOVED:
+        edits["load.tests"] = [test.name for test in DEFAULT_TESTS]
+    if tree.get("slo") == [_TEMPLATE_OBJECTIVES[not is_generative]]:
+        edits["slo"] = [_TEMPLATE_OBJECTIVES[is_generative]]
+    return {
+        path: value
+        for path, value in edits.items()
+        if value is not None or get_value(tree, tuple(path.split("."))) is not REMOVED
+    }
+
+
+def list_usable_precisions(model: Path) -> tuple[str, ...]:
+    """Return the precisions in which a model can be measured, by the kind of its file."""
+    if not is_language_model(model):
+        return get_args(OnnxPrecision)
+    is_convertible = is_gguf_file(model)
+    weight_precisions = (name for name in get_args(Precision) if name not in get_args(OnnxPrecision))
+    return ("as-is", *weight_precisions) if is_convertible else ("as-is",)
 
 
 def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:

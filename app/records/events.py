@@ -21,6 +21,8 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
     slo: tuple[Objective, ...] = ()
     schema: int = SCHEMA
     """Schema number of the run's `result.json`. Runs of schema 1 do not contain this field."""
+    is_local: bool = False
+    """True if the run measures a model on this machine, and sends no requests."""
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):
@@ -63,6 +65,8 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     """True if the stage name contains the rate or the number of clients, so that the load need not
     be shown next to the name."""
     requests: int | None = None
+    test: str | None = None
+    """Name of the test of a local language model, such as `tg128 @ d512`; None for other stages."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
@@ -73,6 +77,9 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     counts failures by error class. `output_tokens` counts the tokens of successful responses; None
     if no response has tokens. These counts, TTFT and TPOT are computed from rows, which may arrive
     slightly later than the other counts. TTFT and TPOT are None unless responses are streamed.
+
+    In a test of a local language model, the calls are steps, and TTFT, ITL and the rates of prefill
+    and decode cover the steps of the last second; they are None for what the test does not do.
     """
 
     at_ns: int
@@ -97,6 +104,11 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     tpot_p95_ms: float | None = None
     tpot_p99_ms: float | None = None
     output_tokens: int | None = None
+    itl_p50_ms: float | None = None
+    itl_p95_ms: float | None = None
+    itl_p99_ms: float | None = None
+    prefill_tokens_per_s: float | None = None
+    decode_tokens_per_s: float | None = None
 
 
 class ErrorReported(msgspec.Struct, frozen=True, tag="error_reported"):
@@ -175,6 +187,11 @@ class VariantStarted(msgspec.Struct, frozen=True, tag="variant_started"):
     number: int
     total: int
     variant: Variant
+    name: str = ""
+    """Settings in which the variant differs from the others of the run, such as `int4, 2 threads`."""
+    tests: tuple[str, ...] = ()
+    """Names of the tests of a language model, in the order in which they are measured; empty for
+    other models."""
 
 
 class CallsFinished(msgspec.Struct, frozen=True, tag="calls_finished"):

@@ -31,6 +31,7 @@ from app.reporting.local_front import (
 )
 from app.reporting.quantities import build_quantity, build_stage_quantity
 from app.reporting.verdict import build_verdict
+from app.storage.integrity import find_row_damage
 from app.storage.labels import read_labels
 from app.storage.run_directory import StoredRun, list_stored_runs
 from app.storage.run_index import compute_stamp, load_rows, update_rows
@@ -85,7 +86,7 @@ def _format_quantity(quantity: Quantity) -> str:
 
 
 State = Literal["done", "running", "interrupted", "not measured", "not read yet"]
-_FORMAT_VERSION = f"4 {__version__}"
+_FORMAT_VERSION = f"5 {__version__}"
 """Version of the row format; cached rows of another version are rebuilt."""
 UNREADABLE = "unreadable"
 
@@ -176,9 +177,19 @@ def build_row(run: StoredRun) -> RunRow:
         labels = read_labels(run.directory)
         row = msgspec.structs.replace(row, title=labels.title or None, tags=labels.tags, notes=labels.notes)
         result = run.result
-        return _fill_without_result(run, row) if result is None else _fill_from_result(result, row)
+        if result is None:
+            return _fill_without_result(run, row)
+        row = _fill_from_result(result, row)
+        return row if find_row_damage(run.directory) is None else _mark_unreadable(row)
     except UsageError:
         return msgspec.structs.replace(row, verdict=UNREADABLE)
+
+
+def _mark_unreadable(row: RunRow) -> RunRow:
+    """Return a row without the numbers of its run, whose rows are damaged."""
+    return msgspec.structs.replace(
+        row, verdict=UNREADABLE, outcome=None, headline=None, max_rate_per_s=None, max_rate_text=None
+    )
 
 
 def compute_size_bytes(directory: Path) -> int:

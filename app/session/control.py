@@ -35,12 +35,14 @@ class CommandPoller:
         add_note: Callable[[str], None],
         change_rate: Callable[[float], str],
         extend_stage: Callable[[float], str],
+        has_requests: bool = True,
     ) -> None:
         """Create the poller. `change_rate` and `extend_stage` execute a command and return a
-        confirmation message, or raise UsageError or LoadError."""
+        confirmation message, or raise UsageError or LoadError. `has_requests` is false for a
+        session that sends no requests."""
         self._command_source, self._interruption = command_source, interruption
         self._add_note, self._change_rate, self._extend_stage = add_note, change_rate, extend_stage
-        self._note_count = 0
+        self._has_requests, self._note_count = has_requests, 0
         self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="control", daemon=True)
 
@@ -71,7 +73,7 @@ class CommandPoller:
                 is_second_request = self._interruption.is_requested
                 self._interruption.request_without_exit(ExitCode.INTERRUPTED)
                 effect = "in-flight requests are canceled" if is_second_request else "in-flight requests may finish"
-                return f"the run is stopping: {effect}"
+                return f"the run is stopping: {effect if self._has_requests else 'the running measurement ends now'}"
             case AddNote(text=text):
                 if self._note_count >= _MAX_NOTES:
                     raise UsageError(f"the run already has the maximum of {_MAX_NOTES} notes")

@@ -14,7 +14,7 @@ import msgspec
 from app.errors import DamagedFileError
 from app.records.result import Artifact
 from app.storage.journal import verify_journal
-from app.storage.names import CHECKSUMS, DATA_FILES, EVENTS, JOURNAL, OUTPUTS, RESULT
+from app.storage.names import CHECKSUMS, DATA_FILES, EVENTS, JOURNAL, OUTPUTS, RESULT, STREAMS
 from app.storage.streams import is_truncated
 from loadgen.decoding import decode_json
 
@@ -74,6 +74,19 @@ def find_result_damage(directory: Path) -> Damage | None:
     if not checksums:
         return next((damage for damage in _iter_journal_damage(directory) if damage.path == RESULT), None)
     return _compare_checksum(directory, RESULT, checksums[RESULT]) if RESULT in checksums else None
+
+
+def find_row_damage(directory: Path) -> Damage | None:
+    """Return the first file of rows of a finished run that is missing or was truncated, without
+    hashing it, which is fast enough for every run in a list. `None` if there is none."""
+    for name in _read_checksums(directory) or {}:
+        path = directory / name
+        if name in STREAMS and name.endswith(".arrow"):
+            if not path.is_file():
+                return Damage(name, "missing")
+            if is_truncated(path):
+                return Damage(name, "truncated")
+    return None
 
 
 def build_damaged_error(directory: Path, damages: tuple[Damage, ...]) -> DamagedFileError:

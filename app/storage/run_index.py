@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.storage.labels import LABELS
+from app.storage.names import CALLS, REQUESTS
 from app.storage.run_directory import EVENTS, RESULT, StoredRun, runs_home
 
 INDEX = ".index.sqlite"
@@ -26,6 +27,7 @@ def compute_stamp(run: StoredRun, version: str) -> str:
     directory = run.directory
     result_stamp = _compute_file_stamp(directory / RESULT)
     stamps = [version, _compute_file_stamp(directory), result_stamp, _compute_file_stamp(directory / LABELS)]
+    stamps += [_compute_file_stamp(directory / name) for name in (REQUESTS, CALLS)]
     return " ".join(stamps if result_stamp else [*stamps, _compute_file_stamp(directory / EVENTS)])
 
 

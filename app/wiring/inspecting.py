@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from app.inference.generation.model_folder import GenerativeModel, read_model_folder
+from app.inference.inspection import client
 from app.inference.inspection.client import inspect_model
 from app.profiles.pricing.catalog import load_catalog
+from app.records.language_model import LanguageModelMetadata
 from app.records.model import BatchCost, GpuFit, ModelInspection, ModelMetadata, ShapeOverrides
 from app.records.offers import Accelerator
 from app.records.result import Gpu
@@ -24,6 +26,12 @@ def inspect_language_model(folder: Path) -> GenerativeModel:
     """Read the properties of the folder of a language model. Raises UsageError if the folder is not
     valid or is rejected."""
     return read_model_folder(folder)
+
+
+def inspect_gguf_file(path: Path) -> LanguageModelMetadata:
+    """Read the properties of a GGUF file in a child process. Raises UsageError if the file is not
+    valid or is rejected."""
+    return client.inspect_language_model(path)
 
 
 def inspect_with_gpus(model: Path, shape_overrides: ShapeOverrides) -> ModelInspection:

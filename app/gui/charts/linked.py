@@ -1,4 +1,4 @@
-"""Several charts with a shared time axis, crosshair and selected time range."""
+"""Several charts with a shared time axis, crosshair and selected time range, in one or more columns."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QToolButton, QWidget
+from PySide6.QtGui import QKeyEvent, QResizeEvent
+from PySide6.QtWidgets import QGridLayout, QToolButton, QWidget
 
 from app.gui.charts.chart import Chart
 from app.gui.widgets import hbox, label, scroll_area, tool_button, vbox
@@ -18,8 +18,12 @@ markers are not cut off."""
 _DELAY_MS, _BETWEEN_CHARTS_MS = 120, 15
 
 
+_MIN_COLUMN_CHARACTERS = 50
+"""Minimum width of a column of charts. A widget that is too narrow has fewer columns."""
+
+
 class LinkedCharts(QWidget):
-    """Column of charts with a shared time axis.
+    """Charts with a shared time axis, in up to `max_columns` columns.
 
     If `has_time_range_selection` is true, the user can select a time range. `time_range_selected`
     is emitted when a time range has been selected or one of its edges has been moved, and
@@ -31,9 +35,9 @@ class LinkedCharts(QWidget):
     crosshair_moved = Signal(float)
     marker_requested = Signal(float)
 
-    def __init__(self, charts: Sequence[Chart], *, has_time_range_selection: bool = True) -> None:
+    def __init__(self, charts: Sequence[Chart], *, has_time_range_selection: bool = True, max_columns: int = 1) -> None:
         super().__init__()
-        self._has_time_range_selection = has_time_range_selection
+        self._has_time_range_selection, self._max_columns = has_time_range_selection, max_columns
         self.charts = tuple(charts)
         self._time_range: tuple[float, float] | None = None
         self._window_s: float | None = None
@@ -47,16 +51,55 @@ class LinkedCharts(QWidget):
         self._is_any_chart_delayed = False
         self._build()
         for chart in self.charts:
-            chart.view_range.is_linked = True
-            chart.plot.x_axis.is_clock = chart.x_axis.unit == "s"
-            chart.plot.set_x_labels_visible(chart is self.charts[-1])
-            chart.crosshair_moved.connect(self._on_crosshair_moved)
-            chart.range_changed.connect(self._on_range_changed)
-            chart.fit_requested.connect(self.fit)
-            chart.data_changed.connect(self._on_data_changed)
-            chart.marker_requested.connect(self.marker_requested)
-            chart.time_range_drawn.connect(self._on_time_range_drawn)
-            chart.plot.resized.connect(self._align_axes)
+            self._link(chart)
+        self.arrange()
+
+    def _link(self, chart: Chart) -> None:
+        chart.view_range.is_linked = True
+        chart.plot.x_axis.is_clock = chart.x_axis.unit == "s"
+        chart.crosshair_moved.connect(self._on_crosshair_moved)
+        chart.range_changed.connect(self._on_range_changed)
+        chart.fit_requested.connect(self.fit)
+        chart.data_changed.connect(self._on_data_changed)
+        chart.marker_requested.connect(self.marker_requested)
+        chart.time_range_drawn.connect(self._on_time_range_drawn)
+        chart.plot.resized.connect(self._align_axes)
+
+    def insert(self, index: int, chart: Chart) -> None:
+        """Insert a chart. The caller arranges the charts afterwards."""
+        self.charts = (*self.charts[:index], chart, *self.charts[index:])
+        chart.setParent(self._grid.parentWidget())
+        self._link(chart)
+        self._follow_data((chart,))
+
+    def arrange(self) -> None:
+        """Arrange the charts that are not hidden in rows. Only the last chart of a column has the
+        labels of the time axis; a chart alone in the last row takes the whole width."""
+        shown_charts = [chart for chart in self.charts if not chart.isHidden()]
+        self._columns = self._count_columns()
+        for row in range(self._grid.rowCount()):
+            self._grid.setRowStretch(row, 0)
+        for column in range(self._grid.columnCount()):
+            self._grid.setColumnStretch(column, int(column < self._columns))
+        for chart in self.charts:
+            self._grid.removeWidget(chart)
+        is_last_alone = len(shown_charts) % self._columns == 1 and self._columns > 1
+        labeled_count = self._columns + 1 if is_last_alone else self._columns
+        for index, chart in enumerate(shown_charts):
+            row, column = divmod(index, self._columns)
+            is_alone = is_last_alone and index == len(shown_charts) - 1
+            self._grid.addWidget(chart, row, column, 1, self._columns if is_alone else 1)
+            self._grid.setRowStretch(row, 1)
+            chart.plot.set_x_labels_visible(index + labeled_count >= len(shown_charts))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self._count_columns() != self._columns:
+            self.arrange()
+
+    def _count_columns(self) -> int:
+        min_width_px = _MIN_COLUMN_CHARACTERS * self.fontMetrics().averageCharWidth()
+        return max(1, min(self._max_columns, self.width() // min_width_px))
 
     def _build(self) -> None:
         self.time_range_button = tool_button(
@@ -77,7 +120,11 @@ class LinkedCharts(QWidget):
             self.time_range_button.hide()
             self.time_range_label.hide()
         column = QWidget()
-        vbox(*((chart, 1) for chart in self.charts), within=column, spacing=2)
+        self._grid, self._columns = QGridLayout(column), 1
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(2)
+        for chart in self.charts:
+            self._grid.addWidget(chart)
         area = scroll_area(column, focusable=False)  # with large text, the charts scroll instead of shrinking
         vbox(row, (area, 1), within=self, spacing=2)
 

@@ -19,7 +19,9 @@ class Edits(QObject):
     """Signals shared by all editors of a form.
 
     Relative paths in fields are resolved against `directory`. `special_paths` contains the dotted
-    key paths that have a special editor in addition to the editor of the form.
+    key paths that have a special editor in addition to the editor of the form. Fields in
+    `hidden_paths` are only shown for an error; fields in `unused_paths`, which do not apply to the
+    target, also if they are set.
     """
 
     edited = Signal(object, object)
@@ -32,6 +34,8 @@ class Edits(QObject):
         super().__init__(parent)
         self.directory = Path()
         self.special_paths: set[str] = set()
+        self.hidden_paths: frozenset[str] = frozenset()
+        self.unused_paths: frozenset[str] = frozenset()
 
 
 class Editor(QWidget):

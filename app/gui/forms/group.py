@@ -135,8 +135,13 @@ class GroupEditor(QWidget):
                 self._layout.addWidget(self.form_choices[title])
 
     def _is_shown(self, key: str) -> bool:
+        dotted_path = ".".join(map(str, (*self.path, key)))
+        if dotted_path in self.edits.hidden_paths:
+            return False
         if self.value.get(key) is not None:
             return True
+        if dotted_path in self.edits.unused_paths:
+            return False
         choices = [choice for choice in self.form_choices.values() if choice.has_key(key)]
         if choices:
             return any(choice.is_selected(key, self.value) for choice in choices)
@@ -164,7 +169,9 @@ class GroupEditor(QWidget):
         if set_field_names and not self.more_section.has_content:
             self.more_section.set_open()
         self.more_section.set_heading(
-            "More", ", ".join(set_field_names) or ", ".join(display_name(field.key) for field in self._rare_fields)
+            "More",
+            ", ".join(set_field_names)
+            or ", ".join(display_name(field.key) for field in self._rare_fields if self._is_shown(field.key)),
         )
 
 

@@ -10,7 +10,8 @@ from app.gui.charts.repaint import RepaintLimiter
 from app.gui.live.charts import LiveCharts
 from app.gui.live.controls import RunControls
 from app.gui.live.header import RunHeader
-from app.gui.live.panels import FailureTable, ValidityPanel, VariantTable
+from app.gui.live.kpi_row import KpiRow
+from app.gui.live.panels import FailureTable, GenerationTable, ValidityPanel, VariantTable
 from app.gui.live.presenter import LivePresenter, Part
 from app.gui.live.ribbon import StageRibbon
 from app.gui.live.state import LiveState
@@ -19,6 +20,8 @@ from app.gui.widgets import label, vbox
 from app.storage.run_directory import format_run_name
 
 _SIDE_WIDTH_CHARACTERS = 38
+_TABLE_LINES = 5
+"""Height of the tables of variants and tests, in lines of text."""
 
 
 class LiveBody(QWidget):
@@ -29,62 +32,66 @@ class LiveBody(QWidget):
         super().__init__()
         self.header, self.ribbon = RunHeader(), StageRibbon(theme_controller)
         self.charts, self.controls = LiveCharts(theme_controller), RunControls()
-        self.validity, self.failures, self.variants = ValidityPanel(), FailureTable(), VariantTable()
+        self.validity, self.failures, self.kpis = ValidityPanel(), FailureTable(), KpiRow()
+        self.variants, self.generation = VariantTable(), GenerationTable()
         self._presenter = LivePresenter()
         self._state = LiveState()
         self._repaint = RepaintLimiter(self)
         self._build()
         charts = self.charts
         self._widgets_by_part: dict[Part, tuple[QWidget, ...]] = {
-            "charts": charts.linked.charts,  # all charts, because they share the time axis
+            "charts": (*charts.linked.charts, self.kpis),  # all charts, because they share the time axis
             "marks": charts.linked.charts,
-            "machine": (charts.machine,),
+            "machine": (charts.machine, self.kpis),
             "stages": (self.ribbon,),
             "checks": (self.validity,),
             "failures": (self.failures,),
-            "variants": (self.variants,),
+            "variants": (self.variants, self.generation),
         }
         painters = (
             (charts.rates, self._paint_rates), (charts.latency, self._paint_latency),
             (charts.in_flight, self._paint_in_flight), (charts.machine, self._paint_machine),
             (self.ribbon, self._paint_stages), (self.validity, self._paint_checks),
             (self.failures, self._paint_failures), (self.variants, self._paint_variants),
-            (self.header, self._paint_header),
+            (self.generation, self._paint_generation), (self.header, self._paint_header),
+            (self.kpis, self._paint_kpis),
         )  # fmt: skip
         for widget, paint in painters:
             self._repaint.register(widget, paint)
         self.ribbon.stage_selected.connect(self._show_stage)
         self.charts.note_requested.connect(self.controls.focus_note)
         self.charts.view_selected.connect(self._paint_machine)
+        self.charts.token_chart_created.connect(self._register_token_chart)
 
     def _build(self) -> None:
-        self.variants.hide()
         main_panel, side_panel = QWidget(), QWidget()
-        vbox((self.variants, 1), (self.charts, 2), self.controls, within=main_panel, margins=(0, 0, 8, 0))
-        validity_heading, errors_heading = label("Validity", "heading"), label("Errors", "heading")
+        vbox((self.charts, 1), self.variants, self.generation, self.controls, within=main_panel, margins=(0, 0, 8, 0))
+        validity_heading, self._errors_heading = label("Validity", "heading"), label("Errors", "heading")
         vbox(
             validity_heading,
             (self.validity, 3),
-            errors_heading,
+            self._errors_heading,
             (self.failures, 1),
             within=side_panel,
             margins=(8, 0, 0, 0),
         )
         self._side_panel = side_panel
-        self._fit_side()
+        self._fit_panels()
         splitter = QSplitter()
         splitter.setChildrenCollapsible(False)
         for index, (panel, stretch) in enumerate(((main_panel, 1), (side_panel, 0))):
             splitter.addWidget(panel)
             splitter.setStretchFactor(index, stretch)
-        vbox(self.header, self.ribbon, (splitter, 1), within=self, spacing=8)
+        vbox(self.header, self.kpis, self.ribbon, (splitter, 1), within=self, spacing=8)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            self._fit_side()
+            self._fit_panels()
 
-    def _fit_side(self) -> None:
+    def _fit_panels(self) -> None:
+        for table in (self.variants, self.generation):
+            table.setFixedHeight(_TABLE_LINES * (self.fontMetrics().height() + 8))
         self._side_panel.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _SIDE_WIDTH_CHARACTERS))
 
     @property
@@ -97,16 +104,31 @@ class LiveBody(QWidget):
         self._presenter = presenter
         self.charts.clear()
         self.charts.show_whole_run()
-        self.variants.hide()
+        self._show_kind()
         self.controls.hide()
         self.controls.show_run("" if presenter.directory is None else format_run_name(presenter.directory))
         self._repaint.mark_changed(self.header)
         self.mark_changed(frozenset(self._widgets_by_part))
 
+    def _show_kind(self) -> None:
+        """Show the widgets of the kind of run."""
+        kind = self._presenter.kind
+        self.charts.show_kind(kind, has_first_token_tests=self._presenter.has_first_token_tests)
+        self.variants.setVisible(kind == "local" and bool(self._presenter.variants.lines()))
+        self.generation.setVisible(kind == "language_model")
+        for widget in (self._errors_heading, self.failures):
+            widget.setVisible(not self._presenter.is_local)
+        self.controls.set_local(self._presenter.is_local)
+
+    def _register_token_chart(self, key: str) -> None:
+        """Paint a chart that is created when the first run of its kind is shown."""
+        chart, charts = self.charts.token_charts[key], self.charts.linked.charts
+        self._repaint.register(chart, lambda: self.charts.paint_tokens(key, self._presenter))
+        self._widgets_by_part |= {"charts": (*charts, self.kpis), "marks": charts}
+
     def mark_changed(self, parts: frozenset[Part]) -> None:
-        if "variants" in parts and self._presenter.is_local:
-            self.variants.show()
-            self.charts.show_local()
+        if parts & {"variants", "charts", "stages"}:
+            self._show_kind()
         for part in parts:
             for widget in self._widgets_by_part[part]:
                 self._repaint.mark_changed(widget)
@@ -141,6 +163,12 @@ class LiveBody(QWidget):
 
     def _paint_variants(self) -> None:
         self.variants.show_variants(self._presenter.variants.lines())
+
+    def _paint_generation(self) -> None:
+        self.generation.show_variants(self._presenter.variants.lines())
+
+    def _paint_kpis(self) -> None:
+        self.kpis.show_kpis(self._presenter.kpis())
 
     def _paint_header(self) -> None:
         self.header.show_state(self._state)

@@ -1,8 +1,9 @@
-"""Four charts of the run over time: request rates, latency, in-flight requests, and machine
-telemetry."""
+"""Charts of the run over time: request rates, latency, in-flight requests, tokens of a language
+model, and machine telemetry."""
 
 from __future__ import annotations
 
+import numpy as np
 from PySide6.QtCore import QEvent, QSignalBlocker, Signal
 from PySide6.QtWidgets import QComboBox, QWidget
 
@@ -12,13 +13,28 @@ from app.gui.charts.linked import LinkedCharts
 from app.gui.formatting import State
 from app.gui.live.machine import LATENCIES, RATES, get_view_titles
 from app.gui.live.presenter import LivePresenter
-from app.gui.live.state import Band, StageCell
+from app.gui.live.state import Band, RunKind, StageCell
 from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 _TIME_RANGES_S = (60.0, 300.0, None)
-_MIN_HEIGHT_LINES = 7
+_MIN_HEIGHT_LINES = 9
 """Minimum height of each chart, in lines of text."""
+_TOKEN_CHARTS = {
+    "prefill": (Axis("Prefill throughput", "tok/s"), {"prefill_tokens_per_s": "prefill"}),
+    "decode": (Axis("Decode throughput", "tok/s"), {"decode_tokens_per_s": "decode"}),
+    "output": (Axis("Output throughput", "tok/s"), {"tokens": "output tokens"}),
+    "ttft": (Axis("TTFT", "ms"), {"ttft_p50_ms": "p50", "ttft_p95_ms": "p95"}),
+    "tpot": (Axis("TPOT", "ms"), {"tpot_p50_ms": "p50", "tpot_p95_ms": "p95"}),
+    "itl": (Axis("ITL", "ms"), {"itl_p50_ms": "p50", "itl_p95_ms": "p95"}),
+}
+"""Axis and lines of each chart of the tokens of a language model. The charts are created when the
+first such run is shown. Prefill and decode have charts of their own, because their rates differ by a
+factor of ten."""
+_TOKEN_CHARTS_BY_KIND: dict[RunKind, tuple[str, ...]] = {
+    "llm_endpoint": ("output", "ttft", "tpot"),
+    "language_model": ("prefill", "decode", "itl", "ttft"),
+}
 
 
 class LiveCharts(QWidget):
@@ -27,16 +43,19 @@ class LiveCharts(QWidget):
 
     note_requested = Signal(float)
     view_selected = Signal()
+    token_chart_created = Signal(str)
+    """Signal that is emitted with the key of a chart of tokens when the chart has been created."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        time_axis = Axis("Time", "s")
-        self.rates = Chart("Request rate", time_axis, Axis("Rate", "req/s"), theme_controller)
-        self.latency = Chart("Latency and send lag", time_axis, Axis("Recent latency", "ms"), theme_controller)
-        self.in_flight = Chart("Requests in flight", time_axis, Axis("Requests in flight"), theme_controller)
-        self.machine = Chart("Machine", time_axis, Axis("Value (unit in legend)"), theme_controller)
+        self._theme_controller, self._time_axis = theme_controller, Axis("Time", "s")
+        self.rates = self._create_chart("Request rate", Axis("Rate", "req/s"))
+        self.latency = self._create_chart("Latency and send lag", Axis("Recent latency", "ms"))
+        self.in_flight = self._create_chart("Requests in flight", Axis("Requests in flight"))
+        self.machine = self._create_chart("Machine", Axis("Value (unit in legend)"))
+        self.token_charts: dict[str, Chart] = {}
         self.linked = LinkedCharts(
-            (self.rates, self.latency, self.in_flight, self.machine), has_time_range_selection=False
+            (self.rates, self.latency, self.in_flight, self.machine), has_time_range_selection=False, max_columns=2
         )
         self._fit_charts()
         self.linked.marker_requested.connect(self.note_requested)
@@ -51,9 +70,13 @@ class LiveCharts(QWidget):
         self.view.currentIndexChanged.connect(self.view_selected)
         self._machine_line_names: set[str] = set()
         self._stage: StageCell | None = None
+        self._kind: RunKind = "endpoint"
         self._fill_views(has_gpus=False)
         self._build()
         self.clear()
+
+    def _create_chart(self, title: str, y_axis: Axis) -> Chart:
+        return Chart(title, self._time_axis, y_axis, self._theme_controller)
 
     def _build(self) -> None:
         time_range_label, view_label = (
@@ -78,25 +101,50 @@ class LiveCharts(QWidget):
             chart.clear()
         self._machine_line_names.clear()
         self._stage = None
-        self.rates.show()
-        self.in_flight.show()
-        for chart in (self.rates, self.latency, self.in_flight):
+        for chart in (self.rates, self.latency, self.in_flight, *self.token_charts.values()):
             chart.set_message("No requests have been sent yet.")
         self.machine.set_message("Waiting for machine data…")
+        self._kind = "endpoint"
+        self._show_charts_of_kind()
 
     def show_whole_run(self) -> None:
         self.time_range.setCurrentIndex(len(_TIME_RANGES_S) - 1)
         self.linked.follow(None)
 
-    def show_local(self) -> None:
-        """Hide the charts of request rates and in-flight requests for a local model, because the
-        table of variants is more useful."""
-        self.rates.hide()
-        self.in_flight.hide()
+    def show_kind(self, kind: RunKind, *, has_first_token_tests: bool) -> None:
+        """Show the charts of a kind of run. A local model has no requests; the memory of its process
+        matters more than the CPU utilization."""
+        if kind == self._kind:
+            return
+        self._kind = kind
+        self._show_charts_of_kind()
+        message = "No test has been measured yet." if kind == "language_model" else "No tokens have arrived yet."
+        for key in _TOKEN_CHARTS_BY_KIND.get(kind, ()):
+            self.token_charts[key].set_message(message)
+        if kind == "language_model":
+            self.token_charts["ttft"].setVisible(has_first_token_tests)
+            self.linked.arrange()
+            self.view.setCurrentIndex(self.view.findData("process_memory"))
+
+    def _show_charts_of_kind(self) -> None:
+        keys = _TOKEN_CHARTS_BY_KIND.get(self._kind, ())
+        for index, key in enumerate(keys):
+            if key not in self.token_charts:
+                axis, _ = _TOKEN_CHARTS[key]
+                chart = self.token_charts[key] = self._create_chart(axis.label, axis)
+                self.linked.insert(index, chart)
+                self.token_chart_created.emit(key)
+        self._fit_charts()
+        for key, chart in self.token_charts.items():
+            chart.setVisible(key in keys)
+        self.rates.setVisible(self._kind in ("endpoint", "llm_endpoint"))
+        self.in_flight.setVisible(self._kind in ("endpoint", "llm_endpoint"))
+        self.latency.setVisible(self._kind != "language_model")
+        self.linked.arrange()
 
     def paint_rates(self, presenter: LivePresenter) -> None:
         self._set_marks(self.rates, presenter)
-        self._paint_lines(self.rates, RATES, presenter)
+        self._paint_lines(self.rates, {column: _LINE_NAMES[column] for column in RATES}, presenter)
 
     def paint_latency(self, presenter: LivePresenter) -> None:
         objective = presenter.latency_objective()
@@ -104,20 +152,30 @@ class LiveCharts(QWidget):
             None if objective is None else objective.limit, "" if objective is None else objective.label
         )
         self._set_marks(self.latency, presenter)
-        self._paint_lines(self.latency, LATENCIES, presenter)
+        self._paint_lines(self.latency, {column: _LINE_NAMES[column] for column in LATENCIES}, presenter)
 
     def paint_in_flight(self, presenter: LivePresenter) -> None:
         self._set_marks(self.in_flight, presenter)
-        self._paint_lines(self.in_flight, ("in_flight",), presenter)
+        self._paint_lines(self.in_flight, {"in_flight": _LINE_NAMES["in_flight"]}, presenter)
 
-    def _paint_lines(self, chart: Chart, columns: tuple[str, ...], presenter: LivePresenter) -> None:
+    def paint_tokens(self, key: str, presenter: LivePresenter) -> None:
+        """Paint the chart of tokens with the given key."""
+        chart = self.token_charts[key]
+        objective = presenter.find_objective((f"{key}_ms",))
+        chart.set_limit(None if objective is None else objective.limit, "" if objective is None else objective.label)
+        self._set_marks(chart, presenter)
+        names_by_column, ring = _TOKEN_CHARTS[key][1], presenter.series.ring
+        if any(np.isfinite(ring.column(column)).any() for column in names_by_column):
+            self._paint_lines(chart, names_by_column, presenter)
+
+    def _paint_lines(self, chart: Chart, names_by_column: dict[str, str], presenter: LivePresenter) -> None:
         ring = presenter.series.ring
         if not len(ring):
             return
         chart.set_message("")
         x = ring.x
-        for index, column in enumerate(columns):
-            chart.set_line(column, _get_line_name(column), x, ring.column(column), style_index=index)
+        for index, (column, name) in enumerate(names_by_column.items()):
+            chart.set_line(column, name, x, ring.column(column), style_index=index)
         chart.apply_changes()
 
     def paint_machine(self, presenter: LivePresenter) -> None:
@@ -145,7 +203,7 @@ class LiveCharts(QWidget):
         chart.set_markers([(marker.time_s, marker.text if is_first_visible else "") for marker in presenter.markers])
 
     def _first_visible_chart(self) -> Chart:
-        return self.latency if self.rates.isHidden() else self.rates
+        return next(chart for chart in self.linked.charts if not chart.isHidden())
 
     def highlight_stage(self, stage: StageCell, presenter: LivePresenter) -> None:
         """Highlight the time range of a stage in all charts."""
@@ -174,15 +232,14 @@ def _to_chart_bands(bands: tuple[Band, ...]) -> list[tuple[float, float, str, St
     return [(band.start_s, band.end_s, band.text, band.state) for band in bands]
 
 
-def _get_line_name(column: str) -> str:
-    return {
-        "offered": "offered",
-        "sent": "sent",
-        "completed": "completed",
-        "good": "goodput",
-        "p50": "p50",
-        "p95": "p95",
-        "p99": "p99",
-        "lag": "p99 send lag",
-        "in_flight": "in flight",
-    }[column]
+_LINE_NAMES = {
+    "offered": "offered",
+    "sent": "sent",
+    "completed": "completed",
+    "good": "goodput",
+    "p50": "p50",
+    "p95": "p95",
+    "p99": "p99",
+    "lag": "p99 send lag",
+    "in_flight": "in flight",
+}

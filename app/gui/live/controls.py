@@ -60,12 +60,12 @@ class RunControls(QWidget):
         self._run_name = ""
         note = label("&Note", "muted", buddy=self.note)
         flow_layout = set_flow_layout(self)
-        for widgets in (
-            (note, self.note),
-            (self.rate, self.change_rate_button),
-            (self.extension, self.extend_button, self.copy_button),
-        ):
-            flow_layout.addWidget(_group_widgets(widgets))
+        self._load_controls = [
+            _group_widgets((self.rate, self.change_rate_button)),
+            _group_widgets((self.extension, self.extend_button, self.copy_button)),
+        ]
+        for group in (_group_widgets((note, self.note)), *self._load_controls):
+            flow_layout.addWidget(group)
         self._fit_note()
         self.show_stage(None)
 
@@ -81,6 +81,11 @@ class RunControls(QWidget):
         """Set the name of the run, which is part of the displayed command lines."""
         self._run_name = name
         self._update_tool_tips()
+
+    def set_local(self, is_local: bool) -> None:
+        """Hide the controls of the load for a local model, whose stages cannot be changed."""
+        for group in self._load_controls:
+            group.setVisible(not is_local)
 
     def show_stage(self, stage: StageCell | None) -> None:
         """Enable the controls that the running stage supports. A rate that the user is typing is

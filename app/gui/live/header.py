@@ -3,16 +3,70 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QProgressBar, QSizePolicy
+from PySide6.QtWidgets import QFrame, QLabel, QProgressBar, QSizePolicy, QWidget
 
-from app.analysis.run_progress import compute_done_share
+from app.analysis.run_progress import RunStep, compute_done_share
 from app.gui.formatting import NOT_AVAILABLE, State, format_elapsed
-from app.gui.live.state import LiveState, RunStatus
+from app.gui.live.state import LiveState, RunStatus, StepCell
 from app.gui.widgets import Badge, button, hbox, label, restyle, tool_tip_text, vbox
 
 _PROGRESS_STEPS = 200
 """Number of steps of the progress bar. A higher number would cost more repaints, since the bar
 repaints at each step."""
+
+
+_STEP_TITLES: dict[RunStep, str] = {
+    "check": "Check machine",
+    "target": "Prepare target",
+    "calibrate": "Calibrate",
+    "warmup": "Warm up",
+    "measure": "Measure",
+    "report": "Report",
+}
+
+
+class StepBar(QWidget):
+    """Steps of the run in a row. The running step is emphasized."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName("Steps")
+        self._cells: tuple[StepCell, ...] = ()
+        self._labels: list[QLabel] = []
+        self._layout = hbox(within=self, spacing=14)
+        self._layout.addStretch(1)
+
+    def show_steps(self, cells: tuple[StepCell, ...]) -> None:
+        if cells == self._cells:
+            return
+        self._cells = cells
+        while len(self._labels) < len(cells):
+            self._labels.append(label("", "step"))
+            self._layout.insertWidget(len(self._labels) - 1, self._labels[-1])
+        for index, step_label in enumerate(self._labels):
+            step_label.setVisible(index < len(cells))
+            if index < len(cells):
+                step_label.setText(_format_step(cells[index]))
+                _restyle_step(step_label, cells[index])
+        running = next((index for index, cell in enumerate(cells) if cell.state == "running"), None)
+        description = (
+            "" if running is None else f"Step {running + 1} of {len(cells)}: {_STEP_TITLES[cells[running].step]}"
+        )
+        self.setAccessibleDescription(description)
+
+
+def _restyle_step(step_label: QLabel, cell: StepCell) -> None:
+    if step_label.property("step") != cell.state:
+        step_label.setProperty("step", cell.state)
+        step_label.style().unpolish(step_label)
+        step_label.style().polish(step_label)
+
+
+_STEP_MARKS = {"done": "✓", "running": "●", "waiting": "○", "skipped": "–"}
+
+
+def _format_step(cell: StepCell) -> str:
+    return f"{_STEP_MARKS[cell.state]} {_STEP_TITLES[cell.step]}"
 
 
 class RunHeader(QFrame):
@@ -28,6 +82,7 @@ class RunHeader(QFrame):
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.badge = Badge()
         self.status = label("", "word")
+        self.steps = StepBar()
         self.message = label("", "muted", wrap=True)
         self.progress = label("")
         self.times = label("", "muted")
@@ -39,8 +94,8 @@ class RunHeader(QFrame):
         self.stop = button("S&top", self.stop_requested.emit)
         self.stop.setToolTip("Stop the run and store the results so far (Esc Esc)")
         title_row = hbox((self.name, 1), self.badge, self.status, self.stop, spacing=12)
-        progress_row = hbox((self.message, 1), self.progress, self.times, spacing=16)
-        vbox(title_row, progress_row, self.bar, within=self, spacing=4)
+        step_row = hbox((self.steps, 1), self.progress, self.times, spacing=16)
+        vbox(title_row, step_row, self.message, self.bar, within=self, spacing=4)
 
     def show_state(self, state: LiveState) -> None:
         self.name.setText(state.name or "Run")
@@ -49,14 +104,17 @@ class RunHeader(QFrame):
         self.status.setText(text)
         restyle(self.status, text_state)
         _set_badge(self.badge, state.validity or "", "\n".join(state.reasons))
+        self.steps.show_steps(state.steps)
         self.message.setText(_format_message(state))
+        self.message.setVisible(bool(self.message.text()))
         self.progress.setText(_format_progress(state))
         self.times.setText(_format_times(state))
         done_share = compute_done_share(state.elapsed_s, state.eta_s)  # as in the Jobs dock
         self.bar.setValue(round(_PROGRESS_STEPS * (done_share or 0.0)))
         self.bar.setVisible(state.is_running and done_share is not None)
         self.stop.setVisible(state.is_running)
-        self.stop.setText("S&top now (cancel in-flight requests)" if state.status == "stopping" else "S&top")
+        is_draining = state.status == "stopping" and not state.is_local
+        self.stop.setText("S&top now (cancel in-flight requests)" if is_draining else "S&top")
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
 
 
@@ -84,14 +142,17 @@ def _format_message(state: LiveState) -> str:
             "The benchmark is starting. "
             "Checking this machine and calibrating the load generator can take half a minute."
         )
-    if state.is_running:
-        return f"{state.phase}: {state.message}"
-    return ""
+    if not state.is_running:
+        return ""
+    has_position = bool(state.position) and (not state.message or state.phase == "stages")
+    text = state.position if has_position else f"{state.phase}: {state.message}"
+    return text[:1].upper() + text[1:]
 
 
 def _format_progress(state: LiveState) -> str:
     if state.total_count is not None:
-        return f"{state.completed_count} of {state.total_count} done"
+        noun = "variants " if state.is_local else ""
+        return f"{state.completed_count} of {state.total_count} {noun}done"
     return f"Completed stages: {state.completed_count}" if state.completed_count else ""
 
 

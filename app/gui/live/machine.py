@@ -25,43 +25,62 @@ SERIES_CAPACITY = 32_768
 Above the maximum, the oldest points are dropped from the chart; the stored run is complete."""
 RATES = ("offered", "sent", "completed", "good")
 LATENCIES = ("p50", "p95", "p99", "lag")
+_TOKEN_COLUMNS = (
+    "prefill_tokens_per_s", "decode_tokens_per_s", "ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms",
+    "itl_p50_ms", "itl_p95_ms",
+)  # fmt: skip
+"""Columns of a language model, named as the fields of `Snapshot`."""
+_COUNTED_COLUMNS = (*RATES, "tokens")
+_COLUMNS = (*_COUNTED_COLUMNS, *LATENCIES, "in_flight", *_TOKEN_COLUMNS)
 _RATE_WINDOW_NS = 1_000_000_000
 _MIN_RATE_INTERVAL_S = 0.2
 """Minimum interval over which a rate is computed, in seconds. Over a shorter interval, the rate
 would be too noisy."""
-_Counts = tuple[int, int, int, int, int | None]
+_Counts = tuple[int, int, int, int, int | None, int | None]
 
 
 class LiveSeries:
-    """Time series of request rates and latencies.
+    """Time series of request rates, latencies, and the tokens of a language model.
 
     Each rate is an average over the last second of the running stage. Counters restart at 0 with
     each stage, so the series have a gap between stages.
     """
 
     def __init__(self) -> None:
-        self.ring = RingBuffer(SERIES_CAPACITY, (*RATES, *LATENCIES, "in_flight"))
+        self.ring = RingBuffer(SERIES_CAPACITY, _COLUMNS)
+        self.last_rates: dict[str, float | None] = {}
+        """Rates at the last snapshot, by column."""
         self._recent_counts: deque[_Counts] = deque()
 
     def begin(self, stage: StageStarted, zero_ns: int) -> None:
         first_ns = stage.start_ns - round(stage.lead_in_s * 1e9)
-        self._recent_counts = deque([(first_ns, 0, 0, 0, 0)])
-        self.ring.append((first_ns - zero_ns) / 1e9, *[None] * (len(RATES) + len(LATENCIES) + 1))
+        self._recent_counts = deque([(first_ns, 0, 0, 0, 0, 0)])
+        self.ring.append((first_ns - zero_ns) / 1e9, *[None] * len(_COLUMNS))
 
     def add_snapshot(self, snapshot: Snapshot, zero_ns: int) -> None:
-        counts: _Counts = (snapshot.at_ns, snapshot.offered, snapshot.sent, snapshot.completed, snapshot.good)
+        counts: _Counts = (
+            snapshot.at_ns,
+            snapshot.offered,
+            snapshot.sent,
+            snapshot.completed,
+            snapshot.good,
+            snapshot.output_tokens,
+        )
         while len(self._recent_counts) > 1 and snapshot.at_ns - self._recent_counts[1][0] >= _RATE_WINDOW_NS:
             self._recent_counts.popleft()
-        rates = _compute_rates(self._recent_counts[0], counts) if self._recent_counts else (None,) * len(RATES)
+        no_rates: tuple[float | None, ...] = (None,) * len(_COUNTED_COLUMNS)
+        rates = _compute_rates(self._recent_counts[0], counts) if self._recent_counts else no_rates
+        self.last_rates = dict(zip(_COUNTED_COLUMNS, rates, strict=True))
         self._recent_counts.append(counts)
         latencies = (snapshot.latency_p50_ms, snapshot.latency_p95_ms, snapshot.latency_p99_ms, snapshot.lag_p99_ms)
-        self.ring.append((snapshot.at_ns - zero_ns) / 1e9, *rates, *latencies, snapshot.in_flight)
+        tokens = [getattr(snapshot, column) for column in _TOKEN_COLUMNS]
+        self.ring.append((snapshot.at_ns - zero_ns) / 1e9, *rates, *latencies, snapshot.in_flight, *tokens)
 
 
 def _compute_rates(previous: _Counts, current: _Counts) -> tuple[float | None, ...]:
     interval_s = (current[0] - previous[0]) / 1e9
     if interval_s < _MIN_RATE_INTERVAL_S:
-        return (None,) * len(RATES)
+        return (None,) * len(_COUNTED_COLUMNS)
     return tuple(
         None if previous_count is None or current_count is None else (current_count - previous_count) / interval_s
         for previous_count, current_count in zip(previous[1:], current[1:], strict=True)
@@ -123,6 +142,23 @@ class MachineSeries:
             if source in self._rings_by_source and metric in self._metrics_by_source[source]
         ]
 
+    def read_last(self, source: str, metric: str) -> float | None:
+        """Return the last value of a metric; `None` if it was not reported."""
+        values = self._read_column(source, metric)
+        return float(values[-1]) if values.size else None
+
+    def read_peak(self, source: str, metric: str) -> float | None:
+        """Return the largest value of a metric; `None` if it was not reported."""
+        values = self._read_column(source, metric)
+        return float(values.max()) if values.size else None
+
+    def _read_column(self, source: str, metric: str) -> npt.NDArray[np.float64]:
+        if source not in self._rings_by_source:
+            return np.zeros(0)
+        values = self._rings_by_source[source].column(metric)
+        finite_values: npt.NDArray[np.float64] = values[np.isfinite(values)]
+        return finite_values
+
     def bands(self) -> tuple[Band, ...]:
         """Return a band for each period in which a GPU was throttled."""
         return tuple(band for gpu_bands in self._throttling_bands_by_gpu.values() for band in gpu_bands)
@@ -137,6 +173,9 @@ class MachineSeries:
                 yield "host", "host_memory_gib", "whole machine (GiB)", 1.0
                 for source, text in _PROCESS_LABELS.items():
                     yield source, f"{source}_memory_gib", f"{text} (GiB)", 1.0
+            case "process_memory":
+                for source, text in _PROCESS_LABELS.items():
+                    yield source, f"{source}_memory_gib", f"{text} RSS (GiB)", 1.0
             case _:
                 for gpu in self.gpus:
                     yield gpu, view, _format_gpu(gpu), 1.0
@@ -189,14 +228,20 @@ _PROCESS_LABELS = {
 
 def get_view_titles(*, has_gpus: bool) -> dict[str, str]:
     """Return the views of the machine chart as a mapping of keys to titles. The first view is the
-    default."""
+    default. The memory of processes has a view of its own, because that of the machine is much
+    larger."""
     gpu_views = {
         "gpu_utilization_percent": "GPU utilization (%)",
         "gpu_memory_gib": "GPU memory (GiB)",
         "gpu_power_w": "GPU power (W)",
         "gpu_sm_clock_mhz": "GPU clock (MHz)",
     }
-    return {**(gpu_views if has_gpus else {}), "cpu": "CPU utilization (%)", "memory": "Memory (GiB)"}
+    return {
+        **(gpu_views if has_gpus else {}),
+        "cpu": "CPU utilization (%)",
+        "memory": "Memory (GiB)",
+        "process_memory": "Memory of processes (GiB)",
+    }
 
 
 def _format_gpu(source: str) -> str:

@@ -104,7 +104,11 @@ class LivePage(Page):
         if not self.stop_strip.isHidden():
             self.stop_now()
             return
-        if self.state.status == "stopping":
+        if self.state.is_local:
+            message = "Stop this run?"
+            reason = "The running measurement ends now. The results so far are stored."
+            action_text = "S&top run"
+        elif self.state.status == "stopping":
             message = "Stop now and cancel in-flight requests?"
             reason = "The run is stopping and waits for responses to in-flight requests."
             action_text = "S&top now"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QWidget
 
-from app.gui.formatting import State, format_elapsed
+from app.gui.formatting import State, format_elapsed, format_number
 from app.gui.live.state import VariantLine
 from app.gui.tables import FrameModel, FrameTable, set_table_description
 from app.gui.widgets import label, restyle, vbox
@@ -140,6 +141,41 @@ class VariantTable(FrameTable):
         self.set_frame(pd.DataFrame(rows, columns=["number", "name", "state", "times"]))
         set_table_description(self, "Variants of the model")
         self.scrollToBottom()
+
+
+class GenerationTable(FrameTable):
+    """Table of the measured tests of a language model, newest at the bottom."""
+
+    def __init__(self) -> None:
+        headers = {
+            "variant": "Variant", "test": "Test", "prefill": "Prefill (tok/s)", "decode": "Decode (tok/s)",
+            "ttft": "p50 TTFT (ms)", "itl": "p50 ITL (ms)", "state": "State",
+        }  # fmt: skip
+        formatters = dict.fromkeys(("prefill", "decode", "ttft", "itl"), _format_optional)
+        super().__init__(FrameModel(headers=headers, formatters=formatters), "Results of the tests")
+
+    def show_variants(self, variants: tuple[VariantLine, ...]) -> None:
+        names: list[tuple[str, str, str]] = []
+        values: list[tuple[float | None, ...]] = []
+        for variant in variants:
+            name = f"{variant.number}: {variant.name}"
+            for test in variant.tests:
+                names.append((name, test.name, test.validity))
+                values.append((test.prefill_per_s, test.decode_per_s, test.ttft_ms, test.itl_ms))
+            if variant.state != "measured":
+                names.append((name, "", _format_state(variant)))
+                values.append((None,) * 4)
+        numbers = np.array(values, dtype=float).reshape(-1, 4)
+        texts = np.array(names, dtype=object).reshape(-1, 3)
+        columns = {"variant": texts[:, 0], "test": texts[:, 1]}
+        columns |= dict(zip(("prefill", "decode", "ttft", "itl"), numbers.T, strict=True))
+        self.set_frame(pd.DataFrame({**columns, "state": texts[:, 2]}))
+        set_table_description(self, "Results of the tests")
+        self.scrollToBottom()
+
+
+def _format_optional(value: object) -> str:
+    return format_number(value) if isinstance(value, int | float) and value == value else "–"
 
 
 def _format_elapsed(seconds: object) -> str:

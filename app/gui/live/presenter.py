@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from app.analysis.number_format import format_number
 from app.analysis.run_progress import RunProgress, advance_progress, estimate_remaining_s
+from app.gui.live.kpis import LiveKpis
 from app.gui.live.machine import LiveSeries, MachineSeries
 from app.gui.live.stages import Failures, LiveChecks, LiveStages, LiveVariants
-from app.gui.live.state import LiveState, Marker, RunStatus
+from app.gui.live.state import Kpi, LiveState, Marker, RunKind, RunStatus, StepCell
 from app.records.events import (
     CallsFinished,
     CheckCompleted,
@@ -60,6 +61,7 @@ class LivePresenter:
         self.series, self.machine = LiveSeries(), MachineSeries()
         self.stages, self.variants = LiveStages(), LiveVariants()
         self.checks, self.failures = LiveChecks(), Failures()
+        self._kpis = LiveKpis()
         self.slo: tuple[Objective, ...] = ()
         self.markers: list[Marker] = []
         self.changed_parts: set[Part] = set()
@@ -108,12 +110,48 @@ class LivePresenter:
 
     @property
     def is_local(self) -> bool:
-        return bool(self.variants.lines())
+        return self.progress.is_local
+
+    @property
+    def kind(self) -> RunKind:
+        """Kind of the run. It is known once the run has started, and for endpoints with tokens once
+        the first response has arrived."""
+        if self.is_local:
+            variant = self.progress.variant
+            return "language_model" if variant is not None and variant.tests else "local"
+        return "llm_endpoint" if self._kpis.has_tokens else "endpoint"
+
+    @property
+    def has_first_token_tests(self) -> bool:
+        """True if a test of a language model has a prompt and output, and thus a TTFT."""
+        variant = self.progress.variant
+        return variant is not None and any("+" in test for test in variant.tests)
+
+    def kpis(self) -> tuple[Kpi, ...]:
+        return self._kpis.build(self.kind, self.slo, self.machine)
+
+    def _build_steps(self) -> tuple[StepCell, ...]:
+        progress, steps = self.progress, self.progress.steps
+        current_index = -1 if progress.step is None else steps.index(progress.step)
+        is_ended = self.status in ("finished", "lost", "failed")
+        cells = []
+        for index, step in enumerate(steps):
+            if index == current_index and not is_ended:
+                cells.append(StepCell(step, "running"))
+            elif index > current_index:
+                cells.append(StepCell(step, "waiting"))
+            else:
+                cells.append(StepCell(step, "done" if step in progress.reached_steps else "skipped"))
+        return tuple(cells)
 
     def latency_objective(self) -> Objective | None:
         """Return the first latency objective of the SLO, which is drawn as a line in the latency
         chart, or None if the SLO has no latency objective."""
-        return next((objective for objective in self.slo if objective.metric in ("latency_ms", "service_ms")), None)
+        return self.find_objective(("latency_ms", "service_ms"))
+
+    def find_objective(self, metrics: tuple[str, ...]) -> Objective | None:
+        """Return the first objective for one of the metrics, or None if there is none."""
+        return next((objective for objective in self.slo if objective.metric in metrics), None)
 
     def state(self) -> LiveState:
         progress, verdict = self.progress, self.checks.verdict
@@ -127,6 +165,9 @@ class LivePresenter:
             directory=self.directory,
             phase=progress.phase,
             message=self.failure_reason or progress.message,
+            position=progress.position,
+            steps=self._build_steps(),
+            is_local=progress.is_local,
             completed_count=progress.completed,
             total_count=progress.total,
             elapsed_s=max(0.0, (now_ns - start_ns) / 1e9),
@@ -164,6 +205,8 @@ class LivePresenter:
         match event:
             case Snapshot():
                 self.series.add_snapshot(event, zero_ns)
+                stage = self.progress.stage
+                self._kpis.add_snapshot(event, self.series, None if stage is None else stage.test)
                 self.stages.update_progress(event)
                 if self.failures.update(event, time_s):
                     self.changed_parts.add("failures")
@@ -173,13 +216,16 @@ class LivePresenter:
                 self.changed_parts.add("failures")
             case StageStarted():
                 self.series.begin(event, zero_ns)
-                self.stages.begin(event, zero_ns)
+                variant = self.progress.variant
+                variant_name = None if variant is None else variant.name or variant.variant.label
+                self.stages.begin(event, zero_ns, variant_name)
             case StageFinished() | CallsFinished():
                 self._end_stage(event, time_s)
         self.changed_parts.add("stages")
 
     def _end_stage(self, event: StageFinished | CallsFinished, time_s: float) -> None:
         self.stages.end(event, time_s)
+        self._kpis.end_stage()
         self.checks.add_stage(event.stage)
         self.changed_parts.update(("marks", "checks"))
         if isinstance(event, CallsFinished):
@@ -193,6 +239,7 @@ class LivePresenter:
         match event:
             case VariantStarted():
                 self.variants.begin(event)
+                self._kpis.begin_variant(event)
             case VariantFinished():
                 self.variants.end(event)
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from app.analysis.number_format import format_number
 from app.analysis.run_progress import compute_stage_share, format_load
-from app.gui.live.state import Band, StageCell, VariantLine
+from app.gui.live.state import Band, MeasuredTest, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
     ErrorReported,
@@ -134,24 +134,31 @@ _RATE_CHANGEABLE_KINDS = ("steady", "varying", "spike")
 _EXTENDABLE_KINDS = ("steady", "closed")
 
 
+def _format_stage_name(stage: StageStarted) -> str:
+    name = stage.test or stage.name
+    return f"{name} #{stage.repeat}" if stage.repeat > 1 else name
+
+
 class LiveStages:
     def __init__(self) -> None:
         self._cells: dict[int, StageCell] = {}
         self._running: StageStarted | None = None
 
-    def begin(self, stage: StageStarted, zero_ns: int) -> None:
+    def begin(self, stage: StageStarted, zero_ns: int, variant_name: str | None) -> None:
+        """Add a stage. `variant_name` is the name of the variant in a run of a local model, whose
+        stages cannot be changed while they run."""
         self._running = stage
         can_change_rate = stage.kind in _RATE_CHANGEABLE_KINDS and stage.concurrency is None
         self._cells[stage.index] = StageCell(
             index=stage.index,
-            name=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
-            load_text=format_load(stage) or "",
+            name=_format_stage_name(stage),
+            load_text=(variant_name if stage.test is not None else format_load(stage)) or "",
             start_s=(stage.start_ns - zero_ns) / 1e9 - stage.lead_in_s,
             end_s=None,
             progress=0.0,
             can_change_rate=can_change_rate,
             rate_per_s=stage.offered_per_s,
-            can_extend=stage.kind in _EXTENDABLE_KINDS,
+            can_extend=variant_name is None and stage.kind in _EXTENDABLE_KINDS,
         )
 
     def update_progress(self, snapshot: Snapshot) -> None:
@@ -217,14 +224,17 @@ class LiveVariants:
     def begin(self, event: VariantStarted) -> None:
         self._current_number = event.number
         self._lines[event.number] = VariantLine(
-            number=event.number, name=event.variant.label, state="running", times=""
+            number=event.number, name=event.name or event.variant.label, state="running", times=""
         )
 
     def add(self, event: CallsFinished) -> None:
         line = self._lines.get(self._current_number)
         if line is not None:
             times = _format_times(event.stage)
-            self._lines[self._current_number] = replace(line, times=f"{line.times}; {times}" if line.times else times)
+            tests = (*line.tests, _build_measured_test(event.stage)) if TEST_TAG in event.stage.tags else line.tests
+            self._lines[self._current_number] = replace(
+                line, times=f"{line.times}; {times}" if line.times else times, tests=tests
+            )
 
     def end(self, event: VariantFinished) -> None:
         line = self._lines.get(event.number)
@@ -235,6 +245,23 @@ class LiveVariants:
 
     def lines(self) -> tuple[VariantLine, ...]:
         return tuple(self._lines.values())
+
+
+def _build_measured_test(stage: Stage) -> MeasuredTest:
+    name = stage.tags[TEST_TAG]
+    return MeasuredTest(
+        name=f"{name} #{stage.repeat}" if stage.repeat > 1 else name,
+        prefill_per_s=_read_metric(stage, "prefill_tokens_per_s", "value"),
+        decode_per_s=_read_metric(stage, "decode_tokens_per_s", "value"),
+        ttft_ms=_read_metric(stage, "ttft_ms", "p50"),
+        itl_ms=_read_metric(stage, "itl_ms", "p50"),
+        validity=stage.verdict.status,
+    )
+
+
+def _read_metric(stage: Stage, metric: str, aggregate: str) -> float | None:
+    estimate = stage.metrics.get(metric, {}).get(aggregate)
+    return None if estimate is None else estimate.value
 
 
 def _format_rates(stage: Stage) -> str:

@@ -8,12 +8,32 @@ from typing import Literal
 
 import msgspec
 
+from app.analysis.run_progress import RunStep
 from app.gui.formatting import State
 from app.records.result import Validity
 
+RunKind = Literal["endpoint", "llm_endpoint", "local", "language_model"]
+"""Kind of the target, which determines the charts and the headline values. `llm_endpoint`: responses
+have tokens; `local`: a model on this machine; `language_model`: a language model on this machine."""
 RunStatus = Literal["idle", "starting", "running", "stopping", "finished", "lost", "failed"]
 """State of the run. `lost`: the load generator ended without reporting the end of the run.
 `failed`: the load generator ended before reporting anything."""
+
+
+class StepCell(msgspec.Struct, frozen=True):
+    """A step of the run. `skipped`: a later step was reached without this step."""
+
+    step: RunStep
+    state: Literal["done", "running", "waiting", "skipped"]
+
+
+class Kpi(msgspec.Struct, frozen=True, kw_only=True):
+    """A headline value of the running stage, with its unit. `detail` gives related values."""
+
+    label: str
+    value: str
+    detail: str = ""
+    state: State = "plain"
 
 
 class LiveState(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +46,10 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     directory: Path | None = None
     phase: str = ""
     message: str = ""
+    position: str = ""
+    """Variant and test that is measured, in a run of a local model."""
+    steps: tuple[StepCell, ...] = ()
+    is_local: bool = False
     completed_count: int = 0
     total_count: int | None = None
     elapsed_s: float = 0.0
@@ -63,6 +87,17 @@ class Marker(msgspec.Struct, frozen=True):
     text: str
 
 
+class MeasuredTest(msgspec.Struct, frozen=True, kw_only=True):
+    """Measured test of a language model. Values are None if the test does not have them."""
+
+    name: str
+    prefill_per_s: float | None
+    decode_per_s: float | None
+    ttft_ms: float | None
+    itl_ms: float | None
+    validity: Validity
+
+
 class VariantLine(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     name: str
@@ -70,6 +105,8 @@ class VariantLine(msgspec.Struct, frozen=True, kw_only=True):
     times: str
     """Formatted latencies and throughputs of the variant's scenarios."""
     reason: str | None = None
+    tests: tuple[MeasuredTest, ...] = ()
+    """Measured tests of a language model."""
 
 
 class Band(msgspec.Struct, frozen=True):

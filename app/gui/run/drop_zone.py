@@ -20,6 +20,7 @@ class DropZone(QFrame):
     """Signal that is emitted with the path of a dropped file."""
     bundled_model_selected = Signal(str)
     file_requested = Signal()
+    folder_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,6 +30,7 @@ class DropZone(QFrame):
         self.heading_label = label("", "heading", wrap=True)
         self.detail_label = label("", "muted", wrap=True)
         self.file_button = button("Choose f&ile…", self.file_requested.emit, primary=True)
+        self.folder_button = button("Choose fol&der…", self.folder_requested.emit)
         self.bundled_models_box = QComboBox()
         self.bundled_models_box.setAccessibleName("Models bundled with Sizewise")
         self.bundled_models_box.activated.connect(self._select_bundled_model)
@@ -36,6 +38,7 @@ class DropZone(QFrame):
         text_column = vbox(self.heading_label, self.detail_label)
         row.addLayout(text_column, 1)
         row.addWidget(self.file_button)
+        row.addWidget(self.folder_button)
         row.addWidget(self.bundled_models_box)
         self._bundled_model_names: tuple[str, ...] = ()
         self._texts = ("", "")
@@ -54,8 +57,8 @@ class DropZone(QFrame):
         if path is None:
             self._texts = (
                 "Drop a model here",
-                "Use an .onnx file, the folder of a language model for ONNX Runtime GenAI, or a bundled model. It is "
-                "inspected before anything runs.",
+                "Use an .onnx or .gguf file, the folder of a language model for ONNX Runtime GenAI, or a bundled "
+                "model. It is inspected before anything runs.",
             )
         else:
             more_text = f" and {model_count - 1} more" if model_count > 1 else ""

@@ -41,6 +41,8 @@ class SpecialEditor(QWidget):
     `None` removes the key."""
 
     edited = Signal(str, object)
+    replaced_paths: frozenset[str] = frozenset()
+    """Dotted paths of the fields that need no row in the form, because this editor edits them."""
     _is_applicable = True
 
     def show_document(self, document: EditedProfile) -> None:
@@ -69,6 +71,10 @@ class SpecialEditor(QWidget):
         """Return whether the editor applies to a protocol, or to a profile without a known protocol
         if `protocol` is `None`."""
         return True
+
+    def find_unused_paths(self, document: EditedProfile) -> frozenset[str]:  # noqa: ARG002 - for editors of one kind of target
+        """Return the dotted paths of the fields that do not apply to the target of a profile."""
+        return frozenset()
 
     def show_contents(self, document: EditedProfile) -> None:
         raise NotImplementedError

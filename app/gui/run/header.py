@@ -119,7 +119,7 @@ class EmptyRun(QWidget):
             flow_layout.addWidget(widget)
         text = (
             "A profile defines the target, the load and the SLO. The sample benchmarks a small model on this machine. "
-            "You can also drop an .onnx file or a profile here."
+            "You can also drop an .onnx or .gguf file, the folder of a language model, or a profile here."
         )
         panel = card(label("New profile", "title"), label(text, wrap=True), button_panel)
         vbox((panel, 0, Qt.AlignmentFlag.AlignTop), 1, within=self, margins=None)

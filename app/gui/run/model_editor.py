@@ -20,7 +20,14 @@ from app.gui.navigation import Notice
 from app.gui.run.axis_lengths import MAX_AXIS_LENGTH, AxisLengths
 from app.gui.run.check_box_group import CheckBoxGroup, CheckBoxOption
 from app.gui.run.drop_zone import DropZone
-from app.gui.run.editor_interface import EditedProfile, SpecialEditor, as_list, base_directory, set_min_lines
+from app.gui.run.editor_interface import (
+    EditedProfile,
+    SpecialEditor,
+    as_list,
+    base_directory,
+    copy_tree,
+    set_min_lines,
+)
 from app.gui.run.model_inspection import (
     InspectionState,
     ModelInspector,
@@ -32,18 +39,24 @@ from app.gui.run.model_inspection import (
 )
 from app.gui.run.rows import Rows
 from app.gui.widgets import card, label, tool_tip_text, vbox
+from app.profiles.generation_tests import is_language_model
+from app.profiles.templates import UNUSED_KEYS, list_model_edits, list_usable_precisions
 from app.records.language_model import GENAI_CONFIG_NAME
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx")
-PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
-_TREE_LINES = 18
+_TREE_LINES, _TREE_HEADER_LINES = 18, 3
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class ModelEditor(SpecialEditor):
+    replaced_paths = frozenset(("target.providers", "target.precision", "target.batch", "target.threads"))
+
     def __init__(self) -> None:
         super().__init__()
         self._document: EditedProfile | None = None
+        self._row_count = _TREE_LINES
+        """Number of rows of the tree if all are expanded."""
+        self._memory_widgets: tuple[QWidget, ...] = ()
         self.inspector = ModelInspector(self)
         self.inspector.changed.connect(self._show_state)
         self.strip = MessageStrip()
@@ -52,6 +65,7 @@ class ModelEditor(SpecialEditor):
         self.drop_zone.dropped.connect(self.set_model)
         self.drop_zone.bundled_model_selected.connect(self.set_bundled_model)
         self.drop_zone.file_requested.connect(self.choose_model)
+        self.drop_zone.folder_requested.connect(self.choose_folder)
         self.tree = _create_tree_view()
         self.state = label("", "muted", wrap=True)
         self.axes = AxisLengths()
@@ -79,30 +93,45 @@ class ModelEditor(SpecialEditor):
 
     def model_path(self) -> Path | None:
         """Return the file of the first model, or `None` if no model is set."""
-        from app.profiles.bundled import bundled_models
+        return None if self._document is None else _find_model_path(self._document)
 
-        models = as_list(self._value("target.model"))
-        if not models or not isinstance(models[0], str) or not models[0] or self._document is None:
-            return None
-        return bundled_models().get(models[0]) or (base_directory(self._document) / models[0]).resolve()
+    def find_unused_paths(self, document: EditedProfile) -> frozenset[str]:
+        path = _find_model_path(document)
+        return frozenset(UNUSED_KEYS[is_language_model(path)]) if path is not None and path.exists() else frozenset()
 
     def choose_model(self) -> None:
         """Let the user choose a model in a file dialog."""
         directory = str(base_directory(self._document)) if self._document is not None else ""
-        file_types = f"Models (*.onnx {GENAI_CONFIG_NAME});;All files (*)"
+        file_types = f"Models (*.onnx *.gguf {GENAI_CONFIG_NAME});;All files (*)"
         file_name = QFileDialog.getOpenFileName(self, "Choose model", directory, file_types)[0]
         if file_name:
             self.set_model(Path(file_name))
 
+    def choose_folder(self) -> None:
+        """Let the user choose the folder of a language model in a file dialog."""
+        directory = str(base_directory(self._document)) if self._document is not None else ""
+        folder_name = QFileDialog.getExistingDirectory(self, "Choose the folder of a language model", directory)
+        if not folder_name:
+            return
+        if is_language_model(Path(folder_name)):
+            self.set_model(Path(folder_name))
+            return
+        message = f"{folder_name} is not the folder of a language model: it has no {GENAI_CONFIG_NAME}."
+        next_step = "Choose a folder for ONNX Runtime GenAI, or a .gguf or .onnx file."
+        self.strip.show_notice(Notice("error", message[:400], None, next_step), "Choose an&other file…")
+
     def set_model(self, path: Path) -> None:
         """Set the model file, as a relative path if the file is in the directory of the profile.
-        Axis lengths of the previous model are removed. The configuration of a language model stands
-        for its folder."""
+        Axis lengths of the previous model are removed, and settings that do not apply to another
+        kind of model. The configuration of a language model stands for its folder."""
         path = path.parent if path.name == GENAI_CONFIG_NAME else path
         directory = None if self._document is None or self._document.path is None else base_directory(self._document)
         is_in_directory = directory is not None and path.is_relative_to(directory)
         if self._axis_lengths():
             self.edited.emit("target.runtime.axes", None)
+        if self._document is not None:
+            for dotted_path, value in list_model_edits(copy_tree(self._document), path).items():
+                self.edited.emit(dotted_path, value)
         self.edited.emit(
             "target.model", str(path.relative_to(directory)) if is_in_directory and directory else str(path)
         )
@@ -120,7 +149,10 @@ class ModelEditor(SpecialEditor):
     def _show_state(self, state: InspectionState) -> None:
         self._show_notices(state)
         self._fill_tree(state.language_model if state.inspection is None else build_tree(state.inspection))
-        self.precision.setEnabled(not state.language_model)
+        usable_precisions = list_usable_precisions(state.path or Path())
+        self.precision.setEnabled(len(usable_precisions) > 1)
+        for widget in self._memory_widgets:
+            widget.setVisible(not state.language_model)
         self._show_axes(state)
         failed_providers, working_providers = state.failed_providers, state.working_providers
         options = [
@@ -134,7 +166,7 @@ class ModelEditor(SpecialEditor):
         ]
         self.providers.set_options(options, self._get_selected_values("providers", ("cpu",)))
         precisions = self._get_selected_values("precision", ("as-is",))
-        self.precision.set_options([CheckBoxOption(name, name) for name in PRECISIONS], precisions)
+        self.precision.set_options([CheckBoxOption(name, name) for name in usable_precisions], precisions)
         batches, threads = self._get_numbers("batch"), self._get_numbers("threads")
         core_count = state.cores
         thread_options = sorted(
@@ -179,6 +211,8 @@ class ModelEditor(SpecialEditor):
         for node in nodes:
             model.appendRow(_build_row(node))
         self.tree.setVisible(bool(nodes))
+        self._row_count = sum(1 + len(node.children) for node in nodes)
+        self.update_heights()
         for index in range(min(2, model.rowCount())):
             self.tree.expand(model.index(index, 0))
 
@@ -191,7 +225,8 @@ class ModelEditor(SpecialEditor):
         if state.inspection is None:
             self.memory.show_rows(())
             return
-        supported_precisions = [precision for precision in precisions if precision in PRECISIONS]
+        usable_precisions = list_usable_precisions(state.path or Path())
+        supported_precisions = [precision for precision in precisions if precision in usable_precisions]
         fits = estimate_fits(state.inspection, batches[:12], supported_precisions, state.free_bytes)
         rows = [(f"{fit.precision}, batch {fit.batch}", format_fit(fit)) for fit in fits]
         self.memory.show_rows(rows)
@@ -261,15 +296,26 @@ class ModelEditor(SpecialEditor):
                 ("Estimated memory", self.memory),
             )
         ):
-            variants_grid.addWidget(label(text, "muted"), row, 0, Qt.AlignmentFlag.AlignTop)
+            heading = label(text, "muted")
+            variants_grid.addWidget(heading, row, 0, Qt.AlignmentFlag.AlignTop)
             variants_grid.addWidget(widget, row, 1)
+            self._memory_widgets = (heading, widget)  # those of the last row
         container = QWidget()
         container.setLayout(variants_grid)
         vbox(self.strip, self.drop_zone, self.state, (self.tree, 1), self.axes, card(container), 0, within=self)
         self.update_heights()
 
     def update_heights(self) -> None:
-        set_min_lines(self.tree, _TREE_LINES)
+        set_min_lines(self.tree, min(_TREE_LINES, self._row_count + _TREE_HEADER_LINES))
+
+
+def _find_model_path(document: EditedProfile) -> Path | None:
+    from app.profiles.bundled import bundled_models
+
+    models = as_list(document.value("target.model"))
+    if not models or not isinstance(models[0], str) or not models[0]:
+        return None
+    return bundled_models().get(models[0]) or (base_directory(document) / models[0]).resolve()
 
 
 def _create_tree_view() -> QTreeView:

@@ -18,6 +18,7 @@ from app.records.model import GpuFit, ModelInspection, ModelMetadata, ModelValue
 
 if TYPE_CHECKING:
     from app.inference.generation.model_folder import GenerativeModel
+    from app.records.language_model import LanguageModelMetadata
     from app.wiring.unrunnable_variants import LocalMachine
 
 
@@ -278,6 +279,25 @@ def _build_language_model_nodes(model: GenerativeModel) -> tuple[TreeNode, ...]:
     )
 
 
+def _build_gguf_nodes(metadata: LanguageModelMetadata) -> tuple[TreeNode, ...]:
+    counts, weights = metadata.architecture.counts, metadata.weights
+    dtypes = ", ".join(f"{format_size(size)} {dtype}" for dtype, size in weights.bytes_by_dtype.items())
+    nodes = [TreeNode("Architecture", _truncate(metadata.architecture.name or NOT_AVAILABLE))]
+    for name, key, unit in (
+        ("Context", "context_tokens", " tokens"),
+        ("Vocabulary", "vocabulary", " tokens"),
+        ("Layers", "layers", ""),
+        ("Heads", "heads", ""),
+        ("KV heads", "kv_heads", ""),
+        ("Head dimension", "head_dim", ""),
+    ):
+        nodes.append(TreeNode(name, f"{format_count(counts[key])}{unit}" if key in counts else NOT_AVAILABLE))
+    parameters = NOT_AVAILABLE if weights.parameters is None else format_count(weights.parameters)
+    nodes.append(TreeNode("Parameters", parameters))
+    nodes.append(TreeNode("Weights", _truncate(f"{format_size(weights.size_bytes)} ({dtypes})")))
+    return tuple(nodes)
+
+
 def _inspect_machine() -> LocalMachine:
     from app.wiring.unrunnable_variants import inspect_local_machine
 
@@ -285,9 +305,11 @@ def _inspect_machine() -> LocalMachine:
 
 
 def _inspect_model(path: Path, shapes: ShapeOverrides) -> ModelInspection | tuple[TreeNode, ...]:
-    from app.profiles.generation_tests import is_language_model
-    from app.wiring.inspecting import inspect_language_model, inspect_with_gpus
+    from app.profiles.generation_tests import is_gguf_file, is_language_model
+    from app.wiring.inspecting import inspect_gguf_file, inspect_language_model, inspect_with_gpus
 
+    if is_gguf_file(path):
+        return _build_gguf_nodes(inspect_gguf_file(path))
     if is_language_model(path):
         return _build_language_model_nodes(inspect_language_model(path))
     return inspect_with_gpus(path, shapes)

@@ -17,6 +17,7 @@ from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
 from app.gui.run import drafts
 from app.gui.run.chooser import Chooser, ProfileActions, add_recent_file, describe_bundled_profiles
+from app.gui.run.editor_interface import SpecialEditor
 from app.gui.run.editors import create_special_editors
 from app.gui.run.header import EmptyRun, RunHeader
 from app.gui.run.presenter import RunPageState, RunPresenter
@@ -200,6 +201,7 @@ class RunPage(Page):
         document = self.presenter.document
         self._state = state
         self.form.edits.directory = document.directory
+        self._hide_fields(state.protocol)
         self.form.setEnabled(document.error is None)
         self.form.show_tree(document.tree, state.protocol)
         self.source.show_text(document.text)
@@ -211,6 +213,15 @@ class RunPage(Page):
         self._show_errors(state)
         self._update_orientation()
         self._start_if_checked()
+
+    def _hide_fields(self, protocol: str) -> None:
+        """Hide the fields that a special editor replaces, and those of another kind of model."""
+        editors: list[SpecialEditor] = [
+            editor for editor in self._special_editors.values() if editor.supports_protocol(protocol)
+        ]
+        edits, document = self.form.edits, self.presenter.document
+        edits.hidden_paths = frozenset[str]().union(*(editor.replaced_paths for editor in editors))
+        edits.unused_paths = frozenset[str]().union(*(editor.find_unused_paths(document) for editor in editors))
 
     def _show_errors(self, state: RunPageState) -> None:
         self.form.show_problems(tuple(Problem(issue.path, _format_field_issue(issue)) for issue in state.issues))

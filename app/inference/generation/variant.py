@@ -36,7 +36,7 @@ from app.records.calls import COLUMNS
 from app.records.local import GenerationTest
 
 _FLUSH_NS = 250_000_000
-"""Time in ns after which the steps of a long repetition are reported before its end."""
+"""Minimum time in ns between two reports of steps."""
 _COMPARED_TOKENS = 32
 """Number of tokens of the prompts, and of the responses, that are compared between batch sizes."""
 _FIRST_ORDINARY_ID = 3
@@ -112,6 +112,7 @@ def _measure_test(run: TestRun, command: Measure, send: Send) -> VariantMeasured
     warmup_times_s: list[float] = []
     while not is_stable(warmup_times_s) and (not warmup_times_s or perf_counter_ns() < deadline_ns):
         warmup_times_s.append(reporter.run_repetition(run))
+    reporter.flush()
     start_ns = perf_counter_ns()
     send(
         MeasurementStarted(
@@ -131,6 +132,7 @@ def _measure_test(run: TestRun, command: Measure, send: Send) -> VariantMeasured
         )
         # Another repetition is started only if it probably ends in time.
         if has_enough or elapsed_s + statistics.median(times_s) > command.max_duration_s:
+            reporter.flush()
             return VariantMeasured(
                 end_ns=reporter.last_end_ns,
                 half_width=half_width,
@@ -151,8 +153,8 @@ RecordStep = Callable[[int, int, int], None]
 
 
 class StepReporter:
-    """Records the steps of repetitions as rows of `app.records.calls`, and sends them at the end of
-    each repetition, or earlier if it is long."""
+    """Records the steps of repetitions as rows of `app.records.calls`, and sends them at most four
+    times per second, so that short repetitions are not disturbed."""
 
     def __init__(self, send: Send) -> None:
         self._send, self._rows, self._repetition = send, array("q"), 0
@@ -161,7 +163,6 @@ class StepReporter:
     def run_repetition(self, run: TestRun) -> float:
         """Run one repetition, and return its duration in s."""
         begin_ns = run.run_once(self._record_step)
-        self._flush()
         self._repetition += 1
         return (self.last_end_ns - begin_ns) / 1e9
 
@@ -169,9 +170,10 @@ class StepReporter:
         self._rows.extend((self._repetition, 0, -1, begin_ns, begin_ns, -1, executed_ns, -1, end_ns))
         self.last_end_ns = end_ns
         if end_ns - self._flushed_ns > _FLUSH_NS:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send the steps that were not sent yet."""
         if self._rows:
             self._send(CallRows(self._rows.tobytes()))
             self._rows = array("q")

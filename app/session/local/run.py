@@ -57,6 +57,7 @@ class _LocalSession:
             add_note=self._run_log.add_user_note,
             change_rate=_reject_rate_change,
             extend_stage=_reject_extension,
+            has_requests=False,
         )
         with command_poller:
             self._machine_monitor.start(self._resources)

@@ -5,8 +5,10 @@ Progress is emitted as snapshots while rows arrive, at most four per second."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +30,7 @@ from app.inference.job import (
 from app.records import events
 from app.records.calls import CallStage, unpack_calls
 from app.records.estimate import Estimate, Variant
+from app.records.local import GenerationTest
 from app.records.result import Check, Stage
 from app.session.dependencies import RunningVariant
 from app.session.local.spec import LocalDependencies, LocalSpec, ScenarioSpec, VariantSpec
@@ -52,6 +55,7 @@ class CallProgress:
         self._run_log, self._now_ns = run_log, now_ns
         self._completed = 0
         self._is_measuring = False
+        self._recent_steps = None if plan.test is None else RecentSteps(plan.test, plan.batch)
         self.last_end_ns = 0
         """End of the last reported call in monotonic ns; 0 before the first call."""
 
@@ -71,21 +75,22 @@ class CallProgress:
         if not durations_ms.size:
             return
         p50, p95, p99 = np.quantile(durations_ms, (0.5, 0.95, 0.99))
-        self._run_log.emit(
-            events.Snapshot(
-                at_ns=self._now_ns(),
-                stage=self._index,
-                offered=self._completed,
-                sent=self._completed,
-                completed=self._completed,
-                failed=0,
-                in_flight=None,
-                latency_p50_ms=float(p50),
-                latency_p95_ms=float(p95),
-                latency_p99_ms=float(p99),
-                output_tokens=self._count_output_tokens(),
-            )
+        snapshot = events.Snapshot(
+            at_ns=self._now_ns(),
+            stage=self._index,
+            offered=self._completed,
+            sent=self._completed,
+            completed=self._completed,
+            failed=0,
+            in_flight=None,
+            latency_p50_ms=float(p50),
+            latency_p95_ms=float(p95),
+            latency_p99_ms=float(p99),
+            output_tokens=self._count_output_tokens(),
         )
+        if self._recent_steps is not None:
+            snapshot = self._recent_steps.add_to_snapshot(snapshot, rows)
+        self._run_log.emit(snapshot)
 
     def _count_output_tokens(self) -> int | None:
         """Count the tokens that a language model has generated: one per step and sequence. Return
@@ -106,8 +111,68 @@ class CallProgress:
                 duration_s=plan.max_duration_s,
                 start_ns=start_ns,
                 concurrency=None,
+                test=None if plan.test is None else plan.test.name,
             )
         )
+
+
+_RECENT_NS = 1_000_000_000
+_Durations = deque[tuple[int, float]]
+"""End in ns and duration in ms of each step, oldest first."""
+
+
+class RecentSteps:
+    """Steps of a test of a language model in the last second, and at least the last step of each
+    kind, so that the value of a slow step is shown until the next one."""
+
+    def __init__(self, test: GenerationTest, batch: int) -> None:
+        self._test, self._batch = test, batch
+        self._last_repetition = -1
+        self._prefills, self._first_tokens, self._gaps = _Durations(), _Durations(), _Durations()
+
+    def add_to_snapshot(self, snapshot: events.Snapshot, rows: pa.RecordBatch) -> events.Snapshot:
+        """Add new steps, and return the snapshot with the rates and times of the recent steps."""
+        columns = (rows[name].to_pylist() for name in ("query", "begin_ns", "executed_ns", "end_ns"))
+        for repetition, begin_ns, executed_ns, end_ns in zip(*columns, strict=True):
+            if self._test.prompt_tokens and repetition != self._last_repetition:
+                self._prefills.append((end_ns, (executed_ns - begin_ns) / 1e6))
+                if self._test.output_tokens:
+                    self._first_tokens.append((end_ns, (end_ns - begin_ns) / 1e6))
+            else:
+                self._gaps.append((end_ns, (end_ns - begin_ns) / 1e6))
+            self._last_repetition = repetition
+        ttft_p50_ms, ttft_p95_ms, ttft_p99_ms = _compute_recent_percentiles(self._first_tokens)
+        itl_p50_ms, itl_p95_ms, itl_p99_ms = _compute_recent_percentiles(self._gaps)
+        return msgspec.structs.replace(
+            snapshot,
+            ttft_p50_ms=ttft_p50_ms,
+            ttft_p95_ms=ttft_p95_ms,
+            ttft_p99_ms=ttft_p99_ms,
+            itl_p50_ms=itl_p50_ms,
+            itl_p95_ms=itl_p95_ms,
+            itl_p99_ms=itl_p99_ms,
+            prefill_tokens_per_s=_compute_recent_rate(self._prefills, self._batch * self._test.prompt_tokens),
+            decode_tokens_per_s=_compute_recent_rate(self._gaps, self._batch),
+        )
+
+
+def _drop_old_steps(steps: _Durations) -> None:
+    while len(steps) > 1 and steps[-1][0] - steps[0][0] > _RECENT_NS:
+        steps.popleft()
+
+
+def _compute_recent_percentiles(steps: _Durations) -> tuple[float, float, float] | tuple[None, None, None]:
+    _drop_old_steps(steps)
+    if not steps:
+        return (None, None, None)
+    p50, p95, p99 = np.quantile([duration_ms for _, duration_ms in steps], (0.5, 0.95, 0.99))
+    return float(p50), float(p95), float(p99)
+
+
+def _compute_recent_rate(steps: _Durations, tokens_per_step: int) -> float | None:
+    _drop_old_steps(steps)
+    total_ms = sum(duration_ms for _, duration_ms in steps)
+    return len(steps) * tokens_per_step / total_ms * 1e3 if total_ms > 0 else None
 
 
 def _read_column(rows: pa.RecordBatch, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -20,6 +20,7 @@ from app.records.calls import CallStage
 from app.records.generation import BatchConsistency, DecoderCosts
 from app.records.local import LanguageModelData, VariantColdStart, VariantData
 from app.records.result import Check, Stage
+from app.reporting.local_front import name_variants
 from app.session.dependencies import RunningVariant
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
@@ -183,6 +184,7 @@ class VariantRunner:
         self.variants: list[MeasuredVariant] = []
         self._stage_indices = itertools.count()
         self._scored_texts: set[tuple[str, str]] = set()
+        self._variant_names = name_variants([variant_spec.variant for variant_spec in spec.variants])
 
     @property
     def reference_scores(self) -> Scores | None:
@@ -200,7 +202,14 @@ class VariantRunner:
         variant_number = len(self.variants) + 1
         now_ns = self._dependencies.now_ns
         self._run_log.emit(
-            events.VariantStarted(now_ns(), variant_number, len(self._spec.variants), variant_spec.variant)
+            events.VariantStarted(
+                now_ns(),
+                variant_number,
+                len(self._spec.variants),
+                variant_spec.variant,
+                name=self._variant_names[variant_spec.variant],
+                tests=tuple(scenario.test.name for scenario in self._spec.scenarios if scenario.test is not None),
+            )
         )
         memory_before_gib = self._dependencies.read_gpu_memory_gib()
         scenario_runner = ScenarioRunner(

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from app.analysis.run_progress import RunProgress, advance_progress, compute_stage_elapsed_s
 from app.records.estimate import Variant
 from app.records.events import (
+    CallsFinished,
     Event,
     NoteAdded,
     PairRunFinished,
@@ -21,6 +22,7 @@ from app.records.events import (
 )
 from app.records.local import VariantData
 from app.records.result import StageKind
+from tests.fakes.calls import stage_of
 from tests.fakes.queues import stage_facts
 from tests.fakes.results import full_run
 
@@ -80,6 +82,37 @@ def test_variants_report_the_time_of_those_to_come() -> None:
     progress = after(STARTED, *first, VariantStarted(22 * S, 2, 3, of))
     assert (progress.completed, progress.total) == (1, 3)
     assert progress.estimate_eta_s(27 * S) == pytest.approx(15), "10 s each: half of the second, and the third"
+
+
+def test_tests_of_language_models_have_a_position_and_a_remaining_time() -> None:
+    of = Variant("m", "cpu", "as-is", 1, 1)
+    variant = VariantStarted(12 * S, 1, 2, of, name="int4", tests=("pp512", "tg128"))
+    test = replace(begun(22), test="tg128")
+    call_stage = replace(stage_of(), index=0)
+    first_test = CallsFinished(22 * S, call_stage, full_run().result.stages[0])
+    cold_start = PhaseChanged(13 * S, "cold start", "measuring cold starts")
+    opening = after(STARTED, variant, cold_start)
+    assert (opening.position, opening.message) == ("variant 1 of 2 · int4", "measuring cold starts")
+    assert opening.estimate_eta_s(14 * S) is None, "no test has ended"
+    progress = after(STARTED, variant, cold_start, first_test, test)
+    assert (progress.position, progress.message) == ("variant 1 of 2 · int4 · tg128 (test 2 of 2)", "")
+    assert progress.estimate_eta_s(32 * S) == pytest.approx(20 / 1.5 * 2.5), "1.5 of 4 tests in 20 s"
+    second = after(STARTED, variant, first_test, first_test, VariantStarted(42 * S, 2, 2, of, tests=variant.tests))
+    assert second.estimate_eta_s(42 * S) == pytest.approx(30), "half of the tests"
+    assert second.position == "variant 2 of 2 · m cpu as-is, batch 1", "the label, if the name is not stored"
+
+
+def test_a_run_reaches_steps_in_order_and_a_local_run_has_fewer() -> None:
+    check, calibrate = PhaseChanged(11 * S, "doctor", ""), PhaseChanged(12 * S, "calibrate", "")
+    measure, again = PhaseChanged(13 * S, "stages", ""), PhaseChanged(14 * S, "warmup", "")
+    assert after(STARTED).step is None
+    progress = after(STARTED, check, calibrate, measure, again)
+    assert progress.step == "measure", "a run that warms up again is still measuring"
+    assert progress.reached_steps == {"check", "calibrate", "measure", "warmup"}
+    local = after(replace(STARTED, is_local=True), check)
+    assert local.is_local
+    assert (local.steps, local.step) == (("check", "measure", "report"), "check")
+    assert after(STARTED, VariantStarted(12 * S, 1, 1, Variant("m", "cpu", "as-is", 1, 1))).step == "measure"
 
 
 def test_turns_report_the_time_of_those_to_come_and_an_invalid_one_is_made_again() -> None:

@@ -123,6 +123,17 @@ def test_a_local_model_has_calls_and_a_comparison_its_runs() -> None:
     assert shown(after(PairRunStarted(1, 2, "candidate", "a", 7)))[0] == "pair 2 of 7: candidate"
 
 
+def test_a_test_of_a_language_model_has_rates_and_times_of_tokens() -> None:
+    variant = VariantStarted(1, 2, 3, Variant("m", "cpu", "as-is", 4, 1), name="batch 4", tests=("pp8+tg4",))
+    values = {"prefill_tokens_per_s": 2060.0, "decode_tokens_per_s": 624.0, "itl_p50_ms": 5.6, "ttft_p50_ms": 127.0}
+    step = replace(snapshot(4, 30, output_tokens=120), **values)
+    readings = after(variant, replace(STEADY, test="pp8+tg4"), step)
+    assert format_readings(readings, 4 * S) == (
+        "variant 2 of 3 · batch 4 · pp8+tg4 (test 1 of 1) after 2 of 20 s: prefill 2,060 tok/s, decode 624 tok/s, "
+        "ITL p50/p95/p99 5.6 / n/a / n/a ms, TTFT p50/p95/p99 127 / n/a / n/a ms, 0:07 left"
+    )
+
+
 def test_a_line_says_how_much_time_is_left() -> None:
     line = format_readings(after(STARTED, PHASE, STEADY, snapshot(9, 200), snapshot(10, 250)), 10 * S)
     assert line == (

@@ -61,6 +61,16 @@ def test_each_ctrl_c_is_acknowledged_and_says_what_the_next_one_does(capfd: pyte
         )
 
 
+def test_a_run_without_requests_says_that_its_measurement_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    with handle_stop_signals(has_requests=False):
+        signal.raise_signal(signal.SIGINT)
+        first = capfd.readouterr().err
+        signal.raise_signal(signal.SIGINT)
+        second = capfd.readouterr().err
+    assert first == "Stopping… The running measurement ends now, and the results so far are stored.\n"
+    assert second == "Storing the results so far… Press Ctrl-C again to exit at once, without a report.\n"
+
+
 @pytest.mark.usefixtures("handlers")
 def test_sighup_stops_a_run_as_sigterm_does() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may have been started with nohup

@@ -12,7 +12,7 @@ from app.profiles.editing import format_profile
 from app.profiles.loading import load_profile_text
 from app.profiles.local import LocalProfile
 from app.profiles.profile import PROFILES
-from app.profiles.templates import convert_profile, format_local_profile
+from app.profiles.templates import convert_profile, format_local_profile, list_model_edits
 from tests.fakes import decoders
 
 
@@ -34,6 +34,32 @@ def test_the_folder_of_a_language_model_becomes_a_profile_of_its_tests(tmp_path:
     assert isinstance(profile, LocalProfile)
     assert (profile.name, profile.target.models) == ("tiny-decoder", (str(folder),))
     assert [test.name for test in profile.generation_tests] == ["pp512", "tg128"]
+
+
+def test_a_profile_is_adapted_to_another_kind_of_model(tmp_path: Path) -> None:
+    folder, gguf, onnx = decoders.contiguous(tmp_path / "tiny"), tmp_path / "m.gguf", tmp_path / "m.onnx"
+    for file in (gguf, onnx):
+        file.touch()
+    local = read_document(format_local_profile(onnx).encode(), "x").value
+    local["target"]["precision"] = ["as-is", "fp16"]
+    local["workload"] = {"tensors": str(onnx)}
+    edits = list_model_edits(local, folder)
+    assert edits == {
+        "load.scenarios": None,
+        "workload.tensors": None,
+        "target.precision": None,
+        "load.tests": ["pp512", "tg128"],
+        "slo": ["itl_ms.p95 < 50"],
+    }
+    assert list_model_edits(local, onnx) == {}
+    generative = read_document(format_local_profile(folder).encode(), "x").value
+    generative["target"]["precision"] = ["int8"]
+    assert list_model_edits(generative, gguf) == {}
+    assert list_model_edits(generative, folder) == {"target.precision": None}
+    assert list_model_edits(generative | {"slo": ["itl_ms.p50 < 9"]}, onnx) == {
+        "load.tests": None,
+        "target.precision": None,
+    }, "an SLO that the user wrote remains"
 
 
 @pytest.mark.parametrize("protocol", PROFILES)

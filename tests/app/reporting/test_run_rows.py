@@ -24,12 +24,15 @@ from app.reporting.run_rows import (
     format_metric_name,
     list_runs,
 )
+from app.storage.checksums import write_checksums
 from app.storage.control import CONTROL
 from app.storage.labels import LABELS, add_tags
+from app.storage.names import CALLS
 from app.storage.run_directory import EVENTS, RESULT, RunWriter, StoredRun
 from app.storage.run_index import INDEX, load_rows
 from app.storage.trash import delete_runs
 from tests.app.cli.test_runs import scaled
+from tests.fakes.calls import call, table_of
 from tests.fakes.local_runs import local_run, only_failed
 from tests.fakes.results import full_run, nothing_measured
 from tests.fakes.searched_runs import hopeless_run, searched_run
@@ -105,6 +108,22 @@ def test_a_label_or_another_result_is_seen_at_once(home: Path) -> None:
     rows = list_runs().rows
     assert [row.tags for row in rows[:3]] == [(), ("nightly",), ()]
     assert rows[2].verdict == "unreadable"
+
+
+def test_a_run_whose_rows_were_truncated_or_lost_is_unreadable_at_once(home: Path) -> None:
+    for name in ("run-a", "run-b"):
+        with RunWriter(home / name) as writer:
+            writer.append_event(RunStarted(1, name, "test", str(home), 1))
+            writer.append_calls(table_of([call(0, 4), call(4, 8)]).to_batches()[0])
+            writer.write_result(replace(WHOLE, run_id=name))
+        write_checksums(home / name, ())
+    assert [row.verdict for row in list_runs().rows[-2:]] == ["WARN", "WARN"]
+    calls = home / "run-a" / CALLS
+    calls.write_bytes(calls.read_bytes()[:-20])
+    (home / "run-b" / CALLS).unlink()
+    rows = list_runs().rows
+    assert [(row.verdict, row.headline, row.name) for row in rows[-2:]] == [("unreadable", None, WHOLE.name)] * 2
+    assert rows[0].verdict == "WARN"
 
 
 def test_a_run_that_goes_on_is_never_from_the_index(home: Path) -> None:

@@ -31,6 +31,29 @@ def linked(qtbot: QtBot, look: ThemeController) -> LinkedCharts:
     return made
 
 
+def test_charts_are_in_columns_if_there_is_room_and_hidden_charts_leave_no_gap(
+    qtbot: QtBot, look: ThemeController
+) -> None:
+    charts = [Chart(name, TIME, Axis(name), look) for name in "abc"]
+    made = LinkedCharts(charts, max_columns=2)
+    qtbot.addWidget(made)
+    made.resize(1200, 600)
+    made.insert(1, Chart("new", TIME, Axis("new"), look))
+    made.arrange()
+    with qtbot.waitExposed(made):
+        made.show()
+    a, new, b, c = made.charts
+    assert (a.title, new.title) == ("a", "new")
+    assert a.y() == new.y() < b.y() == c.y()
+    assert [chart.plot.x_axis.style["showValues"] for chart in made.charts] == [False, False, True, True]
+    b.hide()
+    made.arrange()
+    qtbot.waitUntil(lambda: c.width() > 1.8 * a.width())
+    assert [chart.plot.x_axis.style["showValues"] for chart in (a, new, c)] == [True, True, True]
+    made.resize(300, 600)
+    qtbot.waitUntil(lambda: a.y() < new.y() < c.y())
+
+
 def drag(qtbot: QtBot, chart: Chart, start: float, end: float, modifier: Qt.KeyboardModifier) -> None:
     at, to = (chart.plot.view_to_pixel(x, 0.5).toPoint() - QPoint(0, 20) for x in (start, end))
     view = chart.plot.viewport()

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
@@ -21,7 +22,8 @@ from app.gui.live.state import LiveState, RunStatus
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Launch, Navigation
 from app.gui.theme import ThemeController
-from app.records.events import ErrorReported, Event, PhaseChanged, RunStarted
+from app.records.events import CallsFinished, ErrorReported, Event, PhaseChanged, RunStarted, VariantStarted
+from app.records.local import GenerationTest
 from app.records.result import ErrorSample
 from app.records.trial import Failure
 from app.storage.control import CONTROL
@@ -29,6 +31,8 @@ from app.storage.run_directory import RESULT, StoredRun, runs_home
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
 from reports.model import ErrorSummary
+from tests.fakes import language_model_runs
+from tests.fakes.calls import stage_of
 from tests.fakes.live_runs import (
     INVALID,
     at,
@@ -161,6 +165,39 @@ def test_the_machines_chart_shows_what_is_chosen(page: LivePage, qtbot: QtBot, t
     body.charts.view.setCurrentIndex(body.charts.view.findData("memory"))
     assert body.charts.machine.series()[0].label == "whole machine (GiB)"
     assert len(body.charts.machine.series()) == 4
+
+
+def test_a_language_model_has_charts_of_tokens_and_a_table_of_tests(
+    page: LivePage, qtbot: QtBot, tmp_path: Path, qapp: QApplication
+) -> None:
+    watcher = ShownWindows(qapp)
+    variant, tests = language_model_runs.variant(), ("pp512", "tg16")
+    stage = language_model_runs.measured_stage(variant, GenerationTest(512, 0))
+    test = replace(begun(0, 2, kind="closed"), test="pp512")
+    value = replace(snapshot(0, 3, 2), prefill_tokens_per_s=2060.0)
+    write_events(tmp_path, [replace(started(), is_local=True), VariantStarted(at(1), 1, 1, variant, "batch 1", tests)])
+    write_events(tmp_path, [test, value, CallsFinished(at(9), stage_of(), stage), finished(10)])
+    body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
+    qtbot.waitUntil(lambda: bool(body.kpis.visible_texts()) and not body.is_painting)
+    assert body.kpis.visible_texts()[0] == ("Prefill throughput", "2,060\u202ftok/s", "pp512")
+    shown = [chart for chart in body.charts.linked.charts if chart.isVisible()]
+    assert [chart.title for chart in shown] == ["Prefill throughput", "Decode throughput", "ITL", "Machine"]
+    assert shown[0].frame()["prefill (tok/s)"].max() == 2060
+    assert body.charts.view.currentData() == "process_memory"
+    model = body.generation.frame_model
+    assert [model.data(model.index(0, column)) for column in range(5)] == ["1: batch 1", "pp512", "2,530", "–", "–"]
+    assert not body.variants.isVisible()
+    assert not body.failures.isVisible()
+    assert not body.controls.rate.isVisible()
+    qapp.removeEventFilter(watcher)
+    assert watcher.seen == [], "no chart is a window of its own"
+    write_events(tmp_path / "next", [*whole_run(1)])
+    watch_whole(page, qtbot, tmp_path / "next", lambda state: state.status == "finished" and state.elapsed_s == 12)
+    assert [chart.title for chart in body.charts.linked.charts if chart.isVisible()][:2] == [
+        "Request rate",
+        "Latency and send lag",
+    ]
+    assert body.failures.isVisible()
 
 
 def test_invalid_is_reported_as_it_happens_and_taken_back(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:

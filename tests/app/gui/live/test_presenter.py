@@ -200,6 +200,85 @@ def test_variants_of_language_models_report_the_rates_of_their_tests() -> None:
     assert line.times == "pp512: prefill 2,530 tok/s; pp512+tg16: prefill 2,530 tok/s, decode 99 tok/s"
 
 
+VARIANT = language_model_runs.variant()
+TESTS = ("pp512", "pp512+tg16")
+
+
+def generating(index: int, at_s: float, test: str, **values: float) -> tuple[Event, Event]:
+    """The start of a test and a snapshot of it."""
+    stage = replace(begun(index, at_s, kind="closed"), test=test, offered_per_s=None)
+    return stage, replace(snapshot(index, at_s + 1, at_s), **values)
+
+
+def test_a_language_model_has_the_rates_and_times_of_its_tests() -> None:
+    prefill = generating(0, 2, "pp512", prefill_tokens_per_s=2060.0)
+    both = generating(1, 6, "pp512+tg16", decode_tokens_per_s=99.0, itl_p50_ms=10.1, itl_p95_ms=12.0, ttft_p50_ms=201.0)
+    first = CallsFinished(at(5), stage_of(), language_model_runs.measured_stage(VARIANT, GenerationTest(512, 0)))
+    start = replace(started(), is_local=True, slo=(language_model_runs.SLO,))
+    assert after(start).kind == "local", "until a variant has started"
+    presenter = after(start, VariantStarted(at(1), 1, 2, VARIANT, "batch 1", TESTS), *prefill, first, *both)
+    memory = [readings(3 + n / 2, [("model", "model_memory_gib", 0.5 - n / 10)]) for n in range(4)]
+    for batch in memory:
+        presenter.handle_readings(batch)
+    assert presenter.kind == "language_model"
+    assert [(kpi.label, kpi.value, kpi.detail, kpi.state) for kpi in presenter.kpis()] == [
+        ("Prefill throughput", "2,060\u202ftok/s", "pp512", "plain"),
+        ("Decode throughput", "99.0\u202ftok/s", "pp512+tg16", "plain"),
+        ("p50 TTFT", "201\u202fms", "p95 n/a", "plain"),
+        ("p50 ITL", "10.1\u202fms", "p95 12.0\u202fms, ✓ SLO < 20\u202fms", "good"),
+        ("Memory (RSS)", "307\u202fMiB", "peak 512\u202fMiB in this run", "plain"),
+        ("GPU utilization", "n/a", "no GPU", "plain"),
+    ]
+    state = presenter.state()
+    assert state.position == "variant 1 of 2 · batch 1 · pp512+tg16 (test 2 of 2)"
+    assert [cell.state for cell in state.steps] == ["skipped", "running", "waiting"]
+    running = presenter.stages.running_cell
+    assert running is not None
+    assert (running.name, running.load_text, running.can_extend) == ("pp512+tg16", "batch 1", False)
+    (line,) = presenter.variants.lines()
+    assert [(test.name, test.itl_ms) for test in line.tests] == [("pp512", None)]
+    assert presenter.series.ring.column("prefill_tokens_per_s")[1] == 2060
+    presenter.handle_event(VariantStarted(at(9), 2, 2, VARIANT, "batch 4", TESTS))
+    assert presenter.kpis()[0].value == "2,060\u202ftok/s", "until the next variant is measured"
+    for event in generating(2, 10, "pp512+tg16", decode_tokens_per_s=50.0):
+        presenter.handle_event(event)
+    assert [kpi.value for kpi in presenter.kpis()[:2]] == ["n/a", "50.0\u202ftok/s"]
+
+
+def test_an_endpoint_has_rates_latency_and_errors_and_with_tokens_their_times() -> None:
+    presenter = after(started(), begun(0, 1), snapshot(0, 3, 1, errors={"timeout": 2}))
+    assert presenter.kind == "endpoint"
+    shown = {kpi.label: (kpi.value, kpi.state) for kpi in presenter.kpis()}
+    assert list(shown) == ["Throughput", "p50 latency", "p95 latency", "Errors", "In flight"]
+    assert (shown["Throughput"], shown["Errors"]) == (("99.0\u202freq/s", "plain"), ("1.00\u202f%", "bad"))
+    assert (shown["p95 latency"][1], presenter.kpis()[2].detail) == ("good", "✓ SLO < 50\u202fms")
+    slow = replace(snapshot(0, 4, 1), latency_p95_ms=51.0)
+    presenter.handle_event(slow)
+    assert presenter.kpis()[2].detail == "✕ SLO < 50\u202fms"
+    for event in (ended(0, 5), begun(1, 5), snapshot(1, 6, 5)):
+        presenter.handle_event(event)
+    assert presenter.kpis()[3].detail == "0 of 400 requests", "over all stages"
+    for time_s, tokens in ((7, 2000), (8, 4000)):
+        tokens_seen = replace(snapshot(1, time_s, 5), output_tokens=tokens, ttft_p50_ms=80.0, tpot_p50_ms=9.0)
+        presenter.handle_event(tokens_seen)
+    kind: str = presenter.kind
+    assert kind == "llm_endpoint"
+    assert [kpi.label for kpi in presenter.kpis()][:3] == ["p50 TTFT", "p50 TPOT", "Output throughput"]
+    assert presenter.kpis()[2].value == "2,000\u202ftok/s"
+
+
+def test_steps_that_were_not_needed_are_not_done() -> None:
+    phases = [PhaseChanged(at(1), "doctor", ""), PhaseChanged(at(2), "stages", "2 stages", 2, 20.0)]
+    presenter = after(started(), *phases, begun(0, 3))
+    cells = {cell.step: cell.state for cell in presenter.state().steps}
+    assert (cells["check"], cells["calibrate"], cells["measure"], cells["report"]) == (
+        "done", "skipped", "running", "waiting",
+    )  # fmt: skip
+    assert presenter.state().position == "stage 1 of 2 · stage 0 (100 req/s)"
+    presenter.handle_event(finished(20))
+    assert all(cell.state != "running" for cell in presenter.state().steps)
+
+
 def test_readings_from_before_the_first_event_find_their_place() -> None:
     presenter = after()
     presenter.handle_readings(second_of_host(1))

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
 from app.gui.run.model_editor import ModelEditor
 from app.inference.probe import DIGITS_MODEL
 from tests.fakes import decoders
 from tests.fakes.edited import EditedDocument
+from tests.fakes.gguf_decoders import write_plain
 from tests.fakes.graphs import attention
 
 _BUTTON = Qt.MouseButton.LeftButton
@@ -135,3 +137,34 @@ def test_the_folder_of_a_language_model_is_looked_into(qtbot: QtBot, tmp_path: P
     editor.set_model(DIGITS_MODEL)
     qtbot.waitUntil(lambda: "Parameters" in tree_texts(editor), timeout=30_000)
     assert editor.precision.isEnabled()
+
+
+def test_the_precisions_and_properties_of_a_gguf_file(qtbot: QtBot, tmp_path: Path) -> None:
+    model = write_plain(tmp_path / "tiny.gguf")
+    edited = Edited(qtbot, model=str(model))
+    editor = edited.editor
+    assert {"Architecture", "Context", "Parameters", "Weights"} <= set(tree_texts(editor))
+    assert editor.strip.isHidden()
+    assert list(editor.precision.boxes) == ["as-is", "int8", "int4"]
+    qtbot.mouseClick(editor.precision.boxes["int4"], _BUTTON, pos=QPoint(8, 8))
+    assert edited.document.value("target.precision") == ["as-is", "int4"]
+    assert not editor.memory.isVisible(), "memory is estimated for ONNX graphs only"
+    assert "load.scenarios" in editor.find_unused_paths(edited.document)
+    assert "load.tests" not in editor.find_unused_paths(edited.document)
+
+
+def test_a_folder_is_chosen_in_a_dialog_and_must_be_that_of_a_language_model(
+    qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = decoders.contiguous(tmp_path / "tiny")
+    edited = Edited(qtbot, model="digits")
+    chosen = [str(tmp_path), "", str(folder)]
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: chosen.pop(0))
+    for _ in range(2):
+        qtbot.mouseClick(edited.editor.drop_zone.folder_button, _BUTTON)
+        assert edited.document.value("target.model") == "digits"
+        assert "it has no genai_config.json" in edited.editor.strip.text()
+    qtbot.mouseClick(edited.editor.drop_zone.folder_button, _BUTTON)
+    assert edited.document.value("target.model") == str(folder)
+    assert edited.document.value("load.tests") == ["pp512", "tg128"]
+    qtbot.waitUntil(lambda: "Architecture" in tree_texts(edited.editor), timeout=30_000)

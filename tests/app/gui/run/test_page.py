@@ -10,6 +10,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QMenu, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.gui.forms.group import NestedGroup
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
 from app.gui.run.page import RunPage
@@ -19,6 +20,8 @@ from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
 from app.profiles.loading import load_profile
 from app.profiles.templates import ENDPOINT_TEMPLATE
+from tests.fakes import decoders
+from tests.fakes.driving import fill_in
 
 RIGHT = ENDPOINT_TEMPLATE.format(name="mine")
 
@@ -41,6 +44,11 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
+def is_hidden(part: object) -> bool:
+    assert isinstance(part, QWidget)
+    return part.isHidden()
+
+
 def checked(qtbot: QtBot, page: RunPage) -> RunPage:
     qtbot.waitUntil(lambda: page.presenter.state().is_checked)
     return page
@@ -56,6 +64,31 @@ def test_an_empty_page_offers_a_sample_that_can_be_started(qtbot: QtBot, page: R
         qtbot.mouseClick(page.header.start_button, Qt.MouseButton.LeftButton)
     assert launched.args is not None
     assert launched.args[0].arguments == ("run", "quickstart")
+
+
+def test_a_language_model_has_the_fields_of_its_tests(
+    qtbot: QtBot, page: RunPage, tmp_path: Path, navigation: Navigation
+) -> None:
+    folder = decoders.contiguous(tmp_path / "tiny")
+    page.open_model(folder)
+    checked(qtbot, page)
+    form, document = page.form, page.presenter.document
+    tests = form.find_part(("load", "tests"))
+    sections = [form.sections[name] for name in ("load", "workload", "target")]
+    groups = [section.group() for section in sections if isinstance(section, NestedGroup)]
+    shown = {key for group in groups for key, part in group.parts.items() if not is_hidden(part)}
+    assert {"tests", "text", "text_tokens", "max_duration"} <= shown
+    assert not {"scenarios", "rates", "tensors", "labels", "output", "precision", "batch", "providers"} & shown
+    document.set_text(document.text.replace("[pp512, tg128]", "[pp16, tg8, tg0]"))
+    qtbot.waitUntil(lambda: bool(page.presenter.state().issues))
+    assert page.presenter.state().issues[0].cause == "the test 'tg0' has no tokens"
+    assert [row.line.text() for row in tests.editor.rows] == ["pp16", "tg8", "tg0"]
+    fill_in(qtbot, tests.editor.rows[2].line, "pp8+tg8")
+    qtbot.waitUntil(lambda: page.presenter.state().is_checked and not page.presenter.state().blocked_reason)
+    assert "tests: [pp16, tg8, pp8+tg8]" in document.text
+    page.header.start_button.setFocus()
+    with qtbot.waitSignal(navigation.launch_requested):
+        qtbot.keyClick(page.header.start_button, Qt.Key.Key_Space)
 
 
 def test_the_form_and_the_yaml_keep_step(qtbot: QtBot, page: RunPage, mine: Path) -> None:

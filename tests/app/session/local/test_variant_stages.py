@@ -48,3 +48,42 @@ def test_steps_of_a_language_model_count_a_token_of_each_sequence(test: Generati
     assert started.name.startswith(f"{test.name}: ")
     assert isinstance(snapshot, Snapshot)
     assert (snapshot.completed, snapshot.output_tokens) == (3, tokens)
+    assert started.test == test.name
+
+
+def test_snapshots_have_the_rates_and_times_of_the_last_second_of_a_test() -> None:
+    events: list[Event] = []
+    clock = FakeClock(START_NS)
+    plan = replace(plan_of("generation"), test=GenerationTest(16, 3), batch=2)
+    progress = CallProgress(0, plan, stage_of().variant, RunLog(events.append, clock), clock)
+    first = steps(0, 0, [10, 30], prefill_ms=40)
+    for rows in (first[:2], [first[2], *steps(1, 2000, [20, 20], prefill_ms=80)]):
+        progress.report_rows(table_of(rows).to_batches()[0], START_NS)
+    early, late = (event for event in events if isinstance(event, Snapshot))
+    assert early.prefill_tokens_per_s == pytest.approx(2 * 16 / 0.040)
+    assert early.ttft_p50_ms == pytest.approx(41)
+    assert early.itl_p50_ms == pytest.approx(10)
+    assert early.decode_tokens_per_s == pytest.approx(2 / 0.010)
+    assert late.prefill_tokens_per_s == pytest.approx(2 * 16 / 0.080), "the prefill 2 s before is old"
+    assert late.ttft_p95_ms == pytest.approx(81)
+    assert late.itl_p99_ms == pytest.approx(20)
+    assert late.decode_tokens_per_s == pytest.approx(2 / 0.020), "a repetition that was reported in two parts"
+
+
+@pytest.mark.parametrize(("test", "expected"), [(GenerationTest(16, 0), "prefill"), (GenerationTest(0, 2), "decode")])
+def test_snapshots_have_no_values_of_what_a_test_does_not_do(test: GenerationTest, expected: str) -> None:
+    events: list[Event] = []
+    clock = FakeClock(START_NS)
+    plan = replace(plan_of("generation"), test=test)
+    progress = CallProgress(0, plan, stage_of().variant, RunLog(events.append, clock), clock)
+    is_prefill = expected == "prefill"
+    rows = steps(0, 0, [] if is_prefill else [5, 5], prefill_ms=9 if is_prefill else None)
+    progress.report_rows(table_of(rows).to_batches()[0], START_NS)
+    snapshot = events[-1]
+    assert isinstance(snapshot, Snapshot)
+    assert snapshot.ttft_p50_ms is None, "a prefill without output has no first token"
+    assert (snapshot.prefill_tokens_per_s is not None, snapshot.decode_tokens_per_s is not None) == (
+        is_prefill,
+        not is_prefill,
+    )
+    assert (snapshot.itl_p50_ms is None) == is_prefill
