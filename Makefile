@@ -20,11 +20,13 @@ docs: $(VENV)/.installed-docs
 docs-check: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/test_docs.py tests/docs
 
-# Every tier (tests/tiers.py) but soak: the timing tier comes last, with the machine to itself.
+# Every tier (tests/tiers.py) but soak: the timing tier comes last, with the machine to itself. Its tests that mostly wait
+# for deadlines run one per core, and those that measure run alone.
 test: $(VENV)/.installed-test
 	tests/install-system-libraries
 	$(BIN)/python -m pytest -m "not timing and not soak" $(PARALLEL)
-	$(BIN)/python -m pytest -m timing
+	$(BIN)/python -m pytest -m timing $(PARALLEL) $(WAITING)
+	$(BIN)/python -m pytest -m timing $(addprefix --ignore ,$(WAITING))
 
 # The tests that start no process and open no window.
 test-fast: $(VENV)/.installed-test
@@ -32,6 +34,8 @@ test-fast: $(VENV)/.installed-test
 
 # Files stay whole, so that tests share their fixtures, and start in the order of tests/tiers.py.
 PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+WAITING = tests/loadgen tests/app/inference/inspection
 
 # The load worker against servers that others wrote, which get an environment of their own.
 test-servers: $(VENV)/.installed-test
