@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 TOOLS = build/packaging/tools
 FROZEN = build/packaging/frozen
 
-.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz soak bench bench-peers lock proto release app
+.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz compiled soak bench bench-peers lock proto release app
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -53,6 +53,10 @@ check: $(VENV)/.installed-test
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+# The bytecode of the program and its tests: otherwise each worker of `make test` compiles all of them at its start.
+compiled: $(VENV)/.installed-test
+	$(BIN)/python -m pytest --collect-only --quiet >/dev/null
 
 # Long tests: leaks over many runs, hundreds of damaged files, every bundled profile.
 soak: $(VENV)/.installed-test
