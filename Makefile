@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 TOOLS = build/packaging/tools
 FROZEN = build/packaging/frozen
 
-.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz soak bench bench-peers lock proto release app
+.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz compiled soak bench bench-peers lock proto release app
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -20,11 +20,13 @@ docs: $(VENV)/.installed-docs
 docs-check: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/test_docs.py tests/docs
 
-# Every tier (tests/tiers.py) but soak: the timing tier comes last, with the machine to itself.
+# Every tier (tests/tiers.py) but soak: the timing tier comes last, with the machine to itself. Its tests that mostly wait
+# for deadlines run one per core, and those that measure run alone.
 test: $(VENV)/.installed-test
 	tests/install-system-libraries
 	$(BIN)/python -m pytest -m "not timing and not soak" $(PARALLEL)
-	$(BIN)/python -m pytest -m timing
+	$(BIN)/python -m pytest -m timing $(PARALLEL) $(WAITING)
+	$(BIN)/python -m pytest -m timing $(addprefix --ignore ,$(WAITING))
 
 # The tests that start no process and open no window.
 test-fast: $(VENV)/.installed-test
@@ -32,6 +34,8 @@ test-fast: $(VENV)/.installed-test
 
 # Files stay whole, so that tests share their fixtures, and start in the order of tests/tiers.py.
 PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+WAITING = tests/loadgen tests/app/inference/inspection
 
 # The load worker against servers that others wrote, which get an environment of their own.
 test-servers: $(VENV)/.installed-test
@@ -49,6 +53,10 @@ check: $(VENV)/.installed-test
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+# The bytecode of the program and its tests: otherwise each worker of `make test` compiles all of them at its start.
+compiled: $(VENV)/.installed-test
+	$(BIN)/python -m pytest --collect-only --quiet >/dev/null
 
 # Long tests: leaks over many runs, hundreds of damaged files, every bundled profile.
 soak: $(VENV)/.installed-test

@@ -145,6 +145,26 @@ def test_a_session_with_too_many_skipped_timing_tests_fails(pytester: pytest.Pyt
     assert "FAILED: more than 20% were skipped" in result.stdout.str()
 
 
+@pytest.mark.process
+def test_workers_report_what_they_skipped_to_the_process_that_counts(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    pytester.makeconftest(
+        """
+        import itertools
+        from tests import tiers
+        idle = tiers.MachineLoad(clock_s=0, pressure_s=0, busy_s=0, stolen_s=0, own_s=0)
+        crowded = tiers.MachineLoad(clock_s=10, pressure_s=9, busy_s=20, stolen_s=0, own_s=8)
+        loads = itertools.cycle([idle, crowded])
+        tiers.read_load = lambda: next(loads)
+        """
+    )
+    result = ran(pytester, FAILS, HOLDS, options=("-m", "timing", "--numprocesses", "1"))
+    result.assert_outcomes(passed=5, skipped=1)
+    assert "6 run, 1 of them skipped for other work on the machine" in result.stdout.str()
+
+
 @pytest.mark.parametrize(
     ("other", "is_beyond"),
     [

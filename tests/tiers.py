@@ -3,8 +3,9 @@
 - `unit`: pure or in-process; a unit test that starts a process fails.
 - `process`: starts processes.
 - `ui`: a Qt window, a virtual screen or a browser.
-- `timing`: asserts times, rates or lags. These run last and alone; one that fails while other work disturbs the machine
-  runs once more, and is skipped if it fails and was disturbed again.
+- `timing`: asserts times, rates or lags. These run last: those of `tests/loadgen`, which mostly wait, one per core, and
+  the others alone. One that fails while other work disturbs the machine runs once more, and is skipped if it fails and
+  was disturbed again.
 - `soak`: takes long and guards what seldom breaks. These run in `make soak` and `make docs-check`, every night.
 
 A test without a mark is `ui` or `process` if it uses a fixture of that tier, else `unit`.
@@ -38,6 +39,8 @@ MAX_STOLEN_SHARE = 0.05
 
 _SHARED = "reports.charts.renderer"
 """The only process that a unit test may start: the first chart of a session starts it, and all others use it."""
+_DISTURBANCE = "disturbance"
+"""Attribute of the report of a test that was skipped because of other work, in words: pytest-xdist sends it along."""
 _STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"})
 
 
@@ -65,7 +68,7 @@ _MEANINGS = {
     Tier.UNIT: "is pure or in-process (the default)",
     Tier.PROCESS: "starts processes",
     Tier.UI: "shows a Qt window, or opens a virtual screen or a browser",
-    Tier.TIMING: "asserts times, rates or lags: runs last and alone",
+    Tier.TIMING: "asserts times, rates or lags: runs last, alone or with one test per core",
     Tier.SOAK: "takes long: runs in `make soak` or `make docs-check`",
 }
 
@@ -171,12 +174,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return one more worker than cores if there are tests that wait for their processes.
+    """Return one more worker than cores if there are tests that wait for their processes, unless they assert times.
 
     With two more they are not faster: on two cores the processor is the limit.
     """
     cores = os.cpu_count() or 1
-    return cores if config.option.markexpr == Tier.UNIT else cores + 1
+    return cores if config.option.markexpr in (Tier.UNIT, Tier.TIMING) else cores + 1
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -228,13 +231,12 @@ class TimingTier:
     def __init__(self, cores: int) -> None:
         self._cores = cores
         self.run = 0
-        self.skipped: dict[str, Disturbance] = {}
+        self.skipped: dict[str, str] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         if tier_of(item) is not Tier.TIMING:
             return None
-        self.run += 1
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports, other = self._attempt(item, nextitem)
         if other is not None:
@@ -242,7 +244,6 @@ class TimingTier:
             item._initrequest()  # type: ignore[attr-defined] # Every function item has it.
             reports, other = self._attempt(item, nextitem)
         if other is not None:
-            self.skipped[item.nodeid] = other
             reports = [_as_skipped(report, other) for report in reports]
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
@@ -260,6 +261,13 @@ class TimingTier:
             return reports, None
         other = disturbance(before, after, self._cores)
         return reports, other if other.is_beyond_limits else None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count in the process that runs the test and, under pytest-xdist, in the one that tells the user."""
+        if Tier.TIMING in report.keywords and Tier.SOAK not in report.keywords and report.when == "setup":
+            self.run += 1
+        if other := getattr(report, _DISTURBANCE, None):
+            self.skipped[report.nodeid] = other
 
     @property
     def skipped_too_many(self) -> bool:
@@ -285,5 +293,6 @@ class TimingTier:
 def _as_skipped(report: pytest.TestReport, other: Disturbance) -> pytest.TestReport:
     if report.failed:
         report.outcome = "skipped"
+        setattr(report, _DISTURBANCE, str(other))
         report.longrepr = (str(report.fspath), report.location[1] or 0, f"Skipped: {other}")
     return report

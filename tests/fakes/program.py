@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 
 from app.cli.main import main
+from reports.charts.renderer import get_chart_renderer
 
 SIZEWISE = str(Path(sys.executable).with_name("sizewise"))
+UNDRAWN = Path(__file__).with_name("undrawn")
 PATIENCE_S = 60.0
 TRIES = 5
 
@@ -65,18 +67,24 @@ def until_valid(run: Callable[[], subprocess.CompletedProcess[str]], out: Path) 
 
 
 class Sizewise:
-    def __init__(self, home: Path, cwd: Path) -> None:
-        self.home, self.cwd = home, cwd
+    """Draws the charts of its reports only if asked to: that takes longer than the import of the program."""
+
+    def __init__(self, home: Path, cwd: Path, *, draws: bool = True) -> None:
+        self.home, self.cwd, self._draws = home, cwd, draws
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [SIZEWISE, *arguments],
             cwd=self.cwd,
-            env=os.environ | {"SIZEWISE_HOME": str(self.home)} | environment,
+            env=os.environ | {"SIZEWISE_HOME": str(self.home)} | self._undrawn() | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def _undrawn(self) -> dict[str, str]:
+        paths = [str(UNDRAWN), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {} if self._draws else {"PYTHONPATH": os.pathsep.join(paths)}
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         with self.start(*arguments, **environment) as process:
@@ -107,6 +115,8 @@ class SizewiseHere(Sizewise):
             patch.chdir(self.cwd)
             for name, value in ({"SIZEWISE_HOME": str(self.home)} | environment).items():
                 patch.setenv(name, value)
+            if not self._draws:
+                patch.setattr(get_chart_renderer(), "render_svg", lambda _: "<svg></svg>")
             code = main(arguments)
         reported, said = (_text(stream) for stream in (stdout, stderr))
         assert "--debug" in arguments or "Traceback" not in said

@@ -90,7 +90,7 @@ def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, en
     qtbot.waitUntil(lambda: any("the cache is warm now" in text for text in texts_of(content.validity_tab)))
 
 
-@pytest.mark.timing  # asserts the rate that it finds
+@pytest.mark.soak  # the quickstart asserts the rate that it finds, and test_flow_first_run searches from the window
 def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
     open_window: OpenWindow, endpoint: str, qtbot: QtBot
 ) -> None:

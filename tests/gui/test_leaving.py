@@ -30,7 +30,12 @@ def looks_into_the_model(_: Path, pid: int) -> bool:
 
 @pytest.mark.parametrize(
     ("what", "is_at_work"),
-    [("nothing", is_open), ("run", is_open), ("plan", is_open), ("model", looks_into_the_model)],
+    [
+        pytest.param("nothing", is_open, marks=pytest.mark.soak),
+        pytest.param("run", is_open, marks=pytest.mark.soak),
+        ("plan", is_open),
+        ("model", looks_into_the_model),
+    ],
 )
 def test_a_window_closed_in_the_middle_of_it_leaves_at_once(
     home: Path, kept_runs: tuple[Path, ...], tmp_path: Path, what: str, is_at_work: Callable[[Path, int], bool]

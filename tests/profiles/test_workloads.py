@@ -48,7 +48,7 @@ def test_it_runs_as_it_is(calibrated_home: Path, tmp_path: Path, name: str) -> N
     if getattr(profile.target, "serve", None) is not None:
         overrides.append("target.serve.max_batch=1")  # the model alone is measured once for each power of two
     settings = [part for override in overrides + FASTER.get(name, []) for part in ("--set", override)]
-    sizewise = SizewiseHere(calibrated_home, tmp_path)
+    sizewise = SizewiseHere(calibrated_home, tmp_path, draws=False)
     done = sizewise("run", name, *settings, "--out", str(tmp_path / "run"))
     # a busy machine may spoil the measurement (4) or fail an SLO (10); that it measured all the same is what is asked
     assert done.returncode in (0, 4, 10), done.stderr
@@ -72,7 +72,7 @@ def test_the_local_one_runs_as_it_is(tmp_path: Path) -> None:
         "target.batch=[1, 4]",
     )
     settings = [part for override in shorter for part in ("--set", override)]
-    sizewise = SizewiseHere(tmp_path / "home", tmp_path)
+    sizewise = SizewiseHere(tmp_path / "home", tmp_path, draws=False)
     done = sizewise("run", "local-model", *settings, "--out", str(tmp_path / "run"))
     assert done.returncode in (0, 10), done.stderr  # on a busy machine calls may take longer than the SLO allows
     local = sizewise.result(tmp_path / "run")["local"]

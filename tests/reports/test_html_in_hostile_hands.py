@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("what_is_drawn_alike_
 
 _ALL = (*PAYLOADS, *MORE_PAYLOADS)
 _PAGES_A_TEST = 5
+_ALWAYS = {0, 25}
+"""These pages are opened every time. The others, which together put every payload into every field, are soak tests."""
 _ELEMENTS = """
     return [...document.querySelectorAll('*')]
         .filter((one) => one.tagName === 'svg' || !one.closest('svg'))
@@ -142,7 +144,13 @@ def test_there_are_fifty_payloads_and_twenty_fields() -> None:
     assert len(FIELDS) >= 20
 
 
-@pytest.mark.parametrize("first", range(0, len(_ALL), _PAGES_A_TEST))
+@pytest.mark.parametrize(
+    "first",
+    [
+        first if first in _ALWAYS else pytest.param(first, marks=pytest.mark.soak)
+        for first in range(0, len(_ALL), _PAGES_A_TEST)
+    ],
+)
 def test_the_page_has_the_expected_elements_and_nothing_happens(
     browser: webdriver.Chrome, small_report: Report, of_harmless: Elements, first: int, tmp_path: Path
 ) -> None:

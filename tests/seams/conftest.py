@@ -33,12 +33,12 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 @pytest.fixture
 def sizewise(calibrated_home: Path, tmp_path: Path) -> Sizewise:
-    return Sizewise(calibrated_home, tmp_path)
+    return Sizewise(calibrated_home, tmp_path, draws=False)
 
 
 @pytest.fixture
 def sizewise_here(calibrated_home: Path, tmp_path: Path) -> SizewiseHere:
-    return SizewiseHere(calibrated_home, tmp_path)
+    return SizewiseHere(calibrated_home, tmp_path, draws=False)
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ def test_a_github_job_has_its_baseline_the_second_time(service: Service) -> None
     _check_comparison(first / upload, second / upload)
 
 
-@pytest.mark.timing  # as above
+@pytest.mark.soak  # its command is run every time, and what the second run is compared with by the job above
 def test_a_gitlab_job_has_its_baseline_the_second_time(service: Service) -> None:
     job = service.write_job("gitlab")["benchmark"]
     (cache,), (upload,) = job["cache"]["paths"], job["artifacts"]["paths"]

@@ -97,7 +97,7 @@ def test_another_protocol_than_the_profiles_is_3_before_any_load(
     ("reply", "error"),
     [
         (Reply(status=500), "http-5xx"),
-        (Reply(mode="drop"), "send"),
+        pytest.param(Reply(mode="drop"), "send", marks=pytest.mark.soak),
         (Reply(mode="hang"), "timeout"),
     ],
 )
@@ -155,7 +155,9 @@ def test_a_run_that_gives_up_is_5_and_keeps_the_rows(
     assert "abort_when" in (tmp_path / "run" / "report.html").read_text()
 
 
-@pytest.mark.parametrize(("choice", "code"), [("pass", 0), ("warn", 0), ("fail", 12)])
+@pytest.mark.parametrize(
+    ("choice", "code"), [pytest.param("pass", 0, marks=pytest.mark.soak), ("warn", 0), ("fail", 12)]
+)
 def test_what_its_interval_leaves_open_ends_as_it_is_asked_to(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path, choice: str, code: int
 ) -> None:

@@ -30,7 +30,7 @@ def calibrated(
     calibration = json.loads((home / "calibration.json").read_text())
     (ceiling,) = (one for one in calibration["capacities"] if one["kind"] == "plain" and one["workers"] == 1)
     calibration["capacities"] = [ceiling]
-    return calibration, Sizewise(tmp_path / "home", tmp_path)
+    return calibration, Sizewise(tmp_path / "home", tmp_path, draws=False)
 
 
 def asked_for(

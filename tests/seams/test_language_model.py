@@ -49,7 +49,7 @@ def measured_run(tmp_path_factory: pytest.TempPathFactory) -> _MeasuredRun:
     decoders.contiguous(folder / "model")
     profile, out = folder / "llm.yaml", folder / "home" / "runs" / "tiny-run"
     profile.write_text(yaml.safe_dump(PROFILE, sort_keys=False), "utf-8")
-    sizewise = SizewiseHere(folder / "home", folder)
+    sizewise = SizewiseHere(folder / "home", folder, draws=False)
     done = until_valid(lambda: sizewise("run", str(profile), "--output", "csv", "--out", str(out)), out)
     assert done.returncode == 0, done.stderr
     return _MeasuredRun(sizewise, list(csv.DictReader(io.StringIO(done.stdout))), done.stderr, out)

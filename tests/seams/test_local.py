@@ -25,12 +25,12 @@ Written = Callable[..., str]
 @pytest.fixture
 def sizewise(tmp_path: Path) -> Sizewise:
     """Of a home of its own: nothing is calibrated for a model, nor is one kept from before."""
-    return Sizewise(tmp_path / "home", tmp_path)
+    return Sizewise(tmp_path / "home", tmp_path, draws=False)
 
 
 @pytest.fixture
 def sizewise_here(tmp_path: Path) -> SizewiseHere:
-    return SizewiseHere(tmp_path / "home", tmp_path)
+    return SizewiseHere(tmp_path / "home", tmp_path, draws=False)
 
 
 @pytest.fixture

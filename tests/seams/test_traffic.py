@@ -58,7 +58,7 @@ class Played(msgspec.Struct, frozen=True):
 def played(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
     folder = tmp_path_factory.mktemp("traffic")
     (folder / "trace.csv").write_text("timestamp\n" + "".join(f"{one}\n" for one in TRACE_S))
-    sizewise = Sizewise(calibrated_home, folder)
+    sizewise = Sizewise(calibrated_home, folder, draws=False)
     with ScriptedServer(Script(delay_s=0.05)) as server:
         (folder / "profile.yaml").write_text(PROFILE.replace("URL", server.url))
         done = sizewise("run", "profile.yaml", "--out", "run")

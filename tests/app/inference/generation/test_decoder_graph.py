@@ -91,7 +91,7 @@ def by_engine(model: Any, batch: int) -> tuple[Tokens, list[tuple[int, int]]]:
     return np.array(tokens), usages
 
 
-@pytest.mark.parametrize("bits", [32, 4])
+@pytest.mark.parametrize("bits", [pytest.param(32, marks=pytest.mark.soak), 4])
 def test_greedy_tokens_are_equal(tmp_path: Path, bits: WeightBits) -> None:
     contiguous = decoders.contiguous(tmp_path / "contiguous", bits)
     paged = decoders.paged(tmp_path / "paged", bits)

@@ -58,7 +58,7 @@ def p95_s(law: ServiceModel, per_s: float) -> float:
     "law",
     [
         RequestService(4, 0.05, 1.0, 0.004, slow_share=0.1127, slow_factor=7.873),  # hyperexponential, cv² 4
-        RequestService(8, 0.05, 0.05, 0.004, slow_share=0.1, slow_factor=12.0),
+        pytest.param(RequestService(8, 0.05, 0.05, 0.004, slow_share=0.1, slow_factor=12.0), marks=pytest.mark.soak),
     ],
 )
 def test_slow_and_fast_requests_are_reported_apart(law: RequestService) -> None:
@@ -77,7 +77,7 @@ def test_a_number_of_slots_between_those_that_are_screened_has_its_chance() -> N
     assert found.service.mean_s == pytest.approx(law.mean_s, rel=0.03)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("cores", [1, 4])
+@pytest.mark.parametrize("cores", [pytest.param(1, marks=pytest.mark.soak), 4])
 def test_requests_that_share_cores_are_reported_from_requests_in_a_queue(cores: int) -> None:
     law = RequestService(cores, 0.05, 0.5, 0.004, discipline="processor sharing")
     found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88))).services[0].service
