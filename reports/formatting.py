@@ -20,6 +20,16 @@ NOT_AVAILABLE = "n/a"
 _MAX_DECIMALS = 6
 _MONEY_DECIMALS = 9
 _SIGNIFICANT_DIGITS = 3
+STEADY_TITLE = "Steady state: without the ramp-up and the end of a stage, where fewer requests were in flight"
+SERVER_TITLE = "Server: mean latencies from its own counters, beside the client's, which start at the send"
+SERVER_NOTE = (
+    "The counters include the requests of the lead-in and the drain. Client minus server is the time in the network, "
+    "in routers, and in the HTTP code of both sides."
+)
+SESSION_TITLE = (
+    "Sessions with the server's own responses: how they ended, and the CPU time to build a request from them"
+)
+REUSE_TITLE = "Prefix cache: shares of the prompt tokens in the measured load"
 
 
 def format_number(value: float) -> str:

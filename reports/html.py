@@ -438,6 +438,11 @@ def _build_environment() -> Environment:
             "get_offer_role": get_offer_role,
             "plan_sentences": plan_sentences,
             "decide": decision,
+            "steady_title": formatting.STEADY_TITLE,
+            "server_title": formatting.SERVER_TITLE,
+            "server_note": formatting.SERVER_NOTE,
+            "session_title": formatting.SESSION_TITLE,
+            "reuse_title": formatting.REUSE_TITLE,
         }
     )
     return environment

@@ -243,6 +243,21 @@ class ServerRow(msgspec.Struct, frozen=True, kw_only=True):
     client_e2e: Quantity
 
 
+class LiveSessionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Sessions of one stage whose requests contained the server's own responses.
+
+    `outcomes` contains the number of sessions by the reason for their end; all rows have the same
+    reasons. `build_mean` and `build_max` are the CPU time that the load generator needed to build a request from the
+    responses.
+    """
+
+    stage: str
+    outcomes: dict[str, int]
+    built_requests: int
+    build_mean: Quantity
+    build_max: Quantity
+
+
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     """Token metrics of the responses of one stage: time to first token (`ttft_…`), time per output
     token (`tpot_…`), inter-token latency (`itl_…`) and inter-chunk latency (`icl_…`).
@@ -573,6 +588,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     breakdown: BreakdownSection | None = None
     """Breakdown of the latency in the headline stage; `None` without token times or counters of the
     server."""
+    prefix_reuse: tuple[NamedQuantity, ...] = ()
+    """Shares of the prompt tokens that a prefix cache can serve, and that the server's cache served;
+    empty unless the prompts of the run determine the former."""
+    sessions: tuple[LiveSessionRow, ...] = ()
+    """Stages whose sessions contained the server's own responses."""
     spikes: tuple[SpikeSummary, ...] = ()
     cold_start: tuple[NamedQuantity, ...] = ()
     groups: tuple[GroupTable, ...] = ()

@@ -19,8 +19,11 @@ from app.records.result import (
     Knee,
     LatencyBreakdown,
     ObjectiveResult,
+    PrefixReuse,
     Result,
     ServerCounters,
+    SessionOutcomeName,
+    SessionSummary,
     Stage,
     SteadyState,
 )
@@ -300,13 +303,15 @@ def build_breakdown_section(stage: Stage | None) -> model.BreakdownSection | Non
     mean = stage.breakdown[0]
     return model.BreakdownSection(
         stage=_format_stage_name(stage),
-        rows=tuple(_build_breakdown_row(breakdown) for breakdown in stage.breakdown),
+        rows=tuple(build_breakdown_row(breakdown) for breakdown in stage.breakdown),
         sentence=f"In {_format_stage_name(stage)}, {_describe_largest_part(mean)}",
         note=_EVIDENCE_NOTES[mean.evidence],
     )
 
 
-def _build_breakdown_row(breakdown: LatencyBreakdown) -> model.BreakdownRow:
+def build_breakdown_row(breakdown: LatencyBreakdown) -> model.BreakdownRow:
+    """Build the row of some requests, or of a single request."""
+
     def build_ms(value_ms: float | None) -> model.Quantity:
         return model.Quantity(value=value_ms, unit="ms", reason="not reported" if value_ms is None else None)
 
@@ -379,6 +384,56 @@ def _build_server_row(stage: Stage, counters: ServerCounters) -> model.ServerRow
         client_itl=build_client_latency("itl"),
         e2e=build_server_latency("e2e"),
         client_e2e=build_client_latency("e2e"),
+    )
+
+
+_OUTCOME_NAMES: dict[SessionOutcomeName, str] = {
+    "completed": "completed",
+    "failed": "failed",
+    "context_limit": "context limit",
+    "unusable_response": "unusable response",
+    "cut_off": "cut off",
+}
+
+
+def build_session_rows(stages: Sequence[Stage]) -> tuple[model.LiveSessionRow, ...]:
+    """Build a row for each stage whose sessions contained the server's own responses."""
+    return tuple(
+        _build_session_row(stage, stage.live_sessions)
+        for stage in stages
+        if stage.live_sessions is not None and stage.kind != "warmup"
+    )
+
+
+def _build_session_row(stage: Stage, sessions: SessionSummary) -> model.LiveSessionRow:
+    def build_time(time_us: float | None) -> model.Quantity:
+        return model.Quantity(value=time_us, unit="µs", reason="not measured" if time_us is None else None)
+
+    return model.LiveSessionRow(
+        stage=_format_stage_name(stage),
+        outcomes={name: sessions.outcomes.get(outcome, 0) for outcome, name in _OUTCOME_NAMES.items()},
+        built_requests=sessions.built_requests,
+        build_mean=build_time(sessions.build_mean_us),
+        build_max=build_time(sessions.build_max_us),
+    )
+
+
+def build_prefix_reuse_rows(reuse: PrefixReuse | None) -> tuple[model.NamedQuantity, ...]:
+    """Build the rows of what a prefix cache can serve, and what the server's cache served. The
+    result is empty if the prompts do not determine the former; the latter is in the rows of the
+    server, too."""
+    if reuse is None or reuse.offered_share is None:
+        return ()
+    reason = "not reported" if reuse.served_share is None else None
+    return (
+        model.NamedQuantity(
+            name=f"served by an unlimited cache with blocks of {reuse.block_tokens} tokens (calculated)",
+            quantity=model.Quantity(value=reuse.offered_share, unit="share"),
+        ),
+        model.NamedQuantity(
+            name="served by the server's cache",
+            quantity=model.Quantity(value=reuse.served_share, unit="share", reason=reason),
+        ),
     )
 
 

@@ -20,8 +20,9 @@ import pytest
 from app.analysis.headline import mark_headline
 from reports import html
 from reports.html import MAX_BYTES, PREFERRED_BYTES, encode_inert_json, render_html, render_plan_html
-from reports.model import Download, PlanReport, Report
+from reports.model import Download, LiveSessionRow, NamedQuantity, PlanReport, Report
 from reports.plan_section import CapacityUncertainty, PercentileRange
+from reports.quantity import Quantity
 from reports.text import render_plan
 from tests.fakes.results import Run, full_run
 from tests.reports.conftest import Rendered, report_of
@@ -616,3 +617,14 @@ def test_the_library_is_kept_for_the_next_report(tmp_path: Path, monkeypatch: py
     html._load_library.cache_clear()
     assert html._load_library() == made
     html._load_library.cache_clear()
+
+
+def test_live_sessions_and_the_reuse_of_prefixes_are_tables(full_report: Report) -> None:
+    sessions = LiveSessionRow(
+        stage="chat", outcomes={"completed": 1203, "cut off": 4}, built_requests=4012,
+        build_mean=Quantity(52.3, "µs"), build_max=Quantity(None, "µs", reason="not measured"),
+    )  # fmt: skip
+    reuse = NamedQuantity(name="served by the server's cache", quantity=Quantity(0.553, "share"))
+    text = _text(render_html(msgspec.structs.replace(full_report, sessions=(sessions,), prefix_reuse=(reuse,))))
+    assert "stage completed cut off built requests mean time maximum time chat 1,203 4 4,012 52.3 µs n/a" in text
+    assert "share of the prompt tokens served by the server&#39;s cache 55.3 %" in text

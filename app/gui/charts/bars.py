@@ -28,13 +28,15 @@ _TEXT_GAP_PX, _CAP_PX = 6.0, 3.0
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """Bar of one series in one group. `text` is its value as text; it is drawn beside the bar."""
+    """Bar of one series in one group. `text` is its value as text; it is drawn beside the bar.
+    `start` is the value at which the stack of a group begins, if it is the first bar of the stack."""
 
     group: str
     series: str
     value: float
     text: str
     interval: tuple[float, float] | None = None
+    start: float = 0.0
 
 
 class BarChart(Panel):
@@ -84,14 +86,14 @@ class BarChart(Panel):
     def list_spans(self) -> list[tuple[Bar, QRectF]]:
         """Return each bar with its rectangle in view coordinates, whose y values ascend upward."""
         groups, names = self.groups(), self.series_names()
-        ends = dict.fromkeys(groups, 0.0)
+        ends: dict[str, float] = {}
         slot = (1 - 2 * _GROUP_GAP) / (1 if self._is_stacked else max(1, len(names)))
         spans = []
         for bar in self._bars:
             position = 0 if self._is_stacked else names.index(bar.series)
             top = -groups.index(bar.group) + 0.5 - _GROUP_GAP - position * slot
-            start = ends[bar.group] if self._is_stacked else 0.0
-            ends[bar.group] += bar.value
+            start = ends.get(bar.group, bar.start) if self._is_stacked else 0.0
+            ends[bar.group] = start + bar.value
             spans.append((bar, QRectF(start, top - slot, bar.value, slot)))
         return spans
 
@@ -150,7 +152,8 @@ class BarChart(Panel):
 
     def _update_legend(self) -> None:
         names = self.series_names()
-        entries = tuple(LegendEntry(name, "bars", names.index(name)) for name in names)
+        shown_names = () if names == self.groups() else names  # the axis names the groups already
+        entries = tuple(LegendEntry(name, "bars", names.index(name)) for name in shown_names)
         self.legend.set_entries("" if self.selected_bar is None else _format_bar(self.selected_bar), entries)
         self.place_legend()
         self.refresh_description()
@@ -249,4 +252,5 @@ class _BarLayer(Layer):
 
 
 def _format_bar(bar: Bar) -> str:
-    return f"{bar.group}, {bar.series}: {bar.text}"
+    name = bar.group if bar.group == bar.series else f"{bar.group}, {bar.series}"
+    return f"{name}: {bar.text}"

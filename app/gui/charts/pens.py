@@ -80,8 +80,9 @@ def draw_markers(painter: QPainter, theme: Theme, style_index: int, path: QPaint
 
 
 def fill_bar(painter: QPainter, rect: QRectF, theme: Theme, style_index: int) -> None:
-    """Fill a bar with the color and the pattern of its series."""
+    """Fill a bar with the color and the pattern of its series. A color that is used again has
+    another pattern."""
     painter.fillRect(rect, series_color(theme, style_index))
-    pattern = _BAR_PATTERNS[style_index % len(_BAR_PATTERNS)]
+    pattern = _BAR_PATTERNS[(style_index + style_index // len(theme.series)) % len(_BAR_PATTERNS)]
     if pattern is not None:
         painter.fillRect(rect, QBrush(translucent_color(theme.paper, 150), pattern))

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QWidget
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
 from app.gui.results.state import DisplayedRun
+from app.gui.results.tabs.breakdown import BreakdownTab
 from app.gui.results.tabs.details import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
 from app.gui.results.tabs.language_models import (
     BottleneckTab,
@@ -44,7 +45,7 @@ class Content(QWidget):
         self.header, self.drawer, self.verdict_card = Header(), ExportDrawer(), VerdictCard()
         self.tiles, self.overview = Tiles(), OverviewTab(theme_controller)
         self.requests_tab, self.profile_tab, self.plan_tab, self.validity_tab = (
-            RequestsTab(),
+            RequestsTab(theme_controller),
             ProfileTab(),
             PlanTab(),
             ValidityTab(),
@@ -58,6 +59,7 @@ class Content(QWidget):
             QualityTab(),
             self.overview,
             LatencyTab(theme_controller),
+            BreakdownTab(theme_controller),
             ThroughputTab(theme_controller),
             TokensTab(theme_controller),
             MachineTab(theme_controller),

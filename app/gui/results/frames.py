@@ -10,6 +10,7 @@ import msgspec
 import pandas as pd
 
 from app.gui.formatting import format_clock_time, format_duration
+from app.records.breakdown import PART_NAMES
 from app.records.metrics import metric_label
 from reports import formatting
 from reports.generation_series import BYTES_PER_GIB, list_memory
@@ -17,15 +18,20 @@ from reports.local_model import BottleneckRow, ColdStartRow, LocalSection, Varia
 from reports.local_text import format_test, list_bottlenecks
 from reports.model import (
     BatchRow,
+    BreakdownSection,
     CheckRow,
     EnvironmentEntry,
     ErrorRow,
     GroupTable,
     KneeSection,
+    LiveSessionRow,
+    NamedQuantity,
     PlanSection,
     Report,
+    ServerRow,
     SpikeSummary,
     StageRow,
+    SteadyRow,
     TokenRow,
     WorkerRow,
 )
@@ -109,6 +115,103 @@ def token_headers() -> dict[str, str]:
 def token_frame(rows: Sequence[TokenRow]) -> pd.DataFrame:
     columns = ("stage", *TOKEN_QUANTITIES)
     return _frame([{name: getattr(row, name) for name in columns} for row in rows], columns)
+
+
+BREAKDOWN_TITLE = "Parts of the latency in ms: mean of all requests, and of the requests around each percentile"
+BREAKDOWN_QUANTITIES = (*PART_NAMES.values(), "unknown", "ttft", "latency")
+BREAKDOWN_HEADERS = {
+    "of": "Latency", "requests": "Requests", **{name: name[:1].upper() + name[1:] for name in PART_NAMES.values()},
+    "unknown": "Unknown", "ttft": "TTFT", "latency": "Total",
+}  # fmt: skip
+
+
+def breakdown_frame(section: BreakdownSection) -> pd.DataFrame:
+    """Return the table of the parts of the latency of a stage."""
+    rows = [
+        {"of": row.aggregate, "requests": row.requests, **{part.name: part.quantity for part in row.parts},
+         "unknown": row.unknown, "ttft": row.ttft, "latency": row.latency}
+        for row in section.rows
+    ]  # fmt: skip
+    return _frame(rows, [*rows[0]])
+
+
+SERVER_HEADERS = {
+    "stage": "Stage", "queue": "Queue", "prefill": "Prefill", "decode": "Decode",
+    "ttft": "Server TTFT", "client_ttft": "Client TTFT", "itl": "Server ITL", "client_itl": "Client ITL",
+    "e2e": "Server E2E", "client_e2e": "Client E2E",
+}  # fmt: skip
+SERVER_QUANTITIES = tuple(SERVER_HEADERS)[1:]
+COUNTER_HEADERS = {
+    "stage": "Stage", "requests": "Requests", "cached": "Cached input", "preemptions": "Preemptions",
+}  # fmt: skip
+COUNTER_QUANTITIES = tuple(COUNTER_HEADERS)[1:]
+
+
+def server_frame(rows: Sequence[ServerRow]) -> pd.DataFrame:
+    """Return the table of the latencies that the target's servers counted, beside the client's.
+    Columns without any value are omitted."""
+    return _quantity_frame(rows, SERVER_QUANTITIES)
+
+
+def counter_frame(rows: Sequence[ServerRow]) -> pd.DataFrame:
+    """Return the table of what else the target's servers counted. Columns without any value are
+    omitted."""
+    return _quantity_frame(rows, COUNTER_QUANTITIES)
+
+
+STEADY_HEADERS = {
+    "stage": "Stage", "range": "Steady state", "throughput": "Throughput", "steady_throughput": "Of it steady",
+    "p50": "p50", "steady_p50": "Of it steady", "p95": "p95", "steady_p95": "Of it steady",
+}  # fmt: skip
+STEADY_QUANTITIES = tuple(STEADY_HEADERS)[2:]
+
+
+def steady_frame(rows: Sequence[SteadyRow]) -> pd.DataFrame:
+    """Return the table of the steady state of stages, beside the whole stage."""
+    frame = _quantity_frame(rows, STEADY_QUANTITIES)
+    ranges = [f"{format_duration(row.start_s)} to {format_duration(row.end_s)}" for row in rows]
+    frame.insert(1, "range", pd.Series(ranges, dtype=object))
+    return frame
+
+
+SESSION_HEADERS = {
+    "stage": "Stage", "built": "Built requests", "build_mean": "Mean time", "build_max": "Maximum time",
+}  # fmt: skip
+SESSION_QUANTITIES = ("build_mean", "build_max")
+
+
+def session_frame(rows: Sequence[LiveSessionRow]) -> pd.DataFrame:
+    """Return the table of sessions with the server's own responses."""
+    return _frame(
+        [
+            {"stage": row.stage, **{_capitalize(name): count for name, count in row.outcomes.items()},
+             "built": row.built_requests, "build_mean": row.build_mean, "build_max": row.build_max}
+            for row in rows
+        ],
+        ["stage", *map(_capitalize, rows[0].outcomes), "built", "build_mean", "build_max"],
+    )  # fmt: skip
+
+
+REUSE_HEADERS = {"part": "Part", "share": "Share of the prompt tokens"}
+REUSE_QUANTITIES = ("share",)
+
+
+def reuse_frame(rows: Sequence[NamedQuantity]) -> pd.DataFrame:
+    """Return the table of what a prefix cache can serve, and what the server's cache served."""
+    return _frame([{"part": _capitalize(row.name), "share": row.quantity} for row in rows], [*REUSE_HEADERS])
+
+
+def _quantity_frame(rows: Sequence[ServerRow] | Sequence[SteadyRow], names: Sequence[str]) -> pd.DataFrame:
+    """Return a table of quantities by stage, without the columns that have no value."""
+    shown_names = [name for name in names if any(_has_value(getattr(row, name)) for row in rows)]
+    return _frame(
+        [{"stage": row.stage, **{name: _drop_interval(getattr(row, name)) for name in shown_names}} for row in rows],
+        ["stage", *shown_names],
+    )
+
+
+def _has_value(quantity: Quantity) -> bool:
+    return quantity.value is not None or quantity.is_undersampled
 
 
 def error_frame(rows: Sequence[ErrorRow]) -> pd.DataFrame:
@@ -385,9 +488,10 @@ def shape_frame(section: ShapePlanSection) -> pd.DataFrame:
     )
 
 
-def _drop_interval(cost: Quantity) -> Quantity:
-    """Return a monthly cost without its interval, since its range from P10 to P90 is shown beside."""
-    return msgspec.structs.replace(cost, ci95=None)
+def _drop_interval(quantity: Quantity) -> Quantity:
+    """Return a quantity without its interval, for tables in which other columns matter more: the
+    range of a monthly cost, or the same quantity as the client measured it."""
+    return msgspec.structs.replace(quantity, ci95=None)
 
 
 def _format_time(time_s: float | None) -> str:

@@ -9,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from app.analysis.breakdown import break_down_request
 from app.analysis.columns import Floats, Mask
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
 from app.analysis.spans import compute_durations_ms
+from app.reporting.load import build_breakdown_row
+from reports.model import BreakdownRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,8 +30,9 @@ IntArray = npt.NDArray[Any]
 def requests_frame(run: OpenedRun) -> pd.DataFrame:
     """Return the table of requests as a DataFrame.
 
-    `at_s` is the scheduled start, in seconds from the start of the run. Columns without any value
-    are omitted.
+    `at_s` is the scheduled start, in seconds from the start of the run. `number` is the position of
+    the request in its stage, as in `sizewise explain --request`. Columns without any value are
+    omitted. The index contains the rows of `run.table`.
     """
     table = run.table.drop_columns([name for name in _CHUNK_COLUMNS if name in run.table.column_names])
     if table.num_rows == 0:
@@ -40,6 +44,7 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
     columns: dict[str, object] = {
         "at_s": (rows.scheduled_ns - run.result.time_zero_ns) / 1e9,
         "stage": _build_stage_names(stage_indices, stage_names),
+        "number": pd.Series(stage_indices).groupby(stage_indices).cumcount().to_numpy(),
     }
     for name in _DURATION_COLUMNS:
         values_ms = compute_durations_ms(rows, name)
@@ -50,9 +55,16 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
     if status.null_count < len(status):
         columns["status"] = status.to_pandas().to_numpy(dtype=np.float64, na_value=np.nan)[row_order]
     columns["error"] = _build_categorical(np.where(rows.is_failed, rows.error.codes, -1), rows.error.categories)
-    frame = pd.DataFrame(columns)
+    frame = pd.DataFrame(columns, index=row_order)
     sort_column = next((name for name in ("latency_ms", "service_ms") if name in frame), "at_s")
-    return frame.sort_values(sort_column, ascending=False, na_position="last", kind="stable").reset_index(drop=True)
+    return frame.sort_values(sort_column, ascending=False, na_position="last", kind="stable")
+
+
+def break_down_row(run: OpenedRun, table_row: int) -> BreakdownRow | None:
+    """Break down the latency of the request in a row of `run.table`. Return None if the request
+    failed."""
+    rows = read_rows(run.table.slice(table_row, 1))
+    return build_breakdown_row(break_down_request(rows, 0)) if rows.is_success[0] else None
 
 
 def build_mask(

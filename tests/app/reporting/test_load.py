@@ -6,7 +6,17 @@ import pytest
 from app.analysis.headline import mark_headline
 from app.analysis.local.accuracy import estimate_rows_needed
 from app.analysis.objectives import evaluate_objective, parse_gate, parse_objective
-from app.records.result import Estimate, Knee, MaxRate, Objective, ObjectiveResult, Result, Stage
+from app.records.result import (
+    Estimate,
+    Knee,
+    MaxRate,
+    Objective,
+    ObjectiveResult,
+    PrefixReuse,
+    Result,
+    SessionSummary,
+    Stage,
+)
 from app.reporting import build_report
 from app.reporting.load import (
     build_cold_start_rows,
@@ -14,6 +24,8 @@ from app.reporting.load import (
     build_knee_section,
     build_load_tiles,
     build_objective_rows,
+    build_prefix_reuse_rows,
+    build_session_rows,
     build_token_rows,
     find_headline_stage,
     find_headline_stages,
@@ -279,3 +291,27 @@ def test_an_accuracy_that_was_measured_is_a_headline() -> None:
     tiles = build_load_tiles(run.result, measured)
     assert [tile.label for tile in tiles][-2:] == ["Accuracy", "Error rate"]
     assert tiles[-2].quantity.value == 0.973
+
+
+def test_live_sessions_have_a_row_per_stage_but_not_for_a_warmup() -> None:
+    stage = msgspec.structs.replace(
+        streaming_run().result.stages[0],
+        kind="steady",
+        live_sessions=SessionSummary({"completed": 3, "context_limit": 1}, 0, None, None),
+    )
+    others = (msgspec.structs.replace(stage, kind="warmup"), msgspec.structs.replace(stage, live_sessions=None))
+    (row,) = build_session_rows((stage, *others))
+    assert row.outcomes == {
+        "completed": 3, "failed": 0, "context limit": 1, "unusable response": 0, "cut off": 0,
+    }  # fmt: skip
+    assert (row.built_requests, row.build_mean.value, row.build_max.reason) == (0, None, "not measured")
+
+
+def test_the_reuse_of_prefixes_has_rows_if_the_prompts_determine_it() -> None:
+    assert build_prefix_reuse_rows(None) == ()
+    assert build_prefix_reuse_rows(PrefixReuse(None, 0.5, 16)) == ()
+    offered, served = build_prefix_reuse_rows(PrefixReuse(0.6, None, 16))
+    assert (offered.name, offered.quantity.value) == (
+        "served by an unlimited cache with blocks of 16 tokens (calculated)", 0.6,
+    )  # fmt: skip
+    assert (served.quantity.value, served.quantity.reason) == (None, "not reported")

@@ -1,5 +1,5 @@
-"""Requests tab: all requests, slowest first. The user can filter the requests and show each request
-on the time axis."""
+"""Requests tab: all requests, slowest first. The user can filter the requests, show where the
+latency of a request was spent, and show each request on the time axis."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit
 from app.gui.background import LatestRunner
 from app.gui.formatting import format_count, format_duration, format_number
 from app.gui.results.state import DisplayedRun
+from app.gui.results.tabs.breakdown import Waterfall
 from app.gui.results.tabs.tab import Tab
 from app.gui.tables import RAW_VALUE_ROLE, FrameModel, FrameTable
+from app.gui.theme import ThemeController
 from app.gui.widgets import button, label
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from app.reporting.opened import OpenedRun
 
-_MIN_HEIGHT_PX = 420
+_MIN_HEIGHT_PX = 270
 
 
 class RequestsTab(Tab):
@@ -31,15 +33,16 @@ class RequestsTab(Tab):
     title = "Requests"
     time_selected = Signal(float, str)
 
-    def __init__(self) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        headers = {"at_s": "Time", "stage": "Stage", "latency_ms": "Latency (ms)",
+        headers = {"at_s": "Time", "stage": "Stage", "number": "Request", "latency_ms": "Latency (ms)",
                    "service_ms": "Service time (ms)", "ttft_ms": "TTFT (ms)", "tpot_ms": "TPOT (ms)",
                    "send_lag_ms": "Send lag (ms)", "result": "Result", "error": "Error",
                    "status": "Status"}  # fmt: skip
         self.model = FrameModel(None, headers, {"at_s": _format_time, "status": _format_status, "error": _format_error})
         self.table = FrameTable(self.model, "Requests")
         self.table.setMinimumHeight(_MIN_HEIGHT_PX)
+        self.waterfall = Waterfall(theme_controller)
         self.stage_box, self.result_box, self.error_box = QComboBox(), QComboBox(), QComboBox()
         self.min_latency_field = QLineEdit()
         self.status = label("", "muted", wrap=True)
@@ -104,6 +107,7 @@ class RequestsTab(Tab):
             is_in_window = (time_s >= self._window_s[0]) & (time_s < self._window_s[1])
             mask = is_in_window if mask is None else mask & is_in_window
         self.model.set_filter(mask)
+        self.waterfall.clear()
         visible_count, total_count = self.model.rowCount(), len(frame)
         text = f"{format_count(visible_count)} of {format_count(total_count)} requests"
         window_text = " in the selected time range" if self._window_s is not None else ""
@@ -122,6 +126,21 @@ class RequestsTab(Tab):
             )
         except ValueError:
             return None
+
+    def _show_waterfall(self, index: QModelIndex) -> None:
+        """Show where the latency of a request was spent."""
+        from app.gui.results.requests_frame import break_down_row
+
+        frame = self.model.frame
+        if self._run is None or not index.isValid():
+            return
+        position = self.model.frame_row(index.row())
+        row = break_down_row(self._run, int(frame.index.to_numpy()[position]))
+        if row is None:
+            self.waterfall.clear("The request failed, so it has no latency.")
+            return
+        number, stage = int(frame["number"].to_numpy()[position]), frame["stage"].iat[position]
+        self.waterfall.show_request(f"Request {format_count(number)} of {stage}", row)
 
     def _show_selected_request(self) -> None:
         index = self.table.currentIndex()
@@ -172,6 +191,8 @@ class RequestsTab(Tab):
         self.column.addLayout(filter_row)
         self.column.addWidget(self.status)
         self.column.addWidget(self.table, 1)
+        self.column.addWidget(self.waterfall)
+        self.table.selectionModel().currentRowChanged.connect(self._show_waterfall)
         self.table.doubleClicked.connect(self._show_request)
         for key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             enter_shortcut = QShortcut(QKeySequence(key), self.table)

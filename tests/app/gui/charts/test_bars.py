@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QColor
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QColor, QImage
 from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
@@ -51,6 +51,28 @@ def test_stacked_bars_begin_where_the_previous_one_ends(chart: BarChart) -> None
     chart.set_bars(BARS, is_stacked=True, group_texts={"batch 1": "50 in all"})
     assert [(span.left(), span.right()) for _, span in chart.list_spans()] == [(0.0, 40.0), (40.0, 50.0), (0.0, 20.0)]
     assert [(end, text) for end, _, text in chart.list_end_texts()] == [(50.0, "50 in all"), (20.0, "")]
+
+
+def test_the_bars_of_a_waterfall_begin_at_their_own_values_without_a_legend(chart: BarChart) -> None:
+    names = [f"part {index}" for index in range(7)]
+    bars = [Bar(name, name, 10.0, "10 ms", start=10.0 * index) for index, name in enumerate(names)]
+    chart.set_bars(bars, is_stacked=True, group_texts=dict.fromkeys(names, "10 ms"))
+    assert [(span.left(), span.right()) for _, span in chart.list_spans()] == [
+        (10.0 * i, 10.0 * i + 10) for i in range(7)
+    ]
+    assert chart.list_end_texts()[-1][0] == 70.0
+    assert chart.legend.entries == (), "the axis names the bars"
+    assert "The longest is part 0: 10 ms." in chart.accessibleDescription()
+    image = chart.plot.grab().toImage()
+    pixels = [_list_pixels(chart, image, span) for _, span in chart.list_spans()]
+    assert len(pixels[0]) == 1, "the first series is plain"
+    assert len(pixels[6]) > 1, "the same color has a pattern when it is used again"
+
+
+def _list_pixels(chart: BarChart, image: QImage, span: QRectF) -> set[int]:
+    """The colors along the center line of a bar."""
+    left, right = (chart.plot.view_to_pixel(x, span.center().y()).toPoint() for x in (span.left(), span.right()))
+    return {image.pixel(x, left.y()) for x in range(left.x() + 3, right.x() - 3)}
 
 
 def test_they_are_read_by_keys_in_words_and_as_a_table(chart: BarChart, qtbot: QtBot) -> None:

@@ -17,6 +17,7 @@ from app.gui.engine.launch import ENGINE_LOG
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
+from app.gui.results.tabs.latency import LatencyTab
 from app.gui.results.tabs.throughput import ThroughputTab
 from app.gui.results.tiles import tile_lines
 from app.records.events import NoteAdded
@@ -81,8 +82,8 @@ def test_the_page_of_a_run_of_many_stages_describes_the_whole_run(
     shown = texts(page)
     assert "in 24 stages" in shown
     assert not any("hour" in text for text in shown)
-    content = page.content()
-    content.tabs.setCurrentWidget(content.all_tabs[2])
+    (latency_tab,) = page.findChildren(LatencyTab)
+    page.content().tabs.setCurrentWidget(latency_tab)
     assert any(f"{formatting.format_count(report.spectra[0].n)} responses" in text for text in texts(page))
 
 

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from pytestqt.qtbot import QtBot
+
+from app.analysis.breakdown import break_down_request
+from app.gui.results.page import ResultsPage
+from app.gui.results.state import DisplayedRun
+from app.gui.results.tabs.breakdown import BreakdownTab
+from app.records.result import PrefixReuse, SessionSummary, SteadyState
+from app.records.server_counters import LatencyComparison, ServerCounters
+from app.reporting.report import build_report
+from app.storage.run_directory import StoredRun
+from reports.formatting import SERVER_TITLE
+from tests.app.gui.results.conftest import OpenRun
+from tests.fakes.clock import FakeClock
+from tests.fakes.load import ScriptedLoad
+from tests.fakes.stored_runs import stored_run
+
+
+@pytest.fixture(scope="session")
+def streamed(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
+    clock = FakeClock()
+    return stored_run(
+        tmp_path_factory.mktemp("streamed") / "run", load=ScriptedLoad(clock, service_s=0.003, tokens=8), clock=clock
+    )
+
+
+def _with_all_parts(displayed: DisplayedRun) -> DisplayedRun:
+    """The run as if its server had reported the parts of its latencies, and its sessions had been
+    live."""
+    result = displayed.result
+    *others, last = result.stages
+    mean, *percentiles = last.breakdown
+    parts_ms = dict.fromkeys(mean.parts_ms, 1.0) | {"queue": 5.0, "stalls": None}
+    server = ServerCounters(requests=7, cached_input_tokens=30, looked_up_input_tokens=40, preemptions=2)
+    last = msgspec.structs.replace(
+        last,
+        breakdown=(msgspec.structs.replace(mean, parts_ms=parts_ms, evidence="stage", unknown_ms=-0.5), *percentiles),
+        server=server,
+        server_latencies=(LatencyComparison("ttft", 12.0, 7, 15.0, 7),),
+        steady_state=SteadyState(last.window, 4.0, last.metrics),
+        live_sessions=SessionSummary({"completed": 3, "cut_off": 1}, 4, 50.0, 90.0),
+    )
+    result = msgspec.structs.replace(result, stages=(*others, last), prefix_reuse=PrefixReuse(0.6, 0.55, 16))
+    run = displayed.opened_run
+    report = build_report(result, run.table.slice(0, 0), run.data.telemetry, "", "", "{}")
+    return msgspec.structs.replace(displayed, result=result, report=report, own_report=report)
+
+
+def test_the_parts_of_a_stage_are_stacked_and_beside_them_is_what_the_server_counted(
+    page: ResultsPage, opened: OpenRun, streamed: StoredRun
+) -> None:
+    displayed = _with_all_parts(opened(streamed.directory))
+    page.content().show_run(displayed)
+    (tab,) = page.findChildren(BreakdownTab)
+    page.content().tabs.setCurrentWidget(tab)
+    assert [tab.stage_box.itemText(index) for index in range(tab.stage_box.count())] == ["low", "middle", "high"]
+    tab.stage_box.setCurrentText("high")
+    assert tab.sentence_label.text().startswith("In high, ")
+    assert "server queue" in tab.sentence_label.text()
+    assert tab.note_label.text().startswith("The server's parts are means from its counters")
+    assert tab.chart.groups() == ("mean", "p50", "p95", "p99")
+    mean_bars = [(bar.series, bar.value, bar.text) for bar in tab.chart.bars if bar.group == "mean"]
+    assert mean_bars[1] == ("server queue", 5.0, "5.00\u202fms")
+    assert mean_bars[-1] == ("unknown", 0.0, "-0.500\u202fms"), "parts that overlap have no bar, and are in the table"
+    assert "stalls" not in tab.chart.series_names()
+    assert tab.model.frame["server queue"].iloc[0].value == 5.0
+    assert tab.model.frame["latency"].iloc[0].value == displayed.result.stages[-1].breakdown[0].latency_ms
+    tab.stage_box.setCurrentText("low")
+    assert tab.sentence_label.text().startswith("In low, ")
+
+    assert tab.servers.table.accessibleName() == SERVER_TITLE
+    assert [*tab.servers.model.frame.columns] == ["stage", "ttft", "client_ttft"]
+    assert tab.counters.model.frame.iloc[0]["cached"].value == 0.75
+    assert [*tab.steady.model.frame["stage"]] == ["low", "high"]
+    assert tab.steady.model.frame["range"].iloc[1].endswith(" to 20.0\u202fs")
+    assert tab.sessions.model.frame.iloc[0].to_dict() | {"build_mean": 0, "build_max": 0} == {
+        "stage": "high", "Completed": 3, "Failed": 0, "Context limit": 0, "Unusable response": 0, "Cut off": 1,
+        "built": 4, "build_mean": 0, "build_max": 0,
+    }  # fmt: skip
+    assert [quantity.value for quantity in tab.reuse.model.frame["share"]] == [0.6, 0.55]
+
+
+def test_what_a_run_lacks_is_hidden_and_the_tab_with_it(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
+    displayed = opened(stages)
+    content = page.content()
+    (tab,) = page.findChildren(BreakdownTab)
+    assert displayed.report.breakdown is None
+    assert displayed.report.steady
+    content.tabs.setCurrentWidget(tab)
+    assert tab.steady.isVisibleTo(tab)
+    assert not any(widget.isVisibleTo(tab) for widget in (tab.chart, tab.servers, tab.counters, tab.sessions))
+    report = msgspec.structs.replace(displayed.report, steady=())
+    content.show_run(msgspec.structs.replace(displayed, own_report=report, report=report))
+    assert not content.tabs.isTabVisible(content.tabs.indexOf(tab))
+
+
+def test_a_selected_request_is_drawn_as_a_waterfall_of_its_parts(
+    page: ResultsPage, opened: OpenRun, streamed: StoredRun, qtbot: QtBot
+) -> None:
+    displayed = opened(streamed.directory)
+    requests = page.content().requests_tab
+    page.content().tabs.setCurrentWidget(requests)
+    qtbot.waitUntil(lambda: requests.model.rowCount() > 0)
+    assert not requests.waterfall.chart.is_plot_shown
+    requests.stage_box.setCurrentText("middle")
+    requests.table.selectRow(2)
+    frame = requests.model.visible_frame()
+    number = int(frame["number"].iloc[2])
+    expected = break_down_request(displayed.opened_run.data.rows[1], number)
+    assert expected.latency_ms == frame["latency_ms"].iloc[2]
+    description = requests.waterfall.description_label.text()
+    assert description.startswith(f"Request {number:,} of middle: ")
+    assert description.endswith("Not reported by the server: server queue, prefill.")
+    spans = {bar.group: span for bar, span in requests.waterfall.chart.list_spans()}
+    assert spans["decode"].width() == expected.parts_ms["decode"]
+    assert spans["unknown"].left() == pytest.approx(spans["tail"].right())
+    assert spans["unknown"].right() == pytest.approx(expected.latency_ms)
+    assert not requests.waterfall.chart.legend.entries, "the axis names the parts"
+    requests.stage_box.setCurrentText("low")
+    assert not requests.waterfall.chart.is_plot_shown, "the request is no longer selected"
