@@ -1,17 +1,19 @@
 """Read streamed responses of OpenAI-compatible APIs: split the body into server-sent events, and
 count tokens with their times.
 
-This module handles the events of the Responses API; `loadgen.protocols.openai_chunks` handles the
-events of the other APIs.
+This module handles the events of the Responses API. `loadgen.protocols.anthropic` handles those of
+the Messages API, and `loadgen.protocols.openai_chunks` those of the other APIs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
 
 from loadgen.decoding import json_decoder
+from loadgen.protocols.anthropic import MessagesEventHandler
 from loadgen.protocols.openai_bodies import Api, DecodedResponse, decode_response
 from loadgen.protocols.openai_chunks import DONE, ChunkEventHandler, CountTokens, TokenCounter
 from loadgen.transport.exchange import Headers, Tokens, find_header
@@ -245,6 +247,13 @@ class EventHandler(Protocol):
         ...
 
 
+_EVENT_HANDLERS: dict[Api, Callable[[TokenCounter], EventHandler]] = {
+    "responses": ResponsesEventHandler,
+    "messages": MessagesEventHandler,
+}
+"""Handlers of the APIs whose events are not those of chat and text completions."""
+
+
 class OpenAiReader:
     """Reader of a response to a request for streaming.
 
@@ -259,9 +268,7 @@ class OpenAiReader:
         self._api, self._count_tokens = api, count_tokens
         self._counter = TokenCounter(count_tokens)
         self._splitter = EventSplitter()
-        self._event_handler: EventHandler = (
-            ResponsesEventHandler(self._counter) if api == "responses" else ChunkEventHandler(self._counter)
-        )
+        self._event_handler: EventHandler = _EVENT_HANDLERS.get(api, ChunkEventHandler)(self._counter)
         self._handle_event = self._event_handler.handle
         self._body_kind: Literal["unknown", "events", "json"] = "unknown"
         self._body = bytearray()
