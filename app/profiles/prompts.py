@@ -1,5 +1,5 @@
-"""Workloads of OpenAI-compatible APIs: synthetic prompts of given lengths, or prompts from a
-dataset or a trace.
+"""Workloads of OpenAI-compatible APIs and the Anthropic Messages API: synthetic prompts of given
+lengths, or prompts from a dataset or a trace.
 
 A length in tokens is a number such as `512`, a range such as `uniform 100 to 800`, or a mapping
 with the name of a distribution:
@@ -169,7 +169,7 @@ TokenLength = Annotated[Length, PlainValidator(parse_length), PlainSerializer(fo
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 _GENERATION_KEY_HINTS = {
-    key: f"{key} is only for openai-chat, openai-completions and openai-responses."
+    key: f"{key} is only for openai-chat, openai-completions, openai-responses and anthropic-messages."
     for key in ("output_tokens", "turns", "think_time", "stream", "trace")
 }
 _DOCUMENT_KEY_HINTS = {"documents": "documents is only for openai-rerank."}
@@ -256,7 +256,7 @@ class PromptDatasetSettings(TextDatasetSettings):
 
 
 class _OpenAiRequests(Settings):
-    """Requests to an OpenAI-compatible API.
+    """Requests to an OpenAI-compatible API, or to the Anthropic Messages API.
 
     `extra_body` is merged into the body of each request. `extra_body` must not contain keys that
     the profile sets elsewhere.

@@ -14,7 +14,7 @@ import msgspec
 from app.errors import UsageError
 from app.profiles.document import MAX_BYTES
 
-UrlProtocol = Literal["http", "openai-chat", "oip", "oip-grpc"]
+UrlProtocol = Literal["http", "openai-chat", "anthropic-messages", "oip", "oip-grpc"]
 _OUTSIDE_NAME = re.compile(r"[^A-Za-z0-9._]+")
 _MAX_NAME_LENGTH = 64
 DEFAULT_DURATION = "10s"
@@ -107,7 +107,7 @@ def _parse_header(line: str) -> tuple[str, str]:
 
 
 def _build_workload(target: UrlTarget) -> dict[str, Any]:
-    if target.protocol == "openai-chat":
+    if target.protocol in ("openai-chat", "anthropic-messages"):
         return {
             "prompts": {
                 "input_tokens": _parse_length(target.input_tokens or DEFAULT_INPUT_TOKENS),
@@ -116,7 +116,9 @@ def _build_workload(target: UrlTarget) -> dict[str, Any]:
         }
     if target.input_tokens is not None or target.output_tokens is not None:
         option = "--output-tokens" if target.input_tokens is None else "--input-tokens"
-        raise UsageError(f"{option} requires --openai", hint="Use --openai URL for an OpenAI-compatible API.")
+        raise UsageError(
+            f"{option} requires --openai or --anthropic", hint="Use --openai URL for an OpenAI-compatible API."
+        )
     if target.protocol != "http":
         return {}
     keys = {

@@ -100,7 +100,9 @@ def _build_workload_notes(workload: Workload) -> tuple[str, ...]:
     match workload:
         case OipWorkload(transport="grpc" | "grpc-stream"):
             return (_GRPC_CAPACITY_NOTE,)
-        case OpenAiWorkload(api="chat" | "completions" | "responses", prompts=SyntheticPrompts(turns=turns)):
+        case OpenAiWorkload(
+            api="chat" | "completions" | "responses" | "messages", prompts=SyntheticPrompts(turns=turns)
+        ):
             return () if turns is None else (_SESSIONS_NOTE,)
         case _:
             return ()
