@@ -208,7 +208,7 @@ class BreakdownRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BreakdownSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the latency of a stage was spent.
+    """Breakdown of the latency of a stage into parts.
 
     `sentence` names the largest part and what would shorten it. `note` says where the server's
     parts come from."""

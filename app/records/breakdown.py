@@ -1,4 +1,4 @@
-"""Where the latency of a stage's requests was spent."""
+"""Breakdown of the latency of a stage's requests into the parts in which the time was spent."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from app.analysis.prefix_cache import (
     compute_load_share,
     compute_offered_hits,
 )
+from loadgen.reference.kv_cache import KvCache, extend_block_hashes
 
 BLOCK = 4
 
@@ -189,3 +190,84 @@ def test_a_preempted_request_returns_with_its_tokens() -> None:
     assert not cache.compute(1, 1), "there is no fifth block"
     cache.release(1)
     assert cache.admit(1, [(1, 6), (9, 10)]) == 12
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_cache_of_the_reference_server_hits_the_same_in_the_same_order(seed: int) -> None:
+    """Both are given the same admissions, computed tokens and releases, and share no code: each request is admitted
+    with some of its tokens, computes the others, generates more, and is released at any time."""
+    rng = np.random.default_rng(seed)
+    capacity, block_tokens = int(rng.choice([6, 12, 25, 60])), int(rng.choice([1, 3, 4, 16]))
+    ours, theirs = BlockCache(capacity, block_tokens), KvCache(capacity)
+    running: dict[int, _Running] = {}
+    prompts: list[list[Segment]] = []
+    admitted_count = hit_count = 0
+    for step in range(300):
+        choice = rng.random()
+        request = int(rng.choice(list(running))) if running else -1
+        if choice < 0.45 or not running:
+            prompt = [*drawn(1000 * seed + step, 1)[0]]
+            if prompts and rng.random() < 0.8:
+                earlier = prompts[int(rng.integers(len(prompts)))]
+                prompt = earlier[: int(rng.integers(len(earlier) + 1))] + prompt
+            one = _Running(prompt, block_tokens)
+            found = theirs.find_prefix(one.hashes, (len(one.tokens) - 1) // block_tokens)
+            one.computed = len(found) * block_tokens
+            scheduled = min(int(rng.integers(1, len(one.tokens) + 1)), len(one.tokens) - one.computed)
+            needed = -(-(one.computed + scheduled) // block_tokens) - len(found)
+            has_room = theirs.has_room(needed, found)
+            hits = ours.admit(step, prompt, scheduled)
+            assert (hits is not None) == has_room
+            if has_room:
+                assert hits == one.computed
+                admitted_count, hit_count = admitted_count + 1, hit_count + one.computed
+                theirs.share(found)
+                one.blocks = found
+                one.compute(theirs, scheduled, needed)
+                running[step] = one
+                prompts.append(prompt)
+        elif choice < 0.8:
+            one = running[request]
+            remaining = len(one.tokens) - one.computed
+            if not remaining:
+                remaining = int(rng.integers(1, 7))
+                ours.append(request, [(10_000 + step, remaining)])
+                one.extend([(10_000 + step, remaining)])
+            scheduled = int(rng.integers(1, remaining + 1))
+            needed = max(-(-(one.computed + scheduled) // block_tokens) - len(one.blocks), 0)
+            has_room = theirs.has_room(needed)
+            assert ours.compute(request, scheduled) == has_room
+            if has_room:
+                one.compute(theirs, scheduled, needed)
+        else:
+            ended = running.pop(request)
+            theirs.release(ended.blocks)
+            ours.release(request)
+            prompts.append(ended.segments)
+    assert admitted_count > 20
+    assert hit_count > 0
+
+
+class _Running:
+    """A request in the server's cache: its tokens, of which `computed` are in its blocks."""
+
+    def __init__(self, segments: list[Segment], block_tokens: int) -> None:
+        self.segments: list[Segment] = []
+        self.tokens: list[str] = []
+        self.hashes: list[bytes] = []
+        self.blocks: list[int] = []
+        self.computed = 0
+        self._block_tokens = block_tokens
+        self.extend(segments)
+
+    def extend(self, segments: list[Segment]) -> None:
+        self.segments = [*self.segments, *segments]
+        self.tokens += [f"{segment_id}:{offset}" for segment_id, offset in tokens_of(segments)]
+        extend_block_hashes(self.hashes, self.tokens, self._block_tokens)
+
+    def compute(self, cache: KvCache, count: int, needed_blocks: int) -> None:
+        self.blocks = [*self.blocks, *cache.allocate(needed_blocks)]
+        first_block = self.computed // self._block_tokens
+        self.computed += count
+        for number in range(first_block, self.computed // self._block_tokens):
+            cache.store(self.blocks[number], self.hashes[number])
