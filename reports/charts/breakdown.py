@@ -34,17 +34,15 @@ def build_breakdown_chart(report: Report) -> Chart | None:
         for name, value, shown in _list_bars(row)
         if name in names and value > 0
     ]
-    aggregates = [row.aggregate for row in section.rows]
     bars = (
         build_layer(points)
         .mark_bar()
         .encode(
             x=alt.X("value:Q", title="Latency (ms)", stack="zero"),
-            y=alt.Y("aggregate:N", title=None, sort=aggregates),
+            y=alt.Y("aggregate:N", title=None, sort=None),  # Vega-Lite would write a list of names into an expression
             color=alt.Color(
                 "part:N",
                 title=None,
-                sort=names,
                 scale=alt.Scale(domain=names, range=[*SERIES[: len(part_names)], MUTED]),
                 legend=alt.Legend(orient="top", columns=4),
             ),
