@@ -251,15 +251,15 @@ class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
 
 
 class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
-    """Requests to an OpenAI-compatible API. The endpoint's URL is the base URL, which usually ends
-    in /v1.
+    """Requests to an OpenAI-compatible API, or to the Anthropic Messages API (`messages`). The
+    endpoint's URL is the base URL, which usually ends in /v1.
 
-    `stream` applies to chat, completions and responses. `extra_body` is a JSON object that is
+    `stream` applies to chat, completions, responses and messages. `extra_body` is a JSON object that is
     merged into the generated body and overrides its keys. `tokenizer` is the path of the user's
     `tokenizer.json`. `documents` is the number of documents in a reranking request.
     """
 
-    api: Literal["chat", "completions", "responses", "embeddings", "rerank"]
+    api: Literal["chat", "completions", "responses", "embeddings", "rerank", "messages"]
     model: str
     prompts: Prompts
     stream: bool = True

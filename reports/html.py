@@ -31,13 +31,12 @@ from reports.charts.breakdown import build_breakdown_chart
 from reports.charts.capacity import build_demand_chart
 from reports.charts.concurrency import build_concurrency_charts
 from reports.charts.curve import build_rate_chart
-from reports.charts.ecdf import build_cdf_chart
+from reports.charts.distributions import build_cdf_chart, build_percentile_chart
 from reports.charts.heat import build_heat_map_chart
 from reports.charts.language_models import build_language_model_charts
 from reports.charts.over_time import build_latency_timeline_chart, build_rate_timeline_chart
 from reports.charts.pareto import build_cost_pareto_chart, get_offer_role
 from reports.charts.peak_day import build_peak_day_chart
-from reports.charts.percentiles import build_percentile_chart
 from reports.charts.picture import Chart, render_svg
 from reports.charts.probability import build_probability_chart
 from reports.charts.renderer import ChartError, get_chart_renderer

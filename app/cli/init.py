@@ -22,6 +22,7 @@ _KINDS = {
     "openai": "an OpenAI-compatible API of a language model",
     "oip": "a model server with the Open Inference Protocol, such as Triton",
     "model": "an ONNX model on this machine",
+    "anthropic": "a server with the Anthropic Messages API",
 }
 _LOADS = {
     "search": "the highest rate within an SLO",
@@ -84,10 +85,11 @@ def _ask_for_target(kind: str) -> UrlTarget:
     from app.profiles.url_profile import DEFAULT_INPUT_TOKENS, DEFAULT_OUTPUT_TOKENS, UrlTarget
 
     match kind:
-        case "openai":
+        case "openai" | "anthropic":
+            is_openai = kind == "openai"
             target = UrlTarget(
-                url=_ask("Base URL", "http://127.0.0.1:8000/v1", parse_http_url),
-                protocol="openai-chat",
+                url=_ask("Base URL", f"http://127.0.0.1:8000{'/v1' if is_openai else ''}", parse_http_url),
+                protocol="openai-chat" if is_openai else "anthropic-messages",
                 input_tokens=_ask("Tokens per prompt", DEFAULT_INPUT_TOKENS),
                 output_tokens=_ask("Tokens per response", DEFAULT_OUTPUT_TOKENS),
             )

@@ -125,13 +125,12 @@ _LLM_D = "llm-d"
 
 
 def _report(arguments: Arguments) -> int:
-    from app.cli.report_foreign import is_foreign_result
     from app.storage.plan_file import is_plan_file
     from app.storage.run_directory import find_run
 
     if is_plan_file(Path(arguments.run)):
         return _execute_plan(arguments)
-    if is_foreign_result(Path(arguments.run)):
+    if _is_foreign_result(Path(arguments.run)):
         return _execute_imported_result(arguments)
     run = find_run(arguments.run)
     if requests_recomputation(arguments):
@@ -212,19 +211,50 @@ def _execute_plan(arguments: Arguments) -> int:
     )
 
 
-def _execute_imported_result(arguments: Arguments) -> int:
-    from app.cli.report_foreign import build_foreign_report
+def _is_foreign_result(path: Path) -> bool:
+    """Return whether the path is a file, or a folder that is not a run directory.
 
+    The file format is not checked: an unknown format is detected only when the file is read.
+    """
+    from app.storage.run_directory import EVENTS
+
+    return path.is_file() or (path.is_dir() and not (path / EVENTS).exists())
+
+
+def _execute_imported_result(arguments: Arguments) -> int:
     path = Path(arguments.run)
     refuse_reevaluation(arguments, f"{path} is another tool's result and")
     if arguments.definitions or arguments.format == _LLM_D:
         raise UsageError(f"{path} is another tool's result, which has no requests", hint="Specify a run.")
     format_id: str = arguments.format or "html"
-    report, result = build_foreign_report(path)
+    report, result = _build_foreign_report(path)
     redacted_report, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
     if redacted_report is not None:
         report, name = redacted_report.report, build_redacted_name(name)
     return _write_or_print(_render(report, format_id), format_id, arguments.out, path.with_name(f"{path.stem}-{name}"))
+
+
+def _build_foreign_report(path: Path) -> tuple[Report, Result]:
+    """Build the report of a result file of another tool. Raises UsageError if the format of the
+    file is unknown."""
+    import msgspec
+
+    from app.analysis.foreign_result import build_foreign_result
+    from app.records.telemetry import TELEMETRY_SCHEMA
+    from app.reporting import build_report
+    from app.storage.foreign.reading import read_foreign
+    from loadgen.records import REQUEST_SCHEMA
+
+    result = build_foreign_result(read_foreign([path]))
+    report = build_report(
+        result,
+        REQUEST_SCHEMA.empty_table(),
+        TELEMETRY_SCHEMA.empty_table().to_pandas(),
+        "",
+        f"sizewise report {path.name}",
+        msgspec.json.encode(result).decode(),
+    )
+    return msgspec.structs.replace(report, environment=()), result  # the file does not state the environment
 
 
 def _write_llm_d_reports(run: StoredRun, arguments: Arguments) -> int:

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 _SCHEMES = ("http://", "https://")
 _GRPC_SCHEMES = ("grpc://", "grpcs://")
-_PROTOCOL_OPTIONS: dict[str, UrlProtocol] = {"openai": "openai-chat", "oip": "oip", "grpc": "oip-grpc"}
+_PROTOCOL_OPTIONS: dict[str, UrlProtocol] = {
+    "openai": "openai-chat",
+    "anthropic": "anthropic-messages",
+    "oip": "oip",
+    "grpc": "oip-grpc",
+}
 """Protocol of each option whose value is a URL."""
 _SECTION = "A URL instead of a profile"
 
@@ -25,14 +30,15 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
     CommandOption(
         ["--openai"], metavar="URL", section=_SECTION, help="base URL of an OpenAI-compatible API, as in …/v1"
     ),
+    CommandOption(
+        ["--anthropic"], metavar="URL", section=_SECTION, help="base URL of a server with the Anthropic Messages API"
+    ),
     CommandOption(["--oip"], metavar="URL", section=_SECTION, help="URL of a server with the Open Inference Protocol"),
     CommandOption(["--grpc"], metavar="URL", section=_SECTION, help="the same over gRPC, such as grpc://host:8001"),
     CommandOption(
         ["--model"], metavar="NAME", section=_SECTION, help="name of the model (default: the only one that is served)"
     ),
-    CommandOption(
-        ["--api-key"], metavar="REFERENCE", section=_SECTION, help="env:NAME or file:PATH of the bearer token"
-    ),
+    CommandOption(["--api-key"], metavar="REFERENCE", section=_SECTION, help="env:NAME or file:PATH of the key"),
     CommandOption(
         ["-H", "--header", "headers"],
         multiple=True,
@@ -164,7 +170,9 @@ def _build_target(arguments: Arguments) -> UrlTarget:
         url = f"{scheme.casefold()}{separator}{address}"
         protocol = "oip-grpc" if url.startswith(_GRPC_SCHEMES) else "http"
     if protocol == "http" and arguments.model is not None:
-        raise UsageError("--model requires --openai, --oip or --grpc", hint="Plain HTTP has no model name.")
+        raise UsageError(
+            "--model requires --openai, --anthropic, --oip or --grpc", hint="Plain HTTP has no model name."
+        )
     if protocol != "http":
         http_options = [option for option in URL_OPTIONS if option.name in ("method", "data")]
         refuse_options(

@@ -303,10 +303,21 @@ class TargetSettings(Settings):
         return self
 
 
+KeyHeader = tuple[str, str]
+"""Name of the header that carries an API key, and the text before the key."""
+BEARER_HEADER: KeyHeader = ("Authorization", "Bearer ")
+
+
+def find_key_header(protocol: str) -> KeyHeader:
+    """Return the header that carries the API key of a protocol."""
+    return ("x-api-key", "") if protocol == "anthropic-messages" else BEARER_HEADER
+
+
 class EndpointSettings(TargetSettings):
     """Settings of targets that Sizewise itself sends requests to.
 
-    Several `urls` are replicas of one service. `api_key` is sent as a bearer token.
+    Several `urls` are replicas of one service. `api_key` is sent as a bearer token, or in the header
+    that the protocol defines.
     """
 
     balance: Balance = "round-robin"
@@ -316,7 +327,8 @@ class EndpointSettings(TargetSettings):
     headers: Headers = Field(default_factory=dict)
     """Headers sent with each request. Write secrets as references: env:NAME or file:PATH."""
     api_key: ApiKey | None = None
-    """Reference to the bearer token: env:API_KEY, or file:PATH."""
+    """Reference to the bearer token: env:API_KEY, or file:PATH. For anthropic-messages, it is sent
+    as x-api-key."""
     tls: Annotated[Tls, ReadAs(TlsSettings, _check_key_file)] = Tls()
     """TLS settings: certificates, and whether the certificate of the target is verified."""
     max_connections: Annotated[Count, upper_bound(100_000)] = Field(
@@ -326,6 +338,11 @@ class EndpointSettings(TargetSettings):
     number of closed-loop clients."""
     wake: bool = False
     """Wake-up of a target that scales to zero. The run starts when the target is ready."""
+
+    @property
+    def key_header(self) -> KeyHeader:
+        """Header that carries the API key."""
+        return BEARER_HEADER
 
     @model_validator(mode="before")
     @classmethod
@@ -347,8 +364,9 @@ class EndpointSettings(TargetSettings):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        if self.api_key is not None and any(name.casefold() == "authorization" for name in self.headers):
-            raise BadValueError("target has both api_key and an Authorization header", hint="Remove one of them.")
+        key_name, _ = self.key_header
+        if self.api_key is not None and any(name.casefold() == key_name.casefold() for name in self.headers):
+            raise BadValueError(f"target has both api_key and an {key_name} header", hint="Remove one of them.")
         if len({urlsplit(url).path.rstrip("/") for url in self.urls}) > 1:
             raise BadValueError("target.urls are replicas of one service, so all must have the same path")
         if len({urlsplit(url).scheme for url in self.urls}) > 1:

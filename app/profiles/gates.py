@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.profiles.profile import EndpointProfile, Profile
 
 
-_LLM_PROTOCOLS = ("openai-chat", "openai-completions", "openai-responses")
+_LLM_PROTOCOLS = ("openai-chat", "openai-completions", "openai-responses", "anthropic-messages")
 _POSSIBLY_NEGATIVE_METRICS = (
     "scrape_clock_offset_s",
     "energy_above_idle_j_per_inference",

@@ -136,6 +136,35 @@ class GeneratingProfile(_BaseProfile):
     """Content of the requests."""
 
     @model_validator(mode="after")
+    def _check_max_tokens(self) -> Self:
+        """Check that each request has a maximum number of output tokens, which the Messages API
+        requires. Raises BadValueError otherwise."""
+        source = self.workload.prompts or self.workload.dataset
+        if (
+            self.target.protocol == "anthropic-messages"
+            and source is not None
+            and source.output_tokens is None
+            and self.workload.extra_body.get("max_tokens") is None
+        ):
+            key = "dataset" if self.workload.prompts is None else "prompts"
+            raise BadValueError(
+                "anthropic-messages needs a maximum number of output tokens in each request",
+                hint=f"Set workload.{key}.output_tokens, or max_tokens in workload.extra_body.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_live_history(self) -> Self:
+        """Check that the protocol can send the server's own responses back. Raises BadValueError
+        otherwise."""
+        if self.target.protocol == "anthropic-messages" and self.workload.has_live_history:
+            raise BadValueError(
+                "anthropic-messages sends no live sessions: the server's responses are not sent back",
+                hint="Use prompts.history: prepared, or openai-chat if the server has it.",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_trace_order(self) -> Self:
         """Check that all stages replay the trace of the workload in the same way. Raises
         BadValueError otherwise.
@@ -244,6 +273,7 @@ PROFILES: dict[str, type[Profile]] = {
     "openai-chat": GeneratingProfile,
     "openai-completions": GeneratingProfile,
     "openai-responses": GeneratingProfile,
+    "anthropic-messages": GeneratingProfile,
     "openai-embeddings": EmbeddingsProfile,
     "openai-rerank": RerankProfile,
     "oip": OipProfile,

@@ -1,5 +1,5 @@
-"""Workloads of OpenAI-compatible APIs: synthetic prompts of given lengths, or prompts from a
-dataset or a trace.
+"""Workloads of OpenAI-compatible APIs and the Anthropic Messages API: synthetic prompts of given
+lengths, or prompts from a dataset or a trace.
 
 A length in tokens is a number such as `512`, a range such as `uniform 100 to 800`, or a mapping
 with the name of a distribution:
@@ -241,7 +241,7 @@ DelayTime = Annotated[Delay, PlainValidator(parse_delay), PlainSerializer(format
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 _GENERATION_KEY_HINTS = {
-    key: f"{key} is only for openai-chat, openai-completions and openai-responses."
+    key: f"{key} is only for openai-chat, openai-completions, openai-responses and anthropic-messages."
     for key in (
         "output_tokens",
         "turns",
@@ -394,7 +394,7 @@ class SessionFileSettings(Settings):
 
 
 class _OpenAiRequests(Settings):
-    """Requests to an OpenAI-compatible API.
+    """Requests to an OpenAI-compatible API, or to the Anthropic Messages API.
 
     `extra_body` is merged into the body of each request. `extra_body` must not contain keys that
     the profile sets elsewhere.
@@ -445,6 +445,11 @@ class PromptRequests(_OpenAiRequests):
     """Unique string at the start of the first message, so that the server's prefix cache has no
     prompt of earlier runs (run), or of earlier sessions either (session)."""
 
+    @property
+    def has_live_history(self) -> bool:
+        """True if requests contain the server's own responses."""
+        return self.sessions is not None or (self.prompts is not None and self.prompts.history == "live")
+
     @model_validator(mode="after")
     def _check_source(self) -> Self:
         sources = (self.prompts, self.dataset, self.trace, self.sessions)
@@ -452,8 +457,7 @@ class PromptRequests(_OpenAiRequests):
             raise BadValueError("workload needs exactly one of prompts, dataset, trace and sessions")
         if self.trace is not None and self.trace.is_file():
             check_token_columns(self.trace, self.block_tokens)
-        is_live = self.sessions is not None or (self.prompts is not None and self.prompts.history == "live")
-        if self.cache_bust == "session" and not is_live:
+        if self.cache_bust == "session" and not self.has_live_history:
             raise BadValueError(
                 "workload.cache_bust: session requires workload.sessions or prompts.history: live",
                 hint="Use cache_bust: run.",

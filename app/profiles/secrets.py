@@ -17,8 +17,8 @@ from app.profiles.problems import BadValueError
 
 REDACTED = "<redacted>"
 _SAFE_HEADERS = frozenset(
-    ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "traceparent", "user-agent",
-     "x-request-id")
+    ("accept", "accept-encoding", "accept-language", "anthropic-beta", "anthropic-version", "cache-control",
+     "content-type", "traceparent", "user-agent", "x-request-id")
 )  # fmt: skip
 _REFERENCE = re.compile(
     r"(?P<before>(?:(?:Bearer|Basic|Token|ApiKey) +)?)(?:(?P<env>env)|file):(?P<name>(?(env)[A-Za-z_]\w*|.+))"

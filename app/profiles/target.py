@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
-from app.profiles.endpoint import EndpointSettings, GrpcUrl, TargetSettings
+from app.profiles.endpoint import EndpointSettings, GrpcUrl, KeyHeader, TargetSettings, find_key_header
 from app.profiles.problems import BadValueError
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, ExistingFile, Listed, Rate, Seconds, Settings, upper_bound
@@ -60,7 +60,7 @@ Spread = Annotated[float, Field(ge=0), upper_bound(5)]
 _ROW_KEY_HINTS = {"row": "row is only for targets that accept several rows or texts at once."}
 _TENSOR_KEY_HINTS = {key: f"{key} is only for tensor targets: oip and tf-serving." for key in ("inputs", "outputs")}
 _TOKEN_KEY_HINTS = {
-    key: f"{key} is only for openai-chat, openai-completions and openai-responses."
+    key: f"{key} is only for openai-chat, openai-completions, openai-responses and anthropic-messages."
     for key in ("tokens", "output_tokens")
 }
 _RESPONSE_KEY_HINTS = {"response": "response is only for http and torchserve targets."}
@@ -192,17 +192,21 @@ class _LanguageModelTarget(_OpenAiTarget):
 
 
 class GeneratingTarget(_LanguageModelTarget):
-    protocol: Literal["openai-chat", "openai-completions", "openai-responses"]
+    protocol: Literal["openai-chat", "openai-completions", "openai-responses", "anthropic-messages"]
     """Protocol of the target."""
     scripted: ScriptedTokens | None = None
     """Server with configured response times that the run starts, to try a profile without a
     service."""
 
+    @property
+    def key_header(self) -> KeyHeader:
+        return find_key_header(self.protocol)
+
     @model_validator(mode="after")
     def _check_serve(self) -> Self:
         if self.serve is not None:
             _check_served_name(self.model)
-            if self.protocol == "openai-responses":
+            if self.protocol not in ("openai-chat", "openai-completions"):
                 raise BadValueError("serve is only for openai-chat and openai-completions")
         return self
 

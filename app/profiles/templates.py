@@ -89,6 +89,7 @@ _TARGET_TEMPLATES: dict[str, dict[str, Any]] = {
     "openai-chat": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
     "openai-completions": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
     "openai-responses": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
+    "anthropic-messages": {"url": "http://127.0.0.1:8000", "model": "my-model"},
     "openai-embeddings": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
     "openai-rerank": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
     "oip": {"url": "http://127.0.0.1:8000", "model": "my-model"},
@@ -107,6 +108,7 @@ _WORKLOAD_TEMPLATES: dict[str, dict[str, Any]] = {
     "openai-chat": _PROMPTS,
     "openai-completions": _PROMPTS,
     "openai-responses": _PROMPTS,
+    "anthropic-messages": _PROMPTS,
     "openai-embeddings": _TEXTS,
     "openai-rerank": _TEXTS,
     "torchserve": {"body": {"inputs": [0.1, 0.2]}},
@@ -169,6 +171,8 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
         **_select_valid_keys(tree.get("workload"), _get_child_field(profile_spec, "workload")),
     }
     profile["workload"] = _resolve_exclusive_keys(workload, _get_child_field(profile_spec, "workload"))
+    if protocol == "anthropic-messages":
+        _fill_in_output_tokens(profile["workload"])
     if not profile["workload"]:
         del profile["workload"]
     profile["load"] = _convert_load(tree.get("load"), protocol, _get_child_field(profile_spec, "load"))
@@ -179,6 +183,13 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
             if "latency" in str(objective)
         ]
     return profile
+
+
+def _fill_in_output_tokens(workload: dict[str, Any]) -> None:
+    """Set the maximum number of output tokens, which the Messages API requires, unless it is set."""
+    prompts = workload.get("prompts")
+    if isinstance(prompts, dict) and prompts.get("output_tokens") is None:
+        workload["prompts"] = {**prompts, "output_tokens": _PROMPTS["prompts"]["output_tokens"]}
 
 
 def _convert_target(original_target: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, Any]:

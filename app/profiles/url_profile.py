@@ -14,7 +14,7 @@ import msgspec
 from app.errors import UsageError
 from app.profiles.document import MAX_BYTES
 
-UrlProtocol = Literal["http", "openai-chat", "oip", "oip-grpc"]
+UrlProtocol = Literal["http", "openai-chat", "anthropic-messages", "oip", "oip-grpc"]
 _OUTSIDE_NAME = re.compile(r"[^A-Za-z0-9._]+")
 _MAX_NAME_LENGTH = 64
 DEFAULT_DURATION = "10s"
@@ -109,7 +109,7 @@ def _parse_header(line: str) -> tuple[str, str]:
 
 
 def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
-    if target.protocol == "openai-chat":
+    if target.protocol in ("openai-chat", "anthropic-messages"):
         if load.trace is not None:
             _refuse_lengths(target, "cannot be combined with --trace", "The trace has the lengths.")
             return {"trace": load.trace}
@@ -121,10 +121,10 @@ def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
         }
     if load.trace is not None and (load.rates or load.concurrency):
         raise UsageError(
-            "--trace cannot be combined with --rate or --concurrency without --openai",
+            "--trace cannot be combined with --rate or --concurrency without --openai or --anthropic",
             hint="Remove one of them; only the prompts of a language model can come from a trace.",
         )
-    _refuse_lengths(target, "requires --openai", "Use --openai URL for an OpenAI-compatible API.")
+    _refuse_lengths(target, "requires --openai or --anthropic", "Use --openai URL for an OpenAI-compatible API.")
     if target.protocol != "http":
         return {}
     keys = {

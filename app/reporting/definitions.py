@@ -29,10 +29,13 @@ _NO_TOKENS_REMARK = (
     "compared."
 )
 _NOT_STREAMED_REMARK = "No response was streamed, so TTFT, ITL, ICL and TPOT are not available."
-_RESPONSES_API_REMARK = (
-    "Only GuideLLM and AIPerf support the Responses API. For the other tools, its first event counts as the first "
-    "message, and each delta as one message."
-)
+_API_REMARKS = {
+    "openai-responses": "Only GuideLLM and AIPerf support the Responses API. For the other tools, its first event "
+    "counts as the first message, and each delta as one message.",
+    "anthropic-messages": "The tools are compared as if they supported the Messages API: its first event counts as the "
+    "first message, and each delta as one message.",
+}
+"""Remarks on protocols that not all tools support."""
 
 
 def build_definitions(rows: pa.Table, result: Result) -> model.Definitions | None:
@@ -102,5 +105,5 @@ def _list_explanations(tools: Sequence[ToolMetrics], metric_labels: set[str]) ->
 
 def _find_remark(metric_labels: set[str], protocol: str) -> str | None:
     if _LABELS["ttft_ms"] in metric_labels:
-        return _RESPONSES_API_REMARK if protocol == "openai-responses" else None
+        return _API_REMARKS.get(protocol)
     return _NOT_STREAMED_REMARK if _LABELS["output_tokens_per_s"] in metric_labels else _NO_TOKENS_REMARK

@@ -14,7 +14,7 @@ from app.session.interruption import Interruption
 from loadgen.records import LoadWorker, WorkerStageResult
 from loadgen.workloads import LocustWorkload, OpenAiWorkload, Workload
 
-_STREAMING_APIS = ("chat", "completions", "responses")
+_STREAMING_APIS = ("chat", "completions", "responses", "messages")
 
 
 class GeneratorCapacity(msgspec.Struct, frozen=True):

@@ -108,7 +108,7 @@ def _build_workload_notes(workload: Workload) -> tuple[str, ...]:
         case OipWorkload(transport="grpc" | "grpc-stream"):
             return (_GRPC_CAPACITY_NOTE,)
         case OpenAiWorkload(
-            api="chat" | "completions" | "responses", prompts=SyntheticPrompts(turns=turns, live=live)
+            api="chat" | "completions" | "responses" | "messages", prompts=SyntheticPrompts(turns=turns, live=live)
         ) if turns is not None:
             return (_SESSIONS_NOTE,) if live is None else (_SESSIONS_NOTE, _LIVE_HISTORY_NOTE)
         case OpenAiWorkload(prompts=SessionPrompts()):

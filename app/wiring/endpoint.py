@@ -97,7 +97,8 @@ def _build_headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...
     Key files are read again when the target rejects a key."""
     references_by_name = dict(target.headers)
     if target.api_key is not None:
-        references_by_name["Authorization"] = f"Bearer {target.api_key}"
+        name, prefix = target.key_header
+        references_by_name[name] = f"{prefix}{target.api_key}"
     fixed_headers, key_files = [], []
     for name, reference in references_by_name.items():
         value = resolve_secret(reference)  # Raises UsageError for an unreadable file before anything is started.

@@ -69,7 +69,8 @@ def _find_protocol_ready_path(target: EndpointSettings, base_path: str) -> str |
             version_path = "" if version is None else f"/versions/{quote(version, safe='')}"
             return f"{base_path}/v1/models/{quote(model, safe='')}{version_path}/metadata"
         case GeneratingTarget() | EmbeddingsTarget() | RerankTarget() if not _needs_key(target):
-            return f"{base_path}/models"
+            has_version = target.protocol != "anthropic-messages" or base_path.endswith("/v1")
+            return f"{base_path}/models" if has_version else f"{base_path}/v1/models"
         case _:
             return None
 

@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 
 from app.errors import UnavailableError, UsageError
+from app.profiles.endpoint import find_key_header
 from app.profiles.secrets import resolve_secret
 from app.profiles.url_profile import UrlProtocol, UrlTarget
 from app.wiring.endpoint import require_permission
 from app.wiring.proxy import find_proxy
 from loadgen.decoding import decode_json
+from loadgen.protocols.anthropic import VERSION_HEADER
 
 _TIMEOUT_S = 10.0
 _MODEL_NAME = re.compile(r"[ -~]{1,256}")
@@ -23,10 +25,11 @@ _MAX_BYTES = 1 << 20
 _MAX_LISTED = 3
 _PATHS: dict[UrlProtocol, tuple[str, str]] = {
     "openai-chat": ("GET", "/models"),
+    "anthropic-messages": ("GET", "/models"),
     "oip": ("POST", "/v2/repository/index"),
 }
 """Method and path, below the URL, of the request that lists the models. An OpenAI-compatible server
-has GET /v1/models; Triton and OpenVINO have POST /v2/repository/index."""
+and Anthropic have GET /v1/models; Triton and OpenVINO have POST /v2/repository/index."""
 
 
 def find_served_model(target: UrlTarget) -> str:
@@ -49,13 +52,17 @@ def find_served_model(target: UrlTarget) -> str:
 
 def _list_served_models(target: UrlTarget) -> list[str]:
     method, path = _PATHS[target.protocol]
-    url = f"{target.url.rstrip('/')}{path}"
+    base_url, headers = target.url.rstrip("/"), {"Accept": "application/json"}
+    if target.protocol == "anthropic-messages":
+        base_url = base_url if base_url.endswith("/v1") else f"{base_url}/v1"
+        headers |= [VERSION_HEADER]
+    url = f"{base_url}{path}"
     proxy = find_proxy((target.url,))
     if not target.is_permitted:
         require_permission((target.url,), is_proxied=proxy is not None)
-    headers = {"Accept": "application/json"}
     if target.api_key is not None:
-        headers["Authorization"] = f"Bearer {resolve_secret(target.api_key)}"
+        name, prefix = find_key_header(target.protocol)
+        headers[name] = f"{prefix}{resolve_secret(target.api_key)}"
     request = urllib.request.Request(url, headers=headers, method=method, data=b"" if method == "POST" else None)
     proxies = {} if proxy is None else {request.type: proxy}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _NoRedirects())

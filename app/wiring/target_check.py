@@ -201,5 +201,6 @@ def classify_problem(report: PreflightDone, *, wants_stream: bool) -> Problem | 
 def _build_request_headers(target: EndpointSettings) -> tuple[tuple[str, str], ...]:
     """Return the request headers as written in the profile, with references to secrets instead of
     the secrets."""
-    authorization = () if target.api_key is None else (("Authorization", f"Bearer {target.api_key}"),)
-    return (*authorization, *((name, redact_header(name, text)) for name, text in target.headers.items()))
+    name, prefix = target.key_header
+    key_headers = () if target.api_key is None else ((name, f"{prefix}{target.api_key}"),)
+    return (*key_headers, *((name, redact_header(name, text)) for name, text in target.headers.items()))

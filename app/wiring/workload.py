@@ -46,13 +46,14 @@ from loadgen.workloads import (
     Workload,
 )
 
-_Api = Literal["chat", "completions", "responses", "embeddings", "rerank"]
+_Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages"]
 _APIS: dict[str, _Api] = {
     "openai-chat": "chat",
     "openai-completions": "completions",
     "openai-responses": "responses",
     "openai-embeddings": "embeddings",
     "openai-rerank": "rerank",
+    "anthropic-messages": "messages",
 }
 
 

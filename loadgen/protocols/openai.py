@@ -1,5 +1,5 @@
-"""Prepare workloads for OpenAI-compatible APIs: build requests from prompts, and check the
-responses."""
+"""Prepare workloads for OpenAI-compatible APIs and the Anthropic Messages API: build requests from
+prompts, and check the responses."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from loadgen.payloads.prompts import (
 )
 from loadgen.payloads.sessions import SessionGraph, read_session_graphs
 from loadgen.payloads.texts import TextGenerator, TokenizerError, load_token_counter
+from loadgen.protocols.anthropic import VERSION_HEADER, build_messages_path
 from loadgen.protocols.http import encode_request
 from loadgen.protocols.openai_bodies import (
     Api,
@@ -76,14 +77,15 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
     has been merged.
     """
     base_path, _, query = address.path.partition("?")
-    path = base_path.rstrip("/") + PATH_BY_API[workload.api] + (f"?{query}" if query else "")
+    path = _build_path(workload.api, base_path) + (f"?{query}" if query else "")
+    api_headers = [VERSION_HEADER] if workload.api == "messages" else []
     try:
         count_tokens = None if workload.tokenizer is None else load_token_counter(workload.tokenizer)
         text_generator = TextGenerator(np.random.default_rng([workload.seed, 0]), count_tokens)
         source = _PromptSource(workload, text_generator, count_tokens)
 
         def encode_body_as_request(body: bytes) -> bytes:
-            return _encode_request(path, body, endpoint, address)
+            return _encode_request(path, body, endpoint, address, api_headers)
 
         live_sessions: OpenAiSessions | None = None
         if isinstance(workload.prompts, SyntheticPrompts | SessionPrompts) and workload.prompts.live is not None:
@@ -96,7 +98,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         raise WorkloadError(str(error), hint=error.hint) from error
     except (DatasetError, LengthError, PromptError) as error:
         raise WorkloadError(str(error)) from error
-    is_stream = packed_requests.is_stream and workload.api in ("chat", "completions", "responses")
+    is_stream = packed_requests.is_stream and workload.api in ("chat", "completions", "responses", "messages")
     return PreparedWorkload(
         requests=packed_requests.requests,
         check=_build_check(workload.api, packed_requests.result_counts, count_tokens),
@@ -113,8 +115,15 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
     )
 
 
-def _encode_request(path: str, body: bytes, endpoint: Endpoint, address: Address) -> bytes:
-    return encode_request("POST", path, address, [("Content-Type", "application/json"), *endpoint.headers], body)
+def _build_path(api: Api, base_path: str) -> str:
+    return build_messages_path(base_path) if api == "messages" else base_path.rstrip("/") + PATH_BY_API[api]
+
+
+def _encode_request(
+    path: str, body: bytes, endpoint: Endpoint, address: Address, api_headers: list[tuple[str, str]]
+) -> bytes:
+    headers = [("Content-Type", "application/json"), *api_headers, *endpoint.headers]
+    return encode_request("POST", path, address, headers, body)
 
 
 def _build_reader_factory(

@@ -13,6 +13,7 @@ import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.prompts import Prompt, PromptError, Session, build_single_prompt_session
+from loadgen.protocols.anthropic import MessageUsage, build_conversation, decode_message, iterate_block_texts
 from loadgen.protocols.openai_chunks import (
     ContentPart,
     CountTokens,
@@ -26,7 +27,7 @@ from loadgen.protocols.prepared import WorkloadError
 from loadgen.transport.exchange import Tokens
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload
 
-Api = Literal["chat", "completions", "responses", "embeddings", "rerank"]
+Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages"]
 
 
 class DecodedResponse(msgspec.Struct, frozen=True):
@@ -51,6 +52,8 @@ def decode_response(
             return _read_embeddings(body, expected_count)
         if api == "rerank":
             return _read_ranking(body, expected_count)
+        if api == "messages":
+            return _read_message(body, count_tokens)
         return _read_response(body, count_tokens) if api == "responses" else _read_choices(body, count_tokens)
     except msgspec.DecodeError:
         return DecodedResponse("bad-output" if _is_error(body) else "bad-payload", Tokens())
@@ -166,6 +169,20 @@ def _iterate_item_texts(items: Iterable[_Item]) -> Iterable[object]:
         yield from (item.name, item.arguments)
         for content in (*(item.summary or ()), *(item.content or ())):
             yield from (content.text, content.refusal)
+
+
+# Messages
+
+
+def _read_message(body: bytes, count_tokens: CountTokens | None) -> DecodedResponse:
+    message = decode_message(body)
+    if message.is_error:
+        return DecodedResponse("bad-output", Tokens())
+    usage = MessageUsage()
+    usage.add(message.usage)
+    return DecodedResponse(
+        None, _build_tokens(usage.build(), count_tokens, lambda: iterate_block_texts(message.content))
+    )
 
 
 # Embeddings
@@ -306,7 +323,7 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
         body["max_output_tokens" if api == "responses" else "max_tokens"] = prompt.output_tokens
     if workload.stream:
         body["stream"] = True
-        if api != "responses":
+        if api in ("chat", "completions"):
             body["stream_options"] = {"include_usage": True}
     return body
 
@@ -386,6 +403,8 @@ def _build_prompt_fields(api: Api, prompt: Prompt) -> Body:
     if api == "responses":
         is_text = prompt.messages is None and not prompt.prefix and len(prompt.texts) == 1
         return {"input": prompt.texts[0] if is_text else _build_messages(prompt)}
+    if api == "messages":
+        return build_conversation(_build_messages(prompt))
     return {"messages": _build_messages(prompt)}
 
 

@@ -1,8 +1,8 @@
 """Read streamed responses of OpenAI-compatible APIs: split the body into server-sent events, and
 count tokens with their times.
 
-This module handles the events of the Responses API; `loadgen.protocols.openai_chunks` handles the
-events of the other APIs.
+This module handles the events of the Responses API. `loadgen.protocols.anthropic` handles those of
+the Messages API, and `loadgen.protocols.openai_chunks` those of the other APIs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from loadgen.decoding import json_decoder
+from loadgen.protocols.anthropic import MessagesEventHandler
 from loadgen.protocols.openai_bodies import Api, DecodedResponse, decode_response
 from loadgen.protocols.openai_chunks import DONE, ChunkEventHandler, CountTokens, TokenCounter
 from loadgen.transport.exchange import Headers, Tokens, find_header
@@ -246,6 +247,13 @@ class EventHandler(Protocol):
         ...
 
 
+_EVENT_HANDLERS: dict[Api, Callable[[TokenCounter], EventHandler]] = {
+    "responses": ResponsesEventHandler,
+    "messages": MessagesEventHandler,
+}
+"""Handlers of the APIs whose events are not those of chat and text completions."""
+
+
 class OpenAiReader:
     """Reader of a response to a request for streaming.
 
@@ -266,7 +274,7 @@ class OpenAiReader:
         self._counter = TokenCounter(count_tokens)
         self._splitter = EventSplitter()
         if create_handler is None:
-            create_handler = ResponsesEventHandler if api == "responses" else ChunkEventHandler
+            create_handler = _EVENT_HANDLERS.get(api, ChunkEventHandler)
         self._event_handler = create_handler(self._counter)
         self._handle_event = self._event_handler.handle
         self._body_kind: Literal["unknown", "events", "json"] = "unknown"

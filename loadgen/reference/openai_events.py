@@ -1,4 +1,5 @@
-"""Build streamed responses of an OpenAI-compatible server, valid or faulty.
+"""Build streamed responses of an OpenAI-compatible server, or of the Anthropic Messages API, valid
+or faulty.
 
 A body is a list of pieces with their send times. `build_chunked_stream` and
 `build_stream_until_close` convert a body to a Stream. Other functions truncate, slice or repeat a
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from loadgen.reference.anthropic_events import build_block_start, build_delta, build_message, build_message_events
 from loadgen.reference.playback import LAST_CHUNK, encode_chunk, encode_head
 from loadgen.reference.script import Stream
 
@@ -77,7 +79,7 @@ def build_single_line_event(total_bytes: int) -> Stream:
     return Stream((*leading_pieces, *[(0.0, encode_chunk(_BLOCK))] * (total_bytes // len(_BLOCK)), last_piece))
 
 
-Api = Literal["chat", "completions", "responses"]
+Api = Literal["chat", "completions", "responses", "messages"]
 Fields = dict[str, Any]
 
 TokenKind = Literal["content", "reasoning", "tool", "first-tool"]
@@ -143,6 +145,9 @@ def build_surrounding_events(generation: Generation) -> tuple[list[bytes], list[
     """Return the events before and after the tokens of a streamed response."""
     if generation.api == "responses":
         return _build_responses_surrounding_events(generation)
+    if generation.api == "messages":
+        leading_fields, trailing_fields = build_message_events(generation)
+        return [*map(_encode_typed_event, leading_fields)], [*map(_encode_typed_event, trailing_fields)]
     leading_events = (
         [_encode_chat_event(generation, {"role": "assistant", "content": ""})] if _has_role(generation) else []
     )
@@ -184,7 +189,13 @@ def _build_token_events(generation: Generation) -> list[tuple[bytes, int]]:
     for key in event_keys:
         if key not in event_by_key:
             event_by_key[key] = build_token_event(generation, key[0], generation.text * key[1])
-    return [(event_by_key[key], key[1]) for key in event_keys]
+    events = [(event_by_key[key], key[1]) for key in event_keys]
+    if generation.api == "messages":
+        kinds = [event_kind for event_kind, _ in event_keys]
+        for first in {kinds.index(event_kind) for event_kind in kinds}:
+            start = b"".join(map(_encode_typed_event, build_block_start(generation, kinds[first])))
+            events[first] = (start + events[first][0], events[first][1])
+    return events
 
 
 def _split_into_groups(token_count: int, group_size: int) -> list[int]:
@@ -197,6 +208,8 @@ def build_token_event(generation: Generation, kind: TokenKind, text: str) -> byt
         return _encode_typed_event(
             {"type": _RESPONSES_DELTAS[kind], "output_index": 0, "content_index": 0, "delta": text}
         )
+    if generation.api == "messages":
+        return _encode_typed_event(build_delta(generation, kind, text))
     if generation.api == "completions":
         return _encode_event(
             {**_build_chunk_fields(generation), "choices": [{"index": 0, "text": text, "finish_reason": None}]}
@@ -273,6 +286,8 @@ def _build_tool_call(arguments: str) -> Fields:
 def build_response(generation: Generation) -> Fields:
     """Return the JSON fields of a complete (non-streamed) response."""
     text, usage = generation.text * generation.tokens, build_usage(generation)
+    if generation.api == "messages":
+        return build_message(generation, text)
     if generation.api == "responses":
         response_fields = {"id": generation.response_id, "object": "response", "created_at": 0}
         output = _build_output_items(generation, text)

@@ -1,4 +1,4 @@
-"""Mock protocol of an OpenAI-compatible server."""
+"""Mock protocol of an OpenAI-compatible server that has the Anthropic Messages API, too."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ _GENERATING_APIS: dict[str, Api] = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/responses": "responses",
+    "/v1/messages": "messages",
 }
 
 Handle = Callable[[Request, _OpenAiRequest], ResponseScript]
@@ -74,6 +75,8 @@ def build_openai_handler(mock: OpenAiMock) -> RequestHandler:
 
 def _build_generation_handler(mock: OpenAiMock, service: FifoService, api: Api) -> Handle:
     def handle(request: Request, body: _OpenAiRequest) -> ResponseScript:
+        if api == "messages" and (body.max_tokens is None or b"\r\nanthropic-version:" not in request.head.lower()):
+            return build_error_response(400, "the Messages API requires max_tokens and the header anthropic-version")
         token_count = body.get_max_tokens(mock.output_tokens)
         if not 0 < token_count <= _MAX_TOKENS:
             return build_error_response(400, "the requested number of tokens is not supported")
@@ -82,7 +85,8 @@ def _build_generation_handler(mock: OpenAiMock, service: FifoService, api: Api) 
             api=api,
             model=mock.model,
             input_tokens=_count_spaces(request.body),
-            has_usage=api == "responses" or (body.stream_options is not None and body.stream_options.include_usage),
+            has_usage=api in ("responses", "messages")
+            or (body.stream_options is not None and body.stream_options.include_usage),
         )
         queueing_ns, first_token_ns = service.schedule(request.at_ns, token_count=token_count)
         if body.stream:

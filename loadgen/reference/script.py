@@ -92,7 +92,7 @@ class HttpMock(msgspec.Struct, frozen=True, tag="http"):
 
 class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
     """Mock OpenAI-compatible server with the endpoints of the /v1 API for chat and text
-    completions, responses, embeddings, reranking and models.
+    completions, responses, embeddings, reranking and models, and of the Anthropic Messages API.
 
     A response has as many output tokens as the request allows, or `output_tokens` if the request
     sets no maximum. Each token is "tok ".

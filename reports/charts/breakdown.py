@@ -39,11 +39,10 @@ def build_breakdown_chart(report: Report) -> Chart | None:
         .mark_bar()
         .encode(
             x=alt.X("value:Q", title="Latency (ms)", stack="zero"),
-            y=alt.Y("aggregate:N", title=None, sort=None),
+            y=alt.Y("aggregate:N", title=None, sort=None),  # Vega-Lite would write a list of names into an expression
             color=alt.Color(
                 "part:N",
                 title=None,
-                sort=None,
                 scale=alt.Scale(domain=names, range=[*SERIES[: len(part_names)], MUTED]),
                 legend=alt.Legend(orient="top", columns=4),
             ),

@@ -68,6 +68,8 @@ def load() -> Iterator[LoadProcess]:
         ("/v1", OpenAiWorkload("completions", "scripted", PROMPTS, stream=False)),
         ("/v1", OpenAiWorkload("responses", "scripted", PROMPTS)),
         ("/v1", OpenAiWorkload("responses", "scripted", PROMPTS, stream=False)),
+        ("", OpenAiWorkload("messages", "scripted", PROMPTS)),
+        ("", OpenAiWorkload("messages", "scripted", PROMPTS, stream=False)),
         ("/v1", OpenAiWorkload("embeddings", "scripted", PROMPTS)),
         ("/v1", OpenAiWorkload("rerank", "scripted", PROMPTS)),
         ("", OipWorkload("scripted", rows_per_request=2)),
@@ -86,7 +88,7 @@ def test_every_answer_is_as_promised(load: LoadProcess, base: str, workload: Wor
     assert len(rows) == 20
     assert rows["error"].isna().all()
     assert (rows["end_ns"] - rows["sent_ns"]).min() >= 2_000_000
-    if isinstance(workload, OpenAiWorkload) and workload.api in ("chat", "completions", "responses"):
+    if isinstance(workload, OpenAiWorkload) and workload.api in ("chat", "completions", "responses", "messages"):
         assert set(rows["tokens_out"]) == {4}
         assert set(rows["token_source"]) == {"server"}
 

@@ -1,18 +1,20 @@
 """Compute the metrics of a stage by the definitions of other tools, from the same requests, for
 comparison with the metrics of Sizewise.
 
-No code of these tools is run or copied: each module documents how its tool computes its metrics,
+No code of these tools is run or copied: `tools` documents how each of them computes its metrics,
 and in which version.
 """
 
 from __future__ import annotations
 
-from app.analysis.definitions.aiperf import compute_aiperf_metrics
-from app.analysis.definitions.genai_bench import compute_genai_bench_metrics
-from app.analysis.definitions.guidellm import compute_guidellm_metrics
-from app.analysis.definitions.inference_perf import compute_inference_perf_metrics
 from app.analysis.definitions.requests import compute_own_metrics, observe_requests
-from app.analysis.definitions.vllm import compute_vllm_metrics
+from app.analysis.definitions.tools import (
+    compute_aiperf_metrics,
+    compute_genai_bench_metrics,
+    compute_guidellm_metrics,
+    compute_inference_perf_metrics,
+    compute_vllm_metrics,
+)
 from app.analysis.rows import StageRows
 from app.records.definitions import ToolMetrics
 from app.records.result import Stage

@@ -47,7 +47,7 @@ class LengthsEditor(SpecialEditor):
             set_min_lines(chart, _CHART_LINES)
 
     def supports_protocol(self, protocol: str | None) -> bool:
-        return protocol is not None and protocol.startswith("openai-")
+        return protocol is not None and protocol.startswith(("openai-", "anthropic-"))
 
     def show_contents(self, document: EditedProfile) -> None:
         protocol, load = document.value("target.protocol"), document.value("load")

@@ -18,7 +18,6 @@ from app.gui.page import Page
 from app.gui.run import drafts
 from app.gui.run.chooser import Chooser, ProfileActions, add_recent_file, describe_bundled_profiles
 from app.gui.run.editor_interface import SpecialEditor
-from app.gui.run.editors import create_special_editors
 from app.gui.run.header import EmptyRun, RunHeader
 from app.gui.run.presenter import RunPageState, RunPresenter
 from app.gui.run.source_view import SourceView
@@ -56,7 +55,7 @@ class RunPage(Page):
         self.form, self.source = ProfileForm(), SourceView(theme_controller)
         self.empty_state = EmptyRun(profile_actions, self.open_sample)
         self._yaml_panel = _build_column(self.source)
-        self._special_editors: dict[str, Any] = dict(create_special_editors(navigation, theme_controller))
+        self._special_editors: dict[str, Any] = dict(create_special_editors(theme_controller))
         self._state: RunPageState | None = None
         self._draft: drafts.Draft | None = None
         self._has_checked_drafts = False
@@ -395,6 +394,26 @@ class RunPage(Page):
         self.recovery_strip.hide()
         if self._draft is not None:
             self.presenter.recover(self._draft)
+
+
+def create_special_editors(theme_controller: ThemeController) -> dict[str, SpecialEditor]:
+    """Create the special editors, by profile key. A special editor edits more than one field. In
+    the form, an editor replaces or accompanies the field of its profile key."""
+    from app.gui.run.connection_test_panel import ConnectionTestPanel
+    from app.gui.run.lengths_editor import LengthsEditor
+    from app.gui.run.model_editor import ModelEditor
+    from app.gui.run.preview import Preview
+    from app.gui.run.search_editor import SearchEditor
+    from app.gui.run.stages_editor import StagesEditor
+
+    return {
+        "target.model": ModelEditor(),
+        "target.url": ConnectionTestPanel(),
+        "load.stages": StagesEditor(theme_controller),
+        "workload.lengths": LengthsEditor(theme_controller),
+        "preview": Preview(),
+        "load.search": SearchEditor(theme_controller),
+    }
 
 
 def _build_column(*widgets: QWidget) -> QWidget:

@@ -70,6 +70,15 @@ def test_the_model_that_is_served_is_offered(folder: Path, monkeypatch: pytest.M
     assert profile.target.model == "llama"
 
 
+def test_the_messages_api_has_a_base_url_without_a_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, asked = answered(monkeypatch, "5", "http://127.0.0.1:9", "", "", "m", "2", "5/s", "", "")
+    assert code == ExitCode.OK, asked
+    assert "Base URL [http://127.0.0.1:8000]" in asked
+    profile = load_profile(folder / "profile.yaml")
+    assert isinstance(profile, GeneratingProfile)
+    assert profile.target.protocol == "anthropic-messages"
+
+
 def test_a_model_file_becomes_a_local_profile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert answered(monkeypatch, "4", str(bundled_models()["digits"]))[0] == ExitCode.OK
     assert isinstance(load_profile(folder / "profile.yaml"), LocalProfile)

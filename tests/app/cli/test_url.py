@@ -35,6 +35,9 @@ def test_the_scheme_and_the_options_name_the_protocol() -> None:
     assert isinstance(profile_of("--oip", "http://127.0.0.1:9", "--model", "m"), OipProfile)
     assert isinstance(profile_of("--grpc", "grpc://127.0.0.1:9", "--model", "m"), OipGrpcProfile)
     assert isinstance(profile_of("grpc://127.0.0.1:9", "--model", "m"), OipGrpcProfile)
+    messages = profile_of("--anthropic", "http://127.0.0.1:9", "--model", "m", "--output-tokens", "7")
+    assert isinstance(messages, GeneratingProfile)
+    assert messages.target.protocol == "anthropic-messages"
 
 
 def test_the_model_is_asked_of_the_server() -> None:

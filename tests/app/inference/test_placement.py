@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from app.errors import UnavailableError
-from app.inference.placement import read_placements
+from app.inference.placement import BookkeepingNodes, read_placements
 from app.inference.probe import DIGITS_MODEL
 from app.records.local import Placement
-from tests.fakes.onnx_models import reshaping
+from tests.fakes.onnx_models import lookup, reshaping
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -56,3 +56,16 @@ def test_a_table_that_is_looked_up_in_elsewhere_is_no_bookkeeping() -> None:
     model = DIGITS_MODEL.with_name("recommendation.onnx")
     session = session_of(CUDAExecutionProvider=("MatMul",), CPUExecutionProvider=("Gather", "Gather"))
     assert read_placements(session, "cuda", model)[0] == Placement("Gather", CPU, 2, is_fallback=True)
+
+
+def test_what_works_on_shapes_is_bookkeeping_by_name_and_by_operator(tmp_path: Path) -> None:
+    nodes = BookkeepingNodes(reshaping(tmp_path / "m.onnx"))
+    assert all(nodes.contains(name, name.title()) for name in ("shape", "rows", "length", "wanted"))
+    assert not nodes.contains("y", "Reshape")
+    assert nodes.contains("a name of the runtime's own", "Gather")
+    assert not nodes.contains("", "Reshape")
+
+
+def test_rows_of_a_table_are_none(tmp_path: Path) -> None:
+    assert not BookkeepingNodes(lookup(tmp_path / "m.onnx")).contains("", "Gather")
+    assert not BookkeepingNodes(DIGITS_MODEL).contains("", "Conv")

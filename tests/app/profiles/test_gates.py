@@ -87,7 +87,9 @@ def test_a_gate_on_what_will_not_be_is_refused_with_its_line(
 
 def test_the_cost_of_tokens_is_of_what_generates_them(load: Load) -> None:
     gates = ["usd_per_1m_tokens < 9"]
-    assert load(CHAT, PROMPTS, STAGES, slo=SLO, traffic=TRAFFIC, gates=gates).gates
+    prompts = {"prompts": {"input_tokens": 5, "output_tokens": 5}}
+    for target in (CHAT, {**CHAT, "protocol": "anthropic-messages"}):
+        assert load(target, prompts, STAGES, slo=SLO, traffic=TRAFFIC, gates=gates).gates
 
 
 @pytest.mark.parametrize("gate", ["change(latency_ms.p95) < 8%", "latency_ms.p95{stage=peak} < 8"])

@@ -18,6 +18,7 @@ WORKLOADS: dict[str, Any] = {
     "openai-chat": {"prompts": {"input_tokens": 10}},
     "openai-completions": {"prompts": {"input_tokens": 10}},
     "openai-responses": {"prompts": {"input_tokens": 10}},
+    "anthropic-messages": {"prompts": {"input_tokens": 10, "output_tokens": 5}},
     "openai-embeddings": {"prompts": {"input_tokens": 10}},
     "openai-rerank": {"prompts": {"input_tokens": 10}, "documents": 3},
     "torchserve": {"body": {"x": 1}},
@@ -100,6 +101,12 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
             {"api_key": "env:K", "headers": {"authorization": "env:K"}},
             "target has both api_key and an Authorization header",
         ),
+        (
+            "anthropic-messages",
+            {"api_key": "env:K", "headers": {"X-Api-Key": "env:K"}},
+            "target has both api_key and an x-api-key header",
+        ),
+        ("anthropic-messages", {"serve": {"model": "digits"}, "url": None}, "digits"),
         ("http", {"balance": "random"}, "balance"),
         ("http", {"socket": "s.sock", "url": None, "urls": [URL]}, "target.socket needs target.url"),
         ("http", {"tls": {"key_file": "profile.yaml"}}, "which is missing"),
@@ -130,3 +137,24 @@ def test_keys_stay_out_of_what_is_written(load: Load) -> None:
     text = format_spec(profile)
     assert "canary" not in text
     assert yaml.safe_load(text)["target"]["api_key"].startswith("file:/")
+
+
+def test_each_request_of_the_messages_api_has_a_maximum_of_output_tokens(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "n": 5}\n')
+    messages = target("anthropic-messages", headers={"Authorization": "env:TOKEN"}, api_key="env:KEY")
+    for source, key in (({"prompts": {"input_tokens": 5}}, "prompts"), ({"dataset": "rows.jsonl"}, "dataset")):
+        with pytest.raises(ProfileError, match="needs a maximum number of output tokens") as caught:
+            load(messages, source)
+        assert caught.value.hint == f"Set workload.{key}.output_tokens, or max_tokens in workload.extra_body."
+        load(messages, {**source, "extra_body": {"max_tokens": 7}})
+    load(messages, {"dataset": {"path": "rows.jsonl", "output_tokens": "n"}})
+
+
+@pytest.mark.parametrize("source", ["live", "recorded"])
+def test_the_messages_api_sends_no_live_sessions(load: Load, tmp_path: Path, source: str) -> None:
+    recorded = tmp_path / "agents.jsonl"
+    recorded.write_text('{"session": "a", "text": "why?"}\n')
+    prompts = {"input_tokens": 10, "output_tokens": 5, "turns": 2, "history": "live"}
+    workload = {"prompts": prompts} if source == "live" else {"sessions": str(recorded)}
+    with pytest.raises(ProfileError, match="anthropic-messages sends no live sessions"):
+        load(target("anthropic-messages"), workload)

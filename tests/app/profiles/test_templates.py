@@ -87,3 +87,11 @@ def test_a_served_language_model_is_kept_where_it_can_be_served(protocol: str, i
     converted = convert_profile({"sizewise": 1, "name": "x", "target": target}, protocol)["target"]
     assert converted.get("serve") == (target["serve"] if is_served else None)
     assert ("url" in converted) == (not is_served)
+
+
+def test_prompts_without_a_length_of_responses_get_one_where_it_is_required(tmp_path: Path) -> None:
+    target = {"protocol": "openai-embeddings", "url": "http://127.0.0.1:8000/v1", "model": "m"}
+    tree = {"sizewise": 1, "name": "x", "target": target, "workload": {"prompts": {"input_tokens": 5}}}
+    converted = convert_profile(tree, "anthropic-messages")
+    assert converted["workload"] == {"prompts": {"input_tokens": 5, "output_tokens": 128}}
+    assert wrong_in(format_profile(converted), tmp_path / "x.yaml") is None

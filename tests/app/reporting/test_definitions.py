@@ -73,10 +73,14 @@ def test_a_request_without_an_scheduled_start_has_its_place_by_its_send() -> Non
 
 def test_an_api_that_a_tool_does_not_speak_is_named() -> None:
     run = streaming_run()
-    target = msgspec.structs.replace(run.result.target, protocol="openai-responses")
-    found = of(msgspec.structs.replace(run, result=msgspec.structs.replace(run.result, target=target)))
-    assert found is not None
-    assert (found.remark or "").startswith("Only GuideLLM and AIPerf support")
+    for protocol, says in (
+        ("openai-responses", "Only GuideLLM and AIPerf support"),
+        ("anthropic-messages", "The tools are compared as if they supported the Messages API"),
+    ):
+        target = msgspec.structs.replace(run.result.target, protocol=protocol)
+        found = of(msgspec.structs.replace(run, result=msgspec.structs.replace(run.result, target=target)))
+        assert found is not None
+        assert (found.remark or "").startswith(says)
 
 
 def test_warm_ups_pooled_stages_and_runs_without_load_have_no_table() -> None:

@@ -75,6 +75,7 @@ def run(tmp_path: Path) -> Path:
         (HttpWorkload(), ("plain",)),
         (CHAT, ("plain", "streaming")),
         (replace(CHAT, stream=False), ("plain",)),
+        (replace(CHAT, api="messages"), ("plain", "streaming")),
         (replace(CHAT, api="embeddings"), ("plain",)),
         (OipWorkload("m", transport="grpc-stream"), ("plain",)),
         (LocustWorkload("file.py"), ()),

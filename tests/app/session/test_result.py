@@ -55,6 +55,7 @@ CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
         (CHAT, None),
         (OipWorkload("m", transport="grpc"), "gRPC"),
         (OipWorkload("m"), None),
+        (OpenAiWorkload("messages", "m", SyntheticPrompts(FixedLength(5), turns=FixedLength(2))), "multi-turn"),
         (OpenAiWorkload("embeddings", "m", SyntheticPrompts(FixedLength(5))), None),
     ],
 )

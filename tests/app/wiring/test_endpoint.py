@@ -52,6 +52,19 @@ def test_keys_come_from_the_environment_and_from_files(
     assert endpoint.key_files == (KeyFile("X-Other", str(tmp_path / "key.txt"), "Token "),)
 
 
+def test_the_key_of_the_messages_api_has_its_own_header(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key.txt").write_text("from-a-file\n")
+    monkeypatch.setenv("API_KEY", "canary")
+    target = {"protocol": "anthropic-messages", "url": URL, "model": "m"}
+    prompts = {"prompts": {"input_tokens": 5, "output_tokens": 5}}
+    endpoint = build_endpoint(written({**target, "api_key": "env:API_KEY"}, prompts))
+    assert endpoint.headers == (("x-api-key", "canary"),)
+    renewed = build_endpoint(written({**target, "api_key": "file:key.txt"}, prompts))
+    assert (renewed.headers, renewed.key_files) == ((), (KeyFile("x-api-key", str(tmp_path / "key.txt"), ""),))
+
+
 def test_a_key_that_is_not_there_is_reported_before_anything_starts(written: Written) -> None:
     with pytest.raises(UsageError, match=r"the secret file .*key\.txt cannot be read"):
         build_endpoint(written({**HTTP, "api_key": "file:key.txt"}))

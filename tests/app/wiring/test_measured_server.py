@@ -51,6 +51,16 @@ CHAT, ROWS = "workload: {prompts: {input_tokens: 10, output_tokens: 5}}\n", "wor
             MeasuredServer("Fraud-2", 8000, "/v1/models"),
         ),
         (
+            "{protocol: anthropic-messages, model: m, url: 'http://a:8000', headers: {anthropic-version: x}}",
+            CHAT,
+            MeasuredServer("Fraud-2", 8000, "/v1/models"),
+        ),
+        (
+            "{protocol: anthropic-messages, model: m, url: 'http://a:8000/v1/'}",
+            CHAT,
+            MeasuredServer("Fraud-2", 8000, "/v1/models"),
+        ),
+        (
             "{protocol: openai-chat, model: m, url: 'https://host/v1', api_key: 'env:KEY'}",
             CHAT,
             MeasuredServer("Fraud-2", None),

@@ -40,6 +40,19 @@ def test_the_key_is_sent_and_the_path_is_below_the_url(monkeypatch: pytest.Monke
     assert b"authorization: bearer the-key\r\n" in request.lower()
 
 
+def test_the_messages_api_lists_its_models_for_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "the-key")
+    with serving({"data": [{"type": "model", "id": "m"}]}) as server:
+        for url in (server.url, f"{server.url}/v1/"):
+            assert find_served_model(UrlTarget(url=url, protocol="anthropic-messages", api_key="env:API_KEY")) == "m"
+        requests = [request.lower() for request in server.requests]
+    for request in requests:
+        assert request.startswith(b"get /v1/models http/1.1\r\n")
+        assert b"x-api-key: the-key\r\n" in request
+        assert b"anthropic-version: 2023-06-01\r\n" in request
+        assert b"authorization" not in request
+
+
 def test_the_model_of_a_repository_is_found() -> None:
     with serving([{"name": "digits", "version": "1"}, {"name": "digits", "version": "2"}]) as server:
         assert find_served_model(UrlTarget(url=server.url, protocol="oip")) == "digits"

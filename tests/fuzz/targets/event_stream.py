@@ -1,4 +1,4 @@
-"""A streamed response of an OpenAI-compatible server; the first byte chooses the API."""
+"""A streamed response of an OpenAI-compatible server or of the Messages API; the first byte chooses the API."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def seeds() -> Iterable[bytes]:
         b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"a"}\n\n\xff'
         b'event: response.completed\ndata: {"type":"response.completed","response":{"status":"completed",'
         b'"usage":{"input_tokens":3,"output_tokens":1}}}\n\n',
+        b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":3,'
+        b'"cache_read_input_tokens":2,"output_tokens":1}}}\n\n\xffevent: ping\ndata: {"type":"ping"}\n\n'
+        b'data: {"type":"content_block_start","content_block":{"type":"tool_use","name":"f","input":{}}}\n\n'
+        b'data: {"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"a"}}\n\n'
+        b'data: {"type":"message_delta","usage":{"output_tokens":2}}\n\ndata: {"type":"message_stop"}\n\n',
+        b'{"type":"message","content":[{"type":"text","text":"a"}],"usage":{"input_tokens":3,"output_tokens":1}}',
         b'{"choices":[{"index":0,"message":{"content":"a"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}',
         b'data: {"error":{"message":"overloaded"}}\n\n: comment\n\nretry: 5\r\n\r\n',
     )

@@ -48,13 +48,13 @@ def test_an_answer_without_usage_is_counted_by_a_tokenizer_or_not_at_all() -> No
     assert read("responses", {"output": output}, count_tokens=len).tokens.tokens_out == 10
 
 
-@pytest.mark.parametrize("api", ["chat", "completions", "responses", "embeddings", "rerank"])
+@pytest.mark.parametrize("api", ["chat", "completions", "responses", "embeddings", "rerank", "messages"])
 def test_an_error_reported_with_a_good_status_is_bad_output(api: Api) -> None:
     for error in ({"message": "out of memory"}, "out of memory"):
         assert read(api, {"error": error}) == DecodedResponse("bad-output", Tokens())
 
 
-@pytest.mark.parametrize("api", ["chat", "completions", "responses", "embeddings", "rerank"])
+@pytest.mark.parametrize("api", ["chat", "completions", "responses", "embeddings", "rerank", "messages"])
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"7", b"null", b"[7]", b"{}", b'{"data": 7, "results": 7, "choices": 7}', b"[" * 100_000]
 )

@@ -69,7 +69,7 @@ def known(exchange: Exchange) -> Tokens:
     return tokens
 
 
-@pytest.mark.parametrize("api", ["chat", "completions", "responses"])
+@pytest.mark.parametrize("api", ["chat", "completions", "responses", "messages"])
 def test_a_streamed_answer(api: str) -> None:
     with ScriptedServer(FACE) as server:
         error, exchange = asked(server, api, times=3)
@@ -89,7 +89,7 @@ def test_a_streamed_answer(api: str) -> None:
     assert exchange.first_byte_ns <= tokens.chunk_ns[0] <= tokens.chunk_ns[-1] == tokens.last_token_ns
 
 
-@pytest.mark.parametrize("api", ["chat", "completions", "responses", "embeddings", "rerank"])
+@pytest.mark.parametrize("api", ["chat", "completions", "responses", "messages", "embeddings", "rerank"])
 def test_a_whole_answer(api: str) -> None:
     with ScriptedServer(FACE) as server:
         error, exchange = asked(server, api, stream=False)
@@ -105,7 +105,7 @@ def test_a_model_that_the_server_lacks() -> None:
     assert (error, exchange.status, known(exchange)) == ("http-4xx", 404, Tokens())
 
 
-@pytest.mark.parametrize("api", ["chat", "completions", "responses"])
+@pytest.mark.parametrize("api", ["chat", "completions", "responses", "messages"])
 @pytest.mark.parametrize("size", [1, 7])
 def test_a_stream_in_slices(api: str, size: int) -> None:
     stream = slice_stream(
@@ -172,3 +172,44 @@ def test_how_a_stream_may_end(stream: Stream | Reply, error: str | None) -> None
     assert exchange.end_ns is not None
     assert exchange.sent_ns is not None
     assert exchange.end_ns - exchange.sent_ns < (TIMEOUTS.total_s + 1) * 1e9
+
+
+def test_a_message_needs_its_version_and_a_maximum_and_may_think_and_call_a_tool() -> None:
+    with ScriptedServer(FACE) as server:
+        unlimited, _ = asked(server, "messages", extra_body=b'{"max_tokens": null}')
+        built, endpoint = built_for(server, "messages")
+        request = built.requests[0].replace(b"anthropic-version", b"x-version")
+        kept: list[Exchange] = []
+
+        async def talk(asker: Asker) -> None:
+            kept.append(await asker.ask(request))
+
+        converse_on("uvloop", endpoint, talk)
+    assert (unlimited, kept[0].status) == ("http-4xx", 400)
+    stream = build_chunked_stream(events("messages", reasoning_tokens=3, is_tool_call=True, cached_tokens=4))
+    error, exchange = played(stream, "messages")
+    tokens = known(exchange)
+    # the name of the tool is a chunk beside its six tokens
+    assert (error, tokens.tokens_in, tokens.tokens_out, len(tokens.chunk_ns or ())) == (None, 10, 9, 10)
+    assert tokens.details is not None
+    assert tokens.details.tokens_cached == 4
+
+
+@pytest.mark.parametrize(
+    ("stream", "error"),
+    [
+        (build_chunked_stream(events("messages", finish_reason=None)), "truncated"),
+        (truncate(build_chunked_stream(events("messages")), 4, "reset"), "truncated"),
+        (
+            build_chunked_stream(
+                [*events("messages", finish_reason=None), (0.0, b'event: error\ndata: {"type": "error"}\n\n')]
+            ),
+            "bad-output",
+        ),
+        (build_chunked_stream(events()), "bad-payload"),
+        (Reply(status=529, body=b'{"type": "error", "error": {"type": "overloaded_error"}}'), "http-5xx"),
+        (Reply(body=b'{"content": [{"type": "text", "text": "a"}]}'), None),
+    ],
+)
+def test_how_a_message_may_end(stream: Stream | Reply, error: str | None) -> None:
+    assert played(stream, "messages")[0] == error

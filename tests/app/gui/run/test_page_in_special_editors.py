@@ -7,9 +7,8 @@ import pytest
 from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.navigation import Navigation
-from app.gui.run.editors import create_special_editors
 from app.gui.run.lengths_editor import LengthsEditor
+from app.gui.run.page import create_special_editors
 from app.gui.run.preview import Preview
 from app.gui.run.search_editor import SearchEditor
 from app.gui.theme import ThemeController
@@ -31,13 +30,11 @@ def name_of(widget: QWidget) -> str:
     return widget.accessibleName() or (widget.text() if isinstance(widget, QAbstractButton) else "")
 
 
-def test_each_is_shown_where_it_is_of_use_and_everything_has_a_name(
-    qtbot: QtBot, navigation: Navigation, look: ThemeController
-) -> None:
+def test_each_is_shown_where_it_is_of_use_and_everything_has_a_name(qtbot: QtBot, look: ThemeController) -> None:
     holder = QWidget()
     qtbot.addWidget(holder)
     layout = QVBoxLayout(holder)
-    editors = create_special_editors(navigation, look)
+    editors = create_special_editors(look)
     for one in editors.values():
         layout.addWidget(one)
     holder.show()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 
-from reports.charts.ecdf import build_cdf_chart
+from reports.charts.distributions import build_cdf_chart
 from reports.model import Report
 
 
