@@ -8,7 +8,6 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QWidget
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
 from app.gui.results.state import DisplayedRun
-from app.gui.results.tabs.breakdown import BreakdownTab
 from app.gui.results.tabs.details import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
 from app.gui.results.tabs.language_models import (
     BottleneckTab,
@@ -17,7 +16,7 @@ from app.gui.results.tabs.language_models import (
     QualityTab,
     is_language_model_run,
 )
-from app.gui.results.tabs.latency import LatencyTab, TokensTab
+from app.gui.results.tabs.latency import BreakdownTab, LatencyTab, TokensTab
 from app.gui.results.tabs.machine import MachineTab
 from app.gui.results.tabs.overview import OverviewTab
 from app.gui.results.tabs.plan import BaselineTab, PlanTab, ShapePlanTab

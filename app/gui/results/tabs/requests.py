@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit
 from app.gui.background import LatestRunner
 from app.gui.formatting import format_count, format_duration, format_number
 from app.gui.results.state import DisplayedRun
-from app.gui.results.tabs.breakdown import Waterfall
+from app.gui.results.tabs.latency import Waterfall
 from app.gui.results.tabs.tab import Tab
 from app.gui.tables import RAW_VALUE_ROLE, FrameModel, FrameTable
 from app.gui.theme import ThemeController

@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 from app.analysis.breakdown import break_down_request
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
-from app.gui.results.tabs.breakdown import BreakdownTab
+from app.gui.results.tabs.latency import BreakdownTab
 from app.records.result import PrefixReuse, SessionSummary, SteadyState
 from app.records.server_counters import LatencyComparison, ServerCounters
 from app.reporting.report import build_report
