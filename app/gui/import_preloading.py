@@ -35,6 +35,7 @@ BACKGROUND_MODULES = (
     "app.storage.plan_file",
     "app.wiring.dependencies",
     "app.wiring.inspecting",
+    "app.wiring.language_model_plans",
     "app.wiring.planned_work",
     "app.wiring.profile_runs",
     "app.wiring.sharing_runs",

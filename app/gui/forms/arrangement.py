@@ -71,6 +71,7 @@ _INITIAL_GROUPS: dict[str, Any] = {
     "PromptSettings": {"input_tokens": 512, "output_tokens": 128},
     "TextDatasetSettings": {"path": "prompts.jsonl"},
     "PromptDatasetSettings": {"path": "prompts.jsonl"},
+    "SessionFileSettings": {"path": "sessions.jsonl"},
     "UnmeasuredGpuSettings": {"dtype": "fp16"},
     "ClassSettings": {"name": "premium", "share": "100%"},
     "VariantSettings": {"batch": 1},

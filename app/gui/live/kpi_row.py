@@ -39,7 +39,7 @@ class KpiCard(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.heading, self.value, self.detail = label("", "muted"), label("", "big"), label("", "detail")
+        self.heading, self.value, self.detail = label("", "muted"), label("", "big"), label("", "detail", wrap=True)
         for text_label in (self.heading, self.value, self.detail):
             # A text that changes must not change the width of its card.
             text_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

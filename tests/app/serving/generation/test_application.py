@@ -343,5 +343,6 @@ async def test_telemetry_reads_the_metrics(paged: Opened) -> None:
         "server_kv_cache_percent": 0,
         "server_input_tokens_total": 20,
         "server_output_tokens_total": 5,
+        "server_cached_tokens_total": 0,
         "server_requests_total": 1,
     }
