@@ -65,7 +65,8 @@ def test_each_part_is_what_the_server_and_the_network_did(sizewise_here: Sizewis
             ("queue", 60, 1), ("prefill", 40, 2), ("decode", DECODE_MS, 0), ("stalls", 90, 0), ("send_delay", 0, 0),
         ):  # fmt: skip
             assert one["parts_ms"][part] == pytest.approx(expected_ms, abs=max(0.05 * expected_ms, 1) + 2 * steps), part
-        assert one["unknown_ms"] == pytest.approx(NETWORK_MS, abs=1.5)
+        # the proxy wakes up late, never early; without it, the rest is below 1 ms (next test)
+        assert NETWORK_MS - 0.5 <= one["unknown_ms"] <= NETWORK_MS + 3
         parts_ms = sum(part_ms for part_ms in one["parts_ms"].values())
         assert parts_ms + one["unknown_ms"] == pytest.approx(one["latency_ms"])
 
