@@ -8,7 +8,7 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Chart
-from reports.charts.style import MUTED, SERIES, build_layer, build_spec
+from reports.charts.style import GRID, SERIES, build_layer, build_spec
 from reports.model import BreakdownRow, Report
 
 _UNKNOWN = "unknown"
@@ -43,7 +43,7 @@ def build_breakdown_chart(report: Report) -> Chart | None:
             color=alt.Color(
                 "part:N",
                 title=None,
-                scale=alt.Scale(domain=names, range=[*SERIES[: len(part_names)], MUTED]),
+                scale=alt.Scale(domain=names, range=[*SERIES[: len(part_names)], GRID]),
                 legend=alt.Legend(orient="top", columns=4),
             ),
             order=alt.Order("order:Q"),
