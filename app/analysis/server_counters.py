@@ -17,24 +17,17 @@ import numpy as np
 from app.analysis.rows import StageRows
 from app.analysis.validity import check_upper_limit, compute_cache_increases
 from app.records.result import Check
-from app.records.server_counters import LatencyComparison, LatencyHistogram, ServerCounters, ServerLatencyKind
+from app.records.server_counters import (
+    INPUT_TOKEN_SERIES,
+    OUTPUT_TOKEN_SERIES,
+    PREEMPTION_SERIES,
+    REQUEST_SERIES,
+    LatencyComparison,
+    LatencyHistogram,
+    ServerCounters,
+    ServerLatencyKind,
+)
 from app.records.telemetry import Samples
-
-_REQUESTS = (
-    "vllm:request_success_total", "sglang:num_requests_total", "trtllm_request_success_total",
-    "trtllm:request_success_total", "tgi_request_success", "dynamo_frontend_requests_total",
-    "nv_inference_request_success",
-)  # fmt: skip
-_INPUT_TOKENS = (
-    "vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "trtllm_prompt_tokens_total",
-    "tgi_request_input_length_sum", "dynamo_frontend_input_sequence_tokens_sum", "llamacpp:prompt_tokens_total",
-)  # fmt: skip
-_OUTPUT_TOKENS = (
-    "vllm:generation_tokens_total", "sglang:generation_tokens_total", "trtllm_generation_tokens_total",
-    "tgi_request_generated_tokens_sum", "dynamo_frontend_output_sequence_tokens_sum",
-    "llamacpp:tokens_predicted_total",
-)  # fmt: skip
-_PREEMPTIONS = ("vllm:num_preemptions_total", "sglang:num_retracted_requests_total", "sglang:num_retracted_reqs_total")
 
 
 class _LatencySeries(NamedTuple):
@@ -116,12 +109,12 @@ def compute_server_counters(
     has_cache_counters = None not in cache_increases
     cached, looked_up = np.sum([increases or (0.0, 0.0) for increases in cache_increases], axis=0)
     counters = ServerCounters(
-        requests=compute_increase(_REQUESTS),
-        input_tokens=compute_increase(_INPUT_TOKENS),
+        requests=compute_increase(REQUEST_SERIES),
+        input_tokens=compute_increase(INPUT_TOKEN_SERIES),
         cached_input_tokens=round(cached) if has_cache_counters else None,
         looked_up_input_tokens=round(looked_up) if has_cache_counters else None,
-        output_tokens=compute_increase(_OUTPUT_TOKENS),
-        preemptions=compute_increase(_PREEMPTIONS),
+        output_tokens=compute_increase(OUTPUT_TOKEN_SERIES),
+        preemptions=compute_increase(PREEMPTION_SERIES),
         latencies=latencies,
     )
     counts = (counters.requests, counters.input_tokens, counters.looked_up_input_tokens, counters.output_tokens)

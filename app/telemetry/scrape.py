@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import NamedTuple
 
+from app.records.server_counters import INPUT_TOKEN_SERIES, OUTPUT_TOKEN_SERIES, PREEMPTION_SERIES, REQUEST_SERIES
 from app.telemetry.cgroup import compute_utilization_percent
 from app.telemetry.metrics_page import TIMEOUT_S, Headers, Sample, ScrapedPage, fetch_page, make_deadline, parse_samples
 from loadgen.records import Tls
@@ -176,31 +177,16 @@ _SERVER_METRICS = {
         "llamacpp:kv_cache_usage_ratio",
         factor=100,
     ),
-    **_map_server_series(
-        "server_input_tokens_total",
-        "vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "trtllm_prompt_tokens_total",
-        "tgi_request_input_length_sum", "dynamo_frontend_input_sequence_tokens_sum", "llamacpp:prompt_tokens_total",
-    ),
-    **_map_server_series(
-        "server_output_tokens_total",
-        "vllm:generation_tokens_total", "sglang:generation_tokens_total", "trtllm_generation_tokens_total",
-        "tgi_request_generated_tokens_sum", "dynamo_frontend_output_sequence_tokens_sum",
-        "llamacpp:tokens_predicted_total",
-    ),
+    **_map_server_series("server_input_tokens_total", *INPUT_TOKEN_SERIES),
+    **_map_server_series("server_output_tokens_total", *OUTPUT_TOKEN_SERIES),
     **_map_server_series(
         "server_cached_tokens_total",
         "vllm:prefix_cache_hits_total", "sglang:cached_tokens_total", "trtllm_prompt_cached_tokens_total",
         "dynamo_frontend_cached_tokens_sum",
     ),
+    **_map_server_series("server_preemptions_total", *PREEMPTION_SERIES),
     **_map_server_series(
-        "server_preemptions_total",
-        "vllm:num_preemptions_total", "sglang:num_retracted_requests_total", "sglang:num_retracted_reqs_total",
-    ),
-    **_map_server_series(
-        "server_requests_total",
-        "vllm:request_success_total", "sglang:num_requests_total", "trtllm_request_success_total",
-        "tgi_request_success", "dynamo_frontend_requests_total", "nv_inference_request_success",
-        "nv_inference_request_failure", "sizewise_endpoint_requests_total",
+        "server_requests_total", *REQUEST_SERIES, "nv_inference_request_failure", "sizewise_endpoint_requests_total"
     ),
 }  # fmt: skip
 _TRTLLM_BACKEND_METRICS = {
