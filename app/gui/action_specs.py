@@ -93,6 +93,8 @@ class ActionHandlers(msgspec.Struct, frozen=True):
     next_pane: Callable[[], object]
     reset_layout: Callable[[], object]
     help: Callable[[], object]
+    report_problem: Callable[[], object]
+    about: Callable[[], object]
 
 
 def build_action_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
@@ -147,7 +149,11 @@ def _view_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
 
 
 def _help_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
-    return (ActionSpec("help", "help", "Show &keyboard shortcuts", ("F1",), handlers.help),)
+    return (
+        ActionSpec("help", "help", "Show &keyboard shortcuts", ("F1",), handlers.help),
+        ActionSpec("report-problem", "help", "&Report a problem…", (), handlers.report_problem, 1),
+        ActionSpec("about", "help", "&About Sizewise…", (), handlers.about, 2),
+    )
 
 
 def _page_opener(handlers: ActionHandlers, key: PageKey) -> Callable[[], object]:

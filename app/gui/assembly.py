@@ -131,4 +131,6 @@ def _action_handlers(window: Window, components: WindowComponents) -> ActionHand
         next_pane=page_actions.focus_next_pane,
         reset_layout=window.state.reset,
         help=page_actions.show_help,
+        report_problem=page_actions.report_problem,
+        about=page_actions.show_about,
     )

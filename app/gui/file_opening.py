@@ -44,12 +44,12 @@ class FileOpener(QObject):
 
         directories = [run.directory for run in reversed(list_stored_runs()[-_MAX_RUN_ENTRIES:])]
         return [
-            *(self._build_entry("Open run {name}", path.name, path) for path in directories),
-            *(self._build_entry("Open profile {name}", name, path) for name, path in bundled_profiles().items()),
+            *(self._build_entry("Runs", f"Open run {path.name}", path) for path in directories),
+            *(self._build_entry("Profiles", f"Open profile {name}", path) for name, path in bundled_profiles().items()),
         ]
 
-    def _build_entry(self, template: str, name: str, path: Path) -> PaletteEntry:
-        return PaletteEntry(template.format(name=name), lambda: self.open(classify_path(path)))
+    def _build_entry(self, section: str, text: str, path: Path) -> PaletteEntry:
+        return PaletteEntry(text, lambda: self.open(classify_path(path)), section)
 
     def open(self, file: DroppedFile) -> None:
         match file.kind:

@@ -62,6 +62,17 @@ class PageActions(QObject):
         actions = self._window.menu_actions
         HelpDialog(self._window, actions.list_actions() if actions is not None else []).show()
 
+    def show_about(self) -> None:
+        from app.gui.help import show_about
+
+        show_about(self._window)
+
+    def report_problem(self) -> None:
+        """Open the folder of the crash log, and say what a report of a problem should contain."""
+        from app.gui.help import open_crash_log_folder
+
+        self._window.show_notice(open_crash_log_folder())
+
     def focus_next_pane(self) -> None:
         """Move the focus from the navigation rail to the page, then to each open dock, and back to
         the rail."""

@@ -86,7 +86,7 @@ def _format_quantity(quantity: Quantity) -> str:
 
 
 State = Literal["done", "running", "interrupted", "not measured", "not read yet"]
-_FORMAT_VERSION = f"5 {__version__}"
+_FORMAT_VERSION = f"6 {__version__}"
 """Version of the row format; cached rows of another version are rebuilt."""
 UNREADABLE = "unreadable"
 
@@ -108,6 +108,9 @@ class RunRow(msgspec.Struct, frozen=True):
     max_rate_text: str | None = None
     headline: str | None = None
     """Main number of the run, such as `max rate 238 req/s` or `p95 latency 41.2 ms`."""
+    latency_p95_ms: float | None = None
+    """p95 latency of the headline stage, or p95 service time if the scheduled starts are unknown."""
+    ttft_p95_ms: float | None = None
     exit_code: int | None = None
     tags: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -188,7 +191,14 @@ def build_row(run: StoredRun) -> RunRow:
 def _mark_unreadable(row: RunRow) -> RunRow:
     """Return a row without the numbers of its run, whose rows are damaged."""
     return msgspec.structs.replace(
-        row, verdict=UNREADABLE, outcome=None, headline=None, max_rate_per_s=None, max_rate_text=None
+        row,
+        verdict=UNREADABLE,
+        outcome=None,
+        headline=None,
+        max_rate_per_s=None,
+        max_rate_text=None,
+        latency_p95_ms=None,
+        ttft_p95_ms=None,
     )
 
 
@@ -244,6 +254,11 @@ def _decode_cached_row(cached_row: tuple[str, bytes] | None, stamp: str, directo
 
 
 def _fill_from_result(result: Result, row: RunRow) -> RunRow:
+    stage = find_headline_stage(result, build_curve_labels(result))
+    p95_ms = {
+        metric: None if stage is None else build_stage_quantity(stage, metric, "p95").value
+        for metric in ("latency_ms", "service_ms", "ttft_ms")
+    }
     return msgspec.structs.replace(
         row,
         run_id=result.run_id,
@@ -253,6 +268,8 @@ def _fill_from_result(result: Result, row: RunRow) -> RunRow:
         max_rate_per_s=result.max_rate.per_s.value if result.max_rate else None,
         max_rate_text=format_max_rate(result),
         headline=format_headline(result),
+        latency_p95_ms=p95_ms["service_ms"] if p95_ms["latency_ms"] is None else p95_ms["latency_ms"],
+        ttft_p95_ms=p95_ms["ttft_ms"],
         exit_code=result.exit.code,
         started_at=result.clock.wall_start,
         duration_s=result.clock.duration_s,

@@ -62,9 +62,12 @@ class Curves(Layer):
         series = view_series.series
         is_dense = view_series.is_dense(*self.x_axis.range, area.width())
         solid_line_pen = solid_pen(series_color(self.theme, series.style_index))
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, not is_dense)
         painter.setPen(solid_line_pen if is_dense else line_pen(self.theme, series.style_index))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawPath(self._build_paths(area, view_series)[0])
+        painter.restore()
 
     def _build_paths(self, area: QRectF, view_series: ViewSeries) -> tuple[QPainterPath, QPainterPath]:
         """Return the path of a line and the path of the line's markers. Both paths are cached,

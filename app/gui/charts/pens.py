@@ -21,14 +21,19 @@ _BAR_PATTERNS = (
 )
 _MARKER_SYMBOLS = ("o", "s", "t1", "d", "t", "star")
 MARKER_PX = 7
+LINE_PX = 1.75
+"""Width of a line whose samples are far apart. Wide pens are too slow for dense lines."""
+BAD_STYLE_INDEX = -1
+"""Style of a series whose points missed the SLO: the color of errors, in every chart."""
 
 
 def series_color(theme: Theme, style_index: int) -> QColor:
-    return QColor(theme.series[style_index % len(theme.series)])
+    return QColor(theme.bad if style_index == BAD_STYLE_INDEX else theme.series[style_index % len(theme.series)])
 
 
 def line_pen(theme: Theme, style_index: int) -> QPen:
-    pen = QPen(series_color(theme, style_index), 1)
+    """Return the pen of a line whose samples are far apart."""
+    pen = QPen(series_color(theme, style_index), LINE_PX)
     pen.setCosmetic(True)
     dash_pattern = _DASH_PATTERNS[style_index % len(_DASH_PATTERNS)]
     if dash_pattern:

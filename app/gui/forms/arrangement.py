@@ -94,6 +94,28 @@ def display_name(key: str) -> str:
     return _DISPLAY_NAMES.get(key) or key.replace("_", " ").capitalize()
 
 
+_CHOICE_TITLES = {
+    ("protocol", "http"): "HTTP",
+    ("protocol", "openai-chat"): "OpenAI chat completions",
+    ("protocol", "openai-completions"): "OpenAI completions",
+    ("protocol", "openai-responses"): "OpenAI responses",
+    ("protocol", "openai-embeddings"): "OpenAI embeddings",
+    ("protocol", "openai-rerank"): "Rerank",
+    ("protocol", "anthropic-messages"): "Anthropic messages",
+    ("protocol", "oip"): "Open Inference Protocol (Triton, KServe)",
+    ("protocol", "oip-grpc"): "Open Inference Protocol over gRPC",
+    ("protocol", "tf-serving"): "TensorFlow Serving",
+    ("protocol", "torchserve"): "TorchServe",
+    ("protocol", "locust"): "Locust test file",
+}
+
+
+def display_choice(key: str, choice: str) -> str:
+    """Return the display text of a choice of a profile key, such as "OpenAI chat completions" for
+    the protocol `openai-chat`."""
+    return _CHOICE_TITLES.get((key, choice), choice)
+
+
 def path_pattern(path: KeyPath) -> tuple[str, ...]:
     """Return the path with `*` in place of list indices."""
     return tuple("*" if isinstance(key, int) else key for key in path)

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )  # fmt: skip
 
 from app.errors import ProfileError
+from app.gui.forms.arrangement import display_choice
 from app.gui.forms.editor import REMOVED, Editor, Edits
 from app.gui.widgets import WheelSafeComboBox, hbox, tool_button, tool_tip_text
 from app.profiles.document import KeyPath, parse_scalar, read_document
@@ -136,6 +137,8 @@ class ChoiceEditor(Editor):
             self.box.addItem(f"default: {default}" if default else "default", REMOVED)
         for choice, value in self._choices():
             self.box.addItem(choice, value)
+            if choice != value and self.spec.kind != "yes_no":
+                self.box.setItemData(self.box.count() - 1, value, Qt.ItemDataRole.ToolTipRole)
         self.box.setCurrentIndex(-1 if spec.is_required else 0)
         self.box.activated.connect(self._emit_edited)
         self.focus_target = self.box
@@ -144,7 +147,7 @@ class ChoiceEditor(Editor):
     def _choices(self) -> list[tuple[str, Any]]:
         if self.spec.kind == "yes_no":
             return [("yes", True), ("no", False)]
-        return [(choice, choice) for choice in self.spec.choices]
+        return [(display_choice(self.spec.key, choice), choice) for choice in self.spec.choices]
 
     def show_value(self, value: Any) -> None:
         index = self._find_index(self.spec.default if value is REMOVED and self.spec.is_required else value)

@@ -9,10 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_size, one_line
+from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_duration, format_size, one_line
 from app.reporting.run_rows import Listing, RunRow, build_search_text
+from reports.formatting import format_number, with_unit
 
-COLUMNS = ("name", "when", "target", "outcome", "validity", "max_rate", "size", "tags")
+COLUMNS = ("name", "when", "target", "outcome", "validity", "max_rate", "latency_p95", "ttft_p95", "duration", "size",
+           "tags")  # fmt: skip
+INITIALLY_HIDDEN_COLUMNS = frozenset({"duration"})
 
 
 class ListedRuns(msgspec.Struct, frozen=True):
@@ -47,6 +50,9 @@ def build_frame(rows: Sequence[RunRow]) -> pd.DataFrame:
             "outcome": [row.outcome for row in rows],
             "validity": [row.verdict or row.state for row in rows],
             "max_rate": [None if row.max_rate_text is None else one_line(row.max_rate_text) for row in rows],
+            "latency_p95": np.array([row.latency_p95_ms for row in rows], dtype=np.float64),
+            "ttft_p95": np.array([row.ttft_p95_ms for row in rows], dtype=np.float64),
+            "duration": np.array([row.duration_s for row in rows], dtype=np.float64),
             "size": [row.size_bytes for row in rows],
             "tags": [", ".join(row.tags) for row in rows],
         },
@@ -84,6 +90,9 @@ HEADERS = {
     "outcome": "Outcome",
     "validity": "Validity",
     "max_rate": "Max rate",
+    "latency_p95": "p95 latency",
+    "ttft_p95": "p95 TTFT",
+    "duration": "Duration",
     "tags": "Tags",
     "size": "Size",
 }
@@ -91,6 +100,15 @@ HEADERS = {
 
 def format_time(value: object) -> str:
     return format_clock_time(value) if isinstance(value, str) else NOT_AVAILABLE
+
+
+def format_latency(value: object) -> str:
+    """Format a latency in ms; a run without such a latency has an empty cell."""
+    return with_unit(format_number(value), "ms") if isinstance(value, float) and value == value else ""
+
+
+def format_run_duration(value: object) -> str:
+    return format_duration(value) if isinstance(value, float) and value == value else ""
 
 
 def format_bytes(value: object) -> str:

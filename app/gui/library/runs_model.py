@@ -7,15 +7,26 @@ Enter or a double click opens a run; Space checks a run.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import QMimeData, QModelIndex, QPersistentModelIndex, QPoint, Qt, QUrl, Signal
 from PySide6.QtGui import QColor, QContextMenuEvent, QFont, QKeyEvent
-from PySide6.QtWidgets import QAbstractItemView
+from PySide6.QtWidgets import QAbstractItemView, QMenu
 
 from app.gui.formatting import State, state_for_verdict
-from app.gui.library.run_listing import COLUMNS, HEADERS, ListedRuns, format_bytes, format_time
+from app.gui.library.run_listing import (
+    COLUMNS,
+    HEADERS,
+    INITIALLY_HIDDEN_COLUMNS,
+    ListedRuns,
+    format_bytes,
+    format_latency,
+    format_run_duration,
+    format_time,
+)
+from app.gui.settings import open_settings
 from app.gui.tables import FrameModel, FrameTable
 from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import tool_tip_text
@@ -25,9 +36,8 @@ Index = QModelIndex | QPersistentModelIndex
 MAX_CHECKED = 8
 _BASE_FLAGS = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDragEnabled
 _CHECKABLE_FLAGS = _BASE_FLAGS | Qt.ItemFlag.ItemIsUserCheckable
-_NAME_COLUMN, _OUTCOME_COLUMN, _VALIDITY_COLUMN, _MAX_RATE_COLUMN = (
-    COLUMNS.index(name) for name in ("name", "outcome", "validity", "max_rate")
-)
+_NAME_COLUMN, _OUTCOME_COLUMN, _VALIDITY_COLUMN = (COLUMNS.index(name) for name in ("name", "outcome", "validity"))
+_NUMBER_COLUMNS = frozenset(COLUMNS.index(name) for name in ("max_rate", "latency_p95", "ttft_p95"))
 
 
 class RunsModel(FrameModel):
@@ -37,7 +47,17 @@ class RunsModel(FrameModel):
     checked_runs_changed = Signal()
 
     def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__(None, HEADERS, {"when": format_time, "size": format_bytes})
+        super().__init__(
+            None,
+            HEADERS,
+            {
+                "when": format_time,
+                "latency_p95": format_latency,
+                "ttft_p95": format_latency,
+                "duration": format_run_duration,
+                "size": format_bytes,
+            },
+        )
         self.set_theme(theme_controller.theme)
         theme_controller.changed.connect(self.set_theme)
         role = Qt.ItemDataRole
@@ -148,8 +168,8 @@ class RunsModel(FrameModel):
         return self._colors[state]
 
     def _get_font(self, index: Index) -> QFont | None:
-        """Return a strikethrough font for the max rate of an INVALID run, otherwise None."""
-        if index.column() != _MAX_RATE_COLUMN or self.row(index.row()).verdict != "INVALID":
+        """Return a strikethrough font for the numbers of an INVALID run, otherwise None."""
+        if index.column() not in _NUMBER_COLUMNS or self.row(index.row()).verdict != "INVALID":
             return None
         return self._strikeout_font
 
@@ -161,9 +181,13 @@ class RunsModel(FrameModel):
 
 _MAX_COLUMN_CHARACTERS = 36
 _STARTED_COLUMN = COLUMNS.index("when")
+_HIDDEN_COLUMNS_KEY = "library/hidden_columns"
 
 
 class RunsTable(FrameTable):
+    """Table view of the stored runs. The context menu of the header selects the displayed columns,
+    which are stored in the settings of the window."""
+
     opened = Signal()
     menu_requested = Signal(QPoint)
 
@@ -174,9 +198,17 @@ class RunsTable(FrameTable):
         self.setDragEnabled(True)
         self.setDragDropMode(QAbstractItemView.DragDropMode.DragOnly)
         self.doubleClicked.connect(self._on_double_click)
+        header = self.horizontalHeader()
+        header.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        header.customContextMenuRequested.connect(self._show_column_menu)
 
     def lay_out(self) -> None:
-        """Sort the runs newest first, and fit the columns to their contents."""
+        """Sort the runs newest first, hide the columns that the user has hidden, and fit the
+        columns to their contents."""
+        stored_names = open_settings().value(_HIDDEN_COLUMNS_KEY)
+        hidden_names = INITIALLY_HIDDEN_COLUMNS if stored_names is None else str(stored_names).split()
+        for column, name in enumerate(COLUMNS):
+            self.setColumnHidden(column, column != _NAME_COLUMN and name in hidden_names)
         self.sortByColumn(_STARTED_COLUMN, Qt.SortOrder.DescendingOrder)
         self.fit_columns()
 
@@ -191,6 +223,27 @@ class RunsTable(FrameTable):
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         if self.currentIndex().isValid():
             self.menu_requested.emit(event.globalPos())
+
+    def fill_column_menu(self, menu: QMenu) -> None:
+        """Fill a menu with a checkable action for each column but the name."""
+        menu.clear()
+        for column, name in enumerate(COLUMNS):
+            if column != _NAME_COLUMN:
+                action = menu.addAction(HEADERS[name])
+                action.setCheckable(True)
+                action.setChecked(not self.isColumnHidden(column))
+                action.toggled.connect(partial(self._show_column, column))
+
+    def _show_column_menu(self, position: QPoint) -> None:
+        menu = QMenu(self)
+        self.fill_column_menu(menu)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(self.horizontalHeader().mapToGlobal(position))
+
+    def _show_column(self, column: int, is_shown: bool) -> None:
+        self.setColumnHidden(column, not is_shown)
+        hidden_names = [name for index, name in enumerate(COLUMNS) if self.isColumnHidden(index)]
+        open_settings().setValue(_HIDDEN_COLUMNS_KEY, " ".join(hidden_names))
 
     def _toggle_checked(self, row: int) -> None:
         index = self._runs_model.index(row, 0)

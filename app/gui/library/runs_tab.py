@@ -185,6 +185,8 @@ class RunsTab(QWidget):
         self.menu.addSeparator()
         self.menu.addAction("&Import bundle…", self._choose_bundle)
         self.menu.addAction("&Uncheck all", self.model.uncheck_all)
+        column_menu = self.menu.addMenu("Colu&mns")
+        column_menu.aboutToShow.connect(lambda: self.table.fill_column_menu(column_menu))
         self._more_button.setMenu(self.menu)
         self._buttons = (
             self._open_button,

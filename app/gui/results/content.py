@@ -1,4 +1,5 @@
-"""Content of the Results page while a run is open: header, verdict, headline metrics and tabs."""
+"""Content of the Results page while a run is open: verdict, headline metrics, latency by load, and
+tabs."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QWidget
 
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
+from app.gui.results.load_curves import LoadCurves
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.details import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
 from app.gui.results.tabs.language_models import (
@@ -32,7 +34,9 @@ from reports.formatting import display_tiles
 
 
 class Content(QWidget):
-    """Widget that shows an opened run. Each tab is filled when it is first viewed."""
+    """Widget that shows an opened run. Each tab is filled when it is first viewed.
+
+    `header` is not within the widget, so that it stays in view while the widget is scrolled."""
 
     scroll_requested = Signal(object)
     """Signal that is emitted with the widget to scroll to."""
@@ -42,7 +46,11 @@ class Content(QWidget):
         self._displayed_run: DisplayedRun | None = None
         self._runs_by_tab: dict[Tab, DisplayedRun] = {}
         self.header, self.drawer, self.verdict_card = Header(), ExportDrawer(), VerdictCard()
-        self.tiles, self.overview = Tiles(), OverviewTab(theme_controller)
+        self.tiles, self.load_curves, self.overview = (
+            Tiles(),
+            LoadCurves(theme_controller),
+            OverviewTab(theme_controller),
+        )
         self.requests_tab, self.profile_tab, self.plan_tab, self.validity_tab = (
             RequestsTab(theme_controller),
             ProfileTab(),
@@ -59,7 +67,7 @@ class Content(QWidget):
             self.overview,
             LatencyTab(theme_controller),
             BreakdownTab(theme_controller),
-            ThroughputTab(theme_controller),
+            ThroughputTab(),
             TokensTab(theme_controller),
             MachineTab(theme_controller),
             ErrorsTab(),
@@ -80,11 +88,11 @@ class Content(QWidget):
         for tab in self.all_tabs:
             self.tabs.addTab(tab, tab.title)
         vbox(
-            self.header,
             self.drawer,
             self.verdict_card,
             self.tiles,
-            self.header.label_fields,
+            self.load_curves,
+            self.header.label_section,
             (self.tabs, 1),
             within=self,
             margins=(0, 0, 8, 0),
@@ -121,6 +129,8 @@ class Content(QWidget):
         self._runs_by_tab.clear()
         self.verdict_card.show_run(displayed_run)
         self.tiles.show_tiles(display_tiles(displayed_run.report))
+        self.load_curves.show_run(displayed_run)
+        self.header.show_outcome(displayed_run.report.verdict)
         self.drawer.show_run(displayed_run)
         self._fill_current_tab()
 

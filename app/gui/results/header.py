@@ -1,4 +1,4 @@
-"""Header of a result: name of the run, its labels, and buttons for actions on the run."""
+"""Header of a result: name of the run, its verdict, its labels, and buttons for actions on the run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
 
 from app.gui.formatting import format_clock_time, format_duration
+from app.gui.forms.collapsible import CollapsibleSection
 from app.gui.results.state import DisplayedRun
 from app.gui.widgets import Badge, button, hbox, label, tool_tip_text, vbox
 from app.records.bundle import MAX_TITLE_LENGTH, Labels
 from app.records.control import MAX_NOTE_LENGTH
+from reports.formatting import format_count_noun
+from reports.model import ReportVerdict
 
 _MAX_CHARACTERS = 300
 
@@ -18,7 +21,7 @@ class Header(QWidget):
     """Header that shows and edits the labels of a run. Tags are entered as words separated by
     spaces or commas.
 
-    `label_fields` is a separate widget, so that it can be placed below the result.
+    `label_section` is a separate widget, so that it can be placed below the result.
     """
 
     export_requested = Signal()
@@ -32,7 +35,7 @@ class Header(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.title = label("", "title", wrap=True)
-        self.badge = Badge()
+        self.outcome, self.badge = Badge(), Badge()
         self.details = label("", "muted", wrap=True)
         self.title_field, self.tags_field, self.note_field = QLineEdit(), QLineEdit(), QLineEdit()
         self.notes = label("", wrap=True)
@@ -42,6 +45,8 @@ class Header(QWidget):
             button("&Plan from this run", self.plan_requested.emit),
             button("Run a&gain", self.repeat_requested.emit),
         )
+        self.label_fields = QWidget()
+        self.label_section = CollapsibleSection("Title, tags and notes", lambda: self.label_fields)
         self._build()
         self.title_field.editingFinished.connect(self._emit_title)
         self.tags_field.editingFinished.connect(self._emit_tags)
@@ -65,6 +70,10 @@ class Header(QWidget):
         self.title_field.setPlaceholderText(self._name)
         self.show_labels(displayed_run.labels)
 
+    def show_outcome(self, verdict: ReportVerdict) -> None:
+        """Show the outcome of the run, or of its re-evaluation."""
+        self.outcome.show_verdict(verdict.outcome, verdict.sentence)
+
     def show_labels(self, labels: Labels) -> None:
         self._labels = labels
         self.title.setText(labels.title or self._name)
@@ -73,6 +82,8 @@ class Header(QWidget):
         self.tags_field.setText(", ".join(labels.tags))
         self.notes.setText("\n".join(f"{format_clock_time(note.at)}  {note.text}" for note in labels.notes))
         self.notes.setVisible(bool(labels.notes))
+        note_count = [format_count_noun(len(labels.notes), "note")] if labels.notes else []
+        self.label_section.set_heading(self.label_section.head.text(), ", ".join([*labels.tags, *note_count]))
 
     def set_actions_enabled(self, comparison_obstacle: str | None, plan_obstacle: str | None) -> None:
         """Enable or disable the compare and plan buttons. Each obstacle is the reason why its
@@ -101,11 +112,12 @@ class Header(QWidget):
             self.note_entered.emit(text)
 
     def _build(self) -> None:
-        title_row = hbox((self.title, 1), (self.badge, 0, Qt.AlignmentFlag.AlignVCenter))
+        middle = Qt.AlignmentFlag.AlignVCenter
+        title_row = hbox((self.title, 1), (self.outcome, 0, middle), (self.badge, 0, middle))
         height = max(action_button.sizeHint().height() for action_button in self.buttons)
         for action_button in self.buttons:
             action_button.setMinimumHeight(height)
-            title_row.addWidget(action_button, 0, Qt.AlignmentFlag.AlignVCenter)
+            title_row.addWidget(action_button, 0, middle)
         label_row = QHBoxLayout()
         for caption, field, placeholder in (
             ("T&itle", self.title_field, ""),
@@ -117,8 +129,8 @@ class Header(QWidget):
             field.setPlaceholderText(placeholder)
             label_row.addWidget(field_label)
             label_row.addWidget(field, 1)
-        self.label_fields = QWidget()
         vbox(label_row, self.notes, within=self.label_fields, spacing=4)
+        self.label_section.content()  # a widget that is shown before it has a parent would be a window
         self.title_field.setMaxLength(MAX_TITLE_LENGTH)
         self.title_field.setToolTip("Lists and reports show this title. Trends use the profile's name.")
         self.note_field.setMaxLength(MAX_NOTE_LENGTH)

@@ -47,7 +47,9 @@ class ResultsPage(Page):
         self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._scroll_area = scroll_area()
         self._scroll_area.setAccessibleName("Run")
-        self._stack = stacked_widget(self.recent_runs, self.loading, self._scroll_area)
+        self._run_view = QWidget()
+        self._run_layout = vbox((self._scroll_area, 1), within=self._run_view, spacing=8)
+        self._stack = stacked_widget(self.recent_runs, self.loading, self._run_view)
         vbox(self.strip, (self._stack, 1), within=self)
         self._connect()
 
@@ -138,6 +140,7 @@ class ResultsPage(Page):
 
             content = self._content = Content(self.theme_controller)
             self._scroll_area.setWidget(content)
+            self._run_layout.insertWidget(0, content.header)
             header, slo_editor, time_axis = content.header, content.overview.slo_editor, content.overview.time_axis
             header.export_requested.connect(self.export)
             header.compare_requested.connect(self._compare)
@@ -182,7 +185,7 @@ class ResultsPage(Page):
     def _on_opened(self, displayed_run: DisplayedRun) -> None:
         content = self.content()
         content.show_run(displayed_run)
-        self._stack.setCurrentWidget(self._scroll_area)
+        self._stack.setCurrentWidget(self._run_view)
         self._scroll_area.verticalScrollBar().setValue(0)
         if self.isVisible():
             self._focus_first()

@@ -51,7 +51,7 @@ class TileCard(QFrame):
             self.value.setFont(font)
             self.value.setStyleSheet("text-decoration: line-through;")
         lines = tile_lines(tile)
-        layout = vbox(label(tile.label, "muted"), self.value, within=self, margins=(12, 8, 12, 8), spacing=1)
+        layout = vbox(label(tile.label, "muted"), self.value, within=self, margins=(12, 6, 12, 6), spacing=0)
         if is_invalid:
             layout.addWidget(Badge("INVALID", "Unreliable – see Validity"), 0, Qt.AlignmentFlag.AlignLeft)
         for line in lines:
@@ -68,17 +68,17 @@ class TileCard(QFrame):
 
 
 def tile_lines(tile: HeadlineTile) -> list[str]:
-    """Return the text lines below the value of a tile."""
+    """Return the text lines below the value of a tile: its interval, its limit or its basis, and the
+    stages that it is from. A basis other than a measurement is always shown."""
     quantity = tile.quantity
     if quantity.value is None:
         return [quantity.reason] if quantity.reason else []
     interval = formatting.format_interval(quantity)
-    unit = formatting.display_unit(quantity)
-    lines = [f"95 % CI: {formatting.with_unit(interval, unit)}"] if interval else []
+    lines = [f"95 % CI: {formatting.with_unit(interval, formatting.display_unit(quantity))}"] if interval else []
     if tile.limit is not None:
         lines.append(f"SLO {formatting.format_limit(tile.limit)}")
-    sample_size_text = f", n = {formatting.format_count(quantity.n)}" if quantity.n is not None else ""
-    lines.append(f"{quantity.basis}{sample_size_text}")
+    if tile.limit is None or quantity.basis != "measured":
+        lines.append(quantity.basis + ("" if quantity.n is None else f", n = {formatting.format_count(quantity.n)}"))
     return [*lines, *([tile.note] if tile.note else [])]
 
 

@@ -90,6 +90,10 @@ def test_a_row_reports_what_a_list_shows(home: Path) -> None:
         WHOLE.clock.duration_s,
     )
     assert row.size_bytes == sum(path.stat().st_size for path in (home / "run-0").iterdir() if path.is_file())
+    headline_values = [stage.metrics["latency_ms"]["p95"].value for stage in WHOLE.stages if stage.in_headline]
+    assert row.latency_p95_ms in headline_values
+    assert row.latency_p95_ms is not None
+    assert row.ttft_p95_ms is None
 
 
 def test_what_is_in_the_index_is_not_read_again(home: Path) -> None:

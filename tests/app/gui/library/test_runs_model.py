@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QAbstractItemModelTester
+from PySide6.QtWidgets import QMenu
+from pytestqt.qtbot import QtBot
 
-from app.gui.library.run_listing import ListedRuns, build_listing, build_mask
-from app.gui.library.runs_model import RunsModel
+from app.gui.library.run_listing import COLUMNS, HEADERS, ListedRuns, build_listing, build_mask
+from app.gui.library.runs_model import RunsModel, RunsTable
 from app.gui.theme import ThemeController
 from app.reporting.run_rows import Listing, RunRow
 
@@ -38,7 +40,7 @@ def test_it_is_a_model_by_qts_own_rules(model: RunsModel) -> None:
 def test_ticks_stay_with_their_runs_whatever_is_sorted_and_go_when_the_run_goes(model: RunsModel) -> None:
     model.set_listed_runs(listed(20))
     model.setData(model.index(7, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
-    model.sort(6, Qt.SortOrder.DescendingOrder)
+    model.sort(COLUMNS.index("size"), Qt.SortOrder.DescendingOrder)
     checked = [
         row for row in range(20) if model.index(row, 0).data(Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
     ]
@@ -68,3 +70,36 @@ def test_a_name_of_another_hand_is_one_bounded_line(model: RunsModel) -> None:
     assert name.startswith("two lines [31mxx")
     assert len(name) == 200
     assert target == "http://a b"
+
+
+def test_latencies_have_a_unit_and_those_of_an_invalid_run_are_struck_through(model: RunsModel) -> None:
+    rows = (RunRow("a", "/a", latency_p95_ms=41.26, ttft_p95_ms=None), RunRow("b", "/b", verdict="INVALID"))
+    model.set_listed_runs(build_listing(Listing(rows)))
+    latency, ttft = COLUMNS.index("latency_p95"), COLUMNS.index("ttft_p95")
+    assert [model.index(0, column).data() for column in (latency, ttft)] == ["41.3\u202fms", ""]
+    assert model.index(0, latency).data(Qt.ItemDataRole.FontRole) is None
+    assert model.index(1, latency).data(Qt.ItemDataRole.FontRole).strikeOut()
+
+
+def test_the_columns_that_a_user_has_chosen_are_shown_again(
+    model: RunsModel, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    model.set_listed_runs(listed(2))
+
+    def lay_out() -> tuple[RunsTable, dict[str, bool]]:
+        table = RunsTable(model)
+        qtbot.addWidget(table)
+        table.lay_out()
+        return table, {name: not table.isColumnHidden(column) for column, name in enumerate(COLUMNS)}
+
+    table, shown = lay_out()
+    assert [name for name, is_shown in shown.items() if not is_shown] == ["duration"]
+    menu = QMenu(table)
+    table.fill_column_menu(menu)
+    actions = {action.text(): action for action in menu.actions()}
+    assert list(actions) == [HEADERS[name] for name in COLUMNS if name != "name"]
+    actions["Duration"].trigger()
+    actions["Target"].trigger()
+    _, shown_again = lay_out()
+    assert shown_again == shown | {"duration": True, "target": False}

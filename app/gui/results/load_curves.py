@@ -1,0 +1,225 @@
+"""Charts of latency by load, above the tabs of the Results page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import get_args
+
+import msgspec
+import numpy as np
+from PySide6.QtCore import QEvent
+from PySide6.QtWidgets import QWidget
+
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.results import frames
+from app.gui.results.state import DisplayedRun
+from app.gui.theme import ThemeController
+from app.gui.widgets import clear, hbox
+from app.records.metrics import metric_label
+from app.reporting.quantities import build_limit
+from reports import formatting
+from reports.formatting import StageState
+from reports.model import Report, StageRow
+from reports.quantity import Limit, Quantity
+
+_STATES: tuple[StageState, ...] = get_args(StageState)
+_RATE_KINDS = ("probe", "step", "steady")
+_TOKEN_METRICS, _TOKEN_AGGREGATE = ("ttft_ms", "tpot_ms"), "p95"
+_CHART_LINES = 13
+"""Height of the charts in lines of text."""
+
+
+class LoadPoint(msgspec.Struct, frozen=True):
+    """Latency of a stage at its load, which is a rate in requests per second or a number of
+    clients."""
+
+    load: float
+    stage: StageRow
+    latency: Quantity
+
+
+class LoadCurve(msgspec.Struct, frozen=True):
+    """Latencies of all stages by load, as one chart shows them. `name` is the aggregate and the
+    metric, such as p95 TTFT."""
+
+    metric: str
+    name: str
+    limit: Limit | None
+    points: tuple[LoadPoint, ...]
+
+
+class LoadCurves(QWidget):
+    """Charts of the latency that the SLO limits and, for token streams, of TTFT and TPOT, by rate
+    or by number of clients. The widget is hidden if the run has no two loads to compare.
+
+    Stages that missed the SLO or are INVALID are drawn as hollow points."""
+
+    def __init__(self, theme_controller: ThemeController) -> None:
+        super().__init__()
+        self.setAccessibleName("Latency by load")
+        self._theme_controller = theme_controller
+        self._own_report: Report | None = None
+        self._row = hbox(within=self, spacing=8)
+        self.charts: tuple[Chart, ...] = ()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._update_heights()
+
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        report = displayed_run.report
+        has_clients = is_client_sweep(report)
+        limits = {
+            evaluation.objective.metric: build_limit(evaluation.objective)
+            for evaluation in displayed_run.result.slo
+            if evaluation.objective.aggregate == _TOKEN_AGGREGATE
+        }
+        curves = build_load_curves(report, limits, has_clients=has_clients)
+        if displayed_run.own_report is not self._own_report or len(self.charts) != len(curves):
+            self._own_report = displayed_run.own_report
+            self._create_charts(curves, has_clients=has_clients)
+        for chart, curve in zip(self.charts, curves, strict=True):
+            _draw(chart, curve)
+        if self.charts and not has_clients:
+            _draw_max_rate(self.charts[0], report)
+        self.setVisible(bool(self.charts))
+
+    def _create_charts(self, curves: Sequence[LoadCurve], *, has_clients: bool) -> None:
+        clear(self._row)
+        x_axis = Axis("Clients") if has_clients else Axis("Offered rate", "req/s")
+        x_text = "clients" if has_clients else "request rate"
+        self.charts = tuple(
+            Chart(f"{curve.name} vs. {x_text}", x_axis, Axis(curve.name, "ms"), self._theme_controller)
+            for curve in curves
+        )
+        for chart in self.charts:
+            self._row.addWidget(chart, 1)
+        self._update_heights()
+
+    def _update_heights(self) -> None:
+        for chart in self.charts:
+            chart.setMinimumHeight(max(_CHART_LINES * self.fontMetrics().height(), chart.minimumSizeHint().height()))
+
+
+def is_client_sweep(report: Report) -> bool:
+    """Return whether the load of the run is given by numbers of clients, not by rates."""
+    return any(row.clients is not None for row in report.stages) and not any(
+        row.kind in _RATE_KINDS and not row.pooled for row in report.stages
+    )
+
+
+def build_load_curves(report: Report, token_limits: Mapping[str, Limit], *, has_clients: bool) -> list[LoadCurve]:
+    """Return the curves of the metric that the SLO limits, then of the p95 of TTFT and TPOT if the
+    responses are token streams. `token_limits` has the limits that the SLO sets on the latter, by
+    metric. The result is empty if all stages had the same load."""
+    token_rows = {row.stage: row for row in report.tokens}
+    read_by_metric: dict[str, Callable[[StageRow], Quantity | None]] = {
+        "ttft_ms": lambda row: token_rows[name].ttft_p95 if (name := frames.stage_name(row)) in token_rows else None,
+        "tpot_ms": lambda row: token_rows[name].tpot_p95 if (name := frames.stage_name(row)) in token_rows else None,
+    }
+    labels = report.curve
+    curves = [
+        _build_curve(
+            report,
+            labels.metric,
+            metric_label(labels.metric, labels.percentile),
+            labels.limit,
+            lambda row: row.evaluated,
+            has_clients=has_clients,
+        )
+    ]
+    for metric in _TOKEN_METRICS if token_rows else ():
+        if metric != labels.metric:
+            name, limit = metric_label(metric, _TOKEN_AGGREGATE), token_limits.get(metric)
+            curves.append(_build_curve(report, metric, name, limit, read_by_metric[metric], has_clients=has_clients))
+    return [curve for curve in curves if len({point.load for point in curve.points}) > 1]
+
+
+def _build_curve(
+    report: Report,
+    metric: str,
+    name: str,
+    limit: Limit | None,
+    read_latency: Callable[[StageRow], Quantity | None],
+    *,
+    has_clients: bool,
+) -> LoadCurve:
+    points = []
+    for row in report.stages:
+        load = _get_load(row, has_clients=has_clients)
+        latency = read_latency(row)
+        if load is not None and latency is not None and latency.value is not None:
+            points.append(LoadPoint(load, row, latency))
+    return LoadCurve(metric, name, limit, tuple(points))
+
+
+def _get_load(row: StageRow, *, has_clients: bool) -> float | None:
+    """Return the load of a stage, or None if the stage is not a point of the curve."""
+    if row.pooled:
+        return None
+    if has_clients:
+        return row.clients
+    if row.kind not in _RATE_KINDS:
+        return None
+    return row.offered.value if row.scheduled_per_s is None else row.scheduled_per_s
+
+
+def _draw(chart: Chart, curve: LoadCurve) -> None:
+    chart.clear()
+    points_by_state: dict[StageState, list[LoadPoint]] = {state: [] for state in _STATES}
+    for point in curve.points:
+        points_by_state[formatting.find_stage_state(point.stage)].append(point)
+    loads, latencies = _compute_mean_latencies(sorted(points_by_state["passed"], key=lambda point: point.load))
+    if len(loads) > 1:
+        chart.set_line("curve", "within SLO (mean of repeats)", loads, latencies, style_index=0)
+    for style_index, state in enumerate(_STATES):
+        _draw_points(
+            chart, state, [p for p in curve.points if formatting.find_stage_state(p.stage) == state], style_index
+        )
+    if curve.limit is not None:
+        chart.set_limit(curve.limit.value, f"SLO {curve.name} {formatting.format_limit(curve.limit)}")
+
+
+def _draw_points(chart: Chart, state: StageState, points: Sequence[LoadPoint], style_index: int) -> None:
+    """Draw one point for each stage, all in the same state. Points are hollow if the stages missed
+    the SLO or are INVALID."""
+    if not points:
+        return
+    text = formatting.display_state(state)
+    chart.set_points(
+        state,
+        text,
+        np.array([point.load for point in points], dtype=np.float64),
+        np.array([point.latency.value for point in points], dtype=np.float64),
+        style_index=style_index,
+        hollow_flags=np.full(len(points), state in ("failed", "INVALID")),
+        names=tuple(
+            f"{frames.stage_name(point.stage)}: {text}, {formatting.format_quantity(point.latency)}" for point in points
+        ),
+    )
+
+
+def _draw_max_rate(chart: Chart, report: Report) -> None:
+    """Mark the max rate, its interval, and the knees."""
+    max_rate = report.max_rate
+    markers = []
+    if max_rate is not None and max_rate.per_s.value is not None:
+        markers.append((max_rate.per_s.value, "max rate (lower bound)" if max_rate.is_lower_bound else "max rate"))
+        if max_rate.per_s.ci95 is not None:
+            chart.set_region(*max_rate.per_s.ci95, None, None, "95 % CI")
+    if report.knees is not None:
+        markers += [
+            (row.at.value, f"knee ({row.name})")
+            for row in report.knees.rows
+            if row.at.value is not None and row.at.unit == "1/s"
+        ]
+    chart.set_markers(tuple(markers))
+
+
+def _compute_mean_latencies(points: Sequence[LoadPoint]) -> tuple[np.ndarray, np.ndarray]:
+    latencies_by_load: dict[float, list[float]] = {}
+    for point in points:
+        latencies_by_load.setdefault(point.load, []).append(point.latency.value or 0.0)
+    return np.array(list(latencies_by_load)), np.array([np.mean(values) for values in latencies_by_load.values()])

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from app.gui.results.load_curves import build_load_curves, is_client_sweep
+from app.reporting import build_report
+from reports.model import Report
+from reports.quantity import Limit
+from tests.fakes.results import COMMAND, SPEC, Run, full_run
+from tests.fakes.traffic import clients_run, streaming_run
+
+
+def _report(run: Run) -> Report:
+    return build_report(run.result, run.rows, run.telemetry, SPEC, COMMAND, msgspec.json.encode(run.result).decode())
+
+
+@pytest.fixture(scope="module")
+def streams() -> Report:
+    """One stage of token streams."""
+    return _report(streaming_run())
+
+
+def test_a_sweep_over_clients_has_its_latency_by_clients() -> None:
+    report = _report(clients_run())
+    assert is_client_sweep(report)
+    (curve,) = build_load_curves(report, {}, has_clients=True)
+    assert [point.load for point in curve.points] == [1, 2, 4, 8, 16, 32]
+    assert [point.latency for point in curve.points] == [row.evaluated for row in report.stages]
+
+
+def test_a_search_has_each_rate_with_its_outcome_and_no_pooled_stage() -> None:
+    report = _report(full_run())
+    assert not is_client_sweep(report)
+    (curve,) = build_load_curves(report, {}, has_clients=False)
+    charted = [row for row in report.stages if row.kind in ("probe", "step", "steady") and not row.pooled]
+    assert [point.stage for point in curve.points] == charted
+    assert {point.stage.meets_slo for point in curve.points} == {True, False}
+    assert curve.limit == report.curve.limit
+
+
+def test_token_streams_have_ttft_and_tpot_each_with_its_own_limit(streams: Report) -> None:
+    (stage,), (tokens,) = streams.stages, streams.tokens
+    twice = replace(
+        streams,
+        stages=(stage, replace(stage, name="more", scheduled_per_s=16.0)),
+        tokens=(tokens, replace(tokens, stage="more")),
+    )
+    limit = Limit(comparator="<", value=30.0, unit="ms")
+    ttft, tpot = build_load_curves(twice, {"tpot_ms": limit}, has_clients=False)
+    assert (ttft.name, tpot.name) == ("p95 TTFT", "p95 TPOT")
+    assert (ttft.limit, tpot.limit) == (streams.curve.limit, limit)
+    assert [(point.load, point.latency) for point in tpot.points] == [(8.0, tokens.tpot_p95), (16.0, tokens.tpot_p95)]
+
+
+def test_one_load_is_no_curve(streams: Report) -> None:
+    assert build_load_curves(streams, {}, has_clients=False) == []
