@@ -71,8 +71,11 @@ def metric_text(value: object) -> str:
     return metric_label(name) if metric in METRICS or metric in RUN_METRICS else name
 
 
-def changes_frame(section: ComparisonSection, *, is_headline_only: bool, stage: str | None) -> pd.DataFrame:
-    rows = [row for row in section.rows if (row.is_headline or not is_headline_only) and stage in (None, row.stage)]
+def select_rows(section: ComparisonSection, *, is_headline_only: bool, stage: str | None) -> list[ChangeRow]:
+    return [row for row in section.rows if (row.is_headline or not is_headline_only) and stage in (None, row.stage)]
+
+
+def changes_frame(rows: Sequence[ChangeRow]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "verdict": [row.verdict for row in rows],

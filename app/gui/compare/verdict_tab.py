@@ -6,10 +6,16 @@ start their measurement.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QHBoxLayout, QScrollArea, QSpinBox, QWidget
 
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
+from app.gui.charts.pens import BAD_STYLE_INDEX
 from app.gui.compare.entries import ComparisonRequest
 from app.gui.compare.frames import (
     CHANGE_HEADERS,
@@ -21,6 +27,7 @@ from app.gui.compare.frames import (
     differences_frame,
     metric_text,
     notes_text,
+    select_rows,
     stage_names,
     summarize_outcome,
     verdict_state,
@@ -40,6 +47,7 @@ from app.gui.formatting import sentence
 from app.gui.tables import FrameTable, set_table_description
 from app.gui.theme import ThemeController
 from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, restyle, vbox
+from reports.comparison_section import ChangeRow, ChangeVerdict
 
 
 class PairsCard(QWidget):
@@ -154,8 +162,51 @@ def _create_labeled_box(text: str, box: QSpinBox) -> QWidget:
 
 
 _MAX_DIFFERENCE_ROWS = 6
+_MAX_CHARTED_ROWS = 24
+_VERDICT_STYLES: dict[ChangeVerdict, int] = {"better": 2, "worse": BAD_STYLE_INDEX, "same": 0, "inconclusive": 3}
 _MAX_UNSCROLLED_ROWS = 8
 _MAX_COLUMN_CHARACTERS = 40
+
+
+class ForestChart(Chart):
+    """Forest plot of changes: each change in percent with its 95 % CI, one row per metric and stage.
+    Changes that are inconclusive are hollow."""
+
+    def __init__(self, theme_controller: ThemeController) -> None:
+        super().__init__(
+            "Changes (95 % CI)", Axis("Change", "%", is_from_zero=True), Axis("Metric", is_from_zero=False),
+            theme_controller,
+        )  # fmt: skip
+
+    def show_rows(self, rows: Sequence[ChangeRow]) -> None:
+        """Show the first rows whose change is known. The chart is hidden if there are none."""
+        self.clear()
+        charted = [row for row in rows if row.ratio.value is not None][:_MAX_CHARTED_ROWS]
+        self.setVisible(bool(charted))
+        names = [f"{metric_text(row.metric)}, {row.stage}"[:_MAX_COLUMN_CHARACTERS] for row in charted]
+        self.plot.y_axis.set_names(names)
+        bounds = [(position, *row.ratio.ci95) for position, row in enumerate(charted) if row.ratio.ci95 is not None]
+        ends = np.array([end for _, low, high in bounds for end in (_to_percent(low), _to_percent(high), np.nan)])
+        self.set_line("interval", "95 % CI", ends, np.repeat([-float(bound[0]) for bound in bounds], 3), style_index=0)
+        for verdict, style_index in _VERDICT_STYLES.items():
+            positions = [position for position, row in enumerate(charted) if row.verdict == verdict]
+            if positions:
+                self.set_points(
+                    verdict,
+                    verdict,
+                    [_to_percent(charted[position].ratio.value) for position in positions],
+                    [-position for position in positions],
+                    style_index=style_index,
+                    hollow_flags=[verdict == "inconclusive"] * len(positions),
+                    names=[f"{names[position]}: {verdict}" for position in positions],
+                )
+        self.set_line("no change", "no change", [0.0, 0.0], [0.5, 0.5 - len(charted)], style_index=2)
+        line_px = self.fontMetrics().height()
+        self.setMinimumHeight(round((1.6 * len(charted) + 5) * line_px))
+
+
+def _to_percent(ratio: float | None) -> float:
+    return np.nan if ratio is None else 100 * (ratio - 1)
 
 
 class VerdictTab(QScrollArea):
@@ -186,6 +237,7 @@ class VerdictTab(QScrollArea):
             max_column_characters=_MAX_COLUMN_CHARACTERS,
         )
         self.stage_box, self.all_metrics_box = QComboBox(), QCheckBox("A&ll metrics")
+        self.forest_chart = ForestChart(theme_controller)
         self._notes_label = label("", "muted", wrap=True)
         self.pairs_card = PairsCard()
         self.replace_button = button("Use another run…", self.replacement_requested.emit, primary=True)
@@ -259,10 +311,12 @@ class VerdictTab(QScrollArea):
         if self._outcome is None or self._outcome.section is None:
             return
         section = self._outcome.section
-        frame = changes_frame(
+        rows = select_rows(
             section, is_headline_only=not self.all_metrics_box.isChecked(), stage=self.stage_box.currentData()
         )
+        frame = changes_frame(rows)
         self.changes.set_frame(frame)
+        self.forest_chart.show_rows(rows)
         has_rows = bool(section.rows)
         for widget in (self.changes, self.stage_box, self.all_metrics_box):
             widget.setVisible(has_rows)
@@ -287,6 +341,7 @@ class VerdictTab(QScrollArea):
             self._no_differences_label,
             self.differences,
             filters,
+            self.forest_chart,
             (self.changes, 1),
             self.pairs_card,
             self._notes_label,
@@ -296,7 +351,7 @@ class VerdictTab(QScrollArea):
         )
         self._result_widgets: tuple[QWidget, ...] = (
             self._banner_label, self.force_box, self._no_differences_label, self.differences, self.stage_box,
-            self.all_metrics_box, self.changes, self.pairs_card, self._notes_label,
+            self.all_metrics_box, self.forest_chart, self.changes, self.pairs_card, self._notes_label,
         )  # fmt: skip
         self.setWidget(content)
         self.setWidgetResizable(True)

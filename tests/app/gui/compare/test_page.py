@@ -58,6 +58,11 @@ def test_it_says_what_the_command_says(
     assert frame["metric"].tolist()[0] == "latency_ms.p95"
     assert frame["change"].tolist()[0].startswith("+100")
     assert "1 worse" in verdict.sentence
+    drawn = verdict.forest_chart.frame()
+    (point,) = drawn[drawn["Name"] == "p95 latency, steady: worse"].to_dict("records")
+    assert point["Change (%)"] == pytest.approx(100.0, abs=2.0)
+    ends = drawn[drawn["Series"] == "95 % CI"]["Change (%)"].dropna()
+    assert ends.iloc[0] < point["Change (%)"] < ends.iloc[1]
 
 
 def test_sides_tolerance_and_repeats_are_those_of_the_command(
