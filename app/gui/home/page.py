@@ -10,14 +10,13 @@ from app.gui.background import LatestRunner
 from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.home.cards import LargeAction, MachineLines, RunRows
 from app.gui.home.presenter import (
-    MAX_RECENT_RUNS,
     QUICK_CHECK,
     RunLine,
     build_language_model_check,
     build_quick_check,
     find_language_model_problem,
     machine_lines,
-    run_line,
+    read_recent_runs,
 )
 from app.gui.home.unfinished import UnfinishedRuns
 from app.gui.navigation import Navigation, PageKey
@@ -196,7 +195,7 @@ class HomePage(Page):
         self._check_again_button.setVisible(state.machine_info is not None or state.problem is not None)
 
     def _read_runs(self) -> None:
-        self._run_reader.request(_read_last_runs)
+        self._run_reader.request(read_recent_runs)
 
     def _show_runs(self, lines: tuple[RunLine, ...]) -> None:
         self._read_again_button.hide()
@@ -213,10 +212,3 @@ class HomePage(Page):
         self.run_rows.hide()
         self._read_again_button.show()
         self.navigation.notify_error(error)
-
-
-def _read_last_runs() -> tuple[RunLine, ...]:
-    from app.reporting.run_rows import build_row
-    from app.storage.run_directory import list_stored_runs
-
-    return tuple(run_line(build_row(run)) for run in reversed(list_stored_runs()[-MAX_RECENT_RUNS:]))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 QUICK_CHECK = ("quickstart", "--seconds", "2", "--no-retry")
 LANGUAGE_MODEL_CHECK = ("quickstart", "--llm")
-MAX_RECENT_RUNS = 5
+_MAX_RECENT_RUNS = 5
 
 
 class MachineLine(msgspec.Struct, frozen=True):
@@ -81,6 +81,14 @@ def run_line(row: RunRow) -> RunLine:
         validity=row.verdict or "" if has_verdict else "",
         state="" if has_verdict else row.state,
     )
+
+
+def read_recent_runs() -> tuple[RunLine, ...]:
+    """Return the texts about the most recent runs, newest first."""
+    from app.reporting.run_rows import build_row
+    from app.storage.run_directory import list_stored_runs
+
+    return tuple(run_line(build_row(run)) for run in reversed(list_stored_runs()[-_MAX_RECENT_RUNS:]))
 
 
 def machine_lines(state: MachineState) -> tuple[MachineLine, ...]:

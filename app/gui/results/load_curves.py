@@ -15,7 +15,7 @@ from app.gui.charts.chart import Chart
 from app.gui.results import frames
 from app.gui.results.state import DisplayedRun
 from app.gui.theme import ThemeController
-from app.gui.widgets import clear, hbox
+from app.gui.widgets import hbox
 from app.records.metrics import metric_label
 from app.reporting.quantities import build_limit
 from reports import formatting
@@ -59,8 +59,8 @@ class LoadCurves(QWidget):
         super().__init__()
         self.setAccessibleName("Latency by load")
         self._theme_controller = theme_controller
-        self._own_report: Report | None = None
         self._row = hbox(within=self, spacing=8)
+        self._charts_by_curve: dict[tuple[str, bool], Chart] = {}
         self.charts: tuple[Chart, ...] = ()
 
     def changeEvent(self, event: QEvent) -> None:
@@ -77,29 +77,28 @@ class LoadCurves(QWidget):
             if evaluation.objective.aggregate == _TOKEN_AGGREGATE
         }
         curves = build_load_curves(report, limits, has_clients=has_clients)
-        if displayed_run.own_report is not self._own_report or len(self.charts) != len(curves):
-            self._own_report = displayed_run.own_report
-            self._create_charts(curves, has_clients=has_clients)
+        self.charts = tuple(self._get_chart(curve, has_clients=has_clients) for curve in curves)
+        for chart in self._charts_by_curve.values():
+            chart.setVisible(chart in self.charts)
         for chart, curve in zip(self.charts, curves, strict=True):
             _draw(chart, curve)
         if self.charts and not has_clients:
             _draw_max_rate(self.charts[0], report)
         self.setVisible(bool(self.charts))
 
-    def _create_charts(self, curves: Sequence[LoadCurve], *, has_clients: bool) -> None:
-        clear(self._row)
-        x_axis = Axis("Clients") if has_clients else Axis("Offered rate", "req/s")
-        x_text = "clients" if has_clients else "request rate"
-        self.charts = tuple(
-            Chart(f"{curve.name} vs. {x_text}", x_axis, Axis(curve.name, "ms"), self._theme_controller)
-            for curve in curves
-        )
-        for chart in self.charts:
-            self._row.addWidget(chart, 1)
-        self._update_heights()
+    def _get_chart(self, curve: LoadCurve, *, has_clients: bool) -> Chart:
+        """Return the chart of a metric, by rate or by clients, which is created on first use."""
+        key = (curve.name, has_clients)
+        if key not in self._charts_by_curve:
+            x_axis = Axis("Clients") if has_clients else Axis("Offered rate", "req/s")
+            title = f"{curve.name} vs. {'clients' if has_clients else 'request rate'}"
+            self._charts_by_curve[key] = Chart(title, x_axis, Axis(curve.name, "ms"), self._theme_controller)
+            self._row.addWidget(self._charts_by_curve[key], 1)
+            self._update_heights()
+        return self._charts_by_curve[key]
 
     def _update_heights(self) -> None:
-        for chart in self.charts:
+        for chart in self._charts_by_curve.values():
             chart.setMinimumHeight(max(_CHART_LINES * self.fontMetrics().height(), chart.minimumSizeHint().height()))
 
 

@@ -22,13 +22,13 @@ _ONE_THREAD_AT_A_TIME = "app.planning.simulation.precompile"
 _PROBE = """
 import sys
 from app.gui.docks.machine_watch import _check_machine
-from app.gui.home.page import _read_last_runs
+from app.gui.home.presenter import read_recent_runs
 from app.gui.import_preloading import BACKGROUND_MODULES, STARTUP_MODULES, load_modules
 from app.gui.launching import _find_pairs_to_show
 from app.gui.recovery import _find_unfinished_runs
 load_modules(*STARTUP_MODULES)
 loaded = set(sys.modules)
-for work in (_find_unfinished_runs, _find_pairs_to_show, _read_last_runs, _check_machine):
+for work in (_find_unfinished_runs, _find_pairs_to_show, read_recent_runs, _check_machine):
     work()
 own = ("app", "loadgen", "pandas", "pyarrow", "reports", "scipy")
 print("at start:", *sorted(name for name in set(sys.modules) - loaded if name.split(".")[0] in own))

@@ -149,7 +149,7 @@ def test_recent_runs_that_cannot_be_read_are_said_to_be_so_and_read_again(
 
     stored_run(runs_home() / "20261120")
     with monkeypatch.context() as broken, qtbot.waitSignal(navigation.notice_emitted):
-        broken.setattr("app.gui.home.page._read_last_runs", fail)
+        broken.setattr("app.gui.home.page.read_recent_runs", fail)
         navigation.library_changed.emit()
     assert page._no_runs_label.text() == "The recent runs could not be read. Read them again, or open the Library."
     qtbot.mouseClick(named(page, "Read again"), Qt.MouseButton.LeftButton)

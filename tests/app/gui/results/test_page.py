@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QLabel, QPushButton
+from PySide6.QtWidgets import QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
 from app.gui.engine.launch import ENGINE_LOG
+from app.gui.home.cards import RunButton
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
@@ -33,7 +34,7 @@ from tests.app.gui.results.conftest import OpenRun
 from tests.fakes.stored_runs import cut_short
 
 
-def texts(page: ResultsPage) -> list[str]:
+def texts(page: QWidget) -> list[str]:
     return [one.text() for one in page.findChildren(QLabel) if one.isVisibleTo(page)]
 
 
@@ -233,7 +234,7 @@ def test_a_title_is_shown_exported_and_undone(
     assert header.title.text() == "by another hand"
     with qtbot.waitSignal(page.presenter.failed, timeout=20_000):
         page.open_run(tmp_path / "none")
-    qtbot.waitUntil(lambda: "by another hand" in [one.text() for one in page.recent_runs.findChildren(QPushButton)])
+    qtbot.waitUntil(lambda: "by another hand" in texts(page.recent_runs.run_rows))
 
 
 def test_tags_and_notes_are_kept_and_undone(page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot) -> None:
@@ -322,11 +323,10 @@ def test_a_damaged_run_is_reported_of_and_the_others_offered(
     with qtbot.waitSignal(page.presenter.failed, timeout=20_000):
         page.open_run(tmp_path / "broken")
     assert "result.json cannot be read" in page.strip.text()
-    qtbot.waitUntil(lambda: len(page.recent_runs.findChildren(QPushButton)) > 2)
-    names = [one.text() for one in page.recent_runs.findChildren(QPushButton)]
-    assert "three stages" in names
+    rows = page.recent_runs.run_rows
+    qtbot.waitUntil(lambda: "three stages" in texts(rows))
     with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
-        next(one for one in page.recent_runs.findChildren(QPushButton) if one.text() == "three stages").click()
+        next(row for row in rows.findChildren(RunButton) if row.accessibleName() == "Open run three stages").click()
 
 
 def test_with_nothing_open_there_is_nothing_to_do_but_to_choose(page: ResultsPage, qtbot: QtBot) -> None:
