@@ -54,7 +54,8 @@ def build_curve_labels(result: Result) -> model.CurveLabels:
     objective on a latency percentile, or else p95 latency."""
     for evaluation in result.slo:
         objective = evaluation.objective
-        if find_unit(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
+        is_percentile = find_unit(objective.metric) == "ms" and objective.aggregate in PERCENTILES
+        if is_percentile and objective.request_class is None:
             return model.CurveLabels(
                 metric=objective.metric,
                 percentile=objective.aggregate or "p95",
@@ -538,6 +539,7 @@ def _build_tile(
     limits = {
         (evaluation.objective.metric, evaluation.objective.aggregate): build_limit(evaluation.objective)
         for evaluation in result.slo
+        if evaluation.objective.request_class is None
     }
     return model.HeadlineTile(
         label=label,
