@@ -85,6 +85,14 @@ class OpenedRun:
         )
         return [_drop_chunks(read_rows(unfinished_table))]
 
+    def _require_classes(self, objectives: Sequence[Objective]) -> None:
+        """Raise UsageError if an objective names a class of requests that the run does not have."""
+        names = dict.fromkeys(summary.name for stage in self.data.result.stages for summary in stage.classes)
+        for objective in objectives:
+            if objective.request_class is not None and objective.request_class not in names:
+                hint = f"Use one of these classes: {', '.join(names)}." if names else "Remove the class."
+                raise UsageError(f"the run has no class {objective.request_class!r}", hint=hint)
+
     def reevaluate(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
         """Re-evaluate the run with another SLO, or with only the requests whose scheduled start is
         in a time range. The time range is in seconds from the start of the run.
@@ -94,6 +102,7 @@ class OpenedRun:
         local run.
         """
         objectives = None if slo is None else tuple(map(parse_objective, slo))
+        self._require_classes(objectives or ())
         if self.damage and objectives is None and window_s is None:
             return self.result
         if self.result.local is not None:

@@ -1,5 +1,6 @@
 """The mix of several classes of requests: which requests are sent, in which order, and how sessions work in it."""
 
+import itertools
 import json
 from collections import Counter
 from typing import Any
@@ -52,13 +53,14 @@ def chat(model: str, prompts: Prompts = FEW, **more: Any) -> OpenAiWorkload:
 def test_the_class_of_each_arrival_is_drawn_by_weight_and_each_class_sends_its_requests_in_order() -> None:
     built = mix(("a", 7, chat("m")), ("b", 2, chat("lora", extra_body=b'{"priority": 5}')), ("c", 1, chat("m", seed=3)))
     classes, order = built.classes, built.request_indices
-    assert classes is not None and order is not None
+    assert classes is not None
+    assert order is not None
     assert classes.names == ("a", "b", "c")
     assert classes.first_requests == (0, 4, 8)
     counts = Counter(classes.indices[index] for index in order)
     assert [counts[number] / len(order) for number in range(3)] == pytest.approx([0.7, 0.2, 0.1], abs=0.01)
     assert [index for index in order if classes.indices[index] == 1][:5] == [4, 5, 6, 7, 4]
-    runs = Counter(classes.indices[one] == classes.indices[other] for one, other in zip(order, order[1:], strict=False))
+    runs = Counter(classes.indices[one] == classes.indices[other] for one, other in itertools.pairwise(order))
     assert runs[True] / len(order) == pytest.approx(0.7**2 + 0.2**2 + 0.1**2, abs=0.02), "as independent draws have it"
     body = json.loads(built.requests[4].partition(b"\r\n\r\n")[2])
     assert (body["model"], body["priority"]) == ("lora", 5)
@@ -77,7 +79,8 @@ def test_the_order_depends_on_the_seed_alone() -> None:
 def test_each_request_of_a_large_class_is_sent_although_its_share_is_small() -> None:
     rare = SyntheticPrompts(FixedLength(1), unique=900)
     built = mix(("common", 99, chat("m")), ("rare", 1, chat("m", rare)))
-    assert built.classes is not None and built.request_indices is not None
+    assert built.classes is not None
+    assert built.request_indices is not None
     assert len(set(built.request_indices)) > 880
 
 
