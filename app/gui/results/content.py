@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QWidget
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
 from app.gui.results.state import DisplayedRun
+from app.gui.results.tabs.classes import ClassesTab
 from app.gui.results.tabs.details import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
 from app.gui.results.tabs.language_models import (
     BottleneckTab,
@@ -61,6 +62,7 @@ class Content(QWidget):
             BreakdownTab(theme_controller),
             ThroughputTab(theme_controller),
             TokensTab(theme_controller),
+            ClassesTab(),
             MachineTab(theme_controller),
             ErrorsTab(),
             self.requests_tab,
