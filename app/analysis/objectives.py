@@ -280,7 +280,8 @@ def select_run_objectives(slo: Iterable[Objective]) -> tuple[Objective, ...]:
 
 def count_needed_slo_samples(slo: Iterable[Objective]) -> int:
     """Return the minimum number of responses needed to estimate all percentiles of the objectives;
-    0 if there are no percentiles. An objective of a class needs so many responses of its class.
+    0 if there are no percentiles. For an objective of a class, the number includes the responses of
+    the other classes.
 
     Percentiles of ITL and ICL are ignored, because each stream has many gaps. A goodput of
     99 % is equivalent to a p99 within the limits, and therefore needs the same number of
