@@ -268,6 +268,8 @@ class ClassRow(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     stage: str
+    stage_number: int
+    """Position of the stage among those with classes, from 0; stages may have the same name."""
     weight_share: float
     share: Quantity
     requests: int
@@ -299,13 +301,14 @@ class ClassSection(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     stage: str
+    stage_number: int
     has_tokens: bool
     rows: tuple[ClassRow, ...]
 
     @property
     def overview(self) -> tuple[ClassRow, ...]:
         """Row of each class in the stage of the overview."""
-        return tuple(row for row in self.rows if row.stage == self.stage)
+        return tuple(row for row in self.rows if row.stage_number == self.stage_number)
 
     @property
     def rows_by_class(self) -> dict[str, tuple[ClassRow, ...]]:

@@ -15,21 +15,28 @@ def build_class_section(result: Result, headline_stage: Stage | None, latency_me
     stages = [stage for stage in result.stages if stage.classes and stage.kind != "warmup"]
     if not stages:
         return None
-    overview_stage = headline_stage if headline_stage in stages else stages[-1]
+    overview_number = next((number for number, stage in enumerate(stages) if stage is headline_stage), len(stages) - 1)
     objectives = select_binding_objectives([evaluation.objective for evaluation in result.slo])
     limited_classes = {objective.request_class for objective in objectives}
     names = dict.fromkeys(summary.name for stage in stages for summary in stage.classes)
     rows = [
-        _build_row(stage, summary, latency_metric, has_slo=name in limited_classes)
+        _build_row(stage, number, summary, latency_metric, has_slo=name in limited_classes)
         for name in names
-        for stage in stages
+        for number, stage in enumerate(stages)
         if (summary := stage.find_class(name)) is not None
     ]
     has_tokens = any(summary.tokens is not None for stage in stages for summary in stage.classes)
-    return model.ClassSection(stage=format_stage_name(overview_stage), has_tokens=has_tokens, rows=tuple(rows))
+    return model.ClassSection(
+        stage=format_stage_name(stages[overview_number]),
+        stage_number=overview_number,
+        has_tokens=has_tokens,
+        rows=tuple(rows),
+    )
 
 
-def _build_row(stage: Stage, summary: ClassSummary, latency_metric: str, *, has_slo: bool) -> model.ClassRow:
+def _build_row(
+    stage: Stage, stage_number: int, summary: ClassSummary, latency_metric: str, *, has_slo: bool
+) -> model.ClassRow:
     total_requests = sum(other.requests for other in stage.classes)
 
     def build(metric: str, aggregate: str = "value") -> model.Quantity:
@@ -39,6 +46,7 @@ def _build_row(stage: Stage, summary: ClassSummary, latency_metric: str, *, has_
     return model.ClassRow(
         name=summary.name,
         stage=format_stage_name(stage),
+        stage_number=stage_number,
         weight_share=summary.weight_share,
         share=model.Quantity(
             value=summary.requests / total_requests if total_requests else None,

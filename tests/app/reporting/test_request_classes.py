@@ -60,6 +60,15 @@ def test_a_run_without_classes_has_no_section_and_a_warmup_no_row() -> None:
     assert section.rows_by_class == {}, "the overview shows them"
 
 
+def test_a_repeated_probe_has_the_name_of_the_first_but_rows_of_its_own() -> None:
+    result = class_result()
+    first, last = result.stages
+    twice = msgspec.structs.replace(result, stages=(msgspec.structs.replace(first, name="peak"), last))
+    section = build_class_section(twice, last, "latency_ms")
+    assert section is not None
+    assert [(row.name, row.ttft_p95.value) for row in section.overview] == [("chat", 15), ("batch", 50)]
+
+
 def test_the_terminal_compares_the_classes_and_names_them_in_objectives(report: Report) -> None:
     text = render_text(report)
     assert re.search(r"FAIL p95 TTFT \(chat\) < 10 ms: 15\.0 .*in peak", text)

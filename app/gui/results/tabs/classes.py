@@ -11,7 +11,7 @@ from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.widgets import WheelSafeComboBox, fill_choices, hbox, label
 from reports.model import ClassSection
 
-_Choice = tuple[Literal["stage", "class"], str]
+_Choice = tuple[Literal["stage"], int] | tuple[Literal["class"], str]
 
 
 class ClassesTab(Tab):
@@ -43,16 +43,15 @@ class ClassesTab(Tab):
         section = report.classes
         self._invalid_stages = frozenset(frames.stage_name(row) for row in report.stages if row.validity == "INVALID")
         selected_index = 0
+        texts: list[str] = []
         if section is not None:  # None if the time range contains no stage
-            stages = dict.fromkeys(row.stage for row in section.rows)
-            self._choices = [("stage", name) for name in stages]
-            selected_index = self._choices.index(("stage", section.stage))
+            stages = {row.stage_number: row.stage for row in section.rows}
+            self._choices = [("stage", number) for number in stages]
+            texts = [f"All classes in {name}" for name in stages.values()]
+            selected_index = list(stages).index(section.stage_number)
             if len(stages) > 1:
                 self._choices += [("class", name) for name in section.names]
-        texts = [
-            f"All classes in {name}" if kind == "stage" else f"Class {name} in all stages"
-            for kind, name in self._choices
-        ]
+                texts += [f"Class {name} in all stages" for name in section.names]
         fill_choices(self.selection_box, [(text, index) for index, text in enumerate(texts)], selected_index)
         self._show_selection()
 
@@ -61,8 +60,8 @@ class ClassesTab(Tab):
         if self._section is None or not 0 <= index < len(self._choices):
             self.model.set_rows(frames.class_frame((), "stage", has_tokens=False))
             return
-        kind, name = self._choices[index]
-        rows = [row for row in self._section.rows if name == (row.stage if kind == "stage" else row.name)]
+        kind, value = self._choices[index]
+        rows = [row for row in self._section.rows if value == (row.stage_number if kind == "stage" else row.name)]
         invalid_rows = [index for index, row in enumerate(rows) if row.stage in self._invalid_stages]
         frame = frames.class_frame(rows, "name" if kind == "stage" else "stage", has_tokens=self._section.has_tokens)
         self.model.set_rows(frame, invalid_rows)
