@@ -61,8 +61,9 @@ def _name_classes(table: pa.Table, class_names: Sequence[str]) -> pa.Table:
     index = table.schema.get_field_index("class")
     if not class_names or index < 0:
         return table
-    numbers = pa.compute.if_else(pa.compute.less(table.column(index), len(class_names)), table.column(index), None)
-    names = pa.array(class_names, pa.utf8()).take(numbers.combine_chunks())
+    numbers = table.column(index)
+    is_named = pa.compute.is_in(numbers, value_set=pa.array(range(len(class_names)), pa.int16()))
+    names = pa.array(class_names, pa.utf8()).take(pa.compute.if_else(is_named, numbers, None).combine_chunks())
     return table.set_column(index, pa.field("class", pa.utf8()), names)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pandas as pd
@@ -10,8 +12,14 @@ from app.analysis.objectives import evaluate_objective, find_estimate, parse_obj
 from app.analysis.stages import summarize_stage
 from app.records.result import Result
 from app.records.stage import ClassShare
+from app.storage.run_directory import StoredRun
+from loadgen.workloads import HttpWorkload, MixedWorkload, WorkloadClass
+from tests.fakes.bench import SPEC
+from tests.fakes.clock import FakeClock
+from tests.fakes.load import ScriptedLoad
 from tests.fakes.queues import START_NS, stage_facts
 from tests.fakes.results import full_run
+from tests.fakes.stored_runs import stored_run
 from tests.fakes.streams import Answer, stream_rows
 
 SLO = (parse_objective("ttft_ms.p95{class=chat} < 10"), parse_objective("latency_ms.p95 < 500"))
@@ -40,6 +48,18 @@ def class_result(names: tuple[str, str] = ("chat", "batch")) -> Result:
         knees=(),
         clock=msgspec.structs.replace(result.clock, load_start_ns=START_NS),
     )
+
+
+def stored_class_run(directory: Path) -> StoredRun:
+    """A run of three classes over HTTP, of which the last misses its SLO."""
+    workloads = [WorkloadClass(name, weight, HttpWorkload()) for name, weight in (("a", 2), ("b", 1), ("c", 1))]
+    spec = msgspec.structs.replace(
+        SPEC,
+        workload=MixedWorkload(tuple(workloads)),
+        slo=(parse_objective("latency_ms.p95 < 1000"), parse_objective("latency_ms.p50{class=c} < 0.1")),
+    )
+    clock = FakeClock()
+    return stored_run(directory, spec, ScriptedLoad(clock, service_s=0.003, classes=3), clock=clock)
 
 
 def class_rows(slow_ms: float = 0.0) -> pd.DataFrame:

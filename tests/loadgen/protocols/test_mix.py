@@ -66,7 +66,7 @@ def test_the_class_of_each_arrival_is_drawn_by_weight_and_each_class_sends_its_r
     assert (body["model"], body["priority"]) == ("lora", 5)
     assert list(built.max_output_tokens or ()) == [3] * 12
     assert built.distinct_prompts == 12
-    assert built.sessions is built.live_sessions is None
+    assert (built.sessions, built.live_sessions) == (None, None)
 
 
 def test_the_order_depends_on_the_seed_alone() -> None:
