@@ -107,7 +107,8 @@ def test_a_gate_of_a_class_and_a_stage_is_judged_by_them() -> None:
     stages = (replace(summarize(), name="calm"), replace(summarize(), name="peak"))
     gate = parse_gate("latency_ms.p95{class=batch, stage=peak} < 100")
     judged = evaluate_gate(gate, stages, stages, {})
-    assert (judged.outcome, judged.stage, judged.observed.value) == ("FAIL", "peak", pytest.approx(200))
+    assert (judged.outcome, judged.stage) == ("FAIL", "peak")
+    assert judged.observed.value == pytest.approx(200)
     assert evaluate_gate(parse_gate("latency_ms.p95{class=chat} < 100"), stages, stages, {}).outcome == "PASS"
     unknown = evaluate_gate(parse_gate("latency_ms.p95{class=other} < 100"), stages, stages, {})
     assert (unknown.outcome, unknown.observed.reason) == ("INCONCLUSIVE", "the stage has no class other")

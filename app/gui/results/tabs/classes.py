@@ -24,6 +24,7 @@ class ClassesTab(Tab):
         self._invalid_stages: frozenset[str] = frozenset()
         self.selection_box = WheelSafeComboBox()
         self.selection_box.setAccessibleName("Stage or class of the table")
+        self.selection_box.setSizeAdjustPolicy(WheelSafeComboBox.SizeAdjustPolicy.AdjustToContents)
         self.selection_box.currentIndexChanged.connect(self._show_selection)
         self.model = QuantityModel(frames.CLASS_HEADERS, frames.CLASS_QUANTITIES)
         self.table = create_table(self.model, "Classes of requests")
