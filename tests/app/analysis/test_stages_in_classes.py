@@ -86,6 +86,9 @@ def test_a_number_without_a_class_counts_for_none() -> None:
     stage = summarize(rows=mixed_rows((0, 1, 7, None, -3)))
     assert [summary.requests for summary in stage.classes] == [800, 800]
     assert stage.completed == 4000 - sum(sum(summary.errors.values()) for summary in stage.classes)
+    named = read_rows(mixed_rows((0, 1, 7, None, -3))).name_classes(("chat", "batch")).classes
+    assert named is not None
+    assert set(named.codes.tolist()) == {-1, 0, 1}
     assert summarize(facts=stage_facts(100, 40, arrivals="constant")).classes == ()
     assert summarize(rows=mixed_rows().drop(columns="class")).classes == ()
 
