@@ -71,8 +71,9 @@ REQUEST_SCHEMA = pa.schema(
         ("server_decode_ms", pa.float64()),
         ("session", pa.int32()),
         ("turn", pa.int32()),
+        ("class", pa.int16()),
     ],
-    metadata={"sizewise.requests": "4"},
+    metadata={"sizewise.requests": "5"},
 )
 """Schema of the request rows, one row per arrival that became due. Arrivals after an early stop of
 the stage have no row.
@@ -88,7 +89,8 @@ name of the request in a Locust test. `worker` is the index of the load worker t
 request, from 0. The times of all workers are on the engine's clock. `session` is the number of the
 session that the request belongs to, unique within the stage, and `turn` the number of its turn,
 both from 0. They are null if the workload has no sessions. Several requests of a session have the
-same turn if they are sent in parallel.
+same turn if they are sent in parallel. `class` is the class of the request, as an index of the
+classes of the workload, from 0; null if the workload has no classes.
 
 Response: `error` is null for a successful request. It is `timeout` for requests that are
 interrupted at the end of the stage's drain, sent or not, and for requests that wait too long for a
@@ -114,16 +116,16 @@ null unless the response reports them.
 
 History: version 2 added `target` and the following columns, and allows `scheduled_ns` to be null.
 Version 3 added `worker` and the following columns, version 4 `tokens_cached` and the
-following columns.
+following columns, version 5 `class`.
 """
 
 BATCH_ROWS = 500
 
-WIRE_VERSION = 4
+WIRE_VERSION = 5
 """Version of the messages between master and workers. Both sides must have the same version.
 Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions (the columns
 of the rows and LiveSessionCounts), the blocks of a trace's prompts, and datasets that are JSON
-arrays."""
+arrays, version 5 mixed workloads (and the column `class` of the rows)."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the

@@ -333,4 +333,39 @@ class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
     spawn_per_s: float = 10.0
 
 
-Workload = HttpWorkload | OpenAiWorkload | OipWorkload | TfServingWorkload | TorchServeWorkload | LocustWorkload
+class WorkloadClass(msgspec.Struct, frozen=True):
+    """Class of requests in a mix. `weight` is the share of the arrivals that belong to the class,
+    relative to the weights of the other classes."""
+
+    name: str
+    weight: float
+    workload: OpenAiWorkload | HttpWorkload
+
+
+class MixedWorkload(msgspec.Struct, frozen=True, tag="mixed"):
+    """Mix of several classes of requests to one endpoint. All classes have the same API.
+
+    The class of each arrival is drawn from `seed` before the stage, so that the arrivals of each
+    class are as random as those of the mix. An arrival of a class with sessions starts a session.
+    """
+
+    classes: tuple[WorkloadClass, ...]
+    seed: int = 0
+
+
+Workload = (
+    HttpWorkload
+    | OpenAiWorkload
+    | OipWorkload
+    | TfServingWorkload
+    | TorchServeWorkload
+    | LocustWorkload
+    | MixedWorkload
+)
+
+
+def list_workloads(workload: Workload) -> tuple[Workload, ...]:
+    """Return the workloads of the classes of a mix; only the workload itself if it is no mix."""
+    if isinstance(workload, MixedWorkload):
+        return tuple(request_class.workload for request_class in workload.classes)
+    return (workload,)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from reports.model import CheckRow, HeadlineTile, Limit, Quantity, Report, StageRow
+from reports.model import CheckRow, ClassRow, HeadlineTile, Limit, Quantity, Report, StageRow
 
 THIN_SPACE = "\u202f"
 NOT_AVAILABLE = "n/a"
@@ -26,6 +26,7 @@ SERVER_NOTE = (
     "The counters include the requests of the lead-in and the drain. Client minus server is the time in the network, "
     "in routers, and in the HTTP code of both sides."
 )
+CLASS_TITLE = "Classes of requests"
 SESSION_TITLE = (
     "Sessions with the server's own responses: how they ended, and the CPU time to build a request from them"
 )
@@ -223,6 +224,13 @@ def find_stage_state(row: StageRow) -> StageState:
     if row.validity == "INVALID":
         return "INVALID"
     return "not evaluated" if row.meets_slo is None else "passed" if row.meets_slo else "failed"
+
+
+def format_class_state(row: ClassRow) -> str:
+    """Format whether a class of requests met its objectives; a dash without objectives."""
+    if not row.has_slo:
+        return "–"
+    return "not evaluated" if row.meets_slo is None else "met" if row.meets_slo else "missed"
 
 
 _STATE_TEXTS = {"passed": "SLO met", "failed": "SLO missed", "fallback": "fallback nodes"}

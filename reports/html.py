@@ -410,6 +410,7 @@ def _build_environment() -> Environment:
             "plain": formatting.format_plain,
             "count": formatting.format_count,
             "percent": formatting.format_percent,
+            "class_state": formatting.format_class_state,
             "seconds": formatting.format_duration,
             "money": formatting.format_money,
             "value": formatting.format_value,
@@ -441,6 +442,7 @@ def _build_environment() -> Environment:
             "server_title": formatting.SERVER_TITLE,
             "server_note": formatting.SERVER_NOTE,
             "session_title": formatting.SESSION_TITLE,
+            "class_title": formatting.CLASS_TITLE,
             "reuse_title": formatting.REUSE_TITLE,
         }
     )

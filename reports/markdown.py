@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from reports import formatting, plan_sentences
 from reports.comparison_section import ComparisonReport, ComparisonSection
@@ -32,6 +33,8 @@ from reports.local_text import (
 )
 from reports.model import (
     CheckRow,
+    ClassRow,
+    ClassSection,
     ErrorRow,
     HeadlineTile,
     ObjectiveRow,
@@ -156,6 +159,7 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
         _build_section("Objectives", _build_objective_table(report.objectives)),
         _build_section("Comparison", build_comparison_lines(report.comparison) if report.comparison else []),
         _build_section("Stages", _build_stage_table(report.stages, formatting.format_metric_label(report.times))),
+        _build_section(formatting.CLASS_TITLE, _build_class_tables(report.classes, report.times)),
         _build_section("Tokens", _build_token_table(report.tokens)),
         _build_section("Server", _build_server_table(report.servers)),
         _build_section("Errors", _build_error_table(report.errors)),
@@ -352,6 +356,45 @@ def _build_token_table(rows: Sequence[TokenRow]) -> list[str]:
     names = ("p50 TTFT", "p95 TTFT", "p99 TTFT", "p50 TPOT", "p95 TPOT", "p50 ITL", "p99 ITL", "tok/s")
     cell_rows = [[escape_text(row.stage), *map(_format_cell, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
     return build_table(["stage", *names], cell_rows) + _build_more_note(len(rows))
+
+
+def _build_class_tables(section: ClassSection | None, times: str) -> list[str]:
+    """Return a table that compares the classes in one stage, and a table of all stages per class if
+    there are several stages."""
+    if section is None:
+        return []
+    lines = [f"In {escape_text(section.stage)}:", "", *_build_class_table("class", section, section.overview, times)]
+    for name, rows in section.rows_by_class.items():
+        lines += ["", f"#### {escape_text(name)}", "", *_build_class_table("stage", section, rows, times)]
+    return lines
+
+
+def _build_class_table(
+    first_column: Literal["class", "stage"], section: ClassSection, rows: Sequence[ClassRow], times: str
+) -> list[str]:
+    latency_name = escape_text(formatting.format_metric_label(times))
+    token_names = ("p50 TTFT", "p95 TTFT", "p99 TTFT", "p50 TPOT", "p95 TPOT", "p99 ITL") if section.has_tokens else ()
+    names = (
+        first_column, "share (weight)", "requests", "failed", *token_names, f"p50 {latency_name}", "p95", "p99",
+        "throughput", *(("tok/s",) if section.has_tokens else ()), "goodput", "SLO",
+    )  # fmt: skip
+    cell_rows = []
+    for row in rows[:_MAX_ROWS]:
+        tokens = (row.ttft_p50, row.ttft_p95, row.ttft_p99, row.tpot_p50, row.tpot_p95, row.itl_p99)
+        rates = (row.throughput, row.output_tokens_per_s) if section.has_tokens else (row.throughput,)
+        latencies = (row.latency_p50, row.latency_p95, row.latency_p99)
+        share_text = f"{_format_cell(row.share)} ({formatting.format_percent(row.weight_share)})"
+        cell_rows.append(
+            [
+                escape_text(row.name if first_column == "class" else row.stage),
+                share_text,
+                formatting.format_count(row.requests),
+                formatting.format_count(row.failed),
+                *map(_format_cell, (*(tokens if section.has_tokens else ()), *latencies, *rates, row.goodput)),
+                formatting.format_class_state(row),
+            ]
+        )
+    return build_table(names, cell_rows) + _build_more_note(len(rows))
 
 
 def _build_server_table(rows: Sequence[ServerRow]) -> list[str]:

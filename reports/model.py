@@ -258,6 +258,71 @@ class LiveSessionRow(msgspec.Struct, frozen=True, kw_only=True):
     build_max: Quantity
 
 
+class ClassRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of one class in one stage.
+
+    `weight_share` is the share of the arrivals that the profile gives to the class, and `share` its
+    share of the requests in the stage; they differ by chance, and by the length of sessions.
+    `meets_slo` is `None` without objectives of the class, or if too few responses decide.
+    """
+
+    name: str
+    stage: str
+    stage_number: int
+    """Position of the stage among those with classes, from 0; stages may have the same name."""
+    weight_share: float
+    share: Quantity
+    requests: int
+    failed: int
+    error_rate: Quantity
+    throughput: Quantity
+    goodput: Quantity
+    ttft_p50: Quantity
+    ttft_p95: Quantity
+    ttft_p99: Quantity
+    tpot_p50: Quantity
+    tpot_p95: Quantity
+    itl_p50: Quantity
+    itl_p99: Quantity
+    latency_p50: Quantity
+    latency_p95: Quantity
+    latency_p99: Quantity
+    output_tokens_per_s: Quantity
+    cached: Quantity
+    has_slo: bool
+    meets_slo: bool | None
+
+
+class ClassSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Results by class of requests. `rows` are sorted by class, in the order of the profile.
+
+    `stage` is the stage in which an overview compares the classes. `has_tokens` is true if the
+    responses have tokens.
+    """
+
+    stage: str
+    stage_number: int
+    has_tokens: bool
+    rows: tuple[ClassRow, ...]
+
+    @property
+    def overview(self) -> tuple[ClassRow, ...]:
+        """Row of each class in the stage of the overview."""
+        return tuple(row for row in self.rows if row.stage_number == self.stage_number)
+
+    @property
+    def rows_by_class(self) -> dict[str, tuple[ClassRow, ...]]:
+        """Rows of each class, by name; empty if the overview already shows all rows."""
+        if len(self.overview) == len(self.rows):
+            return {}
+        return {name: tuple(row for row in self.rows if row.name == name) for name in self.names}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the profile."""
+        return tuple(dict.fromkeys(row.name for row in self.rows))
+
+
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     """Token metrics of the responses of one stage: time to first token (`ttft_…`), time per output
     token (`tpot_…`), inter-token latency (`itl_…`) and inter-chunk latency (`icl_…`).
@@ -581,6 +646,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Metric of the percentiles in `stages`: latency, or service time if the scheduled starts are
     unknown."""
     tokens: tuple[TokenRow, ...] = ()
+    classes: ClassSection | None = None
+    """Results by class of requests; `None` if the workload has no classes."""
     servers: tuple[ServerRow, ...] = ()
     """Counters of the target's servers by stage; empty if the servers report none."""
     steady: tuple[SteadyRow, ...] = ()

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from reports.local_model import LocalSection
-from reports.model import LoadSeries, PlanSection, Report, StageRow
+from reports.model import ClassSection, LoadSeries, PlanSection, Report, StageRow
 from reports.quantity import Quantity
 
 _Cell = str | float | int | bool | None
@@ -25,6 +25,8 @@ def build_tables(report: Report) -> dict[str, str]:
             tables["variants"] = _build_variant_table(report.local)
     if report.stages:
         tables["stages"] = _build_stage_table(report.stages)
+    if report.classes is not None:
+        tables["classes"] = _build_class_table(report.classes)
     if report.load is not None:
         tables["timeline"] = _build_timeline_table(report.load)
     if report.plan is not None:
@@ -66,6 +68,30 @@ def _list_cells(quantity: Quantity | None) -> tuple[float | None, float | None, 
     if quantity is None or quantity.value is None:
         return None, None, None
     return quantity.value, *(quantity.ci95 or (None, None))
+
+
+def _build_class_table(section: ClassSection) -> str:
+    quantities = (
+        "error_rate", "throughput", "goodput", "ttft_p50", "ttft_p95", "ttft_p99", "tpot_p50", "tpot_p95", "itl_p50",
+        "itl_p99", "latency_p50", "latency_p95", "latency_p99", "output_tokens_per_s", "cached",
+    )  # fmt: skip
+    columns = ["class", "stage", "weight_share", "share", "requests", "failed", "meets_slo"]
+    columns += [column for name in quantities for column in _list_columns(_CLASS_COLUMNS.get(name, f"{name}_ms"))]
+    rows = (
+        (
+            row.name, row.stage, row.weight_share, row.share.value, row.requests, row.failed, row.meets_slo,
+            *(cell for name in quantities for cell in _list_cells(getattr(row, name))),
+        )
+        for row in section.rows
+    )  # fmt: skip
+    return format_csv(columns, rows)
+
+
+_CLASS_COLUMNS = {
+    "error_rate": "error_rate", "throughput": "throughput_per_s", "goodput": "goodput_share",
+    "output_tokens_per_s": "output_tokens_per_s", "cached": "cached_input_share",
+}  # fmt: skip
+"""Column names of quantities that are not in ms."""
 
 
 def _build_stage_table(stages: Sequence[StageRow]) -> str:

@@ -31,6 +31,8 @@ from reports.model import (
     BatchRow,
     BreakdownSection,
     CheckRow,
+    ClassRow,
+    ClassSection,
     ErrorRow,
     GroupTable,
     HeadlineTile,
@@ -57,6 +59,7 @@ _MARGIN = 11
 _PLAN_MARGIN = 13
 _MIN_COLUMN_WIDTH = 14
 _MAX_ROWS = 8
+_MAX_CLASS_ROWS = 16
 
 
 def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -> str:
@@ -87,6 +90,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         ),
         _build_block("Stages", _build_stage_lines(report.stages, latency_label, width - _MARGIN), width),
         _build_block("Steady", [*map(_describe_steady_state, report.steady)], width),
+        _build_block("Classes", _build_class_lines(report.classes, latency_label, width - _MARGIN), width),
         _build_block("Tokens", _build_token_lines(report.tokens, latency_label, width - _MARGIN), width),
         _build_block("Server", _build_server_lines(report.servers, width - _MARGIN), width),
         _build_block("Latency", _build_breakdown_lines(report.breakdown, width - _MARGIN), width),
@@ -389,6 +393,53 @@ def _build_token_lines(rows: Sequence[TokenRow], latency_label: str, width: int)
 
 
 _FEW_SAMPLES = "*"
+
+_ClassColumn = tuple[str, Callable[[ClassRow], str]]
+
+
+def _list_class_column_groups(section: ClassSection, latency_label: str) -> Iterator[tuple[_ClassColumn, ...]]:
+    """Yield the columns of the table of classes. The columns of a group are shown in the same
+    table."""
+    yield (
+        ("SLO", formatting.format_class_state),
+        ("share", lambda row: _format_value_unit(row.share)),
+        ("weight", lambda row: formatting.format_percent(row.weight_share)),
+    )
+    yield ("n", lambda row: formatting.format_count(row.requests)), ("req/s", lambda row: _format_ms(row.throughput))
+    yield (("failed", lambda row: _format_ms(row.error_rate)), ("goodput", lambda row: _format_ms(row.goodput)))
+    if section.has_tokens:
+        yield (
+            ("p50 TTFT", lambda row: _format_aggregate(row.ttft_p50)),
+            ("p95", lambda row: _format_aggregate(row.ttft_p95)),
+        )
+        yield (
+            ("p50 TPOT", lambda row: _format_aggregate(row.tpot_p50)),
+            ("p95", lambda row: _format_aggregate(row.tpot_p95)),
+        )
+        yield (("p99 ITL", lambda row: _format_aggregate(row.itl_p99)),)
+    yield (
+        (f"p50 {latency_label}", lambda row: _format_aggregate(row.latency_p50)),
+        ("p95", lambda row: _format_aggregate(row.latency_p95)),
+    )
+    if section.has_tokens:
+        yield ("tok/s", lambda row: _format_ms(row.output_tokens_per_s)), ("cached", lambda row: _format_ms(row.cached))
+
+
+def _build_class_lines(section: ClassSection | None, latency_label: str, width: int) -> list[str]:
+    """Return tables that compare the classes of requests in one stage."""
+    if section is None:
+        return []
+    shown_rows = section.overview[:_MAX_CLASS_ROWS]
+    groups = [
+        [[header, *map(format_row, shown_rows)] for header, format_row in group]
+        for group in _list_class_column_groups(section, latency_label)
+    ]
+    tables = _pack_columns(["class", *(row.name for row in shown_rows)], groups, width)
+    has_few_samples = any(_FEW_SAMPLES in cell for table in tables for column in table for cell in column[1:])
+    legend = f"in {section.stage}; times in ms{f'; {_FEW_SAMPLES} too few samples' if has_few_samples else ''}"
+    omitted_count = len(section.overview) - len(shown_rows)
+    more_note = [f"… and {omitted_count} more classes in the report"] if omitted_count else []
+    return [*_format_tables(tables), *more_note, legend]
 
 
 def _describe_steady_state(row: SteadyRow) -> str:

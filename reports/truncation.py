@@ -62,6 +62,9 @@ def truncate_report(report: Report, max_rows: int) -> Report:
         objectives=truncator.take_first("objectives", report.objectives),
         stages=truncator.select_evenly("stages", report.stages),
         tokens=truncator.take_first("stages with tokens", report.tokens),
+        classes=None
+        if report.classes is None
+        else msgspec.structs.replace(report.classes, rows=truncator.take_first("rows of classes", report.classes.rows)),
         errors=truncator.take_first("error classes", report.errors),
         artifacts=truncator.take_first("files of the run", report.artifacts),
         plan=None if report.plan is None else _truncate_plan_section(report.plan, truncator),

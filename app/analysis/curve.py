@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.objectives import select_binding_objectives
+from app.analysis.objectives import select_binding_objectives, select_run_objectives
 from app.analysis.spans import LIMIT_METRICS
 from app.analysis.token_samples import find_sample_error
 from app.records.metrics import PERCENTILES
@@ -146,7 +146,7 @@ def _find_slo_latency_metric(slo: Sequence[Objective]) -> tuple[str, str]:
     latency if the SLO has none."""
     latency_objectives = (
         (objective.metric, objective.aggregate)
-        for objective in select_binding_objectives(slo)
+        for objective in select_run_objectives(select_binding_objectives(slo))
         if objective.metric in LIMIT_METRICS
     )
     return next(

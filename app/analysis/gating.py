@@ -14,13 +14,23 @@ from msgspec.structs import replace
 
 from app.analysis.comparisons.comparison import is_noisy
 from app.analysis.max_rate import format_against_limit
-from app.analysis.objectives import evaluate_objective, find_estimate
+from app.analysis.objectives import evaluate_objective, find_estimate, select_stage_tags
 from app.errors import ExitCode, get_precedence
 from app.records.comparison import Comparison, MetricChange
 from app.records.estimate import Estimate
 from app.records.metrics import RUN_METRICS, metric_label
 from app.records.plan import Fleet, Plan
-from app.records.result import Cause, CauseId, Exit, MaxRate, Objective, ObjectiveResult, Result, Stage, Verdict
+from app.records.result import (
+    Cause,
+    CauseId,
+    Exit,
+    MaxRate,
+    Objective,
+    ObjectiveResult,
+    Result,
+    Stage,
+    Verdict,
+)
 
 _NO_BASELINE = "no baseline was specified"
 _SEVERITY_RANKS = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
@@ -40,7 +50,7 @@ def evaluate_gate(
         return evaluate_objective(gate, run_metrics[gate.metric])
     return evaluate_worst_stage(
         gate,
-        filter_by_tags(stages, gate.tags) if gate.tags else evaluated_stages,
+        filter_by_tags(stages, stage_tags) if (stage_tags := select_stage_tags(gate)) else evaluated_stages,
         missing_reason=_format_no_stage_reason(gate),
     )
 

@@ -187,7 +187,8 @@ def _get_goodput(stage: Stage, objective: Objective) -> tuple[Estimate | None, f
     """Return the goodput as a proportion, and the proportion that the objective requires. The
     latter is `None` if the objective is not a percentile of a request duration."""
     required_share = PERCENTILES.get(objective.aggregate or "") if objective.metric in LIMIT_METRICS else None
-    return stage.metrics.get("goodput_share", {}).get("value"), required_share
+    part = stage if objective.request_class is None else stage.find_class(objective.request_class)
+    return None if part is None else part.metrics.get("goodput_share", {}).get("value"), required_share
 
 
 def _get_lower_bound(estimate: Estimate) -> float:

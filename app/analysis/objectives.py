@@ -26,7 +26,15 @@ from msgspec.structs import replace
 from app.analysis.sample_size import count_needed_samples
 from app.errors import UsageError
 from app.records.metrics import METRICS, PERCENTILES, RUN_METRICS, Metric, metric_label
-from app.records.result import Estimate, Objective, ObjectiveOutcome, ObjectiveResult, Stage
+from app.records.result import (
+    CLASS_TAG,
+    ClassSummary,
+    Estimate,
+    Objective,
+    ObjectiveOutcome,
+    ObjectiveResult,
+    Stage,
+)
 
 _GRAMMAR = re.compile(
     r"""\s* (?P<change>change\s*\(\s*)?
@@ -44,6 +52,15 @@ _SHORT_FORM = re.compile(
     (?P<level>\s*\|.*)?""",
     re.VERBOSE,
 )
+CLASS_METRICS = frozenset(
+    {
+        "latency_ms", "service_ms", "first_byte_ms", "ttft_ms", "ttft_service_ms", "ttfo_ms", "icl_ms", "itl_ms",
+        "tpot_ms", "output_tokens", "input_tokens", "reasoning_tokens", "cached_input_share", "latency_per_token_ms",
+        "user_tokens_per_s", "good_tokens_per_s", "output_tokens_per_s", "coalesced_share", "send_lag_ms", "error_rate",
+        "goodput_share", "offered_per_s", "achieved_per_s", "completed_per_s", "good_per_s",
+    }
+)  # fmt: skip
+"""Metrics that are computed for each class of requests."""
 _MS_BY_UNIT = {"us": 0.001, "ms": 1.0, "s": 1000.0, "": 1.0}
 _OBJECTIVE_HINT = (
     'Use metric.aggregate, comparator and value, such as "latency_ms.p95 < 50" or "error_rate < 0.1% | warn".'
@@ -55,20 +72,26 @@ _GATE_HINT = (
 
 
 def parse_objective(text: str) -> Objective:
-    """Parse one objective of an SLO. Raises UsageError if the objective is invalid; the hint for an
+    """Parse one objective of an SLO, which may apply to one class of requests, as in
+    `ttft_ms.p95{class=chat} < 300`. Raises UsageError if the objective is invalid; the hint for an
     unknown name suggests the closest known name."""
     text = expand_short_form(text)
     match = _match_grammar(text, _OBJECTIVE_HINT)
     if match["change"] is not None:
         raise UsageError("change(…) compares with a baseline and cannot be an SLO", hint="Define it as a gate.")
-    if match["tags"] is not None or match["of"] is not None:
-        option = "tags" if match["of"] is None else f"a limit relative to {match['of']}"
+    if match["of"] is not None:
+        option = f"a limit relative to {match['of']}"
         raise UsageError(f"an SLO applies to all stages and cannot have {option}", hint="Define it as a gate.")
     if match["metric"] in RUN_METRICS:
         raise UsageError(
             f"{match['metric']} is a metric of the whole run, but an SLO applies to stages", hint="Define it as a gate."
         )
-    return _build_objective(text, match, METRICS)
+    objective = _build_objective(text, match, METRICS)
+    if select_stage_tags(objective):
+        raise UsageError(
+            f"an SLO applies to all stages and cannot have tags other than {CLASS_TAG}", hint="Define it as a gate."
+        )
+    return objective
 
 
 def parse_gate(text: str) -> Objective:
@@ -237,20 +260,40 @@ def select_binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]
     endpoint could meet the SLO by failing slow requests. A limit of 1 % on the error rate is
     therefore added to such an SLO."""
     binding_slo = tuple(objective for objective in slo if objective.level == "fail")
-    if not binding_slo or any(objective.metric in ("error_rate", "goodput_share") for objective in binding_slo):
+    limited_classes = {
+        objective.request_class for objective in binding_slo if objective.metric in ("error_rate", "goodput_share")
+    }
+    if None in limited_classes or limited_classes >= {objective.request_class for objective in binding_slo}:
         return binding_slo
     return (*binding_slo, _DEFAULT_ERROR_LIMIT)
 
 
+def select_stage_tags(objective: Objective) -> dict[str, str]:
+    """Return the tags that select stages, without the class of requests."""
+    return {tag: value for tag, value in objective.tags.items() if tag != CLASS_TAG}
+
+
+def select_run_objectives(slo: Iterable[Objective]) -> tuple[Objective, ...]:
+    """Return the objectives that apply to all requests together, not only to one class."""
+    return tuple(objective for objective in slo if objective.request_class is None)
+
+
 def count_needed_slo_samples(slo: Iterable[Objective]) -> int:
     """Return the minimum number of responses needed to estimate all percentiles of the objectives;
-    0 if there are no percentiles.
+    0 if there are no percentiles. For an objective of a class, the number includes the responses of
+    the other classes.
 
     Percentiles of ITL and ICL are ignored, because each stream has many gaps. A goodput of
     99 % is equivalent to a p99 within the limits, and therefore needs the same number of
     responses."""
-    shares = (_get_required_share(objective) for objective in slo)
-    return max((count_needed_samples(q) for q in shares if q is not None), default=0)
+    return max(
+        (
+            math.ceil(count_needed_samples(share) / objective.request_share)
+            for objective in slo
+            if (share := _get_required_share(objective)) is not None
+        ),
+        default=0,
+    )
 
 
 def _get_required_share(objective: Objective) -> float | None:
@@ -282,15 +325,21 @@ def evaluate_objective(objective: Objective, estimate: Estimate) -> ObjectiveRes
 
 
 def find_estimate(stage: Stage, objective: Objective) -> Estimate:
-    """Return the estimate of the objective's metric for a stage, divided by the reference metric if
-    the limit is relative. The value is withheld if the metric was not measured."""
-    estimate = _get_estimate(stage, objective.metric, objective.aggregate)
+    """Return the estimate of the objective's metric for a stage, or for the objective's class in the
+    stage, divided by the reference metric if the limit is relative. The value is withheld if the
+    metric was not measured."""
+    part: Stage | ClassSummary | None = stage
+    if objective.request_class is not None:
+        part = stage.find_class(objective.request_class)
+    if part is None:
+        return Estimate(None, reason=f"the stage has no class {objective.request_class}")
+    estimate = _get_estimate(part, objective.metric, objective.aggregate)
     if objective.of is None:
         return estimate
     if (objective.metric, objective.of) == _GOODPUT_METRICS:
-        return _get_estimate(stage, "goodput_share", None)
+        return _get_estimate(part, "goodput_share", None)
     name, _, aggregate = objective.of.partition(".")
-    return _divide_estimates(estimate, _get_estimate(stage, name, aggregate or None), objective.of)
+    return _divide_estimates(estimate, _get_estimate(part, name, aggregate or None), objective.of)
 
 
 def get_unit(objective: Objective) -> str:
@@ -300,11 +349,11 @@ def get_unit(objective: Objective) -> str:
     return (METRICS.get(objective.metric) or RUN_METRICS[objective.metric]).unit
 
 
-def _get_estimate(stage: Stage, metric: str, aggregate: str | None) -> Estimate:
+def _get_estimate(part: Stage | ClassSummary, metric: str, aggregate: str | None) -> Estimate:
     if metric in _STAGE_FIELDS:
-        estimate: Estimate = getattr(stage, metric)
+        estimate: Estimate = getattr(part, metric)
         return estimate
-    stored_estimate = stage.metrics.get(metric, {}).get(aggregate or "value")
+    stored_estimate = part.metrics.get(metric, {}).get(aggregate or "value")
     return stored_estimate or Estimate(None, reason=f"{metric_label(metric, aggregate)} was not measured")
 
 

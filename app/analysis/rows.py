@@ -229,6 +229,9 @@ class StageRows:
     `None` if no request has labels."""
     tokens: TokenRows | None
     """Token data of the stage; `None` if no response has token data."""
+    classes: Categories | None = None
+    """Class of each request; `None` if the requests have no classes. The names are numbers until
+    `name_classes` is called."""
 
     @property
     def was_started(self) -> Mask:
@@ -246,6 +249,14 @@ class StageRows:
         counts = dict(sorted(self.error.count(self.is_failed).items()))
         not_started_count = int(np.count_nonzero(~self.was_started))
         return {**counts, NOT_STARTED: not_started_count} if not_started_count else counts
+
+    def name_classes(self, names: Sequence[str]) -> StageRows:
+        """Return the rows with the names of the classes, in the order of their numbers. A number
+        without a name counts as no class."""
+        if self.classes is None or self.classes.categories == tuple(names):
+            return self
+        codes = np.where(self.classes.codes < len(names), self.classes.codes, -1).astype(np.int32)
+        return replace(self, classes=Categories(codes, tuple(names)) if names else None)
 
     def filter(self, mask: Mask) -> StageRows:
         # usually no row is filtered out, and copying millions of rows costs memory
@@ -272,11 +283,12 @@ class StageRows:
             error=self.error.select(selection),
             correct_counts=None if self.correct_counts is None else self.correct_counts[selection],
             tokens=None if self.tokens is None else self.tokens.select(selection),
+            classes=None if self.classes is None else self.classes.select(selection),
         )
 
 
 _ARRAY_FIELDS = tuple(
-    field.name for field in fields(StageRows) if field.name not in ("error", "correct_counts", "tokens")
+    field.name for field in fields(StageRows) if field.name not in ("error", "correct_counts", "tokens", "classes")
 )
 
 
@@ -294,7 +306,16 @@ def join_rows(stages_rows: Sequence[StageRows]) -> StageRows:
         if all(rows.correct_counts is None for rows in stages_rows)
         else np.concatenate(correct_counts),
         tokens=join_tokens(stages_tokens) if len(stages_tokens) == len(stages_rows) else None,
+        classes=_join_classes(stages_rows),
     ).sort()
+
+
+def _join_classes(stages_rows: Sequence[StageRows]) -> Categories | None:
+    if all(rows.classes is None for rows in stages_rows):
+        return None
+    return join_categories(
+        [rows.classes or Categories(np.full(len(rows.scheduled_ns), -1, np.int32), ()) for rows in stages_rows]
+    )
 
 
 def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
@@ -335,7 +356,15 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
         error=error,
         correct_counts=read_numbers(frame["correct_rows"])[order] if has_labels else None,
         tokens=tokens,
+        classes=_read_classes(frame, order),
     )
+
+
+def _read_classes(frame: pd.DataFrame, order: Ints | slice) -> Categories | None:
+    if "class" not in frame or not frame["class"].notna().any():
+        return None
+    codes = np.maximum(frame["class"].to_numpy(dtype=np.int32, na_value=-1)[order], -1)
+    return Categories(codes, tuple(map(str, range(int(codes.max()) + 1))))
 
 
 def _compute_order(scheduled_ns: Nanoseconds) -> Ints | slice:

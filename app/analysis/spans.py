@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
+from app.analysis.objectives import select_run_objectives
 from app.analysis.rows import StageRows, TokenRows
 from app.records.result import Objective
 
@@ -36,15 +37,27 @@ def compute_durations_ms(rows: StageRows, metric: str) -> Floats | None:
 
 def find_requests_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
     """Return a mask of the requests that succeeded within all latency limits of the SLO. Each limit
-    is applied to each request, even if it is set on an aggregate such as p95.
+    is applied to each request, even if it is set on an aggregate such as p95. To the requests of a
+    class with own limits, only these limits are applied.
 
     A response without a first token does not meet a limit on the time to first token."""
+    limits = [
+        objective for objective in slo if objective.metric in LIMIT_METRICS and objective.comparator in ("<", "<=")
+    ]
+    is_within_limits = _find_rows_within(rows, select_run_objectives(limits))
+    if rows.classes is not None:
+        for name in {objective.request_class for objective in limits} & set(rows.classes.categories):
+            is_in_class = rows.classes.equals(str(name))
+            class_limits = [objective for objective in limits if objective.request_class == name]
+            is_within_limits[is_in_class] = _find_rows_within(rows.filter(is_in_class), class_limits)
+    return is_within_limits
+
+
+def _find_rows_within(rows: StageRows, limits: Sequence[Objective]) -> Mask:
     is_within_limits = rows.is_success.copy()
-    for objective in slo:
-        if objective.metric in LIMIT_METRICS and objective.comparator in ("<", "<="):
-            is_within_limits &= is_within_limit(
-                objective, compute_durations_ms(rows, objective.metric), len(is_within_limits)
-            )
+    for objective in limits:
+        values_ms = compute_durations_ms(rows, objective.metric)
+        is_within_limits &= is_within_limit(objective, values_ms, len(is_within_limits))
     return is_within_limits
 
 

@@ -21,7 +21,7 @@ from app.analysis.estimates import (
     estimate_rate,
     find_maximum,
 )
-from app.analysis.objectives import find_estimate, is_met, select_binding_objectives
+from app.analysis.objectives import find_estimate, is_met, select_binding_objectives, select_run_objectives
 from app.analysis.rows import StageRows, compute_offered_window, read_rows
 from app.analysis.server_counters import check_other_clients, compare_latencies
 from app.analysis.spans import (
@@ -35,13 +35,14 @@ from app.analysis.stage_checks import check_stage
 from app.analysis.steady_state import find_steady_state
 from app.analysis.token_metrics import (
     compute_token_metrics,
+    count_tokens,
     estimate_token_goodput,
     sample_tokens,
     withhold_distribution,
 )
 from app.analysis.validity import compute_verdict
 from app.records.metrics import METRICS
-from app.records.result import Estimate, Objective, Stage, Window
+from app.records.result import ClassSummary, Estimate, Objective, Stage, Window
 from app.records.stage import StageData
 
 
@@ -77,6 +78,7 @@ def summarize_rows(
     completion rates count the responses inside the window; otherwise, the backlog of an overloaded
     endpoint would count as throughput.
     """
+    rows = name_classes(rows, stage_data)
     window = compute_offered_window(rows, stage_data)
     offered_rows = rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns))
     bounds_ns = (window.start_ns, window.end_ns)
@@ -115,7 +117,7 @@ def summarize_rows(
         rates=stage_data.rates,
         think_s=stage_data.think_s,
         sessions=stage_data.sessions,
-        spike=analyze_spike(rows, stage_data, window, select_binding_objectives(slo))
+        spike=analyze_spike(rows, stage_data, window, select_run_objectives(select_binding_objectives(slo)))
         if stage_data.kind == "spike"
         else None,
         workers=stage_data.workers,
@@ -126,6 +128,7 @@ def summarize_rows(
         server=server,
         server_latencies=server_latencies,
         breakdown=break_down_latency(offered_rows, rows, server_latencies) if has_tokens or server_latencies else (),
+        classes=_summarize_classes(offered_rows, rows, stage_data, bounds_ns, slo),
     )
     return add_telemetry(stage, telemetry, stage_data, slo)
 
@@ -136,6 +139,7 @@ def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, sl
 
     The result equals that of `summarize_rows` on the same rows, but metrics that do not depend on
     an SLO limit are not recomputed."""
+    rows = name_classes(rows, stage_data)
     window = compute_offered_window(rows, stage_data)
     offered_rows = rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns))
     checks = check_stage(offered_rows, stage_data, window, slo)
@@ -148,12 +152,55 @@ def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, sl
         metrics={**original.metrics, **_select_goodput_metrics(goodput)},
         verdict=compute_verdict(checks),
         checks=checks,
-        spike=analyze_spike(rows, stage_data, window, select_binding_objectives(slo))
+        spike=analyze_spike(rows, stage_data, window, select_run_objectives(select_binding_objectives(slo)))
         if stage_data.kind == "spike"
         else None,
+        classes=_summarize_classes(offered_rows, rows, stage_data, (window.start_ns, window.end_ns), slo),
         in_headline=False,
     )
-    return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, stage_data, slo))
+    return _evaluate_slo(stage, stage_data, slo)
+
+
+def name_classes(rows: StageRows, stage_data: StageData) -> StageRows:
+    return rows.name_classes([request_class.name for request_class in stage_data.classes])
+
+
+def _summarize_classes(
+    offered_rows: StageRows,
+    rows: StageRows,
+    stage_data: StageData,
+    bounds_ns: tuple[int, int],
+    slo: Sequence[Objective],
+) -> tuple[ClassSummary, ...]:
+    """Compute the results of each class of requests. A class without latency limits of its own has
+    the goodput within the limits of the SLO."""
+    if offered_rows.classes is None or rows.classes is None:
+        return ()
+    summaries = []
+    for request_class in stage_data.classes:
+        class_rows = offered_rows.filter(offered_rows.classes.equals(request_class.name))
+        all_class_rows = rows.filter(rows.classes.equals(request_class.name))
+        goodput = _compute_goodput(class_rows, bounds_ns, slo)
+        completed_per_s = estimate_rate(all_class_rows.end_ns[all_class_rows.is_success], bounds_ns)
+        summary = ClassSummary(
+            name=request_class.name,
+            weight_share=request_class.share,
+            requests=class_rows.scheduled_ns.size,
+            completed=int(np.count_nonzero(class_rows.is_success)),
+            errors=class_rows.count_errors(),
+            offered_per_s=_estimate_offered_rate(class_rows, stage_data, bounds_ns),
+            achieved_per_s=estimate_rate(class_rows.sent_ns[class_rows.was_sent], bounds_ns),
+            good_per_s=goodput["good_per_s"],
+            metrics={
+                **_build_request_metrics(class_rows, stage_data.rows_per_request),
+                **_select_goodput_metrics(goodput),
+                "completed_per_s": {"value": completed_per_s},
+                **compute_token_metrics(class_rows, bounds_ns, all_class_rows),
+            },
+            tokens=count_tokens(class_rows),
+        )
+        summaries.append(summary)
+    return tuple(summaries)
 
 
 def add_telemetry(
@@ -164,17 +211,27 @@ def add_telemetry(
     stage = msgspec.structs.replace(
         stage, metrics={**stage.metrics, **compute_telemetry_metrics(telemetry, stage.window)}
     )
-    return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, stage_data, slo))
+    return _evaluate_slo(stage, stage_data, slo)
 
 
-def _meets_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) -> bool | None:
+def _evaluate_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) -> Stage:
+    """Return the stage with whether it and each of its classes met the SLO."""
+    binding_slo = select_binding_objectives(slo)
+    classes = []
+    for summary in stage.classes:
+        class_slo = [objective for objective in binding_slo if objective.request_class == summary.name]
+        meets_slo = _meets_slo(stage, stage_data, class_slo) if class_slo else None
+        classes.append(msgspec.structs.replace(summary, meets_slo=meets_slo))
+    return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, stage_data, binding_slo), classes=tuple(classes))
+
+
+def _meets_slo(stage: Stage, stage_data: StageData, binding_slo: Sequence[Objective]) -> bool | None:
     """Return True if all point estimates met the SLO, False if one did not.
 
     In a search stage, which is long enough for all percentiles, a withheld estimate counts as a
     failure. In a stage of the profile, a withheld estimate leaves the result undecided (`None`),
     unless another estimate fails. Also return `None` if there is nothing to evaluate: a warm-up,
     no SLO, or a stage that was stopped early for a reason other than its backlog."""
-    binding_slo = select_binding_objectives(slo)
     if stage_data.is_saturated:
         return False
     if stage_data.kind == "warmup" or stage_data.stopped_early or not binding_slo:

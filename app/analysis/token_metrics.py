@@ -12,7 +12,7 @@ from app.analysis.spans import NO_SCHEDULED_START, compute_durations_ms
 from app.analysis.token_samples import build_sample_from_rows
 from app.records.estimate import TokenSample
 from app.records.metrics import DISTRIBUTION_AGGREGATES
-from app.records.result import Estimate
+from app.records.result import Estimate, TokenTotals
 
 Metrics = dict[str, dict[str, Estimate]]
 
@@ -84,6 +84,19 @@ def sample_tokens(rows: StageRows) -> TokenSample | None:
     report both."""
     tokens = rows.filter(rows.is_success).tokens
     return None if tokens is None else build_sample_from_rows(tokens.tokens_in, tokens.tokens_out)
+
+
+def count_tokens(rows: StageRows) -> TokenTotals | None:
+    """Count the tokens of successful requests; `None` if the responses have no tokens."""
+    tokens = rows.filter(rows.is_success).tokens
+    if tokens is None:
+        return None
+    totals = (
+        None if np.isnan(counts).all() else int(np.nansum(counts))
+        for counts in (tokens.tokens_in, tokens.tokens_cached, tokens.tokens_out)
+    )
+    input_count, cached_count, output_count = totals
+    return TokenTotals(tokens.tokens_out.size, input_count, cached_count, output_count)
 
 
 def _build_duration_metrics(success_rows: StageRows) -> Metrics:

@@ -68,20 +68,40 @@ def _collect_rows(run: OpenedRun, arguments: Arguments) -> list[_Row]:
         names = ", ".join(dict.fromkeys(stage.name for stage in stages if stage.kind != "warmup"))
         message = f"the run has no stage {arguments.stage!r}" if arguments.stage else "the run has no requests"
         raise UsageError(message, hint=f"Use one of these stages: {names}." if names else "Explain an endpoint's run.")
+    if arguments.request_class is not None:
+        _require_class([stage for stage, _ in selected], arguments.request_class)
     rows = [row for stage, stage_rows in selected for row in _iterate_stage_rows(stage, stage_rows, arguments)]
     if not rows:
         raise UsageError("no request of the stage was successful", hint="See the errors in `sizewise report`.")
     return rows
 
 
+def _require_class(stages: list[Stage], name: str) -> None:
+    if all(stage.find_class(name) is None for stage in stages):
+        names = ", ".join(dict.fromkeys(summary.name for stage in stages for summary in stage.classes))
+        hint = f"Use one of these classes: {names}." if names else "Add workload.classes to the profile."
+        raise UsageError(f"the run has no class {name!r}", hint=hint)
+
+
 def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Arguments) -> list[_Row]:
+    import numpy as np
+
     from app.analysis.breakdown import break_down_latency, break_down_request, find_slowest_requests
 
+    name, classes = arguments.request_class, stage_rows.classes
+    is_selected = np.ones(stage_rows.sent_ns.size, dtype=bool)
+    if name is not None:
+        is_selected = ~is_selected if classes is None or name not in classes.categories else classes.equals(name)
+    selected_rows = stage_rows.filter(is_selected)
     if arguments.request is not None:
         numbers = [_require_successful(stage_rows, arguments.request)]
     else:
-        numbers = find_slowest_requests(stage_rows, arguments.slowest)
-    breakdowns = stage.breakdown or break_down_latency(stage_rows, stage_rows, stage.server_latencies)
+        slowest = find_slowest_requests(selected_rows, arguments.slowest)
+        numbers = np.flatnonzero(is_selected)[slowest].tolist()
+    if name is not None:
+        breakdowns = break_down_latency(selected_rows, stage_rows, ())
+    else:
+        breakdowns = stage.breakdown or break_down_latency(stage_rows, stage_rows, stage.server_latencies)
     aggregates = [] if arguments.request is not None else [_Row(stage.name, None, one) for one in breakdowns]
     return [*aggregates, *(_Row(stage.name, number, break_down_request(stage_rows, number)) for number in numbers)]
 
@@ -142,6 +162,9 @@ COMMAND = Command(
         run_argument(),
         CommandOption(["--stage"], metavar="NAME", help="only this stage"),
         CommandOption(
+            ["--class", "request_class"], metavar="NAME", help="only this class of requests (workload.classes)"
+        ),
+        CommandOption(
             ["--slowest"],
             type=click.IntRange(0, _MAX_REQUESTS),
             default=0,
@@ -158,5 +181,6 @@ COMMAND = Command(
         "sizewise explain last",
         "sizewise explain last --stage heavy --slowest 5",
         "sizewise explain last --stage heavy --request 17",
+        "sizewise explain last --class chat",
     ),
 )

@@ -199,7 +199,7 @@ def resume_run(
     gather = build_gather(profile, remote_workers)
     spec_text, resumed_at = run_to_resume.spec_text or "", datetime.now(UTC)
     measured_run = _run_and_store(
-        NewRun(run_id, profile.name, spec_text, run_to_resume.directory, profile.slo, resumed_at),
+        NewRun(run_id, profile.name, spec_text, run_to_resume.directory, spec.slo, resumed_at),
         lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop, interrupted_run),
         lambda: reopen_run(run_to_resume, interrupted_run),
         arguments,
@@ -214,7 +214,8 @@ def _create_run(profile: Profile, out: Path | None) -> NewRun:
     if out is not None and directory != out:
         warn(f"{out} already contains a run, so this run is stored in {directory}")
     has_requests = not isinstance(profile, LocalProfile)
-    return NewRun(run_id, profile.name, format_spec(profile), directory, profile.slo, started_at, has_requests)
+    slo = profile.slo if isinstance(profile, LocalProfile) else profile.complete_slo
+    return NewRun(run_id, profile.name, format_spec(profile), directory, slo, started_at, has_requests)
 
 
 def _run_and_store(

@@ -78,7 +78,12 @@ def build_slo_objectives(slo: Sequence[Objective]) -> SloObjectives:
     latency_objectives, notes, share = [], [], None
     for objective in (objective for objective in slo if objective.level == "fail"):
         kind = _KIND_BY_METRIC.get(objective.metric)
-        if kind is not None and (objective.aggregate in PERCENTILES or objective.aggregate == "mean"):
+        if objective.request_class is not None:
+            notes.append(
+                f"{objective.label} applies to one class of the measured requests, so the plan ignores it. Classes of "
+                "a plan are in traffic.classes."
+            )
+        elif kind is not None and (objective.aggregate in PERCENTILES or objective.aggregate == "mean"):
             latency_objectives.append(
                 LatencyObjective(
                     objective.label, objective.name, kind, PERCENTILES.get(objective.aggregate), objective.limit / 1000

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from app.analysis.objectives import get_unit
+from app.analysis.objectives import CLASS_METRICS, get_unit, select_stage_tags
 from app.analysis.spans import LIMIT_METRICS
 from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.units import format_duration
 from app.records.metrics import METRICS, RUN_METRICS, find_metrics
-from app.records.result import SWEEP_TAG, Objective
+from app.records.result import CLASS_TAG, SWEEP_TAG, Objective
 
 if TYPE_CHECKING:
     from app.profiles.profile import EndpointProfile, Profile
@@ -39,7 +39,7 @@ def find_gate_problem(profile: Profile, gate: Objective) -> tuple[str, str] | No
         problem = _check_run_metric(profile, gate)
         if problem is not None:
             return problem
-    return _check_tags(profile, gate) or _check_can_fail(gate)
+    return _check_class(profile, gate) or _check_tags(profile, gate) or _check_can_fail(gate)
 
 
 def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | None:
@@ -48,7 +48,7 @@ def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | No
     load = profile.load
     has_rates = load.search is not None or bool(load.sweep and load.sweep.swept_rates_per_s)
     has_rates = has_rates or any(stage.kind == "steady" for stage in load.stages)
-    if not has_rates or not any(objective.level == "fail" for objective in profile.slo):
+    if not has_rates or not any(objective.level == "fail" for objective in profile.complete_slo):
         hint = "Add load.search, and an objective to slo."
         return f"{gate.metric} needs a search for the max rate within SLO, and the profile has none", hint
     if RUN_METRICS[gate.metric].unit == "USD" and profile.traffic is None:
@@ -88,7 +88,7 @@ def _check_tags(profile: Profile, gate: Objective) -> tuple[str, str] | None:
     """Return the problem with the gate's tags and a hint; `None` if every tag and its value occur
     in the stages of the profile."""
     values_by_tag = _list_variant_tags(profile) if isinstance(profile, LocalProfile) else _list_stage_tags(profile)
-    for tag, value in gate.tags.items():
+    for tag, value in select_stage_tags(gate).items():
         if tag not in values_by_tag:
             hint = did_you_mean(tag, values_by_tag) or f"Use one of these tags: {', '.join(values_by_tag)}."
             return f'no stage has a tag "{tag}"', hint
@@ -117,12 +117,19 @@ def _list_variant_tags(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
     return {"scenario": tuple(profile.load.scenarios), **values_by_tag}
 
 
-def find_objective_problem(profile: Profile) -> tuple[tuple[str, int | str], BadValueError] | None:
+def find_objective_problem(profile: Profile) -> tuple[tuple[int | str, ...], BadValueError] | None:
     """Find the first objective or gate that is invalid: it cannot be evaluated, can never be met,
     or can never fail.
 
     Return its path in the profile and the problem; `None` if all objectives and gates are valid.
     """
+    for class_index, request_class in enumerate(() if isinstance(profile, LocalProfile) else profile.classes):
+        for index, objective in enumerate(request_class.slo):
+            class_problem = _find_class_problem(profile, objective, request_class.name)
+            if class_problem is not None:
+                message, hint = class_problem
+                path = ("workload", "classes", class_index, "slo", index)
+                return path, BadValueError(f"workload.classes[{class_index}].slo[{index}]: {message}", hint=hint)
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
         for index, objective in enumerate(objectives):
             problem = _find_problem(profile, objective, key)
@@ -158,12 +165,39 @@ def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
     return _check_can_be_met(rule.objective)
 
 
+def _find_class_problem(profile: Profile, objective: Objective, name: str) -> tuple[str, str] | None:
+    """Return the problem with an objective in the SLO of a class, and a hint; `None` if the objective
+    is valid."""
+    if objective.request_class is not None:
+        return f'"{objective.text}" names a class, but already belongs to one', "Remove the braces, or write it in slo."
+    return _find_problem(profile, replace(objective, tags={CLASS_TAG: name}), "slo")
+
+
+def _check_class(profile: Profile, objective: Objective) -> tuple[str, str] | None:
+    """Return the problem with the class of an objective or gate, and a hint; `None` if there is
+    none."""
+    name = objective.request_class
+    if name is None:
+        return None
+    class_names = () if isinstance(profile, LocalProfile) else tuple(known.name for known in profile.classes)
+    if name not in class_names:
+        hint = f"Use one of these classes: {', '.join(class_names)}." if class_names else "Add workload.classes."
+        return f"the workload has no class {name!r}", did_you_mean(name, class_names) or hint
+    if objective.metric not in CLASS_METRICS:
+        return f"{objective.metric} is not measured for each class", "Remove the class, or use a metric of requests."
+    if objective.is_change:
+        return "changes are compared for all classes together", "Remove the class."
+    return None
+
+
 def _find_problem(profile: Profile, objective: Objective, key: str) -> tuple[str, str] | None:
     if key == "gates":
         return _check_gate_metrics(profile, objective) or find_gate_problem(profile, objective)
     if isinstance(profile, LocalProfile):
-        return _check_measured_locally(profile, objective) or _check_can_be_met(objective)
-    problem = _check_measured(profile, objective) or _check_can_be_met(objective) or _check_goodput(profile, objective)
+        problem = _check_class(profile, objective) or _check_measured_locally(profile, objective)
+        return problem or _check_can_be_met(objective)
+    problem = _check_class(profile, objective) or _check_measured(profile, objective)
+    problem = problem or _check_can_be_met(objective) or _check_goodput(profile, objective)
     if problem is None and key == "slo" and objective.level == "fail":
         return _check_searchable(profile, objective)
     return problem
@@ -243,7 +277,8 @@ def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str,
         return None
     if any(
         slo_objective.metric in LIMIT_METRICS and slo_objective.comparator in ("<", "<=")
-        for slo_objective in profile.slo
+        for slo_objective in profile.complete_slo
+        if objective.request_class is None or slo_objective.request_class in (None, objective.request_class)
     ):
         return None
     hint = 'Add one to slo, such as "latency_ms.p95 < 50 | warn"; with "| warn" it only counts toward the goodput.'

@@ -16,6 +16,7 @@ from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.extras import Extra
 from app.profiles import units
+from app.profiles.classes import ClassKeys, build_slo
 from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.load import LoadSettings
 from app.profiles.local import CommonProfile, LocalProfile
@@ -46,6 +47,7 @@ from app.profiles.workload import (
 )
 from app.records.abort import AbortRule
 from app.records.offers import PlanLimits
+from app.records.result import Objective
 
 _ABORT_RULE = re.compile(r"(?P<objective>.*\S)\s+after\s+(?P<after>\S+)\s*", re.DOTALL)
 _ABORT_HINT = 'Use a value such as "error_rate > 20% after 15s"; the time counts from the start of each stage.'
@@ -62,6 +64,8 @@ def _parse_abort_rule(value: object) -> AbortRule:
     if objective.metric not in ABORTABLE_METRICS:
         hint = f"Use {' or '.join(ABORTABLE_METRICS)}."
         raise BadValueError(f"{objective.metric} is not available while a stage runs", hint=hint)
+    if objective.request_class is not None:
+        raise BadValueError("abort_when applies to all requests together, and cannot name a class", hint=_ABORT_HINT)
     if objective.comparator in ("<", "<=") or objective.level == "warn":
         raise BadValueError(f'"{objective.text}" cannot be used to abort a run', hint=_ABORT_HINT)
     return AbortRule(" ".join(value.split()), objective, units.parse_duration_s(match["after"]))
@@ -111,10 +115,20 @@ class _BaseProfile(CommonProfile):
     plan: PlanKeys = PlanLimits()
     """Requirements of the planned fleet in addition to the SLO."""
 
+    @property
+    def complete_slo(self) -> tuple[Objective, ...]:
+        """SLO of the profile, followed by the objectives of the classes of requests."""
+        return build_slo(self.slo, self.classes)
+
+    @property
+    def classes(self) -> tuple[ClassKeys, ...]:
+        """Classes of requests; empty if the workload has none."""
+        return getattr(getattr(self, "workload", None), "classes", ())
+
     @model_validator(mode="after")
     def _check_search(self) -> Self:
-        if self.load.search is not None and not any(objective.level == "fail" for objective in self.slo):
-            problem = "has only warnings" if self.slo else "is empty"
+        if self.load.search is not None and not any(objective.level == "fail" for objective in self.complete_slo):
+            problem = "has only warnings" if self.complete_slo else "is empty"
             raise BadValueError(
                 f"load.search needs an SLO for the max rate, but slo {problem}",
                 hint='Add an objective to slo, such as "latency_ms.p95 < 50".',
@@ -139,18 +153,20 @@ class GeneratingProfile(_BaseProfile):
     def _check_max_tokens(self) -> Self:
         """Check that each request has a maximum number of output tokens, which the Messages API
         requires. Raises BadValueError otherwise."""
-        source = self.workload.prompts or self.workload.dataset
-        if (
-            self.target.protocol == "anthropic-messages"
-            and source is not None
-            and source.output_tokens is None
-            and self.workload.extra_body.get("max_tokens") is None
-        ):
-            key = "dataset" if self.workload.prompts is None else "prompts"
-            raise BadValueError(
-                "anthropic-messages needs a maximum number of output tokens in each request",
-                hint=f"Set workload.{key}.output_tokens, or max_tokens in workload.extra_body.",
-            )
+        class_requests = [requests for _, requests in self.workload.list_class_requests()]
+        for requests in class_requests or [self.workload]:
+            source = requests.prompts or requests.dataset
+            if (
+                self.target.protocol == "anthropic-messages"
+                and source is not None
+                and source.output_tokens is None
+                and requests.extra_body.get("max_tokens") is None
+            ):
+                key = "dataset" if requests.prompts is None else "prompts"
+                raise BadValueError(
+                    "anthropic-messages needs a maximum number of output tokens in each request",
+                    hint=f"Set workload.{key}.output_tokens, or max_tokens in workload.extra_body.",
+                )
         return self
 
     @model_validator(mode="after")

@@ -25,9 +25,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import msgspec
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
+from app.profiles.classes import UNIQUE_CLASSES, ClassKeys
 from app.profiles.datasets import BodyKeys, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from app.profiles.settings import Count, ExistingFile, Settings, upper_bound
+from app.profiles.settings import Count, ExistingFile, Listed, Settings, upper_bound
+from app.profiles.target import ModelName
 from app.profiles.traces import DEFAULT_BLOCK_TOKENS, check_token_columns
 from app.profiles.units import format_duration, parse_duration_s
 from loadgen.workloads import (
@@ -252,6 +254,7 @@ _GENERATION_KEY_HINTS = {
         "block_tokens",
         "sessions",
         "cache_bust",
+        "classes",
     )
 }
 _DOCUMENT_KEY_HINTS = {"documents": "documents is only for openai-rerank."}
@@ -418,9 +421,45 @@ class _OpenAiRequests(Settings):
         return self
 
 
+class PromptClassSettings(ClassKeys):
+    """One class of requests for text generation. Without `prompts`, `dataset` and `sessions`, it has
+    those of the workload, with different texts than the other classes."""
+
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"prompt source": ("prompts", "dataset", "sessions")}
+    misplaced_key_hints: ClassVar[dict[str, str]] = {
+        key: f"{key} applies to all classes. Set it in workload."
+        for key in ("stream", "cache_bust", "tokenizer", "popularity")
+    } | {"trace": "A trace cannot be mixed with other requests."}
+    model: ModelName | None = Field(default=None, examples=["my-lora"])
+    """Name of the model or LoRA adapter on the server, such as my-lora. Without it, the class uses
+    target.model."""
+    prompts: PromptSettings | None = None
+    """Synthetic prompts of this class."""
+    dataset: PromptDatasetSettings | None = None
+    """Prompts of this class from a file or folder."""
+    sessions: SessionFileSettings | None = None
+    """Recorded sessions of this class from a file."""
+    extra_body: BodyKeys = Field(default_factory=dict, examples=[{"priority": 1}])
+    """Keys and values to merge into the body of each request of this class, such as priority: 1.
+    They replace the same keys of workload.extra_body."""
+
+    @property
+    def has_own_source(self) -> bool:
+        return any(source is not None for source in (self.prompts, self.dataset, self.sessions))
+
+    @model_validator(mode="after")
+    def _check_class(self) -> Self:
+        if sum(source is not None for source in (self.prompts, self.dataset, self.sessions)) > 1:
+            raise BadValueError(f"class {self.name} must have only one of prompts, dataset and sessions")
+        for key, hint in (("stream", "Set workload.stream."), ("model", "Set model in the class.")):
+            if key in self.extra_body:
+                raise BadValueError(f"class {self.name} must not set {key} in extra_body", hint=hint)
+        return self
+
+
 class PromptRequests(_OpenAiRequests):
     """Requests for text generation, from exactly one of `prompts`, `dataset`, `trace` and
-    `sessions`.
+    `sessions`, or from `classes` with their own sources.
 
     A trace must have columns with input and output tokens.
     """
@@ -445,15 +484,41 @@ class PromptRequests(_OpenAiRequests):
     """Unique string at the start of the first message, so that the server's prefix cache has no
     prompt of earlier runs (run), or of earlier sessions either (session)."""
 
+    classes: Annotated[Listed[PromptClassSettings], UNIQUE_CLASSES] = ()
+    """Classes of requests that are sent at the same time, each with its own share of the requests,
+    prompts, model and SLO."""
+
+    def list_class_requests(self) -> tuple[tuple[PromptClassSettings, PromptRequests], ...]:
+        """Return each class with its requests as a workload of its own; empty without classes."""
+        return tuple((request_class, self._build_class_requests(request_class)) for request_class in self.classes)
+
+    def _build_class_requests(self, request_class: PromptClassSettings) -> PromptRequests:
+        own_source = {
+            "prompts": request_class.prompts,
+            "dataset": request_class.dataset,
+            "sessions": request_class.sessions,
+        }
+        return self.model_copy(
+            update={
+                "classes": (),
+                "extra_body": {**self.extra_body, **request_class.extra_body},
+                **(own_source if request_class.has_own_source else {}),
+            }
+        )
+
     @property
     def has_live_history(self) -> bool:
         """True if requests contain the server's own responses."""
+        if self.classes:
+            return any(requests.has_live_history for _, requests in self.list_class_requests())
         return self.sessions is not None or (self.prompts is not None and self.prompts.history == "live")
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
         sources = (self.prompts, self.dataset, self.trace, self.sessions)
-        if sum(source is not None for source in sources) != 1:
+        source_count = sum(source is not None for source in sources)
+        self._check_class_sources(source_count)
+        if source_count != 1 and not (self.classes and source_count == 0):
             raise BadValueError("workload needs exactly one of prompts, dataset, trace and sessions")
         if self.trace is not None and self.trace.is_file():
             check_token_columns(self.trace, self.block_tokens)
@@ -463,6 +528,34 @@ class PromptRequests(_OpenAiRequests):
                 hint="Use cache_bust: run.",
             )
         return self
+
+    def _check_class_sources(self, source_count: int) -> None:
+        if not self.classes:
+            return
+        if self.trace is not None:
+            raise BadValueError(
+                "workload.trace cannot be combined with workload.classes, because the trace determines the order of "
+                "the requests",
+                hint="Use prompts, dataset or sessions.",
+            )
+        without_source = [request_class.name for request_class in self.classes if not request_class.has_own_source]
+        if without_source and not source_count:
+            raise BadValueError(
+                f"class {without_source[0]} has no prompts",
+                hint="Set prompts, dataset or sessions in the class, or in workload for all classes without them.",
+            )
+        if source_count and not without_source:
+            raise BadValueError(
+                "workload has prompts that no class uses, because each class has its own",
+                hint="Remove prompts, dataset or sessions from workload.",
+            )
+        reasoning = {
+            source.reasoning
+            for _, requests in self.list_class_requests()
+            if requests.has_live_history and (source := requests.prompts or requests.sessions) is not None
+        }
+        if len(reasoning) > 1:
+            raise BadValueError("all classes with a live history must have the same setting of reasoning")
 
 
 class EmbeddingRequests(_OpenAiRequests):

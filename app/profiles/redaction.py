@@ -69,6 +69,13 @@ def _find_secret_paths(tree: Any) -> Iterator[KeyPath]:
     for key in ("body", "bodies", "template", "extra_body"):
         yield from find_secret_paths_in_body(workload.get(key), ("workload", key))
     yield from _find_secret_url_paths(workload.get("path"), ("workload", "path"))
+    classes = workload.get("classes")
+    for index, request_class in enumerate(classes if isinstance(classes, list) else ()):
+        for key in ("body", "bodies", "template", "extra_body"):
+            body = _as_mapping(request_class).get(key)
+            yield from find_secret_paths_in_body(body, ("workload", "classes", index, key))
+        path = _as_mapping(request_class).get("path")
+        yield from _find_secret_url_paths(path, ("workload", "classes", index, "path"))
     telemetry = _as_mapping(tree).get("telemetry")
     for path, scrape in _iter_items(telemetry, ("telemetry",)):
         yield from _find_secret_header_paths(_as_mapping(scrape), path)

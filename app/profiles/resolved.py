@@ -89,6 +89,8 @@ def compute_workload_hash(profile: Profile) -> str:
     """
     tree = _to_tree(profile)
     _replace_paths(tree, profile)
+    for request_class in tree["workload"].get("classes", ()):
+        del request_class["slo"]  # objectives do not change the requests
     return _compute_hash(tree["workload"])
 
 

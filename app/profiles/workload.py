@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from app.profiles import secrets
+from app.profiles.classes import UNIQUE_CLASSES, ClassKeys
 from app.profiles.datasets import Body, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError
 from app.profiles.settings import (
@@ -37,6 +38,7 @@ _TENSOR_KEY_HINTS = {
     key: f"{key} is only for protocol oip." for key in ("tensors", "labels", "output", "rows_per_request", "binary")
 }
 _PROMPT_KEY_HINTS = {key: f"{key} is only for openai-… protocols." for key in ("prompts", "extra_body", "tokenizer")}
+_CLASS_KEY_HINTS = {"classes": "classes is only for protocol http, and for text generation."}
 
 
 def _check_path(value: object) -> object:
@@ -118,8 +120,8 @@ class _BodyRequests(Settings):
         return (self.body is not None) + bool(self.bodies) + (self.dataset is not None)
 
 
-class HttpRequests(_BodyRequests):
-    """Requests over plain HTTP.
+class _HttpContent(_BodyRequests):
+    """Content of requests over plain HTTP.
 
     `bodies` and the rows of `dataset` are sent in turn. Text is sent unchanged; any other value is
     sent as JSON. `{{column}}` in `template` and `path` is replaced by the value of that column in
@@ -158,6 +160,32 @@ class HttpRequests(_BodyRequests):
             raise BadValueError("workload.template requires workload.dataset")
         if self.dataset is None and self.path is not None and "{{" in self.path:
             raise BadValueError("workload.path requires workload.dataset")
+        return self
+
+
+class HttpClassSettings(ClassKeys, _HttpContent):
+    """One class of requests over plain HTTP, with its own path and body."""
+
+
+class HttpRequests(_HttpContent):
+    """Requests over plain HTTP: the same kind of requests, or several `classes` of requests that are
+    sent at the same time."""
+
+    classes: Annotated[Listed[HttpClassSettings], UNIQUE_CLASSES] = ()
+    """Classes of requests that are sent at the same time, each with its own share of the requests,
+    path, body and SLO."""
+
+    @model_validator(mode="after")
+    def _check_class_content(self) -> Self:
+        own_keys = ("body", "bodies", "dataset", "template", "path", "expect", "content_type")
+        unused_key = next((key for key in own_keys if getattr(self, key) not in (None, ())), None)
+        if self.classes and unused_key is not None:
+            raise BadValueError(
+                f"workload.{unused_key} cannot be combined with workload.classes",
+                hint=f"Set {unused_key} in each class.",
+            )
+        if len({request_class.method == "HEAD" for request_class in self.classes}) > 1:
+            raise BadValueError("HEAD requests cannot be mixed with other methods", hint="Use GET.")
         return self
 
 
@@ -204,7 +232,7 @@ class OipRequests(_LabeledTensorRequests):
     extension, tensors are sent as JSON.
     """
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS | _CLASS_KEY_HINTS
     binary: bool = True
     """Binary tensors, which are faster than JSON. If the server rejects binary tensors,
     JSON is sent."""
@@ -217,14 +245,17 @@ class OipGrpcRequests(_LabeledTensorRequests):
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = (
-        _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS | {"binary": "binary is only for protocol oip: gRPC is always binary."}
+        _HTTP_KEY_HINTS
+        | _PROMPT_KEY_HINTS
+        | _CLASS_KEY_HINTS
+        | {"binary": "binary is only for protocol oip: gRPC is always binary."}
     )
     stream: bool = False
     """Use of ModelStreamInfer instead of ModelInfer."""
 
 
 class TfServingRequests(_TensorRequests):
-    misplaced_key_hints: ClassVar[dict[str, str]] = _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS | _CLASS_KEY_HINTS
 
 
 class TorchServeRequests(_BodyRequests):
@@ -233,7 +264,7 @@ class TorchServeRequests(_BodyRequests):
     `bodies` and the rows of `dataset` are sent in turn; the files of a folder are sent unchanged.
     """
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_KEY_HINTS | _PROMPT_KEY_HINTS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_KEY_HINTS | _PROMPT_KEY_HINTS | _CLASS_KEY_HINTS
     content_type: MediaType = "application/json"
     """Media type of the request body."""
 
@@ -249,7 +280,7 @@ class LocustRequests(Settings):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = {
         key: f"{key} cannot be used with a Locust test, which makes its own requests."
-        for key in (*_HTTP_KEY_HINTS, *_TENSOR_KEY_HINTS, *_PROMPT_KEY_HINTS)
+        for key in (*_HTTP_KEY_HINTS, *_TENSOR_KEY_HINTS, *_PROMPT_KEY_HINTS, *_CLASS_KEY_HINTS)
     }
     user_classes: Listed[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]] = ()
     """Names of the user classes in the Locust test to run. Leave it empty for all classes."""

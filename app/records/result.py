@@ -42,6 +42,8 @@ stages are points of the capacity curve."""
 
 SWEEP_TAG = "sweep"
 """Key of the tag that marks the stages of a sweep."""
+CLASS_TAG = "class"
+"""Key of the tag that limits an objective to one class of requests."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -72,6 +74,9 @@ class Objective(msgspec.Struct, frozen=True):
     is_change: bool = False
     """True if the objective limits the relative change of the metric against the baseline; the
     limit is then a fraction."""
+    request_share: float = 1.0
+    """Share of the arrivals that the profile gives to the objective's class of requests; 1 without a
+    class."""
 
     @property
     def name(self) -> str:
@@ -79,16 +84,25 @@ class Objective(msgspec.Struct, frozen=True):
         return self.metric if self.aggregate is None else f"{self.metric}.{self.aggregate}"
 
     @property
+    def request_class(self) -> str | None:
+        """Class of requests to which the objective applies; None if it applies to all requests."""
+        return self.tags.get(CLASS_TAG)
+
+    @property
     def label(self) -> str:
-        """Display text of the objective, such as `p95 latency < 50 ms`. Files and profiles use the
-        notation in `text` instead."""
+        """Display text of the objective, such as `p95 latency < 50 ms`, or `p95 latency (chat) < 50
+        ms` for one class of requests. Files and profiles use the notation in `text` instead."""
         metric = METRICS.get(self.metric) or RUN_METRICS.get(self.metric)
         is_share = self.is_change or self.of is not None or (metric is not None and metric.unit == "share")
         limit_text = f"{self.limit * 100:.12g} %" if is_share else f"{self.limit:.12g}"
         unit_suffix = "" if is_share or metric is None else f" {display_unit(metric.unit)}"
         change_prefix = "change of " if self.is_change else ""
         share_suffix = "" if self.of is None else f" of {metric_label(self.of)}"
-        return f"{change_prefix}{metric_label(self.name)} {self.comparator} {limit_text}{unit_suffix}{share_suffix}"
+        class_suffix = "" if self.request_class is None else f" ({self.request_class})"
+        return (
+            f"{change_prefix}{metric_label(self.name)}{class_suffix} {self.comparator} "
+            f"{limit_text}{unit_suffix}{share_suffix}"
+        )
 
 
 class ObjectiveResult(msgspec.Struct, frozen=True):
@@ -187,6 +201,41 @@ class ErrorSample(msgspec.Struct, frozen=True):
     text: str
 
 
+class TokenTotals(msgspec.Struct, frozen=True):
+    """Tokens of the successful requests of a class, as the responses report them. A number is None
+    if no response reports it. `cached_input` are the input tokens that a prefix cache served, and
+    are part of `input`."""
+
+    responses: int
+    input: int | None
+    cached_input: int | None
+    output: int | None
+
+
+class ClassSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Results of the requests of one class in a stage.
+
+    `weight_share` is the share of the arrivals that the profile gives to the class, and `requests`
+    the number of its scheduled requests. `metrics` has estimates by metric name, then by aggregate,
+    as those of the stage; goodput counts the responses within the limits of the class.
+    """
+
+    name: str
+    weight_share: float
+    requests: int
+    completed: int
+    errors: dict[str, int]
+    offered_per_s: Estimate
+    achieved_per_s: Estimate
+    good_per_s: Estimate
+    metrics: dict[str, dict[str, Estimate]]
+    tokens: TokenTotals | None = None
+    """Totals of the tokens; None if the responses have no tokens."""
+    meets_slo: bool | None = None
+    """True if the point estimates met the objectives of the class. None if it has no objectives, or
+    if there were too few responses."""
+
+
 class Stage(msgspec.Struct, frozen=True):
     name: str
     kind: StageKind
@@ -247,9 +296,14 @@ class Stage(msgspec.Struct, frozen=True):
     breakdown: tuple[LatencyBreakdown, ...] = ()
     """Parts of the latency, on average and around percentiles; empty without successful
     requests."""
+    classes: tuple[ClassSummary, ...] = ()
+    """Results of each class of requests; empty if the workload has no classes."""
     in_headline: bool = False
     """True if this stage contributes to the headline metrics of the run or, in a local run, of the
     variant. The field is set when the run ends or is re-evaluated."""
+
+    def find_class(self, name: str) -> ClassSummary | None:
+        return next((summary for summary in self.classes if summary.name == name), None)
 
     @property
     def is_pooled(self) -> bool:

@@ -9,6 +9,13 @@ from app.records.result import ArrivalKind, ErrorSample, SessionSummary, StageKi
 from app.records.server_counters import ServerCounters
 
 
+class ClassShare(msgspec.Struct, frozen=True):
+    """Class of requests, and the share of the arrivals that the profile gives to it."""
+
+    name: str
+    share: float
+
+
 class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """Data of one stage. Arrivals were scheduled from `start_ns` for `duration_s`, which ends with
     the last request of a stage that has a number of requests; the time from
@@ -79,3 +86,5 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """What the target's servers counted during the stage; None if they report no known counters."""
     live_sessions: SessionSummary | None = None
     """Sessions whose requests contained the server's own responses; None for other workloads."""
+    classes: tuple[ClassShare, ...] = ()
+    """Classes of requests, in the order of the request column `class`; empty without classes."""

@@ -54,7 +54,8 @@ def build_curve_labels(result: Result) -> model.CurveLabels:
     objective on a latency percentile, or else p95 latency."""
     for evaluation in result.slo:
         objective = evaluation.objective
-        if find_unit(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
+        is_percentile = find_unit(objective.metric) == "ms" and objective.aggregate in PERCENTILES
+        if is_percentile and objective.request_class is None:
             return model.CurveLabels(
                 metric=objective.metric,
                 percentile=objective.aggregate or "p95",
@@ -226,7 +227,7 @@ def _has_tokens(stage: Stage) -> bool:
 
 def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
     return model.TokenRow(
-        stage=_format_stage_name(stage),
+        stage=format_stage_name(stage),
         ttft_p50=build_stage_quantity(stage, "ttft_ms", "p50"),
         ttft_p95=build_stage_quantity(stage, "ttft_ms", "p95"),
         ttft_p99=build_stage_quantity(stage, "ttft_ms", "p99"),
@@ -267,7 +268,7 @@ def build_steady_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[mod
 def _build_steady_row(stage: Stage, steady_state: SteadyState, latency_metric: str) -> model.SteadyRow:
     steady_stage = msgspec.structs.replace(stage, metrics=steady_state.metrics)
     return model.SteadyRow(
-        stage=_format_stage_name(stage),
+        stage=format_stage_name(stage),
         start_s=(steady_state.window.start_ns - stage.window.start_ns) / 1e9,
         end_s=(steady_state.window.end_ns - stage.window.start_ns) / 1e9,
         throughput=build_stage_quantity(stage, "completed_per_s"),
@@ -302,9 +303,9 @@ def build_breakdown_section(stage: Stage | None) -> model.BreakdownSection | Non
         return None
     mean = stage.breakdown[0]
     return model.BreakdownSection(
-        stage=_format_stage_name(stage),
+        stage=format_stage_name(stage),
         rows=tuple(build_breakdown_row(breakdown) for breakdown in stage.breakdown),
-        sentence=f"In {_format_stage_name(stage)}, {_describe_largest_part(mean)}",
+        sentence=f"In {format_stage_name(stage)}, {_describe_largest_part(mean)}",
         note=_EVIDENCE_NOTES[mean.evidence],
     )
 
@@ -369,7 +370,7 @@ def _build_server_row(stage: Stage, counters: ServerCounters) -> model.ServerRow
     cached, looked_up = counters.cached_input_tokens, counters.looked_up_input_tokens
     cached_share = None if cached is None or not looked_up else min(1.0, cached / looked_up)
     return model.ServerRow(
-        stage=_format_stage_name(stage),
+        stage=format_stage_name(stage),
         requests=build_count(counters.requests, "requests"),
         cached=model.Quantity(
             value=cached_share, unit="share", reason="not reported" if cached_share is None else None
@@ -410,7 +411,7 @@ def _build_session_row(stage: Stage, sessions: SessionSummary) -> model.LiveSess
         return model.Quantity(value=time_us, unit="µs", reason="not measured" if time_us is None else None)
 
     return model.LiveSessionRow(
-        stage=_format_stage_name(stage),
+        stage=format_stage_name(stage),
         outcomes={name: sessions.outcomes.get(outcome, 0) for outcome, name in _OUTCOME_NAMES.items()},
         built_requests=sessions.built_requests,
         build_mean=build_time(sessions.build_mean_us),
@@ -437,7 +438,7 @@ def build_prefix_reuse_rows(reuse: PrefixReuse | None) -> tuple[model.NamedQuant
     )
 
 
-def _format_stage_name(stage: Stage) -> str:
+def format_stage_name(stage: Stage) -> str:
     return f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name
 
 
@@ -538,6 +539,7 @@ def _build_tile(
     limits = {
         (evaluation.objective.metric, evaluation.objective.aggregate): build_limit(evaluation.objective)
         for evaluation in result.slo
+        if evaluation.objective.request_class is None
     }
     return model.HeadlineTile(
         label=label,

@@ -20,7 +20,9 @@ from app.analysis.local.variants import reevaluate_variants
 from app.analysis.objectives import parse_objective
 from app.analysis.reevaluation import RunData, reevaluate_run
 from app.analysis.rows import StageRows, join_rows, read_rows
+from app.analysis.stages import name_classes
 from app.errors import DamagedFileError, ProfileError, UsageError
+from app.profiles.classes import parse_slo
 from app.profiles.document import read_document
 from app.records.events import CallsFinished, Event, NoteAdded, PhaseChanged, RunFinished, RunStarted, StageFinished
 from app.records.result import Objective, Result, Stage, Window
@@ -83,6 +85,14 @@ class OpenedRun:
         )
         return [_drop_chunks(read_rows(unfinished_table))]
 
+    def _require_classes(self, objectives: Sequence[Objective]) -> None:
+        """Raise UsageError if an objective names a class of requests that the run does not have."""
+        names = dict.fromkeys(summary.name for stage in self.data.result.stages for summary in stage.classes)
+        for objective in objectives:
+            if objective.request_class is not None and objective.request_class not in names:
+                hint = f"Use one of these classes: {', '.join(names)}." if names else "Remove the class."
+                raise UsageError(f"the run has no class {objective.request_class!r}", hint=hint)
+
     def reevaluate(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
         """Re-evaluate the run with another SLO, or with only the requests whose scheduled start is
         in a time range. The time range is in seconds from the start of the run.
@@ -92,6 +102,7 @@ class OpenedRun:
         local run.
         """
         objectives = None if slo is None else tuple(map(parse_objective, slo))
+        self._require_classes(objectives or ())
         if self.damage and objectives is None and window_s is None:
             return self.result
         if self.result.local is not None:
@@ -348,9 +359,9 @@ def read_slo(spec_text: str, result: Result) -> tuple[Objective, ...]:
     the result."""
     try:
         document = read_document(spec_text.encode(), "spec.yaml").value
-        objective_texts = document.get("slo") if isinstance(document, dict) else None
-        if isinstance(objective_texts, list):
-            return tuple(parse_objective(str(text)) for text in objective_texts)
+        slo = parse_slo(document) if isinstance(document, dict) else None
+        if slo is not None:
+            return slo
     except (ProfileError, UsageError):  # edited by hand, or written by a newer version
         pass
     return tuple(evaluation.objective for evaluation in result.slo if not evaluation.objective.implied)
@@ -367,7 +378,10 @@ def _split_by_stage(table: pa.Table, stages: Sequence[StageData]) -> list[StageR
     }
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)  # once, as the conversion of each stage would take longer
     ranges = (row_ranges.get(stage_data.index, (0, 0)) for stage_data in stages)
-    return [read_rows(frame.iloc[start:end]) for start, end in ranges]
+    return [
+        name_classes(read_rows(frame.iloc[start:end]), stage_data)
+        for (start, end), stage_data in zip(ranges, stages, strict=True)
+    ]
 
 
 def _drop_chunks(rows: StageRows) -> StageRows:

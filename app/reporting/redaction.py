@@ -211,6 +211,8 @@ def _iter_requested_models(result: Result, spec: object) -> Iterator[str]:
     target = _as_mapping(_get_nested_value(spec, "target"))
     for section in (target, target.get("serve"), *_as_list(target.get("variants"))):
         yield from (name for name in _as_list(_get_nested_value(section, "model")) if isinstance(name, str))
+    for request_class in _as_list(_get_nested_value(spec, "workload", "classes")):
+        yield str(_get_nested_value(request_class, "model") or "")
     yield str(_get_nested_value(spec, "workload", "tokenizer") or "")
     yield from _iter_server_models(_as_mapping(target.get("start")))
     yield from _iter_label_values(spec, _MODEL_LABELS)
@@ -449,10 +451,17 @@ def _build_pattern(spelling: str) -> str:
 
 def _redact_prompts(spec: Any) -> tuple[Any, tuple[Redaction, ...]]:
     redactions = []
-    for path in _PROMPT_KEYS:
+    class_count = len(_as_list(_get_nested_value(spec, "workload", "classes")))
+    class_paths = [
+        ("workload", "classes", index, key)
+        for index in range(class_count)
+        for section, key, *_ in _PROMPT_KEYS
+        if section == "workload"
+    ]
+    for path in (*_PROMPT_KEYS, *class_paths):
         if get_value(spec, path) not in (REMOVED, None, [], {}, "", REDACTED_TEXT):
             spec = set_value(spec, path, REDACTED_TEXT)
-            redactions.append(Redaction("prompts", ".".join(path), REDACTED_TEXT, 1))
+            redactions.append(Redaction("prompts", ".".join(map(str, path)), REDACTED_TEXT, 1))
     return spec, tuple(redactions)
 
 

@@ -35,6 +35,7 @@ from app.reporting.machine import build_telemetry_series, build_worker_rows, lis
 from app.reporting.method import MethodSpec, describe_method, read_spec
 from app.reporting.plan import build_plan_section, build_shape_plan_section
 from app.reporting.quantities import build_check_row, build_quantity
+from app.reporting.request_classes import build_class_section
 from app.reporting.rows import (
     build_distributions,
     build_error_rows,
@@ -103,6 +104,7 @@ def build_report(
         result_json=result_json,
         times=latency_metric,
         tokens=build_token_rows(load_stages, latency_metric),
+        classes=build_class_section(result, find_headline_stage(result, curve), latency_metric),
         servers=build_server_rows(load_stages),
         steady=build_steady_rows(load_stages, latency_metric),
         breakdown=build_breakdown_section(find_headline_stage(result, curve)),

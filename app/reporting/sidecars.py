@@ -19,6 +19,7 @@ _DESCRIPTIONS = {
     "stages": "stages",
     "variants": "scenarios of all variants",
     "tests": "tests of all variants",
+    "classes": "classes of requests by stage",
     "timeline": "rates and latency over time",
     "offers": "offers of the plan",
 }
@@ -36,7 +37,8 @@ def write_sidecars(
     downloads = []
     for stream_name, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
         path = page_path.with_name(f"{page_path.stem}-{kind}s.parquet")
-        if write_parquet(run_directory / stream_name, schema, path, redact):
+        class_names = () if report.classes is None else report.classes.names
+        if write_parquet(run_directory / stream_name, schema, path, redact, class_names=class_names):
             is_generation = report.local is not None and report.local.is_language_model
             row_noun = "step of the model" if is_generation and kind == "call" else kind
             downloads.append(_describe_file(path, f"one row per {row_noun}"))

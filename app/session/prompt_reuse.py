@@ -19,12 +19,14 @@ from loadgen.records import Endpoint, PreflightDone
 from loadgen.workloads import (
     DatasetPrompts,
     HttpWorkload,
+    MixedWorkload,
     OpenAiWorkload,
     SessionPrompts,
     SyntheticPrompts,
     TorchServeWorkload,
     TracePrompts,
     Workload,
+    list_workloads,
 )
 
 _MAX_REPETITIONS = 20
@@ -40,7 +42,7 @@ class CounterReader:
     reading, and for workloads other than OpenAI and plain HTTP, whose servers are not read."""
 
     def __init__(self, spec: RunSpec, dependencies: SessionDependencies, interruption: Interruption) -> None:
-        self._is_read = isinstance(spec.workload, OpenAiWorkload | HttpWorkload)
+        self._is_read = isinstance(spec.workload, OpenAiWorkload | HttpWorkload | MixedWorkload)
         self._dependencies, self._interruption = dependencies, interruption
         self._endpoint = spec.endpoint
         self.samples: tuple[Samples | None, ...] = ()
@@ -88,9 +90,8 @@ class PromptReuseMonitor:
 
         `sent_by_stage` contains the number of requests that each stage sent, and whether the stage
         belongs to the load."""
-        check = check_prefix_cache(
-            self._samples_before, samples_after, is_expected=_reuses_prompts_by_design(self._workload)
-        )
+        is_expected = any(map(_reuses_prompts_by_design, list_workloads(self._workload)))
+        check = check_prefix_cache(self._samples_before, samples_after, is_expected=is_expected)
         served_share = check.value if check is not None and isinstance(check.value, float) else None
         offered_share = self._compute_offered_share(sent_by_stage)
         if offered_share is not None or served_share is not None:

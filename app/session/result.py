@@ -73,7 +73,7 @@ from app.records.result import (
 from app.session.local.spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
-from loadgen.workloads import OipWorkload, OpenAiWorkload, SessionPrompts, SyntheticPrompts, Workload
+from loadgen.workloads import OipWorkload, OpenAiWorkload, SessionPrompts, SyntheticPrompts, Workload, list_workloads
 
 _GRPC_CAPACITY_NOTE = (
     "The load generator's capacity was measured with plain HTTP requests. gRPC calls need more CPU time, so check the "
@@ -104,6 +104,11 @@ def collect_notes(
 
 
 def _build_workload_notes(workload: Workload) -> tuple[str, ...]:
+    """Return the notes on a workload, or on all classes of a mix."""
+    return tuple(note for part in list_workloads(workload) for note in _build_notes_on(part))
+
+
+def _build_notes_on(workload: Workload) -> tuple[str, ...]:
     match workload:
         case OipWorkload(transport="grpc" | "grpc-stream"):
             return (_GRPC_CAPACITY_NOTE,)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from app.analysis.abort import RESPONSE_TIME_SAMPLE_COUNT, find_abort_reason, is_over_saturated
 from app.analysis.columns import Floats, Mask
+from app.analysis.objectives import select_run_objectives
 from app.analysis.pooling import MAX_ERROR_CLASSES
 from app.analysis.rows import StageRows, read_rows
 from app.analysis.spans import SCHEDULED_START_METRICS, compute_durations_ms, find_requests_within_limits
@@ -49,7 +50,7 @@ class FirstErrorReporter:
 
 _TALLY_COLUMNS = [
     "scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "error", "first_token_ns", "first_output_ns", "last_token_ns",
-    "tokens_out",
+    "tokens_out", "class",
 ]  # fmt: skip
 _RECENT_ROW_COUNT = 1000
 RecentMetric = Literal["send_lag_ms", "ttft_ms", "tpot_ms"]
@@ -61,8 +62,8 @@ class RowTally:
     Rows are buffered and counted together, because one count takes several ms of CPU time, almost
     independently of the number of rows."""
 
-    def __init__(self, slo: Sequence[Objective]) -> None:
-        self._slo = slo
+    def __init__(self, slo: Sequence[Objective], class_names: Sequence[str] = ()) -> None:
+        self._slo, self._class_names = slo, class_names
         self._needs_scheduled_start = any(objective.metric in SCHEDULED_START_METRICS for objective in slo)
         self._batches: list[pa.RecordBatch] = []
         self._recent_durations_ms: dict[RecentMetric, Floats] = {}
@@ -80,7 +81,7 @@ class RowTally:
     def count_rows(self) -> None:
         if not self._batches:
             return
-        rows = read_rows(pa.Table.from_batches(self._batches))
+        rows = read_rows(pa.Table.from_batches(self._batches)).name_classes(self._class_names)
         self._batches = []
         self.error_counts.update(rows.count_errors())
         if self._needs_scheduled_start and not rows.has_all_scheduled_starts:
@@ -132,11 +133,12 @@ class StageMonitor:
         drain: Callable[[], None],
         has_target_ended: Callable[[], bool],
         first_error_reporter: FirstErrorReporter,
+        class_names: Sequence[str] = (),
     ) -> None:
         self._stage, self._index, self._slo, self._emit, self._limit_monitor = (
             resolved_stage,
             index,
-            slo,
+            select_run_objectives(slo),
             emit,
             limit_monitor,
         )
@@ -154,7 +156,7 @@ class StageMonitor:
         self._incomplete_request_history: list[tuple[int, int]] = []
         self._recent_latencies_ms: deque[float] = deque(maxlen=_RECENT_ROW_COUNT)
         self._first_latencies_ms: list[float] = []
-        self._tally, self._first_error_reporter = RowTally(slo), first_error_reporter
+        self._tally, self._first_error_reporter = RowTally(slo, class_names), first_error_reporter
         self.observed_errors: tuple[FirstError, ...] = ()
         """First failure of each error class in this stage, as reported so far."""
 

@@ -20,7 +20,7 @@ from app.errors import UsageError
 from app.records import events
 from app.records.interrupted import CompletedStage
 from app.records.result import Objective, SessionOutcomeName, SessionSummary, Stage, StageKind
-from app.records.stage import StageData
+from app.records.stage import ClassShare, StageData
 from app.records.telemetry import Samples
 from app.session.dependencies import Emit, LoadGenerator, Store
 from app.session.generator_capacity import GeneratorCapacity
@@ -45,11 +45,13 @@ from loadgen.records import (
 from loadgen.workloads import (
     DatasetPrompts,
     LocustWorkload,
+    MixedWorkload,
     OipWorkload,
     OpenAiWorkload,
     SessionPrompts,
     SyntheticPrompts,
     Workload,
+    list_workloads,
 )
 
 _RATE_CHANGE_KINDS: tuple[StageKind, ...] = ("steady", "varying", "spike")
@@ -107,7 +109,7 @@ class StageRunner:
         self._generator, self._store, self._emit, self._now_ns = generator, store, emit, now_ns
         self._slo, self._seed, self._limit_monitor = slo, seed, limit_monitor
         self._interruption, self._target_end_reason = interruption, target_end_reason
-        self._capacity, self._workload = capacity, workload
+        self._capacity, self._workload, self._classes = capacity, workload, compute_class_shares(workload)
         self._replay = replay or Replay(None, now_ns)
         self._warm_up_again, self._needs_warmup = warm_up_again, self._replay.needs_warmup
         self._counter_reader = counter_reader
@@ -168,6 +170,7 @@ class StageRunner:
             lambda: self._generator.stop(True),
             lambda: self._target_end_reason() is not None,
             self._first_error_reporter,
+            [request_class.name for request_class in self._classes],
         )
 
         def store_batch(batch: pa.RecordBatch) -> None:
@@ -325,13 +328,14 @@ class StageRunner:
             cv=arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0,
             concurrency=arrivals.concurrency if isinstance(arrivals, ClosedArrivals) else None,
             think_s=arrivals.think_s if isinstance(arrivals, ClosedArrivals) else 0.0,
-            sessions=_has_sessions(workload),
+            sessions=any(map(_has_sessions, list_workloads(workload))),
             lead_in_s=stage.lead_in_s,
+            classes=self._classes,
             rows_per_request=workload.rows_per_request if isinstance(workload, OipWorkload) else 1,
             workers=build_worker_data(stage_ended.workers),
             worker_cpu_wait_s=stage_ended.cpu_wait_s,
             is_generator_capacity_lower_bound=capacity.is_lower_bound,
-            requests_output_lengths=has_output_lengths(workload),
+            requests_output_lengths=all(map(has_output_lengths, list_workloads(workload))),
             target_ended=self._target_end_reason(),
             live_sessions=_summarize_sessions(stage_ended.live_sessions),
             error_samples=self._first_error_reporter.report(
@@ -363,6 +367,16 @@ def _summarize_sessions(counts: LiveSessionCounts | None) -> SessionSummary | No
         built_requests=counts.built_requests,
         build_mean_us=counts.build_cpu_ns / counts.built_requests / 1e3 if counts.built_requests else None,
         build_max_us=counts.max_build_cpu_ns / 1e3 if counts.built_requests else None,
+    )
+
+
+def compute_class_shares(workload: Workload) -> tuple[ClassShare, ...]:
+    """Return the classes of a mix with their shares of the arrivals; empty for other workloads."""
+    if not isinstance(workload, MixedWorkload):
+        return ()
+    total_weight = sum(request_class.weight for request_class in workload.classes)
+    return tuple(
+        ClassShare(request_class.name, request_class.weight / total_weight) for request_class in workload.classes
     )
 
 

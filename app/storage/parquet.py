@@ -6,11 +6,12 @@ Rows are written in groups, so that the number of rows is not limited by memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute
 
 from app.storage.streams import stream_batches
 
@@ -18,13 +19,21 @@ _BATCHES_PER_GROUP = 256
 """Number of batches per row group."""
 
 
-def write_parquet(stream: Path, schema: pa.Schema, path: Path, replace_text: Callable[[str], str] | None = None) -> int:
+def write_parquet(
+    stream: Path,
+    schema: pa.Schema,
+    path: Path,
+    replace_text: Callable[[str], str] | None = None,
+    *,
+    class_names: Sequence[str] = (),
+) -> int:
     """Write all complete batches of an Arrow stream to a Parquet file, and return the number of
     rows.
 
     The file contains the columns that the stream and `schema` have in common, with `replace_text`
-    applied to every string value. The file is written completely or not at all; no file is written
-    for a stream without rows.
+    applied to every string value. With `class_names`, the column `class` contains names instead of
+    their numbers. The file is written completely or not at all; no file is written for a stream
+    without rows.
     """
     from pyarrow import parquet
 
@@ -34,9 +43,10 @@ def write_parquet(stream: Path, schema: pa.Schema, path: Path, replace_text: Cal
         return 0
     temporary_path, row_count = path.with_name(path.name + ".part"), 0
     with temporary_path.open("wb") as file:
-        with parquet.ParquetWriter(file, group_batches[0].schema, compression="zstd") as writer:
+        file_schema = _name_classes(group_batches[0].schema.empty_table(), class_names).schema
+        with parquet.ParquetWriter(file, file_schema, compression="zstd") as writer:
             while group_batches:
-                row_group = pa.Table.from_batches(group_batches)
+                row_group = _name_classes(pa.Table.from_batches(group_batches), class_names)
                 row_group = row_group if replace_text is None else _replace_strings(row_group, replace_text)
                 writer.write_table(row_group)
                 row_count += row_group.num_rows
@@ -45,6 +55,16 @@ def write_parquet(stream: Path, schema: pa.Schema, path: Path, replace_text: Cal
         os.fsync(file.fileno())
     temporary_path.replace(path)
     return row_count
+
+
+def _name_classes(table: pa.Table, class_names: Sequence[str]) -> pa.Table:
+    index = table.schema.get_field_index("class")
+    if not class_names or index < 0:
+        return table
+    numbers = table.column(index)
+    is_named = pa.compute.is_in(numbers, value_set=pa.array(range(len(class_names)), pa.int16()))
+    names = pa.array(class_names, pa.utf8()).take(pa.compute.if_else(is_named, numbers, None).combine_chunks())
+    return table.set_column(index, pa.field("class", pa.utf8()), names)
 
 
 def _replace_strings(table: pa.Table, replace_text: Callable[[str], str]) -> pa.Table:

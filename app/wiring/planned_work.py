@@ -32,11 +32,19 @@ from app.wiring.workload import build_workload
 from loadgen.payloads.lengths import LengthError
 from loadgen.payloads.prompts import draw_session_lengths
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
-from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SessionPrompts, SyntheticPrompts, TracePrompts
+from loadgen.workloads import (
+    DatasetPrompts,
+    MixedWorkload,
+    OpenAiWorkload,
+    SessionPrompts,
+    SyntheticPrompts,
+    TracePrompts,
+)
 
 _MAX_SESSIONS = 5_000
 """Maximum number of sampled sessions. A larger sample would take seconds without improving the
 estimate."""
+_MIX_SAMPLE_COUNT = 5_000
 
 
 class PromptLengths(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,11 +67,50 @@ def sample_prompt_lengths(profile: GeneratingProfile | EmbeddingsProfile | Reran
     """Return the token counts of the prompts and responses of a profile. Raises UsageError for
     invalid files."""
     workload = build_workload(profile)
+    if isinstance(workload, MixedWorkload):
+        return _sample_mix(workload)
     assert isinstance(workload, OpenAiWorkload)
+    return _sample_workload(workload)
+
+
+def _sample_mix(mix: MixedWorkload) -> PromptLengths:
+    """Return the token counts of a mix, in which each class has its share of the requests."""
+    parts: list[PromptLengths] = []
+    for request_class in mix.classes:
+        assert isinstance(request_class.workload, OpenAiWorkload)
+        parts.append(_sample_workload(request_class.workload))
+        if parts[-1].reason is not None:
+            return PromptLengths(reason=f"class {request_class.name}: {parts[-1].reason}")
+    total_weight = sum(request_class.weight for request_class in mix.classes)
+    request_shares = [
+        request_class.weight / total_weight * part.requests_per_session
+        for request_class, part in zip(mix.classes, parts, strict=True)
+    ]
+    counts = [max(1, round(_MIX_SAMPLE_COUNT * share / sum(request_shares))) for share in request_shares]
+    has_outputs = all(part.output_tokens for part in parts)
+    return PromptLengths(
+        input_tokens=tuple(
+            tokens
+            for part, count in zip(parts, counts, strict=True)
+            for tokens in np.resize(np.array(part.input_tokens), count).tolist()
+        ),
+        output_tokens=tuple(
+            tokens
+            for part, count in zip(parts, counts, strict=True)
+            for tokens in np.resize(np.array(part.output_tokens), count).tolist()
+        )
+        if has_outputs
+        else (),
+        requests_per_session=sum(request_shares),
+        distinct_prompts=sum(part.distinct_prompts for part in parts),
+    )
+
+
+def _sample_workload(workload: OpenAiWorkload) -> PromptLengths:
     match workload.prompts:
         case SyntheticPrompts() as prompts:
-            texts_per_request = 1 + workload.documents if isinstance(profile, RerankProfile) else 1
-            return _sample_lengths(prompts, profile.load.seed, texts_per_request)
+            texts_per_request = 1 + workload.documents if workload.api == "rerank" else 1
+            return _sample_lengths(prompts, workload.seed, texts_per_request)
         case TracePrompts() as trace:
             input_tokens, output_tokens = (
                 np.maximum(np.frombuffer(data, "<i4"), 1).tolist() for data in (trace.input_tokens, trace.output_tokens)
@@ -123,7 +170,7 @@ def estimate_work(profile: Profile, catalog: Catalog) -> PlannedWork:
 def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> PlannedWork:
     load, total_timeout_s = profile.load, profile.target.timeouts.total_s
     stages = build_stages(load)
-    search = None if load.search is None else estimate_search(load.search, profile.slo, total_timeout_s)
+    search = None if load.search is None else estimate_search(load.search, profile.complete_slo, total_timeout_s)
     window_s = load.warmup_s / _EXPECTED_WINDOW_COUNT
     total_stage_s = sum(stage.total_duration_s for stage in stages)
     duration_s = load.warmup_s + total_stage_s + (0.0 if search is None else search.duration_s[0])

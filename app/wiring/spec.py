@@ -109,7 +109,7 @@ def build_spec(
         warmup_s=profile.load.warmup_s,
         stages=build_stages(profile.load),
         search=profile.load.search,
-        slo=profile.slo,
+        slo=profile.complete_slo,
         gates=profile.gates,
         limits=_build_limits(profile, catalog),
         plan=build_plan_spec(profile, catalog, today),

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from typing import Any, Literal, assert_never
 
+import msgspec
 import numpy as np
 from pydantic import JsonValue
 
@@ -27,7 +28,7 @@ from app.profiles.profile import (
     TorchServeProfile,
 )
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
-from app.profiles.workload import encode_body
+from app.profiles.workload import HttpClassSettings, HttpRequests, encode_body
 from app.wiring.stages import build_trace_prompts
 from loadgen.workloads import (
     CacheBust,
@@ -36,6 +37,7 @@ from loadgen.workloads import (
     HttpWorkload,
     LiveHistory,
     LocustWorkload,
+    MixedWorkload,
     OipWorkload,
     OpenAiWorkload,
     Prompts,
@@ -44,6 +46,7 @@ from loadgen.workloads import (
     TfServingWorkload,
     TorchServeWorkload,
     Workload,
+    WorkloadClass,
 )
 
 _Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages"]
@@ -62,8 +65,21 @@ def build_workload(profile: EndpointProfile) -> Workload:
     was redacted when the profile was stored."""
     _require_unredacted_body(profile)
     match profile:
+        case HttpProfile() if profile.workload.classes:
+            seed = profile.load.seed
+            classes = tuple(
+                WorkloadClass(
+                    request_class.name,
+                    request_class.weight,
+                    _build_http_workload(request_class, _derive_seed(seed, index)),
+                )
+                for index, request_class in enumerate(profile.workload.classes)
+            )
+            return MixedWorkload(classes, seed)
         case HttpProfile():
-            return _build_http_workload(profile)
+            return _build_http_workload(profile.workload, profile.load.seed)
+        case GeneratingProfile() if profile.workload.classes:
+            return _build_prompt_mix(profile)
         case GeneratingProfile() | EmbeddingsProfile() | RerankProfile():
             return _build_openai_workload(profile)
         case OipProfile() | OipGrpcProfile():
@@ -80,14 +96,19 @@ def build_workload(profile: EndpointProfile) -> Workload:
 
 
 def _require_unredacted_body(profile: EndpointProfile) -> None:
-    for key in ("body", "bodies", "template", "extra_body"):
-        if is_redacted(getattr(profile.workload, key, None)):
-            hint = "Restore the secret in this profile, or run the original profile."
-            raise UsageError(f"the secret in workload.{key} was removed when this profile was stored", hint=hint)
+    settings_by_key = {"workload": profile.workload} | {
+        f"workload.classes[{index}]": request_class for index, request_class in enumerate(profile.classes)
+    }
+    for settings_key, settings in settings_by_key.items():
+        for key in ("body", "bodies", "template", "extra_body"):
+            if is_redacted(getattr(settings, key, None)):
+                hint = "Restore the secret in this profile, or run the original profile."
+                raise UsageError(
+                    f"the secret in {settings_key}.{key} was removed when this profile was stored", hint=hint
+                )
 
 
-def _build_http_workload(profile: HttpProfile) -> HttpWorkload:
-    settings = profile.workload
+def _build_http_workload(settings: HttpRequests | HttpClassSettings, seed: int) -> HttpWorkload:
     has_fixed_bodies = settings.dataset is None and settings.template is None
     return HttpWorkload(
         method=settings.method,
@@ -98,7 +119,7 @@ def _build_http_workload(profile: HttpProfile) -> HttpWorkload:
         dataset=None if settings.dataset is None else build_dataset(settings.dataset),
         expect=settings.expect,
         popularity=settings.popularity,
-        seed=profile.load.seed,
+        seed=seed,
     )
 
 
@@ -120,6 +141,32 @@ def _build_openai_workload(profile: GeneratingProfile | EmbeddingsProfile | Rera
         cache_bust=_build_cache_bust(profile),
         **({"documents": profile.workload.documents} if isinstance(profile, RerankProfile) else {}),
     )
+
+
+def _build_prompt_mix(profile: GeneratingProfile) -> MixedWorkload:
+    """Return the mix of a profile with classes. Each class has its own seed, so that classes with the
+    same prompt settings have different texts."""
+    cache_bust = _build_cache_bust(profile)
+    return MixedWorkload(
+        classes=tuple(
+            WorkloadClass(
+                request_class.name,
+                request_class.weight,
+                msgspec.structs.replace(
+                    _build_openai_workload(profile.model_copy(update={"workload": requests})),
+                    model=request_class.model or profile.target.model,
+                    seed=_derive_seed(profile.load.seed, index),
+                    cache_bust=cache_bust,
+                ),
+            )
+            for index, (request_class, requests) in enumerate(profile.workload.list_class_requests())
+        ),
+        seed=profile.load.seed,
+    )
+
+
+def _derive_seed(seed: int, class_index: int) -> int:
+    return int(np.random.SeedSequence([seed, class_index]).generate_state(1)[0])
 
 
 def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> Prompts:

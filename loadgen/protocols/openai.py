@@ -352,7 +352,7 @@ def _build_check(api: Api, result_counts: list[int], count_tokens: CountTokens |
             if error is None and not reader.is_streamed:
                 return _NOT_STREAMED
         elif error is None:
-            expected_count = result_counts[exchange.request_index]
+            expected_count = result_counts[exchange.request_index] if api in ("embeddings", "rerank") else 1
             response = decode_response(api, exchange.body, expected_count=expected_count, count_tokens=count_tokens)
             error, exchange.tokens = response.error, response.tokens
         return RESPONSE_OK if error is None else ResponseCheck(error)

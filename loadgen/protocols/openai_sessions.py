@@ -399,10 +399,10 @@ class OpenAiSessions:
     request of each session, followed by an empty body for each further request.
     """
 
-    def __init__(self, workload: OpenAiWorkload, live: LiveHistory, requests: list[bytes]) -> None:
+    def __init__(self, workload: OpenAiWorkload, live: LiveHistory, requests: Sequence[bytes]) -> None:
         self._api, self._requests = workload.api, requests
         self.keeps_reasoning = live.reasoning == "keep"
-        self.context_tokens = live.context_tokens
+        self._context_tokens = live.context_tokens
         cache_bust = workload.cache_bust
         self._token_key = cache_bust.key if cache_bust is not None and cache_bust.scope == "session" else None
         if workload.api not in _NOTATIONS:
@@ -446,6 +446,17 @@ class OpenAiSessions:
     def get_graph(self, first: int) -> SessionGraph:
         return self._graphs[first]
 
+    def has_live_history(self, first: int) -> bool:
+        del first
+        return True
+
+    def get_context_limit(self, first: int) -> int | None:
+        del first
+        return self._context_tokens
+
+    def use_requests(self, requests: Sequence[bytes]) -> None:
+        self._requests = requests
+
     def build_first(self, first: int, session: str) -> SessionHttpRequest:
         graph, data = self._graphs[first], self._requests[first]
         size, token_offset = self._first_sizes[first]
@@ -457,7 +468,8 @@ class OpenAiSessions:
         context_tokens = graph.prefix_tokens + graph.requests[0].tokens
         return SessionHttpRequest(data, data.find(b"\r\n\r\n") + 4, end - size, end, context_tokens)
 
-    def collect(self, exchange: Exchange, body: bytes) -> CollectedResponse | None:
+    def collect(self, first: int, exchange: Exchange, body: bytes) -> CollectedResponse | None:
+        del first
         if isinstance(exchange.reader, CollectingReader):
             return exchange.reader.collect()
         return collect_body(body, ResponseCollector(keeps_reasoning=self.keeps_reasoning))
@@ -498,7 +510,8 @@ class OpenAiSessions:
             head,
         )
 
-    def renew(self, request: SessionHttpRequest) -> bytes:
+    def renew(self, first: int, request: SessionHttpRequest) -> bytes:
+        del first
         if request.head is None or request.head is (head := self._get_head()):
             return request.data
         body = request.data[request.body_start :]

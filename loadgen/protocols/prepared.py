@@ -119,19 +119,26 @@ class LiveSessions(Protocol):
     request among the prepared requests. Request n of the session has the index `first` + n.
     """
 
-    context_tokens: int | None
-    """Maximum number of tokens of a request, including its output; None for no limit."""
-
     def get_graph(self, first: int) -> SessionGraph: ...
+
+    def has_live_history(self, first: int) -> bool:
+        """Return False if the requests of the session are prepared, although those of other classes
+        of the mix are not."""
+        ...
+
+    def get_context_limit(self, first: int) -> int | None:
+        """Return the maximum number of tokens of a request of the session, including its output;
+        None for no limit."""
+        ...
 
     def build_first(self, first: int, session: str) -> SessionHttpRequest:
         """Return the first request of a session. `session` identifies the session within the
         run."""
         ...
 
-    def collect(self, exchange: Exchange, body: bytes) -> CollectedResponse | None:
-        """Return the content of a successful response. Return None if later requests cannot contain
-        the response, because a tool call is malformed or the texts are too large."""
+    def collect(self, first: int, exchange: Exchange, body: bytes) -> CollectedResponse | None:
+        """Return the content of a successful response of the session. Return None if later requests
+        cannot contain the response, because a tool call is malformed or the texts are too large."""
         ...
 
     def build_next(
@@ -141,9 +148,27 @@ class LiveSessions(Protocol):
         parents."""
         ...
 
-    def renew(self, request: SessionHttpRequest) -> bytes:
+    def renew(self, first: int, request: SessionHttpRequest) -> bytes:
         """Return a request as it must be sent now: with the current API keys in its headers."""
         ...
+
+    def use_requests(self, requests: Sequence[bytes]) -> None:
+        """Use these prepared requests, with the same indices, instead of the workload's own. They
+        are the ones in which API keys are renewed."""
+        ...
+
+
+class RequestClasses(msgspec.Struct, frozen=True):
+    """Classes of the prepared requests of a mix.
+
+    `indices[n]` is the class of request n, as an index of `names`. `labels` has the method and URL
+    of each class without secrets, and `first_requests` the index of its first request.
+    """
+
+    names: tuple[str, ...]
+    indices: Sequence[int]
+    labels: tuple[str, ...]
+    first_requests: tuple[int, ...]
 
 
 class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +198,8 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     prompts."""
     notes: tuple[str, ...] = ()
     identify_server: IdentifyServer | None = None
+    classes: RequestClasses | None = None
+    """Classes of the requests; None if the workload is no mix."""
 
 
 def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:

@@ -36,13 +36,15 @@ class _Session:
     """Session in progress.
 
     `requests` and `responses` are those from which further requests will be built, by index, and
-    `unbuilt_counts` is the number of these further requests.
+    `unbuilt_counts` is the number of these further requests. `is_counted` is true if the history of
+    the session is live.
     """
 
-    __slots__ = ("first", "graph", "number", "requests", "responses", "state", "unbuilt_counts")
+    __slots__ = ("first", "graph", "is_counted", "number", "requests", "responses", "state", "unbuilt_counts")
 
     def __init__(self, number: int, first: int, graph: SessionGraph) -> None:
         self.number, self.first, self.graph = number, first, graph
+        self.is_counted = True
         self.state = SessionState(graph)
         self.requests: dict[int, SessionHttpRequest] = {}
         self.responses: dict[int, CollectedResponse] = {}
@@ -98,8 +100,9 @@ class LiveSessionRunner:
 
     def start(self, number: int, first: int, scheduled_ns: int) -> None:
         """Start session `number` with the prepared request `first`, and send this request."""
-        self._started_count += 1
         session = _Session(number, first, self._live_sessions.get_graph(first))
+        session.is_counted = self._live_sessions.has_live_history(first)
+        self._started_count += session.is_counted
         request = self._live_sessions.build_first(first, f"{self._stage_key}/{number}")
         self._store(session, 0, request)
         self._send(first, scheduled_ns, _LiveTurn(number, 0, session, 0, None), request.data)
@@ -151,7 +154,7 @@ class LiveSessionRunner:
         ready = state.on_success(index)
         built_count = 0
         if state.outcome is None:
-            response = self._collect(exchange, body)
+            response = self._collect(session.first, exchange, body)
             if response is None or self._stored_bytes + _BYTES_PER_CHAR * response.char_count > MAX_STORED_BYTES:
                 state.end(SessionOutcome.UNUSABLE_RESPONSE, len(ready))
             else:
@@ -164,15 +167,15 @@ class LiveSessionRunner:
                         break
                     built_count += 1
         self._finish_if_over(session, exchange)
-        if built_count:
+        if built_count and session.is_counted:
             cpu_ns = time.thread_time_ns() - cpu_before_ns
             self._built_count += built_count
             self._build_cpu_ns += cpu_ns
             self._max_build_cpu_ns = max(self._max_build_cpu_ns, cpu_ns // built_count)
 
-    def _collect(self, exchange: Exchange, body: bytes) -> CollectedResponse | None:
+    def _collect(self, first: int, exchange: Exchange, body: bytes) -> CollectedResponse | None:
         try:
-            return self._live_sessions.collect(exchange, body)
+            return self._live_sessions.collect(first, exchange, body)
         except Exception:  # an exception in the parser would lose the session
             return None
 
@@ -184,7 +187,7 @@ class LiveSessionRunner:
         delay_ns = node.tool_delay_ns if parents[0][1].calls else node.delay_ns
         due_ns: int = exchange.end_ns + delay_ns  # type: ignore[operator]  # the exchange has ended
         request = self._live_sessions.build_next(session.first, index, parents)
-        limit_tokens = self._live_sessions.context_tokens
+        limit_tokens = self._live_sessions.get_context_limit(session.first)
         if limit_tokens is not None and request.context_tokens + (node.output_tokens or 0) > limit_tokens:
             return SessionOutcome.CONTEXT_LIMIT
         if len(request.data) > MAX_REQUEST_BYTES or self._stored_bytes + len(request.data) > MAX_STORED_BYTES:
@@ -207,7 +210,7 @@ class LiveSessionRunner:
             session.state.end(session.state.outcome, dropped_count=1)
             self._finish_if_over(session, previous_exchange)
         elif due_ns < self.end_ns:
-            self._send(session.first + turn.index, due_ns, turn, self._live_sessions.renew(request))
+            self._send(session.first + turn.index, due_ns, turn, self._live_sessions.renew(session.first, request))
 
     def _store(self, session: _Session, index: int, request: SessionHttpRequest) -> None:
         if session.unbuilt_counts[index]:
@@ -224,7 +227,7 @@ class LiveSessionRunner:
         if state.outcome is not None and state.is_over:
             for index in list(session.requests):
                 self._release(session, index)
-            self._outcome_counts[state.outcome] += 1
+            self._outcome_counts[state.outcome] += session.is_counted
             self._on_session_end(exchange)
 
 

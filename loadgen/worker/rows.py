@@ -32,7 +32,7 @@ _TURN_FIELDS = ("session", "turn")
 _TYPE_BY_COLUMN = {field.name: field.type for field in REQUEST_SCHEMA}
 _OFTEN_CONSTANT_COLUMNS = (
     "status", "error", "reused", "correct_rows", "target", "tokens_in", "token_source", "bytes_received",
-    "max_output_tokens",
+    "max_output_tokens", "class",
 )  # fmt: skip
 
 _get_exchange_values: Callable[[Exchange], Sequence[object]] = attrgetter(*_EXCHANGE_FIELDS)
@@ -46,18 +46,23 @@ def build_record_batch(
     max_output_tokens: Sequence[int | None] | None = None,
     *,
     worker_index: int = 0,
+    class_indices: Sequence[int] | None = None,
 ) -> pa.RecordBatch:
     """Build a record batch of `REQUEST_SCHEMA` from finished exchanges.
 
     `max_output_tokens` has the maximum number of output tokens for each prepared request.
-    `worker_index` is the index of this load worker.
+    `class_indices` has the class of each prepared request. `worker_index` is the index of this load
+    worker.
     """
     row_count = len(exchanges)
-    constant_by_column = {"stage": stage_index, "worker": worker_index, "name": None, "max_output_tokens": None}
+    constant_by_column = {"stage": stage_index, "worker": worker_index, "name": None}
     columns = {name: _build_constant_column(name, value, row_count) for name, value in constant_by_column.items()}
-    if max_output_tokens is not None:
-        values = tuple(max_output_tokens[exchange.request_index] for exchange in exchanges)
-        columns["max_output_tokens"] = _build_column("max_output_tokens", values)
+    for name, values_by_request in (("max_output_tokens", max_output_tokens), ("class", class_indices)):
+        if values_by_request is None:
+            columns[name] = _build_constant_column(name, None, row_count)
+        else:
+            values = tuple(values_by_request[exchange.request_index] for exchange in exchanges)
+            columns[name] = _build_column(name, values)
     turns = [exchange.session_turn for exchange in exchanges]
     if turns.count(None) == row_count:
         columns |= {name: _build_constant_column(name, None, row_count) for name in _TURN_FIELDS}

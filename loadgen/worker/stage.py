@@ -87,6 +87,7 @@ class SendingStage:
             prepared_workload.new_reader,
         )
         self.max_output_tokens = prepared_workload.max_output_tokens
+        self.class_indices = None if prepared_workload.classes is None else prepared_workload.classes.indices
         self._response_check = None if prepared_workload.check is check_http_status else prepared_workload.check
         self._on_rejected_key = on_rejected_key
         self._max_requests = None if plan.max_requests is None else compute_share_size(plan.max_requests, share)

@@ -155,7 +155,13 @@ class StageRun:
     def _send_rows(self, stage: SendingStage) -> None:
         while count := min(len(stage.finished_exchanges), BATCH_ROWS):
             exchanges = [stage.finished_exchanges.popleft() for _ in range(count)]
-            batch = build_record_batch(self.index, exchanges, stage.max_output_tokens, worker_index=self._share.index)
+            batch = build_record_batch(
+                self.index,
+                exchanges,
+                stage.max_output_tokens,
+                worker_index=self._share.index,
+                class_indices=stage.class_indices,
+            )
             self._listener.send_rows(batch)
 
     async def _create_stage(self, target: SendingTarget, prepared_workload: PreparedWorkload) -> SendingStage:

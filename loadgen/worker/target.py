@@ -17,6 +17,7 @@ import msgspec
 
 from loadgen.protocols.prepared import (
     PreparedWorkload,
+    ResponseCheck,
     TargetError,
     WorkloadError,
     check_response,
@@ -30,6 +31,7 @@ from loadgen.transport.http_transport import create_http_transport
 from loadgen.workloads import (
     HttpWorkload,
     LocustWorkload,
+    MixedWorkload,
     OipWorkload,
     OpenAiWorkload,
     TfServingWorkload,
@@ -197,19 +199,14 @@ class SendingTarget:
         return self._prepared_workload
 
     async def preflight(self) -> PreflightDone:
-        """Send one request of the workload and return the result. Raises WorkloadError if the
-        requests cannot be built."""
+        """Send one request of the workload, or of each class of a mix, and return the result of the
+        first one that fails. Raises WorkloadError if the requests cannot be built."""
         try:
             prepared_workload = await self.prepare()
         except TargetError as error:
             return PreflightDone(error.error, error.status, str(error), service_ms=None, can_send=False)
-        reader = None if prepared_workload.new_reader is None else prepared_workload.new_reader()
-        request_index = 0 if prepared_workload.request_indices is None else int(prepared_workload.request_indices[0])
         closed_count_before = self.transport.closed_idle_count
-        exchange = await self._send_request(
-            prepared_workload.requests[request_index], request_index, prepared_workload.is_head, reader
-        )
-        check = check_response(prepared_workload.check, exchange)
+        exchange, check, label = await self._send_first_requests(prepared_workload)
         tokens = get_tokens(exchange)
         await asyncio.sleep(_CLOSE_DETECTION_S)
         is_keep_alive = self.transport.closed_idle_count == closed_count_before
@@ -218,7 +215,7 @@ class SendingTarget:
         return PreflightDone(
             error=check.error,
             status=exchange.status,
-            detail=describe_outcome(prepared_workload.label, exchange, check.error),
+            detail=describe_outcome(label, exchange, check.error),
             service_ms=_compute_service_ms(exchange),
             end_ns=exchange.end_ns,
             notes=prepared_workload.notes if check.note is None else (*prepared_workload.notes, check.note),
@@ -231,6 +228,29 @@ class SendingTarget:
             bytes_received=exchange.bytes_received,
             headers=_redact_headers(exchange.headers),
         )
+
+    async def _send_first_requests(self, prepared_workload: PreparedWorkload) -> tuple[Exchange, ResponseCheck, str]:
+        """Send the first request of the workload, and then the first ones of the other classes at
+        the same time. Return the first failed exchange, or else the first one, with its check and
+        its label."""
+        classes, indices = prepared_workload.classes, prepared_workload.request_indices
+        if classes is None:
+            labels_by_index = {0 if indices is None else int(indices[0]): prepared_workload.label}
+        else:
+            labels = (f"class {name}: {label}" for name, label in zip(classes.names, classes.labels, strict=True))
+            labels_by_index = dict(zip(classes.first_requests, labels, strict=True))
+
+        async def send(request_index: int, label: str) -> tuple[Exchange, ResponseCheck, str]:
+            reader = None if prepared_workload.new_reader is None else prepared_workload.new_reader()
+            exchange = await self._send_request(
+                prepared_workload.requests[request_index], request_index, prepared_workload.is_head, reader
+            )
+            return exchange, check_response(prepared_workload.check, exchange), label
+
+        (first_index, first_label), *others = labels_by_index.items()
+        outcomes = [await send(first_index, first_label)]
+        outcomes += await asyncio.gather(*(send(index, label) for index, label in others))
+        return next((outcome for outcome in outcomes if outcome[1].error is not None), outcomes[0])
 
     def create_memory_limit(self) -> MemoryLimit | None:
         """Return the limit on the growth of this process's memory during a stage. When the limit is
@@ -292,6 +312,17 @@ class SendingTarget:
                 from loadgen.protocols.tf_serving import build_tf_serving
 
                 return await build_tf_serving(workload, endpoint, address, self._send_query)
+            case MixedWorkload():
+                from loadgen.protocols.http import build_http
+                from loadgen.protocols.mix import build_mix
+                from loadgen.protocols.openai import build_openai
+
+                def prepare_class(class_workload: OpenAiWorkload | HttpWorkload) -> PreparedWorkload:
+                    if isinstance(class_workload, HttpWorkload):
+                        return build_http(class_workload, endpoint, address)
+                    return build_openai(class_workload, endpoint, address)
+
+                return build_mix(workload, prepare_class)
             case LocustWorkload():
                 raise RuntimeError("a Locust test is run by loadgen.locustfile")
 

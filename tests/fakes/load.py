@@ -54,6 +54,7 @@ class ScriptedLoad:
         token_source: str = "server",
         is_locust: bool = False,
         right_share: float | None = None,
+        classes: int = 0,
         on_stage: Callable[[StagePlan], None] = lambda _: None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
@@ -61,7 +62,7 @@ class ScriptedLoad:
         self._error_share, self._error_after = error_share, error_after
         self._preflights, self._on_stage, self._on_progress = list(preflights), on_stage, on_progress
         self._tokens, self._token_source, self._is_locust = tokens, token_source, is_locust
-        self._right_share = right_share
+        self._right_share, self._classes = right_share, classes
         self._changed: float | None = None
         self._seen: tuple[FirstError, ...] = ()
         self.plans: list[StagePlan] = []
@@ -175,6 +176,7 @@ class ScriptedLoad:
             "bytes_received": pa.array(np.full(len(scheduled), 100, np.int32)),
             "reused": pa.array(np.ones(len(scheduled), bool)),
             **self._labelled(answered & ~failing),
+            **({"class": pa.array(np.arange(len(scheduled)) % self._classes, pa.int16())} if self._classes else {}),
             **(self._stream(end, answered & ~failing) if self._tokens else {}),
         }
         arrays = [columns.get(field.name, pa.nulls(len(scheduled), field.type)) for field in REQUEST_SCHEMA]

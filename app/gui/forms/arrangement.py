@@ -23,12 +23,13 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("target", "scripted"): ("seed", "parallel"),
     ("workload",): (
         "popularity", "content_type", "template", "expect", "tokenizer", "extra_body", "calibration",
-        "calibration_rows", "binary", "rows_per_request", "user_classes", "cache_bust",
+        "calibration_rows", "binary", "rows_per_request", "user_classes", "cache_bust", "classes",
     ),
     ("workload", "prompts"): (
         "unique", "turns", "think_time", "history", "reasoning", "tool_tokens", "tool_time", "parallel",
         "context_tokens",
     ),
+    ("workload", "classes", "*"): ("extra_body", "template", "expect", "content_type", "popularity"),
     ("load",): ("workers", "seed", "half_width", "min_duration", "cold_starts"),
     ("load", "stages", "*"): ("lead_in", "repeats", "superpose"),
     ("load", "sweep"): ("repeats", "points"),
@@ -57,6 +58,7 @@ _REQUIRED_SIBLINGS: dict[tuple[str, str], tuple[str, ...]] = {
     ("SweepSettings", "points"): ("from", "to"),
     ("SweepSettings", "arrivals"): ("from", "to", "rates"),
     ("HttpRequests", "template"): ("dataset",),
+    ("HttpClassSettings", "template"): ("dataset",),
     ("PromptRequests", "block_tokens"): ("trace",),
 }
 """Required sibling keys by settings class and field key. A field is shown only if at least one of
@@ -74,6 +76,8 @@ _INITIAL_GROUPS: dict[str, Any] = {
     "SessionFileSettings": {"path": "sessions.jsonl"},
     "UnmeasuredGpuSettings": {"dtype": "fp16"},
     "ClassSettings": {"name": "premium", "share": "100%"},
+    "PromptClassSettings": {"name": "chat", "prompts": {"input_tokens": 512, "output_tokens": 128}},
+    "HttpClassSettings": {"name": "read", "path": "/"},
     "VariantSettings": {"batch": 1},
     "ScriptedResponses": {"delay": "20ms"},
     "ScriptedTokens": {"delay": "180ms", "tokens": "60/s"},

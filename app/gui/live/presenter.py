@@ -151,7 +151,8 @@ class LivePresenter:
 
     def find_objective(self, metrics: tuple[str, ...]) -> Objective | None:
         """Return the first objective for one of the metrics, or None if there is none."""
-        return next((objective for objective in self.slo if objective.metric in metrics), None)
+        run_objectives = (objective for objective in self.slo if objective.request_class is None)
+        return next((objective for objective in run_objectives if objective.metric in metrics), None)
 
     def state(self) -> LiveState:
         progress, verdict = self.progress, self.checks.verdict

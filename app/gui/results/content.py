@@ -10,6 +10,7 @@ from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
 from app.gui.results.load_curves import LoadCurves
 from app.gui.results.state import DisplayedRun
+from app.gui.results.tabs.classes import ClassesTab
 from app.gui.results.tabs.details import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
 from app.gui.results.tabs.language_models import (
     BottleneckTab,
@@ -69,6 +70,7 @@ class Content(QWidget):
             BreakdownTab(theme_controller),
             ThroughputTab(),
             TokensTab(theme_controller),
+            ClassesTab(),
             MachineTab(theme_controller),
             ErrorsTab(),
             self.requests_tab,

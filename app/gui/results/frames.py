@@ -4,7 +4,7 @@ report."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pandas as pd
@@ -20,6 +20,7 @@ from reports.model import (
     BatchRow,
     BreakdownSection,
     CheckRow,
+    ClassRow,
     EnvironmentEntry,
     ErrorRow,
     GroupTable,
@@ -189,6 +190,36 @@ def session_frame(rows: Sequence[LiveSessionRow]) -> pd.DataFrame:
             for row in rows
         ],
         ["stage", *map(_capitalize, rows[0].outcomes), "built", "build_mean", "build_max"],
+    )  # fmt: skip
+
+
+CLASS_HEADERS = {
+    "name": "Class", "stage": "Stage", "slo": "SLO", "share": "Share", "weight": "Weight", "requests": "Requests",
+    "failed": "Failed", "error_rate": "Error rate", "goodput": "Goodput", "ttft_p50": "p50 TTFT",
+    "ttft_p95": "p95 TTFT", "ttft_p99": "p99 TTFT", "tpot_p50": "p50 TPOT", "tpot_p95": "p95 TPOT",
+    "itl_p50": "p50 ITL", "itl_p99": "p99 ITL", "latency_p50": "p50 latency", "latency_p95": "p95 latency",
+    "latency_p99": "p99 latency", "throughput": "Throughput", "output_tokens_per_s": "Output throughput",
+    "cached": "Cached input",
+}  # fmt: skip
+_CLASS_TEXTS = ("name", "stage", "slo", "weight", "requests", "failed")
+_CLASS_TOKEN_QUANTITIES = (
+    "ttft_p50", "ttft_p95", "ttft_p99", "tpot_p50", "tpot_p95", "itl_p50", "itl_p99", "output_tokens_per_s", "cached",
+)  # fmt: skip
+CLASS_QUANTITIES = tuple(name for name in CLASS_HEADERS if name not in _CLASS_TEXTS)
+
+
+def class_frame(rows: Sequence[ClassRow], first_column: Literal["name", "stage"], *, has_tokens: bool) -> pd.DataFrame:
+    """Return the table of classes of requests, with one row per class or per stage."""
+    names = [name for name in CLASS_QUANTITIES if has_tokens or name not in _CLASS_TOKEN_QUANTITIES]
+    columns = [name for name in CLASS_HEADERS if name in (first_column, *_CLASS_TEXTS[2:], *names)]
+    return _frame(
+        [
+            {first_column: getattr(row, first_column), "slo": formatting.format_class_state(row),
+             "weight": formatting.format_percent(row.weight_share), "requests": row.requests, "failed": row.failed,
+             **{name: _drop_interval(getattr(row, name)) for name in names}}
+            for row in rows
+        ],
+        columns,
     )  # fmt: skip
 
 

@@ -37,7 +37,8 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
     table = run.table.drop_columns([name for name in _CHUNK_COLUMNS if name in run.table.column_names])
     if table.num_rows == 0:
         return pd.DataFrame({"at_s": np.empty(0)})
-    rows = read_rows(table)
+    classes = next((stage_data.classes for stage_data in run.data.stage_data if stage_data.classes), ())
+    rows = read_rows(table).name_classes([request_class.name for request_class in classes])
     row_order = _compute_row_order(table)
     stage_names = {stage_data.index: stage_data.name for stage_data in run.data.stage_data}
     stage_indices = table["stage"].to_numpy()[row_order]
@@ -46,6 +47,8 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
         "stage": _build_stage_names(stage_indices, stage_names),
         "number": pd.Series(stage_indices).groupby(stage_indices).cumcount().to_numpy(),
     }
+    if rows.classes is not None:
+        columns["class"] = _build_categorical(rows.classes.codes, rows.classes.categories)
     for name in _DURATION_COLUMNS:
         values_ms = compute_durations_ms(rows, name)
         if values_ms is not None and (valid_ms := _mask_invalid_values(values_ms, rows, name)) is not None:

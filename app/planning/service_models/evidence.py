@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.objectives import is_met, select_binding_objectives
+from app.analysis.objectives import is_met, select_binding_objectives, select_run_objectives
 from app.analysis.search import LOGISTIC_SPREAD, CapacityPosterior, compute_log_likelihood
 from app.analysis.token_samples import unpack_pairs
 from app.records.estimate import Estimate
@@ -280,7 +280,7 @@ def meets_slo(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> bool |
     Errors that are not reported are assumed to be 0.
     """
     results: list[bool | None] = []
-    for objective in select_binding_objectives(slo):
+    for objective in select_run_objectives(select_binding_objectives(slo)):
         if objective.metric in LATENCY_KEY_BY_METRIC:
             latency_s = get_latency_s(load_point, objective)
             results.append(None if latency_s is None else is_met(objective, Estimate(1000 * latency_s)))

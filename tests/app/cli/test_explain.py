@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.main import main
+from tests.fakes.request_classes import stored_class_run
 from tests.fakes.stored_runs import stored_run
 
 
@@ -67,3 +68,16 @@ def test_what_cannot_be_explained_is_said(
 def test_a_run_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", str(tmp_path / "nothing")]) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_one_class_is_explained_by_its_own_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = stored_class_run(tmp_path / "run")
+    numbers = run.requests()["class"].to_pandas()
+    assert main(["explain", str(run.directory), "--class", "b", "--slowest", "2", "--json"]) == 0
+    mean, *_, slow, slower = json.loads(capsys.readouterr().out)
+    assert mean["breakdown"]["requests"] == (numbers == 1).sum()
+    assert [numbers[row["request"]] for row in (slow, slower)] == [1, 1]
+    assert main(["explain", str(run.directory), "--class", "x"]) == 2
+    error = capsys.readouterr().err
+    assert "the run has no class 'x'" in error
+    assert "Use one of these classes: a, b, c." in error

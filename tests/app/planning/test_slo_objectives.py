@@ -91,3 +91,9 @@ def test_a_plan_that_nobody_waits_for_any_more_ends_before_its_first_play() -> N
 
 def test_a_preview_is_not_asked_about() -> None:
     assert plan_fleets(question(), estimate_only=True, should_continue=lambda: False).recommendation is not None
+
+
+def test_an_objective_of_a_class_is_left_out_with_a_note() -> None:
+    built = objectives("ttft_ms.p95{class=chat} < 300", "latency_ms.p95 < 50")
+    assert [one.text for one in built.latency_objectives] == ["p95 latency < 50 ms"]
+    assert any(note.startswith("p95 TTFT (chat) < 300 ms applies to one class") for note in built.notes)

@@ -35,6 +35,7 @@ workload:
   body: {messages: [{role: user, content: why do axolotls smile}]}
   template: "why do axolotls {mood}"
   extra_body: {system: you are an axolotl}
+  classes: [{name: sql, model: walrus-labs/Tarsier-lora, extra_body: {system: an axolotl who knows SQL}}]
 load: {seed: 7}
 slo: ["latency_ms.p95 < 50"]
 telemetry:
@@ -44,7 +45,7 @@ telemetry:
 """
 WORDS: dict[RedactedKind, tuple[str, ...]] = {
     "hosts": ("quokka", "10.20.30.41", "ibex-monitor", "kudu-node", "bandicoot", "capybara", "numbat"),
-    "models": ("zebrafish", "walrus-labs", "narwhal", "pangolin", "gharial", "tapir"),
+    "models": ("zebrafish", "walrus-labs", "narwhal", "pangolin", "gharial", "tapir", "tarsier"),
     "prompts": ("axolotl", "okapi"),
 }
 _CARRIED = re.compile(r'<script type="application/octet-stream"[^>]*>([^<]*)</script>')
@@ -148,6 +149,7 @@ def test_what_is_replaced_is_reported_with_how_often(report: Report, result: Res
     assert reported["walrus-labs/Zebrafish-70B"].occurrences > 5
     assert [one for one in reported if reported[one].kind == "prompts"] == [
         "workload.body", "workload.template", "workload.extra_body", "target.scripted.response",
+        "workload.classes.0.extra_body",
     ]  # fmt: skip
     assert reported["workload.body"].replacement == REDACTED_TEXT
 

@@ -73,6 +73,14 @@ def test_good_are_answers_inside_every_limit_and_errors_are_counted_by_class() -
     assert (tally.good_count, tally.error_counts["timeout"]) == (2, 2), "what was counted is not counted again"
 
 
+def test_requests_of_a_class_are_good_within_its_limits() -> None:
+    slo = parse_objective("latency_ms.p95 < 50"), parse_objective("latency_ms.p95{class=slow} < 500")
+    tally = RowTally(slo, ("fast", "slow"))
+    tally.add_rows(batch(*(answered(ms) | {"class": number} for ms, number in ((9, 0), (90, 0), (90, 1), (900, 1)))))
+    tally.count_rows()
+    assert tally.good_count == 2
+
+
 def test_where_no_start_is_known_a_limit_that_counts_from_it_leaves_good_open() -> None:
     unknown: dict[str, object] = {"scheduled_ns": None, "sent_ns": MS, "end_ns": 5 * MS}
     for text, good in (("latency_ms.p95 < 50", None), ("service_ms.p95 < 50", 1)):

@@ -64,3 +64,14 @@ def test_a_file_that_is_no_stream_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match=r"broken\.arrow is damaged"):
         write_parquet(tmp_path / "broken.arrow", _SCHEMA, tmp_path / "rows.parquet")
     assert not (tmp_path / "rows.parquet").exists()
+
+
+def test_classes_have_names_and_a_number_without_one_is_null(tmp_path: Path) -> None:
+    schema = pa.schema([("class", pa.int16())])
+    with StreamWriter(tmp_path / "rows.arrow", schema) as writer:
+        writer.append(pa.record_batch([pa.array([1, None, 0, 9, -2], pa.int16())], schema=schema))
+    path = tmp_path / "rows.parquet"
+    write_parquet(tmp_path / "rows.arrow", schema, path, str.upper, class_names=("chat", "batch"))
+    assert pq.read_table(path)["class"].to_pylist() == ["BATCH", None, "CHAT", None, None]
+    write_parquet(tmp_path / "rows.arrow", schema, path)
+    assert pq.read_table(path)["class"].to_pylist() == [1, None, 0, 9, -2]

@@ -43,11 +43,29 @@ def test_documents_of_a_reranking_are_in_its_request() -> None:
     assert lengths("openai-rerank", prompts={"input_tokens": 10, "unique": 1}, documents=4).input_tokens == (50,)
 
 
+def test_the_lengths_of_classes_are_mixed_by_their_shares_of_the_requests() -> None:
+    one = {"input_tokens": 10, "output_tokens": 5}
+    classes = [
+        {"name": "single", "weight": 3, "prompts": one},
+        {"name": "session", "weight": 1, "prompts": one | {"turns": 3, "input_tokens": 100}},
+    ]
+    drawn = lengths(classes=classes)
+    assert drawn.requests_per_session == 0.75 + 0.25 * 3
+    assert drawn.input_tokens.count(10) == len(drawn.input_tokens) / 2, "as many requests as sessions have turns"
+    assert set(drawn.input_tokens) == {10, 100, 205, 310}
+    assert set(drawn.output_tokens) == {5}
+    assert drawn.distinct_prompts == 2000
+    endless = lengths(classes=[{"name": "a"}, {"name": "b", "prompts": {"input_tokens": 9}}], prompts=one)
+    assert (endless.output_tokens, endless.reason) == ((), None), "one class lets the model choose"
+
+
 def test_a_dataset_says_why_nothing_can_be_reported(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"prompt": "hello"}\n')
     drawn = lengths(dataset=str(tmp_path / "d.jsonl"))
     assert "tokenizer" in str(drawn.reason)
     assert not drawn.input_tokens
+    mixed = lengths(classes=[{"name": "asked", "dataset": str(tmp_path / "d.jsonl")}])
+    assert mixed.reason == f"class asked: {drawn.reason}"
 
 
 def planned(**parts: Any) -> PlannedWork:

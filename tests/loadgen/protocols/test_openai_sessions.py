@@ -116,9 +116,9 @@ def test_a_renewed_key_is_in_the_requests_that_were_built_before() -> None:
     workload, sessions = built()
     first = sessions.build_first(0, "s")
     built_before = sessions.build_next(0, 1, [(first, CollectedResponse(1, 1, 4, "said"))])
-    assert sessions.renew(built_before) == built_before.data
+    assert sessions.renew(0, built_before) == built_before.data
     workload.requests[:] = [request.replace(b"Bearer old", b"Bearer renewed") for request in workload.requests]
-    renewed = sessions.renew(built_before)
+    renewed = sessions.renew(0, built_before)
     assert renewed == built_before.data.replace(b"Bearer old", b"Bearer renewed")
     built_after = sessions.build_next(0, 1, [(sessions.build_first(0, "s"), CollectedResponse(1, 1, 4, "said"))])
     assert built_after.data == renewed

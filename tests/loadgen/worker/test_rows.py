@@ -45,6 +45,12 @@ def test_columns_that_are_alike_and_columns_that_are_not_hold_the_same() -> None
     assert rows.schema == build_record_batch(1, alike).schema == REQUEST_SCHEMA
 
 
+def test_the_class_is_that_of_the_prepared_request() -> None:
+    exchanges = [exchange(index, request_index=index % 3) for index in range(5)]
+    rows = build_record_batch(1, exchanges, class_indices=[0, 1, 1])
+    assert rows.column("class").to_pylist() == [0, 1, 1, 0, 1]
+
+
 class Reader:
     tokens = Tokens(11, 12, 13, 4, 5, "server", [11, 13], [2, None], 10, ServerDetails(3, 2, 1, 40, 50, 60))
     detail = None

@@ -35,9 +35,9 @@ class RequestsTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        headers = {"at_s": "Time", "stage": "Stage", "number": "Request", "latency_ms": "Latency (ms)",
-                   "service_ms": "Service time (ms)", "ttft_ms": "TTFT (ms)", "tpot_ms": "TPOT (ms)",
-                   "send_lag_ms": "Send lag (ms)", "result": "Result", "error": "Error",
+        headers = {"at_s": "Time", "stage": "Stage", "number": "Request", "class": "Class",
+                   "latency_ms": "Latency (ms)", "service_ms": "Service time (ms)", "ttft_ms": "TTFT (ms)",
+                   "tpot_ms": "TPOT (ms)", "send_lag_ms": "Send lag (ms)", "result": "Result", "error": "Error",
                    "status": "Status"}  # fmt: skip
         self.model = FrameModel(None, headers, {"at_s": _format_time, "status": _format_status, "error": _format_error})
         self.table = FrameTable(self.model, "Requests")
