@@ -139,14 +139,15 @@ class GeneratingProfile(_BaseProfile):
     def _check_max_tokens(self) -> Self:
         """Check that each request has a maximum number of output tokens, which the Messages API
         requires. Raises BadValueError otherwise."""
-        source = self.workload.prompts or self.workload.dataset
+        prompts, dataset = self.workload.prompts, self.workload.dataset
+        lacks_lengths = prompts is not None and not prompts.has_output_lengths
+        lacks_lengths |= dataset is not None and dataset.output_tokens is None
         if (
             self.target.protocol == "anthropic-messages"
-            and source is not None
-            and source.output_tokens is None
+            and lacks_lengths
             and self.workload.extra_body.get("max_tokens") is None
         ):
-            key = "dataset" if self.workload.prompts is None else "prompts"
+            key = "dataset" if prompts is None else "prompts"
             raise BadValueError(
                 "anthropic-messages needs a maximum number of output tokens in each request",
                 hint=f"Set workload.{key}.output_tokens, or max_tokens in workload.extra_body.",

@@ -144,9 +144,15 @@ def has_output_lengths(workload: Workload) -> bool:
     if not isinstance(workload, OpenAiWorkload) or workload.api in ("embeddings", "rerank"):
         return False
     prompts = workload.prompts
-    if isinstance(prompts, SessionPrompts):
-        return False
-    return not isinstance(prompts, SyntheticPrompts | DatasetPrompts) or prompts.output_tokens is not None
+    match prompts:
+        case SessionPrompts():
+            return False
+        case SyntheticPrompts():
+            return prompts.has_output_lengths
+        case DatasetPrompts():
+            return prompts.output_tokens is not None
+        case TracePrompts():
+            return True
 
 
 def _reuses_prompts_by_design(workload: Workload) -> bool:
@@ -157,7 +163,7 @@ def _reuses_prompts_by_design(workload: Workload) -> bool:
     prompts = workload.prompts
     match prompts:
         case SyntheticPrompts():
-            has_shared_parts = prompts.prefix_groups > 0 or prompts.turns is not None
+            has_shared_parts = bool(prompts.prefix_groups or prompts.turns or prompts.documents)
         case TracePrompts():
             has_shared_parts = bool(prompts.hash_ids)
         case DatasetPrompts():

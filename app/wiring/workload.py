@@ -6,7 +6,8 @@ import json
 import secrets
 import zipfile
 import zlib
-from typing import Any, Literal, assert_never
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, assert_never
 
 import numpy as np
 from pydantic import JsonValue
@@ -14,6 +15,7 @@ from pydantic import JsonValue
 from app.analysis.local.accuracy import compute_chance_accuracy
 from app.errors import UsageError
 from app.profiles.datasets import build_dataset, is_redacted
+from app.profiles.problems import BadValueError
 from app.profiles.profile import (
     EmbeddingsProfile,
     EndpointProfile,
@@ -33,6 +35,7 @@ from loadgen.workloads import (
     CacheBust,
     Dataset,
     DatasetPrompts,
+    Documents,
     HttpWorkload,
     LiveHistory,
     LocustWorkload,
@@ -147,18 +150,39 @@ def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfil
     )
 
 
-def _build_synthetic_prompts(settings: TextSettings) -> SyntheticPrompts:
-    options: dict[str, Any] = {}
-    if settings.prefix is not None:
-        options = {"prefix_groups": settings.prefix.groups, "prefix_tokens": settings.prefix.tokens}
-    if isinstance(settings, PromptSettings):
+def _build_synthetic_prompts(settings: TextSettings | PromptSettings) -> SyntheticPrompts:
+    options: dict[str, Any] = {"unique": settings.unique}
+    if (prefix := settings.prefix) is not None:
         options |= {
-            "output_tokens": settings.output_tokens,
-            "turns": settings.turns,
-            "think_time": settings.think_time,
-            "live": _build_live_history(settings) if settings.history == "live" else None,
+            "prefix_groups": prefix.groups,
+            "prefix_tokens": prefix.tokens,
+            "prefix_popularity": prefix.popularity,
         }
-    return SyntheticPrompts(input_tokens=settings.input_tokens, unique=settings.unique, **options)
+    if isinstance(settings, TextSettings):
+        return SyntheticPrompts(settings.input_tokens, **options)
+    options |= {
+        "output_tokens": settings.output_tokens,
+        "turns": settings.turns,
+        "think_time": settings.think_time,
+        "live": _build_live_history(settings) if settings.history == "live" else None,
+        "documents": None if settings.documents is None else Documents(**dict(settings.documents)),
+    }
+    if settings.lengths is not None:
+        return SyntheticPrompts(_read_content(settings.lengths.read), **options)
+    assert settings.input_tokens is not None
+    return SyntheticPrompts(settings.input_tokens, **options)
+
+
+_Content = TypeVar("_Content")
+
+
+def _read_content(read: Callable[[], _Content]) -> _Content:
+    """Return what `read` reads from a file of the profile. Raises UsageError if the file has become
+    invalid since the profile was loaded."""
+    try:
+        return read()
+    except BadValueError as error:
+        raise UsageError(str(error), hint=error.hint) from error
 
 
 def _build_live_history(settings: PromptSettings) -> LiveHistory:

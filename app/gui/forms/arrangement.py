@@ -27,7 +27,7 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("workload", "prompts"): (
         "unique", "turns", "think_time", "history", "reasoning", "tool_tokens", "tool_time", "parallel",
-        "context_tokens",
+        "context_tokens", "lengths", "documents",
     ),
     ("load",): ("workers", "seed", "half_width", "min_duration", "cold_starts"),
     ("load", "stages", "*"): ("lead_in", "repeats", "superpose"),
@@ -72,6 +72,7 @@ _INITIAL_GROUPS: dict[str, Any] = {
     "TextDatasetSettings": {"path": "prompts.jsonl"},
     "PromptDatasetSettings": {"path": "prompts.jsonl"},
     "SessionFileSettings": {"path": "sessions.jsonl"},
+    "LengthPairSettings": {"path": "pairs.csv"},
     "UnmeasuredGpuSettings": {"dtype": "fp16"},
     "ClassSettings": {"name": "premium", "share": "100%"},
     "VariantSettings": {"batch": 1},

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.errors import ProfileError
+from app.profiles.profile import GeneratingProfile
+from app.profiles.prompt_content import LengthPairSettings
+from tests.app.profiles.conftest import Load
+
+CHAT = {"protocol": "openai-chat", "url": "http://127.0.0.1:1/v1", "model": "m"}
+
+
+def load_prompts(load: Load, **prompts: Any) -> Any:
+    profile = load(CHAT, {"prompts": prompts})
+    assert isinstance(profile, GeneratingProfile)
+    return profile.workload.prompts
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl"])
+def test_pairs_of_lengths_are_read_with_their_weights(name: str, tmp_path: Path, load: Load) -> None:
+    (tmp_path / "pairs.csv").write_text("asked,answered,often\n100,5,2\n7000,300,0.5\n")
+    (tmp_path / "pairs.jsonl").write_text(
+        '{"asked": 100, "answered": 5, "often": 2}\n{"asked": 7000.0, "answered": 300, "often": 0.5}\n'
+    )
+    keys = {"path": name, "input": "asked", "output": "answered", "weight": "often"}
+    pairs = load_prompts(load, lengths=keys).lengths.read()
+    assert np.frombuffer(pairs.input_tokens, "<i4").tolist() == [100, 7000]
+    assert np.frombuffer(pairs.output_tokens, "<i4").tolist() == [5, 300]
+    assert np.frombuffer(pairs.weights, "<f8").tolist() == [2, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "message"),
+    [
+        ("input_tokens,output_tokens\n1,0\n", {}, "output_tokens in row 1 of pairs.csv must be a whole number from 1"),
+        ("input_tokens,output_tokens\n1,1\nnan,1\n", {}, "input_tokens in row 2 of pairs.csv must be a whole number"),
+        ("input_tokens,output\n1,1\n", {}, "has no column 'output_tokens'; it has these columns: input_tokens, output"),
+        ("input_tokens,output_tokens,w\n1,1,-1\n", {"weight": "w"}, "w in row 1 of pairs.csv must be a number of at"),
+        ("input_tokens,output_tokens,w\n1,1,0\n", {"weight": "w"}, "pairs.csv has no weight above 0"),
+        ("input_tokens,output_tokens\n1\n", {}, "line 2: the row has 1 cells"),
+        ("input_tokens,output_tokens\n", {}, "has no rows"),
+    ],
+)
+def test_invalid_pairs_of_lengths_are_rejected_with_their_row(
+    content: str, more: dict[str, str], message: str, tmp_path: Path, load: Load
+) -> None:
+    (tmp_path / "pairs.csv").write_text(content)
+    with pytest.raises(ProfileError, match=message) as caught:
+        load_prompts(load, lengths={"path": "pairs.csv", **more})
+    assert caught.value.line is not None
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({"lengths": "pairs.csv", "output_tokens": 5}, "conflicts with"),
+        ({"lengths": "pairs.csv", "history": "prepared", "turns": 2}, None),
+        ({"input_tokens": 5, "documents": {"count": 2, "tokens": 5, "per_prompt": 3}}, "3 exceeds documents.count 2"),
+        ({"input_tokens": 5, "documents": {"count": 2}}, "missing the key tokens"),
+        ({"lengths": "."}, "is a folder"),
+    ],
+)
+def test_keys_that_exclude_each_other_are_rejected(
+    prompts: dict[str, Any], message: str | None, tmp_path: Path, load: Load
+) -> None:
+    (tmp_path / "pairs.csv").write_text("input_tokens,output_tokens\n1,1\n")
+    if message is None:
+        assert isinstance(load_prompts(load, **prompts).lengths, LengthPairSettings)
+        return
+    with pytest.raises(ProfileError, match=message):
+        load_prompts(load, **prompts)
