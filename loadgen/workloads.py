@@ -103,6 +103,27 @@ class Documents(msgspec.Struct, frozen=True):
     order: Literal["drawn", "popularity"] = "drawn"
 
 
+class Images(msgspec.Struct, frozen=True):
+    """Generated images in the first message of a user: `count` PNG images of `width` × `height`
+    pixels. If `unique` is set, the prompts share that many different images, in turn; otherwise all
+    images differ."""
+
+    count: int = 1
+    width: int = 512
+    height: int = 512
+    unique: int | None = None
+
+
+class AudioClips(msgspec.Struct, frozen=True):
+    """Generated audio clips in the first message of a user: `count` WAV clips of `duration_s`. If
+    `unique` is set, the prompts share that many different clips, in turn; otherwise all clips
+    differ."""
+
+    count: int = 1
+    duration_s: float = 10.0
+    unique: int | None = None
+
+
 class FixedDelay(msgspec.Struct, frozen=True, tag="fixed"):
     delay_s: float
 
@@ -169,8 +190,8 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
 
     If `prefix_groups` is set, every prompt begins with one of `prefix_groups` shared prefixes,
     drawn according to `prefix_popularity` or, if it is None, to the workload's popularity. A prefix
-    has `prefix_tokens` tokens, in addition to `input_tokens`. `documents` are in addition to
-    `input_tokens`, too.
+    has `prefix_tokens` tokens, in addition to `input_tokens`. `documents`, `images` and
+    `audio` are in addition to `input_tokens`, too.
 
     If `turns` is set, each arrival starts a session of `turns` requests. Each further request
     contains all earlier turns, and is sent after the previous response and a think time. With
@@ -190,6 +211,8 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     prepared if the memory limit is reached."""
     prefix_popularity: Popularity | None = None
     documents: Documents | None = None
+    images: Images | None = None
+    audio: AudioClips | None = None
 
     @property
     def has_output_lengths(self) -> bool:

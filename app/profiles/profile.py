@@ -21,6 +21,7 @@ from app.profiles.load import LoadSettings
 from app.profiles.local import CommonProfile, LocalProfile
 from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
+from app.profiles.prompt_content import CONTENT_PROTOCOLS
 from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
@@ -152,6 +153,20 @@ class GeneratingProfile(_BaseProfile):
                 "anthropic-messages needs a maximum number of output tokens in each request",
                 hint=f"Set workload.{key}.output_tokens, or max_tokens in workload.extra_body.",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        """Check that the protocol can send the content of the prompts. Raises BadValueError
+        otherwise."""
+        if (prompts := self.workload.prompts) is not None:
+            for key, protocols in CONTENT_PROTOCOLS.items():
+                if getattr(prompts, key) is not None and self.target.protocol not in protocols:
+                    raise BadValueError(
+                        f"{self.target.protocol} sends no {key}",
+                        hint=f"Remove {key}, or use {' or '.join(protocols)}.",
+                        key_path=("workload", "prompts", key),
+                    )
         return self
 
     @model_validator(mode="after")

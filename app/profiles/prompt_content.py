@@ -1,4 +1,4 @@
-"""Settings of the content of prompts that comes from files: pairs of lengths."""
+"""Settings of the content of prompts: pairs of lengths from files, images and audio clips."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from pydantic import Field, model_validator
 
 from app.profiles.datasets import DatasetPath, build_dataset
 from app.profiles.problems import BadValueError
-from app.profiles.settings import Settings
+from app.profiles.settings import Count, Key, PositiveSeconds, Settings, build_settings, upper_bound
+from app.profiles.units import format_duration
 from loadgen.payloads.datasets import DatasetError, DatasetReader
 from loadgen.payloads.lengths import MAX_LENGTH
-from loadgen.workloads import JointLengths
+from loadgen.workloads import AudioClips, Images, JointLengths
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 
+CONTENT_PROTOCOLS = {
+    "images": ("openai-chat", "openai-responses", "anthropic-messages"),
+    "audio": ("openai-chat",),
+}
+"""Protocols that can send the content of a key of prompts."""
 MAX_PAIRS = 1_000_000
 _MAX_PAIR_BYTES = 256 * 2**20
 _MAX_WEIGHT = 1e12
@@ -61,8 +67,45 @@ class LengthPairSettings(Settings):
                 weights.append(_parse_weight(cells, self.weight, row_name))
         if weights and not sum(weights):
             raise BadValueError(f"{self.path.name} has no weight above 0")
-        columns = (np.array(lengths, "<i4").tobytes() for lengths in (inputs, outputs))
-        return JointLengths(*columns, np.array(weights, "<f8").tobytes())
+        input_tokens, output_tokens = (np.array(lengths, "<i4").tobytes() for lengths in (inputs, outputs))
+        return JointLengths(input_tokens, output_tokens, np.array(weights, "<f8").tobytes())
+
+
+_MAX_MEDIA = 100
+_MAX_SIDE = 4096
+_MAX_CLIP_S = 600.0
+_Side = Annotated[Count, upper_bound(_MAX_SIDE)]
+_MediaCount = Annotated[Count, upper_bound(_MAX_MEDIA)]
+_UniqueCount = Annotated[Count, upper_bound(1_000_000)] | None
+
+ImageSettings = build_settings(
+    Images,
+    class_name="ImageSettings",
+    count=Key(_MediaCount, "Number of images per prompt, such as 1.", 1),
+    width=Key(_Side, "Width of the images in pixels, such as 512.", 512),
+    height=Key(_Side, "Height of the images in pixels, such as 512.", 512),
+    unique=Key(
+        _UniqueCount,
+        "Number of different images that the prompts share, such as 1. Leave it empty if all images are different.",
+        1,
+    ),
+)
+AudioSettings = build_settings(
+    AudioClips,
+    class_name="AudioSettings",
+    count=Key(_MediaCount, "Number of audio clips per prompt, such as 1.", 1),
+    duration_s=Key(
+        Annotated[PositiveSeconds, upper_bound(_MAX_CLIP_S, format_duration)],
+        "Duration of each clip, such as 10s.",
+        "10s",
+        alias="duration",
+    ),
+    unique=Key(
+        _UniqueCount,
+        "Number of different clips that the prompts share, such as 1. Leave it empty if all clips are different.",
+        1,
+    ),
+)
 
 
 def _read_rows(path: Path) -> Iterator[dict[str, object]]:

@@ -27,17 +27,19 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from app.profiles.datasets import BodyKeys, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from app.profiles.prompt_content import ColumnName, LengthPairSettings
-from app.profiles.settings import Count, ExistingFile, Settings, upper_bound
+from app.profiles.prompt_content import AudioSettings, ColumnName, ImageSettings, LengthPairSettings
+from app.profiles.settings import Count, ExistingFile, ReadAs, Settings, upper_bound
 from app.profiles.traces import DEFAULT_BLOCK_TOKENS, check_token_columns
 from app.profiles.units import format_duration, parse_duration_s
 from loadgen.workloads import (
     NO_DELAY,
+    AudioClips,
     Delay,
     EmpiricalLength,
     ExponentialDelay,
     FixedDelay,
     FixedLength,
+    Images,
     Length,
     LiveHistory,
     LognormalDelay,
@@ -246,6 +248,8 @@ _GENERATION_KEY_HINTS = {
         "output_tokens",
         "lengths",
         "documents",
+        "images",
+        "audio",
         "turns",
         "think_time",
         "history",
@@ -341,6 +345,10 @@ class PromptSettings(_GeneratedTexts):
     output_tokens."""
     documents: DocumentSettings | None = None
     """Documents that the prompts contain, as in retrieval-augmented generation."""
+    images: Annotated[Images, ReadAs(ImageSettings)] | None = None
+    """Generated PNG images in the first message of each prompt or session."""
+    audio: Annotated[AudioClips, ReadAs(AudioSettings)] | None = None
+    """Generated WAV clips in the first message of each prompt or session. Only for openai-chat."""
     turns: TokenLength | None = Field(default=None, examples=[4])
     """Number of requests per session, such as 4, or a distribution. Leave it empty for single
     requests."""

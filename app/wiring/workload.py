@@ -166,6 +166,8 @@ def _build_synthetic_prompts(settings: TextSettings | PromptSettings) -> Synthet
         "think_time": settings.think_time,
         "live": _build_live_history(settings) if settings.history == "live" else None,
         "documents": None if settings.documents is None else Documents(**dict(settings.documents)),
+        "images": settings.images,
+        "audio": settings.audio,
     }
     if settings.lengths is not None:
         return SyntheticPrompts(_read_content(settings.lengths.read), **options)

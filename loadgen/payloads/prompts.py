@@ -13,6 +13,7 @@ import numpy as np
 from loadgen.payloads.datasets import DatasetReader, Row, draw_indices
 from loadgen.payloads.documents import SEPARATOR, DocumentDraw
 from loadgen.payloads.lengths import MAX_LENGTH, draw_length_pairs, draw_lengths
+from loadgen.payloads.media import Media, MediaGenerator
 from loadgen.payloads.sessions import MAX_DELAY_S, SessionGraph, SessionRequest, build_session_graph
 from loadgen.payloads.texts import CountTokens, TextGenerator
 from loadgen.workloads import (
@@ -47,15 +48,16 @@ class Prompt(msgspec.Struct, frozen=True):
     """Prompt of one request.
 
     `texts` are the messages of a conversation, alternately from user and model; the last message is
-    from the user. The conversation begins with `prefix`. For embeddings, `texts` are the texts to
-    embed; for reranking, the query and its documents. If `messages` is set, these chat messages are
-    sent unchanged instead of `texts`.
+    from the user. The conversation begins with `prefix`, and `media` follow the first text. For
+    embeddings, `texts` are the texts to embed; for reranking, the query and its documents. If
+    `messages` is set, these chat messages are sent unchanged instead of `texts`.
     """
 
     texts: tuple[str, ...]
     prefix: str = ""
     messages: list[dict[str, Any]] | None = None
     output_tokens: int | None = None
+    media: tuple[Media, ...] = ()
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -88,19 +90,20 @@ def generate_sessions(
     think_time_rng = np.random.default_rng([seed, _THINK_TIME_STREAM])
     prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
     user_texts = _UserTexts(prompts, text_generator, seed, limit_bytes)
+    media_generator = MediaGenerator(prompts.images, prompts.audio, seed)
     for session_number, lengths in enumerate(draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_prompt)):
         output_tokens, turn_count = lengths.output_tokens, len(lengths.output_tokens)
         if _compute_min_bytes(prompts.prefix_tokens, lengths.list_message_tokens(), output_tokens) > limit_bytes:
             if session_number == 0:
                 raise PromptError(f"a single request or session would exceed {limit_bytes >> 20} MiB")
             return
-        prefix = next(prefixes)
+        prefix, media = next(prefixes), media_generator.generate()
         if turn_count == 1:
             prompt_texts = tuple(user_texts.generate(lengths))
-            yield build_single_prompt_session(Prompt(prompt_texts, prefix, output_tokens=output_tokens[0]))
+            yield build_single_prompt_session(Prompt(prompt_texts, prefix, output_tokens=output_tokens[0], media=media))
         else:
             yield Session(
-                list(_generate_turns(prefix, user_texts.generate(lengths), output_tokens, text_generator)),
+                list(_generate_turns(prefix, user_texts.generate(lengths), output_tokens, text_generator, media)),
                 draw_delays_ns(prompts.think_time, turn_count, think_time_rng),
             )
 
@@ -120,11 +123,14 @@ def generate_session_graphs(
     prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
     tool_lengths = _draw_endless_lengths(live.tool_tokens, tool_rng)
     user_texts = _UserTexts(prompts, text_generator, seed, limit_bytes)
+    media_generator = MediaGenerator(prompts.images, prompts.audio, seed)
     prefix_tokens = prompts.prefix_tokens if prompts.prefix_groups else 0
     remaining_bytes = limit_bytes
     for session_number, lengths in enumerate(draw_session_lengths(prompts, seed)):
         message_tokens = lengths.list_message_tokens()
         tool_tokens = [next(tool_lengths) for _ in message_tokens]
+        media = media_generator.generate()
+        remaining_bytes -= sum(len(item.data) for item in media)
         remaining_bytes -= _MIN_TOKEN_BYTES * (prefix_tokens + sum(message_tokens) + sum(tool_tokens[1:]))
         if remaining_bytes < 0:
             if session_number == 0:
@@ -147,7 +153,7 @@ def generate_session_graphs(
                     tool_delay_ns=tool_delays_ns[index],
                 )
             )
-        yield build_session_graph(requests, next(prefixes), prefix_tokens)
+        yield build_session_graph(requests, next(prefixes), prefix_tokens, media)
 
 
 def _connect_turns(widths: list[int]) -> Iterator[tuple[int, ...]]:
@@ -444,12 +450,16 @@ def _compute_min_bytes(prefix_tokens: int, message_tokens: list[int], output_len
 
 
 def _generate_turns(
-    prefix: str, user_texts: Iterator[str], output_lengths: list[int | None], text_generator: TextGenerator
+    prefix: str,
+    user_texts: Iterator[str],
+    output_lengths: list[int | None],
+    text_generator: TextGenerator,
+    media: tuple[Media, ...],
 ) -> Iterator[Prompt]:
     history: list[str] = []
     for user_text, tokens_out in zip(user_texts, output_lengths, strict=True):
         history.append(user_text)
-        yield Prompt(tuple(history), prefix, output_tokens=tokens_out)
+        yield Prompt(tuple(history), prefix, output_tokens=tokens_out, media=media)
         if tokens_out is None:
             raise PromptError(
                 "sessions require `output_tokens`, because the responses in their history are generated in advance"

@@ -330,6 +330,8 @@ def _build_request_indices(workload: OpenAiWorkload, packed_requests: _PackedReq
 def _build_length_notes(workload: OpenAiWorkload, text_generator: TextGenerator) -> Iterator[str]:
     if isinstance(workload.prompts, DatasetPrompts):
         return
+    if isinstance(workload.prompts, SyntheticPrompts) and (workload.prompts.images or workload.prompts.audio):
+        yield "prompt lengths do not include the tokens of images and audio clips, which only the server knows"
     if isinstance(workload.prompts, SessionPrompts) and workload.tokenizer is None:
         yield "lengths of generated texts are approximate, because without a tokenizer each word counts as one token"
     elif workload.tokenizer is None:

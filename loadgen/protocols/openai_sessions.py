@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
+from loadgen.payloads.media import Media
 from loadgen.payloads.prompts import Prompt, PromptError
 from loadgen.payloads.sessions import SessionGraph
 from loadgen.protocols.openai_bodies import (
@@ -21,6 +22,7 @@ from loadgen.protocols.openai_bodies import (
     Body,
     build_body,
     build_cache_bust_text,
+    build_user_content,
     decode_extra_body,
     encode_body,
     merge_patch,
@@ -423,14 +425,16 @@ class OpenAiSessions:
         request = graph.requests[0]
         cache_bust = self._workload.cache_bust
         lead = b"" if cache_bust is None else build_cache_bust_text(cache_bust.key).encode() + b" "
+        if graph.media and self._api == "completions":
+            raise PromptError("completions accept no images and no audio")
         if self._api == "completions":
             prefix = _escape(f"{graph.prefix} ") if graph.prefix else b""
             conversation = lead + prefix + _escape(request.text)
         elif graph.prefix:
             system_message = self._encode_message("system", lead + _escape(graph.prefix))
-            conversation = system_message + b"," + self._encode_message("user", _escape(request.text))
+            conversation = system_message + b"," + self._encode_user_message(request.text, graph.media)
         else:
-            conversation = self._encode_message("user", lead + _escape(request.text))
+            conversation = self._encode_user_message(lead.decode() + request.text, graph.media)
         self._graphs[first] = graph
         self._first_sizes[first] = (len(conversation), conversation.find(lead) if lead else 0)
         return b"".join(
@@ -521,6 +525,9 @@ class OpenAiSessions:
             settings = encode_body(self.get_settings(output_tokens))[:-1]
             self._settings_by_output_tokens[output_tokens] = settings
         return settings
+
+    def _encode_user_message(self, text: str, media: Sequence[Media]) -> bytes:
+        return encode_body({"role": "user", "content": build_user_content(self._api, text, media)})
 
     def _encode_message(self, role: str, escaped_text: bytes) -> bytes:
         return b'{"role":"%b","content":"%b"}' % (role.encode(), escaped_text)

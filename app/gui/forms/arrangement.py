@@ -27,7 +27,7 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("workload", "prompts"): (
         "unique", "turns", "think_time", "history", "reasoning", "tool_tokens", "tool_time", "parallel",
-        "context_tokens", "lengths", "documents",
+        "context_tokens", "lengths", "documents", "images", "audio",
     ),
     ("load",): ("workers", "seed", "half_width", "min_duration", "cold_starts"),
     ("load", "stages", "*"): ("lead_in", "repeats", "superpose"),

@@ -73,3 +73,22 @@ def test_keys_that_exclude_each_other_are_rejected(
         return
     with pytest.raises(ProfileError, match=message):
         load_prompts(load, **prompts)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "prompts", "message"),
+    [
+        ("openai-completions", {"images": {"count": 1}}, "openai-completions sends no images"),
+        ("openai-responses", {"audio": {"duration": "2s"}}, "openai-responses sends no audio"),
+        ("anthropic-messages", {"audio": {"count": 1}}, "anthropic-messages sends no audio"),
+        ("openai-chat", {"images": {"width": 5000}}, "5,000 exceeds the maximum of 4,096"),
+        ("openai-chat", {"audio": {"duration": "11m"}}, "11m exceeds the maximum of 10m"),
+    ],
+)
+def test_images_and_audio_are_only_for_protocols_that_send_them(
+    protocol: str, prompts: dict[str, Any], message: str, load: Load
+) -> None:
+    with pytest.raises(ProfileError, match=message) as caught:
+        load({**CHAT, "protocol": protocol}, {"prompts": {"input_tokens": 5, "output_tokens": 5, **prompts}})
+    assert caught.value.line is not None
+    assert caught.value.line > 5
