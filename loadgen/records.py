@@ -567,6 +567,21 @@ class LiveSessionCounts(msgspec.Struct, frozen=True):
     max_build_cpu_ns: int = 0
 
 
+class OutputCounts(msgspec.Struct, frozen=True):
+    """Successful responses of a stage whose content was examined.
+
+    `calling_responses` of the `responses` call tools, `tool_calls` times in total. `checked`
+    responses were checked against the JSON schema of the workload, and `valid` of them match it.
+    The others have the error class `bad-output`.
+    """
+
+    responses: int = 0
+    calling_responses: int = 0
+    tool_calls: int = 0
+    checked: int = 0
+    valid: int = 0
+
+
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     """Report that a stage has ended. The report is sent after the last row of the stage.
 
@@ -599,6 +614,9 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     workers."""
     live_sessions: LiveSessionCounts | None = None
     """Sessions of the stage; None unless their requests contain the server's own responses."""
+    outputs: OutputCounts | None = None
+    """Content of the responses of the stage; None unless the workload has tools or checks responses
+    against a JSON schema."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -124,6 +124,27 @@ class AudioClips(msgspec.Struct, frozen=True):
     unique: int | None = None
 
 
+class JsonFormat(msgspec.Struct, frozen=True):
+    """Format of a response: JSON that matches `schema`, an encoded JSON schema. `strict` requests
+    that the server enforces the schema. With `check`, a response that does not match the schema has
+    the error class `bad-output`."""
+
+    schema: bytes
+    name: str = "response"
+    strict: bool = True
+    check: bool = False
+
+
+class RequestOptions(msgspec.Struct, frozen=True):
+    """Options of requests that APIs write in different notations. `tools` is a JSON array of
+    objects with `name`, `parameters` and optionally `description` and `strict`; empty for no
+    tools."""
+
+    tools: bytes = b""
+    tool_choice: Literal["auto", "required", "none"] = "auto"
+    response_format: JsonFormat | None = None
+
+
 class FixedDelay(msgspec.Struct, frozen=True, tag="fixed"):
     delay_s: float
 
@@ -213,6 +234,7 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     documents: Documents | None = None
     images: Images | None = None
     audio: AudioClips | None = None
+    options: RequestOptions = RequestOptions()
 
     @property
     def has_output_lengths(self) -> bool:
@@ -236,6 +258,7 @@ class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
     prompt: str = "prompt"
     output_tokens: str | None = None
     sessions: bool = False
+    options: RequestOptions = RequestOptions()
 
 
 class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
@@ -331,6 +354,11 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     popularity: Popularity = Popularity()
     seed: int = 0
     cache_bust: CacheBust | None = None
+
+    @property
+    def options(self) -> RequestOptions:
+        prompts = self.prompts
+        return prompts.options if isinstance(prompts, SyntheticPrompts | DatasetPrompts) else RequestOptions()
 
 
 class TensorWorkload(msgspec.Struct, frozen=True):

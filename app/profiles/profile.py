@@ -21,7 +21,7 @@ from app.profiles.load import LoadSettings
 from app.profiles.local import CommonProfile, LocalProfile
 from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
-from app.profiles.prompt_content import CONTENT_PROTOCOLS
+from app.profiles.prompt_content import BODY_KEYS, CONTENT_PROTOCOLS
 from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
@@ -159,13 +159,23 @@ class GeneratingProfile(_BaseProfile):
     def _check_content(self) -> Self:
         """Check that the protocol can send the content of the prompts. Raises BadValueError
         otherwise."""
-        if (prompts := self.workload.prompts) is not None:
+        protocol = self.target.protocol
+        for source, settings in (("prompts", self.workload.prompts), ("dataset", self.workload.dataset)):
             for key, protocols in CONTENT_PROTOCOLS.items():
-                if getattr(prompts, key) is not None and self.target.protocol not in protocols:
+                if getattr(settings, key, None) is None:
+                    continue
+                if protocol not in protocols:
                     raise BadValueError(
-                        f"{self.target.protocol} sends no {key}",
+                        f"{protocol} sends no {key}",
                         hint=f"Remove {key}, or use {' or '.join(protocols)}.",
-                        key_path=("workload", "prompts", key),
+                        key_path=("workload", source, key),
+                    )
+                body_key = BODY_KEYS.get((key, protocol), key)
+                if body_key in self.workload.extra_body:
+                    raise BadValueError(
+                        f"workload.extra_body.{body_key} conflicts with workload.{source}.{key}",
+                        hint=f"Remove one of them. {key} becomes {body_key} in the requests.",
+                        key_path=("workload", "extra_body", body_key),
                     )
         return self
 

@@ -1,29 +1,55 @@
-"""Settings of the content of prompts: pairs of lengths from files, images and audio clips."""
+"""Settings of the content of prompts: pairs of lengths from files, images and audio clips,
+tools, and the format of the responses."""
 
 from __future__ import annotations
 
+import json
+import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+import msgspec
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, model_validator
 
 from app.profiles.datasets import DatasetPath, build_dataset
 from app.profiles.problems import BadValueError
-from app.profiles.settings import Count, Key, PositiveSeconds, Settings, build_settings, upper_bound
+from app.profiles.settings import (
+    Count,
+    ExistingFile,
+    Key,
+    PositiveSeconds,
+    Settings,
+    build_settings,
+    files_must_exist,
+    get_profile_directory,
+    upper_bound,
+)
 from app.profiles.units import format_duration
+from loadgen.decoding import decode_json
 from loadgen.payloads.datasets import DatasetError, DatasetReader
 from loadgen.payloads.lengths import MAX_LENGTH
-from loadgen.workloads import AudioClips, Images, JointLengths
+from loadgen.payloads.texts import WORDS
+from loadgen.protocols.prepared import WorkloadError
+from loadgen.protocols.request_options import build_text_check
+from loadgen.workloads import AudioClips, Images, JointLengths, JsonFormat, RequestOptions
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 
 CONTENT_PROTOCOLS = {
     "images": ("openai-chat", "openai-responses", "anthropic-messages"),
     "audio": ("openai-chat",),
+    "tools": ("openai-chat", "openai-responses", "anthropic-messages"),
+    "response_format": ("openai-chat", "openai-completions", "openai-responses", "anthropic-messages"),
 }
 """Protocols that can send the content of a key of prompts."""
+BODY_KEYS = {
+    ("response_format", "openai-responses"): "text",
+    ("response_format", "anthropic-messages"): "output_config",
+}
+"""Keys of request bodies that differ from the key of prompts, by key and protocol."""
 MAX_PAIRS = 1_000_000
 _MAX_PAIR_BYTES = 256 * 2**20
 _MAX_WEIGHT = 1e12
@@ -106,6 +132,171 @@ AudioSettings = build_settings(
         1,
     ),
 )
+
+
+MAX_TOOLS = 1000
+_MAX_FILE_BYTES = 2**20
+_Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TOOL_HINT = "Write the tools as in the request of an API: a list of objects with a name and its parameters."
+
+
+class ToolSettings(Settings):
+    """Tools that the model may call: `count` generated ones, or those of a file."""
+
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"tool source": ("count", "path")}
+
+    count: Annotated[Count, upper_bound(MAX_TOOLS)] | None = Field(default=None, examples=[8])
+    """Number of tools to generate, such as 8. Each has about 80 tokens."""
+    path: ExistingFile | None = None
+    """JSON file with a list of tools, in the notation of any of the APIs."""
+    choice: Literal["auto", "required", "none"] = "auto"
+    """Whether the model decides to call tools (auto), must call one (required), or must not call
+    any (none)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_count(cls, value: Any) -> Any:
+        return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if (self.count is None) == (self.path is None):
+            raise BadValueError("tools needs exactly one of count and path")
+        if self.path is not None and self.path.is_file():
+            _read_tools(self.path)
+        return self
+
+    def read(self, seed: int) -> bytes:
+        """Return the tools as an encoded list, generated from the seed or read from the file. Raises
+        BadValueError for an invalid file."""
+        tools = _read_tools(self.path) if self.count is None else _generate_tools(self.count, seed)
+        return json.dumps(tools, ensure_ascii=False).encode()
+
+
+def _generate_tools(count: int, seed: int) -> list[dict[str, Any]]:
+    rng = random.Random(f"tools {seed}")
+
+    def build_words(word_count: int) -> str:
+        return " ".join(rng.choice(WORDS) for _ in range(word_count))
+
+    tools: list[dict[str, Any]] = []
+    for number in range(1, count + 1):
+        types = ("string", "integer", "boolean")
+        properties = {
+            f"{rng.choice(WORDS)}_{index}": {"type": value_type, "description": build_words(8)}
+            for index, value_type in enumerate(types, 1)
+        }
+        tools.append(
+            {
+                "name": f"{rng.choice(WORDS)}_{number}",
+                "description": build_words(20),
+                "parameters": {"type": "object", "properties": properties, "required": [next(iter(properties))]},
+            }
+        )
+    return tools
+
+
+def _read_tools(path: Path | None) -> list[dict[str, Any]]:
+    assert path is not None
+    document = _read_json(path)
+    items = document.get("tools") if isinstance(document, dict) else document
+    if not isinstance(items, list) or not items:
+        raise BadValueError(f"{path.name} has no list of tools", hint=_TOOL_HINT)
+    if len(items) > MAX_TOOLS:
+        raise BadValueError(f"{path.name} exceeds the maximum of {MAX_TOOLS:,} tools")
+    tools = [_parse_tool(item, f"tool {number} of {path.name}") for number, item in enumerate(items, 1)]
+    names = {tool["name"] for tool in tools}
+    if len(names) < len(tools):
+        raise BadValueError(f"{path.name} has two tools with the same name")
+    return tools
+
+
+def _parse_tool(item: object, item_name: str) -> dict[str, Any]:
+    fields = item if isinstance(item, dict) else {}
+    if fields.get("type", "function") not in ("function", "custom"):
+        raise BadValueError(f"{item_name} is no function, and only functions are supported", hint=_TOOL_HINT)
+    if isinstance(function := fields.get("function"), dict):
+        fields = function
+    name, parameters = fields.get("name"), fields.get("parameters", fields.get("input_schema", {"type": "object"}))
+    if not isinstance(name, str) or _TOOL_NAME.fullmatch(name) is None:
+        raise BadValueError(
+            f"{item_name} needs a name of up to 64 letters, digits, underscores and hyphens", hint=_TOOL_HINT
+        )
+    if not isinstance(parameters, dict) or not isinstance(fields.get("description", ""), str):
+        raise BadValueError(f"{item_name} needs a mapping of parameters, and text as description", hint=_TOOL_HINT)
+    options = {key: fields[key] for key in ("description", "strict") if key in fields}
+    return {"name": name, **options, "parameters": parameters}
+
+
+def _parse_json_schema(value: JsonValue, info: ValidationInfo) -> JsonValue:
+    """Return a schema, or the absolute path of its file. Raises BadValueError if the schema is not
+    valid."""
+    if isinstance(value, str):
+        value = str((get_profile_directory(info) / value).resolve())
+        if not files_must_exist(info):
+            return value
+    _check_schema(_read_schema(value))
+    return value
+
+
+def _read_schema(value: object) -> bytes:
+    document = _read_json(Path(value)) if isinstance(value, str) else value
+    if not isinstance(document, dict):
+        raise BadValueError("json_schema must be a JSON schema, or the path of a file with one")
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def _check_schema(schema: bytes) -> None:
+    try:
+        build_text_check(schema)
+    except WorkloadError as error:
+        raise BadValueError(str(error), hint=error.hint) from error
+
+
+class ResponseFormatSettings(Settings):
+    """Structured output: responses that are JSON and match a JSON schema."""
+
+    json_schema: Annotated[JsonValue, AfterValidator(_parse_json_schema)] = Field(examples=[{"type": "object"}])
+    """JSON schema that responses must match, such as type: object, or the path of a file with
+    one."""
+    name: _Identifier = "response"
+    """Name of the schema."""
+    strict: bool = True
+    """Whether the server must enforce the schema."""
+    check: bool = False
+    """Whether a response that does not match the schema is a failure, bad-output."""
+
+    def build(self) -> JsonFormat:
+        """Return the format. Raises BadValueError for an invalid file."""
+        return JsonFormat(_read_schema(self.json_schema), self.name, self.strict, self.check)
+
+
+def build_request_options(
+    tools: ToolSettings | None, response_format: ResponseFormatSettings | None, seed: int
+) -> RequestOptions:
+    """Return the options of requests. Raises BadValueError for an invalid file."""
+    return RequestOptions(
+        tools=b"" if tools is None else tools.read(seed),
+        tool_choice="auto" if tools is None else tools.choice,
+        response_format=None if response_format is None else response_format.build(),
+    )
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        raise BadValueError(f"the file {path} does not exist", hint="Paths are relative to the profile's folder.")
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise BadValueError(f"the file {path} cannot be read: {error.strerror}") from error
+    if len(content) > _MAX_FILE_BYTES:
+        raise BadValueError(f"{path.name} is larger than {_MAX_FILE_BYTES >> 20} MiB")
+    try:
+        return decode_json(content)
+    except msgspec.DecodeError as error:
+        raise BadValueError(f"{path.name} is not valid JSON: {str(error)[:200]}") from error
 
 
 def _read_rows(path: Path) -> Iterator[dict[str, object]]:

@@ -27,7 +27,14 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from app.profiles.datasets import BodyKeys, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from app.profiles.prompt_content import AudioSettings, ColumnName, ImageSettings, LengthPairSettings
+from app.profiles.prompt_content import (
+    AudioSettings,
+    ColumnName,
+    ImageSettings,
+    LengthPairSettings,
+    ResponseFormatSettings,
+    ToolSettings,
+)
 from app.profiles.settings import Count, ExistingFile, ReadAs, Settings, upper_bound
 from app.profiles.traces import DEFAULT_BLOCK_TOKENS, check_token_columns
 from app.profiles.units import format_duration, parse_duration_s
@@ -250,6 +257,8 @@ _GENERATION_KEY_HINTS = {
         "documents",
         "images",
         "audio",
+        "tools",
+        "response_format",
         "turns",
         "think_time",
         "history",
@@ -306,26 +315,23 @@ class DocumentSettings(Settings):
         return self
 
 
-class _GeneratedTexts(Settings):
-    prefix: PrefixSettings | None = None
-    """Prefix that several prompts share, for example a system prompt."""
-    unique: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
-    """Number of different texts to prepare, such as 1000."""
-
-
-class TextSettings(_GeneratedTexts):
+class TextSettings(Settings):
     """Synthetic texts whose length is fixed or follows a distribution."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS
     input_tokens: TokenLength
     """Length of a text in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8,
     max: 4000}}."""
+    prefix: PrefixSettings | None = None
+    """Prefix that several prompts share, for example a system prompt."""
+    unique: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
+    """Number of different texts to prepare, such as 1000."""
 
 
 _LIVE_DEFAULTS = LiveHistory()
 
 
-class PromptSettings(_GeneratedTexts):
+class PromptSettings(Settings):
     """Synthetic prompts whose length is fixed or follows a distribution.
 
     With `turns`, each arrival starts a session. A session consists of `turns` requests, with a
@@ -343,12 +349,20 @@ class PromptSettings(_GeneratedTexts):
     lengths: LengthPairSettings | None = None
     """Lengths of prompts and responses from a file, drawn together, in place of input_tokens and
     output_tokens."""
+    prefix: PrefixSettings | None = None
+    """Prefix that several prompts share, for example a system prompt."""
+    unique: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
+    """Number of different prompts or sessions to prepare, such as 1000."""
     documents: DocumentSettings | None = None
     """Documents that the prompts contain, as in retrieval-augmented generation."""
     images: Annotated[Images, ReadAs(ImageSettings)] | None = None
     """Generated PNG images in the first message of each prompt or session."""
     audio: Annotated[AudioClips, ReadAs(AudioSettings)] | None = None
     """Generated WAV clips in the first message of each prompt or session. Only for openai-chat."""
+    tools: ToolSettings | None = None
+    """Tools that the model may call. Not for openai-completions."""
+    response_format: ResponseFormatSettings | None = None
+    """Structured output: responses that are JSON and match a JSON schema."""
     turns: TokenLength | None = Field(default=None, examples=[4])
     """Number of requests per session, such as 4, or a distribution. Leave it empty for single
     requests."""
@@ -440,6 +454,10 @@ class PromptDatasetSettings(TextDatasetSettings):
     sessions: bool = False
     """Send all messages of the user in a conversation, one after another, each with the recorded
     messages before it. Otherwise, only the first of ShareGPT is sent."""
+    tools: ToolSettings | None = None
+    """Tools that the model may call. Not for openai-completions."""
+    response_format: ResponseFormatSettings | None = None
+    """Structured output: responses that are JSON and match a JSON schema."""
 
 
 class SessionFileSettings(Settings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.records.result import ArrivalKind, ErrorSample, SessionSummary, StageKind, WorkerData
+from app.records.result import ArrivalKind, ErrorSample, OutputSummary, SessionSummary, StageKind, WorkerData
 from app.records.server_counters import ServerCounters
 
 
@@ -79,3 +79,6 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """What the target's servers counted during the stage; None if they report no known counters."""
     live_sessions: SessionSummary | None = None
     """Sessions whose requests contained the server's own responses; None for other workloads."""
+    outputs: OutputSummary | None = None
+    """Tool calls and structured output of the responses; None unless the workload has tools or
+    checks responses against a JSON schema."""

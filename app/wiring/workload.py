@@ -28,6 +28,7 @@ from app.profiles.profile import (
     TfServingProfile,
     TorchServeProfile,
 )
+from app.profiles.prompt_content import build_request_options
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
 from app.profiles.workload import encode_body
 from app.wiring.stages import build_trace_prompts
@@ -42,6 +43,7 @@ from loadgen.workloads import (
     OipWorkload,
     OpenAiWorkload,
     Prompts,
+    RequestOptions,
     SessionPrompts,
     SyntheticPrompts,
     TfServingWorkload,
@@ -128,9 +130,9 @@ def _build_openai_workload(profile: GeneratingProfile | EmbeddingsProfile | Rera
 def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> Prompts:
     settings = profile.workload
     if settings.prompts is not None:
-        return _build_synthetic_prompts(settings.prompts)
+        return _build_synthetic_prompts(settings.prompts, profile.load.seed)
     if settings.dataset is not None:
-        return _build_dataset_prompts(settings.dataset)
+        return _build_dataset_prompts(settings.dataset, profile.load.seed)
     assert isinstance(profile, GeneratingProfile)
     if (sessions := profile.workload.sessions) is not None:
         live = LiveHistory(reasoning=sessions.reasoning, context_tokens=sessions.context_tokens)
@@ -150,7 +152,7 @@ def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfil
     )
 
 
-def _build_synthetic_prompts(settings: TextSettings | PromptSettings) -> SyntheticPrompts:
+def _build_synthetic_prompts(settings: TextSettings | PromptSettings, seed: int) -> SyntheticPrompts:
     options: dict[str, Any] = {"unique": settings.unique}
     if (prefix := settings.prefix) is not None:
         options |= {
@@ -168,11 +170,16 @@ def _build_synthetic_prompts(settings: TextSettings | PromptSettings) -> Synthet
         "documents": None if settings.documents is None else Documents(**dict(settings.documents)),
         "images": settings.images,
         "audio": settings.audio,
+        "options": _build_options(settings, seed),
     }
     if settings.lengths is not None:
         return SyntheticPrompts(_read_content(settings.lengths.read), **options)
     assert settings.input_tokens is not None
     return SyntheticPrompts(settings.input_tokens, **options)
+
+
+def _build_options(settings: PromptSettings | PromptDatasetSettings, seed: int) -> RequestOptions:
+    return _read_content(lambda: build_request_options(settings.tools, settings.response_format, seed))
 
 
 _Content = TypeVar("_Content")
@@ -203,10 +210,11 @@ def _build_cache_bust(profile: GeneratingProfile | EmbeddingsProfile | RerankPro
     return CacheBust(profile.workload.cache_bust, secrets.token_hex(8))
 
 
-def _build_dataset_prompts(settings: TextDatasetSettings) -> DatasetPrompts:
+def _build_dataset_prompts(settings: TextDatasetSettings, seed: int) -> DatasetPrompts:
     dataset = build_dataset(settings.path)
     if isinstance(settings, PromptDatasetSettings):
-        return DatasetPrompts(dataset, settings.prompt, settings.output_tokens, settings.sessions)
+        options = _build_options(settings, seed)
+        return DatasetPrompts(dataset, settings.prompt, settings.output_tokens, settings.sessions, options)
     return DatasetPrompts(dataset, settings.prompt)
 
 

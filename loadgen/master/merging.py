@@ -16,6 +16,7 @@ from loadgen.records import (
     Failed,
     FirstError,
     LiveSessionCounts,
+    OutputCounts,
     Preflight,
     PreflightDone,
     Progress,
@@ -98,6 +99,7 @@ def merge_stage_ends(
         live_sessions=_merge_session_counts(
             [report.live_sessions for report in reports if report.live_sessions is not None]
         ),
+        outputs=_merge_output_counts([report.outputs for report in reports if report.outputs is not None]),
     )
 
 
@@ -108,6 +110,12 @@ def _merge_session_counts(counts: Sequence[LiveSessionCounts]) -> LiveSessionCou
     return msgspec.structs.replace(
         LiveSessionCounts(*map(sum, columns)), max_build_cpu_ns=max(count.max_build_cpu_ns for count in counts)
     )
+
+
+def _merge_output_counts(counts: Sequence[OutputCounts]) -> OutputCounts | None:
+    if not counts:
+        return None
+    return OutputCounts(*map(sum, zip(*map(msgspec.structs.astuple, counts), strict=True)))
 
 
 def merge_first_errors(error_groups: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:

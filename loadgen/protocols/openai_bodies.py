@@ -25,6 +25,7 @@ from loadgen.protocols.openai_chunks import (
     parse_usage,
 )
 from loadgen.protocols.prepared import WorkloadError
+from loadgen.protocols.request_options import build_option_fields
 from loadgen.transport.exchange import Tokens
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload
 
@@ -320,6 +321,7 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
             "the dataset has lists of strings, which only embeddings and reranking accept. Use a text column."
         )
     body |= _build_prompt_fields(api, prompt)
+    body |= build_option_fields(api, workload.options)
     if prompt.output_tokens is not None:
         body["max_output_tokens" if api == "responses" else "max_tokens"] = prompt.output_tokens
     if workload.stream:

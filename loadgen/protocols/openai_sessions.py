@@ -17,6 +17,7 @@ from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.media import Media
 from loadgen.payloads.prompts import Prompt, PromptError
 from loadgen.payloads.sessions import SessionGraph
+from loadgen.protocols.anthropic import MessageBlock, MessagesEventHandler, decode_message
 from loadgen.protocols.openai_bodies import (
     Api,
     Body,
@@ -325,6 +326,28 @@ class _CollectingResponsesHandler(ResponsesEventHandler):
                 self._collector.add_item(bytes(done_event.item))
 
 
+class _CollectingMessagesHandler(MessagesEventHandler):
+    __slots__ = ("_call_count", "_collector")
+
+    def __init__(self, counter: TokenCounter, collector: ResponseCollector) -> None:
+        super().__init__(counter)
+        self._collector, self._call_count = collector, 0
+
+    def _add_block(self, block: MessageBlock, received_ns: int) -> str | None:
+        if block.text:
+            self._collector.add_text(block.text)
+        elif block.type == "tool_use":
+            self._call_count += 1
+            self._collector.add_calls([self._build_call(block.name, None)])
+        elif block.partial_json:
+            self._collector.add_calls([self._build_call(None, block.partial_json)])
+        return MessagesEventHandler._add_block(self, block, received_ns)
+
+    def _build_call(self, name: str | None, arguments: str | None) -> _Call:
+        # The blocks of a message arrive one after another.
+        return _Call(self._call_count, f"call-{self._call_count}", _Function(name, arguments))
+
+
 class CollectingReader(OpenAiReader):
     """Reader that also collects the content of the response."""
 
@@ -336,18 +359,27 @@ class CollectingReader(OpenAiReader):
         def create_handler(counter: TokenCounter) -> EventHandler:
             if api == "responses":
                 return _CollectingResponsesHandler(counter, collector)
+            if api == "messages":
+                return _CollectingMessagesHandler(counter, collector)
             return _CollectingChunkHandler(counter, collector)
 
         super().__init__(api, count_tokens, create_handler)
 
     def collect(self) -> CollectedResponse | None:
         if not self.is_streamed:
-            return collect_body(bytes(self._body), self._collector)
+            return collect_response(self._api, bytes(self._body), self._collector)
         return self._collector.finish(self._counter.reported_input_tokens, self._counter.reported_output_tokens)
 
 
+def collect_response(api: Api, body: bytes, collector: ResponseCollector) -> CollectedResponse | None:
+    """Return the content of a complete (non-streamed) response of any API; None if it is not
+    usable."""
+    return _collect_message(body, collector) if api == "messages" else collect_body(body, collector)
+
+
 def collect_body(body: bytes, collector: ResponseCollector) -> CollectedResponse | None:
-    """Return the content of a complete (non-streamed) response; None if it is not usable."""
+    """Return the content of a complete (non-streamed) response of an OpenAI-compatible API; None if
+    it is not usable."""
     try:
         response = _decode_full_response(body)
         for item in response.output:
@@ -362,6 +394,20 @@ def collect_body(body: bytes, collector: ResponseCollector) -> CollectedResponse
     except msgspec.DecodeError:
         return None
     return collector.finish(*parse_usage(response.usage))
+
+
+def _collect_message(body: bytes, collector: ResponseCollector) -> CollectedResponse | None:
+    try:
+        message = decode_message(body)
+    except msgspec.DecodeError:
+        return None
+    for number, block in enumerate(message.content):
+        if block.text:
+            collector.add_text(block.text)
+        elif block.type == "tool_use":
+            arguments = bytes(block.input).decode("utf-8", "replace")
+            collector.add_calls([_Call(number, f"call-{number}", _Function(block.name, arguments))])
+    return collector.finish(None, None)
 
 
 # Build requests

@@ -28,7 +28,9 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("workload", "prompts"): (
         "unique", "turns", "think_time", "history", "reasoning", "tool_tokens", "tool_time", "parallel",
         "context_tokens", "lengths", "documents", "images", "audio",
+        "tools", "response_format",
     ),
+    ("workload", "dataset"): ("tools", "response_format"),
     ("load",): ("workers", "seed", "half_width", "min_duration", "cold_starts"),
     ("load", "stages", "*"): ("lead_in", "repeats", "superpose"),
     ("load", "sweep"): ("repeats", "points"),
@@ -73,6 +75,8 @@ _INITIAL_GROUPS: dict[str, Any] = {
     "PromptDatasetSettings": {"path": "prompts.jsonl"},
     "SessionFileSettings": {"path": "sessions.jsonl"},
     "LengthPairSettings": {"path": "pairs.csv"},
+    "ToolSettings": {"count": 8},
+    "ResponseFormatSettings": {"json_schema": {"type": "object"}},
     "UnmeasuredGpuSettings": {"dtype": "fp16"},
     "ClassSettings": {"name": "premium", "share": "100%"},
     "VariantSettings": {"batch": 1},

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,88 @@ def test_images_and_audio_are_only_for_protocols_that_send_them(
         load({**CHAT, "protocol": protocol}, {"prompts": {"input_tokens": 5, "output_tokens": 5, **prompts}})
     assert caught.value.line is not None
     assert caught.value.line > 5
+
+
+OPENAI_TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}, "strict": True}}
+RESPONSES_TOOL = {"type": "function", "name": "look", "description": "looks", "parameters": {"type": "object"}}
+ANTHROPIC_TOOL = {"name": "see", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}
+
+
+def test_tools_are_generated_from_the_seed_or_read_in_any_notation(tmp_path: Path, load: Load) -> None:
+    (tmp_path / "tools.json").write_text(json.dumps({"tools": [OPENAI_TOOL, RESPONSES_TOOL, ANTHROPIC_TOOL]}))
+    tools = load_prompts(load, input_tokens=5, tools={"path": "tools.json"}).tools
+    assert json.loads(tools.read(1)) == [
+        {"name": "find", "strict": True, "parameters": {"type": "object"}},
+        {"name": "look", "description": "looks", "parameters": {"type": "object"}},
+        {"name": "see", "parameters": {"type": "object"}},
+    ]
+    generated = load_prompts(load, input_tokens=5, tools=40).tools
+    assert generated.read(1) == generated.read(1) != generated.read(2)
+    names = [tool["name"] for tool in json.loads(generated.read(1))]
+    assert len(set(names)) == 40
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "tools.json has no list of tools"),
+        ("{", "tools.json is not valid JSON"),
+        ('[{"name": "a"}, {"name": "a b"}]', "tool 2 of tools.json needs a name"),
+        ('[{"name": "a"}, {"name": "a"}]', "two tools with the same name"),
+        ('[{"type": "web_search"}]', "tool 1 of tools.json is no function"),
+        ('[{"name": "a", "parameters": 5}]', "needs a mapping of parameters"),
+        (" " * (2**20 + 1), "larger than 1 MiB"),
+    ],
+)
+def test_invalid_files_of_tools_are_rejected(content: str, message: str, tmp_path: Path, load: Load) -> None:
+    (tmp_path / "tools.json").write_text(content)
+    with pytest.raises(ProfileError, match=message):
+        load_prompts(load, input_tokens=5, tools={"path": "tools.json"})
+
+
+def test_a_json_schema_is_inline_or_in_a_file(tmp_path: Path, load: Load) -> None:
+    (tmp_path / "a.json").write_text('{"type": "object"}')
+    inline = load_prompts(load, input_tokens=5, response_format={"json_schema": {"type": "object"}, "check": True})
+    in_file = load_prompts(load, input_tokens=5, response_format={"json_schema": "a.json", "check": True})
+    assert inline.response_format.build() == in_file.response_format.build()
+    assert in_file.response_format.json_schema == str(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({"response_format": {"json_schema": "none.json"}}, "none.json does not exist"),
+        ({"response_format": {"json_schema": [1]}}, "must be a JSON schema, or the path"),
+        ({"response_format": {"json_schema": {"type": "text"}}}, "the JSON schema is invalid at /type"),
+        ({"response_format": {}}, "missing the key json_schema"),
+        ({"tools": {"choice": "none"}}, "exactly one of count and path"),
+        ({"tools": 1001}, "exceeds the maximum of 1,000"),
+    ],
+)
+def test_invalid_options_are_rejected_with_their_line(prompts: dict[str, Any], message: str, load: Load) -> None:
+    with pytest.raises(ProfileError, match=message) as caught:
+        load_prompts(load, input_tokens=5, **prompts)
+    assert caught.value.line is not None
+
+
+@pytest.mark.parametrize(
+    ("protocol", "key", "body_key"),
+    [
+        ("openai-chat", "tools", "tools"),
+        ("openai-responses", "response_format", "text"),
+        ("anthropic-messages", "response_format", "output_config"),
+    ],
+)
+@pytest.mark.parametrize("source", ["prompts", "dataset"])
+def test_options_conflict_with_the_same_key_of_extra_body(
+    protocol: str, key: str, body_key: str, source: str, tmp_path: Path, load: Load
+) -> None:
+    (tmp_path / "asked.jsonl").write_text('{"prompt": "why?", "most": 5}\n')
+    option = 3 if key == "tools" else {"json_schema": {}}
+    settings = {"input_tokens": 5, "output_tokens": 5} if source == "prompts" else {"path": "asked.jsonl"}
+    settings |= {"output_tokens": "most"} if source == "dataset" else {}
+    workload = {source: {**settings, key: option}, "extra_body": {body_key: []}}
+    with pytest.raises(ProfileError, match=f"extra_body.{body_key} conflicts with workload.{source}.{key}"):
+        load({**CHAT, "protocol": protocol}, workload)
+    with pytest.raises(ProfileError, match="openai-completions sends no tools"):
+        load({**CHAT, "protocol": "openai-completions"}, {source: {**settings, "tools": 3}})
