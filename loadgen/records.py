@@ -119,11 +119,12 @@ following columns.
 
 BATCH_ROWS = 500
 
-WIRE_VERSION = 4
+WIRE_VERSION = 5
 """Version of the messages between master and workers. Both sides must have the same version.
 Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions (the columns
 of the rows and LiveSessionCounts), the blocks of a trace's prompts, and datasets that are JSON
-arrays."""
+arrays, version 5 the content of prompts (documents, images, audio clips, tools and the format of
+the responses) and the counts of what responses contain."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the
@@ -567,19 +568,13 @@ class LiveSessionCounts(msgspec.Struct, frozen=True):
     max_build_cpu_ns: int = 0
 
 
-class OutputCounts(msgspec.Struct, frozen=True):
-    """Successful responses of a stage whose content was examined.
+OutputCount = Literal["responses", "calling_responses", "tool_calls", "checked", "valid"]
+"""Name of a count of the successful responses of a stage whose content was examined.
 
-    `calling_responses` of the `responses` call tools, `tool_calls` times in total. `checked`
-    responses were checked against the JSON schema of the workload, and `valid` of them match it.
-    The others have the error class `bad-output`.
-    """
-
-    responses: int = 0
-    calling_responses: int = 0
-    tool_calls: int = 0
-    checked: int = 0
-    valid: int = 0
+`calling_responses` of the `responses` call tools, `tool_calls` times in total. `checked` responses
+were checked against the JSON schema of the workload, and `valid` of them match it. The others have
+the error class `bad-output`.
+"""
 
 
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
@@ -614,7 +609,7 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     workers."""
     live_sessions: LiveSessionCounts | None = None
     """Sessions of the stage; None unless their requests contain the server's own responses."""
-    outputs: OutputCounts | None = None
+    outputs: dict[OutputCount, int] | None = None
     """Content of the responses of the stage; None unless the workload has tools or checks responses
     against a JSON schema."""
 

@@ -130,7 +130,6 @@ class JsonFormat(msgspec.Struct, frozen=True):
     the error class `bad-output`."""
 
     schema: bytes
-    name: str = "response"
     strict: bool = True
     check: bool = False
 

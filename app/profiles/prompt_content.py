@@ -136,7 +136,6 @@ AudioSettings = build_settings(
 
 MAX_TOOLS = 1000
 _MAX_FILE_BYTES = 2**20
-_Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOOL_HINT = "Write the tools as in the request of an API: a list of objects with a name and its parameters."
 
@@ -147,7 +146,7 @@ class ToolSettings(Settings):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"tool source": ("count", "path")}
 
     count: Annotated[Count, upper_bound(MAX_TOOLS)] | None = Field(default=None, examples=[8])
-    """Number of tools to generate, such as 8. Each has about 80 tokens."""
+    """Number of tools to generate, such as 8. Each has about 100 tokens."""
     path: ExistingFile | None = None
     """JSON file with a list of tools, in the notation of any of the APIs."""
     choice: Literal["auto", "required", "none"] = "auto"
@@ -260,8 +259,6 @@ class ResponseFormatSettings(Settings):
     json_schema: Annotated[JsonValue, AfterValidator(_parse_json_schema)] = Field(examples=[{"type": "object"}])
     """JSON schema that responses must match, such as type: object, or the path of a file with
     one."""
-    name: _Identifier = "response"
-    """Name of the schema."""
     strict: bool = True
     """Whether the server must enforce the schema."""
     check: bool = False
@@ -269,7 +266,7 @@ class ResponseFormatSettings(Settings):
 
     def build(self) -> JsonFormat:
         """Return the format. Raises BadValueError for an invalid file."""
-        return JsonFormat(_read_schema(self.json_schema), self.name, self.strict, self.check)
+        return JsonFormat(_read_schema(self.json_schema), self.strict, self.check)
 
 
 def build_request_options(

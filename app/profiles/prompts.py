@@ -35,13 +35,14 @@ from app.profiles.prompt_content import (
     ResponseFormatSettings,
     ToolSettings,
 )
-from app.profiles.settings import Count, ExistingFile, ReadAs, Settings, upper_bound
+from app.profiles.settings import Count, ExistingFile, Key, ReadAs, Settings, build_settings, upper_bound
 from app.profiles.traces import DEFAULT_BLOCK_TOKENS, check_token_columns
 from app.profiles.units import format_duration, parse_duration_s
 from loadgen.workloads import (
     NO_DELAY,
     AudioClips,
     Delay,
+    Documents,
     EmpiricalLength,
     ExponentialDelay,
     FixedDelay,
@@ -287,32 +288,35 @@ class PrefixSettings(Settings):
     uniform, zipf or {zipf: 1.1}. Leave it empty to use the popularity of the prompts."""
 
 
-class DocumentSettings(Settings):
-    """Documents that prompts contain, as in retrieval-augmented generation. Each message of a user
-    begins with `per_prompt` different ones of `count` documents, which are added to the length of
-    the prompt."""
+DocumentSettings = build_settings(
+    Documents,
+    class_name="DocumentSettings",
+    count=Key(Annotated[Count, upper_bound(100_000)], "Number of different documents, such as 500.", 500),
+    tokens=Key(TokenLength, "Length of a document in tokens, such as 400, or a distribution.", 400),
+    per_prompt=Key(
+        Annotated[Count, upper_bound(1000)],
+        "Number of different documents at the beginning of each message of a user, such as 3.",
+        3,
+    ),
+    popularity=Key(
+        PopularityText,
+        "Popularity of the documents: how often each document is retrieved. One of sequential, uniform, zipf or "
+        "{zipf: 1.1}.",
+    ),
+    order=Key(
+        Literal["drawn", "popularity"],
+        "Order of the documents in a message: as drawn, which varies as in most applications, or the most popular "
+        "document first, so that more prompts begin with the same documents.",
+    ),
+)
 
-    count: Annotated[Count, upper_bound(100_000)] = Field(examples=[500])
-    """Number of different documents, such as 500."""
-    tokens: TokenLength = Field(examples=[400])
-    """Length of a document in tokens, such as 400, or a distribution."""
-    per_prompt: Annotated[Count, upper_bound(1000)] = Field(default=1, examples=[3])
-    """Number of documents per message, such as 3."""
-    popularity: PopularityText = Popularity("zipf")
-    """Popularity of the documents: how often each document is retrieved. One of sequential,
-    uniform, zipf or {zipf: 1.1}."""
-    order: Literal["drawn", "popularity"] = "drawn"
-    """Order of the documents in a message: as drawn, which varies as in most applications, or the
-    most popular document first, so that more prompts begin with the same documents."""
 
-    @model_validator(mode="after")
-    def _check_count(self) -> Self:
-        if self.per_prompt > self.count:
-            raise BadValueError(
-                f"documents.per_prompt {self.per_prompt:,} exceeds documents.count {self.count:,}",
-                hint="A message contains each document at most once.",
-            )
-        return self
+def _check_documents(documents: Documents) -> None:
+    if documents.per_prompt > documents.count:
+        raise BadValueError(
+            f"documents.per_prompt {documents.per_prompt:,} exceeds documents.count {documents.count:,}",
+            hint="A message contains each document at most once.",
+        )
 
 
 class TextSettings(Settings):
@@ -353,7 +357,7 @@ class PromptSettings(Settings):
     """Prefix that several prompts share, for example a system prompt."""
     unique: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
     """Number of different prompts or sessions to prepare, such as 1000."""
-    documents: DocumentSettings | None = None
+    documents: Annotated[Documents, ReadAs(DocumentSettings, _check_documents)] | None = None
     """Documents that the prompts contain, as in retrieval-augmented generation."""
     images: Annotated[Images, ReadAs(ImageSettings)] | None = None
     """Generated PNG images in the first message of each prompt or session."""

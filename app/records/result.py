@@ -187,11 +187,11 @@ class OutputSummary(msgspec.Struct, frozen=True):
     failures of the class `bad-output`.
     """
 
-    responses: int
-    calling_responses: int
-    tool_calls: int
-    checked: int
-    valid: int
+    responses: int = 0
+    calling_responses: int = 0
+    tool_calls: int = 0
+    checked: int = 0
+    valid: int = 0
 
 
 class ErrorSample(msgspec.Struct, frozen=True):

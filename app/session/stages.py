@@ -334,9 +334,7 @@ class StageRunner:
             requests_output_lengths=has_output_lengths(workload),
             target_ended=self._target_end_reason(),
             live_sessions=_summarize_sessions(stage_ended.live_sessions),
-            outputs=None
-            if stage_ended.outputs is None
-            else OutputSummary(*msgspec.structs.astuple(stage_ended.outputs)),
+            outputs=None if stage_ended.outputs is None else OutputSummary(**stage_ended.outputs),
             error_samples=self._first_error_reporter.report(
                 stage_ended.first_errors, stage_ended.index, self._now_ns()
             ),

@@ -6,6 +6,7 @@ or a file can be missing on only some of the hosts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -16,7 +17,7 @@ from loadgen.records import (
     Failed,
     FirstError,
     LiveSessionCounts,
-    OutputCounts,
+    OutputCount,
     Preflight,
     PreflightDone,
     Progress,
@@ -112,10 +113,8 @@ def _merge_session_counts(counts: Sequence[LiveSessionCounts]) -> LiveSessionCou
     )
 
 
-def _merge_output_counts(counts: Sequence[OutputCounts]) -> OutputCounts | None:
-    if not counts:
-        return None
-    return OutputCounts(*map(sum, zip(*map(msgspec.structs.astuple, counts), strict=True)))
+def _merge_output_counts(counts: Sequence[dict[OutputCount, int]]) -> dict[OutputCount, int] | None:
+    return dict(sum(map(Counter, counts), Counter())) if counts else None
 
 
 def merge_first_errors(error_groups: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:

@@ -18,6 +18,8 @@ Fields = dict[str, Any]
 CheckText = Callable[[str], str | None]
 """Function that returns why a text does not match a JSON schema; None if it does."""
 
+_FORMAT_NAME = "response"
+"""Name of the format of the responses, which some APIs require."""
 _MAX_PATH_CHARS = 100
 _NAMED_SCHEMAS = ("properties", "$defs", "definitions", "dependentSchemas")
 """Keywords whose value maps names to schemas, so that a name is no keyword."""
@@ -54,7 +56,7 @@ def _build_format(api: str, response_format: JsonFormat) -> Fields:
     schema = decode_json(response_format.schema)
     if api == "messages":
         return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
-    named = {"name": response_format.name, "schema": schema, "strict": response_format.strict}
+    named = {"name": _FORMAT_NAME, "schema": schema, "strict": response_format.strict}
     if api == "responses":
         return {"text": {"format": {"type": "json_schema", **named}}}
     return {"response_format": {"type": "json_schema", "json_schema": named}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import wait
 
@@ -18,7 +18,7 @@ from loadgen.records import (
     ClosedArrivals,
     ExtendStage,
     FirstError,
-    OutputCounts,
+    OutputCount,
     Progress,
     RunStage,
     StageEnded,
@@ -54,7 +54,7 @@ class StageRun:
         number."""
         self._change_count = 0
         self._check_output: Callable[[Exchange], OutputCheck] | None = None
-        self._outputs = OutputCounts()
+        self._outputs: Counter[OutputCount] = Counter()
         self._first_rejected_exchange: Exchange | None = None
         """First exchange whose response failed the check of its content."""
         self._change_lock = threading.Lock()
@@ -144,7 +144,7 @@ class StageRun:
                 first_errors=self._describe_first_errors(stage),
                 duration_s=stage.duration_s,
                 live_sessions=stage.live_sessions,
-                outputs=None if self._check_output is None else self._outputs,
+                outputs=None if self._check_output is None else dict(self._outputs),
             )
         )
 
@@ -179,14 +179,14 @@ class StageRun:
                 exchange.error, exchange.detail = "bad-output", output.detail
                 self._first_rejected_exchange = self._first_rejected_exchange or exchange
         examined = [output for output in outputs if output is not None]
-        counts = self._outputs
-        self._outputs = OutputCounts(
-            responses=counts.responses + len(examined),
-            calling_responses=counts.calling_responses + sum(output.tool_calls > 0 for output in examined),
-            tool_calls=counts.tool_calls + sum(output.tool_calls for output in examined),
-            checked=counts.checked + sum(output.is_valid is not None for output in examined),
-            valid=counts.valid + sum(output.is_valid is True for output in examined),
-        )
+        counts: dict[OutputCount, int] = {
+            "responses": len(examined),
+            "calling_responses": sum(output.tool_calls > 0 for output in examined),
+            "tool_calls": sum(output.tool_calls for output in examined),
+            "checked": sum(output.is_valid is not None for output in examined),
+            "valid": sum(output.is_valid is True for output in examined),
+        }
+        self._outputs.update(counts)
 
     def _describe_first_errors(self, stage: SendingStage) -> tuple[FirstError, ...]:
         errors = describe_first_errors(tuple(stage.first_failed_exchanges))
@@ -196,7 +196,7 @@ class StageRun:
         return (*errors, *describe_first_errors([rejected]))
 
     def _build_progress(self, stage: SendingStage, now_ns: int) -> Progress:
-        rejected_count = self._outputs.checked - self._outputs.valid
+        rejected_count = self._outputs["checked"] - self._outputs["valid"]
         completed_count, failed_count, never_started_count = (
             stage.completed_count - rejected_count,
             stage.failed_count + rejected_count,

@@ -16,7 +16,7 @@ from loadgen.records import (
     LiveSessionCounts,
     LoadWorker,
     OpenArrivals,
-    OutputCounts,
+    OutputCount,
     PreflightDone,
     Progress,
     StageEnded,
@@ -72,7 +72,7 @@ class ScriptedLoad:
         self.asked = 0
         self.is_closed = False
         self.live_sessions: LiveSessionCounts | None = None
-        self.outputs: OutputCounts | None = None
+        self.outputs: dict[OutputCount, int] | None = None
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
         self.endpoints.append(endpoint)

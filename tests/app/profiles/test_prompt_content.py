@@ -170,8 +170,10 @@ def test_options_conflict_with_the_same_key_of_extra_body(
     protocol: str, key: str, body_key: str, source: str, tmp_path: Path, load: Load
 ) -> None:
     (tmp_path / "asked.jsonl").write_text('{"prompt": "why?", "most": 5}\n')
-    option = 3 if key == "tools" else {"json_schema": {}}
-    settings = {"input_tokens": 5, "output_tokens": 5} if source == "prompts" else {"path": "asked.jsonl"}
+    option: Any = 3 if key == "tools" else {"json_schema": {}}
+    settings: dict[str, Any] = (
+        {"input_tokens": 5, "output_tokens": 5} if source == "prompts" else {"path": "asked.jsonl"}
+    )
     settings |= {"output_tokens": "most"} if source == "dataset" else {}
     workload = {source: {**settings, key: option}, "extra_body": {body_key: []}}
     with pytest.raises(ProfileError, match=f"extra_body.{body_key} conflicts with workload.{source}.{key}"):

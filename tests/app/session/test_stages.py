@@ -9,7 +9,7 @@ from app.records.events import PhaseChanged, RateChanged, StageFinished, StageSt
 from app.records.result import OutputSummary, SessionOutcomeName, SessionSummary
 from app.records.stage import StageData
 from app.session.spec import LimitSpec, RunSpec, StageSpec
-from loadgen.records import Arrivals, ClosedArrivals, LiveSessionCounts, OpenArrivals, OutputCounts, TraceArrivals
+from loadgen.records import Arrivals, ClosedArrivals, LiveSessionCounts, OpenArrivals, TraceArrivals
 from loadgen.workloads import LocustWorkload, OpenAiWorkload, SyntheticPrompts, UniformLength
 from tests.fakes.bench import SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
@@ -107,7 +107,7 @@ def test_sessions_that_have_no_outcome_were_cut_off(bench: Bench) -> None:
 
 def test_what_responses_contain_is_in_the_result(bench: Bench) -> None:
     load = ScriptedLoad(bench.clock)
-    load.outputs = OutputCounts(100, 10, 15, 90, 81)
+    load.outputs = {"responses": 100, "calling_responses": 10, "tool_calls": 15, "checked": 90, "valid": 81}
     result = bench.run(SPEC, load).result
     assert [stage.outputs for stage in result.stages] == [OutputSummary(100, 10, 15, 90, 81)]
     assert result.notes[-2:] == (

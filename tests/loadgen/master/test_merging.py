@@ -13,7 +13,7 @@ from loadgen.records import (
     Failed,
     FirstError,
     LiveSessionCounts,
-    OutputCounts,
+    OutputCount,
     PreflightDone,
     Progress,
     StageEnded,
@@ -104,7 +104,11 @@ def test_sessions_add_up_and_the_longest_build_counts() -> None:
 
 
 def test_the_counts_of_what_responses_contain_add_up() -> None:
-    counts = (OutputCounts(5, 4, 3, 2, 1), OutputCounts(50, 40, 30, 20, 10), None)
+    counts: tuple[dict[OutputCount, int] | None, ...] = (
+        {"responses": 5, "tool_calls": 4},
+        {"responses": 50, "checked": 3},
+        None,
+    )
     ends = [StageEnded(0, 1, 2, None, 0, 0.1, 1, stopped_early=False, outputs=count) for count in counts]
-    assert merge_stage_ends(0, 1, None, ends, ()).outputs == OutputCounts(55, 44, 33, 22, 11)
+    assert merge_stage_ends(0, 1, None, ends, ()).outputs == {"responses": 55, "tool_calls": 4, "checked": 3}
     assert merge_stage_ends(0, 1, None, ends[2:], ()).outputs is None

@@ -11,11 +11,11 @@ from loadgen.workloads import JsonFormat, RequestOptions
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 TOOL = {"name": "find", "description": "finds", "parameters": {"type": "object"}}
-OPTIONS = RequestOptions(json.dumps([TOOL]).encode(), "required", JsonFormat(json.dumps(SCHEMA).encode(), "out"))
+OPTIONS = RequestOptions(json.dumps([TOOL]).encode(), "required", JsonFormat(json.dumps(SCHEMA).encode()))
 
 
 def test_tools_and_the_format_are_in_the_notation_of_the_api() -> None:
-    named = {"name": "out", "schema": SCHEMA, "strict": True}
+    named = {"name": "response", "schema": SCHEMA, "strict": True}
     assert build_option_fields("chat", OPTIONS) == {
         "tools": [{"type": "function", "function": TOOL}],
         "tool_choice": "required",
