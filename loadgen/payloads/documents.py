@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from loadgen.payloads.lengths import draw_lengths
 from loadgen.workloads import Documents
@@ -12,6 +13,8 @@ from loadgen.workloads import Documents
 _DOCUMENT_STREAM = 5
 """Identifier of the random stream for documents, which differs from those of lengths, think times,
 parallel requests and tools."""
+_DRAWS_PER_DOCUMENT = 4
+"""Number of draws per document of a message, of which those that repeat a document are dropped."""
 SEPARATOR = "\n\n"
 """Text between the documents of a prompt, and before the text of its user."""
 
@@ -54,10 +57,27 @@ def _draw_indices(documents: Documents, rng: np.random.Generator) -> Iterator[li
             yield [(start + step) % count for step in range(per_prompt)]
             start = (start + per_prompt) % count
     exponent = popularity.exponent if popularity.kind == "zipf" else 0.0
-    log_weights = -exponent * np.log(np.arange(1, count + 1))
+    weights = np.arange(1, count + 1, dtype=np.float64) ** -exponent
+    bounds = np.cumsum(weights)
     while True:
-        # The largest sums of a log weight and a Gumbel variate, in descending order, are distributed
-        # like draws without replacement by weight.
-        keys = log_weights + rng.gumbel(size=count)
-        drawn = np.argpartition(keys, count - per_prompt)[count - per_prompt :]
-        yield drawn[np.argsort(-keys[drawn])].tolist()
+        positions = rng.random(_DRAWS_PER_DOCUMENT * per_prompt) * bounds[-1]
+        candidates = np.minimum(np.searchsorted(bounds, positions, side="right"), count - 1)
+        drawn = list(dict.fromkeys(candidates.tolist()))[:per_prompt]
+        if len(drawn) < per_prompt:
+            drawn += _draw_others(weights, drawn, per_prompt - len(drawn), rng)
+        yield drawn
+
+
+def _draw_others(
+    weights: npt.NDArray[np.float64], drawn: list[int], missing_count: int, rng: np.random.Generator
+) -> list[int]:
+    """Draw further documents by weight, without those that are already drawn.
+
+    The largest sums of a log weight and a Gumbel variate, in descending order, are distributed like
+    draws without replacement.
+    """
+    keys = np.log(weights) + rng.gumbel(size=len(weights))
+    keys[drawn] = -np.inf
+    others = np.argpartition(keys, -missing_count)[-missing_count:]
+    indices: list[int] = others[np.argsort(-keys[others])].tolist()
+    return indices

@@ -4,7 +4,7 @@ a trace or a dataset."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import repeat
+from itertools import cycle, repeat
 from typing import Any, NamedTuple, assert_never
 
 import msgspec
@@ -319,6 +319,17 @@ def iterate_trace_requests(trace: TracePrompts) -> Iterator[tuple[list[Block], i
         yield blocks, tokens, max(output_tokens, 1)
 
 
+def iterate_document_blocks(prompts: SyntheticPrompts, popularity: Popularity, seed: int) -> Iterator[list[Block]]:
+    """Yield the blocks of each prompt that `generate_sessions` yields: its prefix, its documents and
+    its own text. The prompts must consist of a single message each."""
+    groups = _draw_prefix_groups(prompts, popularity, seed)
+    document_lengths = DocumentDraw(prompts.documents, seed).lengths
+    for own_id, lengths in enumerate(draw_session_lengths(prompts, seed), prompts.prefix_groups):
+        prefix = [(next(groups), prompts.prefix_tokens)] if prompts.prefix_groups and prompts.prefix_tokens else []
+        documents = [(-2 - index, document_lengths[index]) for index in lengths.documents[0]]
+        yield [*prefix, *documents, (own_id, lengths.input_tokens[0])]
+
+
 def build_sessions_from_dataset(
     prompts: DatasetPrompts, reader: DatasetReader, count_tokens: CountTokens | None = None
 ) -> Iterator[Session]:
@@ -430,10 +441,13 @@ def _generate_prefixes(
     if group_count * prefix_tokens * _MIN_TOKEN_BYTES > limit_bytes:
         raise PromptError(f"{group_count:,} prefixes of {prefix_tokens:,} tokens would exceed {limit_bytes >> 20} MiB")
     prefixes = [text_generator.generate(prefix_tokens) for _ in range(group_count)]
-    drawn_indices = draw_indices(prompts.prefix_popularity or popularity, group_count, seed)
-    group_indices = range(group_count) if drawn_indices is None else drawn_indices
-    while True:
-        yield from (prefixes[group_index] for group_index in group_indices)
+    yield from (prefixes[group] for group in _draw_prefix_groups(prompts, popularity, seed))
+
+
+def _draw_prefix_groups(prompts: SyntheticPrompts, popularity: Popularity, seed: int) -> Iterator[int]:
+    group_count = prompts.prefix_groups
+    indices = draw_indices(prompts.prefix_popularity or popularity, group_count, seed)
+    yield from cycle(range(group_count) if indices is None else indices)
 
 
 def _compute_min_bytes(prefix_tokens: int, message_tokens: list[int], output_lengths: list[int | None]) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loadgen.payloads.documents import SEPARATOR, DocumentDraw
-from loadgen.payloads.prompts import PromptError, generate_sessions
+from loadgen.payloads.prompts import PromptError, generate_sessions, iterate_document_blocks
 from loadgen.payloads.texts import TextGenerator
 from loadgen.workloads import Documents, FixedLength, Popularity, SyntheticPrompts, UniformLength
 
@@ -25,6 +25,31 @@ def test_popular_documents_are_drawn_more_often_and_earlier_and_none_twice_in_a_
     assert first_counts[0] / 2000 == pytest.approx(expected_share, abs=0.03)
     again = DocumentDraw(ZIPF, 7)
     assert (again.lengths, [again.draw() for _ in range(20)]) == (draw.lengths, messages[:20])
+
+
+def test_all_documents_of_a_steep_popularity_can_be_in_a_message() -> None:
+    draw = DocumentDraw(Documents(200, FixedLength(1), 200, Popularity("zipf", 5.0)), 2)
+    message = draw.draw()
+    assert sorted(message) == list(range(200))
+    assert message.index(0) < 5
+    assert sum(message[:20]) / 20 < sum(message[-20:]) / 20
+
+
+def test_the_blocks_of_prompts_are_those_of_their_texts() -> None:
+    prompts = SyntheticPrompts(
+        UniformLength(2, 9), prefix_groups=3, prefix_tokens=4, prefix_popularity=Popularity("uniform"), unique=40,
+        documents=ZIPF,
+    )  # fmt: skip
+    generator = TextGenerator(np.random.default_rng(3), None)
+    sessions = generate_sessions(prompts, generator, Popularity(), 3, texts_per_prompt=1, limit_bytes=2**20)
+    text_by_id: dict[int, str] = {}
+    for blocks, session in zip(iterate_document_blocks(prompts, Popularity(), 3), sessions, strict=True):
+        (prompt,) = session.prompts
+        texts = [prompt.prefix, *prompt.texts[0].split(SEPARATOR)]
+        assert [tokens for _, tokens in blocks] == [len(text.split()) for text in texts]
+        for (block_id, _), text in zip(blocks, texts, strict=True):
+            assert text_by_id.setdefault(block_id, text) == text
+    assert len(text_by_id) == len(set(text_by_id.values())) > 60
 
 
 def test_documents_are_in_the_order_of_their_popularity_or_in_turn_on_request() -> None:
