@@ -12,6 +12,7 @@ _DISPLAY_NAMES = {
     "slo": "SLO", "url": "URL", "urls": "URLs", "usd": "US dollars", "tls": "TLS", "api_key": "API key",
     "api_price": "API price", "vcpus": "vCPUs", "ca_file": "CA file", "io_binding": "I/O binding",
     "cuda_graph": "CUDA graph", "sizewise": "File format", "max_price_age": "Max price age", "cv": "CV",
+    "json_schema": "JSON schema",
 }  # fmt: skip
 _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     (): ("sizewise",),
@@ -27,7 +28,7 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("workload", "prompts"): (
         "unique", "turns", "think_time", "history", "reasoning", "tool_tokens", "tool_time", "parallel",
-        "context_tokens", "lengths", "documents", "images", "audio",
+        "context_tokens", "documents", "images", "audio",
         "tools", "response_format",
     ),
     ("workload", "dataset"): ("tools", "response_format"),

@@ -214,5 +214,5 @@ def test_the_hits_that_documents_offer_are_known_without_images(
     )
     workload = OpenAiWorkload("chat", "m", prompts, popularity=popularity)
     load = ScriptedLoad(bench.clock, preflights=(msgspec.structs.replace(OK, prepared=1000, distinct=1000),))
-    reuse = bench.run(msgspec.structs.replace(SPEC, workload=workload, warmup_s=6.0), load).result.prefix_reuse
+    reuse = bench.run(msgspec.structs.replace(SPEC, workload=workload), load).result.prefix_reuse
     assert (None if reuse is None else reuse.offered_share) == (None if expected is None else pytest.approx(expected))

@@ -8,7 +8,7 @@ import pytest
 
 from loadgen.protocols import openai
 from loadgen.protocols.openai import build_openai
-from loadgen.protocols.prepared import PreparedWorkload, WorkloadError, check_response, get_tokens
+from loadgen.protocols.prepared import OutputCheck, PreparedWorkload, WorkloadError, check_response, get_tokens
 from loadgen.records import Endpoint
 from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, Tokens
@@ -20,10 +20,12 @@ from loadgen.workloads import (
     ExponentialDelay,
     FixedLength,
     Images,
+    JsonFormat,
     LiveHistory,
     OpenAiWorkload,
     Popularity,
     Prompts,
+    RequestOptions,
     SyntheticPrompts,
     TracePrompts,
     UniformLength,
@@ -555,3 +557,49 @@ def test_prompts_with_images_stay_within_the_memory_limit(monkeypatch: pytest.Mo
     assert "would exceed 1 MiB" in built.notes[-1]
     live = msgspec.structs.replace(large, turns=FixedLength(2), live=LiveHistory())
     assert 5 <= len(build(prompts=live).requests) / 2 < 11
+
+
+# tools and structured output
+
+OPTIONS = RequestOptions(
+    b'[{"name": "find", "parameters": {}}]', response_format=JsonFormat(b'{"required": ["answer"]}', check=True)
+)
+
+
+def test_each_request_has_the_tools_and_the_format_of_its_prompts(tmp_path: Path) -> None:
+    chats = dataset(tmp_path, {"prompt": "why?"}, {"prompt": "how?"}, options=OPTIONS)
+    for prompts in (msgspec.structs.replace(FEW, options=OPTIONS), chats):
+        for body in bodies(build(prompts=prompts, extra_body=b'{"temperature": 0}')):
+            assert body["tools"] == [{"type": "function", "function": {"name": "find", "parameters": {}}}]
+            assert body["response_format"]["json_schema"]["schema"] == {"required": ["answer"]}
+            assert body["temperature"] == 0
+    live = msgspec.structs.replace(FEW, options=OPTIONS, turns=FixedLength(2), live=LiveHistory())
+    assert "tools" in bodies(msgspec.structs.replace(build(prompts=live), requests=build(prompts=live).requests[:1]))[0]
+    assert build().check_output is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"choices": [{"message": {"content": '{"answer": 1}'}}]}, OutputCheck(0, True)),
+        ({"choices": [{"message": {"content": "{}"}}]},
+         OutputCheck(0, False, "the response does not match the JSON schema at /required")),
+        ({"choices": [{"message": {"tool_calls": [{"id": "c", "function": {"name": "find", "arguments": "{}"}}]}}]},
+         OutputCheck(1)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_content_of_a_response_is_checked_apart_from_its_form(
+    body: dict[str, Any], expected: OutputCheck, stream: bool
+) -> None:
+    built = build(prompts=msgspec.structs.replace(FEW, options=OPTIONS), stream=stream)
+    exchange = Exchange(0, 0, 0, b"", lambda _: None, status=200)
+    content = json.dumps(body).encode()
+    if built.new_reader is None:
+        exchange.body = content
+    else:
+        exchange.reader = built.new_reader()
+        exchange.reader.feed(content, 1)
+    assert check_response(built.check, exchange).error is None
+    assert built.check_output is not None
+    assert built.check_output(exchange) == expected

@@ -82,7 +82,7 @@ def test_responses_are_checked_against_a_json_schema_before_their_rows_are_sent(
     prompts = SyntheticPrompts(FixedLength(3), unique=2, options=RequestOptions(response_format=schema))
     reply = Reply(body=msgspec.json.encode({"choices": [{"message": {"content": text}}]}))
     with ScriptedServer(Script(reply)) as server:
-        load.configure(Endpoint((server.url,)), OpenAiWorkload("chat", "m", prompts))
+        load.configure(Endpoint((server.url,)), OpenAiWorkload("chat", "m", prompts, stream=error is not None))
         played = Played(load, plan(rate=20, duration=0.5))
     assert played.rows["error"].isna().all() if error is None else set(played.rows["error"]) == {error}
     assert played.ended.outputs == {**COUNTS, "valid": 10 if error is None else 0}
