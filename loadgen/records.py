@@ -125,7 +125,9 @@ WIRE_VERSION = 5
 """Version of the messages between master and workers. Both sides must have the same version.
 Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions (the columns
 of the rows and LiveSessionCounts), the blocks of a trace's prompts, and datasets that are JSON
-arrays, version 5 mixed workloads (and the column `class` of the rows)."""
+arrays, version 5 mixed workloads (and the column `class` of the rows), the content of prompts
+(documents, images, audio clips, tools and the format of the responses) and the counts of what
+responses contain."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the
@@ -569,6 +571,15 @@ class LiveSessionCounts(msgspec.Struct, frozen=True):
     max_build_cpu_ns: int = 0
 
 
+OutputCount = Literal["responses", "calling_responses", "tool_calls", "checked", "valid"]
+"""Name of a count of the successful responses of a stage whose content was examined.
+
+`calling_responses` of the `responses` call tools, `tool_calls` times in total. `checked` responses
+were checked against the JSON schema of the workload, and `valid` of them match it. The others have
+the error class `bad-output`.
+"""
+
+
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     """Report that a stage has ended. The report is sent after the last row of the stage.
 
@@ -601,6 +612,9 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     workers."""
     live_sessions: LiveSessionCounts | None = None
     """Sessions of the stage; None unless their requests contain the server's own responses."""
+    outputs: dict[OutputCount, int] | None = None
+    """Content of the responses of the stage; None unless the workload has tools or checks responses
+    against a JSON schema."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

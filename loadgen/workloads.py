@@ -75,6 +75,75 @@ Length = FixedLength | UniformLength | NormalLength | LognormalLength | Empirica
 """Distribution of lengths in tokens, or of the number of turns of a session."""
 
 
+class JointLengths(msgspec.Struct, frozen=True, tag="joint"):
+    """Joint distribution of the lengths of prompts and responses: pairs of lengths with weights.
+
+    The lengths, in tokens, are encoded as little-endian int32, and the weights as little-endian
+    float64. Without weights, all pairs are equally likely.
+    """
+
+    input_tokens: bytes
+    output_tokens: bytes
+    weights: bytes = b""
+
+
+class Documents(msgspec.Struct, frozen=True):
+    """Documents that prompts contain, as in retrieval-augmented generation: `count` different
+    documents with lengths from the distribution `tokens`.
+
+    Each message of a user begins with `per_prompt` different documents, which are drawn by
+    `popularity`. Popular documents tend to be drawn first. `order` is the order in the message: as
+    drawn, or the most popular document first.
+    """
+
+    count: int
+    tokens: Length
+    per_prompt: int = 1
+    popularity: Popularity = Popularity("zipf")
+    order: Literal["drawn", "popularity"] = "drawn"
+
+
+class Images(msgspec.Struct, frozen=True):
+    """Generated images in the first message of a user: `count` PNG images of `width` × `height`
+    pixels. If `unique` is set, the prompts share that many different images, in turn; otherwise all
+    images differ."""
+
+    count: int = 1
+    width: int = 512
+    height: int = 512
+    unique: int | None = None
+
+
+class AudioClips(msgspec.Struct, frozen=True):
+    """Generated audio clips in the first message of a user: `count` WAV clips of `duration_s`. If
+    `unique` is set, the prompts share that many different clips, in turn; otherwise all clips
+    differ."""
+
+    count: int = 1
+    duration_s: float = 10.0
+    unique: int | None = None
+
+
+class JsonFormat(msgspec.Struct, frozen=True):
+    """Format of a response: JSON that matches `schema`, an encoded JSON schema. `strict` requests
+    that the server enforces the schema. With `check`, a response that does not match the schema has
+    the error class `bad-output`."""
+
+    schema: bytes
+    strict: bool = True
+    check: bool = False
+
+
+class RequestOptions(msgspec.Struct, frozen=True):
+    """Options of requests that APIs write in different notations. `tools` is a JSON array of
+    objects with `name`, `parameters` and optionally `description` and `strict`; empty for no
+    tools."""
+
+    tools: bytes = b""
+    tool_choice: Literal["auto", "required", "none"] = "auto"
+    response_format: JsonFormat | None = None
+
+
 class FixedDelay(msgspec.Struct, frozen=True, tag="fixed"):
     delay_s: float
 
@@ -136,9 +205,13 @@ class CacheBust(msgspec.Struct, frozen=True):
 class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     """Seeded prompts of random words. Without a tokenizer, lengths are approximate.
 
+    `input_tokens` may be a joint distribution of the lengths of prompts and responses;
+    `output_tokens` is then None.
+
     If `prefix_groups` is set, every prompt begins with one of `prefix_groups` shared prefixes,
-    drawn according to the workload's popularity. A prefix has `prefix_tokens` tokens, in addition
-    to `input_tokens`.
+    drawn according to `prefix_popularity` or, if it is None, to the workload's popularity. A prefix
+    has `prefix_tokens` tokens, in addition to `input_tokens`. `documents`, `images` and
+    `audio` are in addition to `input_tokens`, too.
 
     If `turns` is set, each arrival starts a session of `turns` requests. Each further request
     contains all earlier turns, and is sent after the previous response and a think time. With
@@ -146,7 +219,7 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     generated in advance, with `output_tokens` tokens each.
     """
 
-    input_tokens: Length
+    input_tokens: Length | JointLengths
     output_tokens: Length | None = None
     prefix_groups: int = 0
     prefix_tokens: int = 0
@@ -156,6 +229,16 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     unique: int = 1000
     """Number of distinct requests to prepare, or of distinct sessions if `turns` is set. Fewer are
     prepared if the memory limit is reached."""
+    prefix_popularity: Popularity | None = None
+    documents: Documents | None = None
+    images: Images | None = None
+    audio: AudioClips | None = None
+    options: RequestOptions = RequestOptions()
+
+    @property
+    def has_output_lengths(self) -> bool:
+        """True if the lengths of the responses are given."""
+        return self.output_tokens is not None or isinstance(self.input_tokens, JointLengths)
 
 
 class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
@@ -174,6 +257,7 @@ class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
     prompt: str = "prompt"
     output_tokens: str | None = None
     sessions: bool = False
+    options: RequestOptions = RequestOptions()
 
 
 class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
@@ -269,6 +353,11 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     popularity: Popularity = Popularity()
     seed: int = 0
     cache_bust: CacheBust | None = None
+
+    @property
+    def options(self) -> RequestOptions:
+        prompts = self.prompts
+        return prompts.options if isinstance(prompts, SyntheticPrompts | DatasetPrompts) else RequestOptions()
 
 
 class TensorWorkload(msgspec.Struct, frozen=True):

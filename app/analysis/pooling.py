@@ -14,13 +14,22 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from app.analysis.number_format import format_number
 from app.analysis.rows import StageRows, join_rows, read_rows
 from app.analysis.stage_checks import was_lost_before_stage
 from app.analysis.stages import summarize_rows
-from app.records.result import ErrorSample, Objective, SessionOutcomeName, SessionSummary, Stage, Window, WorkerData
+from app.records.result import (
+    ErrorSample,
+    Objective,
+    OutputSummary,
+    SessionOutcomeName,
+    SessionSummary,
+    Stage,
+    Window,
+    WorkerData,
+)
 from app.records.stage import StageData
 
 MAX_ERROR_CLASSES = 50
@@ -103,6 +112,7 @@ def pool_rows(
         server=None,  # counts the requests of the lead-ins too, which the pooled rows lack
         workers=sum_worker_totals(_correct_lost_times(stage_data, first_stage) for stage_data in stages_data),
         live_sessions=pool_sessions(stage_data.live_sessions for stage_data in stages_data),
+        outputs=pool_outputs(stage_data.outputs for stage_data in stages_data),
     )
     stages_rows = [
         _drop_lead_in(stage_rows, stage_data) for stage_rows, stage_data in zip(rows, stages_data, strict=True)
@@ -171,6 +181,14 @@ def pool_sessions(summaries: Iterable[SessionSummary | None]) -> SessionSummary 
         build_mean_us=total_us / request_count if request_count else None,
         build_max_us=max((summary.build_max_us for summary in known if summary.build_max_us is not None), default=None),
     )
+
+
+def pool_outputs(summaries: Iterable[OutputSummary | None]) -> OutputSummary | None:
+    """Pool the content of the responses of several stages; None if no stage examined it."""
+    known = [summary for summary in summaries if summary is not None]
+    if not known:
+        return None
+    return OutputSummary(*map(sum, zip(*map(astuple, known), strict=True)))
 
 
 def _correct_lost_times(stage_data: StageData, first_stage: StageData) -> tuple[WorkerData, ...]:

@@ -101,6 +101,26 @@ def compute_load_share(prompts: Iterable[Sequence[Segment]], parts: Sequence[tup
     return total_hits / total_tokens if total_tokens else None
 
 
+def compute_consecutive_share(prompts: Iterable[Sequence[Segment]], parts: Sequence[tuple[int, bool]]) -> float | None:
+    """Compute the share as `compute_load_share` does, for parts that go on with the prompts after
+    those of the parts before them. The first prompt was sent before all parts, by the
+    preflight."""
+    offered = compute_offered_hits(prompts)
+    count = len(offered.prompt_tokens)
+    prompt_tokens, first_hits = np.asarray(offered.prompt_tokens), np.asarray(offered.hit_tokens)
+    repeated_hits = np.maximum(prompt_tokens - 1, 0) // SERVER_BLOCK_TOKENS * SERVER_BLOCK_TOKENS
+    first_hits[:1] = repeated_hits[:1]
+    start = total_tokens = total_hits = 0
+    for sent, is_in_load in parts if count else ():
+        sent_prompts = np.arange(start, start + sent)
+        start += sent
+        if is_in_load:
+            rows = sent_prompts % count
+            total_tokens += int(prompt_tokens[rows].sum())
+            total_hits += int(np.where(sent_prompts < count, first_hits[rows], repeated_hits[rows]).sum())
+    return total_hits / total_tokens if total_tokens else None
+
+
 def count_tokens(segments: Iterable[Segment]) -> int:
     return sum(tokens for _, tokens in segments)
 

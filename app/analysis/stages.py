@@ -123,6 +123,7 @@ def summarize_rows(
         workers=stage_data.workers,
         error_samples=stage_data.error_samples,
         live_sessions=stage_data.live_sessions,
+        outputs=stage_data.outputs,
         lengths=sample_tokens(offered_rows),
         steady_state=find_steady_state(rows, stage_data, window),
         server=server,

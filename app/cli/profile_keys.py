@@ -43,8 +43,12 @@ def _list_keys(arguments: Arguments) -> int:
 
 def _print_key(row: dict[str, Any]) -> None:
     """Print a key with its meaning below it, since the meanings are too long for a table."""
+    from app.profiles.editing import format_inline
+
     detail_texts = [row[name] for name in ("unit", "bounds") if row[name]]
-    detail_texts += [f"default {row['default']}"] if row["default"] not in (None, [], {}) else []
+    default = row["default"]
+    if default not in (None, [], {}):
+        detail_texts.append(f"default {format_inline(default) if isinstance(default, dict) else default}")
     details_text = f"  ({'; '.join(map(str, detail_texts))})" if detail_texts else ""
     print(f"{row['key']}{details_text}\n    {row['help']}")
 

@@ -342,8 +342,9 @@ def _to_profile_error(source: _Source, detail: ErrorDetails) -> ProfileError:
         unknown_key_error.is_unknown_key = True
         return unknown_key_error
     if cause is not None:
-        hint = cause.hint if isinstance(cause, BadValueError) else None
-        return source.build_error(str(cause), detail["loc"], hint, _format_path(detail["loc"]))
+        hint, path = (cause.hint, cause.key_path) if isinstance(cause, BadValueError) else (None, ())
+        key_path = (*detail["loc"], *path)
+        return source.build_error(str(cause), key_path, hint, _format_path(key_path))
     hint = _suggest_literal(detail) if detail["type"] == "literal_error" else _suggest_example(source, detail)
     return source.build_error(_build_message(detail), detail["loc"], hint)
 

@@ -15,9 +15,12 @@ With a minimum of 0.6, PATCH would be suggested for FETCH.
 
 
 class BadValueError(ValueError):
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    """Error for a value. `key_path` is the path of the value within the settings whose validator
+    raises the error."""
+
+    def __init__(self, message: str, *, hint: str | None = None, key_path: tuple[str | int, ...] = ()) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.hint, self.key_path = hint, key_path
 
 
 class UnknownKeyError(BadValueError):

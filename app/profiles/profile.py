@@ -22,6 +22,7 @@ from app.profiles.load import LoadSettings
 from app.profiles.local import CommonProfile, LocalProfile
 from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
+from app.profiles.prompt_content import BODY_KEYS, CONTENT_PROTOCOLS
 from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
@@ -155,18 +156,47 @@ class GeneratingProfile(_BaseProfile):
         requires. Raises BadValueError otherwise."""
         class_requests = [requests for _, requests in self.workload.list_class_requests()]
         for requests in class_requests or [self.workload]:
-            source = requests.prompts or requests.dataset
+            prompts, dataset = requests.prompts, requests.dataset
+            lacks_lengths = prompts is not None and not prompts.has_output_lengths
+            lacks_lengths |= dataset is not None and dataset.output_tokens is None
             if (
                 self.target.protocol == "anthropic-messages"
-                and source is not None
-                and source.output_tokens is None
+                and lacks_lengths
                 and requests.extra_body.get("max_tokens") is None
             ):
-                key = "dataset" if requests.prompts is None else "prompts"
+                key = "dataset" if prompts is None else "prompts"
                 raise BadValueError(
                     "anthropic-messages needs a maximum number of output tokens in each request",
                     hint=f"Set workload.{key}.output_tokens, or max_tokens in workload.extra_body.",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        """Check that the protocol can send the content of the prompts. Raises BadValueError
+        otherwise."""
+        protocol = self.target.protocol
+        class_requests = [requests for _, requests in self.workload.list_class_requests()]
+        for index, requests in enumerate(class_requests or [self.workload]):
+            path: tuple[str | int, ...] = ("workload", "classes", index) if class_requests else ("workload",)
+            prefix = ".".join(map(str, path))
+            for source, settings in (("prompts", requests.prompts), ("dataset", requests.dataset)):
+                for key, protocols in CONTENT_PROTOCOLS.items():
+                    if getattr(settings, key, None) is None:
+                        continue
+                    if protocol not in protocols:
+                        raise BadValueError(
+                            f"{protocol} sends no {key}",
+                            hint=f"Remove {key}, or use {' or '.join(protocols)}.",
+                            key_path=(*path, source, key),
+                        )
+                    body_key = BODY_KEYS.get((key, protocol), key)
+                    if body_key in requests.extra_body:
+                        raise BadValueError(
+                            f"{prefix}.extra_body.{body_key} conflicts with {prefix}.{source}.{key}",
+                            hint=f"Remove one of them. {key} becomes {body_key} in the requests.",
+                            key_path=(*path, "extra_body", body_key),
+                        )
         return self
 
     @model_validator(mode="after")

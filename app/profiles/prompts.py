@@ -28,17 +28,37 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 from app.profiles.classes import UNIQUE_CLASSES, ClassKeys
 from app.profiles.datasets import BodyKeys, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from app.profiles.settings import Count, ExistingFile, Listed, Settings, upper_bound
+from app.profiles.prompt_content import (
+    AudioSettings,
+    ColumnName,
+    ImageSettings,
+    LengthPairSettings,
+    ResponseFormatSettings,
+    ToolSettings,
+)
+from app.profiles.settings import (
+    Count,
+    ExistingFile,
+    Key,
+    Listed,
+    ReadAs,
+    Settings,
+    build_settings,
+    upper_bound,
+)
 from app.profiles.target import ModelName
 from app.profiles.traces import DEFAULT_BLOCK_TOKENS, check_token_columns
 from app.profiles.units import format_duration, parse_duration_s
 from loadgen.workloads import (
     NO_DELAY,
+    AudioClips,
     Delay,
+    Documents,
     EmpiricalLength,
     ExponentialDelay,
     FixedDelay,
     FixedLength,
+    Images,
     Length,
     LiveHistory,
     LognormalDelay,
@@ -241,11 +261,16 @@ def _parse_delay_s(value: object) -> float:
 DelayTime = Annotated[Delay, PlainValidator(parse_delay), PlainSerializer(format_delay)]
 
 
-ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 _GENERATION_KEY_HINTS = {
     key: f"{key} is only for openai-chat, openai-completions, openai-responses and anthropic-messages."
     for key in (
         "output_tokens",
+        "lengths",
+        "documents",
+        "images",
+        "audio",
+        "tools",
+        "response_format",
         "turns",
         "think_time",
         "history",
@@ -257,7 +282,9 @@ _GENERATION_KEY_HINTS = {
         "classes",
     )
 }
-_DOCUMENT_KEY_HINTS = {"documents": "documents is only for openai-rerank."}
+_DOCUMENT_KEY_HINTS = {
+    "documents": "documents is only for openai-rerank. The documents of prompts are prompts.documents."
+}
 
 
 class PrefixSettings(Settings):
@@ -268,6 +295,40 @@ class PrefixSettings(Settings):
     """Number of different prefixes, such as 1."""
     tokens: Annotated[Count, upper_bound(MAX_TOKENS)] = Field(examples=[100])
     """Length of each prefix in tokens, such as 100."""
+    popularity: PopularityText | None = None
+    """Popularity of the prefixes: how many prompts begin with each prefix. One of sequential,
+    uniform, zipf or {zipf: 1.1}. Leave it empty to use the popularity of the prompts."""
+
+
+DocumentSettings = build_settings(
+    Documents,
+    class_name="DocumentSettings",
+    count=Key(Annotated[Count, upper_bound(100_000)], "Number of different documents, such as 500.", 500),
+    tokens=Key(TokenLength, "Length of a document in tokens, such as 400, or a distribution.", 400),
+    per_prompt=Key(
+        Annotated[Count, upper_bound(1000)],
+        "Number of different documents at the beginning of each message of a user, such as 3.",
+        3,
+    ),
+    popularity=Key(
+        PopularityText,
+        "Popularity of the documents: how often each document is retrieved. One of sequential, uniform, zipf or "
+        "{zipf: 1.1}.",
+    ),
+    order=Key(
+        Literal["drawn", "popularity"],
+        "Order of the documents in a message: as drawn, which varies as in most applications, or the most popular "
+        "document first, so that more prompts begin with the same documents.",
+    ),
+)
+
+
+def _check_documents(documents: Documents) -> None:
+    if documents.per_prompt > documents.count:
+        raise BadValueError(
+            f"documents.per_prompt {documents.per_prompt:,} exceeds documents.count {documents.count:,}",
+            hint="A message contains each document at most once.",
+        )
 
 
 class TextSettings(Settings):
@@ -286,17 +347,38 @@ class TextSettings(Settings):
 _LIVE_DEFAULTS = LiveHistory()
 
 
-class PromptSettings(TextSettings):
+class PromptSettings(Settings):
     """Synthetic prompts whose length is fixed or follows a distribution.
 
     With `turns`, each arrival starts a session. A session consists of `turns` requests, with a
     pause of `think_time` before each further request.
     """
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = {}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"length source": ("input_tokens", "lengths")}
+
+    input_tokens: TokenLength | None = None
+    """Length of a prompt in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma:
+    0.8, max: 4000}}."""
     output_tokens: TokenLength | None = None
     """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model
     choose the length."""
+    lengths: LengthPairSettings | None = None
+    """Lengths of prompts and responses from a file, drawn together, in place of input_tokens and
+    output_tokens."""
+    prefix: PrefixSettings | None = None
+    """Prefix that several prompts share, for example a system prompt."""
+    unique: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
+    """Number of different prompts or sessions to prepare, such as 1000."""
+    documents: Annotated[Documents, ReadAs(DocumentSettings, _check_documents)] | None = None
+    """Documents that the prompts contain, as in retrieval-augmented generation."""
+    images: Annotated[Images, ReadAs(ImageSettings)] | None = None
+    """Generated PNG images in the first message of each prompt or session."""
+    audio: Annotated[AudioClips, ReadAs(AudioSettings)] | None = None
+    """Generated WAV clips in the first message of each prompt or session. Only for openai-chat."""
+    tools: ToolSettings | None = None
+    """Tools that the model may call. Not for openai-completions."""
+    response_format: ResponseFormatSettings | None = None
+    """Structured output: responses that are JSON and match a JSON schema."""
     turns: TokenLength | None = Field(default=None, examples=[4])
     """Number of requests per session, such as 4, or a distribution. Leave it empty for single
     requests."""
@@ -321,6 +403,19 @@ class PromptSettings(TextSettings):
     """Maximum number of tokens of a request of a live session, such as 32000, including its output.
     The session ends before it exceeds the maximum."""
 
+    @property
+    def has_output_lengths(self) -> bool:
+        """True if the lengths of the responses are given."""
+        return self.output_tokens is not None or self.lengths is not None
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if self.input_tokens is None and self.lengths is None:
+            raise BadValueError("prompts is missing the key input_tokens", hint="Set input_tokens, or lengths.")
+        if self.lengths is not None and (self.input_tokens is not None or self.output_tokens is not None):
+            raise BadValueError("prompts.lengths replaces input_tokens and output_tokens, so it conflicts with them")
+        return self
+
     @model_validator(mode="after")
     def _check_session(self) -> Self:
         if self.turns is None and self.think_time != NO_DELAY:
@@ -339,7 +434,7 @@ class PromptSettings(TextSettings):
         for key in ("reasoning", "tool_tokens", "tool_time", "parallel", "context_tokens"):
             if getattr(self, key) != getattr(_LIVE_DEFAULTS, key):
                 raise BadValueError(f"prompts.{key} requires prompts.history: live")
-        if self.turns is not None and self.output_tokens is None:
+        if self.turns is not None and not self.has_output_lengths:
             raise BadValueError(
                 "prompts.turns requires output_tokens, because the responses in a session's history are generated",
                 hint="Set output_tokens, or history: live to send the server's own responses.",
@@ -375,6 +470,10 @@ class PromptDatasetSettings(TextDatasetSettings):
     sessions: bool = False
     """Send all messages of the user in a conversation, one after another, each with the recorded
     messages before it. Otherwise, only the first of ShareGPT is sent."""
+    tools: ToolSettings | None = None
+    """Tools that the model may call. Not for openai-completions."""
+    response_format: ResponseFormatSettings | None = None
+    """Structured output: responses that are JSON and match a JSON schema."""
 
 
 class SessionFileSettings(Settings):

@@ -114,6 +114,8 @@ def _as_mapping(value: Any) -> dict[str, Any]:
 
 _MODEL_SETTINGS_CLASSES = ("ServeSettings", "VariantSettings", "LocalTarget")
 _SECRET_KEYS = ("headers", "env", "api_key")
+_PATH_OR_CONTENT_KEYS = ("json_schema",)
+"""Keys whose value is the path of a file if it is text, and otherwise the content of the file."""
 
 
 def make_paths_absolute(tree: dict[str, Any], directory: Path) -> dict[str, Any]:
@@ -152,7 +154,8 @@ def _relocate_value(value: Any, spec: FieldSpec, directory: Path, settings_class
     is_path_shorthand = spec.kind == "group" and any(
         field.kind == "path" and field.is_required for field in spec.fields
     )
-    return str(directory / value) if spec.kind == "path" or is_model_path or is_path_shorthand else value
+    is_path = spec.kind == "path" or is_model_path or is_path_shorthand or spec.key in _PATH_OR_CONTENT_KEYS
+    return str(directory / value) if is_path else value
 
 
 def _copy_with_key(item: FieldSpec, key: str) -> FieldSpec:

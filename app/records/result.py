@@ -193,6 +193,21 @@ class SessionSummary(msgspec.Struct, frozen=True):
     build_max_us: float | None
 
 
+class OutputSummary(msgspec.Struct, frozen=True):
+    """Content of the successful responses of a stage, including lead-in and drain.
+
+    `calling_responses` of the `responses` call tools, `tool_calls` times in total. `checked`
+    responses were checked against a JSON schema, and `valid` of them match it. The others are
+    failures of the class `bad-output`.
+    """
+
+    responses: int = 0
+    calling_responses: int = 0
+    tool_calls: int = 0
+    checked: int = 0
+    valid: int = 0
+
+
 class ErrorSample(msgspec.Struct, frozen=True):
     """First failure of an error class. `text` contains no secrets, headers or bodies."""
 
@@ -283,6 +298,9 @@ class Stage(msgspec.Struct, frozen=True):
     drain."""
     live_sessions: SessionSummary | None = None
     """Sessions whose requests contained the server's own responses; None for other workloads."""
+    outputs: OutputSummary | None = None
+    """Tool calls and structured output of the responses; None unless the workload has tools or
+    checks responses against a JSON schema."""
     lengths: TokenSample | None = None
     """Sample of the input and output lengths, in tokens, of the completed requests, from which
     plans draw simulated requests."""

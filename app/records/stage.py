@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.records.result import ArrivalKind, ErrorSample, SessionSummary, StageKind, WorkerData
+from app.records.result import ArrivalKind, ErrorSample, OutputSummary, SessionSummary, StageKind, WorkerData
 from app.records.server_counters import ServerCounters
 
 
@@ -88,3 +88,6 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """Sessions whose requests contained the server's own responses; None for other workloads."""
     classes: tuple[ClassShare, ...] = ()
     """Classes of requests, in the order of the request column `class`; empty without classes."""
+    outputs: OutputSummary | None = None
+    """Tool calls and structured output of the responses; None unless the workload has tools or
+    checks responses against a JSON schema."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-from app.analysis.prefix_cache import SERVER_BLOCK_TOKENS, compute_load_share
+from app.analysis.prefix_cache import SERVER_BLOCK_TOKENS, compute_consecutive_share, compute_load_share
 from app.analysis.validity import check_prefix_cache, check_prompts
 from app.records.result import PrefixReuse
 from app.records.telemetry import Samples
@@ -14,13 +14,15 @@ from app.session.dependencies import SessionDependencies
 from app.session.interruption import Interruption
 from app.session.run_log import RunLog
 from app.session.spec import RunSpec
-from loadgen.payloads.prompts import iterate_trace_requests
+from loadgen.payloads.datasets import draw_indices
+from loadgen.payloads.prompts import iterate_document_blocks, iterate_trace_requests
 from loadgen.records import Endpoint, PreflightDone
 from loadgen.workloads import (
     DatasetPrompts,
     HttpWorkload,
     MixedWorkload,
     OpenAiWorkload,
+    Prompts,
     SessionPrompts,
     SyntheticPrompts,
     TorchServeWorkload,
@@ -107,7 +109,10 @@ class PromptReuseMonitor:
 
     def _compute_offered_share(self, sent_by_stage: Sequence[tuple[int, bool]]) -> float | None:
         """Return the share of the prompt tokens that a prefix cache can serve, according to the hash
-        IDs of the trace; `None` if the prompts have none. The preflight sends the first prompt."""
+        IDs of the trace or the documents of the prompts; `None` if the prompts have neither. The
+        preflight sends the first prompt."""
+        if isinstance(self._workload, OpenAiWorkload) and _has_known_blocks(self._workload.prompts):
+            return self._compute_document_share(self._workload, sent_by_stage)
         prompts = self._workload.prompts if isinstance(self._workload, OpenAiWorkload) else None
         if not isinstance(prompts, TracePrompts) or not prompts.hash_ids or not self._prepared_count:
             return None
@@ -116,6 +121,16 @@ class PromptReuseMonitor:
             blocks or [(-2 - number, tokens)] for number, (blocks, tokens, _) in enumerate(requests)
         ]  # A prompt without hash IDs is random, so it shares no tokens.
         return compute_load_share(prompts_in_order, [(1, False), *sent_by_stage])
+
+    def _compute_document_share(
+        self, workload: OpenAiWorkload, sent_by_stage: Sequence[tuple[int, bool]]
+    ) -> float | None:
+        assert isinstance(workload.prompts, SyntheticPrompts)
+        blocks = iterate_document_blocks(workload.prompts, workload.popularity, workload.seed)
+        prompts = list(itertools.islice(blocks, self._prepared_count))
+        indices = draw_indices(workload.popularity, len(prompts), workload.seed)
+        prompts_in_order = prompts if indices is None else [prompts[index] for index in indices]
+        return compute_consecutive_share(prompts_in_order, sent_by_stage)
 
     def build_notes(self, sent: int) -> Iterator[str]:
         """Yield notes on reused prompts and request bodies. `sent` is the total number of requests
@@ -145,9 +160,27 @@ def has_output_lengths(workload: Workload) -> bool:
     if not isinstance(workload, OpenAiWorkload) or workload.api in ("embeddings", "rerank"):
         return False
     prompts = workload.prompts
-    if isinstance(prompts, SessionPrompts):
-        return False
-    return not isinstance(prompts, SyntheticPrompts | DatasetPrompts) or prompts.output_tokens is not None
+    match prompts:
+        case SessionPrompts():
+            return False
+        case SyntheticPrompts():
+            return prompts.has_output_lengths
+        case DatasetPrompts():
+            return prompts.output_tokens is not None
+        case TracePrompts():
+            return True
+
+
+def _has_known_blocks(prompts: Prompts) -> bool:
+    """Return True if prompts consist of documents and texts of known length, in a single message."""
+    return (
+        isinstance(prompts, SyntheticPrompts)
+        and prompts.documents is not None
+        and prompts.turns is None
+        and prompts.images is None
+        and prompts.audio is None
+        and not prompts.options.tools
+    )
 
 
 def _reuses_prompts_by_design(workload: Workload) -> bool:
@@ -158,7 +191,7 @@ def _reuses_prompts_by_design(workload: Workload) -> bool:
     prompts = workload.prompts
     match prompts:
         case SyntheticPrompts():
-            has_shared_parts = prompts.prefix_groups > 0 or prompts.turns is not None
+            has_shared_parts = bool(prompts.prefix_groups or prompts.turns or prompts.documents)
         case TracePrompts():
             has_shared_parts = bool(prompts.hash_ids)
         case DatasetPrompts():

@@ -44,7 +44,7 @@ from app.analysis.headline import compute_stage_max_rate, mark_headline, select_
 from app.analysis.local.accuracy import check_chance_accuracy
 from app.analysis.max_rate import check_generator_reach, compute_max_rate
 from app.analysis.objectives import select_binding_objectives
-from app.analysis.pooling import pool_sessions
+from app.analysis.pooling import pool_outputs, pool_sessions
 from app.analysis.search import SearchOutcome
 from app.analysis.validity import check_telemetry, check_wall_clock, combine_stage_checks, compute_verdict
 from app.errors import ExitCode, UsageError
@@ -147,6 +147,26 @@ def build_session_notes(stages: Sequence[Stage]) -> tuple[str, ...]:
             f"time on average and {summary.build_max_us:.3g} µs at most."
         )
     return (f"Sessions: {', '.join(outcome_texts)}.{cost_text}",)
+
+
+def build_output_notes(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """Return notes on the tool calls and the structured output of the responses in all stages
+    except warm-ups; empty if their content was not examined."""
+    summary = pool_outputs(stage.outputs for stage in stages if stage.kind != "warmup")
+    if summary is None or not summary.responses:
+        return ()
+    notes = []
+    if summary.checked:
+        notes.append(
+            f"Structured output: {100 * summary.valid / summary.checked:.3g} % of {summary.checked:,} checked "
+            "responses match the JSON schema. The others are failures, bad-output."
+        )
+    if summary.tool_calls:
+        notes.append(
+            f"Tool calls: {summary.tool_calls:,} in {summary.calling_responses:,} of {summary.responses:,} responses "
+            f"({100 * summary.calling_responses / summary.responses:.3g} %)."
+        )
+    return tuple(notes)
 
 
 def _build_token_notes(token_sources: Counter[str]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from app.session.rate_search import find_max_rate
 from app.session.replay import Replay
 from app.session.result import (
     RunMeasurements,
+    build_output_notes,
     build_result,
     build_session_notes,
     collect_notes,
@@ -376,6 +377,7 @@ class _Session:
                     *self._run_log.notes,
                     *self._prompt_reuse_monitor.build_notes(runner.sent if runner else 0),
                     *build_session_notes(stages),
+                    *build_output_notes(stages),
                 ),
                 runner.token_sources if runner else Counter(),
                 self._run_log.user_notes,

@@ -19,7 +19,7 @@ from app.analysis.stages import add_telemetry, summarize_rows
 from app.errors import UsageError
 from app.records import events
 from app.records.interrupted import CompletedStage
-from app.records.result import Objective, SessionOutcomeName, SessionSummary, Stage, StageKind
+from app.records.result import Objective, OutputSummary, SessionOutcomeName, SessionSummary, Stage, StageKind
 from app.records.stage import ClassShare, StageData
 from app.records.telemetry import Samples
 from app.session.dependencies import Emit, LoadGenerator, Store
@@ -338,6 +338,7 @@ class StageRunner:
             requests_output_lengths=all(map(has_output_lengths, list_workloads(workload))),
             target_ended=self._target_end_reason(),
             live_sessions=_summarize_sessions(stage_ended.live_sessions),
+            outputs=None if stage_ended.outputs is None else OutputSummary(**stage_ended.outputs),
             error_samples=self._first_error_reporter.report(
                 stage_ended.first_errors, stage_ended.index, self._now_ns()
             ),

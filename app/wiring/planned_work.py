@@ -131,16 +131,17 @@ def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts_per_request: int
     request_count = 0
     prefix_tokens = prompts.prefix_tokens if prompts.prefix_groups else 0
     try:
-        for input_lengths, output_lengths, widths in itertools.islice(
+        for session in itertools.islice(
             draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_request), session_count
         ):
+            input_lengths, output_lengths = session.list_message_tokens(), session.output_tokens
             request_count += len(output_lengths)
             output_tokens += [tokens for tokens in output_lengths if tokens is not None]
             if len(output_lengths) == 1:
                 input_tokens.append(prefix_tokens + sum(input_lengths))
                 continue
             context_tokens, lengths = prefix_tokens, zip(input_lengths, output_lengths, strict=True)
-            for width in widths:
+            for width in session.widths:
                 # The next turn continues the first request of this turn, and contains all responses.
                 turn = list(itertools.islice(lengths, width))
                 input_tokens += [context_tokens + tokens_in for tokens_in, _ in turn]

@@ -6,7 +6,8 @@ import json
 import secrets
 import zipfile
 import zlib
-from typing import Any, Literal, assert_never
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, assert_never
 
 import msgspec
 import numpy as np
@@ -15,6 +16,7 @@ from pydantic import JsonValue
 from app.analysis.local.accuracy import compute_chance_accuracy
 from app.errors import UsageError
 from app.profiles.datasets import build_dataset, is_redacted
+from app.profiles.problems import BadValueError
 from app.profiles.profile import (
     EmbeddingsProfile,
     EndpointProfile,
@@ -27,6 +29,7 @@ from app.profiles.profile import (
     TfServingProfile,
     TorchServeProfile,
 )
+from app.profiles.prompt_content import build_request_options
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
 from app.profiles.workload import HttpClassSettings, HttpRequests, encode_body
 from app.wiring.stages import build_trace_prompts
@@ -41,6 +44,7 @@ from loadgen.workloads import (
     OipWorkload,
     OpenAiWorkload,
     Prompts,
+    RequestOptions,
     SessionPrompts,
     SyntheticPrompts,
     TfServingWorkload,
@@ -172,9 +176,9 @@ def _derive_seed(seed: int, class_index: int) -> int:
 def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> Prompts:
     settings = profile.workload
     if settings.prompts is not None:
-        return _build_synthetic_prompts(settings.prompts)
+        return _build_synthetic_prompts(settings.prompts, profile.load.seed)
     if settings.dataset is not None:
-        return _build_dataset_prompts(settings.dataset)
+        return _build_dataset_prompts(settings.dataset, profile.load.seed)
     assert isinstance(profile, GeneratingProfile)
     if (sessions := profile.workload.sessions) is not None:
         live = LiveHistory(reasoning=sessions.reasoning, context_tokens=sessions.context_tokens)
@@ -194,18 +198,46 @@ def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfil
     )
 
 
-def _build_synthetic_prompts(settings: TextSettings) -> SyntheticPrompts:
-    options: dict[str, Any] = {}
-    if settings.prefix is not None:
-        options = {"prefix_groups": settings.prefix.groups, "prefix_tokens": settings.prefix.tokens}
-    if isinstance(settings, PromptSettings):
+def _build_synthetic_prompts(settings: TextSettings | PromptSettings, seed: int) -> SyntheticPrompts:
+    options: dict[str, Any] = {"unique": settings.unique}
+    if (prefix := settings.prefix) is not None:
         options |= {
-            "output_tokens": settings.output_tokens,
-            "turns": settings.turns,
-            "think_time": settings.think_time,
-            "live": _build_live_history(settings) if settings.history == "live" else None,
+            "prefix_groups": prefix.groups,
+            "prefix_tokens": prefix.tokens,
+            "prefix_popularity": prefix.popularity,
         }
-    return SyntheticPrompts(input_tokens=settings.input_tokens, unique=settings.unique, **options)
+    if isinstance(settings, TextSettings):
+        return SyntheticPrompts(settings.input_tokens, **options)
+    options |= {
+        "output_tokens": settings.output_tokens,
+        "turns": settings.turns,
+        "think_time": settings.think_time,
+        "live": _build_live_history(settings) if settings.history == "live" else None,
+        "documents": settings.documents,
+        "images": settings.images,
+        "audio": settings.audio,
+        "options": _build_options(settings, seed),
+    }
+    if settings.lengths is not None:
+        return SyntheticPrompts(_read_content(settings.lengths.read), **options)
+    assert settings.input_tokens is not None
+    return SyntheticPrompts(settings.input_tokens, **options)
+
+
+def _build_options(settings: PromptSettings | PromptDatasetSettings, seed: int) -> RequestOptions:
+    return _read_content(lambda: build_request_options(settings.tools, settings.response_format, seed))
+
+
+_Content = TypeVar("_Content")
+
+
+def _read_content(read: Callable[[], _Content]) -> _Content:
+    """Return what `read` reads from a file of the profile. Raises UsageError if the file has become
+    invalid since the profile was loaded."""
+    try:
+        return read()
+    except BadValueError as error:
+        raise UsageError(str(error), hint=error.hint) from error
 
 
 def _build_live_history(settings: PromptSettings) -> LiveHistory:
@@ -224,10 +256,11 @@ def _build_cache_bust(profile: GeneratingProfile | EmbeddingsProfile | RerankPro
     return CacheBust(profile.workload.cache_bust, secrets.token_hex(8))
 
 
-def _build_dataset_prompts(settings: TextDatasetSettings) -> DatasetPrompts:
+def _build_dataset_prompts(settings: TextDatasetSettings, seed: int) -> DatasetPrompts:
     dataset = build_dataset(settings.path)
     if isinstance(settings, PromptDatasetSettings):
-        return DatasetPrompts(dataset, settings.prompt, settings.output_tokens, settings.sessions)
+        options = _build_options(settings, seed)
+        return DatasetPrompts(dataset, settings.prompt, settings.output_tokens, settings.sessions, options)
     return DatasetPrompts(dataset, settings.prompt)
 
 

@@ -6,6 +6,7 @@ or a file can be missing on only some of the hosts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -16,6 +17,7 @@ from loadgen.records import (
     Failed,
     FirstError,
     LiveSessionCounts,
+    OutputCount,
     Preflight,
     PreflightDone,
     Progress,
@@ -98,6 +100,7 @@ def merge_stage_ends(
         live_sessions=_merge_session_counts(
             [report.live_sessions for report in reports if report.live_sessions is not None]
         ),
+        outputs=_merge_output_counts([report.outputs for report in reports if report.outputs is not None]),
     )
 
 
@@ -108,6 +111,10 @@ def _merge_session_counts(counts: Sequence[LiveSessionCounts]) -> LiveSessionCou
     return msgspec.structs.replace(
         LiveSessionCounts(*map(sum, columns)), max_build_cpu_ns=max(count.max_build_cpu_ns for count in counts)
     )
+
+
+def _merge_output_counts(counts: Sequence[dict[OutputCount, int]]) -> dict[OutputCount, int] | None:
+    return dict(sum(map(Counter, counts), Counter())) if counts else None
 
 
 def merge_first_errors(error_groups: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:

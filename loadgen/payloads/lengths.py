@@ -9,9 +9,18 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.workloads import EmpiricalLength, FixedLength, Length, LognormalLength, NormalLength, UniformLength
+from loadgen.workloads import (
+    EmpiricalLength,
+    FixedLength,
+    JointLengths,
+    Length,
+    LognormalLength,
+    NormalLength,
+    UniformLength,
+)
 
 Lengths = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 MAX_LENGTH = 2_000_000
 _STANDARD_NORMAL = NormalDist()
@@ -50,10 +59,25 @@ def draw_lengths(distribution: Length, count: int, rng: np.random.Generator) -> 
             return _round_lengths(median * np.exp(sigma * _draw_truncated_normal(bounds, sigma, count, rng)), low, high)
         case EmpiricalLength(values=values, weights=weights):
             return rng.choice(
-                np.array([_check_length(value) for value in values]), count, p=_normalize_weights(values, weights)
+                np.array([_check_length(value) for value in values]), count, p=_get_probabilities(values, weights)
             )
         case _:
             assert_never(distribution)
+
+
+def draw_length_pairs(distribution: JointLengths, count: int, rng: np.random.Generator) -> tuple[Lengths, Lengths]:
+    """Draw `count` pairs of the lengths of a prompt and its response. Raises LengthError if the
+    distribution is invalid."""
+    if len(distribution.input_tokens) % 4 or len(distribution.weights) % 8:
+        raise LengthError("the pairs of lengths are incomplete")
+    columns = [np.frombuffer(data, "<i4") for data in (distribution.input_tokens, distribution.output_tokens)]
+    weights = np.frombuffer(distribution.weights, "<f8")
+    if not len(columns[0]) or len(columns[1]) != len(columns[0]) or len(weights) not in (0, len(columns[0])):
+        raise LengthError("there must be as many response lengths and weights as prompt lengths, and at least one")
+    if min(column.min() for column in columns) < 1 or max(column.max() for column in columns) > MAX_LENGTH:
+        raise LengthError(f"a length must be from 1 to {MAX_LENGTH:,}")
+    rows = rng.choice(len(columns[0]), count, p=_normalize_weights(weights) if len(weights) else None)
+    return columns[0][rows].astype(np.int64), columns[1][rows].astype(np.int64)
 
 
 def _check_length(tokens: int) -> int:
@@ -73,9 +97,7 @@ def _get_bounds(distribution: NormalLength | LognormalLength) -> tuple[int, int]
     return distribution.low, high
 
 
-def _draw_truncated_normal(
-    bounds: tuple[float, float], scale: float, count: int, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def _draw_truncated_normal(bounds: tuple[float, float], scale: float, count: int, rng: np.random.Generator) -> Floats:
     """Draw `count` values of a standard normal distribution, truncated so that `scale` times the
     value lies within `bounds`.
 
@@ -101,12 +123,12 @@ def _draw_truncated_normal(
     return -samples if is_in_upper_tail else samples
 
 
-def _round_lengths(values: npt.NDArray[np.float64], low: int, high: int) -> Lengths:
+def _round_lengths(values: Floats, low: int, high: int) -> Lengths:
     """Round values to integer lengths. Clip values that rounding moves beyond the bounds."""
     return np.clip(np.rint(values), low, high).astype(np.int64)
 
 
-def _normalize_weights(values: tuple[int, ...], weights: tuple[float, ...]) -> npt.NDArray[np.float64] | None:
+def _get_probabilities(values: tuple[int, ...], weights: tuple[float, ...]) -> Floats | None:
     if not values:
         raise LengthError("an empirical distribution must have at least one value")
     if not weights:
@@ -116,8 +138,11 @@ def _normalize_weights(values: tuple[int, ...], weights: tuple[float, ...]) -> n
             f"an empirical distribution must have one weight per value (got {len(values)} values and "
             f"{len(weights)} weights)"
         )
-    weight_array = np.array(weights, np.float64)
-    total_weight = weight_array.sum()
-    if not (np.isfinite(total_weight) and total_weight > 0 and (weight_array >= 0).all()):
+    return _normalize_weights(np.array(weights, np.float64))
+
+
+def _normalize_weights(weights: Floats) -> Floats:
+    total_weight = weights.sum()
+    if not (np.isfinite(total_weight) and total_weight > 0 and (weights >= 0).all()):
         raise LengthError("weights must be at least 0, and at least one weight must be greater than 0")
-    return np.asarray(weight_array / total_weight, np.float64)
+    return np.asarray(weights / total_weight, np.float64)

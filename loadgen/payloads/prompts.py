@@ -3,15 +3,17 @@ a trace or a dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import repeat
+from collections.abc import Callable, Iterator
+from itertools import cycle, repeat
 from typing import Any, NamedTuple, assert_never
 
 import msgspec
 import numpy as np
 
 from loadgen.payloads.datasets import DatasetReader, Row, draw_indices
-from loadgen.payloads.lengths import MAX_LENGTH, draw_lengths
+from loadgen.payloads.documents import SEPARATOR, DocumentDraw
+from loadgen.payloads.lengths import MAX_LENGTH, draw_length_pairs, draw_lengths
+from loadgen.payloads.media import Media, MediaGenerator
 from loadgen.payloads.sessions import MAX_DELAY_S, SessionGraph, SessionRequest, build_session_graph
 from loadgen.payloads.texts import CountTokens, TextGenerator
 from loadgen.workloads import (
@@ -19,6 +21,7 @@ from loadgen.workloads import (
     Delay,
     ExponentialDelay,
     FixedDelay,
+    JointLengths,
     Length,
     LognormalDelay,
     Popularity,
@@ -45,15 +48,16 @@ class Prompt(msgspec.Struct, frozen=True):
     """Prompt of one request.
 
     `texts` are the messages of a conversation, alternately from user and model; the last message is
-    from the user. The conversation begins with `prefix`. For embeddings, `texts` are the texts to
-    embed; for reranking, the query and its documents. If `messages` is set, these chat messages are
-    sent unchanged instead of `texts`.
+    from the user. The conversation begins with `prefix`, and `media` follow the first text. For
+    embeddings, `texts` are the texts to embed; for reranking, the query and its documents. If
+    `messages` is set, these chat messages are sent unchanged instead of `texts`.
     """
 
     texts: tuple[str, ...]
     prefix: str = ""
     messages: list[dict[str, Any]] | None = None
     output_tokens: int | None = None
+    media: tuple[Media, ...] = ()
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -85,21 +89,21 @@ def generate_sessions(
     """
     think_time_rng = np.random.default_rng([seed, _THINK_TIME_STREAM])
     prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
-    for session_number, (input_tokens, output_tokens, _) in enumerate(
-        draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_prompt)
-    ):
-        turn_count = len(output_tokens)
-        if _compute_min_bytes(prompts.prefix_tokens, input_tokens, output_tokens, turn_count) > limit_bytes:
+    user_texts = _UserTexts(prompts, text_generator, seed, limit_bytes)
+    media_generator = MediaGenerator(prompts.images, prompts.audio, seed)
+    for session_number, lengths in enumerate(draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_prompt)):
+        output_tokens, turn_count = lengths.output_tokens, len(lengths.output_tokens)
+        if _compute_min_bytes(prompts.prefix_tokens, lengths.list_message_tokens(), output_tokens) > limit_bytes:
             if session_number == 0:
                 raise PromptError(f"a single request or session would exceed {limit_bytes >> 20} MiB")
             return
-        prefix = next(prefixes)
+        prefix, media = next(prefixes), media_generator.generate()
         if turn_count == 1:
-            prompt_texts = tuple(text_generator.generate(tokens) for tokens in input_tokens)
-            yield build_single_prompt_session(Prompt(prompt_texts, prefix, output_tokens=output_tokens[0]))
+            prompt_texts = tuple(user_texts.generate(lengths))
+            yield build_single_prompt_session(Prompt(prompt_texts, prefix, output_tokens=output_tokens[0], media=media))
         else:
             yield Session(
-                list(_generate_turns(prefix, input_tokens, output_tokens, text_generator)),
+                list(_generate_turns(prefix, user_texts.generate(lengths), output_tokens, text_generator, media)),
                 draw_delays_ns(prompts.think_time, turn_count, think_time_rng),
             )
 
@@ -118,33 +122,38 @@ def generate_session_graphs(
     think_time_rng, tool_rng = (np.random.default_rng([seed, stream]) for stream in (_THINK_TIME_STREAM, _TOOL_STREAM))
     prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
     tool_lengths = _draw_endless_lengths(live.tool_tokens, tool_rng)
+    user_texts = _UserTexts(prompts, text_generator, seed, limit_bytes)
+    media_generator = MediaGenerator(prompts.images, prompts.audio, seed)
     prefix_tokens = prompts.prefix_tokens if prompts.prefix_groups else 0
     remaining_bytes = limit_bytes
-    for session_number, (input_tokens, output_tokens, widths) in enumerate(draw_session_lengths(prompts, seed)):
-        tool_tokens = [next(tool_lengths) for _ in input_tokens]
-        remaining_bytes -= _MIN_TOKEN_BYTES * (prefix_tokens + sum(input_tokens) + sum(tool_tokens[1:]))
+    for session_number, lengths in enumerate(draw_session_lengths(prompts, seed)):
+        message_tokens = lengths.list_message_tokens()
+        tool_tokens = [next(tool_lengths) for _ in message_tokens]
+        media = media_generator.generate()
+        remaining_bytes -= sum(len(item.data) for item in media)
+        remaining_bytes -= _MIN_TOKEN_BYTES * (prefix_tokens + sum(message_tokens) + sum(tool_tokens[1:]))
         if remaining_bytes < 0:
             if session_number == 0:
                 raise PromptError(f"a single session would exceed {limit_bytes >> 20} MiB")
             return
-        delays_ns = draw_delays_ns(prompts.think_time, len(input_tokens), think_time_rng)
-        tool_delays_ns = draw_delays_ns(live.tool_time, len(input_tokens), tool_rng)
+        delays_ns = draw_delays_ns(prompts.think_time, len(message_tokens), think_time_rng)
+        tool_delays_ns = draw_delays_ns(live.tool_time, len(message_tokens), tool_rng)
         requests: list[SessionRequest] = []
-        for parents in _connect_turns(widths):
+        for parents, text in zip(_connect_turns(lengths.widths), user_texts.generate(lengths), strict=True):
             index = len(requests)
             requests.append(
                 SessionRequest(
-                    text=text_generator.generate(input_tokens[index]),
-                    tokens=input_tokens[index],
+                    text=text,
+                    tokens=message_tokens[index],
                     parents=parents,
-                    output_tokens=output_tokens[index],
+                    output_tokens=lengths.output_tokens[index],
                     delay_ns=delays_ns[index],
                     tool_text=text_generator.generate(tool_tokens[index]) if parents else "",
                     tool_tokens=tool_tokens[index],
                     tool_delay_ns=tool_delays_ns[index],
                 )
             )
-        yield build_session_graph(requests, next(prefixes), prefix_tokens)
+        yield build_session_graph(requests, next(prefixes), prefix_tokens, media)
 
 
 def _connect_turns(widths: list[int]) -> Iterator[tuple[int, ...]]:
@@ -175,11 +184,21 @@ def draw_delays_ns(distribution: Delay, count: int, rng: np.random.Generator) ->
 
 class SessionLengths(NamedTuple):
     """Lengths in tokens of the prompt and the response of each request of a session, and the number
-    of requests in each turn."""
+    of requests in each turn.
+
+    `documents` has the indices of the documents in each prompt, and `document_tokens` their total
+    length, which `input_tokens` does not include.
+    """
 
     input_tokens: list[int]
     output_tokens: list[int | None]
     widths: list[int]
+    documents: list[list[int]]
+    document_tokens: list[int]
+
+    def list_message_tokens(self) -> list[int]:
+        """Return the length of each prompt, including its documents."""
+        return [sum(tokens) for tokens in zip(self.input_tokens, self.document_tokens, strict=True)]
 
 
 def draw_session_lengths(
@@ -188,10 +207,8 @@ def draw_session_lengths(
     """Yield the lengths of each session that `generate_sessions` or `generate_session_graphs`
     yields. Raises LengthError if a distribution of lengths is invalid."""
     rng = np.random.default_rng([seed, _LENGTH_STREAM])
-    input_lengths = _draw_endless_lengths(prompts.input_tokens, rng)
-    output_lengths: Iterator[int | None] = repeat(None)
-    if prompts.output_tokens is not None:
-        output_lengths = _draw_endless_lengths(prompts.output_tokens, rng)
+    documents = DocumentDraw(prompts.documents, seed)
+    draw_request_lengths = _build_length_draw(prompts, rng)
     turn_counts = repeat(1) if prompts.turns is None else _draw_endless_lengths(prompts.turns, rng)
     parallel_counts: Iterator[int] = repeat(1)
     if prompts.live is not None and prompts.live.parallel is not None:
@@ -200,11 +217,50 @@ def draw_session_lengths(
         turn_count = min(next(turn_counts), MAX_TURNS)
         widths = [1, *(min(next(parallel_counts), MAX_PARALLEL) for _ in range(turn_count - 1))]
         request_count = sum(widths)
-        yield SessionLengths(
-            [next(input_lengths) for _ in range(max(request_count, texts_per_prompt))],
-            [next(output_lengths) for _ in range(request_count)],
-            widths,
-        )
+        input_tokens, output_tokens = draw_request_lengths(max(request_count, texts_per_prompt), request_count)
+        drawn_documents = [documents.draw() for _ in input_tokens]
+        document_tokens = [documents.count_tokens(indices) for indices in drawn_documents]
+        yield SessionLengths(input_tokens, output_tokens, widths, drawn_documents, document_tokens)
+
+
+_DrawRequestLengths = Callable[[int, int], tuple[list[int], list[int | None]]]
+
+
+def _build_length_draw(prompts: SyntheticPrompts, rng: np.random.Generator) -> _DrawRequestLengths:
+    """Build a function that draws the lengths of a given number of prompts and of responses."""
+    if isinstance(prompts.input_tokens, JointLengths):
+        pairs = _draw_endless_pairs(prompts.input_tokens, rng)
+
+        def draw_pairs(input_count: int, output_count: int) -> tuple[list[int], list[int | None]]:
+            drawn = [next(pairs) for _ in range(input_count)]
+            return [tokens_in for tokens_in, _ in drawn], [tokens_out for _, tokens_out in drawn[:output_count]]
+
+        return draw_pairs
+    input_lengths = _draw_endless_lengths(prompts.input_tokens, rng)
+    output_lengths: Iterator[int | None] = repeat(None)
+    if prompts.output_tokens is not None:
+        output_lengths = _draw_endless_lengths(prompts.output_tokens, rng)
+    return lambda input_count, output_count: (
+        [next(input_lengths) for _ in range(input_count)],
+        [next(output_lengths) for _ in range(output_count)],
+    )
+
+
+class _UserTexts:
+    """Generator of the messages of users: the documents of a message, and then its own text."""
+
+    def __init__(self, prompts: SyntheticPrompts, text_generator: TextGenerator, seed: int, limit_bytes: int) -> None:
+        self._text_generator = text_generator
+        lengths = DocumentDraw(prompts.documents, seed).lengths
+        if sum(lengths) * _MIN_TOKEN_BYTES > limit_bytes:
+            raise PromptError(f"the {len(lengths):,} documents would exceed {limit_bytes >> 20} MiB")
+        self._documents = [text_generator.generate(tokens) for tokens in lengths]
+
+    def generate(self, lengths: SessionLengths) -> Iterator[str]:
+        """Yield the messages of a session in order."""
+        for tokens, indices in zip(lengths.input_tokens, lengths.documents, strict=True):
+            texts = [self._documents[index] for index in indices]
+            yield SEPARATOR.join([*texts, self._text_generator.generate(tokens)])
 
 
 def build_sessions_from_trace(
@@ -261,6 +317,17 @@ def iterate_trace_requests(trace: TracePrompts) -> Iterator[tuple[list[Block], i
         ]
         start += count
         yield blocks, tokens, max(output_tokens, 1)
+
+
+def iterate_document_blocks(prompts: SyntheticPrompts, popularity: Popularity, seed: int) -> Iterator[list[Block]]:
+    """Yield the blocks of each prompt that `generate_sessions` yields: its prefix, its documents and
+    its own text. The prompts must consist of a single message each."""
+    groups = _draw_prefix_groups(prompts, popularity, seed)
+    document_lengths = DocumentDraw(prompts.documents, seed).lengths
+    for own_id, lengths in enumerate(draw_session_lengths(prompts, seed), prompts.prefix_groups):
+        prefix = [(next(groups), prompts.prefix_tokens)] if prompts.prefix_groups and prompts.prefix_tokens else []
+        documents = [(-2 - index, document_lengths[index]) for index in lengths.documents[0]]
+        yield [*prefix, *documents, (own_id, lengths.input_tokens[0])]
 
 
 def build_sessions_from_dataset(
@@ -357,6 +424,12 @@ def _draw_endless_lengths(distribution: Length, rng: np.random.Generator) -> Ite
         yield from draw_lengths(distribution, _BLOCK_SIZE, rng).tolist()
 
 
+def _draw_endless_pairs(distribution: JointLengths, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+    while True:
+        input_lengths, output_lengths = draw_length_pairs(distribution, _BLOCK_SIZE, rng)
+        yield from zip(input_lengths.tolist(), output_lengths.tolist(), strict=True)
+
+
 def _generate_prefixes(
     prompts: SyntheticPrompts, text_generator: TextGenerator, popularity: Popularity, seed: int, limit_bytes: int
 ) -> Iterator[str]:
@@ -368,21 +441,22 @@ def _generate_prefixes(
     if group_count * prefix_tokens * _MIN_TOKEN_BYTES > limit_bytes:
         raise PromptError(f"{group_count:,} prefixes of {prefix_tokens:,} tokens would exceed {limit_bytes >> 20} MiB")
     prefixes = [text_generator.generate(prefix_tokens) for _ in range(group_count)]
-    drawn_indices = draw_indices(popularity, group_count, seed)
-    group_indices = range(group_count) if drawn_indices is None else drawn_indices
-    while True:
-        yield from (prefixes[group_index] for group_index in group_indices)
+    yield from (prefixes[group] for group in _draw_prefix_groups(prompts, popularity, seed))
 
 
-def _compute_min_bytes(
-    prefix_tokens: int, input_lengths: list[int], output_lengths: list[int | None], turn_count: int
-) -> int:
+def _draw_prefix_groups(prompts: SyntheticPrompts, popularity: Popularity, seed: int) -> Iterator[int]:
+    group_count = prompts.prefix_groups
+    indices = draw_indices(prompts.prefix_popularity or popularity, group_count, seed)
+    yield from cycle(range(group_count) if indices is None else indices)
+
+
+def _compute_min_bytes(prefix_tokens: int, message_tokens: list[int], output_lengths: list[int | None]) -> int:
     """Return a lower bound of the size in bytes of a session's requests. Each request contains all
     earlier turns of the session."""
-    if turn_count == 1:
-        return _MIN_TOKEN_BYTES * (prefix_tokens + sum(input_lengths))
+    if len(output_lengths) == 1:
+        return _MIN_TOKEN_BYTES * (prefix_tokens + sum(message_tokens))
     total_tokens = history_tokens = 0
-    for tokens_in, tokens_out in zip(input_lengths, output_lengths, strict=True):
+    for tokens_in, tokens_out in zip(message_tokens, output_lengths, strict=True):
         history_tokens += tokens_in
         total_tokens += prefix_tokens + history_tokens
         history_tokens += tokens_out or 0
@@ -390,12 +464,16 @@ def _compute_min_bytes(
 
 
 def _generate_turns(
-    prefix: str, input_lengths: list[int], output_lengths: list[int | None], text_generator: TextGenerator
+    prefix: str,
+    user_texts: Iterator[str],
+    output_lengths: list[int | None],
+    text_generator: TextGenerator,
+    media: tuple[Media, ...],
 ) -> Iterator[Prompt]:
     history: list[str] = []
-    for tokens_in, tokens_out in zip(input_lengths, output_lengths, strict=True):
-        history.append(text_generator.generate(tokens_in))
-        yield Prompt(tuple(history), prefix, output_tokens=tokens_out)
+    for user_text, tokens_out in zip(user_texts, output_lengths, strict=True):
+        history.append(user_text)
+        yield Prompt(tuple(history), prefix, output_tokens=tokens_out, media=media)
         if tokens_out is None:
             raise PromptError(
                 "sessions require `output_tokens`, because the responses in their history are generated in advance"

@@ -12,6 +12,7 @@ import msgspec
 from loadgen.decoding import json_decoder
 from loadgen.payloads.datasets import DatasetError, DatasetReader
 from loadgen.payloads.lengths import MAX_LENGTH
+from loadgen.payloads.media import Media
 from loadgen.payloads.texts import TextGenerator
 
 MAX_DELAY_S = 30 * 86_400.0
@@ -47,7 +48,8 @@ class SessionGraph(msgspec.Struct, frozen=True):
 
     `children[n]` are the indices of the requests that have request n as a parent. `turns[n]` is the
     turn number of request n, from 0: one more than the highest turn number of its parents. The
-    conversation begins with `prefix`, which has `prefix_tokens` tokens.
+    conversation begins with `prefix`, which has `prefix_tokens` tokens. The first request contains
+    `media`.
     """
 
     requests: tuple[SessionRequest, ...]
@@ -55,9 +57,12 @@ class SessionGraph(msgspec.Struct, frozen=True):
     turns: tuple[int, ...]
     prefix: str = ""
     prefix_tokens: int = 0
+    media: tuple[Media, ...] = ()
 
 
-def build_session_graph(requests: Sequence[SessionRequest], prefix: str = "", prefix_tokens: int = 0) -> SessionGraph:
+def build_session_graph(
+    requests: Sequence[SessionRequest], prefix: str = "", prefix_tokens: int = 0, media: tuple[Media, ...] = ()
+) -> SessionGraph:
     """Build the graph of a session. Raises ValueError unless the first request, and only this
     request, has no parents, and all parents of a request precede it."""
     children: list[list[int]] = [[] for _ in requests]
@@ -72,7 +77,7 @@ def build_session_graph(requests: Sequence[SessionRequest], prefix: str = "", pr
         for parent in request.parents:
             children[parent].append(index)
         turns.append(1 + max((turns[parent] for parent in request.parents), default=-1))
-    return SessionGraph(tuple(requests), tuple(map(tuple, children)), tuple(turns), prefix, prefix_tokens)
+    return SessionGraph(tuple(requests), tuple(map(tuple, children)), tuple(turns), prefix, prefix_tokens, media)
 
 
 class SessionOutcome(StrEnum):

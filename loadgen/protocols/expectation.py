@@ -68,7 +68,7 @@ def _build_body_test(expect: Expectation) -> _BodyTest | None:
     pointer_tokens = None if expect.pointer is None else _parse_pointer(expect.pointer)
     has_expected_value = expect.equals is not None
     expected_value = None if expect.equals is None else _decode_expected_value(expect.equals)
-    has_match = None if expect.matches is None else _build_searcher(expect.matches)
+    has_match = None if expect.matches is None else build_searcher(expect.matches)
 
     def is_expected(body: bytes) -> bool:
         value = (
@@ -130,9 +130,9 @@ def _is_index(token: str, length: int) -> bool:
     return (token == "0" or token[0] != "0") and len(token) < 10 and int(token) < length
 
 
-def _build_searcher(pattern: str) -> _BodyTest:
+def build_searcher(pattern: str) -> _BodyTest:
     """Build a function that searches a body for a regular expression in linear time, with RE2 (part
-    of Arrow)."""
+    of Arrow). Raises WorkloadError if the expression is invalid."""
     # Import Arrow only here: the import is slow, and few expectations need it.
     import pyarrow as pa
     import pyarrow.compute as pc

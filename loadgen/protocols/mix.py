@@ -13,9 +13,11 @@ from loadgen.payloads.datasets import MAX_DRAWN_INDICES
 from loadgen.payloads.sessions import SessionGraph, SessionRequest, build_session_graph
 from loadgen.protocols.prepared import (
     MAX_REQUESTS_BYTES,
+    CheckOutput,
     CheckResponse,
     CollectedResponse,
     LiveSessions,
+    OutputCheck,
     PreparedWorkload,
     RequestClasses,
     ResponseCheck,
@@ -60,7 +62,8 @@ def build_mix(
     class_indices = np.repeat(np.arange(len(parts), dtype=np.int16), sizes).tolist()
     requests = list(chain.from_iterable(part.requests for part in parts))
     live_parts = [part for part in parts if part.live_sessions is not None]
-    reader_part = live_parts[0] if live_parts else parts[0]
+    collecting_parts = [part for part in parts if part.check_output is not None]
+    reader_part = [*live_parts, *collecting_parts, *parts][0]
     has_limits = any(part.max_output_tokens is not None for part in parts)
     distinct_counts = [part.distinct_prompts for part in parts if part.distinct_prompts is not None]
     return PreparedWorkload(
@@ -75,6 +78,7 @@ def build_mix(
         live_sessions=_MixedSessions(parts, offsets, class_indices, requests) if live_parts else None,
         distinct_prompts=sum(distinct_counts) if distinct_counts else None,
         notes=_join_notes(workload, parts),
+        check_output=_join_output_checks([part.check_output for part in parts], class_indices),
         classes=RequestClasses(
             names=tuple(request_class.name for request_class in workload.classes),
             indices=class_indices,
@@ -117,6 +121,19 @@ def _join_checks(checks: Sequence[CheckResponse], class_indices: Sequence[int]) 
         return checks[class_indices[exchange.request_index]](exchange)
 
     return check
+
+
+def _join_output_checks(checks: Sequence[CheckOutput | None], class_indices: Sequence[int]) -> CheckOutput | None:
+    """Join the checks of the content of all classes. The content of a class without a check counts
+    as not checked."""
+    if all(check is None for check in checks):
+        return None
+
+    def check_output(exchange: Exchange) -> OutputCheck:
+        check = checks[class_indices[exchange.request_index]]
+        return OutputCheck() if check is None else check(exchange)
+
+    return check_output
 
 
 def _list_output_limits(part: PreparedWorkload) -> Sequence[int | None]:

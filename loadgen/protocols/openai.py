@@ -37,18 +37,26 @@ from loadgen.protocols.openai_bodies import (
     merge_patch,
 )
 from loadgen.protocols.openai_chunks import CountTokens
-from loadgen.protocols.openai_sessions import NO_SESSIONS_TEXT, CollectingReader, OpenAiSessions
+from loadgen.protocols.openai_sessions import (
+    NO_SESSIONS_TEXT,
+    CollectingReader,
+    OpenAiSessions,
+    ResponseCollector,
+    collect_response,
+)
 from loadgen.protocols.openai_stream import OpenAiReader
 from loadgen.protocols.prepared import (
     MAX_REQUESTS_BYTES,
     RESPONSE_OK,
     CheckResponse,
+    OutputCheck,
     PreparedWorkload,
     ResponseCheck,
     Sessions,
     WorkloadError,
     classify_status,
 )
+from loadgen.protocols.request_options import build_output_check
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange
@@ -56,6 +64,7 @@ from loadgen.workloads import (
     DatasetPrompts,
     LiveHistory,
     OpenAiWorkload,
+    RequestOptions,
     SessionPrompts,
     SyntheticPrompts,
     TracePrompts,
@@ -103,7 +112,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         requests=packed_requests.requests,
         check=_build_check(workload.api, packed_requests.result_counts, count_tokens),
         label=f"POST {address.format_url(path)}",
-        new_reader=_build_reader_factory(workload.api, count_tokens, live_sessions) if is_stream else None,
+        new_reader=_build_reader_factory(workload, count_tokens, live_sessions) if is_stream else None,
         request_indices=_build_request_indices(workload, packed_requests),
         max_output_tokens=packed_requests.max_output_tokens if any(packed_requests.max_output_tokens) else None,
         distinct_prompts=len(packed_requests.prompt_hashes),
@@ -111,6 +120,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         if live_sessions is None and len(packed_requests.session_starts) < len(packed_requests.requests)
         else None,
         live_sessions=live_sessions,
+        check_output=_build_output_check(workload),
         notes=(*_build_length_notes(workload, text_generator), *packed_requests.build_notes(source.is_truncated)),
     )
 
@@ -127,12 +137,31 @@ def _encode_request(
 
 
 def _build_reader_factory(
-    api: Api, count_tokens: CountTokens | None, live_sessions: OpenAiSessions | None
+    workload: OpenAiWorkload, count_tokens: CountTokens | None, live_sessions: OpenAiSessions | None
 ) -> Callable[[], OpenAiReader]:
-    if live_sessions is None:
+    api = workload.api
+    if live_sessions is None and not _needs_output(workload.options):
         return lambda: OpenAiReader(api, count_tokens)
-    keeps_reasoning = live_sessions.keeps_reasoning
+    keeps_reasoning = live_sessions is not None and live_sessions.keeps_reasoning
     return lambda: CollectingReader(api, count_tokens, keeps_reasoning=keeps_reasoning)
+
+
+def _needs_output(options: RequestOptions) -> bool:
+    """Return True if the content of the responses is counted or checked."""
+    return bool(options.tools) or (options.response_format is not None and options.response_format.check)
+
+
+def _build_output_check(workload: OpenAiWorkload) -> Callable[[Exchange], OutputCheck] | None:
+    if not _needs_output(workload.options):
+        return None
+    api, check = workload.api, build_output_check(workload.options)
+
+    def check_exchange(exchange: Exchange) -> OutputCheck:
+        if isinstance(exchange.reader, CollectingReader):
+            return check(exchange.reader.collect())
+        return check(collect_response(api, exchange.body, ResponseCollector(keeps_reasoning=False)))
+
+    return check_exchange
 
 
 class _PromptSource:
@@ -330,6 +359,8 @@ def _build_request_indices(workload: OpenAiWorkload, packed_requests: _PackedReq
 def _build_length_notes(workload: OpenAiWorkload, text_generator: TextGenerator) -> Iterator[str]:
     if isinstance(workload.prompts, DatasetPrompts):
         return
+    if isinstance(workload.prompts, SyntheticPrompts) and (workload.prompts.images or workload.prompts.audio):
+        yield "prompt lengths do not include the tokens of images and audio clips, which only the server knows"
     if isinstance(workload.prompts, SessionPrompts) and workload.tokenizer is None:
         yield "lengths of generated texts are approximate, because without a tokenizer each word counts as one token"
     elif workload.tokenizer is None:

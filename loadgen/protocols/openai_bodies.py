@@ -4,7 +4,7 @@ bodies."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import cycle
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
+from loadgen.payloads.media import Media
 from loadgen.payloads.prompts import Prompt, PromptError, Session, build_single_prompt_session
 from loadgen.protocols.anthropic import MessageUsage, build_conversation, decode_message, iterate_block_texts
 from loadgen.protocols.openai_chunks import (
@@ -24,6 +25,7 @@ from loadgen.protocols.openai_chunks import (
     parse_usage,
 )
 from loadgen.protocols.prepared import WorkloadError
+from loadgen.protocols.request_options import build_option_fields
 from loadgen.transport.exchange import Tokens
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload
 
@@ -319,6 +321,7 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
             "the dataset has lists of strings, which only embeddings and reranking accept. Use a text column."
         )
     body |= _build_prompt_fields(api, prompt)
+    body |= build_option_fields(api, workload.options)
     if prompt.output_tokens is not None:
         body["max_output_tokens" if api == "responses" else "max_tokens"] = prompt.output_tokens
     if workload.stream:
@@ -398,22 +401,48 @@ def _build_prompt_fields(api: Api, prompt: Prompt) -> Body:
     if api == "completions":
         if prompt.messages is not None:
             raise PromptError("the dataset has chat messages, which completions do not accept. Use a text column.")
+        if prompt.media:
+            raise PromptError("completions accept no images and no audio")
         text = "\n".join(prompt.texts)
         return {"prompt": f"{prompt.prefix} {text}" if prompt.prefix else text}
     if api == "responses":
-        is_text = prompt.messages is None and not prompt.prefix and len(prompt.texts) == 1
-        return {"input": prompt.texts[0] if is_text else _build_messages(prompt)}
+        is_text = prompt.messages is None and not prompt.prefix and not prompt.media and len(prompt.texts) == 1
+        return {"input": prompt.texts[0] if is_text else _build_messages(api, prompt)}
     if api == "messages":
-        return build_conversation(_build_messages(prompt))
-    return {"messages": _build_messages(prompt)}
+        return build_conversation(_build_messages(api, prompt))
+    return {"messages": _build_messages(api, prompt)}
 
 
-def _build_messages(prompt: Prompt) -> list[Body]:
+def _build_messages(api: Api, prompt: Prompt) -> list[Body]:
     if prompt.messages is not None:
         return prompt.messages
     system_messages = [{"role": "system", "content": prompt.prefix}] if prompt.prefix else []
-    turns = zip(cycle(("user", "assistant")), prompt.texts, strict=False)
-    return [*system_messages, *({"role": role, "content": text} for role, text in turns)]
+    first_text, *other_texts = prompt.texts
+    contents = [build_user_content(api, first_text, prompt.media), *other_texts]
+    turns = zip(cycle(("user", "assistant")), contents, strict=False)
+    return [*system_messages, *({"role": role, "content": content} for role, content in turns)]
+
+
+def build_user_content(api: Api, text: str, media: Sequence[Media]) -> str | list[Body]:
+    """Return the content of a user's message: only its text, or a list of parts. Raises PromptError
+    if the API does not accept one of the media."""
+    if not media:
+        return text
+    text_type = "input_text" if api == "responses" else "text"
+    return [{"type": text_type, "text": text}, *(_build_media_part(api, item) for item in media)]
+
+
+def _build_media_part(api: Api, media: Media) -> Body:
+    if media.kind == "audio":
+        if api != "chat":
+            raise PromptError("only chat completions accept audio")
+        return {"type": "input_audio", "input_audio": {"data": media.data, "format": "wav"}}
+    if api == "messages":
+        return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": media.data}}
+    url = f"data:image/png;base64,{media.data}"
+    if api == "responses":
+        return {"type": "input_image", "detail": "auto", "image_url": url}
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _get_texts(prompt: Prompt) -> list[str]:

@@ -14,13 +14,16 @@ from typing import Any
 import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
+from loadgen.payloads.media import Media
 from loadgen.payloads.prompts import Prompt, PromptError
 from loadgen.payloads.sessions import SessionGraph
+from loadgen.protocols.anthropic import MessageBlock, MessagesEventHandler, decode_message
 from loadgen.protocols.openai_bodies import (
     Api,
     Body,
     build_body,
     build_cache_bust_text,
+    build_user_content,
     decode_extra_body,
     encode_body,
     merge_patch,
@@ -323,6 +326,28 @@ class _CollectingResponsesHandler(ResponsesEventHandler):
                 self._collector.add_item(bytes(done_event.item))
 
 
+class _CollectingMessagesHandler(MessagesEventHandler):
+    __slots__ = ("_call_count", "_collector")
+
+    def __init__(self, counter: TokenCounter, collector: ResponseCollector) -> None:
+        super().__init__(counter)
+        self._collector, self._call_count = collector, 0
+
+    def _add_block(self, block: MessageBlock, received_ns: int) -> str | None:
+        if block.text:
+            self._collector.add_text(block.text)
+        elif block.type == "tool_use":
+            self._call_count += 1
+            self._collector.add_calls([self._build_call(block.name, None)])
+        elif block.partial_json:
+            self._collector.add_calls([self._build_call(None, block.partial_json)])
+        return MessagesEventHandler._add_block(self, block, received_ns)
+
+    def _build_call(self, name: str | None, arguments: str | None) -> _Call:
+        # The blocks of a message arrive one after another.
+        return _Call(self._call_count, f"call-{self._call_count}", _Function(name, arguments))
+
+
 class CollectingReader(OpenAiReader):
     """Reader that also collects the content of the response."""
 
@@ -334,18 +359,27 @@ class CollectingReader(OpenAiReader):
         def create_handler(counter: TokenCounter) -> EventHandler:
             if api == "responses":
                 return _CollectingResponsesHandler(counter, collector)
+            if api == "messages":
+                return _CollectingMessagesHandler(counter, collector)
             return _CollectingChunkHandler(counter, collector)
 
         super().__init__(api, count_tokens, create_handler)
 
     def collect(self) -> CollectedResponse | None:
         if not self.is_streamed:
-            return collect_body(bytes(self._body), self._collector)
+            return collect_response(self._api, bytes(self._body), self._collector)
         return self._collector.finish(self._counter.reported_input_tokens, self._counter.reported_output_tokens)
 
 
+def collect_response(api: Api, body: bytes, collector: ResponseCollector) -> CollectedResponse | None:
+    """Return the content of a complete (non-streamed) response of any API; None if it is not
+    usable."""
+    return _collect_message(body, collector) if api == "messages" else collect_body(body, collector)
+
+
 def collect_body(body: bytes, collector: ResponseCollector) -> CollectedResponse | None:
-    """Return the content of a complete (non-streamed) response; None if it is not usable."""
+    """Return the content of a complete (non-streamed) response of an OpenAI-compatible API; None if
+    it is not usable."""
     try:
         response = _decode_full_response(body)
         for item in response.output:
@@ -360,6 +394,20 @@ def collect_body(body: bytes, collector: ResponseCollector) -> CollectedResponse
     except msgspec.DecodeError:
         return None
     return collector.finish(*parse_usage(response.usage))
+
+
+def _collect_message(body: bytes, collector: ResponseCollector) -> CollectedResponse | None:
+    try:
+        message = decode_message(body)
+    except msgspec.DecodeError:
+        return None
+    for number, block in enumerate(message.content):
+        if block.text:
+            collector.add_text(block.text)
+        elif block.type == "tool_use":
+            arguments = bytes(block.input).decode("utf-8", "replace")
+            collector.add_calls([_Call(number, f"call-{number}", _Function(block.name, arguments))])
+    return collector.finish(None, None)
 
 
 # Build requests
@@ -423,14 +471,16 @@ class OpenAiSessions:
         request = graph.requests[0]
         cache_bust = self._workload.cache_bust
         lead = b"" if cache_bust is None else build_cache_bust_text(cache_bust.key).encode() + b" "
+        if graph.media and self._api == "completions":
+            raise PromptError("completions accept no images and no audio")
         if self._api == "completions":
             prefix = _escape(f"{graph.prefix} ") if graph.prefix else b""
             conversation = lead + prefix + _escape(request.text)
         elif graph.prefix:
             system_message = self._encode_message("system", lead + _escape(graph.prefix))
-            conversation = system_message + b"," + self._encode_message("user", _escape(request.text))
+            conversation = system_message + b"," + self._encode_user_message(request.text, graph.media)
         else:
-            conversation = self._encode_message("user", lead + _escape(request.text))
+            conversation = self._encode_user_message(lead.decode() + request.text, graph.media)
         self._graphs[first] = graph
         self._first_sizes[first] = (len(conversation), conversation.find(lead) if lead else 0)
         return b"".join(
@@ -534,6 +584,9 @@ class OpenAiSessions:
             settings = encode_body(self.get_settings(output_tokens))[:-1]
             self._settings_by_output_tokens[output_tokens] = settings
         return settings
+
+    def _encode_user_message(self, text: str, media: Sequence[Media]) -> bytes:
+        return encode_body({"role": "user", "content": build_user_content(self._api, text, media)})
 
     def _encode_message(self, role: str, escaped_text: bytes) -> bytes:
         return b'{"role":"%b","content":"%b"}' % (role.encode(), escaped_text)

@@ -171,6 +171,19 @@ class RequestClasses(msgspec.Struct, frozen=True):
     first_requests: tuple[int, ...]
 
 
+class OutputCheck(msgspec.Struct, frozen=True):
+    """Content of a successful response: its number of tool calls, and whether its text is valid.
+    `is_valid` is None for a response that is not checked. `detail` is the reason why the response
+    is invalid, without any of its content."""
+
+    tool_calls: int = 0
+    is_valid: bool | None = None
+    detail: str | None = None
+
+
+CheckOutput = Callable[[Exchange], OutputCheck]
+
+
 class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     """Workload whose requests are ready to be sent.
 
@@ -200,6 +213,9 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     identify_server: IdentifyServer | None = None
     classes: RequestClasses | None = None
     """Classes of the requests; None if the workload is no mix."""
+    check_output: CheckOutput | None = None
+    """Check of the content of a successful response, which takes too long for the sending thread:
+    another thread calls the function before the row of the response is built."""
 
 
 def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:

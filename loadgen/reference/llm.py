@@ -2,9 +2,9 @@
 vLLM, but computed instead of executed.
 
 `python -m loadgen.reference.llm --port 8000 --log events.jsonl` prints its port, and serves until it
-is interrupted. Each word is a token. The chat template adds a token per message, for its
-role, and a token for the assistant's turn. The text of a response is a function of the prompt and
-the seed. Requests can contain `vllm_xargs` with the fields of `RequestScript`.
+is interrupted. Each word is a token, and an image or audio clip is 64 tokens. The chat template
+adds a token per message, for its role, and a token for the assistant's turn. The text of a response
+is a function of the prompt and the seed. Requests can contain `vllm_xargs` with the fields of `RequestScript`.
 
 The usage of a response has the times that the server measured, in seconds: `queue_time` from the
 arrival to the admission, `prompt_time` to the first token, `completion_time` to the last token, and
@@ -21,6 +21,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Annotated, Any, cast
@@ -62,6 +63,8 @@ MAX_BUFFERED_BYTES = 2**28
 """Maximum size in bytes of all bodies that are being received."""
 _MAX_HEADERS = 1000
 _FAR_FUTURE_NS = 2**62
+MEDIA_TOKENS = 64
+"""Number of prompt tokens of an image or audio clip of any size."""
 _DEFAULT_TEXT_TOKENS = 16
 """Maximum number of tokens of a text completion whose request sets no maximum, as in the API."""
 _APIS: dict[str, Api] = {
@@ -72,8 +75,20 @@ _APIS: dict[str, Api] = {
 _RESPONSE_ID_PREFIXES: dict[Api, str] = {"chat": "chatcmpl", "completions": "cmpl", "responses": "resp"}
 
 
-class _TextPart(msgspec.Struct, frozen=True):
-    text: str
+class _ImageUrl(msgspec.Struct, frozen=True):
+    url: str
+
+
+class _Audio(msgspec.Struct, frozen=True):
+    data: str
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """Part of a message: a text, an image (of the Responses API: only its URL) or an audio clip."""
+
+    text: str | None = None
+    image_url: str | _ImageUrl | None = None
+    input_audio: _Audio | None = None
 
 
 class _Function(msgspec.Struct, frozen=True):
@@ -86,7 +101,7 @@ class _ToolCall(msgspec.Struct, frozen=True):
 
 class _Message(msgspec.Struct, frozen=True):
     role: Annotated[str, msgspec.Meta(pattern=r"^\S{1,64}$")]
-    content: str | list[_TextPart] | None = None
+    content: str | list[_Part] | None = None
     tool_calls: list[_ToolCall] | None = None
 
 
@@ -140,9 +155,21 @@ def list_prompt_tokens(api: Api, body: LlmBody) -> list[str]:
 
 def _tokenize_message(message: _Message) -> list[str]:
     content = message.content or ""
-    texts = [content] if isinstance(content, str) else [part.text for part in content]
+    texts = [content] if isinstance(content, str) else [_read_part(part) for part in content]
     texts += [call.function.arguments for call in message.tool_calls or ()]
     return [f"<|{message.role}|>", *(word for text in texts for word in text.split())]
+
+
+def _read_part(part: _Part) -> str:
+    """Return the text of a part; for an image or clip, a word for each of its tokens."""
+    if part.text is not None:
+        return part.text
+    image = part.image_url.url if isinstance(part.image_url, _ImageUrl) else part.image_url
+    media = image or (part.input_audio and part.input_audio.data)
+    if not media:
+        raise ValueError("a part of a message has no text, image or audio clip")
+    word = f"<|{blake2b(media.encode(), digest_size=8).hexdigest()}|>"
+    return " ".join([word] * MEDIA_TOKENS)
 
 
 class _Call(msgspec.Struct):

@@ -88,6 +88,7 @@ class SendingStage:
         )
         self.max_output_tokens = prepared_workload.max_output_tokens
         self.class_indices = None if prepared_workload.classes is None else prepared_workload.classes.indices
+        self._keeps_bodies = prepared_workload.check_output is not None
         self._response_check = None if prepared_workload.check is check_http_status else prepared_workload.check
         self._on_rejected_key = on_rejected_key
         self._max_requests = None if plan.max_requests is None else compute_share_size(plan.max_requests, share)
@@ -268,11 +269,13 @@ class SendingStage:
             self.never_started_count += 1
         elif (lag_ns := sent_ns - exchange.scheduled_ns) > self.max_lag_ns:
             self.max_lag_ns = lag_ns
-        self.finished_exchanges.append(exchange)
         if self._on_response is not None:
             self._on_response(exchange)
         # Release body and headers: rows do not contain them, and many rows may be queued.
-        exchange.body, exchange.headers = b"", _NO_HEADERS
+        if not self._keeps_bodies:
+            exchange.body = b""
+        exchange.headers = _NO_HEADERS
+        self.finished_exchanges.append(exchange)
         if self._traffic.has_ended:
             self._finish_if_all_ended()
 

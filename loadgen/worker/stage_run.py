@@ -5,23 +5,27 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 from concurrent.futures import wait
 
 from loadgen.frames import ReportSink
 from loadgen.machine import subtract_cpu_wait_s
-from loadgen.protocols.prepared import PreparedWorkload
+from loadgen.protocols.prepared import OutputCheck, PreparedWorkload
 from loadgen.records import (
     BATCH_ROWS,
     ChangeRate,
     ClosedArrivals,
     ExtendStage,
+    FirstError,
+    OutputCount,
     Progress,
     RunStage,
     StageEnded,
     StagePrepared,
     StageStarted,
 )
+from loadgen.transport.exchange import Exchange
 from loadgen.worker.rows import build_record_batch
 from loadgen.worker.sender import Sender
 from loadgen.worker.stage import SendingStage, describe_first_errors
@@ -49,6 +53,10 @@ class StageRun:
         """Rate changes and extensions that have not been applied yet, each with its sequence
         number."""
         self._change_count = 0
+        self._check_output: Callable[[Exchange], OutputCheck] | None = None
+        self._outputs: Counter[OutputCount] = Counter()
+        self._first_rejected_exchange: Exchange | None = None
+        """First exchange whose response failed the check of its content."""
         self._change_lock = threading.Lock()
 
     @property
@@ -115,6 +123,7 @@ class StageRun:
         opened_count_before, cpu_before_s = target.transport.opened_count, time.process_time()
         cpu_wait_before_s = self._sender.read_cpu_wait_s()
         self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled_count))
+        self._check_output = prepared_workload.check_output
         self._send_requests(stage, target)
         self.is_sending = False
         end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_before_s
@@ -132,9 +141,10 @@ class StageRun:
                 stopped_early=stage.was_stopped,
                 rates=stage.get_executed_rates(),
                 cpu_wait_s=cpu_wait_s,
-                first_errors=describe_first_errors(stage.first_failed_exchanges),
+                first_errors=self._describe_first_errors(stage),
                 duration_s=stage.duration_s,
                 live_sessions=stage.live_sessions,
+                outputs=None if self._check_output is None else dict(self._outputs),
             )
         )
 
@@ -149,12 +159,14 @@ class StageRun:
             now_ns = time.perf_counter_ns()
             if now_ns >= next_progress_ns:
                 next_progress_ns = now_ns + _PROGRESS_INTERVAL_NS
-                self._listener.send(_build_progress(self.index, stage, now_ns))
+                self._listener.send(self._build_progress(stage, now_ns))
         stage_future.result()
 
     def _send_rows(self, stage: SendingStage) -> None:
         while count := min(len(stage.finished_exchanges), BATCH_ROWS):
             exchanges = [stage.finished_exchanges.popleft() for _ in range(count)]
+            if self._check_output is not None:
+                self._check_outputs(self._check_output, exchanges)
             batch = build_record_batch(
                 self.index,
                 exchanges,
@@ -163,6 +175,52 @@ class StageRun:
                 class_indices=stage.class_indices,
             )
             self._listener.send_rows(batch)
+
+    def _check_outputs(self, check: Callable[[Exchange], OutputCheck], exchanges: list[Exchange]) -> None:
+        """Check the content of successful responses, and count what they contain."""
+        outputs = [check(exchange) if exchange.error is None else None for exchange in exchanges]
+        for exchange, output in zip(exchanges, outputs, strict=True):
+            exchange.body = b""
+            if output is not None and output.is_valid is False:
+                exchange.error, exchange.detail = "bad-output", output.detail
+                self._first_rejected_exchange = self._first_rejected_exchange or exchange
+        examined = [output for output in outputs if output is not None]
+        counts: dict[OutputCount, int] = {
+            "responses": len(examined),
+            "calling_responses": sum(output.tool_calls > 0 for output in examined),
+            "tool_calls": sum(output.tool_calls for output in examined),
+            "checked": sum(output.is_valid is not None for output in examined),
+            "valid": sum(output.is_valid is True for output in examined),
+        }
+        self._outputs.update(counts)
+
+    def _describe_first_errors(self, stage: SendingStage) -> tuple[FirstError, ...]:
+        errors = describe_first_errors(tuple(stage.first_failed_exchanges))
+        rejected = self._first_rejected_exchange
+        if rejected is None or any(error.error == rejected.error for error in errors):
+            return errors
+        return (*errors, *describe_first_errors([rejected]))
+
+    def _build_progress(self, stage: SendingStage, now_ns: int) -> Progress:
+        rejected_count = self._outputs["checked"] - self._outputs["valid"]
+        completed_count, failed_count, never_started_count = (
+            stage.completed_count - rejected_count,
+            stage.failed_count + rejected_count,
+            stage.never_started_count,
+        )
+        # Read after the other counts, so that the number in flight is never negative.
+        sent_count = stage.sent_count
+        return Progress(
+            index=self.index,
+            at_ns=now_ns,
+            due=stage.due_count,
+            sent=sent_count,
+            completed=completed_count,
+            failed=failed_count,
+            in_flight=sent_count - completed_count - failed_count + never_started_count,
+            max_lag_ms=stage.max_lag_ns / 1e6,
+            first_errors=self._describe_first_errors(stage),
+        )
 
     async def _create_stage(self, target: SendingTarget, prepared_workload: PreparedWorkload) -> SendingStage:
         now_ns = time.perf_counter_ns()
@@ -188,23 +246,3 @@ class StageRun:
         self._stop_drain = drain
         if self._stage is not None:
             self._stage.stop(drain, time.perf_counter_ns())
-
-
-def _build_progress(index: int, stage: SendingStage, now_ns: int) -> Progress:
-    completed_count, failed_count, never_started_count = (
-        stage.completed_count,
-        stage.failed_count,
-        stage.never_started_count,
-    )
-    sent_count = stage.sent_count  # read after the other counts, so that the number in flight is never negative
-    return Progress(
-        index=index,
-        at_ns=now_ns,
-        due=stage.due_count,
-        sent=sent_count,
-        completed=completed_count,
-        failed=failed_count,
-        in_flight=sent_count - completed_count - failed_count + never_started_count,
-        max_lag_ms=stage.max_lag_ns / 1e6,
-        first_errors=describe_first_errors(tuple(stage.first_failed_exchanges)),
-    )

@@ -16,6 +16,7 @@ from loadgen.records import (
     LiveSessionCounts,
     LoadWorker,
     OpenArrivals,
+    OutputCount,
     PreflightDone,
     Progress,
     StageEnded,
@@ -72,6 +73,7 @@ class ScriptedLoad:
         self.asked = 0
         self.is_closed = False
         self.live_sessions: LiveSessionCounts | None = None
+        self.outputs: dict[OutputCount, int] | None = None
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
         self.endpoints.append(endpoint)
@@ -115,6 +117,7 @@ class ScriptedLoad:
             rates=self._rates_played(plan),
             first_errors=self._seen,
             live_sessions=self.live_sessions,
+            outputs=self.outputs,
         )
 
     def _requests(self, plan: StagePlan, start_ns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ _DISPLAY_NAMES = {
     "slo": "SLO", "url": "URL", "urls": "URLs", "usd": "US dollars", "tls": "TLS", "api_key": "API key",
     "api_price": "API price", "vcpus": "vCPUs", "ca_file": "CA file", "io_binding": "I/O binding",
     "cuda_graph": "CUDA graph", "sizewise": "File format", "max_price_age": "Max price age", "cv": "CV",
+    "json_schema": "JSON schema",
 }  # fmt: skip
 _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     (): ("sizewise",),
@@ -27,9 +28,11 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("workload", "prompts"): (
         "unique", "turns", "think_time", "history", "reasoning", "tool_tokens", "tool_time", "parallel",
-        "context_tokens",
+        "context_tokens", "documents", "images", "audio",
+        "tools", "response_format",
     ),
     ("workload", "classes", "*"): ("extra_body", "template", "expect", "content_type", "popularity"),
+    ("workload", "dataset"): ("tools", "response_format"),
     ("load",): ("workers", "seed", "half_width", "min_duration", "cold_starts"),
     ("load", "stages", "*"): ("lead_in", "repeats", "superpose"),
     ("load", "sweep"): ("repeats", "points"),
@@ -74,6 +77,9 @@ _INITIAL_GROUPS: dict[str, Any] = {
     "TextDatasetSettings": {"path": "prompts.jsonl"},
     "PromptDatasetSettings": {"path": "prompts.jsonl"},
     "SessionFileSettings": {"path": "sessions.jsonl"},
+    "LengthPairSettings": {"path": "pairs.csv"},
+    "ToolSettings": {"count": 8},
+    "ResponseFormatSettings": {"json_schema": {"type": "object"}},
     "UnmeasuredGpuSettings": {"dtype": "fp16"},
     "ClassSettings": {"name": "premium", "share": "100%"},
     "PromptClassSettings": {"name": "chat", "prompts": {"input_tokens": 512, "output_tokens": 128}},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,18 @@ def test_models_data_sets_and_secrets_lead_where_they_led(tmp_path: Path) -> Non
     )
     assert local["target"]["model"] == [str(tmp_path / "a.onnx"), "digits"]
     assert local["target"]["variants"][0]["model"] == str(tmp_path / "b.onnx")
+
+
+@pytest.mark.parametrize(("schema", "is_path"), [("a.json", True), ({"type": "object"}, False)])
+def test_files_of_prompts_lead_where_they_led(schema: Any, is_path: bool, tmp_path: Path) -> None:
+    prompts = {"lengths": "pairs.csv", "tools": {"path": "t.json"}, "response_format": {"json_schema": schema}}
+    tree = {"target": {"protocol": "openai-chat", "model": "m"}, "workload": {"prompts": prompts}}
+    moved = make_paths_absolute(tree, tmp_path)["workload"]["prompts"]
+    assert moved == {
+        "lengths": str(tmp_path / "pairs.csv"),
+        "tools": {"path": str(tmp_path / "t.json")},
+        "response_format": {"json_schema": str(tmp_path / "a.json") if is_path else schema},
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.events import PhaseChanged, RateChanged, StageFinished, StageStarted
-from app.records.result import SessionOutcomeName, SessionSummary
+from app.records.result import OutputSummary, SessionOutcomeName, SessionSummary
 from app.records.stage import StageData
 from app.session.spec import LimitSpec, RunSpec, StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, LiveSessionCounts, OpenArrivals, TraceArrivals
@@ -103,6 +103,17 @@ def test_sessions_that_have_no_outcome_were_cut_off(bench: Bench) -> None:
     assert [stage.live_sessions for stage in result.stages] == [SessionSummary(outcomes, 40, 50.0, 90.0)]
     assert result.notes[-1].startswith("Sessions: 5 completed, 1 ended by a failed request, 2 ended at")
     assert "50 µs of CPU time on average and 90 µs at most" in result.notes[-1]
+
+
+def test_what_responses_contain_is_in_the_result(bench: Bench) -> None:
+    load = ScriptedLoad(bench.clock)
+    load.outputs = {"responses": 100, "calling_responses": 10, "tool_calls": 15, "checked": 90, "valid": 81}
+    result = bench.run(SPEC, load).result
+    assert [stage.outputs for stage in result.stages] == [OutputSummary(100, 10, 15, 90, 81)]
+    assert result.notes[-2:] == (
+        "Structured output: 90 % of 90 checked responses match the JSON schema. The others are failures, bad-output.",
+        "Tool calls: 15 in 10 of 100 responses (10 %).",
+    )
 
 
 def test_where_token_counts_come_from_is_in_the_notes(bench: Bench) -> None:

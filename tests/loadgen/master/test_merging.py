@@ -13,6 +13,7 @@ from loadgen.records import (
     Failed,
     FirstError,
     LiveSessionCounts,
+    OutputCount,
     PreflightDone,
     Progress,
     StageEnded,
@@ -100,3 +101,14 @@ def test_sessions_add_up_and_the_longest_build_counts() -> None:
     merged = merge_stage_ends(0, 1, None, ends, ())
     assert merged.live_sessions == LiveSessionCounts(9, 7, 1, 0, 1, 17, 160_000, 50_000)
     assert merge_stage_ends(0, 1, None, ends[2:], ()).live_sessions is None
+
+
+def test_the_counts_of_what_responses_contain_add_up() -> None:
+    counts: tuple[dict[OutputCount, int] | None, ...] = (
+        {"responses": 5, "tool_calls": 4},
+        {"responses": 50, "checked": 3},
+        None,
+    )
+    ends = [StageEnded(0, 1, 2, None, 0, 0.1, 1, stopped_early=False, outputs=count) for count in counts]
+    assert merge_stage_ends(0, 1, None, ends, ()).outputs == {"responses": 55, "tool_calls": 4, "checked": 3}
+    assert merge_stage_ends(0, 1, None, ends[2:], ()).outputs is None

@@ -4,9 +4,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from loadgen.payloads.prompts import MAX_TURNS, PromptError, Session, generate_sessions
+from loadgen.payloads.prompts import MAX_TURNS, PromptError, Session, draw_session_lengths, generate_sessions
 from loadgen.payloads.texts import TextGenerator
-from loadgen.workloads import ExponentialDelay, FixedLength, Popularity, SyntheticPrompts, UniformLength
+from loadgen.workloads import (
+    ExponentialDelay,
+    FixedLength,
+    JointLengths,
+    Popularity,
+    SyntheticPrompts,
+    UniformLength,
+)
 
 MIB = 2**20
 
@@ -49,3 +56,25 @@ def test_what_would_not_fit_is_not_made() -> None:
         made(SyntheticPrompts(FixedLength(1), prefix_groups=MIB, prefix_tokens=1), limit_bytes=MIB)
     mixed = SyntheticPrompts(FixedLength(9), FixedLength(9), turns=UniformLength(1, 1000), unique=10_000)
     assert 0 < len(made(mixed, limit_bytes=4 * MIB)) < 10_000
+
+
+def test_the_lengths_of_prompts_and_responses_are_drawn_together_by_weight() -> None:
+    inputs, outputs = (np.array(lengths, "<i4").tobytes() for lengths in ([10, 20, 30], [1, 2, 3]))
+    weights = np.array([1.0, 0.0, 3.0], "<f8").tobytes()
+    prompts = SyntheticPrompts(JointLengths(inputs, outputs, weights), turns=FixedLength(2), unique=1000)
+    pairs = [
+        pair
+        for lengths in draw_session_lengths(prompts, 5)
+        for pair in zip(lengths.input_tokens, lengths.output_tokens, strict=True)
+    ]
+    assert set(pairs) == {(10, 1), (30, 3)}
+    assert pairs.count((30, 3)) / len(pairs) == pytest.approx(0.75, abs=0.04)
+    assert [len(session.prompts) for session in made(msgspec.structs.replace(prompts, unique=3))] == [2, 2, 2]
+
+
+def test_prefixes_may_have_a_popularity_of_their_own() -> None:
+    prompts = SyntheticPrompts(
+        FixedLength(1), prefix_groups=5, prefix_tokens=3, prefix_popularity=Popularity("zipf", 3.0), unique=500
+    )
+    counts = sorted(np.unique([session.prompts[0].prefix for session in made(prompts)], return_counts=True)[1])
+    assert counts[-1] > 0.7 * 500

@@ -9,6 +9,7 @@ from loadgen.protocols.anthropic import build_conversation, build_messages_path
 from loadgen.protocols.openai import build_openai
 from loadgen.protocols.openai_bodies import DecodedResponse, decode_response
 from loadgen.protocols.openai_chunks import CountTokens
+from loadgen.protocols.openai_sessions import CollectingReader, ResponseCollector, collect_response
 from loadgen.protocols.openai_stream import OpenAiReader
 from loadgen.records import Endpoint
 from loadgen.transport.address import parse_url
@@ -206,3 +207,28 @@ def test_a_session_has_alternating_roles_a_system_prompt_and_the_version_of_the_
     assert (len(sent["system"].split()), sent["max_tokens"], sent["stream"]) == (2, 4, True)
     assert sent.keys() == {"model", "system", "messages", "max_tokens", "stream", "thinking"}
     assert built.sessions is not None
+
+
+def test_the_text_and_the_tool_calls_of_a_message_are_collected() -> None:
+    reader = CollectingReader("messages", None, keeps_reasoning=False)
+    pieces = (
+        START, delta("thinking_delta", thinking="hm"), text("yes"), text(" no"), BLOCK_STOP,
+        block("tool_use", id="t1", name="find", input={}), delta("input_json_delta", partial_json='{"a":'),
+        delta("input_json_delta", partial_json=" 1}"), BLOCK_STOP, block("tool_use", id="t2", name="look", input={}),
+        finish(output_tokens=9), STOP,
+    )  # fmt: skip
+    assert not any(reader.feed(piece, 1) for piece in pieces)
+    streamed = reader.collect()
+    assert streamed is not None
+    assert streamed.text == "yes no"
+    assert [(call.name, call.arguments) for call in streamed.calls] == [("find", '{"a": 1}'), ("look", "{}")]
+    content = [
+        {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "yes no"},
+        {"type": "tool_use", "id": "t1", "name": "find", "input": {"a": 1}},
+        {"type": "tool_use", "id": "t2", "name": "look", "input": {}},
+    ]  # fmt: skip
+    body = json.dumps({"type": "message", "content": content}).encode()
+    whole = collect_response("messages", body, ResponseCollector(keeps_reasoning=False))
+    assert whole is not None
+    assert (whole.text, len(whole.calls)) == ("yes no", 2)
+    assert collect_response("messages", b"{", ResponseCollector(keeps_reasoning=False)) is None

@@ -8,18 +8,24 @@ import pytest
 
 from loadgen.protocols import openai
 from loadgen.protocols.openai import build_openai
-from loadgen.protocols.prepared import PreparedWorkload, WorkloadError, check_response, get_tokens
+from loadgen.protocols.prepared import OutputCheck, PreparedWorkload, WorkloadError, check_response, get_tokens
 from loadgen.records import Endpoint
 from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.workloads import (
+    AudioClips,
+    CacheBust,
     Dataset,
     DatasetPrompts,
     ExponentialDelay,
     FixedLength,
+    Images,
+    JsonFormat,
+    LiveHistory,
     OpenAiWorkload,
     Popularity,
     Prompts,
+    RequestOptions,
     SyntheticPrompts,
     TracePrompts,
     UniformLength,
@@ -485,3 +491,115 @@ def test_the_evaluate_knows_how_much_each_request_asked_for(tmp_path: Path) -> N
             "bad-output",
             None,
         ]
+
+
+# images and audio
+
+MEDIA = msgspec.structs.replace(FEW, images=Images(1, 3, 3), unique=2)
+
+
+def test_images_follow_the_text_in_the_form_of_the_api() -> None:
+    (message,) = bodies(build(prompts=msgspec.structs.replace(MEDIA, audio=AudioClips(1, 0.01))))[0]["messages"]
+    text, image, clip = message["content"]
+    assert text["type"] == "text"
+    assert len(text["text"].split()) == 5
+    url = image["image_url"]["url"]
+    assert image == {"type": "image_url", "image_url": {"url": url}}
+    assert url.startswith("data:image/png;base64,iVBORw0KGgo")
+    assert clip == {"type": "input_audio", "input_audio": {"data": clip["input_audio"]["data"], "format": "wav"}}
+    (message,) = bodies(build("responses", MEDIA))[0]["input"]
+    text, image = message["content"]
+    assert (message["role"], text["type"]) == ("user", "input_text")
+    assert image == {"type": "input_image", "detail": "auto", "image_url": url}
+    (message,) = bodies(build("messages", MEDIA))[0]["messages"]
+    _, image = message["content"]
+    data = url.partition(",")[2]
+    assert image == {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+
+
+@pytest.mark.parametrize(("api", "live"), [("completions", None), ("completions", LiveHistory())])
+def test_completions_have_no_images(api: str, live: LiveHistory | None) -> None:
+    with pytest.raises(WorkloadError, match="no images"):
+        build(api, msgspec.structs.replace(MEDIA, turns=FixedLength(2), live=live))
+
+
+def test_audio_is_for_chat_only() -> None:
+    with pytest.raises(WorkloadError, match="only chat"):
+        build("responses", msgspec.structs.replace(FEW, audio=AudioClips(1, 0.01)))
+
+
+def test_the_first_message_of_each_request_of_a_session_has_the_images() -> None:
+    sessions = msgspec.structs.replace(MEDIA, turns=FixedLength(2))
+    first, second, *_ = bodies(build(prompts=sessions))
+    assert [type(message["content"]) for message in second["messages"]] == [list, str, str]
+    assert first["messages"] == second["messages"][:1]
+
+
+def test_images_of_a_live_session_are_in_its_first_request() -> None:
+    sessions = msgspec.structs.replace(MEDIA, turns=FixedLength(2), live=LiveHistory())
+    built = build(prompts=sessions, cache_bust=CacheBust("session", "k"))
+    assert built.live_sessions is not None
+    request = built.live_sessions.build_first(0, "a")
+    prepared, sent = (json.loads(data.partition(b"\r\n\r\n")[2]) for data in (built.requests[0], request.data))
+    (prepared_text, image), (text, sent_image) = (body["messages"][0]["content"] for body in (prepared, sent))
+    assert image == sent_image
+    assert image["image_url"]["url"].startswith("data:image/png")
+    assert text["text"][:16] != prepared_text["text"][:16]
+    assert text["text"][16:] == prepared_text["text"][16:]
+    assert json.loads(request.data[request.start : request.end]) == sent["messages"][0]
+
+
+def test_prompts_with_images_stay_within_the_memory_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai, "MAX_REQUESTS_BYTES", 2**20)
+    large = SyntheticPrompts(FixedLength(5), images=Images(1, 512, 512), unique=50)
+    built = build(prompts=large)
+    assert 5 <= len(built.requests) < 11
+    assert "would exceed 1 MiB" in built.notes[-1]
+    live = msgspec.structs.replace(large, turns=FixedLength(2), live=LiveHistory())
+    assert 5 <= len(build(prompts=live).requests) / 2 < 11
+
+
+# tools and structured output
+
+OPTIONS = RequestOptions(
+    b'[{"name": "find", "parameters": {}}]', response_format=JsonFormat(b'{"required": ["answer"]}', check=True)
+)
+
+
+def test_each_request_has_the_tools_and_the_format_of_its_prompts(tmp_path: Path) -> None:
+    chats = dataset(tmp_path, {"prompt": "why?"}, {"prompt": "how?"}, options=OPTIONS)
+    for prompts in (msgspec.structs.replace(FEW, options=OPTIONS), chats):
+        for body in bodies(build(prompts=prompts, extra_body=b'{"temperature": 0}')):
+            assert body["tools"] == [{"type": "function", "function": {"name": "find", "parameters": {}}}]
+            assert body["response_format"]["json_schema"]["schema"] == {"required": ["answer"]}
+            assert body["temperature"] == 0
+    live = msgspec.structs.replace(FEW, options=OPTIONS, turns=FixedLength(2), live=LiveHistory())
+    assert "tools" in bodies(msgspec.structs.replace(build(prompts=live), requests=build(prompts=live).requests[:1]))[0]
+    assert build().check_output is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"choices": [{"message": {"content": '{"answer": 1}'}}]}, OutputCheck(0, True)),
+        ({"choices": [{"message": {"content": "{}"}}]},
+         OutputCheck(0, False, "the response does not match the JSON schema at /required")),
+        ({"choices": [{"message": {"tool_calls": [{"id": "c", "function": {"name": "find", "arguments": "{}"}}]}}]},
+         OutputCheck(1)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_content_of_a_response_is_checked_apart_from_its_form(
+    body: dict[str, Any], expected: OutputCheck, stream: bool
+) -> None:
+    built = build(prompts=msgspec.structs.replace(FEW, options=OPTIONS), stream=stream)
+    exchange = Exchange(0, 0, 0, b"", lambda _: None, status=200)
+    content = json.dumps(body).encode()
+    if built.new_reader is None:
+        exchange.body = content
+    else:
+        exchange.reader = built.new_reader()
+        exchange.reader.feed(content, 1)
+    assert check_response(built.check, exchange).error is None
+    assert built.check_output is not None
+    assert built.check_output(exchange) == expected

@@ -12,7 +12,16 @@ from loadgen.process import LoadError, LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint, KeyFile, TraceArrivals
 from loadgen.reference.script import OpenAiMock, ReplyMode, ServiceModel
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
-from loadgen.workloads import ExponentialDelay, FixedLength, HttpWorkload, LiveHistory, OpenAiWorkload, SyntheticPrompts
+from loadgen.workloads import (
+    ExponentialDelay,
+    FixedLength,
+    HttpWorkload,
+    JsonFormat,
+    LiveHistory,
+    OpenAiWorkload,
+    RequestOptions,
+    SyntheticPrompts,
+)
 from tests.fakes.played import Played, plan
 
 
@@ -59,6 +68,28 @@ def test_the_next_stage_sends_the_prompts_that_the_server_has_not_seen(load: Loa
         Played(load, msgspec.structs.replace(first, first_request=len(played.rows)))
         received = [request.rpartition(b"\r\n\r\n")[2] for request in server.requests]
     assert sorted(received) == sorted(prompts)
+
+
+COUNTS = {"responses": 10, "calling_responses": 0, "tool_calls": 0, "checked": 10}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("text", "error"), [('{"answer": 1}', None), ("no JSON", "bad-output")])
+def test_responses_are_checked_against_a_json_schema_before_their_rows_are_sent(
+    load: LoadProcess, text: str, error: str | None
+) -> None:
+    schema = JsonFormat(b'{"required": ["answer"]}', check=True)
+    prompts = SyntheticPrompts(FixedLength(3), unique=2, options=RequestOptions(response_format=schema))
+    reply = Reply(body=msgspec.json.encode({"choices": [{"message": {"content": text}}]}))
+    with ScriptedServer(Script(reply)) as server:
+        load.configure(Endpoint((server.url,)), OpenAiWorkload("chat", "m", prompts, stream=error is not None))
+        played = Played(load, plan(rate=20, duration=0.5))
+    assert played.rows["error"].isna().all() if error is None else set(played.rows["error"]) == {error}
+    assert played.ended.outputs == {**COUNTS, "valid": 10 if error is None else 0}
+    assert [failure.error for failure in played.ended.first_errors] == ([] if error is None else [error])
+    if error is not None:
+        assert "the response is not JSON" in played.ended.first_errors[0].text
+        assert (played.progress[-1].completed, played.progress[-1].failed > 0) == (0, True)
 
 
 @pytest.mark.process
