@@ -71,8 +71,11 @@ REQUEST_SCHEMA = pa.schema(
         ("server_decode_ms", pa.float64()),
         ("session", pa.int32()),
         ("turn", pa.int32()),
+        ("first_audio_ns", pa.int64()),
+        ("audio_s", pa.float64()),
+        ("images", pa.int32()),
     ],
-    metadata={"sizewise.requests": "4"},
+    metadata={"sizewise.requests": "5"},
 )
 """Schema of the request rows, one row per arrival that became due. Arrivals after an early stop of
 the stage have no row.
@@ -112,18 +115,23 @@ of output tokens that a draft model or a prediction proposed. `server_queue_ms`,
 queue, from its admission to the first token, and from the first to the last token. All of them are
 null unless the response reports them.
 
+Audio and images: `audio_s` is the duration of the audio, in the request of a transcription and else
+in the response; it is null if the format does not state it. `first_audio_ns` is the time at which
+the first audio of the response was received. `images` is the number of images in the response. They
+are null unless the API has audio or images.
+
 History: version 2 added `target` and the following columns, and allows `scheduled_ns` to be null.
 Version 3 added `worker` and the following columns, version 4 `tokens_cached` and the
-following columns.
+following columns, version 5 `first_audio_ns` and the following columns.
 """
 
 BATCH_ROWS = 500
 
-WIRE_VERSION = 4
+WIRE_VERSION = 5
 """Version of the messages between master and workers. Both sides must have the same version.
 Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions (the columns
 of the rows and LiveSessionCounts), the blocks of a trace's prompts, and datasets that are JSON
-arrays."""
+arrays, version 5 speech, transcriptions and images (the columns of the rows)."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the

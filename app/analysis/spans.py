@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
-from app.analysis.rows import StageRows, TokenRows
+from app.analysis.rows import MediaRows, StageRows, TokenRows
 from app.records.result import Objective
 
-SCHEDULED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
+SCHEDULED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms", "ttfa_ms")
 """Metrics that are computed from the scheduled start of a request."""
 NO_SCHEDULED_START = "the scheduled start is unknown"
 _OPTIONAL_METRICS = ("tpot_ms",)
@@ -29,6 +29,8 @@ def compute_durations_ms(rows: StageRows, metric: str) -> Floats | None:
         return None
     if metric in _DURATION_FUNCTIONS:
         return _DURATION_FUNCTIONS[metric](rows)
+    if metric in _MEDIA_DURATION_FUNCTIONS:
+        return None if rows.media is None else _MEDIA_DURATION_FUNCTIONS[metric](rows, rows.media)
     if rows.tokens is None or metric not in _TOKEN_DURATION_FUNCTIONS:
         return None
     return _TOKEN_DURATION_FUNCTIONS[metric](rows, rows.tokens)
@@ -38,7 +40,8 @@ def find_requests_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Ma
     """Return a mask of the requests that succeeded within all latency limits of the SLO. Each limit
     is applied to each request, even if it is set on an aggregate such as p95.
 
-    A response without a first token does not meet a limit on the time to first token."""
+    A response without a first token does not meet a limit on the time to first token, and one
+    without audio does not meet a limit on the time to first audio."""
     is_within_limits = rows.is_success.copy()
     for objective in slo:
         if objective.metric in LIMIT_METRICS and objective.comparator in ("<", "<="):
@@ -92,6 +95,17 @@ _TOKEN_DURATION_FUNCTIONS: dict[str, Callable[[StageRows, TokenRows], Floats]] =
     ),
     "tpot_ms": lambda _, tokens: _compute_tpot_ms(tokens),
 }
-LIMIT_METRICS = ("latency_ms", "service_ms", "first_byte_ms", *_TOKEN_DURATION_FUNCTIONS)
+_MEDIA_DURATION_FUNCTIONS: dict[str, Callable[[StageRows, MediaRows], Floats]] = {
+    "ttfa_ms": lambda rows, media: _compute_elapsed_ms(
+        rows.scheduled_ns, media.first_audio_ns, media.first_audio_ns > 0
+    ),
+}
+LIMIT_METRICS = (
+    "latency_ms",
+    "service_ms",
+    "first_byte_ms",
+    *_TOKEN_DURATION_FUNCTIONS,
+    *_MEDIA_DURATION_FUNCTIONS,
+)
 """Metrics of a request's duration. Each request's value can be compared with the limit of an
 objective."""

@@ -21,19 +21,29 @@ from app.profiles.load import LoadSettings
 from app.profiles.local import CommonProfile, LocalProfile
 from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
-from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
+from app.profiles.prompts import (
+    EmbeddingRequests,
+    ImageRequests,
+    PromptRequests,
+    RerankRequests,
+    SpeechRequests,
+    TranscriptionRequests,
+)
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
 from app.profiles.target import (
     EmbeddingsTarget,
     GeneratingTarget,
     HttpTarget,
+    ImageTarget,
     LocustTarget,
     OipGrpcTarget,
     OipTarget,
     RerankTarget,
+    SpeechTarget,
     TfServingTarget,
     TorchServeTarget,
+    TranscriptionTarget,
 )
 from app.profiles.traffic import TrafficSettings
 from app.profiles.workload import (
@@ -197,6 +207,27 @@ class RerankProfile(_BaseProfile):
     """Content of the requests."""
 
 
+class SpeechProfile(_BaseProfile):
+    target: SpeechTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: SpeechRequests = Field(examples=[{"prompts": {"input_tokens": 40}, "voice": "alloy"}])
+    """Content of the requests."""
+
+
+class TranscriptionProfile(_BaseProfile):
+    target: TranscriptionTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: TranscriptionRequests = Field(examples=[{"audio": {"seconds": 10}}])
+    """Content of the requests."""
+
+
+class ImageProfile(_BaseProfile):
+    target: ImageTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: ImageRequests = Field(examples=[{"prompts": {"input_tokens": 30}, "size": "512x512"}])
+    """Content of the requests."""
+
+
 class OipProfile(_BaseProfile):
     target: OipTarget
     """Target to measure: its address, protocol and connection."""
@@ -261,6 +292,9 @@ EndpointProfile = (
     | GeneratingProfile
     | EmbeddingsProfile
     | RerankProfile
+    | SpeechProfile
+    | TranscriptionProfile
+    | ImageProfile
     | OipProfile
     | OipGrpcProfile
     | TfServingProfile
@@ -276,6 +310,9 @@ PROFILES: dict[str, type[Profile]] = {
     "anthropic-messages": GeneratingProfile,
     "openai-embeddings": EmbeddingsProfile,
     "openai-rerank": RerankProfile,
+    "openai-speech": SpeechProfile,
+    "openai-transcriptions": TranscriptionProfile,
+    "openai-images": ImageProfile,
     "oip": OipProfile,
     "oip-grpc": OipGrpcProfile,
     "tf-serving": TfServingProfile,

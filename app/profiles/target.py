@@ -227,6 +227,21 @@ class RerankTarget(_OpenAiTarget):
     service."""
 
 
+class SpeechTarget(_OpenAiTarget):
+    protocol: Literal["openai-speech"]
+    """Protocol of the target."""
+
+
+class TranscriptionTarget(_OpenAiTarget):
+    protocol: Literal["openai-transcriptions"]
+    """Protocol of the target."""
+
+
+class ImageTarget(_OpenAiTarget):
+    protocol: Literal["openai-images"]
+    """Protocol of the target."""
+
+
 class _ModelServerTarget(EndpointSettings):
     """A target on a server that hosts named models with versions."""
 

@@ -25,6 +25,9 @@ _MAX_BYTES = 1 << 20
 _MAX_LISTED = 3
 _PATHS: dict[UrlProtocol, tuple[str, str]] = {
     "openai-chat": ("GET", "/models"),
+    "openai-speech": ("GET", "/models"),
+    "openai-transcriptions": ("GET", "/models"),
+    "openai-images": ("GET", "/models"),
     "anthropic-messages": ("GET", "/models"),
     "oip": ("POST", "/v2/repository/index"),
 }

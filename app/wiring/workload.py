@@ -19,12 +19,15 @@ from app.profiles.profile import (
     EndpointProfile,
     GeneratingProfile,
     HttpProfile,
+    ImageProfile,
     LocustProfile,
     OipGrpcProfile,
     OipProfile,
     RerankProfile,
+    SpeechProfile,
     TfServingProfile,
     TorchServeProfile,
+    TranscriptionProfile,
 )
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
 from app.profiles.workload import encode_body
@@ -33,6 +36,7 @@ from loadgen.workloads import (
     CacheBust,
     Dataset,
     DatasetPrompts,
+    GeneratedAudio,
     HttpWorkload,
     LiveHistory,
     LocustWorkload,
@@ -43,10 +47,11 @@ from loadgen.workloads import (
     SyntheticPrompts,
     TfServingWorkload,
     TorchServeWorkload,
+    TranscriptionWorkload,
     Workload,
 )
 
-_Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages"]
+_Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages", "speech", "images"]
 _APIS: dict[str, _Api] = {
     "openai-chat": "chat",
     "openai-completions": "completions",
@@ -54,7 +59,11 @@ _APIS: dict[str, _Api] = {
     "openai-embeddings": "embeddings",
     "openai-rerank": "rerank",
     "anthropic-messages": "messages",
+    "openai-speech": "speech",
+    "openai-images": "images",
 }
+_TextProfile = GeneratingProfile | EmbeddingsProfile | RerankProfile | SpeechProfile | ImageProfile
+"""Profile whose requests contain texts."""
 
 
 def build_workload(profile: EndpointProfile) -> Workload:
@@ -64,8 +73,10 @@ def build_workload(profile: EndpointProfile) -> Workload:
     match profile:
         case HttpProfile():
             return _build_http_workload(profile)
-        case GeneratingProfile() | EmbeddingsProfile() | RerankProfile():
+        case GeneratingProfile() | EmbeddingsProfile() | RerankProfile() | SpeechProfile() | ImageProfile():
             return _build_openai_workload(profile)
+        case TranscriptionProfile():
+            return _build_transcription_workload(profile)
         case OipProfile() | OipGrpcProfile():
             return _build_oip_workload(profile)
         case TfServingProfile():
@@ -106,23 +117,53 @@ def _build_bodies(body: JsonValue, bodies: tuple[JsonValue, ...]) -> tuple[bytes
     return tuple(encode_body(value) for value in (bodies if body is None else (body,)))
 
 
-def _build_openai_workload(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> OpenAiWorkload:
+def _build_openai_workload(profile: _TextProfile) -> OpenAiWorkload:
     settings = profile.workload
+    body = settings.extra_body
+    options: dict[str, Any] = {}
+    if isinstance(profile, RerankProfile):
+        options = {"documents": profile.workload.documents}
+    elif isinstance(profile, SpeechProfile):
+        speech = profile.workload
+        body = {**_omit_unset({"voice": speech.voice, "response_format": speech.format}), **body}
+        options = {"sample_rate_hz": speech.sample_rate}
+    elif isinstance(profile, ImageProfile):
+        body = {**_omit_unset({"n": profile.workload.images, "size": profile.workload.size}), **body}
     return OpenAiWorkload(
         api=_APIS[profile.target.protocol],
         model=profile.target.model,
         prompts=_build_prompts(profile),
-        stream=isinstance(profile, GeneratingProfile) and profile.workload.stream,
-        extra_body=json.dumps(settings.extra_body, ensure_ascii=False).encode(),
+        stream=isinstance(profile, GeneratingProfile | SpeechProfile) and profile.workload.stream,
+        extra_body=json.dumps(body, ensure_ascii=False).encode(),
         tokenizer=None if settings.tokenizer is None else str(settings.tokenizer),
         popularity=settings.popularity,
         seed=profile.load.seed,
         cache_bust=_build_cache_bust(profile),
-        **({"documents": profile.workload.documents} if isinstance(profile, RerankProfile) else {}),
+        **options,
     )
 
 
-def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> Prompts:
+def _omit_unset(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _build_transcription_workload(profile: TranscriptionProfile) -> TranscriptionWorkload:
+    settings = profile.workload
+    fields = {
+        **_omit_unset({"language": settings.language, "response_format": settings.format}),
+        **settings.extra_body,
+    }
+    return TranscriptionWorkload(
+        model=profile.target.model,
+        generated=None if settings.audio is None else GeneratedAudio(settings.audio.seconds, settings.audio.unique),
+        dataset=None if settings.dataset is None else build_dataset(settings.dataset),
+        fields=json.dumps(fields, ensure_ascii=False).encode(),
+        popularity=settings.popularity,
+        seed=profile.load.seed,
+    )
+
+
+def _build_prompts(profile: _TextProfile) -> Prompts:
     settings = profile.workload
     if settings.prompts is not None:
         return _build_synthetic_prompts(settings.prompts)
@@ -171,7 +212,7 @@ def _build_live_history(settings: PromptSettings) -> LiveHistory:
     )
 
 
-def _build_cache_bust(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> CacheBust | None:
+def _build_cache_bust(profile: _TextProfile) -> CacheBust | None:
     if not isinstance(profile, GeneratingProfile) or profile.workload.cache_bust == "none":
         return None
     return CacheBust(profile.workload.cache_bust, secrets.token_hex(8))

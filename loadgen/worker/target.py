@@ -34,6 +34,7 @@ from loadgen.workloads import (
     OpenAiWorkload,
     TfServingWorkload,
     TorchServeWorkload,
+    TranscriptionWorkload,
     Workload,
 )
 
@@ -280,6 +281,10 @@ class SendingTarget:
                 from loadgen.protocols.openai import build_openai
 
                 return build_openai(workload, endpoint, address)
+            case TranscriptionWorkload():
+                from loadgen.protocols.openai_media import build_transcriptions
+
+                return build_transcriptions(workload, endpoint, address)
             case TorchServeWorkload():
                 from loadgen.protocols.torchserve import build_torchserve
 

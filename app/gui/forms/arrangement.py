@@ -72,6 +72,7 @@ _INITIAL_GROUPS: dict[str, Any] = {
     "TextDatasetSettings": {"path": "prompts.jsonl"},
     "PromptDatasetSettings": {"path": "prompts.jsonl"},
     "SessionFileSettings": {"path": "sessions.jsonl"},
+    "GeneratedAudioSettings": {"seconds": 10},
     "UnmeasuredGpuSettings": {"dtype": "fp16"},
     "ClassSettings": {"name": "premium", "share": "100%"},
     "VariantSettings": {"batch": 1},

@@ -21,6 +21,9 @@ WORKLOADS: dict[str, Any] = {
     "anthropic-messages": {"prompts": {"input_tokens": 10, "output_tokens": 5}},
     "openai-embeddings": {"prompts": {"input_tokens": 10}},
     "openai-rerank": {"prompts": {"input_tokens": 10}, "documents": 3},
+    "openai-speech": {"prompts": {"input_tokens": 10}, "voice": "alloy", "format": "wav"},
+    "openai-transcriptions": {"audio": {"seconds": "uniform 2 to 5"}, "language": "en"},
+    "openai-images": {"prompts": {"input_tokens": 10}, "size": "512x512"},
     "torchserve": {"body": {"x": 1}},
     "http": {},
 }

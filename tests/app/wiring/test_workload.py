@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from loadgen.workloads import (
     ExponentialDelay,
     FixedDelay,
     FixedLength,
+    GeneratedAudio,
     HttpWorkload,
     LiveHistory,
     LocustWorkload,
@@ -27,6 +29,7 @@ from loadgen.workloads import (
     TfServingWorkload,
     TorchServeWorkload,
     TracePrompts,
+    TranscriptionWorkload,
     UniformLength,
 )
 from tests.app.wiring.conftest import HTTP, URL, Written
@@ -132,6 +135,28 @@ def test_texts_to_embed_and_to_rank(written: Written, tmp_path: Path) -> None:
     ranking = build_workload(written(model("openai-rerank"), {"prompts": {"input_tokens": 9}, "documents": 3}))
     assert isinstance(ranking, OpenAiWorkload)
     assert (ranking.api, ranking.documents, ranking.stream) == ("rerank", 3, False)
+
+
+def test_speech_transcriptions_and_images(written: Written, tmp_path: Path) -> None:
+    texts = {"prompts": {"input_tokens": 9}}
+    speech = build_workload(
+        written(model("openai-speech"), {**texts, "voice": "alloy", "sample_rate": 8000, "extra_body": {"speed": 2}})
+    )
+    assert isinstance(speech, OpenAiWorkload)
+    assert (speech.api, speech.stream, speech.sample_rate_hz) == ("speech", True, 8000)
+    assert json.loads(speech.extra_body) == {"voice": "alloy", "response_format": "pcm", "speed": 2}
+    images = build_workload(written(model("openai-images"), {**texts, "images": 2, "size": "64x64"}))
+    assert isinstance(images, OpenAiWorkload)
+    assert (images.api, images.stream) == ("images", False)
+    assert json.loads(images.extra_body) == {"n": 2, "size": "64x64"}
+    (tmp_path / "clips").mkdir()
+    files = build_workload(written(model("openai-transcriptions"), {"dataset": "clips", "language": "en"}))
+    assert isinstance(files, TranscriptionWorkload)
+    assert (files.dataset, files.generated) == (Dataset(str(tmp_path / "clips"), "folder"), None)
+    assert json.loads(files.fields) == {"language": "en", "response_format": "json"}
+    generated = build_workload(written(model("openai-transcriptions"), {"audio": {"seconds": 4, "unique": 3}}))
+    assert isinstance(generated, TranscriptionWorkload)
+    assert (generated.dataset, generated.generated) == (None, GeneratedAudio(FixedLength(4), 3))
 
 
 def test_prompts_of_a_trace_have_its_lengths(written: Written) -> None:
