@@ -71,6 +71,7 @@ REQUEST_SCHEMA = pa.schema(
         ("server_decode_ms", pa.float64()),
         ("session", pa.int32()),
         ("turn", pa.int32()),
+        ("input_end_ns", pa.int64()),
         ("first_audio_ns", pa.int64()),
         ("audio_s", pa.float64()),
         ("images", pa.int32()),
@@ -117,12 +118,13 @@ null unless the response reports them.
 
 Audio and images: `audio_s` is the duration of the audio, in the request of a transcription and else
 in the response; it is null if the format does not state it. `first_audio_ns` is the time at which
-the first audio of the response was received. `images` is the number of images in the response. They
-are null unless the API has audio or images.
+the first audio of the response was received, and `input_end_ns` the time at which the last audio of
+a dialog's input was sent. `images` is the number of images in the response. They are null unless
+the API has audio or images.
 
 History: version 2 added `target` and the following columns, and allows `scheduled_ns` to be null.
 Version 3 added `worker` and the following columns, version 4 `tokens_cached` and the
-following columns, version 5 `first_audio_ns` and the following columns.
+following columns, version 5 `input_end_ns` and the following columns.
 """
 
 BATCH_ROWS = 500
@@ -131,7 +133,7 @@ WIRE_VERSION = 5
 """Version of the messages between master and workers. Both sides must have the same version.
 Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions (the columns
 of the rows and LiveSessionCounts), the blocks of a trace's prompts, and datasets that are JSON
-arrays, version 5 speech, transcriptions and images (the columns of the rows)."""
+arrays, version 5 audio and images (the columns of the rows)."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the

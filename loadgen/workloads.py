@@ -296,6 +296,25 @@ class TranscriptionWorkload(msgspec.Struct, frozen=True, tag="transcription"):
     seed: int = 0
 
 
+class RealtimeWorkload(msgspec.Struct, frozen=True, tag="realtime"):
+    """Dialogs of the OpenAI Realtime API, each on its own WebSocket: audio in real time, in messages
+    of `chunk_s` seconds, then one spoken response.
+
+    The audio is that of the WAV files of the folder `dataset`, or generated. `session` is a JSON
+    object with the settings of the session.
+    """
+
+    model: str
+    generated: GeneratedAudio | None = None
+    dataset: Dataset | None = None
+    session: bytes = b"{}"
+    sample_rate_hz: int = 24_000
+    output_sample_rate_hz: int = 24_000
+    chunk_s: float = 0.1
+    popularity: Popularity = Popularity()
+    seed: int = 0
+
+
 class TensorWorkload(msgspec.Struct, frozen=True):
     """Requests to a served model, with rows of input tensors.
 
@@ -362,6 +381,7 @@ Workload = (
     HttpWorkload
     | OpenAiWorkload
     | TranscriptionWorkload
+    | RealtimeWorkload
     | OipWorkload
     | TfServingWorkload
     | TorchServeWorkload

@@ -27,11 +27,12 @@ SERVER_NOTE = (
     "in routers, and in the HTTP code of both sides."
 )
 MEDIA_TITLE = (
-    "Audio and images: time to first audio (TTFA) in ms, and real-time factor (RTF), which is the service time divided "
-    "by the duration of the audio"
+    "Audio and images: time to first audio (TTFA) and response time in ms, and real-time factor (RTF), which is the "
+    "service or response time divided by the duration of the audio"
 )
 MEDIA_HEADERS = {
-    "ttfa_p50": "p50 TTFA", "ttfa_p95": "p95 TTFA", "ttfa_p99": "p99 TTFA", "rtf_p50": "p50 RTF", "rtf_p95": "p95 RTF",
+    "ttfa_p50": "p50 TTFA", "ttfa_p95": "p95 TTFA", "ttfa_p99": "p99 TTFA",
+    "response_p50": "p50 response", "response_p95": "p95 response", "rtf_p50": "p50 RTF", "rtf_p95": "p95 RTF",
     "audio_mean": "mean audio", "audio_per_s": "audio s/s", "images_per_s": "images/s", "throughput": "req/s",
 }  # fmt: skip
 """Headers of the table of audio and images, by the field of MediaRow."""

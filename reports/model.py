@@ -297,13 +297,16 @@ class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MediaRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Metrics of the audio and images of one stage: time to first audio (`ttfa_…`), real-time factor
-    (`rtf_…`), duration of the audio, and the rates of audio and images."""
+    """Metrics of the audio and images of one stage: time to first audio (`ttfa_…`), response time of a
+    dialog (`response_…`), real-time factor (`rtf_…`), duration of the audio, and the rates of audio
+    and images."""
 
     stage: str
     ttfa_p50: Quantity
     ttfa_p95: Quantity
     ttfa_p99: Quantity
+    response_p50: Quantity
+    response_p95: Quantity
     rtf_p50: Quantity
     rtf_p95: Quantity
     audio_mean: Quantity

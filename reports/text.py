@@ -404,7 +404,7 @@ def _build_media_lines(rows: Sequence[MediaRow], width: int) -> list[str]:
     has_few_samples = any(_FEW_SAMPLES in cell for table in tables for column in table for cell in column[1:])
     has_audio = any(name in _AUDIO_COLUMNS for name, _ in columns)
     legend = [
-        *(["TTFA in ms, mean audio in s; RTF: service time / audio duration"] if has_audio else []),
+        *(["times in ms, mean audio in s; RTF: service or response time / audio duration"] if has_audio else []),
         *([f"{_FEW_SAMPLES} too few samples"] if has_few_samples else []),
     ]
     return [*_format_tables(tables), *_build_more_note(len(rows)), *(["; ".join(legend)] if legend else [])]

@@ -205,15 +205,20 @@ class MediaRows:
     """Audio and images with one entry per request. An unknown timestamp is 0; an unknown duration or
     number is NaN."""
 
+    input_end_ns: Nanoseconds
     first_audio_ns: Nanoseconds
-    audio_s: Floats
-    images: Floats
+    audio_durations_s: Floats
+    image_counts: Floats
 
     def select(self, selection: Mask | Ints | slice) -> MediaRows:
-        return MediaRows(self.first_audio_ns[selection], self.audio_s[selection], self.images[selection])
+        return MediaRows(**{field.name: getattr(self, field.name)[selection] for field in fields(MediaRows)})
 
     def shift(self, shift_ns: int) -> MediaRows:
-        return replace(self, first_audio_ns=shift_times(self.first_audio_ns, shift_ns))
+        return replace(
+            self,
+            input_end_ns=shift_times(self.input_end_ns, shift_ns),
+            first_audio_ns=shift_times(self.first_audio_ns, shift_ns),
+        )
 
 
 def _read_media(frame: pd.DataFrame) -> MediaRows | None:
@@ -221,7 +226,10 @@ def _read_media(frame: pd.DataFrame) -> MediaRows | None:
     if not any(name in frame and frame[name].notna().any() for name in ("first_audio_ns", "audio_s", "images")):
         return None
     return MediaRows(
-        read_times(frame["first_audio_ns"])[0], read_numbers(frame["audio_s"]), read_numbers(frame["images"])
+        read_times(frame["input_end_ns"])[0],
+        read_times(frame["first_audio_ns"])[0],
+        read_numbers(frame["audio_s"]),
+        read_numbers(frame["images"]),
     )
 
 
@@ -233,7 +241,8 @@ def _join_media(stages_rows: Sequence[StageRows]) -> MediaRows | None:
 
 
 def _build_empty_media(row_count: int) -> MediaRows:
-    return MediaRows(np.zeros(row_count, np.int64), np.full(row_count, np.nan), np.full(row_count, np.nan))
+    no_times, no_values = np.zeros(row_count, np.int64), np.full(row_count, np.nan)
+    return MediaRows(no_times, no_times, no_values, no_values)
 
 
 NOT_STARTED = "not-started"

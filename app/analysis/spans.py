@@ -97,7 +97,12 @@ _TOKEN_DURATION_FUNCTIONS: dict[str, Callable[[StageRows, TokenRows], Floats]] =
 }
 _MEDIA_DURATION_FUNCTIONS: dict[str, Callable[[StageRows, MediaRows], Floats]] = {
     "ttfa_ms": lambda rows, media: _compute_elapsed_ms(
-        rows.scheduled_ns, media.first_audio_ns, media.first_audio_ns > 0
+        np.where(media.input_end_ns > 0, media.input_end_ns, rows.scheduled_ns),
+        media.first_audio_ns,
+        media.first_audio_ns > 0,
+    ),
+    "response_ms": lambda rows, media: _compute_elapsed_ms(
+        media.input_end_ns, rows.end_ns, (media.input_end_ns > 0) & (rows.end_ns > 0)
     ),
 }
 LIMIT_METRICS = (

@@ -253,12 +253,19 @@ def _compute_media_metrics(rows: StageRows, bounds_ns: tuple[int, int], all_rows
     metrics: Metrics = {}
     if np.any(media.first_audio_ns > 0):
         metrics["ttfa_ms"] = _compute_metric_distribution(success_rows, "ttfa_ms")
-    if (has_audio := np.nan_to_num(media.audio_s) > 0).any():
+    if np.any(media.input_end_ns > 0):
+        metrics["response_ms"] = _compute_metric_distribution(success_rows, "response_ms")
+    if (has_audio := np.nan_to_num(media.audio_durations_s) > 0).any():
         service_ms = compute_durations_ms(success_rows, "service_ms")
+        response_ms = compute_durations_ms(success_rows, "response_ms")
         assert service_ms is not None
-        metrics["real_time_factor"] = compute_distribution(service_ms[has_audio] / 1e3 / media.audio_s[has_audio])
-        metrics["audio_s"] = compute_distribution(media.audio_s[has_audio])
-    for name, amounts in (("audio_s_per_s", "audio_s"), ("images_per_s", "images")):
+        assert response_ms is not None
+        service_ms = np.where(np.isnan(response_ms), service_ms, response_ms)
+        metrics["real_time_factor"] = compute_distribution(
+            service_ms[has_audio] / 1e3 / media.audio_durations_s[has_audio]
+        )
+        metrics["audio_s"] = compute_distribution(media.audio_durations_s[has_audio])
+    for name, amounts in (("audio_s_per_s", "audio_durations_s"), ("images_per_s", "image_counts")):
         if not np.isnan(getattr(media, amounts)).all():
             metrics[name] = {"value": _estimate_media_rate(all_rows.filter(all_rows.is_success), amounts, bounds_ns)}
     return metrics

@@ -29,6 +29,7 @@ _OPENAI_APIS: dict[str, UrlProtocol] = {
     "speech": "openai-speech",
     "transcriptions": "openai-transcriptions",
     "images": "openai-images",
+    "realtime": "openai-realtime",
 }
 _SECTION = "A URL instead of a profile"
 

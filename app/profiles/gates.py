@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 _LLM_PROTOCOLS = ("openai-chat", "openai-completions", "openai-responses", "anthropic-messages")
 _MEDIA_PROTOCOLS: dict[Trait, tuple[str, ...]] = {
-    "speech": ("openai-speech",),
-    "audio": ("openai-speech", "openai-transcriptions"),
+    "speech": ("openai-speech", "openai-realtime"),
+    "audio": ("openai-speech", "openai-transcriptions", "openai-realtime"),
+    "dialog": ("openai-realtime",),
     "images": ("openai-images",),
 }
 """Protocols with the metrics of audio and images, by the trait of the metrics."""

@@ -25,6 +25,7 @@ from app.profiles.prompts import (
     EmbeddingRequests,
     ImageRequests,
     PromptRequests,
+    RealtimeRequests,
     RerankRequests,
     SpeechRequests,
     TranscriptionRequests,
@@ -39,6 +40,7 @@ from app.profiles.target import (
     LocustTarget,
     OipGrpcTarget,
     OipTarget,
+    RealtimeTarget,
     RerankTarget,
     SpeechTarget,
     TfServingTarget,
@@ -228,6 +230,13 @@ class ImageProfile(_BaseProfile):
     """Content of the requests."""
 
 
+class RealtimeProfile(_BaseProfile):
+    target: RealtimeTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: RealtimeRequests = Field(examples=[{"audio": {"seconds": 3}, "voice": "alloy"}])
+    """Content of the dialogs."""
+
+
 class OipProfile(_BaseProfile):
     target: OipTarget
     """Target to measure: its address, protocol and connection."""
@@ -295,6 +304,7 @@ EndpointProfile = (
     | SpeechProfile
     | TranscriptionProfile
     | ImageProfile
+    | RealtimeProfile
     | OipProfile
     | OipGrpcProfile
     | TfServingProfile
@@ -313,6 +323,7 @@ PROFILES: dict[str, type[Profile]] = {
     "openai-speech": SpeechProfile,
     "openai-transcriptions": TranscriptionProfile,
     "openai-images": ImageProfile,
+    "openai-realtime": RealtimeProfile,
     "oip": OipProfile,
     "oip-grpc": OipGrpcProfile,
     "tf-serving": TfServingProfile,

@@ -27,7 +27,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from app.profiles.datasets import BodyKeys, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
-from app.profiles.settings import Count, ExistingFile, Settings, upper_bound
+from app.profiles.settings import Count, ExistingFile, Seconds, Settings, upper_bound
 from app.profiles.traces import DEFAULT_BLOCK_TOKENS, check_token_columns
 from app.profiles.units import format_duration, parse_duration_s
 from loadgen.workloads import (
@@ -621,4 +621,44 @@ class TranscriptionRequests(Settings):
         )
         if "stream" in self.extra_body:
             raise BadValueError("transcripts are measured as a whole, not streamed", hint="Remove extra_body.stream.")
+        return self
+
+
+class RealtimeRequests(Settings):
+    """Dialogs with the Realtime API: audio in real time, from exactly one of `audio` and `dataset`,
+    and then one spoken response.
+
+    `session` is merged into the settings of the session.
+    """
+
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"audio source": ("audio", "dataset")}
+    misplaced_key_hints: ClassVar[dict[str, str]] = TranscriptionRequests.misplaced_key_hints
+    audio: GeneratedAudioSettings | None = None
+    """Generated audio clips, which sound like a voice without words."""
+    dataset: DatasetPath | None = None
+    """Folder with WAV files of 16-bit samples. Each dialog begins with one of them."""
+    voice: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(default=None, examples=["alloy"])
+    """Name of the voice, such as alloy. Leave it empty for the default voice of the server."""
+    version: Literal["ga", "beta"] = "ga"
+    """Version of the API that defines the settings of the session: ga (released) or beta."""
+    sample_rate: Annotated[Count, upper_bound(384_000)] = Field(default=24_000, examples=[24_000])
+    """Sampling rate of the audio that is sent in Hz, such as 24000."""
+    output_sample_rate: Annotated[Count, upper_bound(384_000)] = Field(default=24_000, examples=[24_000])
+    """Sampling rate of the response in Hz, such as 24000, unless the server states another."""
+    chunk_s: Annotated[Seconds, Field(ge=0.01, le=5)] = Field(default=0.1, alias="chunk", examples=["100ms"])
+    """Duration of the audio in each message, such as 100ms."""
+    session: BodyKeys = Field(default_factory=dict, examples=[{"instructions": "Answer briefly."}])
+    """Further settings of the session, such as instructions. null removes a setting."""
+    popularity: PopularityText = Popularity()
+    """Popularity of the audio: how often each clip is sent. One of sequential, uniform, zipf or
+    {zipf: 1.1}."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if (self.audio is None) == (self.dataset is None):
+            raise BadValueError("workload needs exactly one of audio and dataset")
+        if self.dataset is not None and self.dataset.is_file():
+            raise BadValueError(
+                f"{self.dataset.name} is not a folder", hint="Set workload.dataset to a folder with WAV files."
+            )
         return self

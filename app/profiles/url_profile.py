@@ -20,6 +20,7 @@ UrlProtocol = Literal[
     "openai-speech",
     "openai-transcriptions",
     "openai-images",
+    "openai-realtime",
     "anthropic-messages",
     "oip",
     "oip-grpc",
@@ -29,7 +30,7 @@ _MAX_NAME_LENGTH = 64
 DEFAULT_DURATION = "10s"
 DEFAULT_INPUT_TOKENS, DEFAULT_OUTPUT_TOKENS = "512", "128"
 _DEFAULT_TEXT_TOKENS = {"openai-speech": "40", "openai-images": "30"}
-_DEFAULT_AUDIO_S = 10
+_DEFAULT_AUDIO_S = {"openai-transcriptions": 10, "openai-realtime": 3}
 _CONTENT_TYPE = "content-type"
 
 
@@ -141,9 +142,9 @@ def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
         return {
             "prompts": {"input_tokens": _parse_length(target.input_tokens or _DEFAULT_TEXT_TOKENS[target.protocol])}
         }
-    if target.protocol == "openai-transcriptions":
+    if target.protocol in _DEFAULT_AUDIO_S:
         _refuse_lengths(target, "is only for requests with texts", "Remove it.")
-        return {"audio": {"seconds": _DEFAULT_AUDIO_S}}
+        return {"audio": {"seconds": _DEFAULT_AUDIO_S[target.protocol]}}
     _refuse_lengths(target, "requires --openai or --anthropic", "Use --openai URL for an OpenAI-compatible API.")
     if target.protocol != "http":
         return {}

@@ -19,8 +19,8 @@ CALL_PART_AGGREGATES = ("p50", "p95", "p99", "mean", "max")
 
 
 Trait = Literal[
-    "stream", "tokens", "speech", "audio", "images", "scheduled", "rate", "goodput", "external", "local", "generation",
-    "device",
+    "stream", "tokens", "speech", "audio", "images", "dialog", "scheduled", "rate", "goodput", "external", "local",
+    "generation", "device",
 ]  # fmt: skip
 """Trait of a metric, which decides where the metric can be an objective:
 
@@ -29,6 +29,7 @@ Trait = Literal[
 - speech: applies only to APIs that generate audio
 - audio: applies only to APIs with audio in the request or the response
 - images: applies only to APIs that generate images
+- dialog: applies only to APIs whose input takes time to send
 - scheduled: measured from the scheduled start of a request
 - rate: low whenever the offered rate is low
 - goodput: counts only responses that meet the SLO limits on individual responses
@@ -94,9 +95,18 @@ _CATALOG = (
     Metric("coalesced_share", "share", "lower", (),
            "share of chunks that were read together with the previous one", ("stream",)),
     Metric("ttfa_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
-           "time from the scheduled start of a request to the first audio of its response", ("speech",)),
+           (
+               "time from the scheduled start of a request to the first audio of its response; in a dialog, from the "
+               "end of the input audio"
+           ),
+           ("speech",)),
+    Metric("response_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
+           "time from the end of the input audio of a dialog to the end of its response", ("dialog",)),
     Metric("real_time_factor", "", "lower", DISTRIBUTION_AGGREGATES,
-           "service time divided by the duration of the audio, once per response; below 1 is faster than real time",
+           (
+               "service time, or in a dialog the response time, divided by the duration of the audio, once per "
+               "response; below 1 is faster than real time"
+           ),
            ("audio",)),
     Metric("audio_s", "s", "neither", DISTRIBUTION_AGGREGATES,
            "duration of the audio that a request transcribes or a response contains", ("audio",)),
@@ -279,7 +289,7 @@ LABELS = {
     "ttft_ms": "TTFT", "ttft_service_ms": "TTFT from send", "ttfo_ms": "TTFO", "icl_ms": "inter-chunk latency",
     "latency_per_token_ms": "normalized latency", "user_tokens_per_s": "output throughput per user",
     "good_tokens_per_s": "token goodput", "cached_input_share": "cached input",
-    "ttfa_ms": "TTFA", "audio_s": "audio duration", "audio_s_per_s": "audio throughput",
+    "ttfa_ms": "TTFA", "response_ms": "response time", "audio_s": "audio duration", "audio_s_per_s": "audio throughput",
     "images_per_s": "image throughput",
     "itl_ms": "ITL", "tpot_ms": "TPOT", "output_tokens_per_s": "output throughput",
     "coalesced_share": "coalesced chunks", "send_lag_ms": "send lag", "goodput_share": "goodput share",

@@ -271,6 +271,8 @@ def _build_media_row(stage: Stage) -> model.MediaRow:
         ttfa_p50=build_stage_quantity(stage, "ttfa_ms", "p50"),
         ttfa_p95=build_stage_quantity(stage, "ttfa_ms", "p95"),
         ttfa_p99=build_stage_quantity(stage, "ttfa_ms", "p99"),
+        response_p50=build_stage_quantity(stage, "response_ms", "p50"),
+        response_p95=build_stage_quantity(stage, "response_ms", "p95"),
         rtf_p50=build_stage_quantity(stage, "real_time_factor", "p50"),
         rtf_p95=build_stage_quantity(stage, "real_time_factor", "p95"),
         audio_mean=build_stage_quantity(stage, "audio_s", "mean"),

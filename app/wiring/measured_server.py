@@ -18,6 +18,7 @@ from app.profiles.target import (
     GeneratingTarget,
     ImageTarget,
     OipTarget,
+    RealtimeTarget,
     RerankTarget,
     SpeechTarget,
     TfServingTarget,
@@ -78,6 +79,7 @@ def _find_protocol_ready_path(target: EndpointSettings, base_path: str) -> str |
             | SpeechTarget()
             | TranscriptionTarget()
             | ImageTarget()
+            | RealtimeTarget()
         ) if not _needs_key(target):
             has_version = target.protocol != "anthropic-messages" or base_path.endswith("/v1")
             return f"{base_path}/models" if has_version else f"{base_path}/v1/models"

@@ -20,6 +20,7 @@ from app.profiles.profile import (
     LocustProfile,
     OipGrpcProfile,
     OipProfile,
+    RealtimeProfile,
     RerankProfile,
     SpeechProfile,
     TfServingProfile,
@@ -141,7 +142,14 @@ def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
                 if torch_settings is None
                 else TorchServeMock(_build_service_model(torch_settings), profile.target.model, torch_settings.response)
             )
-        case OipGrpcProfile() | LocustProfile() | SpeechProfile() | TranscriptionProfile() | ImageProfile():
+        case (
+            OipGrpcProfile()
+            | LocustProfile()
+            | SpeechProfile()
+            | TranscriptionProfile()
+            | ImageProfile()
+            | RealtimeProfile()
+        ):
             return None
         case _:
             assert_never(profile)

@@ -23,13 +23,20 @@ from app.profiles.profile import (
     LocustProfile,
     OipGrpcProfile,
     OipProfile,
+    RealtimeProfile,
     RerankProfile,
     SpeechProfile,
     TfServingProfile,
     TorchServeProfile,
     TranscriptionProfile,
 )
-from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
+from app.profiles.prompts import (
+    PromptDatasetSettings,
+    PromptSettings,
+    RealtimeRequests,
+    TextDatasetSettings,
+    TextSettings,
+)
 from app.profiles.workload import encode_body
 from app.wiring.stages import build_trace_prompts
 from loadgen.workloads import (
@@ -43,6 +50,7 @@ from loadgen.workloads import (
     OipWorkload,
     OpenAiWorkload,
     Prompts,
+    RealtimeWorkload,
     SessionPrompts,
     SyntheticPrompts,
     TfServingWorkload,
@@ -77,6 +85,8 @@ def build_workload(profile: EndpointProfile) -> Workload:
             return _build_openai_workload(profile)
         case TranscriptionProfile():
             return _build_transcription_workload(profile)
+        case RealtimeProfile():
+            return _build_realtime_workload(profile)
         case OipProfile() | OipGrpcProfile():
             return _build_oip_workload(profile)
         case TfServingProfile():
@@ -91,7 +101,7 @@ def build_workload(profile: EndpointProfile) -> Workload:
 
 
 def _require_unredacted_body(profile: EndpointProfile) -> None:
-    for key in ("body", "bodies", "template", "extra_body"):
+    for key in ("body", "bodies", "template", "extra_body", "session"):
         if is_redacted(getattr(profile.workload, key, None)):
             hint = "Restore the secret in this profile, or run the original profile."
             raise UsageError(f"the secret in workload.{key} was removed when this profile was stored", hint=hint)
@@ -161,6 +171,44 @@ def _build_transcription_workload(profile: TranscriptionProfile) -> Transcriptio
         popularity=settings.popularity,
         seed=profile.load.seed,
     )
+
+
+def _build_realtime_workload(profile: RealtimeProfile) -> RealtimeWorkload:
+    # Import the module only here, because it imports the protocols.
+    from loadgen.protocols.openai_bodies import merge_patch
+
+    settings = profile.workload
+    session = merge_patch(_build_session(settings), settings.session)
+    return RealtimeWorkload(
+        model=profile.target.model,
+        generated=None if settings.audio is None else GeneratedAudio(settings.audio.seconds, settings.audio.unique),
+        dataset=None if settings.dataset is None else build_dataset(settings.dataset),
+        session=json.dumps(session, ensure_ascii=False).encode(),
+        sample_rate_hz=settings.sample_rate,
+        output_sample_rate_hz=settings.output_sample_rate,
+        chunk_s=settings.chunk_s,
+        popularity=settings.popularity,
+        seed=profile.load.seed,
+    )
+
+
+def _build_session(settings: RealtimeRequests) -> dict[str, Any]:
+    """Return the settings of a session without turn detection, in which the client decides when the
+    model responds."""
+    voice = _omit_unset({"voice": settings.voice})
+    if settings.version == "beta":
+        formats = {"input_audio_format": "pcm16", "output_audio_format": "pcm16"}
+        return {"modalities": ["audio", "text"], **formats, "turn_detection": None, **voice}
+    input_format = {"type": "audio/pcm", "rate": settings.sample_rate}
+    output_format = {"type": "audio/pcm", "rate": settings.output_sample_rate}
+    return {
+        "type": "realtime",
+        "output_modalities": ["audio"],
+        "audio": {
+            "input": {"format": input_format, "turn_detection": None},
+            "output": {"format": output_format, **voice},
+        },
+    }
 
 
 def _build_prompts(profile: _TextProfile) -> Prompts:

@@ -33,14 +33,14 @@ _FORMANT_WIDTH_HZ = 180
 _PEAK = 12_000
 
 
-def generate_clips(audio: GeneratedAudio, seed: int) -> Iterator[Samples]:
+def generate_clips(audio: GeneratedAudio, seed: int, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Iterator[Samples]:
     """Generate mono clips of distinct content, with lengths from the distribution of `audio`. Raises
     LengthError if the distribution is invalid."""
     rng = np.random.default_rng([seed, 1])
     lengths_s = np.minimum(draw_lengths(audio.seconds, audio.unique, rng), MAX_CLIP_S)
-    voice = _generate_voice()
+    voice = _resample(_generate_voice(), SAMPLE_RATE_HZ, sample_rate_hz)
     for length_s in lengths_s.tolist():
-        yield np.resize(np.roll(voice, -int(rng.integers(voice.size))), length_s * SAMPLE_RATE_HZ)
+        yield np.resize(np.roll(voice, -int(rng.integers(voice.size))), length_s * sample_rate_hz)
 
 
 @cache
@@ -90,8 +90,8 @@ class WavHead(msgspec.Struct, frozen=True):
     data_bytes: int
 
     def compute_duration_s(self, received_bytes: int) -> float:
-        """Return the duration in s of the audio in a file of which `received_bytes` were received
-        after the head."""
+        """Return the duration in s of the audio in a file with `received_bytes` bytes after its
+        head."""
         is_declared = 0 < self.data_bytes < received_bytes
         return (self.data_bytes if is_declared else received_bytes) / self.byte_rate
 
@@ -100,6 +100,7 @@ class WavError(Exception):
     """Error that is raised for data that is not a WAV file."""
 
 
+_PCM = 1
 _MAX_HEAD_BYTES = 2**16
 _MIN_FORMAT_BYTES = 16
 
@@ -130,3 +131,29 @@ def _build_head(form: bytes, data_start: int, data_bytes: int) -> WavHead:
     if not (channels and sample_rate_hz and byte_rate):
         raise WavError("the format of the WAV file is invalid")
     return WavHead(code, channels, sample_rate_hz, bits, byte_rate, data_start, data_bytes)
+
+
+def decode_wav(content: bytes, sample_rate_hz: int) -> Samples:
+    """Return the samples of a WAV file as mono at the sampling rate. Raises WavError unless the file
+    has 16-bit samples."""
+    head = read_wav_head(content)
+    if head is None or (head.format_code, head.bits_per_sample) != (_PCM, 8 * BYTES_PER_SAMPLE):
+        raise WavError("the WAV file has no 16-bit samples")
+    data = content[head.data_start :]
+    data = data[: head.data_bytes] if head.data_bytes > 0 else data
+    frame_bytes = BYTES_PER_SAMPLE * head.channels
+    frames = np.frombuffer(data[: len(data) // frame_bytes * frame_bytes], "<i2").reshape(-1, head.channels)
+    if not frames.size:
+        raise WavError("the WAV file has no samples")
+    samples = frames[:, 0] if head.channels == 1 else frames.mean(axis=1).astype(np.int16)
+    return _resample(samples.astype(np.int16), head.sample_rate_hz, sample_rate_hz)
+
+
+def _resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
+    """Return the samples at another sampling rate, linearly interpolated."""
+    if from_hz == to_hz:
+        return samples
+    size = max(1, round(samples.size * to_hz / from_hz))
+    positions = np.arange(size) * (from_hz / to_hz)
+    resampled: Samples = np.interp(positions, np.arange(samples.size), samples).astype(np.int16)
+    return resampled

@@ -154,7 +154,7 @@ def encode_form(fields: Fields, file_name: str, content: bytes) -> tuple[bytes, 
     media_type = guess_type(file_name)[0] or "application/octet-stream"
     disposition = f'name="file"; filename="{_quote(file_name)}"\r\nContent-Type: {media_type}'
     parts.append(_encode_part(disposition, content))
-    boundary = _find_boundary(parts)
+    boundary = _build_boundary(parts)
     lines = (b"--", boundary, b"\r\n")
     body = b"".join([b"".join((*lines, part)) for part in parts] + [b"--", boundary, b"--\r\n"])
     return body, f"multipart/form-data; boundary={boundary.decode()}"
@@ -175,16 +175,12 @@ def _format_field(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _find_boundary(parts: list[bytes]) -> bytes:
-    """Return a boundary that no part contains. Equal parts have the same boundary."""
-    digest = blake2b(digest_size=12)
+def _build_boundary(parts: list[bytes]) -> bytes:
+    """Return a boundary that no part contains, because it is a hash of all parts."""
+    digest = blake2b(digest_size=16)
     for part in parts:
         digest.update(part)
-    while True:
-        boundary = b"sizewise-" + digest.hexdigest().encode()
-        if not any(boundary in part for part in parts):
-            return boundary
-        digest.update(boundary)
+    return b"sizewise-" + digest.hexdigest().encode()
 
 
 class _Transcript(msgspec.Struct):
@@ -276,7 +272,7 @@ class SpeechReader:
             duration_s = self._head.compute_duration_s(self._audio_bytes)
         elif self._format == "pcm":
             duration_s = self._audio_bytes / self._byte_rate
-        return Media(self._first_audio_ns, duration_s)
+        return Media(first_audio_ns=self._first_audio_ns, audio_s=duration_s)
 
     def feed(self, data: bytes, received_ns: int) -> str | None:
         audio_bytes = len(data)

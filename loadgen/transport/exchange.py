@@ -44,6 +44,7 @@ class Tokens(msgspec.Struct, gc=False):
 class Media(msgspec.Struct, gc=False):
     """Audio and images of one request or response. REQUEST_SCHEMA describes the fields."""
 
+    input_end_ns: int | None = None
     first_audio_ns: int | None = None
     audio_s: float | None = None
     images: int | None = None

@@ -32,6 +32,7 @@ from loadgen.workloads import (
     LocustWorkload,
     OipWorkload,
     OpenAiWorkload,
+    RealtimeWorkload,
     TfServingWorkload,
     TorchServeWorkload,
     TranscriptionWorkload,
@@ -285,6 +286,10 @@ class SendingTarget:
                 from loadgen.protocols.openai_media import build_transcriptions
 
                 return build_transcriptions(workload, endpoint, address)
+            case RealtimeWorkload():
+                from loadgen.protocols.openai_realtime import build_realtime
+
+                return build_realtime(workload, endpoint, address)
             case TorchServeWorkload():
                 from loadgen.protocols.torchserve import build_torchserve
 
@@ -324,6 +329,10 @@ def _open_transport(
     """Create the transport for the workload. Return the first address of the endpoint and the
     transport. Raises WorkloadError if a setting of the endpoint is invalid."""
     try:
+        if isinstance(workload, RealtimeWorkload):
+            from loadgen.transport.websocket import create_websocket_transport
+
+            return parse_url(endpoint.urls[0]), create_websocket_transport(loop, endpoint)
         if not isinstance(workload, OipWorkload) or workload.transport == "http":
             transport = create_http_transport(loop, endpoint)
             return parse_url(endpoint.urls[0]), transport

@@ -635,6 +635,7 @@ def test_audio_is_a_table_without_the_columns_of_images(full_report: Report) -> 
     missing = Quantity(None, "", reason="not measured")
     row = MediaRow(
         stage="tts", ttfa_p50=Quantity(55.7, "ms"), ttfa_p95=Quantity(67.8, "ms"), ttfa_p99=missing,
+        response_p50=missing, response_p95=missing,
         rtf_p50=Quantity(0.192, ""), rtf_p95=missing, audio_mean=Quantity(1.0, "s"), audio_per_s=Quantity(11.6, "s/s"),
         images_per_s=missing, throughput=Quantity(11.6, "1/s"),
     )  # fmt: skip

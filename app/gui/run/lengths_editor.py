@@ -20,7 +20,7 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 _CHART_LINES = 14
-_PROTOCOLS_WITHOUT_LENGTHS = ("openai-speech", "openai-transcriptions", "openai-images")
+_PROTOCOLS_WITHOUT_LENGTHS = ("openai-speech", "openai-transcriptions", "openai-images", "openai-realtime")
 
 
 class LengthsEditor(SpecialEditor):

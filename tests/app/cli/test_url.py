@@ -16,6 +16,7 @@ from app.profiles.profile import (
     OipGrpcProfile,
     OipProfile,
     Profile,
+    RealtimeProfile,
     SpeechProfile,
     TranscriptionProfile,
 )
@@ -55,6 +56,9 @@ def test_the_scheme_and_the_options_name_the_protocol() -> None:
     assert speech.workload.prompts.input_tokens == UniformLength(5, 9)
     assert isinstance(profile_of(*openai, "transcriptions"), TranscriptionProfile)
     assert isinstance(profile_of(*openai, "images"), ImageProfile)
+    realtime = profile_of("--openai", "ws://127.0.0.1:9/v1", "--model", "m", "--api", "realtime")
+    assert isinstance(realtime, RealtimeProfile)
+    assert realtime.target.url == "http://127.0.0.1:9/v1"
 
 
 def test_the_model_is_asked_of_the_server() -> None:

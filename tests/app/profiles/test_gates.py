@@ -13,6 +13,7 @@ HTTP = {"protocol": "http", "url": "http://127.0.0.1:8000"}
 CHAT = {"protocol": "openai-chat", "url": "http://127.0.0.1:8000/v1", "model": "m"}
 SPEECH = {**CHAT, "protocol": "openai-speech"}
 TRANSCRIPTIONS = {**CHAT, "protocol": "openai-transcriptions"}
+REALTIME = {**CHAT, "protocol": "openai-realtime"}
 IMAGES = {**CHAT, "protocol": "openai-images"}
 PROMPTS = {"prompts": {"input_tokens": 5}}
 STAGES = {
@@ -149,6 +150,8 @@ LOCUST = {"protocol": "locust", "file": "locustfile.py"}
         (SPEECH, {**PROMPTS, "format": "mp3"}, "audio_s_per_s > 1", "which is unknown for mp3"),
         (SPEECH, PROMPTS, "output_tokens_per_s > 1", "openai-chat"),
         (TRANSCRIPTIONS, {"audio": {"seconds": 5}}, "ttfa_ms.p95 < 100", "only with protocol openai-speech"),
+        (SPEECH, PROMPTS, "response_ms.p95 < 100", "only with protocol openai-realtime"),
+        (REALTIME, {"audio": {"seconds": 5}}, "ttft_ms.p95 < 100", "streamed responses"),
     ],
 )
 def test_an_objective_on_what_is_never_measured_is_refused(
@@ -172,6 +175,8 @@ def test_an_objective_on_what_is_never_measured_is_refused(
         (SPEECH, {**PROMPTS, "format": "wav"}, "real_time_factor.p95 < 1"),
         (TRANSCRIPTIONS, {"audio": {"seconds": 5}}, "audio_s_per_s > 10"),
         (IMAGES, PROMPTS, "images_per_s > 0.1"),
+        (REALTIME, {"audio": {"seconds": 5}}, "response_ms.p95 < 900"),
+        (REALTIME, {"audio": {"seconds": 5}}, "real_time_factor.p95 < 0.9"),
     ],
 )
 def test_what_can_be_measured_may_be_asked_for(

@@ -24,6 +24,7 @@ from loadgen.workloads import (
     OipWorkload,
     OpenAiWorkload,
     Popularity,
+    RealtimeWorkload,
     SessionPrompts,
     SyntheticPrompts,
     TfServingWorkload,
@@ -157,6 +158,33 @@ def test_speech_transcriptions_and_images(written: Written, tmp_path: Path) -> N
     generated = build_workload(written(model("openai-transcriptions"), {"audio": {"seconds": 4, "unique": 3}}))
     assert isinstance(generated, TranscriptionWorkload)
     assert (generated.dataset, generated.generated) == (None, GeneratedAudio(FixedLength(4), 3))
+
+
+def test_a_realtime_session_has_no_turn_detection(written: Written) -> None:
+    settings = {"audio": {"seconds": 4}, "voice": "alloy", "sample_rate": 16_000, "chunk": "50ms"}
+    session = {"instructions": "Be brief.", "audio": {"input": {"noise_reduction": {"type": "near_field"}}}}
+    released = build_workload(written(model("openai-realtime"), {**settings, "session": session}))
+    assert isinstance(released, RealtimeWorkload)
+    assert (released.sample_rate_hz, released.output_sample_rate_hz, released.chunk_s) == (16_000, 24_000, 0.05)
+    assert json.loads(released.session) == {
+        "type": "realtime",
+        "output_modalities": ["audio"],
+        "instructions": "Be brief.",
+        "audio": {
+            "input": {
+                "format": {"type": "audio/pcm", "rate": 16_000},
+                "turn_detection": None,
+                "noise_reduction": {"type": "near_field"},
+            },
+            "output": {"format": {"type": "audio/pcm", "rate": 24_000}, "voice": "alloy"},
+        },
+    }
+    beta = {**settings, "version": "beta", "session": {"modalities": None}}
+    older = build_workload(written(model("openai-realtime"), beta))
+    assert isinstance(older, RealtimeWorkload)
+    assert json.loads(older.session) == {
+        "input_audio_format": "pcm16", "output_audio_format": "pcm16", "turn_detection": None, "voice": "alloy",
+    }  # fmt: skip
 
 
 def test_prompts_of_a_trace_have_its_lengths(written: Written) -> None:

@@ -212,11 +212,8 @@ def test_a_clip_is_uploaded_as_a_form() -> None:
     assert (file[:4], len(file)) == (b"RIFF", 44 + 2 * 2 * SAMPLE_RATE_HZ)
 
 
-def test_a_name_cannot_end_its_header_and_a_file_cannot_end_its_part() -> None:
-    content = b"a" * 10
-    for _ in range(3):  # a file that contains the boundary of the form without it
-        content += encode_form({}, "a.wav", content)[1].rpartition("=")[2].encode()
-    body, content_type = encode_form({'x"\r\ny': "1"}, 'b"\r\nEvil: 1.wav', content)
+def test_a_name_cannot_end_its_header() -> None:
+    body, content_type = encode_form({'x"\r\ny': "1"}, 'b"\r\nEvil: 1.wav', b"a")
     boundary = content_type.rpartition("=")[2].encode()
     assert body.count(b"--" + boundary) == 3
     assert b"\r\nEvil" not in body
