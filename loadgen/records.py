@@ -72,6 +72,10 @@ REQUEST_SCHEMA = pa.schema(
         ("session", pa.int32()),
         ("turn", pa.int32()),
         ("class", pa.int16()),
+        ("input_end_ns", pa.int64()),
+        ("first_audio_ns", pa.int64()),
+        ("audio_s", pa.float64()),
+        ("images", pa.int32()),
     ],
     metadata={"sizewise.requests": "5"},
 )
@@ -114,9 +118,15 @@ of output tokens that a draft model or a prediction proposed. `server_queue_ms`,
 queue, from its admission to the first token, and from the first to the last token. All of them are
 null unless the response reports them.
 
+Audio and images: `audio_s` is the duration of the audio, in the request of a transcription and else
+in the response; it is null if the format does not state it. `first_audio_ns` is the time at which
+the first audio of the response was received, and `input_end_ns` the time at which the last audio of
+a dialog's input was sent. `images` is the number of images in the response. They are null unless
+the API has audio or images.
+
 History: version 2 added `target` and the following columns, and allows `scheduled_ns` to be null.
 Version 3 added `worker` and the following columns, version 4 `tokens_cached` and the
-following columns, version 5 `class`.
+following columns, version 5 `class`, `input_end_ns` and the following columns.
 """
 
 BATCH_ROWS = 500
@@ -126,8 +136,8 @@ WIRE_VERSION = 5
 Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions (the columns
 of the rows and LiveSessionCounts), the blocks of a trace's prompts, and datasets that are JSON
 arrays, version 5 mixed workloads (and the column `class` of the rows), the content of prompts
-(documents, images, audio clips, tools and the format of the responses) and the counts of what
-responses contain."""
+(documents, images, audio clips, tools and the format of the responses), the counts of what
+responses contain, and audio and images (the columns of the rows)."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the

@@ -338,12 +338,13 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     """Requests to an OpenAI-compatible API, or to the Anthropic Messages API (`messages`). The
     endpoint's URL is the base URL, which usually ends in /v1.
 
-    `stream` applies to chat, completions, responses and messages. `extra_body` is a JSON object that is
+    `stream` applies to chat, completions, responses, messages and speech. `extra_body` is a JSON object that is
     merged into the generated body and overrides its keys. `tokenizer` is the path of the user's
-    `tokenizer.json`. `documents` is the number of documents in a reranking request.
+    `tokenizer.json`. `documents` is the number of documents in a reranking request. `sample_rate_hz`
+    is the sampling rate of speech whose format does not declare one.
     """
 
-    api: Literal["chat", "completions", "responses", "embeddings", "rerank", "messages"]
+    api: Literal["chat", "completions", "responses", "embeddings", "rerank", "messages", "speech", "images"]
     model: str
     prompts: Prompts
     stream: bool = True
@@ -353,6 +354,49 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     popularity: Popularity = Popularity()
     seed: int = 0
     cache_bust: CacheBust | None = None
+    sample_rate_hz: int = 24_000
+
+
+class GeneratedAudio(msgspec.Struct, frozen=True):
+    """Seeded audio clips that sound like a voice without words, with lengths in seconds. Fewer than
+    `unique` are prepared if the memory limit is reached."""
+
+    seconds: Length
+    unique: int = 100
+
+
+class TranscriptionWorkload(msgspec.Struct, frozen=True, tag="transcription"):
+    """Requests to transcribe audio with an OpenAI-compatible API: the audio files of the folder
+    `dataset`, or generated clips.
+
+    `fields` is a JSON object with further fields of the form, such as the language.
+    """
+
+    model: str
+    generated: GeneratedAudio | None = None
+    dataset: Dataset | None = None
+    fields: bytes = b"{}"
+    popularity: Popularity = Popularity()
+    seed: int = 0
+
+
+class RealtimeWorkload(msgspec.Struct, frozen=True, tag="realtime"):
+    """Dialogs of the OpenAI Realtime API, each on its own WebSocket: audio in real time, in messages
+    of `chunk_s` seconds, then one spoken response.
+
+    The audio is that of the WAV files of the folder `dataset`, or generated. `session` is a JSON
+    object with the settings of the session.
+    """
+
+    model: str
+    generated: GeneratedAudio | None = None
+    dataset: Dataset | None = None
+    session: bytes = b"{}"
+    sample_rate_hz: int = 24_000
+    output_sample_rate_hz: int = 24_000
+    chunk_s: float = 0.1
+    popularity: Popularity = Popularity()
+    seed: int = 0
 
     @property
     def options(self) -> RequestOptions:
@@ -445,6 +489,8 @@ class MixedWorkload(msgspec.Struct, frozen=True, tag="mixed"):
 Workload = (
     HttpWorkload
     | OpenAiWorkload
+    | TranscriptionWorkload
+    | RealtimeWorkload
     | OipWorkload
     | TfServingWorkload
     | TorchServeWorkload

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from reports.model import CheckRow, ClassRow, HeadlineTile, Limit, Quantity, Report, StageRow
+from reports.model import CheckRow, ClassRow, HeadlineTile, Limit, MediaRow, Quantity, Report, StageRow
 
 THIN_SPACE = "\u202f"
 NOT_AVAILABLE = "n/a"
@@ -27,6 +27,16 @@ SERVER_NOTE = (
     "in routers, and in the HTTP code of both sides."
 )
 CLASS_TITLE = "Classes of requests"
+MEDIA_TITLE = (
+    "Audio and images: time to first audio (TTFA) and response time in ms, and real-time factor (RTF), which is the "
+    "service or response time divided by the duration of the audio"
+)
+MEDIA_HEADERS = {
+    "ttfa_p50": "p50 TTFA", "ttfa_p95": "p95 TTFA", "ttfa_p99": "p99 TTFA",
+    "response_p50": "p50 response", "response_p95": "p95 response", "rtf_p50": "p50 RTF", "rtf_p95": "p95 RTF",
+    "audio_mean": "mean audio", "audio_per_s": "audio s/s", "images_per_s": "images/s", "throughput": "req/s",
+}  # fmt: skip
+"""Headers of the table of audio and images, by the field of MediaRow."""
 SESSION_TITLE = (
     "Sessions with the server's own responses: how they ended, and the CPU time to build a request from them"
 )
@@ -39,6 +49,17 @@ def format_number(value: float) -> str:
     if 0 < abs(value) < 10**-_MAX_DECIMALS:
         return f"{'-' if value < 0 else ''}<{10**-_MAX_DECIMALS:.{_MAX_DECIMALS}f}"
     return _format_fixed(value, _count_decimals(value))
+
+
+def list_media_columns(rows: Sequence[MediaRow]) -> list[tuple[str, list[Quantity]]]:
+    """Return the columns of the table of audio and images that have a value: the field of MediaRow and
+    its quantities."""
+    columns = [(name, [getattr(row, name) for row in rows]) for name in MEDIA_HEADERS]
+    return [
+        (name, quantities)
+        for name, quantities in columns
+        if any(quantity.value is not None or quantity.is_undersampled for quantity in quantities)
+    ]
 
 
 def format_plain(value: float) -> str:

@@ -431,6 +431,7 @@ def _build_environment() -> Environment:
             "effect": comparison_text.format_effect,
             "remark": comparison_text.format_remark,
             "link": _build_link,
+            "media_header": formatting.MEDIA_HEADERS.__getitem__,
         }
     )
     environment.globals.update(
@@ -441,6 +442,8 @@ def _build_environment() -> Environment:
             "steady_title": formatting.STEADY_TITLE,
             "server_title": formatting.SERVER_TITLE,
             "server_note": formatting.SERVER_NOTE,
+            "media_title": formatting.MEDIA_TITLE,
+            "list_media_columns": formatting.list_media_columns,
             "session_title": formatting.SESSION_TITLE,
             "class_title": formatting.CLASS_TITLE,
             "reuse_title": formatting.REUSE_TITLE,

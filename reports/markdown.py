@@ -37,6 +37,7 @@ from reports.model import (
     ClassSection,
     ErrorRow,
     HeadlineTile,
+    MediaRow,
     ObjectiveRow,
     PlanReport,
     PlanSection,
@@ -161,6 +162,7 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
         _build_section("Stages", _build_stage_table(report.stages, formatting.format_metric_label(report.times))),
         _build_section(formatting.CLASS_TITLE, _build_class_tables(report.classes, report.times)),
         _build_section("Tokens", _build_token_table(report.tokens)),
+        _build_section("Audio and images", _build_media_table(report.media)),
         _build_section("Server", _build_server_table(report.servers)),
         _build_section("Errors", _build_error_table(report.errors)),
         *(_build_local_sections(report.local) if report.local else []),
@@ -395,6 +397,17 @@ def _build_class_table(
             ]
         )
     return build_table(names, cell_rows) + _build_more_note(len(rows))
+
+
+def _build_media_table(rows: Sequence[MediaRow]) -> list[str]:
+    columns = formatting.list_media_columns(rows[:_MAX_ROWS])
+    cell_rows = [
+        [escape_text(row.stage), *(_format_cell(cells[index]) for _, cells in columns)]
+        for index, row in enumerate(rows[:_MAX_ROWS])
+    ]
+    return build_table(
+        ["stage", *(formatting.MEDIA_HEADERS[name] for name, _ in columns)], cell_rows
+    ) + _build_more_note(len(rows))
 
 
 def _build_server_table(rows: Sequence[ServerRow]) -> list[str]:

@@ -361,6 +361,25 @@ class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: Quantity = _NOT_STORED
 
 
+class MediaRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics of the audio and images of one stage: time to first audio (`ttfa_…`), response time of a
+    dialog (`response_…`), real-time factor (`rtf_…`), duration of the audio, and the rates of audio
+    and images."""
+
+    stage: str
+    ttfa_p50: Quantity
+    ttfa_p95: Quantity
+    ttfa_p99: Quantity
+    response_p50: Quantity
+    response_p95: Quantity
+    rtf_p50: Quantity
+    rtf_p95: Quantity
+    audio_mean: Quantity
+    audio_per_s: Quantity
+    images_per_s: Quantity
+    throughput: Quantity
+
+
 class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     baseline_per_s: float
@@ -648,6 +667,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     tokens: tuple[TokenRow, ...] = ()
     classes: ClassSection | None = None
     """Results by class of requests; `None` if the workload has no classes."""
+    media: tuple[MediaRow, ...] = ()
+    """Stages whose requests or responses have audio or images."""
     servers: tuple[ServerRow, ...] = ()
     """Counters of the target's servers by stage; empty if the servers report none."""
     steady: tuple[SteadyRow, ...] = ()

@@ -37,6 +37,7 @@ from reports.model import (
     GroupTable,
     HeadlineTile,
     KneeSection,
+    MediaRow,
     ModelSection,
     NamedQuantity,
     ObjectiveRow,
@@ -92,6 +93,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _build_block("Steady", [*map(_describe_steady_state, report.steady)], width),
         _build_block("Classes", _build_class_lines(report.classes, latency_label, width - _MARGIN), width),
         _build_block("Tokens", _build_token_lines(report.tokens, latency_label, width - _MARGIN), width),
+        _build_block("Media", _build_media_lines(report.media, width - _MARGIN), width),
         _build_block("Server", _build_server_lines(report.servers, width - _MARGIN), width),
         _build_block("Latency", _build_breakdown_lines(report.breakdown, width - _MARGIN), width),
         _build_block("Spikes", [*map(_describe_spike, report.spikes)], width),
@@ -390,6 +392,26 @@ def _build_token_lines(rows: Sequence[TokenRow], latency_label: str, width: int)
         f"{legend}; coalesced: chunks read together (no ITL gap)",
         *missing_reasons,
     ]
+
+
+_AUDIO_COLUMNS = ("ttfa_p50", "audio_mean")
+
+
+def _build_media_lines(rows: Sequence[MediaRow], width: int) -> list[str]:
+    """Return tables of the audio and images by stage, as many as needed for the width."""
+    if not rows:
+        return []
+    shown_rows = rows[:_MAX_ROWS]
+    columns = formatting.list_media_columns(shown_rows)
+    groups = [[[formatting.MEDIA_HEADERS[name], *map(_format_aggregate, cells)]] for name, cells in columns]
+    tables = _pack_columns(["stage", *(row.stage for row in shown_rows)], groups, width)
+    has_few_samples = any(_FEW_SAMPLES in cell for table in tables for column in table for cell in column[1:])
+    has_audio = any(name in _AUDIO_COLUMNS for name, _ in columns)
+    legend = [
+        *(["times in ms, mean audio in s; RTF: service or response time / audio duration"] if has_audio else []),
+        *([f"{_FEW_SAMPLES} too few samples"] if has_few_samples else []),
+    ]
+    return [*_format_tables(tables), *_build_more_note(len(rows)), *(["; ".join(legend)] if legend else [])]
 
 
 _FEW_SAMPLES = "*"

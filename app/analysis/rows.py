@@ -200,6 +200,51 @@ def _is_equal_to(frame: pd.DataFrame, name: str, value: str) -> Mask:
     return np.asarray((frame[name] == value).to_numpy(dtype=bool, na_value=False))
 
 
+@dataclass(frozen=True)
+class MediaRows:
+    """Audio and images with one entry per request. An unknown timestamp is 0; an unknown duration or
+    number is NaN."""
+
+    input_end_ns: Nanoseconds
+    first_audio_ns: Nanoseconds
+    audio_durations_s: Floats
+    image_counts: Floats
+
+    def select(self, selection: Mask | Ints | slice) -> MediaRows:
+        return MediaRows(**{field.name: getattr(self, field.name)[selection] for field in fields(MediaRows)})
+
+    def shift(self, shift_ns: int) -> MediaRows:
+        return replace(
+            self,
+            input_end_ns=shift_times(self.input_end_ns, shift_ns),
+            first_audio_ns=shift_times(self.first_audio_ns, shift_ns),
+        )
+
+
+def _read_media(frame: pd.DataFrame) -> MediaRows | None:
+    """Read the audio and images of request rows; `None` if no row has any."""
+    if not any(name in frame and frame[name].notna().any() for name in ("first_audio_ns", "audio_s", "images")):
+        return None
+    return MediaRows(
+        read_times(frame["input_end_ns"])[0],
+        read_times(frame["first_audio_ns"])[0],
+        read_numbers(frame["audio_s"]),
+        read_numbers(frame["images"]),
+    )
+
+
+def _join_media(stages_rows: Sequence[StageRows]) -> MediaRows | None:
+    if all(rows.media is None for rows in stages_rows):
+        return None
+    media = [rows.media or _build_empty_media(len(rows.scheduled_ns)) for rows in stages_rows]
+    return MediaRows(*(np.concatenate([getattr(part, field.name) for part in media]) for field in fields(MediaRows)))
+
+
+def _build_empty_media(row_count: int) -> MediaRows:
+    no_times, no_values = np.zeros(row_count, np.int64), np.full(row_count, np.nan)
+    return MediaRows(no_times, no_times, no_values, no_values)
+
+
 NOT_STARTED = "not-started"
 
 
@@ -232,6 +277,8 @@ class StageRows:
     classes: Categories | None = None
     """Class of each request; `None` if the requests have no classes. The names are numbers until
     `name_classes` is called."""
+    media: MediaRows | None = None
+    """Audio and images of the stage; `None` if no request has any."""
 
     @property
     def was_started(self) -> Mask:
@@ -275,6 +322,7 @@ class StageRows:
             first_byte_ns=shift_times(self.first_byte_ns, shift_ns),
             end_ns=shift_times(self.end_ns, shift_ns),
             tokens=None if self.tokens is None else self.tokens.shift(shift_ns),
+            media=None if self.media is None else self.media.shift(shift_ns),
         )
 
     def _select(self, selection: Mask | Ints) -> StageRows:
@@ -284,11 +332,14 @@ class StageRows:
             correct_counts=None if self.correct_counts is None else self.correct_counts[selection],
             tokens=None if self.tokens is None else self.tokens.select(selection),
             classes=None if self.classes is None else self.classes.select(selection),
+            media=None if self.media is None else self.media.select(selection),
         )
 
 
 _ARRAY_FIELDS = tuple(
-    field.name for field in fields(StageRows) if field.name not in ("error", "correct_counts", "tokens", "classes")
+    field.name
+    for field in fields(StageRows)
+    if field.name not in ("error", "correct_counts", "tokens", "classes", "media")
 )
 
 
@@ -307,6 +358,7 @@ def join_rows(stages_rows: Sequence[StageRows]) -> StageRows:
         else np.concatenate(correct_counts),
         tokens=join_tokens(stages_tokens) if len(stages_tokens) == len(stages_rows) else None,
         classes=_join_classes(stages_rows),
+        media=_join_media(stages_rows),
     ).sort()
 
 
@@ -342,6 +394,7 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
     if tokens is not None:
         tokens = tokens.select(order)
         end_ns = tokens.compute_response_end_ns(end_ns, is_success)
+    media = _read_media(frame)
     has_labels = "correct_rows" in frame and frame["correct_rows"].notna().any()
     return StageRows(
         scheduled_ns=scheduled_ns[order],
@@ -357,6 +410,7 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
         correct_counts=read_numbers(frame["correct_rows"])[order] if has_labels else None,
         tokens=tokens,
         classes=_read_classes(frame, order),
+        media=None if media is None else media.select(order),
     )
 
 

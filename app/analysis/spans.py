@@ -9,10 +9,10 @@ import numpy as np
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
 from app.analysis.objectives import select_run_objectives
-from app.analysis.rows import StageRows, TokenRows
+from app.analysis.rows import MediaRows, StageRows, TokenRows
 from app.records.result import Objective
 
-SCHEDULED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
+SCHEDULED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms", "ttfa_ms")
 """Metrics that are computed from the scheduled start of a request."""
 NO_SCHEDULED_START = "the scheduled start is unknown"
 _OPTIONAL_METRICS = ("tpot_ms",)
@@ -30,6 +30,8 @@ def compute_durations_ms(rows: StageRows, metric: str) -> Floats | None:
         return None
     if metric in _DURATION_FUNCTIONS:
         return _DURATION_FUNCTIONS[metric](rows)
+    if metric in _MEDIA_DURATION_FUNCTIONS:
+        return None if rows.media is None else _MEDIA_DURATION_FUNCTIONS[metric](rows, rows.media)
     if rows.tokens is None or metric not in _TOKEN_DURATION_FUNCTIONS:
         return None
     return _TOKEN_DURATION_FUNCTIONS[metric](rows, rows.tokens)
@@ -40,7 +42,8 @@ def find_requests_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Ma
     is applied to each request, even if it is set on an aggregate such as p95. To the requests of a
     class with own limits, only these limits are applied.
 
-    A response without a first token does not meet a limit on the time to first token."""
+    A response without a first token does not meet a limit on the time to first token, and one
+    without audio does not meet a limit on the time to first audio."""
     limits = [
         objective for objective in slo if objective.metric in LIMIT_METRICS and objective.comparator in ("<", "<=")
     ]
@@ -105,6 +108,22 @@ _TOKEN_DURATION_FUNCTIONS: dict[str, Callable[[StageRows, TokenRows], Floats]] =
     ),
     "tpot_ms": lambda _, tokens: _compute_tpot_ms(tokens),
 }
-LIMIT_METRICS = ("latency_ms", "service_ms", "first_byte_ms", *_TOKEN_DURATION_FUNCTIONS)
+_MEDIA_DURATION_FUNCTIONS: dict[str, Callable[[StageRows, MediaRows], Floats]] = {
+    "ttfa_ms": lambda rows, media: _compute_elapsed_ms(
+        np.where(media.input_end_ns > 0, media.input_end_ns, rows.scheduled_ns),
+        media.first_audio_ns,
+        media.first_audio_ns > 0,
+    ),
+    "response_ms": lambda rows, media: _compute_elapsed_ms(
+        media.input_end_ns, rows.end_ns, (media.input_end_ns > 0) & (rows.end_ns > 0)
+    ),
+}
+LIMIT_METRICS = (
+    "latency_ms",
+    "service_ms",
+    "first_byte_ms",
+    *_TOKEN_DURATION_FUNCTIONS,
+    *_MEDIA_DURATION_FUNCTIONS,
+)
 """Metrics of a request's duration. Each request's value can be compared with the limit of an
 objective."""

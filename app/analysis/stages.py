@@ -14,11 +14,13 @@ import pyarrow as pa
 from app.analysis.arrivals import format_arrivals
 from app.analysis.breakdown import break_down_latency
 from app.analysis.estimates import (
+    BATCH_COUNT,
     compute_distribution,
     estimate_mean,
     estimate_ordered_proportion,
     estimate_proportion,
     estimate_rate,
+    estimate_rate_of_amounts,
     find_maximum,
 )
 from app.analysis.objectives import find_estimate, is_met, select_binding_objectives, select_run_objectives
@@ -106,6 +108,7 @@ def summarize_rows(
             **_select_goodput_metrics(goodput),
             "completed_per_s": {"value": estimate_rate(rows.end_ns[rows.is_success], bounds_ns)},
             **compute_token_metrics(offered_rows, bounds_ns, rows),
+            **_compute_media_metrics(offered_rows, bounds_ns, rows),
         },
         verdict=compute_verdict(checks),
         checks=checks,
@@ -295,6 +298,46 @@ def _build_request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
             "value": estimate_proportion(int(correct_counts.sum()), correct_counts.size * rows_per_request)
         }
     return metrics
+
+
+def _compute_media_metrics(rows: StageRows, bounds_ns: tuple[int, int], all_rows: StageRows) -> Metrics:
+    """Compute the metrics of audio and images of successful requests; metrics without data are
+    omitted. `all_rows` also contains the rows before and after the stage, whose responses count for
+    the rates if they ended within `bounds_ns`."""
+    success_rows = rows.filter(rows.is_success)
+    media = success_rows.media
+    if media is None:
+        return {}
+    metrics: Metrics = {}
+    if np.any(media.first_audio_ns > 0):
+        metrics["ttfa_ms"] = _compute_metric_distribution(success_rows, "ttfa_ms")
+    if np.any(media.input_end_ns > 0):
+        metrics["response_ms"] = _compute_metric_distribution(success_rows, "response_ms")
+    if (has_audio := np.nan_to_num(media.audio_durations_s) > 0).any():
+        service_ms = compute_durations_ms(success_rows, "service_ms")
+        response_ms = compute_durations_ms(success_rows, "response_ms")
+        assert service_ms is not None
+        assert response_ms is not None
+        service_ms = np.where(np.isnan(response_ms), service_ms, response_ms)
+        metrics["real_time_factor"] = compute_distribution(
+            service_ms[has_audio] / 1e3 / media.audio_durations_s[has_audio]
+        )
+        metrics["audio_s"] = compute_distribution(media.audio_durations_s[has_audio])
+    for name, amounts in (("audio_s_per_s", "audio_durations_s"), ("images_per_s", "image_counts")):
+        if not np.isnan(getattr(media, amounts)).all():
+            metrics[name] = {"value": _estimate_media_rate(all_rows.filter(all_rows.is_success), amounts, bounds_ns)}
+    return metrics
+
+
+def _estimate_media_rate(success_rows: StageRows, amounts: str, bounds_ns: tuple[int, int]) -> Estimate:
+    """Estimate the seconds of audio or the images per second of the responses that ended in the
+    window."""
+    edges_ns = np.linspace(*bounds_ns, BATCH_COUNT + 1)
+    weights = np.nan_to_num(getattr(success_rows.media, amounts))
+    counts, _ = np.histogram(success_rows.end_ns, edges_ns, weights=weights)
+    estimate = estimate_rate_of_amounts(counts, (bounds_ns[1] - bounds_ns[0]) / 1e9)
+    is_inside = (success_rows.end_ns >= bounds_ns[0]) & (success_rows.end_ns < bounds_ns[1])
+    return msgspec.structs.replace(estimate, n=int(np.count_nonzero(is_inside & (weights > 0))))
 
 
 def _compute_metric_distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:

@@ -24,11 +24,24 @@ _PROTOCOL_OPTIONS: dict[str, UrlProtocol] = {
     "grpc": "oip-grpc",
 }
 """Protocol of each option whose value is a URL."""
+_OPENAI_APIS: dict[str, UrlProtocol] = {
+    "chat": "openai-chat",
+    "speech": "openai-speech",
+    "transcriptions": "openai-transcriptions",
+    "images": "openai-images",
+    "realtime": "openai-realtime",
+}
 _SECTION = "A URL instead of a profile"
 
 URL_OPTIONS: tuple[CommandOption, ...] = (
     CommandOption(
         ["--openai"], metavar="URL", section=_SECTION, help="base URL of an OpenAI-compatible API, as in …/v1"
+    ),
+    CommandOption(
+        ["--api"],
+        type=click.Choice([*_OPENAI_APIS]),
+        section=_SECTION,
+        help="API of the server that --openai names (default: chat)",
     ),
     CommandOption(
         ["--anthropic"], metavar="URL", section=_SECTION, help="base URL of a server with the Anthropic Messages API"
@@ -165,10 +178,14 @@ def _build_target(arguments: Arguments) -> UrlTarget:
     if urls:
         option, url = next(iter(urls.items()))
         protocol = _PROTOCOL_OPTIONS[option]
+        if option == "openai" and arguments.api is not None:
+            protocol = _OPENAI_APIS[arguments.api]
     else:
         scheme, separator, address = arguments.profile.partition("://")
         url = f"{scheme.casefold()}{separator}{address}"
         protocol = "oip-grpc" if url.startswith(_GRPC_SCHEMES) else "http"
+    if arguments.api is not None and arguments.openai is None:
+        raise UsageError("--api requires --openai", hint="Add --openai URL, or remove --api.")
     if protocol == "http" and arguments.model is not None:
         raise UsageError(
             "--model requires --openai, --anthropic, --oip or --grpc", hint="Plain HTTP has no model name."

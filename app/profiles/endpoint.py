@@ -81,8 +81,16 @@ def _parse_ready_url(value: object) -> str:
     return parse_http_url(value)
 
 
+def _parse_websocket_url(value: object) -> str:
+    """Return the URL of the upgrade requests to a WebSocket, which begins with http:// or https://."""
+    if isinstance(value, str) and value.casefold().startswith(("ws://", "wss://")):
+        value = f"http{value[2:]}"
+    return parse_http_url(value)
+
+
 HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
 GrpcUrl = Annotated[str, BeforeValidator(_parse_grpc_url)]
+WebSocketUrl = Annotated[str, BeforeValidator(_parse_websocket_url)]
 ReadyUrl = Annotated[str, BeforeValidator(_parse_ready_url)]
 """Readiness URL of a server that the run starts, or its path on the host of the target."""
 

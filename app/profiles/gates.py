@@ -15,8 +15,9 @@ from app.analysis.objectives import CLASS_METRICS, get_unit, select_stage_tags
 from app.analysis.spans import LIMIT_METRICS
 from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError, did_you_mean
+from app.profiles.prompts import SpeechRequests
 from app.profiles.units import format_duration
-from app.records.metrics import METRICS, RUN_METRICS, find_metrics
+from app.records.metrics import METRICS, RUN_METRICS, Trait, find_metrics
 from app.records.result import CLASS_TAG, SWEEP_TAG, Objective
 
 if TYPE_CHECKING:
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 
 _LLM_PROTOCOLS = ("openai-chat", "openai-completions", "openai-responses", "anthropic-messages")
+_MEDIA_PROTOCOLS: dict[Trait, tuple[str, ...]] = {
+    "speech": ("openai-speech", "openai-realtime"),
+    "audio": ("openai-speech", "openai-transcriptions", "openai-realtime"),
+    "dialog": ("openai-realtime",),
+    "images": ("openai-images",),
+}
+"""Protocols with the metrics of audio and images, by the trait of the metrics."""
+_TIMED_AUDIO_FORMATS = ("pcm", "wav")
 _POSSIBLY_NEGATIVE_METRICS = (
     "scrape_clock_offset_s",
     "energy_above_idle_j_per_inference",
@@ -332,4 +341,14 @@ def _check_measured(profile: EndpointProfile, objective: Objective) -> tuple[str
         )
     if metric == "accuracy" and getattr(profile.workload, "labels", None) is None:
         return "accuracy needs labels", "Name their array in workload.labels, with protocol oip or oip-grpc."
+    for trait, protocols in _MEDIA_PROTOCOLS.items():
+        if trait in traits and protocol not in protocols:
+            return f"{metric} is available only with protocol {', '.join(protocols)}", "Use latency_ms."
+    if (
+        "audio" in traits
+        and isinstance(profile.workload, SpeechRequests)
+        and profile.workload.format not in _TIMED_AUDIO_FORMATS
+    ):
+        message = f"{metric} needs the duration of the audio, which is unknown for {profile.workload.format}"
+        return message, f"Set workload.format to {' or '.join(_TIMED_AUDIO_FORMATS)}."
     return None

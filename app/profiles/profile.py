@@ -23,19 +23,31 @@ from app.profiles.local import CommonProfile, LocalProfile
 from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
 from app.profiles.prompt_content import BODY_KEYS, CONTENT_PROTOCOLS
-from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
+from app.profiles.prompts import (
+    EmbeddingRequests,
+    ImageRequests,
+    PromptRequests,
+    RealtimeRequests,
+    RerankRequests,
+    SpeechRequests,
+    TranscriptionRequests,
+)
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
 from app.profiles.target import (
     EmbeddingsTarget,
     GeneratingTarget,
     HttpTarget,
+    ImageTarget,
     LocustTarget,
     OipGrpcTarget,
     OipTarget,
+    RealtimeTarget,
     RerankTarget,
+    SpeechTarget,
     TfServingTarget,
     TorchServeTarget,
+    TranscriptionTarget,
 )
 from app.profiles.traffic import TrafficSettings
 from app.profiles.workload import (
@@ -243,6 +255,34 @@ class RerankProfile(_BaseProfile):
     """Content of the requests."""
 
 
+class SpeechProfile(_BaseProfile):
+    target: SpeechTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: SpeechRequests = Field(examples=[{"prompts": {"input_tokens": 40}, "voice": "alloy"}])
+    """Content of the requests."""
+
+
+class TranscriptionProfile(_BaseProfile):
+    target: TranscriptionTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: TranscriptionRequests = Field(examples=[{"audio": {"seconds": 10}}])
+    """Content of the requests."""
+
+
+class ImageProfile(_BaseProfile):
+    target: ImageTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: ImageRequests = Field(examples=[{"prompts": {"input_tokens": 30}, "size": "512x512"}])
+    """Content of the requests."""
+
+
+class RealtimeProfile(_BaseProfile):
+    target: RealtimeTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: RealtimeRequests = Field(examples=[{"audio": {"seconds": 3}, "voice": "alloy"}])
+    """Content of the dialogs."""
+
+
 class OipProfile(_BaseProfile):
     target: OipTarget
     """Target to measure: its address, protocol and connection."""
@@ -307,6 +347,10 @@ EndpointProfile = (
     | GeneratingProfile
     | EmbeddingsProfile
     | RerankProfile
+    | SpeechProfile
+    | TranscriptionProfile
+    | ImageProfile
+    | RealtimeProfile
     | OipProfile
     | OipGrpcProfile
     | TfServingProfile
@@ -322,6 +366,10 @@ PROFILES: dict[str, type[Profile]] = {
     "anthropic-messages": GeneratingProfile,
     "openai-embeddings": EmbeddingsProfile,
     "openai-rerank": RerankProfile,
+    "openai-speech": SpeechProfile,
+    "openai-transcriptions": TranscriptionProfile,
+    "openai-images": ImageProfile,
+    "openai-realtime": RealtimeProfile,
     "oip": OipProfile,
     "oip-grpc": OipGrpcProfile,
     "tf-serving": TfServingProfile,

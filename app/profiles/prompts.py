@@ -42,6 +42,7 @@ from app.profiles.settings import (
     Key,
     Listed,
     ReadAs,
+    Seconds,
     Settings,
     build_settings,
     upper_bound,
@@ -70,6 +71,7 @@ from loadgen.workloads import (
 )
 
 MAX_TOKENS = 2_000_000
+_MAX_CLIP_S = 3_600
 _UNIFORM_LENGTH = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)
 _LENGTH_HINT = "Write 512, `uniform 100 to 800`, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."
 # Maximum distance of the bounds from the center in standard deviations, which leaves enough
@@ -679,3 +681,177 @@ class RerankRequests(EmbeddingRequests):
     misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS
     documents: Annotated[Count, upper_bound(10_000)] = Field(default=8, examples=[8])
     """Number of texts per query, such as 8."""
+
+
+_STREAM_KEY_HINTS = {
+    key: hint for key, hint in (_GENERATION_KEY_HINTS | _DOCUMENT_KEY_HINTS).items() if key != "stream"
+}
+
+
+def _check_conflicts(extra_body: dict[str, Any], conflicts: dict[str, str]) -> None:
+    """Check that `extra_body` has no key that the profile sets elsewhere. Raises BadValueError
+    otherwise. `conflicts` has the key of the profile for each key of a request body."""
+    for key, profile_key in conflicts.items():
+        if key in extra_body:
+            raise BadValueError(f"workload.extra_body.{key} conflicts with {profile_key}", hint=f"Set {profile_key}.")
+
+
+class SpeechRequests(EmbeddingRequests):
+    """Requests for speech, which read synthetic texts or the texts of a dataset aloud.
+
+    The duration of the speech, and with it the real-time factor, is known for the formats `pcm` and
+    `wav`.
+    """
+
+    misplaced_key_hints: ClassVar[dict[str, str]] = _STREAM_KEY_HINTS
+    voice: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(default=None, examples=["alloy"])
+    """Name of the voice, such as alloy. Leave it empty for the default voice of the server."""
+    format: Literal["pcm", "wav", "mp3", "opus", "aac", "flac"] = "pcm"
+    """Format of the audio. Servers that stream usually stream pcm only."""
+    sample_rate: Annotated[Count, upper_bound(384_000)] = Field(default=24_000, examples=[24_000])
+    """Sampling rate of pcm audio in Hz, such as 24000. A pcm response does not state it."""
+    stream: bool = True
+    """Streamed responses, whose audio arrives as it is generated. If false, the request does not ask
+    for it, and the server decides."""
+
+    @model_validator(mode="after")
+    def _check_speech_body(self) -> Self:
+        _check_conflicts(
+            self.extra_body,
+            {
+                "voice": "workload.voice",
+                "response_format": "workload.format",
+                "input": "workload.prompts",
+                "stream_format": "workload.stream",
+            },
+        )
+        return self
+
+
+class ImageRequests(EmbeddingRequests):
+    """Requests for images, whose prompts are synthetic texts or the texts of a dataset."""
+
+    images: Annotated[Count, upper_bound(100)] = Field(default=1, examples=[1])
+    """Number of images per request, such as 1."""
+    size: Annotated[str, Field(pattern=r"^(?:[1-9][0-9]{0,4}x[1-9][0-9]{0,4}|auto)$")] | None = Field(
+        default=None, examples=["1024x1024"]
+    )
+    """Width and height of the images, such as 1024x1024. Leave it empty for the default of the
+    server."""
+
+    @model_validator(mode="after")
+    def _check_image_body(self) -> Self:
+        _check_conflicts(
+            self.extra_body, {"n": "workload.images", "size": "workload.size", "prompt": "workload.prompts"}
+        )
+        return self
+
+
+class GeneratedAudioSettings(Settings):
+    """Generated audio clips, which sound like a voice without words."""
+
+    seconds: TokenLength = Field(examples=[10])
+    """Length of a clip in whole seconds: 10, uniform 2 to 20, or {lognormal: {median: 8, sigma: 0.6,
+    max: 30}}."""
+    unique: Annotated[Count, upper_bound(10_000)] = Field(default=100, examples=[100])
+    """Number of different clips to prepare, such as 100."""
+
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        length = self.seconds
+        longest_s = {FixedLength: "tokens", UniformLength: "high"}.get(type(length))
+        if longest_s is not None and getattr(length, longest_s) > _MAX_CLIP_S:
+            raise BadValueError(f"audio.seconds exceeds the maximum of {_MAX_CLIP_S:,}")
+        return self
+
+
+class TranscriptionRequests(Settings):
+    """Requests to transcribe audio, from exactly one of `audio` and `dataset`. The audio of a request
+    is uploaded as a form with a file.
+
+    `extra_body` has further fields of the form. It must not contain keys that the profile sets
+    elsewhere.
+    """
+
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"audio source": ("audio", "dataset")}
+    misplaced_key_hints: ClassVar[dict[str, str]] = (
+        _GENERATION_KEY_HINTS
+        | _DOCUMENT_KEY_HINTS
+        | {"prompts": "prompts is for requests with a text. Set audio or dataset."}
+    )
+    audio: GeneratedAudioSettings | None = None
+    """Generated audio clips, which sound like a voice without words."""
+    dataset: DatasetPath | None = None
+    """Folder with audio files, such as .wav. Each request uploads one of them."""
+    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(?:-[A-Za-z]{2,4})?$")] | None = Field(
+        default=None, examples=["en"]
+    )
+    """Language of the audio, such as en. Leave it empty to let the server detect it."""
+    format: Literal["json", "verbose_json", "text", "srt", "vtt"] = "json"
+    """Format of the transcripts."""
+    extra_body: BodyKeys = Field(default_factory=dict, examples=[{"temperature": 0}])
+    """Further fields of the form of each request, such as temperature: 0."""
+    popularity: PopularityText = Popularity()
+    """Popularity of the audio: how often each clip is sent. One of sequential, uniform, zipf or
+    {zipf: 1.1}."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if (self.audio is None) == (self.dataset is None):
+            raise BadValueError("workload needs exactly one of audio and dataset")
+        if self.dataset is not None and self.dataset.is_file():
+            raise BadValueError(
+                f"{self.dataset.name} is not a folder", hint="Set workload.dataset to a folder with audio files."
+            )
+        _check_conflicts(
+            self.extra_body,
+            {
+                "model": "target.model",
+                "language": "workload.language",
+                "response_format": "workload.format",
+                "file": "workload.dataset",
+            },
+        )
+        if "stream" in self.extra_body:
+            raise BadValueError("transcripts are measured as a whole, not streamed", hint="Remove extra_body.stream.")
+        return self
+
+
+class RealtimeRequests(Settings):
+    """Dialogs with the Realtime API: audio in real time, from exactly one of `audio` and `dataset`,
+    and then one spoken response.
+
+    `session` is merged into the settings of the session.
+    """
+
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"audio source": ("audio", "dataset")}
+    misplaced_key_hints: ClassVar[dict[str, str]] = TranscriptionRequests.misplaced_key_hints
+    audio: GeneratedAudioSettings | None = None
+    """Generated audio clips, which sound like a voice without words."""
+    dataset: DatasetPath | None = None
+    """Folder with WAV files of 16-bit samples. Each dialog begins with one of them."""
+    voice: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(default=None, examples=["alloy"])
+    """Name of the voice, such as alloy. Leave it empty for the default voice of the server."""
+    version: Literal["ga", "beta"] = "ga"
+    """Version of the API that defines the settings of the session: ga (released) or beta."""
+    sample_rate: Annotated[Count, upper_bound(384_000)] = Field(default=24_000, examples=[24_000])
+    """Sampling rate of the audio that is sent in Hz, such as 24000."""
+    output_sample_rate: Annotated[Count, upper_bound(384_000)] = Field(default=24_000, examples=[24_000])
+    """Sampling rate of the response in Hz, such as 24000, unless the server states another."""
+    chunk_s: Annotated[Seconds, Field(ge=0.01, le=5)] = Field(default=0.1, alias="chunk", examples=["100ms"])
+    """Duration of the audio in each message, such as 100ms."""
+    session: BodyKeys = Field(default_factory=dict, examples=[{"instructions": "Answer briefly."}])
+    """Further settings of the session, such as instructions. null removes a setting."""
+    popularity: PopularityText = Popularity()
+    """Popularity of the audio: how often each clip is sent. One of sequential, uniform, zipf or
+    {zipf: 1.1}."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if (self.audio is None) == (self.dataset is None):
+            raise BadValueError("workload needs exactly one of audio and dataset")
+        if self.dataset is not None and self.dataset.is_file():
+            raise BadValueError(
+                f"{self.dataset.name} is not a folder", hint="Set workload.dataset to a folder with WAV files."
+            )
+        return self

@@ -13,7 +13,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
-from app.profiles.endpoint import EndpointSettings, GrpcUrl, KeyHeader, TargetSettings, find_key_header
+from app.profiles.endpoint import (
+    EndpointSettings,
+    GrpcUrl,
+    KeyHeader,
+    TargetSettings,
+    WebSocketUrl,
+    find_key_header,
+)
 from app.profiles.problems import BadValueError
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, ExistingFile, Listed, Rate, Seconds, Settings, upper_bound
@@ -225,6 +232,33 @@ class RerankTarget(_OpenAiTarget):
     scripted: ScriptedTexts | None = None
     """Server with configured response times that the run starts, to try a profile without a
     service."""
+
+
+class SpeechTarget(_OpenAiTarget):
+    protocol: Literal["openai-speech"]
+    """Protocol of the target."""
+
+
+class TranscriptionTarget(_OpenAiTarget):
+    protocol: Literal["openai-transcriptions"]
+    """Protocol of the target."""
+
+
+class ImageTarget(_OpenAiTarget):
+    protocol: Literal["openai-images"]
+    """Protocol of the target."""
+
+
+class RealtimeTarget(_OpenAiTarget):
+    """A target with the OpenAI Realtime API over WebSocket. ws:// and wss:// in its URL are the same
+    as http:// and https://."""
+
+    protocol: Literal["openai-realtime"]
+    """Protocol of the target."""
+    url: WebSocketUrl | None = Field(default=None, examples=["ws://127.0.0.1:8000/v1"])
+    """URL of the target, such as ws://127.0.0.1:8000/v1. Use wss:// for TLS."""
+    urls: Listed[WebSocketUrl] = Field(default=(), examples=[["ws://host:8000/v1"]])
+    """URLs of the replicas of one service, each such as ws://host:8000/v1."""
 
 
 class _ModelServerTarget(EndpointSettings):

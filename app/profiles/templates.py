@@ -92,6 +92,10 @@ _TARGET_TEMPLATES: dict[str, dict[str, Any]] = {
     "anthropic-messages": {"url": "http://127.0.0.1:8000", "model": "my-model"},
     "openai-embeddings": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
     "openai-rerank": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
+    "openai-speech": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
+    "openai-transcriptions": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
+    "openai-images": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
+    "openai-realtime": {"url": "ws://127.0.0.1:8000/v1", "model": "my-model"},
     "oip": {"url": "http://127.0.0.1:8000", "model": "my-model"},
     "oip-grpc": {"url": "grpc://127.0.0.1:8001", "model": "my-model"},
     "tf-serving": {"url": "http://127.0.0.1:8501", "model": "my-model"},
@@ -111,10 +115,14 @@ _WORKLOAD_TEMPLATES: dict[str, dict[str, Any]] = {
     "anthropic-messages": _PROMPTS,
     "openai-embeddings": _TEXTS,
     "openai-rerank": _TEXTS,
+    "openai-speech": {"prompts": {"input_tokens": 40}},
+    "openai-transcriptions": {"audio": {"seconds": 10}},
+    "openai-images": {"prompts": {"input_tokens": 30}},
+    "openai-realtime": {"audio": {"seconds": 3}},
     "torchserve": {"body": {"inputs": [0.1, 0.2]}},
 }
 _DEFAULT_LOAD = {"stages": [{"name": "steady", "arrivals": "poisson", "rate": "50/s", "duration": "30s"}]}
-_TEMPLATE_KEYS = ("body", "prompts")
+_TEMPLATE_KEYS = ("body", "prompts", "audio")
 _LOCUST_LOAD = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30s"}]}
 
 

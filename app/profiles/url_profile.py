@@ -14,11 +14,23 @@ import msgspec
 from app.errors import UsageError
 from app.profiles.document import MAX_BYTES
 
-UrlProtocol = Literal["http", "openai-chat", "anthropic-messages", "oip", "oip-grpc"]
+UrlProtocol = Literal[
+    "http",
+    "openai-chat",
+    "openai-speech",
+    "openai-transcriptions",
+    "openai-images",
+    "openai-realtime",
+    "anthropic-messages",
+    "oip",
+    "oip-grpc",
+]
 _OUTSIDE_NAME = re.compile(r"[^A-Za-z0-9._]+")
 _MAX_NAME_LENGTH = 64
 DEFAULT_DURATION = "10s"
 DEFAULT_INPUT_TOKENS, DEFAULT_OUTPUT_TOKENS = "512", "128"
+_DEFAULT_TEXT_TOKENS = {"openai-speech": "40", "openai-images": "30"}
+_DEFAULT_AUDIO_S = {"openai-transcriptions": 10, "openai-realtime": 3}
 _CONTENT_TYPE = "content-type"
 
 
@@ -124,6 +136,15 @@ def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
             "--trace cannot be combined with --rate or --concurrency without --openai or --anthropic",
             hint="Remove one of them; only the prompts of a language model can come from a trace.",
         )
+    if target.protocol in _DEFAULT_TEXT_TOKENS:
+        without_input = msgspec.structs.replace(target, input_tokens=None)
+        _refuse_lengths(without_input, "is only for a language model", "Remove it.")
+        return {
+            "prompts": {"input_tokens": _parse_length(target.input_tokens or _DEFAULT_TEXT_TOKENS[target.protocol])}
+        }
+    if target.protocol in _DEFAULT_AUDIO_S:
+        _refuse_lengths(target, "is only for requests with texts", "Remove it.")
+        return {"audio": {"seconds": _DEFAULT_AUDIO_S[target.protocol]}}
     _refuse_lengths(target, "requires --openai or --anthropic", "Use --openai URL for an OpenAI-compatible API.")
     if target.protocol != "http":
         return {}

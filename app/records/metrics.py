@@ -18,11 +18,18 @@ SAMPLED_AGGREGATES = ("mean", "max")
 CALL_PART_AGGREGATES = ("p50", "p95", "p99", "mean", "max")
 
 
-Trait = Literal["stream", "tokens", "scheduled", "rate", "goodput", "external", "local", "generation", "device"]
+Trait = Literal[
+    "stream", "tokens", "speech", "audio", "images", "dialog", "scheduled", "rate", "goodput", "external", "local",
+    "generation", "device",
+]  # fmt: skip
 """Trait of a metric, which decides where the metric can be an objective:
 
 - stream: applies only to streamed responses
 - tokens: applies only to APIs that generate tokens
+- speech: applies only to APIs that generate audio
+- audio: applies only to APIs with audio in the request or the response
+- images: applies only to APIs that generate images
+- dialog: applies only to APIs whose input takes time to send
 - scheduled: measured from the scheduled start of a request
 - rate: low whenever the offered rate is low
 - goodput: counts only responses that meet the SLO limits on individual responses
@@ -87,6 +94,26 @@ _CATALOG = (
            "tokens of successful responses per second", ("tokens", "rate")),
     Metric("coalesced_share", "share", "lower", (),
            "share of chunks that were read together with the previous one", ("stream",)),
+    Metric("ttfa_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
+           (
+               "time from the scheduled start of a request to the first audio of its response; in a dialog, from the "
+               "end of the input audio"
+           ),
+           ("speech",)),
+    Metric("response_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
+           "time from the end of the input audio of a dialog to the end of its response", ("dialog",)),
+    Metric("real_time_factor", "", "lower", DISTRIBUTION_AGGREGATES,
+           (
+               "service time, or in a dialog the response time, divided by the duration of the audio, once per "
+               "response; below 1 is faster than real time"
+           ),
+           ("audio",)),
+    Metric("audio_s", "s", "neither", DISTRIBUTION_AGGREGATES,
+           "duration of the audio that a request transcribes or a response contains", ("audio",)),
+    Metric("audio_s_per_s", "s/s", "higher", (),
+           "seconds of audio of successful requests per second", ("audio", "rate")),
+    Metric("images_per_s", "images/s", "higher", (),
+           "images of successful responses per second", ("images", "rate")),
     Metric("send_lag_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
            "time from the scheduled start of a request to its send: the delay of the load generator",
            ("scheduled", "local")),
@@ -262,6 +289,8 @@ LABELS = {
     "ttft_ms": "TTFT", "ttft_service_ms": "TTFT from send", "ttfo_ms": "TTFO", "icl_ms": "inter-chunk latency",
     "latency_per_token_ms": "normalized latency", "user_tokens_per_s": "output throughput per user",
     "good_tokens_per_s": "token goodput", "cached_input_share": "cached input",
+    "ttfa_ms": "TTFA", "response_ms": "response time", "audio_s": "audio duration", "audio_s_per_s": "audio throughput",
+    "images_per_s": "image throughput",
     "itl_ms": "ITL", "tpot_ms": "TPOT", "output_tokens_per_s": "output throughput",
     "coalesced_share": "coalesced chunks", "send_lag_ms": "send lag", "goodput_share": "goodput share",
     "offered_per_s": "offered rate", "achieved_per_s": "send rate", "completed_per_s": "throughput",

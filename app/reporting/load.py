@@ -256,6 +256,33 @@ def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
     )
 
 
+def build_media_rows(stages: Sequence[Stage]) -> tuple[model.MediaRow, ...]:
+    """Build a row for each stage whose requests or responses have audio or images, except warm-ups."""
+    return tuple(
+        _build_media_row(stage) for stage in stages if stage.kind != "warmup" and _MEDIA_METRICS & stage.metrics.keys()
+    )
+
+
+_MEDIA_METRICS = {"ttfa_ms", "audio_s_per_s", "images_per_s"}
+
+
+def _build_media_row(stage: Stage) -> model.MediaRow:
+    return model.MediaRow(
+        stage=format_stage_name(stage),
+        ttfa_p50=build_stage_quantity(stage, "ttfa_ms", "p50"),
+        ttfa_p95=build_stage_quantity(stage, "ttfa_ms", "p95"),
+        ttfa_p99=build_stage_quantity(stage, "ttfa_ms", "p99"),
+        response_p50=build_stage_quantity(stage, "response_ms", "p50"),
+        response_p95=build_stage_quantity(stage, "response_ms", "p95"),
+        rtf_p50=build_stage_quantity(stage, "real_time_factor", "p50"),
+        rtf_p95=build_stage_quantity(stage, "real_time_factor", "p95"),
+        audio_mean=build_stage_quantity(stage, "audio_s", "mean"),
+        audio_per_s=build_stage_quantity(stage, "audio_s_per_s"),
+        images_per_s=build_stage_quantity(stage, "images_per_s"),
+        throughput=build_stage_quantity(stage, "completed_per_s"),
+    )
+
+
 def build_steady_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[model.SteadyRow, ...]:
     """Build a row for each stage that has a ramp-up or an end at fewer requests in flight."""
     return tuple(

@@ -31,6 +31,7 @@ from loadgen.workloads import (
     list_workloads,
 )
 
+_GENERATING_APIS = ("chat", "completions", "responses", "messages")
 _MAX_REPETITIONS = 20
 _SAME_BODY_NOTE = (
     "All requests had the same body, so a response cache may have served them. Use several `bodies`, or a `dataset`."
@@ -157,7 +158,7 @@ def _format_shares(offered_share: float, served_share: float | None) -> str:
 
 def has_output_lengths(workload: Workload) -> bool:
     """Return True if the profile sets the number of output tokens per response."""
-    if not isinstance(workload, OpenAiWorkload) or workload.api in ("embeddings", "rerank"):
+    if not isinstance(workload, OpenAiWorkload) or workload.api not in _GENERATING_APIS:
         return False
     prompts = workload.prompts
     match prompts:

@@ -16,10 +16,14 @@ from app.profiles.secrets import is_sensitive_header
 from app.profiles.target import (
     EmbeddingsTarget,
     GeneratingTarget,
+    ImageTarget,
     OipTarget,
+    RealtimeTarget,
     RerankTarget,
+    SpeechTarget,
     TfServingTarget,
     TorchServeTarget,
+    TranscriptionTarget,
 )
 from app.records.server import MeasuredServer
 
@@ -68,7 +72,15 @@ def _find_protocol_ready_path(target: EndpointSettings, base_path: str) -> str |
         case TfServingTarget(model=model, version=version):
             version_path = "" if version is None else f"/versions/{quote(version, safe='')}"
             return f"{base_path}/v1/models/{quote(model, safe='')}{version_path}/metadata"
-        case GeneratingTarget() | EmbeddingsTarget() | RerankTarget() if not _needs_key(target):
+        case (
+            GeneratingTarget()
+            | EmbeddingsTarget()
+            | RerankTarget()
+            | SpeechTarget()
+            | TranscriptionTarget()
+            | ImageTarget()
+            | RealtimeTarget()
+        ) if not _needs_key(target):
             has_version = target.protocol != "anthropic-messages" or base_path.endswith("/v1")
             return f"{base_path}/models" if has_version else f"{base_path}/v1/models"
         case _:

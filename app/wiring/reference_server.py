@@ -16,12 +16,16 @@ from app.profiles.profile import (
     EndpointProfile,
     GeneratingProfile,
     HttpProfile,
+    ImageProfile,
     LocustProfile,
     OipGrpcProfile,
     OipProfile,
+    RealtimeProfile,
     RerankProfile,
+    SpeechProfile,
     TfServingProfile,
     TorchServeProfile,
+    TranscriptionProfile,
 )
 from app.profiles.target import ScriptedSettings, ScriptedTensors, ScriptedTexts, ScriptedTokens, parse_tensor
 from app.records.calibration import LoadKind
@@ -138,7 +142,14 @@ def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
                 if torch_settings is None
                 else TorchServeMock(_build_service_model(torch_settings), profile.target.model, torch_settings.response)
             )
-        case OipGrpcProfile() | LocustProfile():
+        case (
+            OipGrpcProfile()
+            | LocustProfile()
+            | SpeechProfile()
+            | TranscriptionProfile()
+            | ImageProfile()
+            | RealtimeProfile()
+        ):
             return None
         case _:
             assert_never(profile)

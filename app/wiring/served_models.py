@@ -25,6 +25,10 @@ _MAX_BYTES = 1 << 20
 _MAX_LISTED = 3
 _PATHS: dict[UrlProtocol, tuple[str, str]] = {
     "openai-chat": ("GET", "/models"),
+    "openai-speech": ("GET", "/models"),
+    "openai-transcriptions": ("GET", "/models"),
+    "openai-images": ("GET", "/models"),
+    "openai-realtime": ("GET", "/models"),
     "anthropic-messages": ("GET", "/models"),
     "oip": ("POST", "/v2/repository/index"),
 }
@@ -52,6 +56,8 @@ def find_served_model(target: UrlTarget) -> str:
 
 def _list_served_models(target: UrlTarget) -> list[str]:
     method, path = _PATHS[target.protocol]
+    if target.url.casefold().startswith(("ws://", "wss://")):
+        target = msgspec.structs.replace(target, url=f"http{target.url[2:]}")
     base_url, headers = target.url.rstrip("/"), {"Accept": "application/json"}
     if target.protocol == "anthropic-messages":
         base_url = base_url if base_url.endswith("/v1") else f"{base_url}/v1"

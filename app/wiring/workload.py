@@ -22,21 +22,32 @@ from app.profiles.profile import (
     EndpointProfile,
     GeneratingProfile,
     HttpProfile,
+    ImageProfile,
     LocustProfile,
     OipGrpcProfile,
     OipProfile,
+    RealtimeProfile,
     RerankProfile,
+    SpeechProfile,
     TfServingProfile,
     TorchServeProfile,
+    TranscriptionProfile,
 )
 from app.profiles.prompt_content import build_request_options
-from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
+from app.profiles.prompts import (
+    PromptDatasetSettings,
+    PromptSettings,
+    RealtimeRequests,
+    TextDatasetSettings,
+    TextSettings,
+)
 from app.profiles.workload import HttpClassSettings, HttpRequests, encode_body
 from app.wiring.stages import build_trace_prompts
 from loadgen.workloads import (
     CacheBust,
     Dataset,
     DatasetPrompts,
+    GeneratedAudio,
     HttpWorkload,
     LiveHistory,
     LocustWorkload,
@@ -44,16 +55,18 @@ from loadgen.workloads import (
     OipWorkload,
     OpenAiWorkload,
     Prompts,
+    RealtimeWorkload,
     RequestOptions,
     SessionPrompts,
     SyntheticPrompts,
     TfServingWorkload,
     TorchServeWorkload,
+    TranscriptionWorkload,
     Workload,
     WorkloadClass,
 )
 
-_Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages"]
+_Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages", "speech", "images"]
 _APIS: dict[str, _Api] = {
     "openai-chat": "chat",
     "openai-completions": "completions",
@@ -61,7 +74,11 @@ _APIS: dict[str, _Api] = {
     "openai-embeddings": "embeddings",
     "openai-rerank": "rerank",
     "anthropic-messages": "messages",
+    "openai-speech": "speech",
+    "openai-images": "images",
 }
+_TextProfile = GeneratingProfile | EmbeddingsProfile | RerankProfile | SpeechProfile | ImageProfile
+"""Profile whose requests contain texts."""
 
 
 def build_workload(profile: EndpointProfile) -> Workload:
@@ -69,29 +86,18 @@ def build_workload(profile: EndpointProfile) -> Workload:
     was redacted when the profile was stored."""
     _require_unredacted_body(profile)
     match profile:
-        case HttpProfile() if profile.workload.classes:
-            seed = profile.load.seed
-            classes = tuple(
-                WorkloadClass(
-                    request_class.name,
-                    request_class.weight,
-                    _build_http_workload(request_class, _derive_seed(seed, index)),
-                )
-                for index, request_class in enumerate(profile.workload.classes)
-            )
-            return MixedWorkload(classes, seed)
         case HttpProfile():
-            return _build_http_workload(profile.workload, profile.load.seed)
-        case GeneratingProfile() if profile.workload.classes:
-            return _build_prompt_mix(profile)
-        case GeneratingProfile() | EmbeddingsProfile() | RerankProfile():
+            return _build_http_requests(profile)
+        case GeneratingProfile():
+            return _build_prompt_mix(profile) if profile.workload.classes else _build_openai_workload(profile)
+        case EmbeddingsProfile() | RerankProfile() | SpeechProfile() | ImageProfile():
             return _build_openai_workload(profile)
-        case OipProfile() | OipGrpcProfile():
-            return _build_oip_workload(profile)
-        case TfServingProfile():
-            return _build_tf_serving_workload(profile)
-        case TorchServeProfile():
-            return _build_torchserve_workload(profile)
+        case TranscriptionProfile():
+            return _build_transcription_workload(profile)
+        case RealtimeProfile():
+            return _build_realtime_workload(profile)
+        case OipProfile() | OipGrpcProfile() | TfServingProfile() | TorchServeProfile():
+            return _build_model_server_workload(profile)
         case LocustProfile():
             settings = profile.workload
             return LocustWorkload(str(profile.target.file), settings.user_classes, settings.spawn_per_s)
@@ -104,12 +110,39 @@ def _require_unredacted_body(profile: EndpointProfile) -> None:
         f"workload.classes[{index}]": request_class for index, request_class in enumerate(profile.classes)
     }
     for settings_key, settings in settings_by_key.items():
-        for key in ("body", "bodies", "template", "extra_body"):
+        for key in ("body", "bodies", "template", "extra_body", "session"):
             if is_redacted(getattr(settings, key, None)):
                 hint = "Restore the secret in this profile, or run the original profile."
                 raise UsageError(
                     f"the secret in {settings_key}.{key} was removed when this profile was stored", hint=hint
                 )
+
+
+def _build_model_server_workload(
+    profile: OipProfile | OipGrpcProfile | TfServingProfile | TorchServeProfile,
+) -> Workload:
+    match profile:
+        case TfServingProfile():
+            return _build_tf_serving_workload(profile)
+        case TorchServeProfile():
+            return _build_torchserve_workload(profile)
+        case _:
+            return _build_oip_workload(profile)
+
+
+def _build_http_requests(profile: HttpProfile) -> HttpWorkload | MixedWorkload:
+    seed = profile.load.seed
+    if not profile.workload.classes:
+        return _build_http_workload(profile.workload, seed)
+    classes = tuple(
+        WorkloadClass(
+            request_class.name,
+            request_class.weight,
+            _build_http_workload(request_class, _derive_seed(seed, index)),
+        )
+        for index, request_class in enumerate(profile.workload.classes)
+    )
+    return MixedWorkload(classes, seed)
 
 
 def _build_http_workload(settings: HttpRequests | HttpClassSettings, seed: int) -> HttpWorkload:
@@ -131,19 +164,29 @@ def _build_bodies(body: JsonValue, bodies: tuple[JsonValue, ...]) -> tuple[bytes
     return tuple(encode_body(value) for value in (bodies if body is None else (body,)))
 
 
-def _build_openai_workload(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> OpenAiWorkload:
+def _build_openai_workload(profile: _TextProfile) -> OpenAiWorkload:
     settings = profile.workload
+    body = settings.extra_body
+    options: dict[str, Any] = {}
+    if isinstance(profile, RerankProfile):
+        options = {"documents": profile.workload.documents}
+    elif isinstance(profile, SpeechProfile):
+        speech = profile.workload
+        body = {**_omit_unset({"voice": speech.voice, "response_format": speech.format}), **body}
+        options = {"sample_rate_hz": speech.sample_rate}
+    elif isinstance(profile, ImageProfile):
+        body = {**_omit_unset({"n": profile.workload.images, "size": profile.workload.size}), **body}
     return OpenAiWorkload(
         api=_APIS[profile.target.protocol],
         model=profile.target.model,
         prompts=_build_prompts(profile),
-        stream=isinstance(profile, GeneratingProfile) and profile.workload.stream,
-        extra_body=json.dumps(settings.extra_body, ensure_ascii=False).encode(),
+        stream=isinstance(profile, GeneratingProfile | SpeechProfile) and profile.workload.stream,
+        extra_body=json.dumps(body, ensure_ascii=False).encode(),
         tokenizer=None if settings.tokenizer is None else str(settings.tokenizer),
         popularity=settings.popularity,
         seed=profile.load.seed,
         cache_bust=_build_cache_bust(profile),
-        **({"documents": profile.workload.documents} if isinstance(profile, RerankProfile) else {}),
+        **options,
     )
 
 
@@ -173,7 +216,65 @@ def _derive_seed(seed: int, class_index: int) -> int:
     return int(np.random.SeedSequence([seed, class_index]).generate_state(1)[0])
 
 
-def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> Prompts:
+def _omit_unset(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _build_transcription_workload(profile: TranscriptionProfile) -> TranscriptionWorkload:
+    settings = profile.workload
+    fields = {
+        **_omit_unset({"language": settings.language, "response_format": settings.format}),
+        **settings.extra_body,
+    }
+    return TranscriptionWorkload(
+        model=profile.target.model,
+        generated=None if settings.audio is None else GeneratedAudio(settings.audio.seconds, settings.audio.unique),
+        dataset=None if settings.dataset is None else build_dataset(settings.dataset),
+        fields=json.dumps(fields, ensure_ascii=False).encode(),
+        popularity=settings.popularity,
+        seed=profile.load.seed,
+    )
+
+
+def _build_realtime_workload(profile: RealtimeProfile) -> RealtimeWorkload:
+    # Import the module only here, because it imports the protocols.
+    from loadgen.protocols.openai_bodies import merge_patch
+
+    settings = profile.workload
+    session = merge_patch(_build_session(settings), settings.session)
+    return RealtimeWorkload(
+        model=profile.target.model,
+        generated=None if settings.audio is None else GeneratedAudio(settings.audio.seconds, settings.audio.unique),
+        dataset=None if settings.dataset is None else build_dataset(settings.dataset),
+        session=json.dumps(session, ensure_ascii=False).encode(),
+        sample_rate_hz=settings.sample_rate,
+        output_sample_rate_hz=settings.output_sample_rate,
+        chunk_s=settings.chunk_s,
+        popularity=settings.popularity,
+        seed=profile.load.seed,
+    )
+
+
+def _build_session(settings: RealtimeRequests) -> dict[str, Any]:
+    """Return the settings of a session without turn detection, in which the client decides when the
+    model responds."""
+    voice = _omit_unset({"voice": settings.voice})
+    if settings.version == "beta":
+        formats = {"input_audio_format": "pcm16", "output_audio_format": "pcm16"}
+        return {"modalities": ["audio", "text"], **formats, "turn_detection": None, **voice}
+    input_format = {"type": "audio/pcm", "rate": settings.sample_rate}
+    output_format = {"type": "audio/pcm", "rate": settings.output_sample_rate}
+    return {
+        "type": "realtime",
+        "output_modalities": ["audio"],
+        "audio": {
+            "input": {"format": input_format, "turn_detection": None},
+            "output": {"format": output_format, **voice},
+        },
+    }
+
+
+def _build_prompts(profile: _TextProfile) -> Prompts:
     settings = profile.workload
     if settings.prompts is not None:
         return _build_synthetic_prompts(settings.prompts, profile.load.seed)
@@ -250,7 +351,7 @@ def _build_live_history(settings: PromptSettings) -> LiveHistory:
     )
 
 
-def _build_cache_bust(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> CacheBust | None:
+def _build_cache_bust(profile: _TextProfile) -> CacheBust | None:
     if not isinstance(profile, GeneratingProfile) or profile.workload.cache_bust == "none":
         return None
     return CacheBust(profile.workload.cache_bust, secrets.token_hex(8))

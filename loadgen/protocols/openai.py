@@ -37,6 +37,7 @@ from loadgen.protocols.openai_bodies import (
     merge_patch,
 )
 from loadgen.protocols.openai_chunks import CountTokens
+from loadgen.protocols.openai_media import build_image_check, build_speech_reader_factory, check_speech
 from loadgen.protocols.openai_sessions import (
     NO_SESSIONS_TEXT,
     CollectingReader,
@@ -59,7 +60,7 @@ from loadgen.protocols.prepared import (
 from loadgen.protocols.request_options import build_output_check
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
-from loadgen.transport.exchange import Exchange
+from loadgen.transport.exchange import Exchange, StreamReader
 from loadgen.workloads import (
     DatasetPrompts,
     LiveHistory,
@@ -76,6 +77,8 @@ PATH_BY_API: dict[Api, str] = {
     "responses": "/responses",
     "embeddings": "/embeddings",
     "rerank": "/rerank",
+    "speech": "/audio/speech",
+    "images": "/images/generations",
 }  # fmt: skip
 
 
@@ -107,12 +110,11 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         raise WorkloadError(str(error), hint=error.hint) from error
     except (DatasetError, LengthError, PromptError) as error:
         raise WorkloadError(str(error)) from error
-    is_stream = packed_requests.is_stream and workload.api in ("chat", "completions", "responses", "messages")
     return PreparedWorkload(
         requests=packed_requests.requests,
-        check=_build_check(workload.api, packed_requests.result_counts, count_tokens),
+        check=_build_check(workload, packed_requests.result_counts, count_tokens),
         label=f"POST {address.format_url(path)}",
-        new_reader=_build_reader_factory(workload, count_tokens, live_sessions) if is_stream else None,
+        new_reader=_build_reader_factory(workload, packed_requests.is_stream, count_tokens, live_sessions),
         request_indices=_build_request_indices(workload, packed_requests),
         max_output_tokens=packed_requests.max_output_tokens if any(packed_requests.max_output_tokens) else None,
         distinct_prompts=len(packed_requests.prompt_hashes),
@@ -137,9 +139,13 @@ def _encode_request(
 
 
 def _build_reader_factory(
-    workload: OpenAiWorkload, count_tokens: CountTokens | None, live_sessions: OpenAiSessions | None
-) -> Callable[[], OpenAiReader]:
-    api = workload.api
+    workload: OpenAiWorkload, is_stream: bool, count_tokens: CountTokens | None, live_sessions: OpenAiSessions | None
+) -> Callable[[], StreamReader] | None:
+    api: Api = workload.api
+    if api == "speech":  # the audio of every response is counted as it arrives
+        return build_speech_reader_factory(workload.extra_body, workload.sample_rate_hz)
+    if not is_stream or api not in ("chat", "completions", "responses", "messages"):
+        return None
     if live_sessions is None and not _needs_output(workload.options):
         return lambda: OpenAiReader(api, count_tokens)
     keeps_reasoning = live_sessions is not None and live_sessions.keeps_reasoning
@@ -212,7 +218,7 @@ class _PromptSource:
         workload, prompts = self._workload, self._workload.prompts
         match prompts:
             case SyntheticPrompts():
-                if prompts.turns is not None and workload.api in ("embeddings", "rerank"):
+                if prompts.turns is not None and workload.api in ("embeddings", "rerank", "speech", "images"):
                     raise PromptError(NO_SESSIONS_TEXT)
                 self._expected_count = prompts.unique
                 texts_per_prompt = workload.documents + 1 if workload.api == "rerank" else 1
@@ -375,7 +381,13 @@ def _build_length_notes(workload: OpenAiWorkload, text_generator: TextGenerator)
 _NOT_STREAMED = ResponseCheck(note="the server does not stream, so token times are unknown")
 
 
-def _build_check(api: Api, result_counts: list[int], count_tokens: CountTokens | None) -> CheckResponse:
+def _build_check(workload: OpenAiWorkload, result_counts: list[int], count_tokens: CountTokens | None) -> CheckResponse:
+    api: Api = workload.api
+    if api == "speech":
+        return check_speech
+    if api == "images":
+        return build_image_check(workload.extra_body)
+
     def check(exchange: Exchange) -> ResponseCheck:
         error, reader = classify_status(exchange.status or 0), exchange.reader
         if error is None and isinstance(reader, OpenAiReader):

@@ -29,7 +29,7 @@ from loadgen.protocols.request_options import build_option_fields
 from loadgen.transport.exchange import Tokens
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload
 
-Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages"]
+Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages", "speech", "images"]
 
 
 class DecodedResponse(msgspec.Struct, frozen=True):
@@ -316,6 +316,9 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
     if api == "rerank":
         query, *documents = _get_texts(prompt)
         return {**body, "query": query, "documents": documents}
+    if api in ("speech", "images"):
+        stream = {"stream": True} if workload.stream else {}
+        return {**body, "input" if api == "speech" else "prompt": " ".join(_get_texts(prompt)), **stream}
     if prompt.messages is None and len(prompt.texts) > 1 and isinstance(workload.prompts, DatasetPrompts):
         raise PromptError(
             "the dataset has lists of strings, which only embeddings and reranking accept. Use a text column."

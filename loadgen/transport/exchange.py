@@ -41,14 +41,23 @@ class Tokens(msgspec.Struct, gc=False):
     """None if the server reports no details."""
 
 
+class Media(msgspec.Struct, gc=False):
+    """Audio and images of one request or response. REQUEST_SCHEMA describes the fields."""
+
+    input_end_ns: int | None = None
+    first_audio_ns: int | None = None
+    audio_s: float | None = None
+    images: int | None = None
+
+
 class StreamReader(Protocol):
     """Incremental reader of the body of one successful response. The memory that a reader uses is
     bounded."""
 
     @property
-    def tokens(self) -> Tokens:
-        """Token counts and token times so far. The value may be read at any time, even after an
-        error."""
+    def tokens(self) -> Tokens | None:
+        """Token counts and token times so far; None if the API has no tokens. The value may be read
+        at any time, even after an error."""
         ...
 
     @property
@@ -110,6 +119,9 @@ class Exchange(msgspec.Struct, gc=False):
     """gRPC method to call. If empty, the default method of the transport is called."""
     session_turn: SessionTurn | None = None
     """Session of the request; None if the workload has no sessions."""
+    media: Media | None = None
+    """Audio or images of a successful exchange, set by the response check; None if the API has
+    neither."""
 
 
 class ResolveError(Exception):

@@ -18,7 +18,9 @@ _MAX_SOCKET_PATH_BYTES = 103
 allow 107 bytes."""
 
 
-def create_http_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transport:
+def create_http_transport(
+    loop: asyncio.AbstractEventLoop, endpoint: Endpoint, new_pool: type[ConnectionPool] = ConnectionPool
+) -> Transport:
     """Create an HTTP/1.1 transport for an endpoint. Raises EndpointError if the endpoint's settings
     are invalid.
 
@@ -27,14 +29,14 @@ def create_http_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -
     """
     addresses = _parse_addresses(endpoint)
     if len(addresses) == 1:
-        return ConnectionPool(loop, addresses[0], endpoint)
+        return new_pool(loop, addresses[0], endpoint)
     max_connections = max(1, endpoint.max_connections // len(addresses))
     received_bytes = ReceivedBytes()
     pools: list[ConnectionPool] = []
     try:
         for address in addresses:
             pools.append(  # noqa: PERF401  earlier pools must be closed if a later pool cannot be created
-                ConnectionPool(
+                new_pool(
                     loop,
                     address,
                     endpoint,

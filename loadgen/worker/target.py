@@ -34,8 +34,10 @@ from loadgen.workloads import (
     MixedWorkload,
     OipWorkload,
     OpenAiWorkload,
+    RealtimeWorkload,
     TfServingWorkload,
     TorchServeWorkload,
+    TranscriptionWorkload,
     Workload,
 )
 
@@ -300,18 +302,16 @@ class SendingTarget:
                 from loadgen.protocols.openai import build_openai
 
                 return build_openai(workload, endpoint, address)
-            case TorchServeWorkload():
-                from loadgen.protocols.torchserve import build_torchserve
+            case TranscriptionWorkload():
+                from loadgen.protocols.openai_media import build_transcriptions
 
-                return build_torchserve(workload, endpoint, address)
-            case OipWorkload():
-                from loadgen.protocols.oip import build_oip
+                return build_transcriptions(workload, endpoint, address)
+            case RealtimeWorkload():
+                from loadgen.protocols.openai_realtime import build_realtime
 
-                return await build_oip(workload, endpoint, address, self._send_query)
-            case TfServingWorkload():
-                from loadgen.protocols.tf_serving import build_tf_serving
-
-                return await build_tf_serving(workload, endpoint, address, self._send_query)
+                return build_realtime(workload, endpoint, address)
+            case TorchServeWorkload() | OipWorkload() | TfServingWorkload():
+                return await self._build_model_server_workload(workload)
             case MixedWorkload():
                 from loadgen.protocols.http import build_http
                 from loadgen.protocols.mix import build_mix
@@ -325,6 +325,24 @@ class SendingTarget:
                 return build_mix(workload, prepare_class)
             case LocustWorkload():
                 raise RuntimeError("a Locust test is run by loadgen.locustfile")
+
+    async def _build_model_server_workload(
+        self, workload: TorchServeWorkload | OipWorkload | TfServingWorkload
+    ) -> PreparedWorkload:
+        endpoint, address = self._endpoint, self._address
+        match workload:
+            case TorchServeWorkload():
+                from loadgen.protocols.torchserve import build_torchserve
+
+                return build_torchserve(workload, endpoint, address)
+            case OipWorkload():
+                from loadgen.protocols.oip import build_oip
+
+                return await build_oip(workload, endpoint, address, self._send_query)
+            case TfServingWorkload():
+                from loadgen.protocols.tf_serving import build_tf_serving
+
+                return await build_tf_serving(workload, endpoint, address, self._send_query)
 
     async def _send_query(self, request: bytes, method: str = "") -> Exchange:
         return await self._send_request(request, method=method)
@@ -350,6 +368,10 @@ def _open_transport(
     """Create the transport for the workload. Return the first address of the endpoint and the
     transport. Raises WorkloadError if a setting of the endpoint is invalid."""
     try:
+        if isinstance(workload, RealtimeWorkload):
+            from loadgen.transport.websocket import create_websocket_transport
+
+            return parse_url(endpoint.urls[0]), create_websocket_transport(loop, endpoint)
         if not isinstance(workload, OipWorkload) or workload.transport == "http":
             transport = create_http_transport(loop, endpoint)
             return parse_url(endpoint.urls[0]), transport

@@ -20,10 +20,11 @@ import pytest
 from app.analysis.headline import mark_headline
 from reports import html
 from reports.html import MAX_BYTES, PREFERRED_BYTES, encode_inert_json, render_html, render_plan_html
-from reports.model import Download, LiveSessionRow, NamedQuantity, PlanReport, Report
+from reports.markdown import render_markdown
+from reports.model import Download, LiveSessionRow, MediaRow, NamedQuantity, PlanReport, Report
 from reports.plan_section import CapacityUncertainty, PercentileRange
 from reports.quantity import Quantity
-from reports.text import render_plan
+from reports.text import render_plan, render_text
 from tests.fakes.results import Run, full_run
 from tests.reports.conftest import Rendered, report_of
 from tests.reports.hostile import PAYLOADS, hostile
@@ -628,3 +629,27 @@ def test_live_sessions_and_the_reuse_of_prefixes_are_tables(full_report: Report)
     text = _text(render_html(msgspec.structs.replace(full_report, sessions=(sessions,), prefix_reuse=(reuse,))))
     assert "stage completed cut off built requests mean time maximum time chat 1,203 4 4,012 52.3 µs n/a" in text
     assert "share of the prompt tokens served by the server&#39;s cache 55.3 %" in text
+
+
+def test_audio_is_a_table_without_the_columns_of_images(full_report: Report) -> None:
+    missing = Quantity(None, "", reason="not measured")
+    row = MediaRow(
+        stage="tts", ttfa_p50=Quantity(55.7, "ms"), ttfa_p95=Quantity(67.8, "ms"), ttfa_p99=missing,
+        response_p50=missing, response_p95=missing,
+        rtf_p50=Quantity(0.192, ""), rtf_p95=missing, audio_mean=Quantity(1.0, "s"), audio_per_s=Quantity(11.6, "s/s"),
+        images_per_s=missing, throughput=Quantity(11.6, "1/s"),
+    )  # fmt: skip
+    report = msgspec.structs.replace(full_report, media=(row,))
+    text = _text(render_html(report))
+    assert "stage p50 TTFA p95 TTFA p50 RTF mean audio audio s/s req/s tts 55.7 ms" in text
+    printed = render_text(report)
+    assert "Media      stage  p50 TTFA  p95 TTFA  p50 RTF  mean audio  audio s/s  req/s\n" in printed
+    assert "           tts    55.7      67.8      0.192    1.00        11.6       11.6\n" in printed
+    assert "| stage | p50 TTFA | p95 TTFA | p50 RTF | mean audio | audio s/s | req/s |" in render_markdown(report)
+    pictures = msgspec.structs.replace(
+        row, ttfa_p50=missing, ttfa_p95=missing, rtf_p50=missing, audio_mean=missing, audio_per_s=missing,
+        images_per_s=Quantity(3.0, "images/s"),
+    )  # fmt: skip
+    lines = render_text(msgspec.structs.replace(full_report, media=(pictures,))).splitlines()
+    index = lines.index("Media      stage  images/s  req/s")
+    assert lines[index + 1 : index + 3] == ["           tts    3.00      11.6", ""], "no legend of audio"

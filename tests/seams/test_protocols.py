@@ -23,17 +23,21 @@ from loadgen.reference.scripted import ScriptedServer
 from loadgen.workloads import (
     Dataset,
     FixedLength,
+    GeneratedAudio,
     HttpWorkload,
     OipWorkload,
     OpenAiWorkload,
     Popularity,
+    RealtimeWorkload,
     SyntheticPrompts,
     TfServingWorkload,
     TorchServeWorkload,
+    TranscriptionWorkload,
     UniformLength,
     Workload,
 )
 from tests.fakes.played import Played, plan
+from tests.fakes.realtime_server import DONE, RealtimeServer, audio_delta, realtime_server
 
 pytestmark = pytest.mark.process
 
@@ -91,6 +95,50 @@ def test_every_answer_is_as_promised(load: LoadProcess, base: str, workload: Wor
     if isinstance(workload, OpenAiWorkload) and workload.api in ("chat", "completions", "responses", "messages"):
         assert set(rows["tokens_out"]) == {4}
         assert set(rows["token_source"]) == {"server"}
+
+
+MEDIA = Script(
+    paths={
+        "/v1/audio/speech": Reply(body=bytes(4_800), headers=(("Content-Type", "audio/pcm"),)),
+        "/v1/audio/transcriptions": Reply(body=b'{"text": "hello"}'),
+        "/v1/images/generations": Reply(body=b'{"data": [{"url": "http://h/1.png"}]}'),
+    }
+)
+CLIPS = GeneratedAudio(FixedLength(1), unique=2)
+
+
+@pytest.mark.parametrize(
+    ("workload", "audio_s", "images"),
+    [
+        (OpenAiWorkload("speech", "m", PROMPTS, extra_body=b'{"response_format": "pcm"}'), 0.1, None),
+        (TranscriptionWorkload("m", CLIPS), 1.0, None),
+        (OpenAiWorkload("images", "m", PROMPTS, stream=False), None, 1),
+    ],
+    ids=["speech", "transcriptions", "images"],
+)
+def test_audio_and_images_are_in_the_rows(
+    load: LoadProcess, workload: Workload, audio_s: float | None, images: int | None
+) -> None:
+    with ScriptedServer(MEDIA) as server:
+        load.configure(Endpoint((f"{server.url}/v1",)), workload)
+        assert load.preflight().error is None
+        rows = Played(load, plan(rate=50, duration=0.1)).rows
+    assert rows["error"].isna().all()
+    assert set(rows["audio_s"].dropna()) == ({audio_s} if audio_s else set())
+    assert set(rows["images"].dropna()) == ({images} if images else set())
+    assert rows["first_audio_ns"].notna().all() == (audio_s == 0.1)
+
+
+def test_a_realtime_dialog_is_a_row(load: LoadProcess) -> None:
+    with realtime_server(RealtimeServer([audio_delta(4_800), DONE])) as server:
+        load.configure(Endpoint((server.url,)), RealtimeWorkload("m", CLIPS))
+        assert load.preflight().error is None
+        rows = Played(load, plan(rate=50, duration=0.1)).rows
+    assert rows["error"].isna().all()
+    assert set(rows["status"]) == {101}
+    assert set(rows["audio_s"]) == {0.1}
+    assert (rows["input_end_ns"] - rows["sent_ns"]).min() >= 1_000_000_000
+    assert (rows["first_audio_ns"] >= rows["input_end_ns"]).all()
 
 
 def test_popular_rows_of_a_folder_are_sent_more_often(load: LoadProcess, tmp_path: Path) -> None:

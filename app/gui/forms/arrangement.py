@@ -80,6 +80,7 @@ _INITIAL_GROUPS: dict[str, Any] = {
     "LengthPairSettings": {"path": "pairs.csv"},
     "ToolSettings": {"count": 8},
     "ResponseFormatSettings": {"json_schema": {"type": "object"}},
+    "GeneratedAudioSettings": {"seconds": 10},
     "UnmeasuredGpuSettings": {"dtype": "fp16"},
     "ClassSettings": {"name": "premium", "share": "100%"},
     "PromptClassSettings": {"name": "chat", "prompts": {"input_tokens": 512, "output_tokens": 128}},

@@ -26,6 +26,7 @@ from reports.model import (
     GroupTable,
     KneeSection,
     LiveSessionRow,
+    MediaRow,
     NamedQuantity,
     PlanSection,
     Report,
@@ -175,6 +176,15 @@ def steady_frame(rows: Sequence[SteadyRow]) -> pd.DataFrame:
     return frame
 
 
+MEDIA_QUANTITIES = tuple(formatting.MEDIA_HEADERS)
+MEDIA_HEADERS = {"stage": "Stage"} | formatting.MEDIA_HEADERS
+
+
+def media_frame(rows: Sequence[MediaRow]) -> pd.DataFrame:
+    """Return the table of audio and images by stage, without the columns that have no value."""
+    return _quantity_frame(rows, MEDIA_QUANTITIES)
+
+
 SESSION_HEADERS = {
     "stage": "Stage", "built": "Built requests", "build_mean": "Mean time", "build_max": "Maximum time",
 }  # fmt: skip
@@ -232,7 +242,7 @@ def reuse_frame(rows: Sequence[NamedQuantity]) -> pd.DataFrame:
     return _frame([{"part": _capitalize(row.name), "share": row.quantity} for row in rows], [*REUSE_HEADERS])
 
 
-def _quantity_frame(rows: Sequence[ServerRow] | Sequence[SteadyRow], names: Sequence[str]) -> pd.DataFrame:
+def _quantity_frame(rows: Sequence[ServerRow | SteadyRow | MediaRow], names: Sequence[str]) -> pd.DataFrame:
     """Return a table of quantities by stage, without the columns that have no value."""
     shown_names = [name for name in names if any(_has_value(getattr(row, name)) for row in rows)]
     return _frame(

@@ -20,6 +20,7 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 _CHART_LINES = 14
+_PROTOCOLS_WITHOUT_LENGTHS = ("openai-speech", "openai-transcriptions", "openai-images", "openai-realtime")
 
 
 class LengthsEditor(SpecialEditor):
@@ -47,7 +48,11 @@ class LengthsEditor(SpecialEditor):
             set_min_lines(chart, _CHART_LINES)
 
     def supports_protocol(self, protocol: str | None) -> bool:
-        return protocol is not None and protocol.startswith(("openai-", "anthropic-"))
+        return (
+            protocol is not None
+            and protocol.startswith(("openai-", "anthropic-"))
+            and protocol not in _PROTOCOLS_WITHOUT_LENGTHS
+        )
 
     def show_contents(self, document: EditedProfile) -> None:
         protocol, load = document.value("target.protocol"), document.value("load")

@@ -9,9 +9,20 @@ from app.cli.main import main
 from app.cli.url import load_url_profile
 from app.errors import ExitCode
 from app.profiles.loading import load_profile
-from app.profiles.profile import EndpointProfile, GeneratingProfile, OipGrpcProfile, OipProfile, Profile
+from app.profiles.profile import (
+    EndpointProfile,
+    GeneratingProfile,
+    ImageProfile,
+    OipGrpcProfile,
+    OipProfile,
+    Profile,
+    RealtimeProfile,
+    SpeechProfile,
+    TranscriptionProfile,
+)
 from loadgen.reference.script import OpenAiMock, Script
 from loadgen.reference.scripted import ScriptedServer
+from loadgen.workloads import UniformLength
 from tests.fakes.command_line import parse
 
 URL = "http://127.0.0.1:9/score"
@@ -38,6 +49,16 @@ def test_the_scheme_and_the_options_name_the_protocol() -> None:
     messages = profile_of("--anthropic", "http://127.0.0.1:9", "--model", "m", "--output-tokens", "7")
     assert isinstance(messages, GeneratingProfile)
     assert messages.target.protocol == "anthropic-messages"
+    openai = ("--openai", "http://127.0.0.1:9/v1", "--model", "m", "--api")
+    speech = profile_of(*openai, "speech", "--input-tokens", "uniform 5 to 9")
+    assert isinstance(speech, SpeechProfile)
+    assert speech.workload.prompts is not None
+    assert speech.workload.prompts.input_tokens == UniformLength(5, 9)
+    assert isinstance(profile_of(*openai, "transcriptions"), TranscriptionProfile)
+    assert isinstance(profile_of(*openai, "images"), ImageProfile)
+    realtime = profile_of("--openai", "ws://127.0.0.1:9/v1", "--model", "m", "--api", "realtime")
+    assert isinstance(realtime, RealtimeProfile)
+    assert realtime.target.url == "http://127.0.0.1:9/v1"
 
 
 def test_the_model_is_asked_of_the_server() -> None:
@@ -58,6 +79,17 @@ def test_a_secret_may_be_sent_where_the_command_says(monkeypatch: pytest.MonkeyP
     [
         ([URL, "--oip", URL], "more than one target is specified", "one URL"),
         ([URL, "--model", "m"], "--model requires --openai", "Plain HTTP"),
+        ([URL, "--api", "speech"], "--api requires --openai", "--openai URL"),
+        (
+            ["--openai", URL, "--model", "m", "--api", "speech", "--output-tokens", "5"],
+            "--output-tokens is only for a language model",
+            "Remove it.",
+        ),
+        (
+            ["--openai", URL, "--model", "m", "--api", "transcriptions", "--input-tokens", "5"],
+            "--input-tokens is only for requests with texts",
+            "Remove it.",
+        ),
         ([URL, "--concurrency", "many"], "'many' is not a number of clients", "1,2,4"),
         ([URL, "--rate", "5/s", "--concurrency", "2"], "cannot be combined", ""),
         ([URL, "--users", "3"], "--users cannot be combined with a URL", ""),

@@ -11,6 +11,10 @@ from tests.app.profiles.conftest import Load
 
 HTTP = {"protocol": "http", "url": "http://127.0.0.1:8000"}
 CHAT = {"protocol": "openai-chat", "url": "http://127.0.0.1:8000/v1", "model": "m"}
+SPEECH = {**CHAT, "protocol": "openai-speech"}
+TRANSCRIPTIONS = {**CHAT, "protocol": "openai-transcriptions"}
+REALTIME = {**CHAT, "protocol": "openai-realtime"}
+IMAGES = {**CHAT, "protocol": "openai-images"}
 PROMPTS = {"prompts": {"input_tokens": 5}}
 STAGES = {
     "stages": [{"name": "calm", "rate": "1/s", "duration": "9s"}, {"name": "peak", "rate": "9/s", "duration": "9s"}]
@@ -140,6 +144,14 @@ LOCUST = {"protocol": "locust", "file": "locustfile.py"}
         (GRPC, {"stream": True}, "ttft_ms.p95 < 100", "openai-chat"),
         (GRPC, {}, "first_byte_ms.p95 < 100", "gRPC does not report the first byte"),
         (LOCUST, {}, "latency_ms.p95 < 100", "Locust does not report"),
+        (CHAT, PROMPTS, "ttfa_ms.p95 < 100", "only with protocol openai-speech"),
+        (IMAGES, PROMPTS, "real_time_factor.p95 < 1", "openai-speech, openai-transcriptions"),
+        (SPEECH, PROMPTS, "images_per_s > 1", "only with protocol openai-images"),
+        (SPEECH, {**PROMPTS, "format": "mp3"}, "audio_s_per_s > 1", "which is unknown for mp3"),
+        (SPEECH, PROMPTS, "output_tokens_per_s > 1", "openai-chat"),
+        (TRANSCRIPTIONS, {"audio": {"seconds": 5}}, "ttfa_ms.p95 < 100", "only with protocol openai-speech"),
+        (SPEECH, PROMPTS, "response_ms.p95 < 100", "only with protocol openai-realtime"),
+        (REALTIME, {"audio": {"seconds": 5}}, "ttft_ms.p95 < 100", "streamed responses"),
     ],
 )
 def test_an_objective_on_what_is_never_measured_is_refused(
@@ -155,11 +167,22 @@ def test_an_objective_on_what_is_never_measured_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("workload", "objective"),
-    [(PROMPTS, "ttft_ms.p95 < 100"), ({**PROMPTS, "stream": False}, "output_tokens_per_s > 100")],
+    ("target", "workload", "objective"),
+    [
+        (CHAT, PROMPTS, "ttft_ms.p95 < 100"),
+        (CHAT, {**PROMPTS, "stream": False}, "output_tokens_per_s > 100"),
+        (SPEECH, {**PROMPTS, "format": "mp3"}, "ttfa_ms.p95 < 100"),
+        (SPEECH, {**PROMPTS, "format": "wav"}, "real_time_factor.p95 < 1"),
+        (TRANSCRIPTIONS, {"audio": {"seconds": 5}}, "audio_s_per_s > 10"),
+        (IMAGES, PROMPTS, "images_per_s > 0.1"),
+        (REALTIME, {"audio": {"seconds": 5}}, "response_ms.p95 < 900"),
+        (REALTIME, {"audio": {"seconds": 5}}, "real_time_factor.p95 < 0.9"),
+    ],
 )
-def test_what_can_be_measured_may_be_asked_for(load: Load, workload: dict[str, Any], objective: str) -> None:
-    assert load(CHAT, workload, slo=[objective]).slo
+def test_what_can_be_measured_may_be_asked_for(
+    load: Load, target: dict[str, Any], workload: dict[str, Any], objective: str
+) -> None:
+    assert load(target, workload, slo=[objective]).slo
 
 
 @pytest.mark.parametrize(

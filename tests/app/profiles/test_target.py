@@ -21,6 +21,10 @@ WORKLOADS: dict[str, Any] = {
     "anthropic-messages": {"prompts": {"input_tokens": 10, "output_tokens": 5}},
     "openai-embeddings": {"prompts": {"input_tokens": 10}},
     "openai-rerank": {"prompts": {"input_tokens": 10}, "documents": 3},
+    "openai-speech": {"prompts": {"input_tokens": 10}, "voice": "alloy", "format": "wav"},
+    "openai-transcriptions": {"audio": {"seconds": "uniform 2 to 5"}, "language": "en"},
+    "openai-images": {"prompts": {"input_tokens": 10}, "size": "512x512"},
+    "openai-realtime": {"audio": {"seconds": 2}, "session": {"instructions": "Be brief.", "tools": None}},
     "torchserve": {"body": {"x": 1}},
     "http": {},
 }
@@ -108,6 +112,8 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
         ),
         ("anthropic-messages", {"serve": {"model": "digits"}, "url": None}, "digits"),
         ("http", {"balance": "random"}, "balance"),
+        ("http", {"url": "ws://127.0.0.1:1"}, "http:// or https://"),
+        ("openai-realtime", {"url": "grpc://127.0.0.1:1"}, "http:// or https://"),
         ("http", {"socket": "s.sock", "url": None, "urls": [URL]}, "target.socket needs target.url"),
         ("http", {"tls": {"key_file": "profile.yaml"}}, "which is missing"),
         ("http", {"tls": {"cert_file": "profile.yaml"}}, "only with https://"),
@@ -129,6 +135,12 @@ def test_what_does_not_fit_is_reported_without_secrets(
     with pytest.raises(ProfileError, match=says) as caught:
         load(values, WORKLOADS.get(protocol))
     assert "canary" not in str(caught.value) + (caught.value.hint or "")
+
+
+def test_the_url_of_a_websocket_is_that_of_its_upgrade(load: Load) -> None:
+    for url, upgrade_url in (("ws://127.0.0.1:9/v1", "http://127.0.0.1:9/v1"), ("wss://h/v1", "https://h/v1")):
+        profile = load(target("openai-realtime", url=url), WORKLOADS["openai-realtime"])
+        assert profile.target.all_urls == (upgrade_url,)
 
 
 def test_keys_stay_out_of_what_is_written(load: Load) -> None:

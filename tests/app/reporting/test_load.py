@@ -23,6 +23,7 @@ from app.reporting.load import (
     build_curve_labels,
     build_knee_section,
     build_load_tiles,
+    build_media_rows,
     build_objective_rows,
     build_prefix_reuse_rows,
     build_session_rows,
@@ -291,6 +292,17 @@ def test_an_accuracy_that_was_measured_is_a_headline() -> None:
     tiles = build_load_tiles(run.result, measured)
     assert [tile.label for tile in tiles][-2:] == ["Accuracy", "Error rate"]
     assert tiles[-2].quantity.value == 0.973
+
+
+def test_audio_has_a_row_per_stage_but_not_for_a_warmup() -> None:
+    tokens_only = msgspec.structs.replace(streaming_run().result.stages[0], kind="steady")
+    stage = msgspec.structs.replace(
+        tokens_only,
+        metrics={"audio_s_per_s": {"value": Estimate(8.5)}, "real_time_factor": {"p50": Estimate(0.2)}},
+    )
+    (row,) = build_media_rows((stage, msgspec.structs.replace(stage, kind="warmup"), tokens_only))
+    assert (row.audio_per_s.value, row.audio_per_s.unit, row.rtf_p50.value) == (8.5, "s/s", 0.2)
+    assert row.images_per_s.value is None
 
 
 def test_live_sessions_have_a_row_per_stage_but_not_for_a_warmup() -> None:

@@ -31,6 +31,12 @@ def test_the_model_of_an_openai_server_is_found() -> None:
         assert find_served_model(chat(server)) == "llama"
 
 
+def test_the_models_of_a_websocket_are_listed_over_http() -> None:
+    with ScriptedServer(Script(protocols=(OpenAiMock(model="llama"),))) as server:
+        target = UrlTarget(url=f"ws{server.url[4:]}/v1", protocol="openai-realtime")
+        assert find_served_model(target) == "llama"
+
+
 def test_the_key_is_sent_and_the_path_is_below_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", "the-key")
     with serving({"data": [{"id": "m"}]}) as server:

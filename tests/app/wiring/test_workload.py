@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from loadgen.workloads import (
     ExponentialDelay,
     FixedDelay,
     FixedLength,
+    GeneratedAudio,
     HttpWorkload,
     LiveHistory,
     LocustWorkload,
@@ -22,11 +24,13 @@ from loadgen.workloads import (
     OipWorkload,
     OpenAiWorkload,
     Popularity,
+    RealtimeWorkload,
     SessionPrompts,
     SyntheticPrompts,
     TfServingWorkload,
     TorchServeWorkload,
     TracePrompts,
+    TranscriptionWorkload,
     UniformLength,
 )
 from tests.app.wiring.conftest import HTTP, URL, Written
@@ -132,6 +136,55 @@ def test_texts_to_embed_and_to_rank(written: Written, tmp_path: Path) -> None:
     ranking = build_workload(written(model("openai-rerank"), {"prompts": {"input_tokens": 9}, "documents": 3}))
     assert isinstance(ranking, OpenAiWorkload)
     assert (ranking.api, ranking.documents, ranking.stream) == ("rerank", 3, False)
+
+
+def test_speech_transcriptions_and_images(written: Written, tmp_path: Path) -> None:
+    texts = {"prompts": {"input_tokens": 9}}
+    speech = build_workload(
+        written(model("openai-speech"), {**texts, "voice": "alloy", "sample_rate": 8000, "extra_body": {"speed": 2}})
+    )
+    assert isinstance(speech, OpenAiWorkload)
+    assert (speech.api, speech.stream, speech.sample_rate_hz) == ("speech", True, 8000)
+    assert json.loads(speech.extra_body) == {"voice": "alloy", "response_format": "pcm", "speed": 2}
+    images = build_workload(written(model("openai-images"), {**texts, "images": 2, "size": "64x64"}))
+    assert isinstance(images, OpenAiWorkload)
+    assert (images.api, images.stream) == ("images", False)
+    assert json.loads(images.extra_body) == {"n": 2, "size": "64x64"}
+    (tmp_path / "clips").mkdir()
+    files = build_workload(written(model("openai-transcriptions"), {"dataset": "clips", "language": "en"}))
+    assert isinstance(files, TranscriptionWorkload)
+    assert (files.dataset, files.generated) == (Dataset(str(tmp_path / "clips"), "folder"), None)
+    assert json.loads(files.fields) == {"language": "en", "response_format": "json"}
+    generated = build_workload(written(model("openai-transcriptions"), {"audio": {"seconds": 4, "unique": 3}}))
+    assert isinstance(generated, TranscriptionWorkload)
+    assert (generated.dataset, generated.generated) == (None, GeneratedAudio(FixedLength(4), 3))
+
+
+def test_a_realtime_session_has_no_turn_detection(written: Written) -> None:
+    settings = {"audio": {"seconds": 4}, "voice": "alloy", "sample_rate": 16_000, "chunk": "50ms"}
+    session = {"instructions": "Be brief.", "audio": {"input": {"noise_reduction": {"type": "near_field"}}}}
+    released = build_workload(written(model("openai-realtime"), {**settings, "session": session}))
+    assert isinstance(released, RealtimeWorkload)
+    assert (released.sample_rate_hz, released.output_sample_rate_hz, released.chunk_s) == (16_000, 24_000, 0.05)
+    assert json.loads(released.session) == {
+        "type": "realtime",
+        "output_modalities": ["audio"],
+        "instructions": "Be brief.",
+        "audio": {
+            "input": {
+                "format": {"type": "audio/pcm", "rate": 16_000},
+                "turn_detection": None,
+                "noise_reduction": {"type": "near_field"},
+            },
+            "output": {"format": {"type": "audio/pcm", "rate": 24_000}, "voice": "alloy"},
+        },
+    }
+    beta = {**settings, "version": "beta", "session": {"modalities": None}}
+    older = build_workload(written(model("openai-realtime"), beta))
+    assert isinstance(older, RealtimeWorkload)
+    assert json.loads(older.session) == {
+        "input_audio_format": "pcm16", "output_audio_format": "pcm16", "turn_detection": None, "voice": "alloy",
+    }  # fmt: skip
 
 
 def test_prompts_of_a_trace_have_its_lengths(written: Written) -> None:

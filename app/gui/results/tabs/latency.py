@@ -52,6 +52,10 @@ class LatencyTab(Tab):
         )
         self.description_label = label("", "muted", wrap=True)
         self.column.addWidget(self.description_label)
+        self.media = _TableSection(
+            formatting.MEDIA_TITLE, QuantityModel(frames.MEDIA_HEADERS, frames.MEDIA_QUANTITIES), frames.media_frame
+        )
+        self.column.addWidget(self.media)
         grid = QGridLayout()
         grid.addWidget(self.spectrum_chart, 0, 0)
         grid.addWidget(self.cdf_chart, 0, 1)
@@ -70,6 +74,8 @@ class LatencyTab(Tab):
         self._draw_spectrum(report)
         self._draw_cdf(report)
         self._draw_heat_map(report)
+        invalid_stages = frozenset(frames.stage_name(row) for row in report.stages if row.validity == "INVALID")
+        self.media.show_rows(report.media, invalid_stages)
         response_count = report.spectra[0].n if report.spectra else 0
         template = "The charts show {count} responses from the stages used for the result."
         self.description_label.setText(template.format(count=format_count(response_count)))

@@ -9,8 +9,8 @@ from pytestqt.qtbot import QtBot
 from app.analysis.breakdown import break_down_request
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
-from app.gui.results.tabs.latency import BreakdownTab
-from app.records.result import PrefixReuse, SessionSummary, SteadyState
+from app.gui.results.tabs.latency import BreakdownTab, LatencyTab
+from app.records.result import Estimate, PrefixReuse, SessionSummary, SteadyState
 from app.records.server_counters import LatencyComparison, ServerCounters
 from app.reporting.report import build_report
 from app.storage.run_directory import StoredRun
@@ -123,3 +123,20 @@ def test_a_selected_request_is_drawn_as_a_waterfall_of_its_parts(
     assert not requests.waterfall.chart.legend.entries, "the axis names the parts"
     requests.stage_box.setCurrentText("low")
     assert not requests.waterfall.chart.is_plot_shown, "the request is no longer selected"
+
+
+def test_audio_is_a_table_if_the_stages_have_any(page: ResultsPage, opened: OpenRun, streamed: StoredRun) -> None:
+    displayed = opened(streamed.directory)
+    page.content().show_run(displayed)
+    (tab,) = page.findChildren(LatencyTab)
+    tab.show_run(displayed)
+    assert tab.media.isHidden()
+    audio = {"ttfa_ms": {"p50": Estimate(55.0, n=9)}, "audio_s_per_s": {"value": Estimate(8.5, n=9)}}
+    stages = [msgspec.structs.replace(one, metrics=one.metrics | audio) for one in displayed.result.stages]
+    result = msgspec.structs.replace(displayed.result, stages=tuple(stages))
+    run = displayed.opened_run
+    report = build_report(result, run.table.slice(0, 0), run.data.telemetry, "", "", "{}")
+    tab.show_run(msgspec.structs.replace(displayed, result=result, report=report, own_report=report))
+    assert not tab.media.isHidden()
+    assert list(tab.media.model.frame) == ["stage", "ttfa_p50", "audio_per_s", "throughput"]
+    assert [cell.value for cell in tab.media.model.frame["audio_per_s"]] == [8.5] * 3
