@@ -324,6 +324,24 @@ class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
     seed: int = 0
 
 
+class GrpcWorkload(msgspec.Struct, frozen=True, tag="grpc"):
+    """Calls of a gRPC method, `package.Service/Method`: one call per body, or calls with an empty
+    message if `bodies` is empty.
+
+    A body is a message in the JSON format of Protocol Buffers, or an array of messages if the method
+    takes a stream of them. `template` and `dataset` are used as in HttpWorkload. `protoset` is the
+    path of a descriptor set; without it, the message types are those of the server's reflection.
+    """
+
+    method: str
+    protoset: str | None = None
+    bodies: tuple[bytes, ...] = ()
+    template: str | None = None
+    dataset: Dataset | None = None
+    popularity: Popularity = Popularity()
+    seed: int = 0
+
+
 class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
     """Locust test of the user, which `loadgen.locustfile` runs unchanged. If `user_classes` is
     empty, all user classes of the file run."""
@@ -333,4 +351,6 @@ class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
     spawn_per_s: float = 10.0
 
 
-Workload = HttpWorkload | OpenAiWorkload | OipWorkload | TfServingWorkload | TorchServeWorkload | LocustWorkload
+Workload = (
+    HttpWorkload | OpenAiWorkload | OipWorkload | TfServingWorkload | TorchServeWorkload | LocustWorkload | GrpcWorkload
+)

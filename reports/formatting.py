@@ -204,6 +204,8 @@ _METRIC_NAMES = {
     "tpot_ms": "TPOT",
     "itl_ms": "ITL",
     "icl_ms": "ICL",
+    "first_message_ms": "time to first message",
+    "message_gap_ms": "gap between messages",
 }
 
 

@@ -296,6 +296,21 @@ class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: Quantity = _NOT_STORED
 
 
+class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages of the streams of one stage: time to the first message (`first_…`) and gaps between
+    messages (`gap_…`)."""
+
+    stage: str
+    first_p50: Quantity
+    first_p95: Quantity
+    first_p99: Quantity
+    gap_p50: Quantity
+    gap_p95: Quantity
+    gap_p99: Quantity
+    per_response: Quantity
+    per_s: Quantity
+
+
 class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     baseline_per_s: float
@@ -581,6 +596,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Metric of the percentiles in `stages`: latency, or service time if the scheduled starts are
     unknown."""
     tokens: tuple[TokenRow, ...] = ()
+    messages: tuple[MessageRow, ...] = ()
+    """Stages whose responses were streams of messages without tokens."""
     servers: tuple[ServerRow, ...] = ()
     """Counters of the target's servers by stage; empty if the servers report none."""
     steady: tuple[SteadyRow, ...] = ()

@@ -35,6 +35,7 @@ from reports.model import (
     GroupTable,
     HeadlineTile,
     KneeSection,
+    MessageRow,
     ModelSection,
     NamedQuantity,
     ObjectiveRow,
@@ -88,6 +89,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _build_block("Stages", _build_stage_lines(report.stages, latency_label, width - _MARGIN), width),
         _build_block("Steady", [*map(_describe_steady_state, report.steady)], width),
         _build_block("Tokens", _build_token_lines(report.tokens, latency_label, width - _MARGIN), width),
+        _build_block("Messages", _build_message_lines(report.messages, width - _MARGIN), width),
         _build_block("Server", _build_server_lines(report.servers, width - _MARGIN), width),
         _build_block("Latency", _build_breakdown_lines(report.breakdown, width - _MARGIN), width),
         _build_block("Spikes", [*map(_describe_spike, report.spikes)], width),
@@ -388,6 +390,25 @@ def _build_token_lines(rows: Sequence[TokenRow], latency_label: str, width: int)
     ]
 
 
+def _build_message_lines(rows: Sequence[MessageRow], width: int) -> list[str]:
+    """Return tables of the streams of messages by stage, as many as needed for the width."""
+    if not rows:
+        return []
+    shown_rows = rows[:_MAX_ROWS]
+    groups = [
+        [[header, *(_format_aggregate(read(row)) for row in shown_rows)] for header, read in group]
+        for group in _MESSAGE_COLUMN_GROUPS
+    ]
+    tables = _pack_columns(["stage", *(row.stage for row in shown_rows)], groups, width)
+    return [*_format_tables(tables), *_build_more_note(len(rows)), "times in ms; gap: between messages of a stream"]
+
+
+_MESSAGE_COLUMN_GROUPS: tuple[tuple[tuple[str, Callable[[MessageRow], Quantity]], ...], ...] = (
+    (("messages/s", lambda row: row.per_s), ("per response", lambda row: row.per_response)),
+    (("p50 first message", lambda row: row.first_p50), ("p95", lambda row: row.first_p95),
+     ("p99", lambda row: row.first_p99)),
+    (("p50 gap", lambda row: row.gap_p50), ("p95", lambda row: row.gap_p95), ("p99", lambda row: row.gap_p99)),
+)  # fmt: skip
 _FEW_SAMPLES = "*"
 
 

@@ -27,6 +27,7 @@ from app.profiles.settings import Count, GateText, Listed, ObjectiveText, Positi
 from app.profiles.target import (
     EmbeddingsTarget,
     GeneratingTarget,
+    GrpcTarget,
     HttpTarget,
     LocustTarget,
     OipGrpcTarget,
@@ -37,6 +38,7 @@ from app.profiles.target import (
 )
 from app.profiles.traffic import TrafficSettings
 from app.profiles.workload import (
+    GrpcRequests,
     HttpRequests,
     LocustRequests,
     OipGrpcRequests,
@@ -225,6 +227,13 @@ class TorchServeProfile(_BaseProfile):
     """Content of the requests."""
 
 
+class GrpcProfile(_BaseProfile):
+    target: GrpcTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: GrpcRequests = Field(examples=[{"method": "grpc.health.v1.Health/Check"}])
+    """Content of the requests."""
+
+
 class LocustProfile(_BaseProfile):
     target: LocustTarget
     """Target to measure: its address, protocol and connection."""
@@ -266,6 +275,7 @@ EndpointProfile = (
     | TfServingProfile
     | TorchServeProfile
     | LocustProfile
+    | GrpcProfile
 )
 Profile = EndpointProfile | LocalProfile
 PROFILES: dict[str, type[Profile]] = {
@@ -282,6 +292,7 @@ PROFILES: dict[str, type[Profile]] = {
     "torchserve": TorchServeProfile,
     "locust": LocustProfile,
     "local": LocalProfile,
+    "grpc": GrpcProfile,
 }
 """Profile class for each protocol of a target. A target with a model but without a protocol has the
 protocol `local`."""

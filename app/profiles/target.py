@@ -266,15 +266,13 @@ class OipTarget(_ModelServerTarget):
         return self
 
 
-class OipGrpcTarget(_ModelServerTarget):
-    """A target that uses the Open Inference Protocol over gRPC. The URL of the target is
-    grpc://host:port, or grpcs://host:port for TLS."""
+class _GrpcEndpointSettings(EndpointSettings):
+    """A target that is called over gRPC. The URL of the target is grpc://host:port, or
+    grpcs://host:port for TLS."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_KEY_HINTS | {
         "scripted": "A scripted server uses oip over HTTP."
     }
-    protocol: Literal["oip-grpc"]
-    """Protocol of the target."""
     url: GrpcUrl | None = Field(default=None, examples=["grpc://127.0.0.1:8001"])
     """URL of the target, such as grpc://127.0.0.1:8001. Use grpcs:// for TLS."""
     urls: Listed[GrpcUrl] = Field(default=(), examples=[["grpc://host:8001"]])
@@ -286,6 +284,14 @@ class OipGrpcTarget(_ModelServerTarget):
             hint = "Set the file of the CA that signed it in tls.ca_file."
             raise BadValueError("tls.verify: false is only for HTTP: gRPC always verifies the certificate", hint=hint)
         return self
+
+
+class OipGrpcTarget(_GrpcEndpointSettings, _ModelServerTarget):
+    """A target that uses the Open Inference Protocol over gRPC. The URL of the target is
+    grpc://host:port, or grpcs://host:port for TLS."""
+
+    protocol: Literal["oip-grpc"]
+    """Protocol of the target."""
 
 
 class TfServingTarget(_ModelServerTarget):
@@ -314,6 +320,17 @@ class TorchServeTarget(_ModelServerTarget):
     service."""
     version: ModelVersion | None = Field(default=None, examples=["1.0"])
     """Version of the model on the server, such as 1.0."""
+
+
+class GrpcTarget(_GrpcEndpointSettings):
+    """A target with any gRPC service. The URL of the target is grpc://host:port, or
+    grpcs://host:port for TLS."""
+
+    misplaced_key_hints: ClassVar[dict[str, str]] = _GrpcEndpointSettings.misplaced_key_hints | {
+        "model": "A gRPC service has no model name: workload.method and the messages define the request.",
+    }
+    protocol: Literal["grpc"]
+    """Protocol of the target."""
 
 
 class LocustTarget(TargetSettings):

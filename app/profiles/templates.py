@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from app.profiles.editing import REMOVED, format_inline, get_value
-from app.profiles.endpoint import ADDRESS_KEYS
+from app.profiles.endpoint import ADDRESS_KEYS, GRPC_PROTOCOLS
 from app.profiles.fields import FieldSpec, profile_fields
 from app.profiles.generation_tests import DEFAULT_TESTS, is_gguf_file, is_language_model
 from app.records.local import OnnxPrecision, Precision
@@ -98,6 +98,7 @@ _TARGET_TEMPLATES: dict[str, dict[str, Any]] = {
     "torchserve": {"url": "http://127.0.0.1:8080", "model": "my-model"},
     "locust": {"file": "locustfile.py"},
     "local": {"model": "digits"},
+    "grpc": {"url": "grpc://127.0.0.1:50051"},
 }
 _SERVED_MODELS = {"oip": "onnx", "openai-chat": "language", "openai-completions": "language"}
 """Kind of model that the run itself can serve, by protocol."""
@@ -112,6 +113,7 @@ _WORKLOAD_TEMPLATES: dict[str, dict[str, Any]] = {
     "openai-embeddings": _TEXTS,
     "openai-rerank": _TEXTS,
     "torchserve": {"body": {"inputs": [0.1, 0.2]}},
+    "grpc": {"method": "grpc.health.v1.Health/Check", "body": {"service": ""}},
 }
 _DEFAULT_LOAD = {"stages": [{"name": "steady", "arrivals": "poisson", "rate": "50/s", "duration": "30s"}]}
 _TEMPLATE_KEYS = ("body", "prompts")
@@ -199,7 +201,7 @@ def _convert_target(original_target: dict[str, Any], protocol: str, spec: FieldS
     defaults = dict(_TARGET_TEMPLATES[protocol])
     if any(preserved_values.get(key) for key in ADDRESS_KEYS):
         defaults.pop("url", None)
-    if "url" in preserved_values and (protocol == "oip-grpc") != str(preserved_values["url"]).startswith("grpc"):
+    if "url" in preserved_values and (protocol in GRPC_PROTOCOLS) != str(preserved_values["url"]).startswith("grpc"):
         del preserved_values["url"]
         defaults = dict(_TARGET_TEMPLATES[protocol])
     if preserved_values.get("scripted") is not None:

@@ -255,6 +255,25 @@ def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
     )
 
 
+def build_message_rows(stages: Sequence[Stage]) -> tuple[model.MessageRow, ...]:
+    """Build a row for each stage whose responses were streams of messages, except warm-ups."""
+    return tuple(
+        model.MessageRow(
+            stage=_format_stage_name(stage),
+            first_p50=build_stage_quantity(stage, "first_message_ms", "p50"),
+            first_p95=build_stage_quantity(stage, "first_message_ms", "p95"),
+            first_p99=build_stage_quantity(stage, "first_message_ms", "p99"),
+            gap_p50=build_stage_quantity(stage, "message_gap_ms", "p50"),
+            gap_p95=build_stage_quantity(stage, "message_gap_ms", "p95"),
+            gap_p99=build_stage_quantity(stage, "message_gap_ms", "p99"),
+            per_response=build_stage_quantity(stage, "response_messages", "mean"),
+            per_s=build_stage_quantity(stage, "messages_per_s"),
+        )
+        for stage in stages
+        if stage.kind != "warmup" and "response_messages" in stage.metrics
+    )
+
+
 def build_steady_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[model.SteadyRow, ...]:
     """Build a row for each stage that has a ramp-up or an end at fewer requests in flight."""
     return tuple(
@@ -484,7 +503,7 @@ def _build_knee_row(knee: Knee) -> model.KneeRow:
     )
 
 
-_TOKEN_TILE_METRICS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
+_TOKEN_TILE_METRICS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"), ("first_message_ms", "p95"))
 
 
 def build_load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:

@@ -12,7 +12,7 @@ from app.session.calibration import measure_capacity
 from app.session.dependencies import LoadGenerator, SessionDependencies
 from app.session.interruption import Interruption
 from loadgen.records import LoadWorker, WorkerStageResult
-from loadgen.workloads import LocustWorkload, OpenAiWorkload, Workload
+from loadgen.workloads import GrpcWorkload, LocustWorkload, OpenAiWorkload, Workload
 
 _STREAMING_APIS = ("chat", "completions", "responses", "messages")
 
@@ -49,7 +49,10 @@ def get_required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
     user's Locust test sends the load."""
     if isinstance(workload, LocustWorkload):
         return ()
-    is_streaming = isinstance(workload, OpenAiWorkload) and workload.stream and workload.api in _STREAMING_APIS
+    # Whether a gRPC method is streamed is known only after its descriptor has been read.
+    is_streaming = isinstance(workload, GrpcWorkload) or (
+        isinstance(workload, OpenAiWorkload) and workload.stream and workload.api in _STREAMING_APIS
+    )
     return ("plain", "streaming") if is_streaming else ("plain",)
 
 

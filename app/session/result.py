@@ -73,7 +73,7 @@ from app.records.result import (
 from app.session.local.spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
-from loadgen.workloads import OipWorkload, OpenAiWorkload, SessionPrompts, SyntheticPrompts, Workload
+from loadgen.workloads import GrpcWorkload, OipWorkload, OpenAiWorkload, SessionPrompts, SyntheticPrompts, Workload
 
 _GRPC_CAPACITY_NOTE = (
     "The load generator's capacity was measured with plain HTTP requests. gRPC calls need more CPU time, so check the "
@@ -105,7 +105,7 @@ def collect_notes(
 
 def _build_workload_notes(workload: Workload) -> tuple[str, ...]:
     match workload:
-        case OipWorkload(transport="grpc" | "grpc-stream"):
+        case OipWorkload(transport="grpc" | "grpc-stream") | GrpcWorkload():
             return (_GRPC_CAPACITY_NOTE,)
         case OpenAiWorkload(
             api="chat" | "completions" | "responses" | "messages", prompts=SyntheticPrompts(turns=turns, live=live)

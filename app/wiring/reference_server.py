@@ -15,6 +15,7 @@ from app.profiles.profile import (
     EmbeddingsProfile,
     EndpointProfile,
     GeneratingProfile,
+    GrpcProfile,
     HttpProfile,
     LocustProfile,
     OipGrpcProfile,
@@ -138,7 +139,7 @@ def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
                 if torch_settings is None
                 else TorchServeMock(_build_service_model(torch_settings), profile.target.model, torch_settings.response)
             )
-        case OipGrpcProfile() | LocustProfile():
+        case OipGrpcProfile() | LocustProfile() | GrpcProfile():
             return None
         case _:
             assert_never(profile)

@@ -17,7 +17,7 @@ from app.errors import MeasurementError, UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.profile import EndpointProfile, GeneratingProfile, LocustProfile, Profile
 from app.profiles.secrets import redact_header
-from app.profiles.target import HttpTarget, LocustTarget
+from app.profiles.target import GrpcTarget, HttpTarget, LocustTarget
 from app.records.trial import ConnectionTest, Problem, TlsInfo
 from app.session.target import find_unreachable_hint
 from app.wiring.endpoint import build_endpoint, require_permission
@@ -165,7 +165,7 @@ def _build_connection_test(
     return ConnectionTest(
         url=", ".join(target.all_urls) or "server started for this test",
         protocol=target.protocol,
-        model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
+        model=None if isinstance(target, HttpTarget | LocustTarget | GrpcTarget) else target.model,
         is_measurable=unreachable_hint is None,
         problem=problem,
         summary=_NOT_STREAMED_MESSAGE if problem == "not streaming" else report.detail,

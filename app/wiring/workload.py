@@ -18,6 +18,7 @@ from app.profiles.profile import (
     EmbeddingsProfile,
     EndpointProfile,
     GeneratingProfile,
+    GrpcProfile,
     HttpProfile,
     LocustProfile,
     OipGrpcProfile,
@@ -33,6 +34,7 @@ from loadgen.workloads import (
     CacheBust,
     Dataset,
     DatasetPrompts,
+    GrpcWorkload,
     HttpWorkload,
     LiveHistory,
     LocustWorkload,
@@ -75,6 +77,8 @@ def build_workload(profile: EndpointProfile) -> Workload:
         case LocustProfile():
             settings = profile.workload
             return LocustWorkload(str(profile.target.file), settings.user_classes, settings.spawn_per_s)
+        case GrpcProfile():
+            return _build_grpc_workload(profile)
         case _:
             assert_never(profile)
 
@@ -239,6 +243,19 @@ def _build_torchserve_workload(profile: TorchServeProfile) -> TorchServeWorkload
         bodies=_build_bodies(settings.body, settings.bodies),
         dataset=None if settings.dataset is None else build_dataset(settings.dataset),
         content_type=settings.content_type,
+        popularity=settings.popularity,
+        seed=profile.load.seed,
+    )
+
+
+def _build_grpc_workload(profile: GrpcProfile) -> GrpcWorkload:
+    settings = profile.workload
+    return GrpcWorkload(
+        method=settings.method,
+        protoset=None if settings.protoset is None else str(settings.protoset),
+        bodies=_build_bodies(settings.body, settings.bodies),
+        template=None if settings.template is None else encode_body(settings.template).decode(),
+        dataset=None if settings.dataset is None else build_dataset(settings.dataset),
         popularity=settings.popularity,
         seed=profile.load.seed,
     )

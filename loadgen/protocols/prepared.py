@@ -6,14 +6,14 @@ The module also defines the functions for such queries.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from http.client import responses
 from typing import Protocol
 
 import msgspec
 
 from loadgen.payloads.sessions import SessionGraph
-from loadgen.transport.exchange import Exchange, StreamReader, Tokens
+from loadgen.transport.exchange import CallKind, Exchange, StreamReader, Tokens
 
 MAX_REQUESTS_BYTES = 256 * 2**20
 """Memory limit in bytes for all prepared requests of a workload. Requests beyond the limit are
@@ -173,6 +173,21 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     prompts."""
     notes: tuple[str, ...] = ()
     identify_server: IdentifyServer | None = None
+    call_kind: CallKind | None = None
+    """How the gRPC method is called, if only its descriptor states it; None for other workloads."""
+
+
+def limit_total_size(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:
+    """Return the first requests that fit into the memory limit, and True if requests were
+    omitted."""
+    kept_requests: list[bytes] = []
+    total_bytes = 0
+    for request in requests:
+        total_bytes += len(request)
+        if total_bytes > MAX_REQUESTS_BYTES:
+            return kept_requests, True
+        kept_requests.append(request)
+    return kept_requests, False
 
 
 def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:

@@ -25,9 +25,10 @@ from loadgen.protocols.prepared import (
 )
 from loadgen.records import Endpoint, KeyFile, PreflightDone, WorkerShare
 from loadgen.transport.address import Address, EndpointError, parse_grpc_url, parse_url
-from loadgen.transport.exchange import Exchange, Headers, ResolveError, StreamReader, Transport
+from loadgen.transport.exchange import CallKind, Exchange, Headers, ResolveError, StreamReader, Transport
 from loadgen.transport.http_transport import create_http_transport
 from loadgen.workloads import (
+    GrpcWorkload,
     HttpWorkload,
     LocustWorkload,
     OipWorkload,
@@ -176,6 +177,7 @@ class SendingTarget:
         self._endpoint = self.api_keys.endpoint
         self._prepared_workload: PreparedWorkload | None = None
         self._worker_count = 1
+        self._call_kind: CallKind | None = None
         self._address, self.transport = _open_transport(loop, self._endpoint, workload)
 
     async def prepare(self, share: WorkerShare = _FULL_SHARE) -> PreparedWorkload:
@@ -192,8 +194,13 @@ class SendingTarget:
         except ResolveError as error:
             raise TargetError(str(error), "dns") from error
         if self._prepared_workload is None:
-            self._prepared_workload = await self._build_workload()
-            self._register_requests(self._prepared_workload)
+            prepared_workload = await self._build_workload()
+            self._call_kind = prepared_workload.call_kind
+            if self._call_kind is not None:
+                self._reopen_transport()
+                await self.transport.resolve()
+            self._prepared_workload = prepared_workload
+            self._register_requests(prepared_workload)
         return self._prepared_workload
 
     async def preflight(self) -> PreflightDone:
@@ -256,12 +263,15 @@ class SendingTarget:
 
     def _split_connections(self, worker_count: int) -> None:
         self._worker_count = worker_count
-        own_max_connections = -(-self._endpoint.max_connections // worker_count)
-        endpoint = msgspec.structs.replace(self.api_keys.endpoint, max_connections=own_max_connections)
-        self.transport.close()
-        _, self.transport = _open_transport(self._loop, endpoint, self._workload)
+        self._reopen_transport()
         if self._prepared_workload is not None:
             self._register_requests(self._prepared_workload)
+
+    def _reopen_transport(self) -> None:
+        own_max_connections = -(-self._endpoint.max_connections // self._worker_count)
+        endpoint = msgspec.structs.replace(self.api_keys.endpoint, max_connections=own_max_connections)
+        self.transport.close()
+        _, self.transport = _open_transport(self._loop, endpoint, self._workload, self._call_kind)
 
     def _register_requests(self, prepared_workload: PreparedWorkload) -> None:
         # The gRPC transport adds the headers itself; over HTTP they are part of the prepared
@@ -292,6 +302,10 @@ class SendingTarget:
                 from loadgen.protocols.tf_serving import build_tf_serving
 
                 return await build_tf_serving(workload, endpoint, address, self._send_query)
+            case GrpcWorkload():
+                from loadgen.protocols.grpc_messages import build_grpc
+
+                return await build_grpc(workload, address, self._send_query)
             case LocustWorkload():
                 raise RuntimeError("a Locust test is run by loadgen.locustfile")
 
@@ -314,20 +328,28 @@ class SendingTarget:
 
 
 def _open_transport(
-    loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload
+    loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload, call_kind: CallKind | None = None
 ) -> tuple[Address, Transport]:
     """Create the transport for the workload. Return the first address of the endpoint and the
-    transport. Raises WorkloadError if a setting of the endpoint is invalid."""
-    try:
-        if not isinstance(workload, OipWorkload) or workload.transport == "http":
-            transport = create_http_transport(loop, endpoint)
-            return parse_url(endpoint.urls[0]), transport
-        # Import gRPC only when it is used: the import takes 0.1 s.
-        from loadgen.protocols.oip_grpc import get_infer_method
-        from loadgen.transport.grpc import create_grpc_transport
+    transport. Raises WorkloadError if a setting of the endpoint is invalid.
 
-        is_streamed = workload.transport == "grpc-stream"
-        transport = create_grpc_transport(loop, endpoint, get_infer_method(workload), is_streamed=is_streamed)
+    `call_kind` is that of the prepared workload. Until it is known, a gRPC transport can send
+    queries for descriptors."""
+    try:
+        match workload:
+            case OipWorkload(transport="grpc" | "grpc-stream"):
+                # Import gRPC only when it is used: the import takes 0.1 s.
+                from loadgen.protocols.oip_grpc import get_infer_method
+                from loadgen.transport.grpc import create_grpc_transport
+
+                kind: CallKind = "server-stream" if workload.transport == "grpc-stream" else "unary"
+                transport = create_grpc_transport(loop, endpoint, get_infer_method(workload), kind)
+            case GrpcWorkload():
+                from loadgen.transport.grpc import create_grpc_transport
+
+                transport = create_grpc_transport(loop, endpoint, f"/{workload.method}", call_kind or "server-stream")
+            case _:
+                return parse_url(endpoint.urls[0]), create_http_transport(loop, endpoint)
         return parse_grpc_url(endpoint.urls[0]), transport
     except EndpointError as error:
         raise WorkloadError(str(error)) from error

@@ -20,7 +20,7 @@ import pytest
 from app.analysis.headline import mark_headline
 from reports import html
 from reports.html import MAX_BYTES, PREFERRED_BYTES, encode_inert_json, render_html, render_plan_html
-from reports.model import Download, LiveSessionRow, NamedQuantity, PlanReport, Report
+from reports.model import Download, LiveSessionRow, MessageRow, NamedQuantity, PlanReport, Report
 from reports.plan_section import CapacityUncertainty, PercentileRange
 from reports.quantity import Quantity
 from reports.text import render_plan
@@ -628,3 +628,11 @@ def test_live_sessions_and_the_reuse_of_prefixes_are_tables(full_report: Report)
     text = _text(render_html(msgspec.structs.replace(full_report, sessions=(sessions,), prefix_reuse=(reuse,))))
     assert "stage completed cut off built requests mean time maximum time chat 1,203 4 4,012 52.3 µs n/a" in text
     assert "share of the prompt tokens served by the server&#39;s cache 55.3 %" in text
+
+
+def test_streams_of_messages_are_a_table(full_report: Report) -> None:
+    names = ("first_p50", "first_p95", "first_p99", "gap_p50", "gap_p95", "gap_p99")
+    times = {name: Quantity(float(number), "ms") for number, name in enumerate(names, 11)}
+    row = MessageRow(stage="calm", per_s=Quantity(170, "messages/s"), per_response=Quantity(4, "messages"), **times)
+    text = _text(render_html(msgspec.structs.replace(full_report, messages=(row,))))
+    assert "calm 170 messages/s 4.00 messages 11.0 ms 12.0 ms" in text

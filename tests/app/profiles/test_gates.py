@@ -127,6 +127,7 @@ def test_the_references_gates_are_right(load: Load) -> None:
 
 
 GRPC = {"protocol": "oip-grpc", "url": "grpc://127.0.0.1:8001", "model": "m"}
+SPEECH = {"protocol": "grpc", "url": "grpc://127.0.0.1:50051"}
 LOCUST = {"protocol": "locust", "file": "locustfile.py"}
 
 
@@ -139,6 +140,9 @@ LOCUST = {"protocol": "locust", "file": "locustfile.py"}
         (CHAT, {**PROMPTS, "stream": False}, "itl_ms.p50 < 10", "streamed responses"),
         (GRPC, {"stream": True}, "ttft_ms.p95 < 100", "openai-chat"),
         (GRPC, {}, "first_byte_ms.p95 < 100", "gRPC does not report the first byte"),
+        (SPEECH, {"method": "a/b"}, "first_byte_ms.p95 < 100", "gRPC does not report the first byte"),
+        (SPEECH, {"method": "a/b"}, "ttft_ms.p95 < 100", "streamed responses"),
+        (HTTP, {}, "first_message_ms.p95 < 100", "only with protocol grpc"),
         (LOCUST, {}, "latency_ms.p95 < 100", "Locust does not report"),
     ],
 )
@@ -155,11 +159,18 @@ def test_an_objective_on_what_is_never_measured_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("workload", "objective"),
-    [(PROMPTS, "ttft_ms.p95 < 100"), ({**PROMPTS, "stream": False}, "output_tokens_per_s > 100")],
+    ("target", "workload", "objective"),
+    [
+        (CHAT, PROMPTS, "ttft_ms.p95 < 100"),
+        (CHAT, {**PROMPTS, "stream": False}, "output_tokens_per_s > 100"),
+        (SPEECH, {"method": "a/b"}, "first_message_ms.p95 < 100"),
+        (SPEECH, {"method": "a/b"}, "message_gap_ms.p95 < 100"),
+    ],
 )
-def test_what_can_be_measured_may_be_asked_for(load: Load, workload: dict[str, Any], objective: str) -> None:
-    assert load(CHAT, workload, slo=[objective]).slo
+def test_what_can_be_measured_may_be_asked_for(
+    load: Load, target: dict[str, Any], workload: dict[str, Any], objective: str
+) -> None:
+    assert load(target, workload, slo=[objective]).slo
 
 
 @pytest.mark.parametrize(

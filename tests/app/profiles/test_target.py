@@ -22,13 +22,14 @@ WORKLOADS: dict[str, Any] = {
     "openai-embeddings": {"prompts": {"input_tokens": 10}},
     "openai-rerank": {"prompts": {"input_tokens": 10}, "documents": 3},
     "torchserve": {"body": {"x": 1}},
+    "grpc": {"method": "demo.Speech/Read", "body": {"text": "a"}},
     "http": {},
 }
 
 
 def target(protocol: str, **more: Any) -> dict[str, Any]:
-    url = "grpc://127.0.0.1:8001" if protocol == "oip-grpc" else URL
-    named = {} if protocol in ("http", "locust") else {"model": "org/model:v1"}
+    url = "grpc://127.0.0.1:8001" if protocol in ("oip-grpc", "grpc") else URL
+    named = {} if protocol in ("http", "locust", "grpc") else {"model": "org/model:v1"}
     file = {"file": "locustfile.py"} if protocol == "locust" else {}
     return {"protocol": protocol, "url": url, **named, **file, **more}
 
@@ -90,6 +91,8 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
         ("openai-chat", {"model": None}, "model must be text"),
         ("oip", {"model": "a\nb"}, "model"),
         ("oip-grpc", {"url": URL}, "grpc:// or grpcs://"),
+        ("grpc", {"url": URL}, "grpc:// or grpcs://"),
+        ("grpc", {"model": "m"}, "the key 'model' is unknown"),
         ("oip-grpc", {"url": "grpc://127.0.0.1"}, "must contain a port"),
         ("oip-grpc", {"url": "grpc://127.0.0.1:1/path"}, "neither a path nor a query"),
         ("oip-grpc", {"tls": {"verify": False}}, "gRPC always verifies the certificate"),

@@ -16,6 +16,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "tf-serving": {"protocol": "tf-serving", "url": "http://127.0.0.1:1", "model": "m"},
     "torchserve": {"protocol": "torchserve", "url": "http://127.0.0.1:1", "model": "m"},
     "locust": {"protocol": "locust", "file": "locustfile.py"},
+    "grpc": {"protocol": "grpc", "url": "grpc://127.0.0.1:1"},
 }
 
 
@@ -59,6 +60,12 @@ def test_text_is_sent_as_it_is_and_all_else_as_json() -> None:
         ("torchserve", {}, "exactly one of body, bodies and dataset"),
         ("locust", {"body": 1}, "the key 'body' is unknown"),
         ("locust", {"user_classes": ["My User"]}, "user_classes"),
+        ("grpc", {"body": {}}, "method"),
+        ("grpc", {"method": "demo.Speech.Read"}, "not a gRPC method"),
+        ("grpc", {"method": "a/b", "protoset": "none.binpb"}, "none.binpb does not exist"),
+        ("grpc", {"method": "a/b", "template": "{{x}}"}, "requires workload.dataset"),
+        ("grpc", {"method": "a/b", "body": {}, "bodies": [{}]}, "only one of body, bodies and dataset"),
+        ("grpc", {"method": "a/b", "stream": True}, "the key 'stream' is unknown"),
     ],
 )
 def test_nonsense_is_reported(load: Load, protocol: str, workload: dict[str, Any], says: str) -> None:

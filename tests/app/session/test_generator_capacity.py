@@ -12,6 +12,7 @@ from app.storage.run_directory import RunWriter
 from loadgen.records import LoadWorker, WorkerStageResult
 from loadgen.workloads import (
     FixedLength,
+    GrpcWorkload,
     HttpWorkload,
     LocustWorkload,
     OipWorkload,
@@ -79,6 +80,7 @@ def run(tmp_path: Path) -> Path:
         (replace(CHAT, api="embeddings"), ("plain",)),
         (OipWorkload("m", transport="grpc-stream"), ("plain",)),
         (LocustWorkload("file.py"), ()),
+        (GrpcWorkload("a/b"), ("plain", "streaming")),
     ],
 )
 def test_what_a_workload_makes_use_of(workload: Workload, kinds: tuple[LoadKind, ...]) -> None:

@@ -15,6 +15,7 @@ from loadgen.workloads import (
     ExponentialDelay,
     FixedDelay,
     FixedLength,
+    GrpcWorkload,
     HttpWorkload,
     LiveHistory,
     LocustWorkload,
@@ -171,6 +172,21 @@ def test_tensors_over_grpc(written: Written, stream: bool, transport: Any) -> No
 def test_tensors_over_http(written: Written) -> None:
     assert build_workload(written(model("oip"), {"binary": False})) == OipWorkload(model="m", binary=False, seed=7)
     assert build_workload(written(model("tf-serving", signature="s"))) == TfServingWorkload("m", signature="s", seed=7)
+
+
+def test_messages_over_grpc(written: Written, tmp_path: Path) -> None:
+    (tmp_path / "speech.binpb").write_bytes(b"")
+    target = {"protocol": "grpc", "url": "grpc://127.0.0.1:50051"}
+    settings = {"method": "demo.Speech/Read", "protoset": "speech.binpb"}
+    assert build_workload(written(target, {**settings, "bodies": [{"text": "é"}, '{"text": 1}']})) == GrpcWorkload(
+        "demo.Speech/Read",
+        str(tmp_path / "speech.binpb"),
+        bodies=('{"text":"é"}'.encode(), b'{"text": 1}'),
+        seed=7,
+    )
+    filled = build_workload(written(target, {**settings, "dataset": "images", "template": {"text": "{{file}}"}}))
+    assert isinstance(filled, GrpcWorkload)
+    assert (filled.template, filled.dataset) == ('{"text":"{{file}}"}', Dataset(str(tmp_path / "images"), "folder"))
 
 
 def test_a_locust_test(written: Written, tmp_path: Path) -> None:
