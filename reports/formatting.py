@@ -26,6 +26,9 @@ SERVER_NOTE = (
     "The counters include the requests of the lead-in and the drain. Client minus server is the time in the network, "
     "in routers, and in the HTTP code of both sides."
 )
+MESSAGE_TITLE = (
+    "Streams of messages: throughput, messages per response, time to first message, and gap between messages"
+)
 SESSION_TITLE = (
     "Sessions with the server's own responses: how they ended, and the CPU time to build a request from them"
 )

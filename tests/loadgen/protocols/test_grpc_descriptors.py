@@ -165,8 +165,9 @@ def test_descriptors_that_do_not_fit_are_refused(change: Change, says: str, monk
 def test_the_servers_own_well_known_types_are_not_used() -> None:
     files = speech_files()
     files.append(FileDescriptorProto(name="google/protobuf/duration.proto", package="google.protobuf"))
-    fields = fetch(files=files).request_class.DESCRIPTOR.fields_by_name["wait"].message_type.fields_by_name
-    assert list(fields) == ["seconds", "nanos"]
+    duration = fetch(files=files).request_class.DESCRIPTOR.fields_by_name["wait"].message_type
+    assert duration is not None
+    assert list(duration.fields_by_name) == ["seconds", "nanos"]
 
 
 def test_a_descriptor_set_needs_no_reflection(tmp_path: Path) -> None:
