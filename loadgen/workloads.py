@@ -342,6 +342,14 @@ class GrpcWorkload(msgspec.Struct, frozen=True, tag="grpc"):
     seed: int = 0
 
 
+class BatchWorkload(msgspec.Struct, frozen=True, tag="openai-batch"):
+    """Job of the OpenAI Batch API, which consists of the chat completions of `requests`. The status
+    of the job is requested every `poll_s` seconds."""
+
+    requests: OpenAiWorkload
+    poll_s: float = 10.0
+
+
 class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
     """Locust test of the user, which `loadgen.locustfile` runs unchanged. If `user_classes` is
     empty, all user classes of the file run."""
@@ -352,5 +360,12 @@ class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
 
 
 Workload = (
-    HttpWorkload | OpenAiWorkload | OipWorkload | TfServingWorkload | TorchServeWorkload | LocustWorkload | GrpcWorkload
+    HttpWorkload
+    | OpenAiWorkload
+    | OipWorkload
+    | TfServingWorkload
+    | TorchServeWorkload
+    | LocustWorkload
+    | GrpcWorkload
+    | BatchWorkload
 )

@@ -26,6 +26,11 @@ SERVER_NOTE = (
     "The counters include the requests of the lead-in and the drain. Client minus server is the time in the network, "
     "in routers, and in the HTTP code of both sides."
 )
+BATCH_STATUSES = {
+    "completed": "The job was completed", "failed": "The job failed", "expired": "The job expired",
+    "cancelled": "The job was canceled",
+}  # fmt: skip
+BATCH_TITLE = "Job of the Batch API: the time from its creation to its end, and its requests"
 MESSAGE_TITLE = (
     "Streams of messages: throughput, messages per response, time to first message, and gap between messages"
 )

@@ -440,6 +440,8 @@ def _build_environment() -> Environment:
             "steady_title": formatting.STEADY_TITLE,
             "server_title": formatting.SERVER_TITLE,
             "server_note": formatting.SERVER_NOTE,
+            "batch_title": formatting.BATCH_TITLE,
+            "batch_statuses": formatting.BATCH_STATUSES,
             "message_title": formatting.MESSAGE_TITLE,
             "session_title": formatting.SESSION_TITLE,
             "reuse_title": formatting.REUSE_TITLE,

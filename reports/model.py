@@ -30,7 +30,7 @@ SCHEMA = 2
 
 Evaluation = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
-StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike"]
+StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike", "batch"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
 """Outcome of a run. MEASURED means that the run is valid and has no objective that can pass or
 fail."""
@@ -309,6 +309,25 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     gap_p99: Quantity
     per_response: Quantity
     per_s: Quantity
+
+
+class BatchJobRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Job of the Batch API. `expired` and `cancelled` requests were not processed before its end."""
+
+    stage: str
+    status: str
+    upload: Quantity
+    job: Quantity
+    requests: int
+    completed: int
+    failed: int
+    expired: int
+    cancelled: int
+    tokens_in: Quantity
+    tokens_out: Quantity
+    tokens_per_s: Quantity
+    """Output tokens per second over the whole job."""
+    detail: str | None
 
 
 class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -610,6 +629,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     empty unless the prompts of the run determine the former."""
     sessions: tuple[LiveSessionRow, ...] = ()
     """Stages whose sessions contained the server's own responses."""
+    batches: tuple[BatchJobRow, ...] = ()
+    """Jobs of the Batch API."""
     spikes: tuple[SpikeSummary, ...] = ()
     cold_start: tuple[NamedQuantity, ...] = ()
     groups: tuple[GroupTable, ...] = ()

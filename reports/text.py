@@ -28,6 +28,7 @@ from reports.local_text import (
 )
 from reports.marks import compute_display_width, dim_undersampled, drop_marks, mark_status, pad_text
 from reports.model import (
+    BatchJobRow,
     BatchRow,
     BreakdownSection,
     CheckRow,
@@ -89,6 +90,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _build_block("Stages", _build_stage_lines(report.stages, latency_label, width - _MARGIN), width),
         _build_block("Steady", [*map(_describe_steady_state, report.steady)], width),
         _build_block("Tokens", _build_token_lines(report.tokens, latency_label, width - _MARGIN), width),
+        _build_block("Batch", [line for row in report.batches for line in _describe_batch(row)], width),
         _build_block("Messages", _build_message_lines(report.messages, width - _MARGIN), width),
         _build_block("Server", _build_server_lines(report.servers, width - _MARGIN), width),
         _build_block("Latency", _build_breakdown_lines(report.breakdown, width - _MARGIN), width),
@@ -281,7 +283,7 @@ def _build_stage_lines(stages: Sequence[StageRow], times: str, width: int) -> li
 
     The steps and probes of a search are omitted: the full report lists them, and the summary
     already shows the result of the search."""
-    rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike")]
+    rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike", "batch")]
     if not rows:
         return []
     has_results = any(row.meets_slo is not None for row in rows)
@@ -387,6 +389,23 @@ def _build_token_lines(rows: Sequence[TokenRow], latency_label: str, width: int)
         *_build_more_note(len(rows)),
         f"{legend}; coalesced: chunks read together (no ITL gap)",
         *missing_reasons,
+    ]
+
+
+def _describe_batch(row: BatchJobRow) -> list[str]:
+    counts = {"completed": row.completed, "failed": row.failed, "expired": row.expired, "canceled": row.cancelled}
+    count_text = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "completed")
+    ending = formatting.BATCH_STATUSES[row.status]
+    tokens = (("input", row.tokens_in), ("output", row.tokens_out))
+    token_text = ", ".join(f"{formatting.format_count(round(count.value))} {name} tokens" for name, count in tokens
+                           if count.value is not None)  # fmt: skip
+    rate_text = f", {_format_value_unit(row.tokens_per_s)} over the whole job" if row.tokens_per_s.value else ""
+    return [
+        f"{ending} after {formatting.format_duration(row.job.value or 0)} (upload before it: "
+        f"{formatting.format_duration(row.upload.value or 0)})",
+        f"{row.requests:,} requests: {count_text}",
+        *([f"{token_text}{rate_text}"] if token_text else []),
+        *([f"reason given by the server: {row.detail}"] if row.detail else []),
     ]
 
 

@@ -369,7 +369,7 @@ def compute_offered_window(rows: StageRows, stage_data: StageData) -> Window:
     If the stage was stopped early, the window ends with the scheduled start of the last started
     request."""
     end_ns = stage_data.start_ns + round(stage_data.duration_s * 1e9)
-    if stage_data.stopped_early:
+    if stage_data.stopped_early and stage_data.kind != "batch":
         started_ns = rows.scheduled_ns[rows.was_started]
         end_ns = min(end_ns, int(started_ns[-1]) + 1 if started_ns.size else stage_data.end_ns)
     return Window(stage_data.start_ns, max(end_ns, stage_data.start_ns))

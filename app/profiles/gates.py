@@ -293,7 +293,7 @@ def _check_measured(profile: EndpointProfile, objective: Objective) -> tuple[str
         return f"{metric} needs streamed responses, but streaming is not requested", "Use latency_ms."
     if "messages" in traits and protocol != "grpc":
         return f"{metric} is available only with protocol grpc", "Use latency_ms, or ttft_ms for generated text."
-    if {"stream", "tokens"} & set(traits) and protocol not in _LLM_PROTOCOLS:
+    if {"stream", "tokens"} & set(traits) and protocol not in (*_LLM_PROTOCOLS, "openai-batch"):
         return (
             f"{metric} is available only with protocol {', '.join(_LLM_PROTOCOLS)}",
             "Use latency_ms, or a rate such as completed_per_s.",

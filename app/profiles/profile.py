@@ -17,14 +17,15 @@ from app.errors import UsageError
 from app.extras import Extra
 from app.profiles import units
 from app.profiles.endpoint import ADDRESS_KEYS
-from app.profiles.load import LoadSettings
+from app.profiles.load import BatchLoadSettings, LoadSettings
 from app.profiles.local import CommonProfile, LocalProfile
 from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
-from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
+from app.profiles.prompts import BatchRequests, EmbeddingRequests, PromptRequests, RerankRequests
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
 from app.profiles.target import (
+    BatchTarget,
     EmbeddingsTarget,
     GeneratingTarget,
     GrpcTarget,
@@ -234,6 +235,15 @@ class GrpcProfile(_BaseProfile):
     """Content of the requests."""
 
 
+class BatchProfile(_BaseProfile):
+    target: BatchTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: BatchRequests = Field(examples=[{"prompts": {"input_tokens": 512, "output_tokens": 128}}])
+    """Content of the requests."""
+    load: BatchLoadSettings = Field(default=BatchLoadSettings(), examples=[{"batch": {"requests": 1000}}])
+    """Job of the Batch API."""
+
+
 class LocustProfile(_BaseProfile):
     target: LocustTarget
     """Target to measure: its address, protocol and connection."""
@@ -276,6 +286,7 @@ EndpointProfile = (
     | TorchServeProfile
     | LocustProfile
     | GrpcProfile
+    | BatchProfile
 )
 Profile = EndpointProfile | LocalProfile
 PROFILES: dict[str, type[Profile]] = {
@@ -293,6 +304,7 @@ PROFILES: dict[str, type[Profile]] = {
     "locust": LocustProfile,
     "local": LocalProfile,
     "grpc": GrpcProfile,
+    "openai-batch": BatchProfile,
 }
 """Profile class for each protocol of a target. A target with a model but without a protocol has the
 protocol `local`."""

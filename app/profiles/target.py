@@ -227,6 +227,25 @@ class RerankTarget(_OpenAiTarget):
     service."""
 
 
+class BatchTarget(_OpenAiTarget):
+    """A target with the Batch API of OpenAI. The URL of the target is the base URL of the API, which
+    usually ends in /v1."""
+
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_KEY_HINTS | {
+        "scripted": "A scripted server has no Batch API."
+    }
+    protocol: Literal["openai-batch"]
+    """Protocol of the target."""
+
+    @model_validator(mode="after")
+    def _check_single_url(self) -> Self:
+        if self.urls:
+            raise BadValueError("a batch is sent to a single server", hint="Set url instead of urls.")
+        if self.socket is not None:
+            raise BadValueError("a batch cannot be sent over a Unix socket", hint="Remove target.socket.")
+        return self
+
+
 class _ModelServerTarget(EndpointSettings):
     """A target on a server that hosts named models with versions."""
 

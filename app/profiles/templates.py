@@ -99,6 +99,7 @@ _TARGET_TEMPLATES: dict[str, dict[str, Any]] = {
     "locust": {"file": "locustfile.py"},
     "local": {"model": "digits"},
     "grpc": {"url": "grpc://127.0.0.1:50051"},
+    "openai-batch": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
 }
 _SERVED_MODELS = {"oip": "onnx", "openai-chat": "language", "openai-completions": "language"}
 """Kind of model that the run itself can serve, by protocol."""
@@ -114,6 +115,7 @@ _WORKLOAD_TEMPLATES: dict[str, dict[str, Any]] = {
     "openai-rerank": _TEXTS,
     "torchserve": {"body": {"inputs": [0.1, 0.2]}},
     "grpc": {"method": "grpc.health.v1.Health/Check", "body": {"service": ""}},
+    "openai-batch": _PROMPTS,
 }
 _DEFAULT_LOAD = {"stages": [{"name": "steady", "arrivals": "poisson", "rate": "50/s", "duration": "30s"}]}
 _TEMPLATE_KEYS = ("body", "prompts")
@@ -223,6 +225,12 @@ def _convert_load(original_load: Any, protocol: str, spec: FieldSpec) -> dict[st
     if protocol == "local":
         preserved_values.pop("search", None)
         return {"scenarios": ["single-stream"], **preserved_values}
+    if protocol == "openai-batch":
+        return {
+            **_omit_keys(preserved_values, "search", "sweep", "stages"),
+            "batch": preserved_values.get("batch") or {},
+        }
+    preserved_values.pop("batch", None)
     if protocol == "locust":
         return {**_omit_keys(preserved_values, "search", "sweep", "workers"), **_LOCUST_LOAD}
     if isinstance(preserved_values.get("search"), str):

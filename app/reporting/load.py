@@ -15,6 +15,7 @@ from app.analysis.objectives import get_unit as get_limit_unit
 from app.records.breakdown import PART_NAMES, Evidence, LatencyPart
 from app.records.metrics import PERCENTILES, RUN_METRICS
 from app.records.result import (
+    BatchSummary,
     Estimate,
     Knee,
     LatencyBreakdown,
@@ -216,7 +217,9 @@ def build_token_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[mode
     """Build a row of token metrics for each stage whose responses have tokens, except warm-ups.
     `latency_metric` is the metric of the fields `latency_…`."""
     return tuple(
-        _build_token_row(stage, latency_metric) for stage in stages if stage.kind != "warmup" and _has_tokens(stage)
+        _build_token_row(stage, latency_metric)
+        for stage in stages
+        if stage.kind not in ("warmup", "batch") and _has_tokens(stage)
     )
 
 
@@ -271,6 +274,35 @@ def build_message_rows(stages: Sequence[Stage]) -> tuple[model.MessageRow, ...]:
         )
         for stage in stages
         if stage.kind != "warmup" and "response_messages" in stage.metrics
+    )
+
+
+def build_batch_rows(stages: Sequence[Stage]) -> tuple[model.BatchJobRow, ...]:
+    return tuple(
+        _build_batch_row(_format_stage_name(stage), stage, stage.batch) for stage in stages if stage.batch is not None
+    )
+
+
+def _build_batch_row(name: str, stage: Stage, batch: BatchSummary) -> model.BatchJobRow:
+    def build_count(tokens: int | None) -> model.Quantity:
+        return model.Quantity(
+            value=tokens, unit="tokens", reason="not reported by the server" if tokens is None else None
+        )
+
+    return model.BatchJobRow(
+        stage=name,
+        status=batch.status,
+        upload=model.Quantity(value=batch.upload_s, unit="s"),
+        job=model.Quantity(value=batch.job_s, unit="s"),
+        requests=batch.requests,
+        completed=batch.completed,
+        failed=batch.failed,
+        expired=batch.expired,
+        cancelled=batch.cancelled,
+        tokens_in=build_count(batch.tokens_in),
+        tokens_out=build_count(batch.tokens_out),
+        tokens_per_s=build_stage_quantity(stage, "output_tokens_per_s"),
+        detail=batch.detail,
     )
 
 

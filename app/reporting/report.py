@@ -13,6 +13,7 @@ from app.records.bundle import Labels
 from app.records.result import Result, Stage
 from app.reporting.comparison import build_comparison_section
 from app.reporting.load import (
+    build_batch_rows,
     build_breakdown_section,
     build_cold_start_rows,
     build_curve_labels,
@@ -105,6 +106,7 @@ def build_report(
         times=latency_metric,
         tokens=build_token_rows(load_stages, latency_metric),
         messages=build_message_rows(load_stages),
+        batches=build_batch_rows(load_stages),
         servers=build_server_rows(load_stages),
         steady=build_steady_rows(load_stages, latency_metric),
         breakdown=build_breakdown_section(find_headline_stage(result, curve)),
@@ -183,7 +185,7 @@ def _select_poolable_stages(stages: tuple[Stage, ...], headline_stage: Stage | N
     """
     if headline_stage is None:
         return stages
-    if headline_stage.kind in ("closed", "varying", "spike"):
+    if headline_stage.kind in ("closed", "varying", "spike", "batch"):
         return (headline_stage,)
     return tuple(stage for stage in stages if _get_load_key(stage) == _get_load_key(headline_stage))
 

@@ -12,6 +12,7 @@ import msgspec
 
 from app.errors import MeasurementError
 from app.profiles.profile import (
+    BatchProfile,
     EmbeddingsProfile,
     EndpointProfile,
     GeneratingProfile,
@@ -139,7 +140,7 @@ def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
                 if torch_settings is None
                 else TorchServeMock(_build_service_model(torch_settings), profile.target.model, torch_settings.response)
             )
-        case OipGrpcProfile() | LocustProfile() | GrpcProfile():
+        case OipGrpcProfile() | LocustProfile() | GrpcProfile() | BatchProfile():
             return None
         case _:
             assert_never(profile)

@@ -14,7 +14,7 @@ from app.errors import UsageError
 from app.inference.job import SessionSettings, VariantJob
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.pricing.catalog import find_offer, load_catalog
-from app.profiles.profile import EndpointProfile, OipProfile
+from app.profiles.profile import BatchProfile, EndpointProfile, OipProfile
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.secrets import resolve_secret
 from app.profiles.target import GrpcTarget, HttpTarget, LocustTarget
@@ -106,7 +106,7 @@ def build_spec(
         endpoint=endpoint,
         workload=build_workload(profile),
         seed=profile.load.seed,
-        warmup_s=profile.load.warmup_s,
+        warmup_s=0.0 if isinstance(profile, BatchProfile) else profile.load.warmup_s,
         stages=build_stages(profile.load),
         search=profile.load.search,
         slo=profile.slo,

@@ -15,6 +15,7 @@ from app.analysis.local.accuracy import compute_chance_accuracy
 from app.errors import UsageError
 from app.profiles.datasets import build_dataset, is_redacted
 from app.profiles.profile import (
+    BatchProfile,
     EmbeddingsProfile,
     EndpointProfile,
     GeneratingProfile,
@@ -27,10 +28,18 @@ from app.profiles.profile import (
     TfServingProfile,
     TorchServeProfile,
 )
-from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
+from app.profiles.prompts import (
+    PromptDatasetSettings,
+    PromptSettings,
+    SinglePromptDatasetSettings,
+    SinglePromptSettings,
+    TextDatasetSettings,
+    TextSettings,
+)
 from app.profiles.workload import encode_body
 from app.wiring.stages import build_trace_prompts
 from loadgen.workloads import (
+    BatchWorkload,
     CacheBust,
     Dataset,
     DatasetPrompts,
@@ -56,6 +65,7 @@ _APIS: dict[str, _Api] = {
     "openai-embeddings": "embeddings",
     "openai-rerank": "rerank",
     "anthropic-messages": "messages",
+    "openai-batch": "chat",
 }
 
 
@@ -77,6 +87,8 @@ def build_workload(profile: EndpointProfile) -> Workload:
         case LocustProfile():
             settings = profile.workload
             return LocustWorkload(str(profile.target.file), settings.user_classes, settings.spawn_per_s)
+        case BatchProfile():
+            return BatchWorkload(_build_openai_workload(profile), profile.load.batch.poll_s)
         case GrpcProfile():
             return _build_grpc_workload(profile)
         case _:
@@ -110,7 +122,10 @@ def _build_bodies(body: JsonValue, bodies: tuple[JsonValue, ...]) -> tuple[bytes
     return tuple(encode_body(value) for value in (bodies if body is None else (body,)))
 
 
-def _build_openai_workload(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> OpenAiWorkload:
+_OpenAiProfile = GeneratingProfile | EmbeddingsProfile | RerankProfile | BatchProfile
+
+
+def _build_openai_workload(profile: _OpenAiProfile) -> OpenAiWorkload:
     settings = profile.workload
     return OpenAiWorkload(
         api=_APIS[profile.target.protocol],
@@ -126,7 +141,7 @@ def _build_openai_workload(profile: GeneratingProfile | EmbeddingsProfile | Rera
     )
 
 
-def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> Prompts:
+def _build_prompts(profile: _OpenAiProfile) -> Prompts:
     settings = profile.workload
     if settings.prompts is not None:
         return _build_synthetic_prompts(settings.prompts)
@@ -155,9 +170,10 @@ def _build_synthetic_prompts(settings: TextSettings) -> SyntheticPrompts:
     options: dict[str, Any] = {}
     if settings.prefix is not None:
         options = {"prefix_groups": settings.prefix.groups, "prefix_tokens": settings.prefix.tokens}
+    if isinstance(settings, SinglePromptSettings):
+        options["output_tokens"] = settings.output_tokens
     if isinstance(settings, PromptSettings):
         options |= {
-            "output_tokens": settings.output_tokens,
             "turns": settings.turns,
             "think_time": settings.think_time,
             "live": _build_live_history(settings) if settings.history == "live" else None,
@@ -175,7 +191,7 @@ def _build_live_history(settings: PromptSettings) -> LiveHistory:
     )
 
 
-def _build_cache_bust(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> CacheBust | None:
+def _build_cache_bust(profile: _OpenAiProfile) -> CacheBust | None:
     if not isinstance(profile, GeneratingProfile) or profile.workload.cache_bust == "none":
         return None
     return CacheBust(profile.workload.cache_bust, secrets.token_hex(8))
@@ -185,6 +201,8 @@ def _build_dataset_prompts(settings: TextDatasetSettings) -> DatasetPrompts:
     dataset = build_dataset(settings.path)
     if isinstance(settings, PromptDatasetSettings):
         return DatasetPrompts(dataset, settings.prompt, settings.output_tokens, settings.sessions)
+    if isinstance(settings, SinglePromptDatasetSettings):
+        return DatasetPrompts(dataset, settings.prompt, settings.output_tokens)
     return DatasetPrompts(dataset, settings.prompt)
 
 

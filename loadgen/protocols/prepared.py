@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from http.client import responses
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from loadgen.payloads.sessions import SessionGraph
+from loadgen.records import KeyFile
 from loadgen.transport.exchange import CallKind, Exchange, StreamReader, Tokens
 
 MAX_REQUESTS_BYTES = 256 * 2**20
@@ -213,6 +215,23 @@ def classify_status(status: int) -> str | None:
     if status >= 500:
         return "http-5xx"
     return "http-4xx" if status >= 400 else "bad-payload"
+
+
+_MAX_KEY_BYTES = 64 * 1024
+
+
+def read_key(key_file: KeyFile) -> str:
+    """Read the value of a header from the key file. Raises WorkloadError if the file cannot be read or
+    contains more than a key."""
+    try:
+        with Path(key_file.path).open("rb") as stream:
+            text = stream.read(_MAX_KEY_BYTES + 1).decode("ascii").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise WorkloadError(f"the key file {key_file.path} cannot be read: {reason}") from error
+    if not text or len(text) > _MAX_KEY_BYTES or not text.isprintable():
+        raise WorkloadError(f"the key file {key_file.path} must contain only the key, on a single line")
+    return key_file.prefix + text
 
 
 SendRequest = Callable[[bytes], Awaitable[Exchange]]

@@ -22,12 +22,14 @@ from loadgen.protocols.prepared import (
     check_response,
     describe_outcome,
     get_tokens,
+    read_key,
 )
-from loadgen.records import Endpoint, KeyFile, PreflightDone, WorkerShare
+from loadgen.records import Endpoint, PreflightDone, WorkerShare
 from loadgen.transport.address import Address, EndpointError, parse_grpc_url, parse_url
 from loadgen.transport.exchange import CallKind, Exchange, Headers, ResolveError, StreamReader, Transport
 from loadgen.transport.http_transport import create_http_transport
 from loadgen.workloads import (
+    BatchWorkload,
     GrpcWorkload,
     HttpWorkload,
     LocustWorkload,
@@ -67,7 +69,6 @@ class MemoryLimit:
         return current_bytes - self._initial_bytes > self._max_growth_bytes
 
 
-_MAX_KEY_BYTES = 64 * 1024
 _MIN_RENEWAL_INTERVAL_NS = 1_000_000_000
 
 
@@ -81,7 +82,7 @@ class ApiKeys:
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
         """Read the API keys. Raises WorkloadError if a key file cannot be read."""
         self._loop, self._base_endpoint, self._key_files = loop, endpoint, endpoint.key_files
-        self._key_values = [_read_key(key_file) for key_file in self._key_files]
+        self._key_values = [read_key(key_file) for key_file in self._key_files]
         self._requests: list[bytes] = []
         self._on_renewed: Callable[[Endpoint], None] | None = None
         self._last_read_ns = 0
@@ -122,7 +123,7 @@ class ApiKeys:
 
     def _read_renewed_keys(self) -> tuple[list[str], list[bytes]] | None:
         try:
-            new_values = [_read_key(key_file) for key_file in self._key_files]
+            new_values = [read_key(key_file) for key_file in self._key_files]
         except WorkloadError:  # the file may be incomplete while it is written; the next 401 response reads it again
             return None
         if new_values == self._key_values:
@@ -137,18 +138,6 @@ class ApiKeys:
 
 def _encode_header_line(name: str, value: str) -> bytes:
     return f"\r\n{name}: {value}\r\n".encode("latin-1")
-
-
-def _read_key(key_file: KeyFile) -> str:
-    try:
-        with Path(key_file.path).open("rb") as stream:
-            text = stream.read(_MAX_KEY_BYTES + 1).decode("ascii").strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise WorkloadError(f"the key file {key_file.path} cannot be read: {reason}") from error
-    if not text or len(text) > _MAX_KEY_BYTES or not text.isprintable():
-        raise WorkloadError(f"the key file {key_file.path} must contain only the key, on a single line")
-    return key_file.prefix + text
 
 
 _CLOSE_DETECTION_S = 0.05
@@ -306,8 +295,8 @@ class SendingTarget:
                 from loadgen.protocols.grpc_messages import build_grpc
 
                 return await build_grpc(workload, address, self._send_query)
-            case LocustWorkload():
-                raise RuntimeError("a Locust test is run by loadgen.locustfile")
+            case LocustWorkload() | BatchWorkload():
+                raise RuntimeError("a Locust test and a batch are not sent by a load worker")
 
     async def _send_query(self, request: bytes, method: str = "") -> Exchange:
         return await self._send_request(request, method=method)

@@ -23,6 +23,7 @@ WORKLOADS: dict[str, Any] = {
     "openai-rerank": {"prompts": {"input_tokens": 10}, "documents": 3},
     "torchserve": {"body": {"x": 1}},
     "grpc": {"method": "demo.Speech/Read", "body": {"text": "a"}},
+    "openai-batch": {"prompts": {"input_tokens": 10}},
     "http": {},
 }
 
@@ -38,7 +39,8 @@ def target(protocol: str, **more: Any) -> dict[str, Any]:
 def test_every_protocol_is_read_and_written_back(load: Load, tmp_path: Path, protocol: str) -> None:
     (tmp_path / "locustfile.py").write_text("")
     stage = {"concurrency": 1, "duration": "1s"} if protocol == "locust" else {"rate": "1/s", "duration": "1s"}
-    profile = load(target(protocol), WORKLOADS.get(protocol), {"stages": [stage]})
+    shape = {"batch": {"requests": 5, "poll": "2s"}} if protocol == "openai-batch" else {"stages": [stage]}
+    profile = load(target(protocol), WORKLOADS.get(protocol), shape)
     assert profile.target.protocol == protocol
     text = format_spec(profile)
     spec = tmp_path / "spec.yaml"

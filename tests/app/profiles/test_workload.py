@@ -17,6 +17,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "torchserve": {"protocol": "torchserve", "url": "http://127.0.0.1:1", "model": "m"},
     "locust": {"protocol": "locust", "file": "locustfile.py"},
     "grpc": {"protocol": "grpc", "url": "grpc://127.0.0.1:1"},
+    "openai-batch": {"protocol": "openai-batch", "url": "http://127.0.0.1:1/v1", "model": "m"},
 }
 
 
@@ -85,3 +86,40 @@ def test_nonsense_is_reported(load: Load, protocol: str, workload: dict[str, Any
 def test_a_locust_test_is_a_closed_loop(load: Load, loads: dict[str, Any], says: str) -> None:
     with pytest.raises(ProfileError, match=says):
         load(TARGETS["locust"], None, loads, slo=["latency_ms.p95 < 5"])
+
+
+PROMPTS = {"prompts": {"input_tokens": 3}}
+STAGES = {"stages": [{"concurrency": 1, "duration": "1s"}]}
+
+
+@pytest.mark.parametrize(
+    ("target", "workload", "loads", "says"),
+    [
+        ({}, PROMPTS, STAGES, "a batch has no stages"),
+        ({}, PROMPTS, {"batch": {}, "search": {}}, "a batch has no stages"),
+        ({}, PROMPTS, {"batch": {"poll": "1ms"}}, "poll"),
+        ({}, PROMPTS, {"batch": {"requests": 50_001}}, "requests"),
+        ({}, PROMPTS, {"batch": {"timeout": "8d"}}, "timeout"),
+        ({}, {}, {"batch": {}}, "exactly one of prompts and dataset"),
+        (
+            {},
+            {"prompts": {"input_tokens": 3, "output_tokens": 3, "turns": 2}},
+            {"batch": {}},
+            "the key 'turns' is unknown",
+        ),
+        ({}, {**PROMPTS, "stream": True}, {"batch": {}}, "the key 'stream' is unknown"),
+        ({"url": None, "urls": ["http://127.0.0.1:1/v1"]}, PROMPTS, {"batch": {}}, "a single server"),
+        ({"socket": "s.sock"}, PROMPTS, {"batch": {}}, "Unix socket"),
+    ],
+)
+def test_a_batch_is_a_job_of_its_own(
+    load: Load, target: dict[str, Any], workload: dict[str, Any], loads: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ProfileError, match=says):
+        load({**TARGETS["openai-batch"], **target}, workload, loads)
+
+
+def test_a_batch_is_for_no_other_protocol(load: Load) -> None:
+    with pytest.raises(ProfileError, match="the key 'batch' is unknown") as caught:
+        load(TARGETS["http"], {}, {"batch": {}})
+    assert caught.value.hint == "batch is only for protocol openai-batch."

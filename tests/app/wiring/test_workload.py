@@ -9,6 +9,7 @@ import pytest
 from app.errors import UsageError
 from app.wiring.workload import build_workload
 from loadgen.workloads import (
+    BatchWorkload,
     Dataset,
     DatasetPrompts,
     Expectation,
@@ -187,6 +188,14 @@ def test_messages_over_grpc(written: Written, tmp_path: Path) -> None:
     filled = build_workload(written(target, {**settings, "dataset": "images", "template": {"text": "{{file}}"}}))
     assert isinstance(filled, GrpcWorkload)
     assert (filled.template, filled.dataset) == ('{"text":"{{file}}"}', Dataset(str(tmp_path / "images"), "folder"))
+
+
+def test_a_batch_is_of_chat_completions(written: Written) -> None:
+    settings = {"prompts": {"input_tokens": 3, "output_tokens": 5}, "extra_body": {"temperature": 0}}
+    profile = written(model("openai-batch"), settings, {"batch": {"poll": "2s"}, "seed": 7})
+    prompts = SyntheticPrompts(FixedLength(3), FixedLength(5))
+    requests = OpenAiWorkload("chat", "m", prompts, stream=False, extra_body=b'{"temperature": 0}', seed=7)
+    assert build_workload(profile) == BatchWorkload(requests, 2.0)
 
 
 def test_a_locust_test(written: Written, tmp_path: Path) -> None:
