@@ -176,6 +176,8 @@ def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, sl
         else None,
         in_headline=False,
     )
+    if stage_data.kind == "batch":
+        stage = _withhold_rate_intervals(stage)
     return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, stage_data, slo))
 
 

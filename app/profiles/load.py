@@ -499,4 +499,6 @@ class BatchLoadSettings(LoadSettings):
         if self.stages or self.sweep is not None or self.search is not None:
             hint = "Set load.batch, or use openai-chat for requests at a rate."
             raise BadValueError("a batch has no stages, sweep or search", hint=hint)
+        if self.workers not in ("auto", 1):
+            raise BadValueError(f"load.workers is {self.workers}, but a batch is a single job", hint="Remove it.")
         return self

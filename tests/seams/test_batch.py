@@ -51,6 +51,11 @@ def test_a_job_is_a_run_with_a_result_a_report_and_no_key(
     assert stage["metrics"]["completed_per_s"]["value"]["n"] == 118
     assert {check["id"] for check in stage["checks"]} == {"samples", "errors", "token_counts"}
     assert len(StoredRun(run).requests()) == 120
+    again = tmp_path / "again.json"
+    done = sizewise_here("report", str(run), "--slo", "latency_ms.max < 1", "--format", "json", "--out", str(again))
+    assert done.returncode == 10, done.stderr
+    (stage_again,) = json.loads(json.loads(again.read_text())["result_json"])["stages"]
+    assert (stage_again["good_per_s"]["value"], stage_again["good_per_s"]["ci95"]) == (0.0, None)
     assert "The job expired" in (run / "report.html").read_text()
     assert not [file for file in run.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
 

@@ -97,6 +97,7 @@ STAGES = {"stages": [{"concurrency": 1, "duration": "1s"}]}
     [
         ({}, PROMPTS, STAGES, "a batch has no stages"),
         ({}, PROMPTS, {"batch": {}, "search": {}}, "a batch has no stages"),
+        ({}, PROMPTS, {"workers": 2}, "a batch is a single job"),
         ({}, PROMPTS, {"batch": {"poll": "1ms"}}, "poll"),
         ({}, PROMPTS, {"batch": {"requests": 50_001}}, "requests"),
         ({}, PROMPTS, {"batch": {"timeout": "8d"}}, "timeout"),

@@ -23,6 +23,7 @@ from app.telemetry.clock import ClockReading
 from app.wiring.llm_quickstart import build_shape_inputs
 from loadgen.records import ClosedArrivals
 from loadgen.workloads import (
+    BatchWorkload,
     FixedLength,
     GrpcWorkload,
     HttpWorkload,
@@ -63,6 +64,7 @@ CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
         (CHAT, None),
         (OipWorkload("m", transport="grpc"), "gRPC"),
         (GrpcWorkload("a/b"), "gRPC"),
+        (BatchWorkload(OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(9)))), "load.batch.poll"),
         (OipWorkload("m"), None),
         (OpenAiWorkload("messages", "m", SyntheticPrompts(FixedLength(5), turns=FixedLength(2))), "multi-turn"),
         (OpenAiWorkload("embeddings", "m", SyntheticPrompts(FixedLength(5))), None),
