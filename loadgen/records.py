@@ -590,6 +590,31 @@ the error class `bad-output`.
 """
 
 
+BatchStatus = Literal["completed", "failed", "expired", "cancelled"]
+
+
+class BatchOutcome(msgspec.Struct, frozen=True):
+    """End of a job of the Batch API.
+
+    `upload_s` is the duration of the upload, and `job_s` the time from the creation of the job
+    until its end was observed. `expired` and `cancelled` requests were not processed before the end
+    of the job. `tokens_in` and `tokens_out` are the totals of the completed requests, or None if
+    the server does not report them. `detail` is the server's reason, without secrets.
+    """
+
+    status: BatchStatus
+    upload_s: float
+    job_s: float
+    requests: int
+    completed: int
+    failed: int
+    expired: int
+    cancelled: int
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    detail: str | None = None
+
+
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     """Report that a stage has ended. The report is sent after the last row of the stage.
 
@@ -625,6 +650,8 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     outputs: dict[OutputCount, int] | None = None
     """Content of the responses of the stage; None unless the workload has tools or checks responses
     against a JSON schema."""
+    batch: BatchOutcome | None = None
+    """End of the stage's job; None unless the stage is a job of the Batch API."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

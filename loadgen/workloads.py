@@ -457,6 +457,32 @@ class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
     seed: int = 0
 
 
+class GrpcWorkload(msgspec.Struct, frozen=True, tag="grpc"):
+    """Calls of a gRPC method, `package.Service/Method`: one call per body, or calls with an empty
+    message if `bodies` is empty.
+
+    A body is a message in the JSON format of Protocol Buffers, or an array of messages if the method
+    takes a stream of them. `template` and `dataset` are used as in HttpWorkload. `protoset` is the
+    path of a descriptor set; without it, the message types are those of the server's reflection.
+    """
+
+    method: str
+    protoset: str | None = None
+    bodies: tuple[bytes, ...] = ()
+    template: str | None = None
+    dataset: Dataset | None = None
+    popularity: Popularity = Popularity()
+    seed: int = 0
+
+
+class BatchWorkload(msgspec.Struct, frozen=True, tag="openai-batch"):
+    """Job of the OpenAI Batch API, which consists of the chat completions of `requests`. The status
+    of the job is requested every `poll_s` seconds."""
+
+    requests: OpenAiWorkload
+    poll_s: float = 10.0
+
+
 class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
     """Locust test of the user, which `loadgen.locustfile` runs unchanged. If `user_classes` is
     empty, all user classes of the file run."""
@@ -495,6 +521,8 @@ Workload = (
     | TfServingWorkload
     | TorchServeWorkload
     | LocustWorkload
+    | GrpcWorkload
+    | BatchWorkload
     | MixedWorkload
 )
 

@@ -37,6 +37,14 @@ MEDIA_HEADERS = {
     "audio_mean": "mean audio", "audio_per_s": "audio s/s", "images_per_s": "images/s", "throughput": "req/s",
 }  # fmt: skip
 """Headers of the table of audio and images, by the field of MediaRow."""
+BATCH_STATUSES = {
+    "completed": "The job was completed", "failed": "The job failed", "expired": "The job expired",
+    "cancelled": "The job was canceled",
+}  # fmt: skip
+BATCH_TITLE = "Job of the Batch API: the time from its creation to its end, and its requests"
+MESSAGE_TITLE = (
+    "Streams of messages: throughput, messages per response, time to first message, and gap between messages"
+)
 SESSION_TITLE = (
     "Sessions with the server's own responses: how they ended, and the CPU time to build a request from them"
 )
@@ -226,6 +234,8 @@ _METRIC_NAMES = {
     "tpot_ms": "TPOT",
     "itl_ms": "ITL",
     "icl_ms": "ICL",
+    "first_message_ms": "time to first message",
+    "message_gap_ms": "gap between messages",
 }
 
 

@@ -30,7 +30,7 @@ SCHEMA = 2
 
 Evaluation = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
-StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike"]
+StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike", "batch"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
 """Outcome of a run. MEASURED means that the run is valid and has no objective that can pass or
 fail."""
@@ -380,6 +380,40 @@ class MediaRow(msgspec.Struct, frozen=True, kw_only=True):
     throughput: Quantity
 
 
+class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages of the streams of one stage: time to the first message (`first_…`) and gaps between
+    messages (`gap_…`)."""
+
+    stage: str
+    first_p50: Quantity
+    first_p95: Quantity
+    first_p99: Quantity
+    gap_p50: Quantity
+    gap_p95: Quantity
+    gap_p99: Quantity
+    per_response: Quantity
+    per_s: Quantity
+
+
+class BatchJobRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Job of the Batch API. `expired` and `cancelled` requests were not processed before its end."""
+
+    stage: str
+    status: str
+    upload: Quantity
+    job: Quantity
+    requests: int
+    completed: int
+    failed: int
+    expired: int
+    cancelled: int
+    tokens_in: Quantity
+    tokens_out: Quantity
+    tokens_per_s: Quantity
+    """Output tokens per second over the whole job."""
+    detail: str | None
+
+
 class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     baseline_per_s: float
@@ -669,6 +703,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Results by class of requests; `None` if the workload has no classes."""
     media: tuple[MediaRow, ...] = ()
     """Stages whose requests or responses have audio or images."""
+    messages: tuple[MessageRow, ...] = ()
+    """Stages whose responses were streams of messages without tokens."""
     servers: tuple[ServerRow, ...] = ()
     """Counters of the target's servers by stage; empty if the servers report none."""
     steady: tuple[SteadyRow, ...] = ()
@@ -681,6 +717,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     empty unless the prompts of the run determine the former."""
     sessions: tuple[LiveSessionRow, ...] = ()
     """Stages whose sessions contained the server's own responses."""
+    batches: tuple[BatchJobRow, ...] = ()
+    """Jobs of the Batch API."""
     spikes: tuple[SpikeSummary, ...] = ()
     cold_start: tuple[NamedQuantity, ...] = ()
     groups: tuple[GroupTable, ...] = ()

@@ -28,6 +28,7 @@ from reports.local_text import (
 )
 from reports.marks import compute_display_width, dim_undersampled, drop_marks, mark_status, pad_text
 from reports.model import (
+    BatchJobRow,
     BatchRow,
     BreakdownSection,
     CheckRow,
@@ -38,6 +39,7 @@ from reports.model import (
     HeadlineTile,
     KneeSection,
     MediaRow,
+    MessageRow,
     ModelSection,
     NamedQuantity,
     ObjectiveRow,
@@ -94,6 +96,8 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _build_block("Classes", _build_class_lines(report.classes, latency_label, width - _MARGIN), width),
         _build_block("Tokens", _build_token_lines(report.tokens, latency_label, width - _MARGIN), width),
         _build_block("Media", _build_media_lines(report.media, width - _MARGIN), width),
+        _build_block("Batch", [line for row in report.batches for line in _describe_batch(row)], width),
+        _build_block("Messages", _build_message_lines(report.messages, width - _MARGIN), width),
         _build_block("Server", _build_server_lines(report.servers, width - _MARGIN), width),
         _build_block("Latency", _build_breakdown_lines(report.breakdown, width - _MARGIN), width),
         _build_block("Spikes", [*map(_describe_spike, report.spikes)], width),
@@ -285,7 +289,7 @@ def _build_stage_lines(stages: Sequence[StageRow], times: str, width: int) -> li
 
     The steps and probes of a search are omitted: the full report lists them, and the summary
     already shows the result of the search."""
-    rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike")]
+    rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike", "batch")]
     if not rows:
         return []
     has_results = any(row.meets_slo is not None for row in rows)
@@ -414,6 +418,42 @@ def _build_media_lines(rows: Sequence[MediaRow], width: int) -> list[str]:
     return [*_format_tables(tables), *_build_more_note(len(rows)), *(["; ".join(legend)] if legend else [])]
 
 
+def _describe_batch(row: BatchJobRow) -> list[str]:
+    counts = {"completed": row.completed, "failed": row.failed, "expired": row.expired, "canceled": row.cancelled}
+    count_text = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "completed")
+    ending = formatting.BATCH_STATUSES[row.status]
+    tokens = (("input", row.tokens_in), ("output", row.tokens_out))
+    token_text = ", ".join(f"{formatting.format_count(round(count.value))} {name} tokens" for name, count in tokens
+                           if count.value is not None)  # fmt: skip
+    rate_text = f", {_format_value_unit(row.tokens_per_s)} over the whole job" if row.tokens_per_s.value else ""
+    return [
+        f"{ending} after {formatting.format_duration(row.job.value or 0)} (upload before it: "
+        f"{formatting.format_duration(row.upload.value or 0)})",
+        f"{row.requests:,} requests: {count_text}",
+        *([f"{token_text}{rate_text}"] if token_text else []),
+        *([f"reason given by the server: {row.detail}"] if row.detail else []),
+    ]
+
+
+def _build_message_lines(rows: Sequence[MessageRow], width: int) -> list[str]:
+    """Return tables of the streams of messages by stage, as many as needed for the width."""
+    if not rows:
+        return []
+    shown_rows = rows[:_MAX_ROWS]
+    groups = [
+        [[header, *(_format_aggregate(read(row)) for row in shown_rows)] for header, read in group]
+        for group in _MESSAGE_COLUMN_GROUPS
+    ]
+    tables = _pack_columns(["stage", *(row.stage for row in shown_rows)], groups, width)
+    return [*_format_tables(tables), *_build_more_note(len(rows)), "times in ms; gap: between messages of a stream"]
+
+
+_MESSAGE_COLUMN_GROUPS: tuple[tuple[tuple[str, Callable[[MessageRow], Quantity]], ...], ...] = (
+    (("messages/s", lambda row: row.per_s), ("per response", lambda row: row.per_response)),
+    (("p50 first message", lambda row: row.first_p50), ("p95", lambda row: row.first_p95),
+     ("p99", lambda row: row.first_p99)),
+    (("p50 gap", lambda row: row.gap_p50), ("p95", lambda row: row.gap_p95), ("p99", lambda row: row.gap_p99)),
+)  # fmt: skip
 _FEW_SAMPLES = "*"
 
 _ClassColumn = tuple[str, Callable[[ClassRow], str]]

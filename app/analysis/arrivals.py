@@ -69,6 +69,8 @@ def format_arrivals(stage_data: StageData) -> str:
     req/s"."""
     if stage_data.arrival_kind == "trace":
         return "trace replay"
+    if stage_data.arrival_kind == "batch":
+        return "batch"
     if stage_data.arrival_kind in ("closed", "locust"):
         return _describe_clients(stage_data)
     process_name = format_process(stage_data.arrival_kind, stage_data.cv)
@@ -144,7 +146,7 @@ def build_rate_curve(stage_data: StageData) -> RateCurve | None:
     points: Sequence[tuple[float, float]] = stage_data.rates
     if not points and stage_data.rate_per_s is not None:
         points = ((0.0, stage_data.rate_per_s),)
-    if not points or stage_data.arrival_kind in ("trace", "closed", "locust"):
+    if not points or stage_data.arrival_kind in ("trace", "closed", "locust", "batch"):
         return None
     times_s, rates_per_s = zip(*points, strict=True)
     return RateCurve(np.array(times_s, dtype=np.float64), np.array(rates_per_s, dtype=np.float64))

@@ -57,7 +57,7 @@ _MAX_POOLED_REQUESTS = 2_000_000
 """Maximum number of requests that are pooled, because the rows of all pooled stages are in memory
 at once. With more requests, each of the stages has enough for its own percentiles."""
 
-_UNSTEADY_KINDS: tuple[StageKind, ...] = ("closed", "varying", "spike")
+_UNSTEADY_KINDS: tuple[StageKind, ...] = ("closed", "varying", "spike", "batch")
 
 
 def compute_stage_max_rate(stages: Sequence[Stage], slo: Sequence[Objective]) -> MaxRate | None:

@@ -246,7 +246,7 @@ _COMPARATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_GAP_METRICS = ("icl_ms", "itl_ms")
+_GAP_METRICS = ("icl_ms", "itl_ms", "message_gap_ms")
 _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
 _GOODPUT_METRICS = ("good_per_s", "offered_per_s")
 """Metric and reference metric whose ratio is the goodput. Good requests are a subset of the offered

@@ -74,6 +74,21 @@ class TokenRows:
     def compute_response_end_ns(self, end_ns: Nanoseconds, is_success: Mask) -> Nanoseconds:
         return np.where(is_success & (self.last_token_ns > 0), self.last_token_ns, end_ns)
 
+    @property
+    def has_messages(self) -> bool:
+        """Whether the chunks are messages of a stream that has no tokens."""
+        if self.chunks is None or np.any(self.first_token_ns > 0):
+            return False
+        return bool(np.any(self.chunks.counts[self.chunk_index]))
+
+    def find_first_message_ns(self) -> Nanoseconds:
+        """Return the time of the first message of each response; 0 if there is none."""
+        if self.chunks is None or not self.has_messages:
+            return np.zeros(self.chunk_index.size, np.int64)
+        has_message = self.chunks.counts[self.chunk_index] > 0
+        first_indices = np.where(has_message, self.chunks.offsets[self.chunk_index], 0)
+        return np.where(has_message, self.chunks.times_ns[first_indices], 0)
+
     def select(self, selection: Mask | Ints | slice) -> TokenRows:
         """Select requests by index or mask. The chunks (possibly millions) are shared instead of
         copied."""
@@ -130,9 +145,12 @@ def _join_chunks(stages_chunks: Sequence[Chunks]) -> Chunks:
     )
 
 
+_TOKEN_COLUMNS = ("first_token_ns", "tokens_out", "tokens_in", "chunk_ns")
+
+
 def read_tokens(frame: pd.DataFrame) -> TokenRows | None:
     """Read the token data of request rows; `None` if no row has token data."""
-    if not any(name in frame and frame[name].notna().any() for name in ("first_token_ns", "tokens_out", "tokens_in")):
+    if not any(name in frame and frame[name].notna().any() for name in _TOKEN_COLUMNS):
         return None
     n = len(frame)
 
@@ -434,7 +452,7 @@ def compute_offered_window(rows: StageRows, stage_data: StageData) -> Window:
     If the stage was stopped early, the window ends with the scheduled start of the last started
     request."""
     end_ns = stage_data.start_ns + round(stage_data.duration_s * 1e9)
-    if stage_data.stopped_early:
+    if stage_data.stopped_early and stage_data.kind != "batch":
         started_ns = rows.scheduled_ns[rows.was_started]
         end_ns = min(end_ns, int(started_ns[-1]) + 1 if started_ns.size else stage_data.end_ns)
     return Window(stage_data.start_ns, max(end_ns, stage_data.start_ns))

@@ -12,7 +12,9 @@ from app.analysis.objectives import select_run_objectives
 from app.analysis.rows import MediaRows, StageRows, TokenRows
 from app.records.result import Objective
 
-SCHEDULED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms", "ttfa_ms")
+SCHEDULED_START_METRICS = (
+    "latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms", "ttfa_ms", "first_message_ms",
+)  # fmt: skip
 """Metrics that are computed from the scheduled start of a request."""
 NO_SCHEDULED_START = "the scheduled start is unknown"
 _OPTIONAL_METRICS = ("tpot_ms",)
@@ -90,6 +92,11 @@ def _compute_tpot_ms(tokens: TokenRows) -> Floats:
     return np.where(is_known, (last_ns - first_ns) / 1e6 / gap_counts, np.nan)
 
 
+def _compute_first_message_ms(rows: StageRows, tokens: TokenRows) -> Floats:
+    first_ns = tokens.find_first_message_ns()
+    return _compute_elapsed_ms(rows.scheduled_ns, first_ns, first_ns > 0)
+
+
 _DURATION_FUNCTIONS: dict[str, Callable[[StageRows], Floats]] = {
     "latency_ms": lambda rows: _compute_elapsed_ms(rows.scheduled_ns, rows.end_ns, rows.end_ns > 0),
     "service_ms": lambda rows: _compute_elapsed_ms(rows.sent_ns, rows.end_ns, rows.was_sent & (rows.end_ns > 0)),
@@ -107,6 +114,7 @@ _TOKEN_DURATION_FUNCTIONS: dict[str, Callable[[StageRows, TokenRows], Floats]] =
         rows.scheduled_ns, tokens.first_output_ns, tokens.first_output_ns > 0
     ),
     "tpot_ms": lambda _, tokens: _compute_tpot_ms(tokens),
+    "first_message_ms": lambda rows, tokens: _compute_first_message_ms(rows, tokens),
 }
 _MEDIA_DURATION_FUNCTIONS: dict[str, Callable[[StageRows, MediaRows], Floats]] = {
     "ttfa_ms": lambda rows, media: _compute_elapsed_ms(

@@ -356,6 +356,8 @@ _CHANGING_KINDS: tuple[StageKind, ...] = ("varying", "spike")
 
 def check_stage(rows: StageRows, stage_data: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     """Run all checks of a stage. `rows` contains the requests scheduled inside the window."""
+    if stage_data.kind == "batch":  # nothing is sent on time, and the requests are not measured one by one
+        return (*_check_target(stage_data), _check_samples(rows, slo), _check_errors(rows), *_check_token_counts(rows))
     send_checks = (
         (_build_unpaced_check(), *check_generator(rows, stage_data, window, slo))
         if stage_data.arrival_kind == "locust"

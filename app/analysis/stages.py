@@ -127,6 +127,7 @@ def summarize_rows(
         error_samples=stage_data.error_samples,
         live_sessions=stage_data.live_sessions,
         outputs=stage_data.outputs,
+        batch=stage_data.batch,
         lengths=sample_tokens(offered_rows),
         steady_state=find_steady_state(rows, stage_data, window),
         server=server,
@@ -134,7 +135,29 @@ def summarize_rows(
         breakdown=break_down_latency(offered_rows, rows, server_latencies) if has_tokens or server_latencies else (),
         classes=_summarize_classes(offered_rows, rows, stage_data, bounds_ns, slo),
     )
+    if stage_data.kind == "batch":
+        stage = _withhold_rate_intervals(stage)
     return add_telemetry(stage, telemetry, stage_data, slo)
+
+
+def _withhold_rate_intervals(stage: Stage) -> Stage:
+    """Return the stage of a batch without the intervals of its rates: all responses become
+    available at once, so the parts of the stage say nothing about their variation."""
+
+    def withhold(estimate: Estimate) -> Estimate:
+        return Estimate(estimate.value, None, estimate.n, reason="a single job has no interval")
+
+    rates = {
+        name: {"value": withhold(estimates["value"])}
+        for name, estimates in stage.metrics.items()
+        if "rate" in METRICS[name].traits
+    }
+    return msgspec.structs.replace(
+        stage,
+        achieved_per_s=withhold(stage.achieved_per_s),
+        good_per_s=withhold(stage.good_per_s),
+        metrics={**stage.metrics, **rates},
+    )
 
 
 def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, slo: Sequence[Objective]) -> Stage:
@@ -162,6 +185,8 @@ def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, sl
         classes=_summarize_classes(offered_rows, rows, stage_data, (window.start_ns, window.end_ns), slo),
         in_headline=False,
     )
+    if stage_data.kind == "batch":
+        stage = _withhold_rate_intervals(stage)
     return _evaluate_slo(stage, stage_data, slo)
 
 
@@ -247,6 +272,8 @@ def _meets_slo(stage: Stage, stage_data: StageData, binding_slo: Sequence[Object
 
 
 def _estimate_offered_rate(offered_rows: StageRows, stage_data: StageData, bounds_ns: tuple[int, int]) -> Estimate:
+    if stage_data.arrival_kind == "batch":
+        return Estimate(None, reason="all requests of a batch are submitted at once")
     if stage_data.arrival_kind in ("closed", "locust"):
         return Estimate(None, reason="closed loop: the next request waits for a response")
     return estimate_rate(offered_rows.scheduled_ns, bounds_ns)

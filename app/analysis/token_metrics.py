@@ -6,7 +6,13 @@ from __future__ import annotations
 import numpy as np
 
 from app.analysis.columns import Floats, Ints, Mask
-from app.analysis.estimates import BATCH_COUNT, compute_distribution, estimate_proportion, estimate_rate_of_amounts
+from app.analysis.estimates import (
+    BATCH_COUNT,
+    compute_distribution,
+    estimate_proportion,
+    estimate_rate,
+    estimate_rate_of_amounts,
+)
 from app.analysis.rows import Chunks, StageRows, TokenRows
 from app.analysis.spans import NO_SCHEDULED_START, compute_durations_ms
 from app.analysis.token_samples import build_sample_from_rows
@@ -29,6 +35,8 @@ def compute_token_metrics(rows: StageRows, bounds_ns: tuple[int, int], all_rows:
     tokens = success_rows.tokens
     if tokens is None:
         return {}
+    if tokens.has_messages:
+        return _build_message_metrics(success_rows, tokens, all_rows, bounds_ns)
     metrics: Metrics = {}
     if np.any(tokens.first_token_ns > 0):
         metrics |= _build_duration_metrics(success_rows)
@@ -51,6 +59,42 @@ def compute_token_metrics(rows: StageRows, bounds_ns: tuple[int, int], all_rows:
         assert output_rate is not None
         metrics["output_tokens_per_s"] = {"value": output_rate}
     return metrics
+
+
+def _build_message_metrics(
+    success_rows: StageRows, tokens: TokenRows, all_rows: StageRows, bounds_ns: tuple[int, int]
+) -> Metrics:
+    """Compute the metrics of streams of messages. As with tokens, the rate counts the messages that
+    arrived within `bounds_ns`."""
+    assert tokens.chunks is not None
+    first_ms = compute_durations_ms(success_rows, "first_message_ms")
+    metrics = {
+        "first_message_ms": withhold_distribution(NO_SCHEDULED_START)
+        if first_ms is None
+        else compute_distribution(first_ms),
+        "response_messages": compute_distribution(tokens.chunks.counts[tokens.chunk_index].astype(np.float64)),
+    }
+    if (gaps_ms := _compute_gaps_ms(tokens, tokens.chunks)).size:
+        metrics["message_gap_ms"] = compute_distribution(gaps_ms)
+    all_tokens = all_rows.filter(all_rows.is_success).tokens
+    assert all_tokens is not None
+    assert all_tokens.chunks is not None
+    is_counted = np.repeat(_select_chunk_rows(all_tokens, all_tokens.chunks), all_tokens.chunks.counts)
+    metrics["messages_per_s"] = {"value": estimate_rate(np.sort(all_tokens.chunks.times_ns[is_counted]), bounds_ns)}
+    return metrics
+
+
+def _select_chunk_rows(tokens: TokenRows, chunks: Chunks) -> Mask:
+    """Return a mask over the responses of `chunks`, which is true for those of the selected rows."""
+    is_selected = np.zeros(chunks.counts.size, dtype=bool)
+    is_selected[tokens.chunk_index] = True
+    return is_selected
+
+
+def _compute_gaps_ms(tokens: TokenRows, chunks: Chunks) -> Floats:
+    is_follower = _find_followers(chunks, _select_chunk_rows(tokens, chunks))
+    gaps_ms: Floats = np.diff(chunks.times_ns)[is_follower] / 1e6
+    return gaps_ms
 
 
 def _build_normalized_metrics(success_rows: StageRows, tokens: TokenRows) -> Metrics:
@@ -119,9 +163,7 @@ def withhold_distribution(reason: str) -> dict[str, Estimate]:
 def _build_chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
     """Compute the metrics of gaps between chunks, pooled over all responses. The responses are in
     order of their ends, so that batch means reflect autocorrelation."""
-    is_selected = np.zeros(chunks.counts.size, dtype=bool)
-    is_selected[tokens.chunk_index] = True
-    is_follower = _find_followers(chunks, is_selected)
+    is_follower = _find_followers(chunks, _select_chunk_rows(tokens, chunks))
     gaps_ms: Floats = np.diff(chunks.times_ns)[is_follower] / 1e6
     if not gaps_ms.size:
         return {}
@@ -136,13 +178,11 @@ def _build_chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
 
 def compute_coalesced_share(rows: StageRows) -> float | None:
     """Compute the proportion of chunks that were read together with the previous chunk of the same
-    response. Only successful responses count; `None` without chunks."""
+    response. Only successful responses count; `None` without chunks of tokens."""
     tokens = rows.filter(rows.is_success).tokens
-    if tokens is None or tokens.chunks is None:
+    if tokens is None or tokens.chunks is None or tokens.has_messages:
         return None
-    is_selected = np.zeros(tokens.chunks.counts.size, dtype=bool)
-    is_selected[tokens.chunk_index] = True
-    is_follower = _find_followers(tokens.chunks, is_selected)
+    is_follower = _find_followers(tokens.chunks, _select_chunk_rows(tokens, tokens.chunks))
     follower_count = int(np.count_nonzero(is_follower))
     return (
         int(np.count_nonzero((np.diff(tokens.chunks.times_ns) == 0) & is_follower)) / follower_count

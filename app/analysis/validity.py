@@ -50,7 +50,7 @@ def _check_limit(
 
 
 _SEVERITY_RANKS: dict[Validity, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
-_PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
+_PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike", "batch")
 _MIN_STEP_S = 10.0
 _MAX_SUSPENDED_S = 2.0
 _FAST_SOURCE_PATTERN = r"host|gpu\d+"

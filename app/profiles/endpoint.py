@@ -311,6 +311,7 @@ class TargetSettings(Settings):
         return self
 
 
+GRPC_PROTOCOLS = ("oip-grpc", "grpc")
 KeyHeader = tuple[str, str]
 """Name of the header that carries an API key, and the text before the key."""
 BEARER_HEADER: KeyHeader = ("Authorization", "Bearer ")

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from app.analysis.objectives import CLASS_METRICS, get_unit, select_stage_tags
 from app.analysis.spans import LIMIT_METRICS
+from app.profiles.endpoint import GRPC_PROTOCOLS
 from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.prompts import SpeechRequests
@@ -330,11 +331,13 @@ def _check_measured(profile: EndpointProfile, objective: Objective) -> tuple[str
     traits = METRICS[metric].traits
     if protocol == "locust" and "scheduled" in traits:
         return f"{metric} is measured from the scheduled start, which Locust does not report", "Use service_ms."
-    if protocol == "oip-grpc" and metric == "first_byte_ms":
+    if protocol in GRPC_PROTOCOLS and metric == "first_byte_ms":
         return "gRPC does not report the first byte", "Use latency_ms."
     if "stream" in traits and not getattr(profile.workload, "stream", False):
         return f"{metric} needs streamed responses, but streaming is not requested", "Use latency_ms."
-    if {"stream", "tokens"} & set(traits) and protocol not in _LLM_PROTOCOLS:
+    if "messages" in traits and protocol != "grpc":
+        return f"{metric} is available only with protocol grpc", "Use latency_ms, or ttft_ms for generated text."
+    if {"stream", "tokens"} & set(traits) and protocol not in (*_LLM_PROTOCOLS, "openai-batch"):
         return (
             f"{metric} is available only with protocol {', '.join(_LLM_PROTOCOLS)}",
             "Use latency_ms, or a rate such as completed_per_s.",

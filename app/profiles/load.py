@@ -438,6 +438,8 @@ class LoadSettings(Settings):
     consecutive windows agree, at most six in total. With 0s, there is no warm-up.
     """
 
+    misplaced_key_hints: ClassVar[dict[str, str]] = {"batch": "batch is only for protocol openai-batch."}
+
     seed: Annotated[int, Field(ge=0), upper_bound(2**53 - 1)] = Field(default=7, examples=[7])
     """Seed of random arrivals and requests, such as 7. The same seed gives the same load."""
     warmup_s: Seconds = Field(default=2.0, alias="warmup", examples=["2s"])
@@ -463,4 +465,40 @@ class LoadSettings(Settings):
         if duplicate is not None:
             raise BadValueError(f"two load stages are named {duplicate!r}", hint="Use a different name for each stage.")
         check_shares(self.stages)
+        return self
+
+
+class BatchSettings(Settings):
+    """A job of the Batch API, which ends when all its requests have been processed.
+
+    The status is requested every `poll`. A job that has not ended after `timeout` is canceled.
+    """
+
+    requests: Annotated[Count, upper_bound(50_000)] | None = Field(default=None, examples=[1000])
+    """Number of requests of the job, such as 1000. Leave it empty to send each prompt once."""
+    poll_s: Annotated[PositiveSeconds, Field(ge=0.1), upper_bound(600)] = Field(
+        default=10.0, alias="poll", examples=["10s"]
+    )
+    """Time between two requests for the status of the job, such as 10s."""
+    timeout_s: Annotated[PositiveSeconds, upper_bound(604_800)] = Field(
+        default=86_400.0, alias="timeout", examples=["24h"]
+    )
+    """Maximum duration of the job, such as 24h. The job is then canceled, and its completed requests
+    are kept."""
+
+
+class BatchLoadSettings(LoadSettings):
+    """The load of a run against the Batch API: a single job, which has no stages."""
+
+    misplaced_key_hints: ClassVar[dict[str, str]] = {}
+    batch: BatchSettings = BatchSettings()
+    """Job of the Batch API."""
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Self:
+        if self.stages or self.sweep is not None or self.search is not None:
+            hint = "Set load.batch, or use openai-chat for requests at a rate."
+            raise BadValueError("a batch has no stages, sweep or search", hint=hint)
+        if self.workers not in ("auto", 1):
+            raise BadValueError(f"load.workers is {self.workers}, but a batch is a single job", hint="Remove it.")
         return self

@@ -18,12 +18,13 @@ from app.extras import Extra
 from app.profiles import units
 from app.profiles.classes import ClassKeys, build_slo
 from app.profiles.endpoint import ADDRESS_KEYS
-from app.profiles.load import LoadSettings
+from app.profiles.load import BatchLoadSettings, LoadSettings
 from app.profiles.local import CommonProfile, LocalProfile
 from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
 from app.profiles.prompt_content import BODY_KEYS, CONTENT_PROTOCOLS
 from app.profiles.prompts import (
+    BatchRequests,
     EmbeddingRequests,
     ImageRequests,
     PromptRequests,
@@ -35,8 +36,10 @@ from app.profiles.prompts import (
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
 from app.profiles.target import (
+    BatchTarget,
     EmbeddingsTarget,
     GeneratingTarget,
+    GrpcTarget,
     HttpTarget,
     ImageTarget,
     LocustTarget,
@@ -51,6 +54,7 @@ from app.profiles.target import (
 )
 from app.profiles.traffic import TrafficSettings
 from app.profiles.workload import (
+    GrpcRequests,
     HttpRequests,
     LocustRequests,
     OipGrpcRequests,
@@ -311,6 +315,22 @@ class TorchServeProfile(_BaseProfile):
     """Content of the requests."""
 
 
+class GrpcProfile(_BaseProfile):
+    target: GrpcTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: GrpcRequests = Field(examples=[{"method": "grpc.health.v1.Health/Check"}])
+    """Content of the requests."""
+
+
+class BatchProfile(_BaseProfile):
+    target: BatchTarget
+    """Target to measure: its address, protocol and connection."""
+    workload: BatchRequests = Field(examples=[{"prompts": {"input_tokens": 512, "output_tokens": 128}}])
+    """Content of the requests."""
+    load: BatchLoadSettings = Field(default=BatchLoadSettings(), examples=[{"batch": {"requests": 1000}}])
+    """Job of the Batch API."""
+
+
 class LocustProfile(_BaseProfile):
     target: LocustTarget
     """Target to measure: its address, protocol and connection."""
@@ -356,6 +376,8 @@ EndpointProfile = (
     | TfServingProfile
     | TorchServeProfile
     | LocustProfile
+    | GrpcProfile
+    | BatchProfile
 )
 Profile = EndpointProfile | LocalProfile
 PROFILES: dict[str, type[Profile]] = {
@@ -376,6 +398,8 @@ PROFILES: dict[str, type[Profile]] = {
     "torchserve": TorchServeProfile,
     "locust": LocustProfile,
     "local": LocalProfile,
+    "grpc": GrpcProfile,
+    "openai-batch": BatchProfile,
 }
 """Profile class for each protocol of a target. A target with a model but without a protocol has the
 protocol `local`."""

@@ -284,6 +284,10 @@ _GENERATION_KEY_HINTS = {
         "classes",
     )
 }
+_SESSION_KEY_HINTS = {
+    key: f"{key} cannot be used with openai-batch, whose requests are independent."
+    for key in ("turns", "think_time", "history", "sessions")
+}
 _DOCUMENT_KEY_HINTS = {
     "documents": "documents is only for openai-rerank. The documents of prompts are prompts.documents."
 }
@@ -347,6 +351,15 @@ class TextSettings(Settings):
 
 
 _LIVE_DEFAULTS = LiveHistory()
+
+
+class SinglePromptSettings(TextSettings):
+    """Synthetic prompts of independent requests, whose length is fixed or follows a distribution."""
+
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SESSION_KEY_HINTS
+    output_tokens: TokenLength | None = None
+    """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model
+    choose the length."""
 
 
 class PromptSettings(Settings):
@@ -458,7 +471,16 @@ class TextDatasetSettings(Settings):
         return {"path": value} if isinstance(value, str) else value
 
 
-class PromptDatasetSettings(TextDatasetSettings):
+class SinglePromptDatasetSettings(TextDatasetSettings):
+    """Prompts of independent requests from a dataset. `output_tokens` is the name of a column with
+    token counts."""
+
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SESSION_KEY_HINTS
+    output_tokens: ColumnName | None = None
+    """Name of the column with the number of tokens to generate."""
+
+
+class PromptDatasetSettings(SinglePromptDatasetSettings):
     """Prompts from a dataset.
 
     Each value in the column `prompt` is a string, a list of chat messages or a conversation of
@@ -467,8 +489,6 @@ class PromptDatasetSettings(TextDatasetSettings):
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = {}
-    output_tokens: ColumnName | None = None
-    """Name of the column with the number of tokens to generate."""
     sessions: bool = False
     """Send all messages of the user in a conversation, one after another, each with the recorded
     messages before it. Otherwise, only the first of ShareGPT is sent."""
@@ -657,6 +677,26 @@ class PromptRequests(_OpenAiRequests):
         }
         if len(reasoning) > 1:
             raise BadValueError("all classes with a live history must have the same setting of reasoning")
+
+
+class BatchRequests(_OpenAiRequests):
+    """Chat completions of a batch, from exactly one of `prompts` and `dataset`."""
+
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"prompt source": ("prompts", "dataset")}
+    misplaced_key_hints: ClassVar[dict[str, str]] = _DOCUMENT_KEY_HINTS | {
+        key: f"{key} cannot be used with openai-batch, whose requests are independent and not streamed."
+        for key in ("stream", "trace", "block_tokens", "sessions", "cache_bust")
+    }
+    prompts: SinglePromptSettings | None = None
+    """Synthetic prompts whose length is fixed or follows a distribution."""
+    dataset: SinglePromptDatasetSettings | None = None
+    """Prompts from a file or folder."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if (self.prompts is None) == (self.dataset is None):
+            raise BadValueError("workload needs exactly one of prompts and dataset")
+        return self
 
 
 class EmbeddingRequests(_OpenAiRequests):

@@ -261,6 +261,25 @@ class RealtimeTarget(_OpenAiTarget):
     """URLs of the replicas of one service, each such as ws://host:8000/v1."""
 
 
+class BatchTarget(_OpenAiTarget):
+    """A target with the Batch API of OpenAI. The URL of the target is the base URL of the API, which
+    usually ends in /v1."""
+
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_KEY_HINTS | {
+        "scripted": "A scripted server has no Batch API."
+    }
+    protocol: Literal["openai-batch"]
+    """Protocol of the target."""
+
+    @model_validator(mode="after")
+    def _check_single_url(self) -> Self:
+        if self.urls:
+            raise BadValueError("a batch is sent to a single server", hint="Set url instead of urls.")
+        if self.socket is not None:
+            raise BadValueError("a batch cannot be sent over a Unix socket", hint="Remove target.socket.")
+        return self
+
+
 class _ModelServerTarget(EndpointSettings):
     """A target on a server that hosts named models with versions."""
 
@@ -300,15 +319,13 @@ class OipTarget(_ModelServerTarget):
         return self
 
 
-class OipGrpcTarget(_ModelServerTarget):
-    """A target that uses the Open Inference Protocol over gRPC. The URL of the target is
-    grpc://host:port, or grpcs://host:port for TLS."""
+class _GrpcEndpointSettings(EndpointSettings):
+    """A target that is called over gRPC. The URL of the target is grpc://host:port, or
+    grpcs://host:port for TLS."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_KEY_HINTS | {
         "scripted": "A scripted server uses oip over HTTP."
     }
-    protocol: Literal["oip-grpc"]
-    """Protocol of the target."""
     url: GrpcUrl | None = Field(default=None, examples=["grpc://127.0.0.1:8001"])
     """URL of the target, such as grpc://127.0.0.1:8001. Use grpcs:// for TLS."""
     urls: Listed[GrpcUrl] = Field(default=(), examples=[["grpc://host:8001"]])
@@ -320,6 +337,14 @@ class OipGrpcTarget(_ModelServerTarget):
             hint = "Set the file of the CA that signed it in tls.ca_file."
             raise BadValueError("tls.verify: false is only for HTTP: gRPC always verifies the certificate", hint=hint)
         return self
+
+
+class OipGrpcTarget(_GrpcEndpointSettings, _ModelServerTarget):
+    """A target that uses the Open Inference Protocol over gRPC. The URL of the target is
+    grpc://host:port, or grpcs://host:port for TLS."""
+
+    protocol: Literal["oip-grpc"]
+    """Protocol of the target."""
 
 
 class TfServingTarget(_ModelServerTarget):
@@ -348,6 +373,17 @@ class TorchServeTarget(_ModelServerTarget):
     service."""
     version: ModelVersion | None = Field(default=None, examples=["1.0"])
     """Version of the model on the server, such as 1.0."""
+
+
+class GrpcTarget(_GrpcEndpointSettings):
+    """A target with any gRPC service. The URL of the target is grpc://host:port, or
+    grpcs://host:port for TLS."""
+
+    misplaced_key_hints: ClassVar[dict[str, str]] = _GrpcEndpointSettings.misplaced_key_hints | {
+        "model": "A gRPC service has no model name: workload.method and the messages define the request.",
+    }
+    protocol: Literal["grpc"]
+    """Protocol of the target."""
 
 
 class LocustTarget(TargetSettings):

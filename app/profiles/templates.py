@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from app.profiles.editing import REMOVED, format_inline, get_value
-from app.profiles.endpoint import ADDRESS_KEYS
+from app.profiles.endpoint import ADDRESS_KEYS, GRPC_PROTOCOLS
 from app.profiles.fields import FieldSpec, profile_fields
 from app.profiles.generation_tests import DEFAULT_TESTS, is_gguf_file, is_language_model
 from app.records.local import OnnxPrecision, Precision
@@ -102,6 +102,8 @@ _TARGET_TEMPLATES: dict[str, dict[str, Any]] = {
     "torchserve": {"url": "http://127.0.0.1:8080", "model": "my-model"},
     "locust": {"file": "locustfile.py"},
     "local": {"model": "digits"},
+    "grpc": {"url": "grpc://127.0.0.1:50051"},
+    "openai-batch": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
 }
 _SERVED_MODELS = {"oip": "onnx", "openai-chat": "language", "openai-completions": "language"}
 """Kind of model that the run itself can serve, by protocol."""
@@ -120,6 +122,8 @@ _WORKLOAD_TEMPLATES: dict[str, dict[str, Any]] = {
     "openai-images": {"prompts": {"input_tokens": 30}},
     "openai-realtime": {"audio": {"seconds": 3}},
     "torchserve": {"body": {"inputs": [0.1, 0.2]}},
+    "grpc": {"method": "grpc.health.v1.Health/Check", "body": {"service": ""}},
+    "openai-batch": _PROMPTS,
 }
 _DEFAULT_LOAD = {"stages": [{"name": "steady", "arrivals": "poisson", "rate": "50/s", "duration": "30s"}]}
 _TEMPLATE_KEYS = ("body", "prompts", "audio")
@@ -207,7 +211,7 @@ def _convert_target(original_target: dict[str, Any], protocol: str, spec: FieldS
     defaults = dict(_TARGET_TEMPLATES[protocol])
     if any(preserved_values.get(key) for key in ADDRESS_KEYS):
         defaults.pop("url", None)
-    if "url" in preserved_values and (protocol == "oip-grpc") != str(preserved_values["url"]).startswith("grpc"):
+    if "url" in preserved_values and (protocol in GRPC_PROTOCOLS) != str(preserved_values["url"]).startswith("grpc"):
         del preserved_values["url"]
         defaults = dict(_TARGET_TEMPLATES[protocol])
     if preserved_values.get("scripted") is not None:
@@ -229,6 +233,12 @@ def _convert_load(original_load: Any, protocol: str, spec: FieldSpec) -> dict[st
     if protocol == "local":
         preserved_values.pop("search", None)
         return {"scenarios": ["single-stream"], **preserved_values}
+    if protocol == "openai-batch":
+        return {
+            **_omit_keys(preserved_values, "search", "sweep", "stages"),
+            "batch": preserved_values.get("batch") or {},
+        }
+    preserved_values.pop("batch", None)
     if protocol == "locust":
         return {**_omit_keys(preserved_values, "search", "sweep", "workers"), **_LOCUST_LOAD}
     if isinstance(preserved_values.get("search"), str):

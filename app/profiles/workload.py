@@ -30,6 +30,7 @@ from loadgen.workloads import Expectation, Popularity
 MediaType = Annotated[str, Field(pattern="^[!-~](?:[ -~]{0,254}[!-~])?$")]
 OutputName = Annotated[str, Field(min_length=1, max_length=200)]
 RowCount = Annotated[Count, upper_bound(65_536)]
+_GRPC_METHOD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,254}/[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
 _HTTP_KEY_HINTS = {
     key: f"{key} is only for protocol http."
     for key in ("method", "path", "body", "bodies", "dataset", "template", "expect", "content_type")
@@ -55,6 +56,12 @@ def _check_pattern(value: object) -> object:
             re.compile(value)
         except re.error as error:
             raise BadValueError(f"the value is not a valid regular expression: {error}") from error
+    return value
+
+
+def _check_grpc_method(value: object) -> object:
+    if not isinstance(value, str) or not _GRPC_METHOD.fullmatch(value):
+        raise BadValueError(f"{value!r} is not a gRPC method", hint="Use a value such as grpc.health.v1.Health/Check.")
     return value
 
 
@@ -272,6 +279,37 @@ class TorchServeRequests(_BodyRequests):
     def _check_source(self) -> Self:
         if self.source_count != 1:
             raise BadValueError("workload needs exactly one of body, bodies and dataset")
+        return self
+
+
+class GrpcRequests(_BodyRequests):
+    """Calls of a gRPC method with messages in the JSON format of Protocol Buffers.
+
+    A body is one message, or an array of messages if the method takes a stream of them. The types of
+    the messages are those of the server's reflection, or of the descriptor set in `protoset`.
+    """
+
+    misplaced_key_hints: ClassVar[dict[str, str]] = (
+        _TENSOR_KEY_HINTS
+        | _PROMPT_KEY_HINTS
+        | {key: f"{key} is only for protocol http." for key in ("path", "expect", "content_type")}
+        | {"stream": "The method's descriptor states whether it is streamed."}
+    )
+    method: Annotated[str, BeforeValidator(_check_grpc_method)] = Field(examples=["grpc.health.v1.Health/Check"])
+    """Method to call, as package.Service/Method, such as grpc.health.v1.Health/Check."""
+    protoset: ExistingFile | None = None
+    """Descriptor set with the method and its messages, as protoc --include_imports
+    --descriptor_set_out writes it. Leave it empty to use the server's reflection."""
+    template: Body = None
+    """Message in which {{column}} is replaced by the value of that column in each row of the
+    dataset."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if self.source_count > 1:
+            raise BadValueError("workload must have only one of body, bodies and dataset")
+        if self.template is not None and self.dataset is None:
+            raise BadValueError("workload.template requires workload.dataset")
         return self
 
 

@@ -20,7 +20,7 @@ CALL_PART_AGGREGATES = ("p50", "p95", "p99", "mean", "max")
 
 Trait = Literal[
     "stream", "tokens", "speech", "audio", "images", "dialog", "scheduled", "rate", "goodput", "external", "local",
-    "generation", "device",
+    "generation", "device", "messages",
 ]  # fmt: skip
 """Trait of a metric, which decides where the metric can be an objective:
 
@@ -38,6 +38,7 @@ Trait = Literal[
 - local: applies to local models
 - generation: applies to local language models
 - device: applies to the machine and its devices, and thus to every run
+- messages: applies only to streams of messages, which are not tokens
 """
 
 
@@ -282,6 +283,13 @@ _CATALOG = (
            "GPU memory of one process (NVML)", ("external", "device")),
     Metric("gpu_mig_memory_gib", "GiB", "neither", ("mean", "max"),
            "memory in use in one MIG instance of a GPU", ("external", "device")),
+    Metric("first_message_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
+           "time from the scheduled start of a request to the first message of its stream", ("messages",)),
+    Metric("message_gap_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
+           "gap between messages of a stream as received, pooled over all responses", ("messages",)),
+    Metric("response_messages", "messages", "neither", DISTRIBUTION_AGGREGATES, "messages per response", ("messages",)),
+    Metric("messages_per_s", "messages/s", "higher", (),
+           "messages of successful responses per second", ("messages", "rate")),
 )  # fmt: skip
 
 LABELS = {
@@ -314,6 +322,8 @@ LABELS = {
     "gpu_throttled_share": "GPU throttled time", "gpu_busy_share": "GPU busy time", "gpu_idle_share": "GPU idle time",
     "max_rate_within_slo": "max rate within SLO", "usd_per_month": "monthly cost",
     "usd_per_1k_inferences": "cost per 1k inferences", "usd_per_1m_tokens": "cost per 1M tokens",
+    "first_message_ms": "time to first message", "message_gap_ms": "gap between messages",
+    "response_messages": "messages per response", "messages_per_s": "message throughput",
 }  # fmt: skip
 """Display names by metric, for metrics whose identifier does not read well without its unit."""
 _UNIT_SUFFIX = re.compile("_(ms|s|gib|percent|share|cores|w|j|c|mhz|mb_per_s|bytes_per_s)$")

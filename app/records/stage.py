@@ -5,7 +5,15 @@ from __future__ import annotations
 
 import msgspec
 
-from app.records.result import ArrivalKind, ErrorSample, OutputSummary, SessionSummary, StageKind, WorkerData
+from app.records.result import (
+    ArrivalKind,
+    BatchSummary,
+    ErrorSample,
+    OutputSummary,
+    SessionSummary,
+    StageKind,
+    WorkerData,
+)  # fmt: skip
 from app.records.server_counters import ServerCounters
 
 
@@ -91,3 +99,5 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     outputs: OutputSummary | None = None
     """Tool calls and structured output of the responses; None unless the workload has tools or
     checks responses against a JSON schema."""
+    batch: BatchSummary | None = None
+    """End of the job; None unless the stage is a job of the Batch API."""

@@ -15,6 +15,7 @@ from app.analysis.objectives import get_unit as get_limit_unit
 from app.records.breakdown import PART_NAMES, Evidence, LatencyPart
 from app.records.metrics import PERCENTILES, RUN_METRICS
 from app.records.result import (
+    BatchSummary,
     Estimate,
     Knee,
     LatencyBreakdown,
@@ -217,7 +218,9 @@ def build_token_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[mode
     """Build a row of token metrics for each stage whose responses have tokens, except warm-ups.
     `latency_metric` is the metric of the fields `latency_…`."""
     return tuple(
-        _build_token_row(stage, latency_metric) for stage in stages if stage.kind != "warmup" and _has_tokens(stage)
+        _build_token_row(stage, latency_metric)
+        for stage in stages
+        if stage.kind not in ("warmup", "batch") and _has_tokens(stage)
     )
 
 
@@ -280,6 +283,54 @@ def _build_media_row(stage: Stage) -> model.MediaRow:
         audio_per_s=build_stage_quantity(stage, "audio_s_per_s"),
         images_per_s=build_stage_quantity(stage, "images_per_s"),
         throughput=build_stage_quantity(stage, "completed_per_s"),
+    )
+
+
+def build_message_rows(stages: Sequence[Stage]) -> tuple[model.MessageRow, ...]:
+    """Build a row for each stage whose responses were streams of messages, except warm-ups."""
+    return tuple(
+        model.MessageRow(
+            stage=format_stage_name(stage),
+            first_p50=build_stage_quantity(stage, "first_message_ms", "p50"),
+            first_p95=build_stage_quantity(stage, "first_message_ms", "p95"),
+            first_p99=build_stage_quantity(stage, "first_message_ms", "p99"),
+            gap_p50=build_stage_quantity(stage, "message_gap_ms", "p50"),
+            gap_p95=build_stage_quantity(stage, "message_gap_ms", "p95"),
+            gap_p99=build_stage_quantity(stage, "message_gap_ms", "p99"),
+            per_response=build_stage_quantity(stage, "response_messages", "mean"),
+            per_s=build_stage_quantity(stage, "messages_per_s"),
+        )
+        for stage in stages
+        if stage.kind != "warmup" and "response_messages" in stage.metrics
+    )
+
+
+def build_batch_rows(stages: Sequence[Stage]) -> tuple[model.BatchJobRow, ...]:
+    return tuple(
+        _build_batch_row(format_stage_name(stage), stage, stage.batch) for stage in stages if stage.batch is not None
+    )
+
+
+def _build_batch_row(name: str, stage: Stage, batch: BatchSummary) -> model.BatchJobRow:
+    def build_count(tokens: int | None) -> model.Quantity:
+        return model.Quantity(
+            value=tokens, unit="tokens", reason="not reported by the server" if tokens is None else None
+        )
+
+    return model.BatchJobRow(
+        stage=name,
+        status=batch.status,
+        upload=model.Quantity(value=batch.upload_s, unit="s"),
+        job=model.Quantity(value=batch.job_s, unit="s"),
+        requests=batch.requests,
+        completed=batch.completed,
+        failed=batch.failed,
+        expired=batch.expired,
+        cancelled=batch.cancelled,
+        tokens_in=build_count(batch.tokens_in),
+        tokens_out=build_count(batch.tokens_out),
+        tokens_per_s=build_stage_quantity(stage, "output_tokens_per_s"),
+        detail=batch.detail,
     )
 
 
@@ -512,7 +563,7 @@ def _build_knee_row(knee: Knee) -> model.KneeRow:
     )
 
 
-_TOKEN_TILE_METRICS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
+_TOKEN_TILE_METRICS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"), ("first_message_ms", "p95"))
 
 
 def build_load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:

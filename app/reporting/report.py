@@ -13,12 +13,14 @@ from app.records.bundle import Labels
 from app.records.result import Result, Stage
 from app.reporting.comparison import build_comparison_section
 from app.reporting.load import (
+    build_batch_rows,
     build_breakdown_section,
     build_cold_start_rows,
     build_curve_labels,
     build_knee_section,
     build_load_tiles,
     build_media_rows,
+    build_message_rows,
     build_objective_rows,
     build_prefix_reuse_rows,
     build_server_rows,
@@ -107,6 +109,8 @@ def build_report(
         tokens=build_token_rows(load_stages, latency_metric),
         classes=build_class_section(result, find_headline_stage(result, curve), latency_metric),
         media=build_media_rows(load_stages),
+        messages=build_message_rows(load_stages),
+        batches=build_batch_rows(load_stages),
         servers=build_server_rows(load_stages),
         steady=build_steady_rows(load_stages, latency_metric),
         breakdown=build_breakdown_section(find_headline_stage(result, curve)),
@@ -185,7 +189,7 @@ def _select_poolable_stages(stages: tuple[Stage, ...], headline_stage: Stage | N
     """
     if headline_stage is None:
         return stages
-    if headline_stage.kind in ("closed", "varying", "spike"):
+    if headline_stage.kind in ("closed", "varying", "spike", "batch"):
         return (headline_stage,)
     return tuple(stage for stage in stages if _get_load_key(stage) == _get_load_key(headline_stage))
 

@@ -12,7 +12,7 @@ from app.session.calibration import measure_capacity
 from app.session.dependencies import LoadGenerator, SessionDependencies
 from app.session.interruption import Interruption
 from loadgen.records import LoadWorker, WorkerStageResult
-from loadgen.workloads import LocustWorkload, OpenAiWorkload, Workload, list_workloads
+from loadgen.workloads import BatchWorkload, GrpcWorkload, LocustWorkload, OpenAiWorkload, Workload, list_workloads
 
 _STREAMING_APIS = ("chat", "completions", "responses", "messages")
 
@@ -46,10 +46,11 @@ class GeneratorCapacity(msgspec.Struct, frozen=True):
 
 def get_required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
     """Return the kinds of load that the load generator must sustain for a workload; empty if a
-    user's Locust test sends the load."""
-    if isinstance(workload, LocustWorkload):
+    user's Locust test sends the load, or if it is a batch."""
+    if isinstance(workload, LocustWorkload | BatchWorkload):
         return ()
-    is_streaming = any(
+    # Whether a gRPC method is streamed is known only after its descriptor has been read.
+    is_streaming = isinstance(workload, GrpcWorkload) or any(
         isinstance(part, OpenAiWorkload) and part.stream and part.api in _STREAMING_APIS
         for part in list_workloads(workload)
     )

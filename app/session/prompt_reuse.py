@@ -19,6 +19,7 @@ from loadgen.payloads.prompts import iterate_document_blocks, iterate_trace_requ
 from loadgen.records import Endpoint, PreflightDone
 from loadgen.workloads import (
     DatasetPrompts,
+    GrpcWorkload,
     HttpWorkload,
     MixedWorkload,
     OpenAiWorkload,
@@ -203,6 +204,6 @@ def _reuses_prompts_by_design(workload: Workload) -> bool:
 
 
 def _has_single_body(workload: Workload) -> bool:
-    if not isinstance(workload, HttpWorkload | TorchServeWorkload) or workload.dataset is not None:
+    if not isinstance(workload, HttpWorkload | TorchServeWorkload | GrpcWorkload) or workload.dataset is not None:
         return False
     return len(set(workload.bodies)) == 1

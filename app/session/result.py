@@ -73,13 +73,26 @@ from app.records.result import (
 from app.session.local.spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
-from loadgen.workloads import OipWorkload, OpenAiWorkload, SessionPrompts, SyntheticPrompts, Workload, list_workloads
+from loadgen.workloads import (
+    BatchWorkload,
+    GrpcWorkload,
+    OipWorkload,
+    OpenAiWorkload,
+    SessionPrompts,
+    SyntheticPrompts,
+    Workload,
+    list_workloads,
+)
 
 _GRPC_CAPACITY_NOTE = (
     "The load generator's capacity was measured with plain HTTP requests. gRPC calls need more CPU time, so check the "
     "CPU utilization of the load generator."
 )
 
+_BATCH_NOTE = (
+    "The latency of each request of a batch is the time from the creation of the job until its end was observed, with "
+    "the accuracy of `load.batch.poll`."
+)
 _SESSIONS_NOTE = (
     "Arrivals are multi-turn sessions: scheduled rates and the max rate count sessions; offered, achieved, good and "
     "completed rates count requests."
@@ -110,12 +123,14 @@ def _build_workload_notes(workload: Workload) -> tuple[str, ...]:
 
 def _build_notes_on(workload: Workload) -> tuple[str, ...]:
     match workload:
-        case OipWorkload(transport="grpc" | "grpc-stream"):
+        case OipWorkload(transport="grpc" | "grpc-stream") | GrpcWorkload():
             return (_GRPC_CAPACITY_NOTE,)
         case OpenAiWorkload(
             api="chat" | "completions" | "responses" | "messages", prompts=SyntheticPrompts(turns=turns, live=live)
         ) if turns is not None:
             return (_SESSIONS_NOTE,) if live is None else (_SESSIONS_NOTE, _LIVE_HISTORY_NOTE)
+        case BatchWorkload():
+            return (_BATCH_NOTE,)
         case OpenAiWorkload(prompts=SessionPrompts()):
             return (_SESSIONS_NOTE, _LIVE_HISTORY_NOTE)
         case _:

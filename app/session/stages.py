@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 import pandas as pd
@@ -19,7 +18,16 @@ from app.analysis.stages import add_telemetry, summarize_rows
 from app.errors import UsageError
 from app.records import events
 from app.records.interrupted import CompletedStage
-from app.records.result import Objective, OutputSummary, SessionOutcomeName, SessionSummary, Stage, StageKind
+from app.records.result import (
+    ArrivalKind,
+    BatchSummary,
+    Objective,
+    OutputSummary,
+    SessionOutcomeName,
+    SessionSummary,
+    Stage,
+    StageKind,
+)
 from app.records.stage import ClassShare, StageData
 from app.records.telemetry import Samples
 from app.session.dependencies import Emit, LoadGenerator, Store
@@ -43,6 +51,7 @@ from loadgen.records import (
     TraceArrivals,
 )
 from loadgen.workloads import (
+    BatchWorkload,
     DatasetPrompts,
     LocustWorkload,
     MixedWorkload,
@@ -213,7 +222,11 @@ class StageRunner:
         # The limit on requests may have shortened this stage, so check it again.
         self._limit_monitor.check(self._now_ns())
         rows = read_rows(self._read_rows(index))
-        if running_stage.max_requests is not None and rows.scheduled_ns.size >= running_stage.max_requests:
+        if (
+            stage_data.kind != "batch"
+            and running_stage.max_requests is not None
+            and rows.scheduled_ns.size >= running_stage.max_requests
+        ):
             stage_data = _end_at_last_request(stage_data, rows)
         pa.default_memory_pool().release_unused()  # Free the memory of the table, which is as large as the rows.
         stage = summarize_rows(rows, None, stage_data, self._slo)
@@ -315,7 +328,7 @@ class StageRunner:
             arrival_kind=_get_arrival_kind(arrivals, workload),
             rate_per_s=get_single_rate(rates),
             duration_s=duration_s,
-            extended_s=duration_s - stage.duration_s,
+            extended_s=0.0 if stage.kind == "batch" else duration_s - stage.duration_s,
             start_ns=stage_ended.start_ns,
             end_ns=stage_ended.end_ns,
             worker_cpu_s=stage_ended.cpu_s,
@@ -326,7 +339,9 @@ class StageRunner:
             is_saturated=is_over_saturated,
             rates=rates,
             cv=arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0,
-            concurrency=arrivals.concurrency if isinstance(arrivals, ClosedArrivals) else None,
+            concurrency=arrivals.concurrency
+            if isinstance(arrivals, ClosedArrivals) and stage.kind != "batch"
+            else None,
             think_s=arrivals.think_s if isinstance(arrivals, ClosedArrivals) else 0.0,
             sessions=any(map(_has_sessions, list_workloads(workload))),
             lead_in_s=stage.lead_in_s,
@@ -339,6 +354,7 @@ class StageRunner:
             target_ended=self._target_end_reason(),
             live_sessions=_summarize_sessions(stage_ended.live_sessions),
             outputs=None if stage_ended.outputs is None else OutputSummary(**stage_ended.outputs),
+            batch=None if stage_ended.batch is None else BatchSummary(**msgspec.structs.asdict(stage_ended.batch)),
             error_samples=self._first_error_reporter.report(
                 stage_ended.first_errors, stage_ended.index, self._now_ns()
             ),
@@ -393,6 +409,8 @@ def _require_extendable(stage: ResolvedStage) -> None:
     if stage.kind in ("warmup", "probe", "step"):
         setting = "load.warmup" if stage.kind == "warmup" else "the search"
         raise UsageError(f"the current stage, {stage.name}, cannot be extended: its duration is set by {setting}")
+    if stage.kind == "batch":
+        raise UsageError(f"the current stage, {stage.name}, cannot be extended: it ends with its batch")
     if stage.kind not in _EXTENDABLE_KINDS or isinstance(stage.arrivals, TraceArrivals):
         reason = "replays a trace" if isinstance(stage.arrivals, TraceArrivals) else "follows a rate curve"
         raise UsageError(f"the current stage, {stage.name}, cannot be extended: it {reason} of fixed length")
@@ -406,11 +424,11 @@ def _has_new_rates(arrivals: Arrivals, rates: Rates) -> bool:
     return not {rate for _, rate in rates} <= {rate for _, rate in arrivals.rates}
 
 
-def _get_arrival_kind(
-    arrivals: Arrivals, workload: Workload
-) -> Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]:
+def _get_arrival_kind(arrivals: Arrivals, workload: Workload) -> ArrivalKind:
     if isinstance(workload, LocustWorkload):
         return "locust"
+    if isinstance(workload, BatchWorkload):
+        return "batch"
     match arrivals:
         case OpenArrivals(process=process):
             return process

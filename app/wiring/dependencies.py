@@ -9,8 +9,8 @@ from functools import partial
 
 from app.analysis.generator_checks import MachineLimits
 from app.inference.process import VariantProcess
-from app.profiles.profile import EndpointProfile, LocustProfile, OipProfile, find_serve_settings
-from app.session.dependencies import SessionDependencies
+from app.profiles.profile import BatchProfile, EndpointProfile, LocustProfile, OipProfile, find_serve_settings
+from app.session.dependencies import LoadGenerator, SessionDependencies
 from app.storage.calibrations import load_calibration, load_selftest, store_calibration
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import read_clock
@@ -37,7 +37,7 @@ def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gathe
     mock_protocol = find_mock_protocol(profile)
     return SessionDependencies(
         inspect_machine=partial(inspect_for_run, store.directory),
-        start_load_generator=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
+        start_load_generator=_choose_load_generator(profile, gather),
         start_null_server=NullServerProcess,
         start_endpoint=(lambda: start_embedded_endpoint(profile)) if has_embedded_endpoint else None,
         start_standalone_model=(lambda job: VariantProcess("the model", job)) if has_standalone_model else None,
@@ -61,6 +61,24 @@ def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gathe
 def get_utc_now() -> datetime.datetime:
     """Return the current time in UTC."""
     return datetime.datetime.now(datetime.UTC)
+
+
+def _choose_load_generator(
+    profile: EndpointProfile, gather: Gather | None
+) -> Callable[[Callable[[Joining], None]], LoadGenerator]:
+    match profile:
+        case LocustProfile():
+            return _start_locust
+        case BatchProfile():
+            return _start_batch
+        case _:
+            return partial(_start_workers, gather)
+
+
+def _start_batch(_: Callable[[Joining], None]) -> LoadGenerator:
+    from loadgen.protocols.openai_batch import BatchJob
+
+    return BatchJob()
 
 
 def _start_workers(gather: Gather | None, on_joining: Callable[[Joining], None]) -> LoadProcess:

@@ -12,9 +12,11 @@ import msgspec
 
 from app.errors import MeasurementError
 from app.profiles.profile import (
+    BatchProfile,
     EmbeddingsProfile,
     EndpointProfile,
     GeneratingProfile,
+    GrpcProfile,
     HttpProfile,
     ImageProfile,
     LocustProfile,
@@ -145,6 +147,8 @@ def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
         case (
             OipGrpcProfile()
             | LocustProfile()
+            | GrpcProfile()
+            | BatchProfile()
             | SpeechProfile()
             | TranscriptionProfile()
             | ImageProfile()

@@ -14,10 +14,10 @@ from app.errors import UsageError
 from app.inference.job import SessionSettings, VariantJob
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.pricing.catalog import find_offer, load_catalog
-from app.profiles.profile import EndpointProfile, OipProfile
+from app.profiles.profile import BatchProfile, EndpointProfile, OipProfile
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.secrets import resolve_secret
-from app.profiles.target import HttpTarget, LocustTarget
+from app.profiles.target import GrpcTarget, HttpTarget, LocustTarget
 from app.profiles.traffic import build_traffic
 from app.records.offers import Catalog
 from app.records.planning_inputs import PlanningInputs
@@ -106,7 +106,7 @@ def build_spec(
         endpoint=endpoint,
         workload=build_workload(profile),
         seed=profile.load.seed,
-        warmup_s=profile.load.warmup_s,
+        warmup_s=0.0 if isinstance(profile, BatchProfile) else profile.load.warmup_s,
         stages=build_stages(profile.load),
         search=profile.load.search,
         slo=profile.complete_slo,
@@ -132,7 +132,7 @@ def _build_target(profile: EndpointProfile, hardware: Hardware | None) -> Target
     return Target(
         protocol=target.protocol,
         urls=tuple(target.all_urls),
-        model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
+        model=None if isinstance(target, HttpTarget | LocustTarget | GrpcTarget) else target.model,
         hardware=hardware,
     )
 

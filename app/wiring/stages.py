@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.profiles.load import LoadSettings, StageSettings, SweepSettings
+from app.profiles.load import BatchLoadSettings, LoadSettings, StageSettings, SweepSettings
 from app.profiles.rates import ShareOfStage
 from app.profiles.traces import MAX_HASH_ID, Trace, read_trace
 from app.records.result import StageKind
@@ -97,6 +97,10 @@ def build_trace_prompts(
 def build_stages(load: LoadSettings) -> tuple[StageSpec, ...]:
     """Return the stages of a load, with one specification per repeat. The stages of the sweep are
     last."""
+    if isinstance(load, BatchLoadSettings):
+        return (
+            StageSpec("batch", "batch", ClosedArrivals(1, 0.0), load.batch.timeout_s, requests=load.batch.requests),
+        )
     stages = [spec for stage in load.stages for spec in _build_repeats(stage, load.seed)]
     return (*stages, *(_build_sweep(load.sweep) if load.sweep is not None else ()))
 

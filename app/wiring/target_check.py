@@ -15,10 +15,11 @@ import msgspec
 
 from app.errors import MeasurementError, UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings
-from app.profiles.profile import EndpointProfile, GeneratingProfile, LocustProfile, Profile
+from app.profiles.profile import BatchProfile, EndpointProfile, GeneratingProfile, LocustProfile, Profile
 from app.profiles.secrets import redact_header
-from app.profiles.target import HttpTarget, LocustTarget
+from app.profiles.target import GrpcTarget, HttpTarget, LocustTarget
 from app.records.trial import ConnectionTest, Problem, TlsInfo
+from app.session.dependencies import LoadGenerator
 from app.session.target import find_unreachable_hint
 from app.wiring.endpoint import build_endpoint, require_permission
 from app.wiring.reference_server import find_mock_protocol, start_scripted
@@ -121,9 +122,8 @@ def check_target(profile: Profile) -> ConnectionTest:
     with ExitStack() as exit_stack:
         if not endpoint.urls and not isinstance(profile, LocustProfile):
             endpoint = msgspec.structs.replace(endpoint, urls=(_start_own_server(profile, exit_stack),))
-        module = "loadgen.locustfile" if isinstance(profile, LocustProfile) else "loadgen.worker"
         try:
-            generator = exit_stack.enter_context(LoadProcess(module))
+            generator = _start_generator(profile, exit_stack)
             generator.configure(endpoint, workload)
             report = generator.preflight()
         except LoadError as error:
@@ -131,6 +131,15 @@ def check_target(profile: Profile) -> ConnectionTest:
     if not profile.target.permitted:
         require_permission(report.hosts)
     return _build_connection_test(profile, report, endpoint)
+
+
+def _start_generator(profile: EndpointProfile, exit_stack: ExitStack) -> LoadGenerator:
+    if isinstance(profile, BatchProfile):
+        from loadgen.protocols.openai_batch import BatchJob
+
+        return BatchJob()
+    module = "loadgen.locustfile" if isinstance(profile, LocustProfile) else "loadgen.worker"
+    return exit_stack.enter_context(LoadProcess(module))
 
 
 def _start_own_server(profile: EndpointProfile, exit_stack: ExitStack) -> str:
@@ -165,7 +174,7 @@ def _build_connection_test(
     return ConnectionTest(
         url=", ".join(target.all_urls) or "server started for this test",
         protocol=target.protocol,
-        model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
+        model=None if isinstance(target, HttpTarget | LocustTarget | GrpcTarget) else target.model,
         is_measurable=unreachable_hint is None,
         problem=problem,
         summary=_NOT_STREAMED_MESSAGE if problem == "not streaming" else report.detail,

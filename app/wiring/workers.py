@@ -19,7 +19,7 @@ from app.errors import UnavailableError, UsageError
 from app.profiles import secrets
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.permission import is_loopback
-from app.profiles.profile import EndpointProfile, LocustProfile
+from app.profiles.profile import BatchProfile, EndpointProfile, LocustProfile
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.host import count_usable_cores
 from loadgen.curve import MIN_TOKEN_CHARS
@@ -139,7 +139,7 @@ def build_gather(
 def count_spare_workers(profile: EndpointProfile, cores: float | None = None) -> int:
     """Return the default number of workers: one per available core, minus one if the endpoint is on
     this machine. A user's Locust test always runs in one process."""
-    if isinstance(profile, LocustProfile):
+    if isinstance(profile, LocustProfile | BatchProfile):
         return 1
     return max(1, count_usable_workers(cores) - is_endpoint_local(profile))
 
@@ -169,6 +169,8 @@ def _is_only_reachable_locally(profile: EndpointProfile) -> bool:
 def _require_reachable_target(profile: EndpointProfile) -> None:
     if isinstance(profile, LocustProfile):
         raise UsageError("a Locust test cannot use remote workers, because it runs in one process of this machine")
+    if isinstance(profile, BatchProfile):
+        raise UsageError("a batch cannot use remote workers, because the server itself spreads its requests over time")
     if _is_only_reachable_locally(profile):
         raise UsageError(
             "remote workers cannot reach the target, because it is only reachable from this machine",

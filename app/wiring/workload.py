@@ -18,9 +18,11 @@ from app.errors import UsageError
 from app.profiles.datasets import build_dataset, is_redacted
 from app.profiles.problems import BadValueError
 from app.profiles.profile import (
+    BatchProfile,
     EmbeddingsProfile,
     EndpointProfile,
     GeneratingProfile,
+    GrpcProfile,
     HttpProfile,
     ImageProfile,
     LocustProfile,
@@ -38,16 +40,20 @@ from app.profiles.prompts import (
     PromptDatasetSettings,
     PromptSettings,
     RealtimeRequests,
+    SinglePromptDatasetSettings,
+    SinglePromptSettings,
     TextDatasetSettings,
     TextSettings,
 )
 from app.profiles.workload import HttpClassSettings, HttpRequests, encode_body
 from app.wiring.stages import build_trace_prompts
 from loadgen.workloads import (
+    BatchWorkload,
     CacheBust,
     Dataset,
     DatasetPrompts,
     GeneratedAudio,
+    GrpcWorkload,
     HttpWorkload,
     LiveHistory,
     LocustWorkload,
@@ -76,8 +82,9 @@ _APIS: dict[str, _Api] = {
     "anthropic-messages": "messages",
     "openai-speech": "speech",
     "openai-images": "images",
+    "openai-batch": "chat",
 }
-_TextProfile = GeneratingProfile | EmbeddingsProfile | RerankProfile | SpeechProfile | ImageProfile
+_TextProfile = GeneratingProfile | EmbeddingsProfile | RerankProfile | BatchProfile | SpeechProfile | ImageProfile
 """Profile whose requests contain texts."""
 
 
@@ -101,6 +108,10 @@ def build_workload(profile: EndpointProfile) -> Workload:
         case LocustProfile():
             settings = profile.workload
             return LocustWorkload(str(profile.target.file), settings.user_classes, settings.spawn_per_s)
+        case BatchProfile():
+            return BatchWorkload(_build_openai_workload(profile), profile.load.batch.poll_s)
+        case GrpcProfile():
+            return _build_grpc_workload(profile)
         case _:
             assert_never(profile)
 
@@ -307,6 +318,8 @@ def _build_synthetic_prompts(settings: TextSettings | PromptSettings, seed: int)
             "prefix_tokens": prefix.tokens,
             "prefix_popularity": prefix.popularity,
         }
+    if isinstance(settings, SinglePromptSettings):
+        options["output_tokens"] = settings.output_tokens
     if isinstance(settings, TextSettings):
         return SyntheticPrompts(settings.input_tokens, **options)
     options |= {
@@ -362,6 +375,8 @@ def _build_dataset_prompts(settings: TextDatasetSettings, seed: int) -> DatasetP
     if isinstance(settings, PromptDatasetSettings):
         options = _build_options(settings, seed)
         return DatasetPrompts(dataset, settings.prompt, settings.output_tokens, settings.sessions, options)
+    if isinstance(settings, SinglePromptDatasetSettings):
+        return DatasetPrompts(dataset, settings.prompt, settings.output_tokens)
     return DatasetPrompts(dataset, settings.prompt)
 
 
@@ -420,6 +435,19 @@ def _build_torchserve_workload(profile: TorchServeProfile) -> TorchServeWorkload
         bodies=_build_bodies(settings.body, settings.bodies),
         dataset=None if settings.dataset is None else build_dataset(settings.dataset),
         content_type=settings.content_type,
+        popularity=settings.popularity,
+        seed=profile.load.seed,
+    )
+
+
+def _build_grpc_workload(profile: GrpcProfile) -> GrpcWorkload:
+    settings = profile.workload
+    return GrpcWorkload(
+        method=settings.method,
+        protoset=None if settings.protoset is None else str(settings.protoset),
+        bodies=_build_bodies(settings.body, settings.bodies),
+        template=None if settings.template is None else encode_body(settings.template).decode(),
+        dataset=None if settings.dataset is None else build_dataset(settings.dataset),
         popularity=settings.popularity,
         seed=profile.load.seed,
     )

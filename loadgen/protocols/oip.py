@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from loadgen.payloads.datasets import draw_indices
@@ -23,6 +23,7 @@ from loadgen.protocols.prepared import (
     PreparedWorkload,
     SendGrpcRequest,
     WorkloadError,
+    limit_total_size,
 )
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
@@ -76,7 +77,7 @@ async def build_oip(
     try:
         inputs = load_inputs(workload, specs)
         is_binary = workload.binary and await _accepts_binary(transport, inputs, send)
-        requests, is_truncated = _limit_total_size(
+        requests, is_truncated = limit_total_size(
             transport.encode_request(request_inputs, is_binary) for request_inputs in inputs.iterate_requests()
         )
     except TensorError as error:
@@ -149,16 +150,3 @@ async def _find_class_index(
         return find_class_output(outputs, workload.rows_per_request, workload.output)
     except AmbiguousOutputError as error:
         raise WorkloadError(f"accuracy cannot be measured: {error}", hint=error.hint) from error
-
-
-def _limit_total_size(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:
-    """Return the first requests that fit into the memory limit, and True if requests were
-    omitted."""
-    kept_requests: list[bytes] = []
-    total_bytes = 0
-    for request in requests:
-        total_bytes += len(request)
-        if total_bytes > MAX_REQUESTS_BYTES:
-            return kept_requests, True
-        kept_requests.append(request)
-    return kept_requests, False

@@ -6,14 +6,16 @@ The module also defines the functions for such queries.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from http.client import responses
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from loadgen.payloads.sessions import SessionGraph
-from loadgen.transport.exchange import Exchange, StreamReader, Tokens
+from loadgen.records import KeyFile
+from loadgen.transport.exchange import CallKind, Exchange, StreamReader, Tokens
 
 MAX_REQUESTS_BYTES = 256 * 2**20
 """Memory limit in bytes for all prepared requests of a workload. Requests beyond the limit are
@@ -216,6 +218,21 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     check_output: CheckOutput | None = None
     """Check of the content of a successful response, which takes too long for the sending thread:
     another thread calls the function before the row of the response is built."""
+    call_kind: CallKind | None = None
+    """How the gRPC method is called, if only its descriptor states it; None for other workloads."""
+
+
+def limit_total_size(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:
+    """Return the first requests that fit into the memory limit, and True if requests were
+    omitted."""
+    kept_requests: list[bytes] = []
+    total_bytes = 0
+    for request in requests:
+        total_bytes += len(request)
+        if total_bytes > MAX_REQUESTS_BYTES:
+            return kept_requests, True
+        kept_requests.append(request)
+    return kept_requests, False
 
 
 def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:
@@ -241,6 +258,23 @@ def classify_status(status: int) -> str | None:
     if status >= 500:
         return "http-5xx"
     return "http-4xx" if status >= 400 else "bad-payload"
+
+
+_MAX_KEY_BYTES = 64 * 1024
+
+
+def read_key(key_file: KeyFile) -> str:
+    """Read the value of a header from the key file. Raises WorkloadError if the file cannot be read or
+    contains more than a key."""
+    try:
+        with Path(key_file.path).open("rb") as stream:
+            text = stream.read(_MAX_KEY_BYTES + 1).decode("ascii").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise WorkloadError(f"the key file {key_file.path} cannot be read: {reason}") from error
+    if not text or len(text) > _MAX_KEY_BYTES or not text.isprintable():
+        raise WorkloadError(f"the key file {key_file.path} must contain only the key, on a single line")
+    return key_file.prefix + text
 
 
 SendRequest = Callable[[bytes], Awaitable[Exchange]]

@@ -6,11 +6,16 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 Headers = list[tuple[bytes, bytes]]
+
+CallKind = Literal["unary", "server-stream", "client-stream"]
+"""Kind of a gRPC call: one message each way, one message for any number of messages, or any number
+of messages for one or more. The messages of a request to a `client-stream` call are framed by
+`frame_messages`."""
 
 
 class ServerDetails(msgspec.Struct, gc=False):

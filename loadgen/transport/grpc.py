@@ -12,7 +12,7 @@ from time import perf_counter_ns
 from loadgen.records import Balance, Endpoint
 from loadgen.transport.address import Address, UrlError, parse_grpc_url
 from loadgen.transport.balance import BalancedPools
-from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, ResolveError, Transport
+from loadgen.transport.exchange import LOCAL_LIMIT, CallKind, Exchange, ResolveError, Transport
 from loadgen.transport.grpc_calls import GrpcClientSettings, PooledChannel, StreamChannel, UnaryChannel
 from loadgen.transport.grpc_channel import build_channel_options, build_metadata, load_credentials
 from loadgen.transport.grpc_status import CallEnd
@@ -28,9 +28,15 @@ _MAX_CALLS_PER_CHANNEL = 100
 """Maximum number of concurrent calls on one connection. Servers commonly allow 100 calls; further
 calls would wait inside the gRPC library without being noticed."""
 
+_CHANNELS: dict[CallKind, Callable[[GrpcClientSettings], PooledChannel]] = {
+    "unary": UnaryChannel,
+    "server-stream": StreamChannel,
+    "client-stream": partial(StreamChannel, has_request_stream=True),
+}
+
 
 def create_grpc_transport(
-    loop: asyncio.AbstractEventLoop, endpoint: Endpoint, method: str, *, is_streamed: bool
+    loop: asyncio.AbstractEventLoop, endpoint: Endpoint, method: str, kind: CallKind
 ) -> Transport:
     """Create a transport for the gRPC method `/package.Service/Method`, on the thread of the event
     loop.
@@ -44,7 +50,7 @@ def create_grpc_transport(
     if endpoint.unix_socket is not None and len(addresses) > 1:
         raise UrlError("a target with a Unix socket must have exactly one URL")
     max_calls = max(1, endpoint.max_connections // len(addresses))
-    new_channel = StreamChannel if is_streamed else UnaryChannel
+    new_channel = _CHANNELS[kind]
     pools = [GrpcPool(loop, address, endpoint, method, new_channel, max_calls) for address in addresses]
     return pools[0] if len(pools) == 1 else GrpcReplicas(pools, endpoint.balance)
 

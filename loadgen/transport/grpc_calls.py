@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+import struct
+from collections.abc import Callable, Coroutine, Iterable
 from time import perf_counter_ns
 from typing import Any, NamedTuple, Protocol
 
@@ -103,35 +104,58 @@ def _finish_call(future: grpc.CallFuture[bytes], end_ns: int, on_end: OnEnd) -> 
         on_end(classify_end(code, future.details(), False), end_ns, b"")
 
 
+_MESSAGE_LENGTH = struct.Struct(">I")
+
+
+def frame_messages(messages: Iterable[bytes]) -> bytes:
+    """Join the messages of a request stream, each preceded by its length."""
+    return b"".join(part for message in messages for part in (_MESSAGE_LENGTH.pack(len(message)), message))
+
+
+def split_messages(request: bytes) -> list[bytes]:
+    """Split a request stream into its messages."""
+    messages, position = [], 0
+    while position < len(request):
+        start = position + _MESSAGE_LENGTH.size
+        position = start + _MESSAGE_LENGTH.unpack_from(request, position)[0]
+        messages.append(request[start:position])
+    return messages
+
+
 class StreamChannel:
-    """gRPC channel for calls with one request message and any number of response messages.
+    """gRPC channel for calls with any number of response messages. A request is one message, or with
+    `has_request_stream` the messages that `frame_messages` joined.
 
     Each response message is timestamped when the event loop receives it, and passed to the
     exchange's reader. Without a reader, the messages are joined to form the body.
     """
 
-    def __init__(self, server: GrpcClientSettings) -> None:
-        self._client_settings = server
+    def __init__(self, server: GrpcClientSettings, *, has_request_stream: bool = False) -> None:
+        self._client_settings, self._has_request_stream = server, has_request_stream
         target, options, credentials = server.target, server.options, server.credentials
         self._channel = (
             grpc.aio.insecure_channel(target, options)
             if credentials is None
             else grpc.aio.secure_channel(target, credentials, options)
         )
-        self._multi_callable_by_method: dict[str, grpc.aio.UnaryStreamMultiCallable[bytes, bytes]] = {}
+        self._call_by_method: dict[str, Callable[..., Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.in_flight_count = 0
         self.is_used = False
 
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd) -> Callable[[], object]:
-        multi_callable = self._multi_callable_by_method.get(method)
-        if multi_callable is None:
+        start_call = self._call_by_method.get(method)
+        if start_call is None:
             # On the wire, a request stream with a single message is identical to a unary request.
-            multi_callable = self._multi_callable_by_method[method] = self._channel.unary_stream(
-                method, _RAW_BYTES, _RAW_BYTES
+            create: Callable[..., Any] = (
+                self._channel.stream_stream if self._has_request_stream else self._channel.unary_stream
             )
+            start_call = self._call_by_method[method] = create(method, _RAW_BYTES, _RAW_BYTES)
+        messages = iter(split_messages(exchange.request)) if self._has_request_stream else exchange.request
         exchange.sent_ns = perf_counter_ns()
-        call = multi_callable(exchange.request, timeout=self._client_settings.timeouts.total_s, metadata=metadata)
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = start_call(
+            messages, timeout=self._client_settings.timeouts.total_s, metadata=metadata
+        )
         self._start_task(self._read_responses(exchange, call, on_end))
         return call.cancel
 
@@ -144,7 +168,10 @@ class StreamChannel:
         task.add_done_callback(self._tasks.discard)
 
     async def _read_responses(
-        self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], on_end: OnEnd
+        self,
+        exchange: Exchange,
+        call: grpc.aio.UnaryStreamCall[bytes, bytes] | grpc.aio.StreamStreamCall[bytes, bytes],
+        on_end: OnEnd,
     ) -> None:
         messages: list[bytes] = []
         try:
@@ -160,7 +187,10 @@ class StreamChannel:
         on_end(end, end_ns, b"".join(messages))
 
     async def _read_messages(
-        self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], messages: list[bytes]
+        self,
+        exchange: Exchange,
+        call: grpc.aio.UnaryStreamCall[bytes, bytes] | grpc.aio.StreamStreamCall[bytes, bytes],
+        messages: list[bytes],
     ) -> CallEnd:
         reader, idle_s = exchange.reader, self._client_settings.timeouts.idle_s
         has_response = False

@@ -23,12 +23,15 @@ from loadgen.protocols.prepared import (
     check_response,
     describe_outcome,
     get_tokens,
+    read_key,
 )
-from loadgen.records import Endpoint, KeyFile, PreflightDone, WorkerShare
+from loadgen.records import Endpoint, PreflightDone, WorkerShare
 from loadgen.transport.address import Address, EndpointError, parse_grpc_url, parse_url
-from loadgen.transport.exchange import Exchange, Headers, ResolveError, StreamReader, Transport
+from loadgen.transport.exchange import CallKind, Exchange, Headers, ResolveError, StreamReader, Transport
 from loadgen.transport.http_transport import create_http_transport
 from loadgen.workloads import (
+    BatchWorkload,
+    GrpcWorkload,
     HttpWorkload,
     LocustWorkload,
     MixedWorkload,
@@ -70,7 +73,6 @@ class MemoryLimit:
         return current_bytes - self._initial_bytes > self._max_growth_bytes
 
 
-_MAX_KEY_BYTES = 64 * 1024
 _MIN_RENEWAL_INTERVAL_NS = 1_000_000_000
 
 
@@ -84,7 +86,7 @@ class ApiKeys:
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
         """Read the API keys. Raises WorkloadError if a key file cannot be read."""
         self._loop, self._base_endpoint, self._key_files = loop, endpoint, endpoint.key_files
-        self._key_values = [_read_key(key_file) for key_file in self._key_files]
+        self._key_values = [read_key(key_file) for key_file in self._key_files]
         self._requests: list[bytes] = []
         self._on_renewed: Callable[[Endpoint], None] | None = None
         self._last_read_ns = 0
@@ -125,7 +127,7 @@ class ApiKeys:
 
     def _read_renewed_keys(self) -> tuple[list[str], list[bytes]] | None:
         try:
-            new_values = [_read_key(key_file) for key_file in self._key_files]
+            new_values = [read_key(key_file) for key_file in self._key_files]
         except WorkloadError:  # the file may be incomplete while it is written; the next 401 response reads it again
             return None
         if new_values == self._key_values:
@@ -140,18 +142,6 @@ class ApiKeys:
 
 def _encode_header_line(name: str, value: str) -> bytes:
     return f"\r\n{name}: {value}\r\n".encode("latin-1")
-
-
-def _read_key(key_file: KeyFile) -> str:
-    try:
-        with Path(key_file.path).open("rb") as stream:
-            text = stream.read(_MAX_KEY_BYTES + 1).decode("ascii").strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise WorkloadError(f"the key file {key_file.path} cannot be read: {reason}") from error
-    if not text or len(text) > _MAX_KEY_BYTES or not text.isprintable():
-        raise WorkloadError(f"the key file {key_file.path} must contain only the key, on a single line")
-    return key_file.prefix + text
 
 
 _CLOSE_DETECTION_S = 0.05
@@ -180,6 +170,7 @@ class SendingTarget:
         self._endpoint = self.api_keys.endpoint
         self._prepared_workload: PreparedWorkload | None = None
         self._worker_count = 1
+        self._call_kind: CallKind | None = None
         self._address, self.transport = _open_transport(loop, self._endpoint, workload)
 
     async def prepare(self, share: WorkerShare = _FULL_SHARE) -> PreparedWorkload:
@@ -196,8 +187,13 @@ class SendingTarget:
         except ResolveError as error:
             raise TargetError(str(error), "dns") from error
         if self._prepared_workload is None:
-            self._prepared_workload = await self._build_workload()
-            self._register_requests(self._prepared_workload)
+            prepared_workload = await self._build_workload()
+            self._call_kind = prepared_workload.call_kind
+            if self._call_kind is not None:
+                self._reopen_transport()
+                await self.transport.resolve()
+            self._prepared_workload = prepared_workload
+            self._register_requests(prepared_workload)
         return self._prepared_workload
 
     async def preflight(self) -> PreflightDone:
@@ -278,12 +274,15 @@ class SendingTarget:
 
     def _split_connections(self, worker_count: int) -> None:
         self._worker_count = worker_count
-        own_max_connections = -(-self._endpoint.max_connections // worker_count)
-        endpoint = msgspec.structs.replace(self.api_keys.endpoint, max_connections=own_max_connections)
-        self.transport.close()
-        _, self.transport = _open_transport(self._loop, endpoint, self._workload)
+        self._reopen_transport()
         if self._prepared_workload is not None:
             self._register_requests(self._prepared_workload)
+
+    def _reopen_transport(self) -> None:
+        own_max_connections = -(-self._endpoint.max_connections // self._worker_count)
+        endpoint = msgspec.structs.replace(self.api_keys.endpoint, max_connections=own_max_connections)
+        self.transport.close()
+        _, self.transport = _open_transport(self._loop, endpoint, self._workload, self._call_kind)
 
     def _register_requests(self, prepared_workload: PreparedWorkload) -> None:
         # The gRPC transport adds the headers itself; over HTTP they are part of the prepared
@@ -310,7 +309,7 @@ class SendingTarget:
                 from loadgen.protocols.openai_realtime import build_realtime
 
                 return build_realtime(workload, endpoint, address)
-            case TorchServeWorkload() | OipWorkload() | TfServingWorkload():
+            case TorchServeWorkload() | OipWorkload() | TfServingWorkload() | GrpcWorkload():
                 return await self._build_model_server_workload(workload)
             case MixedWorkload():
                 from loadgen.protocols.http import build_http
@@ -323,11 +322,11 @@ class SendingTarget:
                     return build_openai(class_workload, endpoint, address)
 
                 return build_mix(workload, prepare_class)
-            case LocustWorkload():
-                raise RuntimeError("a Locust test is run by loadgen.locustfile")
+            case LocustWorkload() | BatchWorkload():
+                raise RuntimeError("a Locust test and a batch are not sent by a load worker")
 
     async def _build_model_server_workload(
-        self, workload: TorchServeWorkload | OipWorkload | TfServingWorkload
+        self, workload: TorchServeWorkload | OipWorkload | TfServingWorkload | GrpcWorkload
     ) -> PreparedWorkload:
         endpoint, address = self._endpoint, self._address
         match workload:
@@ -343,6 +342,10 @@ class SendingTarget:
                 from loadgen.protocols.tf_serving import build_tf_serving
 
                 return await build_tf_serving(workload, endpoint, address, self._send_query)
+            case GrpcWorkload():
+                from loadgen.protocols.grpc_messages import build_grpc
+
+                return await build_grpc(workload, address, self._send_query)
 
     async def _send_query(self, request: bytes, method: str = "") -> Exchange:
         return await self._send_request(request, method=method)
@@ -363,24 +366,32 @@ class SendingTarget:
 
 
 def _open_transport(
-    loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload
+    loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload, call_kind: CallKind | None = None
 ) -> tuple[Address, Transport]:
     """Create the transport for the workload. Return the first address of the endpoint and the
-    transport. Raises WorkloadError if a setting of the endpoint is invalid."""
+    transport. Raises WorkloadError if a setting of the endpoint is invalid.
+
+    `call_kind` is that of the prepared workload. Until it is known, a gRPC transport can send
+    queries for descriptors."""
     try:
-        if isinstance(workload, RealtimeWorkload):
-            from loadgen.transport.websocket import create_websocket_transport
+        match workload:
+            case RealtimeWorkload():
+                from loadgen.transport.websocket import create_websocket_transport
 
-            return parse_url(endpoint.urls[0]), create_websocket_transport(loop, endpoint)
-        if not isinstance(workload, OipWorkload) or workload.transport == "http":
-            transport = create_http_transport(loop, endpoint)
-            return parse_url(endpoint.urls[0]), transport
-        # Import gRPC only when it is used: the import takes 0.1 s.
-        from loadgen.protocols.oip_grpc import get_infer_method
-        from loadgen.transport.grpc import create_grpc_transport
+                return parse_url(endpoint.urls[0]), create_websocket_transport(loop, endpoint)
+            case OipWorkload(transport="grpc" | "grpc-stream"):
+                # Import gRPC only when it is used: the import takes 0.1 s.
+                from loadgen.protocols.oip_grpc import get_infer_method
+                from loadgen.transport.grpc import create_grpc_transport
 
-        is_streamed = workload.transport == "grpc-stream"
-        transport = create_grpc_transport(loop, endpoint, get_infer_method(workload), is_streamed=is_streamed)
+                kind: CallKind = "server-stream" if workload.transport == "grpc-stream" else "unary"
+                transport = create_grpc_transport(loop, endpoint, get_infer_method(workload), kind)
+            case GrpcWorkload():
+                from loadgen.transport.grpc import create_grpc_transport
+
+                transport = create_grpc_transport(loop, endpoint, f"/{workload.method}", call_kind or "server-stream")
+            case _:
+                return parse_url(endpoint.urls[0]), create_http_transport(loop, endpoint)
         return parse_grpc_url(endpoint.urls[0]), transport
     except EndpointError as error:
         raise WorkloadError(str(error)) from error

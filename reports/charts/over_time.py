@@ -31,6 +31,7 @@ _KIND_COLORS = {
     "closed": SERIES[2],
     "varying": SERIES[3],
     "spike": SERIES[5],
+    "batch": SERIES[2],
 }
 _X = alt.X("at:Q", title="Time since start (s)", scale=alt.Scale(zero=False, nice=False))
 

@@ -43,7 +43,7 @@ class Caller:
 def call_on(loop_name: str, endpoint: Endpoint, talk: Talk, method: str = INFER) -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        transport = create_grpc_transport(loop, endpoint, method, is_streamed=method == STREAM)
+        transport = create_grpc_transport(loop, endpoint, method, "server-stream" if method == STREAM else "unary")
         try:
             await transport.resolve()
             await talk(Caller(transport))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.records.result import StageKind
+from app.records.result import ArrivalKind, StageKind
 from app.records.stage import StageData
 
 Floats = npt.NDArray[np.float64]
@@ -66,7 +65,7 @@ def stage_facts(
     duration_s: float = 10.0,
     *,
     kind: StageKind = "steady",
-    arrivals: Literal["poisson", "constant", "gamma", "trace", "closed", "locust"] = "poisson",
+    arrivals: ArrivalKind = "poisson",
     drain_s: float = 1.0,
     worker_cpu_s: float = 0.1,
     ceiling_per_s: float | None = 20_000.0,

@@ -31,6 +31,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     target: int = 0
     name: str | None = None
+    has_tokens: bool = True
 
 
 def stream_table(answers: Sequence[Answer]) -> pa.Table:
@@ -45,6 +46,7 @@ def stream_rows(answers: Sequence[Answer]) -> pd.DataFrame:
 def _row(index: int, one: Answer) -> dict[str, object]:
     sent_ms = one.scheduled_ms if one.sent_ms is None else one.sent_ms
     first, last = (one.chunks_ms[0], one.chunks_ms[-1]) if one.chunks_ms else (None, None)
+    token_times = {"first_token_ns": _ns(first), "last_token_ns": _ns(last)} if one.has_tokens else {}
     return {
         "stage": 0,
         "index": index,
@@ -59,9 +61,7 @@ def _row(index: int, one: Answer) -> dict[str, object]:
         "correct_rows": None,
         "target": one.target,
         "name": one.name,
-        "first_token_ns": _ns(first),
         "first_output_ns": _ns(first if one.output_ms is None else one.output_ms),
-        "last_token_ns": _ns(last),
         "tokens_in": one.tokens_in,
         "tokens_out": one.tokens_out,
         "token_source": None if one.tokens_out is None else one.token_source,
@@ -69,6 +69,7 @@ def _row(index: int, one: Answer) -> dict[str, object]:
         "chunk_tokens": None if not one.chunks_ms else list(one.tokens or [None] * len(one.chunks_ms)),
         "first_event_ns": _ns(first if one.first_event_ms is None else one.first_event_ms),
         "max_output_tokens": one.max_output_tokens,
+        **token_times,
     }
 
 

@@ -21,7 +21,7 @@ from app.analysis.headline import mark_headline
 from reports import html
 from reports.html import MAX_BYTES, PREFERRED_BYTES, encode_inert_json, render_html, render_plan_html
 from reports.markdown import render_markdown
-from reports.model import Download, LiveSessionRow, MediaRow, NamedQuantity, PlanReport, Report
+from reports.model import Download, LiveSessionRow, MediaRow, MessageRow, NamedQuantity, PlanReport, Report
 from reports.plan_section import CapacityUncertainty, PercentileRange
 from reports.quantity import Quantity
 from reports.text import render_plan, render_text
@@ -653,3 +653,11 @@ def test_audio_is_a_table_without_the_columns_of_images(full_report: Report) -> 
     lines = render_text(msgspec.structs.replace(full_report, media=(pictures,))).splitlines()
     index = lines.index("Media      stage  images/s  req/s")
     assert lines[index + 1 : index + 3] == ["           tts    3.00      11.6", ""], "no legend of audio"
+
+
+def test_streams_of_messages_are_a_table(full_report: Report) -> None:
+    names = ("first_p50", "first_p95", "first_p99", "gap_p50", "gap_p95", "gap_p99")
+    times = {name: Quantity(float(number), "ms") for number, name in enumerate(names, 11)}
+    row = MessageRow(stage="calm", per_s=Quantity(170, "messages/s"), per_response=Quantity(4, "messages"), **times)
+    text = _text(render_html(msgspec.structs.replace(full_report, messages=(row,))))
+    assert "calm 170 messages/s 4.00 messages 11.0 ms 12.0 ms" in text

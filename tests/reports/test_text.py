@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from reports.marks import DIM_END, DIM_START, drop_marks, replace_marks
-from reports.model import Quantity, Report, SelfTestRow
+from reports.model import MessageRow, Quantity, Report, SelfTestRow
 from reports.text import render_plan, render_text
 from tests.fakes.golden import assert_golden
 
@@ -135,6 +135,17 @@ def test_a_line_that_fits_is_not_wrapped_because_of_its_marks(streaming_report: 
     widest = max(len(drop_marks(line)) for line in token_report(streaming_report)[:2])
     lines = token_report(streaming_report, width=widest)
     assert [line.split()[0] for line in lines[:4]] == ["stage", "stage", "stage", "stage"]
+
+
+def test_streams_of_messages_have_their_times_gaps_and_rate(full_report: Report) -> None:
+    times = {
+        name: Quantity(float(number), "ms", n=9)
+        for number, name in enumerate(("first_p50", "first_p95", "first_p99", "gap_p50", "gap_p95", "gap_p99"), 11)
+    }
+    row = MessageRow(stage="calm", per_s=Quantity(170, "messages/s"), per_response=Quantity(4, "messages"), **times)
+    report = replace(full_report, messages=(row,))
+    lines = render_text(report, 120).partition("\nMessages ")[2].partition("\n\n")[0].splitlines()
+    assert lines[1].split() == ["calm", "170", "4.00", "11.0", "12.0", "13.0", "14.0", "15.0", "16.0"]
 
 
 def test_times_that_no_stage_has_are_no_columns(streaming_report: Report) -> None:

@@ -160,7 +160,7 @@ def observe_requests(rows: StageRows, stage_start_ns: int) -> ObservedRequests:
 
 
 def _build_deltas(tokens: TokenRows | None) -> Deltas:
-    if tokens is None or tokens.chunks is None:
+    if tokens is None or tokens.chunks is None or tokens.has_messages:
         return Deltas(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
     chunks, counts = tokens.chunks, tokens.chunks.counts
     row_response_indices = np.full(counts.size, -1)

@@ -90,6 +90,9 @@ _INITIAL_GROUPS: dict[str, Any] = {
     "ScriptedTokens": {"delay": "180ms", "tokens": "60/s"},
     "ScriptedTexts": {"delay": "20ms"},
     "ScriptedTensors": {"delay": "20ms"},
+    "BatchSettings": {"requests": 1000},
+    "SinglePromptSettings": {"input_tokens": 512, "output_tokens": 128},
+    "SinglePromptDatasetSettings": {"path": "prompts.jsonl"},
 }
 _INITIAL_VALUES: dict[str, Any] = {
     "urls": ["http://127.0.0.1:8000", "http://127.0.0.1:8001"],

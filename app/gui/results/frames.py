@@ -27,6 +27,7 @@ from reports.model import (
     KneeSection,
     LiveSessionRow,
     MediaRow,
+    MessageRow,
     NamedQuantity,
     PlanSection,
     Report,
@@ -233,6 +234,19 @@ def class_frame(rows: Sequence[ClassRow], first_column: Literal["name", "stage"]
     )  # fmt: skip
 
 
+MESSAGE_HEADERS = {
+    "stage": "Stage", "per_s": "Throughput", "per_response": "Per response", "first_p50": "p50 first message",
+    "first_p95": "p95 first message", "first_p99": "p99 first message", "gap_p50": "p50 gap", "gap_p95": "p95 gap",
+    "gap_p99": "p99 gap",
+}  # fmt: skip
+MESSAGE_QUANTITIES = tuple(MESSAGE_HEADERS)[1:]
+
+
+def message_frame(rows: Sequence[MessageRow]) -> pd.DataFrame:
+    """Return the table of the streams of messages, without the columns that have no value."""
+    return _quantity_frame(rows, MESSAGE_QUANTITIES)
+
+
 REUSE_HEADERS = {"part": "Part", "share": "Share of the prompt tokens"}
 REUSE_QUANTITIES = ("share",)
 
@@ -242,7 +256,9 @@ def reuse_frame(rows: Sequence[NamedQuantity]) -> pd.DataFrame:
     return _frame([{"part": _capitalize(row.name), "share": row.quantity} for row in rows], [*REUSE_HEADERS])
 
 
-def _quantity_frame(rows: Sequence[ServerRow | SteadyRow | MediaRow], names: Sequence[str]) -> pd.DataFrame:
+def _quantity_frame(
+    rows: Sequence[ServerRow | SteadyRow | MediaRow | MessageRow], names: Sequence[str]
+) -> pd.DataFrame:
     """Return a table of quantities by stage, without the columns that have no value."""
     shown_names = [name for name in names if any(_has_value(getattr(row, name)) for row in rows)]
     return _frame(

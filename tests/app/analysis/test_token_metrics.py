@@ -45,6 +45,25 @@ def test_each_time_runs_from_where_its_name_says() -> None:
     assert stage.metrics["coalesced_share"]["value"].value == 0
 
 
+def test_messages_without_tokens_have_metrics_of_their_own() -> None:
+    """Two streams, of which one failed, an answer without a message, and one that began before the stage."""
+    stage = summarise(
+        Answer(scheduled_ms=100, sent_ms=110, chunks_ms=(150, 170, 200), end_ms=500, has_tokens=False),
+        Answer(scheduled_ms=100, chunks_ms=(120, 190), error="http-5xx", has_tokens=False),
+        Answer(scheduled_ms=200, end_ms=210, has_tokens=False),
+        Answer(scheduled_ms=-50, chunks_ms=(-10, 30), has_tokens=False),
+        slo="first_message_ms.p95 < 60",
+    )
+    first = stage.metrics["first_message_ms"]["mean"]
+    assert (first.value, first.n) == (50, 1)
+    assert (mean(stage, "message_gap_ms"), mean(stage, "response_messages")) == (25, 1.5)
+    assert stage.metrics["messages_per_s"]["value"].value == pytest.approx(0.4)
+    assert stage.metrics["latency_ms"]["max"].value == 400
+    assert stage.metrics["goodput_share"]["value"].value == pytest.approx(1 / 3)
+    assert not {"ttft_ms", "icl_ms", "itl_ms", "coalesced_share"} & stage.metrics.keys()
+    assert "coalesced_chunks" not in {check.id for check in stage.checks}
+
+
 def test_plain_answers_have_no_token_metrics() -> None:
     stage = summarize_stage(request_rows(constant_s(10, 10), np.full(100, 0.02)), None, FACTS, ())
     assert not {name for name in stage.metrics if "token" in name or name.startswith(("tt", "ic", "it", "tp"))}

@@ -26,13 +26,15 @@ WORKLOADS: dict[str, Any] = {
     "openai-images": {"prompts": {"input_tokens": 10}, "size": "512x512"},
     "openai-realtime": {"audio": {"seconds": 2}, "session": {"instructions": "Be brief.", "tools": None}},
     "torchserve": {"body": {"x": 1}},
+    "grpc": {"method": "demo.Speech/Read", "body": {"text": "a"}},
+    "openai-batch": {"prompts": {"input_tokens": 10}},
     "http": {},
 }
 
 
 def target(protocol: str, **more: Any) -> dict[str, Any]:
-    url = "grpc://127.0.0.1:8001" if protocol == "oip-grpc" else URL
-    named = {} if protocol in ("http", "locust") else {"model": "org/model:v1"}
+    url = "grpc://127.0.0.1:8001" if protocol in ("oip-grpc", "grpc") else URL
+    named = {} if protocol in ("http", "locust", "grpc") else {"model": "org/model:v1"}
     file = {"file": "locustfile.py"} if protocol == "locust" else {}
     return {"protocol": protocol, "url": url, **named, **file, **more}
 
@@ -41,7 +43,8 @@ def target(protocol: str, **more: Any) -> dict[str, Any]:
 def test_every_protocol_is_read_and_written_back(load: Load, tmp_path: Path, protocol: str) -> None:
     (tmp_path / "locustfile.py").write_text("")
     stage = {"concurrency": 1, "duration": "1s"} if protocol == "locust" else {"rate": "1/s", "duration": "1s"}
-    profile = load(target(protocol), WORKLOADS.get(protocol), {"stages": [stage]})
+    shape = {"batch": {"requests": 5, "poll": "2s"}} if protocol == "openai-batch" else {"stages": [stage]}
+    profile = load(target(protocol), WORKLOADS.get(protocol), shape)
     assert profile.target.protocol == protocol
     text = format_spec(profile)
     spec = tmp_path / "spec.yaml"
@@ -94,6 +97,8 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
         ("openai-chat", {"model": None}, "model must be text"),
         ("oip", {"model": "a\nb"}, "model"),
         ("oip-grpc", {"url": URL}, "grpc:// or grpcs://"),
+        ("grpc", {"url": URL}, "grpc:// or grpcs://"),
+        ("grpc", {"model": "m"}, "the key 'model' is unknown"),
         ("oip-grpc", {"url": "grpc://127.0.0.1"}, "must contain a port"),
         ("oip-grpc", {"url": "grpc://127.0.0.1:1/path"}, "neither a path nor a query"),
         ("oip-grpc", {"tls": {"verify": False}}, "gRPC always verifies the certificate"),

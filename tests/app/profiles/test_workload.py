@@ -16,6 +16,8 @@ TARGETS: dict[str, dict[str, Any]] = {
     "tf-serving": {"protocol": "tf-serving", "url": "http://127.0.0.1:1", "model": "m"},
     "torchserve": {"protocol": "torchserve", "url": "http://127.0.0.1:1", "model": "m"},
     "locust": {"protocol": "locust", "file": "locustfile.py"},
+    "grpc": {"protocol": "grpc", "url": "grpc://127.0.0.1:1"},
+    "openai-batch": {"protocol": "openai-batch", "url": "http://127.0.0.1:1/v1", "model": "m"},
 }
 
 
@@ -59,6 +61,12 @@ def test_text_is_sent_as_it_is_and_all_else_as_json() -> None:
         ("torchserve", {}, "exactly one of body, bodies and dataset"),
         ("locust", {"body": 1}, "the key 'body' is unknown"),
         ("locust", {"user_classes": ["My User"]}, "user_classes"),
+        ("grpc", {"body": {}}, "method"),
+        ("grpc", {"method": "demo.Speech.Read"}, "not a gRPC method"),
+        ("grpc", {"method": "a/b", "protoset": "none.binpb"}, "none.binpb does not exist"),
+        ("grpc", {"method": "a/b", "template": "{{x}}"}, "requires workload.dataset"),
+        ("grpc", {"method": "a/b", "body": {}, "bodies": [{}]}, "only one of body, bodies and dataset"),
+        ("grpc", {"method": "a/b", "stream": True}, "the key 'stream' is unknown"),
     ],
 )
 def test_nonsense_is_reported(load: Load, protocol: str, workload: dict[str, Any], says: str) -> None:
@@ -78,3 +86,41 @@ def test_nonsense_is_reported(load: Load, protocol: str, workload: dict[str, Any
 def test_a_locust_test_is_a_closed_loop(load: Load, loads: dict[str, Any], says: str) -> None:
     with pytest.raises(ProfileError, match=says):
         load(TARGETS["locust"], None, loads, slo=["latency_ms.p95 < 5"])
+
+
+PROMPTS = {"prompts": {"input_tokens": 3}}
+STAGES = {"stages": [{"concurrency": 1, "duration": "1s"}]}
+
+
+@pytest.mark.parametrize(
+    ("target", "workload", "loads", "says"),
+    [
+        ({}, PROMPTS, STAGES, "a batch has no stages"),
+        ({}, PROMPTS, {"batch": {}, "search": {}}, "a batch has no stages"),
+        ({}, PROMPTS, {"workers": 2}, "a batch is a single job"),
+        ({}, PROMPTS, {"batch": {"poll": "1ms"}}, "poll"),
+        ({}, PROMPTS, {"batch": {"requests": 50_001}}, "requests"),
+        ({}, PROMPTS, {"batch": {"timeout": "8d"}}, "timeout"),
+        ({}, {}, {"batch": {}}, "exactly one of prompts and dataset"),
+        (
+            {},
+            {"prompts": {"input_tokens": 3, "output_tokens": 3, "turns": 2}},
+            {"batch": {}},
+            "the key 'turns' is unknown",
+        ),
+        ({}, {**PROMPTS, "stream": True}, {"batch": {}}, "the key 'stream' is unknown"),
+        ({"url": None, "urls": ["http://127.0.0.1:1/v1"]}, PROMPTS, {"batch": {}}, "a single server"),
+        ({"socket": "s.sock"}, PROMPTS, {"batch": {}}, "Unix socket"),
+    ],
+)
+def test_a_batch_is_a_job_of_its_own(
+    load: Load, target: dict[str, Any], workload: dict[str, Any], loads: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ProfileError, match=says):
+        load({**TARGETS["openai-batch"], **target}, workload, loads)
+
+
+def test_a_batch_is_for_no_other_protocol(load: Load) -> None:
+    with pytest.raises(ProfileError, match="the key 'batch' is unknown") as caught:
+        load(TARGETS["http"], {}, {"batch": {}})
+    assert caught.value.hint == "batch is only for protocol openai-batch."

@@ -11,7 +11,9 @@ from app.session.interruption import Interruption
 from app.storage.run_directory import RunWriter
 from loadgen.records import LoadWorker, WorkerStageResult
 from loadgen.workloads import (
+    BatchWorkload,
     FixedLength,
+    GrpcWorkload,
     HttpWorkload,
     LocustWorkload,
     OipWorkload,
@@ -79,6 +81,8 @@ def run(tmp_path: Path) -> Path:
         (replace(CHAT, api="embeddings"), ("plain",)),
         (OipWorkload("m", transport="grpc-stream"), ("plain",)),
         (LocustWorkload("file.py"), ()),
+        (GrpcWorkload("a/b"), ("plain", "streaming")),
+        (BatchWorkload(CHAT), ()),
     ],
 )
 def test_what_a_workload_makes_use_of(workload: Workload, kinds: tuple[LoadKind, ...]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from app.errors import UsageError
 from app.wiring.workload import build_workload
 from loadgen.workloads import (
+    BatchWorkload,
     Dataset,
     DatasetPrompts,
     Expectation,
@@ -17,6 +18,7 @@ from loadgen.workloads import (
     FixedDelay,
     FixedLength,
     GeneratedAudio,
+    GrpcWorkload,
     HttpWorkload,
     LiveHistory,
     LocustWorkload,
@@ -224,6 +226,29 @@ def test_tensors_over_grpc(written: Written, stream: bool, transport: Any) -> No
 def test_tensors_over_http(written: Written) -> None:
     assert build_workload(written(model("oip"), {"binary": False})) == OipWorkload(model="m", binary=False, seed=7)
     assert build_workload(written(model("tf-serving", signature="s"))) == TfServingWorkload("m", signature="s", seed=7)
+
+
+def test_messages_over_grpc(written: Written, tmp_path: Path) -> None:
+    (tmp_path / "speech.binpb").write_bytes(b"")
+    target = {"protocol": "grpc", "url": "grpc://127.0.0.1:50051"}
+    settings = {"method": "demo.Speech/Read", "protoset": "speech.binpb"}
+    assert build_workload(written(target, {**settings, "bodies": [{"text": "é"}, '{"text": 1}']})) == GrpcWorkload(
+        "demo.Speech/Read",
+        str(tmp_path / "speech.binpb"),
+        bodies=('{"text":"é"}'.encode(), b'{"text": 1}'),
+        seed=7,
+    )
+    filled = build_workload(written(target, {**settings, "dataset": "images", "template": {"text": "{{file}}"}}))
+    assert isinstance(filled, GrpcWorkload)
+    assert (filled.template, filled.dataset) == ('{"text":"{{file}}"}', Dataset(str(tmp_path / "images"), "folder"))
+
+
+def test_a_batch_is_of_chat_completions(written: Written) -> None:
+    settings = {"prompts": {"input_tokens": 3, "output_tokens": 5}, "extra_body": {"temperature": 0}}
+    profile = written(model("openai-batch"), settings, {"batch": {"poll": "2s"}, "seed": 7})
+    prompts = SyntheticPrompts(FixedLength(3), FixedLength(5))
+    requests = OpenAiWorkload("chat", "m", prompts, stream=False, extra_body=b'{"temperature": 0}', seed=7)
+    assert build_workload(profile) == BatchWorkload(requests, 2.0)
 
 
 def test_a_locust_test(written: Written, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from loadgen.protocols import oip
+from loadgen.protocols import prepared
 from loadgen.protocols.oip import build_oip
 from loadgen.protocols.oip_grpc import METADATA_METHOD
 from loadgen.protocols.open_inference_pb2 import (
@@ -220,7 +220,7 @@ def test_over_grpc_too(npz: str, transport: Literal["grpc", "grpc-stream"]) -> N
 
 
 def test_tensors_beyond_the_memory_for_them_are_left_out_and_said_so(npz: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oip, "MAX_REQUESTS_BYTES", 700)
+    monkeypatch.setattr(prepared, "MAX_REQUESTS_BYTES", 700)
     built = build(OipWorkload("m", tensors=npz, labels="y"))
     assert 1 <= len(built.requests) < 5
     assert f"only the first {len(built.requests)} requests" in built.notes[0]

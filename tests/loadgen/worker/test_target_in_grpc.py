@@ -1,5 +1,6 @@
 """The worker against a gRPC server, through its pipe."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ import pytest
 from loadgen.process import LoadError, LoadProcess
 from loadgen.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from loadgen.records import REQUEST_SCHEMA, Endpoint, KeyFile, OpenArrivals, StagePlan, Tls
-from loadgen.workloads import OipWorkload
+from loadgen.workloads import GrpcWorkload, OipWorkload
+from tests.fakes.grpc_speech import SERVICE, Speech
 from tests.fakes.open_inference import OpenInference, floats, inputs
 
 pytestmark = pytest.mark.process
@@ -123,6 +125,57 @@ def test_a_renewed_key_is_read_again_after_a_refusal(load: LoadProcess, tmp_path
         rows = played(load)
     assert rows["status"].iloc[0] == 401
     assert rows["status"].iloc[-1] == 200
+
+
+def speech(method: str, *values: object) -> GrpcWorkload:
+    return GrpcWorkload(f"{SERVICE}/{method}", bodies=tuple(json.dumps(value).encode() for value in values))
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "seen", "message_count"),
+    [
+        ("Say", {"text": "a b", "wait": "1.5s"}, 1, None),
+        ("Read", {"text": "a b c"}, 1, 3),
+        ("Join", [{"text": "a"}, {"text": "b"}], 2, None),
+        ("Talk", [{"text": "a"}, {"text": "b c"}], 2, 3),
+    ],
+)
+def test_any_method_is_called_with_the_messages_that_reflection_describes(
+    load: LoadProcess, method: str, body: object, seen: int, message_count: int | None
+) -> None:
+    with Speech() as server:
+        load.configure(Endpoint((server.url,)), speech(method, body))
+        preflight = load.preflight()
+        rows = played(load)
+        first = server.seen[0]
+    assert (preflight.error, preflight.status) == (None, 200)
+    assert preflight.detail.startswith(f"{server.url}/{SERVICE}/{method}")
+    assert rows["error"].isna().all()
+    assert len(server.seen) == seen * (1 + len(rows))
+    assert first.text.startswith("a")
+    assert rows[["first_token_ns", "tokens_out"]].isna().all(axis=None)
+    counts = {None if times is None else len(times) for times in rows["chunk_ns"]}
+    assert counts == {message_count}
+
+
+def test_a_stream_that_ends_with_an_error_has_its_status(load: LoadProcess) -> None:
+    with Speech() as server:
+        load.configure(Endpoint((server.url,)), speech("Read", {"text": "a b"}, {"text": "a stop"}))
+        assert load.preflight().error is None
+        rows = played(load)
+    failed = rows[rows["error"].notna()]
+    assert set(failed["error"]) == {"http-5xx"}
+    assert set(failed["status"]) == {503}
+    assert 0 < len(failed) < len(rows)
+
+
+def test_an_unknown_method_is_the_workloads_fault(load: LoadProcess) -> None:
+    with Speech() as server:
+        load.configure(Endpoint((server.url,)), speech("Reed"))
+        with pytest.raises(LoadError, match="has no method Reed") as failed:
+            load.preflight()
+    assert failed.value.is_workload_invalid
+    assert failed.value.hint == "Did you mean Read?"
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,11 @@ class BreakdownTab(Tab):
             QuantityModel(frames.STEADY_HEADERS, frames.STEADY_QUANTITIES),
             frames.steady_frame,
         )
+        self.messages = _TableSection(
+            formatting.MESSAGE_TITLE,
+            QuantityModel(frames.MESSAGE_HEADERS, frames.MESSAGE_QUANTITIES),
+            frames.message_frame,
+        )
         self.sessions = _TableSection(
             formatting.SESSION_TITLE,
             QuantityModel(frames.SESSION_HEADERS, frames.SESSION_QUANTITIES),
@@ -215,13 +220,15 @@ class BreakdownTab(Tab):
         self.reuse = _TableSection(
             formatting.REUSE_TITLE, QuantityModel(frames.REUSE_HEADERS, frames.REUSE_QUANTITIES), frames.reuse_frame
         )
-        for widget in (self._section_box, self.servers, self.counters, self.steady, self.reuse, self.sessions):
+        sections = (self.messages, self.servers, self.counters, self.steady, self.reuse, self.sessions)
+        for widget in (self._section_box, *sections):
             self.column.addWidget(widget)
         self.column.addStretch(1)
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
         report = displayed_run.own_report
-        return bool(report.breakdown or report.servers or report.steady or report.sessions or report.prefix_reuse)
+        tables = (report.messages, report.servers, report.steady, report.sessions, report.prefix_reuse)
+        return report.breakdown is not None or any(tables)
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
@@ -230,6 +237,7 @@ class BreakdownTab(Tab):
         self.servers.show_rows(report.servers, self._invalid_stages)
         self.counters.show_rows(report.servers, self._invalid_stages)
         self.steady.show_rows(report.steady, self._invalid_stages)
+        self.messages.show_rows(report.messages, self._invalid_stages)
         self.sessions.show_rows(report.sessions)
         self.reuse.show_rows(report.prefix_reuse)
 

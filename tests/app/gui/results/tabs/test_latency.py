@@ -15,6 +15,8 @@ from app.records.server_counters import LatencyComparison, ServerCounters
 from app.reporting.report import build_report
 from app.storage.run_directory import StoredRun
 from reports.formatting import SERVER_TITLE
+from reports.model import MessageRow
+from reports.quantity import Quantity
 from tests.app.gui.results.conftest import OpenRun
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -48,6 +50,12 @@ def _with_all_parts(displayed: DisplayedRun) -> DisplayedRun:
     result = msgspec.structs.replace(result, stages=(*others, last), prefix_reuse=PrefixReuse(0.6, 0.55, 16))
     run = displayed.opened_run
     report = build_report(result, run.table.slice(0, 0), run.data.telemetry, "", "", "{}")
+    gap, unknown = Quantity(3.0, "ms"), Quantity(None, "ms", reason="not measured")
+    messages = MessageRow(
+        stage="high", first_p50=gap, first_p95=gap, first_p99=gap, gap_p50=gap, gap_p95=gap, gap_p99=unknown,
+        per_response=Quantity(4.0, "messages"), per_s=Quantity(170.0, "messages/s"),
+    )  # fmt: skip
+    report = msgspec.structs.replace(report, messages=(messages,))
     return msgspec.structs.replace(displayed, result=result, report=report, own_report=report)
 
 
@@ -82,6 +90,10 @@ def test_the_parts_of_a_stage_are_stacked_and_beside_them_is_what_the_server_cou
         "stage": "high", "Completed": 3, "Failed": 0, "Context limit": 0, "Unusable response": 0, "Cut off": 1,
         "built": 4, "build_mean": 0, "build_max": 0,
     }  # fmt: skip
+    assert [*tab.messages.model.frame.columns] == [
+        "stage", "per_s", "per_response", "first_p50", "first_p95", "first_p99", "gap_p50", "gap_p95",
+    ]  # fmt: skip
+    assert tab.messages.isVisibleTo(tab)
     assert [quantity.value for quantity in tab.reuse.model.frame["share"]] == [0.6, 0.55]
 
 

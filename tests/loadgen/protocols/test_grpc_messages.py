@@ -1,0 +1,122 @@
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadgen.protocols.grpc_messages import MessageStreamReader, build_grpc
+from loadgen.protocols.prepared import PreparedWorkload, ResponseCheck, WorkloadError, check_response
+from loadgen.transport.address import parse_grpc_url
+from loadgen.transport.exchange import Exchange
+from loadgen.transport.grpc_calls import split_messages
+from loadgen.workloads import Dataset, GrpcWorkload, Popularity
+from tests.fakes.grpc_speech import SERVICE, Audio, Text, speech_set
+
+
+@pytest.fixture(scope="module")
+def protoset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("protoset") / "speech.binpb"
+    path.write_bytes(speech_set())
+    return str(path)
+
+
+def build(protoset: str, method: str = "Say", **settings: Any) -> PreparedWorkload:
+    async def send(request: bytes, method: str = "", /) -> Exchange:
+        raise AssertionError("with a descriptor set, nothing is asked")
+
+    workload = GrpcWorkload(f"{SERVICE}/{method}", protoset, **settings)
+    return asyncio.run(build_grpc(workload, parse_grpc_url("grpc://h:1"), send))
+
+
+def bodies(*values: object) -> dict[str, Any]:
+    return {"bodies": tuple(json.dumps(value).encode() for value in values)}
+
+
+def test_json_becomes_messages_ahead(protoset: str) -> None:
+    built = build(protoset, **bodies({"text": "a", "voice": {"speed": 2}, "wait": "1.5s"}, {"text": "é"}))
+    first, second = map(Text.FromString, built.requests)
+    assert (first.text, first.voice.speed, first.wait.nanos) == ("a", 2, 500_000_000)
+    assert second.text == "é"
+    assert (built.call_kind, built.new_reader) == ("unary", None)
+    assert built.label == f"grpc://h:1/{SERVICE}/Say"
+
+
+def test_without_a_body_an_empty_message_is_sent(protoset: str) -> None:
+    assert build(protoset).requests == [b""]
+    assert split_messages(build(protoset, "Join").requests[0]) == [b""]
+
+
+@pytest.mark.parametrize(("method", "is_streamed"), [("Join", False), ("Talk", True)])
+def test_the_elements_of_an_array_are_the_messages_of_a_stream(protoset: str, method: str, is_streamed: bool) -> None:
+    built = build(protoset, method, **bodies([{"text": "a"}, {}, {"text": "b"}], {"text": "c"}, []))
+    sent = [[Text.FromString(message).text for message in split_messages(request)] for request in built.requests]
+    assert sent == [["a", "", "b"], ["c"], []]
+    assert (built.call_kind, built.new_reader is not None) == ("client-stream", is_streamed)
+
+
+def test_rows_fill_a_template_or_are_messages_themselves(protoset: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text,speed\nhello,1.5\nx,2\n")
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    template = '{"text": "{{text}}!", "voice": {"speed": {{speed}}}}'
+    built = build(protoset, template=template, dataset=Dataset(str(tmp_path / "rows.csv"), "csv"))
+    assert [(text.text, text.voice.speed) for text in map(Text.FromString, built.requests)] == [
+        ("hello!", 1.5),
+        ("x!", 2),
+    ]
+    built = build(
+        protoset, dataset=Dataset(str(tmp_path / "rows.jsonl"), "jsonl"), popularity=Popularity("uniform"), seed=1
+    )
+    assert [Text.FromString(request).text for request in built.requests] == ["a", "b"]
+    assert set(built.request_indices or ()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"txt": "a"}', r'request 1 cannot be converted to the message demo\.speech\.Text: .*"txt"'),
+        (b'{"text": 1}', "cannot be converted"),
+        (b'{"voice": {"speed": "x"}}', "cannot be converted"),
+        (b'{"wait": "1"}', "cannot be converted"),
+        (b"[{}]", r"contains an array where a message demo\.speech\.Text is expected"),
+        (b"1", "cannot be converted"),
+        (b"{", "not valid JSON"),
+        (b'{"text":' + b"[" * 5000, "not valid JSON"),
+    ],
+)
+def test_json_that_is_no_message_is_the_workloads_fault(protoset: str, body: bytes, says: str) -> None:
+    with pytest.raises(WorkloadError, match=says) as caught:
+        build(protoset, bodies=(body,))
+    assert len(str(caught.value)) < 500
+
+
+def test_a_dataset_that_cannot_be_read_is_the_workloads_fault(protoset: str) -> None:
+    with pytest.raises(WorkloadError, match="cannot be read"):
+        build(protoset, dataset=Dataset("/nowhere.jsonl", "jsonl"))
+
+
+def answered(status: int, body: bytes, reader: MessageStreamReader | None = None) -> Exchange:
+    exchange = Exchange(0, 0, 0, b"", lambda _: None, reader=reader)
+    exchange.status, exchange.body = status, body
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [(200, b"", None), (200, Audio(samples=b"x").SerializeToString(), None), (200, b"\xff", "bad-payload"),
+     (503, b"", "http-5xx"), (404, b"", "http-4xx")],
+)  # fmt: skip
+def test_an_answer_is_a_message_or_a_status(protoset: str, status: int, body: bytes, error: str | None) -> None:
+    assert check_response(build(protoset).check, answered(status, body)) == ResponseCheck(error)
+
+
+def test_a_stream_has_the_times_of_its_messages(protoset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.protocols.grpc_messages._MAX_RESPONSES", 3)
+    built = build(protoset, "Read")
+    assert built.new_reader is not None
+    reader = built.new_reader()
+    assert [reader.feed(b"", at) for at in (5, 7, 11)] == [None] * 3
+    assert list(reader.tokens.chunk_ns or ()) == [5, 7, 11]
+    assert (reader.tokens.first_token_ns, reader.tokens.tokens_out) == (None, None)
+    assert reader.feed(b"\xff", 12) == "bad-payload"
+    assert reader.feed(b"", 13) == "bad-payload"

@@ -1,0 +1,278 @@
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from loadgen.process import LoadError
+from loadgen.protocols import openai_batch
+from loadgen.protocols.openai_batch import BatchJob
+from loadgen.records import (
+    REQUEST_SCHEMA,
+    ClosedArrivals,
+    Endpoint,
+    KeyFile,
+    Progress,
+    StageEnded,
+    StagePlan,
+    StageStarted,
+    Timeouts,
+)
+from loadgen.workloads import BatchWorkload, FixedLength, OpenAiWorkload, SyntheticPrompts
+from tests.fakes.batch_server import KEY, BatchServer, Row, answer, answer_all, unanswered
+
+REQUESTS = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(3), FixedLength(5), unique=3), stream=False)
+WORKLOAD = BatchWorkload(REQUESTS, poll_s=0.002)
+HEADERS = (("Authorization", f"Bearer {KEY}"),)
+
+
+class Ran:
+    """A job of the server, with its rows and what was reported."""
+
+    def __init__(
+        self,
+        server: BatchServer,
+        job: BatchJob | None = None,
+        *,
+        requests: int | None = 4,
+        duration_s: float = 30.0,
+        endpoint: Endpoint | None = None,
+    ) -> None:
+        self.job = BatchJob() if job is None else job
+        self.job.configure(endpoint or Endpoint((server.url,), headers=HEADERS), WORKLOAD)
+        self.batches: list[pa.RecordBatch] = []
+        self.started: list[StageStarted] = []
+        self.progress: list[Progress] = []
+        plan = StagePlan(0, "batch", ClosedArrivals(1, 0.0), duration_s, seed=1, max_requests=requests)
+        self.ended: StageEnded = self.job.run_stage(plan, self.batches.append, self.started.append, self._on_progress)
+
+    def _on_progress(self, progress: Progress) -> bool:
+        self.progress.append(progress)
+        return True
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        rows: pd.DataFrame = pa.Table.from_batches(self.batches, REQUEST_SCHEMA).to_pandas()
+        return rows
+
+
+def test_a_job_is_uploaded_created_polled_and_read() -> None:
+    with BatchServer() as server:
+        ran = Ran(server)
+    assert [(method, path) for method, path, _ in server.seen] == [
+        ("POST", "/v1/files"),
+        ("POST", "/v1/batches"),
+        ("GET", "/v1/batches/batch_1"),
+        ("GET", "/v1/batches/batch_1"),
+        ("GET", "/v1/files/file-output_file_id/content"),
+    ]
+    assert {headers["Authorization"] for _, _, headers in server.seen} == {f"Bearer {KEY}"}
+    asked = {"input_file_id": "file-in", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    assert server.batch["asked"] == asked
+    assert [request["custom_id"] for request in server.requests] == [f"request-{number}" for number in range(4)]
+    assert {request["url"] for request in server.requests} == {"/v1/chat/completions"}
+    bodies = [request["body"] for request in server.requests]
+    assert bodies[0]["model"] == "m"
+    assert (bodies[0] == bodies[3], bodies[0] == bodies[1]) == (True, False), "prompts start over after the last one"
+    outcome, rows = ran.ended.batch, ran.rows
+    assert outcome is not None
+    assert (outcome.status, outcome.requests, outcome.completed) == ("completed", 4, 4)
+    assert (outcome.tokens_in, outcome.tokens_out) == (28, 20)
+    assert rows["error"].isna().all()
+    assert set(rows["end_ns"] - rows["sent_ns"]) == {ran.ended.end_ns - ran.ended.start_ns}
+    assert (set(rows["tokens_out"]), set(rows["max_output_tokens"]), set(rows["status"])) == ({5}, {5}, {200})
+    assert ran.ended.duration_s == pytest.approx(outcome.job_s)
+    assert ran.started[0].scheduled == ran.progress[-1].completed == 4
+    assert not ran.ended.stopped_early
+
+
+def test_each_request_has_its_own_end() -> None:
+    def end(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
+        first, second, third, fourth, *_ = (request["custom_id"] for request in requests)
+        malformed = {"custom_id": fourth, "response": {"status_code": 200, "body": {"choices": []}}}
+        output = [answer(first, 9), answer(second, status=500), malformed, answer("request-99"), answer(first, 1)]
+        return "expired", output, [unanswered(third, "batch_expired"), answer("x", status=400)]
+
+    with BatchServer(end) as server:
+        ran = Ran(server, requests=6)
+    outcome, rows = ran.ended.batch, ran.rows
+    assert list(rows["error"].fillna("")) == ["", "http-5xx", "timeout", "bad-payload", "timeout", "timeout"]
+    assert outcome is not None
+    assert (outcome.status, outcome.completed, outcome.failed, outcome.expired) == ("expired", 1, 2, 3)
+    assert outcome.tokens_out == 9
+    texts = {error.error: error.text for error in ran.ended.first_errors}
+    assert texts["http-5xx"] == "status 500 (Internal Server Error)"
+    assert "expired" in texts["timeout"]
+    assert KEY not in str(texts)
+
+
+def test_a_job_that_does_not_start_has_the_servers_reason() -> None:
+    def end(_: object) -> tuple[str, list[Row], list[Row]]:
+        server.batch["errors"] = {"data": [{"message": "the model\x1b[31m is\nunknown" + "x" * 999}]}
+        return "failed", [], []
+
+    with BatchServer(end) as server:
+        outcome = Ran(server).ended.batch
+    assert outcome is not None
+    assert (outcome.status, outcome.failed) == ("failed", 4)
+    assert str(outcome.detail).startswith("the model [31m is unknownx")
+    assert len(str(outcome.detail)) <= 300
+
+
+def test_each_prompt_is_sent_once_by_default() -> None:
+    with BatchServer() as server:
+        Ran(server, requests=None)
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("is_timeout", [True, False])
+def test_a_stopped_or_late_job_is_canceled_and_what_was_completed_is_kept(is_timeout: bool) -> None:
+    job = BatchJob()
+
+    def stop(number: int) -> None:
+        if number == 2 and not is_timeout:
+            job.stop(True)
+
+    with BatchServer(polls=99, on_poll=stop) as server:
+        ran = Ran(server, job, duration_s=0.05 if is_timeout else 30)
+    outcome = ran.ended.batch
+    assert outcome is not None
+    assert (outcome.status, outcome.completed, outcome.cancelled) == ("cancelled", 1, 3)
+    assert [path for _, path, _ in server.seen].count("/v1/batches/batch_1/cancel") == 1
+    assert list(ran.rows["error"].fillna("")) == ["", "not-started", "not-started", "not-started"]
+    assert ran.rows["sent_ns"].isna().sum() == 3
+    assert (ran.ended.stopped_early, ran.ended.never_started) == (True, 3)
+
+
+def test_a_second_stop_does_not_wait_for_the_end() -> None:
+    job = BatchJob()
+    with BatchServer(polls=99, cancels=False, on_poll=lambda number: job.stop(number < 3)) as server:
+        outcome = Ran(server, job).ended.batch
+    assert outcome is not None
+    assert (outcome.status, outcome.completed, outcome.cancelled) == ("cancelled", 0, 4)
+
+
+def test_a_server_that_never_ends_a_canceled_job_is_left_after_a_minute() -> None:
+    clock_ns = count(0, 1_000_000_000)
+    job = BatchJob(lambda: next(clock_ns), lambda _: None)
+    with BatchServer(polls=9999, cancels=False) as server:
+        outcome = Ran(server, job, duration_s=5).ended.batch
+    assert outcome is not None
+    assert outcome.status == "cancelled"
+    assert 60 <= outcome.job_s < 90
+
+
+def test_a_status_that_cannot_be_read_for_a_moment_does_not_end_the_job() -> None:
+    with BatchServer(statuses=[200, 200, 503, 429, 200, 500]) as server:
+        assert Ran(server).ended.batch is not None
+
+
+@pytest.mark.parametrize(
+    ("statuses", "says", "error"),
+    [
+        ([401], "the batch could not be created: status 401", "http-4xx"),
+        ([200, 400], "the batch could not be created: status 400", "http-4xx"),
+        ([200, 200, *[503] * 5], "the end of the batch batch_1 could not be observed: status 503", "http-5xx"),
+        ([200, 200, 404], "could not be observed: status 404", "http-4xx"),
+        ([200, 200, 200, 200, 500], "could not be observed: status 500", "http-5xx"),
+        ([302], "could not be created: status 302", "bad-payload"),
+    ],
+)
+def test_a_refusal_is_reported_without_the_servers_words(statuses: list[int], says: str, error: str) -> None:
+    with BatchServer(statuses=statuses) as server, pytest.raises(LoadError, match=says) as failed:
+        Ran(server)
+    assert failed.value.error == error
+    assert KEY not in f"{failed.value.message}{failed.value.hint}"
+
+
+DONE = {"id": "batch_1", "status": "completed"}
+BATCH, OUTPUT = "/v1/batches/batch_1", "/v1/files/f/content"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"/v1/files": b"[]"}, "not a JSON object"),
+        ({"/v1/files": b" " * (1 << 20) + b"{}"}, "not a JSON object"),
+        ({"/v1/files": b'{"id": "../../secrets"}'}, "no valid ID"),
+        ({"/v1/batches": b'{"id": "a b", "status": "validating"}'}, "no valid ID"),
+        ({"/v1/batches": b'{"id": "a"}'}, "not a batch"),
+        ({BATCH: json.dumps({**DONE, "output_file_id": "f/../x"}).encode()}, "no valid ID"),
+        ({BATCH: json.dumps({**DONE, "output_file_id": "f"}).encode(), OUTPUT: b"<html>"}, "a line of the output file"),
+        ({BATCH: json.dumps({**DONE, "output_file_id": "f"}).encode(), OUTPUT: b"\n" * 999}, "more than 108 lines"),
+        ({BATCH: json.dumps({**DONE, "output_file_id": "f"}).encode(), OUTPUT: b" " * 2000 + b"{}"}, "a line of"),
+    ],
+)
+def test_a_hostile_response_is_refused(overrides: dict[str, bytes], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_batch, "_MAX_LINE_BYTES", 1000)
+    with BatchServer(overrides=overrides) as server, pytest.raises(LoadError, match=says) as failed:
+        Ran(server)
+    assert failed.value.error == "bad-payload"
+
+
+@pytest.mark.parametrize("counts", [{"completed": -5, "failed": "x"}, {"completed": 10**30}, None])
+def test_counts_that_cannot_be_are_no_counts(counts: Any) -> None:
+    def end(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
+        return answer_all(requests)
+
+    def claim(_: int) -> None:
+        server.batch["request_counts"] = counts
+
+    with BatchServer(end, polls=3, on_poll=claim) as server:
+        ran = Ran(server)
+    assert all(0 <= progress.in_flight <= 4 for progress in ran.progress if progress.in_flight is not None)
+    assert all(progress.completed <= 4 for progress in ran.progress)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "error", "status"), [([], None, 200), ([404], "http-4xx", 404), ([401], "http-4xx", 401)]
+)
+def test_the_preflight_asks_for_the_api(statuses: list[int], error: str | None, status: int) -> None:
+    with BatchServer(statuses=statuses) as server:
+        job = BatchJob()
+        job.configure(Endpoint((server.url,), headers=HEADERS), WORKLOAD)
+        report = job.preflight()
+    assert (report.error, report.status, report.prepared) == (error, status, 3)
+    assert report.detail.startswith(f"GET {server.url}/batches, status {status}")
+    assert KEY not in report.detail
+    assert not server.requests
+
+
+def test_a_server_that_cannot_be_reached_or_goes_away_is_told_apart() -> None:
+    job = BatchJob()
+    with BatchServer() as server:
+        url = server.url
+    job.configure(Endpoint((url,), timeouts=Timeouts(total_s=5)), WORKLOAD)
+    assert job.preflight().error == "connect"
+
+
+def test_a_key_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    keys = (KeyFile("Authorization", str(tmp_path / "key"), prefix="Bearer "),)
+    with BatchServer() as server:
+        Ran(server, endpoint=Endpoint((server.url,), key_files=keys))
+    assert {headers["Authorization"] for _, _, headers in server.seen} == {f"Bearer {KEY}"}
+
+
+def test_a_key_that_cannot_be_read_is_the_workloads_fault_and_later_ends_the_job(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    keys = (KeyFile("Authorization", str(key), prefix="Bearer "),)
+    with BatchServer(polls=99, on_poll=lambda _: key.unlink(missing_ok=True)) as server:
+        with pytest.raises(LoadError, match="cannot be read") as failed:
+            Ran(server, endpoint=Endpoint((server.url,), key_files=keys))
+        assert failed.value.is_workload_invalid
+        key.write_text(KEY)
+        with pytest.raises(LoadError, match="could not be observed: the key file") as failed:
+            Ran(server, endpoint=Endpoint((server.url,), key_files=keys))
+    assert not failed.value.is_workload_invalid
+
+
+def test_a_file_that_the_api_does_not_take_is_the_workloads_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_batch, "MAX_FILE_BYTES", 500)
+    with BatchServer() as server, pytest.raises(LoadError, match="the file of the batch exceeds") as failed:
+        Ran(server)
+    assert failed.value.is_workload_invalid
+    assert not server.seen
