@@ -71,6 +71,7 @@ REQUEST_SCHEMA = pa.schema(
         ("server_decode_ms", pa.float64()),
         ("session", pa.int32()),
         ("turn", pa.int32()),
+        ("connection_wait_ms", pa.float32()),
     ],
     metadata={"sizewise.requests": "4"},
 )
@@ -96,6 +97,10 @@ free connection. `first_byte_ns` is null for a user's Locust test and for gRPC, 
 it. `correct_rows` is the number of input rows of the request whose predicted class equals their
 label; null without labels.
 
+`connection_wait_ms` is the time for which the request waited for a connection before the send:
+until a connection was open, handshakes included, or until another request ended. It is 0 if a
+connection was idle, and null where `first_byte_ns` is null.
+
 Streamed response: a chunk is an event with a non-empty delta. `first_event_ns` is the time of the
 first event that belongs to the API, even if its delta is empty or contains only a role.
 `first_token_ns` is the time of the first chunk, `first_output_ns` of the first chunk that is not
@@ -114,7 +119,7 @@ null unless the response reports them.
 
 History: version 2 added `target` and the following columns, and allows `scheduled_ns` to be null.
 Version 3 added `worker` and the following columns, version 4 `tokens_cached` and the
-following columns.
+following columns, up to `connection_wait_ms`.
 """
 
 BATCH_ROWS = 500
@@ -122,8 +127,8 @@ BATCH_ROWS = 500
 WIRE_VERSION = 4
 """Version of the messages between master and workers. Both sides must have the same version.
 Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions (the columns
-of the rows and LiveSessionCounts), the blocks of a trace's prompts, and datasets that are JSON
-arrays."""
+of the rows and LiveSessionCounts), waits for a connection and RoundTrips, the blocks of a trace's
+prompts, and datasets that are JSON arrays."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the
@@ -567,6 +572,20 @@ class LiveSessionCounts(msgspec.Struct, frozen=True):
     max_build_cpu_ns: int = 0
 
 
+class RoundTrips(msgspec.Struct, frozen=True):
+    """Round-trip times that the kernel measured on the open TCP connections at the end of a stage.
+
+    `min_ms` is the mean of each connection's lowest round-trip time, and `smoothed_ms` of its
+    current moving average. The average can include the time for which the other side delays its
+    acknowledgments. Both are to the first hop that ends a TCP
+    connection, such as a proxy.
+    """
+
+    connections: int
+    min_ms: float
+    smoothed_ms: float
+
+
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     """Report that a stage has ended. The report is sent after the last row of the stage.
 
@@ -599,6 +618,9 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     workers."""
     live_sessions: LiveSessionCounts | None = None
     """Sessions of the stage; None unless their requests contain the server's own responses."""
+    round_trips: RoundTrips | None = None
+    """Round-trip times of the connections; None if the OS does not report them, and for Unix sockets
+    and gRPC."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -229,6 +229,8 @@ class StageRows:
     `None` if no request has labels."""
     tokens: TokenRows | None
     """Token data of the stage; `None` if no response has token data."""
+    connection_wait_ms: Floats
+    """Time for which each request waited for a connection; NaN if unknown."""
 
     @property
     def was_started(self) -> Mask:
@@ -335,6 +337,9 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
         error=error,
         correct_counts=read_numbers(frame["correct_rows"])[order] if has_labels else None,
         tokens=tokens,
+        connection_wait_ms=read_numbers(frame["connection_wait_ms"])[order]
+        if "connection_wait_ms" in frame
+        else np.full(len(frame), np.nan),
     )
 
 

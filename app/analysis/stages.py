@@ -125,7 +125,10 @@ def summarize_rows(
         steady_state=find_steady_state(rows, stage_data, window),
         server=server,
         server_latencies=server_latencies,
-        breakdown=break_down_latency(offered_rows, rows, server_latencies) if has_tokens or server_latencies else (),
+        round_trip=stage_data.round_trip,
+        breakdown=break_down_latency(offered_rows, rows, server_latencies, stage_data.round_trip)
+        if has_tokens or server_latencies
+        else (),
     )
     return add_telemetry(stage, telemetry, stage_data, slo)
 

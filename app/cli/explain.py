@@ -81,9 +81,12 @@ def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Argument
         numbers = [_require_successful(stage_rows, arguments.request)]
     else:
         numbers = find_slowest_requests(stage_rows, arguments.slowest)
-    breakdowns = stage.breakdown or break_down_latency(stage_rows, stage_rows, stage.server_latencies)
+    breakdowns = stage.breakdown or break_down_latency(stage_rows, stage_rows, stage.server_latencies, stage.round_trip)
     aggregates = [] if arguments.request is not None else [_Row(stage.name, None, one) for one in breakdowns]
-    return [*aggregates, *(_Row(stage.name, number, break_down_request(stage_rows, number)) for number in numbers)]
+    return [
+        *aggregates,
+        *(_Row(stage.name, number, break_down_request(stage_rows, number, stage.round_trip)) for number in numbers),
+    ]
 
 
 def _require_successful(stage_rows: StageRows, number: int) -> int:

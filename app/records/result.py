@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from app.records.breakdown import LatencyBreakdown as LatencyBreakdown
+from app.records.breakdown import TcpRoundTrip as TcpRoundTrip
 from app.records.checks import Check as Check
 from app.records.checks import CheckId as CheckId
 from app.records.checks import Validity as Validity
@@ -241,6 +242,9 @@ class Stage(msgspec.Struct, frozen=True):
     """What the target's servers counted during the stage; None if they report no known counters."""
     server_latencies: tuple[LatencyComparison, ...] = ()
     """Mean latencies of the server beside the client's; empty if the server reports none."""
+    round_trip: TcpRoundTrip | None = None
+    """Round-trip times of the connections; None if the OS does not report them, and for Unix sockets
+    and gRPC."""
     steady_state: SteadyState | None = None
     """Part of the stage after its ramp-up and before its end; None if the whole stage is steady, or
     less than half of it, or if its load varies by design."""

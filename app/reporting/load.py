@@ -281,6 +281,8 @@ def _build_steady_row(stage: Stage, steady_state: SteadyState, latency_metric: s
 
 _ADVICE: dict[LatencyPart, str] = {
     "send_delay": "the load generator sent late: use more load workers, or a machine with less other work",
+    "connection": "requests wait for a connection: keep connections open, or raise target.max_connections",
+    "network": "the round trip to the target is long: measure from a machine nearer to it",
     "queue": "more replicas, or a higher limit of concurrent requests per replica, would shorten it",
     "prefill": "shorter prompts, a prefix cache, or a GPU with more FLOP/s would shorten it",
     "processing": "a faster model, precision or machine would shorten it",

@@ -19,6 +19,7 @@ from loadgen.records import (
     Preflight,
     PreflightDone,
     Progress,
+    RoundTrips,
     StageEnded,
     WorkerStageResult,
 )
@@ -98,6 +99,19 @@ def merge_stage_ends(
         live_sessions=_merge_session_counts(
             [report.live_sessions for report in reports if report.live_sessions is not None]
         ),
+        round_trips=_merge_round_trips([report.round_trips for report in reports if report.round_trips is not None]),
+    )
+
+
+def _merge_round_trips(all_round_trips: Sequence[RoundTrips]) -> RoundTrips | None:
+    """Return the means over the connections of all workers."""
+    count = sum(round_trips.connections for round_trips in all_round_trips)
+    if not count:
+        return None
+    return RoundTrips(
+        connections=count,
+        min_ms=sum(one.connections * one.min_ms for one in all_round_trips) / count,
+        smoothed_ms=sum(one.connections * one.smoothed_ms for one in all_round_trips) / count,
     )
 
 

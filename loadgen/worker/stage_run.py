@@ -17,11 +17,13 @@ from loadgen.records import (
     ClosedArrivals,
     ExtendStage,
     Progress,
+    RoundTrips,
     RunStage,
     StageEnded,
     StagePrepared,
     StageStarted,
 )
+from loadgen.transport.round_trips import measure_round_trips
 from loadgen.worker.rows import build_record_batch
 from loadgen.worker.sender import Sender
 from loadgen.worker.stage import SendingStage, describe_first_errors
@@ -120,6 +122,7 @@ class StageRun:
         end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_before_s
         cpu_wait_s = subtract_cpu_wait_s(cpu_wait_before_s, self._sender.read_cpu_wait_s())
         self._send_rows(stage)
+        round_trips = self._sender.call(_measure_round_trips(target)).result()
         self._listener.send(
             StageEnded(
                 index=self.index,
@@ -135,6 +138,7 @@ class StageRun:
                 first_errors=describe_first_errors(stage.first_failed_exchanges),
                 duration_s=stage.duration_s,
                 live_sessions=stage.live_sessions,
+                round_trips=round_trips,
             )
         )
 
@@ -182,6 +186,10 @@ class StageRun:
         self._stop_drain = drain
         if self._stage is not None:
             self._stage.stop(drain, time.perf_counter_ns())
+
+
+async def _measure_round_trips(target: SendingTarget) -> RoundTrips | None:
+    return measure_round_trips(target.transport.list_descriptors())
 
 
 def _build_progress(index: int, stage: SendingStage, now_ns: int) -> Progress:

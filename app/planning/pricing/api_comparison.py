@@ -59,19 +59,16 @@ def compare_with_api(
     )
     requests_per_month = demand.mean_per_s * _SECONDS_PER_MONTH
     cached_usd = prices.input_usd if prices.cached_input_usd is None else prices.cached_input_usd
-    parts = [
-        _build_tokens(tokens_per_request * requests_per_month, usd_per_1m)
-        for tokens_per_request, usd_per_1m in (
-            (tokens.input, prices.input_usd),
-            (tokens.cached_input, cached_usd),
-            (tokens.output, prices.output_usd),
-        )
-    ]
-    api_usd_per_month = sum(part.usd_per_month for part in parts)
+    api_input = _build_tokens(tokens.input * requests_per_month, prices.input_usd)
+    api_cached_input = _build_tokens(tokens.cached_input * requests_per_month, cached_usd)
+    api_output = _build_tokens(tokens.output * requests_per_month, prices.output_usd)
+    api_usd_per_month = api_input.usd_per_month + api_cached_input.usd_per_month + api_output.usd_per_month
     usd_per_request = api_usd_per_month / requests_per_month
     price_sigma = compute_price_sigma(candidate.offer, plan_inputs.today)
     return ApiComparison(
-        *parts,
+        input=api_input,
+        cached_input=api_cached_input,
+        output=api_output,
         usd_per_month=api_usd_per_month,
         fleet_usd_per_month=candidate.usd_per_month,
         fleet_range_usd_per_month=fleet.usd_per_month_needed,

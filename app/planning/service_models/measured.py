@@ -114,9 +114,9 @@ def measure_cached_input_share(stages: Sequence[Stage]) -> float | None:
         and counters.cached_input_tokens is not None
         and (total := counters.looked_up_input_tokens or counters.input_tokens)
     ]
-    counts = reported or counted
-    total_tokens = sum(total for _, total in counts)
-    return min(1.0, sum(cached for cached, _ in counts) / total_tokens) if total_tokens > 0 else None
+    token_counts = reported or counted
+    total_tokens = sum(total for _, total in token_counts)
+    return min(1.0, sum(cached for cached, _ in token_counts) / total_tokens) if total_tokens > 0 else None
 
 
 def _get_reported_cached_tokens(stage: Stage) -> tuple[float, float] | None:

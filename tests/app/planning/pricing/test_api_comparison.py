@@ -28,7 +28,7 @@ def compared(
     prices: ApiTokenPrices = PRICES, of: Offer = SMALL, *, cached_share: float | None = None, **traffic: Any
 ) -> tuple[ApiComparison | None, tuple[str, ...]]:
     sure = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), HERE, cached_input_share=cached_share)
-    fields = {"peak_per_s": 250.0, "tokens": TOKENS} | traffic
+    fields: dict[str, Any] = {"peak_per_s": 250.0, "tokens": TOKENS} | traffic
     asked = question(sure, of=catalogue(of), limits=PlanLimits(api_prices=prices), **fields)
     plan = plan_fleets(asked, estimate_only=True)
     return plan.api, plan.break_even
