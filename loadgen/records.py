@@ -191,6 +191,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     proxy: str | None = None
     reuses_connections: bool = True
     """False if the target closes the connection after each response without announcing this."""
+    trace_key: str | None = None
+    """Text from which the trace ID of each request follows; None to send no trace context."""
 
 
 # Arrivals: when requests are sent

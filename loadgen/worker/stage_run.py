@@ -176,6 +176,7 @@ class StageRun:
             prepared_workload,
             self._sender.loop,
             on_rejected_key,
+            target.trace_key,
         )
         self._stage = stage
         if self._stop_drain is not None:

@@ -17,7 +17,7 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     (): ("sizewise",),
     ("target",): (
         "socket", "balance", "max_connections", "wake", "timeouts", "tls", "start", "version", "signature", "runtime",
-        "variants", "streams", "threads", "devices",
+        "traceparent", "variants", "streams", "threads", "devices",
     ),
     ("target", "serve"): ("queue_limit", "queue_delay"),
     ("target", "scripted"): ("seed", "parallel"),
