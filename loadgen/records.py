@@ -575,17 +575,15 @@ class LiveSessionCounts(msgspec.Struct, frozen=True):
 
 
 class RoundTrips(msgspec.Struct, frozen=True):
-    """Round-trip times that the kernel measured on the open TCP connections at the end of a stage.
+    """Round-trip times that the kernel measured on the open TCP connections until the end of a
+    stage, to the first hop that ends a TCP connection, such as a proxy.
 
-    `min_ms` is the mean of each connection's lowest round-trip time, and `smoothed_ms` of its
-    current moving average. The average can include the time for which the other side delays its
-    acknowledgments. Both are to the first hop that ends a TCP
-    connection, such as a proxy.
+    `min_ms` is the mean of each connection's lowest round-trip time. The kernel's moving average is
+    not used, because it can include the time for which the other side delays an acknowledgment.
     """
 
     connections: int
     min_ms: float
-    smoothed_ms: float
 
 
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from app.analysis.columns import Floats, Ints
 from app.analysis.rows import StageRows, TokenRows
-from app.records.breakdown import SERVER_PARTS, Evidence, LatencyBreakdown, LatencyPart, TcpRoundTrip
+from app.records.breakdown import SERVER_PARTS, Evidence, LatencyBreakdown, LatencyPart
 from app.records.server_counters import LatencyComparison, ServerLatencyKind
 
 _Aggregate = Literal["mean", "p50", "p95", "p99", "request"]
@@ -40,7 +40,7 @@ def break_down_latency(
     rows: StageRows,
     all_rows: StageRows,
     comparisons: tuple[LatencyComparison, ...],
-    round_trip: TcpRoundTrip | None = None,
+    round_trip_ms: float | None = None,
 ) -> tuple[LatencyBreakdown, ...]:
     """Break down the mean latency of the successful requests, and the latency around p50, p95 and
     p99.
@@ -55,14 +55,14 @@ def break_down_latency(
     success_rows = _sample(rows.filter(rows.is_success))
     if not success_rows.sent_ns.size:
         return ()
-    requests = _compute_parts(success_rows, round_trip)
+    requests = _compute_parts(success_rows, round_trip_ms)
     has_request_evidence = any(
         not np.isnan(values).all() for part, values in requests.parts_ms.items() if part in SERVER_PARTS
     )
     stage_parts_ms = {} if has_request_evidence else _derive_server_parts_ms(comparisons)
     evidence: Evidence | None = "requests" if has_request_evidence else "stage" if stage_parts_ms else None
     mean_requests = (
-        _compute_parts(_sample(all_rows.filter(all_rows.is_success)), round_trip) if stage_parts_ms else requests
+        _compute_parts(_sample(all_rows.filter(all_rows.is_success)), round_trip_ms) if stage_parts_ms else requests
     )
     breakdowns = [_build_breakdown("mean", mean_requests, slice(None), stage_parts_ms, evidence)]
     order = np.argsort(requests.latency_ms, kind="stable")
@@ -73,11 +73,11 @@ def break_down_latency(
     return tuple(breakdowns)
 
 
-def break_down_request(rows: StageRows, number: int, round_trip: TcpRoundTrip | None = None) -> LatencyBreakdown:
+def break_down_request(rows: StageRows, number: int, round_trip_ms: float | None = None) -> LatencyBreakdown:
     """Break down the latency of one request. `number` is its position in the rows. The request must
     have been successful."""
     is_selected = np.arange(rows.sent_ns.size) == number
-    requests = _compute_parts(rows.filter(is_selected), round_trip)
+    requests = _compute_parts(rows.filter(is_selected), round_trip_ms)
     has_evidence = any(not np.isnan(values).all() for part, values in requests.parts_ms.items() if part in SERVER_PARTS)
     return _build_breakdown("request", requests, slice(None), {}, "requests" if has_evidence else None)
 
@@ -98,7 +98,7 @@ def _sample(rows: StageRows) -> StageRows:
     return rows if step <= 1 else rows.filter(np.arange(rows.sent_ns.size) % step == 0)
 
 
-def _compute_parts(rows: StageRows, round_trip: TcpRoundTrip | None) -> _RequestParts:
+def _compute_parts(rows: StageRows, round_trip_ms: float | None) -> _RequestParts:
     count, tokens = rows.sent_ns.size, rows.tokens
     unknown = np.full(count, np.nan)
     complete_ns = rows.end_ns if tokens is None else np.maximum(tokens.complete_ns, rows.end_ns)
@@ -108,8 +108,8 @@ def _compute_parts(rows: StageRows, round_trip: TcpRoundTrip | None) -> _Request
     parts_ms: dict[LatencyPart, Floats] = {"send_delay": (rows.sent_ns - start_ns) / 1e6 - wait_ms}
     if is_wait_known:
         parts_ms["connection"] = wait_ms
-    if round_trip is not None:
-        parts_ms["network"] = np.full(count, round_trip.min_ms)
+    if round_trip_ms is not None:
+        parts_ms["network"] = np.full(count, round_trip_ms)
     if tokens is None:
         parts_ms |= {"queue": unknown, "processing": unknown}
         return _RequestParts((complete_ns - start_ns) / 1e6, unknown, parts_ms)

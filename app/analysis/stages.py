@@ -125,8 +125,8 @@ def summarize_rows(
         steady_state=find_steady_state(rows, stage_data, window),
         server=server,
         server_latencies=server_latencies,
-        round_trip=stage_data.round_trip,
-        breakdown=break_down_latency(offered_rows, rows, server_latencies, stage_data.round_trip)
+        round_trip_ms=stage_data.round_trip_ms,
+        breakdown=break_down_latency(offered_rows, rows, server_latencies, stage_data.round_trip_ms)
         if has_tokens or server_latencies
         else (),
     )

@@ -105,15 +105,15 @@ def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Argument
             stage_rows.scheduled_ns < stage.window.end_ns
         )
         span_rows = stage_rows.filter(is_offered & has_server_times(stage_rows))
-        breakdowns = break_down_latency(span_rows, span_rows, (), stage.round_trip)
+        breakdowns = break_down_latency(span_rows, span_rows, (), stage.round_trip_ms)
     else:
         breakdowns = stage.breakdown or break_down_latency(
-            stage_rows, stage_rows, stage.server_latencies, stage.round_trip
+            stage_rows, stage_rows, stage.server_latencies, stage.round_trip_ms
         )
     aggregates = [] if arguments.request is not None else [_Row(stage.name, None, one) for one in breakdowns]
     return [
         *aggregates,
-        *(_Row(stage.name, number, break_down_request(stage_rows, number, stage.round_trip)) for number in numbers),
+        *(_Row(stage.name, number, break_down_request(stage_rows, number, stage.round_trip_ms)) for number in numbers),
     ]
 
 

@@ -62,15 +62,3 @@ class LatencyBreakdown(msgspec.Struct, frozen=True):
         known = {part: part_ms for part, part_ms in self.parts_ms.items() if part_ms is not None}
         largest = max(known, key=known.__getitem__, default=None)
         return largest if largest is not None and known[largest] > self.unknown_ms else None
-
-
-class TcpRoundTrip(msgspec.Struct, frozen=True):
-    """Round-trip times of the open TCP connections at the end of a stage, as the kernel measured
-    them, to the first hop that ends a TCP connection, such as a proxy.
-
-    `min_ms` is the mean of each connection's lowest time, and `smoothed_ms` of its moving average,
-    which can include acknowledgments that the other side delayed."""
-
-    connections: int
-    min_ms: float
-    smoothed_ms: float

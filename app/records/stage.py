@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import msgspec
 
-from app.records.breakdown import TcpRoundTrip
 from app.records.result import ArrivalKind, ErrorSample, SessionSummary, StageKind, WorkerData
 from app.records.server_counters import ServerCounters
 
@@ -78,8 +77,8 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """Part of `duration_s`, in s, that the user added while the stage was running."""
     server: ServerCounters | None = None
     """What the target's servers counted during the stage; None if they report no known counters."""
-    round_trip: TcpRoundTrip | None = None
-    """Round-trip times of the connections; None if the OS does not report them, and for Unix sockets
-    and gRPC."""
+    round_trip_ms: float | None = None
+    """Mean of the lowest TCP round-trip time of each connection, to the first hop that ends a TCP
+    connection. None if the OS does not report it, and for Unix sockets and gRPC."""
     live_sessions: SessionSummary | None = None
     """Sessions whose requests contained the server's own responses; None for other workloads."""

@@ -18,7 +18,6 @@ from app.analysis.server_counters import compute_server_counters
 from app.analysis.stages import add_telemetry, summarize_rows
 from app.errors import UsageError
 from app.records import events
-from app.records.breakdown import TcpRoundTrip
 from app.records.interrupted import CompletedStage
 from app.records.result import Objective, SessionOutcomeName, SessionSummary, Stage, StageKind
 from app.records.stage import StageData
@@ -39,7 +38,6 @@ from loadgen.records import (
     ClosedArrivals,
     LiveSessionCounts,
     OpenArrivals,
-    RoundTrips,
     StageEnded,
     StagePlan,
     TraceArrivals,
@@ -336,7 +334,7 @@ class StageRunner:
             requests_output_lengths=has_output_lengths(workload),
             target_ended=self._target_end_reason(),
             live_sessions=_summarize_sessions(stage_ended.live_sessions),
-            round_trip=_build_round_trip(stage_ended.round_trips),
+            round_trip_ms=None if stage_ended.round_trips is None else stage_ended.round_trips.min_ms,
             error_samples=self._first_error_reporter.report(
                 stage_ended.first_errors, stage_ended.index, self._now_ns()
             ),
@@ -349,10 +347,6 @@ def _end_at_last_request(stage_data: StageData, rows: StageRows) -> StageData:
     last_ns = int(rows.scheduled_ns[-1]) if rows.scheduled_ns.size else stage_data.start_ns
     duration_s = max(0, last_ns + 1 - stage_data.start_ns) / 1e9
     return msgspec.structs.replace(stage_data, duration_s=min(stage_data.duration_s, duration_s))
-
-
-def _build_round_trip(round_trips: RoundTrips | None) -> TcpRoundTrip | None:
-    return None if round_trips is None else TcpRoundTrip(*msgspec.structs.astuple(round_trips))
 
 
 def _summarize_sessions(counts: LiveSessionCounts | None) -> SessionSummary | None:

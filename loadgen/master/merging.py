@@ -111,7 +111,6 @@ def _merge_round_trips(all_round_trips: Sequence[RoundTrips]) -> RoundTrips | No
     return RoundTrips(
         connections=count,
         min_ms=sum(one.connections * one.min_ms for one in all_round_trips) / count,
-        smoothed_ms=sum(one.connections * one.smoothed_ms for one in all_round_trips) / count,
     )
 
 

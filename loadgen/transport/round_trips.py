@@ -13,61 +13,48 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from statistics import fmean
-from typing import NamedTuple
 
 from loadgen.records import RoundTrips
 
 _MAX_CONNECTIONS = 256
 """Maximum number of connections to read, which takes a few milliseconds."""
-_RTT_OFFSET, _MIN_RTT_OFFSET = 68, 148
+_MIN_RTT_OFFSET = 148
 _READ_BYTES = 192
 _UNKNOWN_US = 0xFFFF_FFFF
 
 
-class _RoundTrip(NamedTuple):
-    smoothed_ms: float
-    min_ms: float
-
-
 def measure_round_trips(descriptors: Iterable[int]) -> RoundTrips | None:
-    """Return statistics of the round-trip times of connections, given their file descriptors.
+    """Return the round-trip times of connections, given their file descriptors.
 
     Return None if no time is known: on another OS than Linux, for Unix sockets, and without an open
     connection.
     """
     if sys.platform != "linux":
         return None
-    found = [
-        round_trip
+    times_ms = [
+        min_ms
         for descriptor in islice(descriptors, _MAX_CONNECTIONS)
-        if (round_trip := _read_round_trip(descriptor)) is not None
+        if (min_ms := _read_min_round_trip_ms(descriptor)) is not None
     ]
-    if not found:
-        return None
-    return RoundTrips(
-        connections=len(found),
-        min_ms=fmean(round_trip.min_ms for round_trip in found),
-        smoothed_ms=fmean(round_trip.smoothed_ms for round_trip in found),
-    )
+    return RoundTrips(connections=len(times_ms), min_ms=fmean(times_ms)) if times_ms else None
 
 
-def _read_round_trip(descriptor: int) -> _RoundTrip | None:
-    """Return the round-trip times of a connection; None if it is closed, or not a TCP connection."""
+def _read_min_round_trip_ms(descriptor: int) -> float | None:
+    """Return the lowest round-trip time of a connection; None if it is closed, or not a TCP
+    connection."""
     try:
         # a copy, because a socket object closes its descriptor
         with socket.socket(fileno=os.dup(descriptor)) as connection:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _READ_BYTES)
     except OSError:
         return None
-    return parse_tcp_info(info)
+    return parse_min_round_trip_ms(info)
 
 
-def parse_tcp_info(info: bytes) -> _RoundTrip | None:
-    """Return the round-trip times in a `struct tcp_info`; None if it has none, as before the first
-    acknowledgment and on kernels before 4.6."""
+def parse_min_round_trip_ms(info: bytes) -> float | None:
+    """Return the lowest round-trip time in a `struct tcp_info`; None if it has none, as before the
+    first acknowledgment and on kernels before 4.6."""
     if len(info) < _MIN_RTT_OFFSET + 4:
         return None
-    (smoothed_us,), (min_us,) = (struct.unpack_from("=I", info, offset) for offset in (_RTT_OFFSET, _MIN_RTT_OFFSET))
-    if not smoothed_us or not min_us or min_us == _UNKNOWN_US:
-        return None
-    return _RoundTrip(smoothed_us / 1000, min_us / 1000)
+    (min_us,) = struct.unpack_from("=I", info, _MIN_RTT_OFFSET)
+    return None if min_us in (0, _UNKNOWN_US) else min_us / 1000

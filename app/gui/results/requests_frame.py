@@ -65,10 +65,10 @@ def break_down_row(run: OpenedRun, table_row: int) -> BreakdownRow | None:
     failed."""
     table = run.table.slice(table_row, 1)
     rows, stage_index = read_rows(table), table["stage"][0].as_py()
-    round_trips = {stage_data.index: stage_data.round_trip for stage_data in run.data.stage_data}
-    return (
-        build_breakdown_row(break_down_request(rows, 0, round_trips.get(stage_index))) if rows.is_success[0] else None
-    )
+    round_trips_ms = {stage_data.index: stage_data.round_trip_ms for stage_data in run.data.stage_data}
+    if not rows.is_success[0]:
+        return None
+    return build_breakdown_row(break_down_request(rows, 0, round_trips_ms.get(stage_index)))
 
 
 def build_mask(

@@ -5,7 +5,7 @@ import pytest
 
 from app.analysis.breakdown import break_down_latency, break_down_request
 from app.analysis.rows import StageRows, read_rows
-from app.records.breakdown import LatencyBreakdown, TcpRoundTrip
+from app.records.breakdown import LatencyBreakdown
 from app.records.server_counters import LatencyComparison
 from tests.fakes.queues import constant_s, request_rows
 from tests.fakes.streams import Answer, stream_rows
@@ -122,12 +122,12 @@ def test_a_round_trip_and_the_wait_for_a_connection_are_parts_of_their_own() -> 
     for name, value in REPORTED.items():
         frame[name] = value
     frame["connection_wait_ms"] = [4.0, 0.0]
-    stage_rows, round_trip = read_rows(frame), TcpRoundTrip(2, min_ms=7.5, smoothed_ms=40.0)
-    mean, *_ = break_down_latency(stage_rows, stage_rows, (), round_trip)
+    stage_rows = read_rows(frame)
+    mean, *_ = break_down_latency(stage_rows, stage_rows, (), 7.5)
     parts_ms = {part: mean.parts_ms[part] for part in ("send_delay", "connection", "network")}
     assert parts_ms == {"send_delay": 3.0, "connection": 2.0, "network": 7.5}
     assert mean.unknown_ms == pytest.approx(2.5)
-    first, second = (break_down_request(stage_rows, number, round_trip) for number in (0, 1))
+    first, second = (break_down_request(stage_rows, number, 7.5) for number in (0, 1))
     assert (first.parts_ms["send_delay"], first.parts_ms["connection"]) == (1.0, 4.0)
     assert (second.parts_ms["send_delay"], second.parts_ms["connection"]) == (5.0, 0.0)
     assert second.parts_ms["network"] == 7.5

@@ -6,27 +6,26 @@ import sys
 
 import pytest
 
-from loadgen.transport.round_trips import measure_round_trips, parse_tcp_info
+from loadgen.transport.round_trips import measure_round_trips, parse_min_round_trip_ms
 
 
-def tcp_info(smoothed_us: int, min_us: int, size: int = 192) -> bytes:
+def tcp_info(min_us: int, size: int = 192) -> bytes:
     info = bytearray(size)
-    struct.pack_into("=I", info, 68, smoothed_us)
     struct.pack_into("=I", info, 148, min_us)
     return bytes(info)
 
 
-def test_the_moving_average_and_the_lowest_time_are_read() -> None:
-    assert parse_tcp_info(tcp_info(41_500, 20_250)) == (41.5, 20.25)
+def test_the_lowest_time_is_read() -> None:
+    assert parse_min_round_trip_ms(tcp_info(20_250)) == 20.25
 
 
 @pytest.mark.parametrize(
     "info",
-    [b"", tcp_info(41_500, 20_250)[:151], tcp_info(0, 20_250), tcp_info(41_500, 0), tcp_info(41_500, 0xFFFF_FFFF)],
-    ids=["empty", "of an old kernel", "without an average", "without a lowest time", "before an acknowledgment"],
+    [b"", tcp_info(20_250)[:151], tcp_info(0), tcp_info(0xFFFF_FFFF)],
+    ids=["empty", "of an old kernel", "without a time", "before an acknowledgment"],
 )
 def test_what_the_kernel_does_not_know_is_unknown(info: bytes) -> None:
-    assert parse_tcp_info(info) is None
+    assert parse_min_round_trip_ms(info) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports round-trip times")
@@ -39,8 +38,7 @@ def test_a_real_connection_has_one_and_stays_open() -> None:
             found = measure_round_trips([client.fileno(), server.fileno(), 10**6])  # of the others, none is connected
             assert found is not None
             assert found.connections == 1
-            assert 0 < found.min_ms <= found.smoothed_ms
-            assert found.min_ms < 1_000
+            assert 0 < found.min_ms < 1_000
             client.sendall(b"y")
             assert accepted.recv(1) == b"y"
 
