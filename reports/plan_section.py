@@ -268,7 +268,7 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     source: SourceRow | None = None
     """Measurement on which the recommended fleet is based; `None` if there is none, and in reports
     of older versions."""
-    api: tuple[ApiPriceRow, ...] = ()
+    api_prices: tuple[ApiPriceRow, ...] = ()
     """Prices of an API beside the costs of the recommended fleet, by kind of token; empty without
     the API's prices."""
 

@@ -95,15 +95,15 @@ def test_an_apis_prices_stand_beside_the_costs_of_the_same_tokens(plan: Plan) ->
     costs = replace(fleet.per_1m_tokens, uncached_input=UnitCosts(0.1, 0.2, 0.4), cached_input=UnitCosts(0.0, 0.0, 0.0))
     best = replace(plan.recommendation, fleet=replace(fleet, per_1m_tokens=costs))
     split = build_plan_section(replace(plan, recommendation=best))
-    assert [(row.kind, row.api_usd_per_1m, row.fleet_usd_per_1m) for row in split.api] == [
+    assert [(row.kind, row.api_usd_per_1m, row.fleet_usd_per_1m) for row in split.api_prices] == [
         ("uncached input", 3.0, 0.4), ("cached input", 0.3, 0.0), ("output", 15.0, 0.55)
     ]  # fmt: skip
     assert [row.unit for row in split.unit_costs][2:4] == ["1M uncached input tokens", "1M cached input tokens"]
-    assert describe_api_price(split.api[0]) == (
+    assert describe_api_price(split.api_prices[0]) == (
         "per 1M uncached input tokens: $3.00 from the API, $0.400 on the fleet at average traffic"
     )
     unknown = replace(api, cached_input=ApiTokens(0.0, 0.3, 0.0), cached_share=None, cached_share_source="unknown")
-    rows = build_plan_section(replace(plan, api=unknown)).api
+    rows = build_plan_section(replace(plan, api=unknown)).api_prices
     assert [(row.kind, row.fleet_usd_per_1m) for row in rows] == [("input", 0.052), ("output", 0.55)]
 
 
