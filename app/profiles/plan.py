@@ -160,7 +160,7 @@ ApiPricesSettings = build_settings(
             PlainSerializer(_format_optional_usd_per_1m_tokens),
             Unit("USD/1M"),
         ],
-        "Price of input tokens that the API serves from its cache, such as 0.30 USD/1M. Without it, cached input has "
+        "Price of input tokens that the API serves from its cache, such as 0.3 USD/1M. Without it, cached input has "
         "the price of other input.",
         "0.3 USD/1M",
         alias="cached_input",
