@@ -76,6 +76,7 @@ REQUEST_SCHEMA = pa.schema(
         ("first_audio_ns", pa.int64()),
         ("audio_s", pa.float64()),
         ("images", pa.int32()),
+        ("connection_wait_ms", pa.float32()),
     ],
     metadata={"sizewise.requests": "5"},
 )
@@ -102,6 +103,10 @@ free connection. `first_byte_ns` is null for a user's Locust test and for gRPC, 
 it. `correct_rows` is the number of input rows of the request whose predicted class equals their
 label; null without labels.
 
+`connection_wait_ms` is the time for which the request waited for a connection before the send:
+until a connection was open, handshakes included, or until another request ended. It is 0 if a
+connection was idle, and null where `first_byte_ns` is null.
+
 Streamed response: a chunk is an event with a non-empty delta. `first_event_ns` is the time of the
 first event that belongs to the API, even if its delta is empty or contains only a role.
 `first_token_ns` is the time of the first chunk, `first_output_ns` of the first chunk that is not
@@ -126,7 +131,8 @@ the API has audio or images.
 
 History: version 2 added `target` and the following columns, and allows `scheduled_ns` to be null.
 Version 3 added `worker` and the following columns, version 4 `tokens_cached` and the
-following columns, version 5 `class`, `input_end_ns` and the following columns.
+following columns, version 5 `class`, `input_end_ns` and the following columns, up to
+`connection_wait_ms`.
 """
 
 BATCH_ROWS = 500
@@ -137,7 +143,8 @@ Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 
 of the rows and LiveSessionCounts), the blocks of a trace's prompts, and datasets that are JSON
 arrays, version 5 mixed workloads (and the column `class` of the rows), the content of prompts
 (documents, images, audio clips, tools and the format of the responses), the counts of what
-responses contain, and audio and images (the columns of the rows)."""
+responses contain, audio and images (the columns of the rows), waits for a connection and
+RoundTrips."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the
@@ -200,6 +207,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     proxy: str | None = None
     reuses_connections: bool = True
     """False if the target closes the connection after each response without announcing this."""
+    trace_key: str | None = None
+    """Text from which the trace ID of each request follows; None to send no trace context."""
 
 
 # Arrivals: when requests are sent
@@ -615,6 +624,18 @@ class BatchOutcome(msgspec.Struct, frozen=True):
     detail: str | None = None
 
 
+class RoundTrips(msgspec.Struct, frozen=True):
+    """Round-trip times that the kernel measured on the open TCP connections until the end of a
+    stage, to the first hop that ends a TCP connection, such as a proxy.
+
+    `min_ms` is the mean of each connection's lowest round-trip time. The kernel's moving average is
+    not used, because it can include the time for which the other side delays an acknowledgment.
+    """
+
+    connections: int
+    min_ms: float
+
+
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     """Report that a stage has ended. The report is sent after the last row of the stage.
 
@@ -652,6 +673,9 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     against a JSON schema."""
     batch: BatchOutcome | None = None
     """End of the stage's job; None unless the stage is a job of the Batch API."""
+    round_trips: RoundTrips | None = None
+    """Round-trip times of the connections; None if the OS does not report them, and for Unix sockets
+    and gRPC."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

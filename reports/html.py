@@ -256,7 +256,9 @@ def _list_sections(report: Report, pictures: Pictures) -> list[tuple[str, str]]:
     return [(section_id, title) for section_id, (title, is_shown) in titles.items() if is_shown]
 
 
-_MACHINE_CHARTS = {"busy", "cores", "memory", "power", "clocks", "temperature"}
+_MACHINE_CHARTS = {
+    "busy", "cores", "memory", "power", "clocks", "temperature", "server-requests", "server-cache",
+}  # fmt: skip
 
 
 def _has_load(report: Report) -> bool:

@@ -192,6 +192,9 @@ class SteadyRow(msgspec.Struct, frozen=True, kw_only=True):
     steady_p50: Quantity
     p95: Quantity
     steady_p95: Quantity
+    window_s: tuple[float, float] | None = None
+    """Start and end of the steady state, in seconds since the start of the run; `None` in reports of
+    older versions."""
 
 
 class BreakdownRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -137,6 +137,17 @@ class UnitCostRow(msgspec.Struct, frozen=True, kw_only=True):
     at_mean: Quantity
 
 
+class ApiPriceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of token of the planned traffic: what an API charges, and what it costs the
+    recommended fleet at average traffic; `None` if unknown."""
+
+    kind: str
+    tokens_per_month: float
+    api_usd_per_1m: float
+    api_usd_per_month: float
+    fleet_usd_per_1m: float | None
+
+
 class SensitivityRow(msgspec.Struct, frozen=True, kw_only=True):
     """Monthly cost and cheapest offer at both ends of the range of one input. All other inputs are
     as planned.
@@ -257,6 +268,9 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     source: SourceRow | None = None
     """Measurement on which the recommended fleet is based; `None` if there is none, and in reports
     of older versions."""
+    api_prices: tuple[ApiPriceRow, ...] = ()
+    """Prices of an API beside the costs of the recommended fleet, by kind of token; empty without
+    the API's prices."""
 
     @property
     def recommended_row(self) -> OfferRow | None:

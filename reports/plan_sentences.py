@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from reports import formatting
 from reports.evidence import BASIS_MEANINGS
 from reports.plan_section import (
+    ApiPriceRow,
     DaySeries,
     OfferRow,
     PercentileRange,
@@ -209,6 +210,15 @@ def describe_unit_cost(row: UnitCostRow) -> str:
         for cost, condition in costs_and_conditions
     )
     return f"per {row.unit}: {', '.join(cost_texts)}"
+
+
+def describe_api_price(row: ApiPriceRow) -> str:
+    fleet_usd = row.fleet_usd_per_1m
+    fleet_text = formatting.NOT_AVAILABLE if fleet_usd is None else f"${formatting.format_money(fleet_usd)}"
+    return (
+        f"per 1M {row.kind} tokens: ${formatting.format_money(row.api_usd_per_1m)} from the API, {fleet_text} on the "
+        "fleet at average traffic"
+    )
 
 
 def describe_energy(plan: PlanSection) -> str | None:

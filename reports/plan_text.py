@@ -52,6 +52,7 @@ def build_detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
         ("Sensitivity", [*_build_sensitivity_lines(plan)]),
         ("Peak day", [day_text] if (day_text := plan_sentences.describe_peak_day(plan)) else []),
         ("Unit cost", [plan_sentences.describe_unit_cost(row) for row in plan.unit_costs]),
+        ("API prices", [plan_sentences.describe_api_price(row) for row in plan.api_prices]),
         ("Energy", [energy_text] if (energy_text := plan_sentences.describe_energy(plan)) else []),
         ("Alternatives", [*_build_alternative_lines(plan)]),
         ("Assumptions", [*plan.notes]),

@@ -154,7 +154,7 @@ def test_every_metric_that_is_defined_exists() -> None:
     cells = [cell for cell in _first_cells("metrics.md") if cell.startswith("`") and "_ns" not in cell]
     named = {name for cell in cells for name in re.findall(r"`([a-z_0-9]+)`", cell)}
     columns = {"error", "target", "name", "worker", "chunk_tokens", "max_output_tokens", "class", "images"}
-    columns |= {name for name in REQUEST_SCHEMA.names if name.startswith(("tokens_", "server_"))}
+    columns |= {name for name in REQUEST_SCHEMA.names if name.startswith(("tokens_", "server_", "connection_"))}
     columns |= {"session", "turn", "token_source", "dns", "connect", "tls", "send", "timeout", "truncated"}
     assert named - columns - set(METRICS) == set()
 

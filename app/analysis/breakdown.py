@@ -37,7 +37,10 @@ class _RequestParts(NamedTuple):
 
 
 def break_down_latency(
-    rows: StageRows, all_rows: StageRows, comparisons: tuple[LatencyComparison, ...]
+    rows: StageRows,
+    all_rows: StageRows,
+    comparisons: tuple[LatencyComparison, ...],
+    round_trip_ms: float | None = None,
 ) -> tuple[LatencyBreakdown, ...]:
     """Break down the mean latency of the successful requests, and the latency around p50, p95 and
     p99.
@@ -45,17 +48,22 @@ def break_down_latency(
     `rows` contains the requests of the stage, and `all_rows` those of its lead-in too. If the
     server's parts are known only as means from its counters (`comparisons`), the breakdown of the
     mean covers `all_rows`, as the counters do, and the server's parts of percentiles are unknown.
+
+    The network part is the lowest round-trip time of the connections, which every request takes at
+    least. Delays above it are in the unknown part.
     """
     success_rows = _sample(rows.filter(rows.is_success))
     if not success_rows.sent_ns.size:
         return ()
-    requests = _compute_parts(success_rows)
+    requests = _compute_parts(success_rows, round_trip_ms)
     has_request_evidence = any(
         not np.isnan(values).all() for part, values in requests.parts_ms.items() if part in SERVER_PARTS
     )
     stage_parts_ms = {} if has_request_evidence else _derive_server_parts_ms(comparisons)
     evidence: Evidence | None = "requests" if has_request_evidence else "stage" if stage_parts_ms else None
-    mean_requests = _compute_parts(_sample(all_rows.filter(all_rows.is_success))) if stage_parts_ms else requests
+    mean_requests = (
+        _compute_parts(_sample(all_rows.filter(all_rows.is_success)), round_trip_ms) if stage_parts_ms else requests
+    )
     breakdowns = [_build_breakdown("mean", mean_requests, slice(None), stage_parts_ms, evidence)]
     order = np.argsort(requests.latency_ms, kind="stable")
     for aggregate, low, high in _BANDS:
@@ -65,11 +73,11 @@ def break_down_latency(
     return tuple(breakdowns)
 
 
-def break_down_request(rows: StageRows, number: int) -> LatencyBreakdown:
+def break_down_request(rows: StageRows, number: int, round_trip_ms: float | None = None) -> LatencyBreakdown:
     """Break down the latency of one request. `number` is its position in the rows. The request must
     have been successful."""
     is_selected = np.arange(rows.sent_ns.size) == number
-    requests = _compute_parts(rows.filter(is_selected))
+    requests = _compute_parts(rows.filter(is_selected), round_trip_ms)
     has_evidence = any(not np.isnan(values).all() for part, values in requests.parts_ms.items() if part in SERVER_PARTS)
     return _build_breakdown("request", requests, slice(None), {}, "requests" if has_evidence else None)
 
@@ -90,12 +98,18 @@ def _sample(rows: StageRows) -> StageRows:
     return rows if step <= 1 else rows.filter(np.arange(rows.sent_ns.size) % step == 0)
 
 
-def _compute_parts(rows: StageRows) -> _RequestParts:
+def _compute_parts(rows: StageRows, round_trip_ms: float | None) -> _RequestParts:
     count, tokens = rows.sent_ns.size, rows.tokens
     unknown = np.full(count, np.nan)
     complete_ns = rows.end_ns if tokens is None else np.maximum(tokens.complete_ns, rows.end_ns)
     start_ns = np.where(rows.has_scheduled_start, rows.scheduled_ns, rows.sent_ns)
-    parts_ms: dict[LatencyPart, Floats] = {"send_delay": (rows.sent_ns - start_ns) / 1e6}
+    is_wait_known = not np.isnan(rows.connection_wait_ms).all()
+    wait_ms = np.nan_to_num(rows.connection_wait_ms)
+    parts_ms: dict[LatencyPart, Floats] = {"send_delay": (rows.sent_ns - start_ns) / 1e6 - wait_ms}
+    if is_wait_known:
+        parts_ms["connection"] = wait_ms
+    if round_trip_ms is not None:
+        parts_ms["network"] = np.full(count, round_trip_ms)
     if tokens is None:
         parts_ms |= {"queue": unknown, "processing": unknown}
         return _RequestParts((complete_ns - start_ns) / 1e6, unknown, parts_ms)

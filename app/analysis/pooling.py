@@ -109,6 +109,7 @@ def pool_rows(
         worker_cpu_wait_s=sum(core_waits_s) if core_waits_s else None,
         connections_opened=sum(stage_data.connections_opened for stage_data in stages_data),
         error_samples=select_first_samples(stage_data.error_samples for stage_data in stages_data),
+        round_trip_ms=None,
         server=None,  # counts the requests of the lead-ins too, which the pooled rows lack
         workers=sum_worker_totals(_correct_lost_times(stage_data, first_stage) for stage_data in stages_data),
         live_sessions=pool_sessions(stage_data.live_sessions for stage_data in stages_data),

@@ -292,6 +292,8 @@ class StageRows:
     `None` if no request has labels."""
     tokens: TokenRows | None
     """Token data of the stage; `None` if no response has token data."""
+    connection_wait_ms: Floats
+    """Time for which each request waited for a connection; NaN if unknown."""
     classes: Categories | None = None
     """Class of each request; `None` if the requests have no classes. The names are numbers until
     `name_classes` is called."""
@@ -429,6 +431,9 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
         tokens=tokens,
         classes=_read_classes(frame, order),
         media=None if media is None else media.select(order),
+        connection_wait_ms=read_numbers(frame["connection_wait_ms"])[order]
+        if "connection_wait_ms" in frame
+        else np.full(len(frame), np.nan),
     )
 
 

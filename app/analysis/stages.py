@@ -132,7 +132,10 @@ def summarize_rows(
         steady_state=find_steady_state(rows, stage_data, window),
         server=server,
         server_latencies=server_latencies,
-        breakdown=break_down_latency(offered_rows, rows, server_latencies) if has_tokens or server_latencies else (),
+        round_trip_ms=stage_data.round_trip_ms,
+        breakdown=break_down_latency(offered_rows, rows, server_latencies, stage_data.round_trip_ms)
+        if has_tokens or server_latencies
+        else (),
         classes=_summarize_classes(offered_rows, rows, stage_data, bounds_ns, slo),
     )
     if stage_data.kind == "batch":

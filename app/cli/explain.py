@@ -1,17 +1,18 @@
 """Explain where the latency of a run's requests was spent.
 
 Each stage has a row for its mean latency and for the requests around p50, p95 and p99. The parts of
-the server are known if it reports its times with each response, or in the counters of its metrics
-page. What nothing explains is in the column unknown.
+the server are known if it reports its times with each response, in the counters of its metrics
+page, or in its spans. What nothing explains is in the column unknown.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from app.cli.commands import Arguments, Command, CommandOption
+from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import output_options, parse_output, run_argument
 from app.errors import ExitCode, UsageError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from app.records.breakdown import LatencyBreakdown
     from app.records.result import Stage
     from app.reporting.opened import OpenedRun
+    from app.reporting.request_spans import SpanMatch
 
 _MAX_REQUESTS = 1000
 _BAR_WIDTH = 50
@@ -41,27 +43,39 @@ class _Row(NamedTuple):
 def _explain(arguments: Arguments) -> int:
     from app.cli.tables import format_table, print_json
     from app.reporting.opened import load_run
+    from app.reporting.request_spans import match_spans
     from app.storage.run_directory import find_run
 
     output = parse_output(arguments)
     if arguments.request is not None and arguments.stage is None:
         raise UsageError("--request needs the stage of the request", hint="Add --stage NAME.")
-    rows = _collect_rows(load_run(find_run(arguments.run)), arguments)
+    run = load_run(find_run(arguments.run))
+    spans = None if arguments.spans is None else match_spans(run, arguments.spans)
+    rows = _collect_rows(run, arguments, spans)
     if output == "json":
         print_json([{"stage": row.stage, "request": row.request, "breakdown": row.breakdown} for row in rows])
     elif output == "table" and arguments.request is not None:
         print("\n".join(_draw_waterfall(rows[-1])))
     else:
         print(format_table(_build_columns(rows), rows, output))
+    if spans is not None:
+        print(_format_match(spans), file=sys.stderr)
     return ExitCode.OK
 
 
-def _collect_rows(run: OpenedRun, arguments: Arguments) -> list[_Row]:
+def _format_match(spans: SpanMatch) -> str:
+    text = f"The spans contain the times of {spans.matched_count:,} of {spans.request_count:,} requests"
+    left_out = "" if spans.matched_count == spans.request_count else "; stages are explained by these requests alone"
+    ignored = "" if not spans.ignored_count else f"; further spans of the same requests: {spans.ignored_count:,}"
+    return f"{text}{left_out}{ignored}."
+
+
+def _collect_rows(run: OpenedRun, arguments: Arguments, spans: SpanMatch | None) -> list[_Row]:
     """Return the rows of the selected stages. Raises UsageError if there is nothing to explain."""
     stages = [stage for stage in run.data.result.stages if stage.variant is None and not stage.is_pooled]
     selected = [
         (stage, stage_rows)
-        for stage, stage_rows in zip(stages, run.data.rows, strict=False)
+        for stage, stage_rows in zip(stages, run.data.rows if spans is None else spans.rows, strict=False)
         if arguments.stage in (None, stage.name) and stage.kind != "warmup"
     ]
     if not selected:
@@ -70,7 +84,11 @@ def _collect_rows(run: OpenedRun, arguments: Arguments) -> list[_Row]:
         raise UsageError(message, hint=f"Use one of these stages: {names}." if names else "Explain an endpoint's run.")
     if arguments.request_class is not None:
         _require_class([stage for stage, _ in selected], arguments.request_class)
-    rows = [row for stage, stage_rows in selected for row in _iterate_stage_rows(stage, stage_rows, arguments)]
+    rows = [
+        row
+        for stage, stage_rows in selected
+        for row in _iterate_stage_rows(stage, stage_rows, arguments, has_spans=spans is not None)
+    ]
     if not rows:
         raise UsageError("no request of the stage was successful", hint="See the errors in `sizewise report`.")
     return rows
@@ -83,10 +101,11 @@ def _require_class(stages: list[Stage], name: str) -> None:
         raise UsageError(f"the run has no class {name!r}", hint=hint)
 
 
-def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Arguments) -> list[_Row]:
+def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Arguments, *, has_spans: bool) -> list[_Row]:
     import numpy as np
 
     from app.analysis.breakdown import break_down_latency, break_down_request, find_slowest_requests
+    from app.reporting.request_spans import has_server_times
 
     name, classes = arguments.request_class, stage_rows.classes
     is_selected = np.ones(stage_rows.sent_ns.size, dtype=bool)
@@ -98,12 +117,23 @@ def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Argument
     else:
         slowest = find_slowest_requests(selected_rows, arguments.slowest)
         numbers = np.flatnonzero(is_selected)[slowest].tolist()
-    if name is not None:
-        breakdowns = break_down_latency(selected_rows, stage_rows, ())
+    if has_spans:
+        is_offered = (selected_rows.scheduled_ns >= stage.window.start_ns) & (
+            selected_rows.scheduled_ns < stage.window.end_ns
+        )
+        span_rows = selected_rows.filter(is_offered & has_server_times(selected_rows))
+        breakdowns = break_down_latency(span_rows, span_rows, (), stage.round_trip_ms)
+    elif name is not None:
+        breakdowns = break_down_latency(selected_rows, stage_rows, (), stage.round_trip_ms)
     else:
-        breakdowns = stage.breakdown or break_down_latency(stage_rows, stage_rows, stage.server_latencies)
+        breakdowns = stage.breakdown or break_down_latency(
+            stage_rows, stage_rows, stage.server_latencies, stage.round_trip_ms
+        )
     aggregates = [] if arguments.request is not None else [_Row(stage.name, None, one) for one in breakdowns]
-    return [*aggregates, *(_Row(stage.name, number, break_down_request(stage_rows, number)) for number in numbers)]
+    return [
+        *aggregates,
+        *(_Row(stage.name, number, break_down_request(stage_rows, number, stage.round_trip_ms)) for number in numbers),
+    ]
 
 
 def _require_successful(stage_rows: StageRows, number: int) -> int:
@@ -174,6 +204,12 @@ COMMAND = Command(
         CommandOption(
             ["--request"], type=click.IntRange(0), metavar="N", help="one request of the stage, as a waterfall"
         ),
+        CommandOption(
+            ["--spans"],
+            type=PATH,
+            metavar="FILE",
+            help="times of the server from its spans in an OTLP JSON file, for a run with target.traceparent",
+        ),
         *output_options(),
     ],
     documentation=__doc__,
@@ -182,5 +218,6 @@ COMMAND = Command(
         "sizewise explain last --stage heavy --slowest 5",
         "sizewise explain last --stage heavy --request 17",
         "sizewise explain last --class chat",
+        "sizewise explain last --spans traces.jsonl",
     ),
 )

@@ -27,6 +27,7 @@ from app.planning.pareto import add_front_probabilities, find_pareto_front
 from app.planning.peak_day import simulate_peak_day
 from app.planning.plan_notes import build_plan_notes, explain_rate_limit
 from app.planning.pricing.alternatives import plan_commitment, plan_mix
+from app.planning.pricing.api_comparison import compare_with_api, describe_api_comparison
 from app.planning.pricing.fleet_costs import add_costs
 from app.planning.pricing.year import forecast_year
 from app.planning.risk import check_price
@@ -101,6 +102,7 @@ def plan_fleets(
     selection = Selection(
         best_candidate, best_fleet, get_candidate(runner_up) if runner_up else None, cheapest_rejected
     )
+    api_comparison = compare_with_api(best_candidate, best_fleet, best_option.target, demand, plan_inputs)
     return msgspec.structs.replace(
         plan,
         notes=(*plan.notes, *(() if rate_limit_note is None else (rate_limit_note,))),
@@ -113,7 +115,11 @@ def plan_fleets(
         hours=() if estimate_only else simulate_peak_day(best_option, plan_inputs, objectives),
         forecast=None if estimate_only else forecast_year(best_candidate, demand, plan_inputs),
         commitment=plan_commitment(best_candidate, demand, plan_inputs),
-        break_even=explain_break_even(options, demand, plan_inputs),
+        break_even=(
+            *explain_break_even(options, demand, plan_inputs),
+            *describe_api_comparison(api_comparison, plan_inputs),
+        ),
+        api=api_comparison,
         savings=plan_savings(options, best_option, demand, plan_inputs, objectives, estimate_only=estimate_only),
         mix=None if estimate_only else plan_mix(options, demand, plan_inputs),
     )

@@ -347,6 +347,9 @@ class EndpointSettings(TargetSettings):
     number of closed-loop clients."""
     wake: bool = False
     """Wake-up of a target that scales to zero. The run starts when the target is ready."""
+    traceparent: bool = False
+    """Whether each request has the header traceparent of W3C Trace Context, so that
+    `sizewise explain --spans` can match the spans of the target with the requests."""
 
     @property
     def key_header(self) -> KeyHeader:
@@ -376,6 +379,11 @@ class EndpointSettings(TargetSettings):
         key_name, _ = self.key_header
         if self.api_key is not None and any(name.casefold() == key_name.casefold() for name in self.headers):
             raise BadValueError(f"target has both api_key and an {key_name} header", hint="Remove one of them.")
+        if self.traceparent and any(name.casefold() == "traceparent" for name in self.headers):
+            hint = "Remove the header, which would be the same for all requests."
+            raise BadValueError("target has both traceparent and a traceparent header", hint=hint)
+        if self.traceparent and any(urlsplit(url).scheme in ("grpc", "grpcs") for url in self.all_urls):
+            raise BadValueError("target.traceparent needs a target with HTTP", hint="Remove traceparent.")
         if len({urlsplit(url).path.rstrip("/") for url in self.urls}) > 1:
             raise BadValueError("target.urls are replicas of one service, so all must have the same path")
         if len({urlsplit(url).scheme for url in self.urls}) > 1:

@@ -27,8 +27,16 @@ from app.profiles.settings import (
     build_settings,
     upper_bound,
 )
-from app.profiles.units import format_power, parse_bytes, parse_power_w, parse_usd_per_unit
-from app.records.offers import ApiPrice, PlanLimits, RequestedPrice, Router, UnmeasuredGpus, Workload
+from app.profiles.traffic import Date
+from app.profiles.units import (
+    format_power,
+    format_usd_per_1m_tokens,
+    parse_bytes,
+    parse_power_w,
+    parse_usd_per_1m_tokens,
+    parse_usd_per_unit,
+)
+from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, RequestedPrice, Router, UnmeasuredGpus, Workload
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
 
 _Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"]
@@ -110,6 +118,10 @@ def _format_api_price(price: ApiPrice | None) -> str | None:
     return None if price is None else f"{price.usd!r} USD/{'1M' if price.per == '1M tokens' else '1k'}"
 
 
+def _format_optional_usd_per_1m_tokens(usd: float | None) -> str | None:
+    return None if usd is None else format_usd_per_1m_tokens(usd)
+
+
 UnmeasuredGpuSettings = build_settings(
     UnmeasuredGpus,
     class_name="UnmeasuredGpuSettings",
@@ -129,6 +141,37 @@ UnmeasuredGpuSettings = build_settings(
         "8GiB",
         alias="memory",
     ),
+)
+
+
+_UsdPer1MTokens = Annotated[
+    float, BeforeValidator(parse_usd_per_1m_tokens), PlainSerializer(format_usd_per_1m_tokens), Unit("USD/1M")
+]
+
+ApiPricesSettings = build_settings(
+    ApiTokenPrices,
+    class_name="ApiPricesSettings",
+    input_usd=Key(_UsdPer1MTokens, "Price of input tokens, such as 3 USD/1M.", "3 USD/1M", alias="input"),
+    output_usd=Key(_UsdPer1MTokens, "Price of output tokens, such as 15 USD/1M.", "15 USD/1M", alias="output"),
+    cached_input_usd=Key(
+        Annotated[
+            float | None,
+            BeforeValidator(_build_optional_parser(parse_usd_per_1m_tokens)),
+            PlainSerializer(_format_optional_usd_per_1m_tokens),
+            Unit("USD/1M"),
+        ],
+        "Price of input tokens that the API serves from its cache, such as 0.3 USD/1M. Without it, cached input has "
+        "the price of other input.",
+        "0.3 USD/1M",
+        alias="cached_input",
+    ),
+    cached_share=Key(
+        Share | None,
+        "Share of the input tokens that the API serves from its cache, such as 60%. Without it, the share is that of "
+        "the measurement.",
+        "60%",
+    ),
+    as_of=Key(Date | None, "Date of the prices, such as 2026-11-01.", "2026-11-01"),
 )
 
 
@@ -228,6 +271,10 @@ PlanSettings = build_settings(
     unmeasured_gpus=Key(
         Annotated[UnmeasuredGpus, ReadAs(UnmeasuredGpuSettings)] | None,
         "Settings for accelerators that were not measured: hardware ratios scale their capacity, with wide intervals.",
+    ),
+    api_prices=Key(
+        Annotated[ApiTokenPrices, ReadAs(ApiPricesSettings)] | None,
+        "Prices of an API by kind of token, which the cost of the fleet is compared with.",
     ),
 )
 PlanKeys = Annotated[PlanLimits, ReadAs(PlanSettings)]

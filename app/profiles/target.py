@@ -391,7 +391,18 @@ class LocustTarget(TargetSettings):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = {
         key: f"{key} applies to Sizewise's own client, but a Locust test uses its own client."
-        for key in ("headers", "api_key", "tls", "socket", "balance", "max_connections", "wake", "serve", "scripted")
+        for key in (
+            "headers",
+            "api_key",
+            "tls",
+            "socket",
+            "balance",
+            "max_connections",
+            "wake",
+            "traceparent",
+            "serve",
+            "scripted",
+        )
     }
     protocol: Literal["locust"]
     """Protocol of the target."""

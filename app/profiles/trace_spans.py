@@ -4,16 +4,20 @@ conventions for generative AI.
 A line is either OTLP JSON (`resourceSpans`), as file exporters write it, or one span with
 `start_time` and `attributes`, as the SDK for Python writes it. Spans without the token counts of a
 prompt and a response are skipped. Spans may be in any order.
+
+The module also reads the times that vLLM states in its spans, for requests with known trace IDs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
+from app.errors import UsageError
 from loadgen.decoding import json_decoder
 
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ class SpanRequest(NamedTuple):
 
 class _Value(msgspec.Struct, rename="camel"):
     int_value: int | str | None = None
+    double_value: float | int | str | None = None
 
 
 class _Attribute(msgspec.Struct):
@@ -48,6 +53,7 @@ class _Attribute(msgspec.Struct):
 
 
 class _OtlpSpan(msgspec.Struct, rename="camel"):
+    trace_id: str = ""
     start_time_unix_nano: int | str = 0
     attributes: tuple[_Attribute, ...] = ()
 
@@ -140,3 +146,80 @@ def _parse_number(value: object, name: str, maximum: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= maximum:
         raise SpanError(f"{name} is not a whole number from 0 to {maximum:,}")
     return value
+
+
+SpanTimeKind = Literal["queue", "prefill", "decode"]
+_TIME_KEYS: dict[str, SpanTimeKind] = {
+    "gen_ai.latency.time_in_queue": "queue",
+    "gen_ai.latency.time_in_model_prefill": "prefill",
+    "gen_ai.latency.time_in_model_decode": "decode",
+}
+"""Attributes of vLLM's spans with a time of a request, in s."""
+_MAX_TIME_S = 1e6
+MAX_SPAN_BYTES = 2**30
+MAX_SPAN_LINE_BYTES = 1 << 26
+"""Maximum length of a line with spans. A span may contain the text of a whole conversation."""
+
+
+class SpanTimes(msgspec.Struct, frozen=True):
+    """Times in ms by trace ID, and the number of spans that were ignored because another span of
+    their request already states its times."""
+
+    times_ms: dict[str, dict[SpanTimeKind, float]]
+    ignored_count: int
+
+
+def read_span_times(path: Path, trace_ids: Container[str]) -> SpanTimes:
+    """Read the times of requests from an OTLP JSON file, as the file exporter of the OpenTelemetry
+    Collector writes it. Spans with other trace IDs are skipped.
+
+    Raises UsageError if the file is too large, or a line is not OTLP JSON.
+    """
+    times_ms: dict[str, dict[SpanTimeKind, float]] = {}
+    ignored_count = 0
+    for number, line in enumerate(_iterate_lines(path), start=1):
+        try:
+            content = _decode_line(line)
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{path}: line {number:,} is not OTLP JSON", hint=_OTLP_HINT) from error
+        for span in (span for part in content.resource_spans for scope in part.scope_spans for span in scope.spans):
+            trace_id = span.trace_id.lower()
+            if trace_id not in trace_ids or not (found := _find_times_ms(span)):
+                continue
+            if trace_id in times_ms:
+                ignored_count += 1
+            else:
+                times_ms[trace_id] = found
+    return SpanTimes(times_ms, ignored_count)
+
+
+_OTLP_HINT = "Use a file with one JSON object per line, as the file exporter of the OpenTelemetry Collector writes it."
+
+
+def _iterate_lines(path: Path) -> Iterator[bytes]:
+    read_bytes = 0
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(MAX_SPAN_LINE_BYTES + 1):
+                read_bytes += len(line)
+                if len(line) > MAX_SPAN_LINE_BYTES:
+                    raise UsageError(f"{path} has a line longer than {MAX_SPAN_LINE_BYTES >> 20} MiB", hint=_OTLP_HINT)
+                if read_bytes > MAX_SPAN_BYTES:
+                    raise UsageError(f"{path} is larger than 1 GiB", hint="Use only the spans of this run.")
+                if line.strip():
+                    yield line
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="Check the path.") from error
+
+
+def _find_times_ms(span: _OtlpSpan) -> dict[SpanTimeKind, float]:
+    times_ms: dict[SpanTimeKind, float] = {}
+    for attribute in span.attributes:
+        kind = _TIME_KEYS.get(attribute.key)
+        if kind is None or attribute.value is None:
+            continue
+        time_s = attribute.value.double_value
+        time_s = attribute.value.int_value if time_s is None else time_s
+        if isinstance(time_s, int | float) and 0 <= time_s <= _MAX_TIME_S:
+            times_ms[kind] = 1000.0 * time_s
+    return times_ms

@@ -35,7 +35,14 @@ from app.analysis.prefix_cache import Segment, compute_offered_hits
 from app.analysis.traces import compute_trace_statistics, select_busiest_rows
 from app.errors import ProfileError
 from app.profiles.problems import BadValueError
-from app.profiles.trace_spans import SpanError, SpanRequest, build_span_table, decode_span_line, is_span_line
+from app.profiles.trace_spans import (
+    MAX_SPAN_LINE_BYTES,
+    SpanError,
+    SpanRequest,
+    build_span_table,
+    decode_span_line,
+    is_span_line,
+)
 from app.records.traffic import TraceRows, TraceStatistics
 from loadgen.decoding import json_decoder
 
@@ -55,8 +62,6 @@ MAX_HASH_IDS = 20_000_000
 _GZIP_MAGIC = b"\x1f\x8b"
 _JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
 _MAX_LINE_BYTES = 1 << 20
-_MAX_SPAN_LINE_BYTES = 1 << 26
-"""Maximum length of a line with spans. A span may contain the text of a whole conversation."""
 _HASH_COLUMN = "hash_ids"
 DEFAULT_BLOCK_TOKENS = 512
 """Number of tokens per hash ID in Mooncake's traces."""
@@ -168,7 +173,7 @@ def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) 
     import pyarrow as pa
 
     lines = content.removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\n")
-    first_line = _decode_line(path, lines[0], 1, json_decoder(dict[str, Any]), _MAX_SPAN_LINE_BYTES)
+    first_line = _decode_line(path, lines[0], 1, json_decoder(dict[str, Any]), MAX_SPAN_LINE_BYTES)
     if is_span_line(first_line):
         return TraceTable(_parse_spans(path, lines), None)
     keys = [key for key in first_line if key.strip().casefold() in column_names]
@@ -226,7 +231,7 @@ def _parse_spans(path: Path, lines: list[bytes]) -> pa.Table:
     try:
         for line_number, line in enumerate(lines, start=1):
             requests += _decode_line(
-                path, line, line_number, lambda content: tuple(decode_span_line(content)), _MAX_SPAN_LINE_BYTES
+                path, line, line_number, lambda content: tuple(decode_span_line(content)), MAX_SPAN_LINE_BYTES
             )
             if len(requests) > MAX_JSON_LINES:
                 raise ProfileError(

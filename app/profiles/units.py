@@ -138,6 +138,14 @@ def parse_usd_per_unit(value: object) -> float:
     return _parse_usd(value, {"/1k": 1.0, "/1M": 1.0}, "a price per unit", "2 USD/1k or 0.60 USD/1M")
 
 
+def parse_usd_per_1m_tokens(value: object) -> float:
+    return _parse_usd(value, {"/1M": 1.0}, "a price per 1M tokens", "3 USD/1M")
+
+
+def format_usd_per_1m_tokens(usd: float) -> str:
+    return _format_number(usd) + " USD/1M"
+
+
 def parse_power_w(value: object) -> float:
     number, unit = _parse_number_and_unit(value, {"W": 1.0, "kW": 1e3, "MW": 1e6}, "a power value", "20 kW")
     return _check_not_negative(number * {"W": 1.0, "kW": 1e3, "MW": 1e6}[unit], value)

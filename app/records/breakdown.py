@@ -6,17 +6,23 @@ from typing import Literal
 
 import msgspec
 
-LatencyPart = Literal["send_delay", "queue", "prefill", "processing", "decode", "stalls", "tail"]
+LatencyPart = Literal[
+    "send_delay", "connection", "network", "queue", "prefill", "processing", "decode", "stalls", "tail"
+]  # fmt: skip
 """Parts of a latency, in the order in which they occur.
 
-`send_delay`: from the scheduled start to the send, in the load generator. `queue`: in the server's
-queue. `prefill`: from the admission to the first token. `processing`: in the server after its queue,
-for a response without tokens. `decode`: from the first to the last received token, without stalls.
-`stalls`: the excess of unusually long gaps between chunks over the usual gap of the same response.
-`tail`: from the last token to the end of the response."""
+`send_delay`: from the scheduled start until the request is sent or needs a connection, in the load
+generator. `connection`: until a connection was open or free. `network`: one round trip to the first
+hop that ends a TCP connection. `queue`: in the server's queue. `prefill`: from the admission to the
+first token. `processing`: in the server after its queue, for a response without tokens. `decode`:
+from the first to the last received token, without stalls. `stalls`: the excess of unusually long
+gaps between chunks over the usual gap of the same response. `tail`: from the last token to the end
+of the response."""
 
 PART_NAMES: dict[LatencyPart, str] = {
     "send_delay": "send delay",
+    "connection": "connection",
+    "network": "network",
     "queue": "server queue",
     "prefill": "prefill",
     "processing": "processing",
@@ -36,9 +42,9 @@ class LatencyBreakdown(msgspec.Struct, frozen=True):
     """Mean parts of the latency of some requests of a stage: all of them, or those around a
     percentile.
 
-    Each part is derived independently of the others. A part without evidence is None, and its time
-    is in `unknown_ms`: the latency minus all known parts, which is also the time in the network, in
-    routers, and in the HTTP code of both sides. It is negative if parts overlap or the evidence is
+    Each part is derived independently of the others. A part without evidence is None or absent, and
+    its time is in `unknown_ms`: the latency minus all known parts, which is also the time in routers
+    and in the HTTP code of both sides. It is negative if parts overlap or the evidence is
     wrong.
     """
 

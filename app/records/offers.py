@@ -234,6 +234,21 @@ class ApiPrice(msgspec.Struct, frozen=True):
     per: Literal["1k requests", "1M tokens"]
 
 
+class ApiTokenPrices(msgspec.Struct, frozen=True):
+    """Prices of an API that serves the same requests, in USD per 1M tokens, by kind of token.
+
+    Cached input tokens have the price of other input tokens if `cached_input_usd` is None.
+    `cached_share` is the share of the input tokens that the API serves from its cache; if None, it
+    is taken from the measurement. `as_of` is the date of the prices; None if not stated.
+    """
+
+    input_usd: float
+    output_usd: float
+    cached_input_usd: float | None = None
+    cached_share: float | None = None
+    as_of: datetime.date | None = None
+
+
 class UnmeasuredGpus(msgspec.Struct, frozen=True):
     """Settings for planning with unmeasured accelerators, whose max rate is derived from
     performance ratios. `dtype` is the data type and `work` the kind of the model's work.
@@ -281,3 +296,5 @@ class PlanLimits(msgspec.Struct, frozen=True):
     without accelerators."""
     sources: tuple[str, ...] = ()
     """IDs of price sources."""
+    api_prices: ApiTokenPrices | None = None
+    """Prices of an API by kind of token, which the cost of the fleet is compared with."""

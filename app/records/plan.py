@@ -94,11 +94,55 @@ class UnitCosts(msgspec.Struct, frozen=True):
 
 
 class TokenUnitCosts(msgspec.Struct, frozen=True):
-    """Cost in USD per 1M input tokens, output tokens, and tokens of both kinds."""
+    """Cost in USD per 1M input tokens, output tokens, and tokens of both kinds.
+
+    `uncached_input` and `cached_input` split the input tokens; both are None if it is unknown how
+    many of them were cached, and each is None if there are no tokens of the kind.
+    """
 
     input: UnitCosts | None
     output: UnitCosts | None
     all: UnitCosts | None
+    uncached_input: UnitCosts | None = None
+    cached_input: UnitCosts | None = None
+
+
+CachedShareSource = Literal["measured", "declared", "unknown"]
+
+
+class ApiTokens(msgspec.Struct, frozen=True):
+    """Tokens of one kind in a month of the planned traffic, their price in USD per 1M tokens, and
+    their cost in USD, if an API served them."""
+
+    tokens_per_month: float
+    usd_per_1m: float
+    usd_per_month: float
+
+
+class ApiComparison(msgspec.Struct, frozen=True):
+    """Monthly cost of an API beside the cost of the recommended fleet, and the rate at which both
+    are equal.
+
+    `break_even_per_s` is the mean rate in requests per second above which the fleet stays cheaper,
+    if it is sized for each rate at the plan's confidence; None if the API is cheaper at any rate.
+    `break_even_range_per_s` contains the quantiles given the uncertainty of capacity, peak and
+    price. If the cached share is unknown, all input tokens count as uncached.
+    """
+
+    input: ApiTokens
+    cached_input: ApiTokens
+    output: ApiTokens
+    usd_per_month: float
+    fleet_usd_per_month: float
+    fleet_range_usd_per_month: Spread | None
+    cached_share: float | None
+    cached_share_source: CachedShareSource
+    mean_per_s: float
+    tokens_per_request: float
+    break_even_per_s: float | None
+    break_even_range_per_s: Spread | None
+    as_of: str | None = None
+    """Date of the API's prices (ISO 8601); None if not stated."""
 
 
 class Fleet(msgspec.Struct, frozen=True):
@@ -281,3 +325,6 @@ class Plan(msgspec.Struct, frozen=True):
     spares for failures."""
     server: MeasuredServer | None = None
     """Measured server on which the recommended fleet is based."""
+    api: ApiComparison | None = None
+    """Comparison of the recommended fleet with an API that is priced per token; None without the
+    API's prices or the tokens per request."""

@@ -183,6 +183,9 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     this field."""
     server: MeasuredServer | None = None
     """Server that was measured, for its deployment; None for results of other tools."""
+    cached_input_share: float | None = None
+    """Share of the input tokens that a prefix cache served in the measurement; None if neither the
+    responses nor the server's counters report it, and for results of other tools."""
 
 
 class PlanningInputs(msgspec.Struct, frozen=True):

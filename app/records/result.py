@@ -331,6 +331,9 @@ class Stage(msgspec.Struct, frozen=True):
     """What the target's servers counted during the stage; None if they report no known counters."""
     server_latencies: tuple[LatencyComparison, ...] = ()
     """Mean latencies of the server beside the client's; empty if the server reports none."""
+    round_trip_ms: float | None = None
+    """Mean of the lowest TCP round-trip time of each connection, to the first hop that ends a TCP
+    connection. None if the OS does not report it, and for Unix sockets and gRPC."""
     steady_state: SteadyState | None = None
     """Part of the stage after its ramp-up and before its end; None if the whole stage is steady, or
     less than half of it, or if its load varies by design."""

@@ -92,6 +92,9 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """Part of `duration_s`, in s, that the user added while the stage was running."""
     server: ServerCounters | None = None
     """What the target's servers counted during the stage; None if they report no known counters."""
+    round_trip_ms: float | None = None
+    """Mean of the lowest TCP round-trip time of each connection, to the first hop that ends a TCP
+    connection. None if the OS does not report it, and for Unix sockets and gRPC."""
     live_sessions: SessionSummary | None = None
     """Sessions whose requests contained the server's own responses; None for other workloads."""
     classes: tuple[ClassShare, ...] = ()

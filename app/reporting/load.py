@@ -334,21 +334,24 @@ def _build_batch_row(name: str, stage: Stage, batch: BatchSummary) -> model.Batc
     )
 
 
-def build_steady_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[model.SteadyRow, ...]:
-    """Build a row for each stage that has a ramp-up or an end at fewer requests in flight."""
+def build_steady_rows(stages: Sequence[Stage], latency_metric: str, start_ns: int) -> tuple[model.SteadyRow, ...]:
+    """Build a row for each stage that has a ramp-up or an end at fewer requests in flight. The run
+    started at `start_ns`."""
     return tuple(
-        _build_steady_row(stage, stage.steady_state, latency_metric)
+        _build_steady_row(stage, stage.steady_state, latency_metric, start_ns)
         for stage in stages
         if stage.steady_state is not None and stage.kind != "warmup"
     )
 
 
-def _build_steady_row(stage: Stage, steady_state: SteadyState, latency_metric: str) -> model.SteadyRow:
+def _build_steady_row(stage: Stage, steady_state: SteadyState, latency_metric: str, start_ns: int) -> model.SteadyRow:
+    window = steady_state.window
     steady_stage = msgspec.structs.replace(stage, metrics=steady_state.metrics)
     return model.SteadyRow(
         stage=format_stage_name(stage),
-        start_s=(steady_state.window.start_ns - stage.window.start_ns) / 1e9,
-        end_s=(steady_state.window.end_ns - stage.window.start_ns) / 1e9,
+        start_s=(window.start_ns - stage.window.start_ns) / 1e9,
+        end_s=(window.end_ns - stage.window.start_ns) / 1e9,
+        window_s=((window.start_ns - start_ns) / 1e9, (window.end_ns - start_ns) / 1e9),
         throughput=build_stage_quantity(stage, "completed_per_s"),
         steady_throughput=build_stage_quantity(steady_stage, "completed_per_s"),
         p50=build_stage_quantity(stage, latency_metric, "p50"),
@@ -360,6 +363,8 @@ def _build_steady_row(stage: Stage, steady_state: SteadyState, latency_metric: s
 
 _ADVICE: dict[LatencyPart, str] = {
     "send_delay": "the load generator sent late: use more load workers, or a machine with less other work",
+    "connection": "requests wait for a connection: keep connections open, or raise target.max_connections",
+    "network": "the round trip to the target is long: measure from a machine nearer to it",
     "queue": "more replicas, or a higher limit of concurrent requests per replica, would shorten it",
     "prefill": "shorter prompts, a prefix cache, or a GPU with more FLOP/s would shorten it",
     "processing": "a faster model, precision or machine would shorten it",

@@ -107,7 +107,7 @@ def build_telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[mode
     """
     if telemetry.empty:
         return ()
-    telemetry = _replace_core_series(telemetry)
+    telemetry = _add_cache_hits(_replace_core_series(telemetry))
     at_s = (telemetry["at_ns"].to_numpy() - start_ns) / 1e9
     first_s, last_s = float(at_s.min()), float(at_s.max())
     width_s = max(_MIN_BIN_S, (last_s - first_s) / (MAX_POINTS - 1))
@@ -134,6 +134,28 @@ def _replace_core_series(telemetry: pd.DataFrame) -> pd.DataFrame:
     busiest_series = busiest_values.assign(source="busiest core", metric="core_cpu_percent")
     combined_telemetry: pd.DataFrame = pd.concat(
         [telemetry[~is_core].astype({"source": str, "metric": str}), busiest_series], ignore_index=True
+    )
+    return combined_telemetry
+
+
+_CACHED_TOKENS, _INPUT_TOKENS = "server_cached_tokens_total", "server_input_tokens_total"
+
+
+def _add_cache_hits(telemetry: pd.DataFrame) -> pd.DataFrame:
+    """Add the share of cached input tokens between two scrapes of a server, as a time series for
+    each source that counts both cached and all input tokens."""
+    counters = telemetry[telemetry["metric"].isin((_CACHED_TOKENS, _INPUT_TOKENS))]
+    if counters["metric"].nunique() < 2:
+        return telemetry
+    totals = counters.astype({"source": str, "metric": str}).pivot_table(
+        index=["source", "at_ns"], columns="metric", values="value", aggfunc="last"
+    )
+    increases = totals.dropna().groupby("source").diff()
+    increases = increases[(increases[_INPUT_TOKENS] > 0) & (increases[_CACHED_TOKENS] >= 0)]  # a restart resets both
+    shares = (100 * increases[_CACHED_TOKENS] / increases[_INPUT_TOKENS]).clip(upper=100.0)
+    hits = shares.rename("value").reset_index().assign(metric="server_cache_hit_percent")
+    combined_telemetry: pd.DataFrame = pd.concat(
+        [telemetry.astype({"source": str, "metric": str}), hits], ignore_index=True
     )
     return combined_telemetry
 

@@ -17,6 +17,7 @@ from app.records.result import ShapePlan
 from app.reporting.quantities import build_check_row, build_limit, build_quantity
 from reports import model
 from reports.plan_section import (
+    ApiPriceRow,
     CapacityUncertainty,
     CommitmentRow,
     DaySeries,
@@ -84,6 +85,7 @@ def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.P
         mix=_build_mix_section(plan.mix),
         forecast=_format_forecast(plan.forecast),
         break_even=plan.break_even,
+        api_prices=() if plan.api is None else tuple(_build_api_rows(plan.api, recommended_fleet)),
         capacity_knowledge=_build_capacity_uncertainty(plan.capacity_knowledge),
         checks=tuple(
             msgspec.structs.replace(build_check_row(check), name=check.id.replace("_", " ")) for check in plan.checks
@@ -274,6 +276,8 @@ def _build_unit_costs(fleet: Fleet) -> Iterator[UnitCostRow]:
     if (token_costs := fleet.per_1m_tokens) is not None:
         costs_by_unit |= {
             "1M input tokens": token_costs.input,
+            "1M uncached input tokens": token_costs.uncached_input,
+            "1M cached input tokens": token_costs.cached_input,
             "1M output tokens": token_costs.output,
             "1M tokens": token_costs.all,
         }
@@ -284,6 +288,28 @@ def _build_unit_costs(fleet: Fleet) -> Iterator[UnitCostRow]:
                 at_saturation=_build_usd_quantity(costs.at_saturation, fleet, _NO_SATURATION_REASON),
                 at_slo=_build_usd_quantity(costs.at_slo, fleet, _NO_FLEET_REASON),
                 at_mean=_build_usd_quantity(costs.at_mean, fleet, _NO_FLEET_REASON),
+            )
+
+
+def _build_api_rows(comparison: records.ApiComparison, fleet: Fleet | None) -> Iterator[ApiPriceRow]:
+    """Yield one row per kind of token that the traffic has."""
+    costs = None if fleet is None else fleet.per_1m_tokens
+    is_share_known = comparison.cached_share is not None
+    fleet_costs = (
+        (None, None, None)
+        if costs is None
+        else (costs.uncached_input if is_share_known else costs.input, costs.cached_input, costs.output)
+    )
+    kinds = ("uncached input" if is_share_known else "input", "cached input", "output")
+    parts = (comparison.input, comparison.cached_input, comparison.output)
+    for kind, part, fleet_cost in zip(kinds, parts, fleet_costs, strict=True):
+        if part.tokens_per_month > 0:
+            yield ApiPriceRow(
+                kind=kind,
+                tokens_per_month=part.tokens_per_month,
+                api_usd_per_1m=part.usd_per_1m,
+                api_usd_per_month=part.usd_per_month,
+                fleet_usd_per_1m=None if fleet_cost is None else fleet_cost.at_mean,
             )
 
 

@@ -112,7 +112,7 @@ def build_report(
         messages=build_message_rows(load_stages),
         batches=build_batch_rows(load_stages),
         servers=build_server_rows(load_stages),
-        steady=build_steady_rows(load_stages, latency_metric),
+        steady=build_steady_rows(load_stages, latency_metric, start_ns),
         breakdown=build_breakdown_section(find_headline_stage(result, curve)),
         prefix_reuse=build_prefix_reuse_rows(result.prefix_reuse),
         sessions=build_session_rows(load_stages),

@@ -49,7 +49,7 @@ from app.analysis.search import SearchOutcome
 from app.analysis.validity import check_telemetry, check_wall_clock, combine_stage_checks, compute_verdict
 from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
-from app.planning.service_models.measured import build_run_target, lower_trust
+from app.planning.service_models.measured import build_run_target, lower_trust, measure_cached_input_share
 from app.records.comparison import Comparison
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import (
@@ -435,6 +435,7 @@ def _compute_plan(spec: RunSpec, stages: tuple[Stage, ...], max_rate: MaxRate | 
     measured_target = build_run_target(spec.run_id, spec.target.hardware, stages, spec.slo, max_rate)
     if measured_target is None:
         return None
+    measured_target = msgspec.structs.replace(measured_target, cached_input_share=measure_cached_input_share(stages))
     if spec.is_demonstration:
         measured_target = lower_trust(measured_target, verdict.status)
     return plan_fleets(

@@ -355,6 +355,7 @@ class StageRunner:
             live_sessions=_summarize_sessions(stage_ended.live_sessions),
             outputs=None if stage_ended.outputs is None else OutputSummary(**stage_ended.outputs),
             batch=None if stage_ended.batch is None else BatchSummary(**msgspec.structs.asdict(stage_ended.batch)),
+            round_trip_ms=None if stage_ended.round_trips is None else stage_ended.round_trips.min_ms,
             error_samples=self._first_error_reporter.report(
                 stage_ended.first_errors, stage_ended.index, self._now_ns()
             ),

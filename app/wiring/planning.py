@@ -18,6 +18,7 @@ from app.planning.service_models.measured import (
     build_run_target,
     describe_best_load_point,
     may_meet_slo_in_fleet,
+    measure_cached_input_share,
 )
 from app.profiles.loading import (
     PlanningSettings,
@@ -236,6 +237,7 @@ def _build_run_targets(
             is_hardware_declared=hardware != measured_hardware,
             validity=result.verdict.status,
             server=describe_server(profile),
+            cached_input_share=measure_cached_input_share(result.stages),
         ),
     )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime
 from urllib.parse import urlsplit
 
+import msgspec
+
 from app.analysis.gating import DEFAULT_GATING, Gating
 from app.errors import UsageError
 from app.inference.job import SessionSettings, VariantJob
@@ -98,6 +100,8 @@ def build_spec(
     catalog = load_catalog()
     hardware = find_hardware(profile, catalog)
     endpoint = build_endpoint(profile)
+    if isinstance(profile.target, EndpointSettings) and profile.target.traceparent:
+        endpoint = msgspec.structs.replace(endpoint, trace_key=run_id)
     return RunSpec(
         run_id=run_id,
         name=profile.name,

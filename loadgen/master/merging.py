@@ -21,6 +21,7 @@ from loadgen.records import (
     Preflight,
     PreflightDone,
     Progress,
+    RoundTrips,
     StageEnded,
     WorkerStageResult,
 )
@@ -101,6 +102,18 @@ def merge_stage_ends(
             [report.live_sessions for report in reports if report.live_sessions is not None]
         ),
         outputs=_merge_output_counts([report.outputs for report in reports if report.outputs is not None]),
+        round_trips=_merge_round_trips([report.round_trips for report in reports if report.round_trips is not None]),
+    )
+
+
+def _merge_round_trips(all_round_trips: Sequence[RoundTrips]) -> RoundTrips | None:
+    """Return the means over the connections of all workers."""
+    count = sum(round_trips.connections for round_trips in all_round_trips)
+    if not count:
+        return None
+    return RoundTrips(
+        connections=count,
+        min_ms=sum(one.connections * one.min_ms for one in all_round_trips) / count,
     )
 
 

@@ -46,6 +46,9 @@ class BalancedPools:
     def closed_idle_count(self) -> int:
         return sum(pool.closed_idle_count for pool in self._pools)
 
+    def list_descriptors(self) -> list[int]:
+        return [descriptor for pool in self._pools for descriptor in pool.list_descriptors()]
+
     async def resolve(self) -> None:
         for pool in self._pools:
             await pool.resolve()

@@ -102,6 +102,11 @@ class Connection(asyncio.Protocol):
     def can_send(self) -> bool:
         return self._transport is not None and not self._is_closing()
 
+    @property
+    def descriptor(self) -> int:
+        """File descriptor of the open connection."""
+        return int(cast(asyncio.Transport, self._transport).get_extra_info("socket").fileno())
+
     def send(self, exchange: Exchange) -> bool:
         """Send the request of an exchange. Return False without sending the request if the
         connection is known to be closed."""
@@ -243,7 +248,7 @@ class Connection(asyncio.Protocol):
         """Return True if data or the end of the stream can be read. On an idle connection, this
         means that the server has closed the connection, and that the event loop has not noticed
         this yet."""
-        fileno = cast(asyncio.Transport, self._transport).get_extra_info("socket").fileno()
+        fileno = self.descriptor
         if not hasattr(select, "poll"):  # Windows, whose select() accepts any number of sockets
             return bool(select.select([fileno], [], [], 0)[0])
         poller = select.poll()

@@ -128,6 +128,14 @@ class Exchange(msgspec.Struct, gc=False):
     """Audio or images of a successful exchange, set by the response check; None if the API has
     neither."""
 
+    @property
+    def connection_wait_ms(self) -> float | None:
+        """Time for which the request waited for a connection; None without a response, and if the
+        transport does not report its first byte."""
+        if self.first_byte_ns is None or self.sent_ns is None:
+            return None
+        return (self.sent_ns - self.queued_ns) / 1e6 if self.queued_ns else 0.0
+
 
 class ResolveError(Exception):
     """Error that is raised when a host name cannot be resolved."""
@@ -150,6 +158,10 @@ class Transport(Protocol):
     @property
     def closed_idle_count(self) -> int:
         """Number of connections that the target closed while they were idle."""
+        ...
+
+    def list_descriptors(self) -> list[int]:
+        """Return the file descriptors of the open connections; none if they are not accessible."""
         ...
 
     async def resolve(self) -> None:

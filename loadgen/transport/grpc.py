@@ -126,6 +126,9 @@ class GrpcPool:
         """Number of calls that are in flight or waiting to be started."""
         return len(self._calls) + len(self._waiting_exchanges)
 
+    def list_descriptors(self) -> list[int]:
+        return []  # gRPC does not expose its connections
+
     async def resolve(self) -> None:
         """Resolve the endpoint's host name once for all later connections. Raises ResolveError if
         the name cannot be resolved."""

@@ -72,6 +72,9 @@ class ConnectionPool:
         """Number of requests that are in flight or waiting for a connection."""
         return len(self._connections) - len(self._idle_connections) + len(self._waiting_exchanges)
 
+    def list_descriptors(self) -> list[int]:
+        return [connection.descriptor for connection in self._connections if connection.can_send]
+
     async def resolve(self) -> None:
         """Resolve the endpoint's host name once for all later connections. Raises ResolveError if
         the name cannot be resolved."""

@@ -21,7 +21,7 @@ from loadgen.transport.exchange import Exchange, Media, ServerDetails
 
 _EXCHANGE_FIELDS = (
     "index", "scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received", "reused",
-    "correct_rows", "target",
+    "correct_rows", "target", "connection_wait_ms",
 )  # fmt: skip
 _TOKEN_FIELDS = (
     "first_token_ns", "first_output_ns", "last_token_ns", "tokens_in", "tokens_out", "token_source", "chunk_ns",
@@ -33,7 +33,7 @@ _TURN_FIELDS = ("session", "turn")
 _TYPE_BY_COLUMN = {field.name: field.type for field in REQUEST_SCHEMA}
 _OFTEN_CONSTANT_COLUMNS = (
     "status", "error", "reused", "correct_rows", "target", "tokens_in", "token_source", "bytes_received",
-    "max_output_tokens", "class",
+    "max_output_tokens", "class", "connection_wait_ms",
 )  # fmt: skip
 
 _get_exchange_values: Callable[[Exchange], Sequence[object]] = attrgetter(*_EXCHANGE_FIELDS)

@@ -26,6 +26,7 @@ from loadgen.records import (
     WorkerShare,
 )
 from loadgen.sanitizing import sanitize_line
+from loadgen.trace_context import build_traced_submit
 from loadgen.transport.exchange import Exchange, Headers, SessionTurn, Transport
 from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, compute_share_size, iterate_schedule_ns
 
@@ -78,9 +79,13 @@ class SendingStage:
         prepared_workload: PreparedWorkload,
         loop: asyncio.AbstractEventLoop,
         on_rejected_key: Callable[[], None] | None = None,
+        trace_key: str | None = None,
     ) -> None:
         self._plan, self._share, self._transport = plan, share, transport
-        self._submit, self._initial_sent_count = transport.submit, transport.sent_count
+        self._submit: Callable[[Exchange], None] = transport.submit
+        if trace_key is not None:
+            self._submit = build_traced_submit(transport.submit, trace_key, plan.index)
+        self._initial_sent_count = transport.sent_count
         self._requests, self._is_head, self._new_reader = (
             prepared_workload.requests,
             prepared_workload.is_head,

@@ -20,12 +20,14 @@ from loadgen.records import (
     FirstError,
     OutputCount,
     Progress,
+    RoundTrips,
     RunStage,
     StageEnded,
     StagePrepared,
     StageStarted,
 )
 from loadgen.transport.exchange import Exchange
+from loadgen.transport.round_trips import measure_round_trips
 from loadgen.worker.rows import build_record_batch
 from loadgen.worker.sender import Sender
 from loadgen.worker.stage import SendingStage, describe_first_errors
@@ -129,6 +131,7 @@ class StageRun:
         end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_before_s
         cpu_wait_s = subtract_cpu_wait_s(cpu_wait_before_s, self._sender.read_cpu_wait_s())
         self._send_rows(stage)
+        round_trips = self._sender.call(_measure_round_trips(target)).result()
         self._listener.send(
             StageEnded(
                 index=self.index,
@@ -145,6 +148,7 @@ class StageRun:
                 duration_s=stage.duration_s,
                 live_sessions=stage.live_sessions,
                 outputs=None if self._check_output is None else dict(self._outputs),
+                round_trips=round_trips,
             )
         )
 
@@ -236,6 +240,7 @@ class StageRun:
             prepared_workload,
             self._sender.loop,
             on_rejected_key,
+            target.trace_key,
         )
         self._stage = stage
         if self._stop_drain is not None:
@@ -246,3 +251,7 @@ class StageRun:
         self._stop_drain = drain
         if self._stage is not None:
             self._stage.stop(drain, time.perf_counter_ns())
+
+
+async def _measure_round_trips(target: SendingTarget) -> RoundTrips | None:
+    return measure_round_trips(target.transport.list_descriptors())

@@ -263,6 +263,11 @@ class SendingTarget:
 
         return MemoryLimit(MAX_RECEIVING_BYTES)
 
+    @property
+    def trace_key(self) -> str | None:
+        """Text from which the trace IDs of the requests follow; None if they have no trace context."""
+        return self._endpoint.trace_key
+
     def shed_load(self) -> None:
         """End all requests in flight with the error `local-limit`, because their responses use too
         much of this machine's memory."""

@@ -54,7 +54,12 @@ def build_rate_timeline_chart(report: Report) -> Chart | None:
     max_rate = max(map(max, (load.offered_per_s, load.sent_per_s, load.completed_per_s)))
     y_options = {"scale": alt.Scale(domain=[0, 1.12 * max_rate], nice=False)}  # the stage band is at the top
     lines = _build_lines(records, series_names, "Request rate (req/s)", y_options)
-    layers = [lines, *_build_stage_band(report, load), _build_hover_layer(records, [*columns])]
+    layers = [
+        lines,
+        *_build_steady_layer(report),
+        *_build_stage_band(report, load),
+        _build_hover_layer(records, [*columns]),
+    ]
     return Chart(
         key="rates",
         title="Request rate over time",
@@ -62,7 +67,8 @@ def build_rate_timeline_chart(report: Report) -> Chart | None:
         spec=build_spec(_add_zoom(layers, "rates_zoom"), "rates"),
         columns=("Time (s)", *(f"{name} (req/s)" for name in series_names), "in flight"),
         rows=_build_rows(load, list(columns.values())),
-        note=f"Each bin covers {formatting.format_plain(load.bin_s)} s. The band at the top shows the stages.",
+        note=f"Each bin covers {formatting.format_plain(load.bin_s)} s. The band at the top shows the stages."
+        f"{_describe_steady_layer(report)}",
     )
 
 
@@ -83,7 +89,7 @@ def build_latency_timeline_chart(report: Report) -> Chart | None:
     limit_lines = [] if limit is None else build_limit_line(limit.value, limit_label)
     values_ms = latencies + ([] if limit is None else [limit.value])
     lines = _build_lines(records, list(columns), f"{metric_text} (ms)", fit_scale(values_ms, 20))
-    layers = [lines, *limit_lines, _build_hover_layer(records, list(columns))]
+    layers = [lines, *_build_steady_layer(report), *limit_lines, _build_hover_layer(records, list(columns))]
     max_latency = max(latencies)
     return Chart(
         key="latency",
@@ -95,7 +101,7 @@ def build_latency_timeline_chart(report: Report) -> Chart | None:
         columns=("Time (s)", *(f"{name} (ms)" for name in columns)),
         rows=_build_rows(load, list(columns.values())),
         note="Each latency is plotted at the scheduled start of its request, if known, or else at its send time. Gaps "
-        "are bins without responses.",
+        f"are bins without responses.{_describe_steady_layer(report)}",
     )
 
 
@@ -155,6 +161,28 @@ def _build_stage_band(report: Report, load: LoadSeries) -> list[alt.Chart]:
         )
     )
     return [band_layer]
+
+
+def _build_steady_layer(report: Report) -> list[alt.Chart]:
+    """Build the shading of the steady state of each stage."""
+    windows = [
+        {"from": row.window_s[0], "to": row.window_s[1], "stage": row.stage}
+        for row in report.steady
+        if row.window_s is not None
+    ]
+    if not windows:
+        return []
+    layer: alt.Chart = (
+        build_layer(windows)
+        .mark_rect(color=MUTED, opacity=0.14)
+        .encode(x=alt.X("from:Q"), x2=alt.X2("to:Q"), tooltip=[alt.Tooltip("stage:N", title="steady state of")])
+    )
+    return [layer]
+
+
+def _describe_steady_layer(report: Report) -> str:
+    has_windows = any(row.window_s is not None for row in report.steady)
+    return " The shaded part of a stage is its steady state." if has_windows else ""
 
 
 def _add_zoom(layers: list[alt.Chart], parameter_name: str) -> list[alt.Chart]:

@@ -1,4 +1,4 @@
-"""Charts of host, process and GPU telemetry over the run, one chart per unit."""
+"""Charts of host, process, GPU and server telemetry over the run, one chart per kind and unit."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ from reports.charts.picture import Chart
 from reports.charts.style import MAX_SERIES, build_layer, build_series_scales, build_spec, build_zoom_parameter
 from reports.model import Report, TelemetrySeries
 
-_CHARTS = {
-    "%": ("busy", "Utilization", "utilization", ("host_cpu_percent", "gpu_utilization_percent", "core_cpu_percent")),
-    "cores": ("cores", "CPU cores used by process", "CPU usage",
-              ("endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "engine_cpu_cores")),
-    "GiB": ("memory", "Memory in use", "memory", ("host_memory_gib", "model_memory_gib", "gpu_memory_gib")),
-    "W": ("power", "GPU power", "GPU power", ("gpu_power_w",)),
-    "MHz": ("clocks", "GPU clocks", "GPU clock", ("gpu_sm_clock_mhz",)),
-    "°C": ("temperature", "GPU temperature", "GPU temperature", ("gpu_temperature_c",)),
-}  # fmt: skip
+_CHARTS = (
+    ("%", "busy", "Utilization", "utilization", ("host_cpu_percent", "gpu_utilization_percent", "core_cpu_percent")),
+    ("cores", "cores", "CPU cores used by process", "CPU usage",
+     ("endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "engine_cpu_cores")),
+    ("GiB", "memory", "Memory in use", "memory", ("host_memory_gib", "model_memory_gib", "gpu_memory_gib")),
+    ("W", "power", "GPU power", "GPU power", ("gpu_power_w",)),
+    ("MHz", "clocks", "GPU clocks", "GPU clock", ("gpu_sm_clock_mhz",)),
+    ("°C", "temperature", "GPU temperature", "GPU temperature", ("gpu_temperature_c",)),
+    ("requests", "server-requests", "Requests in the server", "requests",
+     ("server_running_requests", "server_waiting_requests")),
+    ("%", "server-cache", "Server cache", "share", ("server_kv_cache_percent", "server_cache_hit_percent")),
+)  # fmt: skip
+_SERVER_SERIES_NAMES = {
+    "server_running_requests": "running",
+    "server_waiting_requests": "waiting",
+    "server_kv_cache_percent": "KV cache in use",
+    "server_cache_hit_percent": "prefix cache hits",
+}
 
 _MIN_SAMPLES = 2
 """Minimum number of samples in a series that are needed to draw a line."""
@@ -29,7 +38,7 @@ _MIN_SAMPLES = 2
 def build_telemetry_charts(report: Report) -> tuple[Chart, ...]:
     """Build the telemetry charts. Series without samples are omitted, and so are charts without a
     series that has enough samples for a line."""
-    charts = (_build_chart(report, unit, *chart_settings) for unit, chart_settings in _CHARTS.items())
+    charts = (_build_chart(report, *chart_settings) for chart_settings in _CHARTS)
     return tuple(telemetry_chart for telemetry_chart in charts if telemetry_chart is not None)
 
 
@@ -85,6 +94,8 @@ def _build_lines(
 
 
 def _format_series_name(series: TelemetrySeries) -> str:
+    if (name := _SERVER_SERIES_NAMES.get(series.metric)) is not None:
+        return f"{name}, {series.source}"
     return "host CPU" if series.metric == "host_cpu_percent" else series.source
 
 

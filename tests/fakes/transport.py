@@ -22,6 +22,9 @@ class FakeTransport:
         self.most_in_flight = 0
         self.opened_count = self.sent_count = self.closed_idle_count = 0
 
+    def list_descriptors(self) -> list[int]:
+        return []
+
     async def resolve(self) -> None: ...
 
     def submit(self, exchange: Exchange) -> None:

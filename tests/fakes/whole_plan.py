@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from app.records.estimate import Estimate
 from app.records.offers import Override, PlanLimits
 from app.records.plan import (
+    ApiComparison,
+    ApiTokens,
     Commitment,
     Fleet,
     Hour,
@@ -82,6 +84,20 @@ def whole_plan() -> Plan:
             Saving("warm pool", "assumed", None, None),
         ),
         mix=Mix((MixPart(L4, 3), MixPart(A10G, 1)), 2280.0, f"3 × {L4} and 1 × {A10G} together cost 297 USD less."),
+        api=ApiComparison(
+            input=ApiTokens(4e6, 3.0, 12.0),
+            cached_input=ApiTokens(6e6, 0.3, 1.8),
+            output=ApiTokens(1e6, 15.0, 15.0),
+            usd_per_month=28.8,
+            fleet_usd_per_month=2576.9,
+            fleet_range_usd_per_month=Spread(0.77 * 2576.9, 2576.9, 1.19 * 2576.9),
+            cached_share=0.6,
+            cached_share_source="measured",
+            mean_per_s=0.01,
+            tokens_per_request=440.0,
+            break_even_per_s=0.9,
+            break_even_range_per_s=Spread(0.8, 0.85, 0.9),
+        ),
     )
 
 

@@ -3,6 +3,7 @@ that adds its own."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,11 @@ def test_each_part_is_what_the_server_and_the_network_did(sizewise_here: Sizewis
     assert done.returncode in (0, 4), done.stderr
     result = sizewise_here.result(out)
     found = breakdowns(result)
+    (round_trip_ms,) = [stage["round_trip_ms"] for stage in result["stages"] if stage["name"] == "steady"]
+    if sys.platform == "linux":
+        # of the connection to the proxy, which acknowledges a request at once
+        assert found["p99"]["parts_ms"]["network"] == round_trip_ms
+        assert 0 < round_trip_ms < 1
     for aggregate in ("mean", "p50"):
         one = found[aggregate]
         assert one["evidence"] == "requests"

@@ -147,6 +147,11 @@ class Chart(Panel):
         self.decorations.bands = tuple(Band(*band) for band in bands)
         self._schedule_update()
 
+    def set_spans(self, spans: Sequence[tuple[float, float, str]]) -> None:
+        """Shade ranges of x values, given as (start, end, label)."""
+        self.decorations.spans = tuple(spans)
+        self._schedule_update()
+
     def set_markers(self, markers: Sequence[tuple[float, str]]) -> None:
         self.decorations.markers = tuple(Marker(*marker) for marker in markers)
         self._schedule_update()
@@ -170,12 +175,8 @@ class Chart(Panel):
         crosshair, and fit the view to the data."""
         for key in tuple(self._series_by_key):
             self.remove(key)
-        self.decorations.bands, self.decorations.markers, self.decorations.region, self.decorations.limit = (
-            (),
-            (),
-            None,
-            None,
-        )
+        self.decorations.bands, self.decorations.markers, self.decorations.spans = (), (), ()
+        self.decorations.region = self.decorations.limit = None
         self.set_crosshair(None)
         self.view_range.fit()
         self._schedule_update()

@@ -60,6 +60,8 @@ class Decorations(msgspec.Struct):
     bands: tuple[Band, ...] = ()
     region: Bounds | None = None
     region_label: str = ""
+    spans: tuple[tuple[float, float, str], ...] = ()
+    """Shaded ranges of x values, each with its label."""
     limit: float | None = None
     limit_label: str = ""
     markers: tuple[Marker, ...] = ()
@@ -136,9 +138,13 @@ class Underlay(_DecorationLayer):
             _draw_text(painter, metrics, band.label, text_rect, color, QColor(self.theme.paper))
 
     def _draw_region(self, painter: QPainter, area: QRectF) -> None:
-        region = self.decorations.region
-        if region is None:
-            return
+        lane_px = QFontMetricsF(self.font).height()  # the labels of bands are above those of spans
+        for start, end, text in self.decorations.spans:
+            self._draw_bounds(painter, area, Bounds(start, end, math.nan, math.nan), text, lane_px)
+        if self.decorations.region is not None:
+            self._draw_bounds(painter, area, self.decorations.region, self.decorations.region_label, 0.0)
+
+    def _draw_bounds(self, painter: QPainter, area: QRectF, region: Bounds, text: str, label_offset_px: float) -> None:
         left, right = self.x_to_pixel(area, region.x0, area.left()), self.x_to_pixel(area, region.x1, area.right())
         bottom, top = self.y_to_pixel(area, region.y0, area.bottom()), self.y_to_pixel(area, region.y1, area.top())
         rect = QRectF(QPointF(left, top), QPointF(right, bottom)).intersected(area)
@@ -149,8 +155,9 @@ class Underlay(_DecorationLayer):
         painter.setPen(QPen(translucent_color(color, 150), 1, Qt.PenStyle.DashLine))
         painter.drawRect(rect)
         metrics = QFontMetricsF(self.font)
-        text_rect = QRectF(rect.left(), rect.top() + _PAD_PX, rect.width(), 0)  # labels of markers are at the bottom
-        _draw_text(painter, metrics, self.decorations.region_label, text_rect, color)
+        # labels of markers are at the bottom
+        text_rect = QRectF(rect.left(), rect.top() + _PAD_PX + label_offset_px, rect.width(), 0)
+        _draw_text(painter, metrics, text, text_rect, color)
 
 
 class Overlay(_DecorationLayer):

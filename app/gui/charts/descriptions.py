@@ -62,4 +62,7 @@ def describe_decorations(decorations: Decorations, axis: TickAxis) -> str:
     parts += [f"{marker.label} at {axis.format_value(marker.x)}" for marker in labeled_markers]
     if decorations.region is not None and decorations.region_label:
         parts.append(f"Shaded: {decorations.region_label}")
+    if decorations.spans:
+        labels = dict.fromkeys(text for _, _, text in decorations.spans)
+        parts.append(f"Shaded: {', '.join(labels)}")
     return "; ".join(parts) + "." if parts else ""

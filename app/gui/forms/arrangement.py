@@ -18,7 +18,7 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     (): ("sizewise",),
     ("target",): (
         "socket", "balance", "max_connections", "wake", "timeouts", "tls", "start", "version", "signature", "runtime",
-        "variants", "streams", "threads", "devices",
+        "traceparent", "variants", "streams", "threads", "devices",
     ),
     ("target", "serve"): ("queue_limit", "queue_delay"),
     ("target", "scripted"): ("seed", "parallel"),
@@ -39,7 +39,7 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("traffic",): ("campaigns", "spikes", "uncertainty", "dispersion", "classes", "week", "cache", "tokens"),
     ("plan",): (
         "max_unavailable", "zones", "router", "vendors", "max_power", "max_accelerators", "max_price_age",
-        "low_trust_prices", "unmeasured_gpus", "sources", "api_price",
+        "low_trust_prices", "unmeasured_gpus", "sources", "api_price", "api_prices",
     ),
 }  # fmt: skip
 _FIRST_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -67,6 +67,7 @@ _REQUIRED_SIBLINGS: dict[tuple[str, str], tuple[str, ...]] = {
 """Required sibling keys by settings class and field key. A field is shown only if at least one of
 its required siblings is set."""
 _INITIAL_GROUPS: dict[str, Any] = {
+    "ApiPricesSettings": {"input": "3 USD/1M", "cached_input": "0.3 USD/1M", "output": "15 USD/1M"},
     "StageSettings": {"name": "steady", "rate": "50/s", "duration": "30s"},
     "SweepSettings": {"from": "10/s", "to": "200/s"},
     "HardwareSettings": {"offer": "aws/g6.2xlarge"},

@@ -308,6 +308,8 @@ def _build_token_properties(fleet: Fleet) -> list[tuple[str, str]]:
     named_costs = (
         ("Cost per 1M tokens", costs.all),
         ("Cost per 1M input tokens", costs.input),
+        ("Cost per 1M uncached input tokens", costs.uncached_input),
+        ("Cost per 1M cached input tokens", costs.cached_input),
         ("Cost per 1M output tokens", costs.output),
     )
     return [(name, format_usd(cost.at_mean)) for name, cost in named_costs if cost is not None]

@@ -66,8 +66,12 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
 def break_down_row(run: OpenedRun, table_row: int) -> BreakdownRow | None:
     """Break down the latency of the request in a row of `run.table`. Return None if the request
     failed."""
-    rows = read_rows(run.table.slice(table_row, 1))
-    return build_breakdown_row(break_down_request(rows, 0)) if rows.is_success[0] else None
+    table = run.table.slice(table_row, 1)
+    rows, stage_index = read_rows(table), table["stage"][0].as_py()
+    round_trips_ms = {stage_data.index: stage_data.round_trip_ms for stage_data in run.data.stage_data}
+    if not rows.is_success[0]:
+        return None
+    return build_breakdown_row(break_down_request(rows, 0, round_trips_ms.get(stage_index)))
 
 
 def build_mask(

@@ -68,6 +68,7 @@ class TimeAxis(QWidget):
         bands = stage_bands(displayed_run.own_report)
         for chart in self.linked.charts:
             chart.set_bands(bands)
+            chart.set_spans(steady_spans(displayed_run.own_report))
         self._show_instruction(displayed_run)
 
     def show_evaluation(self, displayed_run: DisplayedRun) -> None:
@@ -129,6 +130,12 @@ def stage_bands(report: Report) -> tuple[tuple[float, float, str, State], ...]:
     Pooled stages are excluded."""
     stages = [row for row in report.stages if not row.pooled]
     return tuple((row.start_s, row.end_s, _format_stage_name(row), _get_stage_state(row)) for row in stages)
+
+
+def steady_spans(report: Report) -> tuple[tuple[float, float, str], ...]:
+    """Return the steady state of each stage as (start, end, label), in seconds from the start of the
+    run."""
+    return tuple((*row.window_s, "steady state") for row in report.steady if row.window_s is not None)
 
 
 def _format_stage_name(row: StageRow) -> str:

@@ -32,6 +32,8 @@ _PROBABILITY_FIELDS = ("one_fewer", "planned", "one_more")
 _COLUMN_BY_UNIT_COST = {
     "per_1k_inferences": "usd_per_1k_inferences",
     "per_1m_tokens.input": "usd_per_1m_input_tokens",
+    "per_1m_tokens.uncached_input": "usd_per_1m_uncached_input_tokens",
+    "per_1m_tokens.cached_input": "usd_per_1m_cached_input_tokens",
     "per_1m_tokens.output": "usd_per_1m_output_tokens",
     "per_1m_tokens.all": "usd_per_1m_tokens",
 }

@@ -48,6 +48,8 @@ class TokenWork(msgspec.Struct, frozen=True):
     prefill_s: float
     step_s: float
     batch: float
+    cached_share: float | None = None
+    """Share of the input tokens that a prefix cache serves; `None` if unknown."""
 
     @property
     def input_share(self) -> float:
@@ -61,12 +63,15 @@ class TokenCosts(msgspec.Struct, frozen=True):
     """Cost in USD per 1M input tokens, output tokens, and all tokens; `None` if there are no tokens
     of the kind.
 
-    The costs of all input and output tokens of a request sum to the cost of the request.
+    The costs of all input and output tokens of a request sum to the cost of the request. So do the
+    costs of uncached input, cached input and output tokens, if the cached share is known.
     """
 
     per_1m_input: UnitCost | None
     per_1m_output: UnitCost | None
     per_1m_all: UnitCost | None
+    per_1m_uncached_input: UnitCost | None = None
+    per_1m_cached_input: UnitCost | None = None
 
 
 def compute_request_cost(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:
@@ -86,9 +91,17 @@ def compute_cost_per_1k_inferences(usd_per_hour_each: float, fleet_usd_per_hour:
 
 def compute_token_costs(request_cost: UnitCost, work: TokenWork) -> TokenCosts:
     """Split the cost of a request between input and output tokens, in proportion to the engine time
-    spent on each."""
-    shares = (work.input_share, 1 - work.input_share, 1.0)
-    counts = (work.input_tokens, work.output_tokens, work.input_tokens + work.output_tokens)
+    spent on each.
+
+    Cached input tokens have no prefill, so the time of the prefill is that of the uncached input
+    tokens, and the cost of cached ones is 0. Their keys and values are read during decode, which is
+    the time of the output tokens.
+    """
+    shares = [work.input_share, 1 - work.input_share, 1.0]
+    counts = [work.input_tokens, work.output_tokens, work.input_tokens + work.output_tokens]
+    if work.cached_share is not None:
+        shares += [work.input_share, 0.0]
+        counts += [work.input_tokens * (1 - work.cached_share), work.input_tokens * work.cached_share]
     return TokenCosts(
         *(
             request_cost.scale(share * MILLION / tokens) if tokens > 0 else None

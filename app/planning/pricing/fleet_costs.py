@@ -213,9 +213,23 @@ def _compute_token_unit_costs(
         + service.per_kv_token_s * batch * (mean_input + mean_output / 2)
     )
     costs = compute_token_costs(
-        request_cost, TokenWork(mean_input, mean_output, mean_input * service.prefill_s_per_token, step_s, batch)
+        request_cost,
+        TokenWork(
+            mean_input,
+            mean_output,
+            mean_input * service.prefill_s_per_token,
+            step_s,
+            batch,
+            option.target.cached_input_share,
+        ),
     )
-    token_costs = (costs.per_1m_input, costs.per_1m_output, costs.per_1m_all)
+    token_costs = (
+        costs.per_1m_input,
+        costs.per_1m_output,
+        costs.per_1m_all,
+        costs.per_1m_uncached_input,
+        costs.per_1m_cached_input,
+    )
     return TokenUnitCosts(*(None if cost is None else _to_unit_costs(cost) for cost in token_costs))
 
 

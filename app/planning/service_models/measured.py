@@ -99,6 +99,37 @@ _UNFITTED_CLIENTS_NOTE = (
 )
 
 
+def measure_cached_input_share(stages: Sequence[Stage]) -> float | None:
+    """Return the share of the input tokens of all valid stages that a prefix cache served.
+
+    The responses report it or, if no response does, the counters of the server. Return `None` if
+    neither does.
+    """
+    valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID" and not stage.is_pooled]
+    reported = [counts for stage in valid_stages if (counts := _get_reported_cached_tokens(stage)) is not None]
+    counted = [
+        (float(counters.cached_input_tokens), float(total))
+        for stage in valid_stages
+        if (counters := stage.server) is not None
+        and counters.cached_input_tokens is not None
+        and (total := counters.looked_up_input_tokens or counters.input_tokens)
+    ]
+    token_counts = reported or counted
+    total_tokens = sum(total for _, total in token_counts)
+    return min(1.0, sum(cached for cached, _ in token_counts) / total_tokens) if total_tokens > 0 else None
+
+
+def _get_reported_cached_tokens(stage: Stage) -> tuple[float, float] | None:
+    """Return the number of cached and of all input tokens that the responses of a stage report;
+    `None` if they do not report both."""
+    share = stage.metrics.get("cached_input_share", {}).get("value")
+    mean_input = stage.metrics.get("input_tokens", {}).get("mean")
+    if share is None or share.value is None or mean_input is None or mean_input.value is None:
+        return None
+    input_tokens = mean_input.value * (share.n or 0)
+    return share.value * input_tokens, input_tokens
+
+
 _DISTURBANCE_SIGMA: dict[Validity, float] = {"VALID": 0.0, "WARN": 0.1, "INVALID": 0.2}
 
 

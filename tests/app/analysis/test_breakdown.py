@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.analysis.breakdown import break_down_latency
+from app.analysis.breakdown import break_down_latency, break_down_request
 from app.analysis.rows import StageRows, read_rows
 from app.records.breakdown import LatencyBreakdown
 from app.records.server_counters import LatencyComparison
@@ -115,6 +115,22 @@ def test_a_response_without_tokens_is_queue_and_processing() -> None:
     stage_rows = read_rows(request_rows(constant_s(10, 1), np.full(10, 0.02)))
     found = break_down(stage_rows, LatencyComparison("queue", 4.0, 10), LatencyComparison("e2e", 19.0, 10))
     assert found["mean"].parts_ms == pytest.approx({"send_delay": 0, "queue": 4, "processing": 15}, abs=0.5)
+
+
+def test_a_round_trip_and_the_wait_for_a_connection_are_parts_of_their_own() -> None:
+    frame = stream_rows([answer(0.0), answer(500.0)])
+    for name, value in REPORTED.items():
+        frame[name] = value
+    frame["connection_wait_ms"] = [4.0, 0.0]
+    stage_rows = read_rows(frame)
+    mean, *_ = break_down_latency(stage_rows, stage_rows, (), 7.5)
+    parts_ms = {part: mean.parts_ms[part] for part in ("send_delay", "connection", "network")}
+    assert parts_ms == {"send_delay": 3.0, "connection": 2.0, "network": 7.5}
+    assert mean.unknown_ms == pytest.approx(2.5)
+    first, second = (break_down_request(stage_rows, number, 7.5) for number in (0, 1))
+    assert (first.parts_ms["send_delay"], first.parts_ms["connection"]) == (1.0, 4.0)
+    assert (second.parts_ms["send_delay"], second.parts_ms["connection"]) == (5.0, 0.0)
+    assert second.parts_ms["network"] == 7.5
 
 
 def test_without_a_successful_request_there_is_nothing_to_break_down() -> None:

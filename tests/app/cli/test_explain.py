@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 from app.cli.main import main
+from app.reporting.opened import load_run
+from app.storage.run_directory import StoredRun
+from loadgen.trace_context import compute_trace_id
+from tests.fakes.clock import FakeClock
+from tests.fakes.load import ScriptedLoad
 from tests.fakes.request_classes import stored_class_run
 from tests.fakes.stored_runs import stored_run
 
@@ -81,3 +86,43 @@ def test_one_class_is_explained_by_its_own_requests(tmp_path: Path, capsys: pyte
     error = capsys.readouterr().err
     assert "the run has no class 'x'" in error
     assert "Use one of these classes: a, b, c." in error
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    clock = FakeClock()
+    load = ScriptedLoad(clock, service_s=0.004, tokens=8)
+    return stored_run(tmp_path_factory.mktemp("spans") / "run", load=load, clock=clock).directory
+
+
+def spans(trace_ids: list[str]) -> str:
+    """An export with a line for each request, of 1 ms in the queue and 2 ms of prefill."""
+    attributes = [
+        {"key": "gen_ai.latency.time_in_queue", "value": {"doubleValue": 0.001}},
+        {"key": "gen_ai.latency.time_in_model_prefill", "value": {"doubleValue": 0.002}},
+    ]
+    return "".join(
+        json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": one, "attributes": attributes}]}]}]})
+        + "\n"
+        for one in trace_ids
+    )
+
+
+def test_spans_explain_the_requests_that_they_belong_to(
+    streamed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, exported = load_run(StoredRun(streamed)), tmp_path / "spans.jsonl"
+    stage = next(one for one in run.data.stage_data if one.name == "low")
+    numbers = range(3, 23)
+    exported.write_text(spans([compute_trace_id(run.result.run_id, stage.index, number) for number in numbers]))
+    assert main(["explain", str(streamed), "--stage", "low", "--spans", str(exported), "--json"]) == 0
+    out, err = capsys.readouterr()
+    rows = [row["breakdown"] for row in json.loads(out)]
+    assert [row["aggregate"] for row in rows] == ["mean", "p50", "p95", "p99"]
+    assert rows[0]["requests"] == 20
+    for row in rows:
+        assert (row["evidence"], row["parts_ms"]["queue"], row["parts_ms"]["prefill"]) == ("requests", 1.0, 2.0)
+    assert err.startswith("The spans contain the times of 20 of ")
+    exported.write_text(spans([compute_trace_id("another run", stage.index, 3)]))
+    assert main(["explain", str(streamed), "--spans", str(exported)]) == 2
+    assert "has a trace ID of this run" in capsys.readouterr().err

@@ -131,7 +131,7 @@ def test_the_references_gates_are_right(load: Load) -> None:
 
 
 GRPC = {"protocol": "oip-grpc", "url": "grpc://127.0.0.1:8001", "model": "m"}
-SPEECH = {"protocol": "grpc", "url": "grpc://127.0.0.1:50051"}
+GRPC_SPEECH = {"protocol": "grpc", "url": "grpc://127.0.0.1:50051"}
 LOCUST = {"protocol": "locust", "file": "locustfile.py"}
 
 
@@ -144,8 +144,8 @@ LOCUST = {"protocol": "locust", "file": "locustfile.py"}
         (CHAT, {**PROMPTS, "stream": False}, "itl_ms.p50 < 10", "streamed responses"),
         (GRPC, {"stream": True}, "ttft_ms.p95 < 100", "openai-chat"),
         (GRPC, {}, "first_byte_ms.p95 < 100", "gRPC does not report the first byte"),
-        (SPEECH, {"method": "a/b"}, "first_byte_ms.p95 < 100", "gRPC does not report the first byte"),
-        (SPEECH, {"method": "a/b"}, "ttft_ms.p95 < 100", "streamed responses"),
+        (GRPC_SPEECH, {"method": "a/b"}, "first_byte_ms.p95 < 100", "gRPC does not report the first byte"),
+        (GRPC_SPEECH, {"method": "a/b"}, "ttft_ms.p95 < 100", "streamed responses"),
         (HTTP, {}, "first_message_ms.p95 < 100", "only with protocol grpc"),
         (LOCUST, {}, "latency_ms.p95 < 100", "Locust does not report"),
         (CHAT, PROMPTS, "ttfa_ms.p95 < 100", "only with protocol openai-speech"),
@@ -181,8 +181,8 @@ def test_an_objective_on_what_is_never_measured_is_refused(
         (IMAGES, PROMPTS, "images_per_s > 0.1"),
         (REALTIME, {"audio": {"seconds": 5}}, "response_ms.p95 < 900"),
         (REALTIME, {"audio": {"seconds": 5}}, "real_time_factor.p95 < 0.9"),
-        (SPEECH, {"method": "a/b"}, "first_message_ms.p95 < 100"),
-        (SPEECH, {"method": "a/b"}, "message_gap_ms.p95 < 100"),
+        (GRPC_SPEECH, {"method": "a/b"}, "first_message_ms.p95 < 100"),
+        (GRPC_SPEECH, {"method": "a/b"}, "message_gap_ms.p95 < 100"),
     ],
 )
 def test_what_can_be_measured_may_be_asked_for(

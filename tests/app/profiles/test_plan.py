@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +18,7 @@ from app.profiles.plan import (
     ShapeSettings,
     is_model_shape_file,
 )
-from app.records.offers import ApiPrice, PlanLimits, Router, UnmeasuredGpus
+from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, Router, UnmeasuredGpus
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_8B
 from tests.fakes.offers import catalogue, offer
@@ -152,6 +153,12 @@ def test_what_cannot_be_opened_is_none(tmp_path: Path) -> None:
     assert not is_model_shape_file(tmp_path / "folder.yaml")
 
 
+API_PRICES = {
+    "input": "3 USD/1M",
+    "output": "15 USD/1M",
+    "cached_input": "0.3 USD/1M",
+    "as_of": "2026-11-01",
+}
 OTHER_CARDS = {"dtype": "fp16", "work": "saturated"}
 SAID = {
     "confidence": "95%",
@@ -172,6 +179,7 @@ SAID = {
     "max_price_age": "90d",
     "low_trust_prices": True,
     "unmeasured_gpus": OTHER_CARDS,
+    "api_prices": API_PRICES,
 }
 KEYS: TypeAdapter[PlanLimits] = TypeAdapter(PlanKeys)
 
@@ -204,6 +212,7 @@ def test_every_key_is_taken_of_plan() -> None:
         low_trust_prices=True,
         accelerators=("h100", "l40s"),
         sources=("karp-aws", "yours"),
+        api_prices=ApiTokenPrices(3.0, 15.0, 0.3, as_of=datetime.date(2026, 11, 1)),
     )
     assert {field.alias or name for name, field in PlanSettings.model_fields.items()} == set(SAID)
 
@@ -211,6 +220,7 @@ def test_every_key_is_taken_of_plan() -> None:
 def test_what_is_printed_back_reads_the_same() -> None:
     said = KEYS.validate_python(SAID)
     printed = {"max_power": "20000 W", "unmeasured_gpus": {**OTHER_CARDS, "memory": None}}
+    printed["api_prices"] = API_PRICES | {"cached_share": None}
     assert KEYS.dump_python(said, mode="json", by_alias=True) == SAID | printed
     for limits in (said, PlanLimits()):
         assert KEYS.validate_python(KEYS.dump_python(limits, mode="json", by_alias=True)) == limits
@@ -289,6 +299,8 @@ def test_each_value_as_it_may_be_written(override: str, field: str, value: objec
         ("price=owned", "plan.price must be", None),
         ("max_price_age=90", "90 has no unit", "30s"),
         ("max_price_age=36h", "is not a whole number of days", "180d"),
+        ("api_prices={input: 3 USD/1M}", "plan.api_prices is missing the key output", None),
+        ("api_prices={input: 3 USD/1k, output: 1 USD/1M}", "is not a price per 1M tokens", "USD/1M"),
         ("unmeasured_gpus={}", "plan.unmeasured_gpus is missing the key dtype", None),
         ("unmeasured_gpus=fp16", "plan.unmeasured_gpus must be a mapping of keys", None),
         ("unmeasured_gpus={dtype: f16}", "plan.unmeasured_gpus.dtype must be", "Did you mean"),

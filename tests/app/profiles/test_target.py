@@ -119,6 +119,12 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
         ("http", {"balance": "random"}, "balance"),
         ("http", {"url": "ws://127.0.0.1:1"}, "http:// or https://"),
         ("openai-realtime", {"url": "grpc://127.0.0.1:1"}, "http:// or https://"),
+        (
+            "http",
+            {"traceparent": True, "headers": {"TraceParent": "00-1"}},
+            "both traceparent and a traceparent",
+        ),
+        ("oip-grpc", {"traceparent": True}, "target.traceparent needs a target with HTTP"),
         ("http", {"socket": "s.sock", "url": None, "urls": [URL]}, "target.socket needs target.url"),
         ("http", {"tls": {"key_file": "profile.yaml"}}, "which is missing"),
         ("http", {"tls": {"cert_file": "profile.yaml"}}, "only with https://"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.profiles import traces
+from app.errors import UsageError
+from app.profiles import trace_spans, traces
 from app.profiles.problems import BadValueError
+from app.profiles.trace_spans import SpanTimes, read_span_times
 from app.profiles.traces import read_trace
 
 ATTRIBUTES = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 7}
@@ -90,6 +93,63 @@ def test_spans_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = written(tmp_path, line(*(otlp(1, ATTRIBUTES) for _ in range(3))))
     with pytest.raises(BadValueError, match="exceeds the maximum of 2 spans"):
         read_trace(path)
-    monkeypatch.setattr(traces, "_MAX_SPAN_LINE_BYTES", 1 << 6)
+    monkeypatch.setattr(traces, "MAX_SPAN_LINE_BYTES", 1 << 6)
     with pytest.raises(BadValueError, match=r"spans\.jsonl:1: the line is longer than"):
         read_trace(path)
+
+
+def times(trace_id: object, **seconds: object) -> dict[str, Any]:
+    """A span as vLLM writes it."""
+    keys = {
+        "queue": "gen_ai.latency.time_in_queue",
+        "prefill": "gen_ai.latency.time_in_model_prefill",
+        "decode": "gen_ai.latency.time_in_model_decode",
+    }
+    pairs = [{"key": keys[name], "value": {"doubleValue": value}} for name, value in seconds.items()]
+    return {"traceId": trace_id, "name": "llm_request", "attributes": [*pairs, {"key": "gen_ai.latency.e2e"}]}
+
+
+OURS, OTHER = "0123456789abcdef" * 2, "f" * 32
+
+
+def test_the_times_of_known_traces_are_read_and_those_of_others_are_not(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        line({"traceId": OURS, "name": "POST /v1/chat"}, times(OURS.upper(), queue=0.25, prefill=0.04, decode=1)),
+        line(times(OURS, queue=9), times(OTHER, queue=9)),
+        {"resourceMetrics": []},
+    )
+    found = read_span_times(path, {OURS})
+    assert found == SpanTimes({OURS: {"queue": 250.0, "prefill": 40.0, "decode": 1000.0}}, ignored_count=1)
+
+
+@pytest.mark.parametrize("value", [-1, 1e300, "0.2", "NaN"])
+def test_a_time_that_none_can_be_is_no_time(tmp_path: Path, value: object) -> None:
+    path = written(tmp_path, line(times(OURS, queue=value), times(OURS, prefill=0.1)))
+    assert read_span_times(path, {OURS}).times_ms == {OURS: {"prefill": 100.0}}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"{}\nnot json\n", "line 2 is not OTLP JSON"),
+        (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": 7}]}]}]}', "line 1 is not OTLP JSON"),
+        (b"[" * 100_000, "line 1 is not OTLP JSON"),
+        (b"\xff\xfe{}", "line 1 is not OTLP JSON"),
+        (b"x" * 41, "has a line longer than"),
+        (b"{}\n" * 50, "is larger than"),
+    ],
+)
+def test_a_file_that_is_no_export_is_refused(
+    tmp_path: Path, content: bytes, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if says.startswith("has"):
+        monkeypatch.setattr(trace_spans, "MAX_SPAN_LINE_BYTES", 40)
+    if says.startswith("is larger"):
+        monkeypatch.setattr(trace_spans, "MAX_SPAN_BYTES", 100)
+    path = tmp_path / "spans.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=re.escape(says)):
+        read_span_times(path, {OURS})
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_span_times(tmp_path, {OURS})

@@ -114,3 +114,19 @@ def test_many_cores_are_one_series_of_the_busiest() -> None:
 def test_a_metric_the_catalogue_does_not_know_is_left_out() -> None:
     frame = pd.DataFrame({"at_ns": [START_NS], "source": ["host"], "metric": ["fan_rpm"], "value": [1.0]})
     assert build_telemetry_series(frame, START_NS) == ()
+
+
+def test_cache_hits_are_those_between_two_scrapes_of_the_same_server() -> None:
+    """The second server restarts, and then reads nothing new."""
+    totals = {"scrape1": [(0, 0), (100, 25), (300, 225)], "scrape2": [(900, 900), (10, 0), (10, 0)]}
+    rows = [
+        (START_NS + index * 10**9, source, metric, float(value))
+        for source, scrapes in totals.items()
+        for index, pair in enumerate(scrapes)
+        for metric, value in zip(("server_input_tokens_total", "server_cached_tokens_total"), pair, strict=True)
+    ]
+    frame = pd.DataFrame(rows, columns=["at_ns", "source", "metric", "value"])
+    hits = [one for one in build_telemetry_series(frame, START_NS) if one.metric == "server_cache_hit_percent"]
+    assert [(one.source, one.unit, one.values) for one in hits] == [("scrape1", "%", (25.0, 100.0))]
+    alone = frame[frame["metric"] == "server_cached_tokens_total"]
+    assert {one.metric for one in build_telemetry_series(alone, START_NS)} == {"server_cached_tokens_total"}

@@ -4,10 +4,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from app.records.plan import Plan, SensitivityRange
+from app.records.plan import ApiTokens, Plan, SensitivityRange, UnitCosts
 from app.reporting.plan import build_plan_report, build_plan_section
 from reports.model import Limit
 from reports.plan_section import PercentileRange, PlanSection, SloProbabilityRow
+from reports.plan_sentences import describe_api_price
 from tests.fakes.whole_plan import A10G, L4, OWN, REFUSAL, T4, nothing_fits, question, whole_plan
 
 
@@ -83,6 +84,27 @@ def test_a_unit_cost_that_is_not_known_says_why(plan: Plan) -> None:
     at = build_plan_section(replace(plan, recommendation=best)).unit_costs[0].at_saturation
     assert at.value is None
     assert "service model" in (at.reason or "")
+
+
+def test_an_apis_prices_stand_beside_the_costs_of_the_same_tokens(plan: Plan) -> None:
+    api = plan.api
+    assert plan.recommendation is not None
+    assert api is not None
+    fleet = plan.recommendation.fleet
+    assert fleet.per_1m_tokens is not None
+    costs = replace(fleet.per_1m_tokens, uncached_input=UnitCosts(0.1, 0.2, 0.4), cached_input=UnitCosts(0.0, 0.0, 0.0))
+    best = replace(plan.recommendation, fleet=replace(fleet, per_1m_tokens=costs))
+    split = build_plan_section(replace(plan, recommendation=best))
+    assert [(row.kind, row.api_usd_per_1m, row.fleet_usd_per_1m) for row in split.api_prices] == [
+        ("uncached input", 3.0, 0.4), ("cached input", 0.3, 0.0), ("output", 15.0, 0.55)
+    ]  # fmt: skip
+    assert [row.unit for row in split.unit_costs][2:4] == ["1M uncached input tokens", "1M cached input tokens"]
+    assert describe_api_price(split.api_prices[0]) == (
+        "per 1M uncached input tokens: $3.00 from the API, $0.400 on the fleet at average traffic"
+    )
+    unknown = replace(api, cached_input=ApiTokens(0.0, 0.3, 0.0), cached_share=None, cached_share_source="unknown")
+    rows = build_plan_section(replace(plan, api=unknown)).api_prices
+    assert [(row.kind, row.fleet_usd_per_1m) for row in rows] == [("input", 0.052), ("output", 0.55)]
 
 
 def test_energy_and_carbon_keep_their_basis_and_reason(section: PlanSection) -> None:

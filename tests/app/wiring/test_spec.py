@@ -71,6 +71,11 @@ def test_an_endpoint_on_this_machine_is_planned_for(spec: Spec) -> None:
     assert made.notes == ()
     assert not made.may_be_scaled_to_zero
     assert made.start is None
+    assert made.endpoint.trace_key is None
+
+
+def test_the_trace_ids_of_a_run_follow_from_its_own_id(spec: Spec) -> None:
+    assert spec({**HTTP, "traceparent": True}).endpoint.trace_key == "run"
 
 
 def test_a_scripted_target_says_so_and_is_no_hardware(spec: Spec) -> None:

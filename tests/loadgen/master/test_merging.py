@@ -16,6 +16,7 @@ from loadgen.records import (
     OutputCount,
     PreflightDone,
     Progress,
+    RoundTrips,
     StageEnded,
     WorkerStageResult,
 )
@@ -64,6 +65,15 @@ def test_ends_add_up_and_the_last_one_ends_the_stage() -> None:
     other = StageEnded(3, 100, 950, 11, 0, 0.7, 5, stopped_early=True, rates=((0.0, 20.0), (1.0, 30.0)))
     merged = merge_stage_ends(3, 101, 21, [ENDED, other], parts)
     assert merged == StageEnded(3, 101, 950, 21, 1, 1.2, 9, stopped_early=True, rates=((0.0, 20.0),), workers=parts)
+
+
+def test_round_trips_are_means_over_the_connections_of_all() -> None:
+    ends = [
+        msgspec.structs.replace(ENDED, round_trips=round_trips)
+        for round_trips in (RoundTrips(1, 10.0), None, RoundTrips(3, 2.0))
+    ]
+    assert merge_stage_ends(3, 101, 21, ends, ()).round_trips == RoundTrips(4, 4.0)
+    assert merge_stage_ends(3, 101, 21, ends[1:2], ()).round_trips is None
 
 
 def test_who_waited_longest_reports_of_the_wait() -> None:

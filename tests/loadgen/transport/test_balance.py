@@ -13,6 +13,7 @@ class ScriptedPool:
 
     def __init__(self) -> None:
         self.held: list[Exchange] = []
+        self.descriptors: list[int] = []
 
     @property
     def outstanding_count(self) -> int:
@@ -21,6 +22,9 @@ class ScriptedPool:
     def submit(self, exchange: Exchange) -> None:
         self.sent_count += 1
         self.held.append(exchange)
+
+    def list_descriptors(self) -> list[int]:
+        return self.descriptors
 
     async def resolve(self) -> None: ...
 

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Iterator
 from time import perf_counter_ns
 
@@ -93,7 +94,13 @@ def test_a_stage_that_is_stopped_before_it_was_started_ends(
 def test_a_share_has_its_own_rows_and_its_part_of_the_connections(worker: Piped, server: ScriptedServer) -> None:
     started = begun(worker, plan(arrivals=ClosedArrivals(8), duration=0.3), WorkerShare(1, 2))
     assert started.scheduled is None
-    assert worker.received(StageEnded).connections_opened == server.connection_count == 2
+    ended = worker.received(StageEnded)
+    assert ended.connections_opened == server.connection_count == 2
+    assert worker.rows["connection_wait_ms"].min() > 0, "four clients share two connections"
+    if sys.platform == "linux":
+        assert ended.round_trips is not None
+        assert ended.round_trips.connections == 2
+        assert 0 < ended.round_trips.min_ms < 100
     assert set(worker.rows["worker"]) == {1}
     assert sorted(worker.rows["index"]) == list(range(1, 2 * len(worker.rows) + 1, 2))
     begun(worker, plan(arrivals=ClosedArrivals(8), duration=0.3), WorkerShare())

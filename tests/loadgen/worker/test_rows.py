@@ -25,7 +25,15 @@ def test_a_row_says_what_the_exchange_says() -> None:
         "sent_ns": 1_005,
         "end_ns": 1_006,
         "status": 200,
+        "connection_wait_ms": 0.0,
     }
+
+
+def test_the_wait_for_a_connection_is_from_the_need_of_one_to_the_send() -> None:
+    waiting = exchange(1, queued_ns=500_000, sent_ns=3_000_000, first_byte_ns=4_000_000)
+    never_answered = exchange(2, queued_ns=500_000, sent_ns=500_000, error="connect")
+    rows = build_record_batch(1, [exchange(0, first_byte_ns=7), waiting, never_answered])
+    assert rows.column("connection_wait_ms").to_pylist() == [0.0, 2.5, None]
 
 
 def test_columns_that_are_alike_and_columns_that_are_not_hold_the_same() -> None:

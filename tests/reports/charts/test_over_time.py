@@ -4,7 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from reports.charts.over_time import build_latency_timeline_chart, build_rate_timeline_chart
-from reports.model import Report
+from reports.model import Report, SteadyRow
+from reports.quantity import Quantity
 
 
 def test_in_a_closed_loop_nothing_is_offered(clients_report: Report, full_report: Report) -> None:
@@ -36,3 +37,20 @@ def test_the_limit_is_drawn_where_it_is_of_the_times_shown(
     )
     assert drawing is not None
     assert ("SLO p95" in str(drawing.spec)) == is_drawn
+
+
+def test_the_steady_state_is_shaded_on_both_charts(full_report: Report) -> None:
+    nothing = Quantity(value=None, unit="ms")
+    row = SteadyRow(
+        stage="chat", start_s=2, end_s=8, window_s=(12.0, 18.0), throughput=nothing, steady_throughput=nothing,
+        p50=nothing, steady_p50=nothing, p95=nothing, steady_p95=nothing,
+    )  # fmt: skip
+    older = replace(row, window_s=None)  # of a report that does not have it
+    for build in (build_rate_timeline_chart, build_latency_timeline_chart):
+        shaded, plain = (build(replace(full_report, steady=(one,))) for one in (row, older))
+        assert shaded is not None
+        assert plain is not None
+        assert [{"from": 12.0, "to": 18.0, "stage": "chat"}] in shaded.spec["datasets"].values()
+        assert "shaded" in (shaded.note or "")
+        assert "shaded" not in (plain.note or "")
+        assert "steady state of" not in str(plain.spec)

@@ -42,3 +42,20 @@ def test_one_reading_is_no_line(full_report: Report) -> None:
 
 def test_no_reading_no_chart(empty_report: Report) -> None:
     assert build_telemetry_charts(empty_report) == ()
+
+
+def test_what_a_server_reports_are_charts_of_their_own(full_report: Report) -> None:
+    one = full_report.telemetry[0]
+    metrics = {
+        "server_running_requests": "requests",
+        "server_waiting_requests": "requests",
+        "server_kv_cache_percent": "%",
+        "server_cache_hit_percent": "%",
+    }
+    series = tuple(
+        msgspec.structs.replace(one, source="vllm", metric=metric, unit=unit) for metric, unit in metrics.items()
+    )
+    requests, cache = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=series))
+    assert [[row[0] for row in chart.rows] for chart in (requests, cache)] == [
+        ["running, vllm", "waiting, vllm"], ["KV cache in use, vllm", "prefix cache hits, vllm"]
+    ]  # fmt: skip

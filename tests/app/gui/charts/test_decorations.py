@@ -45,6 +45,25 @@ def test_one_missed_stage_of_a_thousand_is_seen(qtbot: QtBot, look: ThemeControl
     assert drawn(qtbot, look, 1_000, "good", missed=500) != drawn(qtbot, look, 1_000, "good")
 
 
+def test_a_span_shades_the_whole_height_between_its_ends_until_the_chart_is_cleared(
+    qtbot: QtBot, look: ThemeController
+) -> None:
+    chart = Chart("Latency", Axis("Time", "s"), Axis("Latency", "ms"), look)
+    qtbot.addWidget(chart)
+    chart.resize(800, 300)
+    chart.set_line("p50", "p50", np.array([0.0, 1_000.0]), np.array([1.0, 2.0]))
+    with qtbot.waitExposed(chart):
+        chart.show()
+    before = chart.grab().toImage()
+    chart.set_spans([(300.0, 600.0, "steady state")])
+    shaded = chart.grab().toImage()
+    assert len(_changed_lines(shaded, before)) > 100
+    columns = [x for x in range(800) if shaded.copy(x, 0, 1, 300) != before.copy(x, 0, 1, 300)]
+    assert 0.2 * 800 < len(columns) < 0.4 * 800
+    chart.clear()
+    assert chart.decorations.spans == ()
+
+
 def _changed_lines(image: QImage, other: QImage) -> list[int]:
     """Lines of pixels in which two pictures differ."""
     return [

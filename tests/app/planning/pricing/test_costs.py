@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from app.planning.pricing.costs import (
     HOURS_PER_YEAR,
@@ -55,6 +56,19 @@ def test_tokens_are_split_by_the_engines_time_not_by_their_number() -> None:
     assert costs.per_1m_output is not None
     assert costs.per_1m_input.at_saturation == pytest.approx(200)
     assert costs.per_1m_output.at_saturation == pytest.approx(8000)
+
+
+def test_cached_input_costs_nothing_and_the_rest_of_the_input_the_whole_prefill() -> None:
+    work = TokenWork(1000, 100, prefill_s=0.05, step_s=0.02, batch=10, cached_share=0.75)
+    costs = compute_token_costs(UnitCost(1.0, None, 2.0), work)
+    assert costs.per_1m_input is not None
+    assert costs.per_1m_uncached_input is not None
+    assert costs.per_1m_uncached_input.at_saturation == pytest.approx(4 * (costs.per_1m_input.at_saturation or 0.0))
+    assert costs.per_1m_cached_input == UnitCost(0.0, None, 0.0)
+    whole = compute_token_costs(UnitCost(1.0, None, None), replace(work, cached_share=1.0))
+    assert whole.per_1m_uncached_input is None  # there is no token to carry a cost
+    unknown = compute_token_costs(UnitCost(1.0, None, None), replace(work, cached_share=None))
+    assert (unknown.per_1m_uncached_input, unknown.per_1m_cached_input) == (None, None)
 
 
 def test_the_parts_of_a_request_sum_to_the_whole() -> None:

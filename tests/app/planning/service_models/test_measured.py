@@ -17,12 +17,14 @@ from app.planning.service_models.measured import (
     build_measured_target,
     build_measured_tokens,
     build_run_target,
+    measure_cached_input_share,
 )
 from app.planning.slo_objectives import build_slo_objectives
 from app.records.estimate import Estimate
 from app.records.local import BatchModel, LocalResult, VariantData
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.result import SWEEP_TAG, Hardware, Stage, Window
+from app.records.server_counters import ServerCounters
 from app.records.service import BatchService, RequestService, TokenService
 from app.records.traffic import TokenLengths
 from tests.fakes.local_runs import facts, run_of, stage, variant
@@ -202,3 +204,23 @@ def test_a_sweep_over_clients_that_all_missed_the_slo_is_no_target() -> None:
     slo = (parse_objective("latency_ms.p95 < 5"),)
     assert build_run_target("run", HERE, [swept(1), swept(2), swept(4)], slo, None) is None
     assert build_run_target("run", HERE, [], slo, None) is None
+
+
+def test_the_cached_share_is_what_the_responses_say_and_else_what_the_server_counted() -> None:
+    silent = next(stage for stage in full_run().result.stages if stage.verdict.status == "VALID")
+
+    def said(share: float, mean_input: float, responses: int) -> Stage:
+        metrics = {
+            "cached_input_share": {"value": Estimate(share, n=responses)},
+            "input_tokens": {"mean": Estimate(mean_input)},
+        }
+        return replace(silent, metrics=silent.metrics | metrics)
+
+    counters = ServerCounters(input_tokens=500, cached_input_tokens=300, looked_up_input_tokens=400)
+    counted = replace(silent, server=counters)
+    assert measure_cached_input_share([silent]) is None
+    assert measure_cached_input_share([counted, silent]) == 0.75
+    assert measure_cached_input_share([replace(silent, server=replace(counters, looked_up_input_tokens=None))]) == 0.6
+    # 800 of 1,000 and 0 of 1,000; a stage that is not valid does not count
+    invalid = replace(said(1.0, 1.0, 10**6), verdict=replace(silent.verdict, status="INVALID"))
+    assert measure_cached_input_share([said(0.8, 100.0, 10), said(0.0, 10.0, 100), counted, invalid]) == 0.4
