@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-from app.analysis.prefix_cache import SERVER_BLOCK_TOKENS, compute_load_share
+from app.analysis.prefix_cache import SERVER_BLOCK_TOKENS, SentPart, compute_load_share
 from app.analysis.validity import check_prefix_cache, check_prompts
 from app.records.result import PrefixReuse
 from app.records.telemetry import Samples
@@ -82,12 +82,11 @@ class PromptReuseMonitor:
     def on_load_start(self, samples: tuple[Samples | None, ...]) -> None:
         self._samples_before = samples
 
-    def on_load_end(self, samples_after: tuple[Samples | None, ...], sent_by_stage: Sequence[tuple[int, bool]]) -> None:
+    def on_load_end(self, samples_after: tuple[Samples | None, ...], sent_by_stage: Sequence[SentPart]) -> None:
         """Check whether the prefix cache counters of the target's servers increased during the
         measured load, and compare the increase with the prefixes of the prompts.
 
-        `sent_by_stage` contains the number of requests that each stage sent, and whether the stage
-        belongs to the load."""
+        `sent_by_stage` contains the requests that each stage sent."""
         check = check_prefix_cache(
             self._samples_before, samples_after, is_expected=_reuses_prompts_by_design(self._workload)
         )
@@ -104,7 +103,7 @@ class PromptReuseMonitor:
                 f"{100 * served_share:.2g} % of the prompt tokens came from the server's prefix cache."
             )
 
-    def _compute_offered_share(self, sent_by_stage: Sequence[tuple[int, bool]]) -> float | None:
+    def _compute_offered_share(self, sent_by_stage: Sequence[SentPart]) -> float | None:
         """Return the share of the prompt tokens that a prefix cache can serve, according to the hash
         IDs of the trace; `None` if the prompts have none. The preflight sends the first prompt."""
         prompts = self._workload.prompts if isinstance(self._workload, OpenAiWorkload) else None
@@ -114,7 +113,7 @@ class PromptReuseMonitor:
         prompts_in_order = [
             blocks or [(-2 - number, tokens)] for number, (blocks, tokens, _) in enumerate(requests)
         ]  # A prompt without hash IDs is random, so it shares no tokens.
-        return compute_load_share(prompts_in_order, [(1, False), *sent_by_stage])
+        return compute_load_share(prompts_in_order, [SentPart(0, 1, is_in_load=False), *sent_by_stage])
 
     def build_notes(self, sent: int) -> Iterator[str]:
         """Yield notes on reused prompts and request bodies. `sent` is the total number of requests
