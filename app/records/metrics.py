@@ -205,6 +205,8 @@ _CATALOG = (
     Metric("server_output_tokens_total", "tokens", "neither", (), "output tokens, as counted by the server"),
     Metric("server_cached_tokens_total", "tokens", "neither", (),
            "input tokens that the server's prefix cache served, as counted by the server"),
+    Metric("server_cache_hit_percent", "%", "neither", (),
+           "share of the input tokens of an interval that the server's prefix cache served"),
     Metric("server_requests_total", "requests", "neither", (), "requests, as counted by the server"),
     Metric("server_preemptions_total", "requests", "lower", (), "preempted requests, as counted by the server"),
     Metric("scrape_ok", "share", "higher", SAMPLED_AGGREGATES, "share of successful scrapes"),

@@ -12,15 +12,16 @@ from reports.charts.picture import Chart
 from reports.charts.style import MAX_SERIES, build_layer, build_series_scales, build_spec, build_zoom_parameter
 from reports.model import Report, TelemetrySeries
 
-_CHARTS = {
-    "%": ("busy", "Utilization", "utilization", ("host_cpu_percent", "gpu_utilization_percent", "core_cpu_percent")),
-    "cores": ("cores", "CPU cores used by process", "CPU usage",
-              ("endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "engine_cpu_cores")),
-    "GiB": ("memory", "Memory in use", "memory", ("host_memory_gib", "model_memory_gib", "gpu_memory_gib")),
-    "W": ("power", "GPU power", "GPU power", ("gpu_power_w",)),
-    "MHz": ("clocks", "GPU clocks", "GPU clock", ("gpu_sm_clock_mhz",)),
-    "°C": ("temperature", "GPU temperature", "GPU temperature", ("gpu_temperature_c",)),
-}  # fmt: skip
+_CHARTS = (
+    ("%", "busy", "Utilization", "utilization", ("host_cpu_percent", "gpu_utilization_percent", "core_cpu_percent")),
+    ("cores", "cores", "CPU cores used by process", "CPU usage",
+     ("endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "engine_cpu_cores")),
+    ("GiB", "memory", "Memory in use", "memory", ("host_memory_gib", "model_memory_gib", "gpu_memory_gib")),
+    ("W", "power", "GPU power", "GPU power", ("gpu_power_w",)),
+    ("MHz", "clocks", "GPU clocks", "GPU clock", ("gpu_sm_clock_mhz",)),
+    ("°C", "temperature", "GPU temperature", "GPU temperature", ("gpu_temperature_c",)),
+    ("%", "cache-hits", "Prefix cache hit rate", "hit rate", ("server_cache_hit_percent",)),
+)  # fmt: skip
 
 _MIN_SAMPLES = 2
 """Minimum number of samples in a series that are needed to draw a line."""
@@ -29,7 +30,7 @@ _MIN_SAMPLES = 2
 def build_telemetry_charts(report: Report) -> tuple[Chart, ...]:
     """Build the telemetry charts. Series without samples are omitted, and so are charts without a
     series that has enough samples for a line."""
-    charts = (_build_chart(report, unit, *chart_settings) for unit, chart_settings in _CHARTS.items())
+    charts = (_build_chart(report, *chart_settings) for chart_settings in _CHARTS)
     return tuple(telemetry_chart for telemetry_chart in charts if telemetry_chart is not None)
 
 

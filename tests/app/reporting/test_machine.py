@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from msgspec.structs import replace
 
 from app.records.result import Result, WorkerData
@@ -114,3 +115,37 @@ def test_many_cores_are_one_series_of_the_busiest() -> None:
 def test_a_metric_the_catalogue_does_not_know_is_left_out() -> None:
     frame = pd.DataFrame({"at_ns": [START_NS], "source": ["host"], "metric": ["fan_rpm"], "value": [1.0]})
     assert build_telemetry_series(frame, START_NS) == ()
+
+
+def counters(source: str, cached: list[float], tokens: list[float]) -> pd.DataFrame:
+    """Readings of the two counters, one second apart."""
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "at_ns": START_NS + 10**9 * np.arange(len(values)),
+                    "source": source,
+                    "metric": metric,
+                    "value": np.array(values, np.float64),
+                }
+            )
+            for metric, values in (("server_cached_tokens_total", cached), ("server_input_tokens_total", tokens))
+        ],
+        ignore_index=True,
+    ).astype({"source": "category", "metric": "category"})
+
+
+def test_the_hit_rate_of_a_prefix_cache_is_that_of_each_interval() -> None:
+    """Intervals of two seconds: 30 of 100 tokens, none at all, 90 of 100, and a server that began anew."""
+    frame = counters("server", [0, 0, 30, 30, 30, 30, 120, 120, 5], [0, 50, 100, 100, 100, 100, 200, 200, 20])
+    frame = pd.concat([frame, counters("other", [1, 2, 3], [0, 0, 0]), counters("third", [0, 0, 0], [])])
+    rates = {
+        one.source: one
+        for one in build_telemetry_series(frame.astype({"source": str, "metric": str}), START_NS)
+        if one.metric == "server_cache_hit_percent"
+    }
+    assert rates["server"].values == (30.0, None, 90.0, None)
+    assert rates["server"].unit == "%"
+    assert rates["server"].at_s[1] - rates["server"].at_s[0] == pytest.approx(2, abs=0.3)
+    assert rates["other"].values == (None,)
+    assert "third" not in rates
