@@ -1,4 +1,4 @@
-"""Other tools beside ours with the sessions of agents: `python -m tests.performance agent_peers`, some 3 minutes.
+"""Other tools beside ours with the sessions of agents: `python -m tests.performance agent_peers`, 3 to 10 minutes.
 
 All run the same recorded sessions, one turn after another, against the reference LLM server. Its log says whether each
 turn came after the one before, contained the server's own response, and waited for its delay; how many prompt tokens
@@ -32,7 +32,9 @@ from tests.performance.openai_peers import (
 )
 from tests.performance.targets import CLIENT_CORE, on_core
 
-ALL_S, INSTALL_S, RUN_S = 420.0, 200.0, 120.0
+ALL_S, INSTALL_S, RUN_S = 700.0, 300.0, 200.0
+ONE_WORKER = {"GUIDELLM__MAX_WORKER_PROCESSES": "1"}
+"""Enough for a few clients. By default it starts ten, each of which imports PyTorch on the client's only core."""
 SESSIONS, TURNS, CLIENTS = 24, 6, 8
 WORDS, TOKENS = 150, 32
 DELAY_S = 0.2
@@ -120,7 +122,8 @@ def guidellm(load: Load, folder: Path) -> list[str]:
 def claimed_by_aiperf(folder: Path) -> Claim:
     reported = json.loads((folder / "aiperf" / "profile_export_aiperf.json").read_text())
     ttft_ms = reported["time_to_first_token"]
-    return Claim(ttft_ms["avg"], ttft_ms["p50"], ttft_ms["p95"], None, None)
+    served_percent = reported["overall_usage_prompt_cache_read_pct"]["avg"]
+    return Claim(ttft_ms["avg"], ttft_ms["p50"], ttft_ms["p95"], None, served_percent / 100)
 
 
 def claimed_by_guidellm(folder: Path) -> Claim:
@@ -158,9 +161,7 @@ def claimed_by_ours(url: str, folder: Path) -> Claim:
     result = json.loads((folder / "run" / "result.json").read_text())
     ttft_ms = {name: value["value"] for name, value in result["stages"][-1]["metrics"]["ttft_ms"].items()}
     reuse = result["prefix_reuse"] or {}
-    return Claim(
-        ttft_ms["mean"], ttft_ms["p50"], ttft_ms["p95"], reuse.get("offered_share"), reuse.get("served_share")
-    )
+    return Claim(ttft_ms["mean"], ttft_ms["p50"], ttft_ms["p95"], reuse.get("offered_share"), reuse.get("served_share"))
 
 
 def truth_of(server: ObservedLlmServer) -> Truth:
@@ -175,9 +176,7 @@ def truth_of(server: ObservedLlmServer) -> Truth:
     for request, body in list(zip(server.requests, server.bodies, strict=True)):
         messages = json.loads(body)["messages"]
         sent.setdefault(_text(messages[-1]).split()[0], (request.request_id, messages))  # one may be sent again
-    responses = {
-        request.request_id: " ".join(request.tokens[request.prompt_count :]) for request in server.requests
-    }
+    responses = {request.request_id: " ".join(request.tokens[request.prompt_count :]) for request in server.requests}
     pairs = [
         (sent[name_of(session, turn - 1)], sent[name_of(session, turn)])
         for session in range(SESSIONS)
@@ -186,7 +185,8 @@ def truth_of(server: ObservedLlmServer) -> Truth:
     ]
     gaps_ns = [at_ns[EventKind.ARRIVED, after] - at_ns[EventKind.FINISHED, before] for (before, _), (after, _) in pairs]
     histories = [
-        [_text(message).split() for message in messages] == [*([_text(one).split() for one in earlier]), responses[before].split(), _text(messages[-1]).split()]
+        [_text(message).split() for message in messages]
+        == [*([_text(one).split() for one in earlier]), responses[before].split(), _text(messages[-1]).split()]
         for (before, earlier), (_, messages) in pairs
     ]
     names = [name for name, _ in sent.values()]
@@ -207,7 +207,8 @@ def _text(message: dict[str, Any]) -> str:
 
 def show(name: str, claim: Claim, truth: Truth) -> None:
     errors = ", ".join(
-        f"{label} {said - known:+.2f}" for label, said, known in zip(("mean", "p50", "p95"), claim[:3], truth.ttft_ms, strict=True)
+        f"{label} {said - known:+.2f}"
+        for label, said, known in zip(("mean", "p50", "p95"), claim[:3], truth.ttft_ms, strict=True)
     )
     print(
         f"| {name} | {truth.in_order} of {truth.turns} | {truth.with_history} of {truth.turns} | "
@@ -223,11 +224,13 @@ def _share(value: float | None) -> str:
 
 def main() -> None:
     end_s = time.monotonic() + ALL_S
+    os.environ |= ONE_WORKER
     print(
         f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {SESSIONS} sessions of {TURNS} turns, "
         f"{CLIENTS} at a time, {DELAY_S:g} s between turns\n\n"
-        "| tool | turns in order | with the server's response | after the delay | hits offered, as stated | served, as stated "
-        "| served, by the log | TTFT p50 by the log | error of TTFT as stated |\n|---|---|---|---|---|---|---|---|---|",
+        "| tool | turns in order | with the server's response | after the delay | hits offered, as stated "
+        "| served, as stated | served, by the log | TTFT p50 by the log | error of TTFT as stated |\n"
+        "|---|---|---|---|---|---|---|---|---|",
         flush=True,
     )
     for name in ("sizewise", *(peer.package for peer in PEERS)):
@@ -243,9 +246,6 @@ def main() -> None:
                     load = Load(url, CLIENTS, SESSIONS * TURNS, TOKENS)
                     played(Peer(name, command, peer.read), program, load, folder, min(RUN_S, end_s - time.monotonic()))
                     claim = read(folder)
-                    if os.environ.get("KEEP"):
-                        import shutil
-                        shutil.copytree(folder, Path(os.environ["KEEP"]) / name, dirs_exist_ok=True)
             show(name, claim, truth_of(server))
         except NoResultError as reason:
             print(f"| {name} | n/a: {reason} |", flush=True)
