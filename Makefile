@@ -69,7 +69,7 @@ bench: $(VENV)/.installed-test
 
 # Beside AIPerf and GuideLLM, which it installs into an environment of their own: 6 GB.
 bench-peers: $(VENV)/.installed-test
-	$(BIN)/python -m tests.performance peers
+	$(BIN)/python -m tests.performance peers agent_peers
 
 # What CI installs, pinned with hashes and without any registry's address.
 lock: $(VENV)/.installed-test

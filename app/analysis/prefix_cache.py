@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -77,47 +78,34 @@ def compute_offered_hits(
     return OfferedHits(tuple(prompt_tokens), tuple(hit_tokens))
 
 
-def compute_load_share(prompts: Iterable[Sequence[Segment]], parts: Sequence[tuple[int, bool]]) -> float | None:
+class SentPart(NamedTuple):
+    """Part of a run that sends `sent` prompts, from prompt `first_prompt` on and repeatedly. Parts
+    that do not belong to the load, such as the warm-up, only fill the cache."""
+
+    first_prompt: int
+    sent: int
+    is_in_load: bool
+
+
+def compute_load_share(prompts: Iterable[Sequence[Segment]], parts: Iterable[SentPart]) -> float | None:
     """Compute the share of the prompt tokens of a load that a cache of unlimited capacity can serve;
-    `None` if nothing was sent.
-
-    Each part of a run sends a number of prompts, from the first one on and repeatedly. `parts`
-    contains these numbers in order, and whether the part belongs to the load. Other parts, such as
-    the warm-up, only fill the cache.
-    """
-    offered = compute_offered_hits(prompts)
-    count = len(offered.prompt_tokens)
-    prompt_tokens, first_hits = np.asarray(offered.prompt_tokens), np.asarray(offered.hit_tokens)
+    `None` if nothing was sent. The parts of the run are in the order in which they were sent."""
+    prompts = list(prompts)
+    count, tree = len(prompts), PrefixTree()
+    prompt_tokens = np.array([count_tokens(prompt) for prompt in prompts], np.int64)
     repeated_hits = np.maximum(prompt_tokens - 1, 0) // SERVER_BLOCK_TOKENS * SERVER_BLOCK_TOKENS
-    seen_count = total_tokens = total_hits = 0
-    for sent, is_in_load in parts if count else ():
-        rounds, rest = divmod(sent, count)
-        new = slice(seen_count, max(seen_count, min(sent, count)))
-        seen_count = new.stop
-        if is_in_load:
-            total_tokens += rounds * int(prompt_tokens.sum()) + int(prompt_tokens[:rest].sum())
-            total_hits += rounds * int(repeated_hits.sum()) + int(repeated_hits[:rest].sum())
-            total_hits -= int((repeated_hits[new] - first_hits[new]).sum())
-    return total_hits / total_tokens if total_tokens else None
-
-
-def compute_consecutive_share(prompts: Iterable[Sequence[Segment]], parts: Sequence[tuple[int, bool]]) -> float | None:
-    """Compute the share as `compute_load_share` does, for parts that go on with the prompts after
-    those of the parts before them. The first prompt was sent before all parts, by the
-    preflight."""
-    offered = compute_offered_hits(prompts)
-    count = len(offered.prompt_tokens)
-    prompt_tokens, first_hits = np.asarray(offered.prompt_tokens), np.asarray(offered.hit_tokens)
-    repeated_hits = np.maximum(prompt_tokens - 1, 0) // SERVER_BLOCK_TOKENS * SERVER_BLOCK_TOKENS
-    first_hits[:1] = repeated_hits[:1]
-    start = total_tokens = total_hits = 0
-    for sent, is_in_load in parts if count else ():
-        sent_prompts = np.arange(start, start + sent)
-        start += sent
-        if is_in_load:
-            rows = sent_prompts % count
-            total_tokens += int(prompt_tokens[rows].sum())
-            total_hits += int(np.where(sent_prompts < count, first_hits[rows], repeated_hits[rows]).sum())
+    is_cached = np.zeros(count, np.bool_)
+    total_tokens = total_hits = 0
+    for part in parts if count else ():
+        rounds, rest = divmod(part.sent, count)
+        indices = (part.first_prompt + np.arange(min(part.sent, count))) % count
+        new_indices = indices[~is_cached[indices]]
+        first_hits = np.array([tree.admit(prompts[index]) for index in new_indices.tolist()], np.int64)
+        is_cached[new_indices] = True
+        if part.is_in_load:
+            total_tokens += rounds * int(prompt_tokens.sum()) + int(prompt_tokens[indices[:rest]].sum())
+            total_hits += rounds * int(repeated_hits.sum()) + int(repeated_hits[indices[:rest]].sum())
+            total_hits -= int((repeated_hits[new_indices] - first_hits).sum())
     return total_hits / total_tokens if total_tokens else None
 
 

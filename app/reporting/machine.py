@@ -98,6 +98,11 @@ def describe_clock(stages: Sequence[Stage]) -> str:
 
 
 _MIN_BIN_S = 0.25
+_MIN_HIT_INTERVAL_S = 2.0
+"""Minimum length of an interval for which a hit rate is computed. A server counts the hits of a
+request before its input tokens, so shorter intervals are only noise."""
+_MAX_HIT_INTERVALS = 60
+_HIT_COUNTERS = ("server_cached_tokens_total", "server_input_tokens_total")
 
 
 def build_telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[model.TelemetrySeries, ...]:
@@ -107,7 +112,7 @@ def build_telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[mode
     """
     if telemetry.empty:
         return ()
-    telemetry = _add_cache_hits(_replace_core_series(telemetry))
+    telemetry = _add_cache_hits(_replace_core_series(telemetry), start_ns)
     at_s = (telemetry["at_ns"].to_numpy() - start_ns) / 1e9
     first_s, last_s = float(at_s.min()), float(at_s.max())
     width_s = max(_MIN_BIN_S, (last_s - first_s) / (MAX_POINTS - 1))
@@ -138,26 +143,33 @@ def _replace_core_series(telemetry: pd.DataFrame) -> pd.DataFrame:
     return combined_telemetry
 
 
-_CACHED_TOKENS, _INPUT_TOKENS = "server_cached_tokens_total", "server_input_tokens_total"
-
-
-def _add_cache_hits(telemetry: pd.DataFrame) -> pd.DataFrame:
-    """Add the share of cached input tokens between two scrapes of a server, as a time series for
-    each source that counts both cached and all input tokens."""
-    counters = telemetry[telemetry["metric"].isin((_CACHED_TOKENS, _INPUT_TOKENS))]
-    if counters["metric"].nunique() < 2:
+def _add_cache_hits(telemetry: pd.DataFrame, start_ns: int) -> pd.DataFrame:
+    """Add the hit rate of each server's prefix cache from the start of the load on, from the
+    counters of its metrics page. The hit rate of an interval without input tokens, or in which the
+    server was restarted, is missing."""
+    is_counter = telemetry["metric"].isin(_HIT_COUNTERS) & (telemetry["at_ns"] >= start_ns)
+    counters = telemetry[is_counter].dropna()
+    frames = [telemetry]
+    for source, readings in counters.groupby("source", observed=True):
+        by_time = readings.pivot_table(index="at_ns", columns="metric", values="value", observed=True).dropna()
+        if set(by_time.columns) != set(_HIT_COUNTERS):
+            continue
+        at_ns = by_time.index.to_numpy(np.int64)
+        width_ns = max(_MIN_HIT_INTERVAL_S * 1e9, np.ptp(at_ns) / _MAX_HIT_INTERVALS)
+        is_start = np.diff((at_ns - at_ns[0]) // width_ns, prepend=-1) > 0
+        starts_ns, counts = at_ns[is_start], by_time[list(_HIT_COUNTERS)].to_numpy()[is_start]
+        hits, tokens = np.diff(counts, axis=0).T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            percent = np.where((tokens > 0) & (hits >= 0), np.minimum(100 * hits / tokens, 100), np.nan)
+        middles_ns = starts_ns[:-1] + np.diff(starts_ns) // 2
+        frames.append(
+            pd.DataFrame(
+                {"at_ns": middles_ns, "source": source, "metric": "server_cache_hit_percent", "value": percent}
+            )
+        )
+    if len(frames) == 1:
         return telemetry
-    totals = counters.astype({"source": str, "metric": str}).pivot_table(
-        index=["source", "at_ns"], columns="metric", values="value", aggfunc="last"
-    )
-    increases = totals.dropna().groupby("source").diff()
-    increases = increases[(increases[_INPUT_TOKENS] > 0) & (increases[_CACHED_TOKENS] >= 0)]  # a restart resets both
-    shares = (100 * increases[_CACHED_TOKENS] / increases[_INPUT_TOKENS]).clip(upper=100.0)
-    hits = shares.rename("value").reset_index().assign(metric="server_cache_hit_percent")
-    combined_telemetry: pd.DataFrame = pd.concat(
-        [telemetry.astype({"source": str, "metric": str}), hits], ignore_index=True
-    )
-    return combined_telemetry
+    return pd.concat([telemetry.astype({"source": str, "metric": str}), *frames[1:]], ignore_index=True)
 
 
 def _build_series(source: str, metric: str, means: pd.Series, first_s: float, width_s: float) -> model.TelemetrySeries:

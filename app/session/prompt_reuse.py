@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-from app.analysis.prefix_cache import SERVER_BLOCK_TOKENS, compute_consecutive_share, compute_load_share
+from app.analysis.prefix_cache import SERVER_BLOCK_TOKENS, Segment, SentPart, compute_load_share
 from app.analysis.validity import check_prefix_cache, check_prompts
 from app.records.result import PrefixReuse
 from app.records.telemetry import Samples
@@ -88,12 +88,11 @@ class PromptReuseMonitor:
     def on_load_start(self, samples: tuple[Samples | None, ...]) -> None:
         self._samples_before = samples
 
-    def on_load_end(self, samples_after: tuple[Samples | None, ...], sent_by_stage: Sequence[tuple[int, bool]]) -> None:
+    def on_load_end(self, samples_after: tuple[Samples | None, ...], sent_by_stage: Sequence[SentPart]) -> None:
         """Check whether the prefix cache counters of the target's servers increased during the
         measured load, and compare the increase with the prefixes of the prompts.
 
-        `sent_by_stage` contains the number of requests that each stage sent, and whether the stage
-        belongs to the load."""
+        `sent_by_stage` contains the requests that each stage sent."""
         is_expected = any(map(_reuses_prompts_by_design, list_workloads(self._workload)))
         check = check_prefix_cache(self._samples_before, samples_after, is_expected=is_expected)
         served_share = check.value if check is not None and isinstance(check.value, float) else None
@@ -109,30 +108,31 @@ class PromptReuseMonitor:
                 f"{100 * served_share:.2g} % of the prompt tokens came from the server's prefix cache."
             )
 
-    def _compute_offered_share(self, sent_by_stage: Sequence[tuple[int, bool]]) -> float | None:
+    def _compute_offered_share(self, sent_by_stage: Sequence[SentPart]) -> float | None:
         """Return the share of the prompt tokens that a prefix cache can serve, according to the hash
         IDs of the trace or the documents of the prompts; `None` if the prompts have neither. The
         preflight sends the first prompt."""
-        if isinstance(self._workload, OpenAiWorkload) and _has_known_blocks(self._workload.prompts):
-            return self._compute_document_share(self._workload, sent_by_stage)
-        prompts = self._workload.prompts if isinstance(self._workload, OpenAiWorkload) else None
-        if not isinstance(prompts, TracePrompts) or not prompts.hash_ids or not self._prepared_count:
+        prompts = self._list_prompts_in_order()
+        if not prompts:
             return None
-        requests = itertools.islice(iterate_trace_requests(prompts), self._prepared_count)
-        prompts_in_order = [
-            blocks or [(-2 - number, tokens)] for number, (blocks, tokens, _) in enumerate(requests)
-        ]  # A prompt without hash IDs is random, so it shares no tokens.
-        return compute_load_share(prompts_in_order, [(1, False), *sent_by_stage])
+        return compute_load_share(prompts, [SentPart(0, 1, is_in_load=False), *sent_by_stage])
 
-    def _compute_document_share(
-        self, workload: OpenAiWorkload, sent_by_stage: Sequence[tuple[int, bool]]
-    ) -> float | None:
-        assert isinstance(workload.prompts, SyntheticPrompts)
-        blocks = iterate_document_blocks(workload.prompts, workload.popularity, workload.seed)
-        prompts = list(itertools.islice(blocks, self._prepared_count))
-        indices = draw_indices(workload.popularity, len(prompts), workload.seed)
-        prompts_in_order = prompts if indices is None else [prompts[index] for index in indices]
-        return compute_consecutive_share(prompts_in_order, sent_by_stage)
+    def _list_prompts_in_order(self) -> list[Sequence[Segment]]:
+        """Return the segments of the prepared prompts in the order in which they are sent; empty if
+        they are unknown."""
+        workload = self._workload
+        prompts = workload.prompts if isinstance(workload, OpenAiWorkload) else None
+        if isinstance(prompts, TracePrompts) and prompts.hash_ids:
+            requests = itertools.islice(iterate_trace_requests(prompts), self._prepared_count)
+            # A prompt without hash IDs is random, so it shares no tokens.
+            return [blocks or [(-2 - number, tokens)] for number, (blocks, tokens, _) in enumerate(requests)]
+        if not isinstance(workload, OpenAiWorkload) or prompts is None or not _has_known_blocks(prompts):
+            return []
+        assert isinstance(prompts, SyntheticPrompts)
+        blocks = iterate_document_blocks(prompts, workload.popularity, workload.seed)
+        prepared = list(itertools.islice(blocks, self._prepared_count))
+        indices = draw_indices(workload.popularity, len(prepared), workload.seed)
+        return prepared if indices is None else [prepared[index] for index in indices]
 
     def build_notes(self, sent: int) -> Iterator[str]:
         """Yield notes on reused prompts and request bodies. `sent` is the total number of requests

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.pooling import pool_stages
+from app.analysis.prefix_cache import SentPart
 from app.analysis.rows import StageRows, read_rows
 from app.analysis.server_counters import compute_server_counters
 from app.analysis.stages import add_telemetry, summarize_rows
@@ -126,9 +127,9 @@ class StageRunner:
         self._first_error_reporter = FirstErrorReporter(emit)
         self.stage_data: list[StageData] = []
         """Data of all completed stages, in execution order."""
-        self.sent_by_stage: list[tuple[int, bool]] = []
-        """Number of requests that each completed stage sent, in execution order, and whether this
-        process measured the stage: it is neither a warm-up nor restored."""
+        self.sent_by_stage: list[SentPart] = []
+        """Requests that each completed stage sent, in execution order. A stage belongs to the load
+        if this process measured it: it is neither a warm-up nor restored."""
         self.token_sources = Counter[str]()
         """Number of responses by source of their token counts, such as `chunks`."""
         self.stages: list[Stage] = []
@@ -136,7 +137,7 @@ class StageRunner:
 
     @property
     def sent(self) -> int:
-        return sum(sent for sent, _ in self.sent_by_stage)
+        return sum(part.sent for part in self.sent_by_stage)
 
     @property
     def may_continue(self) -> bool:
@@ -167,8 +168,7 @@ class StageRunner:
             lead_in_s=resolved_stage.lead_in_s,
             drain_s=resolved_stage.drain_s,
             max_requests=self._limit_monitor.cap_requests(resolved_stage.requests),
-            # A server's cache may have the prompts of earlier stages; those of a trace belong to its arrivals.
-            first_request=0 if isinstance(resolved_stage.arrivals, TraceArrivals) else self.sent,
+            first_request=self._get_first_request(_get_arrival_kind(resolved_stage.arrivals, self._workload)),
         )
         monitor = StageMonitor(
             resolved_stage,
@@ -206,6 +206,11 @@ class StageRunner:
             self._running_stage = None
         return self._finish_stage(running_stage, stage_ended, counters_before)
 
+    def _get_first_request(self, arrival_kind: ArrivalKind) -> int:
+        """Return the index of the first request of the next stage. The cache of a server may contain
+        the prompts of earlier stages; those of a trace belong to its arrivals."""
+        return 0 if arrival_kind == "trace" else self.sent
+
     def _finish_stage(
         self, running_stage: _RunningStage, stage_ended: StageEnded, counters_before: Sequence[Samples | None] = ()
     ) -> Stage:
@@ -217,7 +222,8 @@ class StageRunner:
         if any(counters_before) and self._counter_reader is not None:
             counters = compute_server_counters(counters_before, self._counter_reader.read())
             stage_data = msgspec.structs.replace(stage_data, server=counters)
-        self.sent_by_stage.append((monitor.sent, running_stage.stage.kind != "warmup"))
+        first_request = self._get_first_request(stage_data.arrival_kind)
+        self.sent_by_stage.append(SentPart(first_request, monitor.sent, running_stage.stage.kind != "warmup"))
         self._limit_monitor.add_sent(monitor.sent)
         # The limit on requests may have shortened this stage, so check it again.
         self._limit_monitor.check(self._now_ns())
@@ -245,7 +251,8 @@ class StageRunner:
         for completed_stage in completed_stages:
             rows = self._store.stage_requests(completed_stage.data.index, ())
             sent = len(rows) - rows["sent_ns"].null_count
-            self.sent_by_stage.append((sent, False))
+            first_request = self._get_first_request(completed_stage.data.arrival_kind)
+            self.sent_by_stage.append(SentPart(first_request, sent, is_in_load=False))
             self._limit_monitor.add_sent(sent)
             self.token_sources.update(rows["token_source"].drop_null().to_pylist())
             self.stage_data.append(completed_stage.data)

@@ -82,7 +82,8 @@ class Reader:
         if words[0] == "sizewise":
             process, port = self._sizewise.start(*words[1:]), words[words.index("--port") + 1]
         else:
-            self._has_server, port = True, self._ports["8000"]
+            self._has_server = True
+            port = words[words.index("--port") + 1] if "--port" in words else self._ports["8000"]
             process = subprocess.Popen(
                 [sys.executable, *words[1:]], cwd=self.folder, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,

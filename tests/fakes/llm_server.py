@@ -10,18 +10,21 @@ from typing import Any
 
 from loadgen.reference.child import new_event_loop
 from loadgen.reference.llm import LlmServer
-from loadgen.reference.llm_scheduler import LlmConfig, SchedulerEvent
+from loadgen.reference.llm_scheduler import LlmConfig, LlmRequest, LlmScheduler, SchedulerEvent
 
 
 class ObservedLlmServer(LlmServer):
-    """`events` is the log; `heads` are the paths and headers of all requests, and `bodies` what they contained."""
+    """`events` is the log; `heads` are the paths and headers of all requests, and `bodies` what they contained.
+    `requests` are those that the scheduler was given."""
 
     def __init__(self, config: LlmConfig) -> None:
         self.events: list[SchedulerEvent] = []
         self.heads: list[tuple[str, Mapping[bytes, bytes]]] = []
         self.bodies: list[bytes] = []
+        self.requests: list[LlmRequest] = []
         self.port = 0
         super().__init__(config, self.events.append)
+        self._scheduler.add = self._add  # type: ignore[method-assign]
 
     @property
     def url(self) -> str:
@@ -32,6 +35,10 @@ class ObservedLlmServer(LlmServer):
         if body:
             self.bodies.append(body)
         return super().handle(connection, method, path, headers, body)
+
+    def _add(self, request: LlmRequest) -> None:
+        self.requests.append(request)
+        LlmScheduler.add(self._scheduler, request)
 
 
 @contextmanager

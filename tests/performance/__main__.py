@@ -1,6 +1,6 @@
 """`make bench`: every benchmark in turn, printed and never gated; or those named. `--full` asks for the long forms.
 
-`peers` installs other tools, of some 7 GB, and runs only when it is named.
+`peers` and `agent_peers` install other tools, of some 7 GB, and run only when they are named.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 BENCHES = (
-    "load_worker", "streams", "grpc_infer", "dispersion", "rows", "cycles", "telemetry", "scrapes", "local_harness",
+    "load_worker", "streams", "live_sessions", "grpc_infer", "dispersion", "rows", "cycles", "telemetry", "scrapes",
+    "local_harness",
     "generation_harness",
     "analysis", "fleet_simulation", "planning_year", "planning", "command_line",
     "window_start", "window_charts", "window_growth", "window_results", "window_library", "window_flood",
@@ -21,7 +22,7 @@ WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer", "fleet_simulation")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.performance", description=__doc__)
-    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"{', '.join(BENCHES)}; peers")
+    parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"{', '.join(BENCHES)}; peers, agent_peers")
     parser.add_argument("--full", action="store_true")
     given = parser.parse_args()
     failed = 0

@@ -12,6 +12,7 @@ from app.analysis.prefix_cache import (
     OfferedHits,
     PrefixTree,
     Segment,
+    SentPart,
     compute_load_share,
     compute_offered_hits,
 )
@@ -131,31 +132,34 @@ def test_a_conversation_hits_its_own_responses() -> None:
 
 def test_nothing_sent_has_no_share() -> None:
     assert OfferedHits().share is None
-    assert compute_load_share([], [(5, True)]) is None
-    assert compute_load_share([[(1, 10)]], [(1, False), (0, True)]) is None
-    assert compute_load_share([[]], [(2, True)]) is None
+    assert compute_load_share([], [SentPart(0, 5, True)]) is None
+    assert compute_load_share([[(1, 10)]], [SentPart(0, 1, False), SentPart(1, 0, True)]) is None
+    assert compute_load_share([[]], [SentPart(0, 2, True)]) is None
 
 
 @pytest.mark.parametrize(
     "parts",
     [
-        [(3, True)],
-        [(1, False), (60, True), (60, True)],
-        [(1, False), (20, False), (5, True), (90, True), (7, False), (200, True)],
-        [(300, False), (40, True)],
+        [(0, 3, True)],
+        [(0, 1, False), (0, 60, True), (0, 60, True)],
+        [(0, 1, False), (0, 20, False), (0, 5, True), (0, 90, True), (0, 7, False), (0, 200, True)],
+        [(0, 300, False), (0, 40, True)],
+        [(0, 1, False), (1, 4, False), (5, 9, False), (0, 60, True)],
+        [(0, 1, False), (1, 40, True), (41, 40, True), (81, 3, False)],
+        [(30, 50, True), (7, 9, True), (0, 170, True)],
     ],
 )
-def test_the_share_of_a_load_is_that_of_its_requests_in_order(parts: list[tuple[int, bool]]) -> None:
+def test_the_share_of_a_load_is_that_of_its_requests_in_order(parts: list[tuple[int, int, bool]]) -> None:
     prompts = [[(segment_id, 7 * length) for segment_id, length in prompt] for prompt in drawn(1)]
     tree = PrefixTree()
     hits = total = 0
-    for count, is_in_load in parts:
-        for index in range(count):
+    for first, count, is_in_load in parts:
+        for index in range(first, first + count):
             prompt = prompts[index % len(prompts)]
             hit_tokens = tree.admit(prompt)
             if is_in_load:
                 hits, total = hits + hit_tokens, total + sum(tokens for _, tokens in prompt)
-    assert compute_load_share(prompts, parts) == hits / total
+    assert compute_load_share(prompts, [SentPart(*part) for part in parts]) == hits / total
 
 
 def test_running_requests_share_blocks_and_keep_them() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from msgspec.structs import replace
 
 from app.records.result import Result, WorkerData
@@ -116,17 +117,35 @@ def test_a_metric_the_catalogue_does_not_know_is_left_out() -> None:
     assert build_telemetry_series(frame, START_NS) == ()
 
 
-def test_cache_hits_are_those_between_two_scrapes_of_the_same_server() -> None:
-    """The second server restarts, and then reads nothing new."""
-    totals = {"scrape1": [(0, 0), (100, 25), (300, 225)], "scrape2": [(900, 900), (10, 0), (10, 0)]}
-    rows = [
-        (START_NS + index * 10**9, source, metric, float(value))
-        for source, scrapes in totals.items()
-        for index, pair in enumerate(scrapes)
-        for metric, value in zip(("server_input_tokens_total", "server_cached_tokens_total"), pair, strict=True)
-    ]
-    frame = pd.DataFrame(rows, columns=["at_ns", "source", "metric", "value"])
-    hits = [one for one in build_telemetry_series(frame, START_NS) if one.metric == "server_cache_hit_percent"]
-    assert [(one.source, one.unit, one.values) for one in hits] == [("scrape1", "%", (25.0, 100.0))]
-    alone = frame[frame["metric"] == "server_cached_tokens_total"]
-    assert {one.metric for one in build_telemetry_series(alone, START_NS)} == {"server_cached_tokens_total"}
+def counters(source: str, cached: list[float], tokens: list[float]) -> pd.DataFrame:
+    """Readings of the two counters, one second apart."""
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "at_ns": START_NS + 10**9 * np.arange(len(values)),
+                    "source": source,
+                    "metric": metric,
+                    "value": np.array(values, np.float64),
+                }
+            )
+            for metric, values in (("server_cached_tokens_total", cached), ("server_input_tokens_total", tokens))
+        ],
+        ignore_index=True,
+    ).astype({"source": "category", "metric": "category"})
+
+
+def test_the_hit_rate_of_a_prefix_cache_is_that_of_each_interval() -> None:
+    """Intervals of two seconds: 30 of 100 tokens, none at all, 90 of 100, and a server that began anew."""
+    frame = counters("server", [0, 0, 30, 30, 30, 30, 120, 120, 5], [0, 50, 100, 100, 100, 100, 200, 200, 20])
+    frame = pd.concat([frame, counters("other", [1, 2, 3], [0, 0, 0]), counters("third", [0, 0, 0], [])])
+    rates = {
+        one.source: one
+        for one in build_telemetry_series(frame.astype({"source": str, "metric": str}), START_NS)
+        if one.metric == "server_cache_hit_percent"
+    }
+    assert rates["server"].values == (30.0, None, 90.0, None)
+    assert rates["server"].unit == "%"
+    assert rates["server"].at_s[1] - rates["server"].at_s[0] == pytest.approx(2, abs=0.3)
+    assert rates["other"].values == (None,)
+    assert "third" not in rates

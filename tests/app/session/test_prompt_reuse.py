@@ -187,6 +187,19 @@ def test_the_hits_that_a_trace_offers_stand_beside_those_of_the_server(
     assert (None if check is None else check.verdict) == (None if served is None else "VALID")
 
 
+def test_stages_continue_with_the_prompts_after_those_of_the_warm_up(bench: Bench) -> None:
+    """So prompts that share nothing offer nothing, as long as none is sent twice."""
+    count = 10_000
+    prompts = TracePrompts(
+        struct.pack("<i", 64) * count, struct.pack("<i", 1) * count, struct.pack(f"<{count}q", *range(count)),
+        struct.pack("<i", 1) * count, block_tokens=64,
+    )  # fmt: skip
+    report = msgspec.structs.replace(OK, prepared=count, distinct=count)
+    spec = msgspec.structs.replace(SPEC, workload=msgspec.structs.replace(CHAT, prompts=prompts), warmup_s=6.0)
+    outcome = bench.run(spec, ScriptedLoad(bench.clock, preflights=(report,)), read_metrics=lambda _: (None,))
+    assert outcome.result.prefix_reuse == PrefixReuse(0.0, None, 16)
+
+
 @pytest.mark.parametrize(("hits", "expected"), [((0, 10), PrefixReuse(None, 0.01, 16)), ((), None)])
 def test_prompts_without_hash_ids_offer_no_known_hits(
     bench: Bench, hits: tuple[float, ...], expected: PrefixReuse | None

@@ -20,6 +20,16 @@ def test_clocks_and_temperature_of_a_gpu_are_charts_of_their_own(full_report: Re
     assert clocks.alternative == "gpu0 has a mean of 1,410\u202fMHz and a maximum of 1,410\u202fMHz."
 
 
+def test_the_hit_rate_of_a_prefix_cache_is_a_chart_beside_the_utilization(full_report: Report) -> None:
+    one = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
+    hits = msgspec.structs.replace(
+        one, metric="server_cache_hit_percent", source="server", values=(25.0, 75.0) + (None,) * (len(one.values) - 2)
+    )
+    busy, rate = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=(one, hits)))
+    assert (busy.key, rate.key) == ("busy", "cache-hits")
+    assert rate.alternative == "server has a mean of 50.0\u202f% and a maximum of 75.0\u202f%."
+
+
 def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Report) -> None:
     one = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
     gpus = tuple(msgspec.structs.replace(one, source=f"gpu{index}") for index in range(8))

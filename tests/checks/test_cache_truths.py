@@ -1,0 +1,85 @@
+"""Hits of a generated trace: by the tree, and by the cache that follows the log of the reference scheduler."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from loadgen.reference.llm_scheduler import EventKind, LlmConfig, LlmRequest, LlmScheduler, SchedulerEvent
+from tests.checks.cache_truths import Case, Outcome, Request, evaluated, main, read_requests, texts_of
+
+ROWS = 90
+
+
+@pytest.fixture(scope="module")
+def requests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Request]:
+    """Of a file in Mooncake's format: conversations that come back, some of them with another end."""
+    rng = np.random.default_rng(3)
+    rows: list[list[int]] = []
+    for number in range(ROWS):
+        earlier = rows[-int(rng.integers(1, min(len(rows), 25) + 1))] if rows and rng.random() < 0.8 else [0]
+        rows.append([*earlier[: int(rng.integers(1, 5))], *(100 * number + block for block in range(1, 3))])
+    trace = tmp_path_factory.mktemp("trace") / "trace.jsonl"
+    trace.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "timestamp": 50 * number,
+                    "input_length": 512 * len(ids) - int(rng.integers(512)),
+                    "output_length": int(rng.integers(1, 60)),
+                    "hash_ids": ids,
+                }
+            )
+            + "\n"
+            for number, ids in enumerate(rows)
+        )
+    )
+    return {str(number): one for number, one in enumerate(read_requests(trace, ROWS))}
+
+
+def served(requests: dict[str, Request], config: LlmConfig, in_flight: int) -> list[SchedulerEvent]:
+    """The log of the server whose clients send the next request as soon as one ends."""
+    scheduler = LlmScheduler(config)
+    waiting = [
+        LlmRequest(name, text.split(), 0, one.output_tokens)
+        for (name, one), text in zip(requests.items(), texts_of(list(requests.values())), strict=True)
+    ][::-1]
+    for _ in range(in_flight):
+        scheduler.add(waiting.pop())
+    log: list[SchedulerEvent] = []
+    while scheduler.next_ns is not None:
+        events = [event for event, _ in scheduler.advance(scheduler.next_ns)]
+        log += [event for event in events if event.kind != EventKind.TOKEN or event.token == 1]  # as the server logs
+        for event in events:
+            if event.kind == EventKind.FINISHED and waiting:
+                waiting[-1].arrival_ns = waiting[-1].hold_until_ns = event.at_ns
+                scheduler.add(waiting.pop())
+    return log
+
+
+def outcome(requests: dict[str, Request], case: Case) -> Outcome:
+    config = LlmConfig(num_gpu_blocks=case.capacity_blocks, max_num_batched_tokens=1500)
+    return evaluated(case, config, requests, served(requests, config, case.in_flight))
+
+
+def test_one_request_in_flight_hits_exactly_what_the_trace_offers(requests: dict[str, Request]) -> None:
+    alone = outcome(requests, Case(1, None))
+    assert alone.served == alone.from_trace > 0.3
+    assert alone.exact_from_trace == alone.exact_from_log == ROWS
+    assert alone.is_right
+
+
+def test_requests_in_flight_together_hit_exactly_what_the_log_predicts(requests: dict[str, Request]) -> None:
+    together = outcome(requests, Case(8, 1300))
+    assert together.evicted_blocks > 1000
+    assert together.exact_from_log == ROWS
+    assert together.exact_from_trace < ROWS, "or the log says nothing that the trace does not"
+    assert abs(together.from_trace - together.served) < 0.02
+    assert together.is_right
+
+
+def test_without_a_trace_it_exits_3_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["--trace", "none.jsonl"]) == 3
+    assert capsys.readouterr().err.splitlines()[0].startswith("Give a trace with --trace PATH")
