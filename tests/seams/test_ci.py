@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from app.storage.checksums import CHECKSUMS
-from tests.fakes.program import SIZEWISE, until_valid
+from tests.fakes.program import SIZEWISE, UNDRAWN, until_valid
 
 _ROOT = Path(__file__).parents[2]
 _CI = _ROOT / "docs" / "ci"
@@ -66,7 +66,8 @@ class Runner:
     def __call__(self, command: list[str], **given: str) -> subprocess.CompletedProcess[str]:
         assert command[0] == "sizewise"
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "SIZEWISE_HOME": str(self._home)}
-        environment |= {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        paths = [str(UNDRAWN), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment |= {"PYTHONPATH": os.pathsep.join(paths)}
         return until_valid(
             lambda: subprocess.run(
                 [SIZEWISE, *command[1:], *_SHORT], cwd=self.folder, env=environment | given, stdin=subprocess.DEVNULL,

@@ -124,7 +124,7 @@ def test_a_measurement_that_the_generator_spoiled_is_4_and_keeps_the_rows(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script()) as server:
-        path = profile(server.url, rate="200000/s")  # no worker sends so much
+        path = profile(server.url, rate="200000/s", duration="0.2s")  # no worker sends so much
         done = sizewise("run", path, "--set", "load.workers=1", "--out", str(tmp_path / "run"))
     assert done.returncode == 4, done.stderr
     result = sizewise.result(tmp_path / "run")
