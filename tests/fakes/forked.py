@@ -12,7 +12,6 @@ import gc
 import importlib
 import os
 import pkgutil
-import resource
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 
@@ -53,6 +53,8 @@ class Command(msgspec.Struct, frozen=True):
 
 
 def _read_limits() -> dict[int, tuple[int, int]]:
+    import resource
+
     kinds = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
     return {kind: resource.getrlimit(kind) for kind in kinds}
 
@@ -124,11 +126,9 @@ def _import_program() -> None:
         names += [f"{name}.{module.name}" for module in pkgutil.iter_modules(getattr(found, "__path__", []))]
     for name in names:
         importlib.import_module(name)
-    import app.wiring.machine
-    from reports.html import _build_environment
-
-    app.wiring.machine.probe_providers = lambda timeout_s=60.0: probe_once()
+    mock.patch("app.wiring.machine.probe_providers", probe_once).start()
     probe_once()
+    from reports.html import _build_environment
 
     templates = _build_environment()
     for name in templates.list_templates(["html"]):
@@ -164,6 +164,8 @@ def _run(command: Command, descriptors: list[int]) -> int:
     os.environ.clear()
     os.environ.update(command.environment)
     os.chdir(command.cwd)
+    import resource
+
     for kind, limits in command.limits.items():
         resource.setrlimit(kind, limits)
     sys.argv = ["sizewise", *command.arguments]

@@ -165,6 +165,7 @@ class Service:
         variables = {
             "PATH": f"{self._python / 'bin'}:{os.environ['PATH']}", "HOME": str(checkout), "PIP_NO_INDEX": "1",
             "PIP_NO_DEPS": "1", "PIP_IGNORE_INSTALLED": "1", "PIP_FIND_LINKS": str(self._wheels),
+            "PYTHONPATH": str(UNDRAWN),
             **{name: value.replace("WORKSPACE", str(checkout)) for name, value in environment.items()},
         }  # fmt: skip
         shown = ""
