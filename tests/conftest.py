@@ -6,7 +6,7 @@ import datetime
 import gc
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
@@ -14,8 +14,11 @@ import msgspec
 import pytest
 from selenium import webdriver
 
+from app.planning.service_models import measured
+from app.records.planning_inputs import MeasuredLoadPoint
+from app.records.service import ServiceFit
 from app.wiring.machine import read_machine_info
-from tests.fakes.browsing import offline_chromium
+from tests.fakes.browsing import offline_chromium, tab_of
 from tests.fakes.parts import CALIBRATION
 from tests.fakes.program import Sizewise
 
@@ -39,6 +42,24 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def equal_load_points_are_fitted_once() -> Iterator[None]:
+    """Fitting a service model takes seconds, and many tests plan from the same run, some of them in the window and by
+    the command."""
+    fits: dict[bytes, ServiceFit] = {}
+    fit_model = measured._fit_model
+
+    def fit_once(load_points: Sequence[MeasuredLoadPoint]) -> ServiceFit:
+        key = msgspec.msgpack.encode(load_points)
+        if key not in fits:
+            fits[key] = fit_model(load_points)
+        return fits[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measured, "_fit_model", fit_once)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -79,8 +100,14 @@ def nvml_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def browser() -> Iterator[webdriver.Chrome]:
-    """An offline chromium with its own profile that records its network requests and console messages."""
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[webdriver.Chrome]:
     with offline_chromium() as driver:
+        yield driver
+
+
+@pytest.fixture
+def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    """A tab of an offline chromium with its own profile that records its network requests and console messages."""
+    with tab_of(chromium) as driver:
         yield driver

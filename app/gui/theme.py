@@ -73,6 +73,7 @@ class ThemeController(QObject):
         self.choice: ThemeChoice = choice
         self.text_scale = 1.0
         self._default_size_pt = max(application.font().pointSizeF(), _MIN_SIZE_PT)
+        self._applied: tuple[Theme, float] | None = None
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._follow_system_theme)
         self.set_choice(choice)
 
@@ -90,8 +91,12 @@ class ThemeController(QObject):
             self._apply(_system_theme())
 
     def _apply(self, theme: Theme) -> None:
-        self.theme = theme
+        """Apply a theme and the current text size, unless they are applied already: Qt would style
+        every widget again."""
         size_pt = self._default_size_pt * self.text_scale
+        if self._applied == (theme, size_pt):
+            return
+        self.theme, self._applied = theme, (theme, size_pt)
         font = self._application.font()
         font.setPointSizeF(size_pt)
         with _disable_gc():

@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from app.analysis import generator_checks
 from app.cli.main import main
 from reports.charts.renderer import get_chart_renderer
+from tests.fakes.forked import ForkedProcess, probe_once
 
 SIZEWISE = str(Path(sys.executable).with_name("sizewise"))
 UNDRAWN = Path(__file__).with_name("undrawn")
@@ -67,13 +69,18 @@ def until_valid(run: Callable[[], subprocess.CompletedProcess[str]], out: Path) 
 
 
 class Sizewise:
-    """Draws the charts of its reports only if asked to: that takes longer than the import of the program."""
+    """Draws the charts of its reports only if asked to: that takes longer than the import of the program.
+
+    A command that draws none is forked from a process that has imported the program already.
+    """
 
     def __init__(self, home: Path, cwd: Path, *, draws: bool = True) -> None:
         self.home, self.cwd, self._draws = home, cwd, draws
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        is_linked_anew = any(name.startswith("LD_") for name in environment)
+        is_forked = sys.platform == "linux" and not (self._draws or is_linked_anew)
+        return (ForkedProcess if is_forked else subprocess.Popen)(
             [SIZEWISE, *arguments],
             cwd=self.cwd,
             env=os.environ | {"SIZEWISE_HOME": str(self.home)} | self._undrawn() | environment,
@@ -109,12 +116,21 @@ class SizewiseHere(Sizewise):
     No command has to import the program again or start another chart renderer. `start` still starts a process.
     """
 
+    def measured(self, *arguments: str, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run without the limit on the load worker's waits for a core: while other tests' processes compete for the
+        cores, this is what most often makes a run invalid."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(generator_checks, "_INVALID_WAIT_SHARE", 1.0)
+            return super().measured(*arguments, out=out, **environment)
+
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         stdout, stderr = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
             patch.chdir(self.cwd)
             for name, value in ({"SIZEWISE_HOME": str(self.home)} | environment).items():
                 patch.setenv(name, value)
+            if "LD_LIBRARY_PATH" not in environment:
+                patch.setattr("app.wiring.machine.probe_providers", probe_once)
             if not self._draws:
                 patch.setattr(get_chart_renderer(), "render_svg", lambda _: "<svg></svg>")
             code = main(arguments)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partialmethod
 
 import psutil
+import pytest
 from PySide6.QtCore import QThreadPool
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from app.gui import recovery
+from app.gui.engine import run
+from app.gui.engine.launch import EngineProcess, start_engine
+from app.gui.navigation import Launch
 from app.gui.theme import ThemeController
-from reports.charts.renderer import get_chart_renderer
+from reports.charts import renderer
+from tests.fakes.program import UNDRAWN
 
 _PATIENCE_MS = 30_000
+_RENDERER = renderer.__name__
 
 
 class PatientBot(QtBot):
@@ -33,6 +41,19 @@ def look_of(application: QApplication) -> ThemeController:
     """The one of the application, made on first use."""
     found = application.findChild(ThemeController)
     return found if isinstance(found, ThemeController) else ThemeController(application, "light")
+
+
+def start_engines_that_draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Start the engines of windows with the stand-in for Vega: drawing takes longer than what most of them measure, and
+    no test of a window looks at the charts in their reports."""
+
+    def start(launch: Launch) -> EngineProcess:
+        with patch.context() as environment:
+            environment.setenv("PYTHONPATH", str(UNDRAWN), prepend=os.pathsep)
+            return start_engine(launch)
+
+    for module in (run, recovery):
+        patch.setattr(module, "start_engine", start)
 
 
 @contextmanager
@@ -53,10 +74,14 @@ def leaving_nothing() -> Iterator[None]:
     assert QThreadPool.globalInstance().waitForDone(10_000), "work goes on in the pool"
     left = [thread.name for thread in set(threading.enumerate()) - threads if not thread.name.startswith("Dummy")]
     assert not left, f"threads are left: {left}"
-    get_chart_renderer().close()  # it lasts as long as its process, so that the next report is drawn at once
     _, still_there = psutil.wait_procs(_children() - children, timeout=10)
     assert not still_there, f"child processes are left: {still_there}"
 
 
 def _children() -> set[psutil.Process]:
-    return {child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
+    """Without the chart renderer, which lasts as long as this process, so that the next report is drawn at once."""
+    return {child for child in psutil.Process().children() if not (_has_ended(child) or _RENDERER in child.cmdline())}
+
+
+def _has_ended(child: psutil.Process) -> bool:
+    return child.status() == psutil.STATUS_ZOMBIE

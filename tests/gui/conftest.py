@@ -18,7 +18,7 @@ from PySide6.QtWidgets import QApplication
 from app.gui.assembly import assemble
 from app.gui.window import Window
 from tests.fakes.program import SizewiseHere
-from tests.fakes.window import PatientBot, leaving_nothing, look_of
+from tests.fakes.window import PatientBot, leaving_nothing, look_of, start_engines_that_draw_nothing
 
 PROFILE = """sizewise: 1
 name: {name}
@@ -62,6 +62,7 @@ def home(tmp_path: Path, calibrated_home: Path, monkeypatch: pytest.MonkeyPatch)
     folder.mkdir()
     shutil.copy(calibrated_home / "calibration.json", folder)
     monkeypatch.setenv("SIZEWISE_HOME", str(folder))
+    start_engines_that_draw_nothing(monkeypatch)
     return folder
 
 

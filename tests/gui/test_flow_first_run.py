@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
 from app.gui.charts.chart import Chart
+from app.gui.home import presenter
 from app.gui.home.page import HomePage
 from app.gui.window import Window
 from app.records.result import Result
@@ -54,7 +55,12 @@ def result_of_enter(window: Window, qtbot: QtBot) -> Result:
 
 
 @pytest.mark.timeout(1500)
-def test_enter_starts_the_quick_check_and_its_result_comes(open_window: Callable[[], Window], qtbot: QtBot) -> None:
+def test_enter_starts_the_quick_check_and_its_result_comes(
+    open_window: Callable[[], Window], qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, _, seconds, *options = presenter.QUICK_CHECK
+    assert (command, float(seconds)) == ("quickstart", 2)
+    monkeypatch.setattr(presenter, "QUICK_CHECK", (command, "--seconds", "1", *options))  # half as long
     window = open_window()
     result = result_of_enter(window, qtbot)  # short steps find no rate on a busy machine, and the run says so
     qtbot.waitUntil(lambda: result.verdict.status in texts_of(window), timeout=20_000)

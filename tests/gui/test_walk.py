@@ -43,16 +43,17 @@ def tabs_of(window: Window) -> Iterator[str]:
             yield f": {tabs.tabText(place)}"
 
 
-def test_every_control_has_a_name_and_is_reached_by_keys(open_window: OpenWindow) -> None:
-    window = open_window()
-    assert faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
-
-
-def test_with_a_run_too(open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication) -> None:
+@pytest.mark.usefixtures("measured_runs")
+def test_every_control_has_a_name_and_is_reached_by_keys_without_a_run_and_with_one(
+    open_window: OpenWindow, qapp: QApplication, request: pytest.FixtureRequest
+) -> None:
     with windows_shown(qapp) as kinds:
         window = open_window()
-        fill(window, kept_runs)
-        assert kinds == ["Window"]
+    assert kinds == ["Window"]
+    assert faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
+    with windows_shown(qapp) as kinds:
+        fill(window, request.getfixturevalue("kept_runs"))
+    assert kinds == []
     assert faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
 
 

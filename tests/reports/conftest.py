@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from selenium import webdriver
 
 from app.analysis.comparisons.comparison import compare_runs
 from app.reporting import build_plan_section, build_report
@@ -16,7 +15,6 @@ from app.reporting.plan import build_plan_report
 from reports.charts.renderer import get_chart_renderer
 from reports.html import render_html, render_plan_html
 from reports.model import ArtifactRow, PlanReport, PlanSection, Report
-from tests.fakes.browsing import offline_chromium, tab_of
 from tests.fakes.language_model_runs import language_model_run
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.repeated import result, steady
@@ -46,18 +44,6 @@ def compared_report(clients_report: Report) -> Report:
     other = msgspec.structs.replace(baseline, workload_hash="other", stages=(steady(20.0, 0.1),))
     section = build_comparison_section(compare_runs([baseline], [other], is_forced=True))
     return msgspec.structs.replace(clients_report, comparison=section)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[webdriver.Chrome]:
-    with offline_chromium() as driver:
-        yield driver
-
-
-@pytest.fixture
-def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
-    with tab_of(chromium) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="session")

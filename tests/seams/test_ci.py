@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from app.storage.checksums import CHECKSUMS
-from tests.fakes.program import SIZEWISE, until_valid
+from tests.fakes.program import SIZEWISE, UNDRAWN, until_valid
 
 _ROOT = Path(__file__).parents[2]
 _CI = _ROOT / "docs" / "ci"
@@ -66,7 +66,8 @@ class Runner:
     def __call__(self, command: list[str], **given: str) -> subprocess.CompletedProcess[str]:
         assert command[0] == "sizewise"
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "SIZEWISE_HOME": str(self._home)}
-        environment |= {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        paths = [str(UNDRAWN), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment |= {"PYTHONPATH": os.pathsep.join(paths)}
         return until_valid(
             lambda: subprocess.run(
                 [SIZEWISE, *command[1:], *_SHORT], cwd=self.folder, env=environment | given, stdin=subprocess.DEVNULL,
@@ -164,6 +165,7 @@ class Service:
         variables = {
             "PATH": f"{self._python / 'bin'}:{os.environ['PATH']}", "HOME": str(checkout), "PIP_NO_INDEX": "1",
             "PIP_NO_DEPS": "1", "PIP_IGNORE_INSTALLED": "1", "PIP_FIND_LINKS": str(self._wheels),
+            "PYTHONPATH": str(UNDRAWN),
             **{name: value.replace("WORKSPACE", str(checkout)) for name, value in environment.items()},
         }  # fmt: skip
         shown = ""

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 
 import sizewise as notebook
 from tests.fakes.browsing import requested, wait_until_drawn
-from tests.fakes.program import Sizewise
+from tests.fakes.program import SizewiseHere
 from tests.fakes.stored_runs import sealed_again
 
 pytestmark = pytest.mark.timing
@@ -88,7 +88,7 @@ def test_its_facts_are_enough_to_plan_again_elsewhere(quickstart: tuple[Path, st
     spec = copy / "spec.yaml"
     spec.write_text(spec.read_text().replace("digits.npz", "gone.npz"))
     sealed_again(copy)
-    done = Sizewise(tmp_path, tmp_path)("plan", str(copy), "--set", "traffic.peak=50/s", "--json")
+    done = SizewiseHere(tmp_path, tmp_path)("plan", str(copy), "--set", "traffic.peak=50/s", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["traffic"]["peak_per_s"] == 50
 

@@ -14,7 +14,7 @@ from app.gui.engine.launch import ENGINE_LOG, start_engine
 from app.gui.navigation import Launch
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.http_proxy import HttpProxy
-from tests.fakes.program import Sizewise, SizewiseHere, wait_until
+from tests.fakes.program import UNDRAWN, Sizewise, SizewiseHere, wait_until
 
 CANARIES = {
     kind: f"canary{kind.replace(' ', '')}7f3a91"
@@ -73,9 +73,9 @@ def _shown(canary: str) -> list[bytes]:
 
 
 def _launch(arguments: tuple[str, ...], directory: Path, home: Path, environment: dict[str, str]) -> None:
-    """A run as the window starts it, to its end."""
+    """A run as the window starts it, to its end; its charts would be those of the first run."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (environment | {"SIZEWISE_HOME": str(home)}).items():
+        for name, value in (environment | {"SIZEWISE_HOME": str(home), "PYTHONPATH": str(UNDRAWN)}).items():
             patch.setenv(name, value)
         engine = start_engine(Launch(arguments, directory, "secrets"))
     wait_until(lambda: engine.poll() is not None)

@@ -25,6 +25,7 @@ from app.records.planning_inputs import MeasuredLoadPoint
 from app.reporting.opened import load_run
 from app.storage.run_directory import EVENTS, RESULT, StoredRun
 from tests.fakes.golden_runs import golden_run
+from tests.fakes.program import UNDRAWN
 from tests.fakes.stored_runs import SEARCHED, sealed_again, stored_run
 from tests.fakes.without_sentences import PLACEHOLDER
 
@@ -81,14 +82,16 @@ def with_placeholders(original: Path, folder: Path) -> StoredRun:
 def without_sentences(folder: Path, *arguments: str) -> int:
     """The exit code of the product with placeholders in its code."""
     command = [sys.executable, "-m", "tests.fakes.without_sentences", *arguments]
-    environment = {**os.environ, "SIZEWISE_HOME": str(folder / "home")}
+    environment = {**os.environ, "SIZEWISE_HOME": str(folder / "home"), "PYTHONPATH": str(UNDRAWN)}
     return subprocess.run(command, env=environment, timeout=300, check=False).returncode
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+def live(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """A short search of the bundled reference server, by an engine without sentences; with its exit code."""
     folder = tmp_path_factory.mktemp("live")
+    (folder / "home").mkdir()
+    shutil.copy(calibrated_home / "calibration.json", folder / "home")
     (folder / "profile.yaml").write_text(_PROFILE)
     code = without_sentences(folder, "run", str(folder / "profile.yaml"), "--out", str(folder / "run"))
     return folder / "run", code

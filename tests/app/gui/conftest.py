@@ -20,7 +20,7 @@ from app.storage.calibrations import store_calibration
 from app.storage.run_directory import runs_home
 from app.wiring.machine import inspect_machine
 from tests.fakes.parts import CALIBRATION
-from tests.fakes.window import PatientBot, leaving_nothing, look_of
+from tests.fakes.window import PatientBot, leaving_nothing, look_of, start_engines_that_draw_nothing
 
 
 @pytest.fixture
@@ -69,7 +69,8 @@ def assumed_calibration() -> Calibration:
 
 
 @pytest.fixture
-def home(nothing_is_left: None, assumed_calibration: Calibration) -> Path:
+def home(nothing_is_left: None, assumed_calibration: Calibration, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The home of this test's engines, which need not find the generator's ceiling first."""
+    start_engines_that_draw_nothing(monkeypatch)
     store_calibration(assumed_calibration)
     return runs_home().parent

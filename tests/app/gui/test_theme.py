@@ -46,6 +46,9 @@ def test_the_palette_follows_and_whoever_paints_is_reported(qapp: QApplication, 
     look.set_choice("light")
     assert qapp.palette().color(QPalette.ColorRole.Window).name() == LIGHT.paper
     assert [theme.name for theme in seen] == ["dark", "light"]
+    look.set_choice("light")
+    look.scale_text(look.text_scale)
+    assert len(seen) == 2, "what is applied already is not applied again"
     look.changed.disconnect(seen.append)
 
 

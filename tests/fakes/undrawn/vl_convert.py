@@ -19,5 +19,6 @@ def javascript_bundle(snippet: str) -> str:
     assert found is not None
     assert found.loader is not None
     module = module_from_spec(found)
+    sys.modules[__name__] = module  # which its own modules are imported from
     found.loader.exec_module(module)
     return str(module.javascript_bundle(snippet))

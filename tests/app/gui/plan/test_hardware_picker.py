@@ -30,10 +30,18 @@ def picker(page: PlanPage, nowhere: Path, qtbot: QtBot) -> HardwarePicker:
     return page.hardware_picker
 
 
-def test_it_asks_where_a_run_does_not_say_it(page: PlanPage, picker: HardwarePicker) -> None:
+def test_it_asks_where_a_run_does_not_say_it_or_something_else_is_planned_from(
+    page: PlanPage, picker: HardwarePicker, qtbot: QtBot
+) -> None:
     assert "nowhere" in picker.source.text()
     assert page.strip.isHidden()
     assert not picker.plan_button.isEnabled()
+    picker.filter_field.setText("no such thing")
+    qtbot.keyClick(picker.filter_field, Qt.Key.Key_Return)
+    assert picker.count_label.text().startswith("0 of ")
+    assert not picker.plan_button.isEnabled(), "nothing found is nothing to plan with"
+    qtbot.mouseClick(picker.back_button, Qt.MouseButton.LeftButton)
+    assert page.stack.currentWidget() is page.empty_state
 
 
 def test_the_plan_follows_and_says_that_nobody_measured_it(
@@ -56,34 +64,21 @@ def test_the_plan_follows_and_says_that_nobody_measured_it(
     assert any("The run does not report its hardware." in note for note in plan.notes)
 
 
-@pytest.mark.parametrize(
-    ("text", "name", "keys"),
-    [
+def test_of_a_card_and_of_a_processor_it_asks_how_many(
+    page: PlanPage, picker: HardwarePicker, nowhere: Path, qtbot: QtBot
+) -> None:
+    for text, name, keys in (
         ("L4 24 GPU", "Number of GPUs", ("accelerator=l4", "count=2")),
         ("CPU only", "vCPUs", ("vcpus=2",)),
-    ],
-)
-def test_of_a_card_and_of_a_processor_it_asks_how_many(
-    page: PlanPage, picker: HardwarePicker, qtbot: QtBot, text: str, name: str, keys: tuple[str, ...]
-) -> None:
-    picker.filter_field.setText(text)
-    qtbot.keyClick(picker.filter_field, Qt.Key.Key_Return)
-    assert picker.count.isVisible()
-    assert picker.count.accessibleName() == name
-    picker.count.setValue(2)
-    with qtbot.waitSignal(picker.hardware_selected) as reported:
-        picker.list_view.activated.emit(picker.list_view.currentIndex())
-    assert reported.args == [tuple(f"target.hardware.{key}" for key in keys)]
-    answered(page, qtbot)
-
-
-def test_nothing_found_is_nothing_to_plan_with(picker: HardwarePicker, qtbot: QtBot) -> None:
-    picker.filter_field.setText("no such thing")
-    qtbot.keyClick(picker.filter_field, Qt.Key.Key_Return)
-    assert picker.count_label.text().startswith("0 of ")
-    assert not picker.plan_button.isEnabled()
-
-
-def test_or_something_else_is_planned_from(page: PlanPage, picker: HardwarePicker, qtbot: QtBot) -> None:
-    qtbot.mouseClick(picker.back_button, Qt.MouseButton.LeftButton)
-    assert page.stack.currentWidget() is page.empty_state
+    ):
+        page.open_sources((nowhere,))
+        qtbot.waitUntil(lambda: page.stack.currentWidget() is picker and picker.model.rowCount() > 0)
+        picker.filter_field.setText(text)
+        qtbot.keyClick(picker.filter_field, Qt.Key.Key_Return)
+        assert picker.count.isVisible()
+        assert picker.count.accessibleName() == name
+        picker.count.setValue(2)
+        with qtbot.waitSignal(picker.hardware_selected) as reported:
+            picker.list_view.activated.emit(picker.list_view.currentIndex())
+        assert reported.args == [tuple(f"target.hardware.{key}" for key in keys)]
+        answered(page, qtbot)

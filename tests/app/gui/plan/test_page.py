@@ -236,8 +236,17 @@ def relaxing_button(card: PlanCard, words: str) -> QPushButton:
     return next(one for one in card.relaxations.findChildren(QPushButton) if one.text() == words)
 
 
-def test_what_is_chosen_in_the_table_is_shown_beside_it(opened: PlanPage, qtbot: QtBot) -> None:
-    bench = opened.workbench
+def test_the_card_reports_cost_chance_and_what_would_change_it_of_what_is_chosen(
+    opened: PlanPage, qtbot: QtBot
+) -> None:
+    bench, card = opened.workbench, opened.workbench.card
+    facts = card.properties.texts()
+    assert facts["Monthly cost"] == "$4,380"
+    assert facts["Instances"] == "6 (5 for load, 1 spare)"
+    assert "with one instance fewer" in facts["Probability of meeting SLO"]
+    assert "peak" in card.reasons.text()
+    assert "needs one more instance" in card.sensitivity_notes.text()
+    assert len(card.sensitivity.texts()) >= 5
     row = bench.offers.model.find_row("acme/c4@here")
     assert row is not None
     bench.offers.table.selectRow(row)
@@ -248,17 +257,6 @@ def test_what_is_chosen_in_the_table_is_shown_beside_it(opened: PlanPage, qtbot:
     assert bench.offers.selected_offer() is None
     bench.chart.offer_selected.emit("acme/c4@here")
     assert bench.offers.selected_offer() == "acme/c4@here"
-
-
-def test_the_card_reports_cost_chance_and_what_would_change_it(opened: PlanPage) -> None:
-    card = opened.workbench.card
-    facts = card.properties.texts()
-    assert facts["Monthly cost"] == "$4,380"
-    assert facts["Instances"] == "6 (5 for load, 1 spare)"
-    assert "with one instance fewer" in facts["Probability of meeting SLO"]
-    assert "peak" in card.reasons.text()
-    assert "needs one more instance" in card.sensitivity_notes.text()
-    assert len(card.sensitivity.texts()) >= 5
 
 
 def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
@@ -291,7 +289,16 @@ def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
     assert form.isHidden()
 
 
-def test_it_is_exported_as_the_command_line_does(opened: PlanPage, qtbot: QtBot, tmp_path: Path) -> None:
+def test_it_is_exported_as_the_command_line_does_and_every_control_has_a_name_and_room(
+    opened: PlanPage, qtbot: QtBot, tmp_path: Path
+) -> None:
+    opened.resize(1440, 900)
+    QApplication.processEvents()
+    assert (unnamed(opened), unreachable(opened), clipped(opened)) == ([], [], [])
+    opened.theme_controller.scale_text(2.0)
+    QApplication.processEvents()
+    assert (opened.width(), clipped(opened)) == (1440, [])
+
     def export(kind: ExportKind, name: str) -> None:
         opened.export_to(kind, tmp_path / name)
         qtbot.waitUntil(lambda: name in opened.strip.text(), timeout=20_000)
@@ -305,18 +312,6 @@ def test_it_is_exported_as_the_command_line_does(opened: PlanPage, qtbot: QtBot,
     assert len(list(tmp_path.glob("catalogue-*.csv"))) == 1
     assert "<html" in (tmp_path / "out.html").read_text()
     assert list((tmp_path / "k8s").iterdir())
-
-
-def test_every_control_has_a_name_and_nothing_is_clipped_at_twice_the_size(opened: PlanPage) -> None:
-    opened.resize(1440, 900)
-    QApplication.processEvents()
-    assert (unnamed(opened), unreachable(opened), clipped(opened)) == ([], [], [])
-    opened.theme_controller.scale_text(2.0)
-    QApplication.processEvents()
-    try:
-        assert (opened.width(), clipped(opened)) == (1440, [])
-    finally:
-        opened.theme_controller.scale_text(1.0)
 
 
 def test_a_run_that_says_nothing_of_traffic_is_planned_for_a_assumed_one_that_is_reported(
