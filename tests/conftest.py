@@ -8,16 +8,19 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import msgspec
 import pytest
-from selenium import webdriver
 
 from app.wiring.machine import read_machine_info
 from tests.fakes.browsing import offline_chromium
 from tests.fakes.parts import CALIBRATION
 from tests.fakes.program import Sizewise
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 pytest_plugins = ["tests.tiers", "pytester"]
 

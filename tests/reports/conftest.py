@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from selenium import webdriver
 
 from app.analysis.comparisons.comparison import compare_runs
 from app.reporting import build_plan_section, build_report
@@ -24,6 +23,9 @@ from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothi
 from tests.fakes.searched_runs import searched_run
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 from tests.fakes.whole_plan import by_max_rate, nothing_fits, question, whole_plan
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 Rendered = Callable[[str], str]
 
