@@ -8,11 +8,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import msgspec
 import pytest
-from selenium import webdriver
 
 from app.planning.service_models import measured
 from app.records.planning_inputs import MeasuredLoadPoint
@@ -21,6 +21,9 @@ from app.wiring.machine import read_machine_info
 from tests.fakes.browsing import offline_chromium, tab_of
 from tests.fakes.parts import CALIBRATION
 from tests.fakes.program import Sizewise
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 pytest_plugins = ["tests.tiers", "pytester"]
 

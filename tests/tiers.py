@@ -1,12 +1,16 @@
 """A pytest plugin that gives every test one tier, and checks the guarantees of the tiers.
 
-- `unit`: pure or in-process; a unit test that starts a process fails.
+- `unit`: pure or in-process; a unit test that starts a process, or takes over MAX_UNIT_CPU_S of processor time, fails.
 - `process`: starts processes.
 - `ui`: a Qt window, a virtual screen or a browser.
 - `timing`: asserts times, rates or lags. These run last: those of `tests/loadgen`, which mostly wait, one per core, and
   the others alone. One that fails while other work disturbs the machine runs once more, and is skipped if it fails and
   was disturbed again.
 - `soak`: takes long and guards what seldom breaks. These run in `make soak` and `make docs-check`, every night.
+
+A unit test should take at most 2 s of processor time, including its share of fixtures. An experiment that repeats a
+fit, a search or a plan many times, to show a coverage or that something is monotonic, runs with its first seeds in the
+unit tier and with all others in the soak tier: `first_in_unit_tier`.
 
 A test without a mark is `ui` or `process` if it uses a fixture of that tier, else `unit`.
 """
@@ -16,16 +20,18 @@ from __future__ import annotations
 import multiprocessing.util
 import os
 import platform
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 import pytest
+from _pytest.mark import ParameterSet
 from _pytest.runner import runtestprotocol
 
 MAX_SKIPPED_SHARE = 0.2
@@ -37,10 +43,19 @@ MAX_OTHER_CORES = 0.25
 MAX_STOLEN_SHARE = 0.05
 """Share of the machine's processor time that its host gave to other machines."""
 
+MAX_UNIT_CPU_S = 10.0
+"""Processor time of a unit test with the fixtures that it sets up: five times what it should take, so that it fails for
+what it does, not for what else the machine does."""
+
 _SHARED = "reports.charts.renderer"
 """The only process that a unit test may start: the first chart of a session starts it, and all others use it."""
+_WINDOWS = Path(__file__).parent / "app" / "gui"
+_OTHER_TIER = re.compile(rb"^pytestmark = pytest\.mark\.(process|ui|timing|soak)$", re.MULTILINE)
+"""The mark of a whole file that has no unit test."""
+_KERNELS = "app.planning."
 _DISTURBANCE = "disturbance"
 """Attribute of the report of a test that was skipped because of other work, in words: pytest-xdist sends it along."""
+_TIER: pytest.StashKey[Tier | None] = pytest.StashKey()
 _STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"})
 
 
@@ -139,7 +154,17 @@ def _own_cpu_s() -> float:
 
 def tier_of(item: pytest.Item) -> Tier | None:
     """Return the last tier that the test is marked with: a test in a file marked `process` may be marked `soak`."""
-    return next((tier for tier in reversed(Tier) if item.get_closest_marker(tier) is not None), None)
+    if _TIER not in item.stash:
+        names = {mark.name for mark in item.iter_markers()}
+        item.stash[_TIER] = next((tier for tier in reversed(Tier) if tier in names), None)
+    return item.stash[_TIER]
+
+
+def first_in_unit_tier(values: Iterable[object], count: int = 1) -> list[ParameterSet]:
+    """Return parameters of which the first `count` run in the unit tier, and the others in the soak tier."""
+    return [
+        pytest.param(value, marks=[] if place < count else [pytest.mark.soak]) for place, value in enumerate(values)
+    ]
 
 
 _started: list[str] = []
@@ -183,9 +208,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Ignore files without the word `timing` when only that tier runs: importing them all takes a sixth of a minute."""
-    is_alone = config.option.markexpr == Tier.TIMING and collection_path.suffix == ".py"
-    return True if is_alone and Tier.TIMING.encode() not in collection_path.read_bytes() else None
+    """Ignore files without a test of the tier that runs alone: importing them all takes a sixth of a minute.
+
+    These are files without the word `timing`, or files of windows and with a mark of another tier for all tests.
+    """
+    tier = config.option.markexpr
+    if tier not in (Tier.TIMING, Tier.UNIT) or collection_path.suffix != ".py":
+        return None
+    content = collection_path.read_bytes()
+    if tier == Tier.TIMING:
+        return True if Tier.TIMING.encode() not in content else None
+    is_of_windows = collection_path.is_relative_to(_WINDOWS) and collection_path.name.startswith("test_")
+    return True if is_of_windows or _OTHER_TIER.search(content) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -194,6 +228,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if tier_of(item) is None:
             names = set(getattr(item, "fixturenames", ()))
             tier = next((tier for tier, fixtures in _FIXTURES.items() if names & fixtures), Tier.UNIT)
+            item.stash[_TIER] = tier
             item.add_marker(tier.value)  # A plain str: pytest-xdist cannot send anything else.
     if hasattr(config, "workerinput"):  # Set by pytest-xdist.
         tests = Counter(item.path for item in items)
@@ -210,19 +245,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    yield from _failing_if_it_starts_a_process(item)
+    yield from _failing_if_it_is_no_unit_test(item)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    yield from _failing_if_it_starts_a_process(item)
+    yield from _failing_if_it_is_no_unit_test(item)
 
 
-def _failing_if_it_starts_a_process(item: pytest.Item) -> Iterator[None]:
-    started = len(_started)
+def _failing_if_it_is_no_unit_test(item: pytest.Item) -> Iterator[None]:
+    started, start_s = len(_started), time.process_time()
     yield
-    if tier_of(item) is Tier.UNIT and len(_started) > started:
+    if tier_of(item) is not Tier.UNIT:
+        return
+    if len(_started) > started:
         pytest.fail(f"a unit test starts a process: mark it `process` ({_started[started:]})", pytrace=False)
+    used_s = time.process_time() - start_s
+    if used_s > MAX_UNIT_CPU_S and not _has_compiled_kernels():
+        pytest.fail(f"a unit test takes {used_s:.0f} s of processor time: make it cheaper or `soak`", pytrace=False)
+
+
+def _has_compiled_kernels() -> bool:
+    """Return whether this process compiled a kernel of the simulation, which takes long, instead of loading it."""
+    functions = [
+        value for name in list(sys.modules) if name.startswith(_KERNELS) for value in vars(sys.modules[name]).values()
+    ]
+    return any(function.stats.cache_misses for function in functions if type(function).__name__ == "CPUDispatcher")
 
 
 class TimingTier:

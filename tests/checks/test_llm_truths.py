@@ -96,6 +96,7 @@ def test_the_limit_of_a_random_server_is_found_from_the_rows_of_its_run(number: 
         assert service.kv_tokens < UNLIMITED_TOKENS
 
 
+@pytest.mark.soak
 def test_long_steps_under_load_are_not_taken_for_slow_prompts() -> None:
     """Of seed 1: load makes a step ten times as long, and a fit that begins with slow prompts stays there."""
     truth = draw_truth(1, 2)

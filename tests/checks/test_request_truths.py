@@ -52,6 +52,7 @@ def test_ten_truths_of_a_seed_have_all_families_and_routers() -> None:
         assert times.mean() == pytest.approx(mean, rel=0.05)
 
 
+@pytest.mark.soak
 def test_a_truth_is_planned_between_what_missed_and_what_met_the_slo() -> None:
     found = checked(1, 2)  # processor sharing behind a random router, which no service model describes
     assert found.why_not is None

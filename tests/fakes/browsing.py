@@ -1,4 +1,7 @@
-"""The browser that opens a report, and what a test asks of it."""
+"""The browser that opens a report, and what a test asks of it.
+
+selenium takes half a second to import, so only what uses a browser imports it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.support.ui import WebDriverWait
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 _ARGUMENTS = (
@@ -23,6 +27,9 @@ _ARGUMENTS = (
 @contextmanager
 def offline_chromium() -> Iterator[webdriver.Chrome]:
     """A chromium of its own profile, offline, that records what it asks the network for and what its console says."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
     for program in (CHROMIUM, DRIVER):
         if not program.exists():
             pytest.fail(f"{program} is missing: run tests/install-system-libraries")
@@ -64,6 +71,8 @@ def _go_offline(driver: webdriver.Chrome) -> None:
 
 
 def wait_until_drawn(browser: webdriver.Chrome) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
     WebDriverWait(browser, 30).until(
         lambda driver: driver.execute_script("return document.documentElement.dataset.charts") == "drawn"
     )

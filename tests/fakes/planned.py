@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
 from app.planning.options import Option, list_options
@@ -19,6 +21,19 @@ from tests.fakes.offers import TODAY, catalogue, curve, offer
 
 LAW = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10/s each
 DAYTIME = tuple(0.1 if hour < 6 else 1.0 if hour in (12, 13) else 0.5 for hour in range(24))
+
+
+def slow_question(slower: float = 10.0) -> PlanningInputs:
+    """So many times slower replicas with so many times fewer requests, as patient: the same fleet, whose day is played
+    in a tenth of the time."""
+    law, limit_ms = replace(LAW, mean_s=slower * LAW.mean_s), 1000 * slower
+    fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.04, 1.0, 1.0 / slower, 9.0 / slower)
+    (target,) = question().measured
+    return question(
+        slo=f"latency_ms.p95 < {limit_ms:g}",
+        measured=(replace(target, curve=curve(8.0 / slower), fit=fit),),
+        traffic=Traffic(60.0 / slower, "custom", DAYTIME),
+    )
 
 
 def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **changes: Any) -> PlanningInputs:

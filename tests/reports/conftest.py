@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -22,6 +22,9 @@ from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothi
 from tests.fakes.searched_runs import searched_run
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 from tests.fakes.whole_plan import by_max_rate, nothing_fits, question, whole_plan
+
+if TYPE_CHECKING:
+    pass
 
 Rendered = Callable[[str], str]
 

@@ -50,19 +50,19 @@ def test_what_was_undecided_says_how_many_more_repeats_may_report() -> None:
     assert "about 6 more runs per side are needed" in render_comparison(found)
 
 
-def test_a_runs_text_and_page_report_of_the_comparison(full_report: Report, section: ComparisonSection) -> None:
-    report = msgspec.structs.replace(full_report, comparison=section)
+def test_a_runs_text_and_page_report_of_the_comparison(empty_report: Report, section: ComparisonSection) -> None:
+    report = msgspec.structs.replace(empty_report, comparison=section)
     assert "Comparison REGRESSION: 2 headline metrics" in render_text(report)
     page = render_html(report)
     assert page.count('<section id="comparison">') == 1
     assert "+20.0\u202f%" in page
-    assert '<section id="comparison">' not in render_html(full_report)
+    assert '<section id="comparison">' not in render_html(empty_report)
 
 
 def test_a_page_shows_two_hundred_metrics_of_a_kind_and_says_how_many_more(
-    full_report: Report, section: ComparisonSection
+    empty_report: Report, section: ComparisonSection
 ) -> None:
     many = msgspec.structs.replace(section, rows=section.rows[:1] * 250)
-    page = render_html(msgspec.structs.replace(full_report, comparison=many))
+    page = render_html(msgspec.structs.replace(empty_report, comparison=many))
     assert page.count('<span class="badge worse">') == 200
     assert "… and 50 more in the result" in page

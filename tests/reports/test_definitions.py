@@ -65,9 +65,9 @@ def test_many_stages_are_cut_and_said_to_be() -> None:
     assert "… and 3 more stages in the report" in text
 
 
-def test_the_section_is_in_a_report_that_has_one(streaming_report: Report) -> None:
-    assert "definitions" not in render_html(streaming_report)
-    report = msgspec.structs.replace(streaming_report, definitions=SECTION)
+def test_the_section_is_in_a_report_that_has_one(empty_report: Report) -> None:
+    assert "definitions" not in render_html(empty_report)
+    report = msgspec.structs.replace(empty_report, definitions=SECTION)
     page = render_html(report)
     assert "<h2>Metrics by other tools' definitions</h2>" in page
     assert "chat &lt;b&gt;" in page

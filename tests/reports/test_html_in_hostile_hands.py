@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from selenium import webdriver
 
 from reports.html import render_html
 from reports.model import Download, GroupTable, Report
 from tests.fakes.browsing import requested, tab_of, wait_until_drawn
 from tests.reports.hostile import MORE_PAYLOADS, PAYLOADS
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("what_is_drawn_alike_is_drawn_once")]
 

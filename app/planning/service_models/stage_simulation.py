@@ -43,7 +43,7 @@ def draw_arrivals(
 
 
 Value = TypeVar("Value")
-_MAX_CACHED_FACTORS, _MAX_CACHED_PERCENTILES = 2, 8
+MAX_CACHED_FACTORS, _MAX_CACHED_PERCENTILES = 2, 8
 
 
 class LruCache(Generic[Value]):
@@ -70,7 +70,7 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
     arrivals_s: Floats
     normals: Floats
     warm_up_requests: int = 0
-    _factor_cache: LruCache[Floats] = msgspec.field(default_factory=lambda: LruCache(_MAX_CACHED_FACTORS))
+    _factor_cache: LruCache[Floats] = msgspec.field(default_factory=lambda: LruCache(MAX_CACHED_FACTORS))
     _percentile_cache: LruCache[Floats] = msgspec.field(default_factory=lambda: LruCache(_MAX_CACHED_PERCENTILES))
 
     @staticmethod
@@ -105,7 +105,7 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
         simulation_count, requests = self.arrivals_s.shape
         starts = np.arange(simulation_count, dtype=np.int64) * requests
         arrivals_s, normals = self.arrivals_s.ravel(), self.normals.ravel()
-        factors = self._factor_cache.get(_get_factor_key(service), lambda: look_up_service_factors(normals, service))
+        factors = self._factor_cache.get(get_factor_key(service), lambda: look_up_service_factors(normals, service))
         match service:
             case RequestService():
                 latencies = simulate_request_latencies(arrivals_s, normals, service, starts, factors)
@@ -130,7 +130,7 @@ def select_sorted(values: Floats, ranks: Ints) -> Floats:
     return selected_values
 
 
-def _get_factor_key(service: RequestService | BatchService) -> Hashable:
+def get_factor_key(service: RequestService | BatchService) -> Hashable:
     """Return the parameters that determine the service time factors, as a cache key."""
     if isinstance(service, RequestService) and is_two_phase(service):
         return service.cv, service.slow_share, service.slow_factor

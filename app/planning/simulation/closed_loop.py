@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.service_models.service_times import compute_lognormal_factors, compute_service_factors
+from app.planning.service_models.service_times import compute_service_factors
 from app.planning.simulation.compiled import Floats, Ints, compiled
 from app.planning.simulation.replica import build_kernel_input
 from app.planning.simulation.replica_kernels import pop_end, push_end, replace_smallest
@@ -28,11 +28,16 @@ from app.planning.simulation.token_kernel import (
 from app.records.service import BatchService, RequestService, TokenService
 
 
-def simulate_closed_requests(clients: int, unit_normals: Floats, service: RequestService) -> tuple[Floats, Floats]:
+def simulate_closed_requests(
+    clients: int, unit_normals: Floats, service: RequestService, factors: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Simulate a replica with request slots or shared cores; return arrival and end times, in order
-    of arrival."""
+    of arrival.
+
+    `factors` are the service time factors of `unit_normals`; if `None`, they are computed.
+    """
     arrivals_s, ends_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
-    service_times_s = compute_service_factors(unit_normals, service) * service.mean_s
+    service_times_s = (compute_service_factors(unit_normals, service) if factors is None else factors) * service.mean_s
     if service.is_shared:
         _simulate_shared(
             service_times_s,
@@ -50,13 +55,17 @@ def simulate_closed_requests(clients: int, unit_normals: Floats, service: Reques
     return arrivals_s, ends_s
 
 
-def simulate_closed_batches(clients: int, unit_normals: Floats, service: BatchService) -> tuple[Floats, Floats]:
-    """Simulate a replica that serves batches; return arrival and end times, in order of arrival."""
+def simulate_closed_batches(
+    clients: int, unit_normals: Floats, service: BatchService, factors: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Simulate a replica that serves batches; return arrival and end times, in order of arrival.
+
+    `factors` are the service time factors of `unit_normals`; if `None`, they are computed.
+    """
     arrivals_s, ends_s = _initialize_arrivals(clients, unit_normals.size), np.empty(unit_normals.size)
     parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
-    _simulate_batches(
-        arrivals_s, compute_lognormal_factors(unit_normals, service.cv), clients, parameters, service.max_batch, ends_s
-    )
+    factors = compute_service_factors(unit_normals, service) if factors is None else factors
+    _simulate_batches(arrivals_s, factors, clients, parameters, service.max_batch, ends_s)
     return arrivals_s, ends_s
 
 

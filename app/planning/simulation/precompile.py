@@ -11,6 +11,11 @@ import numpy as np
 
 from app.planning.simulation.activator import make_activator, release_queued_requests, sum_ages_s
 from app.planning.simulation.arrivals import iterate_poisson_arrivals
+from app.planning.simulation.closed_loop import (
+    simulate_closed_batches,
+    simulate_closed_requests,
+    simulate_closed_tokens,
+)
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.replica import (
     simulate_batch_latencies,
@@ -39,7 +44,8 @@ def compile_planner() -> None:
 
 
 def compile_all() -> None:
-    """Compile all kernels, including those of simulated days and of language model replicas."""
+    """Compile all kernels, including those of simulated days, of language model replicas and of
+    closed loops."""
     compile_planner()
     fleet = create_fleet(_DESIGN, np.random.SeedSequence(1))
     make_activator(fleet, 1)
@@ -52,9 +58,12 @@ def compile_all() -> None:
     release_queued_requests(fleet, 1, 2.0)
     fail_replica(fleet, 0, 2.0)
     ones = np.ones(3, dtype=np.int64)
-    simulate_token_latencies(
-        _TIMES_S, ones, ones, _NORMALS, TokenService(0.1, 0.0, 0.0, max_sequences=2, kv_tokens=100)
-    )
+    token_service = TokenService(0.1, 0.0, 0.0, max_sequences=2, kv_tokens=100)
+    simulate_token_latencies(_TIMES_S, ones, ones, _NORMALS, token_service)
+    simulate_closed_requests(2, _NORMALS, RequestService(2, 1.0, 0.5))
+    simulate_closed_requests(2, _NORMALS, RequestService(2, 1.0, 0.5, discipline="processor sharing"))
+    simulate_closed_batches(2, _NORMALS, BatchService(1.0, 0.1, 2))
+    simulate_closed_tokens(2, ones, ones, _NORMALS, token_service)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from app.records.result import Check, ErrorSample, WorkerData
 from app.records.stage import StageData
 from tests.fakes.queues import constant_s, latency_s, poisson_s, request_rows, stage_facts
 from tests.fakes.streams import Answer, stream_rows
+from tests.tiers import first_in_unit_tier
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
 FACTS = stage_facts(200, 10, arrivals="constant")
@@ -158,11 +159,12 @@ def overloaded(ceiling_per_s: float, of_ceiling: float, answer_s: float, seed: i
 @pytest.mark.parametrize("drain_s", [0.0, 5.0])
 @pytest.mark.parametrize("believed", [0.5, 0.9, 1.0, 1.3, 2.0, None], ids=lambda of: f"calibrated to {of} of it")
 @pytest.mark.parametrize("slo", ["latency_ms.p95 < 50", "latency_ms.p95 < 60000", "error_rate < 1%"])
+@pytest.mark.parametrize("rates", first_in_unit_tier([{0: 500.0}, {1: 2_000.0, 2: 8_000.0}]), ids=["slow", "quick"])
 def test_twice_what_the_generator_can_send_is_invalid_every_time(
-    answer_s: float, drain_s: float, believed: float | None, slo: str
+    answer_s: float, drain_s: float, believed: float | None, slo: str, rates: dict[int, float]
 ) -> None:
-    """However noisy the calibration was, and however the endpoint answers."""
-    for seed, true_per_s in enumerate((500.0, 2_000.0, 8_000.0)):
+    """However noisy the calibration was, and however the endpoint answers. `rates` are by seed."""
+    for seed, true_per_s in rates.items():
         ceiling = None if believed is None else believed * true_per_s
         asked = 2 * (true_per_s if ceiling is None else ceiling) / true_per_s
         facts = stage_facts(asked * true_per_s, 3, drain_s=drain_s, ceiling_per_s=ceiling)

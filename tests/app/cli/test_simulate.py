@@ -13,25 +13,16 @@ from app.cli import simulate
 from app.cli.main import main
 from app.errors import ExitCode
 from app.profiles.scaling import AUTOSCALERS
-from app.records.traffic import Traffic
 from app.wiring.plan_files import PlanFile, write_plan
 from tests.fakes import planned as fakes
 
-QUESTION = fakes.question()
+QUESTION = fakes.slow_question()
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> str:
-    path = tmp_path / "plan.yaml"
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("plan") / "plan.yaml"
     write_plan(path, PlanFile("sizewise", fakes.planned(QUESTION), QUESTION))
-    return str(path)
-
-
-@pytest.fixture
-def small_plan(tmp_path: Path) -> str:
-    """A tenth of the requests, for tests of what is printed whatever the day brings."""
-    path, question = tmp_path / "small.yaml", fakes.question(traffic=Traffic(6.0, "custom", fakes.DAYTIME))
-    write_plan(path, PlanFile("sizewise", fakes.planned(question), question))
     return str(path)
 
 
@@ -60,10 +51,10 @@ def test_a_missed_slo_is_a_prediction_and_no_failure(plan: str, capsys: pytest.C
 
 
 def test_json_accounts_for_every_arrival_and_csv_has_every_minute(
-    small_plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     minutes = tmp_path / "day.csv"
-    assert main(["simulate", small_plan, "--json", "--csv", str(minutes), "--seed", "3"]) == 0
+    assert main(["simulate", plan, "--json", "--csv", str(minutes), "--seed", "3"]) == 0
     day = json.loads(capsys.readouterr().out)
     totals = day["totals"]
     ends = ("good", "late", "dropped", "timed_out", "failed", "in_flight")
@@ -76,10 +67,10 @@ def test_json_accounts_for_every_arrival_and_csv_has_every_minute(
     assert sum(int(row["good"]) for row in rows) == totals["good"]
 
 
-def test_the_same_seed_plays_the_same_day(small_plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_seed_plays_the_same_day(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     reported = []
     for seed in ("1", "1", "2"):
-        main(["simulate", small_plan, "--json", "--seed", seed])
+        main(["simulate", plan, "--json", "--seed", seed])
         reported.append(capsys.readouterr().out)
     assert reported[0] == reported[1] != reported[2]
 
@@ -132,10 +123,10 @@ def test_progress_is_silent_at_first_and_then_says_what_is_left(
     ]
 
 
-def test_the_hours_as_csv_have_all_digits(small_plan: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["simulate", small_plan, "--output", "csv"]) == ExitCode.OK
+def test_the_hours_as_csv_have_all_digits(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", plan, "--output", "csv"]) == ExitCode.OK
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert main(["simulate", small_plan, "--output", "json"]) == ExitCode.OK
+    assert main(["simulate", plan, "--output", "json"]) == ExitCode.OK
     hours = json.loads(capsys.readouterr().out)["hours"]
     assert [int(row["hour"]) for row in rows] == [*range(24)]
     assert [float(row["p95_ms"]) for row in rows] == [hour["p95_ms"] for hour in hours]

@@ -22,6 +22,7 @@ from tests.checks.trace_truths import bursty_requests, needed_replicas
 from tests.fakes.offers import catalogue, offer, target
 from tests.fakes.planned import planned, question
 from tests.fakes.services import fit_of, fitted
+from tests.tiers import first_in_unit_tier
 
 ONE = RequestService(1, 1.0, 1.0)
 FIT = fit_of(fitted(ONE))
@@ -162,9 +163,11 @@ def test_one_speed_is_played_once_whatever_it_costs_and_another_anew() -> None:
     assert faster[0].rate_per_s > 1.8 * first[0].rate_per_s
 
 
-@pytest.mark.parametrize(("burst_s", "times", "every_s"), [(1.0, 4.0, 15.0), (5.0, 2.2, 10.0)])
-def test_short_bursts_of_a_trace_are_bought_for(burst_s: float, times: float, every_s: float) -> None:
-    """The need is that of the trace's own requests in an independent simulator."""
+@pytest.mark.parametrize("bursts", first_in_unit_tier([(1.0, 4.0, 15.0), (5.0, 2.2, 10.0)]))
+def test_short_bursts_of_a_trace_are_bought_for(bursts: tuple[float, float, float]) -> None:
+    """The need is that of the trace's own requests in an independent simulator. A burst has its duration, how many
+    times the rate, and how often it comes."""
+    burst_s, times, every_s = bursts
     requests = bursty_requests(burst_s, times, every_s, 120.0)
     at_s = np.array([one.at_s for one in requests])
     mean_s = 0.4

@@ -14,6 +14,7 @@ from app.records.result import Fleet, Hardware, Plan
 from app.records.service import RequestService
 from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer, question, target
 from tests.fakes.services import fit_of, fitted
+from tests.tiers import first_in_unit_tier
 
 HERE = Hardware("this machine (2 vCPUs)", vcpus=2, architecture="x86_64", is_this_machine=True)
 BUNDLED = load_catalog()
@@ -152,23 +153,26 @@ def test_a_fleet_on_spot_has_the_spares_that_reach_the_assurance(redundancy: int
     assert "below the requested confidence" not in risk
 
 
-def test_more_traffic_never_costs_less() -> None:
+@pytest.mark.parametrize("plans", first_in_unit_tier([8, 41]))
+def test_more_traffic_never_costs_less(plans: int) -> None:
     dice = random.Random(1)
-    for fewer, more in itertools.pairwise(map(planned, sorted(dice.uniform(1, 20_000) for _ in range(41)))):
+    for fewer, more in itertools.pairwise(map(planned, sorted(dice.uniform(1, 20_000) for _ in range(plans)))):
         needed = {fleet.offer: fleet.instances for fleet in fewer.offers}
         assert all((needed[fleet.offer] or 0) <= (fleet.instances or 0) for fleet in more.offers)
         assert cheapest_usd(fewer) <= cheapest_usd(more)
 
 
-def test_a_tighter_slo_is_never_cheaper() -> None:
+@pytest.mark.parametrize("plans", first_in_unit_tier([8, 41]))
+def test_a_tighter_slo_is_never_cheaper(plans: int) -> None:
     dice = random.Random(2)
-    costs = [cheapest_usd(planned(what=curve(rate))) for rate in sorted(dice.uniform(5, 500) for _ in range(41))]
+    costs = [cheapest_usd(planned(what=curve(rate))) for rate in sorted(dice.uniform(5, 500) for _ in range(plans))]
     assert costs == sorted(costs, reverse=True)
 
 
-def test_a_dearer_offer_never_wins_by_its_price() -> None:
+@pytest.mark.parametrize("turns", first_in_unit_tier([12, 60]))
+def test_a_dearer_offer_never_wins_by_its_price(turns: int) -> None:
     dice = random.Random(3)
-    for turn in range(60):
+    for turn in range(turns):
         if turn % 3 == 0:
             offers = [offer(f"c{n}", vcpus=dice.choice((4.0, 16.0, 64.0)), on_demand_usd_per_hour=dice.uniform(0.1, 5))
                       for n in range(5)]  # fmt: skip

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 
 import msgspec
+import pytest
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
@@ -20,9 +21,14 @@ from app.records.service import BatchService, RequestService
 from app.records.traffic import Traffic
 from tests.fakes.offers import TODAY, catalogue, curve, offer
 from tests.fakes.services import fit_of, fitted
+from tests.tiers import first_in_unit_tier
 
 ROUTERS: tuple[Router, ...] = ("random", "round-robin", "power-of-two", "least-outstanding", "least-work")
 FORMULAE, SIMULATIONS = 40, 2
+CASES = [(True, range(8)), (False, range(1, SIMULATIONS)), (True, range(8, FORMULAE)), (False, range(1))]
+"""Whether the plan is estimated by formula, and the seeds of the questions."""
+Cases = tuple[bool, range]
+in_any_question = pytest.mark.parametrize("which", first_in_unit_tier(CASES, 2), ids=str)
 
 
 def law(dice: random.Random) -> RequestService | BatchService:
@@ -68,12 +74,12 @@ def planned(seed: int, is_preview: bool) -> Plan:
     return plan_fleets(question(random.Random(seed)), estimate_only=is_preview)
 
 
-def cases() -> Iterator[tuple[random.Random, PlanningInputs, bool, Plan]]:
+def cases(which: Cases) -> Iterator[tuple[random.Random, PlanningInputs, bool, Plan]]:
     """The dice are left where the question was drawn."""
-    for is_preview, seeds in ((True, range(FORMULAE)), (False, range(SIMULATIONS))):
-        for seed in seeds:
-            dice = random.Random(seed)
-            yield dice, question(dice), is_preview, planned(seed, is_preview)
+    is_preview, seeds = which
+    for seed in seeds:
+        dice = random.Random(seed)
+        yield dice, question(dice), is_preview, planned(seed, is_preview)
 
 
 def sizes(plan: Plan) -> dict[str, float]:
@@ -95,27 +101,30 @@ def never_smaller(plan: Plan, beside: Plan) -> bool:
 
 
 def test_there_is_something_to_say_of_most_questions() -> None:
-    plans = [plan for _, _, _, plan in cases()]
+    plans = [planned(seed, is_preview=True) for seed in range(FORMULAE)]
     assert sum(plan.recommendation is not None for plan in plans) > 0.7 * len(plans)
     assert any(cost(plan) == math.inf for plan in plans)
     assert {fleet.instances for plan in plans for fleet in plan.offers} > {1, 2, 3, 5, None}
 
 
-def test_more_traffic_never_needs_fewer_of_any_offer() -> None:
-    for dice, asked, is_preview, plan in cases():
+@in_any_question
+def test_more_traffic_never_needs_fewer_of_any_offer(which: Cases) -> None:
+    for dice, asked, is_preview, plan in cases(which):
         busier = replace(asked.traffic, peak_per_s=asked.traffic.peak_per_s * dice.choice((1.01, 1.1, 1.5, 4.0)))
         assert never_smaller(plan_fleets(replace(asked, traffic=busier), estimate_only=is_preview), plan)
 
 
-def test_a_tighter_slo_never_costs_less() -> None:
-    for dice, asked, is_preview, plan in cases():
+@in_any_question
+def test_a_tighter_slo_never_costs_less(which: Cases) -> None:
+    for dice, asked, is_preview, plan in cases(which):
         one = asked.slo[0]
         tighter = parse_objective(f"{one.metric}.{one.aggregate} < {one.limit * dice.choice((0.5, 0.9, 0.99)):.3f}")
         assert cost(plan_fleets(replace(asked, slo=(tighter,)), estimate_only=is_preview)) >= cost(plan)
 
 
-def test_a_dearer_offer_never_wins_by_its_price_and_leaves_all_sizes() -> None:
-    for dice, asked, is_preview, plan in cases():
+@in_any_question
+def test_a_dearer_offer_never_wins_by_its_price_and_leaves_all_sizes(which: Cases) -> None:
+    for dice, asked, is_preview, plan in cases(which):
         offers = list(asked.catalog.offers)
         place = dice.randrange(len(offers))
         usd = (offers[place].on_demand_usd_per_hour or 0.0) * dice.choice((1.01, 1.3, 3.0))
@@ -125,17 +134,19 @@ def test_a_dearer_offer_never_wins_by_its_price_and_leaves_all_sizes() -> None:
         assert winner(dearer) == winner(plan) or winner(dearer) != offers[place].key
 
 
-def test_asking_to_be_surer_never_needs_fewer() -> None:
+@in_any_question
+def test_asking_to_be_surer_never_needs_fewer(which: Cases) -> None:
     commands: list[dict[str, float]] = [{"confidence": 0.99}, {"redundancy": 3}, {"max_unavailable": 2}, {"zones": 4}]
-    for dice, asked, is_preview, plan in cases():
+    for dice, asked, is_preview, plan in cases(which):
         # losing one of four zones takes fewer than losing one of three
         more = dice.choice(commands if asked.limits.zones == 1 else commands[:3])
         surer = plan_fleets(replace(asked, limits=replace(asked.limits, **more)), estimate_only=is_preview)
         assert never_smaller(surer, plan)
 
 
-def test_no_fleet_is_as_cheap_and_as_fast_as_one_on_the_front() -> None:
-    for _, _, _, plan in cases():
+@in_any_question
+def test_no_fleet_is_as_cheap_and_as_fast_as_one_on_the_front(which: Cases) -> None:
+    for _, _, _, plan in cases(which):
         front = [(fleet.usd_per_month.value or 0.0, fleet.latency_at_peak.value or 0.0) for fleet in plan.pareto]
         others = [
             (fleet.usd_per_month.value, fleet.latency_at_peak.value) for fleet in plan.offers if not fleet.rejected
@@ -147,8 +158,9 @@ def test_no_fleet_is_as_cheap_and_as_fast_as_one_on_the_front() -> None:
         assert not known or front
 
 
-def test_the_same_question_has_the_same_plan_to_the_byte_and_survives_json() -> None:
-    for _, asked, is_preview, plan in cases():
+@in_any_question
+def test_the_same_question_has_the_same_plan_to_the_byte_and_survives_json(which: Cases) -> None:
+    for _, asked, is_preview, plan in cases(which):
         reported = msgspec.json.encode(plan)
         assert msgspec.json.encode(plan_fleets(asked, estimate_only=is_preview)) == reported
         assert msgspec.json.decode(reported, type=Plan) == plan

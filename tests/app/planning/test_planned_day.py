@@ -16,10 +16,14 @@ from app.records.service import TokenService
 from app.records.traffic import Dispersion, TokenLengths, Traffic
 from tests.checks.trace_truths import bursty_requests
 from tests.fakes.offers import TODAY
-from tests.fakes.planned import DAYTIME, LAW, planned, question
+from tests.fakes.planned import DAYTIME, LAW, planned, question, slow_question
 
 QUESTION = question()
 FLEET = prepare_fleet(planned(QUESTION), QUESTION, None, None)
+SLOWER = 10.0
+SLOW_QUESTION = slow_question(SLOWER)
+SLOW_FLEET = prepare_fleet(planned(SLOW_QUESTION), SLOW_QUESTION, None, None)
+"""For whole days."""
 HPA = Hpa(0.67, 12)
 STARTS = Operations(ColdStartModel(node_s=60.0))
 
@@ -36,9 +40,17 @@ def morning(autoscaler: Autoscaler = HPA, operations: Operations = STARTS, hours
     return summarize_day(FLEET, QUESTION, day, outcome, rates)
 
 
-def test_a_static_day_is_paid_and_answered_as_planned() -> None:
+@pytest.fixture(scope="module")
+def static_day() -> tuple[SimulatedDay, list[float]]:
+    """With the progress that was reported."""
     said: list[float] = []
-    day = simulate_day(FLEET, QUESTION, DayOptions(TODAY, Fixed(FLEET.replicas), Operations()), said.append)
+    options = DayOptions(TODAY, Fixed(SLOW_FLEET.replicas), Operations())
+    return simulate_day(SLOW_FLEET, SLOW_QUESTION, options, said.append), said
+
+
+def test_a_static_day_is_paid_and_answered_as_planned(static_day: tuple[SimulatedDay, list[float]]) -> None:
+    day, said = static_day
+    assert SLOW_FLEET.instances == FLEET.instances
     assert said == sorted(said)
     assert said[-1] == pytest.approx(1.0)
     assert day.usd == pytest.approx(24 * FLEET.instances)
@@ -46,7 +58,7 @@ def test_a_static_day_is_paid_and_answered_as_planned() -> None:
     assert len(day.hours) == 24
     assert [hour.hour for hour in day.hours] == list(range(24))
     assert sum(hour.usd for hour in day.hours) == pytest.approx(day.usd)
-    assert day.totals.arrivals == pytest.approx(compute_day_rates_per_s(QUESTION, TODAY).sum() * 60, rel=0.01)
+    assert day.totals.arrivals == pytest.approx(compute_day_rates_per_s(SLOW_QUESTION, TODAY).sum() * 60, rel=0.01)
     assert day.attainment is not None
     assert day.attainment > 0.95
     assert day.target_share == 0.95
@@ -57,11 +69,11 @@ def test_a_static_day_is_paid_and_answered_as_planned() -> None:
 
 
 def test_the_hour_of_the_peak_is_reported_from_the_hours_of_the_night() -> None:
-    few = msgspec.structs.replace(FLEET, instances=3)
-    day = simulate_day(few, QUESTION, DayOptions(TODAY, Fixed(6), Operations()))
+    few = msgspec.structs.replace(SLOW_FLEET, instances=3)
+    day = simulate_day(few, SLOW_QUESTION, DayOptions(TODAY, Fixed(6), Operations()))
     night, noon = day.hours[3], day.hours[12]
-    assert night.arrivals_per_s == pytest.approx(6, rel=0.05)
-    assert noon.arrivals_per_s == pytest.approx(56.3, rel=0.05)
+    assert night.arrivals_per_s == pytest.approx(6 / SLOWER, rel=0.05)
+    assert noon.arrivals_per_s == pytest.approx(56.3 / SLOWER, rel=0.05)
     assert night.p99_ms is not None
     assert noon.p99_ms is not None
     assert 1.5 * night.p99_ms < noon.p99_ms
@@ -98,27 +110,30 @@ def test_what_becomes_ready_late_is_answered_late() -> None:
     assert attained[0] > attained[1] + 0.01
 
 
-def test_bursts_of_the_traffic_are_played() -> None:
-    bursty = question(traffic=Traffic(60.0, "custom", DAYTIME, dispersion=Dispersion(300.0, 60.0)))
-    day = DayOptions(TODAY, Fixed(FLEET.replicas), Operations())
-    quiet, wild = (simulate_day(FLEET, asked, day) for asked in (QUESTION, bursty))
+def test_bursts_of_the_traffic_are_played(static_day: tuple[SimulatedDay, list[float]]) -> None:
+    traffic = msgspec.structs.replace(SLOW_QUESTION.traffic, dispersion=Dispersion(300.0 / SLOWER, 60.0))
+    bursty = msgspec.structs.replace(SLOW_QUESTION, traffic=traffic)
+    quiet, wild = (
+        static_day[0],
+        simulate_day(SLOW_FLEET, bursty, DayOptions(TODAY, Fixed(SLOW_FLEET.replicas), Operations())),
+    )
     noon = slice(750, 810)
     index = [np.var([60 * one.arrivals_per_s for one in reported.minutes[noon]]) / 3600 for reported in (quiet, wild)]
     assert index[0] < 3
-    assert 100 < index[1] < 700
+    assert 100 / SLOWER < index[1] < 700 / SLOWER
 
 
 def test_the_router_and_the_patience_are_those_of_the_day() -> None:
-    few = msgspec.structs.replace(FLEET, instances=4)
+    few = msgspec.structs.replace(SLOW_FLEET, instances=4)
     plain = DayOptions(TODAY, Fixed(8), Operations())
     random, hasty = (
-        simulate_day(few, QUESTION, day)
+        simulate_day(few, SLOW_QUESTION, day)
         for day in (
             msgspec.structs.replace(plain, router="random"),
-            msgspec.structs.replace(plain, timeout_s=0.05, queue_limit=3),
+            msgspec.structs.replace(plain, timeout_s=0.05 * SLOWER, queue_limit=3),
         )
     )
-    least = simulate_day(few, QUESTION, plain)
+    least = simulate_day(few, SLOW_QUESTION, plain)
     assert (random.attainment or 0) < (least.attainment or 0) - 0.002
     assert least.totals.timed_out == 0
     assert hasty.totals.timed_out > 0

@@ -41,6 +41,7 @@ from tests.app.planning.test_fleets_in_any_question import question as any_quest
 from tests.fakes.language_models import LLAMA_8B
 from tests.fakes.offers import TODAY, catalogue, gpu_offer
 from tests.fakes.planned import DAYTIME, LAW, planned, question
+from tests.tiers import first_in_unit_tier
 
 QUESTION = question()
 PLAN = planned(QUESTION)
@@ -61,9 +62,10 @@ def test_a_replica_is_sized_for_what_the_plan_takes_it_to_carry() -> None:
     assert 60 / needed / 2 <= fleet.planned_rate_per_s < 60 / (needed - 1) / 2
 
 
-def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports() -> None:
+@pytest.mark.parametrize("seeds", first_in_unit_tier([range(20, 35), range(107)]), ids=len)
+def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports(seeds: range) -> None:
     bounded, checked = 0, 0
-    for seed in range(107):
+    for seed in seeds:
         asked = any_question(random.Random(seed))
         plan = plan_fleets(asked, estimate_only=True)
         if plan.recommendation is None:
@@ -92,8 +94,8 @@ def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports
         assert json.loads(build_terraform_values(plan, ExportSettings()))["rate_per_replica"] == rate, seed
         bounded += (fleet.instances_needed or Spread(0, 0, 0)).p10 < needed
         checked += 1
-    assert checked >= 100
-    assert bounded >= 10
+    assert checked / len(seeds) >= 100 / 107
+    assert bounded / len(seeds) >= 10 / 107
 
 
 def test_a_plan_file_of_0_1_0_is_simulated_at_the_share_of_the_peak_of_each_replica_needed() -> None:

@@ -23,6 +23,7 @@ from tests.fakes.bench import SEARCH, Bench, check_of
 from tests.fakes.known_limits import KNOWN_SERVERS, KnownServer, VirtualRunner, server
 from tests.fakes.load import ScriptedLoad
 from tests.fakes.queues import request_rows, stage_facts
+from tests.tiers import first_in_unit_tier
 
 _BURST = 50
 _NOTHING = "no rate was confirmed by 3 steps within 0 probes; the search was limited to 29 s (load.search.max_duration)"
@@ -38,11 +39,14 @@ def search(target: KnownServer, seed: int) -> tuple[SearchOutcome, list[Stage]]:
     return find_max_rate(runner, WANTED, target.slo, 60.0, no_time), runner.stages
 
 
+@pytest.mark.parametrize("seeds", first_in_unit_tier([range(2), range(2, 22)]), ids=len)
 @pytest.mark.parametrize("target", KNOWN_SERVERS, ids=str)
-def test_a_known_limit_is_found_within_5_percent_and_only_where_every_hold_held(target: KnownServer) -> None:
+def test_a_known_limit_is_found_within_5_percent_and_only_where_every_hold_held(
+    target: KnownServer, seeds: range
+) -> None:
     """Holds of 30 s, from 10/s: at least 19 of 20 seeds. `tests.performance.searches` runs more of them."""
     errors = []
-    for seed in range(20):
+    for seed in seeds:
         outcome, stages = search(target, seed)
         assert outcome.probe_count == len(stages) <= 25
         assert outcome.max_rate_per_s is not None
@@ -50,7 +54,7 @@ def test_a_known_limit_is_found_within_5_percent_and_only_where_every_hold_held(
         assert all(stage.meets_slo for stage in there)
         assert [stage.repeat for stage in there if stage.kind == "step"] == [1, 2, 3]
         errors.append(outcome.max_rate_per_s / target.limit_per_s - 1)
-    assert sum(abs(error) <= 0.05 for error in errors) >= 19, errors
+    assert sum(abs(error) <= 0.05 for error in errors) >= 0.95 * len(seeds), errors
 
 
 @pytest.mark.parametrize("name", ["M/D/1", "sheds"])

@@ -23,6 +23,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
 from tests.fakes.parts import fake_parts
 from tests.fakes.stored_runs import SEARCHED, STAGES, cut_short, journaled_again, stored_run
+from tests.tiers import first_in_unit_tier
 
 WARMED = msgspec.structs.replace(STAGES, warmup_s=3.0)
 
@@ -74,7 +75,7 @@ def test_a_killed_run_goes_on_after_its_last_whole_stage(
     assert stored.is_complete
 
 
-@pytest.mark.parametrize("whole", [2, 5])
+@pytest.mark.parametrize("whole", first_in_unit_tier([5, 2]))
 def test_a_search_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, whole: int) -> None:
     uncut = stored_run(tmp_path / "uncut", SEARCHED).complete_result
     result = resumed(cut_short(stored_run(tmp_path / "run", SEARCHED), whole), SEARCHED)

@@ -63,8 +63,8 @@ def test_what_was_kept_first_goes_on_to_be_kept() -> None:
 
 @pytest.mark.parametrize("line", ['a{{x="{}"}} 1\n', 'a{{x{}="1"}} 1\n', "a_{} 1\n", 'b_bucket{{x="{}"}} 1\n'], ids=str)
 def test_a_very_long_page_costs_little_beyond_reading_it(line: str) -> None:
-    page = "".join(line.format(number) for number in range(200_000))
+    page = "".join(line.format(number) for number in range(50_000))
     began_s = time.process_time()
     assert kept(page) <= MAX_SERIES
-    assert select_samples(page, {"x": "200001"}) == []
-    assert time.process_time() - began_s < 5
+    assert select_samples(page, {"x": "50001"}) == []
+    assert time.process_time() - began_s < 1.25

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from app.errors import UsageError
@@ -11,12 +9,12 @@ from app.wiring.simulating import DayRequest, load_or_compute_plan, simulate_pla
 from tests.fakes import planned as fakes
 from tests.fakes.offers import TODAY
 
-QUESTION = fakes.question()
+QUESTION = fakes.slow_question()
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> str:
-    path = tmp_path / "plan.yaml"
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("plan") / "plan.yaml"
     write_plan(path, PlanFile("sizewise", fakes.planned(QUESTION), QUESTION))
     return str(path)
 

@@ -15,7 +15,7 @@ from app.inference.generation.model_folder import read_model_folder
 from app.inference.generation.runtime import open_generative_model
 from tests.fakes import decoders
 
-STEPS = 1000
+STEPS = 300
 BATCHES = (1, 4, 8)
 PROMPT_TOKENS = 20
 END_ID = 1

@@ -15,7 +15,7 @@ from app.records.service import RequestService
 LAW = RequestService(4, 0.05, 0.5, outside_s=0.005)
 
 
-def measured(clients: int, law: RequestService = LAW, requests: int = 3000) -> MeasuredLoadPoint:
+def measured(clients: int, law: RequestService = LAW, requests: int = 800) -> MeasuredLoadPoint:
     normals = np.random.default_rng(clients).standard_normal(requests)
     arrivals_s, ends_s = simulate_closed_requests(clients, normals, law)
     times_s = ends_s - arrivals_s + law.outside_s
@@ -52,9 +52,10 @@ def test_fewer_than_three_numbers_of_clients_report_no_law() -> None:
         fit_closed_loop(load_points)
 
 
+@pytest.mark.soak  # with fewer requests, batches explain these numbers as well
 def test_a_mean_stands_in_for_a_median_and_little_for_both() -> None:
     known = {"mean": 0.0551}
-    alone = [replace(measured(clients), latencies_s={"latency": known}) for clients in (1, 2, 4)]
+    alone = [replace(measured(clients, requests=3000), latencies_s={"latency": known}) for clients in (1, 2, 4)]
     by_mean = fit_closed_loop(alone).services[0].service
     by_rate = fit_closed_loop([replace(load_point, latencies_s={}) for load_point in alone]).services[0].service
     for found in (by_mean, by_rate):

@@ -47,7 +47,7 @@ def test_an_open_loops_latencies_are_fitted_by_rate() -> None:
 
 def closed(clients: int) -> MeasuredLoadPoint:
     """Of one slot: so many answers a second as one client sees, whoever else waits."""
-    return MeasuredLoadPoint(None, clients, 100.0, 20.0, 2000, 0, {"latency": {"p50": 0.01 * clients}})
+    return MeasuredLoadPoint(None, clients, 100.0, 3.0, 300, 0, {"latency": {"p50": 0.01 * clients}})
 
 
 def test_a_closed_loops_are_fitted_by_clients() -> None:
@@ -174,15 +174,15 @@ def test_a_run_of_an_endpoint_has_none() -> None:
 
 
 def swept(clients: int) -> Stage:
-    """Twenty seconds of one slot of 10 ms, where each client waits its turn."""
+    """Three seconds of one slot of 10 ms, where each client waits its turn."""
     latency = {name: Estimate(10.0 * clients) for name in ("p50", "p95")}
     return replace(
         full_run().result.stages[-1],
         kind="closed",
         variant=None,
         tags={SWEEP_TAG: "yes"},
-        window=Window(0, 20 * 10**9),
-        completed=2000,
+        window=Window(0, 3 * 10**9),
+        completed=300,
         errors={},
         concurrency=clients,
         scheduled_per_s=None,

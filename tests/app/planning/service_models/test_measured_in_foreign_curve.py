@@ -52,7 +52,7 @@ def test_errors_count_where_the_file_reports_them_and_are_taken_to_be_none_where
 
 def test_a_replica_has_its_share_of_what_was_measured() -> None:
     law = RequestService(2, 0.02, 0.5)
-    rungs = measured_rungs(law, (0.3, 0.5, 0.7, 0.85))
+    rungs = measured_rungs(law, (0.3, 0.5, 0.7, 0.85), requests=400)
     alone = build_foreign_target(curve(*rungs), L4, SLO)
     double = [
         MeasuredLoadPoint(
@@ -74,7 +74,7 @@ def test_what_was_typed_is_assumed_and_what_is_known_of_a_file_is_reported() -> 
 
 
 def test_a_fitted_model_says_what_no_load_point_reports() -> None:
-    rungs = measured_rungs(RequestService(1, 0.01, 0.3), (0.3, 0.5, 0.7, 0.85))
+    rungs = measured_rungs(RequestService(1, 0.01, 0.3), (0.3, 0.5, 0.7, 0.85), requests=400)
     target = build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99.9 < 100"),))
     assert target.fit is not None
     assert 0 < target.curve.max_rate_per_s <= target.fit.highest_per_s
@@ -82,7 +82,7 @@ def test_a_fitted_model_says_what_no_load_point_reports() -> None:
 
 
 def test_load_points_that_all_miss_the_slo_are_planned_where_a_fleet_may_meet_it() -> None:
-    rungs = measured_rungs(RequestService(1, 0.1, 0.2), (0.3, 0.5, 0.7, 0.85))
+    rungs = measured_rungs(RequestService(1, 0.1, 0.2), (0.3, 0.5, 0.7, 0.85), requests=400)
     target = build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 200"),))
     assert target.fit is not None
     assert (target.curve.max_rate_per_s, len(target.curve.points)) == (0.0, 4)
@@ -95,7 +95,7 @@ def test_a_closed_loop_is_fitted_by_its_clients() -> None:
     closed = [load_point(None, service_s, clients) for clients in (1.0, 2.0, 4.0, 8.0)]
     rates = [min(one.clients or 0.0, slots) / service_s for one in closed]
     reported = [
-        MeasuredLoadPoint(None, one.clients, rate, 10.0, 2000, 0, {"latency": {"p50": (one.clients or 0.0) / rate}})
+        MeasuredLoadPoint(None, one.clients, rate, 10.0, 300, 0, {"latency": {"p50": (one.clients or 0.0) / rate}})
         for one, rate in zip(closed, rates, strict=True)
     ]
     fit = build_foreign_target(curve(*reported), L4, (parse_objective("latency_ms.p50 < 15"),)).fit

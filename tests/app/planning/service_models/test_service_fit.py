@@ -18,14 +18,21 @@ from app.planning.slo_objectives import build_slo_objectives
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 from tests.fakes.services import measured_rungs
+from tests.tiers import first_in_unit_tier
 
 SHARES = (0.2, 0.4, 0.6, 0.75, 0.85, 0.92)
 LAWS = (RequestService(2, 0.05, 0.6, 0.004), BatchService(0.03, 0.004, 16, cv=0.1))
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_a_known_law_is_found_within_the_interval_that_is_reported(law: RequestService | BatchService) -> None:
-    fit = fit_service(measured_rungs(law, SHARES))
+@pytest.mark.parametrize(
+    ("law", "requests"),
+    [(LAWS[0], 3000), (LAWS[1], 600), pytest.param(LAWS[1], 3000, marks=pytest.mark.soak)],
+)
+def test_a_known_law_is_found_within_the_interval_that_is_reported(
+    law: RequestService | BatchService, requests: int
+) -> None:
+    load_points = measured_rungs(law, SHARES, requests)
+    fit = fit_service(load_points)
     best = fit.services[0]
     assert type(best.service) is type(law)
     if isinstance(law, RequestService):
@@ -42,7 +49,7 @@ def test_a_known_law_is_found_within_the_interval_that_is_reported(law: RequestS
         assert abs(off) < 3 * sigma
     assert sum(one.probability for one in fit.services) == pytest.approx(1.0)
     assert fit.median_error < 0.05
-    assert fit.highest_per_s == max(load_point.achieved_per_s for load_point in measured_rungs(law, SHARES))
+    assert fit.highest_per_s == max(load_point.achieved_per_s for load_point in load_points)
 
 
 def p95_s(law: ServiceModel, per_s: float) -> float:
@@ -69,6 +76,7 @@ def test_slow_and_fast_requests_are_reported_apart(law: RequestService) -> None:
     assert p95_s(found, 0.96 * per_s) < p95_s(law, per_s) < p95_s(found, 1.04 * per_s)
 
 
+@pytest.mark.soak
 def test_a_number_of_slots_between_those_that_are_screened_has_its_chance() -> None:
     law = RequestService(5, 0.05, 0.4, 0.004)
     fit = fit_service(measured_rungs(law, (0.3, 0.6, 0.8, 0.9), requests=5000))
@@ -87,6 +95,7 @@ def test_requests_that_share_cores_are_reported_from_requests_in_a_queue(cores: 
     assert p95_s(found, 0.97 * per_s) < p95_s(law, per_s) < p95_s(found, 1.03 * per_s)
 
 
+@pytest.mark.soak
 def test_small_batches_behind_a_window_are_not_taken_for_larger_ones() -> None:
     law = BatchService(0.02, 0.002, 4, 0.010, 0.1, 0.002)
     found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88), requests=4000)).services[0].service
@@ -151,7 +160,7 @@ def test_percentiles_without_counts_or_durations_are_of_a_steady_state() -> None
     assert rates[0] == pytest.approx(rates[1], rel=0.008)
 
 
-@pytest.mark.parametrize("is_typed", [False, True])
+@pytest.mark.parametrize("is_typed", first_in_unit_tier([True, False]))
 def test_a_fit_simulates_few_enough_requests_for_a_first_plan_in_3_s(
     is_typed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

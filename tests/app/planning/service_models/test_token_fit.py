@@ -16,6 +16,7 @@ from app.planning.service_models.token_fit import compute_mean_lengths, fit_toke
 from app.planning.simulation.replica import simulate_token_latencies
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import UNLIMITED_TOKENS, TokenService
+from tests.tiers import first_in_unit_tier
 
 LAW = TokenService(0.012, 0.0004, 2e-5, max_sequences=256, kv_tokens=UNLIMITED_TOKENS, cv=0.05, outside_s=0.002)
 NAMES = ("ttft p50", "ttft p95", "tpot p50", "tpot p95", "latency p50", "latency p95", RESPONSE_GAP)
@@ -35,7 +36,11 @@ def measured(
     return MeasuredLoadPoint(per_s, clients, achieved, requests / achieved, requests, 0, latencies, 500.0, 100.0)
 
 
-@pytest.mark.parametrize("loads", [[(r, None) for r in (0.5, 2.0, 5.0, 9.0)], [(None, c) for c in (1, 4, 12, 32)]])
+@pytest.mark.parametrize(
+    "loads",
+    first_in_unit_tier([[(r, None) for r in (0.5, 2.0, 5.0, 9.0)], [(None, c) for c in (1, 4, 12, 32)]]),
+    ids=["open", "closed"],
+)
 def test_a_known_service_is_found(loads: list[tuple[float | None, int | None]]) -> None:
     fit = fit_token_service([measured(per_s, clients) for per_s, clients in loads])
     best = fit.services[0]
@@ -134,6 +139,7 @@ def test_a_fit_plays_no_more_than_a_plan_has_time_for(monkeypatch: pytest.Monkey
     assert 0 < played < 6_000_000
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("limit", "value"), [("max_sequences", 16), ("kv_tokens", 9_000)])
 def test_admission_limits_are_found_from_uneven_lengths(limit: str, value: int) -> None:
     law = replace(LAW, **{limit: value})
