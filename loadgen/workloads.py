@@ -356,6 +356,11 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     cache_bust: CacheBust | None = None
     sample_rate_hz: int = 24_000
 
+    @property
+    def options(self) -> RequestOptions:
+        prompts = self.prompts
+        return prompts.options if isinstance(prompts, SyntheticPrompts | DatasetPrompts) else RequestOptions()
+
 
 class GeneratedAudio(msgspec.Struct, frozen=True):
     """Seeded audio clips that sound like a voice without words, with lengths in seconds. Fewer than
@@ -397,11 +402,6 @@ class RealtimeWorkload(msgspec.Struct, frozen=True, tag="realtime"):
     chunk_s: float = 0.1
     popularity: Popularity = Popularity()
     seed: int = 0
-
-    @property
-    def options(self) -> RequestOptions:
-        prompts = self.prompts
-        return prompts.options if isinstance(prompts, SyntheticPrompts | DatasetPrompts) else RequestOptions()
 
 
 class TensorWorkload(msgspec.Struct, frozen=True):
