@@ -102,9 +102,8 @@ def compute_load_share(prompts: Iterable[Sequence[Segment]], parts: Sequence[tup
 
 
 def compute_consecutive_share(prompts: Iterable[Sequence[Segment]], parts: Sequence[tuple[int, bool]]) -> float | None:
-    """Compute the share as `compute_load_share` does, for parts that go on with the prompts after
-    those of the parts before them. The first prompt was sent before all parts, by the
-    preflight."""
+    """Compute the share as `compute_load_share` does, but each part begins with the prompt after the
+    last one of the previous part. The preflight sends the first prompt before all parts."""
     offered = compute_offered_hits(prompts)
     count = len(offered.prompt_tokens)
     prompt_tokens, first_hits = np.asarray(offered.prompt_tokens), np.asarray(offered.hit_tokens)
