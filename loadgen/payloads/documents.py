@@ -14,7 +14,7 @@ _DOCUMENT_STREAM = 5
 """Identifier of the random stream for documents, which differs from those of lengths, think times,
 parallel requests and tools."""
 _DRAWS_PER_DOCUMENT = 4
-"""Number of draws per document of a message, of which those that repeat a document are dropped."""
+"""Number of draws per document of a message. Draws that repeat a document are dropped."""
 SEPARATOR = "\n\n"
 """Text between the documents of a prompt, and before the text of its user."""
 
