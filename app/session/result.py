@@ -73,8 +73,19 @@ from app.records.result import (
 from app.session.local.spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
-from loadgen.workloads import OipWorkload, OpenAiWorkload, SessionPrompts, SyntheticPrompts, Workload
+from loadgen.workloads import (
+    OipWorkload,
+    OpenAiWorkload,
+    RealtimeWorkload,
+    SessionPrompts,
+    SyntheticPrompts,
+    Workload,
+)
 
+_WEBSOCKET_CAPACITY_NOTE = (
+    "The load generator's capacity was measured with plain HTTP requests. A dialog sends and receives many messages, "
+    "so check the CPU utilization of the load generator."
+)
 _GRPC_CAPACITY_NOTE = (
     "The load generator's capacity was measured with plain HTTP requests. gRPC calls need more CPU time, so check the "
     "CPU utilization of the load generator."
@@ -107,6 +118,8 @@ def _build_workload_notes(workload: Workload) -> tuple[str, ...]:
     match workload:
         case OipWorkload(transport="grpc" | "grpc-stream"):
             return (_GRPC_CAPACITY_NOTE,)
+        case RealtimeWorkload():
+            return (_WEBSOCKET_CAPACITY_NOTE,)
         case OpenAiWorkload(
             api="chat" | "completions" | "responses" | "messages", prompts=SyntheticPrompts(turns=turns, live=live)
         ) if turns is not None:

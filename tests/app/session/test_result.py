@@ -22,7 +22,15 @@ from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
 from app.wiring.llm_quickstart import build_shape_inputs
 from loadgen.records import ClosedArrivals
-from loadgen.workloads import FixedLength, HttpWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
+from loadgen.workloads import (
+    FixedLength,
+    HttpWorkload,
+    OipWorkload,
+    OpenAiWorkload,
+    RealtimeWorkload,
+    SyntheticPrompts,
+    Workload,
+)
 from tests.fakes.bench import SEARCH, SPEC, Bench, check_of, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -54,6 +62,7 @@ CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
     [
         (CHAT, None),
         (OipWorkload("m", transport="grpc"), "gRPC"),
+        (RealtimeWorkload("m"), "A dialog sends and receives many messages"),
         (OipWorkload("m"), None),
         (OpenAiWorkload("messages", "m", SyntheticPrompts(FixedLength(5), turns=FixedLength(2))), "multi-turn"),
         (OpenAiWorkload("embeddings", "m", SyntheticPrompts(FixedLength(5))), None),
