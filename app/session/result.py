@@ -78,12 +78,17 @@ from loadgen.workloads import (
     GrpcWorkload,
     OipWorkload,
     OpenAiWorkload,
+    RealtimeWorkload,
     SessionPrompts,
     SyntheticPrompts,
     Workload,
     list_workloads,
 )
 
+_WEBSOCKET_CAPACITY_NOTE = (
+    "The load generator's capacity was measured with plain HTTP requests. A dialog sends and receives many messages, "
+    "so check the CPU utilization of the load generator."
+)
 _GRPC_CAPACITY_NOTE = (
     "The load generator's capacity was measured with plain HTTP requests. gRPC calls need more CPU time, so check the "
     "CPU utilization of the load generator."
@@ -125,6 +130,8 @@ def _build_notes_on(workload: Workload) -> tuple[str, ...]:
     match workload:
         case OipWorkload(transport="grpc" | "grpc-stream") | GrpcWorkload():
             return (_GRPC_CAPACITY_NOTE,)
+        case RealtimeWorkload():
+            return (_WEBSOCKET_CAPACITY_NOTE,)
         case OpenAiWorkload(
             api="chat" | "completions" | "responses" | "messages", prompts=SyntheticPrompts(turns=turns, live=live)
         ) if turns is not None:

@@ -168,6 +168,8 @@ class WebSocketConnection(Connection):
                 self._read_close(event, frames)
             if self._exchange is not exchange:
                 return
+            if self._dialog.is_complete:  # what follows is not read
+                break
         if self._dialog.is_complete:
             exchange.end_ns = now_ns
             self._write_frame(frames.send(CloseConnection(code=1000)))
@@ -189,8 +191,6 @@ class WebSocketConnection(Connection):
             self._read_message(message, now_ns)
 
     def _read_message(self, message: str, now_ns: int) -> None:
-        if self._dialog.is_complete:
-            return
         try:
             error, detail = self._dialog.feed(message.encode(), now_ns), self._dialog.detail
         except Exception as reader_error:  # a failing reader fails the request, not the run
@@ -199,8 +199,6 @@ class WebSocketConnection(Connection):
             self.abort(error, detail)
 
     def _read_close(self, event: CloseConnection, frames: FrameConnection) -> None:
-        if self._dialog.is_complete:
-            return
         if frames.state is ConnectionState.OPEN:  # the frame could not be parsed
             self.abort("bad-payload", "the server sends invalid WebSocket frames")
         else:

@@ -29,6 +29,7 @@ from loadgen.workloads import (
     HttpWorkload,
     OipWorkload,
     OpenAiWorkload,
+    RealtimeWorkload,
     SyntheticPrompts,
     Workload,
 )
@@ -65,6 +66,7 @@ CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
         (OipWorkload("m", transport="grpc"), "gRPC"),
         (GrpcWorkload("a/b"), "gRPC"),
         (BatchWorkload(OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(9)))), "load.batch.poll"),
+        (RealtimeWorkload("m"), "A dialog sends and receives many messages"),
         (OipWorkload("m"), None),
         (OpenAiWorkload("messages", "m", SyntheticPrompts(FixedLength(5), turns=FixedLength(2))), "multi-turn"),
         (OpenAiWorkload("embeddings", "m", SyntheticPrompts(FixedLength(5))), None),

@@ -86,6 +86,14 @@ def test_a_long_input_is_no_timeout(talk: Any) -> None:
     assert exchange.end_ns - exchange.sent_ns > 450_000_000, "longer than both limits"
 
 
+def test_what_follows_the_end_is_not_read(talk: Any) -> None:
+    """A close and a ping in the packet of the last event."""
+    end = msgspec.json.encode(DONE)
+    last = b"\x81" + bytes([len(end)]) + end + b"\x88\x02\x03\xe8" + b"\x89\x00" + b"\xff"
+    error, exchange = talk(RealtimeServer([AUDIO[0], last]))
+    assert (error, exchange.detail) == (None, None)
+
+
 def refusing(*steps: Event | bytes) -> RealtimeServer:
     return RealtimeServer([], greeting=(), upgrade=lambda: steps)
 
