@@ -296,7 +296,7 @@ class SinglePromptSettings(TextSettings):
     choose the length."""
 
 
-class PromptSettings(SinglePromptSettings):
+class PromptSettings(TextSettings):
     """Synthetic prompts whose length is fixed or follows a distribution.
 
     With `turns`, each arrival starts a session. A session consists of `turns` requests, with a
@@ -304,6 +304,9 @@ class PromptSettings(SinglePromptSettings):
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = {}
+    output_tokens: TokenLength | None = None
+    """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model
+    choose the length."""
     turns: TokenLength | None = Field(default=None, examples=[4])
     """Number of requests per session, such as 4, or a distribution. Leave it empty for single
     requests."""

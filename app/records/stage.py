@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.records.result import ArrivalKind, BatchSummary, ErrorSample, SessionSummary, StageKind, WorkerData
+from app.records.result import ArrivalKind, BatchOutcome, ErrorSample, SessionSummary, StageKind, WorkerData
 from app.records.server_counters import ServerCounters
 
 
@@ -79,5 +79,5 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     """What the target's servers counted during the stage; None if they report no known counters."""
     live_sessions: SessionSummary | None = None
     """Sessions whose requests contained the server's own responses; None for other workloads."""
-    batch: BatchSummary | None = None
+    batch: BatchOutcome | None = None
     """End of the job; None unless the stage is a job of the Batch API."""

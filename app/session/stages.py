@@ -20,7 +20,6 @@ from app.records import events
 from app.records.interrupted import CompletedStage
 from app.records.result import (
     ArrivalKind,
-    BatchSummary,
     Objective,
     SessionOutcomeName,
     SessionSummary,
@@ -348,7 +347,7 @@ class StageRunner:
             requests_output_lengths=has_output_lengths(workload),
             target_ended=self._target_end_reason(),
             live_sessions=_summarize_sessions(stage_ended.live_sessions),
-            batch=None if stage_ended.batch is None else BatchSummary(**msgspec.structs.asdict(stage_ended.batch)),
+            batch=stage_ended.batch,
             error_samples=self._first_error_reporter.report(
                 stage_ended.first_errors, stage_ended.index, self._now_ns()
             ),
