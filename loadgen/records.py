@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 import pyarrow as pa
 
-from loadgen.workloads import Workload
+from loadgen.workloads import BatchOutcome, Workload
 
 ERROR_CLASSES = (
     "dns", "connect", "tls", "send", "http-4xx", "http-5xx", "timeout", "truncated", "bad-payload", "bad-output",
@@ -597,31 +597,6 @@ OutputCount = Literal["responses", "calling_responses", "tool_calls", "checked",
 were checked against the JSON schema of the workload, and `valid` of them match it. The others have
 the error class `bad-output`.
 """
-
-
-BatchStatus = Literal["completed", "failed", "expired", "cancelled"]
-
-
-class BatchOutcome(msgspec.Struct, frozen=True):
-    """End of a job of the Batch API.
-
-    `upload_s` is the duration of the upload, and `job_s` the time from the creation of the job
-    until its end was observed. `expired` and `cancelled` requests were not processed before the end
-    of the job. `tokens_in` and `tokens_out` are the totals of the completed requests, or None if
-    the server does not report them. `detail` is the server's reason, without secrets.
-    """
-
-    status: BatchStatus
-    upload_s: float
-    job_s: float
-    requests: int
-    completed: int
-    failed: int
-    expired: int
-    cancelled: int
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    detail: str | None = None
 
 
 class RoundTrips(msgspec.Struct, frozen=True):

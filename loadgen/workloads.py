@@ -458,21 +458,18 @@ class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
 
 
 class GrpcWorkload(msgspec.Struct, frozen=True, tag="grpc"):
-    """Calls of a gRPC method, `package.Service/Method`: one call per body, or calls with an empty
-    message if `bodies` is empty.
+    """Calls of a gRPC method, `package.Service/Method`, one for each body of `requests`, or calls
+    with an empty message if there is none.
 
     A body is a message in the JSON format of Protocol Buffers, or an array of messages if the method
-    takes a stream of them. `template` and `dataset` are used as in HttpWorkload. `protoset` is the
-    path of a descriptor set; without it, the message types are those of the server's reflection.
+    takes a stream of them. `protoset` is the path of a descriptor set; without it, the message types
+    are those of the server's reflection.
     """
 
     method: str
+    requests: HttpWorkload = HttpWorkload()
+    """Bodies, template, dataset and popularity; what belongs to HTTP does not apply."""
     protoset: str | None = None
-    bodies: tuple[bytes, ...] = ()
-    template: str | None = None
-    dataset: Dataset | None = None
-    popularity: Popularity = Popularity()
-    seed: int = 0
 
 
 class BatchWorkload(msgspec.Struct, frozen=True, tag="openai-batch"):
@@ -481,6 +478,31 @@ class BatchWorkload(msgspec.Struct, frozen=True, tag="openai-batch"):
 
     requests: OpenAiWorkload
     poll_s: float = 10.0
+
+
+BatchStatus = Literal["completed", "failed", "expired", "cancelled"]
+
+
+class BatchOutcome(msgspec.Struct, frozen=True):
+    """End of a job of the Batch API.
+
+    `upload_s` is the duration of the upload, and `job_s` the time from the creation of the job
+    until its end was observed. `expired` and `cancelled` requests were not processed before the end
+    of the job. `tokens_in` and `tokens_out` are the totals of the completed requests, or None if
+    the server does not report them. `detail` is the server's reason, without secrets.
+    """
+
+    status: BatchStatus
+    upload_s: float
+    job_s: float
+    requests: int
+    completed: int
+    failed: int
+    expired: int
+    cancelled: int
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    detail: str | None = None
 
 
 class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):

@@ -399,17 +399,13 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchJobRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Job of the Batch API. `expired` and `cancelled` requests were not processed before its end."""
+    """Job of the Batch API. `outcomes` has the number of requests, and by outcome."""
 
     stage: str
     status: str
     upload: Quantity
     job: Quantity
-    requests: int
-    completed: int
-    failed: int
-    expired: int
-    cancelled: int
+    outcomes: dict[str, int]
     tokens_in: Quantity
     tokens_out: Quantity
     tokens_per_s: Quantity

@@ -419,8 +419,7 @@ def _build_media_lines(rows: Sequence[MediaRow], width: int) -> list[str]:
 
 
 def _describe_batch(row: BatchJobRow) -> list[str]:
-    counts = {"completed": row.completed, "failed": row.failed, "expired": row.expired, "canceled": row.cancelled}
-    count_text = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "completed")
+    count_texts = [f"{count:,} {name}" for name, count in row.outcomes.items() if count or name == "completed"]
     ending = formatting.BATCH_STATUSES[row.status]
     tokens = (("input", row.tokens_in), ("output", row.tokens_out))
     token_text = ", ".join(f"{formatting.format_count(round(count.value))} {name} tokens" for name, count in tokens
@@ -429,7 +428,7 @@ def _describe_batch(row: BatchJobRow) -> list[str]:
     return [
         f"{ending} after {formatting.format_duration(row.job.value or 0)} (upload before it: "
         f"{formatting.format_duration(row.upload.value or 0)})",
-        f"{row.requests:,} requests: {count_text}",
+        f"{count_texts[0]}: {', '.join(count_texts[1:])}",
         *([f"{token_text}{rate_text}"] if token_text else []),
         *([f"reason given by the server: {row.detail}"] if row.detail else []),
     ]

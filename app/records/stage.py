@@ -7,13 +7,13 @@ import msgspec
 
 from app.records.result import (
     ArrivalKind,
-    BatchSummary,
+    BatchOutcome,
     ErrorSample,
     OutputSummary,
     SessionSummary,
     StageKind,
     WorkerData,
-)  # fmt: skip
+)
 from app.records.server_counters import ServerCounters
 
 
@@ -102,5 +102,5 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     outputs: OutputSummary | None = None
     """Tool calls and structured output of the responses; None unless the workload has tools or
     checks responses against a JSON schema."""
-    batch: BatchSummary | None = None
+    batch: BatchOutcome | None = None
     """End of the job; None unless the stage is a job of the Batch API."""

@@ -15,7 +15,7 @@ from app.analysis.objectives import get_unit as get_limit_unit
 from app.records.breakdown import PART_NAMES, Evidence, LatencyPart
 from app.records.metrics import PERCENTILES, RUN_METRICS
 from app.records.result import (
-    BatchSummary,
+    BatchOutcome,
     Estimate,
     Knee,
     LatencyBreakdown,
@@ -311,7 +311,7 @@ def build_batch_rows(stages: Sequence[Stage]) -> tuple[model.BatchJobRow, ...]:
     )
 
 
-def _build_batch_row(name: str, stage: Stage, batch: BatchSummary) -> model.BatchJobRow:
+def _build_batch_row(name: str, stage: Stage, batch: BatchOutcome) -> model.BatchJobRow:
     def build_count(tokens: int | None) -> model.Quantity:
         return model.Quantity(
             value=tokens, unit="tokens", reason="not reported by the server" if tokens is None else None
@@ -322,11 +322,13 @@ def _build_batch_row(name: str, stage: Stage, batch: BatchSummary) -> model.Batc
         status=batch.status,
         upload=model.Quantity(value=batch.upload_s, unit="s"),
         job=model.Quantity(value=batch.job_s, unit="s"),
-        requests=batch.requests,
-        completed=batch.completed,
-        failed=batch.failed,
-        expired=batch.expired,
-        cancelled=batch.cancelled,
+        outcomes={
+            "requests": batch.requests,
+            "completed": batch.completed,
+            "failed": batch.failed,
+            "expired": batch.expired,
+            "canceled": batch.cancelled,
+        },
         tokens_in=build_count(batch.tokens_in),
         tokens_out=build_count(batch.tokens_out),
         tokens_per_s=build_stage_quantity(stage, "output_tokens_per_s"),

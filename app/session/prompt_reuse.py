@@ -204,6 +204,8 @@ def _reuses_prompts_by_design(workload: Workload) -> bool:
 
 
 def _has_single_body(workload: Workload) -> bool:
-    if not isinstance(workload, HttpWorkload | TorchServeWorkload | GrpcWorkload) or workload.dataset is not None:
+    if isinstance(workload, GrpcWorkload):
+        workload = workload.requests
+    if not isinstance(workload, HttpWorkload | TorchServeWorkload) or workload.dataset is not None:
         return False
     return len(set(workload.bodies)) == 1

@@ -21,7 +21,6 @@ from app.records import events
 from app.records.interrupted import CompletedStage
 from app.records.result import (
     ArrivalKind,
-    BatchSummary,
     Objective,
     OutputSummary,
     SessionOutcomeName,
@@ -361,7 +360,7 @@ class StageRunner:
             target_ended=self._target_end_reason(),
             live_sessions=_summarize_sessions(stage_ended.live_sessions),
             outputs=None if stage_ended.outputs is None else OutputSummary(**stage_ended.outputs),
-            batch=None if stage_ended.batch is None else BatchSummary(**msgspec.structs.asdict(stage_ended.batch)),
+            batch=stage_ended.batch,
             round_trip_ms=None if stage_ended.round_trips is None else stage_ended.round_trips.min_ms,
             error_samples=self._first_error_reporter.report(
                 stage_ended.first_errors, stage_ended.index, self._now_ns()

@@ -442,12 +442,11 @@ def _build_torchserve_workload(profile: TorchServeProfile) -> TorchServeWorkload
 
 def _build_grpc_workload(profile: GrpcProfile) -> GrpcWorkload:
     settings = profile.workload
-    return GrpcWorkload(
-        method=settings.method,
-        protoset=None if settings.protoset is None else str(settings.protoset),
+    requests = HttpWorkload(
         bodies=_build_bodies(settings.body, settings.bodies),
         template=None if settings.template is None else encode_body(settings.template).decode(),
         dataset=None if settings.dataset is None else build_dataset(settings.dataset),
         popularity=settings.popularity,
         seed=profile.load.seed,
     )
+    return GrpcWorkload(settings.method, requests, None if settings.protoset is None else str(settings.protoset))

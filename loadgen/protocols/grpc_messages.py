@@ -41,7 +41,7 @@ async def build_grpc(workload: GrpcWorkload, address: Address, send: SendGrpcReq
     TargetError if the server's descriptors cannot be read, and WorkloadError if the method is
     unknown or a message cannot be built."""
     method = await _find_method(workload, address, send)
-    reader = None if workload.dataset is None else DatasetReader(workload.dataset, MAX_REQUESTS_BYTES)
+    reader = None if workload.requests.dataset is None else DatasetReader(workload.requests.dataset, MAX_REQUESTS_BYTES)
     bodies = _iterate_fixed_bodies(workload) if reader is None else _iterate_filled_bodies(workload, reader)
     try:
         requests, is_truncated = limit_total_size(
@@ -56,7 +56,7 @@ async def build_grpc(workload: GrpcWorkload, address: Address, send: SendGrpcReq
         check=partial(_check_response, method.response_class),
         label=format_grpc_method(address, method.path),
         new_reader=partial(MessageStreamReader, method.response_class) if method.has_response_stream else None,
-        request_indices=draw_indices(workload.popularity, len(requests), workload.seed),
+        request_indices=draw_indices(workload.requests.popularity, len(requests), workload.requests.seed),
         notes=build_omitted_request_notes(requests, is_truncated or (reader is not None and reader.is_truncated)),
         call_kind=_find_call_kind(method),
     )
@@ -75,12 +75,16 @@ def _find_call_kind(method: GrpcMethod) -> CallKind:
 
 
 def _iterate_fixed_bodies(workload: GrpcWorkload) -> Iterator[bytes]:
-    yield from workload.bodies or (b"{}",)
+    yield from workload.requests.bodies or (b"{}",)
 
 
 def _iterate_filled_bodies(workload: GrpcWorkload, reader: DatasetReader) -> Iterator[bytes]:
     is_csv = reader.format == "csv"
-    template = None if workload.template is None else BodyTemplate(workload.template, is_json=True, is_csv=is_csv)
+    template = (
+        None
+        if workload.requests.template is None
+        else BodyTemplate(workload.requests.template, is_json=True, is_csv=is_csv)
+    )
     for row in reader:
         yield encode_row(row, is_csv=is_csv) if template is None else template.fill(row.cells)
 

@@ -31,8 +31,6 @@ from loadgen.protocols.prepared import PreparedWorkload, WorkloadError, classify
 from loadgen.records import (
     NOT_STARTED,
     REQUEST_SCHEMA,
-    BatchOutcome,
-    BatchStatus,
     Endpoint,
     FirstError,
     LoadWorker,
@@ -45,7 +43,7 @@ from loadgen.records import (
 from loadgen.sanitizing import sanitize_line
 from loadgen.transport.address import EndpointError, parse_url
 from loadgen.transport.tls import build_tls_context
-from loadgen.workloads import BatchWorkload, Workload
+from loadgen.workloads import BatchOutcome, BatchStatus, BatchWorkload, Workload
 
 MAX_FILE_BYTES = 200_000_000
 """Maximum size in bytes of an uploaded file, which is the limit of the API."""

@@ -234,13 +234,15 @@ def test_messages_over_grpc(written: Written, tmp_path: Path) -> None:
     settings = {"method": "demo.Speech/Read", "protoset": "speech.binpb"}
     assert build_workload(written(target, {**settings, "bodies": [{"text": "é"}, '{"text": 1}']})) == GrpcWorkload(
         "demo.Speech/Read",
+        HttpWorkload(bodies=('{"text":"é"}'.encode(), b'{"text": 1}'), seed=7),
         str(tmp_path / "speech.binpb"),
-        bodies=('{"text":"é"}'.encode(), b'{"text": 1}'),
-        seed=7,
     )
     filled = build_workload(written(target, {**settings, "dataset": "images", "template": {"text": "{{file}}"}}))
     assert isinstance(filled, GrpcWorkload)
-    assert (filled.template, filled.dataset) == ('{"text":"{{file}}"}', Dataset(str(tmp_path / "images"), "folder"))
+    assert (filled.requests.template, filled.requests.dataset) == (
+        '{"text":"{{file}}"}',
+        Dataset(str(tmp_path / "images"), "folder"),
+    )
 
 
 def test_a_batch_is_of_chat_completions(written: Written) -> None:

@@ -10,7 +10,7 @@ from loadgen.protocols.prepared import PreparedWorkload, ResponseCheck, Workload
 from loadgen.transport.address import parse_grpc_url
 from loadgen.transport.exchange import Exchange
 from loadgen.transport.grpc_calls import split_messages
-from loadgen.workloads import Dataset, GrpcWorkload, Popularity
+from loadgen.workloads import Dataset, GrpcWorkload, HttpWorkload, Popularity
 from tests.fakes.grpc_speech import SERVICE, Audio, Text, speech_set
 
 
@@ -25,7 +25,7 @@ def build(protoset: str, method: str = "Say", **settings: Any) -> PreparedWorklo
     async def send(request: bytes, method: str = "", /) -> Exchange:
         raise AssertionError("with a descriptor set, nothing is asked")
 
-    workload = GrpcWorkload(f"{SERVICE}/{method}", protoset, **settings)
+    workload = GrpcWorkload(f"{SERVICE}/{method}", HttpWorkload(**settings), protoset)
     return asyncio.run(build_grpc(workload, parse_grpc_url("grpc://h:1"), send))
 
 

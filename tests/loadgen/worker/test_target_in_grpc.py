@@ -16,7 +16,7 @@ import pytest
 from loadgen.process import LoadError, LoadProcess
 from loadgen.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from loadgen.records import REQUEST_SCHEMA, Endpoint, KeyFile, OpenArrivals, StagePlan, Tls
-from loadgen.workloads import GrpcWorkload, OipWorkload
+from loadgen.workloads import GrpcWorkload, HttpWorkload, OipWorkload
 from tests.fakes.grpc_speech import SERVICE, Speech
 from tests.fakes.open_inference import OpenInference, floats, inputs
 
@@ -128,7 +128,8 @@ def test_a_renewed_key_is_read_again_after_a_refusal(load: LoadProcess, tmp_path
 
 
 def speech(method: str, *values: object) -> GrpcWorkload:
-    return GrpcWorkload(f"{SERVICE}/{method}", bodies=tuple(json.dumps(value).encode() for value in values))
+    requests = HttpWorkload(bodies=tuple(json.dumps(value).encode() for value in values))
+    return GrpcWorkload(f"{SERVICE}/{method}", requests)
 
 
 @pytest.mark.parametrize(
