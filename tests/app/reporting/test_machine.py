@@ -118,7 +118,7 @@ def test_a_metric_the_catalogue_does_not_know_is_left_out() -> None:
 
 def test_cache_hits_are_those_between_two_scrapes_of_the_same_server() -> None:
     """The second server restarts, and then reads nothing new."""
-    totals = {"scrape1": [(0, 0), (100, 25), (300, 225)], "scrape2": [(900, 900), (10, 0), (10, 0)]}
+    totals = {"scrape1": [(0, 0), (100, 25), (300, 225)], "scrape2": [(10, 9), (20, 0), (20, 0)]}
     rows = [
         (START_NS + index * 10**9, source, metric, float(value))
         for source, scrapes in totals.items()
