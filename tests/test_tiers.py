@@ -67,6 +67,31 @@ def test_multiprocessing():
 @pytest.mark.process
 def test_marked(): subprocess.run([sys.executable, "-c", ""])
 """
+COMPUTES = """
+import time, pytest
+
+def compute():
+    end_s = time.process_time() + 0.2
+    while time.process_time() < end_s:
+        pass
+
+@pytest.fixture
+def plan(): compute()
+
+def test_formula(): pass
+def test_fit(): compute()
+def test_plan(plan): pass
+
+@pytest.mark.process
+def test_command(): compute()
+"""
+REPEATS = """
+import pytest
+from tests.tiers import first_in_unit_tier
+
+@pytest.mark.parametrize("seed", first_in_unit_tier(range(5), 2))
+def test_coverage(seed): pass
+"""
 QUIET = MachineLoad(clock_s=0, pressure_s=0, busy_s=0, stolen_s=0, own_s=0)
 CROWDED = MachineLoad(clock_s=10, pressure_s=9, busy_s=20, stolen_s=0, own_s=8)
 
@@ -109,6 +134,40 @@ def test_files_without_timing_tests_are_not_imported_when_only_these_run(pyteste
     imported = "raise ImportError('imported')"
     ran(pytester, ORDERED, imported, options=("-m", "timing")).assert_outcomes(passed=1, deselected=4)
     ran(pytester, ORDERED, imported, options=("-m", "timing or ui")).assert_outcomes(errors=1)
+
+
+def test_files_whose_tests_are_all_of_another_tier_are_not_imported_when_only_unit_tests_run(
+    pytester: pytest.Pytester,
+) -> None:
+    of_processes = "import pytest\npytestmark = pytest.mark.process\nraise ImportError('imported')"
+    ran(pytester, ORDERED, of_processes, options=("-m", "unit")).assert_outcomes(passed=1, deselected=4)
+    ran(pytester, ORDERED, of_processes, options=("-m", "not soak")).assert_outcomes(errors=1)
+
+
+def test_a_unit_test_that_takes_much_processor_time_fails(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # not longer, since this is a unit test, too
+        patch.setattr(tiers, "MAX_UNIT_CPU_S", 0.1)
+        patch.setattr(tiers, "_has_compiled_kernels", lambda: False)
+        result = ran(pytester, COMPUTES)
+    result.assert_outcomes(passed=2, failed=1, errors=1)
+    assert "s of processor time: make it cheaper or `soak`" in result.stdout.str()
+
+
+def test_a_kernel_that_this_process_compiled_is_no_fault_of_the_test(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiers, "MAX_UNIT_CPU_S", 0.1)
+    monkeypatch.setattr(tiers, "_has_compiled_kernels", lambda: True)
+    ran(pytester, COMPUTES).assert_outcomes(passed=4)
+
+
+def test_the_first_repetitions_run_with_the_unit_tests_and_the_others_in_the_soak_tier(
+    pytester: pytest.Pytester,
+) -> None:
+    ran(pytester, REPEATS, options=("-m", "unit")).assert_outcomes(passed=2, deselected=3)
+    ran(pytester, REPEATS, options=("-m", "soak")).assert_outcomes(passed=3, deselected=2)
 
 
 @pytest.mark.process

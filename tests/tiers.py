@@ -262,7 +262,7 @@ def _failing_if_it_is_no_unit_test(item: pytest.Item) -> Iterator[None]:
         pytest.fail(f"a unit test starts a process: mark it `process` ({_started[started:]})", pytrace=False)
     used_s = time.process_time() - start_s
     if used_s > MAX_UNIT_CPU_S and not _has_compiled_kernels():
-        pytest.fail(f"a unit test takes {used_s:.0f} s of processor time: make it cheaper or `soak`", pytrace=False)
+        pytest.fail(f"a unit test takes {used_s:.1f} s of processor time: make it cheaper or `soak`", pytrace=False)
 
 
 def _has_compiled_kernels() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
@@ -52,8 +53,15 @@ def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **c
     return PlanningInputs(**(fields | changes))
 
 
+_plans: dict[bytes, Plan] = {}
+
+
 def planned(asked: PlanningInputs) -> Plan:
-    return plan_fleets(asked)
+    """Plan each question once: many tests play the plan of the same one."""
+    key = encode(asked, enc_hook=lambda values: values.tobytes())
+    if key not in _plans:
+        _plans[key] = plan_fleets(asked)
+    return _plans[key]
 
 
 def sized(asked: PlanningInputs) -> tuple[list[Option], Demand]:

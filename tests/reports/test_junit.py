@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
-import xmlschema
 
 from reports.junit import build_case_results, render_junit
 from reports.model import ObjectiveRow, Report
 from tests.fakes.golden import assert_golden
 from tests.reports.hostile import PAYLOADS, hostile
+
+if TYPE_CHECKING:
+    import xmlschema
 
 
 def _with(report: Report, row: ObjectiveRow, **verdict: object) -> Report:
@@ -68,7 +72,13 @@ def test_each_validity_check_is_one(full_report: Report) -> None:
     assert "Lengthen each step to 10 s" in found["step duration"].detail
 
 
-_SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "junit.xsd")
+@functools.cache
+def _schema() -> xmlschema.XMLSchema:
+    import xmlschema  # takes half a second
+
+    return xmlschema.XMLSchema(Path(__file__).parent / "junit.xsd")
+
+
 _NAMES = ("full_report", "empty_report", "interrupted_report", "streaming_report", "clients_report", "local_report",
           "failed_report", "strayed_report")  # fmt: skip
 
@@ -81,12 +91,12 @@ def _failing(report: Report) -> Report:
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_it_is_what_the_schema_says(name: str, request: pytest.FixtureRequest) -> None:
-    _SCHEMA.validate(render_junit(request.getfixturevalue(name)))
+    _schema().validate(render_junit(request.getfixturevalue(name)))
 
 
 def test_a_failing_run_is_the_golden_one(full_report: Report) -> None:
     text = render_junit(_failing(full_report))
-    _SCHEMA.validate(text)
+    _schema().validate(text)
     assert_golden("junit_failing.xml", text)
 
 
@@ -114,7 +124,7 @@ def test_the_totals_are_those_of_the_cases(name: str, request: pytest.FixtureReq
 @pytest.mark.parametrize("payload", [*PAYLOADS, "]]>", "<!DOCTYPE x>", "\x0b\ufffe\x00", "&amp;&#0;"])
 def test_hostile_text_adds_no_element(full_report: Report, payload: str) -> None:
     attacked = render_junit(hostile(_failing(full_report), payload))
-    _SCHEMA.validate(attacked)
+    _schema().validate(attacked)
     assert _elements(attacked) == _elements(render_junit(hostile(_failing(full_report), "plain ")))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgspec
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.planning.day_text import format_day, format_day_notes
-from app.planning.planned_fleet import prepare_fleet
+from app.planning.planned_fleet import PlannedFleet, prepare_fleet
 from app.records.day import DayTotals, Range, SimulatedDay, SimulatedHour
 from app.records.scaling import (
     Autoscaler,
@@ -26,7 +27,13 @@ from app.records.scaling import (
 from tests.fakes.planned import planned, question
 
 QUESTION = question()
-FLEET = prepare_fleet(planned(QUESTION), QUESTION, None, None)
+
+
+@functools.cache
+def planned_fleet() -> PlannedFleet:
+    return prepare_fleet(planned(QUESTION), QUESTION, None, None)
+
+
 GOOD = DayTotals(arrivals=1000, good=990, late=10, dropped=0, timed_out=0, failed=0, in_flight=0)
 
 
@@ -47,11 +54,11 @@ def day(totals: DayTotals = GOOD, **changes: Any) -> SimulatedDay:
 
 
 def notes(one: SimulatedDay, *played: str, peak: float = 60.0) -> str:
-    return "\n".join(format_day_notes(one, FLEET, played, 30.0, 200, np.array([peak, 6.0])))
+    return "\n".join(format_day_notes(one, planned_fleet(), played, 30.0, 200, np.array([peak, 6.0])))
 
 
 def test_a_day_is_reported_by_its_verdict_what_was_lost_and_what_it_cost() -> None:
-    assert format_day(day(), FLEET) == (
+    assert format_day(day(), planned_fleet()) == (
         "The SLO is met over the day.",
         "99 % of 1,000 requests met the limit of p95 latency < 1000 ms; the target of 95 % was reached in 1 of 2 "
         "hours.",
@@ -75,25 +82,25 @@ def test_a_day_is_reported_by_its_verdict_what_was_lost_and_what_it_cost() -> No
 )
 def test_what_is_lost_counts_against_the_share_and_as_errors(dropped: int, slo: str, verdict: str) -> None:
     totals = DayTotals(1000, 1000 - dropped, 0, dropped, 0, 0, 0)
-    reported = format_day(day(totals, slo=("latency_ms.p95 < 1000", slo)), FLEET)
+    reported = format_day(day(totals, slo=("latency_ms.p95 < 1000", slo)), planned_fleet())
     assert reported[0] == f"The SLO {verdict} over the day."
     assert reported[2].startswith(f"{dropped} requests were dropped")
 
 
 def test_a_day_without_answers_or_without_an_objective_evaluates_nothing() -> None:
-    empty = format_day(day(DayTotals(0, 0, 0, 0, 0, 0, 0), hours=()), FLEET)
+    empty = format_day(day(DayTotals(0, 0, 0, 0, 0, 0, 0), hours=()), planned_fleet())
     assert empty[0] == "There are no responses: there were no requests, or all are still in flight."
-    assert format_day(day(target_share=None, slo=()), FLEET)[0] == (
+    assert format_day(day(target_share=None, slo=()), planned_fleet())[0] == (
         "The SLO has no objective that a simulated day can evaluate."
     )
 
 
 def test_dearer_as_dear_and_a_static_fleet_are_reported_apart() -> None:
-    assert "This is $6 (4.2 %) more than" in format_day(day(usd=150.0), FLEET)[4]
-    assert "about the same as" in format_day(day(usd=144.1), FLEET)[4]
-    assert len(format_day(day(autoscaler=Fixed(12)), FLEET)) == 4
+    assert "This is $6 (4.2 %) more than" in format_day(day(usd=150.0), planned_fleet())[4]
+    assert "about the same as" in format_day(day(usd=144.1), planned_fleet())[4]
+    assert len(format_day(day(autoscaler=Fixed(12)), planned_fleet())) == 4
     alone = day(billed_instances=Range(1, 1, 1), replicas_per_instance=1, ready=Range(1, 1, 1))
-    assert "1 instance at $1/h each; 1 replica was ready." in format_day(alone, FLEET)[3]
+    assert "1 instance at $1/h each; 1 replica was ready." in format_day(alone, planned_fleet())[3]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import msgspec
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from app.analysis.traces import compute_rate_per_s, select_busiest_rows
 from app.planning.day import simulate_fleet_day
 from app.planning.fleet_rate import build_design, simulate_traffic
 from app.planning.planned_day import DayOptions, simulate_day, summarize_day
-from app.planning.planned_fleet import BIN_S, compute_day_rates_per_s, prepare_fleet, prepare_replica
+from app.planning.planned_fleet import BIN_S, PlannedFleet, compute_day_rates_per_s, prepare_fleet, prepare_replica
 from app.records.day import SimulatedDay
 from app.records.planning_inputs import PlanningInputs
 from app.records.scaling import Autoscaler, ColdStartModel, FailureModel, Fixed, Hpa, Operations, RollingUpdate
@@ -19,41 +21,49 @@ from tests.fakes.offers import TODAY
 from tests.fakes.planned import DAYTIME, LAW, planned, question, slow_question
 
 QUESTION = question()
-FLEET = prepare_fleet(planned(QUESTION), QUESTION, None, None)
 SLOWER = 10.0
 SLOW_QUESTION = slow_question(SLOWER)
-SLOW_FLEET = prepare_fleet(planned(SLOW_QUESTION), SLOW_QUESTION, None, None)
-"""For whole days."""
 HPA = Hpa(0.67, 12)
 STARTS = Operations(ColdStartModel(node_s=60.0))
+
+
+@functools.cache
+def planned_fleet() -> PlannedFleet:
+    return prepare_fleet(planned(QUESTION), QUESTION, None, None)
+
+
+@functools.cache
+def slow_fleet() -> PlannedFleet:
+    """For whole days."""
+    return prepare_fleet(planned(SLOW_QUESTION), SLOW_QUESTION, None, None)
 
 
 def morning(autoscaler: Autoscaler = HPA, operations: Operations = STARTS, hours: slice = slice(5, 7)) -> SimulatedDay:
     """Two hours in which the traffic grows from a tenth to half of its peak."""
     day = DayOptions(TODAY, autoscaler, operations, timeout_s=20.0)
     rates = compute_day_rates_per_s(QUESTION, TODAY)[hours.start * 60 : hours.stop * 60]
-    design = msgspec.structs.replace(build_design(LAW, FLEET.shape, FLEET.replicas), timeout_s=20.0)
+    design = msgspec.structs.replace(build_design(LAW, planned_fleet().shape, planned_fleet().replicas), timeout_s=20.0)
     start_s = hours.start * 3600.0
     outcome = simulate_fleet_day(
         design, rates, BIN_S, autoscaler, operations, seed=1, usd_per_hour=0.5, start_s=start_s
     )
-    return summarize_day(FLEET, QUESTION, day, outcome, rates)
+    return summarize_day(planned_fleet(), QUESTION, day, outcome, rates)
 
 
 @pytest.fixture(scope="module")
 def static_day() -> tuple[SimulatedDay, list[float]]:
     """With the progress that was reported."""
     said: list[float] = []
-    options = DayOptions(TODAY, Fixed(SLOW_FLEET.replicas), Operations())
-    return simulate_day(SLOW_FLEET, SLOW_QUESTION, options, said.append), said
+    options = DayOptions(TODAY, Fixed(slow_fleet().replicas), Operations())
+    return simulate_day(slow_fleet(), SLOW_QUESTION, options, said.append), said
 
 
 def test_a_static_day_is_paid_and_answered_as_planned(static_day: tuple[SimulatedDay, list[float]]) -> None:
     day, said = static_day
-    assert SLOW_FLEET.instances == FLEET.instances
+    assert slow_fleet().instances == planned_fleet().instances
     assert said == sorted(said)
     assert said[-1] == pytest.approx(1.0)
-    assert day.usd == pytest.approx(24 * FLEET.instances)
+    assert day.usd == pytest.approx(24 * planned_fleet().instances)
     assert day.usd_static == day.usd
     assert len(day.hours) == 24
     assert [hour.hour for hour in day.hours] == list(range(24))
@@ -69,7 +79,7 @@ def test_a_static_day_is_paid_and_answered_as_planned(static_day: tuple[Simulate
 
 
 def test_the_hour_of_the_peak_is_reported_from_the_hours_of_the_night() -> None:
-    few = msgspec.structs.replace(SLOW_FLEET, instances=3)
+    few = msgspec.structs.replace(slow_fleet(), instances=3)
     day = simulate_day(few, SLOW_QUESTION, DayOptions(TODAY, Fixed(6), Operations()))
     night, noon = day.hours[3], day.hours[12]
     assert night.arrivals_per_s == pytest.approx(6 / SLOWER, rel=0.05)
@@ -115,16 +125,19 @@ def test_bursts_of_the_traffic_are_played(static_day: tuple[SimulatedDay, list[f
     bursty = msgspec.structs.replace(SLOW_QUESTION, traffic=traffic)
     quiet, wild = (
         static_day[0],
-        simulate_day(SLOW_FLEET, bursty, DayOptions(TODAY, Fixed(SLOW_FLEET.replicas), Operations())),
+        simulate_day(slow_fleet(), bursty, DayOptions(TODAY, Fixed(slow_fleet().replicas), Operations())),
     )
     noon = slice(750, 810)
-    index = [np.var([60 * one.arrivals_per_s for one in reported.minutes[noon]]) / 3600 for reported in (quiet, wild)]
+    index = [
+        np.var([60 * one.arrivals_per_s for one in reported.minutes[noon]]) / (3600 / SLOWER)
+        for reported in (quiet, wild)
+    ]
     assert index[0] < 3
     assert 100 / SLOWER < index[1] < 700 / SLOWER
 
 
 def test_the_router_and_the_patience_are_those_of_the_day() -> None:
-    few = msgspec.structs.replace(SLOW_FLEET, instances=4)
+    few = msgspec.structs.replace(slow_fleet(), instances=4)
     plain = DayOptions(TODAY, Fixed(8), Operations())
     random, hasty = (
         simulate_day(few, SLOW_QUESTION, day)

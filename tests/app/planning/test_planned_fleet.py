@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import math
 import random
@@ -32,7 +33,7 @@ from app.planning.sizing import build_demand
 from app.planning.slo_objectives import build_slo_objectives
 from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import PlanLimits, UnmeasuredGpus
-from app.records.plan import Spread
+from app.records.plan import Plan, Spread
 from app.records.planning_inputs import AssumedModel
 from app.records.result import Hardware
 from app.records.service import RequestService, TokenService
@@ -44,20 +45,24 @@ from tests.fakes.planned import DAYTIME, LAW, planned, question
 from tests.tiers import first_in_unit_tier
 
 QUESTION = question()
-PLAN = planned(QUESTION)
+
+
+@functools.cache
+def plan_of_question() -> Plan:
+    return planned(QUESTION)
 
 
 def test_the_recommendation_is_played_unless_another_is_named() -> None:
-    fleet = prepare_fleet(PLAN, QUESTION, None, None)
+    fleet = prepare_fleet(plan_of_question(), QUESTION, None, None)
     assert fleet.fleet.offer == "acme/c2@here"
     assert (fleet.replicas_per_instance, fleet.usd_per_hour_each, fleet.service) == (2, 1.0, LAW)
     assert fleet.instances == fleet.fleet.instances
-    other = prepare_fleet(PLAN, QUESTION, "acme/c4@here", 7)
+    other = prepare_fleet(plan_of_question(), QUESTION, "acme/c4@here", 7)
     assert (other.instances, other.replicas_per_instance, other.replicas) == (7, 4, 28)
 
 
 def test_a_replica_is_sized_for_what_the_plan_takes_it_to_carry() -> None:
-    fleet = prepare_fleet(PLAN, QUESTION, None, None)
+    fleet = prepare_fleet(plan_of_question(), QUESTION, None, None)
     needed = fleet.instances - (fleet.fleet.spare_instances or 0)
     assert 60 / needed / 2 <= fleet.planned_rate_per_s < 60 / (needed - 1) / 2
 
@@ -99,15 +104,16 @@ def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports
 
 
 def test_a_plan_file_of_0_1_0_is_simulated_at_the_share_of_the_peak_of_each_replica_needed() -> None:
-    assert PLAN.recommendation is not None
-    fleet = msgspec.structs.replace(PLAN.recommendation.fleet, planned_rate_per_replica_per_s=None)
-    older = msgspec.structs.replace(PLAN, recommendation=msgspec.structs.replace(PLAN.recommendation, fleet=fleet))
+    plan = plan_of_question()
+    assert plan.recommendation is not None
+    fleet = msgspec.structs.replace(plan.recommendation.fleet, planned_rate_per_replica_per_s=None)
+    older = msgspec.structs.replace(plan, recommendation=msgspec.structs.replace(plan.recommendation, fleet=fleet))
     needed = (fleet.instances or 0) - (fleet.spare_instances or 0)
     assert prepare_fleet(older, QUESTION, None, None).planned_rate_per_s == pytest.approx(60 / needed / 2)
 
 
 def test_where_an_autoscaler_begins_is_what_a_sized_replica_does() -> None:
-    fleet = prepare_fleet(PLAN, QUESTION, None, None)
+    fleet = prepare_fleet(plan_of_question(), QUESTION, None, None)
     replica = prepare_replica(fleet, compute_day_rates_per_s(QUESTION, TODAY))
     assert replica.utilization == pytest.approx(fleet.planned_rate_per_s / LAW.max_throughput_per_s, rel=0.03)
     assert 0.2 * fleet.planned_rate_per_s < replica.in_flight < 0.3 * fleet.planned_rate_per_s
@@ -143,20 +149,20 @@ def test_of_several_limits_of_one_time_the_highest_quantile_evaluates() -> None:
 
 
 def test_more_than_all_can_answer_is_reported() -> None:
-    fleet = prepare_fleet(PLAN, QUESTION, None, 2)  # 40/s at the very most
+    fleet = prepare_fleet(plan_of_question(), QUESTION, None, 2)  # 40/s at the very most
     assert not is_saturated(fleet, np.array([39.0]))
     assert is_saturated(fleet, np.array([39.0, 41.0]))
 
 
 def test_what_cannot_be_played_says_why() -> None:
     with pytest.raises(UsageError, match="no offer 'acme/c2x@here'") as caught:
-        prepare_fleet(PLAN, QUESTION, "acme/c2x@here", None)
+        prepare_fleet(plan_of_question(), QUESTION, "acme/c2x@here", None)
     assert caught.value.hint == "Did you mean 'acme/c2@here'?"
     unfitted = msgspec.structs.replace(QUESTION.measured[0], fit=None, no_fit_reason="it has one rate only")
     with pytest.raises(UsageError, match="no service model, so a day cannot be simulated: it has one rate only"):
-        prepare_fleet(PLAN, msgspec.structs.replace(QUESTION, measured=(unfitted,)), None, None)
+        prepare_fleet(plan_of_question(), msgspec.structs.replace(QUESTION, measured=(unfitted,)), None, None)
     with pytest.raises(UsageError, match="recommends no fleet"):
-        prepare_fleet(msgspec.structs.replace(PLAN, recommendation=None), QUESTION, None, None)
+        prepare_fleet(msgspec.structs.replace(plan_of_question(), recommendation=None), QUESTION, None, None)
 
 
 def test_another_card_is_played_at_the_speed_it_is_planned_at() -> None:
