@@ -145,8 +145,8 @@ def _replace_core_series(telemetry: pd.DataFrame) -> pd.DataFrame:
 
 def _add_cache_hits(telemetry: pd.DataFrame, start_ns: int) -> pd.DataFrame:
     """Add the hit rate of each server's prefix cache from the start of the load on, from the
-    counters of its metrics page. The hit rate of an interval without input tokens, or in which the server was restarted, is
-    missing."""
+    counters of its metrics page. The hit rate of an interval without input tokens, or in which the
+    server was restarted, is missing."""
     is_counter = telemetry["metric"].isin(_HIT_COUNTERS) & (telemetry["at_ns"] >= start_ns)
     counters = telemetry[is_counter].dropna()
     frames = [telemetry]
