@@ -141,7 +141,7 @@ def build_limit_line(value: float, text: str) -> list[alt.Chart]:
     rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(y=alt.Y("limit:Q"))
     position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3, "fontWeight": 600}
     halo_layer, label = (  # keeps the label readable where a line crosses it
-        data.mark_text(**position | style).encode(x=alt.XValue(0), y=alt.Y("limit:Q"), text=alt.Text("text:N"))
+        data.mark_text(**position | style).encode(x=alt.value(0), y=alt.Y("limit:Q"), text=alt.Text("text:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
     return [rule, halo_layer, label]
@@ -235,5 +235,5 @@ def build_knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
         data = build_layer([{x.shorthand.partition(":")[0]: row.at.value, "text": f"knee: {row.name}"}])
         layers.append(data.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(x=x))
         label = data.mark_text(align="left", baseline="top", dx=4, color=MUTED)
-        layers.append(label.encode(x=x, y=alt.YValue(16 + 13 * index), text=alt.Text("text:N")))
+        layers.append(label.encode(x=x, y=alt.value(16 + 13 * index), text=alt.Text("text:N")))
     return layers
