@@ -481,25 +481,23 @@ class BatchWorkload(msgspec.Struct, frozen=True, tag="openai-batch"):
 
 
 BatchStatus = Literal["completed", "failed", "expired", "cancelled"]
+"""End of a job of the Batch API, or of one of its requests."""
 
 
 class BatchOutcome(msgspec.Struct, frozen=True):
     """End of a job of the Batch API.
 
     `upload_s` is the duration of the upload, and `job_s` the time from the creation of the job
-    until its end was observed. `expired` and `cancelled` requests were not processed before the end
-    of the job. `tokens_in` and `tokens_out` are the totals of the completed requests, or None if
-    the server does not report them. `detail` is the server's reason, without secrets.
+    until its end was observed. `request_counts` has the requests by their end: expired and
+    cancelled ones were not processed before the end of the job. `tokens_in` and `tokens_out` are
+    the totals of the completed requests, or None if the server does not report them. `detail` is
+    the server's reason, without secrets.
     """
 
     status: BatchStatus
     upload_s: float
     job_s: float
-    requests: int
-    completed: int
-    failed: int
-    expired: int
-    cancelled: int
+    request_counts: dict[BatchStatus, int]
     tokens_in: int | None = None
     tokens_out: int | None = None
     detail: str | None = None

@@ -113,10 +113,6 @@ class CommandPalette(QDialog):
                 return True
         return super().eventFilter(watched, event)
 
-    def list_texts(self) -> list[str]:
-        """Return the displayed rows: section headings and entries."""
-        return [self._model.item(row).text() for row in range(self._model.rowCount())]
-
     def _show_matches(self, query: str) -> None:
         self._model.clear()
         self._entries_by_row: dict[int, PaletteEntry] = {}

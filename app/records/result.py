@@ -29,7 +29,6 @@ from app.records.selftest import SelfTestSummary
 from app.records.server_counters import LatencyComparison as LatencyComparison
 from app.records.server_counters import ServerCounters as ServerCounters
 from app.records.traffic import Traffic as Traffic
-from loadgen.workloads import BatchOutcome as BatchOutcome
 
 SCHEMA = 3
 
@@ -218,15 +217,37 @@ class ErrorSample(msgspec.Struct, frozen=True):
     text: str
 
 
+class BatchSummary(msgspec.Struct, frozen=True):
+    """Job of the Batch API.
+
+    `upload_s` is the duration of the upload in s, and `job_s` the time in s from the creation of
+    the job until its end was observed. `expired` and `cancelled` requests were not processed before
+    the end of the job. `tokens_in` and `tokens_out` are the totals of the completed requests; None
+    if the server does not report them. `detail` is the server's reason for a failed job.
+    """
+
+    status: Literal["completed", "failed", "expired", "cancelled"]
+    upload_s: float
+    job_s: float
+    requests: int
+    completed: int
+    failed: int
+    expired: int
+    cancelled: int
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    detail: str | None = None
+
+
 class TokenTotals(msgspec.Struct, frozen=True):
     """Tokens of the successful requests of a class, as the responses report them. A number is None
-    if no response reports it. `cached_input` are the input tokens that a prefix cache served, and
-    are part of `input`."""
+    if no response reports it. `cached_input_tokens` are the input tokens that a prefix cache
+    served, and are part of `input_tokens`."""
 
     responses: int
-    input: int | None
-    cached_input: int | None
-    output: int | None
+    input_tokens: int | None
+    cached_input_tokens: int | None
+    output_tokens: int | None
 
 
 class ClassSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -321,7 +342,7 @@ class Stage(msgspec.Struct, frozen=True):
     requests."""
     classes: tuple[ClassSummary, ...] = ()
     """Results of each class of requests; empty if the workload has no classes."""
-    batch: BatchOutcome | None = None
+    batch: BatchSummary | None = None
     """End of the job; None unless the stage is a job of the Batch API."""
     in_headline: bool = False
     """True if this stage contributes to the headline metrics of the run or, in a local run, of the

@@ -7,7 +7,7 @@ import msgspec
 
 from app.records.result import (
     ArrivalKind,
-    BatchOutcome,
+    BatchSummary,
     ErrorSample,
     OutputSummary,
     SessionSummary,
@@ -102,5 +102,5 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     outputs: OutputSummary | None = None
     """Tool calls and structured output of the responses; None unless the workload has tools or
     checks responses against a JSON schema."""
-    batch: BatchOutcome | None = None
+    batch: BatchSummary | None = None
     """End of the job; None unless the stage is a job of the Batch API."""

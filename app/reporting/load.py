@@ -15,7 +15,7 @@ from app.analysis.objectives import get_unit as get_limit_unit
 from app.records.breakdown import PART_NAMES, Evidence, LatencyPart
 from app.records.metrics import PERCENTILES, RUN_METRICS
 from app.records.result import (
-    BatchOutcome,
+    BatchSummary,
     Estimate,
     Knee,
     LatencyBreakdown,
@@ -311,7 +311,7 @@ def build_batch_rows(stages: Sequence[Stage]) -> tuple[model.BatchJobRow, ...]:
     )
 
 
-def _build_batch_row(name: str, stage: Stage, batch: BatchOutcome) -> model.BatchJobRow:
+def _build_batch_row(name: str, stage: Stage, batch: BatchSummary) -> model.BatchJobRow:
     def build_count(tokens: int | None) -> model.Quantity:
         return model.Quantity(
             value=tokens, unit="tokens", reason="not reported by the server" if tokens is None else None

@@ -130,7 +130,7 @@ class PromptReuseMonitor:
             return []
         assert isinstance(prompts, SyntheticPrompts)
         blocks = iterate_document_blocks(prompts, workload.popularity, workload.seed)
-        prepared = list(itertools.islice(blocks, self._prepared_count))
+        prepared: list[Sequence[Segment]] = list(itertools.islice(blocks, self._prepared_count))
         indices = draw_indices(workload.popularity, len(prepared), workload.seed)
         return prepared if indices is None else [prepared[index] for index in indices]
 

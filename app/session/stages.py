@@ -21,6 +21,7 @@ from app.records import events
 from app.records.interrupted import CompletedStage
 from app.records.result import (
     ArrivalKind,
+    BatchSummary,
     Objective,
     OutputSummary,
     SessionOutcomeName,
@@ -51,6 +52,7 @@ from loadgen.records import (
     TraceArrivals,
 )
 from loadgen.workloads import (
+    BatchOutcome,
     BatchWorkload,
     DatasetPrompts,
     LocustWorkload,
@@ -360,7 +362,7 @@ class StageRunner:
             target_ended=self._target_end_reason(),
             live_sessions=_summarize_sessions(stage_ended.live_sessions),
             outputs=None if stage_ended.outputs is None else OutputSummary(**stage_ended.outputs),
-            batch=stage_ended.batch,
+            batch=None if stage_ended.batch is None else _summarize_batch(stage_ended.batch),
             round_trip_ms=None if stage_ended.round_trips is None else stage_ended.round_trips.min_ms,
             error_samples=self._first_error_reporter.report(
                 stage_ended.first_errors, stage_ended.index, self._now_ns()
@@ -374,6 +376,19 @@ def _end_at_last_request(stage_data: StageData, rows: StageRows) -> StageData:
     last_ns = int(rows.scheduled_ns[-1]) if rows.scheduled_ns.size else stage_data.start_ns
     duration_s = max(0, last_ns + 1 - stage_data.start_ns) / 1e9
     return msgspec.structs.replace(stage_data, duration_s=min(stage_data.duration_s, duration_s))
+
+
+def _summarize_batch(batch: BatchOutcome) -> BatchSummary:
+    return BatchSummary(
+        status=batch.status,
+        upload_s=batch.upload_s,
+        job_s=batch.job_s,
+        requests=sum(batch.request_counts.values()),
+        **batch.request_counts,
+        tokens_in=batch.tokens_in,
+        tokens_out=batch.tokens_out,
+        detail=batch.detail,
+    )
 
 
 def _summarize_sessions(counts: LiveSessionCounts | None) -> SessionSummary | None:

@@ -223,14 +223,14 @@ class BatchJob:
             for error in dict.fromkeys(answer.error for answer in answers)
             if error is not None
         )
-        failed = count - outcome.completed
-        on_progress(Progress(plan.index, end_ns, count, count, outcome.completed, failed, 0, 0.0, first_errors))
+        completed = outcome.request_counts["completed"]
+        on_progress(Progress(plan.index, end_ns, count, count, completed, count - completed, 0, 0.0, first_errors))
         return StageEnded(
             index=plan.index,
             start_ns=start_ns,
             end_ns=end_ns,
             scheduled=count,
-            never_started=outcome.cancelled,
+            never_started=outcome.request_counts["cancelled"],
             cpu_s=time.process_time() - cpu_start_s,
             connections_opened=self._client.sent_count,
             stopped_early=batch.status == "cancelled",
@@ -484,11 +484,12 @@ def _summarize(batch: _Batch, answers: list[_Answer], upload_s: float, job_s: fl
         status=_FINAL_STATUSES[batch.status],
         upload_s=upload_s,
         job_s=job_s,
-        requests=len(answers),
-        completed=completed,
-        failed=len(answers) - completed - expired - cancelled,
-        expired=expired,
-        cancelled=cancelled,
+        request_counts={
+            "completed": completed,
+            "failed": len(answers) - completed - expired - cancelled,
+            "expired": expired,
+            "cancelled": cancelled,
+        },
         tokens_in=sum(inputs) if inputs else None,
         tokens_out=sum(outputs) if outputs else None,
         detail=batch.read_detail(),

@@ -142,6 +142,6 @@ def test_tokens_are_counted_by_class() -> None:
         **{"class": pd.array([0, 1, 0, 1], dtype="Int16"), "tokens_cached": pd.array([4, None, 2, None], dtype="Int32")}
     )
     chat, batch = summarize(rows=rows).classes
-    assert chat.tokens == TokenTotals(responses=2, input=22, cached_input=6, output=4)
-    assert batch.tokens == TokenTotals(responses=2, input=24, cached_input=None, output=4)
+    assert chat.tokens == TokenTotals(responses=2, input_tokens=22, cached_input_tokens=6, output_tokens=4)
+    assert batch.tokens == TokenTotals(responses=2, input_tokens=24, cached_input_tokens=None, output_tokens=4)
     assert chat.metrics["ttft_ms"]["max"].value == pytest.approx(5)

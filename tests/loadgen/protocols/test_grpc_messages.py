@@ -116,6 +116,7 @@ def test_a_stream_has_the_times_of_its_messages(protoset: str, monkeypatch: pyte
     assert built.new_reader is not None
     reader = built.new_reader()
     assert [reader.feed(b"", at) for at in (5, 7, 11)] == [None] * 3
+    assert reader.tokens is not None
     assert list(reader.tokens.chunk_ns or ()) == [5, 7, 11]
     assert (reader.tokens.first_token_ns, reader.tokens.tokens_out) == (None, None)
     assert reader.feed(b"\xff", 12) == "bad-payload"

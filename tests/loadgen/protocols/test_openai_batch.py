@@ -79,7 +79,11 @@ def test_a_job_is_uploaded_created_polled_and_read() -> None:
     assert (bodies[0] == bodies[3], bodies[0] == bodies[1]) == (True, False), "prompts start over after the last one"
     outcome, rows = ran.ended.batch, ran.rows
     assert outcome is not None
-    assert (outcome.status, outcome.requests, outcome.completed) == ("completed", 4, 4)
+    assert (outcome.status, sum(outcome.request_counts.values()), outcome.request_counts["completed"]) == (
+        "completed",
+        4,
+        4,
+    )
     assert (outcome.tokens_in, outcome.tokens_out) == (28, 20)
     assert rows["error"].isna().all()
     assert set(rows["end_ns"] - rows["sent_ns"]) == {ran.ended.end_ns - ran.ended.start_ns}
@@ -101,7 +105,12 @@ def test_each_request_has_its_own_end() -> None:
     outcome, rows = ran.ended.batch, ran.rows
     assert list(rows["error"].fillna("")) == ["", "http-5xx", "timeout", "bad-payload", "timeout", "timeout"]
     assert outcome is not None
-    assert (outcome.status, outcome.completed, outcome.failed, outcome.expired) == ("expired", 1, 2, 3)
+    assert (
+        outcome.status,
+        outcome.request_counts["completed"],
+        outcome.request_counts["failed"],
+        outcome.request_counts["expired"],
+    ) == ("expired", 1, 2, 3)
     assert outcome.tokens_out == 9
     texts = {error.error: error.text for error in ran.ended.first_errors}
     assert texts["http-5xx"] == "status 500 (Internal Server Error)"
@@ -117,7 +126,7 @@ def test_a_job_that_does_not_start_has_the_servers_reason() -> None:
     with BatchServer(end) as server:
         outcome = Ran(server).ended.batch
     assert outcome is not None
-    assert (outcome.status, outcome.failed) == ("failed", 4)
+    assert (outcome.status, outcome.request_counts["failed"]) == ("failed", 4)
     assert str(outcome.detail).startswith("the model [31m is unknownx")
     assert len(str(outcome.detail)) <= 300
 
@@ -140,7 +149,11 @@ def test_a_stopped_or_late_job_is_canceled_and_what_was_completed_is_kept(is_tim
         ran = Ran(server, job, duration_s=0.05 if is_timeout else 30)
     outcome = ran.ended.batch
     assert outcome is not None
-    assert (outcome.status, outcome.completed, outcome.cancelled) == ("cancelled", 1, 3)
+    assert (outcome.status, outcome.request_counts["completed"], outcome.request_counts["cancelled"]) == (
+        "cancelled",
+        1,
+        3,
+    )
     assert [path for _, path, _ in server.seen].count("/v1/batches/batch_1/cancel") == 1
     assert list(ran.rows["error"].fillna("")) == ["", "not-started", "not-started", "not-started"]
     assert ran.rows["sent_ns"].isna().sum() == 3
@@ -152,7 +165,11 @@ def test_a_second_stop_does_not_wait_for_the_end() -> None:
     with BatchServer(polls=99, cancels=False, on_poll=lambda number: job.stop(number < 3)) as server:
         outcome = Ran(server, job).ended.batch
     assert outcome is not None
-    assert (outcome.status, outcome.completed, outcome.cancelled) == ("cancelled", 0, 4)
+    assert (outcome.status, outcome.request_counts["completed"], outcome.request_counts["cancelled"]) == (
+        "cancelled",
+        0,
+        4,
+    )
 
 
 def test_a_server_that_never_ends_a_canceled_job_is_left_after_a_minute() -> None:
