@@ -15,7 +15,6 @@ from app.inference.generation.model_folder import read_model_folder
 from app.inference.generation.runtime import open_generative_model
 from tests.fakes import decoders
 
-STEPS = 300
 BATCHES = (1, 4, 8)
 PROMPT_TOKENS = 20
 END_ID = 1
@@ -27,12 +26,12 @@ def prompts(batch: int) -> npt.NDArray[np.int32]:
     return np.random.default_rng(10 + batch).integers(3, 512, (batch, PROMPT_TOKENS)).astype(np.int32)
 
 
-def by_bare_loop(folder: Path, batch: int) -> Tokens:
+def by_bare_loop(folder: Path, batch: int, steps: int) -> Tokens:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
     shape = decoders.shape()
-    length = PROMPT_TOKENS + STEPS
+    length = PROMPT_TOKENS + steps
     cache: dict[str, Any] = {}
     for layer in range(shape.layers):
         for kind in ("key", "value"):
@@ -40,7 +39,7 @@ def by_bare_loop(folder: Path, batch: int) -> Tokens:
             cache[f"{layer}.{kind}"] = ort.OrtValue.ortvalue_from_numpy(buffer)
     ids: Tokens = prompts(batch).astype(np.int64)
     tokens = []
-    for step in range(STEPS):
+    for step in range(steps):
         binding = session.io_binding()
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("attention_mask", np.ones((batch, PROMPT_TOKENS + step), np.int64))
@@ -56,9 +55,9 @@ def by_bare_loop(folder: Path, batch: int) -> Tokens:
     return np.stack(tokens, 1)
 
 
-def by_generator(model: Any, batch: int) -> Tokens:
+def by_generator(model: Any, batch: int, steps: int) -> Tokens:
     parameters = genai.GeneratorParams(model)
-    length = PROMPT_TOKENS + STEPS
+    length = PROMPT_TOKENS + steps
     parameters.set_search_options(max_length=length, min_length=length, batch_size=batch)
     generator = genai.Generator(model, parameters)
     generator.append_tokens(prompts(batch))
@@ -67,7 +66,7 @@ def by_generator(model: Any, batch: int) -> Tokens:
     return np.stack([generator.get_sequence(row)[PROMPT_TOKENS:] for row in range(batch)]).astype(np.int64)
 
 
-def by_engine(model: Any, batch: int) -> tuple[Tokens, list[tuple[int, int]]]:
+def by_engine(model: Any, batch: int, steps: int) -> tuple[Tokens, list[tuple[int, int]]]:
     """Return the tokens, and the counts of prompt and generated tokens that the Engine reported."""
     engine = genai.Engine(model)
     events = engine.create_event_buffer(batch * 8)
@@ -75,8 +74,8 @@ def by_engine(model: Any, batch: int) -> tuple[Tokens, list[tuple[int, int]]]:
     for prompt in prompts(batch):
         request = engine.create_request(options=genai.RequestOptions())
         options = genai.TurnOptions(request)
-        options.set_max_generated_tokens(STEPS)
-        options.set_min_generated_tokens(STEPS)
+        options.set_max_generated_tokens(steps)
+        options.set_min_generated_tokens(steps)
         request.begin_turn(prompt, options)
         requests.append(request)
     tokens: list[list[int]] = [[] for _ in requests]
@@ -91,16 +90,19 @@ def by_engine(model: Any, batch: int) -> tuple[Tokens, list[tuple[int, int]]]:
     return np.array(tokens), usages
 
 
-@pytest.mark.parametrize("bits", [pytest.param(32, marks=pytest.mark.soak), 4])
-def test_greedy_tokens_are_equal(tmp_path: Path, bits: WeightBits) -> None:
+@pytest.mark.parametrize(
+    ("bits", "steps"),
+    [(4, 300), pytest.param(4, 1000, marks=pytest.mark.soak), pytest.param(32, 1000, marks=pytest.mark.soak)],
+)
+def test_greedy_tokens_are_equal(tmp_path: Path, bits: WeightBits, steps: int) -> None:
     contiguous = decoders.contiguous(tmp_path / "contiguous", bits)
     paged = decoders.paged(tmp_path / "paged", bits)
     generator_model = open_generative_model(read_model_folder(contiguous), "cpu", 1)
     engine_model = open_generative_model(read_model_folder(paged), "cpu", 1)
     for batch in BATCHES:
-        expected = by_bare_loop(contiguous, batch)
+        expected = by_bare_loop(contiguous, batch, steps)
         assert len(np.unique(expected)) > 20, "the tokens are not constant"
-        np.testing.assert_array_equal(by_generator(generator_model, batch), expected)
-        tokens, usages = by_engine(engine_model, batch)
+        np.testing.assert_array_equal(by_generator(generator_model, batch, steps), expected)
+        tokens, usages = by_engine(engine_model, batch, steps)
         np.testing.assert_array_equal(tokens, expected)
-        assert usages == [(PROMPT_TOKENS, STEPS)] * batch
+        assert usages == [(PROMPT_TOKENS, steps)] * batch
