@@ -288,7 +288,7 @@ def count_needed_slo_samples(slo: Iterable[Objective]) -> int:
     responses."""
     return max(
         (
-            math.ceil(count_needed_samples(share) / objective.request_share)
+            math.ceil(count_needed_samples(share) / (objective.request_share or 1.0))
             for objective in slo
             if (share := _get_required_share(objective)) is not None
         ),

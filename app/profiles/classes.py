@@ -94,7 +94,7 @@ def _add_class_objectives(
     return tuple(
         objective
         if objective.request_class is None
-        else replace(objective, request_share=shares.get(objective.request_class, 1.0))
+        else replace(objective, request_share=shares.get(objective.request_class))
         for objective in objectives
     )
 

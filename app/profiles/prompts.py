@@ -791,8 +791,8 @@ class GeneratedAudioSettings(Settings):
     """Generated audio clips, which sound like a voice without words."""
 
     seconds: TokenLength = Field(examples=[10])
-    """Length of a clip in whole seconds: 10, uniform 2 to 20, or {lognormal: {median: 8, sigma: 0.6,
-    max: 30}}."""
+    """Length of a clip in whole seconds, such as 10, uniform 2 to 20, or {lognormal: {median: 8,
+    sigma: 0.6, max: 30}}."""
     unique: Annotated[Count, upper_bound(10_000)] = Field(default=100, examples=[100])
     """Number of different clips to prepare, such as 100."""
 
@@ -822,7 +822,7 @@ class TranscriptionRequests(Settings):
     audio: GeneratedAudioSettings | None = None
     """Generated audio clips, which sound like a voice without words."""
     dataset: DatasetPath | None = None
-    """Folder with audio files, such as .wav. Each request uploads one of them."""
+    """Folder with audio files. Each request uploads one of them."""
     language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(?:-[A-Za-z]{2,4})?$")] | None = Field(
         default=None, examples=["en"]
     )
@@ -881,7 +881,8 @@ class RealtimeRequests(Settings):
     chunk_s: Annotated[Seconds, Field(ge=0.01, le=5)] = Field(default=0.1, alias="chunk", examples=["100ms"])
     """Duration of the audio in each message, such as 100ms."""
     session: BodyKeys = Field(default_factory=dict, examples=[{"instructions": "Answer briefly."}])
-    """Further settings of the session, such as instructions. null removes a setting."""
+    """Further settings of the session, such as instructions: Answer briefly. null removes a
+    setting."""
     popularity: PopularityText = Popularity()
     """Popularity of the audio: how often each clip is sent. One of sequential, uniform, zipf or
     {zipf: 1.1}."""

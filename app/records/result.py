@@ -75,9 +75,9 @@ class Objective(msgspec.Struct, frozen=True):
     is_change: bool = False
     """True if the objective limits the relative change of the metric against the baseline; the
     limit is then a fraction."""
-    request_share: float = 1.0
-    """Share of the arrivals that the profile gives to the objective's class of requests; 1 without a
-    class."""
+    request_share: float | None = None
+    """Share of the arrivals that the profile gives to the objective's class of requests; None
+    without a class."""
 
     @property
     def name(self) -> str:

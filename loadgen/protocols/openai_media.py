@@ -35,7 +35,7 @@ from loadgen.protocols.prepared import (
 )
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
-from loadgen.transport.exchange import Exchange, Headers, Media, find_header
+from loadgen.transport.exchange import Exchange, Headers, MediaDetails, find_header
 from loadgen.workloads import TranscriptionWorkload
 
 AudioFormat = Literal["pcm", "wav", "mp3", "opus", "aac", "flac"]
@@ -198,7 +198,7 @@ def _build_transcript_check(transcript_format: str, durations_s: list[float | No
         error = classify_status(exchange.status or 0) or check_transcript(exchange)
         if error is not None:
             return ResponseCheck(error)
-        exchange.media = Media(audio_s=durations_s[exchange.request_index])
+        exchange.media = MediaDetails(audio_s=durations_s[exchange.request_index])
         return RESPONSE_OK
 
     return check
@@ -265,14 +265,14 @@ class SpeechReader:
         return None
 
     @property
-    def media(self) -> Media:
+    def media(self) -> MediaDetails:
         """Audio that was received so far."""
         duration_s: float | None = None
         if self._head is not None:
             duration_s = self._head.compute_duration_s(self._audio_bytes)
         elif self._format == "pcm":
             duration_s = self._audio_bytes / self._byte_rate
-        return Media(first_audio_ns=self._first_audio_ns, audio_s=duration_s)
+        return MediaDetails(first_audio_ns=self._first_audio_ns, audio_s=duration_s)
 
     def feed(self, data: bytes, received_ns: int) -> str | None:
         audio_bytes = len(data)
@@ -356,7 +356,7 @@ def build_image_check(extra_body: bytes) -> CheckResponse:
             error, exchange.detail = "bad-output", f"the response has {count} images instead of {requested_count}"
         if error is not None:
             return ResponseCheck(error)
-        exchange.media = Media(images=count)
+        exchange.media = MediaDetails(images=count)
         return RESPONSE_OK
 
     return check

@@ -27,7 +27,7 @@ from loadgen.protocols.prepared import (
 )
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
-from loadgen.transport.exchange import Exchange, Media
+from loadgen.transport.exchange import Exchange, MediaDetails
 from loadgen.transport.websocket import KEY
 from loadgen.workloads import RealtimeWorkload
 
@@ -175,9 +175,9 @@ class RealtimeDialog:
         return None
 
     @property
-    def media(self) -> Media:
+    def media(self) -> MediaDetails:
         duration_s = self._output_bytes / (self._output_rate_hz * BYTES_PER_SAMPLE)
-        return Media(self._input_end_ns, self._first_audio_ns, duration_s)
+        return MediaDetails(self._input_end_ns, self._first_audio_ns, duration_s)
 
     def open(self, content: bytes) -> None:
         self._audio = content

@@ -46,7 +46,7 @@ class Tokens(msgspec.Struct, gc=False):
     """None if the server reports no details."""
 
 
-class Media(msgspec.Struct, gc=False):
+class MediaDetails(msgspec.Struct, gc=False):
     """Audio and images of one request or response. REQUEST_SCHEMA describes the fields."""
 
     input_end_ns: int | None = None
@@ -124,7 +124,7 @@ class Exchange(msgspec.Struct, gc=False):
     """gRPC method to call. If empty, the default method of the transport is called."""
     session_turn: SessionTurn | None = None
     """Session of the request; None if the workload has no sessions."""
-    media: Media | None = None
+    media: MediaDetails | None = None
     """Audio or images of a successful exchange, set by the response check; None if the API has
     neither."""
 

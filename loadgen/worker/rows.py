@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from loadgen.protocols.prepared import get_tokens
 from loadgen.records import REQUEST_SCHEMA
-from loadgen.transport.exchange import Exchange, Media, ServerDetails
+from loadgen.transport.exchange import Exchange, MediaDetails, ServerDetails
 
 _EXCHANGE_FIELDS = (
     "index", "scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received", "reused",
@@ -28,7 +28,7 @@ _TOKEN_FIELDS = (
     "chunk_tokens", "first_event_ns",
 )  # fmt: skip
 _DETAIL_FIELDS = ServerDetails.__struct_fields__
-_MEDIA_FIELDS = Media.__struct_fields__
+_MEDIA_FIELDS = MediaDetails.__struct_fields__
 _TURN_FIELDS = ("session", "turn")
 _TYPE_BY_COLUMN = {field.name: field.type for field in REQUEST_SCHEMA}
 _OFTEN_CONSTANT_COLUMNS = (
@@ -39,7 +39,7 @@ _OFTEN_CONSTANT_COLUMNS = (
 _get_exchange_values: Callable[[Exchange], Sequence[object]] = attrgetter(*_EXCHANGE_FIELDS)
 _get_token_values: Callable[[object], Sequence[object]] = attrgetter(*_TOKEN_FIELDS)
 _get_details: Callable[[ServerDetails], Sequence[object]] = attrgetter(*_DETAIL_FIELDS)
-_get_media: Callable[[Media], Sequence[object]] = attrgetter(*_MEDIA_FIELDS)
+_get_media: Callable[[MediaDetails], Sequence[object]] = attrgetter(*_MEDIA_FIELDS)
 
 
 def build_record_batch(
@@ -92,7 +92,7 @@ def build_record_batch(
     if media.count(None) == row_count:
         columns |= {name: _build_constant_column(name, None, row_count) for name in _MEDIA_FIELDS}
     else:
-        no_media = Media()
+        no_media = MediaDetails()
         columns |= _build_columns(_MEDIA_FIELDS, (_get_media(medium or no_media) for medium in media))
     return pa.RecordBatch.from_arrays([columns[name] for name in REQUEST_SCHEMA.names], schema=REQUEST_SCHEMA)
 

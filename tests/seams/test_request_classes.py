@@ -69,7 +69,7 @@ def test_shares_priorities_and_sessions_are_those_of_the_classes(sizewise_here: 
     assert rows["class"].value_counts().to_dict() == {0: sent[0], 1: sent[5], 2: sent[9]}
     assert set(rows["max_output_tokens"][rows["class"] == 1]) == {4}
     tokens = found["batch"]["tokens"]
-    assert (tokens["responses"], tokens["output"]) == (sent[5], 4 * sent[5])
+    assert (tokens["responses"], tokens["output_tokens"]) == (sent[5], 4 * sent[5])
 
 
 def _split_turns(bodies: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

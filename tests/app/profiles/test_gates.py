@@ -126,7 +126,8 @@ def test_the_references_gates_are_right(load: Load) -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "slos-and-gates.md").read_text(encoding="utf-8")
     reported = yaml.safe_load(page.partition("## Gates")[2].partition("```yaml")[2].partition("```")[0])
     stages = {"stages": [{"name": "peak", "rate": "9/s", "duration": "20s"}]}
-    profile = load(CHAT, PROMPTS, stages, slo=SLO, traffic=TRAFFIC, **reported)
+    workload = {**PROMPTS, "classes": [{"name": "chat", "weight": 2}, {"name": "batch", "weight": 1}]}
+    profile = load(CHAT, workload, stages, slo=SLO, traffic=TRAFFIC, **reported)
     assert len(profile.gates) == len(reported["gates"]) > 9
 
 

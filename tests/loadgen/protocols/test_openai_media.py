@@ -19,7 +19,7 @@ from loadgen.reference.openai_events import truncate as cut
 from loadgen.reference.script import Reply, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
 from loadgen.transport.address import parse_url
-from loadgen.transport.exchange import Exchange, Media
+from loadgen.transport.exchange import Exchange, MediaDetails
 from loadgen.workloads import (
     Dataset,
     FixedLength,
@@ -107,10 +107,10 @@ def test_the_first_audio_of_a_wav_file_is_its_first_sample() -> None:
     for at_ns, piece in enumerate((head[:7], head[7:], samples[:100], samples[100:]), start=1):
         assert reader.feed(piece, at_ns) is None
     assert reader.end([]) is None
-    assert reader.media == Media(first_audio_ns=3, audio_s=0.5)
+    assert reader.media == MediaDetails(first_audio_ns=3, audio_s=0.5)
     together = SpeechReader("wav", 8_000)
     assert together.feed(HALF_SECOND_WAV, 7) is None
-    assert together.media == Media(first_audio_ns=7, audio_s=0.5)
+    assert together.media == MediaDetails(first_audio_ns=7, audio_s=0.5)
 
 
 def test_a_wav_file_is_asked_for_as_a_whole() -> None:
@@ -179,7 +179,7 @@ def test_how_a_response_may_end(workload: Workload, reply: Reply | Stream, error
 def test_an_image_as_a_file_counts_once() -> None:
     single = msgspec.structs.replace(IMAGES, extra_body=b'{"response_format": "file"}')
     check, exchange, request = asked(single, typed(b"\x89PNG", "image/png"))
-    assert (check.error, exchange.media) == (None, Media(images=1))
+    assert (check.error, exchange.media) == (None, MediaDetails(images=1))
     assert request.startswith(b"POST /v1/images/generations HTTP/1.1\r\n")
     sent = body_of(request)
     assert isinstance(sent, dict)
@@ -192,7 +192,7 @@ def test_a_clip_is_uploaded_as_a_form() -> None:
     check, exchange, request = asked(
         msgspec.structs.replace(CLIPS, fields=fields), typed(b'{"text": "hello", "duration": 2}', "application/json")
     )
-    assert (check.error, exchange.media) == (None, Media(audio_s=2.0))
+    assert (check.error, exchange.media) == (None, MediaDetails(audio_s=2.0))
     head, _, form = request.partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v1/audio/transcriptions HTTP/1.1\r\n")
     content_type = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-type: "))
@@ -237,7 +237,7 @@ def test_the_files_of_a_folder_are_sent_and_what_is_no_audio_is_not(tmp_path: Pa
     assert unknown.startswith("the duration of 1 audio files is unknown")
     exchanges = [Exchange(0, index, 0, b"", lambda _: None, status=200, body=b'{"text": "x"}') for index in (0, 1)]
     assert [built.check(exchange).error for exchange in exchanges] == [None, None]
-    assert [exchange.media for exchange in exchanges] == [Media(audio_s=0.5), Media()]
+    assert [exchange.media for exchange in exchanges] == [MediaDetails(audio_s=0.5), MediaDetails()]
     (tmp_path / "a.wav").unlink()
     (tmp_path / "b.MP3").unlink()
     with pytest.raises(WorkloadError, match="no audio files") as caught:

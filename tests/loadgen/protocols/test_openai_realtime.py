@@ -12,7 +12,7 @@ from loadgen.protocols.openai_realtime import RealtimeDialog, build_realtime
 from loadgen.protocols.prepared import PreparedWorkload, WorkloadError
 from loadgen.records import Endpoint
 from loadgen.transport.address import parse_url
-from loadgen.transport.exchange import Media
+from loadgen.transport.exchange import MediaDetails
 from loadgen.workloads import Dataset, FixedLength, GeneratedAudio, RealtimeWorkload
 from tests.fakes.realtime_server import DONE, audio_delta
 
@@ -75,7 +75,7 @@ def test_both_versions_of_the_api_are_read(events: list[object], audio_s: float)
     assert dialog.is_complete
     first_ms = 102 if len(events) > 1 and events[0] == audio_delta(0) else 101
     assert dialog.media.audio_s == pytest.approx(audio_s)
-    assert dialog.media == Media(100 * MS, first_ms * MS, dialog.media.audio_s)
+    assert dialog.media == MediaDetails(100 * MS, first_ms * MS, dialog.media.audio_s)
 
 
 def test_a_request_is_an_upgrade_with_the_audio() -> None:

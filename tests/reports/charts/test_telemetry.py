@@ -26,8 +26,8 @@ def test_the_hit_rate_of_a_prefix_cache_is_a_chart_beside_the_utilization(full_r
         one, metric="server_cache_hit_percent", source="server", values=(25.0, 75.0) + (None,) * (len(one.values) - 2)
     )
     busy, rate = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=(one, hits)))
-    assert (busy.key, rate.key) == ("busy", "cache-hits")
-    assert rate.alternative == "server has a mean of 50.0\u202f% and a maximum of 75.0\u202f%."
+    assert (busy.key, rate.key) == ("busy", "server-cache")
+    assert rate.alternative == "prefix cache hits, server has a mean of 50.0\u202f% and a maximum of 75.0\u202f%."
 
 
 def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Report) -> None:
