@@ -30,7 +30,9 @@ def pages(content: bytes) -> int:
     return sum(len(re.findall(rb"/Type */Page[^s]", one)) for one in (content, *streams))
 
 
-@pytest.mark.parametrize("name", ["empty_report", "planned_report", "whole_plan_report"])
+@pytest.mark.parametrize(
+    "name", ["empty_report", pytest.param("planned_report", marks=pytest.mark.soak), "whole_plan_report"]
+)
 def test_every_kind_of_report_has_pages_and_the_same_bytes_each_time(reported: Reported, name: str) -> None:
     """The planned report is the full report with a plan; the full report itself is rendered in the next test."""
     report = reported(name)
