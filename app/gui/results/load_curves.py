@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
+from app.gui.charts.pens import BAD_STYLE_INDEX
 from app.gui.results import frames
 from app.gui.results.state import DisplayedRun
 from app.gui.theme import ThemeController
@@ -173,10 +174,8 @@ def _draw(chart: Chart, curve: LoadCurve) -> None:
     loads, latencies = _compute_mean_latencies(sorted(points_by_state["passed"], key=lambda point: point.load))
     if len(loads) > 1:
         chart.set_line("curve", "within SLO (mean of repeats)", loads, latencies, style_index=0)
-    for style_index, state in enumerate(_STATES):
-        _draw_points(
-            chart, state, [p for p in curve.points if formatting.find_stage_state(p.stage) == state], style_index
-        )
+    for style_index, (state, points) in enumerate(points_by_state.items()):
+        _draw_points(chart, state, points, BAD_STYLE_INDEX if state == "failed" else style_index)
     if curve.limit is not None:
         chart.set_limit(curve.limit.value, f"SLO {curve.name} {formatting.format_limit(curve.limit)}")
 
