@@ -62,6 +62,8 @@ def truncate_report(report: Report, max_rows: int) -> Report:
         objectives=truncator.take_first("objectives", report.objectives),
         stages=truncator.select_evenly("stages", report.stages),
         tokens=truncator.take_first("stages with tokens", report.tokens),
+        media=truncator.take_first("stages with audio or images", report.media),
+        messages=truncator.take_first("stages with streams of messages", report.messages),
         classes=None
         if report.classes is None
         else msgspec.structs.replace(report.classes, rows=truncator.take_first("rows of classes", report.classes.rows)),

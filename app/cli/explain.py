@@ -82,6 +82,8 @@ def _collect_rows(run: OpenedRun, arguments: Arguments, spans: SpanMatch | None)
         names = ", ".join(dict.fromkeys(stage.name for stage in stages if stage.kind != "warmup"))
         message = f"the run has no stage {arguments.stage!r}" if arguments.stage else "the run has no requests"
         raise UsageError(message, hint=f"Use one of these stages: {names}." if names else "Explain an endpoint's run.")
+    if arguments.request_class is not None and arguments.request is not None:
+        raise UsageError("--class cannot be used with --request", hint="Remove one of them.")
     if arguments.request_class is not None:
         _require_class([stage for stage, _ in selected], arguments.request_class)
     rows = [
@@ -117,14 +119,12 @@ def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Argument
     else:
         slowest = find_slowest_requests(selected_rows, arguments.slowest)
         numbers = np.flatnonzero(is_selected)[slowest].tolist()
-    if has_spans:
+    if has_spans or name is not None:
         is_offered = (selected_rows.scheduled_ns >= stage.window.start_ns) & (
             selected_rows.scheduled_ns < stage.window.end_ns
         )
-        span_rows = selected_rows.filter(is_offered & has_server_times(selected_rows))
-        breakdowns = break_down_latency(span_rows, span_rows, (), stage.round_trip_ms)
-    elif name is not None:
-        breakdowns = break_down_latency(selected_rows, stage_rows, (), stage.round_trip_ms)
+        rows = selected_rows.filter(is_offered & has_server_times(selected_rows) if has_spans else is_offered)
+        breakdowns = break_down_latency(rows, rows, (), stage.round_trip_ms)
     else:
         breakdowns = stage.breakdown or break_down_latency(
             stage_rows, stage_rows, stage.server_latencies, stage.round_trip_ms

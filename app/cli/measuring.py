@@ -214,8 +214,7 @@ def _create_run(profile: Profile, out: Path | None) -> NewRun:
     if out is not None and directory != out:
         warn(f"{out} already contains a run, so this run is stored in {directory}")
     has_requests = not isinstance(profile, LocalProfile)
-    slo = profile.slo if isinstance(profile, LocalProfile) else profile.complete_slo
-    return NewRun(run_id, profile.name, format_spec(profile), directory, slo, started_at, has_requests)
+    return NewRun(run_id, profile.name, format_spec(profile), directory, profile.complete_slo, started_at, has_requests)
 
 
 def _run_and_store(

@@ -103,6 +103,10 @@ def find_secret_paths_in_body(value: object, path: KeyPath) -> Iterator[KeyPath]
             yield path
 
 
+SECRET_BODY_KEYS = ("body", "bodies", "template", "extra_body", "session")
+"""Keys of a workload and of its classes that are sent as they are, and can contain secrets."""
+
+
 def is_redacted(value: JsonValue) -> bool:
     """Return whether any part of a request body is redacted."""
     return secrets.REDACTED in json.dumps(value, ensure_ascii=False)

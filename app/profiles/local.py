@@ -33,6 +33,7 @@ from app.profiles.settings import (
 )
 from app.profiles.telemetry import Scrapes
 from app.records.local import GenerationTest, Precision, Scenario
+from app.records.result import Objective
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx"]
 _NVIDIA_PROVIDERS = ("cuda", "tensorrt")
@@ -533,6 +534,11 @@ class LocalProfile(CommonProfile):
                 hint=f"Use a test such as tg128 @ d{deep_test.depth}.",
             )
         return self
+
+    @property
+    def complete_slo(self) -> tuple[Objective, ...]:
+        """SLO, as that of a profile without classes of requests."""
+        return self.slo
 
     @model_validator(mode="after")
     def _check_profile(self) -> Self:

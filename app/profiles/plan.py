@@ -118,10 +118,6 @@ def _format_api_price(price: ApiPrice | None) -> str | None:
     return None if price is None else f"{price.usd!r} USD/{'1M' if price.per == '1M tokens' else '1k'}"
 
 
-def _format_optional_usd_per_1m_tokens(usd: float | None) -> str | None:
-    return None if usd is None else format_usd_per_1m_tokens(usd)
-
-
 UnmeasuredGpuSettings = build_settings(
     UnmeasuredGpus,
     class_name="UnmeasuredGpuSettings",
@@ -154,12 +150,7 @@ ApiPricesSettings = build_settings(
     input_usd=Key(_UsdPer1MTokens, "Price of input tokens, such as 3 USD/1M.", "3 USD/1M", alias="input"),
     output_usd=Key(_UsdPer1MTokens, "Price of output tokens, such as 15 USD/1M.", "15 USD/1M", alias="output"),
     cached_input_usd=Key(
-        Annotated[
-            float | None,
-            BeforeValidator(_build_optional_parser(parse_usd_per_1m_tokens)),
-            PlainSerializer(_format_optional_usd_per_1m_tokens),
-            Unit("USD/1M"),
-        ],
+        _UsdPer1MTokens | None,
         "Price of input tokens that the API serves from its cache, such as 0.3 USD/1M. Without it, cached input has "
         "the price of other input.",
         "0.3 USD/1M",

@@ -74,9 +74,9 @@ MAX_TOKENS = 2_000_000
 _MAX_CLIP_S = 3_600
 _UNIFORM_LENGTH = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)
 _LENGTH_HINT = "Write 512, `uniform 100 to 800`, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."
+_MAX_EMPIRICAL_VALUES = 100_000
 # Maximum distance of the bounds from the center in standard deviations, which leaves enough
 # probability to draw from.
-_MAX_EMPIRICAL_VALUES = 100_000
 _MAX_DEVIATIONS = 4.0
 
 
@@ -356,7 +356,7 @@ _LIVE_DEFAULTS = LiveHistory()
 class SinglePromptSettings(TextSettings):
     """Synthetic prompts of independent requests, whose length is fixed or follows a distribution."""
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _SESSION_KEY_HINTS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS | _SESSION_KEY_HINTS
     output_tokens: TokenLength | None = None
     """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model
     choose the length."""
@@ -475,7 +475,7 @@ class SinglePromptDatasetSettings(TextDatasetSettings):
     """Prompts of independent requests from a dataset. `output_tokens` is the name of a column with
     token counts."""
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _SESSION_KEY_HINTS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS | _SESSION_KEY_HINTS
     output_tokens: ColumnName | None = None
     """Name of the column with the number of tokens to generate."""
 
@@ -685,7 +685,7 @@ class BatchRequests(_OpenAiRequests):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"prompt source": ("prompts", "dataset")}
     misplaced_key_hints: ClassVar[dict[str, str]] = _DOCUMENT_KEY_HINTS | {
         key: f"{key} cannot be used with openai-batch, whose requests are independent and not streamed."
-        for key in ("stream", "trace", "block_tokens", "sessions", "cache_bust")
+        for key in ("stream", "trace", "block_tokens", "sessions", "cache_bust", "classes")
     }
     prompts: SinglePromptSettings | None = None
     """Synthetic prompts whose length is fixed or follows a distribution."""

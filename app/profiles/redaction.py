@@ -17,7 +17,7 @@ import msgspec
 from app.errors import ProfileError
 from app.profiles import secrets
 from app.profiles.bundled import bundled_models
-from app.profiles.datasets import find_secret_paths_in_body
+from app.profiles.datasets import SECRET_BODY_KEYS, find_secret_paths_in_body
 from app.profiles.document import KeyPath, read_document
 from app.profiles.editing import rewrite, set_value
 from app.profiles.endpoint import EndpointSettings
@@ -28,7 +28,9 @@ from app.profiles.problems import BadValueError
 from app.profiles.profile import Profile, find_protocol
 from app.profiles.secrets import find_reference
 
-_POSSIBLE_SECRET = re.compile(r"headers|api_key|\benv\b|body|bodies|template|://[^\s/]*@|[?&][\w-]+=", re.IGNORECASE)
+_POSSIBLE_SECRET = re.compile(
+    r"headers|api_key|\benv\b|body|bodies|template|session|://[^\s/]*@|[?&][\w-]+=", re.IGNORECASE
+)
 
 
 def find_secret_keys(spec_text: str) -> tuple[str, ...]:
@@ -66,12 +68,12 @@ def _find_secret_paths(tree: Any) -> Iterator[KeyPath]:
     for key in ("url", "urls"):
         yield from _find_secret_url_paths(target.get(key), ("target", key))
     workload = _as_mapping(_as_mapping(tree).get("workload"))
-    for key in ("body", "bodies", "template", "extra_body"):
+    for key in SECRET_BODY_KEYS:
         yield from find_secret_paths_in_body(workload.get(key), ("workload", key))
     yield from _find_secret_url_paths(workload.get("path"), ("workload", "path"))
     classes = workload.get("classes")
     for index, request_class in enumerate(classes if isinstance(classes, list) else ()):
-        for key in ("body", "bodies", "template", "extra_body"):
+        for key in SECRET_BODY_KEYS:
             body = _as_mapping(request_class).get(key)
             yield from find_secret_paths_in_body(body, ("workload", "classes", index, key))
         path = _as_mapping(request_class).get("path")

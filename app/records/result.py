@@ -36,9 +36,9 @@ ObjectiveOutcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ArrivalKind = Literal["constant", "poisson", "gamma", "trace", "closed", "locust", "batch"]
 StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike", "batch"]
 """Kind of a stage. `closed`: a closed loop of clients that wait for responses; `varying`: a rate
-that changes continuously; `spike`: a rate that jumps up and returns; `batch`: a job of the Batch API,
-which has no arrivals. Only probes, steps and steady
-stages are points of the capacity curve."""
+that changes continuously; `spike`: a rate that jumps up and returns; `batch`: a job of the Batch
+API, which has no arrivals. Only probes, steps and steady stages are points of the capacity
+curve."""
 
 
 SWEEP_TAG = "sweep"

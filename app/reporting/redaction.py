@@ -293,7 +293,7 @@ _KIND_TEXTS: dict[RedactedKind, str] = {
 }
 _PROMPT_KEYS = (
     ("workload", "body"), ("workload", "bodies"), ("workload", "template"), ("workload", "extra_body"),
-    ("workload", "expect"), ("target", "scripted", "response"),
+    ("workload", "session"), ("workload", "expect"), ("target", "scripted", "response"),
 )  # fmt: skip
 _UNREADABLE_NOTE = "# This file is omitted: it cannot be read, so nothing in it can be redacted.\n"
 _COMMON_WORDS = {

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.analysis.rows import StageRows, read_rows
+from app.analysis.stages import name_classes
 from app.errors import UsageError
 from app.profiles.trace_spans import SpanTimeKind, read_span_times
 from app.reporting.opened import OpenedRun
@@ -54,8 +55,8 @@ def match_spans(run: OpenedRun, path: Path) -> SpanMatch:
             "--otlp-traces-endpoint.",
         )
     rows = tuple(
-        read_rows(_add_times(table, stage_ids, spans.times_ms))
-        for table, stage_ids in zip(tables, trace_ids, strict=True)
+        name_classes(read_rows(_add_times(table, stage_ids, spans.times_ms)), stage_data)
+        for table, stage_ids, stage_data in zip(tables, trace_ids, run.data.stage_data, strict=True)
     )
     return SpanMatch(rows, len(spans.times_ms), sum(map(len, trace_ids)), spans.ignored_count)
 

@@ -50,8 +50,9 @@ class FirstErrorReporter:
 
 _TALLY_COLUMNS = [
     "scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "error", "first_token_ns", "first_output_ns", "last_token_ns",
-    "tokens_out", "class",
+    "tokens_out", "class", "input_end_ns", "first_audio_ns", "audio_s", "images",
 ]  # fmt: skip
+_CHUNK_COLUMNS = ["chunk_ns", "chunk_tokens"]
 _RECENT_ROW_COUNT = 1000
 RecentMetric = Literal["send_lag_ms", "ttft_ms", "tpot_ms"]
 
@@ -65,6 +66,8 @@ class RowTally:
     def __init__(self, slo: Sequence[Objective], class_names: Sequence[str] = ()) -> None:
         self._slo, self._class_names = slo, class_names
         self._needs_scheduled_start = any(objective.metric in SCHEDULED_START_METRICS for objective in slo)
+        needs_chunks = any(objective.metric == "first_message_ms" for objective in slo)
+        self._columns = [*_TALLY_COLUMNS, *(_CHUNK_COLUMNS if needs_chunks else [])]
         self._batches: list[pa.RecordBatch] = []
         self._recent_durations_ms: dict[RecentMetric, Floats] = {}
         self.good_count: int | None = 0
@@ -76,7 +79,7 @@ class RowTally:
 
     def add_rows(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
-            self._batches.append(batch.select(_TALLY_COLUMNS))
+            self._batches.append(batch.select(self._columns))
 
     def count_rows(self) -> None:
         if not self._batches:

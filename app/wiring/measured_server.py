@@ -14,6 +14,7 @@ from app.profiles.local import LocalProfile
 from app.profiles.profile import Profile
 from app.profiles.secrets import is_sensitive_header
 from app.profiles.target import (
+    BatchTarget,
     EmbeddingsTarget,
     GeneratingTarget,
     ImageTarget,
@@ -74,6 +75,7 @@ def _find_protocol_ready_path(target: EndpointSettings, base_path: str) -> str |
             return f"{base_path}/v1/models/{quote(model, safe='')}{version_path}/metadata"
         case (
             GeneratingTarget()
+            | BatchTarget()
             | EmbeddingsTarget()
             | RerankTarget()
             | SpeechTarget()

@@ -149,13 +149,13 @@ def _read_declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catal
         run for run, run_profile in zip(runs, profiles, strict=True) if not isinstance(run_profile, LocalProfile)
     ]
     settings: PlanningSettings | EndpointProfile = load_planning_settings(overrides, catalog)
-    slo: tuple[Objective, ...] = tuple(objective for run_profile in profiles for objective in run_profile.slo)
+    slo: tuple[Objective, ...] = tuple(objective for run_profile in profiles for objective in run_profile.complete_slo)
     if endpoint_runs:
         profile = _load_profile(endpoint_runs[-1], catalog, overrides)
         assert not isinstance(profile, LocalProfile)
         settings = profile
     traffic = None if settings.traffic is None else build_traffic(settings.traffic)
-    return _DeclaredInputs(settings.slo or slo, traffic, settings.plan, settings.target.hardware)
+    return _DeclaredInputs(settings.complete_slo or slo, traffic, settings.plan, settings.target.hardware)
 
 
 def _load_profile(run: StoredRun, catalog: Catalog, overrides: Sequence[str] = ()) -> Profile:
@@ -214,7 +214,7 @@ def _build_run_targets(
             msgspec.structs.replace(target, validity=result.verdict.status, server=describe_server(profile))
             for target in targets
         )
-    best_text = describe_best_load_point(build_load_points(result.stages), profile.slo)
+    best_text = describe_best_load_point(build_load_points(result.stages), profile.complete_slo)
     no_rate_error = UsageError(
         f"{run.directory} has no rate that met its SLO{best_text}",
         hint="Run a profile with an SLO and load.search, or with a steady stage that meets the SLO.",
@@ -225,7 +225,7 @@ def _build_run_targets(
             raise no_rate_error
         target = sweep_target
     else:
-        curve = build_capacity_curve(result.stages, profile.slo, result.max_rate)
+        curve = build_capacity_curve(result.stages, profile.complete_slo, result.max_rate)
         target = build_measured_target(
             result.run_id, hardware, curve, build_load_points(result.stages, hardware.replicas)
         )

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from app.analysis.local.accuracy import compute_chance_accuracy
 from app.errors import UsageError
-from app.profiles.datasets import build_dataset, is_redacted
+from app.profiles.datasets import SECRET_BODY_KEYS, build_dataset, is_redacted
 from app.profiles.problems import BadValueError
 from app.profiles.profile import (
     BatchProfile,
@@ -121,7 +121,7 @@ def _require_unredacted_body(profile: EndpointProfile) -> None:
         f"workload.classes[{index}]": request_class for index, request_class in enumerate(profile.classes)
     }
     for settings_key, settings in settings_by_key.items():
-        for key in ("body", "bodies", "template", "extra_body", "session"):
+        for key in SECRET_BODY_KEYS:
             if is_redacted(getattr(settings, key, None)):
                 hint = "Restore the secret in this profile, or run the original profile."
                 raise UsageError(
@@ -137,7 +137,7 @@ def _build_model_server_workload(
             return _build_tf_serving_workload(profile)
         case TorchServeProfile():
             return _build_torchserve_workload(profile)
-        case _:
+        case OipProfile() | OipGrpcProfile():
             return _build_oip_workload(profile)
 
 

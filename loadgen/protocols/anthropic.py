@@ -15,7 +15,7 @@ VERSION_HEADER = ("anthropic-version", "2023-06-01")
 """Header with the version of the API, which each request must have."""
 
 _SYSTEM_ROLES = ("system", "developer")
-_CALL_TYPES = ("tool_use", "server_tool_use", "mcp_tool_use")
+CALL_TYPES = ("tool_use", "server_tool_use", "mcp_tool_use")
 _COUNT_NAMES = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
 
 Fields = dict[str, Any]
@@ -162,7 +162,7 @@ class MessagesEventHandler:
     def _add_block(self, block: MessageBlock, received_ns: int) -> str | None:
         """Count the text of a block as a chunk, if there is any. The model generates the name of a
         called tool, too."""
-        output = block.text or block.partial_json or (block.name if block.type in _CALL_TYPES else None)
+        output = block.text or block.partial_json or (block.name if block.type in CALL_TYPES else None)
         text = output or block.thinking
         if not text:
             return None
@@ -195,5 +195,5 @@ def iterate_block_texts(blocks: Iterable[_CompleteBlock]) -> Iterator[object]:
     """Iterate over the texts of a message that the model has generated."""
     for block in blocks:
         yield from (block.thinking, block.text)
-        if block.type in _CALL_TYPES:
+        if block.type in CALL_TYPES:
             yield from (block.name, bytes(block.input).decode("utf-8", "replace"))

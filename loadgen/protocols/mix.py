@@ -124,14 +124,14 @@ def _join_checks(checks: Sequence[CheckResponse], class_indices: Sequence[int]) 
 
 
 def _join_output_checks(checks: Sequence[CheckOutput | None], class_indices: Sequence[int]) -> CheckOutput | None:
-    """Join the checks of the content of all classes. The content of a class without a check counts
-    as not checked."""
+    """Join the checks of the content of all classes. The content of a class without a check is not
+    examined."""
     if all(check is None for check in checks):
         return None
 
-    def check_output(exchange: Exchange) -> OutputCheck:
+    def check_output(exchange: Exchange) -> OutputCheck | None:
         check = checks[class_indices[exchange.request_index]]
-        return OutputCheck() if check is None else check(exchange)
+        return None if check is None else check(exchange)
 
     return check_output
 

@@ -49,6 +49,7 @@ from loadgen.protocols.openai_stream import OpenAiReader
 from loadgen.protocols.prepared import (
     MAX_REQUESTS_BYTES,
     RESPONSE_OK,
+    CheckOutput,
     CheckResponse,
     OutputCheck,
     PreparedWorkload,
@@ -157,7 +158,7 @@ def _needs_output(options: RequestOptions) -> bool:
     return bool(options.tools) or (options.response_format is not None and options.response_format.check)
 
 
-def _build_output_check(workload: OpenAiWorkload) -> Callable[[Exchange], OutputCheck] | None:
+def _build_output_check(workload: OpenAiWorkload) -> CheckOutput | None:
     if not _needs_output(workload.options):
         return None
     api, check = workload.api, build_output_check(workload.options)

@@ -307,7 +307,8 @@ class _Client:
     """HTTP client of the Batch API. `sent_count` is the number of requests that were sent."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.base_url, self.sent_count = endpoint.urls[0].rstrip("/"), 0
+        base_url, separator, query = endpoint.urls[0].partition("?")
+        self.base_url, self._query, self.sent_count = base_url.rstrip("/"), separator + query, 0
         self._endpoint, self._timeout_s = endpoint, endpoint.timeouts.total_s
         scheme = self.base_url.partition(":")[0]
         proxies = {} if endpoint.proxy is None else {scheme: endpoint.proxy}
@@ -389,7 +390,8 @@ class _Client:
             raise _RequestError(str(error), "send") from error
         if body is not None:
             headers["Content-Type"] = content_type
-        request = urllib.request.Request(f"{self.base_url}{path}", data=body, headers=headers, method=method)
+        query = self._query.replace("?", "&", 1) if "?" in path else self._query
+        request = urllib.request.Request(f"{self.base_url}{path}{query}", data=body, headers=headers, method=method)
         self.sent_count += 1
         response: http.client.HTTPResponse = _read_or_raise(lambda: self._opener.open(request, timeout=self._timeout_s))
         return response

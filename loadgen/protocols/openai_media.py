@@ -338,7 +338,6 @@ class _Images(msgspec.Struct):
 
 
 _decode_images = json_decoder(_Images)
-MAX_IMAGES = 100
 """Maximum number of images that a request can ask for."""
 
 

@@ -17,7 +17,7 @@ from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.media import Media
 from loadgen.payloads.prompts import Prompt, PromptError
 from loadgen.payloads.sessions import SessionGraph
-from loadgen.protocols.anthropic import MessageBlock, MessagesEventHandler, decode_message
+from loadgen.protocols.anthropic import CALL_TYPES, MessageBlock, MessagesEventHandler, decode_message
 from loadgen.protocols.openai_bodies import (
     Api,
     Body,
@@ -327,19 +327,21 @@ class _CollectingResponsesHandler(ResponsesEventHandler):
 
 
 class _CollectingMessagesHandler(MessagesEventHandler):
-    __slots__ = ("_call_count", "_collector")
+    __slots__ = ("_call_count", "_collector", "_is_in_call")
 
     def __init__(self, counter: TokenCounter, collector: ResponseCollector) -> None:
         super().__init__(counter)
-        self._collector, self._call_count = collector, 0
+        self._collector, self._call_count, self._is_in_call = collector, 0, False
 
     def _add_block(self, block: MessageBlock, received_ns: int) -> str | None:
         if block.text:
             self._collector.add_text(block.text)
-        elif block.type == "tool_use":
-            self._call_count += 1
-            self._collector.add_calls([self._build_call(block.name, None)])
-        elif block.partial_json:
+        elif block.type in CALL_TYPES:  # the server executes the tools of the other types itself
+            self._is_in_call = block.type == "tool_use"
+            if self._is_in_call:
+                self._call_count += 1
+                self._collector.add_calls([self._build_call(block.name, None)])
+        elif block.partial_json and self._is_in_call:
             self._collector.add_calls([self._build_call(None, block.partial_json)])
         return MessagesEventHandler._add_block(self, block, received_ns)
 
@@ -367,7 +369,8 @@ class CollectingReader(OpenAiReader):
 
     def collect(self) -> CollectedResponse | None:
         if not self.is_streamed:
-            return collect_response(self._api, bytes(self._body), self._collector)
+            collector = ResponseCollector(keeps_reasoning=self._collector.keeps_reasoning)
+            return collect_response(self._api, bytes(self._body), collector)
         return self._collector.finish(self._counter.reported_input_tokens, self._counter.reported_output_tokens)
 
 

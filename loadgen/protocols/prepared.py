@@ -183,7 +183,8 @@ class OutputCheck(msgspec.Struct, frozen=True):
     detail: str | None = None
 
 
-CheckOutput = Callable[[Exchange], OutputCheck]
+CheckOutput = Callable[[Exchange], OutputCheck | None]
+"""Check of the content of a response; it returns None for a response whose class has no check."""
 
 
 class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,9 @@ _NAMED_SCHEMAS = ("properties", "$defs", "definitions", "dependentSchemas")
 """Keywords whose value maps names to schemas, so that a name is no keyword."""
 _NOT_JSON = "the response is not JSON"
 _UNUSABLE = "the response is too long, or a tool call is malformed"
+_NOT_CHECKED = "the response could not be checked against the JSON schema"
+_DATA_KEYWORDS = ("const", "enum", "default", "examples")
+"""Keywords whose values are data, not schemas."""
 
 
 @lru_cache(maxsize=16)
@@ -77,7 +80,10 @@ def build_output_check(options: RequestOptions) -> Callable[[CollectedResponse |
         call_count = len(response.calls)
         if check_text is None or (call_count and not response.text.strip()):
             return OutputCheck(call_count)
-        detail = check_text(response.text)
+        try:
+            detail = check_text(response.text)
+        except Exception:  # an exception in the validator would lose the stage
+            detail = _NOT_CHECKED
         return OutputCheck(call_count, detail is None, detail)
 
     return check
@@ -162,7 +168,9 @@ def _find_keyword(value: object, keyword: str, value_type: type = str, *, has_na
         for key, child in value.items():
             if key == keyword and not has_names and isinstance(child, value_type):
                 yield child
-            yield from _find_keyword(child, keyword, value_type, has_names=key in _NAMED_SCHEMAS and not has_names)
+            if has_names or key not in _DATA_KEYWORDS:
+                is_named = key in _NAMED_SCHEMAS and not has_names
+                yield from _find_keyword(child, keyword, value_type, has_names=is_named)
 
 
 def _format_path(path: Any) -> str:

@@ -69,7 +69,7 @@ def _build_absolute_form_rewriter(address: Address, proxy: Proxy) -> Rewrite:
 _LONG_IDLE_NS = 5_000_000
 """Idle time in ns after which a connection is checked before it is used again. The event loop may
 not yet have noticed that the server has closed the connection."""
-_PROXY_AUTHENTICATION_REQUIRED = 407
+PROXY_AUTHENTICATION_REQUIRED = 407
 
 
 class Connection(asyncio.Protocol):
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
         exchange.bytes_received = parser.bytes_received
         if parser.error is not None:
             self.abort(parser.error, parser.detail)
-        elif parser.status == _PROXY_AUTHENTICATION_REQUIRED:
+        elif parser.status == PROXY_AUTHENTICATION_REQUIRED:
             self.abort("connect", "the proxy rejected the request with status 407")
         elif parser.is_complete:
             self._store_response(exchange)

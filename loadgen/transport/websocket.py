@@ -18,7 +18,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.utilities import generate_accept_token
 
 from loadgen.records import Endpoint
-from loadgen.transport.connection import Connection
+from loadgen.transport.connection import PROXY_AUTHENTICATION_REQUIRED, Connection
 from loadgen.transport.exchange import Exchange, Headers, StreamReader, Transport, find_header
 from loadgen.transport.http_transport import create_http_transport
 from loadgen.transport.pool import ConnectionPool
@@ -145,7 +145,9 @@ class WebSocketConnection(Connection):
             return
         self._head = b""
         exchange.status, exchange.headers = int(match[1]), _parse_headers(lines)
-        if exchange.status != _SWITCHING_PROTOCOLS:
+        if exchange.status == PROXY_AUTHENTICATION_REQUIRED:
+            self.abort("connect", "the proxy rejected the request with status 407")
+        elif exchange.status != _SWITCHING_PROTOCOLS:
             exchange.end_ns = now_ns
             exchange.detail = "the server does not upgrade to WebSocket"
             self._end(exchange)

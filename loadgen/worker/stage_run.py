@@ -6,12 +6,11 @@ import gc
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from concurrent.futures import wait
 
 from loadgen.frames import ReportSink
 from loadgen.machine import subtract_cpu_wait_s
-from loadgen.protocols.prepared import OutputCheck, PreparedWorkload
+from loadgen.protocols.prepared import CheckOutput, PreparedWorkload
 from loadgen.records import (
     BATCH_ROWS,
     ChangeRate,
@@ -35,6 +34,9 @@ from loadgen.worker.target import SendingTarget
 from loadgen.worker.traffic import Schedule
 
 _SEND_ROWS_INTERVAL_S = 0.05
+_CHECKED_BATCH_ROWS = 50
+"""Maximum number of responses whose content is checked before progress is reported: a check takes up
+to some ms."""
 _PROGRESS_INTERVAL_NS = 250_000_000
 
 
@@ -55,7 +57,7 @@ class StageRun:
         """Rate changes and extensions that have not been applied yet, each with its sequence
         number."""
         self._change_count = 0
-        self._check_output: Callable[[Exchange], OutputCheck] | None = None
+        self._check_output: CheckOutput | None = None
         self._outputs: Counter[OutputCount] = Counter()
         self._first_rejected_exchange: Exchange | None = None
         """First exchange whose response failed the check of its content."""
@@ -156,8 +158,8 @@ class StageRun:
         memory_limit = target.create_memory_limit()
         stage_future = self._sender.call(stage.run())
         next_progress_ns = 0
-        while not wait((stage_future,), _SEND_ROWS_INTERVAL_S).done:
-            self._send_rows(stage)
+        while not wait((stage_future,), self._get_wait_s(stage)).done:
+            self._send_rows(stage, max_batches=1 if self._check_output is not None else None)
             if memory_limit is not None and memory_limit.is_exceeded:
                 self._sender.loop.call_soon_threadsafe(target.shed_load)
             now_ns = time.perf_counter_ns()
@@ -166,8 +168,20 @@ class StageRun:
                 self._listener.send(self._build_progress(stage, now_ns))
         stage_future.result()
 
-    def _send_rows(self, stage: SendingStage) -> None:
-        while count := min(len(stage.finished_exchanges), BATCH_ROWS):
+    def _get_wait_s(self, stage: SendingStage) -> float:
+        """Return how long to wait for further rows: not at all while responses wait for their
+        check."""
+        return 0.0 if self._check_output is not None and stage.finished_exchanges else _SEND_ROWS_INTERVAL_S
+
+    def _send_rows(self, stage: SendingStage, max_batches: int | None = None) -> None:
+        """Send the rows of all finished requests, or of at most `max_batches` batches, because
+        checks of their content may take longer than the responses."""
+        max_rows = BATCH_ROWS if self._check_output is None else _CHECKED_BATCH_ROWS
+        batch_count = 0
+        while count := min(len(stage.finished_exchanges), max_rows):
+            if batch_count == max_batches:
+                return
+            batch_count += 1
             exchanges = [stage.finished_exchanges.popleft() for _ in range(count)]
             if self._check_output is not None:
                 self._check_outputs(self._check_output, exchanges)
@@ -180,7 +194,7 @@ class StageRun:
             )
             self._listener.send_rows(batch)
 
-    def _check_outputs(self, check: Callable[[Exchange], OutputCheck], exchanges: list[Exchange]) -> None:
+    def _check_outputs(self, check: CheckOutput, exchanges: list[Exchange]) -> None:
         """Check the content of successful responses, and count what they contain."""
         outputs = [check(exchange) if exchange.error is None else None for exchange in exchanges]
         for exchange, output in zip(exchanges, outputs, strict=True):

@@ -89,6 +89,7 @@ def pair_metrics(baseline_runs: Sequence[Result], candidate_runs: Sequence[Resul
         (objective_result.objective.metric, objective_result.objective.aggregate)
         for run in candidate_runs
         for objective_result in run.slo
+        if objective_result.objective.request_class is None
     }
     pairs = [
         _build_pair(key, baseline_values[key], values, objective_metrics)

@@ -75,7 +75,7 @@ class LoadCurves(QWidget):
         limits = {
             evaluation.objective.metric: build_limit(evaluation.objective)
             for evaluation in displayed_run.result.slo
-            if evaluation.objective.aggregate == _TOKEN_AGGREGATE
+            if evaluation.objective.aggregate == _TOKEN_AGGREGATE and evaluation.objective.request_class is None
         }
         curves = build_load_curves(report, limits, has_clients=has_clients)
         self.charts = tuple(self._get_chart(curve, has_clients=has_clients) for curve in curves)

@@ -65,10 +65,10 @@ class TimeAxis(QWidget):
         if load_series is None:
             return
         self._draw(load_series, displayed_run.own_report)
-        bands = stage_bands(displayed_run.own_report)
+        bands, spans = stage_bands(displayed_run.own_report), steady_spans(displayed_run.own_report)
         for chart in self.linked.charts:
             chart.set_bands(bands)
-            chart.set_spans(steady_spans(displayed_run.own_report))
+            chart.set_spans(spans)
         self._show_instruction(displayed_run)
 
     def show_evaluation(self, displayed_run: DisplayedRun) -> None:

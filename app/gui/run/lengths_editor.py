@@ -20,7 +20,13 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 _CHART_LINES = 14
-_PROTOCOLS_WITHOUT_LENGTHS = ("openai-speech", "openai-transcriptions", "openai-images", "openai-realtime")
+_PROTOCOLS_WITHOUT_LENGTHS = (
+    "openai-speech",
+    "openai-transcriptions",
+    "openai-images",
+    "openai-realtime",
+    "openai-batch",
+)
 
 
 class LengthsEditor(SpecialEditor):

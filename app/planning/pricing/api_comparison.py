@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from app.planning.candidates import Candidate
+from app.planning.demand import DAY_S
 from app.planning.formatting import format_number, format_share, format_usd
 from app.planning.pricing.costs import MILLION, SECONDS_PER_HOUR
 from app.planning.risk import compute_price_sigma
@@ -27,7 +28,6 @@ MAX_INSTANCES = 10_000
 """Largest fleet that is considered. If the API is cheaper than this fleet at full load, it counts
 as cheaper at any rate."""
 _SECONDS_PER_MONTH = HOURS_PER_MONTH * SECONDS_PER_HOUR
-_SECONDS_PER_DAY = 86_400
 
 
 class _RequestTokens(msgspec.Struct, frozen=True):
@@ -151,7 +151,7 @@ def _describe_break_even(comparison: ApiComparison) -> str:
     if rate_per_s is None:
         return "The API is cheaper than instances of this offer at any rate."
     range_text = _format_range(comparison.break_even_range_per_s, format_number)
-    tokens_per_day = rate_per_s * comparison.tokens_per_request * _SECONDS_PER_DAY
+    tokens_per_day = rate_per_s * comparison.tokens_per_request * DAY_S
     return (
         f"Break-even with the API is at a mean of {format_number(rate_per_s)} req/s{range_text}, or "
         f"{format_number(tokens_per_day / MILLION)}M tokens per day; this traffic has a mean of "

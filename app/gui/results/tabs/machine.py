@@ -55,7 +55,7 @@ _MAX_CHARTS, _MAX_LINES = 8, 6
 _IMPORTANT_METRICS = (
     "server_running_requests", "server_waiting_requests", "server_kv_cache_percent", "server_cache_hit_percent",
     "gpu_utilization_percent", "gpu_power_w", "gpu_memory_gib", "gpu_sm_clock_mhz", "host_cpu_percent",
-    "endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "host_memory_gib", "server_cache_hit_percent",
+    "endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "host_memory_gib",
 )  # fmt: skip
 
 
