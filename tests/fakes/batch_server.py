@@ -68,11 +68,11 @@ class BatchServer:
             return status, KEY.encode()
         if path in self.overrides:
             return 200, self.overrides[path]
-        content = self._act(method, path, body)
+        content = self._act(method, path.partition("?")[0], body)
         return (404, b"{}") if content is None else (200, content)
 
     def _act(self, method: str, path: str, body: bytes) -> bytes | None:
-        if (method, path) == ("GET", "/v1/batches?limit=1"):
+        if (method, path) == ("GET", "/v1/batches"):
             return b'{"object": "list", "data": []}'
         if (method, path) == ("POST", "/v1/files"):
             assert b'name="purpose"\r\n\r\nbatch\r\n' in body

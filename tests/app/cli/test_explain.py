@@ -86,6 +86,9 @@ def test_one_class_is_explained_by_its_own_requests(tmp_path: Path, capsys: pyte
     error = capsys.readouterr().err
     assert "the run has no class 'x'" in error
     assert "Use one of these classes: a, b, c." in error
+    stage = run.result.stages[0].name if run.result is not None else ""
+    assert main(["explain", str(run.directory), "--stage", stage, "--class", "b", "--request", "1"]) == 2
+    assert "--class cannot be used with --request" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

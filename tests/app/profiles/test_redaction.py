@@ -47,6 +47,13 @@ def test_what_is_scraped_may_hold_one_too(scrape: str, places: tuple[str, ...]) 
     assert "hunter2" not in (redact_profile(text) or "")
 
 
+@pytest.mark.parametrize("place", ["body", "extra_body", "template", "session"])
+def test_what_is_sent_as_it_is_may_hold_one(place: str) -> None:
+    text = f"workload: {{{place}: {{api_key: hunter2}}, classes: [{{{place}: {{api_key: hunter2}}}}]}}\n"
+    assert find_secret_keys(text) == (f"workload.{place}.api_key", f"workload.classes.{place}.api_key")
+    assert "hunter2" not in (redact_profile(text) or "")
+
+
 def test_what_we_write_has_none(tmp_path: Path) -> None:
     path = tmp_path / "profile.yaml"
     path.write_text(

@@ -81,6 +81,20 @@ def test_requests_of_a_class_are_good_within_its_limits() -> None:
     assert tally.good_count == 2
 
 
+def test_audio_and_messages_are_good_within_their_limits() -> None:
+    spoken = answered(90) | {"input_end_ns": 5 * MS, "first_audio_ns": 30 * MS}
+    streamed = answered(90) | {"chunk_ns": [30 * MS, 60 * MS]}
+    for text, row in (
+        ("ttfa_ms.p95 < 50", spoken),
+        ("response_ms.p95 < 100", spoken),
+        ("first_message_ms.p95 < 50", streamed),
+    ):
+        tally = RowTally((parse_objective(text),))
+        tally.add_rows(batch(row, answered(9)))
+        tally.count_rows()
+        assert tally.good_count == 1, text
+
+
 def test_where_no_start_is_known_a_limit_that_counts_from_it_leaves_good_open() -> None:
     unknown: dict[str, object] = {"scheduled_ns": None, "sent_ns": MS, "end_ns": 5 * MS}
     for text, good in (("latency_ms.p95 < 50", None), ("service_ms.p95 < 50", 1)):

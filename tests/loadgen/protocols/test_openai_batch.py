@@ -93,6 +93,15 @@ def test_a_job_is_uploaded_created_polled_and_read() -> None:
     assert not ran.ended.stopped_early
 
 
+def test_the_query_of_the_url_is_in_each_request_and_not_reported() -> None:
+    with BatchServer() as server:
+        endpoint = Endpoint((f"{server.url}?api-version=7",), headers=HEADERS)
+        ran = Ran(server, endpoint=endpoint)
+        checked = ran.job.preflight()
+    assert {path.partition("?")[2] for _, path, _ in server.seen} == {"api-version=7", "limit=1&api-version=7"}
+    assert "api-version" not in checked.detail
+
+
 def test_each_request_has_its_own_end() -> None:
     def end(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
         first, second, third, fourth, *_ = (request["custom_id"] for request in requests)

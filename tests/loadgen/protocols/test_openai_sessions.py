@@ -54,7 +54,26 @@ def test_a_streamed_response_is_collected_as_a_whole_one_is() -> None:
     reader = CollectingReader("chat", None, keeps_reasoning=True)
     reader.feed(body, 1)
     reader.end([])
-    assert reader.collect() == expected, "a server that does not stream"
+    assert [reader.collect(), reader.collect()] == [expected, expected], "a server that does not stream"
+
+
+def test_tools_that_the_server_calls_itself_are_no_calls() -> None:
+    blocks: list[dict[str, Any]] = [
+        {"type": "server_tool_use", "id": "s", "name": "search", "input": {}},
+        {"type": "text", "text": ""},
+    ]
+    deltas = [{"type": "input_json_delta", "partial_json": '{"q": 1}'}, {"type": "text_delta", "text": "found"}]
+    data = [
+        msgspec.json.encode({"type": kind, "index": index, key: part})
+        for index, pair in enumerate(zip(blocks, deltas, strict=True))
+        for kind, key, part in (
+            ("content_block_start", "content_block", pair[0]),
+            ("content_block_delta", "delta", pair[1]),
+        )
+    ]
+    collected = read_events([*data, b'{"type": "message_stop"}'], "messages")
+    assert collected is not None
+    assert (collected.text, collected.calls) == ("found", ())
 
 
 def test_only_the_first_choice_is_continued() -> None:

@@ -96,6 +96,12 @@ def test_names_of_properties_are_no_keywords() -> None:
     assert check_text(schema, '{"pattern": 1}') is not None
 
 
+def test_data_in_a_schema_is_no_schema() -> None:
+    schema = {"enum": [{"$ref": "#/nope"}, {"pattern": "("}], "default": {"patternProperties": {}}}
+    assert check_text(schema, '{"pattern": "("}') is None
+    assert check_text(schema, "{}") is not None
+
+
 def response(text: str = "", calls: int = 0) -> CollectedResponse:
     records = tuple(ToolCallRecord(f"c{number}", "find", "{}") for number in range(calls))
     return CollectedResponse(5, 5, len(text), text, calls=records)
