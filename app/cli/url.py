@@ -104,7 +104,12 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
         help="replay a request trace at its recorded times; with --openai also its prompt and response lengths, and "
         "the prefixes that its prompts share",
     ),
-    CommandOption(["--warmup"], metavar="TIME", section=_SECTION, help="warm-up before the first load (default: 2s)"),
+    CommandOption(
+        ["--warmup"],
+        metavar="TIME",
+        section=_SECTION,
+        help="warm-up before the first load (default: 2s; none if the prompts of a trace are replayed)",
+    ),
     CommandOption(
         ["--slo"],
         multiple=True,

@@ -73,11 +73,15 @@ class UrlLoad(msgspec.Struct, frozen=True, kw_only=True):
 def build_url_tree(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
     """Return the profile of a URL as a mapping with only the keys that differ from the defaults.
     Raises UsageError for options that cannot be combined, and for a body that cannot be read."""
+    workload = _build_workload(target, load)
+    if "trace" in workload and load.warmup is None and not load.rates and not load.concurrency:
+        # A warm-up would send the prompts that the replay sends again, from the prefix cache.
+        load = msgspec.structs.replace(load, warmup="0s")
     tree: dict[str, Any] = {
         "sizewise": 1,
         "name": _build_name(target.url),
         "target": _build_target(target),
-        "workload": _build_workload(target, load),
+        "workload": workload,
         "load": _build_load(load),
         "slo": list(load.slo),
     }

@@ -50,12 +50,14 @@ def build_warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
 
     For an open loop, the warm-up uses the initial rate of the stage, or its mean rate if the
     initial rate is 0. For a closed loop, it uses the same number of clients. For a trace, it uses
-    Poisson arrivals at the mean rate of the trace."""
+    Poisson arrivals at the mean rate of the part of the trace that the stage replays."""
     match arrivals:
         case ClosedArrivals():
             return arrivals
         case TraceArrivals(offsets_ns=packed_offsets):
-            return OpenArrivals("poisson", ((0.0, max(1.0, len(packed_offsets) / 8 / duration_s)),))
+            # The stage may end before the trace does.
+            count = np.count_nonzero(np.frombuffer(packed_offsets, "<i8") < duration_s * 1e9)
+            return OpenArrivals("poisson", ((0.0, max(1.0, count / duration_s)),))
         case OpenArrivals(rates=rates):
             initial_rate = rates[0][1] or _compute_mean_rate(rates, duration_s)
             return msgspec.structs.replace(arrivals, rates=((0.0, initial_rate),))

@@ -70,6 +70,7 @@ def test_a_trace_is_the_load_and_the_prompts_of_a_language_model(tmp_path: Path,
     (stage,) = profile.load.stages
     assert (stage.name, stage.trace, stage.duration_s, profile.load.search) == ("replay", path, 3.0, None)
     assert getattr(profile.workload, "trace", None) == (path if target is CHAT else None)
+    assert (profile.load.warmup_s == 0) == (target is CHAT), "a warm-up would fill the prefix cache with its prompts"
     (stage,) = loaded(CHAT, trace=str(path), rates=("5/s",)).load.stages
     assert (stage.trace, stage.rate_per_s) == (None, 5.0), "its prompts at another rate"
 

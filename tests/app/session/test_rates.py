@@ -57,6 +57,7 @@ def test_a_warm_up_for_a_stage_that_begins_with_nothing_is_at_its_mean() -> None
 def test_a_warm_up_for_a_trace_is_at_its_mean_and_for_clients_is_those_clients() -> None:
     starts = np.arange(0, 5_000_000_000, 50_000_000, dtype="<i8").tobytes()
     assert build_warmup_arrivals(TraceArrivals(starts), 5.0) == poisson(20.0)
+    assert build_warmup_arrivals(TraceArrivals(starts), 1.0) == poisson(20.0), "of the part that is replayed"
     assert build_warmup_arrivals(ClosedArrivals(8, 0.5), 5.0) == ClosedArrivals(8, 0.5)
 
 
