@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from reports.model import CheckRow, ClassRow, HeadlineTile, Limit, MediaRow, Quantity, Report, StageRow
+from reports.model import BatchJobRow, CheckRow, ClassRow, HeadlineTile, Limit, MediaRow, Quantity, Report, StageRow
 
 THIN_SPACE = "\u202f"
 NOT_AVAILABLE = "n/a"
@@ -165,6 +165,23 @@ def format_value_unit(quantity: Quantity) -> str:
         if value is None
         else with_unit(_format_digits(quantity, value), display_unit(quantity)) + _format_sample_note(quantity)
     )
+
+
+def describe_batch(row: BatchJobRow) -> list[str]:
+    """Return lines about the end of a job of the Batch API, with its requests and tokens."""
+    count_texts = [f"{count:,} {name}" for name, count in row.outcomes.items() if count or name == "completed"]
+    ending = BATCH_STATUSES[row.status]
+    tokens = (("input", row.tokens_in), ("output", row.tokens_out))
+    token_text = ", ".join(f"{format_count(round(count.value))} {name} tokens" for name, count in tokens
+                           if count.value is not None)  # fmt: skip
+    rate_text = f", {format_value_unit(row.tokens_per_s)} over the whole job" if row.tokens_per_s.value else ""
+    return [
+        f"{ending} after {format_duration(row.job.value or 0)} (upload before it: "
+        f"{format_duration(row.upload.value or 0)})",
+        f"{count_texts[0]}: {', '.join(count_texts[1:])}",
+        *([f"{token_text}{rate_text}"] if token_text else []),
+        *([f"reason given by the server: {row.detail}"] if row.detail else []),
+    ]
 
 
 def format_inference_rate(quantity: Quantity) -> str:

@@ -163,6 +163,9 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
         _build_section(formatting.CLASS_TITLE, _build_class_tables(report.classes, report.times)),
         _build_section("Tokens", _build_token_table(report.tokens)),
         _build_section("Audio and images", _build_media_table(report.media)),
+        _build_section(
+            "Batch", [f"- {escape_text(line)}" for row in report.batches for line in formatting.describe_batch(row)]
+        ),
         _build_section("Server", _build_server_table(report.servers)),
         _build_section("Errors", _build_error_table(report.errors)),
         *(_build_local_sections(report.local) if report.local else []),

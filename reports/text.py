@@ -28,7 +28,6 @@ from reports.local_text import (
 )
 from reports.marks import compute_display_width, dim_undersampled, drop_marks, mark_status, pad_text
 from reports.model import (
-    BatchJobRow,
     BatchRow,
     BreakdownSection,
     CheckRow,
@@ -96,7 +95,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _build_block("Classes", _build_class_lines(report.classes, latency_label, width - _MARGIN), width),
         _build_block("Tokens", _build_token_lines(report.tokens, latency_label, width - _MARGIN), width),
         _build_block("Media", _build_media_lines(report.media, width - _MARGIN), width),
-        _build_block("Batch", [line for row in report.batches for line in _describe_batch(row)], width),
+        _build_block("Batch", [line for row in report.batches for line in formatting.describe_batch(row)], width),
         _build_block("Messages", _build_message_lines(report.messages, width - _MARGIN), width),
         _build_block("Server", _build_server_lines(report.servers, width - _MARGIN), width),
         _build_block("Latency", _build_breakdown_lines(report.breakdown, width - _MARGIN), width),
@@ -416,22 +415,6 @@ def _build_media_lines(rows: Sequence[MediaRow], width: int) -> list[str]:
         *([f"{_FEW_SAMPLES} too few samples"] if has_few_samples else []),
     ]
     return [*_format_tables(tables), *_build_more_note(len(rows)), *(["; ".join(legend)] if legend else [])]
-
-
-def _describe_batch(row: BatchJobRow) -> list[str]:
-    count_texts = [f"{count:,} {name}" for name, count in row.outcomes.items() if count or name == "completed"]
-    ending = formatting.BATCH_STATUSES[row.status]
-    tokens = (("input", row.tokens_in), ("output", row.tokens_out))
-    token_text = ", ".join(f"{formatting.format_count(round(count.value))} {name} tokens" for name, count in tokens
-                           if count.value is not None)  # fmt: skip
-    rate_text = f", {_format_value_unit(row.tokens_per_s)} over the whole job" if row.tokens_per_s.value else ""
-    return [
-        f"{ending} after {formatting.format_duration(row.job.value or 0)} (upload before it: "
-        f"{formatting.format_duration(row.upload.value or 0)})",
-        f"{count_texts[0]}: {', '.join(count_texts[1:])}",
-        *([f"{token_text}{rate_text}"] if token_text else []),
-        *([f"reason given by the server: {row.detail}"] if row.detail else []),
-    ]
 
 
 def _build_message_lines(rows: Sequence[MessageRow], width: int) -> list[str]:

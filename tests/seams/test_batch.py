@@ -40,6 +40,9 @@ def test_a_job_is_a_run_with_a_result_a_report_and_no_key(
     assert done.returncode == 0, done.stderr
     assert "The job expired after" in done.stdout
     assert "120 requests: 118 completed, 1 failed, 1 expired" in done.stdout
+    summary = next(tmp_path.rglob("summary.md")).read_text()
+    assert "- The job expired after" in summary
+    assert "- 120 requests: 118 completed, 1 failed, 1 expired" in summary
     (stage,) = json.loads((run / "result.json").read_text())["stages"]
     batch = stage["batch"]
     assert (batch["status"], batch["completed"], batch["tokens_in"], batch["tokens_out"]) == ("expired", 118, 826, 590)
