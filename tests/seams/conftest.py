@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.program import Sizewise, SizewiseHere, write_profile
+from tests.fakes.program import TRIES, Sizewise, SizewiseHere, write_profile
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -21,14 +21,21 @@ def what_the_suite_holds_is_not_looked_at_again() -> None:
 
 @pytest.fixture(scope="session")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The directory and the terminal output of a quickstart with steps of one second, in a home of its own."""
+    """The directory and the terminal output of a quickstart with steps of one second, in a home of its own.
+
+    A busy machine may spoil steps of one second, whatever the verdict. If it spoils so many that the search finds no
+    rate, the quickstart runs again.
+    """
     home = tmp_path_factory.mktemp("quickstart")
-    done = Sizewise(home, home)("quickstart", "--seconds", "1", "--no-retry", "--out", str(home / "run"))
-    # a busy machine may spoil one-second steps; what else is reported must be right all the same
-    assert done.returncode == 0, done.stderr
-    result = json.loads((home / "run" / "result.json").read_text())
-    assert done.returncode == result["exit"]["code"]
-    return home / "run", done.stdout
+    for attempt in range(TRIES):
+        out = home / f"run-{attempt}"
+        done = Sizewise(home, home)("quickstart", "--seconds", "1", "--no-retry", "--out", str(out))
+        assert done.returncode == 0, done.stderr
+        result = json.loads((out / "result.json").read_text())
+        assert done.returncode == result["exit"]["code"]
+        if result["max_rate"]["per_s"]["value"] is not None:
+            break
+    return out, done.stdout
 
 
 @pytest.fixture
