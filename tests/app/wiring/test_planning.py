@@ -77,6 +77,17 @@ def test_a_stored_run_is_planned_with_what_its_profile_says(asked: Asked) -> Non
     assert question.assumed_model is None
 
 
+def test_the_objectives_of_classes_of_requests_are_not_dropped(tmp_path: Path) -> None:
+    classes = '[{name: quick, weight: 1, slo: ["latency_ms.p95 < 30"]}, {name: slow, weight: 1}]'
+    spec = (
+        sources.ENDPOINT_SPEC.replace("oip", "openai-chat")
+        + f"workload: {{prompts: {{input_tokens: 9}}, classes: {classes}}}\n"
+    )
+    run = sources.endpoint_run(tmp_path / "classes", spec=spec)
+    question = build_plan_inputs(PlanRequest((run,)), TODAY)
+    assert [(one.text, one.request_class) for one in question.slo][-1] == ("latency_ms.p95{class=quick} < 30", "quick")
+
+
 def test_what_is_said_beside_a_run_goes_before_its_profile(asked: Asked, tmp_path: Path) -> None:
     question = asked(
         "run",

@@ -13,7 +13,7 @@ from app.analysis.comparisons.comparison import (
 from app.analysis.comparisons.metric_pairs import match_stages
 from app.records.comparison import MAX_RATE, Comparison, MetricChange
 from app.records.local import TEST_TAG
-from app.records.result import Estimate, Result
+from app.records.result import CLASS_TAG, Estimate, Objective, ObjectiveResult, Result
 from tests.checks.regressions import Case, compared
 from tests.fakes.language_model_runs import TESTS, language_model_run, measured_stage
 from tests.fakes.local_runs import local_run
@@ -131,6 +131,18 @@ def test_what_no_profile_asks_of_is_reported_and_fails_nothing() -> None:
     assert not of(comparison, "endpoint_cpu_cores").is_headline
     assert not find_regressions(comparison)
     assert comparison.changes[0].is_headline
+
+
+@pytest.mark.parametrize(("tags", "is_headline"), [({}, True), ({CLASS_TAG: "chat"}, False)])
+def test_the_slo_of_a_class_of_requests_makes_no_metric_of_all_requests_a_headline(
+    tags: dict[str, str], is_headline: bool
+) -> None:
+    cores = Estimate(1.0, (0.9, 1.1))
+    objective = Objective("endpoint_cpu_cores.mean < 4", "endpoint_cpu_cores", "mean", "<", 4.0, tags=tags)
+    stage = steady(10.0, 0.1)
+    stage = msgspec.structs.replace(stage, metrics=stage.metrics | {"endpoint_cpu_cores": {"mean": cores}})
+    asked = msgspec.structs.replace(result(stage), slo=(ObjectiveResult(objective, cores, "PASS"),))
+    assert of(compare_runs([result(stage)], [asked]), "endpoint_cpu_cores").is_headline == is_headline
 
 
 def test_variants_of_a_model_are_compared_with_the_same_variant_of_another_version_of_it() -> None:
