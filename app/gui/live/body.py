@@ -16,7 +16,7 @@ from app.gui.live.presenter import LivePresenter, Part
 from app.gui.live.ribbon import StageRibbon
 from app.gui.live.state import LiveState
 from app.gui.theme import ThemeController
-from app.gui.widgets import label, vbox
+from app.gui.widgets import Badge, hbox, label, vbox
 from app.storage.run_directory import format_run_name
 
 _SIDE_WIDTH_CHARACTERS = 38
@@ -33,7 +33,7 @@ class LiveBody(QWidget):
         self.header, self.ribbon = RunHeader(), StageRibbon(theme_controller)
         self.charts, self.controls = LiveCharts(theme_controller), RunControls()
         self.validity, self.failures, self.kpis = ValidityPanel(), FailureTable(), KpiRow()
-        self.variants, self.generation = VariantTable(), GenerationTable()
+        self.variants, self.generation, self.badge = VariantTable(), GenerationTable(), Badge()
         self._presenter = LivePresenter()
         self._state = LiveState()
         self._repaint = RepaintLimiter(self)
@@ -66,9 +66,9 @@ class LiveBody(QWidget):
     def _build(self) -> None:
         main_panel, side_panel = QWidget(), QWidget()
         vbox((self.charts, 1), self.variants, self.generation, self.controls, within=main_panel, margins=(0, 0, 8, 0))
-        validity_heading, self._errors_heading = label("Validity", "heading"), label("Errors", "heading")
+        self._errors_heading = label("Errors", "heading")
         vbox(
-            validity_heading,
+            hbox(label("Validity", "heading"), self.badge, 1, spacing=12),
             (self.validity, 3),
             self._errors_heading,
             (self.failures, 1),
@@ -172,6 +172,9 @@ class LiveBody(QWidget):
 
     def _paint_header(self) -> None:
         self.header.show_state(self._state)
+        validity, reasons = self._state.validity or "", "\n".join(self._state.reasons)
+        if (self.badge.text(), self.badge.accessibleDescription()) != (validity, reasons):
+            self.badge.show_verdict(validity, reasons)
 
     def _show_stage(self, _: int) -> None:
         stage = self.ribbon.selected_stage()

@@ -104,8 +104,8 @@ _PROCESS_METRICS = tuple(
 _CHARTED_METRICS = (*_GPU_METRICS, *_HOST_METRICS, *_PROCESS_METRICS, _THROTTLE_METRIC)
 _GPU_SOURCE_PATTERN = re.compile(r"gpu\d+")
 
-Line = tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""Label, times in seconds, and values of a time series."""
+Line = tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64], str]
+"""Label, times in seconds, and values of a time series, and the source of the values."""
 
 
 class MachineSeries:
@@ -137,7 +137,7 @@ class MachineSeries:
         """Return the time series of a view of the machine chart. `view` is a key of
         `get_view_titles`."""
         return [
-            (text, self._rings_by_source[source].x, scale * self._rings_by_source[source].column(metric))
+            (text, self._rings_by_source[source].x, scale * self._rings_by_source[source].column(metric), source)
             for source, metric, text, scale in self._lines_of_view(view)
             if source in self._rings_by_source and metric in self._metrics_by_source[source]
         ]

@@ -132,7 +132,7 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
     body = watch_whole(page, qtbot, run, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: all(chart.series() for chart in body.charts.linked.charts) and not body.is_painting)
     assert body.header.progress.text() == "4 of 4 done"
-    assert body.header.badge.text() == "VALID"
+    assert body.badge.text() == "VALID"
     assert "Duration 0:42" in body.header.times.text()
     assert body.ribbon.accessibleDescription().count("✓ SLO met") == 4
     assert [one.label for one in body.charts.rates.series()] == ["offered", "sent", "completed", "goodput"]
@@ -209,6 +209,8 @@ def test_invalid_is_reported_as_it_happens_and_taken_back(page: LivePage, qtbot:
     assert "send lag p99: 80 ms" in page.strip.text()
     qtbot.waitUntil(lambda: [mark for mark, _, _ in body.validity.visible_texts()] == ["✕ INVALID"])
     assert "stop other work" in body.validity.visible_texts()[0][2]
+    content, width = body.validity.widget(), body.validity.viewport().width()
+    assert content.minimumHeight() == content.layout().totalHeightForWidth(width), "or its texts are clipped"
     write_events(tmp_path, [begun(1, 12), ended(1, 22, name="step")])
     qtbot.waitUntil(lambda: page.strip.text() == "")
     write_events(tmp_path, [finished(30)])
