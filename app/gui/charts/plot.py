@@ -3,8 +3,11 @@ independent of the plotted series."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, QSizeF, Qt, Signal
 from PySide6.QtGui import QFont, QMouseEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QWidget
 
@@ -75,6 +78,22 @@ class PlotView(pg.GraphicsView):
         if is_visible != self.x_axis.has_labels:
             self.x_axis.set_labels_visible(is_visible)
             self.centralLayout.activate()
+
+    @contextmanager
+    def resized_for_rendering(self, size: QSizeF) -> Iterator[QRectF]:
+        """Lay out the scene in another size, and return its rectangle. Restore the layout on exit.
+        The widget keeps its size, so that nothing on the page moves."""
+        geometry, rect = self.centralWidget.geometry(), QRectF(0, 0, size.width(), size.height())
+        self._lay_out(rect)
+        try:
+            yield rect
+        finally:
+            self._lay_out(geometry)
+
+    def _lay_out(self, rect: QRectF) -> None:
+        self.centralWidget.setGeometry(rect)
+        self.centralLayout.activate()
+        self.box.updateMatrix()
 
     def repaint_layers(self) -> None:
         for layer in self._layers:

@@ -8,6 +8,8 @@ from PySide6.QtWidgets import QComboBox, QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
+from app.gui.charts.export import ExportCaption, set_export_caption
+from app.gui.compare.entries import ComparisonRequest, format_run_label
 from app.gui.compare.outcome import Outcome, RunSpectra
 from app.gui.theme import ThemeController
 from app.gui.widgets import fill_choices, hbox, label, vbox
@@ -54,6 +56,7 @@ class LatencyDistributionTab(QWidget):
 
     def show_outcome(self, outcome: Outcome) -> None:
         self._run_count = len(outcome.request.entries)
+        set_export_caption(self, _build_caption(outcome.request))
         selected_stage = self.stage_box.currentData()
         with QSignalBlocker(self.stage_box):
             self.stage_box.clear()
@@ -99,3 +102,13 @@ class LatencyDistributionTab(QWidget):
         if stage is not None:
             self.chart.set_message("Loading responses…")
             self.spectra_requested.emit(stage)
+
+
+def _build_caption(request: ComparisonRequest) -> ExportCaption:
+    """Return the caption of exported charts: all runs, with the date and the SLO of the first."""
+    names = ", ".join(format_run_label(index, entry) for index, entry in enumerate(request.entries))
+    first = next((entry.result for entry in request.entries if entry.result is not None), None)
+    if first is None:
+        return ExportCaption(names, "")
+    slo = tuple(dict.fromkeys(row.objective.label for row in first.slo))
+    return ExportCaption(names, first.clock.wall_start, slo)

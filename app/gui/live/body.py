@@ -3,9 +3,12 @@ chart and table libraries."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QSplitter, QWidget
 
+from app.gui.charts.export import ExportCaption, set_export_caption
 from app.gui.charts.repaint import RepaintLimiter
 from app.gui.live.charts import LiveCharts
 from app.gui.live.controls import RunControls
@@ -17,6 +20,7 @@ from app.gui.live.ribbon import StageRibbon
 from app.gui.live.state import LiveState
 from app.gui.theme import ThemeController
 from app.gui.widgets import Badge, hbox, label, vbox
+from app.records.result import Objective
 from app.storage.run_directory import format_run_name
 
 _SIDE_WIDTH_CHARACTERS = 38
@@ -36,6 +40,8 @@ class LiveBody(QWidget):
         self.variants, self.generation, self.badge = VariantTable(), GenerationTable(), Badge()
         self._presenter = LivePresenter()
         self._state = LiveState()
+        self._captioned: tuple[str, tuple[Objective, ...]] = ("", ())
+        """Name and SLO of the run in exported charts."""
         self._repaint = RepaintLimiter(self)
         self._build()
         charts = self.charts
@@ -134,6 +140,10 @@ class LiveBody(QWidget):
                 self._repaint.mark_changed(widget)
 
     def show_state(self, state: LiveState) -> None:
+        if (state.name, self._presenter.slo) != self._captioned:
+            self._captioned = (state.name, self._presenter.slo)
+            slo = tuple(objective.label for objective in self._presenter.slo)
+            set_export_caption(self, ExportCaption(state.name, datetime.now(UTC).isoformat(), slo))
         self._state = state
         self.controls.setVisible(state.status == "running")
         self._repaint.mark_changed(self.header)

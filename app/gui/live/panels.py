@@ -30,13 +30,13 @@ class ValidityPanel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Validity checks of this run")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        content = QWidget()
+        self._content = content = QWidget()
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 6, 0)
         self._grid.setVerticalSpacing(3)
         self._grid.setColumnStretch(1, 1)
         self._empty = label("No checks have run yet.", "muted", wrap=True)
-        vbox(self._empty, self._grid, 1, within=content)
+        self._column = vbox(self._empty, self._grid, 1, within=content)
         self.setWidget(content)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
 
@@ -52,9 +52,8 @@ class ValidityPanel(QScrollArea):
     def _fit_height(self) -> None:
         """Give the content the height of its wrapped texts. Qt recomputes that height only later or,
         while the panel is hidden, never, and then clips the texts."""
-        content = self.widget()
         self._grid.invalidate()
-        content.setMinimumHeight(content.layout().totalHeightForWidth(self.viewport().width()))
+        self._content.setMinimumHeight(self._column.totalHeightForWidth(self.viewport().width()))
 
     def show_checks(self, checks: tuple[CheckRow, ...]) -> None:
         checks = checks[:_MAX_CHECKS]
