@@ -99,7 +99,7 @@ class Underlay(_DecorationLayer):
         for position in self.y_axis.tick_positions():
             y_px = area.bottom() - (position - low) / (high - low) * area.height()
             painter.drawLine(QPointF(area.left(), y_px), QPointF(area.right(), y_px))
-        if self.x_axis.axis.is_log:
+        if self.x_axis.axis.has_vertical_grid:
             left, right = self.x_axis.range
             for position in self.x_axis.tick_positions():
                 x_px = area.left() + (position - left) / (right - left) * area.width()

@@ -43,7 +43,7 @@ class LatencyTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        percentile_axis = Axis("1 in N requests (10: p90, 100: p99, 1,000: p99.9)", "", True)
+        percentile_axis = Axis("Percentile", is_percentile=True)
         self.spectrum_chart = Chart(
             "Tail latency by percentile", percentile_axis, Axis("Latency", "ms"), theme_controller
         )
@@ -89,7 +89,7 @@ class LatencyTab(Tab):
             self.spectrum_chart.set_line(
                 spectrum.metric,
                 spectrum.name,
-                1 / (1 - probabilities),
+                100 * probabilities,
                 np.array(spectrum.ms),
                 style_index=entity_style(spectrum.metric, metrics),
             )
