@@ -19,6 +19,7 @@ from app.gui.charts.descriptions import describe_chart, describe_decorations, de
 from app.gui.charts.key_bindings import ChartKeyBindings
 from app.gui.charts.layer import Layer
 from app.gui.charts.legend import LegendEntry
+from app.gui.charts.line_labels import can_label_ends
 from app.gui.charts.panel import Panel
 from app.gui.charts.reading import Reading
 from app.gui.charts.series import Bounds, Series, compute_bounds, make_series, union_bounds
@@ -63,6 +64,8 @@ class Chart(Panel):
         self._bounds_by_key: dict[str, Bounds] = {}
         self._changed_keys: set[str] = set()
         self._is_up_to_date = False
+        self.shared_labels_px: float | None = None
+        """Width of the names at the ends of lines in all linked charts; None in a chart of its own."""
         self.decorations = Decorations()
         self._underlay = Underlay(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._overlay = Overlay(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
@@ -264,8 +267,27 @@ class Chart(Panel):
         self.view_range.set_bounds(self.data_bounds())
         self._on_range_changed()
         self.crosshair.set_series(self.series())
+        self._label_lines()
         self.refresh_table()
         self.data_changed.emit()
+
+    def _label_lines(self) -> None:
+        """Name the lines at their ends if they are few, instead of in the legend."""
+        series = self.series()
+        has_end_labels = can_label_ends(series, self.x_axis)
+        self._curves.are_lines_named = has_end_labels or len(series) == 1
+        self.plot.line_labels.set_series(series if has_end_labels else ())
+        self.fit_line_labels()
+        self._update_legend()
+
+    def fit_line_labels(self) -> None:
+        """Set the width of the names at the ends of lines; linked charts have the same width."""
+        self.plot.line_labels.set_width(self.line_labels_px if self.shared_labels_px is None else self.shared_labels_px)
+
+    @property
+    def line_labels_px(self) -> float:
+        """Width that the names at the ends of lines need, in pixels."""
+        return self.plot.line_labels.preferred_width(float(self.plot.width()))
 
     def restyle(self, theme: Theme) -> None:
         for layer in self._layers:
@@ -294,6 +316,7 @@ class Chart(Panel):
         if self.crosshair.x is not None:
             axis_text = f"{axis_text} at {self._describe_crosshair(self.crosshair.x)}".strip()
         self.legend.set_entries(axis_text, entries)
+        self.legend.show_entries(not self.plot.line_labels.is_shown or self.crosshair.x is not None)
         self.place_legend()
 
     def _build_legend_entry(self, series: Series, value: str) -> LegendEntry:

@@ -37,6 +37,7 @@ class Legend(QWidget):
         self.theme = theme
         self.axis_text = ""
         self.entries: tuple[LegendEntry, ...] = ()
+        self.are_entries_shown = True
         self._value_width = self._axis_width = 0.0
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
@@ -54,6 +55,13 @@ class Legend(QWidget):
         if self.heightForWidth(self.width()) != previous_height:
             self.updateGeometry()
         self.update()
+
+    def show_entries(self, are_shown: bool) -> None:
+        """Show or hide the entries. Hidden entries keep their space, so that the chart does not
+        move when they are shown with the values at the crosshair."""
+        if are_shown != self.are_entries_shown:
+            self.are_entries_shown = are_shown
+            self.update()
 
     def text(self) -> str:
         """Return the whole legend as text."""
@@ -89,6 +97,8 @@ class Legend(QWidget):
         baseline_px = metrics.ascent() + (height - metrics.height()) / 2
         painter.setPen(QColor(self.theme.muted))
         painter.drawText(0, round(baseline_px), metrics.elidedText(self.axis_text, Qt.TextElideMode.ElideRight, width))
+        if not self.are_entries_shown:
+            return
         for (row, left), entry in zip(self._entry_positions(width), self.entries, strict=True):
             self._paint_sample(painter, entry, QRectF(left, row * height, _SAMPLE_PX, height))
             x = left + _SAMPLE_PX + _GAP_PX

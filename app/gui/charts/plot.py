@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.layer import Layer
+from app.gui.charts.line_labels import LineLabels
 from app.gui.charts.tick_axis import TickAxis
 from app.gui.theme import Theme
 
@@ -47,6 +48,8 @@ class PlotView(pg.GraphicsView):
         layout.addItem(self.y_axis, 0, 0)
         layout.addItem(self.box, 0, 1)
         layout.addItem(self.x_axis, 1, 1)
+        self.line_labels = LineLabels(self.x_axis, self.y_axis, theme)
+        layout.addItem(self.line_labels, 0, 2)
         layout.setColumnStretchFactor(1, 1)
         layout.setRowStretchFactor(0, 1)
         self._layers: list[Layer] = []
@@ -62,6 +65,7 @@ class PlotView(pg.GraphicsView):
         self.setBackground(theme.paper)
         for axis in (self.x_axis, self.y_axis):
             axis.apply_theme(theme.muted, font)
+        self.line_labels.apply_theme(theme, font)
 
     def add_layer(self, layer: Layer, z: float) -> None:
         layer.setZValue(z)
@@ -98,6 +102,8 @@ class PlotView(pg.GraphicsView):
     def repaint_layers(self) -> None:
         for layer in self._layers:
             layer.update()
+        if self.line_labels.is_shown:
+            self.line_labels.update()
 
     def sizeHint(self) -> QSize:
         return QSize(240, self.minimumHeight())
