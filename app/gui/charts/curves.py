@@ -67,7 +67,9 @@ class Curves(Layer):
         solid_line_pen = solid_pen(series_color(self.theme, series.style_index))
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, not is_dense)
-        painter.setPen(solid_line_pen if is_dense else line_pen(self.theme, series.style_index))
+        pen = solid_line_pen if is_dense else line_pen(self.theme, series.style_index)
+        pen.setCosmetic(not self.is_antialiased)  # an exported line is as wide as on screen
+        painter.setPen(pen)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawPath(self._build_paths(area, view_series)[0])
         painter.restore()

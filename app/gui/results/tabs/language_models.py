@@ -107,13 +107,12 @@ class GenerationTab(Tab):
         all_series = list_depth_series(local)
         self.depth_chart.setVisible(bool(all_series))
         for index, series in enumerate(all_series[:_MAX_SERIES]):
-            self.depth_chart.set_line(
-                series.name,
-                series.name,
-                np.array([point.depth for point in series.points], dtype=np.float64),
-                np.array([point.rate.value for point in series.points], dtype=np.float64),
-                style_index=index,
-            )
+            depths = np.array([point.depth for point in series.points], dtype=np.float64)
+            rates = np.array([point.rate.value for point in series.points], dtype=np.float64)
+            intervals = [point.rate.ci95 or (np.nan, np.nan) for point in series.points]
+            self.depth_chart.set_line(series.name, series.name, depths, rates, style_index=index)
+            if np.isfinite(intervals).any():
+                self.depth_chart.set_interval(series.name, depths, *zip(*intervals, strict=True), style_index=index)
 
     def _draw_front(self, local: LocalSection) -> None:
         if self.front_chart is not None:
