@@ -13,7 +13,7 @@ from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
-from app.gui.results.tabs.variants import create_front_chart, describe_variants
+from app.gui.results.tabs.variants import RooflineChart, create_front_chart, describe_variants
 from app.gui.theme import ThemeController
 from app.gui.widgets import label
 from reports import formatting
@@ -30,6 +30,7 @@ from reports.generation_series import (
 from reports.local_model import LocalSection
 from reports.local_text import list_bottlenecks
 from reports.quantity import Quantity
+from reports.roofline import build_roofline
 
 _MAX_VARIANTS, _MAX_SERIES = 12, 6
 _MIN_CHART_HEIGHT = 230
@@ -138,6 +139,7 @@ class BottleneckTab(Tab):
         self.model = QuantityModel(frames.BOTTLENECK_HEADERS, ("share",))
         self.table = create_table(self.model, "Bottleneck by variant and phase")
         self.sentences_label = label("", wrap=True)
+        self.roofline_chart = RooflineChart(theme_controller)
         for widget in (
             label(
                 "A prefill is compared with the peak arithmetic of the processor, and a decode with the peak bandwidth "
@@ -148,6 +150,7 @@ class BottleneckTab(Tab):
             self.chart,
             self.table,
             self.sentences_label,
+            self.roofline_chart,
         ):
             self.column.addWidget(widget)
         self.column.addStretch(1)
@@ -173,6 +176,7 @@ class BottleneckTab(Tab):
         ]
         self.chart.set_bars(bars)
         self.chart.setVisible(bool(bars))
+        self.roofline_chart.show_roofline(build_roofline(local))
         self.model.set_rows(frames.bottleneck_frame(local))
         fit_columns(self.table)
         fit_height(self.table)
