@@ -26,6 +26,8 @@ class LegendEntry(msgspec.Struct, frozen=True):
     is_hollow: bool = False
     is_dashed: bool = True
     value: str = ""
+    color: str = ""
+    """Color of a step of a color scale, in place of that of a series."""
 
 
 class Legend(QWidget):
@@ -112,6 +114,10 @@ class Legend(QWidget):
 
     def _paint_sample(self, painter: QPainter, entry: LegendEntry, rect: QRectF) -> None:
         center_y = rect.center().y()
+        if entry.color:
+            swatch = QRectF(rect.left(), center_y - _SWATCH_PX / 2, rect.width(), _SWATCH_PX)
+            painter.fillRect(swatch, QColor(entry.color))
+            return
         if entry.kind == "bars":
             fill_bar(painter, QRectF(rect.left(), center_y - _SWATCH_PX / 2, rect.width(), _SWATCH_PX), self.theme,
                      entry.style_index)  # fmt: skip
