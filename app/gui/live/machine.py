@@ -167,6 +167,7 @@ class MachineSeries:
         match view:
             case "cpu":
                 yield "host", "host_cpu_percent", "whole machine (%)", 1.0
+            case "process_cpu":
                 for source, text in _PROCESS_LABELS.items():
                     yield source, f"{source}_cpu_cores", f"{text} (% of a core)", 100.0
             case "memory":
@@ -228,8 +229,8 @@ _PROCESS_LABELS = {
 
 def get_view_titles(*, has_gpus: bool) -> dict[str, str]:
     """Return the views of the machine chart as a mapping of keys to titles. The first view is the
-    default. The memory of processes has a view of its own, because that of the machine is much
-    larger."""
+    default. The CPU and the memory of processes have views of their own, because the scales of
+    those of the machine are others."""
     gpu_views = {
         "gpu_utilization_percent": "GPU utilization (%)",
         "gpu_memory_gib": "GPU memory (GiB)",
@@ -239,6 +240,7 @@ def get_view_titles(*, has_gpus: bool) -> dict[str, str]:
     return {
         **(gpu_views if has_gpus else {}),
         "cpu": "CPU utilization (%)",
+        "process_cpu": "CPU of processes (% of a core)",
         "memory": "Memory (GiB)",
         "process_memory": "Memory of processes (GiB)",
     }
