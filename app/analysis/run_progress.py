@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.analysis.number_format import format_number
+from app.analysis.warmup import MAX_WINDOWS
 from app.records.events import (
     CallsFinished,
     Event,
@@ -32,6 +33,8 @@ _STEP_BY_PHASE: dict[str, RunStep] = {
     "endpoint": "target", "start": "target", "workers": "target", "preflight": "target", "calibrate": "calibrate",
     "warmup": "warmup", "stages": "measure", "search": "measure", "report": "report",
 }  # fmt: skip
+_CALIBRATION_S = 30.0
+"""Usual duration of a calibration of the load generator."""
 
 
 class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,8 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Run of an interleaved comparison that was started last."""
     finished: RunFinished | None = None
     reached_steps: frozenset[RunStep] = frozenset()
+    step_started_ns: int | None = None
+    """Time in ns at which the last step was reached; `None` before the first."""
 
     @property
     def steps(self) -> tuple[RunStep, ...]:
@@ -146,6 +151,21 @@ def estimate_remaining_s(progress: RunProgress, now_ns: int, last_duration_s: fl
     return remaining_s if remaining_s > 0 else None
 
 
+def estimate_step_remaining_s(progress: RunProgress, now_ns: int) -> float | None:
+    """Estimate the remaining time of a calibration or warm-up in s; `None` in other steps, and if
+    unknown. A warm-up may end earlier, as soon as latency is stable."""
+    match progress.step:
+        case "calibrate" if progress.step_started_ns is not None:
+            remaining_s = _CALIBRATION_S - (now_ns - progress.step_started_ns) / 1e9
+            return remaining_s if remaining_s > 0 else None
+        case "warmup" if progress.stage is not None:
+            window_s = get_stage_duration_s(progress.stage)
+            later_windows_s = max(0, MAX_WINDOWS - progress.stage.repeat) * window_s
+            return later_windows_s + max(0.0, window_s - compute_stage_elapsed_s(progress.stage, now_ns))
+        case _:
+            return None
+
+
 def compute_done_share(elapsed_s: float, remaining_s: float | None) -> float | None:
     """Return the share of a run's time that has passed, from 0 to 1; `None` if unknown."""
     if remaining_s is None or elapsed_s + remaining_s <= 0:
@@ -218,8 +238,9 @@ def _apply_extension(progress: RunProgress, event: StageExtended) -> RunProgress
 
 def _apply_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:
     step = _STEP_BY_PHASE.get(event.phase)
-    reached_steps = progress.reached_steps if step is None else progress.reached_steps | {step}
-    progress = replace(progress, phase=event.phase, message=event.message, stage=None, reached_steps=reached_steps)
+    progress = replace(progress, phase=event.phase, message=event.message, stage=None)
+    if step is not None:
+        progress = _reach_step(progress, step, event.at_ns)
     if event.phase == "search":
         return replace(progress, total=None)
     if event.phase == "stages":
@@ -227,15 +248,18 @@ def _apply_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:
     return progress
 
 
+def _reach_step(progress: RunProgress, step: RunStep, at_ns: int) -> RunProgress:
+    reached = replace(progress, reached_steps=progress.reached_steps | {step})
+    return reached if reached.step == progress.step else replace(reached, step_started_ns=at_ns)
+
+
 def _apply_variant_event(progress: RunProgress, event: VariantStarted | CallsFinished | VariantFinished) -> RunProgress:
     match event:
         case VariantStarted(number=number, total=total):
             started_ns = event.at_ns if progress.first_variant_ns is None else progress.first_variant_ns
             return replace(
-                progress,
+                _reach_step(replace(progress, is_local=True), "measure", event.at_ns),
                 variant=event,
-                is_local=True,
-                reached_steps=progress.reached_steps | {"measure"},
                 first_variant_ns=started_ns,
                 tests_done=0,
                 completed=number - 1,

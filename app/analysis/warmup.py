@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 WINDOW_COUNT = 3
+MAX_WINDOWS = 6
+"""Number of windows after which a warm-up ends even if latency is not stable."""
 _MAX_RATIO = 1.10
 
 

@@ -235,7 +235,7 @@ def _build_spectrum(
     if not selected_ms.size:
         return None
     sorted_ms = np.sort(selected_ms)
-    tail_probabilities = 1 - 0.5 * 10 ** (-np.arange(0, 61) / 12)
+    tail_probabilities = 1 - 0.5 * 10 ** (-_TAIL_STEPS)
     probabilities = [
         probability
         for probability in (*np.linspace(0.05, 0.45, 9), *tail_probabilities)
@@ -255,23 +255,23 @@ def round_values(values: Floats, decimals: int = 3) -> tuple[float, ...]:
 
 
 MAX_STEPS = 200
+_TAIL_STEPS = np.arange(0, 61) / 12
+"""Decades below the median's share of 0.5 at which the tail of a distribution has steps."""
 MAX_COLUMNS, MAX_ROWS = 60, 16
 _DISTRIBUTION_METRICS: tuple[model.DistributionMetric, ...] = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
 
 
 def build_distributions(
-    request_times: RequestTimes | None, stages: tuple[Stage, ...]
+    request_times: RequestTimes | None, stages: tuple[Stage, ...], *, has_tail: bool = False
 ) -> tuple[model.PercentileCurve, ...]:
     """Build the distribution of each latency metric, pooled over the successful requests of the
-    stages. A distribution needs at least one request.
-
-    Each distribution has at most `MAX_STEPS` steps, including the minimum and the maximum.
+    stages. A distribution needs at least one request; `has_tail` is as for `build_empirical_cdf`.
     """
     if request_times is None:
         return ()
     is_inside = mask_stages(request_times, stages)
     curves = (
-        build_empirical_cdf(metric, compute_durations_ms(request_times.rows, metric), is_inside)
+        build_empirical_cdf(metric, compute_durations_ms(request_times.rows, metric), is_inside, has_tail=has_tail)
         for metric in _DISTRIBUTION_METRICS
     )
     return tuple(curve for curve in curves if curve is not None)
@@ -301,19 +301,23 @@ def build_heat_map(
 
 
 def build_empirical_cdf(
-    metric: model.DistributionMetric, values_ms: Floats | None, mask: Mask
+    metric: model.DistributionMetric, values_ms: Floats | None, mask: Mask, *, has_tail: bool = False
 ) -> model.PercentileCurve | None:
     """Build the distribution of the values selected by `mask`, without missing values; `None` if no
     value remains.
 
-    The distribution has at most `MAX_STEPS` steps, including the minimum and the maximum.
+    The distribution has at most `MAX_STEPS` steps, including the minimum and the maximum. With
+    `has_tail`, its tail has 12 more steps per decade, as the percentile curves have.
     """
     if values_ms is None:
         return None
     sorted_ms = np.sort(values_ms[mask & ~np.isnan(values_ms)])
     if not sorted_ms.size:
         return None
-    ranks = np.unique(np.linspace(0, sorted_ms.size - 1, min(sorted_ms.size, MAX_STEPS)).round().astype(np.int64))
+    positions = np.linspace(0, sorted_ms.size - 1, min(sorted_ms.size, MAX_STEPS))
+    if has_tail:
+        positions = np.concatenate([positions, sorted_ms.size * (1 - 0.5 * 10 ** (-_TAIL_STEPS)) - 1])
+    ranks = np.unique(np.clip(positions, 0, None).round().astype(np.int64))
     return model.PercentileCurve(
         metric=metric,
         n=sorted_ms.size,
@@ -356,7 +360,8 @@ def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tup
         call_distribution = _build_call_distribution(run.calls(), stages)
         if call_distribution is not None:
             return (call_distribution,)
-    return build_distributions(read_request_times(run.requests(UNUSED_COLUMNS), result), stages)
+    request_times = read_request_times(run.requests(UNUSED_COLUMNS), result)
+    return build_distributions(request_times, stages, has_tail=True)
 
 
 def _iter_comparable_stages(result: Result) -> Iterator[Stage]:
@@ -380,14 +385,16 @@ def _build_call_distribution(calls: pa.Table, stages: tuple[Stage, ...]) -> Perc
         for stage in stages:
             is_inside |= (begin_ns >= stage.window.start_ns) & (begin_ns < stage.window.end_ns)
     if not stages or TEST_TAG not in stages[0].tags:
-        return build_empirical_cdf("call_ms", (end_ns - begin_ns) / 1e6, is_inside)
+        return build_empirical_cdf("call_ms", (end_ns - begin_ns) / 1e6, is_inside, has_tail=True)
     test = parse_generation_test(stages[0].tags[TEST_TAG])
     has_decode = test.output_tokens > bool(test.prompt_tokens)
     if has_decode and test.prompt_tokens:
         query = calls["query"].combine_chunks().to_numpy(zero_copy_only=False)
         is_inside[1:] &= query[1:] == query[:-1]  # the first step of a repetition is its prefill
         is_inside[:1] = False
-    return build_empirical_cdf("itl_ms" if has_decode else "call_ms", (end_ns - begin_ns) / 1e6, is_inside)
+    return build_empirical_cdf(
+        "itl_ms" if has_decode else "call_ms", (end_ns - begin_ns) / 1e6, is_inside, has_tail=True
+    )
 
 
 def build_group_tables(

@@ -3,13 +3,12 @@ windows agree. Each window is stored as a warm-up stage."""
 
 from __future__ import annotations
 
-from app.analysis.warmup import WINDOW_COUNT, is_stable
+from app.analysis.warmup import MAX_WINDOWS, WINDOW_COUNT, is_stable
 from app.session.rates import build_search_arrivals, build_warmup_arrivals
 from app.session.spec import ResolvedStage, RunSpec
 from app.session.stages import StageRunner
 from loadgen.records import Arrivals
 
-MAX_WINDOWS = 6
 MAX_DRAIN_S = 10.0
 
 

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.search import RateSearch
+from app.analysis.warmup import MAX_WINDOWS
 from app.profiles.local import LocalProfile, is_concurrent
 from app.profiles.pricing.catalog import find_offer
 from app.profiles.profile import EmbeddingsProfile, EndpointProfile, GeneratingProfile, Profile, RerankProfile
@@ -25,7 +26,7 @@ from app.records.search import SearchSpec
 from app.session.local.variant_stages import MAX_PROBES
 from app.session.rate_search import MAX_PROBE_DRAIN_S, compute_step_duration_s, next_probe
 from app.session.spec import StageSpec
-from app.session.warmup import MAX_DRAIN_S, MAX_WINDOWS
+from app.session.warmup import MAX_DRAIN_S
 from app.wiring.local_spec import build_scenarios
 from app.wiring.stages import build_stages
 from app.wiring.workload import build_workload

@@ -16,16 +16,24 @@ _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _CLOCK_STEPS = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 _MAX_ATTEMPTS = 4
 _LOG_MANTISSAS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))
+_PERCENTILES = (50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 0.0, 95.0, 75.0, 99.5)
+"""Ticks of an axis of percentiles, most important first."""
 
 
 class Axis(msgspec.Struct, frozen=True):
     """Axis of a chart. If `is_from_zero` is true, a linear axis starts at 0 unless the data
-    contains negative values."""
+    contains negative values. An axis of percentiles has the scale of HdrHistogram: the logarithm of
+    1/(1−q), so that p90, p99 and p99.9 are equally far apart."""
 
     label: str
     unit: str = ""
     is_log: bool = False
     is_from_zero: bool = True
+    is_percentile: bool = False
+
+    @property
+    def has_vertical_grid(self) -> bool:
+        return self.is_log or self.is_percentile
 
     @property
     def text(self) -> str:
@@ -36,6 +44,10 @@ class Axis(msgspec.Struct, frozen=True):
         """Convert values to view coordinates (log10 on a logarithmic axis). Values that cannot be
         displayed become NaN."""
         array = np.asarray(values, dtype=np.float64)
+        if self.is_percentile:
+            positions = np.full(array.shape, np.nan)
+            np.log10(1 - array / 100, out=positions, where=array < 100)
+            return -positions
         if not self.is_log:
             return array
         positions = np.full(array.shape, np.nan)
@@ -43,6 +55,8 @@ class Axis(msgspec.Struct, frozen=True):
         return positions
 
     def from_view(self, position: float) -> float:
+        if self.is_percentile:
+            return float(100 * (1 - 10.0**-position))
         return float(10.0**position) if self.is_log else position
 
 
@@ -87,6 +101,24 @@ def log_ticks(low: float, high: float, max_ticks: int) -> list[float]:
         stride = math.ceil(len(best_positions) / max_ticks)
         best_positions = [position for position in best_positions if round(position) % stride == 0]
     return best_positions
+
+
+def percentile_ticks(axis: Axis, low: float, high: float, min_distance: float) -> list[float]:
+    """Return the positions of round percentiles between two positions of an axis of percentiles, at
+    least `min_distance` apart."""
+    ticks: list[float] = []
+    for position in axis.to_view(_PERCENTILES).tolist():
+        is_free = all(abs(position - tick) >= min_distance for tick in ticks)
+        if low - 1e-9 <= position <= high + 1e-9 and is_free:
+            ticks.append(position)
+    return sorted(ticks)
+
+
+def percentile_text(percentile: float) -> str:
+    """Format a percentile, such as `p99.9`, with as many digits as its distance from 100 has."""
+    decimals = 0 if percentile >= 100 else max(0, 1 - math.floor(math.log10(100 - percentile) + 1e-9))
+    text = f"{percentile:.{min(decimals, 6)}f}"
+    return f"p{text.rstrip('0').rstrip('.') if '.' in text else text}"
 
 
 def log_tick_texts(values: Sequence[float]) -> list[str]:

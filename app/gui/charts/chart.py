@@ -14,11 +14,12 @@ from PySide6.QtWidgets import QMenu
 from app.gui.charts.axes import Axis
 from app.gui.charts.crosshair import Crosshair
 from app.gui.charts.curves import Curves, Points
-from app.gui.charts.decorations import Band, Decorations, Marker, Overlay, Underlay
+from app.gui.charts.decorations import Band, Decorations, Interval, Marker, Overlay, Underlay
 from app.gui.charts.descriptions import describe_chart, describe_decorations, describe_position, describe_readings
 from app.gui.charts.key_bindings import ChartKeyBindings
 from app.gui.charts.layer import Layer
 from app.gui.charts.legend import LegendEntry
+from app.gui.charts.line_labels import can_label_ends
 from app.gui.charts.panel import Panel
 from app.gui.charts.reading import Reading
 from app.gui.charts.series import Bounds, Series, compute_bounds, make_series, union_bounds
@@ -61,8 +62,12 @@ class Chart(Panel):
         self._series_by_key: dict[str, Series] = {}
         self._hidden_keys: set[str] = set()
         self._bounds_by_key: dict[str, Bounds] = {}
+        self._intervals_by_key: dict[str, Interval] = {}
+        self._interval_bounds_by_key: dict[str, Bounds] = {}
         self._changed_keys: set[str] = set()
         self._is_up_to_date = False
+        self.shared_labels_px: float | None = None
+        """Width of the names at the ends of lines in all linked charts; None in a chart of its own."""
         self.decorations = Decorations()
         self._underlay = Underlay(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._overlay = Overlay(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
@@ -128,6 +133,15 @@ class Chart(Panel):
             make_series(key, label, "points", style_index, x, y, hollow_flags=hollow_flags, names=tuple(names))
         )
 
+    def set_interval(self, key: str, x: Values, low: Values, high: Values, *, style_index: int = 0) -> None:
+        """Shade the confidence intervals along a line, between a lower and an upper bound at each x
+        value. They are removed together with the line `key`."""
+        lower, upper = (make_series(key, "", "line", style_index, x, edge) for edge in (low, high))
+        self._intervals_by_key[key] = Interval(lower.x, lower.y, upper.y, style_index)
+        bounds = [compute_bounds(edge, self.x_axis, self.y_axis) for edge in (lower, upper)]
+        self._interval_bounds_by_key[key] = union_bounds(bounds)
+        self._schedule_update()
+
     def set_limit(self, value: float | None, label: str = "") -> None:
         self.decorations.limit, self.decorations.limit_label = value, label
         self._schedule_update()
@@ -165,6 +179,8 @@ class Chart(Panel):
         self._underlay.update()
 
     def remove(self, key: str) -> None:
+        self._intervals_by_key.pop(key, None)
+        self._interval_bounds_by_key.pop(key, None)
         if self._series_by_key.pop(key, None) is None:
             return
         self._bounds_by_key.pop(key)
@@ -175,6 +191,8 @@ class Chart(Panel):
         crosshair, and fit the view to the data."""
         for key in tuple(self._series_by_key):
             self.remove(key)
+        self._intervals_by_key.clear()
+        self._interval_bounds_by_key.clear()
         self.decorations.bands, self.decorations.markers, self.decorations.spans = (), (), ()
         self.decorations.region = self.decorations.limit = None
         self.set_crosshair(None)
@@ -200,7 +218,8 @@ class Chart(Panel):
 
     def data_bounds(self) -> Bounds:
         """Return the range of the data of all visible series, in view coordinates."""
-        return union_bounds([bounds for key, bounds in self._bounds_by_key.items() if key not in self._hidden_keys])
+        by_key = (*self._bounds_by_key.items(), *self._interval_bounds_by_key.items())
+        return union_bounds([bounds for key, bounds in by_key if key not in self._hidden_keys])
 
     def data_to_pixel(self, x: float, y: float) -> QPointF:
         """Convert a pair of data values to a pixel position in the viewport of the plot."""
@@ -260,12 +279,34 @@ class Chart(Panel):
             else:
                 self._curves.set_series(self._series_by_key[key])
         self._changed_keys.clear()
+        self.decorations.intervals = {
+            key: interval for key, interval in self._intervals_by_key.items() if key in visible_keys
+        }
         self.view_range.can_move_y = any(series.kind == "points" for series in self._series_by_key.values())
         self.view_range.set_bounds(self.data_bounds())
         self._on_range_changed()
         self.crosshair.set_series(self.series())
+        self._label_lines()
         self.refresh_table()
         self.data_changed.emit()
+
+    def _label_lines(self) -> None:
+        """Name the lines at their ends if they are few, instead of in the legend."""
+        series = self.series()
+        has_end_labels = can_label_ends(series, self.x_axis)
+        self._curves.are_lines_named = has_end_labels or len(series) == 1
+        self.plot.line_labels.set_series(series if has_end_labels else ())
+        self.fit_line_labels()
+        self._update_legend()
+
+    def fit_line_labels(self) -> None:
+        """Set the width of the names at the ends of lines; linked charts have the same width."""
+        self.plot.line_labels.set_width(self.line_labels_px if self.shared_labels_px is None else self.shared_labels_px)
+
+    @property
+    def line_labels_px(self) -> float:
+        """Width that the names at the ends of lines need, in pixels."""
+        return self.plot.line_labels.preferred_width(float(self.plot.width()))
 
     def restyle(self, theme: Theme) -> None:
         for layer in self._layers:
@@ -294,6 +335,7 @@ class Chart(Panel):
         if self.crosshair.x is not None:
             axis_text = f"{axis_text} at {self._describe_crosshair(self.crosshair.x)}".strip()
         self.legend.set_entries(axis_text, entries)
+        self.legend.show_entries(not self.plot.line_labels.is_shown or self.crosshair.x is not None)
         self.place_legend()
 
     def _build_legend_entry(self, series: Series, value: str) -> LegendEntry:

@@ -37,6 +37,9 @@ class Curves(Layer):
     def __init__(self, x_axis: TickAxis, y_axis: TickAxis, theme: Theme) -> None:
         super().__init__(x_axis, y_axis, theme)
         self._view_series: dict[str, ViewSeries] = {}
+        self.are_lines_named = False
+        """True if each line has its name at its end, or there is only one. Lines of many samples then
+        have no markers."""
         self._path_cache: WeakKeyDictionary[ViewSeries, tuple[Sequence[float], QPainterPath, QPainterPath]] = (
             WeakKeyDictionary()
         )
@@ -64,7 +67,9 @@ class Curves(Layer):
         solid_line_pen = solid_pen(series_color(self.theme, series.style_index))
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, not is_dense)
-        painter.setPen(solid_line_pen if is_dense else line_pen(self.theme, series.style_index))
+        pen = solid_line_pen if is_dense else line_pen(self.theme, series.style_index)
+        pen.setCosmetic(not self.is_antialiased)  # an exported line is as wide as on screen
+        painter.setPen(pen)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawPath(self._build_paths(area, view_series)[0])
         painter.restore()
@@ -72,13 +77,13 @@ class Curves(Layer):
     def _build_paths(self, area: QRectF, view_series: ViewSeries) -> tuple[QPainterPath, QPainterPath]:
         """Return the path of a line and the path of the line's markers. Both paths are cached,
         because each move of the crosshair repaints the line."""
-        cache_key = (*self.x_axis.range, *self.y_axis.range, *area.getRect())  # type: ignore[misc]
+        cache_key = (*self.x_axis.range, *self.y_axis.range, *area.getRect(), self.are_lines_named)  # type: ignore[misc]
         cache_entry = self._path_cache.get(view_series)
         if cache_entry is None or cache_entry[0] != cache_key:
             x, y = view_series.downsample(*self.x_axis.range, area.width())
             line_path = pg.functions.arrayToQPath(self._to_columns(area, x), self._to_rows(area, y), connect="finite")
             markers_path, marker = QPainterPath(), marker_path(view_series.series.style_index)
-            indices = view_series.marker_indices(*self.x_axis.range)
+            indices = view_series.marker_indices(*self.x_axis.range, is_named=self.are_lines_named)
             columns, rows = self._to_columns(area, view_series.x[indices]), self._to_rows(area, view_series.y[indices])
             for column, row in zip(columns.tolist(), rows.tolist(), strict=True):
                 markers_path.addPath(marker.translated(column, row))

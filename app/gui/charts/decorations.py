@@ -6,11 +6,14 @@ from __future__ import annotations
 import math
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QFontMetricsF, QPainter, QPen
 
+from app.gui.charts.axes import Floats
 from app.gui.charts.layer import Layer
-from app.gui.charts.pens import grid_pen, solid_pen, state_color, translucent_color
+from app.gui.charts.pens import grid_pen, series_color, solid_pen, state_color, translucent_color
 from app.gui.charts.series import Bounds
 from app.gui.charts.tick_axis import TickAxis
 from app.gui.formatting import State
@@ -42,6 +45,16 @@ class Marker(msgspec.Struct, frozen=True):
     label: str
 
 
+class Interval(msgspec.Struct, frozen=True):
+    """Confidence intervals along a line, in data values: the lower and upper bound at each x value.
+    A NaN is a gap."""
+
+    x: Floats
+    low: Floats
+    high: Floats
+    style_index: int
+
+
 class SelectedPoint(msgspec.Struct, frozen=True):
     """Selected point of a scatter plot, in data values, with the text of its label."""
 
@@ -58,6 +71,8 @@ class Decorations(msgspec.Struct):
     """
 
     bands: tuple[Band, ...] = ()
+    intervals: dict[str, Interval] = msgspec.field(default_factory=dict)
+    """Confidence intervals of lines, by the key of the line."""
     region: Bounds | None = None
     region_label: str = ""
     spans: tuple[tuple[float, float, str], ...] = ()
@@ -83,6 +98,8 @@ class Underlay(_DecorationLayer):
         self._draw_region(painter, area)
         self._draw_grid(painter, area)
         self._draw_bands(painter, area)
+        for interval in self.decorations.intervals.values():
+            self._draw_interval(painter, area, interval)
         if self.decorations.time_range is None:
             return
         left, right = (self.x_to_pixel(area, end, area.left()) for end in self.decorations.time_range)
@@ -93,13 +110,30 @@ class Underlay(_DecorationLayer):
             painter.drawLine(QPointF(x_px, area.top()), QPointF(x_px, area.bottom()))
             painter.fillRect(QRectF(x_px - 2, area.center().y() - 9, 5, 18), QColor(self.theme.accent))
 
+    def _draw_interval(self, painter: QPainter, area: QRectF, interval: Interval) -> None:
+        """Shade the area between the bounds, and at an x value without neighbors draw a bar."""
+        color = series_color(self.theme, interval.style_index)
+        has_value = np.isfinite(interval.low) & np.isfinite(interval.high)
+        for start, stop in _find_runs(has_value):
+            columns = [self.x_to_pixel(area, x, math.nan) for x in interval.x[start:stop].tolist()]
+            lower = [self.y_to_pixel(area, y, area.bottom()) for y in interval.low[start:stop].tolist()]
+            upper = [self.y_to_pixel(area, y, area.top()) for y in interval.high[start:stop].tolist()]
+            if stop - start == 1:
+                painter.setPen(QPen(translucent_color(color, 160), 1))
+                painter.drawLine(QPointF(columns[0], lower[0]), QPointF(columns[0], upper[0]))
+                continue
+            edge = [*zip(columns, lower, strict=True), *reversed([*zip(columns, upper, strict=True)])]
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(translucent_color(color, 45))
+            painter.drawPolygon([QPointF(*corner) for corner in edge])
+
     def _draw_grid(self, painter: QPainter, area: QRectF) -> None:
         painter.setPen(grid_pen(self.theme))
         low, high = self.y_axis.range
         for position in self.y_axis.tick_positions():
             y_px = area.bottom() - (position - low) / (high - low) * area.height()
             painter.drawLine(QPointF(area.left(), y_px), QPointF(area.right(), y_px))
-        if self.x_axis.axis.is_log:
+        if self.x_axis.axis.has_vertical_grid:
             left, right = self.x_axis.range
             for position in self.x_axis.tick_positions():
                 x_px = area.left() + (position - left) / (right - left) * area.width()
@@ -158,6 +192,13 @@ class Underlay(_DecorationLayer):
         # labels of markers are at the bottom
         text_rect = QRectF(rect.left(), rect.top() + _PAD_PX + label_offset_px, rect.width(), 0)
         _draw_text(painter, metrics, text, text_rect, color)
+
+
+def _find_runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the start and the end of each run of true values."""
+    padded = np.concatenate([[False], mask, [False]])
+    starts, stops = np.flatnonzero(padded[1:] & ~padded[:-1]), np.flatnonzero(~padded[1:] & padded[:-1])
+    return [*zip(starts.tolist(), stops.tolist(), strict=True)]
 
 
 class Overlay(_DecorationLayer):

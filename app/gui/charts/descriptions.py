@@ -60,6 +60,8 @@ def describe_decorations(decorations: Decorations, axis: TickAxis) -> str:
         parts.append(f"{band.label} from {start} to {end}")
     labeled_markers = [marker for marker in decorations.markers if marker.label]
     parts += [f"{marker.label} at {axis.format_value(marker.x)}" for marker in labeled_markers]
+    if decorations.intervals:
+        parts.append("Shaded along lines: 95 % CI")
     if decorations.region is not None and decorations.region_label:
         parts.append(f"Shaded: {decorations.region_label}")
     if decorations.spans:

@@ -8,22 +8,53 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from PySide6.QtCore import QMarginsF, QRectF, QSize, Qt
+import msgspec
+from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPaintDevice, QPainter
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from app.gui.charts.legend import Legend
 from app.gui.charts.plot import PlotView
-from app.gui.theme import ThemeController
+from app.gui.formatting import NOT_AVAILABLE, format_clock_time
+from app.gui.theme import LIGHT, Theme, ThemeController
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Suffix = Literal["png", "svg", "csv"]
 
+_SIZE = QSize(960, 540)
+"""Size of an exported chart, in pixels: 16:9, as a slide. A PNG has twice this resolution."""
 _SCALE = 2.0
-_MARGIN_PX = 12.0
+_MARGIN_PX = 24.0
+_GAP_PX = 6.0
+_MIN_PLOT_PX = 120.0
+_PROPERTY = "chart_caption"
+
+
+class ExportCaption(msgspec.Struct, frozen=True):
+    """Texts of an exported chart besides its title. `date` is a wall-clock time; `slo` contains the
+    objectives."""
+
+    run: str
+    date: str
+    slo: tuple[str, ...] = ()
+
+
+def set_export_caption(widget: QWidget, caption: ExportCaption | None) -> None:
+    """Set the caption of all charts within a widget."""
+    widget.setProperty(_PROPERTY, caption)
+
+
+def find_export_caption(widget: QWidget | None) -> ExportCaption | None:
+    """Return the caption of the nearest widget around a chart that has one."""
+    while widget is not None:
+        caption = widget.property(_PROPERTY)
+        if isinstance(caption, ExportCaption):
+            return caption
+        widget = widget.parentWidget()
+    return None
 
 
 class Drawable(Protocol):
@@ -34,13 +65,14 @@ class Drawable(Protocol):
 
     def frame(self) -> pd.DataFrame: ...
     def apply_changes(self) -> None: ...
+    def apply_theme(self, theme: Theme) -> None: ...
     def font(self) -> QFont: ...
+    def parentWidget(self) -> QWidget: ...
 
 
 def render_image(chart: Drawable) -> QImage:
-    """Render a chart as an image with twice the screen resolution."""
-    size = _size(chart)
-    image = QImage((size.toSizeF() * _SCALE).toSize(), QImage.Format.Format_ARGB32)
+    """Render a chart as an image of 1920×1080 pixels."""
+    image = QImage((_SIZE.toSizeF() * _SCALE).toSize(), QImage.Format.Format_ARGB32)
     image.setDevicePixelRatio(_SCALE)
     _draw(chart, image)
     return image
@@ -54,11 +86,10 @@ def save_png(chart: Drawable, path: Path) -> None:
 def save_svg(chart: Drawable, path: Path) -> None:
     with path.open("wb"):
         pass  # open the file first, because Qt only prints errors, whereas `open` raises them
-    size = _size(chart)
     generator = QSvgGenerator()
     generator.setFileName(str(path))
-    generator.setSize(size)
-    generator.setViewBox(QRectF(0, 0, size.width(), size.height()))
+    generator.setSize((_SIZE.toSizeF() * _SCALE).toSize())
+    generator.setViewBox(QRectF(0, 0, _SIZE.width(), _SIZE.height()))
     generator.setTitle(chart.title)
     _draw(chart, generator)
 
@@ -79,49 +110,63 @@ def choose_path(parent: QWidget, title: str, suffix: Suffix, file_filter: str) -
     return path if path.suffix else path.with_suffix(f".{suffix}")
 
 
-def _size(chart: Drawable) -> QSize:
-    plot_size = chart.plot.size()
-    header_height = _title_height(chart) + chart.legend.heightForWidth(plot_size.width())
-    return QSize(round(plot_size.width() + 2 * _MARGIN_PX), round(plot_size.height() + header_height + 2 * _MARGIN_PX))
-
-
-def _title_height(chart: Drawable) -> float:
-    return QFontMetricsF(chart.font()).height() + 6.0
-
-
 def _draw(chart: Drawable, device: QPaintDevice) -> None:
+    width = _SIZE.width() - 2 * _MARGIN_PX
     with _standalone_rendering(chart):
-        size, width = _size(chart), float(chart.plot.width())
         painter = QPainter(device)
-        painter.fillRect(QRectF(0, 0, size.width(), size.height()), QColor(chart.theme_controller.theme.paper))
-        bold_font = QFont(chart.font())
-        bold_font.setWeight(QFont.Weight.DemiBold)
-        painter.setFont(bold_font)
-        painter.setPen(QColor(chart.theme_controller.theme.ink))
-        content_rect = QRectF(0, 0, size.width(), size.height()).marginsRemoved(QMarginsF(*[_MARGIN_PX] * 4))
-        painter.drawText(content_rect, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop), chart.title)
-        top = content_rect.top() + _title_height(chart)
+        painter.fillRect(QRectF(0, 0, _SIZE.width(), _SIZE.height()), QColor(LIGHT.paper))
+        top = _MARGIN_PX + _draw_header(painter, chart, QRectF(_MARGIN_PX, _MARGIN_PX, width, 0))
         painter.save()
-        painter.translate(content_rect.left(), top)
+        painter.translate(_MARGIN_PX, top)
         chart.legend.paint_on(painter, width)
         painter.restore()
-        top += chart.legend.heightForWidth(chart.plot.width())
-        target = QRectF(content_rect.left(), top, width, chart.plot.height())
-        chart.plot.scene().render(painter, target, QRectF(chart.plot.viewRect()))
+        top += chart.legend.heightForWidth(round(width)) + _GAP_PX
+        target = QRectF(_MARGIN_PX, top, width, max(_SIZE.height() - _MARGIN_PX - top, _MIN_PLOT_PX))
+        with chart.plot.resized_for_rendering(target.size()) as source:
+            chart.plot.scene().prepareForPaint()
+            chart.plot.scene().render(painter, target, source)
         painter.end()
+
+
+def _draw_header(painter: QPainter, chart: Drawable, rect: QRectF) -> float:
+    """Draw the title of the chart, the name and the date of the run, and the SLO. Return the height
+    of these lines."""
+    title_font, text_font = QFont(chart.font()), QFont(chart.font())
+    title_font.setWeight(QFont.Weight.DemiBold)
+    if title_font.pointSizeF() > 0:
+        title_font.setPointSizeF(1.3 * title_font.pointSizeF())
+    lines = [(title_font, LIGHT.ink, chart.title)]
+    caption = find_export_caption(chart.parentWidget())
+    if caption is not None:
+        lines.append((text_font, LIGHT.ink, f"{caption.run} · {format_clock_time(caption.date)}"))
+        lines.append((text_font, LIGHT.muted, f"SLO: {', '.join(caption.slo) or NOT_AVAILABLE}"))
+    top = rect.top()
+    for font, color, text in lines:
+        metrics = QFontMetricsF(font)
+        painter.setFont(font)
+        painter.setPen(QColor(color))
+        line = QRectF(rect.left(), top, rect.width(), metrics.height())
+        elided_text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, rect.width())
+        painter.drawText(line, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop), elided_text)
+        top += metrics.height() + 2.0
+    return top + _GAP_PX - rect.top()
 
 
 @contextmanager
 def _standalone_rendering(chart: Drawable) -> Iterator[None]:
-    """Prepare the chart for rendering as a standalone figure: show the labels of the x axis, which
-    linked charts may hide, and draw antialiased lines. Restore both settings on exit."""
+    """Prepare the chart for rendering as a standalone figure: the light theme, the labels of the x
+    axis, which linked charts may hide, and antialiased lines. Restore the chart on exit."""
+    controller, theme, had_labels = chart.theme_controller, chart.theme_controller.theme, chart.plot.x_axis.has_labels
+    controller.theme = LIGHT
+    chart.apply_theme(LIGHT)
     chart.apply_changes()
-    had_labels = chart.plot.x_axis.has_labels
     chart.plot.set_x_labels_visible(True)
     chart.plot.set_antialiasing(True)
     try:
-        chart.plot.scene().prepareForPaint()
         yield
     finally:
         chart.plot.set_antialiasing(False)
         chart.plot.set_x_labels_visible(had_labels)
+        controller.theme = theme
+        chart.apply_theme(theme)
+        chart.apply_changes()

@@ -12,6 +12,7 @@ from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QKeyEvent
 
 from app.gui.charts.axes import Axis, Floats
+from app.gui.charts.legend import LegendEntry
 from app.gui.charts.panel import Panel
 from app.gui.charts.pens import solid_pen
 from app.gui.formatting import format_count, format_number, with_unit
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 _SHADE_COUNT = 64
 
 
+def list_scale_counts(max_count: int) -> list[int]:
+    """Return the counts of the color scale: a cell with a count of 1, the darkest cells, and cells of
+    a third and two thirds of their shade, which grows with the square root of the count."""
+    shades = (round(max_count / 9), round(4 * max_count / 9))
+    return sorted({count for count in (1, *shades, max_count) if 0 < count <= max_count})
+
+
 class HeatMap(Panel):
     """Heat map in which cells with higher counts are darker (brighter in a dark theme). Empty cells
     have the background color."""
@@ -31,8 +39,9 @@ class HeatMap(Panel):
         self._start_s, self._bin_s = 0.0, 1.0
         self._edges: Floats = np.empty(0)
         self._counts: Floats = np.zeros((0, 0))
-        super().__init__(title, x_axis, y_axis, theme_controller)
         self._selected_column: int | None = None
+        self._colors = np.zeros((_SHADE_COUNT, 3), dtype=np.uint8)
+        super().__init__(title, x_axis, y_axis, theme_controller)
         self._image = pg.ImageItem()
         self._line = pg.InfiniteLine(angle=90)
         self._line.hide()
@@ -80,8 +89,10 @@ class HeatMap(Panel):
         )
         lookup_table = np.round(low_rgb + (high_rgb - low_rgb) * (0.15 + 0.85 * fractions))
         lookup_table[0] = low_rgb
-        self._image.setLookupTable(lookup_table.astype(np.uint8))
+        self._colors = lookup_table.astype(np.uint8)
+        self._image.setLookupTable(self._colors)
         self._line.setPen(solid_pen(theme.ink))
+        self._show_scale()
 
     def frame(self) -> pd.DataFrame:
         """Return a DataFrame with one row per non-empty cell."""
@@ -126,14 +137,27 @@ class HeatMap(Panel):
     def _select_column(self, column: int | None) -> None:
         self._selected_column = column
         self._line.setVisible(column is not None)
-        text = self.y_axis.text
         if column is not None:
             self._line.setPos(self._start_s + self._bin_s * (column + 0.5))
-            text = self._format_column(column)
-        elif self._counts.size:
-            text = f"{text}; max count per cell: {format_count(int(self._counts.max()))}"
-        self.legend.set_entries(text, ())
+        self._show_scale()
         self.refresh_description()
+
+    def _show_scale(self) -> None:
+        """Show the color scale in the legend or, while a column is selected, its counts."""
+        if self._selected_column is not None:
+            self.legend.set_entries(self._format_column(self._selected_column), ())
+            return
+        max_count = int(self._counts.max()) if self._counts.size else 0
+        steps = tuple(
+            LegendEntry(format_count(count), "bars", 0, color=QColor(*self._get_color(count, max_count)).name())
+            for count in list_scale_counts(max_count)
+        )
+        self.legend.set_entries(f"{self.y_axis.text}; count per cell:" if steps else self.y_axis.text, steps)
+        self.place_legend()
+
+    def _get_color(self, count: int, max_count: int) -> tuple[int, int, int]:
+        red, green, blue = self._colors[round(math.sqrt(count / max_count) * (_SHADE_COUNT - 1))].tolist()
+        return red, green, blue
 
     def _hover(self, x: float, _: float) -> None:
         column = math.floor((x - self._start_s) / self._bin_s)

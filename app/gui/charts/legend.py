@@ -26,6 +26,8 @@ class LegendEntry(msgspec.Struct, frozen=True):
     is_hollow: bool = False
     is_dashed: bool = True
     value: str = ""
+    color: str = ""
+    """Color of a step of a color scale, in place of that of a series."""
 
 
 class Legend(QWidget):
@@ -37,6 +39,7 @@ class Legend(QWidget):
         self.theme = theme
         self.axis_text = ""
         self.entries: tuple[LegendEntry, ...] = ()
+        self.are_entries_shown = True
         self._value_width = self._axis_width = 0.0
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
@@ -54,6 +57,13 @@ class Legend(QWidget):
         if self.heightForWidth(self.width()) != previous_height:
             self.updateGeometry()
         self.update()
+
+    def show_entries(self, are_shown: bool) -> None:
+        """Show or hide the entries. Hidden entries keep their space, so that the chart does not
+        move when they are shown with the values at the crosshair."""
+        if are_shown != self.are_entries_shown:
+            self.are_entries_shown = are_shown
+            self.update()
 
     def text(self) -> str:
         """Return the whole legend as text."""
@@ -89,6 +99,8 @@ class Legend(QWidget):
         baseline_px = metrics.ascent() + (height - metrics.height()) / 2
         painter.setPen(QColor(self.theme.muted))
         painter.drawText(0, round(baseline_px), metrics.elidedText(self.axis_text, Qt.TextElideMode.ElideRight, width))
+        if not self.are_entries_shown:
+            return
         for (row, left), entry in zip(self._entry_positions(width), self.entries, strict=True):
             self._paint_sample(painter, entry, QRectF(left, row * height, _SAMPLE_PX, height))
             x = left + _SAMPLE_PX + _GAP_PX
@@ -102,6 +114,10 @@ class Legend(QWidget):
 
     def _paint_sample(self, painter: QPainter, entry: LegendEntry, rect: QRectF) -> None:
         center_y = rect.center().y()
+        if entry.color:
+            swatch = QRectF(rect.left(), center_y - _SWATCH_PX / 2, rect.width(), _SWATCH_PX)
+            painter.fillRect(swatch, QColor(entry.color))
+            return
         if entry.kind == "bars":
             fill_bar(painter, QRectF(rect.left(), center_y - _SWATCH_PX / 2, rect.width(), _SWATCH_PX), self.theme,
                      entry.style_index)  # fmt: skip

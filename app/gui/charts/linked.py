@@ -246,11 +246,15 @@ class LinkedCharts(QWidget):
         self._align_axes()
 
     def _align_axes(self) -> None:
-        """Set the same width for all left axes, so that a point in time has the same x position in
-        every chart."""
+        """Set the same width for all left axes and for the names at the ends of lines, so that a
+        point in time has the same x position in every chart."""
         width = max((chart.plot.y_axis.preferred_width() for chart in self.charts), default=0.0)
         for chart in self.charts:
             chart.plot.y_axis.set_width(width)
+        labels_px = max((chart.line_labels_px for chart in self.charts if not chart.isHidden()), default=0.0)
+        for chart in self.charts:
+            chart.shared_labels_px = labels_px
+            chart.fit_line_labels()
 
     def _on_range_changed(self, low: float, high: float) -> None:
         self._is_paused = True

@@ -61,7 +61,7 @@ class Panel(QWidget):
         self._strip: MessageStrip | None = None
         self._build()
         self._on_font_changed()
-        theme_controller.changed.connect(self._apply_theme)
+        theme_controller.changed.connect(self.apply_theme)
 
     def frame(self) -> pd.DataFrame:
         """Return the plotted data as a DataFrame."""
@@ -203,7 +203,8 @@ class Panel(QWidget):
         for widget in (self.legend, self.table_button, self.export_button):
             widget.setVisible(not has_message)
 
-    def _apply_theme(self, theme: Theme) -> None:
+    def apply_theme(self, theme: Theme) -> None:
+        """Show the chart in the colors of a theme."""
         self.legend.theme = theme
         self._on_font_changed()  # the font changes with the theme, but its change event may arrive before the new font
         self.legend.update()

@@ -3,6 +3,10 @@ only."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from itertools import count, islice
+
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QPainter, QPainterPath, QPen, QTransform
@@ -25,6 +29,30 @@ LINE_PX = 1.75
 """Width of a line whose samples are far apart. Wide pens are too slow for dense lines."""
 BAD_STYLE_INDEX = -1
 """Style of a series whose points missed the SLO: the color of errors, in every chart."""
+
+_STYLES_BY_ENTITY = {
+    "offered": 0, "sent": 1, "completed": 2, "good": 3, "in_flight": 5, "lag": 4,
+    "p50": 0, "p95": 1, "p99": 2,
+    "latency_ms": 0, "service_ms": 1, "itl_ms": 2, "ttft_ms": 3, "tpot_ms": 5,
+    "host": 0, "endpoint": 1, "generator": 2, "engine": 3, "model": 4,
+}  # fmt: skip
+"""Style of each metric and of each source of telemetry, so that it has the same color in every
+chart. Those that are never in the same chart may share a style."""
+_GPU_PATTERN = re.compile(r"gpu(\d{1,4})")
+
+
+def entity_style(entity: str, entities: Sequence[str] = ()) -> int:
+    """Return the style of a metric or a source of telemetry. One that has no style of its own, such
+    as a server, has the next style that none of `entities` has: all those of the run."""
+    gpu = _GPU_PATTERN.fullmatch(entity)
+    if gpu is not None:
+        return int(gpu[1])
+    if entity in _STYLES_BY_ENTITY:
+        return _STYLES_BY_ENTITY[entity]
+    taken = {_STYLES_BY_ENTITY[other] for other in entities if other in _STYLES_BY_ENTITY}
+    unknown = [other for other in entities if other not in _STYLES_BY_ENTITY and not _GPU_PATTERN.fullmatch(other)]
+    position = unknown.index(entity) if entity in unknown else 0
+    return next(islice((style for style in count() if style not in taken), position, None))
 
 
 def series_color(theme: Theme, style_index: int) -> QColor:

@@ -3,13 +3,17 @@ independent of the plotted series."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, QSizeF, Qt, Signal
 from PySide6.QtGui import QFont, QMouseEvent, QResizeEvent, QWheelEvent
 from PySide6.QtWidgets import QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.layer import Layer
+from app.gui.charts.line_labels import LineLabels
 from app.gui.charts.tick_axis import TickAxis
 from app.gui.theme import Theme
 
@@ -44,6 +48,8 @@ class PlotView(pg.GraphicsView):
         layout.addItem(self.y_axis, 0, 0)
         layout.addItem(self.box, 0, 1)
         layout.addItem(self.x_axis, 1, 1)
+        self.line_labels = LineLabels(self.x_axis, self.y_axis, theme)
+        layout.addItem(self.line_labels, 0, 2)
         layout.setColumnStretchFactor(1, 1)
         layout.setRowStretchFactor(0, 1)
         self._layers: list[Layer] = []
@@ -59,6 +65,7 @@ class PlotView(pg.GraphicsView):
         self.setBackground(theme.paper)
         for axis in (self.x_axis, self.y_axis):
             axis.apply_theme(theme.muted, font)
+        self.line_labels.apply_theme(theme, font)
 
     def add_layer(self, layer: Layer, z: float) -> None:
         layer.setZValue(z)
@@ -76,9 +83,27 @@ class PlotView(pg.GraphicsView):
             self.x_axis.set_labels_visible(is_visible)
             self.centralLayout.activate()
 
+    @contextmanager
+    def resized_for_rendering(self, size: QSizeF) -> Iterator[QRectF]:
+        """Lay out the scene in another size, and return its rectangle. Restore the layout on exit.
+        The widget keeps its size, so that nothing on the page moves."""
+        geometry, rect = self.centralWidget.geometry(), QRectF(0, 0, size.width(), size.height())
+        self._lay_out(rect)
+        try:
+            yield rect
+        finally:
+            self._lay_out(geometry)
+
+    def _lay_out(self, rect: QRectF) -> None:
+        self.centralWidget.setGeometry(rect)
+        self.centralLayout.activate()
+        self.box.updateMatrix()
+
     def repaint_layers(self) -> None:
         for layer in self._layers:
             layer.update()
+        if self.line_labels.is_shown:
+            self.line_labels.update()
 
     def sizeHint(self) -> QSize:
         return QSize(240, self.minimumHeight())

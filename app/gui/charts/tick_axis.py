@@ -11,7 +11,16 @@ import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QFont, QFontMetricsF, QPainter
 
-from app.gui.charts.axes import Axis, format_clock, linear_ticks, log_tick_texts, log_ticks, tick_text
+from app.gui.charts.axes import (
+    Axis,
+    format_clock,
+    linear_ticks,
+    log_tick_texts,
+    log_ticks,
+    percentile_text,
+    percentile_ticks,
+    tick_text,
+)
 from app.gui.charts.pens import solid_pen
 
 _TICK_PX, _TEXT_GAP_PX = 4, 4
@@ -86,6 +95,9 @@ class TickAxis(pg.AxisItem):
         if self._names:
             return [-float(index) for index in range(len(self._names))]
         metrics = self._metrics()
+        if self.axis.is_percentile:
+            tick_px = metrics.horizontalAdvance("p99.999") + _TEXT_GAP_PX
+            return percentile_ticks(self.axis, low, high, tick_px / max(self._length(), 1.0) * (high - low))
         if self.side == "left":
             max_ticks = min(_MAX_Y_TICKS, int(self._length() / (_ROWS_PER_TICK * metrics.height())))
         else:
@@ -100,6 +112,8 @@ class TickAxis(pg.AxisItem):
                 self._metrics().elidedText(self._names[round(-position)], Qt.TextElideMode.ElideRight, _MAX_NAME_PX)
                 for position in positions
             ]
+        if self.axis.is_percentile:
+            return [percentile_text(self.axis.from_view(position)) for position in positions]
         if self.axis.is_log:
             return log_tick_texts([10.0**position for position in positions])
         step = min((next_position - position for position, next_position in pairwise(positions)), default=1.0)
@@ -109,6 +123,8 @@ class TickAxis(pg.AxisItem):
     def format_value(self, value: float) -> str:
         """Format a value on the axis, with a precision of one pixel."""
         low, high = self.range
+        if self.axis.is_percentile:
+            return percentile_text(value)
         if self.axis.is_log:
             return tick_text(value, 10.0 ** (math.floor(math.log10(value)) - 2)) if value > 0 else str(value)
         step = max((high - low) / max(self._length(), 100.0), 1e-12)

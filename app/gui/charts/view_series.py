@@ -53,16 +53,19 @@ class ViewSeries:
         x, y = self.x[view_slice], self.y[view_slice]
         return (np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]) if self.series.is_stepped else (x, y)
 
-    def marker_indices(self, low: float, high: float) -> npt.NDArray[np.int64]:
+    def marker_indices(self, low: float, high: float, *, is_named: bool = False) -> npt.NDArray[np.int64]:
         """Return the indices of the samples to draw with a marker.
 
-        If few samples are visible, each of them has a marker. Otherwise, markers are evenly spaced,
-        with an offset from the markers of other lines. A sample between two gaps also has a marker,
-        because no line segment can be drawn.
+        If few samples are visible, each of them has a marker. Otherwise, a line that is only named
+        in the legend has evenly spaced markers, with an offset from the markers of other lines, so
+        that lines do not differ by color only. A sample between two gaps also has a marker, because
+        no line segment can be drawn.
         """
         view_slice = self.visible_slice(low, high)
         indices = np.arange(view_slice.start, view_slice.stop)
-        if len(indices) > _MAX_MARKED_SAMPLES and self.series.is_sorted:
+        if len(indices) > _MAX_MARKED_SAMPLES and is_named:
+            indices = self._find_isolated_indices(view_slice)
+        elif len(indices) > _MAX_MARKED_SAMPLES and self.series.is_sorted:
             spacing = (high - low) / _MAX_MARKERS
             offset = spacing * (self.series.style_index % 4) / 4
             positions = (math.ceil((low - offset) / spacing) + np.arange(_MAX_MARKERS)) * spacing + offset

@@ -4,10 +4,13 @@ one chart."""
 from __future__ import annotations
 
 from PySide6.QtCore import QSignalBlocker, Signal
-from PySide6.QtWidgets import QComboBox, QWidget
+from PySide6.QtWidgets import QComboBox, QGridLayout, QWidget
 
+from app.analysis.sample_size import count_needed_samples
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
+from app.gui.charts.export import ExportCaption, set_export_caption
+from app.gui.compare.entries import ComparisonRequest, format_run_label
 from app.gui.compare.outcome import Outcome, RunSpectra
 from app.gui.theme import ThemeController
 from app.gui.widgets import fill_choices, hbox, label, vbox
@@ -34,10 +37,21 @@ class LatencyDistributionTab(QWidget):
             Axis("cumulative share", "%"),
             theme_controller,
         )
+        self.percentile_chart = Chart(
+            "Latency by percentile",
+            Axis("Percentile", is_percentile=True),
+            Axis("Latency", "ms"),
+            theme_controller,
+        )
         self._note = label("", "muted", wrap=True)
+        charts = QGridLayout()  # columns of equal width, however wide the legends are
+        for column, chart in enumerate((self.chart, self.percentile_chart)):
+            charts.addWidget(chart, 0, column)
+            charts.setColumnStretch(column, 1)
         stage_label, metric_label = label("Sta&ge", buddy=self.stage_box), label("Metri&c", buddy=self.metric_box)
         row = hbox(stage_label, self.stage_box, metric_label, self.metric_box, 1)
-        vbox(row, (self.chart, 1), self._note, within=self, margins=(0, 10, 0, 0))
+        column = vbox(row, self._note, within=self, margins=(0, 10, 0, 0))
+        column.insertLayout(1, charts, 1)
         self.stage_box.currentIndexChanged.connect(self._request_spectra)
         self.metric_box.currentIndexChanged.connect(self._draw_spectra)
         self.show_message("Select two runs above.")
@@ -48,12 +62,14 @@ class LatencyDistributionTab(QWidget):
 
     def show_message(self, text: str) -> None:
         self.metric_box.setEnabled(False)
-        self.chart.clear()
-        self.chart.set_message(text)
+        for chart in (self.chart, self.percentile_chart):
+            chart.clear()
+            chart.set_message(text)
         self._note.setText("")
 
     def show_outcome(self, outcome: Outcome) -> None:
         self._run_count = len(outcome.request.entries)
+        set_export_caption(self, _build_caption(outcome.request))
         selected_stage = self.stage_box.currentData()
         with QSignalBlocker(self.stage_box):
             self.stage_box.clear()
@@ -78,8 +94,9 @@ class LatencyDistributionTab(QWidget):
 
     def _draw_spectra(self) -> None:
         metric = self.metric_box.currentData()
-        self.chart.clear()
-        self.chart.set_message("" if metric else "No responses are stored for this stage.")
+        for chart in (self.chart, self.percentile_chart):
+            chart.clear()
+            chart.set_message("" if metric else "No responses are stored for this stage.")
         lines = []
         if self._run_count > len(self._run_spectra) > 0:
             drawn_count, run_count = len(self._run_spectra), self._run_count
@@ -91,11 +108,29 @@ class LatencyDistributionTab(QWidget):
                 continue
             percents = [100 * share for share in spectrum.share]
             self.chart.set_line(f"run-{index}", run.label, spectrum.ms, percents, style_index=index, is_stepped=True)
+            tail = [
+                (percent, ms)
+                for percent, ms in zip(percents, spectrum.ms, strict=True)
+                if percent < 100 and count_needed_samples(percent / 100) <= spectrum.n
+            ]
+            x, y = zip(*tail, strict=True) if tail else ((), ())
+            self.percentile_chart.set_line(f"run-{index}", run.label, x, y, style_index=index)
             lines.append(f"{run.label} has {spectrum.n:,} responses.")
         self._note.setText(" ".join(lines))
 
     def _request_spectra(self) -> None:
         stage = self.stage_box.currentData()
         if stage is not None:
-            self.chart.set_message("Loading responses…")
+            for chart in (self.chart, self.percentile_chart):
+                chart.set_message("Loading responses…")
             self.spectra_requested.emit(stage)
+
+
+def _build_caption(request: ComparisonRequest) -> ExportCaption:
+    """Return the caption of exported charts: all runs, with the date and the SLO of the first."""
+    names = ", ".join(format_run_label(index, entry) for index, entry in enumerate(request.entries))
+    first = next((entry.result for entry in request.entries if entry.result is not None), None)
+    if first is None:
+        return ExportCaption(names, "")
+    slo = tuple(dict.fromkeys(row.objective.label for row in first.slo))
+    return ExportCaption(names, first.clock.wall_start, slo)

@@ -3,9 +3,12 @@ chart and table libraries."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QSplitter, QWidget
 
+from app.gui.charts.export import ExportCaption, set_export_caption
 from app.gui.charts.repaint import RepaintLimiter
 from app.gui.live.charts import LiveCharts
 from app.gui.live.controls import RunControls
@@ -16,7 +19,8 @@ from app.gui.live.presenter import LivePresenter, Part
 from app.gui.live.ribbon import StageRibbon
 from app.gui.live.state import LiveState
 from app.gui.theme import ThemeController
-from app.gui.widgets import label, vbox
+from app.gui.widgets import Badge, hbox, label, vbox
+from app.records.result import Objective
 from app.storage.run_directory import format_run_name
 
 _SIDE_WIDTH_CHARACTERS = 38
@@ -33,9 +37,11 @@ class LiveBody(QWidget):
         self.header, self.ribbon = RunHeader(), StageRibbon(theme_controller)
         self.charts, self.controls = LiveCharts(theme_controller), RunControls()
         self.validity, self.failures, self.kpis = ValidityPanel(), FailureTable(), KpiRow()
-        self.variants, self.generation = VariantTable(), GenerationTable()
+        self.variants, self.generation, self.badge = VariantTable(), GenerationTable(), Badge()
         self._presenter = LivePresenter()
         self._state = LiveState()
+        self._captioned: tuple[str, tuple[Objective, ...]] = ("", ())
+        """Name and SLO of the run in exported charts."""
         self._repaint = RepaintLimiter(self)
         self._build()
         charts = self.charts
@@ -66,9 +72,9 @@ class LiveBody(QWidget):
     def _build(self) -> None:
         main_panel, side_panel = QWidget(), QWidget()
         vbox((self.charts, 1), self.variants, self.generation, self.controls, within=main_panel, margins=(0, 0, 8, 0))
-        validity_heading, self._errors_heading = label("Validity", "heading"), label("Errors", "heading")
+        self._errors_heading = label("Errors", "heading")
         vbox(
-            validity_heading,
+            hbox(label("Validity", "heading"), self.badge, 1, spacing=12),
             (self.validity, 3),
             self._errors_heading,
             (self.failures, 1),
@@ -134,6 +140,10 @@ class LiveBody(QWidget):
                 self._repaint.mark_changed(widget)
 
     def show_state(self, state: LiveState) -> None:
+        if (state.name, self._presenter.slo) != self._captioned:
+            self._captioned = (state.name, self._presenter.slo)
+            slo = tuple(objective.label for objective in self._presenter.slo)
+            set_export_caption(self, ExportCaption(state.name, datetime.now(UTC).isoformat(), slo))
         self._state = state
         self.controls.setVisible(state.status == "running")
         self._repaint.mark_changed(self.header)
@@ -172,6 +182,9 @@ class LiveBody(QWidget):
 
     def _paint_header(self) -> None:
         self.header.show_state(self._state)
+        validity, reasons = self._state.validity or "", "\n".join(self._state.reasons)
+        if (self.badge.text(), self.badge.accessibleDescription()) != (validity, reasons):
+            self.badge.show_verdict(validity, reasons)
 
     def _show_stage(self, _: int) -> None:
         stage = self.ribbon.selected_stage()

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QComboBox, QWidget
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
+from app.gui.charts.pens import entity_style
 from app.gui.formatting import State
 from app.gui.live.machine import LATENCIES, RATES, get_view_titles
 from app.gui.live.presenter import LivePresenter
@@ -174,8 +175,10 @@ class LiveCharts(QWidget):
             return
         chart.set_message("")
         x = ring.x
-        for index, (column, name) in enumerate(names_by_column.items()):
-            chart.set_line(column, name, x, ring.column(column), style_index=index)
+        for column, name in names_by_column.items():
+            chart.set_line(
+                column, name, x, ring.column(column), style_index=entity_style(_ENTITIES.get(column, column))
+            )
         chart.apply_changes()
 
     def paint_machine(self, presenter: LivePresenter) -> None:
@@ -184,11 +187,11 @@ class LiveCharts(QWidget):
             self._fill_views(has_gpus=True)
         lines = machine.lines(str(self.view.currentData()))
         self.machine.set_message("" if lines else "Waiting for machine data…")
-        for name in self._machine_line_names - {name for name, _, _ in lines}:
+        for name in self._machine_line_names - {name for name, _, _, _ in lines}:
             self.machine.remove(name)
-        self._machine_line_names = {name for name, _, _ in lines}
-        for index, (name, x, y) in enumerate(lines):
-            self.machine.set_line(name, name, x, y, style_index=index)
+        self._machine_line_names = {name for name, _, _, _ in lines}
+        for name, x, y, source in lines:
+            self.machine.set_line(name, name, x, y, style_index=entity_style(source))
         self._set_marks(self.machine, presenter)
         self.machine.apply_changes()
 
@@ -243,3 +246,5 @@ _LINE_NAMES = {
     "lag": "p99 send lag",
     "in_flight": "in flight",
 }
+_ENTITIES = {f"{name}_{percentile}_ms": percentile for name in ("ttft", "tpot", "itl") for percentile in ("p50", "p95")}
+"""Columns whose lines are percentiles, and thus have the colors of these percentiles."""

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QLabel, QProgressBar, QSizePolicy, QWidget
 from app.analysis.run_progress import RunStep, compute_done_share
 from app.gui.formatting import NOT_AVAILABLE, State, format_elapsed
 from app.gui.live.state import LiveState, RunStatus, StepCell
-from app.gui.widgets import Badge, button, hbox, label, restyle, tool_tip_text, vbox
+from app.gui.widgets import button, hbox, label, restyle, tool_tip_text, vbox
 
 _PROGRESS_STEPS = 200
 """Number of steps of the progress bar. A higher number would cost more repaints, since the bar
@@ -66,7 +66,18 @@ _STEP_MARKS = {"done": "✓", "running": "●", "waiting": "○", "skipped": "�
 
 
 def _format_step(cell: StepCell) -> str:
-    return f"{_STEP_MARKS[cell.state]} {_STEP_TITLES[cell.step]}"
+    return f"{_STEP_MARKS[cell.state]} {_STEP_TITLES[cell.step]}{_format_step_time(cell)}"
+
+
+def _format_step_time(cell: StepCell) -> str:
+    """Return the time of the running step. The remaining time of the measurement is that of the
+    run, which the header shows."""
+    if cell.state != "running" or cell.step == "measure":
+        return ""
+    if cell.remaining_s is None:
+        return f", {format_elapsed(cell.elapsed_s)}"
+    prefix = "at most " if cell.step == "warmup" else "about "
+    return f", {prefix}{format_elapsed(cell.remaining_s)} left"
 
 
 class RunHeader(QFrame):
@@ -80,7 +91,6 @@ class RunHeader(QFrame):
         self.setAccessibleName("Run")
         self.name = label("", "title")
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.badge = Badge()
         self.status = label("", "word")
         self.steps = StepBar()
         self.message = label("", "muted", wrap=True)
@@ -93,9 +103,9 @@ class RunHeader(QFrame):
         self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
         self.stop = button("S&top", self.stop_requested.emit)
         self.stop.setToolTip("Stop the run and store the results so far (Esc Esc)")
-        title_row = hbox((self.name, 1), self.badge, self.status, self.stop, spacing=12)
-        step_row = hbox((self.steps, 1), self.progress, self.times, spacing=16)
-        vbox(title_row, step_row, self.message, self.bar, within=self, spacing=4)
+        title_row = hbox((self.name, 1), self.status, self.stop, spacing=12)
+        position_row = hbox((self.message, 1), self.progress, self.times, spacing=16)
+        vbox(title_row, self.steps, position_row, self.bar, within=self, spacing=4)
 
     def show_state(self, state: LiveState) -> None:
         self.name.setText(state.name or "Run")
@@ -103,10 +113,8 @@ class RunHeader(QFrame):
         text, text_state = _format_status(state.status)
         self.status.setText(text)
         restyle(self.status, text_state)
-        _set_badge(self.badge, state.validity or "", "\n".join(state.reasons))
         self.steps.show_steps(state.steps)
         self.message.setText(_format_message(state))
-        self.message.setVisible(bool(self.message.text()))
         self.progress.setText(_format_progress(state))
         self.times.setText(_format_times(state))
         done_share = compute_done_share(state.elapsed_s, state.eta_s)  # as in the Jobs dock
@@ -116,11 +124,6 @@ class RunHeader(QFrame):
         is_draining = state.status == "stopping" and not state.is_local
         self.stop.setText("S&top now (cancel in-flight requests)" if is_draining else "S&top")
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
-
-
-def _set_badge(badge: Badge, validity: str, tool_tip: str) -> None:
-    if (badge.text(), badge.toolTip()) != (validity, tool_tip):
-        badge.show_verdict(validity, tool_tip)
 
 
 def _format_status(status: RunStatus) -> tuple[str, State]:

@@ -81,6 +81,7 @@ class LiveKpis:
                     self._build_time("TPOT", "tpot", slo),
                     self._build_tokens("Output throughput", "tokens"),
                     self._build_rate(),
+                    self._build_latency("latency", slo)[1],
                     self._build_errors(),
                 )
             case "local":

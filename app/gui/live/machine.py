@@ -104,8 +104,8 @@ _PROCESS_METRICS = tuple(
 _CHARTED_METRICS = (*_GPU_METRICS, *_HOST_METRICS, *_PROCESS_METRICS, _THROTTLE_METRIC)
 _GPU_SOURCE_PATTERN = re.compile(r"gpu\d+")
 
-Line = tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""Label, times in seconds, and values of a time series."""
+Line = tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64], str]
+"""Label, times in seconds, and values of a time series, and the source of the values."""
 
 
 class MachineSeries:
@@ -137,7 +137,7 @@ class MachineSeries:
         """Return the time series of a view of the machine chart. `view` is a key of
         `get_view_titles`."""
         return [
-            (text, self._rings_by_source[source].x, scale * self._rings_by_source[source].column(metric))
+            (text, self._rings_by_source[source].x, scale * self._rings_by_source[source].column(metric), source)
             for source, metric, text, scale in self._lines_of_view(view)
             if source in self._rings_by_source and metric in self._metrics_by_source[source]
         ]
@@ -167,6 +167,7 @@ class MachineSeries:
         match view:
             case "cpu":
                 yield "host", "host_cpu_percent", "whole machine (%)", 1.0
+            case "process_cpu":
                 for source, text in _PROCESS_LABELS.items():
                     yield source, f"{source}_cpu_cores", f"{text} (% of a core)", 100.0
             case "memory":
@@ -228,8 +229,8 @@ _PROCESS_LABELS = {
 
 def get_view_titles(*, has_gpus: bool) -> dict[str, str]:
     """Return the views of the machine chart as a mapping of keys to titles. The first view is the
-    default. The memory of processes has a view of its own, because that of the machine is much
-    larger."""
+    default. The CPU and the memory of processes have views of their own, because the scales of
+    those of the machine are others."""
     gpu_views = {
         "gpu_utilization_percent": "GPU utilization (%)",
         "gpu_memory_gib": "GPU memory (GiB)",
@@ -239,6 +240,7 @@ def get_view_titles(*, has_gpus: bool) -> dict[str, str]:
     return {
         **(gpu_views if has_gpus else {}),
         "cpu": "CPU utilization (%)",
+        "process_cpu": "CPU of processes (% of a core)",
         "memory": "Memory (GiB)",
         "process_memory": "Memory of processes (GiB)",
     }

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app.analysis.number_format import format_number
-from app.analysis.run_progress import RunProgress, advance_progress, estimate_remaining_s
+from app.analysis.run_progress import (
+    RunProgress,
+    advance_progress,
+    estimate_remaining_s,
+    estimate_step_remaining_s,
+)
 from app.gui.live.kpis import LiveKpis
 from app.gui.live.machine import LiveSeries, MachineSeries
 from app.gui.live.stages import Failures, LiveChecks, LiveStages, LiveVariants
@@ -130,14 +135,17 @@ class LivePresenter:
     def kpis(self) -> tuple[Kpi, ...]:
         return self._kpis.build(self.kind, self.slo, self.machine)
 
-    def _build_steps(self) -> tuple[StepCell, ...]:
+    def _build_steps(self, now_ns: int) -> tuple[StepCell, ...]:
         progress, steps = self.progress, self.progress.steps
+        step_started_ns = now_ns if progress.step_started_ns is None else progress.step_started_ns
+        elapsed_s = max(0.0, (now_ns - step_started_ns) / 1e9)
+        remaining_s = estimate_step_remaining_s(progress, now_ns)
         current_index = -1 if progress.step is None else steps.index(progress.step)
         is_ended = self.status in ("finished", "lost", "failed")
         cells = []
         for index, step in enumerate(steps):
             if index == current_index and not is_ended:
-                cells.append(StepCell(step, "running"))
+                cells.append(StepCell(step, "running", elapsed_s, remaining_s))
             elif index > current_index:
                 cells.append(StepCell(step, "waiting"))
             else:
@@ -159,6 +167,7 @@ class LivePresenter:
         now_ns = self._current_ns()
         start_ns = self._created_ns if progress.started_ns is None else progress.started_ns
         is_running = self.status in ("running", "stopping")
+        eta_s = estimate_remaining_s(progress, now_ns, self.last_duration_s) if is_running else None
         return LiveState(
             status=self.status,
             run_id=progress.run_id,
@@ -167,12 +176,12 @@ class LivePresenter:
             phase=progress.phase,
             message=self.failure_reason or progress.message,
             position=progress.position,
-            steps=self._build_steps(),
+            steps=self._build_steps(now_ns),
             is_local=progress.is_local,
             completed_count=progress.completed,
             total_count=progress.total,
             elapsed_s=max(0.0, (now_ns - start_ns) / 1e9),
-            eta_s=estimate_remaining_s(progress, now_ns, self.last_duration_s) if is_running else None,
+            eta_s=eta_s,
             validity=None if verdict is None else verdict.status,
             reasons=() if verdict is None else verdict.reasons,
         )

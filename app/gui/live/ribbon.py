@@ -6,6 +6,7 @@ from PySide6.QtCore import QRect, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFocusEvent, QFontMetrics, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from app.gui.formatting import format_elapsed
 from app.gui.live.state import StageCell
 from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import tool_tip_text
@@ -153,7 +154,8 @@ def _get_color(theme: Theme, cell: StageCell) -> str:
 def _format_cell_state(cell: StageCell) -> str:
     load_text = f"{cell.load_text}  " if cell.load_text else ""
     if cell.end_s is None:
-        return load_text + f"▶ {round(100 * cell.progress)} %"
+        # a share of the stage would be taken for the share of the run
+        return load_text + ("▶ running" if cell.remaining_s is None else f"▶ {format_elapsed(cell.remaining_s)} left")
     if cell.validity == "INVALID":
         return load_text + "✕ INVALID"
     if cell.is_slo_met is None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _WARNING_EXIT_CODES = (5, 10, 11, 12, 130, 143)
 """Exit codes of runs that were measured but whose outcome needs attention."""
+_MAX_REASONS = 3
+"""Maximum number of reasons in the notice that the run is INVALID."""
 
 
 class RunNotice(msgspec.Struct, frozen=True):
@@ -126,7 +128,10 @@ class LiveRun(QObject):
         if not self._is_invalid:
             self.notice_cleared.emit()
             return
-        reasons = "; ".join(self.presenter.checks.invalid_reasons())
+        all_reasons = self.presenter.checks.invalid_reasons()
+        reasons = "; ".join(all_reasons[:_MAX_REASONS])
+        if len(all_reasons) > _MAX_REASONS:
+            reasons += f"; and {len(all_reasons) - _MAX_REASONS} more, listed under Validity"
         message = "The measurement is invalid so far. Do not use these numbers."
         next_step = "A search repeats such a stage. Otherwise stop the run, fix the cause, and run it again."
         self.notice_emitted.emit(RunNotice(Notice("error", message, reasons, next_step)))
@@ -171,7 +176,15 @@ class LiveRun(QObject):
 
 def _round_to_seconds(state: LiveState) -> LiveState:
     eta_s = None if state.eta_s is None else float(int(state.eta_s))
-    return msgspec.structs.replace(state, elapsed_s=float(int(state.elapsed_s)), eta_s=eta_s)
+    steps = tuple(
+        msgspec.structs.replace(
+            cell,
+            elapsed_s=float(int(cell.elapsed_s)),
+            remaining_s=None if cell.remaining_s is None else float(int(cell.remaining_s)),
+        )
+        for cell in state.steps
+    )
+    return msgspec.structs.replace(state, elapsed_s=float(int(state.elapsed_s)), eta_s=eta_s, steps=steps)
 
 
 def _build_end_notice(state: LiveState, exit_code: int, message: str) -> Notice:

@@ -9,7 +9,12 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from app.analysis.number_format import format_number
-from app.analysis.run_progress import compute_stage_share, format_load
+from app.analysis.run_progress import (
+    compute_stage_elapsed_s,
+    compute_stage_share,
+    format_load,
+    get_stage_duration_s,
+)
 from app.gui.live.state import Band, MeasuredTest, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
@@ -165,7 +170,10 @@ class LiveStages:
         stage = self._running
         if stage is not None and stage.index in self._cells:
             progress = compute_stage_share(stage, snapshot.sent, snapshot.at_ns)
-            self._cells[stage.index] = replace(self._cells[stage.index], progress=progress)
+            remaining_s = None
+            if stage.requests is None:
+                remaining_s = get_stage_duration_s(stage) - compute_stage_elapsed_s(stage, snapshot.at_ns)
+            self._cells[stage.index] = replace(self._cells[stage.index], progress=progress, remaining_s=remaining_s)
 
     def change(self, event: RateChanged | StageExtended) -> None:
         if isinstance(event, StageExtended):

@@ -21,10 +21,13 @@ RunStatus = Literal["idle", "starting", "running", "stopping", "finished", "lost
 
 
 class StepCell(msgspec.Struct, frozen=True):
-    """A step of the run. `skipped`: a later step was reached without this step."""
+    """A step of the run. `skipped`: a later step was reached without this step. The times are those
+    of the running step; `remaining_s` is None if unknown."""
 
     step: RunStep
     state: Literal["done", "running", "waiting", "skipped"]
+    elapsed_s: float = 0.0
+    remaining_s: float | None = None
 
 
 class Kpi(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +76,9 @@ class StageCell(msgspec.Struct, frozen=True, kw_only=True):
     start_s: float
     end_s: float | None
     progress: float
+    """Share of the stage that is done, from 0 to 1."""
+    remaining_s: float | None = None
+    """Remaining time of the running stage; None if the stage ends after a number of requests."""
     is_slo_met: bool | None = None
     validity: Validity | None = None
     can_change_rate: bool = False

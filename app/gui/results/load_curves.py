@@ -173,7 +173,12 @@ def _draw(chart: Chart, curve: LoadCurve) -> None:
         points_by_state[formatting.find_stage_state(point.stage)].append(point)
     loads, latencies = _compute_mean_latencies(sorted(points_by_state["passed"], key=lambda point: point.load))
     if len(loads) > 1:
-        chart.set_line("curve", "within SLO (mean of repeats)", loads, latencies, style_index=0)
+        low, high = compute_interval(points_by_state["passed"], loads)
+        has_interval = bool((np.isfinite(low) & np.isfinite(high)).any())
+        name = "within SLO (mean of repeats, 95 % CI)" if has_interval else "within SLO (mean of repeats)"
+        chart.set_line("curve", name, loads, latencies, style_index=0)
+        if has_interval:
+            chart.set_interval("curve", loads, low, high, style_index=0)
     for style_index, (state, points) in enumerate(points_by_state.items()):
         _draw_points(chart, state, points, BAD_STYLE_INDEX if state == "failed" else style_index)
     if curve.limit is not None:
@@ -221,3 +226,15 @@ def _compute_mean_latencies(points: Sequence[LoadPoint]) -> tuple[np.ndarray, np
     for point in points:
         latencies_by_load.setdefault(point.load, []).append(point.latency.value or 0.0)
     return np.array(list(latencies_by_load)), np.array([np.mean(values) for values in latencies_by_load.values()])
+
+
+def compute_interval(points: Sequence[LoadPoint], loads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower and the upper bound at each load: those of all repeats. They are NaN where a
+    repeat has no interval."""
+    low, high = np.full(len(loads), np.nan), np.full(len(loads), np.nan)
+    for index, load in enumerate(loads.tolist()):
+        intervals = [point.latency.ci95 for point in points if point.load == load]
+        known = [interval for interval in intervals if interval is not None]
+        if known and len(known) == len(intervals):
+            low[index], high[index] = min(start for start, _ in known), max(end for _, end in known)
+    return low, high

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QWidget
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
+from app.gui.charts.pens import entity_style
 from app.gui.formatting import State, format_duration, one_line
 from app.gui.results.frames import stage_result
 from app.gui.results.state import DisplayedRun
@@ -97,26 +98,35 @@ class TimeAxis(QWidget):
 
     def _draw(self, load_series: LoadSeries, report: Report) -> None:
         time_s = np.array(load_series.at_s)
-        for series, (key, name, values) in enumerate(
-            (
-                ("offered", "offered", load_series.offered_per_s),
-                ("sent", "sent", load_series.sent_per_s),
-                ("completed", "completed", load_series.completed_per_s),
-                ("good", "goodput", load_series.good_per_s),
-            )
+        for key, name, values in (
+            ("offered", "offered", load_series.offered_per_s),
+            ("sent", "sent", load_series.sent_per_s),
+            ("completed", "completed", load_series.completed_per_s),
+            ("good", "goodput", load_series.good_per_s),
         ):
-            self.rates.set_line(key, name, time_s, np.array(values), style_index=series)
+            self.rates.set_line(key, name, time_s, np.array(values), style_index=entity_style(key))
         self.latency.set_line(
-            "p50", metric_label(report.times, "p50"), time_s, _to_array(load_series.p50_ms), style_index=0
+            "p50",
+            metric_label(report.times, "p50"),
+            time_s,
+            _to_array(load_series.p50_ms),
+            style_index=entity_style("p50"),
         )
         self.latency.set_line(
-            "p95", metric_label(report.times, "p95"), time_s, _to_array(load_series.p95_ms), style_index=1
+            "p95",
+            metric_label(report.times, "p95"),
+            time_s,
+            _to_array(load_series.p95_ms),
+            style_index=entity_style("p95"),
         )
         if load_series.ttft_p95_ms:
-            self.latency.set_line("ttft", "p95 TTFT", time_s, _to_array(load_series.ttft_p95_ms), style_index=2)
-        self.in_flight.set_line("in_flight", "in flight", time_s, np.array(load_series.in_flight), style_index=0)
+            ttft_ms = _to_array(load_series.ttft_p95_ms)
+            self.latency.set_line("ttft", "p95 TTFT", time_s, ttft_ms, style_index=entity_style("ttft_ms"))
+        in_flight = np.array(load_series.in_flight)
+        self.in_flight.set_line("in_flight", "in flight", time_s, in_flight, style_index=entity_style("in_flight"))
         if load_series.lag_p99_ms:
-            self.latency.set_line("lag", "p99 send lag", time_s, _to_array(load_series.lag_p99_ms), style_index=4)
+            lag_ms = _to_array(load_series.lag_p99_ms)
+            self.latency.set_line("lag", "p99 send lag", time_s, lag_ms, style_index=entity_style("lag"))
 
     def _show_instruction(self, displayed_run: DisplayedRun) -> None:
         unavailable_reason = displayed_run.opened_run.get_window_problem()

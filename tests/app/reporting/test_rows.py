@@ -211,6 +211,8 @@ def test_an_endpoints_answers_are_those_of_the_stages_window(tmp_path: Path) -> 
     assert drawn.n == sum(stage.completed for stage in asked)
     assert drawn.share[-1] == 1.0
     assert list(drawn.ms) == sorted(drawn.ms)
+    slowest = range(drawn.n - 4, drawn.n + 1)
+    assert drawn.share[-5:] == tuple(round(rank / drawn.n, 6) for rank in slowest), "its tail is complete"
     assert (drawn.label, service.label) == ("latency (from scheduled start)", "service time (from send)")
     assert build_stage_distributions(run, whole.result, "no such stage") == ()
 

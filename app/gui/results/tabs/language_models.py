@@ -13,7 +13,7 @@ from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
-from app.gui.results.tabs.variants import create_front_chart, describe_variants
+from app.gui.results.tabs.variants import RooflineChart, create_front_chart, describe_variants
 from app.gui.theme import ThemeController
 from app.gui.widgets import label
 from reports import formatting
@@ -30,6 +30,7 @@ from reports.generation_series import (
 from reports.local_model import LocalSection
 from reports.local_text import list_bottlenecks
 from reports.quantity import Quantity
+from reports.roofline import build_roofline
 
 _MAX_VARIANTS, _MAX_SERIES = 12, 6
 _MIN_CHART_HEIGHT = 230
@@ -107,13 +108,12 @@ class GenerationTab(Tab):
         all_series = list_depth_series(local)
         self.depth_chart.setVisible(bool(all_series))
         for index, series in enumerate(all_series[:_MAX_SERIES]):
-            self.depth_chart.set_line(
-                series.name,
-                series.name,
-                np.array([point.depth for point in series.points], dtype=np.float64),
-                np.array([point.rate.value for point in series.points], dtype=np.float64),
-                style_index=index,
-            )
+            depths = np.array([point.depth for point in series.points], dtype=np.float64)
+            rates = np.array([point.rate.value for point in series.points], dtype=np.float64)
+            intervals = [point.rate.ci95 or (np.nan, np.nan) for point in series.points]
+            self.depth_chart.set_line(series.name, series.name, depths, rates, style_index=index)
+            if np.isfinite(intervals).any():
+                self.depth_chart.set_interval(series.name, depths, *zip(*intervals, strict=True), style_index=index)
 
     def _draw_front(self, local: LocalSection) -> None:
         if self.front_chart is not None:
@@ -139,6 +139,7 @@ class BottleneckTab(Tab):
         self.model = QuantityModel(frames.BOTTLENECK_HEADERS, ("share",))
         self.table = create_table(self.model, "Bottleneck by variant and phase")
         self.sentences_label = label("", wrap=True)
+        self.roofline_chart = RooflineChart(theme_controller)
         for widget in (
             label(
                 "A prefill is compared with the peak arithmetic of the processor, and a decode with the peak bandwidth "
@@ -149,6 +150,7 @@ class BottleneckTab(Tab):
             self.chart,
             self.table,
             self.sentences_label,
+            self.roofline_chart,
         ):
             self.column.addWidget(widget)
         self.column.addStretch(1)
@@ -174,6 +176,7 @@ class BottleneckTab(Tab):
         ]
         self.chart.set_bars(bars)
         self.chart.setVisible(bool(bars))
+        self.roofline_chart.show_roofline(build_roofline(local))
         self.model.set_rows(frames.bottleneck_frame(local))
         fit_columns(self.table)
         fit_height(self.table)

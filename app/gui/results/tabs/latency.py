@@ -18,6 +18,7 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.bars import Bar, BarChart
 from app.gui.charts.chart import Chart
 from app.gui.charts.heat_map import HeatMap
+from app.gui.charts.pens import entity_style
 from app.gui.formatting import format_count
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
@@ -42,7 +43,7 @@ class LatencyTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        percentile_axis = Axis("1 in N requests (10: p90, 100: p99, 1,000: p99.9)", "", True)
+        percentile_axis = Axis("Percentile", is_percentile=True)
         self.spectrum_chart = Chart(
             "Tail latency by percentile", percentile_axis, Axis("Latency", "ms"), theme_controller
         )
@@ -82,10 +83,15 @@ class LatencyTab(Tab):
 
     def _draw_spectrum(self, report: Report) -> None:
         self.spectrum_chart.clear()
-        for style_index, spectrum in enumerate(report.spectra):
+        metrics = [spectrum.metric for spectrum in report.spectra]
+        for spectrum in report.spectra:
             probabilities = np.array(spectrum.share)
             self.spectrum_chart.set_line(
-                spectrum.metric, spectrum.name, 1 / (1 - probabilities), np.array(spectrum.ms), style_index=style_index
+                spectrum.metric,
+                spectrum.name,
+                100 * probabilities,
+                np.array(spectrum.ms),
+                style_index=entity_style(spectrum.metric, metrics),
             )
         limit = report.curve.limit
         if limit is not None and report.curve.metric in _LATENCY_METRICS:
@@ -145,7 +151,9 @@ class TokensTab(Tab):
         has_ttft = load is not None and bool(load.ttft_p95_ms)
         if load is not None and has_ttft:
             values = np.array([np.nan if value is None else value for value in load.ttft_p95_ms], dtype=np.float64)
-            self.ttft_chart.set_line("ttft", "p95 TTFT", np.array(load.at_s), values, style_index=0)
+            self.ttft_chart.set_line(
+                "ttft", "p95 TTFT", np.array(load.at_s), values, style_index=entity_style("ttft_ms")
+            )
         self.ttft_chart.set_message("" if has_ttft else "No tokens were received.")
         token_distributions = [
             (curve, curve.label) for curve in report.distributions if curve.metric in ("ttft_ms", "tpot_ms")
@@ -158,8 +166,10 @@ def _draw_distributions(chart: Chart, distributions: Sequence[tuple[PercentileCu
     """Replace the lines of a CDF chart by those of the distributions, with the given legend
     texts."""
     chart.clear()
-    for style_index, (curve, text) in enumerate(distributions):
+    metrics = [curve.metric for curve, _ in distributions]
+    for curve, text in distributions:
         percents = 100 * np.array(curve.share)
+        style_index = entity_style(curve.metric, metrics)
         chart.set_line(curve.metric, text, np.array(curve.ms), percents, style_index=style_index)
 
 

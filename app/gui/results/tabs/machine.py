@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QWidget
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
+from app.gui.charts.pens import entity_style
 from app.gui.formatting import State
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab
@@ -86,7 +87,8 @@ class MachineTab(Tab):
         no_gpu_text = "" if has_gpu else "No GPU was detected. "
         omitted_text = f"{omitted_count} more metrics are in the HTML report." if omitted_count > 0 else ""
         self.description_label.setText(f"{no_gpu_text}{omitted_text}")
-        self.charts = [self._build_chart(group) for group in groups]
+        sources = tuple(dict.fromkeys(series.source for series in displayed_run.own_report.telemetry))
+        self.charts = [self._build_chart(group, sources) for group in groups]
         if not self.charts:
             self.description_label.setText("This run contains no machine telemetry.")
             return
@@ -100,18 +102,18 @@ class MachineTab(Tab):
         self._linked_charts.setMinimumHeight(sum(chart.minimumHeight() for chart in self.charts) + 4 * line_height)
         self.column.insertWidget(1, self._linked_charts)
 
-    def _build_chart(self, series: Sequence[TelemetrySeries]) -> Chart:
+    def _build_chart(self, series: Sequence[TelemetrySeries], sources: Sequence[str]) -> Chart:
         first_series = series[0]
         name = metric_label(first_series.metric)
         name = name[:1].upper() + name[1:]
         chart = Chart(name, Axis("Time", "s"), Axis(name, first_series.unit), self._theme_controller)
         chart.setToolTip(tool_tip_text(first_series.description))
         chart.setMinimumHeight(max(9 * self.fontMetrics().height(), chart.minimumSizeHint().height()))
-        for index, source_series in enumerate(series[:_MAX_LINES]):
+        for source_series in series[:_MAX_LINES]:
             values = np.array([np.nan if value is None else value for value in source_series.values], dtype=np.float64)
-            chart.set_line(
-                source_series.source, source_series.source, np.array(source_series.at_s), values, style_index=index
-            )
+            source = source_series.source
+            style_index = entity_style(source, sources)
+            chart.set_line(source, source, np.array(source_series.at_s), values, style_index=style_index)
         return chart
 
 

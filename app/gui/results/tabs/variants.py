@@ -14,6 +14,7 @@ from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import ThemeController
 from app.gui.widgets import label
 from reports.local_model import LocalSection
+from reports.roofline import Roofline, build_roofline
 
 _MAX_BOTTLENECKS = 20
 _MIN_CHART_HEIGHT = 260
@@ -32,11 +33,13 @@ class VariantsTab(Tab):
         self.table = create_table(self.model, "Variants and scenarios")
         self._theme_controller = theme_controller
         self.front_chart: Chart | None = None
+        self.roofline_chart = RooflineChart(theme_controller)
         self.bottlenecks_label = label("", wrap=True)
         self.column.addWidget(self.description_label)
         self.column.addWidget(self.table)
         self.add_heading("Bottleneck per variant")
         self.column.addWidget(self.bottlenecks_label)
+        self.column.addWidget(self.roofline_chart)
         self.column.addStretch(1)
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
@@ -57,6 +60,7 @@ class VariantsTab(Tab):
             if variant.bottleneck is not None
         ]
         self.bottlenecks_label.setText("\n".join(bottleneck_lines) or "Not available")
+        self.roofline_chart.show_roofline(build_roofline(local))
         self._draw(local)
 
     def _draw(self, local: LocalSection) -> None:
@@ -68,6 +72,33 @@ class VariantsTab(Tab):
         self.front_chart = create_front_chart(local, self._theme_controller)
         if self.front_chart is not None:
             self.column.insertWidget(self.column.indexOf(self.table) + 1, self.front_chart, 1)
+
+
+class RooflineChart(Chart):
+    """The variants of a model under the rooflines of the processors that executed them; hidden if no
+    roof is known."""
+
+    def __init__(self, theme_controller: ThemeController) -> None:
+        axes = Axis("Arithmetic intensity", "FLOP/byte", True), Axis("Performance", "GFLOP/s", True)
+        super().__init__("Roofline", *axes, theme_controller)
+        self.setMinimumHeight(_MIN_CHART_HEIGHT)
+
+    def show_roofline(self, roofline: Roofline | None) -> None:
+        self.clear()
+        self.setVisible(roofline is not None)
+        if roofline is None:
+            return
+        for index, roof in enumerate(roofline.roofs):
+            self.set_line(f"roof {index}", roof.name, roof.intensities, roof.gflops, style_index=index)
+            points = [point for point in roofline.points if point.roof == roof.name]
+            self.set_points(
+                f"variants {index}",
+                "variants" if len(roofline.roofs) == 1 else f"variants on {roof.name.partition(':')[0]}",
+                [point.intensity for point in points],
+                [point.gflops for point in points],
+                style_index=index,
+                names=tuple(point.text for point in points),
+            )
 
 
 def describe_variants(local: LocalSection) -> str:

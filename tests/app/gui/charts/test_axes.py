@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from app.gui.charts.axes import Axis, format_clock, linear_ticks, log_tick_texts, log_ticks, tick_text
+from app.gui.charts.axes import (
+    Axis,
+    format_clock,
+    linear_ticks,
+    log_tick_texts,
+    log_ticks,
+    percentile_text,
+    percentile_ticks,
+    tick_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +73,17 @@ def test_what_has_no_place_on_a_log_axis_is_a_gap() -> None:
     places = Axis("Latency", "ms", is_log=True).to_view([100.0, 0.0, -1.0, math.nan])
     assert places[0] == 2.0
     assert np.isnan(places[1:]).all()
+
+
+def test_percentiles_are_as_far_apart_as_in_a_histogram_of_the_tail() -> None:
+    axis = Axis("Percentile", is_percentile=True)
+    assert axis.to_view([0, 90, 99, 99.9]) == pytest.approx([0, 1, 2, 3])
+    assert math.isnan(float(axis.to_view(100.0)))
+    assert axis.from_view(3) == pytest.approx(99.9)
+
+    def texts(low: float, high: float, distance: float) -> list[str]:
+        return [percentile_text(axis.from_view(tick)) for tick in percentile_ticks(axis, low, high, distance)]
+
+    assert texts(0, 3, 0.1) == ["p0", "p50", "p75", "p90", "p95", "p99", "p99.5", "p99.9"]
+    assert texts(0, 3, 0.5) == ["p50", "p90", "p99", "p99.9"], "the usual ones, where there is little space"
+    assert [percentile_text(one) for one in (62.71, 99.873, 99.999)] == ["p63", "p99.87", "p99.999"]

@@ -252,3 +252,24 @@ def test_the_wheel_zooms_only_where_it_is_meant(chart: Chart, qtbot: QtBot) -> N
     wheel(Qt.KeyboardModifier.ControlModifier)
     low, high = chart.x_range()
     assert high - low < whole[1] - whole[0]
+
+
+def test_an_interval_is_shaded_around_its_line_and_goes_with_it(chart: Chart) -> None:
+    x, nothing = np.arange(10.0), np.full(10, np.nan)
+    before = chart.plot.grab().toImage()
+    low, high = (np.where(x == 5, np.nan, edge) for edge in (x, x + 40))
+    chart.set_interval("p50", x, low, high)
+    chart.apply_changes()
+    assert chart.data_bounds().y1 == 49
+    assert "95 % CI" in chart.notes()
+    chart.set_limit(None)
+    shaded = chart.plot.grab().toImage()
+    assert shaded != before
+    chart.hide_series("p50", is_hidden=True)
+    chart.apply_changes()
+    assert not chart.decorations.intervals
+    chart.hide_series("p50", is_hidden=False)
+    chart.set_interval("p50", x, nothing, nothing)
+    chart.remove("p50")
+    chart.apply_changes()
+    assert not chart.decorations.intervals

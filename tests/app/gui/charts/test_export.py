@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PySide6.QtGui import QColor, QGuiApplication, QImage
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtWidgets import QFileDialog, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.charts import export
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
-from app.gui.theme import LIGHT, ThemeController
+from app.gui.theme import DARK, LIGHT, ThemeController
 
 TIME, LATENCY = Axis("Time", "s"), Axis("Latency", "ms")
 
@@ -32,6 +32,7 @@ def test_a_picture_is_twice_as_fine_and_holds_the_line(chart: Chart, tmp_path: P
     export.save_png(chart, tmp_path / "latency.png")
     image = QImage(str(tmp_path / "latency.png"))
     assert image.width() > 2 * chart.plot.width()
+    assert (image.width(), image.height()) == (1920, 1080)
     assert {LIGHT.paper, LIGHT.series[0], LIGHT.ink} <= drawn(image)
 
 
@@ -40,6 +41,28 @@ def test_a_drawing_is_lines_and_texts(chart: Chart, tmp_path: Path) -> None:
     export.save_svg(chart, tmp_path / "latency.svg")
     assert {"Latency", "p50", "Time (s)", "<b>p99</b> & more"} <= texts_of(tmp_path / "latency.svg")
     assert "<image" not in (tmp_path / "latency.svg").read_text()
+
+
+def test_a_drawing_has_the_run_on_white_while_the_chart_stays_dark(
+    chart: Chart, look: ThemeController, qtbot: QtBot, tmp_path: Path
+) -> None:
+    around = QWidget()
+    qtbot.addWidget(around)
+    export.set_export_caption(
+        around, export.ExportCaption("chat", "yesterday", ("p95 latency < 50 ms", "errors < 1 %"))
+    )
+    chart.setParent(around)
+    look.set_choice("dark")
+    geometry = chart.plot.box.geometry()
+    try:
+        export.save_svg(chart, tmp_path / "latency.svg")
+        assert {"chat · yesterday", "SLO: p95 latency < 50 ms, errors < 1 %"} <= texts_of(tmp_path / "latency.svg")
+        assert drawn(export.render_image(chart)).isdisjoint({DARK.paper, DARK.series[0]})
+        assert (look.theme, chart.legend.theme, chart.plot.box.geometry()) == (DARK, DARK, geometry)
+        assert {DARK.paper} <= drawn(chart.plot.grab().toImage())
+    finally:
+        look.set_choice("light")
+        chart.setParent(None)
 
 
 def test_a_table_is_the_frame(chart: Chart, tmp_path: Path) -> None:

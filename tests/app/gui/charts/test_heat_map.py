@@ -7,7 +7,7 @@ from PySide6.QtGui import QColor
 from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
-from app.gui.charts.heat_map import HeatMap
+from app.gui.charts.heat_map import HeatMap, list_scale_counts
 from app.gui.theme import LIGHT, ThemeController
 
 
@@ -36,6 +36,15 @@ def test_more_is_stronger_and_nothing_is_paper(heat_map: HeatMap) -> None:
     most, none = (heat_map.plot.view_to_pixel(17.5, row).toPoint() for row in (1.5, 0.5))
     assert QColor(image.pixel(most)).name() == LIGHT.series[0]
     assert QColor(image.pixel(none)).name() == LIGHT.paper
+    least = QColor(image.pixel(heat_map.plot.view_to_pixel(12.5, 0.5).toPoint())).name()
+    scale = {entry.label: entry.color for entry in heat_map.legend.entries}
+    assert list(scale) == ["1", "4", "9"]
+    assert (scale["4"], scale["9"]) == (least, LIGHT.series[0])
+
+
+@pytest.mark.parametrize(("most", "counts"), [(0, []), (1, [1]), (3, [1, 3]), (900, [1, 100, 400, 900])])
+def test_the_scale_has_steps_of_even_shades(most: int, counts: list[int]) -> None:
+    assert list_scale_counts(most) == counts
 
 
 def test_it_is_read_by_keys_and_in_words(heat_map: HeatMap, qtbot: QtBot) -> None:

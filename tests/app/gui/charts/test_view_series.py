@@ -55,3 +55,10 @@ def test_a_stepped_line_holds_each_value_until_the_next() -> None:
     stepped = ViewSeries(make_series("offered", "offered", "line", 0, [0.0, 1.0], [5.0, 9.0], is_stepped=True), X, Y)
     x, y = stepped.downsample(0, 1, 800)
     assert (x.tolist(), y.tolist()) == ([0.0, 1.0, 1.0], [5.0, 5.0, 9.0])
+
+
+def test_a_named_line_has_markers_only_where_its_samples_are_few() -> None:
+    line = placed(np.arange(100.0), np.ones(100))
+    assert len(line.marker_indices(0, 100, is_named=False)) == 8, "or it would differ from others by color only"
+    assert len(line.marker_indices(0, 100, is_named=True)) == 0
+    assert len(line.marker_indices(0, 9, is_named=True)) == 10

@@ -218,6 +218,9 @@ def test_answers_lie_over_each_other_stage_by_stage(
     first, second = answers.chart.series()
     assert first.label == "1 quickstart"
     assert np.median(first.x) == pytest.approx(2 * np.median(second.x), rel=0.1)
+    slow, fast = answers.percentile_chart.series()
+    assert 99 <= slow.x[-1] < 100
+    assert slow.y[np.searchsorted(slow.x, 50)] == pytest.approx(2 * fast.y[np.searchsorted(fast.x, 50)], rel=0.1)
     assert answers.stage_box.currentText() == "step 218 req/s"
     answers.stage_box.setCurrentIndex(0)
     settle(qtbot, page)

@@ -53,12 +53,14 @@ def test_half_a_second_is_one_point_and_what_is_not_known_is_left_out() -> None:
         return [("host", "host_cpu_percent", cpu), ("endpoint", "endpoint_cpu_cores", 1.5)]
 
     rows = [(n / 10, moment(n)) for n in range(7)]
-    lines = {text: (x, y) for text, x, y in filled(*rows).lines("cpu")}
+    machine = filled(*rows)
+    lines = {text: (x, y) for view in ("cpu", "process_cpu") for text, x, y, _ in machine.lines(view)}
     x, y = lines["whole machine (%)"]
     assert x.tolist() == [0.25]
     assert y.tolist() == [pytest.approx((0 + 10 + 30 + 40) / 4)]
     assert lines["endpoint (% of a core)"][1].tolist() == [150]
     assert "load generator (% of a core)" not in lines, "nobody told of it"
+    assert [text for text, *_ in machine.lines("cpu")] == ["whole machine (%)"], "a core is not the machine"
 
 
 def test_gpus_are_lines_of_their_own_and_held_back_ones_are_bands() -> None:
@@ -70,7 +72,10 @@ def test_gpus_are_lines_of_their_own_and_held_back_ones_are_bands() -> None:
 
     machine = filled(*[gpu(n / 4, 0x4 if 4 <= n < 8 else 0x1) for n in range(20)], gpu(9.0, 0x4))
     assert machine.gpus == ("gpu0", "gpu1")
-    assert [text for text, _, _ in machine.lines("gpu_power_w")] == ["GPU 0", "GPU 1"]
+    assert [(text, source) for text, _, _, source in machine.lines("gpu_power_w")] == [
+        ("GPU 0", "gpu0"),
+        ("GPU 1", "gpu1"),
+    ]
     assert [(band.start_s, band.end_s, band.text) for band in machine.bands()] == [
         (1.0, 1.75, "GPU 0: power cap"),
         (9.0, 9.0, "GPU 0: power cap"),

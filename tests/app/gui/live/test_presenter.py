@@ -5,6 +5,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from app.gui.live.presenter import LivePresenter
+from app.gui.live.state import StepCell
 from app.records.events import (
     CallsFinished,
     CheckCompleted,
@@ -264,6 +265,7 @@ def test_an_endpoint_has_rates_latency_and_errors_and_with_tokens_their_times() 
     kind: str = presenter.kind
     assert kind == "llm_endpoint"
     assert [kpi.label for kpi in presenter.kpis()][:3] == ["p50 TTFT", "p50 TPOT", "Output throughput"]
+    assert [kpi.label for kpi in presenter.kpis()][3:] == ["Throughput", "p95 latency", "Errors"]
     assert presenter.kpis()[2].value == "2,000\u202ftok/s"
 
 
@@ -275,8 +277,22 @@ def test_steps_that_were_not_needed_are_not_done() -> None:
         "done", "skipped", "running", "waiting",
     )  # fmt: skip
     assert presenter.state().position == "stage 1 of 2 · stage 0 (100 req/s)"
+    assert presenter.stages.cells()[0].remaining_s is None, "until something has been measured"
+    presenter.handle_event(snapshot(0, 7, 3))
+    assert presenter.stages.cells()[0].remaining_s == 6
     presenter.handle_event(finished(20))
     assert all(cell.state != "running" for cell in presenter.state().steps)
+
+
+def test_a_calibration_and_a_warm_up_have_a_remaining_time() -> None:
+    def running(presenter: LivePresenter) -> StepCell:
+        return next(cell for cell in presenter.state().steps if cell.state == "running")
+
+    calibrating = (started(), PhaseChanged(at(1), "calibrate", ""))
+    assert running(after(*calibrating, now_s=11)) == StepCell("calibrate", "running", 10, 20)
+    assert running(after(*calibrating, now_s=40)) == StepCell("calibrate", "running", 39, None), "it takes longer"
+    warming_up = (*calibrating, PhaseChanged(at(12), "warmup", ""), begun(0, 13, kind="warmup"))
+    assert running(after(*warming_up, now_s=17)) == StepCell("warmup", "running", 5, 5 * 10 + 6)
 
 
 def test_readings_from_before_the_first_event_find_their_place() -> None:

@@ -21,6 +21,8 @@ def test_keys_and_clicks_choose_a_stage(qtbot: QtBot, look: ThemeController) -> 
     ribbon.show()
     qtbot.keyClick(ribbon, Qt.Key.Key_Left)
     assert ribbon.selected_stage() is None, "there is none yet"
+    ribbon.show_cells((replace(cells(1)[0], end_s=None, progress=0.25, remaining_s=65.0),))
+    assert ribbon.accessibleDescription() == "probe 0: ▶ 1:05 left"
     ribbon.show_cells(cells(3))
     assert ribbon.accessibleDescription() == "probe 0: ✓ SLO met; probe 1: ✕ SLO missed; probe 2: ✓ SLO met"
     chosen: list[int] = []

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.gui.results.load_curves import build_load_curves, is_client_sweep
+from app.gui.results.load_curves import LoadPoint, build_load_curves, compute_interval, is_client_sweep
 from app.reporting import build_report
 from reports.model import Report
 from reports.quantity import Limit
@@ -56,3 +57,18 @@ def test_token_streams_have_ttft_and_tpot_each_with_its_own_limit(streams: Repor
 
 def test_one_load_is_no_curve(streams: Report) -> None:
     assert build_load_curves(streams, {}, has_clients=False) == []
+
+
+def test_the_interval_of_a_load_is_that_of_all_its_repeats() -> None:
+    (curve,) = build_load_curves(_report(clients_run()), {}, has_clients=True)
+
+    def repeat(load: float, interval: tuple[float, float] | None) -> LoadPoint:
+        point = curve.points[0]
+        return LoadPoint(load, point.stage, replace(point.latency, ci95=interval))
+
+    repeats = [repeat(8, (10, 14)), repeat(8, (9, 12)), repeat(16, (20, 30)), repeat(16, None)]
+    low, high = compute_interval(repeats, np.array([8.0, 16.0]))
+    assert (low.tolist(), high.tolist()) == (
+        pytest.approx([9, np.nan], nan_ok=True),
+        pytest.approx([14, np.nan], nan_ok=True),
+    )

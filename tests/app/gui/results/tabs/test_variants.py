@@ -23,3 +23,6 @@ def test_a_local_model_has_a_table_of_scenarios_and_a_chart_of_its_variants(
     assert tab.model.rowCount() > 1
     assert tab.front_chart is not None
     assert tab.bottlenecks_label.text()
+    assert [(one.kind, len(one.x)) for one in tab.roofline_chart.series()] == [("line", 3), ("points", 5)]
+    tab.roofline_chart.show_roofline(None)
+    assert tab.roofline_chart.isHidden()
