@@ -1,0 +1,123 @@
+"""Direct labels of points in a chart, placed so that they overlap neither each other nor the
+labeled points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import QPointF, QRectF, QSizeF
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter
+
+from app.gui.charts.layer import Layer
+from app.gui.charts.pens import solid_pen, translucent_color
+from app.gui.charts.tick_axis import TickAxis
+from app.gui.theme import Theme
+
+_POINT_PX = 6.0
+_PAD_PX = 2.0
+_MAX_RINGS = 9
+_DIRECTIONS = ((1, 0), (1, -1), (-1, 0), (-1, -1), (1, 1), (-1, 1), (0, -1), (0, 1))
+"""Directions from a point to its label, best first: to the right and left, and above and below."""
+
+
+class Label(msgspec.Struct, frozen=True):
+    """Label of the point at `x` and `y`, in data values."""
+
+    x: float
+    y: float
+    text: str
+
+
+def place_labels(
+    points: Sequence[QPointF], sizes: Sequence[QSizeF], area: QRectF, other_points: Sequence[QPointF] = ()
+) -> tuple[QRectF | None, ...]:
+    """Return a rectangle for the label of each point within `area`; None if there is no space.
+
+    No rectangle overlaps another one or a labeled point. Of the possible rectangles, the one that
+    covers the fewest of the other points is used, and of those the nearest.
+    """
+    obstacles = [QRectF(point.x() - _POINT_PX, point.y() - _POINT_PX, 2 * _POINT_PX, 2 * _POINT_PX) for point in points]
+    others = np.array([(point.x(), point.y()) for point in other_points]).reshape(-1, 2)
+    placed: list[QRectF | None] = []
+    for point, size in zip(points, sizes, strict=True):
+        rect = min(
+            (
+                position
+                for position in _list_positions(point, size)
+                if area.contains(position) and not any(position.intersects(obstacle) for obstacle in obstacles)
+            ),
+            key=lambda position: _count_covered(position, others),
+            default=None,
+        )
+        placed.append(rect)
+        obstacles += [] if rect is None else [rect]
+    return tuple(placed)
+
+
+def _count_covered(rect: QRectF, points: npt.NDArray[np.float64]) -> int:
+    """Return the number of points whose markers a rectangle covers, even in part."""
+    low, high = (rect.left() - _POINT_PX, rect.top() - _POINT_PX), (rect.right() + _POINT_PX, rect.bottom() + _POINT_PX)
+    return int(((points > low) & (points < high)).all(axis=1).sum())
+
+
+def _list_positions(point: QPointF, size: QSizeF) -> list[QRectF]:
+    """Return the positions of a label around its point, nearest first."""
+    positions = []
+    for ring in range(_MAX_RINGS):
+        distance = _POINT_PX + _PAD_PX + ring * size.height() * 0.75
+        for right, down in _DIRECTIONS:
+            x = point.x() + right * (_POINT_PX + _PAD_PX + size.width() / 2)
+            y = point.y() + down * (distance + size.height() / 2)
+            if down == 0 and ring:
+                continue
+            positions.append(QRectF(x - size.width() / 2, y - size.height() / 2, size.width(), size.height()))
+    return positions
+
+
+class Labels(Layer):
+    """Layer with the direct labels of points. A label that is not beside its point is joined to it
+    by a line."""
+
+    def __init__(self, x_axis: TickAxis, y_axis: TickAxis, theme: Theme) -> None:
+        super().__init__(x_axis, y_axis, theme)
+        self.labels: tuple[Label, ...] = ()
+        self.other_points: tuple[tuple[float, float], ...] = ()
+        """Points without a label, in data values, which labels should not cover."""
+
+    def draw(self, painter: QPainter, area: QRectF) -> None:
+        metrics = QFontMetricsF(self.font)
+        for label, point, rect in self.arrange(area, metrics):
+            if rect is None:
+                continue
+            nearest = QPointF(
+                min(max(point.x(), rect.left()), rect.right()), min(max(point.y(), rect.top()), rect.bottom())
+            )
+            if math.hypot(nearest.x() - point.x(), nearest.y() - point.y()) > 2 * _POINT_PX:
+                painter.setPen(solid_pen(self.theme.muted))
+                painter.drawLine(point, nearest)
+            painter.fillRect(rect, translucent_color(self.theme.paper, 200))
+            painter.setPen(QColor(self.theme.ink))
+            painter.drawText(QPointF(rect.left() + _PAD_PX, rect.top() + metrics.ascent()), label.text)
+
+    def arrange(self, area: QRectF, metrics: QFontMetricsF) -> list[tuple[Label, QPointF, QRectF | None]]:
+        """Return each label in the plot with the pixel position of its point and the rectangle of
+        its text; None for a label without space."""
+        visible = [
+            (label, point) for label in self.labels if area.contains(point := self._to_pixel(area, label.x, label.y))
+        ]
+        sizes = [QSizeF(metrics.horizontalAdvance(label.text) + 2 * _PAD_PX, metrics.height()) for label, _ in visible]
+        margin = metrics.height() + 2 * _PAD_PX  # the limit, the region and the markers have labels at the edges
+        rects = place_labels(
+            [point for _, point in visible],
+            sizes,
+            area.adjusted(0, margin, 0, -margin),
+            [self._to_pixel(area, x, y) for x, y in self.other_points],
+        )
+        return [(label, point, rect) for (label, point), rect in zip(visible, rects, strict=True)]
+
+    def _to_pixel(self, area: QRectF, x: float, y: float) -> QPointF:
+        return QPointF(self.x_to_pixel(area, x, math.nan), self.y_to_pixel(area, y, math.nan))
