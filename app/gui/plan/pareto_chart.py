@@ -16,6 +16,7 @@ from app.gui.charts.chart import Chart
 from app.gui.charts.labels import Label
 from app.gui.charts.legend import LegendEntry
 from app.gui.charts.pens import Category, count_category_styles
+from app.gui.plan.comparison import PIN_MARKS, PinButton, get_cost_per_1m_tokens
 from app.gui.plan.fields import ChoiceField
 from app.gui.plan.figures import format_latency_metric
 from app.gui.plan.state import PlanState
@@ -26,20 +27,12 @@ from app.records.plan import Fleet, Plan
 
 _MAX_LABELS = 8
 """Maximum number of offers on the Pareto front that are labeled directly."""
-PIN_MARKS = ("A", "B")
-"""Marks of the pinned offers, in the table, the chart and the comparison."""
 _PARETO_FRONT = "front"
 _COST_GETTERS: dict[str, Callable[[Fleet], float | None]] = {
     "month": lambda fleet: fleet.usd_per_month.value,
     "1k": lambda fleet: fleet.usd_per_1k_inferences.value,
-    "1m": lambda fleet: _get_cost_per_1m_tokens(fleet),
+    "1m": get_cost_per_1m_tokens,
 }
-
-
-def _get_cost_per_1m_tokens(fleet: Fleet) -> float | None:
-    costs = fleet.per_1m_tokens
-    token_cost = None if costs is None else costs.all or costs.output
-    return None if token_cost is None else token_cost.at_mean
 
 
 class OfferStyles(msgspec.Struct, frozen=True):
@@ -139,6 +132,7 @@ class ParetoChart(QWidget):
             field.setAccessibleName(name)
             field.setSizeAdjustPolicy(ChoiceField.SizeAdjustPolicy.AdjustToContents)
             field.activated.connect(self._on_axis_selected)
+        self.pin_button = PinButton("Pin the offer selected in the chart", self)
         self._summary_label = label("", "muted", wrap=True)
         self.chart = self._build_chart(("month", "latency"))
         axis_row = QHBoxLayout()
@@ -148,6 +142,7 @@ class ParetoChart(QWidget):
             axis_row.addWidget(caption)
             axis_row.addWidget(field)
         axis_row.addStretch(1)
+        axis_row.addWidget(self.pin_button)
         self._layout = vbox(axis_row, (self.chart, 1), self._summary_label, within=self)
 
     def show_state(self, state: PlanState) -> None:
@@ -223,7 +218,7 @@ class ParetoChart(QWidget):
 
     def _enable_axes(self, plan: Plan, fleets: Sequence[Fleet]) -> None:
         """Enable only the axis choices for which at least one fleet has data."""
-        has_tokens = any(_get_cost_per_1m_tokens(fleet) is not None for fleet in fleets)
+        has_tokens = any(get_cost_per_1m_tokens(fleet) is not None for fleet in fleets)
         for field, index, has_data in (
             (self.cost, 2, has_tokens),
             (self.speed, 1, plan.latency_metric.startswith("tpot_ms")),
