@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import msgspec
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QApplication, QSplitter, QTabWidget, QWidget
@@ -20,7 +21,8 @@ from app.gui.plan.inputs import PlanInputs
 from app.gui.plan.offers_view import OffersView
 from app.gui.plan.pareto_chart import ParetoChart
 from app.gui.plan.presenter import PlanPresenter
-from app.gui.plan.state import PlanState
+from app.gui.plan.result_widgets import build_capacity_rows, get_sized_peak_per_s
+from app.gui.plan.state import PlanState, find_fleet
 from app.gui.theme import ThemeController
 from app.gui.widgets import vbox
 from app.records.plan import Plan
@@ -140,6 +142,8 @@ class Workbench(QWidget):
 
     def __init__(self, presenter: PlanPresenter, theme_controller: ThemeController) -> None:
         super().__init__()
+        self._presenter = presenter
+        self._state = presenter.state
         self._displayed_sources: object = None
         self._selected_offer: str | None = None
         self.inputs = PlanInputs(theme_controller)
@@ -169,10 +173,12 @@ class Workbench(QWidget):
         theme_controller.changed.connect(self.offers.fit_columns, Qt.ConnectionType.QueuedConnection)
 
     def show_state(self, state: PlanState) -> None:
+        state = msgspec.structs.replace(state, plan=state.refined_plan or state.plan)
+        self._state = state
         if state.loaded_sources is not self._displayed_sources:
             self._displayed_sources = state.loaded_sources
-            self.select_offer("")
             self._set_pins(())
+            self.select_offer("")
         self.inputs.show_state(state)
         self.chart.show_state(state)
         self.offers.show_state(state)
@@ -180,6 +186,7 @@ class Workbench(QWidget):
         if state.plan is not self._plan:
             self._plan = state.plan
             self._set_pins(self.pinned_offers)
+        self._show_capacity()
 
     def select_offer(self, offer: str) -> None:
         """Select an offer in all panels. An empty key selects the recommended offer."""
@@ -188,11 +195,27 @@ class Workbench(QWidget):
         self.chart.select_offer(offer_key)
         self.offers.select_offer(offer_key)
         self._show_pin_buttons()
+        self._show_capacity()
+        self._simulate_offers()
+
+    def _show_capacity(self) -> None:
+        """Show the capacity of the selected offer in the curve of the day."""
+        if self._state.inputs is not None and self._plan is not None:
+            fleet = find_fleet(self._plan, self._selected_offer)
+            self.inputs.traffic.day.show_capacity(
+                build_capacity_rows(fleet), self._state.inputs.traffic, get_sized_peak_per_s(fleet)
+            )
+
+    def _simulate_offers(self) -> None:
+        """Request the simulation of the offers that are shown in detail."""
+        offers = (*([] if self._selected_offer is None else [self._selected_offer]), *self.pinned_offers)
+        self._presenter.simulate_offers(tuple(dict.fromkeys(offers)))
 
     def toggle_pin(self, offer: str) -> None:
         """Pin an offer for the comparison, or remove its pin. The comparison is shown with the
         second pin."""
         self._set_pins(toggle_pin(self.pinned_offers, offer))
+        self._simulate_offers()
         if offer in self.pinned_offers and len(self.pinned_offers) == len(PIN_MARKS):
             self.tabs.setCurrentWidget(self.comparison)
 
