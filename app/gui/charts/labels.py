@@ -19,9 +19,9 @@ from app.gui.theme import Theme
 
 _POINT_PX = 6.0
 _PAD_PX = 2.0
-_MAX_RINGS = 9
-_DIRECTIONS = ((1, 0), (1, -1), (-1, 0), (-1, -1), (1, 1), (-1, 1), (0, -1), (0, 1))
-"""Directions from a point to its label, best first: to the right and left, and above and below."""
+_STEP_PX = 24.0
+_MAX_COLUMNS, _MAX_ROWS = 5, 18
+"""Numbers of positions that are tried on each side of a point, and above and below it."""
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -44,15 +44,14 @@ def place_labels(
     others = np.array([(point.x(), point.y()) for point in other_points]).reshape(-1, 2)
     placed: list[QRectF | None] = []
     for point, size in zip(points, sizes, strict=True):
-        rect = min(
-            (
-                position
-                for position in _list_positions(point, size)
-                if area.contains(position) and not any(position.intersects(obstacle) for obstacle in obstacles)
-            ),
-            key=lambda position: _count_covered(position, others),
-            default=None,
-        )
+        rect, fewest_covered = None, math.inf
+        for position in _list_positions(point, size):
+            if area.contains(position) and not any(map(position.intersects, obstacles)):
+                covered_count = _count_covered(position, others)
+                if covered_count < fewest_covered:
+                    rect, fewest_covered = position, covered_count
+                if not covered_count:
+                    break
         placed.append(rect)
         obstacles += [] if rect is None else [rect]
     return tuple(placed)
@@ -66,16 +65,21 @@ def _count_covered(rect: QRectF, points: npt.NDArray[np.float64]) -> int:
 
 def _list_positions(point: QPointF, size: QSizeF) -> list[QRectF]:
     """Return the positions of a label around its point, nearest first."""
-    positions = []
-    for ring in range(_MAX_RINGS):
-        distance = _POINT_PX + _PAD_PX + ring * size.height() * 0.75
-        for right, down in _DIRECTIONS:
-            x = point.x() + right * (_POINT_PX + _PAD_PX + size.width() / 2)
-            y = point.y() + down * (distance + size.height() / 2)
-            if down == 0 and ring:
-                continue
-            positions.append(QRectF(x - size.width() / 2, y - size.height() / 2, size.width(), size.height()))
-    return positions
+    beside = _POINT_PX + _PAD_PX + size.width() / 2
+    columns = [0.0, *(side * (beside + step * _STEP_PX) for step in range(_MAX_COLUMNS) for side in (1, -1))]
+    above = _POINT_PX + _PAD_PX + size.height() / 2
+    rows = [0.0, *(side * (above + step * size.height() / 2) for step in range(_MAX_ROWS) for side in (-1, 1))]
+    offsets = [(column, row) for row in rows for column in columns if row or column]
+    offsets.sort(key=lambda offset: _get_distance(offset, size))
+    return [
+        QRectF(point.x() + column - size.width() / 2, point.y() + row - size.height() / 2, size.width(), size.height())
+        for column, row in offsets
+    ]
+
+
+def _get_distance(offset: tuple[float, float], size: QSizeF) -> float:
+    """Return the distance from a point to the nearest edge of its label."""
+    return math.hypot(max(abs(offset[0]) - size.width() / 2, 0), max(abs(offset[1]) - size.height() / 2, 0))
 
 
 class Labels(Layer):
@@ -87,6 +91,7 @@ class Labels(Layer):
         self.labels: tuple[Label, ...] = ()
         self.other_points: tuple[tuple[float, float], ...] = ()
         """Points without a label, in data values, which labels should not cover."""
+        self._arranged: tuple[object, list[tuple[Label, QPointF, QRectF | None]]] = (None, [])
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         metrics = QFontMetricsF(self.font)
@@ -105,7 +110,14 @@ class Labels(Layer):
 
     def arrange(self, area: QRectF, metrics: QFontMetricsF) -> list[tuple[Label, QPointF, QRectF | None]]:
         """Return each label in the plot with the pixel position of its point and the rectangle of
-        its text; None for a label without space."""
+        its text; None for a label without space. The result is cached, because each move of the
+        crosshair repaints the chart."""
+        key = (self.labels, self.other_points, area.getRect(), *self.x_axis.range, *self.y_axis.range, metrics.height())
+        if self._arranged[0] != key:
+            self._arranged = (key, self._arrange(area, metrics))
+        return self._arranged[1]
+
+    def _arrange(self, area: QRectF, metrics: QFontMetricsF) -> list[tuple[Label, QPointF, QRectF | None]]:
         visible = [
             (label, point) for label in self.labels if area.contains(point := self._to_pixel(area, label.x, label.y))
         ]

@@ -291,13 +291,14 @@ class ParetoChart(QWidget):
         """Label the offers on the Pareto front and the pinned offers."""
         fleets = [fleet for fleet in plan.offers if fleet.rejected is None]
         front_fleets = _choose_labeled_fleets(sorted(_list_front_fleets(plan), key=self._get_position))
-        labels = {self._get_position(fleet): f"{fleet.instances} × {fleet.instance_type}" for fleet in front_fleets}
+        fleets_by_offer = {fleet.offer: fleet for fleet in fleets}
+        labels: dict[tuple[float, float], str] = {}
         for mark, offer in zip(PIN_MARKS, self._pinned_offers, strict=False):
-            labels |= {
-                self._get_position(fleet): f"{mark}: {fleet.instances} × {fleet.instance_type}"
-                for fleet in fleets
-                if fleet.offer == offer
-            }
+            if offer in fleets_by_offer:
+                fleet = fleets_by_offer[offer]
+                labels[self._get_position(fleet)] = f"{mark}: {fleet.instances} × {fleet.instance_type}"
+        for fleet in front_fleets:
+            labels.setdefault(self._get_position(fleet), f"{fleet.instances} × {fleet.instance_type}")
         others = {self._get_position(fleet) for fleet in fleets} - labels.keys()
         self.chart.set_labels(
             [Label(*position, text) for position, text in labels.items() if not np.isnan(position).any()],
