@@ -17,7 +17,7 @@ from app.gui.charts.curves import Curves, Points
 from app.gui.charts.decorations import Band, Decorations, Marker, Overlay, Underlay
 from app.gui.charts.descriptions import describe_chart, describe_decorations, describe_position, describe_readings
 from app.gui.charts.key_bindings import ChartKeyBindings
-from app.gui.charts.labels import Label, Labels
+from app.gui.charts.labels import Label, LabelLayer
 from app.gui.charts.layer import Layer
 from app.gui.charts.legend import LegendEntry
 from app.gui.charts.panel import Panel
@@ -70,7 +70,7 @@ class Chart(Panel):
         self._overlay = Overlay(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._curves = Curves(self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._points = Points(self.plot.box, x_axis, y_axis)
-        self.labels = Labels(self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
+        self.labels = LabelLayer(self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._legend_entries: tuple[LegendEntry, ...] | None = None
         self._layers: tuple[Layer, ...] = (self._underlay, self._curves, self.labels, self._overlay)
         for layer, z in zip(self._layers, (-20, 0, 10, 20), strict=True):

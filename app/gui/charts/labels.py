@@ -19,6 +19,7 @@ from app.gui.theme import Theme
 
 _POINT_PX = 6.0
 _PAD_PX = 2.0
+_COVERED_PX = 10.0
 _STEP_PX = 24.0
 _MAX_COLUMNS, _MAX_ROWS = 5, 18
 """Numbers of positions that are tried on each side of a point, and above and below it."""
@@ -37,21 +38,21 @@ def place_labels(
 ) -> tuple[QRectF | None, ...]:
     """Return a rectangle for the label of each point within `area`; None if there is no space.
 
-    No rectangle overlaps another one or a labeled point. Of the possible rectangles, the one that
-    covers the fewest of the other points is used, and of those the nearest.
+    No rectangle overlaps another one or a labeled point. Of the possible rectangles, the nearest is
+    used, but covering one of the other points counts as much as a distance of `_COVERED_PX`.
     """
     obstacles = [QRectF(point.x() - _POINT_PX, point.y() - _POINT_PX, 2 * _POINT_PX, 2 * _POINT_PX) for point in points]
     others = np.array([(point.x(), point.y()) for point in other_points]).reshape(-1, 2)
     placed: list[QRectF | None] = []
     for point, size in zip(points, sizes, strict=True):
-        rect, fewest_covered = None, math.inf
-        for position in _list_positions(point, size):
+        rect, lowest_cost = None, math.inf
+        for distance, position in _list_positions(point, size):
+            if distance >= lowest_cost:
+                break
             if area.contains(position) and not any(map(position.intersects, obstacles)):
-                covered_count = _count_covered(position, others)
-                if covered_count < fewest_covered:
-                    rect, fewest_covered = position, covered_count
-                if not covered_count:
-                    break
+                cost = distance + _COVERED_PX * _count_covered(position, others)
+                if cost < lowest_cost:
+                    rect, lowest_cost = position, cost
         placed.append(rect)
         obstacles += [] if rect is None else [rect]
     return tuple(placed)
@@ -63,17 +64,22 @@ def _count_covered(rect: QRectF, points: npt.NDArray[np.float64]) -> int:
     return int(((points > low) & (points < high)).all(axis=1).sum())
 
 
-def _list_positions(point: QPointF, size: QSizeF) -> list[QRectF]:
-    """Return the positions of a label around its point, nearest first."""
+def _list_positions(point: QPointF, size: QSizeF) -> list[tuple[float, QRectF]]:
+    """Return the positions of a label around its point with their distances, nearest first."""
     beside = _POINT_PX + _PAD_PX + size.width() / 2
     columns = [0.0, *(side * (beside + step * _STEP_PX) for step in range(_MAX_COLUMNS) for side in (1, -1))]
     above = _POINT_PX + _PAD_PX + size.height() / 2
     rows = [0.0, *(side * (above + step * size.height() / 2) for step in range(_MAX_ROWS) for side in (-1, 1))]
-    offsets = [(column, row) for row in rows for column in columns if row or column]
-    offsets.sort(key=lambda offset: _get_distance(offset, size))
+    offsets = [(_get_distance((column, row), size), column, row) for row in rows for column in columns if row or column]
+    offsets.sort(key=lambda offset: offset[0])
     return [
-        QRectF(point.x() + column - size.width() / 2, point.y() + row - size.height() / 2, size.width(), size.height())
-        for column, row in offsets
+        (
+            distance,
+            QRectF(
+                point.x() + column - size.width() / 2, point.y() + row - size.height() / 2, size.width(), size.height()
+            ),
+        )
+        for distance, column, row in offsets
     ]
 
 
@@ -82,7 +88,7 @@ def _get_distance(offset: tuple[float, float], size: QSizeF) -> float:
     return math.hypot(max(abs(offset[0]) - size.width() / 2, 0), max(abs(offset[1]) - size.height() / 2, 0))
 
 
-class Labels(Layer):
+class LabelLayer(Layer):
     """Layer with the direct labels of points. A label that is not beside its point is joined to it
     by a line."""
 

@@ -125,7 +125,7 @@ class PlanCard(SideColumn):
         self.capacity.show_capacity(build_capacity_rows(fleet), format_sizing(fleet, state))
         self._show_reasons(plan if is_recommended else None)
         if fleet is not None and not is_recommended:
-            self.reasons.set_sentences(filter(None, (sentence(explain_rank(fleet, plan)),)))
+            self.reasons.set_sentences(_list_rank_reasons(fleet, plan))
         self.assumptions.set_sentences(plan.notes[:_MAX_SENTENCES])
 
     def select_offer(self, offer: str | None) -> None:
@@ -201,6 +201,13 @@ class PlanCard(SideColumn):
 
     def _show_recommended(self) -> None:
         self.offer_requested.emit("")
+
+
+def _list_rank_reasons(fleet: Fleet, plan: Plan) -> tuple[str, ...]:
+    """Return why an offer is not recommended. The headline states the reason of an excluded
+    offer."""
+    reason = "" if fleet.rejected is not None else explain_rank(fleet, plan)
+    return (sentence(reason),) if reason else ()
 
 
 def format_sizing(fleet: Fleet | None, state: PlanState) -> str:

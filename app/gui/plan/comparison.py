@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 from PySide6.QtCore import Qt, Signal
@@ -30,6 +31,8 @@ PIN_MARKS = ("A", "B")
 """Marks of the pinned offers, in the table, the chart and the comparison."""
 _SAME_COST_RATIO = 0.005
 _MINUS = "−"
+_WORD_JOINER = "\u2060"
+"""Character that keeps the sign of an amount on its line."""
 
 
 class PinButton(QToolButton):
@@ -247,14 +250,14 @@ class ComparisonView(SideColumn):
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(10)
         self._grid.setVerticalSpacing(4)
-        for column, stretch in enumerate((3, 4, 4, 3)):
+        for column, stretch in enumerate((3, 4, 4, 4)):
             self._grid.setColumnStretch(column, stretch)
         self._headings = tuple(label("", "strong", wrap=True) for _ in PIN_MARKS)
         self._difference_heading = label("B − A", "strong", wrap=True)
         for column, heading in enumerate((*self._headings, self._difference_heading), start=1):
             self._grid.addWidget(heading, 0, column, Qt.AlignmentFlag.AlignTop)
         self._cells: list[tuple[QLabel, ...]] = []
-        self.unpin_buttons = tuple(button(f"Unpin {mark}", lambda mark=mark: self._unpin(mark)) for mark in PIN_MARKS)
+        self.unpin_buttons = tuple(button(f"Unpin {mark}", partial(self._unpin, mark)) for mark in PIN_MARKS)
         content = QWidget()
         vbox(hbox(*self.unpin_buttons, 1), self._hint, self._grid, 1, within=content, margins=(4, 4, 12, 12))
         self.set_content(content)
@@ -306,4 +309,5 @@ _HINTS = (
 
 def _list_texts(row: ComparisonRow) -> tuple[str, str, str, str]:
     values = (*row.values, "", "")
-    return (row.name, values[0] or "–", (values[1] or "–") if len(row.values) > 1 else "", row.difference)
+    difference = row.difference.replace("$", f"{_WORD_JOINER}$")
+    return (row.name, values[0] or "–", (values[1] or "–") if len(row.values) > 1 else "", difference)

@@ -173,7 +173,9 @@ class OffersView(QWidget):
             QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed
         )
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.filter_field = search_field("Filter by accelerator, provider, region… (h100|l4 finds both)", "Filter offers")
+        self.filter_field = search_field(
+            "Filter by accelerator, provider, region… (h100|l4 finds both)", "Filter offers"
+        )
         self.count_label = label("", "muted")
         self.pin_button = PinButton("Pin the offer selected in the table", self)
         self.reset_button = button("Reset &this price", self._reset_price)

@@ -158,8 +158,8 @@ class CapacityTable(QWidget):
         for row, cells in enumerate(self._rows, start=1):
             for column, cell in enumerate(cells):
                 self._grid.addWidget(cell, row, column, Qt.AlignmentFlag.AlignTop)
-        heading = label("Instances for the load, without spares", "heading", wrap=True)
-        vbox(heading, self._grid, self._method_label, within=self, margins=(0, 0, 0, 4), spacing=3)
+        title = label("Instances for the load, without spares", "heading", wrap=True)
+        vbox(title, self._grid, self._method_label, within=self, margins=(0, 0, 0, 4), spacing=3)
         self.hide()
 
     def show_capacity(self, rows: tuple[CapacityRow, ...], method: str) -> None:

@@ -70,7 +70,7 @@ def test_a_refused_offer_says_why_and_has_no_numbers() -> None:
 
 
 def test_a_tick_pins_an_offer_and_says_which_it_is() -> None:
-    made, reported = model(), []
+    made, reported = model(), list[str]()
     made.pin_toggled.connect(reported.append)
     first, check = made.index(0, 0), Qt.ItemDataRole.CheckStateRole
     assert made.data(first, check) == Qt.CheckState.Unchecked
