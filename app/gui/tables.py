@@ -250,7 +250,8 @@ class FrameTable(QTableView):
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
 
     def set_filter(self, text: str) -> None:
-        """Show only the rows whose text contains every word of `text`."""
+        """Show only the rows whose text contains every word of `text`. A word such as `h100|l4`
+        stands for either part."""
         terms = text.casefold().split()
         if not terms:
             self.frame_model.set_filter(None)
@@ -258,7 +259,8 @@ class FrameTable(QTableView):
         row_texts = _row_texts(self.frame_model.frame)
         mask = np.ones(len(row_texts), dtype=bool)
         for term in terms:
-            mask &= row_texts.str.contains(term, regex=False).to_numpy(dtype=bool)
+            parts = [part for part in term.split("|") if part] or [term]
+            mask &= np.any([row_texts.str.contains(part, regex=False).to_numpy(dtype=bool) for part in parts], axis=0)
         self.frame_model.set_filter(mask)
 
     def copy(self) -> None:

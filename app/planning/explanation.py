@@ -7,6 +7,7 @@ API.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -29,6 +30,9 @@ from app.records.planning_inputs import PlanningInputs
 from app.records.result import Fleet, Objective, Recommendation
 
 _MAX_TRIED_SIZES = 2000
+Bottleneck = Literal["peak", "redundancy", "instance size"]
+"""What determines the number of instances: the peak, the spares beside a single instance that
+sustains the peak, or only that a fleet has at least one instance."""
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -74,6 +78,12 @@ def _format_headline(best_candidate: Candidate, fleet: Fleet, checks: Sequence[C
     )
 
 
+def find_bottleneck(needed_instances: int, spares: int) -> Bottleneck:
+    if needed_instances > 1:
+        return "peak"
+    return "redundancy" if spares else "instance size"
+
+
 def _format_binding_constraint(
     best_candidate: Candidate, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: Sequence[Objective]
 ) -> str:
@@ -82,19 +92,18 @@ def _format_binding_constraint(
     sustained_per_s = compute_sustained_peak_per_s(1, best_candidate.capacity, demand)
     capacity_text = f"one instance sustains {format_number(sustained_per_s)} req/s within {objectives_text}"
     peak_text = f"the peak of {format_number(demand.peak_per_s)} req/s"
-    if best_candidate.needed_instances == 1 and best_candidate.spares:
+    bottleneck = find_bottleneck(best_candidate.needed_instances, best_candidate.spares)
+    if bottleneck == "redundancy":
         text = (
-            f"redundancy: {capacity_text}, enough for {peak_text}; n+{best_candidate.spares} requires "
+            f"{bottleneck}: {capacity_text}, enough for {peak_text}; n+{best_candidate.spares} requires "
             f"{best_candidate.instances} instances"
         )
-    elif best_candidate.needed_instances == 1:
-        text = f"instance size: {capacity_text}, more than {peak_text} needs"
+    elif bottleneck == "instance size":
+        text = f"{bottleneck}: {capacity_text}, more than {peak_text} needs"
     else:
         confidence_text = f"{format_share(limits.confidence)} confidence"
-        text = (
-            f"peak: {capacity_text} at {confidence_text}, so {peak_text} needs {best_candidate.needed_instances} "
-            "instances"
-        )
+        text = f"{bottleneck}: {capacity_text} at {confidence_text}, so {peak_text} needs "
+        text += f"{best_candidate.needed_instances} instances"
         text += f", and n+{best_candidate.spares} requires {best_candidate.instances}" if best_candidate.spares else ""
     budget = limits.budget_usd_per_month
     if budget is not None and compute_monthly_cost(best_candidate.instances + 1, best_candidate.usd_per_hour) > budget:

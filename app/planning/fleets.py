@@ -125,6 +125,28 @@ def plan_fleets(
     )
 
 
+def simulate_offer(
+    plan_inputs: PlanningInputs, offer_key: str, should_continue: ShouldContinue = always_continue
+) -> Fleet | None:
+    """Size one offer by simulation, whether or not a plan would simulate it; None if the offer is
+    missing, excluded or cannot be simulated.
+
+    Raises CancelledError if `should_continue` returns False.
+    """
+    catalog = plan_inputs.catalog
+    offers = tuple(offer for offer in catalog.offers if offer.key == offer_key)
+    plan_inputs = add_measured_tokens(
+        msgspec.structs.replace(plan_inputs, catalog=msgspec.structs.replace(catalog, offers=offers))
+    )
+    demand = build_demand(plan_inputs.traffic, plan_inputs.limits, plan_inputs.today)
+    objectives = build_slo_objectives(plan_inputs.slo)
+    for option in list_options(plan_inputs, demand, objectives, estimate_only=False, should_continue=should_continue):
+        if option.is_feasible and get_candidate(option).capacity.sizing_method == "simulated":
+            evidence = collect_slo_evidence(option.target, plan_inputs.slo, objectives)
+            return _build_option_fleet(option, demand, plan_inputs, evidence)
+    return None
+
+
 def _collect_evidence(
     options: Sequence[Option], plan_inputs: PlanningInputs, objectives: SloObjectives
 ) -> dict[str, SloEvidence]:

@@ -17,10 +17,12 @@ from app.gui.charts.curves import Curves, Points
 from app.gui.charts.decorations import Band, Decorations, Interval, Marker, Overlay, Underlay
 from app.gui.charts.descriptions import describe_chart, describe_decorations, describe_position, describe_readings
 from app.gui.charts.key_bindings import ChartKeyBindings
+from app.gui.charts.labels import Label, LabelLayer
 from app.gui.charts.layer import Layer
 from app.gui.charts.legend import LegendEntry
 from app.gui.charts.line_labels import can_label_ends
 from app.gui.charts.panel import Panel
+from app.gui.charts.pens import Category
 from app.gui.charts.reading import Reading
 from app.gui.charts.series import Bounds, Series, compute_bounds, make_series, union_bounds
 from app.gui.charts.table import build_frame
@@ -73,8 +75,10 @@ class Chart(Panel):
         self._overlay = Overlay(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._curves = Curves(self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._points = Points(self.plot.box, x_axis, y_axis)
-        self._layers: tuple[Layer, ...] = (self._underlay, self._curves, self._overlay)
-        for layer, z in zip(self._layers, (-20, 0, 20), strict=True):
+        self.labels = LabelLayer(self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
+        self._legend_entries: tuple[LegendEntry, ...] | None = None
+        self._layers: tuple[Layer, ...] = (self._underlay, self._curves, self.labels, self._overlay)
+        for layer, z in zip(self._layers, (-20, 0, 10, 20), strict=True):
             self.plot.add_layer(layer, z)
         self.view_range = ViewRange(self, self.plot, x_axis, y_axis, self.decorations)
         self.crosshair = Crosshair(self, self.plot, x_axis, y_axis, self.decorations)
@@ -126,12 +130,29 @@ class Chart(Panel):
         style_index: int = 0,
         hollow_flags: Sequence[bool] | npt.NDArray[np.bool_] | None = None,
         names: Sequence[str] = (),
+        category: Category | None = None,
     ) -> None:
         """Add or replace a series of points. `hollow_flags` and `names` have one entry per point;
-        hollow points are not filled."""
+        hollow points are not filled. `category` replaces the color and the marker of
+        `style_index`."""
         self._set_series(
-            make_series(key, label, "points", style_index, x, y, hollow_flags=hollow_flags, names=tuple(names))
-        )
+            make_series(
+                key, label, "points", style_index, x, y,
+                hollow_flags=hollow_flags, names=tuple(names), category=category,
+            )
+        )  # fmt: skip
+
+    def set_labels(self, labels: Sequence[Label], other_points: Sequence[tuple[float, float]] = ()) -> None:
+        """Label points directly. Labels overlap neither each other nor the labeled points, and
+        cover as few of the other points as possible."""
+        self.labels.labels, self.labels.other_points = tuple(labels), tuple(other_points)
+        self._schedule_update()
+
+    def set_legend_entries(self, entries: Sequence[LegendEntry]) -> None:
+        """Show these entries in the legend instead of one entry per series of points. Lines keep
+        their entries."""
+        self._legend_entries = tuple(entries)
+        self._schedule_update()
 
     def set_interval(self, key: str, x: Values, low: Values, high: Values, *, style_index: int = 0) -> None:
         """Shade the confidence intervals along a line, between a lower and an upper bound at each x
@@ -195,6 +216,7 @@ class Chart(Panel):
         self._interval_bounds_by_key.clear()
         self.decorations.bands, self.decorations.markers, self.decorations.spans = (), (), ()
         self.decorations.region = self.decorations.limit = None
+        self.set_labels(())
         self.set_crosshair(None)
         self.view_range.fit()
         self._schedule_update()
@@ -330,7 +352,12 @@ class Chart(Panel):
 
     def _update_legend(self) -> None:
         texts = {reading.key: reading.text for reading in self.readings()}
-        entries = tuple(self._build_legend_entry(series, texts.get(series.key, "")) for series in self.series())
+        entries = tuple(
+            self._build_legend_entry(series, texts.get(series.key, ""))
+            for series in self.series()
+            if self._legend_entries is None or series.kind == "line"
+        )
+        entries = (*(self._legend_entries or ()), *entries)
         axis_text = self.y_axis.unit if self.title == self.y_axis.label else self.y_axis.text
         if self.crosshair.x is not None:
             axis_text = f"{axis_text} at {self._describe_crosshair(self.crosshair.x)}".strip()

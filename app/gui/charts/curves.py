@@ -14,6 +14,8 @@ from app.gui.charts.axes import Axis, Floats
 from app.gui.charts.layer import Layer
 from app.gui.charts.pens import (
     MARKER_PX,
+    category_color,
+    category_marker,
     draw_markers,
     line_pen,
     marker_path,
@@ -120,12 +122,16 @@ class Points:
             self._box.addItem(self._items[series.key], ignoreBounds=True)
         x, y = self._x_axis.to_view(series.x), self._y_axis.to_view(series.y)
         visible_indices = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-        color = series_color(theme, series.style_index)
+        category = series.category
+        if category is None:
+            color, symbol = series_color(theme, series.style_index), series_marker(series.style_index)
+        else:
+            color, symbol = category_color(theme, category.color_index), category_marker(category.marker_index)
         filled_brush, hollow_brush = pg.mkBrush(color), pg.mkBrush(theme.paper)
         self._items[series.key].setData(
             x=x[visible_indices],
             y=y[visible_indices],
-            symbol=series_marker(series.style_index),
+            symbol=symbol,
             size=_POINT_PX,
             pen=solid_pen(color),
             brush=[hollow_brush if series.is_hollow(int(index)) else filled_brush for index in visible_indices],

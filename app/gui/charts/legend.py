@@ -9,7 +9,19 @@ from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from app.gui.charts.pens import draw_markers, fill_bar, line_pen, marker_path, series_color, solid_pen
+from app.gui.charts.pens import (
+    Category,
+    category_color,
+    category_marker,
+    draw_markers,
+    draw_path,
+    fill_bar,
+    line_pen,
+    marker_path,
+    series_color,
+    solid_pen,
+    symbol_path,
+)
 from app.gui.charts.series import SeriesKind
 from app.gui.theme import Theme
 
@@ -17,6 +29,8 @@ _SAMPLE_PX = 26.0
 _SWATCH_PX = 10.0
 _GAP_PX = 6.0
 _ENTRY_GAP_PX = 16.0
+_MARKER_SAMPLE_PX = 12.0
+"""Width of the sample of an entry with a category, which has no line."""
 
 
 class LegendEntry(msgspec.Struct, frozen=True):
@@ -28,6 +42,7 @@ class LegendEntry(msgspec.Struct, frozen=True):
     value: str = ""
     color: str = ""
     """Color of a step of a color scale, in place of that of a series."""
+    category: Category | None = None
 
 
 class Legend(QWidget):
@@ -73,7 +88,8 @@ class Legend(QWidget):
     def single_line_width_px(self) -> int:
         """Return the width of the whole legend on a single line, in pixels."""
         metrics, axis_px = self._metrics(), (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0)
-        samples_px = len(self.entries) * (_SAMPLE_PX + 2 * _GAP_PX + self._value_width + _ENTRY_GAP_PX)
+        fixed_px = 2 * _GAP_PX + self._value_width + _ENTRY_GAP_PX
+        samples_px = sum(_sample_width(entry) + fixed_px for entry in self.entries)
         return round(axis_px + samples_px + sum(metrics.horizontalAdvance(entry.label) for entry in self.entries))
 
     def hasHeightForWidth(self) -> bool:
@@ -102,8 +118,8 @@ class Legend(QWidget):
         if not self.are_entries_shown:
             return
         for (row, left), entry in zip(self._entry_positions(width), self.entries, strict=True):
-            self._paint_sample(painter, entry, QRectF(left, row * height, _SAMPLE_PX, height))
-            x = left + _SAMPLE_PX + _GAP_PX
+            self._paint_sample(painter, entry, QRectF(left, row * height, _sample_width(entry), height))
+            x = left + _sample_width(entry) + _GAP_PX
             painter.setPen(QColor(self.theme.muted if entry.value else self.theme.ink))
             label = metrics.elidedText(entry.label, Qt.TextElideMode.ElideRight, max(width - x, 20.0))
             painter.drawText(round(x), round(row * height + baseline_px), label)
@@ -117,6 +133,11 @@ class Legend(QWidget):
         if entry.color:
             swatch = QRectF(rect.left(), center_y - _SWATCH_PX / 2, rect.width(), _SWATCH_PX)
             painter.fillRect(swatch, QColor(entry.color))
+            return
+        if entry.category is not None:
+            path = symbol_path(category_marker(entry.category.marker_index)).translated(rect.center())
+            color = category_color(self.theme, entry.category.color_index)
+            draw_path(painter, color, self.theme, path, is_hollow=entry.is_hollow)
             return
         if entry.kind == "bars":
             fill_bar(painter, QRectF(rect.left(), center_y - _SWATCH_PX / 2, rect.width(), _SWATCH_PX), self.theme,
@@ -135,7 +156,9 @@ class Legend(QWidget):
         left, row = (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0), 0
         positions = []
         for entry in self.entries:
-            entry_width = _SAMPLE_PX + _GAP_PX + metrics.horizontalAdvance(entry.label) + _GAP_PX + self._value_width
+            entry_width = (
+                _sample_width(entry) + _GAP_PX + metrics.horizontalAdvance(entry.label) + _GAP_PX + self._value_width
+            )
             if left > 0 and left + entry_width > width:
                 row, left = row + 1, 0.0
             positions.append((row, left))
@@ -147,3 +170,7 @@ class Legend(QWidget):
 
     def _row_height(self) -> float:
         return self._metrics().height() + 4.0
+
+
+def _sample_width(entry: LegendEntry) -> float:
+    return _SAMPLE_PX if entry.category is None else _MARKER_SAMPLE_PX

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from itertools import count, islice
 
+import msgspec
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QPainter, QPainterPath, QPen, QTransform
@@ -53,6 +54,41 @@ def entity_style(entity: str, entities: Sequence[str] = ()) -> int:
     unknown = [other for other in entities if other not in _STYLES_BY_ENTITY and not _GPU_PATTERN.fullmatch(other)]
     position = unknown.index(entity) if entity in unknown else 0
     return next(islice((style for style in count() if style not in taken), position, None))
+_CATEGORY_MARKERS = ("o", "s", "t1", "d", "t", "p", "h", "t2", "t3")
+_OTHER_MARKER = "+"
+_EXTRA_CATEGORY_COLORS = {
+    "light": ("#8a6a00", "#007f8f", "#4d7c0f", "#6d4023", "#c026d3"),
+    "dark": ("#e6d35a", "#4dd8e6", "#b5e550", "#c9a98a", "#f27dff"),
+    "contrast": ("#f5e56b", "#5ff0ff", "#c6ff5e", "#e0c3a5", "#ff9bff"),
+}
+_GRAY_SERIES = 4
+"""Index of the gray in `Theme.series`, which marks the categories without a color of their own. The
+colors before it are those of categories; the one after it is left to lines."""
+
+
+class Category(msgspec.Struct, frozen=True):
+    """Color and marker of points whose color and marker have separate meanings. None is the gray,
+    or the marker, that all remaining categories share."""
+
+    color_index: int | None
+    marker_index: int | None
+
+
+def count_category_styles(theme: Theme) -> tuple[int, int]:
+    """Return the number of colors and the number of markers that categories can have."""
+    return len(_list_category_colors(theme)), len(_CATEGORY_MARKERS)
+
+
+def category_color(theme: Theme, index: int | None) -> QColor:
+    return QColor(theme.series[_GRAY_SERIES] if index is None else _list_category_colors(theme)[index])
+
+
+def category_marker(index: int | None) -> str:
+    return _OTHER_MARKER if index is None else _CATEGORY_MARKERS[index]
+
+
+def _list_category_colors(theme: Theme) -> tuple[str, ...]:
+    return (*theme.series[:_GRAY_SERIES], *_EXTRA_CATEGORY_COLORS[theme.name])
 
 
 def series_color(theme: Theme, style_index: int) -> QColor:
@@ -97,14 +133,23 @@ def state_color(theme: Theme, state: State) -> str:
 
 def marker_path(style_index: int) -> QPainterPath:
     """Return the path of a series' marker, in pixels and centered on the origin."""
-    shape: QPainterPath = pg.graphicsItems.ScatterPlotItem.Symbols[series_marker(style_index)]
+    return symbol_path(series_marker(style_index))
+
+
+def symbol_path(symbol: str) -> QPainterPath:
+    """Return the path of a pyqtgraph symbol, in pixels and centered on the origin."""
+    shape: QPainterPath = pg.graphicsItems.ScatterPlotItem.Symbols[symbol]
     return QTransform.fromScale(MARKER_PX, MARKER_PX).map(shape)
 
 
 def draw_markers(painter: QPainter, theme: Theme, style_index: int, path: QPainterPath, *, is_hollow: bool) -> None:
     """Draw all markers of a series, which are combined in a single path."""
+    draw_path(painter, series_color(theme, style_index), theme, path, is_hollow=is_hollow)
+
+
+def draw_path(painter: QPainter, color: QColor, theme: Theme, path: QPainterPath, *, is_hollow: bool) -> None:
+    """Draw markers in a color, filled or hollow."""
     was_antialiased = bool(painter.renderHints() & QPainter.RenderHint.Antialiasing)
-    color = series_color(theme, style_index)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
     painter.setPen(solid_pen(color))
     painter.setBrush(QColor(theme.paper) if is_hollow else color)

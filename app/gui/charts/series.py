@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from app.gui.charts.axes import Axis, Floats
+from app.gui.charts.pens import Category
 
 SeriesKind = Literal["line", "points"]
 
@@ -26,6 +27,8 @@ class Series(msgspec.Struct, frozen=True, eq=False):
     names: tuple[str, ...] = ()
     is_stepped: bool = False
     is_sorted: bool = True
+    category: Category | None = None
+    """Color and marker of points; None for those of `style_index`."""
 
     def covers(self, x: float) -> bool:
         """Return whether `x` lies within the x range of the samples, extended on both sides by the
@@ -81,6 +84,7 @@ def make_series(
     hollow_flags: object = None,
     names: tuple[str, ...] = (),
     is_stepped: bool = False,
+    category: Category | None = None,
 ) -> Series:
     """Build a series from copies of the data, so that the caller may reuse its arrays.
 
@@ -91,7 +95,7 @@ def make_series(
     if xs.ndim != 1 or any(array is not None and array.shape != xs.shape for array in (ys, flag_array)):
         raise ValueError(f"{key}: all arrays of a series must have the same length")
     is_sorted = bool(np.all(xs[1:] >= xs[:-1]))
-    return Series(key, label, kind, style_index, xs, ys, flag_array, names, is_stepped, is_sorted)
+    return Series(key, label, kind, style_index, xs, ys, flag_array, names, is_stepped, is_sorted, category)
 
 
 def compute_bounds(series: Series, x_axis: Axis, y_axis: Axis) -> Bounds:

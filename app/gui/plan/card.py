@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.caveats import Caveat, Caveats
 from app.gui.formatting import NOT_AVAILABLE, format_plain, sentence
+from app.gui.plan.comparison import explain_rank
 from app.gui.plan.figures import (
     format_cost_range,
     format_latency_metric,
@@ -21,9 +22,16 @@ from app.gui.plan.figures import (
     format_slo_probabilities,
     format_usd,
 )
-from app.gui.plan.result_widgets import PropertyList, SensitivityTable, Sentences, list_rejection_reasons
+from app.gui.plan.result_widgets import (
+    CapacityTable,
+    PropertyList,
+    SensitivityTable,
+    Sentences,
+    build_capacity_rows,
+    list_rejection_reasons,
+)
 from app.gui.plan.side_column import SideColumn
-from app.gui.plan.state import Change, PlanState
+from app.gui.plan.state import Change, PlanState, find_fleet
 from app.gui.slo_editor import objective_label
 from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
 from app.planning.formatting import format_probability
@@ -56,6 +64,7 @@ class PlanCard(SideColumn):
         self.caveats = Caveats()
         self.badge, self.basis = Badge(), Badge()
         self.back_button = button("Show recommended &fleet", self._show_recommended)
+        self.capacity = CapacityTable()
         self.properties = PropertyList()
         self.reasons = Sentences("Reasons")
         self.sensitivity_notes = Sentences("Sensitivity")
@@ -79,6 +88,7 @@ class PlanCard(SideColumn):
             self.blockers,
             self.relaxations_title,
             self.relaxations,
+            self.capacity,
             self.properties,
             self.reasons,
             self.sensitivity_notes,
@@ -95,7 +105,7 @@ class PlanCard(SideColumn):
     def show_state(self, state: PlanState) -> None:
         self._state = state
         plan = state.plan
-        fleet = None if plan is None else self._find_fleet(plan)
+        fleet = None if plan is None else find_fleet(plan, self._selected_offer)
         show_badge(self.badge, state, fleet)
         self._show_confidence(fleet, plan)
         if plan is None:
@@ -112,21 +122,16 @@ class PlanCard(SideColumn):
         self.properties.set_properties(() if fleet is None else _build_properties(fleet, plan))
         if fleet is not None:
             self._show_fleet(fleet, plan, is_recommended)
+        self.capacity.show_capacity(build_capacity_rows(fleet), format_sizing(fleet, state))
         self._show_reasons(plan if is_recommended else None)
+        if fleet is not None and not is_recommended:
+            self.reasons.set_sentences(_list_rank_reasons(fleet, plan))
         self.assumptions.set_sentences(plan.notes[:_MAX_SENTENCES])
 
     def select_offer(self, offer: str | None) -> None:
         """Show the offer with this key, or the recommended offer for `None`."""
         self._selected_offer = offer
         self.show_state(self._state)
-
-    def _find_fleet(self, plan: Plan) -> Fleet | None:
-        recommended_fleet = None if plan.recommendation is None else plan.recommendation.fleet
-        if self._selected_offer is None or (
-            recommended_fleet is not None and recommended_fleet.offer == self._selected_offer
-        ):
-            return recommended_fleet
-        return next((fleet for fleet in plan.offers if fleet.offer == self._selected_offer), recommended_fleet)
 
     def _show_fleet(self, fleet: Fleet, plan: Plan, is_recommended: bool) -> None:
         self.title.setText("Recommendation" if is_recommended else "Alternative offer")
@@ -196,6 +201,26 @@ class PlanCard(SideColumn):
 
     def _show_recommended(self) -> None:
         self.offer_requested.emit("")
+
+
+def _list_rank_reasons(fleet: Fleet, plan: Plan) -> tuple[str, ...]:
+    """Return why an offer is not recommended. The headline states the reason of an excluded
+    offer."""
+    reason = "" if fleet.rejected is not None else explain_rank(fleet, plan)
+    return (sentence(reason),) if reason else ()
+
+
+def format_sizing(fleet: Fleet | None, state: PlanState) -> str:
+    """Format how the capacity of a fleet was computed."""
+    if fleet is None:
+        return ""
+    if fleet.sizing_method == "formula" and (state.phase == "preview" or state.simulating_offer is not None):
+        return "Analytical estimate; the simulation is running."
+    return {
+        "simulated": "Simulated.",
+        "formula": "Analytical estimate.",
+        "measured": "From the measured max rate.",
+    }[fleet.sizing_method]
 
 
 def _build_headline(plan: Plan, text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
     QAccessible,
@@ -24,7 +26,19 @@ HOURS = 24
 _HEADROOM_FACTOR = 1.15
 _MEDIUM_STEP, _FINE_STEP, _COARSE_STEP = 0.05, 0.01, 0.25
 _HANDLE_RADIUS_PX = 3.5
+_MAX_CAPACITY_RATIO = 1.6
+"""Highest capacity, relative to the peak, for which the y axis is extended."""
 _LABELED_HOURS = (0, 6, 12, 18, 23)
+
+
+class CapacityLine(NamedTuple):
+    """Capacity of a number of instances in req/s, shown across the day. `position` is that of the
+    label, from 0 at the left edge to 1 at the right edge."""
+
+    label: str
+    rate_per_s: float
+    is_planned: bool
+    position: float
 
 
 class DayCurve(QWidget):
@@ -47,6 +61,7 @@ class DayCurve(QWidget):
         self._rates: tuple[float, ...] = (1.0,) * HOURS
         self._axis_max = _HEADROOM_FACTOR
         self._merge_id: int | None = None
+        self._capacity_lines: tuple[CapacityLine, ...] = ()
         self.selected_hour = 12
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
@@ -68,10 +83,30 @@ class DayCurve(QWidget):
 
     def set_rates(self, rates: tuple[float, ...]) -> None:
         self._rates = rates
-        if self._merge_id is None:
-            self._axis_max = _HEADROOM_FACTOR * max(max(rates), 1e-9)
+        self._update_axis()
         self._update_description()
         self.update()
+
+    def set_capacity_lines(self, lines: tuple[CapacityLine, ...]) -> None:
+        """Draw the capacity of the fleet across the day. A line far above the peak is not drawn,
+        but listed in the description."""
+        self._capacity_lines = lines
+        self._update_axis()
+        self._update_description()
+        self.update()
+
+    def visible_capacity_lines(self) -> tuple[CapacityLine, ...]:
+        """Return the lines within the y axis."""
+        return tuple(line for line in self._capacity_lines if line.rate_per_s <= self._axis_max)
+
+    def _update_axis(self) -> None:
+        """Set the maximum of the y axis, unless a point is being dragged."""
+        if self._merge_id is None:
+            peak = max(max(self._rates), 1e-9)
+            near_rates = [
+                line.rate_per_s for line in self._capacity_lines if line.rate_per_s <= _MAX_CAPACITY_RATIO * peak
+            ]
+            self._axis_max = _HEADROOM_FACTOR * max([peak, *near_rates])
 
     def select_hour(self, hour: int) -> None:
         self.selected_hour = min(max(hour, 0), HOURS - 1)
@@ -157,6 +192,7 @@ class DayCurve(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_axes(painter)
         self._paint_line(painter)
+        self._paint_capacity(painter)
         painter.end()
 
     def _paint_axes(self, painter: QPainter) -> None:
@@ -201,8 +237,30 @@ class DayCurve(QWidget):
         painter.setBrush(QColor(theme.series[0]))
         painter.drawEllipse(points[self.selected_hour], 1.8 * _HANDLE_RADIUS_PX, 1.8 * _HANDLE_RADIUS_PX)
 
+    def _paint_capacity(self, painter: QPainter) -> None:
+        theme, area, metrics = self._theme_controller.theme, self._plot_area(), self.fontMetrics()
+        for line in self.visible_capacity_lines():
+            y = area.bottom() - line.rate_per_s / self._axis_max * area.height()
+            pen = QPen(QColor(theme.ink if line.is_planned else theme.muted), 1.5 if line.is_planned else 1)
+            pen.setStyle(Qt.PenStyle.SolidLine if line.is_planned else Qt.PenStyle.DashLine)
+            painter.setPen(pen)
+            painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
+            width = metrics.horizontalAdvance(line.label)
+            left = area.left() + line.position * (area.width() - width)
+            text_rect = QRectF(left - 1, y - 0.8 * metrics.height(), width + 2, 0.8 * metrics.height())
+            background = QColor(theme.paper)
+            background.setAlpha(190)
+            painter.fillRect(text_rect, background)
+            painter.drawText(QPointF(left, y - 0.15 * metrics.height()), line.label)
+
+    def format_capacity(self) -> str:
+        """Format the capacity lines, such as `N−1: 885 req/s`."""
+        return ", ".join(f"{line.label}: {format_number(line.rate_per_s)} req/s" for line in self._capacity_lines)
+
     def _update_description(self) -> None:
-        self.setAccessibleDescription(self.format_hour())
+        self.setAccessibleDescription(
+            "; capacity ".join(text for text in (self.format_hour(), self.format_capacity()) if text)
+        )
         if self.hasFocus():
             QAccessible.updateAccessibility(QAccessibleEvent(self, QAccessible.Event.DescriptionChanged))
 

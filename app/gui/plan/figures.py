@@ -46,6 +46,11 @@ def format_cost_range(cost: Spread | None) -> str:
     return NOT_AVAILABLE if cost is None else f"{format_usd(cost.p10)} – {format_usd(cost.p90)}"
 
 
+def format_accelerators(fleet: Fleet) -> str:
+    """Format the accelerators of one instance, such as `8 × h100-sxm5-80gb`."""
+    return "CPU only" if fleet.accelerator is None else f"{fleet.accelerator_count:g} × {fleet.accelerator}"
+
+
 def format_slo_probabilities(probabilities: SloProbabilities | None) -> str:
     if probabilities is None:
         return NOT_AVAILABLE

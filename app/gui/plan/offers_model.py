@@ -10,7 +10,8 @@ from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QFont
 
 from app.gui.formatting import NOT_AVAILABLE, format_cell
-from app.gui.plan.figures import format_amount, format_hourly_price, format_usd_per_hour
+from app.gui.plan.comparison import PIN_MARKS, explain_rank
+from app.gui.plan.figures import format_accelerators, format_amount, format_hourly_price, format_usd_per_hour
 from app.gui.tables import FrameModel
 from app.gui.widgets import tool_tip_text
 from app.planning.formatting import format_probability
@@ -23,10 +24,10 @@ _PRICE_ROLES = frozenset(
 )  # fmt: skip
 """Item roles for which price cells behave differently from other cells."""
 COLUMNS = (
-    "offer", "instances", "month", "cost_range", PRICE_COLUMN, "probability", "used", "latency", "risk", "basis",
-    "why", "sizing_method", "age", "dated", "rate",
+    "offer", "why", "instances", "month", "cost_range", "probability", PRICE_COLUMN, "accelerators", "used", "latency",
+    "risk", "basis", "sizing_method", "age", "dated", "rate",
 )  # fmt: skip
-_PRICE_INDEX, _NOTES_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
+_PRICE_INDEX, _REASON_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
 _FLOAT_COLUMNS = ("month", PRICE_COLUMN, "probability", "used", "latency", "rate")
 _MAX_CHARACTERS = 300
 _EDITED_MARK = "✎"
@@ -48,7 +49,8 @@ def build_headers() -> dict[str, str]:
         "age": "Price age (days)",
         "basis": "Basis",
         "sizing_method": "Sizing method",
-        "why": "Notes",
+        "why": "Reason",
+        "accelerators": "Accelerators",
     }
 
 
@@ -61,7 +63,7 @@ def build_frame(plan: Plan) -> pd.DataFrame:
     }
     if recommended_offer is not None:
         marks_by_offer[recommended_offer] = "recommended"
-    rows = [_build_row(fleet, marks_by_offer.get(fleet.offer)) for fleet in plan.offers]
+    rows = [_build_row(fleet, plan, marks_by_offer.get(fleet.offer)) for fleet in plan.offers]
     dtypes = {"instances": "Int64", "risk": "int64", "age": "int64"} | dict.fromkeys(_FLOAT_COLUMNS, "float64")
     # set the type of each column explicitly, since pandas would infer it
     columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
@@ -73,20 +75,21 @@ def build_frame(plan: Plan) -> pd.DataFrame:
     )
 
 
-def _build_row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
+def _build_row(fleet: Fleet, plan: Plan, mark: str | None) -> tuple[object, ...]:
     cost_range, is_feasible = fleet.usd_per_month_needed, fleet.rejected is None
     return (
         fleet.offer,
+        _format_reason(fleet, plan, mark),
         fleet.instances,
         fleet.usd_per_month.value,
         None if cost_range is None else f"{format_amount(cost_range.p10)}–{format_amount(cost_range.p90)}",
-        fleet.usd_per_hour_each,
         None if fleet.slo_probabilities is None else fleet.slo_probabilities.planned,
+        fleet.usd_per_hour_each,
+        format_accelerators(fleet),
         fleet.utilization_at_peak.value,
         fleet.latency_at_peak.value,
         fleet.risk,
         fleet.basis if is_feasible else None,
-        _format_notes(fleet, mark),
         fleet.sizing_method if is_feasible else None,
         fleet.price_age_days,
         fleet.price_date,
@@ -94,11 +97,10 @@ def _build_row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
     )
 
 
-def _format_notes(fleet: Fleet, mark: str | None) -> str:
-    if fleet.rejected is not None:
-        return f"excluded: {fleet.rejected[:_MAX_CHARACTERS]}"
-    notes = [] if mark is None else [mark]
-    return "; ".join([*notes, *fleet.risk_reasons])[:_MAX_CHARACTERS]
+def _format_reason(fleet: Fleet, plan: Plan, mark: str | None) -> str:
+    """Format the mark of an offer, and the reason why it is not recommended."""
+    reason = explain_rank(fleet, plan)
+    return "; ".join(text for text in (mark, reason) if text)[:_MAX_CHARACTERS]
 
 
 def _format_probability(value: object) -> str:
@@ -126,6 +128,8 @@ class OffersModel(FrameModel):
     string, the requested price of one instance in USD per hour."""
 
     price_requested = Signal(str, str)
+    pin_toggled = Signal(str)
+    """Signal that is emitted with the key of an offer when its checkbox is ticked or cleared."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -142,7 +146,13 @@ class OffersModel(FrameModel):
         )
         self._edited_prices: dict[str, str] = {}
         self._original_prices: dict[str, float | None] = {}
+        self._pinned_offers: tuple[str, ...] = ()
         self.problem = ""
+
+    def set_pinned_offers(self, offers: tuple[str, ...]) -> None:
+        self._pinned_offers = offers
+        if self.rowCount():
+            self.dataChanged.emit(self.index(0, 0), self.index(self.rowCount() - 1, 0))
 
     def set_edited_prices(self, edited_prices: Mapping[str, str], original_prices: Mapping[str, float | None]) -> None:
         """Set the edited prices and the original price of each edited offer, both by offer key."""
@@ -164,26 +174,33 @@ class OffersModel(FrameModel):
 
     def flags(self, index: QModelIndex | QPersistentModelIndex) -> Qt.ItemFlag:
         flags = super().flags(index)
+        if index.isValid() and index.column() == 0:
+            return flags | Qt.ItemFlag.ItemIsUserCheckable
         return flags | Qt.ItemFlag.ItemIsEditable if self._is_price_cell(index) else flags
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if not index.isValid():
             return None
         column = index.column()
+        if column == 0 and role in (Qt.ItemDataRole.CheckStateRole, Qt.ItemDataRole.ToolTipRole):
+            return self._pin_data(self.offer(index.row()), role)
         if column == _PRICE_INDEX and role in _PRICE_ROLES:
             return self._price_data(index, role)
-        if role == Qt.ItemDataRole.ToolTipRole and column == _NOTES_INDEX:
+        if role == Qt.ItemDataRole.ToolTipRole and column == _REASON_INDEX:
             return tool_tip_text(str(super().data(index, Qt.ItemDataRole.DisplayRole)))
         return super().data(index, role)
 
     def setData(
         self, index: QModelIndex | QPersistentModelIndex, value: object, role: int = Qt.ItemDataRole.EditRole
     ) -> bool:
-        """Request a new price for an offer. The new price is shown once the plan uses it. Return
-        `False` if `value` is not a valid price."""
+        """Request a new price for an offer, or pin it. The new price is shown once the plan uses
+        it. Return `False` if `value` is not a valid price."""
         from app.profiles.problems import BadValueError
         from app.profiles.units import parse_usd_per_hour
 
+        if role == Qt.ItemDataRole.CheckStateRole and index.isValid() and index.column() == 0:
+            self.pin_toggled.emit(self.offer(index.row()))
+            return True
         if role != Qt.ItemDataRole.EditRole or not self._is_price_cell(index):
             return False
         text = str(value).strip().replace(",", "")
@@ -194,6 +211,14 @@ class OffersModel(FrameModel):
             return False
         self.price_requested.emit(self.offer(index.row()), f"{price!r}")
         return True
+
+    def _pin_data(self, offer: str, role: int) -> object:
+        is_pinned = offer in self._pinned_offers
+        if role == Qt.ItemDataRole.CheckStateRole:
+            return Qt.CheckState.Checked if is_pinned else Qt.CheckState.Unchecked
+        if is_pinned:
+            return f"{PIN_MARKS[self._pinned_offers.index(offer)]} in the comparison"
+        return "Tick two offers to compare them side by side (P pins the selected offer)."
 
     def _price_data(self, index: QModelIndex | QPersistentModelIndex, role: int) -> object:
         offer = self.offer(index.row())

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.plan.comparison import PinButton
 from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.plan.figures import format_usd_per_hour
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, build_frame
@@ -172,8 +173,11 @@ class OffersView(QWidget):
             QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed
         )
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.filter_field = search_field("Filter by provider, region, note…", "Filter offers")
+        self.filter_field = search_field(
+            "Filter by accelerator, provider, region… (h100|l4 finds both)", "Filter offers"
+        )
         self.count_label = label("", "muted")
+        self.pin_button = PinButton("Pin the offer selected in the table", self)
         self.reset_button = button("Reset &this price", self._reset_price)
         self.reset_all_button = button("Reset &all prices", self._reset_all_prices)
         self.prices_button = tool_button("Prices", "Custom prices")
@@ -196,6 +200,7 @@ class OffersView(QWidget):
             label("Offers", "heading"),
             (self.filter_field, 1),
             self.count_label,
+            self.pin_button,
             self.reset_button,
             self.reset_all_button,
             self.prices_button,

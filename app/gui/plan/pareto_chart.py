@@ -4,36 +4,112 @@ meets the SLO and the selected fleet."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
+from app.gui.charts.labels import Label
+from app.gui.charts.legend import LegendEntry
+from app.gui.charts.pens import Category, count_category_styles
+from app.gui.plan.comparison import PIN_MARKS, PinButton, get_cost_per_1m_tokens
 from app.gui.plan.fields import ChoiceField
 from app.gui.plan.figures import format_latency_metric
 from app.gui.plan.state import PlanState
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
+from app.records.offers import Accelerator, Offer
 from app.records.plan import Fleet, Plan
 
-_MAX_PROVIDERS = 4
-"""Maximum number of providers with their own marker. The providers with the most fleets have their
-own marker; all other providers share one, since a chart has at most six series."""
+_MAX_LABELS = 8
+"""Maximum number of offers on the Pareto front that are labeled directly."""
 _PARETO_FRONT = "front"
 _COST_GETTERS: dict[str, Callable[[Fleet], float | None]] = {
     "month": lambda fleet: fleet.usd_per_month.value,
     "1k": lambda fleet: fleet.usd_per_1k_inferences.value,
-    "1m": lambda fleet: _get_cost_per_1m_tokens(fleet),
+    "1m": get_cost_per_1m_tokens,
 }
 
 
-def _get_cost_per_1m_tokens(fleet: Fleet) -> float | None:
-    costs = fleet.per_1m_tokens
-    token_cost = None if costs is None else costs.all or costs.output
-    return None if token_cost is None else token_cost.at_mean
+class OfferStyles(msgspec.Struct, frozen=True):
+    """Color of each accelerator and marker of each provider, by key. Accelerators and providers
+    that are missing share the gray and the last marker."""
+
+    color_indices: Mapping[str | None, int]
+    marker_indices: Mapping[str, int]
+
+    def find_category(self, fleet: Fleet) -> Category:
+        return Category(self.color_indices.get(fleet.accelerator), self.marker_indices.get(fleet.provider))
+
+
+def assign_styles(
+    offers: Sequence[Offer | Fleet], measured_accelerators: Collection[str | None], counts: tuple[int, int]
+) -> OfferStyles:
+    """Assign colors to accelerators and markers to providers, both in the order of their keys.
+    `counts` are the numbers of colors and of markers.
+
+    If there are too few, measured accelerators and those with the most offers have a color of
+    their own. The result depends on the catalog only, so that an accelerator keeps its color while
+    the plan is edited.
+    """
+    accelerator_counts = Counter(offer.accelerator for offer in offers)
+    accelerators = sorted(
+        accelerator_counts,
+        key=lambda key: (key not in measured_accelerators, -accelerator_counts[key], key or ""),
+    )[: counts[0]]
+    provider_counts = Counter(offer.provider for offer in offers)
+    providers = sorted(provider_counts, key=lambda key: (-provider_counts[key], key))[: counts[1]]
+    return OfferStyles(
+        {key: index for index, key in enumerate(sorted(accelerators, key=lambda key: key or ""))},
+        {key: index for index, key in enumerate(sorted(providers))},
+    )
+
+
+def build_legend_entries(
+    fleets: Iterable[Fleet], styles: OfferStyles, accelerators: Mapping[str, Accelerator]
+) -> tuple[LegendEntry, ...]:
+    """Return an entry for the color of each accelerator, then one for the marker of each provider,
+    of the fleets that are shown."""
+    shown = tuple(fleets)
+    entries = [
+        LegendEntry(
+            _OTHER_ACCELERATORS if index is None else name_accelerator(key, accelerators), "points", 0,
+            category=Category(index, 0),
+        )
+        for index, key in _list_shown({fleet.accelerator for fleet in shown}, styles.color_indices)
+    ]  # fmt: skip
+    entries += [
+        LegendEntry(
+            _OTHER_PROVIDERS if index is None else str(key), "points", 0, is_hollow=True,
+            category=Category(None, index),
+        )
+        for index, key in _list_shown({fleet.provider for fleet in shown}, styles.marker_indices)
+    ]  # fmt: skip
+    return tuple(entries)
+
+
+_OTHER_ACCELERATORS, _OTHER_PROVIDERS = "other accelerators", "other providers"
+
+
+def _list_shown(
+    keys: Iterable[str | None], indices: Mapping[str | None, int] | Mapping[str, int]
+) -> list[tuple[int | None, str | None]]:
+    """Return the style of each key, with the key, in the order of the styles. The keys without a
+    style of their own are one entry, the last."""
+    own = {key: index for key, index in indices.items() if key in set(keys)}
+    shown: list[tuple[int | None, str | None]] = [(index, key) for key, index in own.items()]
+    return shown + ([] if set(keys) <= own.keys() else [(None, None)])
+
+
+def name_accelerator(key: str | None, accelerators: Mapping[str, Accelerator]) -> str:
+    """Return the display name of an accelerator; "CPU only" without an accelerator."""
+    if key is None:
+        return "CPU only"
+    return accelerators[key].name if key in accelerators else key
 
 
 class ParetoChart(QWidget):
@@ -45,6 +121,9 @@ class ParetoChart(QWidget):
         self._plan: Plan | None = None
         self._state = PlanState()
         self._selected_offer: str | None = None
+        self._pinned_offers: tuple[str, ...] = ()
+        self._styles: OfferStyles | None = None
+        self._styled_catalog: object = None
         self._offers_by_series: dict[str, tuple[str, ...]] = {}
         self._axes: tuple[str, str] = ("", "")
         self.cost = ChoiceField((("month", "$/month"), ("1k", "$/1k inferences"), ("1m", "$/1M tokens")))
@@ -53,6 +132,7 @@ class ParetoChart(QWidget):
             field.setAccessibleName(name)
             field.setSizeAdjustPolicy(ChoiceField.SizeAdjustPolicy.AdjustToContents)
             field.activated.connect(self._on_axis_selected)
+        self.pin_button = PinButton("Pin the offer selected in the chart", self)
         self._summary_label = label("", "muted", wrap=True)
         self.chart = self._build_chart(("month", "latency"))
         axis_row = QHBoxLayout()
@@ -62,6 +142,7 @@ class ParetoChart(QWidget):
             axis_row.addWidget(caption)
             axis_row.addWidget(field)
         axis_row.addStretch(1)
+        axis_row.addWidget(self.pin_button)
         self._layout = vbox(axis_row, (self.chart, 1), self._summary_label, within=self)
 
     def show_state(self, state: PlanState) -> None:
@@ -78,6 +159,11 @@ class ParetoChart(QWidget):
         self._selected_offer = offer
         self._draw_markers()
 
+    def show_pins(self, offers: tuple[str, ...]) -> None:
+        self._pinned_offers = offers
+        if self._plan is not None:
+            self._draw_labels(self._plan)
+
     def _on_axis_selected(self, _: int) -> None:
         self._draw()
 
@@ -90,23 +176,40 @@ class ParetoChart(QWidget):
         axes = (str(self.cost.currentData()), str(self.speed.currentData()))
         if axes != self._axes or self._build_latency_axis(plan) != self.chart.y_axis:
             self._replace_chart(axes, plan)
-        self._remove_stale_series(fleets)
+        styles = self._get_styles(plan)
+        self._remove_stale_series(fleets, styles)
         if not fleets:
+            self.chart.set_labels(())
             self.chart.set_message("No offer sustains the peak. See the recommendation for sufficient changes.")
             self._summary_label.setText(self._format_summary(plan, fleets))
             return
         has_latency = any(fleet.latency_at_peak.value is not None for fleet in fleets)
         self.chart.set_message("" if has_latency else "Simulating latency…")
         self._draw_region(plan)
-        self._draw_fleets(fleets)
+        self._draw_fleets(fleets, styles)
         self._draw_pareto_front(plan)
+        self._draw_labels(plan)
         self._draw_markers()
         self._summary_label.setText(self._format_summary(plan, fleets))
 
-    def _remove_stale_series(self, fleets: Sequence[Fleet]) -> None:
+    def _get_styles(self, plan: Plan) -> OfferStyles:
+        """Return the styles, which depend on the catalog as it was opened: edits never change the
+        color of an accelerator."""
+        loaded_sources = self._state.loaded_sources
+        if self._styles is None or loaded_sources is not self._styled_catalog:
+            self._styled_catalog = loaded_sources
+            offers: Sequence[Offer | Fleet] = plan.offers
+            measured: Collection[str | None] = ()
+            if loaded_sources is not None:
+                offers = loaded_sources.inputs.catalog.offers
+                measured = {target.hardware.accelerator for target in loaded_sources.inputs.measured}
+            self._styles = assign_styles(offers, measured, count_category_styles(self._theme_controller.theme))
+        return self._styles
+
+    def _remove_stale_series(self, fleets: Sequence[Fleet], styles: OfferStyles) -> None:
         """Remove the series that are no longer needed. All other series are updated in place, so
         that the zoom is preserved."""
-        series_keys = {*_group_fleets(fleets), _PARETO_FRONT} if fleets else set()
+        series_keys = {*map(_get_series_key, _group_fleets(fleets, styles)), _PARETO_FRONT} if fleets else set()
         for series in self.chart.series():
             if series.key not in series_keys:
                 self.chart.remove(series.key)
@@ -115,7 +218,7 @@ class ParetoChart(QWidget):
 
     def _enable_axes(self, plan: Plan, fleets: Sequence[Fleet]) -> None:
         """Enable only the axis choices for which at least one fleet has data."""
-        has_tokens = any(_get_cost_per_1m_tokens(fleet) is not None for fleet in fleets)
+        has_tokens = any(get_cost_per_1m_tokens(fleet) is not None for fleet in fleets)
         for field, index, has_data in (
             (self.cost, 2, has_tokens),
             (self.speed, 1, plan.latency_metric.startswith("tpot_ms")),
@@ -161,15 +264,46 @@ class ParetoChart(QWidget):
             speed = None if not latency_ms else 1000 / latency_ms
         return (np.nan if cost is None else cost, np.nan if speed is None else speed)
 
-    def _draw_fleets(self, fleets: Sequence[Fleet]) -> None:
+    def _draw_fleets(self, fleets: Sequence[Fleet], styles: OfferStyles) -> None:
         self._offers_by_series = {}
-        for series, (name, group_fleets) in enumerate(_group_fleets(fleets).items()):
-            positions = [self._get_position(fleet) for fleet in group_fleets]
+        for category, group_fleets in _group_fleets(fleets, styles).items():
+            key = _get_series_key(category)
+            x, y = np.array([self._get_position(fleet) for fleet in group_fleets]).T
             is_hollow = np.array([_is_estimated(fleet) for fleet in group_fleets])
-            x, y = np.array(positions).T
-            point_names = [f"{fleet.instances} × {fleet.offer}" for fleet in group_fleets]
-            self.chart.set_points(name, name, x, y, style_index=series, hollow_flags=is_hollow, names=point_names)
-            self._offers_by_series[name] = tuple(fleet.offer for fleet in group_fleets)
+            point_names = [_format_point_name(fleet) for fleet in group_fleets]
+            name = self._name_category(category, group_fleets[0])
+            self.chart.set_points(key, name, x, y, hollow_flags=is_hollow, names=point_names, category=category)
+            self._offers_by_series[key] = tuple(fleet.offer for fleet in group_fleets)
+        self.chart.set_legend_entries(build_legend_entries(fleets, styles, self._get_accelerators()))
+
+    def _name_category(self, category: Category, fleet: Fleet) -> str:
+        accelerator = (
+            _OTHER_ACCELERATORS
+            if category.color_index is None
+            else name_accelerator(fleet.accelerator, self._get_accelerators())
+        )
+        return f"{accelerator}, {_OTHER_PROVIDERS if category.marker_index is None else fleet.provider}"
+
+    def _get_accelerators(self) -> Mapping[str, Accelerator]:
+        return {} if self._state.inputs is None else self._state.inputs.catalog.accelerators
+
+    def _draw_labels(self, plan: Plan) -> None:
+        """Label the offers on the Pareto front and the pinned offers."""
+        fleets = [fleet for fleet in plan.offers if fleet.rejected is None]
+        front_fleets = _choose_labeled_fleets(sorted(_list_front_fleets(plan), key=self._get_position))
+        fleets_by_offer = {fleet.offer: fleet for fleet in fleets}
+        labels: dict[tuple[float, float], str] = {}
+        for mark, offer in zip(PIN_MARKS, self._pinned_offers, strict=False):
+            if offer in fleets_by_offer:
+                fleet = fleets_by_offer[offer]
+                labels[self._get_position(fleet)] = f"{mark}: {fleet.instances} × {fleet.instance_type}"
+        for fleet in front_fleets:
+            labels.setdefault(self._get_position(fleet), f"{fleet.instances} × {fleet.instance_type}")
+        others = {self._get_position(fleet) for fleet in fleets} - labels.keys()
+        self.chart.set_labels(
+            [Label(*position, text) for position, text in labels.items() if not np.isnan(position).any()],
+            [position for position in others if not np.isnan(position).any()],
+        )
 
     def _draw_pareto_front(self, plan: Plan) -> None:
         positions = sorted(self._get_position(fleet) for fleet in _list_front_fleets(plan))
@@ -248,17 +382,28 @@ def _list_front_fleets(plan: Plan) -> tuple[Fleet, ...]:
     return fleets or plan.pareto
 
 
-def _group_fleets(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
-    """Group the fleets by provider, largest group first. Providers with few fleets are combined
-    into one group."""
-    provider_counts = Counter(fleet.provider for fleet in fleets).most_common()
-    provider_names = [
-        name for name, _ in provider_counts[: _MAX_PROVIDERS + (len(provider_counts) == _MAX_PROVIDERS + 1)]
-    ]
-    groups: dict[str, list[Fleet]] = {name: [] for name in provider_names}
+def _group_fleets(fleets: Iterable[Fleet], styles: OfferStyles) -> dict[Category, list[Fleet]]:
+    """Group the fleets by color and marker."""
+    groups: dict[Category, list[Fleet]] = {}
     for fleet in fleets:
-        groups.setdefault(fleet.provider if fleet.provider in provider_names else "other providers", []).append(fleet)
+        groups.setdefault(styles.find_category(fleet), []).append(fleet)
     return groups
+
+
+def _get_series_key(category: Category) -> str:
+    return f"{category.color_index}/{category.marker_index}"
+
+
+def _format_point_name(fleet: Fleet) -> str:
+    return f"{fleet.instances} × {fleet.offer}"
+
+
+def _choose_labeled_fleets(front_fleets: Sequence[Fleet]) -> Sequence[Fleet]:
+    """Return the fleets to label: all if they are few, otherwise some of them, evenly spread from
+    the cheapest to the fastest."""
+    if len(front_fleets) <= _MAX_LABELS:
+        return front_fleets
+    return [front_fleets[round(index)] for index in np.linspace(0, len(front_fleets) - 1, _MAX_LABELS)]
 
 
 def _find_limit_ms(state: PlanState, plan: Plan) -> float | None:

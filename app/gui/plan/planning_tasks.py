@@ -11,10 +11,10 @@ import msgspec
 
 from app.gui.import_preloading import load_modules
 from app.gui.plan.state import Edits, LoadedSources, TrafficSource, apply_to_request
-from app.planning.fleets import plan_fleets
+from app.planning.fleets import plan_fleets, simulate_offer
 from app.planning.relaxation import Relaxation, find_relaxations
 from app.planning.slo_objectives import ShouldContinue, always_continue
-from app.records.plan import Plan
+from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import PlanningInputs
 from app.storage.plan_file import is_plan_file
 from app.wiring.plan_changes import apply_overrides
@@ -101,6 +101,11 @@ def compute_plan(
     computation_ms = 1000 * (time.perf_counter() - start_s)
     is_infeasible = plan.recommendation is None and not is_estimate
     return PlanOutcome(plan_inputs, plan, find_relaxations(plan_inputs) if is_infeasible else (), computation_ms)
+
+
+def simulate_estimated_offer(plan_inputs: PlanningInputs, offer: str, should_continue: ShouldContinue) -> Fleet | None:
+    load_modules(*_PLANNER_MODULES)
+    return simulate_offer(plan_inputs, offer, should_continue)
 
 
 def compile_simulator() -> None:

@@ -16,9 +16,26 @@ from PySide6.QtGui import QUndoCommand, QUndoStack
 from app.errors import SizewiseError
 from app.gui.background import LatestRunner, submit
 from app.gui.plan.hardware_choices import replace_hardware
-from app.gui.plan.planning_tasks import PlanOutcome, apply_edits, compile_simulator, compute_plan, load_sources
-from app.gui.plan.state import NO_EDITS, Change, Edits, LoadedSources, PlanState, apply_to_request, build_command
-from app.planning.slo_objectives import always_continue
+from app.gui.plan.planning_tasks import (
+    PlanOutcome,
+    apply_edits,
+    compile_simulator,
+    compute_plan,
+    load_sources,
+    simulate_estimated_offer,
+)
+from app.gui.plan.state import (
+    NO_EDITS,
+    Change,
+    Edits,
+    LoadedSources,
+    PlanState,
+    apply_to_request,
+    build_command,
+    replace_fleet,
+)
+from app.planning.slo_objectives import ShouldContinue, always_continue
+from app.records.plan import Fleet
 from app.records.planning_inputs import PlanningInputs
 from app.wiring.dependencies import get_utc_now
 from app.wiring.planning import NoHardwareError, PlanRequest
@@ -49,7 +66,13 @@ class PlanPresenter(QObject):
         self._simulator: LatestRunner[tuple[Edits, PlanOutcome]] = LatestRunner(
             self, self._on_simulation, self._on_error
         )
+        self._requested_offers: tuple[str, ...] = ()
+        self._simulated_offers: set[str] = set()
+        self._offer_simulator: LatestRunner[tuple[str, Fleet | None]] = LatestRunner(
+            self, self._on_offer_simulated, self._on_offer_error
+        )
         self._simulation_cancel_event = Event()
+        self._offer_cancel_event = Event()
         self._simulation_timer = QTimer(self, singleShot=True)
         self.set_simulation_delay(delay_ms)
         self._simulation_timer.timeout.connect(self._start_simulation)
@@ -109,6 +132,13 @@ class PlanPresenter(QObject):
         other_price_lists = tuple(other_path for other_path in self.state.edits.price_lists if other_path != path)
         self.apply_change(Change(title, price_lists=(*other_price_lists, path)))
 
+    def simulate_offers(self, offers: tuple[str, ...]) -> None:
+        """Simulate the given offers in the background, one after the other, if the plan only
+        estimates them. The next call cancels what is not finished."""
+        if offers != self._requested_offers:
+            self._requested_offers = offers
+            self._simulate_next_offer()
+
     def request(self) -> PlanRequest | None:
         """Return the request with all edits applied, or None if no sources are loaded."""
         loaded_sources = self.state.loaded_sources
@@ -161,7 +191,45 @@ class PlanPresenter(QObject):
                 )
             )
 
+    def _simulate_next_offer(self) -> None:
+        """Start the simulation of the first requested offer of which the simulated plan has only an
+        analytical estimate."""
+        self._cancel_offer_simulation()
+        state = self.state
+        offer = None
+        if state.phase == "simulated" and state.is_current and state.plan is not None:
+            estimated = {
+                fleet.offer
+                for fleet in state.plan.offers
+                if fleet.sizing_method == "formula" and fleet.rejected is None
+            }
+            offers = (offer for offer in self._requested_offers if offer in estimated - self._simulated_offers)
+            offer = next(offers, None)
+        if offer != state.simulating_offer:
+            self._update_state(simulating_offer=offer)
+        if offer is not None and state.inputs is not None:
+            self._offer_cancel_event = cancel_event = Event()
+            self._offer_simulator.request(
+                partial(_simulate_offer, state.inputs, offer, lambda: not cancel_event.is_set())
+            )
+
+    def _on_offer_simulated(self, offer_and_fleet: tuple[str, Fleet | None]) -> None:
+        offer, fleet = offer_and_fleet
+        self._simulated_offers.add(offer)
+        shown_plan = self.state.refined_plan or self.state.plan
+        if fleet is not None and shown_plan is not None:
+            self._update_state(refined_plan=replace_fleet(shown_plan, fleet))
+        self._simulate_next_offer()
+
+    def _on_offer_error(self, error: Exception) -> None:
+        self._update_state(error=error, simulating_offer=None)
+
+    def _cancel_offer_simulation(self) -> None:
+        self._offer_cancel_event.set()
+        self._offer_simulator.cancel()
+
     def _cancel_pending(self) -> None:
+        self._cancel_offer_simulation()
         self._simulation_timer.stop()
         self._simulation_cancel_event.set()
         self._estimator.cancel()
@@ -196,7 +264,11 @@ class PlanPresenter(QObject):
             computation_ms=outcome.computation_ms,
             error=None,
             relaxations=relaxations,
+            refined_plan=None,
+            simulating_offer=None,
         )
+        self._simulated_offers = set()
+        self._simulate_next_offer()
 
     def _on_error(self, error: Exception) -> None:
         self._simulation_timer.stop()
@@ -227,6 +299,12 @@ def _compute(
     for the next analytical estimate."""
     should_continue = always_continue if cancel_event is None else lambda: not cancel_event.is_set()
     return edits, compute_plan(loaded_sources, edits, today, is_estimate=is_estimate, should_continue=should_continue)
+
+
+def _simulate_offer(
+    plan_inputs: PlanningInputs, offer: str, should_continue: ShouldContinue
+) -> tuple[str, Fleet | None]:
+    return offer, simulate_estimated_offer(plan_inputs, offer, should_continue)
 
 
 class _EditCommand(QUndoCommand):

@@ -1,17 +1,21 @@
 """Widgets of the result card: property list, bulleted sentences, rejection reasons with their
-counts, and sensitivity table."""
+counts, capacity by the number of instances, and sensitivity table."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
+from app.gui.formatting import NOT_AVAILABLE, format_number
 from app.gui.plan.figures import format_usd
 from app.gui.widgets import label, vbox
-from app.records.plan import Plan, SensitivityRange
+from app.planning.formatting import format_probability
+from app.planning.sizing import get_planned_rate_per_s
+from app.records.plan import Fleet, Plan, SensitivityRange
 
 
 class PropertyList(QWidget):
@@ -83,6 +87,107 @@ def list_rejection_reasons(plan: Plan) -> tuple[str, ...]:
     ]
     remaining_count = sum(count for _, count in counts.most_common()[_MAX_REASONS:])
     return (*reasons, *([f"{remaining_count} more offers: other reasons"] if remaining_count else []))
+
+
+class CapacityRow(msgspec.Struct, frozen=True):
+    """What a number of instances without spares sustains. `sustained_per_s` is the peak at the
+    plan's confidence and `max_rate_per_s` the rate with its 95 % interval, all in req/s."""
+
+    instances: int
+    offset: int
+    """Number of instances above the planned number: −1, 0 or 1."""
+    sustained_per_s: float
+    max_rate_per_s: float
+    max_rate_ci95: tuple[float, float] | None
+    probability: float | None
+
+    @property
+    def name(self) -> str:
+        return {-1: "N−1", 0: "N", 1: "N+1"}[self.offset]
+
+
+def build_capacity_rows(fleet: Fleet | None) -> tuple[CapacityRow, ...]:
+    """Return the capacity with one instance fewer than planned, as planned, and with one more;
+    empty if the fleet has no size."""
+    if fleet is None or fleet.instances is None:
+        return ()
+    planned_rate_per_s, capacity = get_planned_rate_per_s(fleet), fleet.capacity_per_instance_per_s
+    if planned_rate_per_s is None or capacity.value is None:
+        return ()
+    needed_instances = fleet.instances - (fleet.spare_instances or 0)
+    probabilities = fleet.slo_probabilities
+    shares: tuple[float | None, ...] = (
+        (None, None, None)
+        if probabilities is None
+        else (probabilities.one_fewer, probabilities.planned, probabilities.one_more)
+    )
+    rows = []
+    for offset, share in zip((-1, 0, 1), shares, strict=True):
+        count = needed_instances + offset
+        if count < 1:
+            continue
+        interval = None if capacity.ci95 is None else (count * capacity.ci95[0], count * capacity.ci95[1])
+        sustained_per_s = count * planned_rate_per_s * (fleet.replicas_per_instance or 1)
+        rows.append(CapacityRow(count, offset, sustained_per_s, count * capacity.value, interval, share))
+    return tuple(rows)
+
+
+def get_sized_peak_per_s(fleet: Fleet | None) -> float | None:
+    """Return the peak that a fleet is sized for in req/s, with growth, spikes and campaigns; `None`
+    if unknown."""
+    if fleet is None or fleet.instances is None:
+        return None
+    utilization, capacity = fleet.utilization_at_peak.value, fleet.capacity_per_instance_per_s.value
+    return None if utilization is None or capacity is None else utilization * fleet.instances * capacity
+
+
+class CapacityTable(QWidget):
+    """Table of P(SLO met) at the peak by the number of instances, hidden if the fleet has no
+    size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._method_label = label("", "muted", wrap=True)
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(10)
+        self._grid.setVerticalSpacing(3)
+        for column, heading in enumerate(("Instances", "P(SLO met)", "Max rate (95 % interval)")):
+            self._grid.setColumnStretch(column, 3 + column)
+            self._grid.addWidget(label(heading, "muted", wrap=True), 0, column, Qt.AlignmentFlag.AlignTop)
+        self._rows = [tuple(label("", wrap=True) for _ in range(3)) for _ in range(3)]
+        for row, cells in enumerate(self._rows, start=1):
+            for column, cell in enumerate(cells):
+                self._grid.addWidget(cell, row, column, Qt.AlignmentFlag.AlignTop)
+        title = label("Instances for the load, without spares", "heading", wrap=True)
+        vbox(title, self._grid, self._method_label, within=self, margins=(0, 0, 0, 4), spacing=3)
+        self.hide()
+
+    def show_capacity(self, rows: tuple[CapacityRow, ...], method: str) -> None:
+        """Show the rows. `method` states how they were computed."""
+        for index, cells in enumerate(self._rows):
+            texts = _format_capacity_row(rows[index]) if index < len(rows) else ("", "", "")
+            is_planned = index < len(rows) and rows[index].offset == 0
+            for cell, text in zip(cells, texts, strict=True):
+                cell.setText(text)
+                cell.setVisible(index < len(rows))
+                font = cell.font()
+                font.setBold(is_planned)
+                cell.setFont(font)
+        self._method_label.setText(method)
+        self.setVisible(bool(rows))
+
+    def texts(self) -> list[tuple[str, ...]]:
+        return [tuple(cell.text() for cell in cells) for cells in self._rows if cells[0].text()]
+
+    def method(self) -> str:
+        return self._method_label.text()
+
+
+def _format_capacity_row(row: CapacityRow) -> tuple[str, str, str]:
+    probability = NOT_AVAILABLE if row.probability is None else format_probability(row.probability)
+    interval = NOT_AVAILABLE if row.max_rate_ci95 is None else " – ".join(map(format_number, row.max_rate_ci95))
+    suffix = " (planned)" if row.offset == 0 else ""
+    return f"{row.instances}{suffix}", probability, f"{format_number(row.max_rate_per_s)} req/s ({interval})"
 
 
 class SensitivityTable(QWidget):

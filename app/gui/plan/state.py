@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from app.planning.relaxation import Relaxation
-from app.records.plan import Plan
+from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import PlanningInputs
 from app.wiring.plan_changes import PRICE_PREFIX
 from app.wiring.planning import PlanRequest
@@ -137,3 +137,23 @@ class PlanState(msgspec.Struct, frozen=True):
     relaxations: tuple[Relaxation, ...] | None = None
     """Changes of the plan inputs that would each make an offer feasible; `None` until the
     changes have been computed."""
+    refined_plan: Plan | None = None
+    """Plan to show: `plan` with the offers that were simulated because they were selected. The
+    ranking and the recommendation are those of `plan`, which is also what is exported."""
+    simulating_offer: str | None = None
+    """Offer that is being simulated because it was selected."""
+
+
+def find_fleet(plan: Plan, offer: str | None) -> Fleet | None:
+    """Return the fleet of an offer, or the recommended fleet for `None` and for an offer that the
+    plan does not have."""
+    recommended_fleet = None if plan.recommendation is None else plan.recommendation.fleet
+    if offer is None or (recommended_fleet is not None and recommended_fleet.offer == offer):
+        return recommended_fleet
+    return next((fleet for fleet in plan.offers if fleet.offer == offer), recommended_fleet)
+
+
+def replace_fleet(plan: Plan, fleet: Fleet) -> Plan:
+    """Return the plan with another fleet of the same offer."""
+    offers = tuple(fleet if other.offer == fleet.offer else other for other in plan.offers)
+    return msgspec.structs.replace(plan, offers=offers)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from PySide6.QtCore import QSignalBlocker, QTime, Signal
 from PySide6.QtWidgets import QCheckBox, QTimeEdit, QWidget
 
-from app.gui.plan.day_curve import HOURS, DayCurve
+from app.gui.formatting import format_number
+from app.gui.plan.day_curve import HOURS, CapacityLine, DayCurve
 from app.gui.plan.fields import ChoiceField, CountField, LogSlider, NumberField
 from app.gui.plan.presenter import create_merge_id
+from app.gui.plan.result_widgets import CapacityRow
 from app.gui.plan.rows import InputRow
 from app.gui.plan.state import Change, Edits, TrafficSource, Values
 from app.gui.theme import ThemeController
@@ -17,6 +19,8 @@ from app.records.planning_inputs import PlanningInputs
 from app.records.traffic import RecurringSpike, Traffic
 
 _MAX_RATE_PER_S = 1e6
+_SIZED_PEAK_RATIO = 1.005
+"""Ratio to the peak of today above which the peak that the fleet is sized for is stated."""
 _SLIDER_FACTOR = 30.0
 """Factor of the slider range: from the initial peak rate divided by this factor to the initial peak
 rate times this factor."""
@@ -157,6 +161,8 @@ class DayRow(InputRow):
         self.hour_field.setSuffix(":00")
         self.rate = NumberField(0, _MAX_RATE_PER_S, 3, " req/s")
         self.share_label = label("", "muted", wrap=True)
+        self.capacity_label = label("", "muted", wrap=True)
+        self.capacity_label.hide()
         self._merge_id = create_merge_id()
         self.set_field(self.preset)
         self.column.addWidget(self.curve)
@@ -165,6 +171,7 @@ class DayRow(InputRow):
             field.setToolTip(name)
         self.column.addLayout(hbox(self.hour_field, self.rate))
         self.column.addWidget(self.share_label)
+        self.column.addWidget(self.capacity_label)
         self.preset.activated.connect(self._request_preset)
         self.curve.rates_requested.connect(self._request_rates)
         self.curve.hour_selected.connect(self._show_hour)
@@ -182,6 +189,26 @@ class DayRow(InputRow):
         self.curve.set_rates(tuple(traffic.peak_per_s * share for share in traffic.hourly_share))
         self.preset.show_value(_find_preset(traffic))
         self._show_hour(self.curve.selected_hour)
+
+    def show_capacity(self, rows: tuple[CapacityRow, ...], traffic: Traffic, sized_peak_per_s: float | None) -> None:
+        """Show what the instances of the selected offer sustain at the plan's confidence, beside
+        the rates of the day, of which a cache serves a part."""
+        uncached_share = 1.0 - traffic.cache_share
+        self.curve.set_capacity_lines(
+            tuple(
+                CapacityLine(row.name, row.sustained_per_s / uncached_share, row.offset == 0, 0.5 * (row.offset + 1))
+                for row in rows
+            )
+            if uncached_share > 0
+            else ()
+        )
+        planned = next((row for row in rows if row.offset == 0), None)
+        if planned is not None:
+            text = f"N = {planned.instances} without spares; {self.curve.format_capacity()}"
+            if (sized_peak_per_s or 0.0) > traffic.peak_per_s * uncached_share * _SIZED_PEAK_RATIO:
+                text += f"; sized for a peak of {format_number(sized_peak_per_s or 0.0)} req/s, with growth and spikes"
+            self.capacity_label.setText(text)
+        self.capacity_label.setVisible(planned is not None)
 
     def _show_hour(self, hour: int) -> None:
         with QSignalBlocker(self.hour_field):

@@ -10,18 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import msgspec
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QApplication, QSplitter, QWidget
+from PySide6.QtWidgets import QApplication, QSplitter, QTabWidget, QWidget
 
 from app.gui.plan.card import PlanCard
+from app.gui.plan.comparison import PIN_MARKS, ComparisonView, toggle_pin
 from app.gui.plan.inputs import PlanInputs
 from app.gui.plan.offers_view import OffersView
 from app.gui.plan.pareto_chart import ParetoChart
 from app.gui.plan.presenter import PlanPresenter
-from app.gui.plan.state import PlanState
+from app.gui.plan.result_widgets import build_capacity_rows, get_sized_peak_per_s
+from app.gui.plan.state import PlanState, find_fleet
 from app.gui.theme import ThemeController
 from app.gui.widgets import vbox
+from app.records.plan import Plan
 
 LayoutMode = Literal["three", "two", "one"]
 """Layout of the workbench, named after its number of columns."""
@@ -138,12 +142,23 @@ class Workbench(QWidget):
 
     def __init__(self, presenter: PlanPresenter, theme_controller: ThemeController) -> None:
         super().__init__()
+        self._presenter = presenter
+        self._state = presenter.state
         self._displayed_sources: object = None
+        self._selected_offer: str | None = None
         self.inputs = PlanInputs(theme_controller)
         self.chart = ParetoChart(theme_controller)
         self.card = PlanCard()
         self.offers = OffersView()
-        self.panel_layout = ResponsiveLayout(Panels(self.inputs, self.chart, self.card, self.offers))
+        self.comparison = ComparisonView()
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.setAccessibleName("Selected offer and comparison")
+        self.tabs.addTab(self.card, "Offer")
+        self.tabs.addTab(self.comparison, "Comparison")
+        self.pinned_offers: tuple[str, ...] = ()
+        self._plan: Plan | None = None
+        self.panel_layout = ResponsiveLayout(Panels(self.inputs, self.chart, self.tabs, self.offers))
         vbox(self.card.header, (self.panel_layout, 1), within=self, spacing=6)
         for panel in (self.inputs, self.card, self.offers):
             panel.change_requested.connect(presenter.apply_change)
@@ -151,20 +166,82 @@ class Workbench(QWidget):
         self.offers.offer_selected.connect(self.select_offer)
         self.chart.offer_selected.connect(self.select_offer)
         self.card.offer_requested.connect(self.select_offer)
+        self.offers.model.pin_toggled.connect(self.toggle_pin)
+        self.comparison.pin_toggled.connect(self.toggle_pin)
+        for panel in (self.chart, self.offers):
+            panel.pin_button.requested.connect(self._toggle_selected)
         theme_controller.changed.connect(self.offers.fit_columns, Qt.ConnectionType.QueuedConnection)
 
     def show_state(self, state: PlanState) -> None:
+        state = msgspec.structs.replace(state, plan=state.refined_plan or state.plan)
+        self._state = state
         if state.loaded_sources is not self._displayed_sources:
             self._displayed_sources = state.loaded_sources
+            self._set_pins(())
             self.select_offer("")
         self.inputs.show_state(state)
         self.chart.show_state(state)
         self.offers.show_state(state)
         self.card.show_state(state)
+        if state.plan is not self._plan:
+            self._plan = state.plan
+            self._set_pins(self.pinned_offers)
+        self._show_capacity()
 
     def select_offer(self, offer: str) -> None:
         """Select an offer in all panels. An empty key selects the recommended offer."""
-        offer_key = offer or None
+        offer_key = self._selected_offer = offer or None
         self.card.select_offer(offer_key)
         self.chart.select_offer(offer_key)
         self.offers.select_offer(offer_key)
+        self._show_pin_buttons()
+        self._show_capacity()
+        self._simulate_offers()
+
+    def _show_capacity(self) -> None:
+        """Show the capacity of the selected offer in the curve of the day."""
+        if self._state.inputs is not None and self._plan is not None:
+            fleet = find_fleet(self._plan, self._selected_offer)
+            self.inputs.traffic.day.show_capacity(
+                build_capacity_rows(fleet), self._state.inputs.traffic, get_sized_peak_per_s(fleet)
+            )
+
+    def _simulate_offers(self) -> None:
+        """Request the simulation of the offers that are shown in detail."""
+        offers = (*([] if self._selected_offer is None else [self._selected_offer]), *self.pinned_offers)
+        self._presenter.simulate_offers(tuple(dict.fromkeys(offers)))
+
+    def toggle_pin(self, offer: str) -> None:
+        """Pin an offer for the comparison, or remove its pin. The comparison is shown with the
+        second pin."""
+        self._set_pins(toggle_pin(self.pinned_offers, offer))
+        self._simulate_offers()
+        if offer in self.pinned_offers and len(self.pinned_offers) == len(PIN_MARKS):
+            self.tabs.setCurrentWidget(self.comparison)
+
+    def _set_pins(self, offers: tuple[str, ...]) -> None:
+        """Show the pinned offers in all panels. Pins of offers that the plan no longer has are
+        removed."""
+        known_offers = () if self._plan is None else tuple(fleet.offer for fleet in self._plan.offers)
+        self.pinned_offers = tuple(offer for offer in offers if offer in known_offers)
+        self.tabs.setTabText(1, f"Comparison ({len(self.pinned_offers)})" if self.pinned_offers else "Comparison")
+        self.comparison.show_comparison(self.pinned_offers, self._plan)
+        self.chart.show_pins(self.pinned_offers)
+        self.offers.model.set_pinned_offers(self.pinned_offers)
+        self._show_pin_buttons()
+
+    def _toggle_selected(self) -> None:
+        offer = self._get_selected_offer()
+        if offer is not None:
+            self.toggle_pin(offer)
+
+    def _show_pin_buttons(self) -> None:
+        offer = self._get_selected_offer()
+        for panel in (self.chart, self.offers):
+            panel.pin_button.setEnabled(offer is not None)
+            panel.pin_button.show_pinned(offer in self.pinned_offers)
+
+    def _get_selected_offer(self) -> str | None:
+        """Return the offer selected in the table or the chart, or else the recommended one."""
+        recommendation = None if self._plan is None else self._plan.recommendation
+        return self._selected_offer or (None if recommendation is None else recommendation.fleet.offer)

@@ -89,7 +89,8 @@ def table(qtbot: QtBot) -> FrameTable:
 
 
 @pytest.mark.parametrize(
-    ("words", "rows"), [("", [0, 1, 2]), ("ALPHA x", [0]), ("2.25", [2]), ("beta", [1]), ("a x y", [])]
+    ("words", "rows"),
+    [("", [0, 1, 2]), ("ALPHA x", [0]), ("2.25", [2]), ("beta", [1]), ("a x y", []), ("beta|2.25", [1, 2])],
 )
 def test_a_filter_finds_rows_with_all_words_also_beside_missing_values(
     table: FrameTable, words: str, rows: list[int]

@@ -7,7 +7,8 @@ import random
 import msgspec
 import pytest
 
-from app.planning.fleets import plan_fleets
+from app.planning.fleets import plan_fleets, simulate_offer
+from app.planning.slo_objectives import CancelledError
 from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import CapacityCurve, Catalog, PlanLimits, RequestedPrice
 from app.records.result import Fleet, Hardware, Plan
@@ -268,3 +269,17 @@ def test_a_replica_planned_at_the_most_that_was_seen_says_what_its_model_would_c
     assert note.startswith("A replica is planned at 20 req/s, the highest rate measured on run-1. Its service ")
     whole = target(fit=fit_of(fitted(law), highest_per_s=100.0))
     assert not [one for one in plan_fleets(question(whole)).notes if "the highest rate measured" in one]
+
+
+def test_one_offer_is_simulated_as_in_the_plan_of_all() -> None:
+    from tests.fakes import planned as small
+
+    asked = small.question()
+    plan = small.planned(asked)
+    assert simulate_offer(asked, plan.offers[0].offer) == plan.offers[0]
+    other = simulate_offer(asked, plan.offers[1].offer)  # the plan uses the spread of the first offer's fleet
+    assert other is not None
+    assert (other.sizing_method, other.instances) == ("simulated", plan.offers[1].instances)
+    assert simulate_offer(asked, "acme/none@here") is None
+    with pytest.raises(CancelledError):
+        simulate_offer(asked, plan.offers[0].offer, lambda: False)

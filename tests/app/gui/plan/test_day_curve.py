@@ -4,7 +4,7 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from pytestqt.qtbot import QtBot
 
-from app.gui.plan.day_curve import HOURS, DayCurve
+from app.gui.plan.day_curve import HOURS, CapacityLine, DayCurve
 from app.gui.theme import ThemeController
 
 RATES = tuple(50.0 if hour != 9 else 100.0 for hour in range(HOURS))
@@ -65,3 +65,14 @@ def test_a_day_without_any_request_is_not_asked_for(qtbot: QtBot, curve: DayCurv
         qtbot.keyClick(curve, Qt.Key.Key_PageDown)
     assert curve.rates()[9] > 0
     assert len(reported) < 24
+
+
+def test_the_axis_reaches_the_capacity_near_the_peak_only(curve: DayCurve) -> None:
+    lines = tuple(CapacityLine(name, rate, name == "N", 0.5) for name, rate in (("N−1", 80), ("N", 140), ("N+1", 400)))
+    before = curve.point_position(9).y()
+    curve.set_capacity_lines(lines)
+    assert [line.label for line in curve.visible_capacity_lines()] == ["N−1", "N"]
+    assert curve.point_position(9).y() > before
+    assert curve.accessibleDescription().endswith("; capacity N−1: 80.0 req/s, N: 140 req/s, N+1: 400 req/s")
+    curve.set_capacity_lines(())
+    assert curve.point_position(9).y() == before

@@ -67,3 +67,22 @@ def test_a_refused_offer_says_why_and_has_no_numbers() -> None:
     shown = {name: made.data(made.index(row, column)) for column, name in enumerate(COLUMNS)}
     assert str(shown["why"]).startswith("excluded: its memory of 16 GiB")
     assert (shown["instances"], shown["month"], shown["sizing_method"]) == ("n/a", "n/a", "n/a")
+
+
+def test_a_tick_pins_an_offer_and_says_which_it_is() -> None:
+    made, reported = model(), list[str]()
+    made.pin_toggled.connect(reported.append)
+    first, check = made.index(0, 0), Qt.ItemDataRole.CheckStateRole
+    assert made.data(first, check) == Qt.CheckState.Unchecked
+    assert made.setData(first, 2, check)
+    assert reported == [L4]
+    made.set_pinned_offers((A10G, L4))
+    assert made.data(first, check) == Qt.CheckState.Checked
+    assert made.data(first, Qt.ItemDataRole.ToolTipRole) == "B in the comparison"
+
+
+def test_the_reason_is_beside_the_offer() -> None:
+    made = model()
+    assert COLUMNS[:2] == ("offer", "why")
+    assert made.data(made.index(0, 1)) == "recommended"
+    assert str(made.data(made.index(1, 1))).endswith("$1,095/month more (42 %): $1.006/h instead of $0.706/h each")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
 from app.gui.plan.presenter import PlanPresenter, create_merge_id
@@ -110,3 +111,26 @@ def test_sources_that_hold_nothing_are_reported(qtbot: QtBot, tmp_path: Path) ->
     qtbot.waitUntil(lambda: presenter.state.phase == "failed", timeout=20_000)
     assert "no run matches" in str(presenter.state.error)
     presenter.deleteLater()
+
+
+def test_a_requested_offer_that_was_only_estimated_is_simulated_beside_the_plan(
+    presenter: PlanPresenter, qtbot: QtBot
+) -> None:
+    plan, offer = presenter.state.plan, "acme/c4@here"
+    assert plan is not None
+    (simulated,) = (fleet for fleet in plan.offers if fleet.offer == offer)
+    estimated = replace(simulated, sizing_method="formula", instances=99)
+    rough = replace(plan, offers=tuple(estimated if fleet.offer == offer else fleet for fleet in plan.offers))
+    presenter.state = replace(presenter.state, plan=rough)
+    presenter.simulate_offers((offer,))
+    assert presenter.state.simulating_offer == offer
+    presenter.simulate_offers(())
+    assert presenter.state.simulating_offer is None
+    presenter.simulate_offers(("acme/c2@here", offer))
+    qtbot.waitUntil(lambda: presenter.state.refined_plan is not None)
+    refined = presenter.state.refined_plan
+    assert refined is not None
+    assert refined.offers[0] is plan.offers[0]
+    assert (refined.offers[1].sizing_method, refined.offers[1].instances) == ("simulated", simulated.instances)
+    assert presenter.state.plan is rough
+    assert presenter.state.simulating_offer is None
