@@ -102,25 +102,31 @@ def _report_comparison(comparison: Comparison, arguments: Arguments) -> int:
 def compute_exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) -> int:
     """Return the exit code of a comparison, and print the reasons to standard error."""
     from app.analysis.comparisons.comparison import (
+        NO_HEADLINE_METRIC,
         find_inconclusive_changes,
         find_regressions,
         format_change,
         format_regression,
+        has_no_headline_metric,
     )
     from app.cli.tables import format_cell
 
     regressions, inconclusive_changes = find_regressions(comparison), find_inconclusive_changes(comparison)
     for change in regressions:
         print(f"regression: {format_cell(format_regression(change))}", file=sys.stderr)
+    severity_text = "error" if is_inconclusive_failure else "warning"
+    has_nothing_to_compare = has_no_headline_metric(comparison)
+    if has_nothing_to_compare:
+        print(f"{severity_text}: {NO_HEADLINE_METRIC}, so the comparison is inconclusive", file=sys.stderr)
     if inconclusive_changes:
         changes_text = "; ".join(map(format_change, inconclusive_changes[:3])) + (
             f" and {len(inconclusive_changes) - 3} more" if inconclusive_changes[3:] else ""
         )
-        severity_text = "error" if is_inconclusive_failure else "warning"
         print(f"{severity_text}: these changes are inconclusive: {changes_text}", file=sys.stderr)
     if regressions:
         return ExitCode.REGRESSION
-    return ExitCode.INCONCLUSIVE if inconclusive_changes and is_inconclusive_failure else ExitCode.OK
+    is_inconclusive = bool(inconclusive_changes) or has_nothing_to_compare
+    return ExitCode.INCONCLUSIVE if is_inconclusive and is_inconclusive_failure else ExitCode.OK
 
 
 def _read_pair_results(arguments: Arguments) -> PairResults:

@@ -16,7 +16,9 @@ from app.gui.background import release_work, submit
 STARTUP_MODULES = (
     "app.gui.compare.entries",
     "app.inference.parent",
+    "app.reporting.run_history",
     "app.reporting.run_rows",
+    "app.storage.baselines",
     "app.storage.comparisons",
     "app.storage.following",
     "app.storage.run_states",

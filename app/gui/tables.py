@@ -129,13 +129,18 @@ class FrameModel(QAbstractTableModel):
         self._sort_state = requested_sort
         self._order = self._compute_order()
         if old_indexes:
-            positions = np.empty(len(self._frame), dtype=np.int64)
-            positions[self._order] = np.arange(len(self._order))
             new_indexes = [
-                self.index(int(positions[row]), index.column()) for row, index in zip(rows, old_indexes, strict=True)
+                self.index(new_row, index.column())
+                for new_row, index in zip(self._find_displayed_rows(rows), old_indexes, strict=True)
             ]
             self.changePersistentIndexList(old_indexes, new_indexes)
         self.layoutChanged.emit()
+
+    def _find_displayed_rows(self, frame_rows: list[int]) -> list[int]:
+        """Return the displayed row of each row position in the DataFrame."""
+        positions = np.empty(len(self._frame), dtype=np.int64)
+        positions[self._order] = np.arange(len(self._order))
+        return [int(positions[row]) for row in frame_rows]
 
     def _compute_order(self) -> npt.NDArray[np.int64]:
         rows = np.arange(len(self._frame)) if self._mask is None else np.flatnonzero(self._mask)
@@ -265,10 +270,9 @@ class FrameTable(QTableView):
 
     def copy(self) -> None:
         rows = sorted({index.row() for index in self.selectionModel().selectedRows()})
-        displayed_frame = self.frame_model.visible_frame()
-        QGuiApplication.clipboard().setText(
-            (displayed_frame.iloc[rows] if rows else displayed_frame).to_csv(index=False)
-        )
+        model = self.frame_model
+        frame = model.frame.iloc[[model.frame_row(row) for row in rows]] if rows else model.visible_frame()
+        QGuiApplication.clipboard().setText(frame.to_csv(index=False))
 
 
 def _row_texts(frame: pd.DataFrame) -> pd.Series[str]:

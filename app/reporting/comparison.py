@@ -6,7 +6,14 @@ import shlex
 from collections.abc import Sequence
 
 from app import __version__
-from app.analysis.comparisons.comparison import TOLERANCE, can_fail_run, find_inconclusive_changes, find_regressions
+from app.analysis.comparisons.comparison import (
+    NO_HEADLINE_METRIC,
+    TOLERANCE,
+    can_fail_run,
+    find_inconclusive_changes,
+    find_regressions,
+    has_no_headline_metric,
+)
 from app.records.comparison import Comparison, MetricChange
 from app.records.metrics import format_metric
 from app.reporting.quantities import build_quantity
@@ -85,7 +92,8 @@ def _find_outcome(comparison: Comparison) -> model.ComparisonOutcome:
         return "same_run"
     if find_regressions(comparison):
         return "regression"
-    return "inconclusive" if find_inconclusive_changes(comparison) else "no_regression"
+    is_inconclusive = has_no_headline_metric(comparison) or bool(find_inconclusive_changes(comparison))
+    return "inconclusive" if is_inconclusive else "no_regression"
 
 
 def _format_summary(comparison: Comparison, outcome: model.ComparisonOutcome) -> str:
@@ -100,7 +108,7 @@ def _format_summary(comparison: Comparison, outcome: model.ComparisonOutcome) ->
     }
     tolerance_text = formatting.format_percent(comparison.tolerance)
     if not headline_changes:
-        return f"no headline metric has a value in both runs (tolerance {tolerance_text})."
+        return f"{NO_HEADLINE_METRIC} (tolerance {tolerance_text})."
     counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     metrics_text = formatting.format_count_noun(len(headline_changes), "headline metric")
     metrics_text += " was" if len(headline_changes) == 1 else " were"

@@ -15,11 +15,16 @@ from typing import Literal
 import msgspec
 
 from app import __version__
+from app.analysis.comparisons.environment_differences import build_comparability_key
 from app.analysis.comparisons.series import MetricHistory, build_histories, select_comparable_runs
+from app.analysis.local.call_stages import find_throughput_metric
 from app.errors import UsageError
 from app.records.bundle import Note
+from app.records.comparison import MAX_RATE
+from app.records.estimate import Estimate, Variant
 from app.records.events import RunStarted
-from app.records.metrics import format_metric
+from app.records.local import LocalResult
+from app.records.metrics import METRICS, Better, format_metric
 from app.records.result import Result
 from app.reporting.load import build_curve_labels, find_headline_stage
 from app.reporting.local import group_headline_stages_by_variant
@@ -29,7 +34,7 @@ from app.reporting.local_front import (
     get_max_call_rate,
     name_variants,
 )
-from app.reporting.quantities import build_quantity, build_stage_quantity
+from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
 from app.reporting.verdict import build_verdict
 from app.storage.integrity import find_row_damage
 from app.storage.labels import read_labels
@@ -81,12 +86,59 @@ def format_headline(result: Result) -> str | None:
     return f"{formatting.format_metric_label(curve.metric, curve.percentile)} {_format_quantity(quantity)}"
 
 
+class HeadlineNumber(msgspec.Struct, frozen=True):
+    """Main number of a run, which is comparable between runs with the same `metric`."""
+
+    metric: str
+    """Identifier, such as `latency_ms.p95` or `max_rate_within_slo`."""
+    unit: str
+    better: Better
+    estimate: Estimate
+    is_bound: bool = False
+    """True for a max rate above which no rate was shown to miss the SLO."""
+
+
+def build_headline_number(result: Result) -> HeadlineNumber | None:
+    """Return the number that `format_headline` formats; `None` if it has no value."""
+    number = _build_number(result)
+    return None if number is None or number.estimate.value is None else number
+
+
+def _build_number(result: Result) -> HeadlineNumber | None:
+    max_rate, local = result.max_rate, result.local
+    if max_rate is not None and max_rate.per_s.value is not None:
+        unit = "sessions/s" if max_rate.sessions else "1/s"
+        return HeadlineNumber(MAX_RATE, unit, "higher", max_rate.per_s, max_rate.is_lower_bound)
+    if local is not None:
+        return None if local.best is None else _build_local_number(local.best, local, result)
+    curve = build_curve_labels(result)
+    stage = find_headline_stage(result, curve)
+    estimate = None if stage is None else stage.metrics.get(curve.metric, {}).get(curve.percentile)
+    if estimate is None:
+        return None
+    return HeadlineNumber(
+        format_metric(curve.metric, curve.percentile), find_unit(curve.metric), METRICS[curve.metric].better, estimate
+    )
+
+
+def _build_local_number(best: Variant, local: LocalResult, result: Result) -> HeadlineNumber | None:
+    stages = group_headline_stages_by_variant(result)[best]
+    variant_data = next(variant_data for variant_data in local.variants if variant_data.variant == best)
+    if variant_data.server_per_s is not None and variant_data.server_per_s.value is not None:
+        return HeadlineNumber(MAX_RATE, "calls/s", "higher", variant_data.server_per_s)
+    fastest_stage = find_fastest_valid_stage(stages)
+    if fastest_stage is None:
+        return None
+    metric = find_throughput_metric(fastest_stage)
+    return HeadlineNumber(metric, find_unit(metric), "higher", fastest_stage.metrics[metric]["value"])
+
+
 def _format_quantity(quantity: Quantity) -> str:
     return formatting.format_value_unit(quantity).replace(formatting.THIN_SPACE, " ")
 
 
 State = Literal["done", "running", "interrupted", "not measured", "not read yet"]
-_FORMAT_VERSION = f"6 {__version__}"
+_FORMAT_VERSION = f"7 {__version__}"
 """Version of the row format; cached rows of another version are rebuilt."""
 UNREADABLE = "unreadable"
 
@@ -111,6 +163,12 @@ class RunRow(msgspec.Struct, frozen=True):
     latency_p95_ms: float | None = None
     """p95 latency of the headline stage, or p95 service time if the scheduled starts are unknown."""
     ttft_p95_ms: float | None = None
+    number: HeadlineNumber | None = None
+    """Number in `headline`; `None` for a run without one."""
+    comparability_key: str | None = None
+    """Key that is equal for runs that may be compared without a note."""
+    usd_per_month: float | None = None
+    """Monthly cost of the recommended fleet of the plan that the run stored."""
     exit_code: int | None = None
     tags: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -199,6 +257,8 @@ def _mark_unreadable(row: RunRow) -> RunRow:
         max_rate_text=None,
         latency_p95_ms=None,
         ttft_p95_ms=None,
+        number=None,
+        usd_per_month=None,
     )
 
 
@@ -259,6 +319,7 @@ def _fill_from_result(result: Result, row: RunRow) -> RunRow:
         metric: None if stage is None else build_stage_quantity(stage, metric, "p95").value
         for metric in ("latency_ms", "service_ms", "ttft_ms")
     }
+    recommendation = None if result.plan is None else result.plan.recommendation
     return msgspec.structs.replace(
         row,
         run_id=result.run_id,
@@ -270,6 +331,9 @@ def _fill_from_result(result: Result, row: RunRow) -> RunRow:
         headline=format_headline(result),
         latency_p95_ms=p95_ms["service_ms"] if p95_ms["latency_ms"] is None else p95_ms["latency_ms"],
         ttft_p95_ms=p95_ms["ttft_ms"],
+        number=build_headline_number(result),
+        comparability_key=build_comparability_key(result),
+        usd_per_month=None if recommendation is None else recommendation.fleet.usd_per_month.value,
         exit_code=result.exit.code,
         started_at=result.clock.wall_start,
         duration_s=result.clock.duration_s,

@@ -212,13 +212,19 @@ def _find_outcome(result: Result) -> Outcome:
         return "INVALID"
     if code in (ExitCode.GATE_FAILED, ExitCode.REGRESSION) or "FAIL" in outcomes:
         return "FAIL"
-    if code in (*_STOPPED_EXIT_CODES, ExitCode.INCONCLUSIVE) or "INCONCLUSIVE" in outcomes:
+    if code == ExitCode.INCONCLUSIVE or "INCONCLUSIVE" in outcomes:
+        return "INCONCLUSIVE"
+    if code in _STOPPED_EXIT_CODES and (enforced_evaluations or not _count_measured_stages(result)):
         return "INCONCLUSIVE"
     return "PASS" if enforced_evaluations else "MEASURED"
 
 
+def _count_measured_stages(result: Result) -> int:
+    return sum(stage.kind != "warmup" and not stage.is_pooled for stage in result.stages)
+
+
 def _build_headline(result: Result, outcome: Outcome) -> Headline:
-    measured_count = sum(stage.kind != "warmup" and not stage.is_pooled for stage in result.stages)
+    measured_count = _count_measured_stages(result)
     local_headline = build_local_headline(result)
     if outcome == "INVALID":
         has_best = result.local is not None and result.local.best is not None

@@ -15,11 +15,13 @@ import pandas as pd
 
 from app import __version__
 from app.analysis.comparisons.comparison import (
+    NO_HEADLINE_METRIC,
     compare_runs,
     find_inconclusive_changes,
     find_regressions,
     format_change,
     format_regression,
+    has_no_headline_metric,
 )
 from app.analysis.comparisons.environment_differences import (
     RunSetup,
@@ -257,6 +259,9 @@ def _build_comparison_causes(comparison: Comparison, gating: Gating) -> Iterator
     for change in find_regressions(comparison):
         yield Cause("baseline_regressed", ExitCode.REGRESSION, format_regression(change))
     if gating.on_inconclusive == "fail" and "regression" in gating.kinds:
+        if has_no_headline_metric(comparison):
+            text = f"the comparison with the baseline is inconclusive: {NO_HEADLINE_METRIC}"
+            yield Cause("baseline_inconclusive", ExitCode.INCONCLUSIVE, text)
         for change in find_inconclusive_changes(comparison):
             text = f"{format_change(change)} is inconclusive compared with the baseline"
             yield Cause("baseline_inconclusive", ExitCode.INCONCLUSIVE, text)

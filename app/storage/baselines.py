@@ -53,6 +53,15 @@ def promote_run(run: StoredRun) -> Result:
     return result
 
 
+def list_promoted_directories() -> dict[str, str]:
+    """Return the directory of the promoted run of each profile name; empty if they cannot be
+    read."""
+    try:
+        return {name: str(runs_home() / path) for name, path in _read_pointers().items()}
+    except UsageError:
+        return {}
+
+
 def require_promotable(result: Result) -> None:
     """Raise UsageError if a run is INVALID or failed, and so cannot be a baseline."""
     if result.verdict.status == "INVALID" or result.exit.first_code != 0:

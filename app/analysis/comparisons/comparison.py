@@ -35,6 +35,7 @@ MAX_NOISE = 0.10
 """Maximum coefficient of variation between repeats at which the regression of a metric can still
 fail a run."""
 _MAX_NOISE_NOTES = 3
+NO_HEADLINE_METRIC = "no headline metric has a value in both runs"
 
 
 def build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> tuple[str, ...]:
@@ -191,6 +192,13 @@ def find_inconclusive_changes(comparison: Comparison) -> tuple[MetricChange, ...
     """Return the headline metrics whose comparison is inconclusive, except metrics that are too
     noisy to fail the run."""
     return tuple(change for change in comparison.changes if change.verdict == "inconclusive" and can_fail_run(change))
+
+
+def has_no_headline_metric(comparison: Comparison) -> bool:
+    """Return True if the runs have metrics in common, but no headline metric, so that neither a
+    regression nor its absence can be found. An example is two searches that tested other rates."""
+    has_headline_metric = any(change.is_headline for change in comparison.changes)
+    return bool(comparison.changes) and not has_headline_metric and not comparison.is_same_run
 
 
 def has_suspected_change(changes: Sequence[MetricChange], tolerance: float) -> bool:

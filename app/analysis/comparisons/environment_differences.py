@@ -3,6 +3,7 @@ difference makes the runs incomparable."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -97,6 +98,38 @@ def find_slo_differences(baseline: Sequence[Result], slo: Sequence[Objective]) -
     planned = ", ".join(objective.text for objective in slo if not objective.implied)
     measured = tuple(sorted({", ".join(_list_slo_texts(run)) for run in baseline}))
     return [] if measured == (planned,) else [EnvironmentDifference("slo", measured, (planned,), forbids=True)]
+
+
+def build_comparability_key(result: Result) -> str:
+    """Return a key that is equal for runs of the same profile name on equal machines, targets,
+    workloads and loads. No difference between runs with the same key makes them incomparable, and
+    their CPUs are equal."""
+    setup = extract_setup(result)
+    environment = setup.environment
+    requested_stages = {
+        (stage.name, *build_arrivals_key(stage))
+        for stage in result.stages
+        if stage.variant is None and stage.kind not in ("warmup", "probe", "step") and not stage.is_pooled
+    }
+    search_processes = {build_process_key(stage) for stage in result.stages if stage.kind in ("probe", "step")}
+    properties = (
+        result.name,
+        result.tool.name,
+        _format_short_hash(setup.workload_hash),
+        _format_hardware_kind(setup),
+        environment.cpu_model,
+        _format_cores(environment),
+        _format_gpus(setup),
+        _format_power_limits(setup),
+        _format_mig(setup),
+        _get_driver_major(setup),
+        environment.onnxruntime,
+        sorted(_get_precisions([result])),
+        sorted(map(repr, requested_stages)),
+        sorted(map(repr, search_processes)),
+        [] if result.max_rate is None else _list_slo_texts(result),
+    )
+    return hashlib.sha256(msgspec.json.encode(properties)).hexdigest()[:16]
 
 
 def format_differences(differences: Sequence[EnvironmentDifference]) -> str:

@@ -69,6 +69,8 @@ class _StageEstimate(msgspec.Struct, frozen=True):
     comparable_stage: ComparableStage
     estimate: Estimate
     has_latency: bool = True
+    is_search_load: bool = False
+    """True for a probe or a step of a search."""
 
 
 def pair_metrics(baseline_runs: Sequence[Result], candidate_runs: Sequence[Result]) -> tuple[MetricPair, ...]:
@@ -85,12 +87,7 @@ def pair_metrics(baseline_runs: Sequence[Result], candidate_runs: Sequence[Resul
         _collect_values(baseline_runs, free_settings),
         _collect_values(candidate_runs, free_settings),
     )
-    objective_metrics = {
-        (objective_result.objective.metric, objective_result.objective.aggregate)
-        for run in candidate_runs
-        for objective_result in run.slo
-        if objective_result.objective.request_class is None
-    }
+    objective_metrics = _collect_objective_metrics(candidate_runs)
     pairs = [
         _build_pair(key, baseline_values[key], values, objective_metrics)
         for key, values in candidate_values.items()
@@ -98,6 +95,77 @@ def pair_metrics(baseline_runs: Sequence[Result], candidate_runs: Sequence[Resul
     ]
     pairs = [pair for pair in pairs if pair.better != "neither" and (has_failed_rate or pair.metric != MAX_RATE)]
     return tuple(sorted(pairs, key=lambda pair: not pair.is_headline))
+
+
+def _collect_objective_metrics(runs: Sequence[Result]) -> set[tuple[str, str | None]]:
+    return {
+        (objective_result.objective.metric, objective_result.objective.aggregate)
+        for run in runs
+        for objective_result in run.slo
+        if objective_result.objective.request_class is None
+    }
+
+
+class UnpairedMetric(StageMetric, frozen=True):
+    """Metric that only one side has. The estimate of the other side has no value, but a reason."""
+
+    is_headline: bool
+    baseline: Estimate
+    candidate: Estimate
+
+
+def list_unpaired_metrics(
+    baseline_runs: Sequence[Result], candidate_runs: Sequence[Result]
+) -> tuple[UnpairedMetric, ...]:
+    """Return the metrics that have a value on one side only, headline metrics first.
+
+    Probes and steps of a search that the other side did not test are left out: two searches seldom
+    test the same rates."""
+    free_settings = _find_free_settings((*baseline_runs, *candidate_runs))
+    sides = [_collect_values(runs, free_settings) for runs in (baseline_runs, candidate_runs)]
+    reasons = [_collect_missing_reasons(runs, free_settings) for runs in (baseline_runs, candidate_runs)]
+    stage_keys = [{stage_key for stage_key, _, _ in side} for side in reasons]
+    objective_metrics = _collect_objective_metrics((*baseline_runs, *candidate_runs))
+    unpaired = []
+    for index, other_index in ((0, 1), (1, 0)):
+        for key, values in sides[index].items():
+            stage_key, metric, _ = key
+            is_same_stage = stage_key in stage_keys[other_index]
+            is_search_load = values[0].is_search_load and not is_same_stage
+            if key in sides[other_index] or is_search_load or metric not in (*METRICS, MAX_RATE):
+                continue
+            reason = (reasons[other_index].get(key) or "not measured") if is_same_stage else "no such stage"
+            pair = _build_pair(key, values, values, objective_metrics)
+            if pair.better == "neither":
+                continue
+            both = [compute_median([value.estimate for value in values]), Estimate(None, reason=reason)]
+            unpaired.append(
+                UnpairedMetric(
+                    metric=pair.metric,
+                    aggregate=pair.aggregate,
+                    unit=pair.unit,
+                    better=pair.better,
+                    stage=pair.stage,
+                    is_headline=pair.is_headline,
+                    baseline=both[index],
+                    candidate=both[other_index],
+                )
+            )
+    return tuple(sorted(unpaired, key=lambda metric: not metric.is_headline))
+
+
+def _collect_missing_reasons(runs: Sequence[Result], free_settings: Collection[str]) -> dict[MetricPairKey, str | None]:
+    """Return the reason why a metric has no value, or `None` if it has one, for each metric of each
+    comparable stage of the runs."""
+    reasons: dict[MetricPairKey, str | None] = {}
+    for run in runs:
+        reason = "no max-rate search" if run.max_rate is None else run.max_rate.per_s.reason
+        reasons[(_SEARCH,), MAX_RATE, "value"] = reason
+        for comparable_stage, stage in list_comparable_stages(run, free_settings=free_settings):
+            for metric, estimates in _build_metrics(stage).items():
+                for aggregate, estimate in estimates.items():
+                    reasons[comparable_stage.key, metric, aggregate] = estimate.reason
+    return reasons
 
 
 _FREE_SETTINGS: dict[str, Any] = {"model": "", "provider": "", "precision": "", "threads": 1}
@@ -200,7 +268,7 @@ def _read_values(result: Result, free_settings: Collection[str]) -> dict[MetricP
         for metric, estimates in _build_metrics(stage).items():
             for aggregate, estimate in estimates.items():
                 if estimate.value is not None and metric in METRICS:
-                    value = _StageEstimate(comparable_stage, estimate, has_latency)
+                    value = _StageEstimate(comparable_stage, estimate, has_latency, stage.kind in ("probe", "step"))
                     values_by_key.setdefault((comparable_stage.key, metric, aggregate), []).append(value)
     return values_by_key
 

@@ -9,12 +9,14 @@ import pandas as pd
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor, QFont
 
+from app.analysis.comparisons.metric_pairs import UnpairedMetric
 from app.gui.compare.outcome import Outcome
 from app.gui.formatting import NOT_AVAILABLE, State, format_value_unit
 from app.gui.tables import FrameModel, FrameTable
 from app.gui.theme import ThemeController
 from app.gui.widgets import tool_tip_text
-from app.records.metrics import METRICS, RUN_METRICS, metric_label
+from app.records.metrics import METRICS, RUN_METRICS, format_metric, metric_label
+from app.reporting.quantities import build_quantity
 from reports import formatting
 from reports.comparison_section import ChangeRow, ComparisonSection
 from reports.comparison_text import format_change, format_effect, format_remark
@@ -90,8 +92,41 @@ def changes_frame(rows: Sequence[ChangeRow]) -> pd.DataFrame:
     )
 
 
-def stage_names(section: ComparisonSection) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(row.stage for row in section.rows))
+def select_unpaired(
+    unpaired: Sequence[UnpairedMetric], *, is_headline_only: bool, stage: str | None
+) -> list[UnpairedMetric]:
+    return [one for one in unpaired if (one.is_headline or not is_headline_only) and stage in (None, one.stage)]
+
+
+def unpaired_frame(unpaired: Sequence[UnpairedMetric]) -> pd.DataFrame:
+    """Return the rows of metrics that only one side has, with n/a on the other side and the reason as
+    remark."""
+    sides = {
+        name: [format_value_unit(build_quantity(getattr(one, name), one.unit)) for one in unpaired]
+        for name in ("baseline", "candidate")
+    }
+    return pd.DataFrame(
+        {
+            "verdict": [NOT_AVAILABLE for _ in unpaired],
+            "metric": [format_metric(one.metric, one.aggregate) for one in unpaired],
+            "stage": [one.stage for one in unpaired],
+            **sides,
+            "change": [NOT_AVAILABLE for _ in unpaired],
+            "p": [NOT_AVAILABLE for _ in unpaired],
+            "remark": [_describe_missing_side(one) for one in unpaired],
+        }
+    )
+
+
+def _describe_missing_side(unpaired: UnpairedMetric) -> str:
+    if unpaired.baseline.value is None:
+        return f"baseline: {unpaired.baseline.reason}"
+    return f"candidate: {unpaired.candidate.reason}"
+
+
+def stage_names(outcome: Outcome) -> tuple[str, ...]:
+    rows = () if outcome.section is None else outcome.section.rows
+    return tuple(dict.fromkeys([*(row.stage for row in rows), *(one.stage for one in outcome.unpaired)]))
 
 
 def build_stage_table(section: ComparisonSection) -> tuple[pd.DataFrame, dict[str, list[State]]]:
@@ -101,7 +136,8 @@ def build_stage_table(section: ComparisonSection) -> tuple[pd.DataFrame, dict[st
     rows_by_cell: dict[tuple[str, str], ChangeRow] = {}
     for row in section.rows:
         rows_by_cell.setdefault((row.stage, row.metric), row)
-    stages = [stage for stage in stage_names(section) if any((stage, metric) in rows_by_cell for metric in metrics)]
+    names = dict.fromkeys(row.stage for row in section.rows)
+    stages = [stage for stage in names if any((stage, metric) in rows_by_cell for metric in metrics)]
     columns = {metric: [rows_by_cell.get((stage, metric)) for stage in stages] for metric in metrics}
     texts = {metric: [_format_cell(row) for row in column] for metric, column in columns.items()}
     states = {metric: [verdict_state(row and row.verdict) for row in column] for metric, column in columns.items()}

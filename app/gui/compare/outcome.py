@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -12,9 +13,13 @@ from app.errors import InvalidRunError, SizewiseError
 from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest, format_run_label
 from app.gui.compare.pairs_suggestion import PairsSuggestion, suggest_pairs
 from app.records.comparison import Comparison
-from app.records.result import Result
+from app.records.metrics import METRICS, display_unit, metric_label
+from app.records.result import Result, Stage
 from reports.comparison_section import ComparisonSection
 from reports.model import DistributionMetric, PercentileCurve
+
+if TYPE_CHECKING:
+    from app.analysis.comparisons.metric_pairs import UnpairedMetric
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -27,6 +32,8 @@ class Outcome(msgspec.Struct, frozen=True):
     stages: tuple[str, ...] = ()
     """Names of the stages that all compared runs have."""
     missing_input: str | None = None
+    unpaired: tuple[UnpairedMetric, ...] = ()
+    """Metrics that only one side has; empty if the runs may not be compared."""
     suggestion: PairsSuggestion | None = None
     """Suggested A/B pairs, or None if no headline metric is inconclusive."""
 
@@ -45,6 +52,8 @@ class RunSpectra(msgspec.Struct, frozen=True):
 
     label: str
     spectra: tuple[PercentileCurve, ...]
+    index: int = 0
+    """Position of the run in the comparison, which determines its color."""
 
     def find_spectrum(self, metric: DistributionMetric) -> PercentileCurve | None:
         return next((spectrum for spectrum in self.spectra if spectrum.metric == metric), None)
@@ -54,6 +63,7 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
     """Read the runs and compare them. This function can be called from any thread; reading the
     results takes most of the time."""
     from app.analysis.comparisons.comparison import compare_runs
+    from app.analysis.comparisons.metric_pairs import list_unpaired_metrics
     from app.reporting.comparison import build_comparison_section
 
     entries = tuple(_read_entry(entry) for entry in request.entries)
@@ -66,8 +76,14 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
     if not baseline or not candidate:
         return Outcome(request, stages=stages, missing_input=_format_missing_input(request))
     comparison = compare_runs(baseline, candidate, tolerance=request.tolerance, is_forced=request.is_forced)
+    is_refused = not comparison.is_forced and any(difference.forbids for difference in comparison.differences)
     return Outcome(
-        request, comparison, build_comparison_section(comparison), stages, suggestion=suggest_pairs(comparison, entries)
+        request,
+        comparison,
+        build_comparison_section(comparison),
+        stages,
+        unpaired=() if is_refused else list_unpaired_metrics(baseline, candidate),
+        suggestion=suggest_pairs(comparison, entries),
     )
 
 
@@ -84,9 +100,133 @@ def read_spectra(entries: Sequence[ComparisonEntry], stage: str) -> tuple[RunSpe
             ()
             if entry.result is None or entry.path not in names_by_path
             else build_stage_distributions(StoredRun(entry.path), entry.result, names_by_path[entry.path]),
+            index,
         )
         for index, entry in select_drawn_entries(entries)
     )
+
+
+OverlayView = Literal["distribution", "load", "time"]
+
+
+class OverlayLine(msgspec.Struct, frozen=True):
+    """Line of one run in an overlay. `index` is the position of the run in the comparison, which
+    determines its color."""
+
+    index: int
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+class Overlay(msgspec.Struct, frozen=True):
+    """One metric of all drawn runs over load or over time. `notes` are sentences about what is
+    missing."""
+
+    metric: str
+    x_label: str
+    x_unit: str
+    y_label: str
+    y_unit: str
+    lines: tuple[OverlayLine, ...]
+    notes: tuple[str, ...] = ()
+
+
+_LOAD_METRICS = (
+    ("latency_ms", "p95"), ("latency_ms", "p50"), ("latency_ms", "p99"), ("ttft_ms", "p95"), ("tpot_ms", "p95"),
+    ("service_ms", "p95"), ("completed_per_s", "value"), ("output_tokens_per_s", "value"),
+)  # fmt: skip
+_TIME_METRICS = (
+    ("p95_ms", "p95 latency", "ms"), ("p50_ms", "p50 latency", "ms"), ("ttft_p95_ms", "p95 TTFT", "ms"),
+    ("completed_per_s", "completed requests", "req/s"), ("offered_per_s", "offered requests", "req/s"),
+)  # fmt: skip
+
+
+def build_load_overlays(entries: Sequence[ComparisonEntry]) -> tuple[Overlay, ...]:
+    """Return each metric by the rates or, if all runs have them, by the numbers of clients. Where one
+    run has rates and another clients, the x axis is the throughput of both. INVALID stages are left
+    out."""
+    drawn = [(index, entry) for index, entry in select_drawn_entries(entries) if entry.result is not None]
+    stages_by_index = {index: _list_load_stages(entry.result) for index, entry in drawn if entry.result is not None}
+    all_stages = [stage for stages in stages_by_index.values() for stage in stages]
+    if all_stages and all(stage.concurrency for stage in all_stages):
+        x_label, x_unit, kind = "Clients", "", "clients"
+    elif all(stage.scheduled_per_s is not None for stage in all_stages):
+        unit = "sessions/s" if any(stage.sessions for stage in all_stages) else "req/s"
+        x_label, x_unit, kind = "Rate", unit, "rate"
+    else:
+        x_label, x_unit, kind = "Throughput", "req/s", "throughput"
+    overlays = []
+    for metric, aggregate in _LOAD_METRICS:
+        lines = []
+        for index, entry in drawn:
+            points = sorted(
+                (load, value)
+                for stage in stages_by_index[index]
+                if (load := _read_load(stage, kind)) is not None
+                if (value := _read_value(stage, metric, aggregate)) is not None
+            )
+            if points:
+                label = format_run_label(index, entry)
+                lines.append(OverlayLine(index, label, tuple(x for x, _ in points), tuple(y for _, y in points)))
+        if lines:
+            name = metric_label(metric, None if aggregate == "value" else aggregate)
+            unit = display_unit(METRICS[metric].unit)
+            overlays.append(Overlay(f"{metric}.{aggregate}", x_label, x_unit, name, unit, tuple(lines)))
+    return tuple(overlays)
+
+
+def _list_load_stages(result: Result) -> list[Stage]:
+    return [
+        stage
+        for stage in result.stages
+        if stage.variant is None and stage.kind != "warmup" and not stage.is_pooled
+        if stage.verdict.status != "INVALID"
+    ]
+
+
+def _read_load(stage: Stage, kind: str) -> float | None:
+    if kind == "clients":
+        return None if stage.concurrency is None else float(stage.concurrency)
+    return stage.scheduled_per_s if kind == "rate" else _read_value(stage, "completed_per_s", "value")
+
+
+def _read_value(stage: Stage, metric: str, aggregate: str) -> float | None:
+    estimate = stage.metrics.get(metric, {}).get(aggregate)
+    return None if estimate is None else estimate.value
+
+
+def read_time_overlays(entries: Sequence[ComparisonEntry]) -> tuple[Overlay, ...]:
+    """Read rates and latencies of the drawn runs over the time since their load started. Can be
+    called from any thread."""
+    from app.reporting.load import choose_latency_metric
+    from app.reporting.rows import UNUSED_COLUMNS, build_load_series, read_request_times
+    from app.storage.run_directory import StoredRun
+
+    drawn, notes = [], []
+    for index, entry in select_drawn_entries(entries):
+        if entry.result is None:
+            continue
+        series = None
+        if entry.path.is_dir():
+            request_times = read_request_times(StoredRun(entry.path).requests(UNUSED_COLUMNS), entry.result)
+            series = build_load_series(request_times, choose_latency_metric(entry.result))
+        label = format_run_label(index, entry)
+        if series is None:
+            notes.append(f"{label} has no stored requests.")
+        else:
+            drawn.append((index, label, series))
+    overlays = []
+    for name, y_label, unit in _TIME_METRICS:
+        lines = []
+        for index, label, series in drawn:
+            values: Sequence[float | None] = getattr(series, name)
+            points = [(at_s, value) for at_s, value in zip(series.at_s, values, strict=False) if value is not None]
+            if points:
+                lines.append(OverlayLine(index, label, tuple(x for x, _ in points), tuple(y for _, y in points)))
+        if lines:
+            overlays.append(Overlay(name, "Time", "s", y_label, unit, tuple(lines), tuple(notes)))
+    return tuple(overlays)
 
 
 def select_drawn_entries(entries: Sequence[ComparisonEntry]) -> list[tuple[int, ComparisonEntry]]:

@@ -1,5 +1,5 @@
 """Compare page: the baseline and candidate runs at the top, and below them the tabs with the
-verdict, the latency distribution, the changes by stage and the trend."""
+verdict, the overlays, the changes by stage and the trend."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from PySide6.QtWidgets import QFileDialog, QTabWidget, QWidget
 
 from app.gui.background import LatestRunner, submit
 from app.gui.compare.entries import MAX_RUNS, ComparisonRequest
-from app.gui.compare.latency_distribution_tab import LatencyDistributionTab
 from app.gui.compare.outcome import Outcome
+from app.gui.compare.overlays_tab import OverlaysTab
 from app.gui.compare.pairs_panel import PairsPanel
 from app.gui.compare.pairs_state import PairsState
 from app.gui.compare.picker import Picker
@@ -69,7 +69,7 @@ class ComparePage(Page):
             button("&Go to Library", self._go_to_library, primary=True),
             button("&Add last two runs", self.add_last_two),
         )
-        self.verdict_tab, self.latency_tab = VerdictTab(theme_controller), LatencyDistributionTab(theme_controller)
+        self.verdict_tab, self.overlays_tab = VerdictTab(theme_controller), OverlaysTab(theme_controller)
         self.stages_tab, self.trend_tab = StagesTab(theme_controller), TrendTab(navigation, theme_controller)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
@@ -126,7 +126,7 @@ class ComparePage(Page):
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
             (self.verdict_tab, "Verd&ict"),
-            (self.latency_tab, "Late&ncy distribution"),
+            (self.overlays_tab, "Overlay&s"),
             (self.stages_tab, "&By stage"),
             (self.trend_tab, "Tren&d"),
         )
@@ -135,7 +135,8 @@ class ComparePage(Page):
         presenter, picker = self.presenter, self.picker
         presenter.request_changed.connect(self._show_request)
         presenter.compared.connect(self._show_outcome)
-        presenter.spectra_ready.connect(self.latency_tab.show_spectra)
+        presenter.spectra_ready.connect(self.overlays_tab.show_spectra)
+        presenter.time_overlays_ready.connect(self.overlays_tab.show_time_overlays)
         picker.side_changed.connect(presenter.set_side)
         picker.remove_requested.connect(presenter.remove)
         picker.tolerance_changed.connect(presenter.set_tolerance)
@@ -146,7 +147,8 @@ class ComparePage(Page):
         self.verdict_tab.reasons_requested.connect(self._show_reasons)
         self.verdict_tab.pairs_card.measurement_requested.connect(self.pairs_panel.measure)
         self.pairs_panel.changed.connect(self._show_pairs)
-        self.latency_tab.spectra_requested.connect(presenter.load_spectra)
+        self.overlays_tab.spectra_requested.connect(presenter.load_spectra)
+        self.overlays_tab.time_overlays_requested.connect(presenter.load_time_overlays)
         self.tabs.currentChanged.connect(self.enter)
 
     def _show_request(self, request: ComparisonRequest) -> None:
@@ -160,12 +162,12 @@ class ComparePage(Page):
         if has_runs and not had_runs:
             self.tabs.setCurrentWidget(self.verdict_tab)
         if has_runs:
-            for tab in (self.verdict_tab, self.latency_tab, self.stages_tab):
+            for tab in (self.verdict_tab, self.overlays_tab, self.stages_tab):
                 tab.show_message("Comparing…")
 
     def _show_outcome(self, outcome: Outcome) -> None:
         self.picker.show_request(outcome.request)
-        for tab in (self.verdict_tab, self.stages_tab, self.latency_tab):
+        for tab in (self.verdict_tab, self.stages_tab, self.overlays_tab):
             tab.show_outcome(outcome)
 
     def _show_pairs(self, state: PairsState) -> None:

@@ -10,7 +10,14 @@ from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import LatestRunner
 from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest, Side
-from app.gui.compare.outcome import Outcome, RunSpectra, compute_outcome, read_spectra
+from app.gui.compare.outcome import (
+    Outcome,
+    Overlay,
+    RunSpectra,
+    compute_outcome,
+    read_spectra,
+    read_time_overlays,
+)
 from app.gui.navigation import Navigation
 
 DEFAULT_TOLERANCE = 0.05
@@ -26,6 +33,9 @@ class ComparePresenter(QObject):
     """Signal that is emitted with the name of a stage and the latency distributions of the drawn
     runs (a tuple of `RunSpectra`)."""
 
+    time_overlays_ready = Signal(object)
+    """Signal that is emitted with the metrics of the drawn runs over time (a tuple of `Overlay`)."""
+
     def __init__(self, parent: QObject, navigation: Navigation) -> None:
         super().__init__(parent)
         self.request = ComparisonRequest((), DEFAULT_TOLERANCE, is_forced=False)
@@ -36,9 +46,13 @@ class ComparePresenter(QObject):
             self, self._emit_spectra, navigation.notify_error
         )
 
+        self._overlay_reader: LatestRunner[tuple[Overlay, ...]] = LatestRunner(
+            self, self.time_overlays_ready.emit, navigation.notify_error
+        )
+
     @property
     def is_busy(self) -> bool:
-        return self._outcome_reader.is_busy or self._spectra_reader.is_busy
+        return self._outcome_reader.is_busy or self._spectra_reader.is_busy or self._overlay_reader.is_busy
 
     def compare(self, paths: Sequence[Path]) -> None:
         """Compare the runs in `paths`, at most `MAX_RUNS`, instead of the current runs. The first
@@ -106,6 +120,11 @@ class ComparePresenter(QObject):
             entries, self._stage = self.outcome.request.entries, stage
             self._spectra_reader.request(lambda: read_spectra(entries, stage))
 
+    def load_time_overlays(self) -> None:
+        if self.outcome is not None:
+            entries = self.outcome.request.entries
+            self._overlay_reader.request(lambda: read_time_overlays(entries))
+
     def _update_request(
         self,
         entries: tuple[ComparisonEntry, ...] | None = None,
@@ -122,6 +141,7 @@ class ComparePresenter(QObject):
             return
         self.outcome = None
         self._spectra_reader.cancel()
+        self._overlay_reader.cancel()
         self.request_changed.emit(request)
         if request.entries:
             self._outcome_reader.request(lambda: compute_outcome(request))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QHBoxLayout, QScrollArea, QSpinBox, QWidget
@@ -28,8 +29,10 @@ from app.gui.compare.frames import (
     metric_text,
     notes_text,
     select_rows,
+    select_unpaired,
     stage_names,
     summarize_outcome,
+    unpaired_frame,
     verdict_state,
 )
 from app.gui.compare.outcome import Outcome
@@ -186,8 +189,9 @@ class ForestChart(Chart):
         names = [f"{metric_text(row.metric)}, {row.stage}"[:_MAX_COLUMN_CHARACTERS] for row in charted]
         self.plot.y_axis.set_names(names)
         bounds = [(position, *row.ratio.ci95) for position, row in enumerate(charted) if row.ratio.ci95 is not None]
-        ends = np.array([end for _, low, high in bounds for end in (_to_percent(low), _to_percent(high), np.nan)])
-        self.set_line("interval", "95 % CI", ends, np.repeat([-float(bound[0]) for bound in bounds], 3), style_index=0)
+        ends = np.array([_to_percent(end) for _, low, high in bounds for end in (low, high, high)])
+        heights = np.array([height for bound in bounds for height in (-float(bound[0]), -float(bound[0]), np.nan)])
+        self.set_line("interval", "95 % CI", ends, heights, style_index=0)
         for verdict, style_index in _VERDICT_STYLES.items():
             positions = [position for position, row in enumerate(charted) if row.verdict == verdict]
             if positions:
@@ -285,7 +289,7 @@ class VerdictTab(QScrollArea):
         self._show_differences(outcome)
         self._notes_label.setText(notes_text(section.notes))
         self._notes_label.setVisible(bool(section.notes))
-        self._fill_stages(stage_names(section))
+        self._fill_stages(stage_names(outcome))
         self._show_changes()
         self.pairs_card.setVisible(outcome.suggestion is not None)
         if outcome.suggestion is not None:
@@ -311,13 +315,14 @@ class VerdictTab(QScrollArea):
         if self._outcome is None or self._outcome.section is None:
             return
         section = self._outcome.section
-        rows = select_rows(
-            section, is_headline_only=not self.all_metrics_box.isChecked(), stage=self.stage_box.currentData()
-        )
-        frame = changes_frame(rows)
+        is_headline_only, stage = not self.all_metrics_box.isChecked(), self.stage_box.currentData()
+        rows = select_rows(section, is_headline_only=is_headline_only, stage=stage)
+        unpaired = select_unpaired(self._outcome.unpaired, is_headline_only=is_headline_only, stage=stage)
+        frames = [changes_frame(rows), *([unpaired_frame(unpaired)] if unpaired else [])]
+        frame = pd.concat(frames, ignore_index=True) if rows else frames[-1]
         self.changes.set_frame(frame)
         self.forest_chart.show_rows(rows)
-        has_rows = bool(section.rows)
+        has_rows = bool(section.rows) or bool(self._outcome.unpaired)
         for widget in (self.changes, self.stage_box, self.all_metrics_box):
             widget.setVisible(has_rows)
         row_px = self.changes.verticalHeader().defaultSectionSize()

@@ -1,15 +1,18 @@
-"""Widgets of the Home page: large action buttons, rows of runs, and lines about this machine."""
+"""Widgets of the Home page: large action buttons, cards of runs, and lines about this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
 from app.gui.home.presenter import MachineLine, RunLine
-from app.gui.widgets import Badge, clear, hbox, label, restyle, vbox
+from app.gui.sparkline import Sparkline
+from app.gui.theme import ThemeController
+from app.gui.widgets import Badge, button, clear, hbox, label, restyle, tool_tip_text, vbox
 
 _STATE_SYMBOLS = {"warn": "▲ ", "bad": "✕ "}
 
@@ -60,56 +63,91 @@ class LargeAction(_MultilineButton):
 
 
 class RunButton(_MultilineButton):
-    """Button that opens a run. The name of the run comes from a file, so the name is shown as plain
-    text."""
+    """Button that opens a run, with its main number, the numbers of earlier comparable runs, and the
+    change. The name of the run comes from a file, so the name is shown as plain text."""
 
     selected = Signal(object)
     """Signal that is emitted with the directory of the run (`Path`)."""
 
-    def __init__(self, line: RunLine) -> None:
+    def __init__(self, line: RunLine, theme_controller: ThemeController) -> None:
         super().__init__()
         self._directory = Path(line.directory)
         self.setProperty("role", "row")
-        details = [line.outcome, line.validity, line.state, line.max_rate, line.started]
         self.setAccessibleName(f"Open run {line.name}")
-        self.setAccessibleDescription(", ".join(detail for detail in details if detail))
+        self.setAccessibleDescription(line.description)
+        self.setToolTip(tool_tip_text(line.started))
         header_row = hbox((label(line.name, wrap=True), 1))
         for badge_text in dict.fromkeys((line.outcome, line.validity or line.state)):  # show INVALID only once
             if badge_text:
                 header_row.addWidget(Badge(badge_text), 0, Qt.AlignmentFlag.AlignTop)
         layout = vbox(header_row, within=self, margins=(10, 7, 10, 7), spacing=2)
-        subtitle = " · ".join(part for part in (line.max_rate, line.started) if part)
-        if subtitle:
-            layout.addWidget(label(subtitle, "muted", wrap=True))
+        texts = vbox(spacing=1)
+        if line.headline:
+            texts.addWidget(label(line.headline, "strong", wrap=True))
+        if line.change:
+            change_label = label(line.change, "detail", wrap=True)
+            restyle(change_label, line.change_state)
+            texts.addWidget(change_label)
+        texts.addWidget(label(line.age or line.started, "muted", wrap=True))
+        number_row = hbox((texts, 1))
+        if len(line.values) > 1:
+            number_row.addWidget(Sparkline(line.values, theme_controller), 0, Qt.AlignmentFlag.AlignVCenter)
+        layout.addLayout(number_row)
         for text_label in self.findChildren(QLabel):
             text_label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.clicked.connect(self._emit_selected)
+
+    @property
+    def directory(self) -> Path:
+        return self._directory
 
     def _emit_selected(self) -> None:
         self.selected.emit(self._directory)
 
 
 class RunRows(QWidget):
-    """List of the most recent runs, newest first."""
+    """Cards of the most recent runs, newest first."""
 
     run_selected = Signal(object)
     """Signal that is emitted with the directory of the selected run (`Path`)."""
+    comparison_requested = Signal(object)
+    """Signal that is emitted with the directories of the runs to compare, baseline first (a tuple of
+    `Path`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self.setAccessibleName("Recent runs")
-        self._layout = vbox(within=self, spacing=4)
+        self._theme_controller = theme_controller
+        self._layout = vbox(within=self, spacing=6)
         self._lines: tuple[RunLine, ...] = ()
 
     def show_lines(self, lines: Sequence[RunLine]) -> None:
+        """Show the cards. A card that has the focus keeps it if its run is still shown."""
         if tuple(lines) == self._lines:
             return
+        focused = next((card for card in self.findChildren(RunButton) if card.hasFocus()), None)
         self._lines = tuple(lines)
         clear(self._layout)
         for line in lines:
-            row = RunButton(line)
-            row.selected.connect(self.run_selected)
-            self._layout.addWidget(row)
+            self._layout.addWidget(self._create_card(line, None if focused is None else focused.directory))
+
+    def _create_card(self, line: RunLine, focused_directory: Path | None) -> QWidget:
+        card_frame = QFrame(self)
+        card_frame.setProperty("role", "card")
+        open_button = RunButton(line, self._theme_controller)
+        open_button.selected.connect(self.run_selected)
+        row = hbox((open_button, 1), within=card_frame, spacing=0)
+        if line.reference is not None:
+            other = "the baseline" if line.is_baseline else "the previous run"
+            paths = Path(line.reference), Path(line.directory)
+            compare_button = button("Compare", partial(self.comparison_requested.emit, paths))
+            compare_button.setAccessibleName(f"Compare run {line.name} with {other}")
+            compare_button.setToolTip(f"Compare with {other}")
+            row.addWidget(compare_button, 0, Qt.AlignmentFlag.AlignVCenter)
+            row.setContentsMargins(0, 0, 10, 0)
+        if focused_directory == open_button.directory:
+            QTimer.singleShot(0, open_button, open_button.setFocus)
+        return card_frame
 
 
 class MachineLines(QWidget):

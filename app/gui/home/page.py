@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QFrame, QPushButton, QVBoxLayout, QWidget
@@ -43,7 +45,8 @@ class HomePage(Page):
         self._machine: MachineWatch | None = None
         self._run_reader: LatestRunner[tuple[RunLine, ...]] = LatestRunner(self, self._show_runs, self._show_runs_error)
         self.quick_check_button = button("Run the &quick check", self.start, primary=True)
-        self.run_rows = RunRows()
+        self.run_rows = RunRows(theme_controller)
+        self.run_rows.comparison_requested.connect(navigation.comparison_requested)
         self.run_rows.run_selected.connect(navigation.open_run_requested)
         self._no_runs_label = label("Loading runs…", "muted", wrap=True)
         self._read_again_button = button("R&ead again", self._read_runs)
@@ -195,7 +198,7 @@ class HomePage(Page):
         self._check_again_button.setVisible(state.machine_info is not None or state.problem is not None)
 
     def _read_runs(self) -> None:
-        self._run_reader.request(read_recent_runs)
+        self._run_reader.request(lambda: read_recent_runs(datetime.now(UTC)))
 
     def _show_runs(self, lines: tuple[RunLine, ...]) -> None:
         self._read_again_button.hide()

@@ -17,11 +17,13 @@ from app.gui.navigation import Launch
 from app.records.machine import GpuState, MachineInfo, MachineNow
 
 if TYPE_CHECKING:
+    from app.reporting.run_history import RunHistory
     from app.reporting.run_rows import RunRow
 
 QUICK_CHECK = ("quickstart", "--seconds", "2", "--no-retry")
 LANGUAGE_MODEL_CHECK = ("quickstart", "--llm")
 _MAX_RECENT_RUNS = 5
+_LISTING_LIMIT_S = 0.5
 
 
 class MachineLine(msgspec.Struct, frozen=True):
@@ -34,16 +36,34 @@ class MachineLine(msgspec.Struct, frozen=True):
 
 
 class RunLine(msgspec.Struct, frozen=True):
-    """Texts about one of the most recent runs. `outcome` and `validity` are verdicts such as PASS
-    and INVALID, or empty; `state` describes a run without a verdict."""
+    """Texts and numbers of the card of one of the most recent runs. `outcome` and `validity` are
+    verdicts such as PASS and INVALID, or empty; `state` describes a run without a verdict."""
 
     directory: str
     name: str
     started: str
-    max_rate: str
+    headline: str
+    """Main number of the run, such as "max rate 238 req/s"; empty without one."""
     outcome: str = ""
     validity: str = ""
     state: str = ""
+    age: str = ""
+    values: tuple[float, ...] = ()
+    """Main numbers of the run and of the comparable runs before it, oldest first."""
+    change: str = ""
+    change_state: State = "plain"
+    """State of the change: plain if the change is within its noise."""
+    reference: str | None = None
+    """Directory of the run with which the change compares; `None` without one."""
+    is_baseline: bool = False
+    """True if `reference` is the baseline of the profile."""
+
+    @property
+    def description(self) -> str:
+        """All texts of the card but the name, for screen readers."""
+        history = f"{len(self.values)} comparable runs" if len(self.values) > 1 else ""
+        texts = (self.outcome, self.validity, self.state, self.headline, self.change, history, self.age, self.started)
+        return ", ".join(text for text in texts if text)
 
 
 def build_quick_check() -> Launch:
@@ -70,25 +90,64 @@ def find_language_model_problem() -> str | None:
     return None
 
 
-def run_line(row: RunRow) -> RunLine:
+def run_line(row: RunRow, history: RunHistory | None = None, now: datetime | None = None) -> RunLine:
+    from app.reporting.run_history import compute_run_change, format_run_change
+
     has_verdict = row.verdict is not None and row.state == "done"
+    change = None if history is None else compute_run_change(row, history)
     return RunLine(
         directory=row.directory,
         name=shorten(row.label),
         started="" if row.started_at is None else formatting.format_clock_time(row.started_at),
-        max_rate=shorten(row.max_rate_text or ""),
+        headline=shorten(row.headline or ""),
         outcome=row.outcome or "",
         validity=row.verdict or "" if has_verdict else "",
         state="" if has_verdict else row.state,
+        age="" if now is None or row.started_at is None else format_age(row.started_at, now),
+        values=() if history is None else history.values,
+        change="" if change is None else format_run_change(change),
+        change_state="plain" if change is None else _CHANGE_STATES.get(change.verdict, "plain"),
+        reference=None if change is None else change.reference.directory,
+        is_baseline=change is not None and change.is_baseline,
     )
 
 
-def read_recent_runs() -> tuple[RunLine, ...]:
-    """Return the texts about the most recent runs, newest first."""
-    from app.reporting.run_rows import build_row
+_CHANGE_STATES: dict[str, State] = {"better": "good", "worse": "bad"}
+_AGE_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+_MAX_AGE_DAYS = 60
+
+
+def format_age(started_at: str, now: datetime) -> str:
+    """Format the time since an ISO 8601 time, such as "5 min ago"; empty if it is not in the past,
+    or long ago."""
+    try:
+        age_s = (now - datetime.fromisoformat(started_at)).total_seconds()
+    except (ValueError, TypeError):  # no time, or a time without a time zone
+        return ""
+    if not 0 <= age_s < 86_400 * _MAX_AGE_DAYS:
+        return ""
+    unit_s, unit = next(((unit_s, unit) for unit_s, unit in _AGE_UNITS if age_s >= unit_s), (0, ""))
+    return f"{age_s // unit_s:.0f} {unit} ago" if unit else "just now"
+
+
+def read_recent_runs(now: datetime) -> tuple[RunLine, ...]:
+    """Return the cards of the most recent runs, newest first. Earlier runs that are not in the index
+    yet and cannot be read within the time limit are missing in their histories."""
+    from app.reporting.run_history import build_run_histories
+    from app.reporting.run_rows import build_row, list_runs
+    from app.storage.baselines import list_promoted_directories
     from app.storage.run_directory import list_stored_runs
 
-    return tuple(run_line(build_row(run)) for run in reversed(list_stored_runs()[-_MAX_RECENT_RUNS:]))
+    rows = {row.directory: row for row in list_runs(time_limit_s=_LISTING_LIMIT_S).rows}
+    recent_runs = list_stored_runs()[-_MAX_RECENT_RUNS:]
+    for run in recent_runs:
+        row = rows.get(str(run.directory))
+        if row is None or row.state == "not read yet":
+            rows[str(run.directory)] = build_row(run)
+    histories = build_run_histories(rows.values(), list_promoted_directories())
+    return tuple(
+        run_line(rows[str(run.directory)], histories.get(str(run.directory)), now) for run in reversed(recent_runs)
+    )
 
 
 def machine_lines(state: MachineState) -> tuple[MachineLine, ...]:

@@ -1,19 +1,33 @@
-"""Card of the selected run: validity badge, and editable title, tags and notes."""
+"""Card of the selected run: validity badge, preview of the result, and editable title, tags and
+notes."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit, QSizePolicy
 
 from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_duration, format_size, one_line
-from app.gui.widgets import Badge, button, hbox, label
+from app.gui.library.runs_presenter import PreviewCurve, RunPreview
+from app.gui.theme import ThemeController
+from app.gui.widgets import Badge, button, hbox, label, stacked_widget, vbox
 from app.records.bundle import MAX_TITLE_LENGTH
 from app.records.control import MAX_NOTE_LENGTH
 from app.reporting.run_rows import RunRow
 from reports.formatting import format_count_noun
 
+if TYPE_CHECKING:
+    from app.gui.charts.chart import Chart
+
 _MAX_NOTES = 2
 _MAX_CHARACTERS = 160
+_MAX_SENTENCE_CHARACTERS = 300
+_MAX_OBJECTIVES = 2
+_SENTENCE_LINES = 2
+_MIN_CHART_CHARACTERS = 130
+"""Width of the card, in characters, below which it has no chart."""
 
 
 class RunCard(QFrame):
@@ -23,10 +37,15 @@ class RunCard(QFrame):
     """Signal that is emitted with the complete new set of tags, as a tuple of strings."""
     note_entered = Signal(str)
 
-    def __init__(self) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
+        self._theme_controller = theme_controller
+        self._directory: str | None = None
         self.setProperty("role", "card")
         self.setAccessibleName("Selected run")
+        self.sentence_label, self.objectives_label = label("", wrap=True), label("", "muted", wrap=True)
+        self.chart_box = stacked_widget()
+        self._charts_by_axes: dict[tuple[str, ...], Chart] = {}
         self._name = label("", "heading", wrap=True)
         self._badge = Badge()
         self._properties = label("", "muted", wrap=True)
@@ -39,8 +58,10 @@ class RunCard(QFrame):
 
     def show_run(self, row: RunRow | None) -> None:
         self.setVisible(row is not None)
+        self._directory = None if row is None else row.directory
         if row is None:
             return
+        self._fit_chart()
         self._name.setText(one_line(row.label, _MAX_CHARACTERS))
         self._badge.show_verdict(row.verdict or row.state, _describe_verdict(row))
         self._properties.setText(properties_text(row))
@@ -56,18 +77,63 @@ class RunCard(QFrame):
         self._notes.setText("\n".join(lines))
         self._notes.setVisible(bool(lines))
 
+    def show_preview(self, preview: RunPreview | None) -> None:
+        """Show the preview of the current run. The preview of another run, which the user has left in
+        the meantime, is ignored; until the next preview, the last one stays."""
+        if preview is not None and preview.directory != self._directory:
+            return
+        objectives = () if preview is None else preview.objectives
+        lines = [one_line(text, _MAX_CHARACTERS) for text in objectives[:_MAX_OBJECTIVES]]
+        if len(objectives) > _MAX_OBJECTIVES:
+            lines[-1] += f" · {len(objectives) - _MAX_OBJECTIVES} more"
+        self.sentence_label.setText("" if preview is None else preview.sentence[:_MAX_SENTENCE_CHARACTERS])
+        self.objectives_label.setText("\n".join(lines))
+        self._show_curve(None if preview is None else preview.curve)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_chart()
+
+    def _fit_chart(self) -> None:
+        """Hide the chart if the tab, which is as wide as the card, is narrow or has large text."""
+        container = self.parentWidget() or self
+        self.chart_box.setVisible(container.width() > _MIN_CHART_CHARACTERS * self.fontMetrics().averageCharWidth())
+
+    def _show_curve(self, curve: PreviewCurve | None) -> None:
+        """Draw the curve in the chart with its axes. The charts are kept, because a run of the same
+        profile has the same axes."""
+        if curve is None:
+            self.chart_box.setCurrentIndex(0)
+            return
+        axes = curve.title, curve.x_label, curve.x_unit, curve.y_label, curve.y_unit
+        chart = self._charts_by_axes.get(axes)
+        if chart is None:
+            from app.gui.charts.axes import Axis
+            from app.gui.charts.chart import Chart
+
+            x_axis, y_axis = Axis(curve.x_label, curve.x_unit), Axis(curve.y_label, curve.y_unit)
+            chart = self._charts_by_axes[axes] = Chart(curve.title, x_axis, y_axis, self._theme_controller)
+            self.chart_box.addWidget(chart)
+        chart.set_line("values", curve.y_label, curve.x, curve.y)
+        chart.set_limit(curve.limit, "SLO")
+        self.chart_box.setCurrentWidget(chart)
+
     def _build(self) -> None:
         header = hbox((self._name, 1), (self._badge, 0, Qt.AlignmentFlag.AlignTop))
-        grid = QGridLayout(self)
-        grid.setContentsMargins(14, 10, 14, 10)
-        grid.addLayout(header, 0, 0, 1, 3)
-        grid.addWidget(self._properties, 1, 0, 1, 3)
+        grid = QGridLayout()
+        hbox((grid, 3), (self.chart_box, 2), within=self, margins=(14, 10, 14, 10), spacing=12)
+        self.chart_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+        self.chart_box.addWidget(
+            label("No chart: this run has a single load and no comparable run.", "muted", wrap=True)
+        )
+        previews = vbox(header, self.sentence_label, self.objectives_label, self._properties, spacing=4)
+        grid.addLayout(previews, 0, 0, 1, 3)
         rows = (
             (self.title_field, "T&itle", "", button("&Rename", self._emit_title)),
             (self.tags_field, "Ta&gs", "Tags, separated by spaces", button("Set &tags", self._emit_tags)),
             (self.note_field, "N&ote", "Add a note…", button("&Add", self._emit_note)),
         )
-        for row, (field, caption, placeholder, action_button) in enumerate(rows, 2):
+        for row, (field, caption, placeholder, action_button) in enumerate(rows, 1):
             grid.addWidget(label(caption, buddy=field), row, 0)
             field.setPlaceholderText(placeholder)
             field.setAccessibleName(caption.replace("&", ""))
@@ -75,8 +141,14 @@ class RunCard(QFrame):
             grid.addWidget(action_button, row, 2)
         self.title_field.setMaxLength(MAX_TITLE_LENGTH)
         self.note_field.setMaxLength(MAX_NOTE_LENGTH)
-        grid.addWidget(self._notes, len(rows) + 2, 0, 1, 3)
+        grid.addWidget(self._notes, len(rows) + 1, 0, 1, 3)
         grid.setColumnStretch(1, 1)
+        self.chart_box.hide()
+        line_px = self.fontMetrics().lineSpacing()
+        self.sentence_label.setMinimumHeight(_SENTENCE_LINES * line_px)  # the card keeps its height from run to run
+        self.objectives_label.setMinimumHeight(_MAX_OBJECTIVES * line_px)
+        for text_label in (self.sentence_label, self.objectives_label):
+            text_label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.hide()
 
     def _emit_title(self) -> None:

@@ -1,4 +1,5 @@
-"""Filters of the run list: search text, validity and tag."""
+"""Filters of the run list: search text, validity and tag; and whether the runs are grouped by
+profile."""
 
 from __future__ import annotations
 
@@ -6,14 +7,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QComboBox, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QWidget
 
 from app.gui.formatting import format_count, format_size
 from app.gui.library.run_listing import ListedRuns
+from app.gui.settings import open_settings
 from app.gui.widgets import fill_choices, hbox, search_field
 
 _VALIDITIES = ("VALID", "WARN", "INVALID")
 _MAX_TAG_CHARACTERS = 30
+_GROUPED_KEY = "library/grouped"
 
 
 class FilterValues(NamedTuple):
@@ -24,6 +27,8 @@ class FilterValues(NamedTuple):
 
 class RunFilters(QWidget):
     changed = Signal()
+    grouped = Signal(bool)
+    """Signal that is emitted with whether the runs are grouped by profile."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,10 +41,17 @@ class RunFilters(QWidget):
         self.tag_box.setAccessibleName("Filter by tag")
         self.tag_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.show_tags(())
-        hbox((self.search_field, 1), self.validity_box, self.tag_box, within=self)
+        self.group_box = QCheckBox("Group b&y profile")
+        self.group_box.setChecked(open_settings().value(_GROUPED_KEY, defaultValue=False, type=bool) is True)
+        hbox((self.search_field, 1), self.validity_box, self.tag_box, self.group_box, within=self)
+        self.group_box.toggled.connect(self._on_grouped)
         self.search_field.textChanged.connect(self.changed)
         for box in (self.validity_box, self.tag_box):
             box.currentIndexChanged.connect(self.changed)
+
+    def _on_grouped(self, is_grouped: bool) -> None:
+        open_settings().setValue(_GROUPED_KEY, is_grouped)
+        self.grouped.emit(is_grouped)
 
     def values(self) -> FilterValues:
         return FilterValues(

@@ -1,36 +1,45 @@
 """Qt model and table view of the stored runs. Rows can be checked and dragged out, and are colored
-by validity.
+by validity. They can be grouped by profile below a row for each profile.
 
-Enter or a double click opens a run; Space checks a run.
+Enter or a double click opens a run; Space checks a run. On the row of a profile, Enter, Space or a
+click folds or unfolds its runs; Left folds them, and Right unfolds them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 from PySide6.QtCore import QMimeData, QModelIndex, QPersistentModelIndex, QPoint, Qt, QUrl, Signal
 from PySide6.QtGui import QColor, QContextMenuEvent, QFont, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QMenu
 
-from app.gui.formatting import State, state_for_verdict
+from app.gui.formatting import State, one_line, state_for_verdict
 from app.gui.library.run_listing import (
     COLUMNS,
     HEADERS,
     INITIALLY_HIDDEN_COLUMNS,
     ListedRuns,
     format_bytes,
+    format_cost,
+    format_last_change,
     format_latency,
     format_run_duration,
     format_time,
 )
 from app.gui.settings import open_settings
+from app.gui.sparkline import SPARKLINE_ROLE, SparklineDelegate
 from app.gui.tables import FrameModel, FrameTable
 from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import tool_tip_text
+from app.reporting.run_history import RunHistory, compute_run_change, format_run_change
 from app.reporting.run_rows import RunRow
+from reports.formatting import format_count_noun
 
 Index = QModelIndex | QPersistentModelIndex
 MAX_CHECKED = 8
@@ -38,6 +47,48 @@ _BASE_FLAGS = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.Item
 _CHECKABLE_FLAGS = _BASE_FLAGS | Qt.ItemFlag.ItemIsUserCheckable
 _NAME_COLUMN, _OUTCOME_COLUMN, _VALIDITY_COLUMN = (COLUMNS.index(name) for name in ("name", "outcome", "validity"))
 _NUMBER_COLUMNS = frozenset(COLUMNS.index(name) for name in ("max_rate", "latency_p95", "ttft_p95"))
+_TREND_COLUMN = COLUMNS.index("trend")
+_STARTED_COLUMN = COLUMNS.index("when")
+
+
+class ProfileGroup(msgspec.Struct, frozen=True):
+    """Row of a profile in the grouped list. `code` stands for the row in place of a position in the
+    DataFrame."""
+
+    code: int
+    name: str
+    run_count: int
+    latest_run: RunRow
+    """Run of the profile that started last, among the runs that match the filters."""
+    is_folded: bool
+
+    @property
+    def text(self) -> str:
+        return f"{'▸' if self.is_folded else '▾'} {self.name or 'No profile'} ({self.run_count})"
+
+    @property
+    def accessible_text(self) -> str:
+        state = "folded" if self.is_folded else "unfolded"
+        return f"Profile {self.name or 'n/a'}, {format_count_noun(self.run_count, 'run')}, {state}"
+
+
+def group_rows(
+    positions: Sequence[int], rows: Sequence[RunRow], folded_names: Collection[str], codes: Mapping[str, int]
+) -> tuple[list[int], dict[int, ProfileGroup]]:
+    """Group positions of `rows` by profile. Return the codes of the groups, each followed by the
+    positions of its runs unless it is folded, and the groups by code. Groups are in the order of
+    their first positions, so that they follow the sorting of the runs."""
+    positions_by_name: dict[str, list[int]] = {}
+    for position in positions:
+        positions_by_name.setdefault(rows[position].name or "", []).append(position)
+    order: list[int] = []
+    groups: dict[int, ProfileGroup] = {}
+    for name, group_positions in positions_by_name.items():
+        code, is_folded = codes[name], name in folded_names
+        latest_run = max((rows[position] for position in group_positions), key=lambda row: row.started_at or "")
+        groups[code] = ProfileGroup(code, name, len(group_positions), latest_run, is_folded)
+        order += [code, *(() if is_folded else group_positions)]
+    return order, groups
 
 
 class RunsModel(FrameModel):
@@ -54,6 +105,8 @@ class RunsModel(FrameModel):
                 "when": format_time,
                 "latency_p95": format_latency,
                 "ttft_p95": format_latency,
+                "trend": format_last_change,
+                "cost": format_cost,
                 "duration": format_run_duration,
                 "size": format_bytes,
             },
@@ -66,8 +119,17 @@ class RunsModel(FrameModel):
             int(role.ForegroundRole): self._get_color,
             int(role.FontRole): self._get_font,
             int(role.ToolTipRole): self._get_tool_tip,
+            int(SPARKLINE_ROLE): self._get_sparkline,
         }
         self._rows: tuple[RunRow, ...] = ()
+        self._histories: dict[str, RunHistory] = {}
+        self._group_codes: dict[str, int] = {}
+        self._groups: dict[int, ProfileGroup] = {}
+        self._folded_names: set[str] = set()
+        self._is_grouped = False
+        self.matching_count = 0
+        self._group_font = QFont()
+        self._group_font.setBold(True)
         self._positions_by_directory: dict[str, int] = {}
         self._strikeout_font = QFont()
         self._strikeout_font.setStrikeOut(True)
@@ -83,7 +145,10 @@ class RunsModel(FrameModel):
         }
 
     def set_listed_runs(self, listed_runs: ListedRuns) -> None:
-        self._rows = listed_runs.rows
+        self._rows, self._histories = listed_runs.rows, listed_runs.histories
+        self._group_codes = {
+            name: -1 - index for index, name in enumerate(sorted({row.name or "" for row in listed_runs.rows}))
+        }
         self._positions_by_directory = positions = {
             row.directory: position for position, row in enumerate(listed_runs.rows)
         }
@@ -92,6 +157,47 @@ class RunsModel(FrameModel):
         self.set_frame(listed_runs.frame)
         if len(self.checked_directories) != previous_count:
             self.checked_runs_changed.emit()
+
+    def set_grouped(self, is_grouped: bool) -> None:
+        self._is_grouped = is_grouped
+        self._reorder()
+
+    def set_folded(self, name: str, is_folded: bool) -> None:
+        """Fold or unfold the runs of a profile."""
+        (self._folded_names.add if is_folded else self._folded_names.discard)(name)
+        self._reorder()
+
+    def group(self, visible_row: int) -> ProfileGroup | None:
+        """Return the group whose own row is `visible_row`; `None` for the row of a run."""
+        return self._groups.get(self.frame_row(visible_row))
+
+    def find_group_row(self, name: str) -> int | None:
+        """Return the index of the visible row of a profile; `None` if the list is not grouped."""
+        code = self._group_codes.get(name, 0)
+        return None if code not in self._groups else int(np.flatnonzero(self._order == code)[0])
+
+    def visible_frame(self) -> pd.DataFrame:
+        return self.frame.iloc[self._order[self._order >= 0]]
+
+    def history(self, directory: str) -> RunHistory | None:
+        return self._histories.get(directory)
+
+    def _reorder(self) -> None:
+        self.beginResetModel()
+        self._order = self._compute_order()
+        self.endResetModel()
+
+    def _compute_order(self) -> npt.NDArray[np.int64]:
+        order, self._groups = super()._compute_order(), {}
+        self.matching_count = len(order)
+        if not self._is_grouped:
+            return order
+        codes, self._groups = group_rows(order.tolist(), self._rows, self._folded_names, self._group_codes)
+        return np.array(codes, dtype=np.int64)
+
+    def _find_displayed_rows(self, frame_rows: list[int]) -> list[int]:
+        positions = {row: position for position, row in enumerate(self._order.tolist())}
+        return [positions.get(row, -1) for row in frame_rows]
 
     def row(self, visible_row: int) -> RunRow:
         return self._rows[self.frame_row(visible_row)]
@@ -102,6 +208,11 @@ class RunsModel(FrameModel):
         visible_rows = [] if position is None else np.flatnonzero(self._order == position).tolist()
         return visible_rows[0] if visible_rows else None
 
+    def find_visible_rows(self, directories: Collection[str]) -> list[int]:
+        """Return the indices of the visible rows of several runs."""
+        positions = [self._positions_by_directory[directory] for directory in directories]
+        return np.flatnonzero(np.isin(self._order, positions)).tolist()
+
     def uncheck_all(self) -> None:
         self.checked_directories.clear()
         self._emit_checked_runs_changed()
@@ -109,9 +220,13 @@ class RunsModel(FrameModel):
     def flags(self, index: Index) -> Qt.ItemFlag:
         if not index.isValid():
             return Qt.ItemFlag.NoItemFlags
+        if self._groups and self.group(index.row()) is not None:
+            return Qt.ItemFlag.ItemIsEnabled
         return _CHECKABLE_FLAGS if index.column() == _NAME_COLUMN else _BASE_FLAGS
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if self._groups and index.isValid() and (group := self.group(index.row())) is not None:
+            return self._get_group_value(group, index.column(), role)
         get_value = self._getters_by_role.get(role)
         if get_value is None:
             return super().data(index, role)
@@ -119,6 +234,8 @@ class RunsModel(FrameModel):
 
     def setData(self, index: Index, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:
         if role != Qt.ItemDataRole.CheckStateRole or not index.isValid() or index.column() != _NAME_COLUMN:
+            return False
+        if self.group(index.row()) is not None:
             return False
         directory, is_checked = self.row(index.row()).directory, Qt.CheckState(value) == Qt.CheckState.Checked
         if is_checked == (directory in self.checked_directories) or (
@@ -136,7 +253,7 @@ class RunsModel(FrameModel):
         return ["text/uri-list"]
 
     def mimeData(self, indexes: Sequence[QModelIndex]) -> QMimeData:
-        rows = sorted({index.row() for index in indexes})
+        rows = sorted({index.row() for index in indexes if self.group(index.row()) is None})
         mime_data = QMimeData()
         mime_data.setUrls([QUrl.fromLocalFile(str(Path(self.row(row).directory))) for row in rows])
         return mime_data
@@ -175,12 +292,43 @@ class RunsModel(FrameModel):
 
     def _get_tool_tip(self, index: Index) -> str:
         row = self.row(index.row())
+        if index.column() == _TREND_COLUMN:
+            return tool_tip_text(describe_history(row, self._histories.get(row.directory)))
         notes = "\n".join(note.text for note in row.notes[-3:])
         return tool_tip_text(f"{row.directory}\n{notes}" if notes else row.directory)
 
+    def _get_sparkline(self, index: Index) -> tuple[float, ...]:
+        history = self._histories.get(self.row(index.row()).directory)
+        return () if history is None or index.column() != _TREND_COLUMN else history.values
+
+    def _get_group_value(self, group: ProfileGroup, column: int, role: int) -> object:
+        if role == Qt.ItemDataRole.FontRole:
+            return self._group_font if column == _NAME_COLUMN else None
+        if role == SPARKLINE_ROLE and column == _TREND_COLUMN:
+            history = self._histories.get(group.latest_run.directory)
+            return () if history is None else history.values
+        is_text = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole)
+        if is_text and column == _STARTED_COLUMN:
+            return format_time(group.latest_run.started_at)
+        if column != _NAME_COLUMN or not is_text:
+            return None
+        return one_line(group.text if role == Qt.ItemDataRole.DisplayRole else group.accessible_text)
+
+
+def describe_history(row: RunRow, history: RunHistory | None) -> str:
+    """Describe the main number of a run and its change against the reference run."""
+    if history is None:
+        return "n/a: no main number of a valid run"
+    change = compute_run_change(row, history)
+    change_text = "no comparable run before it" if change is None else format_run_change(change)
+    return f"{row.headline}, {change_text}"
+
 
 _MAX_COLUMN_CHARACTERS = 36
-_STARTED_COLUMN = COLUMNS.index("when")
+_FOLD_KEYS: dict[Qt.Key, bool | None] = {
+    Qt.Key.Key_Return: None, Qt.Key.Key_Enter: None, Qt.Key.Key_Space: None,
+    Qt.Key.Key_Left: True, Qt.Key.Key_Right: False,
+}  # fmt: skip
 _HIDDEN_COLUMNS_KEY = "library/hidden_columns"
 
 
@@ -190,14 +338,18 @@ class RunsTable(FrameTable):
 
     opened = Signal()
     menu_requested = Signal(QPoint)
+    fold_requested = Signal(str, bool)
+    """Signal that is emitted with the name of a profile and whether to fold its runs."""
 
-    def __init__(self, model: RunsModel) -> None:
+    def __init__(self, model: RunsModel, theme_controller: ThemeController) -> None:
         super().__init__(model, "Stored runs", max_column_characters=_MAX_COLUMN_CHARACTERS)
         self._runs_model = model
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setDragEnabled(True)
         self.setDragDropMode(QAbstractItemView.DragDropMode.DragOnly)
         self.doubleClicked.connect(self._on_double_click)
+        self.clicked.connect(self._on_click)
+        self.setItemDelegateForColumn(_TREND_COLUMN, SparklineDelegate(self, theme_controller))
         header = self.horizontalHeader()
         header.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         header.customContextMenuRequested.connect(self._show_column_menu)
@@ -212,8 +364,19 @@ class RunsTable(FrameTable):
         self.sortByColumn(_STARTED_COLUMN, Qt.SortOrder.DescendingOrder)
         self.fit_columns()
 
+    def fit_name_column(self) -> None:
+        """Widen the first column to its contents, up to the maximum width, but never narrow it."""
+        max_width_px = _MAX_COLUMN_CHARACTERS * self.fontMetrics().averageCharWidth()
+        width_px = min(self.sizeHintForColumn(_NAME_COLUMN), max_width_px)
+        self.setColumnWidth(_NAME_COLUMN, max(width_px, self.columnWidth(_NAME_COLUMN)))
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+        index = self.currentIndex()
+        group = self._runs_model.group(index.row()) if index.isValid() else None
+        if group is not None and event.key() in _FOLD_KEYS:
+            is_folded = _FOLD_KEYS[Qt.Key(event.key())]
+            self.fold_requested.emit(group.name, not group.is_folded if is_folded is None else is_folded)
+        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self.opened.emit()
         elif event.key() == Qt.Key.Key_Space and self.currentIndex().isValid():
             self._toggle_checked(self.currentIndex().row())
@@ -221,7 +384,8 @@ class RunsTable(FrameTable):
             super().keyPressEvent(event)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
-        if self.currentIndex().isValid():
+        index = self.currentIndex()
+        if index.isValid() and self._runs_model.group(index.row()) is None:
             self.menu_requested.emit(event.globalPos())
 
     def fill_column_menu(self, menu: QMenu) -> None:
@@ -254,3 +418,8 @@ class RunsTable(FrameTable):
 
     def _on_double_click(self) -> None:
         self.opened.emit()
+
+    def _on_click(self, index: QModelIndex) -> None:
+        group = self._runs_model.group(index.row())
+        if group is not None:
+            self.fold_requested.emit(group.name, not group.is_folded)

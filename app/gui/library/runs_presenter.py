@@ -11,13 +11,21 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app.gui.background import LatestRunner, submit
+from app.gui.formatting import format_quantity
 from app.gui.library.run_listing import ListedRuns, build_listing
 from app.gui.navigation import Notice, build_error_notice
-from app.reporting.run_rows import DeletedRow, list_deleted_rows, list_runs
+from app.records.comparison import MAX_RATE
+from app.records.metrics import display_unit, metric_label
+from app.records.result import Result
+from app.reporting.run_history import RunHistory
+from app.reporting.run_rows import DeletedRow, RunRow, list_deleted_rows, list_runs
+from app.storage.baselines import list_promoted_directories
+from reports.formatting import format_metric_label
 
 Task = tuple[Callable[[], object], Callable[[object], object], Callable[[Exception], object]]
 
@@ -57,6 +65,91 @@ class TaskQueue(QObject):
         submit(self, function, handle_result, handle_error)
 
 
+class PreviewCurve(msgspec.Struct, frozen=True):
+    """Small chart of a run: its latency by load or, for a run with a single load, the main numbers of
+    comparable runs."""
+
+    title: str
+    x_label: str
+    x_unit: str
+    y_label: str
+    y_unit: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    limit: float | None = None
+    """Limit of the SLO on the y axis; `None` without one."""
+
+
+class RunPreview(msgspec.Struct, frozen=True):
+    """Preview of a stored run. `curve` is `None` if nothing was measured that can be drawn."""
+
+    directory: str
+    sentence: str
+    objectives: tuple[str, ...]
+    curve: PreviewCurve | None = None
+
+
+def read_preview(row: RunRow, history: RunHistory | None) -> RunPreview:
+    """Read the preview of a run from its stored result. This function can be called from any thread.
+    Raises UsageError if the result cannot be read."""
+    from app.reporting.load import build_objective_rows
+    from app.reporting.verdict import build_verdict
+    from app.storage.run_directory import StoredRun
+
+    result = StoredRun(Path(row.directory)).complete_result
+    objectives = tuple(
+        f"{objective.outcome}  {objective.label}: {format_quantity(objective.observed)}"
+        for objective in build_objective_rows(result)
+    )
+    curve = build_load_preview(result) or build_history_preview(row, history)
+    return RunPreview(row.directory, build_verdict(result).sentence, objectives, curve)
+
+
+def build_load_preview(result: Result) -> PreviewCurve | None:
+    """Return the latency of a run by its rates or numbers of clients; `None` with fewer than two
+    loads."""
+    from app.reporting.load import build_curve_labels
+
+    labels = build_curve_labels(result)
+    stages = [
+        stage for stage in result.stages if stage.kind != "warmup" and not stage.is_pooled and stage.variant is None
+    ]
+    by_clients = any(stage.concurrency for stage in stages)
+    points = sorted(
+        (float(load), estimate.value)
+        for stage in stages
+        if (load := stage.concurrency if by_clients else stage.scheduled_per_s) is not None
+        if (estimate := stage.metrics.get(labels.metric, {}).get(labels.percentile)) is not None
+        if estimate.value is not None
+    )
+    if len({load for load, _ in points}) < 2:
+        return None
+    name = format_metric_label(labels.metric, labels.percentile)
+    x_label, x_unit = ("Clients", "") if by_clients else ("Rate", f"{_LOAD_UNITS[labels.counts]}/s")
+    return PreviewCurve(
+        f"{name} by load",
+        x_label,
+        x_unit,
+        name,
+        "ms",
+        tuple(load for load, _ in points),
+        tuple(value for _, value in points),
+        None if labels.limit is None else labels.limit.value,
+    )
+
+
+def build_history_preview(row: RunRow, history: RunHistory | None) -> PreviewCurve | None:
+    """Return the main numbers of a run and of the comparable runs before it; `None` without such
+    runs."""
+    if row.number is None or history is None or len(history.values) < 2:
+        return None
+    name = metric_label(row.number.metric) if row.number.metric != MAX_RATE else "max rate"
+    unit = display_unit(row.number.unit)
+    run_numbers = tuple(map(float, range(1, len(history.values) + 1)))
+    return PreviewCurve(f"{name} by run", "Run (oldest first)", "", name, unit, run_numbers, history.values)
+
+
+_LOAD_UNITS = {"requests": "req", "sessions": "sessions"}
 _LISTING_TIMEOUT_S = 0.5
 """Time limit of one listing, in seconds. Runs that are not read within the limit are read by the
 following listings."""
@@ -77,22 +170,39 @@ class RunsPresenter(QObject):
     """Signal that is emitted when runs were added, deleted or labeled in this window."""
     imported = Signal(object)
     """Signal that is emitted with the directory of a run that has been imported."""
+    previewed = Signal(object)
+    """Signal that is emitted with the `RunPreview` of the selected run, or with `None` if it cannot be
+    read."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self.undo_stack = QUndoStack(self)
         self._tasks = TaskQueue(self)
         self._latest_listing: LatestRunner[ListedRuns] = LatestRunner(self, self._on_listed, self._notify_error)
+        self._latest_preview: LatestRunner[RunPreview] = LatestRunner(
+            self, self.previewed.emit, lambda _: self.previewed.emit(None)
+        )
         self._latest_trash: LatestRunner[tuple[DeletedRow, ...]] = LatestRunner(
             self, self.trash_listed.emit, self._notify_error
         )
 
     @property
     def is_busy(self) -> bool:
-        return self._latest_listing.is_busy or self._latest_trash.is_busy or self._tasks.is_busy
+        readers = self._latest_listing, self._latest_trash, self._latest_preview
+        return any(reader.is_busy for reader in readers) or self._tasks.is_busy
 
     def refresh(self) -> None:
-        self._latest_listing.request(lambda: build_listing(list_runs(time_limit_s=_LISTING_TIMEOUT_S)))
+        self._latest_listing.request(
+            lambda: build_listing(list_runs(time_limit_s=_LISTING_TIMEOUT_S), list_promoted_directories())
+        )
+
+    def preview(self, row: RunRow, history: RunHistory | None) -> None:
+        """Read the preview of a run. While the user moves through the list, only the latest run is
+        read."""
+        self._latest_preview.request(lambda: read_preview(row, history))
+
+    def cancel_preview(self) -> None:
+        self._latest_preview.cancel()
 
     def refresh_trash(self) -> None:
         self._latest_trash.request(list_deleted_rows)

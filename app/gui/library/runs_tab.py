@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import QItemSelectionModel, Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QFileDialog, QMenu, QToolButton, QWidget
 
@@ -17,9 +18,11 @@ from app.gui.navigation import Navigation
 from app.gui.tables import set_table_description
 from app.gui.theme import ThemeController
 from app.gui.widgets import EmptyState, button, hbox, label, vbox
-from app.reporting.run_rows import RunRow
+from app.reporting.run_rows import UNREADABLE, RunRow
 
 _REFRESH_INTERVAL_MS = 3_000
+_MAX_RESTORED_ROWS = 500
+"""Maximum number of runs that stay selected when the list is grouped; each costs time."""
 _BUNDLE_FILTER = " (*.zip);;"
 
 
@@ -32,9 +35,10 @@ class RunsTab(QWidget):
         self._listed_runs: ListedRuns | None = None
         self._run_to_select: str | None = None
         self.model = RunsModel(theme_controller)
-        self.table = RunsTable(self.model)
+        self.table = RunsTable(self.model, theme_controller)
         self.filters = RunFilters()
-        self.card = RunCard()
+        self.card = RunCard(theme_controller)
+        self._previewed_row: RunRow | None = None
         self._status = label("", "muted", wrap=True)
         self._status.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.empty_state = EmptyState(
@@ -43,6 +47,7 @@ class RunsTab(QWidget):
             button("&Import bundle…", self._choose_bundle),
         )
         self._no_matches_state = EmptyState("No runs match the filters.", button("Show a&ll runs", self.filters.clear))
+        self.model.set_grouped(self.filters.group_box.isChecked())
         self._make_buttons()
         self._build()
         self._connect(theme_controller)
@@ -59,7 +64,11 @@ class RunsTab(QWidget):
 
     def show_listed_runs(self, listed_runs: ListedRuns) -> None:
         previous_runs, self._listed_runs = self._listed_runs, listed_runs
-        if previous_runs is None or previous_runs.rows != listed_runs.rows:
+        if (
+            previous_runs is None
+            or previous_runs.rows != listed_runs.rows
+            or previous_runs.histories != listed_runs.histories
+        ):
             selected_run = self.selected_run()
             self.model.set_listed_runs(listed_runs)
             self.filters.show_tags(sorted({tag for row in listed_runs.rows for tag in row.tags}))
@@ -75,7 +84,9 @@ class RunsTab(QWidget):
     def selected_run(self) -> RunRow | None:
         """Return the run in the current row, or None if there is no current row."""
         index = self.table.currentIndex()
-        return self.model.row(index.row()) if index.isValid() and index.row() < self.model.rowCount() else None
+        if not index.isValid() or index.row() >= self.model.rowCount() or self.model.group(index.row()) is not None:
+            return None
+        return self.model.row(index.row())
 
     def selected_rows(self) -> tuple[RunRow, ...]:
         rows = sorted({index.row() for index in self.table.selectionModel().selectedRows()})
@@ -217,6 +228,9 @@ class RunsTab(QWidget):
     def _connect(self, theme_controller: ThemeController) -> None:
         self.presenter.listed.connect(self.show_listed_runs)
         self.filters.changed.connect(self._apply_filters)
+        self.filters.grouped.connect(self._group)
+        self.table.fold_requested.connect(self._fold)
+        self.presenter.previewed.connect(self.card.show_preview)
         self.table.opened.connect(self.open)
         self.table.menu_requested.connect(self._show_menu)
         self.table.selectionModel().selectionChanged.connect(self._update_state)
@@ -236,6 +250,33 @@ class RunsTab(QWidget):
         self._select_run(None if selected_run is None else selected_run.directory)
         self._update_state()
 
+    def _group(self, is_grouped: bool) -> None:
+        directories = {row.directory for row in self.selected_rows()}
+        selected_run = self.selected_run()
+        self.model.set_grouped(is_grouped)
+        self.table.fit_name_column()
+        self._select_run(None if selected_run is None else selected_run.directory)
+        self._select_also(directories)
+        self._update_state()
+
+    def _fold(self, name: str, is_folded: bool) -> None:
+        """Fold or unfold the runs of a profile. Its row becomes current, and the runs of other
+        profiles stay selected."""
+        directories = {row.directory for row in self.selected_rows()}
+        self.model.set_folded(name, is_folded)
+        group_row = self.model.find_group_row(name)
+        if group_row is not None:
+            index = self.model.index(group_row, 0)
+            self.table.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.NoUpdate)
+            self.table.scrollTo(index)
+        self._select_also(directories)
+        self._update_state()
+
+    def _select_also(self, directories: Collection[str]) -> None:
+        flags = QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
+        for row in self.model.find_visible_rows(directories)[:_MAX_RESTORED_ROWS]:
+            self.table.selectionModel().select(self.model.index(row, 0), flags)
+
     def _select_run(self, directory: str | None) -> None:
         row = None if directory is None else self.model.find_visible_row(directory)
         if row is not None:
@@ -244,7 +285,7 @@ class RunsTab(QWidget):
     def _update_state(self) -> None:
         if self._listed_runs is None:
             return
-        run_count, visible_count = len(self._listed_runs.rows), self.model.rowCount()
+        run_count, visible_count = len(self._listed_runs.rows), self.model.matching_count
         self.empty_state.setVisible(run_count == 0)
         self.filters.setVisible(run_count > 0)
         self._no_matches_state.setVisible(run_count > 0 and visible_count == 0)
@@ -252,10 +293,22 @@ class RunsTab(QWidget):
         for action_button in self._buttons[:-1]:
             action_button.setVisible(run_count > 0)
         selected_rows = self.selected_rows()
-        self.card.show_run(selected_rows[0] if len(selected_rows) == 1 else None)
+        self._show_card(selected_rows[0] if len(selected_rows) == 1 else None)
         self._update_buttons(selected_rows)
         self._set_status(self.filters.status_text(self._listed_runs, visible_count))
         set_table_description(self.table, "Stored runs")
+
+    def _show_card(self, row: RunRow | None) -> None:
+        """Show the card of a run, and read its preview unless that of the same row has been read."""
+        self.card.show_run(row)
+        if row == self._previewed_row:
+            return
+        self._previewed_row = row
+        if row is not None and row.state == "done" and row.verdict != UNREADABLE:
+            self.presenter.preview(row, self.model.history(row.directory))
+        else:
+            self.presenter.cancel_preview()
+            self.card.show_preview(None)
 
     def _update_buttons(self, selected_rows: tuple[RunRow, ...]) -> None:
         checked_count = len(self.model.checked_directories)

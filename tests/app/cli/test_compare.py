@@ -98,6 +98,17 @@ def test_nothing_in_common_is_a_usage_error(home: Path, capsys: pytest.CaptureFi
     assert "no metric in common" in capsys.readouterr().err
 
 
+def test_runs_that_share_only_probes_are_inconclusive(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    probe = msgspec.structs.replace(steady(10.0, 0.1), kind="probe")
+    store(home, [result(probe, run_id="before"), result(probe, run_id="after")])
+    assert main(["compare", "before", "after"]) == ExitCode.OK
+    shown = capsys.readouterr()
+    assert shown.out.startswith("INCONCLUSIVE: no headline metric has a value in both runs")
+    assert shown.err == "warning: no headline metric has a value in both runs, so the comparison is inconclusive\n"
+    assert main(["compare", "before", "after", "--on-inconclusive", "fail"]) == ExitCode.INCONCLUSIVE
+    assert capsys.readouterr().err.startswith("error: no headline metric")
+
+
 def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(home, [result(steady(10.0, 0.1), run_id="now")])
     assert main(["compare", "promoted", "now"]) == ExitCode.USAGE

@@ -21,6 +21,7 @@ _ONE_THREAD_AT_A_TIME = "app.planning.simulation.precompile"
 """Imported by no work before its modules are loaded under the lock, see planning_tasks."""
 _PROBE = """
 import sys
+from datetime import UTC, datetime
 from app.gui.docks.machine_watch import _check_machine
 from app.gui.home.presenter import read_recent_runs
 from app.gui.import_preloading import BACKGROUND_MODULES, STARTUP_MODULES, load_modules
@@ -28,7 +29,7 @@ from app.gui.launching import _find_pairs_to_show
 from app.gui.recovery import _find_unfinished_runs
 load_modules(*STARTUP_MODULES)
 loaded = set(sys.modules)
-for work in (_find_unfinished_runs, _find_pairs_to_show, read_recent_runs, _check_machine):
+for work in (_find_unfinished_runs, _find_pairs_to_show, lambda: read_recent_runs(datetime.now(UTC)), _check_machine):
     work()
 own = ("app", "loadgen", "pandas", "pyarrow", "reports", "scipy")
 print("at start:", *sorted(name for name in set(sys.modules) - loaded if name.split(".")[0] in own))

@@ -28,7 +28,7 @@ def test_runs_without_a_metric_in_common_are_said_to_have_none() -> None:
     compared = compare_runs([BASELINE], [result(steady(10.0, 0.1), run_id="later")])
     probes = tuple(msgspec.structs.replace(change, is_headline=False) for change in compared.changes)
     section = build_comparison_section(msgspec.structs.replace(compared, changes=probes))
-    assert section.headline.endswith("no headline metric has a value in both runs (tolerance 5.00\u202f%).")
+    assert section.headline == ("INCONCLUSIVE: no headline metric has a value in both runs (tolerance 5.00\u202f%).")
 
 
 def test_a_run_against_itself_is_called_the_same_run() -> None:

@@ -16,6 +16,7 @@ from app.records.events import RunStarted
 from app.reporting.run_rows import (
     UNREADABLE,
     RunRow,
+    build_headline_number,
     build_trend,
     filter_rows,
     format_change,
@@ -63,6 +64,27 @@ def test_the_headline_is_the_max_rate_or_else_the_latency_of_the_slo() -> None:
     assert format_headline(streaming_run().result) == "p95 TTFT 252 ms"
     assert format_headline(only_failed().result) is None
     assert format_headline(nothing_measured().result) is None
+
+
+def test_the_headline_number_is_the_one_in_the_headline() -> None:
+    found = {
+        name: build_headline_number(result)
+        for name, result in (
+            ("search", full_run().result),
+            ("local", local_run().result),
+            ("local search", searched_run(alone=False).result),
+            ("stream", streaming_run().result),
+            ("none", nothing_measured().result),
+        )
+    }
+    numbers = {name: number and (number.metric, number.unit, number.estimate.value) for name, number in found.items()}
+    max_rate = full_run().result.max_rate
+    assert max_rate is not None
+    assert numbers["search"] == ("max_rate_within_slo", "1/s", max_rate.per_s.value)
+    assert numbers["local"] == ("throughput_per_s", "1/s", pytest.approx(1_600))
+    assert numbers["local search"] == ("max_rate_within_slo", "calls/s", 400)
+    assert numbers["stream"] == ("ttft_ms.p95", "ms", pytest.approx(252, abs=0.5))
+    assert numbers["none"] is None
 
 
 WHOLE = full_run().result

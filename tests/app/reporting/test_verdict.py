@@ -138,6 +138,16 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
             "Max rate at least 8.00\u202fsessions/s within SLO",
         ),
         ({"exit": ended(5, "stopped by a limit")}, "INCONCLUSIVE", "Stopped early: partial results."),
+        (
+            {"exit": ended(130, "the user stopped the run"), "slo": (), "gates": ()},
+            "MEASURED",
+            "Stopped early: partial results.",
+        ),
+        (
+            {"exit": ended(130, "the user stopped the run"), "slo": (), "gates": (), "stages": ()},
+            "INCONCLUSIVE",
+            "Stopped before anything was measured.",
+        ),
     ],
 )
 def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, sentence: str) -> None:

@@ -19,7 +19,7 @@ from app.records.events import StageStarted
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.result import Hardware, ObjectiveOutcome, Result, ShapePlan, Verdict
 from app.records.service import ServiceFit
-from app.session.result import collect_notes
+from app.session.result import collect_notes, compare_with_baseline
 from app.session.spec import BaselineSpec, LimitSpec, PlanSpec, StageSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
@@ -41,6 +41,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
 from tests.fakes.offers import TODAY, catalogue, offer, question
 from tests.fakes.parts import NOON
+from tests.fakes.repeated import repeats
 
 
 def test_each_is_reported_once_in_the_order_it_became_known() -> None:
@@ -148,6 +149,21 @@ def test_a_baseline_with_nothing_in_common_is_a_usage_error_with_the_result_kept
     assert result.exit.code == ExitCode.USAGE
     assert result.stages
     assert (bench.directory / "result.json").exists()
+
+
+def test_a_baseline_with_only_probes_in_common_is_inconclusive() -> None:
+    (run,) = repeats([10.0])
+    probed = msgspec.structs.replace(
+        run, stages=tuple(msgspec.structs.replace(one, kind="probe") for one in run.stages)
+    )
+    baseline = BaselineSpec((msgspec.structs.replace(probed, run_id="before"),), 0.05)
+    warned, failed = (
+        compare_with_baseline(probed, baseline, Gating(on_inconclusive=policy)) for policy in ("warn", "fail")
+    )
+    assert "baseline_inconclusive" not in [cause.id for cause in warned.exit.causes]
+    assert [cause.text for cause in failed.exit.causes if cause.id == "baseline_inconclusive"] == [
+        "the comparison with the baseline is inconclusive: no headline metric has a value in both runs"
+    ]
 
 
 def test_a_baseline_of_other_stages_is_refused_before_the_first_request(tmp_path: Path) -> None:

@@ -211,9 +211,9 @@ def test_answers_lie_over_each_other_stage_by_stage(
 ) -> None:
     page = open_page()
     page.compare(searched)
-    page.tabs.setCurrentWidget(page.latency_tab)
+    page.tabs.setCurrentWidget(page.overlays_tab)
     settle(qtbot, page)
-    answers = page.latency_tab
+    answers = page.overlays_tab
     qtbot.waitUntil(lambda: len(answers.chart.series()) == 2)
     first, second = answers.chart.series()
     assert first.label == "1 quickstart"
@@ -227,8 +227,17 @@ def test_answers_lie_over_each_other_stage_by_stage(
     assert answers.stage_box.currentText() == "probe 25 req/s"
     assert "1 quickstart has 75 responses." in answers.note
     before = answers.chart.series()[0].x.copy()
+    color = answers.chart.series()[1].style_index
     answers.metric_box.setCurrentIndex(answers.metric_box.findText("service time (from send)"))
     assert not np.array_equal(answers.chart.series()[0].x, before)
+    for view, x_label in (("load", "Rate"), ("time", "Time")):
+        answers.view_box.setCurrentIndex(answers.view_box.findData(view))
+        settle(qtbot, page)
+        assert answers.chart.plot.x_axis.axis.label == x_label
+        assert answers.metric_box.currentText() == "p95 latency"
+        first, second = answers.chart.series()
+        assert (first.label, second.style_index) == ("1 quickstart", color)
+        assert len(first.x) > 3
 
 
 def test_each_stage_has_its_verdicts_in_a_row(searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot) -> None:

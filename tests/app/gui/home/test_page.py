@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QBoxLayout, QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.gui.docks.machine_watch import MachineWatch
+from app.gui.home.cards import RunButton
 from app.gui.home.page import HomePage
 from app.gui.navigation import Launch, Navigation
 from app.gui.recovery import Recovery
@@ -16,6 +17,7 @@ from app.gui.settings import open_settings
 from app.gui.theme import ThemeController
 from app.storage.run_directory import StoredRun, runs_home
 from tests.fakes.stored_runs import cut_short, stored_run
+from tests.fakes.widget_walk import unnamed, unreachable
 
 
 @pytest.fixture
@@ -75,14 +77,22 @@ def test_the_last_five_runs_open_with_their_badges(qtbot: QtBot, navigation: Nav
         shutil.copytree(first, runs_home() / f"2026112{number}")
     cut_short(StoredRun(runs_home() / "20261126"), 1)
     navigation.library_changed.emit()
-    qtbot.waitUntil(lambda: bool(page.run_rows.findChildren(QPushButton)))
-    rows = page.run_rows.findChildren(QPushButton)
+    qtbot.waitUntil(lambda: bool(page.run_rows.findChildren(RunButton)))
+    rows = page.run_rows.findChildren(RunButton)
     assert [row.accessibleName() for row in rows] == ["Open run three stages"] * 5
     assert "interrupted" in rows[0].accessibleDescription()
     assert any(word in rows[1].accessibleDescription() for word in ("VALID", "WARN", "INVALID"))
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
         qtbot.mouseClick(rows[1], Qt.MouseButton.LeftButton)
     assert opened.args == [runs_home() / "20261125"]
+    compare = [one for one in page.run_rows.findChildren(QPushButton) if one.text() == "Compare"]
+    assert compare[0].accessibleName() == "Compare run three stages with the previous run"
+    with qtbot.waitSignal(navigation.comparison_requested) as compared:
+        qtbot.keyClick(compare[0], Qt.Key.Key_Space)
+    assert compared.args == [(runs_home() / "20261124", runs_home() / "20261125")]
+    assert "6 comparable runs" in rows[1].accessibleDescription()
+    assert unnamed(page) == []
+    assert unreachable(page) == []
 
 
 def test_this_machine_is_shown_once_a_second_and_its_providers_once_tried(qtbot: QtBot, page: HomePage) -> None:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import pytest
 from msgspec.structs import replace
 
 from app.gui.docks.machine_watch import MachineState
-from app.gui.home.presenter import MachineLine, build_quick_check, machine_lines, run_line
+from app.gui.home.presenter import MachineLine, build_quick_check, format_age, machine_lines, run_line
+from app.records.estimate import Estimate
 from app.records.machine import GpuState, MachineInfo, MachineNow, UnavailableProvider
 from app.records.result import Check
-from app.reporting.run_rows import RunRow
+from app.reporting.run_history import build_run_histories
+from app.reporting.run_rows import HeadlineNumber, RunRow
 from app.storage.run_directory import runs_home
 from tests.fakes.parts import ENVIRONMENT
 
@@ -77,3 +82,43 @@ def test_the_quick_check_has_a_directory_of_its_own_at_home() -> None:
     assert first.directory.parent == runs_home()
     assert first.directory != second.directory
     assert first.arguments == ("quickstart", "--seconds", "2", "--no-retry")
+
+
+def test_a_card_has_the_change_in_color_only_if_it_is_one() -> None:
+    before, slower, near = (
+        RunRow(
+            f"run-{place}",
+            f"/runs/run-{place}",
+            "chat",
+            verdict="VALID",
+            headline=f"p95 latency {value} ms",
+            number=HeadlineNumber("latency_ms.p95", "ms", "lower", Estimate(value, (value - 0.1, value + 0.1))),
+            comparability_key="one",
+            started_at=f"2026-08-01T12:0{place}:00+00:00",
+        )
+        for place, value in enumerate((10.0, 20.0, 20.1))
+    )
+    histories = build_run_histories([before, slower, near], {})
+    now = datetime(2026, 8, 1, 15, 30, tzinfo=UTC)
+    first, worse, same = (run_line(row, histories[row.directory], now) for row in (before, slower, near))
+    assert (first.change, first.reference) == ("", None)
+    assert (worse.change_state, worse.reference, worse.values) == ("bad", "/runs/run-0", (10.0, 20.0))
+    assert same.change_state == "plain"
+    assert worse.description.startswith("VALID, p95 latency 20.0 ms, +100 %")
+    assert "2 comparable runs, 3 h ago" in worse.description
+
+
+@pytest.mark.parametrize(
+    ("started_at", "age"),
+    [
+        ("2026-08-01T11:59:40+00:00", "just now"),
+        ("2026-08-01T11:55:00+00:00", "5 min ago"),
+        ("2026-07-30T11:00:00+00:00", "2 d ago"),
+        ("2026-01-01T00:00:00+00:00", ""),
+        ("2026-08-01T12:00:01+00:00", ""),
+        ("2026-08-01T11:00:00", ""),
+        ("yesterday", ""),
+    ],
+)
+def test_an_age_is_said_if_it_is_short_and_known(started_at: str, age: str) -> None:
+    assert format_age(started_at, datetime(2026, 8, 1, 12, tzinfo=UTC)) == age

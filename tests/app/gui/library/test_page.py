@@ -90,6 +90,32 @@ def test_ticks_keep_their_order_and_go_to_a_comparison(
     assert model.checked_directories == [str(stored[0])]
 
 
+def test_grouping_folds_profiles_and_keeps_what_is_selected(
+    stored: list[Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
+    page = open_page()
+    tab = page.runs_tab
+    choose(page, "run-b")
+    settle(qtbot, page)
+    card = tab.card
+    assert card.sentence_label.text().startswith("Max rate 218")
+    tab.filters.group_box.click()
+    selected = tab.selected_run()
+    assert selected is not None
+    assert selected.run_id == "run-b"
+    assert tab.filters.status_text(tab._listed_runs, tab.model.matching_count).startswith("4 runs")  # type: ignore[arg-type]
+    row = tab.model.find_group_row("quickstart")
+    assert row is not None
+    tab.table.setCurrentIndex(tab.model.index(row, 0))
+    assert tab.selected_run() is None
+    assert not card.isVisible()
+    for key, count in ((Qt.Key.Key_Space, 5), (Qt.Key.Key_Right, 7), (Qt.Key.Key_Left, 5)):
+        qtbot.keyClick(tab.table, key)
+        assert tab.model.rowCount() == count
+    tab.filters.group_box.click()
+    assert tab.model.rowCount() == 4
+
+
 def test_at_most_eight_runs_are_ticked(nothing_is_left: None, open_page: OpenPage) -> None:
     for number in range(9):
         store(f"run-{number}", WHOLE, number + 1)

@@ -3,15 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPersistentModelIndex, Qt
 from PySide6.QtTest import QAbstractItemModelTester
 from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from app.gui.library.run_listing import COLUMNS, HEADERS, ListedRuns, build_listing, build_mask
 from app.gui.library.runs_model import RunsModel, RunsTable
+from app.gui.sparkline import SPARKLINE_ROLE
 from app.gui.theme import ThemeController
-from app.reporting.run_rows import Listing, RunRow
+from app.records.estimate import Estimate
+from app.reporting.run_rows import HeadlineNumber, Listing, RunRow
 
 
 def listed(count: int) -> ListedRuns:
@@ -33,8 +35,61 @@ def test_it_is_a_model_by_qts_own_rules(model: RunsModel) -> None:
     model.sort(0, Qt.SortOrder.DescendingOrder)
     model.set_filter(build_mask(listed(20), "run-1", None, None))
     model.setData(model.index(0, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
+    model.set_grouped(True)
+    model.sort(COLUMNS.index("size"), Qt.SortOrder.AscendingOrder)
+    model.set_folded("name 1", True)
     model.set_listed_runs(listed(5))
     tester.deleteLater()
+
+
+def test_grouped_runs_follow_their_sorting_below_the_row_of_their_profile(model: RunsModel) -> None:
+    model.set_listed_runs(listed(5))
+    model.sort(COLUMNS.index("size"), Qt.SortOrder.DescendingOrder)
+    selected = QPersistentModelIndex(model.index(1, 0))
+    model.set_grouped(True)
+
+    def shown() -> list[str]:
+        return [str(model.index(row, 0).data()) for row in range(model.rowCount())]
+
+    assert shown() == ["▾ name 1 (2)", "name 1", "name 1", "▾ name 0 (2)", "name 0", "name 0", "▾ name 2 (1)", "name 2"]
+    assert [model.row(row).run_id for row in (1, 2)] == ["run-4", "run-1"]
+    assert not selected.isValid(), "a reset model has new indices"
+    kept = QPersistentModelIndex(model.index(2, 0))
+    model.sort(COLUMNS.index("size"), Qt.SortOrder.AscendingOrder)
+    assert (kept.row(), shown()[0]) == (4, "▾ name 0 (2)")
+    model.set_folded("name 0", True)
+    assert shown()[:2] == ["▸ name 0 (2)", "▾ name 1 (2)"]
+    assert model.find_visible_row("/runs/run-3") is None
+    assert (model.rowCount(), model.matching_count) == (6, 5)
+    assert [model.find_group_row("name 1"), model.find_visible_rows({"/runs/run-3", "/runs/run-4"})] == [1, [3]]
+    assert model.visible_frame()["size"].tolist() == [1, 4, 2]
+    assert model.index(0, 0).data(Qt.ItemDataRole.AccessibleTextRole) == "Profile name 0, 2 runs, folded"
+    assert not model.index(0, 0).flags() & Qt.ItemFlag.ItemIsSelectable
+    assert not model.setData(model.index(0, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
+
+
+def test_a_run_has_the_numbers_of_earlier_runs_and_the_cost_of_its_plan(model: RunsModel) -> None:
+    rows = tuple(
+        RunRow(
+            f"run-{day}",
+            f"/runs/run-{day}",
+            verdict="VALID",
+            started_at=f"2026-08-0{day}T12:00:00+00:00",
+            headline=f"p95 latency {value:.0f} ms",
+            number=HeadlineNumber("latency_ms.p95", "ms", "lower", Estimate(value, (value - 0.1, value + 0.1))),
+            comparability_key="one",
+            usd_per_month=1234.0 if day == 2 else None,
+        )
+        for day, value in ((1, 10.0), (2, 12.0))
+    )
+    model.set_listed_runs(build_listing(Listing(rows)))
+    trend, cost = COLUMNS.index("trend"), COLUMNS.index("cost")
+    assert model.index(1, trend).data(SPARKLINE_ROLE) == (10.0, 12.0)
+    assert [model.index(row, trend).data() for row in (0, 1)] == ["", "+20.0 % since the previous run"]
+    assert [model.index(row, cost).data() for row in (0, 1)] == ["", "$1,234"]
+    tip = model.index(1, trend).data(Qt.ItemDataRole.ToolTipRole)
+    assert tip == "p95 latency 12 ms, +20.0 % (+18.4 % to +21.6 %) vs. previous run: worse"
+    assert "no comparable run before it" in model.index(0, trend).data(Qt.ItemDataRole.ToolTipRole)
 
 
 def test_ticks_stay_with_their_runs_whatever_is_sorted_and_go_when_the_run_goes(model: RunsModel) -> None:
@@ -82,13 +137,13 @@ def test_latencies_have_a_unit_and_those_of_an_invalid_run_are_struck_through(mo
 
 
 def test_the_columns_that_a_user_has_chosen_are_shown_again(
-    model: RunsModel, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: RunsModel, look: ThemeController, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     model.set_listed_runs(listed(2))
 
     def lay_out() -> tuple[RunsTable, dict[str, bool]]:
-        table = RunsTable(model)
+        table = RunsTable(model, look)
         qtbot.addWidget(table)
         table.lay_out()
         return table, {name: not table.isColumnHidden(column) for column, name in enumerate(COLUMNS)}

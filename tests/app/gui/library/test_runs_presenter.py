@@ -7,11 +7,20 @@ from PySide6.QtCore import QObject
 from pytestqt.qtbot import QtBot
 
 from app.gui.library.run_listing import ListedRuns
-from app.gui.library.runs_presenter import RunsPresenter
+from app.gui.library.runs_presenter import (
+    RunsPresenter,
+    build_history_preview,
+    build_load_preview,
+    read_preview,
+)
 from app.gui.navigation import Notice
+from app.records.estimate import Estimate
+from app.reporting.run_history import RunHistory
+from app.reporting.run_rows import HeadlineNumber, RunRow, list_runs
 from app.storage.labels import read_labels
 from app.storage.run_directory import runs_home
 from app.storage.run_index import INDEX
+from tests.fakes.repeated import result, steady
 
 
 @pytest.fixture
@@ -62,3 +71,26 @@ def test_a_run_of_damaged_labels_is_listed_with_the_others(
     (last,) = listed[-1:]
     assert {row.run_id: row.verdict for row in last.rows}["labels-damaged"] == "unreadable"
     assert (home / INDEX).exists()
+
+
+def test_a_preview_has_the_verdict_the_slo_and_latency_by_load(stored: list[Path]) -> None:
+    (row,) = [row for row in list_runs().rows if row.run_id == "run-b"]
+    preview = read_preview(row, None)
+    assert preview.sentence.startswith("Max rate 218")
+    assert preview.objectives[0].startswith("PASS  p95 latency < 50 ms: ")
+    curve = preview.curve
+    assert curve is not None
+    assert (curve.title, curve.x_unit, curve.y_unit, curve.limit) == ("p95 latency by load", "req/s", "ms", 50.0)
+    assert list(curve.x) == sorted(curve.x)
+    assert len(curve.x) == len(curve.y) > 3
+
+
+def test_a_run_with_one_load_has_its_number_by_run_or_no_curve() -> None:
+    run = result(steady(10.0, 0.1))
+    assert build_load_preview(run) is None
+    number = HeadlineNumber("latency_ms.p95", "ms", "lower", Estimate(12.0))
+    row = RunRow("run", "/run", number=number)
+    curve = build_history_preview(row, RunHistory((10.0, 12.0)))
+    assert curve is not None
+    assert (curve.y_label, curve.x, curve.y) == ("p95 latency", (1.0, 2.0), (10.0, 12.0))
+    assert build_history_preview(row, RunHistory((12.0,))) is None
