@@ -227,7 +227,8 @@ class NestedGroup(CollapsibleSection):
         self.add_button.setVisible(is_optional and not is_set)
         self.remove_button.setVisible(is_optional and is_set)
         self.head.setEnabled(is_set or not is_optional)
-        if is_set and not self._was_set and ".".join(map(str, self._path)) not in self._edits.special_paths:
+        is_shown_elsewhere = self._has_own_heading or ".".join(map(str, self._path)) in self._edits.special_paths
+        if is_set and not self._was_set and not is_shown_elsewhere:
             self.set_open()
         elif is_optional and not is_set:
             self.set_open(False)

@@ -37,6 +37,9 @@ from app.profiles.document import KeyPath, read_text
 _SAMPLE = "quickstart"
 _YAML_VISIBLE_KEY = "run/yaml"
 _INITIAL_WIDTHS_PX = (560, 400)
+_STRETCH_FACTORS = (3, 2)
+_MAX_HEIGHT_PX = 10_000
+"""Requested height of the form above a preview without YAML, which gets its least height."""
 _CLICK_INTERVAL_MS = 50
 """Interval, in ms, at which the page checks whether the mouse button is released that moved the
 focus. Until then, no field may move away from under the pointer."""
@@ -69,6 +72,7 @@ class RunPage(Page):
         self._has_checked_drafts = False
         self._offered_conversion = ""
         self._starts_when_checked = False
+        self._has_only_preview = False
         self._url_timer = QTimer(self, singleShot=True, interval=_CLICK_INTERVAL_MS)
         self._url_timer.timeout.connect(self._adopt_url_after_click)
         self._build_layout()
@@ -79,8 +83,8 @@ class RunPage(Page):
         self.splitter.addWidget(self.form)
         self.splitter.addWidget(self._side_panel)
         self.splitter.setSizes(list(_INITIAL_WIDTHS_PX))
-        self.splitter.setStretchFactor(0, 3)
-        self.splitter.setStretchFactor(1, 2)
+        for index, factor in enumerate(_STRETCH_FACTORS):
+            self.splitter.setStretchFactor(index, factor)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.setHandleWidth(12)
         editing_panel = _build_column(self.header, self.error_strip, self.notice_strip, self.splitter)
@@ -136,12 +140,21 @@ class RunPage(Page):
             self._update_orientation()
 
     def _update_orientation(self) -> None:
-        """Place the form above the YAML if the page is too narrow to show both side by side."""
+        """Place the form above the preview and the YAML if the page is too narrow to show both side
+        by side. Without the YAML, the form gets all the height that the preview does not need."""
         form_width_px = self.form.content_min_width() + _FORM_PADDING_PX
         is_wide = (
             self.contentsRect().width() > form_width_px + _MIN_YAML_CHARACTERS * self.fontMetrics().averageCharWidth()
         )
-        self.splitter.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
+        orientation = Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical
+        has_only_preview = not is_wide and not self.header.yaml_button.isChecked()
+        if (orientation, has_only_preview) == (self.splitter.orientation(), self._has_only_preview):
+            return
+        self._has_only_preview = has_only_preview
+        self.splitter.setOrientation(orientation)
+        for index, factor in enumerate((1, 0) if has_only_preview else _STRETCH_FACTORS):
+            self.splitter.setStretchFactor(index, factor)
+        self.splitter.setSizes([_MAX_HEIGHT_PX, 1] if has_only_preview else list(_INITIAL_WIDTHS_PX))
 
     # Opening
 
@@ -351,6 +364,7 @@ class RunPage(Page):
 
     def _show_source(self, is_visible: bool) -> None:
         self.source.setVisible(is_visible)
+        self._update_orientation()
         open_settings().setValue(_YAML_VISIBLE_KEY, "true" if is_visible else "false")
 
     # Actions
