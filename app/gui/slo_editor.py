@@ -1,5 +1,5 @@
-"""SLO editor with one line per objective. Errors are shown beside the line; valid objectives take
-effect immediately."""
+"""SLO editors with one line per objective: as text, where errors are shown beside the line and valid
+objectives take effect immediately, and as a metric with its limit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from PySide6.QtWidgets import QCompleter, QGridLayout, QLineEdit, QWidget
 
 from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import UsageError
-from app.gui.widgets import Badge, button, hbox, label, tool_button, vbox
-from app.records.metrics import METRICS, format_metric
+from app.gui.forms.scalars import TextLine
+from app.gui.widgets import Badge, WheelSafeComboBox, button, hbox, label, tool_button, vbox
+from app.records.metrics import METRICS, Metric, display_unit, format_metric, metric_label
+from app.records.result import Objective
 from reports import formatting
 from reports.model import ObjectiveRow
 
@@ -188,6 +190,204 @@ class SloEditor(QWidget):
 
     def _update_reset_button(self) -> None:
         self.reset_button.setEnabled(self.texts() != self._run_slo)
+
+
+_STREAM_CHOICES = ("ttft_ms.p50", "ttft_ms.p95", "ttft_ms.p99", "tpot_ms.p95", "itl_ms.p95", "output_tokens_per_s")
+_LATENCY_CHOICES = ("latency_ms.p50", "latency_ms.p95", "latency_ms.p99")
+_LOCAL_CHOICES = ("service_ms.p50", "service_ms.p95", "service_ms.p99")
+_SHARE_CHOICES = ("error_rate", "goodput_share", "completed_per_s")
+_MAX_LIMIT_CHARACTERS = 20
+
+
+def list_metric_choices(default_objectives: Sequence[str]) -> tuple[str, ...]:
+    """Return the metrics that are offered for an objective of a protocol with these default
+    objectives. The metrics of the defaults come first."""
+    metrics = [_metric_key(parse_objective(text)) for text in default_objectives]
+    names = {metric.partition(".")[0] for metric in metrics}
+    streams = _STREAM_CHOICES if "ttft_ms" in names else ()
+    times = _LOCAL_CHOICES if "service_ms" in names else _LATENCY_CHOICES
+    return tuple(dict.fromkeys((*metrics, *streams, *times, *_SHARE_CHOICES)))
+
+
+def read_simple_objective(text: str) -> Objective | None:
+    """Return the objective if it consists only of a metric and its limit; `None` if it also has a
+    class of requests or a level, or is not valid."""
+    try:
+        objective = parse_objective(text)
+    except UsageError:
+        return None
+    return objective if not objective.tags and "|" not in text else None
+
+
+def format_simple_objective(metric: str, limit_text: str, comparator: str | None = None) -> str:
+    """Return the text of an objective from its metric and its limit in the unit of the metric; the
+    limit of a share is in percent."""
+    definition = METRICS[metric.partition(".")[0]]
+    operator = comparator or (">=" if definition.better == "higher" else "<")
+    return f"{metric} {operator} {limit_text.strip()}{'%' * (definition.unit == 'share')}"
+
+
+def initial_limit(metric: Metric) -> str:
+    """Return the limit of a new objective, in the unit of its metric."""
+    if metric.unit != "share":
+        return "100"
+    return "90" if metric.better == "higher" else "1"
+
+
+def _kind(metric: Metric) -> tuple[str, str]:
+    return metric.unit, metric.better
+
+
+def _metric_key(objective: Objective) -> str:
+    """Return the metric of an objective in profile syntax, such as `latency_ms.p99.9`."""
+    return objective.metric if objective.aggregate is None else format_metric(objective.metric, objective.aggregate)
+
+
+class LimitLine(QWidget):
+    """Line of one objective: a metric, its limit and its unit. An objective with more than these is
+    shown as text, which the advanced settings can edit."""
+
+    edited = Signal()
+
+    def __init__(self, text: str, choices: Sequence[str]) -> None:
+        super().__init__()
+        self.text = text
+        self.metric_box, self.limit_line = WheelSafeComboBox(), TextLine()
+        self.comparator_label, self.unit_label = label(""), label("", "muted")
+        self.text_label = label("", wrap=True)
+        self.metric_box.setAccessibleName("Metric")
+        self.limit_line.setAccessibleName("Limit")
+        self.limit_line.setMaxLength(_MAX_LIMIT_CHARACTERS)
+        self.remove_button = tool_button("✕", "Remove objective", tip="Remove objective", flat=True)
+        self.metric_box.activated.connect(self._edit_metric)
+        self.limit_line.textEdited.connect(self._edit_limit)
+        hbox(
+            (self.metric_box, 3),
+            (self.text_label, 3),
+            self.comparator_label,
+            (self.limit_line, 1),
+            self.unit_label,
+            self.remove_button,
+            within=self,
+            spacing=8,
+        )
+        self._show(text, choices)
+
+    def _show(self, text: str, choices: Sequence[str]) -> None:
+        objective = read_simple_objective(text)
+        for widget in (self.metric_box, self.comparator_label, self.limit_line, self.unit_label):
+            widget.setHidden(objective is None)
+        self.text_label.setHidden(objective is not None)
+        if objective is None:
+            self.text_label.setText(objective_label(text))
+            return
+        metric = _metric_key(objective)
+        for choice in dict.fromkeys((*choices, metric)):
+            metric_text = metric_label(choice)
+            is_statistic = "." in choice
+            self.metric_box.addItem(metric_text if is_statistic else _capitalize(metric_text), choice)
+            description = METRICS[choice.partition(".")[0]].description
+            self.metric_box.setItemData(self.metric_box.count() - 1, description, Qt.ItemDataRole.ToolTipRole)
+        self.metric_box.setCurrentIndex(self.metric_box.findData(metric))
+        is_share = METRICS[objective.metric].unit == "share"
+        self.limit_line.setText(f"{objective.limit * 100 if is_share else objective.limit:.12g}")
+        self._show_units(objective.comparator)
+
+    def _show_units(self, comparator: str) -> None:
+        self.comparator_label.setText(_COMPARATOR_SYMBOLS.get(comparator, comparator))
+        self.unit_label.setText(display_unit(METRICS[self._metric.partition(".")[0]].unit))
+
+    @property
+    def _metric(self) -> str:
+        return str(self.metric_box.currentData())
+
+    def _edit_metric(self) -> None:
+        objective = read_simple_objective(self.text)
+        metric = METRICS[self._metric.partition(".")[0]]
+        is_same_kind = objective is not None and _kind(METRICS[objective.metric]) == _kind(metric)
+        limit_text = self.limit_line.text() if is_same_kind else initial_limit(metric)
+        self.limit_line.setText(limit_text)
+        self.text = format_simple_objective(self._metric, limit_text)
+        self._show_units(">=" if metric.better == "higher" else "<")
+        self.edited.emit()
+
+    def _edit_limit(self) -> None:
+        objective = read_simple_objective(self.text)
+        comparator = None if objective is None else objective.comparator
+        self.text = format_simple_objective(self._metric, self.limit_line.text(), comparator)
+        self.edited.emit()
+
+
+class LimitsEditor(QWidget):
+    """Editable list of objectives, each with its metric and its limit. A line is only rebuilt if
+    its objective was changed elsewhere, so that the cursor position is preserved."""
+
+    edited = Signal(object)
+    """Signal that is emitted with the objectives (list of strings), or with None if there are none
+    left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[LimitLine] = []
+        self._choices: tuple[str, ...] = ()
+        self._lines_layout = vbox(spacing=4)
+        self.empty_label = label("There is no SLO: the run only measures.", "muted", wrap=True)
+        self.add_button = button("Add objective", self._add)
+        vbox(self.empty_label, self._lines_layout, hbox(self.add_button, 1), within=self, spacing=6)
+
+    def show_slo(self, slo: Sequence[str], default_objectives: Sequence[str]) -> None:
+        choices = list_metric_choices(default_objectives)
+        if self.texts() != list(slo) or choices != self._choices:
+            self._choices = choices
+            self._fill(slo)
+        self.empty_label.setVisible(not slo)
+
+    def texts(self) -> list[str]:
+        return [line.text for line in self.lines]
+
+    def _fill(self, slo: Sequence[str]) -> None:
+        for line in self.lines:
+            self._lines_layout.removeWidget(line)
+            line.hide()
+            line.deleteLater()
+        self.lines = [LimitLine(text, self._choices) for text in slo]
+        previous: QWidget | None = None
+        for line in self.lines:
+            line.edited.connect(self._emit_edited)
+            line.remove_button.clicked.connect(self._remove)
+            self._lines_layout.addWidget(line)
+            for widget in (line.metric_box, line.limit_line, line.remove_button):
+                if previous is not None:
+                    QWidget.setTabOrder(previous, widget)
+                previous = widget
+        if previous is not None:
+            QWidget.setTabOrder(previous, self.add_button)
+
+    def _emit_edited(self) -> None:
+        self.edited.emit(self.texts() or None)
+
+    def _add(self) -> None:
+        used_metrics = {
+            _metric_key(objective) for text in self.texts() if (objective := read_simple_objective(text)) is not None
+        }
+        metric = next((choice for choice in self._choices if choice not in used_metrics), self._choices[0])
+        limit_text = initial_limit(METRICS[metric.partition(".")[0]])
+        self.edited.emit([*self.texts(), format_simple_objective(metric, limit_text)])
+        if self.lines:
+            self.lines[-1].limit_line.setFocus(Qt.FocusReason.OtherFocusReason)
+            self.lines[-1].limit_line.selectAll()
+
+    def _remove(self) -> None:
+        texts = [line.text for line in self.lines if line.remove_button is not self.sender()]
+        self.edited.emit(texts or None)
+        self.add_button.setFocus(Qt.FocusReason.OtherFocusReason)
+
+
+def _capitalize(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+_COMPARATOR_SYMBOLS = {"<=": "≤", ">=": "≥"}
 
 
 def objective_label(text: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import unquote, urlsplit
 
 from app.profiles.editing import REMOVED, format_inline, get_value
 from app.profiles.endpoint import ADDRESS_KEYS, GRPC_PROTOCOLS
 from app.profiles.fields import FieldSpec, profile_fields
 from app.profiles.generation_tests import DEFAULT_TESTS, is_gguf_file, is_language_model
+from app.profiles.profile import find_protocol
 from app.records.local import OnnxPrecision, Precision
 
 _HEADER = "sizewise: 1\nname: {name}\n"
@@ -37,6 +41,23 @@ load:
 slo:
   - latency_ms.p95 < 50
   - error_rate < 1%
+"""
+)
+OPENAI_TEMPLATE = (
+    _HEADER
+    + """\
+target:
+  protocol: openai-chat
+  url: http://127.0.0.1:8000/v1
+  model: my-model
+workload:
+  prompts: {{input_tokens: 512, output_tokens: 128}}
+load:
+  sweep: {{concurrency: [1, 2, 4, 8, 16, 32], step_duration: 20s}}
+slo:
+  - ttft_ms.p95 < 500
+  - tpot_ms.p95 < 50
+  - goodput_share >= 90%
 """
 )
 LOCAL_TEMPLATE = (
@@ -84,26 +105,28 @@ slo:
   - error_rate < 1%
 """
 )
+TEMPLATE_MODEL = "my-model"
+"""Name of the model in templates. It stands for the model that the server serves."""
 _TARGET_TEMPLATES: dict[str, dict[str, Any]] = {
     "http": {"url": "http://127.0.0.1:8000/score"},
-    "openai-chat": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
-    "openai-completions": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
-    "openai-responses": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
-    "anthropic-messages": {"url": "http://127.0.0.1:8000", "model": "my-model"},
-    "openai-embeddings": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
-    "openai-rerank": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
-    "openai-speech": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
-    "openai-transcriptions": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
-    "openai-images": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
-    "openai-realtime": {"url": "ws://127.0.0.1:8000/v1", "model": "my-model"},
-    "oip": {"url": "http://127.0.0.1:8000", "model": "my-model"},
-    "oip-grpc": {"url": "grpc://127.0.0.1:8001", "model": "my-model"},
-    "tf-serving": {"url": "http://127.0.0.1:8501", "model": "my-model"},
-    "torchserve": {"url": "http://127.0.0.1:8080", "model": "my-model"},
+    "openai-chat": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+    "openai-completions": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+    "openai-responses": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+    "anthropic-messages": {"url": "http://127.0.0.1:8000", "model": TEMPLATE_MODEL},
+    "openai-embeddings": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+    "openai-rerank": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+    "openai-speech": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+    "openai-transcriptions": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+    "openai-images": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+    "openai-realtime": {"url": "ws://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+    "oip": {"url": "http://127.0.0.1:8000", "model": TEMPLATE_MODEL},
+    "oip-grpc": {"url": "grpc://127.0.0.1:8001", "model": TEMPLATE_MODEL},
+    "tf-serving": {"url": "http://127.0.0.1:8501", "model": TEMPLATE_MODEL},
+    "torchserve": {"url": "http://127.0.0.1:8080", "model": TEMPLATE_MODEL},
     "locust": {"file": "locustfile.py"},
     "local": {"model": "digits"},
     "grpc": {"url": "grpc://127.0.0.1:50051"},
-    "openai-batch": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
+    "openai-batch": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
 }
 _SERVED_MODELS = {"oip": "onnx", "openai-chat": "language", "openai-completions": "language"}
 """Kind of model that the run itself can serve, by protocol."""
@@ -125,7 +148,53 @@ _WORKLOAD_TEMPLATES: dict[str, dict[str, Any]] = {
     "grpc": {"method": "grpc.health.v1.Health/Check", "body": {"service": ""}},
     "openai-batch": _PROMPTS,
 }
+_GENERATION_OBJECTIVES = ("ttft_ms.p95 < 500", "tpot_ms.p95 < 50", "goodput_share >= 90%")
+"""Objectives of streamed text. If 95% of the requests meet each of the two limits, at least 90% meet
+both."""
+_LATENCY_OBJECTIVES = ("latency_ms.p95 < 50", "error_rate < 1%")
+_TEXT_OBJECTIVES = ("latency_ms.p95 < 200", "error_rate < 1%")
+_DEFAULT_OBJECTIVES: dict[str, tuple[str, ...]] = {
+    "openai-chat": _GENERATION_OBJECTIVES,
+    "openai-completions": _GENERATION_OBJECTIVES,
+    "openai-responses": _GENERATION_OBJECTIVES,
+    "anthropic-messages": _GENERATION_OBJECTIVES,
+    "openai-embeddings": _TEXT_OBJECTIVES,
+    "openai-rerank": _TEXT_OBJECTIVES,
+    "openai-speech": ("ttfa_ms.p95 < 500", "error_rate < 1%"),
+    "openai-transcriptions": ("latency_ms.p95 < 3000", "error_rate < 1%"),
+    "openai-images": ("latency_ms.p95 < 30000", "error_rate < 1%"),
+    "openai-realtime": ("ttfa_ms.p95 < 1000", "error_rate < 1%"),
+    "openai-batch": ("error_rate < 1%",),
+    "locust": ("service_ms.p95 < 50", "error_rate < 1%"),
+    "local": (_TEMPLATE_OBJECTIVES[False],),
+}
+"""Objectives of a new profile, by protocol; all other protocols have `_LATENCY_OBJECTIVES`."""
 _DEFAULT_LOAD = {"stages": [{"name": "steady", "arrivals": "poisson", "rate": "50/s", "duration": "30s"}]}
+_CONCURRENCY_SWEEP = {"sweep": {"concurrency": [1, 2, 4, 8, 16, 32], "step_duration": "20s"}}
+_STREAMED_TEXT_PROTOCOLS = ("openai-chat", "openai-completions", "openai-responses", "anthropic-messages")
+_OPENAI_PROTOCOLS = tuple(protocol for protocol in _TARGET_TEMPLATES if protocol.startswith("openai-"))
+_API_PATHS = tuple(
+    (re.compile(pattern), protocol)
+    for pattern, protocol in (
+        (r"(?P<base>.*/v1)/chat/completions", "openai-chat"),
+        (r"(?P<base>.*/v1)/completions", "openai-completions"),
+        (r"(?P<base>.*/v1)/responses", "openai-responses"),
+        (r"(?P<base>.*/v1)/embeddings", "openai-embeddings"),
+        (r"(?P<base>.*/v1)/rerank", "openai-rerank"),
+        (r"(?P<base>.*/v1)/audio/speech", "openai-speech"),
+        (r"(?P<base>.*/v1)/audio/transcriptions", "openai-transcriptions"),
+        (r"(?P<base>.*/v1)/images/generations", "openai-images"),
+        (r"(?P<base>.*/v1)/realtime", "openai-realtime"),
+        (r"(?P<base>.*/v1)/batches", "openai-batch"),
+        (r"(?P<base>.*)/v1/messages", "anthropic-messages"),
+        (r"(?P<base>.*)/v1/models/(?P<model>[^/:]+):predict", "tf-serving"),
+        (r"(?P<base>.*/v1)(?P<is_any>(/models)?)", "openai-chat"),
+        (r"(?P<base>.*)/v2/models/(?P<model>[^/]+)(/versions/[^/]+)?/infer", "oip"),
+        (r"(?P<base>.*)/v2(/health/ready)?", "oip"),
+        (r"(?P<base>.*)/predictions/(?P<model>[^/]+)", "torchserve"),
+    )
+)
+"""Paths of the URLs of known APIs, with the path of the base URL, and the protocol of each API."""
 _TEMPLATE_KEYS = ("body", "prompts", "audio")
 _LOCUST_LOAD = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30s"}]}
 
@@ -172,29 +241,98 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
     """Convert a profile to a target that uses `protocol`.
 
     Values whose keys exist for `protocol` are preserved, and missing required values are filled in.
+    An SLO that nobody has edited becomes the default SLO of `protocol`.
     """
     profile_spec = profile_fields(protocol)
     profile = {key: value for key, value in tree.items() if profile_spec.find_field(key) is not None}
     original_target = tree.get("target") if isinstance(tree.get("target"), dict) else {}
     assert isinstance(original_target, dict)
     profile["target"] = _convert_target(original_target, protocol, _get_child_field(profile_spec, "target"))
-    workload = {
-        **_WORKLOAD_TEMPLATES.get(protocol, {}),
-        **_select_valid_keys(tree.get("workload"), _get_child_field(profile_spec, "workload")),
-    }
+    original_workload = _select_valid_keys(tree.get("workload"), _get_child_field(profile_spec, "workload"))
+    if (protocol == "grpc") != (find_protocol(tree) == "grpc"):
+        original_workload = _omit_keys(original_workload, "method", "body")  # a method of HTTP is none of gRPC
+    workload = {**_WORKLOAD_TEMPLATES.get(protocol, {}), **original_workload}
     profile["workload"] = _resolve_exclusive_keys(workload, _get_child_field(profile_spec, "workload"))
     if protocol == "anthropic-messages":
         _fill_in_output_tokens(profile["workload"])
     if not profile["workload"]:
         del profile["workload"]
     profile["load"] = _convert_load(tree.get("load"), protocol, _get_child_field(profile_spec, "load"))
-    if protocol == "local" and isinstance(profile.get("slo"), list):
+    if has_default_slo(tree):
+        profile["slo"] = list_default_objectives(protocol)
+    elif protocol == "local" and isinstance(profile.get("slo"), list):
         profile["slo"] = [
             str(objective).replace("latency_ms", "service_ms")
             for objective in profile["slo"]
             if "latency" in str(objective)
         ]
     return profile
+
+
+def list_default_objectives(protocol: str) -> list[str]:
+    """Return the SLO of a new profile for a protocol."""
+    return list(_DEFAULT_OBJECTIVES.get(protocol, _LATENCY_OBJECTIVES))
+
+
+def has_default_slo(tree: dict[str, Any]) -> bool:
+    """Return whether the SLO of a profile is still the default SLO of its protocol."""
+    protocol = find_protocol(tree) or "http"
+    defaults = [list_default_objectives(protocol)]
+    if protocol == "local":
+        defaults.append([_TEMPLATE_OBJECTIVES[True]])
+    return tree.get("slo") in defaults
+
+
+def adapt_to_url(tree: dict[str, Any], template: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the profile for the API that the URL of its target names, or `None` if the URL names
+    no other API than the profile has.
+
+    The URL of a request, such as …/v1/chat/completions, becomes the base URL, and the name of a model
+    in the URL becomes the model. If the profile differs from `template` only in its URL, the load
+    becomes that of the template for language models.
+    """
+    target = tree.get("target")
+    url = target.get("url") if isinstance(target, dict) else None
+    recognized = _recognize_api(url, find_protocol(tree) or "http") if isinstance(url, str) else None
+    if recognized is None or not isinstance(target, dict):
+        return None
+    protocol, base_url, model = recognized
+    if protocol == find_protocol(tree) and base_url == url:
+        return None
+    is_template = tree == {**template, "target": {**template.get("target", {}), "url": url}}
+    adapted = copy.deepcopy({**tree, "target": {**target, "url": base_url}})
+    if protocol != find_protocol(tree):
+        adapted = convert_profile(adapted, protocol)
+        if is_template and protocol in _STREAMED_TEXT_PROTOCOLS:
+            adapted["load"] = copy.deepcopy(_CONCURRENCY_SWEEP)
+    if model is not None:
+        adapted["target"]["model"] = model
+    return adapted
+
+
+def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | None:
+    """Return the protocol, the base URL and the model that a URL names, or `None` if the path of
+    the URL is that of no known API. The path /v1 alone is that of any OpenAI API, so it leaves the
+    profile of another OpenAI API as it is."""
+    try:
+        url_parts = urlsplit(url.strip())
+    except ValueError:
+        return None
+    if url_parts.scheme in ("grpc", "grpcs") and protocol not in GRPC_PROTOCOLS:
+        return "oip-grpc", url.strip(), None
+    if url_parts.scheme not in ("http", "https", "ws", "wss") or not url_parts.netloc or url_parts.query:
+        return None
+    origin, path = f"{url_parts.scheme}://{url_parts.netloc}", url_parts.path.rstrip("/")
+    for pattern, api_protocol in _API_PATHS:
+        match = pattern.fullmatch(path)
+        if match is None:
+            continue
+        groups = match.groupdict()
+        if groups.get("is_any") is not None and protocol in _OPENAI_PROTOCOLS:
+            api_protocol = protocol
+        model = groups.get("model")
+        return api_protocol, f"{origin}{groups['base']}", None if model is None else unquote(model)
+    return None
 
 
 def _fill_in_output_tokens(workload: dict[str, Any]) -> None:

@@ -30,6 +30,9 @@ class ConnectionTest(msgspec.Struct, frozen=True, kw_only=True):
 
     `is_measurable` is true if a run would start. There may still be a problem that a run would only
     report in a note, such as a complete response instead of a requested stream.
+
+    `served_models` are the models that the server lists, if the profile has the model name of a
+    template; `model` is then the first of them, to which the request was sent.
     """
 
     url: str
@@ -50,6 +53,7 @@ class ConnectionTest(msgspec.Struct, frozen=True, kw_only=True):
     request_headers: tuple[tuple[str, str], ...] = ()
     response_headers: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    served_models: tuple[str, ...] = ()
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):

@@ -307,7 +307,7 @@ def _format_limits(profile: Profile) -> Iterator[str]:
 def _add_cost(work: PlannedWork, profile: Profile, catalog: Catalog) -> PlannedWork:
     hardware = profile.target.hardware
     if hardware is None or hardware.offer is None:
-        reason = "the price is unknown: target.hardware.offer is not set"
+        reason = "the price is unknown: the target has no hardware offer"
         return msgspec.structs.replace(work, usd_reason=reason)
     usd_per_hour = find_offer(catalog, hardware.offer).on_demand_usd_per_hour
     if usd_per_hour is None:

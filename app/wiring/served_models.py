@@ -44,7 +44,7 @@ def find_served_model(target: UrlTarget) -> str:
     """
     if target.protocol not in _PATHS:
         raise UsageError(f"{target.protocol} needs the name of the model", hint="Add --model NAME.")
-    names = _list_served_models(target)
+    names = list_served_models(target)
     if len(names) == 1:
         return names[0]
     if not names:
@@ -54,7 +54,9 @@ def find_served_model(target: UrlTarget) -> str:
     raise UsageError(f"{target.url} serves {len(names)} models", hint=f"Choose one with --model: {listed}{more}.")
 
 
-def _list_served_models(target: UrlTarget) -> list[str]:
+def list_served_models(target: UrlTarget) -> list[str]:
+    """Return the names of the models that the server of a target serves. Raises UnavailableError if
+    the server does not list its models."""
     method, path = _PATHS[target.protocol]
     if target.url.casefold().startswith(("ws://", "wss://")):
         target = msgspec.structs.replace(target, url=f"http{target.url[2:]}")

@@ -18,11 +18,14 @@ from app.profiles.endpoint import EndpointSettings
 from app.profiles.profile import BatchProfile, EndpointProfile, GeneratingProfile, LocustProfile, Profile
 from app.profiles.secrets import redact_header
 from app.profiles.target import GrpcTarget, HttpTarget, LocustTarget
+from app.profiles.templates import TEMPLATE_MODEL
+from app.profiles.url_profile import UrlProtocol, UrlTarget
 from app.records.trial import ConnectionTest, Problem, TlsInfo
 from app.session.dependencies import LoadGenerator
 from app.session.target import find_unreachable_hint
 from app.wiring.endpoint import build_endpoint, require_permission
 from app.wiring.reference_server import find_mock_protocol, start_scripted
+from app.wiring.served_models import list_served_models
 from app.wiring.server_process import start_embedded_endpoint
 from app.wiring.workload import build_workload
 from loadgen.process import LoadError, LoadProcess
@@ -103,9 +106,24 @@ which contains its own hint."""
 _START_HINT = "The run starts this server with target.start. Start it manually to test it, or start the run."
 
 
+_LISTING_PROTOCOLS: dict[str, UrlProtocol] = {
+    **dict.fromkeys(
+        (
+            "openai-chat", "openai-completions", "openai-responses", "openai-embeddings", "openai-rerank",
+            "openai-speech", "openai-transcriptions", "openai-images", "openai-realtime", "openai-batch",
+        ),
+        "openai-chat",
+    ),
+    "anthropic-messages": "anthropic-messages",
+    "oip": "oip",
+}  # fmt: skip
+"""Protocol with which a server lists its models, by the protocol of the profile."""
+
+
 def check_target(profile: Profile) -> ConnectionTest:
     """Send one test request to the target of a profile. An embedded endpoint or scripted server is
-    started before the request and stopped afterwards.
+    started before the request and stopped afterwards. The model name of a template is replaced by
+    the first model that the server lists.
 
     Raises UsageError if no request can be built, and MeasurementError if the load worker failed.
     """
@@ -114,6 +132,39 @@ def check_target(profile: Profile) -> ConnectionTest:
             "this profile runs a model on this machine, so there is no endpoint to test",
             hint="Use `sizewise models inspect MODEL` for the model, or `sizewise doctor` for the machine.",
         )
+    served_models = _list_models_for_template(profile)
+    if served_models:
+        target = profile.target.model_copy(update={"model": served_models[0]})
+        profile = profile.model_copy(update={"target": target})
+    trial = _send_test_request(profile)
+    if not served_models:
+        return trial
+    note = f"The server lists {served_models[0]}, which replaced the model name of the template."
+    return msgspec.structs.replace(trial, served_models=served_models, notes=(*trial.notes, note))
+
+
+def _list_models_for_template(profile: EndpointProfile) -> tuple[str, ...]:
+    """Return the models that the server lists, if the profile has the model name of a template,
+    which stands for the model of the server. The result is empty if the server does not list its
+    models; the test request then reports what is wrong."""
+    target = profile.target
+    if not isinstance(target, EndpointSettings) or getattr(target, "model", None) != TEMPLATE_MODEL:
+        return ()
+    protocol = _LISTING_PROTOCOLS.get(target.protocol)
+    if protocol is None or not target.all_urls or target.socket is not None:
+        return ()
+    api_key = getattr(target, "api_key", None)
+    listed_target = UrlTarget(
+        url=target.all_urls[0], protocol=protocol, api_key=api_key, is_permitted=bool(target.permitted)
+    )
+    try:
+        names = list_served_models(listed_target)
+    except (UnavailableError, UsageError):
+        return ()
+    return () if TEMPLATE_MODEL in names else tuple(names)
+
+
+def _send_test_request(profile: EndpointProfile) -> ConnectionTest:
     workload = build_workload(profile)
     try:
         endpoint = build_endpoint(profile)

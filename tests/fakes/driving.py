@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtCore import QEvent, QMimeData, QObject, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QWindow
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
@@ -23,7 +23,8 @@ Found = TypeVar("Found", bound=QWidget)
 def find_button(root: QWidget, text: str) -> QAbstractButton | None:
     """The visible and enabled one whose text begins so, mnemonics left out."""
     for one in root.findChildren(QAbstractButton):
-        if one.isVisible() and one.isEnabled() and one.text().replace("&", "").startswith(text):
+        name = one.text().replace("&", "") or one.accessibleName()
+        if one.isVisible() and one.isEnabled() and name.startswith(text):
             return one
     return None
 
@@ -34,6 +35,50 @@ def press(qtbot: QtBot, root: QWidget, text: str, *, within_ms: int = 20_000) ->
     button = find_button(root, text)
     assert button is not None
     button.click()
+
+
+class HandCounter(QObject):
+    """Counts the clicks and the keys that reach the windows of the application, whoever sends them, until it ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clicks, self.typed = 0, ""
+
+    def __enter__(self) -> HandCounter:
+        QApplication.instance().installEventFilter(self)  # type: ignore[union-attr]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        QApplication.instance().removeEventFilter(self)  # type: ignore[union-attr]
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - of Qt
+        if isinstance(watched, QWindow):
+            self.clicks += event.type() == QEvent.Type.MouseButtonPress
+            if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
+                self.typed += event.text()
+        return False
+
+
+def click(qtbot: QtBot, root: QWidget, text: str, *, within_ms: int = 20_000) -> None:
+    """With the mouse, on the middle of the button of that text, which must be in sight."""
+    qtbot.waitUntil(lambda: find_button(root, text) is not None, timeout=within_ms)
+    button = find_button(root, text)
+    assert button is not None
+    middle = button.rect().center()
+    assert button.visibleRegion().contains(middle), f"{text} is not in sight"
+    place = button.mapTo(button.window(), middle)
+    assert button.window().childAt(place) in (button, None), f"something is in front of {text}"
+    window = button.window().windowHandle()
+    assert window is not None
+    QTest.mouseClick(window, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+
+
+def type_in(window: Window, text: str) -> None:
+    """To whatever has the focus, one key after another."""
+    handle = window.windowHandle()
+    assert handle is not None
+    for character in text:
+        QTest.keyClick(handle, character)
 
 
 def drop(window: Window, *paths: Path) -> str:

@@ -7,23 +7,43 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from app.gui.run.connection_test_panel import ConnectionTestPanel
 from app.gui.run.preview import Preview
 from app.gui.run.search_editor import SearchEditor
 from app.gui.window import Window
+from app.profiles import templates
 from app.profiles.document import KeyPath
 from app.records.events import NoteAdded
 from app.storage.run_directory import StoredRun, find_run
-from loadgen.reference.script import HttpMock, Script, ServiceModel
+from loadgen.reference.script import HttpMock, OpenAiMock, Script, ServiceModel
 from loadgen.reference.scripted import ScriptedServer
 from reports.formatting import format_number
-from tests.fakes.driving import fill_in, find, press, press_key, shows, shows_the_verdict_of, texts_of
+from tests.fakes.driving import (
+    HandCounter,
+    click,
+    fill_in,
+    find,
+    press,
+    press_key,
+    shows,
+    shows_the_verdict_of,
+    texts_of,
+    type_in,
+)
 
 OpenWindow = Callable[[], Window]
 _PATIENCE_MS = 300_000
+
+
+@pytest.fixture
+def chat_server() -> Iterator[str]:
+    """A model server with one model, which responds within 20 ms."""
+    tokens = ServiceModel(delay_s=0.02, servers=4)
+    with ScriptedServer(Script(protocols=(OpenAiMock(tokens, model="llama"),))) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -49,6 +69,10 @@ def start(qtbot: QtBot, window: Window) -> StoredRun:
     page = window.pages.run
     qtbot.waitUntil(page.header.start_button.isEnabled, timeout=20_000)
     press(qtbot, page, "Start (F5)")
+    return running(qtbot, window)
+
+
+def running(qtbot: QtBot, window: Window) -> StoredRun:
     qtbot.waitUntil(shows(window, "live"))
     qtbot.waitUntil(lambda: window.pages.live.state.status == "running", timeout=_PATIENCE_MS)
     directory = window.pages.live.state.directory
@@ -62,8 +86,49 @@ def ended(qtbot: QtBot, window: Window, run: StoredRun) -> None:
     shows_the_verdict_of(qtbot, window, run)
 
 
-def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, endpoint: str, qtbot: QtBot) -> None:
-    window = open_window()
+def test_ttft_by_concurrency_of_a_chat_server_is_four_clicks_away(
+    open_window: OpenWindow, chat_server: str, endpoint: str, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new user knows the URL and nothing else. The run is noted while it is loaded, and shown; then an endpoint of
+    plain HTTP is tried in the same window."""
+    short = {"sweep": {"concurrency": [1, 2], "step_duration": "3s"}}
+    monkeypatch.setattr(templates, "_CONCURRENCY_SWEEP", short)
+    window, url = open_window(), f"{chat_server}/v1/chat/completions"
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
+    with HandCounter() as hand:
+        click(qtbot, window, "Load-test an endpoint")
+        qtbot.waitUntil(lambda: isinstance(QApplication.focusWidget(), QLineEdit))
+        type_in(window, url)
+        page = window.pages.run
+        click(qtbot, page, "Test connection")
+        connection = find(page, ConnectionTestPanel)
+        qtbot.waitUntil(lambda: connection.badge.text() == "PASS", timeout=_PATIENCE_MS)
+        click(qtbot, connection, "Use suggested SLO")
+        tried, tree = dict(connection.rows.rows), page.presenter.document.tree
+        qtbot.waitUntil(page.header.start_button.isEnabled)
+        click(qtbot, page.header, "Start (F5)")
+        run = running(qtbot, window)
+    assert (hand.clicks, hand.typed) == (4, url)
+    assert tree["target"] == {"protocol": "openai-chat", "model": "llama", "url": f"{chat_server}/v1"}
+    assert (connection.badge.text(), tried["Status"], tried["Model"]) == ("PASS", "200", "llama")
+    assert [objective.partition(" ")[0] for objective in tree["slo"]] == ["ttft_ms.p95", "tpot_ms.p95", "goodput_share"]
+    body = window.pages.live.body
+    assert body is not None
+    qtbot.waitUntil(lambda: body.charts.rates.frame().notna().to_numpy().sum() > 3, timeout=_PATIENCE_MS)
+    fill_in(qtbot, body.controls.note, "the cache is warm now")
+    ended(qtbot, window, run)
+    assert [event.text for event in run.events() if isinstance(event, NoteAdded)] == ["the cache is warm now"]
+    content = window.pages.results.content()
+    content.tabs.setCurrentWidget(content.validity_tab)
+    qtbot.waitUntil(lambda: any("the cache is warm now" in text for text in texts_of(content.validity_tab)))
+    closed = [stage for stage in run.complete_result.stages if stage.kind == "closed"]
+    ttft_by_concurrency = {stage.concurrency: stage.metrics["ttft_ms"]["p50"].value for stage in closed}
+    assert list(ttft_by_concurrency) == [1, 2]
+    assert all(ttft_ms is not None and ttft_ms > 0 for ttft_ms in ttft_by_concurrency.values())
+    an_endpoint_of_http_is_tried(qtbot, window, endpoint)
+
+
+def an_endpoint_of_http_is_tried(qtbot: QtBot, window: Window, endpoint: str) -> None:
     new_profile_of(qtbot, window, endpoint)
     page = window.pages.run
     connection, preview = find(page, ConnectionTestPanel), find(page, Preview)
@@ -77,16 +142,6 @@ def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, en
         fill(qtbot, window, ("load", "stages", 0, key), text)
     reported = f"The run sends about 150 requests to {endpoint}, for at most "
     qtbot.waitUntil(lambda: preview.start_summary.text().startswith(reported), timeout=20_000)
-    run = start(qtbot, window)
-    body = window.pages.live.body
-    assert body is not None
-    qtbot.waitUntil(lambda: body.charts.rates.frame().notna().to_numpy().sum() > 3, timeout=_PATIENCE_MS)
-    fill_in(qtbot, body.controls.note, "the cache is warm now")
-    ended(qtbot, window, run)
-    assert [event.text for event in run.events() if isinstance(event, NoteAdded)] == ["the cache is warm now"]
-    content = window.pages.results.content()
-    content.tabs.setCurrentWidget(content.validity_tab)
-    qtbot.waitUntil(lambda: any("the cache is warm now" in text for text in texts_of(content.validity_tab)))
 
 
 @pytest.mark.soak  # the quickstart asserts the rate that it finds, and test_flow_first_run searches from the window

@@ -12,10 +12,10 @@ _DISPLAY_NAMES = {
     "slo": "SLO", "url": "URL", "urls": "URLs", "usd": "US dollars", "tls": "TLS", "api_key": "API key",
     "api_price": "API price", "vcpus": "vCPUs", "ca_file": "CA file", "io_binding": "I/O binding",
     "cuda_graph": "CUDA graph", "sizewise": "File format", "max_price_age": "Max price age", "cv": "CV",
-    "json_schema": "JSON schema",
+    "json_schema": "JSON schema", "promises": "SLO",
 }  # fmt: skip
 _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
-    (): ("sizewise",),
+    (): ("sizewise", "slo", "gates"),
     ("target",): (
         "socket", "balance", "max_connections", "wake", "timeouts", "tls", "start", "version", "signature", "runtime",
         "traceparent", "variants", "streams", "threads", "devices",
@@ -33,7 +33,7 @@ _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("workload", "classes", "*"): ("extra_body", "template", "expect", "content_type", "popularity"),
     ("workload", "dataset"): ("tools", "response_format"),
-    ("load",): ("workers", "seed", "half_width", "min_duration", "cold_starts"),
+    ("load",): ("stages", "sweep", "search", "workers", "seed", "half_width", "min_duration", "cold_starts"),
     ("load", "stages", "*"): ("lead_in", "repeats", "superpose"),
     ("load", "sweep"): ("repeats", "points"),
     ("traffic",): ("campaigns", "spikes", "uncertainty", "dispersion", "classes", "week", "cache", "tokens"),
@@ -47,7 +47,6 @@ _FIRST_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
         "protocol", "url", "urls", "serve", "scripted", "file", "model", "permitted", "api_key", "headers",
     ),
     ("workload",): ("method", "path", "template", "expect", "content_type"),
-    ("load",): ("stages", "sweep", "search"),
     ("load", "stages", "*"): (
         "name", "rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency", "arrivals",
         "cv", "speed", "think_time", "duration",
@@ -107,6 +106,11 @@ _INITIAL_VALUES: dict[str, Any] = {
 def display_name(key: str) -> str:
     """Return the display name of a profile key, such as "API key" for `api_key`."""
     return _DISPLAY_NAMES.get(key) or key.replace("_", " ").capitalize()
+
+
+def display_path(path: KeyPath) -> str:
+    """Return the display names of the keys of a path, such as "Load › Stages › 1 › Duration"."""
+    return " › ".join(str(key + 1) if isinstance(key, int) else display_name(key) for key in path)
 
 
 _CHOICE_TITLES = {

@@ -36,14 +36,22 @@ def _iter_widgets(layout: QLayout | None) -> Iterator[QWidget]:
 
 class CollapsibleSection(QWidget):
     """Collapsible section. `create_content` creates the content on first expansion. `summary` is
-    shown beside the heading while the section is collapsed."""
+    shown beside the heading while the section is collapsed, or always if `is_summary_permanent` is
+    true."""
 
     toggled = Signal(bool)
 
     def __init__(
-        self, heading: str, create_content: Callable[[], QWidget], *, indent: int = 0, role: str | None = None
+        self,
+        heading: str,
+        create_content: Callable[[], QWidget],
+        *,
+        indent: int = 0,
+        role: str | None = None,
+        is_summary_permanent: bool = False,
     ) -> None:
         super().__init__()
+        self._is_summary_permanent = is_summary_permanent
         self._create_content, self._summary = create_content, ""
         self._content: QWidget | None = None
         self._leading_widgets: list[QWidget] = []
@@ -67,7 +75,7 @@ class CollapsibleSection(QWidget):
         self.head.setText(heading)
         self.head.setAccessibleName(heading.replace("&", ""))
         self._summary = summary
-        self.summary_label.setText("" if self.is_open else summary)
+        self._show_summary()
 
     def add_leading_widget(self, widget: QWidget) -> None:
         """Insert a widget above the content. The widget is hidden while the section is collapsed,
@@ -92,7 +100,9 @@ class CollapsibleSection(QWidget):
             self._content_layout.addWidget(self._content)
             self._content.setVisible(self.is_open)
             buttons = [widget for widget in _iter_widgets(self.line) if isinstance(widget, QAbstractButton)]
-            chain_tab_order(buttons[-1], self._content)
+            previous: QWidget = buttons[-1]
+            for widget in (*self._leading_widgets, self._content):
+                previous = chain_tab_order(previous, widget)
         return self._content
 
     @property
@@ -110,5 +120,11 @@ class CollapsibleSection(QWidget):
         self.head.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         for widget in (*self._leading_widgets, self.content()):
             widget.setVisible(is_open)
-        self.summary_label.setText("" if is_open else self._summary)
+        self._show_summary()
         self.toggled.emit(is_open)
+
+    def _show_summary(self) -> None:
+        is_shown = self._is_summary_permanent or not self.is_open
+        self.summary_label.setText(self._summary if is_shown else "")
+        if self._is_summary_permanent:
+            self.head.setAccessibleDescription(self._summary)

@@ -29,6 +29,9 @@ class Edits(QObject):
     the YAML, or `REMOVED`."""
     focused = Signal(object)
     """Signal that is emitted with the `FieldSpec` of an editor that gets the keyboard focus."""
+    finished = Signal(object)
+    """Signal that is emitted with the `KeyPath` of a text field when its text is complete: the text
+    was pasted, or the user pressed Enter or left the field."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)

@@ -13,6 +13,7 @@ from app.gui.forms.collapsible import CollapsibleSection, chain_tab_order
 from app.gui.forms.editor import REMOVED, Edits
 from app.gui.forms.group import GroupEditor, NestedGroup
 from app.gui.forms.row import build_help_text
+from app.gui.forms.steps import Step, summarize_step
 from app.gui.widgets import card, label, scroll_area, search_field, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec, iter_fields, profile_fields
@@ -20,27 +21,13 @@ from app.profiles.profile import PROFILES
 
 View = Literal["local", "endpoint", "sweep"]
 _GENERAL, _SLO = "general", "promises"
-_FINAL_SECTIONS = ("traffic", "plan", "options", "telemetry")
-_SECTION_ORDER: dict[View, tuple[str, ...]] = {
-    "local": (_GENERAL, "target", "workload", "load", _SLO, "limits", "options", "telemetry", "traffic", "plan"),
-    "endpoint": (
-        _GENERAL,
-        "target",
-        "workload",
-        "load",
-        _SLO,
-        "limits",
-        "traffic",
-        "plan",
-        "options",
-        "telemetry",
-    ),
-    "sweep": (_SLO, "load", "limits", "target", "workload", _GENERAL, *_FINAL_SECTIONS),
-}
+_STEPS = ("target", "load", _SLO)
+_ADVANCED_SECTIONS = (_GENERAL, "limits", "traffic", "plan", "options", "telemetry")
+_SECTION_ORDER = ("target", "load", "workload", _SLO, *_ADVANCED_SECTIONS)
 _OPEN_SECTIONS: dict[View, tuple[str, ...]] = {
-    "local": (_GENERAL, "target", "workload", "load", _SLO),
-    "endpoint": (_GENERAL, "target", "workload", "load", _SLO),
-    "sweep": (_SLO, "load", "limits"),
+    "local": ("target", "workload"),
+    "endpoint": ("target", "workload"),
+    "sweep": ("load", _SLO),
 }
 _SECTION_KEYS = {_GENERAL: ("name", "description", "sizewise"), _SLO: ("slo", "gates"), "telemetry": ("telemetry",)}
 _MAX_RESULTS = 30
@@ -54,8 +41,9 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class ProfileForm(QWidget):
-    """Form for a whole profile. The signals of `edits` report the user's edits; the owner of the
-    document must then call `show_tree`."""
+    """Form for a whole profile: the steps Target, Load and SLO, and the sections of the advanced
+    settings. The heading of each step states what is set. The signals of `edits` report the user's
+    edits; the owner of the document must then call `show_tree`."""
 
     result_selected = Signal(object)
     """Signal that is emitted with the `KeyPath` of a search result when the user selects the
@@ -68,7 +56,8 @@ class ProfileForm(QWidget):
         self.protocol: str | None = None
         self.view: View = "endpoint"
         self.sections: dict[str, CollapsibleSection] = {}
-        self._cards: dict[str, QFrame] = {}
+        self._advanced: CollapsibleSection | None = None
+        self._cards: list[QFrame] = []
         self._special_editors: dict[str, list[QWidget]] = {}
         self._tree: Any = {}
         self._groups: dict[str, GroupEditor] = {}
@@ -93,16 +82,17 @@ class ProfileForm(QWidget):
         if protocol != self.protocol:
             self._build(protocol)
         for name, section in self.sections.items():
+            if name in _STEPS:
+                section.set_heading(_heading(name), summarize_step(_STEP_NAMES[name], tree))
+            elif not isinstance(section, NestedGroup):
+                section.set_heading(_heading(name), _summary(name, tree))
             if isinstance(section, NestedGroup):
                 section.show_value(tree.get(name, REMOVED))
-            else:
-                section.set_heading(_heading(name), _summary(name, tree))
-                if name in self._groups:
-                    self._groups[name].show_value(tree)
+            elif name in self._groups:
+                self._groups[name].show_value(tree)
 
     def set_view(self, view: View) -> None:
-        """Set the view, which determines the order of the sections and which sections are
-        expanded."""
+        """Set the view, which determines which sections are expanded."""
         self.view = view
         self._arrange()
 
@@ -113,13 +103,15 @@ class ProfileForm(QWidget):
     def place_editor(self, key: str, widget: QWidget) -> None:
         """Place a special editor above the fields of a section. The fields that the special editor
         replaces are initially collapsed."""
-        section = key.split(".")[0]
+        section = _find_section_name((key.split(".")[0],))
         self.edits.special_paths.add(key)
         self._special_editors.setdefault(section, []).append(widget)
-        if section in self._cards:
+        if section in self.sections:
             self._add_special_editors(section)
 
     def show_problems(self, problems: tuple[Problem, ...]) -> None:
+        if self._advanced is not None:
+            self._advanced.set_problem("")
         for name, section in self.sections.items():
             section.set_problem("")
             if isinstance(section, NestedGroup):
@@ -130,6 +122,9 @@ class ProfileForm(QWidget):
             row = self._locate_part(problem.path, is_opening=False)
             if row is not None:
                 row.set_problem(problem.text)
+            container = self._find_container(_find_section_name(problem.path)) if problem.path else None
+            if container is not None and not container.is_open:
+                container.set_problem(problem.text)
 
     def reveal(self, path: KeyPath) -> bool:
         """Scroll to a field and focus the field. Return `False` if the form does not contain the
@@ -150,10 +145,13 @@ class ProfileForm(QWidget):
     def _locate_part(self, path: KeyPath, *, is_opening: bool) -> Any:
         if not path:
             return None
-        name = next((name for name, keys in _SECTION_KEYS.items() if path[0] in keys), str(path[0]))
+        name = _find_section_name(path)
         section = self.sections.get(name)
         if section is None:
             return None
+        container = self._find_container(name)
+        if container is not None and is_opening:
+            container.set_open()
         if isinstance(section, NestedGroup):
             return section.find_part(path[1:], is_opening) or section
         if is_opening:
@@ -165,28 +163,51 @@ class ProfileForm(QWidget):
         for widgets in self._special_editors.values():
             for widget in widgets:
                 widget.setParent(None)
-        for frame in self._cards.values():
+        for frame in self._cards:
             self._column.removeWidget(frame)
             frame.hide()
             frame.deleteLater()
-        self.sections, self._cards, self._groups = {}, {}, {}
+        self._groups = {}
         root = _with_protocols(profile_fields(protocol))
-        for name in _SECTION_ORDER["endpoint"]:
-            section = self._create_section(name, root)
-            if section is not None:
-                self.sections[name] = section
-                self._cards[name] = card(section)
-                self._add_special_editors(name)
+        sections = {name: self._create_section(name, root) for name in _SECTION_ORDER}
+        self.sections = {name: section for name, section in sections.items() if section is not None}
+        self._advanced = CollapsibleSection("Advanced", QWidget, role="heading", is_summary_permanent=True)
+        self._cards = [card(self.sections[name]) for name in _STEPS] + [card(self._advanced)]
+        for name, section in self.sections.items():
+            container = self._find_container(name)
+            if container is not None:
+                container.add_leading_widget(section)
+            self._add_special_editors(name)
+        inner_names = (_heading(name) for name in self.sections if self._find_container(name) is self._advanced)
+        self._advanced.set_heading("Advanced", ", ".join(inner_names))
+        for index, frame in enumerate(self._cards):
+            self._column.insertWidget(index, frame)
         self._arrange()
+
+    def _find_container(self, name: str) -> CollapsibleSection | None:
+        """Return the section that contains a section, or `None` for a step."""
+        if name == "workload":
+            return self.sections["load"]
+        return self._advanced if name in _ADVANCED_SECTIONS else None
 
     def _create_section(self, name: str, root: FieldSpec) -> CollapsibleSection | None:
         keys = _SECTION_KEYS.get(name)
         if keys is None:
             spec = root.find_field(name)
-            return None if spec is None else NestedGroup(spec, (name,), self.edits, -1, indent=0, role="heading")
+            if spec is None:
+                return None
+            heading = _heading(name) if name in _STEPS else None
+            role = "heading" if name in _STEPS else None
+            return NestedGroup(spec, (name,), self.edits, -1, indent=0, role=role, heading=heading)
         fields = tuple(field for key in keys if (field := root.find_field(key)) is not None)
         spec = msgspec.structs.replace(root, fields=fields, key=name, one_of={})
-        return CollapsibleSection(_heading(name), lambda: self._create_group(name, spec), role="heading")
+        is_step = name in _STEPS
+        return CollapsibleSection(
+            _heading(name),
+            lambda: self._create_group(name, spec),
+            role="heading" if is_step else None,
+            is_summary_permanent=is_step,
+        )
 
     def _create_group(self, name: str, spec: FieldSpec) -> QWidget:
         group = GroupEditor(spec, (), self.edits)
@@ -200,15 +221,14 @@ class ProfileForm(QWidget):
                 self.sections[section].add_leading_widget(widget)
 
     def _arrange(self) -> None:
-        for index, name in enumerate(name for name in _SECTION_ORDER[self.view] if name in self._cards):
-            self._column.removeWidget(self._cards[name])
-            self._column.insertWidget(index, self._cards[name])
-            section = self.sections[name]
+        for name, section in self.sections.items():
             is_absent = isinstance(section, NestedGroup) and section.is_absent
             section.set_open(name in _OPEN_SECTIONS[self.view] and not is_absent)
+        if self._advanced is not None:
+            self._advanced.set_open(False)
         last_widget: QWidget = self.search
-        for name in _SECTION_ORDER[self.view]:
-            last_widget = chain_tab_order(last_widget, self._cards[name]) if name in self._cards else last_widget
+        for frame in self._cards:
+            last_widget = chain_tab_order(last_widget, frame)
 
     def _show_help(self, spec: FieldSpec) -> None:
         self.help.setText(f"{display_name(spec.key)}: {build_help_text(spec)}" if spec.help else "")
@@ -233,6 +253,10 @@ class ProfileForm(QWidget):
     def _open_first_result(self) -> None:
         if self._results:
             self._open_result(next(iter(self._results)))
+
+
+def _find_section_name(path: KeyPath) -> str:
+    return next((name for name, keys in _SECTION_KEYS.items() if path[0] in keys), str(path[0]))
 
 
 def _find_matches(names_by_path: dict[tuple[str, ...], str], terms: list[str], protocol: str) -> dict[str, KeyPath]:
@@ -274,8 +298,14 @@ def _with_protocols(root: FieldSpec) -> FieldSpec:
 
 
 def _heading(name: str) -> str:
-    headings = {_GENERAL: "General", _SLO: "SLO and gates", "telemetry": "Telemetry"}
+    if name in _STEPS:
+        return f"{_STEPS.index(name) + 1}   {_STEP_TITLES[name]}"
+    headings = {_GENERAL: "General", "telemetry": "Telemetry"}
     return headings.get(name) or display_name(name)
+
+
+_STEP_NAMES: dict[str, Step] = {"target": "target", "load": "load", _SLO: "slo"}
+_STEP_TITLES = {"target": "Target", "load": "Load", _SLO: "SLO"}
 
 
 def _summary(name: str, tree: dict[str, Any]) -> str:

@@ -1,5 +1,5 @@
 """Editor for a group of profile fields: common fields, fields of the selected alternative form, and
-rarely used fields in the section "More"."""
+rarely used fields in the section "Advanced"."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class GroupEditor(QWidget):
             self._layout.addWidget(self._create_part(field))
         self.more_section: CollapsibleSection | None = None
         if self._rare_fields:
-            self.more_section = CollapsibleSection("More", self._create_more_content)
-            self.more_section.head.setAccessibleName(f"More settings of {display_name(spec.key or 'profile')}")
+            self.more_section = CollapsibleSection("Advanced", self._create_more_content)
+            self.more_section.head.setAccessibleName(f"Advanced settings of {display_name(spec.key or 'profile')}")
             self._layout.addWidget(self.more_section)
 
     def show_value(self, value: Any) -> None:
@@ -147,6 +147,9 @@ class GroupEditor(QWidget):
             return any(choice.is_selected(key, self.value) for choice in choices)
         return is_applicable(self.spec.settings, key, self.value)
 
+    def _has_special_editor(self, key: str) -> bool:
+        return ".".join(map(str, (*self.path, key))) in self.edits.special_paths
+
     def _create_more_content(self) -> QWidget:
         container = QWidget()
         layout = vbox(within=container, spacing=_SPACING)
@@ -158,18 +161,20 @@ class GroupEditor(QWidget):
         return container
 
     def _update_more_section(self) -> None:
-        """Show or hide the "More" section. The section expands automatically once if one of its
-        fields is set; afterwards the user can collapse the section."""
+        """Show or hide the "Advanced" section. The section expands automatically once if one of its
+        fields is set that no special editor shows; afterwards the user can collapse the section."""
         if self.more_section is None:
             return
         set_field_names = [
-            display_name(field.key) for field in self._rare_fields if field.key in self.value and not field.is_required
+            display_name(field.key)
+            for field in self._rare_fields
+            if field.key in self.value and not field.is_required and not self._has_special_editor(field.key)
         ]
         self.more_section.setVisible(any(self._is_shown(field.key) for field in self._rare_fields))
         if set_field_names and not self.more_section.has_content:
             self.more_section.set_open()
         self.more_section.set_heading(
-            "More",
+            "Advanced",
             ", ".join(set_field_names)
             or ", ".join(display_name(field.key) for field in self._rare_fields if self._is_shown(field.key)),
         )
@@ -181,12 +186,28 @@ def _create_group(spec: FieldSpec, path: KeyPath, edits: Edits, depth: int) -> G
 
 class NestedGroup(CollapsibleSection):
     """Collapsible editor for a nested group. An optional group can be added and removed as a
-    whole."""
+    whole. The owner of a group with a `heading` of its own also sets its summary, which is shown
+    permanently."""
 
     def __init__(
-        self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, *, indent: int = INDENT, role: str | None = None
+        self,
+        spec: FieldSpec,
+        path: KeyPath,
+        edits: Edits,
+        depth: int,
+        *,
+        indent: int = INDENT,
+        role: str | None = None,
+        heading: str | None = None,
     ) -> None:
-        super().__init__(display_name(spec.key), self._create_nested, indent=indent, role=role)
+        super().__init__(
+            heading or display_name(spec.key),
+            self._create_nested,
+            indent=indent,
+            role=role,
+            is_summary_permanent=heading is not None,
+        )
+        self._has_own_heading = heading is not None
         self.spec, self._path, self._edits, self._depth = spec, path, edits, depth
         self._value: Any = REMOVED
         self._was_set = False
@@ -206,12 +227,14 @@ class NestedGroup(CollapsibleSection):
         self.add_button.setVisible(is_optional and not is_set)
         self.remove_button.setVisible(is_optional and is_set)
         self.head.setEnabled(is_set or not is_optional)
-        if is_set and not self._was_set and ".".join(map(str, self._path)) not in self._edits.special_paths:
+        is_shown_elsewhere = self._has_own_heading or ".".join(map(str, self._path)) in self._edits.special_paths
+        if is_set and not self._was_set and not is_shown_elsewhere:
             self.set_open()
         elif is_optional and not is_set:
             self.set_open(False)
         self._was_set = is_set
-        self.set_heading(display_name(self.spec.key), summarize_value(value, self.spec))
+        if not self._has_own_heading:
+            self.set_heading(display_name(self.spec.key), summarize_value(value, self.spec))
         if self.has_content:
             self.group().show_value(value)
 

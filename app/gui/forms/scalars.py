@@ -53,6 +53,20 @@ def parse_value(spec: FieldSpec, text: str) -> Any:
     return parse_scalar(text.strip())
 
 
+def count_inserted_characters(text: str, edited_text: str) -> int:
+    """Return the number of characters that one edit has inserted into a text: more than one if text
+    was pasted."""
+    prefix_length = common_prefix_length(text, edited_text)
+    remainder, edited_remainder = text[prefix_length:][::-1], edited_text[prefix_length:][::-1]
+    return len(edited_remainder) - common_prefix_length(remainder, edited_remainder)
+
+
+def common_prefix_length(first: str, second: str) -> int:
+    """Return the length of the common prefix of two strings."""
+    shorter_length = min(len(first), len(second))
+    return next((index for index in range(shorter_length) if first[index] != second[index]), shorter_length)
+
+
 class TextLine(QLineEdit):
     """Line edit without its own undo shortcut. The window handles Ctrl+Z, which undoes the last
     change of the profile."""
@@ -82,7 +96,9 @@ class LineEditor(Editor):
         super().__init__(spec, path, edits)
         self.line = TextLine()
         self.line.setPlaceholderText(format_value(spec.default) or format_example(spec.example))
-        self.line.textEdited.connect(self._emit_edited)
+        self.line.textEdited.connect(self._emit_text)
+        self.line.editingFinished.connect(self._emit_finished)
+        self._edited_text = ""
         self.focus_target = self.line
         layout = hbox((self.line, 1), within=self, spacing=4)
         if spec.kind == "path":
@@ -94,6 +110,7 @@ class LineEditor(Editor):
         if self._parsed_value() != value:
             self.line.setText(format_value(value))
             self.line.setCursorPosition(0)
+        self._edited_text = self.line.text()
 
     def set_accessible_text(self, name: str, description: str) -> None:
         super().set_accessible_text(name, description)
@@ -105,6 +122,16 @@ class LineEditor(Editor):
 
     def _emit_edited(self) -> None:
         self.emit_edit(self._parsed_value())
+
+    def _emit_text(self, text: str) -> None:
+        is_pasted = count_inserted_characters(self._edited_text, text) > 1
+        self._edited_text = text
+        self._emit_edited()
+        if is_pasted:
+            self._emit_finished()
+
+    def _emit_finished(self) -> None:
+        self.edits.finished.emit(self.path)
 
     def _create_browse_button(self) -> QWidget:
         button = tool_button("…", "Choose file", tip="Choose file")

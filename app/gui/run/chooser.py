@@ -23,6 +23,7 @@ class ProfileActions(msgspec.Struct, frozen=True):
     open_profile: Callable[[Path], object]
     choose_profile: Callable[[], object]
     create_endpoint_profile: Callable[[], object]
+    create_openai_profile: Callable[[], object]
     create_local_profile: Callable[[], object]
     create_scripted_profile: Callable[[], object]
 
@@ -52,6 +53,7 @@ class Chooser(QToolButton):
         menu.addAction("&Open…", self._profile_actions.choose_profile)
         new_menu = menu.addMenu("Create &new profile")
         new_menu.addAction("&Endpoint", self._profile_actions.create_endpoint_profile)
+        new_menu.addAction("&OpenAI-compatible server", self._profile_actions.create_openai_profile)
         new_menu.addAction("&Local model", self._profile_actions.create_local_profile)
         new_menu.addAction("&Scripted server", self._profile_actions.create_scripted_profile)
         bundled_menu = menu.addMenu("&Bundled")

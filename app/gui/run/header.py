@@ -112,6 +112,7 @@ class EmptyRun(QWidget):
         for widget in (
             self.sample_button,
             button("Create e&ndpoint profile", profile_actions.create_endpoint_profile),
+            button("Create Open&AI profile", profile_actions.create_openai_profile),
             button("Create &local model profile", profile_actions.create_local_profile),
             button("Create scripte&d server profile", profile_actions.create_scripted_profile),
             button("&Open…", profile_actions.choose_profile),

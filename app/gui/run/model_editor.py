@@ -34,6 +34,7 @@ from app.gui.run.model_inspection import (
     TreeNode,
     build_tree,
     estimate_fits,
+    find_stored_precision,
     find_unset_axes,
     format_fit,
 )
@@ -166,7 +167,11 @@ class ModelEditor(SpecialEditor):
         ]
         self.providers.set_options(options, self._get_selected_values("providers", ("cpu",)))
         precisions = self._get_selected_values("precision", ("as-is",))
-        self.precision.set_options([CheckBoxOption(name, name) for name in usable_precisions], precisions)
+        stored_precision = None if state.inspection is None else find_stored_precision(state.inspection)
+        texts = {"as-is": "as-is" if stored_precision is None else f"as-is ({stored_precision})"}
+        self.precision.set_options(
+            [CheckBoxOption(name, texts.get(name, name)) for name in usable_precisions], precisions
+        )
         batches, threads = self._get_numbers("batch"), self._get_numbers("threads")
         core_count = state.cores
         thread_options = sorted(
@@ -302,7 +307,7 @@ class ModelEditor(SpecialEditor):
             self._memory_widgets = (heading, widget)  # those of the last row
         container = QWidget()
         container.setLayout(variants_grid)
-        vbox(self.strip, self.drop_zone, self.state, (self.tree, 1), self.axes, card(container), 0, within=self)
+        vbox(self.strip, self.drop_zone, self.state, self.axes, card(container), (self.tree, 1), 0, within=self)
         self.update_heights()
 
     def update_heights(self) -> None:

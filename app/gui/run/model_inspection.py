@@ -43,6 +43,13 @@ class MemoryFit(msgspec.Struct, frozen=True):
     """Names of the devices of this machine (RAM or GPUs) with too little memory."""
 
 
+def find_stored_precision(inspection: ModelInspection) -> str | None:
+    """Return the precision of most of the weights in the model file, such as fp32, or `None` if it
+    has another type or no weights."""
+    sizes = inspection.model.parameters.bytes_by_dtype
+    return _PRECISION_NAMES.get(max(sizes, key=lambda dtype: sizes[dtype])) if sizes else None
+
+
 def build_tree(inspection: ModelInspection) -> tuple[TreeNode, ...]:
     metadata = inspection.model
     return tuple(_build_nodes(metadata, inspection))
@@ -323,3 +330,6 @@ def _get_file_version(path: Path | None) -> tuple[int, int] | None:
     except OSError:
         return None
     return None if file_status is None else (file_status.st_mtime_ns, file_status.st_size)
+
+
+_PRECISION_NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}

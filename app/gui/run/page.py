@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QGuiApplication, QResizeEvent, QUndoStack
-from PySide6.QtWidgets import QFileDialog, QLineEdit, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QSplitter, QVBoxLayout, QWidget
 
 from app.errors import ProfileError, SizewiseError
 from app.gui.formatting import sentence, with_full_stop
+from app.gui.forms.arrangement import display_choice, display_path
 from app.gui.forms.form import Problem, ProfileForm, View
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
 from app.gui.run import drafts
 from app.gui.run.chooser import Chooser, ProfileActions, add_recent_file, describe_bundled_profiles
-from app.gui.run.editor_interface import SpecialEditor
+from app.gui.run.editor_interface import SpecialEditor, as_list
 from app.gui.run.header import EmptyRun, RunHeader
-from app.gui.run.presenter import RunPageState, RunPresenter
+from app.gui.run.presenter import ENDPOINT_NAME, URL_PATH, RunPageState, RunPresenter
 from app.gui.run.source_view import SourceView
 from app.gui.run.validation import ProfileIssue
 from app.gui.secret_consent import confirm_secrets
 from app.gui.settings import open_settings
+from app.gui.slo_editor import LimitsEditor
 from app.gui.theme import ThemeController
 from app.gui.widgets import restyle, stacked_widget, vbox
 from app.profiles import templates
 from app.profiles.bundled import bundled_profiles
 from app.profiles.ci_job import PIPELINES, write_ci_job
-from app.profiles.document import read_text
+from app.profiles.document import KeyPath, read_text
 
 _SAMPLE = "quickstart"
 _YAML_VISIBLE_KEY = "run/yaml"
 _INITIAL_WIDTHS_PX = (560, 400)
+_STRETCH_FACTORS = (3, 2)
+_MAX_HEIGHT_PX = 10_000
+"""Requested height of the form above a preview without YAML, which gets its least height."""
+_CLICK_INTERVAL_MS = 50
+"""Interval, in ms, at which the page checks whether the mouse button is released that moved the
+focus. Until then, no field may move away from under the pointer."""
 _FORM_PADDING_PX, _MIN_YAML_CHARACTERS = 60, 44
 
 
@@ -47,30 +56,35 @@ class RunPage(Page):
             self.open_profile,
             self.choose_profile,
             self.create_endpoint_profile,
+            self.create_openai_profile,
             self.create_local_profile,
             self.create_scripted_profile,
         )
         self.header = RunHeader(Chooser(profile_actions, describe_bundled_profiles))
         self.error_strip, self.recovery_strip, self.notice_strip = MessageStrip(), MessageStrip(), MessageStrip()
         self.form, self.source = ProfileForm(), SourceView(theme_controller)
+        self.limits_editor = LimitsEditor()
         self.empty_state = EmptyRun(profile_actions, self.open_sample)
-        self._yaml_panel = _build_column(self.source)
+        self._side_panel = _build_column(self.source)
         self._special_editors: dict[str, Any] = dict(create_special_editors(theme_controller))
         self._state: RunPageState | None = None
         self._draft: drafts.Draft | None = None
         self._has_checked_drafts = False
         self._offered_conversion = ""
         self._starts_when_checked = False
+        self._has_only_preview = False
+        self._url_timer = QTimer(self, singleShot=True, interval=_CLICK_INTERVAL_MS)
+        self._url_timer.timeout.connect(self._adopt_url_after_click)
         self._build_layout()
         self._connect()
 
     def _build_layout(self) -> None:
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
         self.splitter.addWidget(self.form)
-        self.splitter.addWidget(self._yaml_panel)
+        self.splitter.addWidget(self._side_panel)
         self.splitter.setSizes(list(_INITIAL_WIDTHS_PX))
-        self.splitter.setStretchFactor(0, 3)
-        self.splitter.setStretchFactor(1, 2)
+        for index, factor in enumerate(_STRETCH_FACTORS):
+            self.splitter.setStretchFactor(index, factor)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.setHandleWidth(12)
         editing_panel = _build_column(self.header, self.error_strip, self.notice_strip, self.splitter)
@@ -79,24 +93,30 @@ class RunPage(Page):
         vbox(self.recovery_strip, (self._stack, 1), within=self)
         for key, editor in self._special_editors.items():
             if key == "preview":
-                self._get_yaml_panel_layout().insertWidget(0, editor)
+                self._get_side_panel_layout().insertWidget(0, editor)
             else:
                 self.form.place_editor(key, editor)
+        self.form.place_editor("slo", self.limits_editor)
 
-    def _get_yaml_panel_layout(self) -> QVBoxLayout:
-        layout = self._yaml_panel.layout()
+    def _get_side_panel_layout(self) -> QVBoxLayout:
+        layout = self._side_panel.layout()
         assert isinstance(layout, QVBoxLayout)
         return layout
 
     def _connect(self) -> None:
         document, header = self.presenter.document, self.header
         self.form.edits.edited.connect(self.presenter.apply_edit)
+        self.form.edits.finished.connect(self._on_field_finished)
         self.source.edited.connect(document.set_text)
         self.presenter.changed.connect(self._show_state)
         document.comments_lost.connect(self._warn_comments_lost)
         document.opened.connect(self._on_opened)
         for editor in self._special_editors.values():
             editor.edited.connect(document.set_dotted_value)
+        self.limits_editor.edited.connect(partial(document.set_dotted_value, "slo"))
+        connection_test = self._special_editors["target.url"]
+        connection_test.test_requested.connect(self.adopt_url)
+        connection_test.suggestion_applied.connect(self.presenter.apply_suggested_slo)
         header.view_selected.connect(self._select_view)
         header.source_toggled.connect(self._show_source)
         header.copy_requested.connect(self.copy_command)
@@ -107,8 +127,8 @@ class RunPage(Page):
         self.error_strip.action_triggered.connect(self._resolve_first_issue)
         self.recovery_strip.action_triggered.connect(self._recover)
         self.notice_strip.action_triggered.connect(self._apply_offered_conversion)
-        header.yaml_button.setChecked(str(open_settings().value(_YAML_VISIBLE_KEY, "true")) != "false")
-        self._yaml_panel.setVisible(header.yaml_button.isChecked())
+        header.yaml_button.setChecked(str(open_settings().value(_YAML_VISIBLE_KEY, "false")) == "true")
+        self.source.setVisible(header.yaml_button.isChecked())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -120,12 +140,21 @@ class RunPage(Page):
             self._update_orientation()
 
     def _update_orientation(self) -> None:
-        """Place the form above the YAML if the page is too narrow to show both side by side."""
+        """Place the form above the preview and the YAML if the page is too narrow to show both side
+        by side. Without the YAML, the form gets all the height that the preview does not need."""
         form_width_px = self.form.content_min_width() + _FORM_PADDING_PX
         is_wide = (
             self.contentsRect().width() > form_width_px + _MIN_YAML_CHARACTERS * self.fontMetrics().averageCharWidth()
         )
-        self.splitter.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
+        orientation = Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical
+        has_only_preview = not is_wide and not self.header.yaml_button.isChecked()
+        if (orientation, has_only_preview) == (self.splitter.orientation(), self._has_only_preview):
+            return
+        self._has_only_preview = has_only_preview
+        self.splitter.setOrientation(orientation)
+        for index, factor in enumerate((1, 0) if has_only_preview else _STRETCH_FACTORS):
+            self.splitter.setStretchFactor(index, factor)
+        self.splitter.setSizes([_MAX_HEIGHT_PX, 1] if has_only_preview else list(_INITIAL_WIDTHS_PX))
 
     # Opening
 
@@ -165,7 +194,17 @@ class RunPage(Page):
         self.open_profile(bundled_profiles()[_SAMPLE])
 
     def create_endpoint_profile(self) -> None:
-        self._open(templates.ENDPOINT_TEMPLATE.format(name="endpoint"), None)
+        self._open(templates.ENDPOINT_TEMPLATE.format(name=ENDPOINT_NAME), None)
+        self._select_url()
+
+    def create_openai_profile(self) -> None:
+        self._open(templates.OPENAI_TEMPLATE.format(name=ENDPOINT_NAME), None)
+        self._select_url()
+
+    def _select_url(self) -> None:
+        """Select the example URL, so that the user can type or paste another URL at once."""
+        self.form.reveal(URL_PATH)
+        self.form.find_part(URL_PATH).editor.line.selectAll()
 
     def create_local_profile(self) -> None:
         self._open(templates.LOCAL_TEMPLATE.format(name="local-model", model="digits"), None)
@@ -192,7 +231,8 @@ class RunPage(Page):
         self.header.show_view(view)
 
     def _is_search_only(self) -> bool:
-        return self._has_search() and not self.presenter.document.tree["load"].get("stages")
+        load = self.presenter.document.tree.get("load")
+        return isinstance(load, dict) and "search" in load and not load.get("stages")
 
     # Display
 
@@ -206,6 +246,8 @@ class RunPage(Page):
         self.source.show_text(document.text)
         for editor in self._special_editors.values():
             editor.show_document(document)
+        slo = [str(objective) for objective in as_list(document.value("slo"))]
+        self.limits_editor.show_slo(slo, templates.list_default_objectives(state.protocol))
         self.header.chooser.set_profile(state.title, state.is_saved)
         self.header.set_start_state(state.blocked_reason)
         self.header.save_button.setEnabled(not state.is_saved or document.path is None)
@@ -260,6 +302,33 @@ class RunPage(Page):
         message = "The YAML was rewritten and its comments were removed, because the change could not be made in place."
         self.notice_strip.show_notice(Notice("news", message, None, "Undo the change to restore them."))
 
+    # URL
+
+    def _on_field_finished(self, path: KeyPath) -> None:
+        if path == URL_PATH:
+            self._adopt_url_after_click()
+
+    def _adopt_url_after_click(self) -> None:
+        if QGuiApplication.mouseButtons() != Qt.MouseButton.NoButton:
+            self._url_timer.start()
+            return
+        focus_widget = QApplication.focusWidget()
+        had_focus = focus_widget is not None and self.form.isAncestorOf(focus_widget)
+        if self.adopt_url() and had_focus:
+            self.form.reveal(URL_PATH)
+
+    def adopt_url(self) -> bool:
+        """Convert the profile to the API that the URL names, if the user has edited the URL. Return
+        whether the protocol has changed."""
+        self._url_timer.stop()
+        protocol = self.presenter.adopt_url()
+        if protocol is None:
+            return False
+        message = f"The protocol is now {display_choice('protocol', protocol)}, because of the path of the URL."
+        self.notice_strip.show_notice(Notice("news", message), "Undo")
+        self._offered_conversion = ""
+        return True
+
     # Views
 
     def _select_view(self, view: str) -> None:
@@ -289,10 +358,13 @@ class RunPage(Page):
             self.presenter.document.set_value(("load", "search"), {"start": "10/s", "step_duration": "10s"})
         elif self._offered_conversion:
             self.presenter.convert_protocol(self._offered_conversion)
+        else:
+            self.presenter.document.undo_stack.undo()
         self._offered_conversion = ""
 
     def _show_source(self, is_visible: bool) -> None:
-        self._yaml_panel.setVisible(is_visible)
+        self.source.setVisible(is_visible)
+        self._update_orientation()
         open_settings().setValue(_YAML_VISIBLE_KEY, "true" if is_visible else "false")
 
     # Actions
@@ -300,6 +372,9 @@ class RunPage(Page):
     def start(self) -> bool:
         if self._stack.currentIndex() == 0:
             return False
+        if self.adopt_url():
+            self.start_when_checked()
+            return True
         launch = self.presenter.launch() if confirm_secrets(self, self.presenter.unapproved_secrets()) else None
         if launch is not None:
             self.navigation.launch_requested.emit(launch)
@@ -401,6 +476,7 @@ def create_special_editors(theme_controller: ThemeController) -> dict[str, Speci
     the form, an editor replaces or accompanies the field of its profile key."""
     from app.gui.run.connection_test_panel import ConnectionTestPanel
     from app.gui.run.lengths_editor import LengthsEditor
+    from app.gui.run.load_kind import LoadKindEditor
     from app.gui.run.model_editor import ModelEditor
     from app.gui.run.preview import Preview
     from app.gui.run.search_editor import SearchEditor
@@ -409,10 +485,11 @@ def create_special_editors(theme_controller: ThemeController) -> dict[str, Speci
     return {
         "target.model": ModelEditor(),
         "target.url": ConnectionTestPanel(),
+        "load.sweep": LoadKindEditor(),
         "load.stages": StagesEditor(theme_controller),
+        "load.search": SearchEditor(theme_controller),
         "workload.lengths": LengthsEditor(theme_controller),
         "preview": Preview(),
-        "load.search": SearchEditor(theme_controller),
     }
 
 
@@ -433,4 +510,5 @@ def _format_issue_with_line(issue: ProfileIssue) -> str:
 
 
 def _format_issue(issue: ProfileIssue) -> str:
-    return f"{issue.key}: {with_full_stop(issue.cause)}" if issue.key else sentence(issue.cause)
+    place = issue.key if issue.is_key else display_path(issue.path)
+    return f"{place}: {with_full_stop(issue.cause)}" if issue.key and place else sentence(issue.cause)

@@ -7,6 +7,7 @@ import hashlib
 import shlex
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal
@@ -17,16 +18,18 @@ from app.gui.run import drafts
 from app.gui.run.document import ProfileDocument
 from app.gui.run.validation import ProfileIssue, ValidationResult, apply_suggestion, display_protocol, validate_profile
 from app.profiles.bundled import bundled_profiles
-from app.profiles.document import KeyPath
+from app.profiles.document import KeyPath, read_document
 from app.profiles.editing import format_profile, rewrite
 from app.profiles.redaction import make_paths_absolute, redact_profile
-from app.profiles.templates import convert_profile
+from app.profiles.templates import ENDPOINT_TEMPLATE, adapt_to_url, convert_profile, list_default_objectives
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed
 from app.storage.run_directory import new_run_id, runs_home, write_atomically
 
 _VALIDATION_DELAY_MS = 200
 _DRAFT_INTERVAL_MS = 10_000
 _MAX_DRAFTS = 50
+URL_PATH: KeyPath = ("target", "url")
+ENDPOINT_NAME = "endpoint"
 
 
 class RunPageState(msgspec.Struct, frozen=True):
@@ -58,6 +61,8 @@ class RunPresenter(QObject):
         self._draft_timer = QTimer(self, interval=_DRAFT_INTERVAL_MS)
         self._draft_timer.timeout.connect(self.save_draft)
         self._draft_text: str | None = None
+        self._suggested_slo: list[str] | None = None
+        self._is_url_edited = False
         self.document.changed.connect(self._on_edit)
         self.document.opened.connect(self._forget_validation)
         application = QCoreApplication.instance()
@@ -110,10 +115,41 @@ class RunPresenter(QObject):
             self.convert_protocol(value)
         else:
             self.document.set_value(path, value)
+            self._is_url_edited = self._is_url_edited or path == URL_PATH
 
     def convert_protocol(self, protocol: str) -> None:
+        self._is_url_edited = False  # the choice of a protocol counts more than the URL
         title = f"Convert to {protocol}"
-        self.document.set_tree(convert_profile(self.document.tree, protocol), title)
+        self.document.set_tree(convert_profile(self._tree_with_default_slo(), protocol), title)
+
+    def apply_suggested_slo(self, objectives: list[str]) -> None:
+        """Set the suggested SLO. If the user does not edit it, it follows the protocol, as the
+        default SLO does."""
+        self._suggested_slo = objectives
+        self.document.set_value(("slo",), objectives)
+
+    def adopt_url(self) -> str | None:
+        """Convert the profile to the API that the edited URL names, as one undo step. Return the new
+        protocol, or `None` if the protocol is the same."""
+        if not self._is_url_edited or self.document.error is not None:
+            return None
+        self._is_url_edited = False
+        tree = self._tree_with_default_slo()
+        adapted_tree = adapt_to_url(tree, _read_endpoint_template())
+        if adapted_tree is None:
+            return None
+        previous_protocol = display_protocol(tree)
+        self.document.set_tree(adapted_tree, "Recognize the API of the URL")
+        protocol = display_protocol(adapted_tree)
+        return protocol if protocol != previous_protocol else None
+
+    def _tree_with_default_slo(self) -> dict[str, Any]:
+        """Return the profile with the default SLO in place of a suggested SLO that the user has not
+        edited."""
+        tree = self.document.tree
+        if self._suggested_slo is None or tree.get("slo") != self._suggested_slo:
+            return tree
+        return {**tree, "slo": list_default_objectives(display_protocol(tree))}
 
     def fix(self, issue: ProfileIssue) -> None:
         tree = apply_suggestion(self.document.tree, issue)
@@ -232,6 +268,12 @@ class RunPresenter(QObject):
             if character.isalnum() or character in "-_"
         )
         return runs_home().parent / "drafts" / f"{stem[:40] or 'profile'}-{digest}.yaml"
+
+
+def _read_endpoint_template() -> dict[str, Any]:
+    tree = read_document(ENDPOINT_TEMPLATE.format(name=ENDPOINT_NAME).encode(), "the template").value
+    assert isinstance(tree, dict)
+    return tree
 
 
 def _format_self_contained(document: ProfileDocument) -> str:

@@ -47,7 +47,17 @@ class Preview(SpecialEditor):
         self._tiles_layout.setColumnStretch(2, 1)
         self.unrunnable_heading = label("Variants that cannot run on this machine", "heading")
         self.unrunnable_rows = Rows("Variants that cannot run on this machine")
-        vbox(self.strip, self._tiles, self.start_summary, self.unrunnable_heading, self.unrunnable_rows, 0, within=self)
+        heading = label("Planned run", "heading")
+        vbox(
+            heading,
+            self.strip,
+            self._tiles,
+            self.start_summary,
+            self.unrunnable_heading,
+            self.unrunnable_rows,
+            0,
+            within=self,
+        )
         self.unrunnable_heading.hide()
 
     def show_contents(self, document: EditedProfile) -> None:

@@ -64,6 +64,8 @@ class SearchEditor(SpecialEditor):
         self._document = document
         search = self._get_search()
         self.search_box.setChecked(search is not None)
+        is_only_load = document.value("load.stages") is None and bool(document.value("load"))
+        self.search_box.setHidden(is_only_load)  # the kind of load is chosen above
         for widget in (self.fields, self.summary_label, self.chart):
             widget.setVisible(search is not None)
         if search is None:
@@ -152,7 +154,9 @@ class SearchEditor(SpecialEditor):
         the key has a default."""
         text = field.text().strip()
         field.setModified(False)
-        search = self._get_search() or {}
+        search = self._get_search()
+        if search is None:  # a field that is hidden with the search loses the focus
+            return
         if text and text != str(search.get(key, DEFAULTS.get(key))):
             self.edited.emit(f"load.search.{key}", text)
         elif not text and key in search and key not in DEFAULTS:

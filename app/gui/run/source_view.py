@@ -19,7 +19,7 @@ from PySide6.QtGui import (
 )  # fmt: skip
 from PySide6.QtWidgets import QApplication, QPlainTextEdit, QTextEdit, QWidget
 
-from app.gui.forms.scalars import FreeTextEdit
+from app.gui.forms.scalars import FreeTextEdit, common_prefix_length
 from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import vbox
 
@@ -44,8 +44,8 @@ class SourceView(QWidget):
         current_text = self.yaml_edit.toPlainText()
         if current_text == text:
             return
-        start = _common_prefix_length(current_text, text)
-        suffix_length = _common_prefix_length(current_text[start:][::-1], text[start:][::-1])
+        start = common_prefix_length(current_text, text)
+        suffix_length = common_prefix_length(current_text[start:][::-1], text[start:][::-1])
         cursor = QTextCursor(self.yaml_edit.document())
         cursor.setPosition(_count_utf16_units(current_text[:start]))
         cursor.setPosition(
@@ -184,12 +184,6 @@ class _Highlighter(QSyntaxHighlighter):
         comment = _COMMENT_PATTERN.search(text)
         if comment is not None:
             self.setFormat(comment.start(), len(text) - comment.start(), self._comment_format)
-
-
-def _common_prefix_length(first: str, second: str) -> int:
-    """Return the length of the common prefix of two strings."""
-    shorter_length = min(len(first), len(second))
-    return next((index for index in range(shorter_length) if first[index] != second[index]), shorter_length)
 
 
 def _count_utf16_units(text: str) -> int:

@@ -57,7 +57,8 @@ class StagesEditor(SpecialEditor):
         self.table = self._create_table()
         self._buttons = self._create_buttons()
         self.summary_label = label("", "muted", wrap=True)
-        vbox(self.strip, (self.chart, 1), self.summary_label, self.table, self._create_button_row(), within=self)
+        self._button_row = self._create_button_row()
+        vbox(self.strip, (self.chart, 1), self.summary_label, self.table, self._button_row, within=self)
         self.update_heights()
         self._update_buttons()
 
@@ -81,6 +82,9 @@ class StagesEditor(SpecialEditor):
         if stage_count and not self.table.selectionModel().hasSelection():
             self.table.selectRow(min(self._pending_row, stage_count - 1))
         self._update_buttons()
+        has_other_load = document.value("load.sweep") is not None or document.value("load.search") is not None
+        for widget in (self.summary_label, self._button_row):
+            widget.setVisible(bool(stages) or not has_other_load)
 
     @property
     def selected_row(self) -> int:

@@ -163,6 +163,8 @@ def _build_tokens_tile(work: PlannedWork) -> Tile:
     input_text = f"{format_count(round(work.tokens_in))} input"
     if work.search is not None and not work.requests:
         return Tile("Tokens", NOT_AVAILABLE, "depends on the max rate")
+    if work.closed_stages and not work.requests:
+        return Tile("Tokens", NOT_AVAILABLE, "depends on the number of requests")
     if work.tokens_out is None:
         return Tile("Tokens", input_text, work.tokens_reason or "")
     return Tile("Tokens", input_text, f"{format_count(round(work.tokens_out))} output")

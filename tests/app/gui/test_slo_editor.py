@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QCompleter, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.analysis.objectives import parse_objective
-from app.gui.slo_editor import SloEditor
+from app.gui.slo_editor import LimitsEditor, SloEditor, format_simple_objective, list_metric_choices
 from app.gui.widgets import vbox
 from app.records.metrics import METRICS
 
@@ -90,3 +90,49 @@ def test_tab_goes_from_line_to_line_and_then_to_the_buttons(qtbot: QtBot) -> Non
     assert came_by == [
         first, first.remove_button, second, second.remove_button, editor.add_button, editor.reset_button,
     ]  # fmt: skip
+
+
+DEFAULTS = ("ttft_ms.p95 < 500", "goodput_share >= 90%")
+
+
+def test_the_metrics_of_the_protocol_are_offered_first() -> None:
+    choices = list_metric_choices(DEFAULTS)
+    assert choices[:3] == ("ttft_ms.p95", "goodput_share", "ttft_ms.p50")
+    assert {"itl_ms.p95", "latency_ms.p99", "error_rate"} < set(choices)
+    assert "ttft_ms.p50" not in list_metric_choices(("latency_ms.p95 < 50",))
+    assert [choice for choice in list_metric_choices(("service_ms.p95 < 50",)) if "latency" in choice] == []
+    for choice in choices:
+        assert parse_objective(format_simple_objective(choice, "5")).limit in (5, 0.05)
+
+
+def test_an_objective_is_a_metric_and_its_limit(qtbot: QtBot) -> None:
+    editor, edited = LimitsEditor(), []
+    qtbot.addWidget(editor)
+
+    def take(slo: list[str] | None) -> None:
+        edited.append(slo)
+        editor.show_slo(slo or [], DEFAULTS)
+
+    editor.edited.connect(take)
+    editor.show_slo([*DEFAULTS, "latency_ms.p95 < 50 | warn"], DEFAULTS)
+    first, share, warning = editor.lines
+    assert [first.metric_box.currentText(), first.limit_line.text(), first.unit_label.text()] == [
+        "p95 TTFT",
+        "500",
+        "ms",
+    ]
+    assert [share.comparator_label.text(), share.limit_line.text(), share.unit_label.text()] == ["≥", "90", "%"]
+    assert (warning.metric_box.isHidden(), warning.text_label.text()) == (True, "p95 latency < 50 ms")
+    first.limit_line.selectAll()
+    qtbot.keyClicks(first.limit_line, "40")
+    assert edited[-1] == ["ttft_ms.p95 < 40", *editor.texts()[1:]]
+    assert editor.lines[0] is first, "the cursor stays in the line"
+    share.metric_box.setCurrentIndex(share.metric_box.findData("error_rate"))
+    share.metric_box.activated.emit(0)
+    assert edited[-1] == ["ttft_ms.p95 < 40", "error_rate < 1%", "latency_ms.p95 < 50 | warn"]
+    warning.remove_button.click()
+    editor.add_button.click()
+    assert editor.texts() == ["ttft_ms.p95 < 40", "error_rate < 1%", "goodput_share >= 90%"]
+    for _ in range(3):
+        editor.lines[0].remove_button.click()
+    assert (edited[-1], editor.empty_label.isHidden()) == (None, False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,18 @@ from app.profiles.editing import format_profile
 from app.profiles.loading import load_profile_text
 from app.profiles.local import LocalProfile
 from app.profiles.profile import PROFILES
-from app.profiles.templates import convert_profile, format_local_profile, list_model_edits
+from app.profiles.templates import (
+    adapt_to_url,
+    convert_profile,
+    format_local_profile,
+    has_default_slo,
+    list_default_objectives,
+    list_model_edits,
+)
 from tests.fakes import decoders
 
 
-@pytest.mark.parametrize("text", [templates.ENDPOINT_TEMPLATE, templates.SCRIPTED_TEMPLATE])
+@pytest.mark.parametrize("text", [templates.ENDPOINT_TEMPLATE, templates.OPENAI_TEMPLATE, templates.SCRIPTED_TEMPLATE])
 def test_what_one_begins_with_is_right(text: str, tmp_path: Path) -> None:
     assert load_profile_text(text.format(name="mine").encode(), tmp_path / "mine.yaml").name == "mine"
 
@@ -95,3 +103,79 @@ def test_prompts_without_a_length_of_responses_get_one_where_it_is_required(tmp_
     converted = convert_profile(tree, "anthropic-messages")
     assert converted["workload"] == {"prompts": {"input_tokens": 5, "output_tokens": 128}}
     assert wrong_in(format_profile(converted), tmp_path / "x.yaml") is None
+
+
+def new_endpoint(**target: Any) -> dict[str, Any]:
+    tree: dict[str, Any] = read_document(templates.ENDPOINT_TEMPLATE.format(name="x").encode(), "x").value
+    return {**tree, "target": {**tree["target"], **target}}
+
+
+@pytest.mark.parametrize("protocol", PROFILES)
+def test_an_slo_that_nobody_edited_follows_the_protocol(protocol: str, tmp_path: Path) -> None:
+    (tmp_path / "locustfile.py").touch()
+    tree = convert_profile(new_endpoint(), protocol)
+    assert wrong_in(format_profile(tree), tmp_path / "x.yaml") is None
+    assert (tree["slo"], has_default_slo(tree)) == (list_default_objectives(protocol), True)
+    assert has_default_slo(convert_profile(tree, "http"))
+
+
+@pytest.mark.parametrize("slo", [["latency_ms.p95 < 51"], [], None])
+def test_an_slo_that_was_edited_or_removed_stays(slo: list[str] | None) -> None:
+    tree = {key: value for key, value in (new_endpoint() | {"slo": slo}).items() if value is not None}
+    assert convert_profile(tree, "openai-chat").get("slo") == slo
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol", "base_url"),
+    [
+        ("http://h:8000/v1", "openai-chat", "http://h:8000/v1"),
+        ("http://h:8000/v1/", "openai-chat", "http://h:8000/v1"),
+        (" http://h/v1/chat/completions ", "openai-chat", "http://h/v1"),
+        ("https://h/openai/v1/models", "openai-chat", "https://h/openai/v1"),
+        ("http://h/v1/completions", "openai-completions", "http://h/v1"),
+        ("http://h/v1/embeddings", "openai-embeddings", "http://h/v1"),
+        ("https://h/v1/messages", "anthropic-messages", "https://h"),
+        ("http://h/v2", "oip", "http://h"),
+        ("grpc://h:8001", "oip-grpc", "grpc://h:8001"),
+    ],
+)
+def test_a_url_names_its_api(url: str, protocol: str, base_url: str, tmp_path: Path) -> None:
+    adapted = adapt_to_url(new_endpoint(url=url), new_endpoint())
+    assert adapted is not None
+    assert (adapted["target"]["protocol"], adapted["target"]["url"]) == (protocol, base_url)
+    assert wrong_in(format_profile(adapted), tmp_path / "x.yaml") is None
+    is_text = protocol in ("openai-chat", "openai-completions", "anthropic-messages")
+    assert ("concurrency" in adapted["load"].get("sweep", {})) == is_text
+
+
+@pytest.mark.parametrize(
+    ("url", "model"),
+    [
+        ("http://h/v2/models/res%20net/infer", "res net"),
+        ("http://h/v1/models/half:predict", "half"),
+        ("http://h/predictions/dense", "dense"),
+    ],
+)
+def test_a_url_names_its_model(url: str, model: str) -> None:
+    adapted = adapt_to_url(new_endpoint(url=url), new_endpoint())
+    assert adapted is not None
+    assert (adapted["target"]["model"], adapted["target"]["url"]) == (model, "http://h")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h/score", "http://h", "h/v1", "http:///v1", "http://h/v1?api-version=2", "http://[/v1", 3, None]
+)
+def test_any_other_url_changes_nothing(url: object) -> None:
+    assert adapt_to_url(new_endpoint(url=url), new_endpoint()) is None
+
+
+def test_the_url_keeps_the_api_and_what_was_edited() -> None:
+    chat = convert_profile(new_endpoint(url="http://h/v1"), "openai-embeddings")
+    assert adapt_to_url(chat, new_endpoint()) is None, "/v1 is that of any OpenAI API"
+    edited = new_endpoint(url="http://h/v1") | {
+        "load": {"stages": [{"rate": "1/s", "duration": "9s"}]},
+        "slo": ["p95 < 9ms"],
+    }
+    adapted = adapt_to_url(edited, new_endpoint())
+    assert adapted is not None
+    assert (adapted["load"], adapted["slo"]) == (edited["load"], edited["slo"])

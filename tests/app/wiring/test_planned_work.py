@@ -164,7 +164,7 @@ def test_money_is_the_time_on_the_named_offer() -> None:
     limited = planned(load=load, target={"hardware": {"offer": "aws/g6.2xlarge"}}, limits={"usd": 0.01})
     assert (limited.usd, limited.cut_after) == ((0.01, 0.01), "limits.usd ends the run after $0.01")
     free = planned(load=load)
-    assert (free.usd, free.usd_reason) == (None, "the price is unknown: target.hardware.offer is not set")
+    assert (free.usd, free.usd_reason) == (None, "the price is unknown: the target has no hardware offer")
 
 
 def test_tokens_are_those_of_the_drawn_lengths() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from app.errors import UsageError
 from app.profiles.loading import load_profile_tree
+from app.profiles.templates import TEMPLATE_MODEL
 from app.records.trial import ConnectionTest, Problem
 from app.wiring.target_check import check_target
 from loadgen.reference.script import HttpMock, OpenAiMock
@@ -28,8 +29,8 @@ def http(url: str, **target: Any) -> ConnectionTest:
     return check_target(load_profile_tree(values, "try.yaml"))
 
 
-def chat(url: str, **workload: Any) -> ConnectionTest:
-    target = {"protocol": "openai-chat", "url": f"{url}/v1", "model": "scripted"}
+def chat(url: str, model: str = "scripted", **workload: Any) -> ConnectionTest:
+    target = {"protocol": "openai-chat", "url": f"{url}/v1", "model": model}
     asked = {"prompts": {"input_tokens": 8, "output_tokens": 4}, **workload}
     return check_target(
         load_profile_tree(
@@ -124,6 +125,14 @@ def test_a_stream_has_its_first_token() -> None:
         trial = chat(server.url)
     assert (trial.problem, trial.tokens_out, trial.wants_stream) == (None, 4, True)
     assert trial.first_token_ms is not None
+
+
+def test_the_model_of_a_template_is_that_of_the_server() -> None:
+    with ScriptedServer(Script(protocols=(OpenAiMock(model="llama"),))) as server:
+        trial, named = chat(server.url, TEMPLATE_MODEL), chat(server.url)
+    assert (trial.problem, trial.model, trial.served_models) == (None, "llama", ("llama",))
+    assert "llama" in trial.notes[-1]
+    assert (named.model, named.served_models) == ("scripted", ())
 
 
 def test_a_whole_answer_where_a_stream_was_asked_for_is_said() -> None:

@@ -42,7 +42,7 @@ def test_each_is_shown_where_it_is_of_use_and_everything_has_a_name(qtbot: QtBot
     for one in editors.values():
         one.show_document(document)
     assert [key for key, one in editors.items() if one.isVisible()] == [
-        "target.url", "load.stages", "preview", "load.search"
+        "target.url", "load.sweep", "load.stages", "load.search", "preview"
     ]  # fmt: skip
     nameless = [
         widget

@@ -8,11 +8,11 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
-from app.gui.run.presenter import RunPresenter
+from app.gui.run.presenter import ENDPOINT_NAME, URL_PATH, RunPresenter
 from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile
 from app.profiles.resolved import compute_profile_hash
-from app.profiles.templates import ENDPOINT_TEMPLATE
+from app.profiles.templates import ENDPOINT_TEMPLATE, list_default_objectives
 from app.storage.run_directory import runs_home
 
 RIGHT = ENDPOINT_TEMPLATE.format(name="mine")
@@ -149,3 +149,31 @@ def test_a_secret_that_is_written_out_is_in_no_file_that_nobody_asked_for(
     presenter.document.set_text(HOLDING)
     presenter.save(tmp_path / "mine.yaml")
     qtbot.waitUntil(lambda: not presenter.state().blocked_reason)
+
+
+def test_the_profile_follows_the_url_once_it_is_edited(qtbot: QtBot, presenter: RunPresenter) -> None:
+    document = presenter.document
+    document.open(ENDPOINT_TEMPLATE.format(name=ENDPOINT_NAME), None)
+    document.set_dotted_value("target.url", "http://h/v1")
+    assert presenter.adopt_url() is None, "nobody edited the field"
+    presenter.apply_edit(URL_PATH, "http://h/v1/chat/completions")
+    assert presenter.adopt_url() == "openai-chat"
+    assert (document.value("target.url"), "sweep" in document.tree["load"]) == ("http://h/v1", True)
+    assert document.value("slo") == list_default_objectives("openai-chat")
+    presenter.apply_suggested_slo(["ttft_ms.p95 < 8"])
+    presenter.convert_protocol("http")
+    assert document.value("slo") == list_default_objectives("http"), "a suggestion is no edit of the user"
+    document.undo_stack.undo()
+    presenter.apply_edit(("slo",), ["ttft_ms.p95 < 9"])
+    presenter.convert_protocol("http")
+    assert document.value("slo") == ["ttft_ms.p95 < 9"]
+    assert presenter.adopt_url() is None, "the protocol was chosen after the URL"
+
+
+def test_undo_of_the_recognized_url_stays(qtbot: QtBot, presenter: RunPresenter) -> None:
+    document = presenter.document
+    document.open(RIGHT, None)
+    presenter.apply_edit(URL_PATH, "http://h/v1")
+    assert presenter.adopt_url() == "openai-chat"
+    document.undo_stack.undo()
+    assert (document.value("target.protocol"), presenter.adopt_url()) == ("http", None)
