@@ -11,11 +11,15 @@ from xml.etree import ElementTree
 import pytest
 
 from app.gui import main as gui
+from app.gui.theme import DARK, LIGHT
 from docs.packaging.release import APPLICATION_ID, DESKTOP_FILES, ROOT
+from tests.fakes.colors import contrast
 
 PACKAGING = ROOT / "docs" / "packaging"
 ENTRY = PACKAGING / f"{APPLICATION_ID}.desktop"
 METADATA = PACKAGING / f"{APPLICATION_ID}.metainfo.xml"
+ICON = [shape.attrib for shape in ElementTree.parse(Path(gui.__file__).with_name("icon.svg")).getroot()]
+"""Its shapes, from the lowest layer on."""
 
 
 def test_the_entry_opens_the_window_and_has_the_identity_of_the_window() -> None:
@@ -34,10 +38,18 @@ def test_the_metadata_name_the_entry_and_the_license() -> None:
     assert root.findtext("project_license") == "Apache-2.0"
 
 
-def test_the_icon_is_a_square_drawing() -> None:
-    root = ElementTree.parse(Path(gui.__file__).with_name("icon.svg")).getroot()
-    _, _, width, height = map(float, root.attrib["viewBox"].split())
-    assert width == height
+def test_the_icon_is_a_square_drawing_that_is_sharp_at_16_px() -> None:
+    """Every inner edge is on a pixel of an icon of 16 px, and every shape at least a pixel wide."""
+    ground, *shapes = ICON
+    assert float(ground["width"]) == float(ground["height"])
+    edges = [float(shape[edge]) for shape in shapes for edge in ("x", "y", "width", "height")]
+    assert all(edge % 8 == 0 and edge > 0 for edge in edges)
+
+
+def test_the_icon_stands_out_of_both_themes_and_its_shapes_of_their_ground() -> None:
+    ground, *shapes = (shape["fill"] for shape in ICON)
+    assert [around for around in (LIGHT.paper, DARK.paper) if contrast(ground, around) < 3] == []
+    assert [shape for shape in shapes if contrast(shape, ground) < 3] == []
 
 
 @pytest.mark.process

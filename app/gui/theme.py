@@ -1,5 +1,9 @@
-"""Color themes (light, dark and high contrast). The palette, the style sheet and the charts all use
-the colors of the current theme."""
+"""Colors, text sizes and spacing of the window. No other module of the window contains a color or a
+font size.
+
+The palette, the style sheet and the charts all use the colors of the current theme.
+`docs/design-language.md` describes what each color, size and space is for.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,36 @@ from typing import Literal
 
 import msgspec
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtGui import QColor, QGuiApplication, QPalette
+from PySide6.QtGui import QColor, QFont, QFontDatabase, QFontMetricsF, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication, QStyleFactory
 
-ThemeChoice = Literal["system", "light", "dark", "contrast"]
+ThemeChoice = Literal["system", "light", "dark", "contrast", "contrast_light"]
+TextRole = Literal["big", "title", "heading", "body", "small"]
+Margins = tuple[int, int, int, int]
+
+TEXT_SIZES: dict[TextRole, float] = {"big": 1.8, "title": 1.6, "heading": 1.25, "body": 1.0, "small": 0.92}
+"""Size of each text role, as a multiple of the system's text size."""
+
+GAP_LINE = 2
+"""Space between the lines of one text, in pixels. All spaces are multiples of 4, except this one."""
+GAP_TIGHT = 4
+"""Space between the parts of one control, and between a value and its explanation."""
+GAP = 8
+"""Space between controls, and between the rows of a form."""
+GAP_GROUP = 12
+"""Space between groups of controls."""
+GAP_SECTION = 16
+"""Space between the sections of a page, and between cards."""
+NO_MARGINS: Margins = (0, 0, 0, 0)
+PAGE_MARGINS: Margins = (16, 12, 16, 8)
+CARD_MARGINS: Margins = (16, 12, 16, 12)
+TILE_MARGINS: Margins = (12, 8, 12, 8)
+"""Margins of cards with one value, and of message strips."""
+PANEL_MARGINS: Margins = (8, 8, 8, 8)
+"""Margins of docks and popups."""
+TAB_MARGINS: Margins = (0, 8, 0, 0)
+SCROLL_MARGINS: Margins = (0, 0, 8, 0)
+"""Margins of content beside a scroll bar."""
 
 
 class Theme(msgspec.Struct, frozen=True):
@@ -22,7 +52,8 @@ class Theme(msgspec.Struct, frozen=True):
     `paper` and `card` are the background colors of pages and cards; `ink` is the text color.
     `good`, `warn` and `bad` never carry meaning by color alone: a word or a symbol is always shown
     with them. Series of a chart also differ in dash pattern and marker. All text colors have a
-    contrast ratio of at least 4.5:1 against `paper` and `card`.
+    contrast ratio of at least 4.5:1 against `paper` and `card`, and all series of at least 3:1. In
+    a high-contrast theme, text has at least 7:1, and `grid` at least 3:1.
     """
 
     name: str
@@ -37,6 +68,7 @@ class Theme(msgspec.Struct, frozen=True):
     warn: str
     bad: str
     series: tuple[str, ...]
+    is_high_contrast: bool = False
 
 
 LIGHT = Theme(
@@ -50,10 +82,16 @@ DARK = Theme(
 CONTRAST = Theme(
     "contrast", "#000000", "#0d0d0d", "#ffffff", "#e0e0e0", "#8a8a8a", "#ffd400", "#000000", "#3dff9e", "#ffd400",
     "#ff9d96", ("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
+    is_high_contrast=True,
+)  # fmt: skip
+CONTRAST_LIGHT = Theme(
+    "contrast_light", "#ffffff", "#f7f7f7", "#000000", "#303030", "#767676", "#00349e", "#ffffff", "#00501f",
+    "#5c3700", "#8c0f0a", ("#00349e", "#7a2e00", "#004d39", "#54137a", "#303030", "#7a0b3c"),
+    is_high_contrast=True,
 )  # fmt: skip
 _MIN_SIZE_PT = 9.0
 _FRAMED_CLASSES = ("QAbstractSpinBox", "QComboBox", "QLineEdit", "QAbstractButton", "QAbstractSlider")
-_THEMES_BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
+_THEMES_BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST, CONTRAST_LIGHT)}
 
 
 class ThemeController(QObject):
@@ -74,7 +112,10 @@ class ThemeController(QObject):
         self.text_scale = 1.0
         self._default_size_pt = max(application.font().pointSizeF(), _MIN_SIZE_PT)
         self._applied: tuple[Theme, float] | None = None
-        QGuiApplication.styleHints().colorSchemeChanged.connect(self._follow_system_theme)
+        style_hints = QGuiApplication.styleHints()
+        style_hints.colorSchemeChanged.connect(self._follow_system_theme)
+        if hasattr(style_hints, "accessibility"):  # Qt 6.10 or newer
+            style_hints.accessibility().contrastPreferenceChanged.connect(self._follow_system_theme)
         self.set_choice(choice)
 
     def set_choice(self, choice: ThemeChoice) -> None:
@@ -97,7 +138,7 @@ class ThemeController(QObject):
         if self._applied == (theme, size_pt):
             return
         self.theme, self._applied = theme, (theme, size_pt)
-        font = self._application.font()
+        font = with_tabular_figures(self._application.font())
         font.setPointSizeF(size_pt)
         with _disable_gc():
             self._application.setFont(font)
@@ -124,9 +165,57 @@ def _disable_gc() -> Iterator[None]:
             gc.enable()
 
 
+def select_theme(color_scheme: Qt.ColorScheme, *, prefers_contrast: bool) -> Theme:
+    """Return the theme for a color scheme of the system: a light theme if the scheme is unknown."""
+    if color_scheme == Qt.ColorScheme.Dark:
+        return CONTRAST if prefers_contrast else DARK
+    return CONTRAST_LIGHT if prefers_contrast else LIGHT
+
+
 def _system_theme() -> Theme:
-    """Return the theme of the system, or the light theme if the system reports none."""
-    return DARK if QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark else LIGHT
+    style_hints = QGuiApplication.styleHints()
+    return select_theme(style_hints.colorScheme(), prefers_contrast=_prefers_contrast())
+
+
+def _prefers_contrast() -> bool:
+    """Return whether the user has requested high contrast in the system's settings. Qt reports this
+    from version 6.10."""
+    style_hints = QGuiApplication.styleHints()
+    if not hasattr(style_hints, "accessibility"):
+        return False
+    return style_hints.accessibility().contrastPreference() == Qt.ContrastPreference.HighContrast
+
+
+def with_tabular_figures(font: QFont) -> QFont:
+    """Return the font with digits of equal width, if the font has such digits, so that numbers
+    below each other align and a changing number does not move."""
+    result = QFont(font)
+    result.setFeature(QFont.Tag("tnum"), 1)
+    return result
+
+
+def number_font(font: QFont) -> QFont | None:
+    """Return the system's fixed-width font in the size of `font` for columns of numbers, or None if
+    the digits of `font` have equal widths already."""
+    metrics = QFontMetricsF(font)
+    if len({round(metrics.horizontalAdvance(digit * 10)) for digit in "0123456789"}) == 1:
+        return None
+    return fixed_font(font)
+
+
+def fixed_font(font: QFont) -> QFont:
+    """Return the system's fixed-width font in the size of `font`."""
+    result = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
+    result.setPointSizeF(font.pointSizeF())
+    return result
+
+
+def small_font(font: QFont) -> QFont:
+    """Return `font` in the size of labels inside charts."""
+    result = QFont(font)
+    if result.pointSizeF() > 0:  # a font with a size in pixels has no size in points
+        result.setPointSizeF(result.pointSizeF() * TEXT_SIZES["small"])
+    return result
 
 
 def _build_palette(theme: Theme) -> QPalette:
@@ -169,10 +258,10 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     [role="action"]:hover, [role="action"]:focus, [role="row"]:hover, [role="row"]:focus {{
         border-color: {theme.accent}; }}
     [role="action"]:pressed, [role="row"]:pressed {{ background: {theme.grid}; }}
-    [role="title"] {{ font-size: {1.6 * size_pt:.1f}pt; font-weight: 600; }}
-    [role="heading"] {{ font-size: {1.25 * size_pt:.1f}pt; font-weight: 600; }}
-    [role="big"] {{ font-size: {1.8 * size_pt:.1f}pt; font-weight: 600; }}
-    [role="undersampled"] {{ font-size: {1.8 * size_pt:.1f}pt; font-weight: 600; color: {theme.muted}; }}
+    [role="title"] {{ font-size: {TEXT_SIZES["title"] * size_pt:.1f}pt; font-weight: 600; }}
+    [role="heading"] {{ font-size: {TEXT_SIZES["heading"] * size_pt:.1f}pt; font-weight: 600; }}
+    [role="big"] {{ font-size: {TEXT_SIZES["big"] * size_pt:.1f}pt; font-weight: 600; }}
+    [role="undersampled"] {{ font-size: {TEXT_SIZES["big"] * size_pt:.1f}pt; font-weight: 600; color: {theme.muted}; }}
     [role="strong"] {{ font-weight: 600; }}
     [role="step"] {{ color: {theme.muted}; }}
     [role="step"][step="done"] {{ color: {theme.good}; }}
@@ -186,12 +275,12 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     [role="badge"][state="warn"], [role="word"][state="warn"] {{ color: {theme.warn}; border-color: {theme.warn}; }}
     [role="badge"][state="bad"], [role="word"][state="bad"] {{ color: {theme.bad}; border-color: {theme.bad}; }}
     [role="strip"] {{ background: {theme.card}; border: 1px solid {theme.grid};
-        border-left: 5px solid {theme.accent}; border-radius: 4px; }}
+        border-left: 5px solid {theme.accent}; border-top-right-radius: 4px; border-bottom-right-radius: 4px; }}
     [role="strip"][state="good"], [role="verdict"][state="good"] {{ border-left-color: {theme.good}; }}
     [role="strip"][state="warn"], [role="verdict"][state="warn"] {{ border-left-color: {theme.warn}; }}
     [role="strip"][state="bad"], [role="verdict"][state="bad"] {{ border-left-color: {theme.bad}; }}
     [role="verdict"] {{ background: {theme.card}; border: 1px solid {theme.grid};
-        border-left: 6px solid {theme.muted}; border-radius: 4px; }}
+        border-left: 5px solid {theme.muted}; border-top-right-radius: 4px; border-bottom-right-radius: 4px; }}
     [role="palette"] {{ background: {theme.card}; border: 1px solid {theme.muted}; }}
     [role="rail"] {{ background: {theme.card}; border-right: 1px solid {theme.grid}; }}
     [role="rail"] QToolButton {{ border: 0; border-left: 3px solid transparent; padding: 8px 10px; }}
