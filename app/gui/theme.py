@@ -50,10 +50,11 @@ class Theme(msgspec.Struct, frozen=True):
     """Colors of a theme, as #rrggbb strings.
 
     `paper` and `card` are the background colors of pages and cards; `ink` is the text color.
+    `outline` is the edge of controls, `grid` that of cards and of the grid of charts.
     `good`, `warn` and `bad` never carry meaning by color alone: a word or a symbol is always shown
     with them. Series of a chart also differ in dash pattern and marker. All text colors have a
-    contrast ratio of at least 4.5:1 against `paper` and `card`, and all series of at least 3:1. In
-    a high-contrast theme, text has at least 7:1, and `grid` at least 3:1.
+    contrast ratio of at least 4.5:1 against `paper` and `card`, and all series and outlines of at least
+    3:1. In a high-contrast theme, text has at least 7:1, and `grid` at least 3:1.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Theme(msgspec.Struct, frozen=True):
     card: str
     ink: str
     muted: str
+    outline: str
     grid: str
     accent: str
     on_accent: str
@@ -72,20 +74,20 @@ class Theme(msgspec.Struct, frozen=True):
 
 
 LIGHT = Theme(
-    "light", "#ffffff", "#f5f7fa", "#1b2430", "#556171", "#dfe4ea", "#0b5cad", "#ffffff", "#17703f", "#855300",
+    "light", "#ffffff", "#f5f7fa", "#1b2430", "#556171", "#7f8a98", "#dfe4ea", "#0b5cad", "#ffffff", "#17703f", "#855300",
     "#b3261e", ("#0b5cad", "#b34a09", "#0a7357", "#7b3fa0", "#5b6675", "#a8285f"),
 )  # fmt: skip
 DARK = Theme(
-    "dark", "#12161c", "#1a2029", "#e6eaf0", "#a0acba", "#2d3641", "#6fb3ff", "#0b1016", "#62d49d", "#ecb650",
+    "dark", "#12161c", "#1a2029", "#e6eaf0", "#a0acba", "#6f7b8a", "#2d3641", "#6fb3ff", "#0b1016", "#62d49d", "#ecb650",
     "#ff8f86", ("#6fb3ff", "#f2a154", "#55cfa5", "#c79bff", "#a5b0bf", "#ff8db4"),
 )  # fmt: skip
 CONTRAST = Theme(
-    "contrast", "#000000", "#0d0d0d", "#ffffff", "#e0e0e0", "#8a8a8a", "#ffd400", "#000000", "#3dff9e", "#ffd400",
+    "contrast", "#000000", "#0d0d0d", "#ffffff", "#e0e0e0", "#e0e0e0", "#8a8a8a", "#ffd400", "#000000", "#3dff9e", "#ffd400",
     "#ff9d96", ("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
     is_high_contrast=True,
 )  # fmt: skip
 CONTRAST_LIGHT = Theme(
-    "contrast_light", "#ffffff", "#f7f7f7", "#000000", "#303030", "#767676", "#00349e", "#ffffff", "#00501f",
+    "contrast_light", "#ffffff", "#f7f7f7", "#000000", "#303030", "#303030", "#767676", "#00349e", "#ffffff", "#00501f",
     "#5c3700", "#8c0f0a", ("#00349e", "#7a2e00", "#004d39", "#54137a", "#303030", "#7a0b3c"),
     is_high_contrast=True,
 )  # fmt: skip
@@ -251,6 +253,37 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     """Build the style sheet. Widgets are styled by their dynamic property `role`, and some also by
     `state`."""
     return f"""
+    QToolBar {{ border: 0; border-bottom: 1px solid {theme.grid}; padding: 2px 8px; spacing: {GAP_TIGHT}px; }}
+    QPushButton, QToolButton {{ background: {theme.card}; border: 1px solid {theme.outline}; border-radius: 4px;
+        padding: 3px 9px; }}
+    QPushButton:hover, QToolButton:hover {{ border-color: {theme.accent}; }}
+    QPushButton:pressed, QPushButton:checked, QToolButton:pressed, QToolButton:checked {{
+        background: {theme.grid}; }}
+    QPushButton:disabled, QToolButton:disabled {{ color: {theme.muted}; border-color: {theme.grid}; }}
+    QPushButton:focus, QToolButton:focus {{ border: 2px solid {theme.accent}; padding: 2px 8px; outline: 0; }}
+    QToolButton[popupMode="2"] {{ padding-right: 18px; }}
+    QToolButton::menu-indicator {{ subcontrol-origin: padding; subcontrol-position: right center; right: 5px; }}
+    QToolButton[autoRaise="true"], QPushButton[flat="true"] {{ background: transparent;
+        border: 1px solid transparent; padding: 3px 5px; }}
+    QToolButton[autoRaise="true"][popupMode="2"] {{ padding-right: 18px; }}
+    QToolButton[autoRaise="true"]:hover, QPushButton[flat="true"]:hover {{ background: {theme.grid}; }}
+    QToolButton[autoRaise="true"]:focus, QPushButton[flat="true"]:focus {{ border-color: {theme.accent}; }}
+    QTabWidget::pane {{ border: 0; }}
+    QTabBar {{ qproperty-drawBase: 0; outline: 0; }}
+    QTabBar::tab {{ background: transparent; color: {theme.muted}; border: 0; border-bottom: 3px solid {theme.grid};
+        padding: 4px 12px; }}
+    QTabBar::tab:hover {{ color: {theme.ink}; }}
+    QTabBar::tab:selected {{ color: {theme.ink}; border-bottom-color: {theme.accent}; }}
+    QTabBar::tab:selected:focus {{ background: {theme.grid}; }}
+    QScrollBar {{ background: transparent; border: 0; }}
+    QScrollBar:vertical {{ width: 12px; }}
+    QScrollBar:horizontal {{ height: 12px; }}
+    QScrollBar::handle {{ background: {theme.outline}; border: 3px solid {theme.paper}; border-radius: 6px; }}
+    QScrollBar::handle:vertical {{ min-height: 32px; }}
+    QScrollBar::handle:horizontal {{ min-width: 32px; }}
+    QScrollBar::handle:hover {{ background: {theme.muted}; }}
+    QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
+    QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
     [role="card"] {{ background: {theme.card}; border: 1px solid {theme.grid}; border-radius: 6px; }}
     [role="action"] {{ background: {theme.card}; border: 1px solid {theme.grid}; border-radius: 6px;
         text-align: left; }}
@@ -271,9 +304,12 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     [role="detail"][state="bad"] {{ color: {theme.bad}; }}
     [role="badge"] {{ border: 1px solid {theme.muted}; border-radius: 3px; padding: 0 6px; font-weight: 600;
         color: {theme.muted}; }}
-    [role="badge"][state="good"], [role="word"][state="good"] {{ color: {theme.good}; border-color: {theme.good}; }}
-    [role="badge"][state="warn"], [role="word"][state="warn"] {{ color: {theme.warn}; border-color: {theme.warn}; }}
-    [role="badge"][state="bad"], [role="word"][state="bad"] {{ color: {theme.bad}; border-color: {theme.bad}; }}
+    [role="badge"][state="good"], [role="word"][state="good"] {{ color: {theme.good}; }}
+    [role="badge"][state="good"] {{ border-color: {theme.good}; }}
+    [role="badge"][state="warn"], [role="word"][state="warn"] {{ color: {theme.warn}; }}
+    [role="badge"][state="warn"] {{ border-color: {theme.warn}; }}
+    [role="badge"][state="bad"], [role="word"][state="bad"] {{ color: {theme.bad}; }}
+    [role="badge"][state="bad"] {{ border-color: {theme.bad}; }}
     [role="strip"] {{ background: {theme.card}; border: 1px solid {theme.grid};
         border-left: 5px solid {theme.accent}; border-top-right-radius: 4px; border-bottom-right-radius: 4px; }}
     [role="strip"][state="good"], [role="verdict"][state="good"] {{ border-left-color: {theme.good}; }}
@@ -283,14 +319,15 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
         border-left: 5px solid {theme.muted}; border-top-right-radius: 4px; border-bottom-right-radius: 4px; }}
     [role="palette"] {{ background: {theme.card}; border: 1px solid {theme.muted}; }}
     [role="rail"] {{ background: {theme.card}; border-right: 1px solid {theme.grid}; }}
-    [role="rail"] QToolButton {{ border: 0; border-left: 3px solid transparent; padding: 8px 10px; }}
+    [role="rail"] QToolButton {{ border: 0; border-left: 3px solid transparent; border-radius: 0; padding: 8px 10px;
+        background: transparent; }}
     [role="rail"] QToolButton:checked {{ border-left-color: {theme.accent}; background: {theme.paper};
         font-weight: 600; }}
-    [role="rail"] QToolButton:focus, QPushButton:focus, QToolButton:focus {{ outline: 2px solid {theme.accent}; }}
+    [role="rail"] QToolButton:focus {{ border-left-color: {theme.ink}; text-decoration: underline; }}
     [role="primary"] {{ background: {theme.accent}; color: {theme.on_accent}; border: 2px solid {theme.accent};
-        border-radius: 4px; padding: 5px 13px; font-weight: 600; }}
+        border-radius: 4px; padding: 4px 14px; font-weight: 600; }}
     [role="primary"]:disabled {{ background: {theme.grid}; color: {theme.muted}; border-color: {theme.grid}; }}
-    [role="primary"]:focus {{ border-color: {theme.ink}; outline: 0; }}
+    [role="primary"]:focus {{ border: 2px solid {theme.ink}; padding: 4px 14px; outline: 0; }}
     [role="segment"] {{ padding: 5px 12px; border: 1px solid {theme.grid}; background: {theme.card}; }}
     [role="segment"]:checked {{ background: {theme.accent}; color: {theme.on_accent}; }}
     [role="segment"]:focus {{ border: 1px solid {theme.ink}; text-decoration: underline; }}
@@ -300,11 +337,11 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     QHeaderView::section {{ background: {theme.card}; color: {theme.muted}; border: 0;
         border-bottom: 1px solid {theme.grid}; padding: 4px 8px; }}
     QTableView::item {{ padding: 0 5px; }}
-    QLineEdit, QPlainTextEdit {{ background: {theme.paper}; border: 1px solid {theme.muted}; border-radius: 3px;
+    QLineEdit, QPlainTextEdit {{ background: {theme.paper}; border: 1px solid {theme.outline}; border-radius: 3px;
         padding: 2px 4px; }}
     QLineEdit:focus, QPlainTextEdit:focus {{ border-color: {theme.accent}; }}
     QLineEdit:disabled, QPlainTextEdit:disabled {{ border-color: {theme.grid}; }}
-    QAbstractItemView::indicator:unchecked, QCheckBox::indicator:unchecked {{ border: 1px solid {theme.muted};
+    QAbstractItemView::indicator:unchecked, QCheckBox::indicator:unchecked {{ border: 1px solid {theme.outline};
         border-radius: 2px; background: {theme.paper}; width: {1.2 * size_pt:.0f}px; height: {1.2 * size_pt:.0f}px; }}
     QCheckBox::indicator:checked {{ width: {1.2 * size_pt + 2:.0f}px; height: {1.2 * size_pt + 2:.0f}px; }}
     QTableView, QTreeView, QListView {{ border: 1px solid {theme.grid}; gridline-color: {theme.grid}; }}

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QMenu,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QStackedWidget,
     QToolButton,
     QVBoxLayout,
@@ -80,6 +81,7 @@ class Badge(QLabel):
         super().__init__()
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setProperty("role", "badge")
+        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Maximum)
         self.show_verdict(verdict, reason)
 
     def show_verdict(self, verdict: str, reason: str = "") -> None:
@@ -176,13 +178,14 @@ def tool_button(
 ) -> QToolButton:
     """Create a tool button. `text` contains `&` before the mnemonic, and is also the accessible
     name if `name` is empty. A click opens `menu`, if set."""
-    widget = QToolButton(autoRaise=flat, popupMode=QToolButton.ToolButtonPopupMode.InstantPopup)
+    widget = QToolButton(autoRaise=flat)
     widget.setText(text)
     widget.setAccessibleName(name or text.replace("&", ""))
     if tip:
         widget.setToolTip(tip)
     widget.setCheckable(checkable)
     if menu is not None:
+        widget.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         widget.setMenu(menu)
     return widget
 

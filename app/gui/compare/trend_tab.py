@@ -29,6 +29,7 @@ from app.gui.widgets import fill_choices, label
 from app.reporting.run_rows import Trend, build_trend, format_change, format_metric_name
 
 _MAX_CHARACTERS = 60
+_MIN_BOX_CHARACTERS = 16
 _MAX_ROWS = 5
 
 
@@ -87,6 +88,7 @@ class TrendTab(QWidget):
             field_label = label(text, buddy=box)
             box.setAccessibleName(text.replace("&", ""))
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+            box.setMinimumContentsLength(_MIN_BOX_CHARACTERS)  # a long name is elided in a narrow window
             row.addWidget(field_label)
             row.addWidget(box)
         row.addStretch(1)

@@ -69,6 +69,7 @@ class TrashTab(QWidget):
                     "Deleted runs stay here for 30 days. "
                     "Delete older runs permanently with `sizewise runs delete --purge`.",
                     "muted",
+                    wrap=True,
                 ),
                 1,
             ),

@@ -4,7 +4,7 @@ chart and table libraries."""
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent
-from PySide6.QtWidgets import QSplitter, QWidget
+from PySide6.QtWidgets import QSizePolicy, QSpacerItem, QSplitter, QWidget
 
 from app.gui.charts.repaint import RepaintLimiter
 from app.gui.live.charts import LiveCharts
@@ -19,7 +19,8 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 from app.storage.run_directory import format_run_name
 
-_SIDE_WIDTH_CHARACTERS = 38
+_SIDE_WIDTH_CHARACTERS, _MIN_SIDE_CHARACTERS = 38, 22
+_MIN_CHARTS_LINES, _MIN_CHECKS_LINES = 14, 6
 _TABLE_LINES = 5
 """Height of the tables of variants and tests, in lines of text."""
 
@@ -37,6 +38,8 @@ class LiveBody(QWidget):
         self._presenter = LivePresenter()
         self._state = LiveState()
         self._repaint = RepaintLimiter(self)
+        self._side_width = QSpacerItem(0, 0)
+        """Preferred width of the panel at the side, which a window with large text may not have."""
         self._build()
         charts = self.charts
         self._widgets_by_part: dict[Part, tuple[QWidget, ...]] = {
@@ -76,6 +79,7 @@ class LiveBody(QWidget):
             margins=(8, 0, 0, 0),
         )
         self._side_panel = side_panel
+        side_panel.layout().addItem(self._side_width)
         self._fit_panels()
         splitter = QSplitter()
         splitter.setChildrenCollapsible(False)
@@ -92,7 +96,12 @@ class LiveBody(QWidget):
     def _fit_panels(self) -> None:
         for table in (self.variants, self.generation):
             table.setFixedHeight(_TABLE_LINES * (self.fontMetrics().height() + 8))
-        self._side_panel.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _SIDE_WIDTH_CHARACTERS))
+        line_px = self.fontMetrics().height()
+        self.charts.setMinimumHeight(_MIN_CHARTS_LINES * line_px)
+        self.validity.setMinimumHeight(_MIN_CHECKS_LINES * line_px)
+        character_px = self.fontMetrics().horizontalAdvance("x")
+        self._side_panel.setMinimumWidth(_MIN_SIDE_CHARACTERS * character_px)
+        self._side_width.changeSize(_SIDE_WIDTH_CHARACTERS * character_px, 0, QSizePolicy.Policy.Preferred)
 
     @property
     def is_painting(self) -> bool:

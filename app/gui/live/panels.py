@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtCore import QEvent, QModelIndex, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QWidget
 
 from app.gui.formatting import State, format_elapsed, format_number
@@ -29,15 +30,30 @@ class ValidityPanel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Validity checks of this run")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        content = QWidget()
+        self._content = content = QWidget()
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 6, 0)
         self._grid.setVerticalSpacing(3)
         self._grid.setColumnStretch(1, 1)
         self._empty = label("No checks have run yet.", "muted", wrap=True)
-        vbox(self._empty, self._grid, 1, within=content)
+        self._column = vbox(self._empty, self._grid, 1, within=content)
         self.setWidget(content)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_height()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_height()
+
+    def _fit_height(self) -> None:
+        """Give the content the height of its wrapped texts. Qt recomputes that height only later or,
+        while the panel is hidden, never, and then clips the texts."""
+        self._grid.invalidate()
+        self._content.setMinimumHeight(self._column.totalHeightForWidth(self.viewport().width()))
 
     def show_checks(self, checks: tuple[CheckRow, ...]) -> None:
         checks = checks[:_MAX_CHECKS]
@@ -49,6 +65,7 @@ class ValidityPanel(QScrollArea):
                 widget.setVisible(index < len(checks))
             if index < len(checks):
                 _fill_row(row, checks[index])
+        self._fit_height()
         warnings = [f"{check.name}: {check.verdict}" for check in checks if check.verdict != "VALID"]
         self.setAccessibleDescription(
             "; ".join(warnings) or ("All checks passed." if checks else "No checks have run yet.")

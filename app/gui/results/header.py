@@ -5,9 +5,11 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
 
+from app.gui.flow import set_flow_layout
 from app.gui.formatting import format_clock_time, format_duration
 from app.gui.forms.collapsible import CollapsibleSection
 from app.gui.results.state import DisplayedRun
+from app.gui.theme import GAP, GAP_TIGHT
 from app.gui.widgets import Badge, button, hbox, label, tool_tip_text, vbox
 from app.records.bundle import MAX_TITLE_LENGTH, Labels
 from app.records.control import MAX_NOTE_LENGTH
@@ -113,11 +115,13 @@ class Header(QWidget):
 
     def _build(self) -> None:
         middle = Qt.AlignmentFlag.AlignVCenter
-        title_row = hbox((self.title, 1), (self.outcome, 0, middle), (self.badge, 0, middle))
+        button_panel = QWidget()
+        button_flow = set_flow_layout(button_panel, GAP, GAP_TIGHT, prefers_one_line=True)
         height = max(action_button.sizeHint().height() for action_button in self.buttons)
         for action_button in self.buttons:
             action_button.setMinimumHeight(height)
-            title_row.addWidget(action_button, 0, middle)
+            button_flow.addWidget(action_button)
+        title_row = hbox((self.title, 1), (self.outcome, 0, middle), (self.badge, 0, middle), button_panel)
         label_row = QHBoxLayout()
         for caption, field, placeholder in (
             ("T&itle", self.title_field, ""),

@@ -38,7 +38,7 @@ def test_every_text_can_be_read(theme: Theme, ground: str) -> None:
 @pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
 @pytest.mark.parametrize("ground", ["paper", "card"])
 def test_every_series_stands_out_of_the_ground(theme: Theme, ground: str) -> None:
-    graphics = (*theme.series, theme.grid) if theme.is_high_contrast else theme.series
+    graphics = [*theme.series, theme.outline, *([theme.grid] if theme.is_high_contrast else [])]
     assert all(contrast(colour, getattr(theme, ground)) >= 3 for colour in graphics)
     assert len(set(theme.series)) == len(theme.series)
 
