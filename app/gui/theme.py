@@ -74,21 +74,25 @@ class Theme(msgspec.Struct, frozen=True):
 
 
 LIGHT = Theme(
-    "light", "#ffffff", "#f5f7fa", "#1b2430", "#556171", "#7f8a98", "#dfe4ea", "#0b5cad", "#ffffff", "#17703f", "#855300",
-    "#b3261e", ("#0b5cad", "#b34a09", "#0a7357", "#7b3fa0", "#5b6675", "#a8285f"),
+    "light", paper="#ffffff", card="#f5f7fa", ink="#1b2430", muted="#556171", outline="#7f8a98", grid="#dfe4ea",
+    accent="#0b5cad", on_accent="#ffffff", good="#17703f", warn="#855300", bad="#b3261e",
+    series=("#0b5cad", "#b34a09", "#0a7357", "#7b3fa0", "#5b6675", "#a8285f"),
 )  # fmt: skip
 DARK = Theme(
-    "dark", "#12161c", "#1a2029", "#e6eaf0", "#a0acba", "#6f7b8a", "#2d3641", "#6fb3ff", "#0b1016", "#62d49d", "#ecb650",
-    "#ff8f86", ("#6fb3ff", "#f2a154", "#55cfa5", "#c79bff", "#a5b0bf", "#ff8db4"),
+    "dark", paper="#12161c", card="#1a2029", ink="#e6eaf0", muted="#a0acba", outline="#6f7b8a", grid="#2d3641",
+    accent="#6fb3ff", on_accent="#0b1016", good="#62d49d", warn="#ecb650", bad="#ff8f86",
+    series=("#6fb3ff", "#f2a154", "#55cfa5", "#c79bff", "#a5b0bf", "#ff8db4"),
 )  # fmt: skip
 CONTRAST = Theme(
-    "contrast", "#000000", "#0d0d0d", "#ffffff", "#e0e0e0", "#e0e0e0", "#8a8a8a", "#ffd400", "#000000", "#3dff9e", "#ffd400",
-    "#ff9d96", ("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
+    "contrast", paper="#000000", card="#0d0d0d", ink="#ffffff", muted="#e0e0e0", outline="#e0e0e0", grid="#8a8a8a",
+    accent="#ffd400", on_accent="#000000", good="#3dff9e", warn="#ffd400", bad="#ff9d96",
+    series=("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
     is_high_contrast=True,
 )  # fmt: skip
 CONTRAST_LIGHT = Theme(
-    "contrast_light", "#ffffff", "#f7f7f7", "#000000", "#303030", "#303030", "#767676", "#00349e", "#ffffff", "#00501f",
-    "#5c3700", "#8c0f0a", ("#00349e", "#7a2e00", "#004d39", "#54137a", "#303030", "#7a0b3c"),
+    "contrast_light", paper="#ffffff", card="#f7f7f7", ink="#000000", muted="#303030", outline="#303030",
+    grid="#767676", accent="#00349e", on_accent="#ffffff", good="#00501f", warn="#5c3700", bad="#8c0f0a",
+    series=("#00349e", "#7a2e00", "#004d39", "#54137a", "#303030", "#7a0b3c"),
     is_high_contrast=True,
 )  # fmt: skip
 _MIN_SIZE_PT = 9.0
@@ -268,6 +272,8 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     QToolButton[autoRaise="true"][popupMode="2"] {{ padding-right: 18px; }}
     QToolButton[autoRaise="true"]:hover, QPushButton[flat="true"]:hover {{ background: {theme.grid}; }}
     QToolButton[autoRaise="true"]:focus, QPushButton[flat="true"]:focus {{ border-color: {theme.accent}; }}
+    QTabBar QToolButton {{ padding: 0; border-radius: 0; }}
+    QTabBar::scroller {{ width: {4 * size_pt:.0f}px; }}
     QTabWidget::pane {{ border: 0; }}
     QTabBar {{ qproperty-drawBase: 0; outline: 0; }}
     QTabBar::tab {{ background: transparent; color: {theme.muted}; border: 0; border-bottom: 3px solid {theme.grid};

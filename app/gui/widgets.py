@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.gui.formatting import State, state_for_verdict
+from app.gui.theme import CARD_MARGINS, GAP, GAP_GROUP
 
 Box = TypeVar("Box", bound=QBoxLayout)
 _MAX_TIP_LENGTH = 2_000
@@ -107,7 +108,7 @@ class Badge(QLabel):
 def card(*widgets: QWidget) -> QFrame:
     frame = QFrame()
     frame.setProperty("role", "card")
-    vbox(*widgets, within=frame, margins=(14, 12, 14, 12), spacing=6)
+    vbox(*widgets, within=frame, margins=CARD_MARGINS, spacing=GAP)
     return frame
 
 
@@ -266,4 +267,4 @@ class EmptyState(QWidget):
         message = label(text, "muted", wrap=True)
         message.setAlignment(Qt.AlignmentFlag.AlignCenter)
         row = hbox(1, *buttons, 1)
-        vbox(1, message, row, 2, within=self, margins=None, spacing=12)
+        vbox(1, message, row, 2, within=self, margins=None, spacing=GAP_GROUP)

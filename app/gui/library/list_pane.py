@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from app.gui.flow import FlowLayout
 from app.gui.tables import FrameModel, FrameTable, set_table_description
+from app.gui.theme import GAP, TAB_MARGINS
 from app.gui.widgets import EmptyState, label, search_field, vbox
 
 _MAX_COLUMN_CHARACTERS = 44
@@ -57,8 +58,8 @@ class ListPane(QWidget):
             empty_state,
             (self.table, 1),
             within=self,
-            margins=(0, 10, 0, 0),
-            spacing=8,
+            margins=TAB_MARGINS,
+            spacing=GAP,
         )
         button_row = FlowLayout()
         for action_button in (*selection_buttons, *other_buttons):

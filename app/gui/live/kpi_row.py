@@ -81,6 +81,7 @@ class KpiCard(QFrame):
 
     def min_width_px(self) -> int:
         """Return the width of a card for a value of usual length."""
+        self.value.ensurePolished()
         value_px = self.value.fontMetrics().horizontalAdvance(_SAMPLE_VALUE)
         return value_px + TILE_MARGINS[0] + TILE_MARGINS[2] + 2 * self.frameWidth()
 

@@ -133,9 +133,9 @@ class Header(QWidget):
             field.setPlaceholderText(placeholder)
             label_row.addWidget(field_label)
             label_row.addWidget(field, 1)
-        vbox(label_row, self.notes, within=self.label_fields, spacing=4)
+        vbox(label_row, self.notes, within=self.label_fields, spacing=GAP_TIGHT)
         self.label_section.content()  # a widget that is shown before it has a parent would be a window
         self.title_field.setMaxLength(MAX_TITLE_LENGTH)
         self.title_field.setToolTip("Lists and reports show this title. Trends use the profile's name.")
         self.note_field.setMaxLength(MAX_NOTE_LENGTH)
-        vbox(title_row, self.details, within=self, spacing=4)
+        vbox(title_row, self.details, within=self, spacing=GAP_TIGHT)

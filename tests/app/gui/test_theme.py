@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QEvent, Qt
@@ -146,3 +147,44 @@ def test_no_widget_is_collected_while_a_style_sheet_goes_round(qtbot: QtBot, loo
     assert widget.received
     assert not any(widget.received)
     assert gc.isenabled()
+
+
+PURPOSES = {
+    "paper": "pages",
+    "card": "cards, buttons",
+    "ink": "text",
+    "muted": "explanations, axes",
+    "outline": "edges of controls",
+    "grid": "edges of cards, the grid of charts",
+    "accent": "selection, focus, primary action",
+    "good": "✓",
+    "warn": "▲",
+    "bad": "✕",
+    "series": "lines and bars, in this order",
+}
+
+
+def color_table() -> list[str]:
+    """Of the page on the design language: each color with its lowest contrast."""
+    cells = {
+        role: [" ".join(_cell(theme, one) for one in _colors(theme, role)) for theme in THEMES] for role in PURPOSES
+    }
+    return [f"| `{role}` | {' | '.join(cells[role])} | {purpose} |" for role, purpose in PURPOSES.items()]
+
+
+def _colors(theme: Theme, role: str) -> tuple[str, ...]:
+    value = getattr(theme, role)
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _cell(theme: Theme, color: str) -> str:
+    if color in (theme.paper, theme.card):
+        return f"`{color}`"
+    return f"`{color}` {min(contrast(color, theme.paper), contrast(color, theme.card)):.1f}"
+
+
+def test_the_page_on_the_design_language_has_every_color_with_its_contrast() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "design-language.md").read_text("utf-8")
+    assert [line for line in page.splitlines() if line.startswith(tuple(f"| `{role}` | `#" for role in PURPOSES))] == (
+        color_table()
+    )
