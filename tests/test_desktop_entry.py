@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,11 +12,18 @@ from xml.etree import ElementTree
 import pytest
 
 from app.gui import main as gui
+from app.gui.dropped_files import classify_path
+from app.gui.theme import DARK, LIGHT
+from app.records.bundle import BUNDLE_EXTENSION
 from docs.packaging.release import APPLICATION_ID, DESKTOP_FILES, ROOT
+from tests.fakes.colors import contrast
 
 PACKAGING = ROOT / "docs" / "packaging"
 ENTRY = PACKAGING / f"{APPLICATION_ID}.desktop"
 METADATA = PACKAGING / f"{APPLICATION_ID}.metainfo.xml"
+MEDIA_TYPE = PACKAGING / f"{APPLICATION_ID}.mime.xml"
+ICON = [shape.attrib for shape in ElementTree.parse(Path(gui.__file__).with_name("icon.svg")).getroot()]
+"""Its shapes, from the lowest layer on."""
 
 
 def test_the_entry_opens_the_window_and_has_the_identity_of_the_window() -> None:
@@ -27,6 +35,23 @@ def test_the_entry_opens_the_window_and_has_the_identity_of_the_window() -> None
     assert f"icons/hicolor/scalable/apps/{entry['Icon']}.svg" in DESKTOP_FILES
 
 
+def test_a_bundle_is_of_the_media_type_that_the_entry_opens(tmp_path: Path) -> None:
+    namespace = {"mime": "http://www.freedesktop.org/standards/shared-mime-info"}
+    (media_type,) = ElementTree.parse(MEDIA_TYPE).getroot().findall("mime:mime-type", namespace)
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ENTRY)
+    assert parser["Desktop Entry"]["MimeType"] == f"{media_type.attrib['type']};"
+    assert parser["Desktop Entry"]["Exec"].endswith(" %F")
+    assert ElementTree.parse(METADATA).getroot().findtext("provides/mediatype") == media_type.attrib["type"]
+    assert f"mime/packages/{APPLICATION_ID}.xml" in DESKTOP_FILES
+    patterns = [glob.attrib["pattern"] for glob in media_type.findall("mime:glob", namespace)]
+    assert f"*{BUNDLE_EXTENSION}" in patterns
+    for pattern in patterns:
+        path = tmp_path / pattern.replace("*", "run")
+        path.touch()
+        assert classify_path(path).kind == "bundle"
+
+
 def test_the_metadata_name_the_entry_and_the_license() -> None:
     root = ElementTree.parse(METADATA).getroot()
     assert root.findtext("id") == APPLICATION_ID
@@ -34,10 +59,18 @@ def test_the_metadata_name_the_entry_and_the_license() -> None:
     assert root.findtext("project_license") == "Apache-2.0"
 
 
-def test_the_icon_is_a_square_drawing() -> None:
-    root = ElementTree.parse(Path(gui.__file__).with_name("icon.svg")).getroot()
-    _, _, width, height = map(float, root.attrib["viewBox"].split())
-    assert width == height
+def test_the_icon_is_a_square_drawing_that_is_sharp_at_16_px() -> None:
+    """Every inner edge is on a pixel of an icon of 16 px, and every shape at least a pixel wide."""
+    ground, *shapes = ICON
+    assert float(ground["width"]) == float(ground["height"])
+    edges = [float(shape[edge]) for shape in shapes for edge in ("x", "y", "width", "height")]
+    assert all(edge % 8 == 0 and edge > 0 for edge in edges)
+
+
+def test_the_icon_stands_out_of_both_themes_and_its_shapes_of_their_ground() -> None:
+    ground, *shapes = (shape["fill"] for shape in ICON)
+    assert [around for around in (LIGHT.paper, DARK.paper) if contrast(ground, around) < 3] == []
+    assert [shape for shape in shapes if contrast(shape, ground) < 3] == []
 
 
 @pytest.mark.process
@@ -54,3 +87,17 @@ def test_the_metadata_are_valid() -> None:
     command = ["appstreamcli", "validate", "--no-net", "--override=url-homepage-missing=info", str(METADATA)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not shutil.which("update-mime-database"), reason="the validator is a Debian package")
+def test_a_desktop_recognizes_a_bundle_by_its_name(tmp_path: Path) -> None:
+    database = tmp_path / "mime"
+    (database / "packages").mkdir(parents=True)
+    shutil.copy(MEDIA_TYPE, database / "packages")
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["update-mime-database", database], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f":application/vnd.sizewise.run+zip:*{BUNDLE_EXTENSION}" in (database / "globs2").read_text()

@@ -33,6 +33,7 @@ WHEEL = [
     "sizewise-1.0.data/data/share/applications/org.sizewise.sizewise.desktop",
     "sizewise-1.0.data/data/share/icons/hicolor/scalable/apps/org.sizewise.sizewise.svg",
     "sizewise-1.0.data/data/share/metainfo/org.sizewise.sizewise.metainfo.xml",
+    "sizewise-1.0.data/data/share/mime/packages/org.sizewise.sizewise.xml",
     "sizewise-1.0.dist-info/METADATA",
     "sizewise-1.0.dist-info/RECORD",
     "sizewise-1.0.dist-info/WHEEL",

@@ -61,11 +61,12 @@ def _add_note(arguments: Arguments) -> int:
 
 
 def _export_run(arguments: Arguments) -> int:
+    from app.records.bundle import BUNDLE_EXTENSION
     from app.storage.run_directory import find_run
     from app.wiring.sharing_runs import share_run
 
     run = find_run(arguments.run)
-    bundle_path = arguments.out or Path(f"{run.complete_result.run_id}.zip")
+    bundle_path = arguments.out or Path(f"{run.complete_result.run_id}{BUNDLE_EXTENSION}")
     bundle = share_run(run, bundle_path)
     print(f"{bundle_path}: {bundle.run_id}, {len(bundle.files)} files, {bundle_path.stat().st_size / 2**20:,.1f} MiB")
     return 0
@@ -503,7 +504,7 @@ COMMAND = CommandGroup(
                     ["-o", "--out"],
                     type=PATH,
                     metavar="FILE.zip",
-                    help="output file (default: RUN_ID.zip in the current directory)",
+                    help="output file (default: RUN_ID.sizewise.zip in the current directory)",
                 ),
             ],
             documentation="Export a finished run as a zip file with checksums.",

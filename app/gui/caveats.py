@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from app.gui.forms.collapsible import CollapsibleSection
+from app.gui.theme import NO_MARGINS
 from app.gui.widgets import Badge, clear, label
 from reports.formatting import format_count_noun
 
@@ -31,7 +32,7 @@ class Caveats(CollapsibleSection):
         self.displayed_caveats: tuple[Caveat, ...] = ()
         self._grid_box = QWidget()
         self._grid = QGridLayout(self._grid_box)
-        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setContentsMargins(*NO_MARGINS)
         self._grid.setColumnStretch(1, 1)
         super().__init__("", lambda: self._grid_box)
 

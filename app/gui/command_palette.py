@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction, QKeyEvent, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QAbstractItemView, QDialog, QLineEdit, QListView, QWidget
 
 from app.gui.settings import open_settings
+from app.gui.theme import PANEL_MARGINS
 from app.gui.widgets import vbox
 
 _MAX_ENTRIES = 200
@@ -95,7 +96,7 @@ class CommandPalette(QDialog):
         self.view.setAccessibleName("Matching commands")
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        vbox(self.field, self.view, within=self, margins=(8, 8, 8, 8))
+        vbox(self.field, self.view, within=self, margins=PANEL_MARGINS)
         self.field.textChanged.connect(self._show_matches)
         self.field.installEventFilter(self)
         self.view.clicked.connect(self._run_selected_entry)

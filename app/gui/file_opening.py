@@ -29,7 +29,7 @@ class FileOpener(QObject):
             self._window,
             "Open",
             "",
-            "Supported files (*.onnx *.gguf *.yaml *.yml *.zip *.csv *.json);;All files (*)",
+            "Supported files (*.onnx *.gguf *.yaml *.yml *.zip *.sizewise *.csv *.json);;All files (*)",
         )
         self.open_paths(tuple(Path(name) for name in file_names))
 

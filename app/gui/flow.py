@@ -6,17 +6,28 @@ from __future__ import annotations
 from PySide6.QtCore import QPoint, QRect, QSize, Qt
 from PySide6.QtWidgets import QLayout, QLayoutItem, QSizePolicy, QWidget
 
+from app.gui.theme import GAP, GAP_GROUP, GAP_TIGHT, NO_MARGINS
+
 
 class FlowLayout(QLayout):
     """Layout that arranges widgets from left to right and wraps them onto further lines. `gap` is
     the space between two widgets on a line, `line_gap` the space between lines (default: `gap`),
-    both in pixels."""
+    both in pixels. A layout that `prefers_one_line` requests the width for all widgets on one line
+    from the layout around it."""
 
-    def __init__(self, parent: QWidget | None = None, gap: int = 8, line_gap: int | None = None) -> None:
+    def __init__(
+        self,
+        parent: QWidget | None = None,
+        gap: int = GAP,
+        line_gap: int | None = None,
+        *,
+        prefers_one_line: bool = False,
+    ) -> None:
         super().__init__(parent)
+        self._prefers_one_line = prefers_one_line
         self._items: list[QLayoutItem] = []
         self._gap, self._line_gap = gap, gap if line_gap is None else line_gap
-        self.setContentsMargins(0, 0, 0, 0)
+        self.setContentsMargins(*NO_MARGINS)
 
     def addItem(self, item: QLayoutItem) -> None:
         self._items.append(item)
@@ -45,7 +56,11 @@ class FlowLayout(QLayout):
         self._arrange_items(rect, is_moving=True)
 
     def sizeHint(self) -> QSize:
-        return self.minimumSize()
+        if not self._prefers_one_line:
+            return self.minimumSize()
+        sizes = [_size_hint(item) for item in self._items if not item.isEmpty()]
+        width = sum(size.width() for size in sizes) + self._gap * max(len(sizes) - 1, 0)
+        return QSize(width, max((size.height() for size in sizes), default=0))
 
     def minimumSize(self) -> QSize:
         size = QSize()
@@ -70,14 +85,16 @@ class FlowLayout(QLayout):
         return y + line_height - rect.y()
 
 
-def set_flow_layout(widget: QWidget, gap: int = 14, line_gap: int = 4) -> FlowLayout:
+def set_flow_layout(
+    widget: QWidget, gap: int = GAP_GROUP, line_gap: int = GAP_TIGHT, *, prefers_one_line: bool = False
+) -> FlowLayout:
     """Set a FlowLayout on `widget`, and a size policy with exactly the height that the wrapped
     lines need. Return the layout."""
     policy = widget.sizePolicy()
     policy.setHeightForWidth(True)
     policy.setVerticalPolicy(QSizePolicy.Policy.Minimum)
     widget.setSizePolicy(policy)
-    return FlowLayout(widget, gap, line_gap)
+    return FlowLayout(widget, gap, line_gap, prefers_one_line=prefers_one_line)
 
 
 def _size_hint(item: QLayoutItem) -> QSize:

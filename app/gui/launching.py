@@ -26,6 +26,7 @@ from app.gui.navigation import Launch
 from app.gui.recovery import Recovery
 from app.gui.run_bar import RunBar
 from app.gui.settings import are_notifications_enabled
+from app.gui.theme import CARD_MARGINS, GAP_SECTION
 from app.gui.widgets import button, hbox, label, vbox
 from app.gui.window import Window
 
@@ -52,7 +53,7 @@ class ClosingDialog(QDialog):
         leave_button = button("&Leave running", self._leave, primary=True)
         leave_button.setDefault(True)
         button_row = hbox(button("&Stop run", self._stop), 1, button("&Cancel", self.reject), leave_button)
-        vbox(text_label, button_row, within=self, margins=(18, 16, 18, 14), spacing=16)
+        vbox(text_label, button_row, within=self, margins=CARD_MARGINS, spacing=GAP_SECTION)
         leave_button.setFocus()
 
     def _stop(self) -> None:

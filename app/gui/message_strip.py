@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QLabel, QPlainTextEdit, QPushButton
 
 from app.gui.formatting import State
 from app.gui.navigation import Notice
+from app.gui.theme import TILE_MARGINS
 from app.gui.widgets import hbox, restyle, tool_button, vbox
 
 _STATES: dict[str, State] = {"news": "plain", "warning": "warn", "error": "bad"}
@@ -43,7 +44,7 @@ class MessageStrip(QFrame):
         line = hbox((self._text_label, 1))
         for button in (self._action_button, self._details_button, self._copy_button, self._close_button):
             line.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
-        vbox(line, self._details_edit, within=self, margins=(12, 8, 8, 8))
+        vbox(line, self._details_edit, within=self, margins=TILE_MARGINS)
         self._details_button.toggled.connect(self._details_edit.setVisible)
         self._copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._text_to_copy()))
         self._close_button.clicked.connect(self.hide)

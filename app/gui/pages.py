@@ -1,11 +1,17 @@
 """Stack of the seven pages. A page is created when it is first shown, so that the window opens
-before most page modules are imported."""
+before most page modules are imported.
+
+A page scrolls if the window is smaller than the page's minimum size, as with large text on a small
+screen.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from PySide6.QtWidgets import QStackedWidget
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QScrollArea, QStackedWidget
 
 from app.gui.import_preloading import BACKGROUND_MODULES, load_modules
 from app.gui.navigation import Navigation, PageKey
@@ -32,11 +38,44 @@ _CLASSES: dict[PageKey, tuple[str, str]] = {
 }
 
 
+class PageArea(QScrollArea):
+    """Area of a page. The page fills the area, unless its minimum size is larger: then it scrolls.
+
+    A scroll area that resizes its content itself would also scroll a page whose charts prefer more
+    space than they need.
+    """
+
+    def __init__(self, page: Page) -> None:
+        super().__init__()
+        self._page = page
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setWidget(page)
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._fit_page()
+        return super().event(event)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_page()
+
+    def _fit_page(self) -> None:
+        min_size, space = self._page.minimumSizeHint(), self.maximumViewportSize()
+        if min_size.height() > space.height():
+            space.setWidth(space.width() - self.verticalScrollBar().sizeHint().width())
+        if min_size.width() > space.width():
+            space.setHeight(space.height() - self.horizontalScrollBar().sizeHint().height())
+        self._page.resize(min_size.expandedTo(space))
+
+
 class Pages(QStackedWidget):
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__()
         self._navigation, self._theme_controller = navigation, theme_controller
         self._pages_by_key: dict[PageKey, Page] = {}
+        self._areas_by_key: dict[PageKey, PageArea] = {}
         self._current_key: PageKey | None = None
 
     @property
@@ -52,7 +91,7 @@ class Pages(QStackedWidget):
             self.current.leave()
         page = self.page(key)
         self._current_key = key
-        self.setCurrentWidget(page)
+        self.setCurrentWidget(self._areas_by_key[key])
         page.enter()
         return page
 
@@ -65,7 +104,8 @@ class Pages(QStackedWidget):
             module, class_name = _CLASSES[key]
             *_, page_module = load_modules(*(() if key == "home" else BACKGROUND_MODULES), module)
             self._pages_by_key[key] = getattr(page_module, class_name)(self._navigation, self._theme_controller)
-            self.addWidget(self._pages_by_key[key])
+            self._areas_by_key[key] = PageArea(self._pages_by_key[key])
+            self.addWidget(self._areas_by_key[key])
         return self._pages_by_key[key]
 
     @property

@@ -38,7 +38,8 @@ THEME_TITLES: dict[ThemeChoice, str] = {
     "system": "System",
     "light": "Light",
     "dark": "Dark",
-    "contrast": "High contrast",
+    "contrast": "High contrast, dark",
+    "contrast_light": "High contrast, light",
 }
 
 

@@ -40,7 +40,9 @@ class SettingsDialog(QDialog):
         content = QWidget()
         self._column = QVBoxLayout(content)
         self._add_row(
-            "Theme", "Choose light, dark or high contrast, or the theme of the system.", self._create_theme_box()
+            "Theme",
+            "Choose a theme, or follow the color scheme and the contrast setting of the system.",
+            self._create_theme_box(),
         )
         self._add_row("Text size", "Scale all text in the window.", self._create_text_size_box())
         self._add_row(

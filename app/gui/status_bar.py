@@ -7,8 +7,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QPaintEvent
+from PySide6.QtWidgets import (
+    QSizePolicy,
+    QStatusBar,
+    QStyle,
+    QStyleOptionToolButton,
+    QStylePainter,
+    QToolButton,
+    QWidget,
+)
 
 from app.gui.background import LatestRunner
 from app.gui.docks.job_queue import JobQueue
@@ -21,7 +30,37 @@ from app.gui.widgets import restyle, tool_tip_text
 
 LOW_DISK_BYTES = 2 * 2**30
 _DISK_INTERVAL_MS = 30_000
+_MIN_SEGMENT_CHARACTERS = 12
 _STATE_SYMBOLS: dict[State, str] = {"warn": "▲ ", "bad": "✕ "}
+
+
+class Segment(QToolButton):
+    """Clickable text of the status bar, which is elided in a narrow window. The tooltip and the
+    accessible name contain the full text."""
+
+    def __init__(self) -> None:
+        super().__init__(autoRaise=True)
+        self.setProperty("role", "word")
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def minimumSizeHint(self) -> QSize:
+        size = self.sizeHint()
+        min_width_px = self.fontMetrics().averageCharWidth() * _MIN_SEGMENT_CHARACTERS
+        return QSize(min(size.width(), min_width_px), size.height())
+
+    def paintEvent(self, _: QPaintEvent) -> None:
+        option = QStyleOptionToolButton()
+        self.initStyleOption(option)
+        option.text = self.elided_text()  # type: ignore[attr-defined]  # missing in the stubs
+        QStylePainter(self).drawComplexControl(QStyle.ComplexControl.CC_ToolButton, option)
+
+    def elided_text(self) -> str:
+        """Return the text as it is displayed."""
+        missing_px = self.sizeHint().width() - self.width()
+        if missing_px <= 0:
+            return self.text()
+        text_px = self.fontMetrics().horizontalAdvance(self.text())
+        return self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, text_px - missing_px)
 
 
 class StatusBar(QStatusBar):
@@ -127,9 +166,7 @@ class StatusBar(QStatusBar):
         )
 
     def _add_segment(self, name: str, on_click: Callable[[], None]) -> QToolButton:
-        segment = QToolButton()
-        segment.setAutoRaise(True)
-        segment.setProperty("role", "word")
+        segment = Segment()
         segment.setAccessibleName(name)
         segment.clicked.connect(on_click)
         self.addWidget(segment)
@@ -137,7 +174,7 @@ class StatusBar(QStatusBar):
 
     def _set_segment(self, segment: QToolButton, text: str, description: str, state: State = "plain") -> None:
         segment.setText(_STATE_SYMBOLS.get(state, "") + text)
-        segment.setToolTip(tool_tip_text(description))
+        segment.setToolTip(tool_tip_text(f"{text}\n{description}" if description else text))
         segment.setAccessibleName(text)
         segment.setAccessibleDescription(description)
         restyle(segment, state)

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PySide6.QtCore import QAbstractTableModel, QEvent, QModelIndex, QPersistentModelIndex, Qt
-from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtGui import QFont, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from app.gui.formatting import format_cell
+from app.gui.theme import GAP, number_font
 
 Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
@@ -21,6 +22,7 @@ RAW_VALUE_ROLE = Qt.ItemDataRole.UserRole
 """Item role that returns the unformatted value of a cell."""
 _MAX_CACHED_TEXTS = 20_000
 _ALIGNMENT_ROLE = int(Qt.ItemDataRole.TextAlignmentRole)
+_FONT_ROLE = int(Qt.ItemDataRole.FontRole)
 _VALUE_ROLES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, RAW_VALUE_ROLE)))
 
 
@@ -39,13 +41,15 @@ class FrameModel(QAbstractTableModel):
         sort_keys: Mapping[str, Callable[[object], object]] | None = None,
     ) -> None:
         """Create the model. `sort_keys` maps column names to sort key functions, for columns whose
-        values are neither numbers nor strings."""
+        values are neither numbers nor strings. `number_font` is the font of columns of numbers, or
+        None for the font of the table."""
         super().__init__()
         self._headers, self._formatters_by_name, self._sort_keys = (
             dict(headers or {}),
             dict(formatters or {}),
             dict(sort_keys or {}),
         )
+        self.number_font: QFont | None = None
         self._set_data(pd.DataFrame() if frame is None else frame)
         self._mask: npt.NDArray[np.bool_] | None = None
         self._sort_state: tuple[int, Qt.SortOrder] | None = None
@@ -104,6 +108,8 @@ class FrameModel(QAbstractTableModel):
         column = index.column()
         if role == _ALIGNMENT_ROLE:
             return self._alignments[column]
+        if role == _FONT_ROLE:
+            return self.number_font if self._alignments[column] & Qt.AlignmentFlag.AlignRight else None
         if role not in _VALUE_ROLES:
             return None
         row = int(self._order[index.row()])
@@ -252,7 +258,8 @@ class FrameTable(QTableView):
             self.fit_columns()
 
     def _fit_rows(self) -> None:
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 8)
+        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + GAP)
+        self.frame_model.number_font = number_font(self.font())
 
     def set_filter(self, text: str) -> None:
         """Show only the rows whose text contains every word of `text`. A word such as `h100|l4`

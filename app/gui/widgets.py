@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QMenu,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QStackedWidget,
     QToolButton,
     QVBoxLayout,
@@ -28,6 +29,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.gui.formatting import State, state_for_verdict
+from app.gui.theme import CARD_MARGINS, GAP, GAP_GROUP
 
 Box = TypeVar("Box", bound=QBoxLayout)
 _MAX_TIP_LENGTH = 2_000
@@ -80,6 +82,7 @@ class Badge(QLabel):
         super().__init__()
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setProperty("role", "badge")
+        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Maximum)
         self.show_verdict(verdict, reason)
 
     def show_verdict(self, verdict: str, reason: str = "") -> None:
@@ -105,7 +108,7 @@ class Badge(QLabel):
 def card(*widgets: QWidget) -> QFrame:
     frame = QFrame()
     frame.setProperty("role", "card")
-    vbox(*widgets, within=frame, margins=(14, 12, 14, 12), spacing=6)
+    vbox(*widgets, within=frame, margins=CARD_MARGINS, spacing=GAP)
     return frame
 
 
@@ -176,13 +179,14 @@ def tool_button(
 ) -> QToolButton:
     """Create a tool button. `text` contains `&` before the mnemonic, and is also the accessible
     name if `name` is empty. A click opens `menu`, if set."""
-    widget = QToolButton(autoRaise=flat, popupMode=QToolButton.ToolButtonPopupMode.InstantPopup)
+    widget = QToolButton(autoRaise=flat)
     widget.setText(text)
     widget.setAccessibleName(name or text.replace("&", ""))
     if tip:
         widget.setToolTip(tip)
     widget.setCheckable(checkable)
     if menu is not None:
+        widget.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         widget.setMenu(menu)
     return widget
 
@@ -263,4 +267,4 @@ class EmptyState(QWidget):
         message = label(text, "muted", wrap=True)
         message.setAlignment(Qt.AlignmentFlag.AlignCenter)
         row = hbox(1, *buttons, 1)
-        vbox(1, message, row, 2, within=self, margins=None, spacing=12)
+        vbox(1, message, row, 2, within=self, margins=None, spacing=GAP_GROUP)

@@ -31,7 +31,7 @@ from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import TITLES
 from app.gui.pages import Pages
-from app.gui.theme import Theme, ThemeController
+from app.gui.theme import GAP, GAP_LINE, PAGE_MARGINS, Theme, ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 LAYOUT_VERSION = 1
@@ -98,7 +98,7 @@ class NavigationRail(QFrame):
         self.setAccessibleName("Pages")
         self._button_group = QButtonGroup(self)
         self._buttons: dict[str, QToolButton] = {}
-        layout = vbox(within=self, margins=(0, 8, 0, 8), spacing=2)
+        layout = vbox(within=self, margins=(0, GAP, 0, GAP), spacing=GAP_LINE)
         for number, (key, title) in enumerate(titles.items(), 1):
             self._buttons[key] = self._create_button(key, title, number)
             layout.addWidget(self._buttons[key])
@@ -249,7 +249,7 @@ class Window(QMainWindow):
 
     def _create_central_widget(self) -> QWidget:
         column = QWidget()
-        vbox(self.strip, self._drop_hint, (self.pages, 1), within=column, margins=(16, 12, 16, 8))
+        vbox(self.strip, self._drop_hint, (self.pages, 1), within=column, margins=PAGE_MARGINS)
         central_widget = QWidget()
         hbox(self.rail, (column, 1), within=central_widget, spacing=0)
         return central_widget

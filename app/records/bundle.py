@@ -14,6 +14,8 @@ import msgspec
 from app.records.control import MAX_NOTE_LENGTH
 
 TAG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/=@+-]{0,63}$"
+BUNDLE_EXTENSION = ".sizewise.zip"
+"""Extension that desktops associate with the desktop app. An import accepts any name."""
 MAX_TAGS = MAX_NOTES = 100
 MAX_TITLE_LENGTH = 120
 Tag = Annotated[str, msgspec.Meta(pattern=TAG_PATTERN)]

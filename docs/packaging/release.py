@@ -34,6 +34,7 @@ DESKTOP_FILES = (
     f"applications/{APPLICATION_ID}.desktop",
     f"icons/hicolor/scalable/apps/{APPLICATION_ID}.svg",
     f"metainfo/{APPLICATION_ID}.metainfo.xml",
+    f"mime/packages/{APPLICATION_ID}.xml",
 )
 _UNWANTED_FOLDERS = frozenset({"tests", "docs", "__pycache__"})
 _EXTRAS = "all,pdf,pictures,tokenizer"

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QMenuBar,
     QPlainTextEdit,
+    QScrollArea,
     QScrollBar,
     QSlider,
     QTabBar,
@@ -130,6 +131,16 @@ def _texts_with_mnemonics(root: QWidget) -> Iterator[str]:
 def clipped(root: QWidget) -> list[str]:
     """Texts that need more room than they have."""
     return [f"{_place(widget)}: {text!r}" for widget in shown(root) if (text := _clipped_text(widget))]
+
+
+def wider_than_the_window(root: QWidget) -> list[str]:
+    """Areas that scroll sideways: reading a line in one takes a scroll to and fro. Tables, charts and source do so."""
+    return [
+        f"{_place(area)}: {inside.minimumSizeHint().width()} of {area.viewport().width()} px"
+        for area in shown(root)
+        if isinstance(area, QScrollArea) and (inside := area.widget()) is not None
+        if area.horizontalScrollBar().maximum() > 0 or inside.width() > area.viewport().width() + _SLACK
+    ]
 
 
 def _clipped_text(widget: QWidget) -> str | None:

@@ -11,11 +11,20 @@ from PySide6.QtWidgets import QApplication, QTabWidget
 from app.gui.page import TITLES
 from app.gui.window import Window
 from tests.fakes.long_texts import longer_texts
-from tests.fakes.widget_walk import clipped, passed_over, shared_mnemonics, unnamed, unreachable, windows_shown
+from tests.fakes.widget_walk import (
+    clipped,
+    passed_over,
+    shared_mnemonics,
+    unnamed,
+    unreachable,
+    wider_than_the_window,
+    windows_shown,
+)
 from tests.gui.screens.rendering import fill, settle
 
 OpenWindow = Callable[[], Window]
 _MOMENT_S = 0.15
+LAPTOP = (1366, 768)
 
 
 def faults(window: Window, *looks: Callable[[Window], list[str]]) -> dict[str, list[str]]:
@@ -57,13 +66,17 @@ def test_every_control_has_a_name_and_is_reached_by_keys_without_a_run_and_with_
     assert faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
 
 
-def test_nothing_is_clipped_at_twice_the_size_of_text(open_window: OpenWindow, kept_runs: tuple[Path, ...]) -> None:
+def test_every_page_fits_a_laptop_at_twice_the_size_of_text(
+    open_window: OpenWindow, kept_runs: tuple[Path, ...]
+) -> None:
+    """A page that is higher than the screen scrolls, but nothing is clipped or wider."""
     window = open_window()
     window.theme_controller.scale_text(2)
-    window.resize(1600, 1000)
-    assert faults(window, clipped) == {}
+    window.resize(*LAPTOP)
+    assert faults(window, clipped, wider_than_the_window) == {}
     fill(window, kept_runs)
-    assert faults(window, clipped) == {}
+    assert faults(window, clipped, wider_than_the_window) == {}
+    assert (window.width(), window.height()) == LAPTOP
 
 
 @pytest.mark.timing

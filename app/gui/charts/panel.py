@@ -27,7 +27,7 @@ from app.gui.charts.legend import Legend
 from app.gui.charts.plot import PlotView
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
-from app.gui.theme import Theme, ThemeController
+from app.gui.theme import Theme, ThemeController, small_font
 from app.gui.widgets import label, stacked_widget, tool_button, vbox
 
 if TYPE_CHECKING:
@@ -240,10 +240,7 @@ class Panel(QWidget):
         self.place_legend()
 
     def small_font(self) -> QFont:
-        font = QFont(self.font())
-        if font.pointSizeF() > 0:
-            font.setPointSizeF(font.pointSizeF() * 0.92)
-        return font
+        return small_font(self.font())
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -112,9 +112,9 @@ def solid_pen(color: str | QColor) -> QPen:
 
 
 def grid_pen(theme: Theme) -> QPen:
-    """Return the pen of the grid. In the high-contrast theme the pen is translucent, because
+    """Return the pen of the grid. In a high-contrast theme the pen is translucent, because
     otherwise the grid would dominate the data."""
-    return solid_pen(translucent_color(theme.grid, 90 if theme.name == "contrast" else 255))
+    return solid_pen(translucent_color(theme.grid, 90 if theme.is_high_contrast else 255))
 
 
 def series_marker(style_index: int) -> str:

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest, Side, format_run_label
 from app.gui.formatting import format_clock_time, one_line
 from app.gui.forms.collapsible import chain_tab_order
+from app.gui.theme import CARD_MARGINS, NO_MARGINS
 from app.gui.widgets import Badge, button, clear, hbox, label, tool_button, tool_tip_text, vbox
 
 _SIDES: tuple[Side, ...] = ("baseline", "candidate", "drawn")
@@ -51,7 +52,7 @@ class Picker(QFrame):
         self._swap_button = swap_button
         self._grid_box = QWidget()
         self._grid = QGridLayout(self._grid_box)
-        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setContentsMargins(*NO_MARGINS)
         self._scroll = QScrollArea()
         self._build()
         self.side_boxes: list[QComboBox] = []
@@ -89,7 +90,7 @@ class Picker(QFrame):
         self._scroll.viewport().setAutoFillBackground(False)
         self._grid_box.setAutoFillBackground(False)
         self._grid.setColumnStretch(0, 1)
-        vbox(self._scroll, row, within=self, margins=(14, 10, 14, 10))
+        vbox(self._scroll, row, within=self, margins=CARD_MARGINS)
 
     def _fill(self, entries: tuple[ComparisonEntry, ...]) -> None:
         clear(self._grid)

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QWidget
 from app.gui.compare.frames import StateColoredModel, build_stage_table, metric_text
 from app.gui.compare.outcome import Outcome
 from app.gui.tables import FrameTable, set_table_description
-from app.gui.theme import ThemeController
+from app.gui.theme import TAB_MARGINS, ThemeController
 from app.gui.widgets import label, vbox
 
 
@@ -16,7 +16,7 @@ class StagesTab(QWidget):
         super().__init__()
         self._theme_controller = theme_controller
         self._message = label("", "muted", wrap=True)
-        self._layout = vbox(self._message, within=self, margins=(0, 10, 0, 0))
+        self._layout = vbox(self._message, within=self, margins=TAB_MARGINS)
         self.table: FrameTable | None = None
         self._layout.addStretch(1)
 

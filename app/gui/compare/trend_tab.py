@@ -24,11 +24,12 @@ from app.gui.compare.trend_data import (
 )
 from app.gui.navigation import Navigation, build_error_notice
 from app.gui.tables import FrameModel, set_table_description
-from app.gui.theme import ThemeController
+from app.gui.theme import TAB_MARGINS, ThemeController
 from app.gui.widgets import fill_choices, label
 from app.reporting.run_rows import Trend, build_trend, format_change, format_metric_name
 
 _MAX_CHARACTERS = 60
+_MIN_BOX_CHARACTERS = 16
 _MAX_ROWS = 5
 
 
@@ -87,10 +88,11 @@ class TrendTab(QWidget):
             field_label = label(text, buddy=box)
             box.setAccessibleName(text.replace("&", ""))
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+            box.setMinimumContentsLength(_MIN_BOX_CHARACTERS)  # a long name is elided in a narrow window
             row.addWidget(field_label)
             row.addWidget(box)
         row.addStretch(1)
-        self._layout.setContentsMargins(0, 10, 0, 0)
+        self._layout.setContentsMargins(*TAB_MARGINS)
         self._layout.addLayout(row)
         self._layout.addWidget(self._summary)
         self._layout.addWidget(self._empty_label)

@@ -15,6 +15,7 @@ from app.gui.docks.machine_format import (
 )
 from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.docks.scrolling import vertical_scroll_area
+from app.gui.theme import CARD_MARGINS, GAP, GAP_LINE, PANEL_MARGINS
 from app.gui.widgets import card, hbox, label, restyle, vbox
 from app.records.machine import GpuState, MachineNow
 
@@ -31,7 +32,7 @@ class Gauge(QWidget):
         self._bar.setMaximumHeight(6)
         self._bar.setAccessibleName(title)
         line = hbox((label(title, "muted"), 1), self._text_label)
-        vbox(line, self._bar, within=self, spacing=2)
+        vbox(line, self._bar, within=self, spacing=GAP_LINE)
 
     def set_reading(self, text: str, fraction: float | None) -> None:
         """Set the text and the length of the bar. `fraction` is from 0 to 1; None hides the bar."""
@@ -62,8 +63,8 @@ class GpuDock(QDockWidget):
             card(label("Host", "heading"), self.cpu, self.memory),
             1,
             within=content,
-            margins=(8, 8, 8, 8),
-            spacing=10,
+            margins=PANEL_MARGINS,
+            spacing=GAP,
         )
         self.setWidget(vertical_scroll_area(content))
         machine.add_viewer(content)
@@ -113,7 +114,7 @@ class GpuCard(QFrame):
             self.clock,
             self.throttling,
         )
-        vbox(*rows, within=self, margins=(14, 12, 14, 12), spacing=6)
+        vbox(*rows, within=self, margins=CARD_MARGINS, spacing=GAP)
 
     def show_gpu(self, gpu: GpuState) -> None:
         self.title.setText(gpu_title(gpu))

@@ -21,6 +21,7 @@ from app.gui.docks.job_text import compute_done_percent, format_job, format_job_
 from app.gui.docks.scrolling import vertical_scroll_area
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice
+from app.gui.theme import GAP, PANEL_MARGINS
 from app.gui.widgets import button, card, hbox, label, tool_tip_text, vbox
 
 Index = QModelIndex | QPersistentModelIndex
@@ -145,8 +146,8 @@ class JobsDock(QDockWidget):
             self.finished_section,
             1,
             within=content,
-            margins=(8, 8, 8, 8),
-            spacing=10,
+            margins=PANEL_MARGINS,
+            spacing=GAP,
         )
         self.setWidget(vertical_scroll_area(content))
 

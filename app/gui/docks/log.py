@@ -18,6 +18,7 @@ from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractItemView, QComboBox, QDockWidget, QTreeView, QWidget
 
 from app.gui.navigation import Navigation, Notice, Severity
+from app.gui.theme import PANEL_MARGINS
 from app.gui.widgets import button, hbox, label, tool_tip_text, vbox
 
 Index = QModelIndex | QPersistentModelIndex
@@ -187,5 +188,5 @@ class LogDock(QDockWidget):
         line = hbox(
             severity_label, self.severity_box, 1, button("Cop&y", self.copy), button("Cle&ar", self.model.clear)
         )
-        vbox(line, (self.table, 1), within=content, margins=(8, 6, 8, 6))
+        vbox(line, (self.table, 1), within=content, margins=PANEL_MARGINS)
         return content

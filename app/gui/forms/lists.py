@@ -13,6 +13,7 @@ from app.gui.forms.arrangement import display_name
 from app.gui.forms.collapsible import chain_tab_order
 from app.gui.forms.editor import REMOVED, Editor, Edits
 from app.gui.forms.scalars import TextLine, format_example, format_value, parse_value
+from app.gui.theme import GAP_TIGHT, NO_MARGINS
 from app.gui.widgets import button, hbox, tool_button, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
@@ -66,7 +67,7 @@ class CheckBoxesEditor(Editor):
         assert spec.item is not None
         self.check_boxes = {choice: QCheckBox(choice) for choice in spec.item.choices}
         layout = QGridLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setContentsMargins(*NO_MARGINS)
         layout.setColumnStretch(_BOXES_PER_ROW, 1)
         for index, check_box in enumerate(self.check_boxes.values()):
             layout.addWidget(check_box, index // _BOXES_PER_ROW, index % _BOXES_PER_ROW)
@@ -101,7 +102,7 @@ class _Row(QWidget):
         self.line = TextLine()
         self.lines = (*leading_lines, self.line)
         self.remove = tool_button("✕", remove_text, tip=remove_text, flat=True)
-        hbox(*((line, 1) for line in self.lines), self.remove, within=self, spacing=4)
+        hbox(*((line, 1) for line in self.lines), self.remove, within=self, spacing=GAP_TIGHT)
 
 
 class _Pair(_Row):
@@ -122,7 +123,7 @@ class _GrowingEditor(Editor, Generic[RowType]):
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
-        self._layout = vbox(within=self, spacing=4)
+        self._layout = vbox(within=self, spacing=GAP_TIGHT)
         self.add = button("Add", self._add)
         self.add.setAccessibleName(f"Add to {display_name(spec.key)}")
         line = hbox(self.add, 1)

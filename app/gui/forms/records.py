@@ -13,6 +13,7 @@ from app.gui.forms.arrangement import display_name, initial_value, unique_name
 from app.gui.forms.collapsible import CollapsibleSection
 from app.gui.forms.editor import REMOVED, Edits
 from app.gui.forms.row import INDENT, build_help_text, create_problem_label
+from app.gui.theme import GAP
 from app.gui.widgets import button, hbox, label, tool_button, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
@@ -35,7 +36,7 @@ class RecordsEditor(QWidget):
         self.add_button = button("Add", self._add)
         self.add_button.setAccessibleName(f"Add to {display_name(spec.key)}")
         self.add_button.setAccessibleDescription(build_help_text(spec))
-        self._layout = vbox(within=self, spacing=6)
+        self._layout = vbox(within=self, spacing=GAP)
         self._empty_label = label("none", "muted")
         header = hbox(label(display_name(spec.key)), (self._empty_label, 1), self.add_button)
         self._layout.addLayout(header)

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QLabel, QWidget
 from app.gui.forms.arrangement import display_name
 from app.gui.forms.editor import REMOVED, Editor
 from app.gui.forms.scalars import FocusReporter, is_same_value
+from app.gui.theme import GAP, GAP_LINE
 from app.gui.widgets import hbox, label, restyle, tool_button, vbox
 from app.profiles.fields import FieldSpec
 
@@ -58,8 +59,8 @@ class FieldRow(QWidget):
         FocusReporter(editor)
 
     def _lay_out(self) -> None:
-        line = hbox((self.name_label, 0, Qt.AlignmentFlag.AlignTop), spacing=8)
-        column = vbox(self.editor, self.problem_label, spacing=2)
+        line = hbox((self.name_label, 0, Qt.AlignmentFlag.AlignTop), spacing=GAP)
+        column = vbox(self.editor, self.problem_label, spacing=GAP_LINE)
         line.addLayout(column, 1)
         line.addWidget(self.unit_label, 0, Qt.AlignmentFlag.AlignTop)
         policy = self.reset_button.sizePolicy()

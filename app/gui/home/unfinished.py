@@ -12,6 +12,7 @@ from app.gui import formatting
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.recovery import Recovery
+from app.gui.theme import TILE_MARGINS
 from app.gui.widgets import button, clear, label, restyle, vbox
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class UnfinishedRunRow(QFrame):
             line.addWidget(button("Dis&card", self._discard))
         line.addWidget(button("&Dismiss", self._dismiss))
         line.addStretch(1)
-        vbox(text, line, within=self, margins=(12, 8, 12, 8))
+        vbox(text, line, within=self, margins=TILE_MARGINS)
         restyle(self, "plain" if is_running else "warn")
 
     def _attach(self) -> None:

@@ -10,8 +10,10 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from app.gui.flow import FlowLayout
 from app.gui.tables import FrameModel, FrameTable, set_table_description
-from app.gui.widgets import EmptyState, hbox, label, search_field, vbox
+from app.gui.theme import GAP, TAB_MARGINS
+from app.gui.widgets import EmptyState, label, search_field, vbox
 
 _MAX_COLUMN_CHARACTERS = 44
 
@@ -56,10 +58,12 @@ class ListPane(QWidget):
             empty_state,
             (self.table, 1),
             within=self,
-            margins=(0, 10, 0, 0),
-            spacing=8,
+            margins=TAB_MARGINS,
+            spacing=GAP,
         )
-        button_row = hbox(*selection_buttons, *other_buttons, 1)
+        button_row = FlowLayout()
+        for action_button in (*selection_buttons, *other_buttons):
+            button_row.addWidget(action_button)
         layout.addLayout(button_row)
         layout.addLayout(self.footer)
         self._has_frame = False

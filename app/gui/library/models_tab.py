@@ -16,6 +16,7 @@ from app.gui.library.remembered_files import RememberedFileActions, list_remembe
 from app.gui.library.run_listing import format_bytes, format_time
 from app.gui.library.usage import ModelUsage, find_models
 from app.gui.navigation import Navigation, build_error_notice
+from app.gui.theme import CARD_MARGINS
 from app.gui.widgets import EmptyState, button, label, vbox
 from app.records.model import ModelInspection, ModelValue, ShapeOverrides
 from app.reporting.run_rows import RunRow
@@ -30,7 +31,7 @@ class ModelCard(QFrame):
         self.setAccessibleName("Selected model")
         self._path: Path | None = None
         self._title, self._text = label("", "heading"), label("", wrap=True)
-        vbox(self._title, self._text, within=self, margins=(14, 10, 14, 10))
+        vbox(self._title, self._text, within=self, margins=CARD_MARGINS)
         self._latest_inspection: LatestRunner[ModelInspection] = LatestRunner(self, self._show, self._show_error)
         self.hide()
 

@@ -201,7 +201,7 @@ class LibraryPage(Page):
 def is_importable(path: Path) -> bool:
     if path.is_dir():
         return is_run_directory(path)
-    return path.suffix.lower() == ".zip" and path.is_file()
+    return path.suffix.lower() in (".zip", ".sizewise") and path.is_file()
 
 
 def _get_local_paths(event: QDropEvent) -> list[Path]:

@@ -18,12 +18,13 @@ from app.gui.navigation import Navigation
 from app.gui.tables import set_table_description
 from app.gui.theme import ThemeController
 from app.gui.widgets import EmptyState, button, hbox, label, vbox
+from app.records.bundle import BUNDLE_EXTENSION
 from app.reporting.run_rows import UNREADABLE, RunRow
 
 _REFRESH_INTERVAL_MS = 3_000
 _MAX_RESTORED_ROWS = 500
 """Maximum number of runs that stay selected when the list is grouped; each costs time."""
-_BUNDLE_FILTER = " (*.zip);;"
+_BUNDLE_FILTER = " (*.zip *.sizewise);;"
 
 
 class RunsTab(QWidget):
@@ -136,7 +137,7 @@ class RunsTab(QWidget):
         if row is None:
             return False
         file_name, _ = QFileDialog.getSaveFileName(
-            self, "Export run as bundle", f"{row.run_id}.zip", "Bundles" + _BUNDLE_FILTER
+            self, "Export run as bundle", f"{row.run_id}{BUNDLE_EXTENSION}", "Bundles" + _BUNDLE_FILTER
         )
         if file_name:
             self.presenter.export(Path(row.directory), Path(file_name))

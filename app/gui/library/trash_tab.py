@@ -13,6 +13,7 @@ from app.gui.formatting import format_count
 from app.gui.library.run_listing import format_bytes, format_time
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.tables import FrameModel, FrameTable, set_table_description
+from app.gui.theme import TAB_MARGINS
 from app.gui.widgets import EmptyState, button, hbox, label, vbox
 from app.reporting.run_rows import DeletedRow
 from app.storage.trash import RETENTION
@@ -69,12 +70,13 @@ class TrashTab(QWidget):
                     "Deleted runs stay here for 30 days. "
                     "Delete older runs permanently with `sizewise runs delete --purge`.",
                     "muted",
+                    wrap=True,
                 ),
                 1,
             ),
         )
         row = hbox(self._restore_button, 1)
-        vbox(header, self._empty_state, (self.table, 1), row, within=self, margins=(0, 10, 0, 0))
+        vbox(header, self._empty_state, (self.table, 1), row, within=self, margins=TAB_MARGINS)
 
     def _update_state(self) -> None:
         self._empty_state.setVisible(not self._rows)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from PySide6.QtCore import QEvent
-from PySide6.QtWidgets import QSplitter, QWidget
+from PySide6.QtWidgets import QSizePolicy, QSpacerItem, QSplitter, QWidget
 
 from app.gui.charts.export import ExportCaption, set_export_caption
 from app.gui.charts.repaint import RepaintLimiter
@@ -23,7 +23,8 @@ from app.gui.widgets import Badge, hbox, label, vbox
 from app.records.result import Objective
 from app.storage.run_directory import format_run_name
 
-_SIDE_WIDTH_CHARACTERS = 38
+_SIDE_WIDTH_CHARACTERS, _MIN_SIDE_CHARACTERS = 38, 22
+_MIN_CHARTS_LINES, _MIN_CHECKS_LINES = 14, 6
 _TABLE_LINES = 5
 """Height of the tables of variants and tests, in lines of text."""
 
@@ -43,6 +44,8 @@ class LiveBody(QWidget):
         self._captioned: tuple[str, tuple[Objective, ...]] = ("", ())
         """Name and SLO of the run in exported charts."""
         self._repaint = RepaintLimiter(self)
+        self._side_width = QSpacerItem(0, 0)
+        """Preferred width of the panel at the side, which a window with large text may not have."""
         self._build()
         charts = self.charts
         self._widgets_by_part: dict[Part, tuple[QWidget, ...]] = {
@@ -82,6 +85,7 @@ class LiveBody(QWidget):
             margins=(8, 0, 0, 0),
         )
         self._side_panel = side_panel
+        side_panel.layout().addItem(self._side_width)
         self._fit_panels()
         splitter = QSplitter()
         splitter.setChildrenCollapsible(False)
@@ -98,7 +102,12 @@ class LiveBody(QWidget):
     def _fit_panels(self) -> None:
         for table in (self.variants, self.generation):
             table.setFixedHeight(_TABLE_LINES * (self.fontMetrics().height() + 8))
-        self._side_panel.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _SIDE_WIDTH_CHARACTERS))
+        line_px = self.fontMetrics().height()
+        self.charts.setMinimumHeight(_MIN_CHARTS_LINES * line_px)
+        self.validity.setMinimumHeight(_MIN_CHECKS_LINES * line_px)
+        character_px = self.fontMetrics().horizontalAdvance("x")
+        self._side_panel.setMinimumWidth(_MIN_SIDE_CHARACTERS * character_px)
+        self._side_width.changeSize(_SIDE_WIDTH_CHARACTERS * character_px, 0, QSizePolicy.Policy.Preferred)
 
     @property
     def is_painting(self) -> bool:

@@ -6,6 +6,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QLabel, QProgressBar, QSizePolicy, QWidget
 
 from app.analysis.run_progress import RunStep, compute_done_share
+from app.gui.flow import set_flow_layout
 from app.gui.formatting import NOT_AVAILABLE, State, format_elapsed
 from app.gui.live.state import LiveState, RunStatus, StepCell
 from app.gui.widgets import button, hbox, label, restyle, tool_tip_text, vbox
@@ -33,8 +34,7 @@ class StepBar(QWidget):
         self.setAccessibleName("Steps")
         self._cells: tuple[StepCell, ...] = ()
         self._labels: list[QLabel] = []
-        self._layout = hbox(within=self, spacing=14)
-        self._layout.addStretch(1)
+        self._layout = set_flow_layout(self)
 
     def show_steps(self, cells: tuple[StepCell, ...]) -> None:
         if cells == self._cells:
@@ -42,7 +42,7 @@ class StepBar(QWidget):
         self._cells = cells
         while len(self._labels) < len(cells):
             self._labels.append(label("", "step"))
-            self._layout.insertWidget(len(self._labels) - 1, self._labels[-1])
+            self._layout.addWidget(self._labels[-1])
         for index, step_label in enumerate(self._labels):
             step_label.setVisible(index < len(cells))
             if index < len(cells):

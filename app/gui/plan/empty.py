@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from app.gui.plan.assumptions import Assumptions
 from app.gui.plan.sources import PlannableRun
+from app.gui.theme import GAP_GROUP
 from app.gui.widgets import button, card, clear, hbox, label, vbox
 
 _MAX_RUNS = 5
@@ -50,7 +51,7 @@ class EmptyPlan(QScrollArea):
             self._runs_layout,
             within=content,
             margins=None,
-            spacing=12,
+            spacing=GAP_GROUP,
         )
         self._assumptions_card = card(self.assumptions)
         self._assumptions_card.hide()

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QLabel, QListView, QWidget
 
 from app.gui.plan.fields import CountField, NumberField
 from app.gui.plan.hardware_choices import HardwareChoice
+from app.gui.theme import GAP, GAP_LINE
 from app.gui.widgets import button, hbox, label, search_field, vbox
 
 _CHOICE_ROLE = Qt.ItemDataRole.UserRole
@@ -35,7 +36,7 @@ class HardwarePicker(QWidget):
         self.list_view.setModel(self._proxy)
         self.list_view.setUniformItemSizes(True)
         self.list_view.setEditTriggers(QListView.EditTrigger.NoEditTriggers)
-        self.list_view.setSpacing(2)
+        self.list_view.setSpacing(GAP_LINE)
         self.list_view.setAccessibleName("Hardware")
         self.count_label = label("", "muted")
         self.count, self.replicas = NumberField(0.1, 10_000, 3), CountField(1, 10_000)
@@ -72,7 +73,7 @@ class HardwarePicker(QWidget):
             button_row,
             within=self,
             margins=None,
-            spacing=10,
+            spacing=GAP,
         )
 
     def reset_selection(self, sources: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState
 from app.gui.plan.traffic_rows import TrafficRows
 from app.gui.slo_editor import SloEditor, objective_label
-from app.gui.theme import ThemeController
+from app.gui.theme import GAP, SCROLL_MARGINS, ThemeController
 from app.gui.widgets import label, vbox
 from app.profiles.traffic import WEEKS
 from app.records.offers import Router
@@ -37,7 +37,7 @@ class PlanInputs(SideColumn):
         risk_rows, constraint_rows = _build_risk_rows(), _build_constraint_rows()
         self.rows = {row.key: row for row in (*risk_rows, *constraint_rows)}
         content = QWidget()
-        column = vbox(within=content, margins=(2, 2, 10, 12), spacing=7)
+        column = vbox(within=content, margins=SCROLL_MARGINS, spacing=GAP)
         for heading, widgets in (
             ("Traffic", (self.traffic,)),
             ("SLO targets", (self.slo,)),

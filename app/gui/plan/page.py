@@ -21,7 +21,7 @@ from app.gui.plan.source_bar import SourceBar
 from app.gui.plan.sources import PlannableRun, find_plannable_runs
 from app.gui.plan.state import LoadedSources, PlanState
 from app.gui.plan.workbench import Workbench
-from app.gui.theme import ThemeController
+from app.gui.theme import GAP, ThemeController
 from app.gui.widgets import label, scroll_area, stacked_widget, vbox
 from app.wiring.planning import PlanRequest
 
@@ -46,7 +46,7 @@ class PlanPage(Page):
         # with large text in a small window the content scrolls, so that the window can stay small
         self.work_area = scroll_area(self.workbench)
         self.stack = stacked_widget(self.empty_state, self.hardware_picker, self.loading, self.work_area)
-        vbox(self.source_bar, self.strip, (self.stack, 1), within=self, spacing=6)
+        vbox(self.source_bar, self.strip, (self.stack, 1), within=self, spacing=GAP)
         self._connect()
         self.show_state(self.presenter.state)
 

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 from app.gui.plan.fields import ChoiceField, CountField, NumberField
 from app.gui.plan.presenter import create_merge_id
 from app.gui.plan.state import Change, Edits
+from app.gui.theme import GAP_LINE
 from app.gui.widgets import hbox, label, tool_button, vbox
 from app.profiles.fields import profile_fields
 from app.records.planning_inputs import PlanningInputs
@@ -33,7 +34,7 @@ class InputRow(QWidget):
         self.help_text = _get_help_text(key)
         self.setToolTip(self.help_text)
         self._header = hbox((self._label, 1), self._edited_label, self._reset_button)
-        self.column = vbox(self._header, within=self, spacing=2)
+        self.column = vbox(self._header, within=self, spacing=GAP_LINE)
         self._set_edited(False)
 
     def set_field(self, field: QWidget, *, is_inline: bool = False) -> None:

@@ -32,6 +32,7 @@ from app.gui.results.exporting import (
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import fit_height
 from app.gui.tables import FrameModel, FrameTable, set_table_description
+from app.gui.theme import GAP_SECTION, TILE_MARGINS
 from app.gui.widgets import button, label, vbox
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class ExportContents(QWidget):
         fit_height(self.names_table, _MAX_VISIBLE_ROWS)
 
     def _build(self) -> None:
-        option_row = FlowLayout(gap=16)
+        option_row = FlowLayout(gap=GAP_SECTION)
         option_row.addWidget(label("Include:", "muted"))
         for widget in (self.hosts, self.models, self.prompts, self.no_prompts_label, self.sidecars):
             option_row.addWidget(widget)
@@ -319,4 +320,4 @@ class ExportDrawer(QFrame):
         for widget in action_widgets:
             widget.setMinimumHeight(height)
             action_row.addWidget(widget)
-        vbox(format_row, self.contents, action_row, within=self, margins=(12, 8, 12, 8))
+        vbox(format_row, self.contents, action_row, within=self, margins=TILE_MARGINS)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
 
+from app.gui.flow import set_flow_layout
 from app.gui.formatting import format_clock_time, format_duration
 from app.gui.forms.collapsible import CollapsibleSection
 from app.gui.results.state import DisplayedRun
+from app.gui.theme import GAP, GAP_TIGHT
 from app.gui.widgets import Badge, button, hbox, label, tool_tip_text, vbox
 from app.records.bundle import MAX_TITLE_LENGTH, Labels
 from app.records.control import MAX_NOTE_LENGTH
@@ -113,11 +115,13 @@ class Header(QWidget):
 
     def _build(self) -> None:
         middle = Qt.AlignmentFlag.AlignVCenter
-        title_row = hbox((self.title, 1), (self.outcome, 0, middle), (self.badge, 0, middle))
+        button_panel = QWidget()
+        button_flow = set_flow_layout(button_panel, GAP, GAP_TIGHT, prefers_one_line=True)
         height = max(action_button.sizeHint().height() for action_button in self.buttons)
         for action_button in self.buttons:
             action_button.setMinimumHeight(height)
-            title_row.addWidget(action_button, 0, middle)
+            button_flow.addWidget(action_button)
+        title_row = hbox((self.title, 1), (self.outcome, 0, middle), (self.badge, 0, middle), button_panel)
         label_row = QHBoxLayout()
         for caption, field, placeholder in (
             ("T&itle", self.title_field, ""),
@@ -129,9 +133,9 @@ class Header(QWidget):
             field.setPlaceholderText(placeholder)
             label_row.addWidget(field_label)
             label_row.addWidget(field, 1)
-        vbox(label_row, self.notes, within=self.label_fields, spacing=4)
+        vbox(label_row, self.notes, within=self.label_fields, spacing=GAP_TIGHT)
         self.label_section.content()  # a widget that is shown before it has a parent would be a window
         self.title_field.setMaxLength(MAX_TITLE_LENGTH)
         self.title_field.setToolTip("Lists and reports show this title. Trends use the profile's name.")
         self.note_field.setMaxLength(MAX_NOTE_LENGTH)
-        vbox(title_row, self.details, within=self, spacing=4)
+        vbox(title_row, self.details, within=self, spacing=GAP_TIGHT)

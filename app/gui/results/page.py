@@ -18,7 +18,7 @@ from app.gui.page import Page
 from app.gui.results.exporting import report_command
 from app.gui.results.presenter import ResultsPresenter
 from app.gui.results.recent_runs import RecentRuns
-from app.gui.theme import ThemeController
+from app.gui.theme import GAP, ThemeController
 from app.gui.widgets import label, scroll_area, stacked_widget, vbox
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ResultsPage(Page):
         self._scroll_area = scroll_area()
         self._scroll_area.setAccessibleName("Run")
         self._run_view = QWidget()
-        self._run_layout = vbox((self._scroll_area, 1), within=self._run_view, spacing=8)
+        self._run_layout = vbox((self._scroll_area, 1), within=self._run_view, spacing=GAP)
         self._stack = stacked_widget(self.recent_runs, self.loading, self._run_view)
         vbox(self.strip, (self._stack, 1), within=self)
         self._connect()

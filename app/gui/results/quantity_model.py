@@ -50,7 +50,9 @@ class QuantityModel(FrameModel):
             return None
         is_quantity = str(self.frame.columns[index.column()]) in self._quantity_columns
         if role == _ROLE.FontRole:
-            return _create_strikeout_font() if is_quantity and self._is_struck_through(index) else None
+            if is_quantity and self._is_struck_through(index):
+                return _create_strikeout_font()
+            return self.number_font if is_quantity else super().data(index, role)
         if role == _ROLE.ForegroundRole:
             return _get_gray_brush() if is_quantity and self._is_undersampled(index) else None
         if role in (_ROLE.ToolTipRole, _ROLE.AccessibleDescriptionRole):

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QWidget
 from app.gui.background import submit
 from app.gui.home.cards import RunRows
 from app.gui.home.presenter import RunLine, read_recent_runs
+from app.gui.theme import GAP
 from app.gui.widgets import button, label, vbox
 
 
@@ -31,7 +32,7 @@ class RecentRuns(QWidget):
         self.home_button.hide()
         self.run_rows = RunRows()
         self.run_rows.run_selected.connect(self.run_selected)
-        layout = vbox(self.heading, self.description_label, self.run_rows, within=self, margins=None, spacing=10)
+        layout = vbox(self.heading, self.description_label, self.run_rows, within=self, margins=None, spacing=GAP)
         for action_button in (self.library_button, self.home_button):
             layout.addWidget(action_button, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addStretch(1)

@@ -9,11 +9,12 @@ from PySide6.QtWidgets import QFrame, QLabel, QLayoutItem, QWidget
 
 from app.gui.flow import FlowLayout
 from app.gui.results.quantity_model import describe_quantity
+from app.gui.theme import GAP, TILE_MARGINS
 from app.gui.widgets import Badge, label, tool_tip_text, vbox
 from reports import formatting
 from reports.model import HeadlineTile
 
-_GAP_PX = 8
+_MAX_LINE_CHARACTERS = 36
 
 
 class Tiles(QWidget):
@@ -51,11 +52,11 @@ class TileCard(QFrame):
             self.value.setFont(font)
             self.value.setStyleSheet("text-decoration: line-through;")
         lines = tile_lines(tile)
-        layout = vbox(label(tile.label, "muted"), self.value, within=self, margins=(12, 6, 12, 6), spacing=0)
+        layout = vbox(label(tile.label, "muted"), self.value, within=self, margins=TILE_MARGINS, spacing=0)
         if is_invalid:
             layout.addWidget(Badge("INVALID", "Unreliable – see Validity"), 0, Qt.AlignmentFlag.AlignLeft)
         for line in lines:
-            layout.addWidget(label(line, "muted"))
+            layout.addWidget(label(line, "muted", wrap=len(line) > _MAX_LINE_CHARACTERS))
         layout.addStretch(1)
         self.setToolTip(tool_tip_text(describe_quantity(quantity)))
         self.setAccessibleName(tile.label)
@@ -87,26 +88,29 @@ class TileLayout(FlowLayout):
     same number of widgets."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent, _GAP_PX)
+        super().__init__(parent, GAP)
 
     def _arrange_items(self, area: QRect, *, is_moving: bool) -> int:
         """Arrange the items and return the total height in pixels. If `is_moving` is false, only
         the height is computed."""
         top, lines = area.y(), self._distribute_items(area.width())
         for line in lines:
-            height = max(item.sizeHint().height() for item in line)
-            spare_px = (
-                area.width() - _GAP_PX * (len(line) - 1) - sum(item.sizeHint().width() for item in line)
-            ) // len(line)
+            spare_px = (area.width() - GAP * (len(line) - 1) - sum(item.sizeHint().width() for item in line)) // len(
+                line
+            )
             growth_px = spare_px if len(lines) == 1 or len(line) > 1 else 0
+            widths = [
+                min(area.width(), item.sizeHint().width() + max(0, min(growth_px, item.sizeHint().width() // 2)))
+                for item in line
+            ]
+            height = max(_height_for_width(item, width) for item, width in zip(line, widths, strict=True))
             left = area.x()
-            for item in line:
-                width = item.sizeHint().width() + max(0, min(growth_px, item.sizeHint().width() // 2))
+            for item, width in zip(line, widths, strict=True):
                 if is_moving:
                     item.setGeometry(QRect(left, top, width, height))
-                left += width + _GAP_PX
-            top += height + _GAP_PX
-        return max(0, top - _GAP_PX - area.y())
+                left += width + GAP
+            top += height + GAP
+        return max(0, top - GAP - area.y())
 
     def _distribute_items(self, width: int) -> list[list[QLayoutItem]]:
         """Distribute the items evenly over the minimum number of lines, so that the last line is
@@ -118,14 +122,18 @@ class TileLayout(FlowLayout):
         return even_lines if len(even_lines) == len(lines) else lines
 
 
+def _height_for_width(item: QLayoutItem, width: int) -> int:
+    return item.heightForWidth(width) if item.hasHeightForWidth() else item.sizeHint().height()
+
+
 def _fill_lines(items: list[QLayoutItem], width: int, max_per_line: int) -> list[list[QLayoutItem]]:
     lines: list[list[QLayoutItem]] = []
     used_px = 0
     for item in items:
         width_px = item.sizeHint().width()
-        if lines and len(lines[-1]) < max_per_line and used_px + _GAP_PX + width_px <= width:
+        if lines and len(lines[-1]) < max_per_line and used_px + GAP + width_px <= width:
             lines[-1].append(item)
-            used_px += _GAP_PX + width_px
+            used_px += GAP + width_px
         else:
             lines.append([item])
             used_px = width_px

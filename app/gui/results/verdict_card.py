@@ -10,6 +10,7 @@ from app.gui.caveats import Caveat, Caveats
 from app.gui.formatting import state_for_verdict
 from app.gui.forms.collapsible import CollapsibleSection
 from app.gui.results.state import DisplayedRun
+from app.gui.theme import GAP, GAP_TIGHT, TILE_MARGINS
 from app.gui.widgets import button, hbox, label, restyle, vbox
 from reports import formatting
 from reports.decision import build_plan_decision, build_run_decision, leads_with_plan, list_warnings
@@ -96,7 +97,7 @@ class VerdictCard(QFrame):
             self.reasons,
             (self.checks_button, 0, Qt.AlignmentFlag.AlignLeft),
             within=explanation,
-            spacing=6,
+            spacing=GAP,
         )
         return explanation
 
@@ -111,8 +112,8 @@ class VerdictCard(QFrame):
             self.based_on,
             self.why,
             within=self,
-            margins=(14, 8, 14, 8),
-            spacing=4,
+            margins=TILE_MARGINS,
+            spacing=GAP_TIGHT,
         )
         self.why.content()  # a widget that is shown before it has a parent would be a window
 

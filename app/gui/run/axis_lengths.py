@@ -8,6 +8,7 @@ from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QSpinBox, QWidget
 
 from app.gui.flow import set_flow_layout
+from app.gui.theme import NO_MARGINS
 from app.gui.widgets import clear, label
 
 MAX_AXIS_LENGTH = 1_000_000
@@ -23,7 +24,7 @@ class AxisLengths(QWidget):
         super().__init__()
         self.setAccessibleName("Lengths of dynamic axes")
         self._layout = set_flow_layout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setContentsMargins(*NO_MARGINS)
         self.fields: dict[str, QSpinBox] = {}
         self.hide()
 

@@ -9,6 +9,7 @@ from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QCheckBox, QLayout, QVBoxLayout, QWidget
 
 from app.gui.flow import set_flow_layout
+from app.gui.theme import GAP, GAP_SECTION, GAP_TIGHT, NO_MARGINS
 from app.gui.widgets import label, tool_tip_text
 
 
@@ -37,7 +38,7 @@ class CheckBoxGroup(QWidget):
         self.setAccessibleName(name)
         self._name, self._is_vertical = name, is_vertical
         self._layout: QLayout = QVBoxLayout(self) if is_vertical else set_flow_layout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setContentsMargins(*NO_MARGINS)
         self.boxes: dict[str, QCheckBox] = {}
         self._reason_labels: dict[str, QWidget] = {}
         self._options: tuple[CheckBoxOption, ...] = ()
@@ -71,7 +72,7 @@ class CheckBoxGroup(QWidget):
             self._layout.addWidget(box)
             if self._is_vertical:
                 reason_label = label(self._format_availability(option), "muted", wrap=True)
-                reason_label.setContentsMargins(26, 0, 0, 4)
+                reason_label.setContentsMargins(GAP_SECTION + GAP, 0, 0, GAP_TIGHT)
                 self._reason_labels[option.value] = reason_label
                 self._layout.addWidget(reason_label)
 

@@ -39,6 +39,7 @@ from app.gui.run.model_inspection import (
     format_fit,
 )
 from app.gui.run.rows import Rows
+from app.gui.theme import GAP_SECTION
 from app.gui.widgets import card, label, tool_tip_text, vbox
 from app.profiles.generation_tests import is_language_model
 from app.profiles.templates import UNUSED_KEYS, list_model_edits, list_usable_precisions
@@ -290,7 +291,7 @@ class ModelEditor(SpecialEditor):
 
     def _build_layout(self) -> None:
         variants_grid = QGridLayout()
-        variants_grid.setHorizontalSpacing(16)
+        variants_grid.setHorizontalSpacing(GAP_SECTION)
         variants_grid.setColumnStretch(1, 1)
         for row, (text, widget) in enumerate(
             (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
+from app.gui.theme import GAP_LINE, GAP_SECTION, NO_MARGINS
 from app.gui.widgets import clear, label
 
 
@@ -18,9 +19,9 @@ class Rows(QWidget):
         super().__init__()
         self.setAccessibleName(name)
         self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setHorizontalSpacing(16)
-        self._grid.setVerticalSpacing(3)
+        self._grid.setContentsMargins(*NO_MARGINS)
+        self._grid.setHorizontalSpacing(GAP_SECTION)
+        self._grid.setVerticalSpacing(GAP_LINE)
         self._grid.setColumnStretch(1, 1)
         self.rows: tuple[tuple[str, str], ...] = ()
 

@@ -7,7 +7,6 @@ import re
 from PySide6.QtCore import QEvent, QRect, QSize, Qt, Signal
 from PySide6.QtGui import (
     QColor,
-    QFontDatabase,
     QPainter,
     QPaintEvent,
     QResizeEvent,
@@ -20,7 +19,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QApplication, QPlainTextEdit, QTextEdit, QWidget
 
 from app.gui.forms.scalars import FreeTextEdit, common_prefix_length
-from app.gui.theme import Theme, ThemeController
+from app.gui.theme import Theme, ThemeController, fixed_font
 from app.gui.widgets import vbox
 
 _KEY_PATTERN = re.compile(r"^\s*(?:- )?([A-Za-z_][\w-]*):(?=\s|$)|([{,]\s*)([A-Za-z_][\w-]*):(?=\s)")
@@ -143,9 +142,7 @@ class _YamlEdit(FreeTextEdit):
             self._line_numbers.update(0, rect.y(), self._line_numbers.width(), rect.height())
 
     def _apply_theme(self, theme: Theme) -> None:
-        font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-        font.setPointSizeF(QApplication.font().pointSizeF())
-        self.setFont(font)
+        self.setFont(fixed_font(QApplication.font()))
         self._update_margin()
         self._highlighter.set_theme(theme)
         self.mark_lines(self._error_lines)

@@ -392,9 +392,9 @@ def test_a_run_travels_as_one_file(
     (runs / "1-whole" / RESULT).write_text(without_artifacts())
     (runs / "1-whole" / JOURNAL).unlink()
     assert main(["runs", "export", "1-whole"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{run_id}.zip: {run_id}, 5 files")
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{run_id}.sizewise.zip: {run_id}, 5 files")
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "other"))
-    assert main(["runs", "import", f"{run_id}.zip"]) == 0
+    assert main(["runs", "import", f"{run_id}.sizewise.zip"]) == 0
     assert main(["runs", "import", f"{run_id}.zip"]) == 0
     assert capsys.readouterr().out.endswith("already contains this run\n")
     assert main(["runs", "list", "--tag", "shared"]) == 0

@@ -18,6 +18,7 @@ CASES: list[tuple[str, str, FileKind]] = [
     ("notes.csv", "a,b\n", "unknown"),
     ("benchmarks.json", "{}", "results"),
     ("run.zip", "", "bundle"),
+    ("run.sizewise", "", "bundle"),
     ("photo.png", "", "unknown"),
 ]
 

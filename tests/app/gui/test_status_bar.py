@@ -53,6 +53,21 @@ def test_the_engine_and_what_waits(bar: StatusBar, queue: JobQueue, tmp_path: Pa
     assert bar.engine.text() == "Benchmark: fraud, 1 waiting"
 
 
+def test_a_long_name_does_not_widen_the_window_and_is_read_in_full(
+    qtbot: QtBot, bar: StatusBar, queue: JobQueue, tmp_path: Path
+) -> None:
+    bar.resize(700, bar.height())
+    usual = bar.minimumSizeHint().width()
+    queue.add(Launch((), tmp_path / "long", "benchmark of the " + "very " * 6 + "long name"))
+    assert bar.minimumSizeHint().width() <= usual
+    bar.resize(usual, bar.height())
+    qtbot.waitUntil(lambda: bar.engine.elided_text().endswith("…"))
+    assert bar.engine.elided_text() != bar.engine.text() == bar.engine.accessibleName()
+    assert bar.engine.text() in bar.engine.toolTip()
+    bar.resize(4 * usual, bar.height())
+    qtbot.waitUntil(lambda: bar.engine.elided_text() == bar.engine.text())
+
+
 def test_a_low_disk_is_reported_once_until_it_is_low_again(bar: StatusBar, navigation: Navigation) -> None:
     reported: list[Notice] = []
     navigation.notice_emitted.connect(reported.append)

@@ -107,3 +107,11 @@ def test_rows_and_columns_grow_with_the_text(table: FrameTable) -> None:
     assert table.verticalHeader().defaultSectionSize() > 1.5 * before[0]
     assert table.columnWidth(0) > before[1]
     assert table.columnWidth(0) <= 10 * table.fontMetrics().averageCharWidth()
+
+
+def test_only_columns_of_numbers_have_the_font_of_numbers(table: FrameTable) -> None:
+    fonts = QFont("monospace"), QFont("serif")
+    for font in fonts:
+        table.frame_model.number_font = font
+        row = [table.frame_model.index(0, number) for number in range(3)]
+        assert [index.data(Qt.ItemDataRole.FontRole) for index in row] == [None, font, None]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.gui.results.state import DisplayedRun
+from app.gui.theme import GAP, TAB_MARGINS
 from app.gui.widgets import label, vbox
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Tab(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName(self.title)
-        self.column = vbox(within=self, margins=(0, 8, 0, 0), spacing=8)
+        self.column = vbox(within=self, margins=TAB_MARGINS, spacing=GAP)
 
     def heightForWidth(self, width: int) -> int:
         """Return the height of the tab. A tab that is not shown has none, because a tab widget would
