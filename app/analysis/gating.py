@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.analysis.comparisons.comparison import is_noisy
-from app.analysis.max_rate import format_against_limit
+from app.analysis.max_rate import format_against_limit, is_search_undecided
 from app.analysis.objectives import evaluate_objective, find_estimate, select_stage_tags
 from app.errors import ExitCode, get_precedence
 from app.records.comparison import Comparison, MetricChange
@@ -172,6 +172,7 @@ _ALLOWED_DEMONSTRATION_CAUSES: tuple[CauseId, ...] = (
     "objective_failed",
     "objective_inconclusive",
     "no_rate",
+    "rate_undecided",
 )
 """Exit causes that stem from the measured results, and therefore do not fail a demonstration
 run."""
@@ -199,8 +200,20 @@ def build_invalid_cause(verdict: Verdict) -> Cause:
     return Cause("invalid", ExitCode.INVALID, f"the measurement is INVALID: {'; '.join(verdict.reasons)}")
 
 
-def build_no_rate_cause(reason: str | None) -> Cause:
-    return Cause("no_rate", ExitCode.GATE_FAILED, f"no tested rate met the SLO: {reason}")
+def find_no_rate_causes(reason: str | None, stages: Sequence[Stage], gating: Gating) -> list[Cause]:
+    """Return the cause that results from a search without a max rate. A search that ended before
+    any rate was decided is inconclusive."""
+    if "slo" not in gating.kinds:
+        return []
+    if not is_search_undecided(stages):
+        return [Cause("no_rate", ExitCode.GATE_FAILED, f"no tested rate met the SLO: {reason}")]
+    if gating.on_inconclusive == "fail":
+        return [Cause("rate_undecided", ExitCode.INCONCLUSIVE, _format_undecided(reason))]
+    return []
+
+
+def _format_undecided(reason: str | None) -> str:
+    return f"no rate was decided: {reason or 'the search ended before its first probe'}"
 
 
 def apply_comparison(
@@ -228,8 +241,8 @@ def apply_comparison(
 
 
 def list_warnings(result: Result, gating: Gating) -> Iterator[str]:
-    """Yield a sentence for each objective or gate that is missed but does not fail the run, and for
-    each that is inconclusive."""
+    """Yield a sentence for each objective or gate that is missed but does not fail the run, for
+    each that is inconclusive, and for a search that decided no rate."""
     for objective_result in (*result.slo, *result.gates):
         if objective_result.outcome == "FAIL" and not _can_fail_run(objective_result, gating):
             yield f"{_format_failure(objective_result)} (warning only)"
@@ -237,6 +250,18 @@ def list_warnings(result: Result, gating: Gating) -> Iterator[str]:
             has_no_baseline = objective_result.objective.is_change and result.comparison is None
             hint = "; set a baseline with --baseline RUN" if has_no_baseline else ""
             yield f"{_format_inconclusive(objective_result)}{hint}"
+    if gating.on_inconclusive == "warn" and not result.exit.causes and has_undecided_search(result):
+        assert result.max_rate is not None
+        yield _format_undecided(result.max_rate.per_s.reason)
+
+
+def has_undecided_search(result: Result) -> bool:
+    """Return whether the run searched for the max rate, and ended before any rate was decided."""
+    max_rate = result.max_rate
+    if max_rate is None or max_rate.per_s.value is not None or max_rate.is_generator_limit:
+        return False
+    has_searched = not any(stage.kind == "steady" for stage in result.stages)
+    return has_searched and is_search_undecided(result.stages)
 
 
 def _can_fail_run(result: ObjectiveResult, gating: Gating) -> bool:

@@ -61,6 +61,16 @@ def is_endpoint_evidence(stage: Stage) -> bool:
     return stage.verdict.status != "INVALID"
 
 
+def is_search_undecided(stages: Sequence[Stage]) -> bool:
+    """Return whether a search that found no max rate ended before any rate was decided: its probes
+    neither failed nor were refuted by a step, and the search had no time to confirm a rate."""
+    search_stages = [stage for stage in stages if stage.kind in ("probe", "step") and is_endpoint_evidence(stage)]
+    failed_stages = [stage for stage in search_stages if stage.meets_slo is False]
+    if any(stage.meets_slo for stage in search_stages):
+        return all(stage.kind != "step" for stage in failed_stages)
+    return not failed_stages
+
+
 def derive_search_outcome(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
     """Find the highest rate at which each stage met the SLO, as if a search had chosen the rates of
     the stages. Only stages of the given `kinds` are included."""

@@ -13,11 +13,11 @@ from app.analysis.gating import (
     DEFAULT_GATING,
     build_exit,
     build_invalid_cause,
-    build_no_rate_cause,
     collect_run_metrics,
     evaluate_gate,
     evaluate_worst_stage,
     find_causes,
+    find_no_rate_causes,
 )
 from app.analysis.gpu_use import add_gpu_metrics
 from app.analysis.headline import (
@@ -164,7 +164,7 @@ def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, time_range_s
     if is_unchanged:
         return result
     reevaluated_result = mark_reevaluated(
-        result, run.result, slo, time_range_s, _build_no_rate_causes(run.result, new_max_rate)
+        result, run.result, slo, time_range_s, _build_no_rate_causes(run.result, stages, new_max_rate)
     )
     return replace(reevaluated_result, reevaluation=None) if has_same_slo_and_window else reevaluated_result
 
@@ -343,7 +343,7 @@ def _build_exit(
     return build_exit([*causes, *find_causes(objective_results, DEFAULT_GATING), *extra_causes])
 
 
-def _build_no_rate_causes(original: Result, new_max_rate: MaxRate | None) -> list[Cause]:
+def _build_no_rate_causes(original: Result, stages: Sequence[Stage], new_max_rate: MaxRate | None) -> list[Cause]:
     if (
         not _has_search_stages(original.stages)
         or new_max_rate is None
@@ -351,7 +351,7 @@ def _build_no_rate_causes(original: Result, new_max_rate: MaxRate | None) -> lis
         or new_max_rate.is_generator_limit
     ):
         return []
-    return [build_no_rate_cause(new_max_rate.per_s.reason)]
+    return find_no_rate_causes(new_max_rate.per_s.reason, stages, DEFAULT_GATING)
 
 
 def _has_search_stages(stages: Sequence[Stage]) -> bool:

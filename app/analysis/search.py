@@ -156,6 +156,7 @@ class RateSearch:
         self._start_per_s, self._repeats, self._max_probes = start_per_s, repeats, max_probes
         self._trials: list[tuple[float, bool]] = []
         self._unsendable_rates: list[float] = []
+        self._undecided_rates: list[float] = []
         self._step_rate: float | None = None
         self._step_count = 0
         self._max_rate: float | None = None
@@ -173,6 +174,11 @@ class RateSearch:
         """Return the stage to run next; `None` if the search has finished. The stage does not
         change until its result is recorded."""
         return self._next_probe
+
+    @property
+    def is_exploring(self) -> bool:
+        """True until a rate has passed or failed, or could not be sent."""
+        return not self._trials and not self._unsendable_rates
 
     def limit_probes(self, max_probes: int) -> None:
         """Limit the number of further probes. A lower limit can change the result of
@@ -196,6 +202,14 @@ class RateSearch:
         """Record that the load generator could not send the rate of `probe`, which must come from
         `next_probe`."""
         self._unsendable_rates.append(probe.rate_per_s)
+        self._step_rate = None
+        self._choose_next_probe()
+
+    def record_undecided(self, probe: Probe) -> None:
+        """Record that the stage of `probe`, which must come from `next_probe`, had too few responses
+        for the percentiles of the SLO, and missed no other objective. It provides no evidence. The
+        search continues at twice the rate, at which responses are collected faster."""
+        self._undecided_rates.append(probe.rate_per_s)
         self._step_rate = None
         self._choose_next_probe()
 
@@ -236,7 +250,7 @@ class RateSearch:
 
     @property
     def _probe_count(self) -> int:
-        return len(self._trials) + len(self._unsendable_rates)
+        return len(self._trials) + len(self._unsendable_rates) + len(self._undecided_rates)
 
     def _choose_next_probe(self) -> None:
         if self._step_rate is None:
@@ -262,11 +276,14 @@ class RateSearch:
         return Probe("probe", min(sustained_rate * 2, math.sqrt(sustained_rate * unsendable_rate)))
 
     def _choose_lower_probe(self) -> Probe | None:
+        """Return the next stage while no rate has passed. If no more than the steps that confirm a
+        rate remain, they are run at once, because a probe would leave too few of them."""
+        kind: Literal["probe", "step"] = "step" if self.remaining_probes <= self._repeats else "probe"
         lowest_rate = min([*self._failed_rates, *self._unsendable_rates], default=None)
         if lowest_rate is None:
-            return Probe("probe", self._start_per_s)
+            return Probe(kind, 2 * max(self._undecided_rates) if self._undecided_rates else self._start_per_s)
         has_reached_min_rate = lowest_rate <= self._start_per_s / 2**_MAX_HALVINGS
-        return None if has_reached_min_rate else Probe("probe", lowest_rate / 2)
+        return None if has_reached_min_rate else Probe(kind, lowest_rate / 2)
 
     def _choose_probe_near_capacity(self, posterior: CapacityPosterior) -> Probe | None:
         median = posterior.compute_quantile(0.5)
@@ -328,7 +345,8 @@ class RateSearch:
             prefix = "" if self._passed_rates else "even "
             return f"the load generator could not send {prefix}{format_number(min(self._unsendable_rates))} req/s"
         if self._failed_rates and not self._passed_rates:
-            return f"even the lowest tested rate of {format_number(min(self._failed_rates))} req/s failed"
+            decided_text = "decided" if self._undecided_rates else "tested"
+            return f"even the lowest {decided_text} rate of {format_number(min(self._failed_rates))} req/s failed"
         steps_text = "1 step" if self._repeats == 1 else f"{self._repeats} steps"
         probes_text = "1 probe" if self._max_probes == 1 else f"{self._max_probes} probes"
         return f"no rate was confirmed by {steps_text} within {probes_text}"

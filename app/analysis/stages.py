@@ -23,7 +23,13 @@ from app.analysis.estimates import (
     estimate_rate_of_amounts,
     find_maximum,
 )
-from app.analysis.objectives import find_estimate, is_met, select_binding_objectives, select_run_objectives
+from app.analysis.objectives import (
+    count_needed_slo_samples,
+    find_estimate,
+    is_met,
+    select_binding_objectives,
+    select_run_objectives,
+)
 from app.analysis.rows import StageRows, compute_offered_window, read_rows
 from app.analysis.server_counters import check_other_clients, compare_latencies
 from app.analysis.spans import (
@@ -260,18 +266,26 @@ def _evaluate_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective])
 def _meets_slo(stage: Stage, stage_data: StageData, binding_slo: Sequence[Objective]) -> bool | None:
     """Return True if all point estimates met the SLO, False if one did not.
 
-    In a search stage, which is long enough for all percentiles, a withheld estimate counts as a
-    failure. In a stage of the profile, a withheld estimate leaves the result undecided (`None`),
-    unless another estimate fails. Also return `None` if there is nothing to evaluate: a warm-up,
+    In a search stage that is long enough for all percentiles, a withheld estimate counts as a
+    failure. In a shorter search stage and in a stage of the profile, a withheld estimate leaves the
+    result undecided (`None`), unless another estimate fails. Also return `None` if there is nothing to evaluate: a warm-up,
     no SLO, or a stage that was stopped early for a reason other than its backlog."""
     if stage_data.is_saturated:
         return False
     if stage_data.kind == "warmup" or stage_data.stopped_early or not binding_slo:
         return None
     met_flags = [is_met(objective, find_estimate(stage, objective)) for objective in binding_slo]
-    if None in met_flags and False not in met_flags and stage_data.kind not in ("probe", "step"):
+    if None in met_flags and False not in met_flags and not _is_long_search_stage(stage_data, binding_slo):
         return None
     return all(met_flags)
+
+
+def _is_long_search_stage(stage_data: StageData, binding_slo: Sequence[Objective]) -> bool:
+    """Return whether a search stage is so long that the percentiles of the SLO can be expected to
+    have enough responses."""
+    if stage_data.kind not in ("probe", "step") or stage_data.rate_per_s is None:
+        return stage_data.kind in ("probe", "step")
+    return stage_data.rate_per_s * stage_data.duration_s >= count_needed_slo_samples(binding_slo)
 
 
 def _estimate_offered_rate(offered_rows: StageRows, stage_data: StageData, bounds_ns: tuple[int, int]) -> Estimate:

@@ -62,6 +62,14 @@ class Command(click.Command):
         )
         self.examples, self.notes = examples, notes or {}
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments. Errors of click's parser lack the command that they concern."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_options(self.get_params(ctx), ctx, formatter)
 

@@ -127,9 +127,21 @@ def _print_usage_error(error: click.UsageError, argv: Sequence[str]) -> int:
         case _:
             text = error.format_message()
             message = f"{text[:1].lower()}{text[1:]}".removesuffix(".")
+    if isinstance(error, click.BadOptionUsage):
+        hint = f"{_suggest_value(error)}{hint}"
     if possibilities := getattr(error, "possibilities", None):
         hint = f"Did you mean {' or '.join(possibilities)}?"
     return _print_error(message, hint, ExitCode.USAGE, argv)
+
+
+def _suggest_value(error: click.BadOptionUsage) -> str:
+    """Return a sentence with the value that an option lacks; empty for a flag, which has none."""
+    context = error.ctx
+    for parameter in () if context is None else context.command.params:
+        if isinstance(parameter, click.Option) and not parameter.is_flag and error.option_name in parameter.opts:
+            assert context is not None
+            return f"Write `{error.option_name} {parameter.make_metavar(context)}`. "
+    return ""
 
 
 def _print_error(message: str, hint: str | None, exit_code: ExitCode, argv: Sequence[str]) -> int:

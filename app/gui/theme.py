@@ -147,6 +147,8 @@ class ThemeController(QObject):
         font = with_tabular_figures(self._application.font())
         font.setPointSizeF(size_pt)
         with _disable_gc():
+            # Qt needs six times as long to replace a style sheet as to remove it and set another one.
+            self._application.setStyleSheet("")
             self._application.setFont(font)
             self._application.setPalette(_build_palette(theme))
             for class_name in _FRAMED_CLASSES:

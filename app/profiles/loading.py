@@ -331,12 +331,41 @@ def _build_context(source: _Source, files_must_exist: bool) -> dict[str, Path | 
 
 def _build_first_error(source: _Source, error: ValidationError) -> ProfileError:
     """Return the error with the lowest line number, with all other errors in its `other_errors`."""
+    details_by_section: dict[KeyPath, list[ErrorDetails]] = {}
+    for detail in error.errors():
+        details_by_section.setdefault(detail["loc"][:-1], []).append(detail)
     first_error, *other_errors = sorted(
-        (_to_profile_error(source, detail) for detail in error.errors()),
+        itertools.chain.from_iterable(
+            _to_profile_errors(source, section, details) for section, details in details_by_section.items()
+        ),
         key=lambda profile_error: profile_error.line or 0,
     )
     first_error.other_errors = tuple(other_errors)
     return first_error
+
+
+def _to_profile_errors(source: _Source, section: KeyPath, details: Sequence[ErrorDetails]) -> list[ProfileError]:
+    """Return the errors of one section. All keys that the section is missing are one error."""
+    missing_keys = [detail for detail in details if detail["type"] == "missing"]
+    if len(missing_keys) < 2:
+        return [_to_profile_error(source, detail) for detail in details]
+    names = [str(detail["loc"][-1]) for detail in missing_keys]
+    examples = [
+        f"`{name}: {format_inline(example)}`"
+        for name, detail in zip(names, missing_keys, strict=True)
+        if (example := _find_example(source, detail["loc"])) is not None
+    ]
+    missing_error = source.build_error(
+        f"{_format_path(section) or 'the profile'} is missing the keys {_join(names)}",
+        missing_keys[0]["loc"],
+        f"Add lines such as {_join(examples)}." if examples else None,
+    )
+    return [missing_error, *(_to_profile_error(source, detail) for detail in details if detail["type"] != "missing")]
+
+
+def _join(words: Sequence[str]) -> str:
+    *first_words, last_word = words
+    return f"{', '.join(first_words)} and {last_word}" if first_words else last_word
 
 
 def _to_profile_error(source: _Source, detail: ErrorDetails) -> ProfileError:

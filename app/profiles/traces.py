@@ -18,14 +18,16 @@ This module also computes the statistics of a trace for planning.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import gzip
+import io
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import msgspec
 import numpy as np
@@ -161,10 +163,45 @@ def _parse_csv(path: Path, content: bytes) -> pa.Table:
         _ = table.column_names  # names are decoded on first access, which may raise
         return table
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        detail = "".join(
-            character for character in str(error).splitlines()[0] if character.isprintable() and character.isascii()
-        )[:100]
-        raise ProfileError(f"the file is not a valid CSV trace: {detail}", path=str(path)) from error
+        raise _build_csv_error(path, content) from error
+
+
+def _build_csv_error(path: Path, content: bytes) -> ProfileError:
+    """Build the error for a file that is not valid CSV, with the line and the column at which the
+    first invalid row differs from the header, but without any content of the file."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    message, hint = "the file is not a valid CSV trace", "Write UTF-8 text with a header and one request per line."
+    for line_number, line_content in enumerate(io.BytesIO(content), start=1):
+        try:
+            line_content.decode()
+        except UnicodeDecodeError as error:
+            problem = f"{message}: byte {error.start + 1:,} of the line is not UTF-8"
+            return ProfileError(problem, path=str(path), line=line_number, hint=hint)
+    invalid_rows: list[tuple[int | None, int, int]] = []
+
+    def record_row(row: csv.InvalidRow) -> Literal["error"]:
+        invalid_rows.append((row.number, row.actual_columns, row.expected_columns))
+        return "error"
+
+    with contextlib.suppress(pa.ArrowException):  # row numbers are known only in one thread
+        csv.read_csv(
+            pa.BufferReader(content),
+            csv.ReadOptions(use_threads=False),
+            csv.ParseOptions(invalid_row_handler=record_row),
+        )
+    if not invalid_rows:
+        return ProfileError(message, path=str(path), hint=hint)
+    line, actual_count, expected_count = invalid_rows[0]
+    column = min(actual_count, expected_count) + 1
+    problem = "is missing" if actual_count < expected_count else "has no name in the header"
+    return ProfileError(
+        f"{message}: column {column} {problem}",
+        path=str(path),
+        line=line,
+        hint="Write one value for each column of the header, and quote values that contain a comma.",
+    )
 
 
 def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) -> TraceTable:

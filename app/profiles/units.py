@@ -194,7 +194,8 @@ def _parse_number_and_unit(value: object, units: Mapping[str, float], quantity: 
         raise BadValueError(f"{value!r} has no unit", hint=example_hint)
     match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise BadValueError(f"{value!r} is not {quantity}", hint=example_hint)
+        text = "a mapping of keys" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
+        raise BadValueError(f"{text} is not {quantity}", hint=example_hint)
     number, unit = float(match[1]), match[2]
     if unit not in units:
         raise BadValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 import pyarrow as pa
@@ -27,8 +28,8 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
-from app.records.local import LocalResult
-from app.records.result import Cause, Check, Clock, Result, Target, Tool, Verdict
+from app.records.local import LocalResult, VariantData
+from app.records.result import Cause, Check, Clock, Result, Target, Tool, Variant, Verdict
 from app.storage.integrity import Damage
 from app.storage.run_directory import EVENTS, StoredRun
 from reports.formatting import format_count_noun
@@ -132,9 +133,29 @@ def _count_recovered_data(events: Sequence[Event], table: pa.Table) -> Recovered
 
 
 def _build_local_result(events: Sequence[Event]) -> LocalResult | None:
-    variants = tuple(event.data for event in events if isinstance(event, VariantFinished))
-    is_local = any(isinstance(event, VariantStarted) for event in events)
-    return LocalResult(variants=variants, best_reason="cut_short") if is_local else None
+    """Build the results of the variants of a local run; `None` for another run. A variant that was
+    being measured when the run was interrupted is included with its finished stages."""
+    if not any(isinstance(event, VariantStarted) for event in events):
+        return None
+    finished_variants = {event.data.variant: event.data for event in events if isinstance(event, VariantFinished)}
+    measured_variants = dict.fromkeys(event.data.variant for event in events if isinstance(event, CallsFinished))
+    return LocalResult(
+        variants=(
+            *finished_variants.values(),
+            *(_build_unfinished_variant(variant) for variant in measured_variants if variant not in finished_variants),
+        ),
+        best_reason="cut_short",
+    )
+
+
+def _build_unfinished_variant(variant: Variant) -> VariantData:
+    return VariantData(
+        variant=variant,
+        model_file=variant.model,
+        model_sha256=None,
+        size_bytes=None,
+        failure="the run was interrupted before the variant was measured to its end",
+    )
 
 
 def _get_start_time(run: StoredRun) -> str:
@@ -155,4 +176,6 @@ def _read_target(spec_text: str) -> Target:
     urls = target.get("url")
     url_texts = tuple(map(str, urls)) if isinstance(urls, list) else () if urls is None else (str(urls),)
     model = target.get("model")
+    if isinstance(model, list):  # files of a local run, whose variants are named after them
+        model = ", ".join(Path(str(file_name)).stem for file_name in model)
     return Target(str(target.get("protocol", "unknown")), url_texts, None if model is None else str(model), None)

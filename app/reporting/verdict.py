@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from app.analysis.gating import has_undecided_search
 from app.analysis.headline import find_highest_passed_stages, find_lowest_failed_stage
 from app.analysis.local.call_stages import find_throughput_metric
 from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated_objectives
@@ -216,6 +217,8 @@ def _find_outcome(result: Result) -> Outcome:
         return "INCONCLUSIVE"
     if code in _STOPPED_EXIT_CODES and (enforced_evaluations or not _count_measured_stages(result)):
         return "INCONCLUSIVE"
+    if has_undecided_search(result):
+        return "INCONCLUSIVE"
     return "PASS" if enforced_evaluations else "MEASURED"
 
 
@@ -236,8 +239,11 @@ def _build_headline(result: Result, outcome: Outcome) -> Headline:
     if local_headline is not None:
         return local_headline.add(_format_inconclusive_note(result, outcome))
     if result.max_rate is not None:
-        has_no_rate = bool(result.exit.causes) and result.exit.causes[0].id == "no_rate"
-        headline = _build_max_rate_headline(result.max_rate, outcome)
+        has_no_rate = bool(result.exit.causes) and result.exit.causes[0].id in ("no_rate", "rate_undecided")
+        if outcome == "INCONCLUSIVE" and has_undecided_search(result):
+            headline = _build_undecided_headline(result.max_rate)
+        else:
+            headline = _build_max_rate_headline(result.max_rate, outcome)
         return msgspec.structs.replace(headline, is_first_cause=has_no_rate).add(
             _format_inconclusive_note(result, outcome)
         )
@@ -246,6 +252,13 @@ def _build_headline(result: Result, outcome: Outcome) -> Headline:
     if any(stage.concurrency for stage in find_highest_passed_stages(result.stages)):
         return _build_concurrency_headline(result).add(_format_inconclusive_note(result, outcome))
     return _build_objectives_headline((*result.slo, *result.gates), measured_count)
+
+
+def _build_undecided_headline(max_rate: MaxRate) -> Headline:
+    """Build the headline of a search that ended before any rate was decided."""
+    slo_labels = [format_objective(text) for text in max_rate.slo]
+    reason = max_rate.per_s.reason or "the search ended before its first probe"
+    return Headline(f"No rate was decided{_format_slo(slo_labels)}", f"{_capitalize(reason)}.")
 
 
 def _build_max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:

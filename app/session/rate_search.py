@@ -20,6 +20,8 @@ MAX_PROBE_DRAIN_S = 3.0
 _MAX_RETRIES_PER_PROBE = 2
 _MAX_TOTAL_RETRIES = 4
 """Number of retries after which a search allows only one retry per probe."""
+_EXPLORATION_DIVISOR = 2
+"""Until a rate is decided, a probe leaves this many times the time of its steps and itself."""
 
 
 class StageRunnerProtocol(Protocol):
@@ -46,7 +48,9 @@ def find_max_rate(
     search = RateSearch(start_per_s=search_spec.start_per_s, repeats=search_spec.repeats)
     start_ns, retries_left = now_ns(), _MAX_TOTAL_RETRIES
     while (probe := next_probe(search, search_spec, slo, (now_ns() - start_ns) / 1e9)) is not None:
-        resolved_stage = _build_stage(probe, search_spec, slo, total_timeout_s)
+        duration_s = compute_probe_duration_s(search, probe, search_spec, slo, (now_ns() - start_ns) / 1e9)
+        is_shortened = duration_s < compute_step_duration_s(search_spec.step_duration_s, probe.rate_per_s, slo)
+        resolved_stage = _build_stage(probe, duration_s, search_spec, total_timeout_s)
         for _ in range(1 + max(1, min(retries_left, _MAX_RETRIES_PER_PROBE))):
             if not runner.may_continue:
                 return search.get_outcome()
@@ -55,6 +59,9 @@ def find_max_rate(
                 # Interrupted by the user, a limit, or the exit of a server: the stage provides no
                 # information about the rate.
                 return search.get_outcome()
+            if is_shortened and stage.meets_slo is None and stage.verdict.status != "INVALID":
+                search.record_undecided(probe)
+                break
             if not _is_generator_limited(stage):
                 search.record_result(probe, bool(stage.meets_slo))
                 break
@@ -80,13 +87,29 @@ def next_probe(
     If the remaining probes do not fit into the time limit, their number is reduced, so that the
     search has time to confirm its best rate."""
     while (probe := search.next_probe()) is not None and search_spec.max_duration_s is not None:
-        probes_in_time = max(0.0, search_spec.max_duration_s - elapsed_s) / compute_step_duration_s(
-            search_spec.step_duration_s, probe.rate_per_s, slo
+        probes_in_time = max(0.0, search_spec.max_duration_s - elapsed_s) / compute_probe_duration_s(
+            search, probe, search_spec, slo, elapsed_s
         )
         if probes_in_time >= search.remaining_probes:
             break
         search.limit_probes(int(probes_in_time))
     return probe
+
+
+def compute_probe_duration_s(
+    search: RateSearch, probe: Probe, search_spec: SearchSpec, slo: tuple[Objective, ...], elapsed_s: float
+) -> float:
+    """Return the duration of the next stage of a search that has run for `elapsed_s` seconds.
+
+    At a low rate, it takes long to collect the responses that the percentiles of the SLO need. Until
+    a rate has passed or failed, a probe therefore takes at most a share of the remaining time, so
+    that time for other rates and for the steps remains. If it is then too short to decide about its
+    rate, the search continues at a higher rate. Steps are never shortened."""
+    duration_s = compute_step_duration_s(search_spec.step_duration_s, probe.rate_per_s, slo)
+    if search_spec.max_duration_s is None or probe.kind != "probe" or not search.is_exploring:
+        return duration_s
+    share_s = (search_spec.max_duration_s - elapsed_s) / (_EXPLORATION_DIVISOR * (1 + search_spec.repeats))
+    return min(duration_s, max(search_spec.step_duration_s, share_s))
 
 
 def compute_step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:
@@ -100,15 +123,13 @@ def compute_step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple
     return max(min_duration_s, (required_samples + 4 * math.sqrt(required_samples)) / rate_per_s)
 
 
-def _build_stage(
-    probe: Probe, search_spec: SearchSpec, slo: tuple[Objective, ...], total_timeout_s: float
-) -> ResolvedStage:
+def _build_stage(probe: Probe, duration_s: float, search_spec: SearchSpec, total_timeout_s: float) -> ResolvedStage:
     return ResolvedStage(
         name=f"{probe.kind} {format_number(probe.rate_per_s)} req/s",
         kind=probe.kind,
         repeat=probe.repeat,
         arrivals=build_search_arrivals(search_spec, probe.rate_per_s),
-        duration_s=compute_step_duration_s(search_spec.step_duration_s, probe.rate_per_s, slo),
+        duration_s=duration_s,
         drain_s=min(MAX_PROBE_DRAIN_S, total_timeout_s),
         ends_when_saturated=True,
     )

@@ -36,11 +36,11 @@ from app.analysis.gating import (
     apply_comparison,
     build_exit,
     build_invalid_cause,
-    build_no_rate_cause,
     collect_run_metrics,
     evaluate_gate,
     evaluate_worst_stage,
     find_causes,
+    find_no_rate_causes,
 )
 from app.analysis.headline import compute_stage_max_rate, mark_headline, select_evaluated_stages, select_headline_stages
 from app.analysis.local.accuracy import check_chance_accuracy
@@ -418,8 +418,9 @@ def _build_causes(
     causes += find_causes(objective_results, spec.gating)
     has_no_rate = max_rate is None or (max_rate.per_s.value is None and not max_rate.is_generator_limit)
     has_searched = spec.search is not None and measurements.interruption_code is None and not has_target_ended
-    if has_searched and has_no_rate and "slo" in spec.gating.kinds:
-        causes.append(build_no_rate_cause(max_rate.per_s.reason if max_rate else "the search did not start"))
+    if has_searched and has_no_rate:
+        reason = max_rate.per_s.reason if max_rate else "the search did not start"
+        causes += find_no_rate_causes(reason, measurements.stages, spec.gating)
     return causes
 
 

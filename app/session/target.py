@@ -23,7 +23,7 @@ from app.session.run_log import RunLog
 from app.session.spec import RunSpec, StartSpec
 from loadgen.process import LoadError
 from loadgen.records import PreflightDone
-from loadgen.workloads import LocustWorkload
+from loadgen.workloads import HttpWorkload, LocustWorkload, OpenAiWorkload, Workload
 
 _ERROR_HINTS: dict[str | int | None, str] = {
     "dns": "Check the host name in target.url.",
@@ -33,14 +33,16 @@ _ERROR_HINTS: dict[str | int | None, str] = {
     403: "The credential lacks permission for this request. Check target.headers.",
     404: "Check the path in target.url and the model name in target.model.",
     405: "Check the path in target.url, and that target.protocol is the server's protocol.",
+    415: "Check that target.protocol is the server's protocol.",
     501: "Check the path in target.url, and that target.protocol is the server's protocol.",
     "local-limit": "The target was not reached. Raise the limit on this machine (`ulimit -n` for open files).",
     "bad-payload": "Check that target.protocol is the server's protocol, and that target.url is its base URL.",
 }
+_MISSING_API_STATUSES = (404, 405, 501)
 _MISSING_METADATA_HINT = "Requests are built from the model's metadata. Check target.model and the server log."
 
 
-def find_unreachable_hint(report: PreflightDone) -> str | None:
+def find_unreachable_hint(report: PreflightDone, workload: Workload) -> str | None:
     """Return a hint if the target cannot be measured: no connection, no permission, wrong protocol,
     or no metadata to build requests from.
 
@@ -48,13 +50,36 @@ def find_unreachable_hint(report: PreflightDone) -> str | None:
     the target's response to the workload, and is measured by the run."""
     if report.error is None:  # `workload.expect` accepts this status.
         return None
-    hint = _ERROR_HINTS.get(report.status) or _ERROR_HINTS.get(report.error)
+    hint = (
+        _suggest_for_status(report.status, workload)
+        or _ERROR_HINTS.get(report.status)
+        or _ERROR_HINTS.get(report.error)
+    )
     return hint if report.can_send else hint or _MISSING_METADATA_HINT
 
 
-def require_reachable_target(report: PreflightDone, url: str) -> None:
+def _suggest_for_status(status: int | None, workload: Workload) -> str | None:
+    """Return a hint for a status that concerns the method, the API or the content type of the
+    requests; `None` for any other status or workload."""
+    match workload:
+        case HttpWorkload() if status == 404:
+            return "Check the path in target.url, and workload.path."
+        case HttpWorkload() if status in _MISSING_API_STATUSES:
+            return f"The server does not accept {workload.method} at this path. Set workload.method, or correct the path."
+        case HttpWorkload() if status == 415:
+            content_type = workload.content_type or "requests without a content type"
+            return f"The server does not accept {content_type}. Set Content-Type in target.headers, or another body."
+        case OpenAiWorkload() if status in _MISSING_API_STATUSES:
+            return (
+                f"The server may lack the API of target.protocol ({workload.api}), or the model {workload.model!r}. "
+                "Set a protocol that it has, check target.model, or correct the base URL in target.url."
+            )
+    return None
+
+
+def require_reachable_target(report: PreflightDone, url: str, workload: Workload) -> None:
     """Raise UnavailableError if the preflight request shows that the target cannot be measured."""
-    hint = find_unreachable_hint(report)
+    hint = find_unreachable_hint(report, workload)
     if hint is not None:
         raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=hint)
 
@@ -116,6 +141,7 @@ def wait_until_ready(server: StartedServer, start_spec: StartSpec, wait_context:
 def wait_for_response(
     generator: LoadGenerator,
     url: str,
+    workload: Workload,
     timeout_s: float,
     get_end_reason: Callable[[], str | None],
     wait_context: WaitContext,
@@ -132,7 +158,7 @@ def wait_for_response(
             raise UnavailableError(f"{end_text} before its first response: {report.detail}")
         must_stop = wait_context.now_ns() >= deadline_ns or wait_context.interruption.is_requested
         if must_stop or not _is_retryable(report):
-            require_reachable_target(report, url)
+            require_reachable_target(report, url, workload)
             return report
         wait_context.pause(_RETRY_PAUSE_S)
 
@@ -239,7 +265,7 @@ class TargetRunner:
         )
         generator.configure(self.endpoint, self._spec.workload)
         report = generator.preflight()
-        require_reachable_target(report, self._display_name)
+        require_reachable_target(report, self._display_name, self._spec.workload)
         self._dependencies.require_permission(report.hosts)
         self._apply_preflight(report, generator)
 
@@ -256,7 +282,9 @@ class TargetRunner:
         self._run_log.emit_phase("preflight", f"sending requests to {self._display_name} until one succeeds")
         if self._wait_context.interruption.is_requested:
             return
-        report = wait_for_response(generator, self._display_name, timeout_s, self.end_reason, self._wait_context)
+        report = wait_for_response(
+            generator, self._display_name, self._spec.workload, timeout_s, self.end_reason, self._wait_context
+        )
         if report.error is None:
             self._first_response_ns = report.end_ns or self._dependencies.now_ns()
         self._apply_preflight(report, generator)

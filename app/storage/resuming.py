@@ -69,6 +69,11 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
         )
     finished_event = next((event for event in events if isinstance(event, RunFinished)), None)
     if finished_event is not None and finished_event.exit_code not in _SIGNAL_EXIT_CODES:
+        if not (run.directory / RESULT).exists():
+            raise UsageError(
+                f"{run.directory} ended, so there is nothing to resume, but its result.json is missing",
+                hint="Run `sizewise report RUN --recover`, which computes the results from the stored rows.",
+            )
         raise UsageError(f"{run.directory} is complete, so there is nothing to resume", hint=_RERUN_HINT)
     if _get_last_write_s(run) < time.time() - _read_uptime_s():
         raise UsageError(

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 import numpy as np
 
+from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.search import RateSearch
 from app.analysis.warmup import MAX_WINDOWS
 from app.profiles.local import LocalProfile, is_concurrent
@@ -24,7 +25,7 @@ from app.records.planned_work import PlannedSearch, PlannedWork
 from app.records.result import Objective
 from app.records.search import SearchSpec
 from app.session.local.variant_stages import MAX_PROBES
-from app.session.rate_search import MAX_PROBE_DRAIN_S, compute_step_duration_s, next_probe
+from app.session.rate_search import MAX_PROBE_DRAIN_S, compute_probe_duration_s, next_probe
 from app.session.spec import StageSpec
 from app.session.warmup import MAX_DRAIN_S
 from app.wiring.local_spec import build_scenarios
@@ -231,24 +232,33 @@ def estimate_search(search_spec: SearchSpec, slo: tuple[Objective, ...], total_t
 def _simulate_search(
     search_spec: SearchSpec, slo: tuple[Objective, ...], total_timeout_s: float, sustained_per_s: float
 ) -> tuple[int, float, float]:
-    rates = simulate_probes(search_spec, slo, sustained_per_s)
-    step_durations_s = [compute_step_duration_s(search_spec.step_duration_s, rate, slo) for rate in rates]
-    total_drain_s = len(rates) * min(MAX_PROBE_DRAIN_S, total_timeout_s)
-    request_count = math.fsum(rate * duration_s for rate, duration_s in zip(rates, step_durations_s, strict=True))
-    return len(rates), math.fsum(step_durations_s) + total_drain_s, request_count
+    probes = list(_iterate_probes(search_spec, slo, sustained_per_s))
+    total_drain_s = len(probes) * min(MAX_PROBE_DRAIN_S, total_timeout_s)
+    request_count = math.fsum(rate * duration_s for rate, duration_s in probes)
+    return len(probes), math.fsum(duration_s for _, duration_s in probes) + total_drain_s, request_count
 
 
 def simulate_probes(search_spec: SearchSpec, slo: tuple[Objective, ...], sustained_per_s: float) -> tuple[float, ...]:
     """Return the rates that a search tries, in order, if the max rate of the server is
     `sustained_per_s`."""
+    return tuple(rate for rate, _ in _iterate_probes(search_spec, slo, sustained_per_s))
+
+
+def _iterate_probes(
+    search_spec: SearchSpec, slo: tuple[Objective, ...], sustained_per_s: float
+) -> Iterator[tuple[float, float]]:
+    """Yield the rate and the duration in s of each stage of a search."""
     search = RateSearch(search_spec.start_per_s, search_spec.repeats)
-    rates: list[float] = []
     elapsed_s = 0.0
     while (probe := next_probe(search, search_spec, slo, elapsed_s)) is not None:
-        rates.append(probe.rate_per_s)
-        search.record_result(probe, probe.rate_per_s <= sustained_per_s)
-        elapsed_s += compute_step_duration_s(search_spec.step_duration_s, probe.rate_per_s, slo)
-    return tuple(rates)
+        duration_s = compute_probe_duration_s(search, probe, search_spec, slo, elapsed_s)
+        yield probe.rate_per_s, duration_s
+        elapsed_s += duration_s
+        is_too_short = probe.rate_per_s * duration_s < count_needed_slo_samples(slo)
+        if is_too_short and probe.rate_per_s <= sustained_per_s:
+            search.record_undecided(probe)
+        else:
+            search.record_result(probe, probe.rate_per_s <= sustained_per_s)
 
 
 def _add_tokens(work: PlannedWork, profile: EndpointProfile) -> PlannedWork:

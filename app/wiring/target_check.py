@@ -32,6 +32,7 @@ from loadgen.process import LoadError, LoadProcess
 from loadgen.records import Endpoint, PreflightDone
 from loadgen.transport.address import EndpointError
 from loadgen.transport.tls import build_tls_context
+from loadgen.workloads import Workload
 
 _TLS_PORTS = {"https": 443, "grpcs": 443}
 
@@ -169,7 +170,7 @@ def _send_test_request(profile: EndpointProfile) -> ConnectionTest:
     try:
         endpoint = build_endpoint(profile)
     except UnavailableError as error:  # The host name cannot be resolved.
-        return _build_connection_test(profile, PreflightDone("dns", None, str(error), None), None)
+        return _build_connection_test(profile, workload, PreflightDone("dns", None, str(error), None), None)
     with ExitStack() as exit_stack:
         if not endpoint.urls and not isinstance(profile, LocustProfile):
             endpoint = msgspec.structs.replace(endpoint, urls=(_start_own_server(profile, exit_stack),))
@@ -181,7 +182,7 @@ def _send_test_request(profile: EndpointProfile) -> ConnectionTest:
             report = _build_failed_preflight(error)
     if not profile.target.permitted:
         require_permission(report.hosts)
-    return _build_connection_test(profile, report, endpoint)
+    return _build_connection_test(profile, workload, report, endpoint)
 
 
 def _start_generator(profile: EndpointProfile, exit_stack: ExitStack) -> LoadGenerator:
@@ -213,12 +214,12 @@ def _build_failed_preflight(error: LoadError) -> PreflightDone:
 
 
 def _build_connection_test(
-    profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint | None
+    profile: EndpointProfile, workload: Workload, report: PreflightDone, endpoint: Endpoint | None
 ) -> ConnectionTest:
     target = profile.target
     wants_stream = isinstance(profile, GeneratingProfile) and profile.workload.stream
     problem = classify_problem(report, wants_stream=wants_stream)
-    unreachable_hint = find_unreachable_hint(report)
+    unreachable_hint = find_unreachable_hint(report, workload)
     remedy = unreachable_hint or (None if problem is None else _REMEDIES[problem])
     if problem == "connect" and target.start is not None:
         remedy = _START_HINT

@@ -111,12 +111,14 @@ def test_only_a_whole_stage_is_evaluated(facts: object, held: bool | None) -> No
     assert summarize_stage(rows, None, facts, SLO).meets_slo is held  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("kind", "held"), [("steady", None), ("probe", False)])
-def test_a_percentile_with_too_few_samples_holds_in_no_search_and_leaves_a_stage_open(
-    kind: StageKind, held: bool | None
+@pytest.mark.parametrize(
+    ("kind", "lasts_s", "held"), [("steady", 3, None), ("steady", 10, None), ("probe", 3, None), ("probe", 10, False)]
+)
+def test_a_percentile_with_too_few_samples_leaves_a_stage_open_and_fails_a_probe_long_enough_for_more(
+    kind: StageKind, lasts_s: float, held: bool | None
 ) -> None:
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02))
-    stage = summarize_stage(rows, None, msgspec.structs.replace(stage_facts(10, 3), kind=kind), SLO)
+    stage = summarize_stage(rows, None, msgspec.structs.replace(stage_facts(10, lasts_s), kind=kind), SLO)
     assert stage.metrics["latency_ms"]["p95"].reason == "30 of 72 required samples"
     assert stage.meets_slo is held
 

@@ -50,6 +50,7 @@ def test_no_command_is_a_usage_error_that_shows_the_help(group: list[str], capsy
         (["runs", "lst"], "unknown command 'lst'", "Did you mean list?"),
         (["run", "quickstart", "--durration", "3s"], "unknown option --durration", "Did you mean --duration?"),
         (["frobnicate"], "unknown command 'frobnicate'", "Run `sizewise --help`."),
+        (["report", "last", "--recover=3"], "option '--recover' does not take a value", "Run `sizewise report --help`."),
         (["runs", "show"], "missing argument 'RUN'", "Run `sizewise runs show --help`."),
         (["report", "last", "--format", "docx"], "invalid value for '--format': 'docx' is not", "Run `sizewise report"),
     ],
@@ -62,6 +63,14 @@ def test_a_mistake_in_the_command_line_is_named_with_what_was_meant(
     assert shown.startswith(f"error: {error}")
     assert advice.startswith(f"hint: {hint}")
     assert msgspec.json.decode(encoded, type=Failure).exit_code == ExitCode.USAGE
+
+
+def test_an_option_without_its_value_shows_what_to_write(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "last", "--class"]) == ExitCode.USAGE
+    assert capsys.readouterr().err.splitlines() == [
+        "error: option '--class' requires an argument",
+        "hint: Write `--class NAME`. Run `sizewise explain --help`.",
+    ]
 
 
 def test_json_and_events_do_not_share_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

@@ -187,6 +187,14 @@ def test_an_oip_profile_that_does_not_fit_together(folder: Path, right: str, wro
         load_profile(written(folder, OIP.replace(right, wrong, 1)))
 
 
+def test_all_keys_that_a_section_lacks_are_named_at_once(folder: Path) -> None:
+    lines = [line for line in OIP.splitlines(keepends=True) if not line.startswith(("sizewise:", "name:"))]
+    with pytest.raises(ProfileError, match="the profile is missing the keys sizewise and name$") as caught:
+        load_profile(written(folder, "".join(lines)))
+    assert caught.value.hint == "Add lines such as `sizewise: 1` and `name: fraud-scoring`."
+    assert caught.value.other_errors == ()
+
+
 @pytest.mark.parametrize("content", ["", "[]", "3", "target: 3", "sizewise: 1\n"])
 def test_what_is_no_profile_at_all(folder: Path, content: str) -> None:
     with pytest.raises(ProfileError):

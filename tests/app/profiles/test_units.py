@@ -55,6 +55,8 @@ def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: o
         (units.parse_duration_s, "-5s", "below zero"),
         (units.parse_duration_s, "1e999s", "too large"),
         (units.parse_duration_s, True, "not a duration"),
+        (units.parse_duration_s, {"duration": "0s"}, "a mapping of keys is not a duration"),
+        (units.parse_rate_per_s, ["1/s"], "a list is not a rate"),
         (units.parse_days, "36h", "whole number of days"),
         (units.parse_rate_per_s, "0/s", "above zero"),
         (units.parse_rate_per_s, "200", "not a rate"),

@@ -11,8 +11,11 @@ from app.analysis.stages import summarize_rows
 from app.errors import UsageError
 from app.records.result import Result
 from app.reporting.opened import OpenedRun, load_run
+from app.storage.checksums import CHECKSUMS
+from app.storage.run_directory import EVENTS, RESULT, StoredRun
 from reports.text import render_text
 from tests.fakes.clock import FakeClock
+from tests.fakes.golden_runs import golden_run
 from tests.fakes.load import ScriptedLoad
 from tests.fakes.stored_runs import DAY, SEARCHED, cut_short, stored_run
 
@@ -171,6 +174,22 @@ def test_a_run_cut_short_is_reported_from_its_facts_and_what_is_missing_too(tmp_
     assert (report.verdict.outcome, report.verdict.exit_code) == ("INCONCLUSIVE", 143)
     assert report.verdict.sentence.startswith("Stopped early: partial results")
     assert run.reevaluate(["latency_ms.p95 < 5"]).reevaluation is not None
+
+
+def test_a_variant_that_was_being_measured_is_reported_with_what_had_ended(tmp_path: Path) -> None:
+    run = golden_run("local", tmp_path)
+    lines = (run / EVENTS).read_bytes().splitlines(keepends=True)
+    ended = next(place for place, line in enumerate(lines) if b'"calls_finished"' in line)
+    (run / EVENTS).write_bytes(b"".join(lines[: ended + 1]))
+    for name in (RESULT, CHECKSUMS):
+        (run / name).unlink()
+    report = load_run(StoredRun(run), recover=True).report()
+    assert report.local is not None
+    (row,) = report.local.variants
+    assert report.local.headline_variant == row.name
+    assert row.scenarios
+    assert row.reason == "the run was interrupted before the variant was measured to its end."
+    assert report.header.target.startswith("digits")
 
 
 def test_nothing_is_recovered_where_no_stage_had_ended(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from app.analysis.gating import build_no_rate_cause
+from app.analysis.gating import DEFAULT_GATING, list_warnings
 from app.records.result import SWEEP_TAG, Cause, Estimate, Exit, MaxRate, ObjectiveResult, Result, Stage, Verdict
 from app.reporting.verdict import build_local_headline, build_verdict
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
@@ -159,10 +160,29 @@ def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, senten
 
 def test_a_search_that_found_no_rate_says_so_once() -> None:
     max_rate = MaxRate(Estimate(None, reason="the lowest rate failed"), (SLO.text,), "nothing")
-    causes = (build_no_rate_cause("the lowest rate failed"), Cause("target_failed", 10, "other"))
+    causes = (
+        Cause("no_rate", 10, "no tested rate met the SLO: the lowest rate failed"),
+        Cause("target_failed", 10, "other"),
+    )
     verdict = build_verdict(msgspec.structs.replace(RESULT, max_rate=max_rate, exit=Exit(10, causes)))
     assert verdict.detail == "The lowest rate failed."
     assert verdict.reasons == ("other",)
+
+
+@pytest.mark.parametrize("stages", [(), ("probe",)], ids=["no probe", "a probe that passed"])
+def test_a_search_that_decided_nothing_is_inconclusive_whatever_its_objectives_say(stages: tuple[str, ...]) -> None:
+    passed = [replace(one, kind="probe", meets_slo=True, verdict=Verdict("VALID")) for one in RESULT.stages[:1]]
+    reason = "no rate was confirmed by 3 steps within 1 probe"
+    max_rate = MaxRate(Estimate(None, reason=reason), (SLO.text,), "nothing")
+    run = replace(RESULT, stages=tuple(passed[: len(stages)]), max_rate=max_rate, slo=(MET,), gates=(), exit=Exit(0))
+    verdict = build_verdict(run)
+    assert verdict.outcome == "INCONCLUSIVE"
+    assert verdict.sentence == (
+        "No rate was decided within SLO (p95 latency < 50 ms). No rate was confirmed by 3 steps within 1 probe."
+    )
+    assert list(list_warnings(run, DEFAULT_GATING)) == [f"no rate was decided: {reason}"]
+    refuted = replace(passed[0], kind="step", meets_slo=False)
+    assert build_verdict(replace(run, stages=(*run.stages, refuted))).sentence.startswith("No tested rate")
 
 
 def swept(clients: int, p95_ms: float, held: bool) -> Stage:

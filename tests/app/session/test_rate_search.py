@@ -171,6 +171,39 @@ def test_percentiles_make_a_hold_long_enough_and_so_does_a_goodput() -> None:
     )
 
 
+class Counting(Generator):
+    """Its endpoint meets the SLO of 106 responses; a stage with fewer is undecided."""
+
+    def run(self, order: ResolvedStage) -> Stage:
+        stage = super().run(order)
+        is_decided = self.rates[-1] * order.duration_s >= 72
+        return stage if is_decided or not stage.meets_slo else replace(stage, meets_slo=None)
+
+
+@pytest.mark.parametrize(("limit_per_s", "max_rate_per_s"), [(1000.0, 8.0), (3.0, None), (0.1, None)])
+def test_probes_at_a_low_rate_leave_the_time_in_which_a_rate_is_confirmed(
+    limit_per_s: float, max_rate_per_s: float | None
+) -> None:
+    """At 1/s, the percentile needs 114 s of the two minutes."""
+    runner, slo = Counting(1e6, limit_per_s), (parse_objective("latency_ms.p95 < 50"),)
+    wanted = SearchSpec(start_per_s=1.0, step_duration_s=10.0, max_duration_s=120.0)
+    assert compute_step_duration_s(10.0, 1.0, slo) > 100
+    outcome = find_max_rate(runner, wanted, slo, 60.0, lambda: runner.spent_ns)
+    assert runner.spent_ns <= 120e9
+    assert runner.rates[:3] == [1.0, 2.0, 4.0][: len(runner.rates)]
+    if max_rate_per_s is not None:
+        assert outcome.max_rate_per_s is not None
+        assert outcome.max_rate_per_s >= max_rate_per_s
+        confirming = [order.duration_s for order in runner.orders if order.kind == "step"]
+        assert confirming == [compute_step_duration_s(10.0, outcome.max_rate_per_s, slo)] * 3, "none is shortened"
+    else:
+        failed_per_s = 4 if limit_per_s == 3 else 1
+        assert outcome.max_rate_per_s is None
+        assert outcome.bracket == (None, failed_per_s)
+        assert outcome.reason is not None
+        assert outcome.reason.startswith(f"even the lowest {'decided' if failed_per_s == 4 else 'tested'} rate of ")
+
+
 class LateLoad(ScriptedLoad):
     """A generator that sends bursts of 50, and no more than so many a second: what is due beyond that goes out late."""
 

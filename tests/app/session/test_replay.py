@@ -148,6 +148,10 @@ def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:
     stored = stored_run(tmp_path / "run")
     with pytest.raises(UsageError, match="is complete"):
         read_interrupted_run(stored)
+    (tmp_path / "run" / RESULT).rename(tmp_path / "aside")
+    with pytest.raises(UsageError, match=r"ended, so there is nothing to resume, but its result\.json is missing"):
+        read_interrupted_run(stored)
+    (tmp_path / "aside").rename(tmp_path / "run" / RESULT)
     other = msgspec.structs.replace(STAGES, stages=STAGES.stages[1:])
     with pytest.raises(UsageError, match="stage low does not match stage middle of the profile"):
         resumed(cut_short(stored, 1), other)

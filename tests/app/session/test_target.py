@@ -6,8 +6,9 @@ import pytest
 from app.errors import ExitCode, UnavailableError
 from app.records.events import PhaseChanged, TargetReady
 from app.session.spec import RunSpec, StageSpec, StartSpec
-from app.session.target import require_reachable_target
+from app.session.target import find_unreachable_hint, require_reachable_target
 from loadgen.records import PreflightDone, Progress, StagePlan
+from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.bench import SPEC, Bench, check_of, poisson
 from tests.fakes.load import OK, ScriptedLoad
 from tests.fakes.parts import FakeServer
@@ -24,27 +25,36 @@ URL = "http://127.0.0.1:8000/"
         ("http-4xx", 401, "credential"),
         ("http-4xx", 403, "lacks permission"),
         ("http-4xx", 404, "path"),
-        ("http-4xx", 405, "target.protocol"),
-        ("http-5xx", 501, "target.protocol"),
+        ("http-4xx", 405, "does not accept GET at this path. Set workload.method"),
+        ("http-4xx", 415, "does not accept requests without a content type. Set Content-Type"),
+        ("http-5xx", 501, "does not accept GET"),
         ("bad-payload", 200, "target.protocol"),
     ],
 )
 def test_what_no_load_could_report_about_is_unavailable(error: str, status: int | None, hint: str) -> None:
     with pytest.raises(UnavailableError, match="cannot be measured: it said so") as raised:
-        require_reachable_target(PreflightDone(error, status, "it said so", None), URL)
+        require_reachable_target(PreflightDone(error, status, "it said so", None), URL, SPEC.workload)
     assert hint in str(raised.value.hint)
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_an_api_that_a_language_model_server_lacks_is_named(status: int) -> None:
+    workload = OpenAiWorkload("chat", "llama", SyntheticPrompts(FixedLength(5), FixedLength(5)))
+    hint = find_unreachable_hint(PreflightDone("http-4xx", status, "it said so", None), workload)
+    assert hint is not None
+    assert hint.startswith("The server may lack the API of target.protocol (chat), or the model 'llama'.")
 
 
 @pytest.mark.parametrize(
     ("error", "status"), [(None, 200), (None, 404), ("http-4xx", 400), ("http-5xx", 500), ("timeout", None)]
 )
 def test_an_answer_of_the_target_to_the_workload_is_measured(error: str | None, status: int | None) -> None:
-    require_reachable_target(PreflightDone(error, status, "it said so", None), URL)
+    require_reachable_target(PreflightDone(error, status, "it said so", None), URL, SPEC.workload)
 
 
 def test_a_target_without_the_metadata_to_build_requests_from_is_unavailable() -> None:
     with pytest.raises(UnavailableError, match="cannot be measured: it said so") as raised:
-        require_reachable_target(PreflightDone("http-5xx", 500, "it said so", None, can_send=False), URL)
+        require_reachable_target(PreflightDone("http-5xx", 500, "it said so", None, can_send=False), URL, SPEC.workload)
     assert "target.model" in str(raised.value.hint)
 
 
