@@ -42,6 +42,8 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.offers import TODAY, catalogue, offer, question
 from tests.fakes.parts import NOON
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 
 def test_each_is_reported_once_in_the_order_it_became_known() -> None:
     reported = ("through a proxy", "lengths are approximate", "through a proxy")
