@@ -14,12 +14,16 @@ import hypothesis
 import msgspec
 import pytest
 
+from app.planning import fleet_rate
 from app.planning.service_models import measured
+from app.planning.simulation.design import FleetDesign
+from app.planning.simulation.steady import SteadyOutcome
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import ServiceFit
 from app.wiring.machine import read_machine_info
 from tests.fakes.browsing import offline_chromium, tab_of
 from tests.fakes.parts import CALIBRATION
+from tests.fakes.planned import fleets_simulated_briefly
 from tests.fakes.program import Sizewise
 
 if TYPE_CHECKING:
@@ -62,6 +66,37 @@ def equal_load_points_are_fitted_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measured, "_fit_model", fit_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def simulated_fleets() -> Iterator[dict[object, SteadyOutcome]]:
+    """Outcomes by fleet and load: equal ones are simulated once, because most plans of the tests are of the same runs.
+
+    Who tests that equal seeds simulate the same clears them.
+    """
+    outcomes: dict[object, SteadyOutcome] = {}
+    simulate = fleet_rate.simulate_steady
+
+    def simulate_once(
+        design: FleetDesign, rate_per_s: float, requests: int, seeds: tuple[int, ...], percentiles: list[float], *,
+        max_replicas: int,
+    ) -> SteadyOutcome:  # fmt: skip
+        key = (design, rate_per_s, requests, seeds, tuple(percentiles), max_replicas)
+        if key not in outcomes:
+            outcomes[key] = simulate(design, rate_per_s, requests, seeds, percentiles, max_replicas=max_replicas)
+        return outcomes[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fleet_rate, "simulate_steady", simulate_once)
+        yield outcomes
+
+
+@pytest.fixture(scope="module")
+def short_simulations() -> Iterator[None]:
+    """For tests of what is planned, not of how precisely: the search for the rate of a fleet simulates a quarter of the
+    requests."""
+    with fleets_simulated_briefly():
         yield
 
 

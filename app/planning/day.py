@@ -26,7 +26,7 @@ from app.planning.service_models.service_times import compute_fleet_normals
 from app.planning.simulation.arrivals import Arrivals
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign, compute_max_throughput_per_s
-from app.planning.simulation.histogram import compute_quantile_s
+from app.planning.simulation.histogram import compute_quantiles_s
 from app.planning.simulation.results import get_histogram
 from app.planning.simulation.serving import advance_to, get_totals, serve
 from app.planning.simulation.state import Fleet, create_fleet
@@ -220,7 +220,7 @@ def _build_outcome(
     billed_s = {
         phase: divisor * seconds for phase, seconds in operated_fleet.replica_pool.compute_billed_s(now_s).items()
     }
-    p50_s, p95_s, p99_s = (compute_quantile_s(histogram, probability) for probability in (0.50, 0.95, 0.99))
+    p50_s, p95_s, p99_s = compute_quantiles_s(histogram, (0.50, 0.95, 0.99))
     notes = []
     if divisor > 1:
         notes.append(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from msgspec.json import encode
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
+from app.planning import fleet_rate, fleet_sizer
 from app.planning.fleets import plan_fleets
 from app.planning.options import Option, list_options
 from app.planning.sizing import Demand, build_demand
@@ -53,6 +57,20 @@ def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **c
     return PlanningInputs(**(fields | changes))
 
 
+@contextmanager
+def fleets_simulated_briefly() -> Iterator[None]:
+    """Simulate a quarter of the requests in each step of a search for the rate of a fleet."""
+    choose = fleet_rate.choose_request_count
+
+    def choose_fewer(replicas: int, min_requests: int, min_requests_per_replica: int) -> int:
+        return choose(replicas, min_requests // 4, min_requests_per_replica // 4)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (fleet_rate, fleet_sizer):
+            patch.setattr(module, "choose_request_count", choose_fewer)
+        yield
+
+
 _plans: dict[bytes, Plan] = {}
 
 
@@ -60,7 +78,8 @@ def planned(asked: PlanningInputs) -> Plan:
     """Plan each question once: many tests play the plan of the same one."""
     key = encode(asked, enc_hook=lambda values: values.tobytes())
     if key not in _plans:
-        _plans[key] = plan_fleets(asked)
+        with fleets_simulated_briefly():
+            _plans[key] = plan_fleets(asked)
     return _plans[key]
 
 

@@ -9,7 +9,7 @@ from app.planning.scaling.lifecycle import PENDING_PHASES, STARTING_PHASES
 from app.planning.scaling.operated_fleet import OperatedFleet
 from app.planning.scaling.signals import FleetView
 from app.planning.simulation.activator import sum_ages_s, sum_latencies_s
-from app.planning.simulation.histogram import compute_quantile_s
+from app.planning.simulation.histogram import compute_quantiles_s
 from app.planning.simulation.results import compute_busy_s, get_histogram
 from app.planning.simulation.serving import get_outstanding_counts, get_totals
 from app.planning.simulation.state import Fleet
@@ -94,7 +94,7 @@ class PeriodMeter:
         totals, histogram, last_totals = get_totals(self._fleet), get_histogram(self._fleet), self._totals
         billed_s = sum(operated_fleet.replica_pool.compute_billed_s(now_s).values())
         period_histogram, cell_count = histogram - self._histogram, self._cell_count
-        p50_s, p95_s, p99_s = (compute_quantile_s(period_histogram, probability) for probability in (0.50, 0.95, 0.99))
+        p50_s, p95_s, p99_s = compute_quantiles_s(period_histogram, (0.50, 0.95, 0.99))
         minute = DayMinute(
             at_s=self._period_start_s,
             arrivals_per_s=cell_count * (totals.arrivals - last_totals.arrivals) / (now_s - self._period_start_s),

@@ -22,6 +22,8 @@ from app.wiring.plan_files import read_plan
 from tests.fakes import plan_sources as sources
 from tests.fakes import planned, results
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:

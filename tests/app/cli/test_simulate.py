@@ -12,6 +12,7 @@ import pytest
 from app.cli import simulate
 from app.cli.main import main
 from app.errors import ExitCode
+from app.planning import planned_day
 from app.profiles.scaling import AUTOSCALERS
 from app.wiring.plan_files import PlanFile, write_plan
 from tests.fakes import planned as fakes
@@ -27,8 +28,9 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_a_day_is_shown_hour_by_hour_with_its_verdict_and_its_notes(
-    plan: str, capsys: pytest.CaptureFixture[str]
+    plan: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(planned_day, "_SLOT_S", 10.0)
     assert main(["simulate", plan, "--autoscaler", "schedule"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()

@@ -26,6 +26,8 @@ from app.records.service import BatchService
 from tests.fakes.offers import offer, question, target
 from tests.fakes.services import fit_of, fitted
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 
 def sized(change: WhatIfChange) -> FleetSize:
     """1,000/s over 100/s each, and four kept for a rise; 100 USD a month each."""

@@ -6,6 +6,7 @@ import pytest
 
 from app.errors import UsageError
 from app.planning.day import simulate_fleet_day
+from app.planning.scaling import cell
 from app.planning.scaling.arrivals import iterate_arrivals
 from app.planning.simulation.design import FleetDesign, SimulatedClass
 from app.planning.simulation.serving import advance_to, get_totals, serve
@@ -177,13 +178,14 @@ def test_what_drains_finishes_and_is_cut_off_after_the_grace() -> None:
     assert cut.totals.failed > 0
 
 
-def test_a_large_day_is_played_as_a_cell_of_it() -> None:
+def test_a_large_day_is_played_as_a_cell_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cell, "MAX_REQUESTS", 2e6)
     service = BatchService(fixed_s=0.02, per_item_s=0.0005, max_batch=32)
     design = FleetDesign((service,), router="power-of-two", classes=(SimulatedClass(limit_s=0.2),))
-    rates = np.full(2, 170_000.0)
+    rates = np.full(2, 17_000.0)
     outcome = simulate_fleet_day(design, rates, 60.0, Fixed(256), Operations(), seed=5, usd_per_hour=1.0)
     assert outcome.scale_divisor == 2
-    assert outcome.totals.arrivals == pytest.approx(170_000 * 120, rel=0.001)
+    assert outcome.totals.arrivals == pytest.approx(17_000 * 120, rel=0.003)
     assert outcome.minutes[0].ready == 256
     assert outcome.billed_s["ready"] == 256 * 120.0
     assert "one of 2" in outcome.notes[0]

@@ -29,10 +29,12 @@ from app.planning.fleet_rate import (
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Evidence
 from app.planning.service_models.service_times import speed_up
 from app.planning.simulation.design import compute_max_throughput_per_s
+from app.planning.simulation.steady import SteadyOutcome
 from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import Router
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, RequestClass, TokenLengths, Traffic
+from tests.fakes.planned import fleets_simulated_briefly
 from tests.fakes.services import fit_of, fitted
 
 ONE = RequestService(1, 1.0, 1.0)
@@ -239,9 +241,11 @@ def test_a_formula_warnings_the_most_a_replica_can_do_and_not_what_does_not_matt
     assert found.rate_per_s == pytest.approx(rate(ONE, what), rel=0.05)
 
 
-def test_the_same_chances_give_the_same_rate() -> None:
+def test_the_same_chances_give_the_same_rate(simulated_fleets: dict[object, SteadyOutcome]) -> None:
     what, law = shape("latency_ms.p95 < 8000", router="power-of-two"), fit_of(fitted(ONE, mean_s=0.05, cv=0.2))
-    assert simulate_rate(law, what, 3, 1.1, 0.1) == simulate_rate(law, what, 3, 1.1, 0.1)
+    first = simulate_rate(law, what, 3, 1.1, 0.1)
+    simulated_fleets.clear()
+    assert simulate_rate(law, what, 3, 1.1, 0.1) == first
 
 
 def test_a_trace_shorter_than_the_peak_hour_widens_the_interval() -> None:
@@ -275,6 +279,7 @@ def test_a_language_model_whose_queue_grows_misses_even_where_requests_stay_long
     assert compute_excess(simulate_fleet(design, what, 1.05 * saturation_per_s, 8_000), what) > 0
 
 
+@fleets_simulated_briefly()
 def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> None:
     """Load points of one replica tell its own rate within 1 %; what a fleet gains is the model's word alone."""
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
@@ -292,6 +297,7 @@ def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> Non
     assert rates["least-outstanding"].sigma == pytest.approx(math.hypot(0.04, rates["random"].sigma), rel=0.1)
 
 
+@fleets_simulated_briefly()
 def test_load_points_with_other_lengths_are_held_against_a_replica_with_theirs() -> None:
     """Measured with answers of 20 tokens, planned with answers of 40: half of the rate, and not that of 20."""
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
@@ -308,6 +314,7 @@ def test_load_points_with_other_lengths_are_held_against_a_replica_with_theirs()
 
 
 @pytest.mark.parametrize(("measured_tokens", "exceeds"), [(100, False), (101, False), (110, True)])
+@fleets_simulated_briefly()
 def test_requests_that_are_lighter_by_chance_allow_no_more_than_was_seen(measured_tokens: int, exceeds: bool) -> None:
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
     what = shape("ttft_ms.p95 < 4000", tokens=(TokenLengths(1.0, 40.0, 100.0),))

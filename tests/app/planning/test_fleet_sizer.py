@@ -20,7 +20,7 @@ from app.records.service import RequestService
 from app.records.traffic import Traffic
 from tests.checks.trace_truths import bursty_requests, needed_replicas
 from tests.fakes.offers import catalogue, offer, target
-from tests.fakes.planned import planned, question
+from tests.fakes.planned import fleets_simulated_briefly, planned, question
 from tests.fakes.services import fit_of, fitted
 from tests.tiers import first_in_unit_tier
 
@@ -113,6 +113,7 @@ def test_more_load_never_needs_fewer(replicas: int) -> None:
     assert counts[-1] == pytest.approx(70 / replicas, rel=0.1)
 
 
+@fleets_simulated_briefly()
 def test_replicas_that_miss_the_slo_one_by_one_are_planned_where_pooling_meets_it() -> None:
     """2 % of the requests of one wait even at its least load, so its p99 is over the limit; 32 share their queue."""
     near = RequestService(1, 0.1, 0.2)

@@ -17,6 +17,8 @@ from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer, questi
 from tests.fakes.services import fit_of, fitted
 from tests.tiers import first_in_unit_tier
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 HERE = Hardware("this machine (2 vCPUs)", vcpus=2, architecture="x86_64", is_this_machine=True)
 BUNDLED = load_catalog()
 

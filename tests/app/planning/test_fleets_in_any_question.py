@@ -23,6 +23,8 @@ from tests.fakes.offers import TODAY, catalogue, curve, offer
 from tests.fakes.services import fit_of, fitted
 from tests.tiers import first_in_unit_tier
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 ROUTERS: tuple[Router, ...] = ("random", "round-robin", "power-of-two", "least-outstanding", "least-work")
 FORMULAE, SIMULATIONS = 40, 2
 CASES = [(True, range(8)), (False, range(1, SIMULATIONS)), (True, range(8, FORMULAE)), (False, range(1))]

@@ -16,6 +16,8 @@ from app.records.service import FitError, RequestService, ServiceFit
 from tests.fakes.offers import question, target
 from tests.fakes.services import fit_of, fitted
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 SLO = parse_objective("latency_ms.p95 < 4000")
 GOALS = build_slo_objectives([SLO])
 DEMAND = Demand(1000.0, 1000.0, z=0.0, spares=0)

@@ -20,6 +20,8 @@ from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer, 
 from tests.fakes.planned import sized
 from tests.fakes.services import fit_of, fitted
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 LAW = fit_of(fitted(RequestService(1, 0.01, 0.5)))
 
 

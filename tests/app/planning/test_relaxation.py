@@ -9,6 +9,8 @@ from app.records.offers import PlanLimits
 from app.wiring.plan_changes import apply_overrides
 from tests.fakes import planned
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 QUESTION = planned.question()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import KeyPath, read_document
 from app.profiles.editing import REMOVED, edit, format_profile, get_value, rewrite, set_value
+from tests.tiers import first_in_unit_tier
 
 TEXT = """\
 # What this is about.
@@ -107,17 +109,25 @@ def paths(tree: Any, path: KeyPath = ()) -> list[KeyPath]:
     return [*([path] if path else []), *(below for key, one in held for below in paths(one, (*path, key)))]
 
 
-@settings(max_examples=150, deadline=None)
-@given(data=st.data(), value=TREES, name=st.sampled_from(["chat", "local-model", "quickstart", None]))
-def test_any_value_at_any_place_is_what_the_text_then_says(data: st.DataObject, value: Any, name: str | None) -> None:
+@functools.cache
+def text_and_tree(name: str | None) -> tuple[str, Any]:
     text = TEXT if name is None else bundled_profiles()[name].read_text()
-    tree = tree_of(text)
-    path = data.draw(st.sampled_from([*paths(tree), ("new",), ("load", "new"), ("target", "new", "deep")]))
-    value = data.draw(st.sampled_from([value, REMOVED]))
-    edited = edit(text, path, value)
-    assert tree_of(edited.text) == set_value(tree, path, value)
-    found = get_value(tree_of(edited.text), path)
-    assert found == value or value is REMOVED
+    return text, tree_of(text)
+
+
+@pytest.mark.parametrize("examples", first_in_unit_tier([50, 150]))
+def test_any_value_at_any_place_is_what_the_text_then_says(examples: int) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(data=st.data(), value=TREES, name=st.sampled_from(["chat", "local-model", "quickstart", None]))
+    def check(data: st.DataObject, value: Any, name: str | None) -> None:
+        text, tree = text_and_tree(name)
+        path = data.draw(st.sampled_from([*paths(tree), ("new",), ("load", "new"), ("target", "new", "deep")]))
+        value = data.draw(st.sampled_from([value, REMOVED]))
+        changed = tree_of(edit(text, path, value).text)
+        assert changed == set_value(tree, path, value)
+        assert value is REMOVED or get_value(changed, path) == value
+
+    check()
 
 
 @settings(max_examples=60, deadline=None)

@@ -70,9 +70,17 @@ def test_a_profile_is_adapted_to_another_kind_of_model(tmp_path: Path) -> None:
     }, "an SLO that the user wrote remains"
 
 
-@pytest.mark.parametrize("protocol", PROFILES)
-@pytest.mark.parametrize("name", bundled_profiles())
+@pytest.mark.parametrize(
+    ("name", "protocol"),
+    [
+        pytest.param(name, protocol, marks=[pytest.mark.soak] if (row + column) % 4 else [])
+        for row, name in enumerate(bundled_profiles())
+        for column, protocol in enumerate(PROFILES)
+    ],
+)
 def test_any_profile_becomes_one_of_any_protocol(name: str, protocol: str, tmp_path: Path) -> None:
+    """In the unit tier, each profile becomes one of every fourth protocol, and each protocol is made of every fourth
+    profile."""
     (tmp_path / "locustfile.py").touch()
     path = bundled_profiles()[name]
     tree = convert_profile(read_document(path.read_bytes(), "x").value, protocol)

@@ -77,8 +77,9 @@ def test_a_killed_run_goes_on_after_its_last_whole_stage(
 
 @pytest.mark.parametrize("whole", first_in_unit_tier([5, 2]))
 def test_a_search_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, whole: int) -> None:
-    uncut = stored_run(tmp_path / "uncut", SEARCHED).complete_result
-    result = resumed(cut_short(stored_run(tmp_path / "run", SEARCHED), whole), SEARCHED)
+    stored = stored_run(tmp_path / "run", SEARCHED)
+    uncut = stored.complete_result
+    result = resumed(cut_short(stored, whole), SEARCHED)
     assert [stage.name for stage in result.stages] == [stage.name for stage in uncut.stages]
     assert result.max_rate == uncut.max_rate
 

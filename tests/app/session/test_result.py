@@ -43,6 +43,8 @@ from tests.fakes.offers import TODAY, catalogue, offer, question
 from tests.fakes.parts import NOON
 from tests.fakes.repeated import repeats
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 
 def test_each_is_reported_once_in_the_order_it_became_known() -> None:
     reported = ("through a proxy", "lengths are approximate", "through a proxy")

@@ -19,6 +19,7 @@ from app.records.control import StopRun
 from app.storage.bundle import BUNDLE, export_run, import_directory, import_run
 from app.storage.run_directory import RunWriter, StoredRun, list_stored_runs, runs_home
 from tests.fakes.results import full_run
+from tests.tiers import first_in_unit_tier
 
 ID = full_run().result.run_id
 
@@ -245,11 +246,12 @@ def test_what_is_hostile_or_damaged_is_refused_and_leaves_nothing(
     assert not list(tmp_path.rglob("escaped"))
 
 
-def test_no_byte_of_a_bundle_can_change_unseen(bundle: Path, tmp_path: Path, home: Path) -> None:
+@pytest.mark.parametrize("places", first_in_unit_tier([100, 400]))
+def test_no_byte_of_a_bundle_can_change_unseen(bundle: Path, tmp_path: Path, home: Path, places: int) -> None:
     """Or it changes nothing of the run: there are bytes of a zip that nobody reads."""
     content = bundle.read_bytes()
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    for place in range(0, len(content), len(content) // 400):
+    for place in range(0, len(content), len(content) // places):
         path = tmp_path / "flipped.zip"
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
         try:

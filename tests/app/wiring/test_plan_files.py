@@ -22,6 +22,8 @@ from tests.fakes import plan_sources as sources
 from tests.fakes.golden_runs import golden_plan
 from tests.fakes.whole_plan import question, whole_plan
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 WHOLE = PlanFile("sizewise 0.1.0", whole_plan(), question())
 ENCODED = encode_plan(WHOLE)
 TEXT, CATALOG_NAME = ENCODED.text, ENCODED.catalog_name

@@ -20,6 +20,8 @@ from tests.fakes.local_runs import variant
 from tests.fakes.offers import TODAY
 from tests.fakes.results import full_run
 
+pytestmark = pytest.mark.usefixtures("short_simulations")
+
 LATER = datetime.date(2026, 9, 1)
 SLO = ("ttft_ms.p95 < 1000",)
 TOKENS = "traffic.tokens={input: 900, output: 120}"

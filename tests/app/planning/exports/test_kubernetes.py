@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.app.planning.exports.planned import (
     without_recommendation,
 )
 from tests.fakes.offers import offer
+from tests.tiers import first_in_unit_tier
 
 AUTOSCALERS: tuple[Autoscaler, ...] = ("none", "hpa", "keda", "scheduled")
 PLANS = {
@@ -44,6 +46,8 @@ FULL = ExportSettings(
     timezone="Europe/Berlin", ready_path="/ready",
 )  # fmt: skip
 
+SETTINGS = {"full": FULL, "defaults": ExportSettings()}
+
 
 def exported(plan: Plan, autoscaler: Autoscaler = "none", **changes: Any) -> dict[str, Any]:
     return documents(build_kubernetes_manifests(plan, msgspec.structs.replace(FULL, autoscaler=autoscaler, **changes)))
@@ -54,11 +58,19 @@ def container(documents: dict[str, Any]) -> dict[str, Any]:
     return only
 
 
-@pytest.mark.parametrize("autoscaler", AUTOSCALERS)
-@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
-@pytest.mark.parametrize("settings", [FULL, ExportSettings()], ids=["full", "defaults"])
-def test_a_cluster_would_take_it(plan: Plan, autoscaler: Autoscaler, settings: ExportSettings) -> None:
-    text = build_kubernetes_manifests(plan, msgspec.structs.replace(settings, autoscaler=autoscaler))
+_REPRESENTATIVES = [
+    *(("cpu", autoscaler, settings) for autoscaler in AUTOSCALERS for settings in ("full", "defaults")),
+    *((plan, "keda", "full") for plan in PLANS if plan != "cpu"),
+]
+_OTHERS = [manifest for manifest in itertools.product(PLANS, AUTOSCALERS, SETTINGS) if manifest not in _REPRESENTATIVES]
+
+
+@pytest.mark.parametrize(
+    "manifest", first_in_unit_tier([*_REPRESENTATIVES, *_OTHERS], len(_REPRESENTATIVES)), ids=", ".join
+)
+def test_a_cluster_would_take_it(manifest: tuple[str, Autoscaler, str]) -> None:
+    plan, autoscaler, settings = manifest
+    text = build_kubernetes_manifests(PLANS[plan], msgspec.structs.replace(SETTINGS[settings], autoscaler=autoscaler))
     found = list(yaml.safe_load_all(text))
     assert len(found) == (3 if autoscaler == "none" else 4)
     for document in found:

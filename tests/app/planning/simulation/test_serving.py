@@ -59,7 +59,7 @@ def test_an_mm1_response_is_exponential() -> None:  # mean 1/(µ − λ), p99 = 
     assert compute_quantile_s(get_histogram(fleet), 0.99) == pytest.approx(math.log(100) * 5.0, rel=0.05)
 
 
-@pytest.mark.parametrize(("slots", "use"), [(2, 0.8), (8, 0.9)])
+@pytest.mark.parametrize(("slots", "use"), [(2, 0.8), pytest.param(8, 0.9, marks=pytest.mark.soak)])
 def test_an_mmc_wait_is_erlangs_c(slots: int, use: float) -> None:  # E[W] = C / (cµ − λ)
     arrivals_s, _ = drawn(2_000_000, slots * use, 3)
     design = FleetDesign((RequestService(slots, 1.0, 1.0),))

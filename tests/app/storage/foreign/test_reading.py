@@ -14,6 +14,7 @@ import pytest
 from app.errors import UsageError
 from app.records.planning_inputs import ImportedCurve
 from app.storage.foreign.reading import MAX_FILES, read_foreign
+from tests.tiers import first_in_unit_tier
 
 FILES = Path(__file__).parent / "files"
 POINT = json.loads((FILES / "vllm-aggregates.json").read_text())
@@ -213,11 +214,12 @@ WRONG: tuple[object, ...] = (
 
 
 @pytest.mark.parametrize("name", sorted(str(path.relative_to(FILES)) for path in FILES.rglob("*.json*")))
-def test_whatever_is_wrong_in_a_file_is_a_sentence_or_does_no_harm(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("draws", first_in_unit_tier([15, 60]))
+def test_whatever_is_wrong_in_a_file_is_a_sentence_or_does_no_harm(tmp_path: Path, name: str, draws: int) -> None:
     """Values of a good file, one at a time and drawn at random, are what they should not be."""
     draw = random.Random(name)
     good = [json.loads(text) for text in _objects((FILES / name).read_text())]
-    for _ in range(60):
+    for _ in range(draws):
         values = copy.deepcopy(good)
         place: Any = values
         while isinstance(place, list | dict) and place:
