@@ -21,7 +21,9 @@ from app.planning.simulation.steady import SteadyOutcome
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import ServiceFit
 from app.wiring.machine import read_machine_info
+from loadgen import child
 from tests.fakes.browsing import offline_chromium, tab_of
+from tests.fakes.forked import forking
 from tests.fakes.parts import CALIBRATION
 from tests.fakes.planned import fleets_simulated_briefly
 from tests.fakes.program import Sizewise
@@ -98,6 +100,24 @@ def short_simulations() -> Iterator[None]:
     requests."""
     with fleets_simulated_briefly():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def load_workers_are_forked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fork the load workers that tests start, but where times are asserted, and in long tests: the import of Locust
+    takes longer than what most of them send."""
+    from tests.tiers import Tier  # a plugin, which pytest must import first
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.option.markexpr not in (Tier.TIMING, Tier.SOAK):
+            patch.setattr("loadgen.child.subprocess", forking(child))
+        yield
+
+
+@pytest.fixture
+def unforked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the test's load workers as the engine does, for a test of what a fork lacks: its own command line."""
+    monkeypatch.setattr("loadgen.child.subprocess", subprocess)
 
 
 @pytest.fixture(scope="session")

@@ -61,10 +61,10 @@ def ran(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
     ("arguments", "package", "extra"),
     [
         (("gui",), "PySide6", "gui"),
-        (("serve", "digits"), "onnx", "local"),
+        pytest.param(("serve", "digits"), "onnx", "local", marks=pytest.mark.soak),
         (("run", "local-model"), "onnx", "local"),
-        (("run", "quickstart"), "onnx", "local"),
-        (("quickstart",), "onnx", "local"),
+        pytest.param(("run", "quickstart"), "onnx", "local", marks=pytest.mark.soak),
+        pytest.param(("quickstart",), "onnx", "local", marks=pytest.mark.soak),
     ],
 )
 def test_a_command_without_its_extra_says_how_to_install_it(

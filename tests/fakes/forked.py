@@ -1,7 +1,7 @@
-"""Commands in processes of their own, forked from one that has imported the program.
+"""Commands and load workers in processes of their own, forked from one that has imported the program.
 
-Its import takes longer than all else that a short command does. Only Python's startup and the import differ from the
-console script: arguments, environment, streams, signals, children and exit are those of a process.
+Its import takes longer than all else that a short command or a load worker does. Only Python's startup and the import
+differ from the real process: arguments, environment, streams, signals, children and exit are those of a process.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import gc
 import importlib
 import os
 import pkgutil
+import runpy
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import types
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from unittest import mock
 import msgspec
 
 from app.inference.probe import ProviderProbe, probe_providers
+from loadgen import child
 
 IMPORTED = (
     "app.profiles.locust",
@@ -34,6 +38,15 @@ IMPORTED = (
     "reports",
 )
 """Modules that commands import besides those of `app.cli`; a package means all modules directly in it."""
+FORKED_MODULES = frozenset({"app", "loadgen.master", "loadgen.reference.scripted", "loadgen.worker"})
+"""Modules whose processes, which windows, engines and tests start, are forked, too."""
+_CHILDLESS = frozenset({"loadgen.reference.scripted", "loadgen.worker"})
+_IMPORTED_BY_MODULES = (
+    "loadgen.worker.engine_worker",
+    "loadgen.worker.master_worker",
+    "loadgen.master.controller",
+    "loadgen.reference.scripted",
+)
 _MAX_BYTES = 1 << 20
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -45,11 +58,16 @@ def probe_once() -> ProviderProbe:
 
 
 class Command(msgspec.Struct, frozen=True):
+    module: str | None
+    """The module that is run as a program; `None` for the program itself."""
     arguments: tuple[str, ...]
     cwd: str
     environment: dict[str, str]
     limits: dict[int, tuple[int, int]]
     """Resource limits, which a process inherits."""
+    has_own_session: bool
+    has_forked_children: bool
+    """Whether the process is to fork its own children as this process does."""
 
 
 def _read_limits() -> dict[int, tuple[int, int]]:
@@ -59,58 +77,113 @@ def _read_limits() -> dict[int, tuple[int, int]]:
     return {kind: resource.getrlimit(kind) for kind in kinds}
 
 
-class ForkedProcess(subprocess.Popen[str]):
+class ForkedProcess(subprocess.Popen[Any]):
     """Process that the importer forks, and that becomes a child of this process."""
 
     def _execute_child(
-        self, args: list[str], executable: Any, preexec_fn: Any, close_fds: bool, pass_fds: Any, cwd: Path,
-        env: dict[str, str], startupinfo: Any, creationflags: Any, shell: bool, p2cread: int, p2cwrite: int,
-        c2pread: int, c2pwrite: int, errread: int, errwrite: int, *_: Any,
+        self, args: list[str], executable: Any, preexec_fn: Any, close_fds: bool, pass_fds: Any, cwd: Path | None,
+        env: dict[str, str] | None, startupinfo: Any, creationflags: Any, shell: bool, p2cread: int, p2cwrite: int,
+        c2pread: int, c2pwrite: int, errread: int, errwrite: int, restore_signals: bool, gid: Any, gids: Any, uid: Any,
+        umask: Any, start_new_session: bool, *_: Any,
     ) -> None:  # fmt: skip
-        sys.audit("subprocess.Popen", args[0], args, str(cwd), env)
+        sys.audit("subprocess.Popen", args[0], args, cwd and str(cwd), env)
+        module, arguments = _split(args)
+        command = Command(
+            module,
+            arguments,
+            str(cwd or Path.cwd()),
+            dict(os.environ if env is None else env),
+            _read_limits(),
+            start_new_session,
+            child.subprocess is not subprocess,
+        )
+        streams = tuple(number if given == -1 else given for number, given in enumerate((p2cread, c2pwrite, errwrite)))
         try:
-            command = Command(tuple(args[1:]), str(cwd), env, _read_limits())
-            self.pid = _start_importer().fork(command, (0, c2pwrite, errwrite))
+            self.pid = _get_importer().fork(command, streams)
             self._child_created = True
         finally:
-            for descriptor in (c2pwrite, errwrite):
-                os.close(descriptor)
+            self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+
+
+class ForkedModule(ForkedProcess):
+    """Process of `python -P -m MODULE`, forked if the importer has imported the module."""
+
+    def _execute_child(self, args: list[str], *rest: Any) -> None:
+        is_forked = _split(args)[0] in FORKED_MODULES and not any(name.startswith("LD_") for name in os.environ)
+        real: Any = super(ForkedProcess, self)
+        execute_child = super()._execute_child if is_forked else real._execute_child
+        execute_child(args, *rest)
+
+
+def _split(args: list[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the module that `python -P -m MODULE` runs, if these are its arguments, and the arguments behind it."""
+    is_module = args[:3] == [sys.executable, "-P", "-m"]
+    return (args[3], tuple(args[4:])) if is_module else (None, tuple(args[1:]))
+
+
+def forking(module: types.ModuleType) -> types.ModuleType:
+    """Return `subprocess` as the module is to see it: its processes are forked if they can be."""
+    if sys.platform != "linux":
+        return subprocess
+    found = types.ModuleType(module.subprocess.__name__)
+    vars(found).update(vars(subprocess), Popen=ForkedModule)
+    return found
 
 
 class Importer:
     """Process that has imported the program. It ends with this process, which holds the other end of its socket."""
 
-    def __init__(self) -> None:
-        self._connection, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-                stdout=subprocess.DEVNULL,
-            )
-        atexit.register(self.close)
+    def __init__(self, connection: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self._connection, self._lock = connection, threading.Lock()
 
     def close(self) -> None:
         self._connection.close()
-        self.process.wait(10)
 
     def fork(self, command: Command, descriptors: tuple[int, ...]) -> int:
         """Return the process id of the command, which is a child of this process: the process between them has exited,
         and this process has adopted what it left."""
-        _set_subreaper(is_on=True)
-        try:
-            socket.send_fds(self._connection, [msgspec.msgpack.encode(command)], descriptors)
-            reply = self._connection.recv(_MAX_BYTES)
-        finally:
-            _set_subreaper(is_on=False)
-        assert reply, f"the process that imports the program exited with code {self.process.poll()}"
+        with self._lock:
+            _set_subreaper(is_on=True)
+            try:
+                socket.send_fds(self._connection, [msgspec.msgpack.encode(command)], descriptors)
+                reply = self._connection.recv(_MAX_BYTES)
+            finally:
+                _set_subreaper(is_on=False)
+        assert reply, "the process that imports the program has exited"
         return int(reply)
 
 
-@cache
+_importers: list[Importer] = []
+"""The importer of this process, once it has one."""
+_starting = threading.Lock()
+
+
+def importer_pids() -> set[int]:
+    """Return the process id of the importer of this process, if it has one."""
+    return {importer.pid for importer in _importers}
+
+
+def _get_importer() -> Importer:
+    with _starting:
+        if not _importers:
+            _importers.append(_start_importer())
+    return _importers[0]
+
+
 def _start_importer() -> Importer:
-    return Importer()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", __file__, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.DEVNULL,
+        )
+    importer = Importer(ours, process.pid)
+    atexit.register(process.wait, 10)
+    atexit.register(importer.close)
+    return importer
 
 
 def _set_subreaper(*, is_on: bool) -> None:
@@ -120,12 +193,14 @@ def _set_subreaper(*, is_on: bool) -> None:
 def _import_program() -> None:
     import app.cli
 
+    os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"  # as load workers and their master set it before they import Locust
     names = ["app.__main__", *(f"app.cli.{module.name}" for module in pkgutil.iter_modules(app.cli.__path__))]
     for name in IMPORTED:
         found = importlib.import_module(name)
         names += [f"{name}.{module.name}" for module in pkgutil.iter_modules(getattr(found, "__path__", []))]
-    for name in names:
+    for name in (*names, *_IMPORTED_BY_MODULES):
         importlib.import_module(name)
+    del sys.modules["loadgen.reference.scripted"]  # because it is to run as a program
     mock.patch("app.wiring.machine.probe_providers", probe_once).start()
     probe_once()
     from reports.html import _build_environment
@@ -161,6 +236,8 @@ def _run(command: Command, descriptors: list[int]) -> int:
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
     os.closerange(3, 256)
+    if command.has_own_session:
+        os.setsid()
     os.environ.clear()
     os.environ.update(command.environment)
     os.chdir(command.cwd)
@@ -168,11 +245,33 @@ def _run(command: Command, descriptors: list[int]) -> int:
 
     for kind, limits in command.limits.items():
         resource.setrlimit(kind, limits)
-    sys.argv = ["sizewise", *command.arguments]
+    if command.has_forked_children and command.module not in _CHILDLESS:
+        _fork_importer_of_command()
+        mock.patch("loadgen.child.subprocess", forking(child)).start()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if command.module not in (None, "app"):
+        sys.argv = [command.module, *command.arguments]
+        runpy.run_module(command.module, run_name="__main__", alter_sys=True)
+        return 0
+    sys.argv = ["sizewise", *command.arguments]
     from app.__main__ import main
 
     return main()
+
+
+def _fork_importer_of_command() -> None:
+    """Fork the process that forks the children of the command that this process is about to run: only a descendant of
+    a process can leave it a child. It ends with this process."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+        sys.exit(_serve(theirs))
+    theirs.close()
+    _importers.append(Importer(ours, pid))
 
 
 if __name__ == "__main__":

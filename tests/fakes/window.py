@@ -16,11 +16,13 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from app.gui import recovery
+from app.gui.engine import launch as engine_launch
 from app.gui.engine import run
 from app.gui.engine.launch import EngineProcess, start_engine
 from app.gui.navigation import Launch
 from app.gui.theme import ThemeController
 from reports.charts import renderer
+from tests.fakes.forked import forking, importer_pids
 from tests.fakes.program import UNDRAWN
 
 _PATIENCE_MS = 30_000
@@ -44,8 +46,9 @@ def look_of(application: QApplication) -> ThemeController:
 
 
 def start_engines_that_draw_nothing(patch: pytest.MonkeyPatch) -> None:
-    """Start the engines of windows with the stand-in for Vega: drawing takes longer than what most of them measure, and
-    no test of a window looks at the charts in their reports."""
+    """Start the engines of windows as forks, with the stand-in for Vega: importing and drawing take longer than what
+    most of them measure, and no test of a window looks at the charts in their reports."""
+    patch.setattr(engine_launch, "subprocess", forking(engine_launch))
 
     def start(launch: Launch) -> EngineProcess:
         with patch.context() as environment:
@@ -79,8 +82,10 @@ def leaving_nothing() -> Iterator[None]:
 
 
 def _children() -> set[psutil.Process]:
-    """Without the chart renderer, which lasts as long as this process, so that the next report is drawn at once."""
-    return {child for child in psutil.Process().children() if not (_has_ended(child) or _RENDERER in child.cmdline())}
+    """Without the chart renderer and the process that imports the program, which last as long as this process, so that
+    the next report is drawn and the next command runs at once."""
+    children = [child for child in psutil.Process().children() if child.pid not in importer_pids()]
+    return {child for child in children if not (_has_ended(child) or _RENDERER in child.cmdline())}
 
 
 def _has_ended(child: psutil.Process) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from app.profiles.bundled import bundled_models
 from tests.fakes.program import Sizewise
+from tests.fakes.stored_runs import stored_run
 
 pytestmark = pytest.mark.timing
 
@@ -38,9 +39,10 @@ def looks_into_the_model(_: Path, pid: int) -> bool:
     ],
 )
 def test_a_window_closed_in_the_middle_of_it_leaves_at_once(
-    home: Path, kept_runs: tuple[Path, ...], tmp_path: Path, what: str, is_at_work: Callable[[Path, int], bool]
+    home: Path, tmp_path: Path, what: str, is_at_work: Callable[[Path, int], bool]
 ) -> None:
-    opened = {"run": kept_runs[0], "plan": kept_runs[0].parent, "model": bundled_models()["digits"]}
+    run = stored_run(home / "runs" / "stored").directory
+    opened = {"run": run, "plan": run.parent, "model": bundled_models()["digits"]}
     process = Sizewise(home, tmp_path).start("gui", *(str(path) for key, path in opened.items() if key == what))
     try:
         until_s = time.monotonic() + _OPEN_S

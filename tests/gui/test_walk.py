@@ -27,13 +27,13 @@ _MOMENT_S = 0.15
 LAPTOP = (1366, 768)
 
 
-def faults(window: Window, *looks: Callable[[Window], list[str]]) -> dict[str, list[str]]:
-    """By page and by tab of it."""
+def faults(window: Window, *looks: Callable[[Window], list[str]], in_tabs: bool = True) -> dict[str, list[str]]:
+    """By page and by tab of it; with only the tab that is open unless `in_tabs`."""
     found = {}
     for key in TITLES:
         window.show_page(key)
-        settle()
-        for part in tabs_of(window):
+        settle(moment_s=_MOMENT_S)
+        for part in tabs_of(window) if in_tabs else [""]:
             if wrong := [one for look_for in looks for one in look_for(window)]:
                 found[f"{key}{part}"] = wrong
     return found
@@ -52,6 +52,21 @@ def tabs_of(window: Window) -> Iterator[str]:
             yield f": {tabs.tabText(place)}"
 
 
+def test_every_control_has_a_name_is_reached_by_keys_and_has_room_for_twice_the_size_of_text(
+    open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication
+) -> None:
+    """On every page with a run, and without its other tabs; every tab, and every page without a run, in the tests that
+    follow."""
+    window = open_window()
+    window.theme_controller.scale_text(2)
+    window.resize(1600, 1000)
+    with windows_shown(qapp) as kinds:
+        fill(window, kept_runs)
+    assert kinds == []
+    assert faults(window, clipped, unnamed, unreachable, passed_over, shared_mnemonics, in_tabs=False) == {}
+
+
+@pytest.mark.soak
 @pytest.mark.usefixtures("measured_runs")
 def test_every_control_has_a_name_and_is_reached_by_keys_without_a_run_and_with_one(
     open_window: OpenWindow, qapp: QApplication, request: pytest.FixtureRequest
@@ -66,6 +81,7 @@ def test_every_control_has_a_name_and_is_reached_by_keys_without_a_run_and_with_
     assert faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
 
 
+@pytest.mark.soak
 def test_every_page_fits_a_laptop_at_twice_the_size_of_text(
     open_window: OpenWindow, kept_runs: tuple[Path, ...]
 ) -> None:
@@ -79,7 +95,7 @@ def test_every_page_fits_a_laptop_at_twice_the_size_of_text(
     assert (window.width(), window.height()) == LAPTOP
 
 
-@pytest.mark.timing
+@pytest.mark.soak
 def test_nothing_is_clipped_in_a_language_that_takes_more_room(
     open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication
 ) -> None:

@@ -41,6 +41,15 @@ def full_report() -> Report:
 
 
 @pytest.fixture(scope="session")
+def small_report(full_report: Report) -> Report:
+    """With a chart of each kind of text: its points' names, its series and its legend."""
+    cores = [one for one in full_report.telemetry if one.unit == "cores"]
+    return msgspec.structs.replace(
+        full_report, stages=full_report.stages[-6:], telemetry=tuple(cores), load=None, heat_map=None, model=None
+    )
+
+
+@pytest.fixture(scope="session")
 def compared_report(clients_report: Report) -> Report:
     """Held against a baseline that may not be compared, and was all the same."""
     baseline = result(steady(10.0, 0.1), run_id="baseline")

@@ -135,15 +135,20 @@ def test_a_run_without_measurement_opens_cleanly(browser: webdriver.Chrome, rend
     ("name", "theme"),
     [
         ("streaming_report", "light"),
-        ("spike_report", "dark"),
-        ("clients_report", "dark"),
-        ("locust_report", "light"),
-        ("local_report", "dark"),
-        ("strayed_report", "light"),
-        ("language_model_report", "light"),
-        ("failed_report", "dark"),
-        ("planned_report", "light"),
         ("whole_plan_report", "dark"),
+        *(
+            pytest.param(name, theme, marks=pytest.mark.soak)
+            for name, theme in (
+                ("spike_report", "dark"),
+                ("clients_report", "dark"),
+                ("locust_report", "light"),
+                ("local_report", "dark"),
+                ("strayed_report", "light"),
+                ("language_model_report", "light"),
+                ("failed_report", "dark"),
+                ("planned_report", "light"),
+            )
+        ),
     ],
 )
 def test_every_kind_of_traffic_is_drawn_without_a_console_message(

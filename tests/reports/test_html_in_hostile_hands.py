@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("what_is_drawn_alike_
 
 _ALL = (*PAYLOADS, *MORE_PAYLOADS)
 _PAGES_A_TEST = 5
-_ALWAYS = {0, 25}
+_ALWAYS = {0}
 """These pages are opened every time. The others, which together put every payload into every field, are soak tests."""
 _ELEMENTS = """
     return [...document.querySelectorAll('*')]
@@ -88,15 +88,6 @@ FIELDS: dict[str, Put] = {
         report, downloads=(Download(name=text, contents=text, sha256="0", size_bytes=1),)
     ),
 }
-
-
-@pytest.fixture(scope="session")
-def small_report(full_report: Report) -> Report:
-    """With a chart of each kind of text: its points' names, its series and its legend."""
-    cores = [one for one in full_report.telemetry if one.unit == "cores"]
-    return _replace(
-        full_report, stages=full_report.stages[-6:], telemetry=tuple(cores), load=None, heat_map=None, model=None
-    )
 
 
 def _page(report: Report, texts: list[str]) -> str:

@@ -43,21 +43,23 @@ def test_a_plans_own_report_comes_back_too(
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("ending", [".html", ".md", ".txt", ".xml", ".prom", ".json"])
 def test_it_needs_neither_the_product_nor_a_window_nor_an_inference_library(
-    full_report: Report, tmp_path: Path, ending: str
+    small_report: Report, tmp_path: Path
 ) -> None:
     """Each of them is refused to the process, and what it writes is what is written with them."""
-    stored, out = tmp_path / "report.json", tmp_path / f"x{ending}"
-    stored.write_bytes(msgspec.json.encode(full_report))
+    stored = tmp_path / "report.json"
+    outputs = [tmp_path / f"x{ending}" for ending in (".html", ".md", ".txt", ".xml", ".prom", ".json")]
+    stored.write_bytes(msgspec.json.encode(small_report))
     program = (
         "import sys; "
         "sys.modules.update(dict.fromkeys(('app', 'loadgen', 'onnxruntime', 'onnx', 'PySide6', 'locust', 'gevent'))); "
-        f"from reports.__main__ import main; sys.exit(main([{str(stored)!r}, '-o', {str(out)!r}]))"
+        f"from reports.__main__ import main; sys.exit(any(main([{str(stored)!r}, '-o', out]) for out in sys.argv[1:]))"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-c", program, *map(str, outputs)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert out.read_text("utf-8") == render(full_report, FORMATS_BY_SUFFIX[ending].id)
+    for out in outputs:
+        assert out.read_text("utf-8") == render(small_report, FORMATS_BY_SUFFIX[out.suffix].id), out.suffix
 
 
 def test_an_ending_that_is_no_format_is_one_sentence(

@@ -4,12 +4,11 @@ import builtins
 import re
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 import reports.pdf
-from reports.html import render_html
 from reports.model import PlanReport, Report
 from reports.pdf import render_pdf
 from tests.reports.hostile import hostile
@@ -30,8 +29,35 @@ def pages(content: bytes) -> int:
     return sum(len(re.findall(rb"/Type */Page[^s]", one)) for one in (content, *streams))
 
 
+class Printed(NamedTuple):
+    content: bytes
+    page: str
+    page_without_properties: str
+    fetched: list[str]
+
+
+@pytest.fixture(scope="module", params=["small_report", pytest.param("full_report", marks=pytest.mark.soak)])
+def printed(request: pytest.FixtureRequest) -> Printed:
+    """A report of a run with hostile text in every place, printed once for all that is asked of it."""
+    pages: list[tuple[str, str]] = []
+    fetched: list[str] = []
+    replace = reports.pdf._replace_color_properties
+
+    def note(page: str) -> str:
+        pages.append((page, replace(page)))
+        return pages[-1][1]
+
+    payload = '"><img src=https://example.com/x.png><link rel=stylesheet href=https://example.com/x.css>'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reports.pdf, "_replace_color_properties", note)
+        patch.setattr(reports.pdf, "_fetch_nothing", lambda url, *_, **__: fetched.append(url))
+        content = render_pdf(hostile(request.getfixturevalue(request.param), payload))
+    return Printed(content, *pages[0], fetched)
+
+
 @pytest.mark.parametrize(
-    "name", ["empty_report", pytest.param("planned_report", marks=pytest.mark.soak), "whole_plan_report"]
+    "name",
+    ["empty_report", *(pytest.param(name, marks=pytest.mark.soak) for name in ("planned_report", "whole_plan_report"))],
 )
 def test_every_kind_of_report_has_pages_and_the_same_bytes_each_time(reported: Reported, name: str) -> None:
     """The planned report is the full report with a plan; the full report itself is rendered in the next test."""
@@ -42,31 +68,17 @@ def test_every_kind_of_report_has_pages_and_the_same_bytes_each_time(reported: R
     assert content == render_pdf(report)
 
 
-def test_a_full_report_has_pages_and_its_pictures_have_colours_of_their_own(
-    full_report: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[str] = []
-    keep = reports.pdf._replace_color_properties
-
-    def note(page: str) -> str:
-        drawn.append(keep(page))
-        return drawn[-1]
-
-    monkeypatch.setattr(reports.pdf, "_replace_color_properties", note)
-    content = render_pdf(full_report)
-    assert content.startswith(b"%PDF-")
-    assert pages(content) >= 1
-    assert "var(--" in render_html(full_report)
-    assert "var(--" not in drawn[0]
-    assert 'stroke="#0b5cad"' in drawn[0], "the first series of the light theme"
+def test_a_full_report_has_pages_and_its_pictures_have_colours_of_their_own(printed: Printed) -> None:
+    assert printed.content.startswith(b"%PDF-")
+    assert pages(printed.content) >= 1
+    assert "var(--" in printed.page
+    assert "var(--" not in printed.page_without_properties
+    assert 'stroke="#0b5cad"' in printed.page_without_properties, "the first series of the light theme"
 
 
-def test_hostile_text_fetches_nothing(full_report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(reports.pdf, "_fetch_nothing", lambda url, *_, **__: asked.append(url))
-    payload = '"><img src=https://example.com/x.png><link rel=stylesheet href=https://example.com/x.css>'
-    assert render_pdf(hostile(full_report, payload)).startswith(b"%PDF-")
-    assert asked == []
+def test_hostile_text_fetches_nothing(printed: Printed) -> None:
+    assert "https://example.com/x.png" in printed.page
+    assert printed.fetched == []
 
 
 def test_without_weasyprint_it_says_what_to_install(full_report: Report, monkeypatch: pytest.MonkeyPatch) -> None:

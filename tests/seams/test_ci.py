@@ -213,7 +213,7 @@ def _steps_of_github(job: dict[Any, Any], event: str) -> Iterator[str]:
             yield step["run"]
 
 
-@pytest.mark.timing  # the steps pass only if their measurement does
+@pytest.mark.soak  # it installs Sizewise twice; its command is run every time
 def test_a_github_job_has_its_baseline_the_second_time(service: Service) -> None:
     job = service.write_job("github")
     steps = job["jobs"]["sizewise"]["steps"]
@@ -229,7 +229,7 @@ def test_a_github_job_has_its_baseline_the_second_time(service: Service) -> None
     _check_comparison(first / upload, second / upload)
 
 
-@pytest.mark.soak  # its command is run every time, and what the second run is compared with by the job above
+@pytest.mark.soak  # as the job above
 def test_a_gitlab_job_has_its_baseline_the_second_time(service: Service) -> None:
     job = service.write_job("gitlab")["benchmark"]
     (cache,), (upload,) = job["cache"]["paths"], job["artifacts"]["paths"]

@@ -119,6 +119,7 @@ def test_cuda_alone_without_a_driver_is_3(sizewise_here: SizewiseHere, written: 
     assert "no NVIDIA driver" in done.stderr
 
 
+@pytest.mark.soak  # test_provider asks a served model for CUDA in the same way every time
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
 def test_cuda_that_falls_back_in_silence_is_4(
     sizewise: Sizewise, written: Written, tmp_path: Path, nvml_stand_in: Path

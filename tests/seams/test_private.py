@@ -119,10 +119,12 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
+@pytest.mark.soak
 def test_onnx_runtime_stores_no_telemetry(home: Path) -> None:
     assert [str(path.relative_to(home)) for path in home.rglob("*") if "Microsoft" in path.parts] == []
 
 
+@pytest.mark.soak
 def test_nothing_is_sent_beyond_loopback(home: Path, machine: Host | None) -> None:
     assert home.is_dir()
     if machine is None:

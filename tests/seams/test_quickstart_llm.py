@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 import jsonschema
 import pytest
 
-from tests.fakes.program import Sizewise
+from app.wiring import llm_quickstart
+from tests.fakes.program import Sizewise, SizewiseHere
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
 MAX_DURATION_S = 100.0
+CLIENTS = (1, 2, 4, 8, 16, 32)
+SHORT_CLIENTS = (1, 4)
 
 
 class Shown(NamedTuple):
@@ -25,8 +28,8 @@ class Shown(NamedTuple):
     program: Sizewise
 
 
-def _measure(home: Path, *options: str) -> Shown:
-    program, started_s = Sizewise(home, home), time.monotonic()
+def _measure(home: Path, program: Sizewise, *options: str) -> Shown:
+    started_s = time.monotonic()
     done = program("quickstart", "--llm", *options, "--out", str(home / "run"))
     duration_s = time.monotonic() - started_s
     assert done.returncode == 0, done.stderr
@@ -36,13 +39,18 @@ def _measure(home: Path, *options: str) -> Shown:
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    """With steps so short that beside other work too few responses come for a plan: what else it shows is complete."""
-    return _measure(tmp_path_factory.mktemp("short"), "--seconds", "1")
+    """With few numbers of clients, and steps so short that beside other work too few responses come for a plan: what
+    else it shows is complete."""
+    home = tmp_path_factory.mktemp("short")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llm_quickstart, "_CLIENTS", SHORT_CLIENTS)
+        return _measure(home, SizewiseHere(home, home, draws=False), "--seconds", "1")
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    return _measure(tmp_path_factory.mktemp("quickstart-llm"))
+    home = tmp_path_factory.mktemp("quickstart-llm")
+    return _measure(home, Sizewise(home, home))
 
 
 @pytest.mark.process
@@ -51,9 +59,15 @@ def test_the_result_meets_the_published_schema(short: Shown) -> None:
 
 
 @pytest.mark.process
-def test_every_number_of_clients_has_its_times_to_the_first_and_the_next_token(short: Shown) -> None:
-    stages = [stage for stage in short.result["stages"] if stage["kind"] == "closed"]
-    assert [stage["concurrency"] for stage in stages] == [1, 2, 4, 8, 16, 32]
+@pytest.mark.parametrize(
+    ("measured", "clients"), [("short", SHORT_CLIENTS), pytest.param("shown", CLIENTS, marks=pytest.mark.soak)]
+)
+def test_every_number_of_clients_has_its_times_to_the_first_and_the_next_token(
+    request: pytest.FixtureRequest, measured: str, clients: tuple[int, ...]
+) -> None:
+    run: Shown = request.getfixturevalue(measured)
+    stages = [stage for stage in run.result["stages"] if stage["kind"] == "closed"]
+    assert tuple(stage["concurrency"] for stage in stages) == clients
     assert all(stage["metrics"][metric]["p50"]["value"] > 0 for stage in stages for metric in ("ttft_ms", "tpot_ms"))
 
 

@@ -89,7 +89,7 @@ def artefacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -
     run = folder / "run"
     failing = Reply(500, f'{{"error": "{CANARIES["error body"]} {CANARIES["log"]}"}}'.encode())
     with ScriptedServer(Script(reply=failing)) as server, HttpProxy(f"me:{CANARIES['proxy']}") as proxy:
-        sizewise, here = (program(calibrated_home, folder) for program in (Sizewise, SizewiseHere))
+        sizewise, here = Sizewise(calibrated_home, folder, draws=False), SizewiseHere(calibrated_home, folder)
         environment = _environment(proxy.port)
         profile = _written(folder, server.port)
         override = f"target.headers.X-Set={CANARIES['clipboard command']}"

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from app import __version__
+from app.records.selftest import build_finding, build_selftest
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.selftest.bench import SelfTestBench
 from app.session.selftest.checks import check_injection
 from app.session.spec import LimitSpec
+from app.storage.calibrations import store_selftest
+from app.wiring.machine import read_machine_info
 from app.wiring.selftest import build_selftest_dependencies, start_script
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
@@ -33,6 +37,25 @@ def own_home(calibrated_home: Path, tmp_path: Path) -> Sizewise:
     return Sizewise(tmp_path, tmp_path, draws=False)
 
 
+def test_a_stored_self_test_stands_in_results_and_reports(
+    own_home: Sizewise, profile: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(own_home.home))
+    fingerprint = read_machine_info().environment.fingerprint
+    findings = (build_finding("clock", "backward steps", 0.0, high=0.0, unit=None),)
+    at = "2026-10-28T12:00:00+00:00"
+    stored = build_selftest(findings, at=at, tool=__version__, fingerprint=fingerprint, duration_s=50.0)
+    store_selftest(stored)
+    with ScriptedServer(Script(delay_s=0.005)) as server:
+        ran = SizewiseHere(own_home.home, tmp_path, draws=False)(
+            "run", profile(server.url, duration="0.3s"), "--out", str(tmp_path / "run")
+        )
+    mark = own_home.result(tmp_path / "run")["selftest"]
+    assert (mark["id"], mark["passed"], mark["failed"]) == (stored.id, True, []), ran.stderr
+    assert f"self-test {stored.id}" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.soak
 def test_the_last_self_test_stands_in_results_and_reports(
     own_home: Sizewise, profile: Callable[..., str], tmp_path: Path
 ) -> None:

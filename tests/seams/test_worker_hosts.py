@@ -165,6 +165,7 @@ def test_two_hosts_send_one_load_on_one_clock_and_strangers_are_nobody(
     assert underway_ns.max() < requests["end_ns"].sub(requests["sent_ns"]).max() + residual_ms * 1e6
 
 
+@pytest.mark.soak  # on one host, tests/loadgen/master/test_main loses workers in the same ways
 def test_a_host_that_is_cut_off_and_a_worker_that_is_suspended_are_lost_and_the_others_go_on(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, hosts: Network, target: Target
 ) -> None:

@@ -113,7 +113,7 @@ def test_two_workers_send_what_one_would_and_listen_on_the_loopback_alone(
     assert "The load was sent by 2 workers on" in (tmp_path / "run" / "report.html").read_text()
 
 
-@pytest.mark.timing
+@pytest.mark.soak  # tests/loadgen/master/test_main kills a worker, and asserts the same limit, every time
 def test_a_killed_worker_is_noticed_and_the_next_stage_is_sent_by_the_other(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
@@ -173,7 +173,7 @@ def test_ctrl_c_while_workers_are_waited_for_and_while_a_master_is_looked_for(
     wait_until(lambda: not any(map(is_running, families)), within_s=2)
 
 
-@pytest.mark.timing
+@pytest.mark.soak  # tests/loadgen/worker/test_master_worker sets the clock of a worker every time
 def test_a_wall_clock_that_is_set_by_an_hour_changes_nothing(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, wall_clock: Path
 ) -> None:

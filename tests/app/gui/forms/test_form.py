@@ -22,6 +22,8 @@ from app.profiles.fields import FieldSpec, iter_fields, profile_fields
 from app.profiles.profile import PROFILES
 from tests.fakes.forms import JoinedForm
 
+_EVERY_TIME = {"agents", "local-model", "quickstart", "retrieval"}
+
 TEXT = """\
 sizewise: 1
 name: mine   # mine
@@ -91,7 +93,10 @@ def test_every_field_of_a_profile_has_an_editor_with_a_name_and_its_help(
     shiboken6.delete(form)
 
 
-@pytest.mark.parametrize("name", bundled_profiles())
+@pytest.mark.parametrize(
+    "name",
+    [name if name in _EVERY_TIME else pytest.param(name, marks=pytest.mark.soak) for name in bundled_profiles()],
+)
 def test_a_bundled_profile_goes_through_the_form_unchanged(qtbot: QtBot, look: ThemeController, name: str) -> None:
     text = bundled_profiles()[name].read_text()
     joined = JoinedForm(text)
