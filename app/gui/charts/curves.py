@@ -55,6 +55,8 @@ class Curves(Layer):
         self._view_series = {key: view_series for key, view_series in self._view_series.items() if key in keys}
 
     def is_dashed(self, key: str, width_px: float) -> bool:
+        if len(self._view_series) == 1:
+            return False
         return key not in self._view_series or not self._view_series[key].is_dense(*self.x_axis.range, width_px)
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
@@ -70,6 +72,8 @@ class Curves(Layer):
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, not is_dense)
         pen = solid_line_pen if is_dense else line_pen(self.theme, series.style_index)
+        if len(self._view_series) == 1:  # dashes, which tell lines apart, would look like gaps
+            pen.setStyle(Qt.PenStyle.SolidLine)
         pen.setCosmetic(not self.is_antialiased)  # an exported line is as wide as on screen
         painter.setPen(pen)
         painter.setBrush(Qt.BrushStyle.NoBrush)

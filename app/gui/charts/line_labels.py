@@ -83,7 +83,7 @@ def spread_rows(rows: Sequence[float], height: float, distance: float) -> list[f
     return [spread[index] for index in range(len(rows))]
 
 
-class LineLabels(pg.GraphicsWidget):  # type: ignore[misc]
+class LineLabels(pg.GraphicsWidget):
     """Column of names beside a plot, in the colors of their lines. It has no width without names."""
 
     def __init__(self, x_axis: TickAxis, y_axis: TickAxis, theme: Theme) -> None:

@@ -90,6 +90,9 @@ def test_new_colours_are_put_on_at_once(chart: Chart, look: ThemeController) -> 
 
 
 def test_series_differ_in_colour_and_marker_and_where_they_are_short_in_dash(chart: Chart) -> None:
+    chart.set_line("p50", "p50", [0.0, 9.0], [0.0, 18.0], style_index=5)
+    chart.apply_changes()
+    assert not chart.legend.entries[0].is_dashed, "a line alone needs no dashes"
     for series in range(6):
         chart.set_line(f"{series}", f"line {series}", [0.0, 9.0], [series, series + 1], style_index=series)
     chart.apply_changes()
