@@ -78,7 +78,7 @@ def type_in(window: Window, text: str) -> None:
     handle = window.windowHandle()
     assert handle is not None
     for character in text:
-        QTest.keyClick(handle, character)
+        QTest.keyClick(handle, ord(character))
 
 
 def drop(window: Window, *paths: Path) -> str:

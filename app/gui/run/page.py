@@ -38,6 +38,7 @@ _SAMPLE = "quickstart"
 _YAML_VISIBLE_KEY = "run/yaml"
 _INITIAL_WIDTHS_PX = (560, 400)
 _STRETCH_FACTORS = (3, 2)
+_MIN_LINES_WITH_TILES = 36
 _MAX_HEIGHT_PX = 10_000
 """Requested height of the form above a preview without YAML, which gets its least height."""
 _CLICK_INTERVAL_MS = 50
@@ -146,6 +147,8 @@ class RunPage(Page):
         is_wide = (
             self.contentsRect().width() > form_width_px + _MIN_YAML_CHARACTERS * self.fontMetrics().averageCharWidth()
         )
+        is_low = self.height() < _MIN_LINES_WITH_TILES * self.fontMetrics().lineSpacing()
+        self._special_editors["preview"].set_compact(is_low and not is_wide)
         orientation = Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical
         has_only_preview = not is_wide and not self.header.yaml_button.isChecked()
         if (orientation, has_only_preview) == (self.splitter.orientation(), self._has_only_preview):
@@ -372,7 +375,9 @@ class RunPage(Page):
     def start(self) -> bool:
         if self._stack.currentIndex() == 0:
             return False
-        if self.adopt_url():
+        text = self.presenter.document.text
+        self.adopt_url()
+        if self.presenter.document.text != text:
             self.start_when_checked()
             return True
         launch = self.presenter.launch() if confirm_secrets(self, self.presenter.unapproved_secrets()) else None

@@ -47,9 +47,10 @@ class Preview(SpecialEditor):
         self._tiles_layout.setColumnStretch(2, 1)
         self.unrunnable_heading = label("Variants that cannot run on this machine", "heading")
         self.unrunnable_rows = Rows("Variants that cannot run on this machine")
-        heading = label("Planned run", "heading")
+        self._heading = label("Planned run", "heading")
+        self._is_compact = False
         vbox(
-            heading,
+            self._heading,
             self.strip,
             self._tiles,
             self.start_summary,
@@ -74,6 +75,12 @@ class Preview(SpecialEditor):
         if not self.view.work:
             self.start_summary.setText("Estimating…")
         self._latest_view.request(lambda: build_work_view(tree, path, machine))
+
+    def set_compact(self, is_compact: bool) -> None:
+        """Show only the sentence about the run, without the tiles, where there is little space."""
+        self._is_compact = is_compact
+        self._heading.setHidden(is_compact)
+        self._tiles.setHidden(is_compact or not self.view.work)
 
     def tiles(self) -> tuple[Tile, ...]:
         """Return the displayed tiles."""
@@ -101,7 +108,7 @@ class Preview(SpecialEditor):
                 self._tiles_layout.addWidget(
                     cell, row, column, Qt.AlignmentFlag.AlignTop if column < 2 else _NO_ALIGNMENT
                 )
-        self._tiles.setVisible(bool(tiles))
+        self._tiles.setHidden(self._is_compact or not tiles)
         self._tiles.updateGeometry()
 
     def _show_error(self, error: Exception) -> None:

@@ -13,16 +13,17 @@ from app.gui.background import LatestRunner
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.formatting import format_number
+from app.gui.forms.steps import format_objective
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
-from app.gui.run.editor_interface import EditedProfile, SpecialEditor, set_min_lines
+from app.gui.run.editor_interface import EditedProfile, SpecialEditor, find_protocol, set_min_lines
 from app.gui.run.search_view import DEFAULTS, SearchView, can_fail_rate, format_search, preview_search, read_slo
 from app.gui.run.stage_model import ARRIVAL_PROCESSES
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
+from app.profiles.templates import list_default_objectives
 
 _CHART_LINES = 16
-DEFAULT_OBJECTIVE = "latency_ms.p95 < 50"
 
 
 class SearchEditor(SpecialEditor):
@@ -105,7 +106,9 @@ class SearchEditor(SpecialEditor):
         slo = read_slo(None if self._document is None else self._document.value("slo"))
         if not can_fail_rate(slo):
             message = "A search needs an SLO. Add at least one objective."
-            self.strip.show_notice(Notice("warning", message), f"Add “{DEFAULT_OBJECTIVE}”")
+            self.strip.show_notice(
+                Notice("warning", message), f"Add “{format_objective(self._get_default_objective())}”"
+            )
         elif view.problem is not None:
             self.strip.show_notice(Notice("error", f"The search has errors: {view.problem}"))
         else:
@@ -138,7 +141,11 @@ class SearchEditor(SpecialEditor):
 
     def _add_objective(self) -> None:
         slo = read_slo(None if self._document is None else self._document.value("slo"))
-        self.edited.emit("slo", [*slo, DEFAULT_OBJECTIVE])
+        self.edited.emit("slo", [*slo, self._get_default_objective()])
+
+    def _get_default_objective(self) -> str:
+        protocol = None if self._document is None else find_protocol(self._document)
+        return list_default_objectives(protocol or "http")[0]
 
     def _edit_start(self) -> None:
         self._edit_text("start", self.start)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from app.gui.forms.arrangement import display_path
 from app.records.planned_work import PlannedSearch
 from app.records.search import SearchSpec
 
@@ -38,7 +39,7 @@ def preview_search(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
     except ValidationError as error:
         first_error = error.errors()[0]
         cause = first_error.get("ctx", {}).get("error")
-        location = ".".join(str(key) for key in first_error["loc"])
+        location = display_path(first_error["loc"])
         return SearchView(problem=f"{location}: {cause or first_error['msg']}"[:300])
     objectives = []
     for text in slo:

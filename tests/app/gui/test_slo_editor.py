@@ -106,7 +106,8 @@ def test_the_metrics_of_the_protocol_are_offered_first() -> None:
 
 
 def test_an_objective_is_a_metric_and_its_limit(qtbot: QtBot) -> None:
-    editor, edited = LimitsEditor(), []
+    editor = LimitsEditor()
+    edited: list[list[str] | None] = []
     qtbot.addWidget(editor)
 
     def take(slo: list[str] | None) -> None:
@@ -135,4 +136,5 @@ def test_an_objective_is_a_metric_and_its_limit(qtbot: QtBot) -> None:
     assert editor.texts() == ["ttft_ms.p95 < 40", "error_rate < 1%", "goodput_share >= 90%"]
     for _ in range(3):
         editor.lines[0].remove_button.click()
-    assert (edited[-1], editor.empty_label.isHidden()) == (None, False)
+    assert edited[-1] is None
+    assert not editor.empty_label.isHidden()

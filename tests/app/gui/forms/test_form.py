@@ -194,6 +194,7 @@ def test_parts_are_added_and_removed_whole(qtbot: QtBot, joined: JoinedForm) -> 
 
 def test_stages_are_added_copied_moved_and_removed(qtbot: QtBot, joined: JoinedForm) -> None:
     stages = joined.row("load", "stages")
+    qtbot.wait(1)  # until the unfolded step has its place
     qtbot.mouseClick(stages.add_button, Qt.MouseButton.LeftButton)
     names = [one["name"] for one in joined.document.tree["load"]["stages"]]
     assert names == ["steady", "steady-2"]

@@ -5,7 +5,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.gui.run.model_inspection import TreeNode, build_tree, estimate_fits, find_unset_axes, format_fit
+from app.gui.run.model_inspection import (
+    TreeNode,
+    build_tree,
+    estimate_fits,
+    find_stored_precision,
+    find_unset_axes,
+    format_fit,
+)
 from app.inference.inspection.client import inspect_model
 from app.inference.probe import DIGITS_MODEL
 from app.records.model import ExternalFile, GpuFit, ModelInspection, ShapeOverrides
@@ -31,6 +38,7 @@ def test_a_tree_holds_all_that_was_found(digits: ModelInspection) -> None:
     assert reported["batch"] == "batch size"
     assert reported["Opset"] == "ai.onnx 17 (IR version 8)"
     assert reported["Parameters"].startswith("367,855")
+    assert find_stored_precision(digits) == "fp32"
     assert reported["External files"].startswith("none")
     assert "FLOPs" in reported["batch size 64"]
     assert reported["GPUs in this machine"] == "none detected"

@@ -40,8 +40,9 @@ def test_a_search_is_a_range_that_depends_on_the_answer() -> None:
 
 
 def test_clients_send_as_much_as_is_answered() -> None:
-    work = msgspec.structs.replace(WORK, requests=0.0, closed_stages=1)
+    work = msgspec.structs.replace(WORK, requests=0.0, closed_stages=1, tokens_in=0.0, tokens_out=0.0)
     assert tiles(work)["Requests"][0] == "n/a"
+    assert tiles(work)["Tokens"] == ("n/a", "depends on the number of requests")
     assert "requests in a closed loop" in format_start_summary(WorkView(work))
 
 
