@@ -109,17 +109,17 @@ class LabelLayer(Layer):
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         metrics = QFontMetricsF(self.font)
-        for label, point, rect in self.arrange(area, metrics):
-            if rect is None:
-                continue
+        placed = [(label, point, rect) for label, point, rect in self.arrange(area, metrics) if rect is not None]
+        painter.setPen(solid_pen(self.theme.muted))
+        for _, point, rect in placed:
             nearest = QPointF(
                 min(max(point.x(), rect.left()), rect.right()), min(max(point.y(), rect.top()), rect.bottom())
             )
             if math.hypot(nearest.x() - point.x(), nearest.y() - point.y()) > 2 * _POINT_PX:
-                painter.setPen(solid_pen(self.theme.muted))
                 painter.drawLine(point, nearest)
-            painter.fillRect(rect, translucent_color(self.theme.paper, 200))
-            painter.setPen(QColor(self.theme.ink))
+        painter.setPen(QColor(self.theme.ink))
+        for label, _, rect in placed:  # over all lines
+            painter.fillRect(rect, translucent_color(self.theme.paper, 230))
             painter.drawText(QPointF(rect.left() + _PAD_PX, rect.top() + metrics.ascent()), label.text)
 
     def arrange(self, area: QRectF, metrics: QFontMetricsF) -> list[tuple[Label, QPointF, QRectF | None]]:

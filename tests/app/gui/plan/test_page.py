@@ -258,7 +258,7 @@ def test_the_card_reports_cost_chance_and_what_would_change_it_of_what_is_chosen
     assert bench.pinned_offers == ("acme/c4@here",)
     assert bench.offers.pin_button.isChecked()
     qtbot.mouseClick(bench.offers.pin_button, Qt.MouseButton.LeftButton)
-    assert bench.pinned_offers == ()
+    assert list(bench.pinned_offers) == []
     assert not bench.chart.pin_button.isChecked()
     qtbot.mouseClick(bench.card.back_button, Qt.MouseButton.LeftButton)
     assert bench.card.title.text() == "Recommendation"
