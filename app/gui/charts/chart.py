@@ -75,7 +75,7 @@ class Chart(Panel):
         self._overlay = Overlay(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._curves = Curves(self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._points = Points(self.plot.box, x_axis, y_axis)
-        self.labels = LabelLayer(self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
+        self.labels = LabelLayer(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._legend_entries: tuple[LegendEntry, ...] | None = None
         self._layers: tuple[Layer, ...] = (self._underlay, self._curves, self.labels, self._overlay)
         for layer, z in zip(self._layers, (-20, 0, 10, 20), strict=True):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PySide6.QtCore import QPointF, QRectF, QSizeF
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter
 
+from app.gui.charts.decorations import Decorations
 from app.gui.charts.layer import Layer
 from app.gui.charts.pens import solid_pen, translucent_color
 from app.gui.charts.tick_axis import TickAxis
@@ -34,14 +35,20 @@ class Label(msgspec.Struct, frozen=True):
 
 
 def place_labels(
-    points: Sequence[QPointF], sizes: Sequence[QSizeF], area: QRectF, other_points: Sequence[QPointF] = ()
+    points: Sequence[QPointF],
+    sizes: Sequence[QSizeF],
+    area: QRectF,
+    other_points: Sequence[QPointF] = (),
+    occupied: Sequence[QRectF] = (),
 ) -> tuple[QRectF | None, ...]:
     """Return a rectangle for the label of each point within `area`; None if there is no space.
 
-    No rectangle overlaps another one or a labeled point. Of the possible rectangles, the nearest is
-    used, but covering one of the other points counts as much as a distance of `_COVERED_PX`.
+    No rectangle overlaps another one, a labeled point, or an occupied rectangle. Of the possible
+    rectangles, the nearest is used, but covering one of the other points counts as much as a
+    distance of `_COVERED_PX`.
     """
     obstacles = [QRectF(point.x() - _POINT_PX, point.y() - _POINT_PX, 2 * _POINT_PX, 2 * _POINT_PX) for point in points]
+    obstacles += occupied
     others = np.array([(point.x(), point.y()) for point in other_points]).reshape(-1, 2)
     placed: list[QRectF | None] = []
     for point, size in zip(points, sizes, strict=True):
@@ -92,8 +99,9 @@ class LabelLayer(Layer):
     """Layer with the direct labels of points. A label that is not beside its point is joined to it
     by a line."""
 
-    def __init__(self, x_axis: TickAxis, y_axis: TickAxis, theme: Theme) -> None:
+    def __init__(self, decorations: Decorations, x_axis: TickAxis, y_axis: TickAxis, theme: Theme) -> None:
         super().__init__(x_axis, y_axis, theme)
+        self._decorations = decorations
         self.labels: tuple[Label, ...] = ()
         self.other_points: tuple[tuple[float, float], ...] = ()
         """Points without a label, in data values, which labels should not cover."""
@@ -101,24 +109,34 @@ class LabelLayer(Layer):
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         metrics = QFontMetricsF(self.font)
-        for label, point, rect in self.arrange(area, metrics):
-            if rect is None:
-                continue
+        placed = [(label, point, rect) for label, point, rect in self.arrange(area, metrics) if rect is not None]
+        painter.setPen(solid_pen(self.theme.muted))
+        for _, point, rect in placed:
             nearest = QPointF(
                 min(max(point.x(), rect.left()), rect.right()), min(max(point.y(), rect.top()), rect.bottom())
             )
             if math.hypot(nearest.x() - point.x(), nearest.y() - point.y()) > 2 * _POINT_PX:
-                painter.setPen(solid_pen(self.theme.muted))
                 painter.drawLine(point, nearest)
-            painter.fillRect(rect, translucent_color(self.theme.paper, 200))
-            painter.setPen(QColor(self.theme.ink))
+        painter.setPen(QColor(self.theme.ink))
+        for label, _, rect in placed:  # over all lines
+            painter.fillRect(rect, translucent_color(self.theme.paper, 230))
             painter.drawText(QPointF(rect.left() + _PAD_PX, rect.top() + metrics.ascent()), label.text)
 
     def arrange(self, area: QRectF, metrics: QFontMetricsF) -> list[tuple[Label, QPointF, QRectF | None]]:
         """Return each label in the plot with the pixel position of its point and the rectangle of
         its text; None for a label without space. The result is cached, because each move of the
         crosshair repaints the chart."""
-        key = (self.labels, self.other_points, area.getRect(), *self.x_axis.range, *self.y_axis.range, metrics.height())
+        region, limit = self._decorations.region, self._decorations.limit
+        key = (
+            self.labels,
+            self.other_points,
+            region,
+            limit,
+            area.getRect(),
+            *self.x_axis.range,
+            *self.y_axis.range,
+            metrics.height(),
+        )
         if self._arranged[0] != key:
             self._arranged = (key, self._arrange(area, metrics))
         return self._arranged[1]
@@ -134,8 +152,24 @@ class LabelLayer(Layer):
             sizes,
             area.adjusted(0, margin, 0, -margin),
             [self._to_pixel(area, x, y) for x, y in self.other_points],
+            self._list_occupied(area, metrics),
         )
         return [(label, point, rect) for (label, point), rect in zip(visible, rects, strict=True)]
 
     def _to_pixel(self, area: QRectF, x: float, y: float) -> QPointF:
         return QPointF(self.x_to_pixel(area, x, math.nan), self.y_to_pixel(area, y, math.nan))
+
+    def _list_occupied(self, area: QRectF, metrics: QFontMetricsF) -> list[QRectF]:
+        """Return the rectangles of the labels of the shaded region and of the limit."""
+        decorations, height = self._decorations, metrics.height() + 3 * _PAD_PX
+        occupied = []
+        if decorations.region is not None:
+            left = max(self.x_to_pixel(area, decorations.region.x0, area.left()), area.left())
+            top = max(self.y_to_pixel(area, decorations.region.y1, area.top()), area.top())
+            width = metrics.horizontalAdvance(decorations.region_label) + 4 * _PAD_PX
+            occupied.append(QRectF(left, top, width, height + _PAD_PX))
+        if decorations.limit is not None:
+            width = metrics.horizontalAdvance(decorations.limit_label) + 4 * _PAD_PX
+            bottom = self.y_to_pixel(area, decorations.limit, area.top())
+            occupied.append(QRectF(area.right() - width, bottom - height, width, height))
+        return occupied

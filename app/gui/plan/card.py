@@ -98,7 +98,7 @@ class PlanCard(SideColumn):
             self.assumptions,
             1,
             within=content,
-            margins=(4, 2, 12, 12),
+            margins=(4, 2, 8, 12),
         )
         self.set_content(content)
 

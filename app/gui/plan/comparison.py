@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QGridLayout, QLabel, QToolButton, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QToolButton, QWidget
 
 from app.gui.formatting import NOT_AVAILABLE, format_number, with_unit
 from app.gui.plan.figures import (
@@ -20,7 +21,6 @@ from app.gui.plan.figures import (
     format_usd,
     format_usd_per_hour,
 )
-from app.gui.plan.side_column import SideColumn
 from app.gui.widgets import button, hbox, label, vbox
 from app.planning.explanation import find_bottleneck
 from app.planning.formatting import format_probability
@@ -33,11 +33,14 @@ _SAME_COST_RATIO = 0.005
 _MINUS = "−"
 _WORD_JOINER = "\u2060"
 """Character that keeps the sign of an amount on its line."""
+_ZERO_WIDTH_SPACE = "\u200b"
+_BREAKABLE = re.compile(r"[-_./@]")
+"""Characters in the key of an offer after which a line may break."""
 
 
 class PinButton(QToolButton):
-    """Button that pins the selected offer, or removes its pin. `requested` is also emitted when P
-    is pressed within `owner`."""
+    """Button that pins the selected offer, or removes its pin, and is checked while the offer is
+    pinned. `requested` is also emitted when P is pressed within `owner`."""
 
     requested = Signal()
 
@@ -45,14 +48,12 @@ class PinButton(QToolButton):
         super().__init__()
         self.setAccessibleName(name)
         self.setToolTip("Pin the selected offer, or the recommended one, for the comparison (P)")
+        self.setText("Pin")
+        self.setCheckable(True)
         self.clicked.connect(self.requested)
         shortcut = QShortcut(QKeySequence(Qt.Key.Key_P), owner)
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         shortcut.activated.connect(self.requested)
-        self.show_pinned(False)
-
-    def show_pinned(self, is_pinned: bool) -> None:
-        self.setText("Unpin" if is_pinned else "Pin")
 
 
 def toggle_pin(pinned_offers: tuple[str, ...], offer: str) -> tuple[str, ...]:
@@ -237,14 +238,17 @@ def _format_share_difference(first: float, second: float) -> str:
     return f"{_format_sign(second - first)}{100 * abs(second - first):.1f} pp"
 
 
-class ComparisonView(SideColumn):
+class ComparisonView(QScrollArea):
     """Columns of the two pinned offers with their differences. `pin_toggled` is emitted with the
     key of an offer whose pin is removed."""
 
     pin_toggled = Signal(str)
 
     def __init__(self) -> None:
-        super().__init__("Comparison of two offers")
+        super().__init__()
+        self.setAccessibleName("Comparison of two offers")
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
         self._offers: tuple[str, ...] = ()
         self._hint = label("", "muted", wrap=True)
         self._grid = QGridLayout()
@@ -260,7 +264,7 @@ class ComparisonView(SideColumn):
         self.unpin_buttons = tuple(button(f"Unpin {mark}", partial(self._unpin, mark)) for mark in PIN_MARKS)
         content = QWidget()
         vbox(hbox(*self.unpin_buttons, 1), self._hint, self._grid, 1, within=content, margins=(4, 4, 12, 12))
-        self.set_content(content)
+        self.setWidget(content)
         self.show_comparison((), None)
 
     def show_comparison(self, offers: tuple[str, ...], plan: Plan | None) -> None:
@@ -272,7 +276,9 @@ class ComparisonView(SideColumn):
         self._hint.setText(_HINTS[len(fleets)])
         self._hint.setVisible(bool(_HINTS[len(fleets)]))
         for index, (heading, unpin_button) in enumerate(zip(self._headings, self.unpin_buttons, strict=True)):
-            heading.setText(f"{PIN_MARKS[index]}: {fleets[index].offer}" if index < len(fleets) else "")
+            text = f"{PIN_MARKS[index]}: {fleets[index].offer}" if index < len(fleets) else ""
+            heading.setText(_BREAKABLE.sub(f"\\g<0>{_ZERO_WIDTH_SPACE}", text))
+            heading.setAccessibleName(text)
             unpin_button.setVisible(index < len(fleets))
         self._difference_heading.setVisible(len(fleets) == len(PIN_MARKS))
         self._show_rows(rows)

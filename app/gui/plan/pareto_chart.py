@@ -21,7 +21,7 @@ from app.gui.plan.fields import ChoiceField
 from app.gui.plan.figures import format_latency_metric
 from app.gui.plan.state import PlanState
 from app.gui.theme import ThemeController
-from app.gui.widgets import label, vbox
+from app.gui.widgets import hbox, label, vbox
 from app.records.offers import Accelerator, Offer
 from app.records.plan import Fleet, Plan
 
@@ -142,8 +142,7 @@ class ParetoChart(QWidget):
             axis_row.addWidget(caption)
             axis_row.addWidget(field)
         axis_row.addStretch(1)
-        axis_row.addWidget(self.pin_button)
-        self._layout = vbox(axis_row, (self.chart, 1), self._summary_label, within=self)
+        self._layout = vbox(axis_row, (self.chart, 1), hbox((self._summary_label, 1), self.pin_button), within=self)
 
     def show_state(self, state: PlanState) -> None:
         self._state = state

@@ -168,8 +168,8 @@ class Workbench(QWidget):
         self.card.offer_requested.connect(self.select_offer)
         self.offers.model.pin_toggled.connect(self.toggle_pin)
         self.comparison.pin_toggled.connect(self.toggle_pin)
-        for panel in (self.chart, self.offers):
-            panel.pin_button.requested.connect(self._toggle_selected)
+        for pin_button in (self.chart.pin_button, self.offers.pin_button):
+            pin_button.requested.connect(self._toggle_selected)
         theme_controller.changed.connect(self.offers.fit_columns, Qt.ConnectionType.QueuedConnection)
 
     def show_state(self, state: PlanState) -> None:
@@ -237,9 +237,9 @@ class Workbench(QWidget):
 
     def _show_pin_buttons(self) -> None:
         offer = self._get_selected_offer()
-        for panel in (self.chart, self.offers):
-            panel.pin_button.setEnabled(offer is not None)
-            panel.pin_button.show_pinned(offer in self.pinned_offers)
+        for pin_button in (self.chart.pin_button, self.offers.pin_button):
+            pin_button.setEnabled(offer is not None)
+            pin_button.setChecked(offer in self.pinned_offers)
 
     def _get_selected_offer(self) -> str | None:
         """Return the offer selected in the table or the chart, or else the recommended one."""

@@ -29,6 +29,9 @@ def test_a_label_is_beside_its_point_unless_it_would_cover_others() -> None:
     (elsewhere,) = place_labels([point], [size], AREA, [covered])
     assert elsewhere is not None
     assert not elsewhere.contains(covered)
+    (free,) = place_labels([point], [size], AREA, occupied=[beside])
+    assert free is not None
+    assert not free.intersects(beside)
 
 
 def test_a_label_without_space_is_left_out() -> None:

@@ -252,6 +252,14 @@ def test_the_card_reports_cost_chance_and_what_would_change_it_of_what_is_chosen
     bench.offers.table.selectRow(row)
     assert bench.card.title.text() == "Alternative offer"
     assert bench.card.sentence.text().startswith("4 × acme/c4@here")
+    assert card.reasons.text() == "• $4,380/month more (100 %): 4 instead of 6 instances; $3/h instead of $1/h each."
+    assert card.capacity.texts()[1][0] == "3 (planned)"
+    qtbot.mouseClick(bench.chart.pin_button, Qt.MouseButton.LeftButton)
+    assert bench.pinned_offers == ("acme/c4@here",)
+    assert bench.offers.pin_button.isChecked()
+    qtbot.mouseClick(bench.offers.pin_button, Qt.MouseButton.LeftButton)
+    assert list(bench.pinned_offers) == []
+    assert not bench.chart.pin_button.isChecked()
     qtbot.mouseClick(bench.card.back_button, Qt.MouseButton.LeftButton)
     assert bench.card.title.text() == "Recommendation"
     assert bench.offers.selected_offer() is None
