@@ -188,7 +188,10 @@ def _list_load_stages(result: Result) -> list[Stage]:
 def _read_load(stage: Stage, kind: str) -> float | None:
     if kind == "clients":
         return None if stage.concurrency is None else float(stage.concurrency)
-    return stage.scheduled_per_s if kind == "rate" else _read_value(stage, "completed_per_s", "value")
+    if kind == "rate":
+        return stage.scheduled_per_s
+    completed_per_s = _read_value(stage, "completed_per_s", "value")
+    return stage.achieved_per_s.value if completed_per_s is None else completed_per_s
 
 
 def _read_value(stage: Stage, metric: str, aggregate: str) -> float | None:
