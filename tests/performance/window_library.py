@@ -70,7 +70,7 @@ def _row(place: int) -> RunRow:
         outcome="PASS",
         verdict=_TRUSTS[place % 7 % 3],
         max_rate_text=f"{place % 900}/s",
-        number=HeadlineNumber("max_rate_within_slo", "1/s", "higher", Estimate(float(place % 900))),
+        number=HeadlineNumber("max_rate_within_slo", None, "1/s", "higher", "search", Estimate(float(place % 900))),
         comparability_key=f"{place % 3}",
         usd_per_month=float(place % 5_000),
         tags=("nightly",) if place % 5 == 0 else (),

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QComboBox, QWidget
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.compare.outcome import Outcome, Overlay, OverlayView, RunSpectra, build_load_overlays
+from app.gui.flow import set_flow_layout
 from app.gui.theme import ThemeController
 from app.gui.widgets import fill_choices, hbox, label, stacked_widget, vbox
 
@@ -53,16 +54,15 @@ class OverlaysTab(QWidget):
         self._pages = stacked_widget(self._distribution_chart, self._message_label)
         self.chart = self._distribution_chart
         self._note = label("", "muted", wrap=True)
-        self._stage_label = label("Sta&ge", buddy=self.stage_box)
-        row = hbox(
-            label("&Overlay", buddy=self.view_box),
-            self.view_box,
-            self._stage_label,
-            self.stage_box,
-            label("Metri&c", buddy=self.metric_box),
-            self.metric_box,
-            1,
-        )
+        row = QWidget()
+        flow = set_flow_layout(row)
+        self._stage_field = _create_field("Sta&ge", self.stage_box)
+        for field in (
+            _create_field("&Overlay", self.view_box),
+            self._stage_field,
+            _create_field("Metri&c", self.metric_box),
+        ):
+            flow.addWidget(field)
         vbox(row, (self._pages, 1), self._note, within=self, margins=(0, 10, 0, 0))
         self.view_box.currentIndexChanged.connect(self._show_view)
         self.stage_box.currentIndexChanged.connect(self._request_spectra)
@@ -115,12 +115,13 @@ class OverlaysTab(QWidget):
 
     def _show_view(self) -> None:
         is_distribution = self.view == "distribution"
-        for widget in (self._stage_label, self.stage_box):
-            widget.setVisible(is_distribution)
+        self._stage_field.setVisible(is_distribution)
         outcome = self._outcome
         if outcome is None:
             return
-        if self.view == "load":
+        if all(entry.result is None for entry in outcome.request.entries):
+            self.show_message(outcome.missing_input or "")
+        elif self.view == "load":
             self._show_overlays(build_load_overlays(outcome.request.entries))
         elif self.view == "time":
             self.show_message("Loading requests…")
@@ -193,3 +194,9 @@ class OverlaysTab(QWidget):
         if stage is not None:
             self.show_message("Loading responses…")
             self.spectra_requested.emit(stage)
+
+
+def _create_field(text: str, box: QComboBox) -> QWidget:
+    field = QWidget()
+    hbox(label(text, buddy=box), box, within=field)
+    return field

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from app.errors import UsageError
 from app.records.events import RunStarted
+from app.records.metrics import format_metric
 from app.reporting.run_rows import (
     UNREADABLE,
     RunRow,
@@ -77,7 +78,10 @@ def test_the_headline_number_is_the_one_in_the_headline() -> None:
             ("none", nothing_measured().result),
         )
     }
-    numbers = {name: number and (number.metric, number.unit, number.estimate.value) for name, number in found.items()}
+    numbers = {
+        name: number and (format_metric(number.metric, number.aggregate), number.unit, number.estimate.value)
+        for name, number in found.items()
+    }
     max_rate = full_run().result.max_rate
     assert max_rate is not None
     assert numbers["search"] == ("max_rate_within_slo", "1/s", max_rate.per_s.value)
