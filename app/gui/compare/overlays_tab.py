@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QComboBox, QWidget
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.compare.outcome import Outcome, Overlay, OverlayView, RunSpectra, build_load_overlays
+from app.gui.compare.outcome import Outcome, OverlayView, RunOverlay, RunSpectra, build_load_overlays
 from app.gui.flow import set_flow_layout
 from app.gui.theme import ThemeController
 from app.gui.widgets import fill_choices, hbox, label, stacked_widget, vbox
@@ -41,7 +41,7 @@ class OverlaysTab(QWidget):
             self.view_box.addItem(text, view)
         self._outcome: Outcome | None = None
         self._run_spectra: tuple[RunSpectra, ...] = ()
-        self._overlays: tuple[Overlay, ...] = ()
+        self._overlays: tuple[RunOverlay, ...] = ()
         self._distribution_chart = Chart(
             "Latency distribution (CDF)",
             Axis("latency", "ms", is_log=True),
@@ -109,7 +109,7 @@ class OverlaysTab(QWidget):
         labels_by_metric = {spectrum.metric: spectrum.label for run in run_spectra for spectrum in run.spectra}
         self._fill_metrics([(text, metric) for metric, text in labels_by_metric.items()])
 
-    def show_time_overlays(self, overlays: tuple[Overlay, ...]) -> None:
+    def show_time_overlays(self, overlays: tuple[RunOverlay, ...]) -> None:
         if self.view == "time":
             self._show_overlays(overlays)
 
@@ -131,7 +131,7 @@ class OverlaysTab(QWidget):
         else:
             self._request_spectra()
 
-    def _show_overlays(self, overlays: tuple[Overlay, ...]) -> None:
+    def _show_overlays(self, overlays: tuple[RunOverlay, ...]) -> None:
         self._overlays = overlays
         self._fill_metrics([(overlay.y_label, overlay.metric) for overlay in overlays])
 
@@ -154,7 +154,7 @@ class OverlaysTab(QWidget):
             chart.set_line(f"run-{line.index}", line.label, line.x, line.y, style_index=line.index)
         self._note.setText(" ".join([*self._list_omissions(len(overlay.lines)), *overlay.notes]))
 
-    def _get_chart(self, overlay: Overlay) -> Chart:
+    def _get_chart(self, overlay: RunOverlay) -> Chart:
         """Return the chart with the axes of the overlay. The charts are kept from run to run."""
         axes = overlay.x_label, overlay.x_unit, overlay.y_label, overlay.y_unit
         if axes not in self._charts_by_axes:
