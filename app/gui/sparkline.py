@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPolygonF
@@ -15,6 +16,7 @@ SPARKLINE_ROLE = Qt.ItemDataRole.UserRole + 1
 _WIDTH_CHARACTERS = 12
 _DOT_PX = 2.5
 _MARGIN_PX = 4.0
+_MAX_CACHED_LINES = 2_000
 
 
 def build_points(values: Sequence[float], rect: QRectF) -> list[QPointF]:
@@ -30,17 +32,26 @@ def build_points(values: Sequence[float], rect: QRectF) -> list[QPointF]:
     ]
 
 
+@lru_cache(_MAX_CACHED_LINES)
+def _build_line(values: tuple[float, ...], width_px: float, height_px: float) -> QPolygonF:
+    margins_px = 2 * _MARGIN_PX
+    return QPolygonF(
+        build_points(values, QRectF(_MARGIN_PX, _MARGIN_PX, width_px - margins_px, height_px - margins_px))
+    )
+
+
 def draw_sparkline(painter: QPainter, rect: QRectF, values: Sequence[float], color: QColor) -> None:
     """Draw a line through the values, with a dot at the last."""
     if not values:
         return
-    points = build_points(values, rect.adjusted(_MARGIN_PX, _MARGIN_PX, -_MARGIN_PX, -_MARGIN_PX))
+    line = _build_line(tuple(values), rect.width(), rect.height())
     painter.save()
+    painter.translate(rect.topLeft())
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(color)
-    painter.drawPolyline(QPolygonF(points))
+    painter.drawPolyline(line)
     painter.setBrush(color)
-    painter.drawEllipse(points[-1], _DOT_PX, _DOT_PX)
+    painter.drawEllipse(line.last(), _DOT_PX, _DOT_PX)
     painter.restore()
 
 
@@ -78,17 +89,14 @@ class SparklineDelegate(QStyledItemDelegate):
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
-        values: tuple[float, ...] = index.data(SPARKLINE_ROLE) or ()
-        item_option = QStyleOptionViewItem(option)
-        self.initStyleOption(item_option, index)
-        item_option.text = ""
         widget = self.parent()
         style = widget.style() if isinstance(widget, QWidget) else QApplication.style()
-        style.drawControl(QStyle.ControlElement.CE_ItemViewItem, item_option, painter)
-        is_selected = bool(item_option.state & QStyle.StateFlag.State_Selected)
+        style.drawPrimitive(QStyle.PrimitiveElement.PE_PanelItemViewItem, option, painter)
+        values: tuple[float, ...] = index.data(SPARKLINE_ROLE) or ()
+        is_selected = bool(option.state & QStyle.StateFlag.State_Selected)
         theme = self._theme_controller.theme
         color = QColor(theme.on_accent) if is_selected else _line_color(theme)
-        draw_sparkline(painter, QRectF(item_option.rect), values, color)
+        draw_sparkline(painter, QRectF(option.rect), values, color)
 
     def sizeHint(self, option: QStyleOptionViewItem, _index: QModelIndex | QPersistentModelIndex) -> QSize:
         return QSize(_WIDTH_CHARACTERS * option.fontMetrics.averageCharWidth(), option.fontMetrics.height())

@@ -59,10 +59,11 @@ class RunChange(msgspec.Struct, frozen=True):
 def build_run_histories(rows: Iterable[RunRow], baseline_directories: Mapping[str, str]) -> dict[str, RunHistory]:
     """Return the history of each run with a reliable headline number, by directory.
     `baseline_directories` maps profile names to the directories of promoted runs."""
-    rows_by_key: dict[tuple[str, str, str], list[RunRow]] = {}
+    rows_by_key: dict[tuple[str, str, str | None, str, str], list[RunRow]] = {}
     for row in rows:
         if row.number is not None and row.comparability_key is not None and row.verdict in ("VALID", "WARN"):
-            key = row.comparability_key, row.number.metric, row.number.unit
+            number = row.number
+            key = row.comparability_key, number.metric, number.aggregate, number.unit, number.stage
             rows_by_key.setdefault(key, []).append(row)
     histories: dict[str, RunHistory] = {}
     for comparable_rows in rows_by_key.values():
@@ -93,10 +94,10 @@ def compute_run_change(row: RunRow, history: RunHistory) -> RunChange | None:
         return None
     pair = MetricPair(
         metric=number.metric,
-        aggregate=None,
+        aggregate=number.aggregate,
         unit=number.unit,
         better=number.better,
-        stage="",
+        stage=number.stage,
         is_headline=True,
         repeats=Repeats((reference.number.estimate,), (number.estimate,)),
     )

@@ -20,17 +20,18 @@ from app.analysis.comparisons.series import MetricHistory, build_histories, sele
 from app.analysis.local.call_stages import find_throughput_metric
 from app.errors import UsageError
 from app.records.bundle import Note
-from app.records.comparison import MAX_RATE
+from app.records.comparison import MAX_RATE, StageMetric
 from app.records.estimate import Estimate, Variant
 from app.records.events import RunStarted
 from app.records.local import LocalResult
-from app.records.metrics import METRICS, Better, format_metric
+from app.records.metrics import METRICS, format_metric
 from app.records.result import Result
 from app.reporting.load import build_curve_labels, find_headline_stage
 from app.reporting.local import group_headline_stages_by_variant
 from app.reporting.local_front import (
     build_throughput_quantity,
     find_fastest_valid_stage,
+    format_load,
     get_max_call_rate,
     name_variants,
 )
@@ -86,13 +87,10 @@ def format_headline(result: Result) -> str | None:
     return f"{formatting.format_metric_label(curve.metric, curve.percentile)} {_format_quantity(quantity)}"
 
 
-class HeadlineNumber(msgspec.Struct, frozen=True):
-    """Main number of a run, which is comparable between runs with the same `metric`."""
+class HeadlineNumber(StageMetric, frozen=True):
+    """Main number of a run, which is comparable between runs with the same metric and `stage`. For a
+    local model, `stage` is the scenario or test, whatever the best variant is."""
 
-    metric: str
-    """Identifier, such as `latency_ms.p95` or `max_rate_within_slo`."""
-    unit: str
-    better: Better
     estimate: Estimate
     is_bound: bool = False
     """True for a max rate above which no rate was shown to miss the SLO."""
@@ -108,29 +106,31 @@ def _build_number(result: Result) -> HeadlineNumber | None:
     max_rate, local = result.max_rate, result.local
     if max_rate is not None and max_rate.per_s.value is not None:
         unit = "sessions/s" if max_rate.sessions else "1/s"
-        return HeadlineNumber(MAX_RATE, unit, "higher", max_rate.per_s, max_rate.is_lower_bound)
+        return HeadlineNumber(MAX_RATE, None, unit, "higher", "search", max_rate.per_s, max_rate.is_lower_bound)
     if local is not None:
         return None if local.best is None else _build_local_number(local.best, local, result)
     curve = build_curve_labels(result)
     stage = find_headline_stage(result, curve)
-    estimate = None if stage is None else stage.metrics.get(curve.metric, {}).get(curve.percentile)
+    if stage is None:
+        return None
+    estimate = stage.metrics.get(curve.metric, {}).get(curve.percentile)
     if estimate is None:
         return None
-    return HeadlineNumber(
-        format_metric(curve.metric, curve.percentile), find_unit(curve.metric), METRICS[curve.metric].better, estimate
-    )
+    unit, better = find_unit(curve.metric), METRICS[curve.metric].better
+    return HeadlineNumber(curve.metric, curve.percentile, unit, better, stage.name, estimate)
 
 
 def _build_local_number(best: Variant, local: LocalResult, result: Result) -> HeadlineNumber | None:
     stages = group_headline_stages_by_variant(result)[best]
     variant_data = next(variant_data for variant_data in local.variants if variant_data.variant == best)
     if variant_data.server_per_s is not None and variant_data.server_per_s.value is not None:
-        return HeadlineNumber(MAX_RATE, "calls/s", "higher", variant_data.server_per_s)
+        return HeadlineNumber(MAX_RATE, None, "calls/s", "higher", "search", variant_data.server_per_s)
     fastest_stage = find_fastest_valid_stage(stages)
     if fastest_stage is None:
         return None
     metric = find_throughput_metric(fastest_stage)
-    return HeadlineNumber(metric, find_unit(metric), "higher", fastest_stage.metrics[metric]["value"])
+    estimate = fastest_stage.metrics[metric]["value"]
+    return HeadlineNumber(metric, None, find_unit(metric), "higher", format_load(fastest_stage), estimate)
 
 
 def _format_quantity(quantity: Quantity) -> str:

@@ -19,7 +19,8 @@ from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.library.runs_tab import RunsTab
 from app.gui.navigation import Navigation
 from app.gui.theme import ThemeController
-from app.reporting.run_rows import Listing, RunRow
+from app.records.estimate import Estimate
+from app.reporting.run_rows import HeadlineNumber, Listing, RunRow
 
 ROWS, FRAMES = 100_000, 120
 _TRUSTS = ("VALID", "WARN", "INVALID")
@@ -40,6 +41,8 @@ def main() -> None:
     _timed("sorted by size", lambda: tab.table.sortByColumn(6, Qt.SortOrder.AscendingOrder))
     for words in ("s", "scoring", "scoring nightly", ""):
         _timed(f"searched for {words!r}", partial(_show, application, partial(tab.filters.search_field.setText, words)))
+    _scroll(application, tab)
+    _timed("grouped by profile", lambda: _show(application, lambda: tab.model.set_grouped(True)))
     _scroll(application, tab)
     tab.close()
 
@@ -67,6 +70,9 @@ def _row(place: int) -> RunRow:
         outcome="PASS",
         verdict=_TRUSTS[place % 7 % 3],
         max_rate_text=f"{place % 900}/s",
+        number=HeadlineNumber("max_rate_within_slo", None, "1/s", "higher", "search", Estimate(float(place % 900))),
+        comparability_key=f"{place % 3}",
+        usd_per_month=float(place % 5_000),
         tags=("nightly",) if place % 5 == 0 else (),
         started_at=f"2026-08-01T{place // 3600 % 24:02d}:{place // 60 % 60:02d}:{place % 60:02d}+00:00",
         url="http://10.0.0.7/v1",

@@ -119,7 +119,7 @@ class OverlayLine(msgspec.Struct, frozen=True):
     y: tuple[float, ...]
 
 
-class Overlay(msgspec.Struct, frozen=True):
+class RunOverlay(msgspec.Struct, frozen=True):
     """One metric of all drawn runs over load or over time. `notes` are sentences about what is
     missing."""
 
@@ -142,7 +142,7 @@ _TIME_METRICS = (
 )  # fmt: skip
 
 
-def build_load_overlays(entries: Sequence[ComparisonEntry]) -> tuple[Overlay, ...]:
+def build_load_overlays(entries: Sequence[ComparisonEntry]) -> tuple[RunOverlay, ...]:
     """Return each metric by the rates or, if all runs have them, by the numbers of clients. Where one
     run has rates and another clients, the x axis is the throughput of both. INVALID stages are left
     out."""
@@ -172,7 +172,7 @@ def build_load_overlays(entries: Sequence[ComparisonEntry]) -> tuple[Overlay, ..
         if lines:
             name = metric_label(metric, None if aggregate == "value" else aggregate)
             unit = display_unit(METRICS[metric].unit)
-            overlays.append(Overlay(f"{metric}.{aggregate}", x_label, x_unit, name, unit, tuple(lines)))
+            overlays.append(RunOverlay(f"{metric}.{aggregate}", x_label, x_unit, name, unit, tuple(lines)))
     return tuple(overlays)
 
 
@@ -188,7 +188,10 @@ def _list_load_stages(result: Result) -> list[Stage]:
 def _read_load(stage: Stage, kind: str) -> float | None:
     if kind == "clients":
         return None if stage.concurrency is None else float(stage.concurrency)
-    return stage.scheduled_per_s if kind == "rate" else _read_value(stage, "completed_per_s", "value")
+    if kind == "rate":
+        return stage.scheduled_per_s
+    completed_per_s = _read_value(stage, "completed_per_s", "value")
+    return stage.achieved_per_s.value if completed_per_s is None else completed_per_s
 
 
 def _read_value(stage: Stage, metric: str, aggregate: str) -> float | None:
@@ -196,7 +199,7 @@ def _read_value(stage: Stage, metric: str, aggregate: str) -> float | None:
     return None if estimate is None else estimate.value
 
 
-def read_time_overlays(entries: Sequence[ComparisonEntry]) -> tuple[Overlay, ...]:
+def read_time_overlays(entries: Sequence[ComparisonEntry]) -> tuple[RunOverlay, ...]:
     """Read rates and latencies of the drawn runs over the time since their load started. Can be
     called from any thread."""
     from app.reporting.load import choose_latency_metric
@@ -225,7 +228,7 @@ def read_time_overlays(entries: Sequence[ComparisonEntry]) -> tuple[Overlay, ...
             if points:
                 lines.append(OverlayLine(index, label, tuple(x for x, _ in points), tuple(y for _, y in points)))
         if lines:
-            overlays.append(Overlay(name, "Time", "s", y_label, unit, tuple(lines), tuple(notes)))
+            overlays.append(RunOverlay(name, "Time", "s", y_label, unit, tuple(lines), tuple(notes)))
     return tuple(overlays)
 
 

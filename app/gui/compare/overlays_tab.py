@@ -13,7 +13,8 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.export import ExportCaption, set_export_caption
 from app.gui.compare.entries import ComparisonRequest, format_run_label
-from app.gui.compare.outcome import Outcome, Overlay, OverlayView, RunSpectra, build_load_overlays
+from app.gui.compare.outcome import Outcome, OverlayView, RunOverlay, RunSpectra, build_load_overlays
+from app.gui.flow import set_flow_layout
 from app.gui.theme import ThemeController
 from app.gui.widgets import fill_choices, hbox, label, stacked_widget, vbox
 
@@ -43,7 +44,7 @@ class OverlaysTab(QWidget):
             self.view_box.addItem(text, view)
         self._outcome: Outcome | None = None
         self._run_spectra: tuple[RunSpectra, ...] = ()
-        self._overlays: tuple[Overlay, ...] = ()
+        self._overlays: tuple[RunOverlay, ...] = ()
         self._distribution_chart = Chart(
             "Latency distribution (CDF)",
             Axis("latency", "ms", is_log=True),
@@ -68,16 +69,15 @@ class OverlaysTab(QWidget):
         self._pages = stacked_widget(self._distribution_page, self._message_label)
         self.chart = self._distribution_chart
         self._note = label("", "muted", wrap=True)
-        self._stage_label = label("Sta&ge", buddy=self.stage_box)
-        row = hbox(
-            label("&Overlay", buddy=self.view_box),
-            self.view_box,
-            self._stage_label,
-            self.stage_box,
-            label("Metri&c", buddy=self.metric_box),
-            self.metric_box,
-            1,
-        )
+        row = QWidget()
+        flow = set_flow_layout(row)
+        self._stage_field = _create_field("Sta&ge", self.stage_box)
+        for field in (
+            _create_field("&Overlay", self.view_box),
+            self._stage_field,
+            _create_field("Metri&c", self.metric_box),
+        ):
+            flow.addWidget(field)
         vbox(row, (self._pages, 1), self._note, within=self, margins=(0, 10, 0, 0))
         self.view_box.currentIndexChanged.connect(self._show_view)
         self.stage_box.currentIndexChanged.connect(self._request_spectra)
@@ -126,18 +126,19 @@ class OverlaysTab(QWidget):
         labels_by_metric = {spectrum.metric: spectrum.label for run in run_spectra for spectrum in run.spectra}
         self._fill_metrics([(text, metric) for metric, text in labels_by_metric.items()])
 
-    def show_time_overlays(self, overlays: tuple[Overlay, ...]) -> None:
+    def show_time_overlays(self, overlays: tuple[RunOverlay, ...]) -> None:
         if self.view == "time":
             self._show_overlays(overlays)
 
     def _show_view(self) -> None:
         is_distribution = self.view == "distribution"
-        for widget in (self._stage_label, self.stage_box):
-            widget.setVisible(is_distribution)
+        self._stage_field.setVisible(is_distribution)
         outcome = self._outcome
         if outcome is None:
             return
-        if self.view == "load":
+        if all(entry.result is None for entry in outcome.request.entries):
+            self.show_message(outcome.missing_input or "")
+        elif self.view == "load":
             self._show_overlays(build_load_overlays(outcome.request.entries))
         elif self.view == "time":
             self.show_message("Loading requests…")
@@ -147,7 +148,7 @@ class OverlaysTab(QWidget):
         else:
             self._request_spectra()
 
-    def _show_overlays(self, overlays: tuple[Overlay, ...]) -> None:
+    def _show_overlays(self, overlays: tuple[RunOverlay, ...]) -> None:
         self._overlays = overlays
         self._fill_metrics([(overlay.y_label, overlay.metric) for overlay in overlays])
 
@@ -170,7 +171,7 @@ class OverlaysTab(QWidget):
             chart.set_line(f"run-{line.index}", line.label, line.x, line.y, style_index=line.index)
         self._note.setText(" ".join([*self._list_omissions(len(overlay.lines)), *overlay.notes]))
 
-    def _get_chart(self, overlay: Overlay) -> Chart:
+    def _get_chart(self, overlay: RunOverlay) -> Chart:
         """Return the chart with the axes of the overlay. The charts are kept from run to run."""
         axes = overlay.x_label, overlay.x_unit, overlay.y_label, overlay.y_unit
         if axes not in self._charts_by_axes:
@@ -228,3 +229,9 @@ def _build_caption(request: ComparisonRequest) -> ExportCaption:
         return ExportCaption(names, "")
     slo = tuple(dict.fromkeys(row.objective.label for row in first.slo))
     return ExportCaption(names, first.clock.wall_start, slo)
+
+
+def _create_field(text: str, box: QComboBox) -> QWidget:
+    field = QWidget()
+    hbox(label(text, buddy=box), box, within=field)
+    return field

@@ -54,7 +54,7 @@ class RunLine(msgspec.Struct, frozen=True):
     change_state: State = "plain"
     """State of the change: plain if the change is within its noise."""
     reference: str | None = None
-    """Directory of the run with which the change compares; `None` without one."""
+    """Directory of the baseline or of the previous comparable run; `None` without one."""
     is_baseline: bool = False
     """True if `reference` is the baseline of the profile."""
 
@@ -95,6 +95,7 @@ def run_line(row: RunRow, history: RunHistory | None = None, now: datetime | Non
 
     has_verdict = row.verdict is not None and row.state == "done"
     change = None if history is None else compute_run_change(row, history)
+    reference = None if history is None else history.reference
     return RunLine(
         directory=row.directory,
         name=shorten(row.label),
@@ -107,8 +108,8 @@ def run_line(row: RunRow, history: RunHistory | None = None, now: datetime | Non
         values=() if history is None else history.values,
         change="" if change is None else format_run_change(change),
         change_state="plain" if change is None else _CHANGE_STATES.get(change.verdict, "plain"),
-        reference=None if change is None else change.reference.directory,
-        is_baseline=change is not None and change.is_baseline,
+        reference=None if reference is None else reference.directory,
+        is_baseline=history is not None and history.is_baseline,
     )
 
 

@@ -26,6 +26,7 @@ _MAX_CHARACTERS = 160
 _MAX_SENTENCE_CHARACTERS = 300
 _MAX_OBJECTIVES = 2
 _SENTENCE_LINES = 2
+"""Minimum number of lines of the sentence, so that the card keeps its height from run to run."""
 _MIN_CHART_CHARACTERS = 130
 """Width of the card, in characters, below which it has no chart."""
 
@@ -95,9 +96,14 @@ class RunCard(QFrame):
         self._fit_chart()
 
     def _fit_chart(self) -> None:
-        """Hide the chart if the tab, which is as wide as the card, is narrow or has large text."""
-        container = self.parentWidget() or self
-        self.chart_box.setVisible(container.width() > _MIN_CHART_CHARACTERS * self.fontMetrics().averageCharWidth())
+        """Hide the chart and the objectives if the tab, which is as wide as the card, is narrow or has
+        large text: the list above needs the space."""
+        container, metrics = self.parentWidget() or self, self.fontMetrics()
+        is_wide = container.width() > _MIN_CHART_CHARACTERS * metrics.averageCharWidth()
+        self.chart_box.setVisible(is_wide)
+        self.objectives_label.setVisible(is_wide)
+        self.sentence_label.setMinimumHeight(_SENTENCE_LINES * metrics.lineSpacing() if is_wide else 0)
+        self.objectives_label.setMinimumHeight(_MAX_OBJECTIVES * metrics.lineSpacing())
 
     def _show_curve(self, curve: PreviewCurve | None) -> None:
         """Draw the curve in the chart with its axes. The charts are kept, because a run of the same
@@ -144,9 +150,6 @@ class RunCard(QFrame):
         grid.addWidget(self._notes, len(rows) + 1, 0, 1, 3)
         grid.setColumnStretch(1, 1)
         self.chart_box.hide()
-        line_px = self.fontMetrics().lineSpacing()
-        self.sentence_label.setMinimumHeight(_SENTENCE_LINES * line_px)  # the card keeps its height from run to run
-        self.objectives_label.setMinimumHeight(_MAX_OBJECTIVES * line_px)
         for text_label in (self.sentence_label, self.objectives_label):
             text_label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self.hide()

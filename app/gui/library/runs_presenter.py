@@ -19,7 +19,6 @@ from app.gui.background import LatestRunner, submit
 from app.gui.formatting import format_quantity
 from app.gui.library.run_listing import ListedRuns, build_listing
 from app.gui.navigation import Notice, build_error_notice
-from app.records.comparison import MAX_RATE
 from app.records.metrics import display_unit, metric_label
 from app.records.result import Result
 from app.reporting.run_history import RunHistory
@@ -143,7 +142,7 @@ def build_history_preview(row: RunRow, history: RunHistory | None) -> PreviewCur
     runs."""
     if row.number is None or history is None or len(history.values) < 2:
         return None
-    name = metric_label(row.number.metric) if row.number.metric != MAX_RATE else "max rate"
+    name = metric_label(row.number.metric, row.number.aggregate)
     unit = display_unit(row.number.unit)
     run_numbers = tuple(map(float, range(1, len(history.values) + 1)))
     return PreviewCurve(f"{name} by run", "Run (oldest first)", "", name, unit, run_numbers, history.values)

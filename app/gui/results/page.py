@@ -42,7 +42,7 @@ class ResultsPage(Page):
         self._failed_path: Path | None = None
         self._pending_time_s: float | None = None
         self.strip = MessageStrip()
-        self.recent_runs = RecentRuns()
+        self.recent_runs = RecentRuns(theme_controller)
         self.loading = label("", "heading", wrap=True)
         self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._scroll_area = scroll_area()
@@ -171,6 +171,7 @@ class ResultsPage(Page):
         presenter.rejected.connect(self._on_rejected)
         self.strip.action_triggered.connect(self._try_again)
         self.recent_runs.run_selected.connect(self.open_run)
+        self.recent_runs.comparison_requested.connect(self.navigation.comparison_requested)
         self.recent_runs.library_requested.connect(self._go_to_library)
         self.recent_runs.home_requested.connect(self._go_to_home)
         self.navigation.library_changed.connect(self._on_library_changed)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
 from app.gui.background import submit
 from app.gui.home.cards import RunRows
 from app.gui.home.presenter import RunLine, read_recent_runs
-from app.gui.theme import GAP
+from app.gui.theme import GAP, ThemeController
 from app.gui.widgets import button, label, vbox
 
 
@@ -18,10 +20,12 @@ class RecentRuns(QWidget):
     runs yet."""
 
     run_selected = Signal(object)
+    comparison_requested = Signal(object)
+    """Signal that is emitted with the directories of the runs to compare, baseline first."""
     library_requested = Signal()
     home_requested = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self.heading = label("Select a run", "title", wrap=True)
         self.description_label = label(
@@ -30,15 +34,16 @@ class RecentRuns(QWidget):
         self.library_button = button("Open the &Library", self.library_requested.emit, primary=True)
         self.home_button = button("Go to the &quick check", self.home_requested.emit, primary=True)
         self.home_button.hide()
-        self.run_rows = RunRows()
+        self.run_rows = RunRows(theme_controller)
         self.run_rows.run_selected.connect(self.run_selected)
+        self.run_rows.comparison_requested.connect(self.comparison_requested)
         layout = vbox(self.heading, self.description_label, self.run_rows, within=self, margins=None, spacing=GAP)
         for action_button in (self.library_button, self.home_button):
             layout.addWidget(action_button, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addStretch(1)
 
     def refresh(self) -> None:
-        submit(self, read_recent_runs, self.show_runs, self._show_error)
+        submit(self, lambda: read_recent_runs(datetime.now(UTC)), self.show_runs, self._show_error)
 
     def show_runs(self, runs: tuple[RunLine, ...]) -> None:
         self.run_rows.show_lines(runs)

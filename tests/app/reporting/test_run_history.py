@@ -15,7 +15,7 @@ from tests.fakes.repeated import result, steady
 
 def row(day: int, p95_ms: float, half_ms: float | None = 0.1, key: str = "one") -> RunRow:
     ci95 = None if half_ms is None else (p95_ms - half_ms, p95_ms + half_ms)
-    number = HeadlineNumber("latency_ms.p95", "ms", "lower", Estimate(p95_ms, ci95, 2_000))
+    number = HeadlineNumber("latency_ms", "p95", "ms", "lower", "steady", Estimate(p95_ms, ci95, 2_000))
     started_at = f"2026-08-{day:02d}T12:00:00+00:00"
     return RunRow(
         f"run-{day}",

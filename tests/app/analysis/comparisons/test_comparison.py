@@ -10,7 +10,7 @@ from app.analysis.comparisons.comparison import (
     find_regressions,
     has_suspected_change,
 )
-from app.analysis.comparisons.metric_pairs import match_stages
+from app.analysis.comparisons.metric_pairs import list_unpaired_metrics, match_stages
 from app.records.comparison import MAX_RATE, Comparison, MetricChange
 from app.records.local import TEST_TAG
 from app.records.result import CLASS_TAG, Estimate, Objective, ObjectiveResult, Result
@@ -235,6 +235,30 @@ def test_tests_are_compared_across_precisions_and_named_by_what_both_sides_share
     )  # fmt: skip
     mixed = msgspec.structs.replace(baseline, stages=(*baseline.stages, *smaller.stages))
     assert not any("int4" in name for names in match_stages((baseline, mixed)).values() for name in names)
+
+
+def test_a_metric_of_one_side_is_listed_with_the_reason_of_the_other() -> None:
+    stage = steady(10.0, 0.1)
+    ttft = {"ttft_ms": {"p95": Estimate(5.0), "p99": Estimate(6.0)}}
+    few = {"ttft_ms": {"p99": Estimate(None, reason="too few samples")}}
+    before = result(msgspec.structs.replace(stage, metrics=stage.metrics | ttft))
+    after = result(
+        msgspec.structs.replace(stage, metrics=stage.metrics | few),
+        msgspec.structs.replace(stage, name="added"),
+        msgspec.structs.replace(stage, name="step 99 req/s", kind="step"),
+        run_id="after",
+    )
+    unpaired = list_unpaired_metrics([before], [after])
+    found = {
+        (one.stage, one.metric, one.aggregate): (one.baseline.reason, one.candidate.reason, one.is_headline)
+        for one in unpaired
+    }
+    assert found["steady", "ttft_ms", "p95"] == (None, "not measured", True)
+    assert found["steady", "ttft_ms", "p99"] == (None, "too few samples", True)
+    assert found["added", "latency_ms", "p95"] == ("no such stage", None, True)
+    assert {stage for stage, _, _ in found} == {"steady", "added"}, "a search seldom tests a rate twice"
+    assert [one.is_headline for one in unpaired] == sorted((one.is_headline for one in unpaired), reverse=True)
+    assert list_unpaired_metrics([before], [before]) == ()
 
 
 def test_a_stage_that_is_invalid_or_a_warm_up_is_not_compared() -> None:

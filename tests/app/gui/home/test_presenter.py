@@ -84,6 +84,10 @@ def test_the_quick_check_has_a_directory_of_its_own_at_home() -> None:
     assert first.arguments == ("quickstart", "--seconds", "2", "--no-retry")
 
 
+def around(value: float) -> Estimate:
+    return Estimate(value, (value - 0.1, value + 0.1))
+
+
 def test_a_card_has_the_change_in_color_only_if_it_is_one() -> None:
     before, slower, near = (
         RunRow(
@@ -92,7 +96,9 @@ def test_a_card_has_the_change_in_color_only_if_it_is_one() -> None:
             "chat",
             verdict="VALID",
             headline=f"p95 latency {value} ms",
-            number=HeadlineNumber("latency_ms.p95", "ms", "lower", Estimate(value, (value - 0.1, value + 0.1))),
+            number=HeadlineNumber(
+                "latency_ms", "p95", "ms", "lower", "steady", Estimate(value, (value - 0.1, value + 0.1))
+            ),
             comparability_key="one",
             started_at=f"2026-08-01T12:0{place}:00+00:00",
         )

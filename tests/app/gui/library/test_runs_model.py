@@ -76,11 +76,14 @@ def test_a_run_has_the_numbers_of_earlier_runs_and_the_cost_of_its_plan(model: R
             verdict="VALID",
             started_at=f"2026-08-0{day}T12:00:00+00:00",
             headline=f"p95 latency {value:.0f} ms",
-            number=HeadlineNumber("latency_ms.p95", "ms", "lower", Estimate(value, (value - 0.1, value + 0.1))),
+            number=HeadlineNumber(
+                "latency_ms", "p95", "ms", "lower", "steady", Estimate(value, (value - 0.1, value + 0.1))
+            ),
             comparability_key="one",
             usd_per_month=1234.0 if day == 2 else None,
         )
         for day, value in ((1, 10.0), (2, 12.0))
+        for estimate in (Estimate(value, (value - 0.1, value + 0.1)),)
     )
     model.set_listed_runs(build_listing(Listing(rows)))
     trend, cost = COLUMNS.index("trend"), COLUMNS.index("cost")

@@ -88,7 +88,7 @@ def test_a_preview_has_the_verdict_the_slo_and_latency_by_load(stored: list[Path
 def test_a_run_with_one_load_has_its_number_by_run_or_no_curve() -> None:
     run = result(steady(10.0, 0.1))
     assert build_load_preview(run) is None
-    number = HeadlineNumber("latency_ms.p95", "ms", "lower", Estimate(12.0))
+    number = HeadlineNumber("latency_ms", "p95", "ms", "lower", "steady", Estimate(12.0))
     row = RunRow("run", "/run", number=number)
     curve = build_history_preview(row, RunHistory((10.0, 12.0)))
     assert curve is not None
