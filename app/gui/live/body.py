@@ -19,7 +19,7 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 from app.storage.run_directory import format_run_name
 
-_SIDE_WIDTH_CHARACTERS, _MIN_SIDE_CHARACTERS = 38, 22
+_SIDE_WIDTH_CHARACTERS, _MIN_SIDE_CHARACTERS = 38, 26
 _MIN_CHARTS_LINES, _MIN_CHECKS_LINES = 14, 6
 _TABLE_LINES = 5
 """Height of the tables of variants and tests, in lines of text."""
