@@ -79,7 +79,9 @@ class LiveBody(QWidget):
             margins=(8, 0, 0, 0),
         )
         self._side_panel = side_panel
-        side_panel.layout().addItem(self._side_width)
+        side_layout = side_panel.layout()
+        assert side_layout is not None
+        side_layout.addItem(self._side_width)
         self._fit_panels()
         splitter = QSplitter()
         splitter.setChildrenCollapsible(False)
