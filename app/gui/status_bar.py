@@ -51,7 +51,7 @@ class Segment(QToolButton):
     def paintEvent(self, _: QPaintEvent) -> None:
         option = QStyleOptionToolButton()
         self.initStyleOption(option)
-        option.text = self.elided_text()  # type: ignore[attr-defined]  # missing in the stubs
+        option.text = self.elided_text()
         QStylePainter(self).drawComplexControl(QStyle.ComplexControl.CC_ToolButton, option)
 
     def elided_text(self) -> str:
@@ -165,7 +165,7 @@ class StatusBar(QStatusBar):
             "plain" if is_valid else "warn",
         )
 
-    def _add_segment(self, name: str, on_click: Callable[[], None]) -> QToolButton:
+    def _add_segment(self, name: str, on_click: Callable[[], None]) -> Segment:
         segment = Segment()
         segment.setAccessibleName(name)
         segment.clicked.connect(on_click)

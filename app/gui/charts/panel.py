@@ -121,7 +121,7 @@ class Panel(QWidget):
             self._fill_table()
 
     def _build(self) -> None:
-        self._heading = label(self.title)
+        self._heading = label(self.title, wrap=True)
         self.table_button = tool_button(
             "Table", f"Show as a table: {self.title}", tip="Show as a table (T)", flat=True, checkable=True
         )

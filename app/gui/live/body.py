@@ -23,7 +23,7 @@ from app.gui.widgets import Badge, hbox, label, vbox
 from app.records.result import Objective
 from app.storage.run_directory import format_run_name
 
-_SIDE_WIDTH_CHARACTERS, _MIN_SIDE_CHARACTERS = 38, 22
+_SIDE_WIDTH_CHARACTERS, _MIN_SIDE_CHARACTERS = 38, 26
 _MIN_CHARTS_LINES, _MIN_CHECKS_LINES = 14, 6
 _TABLE_LINES = 5
 """Height of the tables of variants and tests, in lines of text."""
@@ -85,7 +85,9 @@ class LiveBody(QWidget):
             margins=(8, 0, 0, 0),
         )
         self._side_panel = side_panel
-        side_panel.layout().addItem(self._side_width)
+        side_layout = side_panel.layout()
+        assert side_layout is not None
+        side_layout.addItem(self._side_width)
         self._fit_panels()
         splitter = QSplitter()
         splitter.setChildrenCollapsible(False)

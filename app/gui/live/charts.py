@@ -19,6 +19,7 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 _TIME_RANGES_S = (60.0, 300.0, None)
+_MIN_BOX_CHARACTERS = 10
 _MIN_HEIGHT_LINES = 9
 """Minimum height of each chart, in lines of text."""
 _TOKEN_CHARTS = {
@@ -84,6 +85,8 @@ class LiveCharts(QWidget):
             label("T&ime range", "muted", buddy=self.time_range),
             label("&Machine", "muted", buddy=self.view),
         )
+        for box in (self.time_range, self.view):
+            box.setMinimumContentsLength(_MIN_BOX_CHARACTERS)  # a longer text is elided if there is no room
         row = hbox(time_range_label, self.time_range, view_label, self.view, 1, self.linked.fit_button)
         vbox(row, (self.linked, 1), within=self, spacing=4)
 

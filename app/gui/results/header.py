@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QLineEdit, QWidget
 
 from app.gui.flow import set_flow_layout
 from app.gui.formatting import format_clock_time, format_duration
@@ -47,6 +47,7 @@ class Header(QWidget):
             button("&Plan from this run", self.plan_requested.emit),
             button("Run a&gain", self.repeat_requested.emit),
         )
+        self._top_row, self._button_panel = QBoxLayout(QBoxLayout.Direction.LeftToRight), QWidget()
         self.label_fields = QWidget()
         self.label_section = CollapsibleSection("Title, tags and notes", lambda: self.label_fields)
         self._build()
@@ -99,6 +100,20 @@ class Header(QWidget):
             action_button.setToolTip(tool_tip_text(obstacle or description))
             action_button.setAccessibleDescription(obstacle or description)
 
+    def event(self, event: QEvent) -> bool:
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+            self._fold()
+        return super().event(event)
+
+    def _fold(self) -> None:
+        """Place the buttons below the title if both do not fit on one line."""
+        widgets = (self.title, self.outcome, self.badge, self._button_panel)
+        needed_px = sum(widget.sizeHint().width() + GAP for widget in widgets if not widget.isHidden())
+        directions = QBoxLayout.Direction
+        direction = directions.LeftToRight if needed_px <= self.width() else directions.TopToBottom
+        if self._top_row.direction() != direction:
+            self._top_row.setDirection(direction)
+
     def _emit_title(self) -> None:
         if self.title_field.text().strip() != self._labels.title:
             self.title_edited.emit(self.title_field.text())
@@ -115,13 +130,14 @@ class Header(QWidget):
 
     def _build(self) -> None:
         middle = Qt.AlignmentFlag.AlignVCenter
-        button_panel = QWidget()
-        button_flow = set_flow_layout(button_panel, GAP, GAP_TIGHT, prefers_one_line=True)
+        button_flow = set_flow_layout(self._button_panel, GAP, GAP_TIGHT, prefers_one_line=True)
         height = max(action_button.sizeHint().height() for action_button in self.buttons)
         for action_button in self.buttons:
             action_button.setMinimumHeight(height)
             button_flow.addWidget(action_button)
-        title_row = hbox((self.title, 1), (self.outcome, 0, middle), (self.badge, 0, middle), button_panel)
+        title_row = hbox((self.title, 1), (self.outcome, 0, middle), (self.badge, 0, middle))
+        self._top_row.addLayout(title_row, 1)
+        self._top_row.addWidget(self._button_panel)
         label_row = QHBoxLayout()
         for caption, field, placeholder in (
             ("T&itle", self.title_field, ""),
@@ -138,4 +154,4 @@ class Header(QWidget):
         self.title_field.setMaxLength(MAX_TITLE_LENGTH)
         self.title_field.setToolTip("Lists and reports show this title. Trends use the profile's name.")
         self.note_field.setMaxLength(MAX_NOTE_LENGTH)
-        vbox(title_row, self.details, within=self, spacing=GAP_TIGHT)
+        vbox(self._top_row, self.details, within=self, spacing=GAP_TIGHT)

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QApplication, QScrollArea, QTabWidget
 
 from app.gui.assembly import assemble
 from app.gui.page import TITLES
+from app.gui.settings import THEME_TITLES
 from app.gui.theme import ThemeChoice
 from app.gui.window import Window
 
@@ -114,5 +115,4 @@ def _turn() -> None:
 
 
 def _choice(name: str) -> ThemeChoice:
-    choices: dict[str, ThemeChoice] = {"light": "light", "dark": "dark", "contrast": "contrast"}
-    return choices[name]
+    return next(theme for theme in THEME_TITLES if theme == name)
