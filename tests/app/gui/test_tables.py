@@ -9,6 +9,7 @@ from PySide6.QtTest import QAbstractItemModelTester
 from pytestqt.qtbot import QtBot
 
 from app.gui.tables import RAW_VALUE_ROLE, FrameModel, FrameTable
+from app.gui.theme import ThemeController
 
 FRAME = pd.DataFrame({"stage": ["b", "a", "c"], "p95_ms": [12.34, None, 3.0], "count": [1000, 2, 30]})
 
@@ -106,3 +107,15 @@ def test_rows_and_columns_grow_with_the_text(table: FrameTable) -> None:
     assert table.verticalHeader().defaultSectionSize() > 1.5 * before[0]
     assert table.columnWidth(0) > before[1]
     assert table.columnWidth(0) <= 10 * table.fontMetrics().averageCharWidth()
+
+
+def test_columns_fit_the_text_size_that_is_set_and_not_the_one_before(
+    table: FrameTable, look: ThemeController, qtbot: QtBot
+) -> None:
+    table.show()
+    table.fit_columns()
+    width_px = table.columnWidth(1)
+    look.scale_text(2)
+    qtbot.waitUntil(lambda: table.columnWidth(1) > 1.5 * width_px)
+    look.scale_text(1)
+    qtbot.waitUntil(lambda: table.columnWidth(1) == width_px)
