@@ -60,6 +60,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.theme import ThemeChoice
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.golden_runs import golden_bundle, golden_plan, golden_run
@@ -326,7 +327,8 @@ class Monkey:
         return f"resize to {size}"
 
     def _change_theme(self) -> str:
-        choice = self._random.choice(("system", "light", "dark", "contrast"))
+        choices: tuple[ThemeChoice, ...] = ("system", "light", "dark", "contrast")
+        choice = self._random.choice(choices)
         self.window.theme_controller.set_choice(choice)
         return f"theme {choice}"
 
