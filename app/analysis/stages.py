@@ -268,8 +268,9 @@ def _meets_slo(stage: Stage, stage_data: StageData, binding_slo: Sequence[Object
 
     In a search stage that is long enough for all percentiles, a withheld estimate counts as a
     failure. In a shorter search stage and in a stage of the profile, a withheld estimate leaves the
-    result undecided (`None`), unless another estimate fails. Also return `None` if there is nothing to evaluate: a warm-up,
-    no SLO, or a stage that was stopped early for a reason other than its backlog."""
+    result undecided (`None`), unless another estimate fails. Also return `None` if there is nothing
+    to evaluate: a warm-up, no SLO, or a stage that was stopped early for a reason other than its
+    backlog."""
     if stage_data.is_saturated:
         return False
     if stage_data.kind == "warmup" or stage_data.stopped_early or not binding_slo:

@@ -419,8 +419,8 @@ def _build_causes(
     has_no_rate = max_rate is None or (max_rate.per_s.value is None and not max_rate.is_generator_limit)
     has_searched = spec.search is not None and measurements.interruption_code is None and not has_target_ended
     if has_searched and has_no_rate:
-        reason = max_rate.per_s.reason if max_rate else "the search did not start"
-        causes += find_no_rate_causes(reason, measurements.stages, spec.gating)
+        no_rate_reason = max_rate.per_s.reason if max_rate else "the search did not start"
+        causes += find_no_rate_causes(no_rate_reason, measurements.stages, spec.gating)
     return causes
 
 

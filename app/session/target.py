@@ -65,7 +65,9 @@ def _suggest_for_status(status: int | None, workload: Workload) -> str | None:
         case HttpWorkload() if status == 404:
             return "Check the path in target.url, and workload.path."
         case HttpWorkload() if status in _MISSING_API_STATUSES:
-            return f"The server does not accept {workload.method} at this path. Set workload.method, or correct the path."
+            return (
+                f"The server does not accept {workload.method} at this path. Set workload.method, or correct the path."
+            )
         case HttpWorkload() if status == 415:
             content_type = workload.content_type or "requests without a content type"
             return f"The server does not accept {content_type}. Set Content-Type in target.headers, or another body."

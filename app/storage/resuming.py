@@ -69,12 +69,7 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
         )
     finished_event = next((event for event in events if isinstance(event, RunFinished)), None)
     if finished_event is not None and finished_event.exit_code not in _SIGNAL_EXIT_CODES:
-        if not (run.directory / RESULT).exists():
-            raise UsageError(
-                f"{run.directory} ended, so there is nothing to resume, but its result.json is missing",
-                hint="Run `sizewise report RUN --recover`, which computes the results from the stored rows.",
-            )
-        raise UsageError(f"{run.directory} is complete, so there is nothing to resume", hint=_RERUN_HINT)
+        raise _build_ended_error(run)
     if _get_last_write_s(run) < time.time() - _read_uptime_s():
         raise UsageError(
             f"{run.directory} cannot be resumed, because the machine and its monotonic clock were restarted",
@@ -100,6 +95,15 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
         started_event.run_id,
         started_event.at_ns,
         tuple(CompletedStage(event.data, event.stage) for event in finished_stages),
+    )
+
+
+def _build_ended_error(run: StoredRun) -> UsageError:
+    if (run.directory / RESULT).exists():
+        return UsageError(f"{run.directory} is complete, so there is nothing to resume", hint=_RERUN_HINT)
+    return UsageError(
+        f"{run.directory} ended, so there is nothing to resume, but its result.json is missing",
+        hint="Run `sizewise report RUN --recover`, which computes the results from the stored rows.",
     )
 
 

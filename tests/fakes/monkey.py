@@ -33,8 +33,18 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import msgspec
 import psutil
 import shiboken6
-from PySide6.QtCore import QMessageLogContext, QMimeData, QPoint, QPointF, Qt, QThreadPool, QTimer, QtMsgType, QUrl
-from PySide6.QtCore import qInstallMessageHandler
+from PySide6.QtCore import (
+    QMessageLogContext,
+    QMimeData,
+    QPoint,
+    QPointF,
+    Qt,
+    QThreadPool,
+    QTimer,
+    QtMsgType,
+    QUrl,
+    qInstallMessageHandler,
+)
 from PySide6.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
@@ -50,6 +60,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.theme import ThemeChoice
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.golden_runs import golden_bundle, golden_plan, golden_run
@@ -67,7 +78,9 @@ MAX_ENGINES, ENGINE_S = 6, 15.0
 MAX_DEPTH = 3
 """Number of nested event loops, of dialogs and menus, after which the monkey only leaves the innermost one."""
 _PAUSE_MS, _IDLE_EVERY, _IDLE_MS = 5, 40, 400
-_MAX_SKIPPED = 100
+_MAX_SKIPPED, _SHOWN_ACTIONS = 100, 50
+_AROUND_SHARE = 0.2
+"""Share of clicks on controls beside the page."""
 
 TEXTS = (
     "", "0", "-1", "1e309", "nan", "99999999999999999999", "50/s", "10ms", "1s", "0s", "latency_ms.p95 < 50",
@@ -96,12 +109,12 @@ _LEFT, _NO_MODIFIER = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
 
 class Monkey:
     def __init__(self, home: Path, seed: int, action_count: int, log: TextIO) -> None:
-        self._random, self._log, self._action_count = random.Random(seed), log, action_count
+        self._seed, self._random, self._log, self._action_count = seed, random.Random(seed), log, action_count
         self._files = sorted(path for path in (home / "files").iterdir())
         self._runs = sorted(path for path in (home / "runs").iterdir() if path.is_dir())
         self.actions: list[str] = []
-        self.failures: dict[str, int] = {}
-        """The number of the action at which each failure was first seen."""
+        self._failures: set[str] = set()
+        self._searched: QWidget | None = None
         self.slowest: list[tuple[float, str]] = []
         self.memory_mib: list[float] = []
         self._engines: list[Any] = []
@@ -136,7 +149,14 @@ class Monkey:
         faulthandler.cancel_dump_traceback_later()
 
     def fail(self, text: str) -> None:
-        self.failures.setdefault(text, len(self.actions))
+        """Report a failure with the actions before it, unless the same one was reported before."""
+        if text not in self._failures:
+            self._failures.add(text)
+            print(f"\n== seed {self._seed}, after:", *self.actions[-_SHOWN_ACTIONS:], text, sep="\n", flush=True)
+
+    @property
+    def has_failed(self) -> bool:
+        return bool(self._failures)
 
     def _act(self) -> None:
         """Do one action. The next one is scheduled first, because this one may open a dialog or menu, whose event loop
@@ -189,9 +209,8 @@ class Monkey:
     def _leave(self) -> str:
         top = self._top()
         QTest.keyClick(top, Qt.Key.Key_Escape)
-        if top is not self.window:
-            if top.isVisible() and top.isModal():
-                top.close()
+        if top is not self.window and top.isVisible() and top.isModal():
+            top.close()
         return f"leave {_describe(top)}"
 
     def _top(self) -> QWidget:
@@ -204,13 +223,17 @@ class Monkey:
 
     def _pick_control(self, *kinds: type[QWidget]) -> QWidget | None:
         top = self._top()
+        if top is self.window:  # Not of all pages: to look through them takes longer than most actions.
+            around: list[QWidget] = [self.window.rail, self.window.toolbar, self.window.strip, self.window.statusBar()]
+            around += [one for one in self.window.list_visible_docks() if not one.isFloating()]
+            top = self._random.choice(around) if self._random.random() < _AROUND_SHARE else self.window.pages.current
         found = [
             one
             for kind in kinds or _CONTROLS
             for one in top.findChildren(kind)
             if one.isVisible() and one.isEnabled() and not one.visibleRegion().isEmpty()
         ]
-        found = [one for one in found if shiboken6.isValid(one)]  # Not all wrappers of combo boxes' lists stay valid.
+        self._searched = top  # PySide invalidates what is found in a menu of a combo box with the last reference to it.
         return self._random.choice(found) if found else None
 
     def _point_in(self, widget: QWidget) -> QPoint:
@@ -279,8 +302,10 @@ class Monkey:
         self._log.write(f"  {text}\n")
         QTest.mousePress(handle, _LEFT, _NO_MODIFIER, start)
         for step in range(1, 5):
-            QTest.mouseMove(handle, start + (end - start) * step / 4)
-        QTest.mouseRelease(handle, _LEFT, _NO_MODIFIER, end)
+            if shiboken6.isValid(handle):  # A press beside a menu closes it.
+                QTest.mouseMove(handle, start + (end - start) * step / 4)
+        if shiboken6.isValid(handle):
+            QTest.mouseRelease(handle, _LEFT, _NO_MODIFIER, end)
         return text
 
     def _turn_wheel(self) -> str:
@@ -302,7 +327,8 @@ class Monkey:
         return f"resize to {size}"
 
     def _change_theme(self) -> str:
-        choice = self._random.choice(("system", "light", "dark", "contrast"))
+        choices: tuple[ThemeChoice, ...] = ("system", "light", "dark", "contrast")
+        choice = self._random.choice(choices)
         self.window.theme_controller.set_choice(choice)
         return f"theme {choice}"
 
@@ -488,10 +514,8 @@ def main() -> None:
         monkey.fail(f"the window grew by {grown_mib:.0f} MiB after {WARM_ACTIONS} actions")
     print("memory in MiB:", *(f"{value:.0f}" for value in monkey.memory_mib))
     print("most processor time:", *(f"{took_s:.2f} s {text}" for took_s, text in monkey.slowest[::-1]), sep="\n  ")
-    for text, number in monkey.failures.items():
-        print(f"\n== seed {given.seed}, after:", *monkey.actions[max(0, number - 50) : number + 1], text, sep="\n")
     sys.stdout.flush()
-    os._exit(1 if monkey.failures else 0)
+    os._exit(1 if monkey.has_failed else 0)
 
 
 if __name__ == "__main__":

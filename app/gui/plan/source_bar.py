@@ -98,14 +98,14 @@ class SourceBar(QWidget):
             action.setToolTip(tool_tip_text(run.label))
             action.setCheckable(True)
             action.setChecked(run.directory in source_paths)
-            action.triggered.connect(partial(self._toggle_source, run.directory))
+            action.toggled.connect(partial(self._toggle_source, run.directory))
         other_paths = [path for path in source_paths if path not in {run.directory for run in self._runs}]
         for path in other_paths:
             action = self.source_menu.addAction(path.name.replace("&", "&&"))
             action.setToolTip(tool_tip_text(str(path)))
             action.setCheckable(True)
             action.setChecked(True)
-            action.triggered.connect(partial(self._toggle_source, path))
+            action.toggled.connect(partial(self._toggle_source, path))
         if self._runs or other_paths:
             self.source_menu.addSeparator()
         self.source_menu.addAction("&Open files…", self.choose_files)

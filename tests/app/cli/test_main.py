@@ -50,7 +50,11 @@ def test_no_command_is_a_usage_error_that_shows_the_help(group: list[str], capsy
         (["runs", "lst"], "unknown command 'lst'", "Did you mean list?"),
         (["run", "quickstart", "--durration", "3s"], "unknown option --durration", "Did you mean --duration?"),
         (["frobnicate"], "unknown command 'frobnicate'", "Run `sizewise --help`."),
-        (["report", "last", "--recover=3"], "option '--recover' does not take a value", "Run `sizewise report --help`."),
+        (
+            ["report", "last", "--recover=3"],
+            "option '--recover' does not take a value",
+            "Run `sizewise report --help`.",
+        ),
         (["runs", "show"], "missing argument 'RUN'", "Run `sizewise runs show --help`."),
         (["report", "last", "--format", "docx"], "invalid value for '--format': 'docx' is not", "Run `sizewise report"),
     ],

@@ -9,6 +9,7 @@ from PySide6.QtTest import QAbstractItemModelTester
 from pytestqt.qtbot import QtBot
 
 from app.gui.tables import RAW_VALUE_ROLE, FrameModel, FrameTable
+from app.gui.theme import ThemeController
 
 FRAME = pd.DataFrame({"stage": ["b", "a", "c"], "p95_ms": [12.34, None, 3.0], "count": [1000, 2, 30]})
 
@@ -115,3 +116,15 @@ def test_only_columns_of_numbers_have_the_font_of_numbers(table: FrameTable) -> 
         table.frame_model.number_font = font
         row = [table.frame_model.index(0, number) for number in range(3)]
         assert [index.data(Qt.ItemDataRole.FontRole) for index in row] == [None, font, None]
+
+
+def test_columns_fit_the_text_size_that_is_set_and_not_the_one_before(
+    table: FrameTable, look: ThemeController, qtbot: QtBot
+) -> None:
+    table.show()
+    table.fit_columns()
+    width_px = table.columnWidth(1)
+    look.scale_text(2)
+    qtbot.waitUntil(lambda: table.columnWidth(1) > 1.5 * width_px)
+    look.scale_text(1)
+    qtbot.waitUntil(lambda: table.columnWidth(1) == width_px)

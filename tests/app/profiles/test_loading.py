@@ -189,7 +189,7 @@ def test_an_oip_profile_that_does_not_fit_together(folder: Path, right: str, wro
 
 def test_all_keys_that_a_section_lacks_are_named_at_once(folder: Path) -> None:
     lines = [line for line in OIP.splitlines(keepends=True) if not line.startswith(("sizewise:", "name:"))]
-    with pytest.raises(ProfileError, match="the profile is missing the keys sizewise and name$") as caught:
+    with pytest.raises(ProfileError, match=r"the profile is missing the keys sizewise and name$") as caught:
         load_profile(written(folder, "".join(lines)))
     assert caught.value.hint == "Add lines such as `sizewise: 1` and `name: fraud-scoring`."
     assert caught.value.other_errors == ()

@@ -155,7 +155,10 @@ def test_dates_are_times_too(tmp_path: Path, zone: str) -> None:
         ("timestamp\n1\ninf\n", "trace.csv:3: timestamp is not a number"),
         ("timestamp,input_tokens\n1,5\n2,-5\n", "trace.csv:3: input_tokens is not a whole number"),
         ("timestamp,input_tokens\n1,5.5\n", "input_tokens is not a whole number"),
-        ("timestamp\n1\n2,secret\n", "trace.csv:3: the file is not a valid CSV trace: column 2 has no name in the header$"),
+        (
+            "timestamp\n1\n2,secret\n",
+            "trace.csv:3: the file is not a valid CSV trace: column 2 has no name in the header$",
+        ),
         ("timestamp,x\n1,2\nsecret\n", "trace.csv:3: the file is not a valid CSV trace: column 2 is missing$"),
     ],
 )
@@ -167,7 +170,7 @@ def test_what_is_wrong_is_reported_with_its_line_of_traces(tmp_path: Path, text:
 def test_bytes_that_are_no_text_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_bytes(b"a,timestamp\nx\xff\xfe\x00timestamp\n\xff\n\0\0")
-    with pytest.raises(BadValueError, match="trace.csv:2: .*: byte 2 of the line is not UTF-8$") as caught:
+    with pytest.raises(BadValueError, match=r"trace\.csv:2: .*: byte 2 of the line is not UTF-8$") as caught:
         read_trace(path)
     assert str(caught.value).isprintable()
 
