@@ -18,7 +18,7 @@ import numpy as np
 
 from app.planning.simulation.arrivals import iterate_poisson_arrivals
 from app.planning.simulation.design import ROUTERS, FleetDesign
-from app.planning.simulation.histogram import compute_quantile_s
+from app.planning.simulation.histogram import compute_quantiles_s
 from app.planning.simulation.precompile import compile_all
 from app.planning.simulation.results import get_histogram
 from app.planning.simulation.serving import advance_to, get_totals, serve
@@ -74,7 +74,7 @@ def _play(design: FleetDesign, rate_per_s: float, requests: int) -> float:
             break
     advance_to(fleet, np.inf)
     assert get_totals(fleet).arrivals == requests
-    return compute_quantile_s(get_histogram(fleet), 0.99) or 0.0
+    return compute_quantiles_s(get_histogram(fleet), (0.99,))[0] or 0.0
 
 
 def _compile_times() -> None:

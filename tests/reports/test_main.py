@@ -11,10 +11,10 @@ import pytest
 
 from reports.__main__ import main
 from reports.formats import FORMATS_BY_SUFFIX
-from reports.html import render_plan_html
 from reports.model import PlanReport, Report
 from reports.rendering import render
 from reports.text import render_plan, render_text
+from tests.reports.conftest import Rendered
 
 
 @pytest.mark.process
@@ -30,15 +30,16 @@ def test_html_and_text_come_back_the_same(
     assert capsys.readouterr().out == render_text(full_report) + "\n"
 
 
+@pytest.mark.usefixtures("what_is_drawn_alike_is_drawn_once")
 def test_a_plans_own_report_comes_back_too(
-    whole_plan_report: PlanReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole_plan_report: PlanReport, rendered: Rendered, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored, out = tmp_path / "plan.json", tmp_path / "x.html"
     stored.write_bytes(msgspec.json.encode(whole_plan_report))
 
     assert main([str(stored), "-o", str(out)]) == 0
     assert main([str(stored)]) == 0
-    assert out.read_text("utf-8") == render_plan_html(whole_plan_report)
+    assert out.read_text("utf-8") == rendered("whole_plan_report")
     assert capsys.readouterr().out == render_plan(whole_plan_report.plan) + "\n"
 
 

@@ -19,6 +19,7 @@ from reports.markdown import (
 from reports.model import PlanReport, Report
 from tests.fakes.golden import assert_golden
 from tests.reports.hostile import PAYLOADS, hostile
+from tests.tiers import first_in_unit_tier
 
 _READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 _MARKUP = (
@@ -133,7 +134,7 @@ def _elements(text: str) -> list[str]:
     return [one.type for one in parts if one.type not in ("text", "text_special")]
 
 
-@pytest.mark.parametrize("name", ["full_report", "streaming_report", "local_report"])
+@pytest.mark.parametrize("name", first_in_unit_tier(["full_report", "streaming_report", "local_report"]))
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_hostile_text_adds_no_element(name: str, payload: str, request: pytest.FixtureRequest) -> None:
     report: Report = request.getfixturevalue(name)

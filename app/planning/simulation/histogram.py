@@ -36,12 +36,6 @@ def get_bucket_edges_s() -> Floats:
     return edges_s
 
 
-def compute_quantile_s(counts: Ints, probability: float) -> float | None:
-    """Return a quantile in seconds, interpolated linearly within a bucket; `None` if the histogram
-    is empty."""
-    return compute_quantiles_s(counts, (probability,))[0]
-
-
 def compute_quantiles_s(counts: Ints, probabilities: Sequence[float]) -> tuple[float | None, ...]:
     """Return several quantiles of a histogram in seconds; `None` for each if the histogram is
     empty."""

@@ -19,6 +19,7 @@ from loadgen.transport.http_transport import create_http_transport
 from loadgen.worker.stage import SendingStage
 from loadgen.worker.traffic import Schedule
 from tests.fakes.asker import LOOPS
+from tests.tiers import first_in_unit_tier
 
 MANNERS: dict[ReplyMode, int] = {
     "whole": 30, "chunked": 5, "close-after": 3, "close-unsaid": 3, "http-1.0": 2, "slow-body": 2, "cut-body": 1,
@@ -28,7 +29,7 @@ REQUESTS = [f"GET /{manner} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for manner in 
 SCRIPT = Script(paths={f"/{manner}": Reply(mode=manner) for manner in MANNERS}, delay_s=0.005)
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", first_in_unit_tier(range(16), 8))
 def test_every_arrival_that_came_due_is_one_row(seed: int) -> None:
     draw = random.Random(seed)
     loop = draw.choice([asyncio.new_event_loop, *LOOPS.values(), uvloop.new_event_loop])

@@ -10,6 +10,7 @@ from app.planning.exports.scale import Scale, compute_hourly_pods, compute_scale
 from app.planning.exports.settings import ExportSettings
 from tests.app.planning.exports.manifest_schemas import check
 from tests.app.planning.exports.planned import planned
+from tests.tiers import first_in_unit_tier
 
 SCALE = Scale(max_pods=50, min_pods=1, spare_pods=0, pods_per_instance=1, target_per_s=1.0, max_unavailable=0)
 
@@ -36,10 +37,11 @@ def by_clock(pods: tuple[int, ...], early: int = 10) -> dict[str, Any]:
     return build_keda_by_schedule("x", SCALE, pods, ExportSettings(timezone="Asia/Tokyo", start_early_minutes=early))
 
 
+@pytest.mark.parametrize("count", first_in_unit_tier([2, 20]))
 @pytest.mark.parametrize("early", [0, 10, 59])
-def test_every_minute_has_its_hours_pods_and_early_ones_the_next_hours(early: int) -> None:
+def test_every_minute_has_its_hours_pods_and_early_ones_the_next_hours(early: int, count: int) -> None:
     dice = random.Random(early)
-    tables = [tuple(dice.randint(1, 5) for _ in range(24)) for _ in range(20)]
+    tables = [tuple(dice.randint(1, 5) for _ in range(24)) for _ in range(count)]
     tables += [tuple(1 + (hour == at) for hour in range(24)) for at in (0, 23)]
     tables += [tuple(2 - (hour == at) for hour in range(24)) for at in (0, 12, 23)]
     for pods in tables:

@@ -5,7 +5,6 @@ import pytest
 
 from app.planning.simulation.histogram import (
     BUCKET_COUNT,
-    compute_quantile_s,
     compute_quantiles_s,
     find_bucket,
     get_bucket_edges_s,
@@ -33,15 +32,15 @@ def test_quantiles_are_within_a_bucket_of_the_exact_ones(share: float) -> None:
     times_s = np.random.default_rng(2).lognormal(-3.0, 1.5, 20_000)
     counts = np.zeros(BUCKET_COUNT, dtype=np.int64)
     np.add.at(counts, [find_bucket(float(time_s)) for time_s in times_s], 1)
-    assert compute_quantile_s(counts, share) == pytest.approx(np.quantile(times_s, share), rel=0.005)
+    assert compute_quantiles_s(counts, (share,))[0] == pytest.approx(np.quantile(times_s, share), rel=0.005)
 
 
 def test_there_is_no_quantile_of_nothing() -> None:
-    assert compute_quantile_s(np.zeros(BUCKET_COUNT, dtype=np.int64), 0.5) is None
+    assert compute_quantiles_s(np.zeros(BUCKET_COUNT, dtype=np.int64), (0.5,)) == (None,)
 
 
 def test_several_quantiles_at_once_are_those_one_by_one() -> None:
     counts = np.random.default_rng(3).integers(0, 3, BUCKET_COUNT)
     shares = (0.0, 0.3, 0.5, 0.999, 1.0)
-    assert compute_quantiles_s(counts, shares) == tuple(compute_quantile_s(counts, share) for share in shares)
+    assert compute_quantiles_s(counts, shares) == tuple(compute_quantiles_s(counts, (share,))[0] for share in shares)
     assert compute_quantiles_s(np.zeros(BUCKET_COUNT, dtype=np.int64), (0.1, 0.9)) == (None, None)

@@ -130,14 +130,14 @@ def of_another_base() -> Any:
 @pytest.mark.parametrize(
     ("changed", "check", "what"),
     [
-        ({"estimate_percentiles": rounded}, "percentiles", "largest error"),
+        pytest.param({"estimate_percentiles": rounded}, "percentiles", "largest error", marks=pytest.mark.soak),
         ({"estimate_percentiles": interpolated}, "percentiles", "largest error"),
         ({"estimate_percentiles": too_sure}, "percentiles", "coverage of the 95 % CI"),
         ({"per_s": 700.0}, "generator capacity", "max rate to a no-op server"),
-        ({"omits": True}, "stall", "p95 latency"),
+        pytest.param({"omits": True}, "stall", "p95 latency", marks=pytest.mark.soak),
         ({"servers": Servers(lambda script: replace(script, freeze_s=0.0))}, "stall", "p99 latency"),
         ({"open_run": LosesRows}, "store", "read errors"),
-        ({"open_run": CannotReadWhatWasCut}, "store", "read errors"),
+        pytest.param({"open_run": CannotReadWhatWasCut}, "store", "read errors", marks=pytest.mark.soak),
         ({"now_ns": clock_set_back()}, "clock", "backward steps"),
         ({"now_ns": lambda: 7}, "clock", "resolution"),
         ({"read_clock": wall_clock_set()}, "clock", "drift from the wall clock"),
