@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 TOOLS = build/packaging/tools
 FROZEN = build/packaging/frozen
 
-.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz compiled soak bench bench-peers lock proto release app
+.PHONY: demo gui docs docs-check test test-fast test-servers check check-style check-types fuzz compiled soak bench bench-peers lock proto release app
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -41,13 +41,18 @@ WAITING = tests/loadgen tests/app/inference/inspection
 test-servers: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/servers
 
-check: $(VENV)/.installed-test
+# Two parts, which `make --jobs 2` runs side by side: the types take longer than everything else.
+check: check-style check-types
+
+check-style: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.checks.dead_code
 	$(BIN)/python -m tests.checks.language
+
+check-types: $(VENV)/.installed-test
+	$(BIN)/mypy
 
 # Ten minutes of damaged input for every reader of foreign files and responses; .ci/run takes 30 seconds of it.
 FUZZ_SECONDS ?= 600

@@ -104,12 +104,12 @@ def short_simulations() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def load_workers_are_forked(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fork the load workers that tests start, but where times are asserted, and in long tests: the import of Locust
-    takes longer than what most of them send."""
+    """Fork the load workers that tests start, but in long tests: the import of Locust takes longer than what most of
+    them send. Those of tests/loadgen that assert times start real ones, too."""
     from tests.tiers import Tier  # a plugin, which pytest must import first
 
     with pytest.MonkeyPatch.context() as patch:
-        if request.config.option.markexpr not in (Tier.TIMING, Tier.SOAK):
+        if request.config.option.markexpr != Tier.SOAK:
             patch.setattr("loadgen.child.subprocess", forking(child))
         yield
 

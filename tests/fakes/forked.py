@@ -95,7 +95,7 @@ class ForkedProcess(subprocess.Popen[Any]):
             dict(os.environ if env is None else env),
             _read_limits(),
             start_new_session,
-            child.subprocess is not subprocess,
+            vars(child)["subprocess"] is not subprocess,
         )
         streams = tuple(number if given == -1 else given for number, given in enumerate((p2cread, c2pwrite, errwrite)))
         try:
@@ -211,12 +211,12 @@ def _import_program() -> None:
 
 
 def _serve(connection: socket.socket) -> int:
-    """Fork for each command that is received, and return in the fork with the exit code of its command; return 0 in
-    this process when the other end is closed."""
+    """Fork for each command that is received, and return in the fork with the exit code of its command. This process
+    exits when the other end is closed."""
     while True:
         message, descriptors, _, _ = socket.recv_fds(connection, _MAX_BYTES, 3)
         if not message:
-            return 0
+            os._exit(0)
         reading, writing = os.pipe()
         between = os.fork()
         if between == 0:

@@ -59,6 +59,7 @@ def test_a_started_server_is_timed_and_stopped(
     assert not is_running(int((tmp_path / "child").read_text()))
 
 
+@pytest.mark.usefixtures("unforked")  # the process that forks children is one, too
 def test_ctrl_c_leaves_no_process(sizewise: Sizewise, starting: WriteProfile, tmp_path: Path) -> None:
     path = starting(f"child={tmp_path / 'child'}", duration="60s")
     process = sizewise.start("run", path, "--out", str(tmp_path / "run"))

@@ -22,6 +22,7 @@ load:
 """
 
 
+@pytest.mark.usefixtures("unforked")  # it finds the server by its command line
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 def test_a_killed_endpoint_of_our_own_ends_the_run_at_once_with_4_and_its_cause(
     sizewise: Sizewise, tmp_path: Path

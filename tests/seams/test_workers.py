@@ -133,6 +133,7 @@ def test_a_killed_worker_is_noticed_and_the_next_stage_is_sent_by_the_other(
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("unforked")  # the process that forks children is one, too
 def test_ctrl_c_leaves_nothing(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server:
         run = sizewise.start(
@@ -148,6 +149,7 @@ def test_ctrl_c_leaves_nothing(sizewise: Sizewise, profile: WriteProfile, tmp_pa
 
 
 @pytest.mark.timing
+@pytest.mark.usefixtures("unforked")  # it finds the workers by their command lines
 def test_ctrl_c_while_workers_are_waited_for_and_while_a_master_is_looked_for(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:

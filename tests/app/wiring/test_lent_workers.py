@@ -16,7 +16,7 @@ from tests.fakes.bare_master import BareMaster
 from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.processes import children_of, free_port, is_running
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("unforked")]  # they look at what this process starts
 
 TOKEN = "a secret of many letters"
 
