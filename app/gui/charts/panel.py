@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QRectF, Qt
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt
 from PySide6.QtGui import (
     QColor,
     QContextMenuEvent,
@@ -19,7 +19,7 @@ from PySide6.QtGui import (
     QResizeEvent,
     QShortcut,
 )
-from PySide6.QtWidgets import QGridLayout, QMenu, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QMenu, QWidget
 
 from app.gui.charts import export
 from app.gui.charts.axes import Axis
@@ -37,6 +37,18 @@ if TYPE_CHECKING:
 
 _MIN_PLOT_PX = 70
 _MIN_PLOT_ROWS = 4
+
+
+class _Heading(QLabel):
+    """Title of a chart, which prefers one line. Qt itself wraps a long title even if there is room."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setWordWrap(True)
+
+    def sizeHint(self) -> QSize:
+        return QSize(self.fontMetrics().horizontalAdvance(self.text()) + 2, self.fontMetrics().height())
 
 
 class Panel(QWidget):
@@ -121,7 +133,7 @@ class Panel(QWidget):
             self._fill_table()
 
     def _build(self) -> None:
-        self._heading = label(self.title, wrap=True)
+        self._heading = _Heading(self.title)
         self.table_button = tool_button(
             "Table", f"Show as a table: {self.title}", tip="Show as a table (T)", flat=True, checkable=True
         )
