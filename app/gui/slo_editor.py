@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QCompleter, QGridLayout, QLineEdit, QWidget
 from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import UsageError
 from app.gui.forms.scalars import TextLine
+from app.gui.theme import GAP, GAP_TIGHT
 from app.gui.widgets import Badge, WheelSafeComboBox, button, hbox, label, tool_button, vbox
 from app.records.metrics import METRICS, Metric, display_unit, format_metric, metric_label
 from app.records.result import Objective
@@ -90,7 +91,7 @@ class SloEditor(QWidget):
             self.unlisted_label,
             hbox(self.add_button, self.reset_button, 1),
             within=self,
-            spacing=4,
+            spacing=GAP_TIGHT,
         )
 
     def show_slo(
@@ -269,7 +270,7 @@ class LimitLine(QWidget):
             self.unit_label,
             self.remove_button,
             within=self,
-            spacing=8,
+            spacing=GAP,
         )
         self._show(text, choices)
 
@@ -330,7 +331,7 @@ class LimitsEditor(QWidget):
         super().__init__()
         self.lines: list[LimitLine] = []
         self._choices: tuple[str, ...] = ()
-        self._lines_layout = vbox(spacing=4)
+        self._lines_layout = vbox(spacing=GAP_TIGHT)
         self.empty_label = label("There is no SLO: the run only measures.", "muted", wrap=True)
         self.add_button = button("Add objective", self._add)
         vbox(self.empty_label, self._lines_layout, hbox(self.add_button, 1), within=self, spacing=6)

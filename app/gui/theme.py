@@ -70,6 +70,8 @@ class Theme(msgspec.Struct, frozen=True):
     warn: str
     bad: str
     series: tuple[str, ...]
+    extra_series: tuple[str, ...]
+    """Colors of further categories, after those of `series`."""
     is_high_contrast: bool = False
 
 
@@ -77,22 +79,26 @@ LIGHT = Theme(
     "light", paper="#ffffff", card="#f5f7fa", ink="#1b2430", muted="#556171", outline="#7f8a98", grid="#dfe4ea",
     accent="#0b5cad", on_accent="#ffffff", good="#17703f", warn="#855300", bad="#b3261e",
     series=("#0b5cad", "#b34a09", "#0a7357", "#7b3fa0", "#5b6675", "#a8285f"),
+    extra_series=("#8a6a00", "#007f8f", "#4d7c0f", "#6d4023", "#c026d3"),
 )  # fmt: skip
 DARK = Theme(
     "dark", paper="#12161c", card="#1a2029", ink="#e6eaf0", muted="#a0acba", outline="#6f7b8a", grid="#2d3641",
     accent="#6fb3ff", on_accent="#0b1016", good="#62d49d", warn="#ecb650", bad="#ff8f86",
     series=("#6fb3ff", "#f2a154", "#55cfa5", "#c79bff", "#a5b0bf", "#ff8db4"),
+    extra_series=("#e6d35a", "#4dd8e6", "#b5e550", "#c9a98a", "#f27dff"),
 )  # fmt: skip
 CONTRAST = Theme(
     "contrast", paper="#000000", card="#0d0d0d", ink="#ffffff", muted="#e0e0e0", outline="#e0e0e0", grid="#8a8a8a",
     accent="#ffd400", on_accent="#000000", good="#3dff9e", warn="#ffd400", bad="#ff9d96",
     series=("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
+    extra_series=("#f5e56b", "#5ff0ff", "#c6ff5e", "#e0c3a5", "#ff9bff"),
     is_high_contrast=True,
 )  # fmt: skip
 CONTRAST_LIGHT = Theme(
     "contrast_light", paper="#ffffff", card="#f7f7f7", ink="#000000", muted="#303030", outline="#303030",
     grid="#767676", accent="#00349e", on_accent="#ffffff", good="#00501f", warn="#5c3700", bad="#8c0f0a",
     series=("#00349e", "#7a2e00", "#004d39", "#54137a", "#303030", "#7a0b3c"),
+    extra_series=("#5c4700", "#005a66", "#2f5200", "#5a3010", "#8a0f9c"),
     is_high_contrast=True,
 )  # fmt: skip
 _MIN_SIZE_PT = 9.0
@@ -220,9 +226,20 @@ def fixed_font(font: QFont) -> QFont:
 
 def small_font(font: QFont) -> QFont:
     """Return `font` in the size of labels inside charts."""
+    return _scale_font(font, TEXT_SIZES["small"])
+
+
+def heading_font(font: QFont) -> QFont:
+    """Return `font` in the size and weight of a heading."""
+    result = _scale_font(font, TEXT_SIZES["heading"])
+    result.setWeight(QFont.Weight.DemiBold)
+    return result
+
+
+def _scale_font(font: QFont, factor: float) -> QFont:
     result = QFont(font)
     if result.pointSizeF() > 0:  # a font with a size in pixels has no size in points
-        result.setPointSizeF(result.pointSizeF() * TEXT_SIZES["small"])
+        result.setPointSizeF(result.pointSizeF() * factor)
     return result
 
 

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 from app.gui.charts.legend import Legend
 from app.gui.charts.plot import PlotView
 from app.gui.formatting import NOT_AVAILABLE, format_clock_time
-from app.gui.theme import LIGHT, Theme, ThemeController
+from app.gui.theme import LIGHT, Theme, ThemeController, heading_font
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,10 +131,7 @@ def _draw(chart: Drawable, device: QPaintDevice) -> None:
 def _draw_header(painter: QPainter, chart: Drawable, rect: QRectF) -> float:
     """Draw the title of the chart, the name and the date of the run, and the SLO. Return the height
     of these lines."""
-    title_font, text_font = QFont(chart.font()), QFont(chart.font())
-    title_font.setWeight(QFont.Weight.DemiBold)
-    if title_font.pointSizeF() > 0:
-        title_font.setPointSizeF(1.3 * title_font.pointSizeF())
+    title_font, text_font = heading_font(chart.font()), QFont(chart.font())
     lines = [(title_font, LIGHT.ink, chart.title)]
     caption = find_export_caption(chart.parentWidget())
     if caption is not None:

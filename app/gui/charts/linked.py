@@ -10,6 +10,7 @@ from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QToolButton, QWidget
 
 from app.gui.charts.chart import Chart
+from app.gui.theme import GAP_LINE
 from app.gui.widgets import hbox, label, scroll_area, tool_button, vbox
 
 _PADDING = 0.008
@@ -122,11 +123,11 @@ class LinkedCharts(QWidget):
         column = QWidget()
         self._grid, self._columns = QGridLayout(column), 1
         self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(2)
+        self._grid.setSpacing(GAP_LINE)
         for chart in self.charts:
             self._grid.addWidget(chart)
         area = scroll_area(column, focusable=False)  # with large text, the charts scroll instead of shrinking
-        vbox(row, (area, 1), within=self, spacing=2)
+        vbox(row, (area, 1), within=self, spacing=GAP_LINE)
 
     def time_range(self) -> tuple[float, float] | None:
         return self._time_range

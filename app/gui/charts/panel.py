@@ -27,7 +27,7 @@ from app.gui.charts.legend import Legend
 from app.gui.charts.plot import PlotView
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
-from app.gui.theme import Theme, ThemeController, small_font
+from app.gui.theme import GAP_LINE, Theme, ThemeController, small_font
 from app.gui.widgets import label, stacked_widget, tool_button, vbox
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Panel(QWidget):
         self._grid = grid = QGridLayout(self)
         grid.setContentsMargins(6, 4, 6, 4)
         grid.setHorizontalSpacing(10)
-        grid.setVerticalSpacing(2)
+        grid.setVerticalSpacing(GAP_LINE)
         grid.addWidget(self._heading, 1, 0, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.legend, 1, 1, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.table_button, 1, 2, Qt.AlignmentFlag.AlignTop)

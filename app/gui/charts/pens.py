@@ -54,13 +54,10 @@ def entity_style(entity: str, entities: Sequence[str] = ()) -> int:
     unknown = [other for other in entities if other not in _STYLES_BY_ENTITY and not _GPU_PATTERN.fullmatch(other)]
     position = unknown.index(entity) if entity in unknown else 0
     return next(islice((style for style in count() if style not in taken), position, None))
+
+
 _CATEGORY_MARKERS = ("o", "s", "t1", "d", "t", "p", "h", "t2", "t3")
 _OTHER_MARKER = "+"
-_EXTRA_CATEGORY_COLORS = {
-    "light": ("#8a6a00", "#007f8f", "#4d7c0f", "#6d4023", "#c026d3"),
-    "dark": ("#e6d35a", "#4dd8e6", "#b5e550", "#c9a98a", "#f27dff"),
-    "contrast": ("#f5e56b", "#5ff0ff", "#c6ff5e", "#e0c3a5", "#ff9bff"),
-}
 _GRAY_SERIES = 4
 """Index of the gray in `Theme.series`, which marks the categories without a color of their own. The
 colors before it are those of categories; the one after it is left to lines."""
@@ -88,7 +85,7 @@ def category_marker(index: int | None) -> str:
 
 
 def _list_category_colors(theme: Theme) -> tuple[str, ...]:
-    return (*theme.series[:_GRAY_SERIES], *_EXTRA_CATEGORY_COLORS[theme.name])
+    return (*theme.series[:_GRAY_SERIES], *theme.extra_series)
 
 
 def series_color(theme: Theme, style_index: int) -> QColor:

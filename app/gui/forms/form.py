@@ -14,6 +14,7 @@ from app.gui.forms.editor import REMOVED, Edits
 from app.gui.forms.group import GroupEditor, NestedGroup
 from app.gui.forms.row import build_help_text
 from app.gui.forms.steps import Step, summarize_step
+from app.gui.theme import SCROLL_MARGINS
 from app.gui.widgets import card, label, scroll_area, search_field, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec, iter_fields, profile_fields
@@ -69,7 +70,7 @@ class ProfileForm(QWidget):
         self.search.textEdited.connect(self._update_results)
         self.search.returnPressed.connect(self._open_first_result)
         self._content = QWidget()
-        self._column = vbox(1, within=self._content, margins=(0, 0, 8, 0), spacing=10)
+        self._column = vbox(1, within=self._content, margins=SCROLL_MARGINS, spacing=10)
         self.area = scroll_area(self._content)
         self.help = label("", "muted", wrap=True)
         self.help.setMinimumHeight(self.fontMetrics().lineSpacing())

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 from app.errors import ProfileError
 from app.gui.forms.arrangement import display_choice
 from app.gui.forms.editor import REMOVED, Editor, Edits
+from app.gui.theme import GAP_TIGHT
 from app.gui.widgets import WheelSafeComboBox, hbox, tool_button, tool_tip_text
 from app.profiles.document import KeyPath, parse_scalar, read_document
 from app.profiles.editing import format_inline
@@ -100,7 +101,7 @@ class LineEditor(Editor):
         self.line.editingFinished.connect(self._emit_finished)
         self._edited_text = ""
         self.focus_target = self.line
-        layout = hbox((self.line, 1), within=self, spacing=4)
+        layout = hbox((self.line, 1), within=self, spacing=GAP_TIGHT)
         if spec.kind == "path":
             layout.addWidget(self._create_browse_button())
 

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QPushButton, QSizePol
 
 from app.gui.home.presenter import MachineLine, RunLine
 from app.gui.sparkline import Sparkline
-from app.gui.theme import ThemeController
+from app.gui.theme import GAP_LINE, ThemeController
 from app.gui.widgets import Badge, button, clear, hbox, label, restyle, tool_tip_text, vbox
 
 _STATE_SYMBOLS = {"warn": "▲ ", "bad": "✕ "}
@@ -80,7 +80,7 @@ class RunButton(_MultilineButton):
         for badge_text in dict.fromkeys((line.outcome, line.validity or line.state)):  # show INVALID only once
             if badge_text:
                 header_row.addWidget(Badge(badge_text), 0, Qt.AlignmentFlag.AlignTop)
-        layout = vbox(header_row, within=self, margins=(10, 7, 10, 7), spacing=2)
+        layout = vbox(header_row, within=self, margins=(10, 7, 10, 7), spacing=GAP_LINE)
         texts = vbox(spacing=1)
         if line.headline:
             texts.addWidget(label(line.headline, "strong", wrap=True))

@@ -24,7 +24,7 @@ from app.gui.home.unfinished import UnfinishedRuns
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
 from app.gui.recovery import Recovery
-from app.gui.theme import ThemeController
+from app.gui.theme import GAP_GROUP, GAP_SECTION, ThemeController
 from app.gui.widgets import button, card, hbox, label, scroll_area, vbox
 
 _CHECK_DELAY_MS = 400
@@ -112,8 +112,8 @@ class HomePage(Page):
             self._action_row,
             self._lower_row,
         )
-        column = vbox(*parts, 1, within=content, margins=(4, 4, 12, 12), spacing=16)
-        self._lower_row.setSpacing(16)
+        column = vbox(*parts, 1, within=content, margins=(4, 4, 12, 12), spacing=GAP_SECTION)
+        self._lower_row.setSpacing(GAP_SECTION)
         runs_card = card(label("Recent runs", "heading"), self._no_runs_label, self.run_rows)
         machine_card = card(label("This machine", "heading"), self.machine_lines)
         for frame, action_button in ((runs_card, self._read_again_button), (machine_card, self._check_again_button)):
@@ -128,7 +128,7 @@ class HomePage(Page):
         return column
 
     def _create_quick_check_card(self) -> QFrame:
-        button_row = hbox(self.quick_check_button, label("Enter or F5", "muted"), 1, spacing=12)
+        button_row = hbox(self.quick_check_button, label("Enter or F5", "muted"), 1, spacing=GAP_GROUP)
         explanation = (
             "The quick check serves a small built-in model on this machine, finds the highest rate with p95 latency "
             "below 50 ms, and plans a fleet for a day of traffic. "
@@ -161,7 +161,7 @@ class HomePage(Page):
 
     def _create_action_row(self) -> QBoxLayout:
         layout = QBoxLayout(QBoxLayout.Direction.LeftToRight)
-        layout.setSpacing(16)
+        layout.setSpacing(GAP_SECTION)
         model_text = "Measure an .onnx file on this machine: latency, throughput, precision, memory."
         endpoint_text = "Test a server that you have permission to load-test: max rate, bottleneck, errors."
         hardware_text = "Plan the GPU type, instance count and cost, based on measurements."

@@ -18,7 +18,7 @@ from app.gui.live.panels import FailureTable, GenerationTable, ValidityPanel, Va
 from app.gui.live.presenter import LivePresenter, Part
 from app.gui.live.ribbon import StageRibbon
 from app.gui.live.state import LiveState
-from app.gui.theme import ThemeController
+from app.gui.theme import GAP, GAP_GROUP, SCROLL_MARGINS, ThemeController
 from app.gui.widgets import Badge, hbox, label, vbox
 from app.records.result import Objective
 from app.storage.run_directory import format_run_name
@@ -74,10 +74,10 @@ class LiveBody(QWidget):
 
     def _build(self) -> None:
         main_panel, side_panel = QWidget(), QWidget()
-        vbox((self.charts, 1), self.variants, self.generation, self.controls, within=main_panel, margins=(0, 0, 8, 0))
+        vbox((self.charts, 1), self.variants, self.generation, self.controls, within=main_panel, margins=SCROLL_MARGINS)
         self._errors_heading = label("Errors", "heading")
         vbox(
-            hbox(label("Validity", "heading"), self.badge, 1, spacing=12),
+            hbox(label("Validity", "heading"), self.badge, 1, spacing=GAP_GROUP),
             (self.validity, 3),
             self._errors_heading,
             (self.failures, 1),
@@ -94,7 +94,7 @@ class LiveBody(QWidget):
         for index, (panel, stretch) in enumerate(((main_panel, 1), (side_panel, 0))):
             splitter.addWidget(panel)
             splitter.setStretchFactor(index, stretch)
-        vbox(self.header, self.kpis, self.ribbon, (splitter, 1), within=self, spacing=8)
+        vbox(self.header, self.kpis, self.ribbon, (splitter, 1), within=self, spacing=GAP)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -15,7 +15,7 @@ from app.gui.formatting import State
 from app.gui.live.machine import LATENCIES, RATES, get_view_titles
 from app.gui.live.presenter import LivePresenter
 from app.gui.live.state import Band, RunKind, StageCell
-from app.gui.theme import ThemeController
+from app.gui.theme import GAP_TIGHT, ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 _TIME_RANGES_S = (60.0, 300.0, None)
@@ -88,7 +88,7 @@ class LiveCharts(QWidget):
         for box in (self.time_range, self.view):
             box.setMinimumContentsLength(_MIN_BOX_CHARACTERS)  # a longer text is elided if there is no room
         row = hbox(time_range_label, self.time_range, view_label, self.view, 1, self.linked.fit_button)
-        vbox(row, (self.linked, 1), within=self, spacing=4)
+        vbox(row, (self.linked, 1), within=self, spacing=GAP_TIGHT)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

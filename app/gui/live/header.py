@@ -9,6 +9,7 @@ from app.analysis.run_progress import RunStep, compute_done_share
 from app.gui.flow import set_flow_layout
 from app.gui.formatting import NOT_AVAILABLE, State, format_elapsed
 from app.gui.live.state import LiveState, RunStatus, StepCell
+from app.gui.theme import GAP_GROUP, GAP_SECTION, GAP_TIGHT
 from app.gui.widgets import button, hbox, label, restyle, tool_tip_text, vbox
 
 _PROGRESS_STEPS = 200
@@ -103,9 +104,9 @@ class RunHeader(QFrame):
         self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
         self.stop = button("S&top", self.stop_requested.emit)
         self.stop.setToolTip("Stop the run and store the results so far (Esc Esc)")
-        title_row = hbox((self.name, 1), self.status, self.stop, spacing=12)
-        position_row = hbox((self.message, 1), self.progress, self.times, spacing=16)
-        vbox(title_row, self.steps, position_row, self.bar, within=self, spacing=4)
+        title_row = hbox((self.name, 1), self.status, self.stop, spacing=GAP_GROUP)
+        position_row = hbox((self.message, 1), self.progress, self.times, spacing=GAP_SECTION)
+        vbox(title_row, self.steps, position_row, self.bar, within=self, spacing=GAP_TIGHT)
 
     def show_state(self, state: LiveState) -> None:
         self.name.setText(state.name or "Run")

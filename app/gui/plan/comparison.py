@@ -21,6 +21,7 @@ from app.gui.plan.figures import (
     format_usd,
     format_usd_per_hour,
 )
+from app.gui.theme import GAP_TIGHT
 from app.gui.widgets import button, hbox, label, vbox
 from app.planning.explanation import find_bottleneck
 from app.planning.formatting import format_probability
@@ -253,7 +254,7 @@ class ComparisonView(QScrollArea):
         self._hint = label("", "muted", wrap=True)
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(10)
-        self._grid.setVerticalSpacing(4)
+        self._grid.setVerticalSpacing(GAP_TIGHT)
         for column, stretch in enumerate((3, 4, 4, 4)):
             self._grid.setColumnStretch(column, stretch)
         self._headings = tuple(label("", "strong", wrap=True) for _ in PIN_MARKS)

@@ -31,7 +31,7 @@ from app.gui.results.tabs.throughput import ThroughputTab
 from app.gui.results.tabs.variants import ModelTab, VariantsTab
 from app.gui.results.tiles import Tiles
 from app.gui.results.verdict_card import VerdictCard
-from app.gui.theme import ThemeController
+from app.gui.theme import SCROLL_MARGINS, ThemeController
 from app.gui.widgets import vbox
 from reports.formatting import display_tiles
 
@@ -99,7 +99,7 @@ class Content(QWidget):
             self.header.label_section,
             (self.tabs, 1),
             within=self,
-            margins=(0, 0, 8, 0),
+            margins=SCROLL_MARGINS,
             spacing=10,
         )
         self.tabs.currentChanged.connect(self._fill_current_tab)

@@ -15,7 +15,7 @@ from app.gui.charts.chart import Chart
 from app.gui.charts.pens import BAD_STYLE_INDEX
 from app.gui.results import frames
 from app.gui.results.state import DisplayedRun
-from app.gui.theme import ThemeController
+from app.gui.theme import GAP, ThemeController
 from app.gui.widgets import hbox
 from app.records.metrics import metric_label
 from app.reporting.quantities import build_limit
@@ -60,7 +60,7 @@ class LoadCurves(QWidget):
         super().__init__()
         self.setAccessibleName("Latency by load")
         self._theme_controller = theme_controller
-        self._row = hbox(within=self, spacing=8)
+        self._row = hbox(within=self, spacing=GAP)
         self._charts_by_curve: dict[tuple[str, bool], Chart] = {}
         self.charts: tuple[Chart, ...] = ()
 

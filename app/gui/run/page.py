@@ -27,7 +27,7 @@ from app.gui.run.validation import ProfileIssue
 from app.gui.secret_consent import confirm_secrets
 from app.gui.settings import open_settings
 from app.gui.slo_editor import LimitsEditor
-from app.gui.theme import ThemeController
+from app.gui.theme import GAP, PAGE_MARGINS, ThemeController
 from app.gui.widgets import restyle, stacked_widget, vbox
 from app.profiles import templates
 from app.profiles.bundled import bundled_profiles
@@ -90,7 +90,7 @@ class RunPage(Page):
         self.splitter.setHandleWidth(12)
         editing_panel = _build_column(self.header, self.error_strip, self.notice_strip, self.splitter)
         self._stack = stacked_widget(self.empty_state, editing_panel)
-        self.setContentsMargins(16, 12, 16, 8)
+        self.setContentsMargins(*PAGE_MARGINS)
         vbox(self.recovery_strip, (self._stack, 1), within=self)
         for key, editor in self._special_editors.items():
             if key == "preview":
@@ -500,7 +500,7 @@ def create_special_editors(theme_controller: ThemeController) -> dict[str, Speci
 
 def _build_column(*widgets: QWidget) -> QWidget:
     column = QWidget()
-    vbox(*widgets[:-1], (widgets[-1], 1), within=column, spacing=8)
+    vbox(*widgets[:-1], (widgets[-1], 1), within=column, spacing=GAP)
     return column
 
 

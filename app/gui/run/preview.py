@@ -21,6 +21,7 @@ from app.gui.run.work_view import (
     format_start_summary,
     group_unrunnable_variants,
 )
+from app.gui.theme import GAP_GROUP, GAP_LINE
 from app.gui.widgets import clear, label, vbox
 
 _NO_ALIGNMENT = Qt.AlignmentFlag(0)
@@ -42,8 +43,8 @@ class Preview(SpecialEditor):
         self._tiles = QWidget()
         self._tiles_layout = QGridLayout(self._tiles)
         self._tiles_layout.setContentsMargins(0, 0, 0, 0)
-        self._tiles_layout.setHorizontalSpacing(12)
-        self._tiles_layout.setVerticalSpacing(2)
+        self._tiles_layout.setHorizontalSpacing(GAP_GROUP)
+        self._tiles_layout.setVerticalSpacing(GAP_LINE)
         self._tiles_layout.setColumnStretch(2, 1)
         self.unrunnable_heading = label("Variants that cannot run on this machine", "heading")
         self.unrunnable_rows = Rows("Variants that cannot run on this machine")

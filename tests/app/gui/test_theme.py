@@ -39,9 +39,9 @@ def test_every_text_can_be_read(theme: Theme, ground: str) -> None:
 @pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
 @pytest.mark.parametrize("ground", ["paper", "card"])
 def test_every_series_stands_out_of_the_ground(theme: Theme, ground: str) -> None:
-    graphics = [*theme.series, theme.outline, *([theme.grid] if theme.is_high_contrast else [])]
+    graphics = [*theme.series, *theme.extra_series, theme.outline, *([theme.grid] if theme.is_high_contrast else [])]
     assert all(contrast(colour, getattr(theme, ground)) >= 3 for colour in graphics)
-    assert len(set(theme.series)) == len(theme.series)
+    assert len({*theme.series, *theme.extra_series}) == len(theme.series) + len(theme.extra_series)
 
 
 def test_the_system_decides_on_darkness_and_on_contrast() -> None:
@@ -161,6 +161,7 @@ PURPOSES = {
     "warn": "▲",
     "bad": "✕",
     "series": "lines and bars, in this order",
+    "extra_series": "further accelerators on Plan",
 }
 
 

@@ -24,7 +24,7 @@ from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
-from app.gui.theme import ThemeController
+from app.gui.theme import GAP, GAP_TIGHT, ThemeController
 from app.gui.widgets import WheelSafeComboBox, fill_choices, hbox, label, vbox
 from app.records.metrics import metric_label
 from app.reporting.load import build_breakdown_section
@@ -199,7 +199,7 @@ class BreakdownTab(Tab):
             self.table,
             self.note_label,
             within=self._section_box,
-            spacing=8,
+            spacing=GAP,
         )
         self.servers = _TableSection(
             formatting.SERVER_TITLE,
@@ -294,7 +294,7 @@ class _TableSection(QWidget, Generic[_Row]):
         self.model, self._build_frame = model, build_frame
         self.table = create_table(model, title)
         self.table.horizontalHeader().setStretchLastSection(False)
-        column = vbox(label(title, wrap=True), self.table, within=self, spacing=4)
+        column = vbox(label(title, wrap=True), self.table, within=self, spacing=GAP_TIGHT)
         if note:
             column.addWidget(label(note, "muted", wrap=True))
 
@@ -317,7 +317,7 @@ class Waterfall(QWidget):
         self.chart = BarChart("Latency of the selected request", Axis("Time", "ms"), "Part", "Bar", theme_controller)
         self.chart.setMinimumHeight(_MIN_WATERFALL_PX)
         self.description_label = label("", wrap=True)
-        vbox(self.description_label, self.chart, within=self, spacing=4)
+        vbox(self.description_label, self.chart, within=self, spacing=GAP_TIGHT)
         self.clear()
 
     def clear(self, reason: str = "Select a request to see where its latency was spent.") -> None:
