@@ -289,7 +289,9 @@ class Monkey:
         popup = QApplication.activePopupWidget()
         window = (popup or self._top()).windowHandle()
         if window is not None:
-            QTest.keyClick(window, key, modifier)
+            QTest.keyPress(window, key, modifier)
+            if shiboken6.isValid(window):  # The press may have closed it: QTest would release the key on what is gone.
+                QTest.keyRelease(window, key, modifier)
 
     def _drag(self) -> str:
         widget = self._pick_control() if self._random.random() < 0.4 else self._top()
