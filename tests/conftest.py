@@ -17,7 +17,7 @@ import pytest
 from app.planning import fleet_rate
 from app.planning.service_models import measured
 from app.planning.simulation.design import FleetDesign
-from app.planning.simulation.steady import SteadyOutcome
+from app.planning.simulation.steady import SteadyOutcome, simulate_steady
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import ServiceFit
 from app.wiring.machine import read_machine_info
@@ -76,7 +76,6 @@ def simulated_fleets() -> Iterator[dict[object, SteadyOutcome]]:
     Who tests that equal seeds simulate the same clears them.
     """
     outcomes: dict[object, SteadyOutcome] = {}
-    simulate = fleet_rate.simulate_steady
 
     def simulate_once(
         design: FleetDesign, rate_per_s: float, requests: int, seeds: tuple[int, ...], percentiles: list[float], *,
@@ -84,7 +83,7 @@ def simulated_fleets() -> Iterator[dict[object, SteadyOutcome]]:
     ) -> SteadyOutcome:  # fmt: skip
         key = (design, rate_per_s, requests, seeds, tuple(percentiles), max_replicas)
         if key not in outcomes:
-            outcomes[key] = simulate(design, rate_per_s, requests, seeds, percentiles, max_replicas=max_replicas)
+            outcomes[key] = simulate_steady(design, rate_per_s, requests, seeds, percentiles, max_replicas=max_replicas)
         return outcomes[key]
 
     with pytest.MonkeyPatch.context() as patch:
