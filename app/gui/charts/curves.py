@@ -72,7 +72,7 @@ class Curves(Layer):
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, not is_dense)
         pen = solid_line_pen if is_dense else line_pen(self.theme, series.style_index)
-        if len(self._view_series) == 1:  # dashes, which tell lines apart, would look like gaps
+        if len(self._view_series) == 1:  # dashes, which distinguish lines, would look like gaps
             pen.setStyle(Qt.PenStyle.SolidLine)
         pen.setCosmetic(not self.is_antialiased)  # an exported line is as wide as on screen
         painter.setPen(pen)

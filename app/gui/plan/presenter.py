@@ -192,8 +192,8 @@ class PlanPresenter(QObject):
             )
 
     def _simulate_next_offer(self) -> None:
-        """Start the simulation of the first requested offer of which the simulated plan has only an
-        analytical estimate."""
+        """Start the simulation of the first requested offer for which the simulated plan has only
+        an analytical estimate."""
         self._cancel_offer_simulation()
         state = self.state
         offer = None
