@@ -192,7 +192,7 @@ class DayRow(InputRow):
 
     def show_capacity(self, rows: tuple[CapacityRow, ...], traffic: Traffic, sized_peak_per_s: float | None) -> None:
         """Show what the instances of the selected offer sustain at the plan's confidence, beside
-        the rates of the day without what a cache serves."""
+        the rates of the day, including what a cache serves."""
         uncached_share = 1.0 - traffic.cache_share
         self.curve.set_capacity_lines(
             tuple(
