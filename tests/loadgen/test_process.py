@@ -642,6 +642,7 @@ def test_workers_that_do_not_come_are_a_load_error() -> None:
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("unforked")
 def test_a_master_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.process._SILENCE_TIMEOUT_S", 0.0)
     with pytest.raises(LoadError, match=r"did not join within 0\.1 s"):

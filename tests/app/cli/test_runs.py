@@ -395,7 +395,7 @@ def test_a_run_travels_as_one_file(
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"{run_id}.sizewise.zip: {run_id}, 5 files")
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "other"))
     assert main(["runs", "import", f"{run_id}.sizewise.zip"]) == 0
-    assert main(["runs", "import", f"{run_id}.zip"]) == 0
+    assert main(["runs", "import", f"{run_id}.sizewise.zip"]) == 0
     assert capsys.readouterr().out.endswith("already contains this run\n")
     assert main(["runs", "list", "--tag", "shared"]) == 0
     assert run_id in capsys.readouterr().out
