@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from app.profiles.generation_tests import is_language_model
+from app.records.language_model import is_language_model
 
 FileKind = Literal["model", "profile", "run", "bundle", "prices", "plan", "results", "unknown"]
 _MAX_READ_BYTES = 65_536

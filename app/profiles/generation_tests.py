@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from app.profiles.problems import BadValueError
-from app.records.language_model import GENAI_CONFIG_NAME
 from app.records.local import GenerationTest
 
 DEFAULT_TESTS = (GenerationTest(512, 0), GenerationTest(0, 128))
@@ -14,16 +12,6 @@ DEFAULT_TESTS = (GenerationTest(512, 0), GenerationTest(0, 128))
 _MAX_TOKENS = 1_048_576
 _TEST = re.compile(r"(?:pp(?P<prompt>\d{1,7}))?(?P<plus>\+)?(?:tg(?P<output>\d{1,7}))?(?:\s*@\s*d(?P<depth>\d{1,7}))?")
 """Name of the configuration in a model folder of ONNX Runtime GenAI."""
-
-
-def is_language_model(model: Path) -> bool:
-    """Return True if a path is a model folder of ONNX Runtime GenAI or a GGUF file."""
-    return is_gguf_file(model) or (model / GENAI_CONFIG_NAME).is_file()
-
-
-def is_gguf_file(model: Path) -> bool:
-    """Return True if a path is a GGUF file by its name."""
-    return model.suffix.lower() == ".gguf"
 
 
 def parse_generation_test(value: object) -> GenerationTest:

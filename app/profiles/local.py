@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Va
 
 from app.profiles import units
 from app.profiles.endpoint import TargetHardware
-from app.profiles.generation_tests import DEFAULT_TESTS, is_gguf_file, is_language_model, parse_generation_test
+from app.profiles.generation_tests import DEFAULT_TESTS, parse_generation_test
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.serve import get_model_path, parse_model
 from app.profiles.settings import (
@@ -32,6 +32,7 @@ from app.profiles.settings import (
     upper_bound,
 )
 from app.profiles.telemetry import Scrapes
+from app.records.language_model import is_gguf_file, is_language_model
 from app.records.local import GenerationTest, Precision, Scenario
 from app.records.result import Objective
 

@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 from app.profiles.editing import REMOVED, format_inline, get_value
 from app.profiles.endpoint import ADDRESS_KEYS, GRPC_PROTOCOLS
 from app.profiles.fields import FieldSpec, profile_fields
-from app.profiles.generation_tests import DEFAULT_TESTS, is_gguf_file, is_language_model
+from app.profiles.generation_tests import DEFAULT_TESTS
 from app.profiles.profile import find_protocol
+from app.records.language_model import is_gguf_file, is_language_model
 from app.records.local import OnnxPrecision, Precision
 
 _HEADER = "sizewise: 1\nname: {name}\n"

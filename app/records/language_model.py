@@ -3,6 +3,7 @@ accelerators on which it fits."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -126,3 +127,13 @@ class LanguageModelInspection(msgspec.Struct, frozen=True, kw_only=True):
     kv_caches: tuple[KvCacheSize, ...]
     fits: tuple[LanguageModelFit, ...]
     gpu_note: str | None = None
+
+
+def is_language_model(model: Path) -> bool:
+    """Return True if a path is a model folder of ONNX Runtime GenAI or a GGUF file."""
+    return is_gguf_file(model) or (model / GENAI_CONFIG_NAME).is_file()
+
+
+def is_gguf_file(model: Path) -> bool:
+    """Return True if a path is a GGUF file by its name."""
+    return model.suffix.lower() == ".gguf"

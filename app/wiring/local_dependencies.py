@@ -25,10 +25,10 @@ from app.inference.process import VariantProcess
 from app.inference.providers import NVIDIA_PROVIDERS
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec
-from app.profiles.generation_tests import is_gguf_file
 from app.profiles.local import LocalProfile
 from app.profiles.pricing.catalog import load_catalog
 from app.records.generation import DecoderCosts
+from app.records.language_model import is_gguf_file
 from app.records.local import Peaks, Precision
 from app.records.model import BatchCost, ModelMetadata, ModelValue, ShapeOverrides
 from app.records.result import Environment

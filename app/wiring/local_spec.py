@@ -15,12 +15,12 @@ from app.inference.generation.model_folder import check_test_length, read_model_
 from app.inference.inspection.client import inspect_language_model
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA_PROVIDERS
-from app.profiles.generation_tests import is_gguf_file, is_language_model
 from app.profiles.local import LocalProfile, LocalTarget, ShareOfMax, VariantSettings
 from app.profiles.pricing.catalog import find_offer, load_catalog
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.serve import get_model_path
 from app.records.estimate import Variant
+from app.records.language_model import is_gguf_file, is_language_model
 from app.records.local import GenerationTest
 from app.records.offers import Offer
 from app.records.result import Hardware, Target

@@ -12,9 +12,9 @@ from app.errors import UsageError
 from app.inference.inspection.client import inspect_model
 from app.inference.probe import ProviderProbe, probe_providers
 from app.inference.providers import count_usable_cores, format_too_many_threads
-from app.profiles.generation_tests import is_language_model
 from app.profiles.local import LocalProfile, VariantSettings
 from app.profiles.serve import get_model_path
+from app.records.language_model import is_language_model
 from app.records.model import ModelMetadata, ShapeOverrides
 from app.records.planned_work import ImpossibleVariant
 from app.wiring.local_spec import build_variants, check_model_context, compute_default_memory_limit_bytes

@@ -4,17 +4,20 @@ run."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from app.analysis.run_progress import RunStep
 from app.gui.formatting import State
 from app.records.result import Validity
 
 RunKind = Literal["endpoint", "llm_endpoint", "local", "language_model"]
 """Kind of the target, which determines the charts and the headline values. `llm_endpoint`: responses
 have tokens; `local`: a model on this machine; `language_model`: a language model on this machine."""
+
+if TYPE_CHECKING:
+    from app.analysis.run_progress import RunStep
+
 RunStatus = Literal["idle", "starting", "running", "stopping", "finished", "lost", "failed"]
 """State of the run. `lost`: the load generator ended without reporting the end of the run.
 `failed`: the load generator ended before reporting anything."""

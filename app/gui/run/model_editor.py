@@ -41,9 +41,8 @@ from app.gui.run.model_inspection import (
 from app.gui.run.rows import Rows
 from app.gui.theme import GAP_SECTION
 from app.gui.widgets import card, label, tool_tip_text, vbox
-from app.profiles.generation_tests import is_language_model
 from app.profiles.templates import UNUSED_KEYS, list_model_edits, list_usable_precisions
-from app.records.language_model import GENAI_CONFIG_NAME
+from app.records.language_model import GENAI_CONFIG_NAME, is_language_model
 
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx")
 _TREE_LINES, _TREE_HEADER_LINES = 18, 3

@@ -312,7 +312,7 @@ def _inspect_machine() -> LocalMachine:
 
 
 def _inspect_model(path: Path, shapes: ShapeOverrides) -> ModelInspection | tuple[TreeNode, ...]:
-    from app.profiles.generation_tests import is_gguf_file, is_language_model
+    from app.records.language_model import is_gguf_file, is_language_model
     from app.wiring.inspecting import inspect_gguf_file, inspect_language_model, inspect_with_gpus
 
     if is_gguf_file(path):

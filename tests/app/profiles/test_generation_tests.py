@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from app.errors import ProfileError
-from app.profiles.generation_tests import is_language_model, parse_generation_test
+from app.profiles.generation_tests import parse_generation_test
 from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError
+from app.records.language_model import is_language_model
 from app.records.local import GenerationTest
 
 
