@@ -14,6 +14,8 @@ from app.gui.theme import NO_MARGINS
 from app.gui.widgets import Badge, clear, label
 from reports.formatting import format_count_noun
 
+_MAX_NAMES = 2
+
 
 class Caveat(msgspec.Struct, frozen=True):
     """Caveat of a result. `name` is shown while the list is collapsed, `text` while the list is
@@ -47,8 +49,15 @@ class Caveats(CollapsibleSection):
             text_label = label(caveat.text, wrap=True)
             text_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             self._grid.addWidget(text_label, row, 1)
-        names = dict.fromkeys(caveat.name for caveat in caveats)
-        self.set_heading(format_count_noun(len(caveats), "caveat"), ", ".join(names))
+        names = tuple(dict.fromkeys(caveat.name for caveat in caveats))
+        self.set_heading(format_count_noun(len(caveats), "caveat"), _format_names(names))
         self.setVisible(bool(caveats))
         if any(caveat.verdict == "INVALID" for caveat in caveats):
             self.set_open()
+
+
+def _format_names(names: Sequence[str]) -> str:
+    """Format the names in one line: the list shows them all when it is expanded."""
+    hidden_count = len(names) - _MAX_NAMES
+    hidden_names = [f"and {hidden_count} more"] if hidden_count > 0 else []
+    return ", ".join([*names[:_MAX_NAMES], *hidden_names])

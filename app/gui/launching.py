@@ -224,7 +224,7 @@ class PairsLauncher(QObject):
             )
             self._queue.watch(directory, directory.name, "pairs")
         self._connect_panel().watch(directory)
-        self._window.navigation.notify("news", message)
+        self._window.navigation.notify("news", message, page="compare")
 
     def _show_state(self, state: PairsState) -> None:
         self._run_bar.show_state(_build_run_state(state))
@@ -366,7 +366,8 @@ class RunLauncher(QObject):
             self._window.pages.live.watch(running_runs[0].directory)
             message = "{name} is still running. See its progress on the Live page."
             first_run = running_runs[0]
-            self._window.navigation.notify("news", message.format(name=first_run.name or first_run.directory.name))
+            summary = message.format(name=first_run.name or first_run.directory.name)
+            self._window.navigation.notify("news", summary, page="live")
 
     def _connect_live(self) -> None:
         """Connect the signals of the Live page, which is created on first use."""

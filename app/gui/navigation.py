@@ -19,13 +19,15 @@ Severity = Literal["news", "warning", "error"]
 
 class Notice(msgspec.Struct, frozen=True):
     """Notice to the user: what happened, why, and what to do next, in one sentence each. `details`
-    is text to copy, such as a traceback."""
+    is text to copy, such as a traceback. `page` is the page that the notice points to: the notice
+    is not shown on that page."""
 
     severity: Severity
     summary: str
     reason: str | None = None
     next_step: str | None = None
     details: str | None = None
+    page: PageKey | None = None
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -85,8 +87,15 @@ class Navigation(QObject):
     notice_emitted = Signal(object)
     """Signal that is emitted with a `Notice` to show in the window."""
 
-    def notify(self, severity: Severity, summary: str, reason: str | None = None, next_step: str | None = None) -> None:
-        self.notice_emitted.emit(Notice(severity, summary, reason, next_step))
+    def notify(
+        self,
+        severity: Severity,
+        summary: str,
+        reason: str | None = None,
+        next_step: str | None = None,
+        page: PageKey | None = None,
+    ) -> None:
+        self.notice_emitted.emit(Notice(severity, summary, reason, next_step, page=page))
 
     def notify_error(self, error: Exception) -> None:
         """Show an error with its hint, as the command line does. An unexpected exception is

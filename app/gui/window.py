@@ -162,6 +162,8 @@ class Window(QMainWindow):
         self.setAcceptDrops(True)
         self.pages = Pages(navigation, theme_controller)
         self.strip = MessageStrip()
+        self._notice: Notice | None = None
+        self._page_key: PageKey | None = None
         self.may_close: Callable[[], bool] | None = None
         self.rail = NavigationRail(TITLES, theme_controller)
         self._drop_hint = label("", "heading")
@@ -196,11 +198,18 @@ class Window(QMainWindow):
         if key not in TITLES:
             return
         self.rail.set_current_page(key)
+        self._page_key = key
         self.pages.show_page(key)
         self.setWindowTitle(f"{TITLES[key]} – Sizewise")
+        if self._notice is not None and self._notice.page == key:
+            self.strip.hide()
 
     def show_notice(self, notice: Notice) -> None:
-        """Show a notice above the page. The notice stays in the log after it is dismissed."""
+        """Show a notice above the page, unless it points to the page that is shown. The notice
+        stays in the log after it is dismissed."""
+        if notice.page is not None and notice.page == self._page_key:
+            return
+        self._notice = notice
         self.strip.show_notice(notice)
 
     def open_palette(self) -> None:

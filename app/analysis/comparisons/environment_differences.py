@@ -325,7 +325,7 @@ def _build_arrivals_difference(baseline: Sequence[Result], candidate: Sequence[R
     baseline_values, candidate_values = (
         (
             *(
-                f"{name}: {' / '.join(sorted(set(side[name].values())))}"
+                f"{name}: {' / '.join(sorted(set(side[name].values()))) or NOT_REPORTED}"
                 for name in differing_stages[:_MAX_LISTED_STAGES]
             ),
             *trailing_values,

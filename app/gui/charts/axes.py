@@ -30,6 +30,8 @@ class Axis(msgspec.Struct, frozen=True):
     is_log: bool = False
     is_from_zero: bool = True
     is_percentile: bool = False
+    is_count: bool = False
+    """True if the axis has ticks only at whole numbers."""
 
     @property
     def has_vertical_grid(self) -> bool:
@@ -60,7 +62,9 @@ class Axis(msgspec.Struct, frozen=True):
         return float(10.0**position) if self.is_log else position
 
 
-def linear_ticks(low: float, high: float, max_ticks: int, *, is_clock: bool = False) -> list[float]:
+def linear_ticks(
+    low: float, high: float, max_ticks: int, *, is_clock: bool = False, is_count: bool = False
+) -> list[float]:
     """Return round tick values between `low` and `high`. The number of ticks is about `max_ticks`
     or less, but at least two if possible, since a single tick does not show the scale."""
     span = high - low
@@ -71,6 +75,8 @@ def linear_ticks(low: float, high: float, max_ticks: int, *, is_clock: bool = Fa
         step = _choose_step(span / tick_count, is_clock=is_clock)
         first_multiple, last_multiple = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         ticks = [multiple * step for multiple in range(first_multiple, last_multiple + 1)]
+        if is_count:
+            ticks = [tick for tick in ticks if tick.is_integer()]
         if len(ticks) > 1:
             break
     return ticks

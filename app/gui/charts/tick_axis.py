@@ -104,7 +104,7 @@ class TickAxis(pg.AxisItem):
             max_ticks = min(_MAX_X_TICKS, int(self._length() / (metrics.horizontalAdvance("0,000,000") + 12)))
         if self.axis.is_log:
             return log_ticks(low, high, max(max_ticks, 2))
-        return linear_ticks(low, high, max(max_ticks, 2), is_clock=self.is_clock)
+        return linear_ticks(low, high, max(max_ticks, 2), is_clock=self.is_clock, is_count=self.axis.is_count)
 
     def format_ticks(self, positions: Sequence[float]) -> list[str]:
         if self._names:

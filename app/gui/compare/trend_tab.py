@@ -150,7 +150,7 @@ class TrendTab(QWidget):
             return
         chart = Chart(
             series_name(series),
-            Axis("run (oldest first)"),
+            Axis("Run (oldest first)", is_count=True),
             Axis(series_metric(series), series.unit, is_from_zero=False),
             self._theme_controller,
         )

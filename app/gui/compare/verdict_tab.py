@@ -283,8 +283,10 @@ class VerdictTab(QScrollArea):
         self._badge.show_verdict(verdict_text)
         restyle(self._badge, state)
         self._sentence_label.setText(sentence(section.summary) if section.rows else _no_comparison_text(outcome))
+        # the sentence already names the differences of runs that were not compared
+        is_compared = bool(section.rows) or outcome.request.is_forced or not outcome.blocking_differences
         self._banner_label.setText(section.banner or "")
-        self._banner_label.setVisible(bool(section.banner))
+        self._banner_label.setVisible(bool(section.banner) and is_compared)
         restyle(self._banner_label, "bad" if outcome.blocking_differences else "warn")
         self._show_differences(outcome)
         self._notes_label.setText(notes_text(section.notes))

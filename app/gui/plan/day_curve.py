@@ -28,7 +28,7 @@ _MEDIUM_STEP, _FINE_STEP, _COARSE_STEP = 0.05, 0.01, 0.25
 _HANDLE_RADIUS_PX = 3.5
 _MAX_CAPACITY_RATIO = 1.6
 """Highest capacity, relative to the peak, for which the y axis is extended."""
-_LABELED_HOURS = (0, 6, 12, 18, 23)
+_LABELED_HOURS = (0, 6, 12, 18)
 
 
 class CapacityLine(NamedTuple):

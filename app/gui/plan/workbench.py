@@ -33,6 +33,8 @@ _HORIZONTAL, _VERTICAL = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
 _EQUAL_SIZES = (10_000, 10_000)
 _MIN_PANEL_LINES = 14
 """Minimum height of a stacked panel, in lines of text."""
+_PREFERRED_LINES = 26
+"""Height of the layout of three columns below which the page scrolls, in lines of text."""
 
 
 class Panels(NamedTuple):
@@ -62,6 +64,15 @@ class ResponsiveLayout(QWidget):
         """Return the minimum size of the one-column layout, since the layout adapts to any greater
         width."""
         return QSize(max(_get_min_width(panel) for panel in self._panels), self._splitter.minimumSizeHint().height())
+
+    def sizeHint(self) -> QSize:
+        """Return a size that leaves the offers visible in a small window: the page scrolls once it
+        is lower than this, and the charts prefer more than they need."""
+        size, min_size = super().sizeHint(), self.minimumSizeHint()
+        if self.layout_mode != "three":
+            return size
+        lines_px = _PREFERRED_LINES * self.fontMetrics().lineSpacing()
+        return QSize(size.width(), max(min_size.height(), min(size.height(), lines_px)))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -115,7 +126,7 @@ class ResponsiveLayout(QWidget):
             )
             return _create_splitter(_HORIZONTAL, (side_splitter, main_splitter), (0, 1), (1, self.width()))
         upper_splitter = _create_splitter(_HORIZONTAL, (left, center, right), (3, 5, 4))
-        return _create_splitter(_VERTICAL, (upper_splitter, bottom), (5, 3), (620, 260))
+        return _create_splitter(_VERTICAL, (upper_splitter, bottom), (5, 3), (560, 330))
 
 
 def _create_splitter(

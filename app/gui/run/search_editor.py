@@ -51,7 +51,9 @@ class SearchEditor(SpecialEditor):
         self.arrivals.activated.connect(self._edit_arrivals)
         self.fields = self._create_fields()
         self.summary_label = label("", "muted", wrap=True)
-        self.chart = Chart("Search preview", Axis("Probe"), Axis("Rate", "req/s", is_log=True), theme_controller)
+        self.chart = Chart(
+            "Search preview", Axis("Probe", is_count=True), Axis("Rate", "req/s", is_log=True), theme_controller
+        )
         vbox(self.strip, self.search_box, self.fields, self.summary_label, (self.chart, 1), 0, within=self)
         self.update_heights()
 

@@ -20,6 +20,8 @@ def test_their_number_and_names_are_one_line_that_unfolds_to_what_they_say(qtbot
     qtbot.addWidget(caveats)
     with qtbot.waitExposed(caveats):
         caveats.show()
+    caveats.show_caveats([LOAD, NOTE, NOTE, Caveat("cores", "cores: 2"), Caveat("disk", "disk: 2 GB")])
+    assert caveats.summary_label.text() == "other load, note, and 2 more"
     caveats.show_caveats([LOAD, NOTE])
     assert (caveats.head.text(), caveats.summary_label.text(), caveats.is_open) == (
         "2 caveats",

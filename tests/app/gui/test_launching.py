@@ -228,6 +228,8 @@ def test_the_next_window_attaches_to_runs_that_go_on_and_starts_no_other(
     try:
         qtbot.waitUntil(lambda: window.pages.live.state.status == "running")
         assert "day 2 is still running. See its progress on the Live page." in window.strip.text()
+        window.show_page("live")
+        assert window.strip.text() == "", "it points to the page that is shown"
         assert parts.recovery.unfinished_runs == ()
         assert parts.status_bar.engine.text() != "Benchmark: idle"
         assert parts.run_launcher.run_bar.stop_button.isEnabled()

@@ -31,8 +31,8 @@ def render_pages(
     """One window, each page once a theme; of the result page each of its tabs. `runs` are in the runs' home."""
     window, _ = assemble(application)
     window.resize(*size)
-    window.theme_controller.scale_text(text_scale)
     window.show()
+    window.theme_controller.scale_text(text_scale)
     written = []
     if runs:
         fill(window, runs)

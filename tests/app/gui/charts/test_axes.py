@@ -31,6 +31,7 @@ def test_linear_ticks_are_round(low: float, high: float, most: int, expected: li
 
 
 def test_clock_ticks_are_those_of_a_clock() -> None:
+    assert linear_ticks(0.5, 3.5, 10, is_count=True) == [1, 2, 3], "there is no run 1.5"
     assert linear_ticks(0, 300, 10, is_clock=True) == [30.0 * place for place in range(11)]
 
 

@@ -103,6 +103,7 @@ def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
     assert verdict.sentence == "The runs are not comparable: workload must be the same."
     assert verdict.differences.frame_model.frame["effect"].tolist()[0] == "NOT COMPARABLE"
     assert verdict.changes.isHidden()
+    assert verdict._banner_label.isHidden(), "the sentence above it says the same"
     qtbot.mouseClick(verdict.force_box, Qt.MouseButton.LeftButton, pos=verdict.force_box.rect().center())
     if not verdict.force_box.isChecked():
         verdict.force_box.click()

@@ -80,6 +80,21 @@ def test_larger_text_folds_it_once_all_widgets_have_received_of_it(qtbot: QtBot,
         qtbot.waitUntil(lambda: folding.layout_mode == "three")
 
 
+def roomy() -> QScrollArea:
+    """It prefers more space than it needs."""
+    area, inside = QScrollArea(), QLabel()
+    inside.setFixedSize(50, 2_000)
+    area.setWidget(inside)
+    return area
+
+
+def test_a_small_window_shows_the_offers_before_the_page_scrolls(qtbot: QtBot) -> None:
+    folding = ResponsiveLayout(Panels(*(roomy() for _ in range(4))))
+    qtbot.addWidget(folding)
+    assert folding.layout_mode == "three"
+    assert folding.sizeHint().height() == 26 * folding.fontMetrics().lineSpacing()
+
+
 def test_who_types_goes_on_typing(qtbot: QtBot, scrolled: Scrolled) -> None:
     scrolled.parts.right.setFocus()
     scrolled.resize(450, 600)
