@@ -113,6 +113,7 @@ def test_every_arrival_is_accounted_for() -> None:
     assert f"{totals.timed_out:,} timed out" in day.sentences[2]
 
 
+@pytest.mark.soak
 def test_what_becomes_ready_late_is_answered_late() -> None:
     attained = [
         morning(operations=Operations(ColdStartModel(node_s=node_s))).attainment or 0.0 for node_s in (0.0, 2400.0)
