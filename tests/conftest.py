@@ -22,6 +22,7 @@ from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import ServiceFit
 from app.wiring.machine import read_machine_info
 from loadgen import child
+from reports.charts.renderer import get_chart_renderer
 from tests.fakes.browsing import offline_chromium, tab_of
 from tests.fakes.forked import forking
 from tests.fakes.parts import CALIBRATION
@@ -99,6 +100,12 @@ def short_simulations() -> Iterator[None]:
     requests."""
     with fleets_simulated_briefly():
         yield
+
+
+@pytest.fixture
+def pages_without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what a page says: drawing its charts takes most of their time."""
+    monkeypatch.setattr(get_chart_renderer(), "render_svg", lambda _: "<svg></svg>")
 
 
 @pytest.fixture(scope="session", autouse=True)

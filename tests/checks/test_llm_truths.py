@@ -80,7 +80,7 @@ def test_the_products_simulation_agrees_request_by_request() -> None:
     assert last_s == pytest.approx(times.latency_s, rel=1e-9)
 
 
-@pytest.mark.parametrize(("number", "limit"), [(3, "sequences"), (0, "kv blocks")])
+@pytest.mark.parametrize(("number", "limit"), [(3, "sequences"), pytest.param(0, "kv blocks", marks=pytest.mark.soak)])
 def test_the_limit_of_a_random_server_is_found_from_the_rows_of_its_run(number: int, limit: str) -> None:
     """A cut of the program: seed 2, which has a limit of 48 sequences, and one of 596 blocks."""
     truth = draw_truth(2, number)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import random
 import re
@@ -100,6 +99,7 @@ def test_the_file_is_small_and_leaves_out_data_that_would_make_it_large(full_rep
     assert "result.json is too large to embed" in html
 
 
+@pytest.mark.soak
 def test_a_page_over_the_cap_shows_fewer_rows_and_says_so_above_the_first_number(full_report: Report) -> None:
     stages = tuple(
         msgspec.structs.replace(stage, name=f"{stage.name} {turn}")
@@ -485,16 +485,15 @@ def test_a_run_of_one_variant_or_of_none_is_whole(rendered: Rendered) -> None:
     "name",
     first_in_unit_tier(
         [
-            "streaming_report",
             "local_report",
+            "streaming_report",
             "language_model_report",
             "compared_report",
             "spike_report",
             "clients_report",
             "locust_report",
             "strayed_report",
-        ],
-        2,
+        ]
     ),
 )
 def test_hostile_text_adds_nothing_to_any_kind_of_report(
@@ -561,6 +560,7 @@ def test_an_offers_name_from_a_price_list_is_text(rendered: Rendered) -> None:
     "payload",
     first_in_unit_tier(["".join(PAYLOADS), *("\n".join(PAYLOADS[at : at + 5]) for at in range(0, len(PAYLOADS), 5))]),
 )
+@pytest.mark.soak
 def test_hostile_text_adds_nothing_to_a_plans_page(whole_plan_report: PlanReport, payload: str) -> None:
     attacked = _elements(render_plan_html(hostile(whole_plan_report, payload)))
     harmless = _elements(render_plan_html(hostile(whole_plan_report, "plain text ")))
@@ -621,7 +621,7 @@ def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Re
 def test_the_library_is_kept_for_the_next_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "sizewise")
     renderer = get_chart_renderer()
-    monkeypatch.setattr(renderer, "bundle_library", functools.cache(renderer.bundle_library))
+    monkeypatch.setattr(renderer, "bundle_library", lambda _: "bundled")
     html._load_library.cache_clear()
     made = html._load_library()
     (kept,) = tmp_path.glob("sizewise/*.js")

@@ -14,7 +14,7 @@ from app.wiring.plan_files import PlanFile, write_plan
 from tests.fakes.stored_runs import cut_short, stored_run
 from tests.fakes.whole_plan import question, whole_plan
 
-pytestmark = pytest.mark.usefixtures("short_simulations")
+pytestmark = pytest.mark.usefixtures("short_simulations", "pages_without_pictures")
 
 
 @pytest.fixture

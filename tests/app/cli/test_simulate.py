@@ -69,6 +69,7 @@ def test_json_accounts_for_every_arrival_and_csv_has_every_minute(
     assert sum(int(row["good"]) for row in rows) == totals["good"]
 
 
+@pytest.mark.soak
 def test_the_same_seed_plays_the_same_day(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     reported = []
     for seed in ("1", "1", "2"):

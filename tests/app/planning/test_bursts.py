@@ -35,6 +35,7 @@ def counts_index(at_s: npt.NDArray[np.float64], window_s: float, span_s: float) 
     return float(counts.var(ddof=1) / counts.mean())
 
 
+@pytest.mark.soak
 def test_a_said_index_is_the_one_that_the_modulation_gives() -> None:
     traffic = Traffic(20.0, "flat", FLAT, dispersion=Dispersion(8.0, 60.0))
     modulation = find_modulation(traffic)

@@ -32,6 +32,7 @@ def test_the_smallest_relaxation_of_a_limit_lets_an_offer_fit(limits: dict[str, 
     assert "acme/c2@here" in found[0].text
 
 
+@pytest.mark.soak
 def test_what_it_says_is_what_comes_of_it() -> None:
     blocked = replace(QUESTION, limits=PlanLimits(budget_usd_per_month=2000.0))
     found = find_relaxations(blocked)

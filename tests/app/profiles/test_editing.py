@@ -115,7 +115,7 @@ def text_and_tree(name: str | None) -> tuple[str, Any]:
     return text, tree_of(text)
 
 
-@pytest.mark.parametrize("examples", first_in_unit_tier([50, 150]))
+@pytest.mark.parametrize("examples", first_in_unit_tier([20, 180]))
 def test_any_value_at_any_place_is_what_the_text_then_says(examples: int) -> None:
     @settings(max_examples=examples, deadline=None)
     @given(data=st.data(), value=TREES, name=st.sampled_from(["chat", "local-model", "quickstart", None]))

@@ -22,6 +22,8 @@ from reports.truncation import truncate_report
 from tests.fakes.request_classes import class_result
 from tests.fakes.results import full_run
 
+pytestmark = pytest.mark.usefixtures("pages_without_pictures")
+
 
 @pytest.fixture(scope="module")
 def report() -> Report:

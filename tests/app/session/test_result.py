@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,10 @@ from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
 from app.planning.service_models import service_fit
+from app.planning.service_models.moments import CannotFitError
 from app.records.abort import AbortRule
 from app.records.events import StageStarted
-from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.result import Hardware, ObjectiveOutcome, Result, ShapePlan, Verdict
-from app.records.service import ServiceFit
 from app.session.result import collect_notes, compare_with_baseline
 from app.session.spec import BaselineSpec, LimitSpec, PlanSpec, StageSpec
 from app.storage.run_directory import StoredRun
@@ -236,21 +235,14 @@ def test_a_machine_that_slept_during_the_run_spoils_it(bench: Bench) -> None:
     assert outcome.result.exit.code == ExitCode.INVALID
 
 
-_fits: dict[bytes, ServiceFit] = {}
-
-
 @pytest.fixture
-def fits_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that run the same search: a fit of the same load points takes most of their time."""
-    fit = service_fit.fit_service
+def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what a run makes of its plan: a fit of its load points takes most of their time."""
 
-    def fit_once(load_points: Sequence[MeasuredLoadPoint]) -> ServiceFit:
-        key = msgspec.json.encode(load_points)
-        if key not in _fits:
-            _fits[key] = fit(load_points)
-        return _fits[key]
+    def refuse(_: object) -> None:
+        raise CannotFitError("not fitted")
 
-    monkeypatch.setattr(service_fit, "fit_service", fit_once)
+    monkeypatch.setattr(service_fit, "fit_service", refuse)
 
 
 def demonstration(tmp_path: Path, suspended_s: float = 0.0, **changes: Any) -> Result:
@@ -267,7 +259,7 @@ def demonstration(tmp_path: Path, suspended_s: float = 0.0, **changes: Any) -> R
     return bench.run(msgspec.structs.replace(spec, **changes), read_clock=reading).result
 
 
-@pytest.mark.usefixtures("fits_once")
+@pytest.mark.usefixtures("unfitted")
 def test_a_demonstration_plans_from_an_invalid_measurement_as_assumed_and_exits_with_0(tmp_path: Path) -> None:
     shown, run = (demonstration(tmp_path, 5.0, is_demonstration=is_shown) for is_shown in (True, False))
     for result in (shown, run):
@@ -291,7 +283,7 @@ def test_a_demonstration_whose_max_rate_is_not_known_says_so_in_place_of_a_plan(
     assert demonstration(tmp_path, 5.0, slo=slo, is_demonstration=False).exit.code == ExitCode.INVALID
 
 
-@pytest.mark.usefixtures("fits_once")
+@pytest.mark.usefixtures("unfitted")
 def test_a_demonstration_without_warning_plans_as_any_run(tmp_path: Path) -> None:
     shown, run = (demonstration(tmp_path, is_demonstration=is_shown) for is_shown in (True, False))
     assert shown.verdict.status == "VALID", shown.verdict
@@ -301,6 +293,7 @@ def test_a_demonstration_without_warning_plans_as_any_run(tmp_path: Path) -> Non
 CLIENTS = tuple(StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8))
 
 
+@pytest.mark.soak
 def test_a_sweep_over_clients_is_planned_as_far_as_it_met_the_slo(tmp_path: Path) -> None:
     slo = (parse_objective("latency_ms.p95 < 50"),)
     result = demonstration(tmp_path, search=None, stages=CLIENTS, slo=slo)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.session.spec import RunSpec, StageSpec
+from app.session.spec import LimitSpec, RunSpec, StageSpec
 from loadgen.records import ClosedArrivals, OpenArrivals
 from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
@@ -33,7 +33,7 @@ def test_before_a_varying_rate_it_is_the_curves_first(bench: Bench) -> None:
 
 
 def test_before_a_search_it_is_where_the_search_starts(bench: Bench) -> None:
-    bench.run(msgspec.structs.replace(SEARCH, warmup_s=6.0))
+    bench.run(msgspec.structs.replace(SEARCH, warmup_s=6.0, limits=LimitSpec(duration_s=10.0)))
     assert set(windows(bench)) == {poisson(20.0)}
 
 

@@ -18,7 +18,6 @@ from app.analysis.comparisons.repeats import (
     estimate_more_repeats,
 )
 from app.records.estimate import Estimate
-from tests.tiers import first_in_unit_tier
 
 Numbers = tuple[float, ...]
 
@@ -99,7 +98,8 @@ def test_noise_is_near_the_true_one(true_noise: float) -> None:
     assert np.median([one for one in found if one is not None]) == pytest.approx(true_noise, rel=0.2)
 
 
-@pytest.mark.parametrize("noise", first_in_unit_tier([0.02, 0.05]))
+@pytest.mark.soak
+@pytest.mark.parametrize("noise", [0.02, 0.05])
 def test_a_change_that_is_called_detectable_is_detected_four_times_in_five(noise: float) -> None:
     found = [compute_detectable_change(drawn(seed, 14, noise), 0.05, 1) for seed in range(200)]
     change = float(np.median([one for one in found if one is not None]))

@@ -6,7 +6,9 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
+from app.planning.service_models import service_fit
 from app.planning.service_models.measured import build_foreign_target
+from app.planning.service_models.moments import CannotFitError
 from app.records.offers import CurvePoint
 from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredLoadPoint
 from app.records.result import Hardware
@@ -38,6 +40,17 @@ def curve(
     )
 
 
+@pytest.fixture
+def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is read from the load points alone: a fit takes most of their time."""
+
+    def refuse(_: object) -> None:
+        raise CannotFitError("not fitted")
+
+    monkeypatch.setattr(service_fit, "fit_service", refuse)
+
+
+@pytest.mark.usefixtures("unfitted")
 def test_the_highest_load_point_that_held_is_its_max_rate() -> None:
     target = build_foreign_target(curve(load_point(10, 0.02), load_point(20, 0.04), load_point(30, 0.2)), L4, SLO)
     assert (target.name, target.hardware) == ("run.json", L4)
@@ -45,6 +58,7 @@ def test_the_highest_load_point_that_held_is_its_max_rate() -> None:
     assert target.curve.points[-1] == CurvePoint(30, 200.0, 30, meets_slo=False)
 
 
+@pytest.mark.usefixtures("unfitted")
 def test_errors_count_where_the_file_reports_them_and_are_taken_to_be_none_where_not() -> None:
     few, many, untold = (load_point(rate, 0.02, failed=failed) for rate, failed in ((10, 5), (20, 100), (15, None)))
     assert build_foreign_target(curve(few, many, untold), L4, SLO).curve.max_rate_per_s == 15
@@ -90,6 +104,7 @@ def test_load_points_that_all_miss_the_slo_are_planned_where_a_fleet_may_meet_it
         build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 120"),))
 
 
+@pytest.mark.soak
 def test_a_closed_loop_is_fitted_by_its_clients() -> None:
     service_s, slots = 0.01, 4
     closed = [load_point(None, service_s, clients) for clients in (1.0, 2.0, 4.0, 8.0)]

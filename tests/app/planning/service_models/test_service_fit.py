@@ -60,11 +60,12 @@ def p95_s(law: ServiceModel, per_s: float) -> float:
     return float(np.quantile(play(arrivals_s, normals, law)[5000:], 0.95))  # type: ignore[arg-type]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "law",
     [
         RequestService(4, 0.05, 1.0, 0.004, slow_share=0.1127, slow_factor=7.873),  # hyperexponential, cv² 4
-        pytest.param(RequestService(8, 0.05, 0.05, 0.004, slow_share=0.1, slow_factor=12.0), marks=pytest.mark.soak),
+        RequestService(8, 0.05, 0.05, 0.004, slow_share=0.1, slow_factor=12.0),
     ],
 )
 def test_slow_and_fast_requests_are_reported_apart(law: RequestService) -> None:
@@ -84,10 +85,13 @@ def test_a_number_of_slots_between_those_that_are_screened_has_its_chance() -> N
     assert found.service.mean_s == pytest.approx(law.mean_s, rel=0.03)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("cores", [pytest.param(1, marks=pytest.mark.soak), 4])
-def test_requests_that_share_cores_are_reported_from_requests_in_a_queue(cores: int) -> None:
+@pytest.mark.parametrize(
+    ("cores", "requests"),
+    [(1, 1000), pytest.param(1, 3000, marks=pytest.mark.soak), pytest.param(4, 3000, marks=pytest.mark.soak)],
+)
+def test_requests_that_share_cores_are_reported_from_requests_in_a_queue(cores: int, requests: int) -> None:
     law = RequestService(cores, 0.05, 0.5, 0.004, discipline="processor sharing")
-    found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88))).services[0].service
+    found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88), requests)).services[0].service
     assert isinstance(found, RequestService)
     assert (found.discipline, found.slots) == ("processor sharing", cores)
     per_s = 0.85 * law.max_throughput_per_s
@@ -165,6 +169,14 @@ FEW_ENOUGH_FOR_A_FIRST_PLAN_IN_3_S = 115e6
 """Work instead of time, which depends on the machine: a core simulates over 10 million requests per second."""
 
 
+def test_percentiles_without_counts_and_durations_are_taken_as_steady() -> None:
+    load_points = measured_rungs(LAWS[0], SHARES, requests=200)
+    typed = [replace(one, completed=None, failed=None, duration_s=None) for one in load_points]
+    assert all(one.is_steady for one in group_load_points(typed))
+    assert not any(one.is_steady for one in group_load_points(load_points))
+
+
+@pytest.mark.soak
 def test_percentiles_without_counts_or_durations_are_of_a_steady_state(simulated: list[int]) -> None:
     """Long-run values of a known law, as a person types them: read as 1,000 requests that begin with an empty queue,
     they made this replica 1.2 % slower than it is, and others by more."""

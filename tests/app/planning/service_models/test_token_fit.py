@@ -57,16 +57,12 @@ def test_a_known_service_is_found(loads: list[tuple[float | None, int | None]]) 
 
 def test_a_limit_that_requests_waited_for_is_found_and_held_as_tokens() -> None:
     narrow = replace(LAW, max_sequences=8)
-    fit = fit_token_service([measured(None, clients, narrow) for clients in (1, 4, 8, 32)])
-    best = fit.services[0].service
+    load_points = [measured(None, clients, narrow) for clients in (1, 4, 8, 32)]
+    best = fit_token_service(load_points).services[0].service
     assert isinstance(best, TokenService)
     assert best.max_sequences == 8
     assert best.kv_tokens == 8 * 600
-    said = (
-        fit_token_service([measured(None, clients, narrow) for clients in (1, 4, 8, 32)], max_sequences=8)
-        .services[0]
-        .service
-    )
+    said = fit_token_service(load_points, max_sequences=8).services[0].service
     assert isinstance(said, TokenService)
     assert (said.max_sequences, said.kv_tokens) == (8, UNLIMITED_TOKENS)
 
@@ -122,6 +118,7 @@ def measured_uneven(per_s: float, law: TokenService) -> MeasuredLoadPoint:
     )
 
 
+@pytest.mark.soak
 def test_a_fit_plays_no_more_than_a_plan_has_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted in requests, of which a core plays about two million a second: a limit that no load point shows is not
     fitted to the stages."""

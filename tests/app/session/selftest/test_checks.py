@@ -139,10 +139,10 @@ def of_another_base() -> Any:
         ({"open_run": LosesRows}, "store", "read errors"),
         pytest.param({"open_run": CannotReadWhatWasCut}, "store", "read errors", marks=pytest.mark.soak),
         ({"now_ns": clock_set_back()}, "clock", "backward steps"),
-        ({"now_ns": lambda: 7}, "clock", "resolution"),
+        pytest.param({"now_ns": lambda: 7}, "clock", "resolution", marks=pytest.mark.soak),
         ({"read_clock": wall_clock_set()}, "clock", "drift from the wall clock"),
-        ({"read_clock": suspended()}, "clock", "suspended"),
-        ({"read_clock": of_another_base()}, "clock", "outside the test"),
+        pytest.param({"read_clock": suspended()}, "clock", "suspended", marks=pytest.mark.soak),
+        pytest.param({"read_clock": of_another_base()}, "clock", "outside the test", marks=pytest.mark.soak),
     ],
 )
 def test_what_lies_is_found_out_and_nothing_else_with_it(
