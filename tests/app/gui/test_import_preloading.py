@@ -123,7 +123,9 @@ def test_two_threads_that_import_a_cycle_both_get_whole_modules(
 
 
 @pytest.mark.process
-def test_the_window_is_painted_before_heavy_modules_are_loaded_and_work_starts_after_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heavy_modules_are_loaded_after_the_first_paint_and_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
     (home / "runs").mkdir(parents=True)
     stored_run(home / "runs" / "20261120-run")
