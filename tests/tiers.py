@@ -3,9 +3,9 @@
 - `unit`: pure or in-process; a unit test that starts a process, or takes over MAX_UNIT_CPU_S of processor time, fails.
 - `process`: starts processes.
 - `ui`: a Qt window, a virtual screen or a browser.
-- `timing`: asserts times, rates or lags. These run last: those of `tests/loadgen`, which mostly wait, one per core, and
-  the others alone. One that fails while other work disturbs the machine runs once more, and is skipped if it fails and
-  was disturbed again.
+- `timing`: asserts times, rates or lags. These run last: those that mostly wait (`WAITING` in the Makefile), one per
+  core, and the others alone. One that fails while other work disturbs the machine runs once more, and is skipped if
+  it fails and was disturbed again.
 - `soak`: takes long and guards what seldom breaks. These run in `make soak` and `make docs-check`, every night.
 
 A unit test should take at most 2 s of processor time, including its share of fixtures. An experiment that repeats a

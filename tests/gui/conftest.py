@@ -29,8 +29,8 @@ workload: {{body: {{features: [0.1, 0.2]}}}}
 load:
   warmup: 0s
   stages:
-    - {{name: low, arrivals: poisson, rate: 100/s, duration: 2s}}
-    - {{name: high, arrivals: poisson, rate: 200/s, duration: 2s}}
+    - {{name: low, arrivals: poisson, rate: 100/s, duration: 1s}}
+    - {{name: high, arrivals: poisson, rate: 200/s, duration: 1s}}
 slo: ["latency_ms.p95 < 200", "error_rate < 1%"]
 traffic: {{peak: 900/s, shape: workday}}
 plan: {{confidence: 90%, redundancy: n+1}}

@@ -171,6 +171,7 @@ def short_runs(home: Path, tmp_path: Path) -> tuple[Path, ...]:
     return runs
 
 
+@pytest.mark.soak  # test_pairs_panel.py follows pairs that go on, and seams/test_comparison.py measures one
 def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
     open_window: OpenWindow, short_runs: tuple[Path, ...], qtbot: QtBot, tmp_path: Path, home: Path
 ) -> None:

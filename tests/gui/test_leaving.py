@@ -15,8 +15,6 @@ from app.profiles.bundled import bundled_models
 from tests.fakes.program import Sizewise
 from tests.fakes.stored_runs import stored_run
 
-pytestmark = pytest.mark.timing
-
 _MOST_S, _HUNG_S, _OPEN_S = 6.0, 20.0, 60.0
 """A page that is being made, as slowly as a busy machine makes it, is finished first."""
 
@@ -34,8 +32,8 @@ def looks_into_the_model(_: Path, pid: int) -> bool:
     [
         pytest.param("nothing", is_open, marks=pytest.mark.soak),
         pytest.param("run", is_open, marks=pytest.mark.soak),
-        ("plan", is_open),
-        ("model", looks_into_the_model),
+        pytest.param("plan", is_open, marks=pytest.mark.timing),
+        pytest.param("model", looks_into_the_model, marks=pytest.mark.timing),
     ],
 )
 def test_a_window_closed_in_the_middle_of_it_leaves_at_once(

@@ -144,6 +144,7 @@ def test_an_engine_that_is_killed_is_reported_of_and_what_it_measured_is_shown(
     qtbot.waitUntil(lambda: "--recover" in (second.pages.results.command_line() or ""), timeout=_PATIENCE_MS)
 
 
+@pytest.mark.soak  # test_launching.py stops on closing what another page than the shown one follows
 def test_the_run_that_goes_on_is_stopped_on_closing_though_another_one_is_shown(
     open_window: OpenWindow, kept_runs: tuple[Path, ...], home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
 ) -> None:

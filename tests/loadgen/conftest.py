@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from loadgen import child
+from tests.fakes.forked import forking
 from tests.tiers import Tier
 
 
@@ -17,4 +19,13 @@ def load_workers_are_real_where_times_are_asserted(
     with pytest.MonkeyPatch.context() as patch:
         if request.config.option.markexpr == Tier.TIMING:
             patch.setattr("loadgen.child.subprocess", subprocess)
+        yield
+
+
+@pytest.fixture(scope="module")
+def workers_are_forked(load_workers_are_real_where_times_are_asserted: None) -> Iterator[None]:
+    """Fork load workers and their master nevertheless, for tests that assert how soon they notice or end, not when they
+    send: the import that they are spared is before all that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loadgen.child.subprocess", forking(child))
         yield

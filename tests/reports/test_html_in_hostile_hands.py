@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("what_is_drawn_alike_is_drawn_once")]
 
 _ALL = (*PAYLOADS, *MORE_PAYLOADS)
-_PAGES_A_TEST = 5
-_ALWAYS = {0}
-"""These pages are opened every time. The others, which together put every payload into every field, are soak tests."""
 _ELEMENTS = """
     return [...document.querySelectorAll('*')]
         .filter((one) => one.tagName === 'svg' || !one.closest('svg'))
@@ -90,6 +87,13 @@ FIELDS: dict[str, Put] = {
 }
 
 
+_ALWAYS = tuple(range(0, len(_ALL), len(FIELDS)))
+"""With these turns every payload is in some field. The others, which put every payload into every field, are soak
+tests."""
+_OTHERS = [turn for turn in range(len(_ALL)) if turn not in _ALWAYS]
+_PAGES_A_TEST = 5
+
+
 def _page(report: Report, texts: list[str]) -> str:
     for put, text in zip(FIELDS.values(), texts, strict=True):
         report = put(report, text)
@@ -138,18 +142,26 @@ def test_there_are_fifty_payloads_and_twenty_fields() -> None:
     assert len(FIELDS) >= 20
 
 
+def test_every_payload_is_in_a_field_of_the_pages_that_are_always_opened() -> None:
+    assert {text for turn in _ALWAYS for text in _turned(turn)} == set(_ALL)
+
+
 @pytest.mark.parametrize(
-    "first",
+    "turns",
     [
-        first if first in _ALWAYS else pytest.param(first, marks=pytest.mark.soak)
-        for first in range(0, len(_ALL), _PAGES_A_TEST)
+        _ALWAYS,
+        *(
+            pytest.param(tuple(_OTHERS[place : place + _PAGES_A_TEST]), marks=pytest.mark.soak)
+            for place in range(0, len(_OTHERS), _PAGES_A_TEST)
+        ),
     ],
+    ids=lambda turns: f"from {turns[0]}",
 )
 def test_the_page_has_the_expected_elements_and_nothing_happens(
-    browser: webdriver.Chrome, small_report: Report, of_harmless: Elements, first: int, tmp_path: Path
+    browser: webdriver.Chrome, small_report: Report, of_harmless: Elements, turns: tuple[int, ...], tmp_path: Path
 ) -> None:
     pages = []
-    for turn in range(first, min(first + _PAGES_A_TEST, len(_ALL))):
+    for turn in turns:
         texts = _turned(turn)
         pages.append(tmp_path / f"{turn}.html")
         pages[-1].write_text(_page(small_report, texts), "utf-8", newline="\n")

@@ -2,13 +2,23 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from app.records.calibration import Calibration
 from tests.fakes.program import TRIES, Sizewise, SizewiseHere, write_profile
+
+_FINGERPRINT = """
+from app.wiring.machine import read_machine_info
+print(read_machine_info().environment.fingerprint)
+"""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,6 +51,23 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.fixture
 def sizewise(calibrated_home: Path, tmp_path: Path) -> Sizewise:
     return Sizewise(calibrated_home, tmp_path, draws=False)
+
+
+@pytest.fixture
+def sizewise_with_gpu(nvml_stand_in: Path, calibrated_home: Path, tmp_path: Path) -> Sizewise:
+    """In a home in which this machine counts as calibrated with the simulated GPUs that `nvml_stand_in`, as the
+    LD_LIBRARY_PATH of its commands, adds to it: another environment, which would be calibrated first."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FINGERPRINT],
+        env=os.environ | {"LD_LIBRARY_PATH": str(nvml_stand_in)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    home = tmp_path / "home-with-gpu"
+    home.mkdir()
+    known = msgspec.json.decode((calibrated_home / "calibration.json").read_bytes(), type=Calibration)
+    known = msgspec.structs.replace(known, fingerprint=done.stdout.strip())
+    (home / "calibration.json").write_bytes(msgspec.json.encode(known))
+    return Sizewise(home, tmp_path, draws=False)
 
 
 @pytest.fixture

@@ -223,12 +223,16 @@ def test_a_host_beyond_private_networks_needs_permission(sizewise_here: Sizewise
 
 
 def test_a_run_that_does_not_know_its_hardware_succeeds_and_its_plan_is_2(
-    sizewise: Sizewise, sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path, nvml_stand_in: Path
+    sizewise_with_gpu: Sizewise,
+    sizewise_here: SizewiseHere,
+    profile: WriteProfile,
+    tmp_path: Path,
+    nvml_stand_in: Path,
 ) -> None:
     """On a machine with a GPU, a loopback target could be on either processor."""
     library = {"LD_LIBRARY_PATH": str(nvml_stand_in)}
     with ScriptedServer(Script()) as server:
-        done = sizewise.measured(profile(server.url, rate="20/s"), out=tmp_path / "run", **library)
+        done = sizewise_with_gpu.measured(profile(server.url, rate="20/s"), out=tmp_path / "run", **library)
     assert done.returncode == 0, done.stderr
     planned = sizewise_here("plan", str(tmp_path / "run"), "--set", "traffic.peak=900/s")
     assert planned.returncode == 2

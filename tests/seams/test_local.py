@@ -150,17 +150,22 @@ def test_interrupted_run_is_130_with_the_calls_until_then(sizewise: Sizewise, wr
     assert [one["failure"] for one in result["local"]["variants"]] == [None]
 
 
+_RUN = {
+    "sequence": odd_models.of_sequences,
+    "state": odd_models.with_state,
+    "scalar": odd_models.with_scalar,
+    "nhwc": odd_models.nhwc,
+}
+_REFUSED = {"only": odd_models.only_a_sequence, "takes": odd_models.takes_a_sequence}
+
+
 @pytest.mark.process
+@pytest.mark.parametrize("kinds", [1, pytest.param(len(_RUN), marks=pytest.mark.soak)])
 def test_models_of_many_kinds_are_each_run_or_refused_in_a_sentence(
-    sizewise_here: SizewiseHere, written: Written, tmp_path: Path
+    sizewise_here: SizewiseHere, written: Written, tmp_path: Path, kinds: int
 ) -> None:
-    runs = {
-        "state": odd_models.with_state,
-        "scalar": odd_models.with_scalar,
-        "nhwc": odd_models.nhwc,
-        "sequence": odd_models.of_sequences,
-    }
-    refused = {"only": odd_models.only_a_sequence, "takes": odd_models.takes_a_sequence}
+    """tests/app/inference/test_callers.py runs, and test_process.py refuses, every one of these kinds."""
+    runs, refused = (dict(list(made.items())[:kinds]) for made in (_RUN, _REFUSED))
     made = {"hungry": odd_models.hungry, **refused, **runs}
     models = [str(make(tmp_path / f"{name}.onnx").name) for name, make in made.items()]
     load = SHORT | {"scenarios": ["offline"], "min_duration": "100ms", "max_duration": "100ms"}

@@ -4,6 +4,7 @@ of the measurement."""
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,10 +39,11 @@ def _measure(home: Path, program: Sizewise, *options: str) -> Shown:
 
 
 @pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+def short(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """With few numbers of clients, and steps so short that beside other work too few responses come for a plan: what
-    else it shows is complete."""
+    else it shows is complete. The machine is calibrated, as no other quickstart finds it."""
     home = tmp_path_factory.mktemp("short")
+    shutil.copy(calibrated_home / "calibration.json", home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(llm_quickstart, "_CLIENTS", SHORT_CLIENTS)
         return _measure(home, SizewiseHere(home, home, draws=False), "--seconds", "1")

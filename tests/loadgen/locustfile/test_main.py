@@ -189,36 +189,14 @@ def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("import locust\n", r"^test_of_mine\.py has no user class$"),
-        ("def broken(:\n", r"^test_of_mine\.py, line 1: invalid syntax$"),
-        ("import no_such_module_here\n", r"^test_of_mine\.py imports the module no_such_module_here, which is not"),
-        ("x = 1\nraise KeyError('why')\n", r"^test_of_mine\.py, line 2: KeyError: 'why'$"),
-        ("import sys\nsys.exit(3)\n", r"^test_of_mine\.py exits the process during import$"),
-    ],
-)
-def test_a_file_that_is_no_test_is_reported_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
-    with pytest.raises(LoadError, match=sentence) as failed:
-        preflight(tmp_path, text)
+def test_a_file_that_is_no_test_is_reported_in_one_sentence(tmp_path: Path) -> None:
+    """What else is wrong with a file, test_user_test.py asks of what loads it."""
+    with LoadProcess("loadgen.locustfile") as load:
+        load.configure(Endpoint(()), LocustWorkload(written(tmp_path, "x = 1\nraise KeyError('why')\n")))
+        with pytest.raises(LoadError, match=r"^test_of_mine\.py, line 2: KeyError: 'why'$") as failed:
+            load.preflight()
     assert failed.value.is_workload_invalid
     assert "Traceback" not in str(failed.value.hint)
-
-
-@pytest.mark.process
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint(()), LocustWorkload(str(tmp_path / "nowhere.py")))
-        with pytest.raises(LoadError, match="the Locust test"):
-            load.preflight()
-
-
-@pytest.mark.process
-def test_a_class_that_is_not_in_the_file(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="has no user class Nobody") as failed:
-        preflight(tmp_path, TWO_CLASSES, user_classes=("Nobody",))
-    assert failed.value.hint == "Use one of Reader, Writer."
 
 
 @pytest.mark.process

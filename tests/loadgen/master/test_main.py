@@ -39,6 +39,8 @@ from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import wait_until
 from tests.fakes.sockets import listening_of
 
+pytestmark = pytest.mark.usefixtures("workers_are_forked")
+
 TOKEN = "a token for the tests"
 GONE_S = 5.0
 NOTICED_S = 3.0
@@ -51,7 +53,7 @@ def server() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture(scope="module")
-def load(server: ScriptedServer) -> Iterator[LoadProcess]:
+def load(server: ScriptedServer, workers_are_forked: None) -> Iterator[LoadProcess]:
     with LoadProcess(gather=Gather(local_workers=3)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         yield load

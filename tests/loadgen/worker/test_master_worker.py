@@ -48,6 +48,8 @@ from tests.fakes.bare_master import TOKEN, BareMaster
 from tests.fakes.played import plan
 from tests.fakes.processes import free_port
 
+pytestmark = pytest.mark.usefixtures("workers_are_forked")
+
 
 class Joined:
     """A worker told to join, and how it left. It says that it is ready only once it was pinged."""

@@ -15,9 +15,13 @@ from app.inference.inspection.client import inspect_model
 from app.inference.probe import DIGITS_MODEL
 from app.records.model import ShapeOverrides
 from tests.fakes import hostile_models
-from tests.fakes.hostile_models import REFUSED, Maker
+from tests.fakes.hostile_models import OUTSIDE, REFUSED, Maker
+from tests.tiers import Tier
 
 pytestmark = pytest.mark.process
+
+_INSPECTED_SELDOM = OUTSIDE.keys() - {hostile_models.in_the_parent_folder, hostile_models.in_a_pipe}
+"""Each is refused in the same place, of which tests/app/inference/test_model_file.py asks for every one."""
 
 ASK_ALL = """
 import json, resource, sys
@@ -51,16 +55,25 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 @pytest.fixture(scope="module")
-def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[Maker, Refusal]:
-    paths = [str(maker(tmp_path_factory.mktemp(maker.__name__))) for maker in REFUSED]
+def refusals(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[Maker, Refusal]:
+    left_out = _INSPECTED_SELDOM if request.config.option.markexpr == Tier.TIMING else set()
+    makers = [maker for maker in REFUSED if maker not in left_out]
+    paths = [str(maker(tmp_path_factory.mktemp(maker.__name__))) for maker in makers]
     command = [sys.executable, "-c", ASK_ALL, *paths]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    return {maker: Refusal(**json.loads(line)) for maker, line in zip(REFUSED, lines, strict=True)}
+    return {maker: Refusal(**json.loads(line)) for maker, line in zip(makers, lines, strict=True)}
 
 
-@pytest.mark.timing  # beside the test of the cost, so that the models are inspected once
-@pytest.mark.parametrize("maker", REFUSED, ids=lambda maker: maker.__name__)
+@pytest.mark.parametrize(
+    "maker",
+    [
+        # beside the test of the cost, so that the models are inspected once
+        pytest.param(maker, marks=pytest.mark.soak if maker in _INSPECTED_SELDOM else pytest.mark.timing)
+        for maker in REFUSED
+    ],
+    ids=lambda maker: maker.__name__,
+)
 def test_hostile_model_is_refused_in_a_sentence(maker: Maker, refusals: dict[Maker, Refusal]) -> None:
     refusal = refusals[maker]
     assert re.search(REFUSED[maker], refusal.said), refusal.said
