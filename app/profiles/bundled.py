@@ -33,12 +33,8 @@ def find_profile(name_or_path: str) -> Path:
     """Return the path of a profile. `name_or_path` is a path or the name of a bundled profile.
     Raises UsageError if there is no such profile."""
     path = Path(name_or_path)
-    try:
-        if path.is_file():
-            return path
-    except OSError as error:
-        shown_name = name_or_path if len(name_or_path) <= 60 else f"{name_or_path[:60]}…"
-        raise UsageError(f"{shown_name} cannot be read: {error.strerror}", hint="Specify a .yaml file.") from error
+    if path.is_file():
+        return path
     profiles = bundled_profiles()
     if path.is_dir():
         raise UsageError(f"{name_or_path} is a folder, not a profile", hint="Specify the .yaml file in it.")

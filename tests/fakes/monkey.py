@@ -125,10 +125,10 @@ class Monkey:
         self.application, self.window, _ = prepare()
         may_close = self.window.may_close or (lambda: True)
         self.window.may_close = lambda: may_close() and False
-        self._choices: tuple[tuple[int, Callable[[], str]], ...] = (
+        self._choices: tuple[tuple[float, Callable[[], str]], ...] = (
             (30, self._click_control), (8, self._click_anywhere), (5, self._click_right), (5, self._double_click),
             (12, self._press_key), (6, self._press_shortcut), (7, self._drag), (5, self._turn_wheel),
-            (3, self._resize), (2, self._change_theme), (1, self._scale_text), (6, self._switch_page),
+            (3, self._resize), (1, self._change_theme), (0.5, self._scale_text), (6, self._switch_page),
             (3, self._open_run), (3, self._drop), (9, self._type),
         )  # fmt: skip
 
