@@ -3,6 +3,7 @@ an exit code."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -20,6 +21,8 @@ from app.extras import build_missing_package_error
 PROGRAM = "sizewise"
 COMPLETION_VARIABLE = "_SIZEWISE_COMPLETE"
 """Environment variable in which a shell passes its request for completions."""
+
+_MAX_SHOWN_NAME_LENGTH = 60
 
 _SECTIONS = {
     "Measure": ("quickstart", "run", "init", "serve", "worker"),
@@ -108,6 +111,10 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
             return _print_error(str(missing), missing.hint, missing.exit_code, argv)
         if is_too_many_open_files(error):
             return _print_error("the limit of open files was reached", OPEN_FILES_HINT, ExitCode.LIMIT, argv)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            name = str(error.filename)[:_MAX_SHOWN_NAME_LENGTH]
+            hint = f"Run `{PROGRAM} --help` for what the command accepts."
+            return _print_error(f"the file name '{name}…' is too long", hint, ExitCode.USAGE, argv)
         hint = "This is a bug in Sizewise. Run again with --debug and report the output."
         return _print_error(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, argv)
 

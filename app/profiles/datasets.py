@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, JsonValue, PlainSerializer, PlainValidator
 from app.profiles import secrets
 from app.profiles.document import KeyPath
 from app.profiles.problems import BadValueError, did_you_mean
-from app.profiles.settings import files_must_exist, get_profile_directory
+from app.profiles.settings import files_must_exist, resolve_path
 from loadgen.workloads import Dataset, Popularity
 
 DatasetFormat = Literal["jsonl", "csv", "parquet", "folder", "json"]
@@ -34,7 +34,7 @@ _FORMATS_BY_SUFFIX: dict[str, DatasetFormat] = {
 def _parse_dataset_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not the path of a file or folder")
-    path = (get_profile_directory(info) / value).resolve()
+    path = resolve_path(value, info)
     if files_must_exist(info):
         if not path.exists():
             raise BadValueError(

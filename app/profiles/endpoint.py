@@ -31,6 +31,7 @@ from app.profiles.settings import (
     build_settings,
     files_must_exist,
     get_profile_directory,
+    resolve_path,
     upper_bound,
 )
 from app.records.result import DeclaredHardware
@@ -172,8 +173,8 @@ def _parse_command(value: object) -> object:
 def _parse_directory(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid folder path")
-    path = (get_profile_directory(info) / value).resolve()
-    if not path.is_dir() and files_must_exist(info):
+    path = resolve_path(value, info)
+    if files_must_exist(info) and not path.is_dir():
         raise BadValueError(f"the folder {path} does not exist", hint="Paths are relative to the profile's folder.")
     return path
 

@@ -28,7 +28,7 @@ from app.profiles.settings import (
     Share,
     Unit,
     files_must_exist,
-    get_profile_directory,
+    resolve_path,
     upper_bound,
 )
 from app.profiles.telemetry import Scrapes
@@ -102,8 +102,8 @@ def _parse_data_path(value: object, info: ValidationInfo) -> Path:
     exist."""
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid dataset path")
-    path = (get_profile_directory(info) / value).resolve()
-    if not path.exists() and files_must_exist(info):
+    path = resolve_path(value, info)
+    if files_must_exist(info) and not path.exists():
         raise BadValueError(
             f"the file or folder {path} does not exist", hint="Paths are relative to the profile's folder."
         )
@@ -113,8 +113,8 @@ def _parse_data_path(value: object, info: ValidationInfo) -> Path:
 def _parse_model(value: object, info: ValidationInfo) -> str:
     """Return the absolute path of the folder of a language model, or parse any other model as in
     `serve`."""
-    path = (get_profile_directory(info) / value).resolve() if isinstance(value, str) else None
-    is_found = path is not None and is_language_model(path) and (path.exists() or not files_must_exist(info))
+    path = resolve_path(value, info) if isinstance(value, str) else None
+    is_found = path is not None and is_language_model(path) and (not files_must_exist(info) or path.exists())
     return str(path) if is_found else parse_model(value, info)
 
 

@@ -24,7 +24,7 @@ from app.profiles.settings import (
     Settings,
     build_settings,
     files_must_exist,
-    get_profile_directory,
+    resolve_path,
     upper_bound,
 )
 from app.profiles.units import format_duration
@@ -232,7 +232,7 @@ def _parse_json_schema(value: JsonValue, info: ValidationInfo) -> JsonValue:
     """Return a schema, or the absolute path of its file. Raises BadValueError if the schema is not
     valid."""
     if isinstance(value, str):
-        value = str((get_profile_directory(info) / value).resolve())
+        value = str(resolve_path(value, info))
         if not files_must_exist(info):
             return value
     _check_schema(_read_schema(value))

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo
 
 from app.profiles.bundled import bundled_models
 from app.profiles.problems import BadValueError, did_you_mean
-from app.profiles.settings import Count, Seconds, Settings, files_must_exist, get_profile_directory, upper_bound
+from app.profiles.settings import Count, Seconds, Settings, files_must_exist, resolve_path, upper_bound
 
 
 def parse_model(value: object, info: ValidationInfo) -> str:
@@ -20,8 +20,8 @@ def parse_model(value: object, info: ValidationInfo) -> str:
     models = bundled_models()
     if value in models:
         return value
-    path = (get_profile_directory(info) / value).resolve()
-    if not path.is_file() and files_must_exist(info):
+    path = resolve_path(value, info)
+    if files_must_exist(info) and not path.is_file():
         hint = did_you_mean(value, models) or (
             f"Use one of these bundled models: {', '.join(models)}. A path is relative to the profile's folder."
         )
@@ -35,8 +35,8 @@ def _parse_model_folder(value: object, info: ValidationInfo) -> Path:
         return value
     if not isinstance(value, str):
         raise BadValueError(f"{value!r} is not a valid model folder")
-    path = (get_profile_directory(info) / value).resolve()
-    if not path.is_dir() and files_must_exist(info):
+    path = resolve_path(value, info)
+    if files_must_exist(info) and not path.is_dir():
         hint = "Set the folder of a model that was exported for ONNX Runtime GenAI, relative to the profile's folder."
         raise BadValueError(f"{value!r} is not a folder", hint=hint)
     return path

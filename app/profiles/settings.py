@@ -32,6 +32,8 @@ from app.records.result import Objective
 
 T = TypeVar("T")
 
+_MAX_SHOWN_PATH_LENGTH = 60
+
 
 class Unit(msgspec.Struct, frozen=True):
     """Unit of a value in profile notation, for the description of a field. The unit does not affect
@@ -182,16 +184,33 @@ def _build_objective_parser(parse: Callable[[str], T]) -> PlainValidator:
 def _parse_existing_file(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid file path")
-    path = (get_profile_directory(info) / value).resolve()
-    if not path.is_file() and files_must_exist(info):
+    path = resolve_path(value, info)
+    if files_must_exist(info) and not path.is_file():
         raise BadValueError(f"the file {path} does not exist", hint="Paths are relative to the profile's folder.")
     return path
 
 
 def _parse_unchecked_path(value: object, info: ValidationInfo) -> Path:
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid path")
-    return (get_profile_directory(info) / value).resolve()
+    return resolve_path(value, info)
+
+
+def resolve_path(text: str, info: ValidationInfo) -> Path:
+    """Return the absolute path of a file or folder, which `text` names relative to the profile's
+    folder. Raises BadValueError if the operating system does not accept the path, such as a path
+    with a name of 3,000 characters, or a path that may not be read."""
+    try:
+        path = (get_profile_directory(info) / text).resolve()
+        if files_must_exist(info):
+            path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        shown_text = text if len(text) <= _MAX_SHOWN_PATH_LENGTH else f"{text[:_MAX_SHOWN_PATH_LENGTH]}…"
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise BadValueError(
+            f"{shown_text!r} is not a usable path: {reason}", hint="Paths are relative to the profile's folder."
+        ) from error
+    return path
 
 
 def files_must_exist(info: ValidationInfo) -> bool:

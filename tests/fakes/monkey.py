@@ -125,10 +125,10 @@ class Monkey:
         self.application, self.window, _ = prepare()
         may_close = self.window.may_close or (lambda: True)
         self.window.may_close = lambda: may_close() and False
-        self._choices: tuple[tuple[int, Callable[[], str]], ...] = (
+        self._choices: tuple[tuple[float, Callable[[], str]], ...] = (
             (30, self._click_control), (8, self._click_anywhere), (5, self._click_right), (5, self._double_click),
             (12, self._press_key), (6, self._press_shortcut), (7, self._drag), (5, self._turn_wheel),
-            (3, self._resize), (2, self._change_theme), (1, self._scale_text), (6, self._switch_page),
+            (3, self._resize), (1, self._change_theme), (0.5, self._scale_text), (6, self._switch_page),
             (3, self._open_run), (3, self._drop), (9, self._type),
         )  # fmt: skip
 
@@ -208,10 +208,12 @@ class Monkey:
 
     def _leave(self) -> str:
         top = self._top()
+        text = f"leave {_describe(top)}"
+        self._log.write(f"  {text}\n")
         QTest.keyClick(top, Qt.Key.Key_Escape)
-        if top is not self.window and top.isVisible() and top.isModal():
+        if top is not self.window and shiboken6.isValid(top) and top.isVisible() and top.isModal():
             top.close()
-        return f"leave {_describe(top)}"
+        return text
 
     def _top(self) -> QWidget:
         """Return the window that takes the user's input."""
@@ -227,14 +229,11 @@ class Monkey:
             around: list[QWidget] = [self.window.rail, self.window.toolbar, self.window.strip, self.window.statusBar()]
             around += [one for one in self.window.list_visible_docks() if not one.isFloating()]
             top = self._random.choice(around) if self._random.random() < _AROUND_SHARE else self.window.pages.current
-        found = [
-            one
-            for kind in kinds or _CONTROLS
-            for one in top.findChildren(kind)
-            if one.isVisible() and one.isEnabled() and not one.visibleRegion().isEmpty()
-        ]
+        found = [one for kind in kinds or _CONTROLS for one in top.findChildren(kind)]
         self._searched = top  # PySide invalidates what is found in a menu of a combo box with the last reference to it.
-        return self._random.choice(found) if found else None
+        self._random.shuffle(found)  # To look for the visible part of every control takes longer than most actions.
+        usable = (one for one in found if one.isVisible() and one.isEnabled() and not one.visibleRegion().isEmpty())
+        return next(usable, None)
 
     def _point_in(self, widget: QWidget) -> QPoint:
         inside = widget.visibleRegion().boundingRect()
@@ -378,14 +377,16 @@ class Monkey:
         field, text = self._pick_control(QLineEdit, QPlainTextEdit), self._random.choice(TEXTS)
         if field is None:
             return "no field to type into"
-        self._log.write(f"  type {text[:40]!r} into {_describe(field)}\n")
+        action = f"type {text[:40]!r} into {_describe(field)}"
+        self._log.write(f"  {action}\n")
         field.setFocus()
         QApplication.clipboard().setText(text)
         for key in (Qt.Key.Key_A, Qt.Key.Key_V):
-            QTest.keyClick(field, key, Qt.KeyboardModifier.ControlModifier)
-        if self._random.random() < 0.5:
+            if shiboken6.isValid(field):  # Another text may have replaced the form.
+                QTest.keyClick(field, key, Qt.KeyboardModifier.ControlModifier)
+        if self._random.random() < 0.5 and shiboken6.isValid(field):
             QTest.keyClick(field, Qt.Key.Key_Return)
-        return f"type {text[:40]!r} into {_describe(field)}"
+        return action
 
     def _replace_what_leaves(self) -> None:
         """Replace file dialogs and openers of other programs, and limit the engines. Called before modules of the

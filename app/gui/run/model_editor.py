@@ -315,12 +315,19 @@ class ModelEditor(SpecialEditor):
 
 
 def _find_model_path(document: EditedProfile) -> Path | None:
+    """Return the path of the first model, which may not exist, or None if no model is set or the
+    operating system does not accept the path."""
     from app.profiles.bundled import bundled_models
 
     models = as_list(document.value("target.model"))
     if not models or not isinstance(models[0], str) or not models[0]:
         return None
-    return bundled_models().get(models[0]) or (base_directory(document) / models[0]).resolve()
+    try:
+        path = bundled_models().get(models[0]) or (base_directory(document) / models[0]).resolve()
+        path.exists()
+    except (OSError, RuntimeError, ValueError):  # The validation of the profile reports it.
+        return None
+    return path
 
 
 def _create_tree_view() -> QTreeView:

@@ -57,6 +57,8 @@ def test_no_command_is_a_usage_error_that_shows_the_help(group: list[str], capsy
         ),
         (["runs", "show"], "missing argument 'RUN'", "Run `sizewise runs show --help`."),
         (["report", "last", "--format", "docx"], "invalid value for '--format': 'docx' is not", "Run `sizewise report"),
+        (["report", "a" * 3000], f"the file name '{'a' * 60}…' is too long", "Run `sizewise --help`"),
+        (["run", "a" * 3000], f"the file name '{'a' * 60}…' is too long", "Run `sizewise --help`"),
     ],
 )
 def test_a_mistake_in_the_command_line_is_named_with_what_was_meant(

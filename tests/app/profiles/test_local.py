@@ -159,6 +159,8 @@ def test_wrong_targets_are_reported_with_their_line(
         ({"limits": {"memory": 8}}, "8 has no unit"),
         ({"limits": {"memory": "0 GiB"}}, "must be above zero"),
         ({"workload": {"tensors": "nowhere.npz"}}, "nowhere.npz does not exist"),
+        ({"workload": {"tensors": "a" * 3000}}, "File name too long"),
+        ({"target": DIGITS | {"model": "a" * 3000}}, "File name too long"),
         ({"workload": {"body": {}}}, "the key 'body' is unknown"),
         ({"traffic": {"peak": "900/s"}}, "the key 'traffic' is unknown"),
     ],

@@ -144,6 +144,7 @@ def test_a_json_schema_is_inline_or_in_a_file(tmp_path: Path, load: Load) -> Non
     ("prompts", "message"),
     [
         ({"response_format": {"json_schema": "none.json"}}, "none.json does not exist"),
+        ({"response_format": {"json_schema": "a" * 3000}}, "File name too long"),
         ({"response_format": {"json_schema": [1]}}, "must be a JSON schema, or the path"),
         ({"response_format": {"json_schema": {"type": "text"}}}, "the JSON schema is invalid at /type"),
         ({"response_format": {}}, "missing the key json_schema"),

@@ -137,6 +137,7 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
         ("http", {"start": {"command": "x", "ready": "/", "env": {"KEY": "canary"}}}, "a profile must not contain"),
         ("http", {"start": {"command": "x", "ready": "/", "env": "canary"}}, "env must be"),
         ("http", {"start": {"command": "x", "ready": "/", "directory": "none"}}, "none does not exist"),
+        ("http", {"start": {"command": "x", "ready": "/", "directory": "a" * 3000}}, "File name too long"),
     ],
 )
 def test_what_does_not_fit_is_reported_without_secrets(

@@ -44,6 +44,7 @@ def test_text_is_sent_as_it_is_and_all_else_as_json() -> None:
     ("protocol", "workload", "says"),
     [
         ("http", {"dataset": "none.jsonl"}, "none.jsonl does not exist"),
+        ("http", {"dataset": "a" * 3000}, "File name too long"),
         ("http", {"dataset": "rows.txt"}, "not a supported dataset file"),
         ("http", {"template": "{{x}}"}, "requires workload.dataset"),
         ("http", {"path": "/rows/{{x}}"}, "requires workload.dataset"),

@@ -153,6 +153,16 @@ def test_the_precisions_and_properties_of_a_gguf_file(qtbot: QtBot, tmp_path: Pa
     assert "load.tests" not in editor.find_unused_paths(edited.document)
 
 
+@pytest.mark.parametrize("model", ["a" * 3000, "a\0b"])
+def test_a_model_that_no_file_can_be_is_not_looked_into(qtbot: QtBot, model: str) -> None:
+    editor = ModelEditor()
+    qtbot.addWidget(editor)
+    edited = EditedDocument({"target": {"protocol": "local", "model": model}})
+    editor.show_document(edited)
+    assert editor.find_unused_paths(edited) == frozenset()
+    assert not editor.inspector.state.is_busy
+
+
 def test_a_folder_is_chosen_in_a_dialog_and_must_be_that_of_a_language_model(
     qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
