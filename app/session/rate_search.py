@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from app.analysis.number_format import format_number
-from app.analysis.objectives import count_needed_slo_samples
+from app.analysis.objectives import count_planned_slo_samples
 from app.analysis.search import Probe, RateSearch, SearchOutcome
 from app.records.result import Objective, Stage
 from app.records.search import SearchSpec
@@ -114,13 +113,9 @@ def compute_probe_duration_s(
 
 def compute_step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:
     """Return the duration of a search step in s: at least `min_duration_s`, and long enough for the
-    percentiles of the SLO.
-
-    The expected number of Poisson arrivals is four standard deviations above the number of samples
-    that the percentiles need. With too few samples, a percentile would be withheld, and a rate that
+    percentiles of the SLO. With too few samples, a percentile would be withheld, and a rate that
     meets the SLO would fail."""
-    required_samples = count_needed_slo_samples(slo)
-    return max(min_duration_s, (required_samples + 4 * math.sqrt(required_samples)) / rate_per_s)
+    return max(min_duration_s, count_planned_slo_samples(slo) / rate_per_s)
 
 
 def _build_stage(probe: Probe, duration_s: float, search_spec: SearchSpec, total_timeout_s: float) -> ResolvedStage:
