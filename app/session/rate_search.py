@@ -20,7 +20,8 @@ _MAX_RETRIES_PER_PROBE = 2
 _MAX_TOTAL_RETRIES = 4
 """Number of retries after which a search allows only one retry per probe."""
 _EXPLORATION_DIVISOR = 2
-"""Until a rate is decided, a probe leaves this many times the time of its steps and itself."""
+"""Until a rate is decided, a probe takes at most this fraction of an equal share of the remaining time
+among itself and the steps that confirm a rate."""
 
 
 class StageRunnerProtocol(Protocol):
