@@ -249,9 +249,10 @@ _COMPARATORS: dict[str, Callable[[float, float], bool]] = {
 _GAP_METRICS = ("icl_ms", "itl_ms", "message_gap_ms")
 _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
 _GOODPUT_METRICS = ("good_per_s", "offered_per_s")
-_PLANNED_DEVIATIONS = 4
 """Metric and reference metric whose ratio is the goodput. Good requests are a subset of the offered
 requests, so the goodput has a confidence interval of its own."""
+_PLANNED_DEVIATIONS = 4
+"""Number of standard deviations by which the planned number of arrivals exceeds the needed number."""
 
 
 def select_binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]:
