@@ -314,7 +314,7 @@ def adapt_to_url(tree: dict[str, Any], template: dict[str, Any]) -> dict[str, An
 def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | None:
     """Return the protocol, the base URL and the model that a URL names, or `None` if the path of
     the URL is that of no known API. The path /v1 alone is that of any OpenAI API, so it leaves the
-    profile of another OpenAI API as it is."""
+    profile of another OpenAI API as it is. Only the realtime API has URLs with ws:// or wss://."""
     try:
         url_parts = urlsplit(url.strip())
     except ValueError:
@@ -329,8 +329,13 @@ def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | Non
         if match is None:
             continue
         groups = match.groupdict()
-        if groups.get("is_any") is not None and protocol in _OPENAI_PROTOCOLS:
+        is_web_socket = url_parts.scheme in ("ws", "wss")
+        if groups.get("is_any") is not None and is_web_socket:
+            api_protocol = "openai-realtime"
+        elif groups.get("is_any") is not None and protocol in _OPENAI_PROTOCOLS:
             api_protocol = protocol
+        if is_web_socket and api_protocol != "openai-realtime":
+            return None
         model = groups.get("model")
         return api_protocol, f"{origin}{groups['base']}", None if model is None else unquote(model)
     return None
