@@ -97,7 +97,7 @@ def simulated_fleets() -> Iterator[dict[object, SteadyOutcome]]:
 @pytest.fixture(scope="module")
 def short_simulations() -> Iterator[None]:
     """For tests of what is planned, not of how precisely: the search for the rate of a fleet simulates a quarter of the
-    requests."""
+    requests, but in long tests."""
     with fleets_simulated_briefly():
         yield
 
@@ -109,13 +109,13 @@ def pages_without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def load_workers_are_forked(request: pytest.FixtureRequest) -> Iterator[None]:
+def load_workers_are_forked() -> Iterator[None]:
     """Fork the load workers that tests start, but in long tests: the import of Locust takes longer than what most of
     them send. Those of tests/loadgen that assert times start real ones, too."""
-    from tests.tiers import Tier  # a plugin, which pytest must import first
+    from tests.tiers import is_soak_session  # a plugin, which pytest must import first
 
     with pytest.MonkeyPatch.context() as patch:
-        if request.config.option.markexpr != Tier.SOAK:
+        if not is_soak_session():
             patch.setattr("loadgen.child.subprocess", forking(child))
         yield
 

@@ -167,6 +167,14 @@ def first_in_unit_tier(values: Iterable[object], count: int = 1) -> list[Paramet
     ]
 
 
+_markexpr: list[str] = []
+
+
+def is_soak_session() -> bool:
+    """Return whether only the soak tier runs, in which no test need be short."""
+    return _markexpr == [Tier.SOAK]
+
+
 _started: list[str] = []
 """Processes that this process started."""
 
@@ -191,6 +199,7 @@ multiprocessing.util.spawnv_passfds = _spawn
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _markexpr[:] = [config.option.markexpr]
     for tier, means in _MEANINGS.items():
         config.addinivalue_line("markers", f"{tier}: {means}")
     platform.processor()  # Its first call in a process starts `uname`, which no unit test may do.
