@@ -312,9 +312,10 @@ def adapt_to_url(tree: dict[str, Any], template: dict[str, Any]) -> dict[str, An
 
 
 def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | None:
-    """Return the protocol, the base URL and the model that a URL names, or `None` if the path of
-    the URL is that of no known API. The path /v1 alone is that of any OpenAI API, so it leaves the
-    profile of another OpenAI API as it is."""
+    """Return the protocol, the base URL and the model that a URL names, or `None` if the URL is
+    that of no known API. In the profile of a gRPC service, any other HTTP URL names the protocol
+    http. The path /v1 alone is that of any OpenAI API, so it leaves the profile of another OpenAI
+    API as it is."""
     try:
         url_parts = urlsplit(url.strip())
     except ValueError:
@@ -333,7 +334,7 @@ def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | Non
             api_protocol = protocol
         model = groups.get("model")
         return api_protocol, f"{origin}{groups['base']}", None if model is None else unquote(model)
-    return None
+    return ("http", url.strip(), None) if protocol in GRPC_PROTOCOLS else None
 
 
 def _fill_in_output_tokens(workload: dict[str, Any]) -> None:
