@@ -72,6 +72,7 @@ class RunPage(Page):
         self._draft: drafts.Draft | None = None
         self._has_checked_drafts = False
         self._offered_conversion = ""
+        self._adoption_index: int | None = None
         self._starts_when_checked = False
         self._has_only_preview = False
         self._url_timer = QTimer(self, singleShot=True, interval=_CLICK_INTERVAL_MS)
@@ -112,6 +113,7 @@ class RunPage(Page):
         self.presenter.changed.connect(self._show_state)
         document.comments_lost.connect(self._warn_comments_lost)
         document.opened.connect(self._on_opened)
+        document.undo_stack.indexChanged.connect(self._hide_past_adoption)
         for editor in self._special_editors.values():
             editor.edited.connect(document.set_dotted_value)
         self.limits_editor.edited.connect(partial(document.set_dotted_value, "slo"))
@@ -327,10 +329,17 @@ class RunPage(Page):
         protocol = self.presenter.adopt_url()
         if protocol is None:
             return False
-        message = f"The protocol is now {display_choice('protocol', protocol)}, because of the path of the URL."
+        message = f"The protocol is now {display_choice('protocol', protocol)}, because of the URL."
         self.notice_strip.show_notice(Notice("news", message), "Undo")
         self._offered_conversion = ""
+        self._adoption_index = self.presenter.document.undo_stack.index()
         return True
+
+    def _hide_past_adoption(self, undo_index: int) -> None:
+        """Hide the notice of the recognized URL after the next edit, which its button would undo."""
+        if self._adoption_index is not None and undo_index != self._adoption_index:
+            self._adoption_index = None
+            self.notice_strip.hide()
 
     # Views
 

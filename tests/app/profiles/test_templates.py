@@ -189,6 +189,16 @@ def test_any_other_url_changes_nothing(url: object) -> None:
     assert adapt_to_url(new_endpoint(url=url), new_endpoint()) is None
 
 
+@pytest.mark.parametrize(("url", "protocol"), [("http://h/score", "http"), ("http://h/v2", "oip")])
+def test_an_http_url_leaves_a_grpc_protocol(url: str, protocol: str) -> None:
+    grpc_service = convert_profile(new_endpoint(), "oip-grpc")
+    adapted = adapt_to_url({**grpc_service, "target": {**grpc_service["target"], "url": url}}, new_endpoint())
+    assert adapted is not None
+    assert adapted["target"]["protocol"] == protocol
+    assert str(adapted["target"]["url"]).startswith("http://h")
+    assert adapt_to_url(grpc_service, new_endpoint()) is None
+
+
 def test_the_url_keeps_the_api_and_what_was_edited() -> None:
     chat = convert_profile(new_endpoint(url="http://h/v1"), "openai-embeddings")
     assert adapt_to_url(chat, new_endpoint()) is None, "/v1 is that of any OpenAI API"

@@ -14,6 +14,7 @@ from app.gui.forms.group import NestedGroup
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
 from app.gui.run.page import RunPage
+from app.gui.run.presenter import URL_PATH
 from app.gui.run.preview import Preview
 from app.gui.theme import ThemeController
 from app.profiles.bundled import bundled_profiles
@@ -187,6 +188,15 @@ def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtB
     assert stack is not None
     stack.undo()
     assert page.form.protocol == "http"
+
+
+def test_undo_of_the_recognized_url_is_offered_until_the_next_edit(page: RunPage, mine: Path) -> None:
+    page.open_profile(mine)
+    page.presenter.apply_edit(URL_PATH, "http://h/v1/chat/completions")
+    assert page.adopt_url()
+    assert "OpenAI chat completions" in page.notice_strip.text()
+    page.presenter.apply_edit(("name",), "other")
+    assert not page.notice_strip.text()
 
 
 def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> None:
