@@ -176,7 +176,7 @@ def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path
 def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
     page.header.view_buttons.button(2).click()
-    assert page.form.sections["promises"].is_open
+    assert page.form.sections["slo"].is_open
     assert not page.form.sections["target"].is_open
     page.notice_strip.action_triggered.emit()
     assert "search" in page.presenter.document.tree["load"]
