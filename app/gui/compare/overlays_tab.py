@@ -15,7 +15,7 @@ from app.gui.charts.export import ExportCaption, set_export_caption
 from app.gui.compare.entries import ComparisonRequest, format_run_label
 from app.gui.compare.outcome import Outcome, OverlayView, RunOverlay, RunSpectra, build_load_overlays
 from app.gui.flow import set_flow_layout
-from app.gui.theme import ThemeController
+from app.gui.theme import TAB_MARGINS, ThemeController
 from app.gui.widgets import fill_choices, hbox, label, stacked_widget, vbox
 
 _MAX_CHARACTERS = 60
@@ -78,7 +78,7 @@ class OverlaysTab(QWidget):
             _create_field("Metri&c", self.metric_box),
         ):
             flow.addWidget(field)
-        vbox(row, (self._pages, 1), self._note, within=self, margins=(0, 10, 0, 0))
+        vbox(row, (self._pages, 1), self._note, within=self, margins=TAB_MARGINS)
         self.view_box.currentIndexChanged.connect(self._show_view)
         self.stage_box.currentIndexChanged.connect(self._request_spectra)
         self.metric_box.currentIndexChanged.connect(self._draw)
