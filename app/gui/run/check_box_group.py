@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from PySide6.QtCore import QSignalBlocker, Signal
-from PySide6.QtWidgets import QCheckBox, QLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QLabel, QLayout, QVBoxLayout, QWidget
 
 from app.gui.flow import set_flow_layout
 from app.gui.theme import GAP, GAP_SECTION, GAP_TIGHT, NO_MARGINS
@@ -40,7 +40,7 @@ class CheckBoxGroup(QWidget):
         self._layout: QLayout = QVBoxLayout(self) if is_vertical else set_flow_layout(self)
         self._layout.setContentsMargins(*NO_MARGINS)
         self.boxes: dict[str, QCheckBox] = {}
-        self._reason_labels: dict[str, QWidget] = {}
+        self._reason_labels: dict[str, QLabel] = {}
         self._options: tuple[CheckBoxOption, ...] = ()
 
     def set_options(self, options: Sequence[CheckBoxOption], selected_values: Iterable[str]) -> None:
@@ -58,23 +58,33 @@ class CheckBoxGroup(QWidget):
         }
 
     def _build(self, options: Sequence[CheckBoxOption]) -> None:
-        for widget in (*self.boxes.values(), *self._reason_labels.values()):
+        """Show the options in their order. The boxes of values that are listed already are kept, so
+        that a click or the focus on one of them is not lost."""
+        previous_boxes, previous_labels = self.boxes, self._reason_labels
+        for widget in (*previous_boxes.values(), *previous_labels.values()):
             self._layout.removeWidget(widget)
-            widget.deleteLater()
         self._options, self.boxes, self._reason_labels = tuple(options), {}, {}
         for option in options:
-            box = QCheckBox(option.text)
+            box = previous_boxes.pop(option.value) if option.value in previous_boxes else self._create_box()
+            self.boxes[option.value] = box
+            box.setText(option.text)
             box.setAccessibleName(f"{self._name}: {option.text}")
             box.setAccessibleDescription(option.unavailable_reason or "")
             box.setToolTip(tool_tip_text(option.unavailable_reason or ""))
-            box.clicked.connect(self._on_clicked)
-            self.boxes[option.value] = box
             self._layout.addWidget(box)
             if self._is_vertical:
-                reason_label = label(self._format_availability(option), "muted", wrap=True)
-                reason_label.setContentsMargins(GAP_SECTION + GAP, 0, 0, GAP_TIGHT)
+                reason_label = previous_labels.pop(option.value) if option.value in previous_labels else _reason_label()
+                reason_label.setText(self._format_availability(option))
                 self._reason_labels[option.value] = reason_label
                 self._layout.addWidget(reason_label)
+        for widget in (*previous_boxes.values(), *previous_labels.values()):
+            widget.hide()
+            widget.deleteLater()
+
+    def _create_box(self) -> QCheckBox:
+        box = QCheckBox()
+        box.clicked.connect(self._on_clicked)
+        return box
 
     @staticmethod
     def _format_availability(option: CheckBoxOption) -> str:
@@ -90,3 +100,9 @@ class CheckBoxGroup(QWidget):
         box = self.sender()
         if isinstance(box, QCheckBox):
             box.setChecked(True)
+
+
+def _reason_label() -> QLabel:
+    reason_label = label("", "muted", wrap=True)
+    reason_label.setContentsMargins(GAP_SECTION + GAP, 0, 0, GAP_TIGHT)
+    return reason_label

@@ -307,7 +307,7 @@ class ModelEditor(SpecialEditor):
             self._memory_widgets = (heading, widget)  # those of the last row
         container = QWidget()
         container.setLayout(variants_grid)
-        vbox(self.strip, self.drop_zone, self.state, self.axes, card(container), (self.tree, 1), 0, within=self)
+        vbox(self.strip, self.drop_zone, self.axes, card(container), self.state, (self.tree, 1), 0, within=self)
         self.update_heights()
 
     def update_heights(self) -> None:
