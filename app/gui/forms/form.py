@@ -20,7 +20,7 @@ from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec, iter_fields, profile_fields
 from app.profiles.profile import PROFILES
 
-View = Literal["local", "endpoint", "sweep"]
+View = Literal["local", "endpoint", "max_rate"]
 _GENERAL = "general"
 _STEPS: tuple[Step, ...] = get_args(Step)
 _ADVANCED_SECTIONS = (_GENERAL, "limits", "traffic", "plan", "options", "telemetry")
@@ -28,7 +28,7 @@ _SECTION_ORDER = ("target", "load", "workload", "slo", *_ADVANCED_SECTIONS)
 _OPEN_SECTIONS: dict[View, tuple[str, ...]] = {
     "local": ("target", "workload"),
     "endpoint": ("target", "workload"),
-    "sweep": ("load", "slo"),
+    "max_rate": ("load", "slo"),
 }
 _SECTION_KEYS = {_GENERAL: ("name", "description", "sizewise"), "slo": ("slo", "gates"), "telemetry": ("telemetry",)}
 _MAX_RESULTS = 30

@@ -233,7 +233,7 @@ class RunPage(Page):
         self._stack.setCurrentIndex(1)
         self.notice_strip.hide()
         is_local = self.presenter.state().protocol == "local"
-        view: View = "local" if is_local else "sweep" if self._is_search_only() else "endpoint"
+        view: View = "local" if is_local else "max_rate" if self._is_search_only() else "endpoint"
         self.form.set_view(view)
         self.header.show_view(view)
 
@@ -344,8 +344,8 @@ class RunPage(Page):
 
     # Views
 
-    def _select_view(self, view: str) -> None:
-        self.form.set_view("local" if view == "local" else "sweep" if view == "sweep" else "endpoint")
+    def _select_view(self, view: View) -> None:
+        self.form.set_view(view)
         self.notice_strip.hide()
         self._undo_index = None
         is_local = self.form.protocol == "local"
@@ -357,7 +357,7 @@ class RunPage(Page):
             self._offered_conversion = "oip"
             message = "This is a local model profile."
             self.notice_strip.show_notice(Notice("news", message), "&Convert to endpoint profile")
-        elif view == "sweep" and not is_local and not self._has_search():
+        elif view == "max_rate" and not is_local and not self._has_search():
             self._offered_conversion = "search"
             message = "This profile runs fixed stages. Add a search to find the highest rate within the SLO."
             self.notice_strip.show_notice(Notice("news", message), "&Find max rate")
