@@ -16,7 +16,7 @@ from reports.formatting import format_number, with_unit
 
 COLUMNS = ("name", "when", "target", "outcome", "validity", "max_rate", "latency_p95", "ttft_p95", "trend", "cost",
            "duration", "size", "tags")  # fmt: skip
-INITIALLY_HIDDEN_COLUMNS = frozenset({"duration"})
+INITIALLY_HIDDEN_COLUMNS = frozenset({"duration", "size"})
 
 
 class ListedRuns(msgspec.Struct, frozen=True):
