@@ -101,6 +101,17 @@ def parse_gate(text: str) -> Objective:
     return _build_objective(text, _match_grammar(text, _GATE_HINT), METRICS | RUN_METRICS)
 
 
+def format_objective(text: str) -> str:
+    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`, or the
+    unchanged `text` if it is not valid, for example because a newer version wrote it."""
+    try:
+        objective = parse_gate(text)
+    except UsageError:
+        return text
+    stage_tags = select_stage_tags(objective)
+    return f"{objective.label} in {', '.join(stage_tags.values())}" if stage_tags else objective.label
+
+
 def expand_short_form(text: str) -> str:
     """Return an objective with the full name of its metric and its limit in ms, if it is in the
     short form such as `p95 < 50ms`. Any other text is returned unchanged."""

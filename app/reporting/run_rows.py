@@ -349,7 +349,7 @@ def _fill_without_result(run: StoredRun, row: RunRow) -> RunRow:
     row = msgspec.structs.replace(
         row,
         name=None if started_event is None else started_event.name,
-        started_at=_parse_start_time(run.directory.name),
+        started_at=parse_start_time(run.directory.name),
     )
     if run.is_running:
         return msgspec.structs.replace(row, state="running")
@@ -360,9 +360,9 @@ def _fill_without_result(run: StoredRun, row: RunRow) -> RunRow:
     )
 
 
-def _parse_start_time(name: str) -> str | None:
-    """Return the start time in the name of a run directory, ISO 8601; `None` if the name contains
-    no time."""
+def parse_start_time(name: str) -> str | None:
+    """Return the start time in a run ID, which is also the name of the run's directory in the
+    library, as ISO 8601; `None` if it contains no time."""
     try:
         return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
     except ValueError:

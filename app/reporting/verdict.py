@@ -16,8 +16,8 @@ from app.analysis.headline import find_highest_passed_stages, find_lowest_failed
 from app.analysis.local.call_stages import find_throughput_metric
 from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated_objectives
 from app.analysis.max_rate import describe_failure
-from app.analysis.objectives import parse_objective
-from app.errors import ExitCode, UsageError
+from app.analysis.objectives import format_objective
+from app.errors import ExitCode
 from app.records.metrics import metric_label
 from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Reevaluation, Result
 from app.reporting.local import find_headline_variant, group_headline_stages_by_variant, group_stages_by_variant
@@ -44,14 +44,6 @@ def format_reevaluated(reevaluation: Reevaluation) -> str:
         from_s, to_s = (formatting.format_plain(bound_s) for bound_s in reevaluation.window_s)
         texts.append(f"time range {from_s}–{to_s}{formatting.THIN_SPACE}s")
     return f"The run was re-evaluated with {', '.join(texts)}"
-
-
-def format_objective(text: str) -> str:
-    """Format an objective in profile syntax as display text, such as "p95 latency < 50 ms"."""
-    try:
-        return parse_objective(text).label
-    except UsageError:  # written by a newer version
-        return text
 
 
 class Headline(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from app.analysis.objectives import (
     evaluate_objective,
     expand_short_form,
     find_estimate,
+    format_objective,
     get_unit,
     is_met,
     parse_gate,
@@ -296,3 +297,16 @@ def test_a_time_may_be_written_short(short: str, full: str) -> None:
 def test_an_objective_in_the_short_form_has_its_full_name() -> None:
     assert parse_objective("p95 < 50ms").text == "latency_ms.p95 < 50"
     assert parse_gate("ttft.p95 < 0.3s | warn").text == "ttft_ms.p95 < 300 | warn"
+
+
+@pytest.mark.parametrize(
+    ("text", "display_text"),
+    [
+        ("latency_ms.p95 < 50", "p95 latency < 50 ms"),
+        ("ttft_ms.p95{class=chat} < 300", "p95 TTFT (chat) < 300 ms"),
+        ("latency_ms.p95{stage=peak} < 50 | warn", "p95 latency < 50 ms in peak"),
+        ("of_a_newer_version.p95 < 50", "of_a_newer_version.p95 < 50"),
+    ],
+)
+def test_objectives_and_gates_have_a_display_text(text: str, display_text: str) -> None:
+    assert format_objective(text) == display_text
