@@ -99,20 +99,28 @@ def test_the_file_is_small_and_leaves_out_data_that_would_make_it_large(full_rep
     assert "result.json is too large to embed" in html
 
 
-@pytest.mark.soak
-def test_a_page_over_the_cap_shows_fewer_rows_and_says_so_above_the_first_number(full_report: Report) -> None:
+@pytest.mark.usefixtures("pages_without_pictures")
+@pytest.mark.parametrize(
+    ("times", "max_bytes", "row_limit"),
+    [(10, 1_500_000, 100), pytest.param(200, MAX_BYTES, 1000, marks=pytest.mark.soak)],
+)
+def test_a_page_over_the_cap_shows_fewer_rows_and_says_so_above_the_first_number(
+    full_report: Report, monkeypatch: pytest.MonkeyPatch, times: int, max_bytes: int, row_limit: int
+) -> None:
+    monkeypatch.setattr(html, "MAX_BYTES", max_bytes)
+    monkeypatch.setattr(html, "_ROW_LIMITS", tuple(limit for limit in html._ROW_LIMITS if limit <= row_limit))
     stages = tuple(
         msgspec.structs.replace(stage, name=f"{stage.name} {turn}")
-        for turn in range(200)
+        for turn in range(times)
         for stage in full_report.stages
     )
     spec = msgspec.structs.replace(full_report.reproduce, spec_text="x: y\n" * 200_000)
-    html = render_html(msgspec.structs.replace(full_report, stages=stages, reproduce=spec))
-    assert len(html.encode()) < MAX_BYTES
-    text = _text(html)
-    assert text.index("1,000 of 2,600 stages") < text.index("41.6")
-    assert "900,000 more characters, see report.json" in text
-    assert html.count('<tr><th scope="row">probe') > 500
+    page = render_html(msgspec.structs.replace(full_report, stages=stages, reproduce=spec))
+    assert len(page.encode()) < max_bytes
+    text = _text(page)
+    assert text.index(f"{row_limit:,} of {13 * times:,} stages") < text.index("41.6")
+    assert f"{1_000_000 - 100 * row_limit:,} more characters, see report.json" in text
+    assert page.count('<tr><th scope="row">probe') > row_limit / 2
 
 
 def test_the_raw_result_can_be_taken_out_again(full_report: Report, full_html: str) -> None:

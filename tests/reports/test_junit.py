@@ -12,7 +12,6 @@ from reports.junit import build_case_results, render_junit
 from reports.model import ObjectiveRow, Report
 from tests.fakes.golden import assert_golden
 from tests.reports.hostile import PAYLOADS, hostile
-from tests.tiers import first_in_unit_tier
 
 if TYPE_CHECKING:
     import xmlschema
@@ -122,10 +121,7 @@ def test_the_totals_are_those_of_the_cases(name: str, request: pytest.FixtureReq
     assert {key: int(root[0].get(key, "")) for key in counted} == counted
 
 
-_FOR_XML = ("]]>", "<!DOCTYPE x>", "\x0b\ufffe\x00", "&amp;&#0;")
-
-
-@pytest.mark.parametrize("payload", first_in_unit_tier([*_FOR_XML, "".join(PAYLOADS), *PAYLOADS], 5))
+@pytest.mark.parametrize("payload", [*PAYLOADS, "]]>", "<!DOCTYPE x>", "\x0b\ufffe\x00", "&amp;&#0;"])
 def test_hostile_text_adds_no_element(full_report: Report, payload: str) -> None:
     attacked = render_junit(hostile(_failing(full_report), payload))
     _schema().validate(attacked)

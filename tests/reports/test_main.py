@@ -44,13 +44,15 @@ def test_a_plans_own_report_comes_back_too(
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("name", ["small_report", pytest.param("full_report", marks=pytest.mark.soak)])
 def test_it_needs_neither_the_product_nor_a_window_nor_an_inference_library(
-    small_report: Report, tmp_path: Path
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Each of them is refused to the process, and what it writes is what is written with them."""
+    report: Report = request.getfixturevalue(name)
     stored = tmp_path / "report.json"
     outputs = [tmp_path / f"x{ending}" for ending in (".html", ".md", ".txt", ".xml", ".prom", ".json")]
-    stored.write_bytes(msgspec.json.encode(small_report))
+    stored.write_bytes(msgspec.json.encode(report))
     program = (
         "import sys; "
         "sys.modules.update(dict.fromkeys(('app', 'loadgen', 'onnxruntime', 'onnx', 'PySide6', 'locust', 'gevent'))); "
@@ -60,7 +62,7 @@ def test_it_needs_neither_the_product_nor_a_window_nor_an_inference_library(
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     for out in outputs:
-        assert out.read_text("utf-8") == render(small_report, FORMATS_BY_SUFFIX[out.suffix].id), out.suffix
+        assert out.read_text("utf-8") == render(report, FORMATS_BY_SUFFIX[out.suffix].id), out.suffix
 
 
 def test_an_ending_that_is_no_format_is_one_sentence(

@@ -19,7 +19,6 @@ from reports.model import PlanReport, Report
 from reports.rendering import render
 from tests.fakes.random_results import results
 from tests.fakes.results import COMMAND, SPEC
-from tests.tiers import first_in_unit_tier
 
 _TERSE = ("text", "markdown")
 _NO_TELEMETRY = pd.DataFrame(columns=["at_ns", "source", "metric", "value"])
@@ -46,13 +45,10 @@ def _read_markdown(markdown: str) -> str:
     return _plain(" ".join("".join(part.content for part in one.children or []) for one in tokens))
 
 
-@pytest.mark.parametrize("examples", first_in_unit_tier([20, 60]))
-def test_every_format_shows_the_same_numbers_as_the_stored_result(examples: int) -> None:
+@settings(max_examples=60)
+@given(results())
+def test_every_format_shows_the_same_numbers_as_the_stored_result(result: Result) -> None:
     """Each number of result.json, rounded as formatting says, stands in the console, in HTML, Markdown and JUnit."""
-    settings(max_examples=examples)(given(results())(_assert_every_format_shows_the_same_numbers))()
-
-
-def _assert_every_format_shows_the_same_numbers(result: Result) -> None:
     report = _report(result)
     stored = msgspec.json.decode(report.result_json, type=Result)
     shown = {
@@ -85,12 +81,9 @@ def _assert_every_format_shows_the_same_numbers(result: Result) -> None:
         assert any(f"observed {number}" in case for case in junit)
 
 
-@pytest.mark.parametrize("examples", first_in_unit_tier([20, 60]))
-def test_metrics_have_the_numbers_to_the_last_digit(examples: int) -> None:
-    settings(max_examples=examples)(given(results())(_assert_metrics_have_the_numbers))()
-
-
-def _assert_metrics_have_the_numbers(result: Result) -> None:
+@settings(max_examples=60)
+@given(results())
+def test_metrics_have_the_numbers_to_the_last_digit(result: Result) -> None:
     families = text_string_to_metric_families(render(_report(result), "openmetrics"))
     found = {(sample.name, sample.labels.get("objective")): sample.value for one in families for sample in one.samples}
     for one in (*result.slo, *result.gates):

@@ -76,6 +76,7 @@ class PlanCard(SideColumn):
         self.relaxations_title = label("Smallest sufficient changes", "heading", wrap=True)
         self.relaxations = QWidget()
         self._relaxations_layout = vbox(within=self.relaxations)
+        self._displayed_relaxations: tuple[Relaxation, ...] = ()
         self._build_layout()
 
     def _build_layout(self) -> None:
@@ -188,6 +189,10 @@ class PlanCard(SideColumn):
             self.relaxations_title.setText("No sufficient single change")
 
     def _show_relaxations(self, relaxations: tuple[Relaxation, ...]) -> None:
+        """Keep the buttons of relaxations that are shown already, so that a click is not lost."""
+        if relaxations == self._displayed_relaxations:
+            return
+        self._displayed_relaxations = relaxations
         clear(self._relaxations_layout)
         for relaxation in relaxations:
             self._relaxations_layout.addWidget(label(relaxation.text, wrap=True))

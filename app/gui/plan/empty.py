@@ -41,6 +41,7 @@ class EmptyPlan(QScrollArea):
         self.assumptions.hide()
         self._runs_title = label("Plan from a run", "heading")
         self._runs_layout = QVBoxLayout()
+        self._displayed_runs: tuple[PlannableRun, ...] | None = None
         button_row = hbox(self.sweep_button, self.assume_button, self.open_button, 1)
         content = QWidget()
         column = vbox(
@@ -61,7 +62,11 @@ class EmptyPlan(QScrollArea):
         self.show_runs(())
 
     def show_runs(self, runs: tuple[PlannableRun, ...]) -> None:
-        """Show the runs that a plan can be based on. The newest run is the primary choice."""
+        """Show the runs that a plan can be based on. The newest run is the primary choice. The
+        buttons of runs that are shown already are kept, so that a click is not lost."""
+        if runs == self._displayed_runs:
+            return
+        self._displayed_runs = runs
         clear(self._runs_layout)
         for index, run in enumerate(runs[:_MAX_RUNS]):
             run_button = button(

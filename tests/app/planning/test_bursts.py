@@ -17,6 +17,7 @@ from app.planning.bursts import (
     find_modulation,
 )
 from app.records.traffic import Dispersion, Traffic
+from tests.tiers import first_in_unit_tier
 
 FLAT = (1.0,) * 24
 
@@ -35,12 +36,12 @@ def counts_index(at_s: npt.NDArray[np.float64], window_s: float, span_s: float) 
     return float(counts.var(ddof=1) / counts.mean())
 
 
-@pytest.mark.soak
-def test_a_said_index_is_the_one_that_the_modulation_gives() -> None:
-    traffic = Traffic(20.0, "flat", FLAT, dispersion=Dispersion(8.0, 60.0))
+@pytest.mark.parametrize("rate_per_s", first_in_unit_tier([2.0, 20.0]))
+def test_a_said_index_is_the_one_that_the_modulation_gives(rate_per_s: float) -> None:
+    traffic = Traffic(rate_per_s, "flat", FLAT, dispersion=Dispersion(8.0, 60.0))
     modulation = find_modulation(traffic)
-    assert modulation == Modulation(20.0 * 60.0 / 7.0, 60.0)
-    at_s = modulated(modulation, 20.0, 500_000, seed=1)
+    assert modulation == Modulation(rate_per_s * 60.0 / 7.0, 60.0)
+    at_s = modulated(modulation, rate_per_s, 500_000, seed=1)
     assert counts_index(at_s, 60.0, 500_000) == pytest.approx(8.0, rel=0.1)
     assert counts_index(at_s, 300.0, 500_000 // 300 * 300) == pytest.approx(8.0, rel=0.15)
 

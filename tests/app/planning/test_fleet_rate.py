@@ -73,7 +73,7 @@ def test_times_that_do_not_vary_have_the_rate_of_theory() -> None:
     assert found == pytest.approx(0.5, rel=0.02)
 
 
-@pytest.mark.soak
+@fleets_simulated_briefly()
 def test_routers_that_know_more_carry_more() -> None:
     routers: tuple[Router, ...] = ("random", "round-robin", "power-of-two", "least-outstanding", "least-work")
     rates = [rate(ONE, shape("latency_ms.p95 < 8000", router=router), 16) for router in routers]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import KeyPath, read_document
 from app.profiles.editing import REMOVED, edit, format_profile, get_value, rewrite, set_value
-from tests.tiers import first_in_unit_tier
 
 TEXT = """\
 # What this is about.
@@ -115,19 +114,15 @@ def text_and_tree(name: str | None) -> tuple[str, Any]:
     return text, tree_of(text)
 
 
-@pytest.mark.parametrize("examples", first_in_unit_tier([20, 180]))
-def test_any_value_at_any_place_is_what_the_text_then_says(examples: int) -> None:
-    @settings(max_examples=examples, deadline=None)
-    @given(data=st.data(), value=TREES, name=st.sampled_from(["chat", "local-model", "quickstart", None]))
-    def check(data: st.DataObject, value: Any, name: str | None) -> None:
-        text, tree = text_and_tree(name)
-        path = data.draw(st.sampled_from([*paths(tree), ("new",), ("load", "new"), ("target", "new", "deep")]))
-        value = data.draw(st.sampled_from([value, REMOVED]))
-        changed = tree_of(edit(text, path, value).text)
-        assert changed == set_value(tree, path, value)
-        assert value is REMOVED or get_value(changed, path) == value
-
-    check()
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), value=TREES, name=st.sampled_from(["chat", "local-model", "quickstart", None]))
+def test_any_value_at_any_place_is_what_the_text_then_says(data: st.DataObject, value: Any, name: str | None) -> None:
+    text, tree = text_and_tree(name)
+    path = data.draw(st.sampled_from([*paths(tree), ("new",), ("load", "new"), ("target", "new", "deep")]))
+    value = data.draw(st.sampled_from([value, REMOVED]))
+    changed = tree_of(edit(text, path, value).text)
+    assert changed == set_value(tree, path, value)
+    assert value is REMOVED or get_value(changed, path) == value
 
 
 @settings(max_examples=60, deadline=None)

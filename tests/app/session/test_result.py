@@ -13,11 +13,12 @@ from app.analysis.gating import Gating
 from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
-from app.planning.service_models import service_fit
+from app.planning.service_models import closed_loop, service_fit
 from app.planning.service_models.moments import CannotFitError
 from app.records.abort import AbortRule
 from app.records.events import StageStarted
 from app.records.result import Hardware, ObjectiveOutcome, Result, ShapePlan, Verdict
+from app.records.service import RequestService
 from app.session.result import collect_notes, compare_with_baseline
 from app.session.spec import BaselineSpec, LimitSpec, PlanSpec, StageSpec
 from app.storage.run_directory import StoredRun
@@ -41,6 +42,8 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.offers import TODAY, catalogue, offer, question
 from tests.fakes.parts import NOON
 from tests.fakes.repeated import repeats
+from tests.fakes.services import fit_of, fitted
+from tests.tiers import first_in_unit_tier
 
 pytestmark = pytest.mark.usefixtures("short_simulations")
 
@@ -293,8 +296,14 @@ def test_a_demonstration_without_warning_plans_as_any_run(tmp_path: Path) -> Non
 CLIENTS = tuple(StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8))
 
 
-@pytest.mark.soak
-def test_a_sweep_over_clients_is_planned_as_far_as_it_met_the_slo(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_fitted", first_in_unit_tier([False, True]))
+def test_a_sweep_over_clients_is_planned_as_far_as_it_met_the_slo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_fitted: bool
+) -> None:
+    """A fit takes most of the time; without, its model is at hand."""
+    if not is_fitted:
+        law = fit_of(fitted(RequestService(4, 0.01, 0.5)), highest_per_s=800.0)
+        monkeypatch.setattr(closed_loop, "fit_closed_loop", lambda _: law)
     slo = (parse_objective("latency_ms.p95 < 50"),)
     result = demonstration(tmp_path, search=None, stages=CLIENTS, slo=slo)
     assert result.max_rate is None

@@ -52,8 +52,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(rows: int, least: f
     assert least <= np.mean([low <= 1 / 1.1 <= high for low, high in ratios]) <= 0.98
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("seeds", [100, 400])
+@pytest.mark.parametrize("seeds", first_in_unit_tier([100, 400]))
 def test_no_difference_is_found_one_time_in_twenty(seeds: int) -> None:
     found = [compare_errors(*errors(100, seed, shift=0.0)).p_value for seed in range(seeds)]
     assert 0.02 <= np.mean([p is not None and p < 0.05 for p in found]) <= 0.08

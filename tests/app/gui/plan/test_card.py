@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from msgspec.structs import replace
-from PySide6.QtWidgets import QLabel
+from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.gui.plan.card import PlanCard
 from app.gui.plan.offers_model import build_frame
 from app.gui.plan.state import PlanState
+from app.planning.relaxation import Relaxation
 from app.records.checks import Check
 from app.records.plan import CapacityKnowledge, NextMeasurement, Spread
 from tests.fakes.whole_plan import whole_plan
@@ -28,6 +29,19 @@ def test_what_is_not_known_leads_the_recommendation_and_its_absence(qtbot: QtBot
     known = replace(plan, capacity_knowledge=replace(UNCERTAIN, state="known"))
     card.show_state(PlanState(phase="simulated", plan=known, is_current=True))
     assert card.sentence.text().startswith("5 × ")
+
+
+def test_a_relaxation_that_is_shown_already_keeps_its_button(qtbot: QtBot) -> None:
+    """A click on it is not lost when something else of the plan becomes known meanwhile."""
+    card = PlanCard()
+    qtbot.addWidget(card)
+    state = PlanState(phase="simulated", plan=replace(whole_plan(), recommendation=None), is_current=True)
+    shown = []
+    for peak in (50, 50, 40):
+        relaxation = Relaxation((f"traffic.peak={peak}/s",), f"A peak of {peak} req/s fits.")
+        card.show_state(replace(state, relaxations=(relaxation,), computation_ms=float(len(shown))))
+        shown.append(card.relaxations.findChildren(QPushButton)[-1])
+    assert shown[0] is shown[1] is not shown[2]
 
 
 def test_the_decision_has_its_probability_what_it_is_based_on_and_its_caveats_folded(qtbot: QtBot) -> None:

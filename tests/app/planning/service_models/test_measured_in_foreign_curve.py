@@ -14,6 +14,7 @@ from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredL
 from app.records.result import Hardware
 from app.records.service import RequestService
 from tests.fakes.services import measured_rungs
+from tests.tiers import first_in_unit_tier
 
 L4 = Hardware("one L4", accelerator="l4", accelerator_count=1)
 SLO = (parse_objective("latency_ms.p95 < 50"),)
@@ -104,10 +105,10 @@ def test_load_points_that_all_miss_the_slo_are_planned_where_a_fleet_may_meet_it
         build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 120"),))
 
 
-@pytest.mark.soak
-def test_a_closed_loop_is_fitted_by_its_clients() -> None:
+@pytest.mark.parametrize("clients", first_in_unit_tier([(1.0, 2.0, 8.0), (1.0, 2.0, 4.0, 8.0)]))
+def test_a_closed_loop_is_fitted_by_its_clients(clients: tuple[float, ...]) -> None:
     service_s, slots = 0.01, 4
-    closed = [load_point(None, service_s, clients) for clients in (1.0, 2.0, 4.0, 8.0)]
+    closed = [load_point(None, service_s, number) for number in clients]
     rates = [min(one.clients or 0.0, slots) / service_s for one in closed]
     reported = [
         MeasuredLoadPoint(None, one.clients, rate, 10.0, 300, 0, {"latency": {"p50": (one.clients or 0.0) / rate}})

@@ -368,7 +368,6 @@ def test_a_limit_of_time_ends_a_scenario_amid_its_work(bench: LocalBench) -> Non
     assert local_of(result).variants[0].failure is None
 
 
-@pytest.mark.soak
 def test_rates_that_a_search_found_too_high_spoil_nothing(bench: LocalBench) -> None:
     scenarios = (ScenarioSpec("single-stream"), ScenarioSpec("server", share=0.5, is_max_search=True))
     result = bench.run(spec_of(order_of(1), slo=("latency_ms.p95 < 4",), scenarios=scenarios)).result
