@@ -82,7 +82,7 @@ _LONG_FOLDERS = {"gui", "seams"}
 """Their files, whose tests run the whole program, start before others of their tier: the session must not end with one
 worker in a long file."""
 
-_FIXTURES = {Tier.UI: {"qapp", "qtbot", "browser"}, Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"}}
+_FIXTURES = {Tier.UI: {"qapp", "qtbot", "chromium"}, Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"}}
 """A test that uses one of these, directly or through another fixture, belongs to the tier."""
 
 
