@@ -262,6 +262,8 @@ _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
 _GOODPUT_METRICS = ("good_per_s", "offered_per_s")
 """Metric and reference metric whose ratio is the goodput. Good requests are a subset of the offered
 requests, so the goodput has a confidence interval of its own."""
+_PLANNED_DEVIATIONS = 4
+"""Number of standard deviations by which the planned number of arrivals exceeds the needed number."""
 
 
 def select_binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]:
@@ -305,6 +307,14 @@ def count_needed_slo_samples(slo: Iterable[Objective]) -> int:
         ),
         default=0,
     )
+
+
+def count_planned_slo_samples(slo: Iterable[Objective]) -> float:
+    """Return the number of responses to plan for the percentiles of the objectives: a Poisson
+    process with this expected number of arrivals yields at least the needed number almost always,
+    because that is four standard deviations lower."""
+    needed_count = count_needed_slo_samples(slo)
+    return needed_count + _PLANNED_DEVIATIONS * math.sqrt(needed_count)
 
 
 def _get_required_share(objective: Objective) -> float | None:

@@ -48,8 +48,8 @@ from reports.model import Quantity
 
 
 def format_max_rate(result: Result) -> str | None:
-    """Format the max rate of a run, such as `238 req/s`, `≥ 238 req/s` if it is a lower bound, or
-    `2,080 inferences/s, int8-static, batch 16`; `None` without a max rate or a best variant."""
+    """Format the max rate of a run, such as `238 req/s`, `≥ 238 req/s` for a lower bound, or `2,080
+    inferences/s, int8-static, batch 16`; `None` without a max rate or a best variant."""
     max_rate = result.max_rate
     if max_rate is not None and max_rate.per_s.value is not None:
         rate_text = _format_quantity(build_quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s"))

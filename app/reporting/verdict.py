@@ -232,7 +232,7 @@ def _build_headline(result: Result, outcome: Outcome) -> Headline:
         return local_headline.add(_format_inconclusive_note(result, outcome))
     if result.max_rate is not None:
         has_no_rate = bool(result.exit.causes) and result.exit.causes[0].id in ("no_rate", "rate_undecided")
-        if outcome == "INCONCLUSIVE" and has_undecided_search(result):
+        if has_undecided_search(result):
             headline = _build_undecided_headline(result.max_rate)
         else:
             headline = _build_max_rate_headline(result.max_rate, outcome)

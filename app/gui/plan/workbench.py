@@ -125,7 +125,7 @@ class ResponsiveLayout(QWidget):
                 for panels in ((left, right), (center, bottom))
             )
             return _create_splitter(_HORIZONTAL, (side_splitter, main_splitter), (0, 1), (1, self.width()))
-        upper_splitter = _create_splitter(_HORIZONTAL, (left, center, right), (3, 5, 4))
+        upper_splitter = _create_splitter(_HORIZONTAL, (left, center, right), (3, 5, 4), (260, 760, 420))
         return _create_splitter(_VERTICAL, (upper_splitter, bottom), (5, 3), (560, 330))
 
 

@@ -331,7 +331,7 @@ class RunPage(Page):
         protocol = self.presenter.adopt_url()
         if protocol is None:
             return False
-        message = f"The protocol is now {display_choice('protocol', protocol)}, because of the path of the URL."
+        message = f"The protocol is now {display_choice('protocol', protocol)}, because of the URL."
         self.notice_strip.show_notice(Notice("news", message), "Undo")
         self._undo_index = self.presenter.document.undo_stack.index()
         return True

@@ -137,7 +137,7 @@ def build_trial_error_notice(exit_code: int, stderr: bytes) -> Notice:
 _PROBLEM_TITLES = {
     "dns": "Host not found",
     "connect": "Connection failed",
-    "tls": "TLS certificate not trusted",
+    "tls": "TLS failed",
     "unauthorized": "Unauthorized (401)",
     "forbidden": "Forbidden (403)",
     "not found": "Not found (404)",

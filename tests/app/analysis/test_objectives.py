@@ -4,6 +4,7 @@ import pytest
 
 from app.analysis.objectives import (
     count_needed_slo_samples,
+    count_planned_slo_samples,
     evaluate_objective,
     expand_short_form,
     find_estimate,
@@ -90,6 +91,7 @@ def test_the_samples_needed_are_those_of_the_highest_percentile() -> None:
     slo = [parse_objective(text) for text in ("latency_ms.p95 < 50", "service_ms.p99 < 50", "error_rate < 1%")]
     assert count_needed_slo_samples(slo) == 368
     assert count_needed_slo_samples(slo[:1]) == 72
+    assert count_planned_slo_samples(slo[:1]) == pytest.approx(106, abs=0.1)
     assert count_needed_slo_samples(slo[2:]) == 0
 
 

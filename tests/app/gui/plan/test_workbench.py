@@ -95,6 +95,18 @@ def test_a_small_window_shows_the_offers_before_the_page_scrolls(qtbot: QtBot) -
     assert folding.sizeHint().height() == 26 * folding.fontMetrics().lineSpacing()
 
 
+def test_a_wide_window_gives_the_columns_shares_of_its_width(qtbot: QtBot) -> None:
+    """Whatever width the chart between them prefers."""
+    chart = QScrollArea()
+    chart.setWidget(QLabel("m" * 200))
+    left, right = QLineEdit(), QLineEdit()
+    folding = ResponsiveLayout(Panels(left, chart, right, QLineEdit()))
+    qtbot.addWidget(folding)
+    folding.resize(1440, 600)
+    folding.show()
+    qtbot.waitUntil(lambda: left.width() > 230 and right.width() > 400)
+
+
 def test_who_types_goes_on_typing(qtbot: QtBot, scrolled: Scrolled) -> None:
     scrolled.parts.right.setFocus()
     scrolled.resize(450, 600)
