@@ -171,7 +171,7 @@ def test_the_columns_that_a_user_has_chosen_are_shown_again(
         return table, {name: not table.isColumnHidden(column) for column, name in enumerate(COLUMNS)}
 
     table, shown = lay_out()
-    assert [name for name, is_shown in shown.items() if not is_shown] == ["duration"]
+    assert [name for name, is_shown in shown.items() if not is_shown] == ["duration", "size"]
     menu = QMenu(table)
     table.fill_column_menu(menu)
     actions = {action.text(): action for action in menu.actions()}
