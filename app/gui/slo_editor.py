@@ -9,7 +9,7 @@ from itertools import pairwise
 from PySide6.QtCore import QStringListModel, Qt, Signal
 from PySide6.QtWidgets import QCompleter, QGridLayout, QLineEdit, QWidget
 
-from app.analysis.objectives import parse_gate, parse_objective
+from app.analysis.objectives import format_objective, parse_objective
 from app.errors import UsageError
 from app.gui.forms.scalars import TextLine
 from app.gui.theme import GAP, GAP_TIGHT
@@ -280,7 +280,7 @@ class LimitLine(QWidget):
             widget.setHidden(objective is None)
         self.text_label.setHidden(objective is not None)
         if objective is None:
-            self.text_label.setText(objective_label(text))
+            self.text_label.setText(format_objective(text))
             return
         metric = _metric_key(objective)
         for choice in dict.fromkeys((*choices, metric)):
@@ -391,17 +391,6 @@ def _capitalize(text: str) -> str:
 _COMPARATOR_SYMBOLS = {"<=": "≤", ">=": "≥"}
 
 
-def objective_label(text: str) -> str:
-    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`, or the
-    unchanged `text` if parsing fails."""
-    try:
-        objective = parse_gate(text)
-    except UsageError:
-        return text
-    tags_text = f" in {', '.join(objective.tags.values())}" if objective.tags else ""
-    return f"{objective.label}{tags_text}"
-
-
 def observed_text(row: ObjectiveRow) -> str:
     stage_text = f" in {row.stage}" if row.stage else ""
     reason = f"; {row.why}" if row.why else ""
@@ -411,7 +400,7 @@ def observed_text(row: ObjectiveRow) -> str:
 def _format_unlisted_row(row: ObjectiveRow) -> str:
     implied_text = " (default: no error limit set)" if row.implied else ""
     prefix = "Gate: " if row.kind == "gate" else ""
-    return f"{prefix}{objective_label(row.text)}{implied_text}: {row.outcome}, {observed_text(row)}"
+    return f"{prefix}{format_objective(row.text)}{implied_text}: {row.outcome}, {observed_text(row)}"
 
 
 def _list_completions() -> list[str]:

@@ -41,8 +41,7 @@ class FrameModel(QAbstractTableModel):
         sort_keys: Mapping[str, Callable[[object], object]] | None = None,
     ) -> None:
         """Create the model. `sort_keys` maps column names to sort key functions, for columns whose
-        values are neither numbers nor strings. `number_font` is the font of columns of numbers, or
-        None for the font of the table."""
+        values are neither numbers nor strings."""
         super().__init__()
         self._headers, self._formatters_by_name, self._sort_keys = (
             dict(headers or {}),
@@ -50,6 +49,7 @@ class FrameModel(QAbstractTableModel):
             dict(sort_keys or {}),
         )
         self.number_font: QFont | None = None
+        """Font of columns of numbers; None for the font of the table."""
         self._set_data(pd.DataFrame() if frame is None else frame)
         self._mask: npt.NDArray[np.bool_] | None = None
         self._sort_state: tuple[int, Qt.SortOrder] | None = None

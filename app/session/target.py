@@ -73,8 +73,8 @@ def _suggest_for_status(status: int | None, workload: Workload) -> str | None:
             return f"The server does not accept {content_type}. Set Content-Type in target.headers, or another body."
         case OpenAiWorkload() if status in _MISSING_API_STATUSES:
             return (
-                f"The server may lack the API of target.protocol ({workload.api}), or the model {workload.model!r}. "
-                "Set a protocol that it has, check target.model, or correct the base URL in target.url."
+                f"The server may lack the {workload.api} API, or the model {workload.model!r}. "
+                "Set target.protocol to an API that it has, check target.model, or correct the base URL in target.url."
             )
     return None
 

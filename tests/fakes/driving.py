@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from PySide6.QtCore import QEvent, QMimeData, QObject, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QWindow
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QMouseEvent, QWindow
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
@@ -38,11 +38,19 @@ def press(qtbot: QtBot, root: QWidget, text: str, *, within_ms: int = 20_000) ->
 
 
 class HandCounter(QObject):
-    """Counts the clicks and the keys that reach the windows of the application, whoever sends them, until it ends."""
+    """Counts the clicks and the keys that the application receives, whoever sends them, until it ends.
+
+    A click that several widgets see, because the first did not handle it, has one time stamp.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.clicks, self.typed = 0, ""
+        self._pressed_at: set[int] = set()
+        self.typed = ""
+
+    @property
+    def clicks(self) -> int:
+        return len(self._pressed_at)
 
     def __enter__(self) -> HandCounter:
         QApplication.instance().installEventFilter(self)  # type: ignore[union-attr]
@@ -52,10 +60,10 @@ class HandCounter(QObject):
         QApplication.instance().removeEventFilter(self)  # type: ignore[union-attr]
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - of Qt
-        if isinstance(watched, QWindow):
-            self.clicks += event.type() == QEvent.Type.MouseButtonPress
-            if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
-                self.typed += event.text()
+        if event.type() == QEvent.Type.MouseButtonPress and isinstance(event, QMouseEvent):
+            self._pressed_at.add(event.timestamp())
+        elif event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent) and isinstance(watched, QWindow):
+            self.typed += event.text()
         return False
 
 

@@ -47,7 +47,10 @@ _IMPORTED_BY_MODULES = (
     "loadgen.master.controller",
     "loadgen.reference.scripted",
 )
+NETWORK_NAMESPACE = "FORKED_NETWORK_NAMESPACE"
+"""Variable of a command's environment: the file of the network namespace that it and its children run in."""
 _MAX_BYTES = 1 << 20
+_CLONE_NEWNET = 0x40000000
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -241,6 +244,8 @@ def _run(command: Command, descriptors: list[int]) -> int:
     os.environ.clear()
     os.environ.update(command.environment)
     os.chdir(command.cwd)
+    if namespace := command.environment.get(NETWORK_NAMESPACE):
+        _enter_network(namespace)
     import resource
 
     for kind, limits in command.limits.items():
@@ -257,6 +262,12 @@ def _run(command: Command, descriptors: list[int]) -> int:
     from app.__main__ import main
 
     return main()
+
+
+def _enter_network(namespace: str) -> None:
+    with Path(namespace).open() as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
 
 
 def _fork_importer_of_command() -> None:

@@ -59,7 +59,12 @@ def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **c
 
 @contextmanager
 def fleets_simulated_briefly() -> Iterator[None]:
-    """Simulate a quarter of the requests in each step of a search for the rate of a fleet."""
+    """Simulate a quarter of the requests in each step of a search for the rate of a fleet, but in long tests."""
+    from tests.tiers import is_soak_session  # a plugin, which pytest must import first
+
+    if is_soak_session():
+        yield
+        return
     choose = fleet_rate.choose_request_count
 
     def choose_fewer(replicas: int, min_requests: int, min_requests_per_replica: int) -> int:

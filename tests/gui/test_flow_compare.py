@@ -9,9 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec.structs import replace
-from PySide6.QtCore import QEvent, QObject, QPoint, Qt
-from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QApplication, QScrollArea, QStyle, QStyleOptionViewItem, QWidget
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QScrollArea, QStyle, QStyleOptionViewItem, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.docks.jobs import JobsDock
@@ -20,7 +19,7 @@ from app.gui.home.page import HomePage
 from app.gui.window import Window
 from app.records.comparison import Comparison
 from tests.app.gui.compare.conftest import store
-from tests.fakes.driving import find_button, press, press_key, shows
+from tests.fakes.driving import HandCounter, find_button, press, press_key, shows
 from tests.fakes.program import SizewiseHere
 from tests.fakes.repeated import result, steady
 
@@ -74,32 +73,13 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     assert verdict.sentence.casefold() in outcome.section.headline.casefold()
 
 
-class ClickCounter(QObject):
-    """Counts the mouse clicks that widgets of the application receive, whoever sends them. One click that several
-    widgets see, because the first did not handle it, has one time stamp."""
-
-    def __init__(self, qtbot: QtBot) -> None:
-        super().__init__()
-        self._qtbot = qtbot
-        self._times: set[int] = set()
-        QApplication.instance().installEventFilter(self)  # type: ignore[union-attr]
-
-    @property
-    def count(self) -> int:
-        return len(self._times)
-
-    def click(self, widget: QWidget, place: QPoint | None = None) -> None:
-        """As a user: the widget must be visible and enabled at the place."""
-        place = widget.rect().center() if place is None else place
-        assert widget.isVisible()
-        assert widget.isEnabled()
-        assert widget.visibleRegion().contains(place)
-        self._qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=place)
-
-    def eventFilter(self, _watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        if event.type() == QEvent.Type.MouseButtonPress and isinstance(event, QMouseEvent):
-            self._times.add(event.timestamp())
-        return False
+def click_on(qtbot: QtBot, widget: QWidget, place: QPoint | None = None) -> None:
+    """As a user: the widget must be visible and enabled at the place."""
+    place = widget.rect().center() if place is None else place
+    assert widget.isVisible()
+    assert widget.isEnabled()
+    assert widget.visibleRegion().contains(place)
+    qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=place)
 
 
 def test_two_runs_are_compared_in_three_clicks_from_the_library_and_in_one_from_home(
@@ -113,24 +93,24 @@ def test_two_runs_are_compared_in_three_clicks_from_the_library_and_in_one_from_
     window.show_page("library")
     tab = window.pages.library.runs_tab
     qtbot.waitUntil(lambda: tab.model.rowCount() == 2, timeout=15_000)
-    from_library = ClickCounter(qtbot)
-    for run in runs:
-        place = tab.model.find_visible_row(str(run))
-        assert place is not None
-        index = tab.model.index(place, 0)
-        option = QStyleOptionViewItem()
-        tab.table.initViewItemOption(option)
-        option.rect = tab.table.visualRect(index)
-        option.features |= QStyleOptionViewItem.ViewItemFeature.HasCheckIndicator
-        box = QStyle.SubElement.SE_ItemViewItemCheckIndicator
-        from_library.click(tab.table.viewport(), tab.table.style().subElementRect(box, option, tab.table).center())
-    assert tab.checked_directories() == runs
-    button = find_button(tab, "Compare 2 runs")
-    assert button is not None
-    from_library.click(button)
+    with HandCounter() as hand:
+        for run in runs:
+            place = tab.model.find_visible_row(str(run))
+            assert place is not None
+            index = tab.model.index(place, 0)
+            option = QStyleOptionViewItem()
+            tab.table.initViewItemOption(option)
+            option.rect = tab.table.visualRect(index)
+            option.features |= QStyleOptionViewItem.ViewItemFeature.HasCheckIndicator
+            box = QStyle.SubElement.SE_ItemViewItemCheckIndicator
+            click_on(qtbot, tab.table.viewport(), tab.table.style().subElementRect(box, option, tab.table).center())
+        assert tab.checked_directories() == runs
+        button = find_button(tab, "Compare 2 runs")
+        assert button is not None
+        click_on(qtbot, button)
     qtbot.waitUntil(shows(window, "compare"))
     assert window.pages.compare.run_directories() == runs
-    assert from_library.count == 3
+    assert hand.clicks == 3
 
     window.show_page("home")
     page = window.pages.current
@@ -139,11 +119,11 @@ def test_two_runs_are_compared_in_three_clicks_from_the_library_and_in_one_from_
     compare = find_button(page.run_rows, "Compare")
     assert compare is not None
     page.findChildren(QScrollArea)[0].ensureWidgetVisible(compare)
-    from_home = ClickCounter(qtbot)
-    from_home.click(compare)
+    with HandCounter() as hand:
+        click_on(qtbot, compare)
     qtbot.waitUntil(shows(window, "compare"))
     assert window.pages.compare.run_directories() == runs
-    assert from_home.count == 1
+    assert hand.clicks == 1
 
 
 SHORT = """sizewise: 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from PySide6.QtCore import QEvent, QObject, QPoint, Qt
-from PySide6.QtGui import QGuiApplication, QMouseEvent
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -20,10 +20,9 @@ from app.gui.plan.pareto_chart import ParetoChart
 from app.gui.plan.rows import ChoiceRow
 from app.gui.window import Window
 from tests.fakes import plan_sources, planned, results
-from tests.fakes.driving import fill_in, press, press_key, shows
+from tests.fakes.driving import HandCounter, fill_in, press, press_key, shows
 
 MAX_CLICKS = 6
-PRESS = QEvent.Type.MouseButtonPress
 
 
 def test_a_plan_is_opened_edited_and_copied_as_a_command(
@@ -113,24 +112,6 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     assert reported["sentence"] == plan.recommendation.sentence
 
 
-class ClickCounter(QObject):
-    """Counts the presses of a mouse button anywhere in the application, each once."""
-
-    def __init__(self, application: QApplication) -> None:
-        super().__init__(application)
-        self._times: set[int] = set()
-        application.installEventFilter(self)
-
-    def eventFilter(self, receiver: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt calls it so
-        if isinstance(receiver, QWidget) and isinstance(event, QMouseEvent) and event.type() == PRESS:
-            self._times.add(event.timestamp())
-        return False
-
-    @property
-    def count(self) -> int:
-        return len(self._times)
-
-
 def test_an_h100_is_compared_with_an_l4_for_900_requests_a_second_in_six_clicks(
     open_window: Callable[[], Window], qtbot: QtBot, qapp: QApplication, home: Path
 ) -> None:
@@ -141,40 +122,40 @@ def test_an_h100_is_compared_with_an_l4_for_900_requests_a_second_in_six_clicks(
     page.presenter.set_simulation_delay(600_000)
     window.navigation.plan_requested.emit((run,))
     qtbot.waitUntil(lambda: page.presenter.state.phase == "preview", timeout=60_000)
-    clicks, double_click_ms = ClickCounter(qapp), qapp.doubleClickInterval()
+    double_click_ms = qapp.doubleClickInterval()
 
     def click(widget: QWidget, place: QPoint | None = None) -> None:
         qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=place or widget.rect().center())
 
-    rate = bench.inputs.traffic.peak.rate.lineEdit()
-    click(rate)
-    rate.selectAll()
-    qtbot.keyClicks(rate, "900\r")
-    unmeasured = bench.inputs.rows["plan.unmeasured_gpus"]
-    assert isinstance(unmeasured, ChoiceRow)
-    bench.inputs.ensureWidgetVisible(unmeasured.field)
-    qapp.setDoubleClickInterval(0)  # a list that has just opened takes no choice within this time
-    click(unmeasured.field)
-    choices = unmeasured.field.view()
-    choices.keyboardSearch("Estimate (fp16)")
-    qapp.processEvents()
-    click(choices.viewport(), choices.visualRect(choices.currentIndex()).center())
-    qapp.setDoubleClickInterval(double_click_ms)
-    qtbot.waitUntil(lambda: "plan.unmeasured_gpus={dtype: fp16}" in " ".join(page.presenter.state.edits.overrides))
-    qtbot.waitUntil(lambda: page.presenter.state.is_current, timeout=60_000)
-    table, model = bench.offers.table, bench.offers.model
-    click(bench.offers.filter_field)
-    qtbot.keyClicks(bench.offers.filter_field, "h100|l4")
-    pinned = []
-    for accelerator in ("1 × h100-sxm5-80gb", "1 × l4"):
-        shown = model.visible_frame()
-        (row, *_) = (index for index, name in enumerate(shown["accelerators"]) if name == accelerator)
-        pinned.append(str(shown["offer"].iloc[row]))
-        table.scrollTo(model.index(row, 0))
-        box = table.visualRect(model.index(row, 0))
-        click(table.viewport(), QPoint(box.left() + 14, box.center().y()))
-    assert clicks.count == MAX_CLICKS
-    qapp.removeEventFilter(clicks)
+    with HandCounter() as hand:
+        rate = bench.inputs.traffic.peak.rate.lineEdit()
+        click(rate)
+        rate.selectAll()
+        qtbot.keyClicks(rate, "900\r")
+        unmeasured = bench.inputs.rows["plan.unmeasured_gpus"]
+        assert isinstance(unmeasured, ChoiceRow)
+        bench.inputs.ensureWidgetVisible(unmeasured.field)
+        qapp.setDoubleClickInterval(0)  # a list that has just opened takes no choice within this time
+        click(unmeasured.field)
+        choices = unmeasured.field.view()
+        choices.keyboardSearch("Estimate (fp16)")
+        qapp.processEvents()
+        click(choices.viewport(), choices.visualRect(choices.currentIndex()).center())
+        qapp.setDoubleClickInterval(double_click_ms)
+        qtbot.waitUntil(lambda: "plan.unmeasured_gpus={dtype: fp16}" in " ".join(page.presenter.state.edits.overrides))
+        qtbot.waitUntil(lambda: page.presenter.state.is_current, timeout=60_000)
+        table, model = bench.offers.table, bench.offers.model
+        click(bench.offers.filter_field)
+        qtbot.keyClicks(bench.offers.filter_field, "h100|l4")
+        pinned = []
+        for accelerator in ("1 × h100-sxm5-80gb", "1 × l4"):
+            shown = model.visible_frame()
+            (row, *_) = (index for index, name in enumerate(shown["accelerators"]) if name == accelerator)
+            pinned.append(str(shown["offer"].iloc[row]))
+            table.scrollTo(model.index(row, 0))
+            box = table.visualRect(model.index(row, 0))
+            click(table.viewport(), QPoint(box.left() + 14, box.center().y()))
+    assert hand.clicks == MAX_CLICKS
     assert bench.pinned_offers == tuple(pinned)
     assert bench.comparison.isVisible()
     texts = bench.comparison.texts()

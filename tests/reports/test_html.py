@@ -481,31 +481,40 @@ def test_a_run_of_one_variant_or_of_none_is_whole(rendered: Rendered) -> None:
         assert part not in failed
 
 
-@pytest.mark.parametrize(
-    "name",
-    first_in_unit_tier(
-        [
-            "local_report",
-            "streaming_report",
-            "language_model_report",
-            "compared_report",
-            "spike_report",
-            "clients_report",
-            "locust_report",
-            "strayed_report",
-        ]
-    ),
+_KINDS = (
+    "local_report",
+    "streaming_report",
+    "language_model_report",
+    "compared_report",
+    "spike_report",
+    "clients_report",
+    "locust_report",
+    "strayed_report",
 )
+
+
+@pytest.mark.parametrize("name", first_in_unit_tier(_KINDS))
 def test_hostile_text_adds_nothing_to_any_kind_of_report(
     name: str, rendered: Rendered, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = request.getfixturevalue(name)
+    _assert_nothing_is_added_to_a_run(request.getfixturevalue(name), monkeypatch)
+    assert len(rendered(name).encode()) < PREFERRED_BYTES
+
+
+@pytest.mark.usefixtures("pages_without_pictures")
+@pytest.mark.parametrize("name", first_in_unit_tier(_KINDS[1:], 3))
+def test_hostile_text_adds_nothing_to_any_kind_of_report_around_its_pictures(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _assert_nothing_is_added_to_a_run(request.getfixturevalue(name), monkeypatch)
+
+
+def _assert_nothing_is_added_to_a_run(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html, "PREFERRED_BYTES", MAX_BYTES)  # so long a text would push the raw result out of the page
     attacked = _elements(render_html(hostile(report, "".join(PAYLOADS))))
     harmless = _elements(render_html(hostile(report, "plain text ")))
     assert attacked.page == harmless.page
     assert attacked.attributes == harmless.attributes
-    assert len(rendered(name).encode()) < PREFERRED_BYTES
 
 
 def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(rendered: Rendered) -> None:
@@ -556,14 +565,22 @@ def test_an_offers_name_from_a_price_list_is_text(rendered: Rendered) -> None:
     assert not _elements(html).attributes & {"onerror", "src"}
 
 
-@pytest.mark.parametrize(
-    "payload",
-    first_in_unit_tier(["".join(PAYLOADS), *("\n".join(PAYLOADS[at : at + 5]) for at in range(0, len(PAYLOADS), 5))]),
-)
+@pytest.mark.usefixtures("pages_without_pictures")
+def test_hostile_text_adds_nothing_to_a_plans_page_around_its_pictures(whole_plan_report: PlanReport) -> None:
+    _assert_nothing_is_added(whole_plan_report, "".join(PAYLOADS))
+
+
 @pytest.mark.soak
+@pytest.mark.parametrize(
+    "payload", ["".join(PAYLOADS), *("\n".join(PAYLOADS[at : at + 5]) for at in range(0, len(PAYLOADS), 5))]
+)
 def test_hostile_text_adds_nothing_to_a_plans_page(whole_plan_report: PlanReport, payload: str) -> None:
-    attacked = _elements(render_plan_html(hostile(whole_plan_report, payload)))
-    harmless = _elements(render_plan_html(hostile(whole_plan_report, "plain text ")))
+    _assert_nothing_is_added(whole_plan_report, payload)
+
+
+def _assert_nothing_is_added(plan: PlanReport, payload: str) -> None:
+    attacked = _elements(render_plan_html(hostile(plan, payload)))
+    harmless = _elements(render_plan_html(hostile(plan, "plain text ")))
     assert attacked.page == harmless.page
     assert attacked.attributes == harmless.attributes
 

@@ -17,8 +17,10 @@ import psutil
 import pytest
 
 from app.inference.probe import DIGITS_MODEL
+from app.profiles.templates import SCRIPTED_TEMPLATE
+from tests.fakes.forked import NETWORK_NAMESPACE
 from tests.fakes.hosts import Host
-from tests.fakes.program import SIZEWISE, wait_until
+from tests.fakes.program import SIZEWISE, Sizewise, wait_until
 
 pytestmark = [
     pytest.mark.process,
@@ -31,6 +33,13 @@ name: private
 target: {model: digits}
 load: {warmup: 0s, min_duration: 300ms, max_duration: 300ms, cold_starts: 0}
 """
+_CALL = """
+import sys
+from pathlib import Path
+from app.inference.session import open_session
+open_session(Path(sys.argv[1]), "cpu", threads=1)
+"""
+_NOT_PROVED = "NOTHING WAS PROVED OF THE NETWORK: this system does not let the test make one"
 _ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).status)"
 
 
@@ -52,6 +61,34 @@ def machine() -> Iterator[Host | None]:
     host.close()
 
 
+def test_a_run_sends_nothing_to_anyone_but_its_target(sizewise: Sizewise, tmp_path: Path, machine: Host | None) -> None:
+    """Its target and its load worker are on the same machine, so that nothing is to leave it."""
+    profile, run = tmp_path / "profile.yaml", tmp_path / "run"
+    profile.write_text(SCRIPTED_TEMPLATE.format(name="private").replace("duration: 10s", "duration: 500ms"))
+    if machine is None:
+        pytest.skip(_NOT_PROVED)
+    before, network = machine.packets_sent(), {NETWORK_NAMESPACE: f"/proc/{machine.pid}/ns/net"}
+    done = sizewise("run", str(profile), "--set", "load.warmup=0s", "--out", str(run), **network)
+    assert done.returncode in (0, 4), done.stderr  # 4: a busy machine spoiled the measurement
+    assert sizewise.result(run)["stages"][-1]["completed"] > 0
+    assert machine.packets_sent() == before
+
+
+def test_a_loaded_model_leaves_nothing_to_be_sent(tmp_path: Path, machine: Host | None) -> None:
+    """ONNX Runtime writes it as soon as a model is loaded."""
+    command = [sys.executable, "-c", _CALL, str(DIGITS_MODEL)]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    before = machine and machine.packets_sent()
+    subprocess.run([*_enter(machine), *command], env=environment, capture_output=True, timeout=60, check=True)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == []
+    assert (machine and machine.packets_sent()) == before
+
+
+def _enter(machine: Host | None) -> list[str]:
+    """Its network alone: with a clock of its own nsenter forks, and a signal would not pass it."""
+    return [] if machine is None else ["nsenter", f"--net=/proc/{machine.pid}/ns/net", "--"]
+
+
 @pytest.fixture(scope="module")
 def home(machine: Host | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The HOME of a user, after a run of a model, a window and a served model."""
@@ -59,8 +96,7 @@ def home(machine: Host | None, tmp_path_factory: pytest.TempPathFactory) -> Path
     home, profile = folder / "home", folder / "profile.yaml"
     home.mkdir()
     profile.write_text(_PROFILE)
-    # its network alone: with a clock of its own nsenter forks, and a signal would not pass it
-    enter = [] if machine is None else ["nsenter", f"--net=/proc/{machine.pid}/ns/net", "--"]
+    enter = _enter(machine)
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(home), "SIZEWISE_HOME": str(folder / "sizewise"),
         "QT_QPA_PLATFORM": "offscreen",
@@ -128,7 +164,7 @@ def test_onnx_runtime_stores_no_telemetry(home: Path) -> None:
 def test_nothing_is_sent_beyond_loopback(home: Path, machine: Host | None) -> None:
     assert home.is_dir()
     if machine is None:
-        pytest.skip("NOTHING WAS PROVED OF THE NETWORK: this system does not let the test make one")
+        pytest.skip(_NOT_PROVED)
     assert machine.packets_sent() == 0
 
 

@@ -14,7 +14,6 @@ from app.gui.forms.group import NestedGroup
 from app.gui.navigation import Navigation
 from app.gui.run import drafts
 from app.gui.run.page import RunPage
-from app.gui.run.presenter import URL_PATH
 from app.gui.run.preview import Preview
 from app.gui.theme import ThemeController
 from app.profiles.bundled import bundled_profiles
@@ -174,10 +173,23 @@ def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path
     assert page.presenter.state().issues == ()
 
 
+def test_the_undo_of_a_recognized_url_is_offered_until_the_next_edit(page: RunPage) -> None:
+    page.create_endpoint_profile()
+    page.presenter.apply_edit(("target", "url"), "http://127.0.0.1:1/v1/chat/completions")
+    assert page.adopt_url()
+    page.notice_strip.action_triggered.emit()
+    assert page.presenter.state().protocol == "http"
+    page.presenter.apply_edit(("target", "url"), "http://127.0.0.1:2/v1/chat/completions")
+    assert page.adopt_url()
+    assert not page.notice_strip.isHidden()
+    page.presenter.apply_edit(("name",), "renamed")
+    assert page.notice_strip.isHidden(), "its button would undo the name instead"
+
+
 def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
     page.header.view_buttons.button(2).click()
-    assert page.form.sections["promises"].is_open
+    assert page.form.sections["slo"].is_open
     assert not page.form.sections["target"].is_open
     page.notice_strip.action_triggered.emit()
     assert "search" in page.presenter.document.tree["load"]
@@ -188,15 +200,6 @@ def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtB
     assert stack is not None
     stack.undo()
     assert page.form.protocol == "http"
-
-
-def test_undo_of_the_recognized_url_is_offered_until_the_next_edit(page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
-    page.presenter.apply_edit(URL_PATH, "http://h/v1/chat/completions")
-    assert page.adopt_url()
-    assert "OpenAI chat completions" in page.notice_strip.text()
-    page.presenter.apply_edit(("name",), "other")
-    assert not page.notice_strip.text()
 
 
 def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> None:

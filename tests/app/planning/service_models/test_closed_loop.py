@@ -34,9 +34,11 @@ def test_what_slots_can_do_at_most_is_what_many_clients_see() -> None:
     assert 1 / few_s == pytest.approx(2 / (LAW.mean_s + LAW.outside_s), rel=0.03)
 
 
-@pytest.mark.soak
-def test_a_known_law_is_found_within_the_interval_that_is_reported() -> None:
-    fit = fit_closed_loop([measured(clients) for clients in (1, 2, 4, 8, 16)])
+@pytest.mark.parametrize(
+    ("clients", "requests"), [((1, 4, 16), 200), pytest.param((1, 2, 4, 8, 16), 800, marks=pytest.mark.soak)]
+)
+def test_a_known_law_is_found_within_the_interval_that_is_reported(clients: tuple[int, ...], requests: int) -> None:
+    fit = fit_closed_loop([measured(number, requests=requests) for number in clients])
     best = fit.services[0]
     assert isinstance(best.service, RequestService)
     assert best.service.slots == LAW.slots

@@ -60,16 +60,43 @@ def p95_s(law: ServiceModel, per_s: float) -> float:
     return float(np.quantile(play(arrivals_s, normals, law)[5000:], 0.95))  # type: ignore[arg-type]
 
 
-@pytest.mark.soak
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of requests that a fit simulates."""
+    counts: list[int] = []
+
+    def count(of: Callable[..., Floats]) -> Callable[..., Floats]:
+        def counted(arrivals_s: Floats, *rest: object) -> Floats:
+            counts.append(arrivals_s.size)
+            return of(arrivals_s, *rest)
+
+        return counted
+
+    for play in (simulate_request_latencies, simulate_batch_latencies):
+        monkeypatch.setattr(stage_simulation, play.__name__, count(play))
+    return counts
+
+
+FEW_ENOUGH_FOR_A_FIRST_PLAN_IN_3_S = 115e6
+"""Work instead of time, which depends on the machine: a core simulates over 10 million requests per second."""
+
+
+HYPEREXPONENTIAL = RequestService(4, 0.05, 1.0, 0.004, slow_share=0.1127, slow_factor=7.873)
+"""With a squared coefficient of variation of 4."""
+
+
 @pytest.mark.parametrize(
-    "law",
+    ("law", "requests"),
     [
-        RequestService(4, 0.05, 1.0, 0.004, slow_share=0.1127, slow_factor=7.873),  # hyperexponential, cv² 4
-        RequestService(8, 0.05, 0.05, 0.004, slow_share=0.1, slow_factor=12.0),
+        (HYPEREXPONENTIAL, 500),
+        pytest.param(HYPEREXPONENTIAL, 3000, marks=pytest.mark.soak),
+        pytest.param(
+            RequestService(8, 0.05, 0.05, 0.004, slow_share=0.1, slow_factor=12.0), 3000, marks=pytest.mark.soak
+        ),
     ],
 )
-def test_slow_and_fast_requests_are_reported_apart(law: RequestService) -> None:
-    found = fit_service(measured_rungs(law, SHARES)).services[0].service
+def test_slow_and_fast_requests_are_reported_apart(law: RequestService, requests: int) -> None:
+    found = fit_service(measured_rungs(law, SHARES, requests)).services[0].service
     assert isinstance(found, RequestService)
     assert found.slow_share > 0
     per_s = 0.85 * law.max_throughput_per_s
@@ -89,9 +116,12 @@ def test_a_number_of_slots_between_those_that_are_screened_has_its_chance() -> N
     ("cores", "requests"),
     [(1, 1000), pytest.param(1, 3000, marks=pytest.mark.soak), pytest.param(4, 3000, marks=pytest.mark.soak)],
 )
-def test_requests_that_share_cores_are_reported_from_requests_in_a_queue(cores: int, requests: int) -> None:
+def test_requests_that_share_cores_are_reported_from_requests_in_a_queue(
+    cores: int, requests: int, simulated: list[int]
+) -> None:
     law = RequestService(cores, 0.05, 0.5, 0.004, discipline="processor sharing")
     found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88), requests)).services[0].service
+    assert 0 < sum(simulated) < FEW_ENOUGH_FOR_A_FIRST_PLAN_IN_3_S * requests / 4000
     assert isinstance(found, RequestService)
     assert (found.discipline, found.slots) == ("processor sharing", cores)
     per_s = 0.85 * law.max_throughput_per_s
@@ -146,27 +176,6 @@ def test_requests_are_counted_or_computed() -> None:
     assert count_requests(load_point(100.0, completed=None)) == 1000
     assert count_requests(replace(load_point(None, completed=None), duration_s=20.0)) == 1000
     assert count_requests(replace(load_point(100.0, completed=None), duration_s=None)) == 1000
-
-
-@pytest.fixture
-def simulated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Numbers of requests that a fit simulates."""
-    counts: list[int] = []
-
-    def count(of: Callable[..., Floats]) -> Callable[..., Floats]:
-        def counted(arrivals_s: Floats, *rest: object) -> Floats:
-            counts.append(arrivals_s.size)
-            return of(arrivals_s, *rest)
-
-        return counted
-
-    for play in (simulate_request_latencies, simulate_batch_latencies):
-        monkeypatch.setattr(stage_simulation, play.__name__, count(play))
-    return counts
-
-
-FEW_ENOUGH_FOR_A_FIRST_PLAN_IN_3_S = 115e6
-"""Work instead of time, which depends on the machine: a core simulates over 10 million requests per second."""
 
 
 def test_percentiles_without_counts_and_durations_are_taken_as_steady() -> None:

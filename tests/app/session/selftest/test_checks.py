@@ -156,6 +156,22 @@ def test_what_lies_is_found_out_and_nothing_else_with_it(
     assert found.summarize().failed == (check,)
 
 
+def test_lies_of_several_parts_are_each_found_out(tmp_path: Path) -> None:
+    """Those that the soak tier tells one by one."""
+    readings = iter([ClockReading(0, 10**18, 0), ClockReading(10**8, 10**18 + 10**8, 10**8 + 3 * 10**9)])
+    found = proved(
+        tmp_path, omits=True, open_run=CannotReadWhatWasCut, now_ns=lambda: 7, read_clock=lambda: next(readings)
+    )
+    failed = {(one.check, one.what.partition(" in ")[0]) for one in found.findings if not one.passed}
+    assert failed >= {
+        ("stall", "p95 latency of a server frozen for 1 s"),
+        ("store", "read errors"),
+        ("clock", "resolution"),
+        ("clock", "time suspended"),
+        ("clock", "timestamps outside the test"),
+    }
+
+
 @pytest.mark.parametrize(
     ("lie", "what"),
     [
