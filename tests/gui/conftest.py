@@ -81,8 +81,9 @@ def open_window(qtbot: QtBot, qapp: QApplication, home: Path) -> Iterator[Callab
     def opened() -> Window:
         window, _ = assemble(qapp)
         windows.append(window)
-        window.show()
-        qtbot.waitExposed(window)
+        with qtbot.waitActive(window):
+            window.show()
+            window.activateWindow()  # a bare X server has no window manager to do it
         return window
 
     look_of(qapp).set_choice("light")
