@@ -99,7 +99,7 @@ class LivePresenter:
                 self.status = "finished"
                 self._stop(event.at_ns)
             case PhaseChanged():
-                pass  # `advance_progress` has already handled this event
+                self._stop(event.at_ns)
 
     def handle_readings(self, batch: pa.RecordBatch) -> None:
         if self._zero_ns is None:

@@ -151,7 +151,9 @@ class LiveStages:
 
     def begin(self, stage: StageStarted, zero_ns: int, variant_name: str | None) -> None:
         """Add a stage. `variant_name` is the name of the variant in a run of a local model, whose
-        stages cannot be changed while they run."""
+        stages cannot be changed while they run. The previous stage has ended, even if no event
+        said so: the stages of the standalone model in the quick check report no result."""
+        self.stop((stage.start_ns - zero_ns) / 1e9)
         self._running = stage
         can_change_rate = stage.kind in _RATE_CHANGEABLE_KINDS and stage.concurrency is None
         self._cells[stage.index] = StageCell(
@@ -200,7 +202,7 @@ class LiveStages:
             )
 
     def stop(self, time_s: float) -> None:
-        """Mark the running stage as ended when the run ends."""
+        """Mark the running stage as ended: the next stage or phase has begun, or the run has ended."""
         self._running = None
         for index, cell in self._cells.items():
             if cell.end_s is None:

@@ -87,6 +87,15 @@ def test_the_ribbon_says_what_became_of_each_stage() -> None:
     assert [(band.start_s, band.end_s, band.state) for band in presenter.stages.bands()] == [(3, 13, "bad")]
 
 
+def test_a_stage_without_results_ends_with_the_next_stage_or_phase() -> None:
+    """As those of the standalone model do in the quick check."""
+    presenter = after(started(), begun(0, 1), snapshot(0, 6, 1), begun(1, 11))
+    assert [cell.end_s for cell in presenter.stages.cells()] == [11, None]
+    presenter.handle_event(PhaseChanged(at(21), "endpoint", "starting the embedded endpoint"))
+    assert [cell.end_s for cell in presenter.stages.cells()] == [11, 21]
+    assert presenter.stages.running_cell is None
+
+
 def test_the_rate_of_a_closed_loop_or_a_search_is_not_to_be_changed() -> None:
     for stage in (replace(begun(0, 1), concurrency=4, offered_per_s=None), begun(0, 1, kind="probe")):
         running = after(started(), stage).stages.running_cell
