@@ -1,4 +1,5 @@
-"""Windows are driven with real widgets, on runs that the real engine made."""
+"""Windows are driven with real widgets, on runs that the real engine made: offscreen, or with QT_QPA_PLATFORM=xcb on
+the X server of DISPLAY."""
 
 from __future__ import annotations
 
