@@ -62,8 +62,8 @@ _STARTS = (
     (subprocess.Popen, "_execute_child"), (multiprocessing.util, "spawnv_passfds"),
     (os, "fork"), (os, "forkpty"), (os, "posix_spawn"), (os, "posix_spawnp"),
 )  # fmt: skip
-"""What starts processes. An audit hook would see the same, but is called for every import, file and frame, too: that takes
-several percent of a session."""
+"""What starts processes. An audit hook would see the same, but is called for every import, file and frame, too: that
+takes several percent of a session."""
 
 
 class Tier(StrEnum):
@@ -82,7 +82,10 @@ _LONG_FOLDERS = {"gui", "seams"}
 """Their files, whose tests run the whole program, start before others of their tier: the session must not end with one
 worker in a long file."""
 
-_FIXTURES = {Tier.UI: {"qapp", "qtbot", "chromium"}, Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"}}
+_FIXTURES = {
+    Tier.UI: {"qapp", "qtbot", "chromium"},
+    Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"},
+}
 """A test that uses one of these, directly or through another fixture, belongs to the tier."""
 
 

@@ -266,6 +266,8 @@ def test_an_endpoint_has_rates_latency_and_errors_and_with_tokens_their_times() 
     for event in (ended(0, 5), begun(1, 5), snapshot(1, 6, 5)):
         presenter.handle_event(event)
     assert presenter.kpis()[3].detail == "0 of 400 requests", "over all stages"
+    late = after(started(), begun(0, 1), snapshot(0, 4, 1), ended(0, 5, errors={"timeout": 100})).kpis()[3]
+    assert (late.value, late.state) == ("25.0\u202f%", "bad"), "failed after the last snapshot"
     for time_s, tokens in ((7, 2000), (8, 4000)):
         tokens_seen = replace(snapshot(1, time_s, 5), output_tokens=tokens, ttft_p50_ms=80.0, tpot_p50_ms=9.0)
         presenter.handle_event(tokens_seen)
