@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from app.gui.background import LatestRunner
@@ -61,6 +61,17 @@ class Preview(SpecialEditor):
             within=self,
         )
         self.unrunnable_heading.hide()
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+            self._fit_height()
+        return super().event(event)
+
+    def _fit_height(self) -> None:
+        """Require the height of the wrapped texts, which the minimum height of a layout leaves out."""
+        layout = self.layout()
+        if layout is not None:
+            self.setMinimumHeight(layout.totalHeightForWidth(self.width()))
 
     def show_contents(self, document: EditedProfile) -> None:
         if document.error is not None:  # the page states the error, and the last valid profile is not the text
