@@ -28,9 +28,9 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m timing $(PARALLEL) $(WAITING)
 	$(BIN)/python -m pytest -m timing $(addprefix --ignore ,$(WAITING))
 
-# The tests that start no process and open no window.
+# The tests that start no process and open no window. pytest-qt would import Qt, which then takes part in every import.
 test-fast: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m unit $(PARALLEL)
+	$(BIN)/python -m pytest -m unit -p no:pytest-qt $(PARALLEL)
 
 # Files stay whole, so that tests share their fixtures, and start in the order of tests/tiers.py.
 PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder

@@ -8,14 +8,25 @@ value has no sample.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import get_args
+from typing import Literal, get_args
 
 import msgspec
 
 from reports.formatting import sanitize
-from reports.model import Evaluation, ObjectiveRow, Outcome, Quantity, Report, StageRow, TokenRow, Validity
+from reports.model import (
+    ClassRow,
+    Evaluation,
+    ObjectiveRow,
+    Outcome,
+    Quantity,
+    Report,
+    StageRow,
+    TokenRow,
+    Validity,
+)
 
 Labels = dict[str, str]
+_Scope = Literal["stage", "class"]
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 _SUFFIXES = ("", "_ci95_low", "_ci95_high")
 _METRIC_TEXTS = {"latency": "Latency", "ttft": "Time to first token", "tpot": "Time per output token",
@@ -83,7 +94,9 @@ def _list_samples(report: Report) -> Iterator[_Sample]:
     for stage in report.stages:
         yield from _list_stage_samples(stage)
     for token_row in report.tokens:
-        yield from _list_token_samples(token_row)
+        yield from _list_token_samples({"stage": token_row.stage}, token_row, token_row.tokens_per_s)
+    for class_row in report.classes.rows if report.classes else ():
+        yield from _list_class_samples(class_row)
 
 
 def _list_state_samples(
@@ -126,21 +139,40 @@ def _list_stage_samples(row: StageRow) -> Iterator[_Sample]:
     yield from _list_percentile_samples("latency", labels, {"p50": row.p50, "p95": row.p95, "p99": row.p99})
 
 
-def _list_token_samples(row: TokenRow) -> Iterator[_Sample]:
-    labels = {"stage": row.stage}
-    yield from _list_percentile_samples("ttft", labels, {"p50": row.ttft_p50, "p95": row.ttft_p95, "p99": row.ttft_p99})
-    yield from _list_percentile_samples("tpot", labels, {"p50": row.tpot_p50, "p95": row.tpot_p95})
-    yield from _list_percentile_samples("itl", labels, {"p50": row.itl_p50, "p99": row.itl_p99})
+def _list_token_samples(
+    labels: Labels, row: TokenRow | ClassRow, tokens_per_s: Quantity, scope: _Scope = "stage"
+) -> Iterator[_Sample]:
+    ttft = {"p50": row.ttft_p50, "p95": row.ttft_p95, "p99": row.ttft_p99}
+    yield from _list_percentile_samples("ttft", labels, ttft, scope)
+    yield from _list_percentile_samples("tpot", labels, {"p50": row.tpot_p50, "p95": row.tpot_p95}, scope)
+    yield from _list_percentile_samples("itl", labels, {"p50": row.itl_p50, "p99": row.itl_p99}, scope)
     yield from _list_quantity_samples(
-        "sizewise_stage_output_tokens_per_second", "Rate of output tokens", labels, row.tokens_per_s
+        f"sizewise_{scope}_output_tokens_per_second", "Rate of output tokens", labels, tokens_per_s
     )
 
 
+def _list_class_samples(row: ClassRow) -> Iterator[_Sample]:
+    """Yield the samples of a class of requests in a stage. They have families of their own, so that
+    a sum over a family of stages counts no request twice."""
+    labels = {"stage": row.stage, "class": row.name}
+    yield _Sample("sizewise_class_requests", "Scheduled requests of a class", labels, row.requests)
+    yield _Sample("sizewise_class_failed", "Failed requests of a class", labels, row.failed)
+    rates = (
+        ("completed_per_second", "Rate of successful requests of a class", row.throughput),
+        ("goodput_share", "Share of the requests of a class within their SLO", row.goodput),
+    )
+    for name, help_text, quantity in rates:
+        yield from _list_quantity_samples(f"sizewise_class_{name}", help_text, labels, quantity)
+    latency = {"p50": row.latency_p50, "p95": row.latency_p95, "p99": row.latency_p99}
+    yield from _list_percentile_samples("latency", labels, latency, "class")
+    yield from _list_token_samples(labels, row, row.output_tokens_per_s, "class")
+
+
 def _list_percentile_samples(
-    metric_name: str, labels: Labels, quantities_by_percentile: dict[str, Quantity]
+    metric_name: str, labels: Labels, quantities_by_percentile: dict[str, Quantity], scope: _Scope = "stage"
 ) -> Iterator[_Sample]:
     for name, quantity in quantities_by_percentile.items():
         help_text = f"{_METRIC_TEXTS[metric_name]} by percentile"
         yield from _list_quantity_samples(
-            f"sizewise_stage_{metric_name}_milliseconds", help_text, labels | {"percentile": name}, quantity
+            f"sizewise_{scope}_{metric_name}_milliseconds", help_text, labels | {"percentile": name}, quantity
         )

@@ -52,6 +52,7 @@ class Roof(msgspec.Struct, frozen=True):
     and at the highest intensity."""
 
     name: str
+    processor: str | None
     intensities: tuple[float, float, float]
     gflops: tuple[float, float, float]
 
@@ -133,7 +134,7 @@ def _find_roof_name(bottleneck: BottleneckRow, roofs: dict[str, BottleneckRow]) 
 def _build_roof(name: str, bottleneck: BottleneckRow, low: float, high: float) -> Roof:
     intensities = (low, _compute_ridge(bottleneck), high)
     start, ridge, end = (compute_roof_gflops(bottleneck, intensity) for intensity in intensities)
-    return Roof(name, intensities, (start, ridge, end))
+    return Roof(name, bottleneck.processor, intensities, (start, ridge, end))
 
 
 def _compute_ridge(bottleneck: BottleneckRow) -> float:

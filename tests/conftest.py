@@ -14,23 +14,15 @@ import hypothesis
 import msgspec
 import pytest
 
-from app.planning import fleet_rate
-from app.planning.service_models import measured
-from app.planning.simulation.design import FleetDesign
-from app.planning.simulation.steady import SteadyOutcome, simulate_steady
-from app.records.planning_inputs import MeasuredLoadPoint
-from app.records.service import ServiceFit
-from app.wiring.machine import read_machine_info
-from loadgen import child
-from reports.charts.renderer import get_chart_renderer
-from tests.fakes.browsing import offline_chromium, tab_of
-from tests.fakes.forked import forking
-from tests.fakes.parts import CALIBRATION
-from tests.fakes.planned import fleets_simulated_briefly
-from tests.fakes.program import Sizewise
-
+# What only a fixture uses is imported in it: under pytest-xdist, the process that distributes the tests loads this file
+# before it starts its workers, and runs no fixture.
 if TYPE_CHECKING:
     from selenium import webdriver
+
+    from app.planning.simulation.design import FleetDesign
+    from app.planning.simulation.steady import SteadyOutcome
+    from app.records.planning_inputs import MeasuredLoadPoint
+    from app.records.service import ServiceFit
 
 pytest_plugins = ["tests.tiers", "pytester"]
 
@@ -44,13 +36,12 @@ hypothesis.settings.load_profile("sizewise")
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Exclude what is imported and collected from garbage collection: six hundred thousand objects that exist until the
-    session ends."""
+    session ends. The little garbage among them stays, too: to find it would take a second."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
-        gc.collect()
         gc.freeze()
 
 
@@ -58,6 +49,8 @@ def pytest_collection() -> Iterator[None]:
 def equal_load_points_are_fitted_once() -> Iterator[None]:
     """Fitting a service model takes seconds, and many tests plan from the same run, some of them in the window and by
     the command."""
+    from app.planning.service_models import measured
+
     fits: dict[bytes, ServiceFit] = {}
     fit_model = measured._fit_model
 
@@ -78,6 +71,9 @@ def simulated_fleets() -> Iterator[dict[object, SteadyOutcome]]:
 
     Who tests that equal seeds simulate the same clears them.
     """
+    from app.planning import fleet_rate
+    from app.planning.simulation.steady import simulate_steady
+
     outcomes: dict[object, SteadyOutcome] = {}
 
     def simulate_once(
@@ -98,6 +94,8 @@ def simulated_fleets() -> Iterator[dict[object, SteadyOutcome]]:
 def short_simulations() -> Iterator[None]:
     """For tests of what is planned, not of how precisely: the search for the rate of a fleet simulates a quarter of the
     requests, but in long tests."""
+    from tests.fakes.planned import fleets_simulated_briefly
+
     with fleets_simulated_briefly():
         yield
 
@@ -105,6 +103,8 @@ def short_simulations() -> Iterator[None]:
 @pytest.fixture
 def pages_without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what a page says: drawing its charts takes most of their time."""
+    from reports.charts.renderer import get_chart_renderer
+
     monkeypatch.setattr(get_chart_renderer(), "render_svg", lambda _: "<svg></svg>")
 
 
@@ -112,6 +112,8 @@ def pages_without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def load_workers_are_forked() -> Iterator[None]:
     """Fork the load workers that tests start, but in long tests: the import of Locust takes longer than what most of
     them send. Those of tests/loadgen that assert times start real ones, too."""
+    from loadgen import child
+    from tests.fakes.forked import forking
     from tests.tiers import is_soak_session  # a plugin, which pytest must import first
 
     with pytest.MonkeyPatch.context() as patch:
@@ -133,6 +135,9 @@ def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     The generator capacities are not measured, because that would take a quarter of a minute and fail beside other work.
     No test may depend on them.
     """
+    from app.wiring.machine import read_machine_info
+    from tests.fakes.parts import CALIBRATION
+
     home = tmp_path_factory.mktemp("home")
     now = datetime.datetime.now(datetime.UTC).isoformat()
     known = msgspec.structs.replace(
@@ -145,6 +150,8 @@ def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def measured_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with this machine's measured generator capacities, including disturbed ones, usually not stored."""
+    from tests.fakes.program import Sizewise
+
     home = tmp_path_factory.mktemp("home")
     done = Sizewise(home, home)("calibrate", "--workers", "1", "--json")
     assert done.returncode == 0, done.stderr
@@ -166,6 +173,8 @@ def nvml_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[webdriver.Chrome]:
+    from tests.fakes.browsing import offline_chromium
+
     with offline_chromium() as driver:
         yield driver
 
@@ -173,5 +182,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
 @pytest.fixture
 def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     """A tab of an offline chromium with its own profile that records its network requests and console messages."""
+    from tests.fakes.browsing import tab_of
+
     with tab_of(chromium) as driver:
         yield driver

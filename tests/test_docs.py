@@ -43,6 +43,11 @@ PRIVATE = ("python -m ", "tests.", "loadgen.", "uvx ", "--network host")
 """Lines that name these are of other programs, with options of their own."""
 INSTALLERS = ("apt-get", "build/packaging/sizewise/sizewise", "cp", "docker", "pip", "pipx", "uv", "uvx")
 REFERENCE = DOCS / "reference"
+FOREIGN = {
+    "message_stop", "overloaded_error", "sample_rate_hz", "ignore_eos",  # of APIs
+    "wait_time",  # of Locust
+    "mooncake_trace", "trace_synthetic", "text_input",  # of traces
+}  # fmt: skip
 SUFFIXES = ("csv", "jsonl", "json", "yaml", "parquet", "arrow", "npz")
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
@@ -157,6 +162,20 @@ def test_every_metric_that_is_defined_exists() -> None:
     columns |= {name for name in REQUEST_SCHEMA.names if name.startswith(("tokens_", "server_", "connection_"))}
     columns |= {"session", "turn", "token_source", "dns", "connect", "tls", "send", "timeout", "truncated"}
     assert named - columns - set(METRICS) == set()
+
+
+def test_every_name_in_reference_and_explanation_exists() -> None:
+    """Of a key, a metric, a column or a field of the result."""
+    folders = ("app/records", "app/profiles", "app/telemetry")
+    sources = [*(path for folder in folders for path in (ROOT / folder).rglob("*.py")), ROOT / "loadgen/records.py"]
+    text = "\n".join(path.read_text("utf-8") for path in (*sources, DOCS / "result.schema.json"))
+    known = set(re.findall(r"\w+_\w+", text)) | FOREIGN
+    pages = [*REFERENCE.glob("*.md"), *(DOCS / "explanation").glob("*.md")]
+    spans = [span for page in pages for span in re.findall(r"`([a-z][\w.]*)`", page.read_text("utf-8"))]
+    names = [span.split(".") for span in spans if span.rpartition(".")[2] not in SUFFIXES]
+    named = {part for parts in names for part in parts if re.fullmatch(r"\w+_\w*[^\W_]", part)}
+    assert len(named) > 200
+    assert named - known == set()
 
 
 def test_every_variable_of_ours_is_described() -> None:

@@ -53,11 +53,17 @@ import pytest
 def test_rate(place): pass
 """
 STARTS = """
-import multiprocessing, subprocess, sys, pytest
+import multiprocessing, os, subprocess, sys, pytest
 
 def nothing(): pass
 
 def test_subprocess(): subprocess.run([sys.executable, "-c", ""])
+
+def test_fork():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
 
 def test_multiprocessing():
     child = multiprocessing.get_context("spawn").Process(target=print)
@@ -173,7 +179,7 @@ def test_the_first_repetitions_run_with_the_unit_tests_and_the_others_in_the_soa
 @pytest.mark.process
 def test_a_unit_test_that_starts_a_process_fails(pytester: pytest.Pytester) -> None:
     result = ran(pytester, STARTS)
-    result.assert_outcomes(passed=1, failed=2)
+    result.assert_outcomes(passed=1, failed=3)
     assert "a unit test starts a process: mark it `process`" in result.stdout.str()
 
 

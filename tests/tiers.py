@@ -17,14 +17,16 @@ A test without a mark is `ui` or `process` if it uses a fixture of that tier, el
 
 from __future__ import annotations
 
+import functools
 import multiprocessing.util
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,14 +51,19 @@ what it does, not for what else the machine does."""
 
 _SHARED = "reports.charts.renderer"
 """The only process that a unit test may start: the first chart of a session starts it, and all others use it."""
-_WINDOWS = Path(__file__).parent / "app" / "gui"
+_WINDOWS = (Path(__file__).parent / "app" / "gui", Path(__file__).parent / "gui")
 _OTHER_TIER = re.compile(rb"^pytestmark = pytest\.mark\.(process|ui|timing|soak)$", re.MULTILINE)
 """The mark of a whole file that has no unit test."""
 _KERNELS = "app.planning."
 _DISTURBANCE = "disturbance"
 """Attribute of the report of a test that was skipped because of other work, in words: pytest-xdist sends it along."""
 _TIER: pytest.StashKey[Tier | None] = pytest.StashKey()
-_STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"})
+_STARTS = (
+    (subprocess.Popen, "_execute_child"), (multiprocessing.util, "spawnv_passfds"),
+    (os, "fork"), (os, "forkpty"), (os, "posix_spawn"), (os, "posix_spawnp"),
+)  # fmt: skip
+"""What starts processes. An audit hook would see the same, but is called for every import, file and frame, too: that
+takes several percent of a session."""
 
 
 class Tier(StrEnum):
@@ -75,7 +82,10 @@ _LONG_FOLDERS = {"gui", "seams"}
 """Their files, whose tests run the whole program, start before others of their tier: the session must not end with one
 worker in a long file."""
 
-_FIXTURES = {Tier.UI: {"qapp", "browser"}, Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"}}
+_FIXTURES = {
+    Tier.UI: {"qapp", "qtbot", "chromium"},
+    Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"},
+}
 """A test that uses one of these, directly or through another fixture, belongs to the tier."""
 
 
@@ -179,23 +189,29 @@ _started: list[str] = []
 """Processes that this process started."""
 
 
-def _note_start(event: str, arguments: tuple[object, ...]) -> None:
-    if event in _STARTS and _SHARED not in str(arguments[:2]):
-        _started.append(f"{event} {arguments[:2]}"[:200])
+def _noted(start: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(start)
+    def note_and_start(*arguments: Any, **options: Any) -> Any:
+        if _SHARED not in str(arguments[:2]):
+            _started.append(f"{start.__qualname__} {arguments[:2]}"[:200])
+        return start(*arguments, **options)
 
-
-def _spawn(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
-    """Replace the function with which multiprocessing starts a process, which causes no audit event."""
-    _started.append(f"multiprocessing {args}"[:200])
-    return _spawn_silently(path, args, passfds)
+    return note_and_start
 
 
 # Otherwise each of the hundreds of processes that tests start would compile the program again, and each run the tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-sys.addaudithook(_note_start)
-_spawn_silently = multiprocessing.util.spawnv_passfds
-multiprocessing.util.spawnv_passfds = _spawn
+for _owner, _name in _STARTS:
+    if hasattr(_owner, _name):
+        setattr(_owner, _name, _noted(getattr(_owner, _name)))
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Accept the settings of pytest-qt in pyproject.toml where it is not loaded."""
+    if pluginmanager.is_blocked("pytest-qt"):
+        for name in ("qt_api", "qt_log_level_fail", "qt_log_ignore"):
+            parser.addini(name, "a setting of pytest-qt, which is not loaded")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -219,16 +235,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Ignore files without a test of the tier that runs alone: importing them all takes a sixth of a minute.
 
-    These are files without the word `timing`, or files of windows and with a mark of another tier for all tests.
+    These are files without the word `timing`, or the folders of windows, and files with a mark of another tier for all
+    tests.
     """
     tier = config.option.markexpr
+    if tier == Tier.UNIT and collection_path in _WINDOWS:
+        return True
     if tier not in (Tier.TIMING, Tier.UNIT) or collection_path.suffix != ".py":
         return None
     content = collection_path.read_bytes()
     if tier == Tier.TIMING:
         return True if Tier.TIMING.encode() not in content else None
-    is_of_windows = collection_path.is_relative_to(_WINDOWS) and collection_path.name.startswith("test_")
-    return True if is_of_windows or _OTHER_TIER.search(content) else None
+    return True if _OTHER_TIER.search(content) else None
 
 
 @pytest.hookimpl(tryfirst=True)

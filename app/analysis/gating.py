@@ -260,7 +260,9 @@ def has_undecided_search(result: Result) -> bool:
     max_rate = result.max_rate
     if max_rate is None or max_rate.per_s.value is not None or max_rate.is_generator_limit:
         return False
-    has_searched = not any(stage.kind == "steady" for stage in result.stages)
+    kinds = {stage.kind for stage in result.stages if stage.variant is None}
+    # Without a search, only stages at a constant rate have a max rate.
+    has_searched = not kinds.isdisjoint(("probe", "step")) or "steady" not in kinds
     return has_searched and is_search_undecided(result.stages)
 
 

@@ -62,8 +62,9 @@ def is_endpoint_evidence(stage: Stage) -> bool:
 
 
 def is_search_undecided(stages: Sequence[Stage]) -> bool:
-    """Return whether a search that found no max rate ended before any rate was decided: its probes
-    neither failed nor were refuted by a step, and the search had no time to confirm a rate."""
+    """Return whether a search that found no max rate ended before any rate was decided: no stage
+    failed, or a probe passed and the search ended before its steps, which neither confirmed nor
+    refuted it."""
     search_stages = [stage for stage in stages if stage.kind in ("probe", "step") and is_endpoint_evidence(stage)]
     failed_stages = [stage for stage in search_stages if stage.meets_slo is False]
     if any(stage.meets_slo for stage in search_stages):
@@ -93,9 +94,14 @@ def derive_search_outcome(stages: Sequence[Stage], kinds: Sequence[StageKind] = 
     unsendable_rates = [
         rate for rate in invalid_rates if rate > max(stages_by_rate, default=0.0)
     ]  # ignore rates below one that was sent successfully
-    reason = None if highest_passed_rate is not None else "no tested rate met the SLO"
-    if highest_passed_rate is None and lowest_failed_rate is None and unsendable_rates:
+    if highest_passed_rate is not None:
+        reason = None
+    elif lowest_failed_rate is not None:
+        reason = f"even {format_number(lowest_failed_rate)} req/s failed"
+    elif unsendable_rates:
         reason = "the load generator could not sustain any of the tested rates"
+    else:
+        reason = "there are too few responses to decide about any tested rate"
     stage_count = len(invalid_rates) + sum(map(len, stages_by_rate.values()))
     return SearchOutcome(
         highest_passed_rate,

@@ -101,6 +101,17 @@ def parse_gate(text: str) -> Objective:
     return _build_objective(text, _match_grammar(text, _GATE_HINT), METRICS | RUN_METRICS)
 
 
+def format_objective(text: str) -> str:
+    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`, or the
+    unchanged `text` if it is not valid, for example because a newer version wrote it."""
+    try:
+        objective = parse_gate(text)
+    except UsageError:
+        return text
+    stage_tags = select_stage_tags(objective)
+    return f"{objective.label} in {', '.join(stage_tags.values())}" if stage_tags else objective.label
+
+
 def expand_short_form(text: str) -> str:
     """Return an objective with the full name of its metric and its limit in ms, if it is in the
     short form such as `p95 < 50ms`. Any other text is returned unchanged."""
@@ -251,6 +262,8 @@ _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
 _GOODPUT_METRICS = ("good_per_s", "offered_per_s")
 """Metric and reference metric whose ratio is the goodput. Good requests are a subset of the offered
 requests, so the goodput has a confidence interval of its own."""
+_PLANNED_DEVIATIONS = 4
+"""Number of standard deviations by which the planned number of arrivals exceeds the needed number."""
 
 
 def select_binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]:
@@ -294,6 +307,14 @@ def count_needed_slo_samples(slo: Iterable[Objective]) -> int:
         ),
         default=0,
     )
+
+
+def count_planned_slo_samples(slo: Iterable[Objective]) -> float:
+    """Return the number of responses to plan for the percentiles of the objectives: a Poisson
+    process with this expected number of arrivals yields at least the needed number almost always,
+    because that is four standard deviations lower."""
+    needed_count = count_needed_slo_samples(slo)
+    return needed_count + _PLANNED_DEVIATIONS * math.sqrt(needed_count)
 
 
 def _get_required_share(objective: Objective) -> float | None:

@@ -139,7 +139,8 @@ def pool_rows(
 def _name_pooled_stage(stages_data: Sequence[StageData]) -> str:
     first_stage = stages_data[0]
     if first_stage.kind == "step":
-        return f"{len(stages_data)} steps at {format_number(first_stage.rate_per_s or 0.0)} req/s"
+        steps_text = "1 step" if len(stages_data) == 1 else f"{len(stages_data)} steps"
+        return f"{steps_text} at {format_number(first_stage.rate_per_s or 0.0)} req/s"
     return f"{len(stages_data):,} stages"
 
 

@@ -97,7 +97,7 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
             return self._estimate_eta_of_tests_s(self.variant, now_ns)
         if self.variant is not None and self.first_variant_ns is not None and self.completed:
             duration_per_item_s = (now_ns - self.first_variant_ns) / 1e9 / (self.completed + 0.5)
-            return duration_per_item_s * (self.variant.total - self.completed - 0.5)
+            return duration_per_item_s * max(0.0, self.variant.total - self.completed - 0.5)
         if self.pair_run is not None and self.started_ns is not None and self.total is not None and self.completed:
             duration_per_item_s = (now_ns - self.started_ns) / 1e9 / (self.completed + 0.5)
             return duration_per_item_s * max(0.0, self.total - self.completed - 0.5)

@@ -24,7 +24,7 @@ from app.analysis.estimates import (
     find_maximum,
 )
 from app.analysis.objectives import (
-    count_needed_slo_samples,
+    count_planned_slo_samples,
     find_estimate,
     is_met,
     select_binding_objectives,
@@ -65,6 +65,9 @@ def find_remote_sources(telemetry: pd.DataFrame) -> frozenset[str]:
 
 Metrics = dict[str, dict[str, Estimate]]
 
+_PLANNED_SHARE = 0.99
+"""Share of the planned arrivals above which a search stage counts as planned for them, because rates
+and durations are rounded."""
 _SAMPLED_METRICS = [name for name, metric in METRICS.items() if metric.aggregates]
 """Metrics whose mean over time is meaningful, which excludes counters and bit masks."""
 
@@ -282,11 +285,14 @@ def _meets_slo(stage: Stage, stage_data: StageData, binding_slo: Sequence[Object
 
 
 def _is_long_search_stage(stage_data: StageData, binding_slo: Sequence[Objective]) -> bool:
-    """Return whether a search stage is so long that the percentiles of the SLO can be expected to
-    have enough responses."""
-    if stage_data.kind not in ("probe", "step") or stage_data.rate_per_s is None:
-        return stage_data.kind in ("probe", "step")
-    return stage_data.rate_per_s * stage_data.duration_s >= count_needed_slo_samples(binding_slo)
+    """Return True for a search stage that was planned long enough for the percentiles of the SLO, so
+    that only an endpoint that does not respond leaves them without enough responses."""
+    if stage_data.kind not in ("probe", "step"):
+        return False
+    if stage_data.rate_per_s is None:
+        return True
+    expected_count = stage_data.rate_per_s * stage_data.duration_s
+    return expected_count >= _PLANNED_SHARE * count_planned_slo_samples(binding_slo)
 
 
 def _estimate_offered_rate(offered_rows: StageRows, stage_data: StageData, bounds_ns: tuple[int, int]) -> Estimate:

@@ -37,7 +37,7 @@ _EXIT_CODES = (
     ("3", "target, device or extra is unavailable"),
     ("4", "the measurement is INVALID"),
     ("5", "stopped by a limit, such as a full disk, or by abort_when"),
-    ("10", "an SLO or gate was missed"),
+    ("10", "an SLO or gate was missed, or no request succeeded"),
     ("11", "regression against the baseline"),
     ("12", "inconclusive, with --on-inconclusive fail"),
     ("130, 143", "stopped by Ctrl-C or SIGTERM; results so far are stored"),

@@ -216,8 +216,8 @@ GATING_OPTIONS: tuple[CommandOption, ...] = (
         ["--on-inconclusive"],
         type=click.Choice(["pass", "warn", "fail"]),
         default="warn",
-        help="how to treat an objective whose confidence interval crosses the limit: pass, warning (default) or exit "
-        "code 12",
+        help="how to treat an objective whose confidence interval crosses the limit, and a search that decided no "
+        "rate: pass, warning (default) or exit code 12",
     ),
 )
 

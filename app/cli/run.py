@@ -137,10 +137,11 @@ def _load_profile(arguments: Arguments, overrides: list[str]) -> Profile:
             "neither a profile, a URL nor a Locust test is specified",
             hint="Specify a profile, a URL such as http://127.0.0.1:8000/score, or a Locust test with --locustfile.",
         )
+    path = find_profile(arguments.profile)
     hint = "In a profile, set it there or with --set; `sizewise profiles keys` lists the keys."
     refuse_options(LOCUST_OPTIONS, arguments, "requires --locustfile", hint)
     refuse_options(URL_OPTIONS, arguments, "requires a URL", hint)
-    return load_profile(find_profile(arguments.profile), overrides)
+    return load_profile(path, overrides)
 
 
 def _resume_run(arguments: Arguments) -> int:

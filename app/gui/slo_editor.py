@@ -9,7 +9,7 @@ from itertools import pairwise
 from PySide6.QtCore import QStringListModel, Qt, Signal
 from PySide6.QtWidgets import QCompleter, QGridLayout, QLineEdit, QWidget
 
-from app.analysis.objectives import parse_gate, parse_objective
+from app.analysis.objectives import format_objective, parse_objective
 from app.errors import UsageError
 from app.gui.forms.scalars import TextLine
 from app.gui.theme import GAP, GAP_TIGHT
@@ -224,8 +224,12 @@ def format_simple_objective(metric: str, limit_text: str, comparator: str | None
     """Return the text of an objective from its metric and its limit in the unit of the metric; the
     limit of a share is in percent."""
     definition = METRICS[metric.partition(".")[0]]
-    operator = comparator or (">=" if definition.better == "higher" else "<")
+    operator = comparator or _get_default_comparator(definition)
     return f"{metric} {operator} {limit_text.strip()}{'%' * (definition.unit == 'share')}"
+
+
+def _get_default_comparator(metric: Metric) -> str:
+    return ">=" if metric.better == "higher" else "<"
 
 
 def initial_limit(metric: Metric) -> str:
@@ -252,7 +256,7 @@ class LimitLine(QWidget):
 
     def __init__(self, text: str, choices: Sequence[str]) -> None:
         super().__init__()
-        self.text = text
+        self.text, self._comparator = text, ""
         self.metric_box, self.limit_line = WheelSafeComboBox(), TextLine()
         self.comparator_label, self.unit_label = label(""), label("", "muted")
         self.text_label = label("", wrap=True)
@@ -280,7 +284,7 @@ class LimitLine(QWidget):
             widget.setHidden(objective is None)
         self.text_label.setHidden(objective is not None)
         if objective is None:
-            self.text_label.setText(objective_label(text))
+            self.text_label.setText(format_objective(text))
             return
         metric = _metric_key(objective)
         for choice in dict.fromkeys((*choices, metric)):
@@ -295,6 +299,7 @@ class LimitLine(QWidget):
         self._show_units(objective.comparator)
 
     def _show_units(self, comparator: str) -> None:
+        self._comparator = comparator
         self.comparator_label.setText(_COMPARATOR_SYMBOLS.get(comparator, comparator))
         self.unit_label.setText(display_unit(METRICS[self._metric.partition(".")[0]].unit))
 
@@ -308,14 +313,12 @@ class LimitLine(QWidget):
         is_same_kind = objective is not None and _kind(METRICS[objective.metric]) == _kind(metric)
         limit_text = self.limit_line.text() if is_same_kind else initial_limit(metric)
         self.limit_line.setText(limit_text)
-        self.text = format_simple_objective(self._metric, limit_text)
-        self._show_units(">=" if metric.better == "higher" else "<")
+        self._show_units(self._comparator if is_same_kind else _get_default_comparator(metric))
+        self.text = format_simple_objective(self._metric, limit_text, self._comparator)
         self.edited.emit()
 
     def _edit_limit(self) -> None:
-        objective = read_simple_objective(self.text)
-        comparator = None if objective is None else objective.comparator
-        self.text = format_simple_objective(self._metric, self.limit_line.text(), comparator)
+        self.text = format_simple_objective(self._metric, self.limit_line.text(), self._comparator)
         self.edited.emit()
 
 
@@ -391,17 +394,6 @@ def _capitalize(text: str) -> str:
 _COMPARATOR_SYMBOLS = {"<=": "≤", ">=": "≥"}
 
 
-def objective_label(text: str) -> str:
-    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`, or the
-    unchanged `text` if parsing fails."""
-    try:
-        objective = parse_gate(text)
-    except UsageError:
-        return text
-    tags_text = f" in {', '.join(objective.tags.values())}" if objective.tags else ""
-    return f"{objective.label}{tags_text}"
-
-
 def observed_text(row: ObjectiveRow) -> str:
     stage_text = f" in {row.stage}" if row.stage else ""
     reason = f"; {row.why}" if row.why else ""
@@ -411,7 +403,7 @@ def observed_text(row: ObjectiveRow) -> str:
 def _format_unlisted_row(row: ObjectiveRow) -> str:
     implied_text = " (default: no error limit set)" if row.implied else ""
     prefix = "Gate: " if row.kind == "gate" else ""
-    return f"{prefix}{objective_label(row.text)}{implied_text}: {row.outcome}, {observed_text(row)}"
+    return f"{prefix}{format_objective(row.text)}{implied_text}: {row.outcome}, {observed_text(row)}"
 
 
 def _list_completions() -> list[str]:

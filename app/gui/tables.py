@@ -15,14 +15,18 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from app.gui.formatting import format_cell
 from app.gui.theme import GAP, number_font
+from app.gui.widgets import tool_tip_text
 
 Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
 RAW_VALUE_ROLE = Qt.ItemDataRole.UserRole
 """Item role that returns the unformatted value of a cell."""
 _MAX_CACHED_TEXTS = 20_000
+_MIN_TIP_CHARACTERS = 24
+"""Number of characters above which the text of a cell is also shown as its tooltip."""
 _ALIGNMENT_ROLE = int(Qt.ItemDataRole.TextAlignmentRole)
 _FONT_ROLE = int(Qt.ItemDataRole.FontRole)
+_TOOL_TIP_ROLE = int(Qt.ItemDataRole.ToolTipRole)
 _VALUE_ROLES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, RAW_VALUE_ROLE)))
 
 
@@ -41,8 +45,7 @@ class FrameModel(QAbstractTableModel):
         sort_keys: Mapping[str, Callable[[object], object]] | None = None,
     ) -> None:
         """Create the model. `sort_keys` maps column names to sort key functions, for columns whose
-        values are neither numbers nor strings. `number_font` is the font of columns of numbers, or
-        None for the font of the table."""
+        values are neither numbers nor strings."""
         super().__init__()
         self._headers, self._formatters_by_name, self._sort_keys = (
             dict(headers or {}),
@@ -50,6 +53,7 @@ class FrameModel(QAbstractTableModel):
             dict(sort_keys or {}),
         )
         self.number_font: QFont | None = None
+        """Font of columns of numbers; None for the font of the table."""
         self._set_data(pd.DataFrame() if frame is None else frame)
         self._mask: npt.NDArray[np.bool_] | None = None
         self._sort_state: tuple[int, Qt.SortOrder] | None = None
@@ -110,9 +114,12 @@ class FrameModel(QAbstractTableModel):
             return self._alignments[column]
         if role == _FONT_ROLE:
             return self.number_font if self._alignments[column] & Qt.AlignmentFlag.AlignRight else None
+        row = int(self._order[index.row()])
+        if role == _TOOL_TIP_ROLE:  # a long text is elided in a narrow column
+            text = self._text(row, column)
+            return tool_tip_text(text) if len(text) > _MIN_TIP_CHARACTERS else None
         if role not in _VALUE_ROLES:
             return None
-        row = int(self._order[index.row()])
         return self._value(row, column) if role == RAW_VALUE_ROLE else self._text(row, column)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:

@@ -320,6 +320,7 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     [role="heading"] {{ font-size: {TEXT_SIZES["heading"] * size_pt:.1f}pt; font-weight: 600; }}
     [role="big"] {{ font-size: {TEXT_SIZES["big"] * size_pt:.1f}pt; font-weight: 600; }}
     [role="undersampled"] {{ font-size: {TEXT_SIZES["big"] * size_pt:.1f}pt; font-weight: 600; color: {theme.muted}; }}
+    [role="small"] {{ font-size: {TEXT_SIZES["small"] * size_pt:.1f}pt; }}
     [role="strong"] {{ font-weight: 600; }}
     [role="step"] {{ color: {theme.muted}; }}
     [role="step"][step="done"] {{ color: {theme.good}; }}

@@ -128,23 +128,30 @@ def plan_fleets(
 def simulate_offer(
     plan_inputs: PlanningInputs, offer_key: str, should_continue: ShouldContinue = always_continue
 ) -> Fleet | None:
-    """Size one offer by simulation, whether or not a plan would simulate it; None if the offer is
-    missing, excluded or cannot be simulated.
+    """Size one offer by simulation as a plan would, even if the plan does not simulate it; `None` if
+    the offer is missing, excluded or cannot be simulated.
 
     Raises CancelledError if `should_continue` returns False.
     """
-    catalog = plan_inputs.catalog
-    offers = tuple(offer for offer in catalog.offers if offer.key == offer_key)
-    plan_inputs = add_measured_tokens(
-        msgspec.structs.replace(plan_inputs, catalog=msgspec.structs.replace(catalog, offers=offers))
-    )
+    plan_inputs = add_measured_tokens(plan_inputs)
     demand = build_demand(plan_inputs.traffic, plan_inputs.limits, plan_inputs.today)
     objectives = build_slo_objectives(plan_inputs.slo)
-    for option in list_options(plan_inputs, demand, objectives, estimate_only=False, should_continue=should_continue):
-        if option.is_feasible and get_candidate(option).capacity.sizing_method == "simulated":
-            evidence = collect_slo_evidence(option.target, plan_inputs.slo, objectives)
-            return _build_option_fleet(option, demand, plan_inputs, evidence)
-    return None
+    options = list_options(
+        plan_inputs,
+        demand,
+        objectives,
+        estimate_only=False,
+        simulated_offer=offer_key,
+        should_continue=should_continue,
+    )
+    option = next((option for option in options if option.evaluation.offer.key == offer_key), None)
+    if option is None:
+        return None
+    evidence_by_target = _collect_evidence([option], plan_inputs, objectives)
+    option = _exclude_if_unknown(option, _assess_option(option, evidence_by_target, objectives, demand))
+    if not option.is_feasible or get_candidate(option).capacity.sizing_method != "simulated":
+        return None
+    return _build_option_fleet(option, demand, plan_inputs, evidence_by_target[option.target.name])
 
 
 def _collect_evidence(

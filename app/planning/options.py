@@ -38,6 +38,8 @@ _CHOICE_COST_RATIO = 1.5
 option the cheapest. Simulated and estimated costs differ by less."""
 
 
+_Kind = tuple[str, float, float]
+"""Kind of replica: name of the target, relative speed, and sigma of the speed."""
 _NO_TARGET = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "latency_ms.p95", 0.0, None, None))
 
 
@@ -60,15 +62,22 @@ def list_options(
     objectives: SloObjectives,
     *,
     estimate_only: bool,
+    simulated_offer: str | None = None,
     should_continue: ShouldContinue = always_continue,
 ) -> list[Option]:
-    """Evaluate every offer of the catalog and return one option per offer, in the same order."""
+    """Evaluate every offer of the catalog and return one option per offer, in the same order.
+
+    With the key of a `simulated_offer`, only the kind of replica of that offer is simulated."""
     sizer = _build_sizer(plan_inputs, demand, objectives, should_continue)
     assumed_targets = _build_assumed_targets(plan_inputs, objectives)
     options = [
         _build_option(offer, plan_inputs, demand, sizer, assumed_targets) for offer in plan_inputs.catalog.offers
     ]
-    return options if sizer is None or estimate_only else _simulate_leading_options(options, plan_inputs, demand, sizer)
+    if sizer is None or estimate_only:
+        return options
+    if simulated_offer is not None:
+        return _simulate_kind_of_offer(simulated_offer, options, plan_inputs, demand, sizer)
+    return _simulate_leading_options(options, plan_inputs, demand, sizer)
 
 
 def get_candidate(option: Option) -> Candidate:
@@ -240,7 +249,7 @@ def _simulate_leading_options(
     Options that violate the SLO according to the analytical estimate are simulated last. A
     simulation may find that such an option meets the SLO by pooling queues.
     """
-    simulated_kinds: dict[tuple[str, float, float], int] = {}
+    simulated_kinds: dict[_Kind, int] = {}
     options = list(options)
     for _ in range(_MAX_SIMULATED_KINDS * 2):
         feasible_indices = sorted(
@@ -265,13 +274,30 @@ def _simulate_leading_options(
             break
         kind = _build_kind(options[pending_indices[0]])
         simulated_kinds[kind] = len(simulated_kinds)
-        options = [
-            _simulate_option(option, plan_inputs, demand, sizer)
-            if option.capacity and _build_kind(option) == kind
-            else option
-            for option in options
-        ]
+        options = _simulate_kind(kind, options, plan_inputs, demand, sizer)
     return options
+
+
+def _simulate_kind_of_offer(
+    offer_key: str, options: list[Option], plan_inputs: PlanningInputs, demand: Demand, sizer: FleetSizer
+) -> list[Option]:
+    """Simulate the kind of replica of one offer. Offers of the same kind share its simulation, so
+    they are simulated with it, as in a plan."""
+    option = next((option for option in options if option.evaluation.offer.key == offer_key), None)
+    if option is None or option.capacity is None:
+        return options
+    return _simulate_kind(_build_kind(option), options, plan_inputs, demand, sizer)
+
+
+def _simulate_kind(
+    kind: _Kind, options: list[Option], plan_inputs: PlanningInputs, demand: Demand, sizer: FleetSizer
+) -> list[Option]:
+    return [
+        _simulate_option(option, plan_inputs, demand, sizer)
+        if option.capacity and _build_kind(option) == kind
+        else option
+        for option in options
+    ]
 
 
 def _could_be_chosen(index: int, options: list[Option], ranked_indices: list[int]) -> bool:
@@ -292,7 +318,7 @@ def _misses_slo_by_formula(option: Option) -> bool:
     )
 
 
-def _build_kind(option: Option) -> tuple[str, float, float]:
+def _build_kind(option: Option) -> _Kind:
     assert option.capacity is not None
     return option.target.name, round(option.capacity.speed, 9), round(option.capacity.speed_sigma, 9)
 

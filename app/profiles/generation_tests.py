@@ -11,7 +11,6 @@ DEFAULT_TESTS = (GenerationTest(512, 0), GenerationTest(0, 128))
 """Default tests, those of llama-bench."""
 _MAX_TOKENS = 1_048_576
 _TEST = re.compile(r"(?:pp(?P<prompt>\d{1,7}))?(?P<plus>\+)?(?:tg(?P<output>\d{1,7}))?(?:\s*@\s*d(?P<depth>\d{1,7}))?")
-"""Name of the configuration in a model folder of ONNX Runtime GenAI."""
 
 
 def parse_generation_test(value: object) -> GenerationTest:

@@ -312,9 +312,10 @@ def adapt_to_url(tree: dict[str, Any], template: dict[str, Any]) -> dict[str, An
 
 
 def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | None:
-    """Return the protocol, the base URL and the model that a URL names, or `None` if the path of
-    the URL is that of no known API. The path /v1 alone is that of any OpenAI API, so it leaves the
-    profile of another OpenAI API as it is."""
+    """Return the protocol, the base URL and the model that a URL names, or `None` if the URL is
+    that of no known API. In the profile of a gRPC service, any other HTTP URL names the protocol
+    http. The path /v1 alone is that of any OpenAI API, so it leaves the profile of another OpenAI
+    API as it is. Only the realtime API has URLs with ws:// or wss://."""
     try:
         url_parts = urlsplit(url.strip())
     except ValueError:
@@ -324,16 +325,21 @@ def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | Non
     if url_parts.scheme not in ("http", "https", "ws", "wss") or not url_parts.netloc or url_parts.query:
         return None
     origin, path = f"{url_parts.scheme}://{url_parts.netloc}", url_parts.path.rstrip("/")
+    is_web_socket = url_parts.scheme in ("ws", "wss")
     for pattern, api_protocol in _API_PATHS:
         match = pattern.fullmatch(path)
         if match is None:
             continue
         groups = match.groupdict()
-        if groups.get("is_any") is not None and protocol in _OPENAI_PROTOCOLS:
+        if groups.get("is_any") is not None and is_web_socket:
+            api_protocol = "openai-realtime"
+        elif groups.get("is_any") is not None and protocol in _OPENAI_PROTOCOLS:
             api_protocol = protocol
+        if is_web_socket and api_protocol != "openai-realtime":
+            return None
         model = groups.get("model")
         return api_protocol, f"{origin}{groups['base']}", None if model is None else unquote(model)
-    return None
+    return ("http", url.strip(), None) if protocol in GRPC_PROTOCOLS and not is_web_socket else None
 
 
 def _fill_in_output_tokens(workload: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@ accelerators on which it fits."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -130,8 +131,9 @@ class LanguageModelInspection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_language_model(model: Path) -> bool:
-    """Return True if a path is a model folder of ONNX Runtime GenAI or a GGUF file."""
-    return is_gguf_file(model) or (model / GENAI_CONFIG_NAME).is_file()
+    """Return True if a path is a model folder of ONNX Runtime GenAI or a GGUF file; False if the
+    operating system does not accept the path."""
+    return is_gguf_file(model) or os.path.isfile(model / GENAI_CONFIG_NAME)  # noqa: PTH113 - pathlib's may raise
 
 
 def is_gguf_file(model: Path) -> bool:

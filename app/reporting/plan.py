@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import format_objective, parse_objective
 from app.records import plan as records
 from app.records.estimate import Estimate
 from app.records.plan import Fleet, Plan
@@ -55,7 +55,7 @@ def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.P
         growth_per_year=plan.traffic.growth_per_year,
         hourly_share=plan.traffic.hourly_share,
         slo=plan.slo,
-        slo_labels=tuple(parse_objective(text).label for text in plan.slo),
+        slo_labels=tuple(map(format_objective, plan.slo)),
         confidence=plan.confidence,
         redundancy=plan.redundancy,
         latency_metric=plan.latency_metric,
@@ -112,7 +112,7 @@ def build_shape_plan_section(shape_plan: ShapePlan) -> ShapePlanSection:
         peak_per_s=plan.traffic.peak_per_s,
         input_tokens=tokens.input,
         output_tokens=tokens.output,
-        slo_labels=tuple(parse_objective(text).label for text in plan.slo),
+        slo_labels=tuple(map(format_objective, plan.slo)),
         rows=tuple(
             ShapePlanRow(accelerator=accelerator, fleet=_build_offer_row(fleet, is_on_frontier=False))
             for accelerator, fleet in [*cheapest_fleets.items()][:_MAX_SHAPE_ROWS]

@@ -8,6 +8,7 @@ import msgspec
 import pandas as pd
 import pyarrow as pa
 
+from app.analysis.objectives import format_objective
 from app.analysis.rows import StageRows
 from app.records.bundle import Labels
 from app.records.result import Result, Stage
@@ -48,7 +49,7 @@ from app.reporting.rows import (
     build_spectra,
     read_request_times,
 )
-from app.reporting.verdict import build_verdict, format_objective, format_reevaluated
+from app.reporting.verdict import build_verdict, format_reevaluated
 from reports import formatting, model
 from reports.comparison_section import ComparisonSection
 from reports.plan_section import SourceRow

@@ -112,7 +112,7 @@ def _is_within_noise(ratio: float | None, earlier_values: Sequence[float]) -> bo
     positive_values = [value for value in earlier_values if value > 0]
     if not ratio or len(positive_values) < _MIN_EARLIER_VALUES:
         return False
-    ranges = [abs(math.log(later / earlier)) for earlier, later in pairwise(positive_values)]
+    ranges = [abs(later - earlier) for earlier, later in pairwise(map(math.log, positive_values))]
     return abs(math.log(ratio)) <= _DIFFERENCE_FACTOR * median(ranges) / _MEDIAN_MOVING_RANGE
 
 

@@ -48,11 +48,12 @@ from reports.model import Quantity
 
 
 def format_max_rate(result: Result) -> str | None:
-    """Format the max rate of a run, such as `238 req/s` or `2,080 inferences/s, int8-static, batch
-    16`; `None` without a max rate or a best variant."""
+    """Format the max rate of a run, such as `238 req/s`, `≥ 238 req/s` for a lower bound, or `2,080
+    inferences/s, int8-static, batch 16`; `None` without a max rate or a best variant."""
     max_rate = result.max_rate
     if max_rate is not None and max_rate.per_s.value is not None:
-        return _format_quantity(build_quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s"))
+        rate_text = _format_quantity(build_quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s"))
+        return f"≥ {rate_text}" if max_rate.is_lower_bound else rate_text
     local = result.local
     if local is None or local.best is None:
         return None
@@ -138,7 +139,7 @@ def _format_quantity(quantity: Quantity) -> str:
 
 
 State = Literal["done", "running", "interrupted", "not measured", "not read yet"]
-_FORMAT_VERSION = f"7 {__version__}"
+_FORMAT_VERSION = f"8 {__version__}"
 """Version of the row format; cached rows of another version are rebuilt."""
 UNREADABLE = "unreadable"
 
@@ -348,7 +349,7 @@ def _fill_without_result(run: StoredRun, row: RunRow) -> RunRow:
     row = msgspec.structs.replace(
         row,
         name=None if started_event is None else started_event.name,
-        started_at=_parse_start_time(run.directory.name),
+        started_at=parse_start_time(run.directory.name),
     )
     if run.is_running:
         return msgspec.structs.replace(row, state="running")
@@ -359,9 +360,9 @@ def _fill_without_result(run: StoredRun, row: RunRow) -> RunRow:
     )
 
 
-def _parse_start_time(name: str) -> str | None:
-    """Return the start time in the name of a run directory, ISO 8601; `None` if the name contains
-    no time."""
+def parse_start_time(name: str) -> str | None:
+    """Return the start time in a run ID, which is also the name of the run's directory in the
+    library, as ISO 8601; `None` if it contains no time."""
     try:
         return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
     except ValueError:

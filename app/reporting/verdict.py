@@ -16,8 +16,8 @@ from app.analysis.headline import find_highest_passed_stages, find_lowest_failed
 from app.analysis.local.call_stages import find_throughput_metric
 from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated_objectives
 from app.analysis.max_rate import describe_failure
-from app.analysis.objectives import parse_objective
-from app.errors import ExitCode, UsageError
+from app.analysis.objectives import format_objective
+from app.errors import ExitCode
 from app.records.metrics import metric_label
 from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Reevaluation, Result
 from app.reporting.local import find_headline_variant, group_headline_stages_by_variant, group_stages_by_variant
@@ -44,14 +44,6 @@ def format_reevaluated(reevaluation: Reevaluation) -> str:
         from_s, to_s = (formatting.format_plain(bound_s) for bound_s in reevaluation.window_s)
         texts.append(f"time range {from_s}–{to_s}{formatting.THIN_SPACE}s")
     return f"The run was re-evaluated with {', '.join(texts)}"
-
-
-def format_objective(text: str) -> str:
-    """Format an objective in profile syntax as display text, such as "p95 latency < 50 ms"."""
-    try:
-        return parse_objective(text).label
-    except UsageError:  # written by a newer version
-        return text
 
 
 class Headline(msgspec.Struct, frozen=True):
@@ -240,7 +232,7 @@ def _build_headline(result: Result, outcome: Outcome) -> Headline:
         return local_headline.add(_format_inconclusive_note(result, outcome))
     if result.max_rate is not None:
         has_no_rate = bool(result.exit.causes) and result.exit.causes[0].id in ("no_rate", "rate_undecided")
-        if outcome == "INCONCLUSIVE" and has_undecided_search(result):
+        if has_undecided_search(result):
             headline = _build_undecided_headline(result.max_rate)
         else:
             headline = _build_max_rate_headline(result.max_rate, outcome)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from app.analysis.number_format import format_number
-from app.analysis.objectives import count_needed_slo_samples
+from app.analysis.objectives import count_planned_slo_samples
 from app.analysis.search import Probe, RateSearch, SearchOutcome
 from app.records.result import Objective, Stage
 from app.records.search import SearchSpec
@@ -21,7 +20,8 @@ _MAX_RETRIES_PER_PROBE = 2
 _MAX_TOTAL_RETRIES = 4
 """Number of retries after which a search allows only one retry per probe."""
 _EXPLORATION_DIVISOR = 2
-"""Until a rate is decided, a probe leaves this many times the time of its steps and itself."""
+"""Until a rate is decided, a probe takes at most this fraction of an equal share of the remaining time
+among itself and the steps that confirm a rate."""
 
 
 class StageRunnerProtocol(Protocol):
@@ -114,13 +114,9 @@ def compute_probe_duration_s(
 
 def compute_step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:
     """Return the duration of a search step in s: at least `min_duration_s`, and long enough for the
-    percentiles of the SLO.
-
-    The expected number of Poisson arrivals is four standard deviations above the number of samples
-    that the percentiles need. With too few samples, a percentile would be withheld, and a rate that
+    percentiles of the SLO. With too few samples, a percentile would be withheld, and a rate that
     meets the SLO would fail."""
-    required_samples = count_needed_slo_samples(slo)
-    return max(min_duration_s, (required_samples + 4 * math.sqrt(required_samples)) / rate_per_s)
+    return max(min_duration_s, count_planned_slo_samples(slo) / rate_per_s)
 
 
 def _build_stage(probe: Probe, duration_s: float, search_spec: SearchSpec, total_timeout_s: float) -> ResolvedStage:

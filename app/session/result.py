@@ -411,7 +411,8 @@ def _build_causes(
     load_stages = [stage for stage in measurements.stages if stage.kind != "warmup"]
     has_target_ended = measurements.target_ended is not None  # If it has, the exit of the process is the cause.
     if not any(stage.completed for stage in load_stages) and (load_stages or not causes) and not has_target_ended:
-        reason = measurements.target_failure or "no request to the target succeeded"
+        reason = "no request to the target succeeded" if load_stages else "the run ended before its first stage"
+        reason = measurements.target_failure or reason
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
     elif measurements.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measurements.target_failure))

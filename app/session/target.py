@@ -28,7 +28,7 @@ from loadgen.workloads import HttpWorkload, LocustWorkload, OpenAiWorkload, Work
 _ERROR_HINTS: dict[str | int | None, str] = {
     "dns": "Check the host name in target.url.",
     "connect": "Check that the server is running, and check the port in target.url, or target.socket.",
-    "tls": "Set target.tls.ca_file to the server's CA, or fix its certificate.",
+    "tls": "Check the scheme in target.url, the server's certificate, and target.tls (ca_file, cert_file, key_file).",
     401: "Set a valid credential in target.headers, such as Authorization: env:API_KEY.",
     403: "The credential lacks permission for this request. Check target.headers.",
     404: "Check the path in target.url and the model name in target.model.",
@@ -73,8 +73,8 @@ def _suggest_for_status(status: int | None, workload: Workload) -> str | None:
             return f"The server does not accept {content_type}. Set Content-Type in target.headers, or another body."
         case OpenAiWorkload() if status in _MISSING_API_STATUSES:
             return (
-                f"The server may lack the API of target.protocol ({workload.api}), or the model {workload.model!r}. "
-                "Set a protocol that it has, check target.model, or correct the base URL in target.url."
+                f"The server may lack the {workload.api} API, or the model {workload.model!r}. "
+                "Set target.protocol to an API that it has, check target.model, or correct the base URL in target.url."
             )
     return None
 

@@ -338,7 +338,6 @@ class _Images(msgspec.Struct):
 
 
 _decode_images = json_decoder(_Images)
-"""Maximum number of images that a request can ask for."""
 
 
 def build_image_check(extra_body: bytes) -> CheckResponse:

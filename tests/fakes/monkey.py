@@ -39,6 +39,7 @@ from PySide6.QtCore import (
     QPoint,
     QPointF,
     Qt,
+    QThread,
     QThreadPool,
     QTimer,
     QtMsgType,
@@ -78,7 +79,7 @@ MAX_ENGINES, ENGINE_S = 6, 15.0
 MAX_DEPTH = 3
 """Number of nested event loops, of dialogs and menus, after which the monkey only leaves the innermost one."""
 _PAUSE_MS, _IDLE_EVERY, _IDLE_MS = 5, 40, 400
-_MAX_SKIPPED, _SHOWN_ACTIONS = 100, 50
+_SHOWN_ACTIONS = 50
 _AROUND_SHARE = 0.2
 """Share of clicks on controls beside the page."""
 
@@ -118,7 +119,9 @@ class Monkey:
         self.slowest: list[tuple[float, str]] = []
         self.memory_mib: list[float] = []
         self._engines: list[Any] = []
-        self._engine_count = self._depth = self._skipped = 0
+        self._engine_count = self._depth = 0
+        self._loop_level = 0
+        """Level of the event loop in which the current action started."""
         self._replace_what_leaves()
         from app.gui.main import prepare
 
@@ -167,15 +170,15 @@ class Monkey:
             return
         is_idle = len(self.actions) % _IDLE_EVERY == _IDLE_EVERY - 1
         QTimer.singleShot(_IDLE_MS if is_idle else _PAUSE_MS, self.application, self._act)
-        if self._depth and self._skipped < _MAX_SKIPPED and not _takes_input():
-            self._skipped += 1  # An event of the current action is being handled.
+        level = QThread.currentThread().loopLevel()
+        if self._depth and level == self._loop_level:  # QTest turns the loop between two events of the current action.
             return
         if len(self.actions) // 250 >= len(self.memory_mib):
             self.memory_mib.append(psutil.Process().memory_info().rss / 2**20)
         if self._depth and self._random.random() < (1.0 if self._depth > MAX_DEPTH else 0.2):
             self._note(self._leave())
             return
-        self._skipped = 0
+        outer_level, self._loop_level = self._loop_level, level
         weights, choices = zip(*self._choices, strict=True)
         action = self._random.choices(choices, weights)[0]
         number, started_s = len(self.actions), time.thread_time()
@@ -188,6 +191,7 @@ class Monkey:
             self.fail(traceback.format_exc())
         finally:
             self._depth -= 1
+            self._loop_level = outer_level
         self.slowest = sorted([*self.slowest, (time.thread_time() - started_s, self.actions[number])])[-8:]
 
     def _note(self, text: str, number: int | None = None) -> None:

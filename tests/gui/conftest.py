@@ -1,4 +1,5 @@
-"""Windows are driven with real widgets, on runs that the real engine made."""
+"""Windows are driven with real widgets, on runs that the real engine made: offscreen, or with QT_QPA_PLATFORM=xcb on
+the X server of DISPLAY."""
 
 from __future__ import annotations
 
@@ -81,8 +82,9 @@ def open_window(qtbot: QtBot, qapp: QApplication, home: Path) -> Iterator[Callab
     def opened() -> Window:
         window, _ = assemble(qapp)
         windows.append(window)
-        window.show()
-        qtbot.waitExposed(window)
+        with qtbot.waitActive(window):
+            window.show()
+            window.activateWindow()  # a bare X server has no window manager to do it
         return window
 
     look_of(qapp).set_choice("light")

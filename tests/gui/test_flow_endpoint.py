@@ -154,7 +154,7 @@ def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
     form = page.form
     fill(qtbot, window, ("load", "stages", 0, "duration"), "500ms")
     fill(qtbot, window, ("load", "warmup"), "0s")
-    press(qtbot, page, "Sweep")
+    press(qtbot, page, "Max rate")
     press(qtbot, page, "Find max rate")
     objectives = form.find_part(("slo",)).editor
     fill_in(qtbot, objectives.rows[0].line, "latency_ms.p95 < 200")

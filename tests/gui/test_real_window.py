@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -68,3 +70,17 @@ def test_without_a_screen_it_says_what_to_do(tmp_path: Path) -> None:
     done = Sizewise(tmp_path, tmp_path)("gui", **nothing)
     assert done.returncode == 3
     assert done.stderr.startswith("error: no display is available for the window\nhint: ")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("flow", ["first_run", "endpoint", "local_model", "plan", "compare"])
+def test_a_flow_whose_clicks_are_counted_passes_on_an_x_server(flow: str) -> None:
+    """Offscreen, where make test runs it, a window gets the keyboard at once and needs no server to map it."""
+    path = Path(__file__).with_name(f"test_flow_{flow}.py")
+    with virtual_screen() as screen:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not soak", str(path)],
+            env=os.environ | screen.environment, capture_output=True, text=True, timeout=1000, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]

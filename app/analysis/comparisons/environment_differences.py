@@ -101,9 +101,9 @@ def find_slo_differences(baseline: Sequence[Result], slo: Sequence[Objective]) -
 
 
 def build_comparability_key(result: Result) -> str:
-    """Return a key that is equal for runs of the same profile name on equal machines, targets,
-    workloads and loads. No difference between runs with the same key makes them incomparable, and
-    their CPUs are equal."""
+    """Return a key that is equal for runs of the same profile name with equal machines, hardware of
+    the target, workloads and loads. No difference between runs with the same key makes them
+    incomparable, and their CPUs are equal."""
     setup = extract_setup(result)
     environment = setup.environment
     requested_stages = {

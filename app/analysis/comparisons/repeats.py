@@ -7,6 +7,7 @@ systems, and a ratio becomes a difference."""
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Literal
@@ -35,6 +36,7 @@ _RANK_ERROR_FACTOR = math.sqrt(math.pi / 3)
 _MAD_TO_SIGMA = 1.4826
 _MAX_CHANGE_FACTOR = 100
 _MAX_MORE_REPEATS = 100
+_MAX_LOG = math.log(sys.float_info.max)
 _Z95 = float(special.ndtri(1 - ALPHA / 2))
 
 
@@ -82,6 +84,9 @@ def compute_ratio(repeats: Repeats) -> Estimate:
     )
     if bounds is None:
         return Estimate(candidate_median / baseline_median, n=repeats.min_count, reason="no interval: too few repeats")
+    if bounds[1] > _MAX_LOG:
+        reason = "no interval: its upper bound is out of range"
+        return Estimate(candidate_median / baseline_median, n=repeats.min_count, reason=reason)
     return Estimate(candidate_median / baseline_median, (math.exp(bounds[0]), math.exp(bounds[1])), repeats.min_count)
 
 

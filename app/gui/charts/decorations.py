@@ -21,6 +21,8 @@ from app.gui.theme import Theme
 
 _PAD_PX = 3.0
 _SELECTION_RADIUS_PX = 8.0
+_BESIDE_PX = 6.0
+"""Distance of a label from the narrow region that it is beside, whose edge may have a marker."""
 _MIN_CHARACTERS = 5
 _MAX_SHADED_BANDS = 20
 """Maximum number of visible bands that are shaded. More bands, which would hide the data, are rules
@@ -84,19 +86,67 @@ class Decorations(msgspec.Struct):
     selected_point: SelectedPoint | None = None
 
 
-class _DecorationLayer(Layer):
+class DecorationLayer(Layer):
+    """Layer that draws decorations, or that places its content beside their labels."""
+
     def __init__(self, decorations: Decorations, x_axis: TickAxis, y_axis: TickAxis, theme: Theme) -> None:
         super().__init__(x_axis, y_axis, theme)
         self.decorations = decorations
 
+    def bounds_to_rect(self, area: QRectF, bounds: Bounds) -> QRectF:
+        """Return the visible rectangle of bounds, in pixels. Bounds that are NaN are at the edges."""
+        left, right = self.x_to_pixel(area, bounds.x0, area.left()), self.x_to_pixel(area, bounds.x1, area.right())
+        bottom, top = self.y_to_pixel(area, bounds.y0, area.bottom()), self.y_to_pixel(area, bounds.y1, area.top())
+        return QRectF(QPointF(left, top), QPointF(right, bottom)).intersected(area)
 
-class Underlay(_DecorationLayer):
+    def place_region_label(self, area: QRectF, metrics: QFontMetricsF) -> QRectF | None:
+        """Return the rectangle of the label of the region: in the region or, if that is too narrow,
+        beside it. Return None if no region is visible."""
+        region = QRectF() if self.decorations.region is None else self.bounds_to_rect(area, self.decorations.region)
+        if region.isEmpty():
+            return None
+        width = metrics.horizontalAdvance(self.decorations.region_label) + 1 + 2 * _PAD_PX
+        rect = QRectF(region.left(), region.top() + _PAD_PX, min(width, region.width()), metrics.height() + _PAD_PX)
+        if width > region.width():
+            for left in (region.left() - _BESIDE_PX - width, region.right() + _BESIDE_PX):
+                if area.left() <= left and left + width <= area.right():
+                    return QRectF(left, rect.top(), width, rect.height())
+        return rect
+
+    def place_limit_label(self, area: QRectF, metrics: QFontMetricsF) -> tuple[str, QRectF] | None:
+        """Return the label of the limit and its rectangle: above the limit at the right edge, or at
+        the left edge if the label would cover the region. A logarithmic axis also has the label of a
+        limit outside its range. Return None without a label."""
+        if self.decorations.limit is None:
+            return None
+        label, y_px = self.decorations.limit_label, self.y_to_pixel(area, self.decorations.limit, math.nan)
+        if not math.isfinite(y_px):
+            return None
+        if not area.top() <= y_px <= area.bottom():
+            if not self.y_axis.axis.is_log:
+                return None
+            label = f"↑ {label}" if y_px < area.top() else f"↓ {label}"
+            y_px = area.top() if y_px < area.top() else area.bottom()
+        width = min(metrics.horizontalAdvance(label) + 1 + 2 * _PAD_PX, area.width())
+        top = y_px - metrics.height() - 2 * _PAD_PX
+        top = y_px + _PAD_PX if top < area.top() else top
+        rect = QRectF(area.right() - width, top, width, metrics.height() + _PAD_PX)
+        if self.decorations.region is not None:
+            region = self.bounds_to_rect(area, self.decorations.region)
+            left_rect = rect.translated(width - area.width(), 0)
+            if region.intersects(rect) and not region.intersects(left_rect):
+                return label, left_rect
+        return label, rect
+
+
+class Underlay(DecorationLayer):
     """Layer behind the data, with the grid, the bands, the shaded region and the selected time
     range."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         self._draw_region(painter, area)
         self._draw_grid(painter, area)
+        self._draw_region_label(painter, area)
         self._draw_bands(painter, area)
         for interval in self.decorations.intervals.values():
             self._draw_interval(painter, area, interval)
@@ -172,26 +222,29 @@ class Underlay(_DecorationLayer):
             _draw_text(painter, metrics, band.label, text_rect, color, QColor(self.theme.paper))
 
     def _draw_region(self, painter: QPainter, area: QRectF) -> None:
-        lane_px = QFontMetricsF(self.font).height()  # the labels of bands are above those of spans
+        metrics, color = QFontMetricsF(self.font), QColor(self.theme.good)
         for start, end, text in self.decorations.spans:
-            self._draw_bounds(painter, area, Bounds(start, end, math.nan, math.nan), text, lane_px)
+            rect = self.bounds_to_rect(area, Bounds(start, end, math.nan, math.nan))
+            self._shade(painter, rect)
+            # the labels of bands are above those of spans, and the labels of markers at the bottom
+            text_rect = QRectF(rect.left(), rect.top() + _PAD_PX + metrics.height(), rect.width(), 0)
+            _draw_text(painter, metrics, text, text_rect, color)
         if self.decorations.region is not None:
-            self._draw_bounds(painter, area, self.decorations.region, self.decorations.region_label, 0.0)
+            self._shade(painter, self.bounds_to_rect(area, self.decorations.region))
 
-    def _draw_bounds(self, painter: QPainter, area: QRectF, region: Bounds, text: str, label_offset_px: float) -> None:
-        left, right = self.x_to_pixel(area, region.x0, area.left()), self.x_to_pixel(area, region.x1, area.right())
-        bottom, top = self.y_to_pixel(area, region.y0, area.bottom()), self.y_to_pixel(area, region.y1, area.top())
-        rect = QRectF(QPointF(left, top), QPointF(right, bottom)).intersected(area)
+    def _draw_region_label(self, painter: QPainter, area: QRectF) -> None:
+        metrics = QFontMetricsF(self.font)
+        label_rect = self.place_region_label(area, metrics)
+        if label_rect is not None:
+            _draw_text(painter, metrics, self.decorations.region_label, label_rect, QColor(self.theme.good))
+
+    def _shade(self, painter: QPainter, rect: QRectF) -> None:
         if rect.isEmpty():
             return
         color = QColor(self.theme.good)
         painter.fillRect(rect, translucent_color(color, 28))
         painter.setPen(QPen(translucent_color(color, 150), 1, Qt.PenStyle.DashLine))
         painter.drawRect(rect)
-        metrics = QFontMetricsF(self.font)
-        # labels of markers are at the bottom
-        text_rect = QRectF(rect.left(), rect.top() + _PAD_PX + label_offset_px, rect.width(), 0)
-        _draw_text(painter, metrics, text, text_rect, color)
 
 
 def _find_runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -201,7 +254,7 @@ def _find_runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [*zip(starts.tolist(), stops.tolist(), strict=True)]
 
 
-class Overlay(_DecorationLayer):
+class Overlay(DecorationLayer):
     """Layer in front of the data, with the limit, the markers and the selected point."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
@@ -247,25 +300,14 @@ class Overlay(_DecorationLayer):
         _draw_text(painter, metrics, point.text, QRectF(left, top, width, 0), ink, QColor(self.theme.card))
 
     def _draw_limit(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
-        if self.decorations.limit is None:
+        placed_label = self.place_limit_label(area, metrics)
+        if self.decorations.limit is None or placed_label is None:
             return
         y_px = self.y_to_pixel(area, self.decorations.limit, math.nan)
-        if not math.isfinite(y_px):
-            return
-        label, is_visible = self.decorations.limit_label, area.top() <= y_px <= area.bottom()
-        if is_visible:
+        if area.top() <= y_px <= area.bottom():
             painter.setPen(QPen(QColor(self.theme.bad), 1, Qt.PenStyle.DashLine))
             painter.drawLine(QPointF(area.left(), y_px), QPointF(area.right(), y_px))
-        elif self.y_axis.axis.is_log:
-            label = f"↑ {label}" if y_px < area.top() else f"↓ {label}"
-            y_px = area.top() if y_px < area.top() else area.bottom()
-        else:
-            return
-        width = metrics.horizontalAdvance(label) + 1 + 2 * _PAD_PX
-        top = y_px - metrics.height() - 2 * _PAD_PX
-        top = y_px + _PAD_PX if top < area.top() else top
-        text_rect = QRectF(max(area.left(), area.right() - width), top, min(width, area.width()), 0)
-        _draw_text(painter, metrics, label, text_rect, QColor(self.theme.bad), QColor(self.theme.paper))
+        _draw_text(painter, metrics, *placed_label, QColor(self.theme.bad), QColor(self.theme.paper))
 
 
 def _draw_text(

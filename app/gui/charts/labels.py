@@ -12,8 +12,7 @@ import numpy.typing as npt
 from PySide6.QtCore import QPointF, QRectF, QSizeF
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter
 
-from app.gui.charts.decorations import Decorations
-from app.gui.charts.layer import Layer
+from app.gui.charts.decorations import DecorationLayer, Decorations
 from app.gui.charts.pens import solid_pen, translucent_color
 from app.gui.charts.tick_axis import TickAxis
 from app.gui.theme import Theme
@@ -95,13 +94,12 @@ def _get_distance(offset: tuple[float, float], size: QSizeF) -> float:
     return math.hypot(max(abs(offset[0]) - size.width() / 2, 0), max(abs(offset[1]) - size.height() / 2, 0))
 
 
-class LabelLayer(Layer):
+class LabelLayer(DecorationLayer):
     """Layer with the direct labels of points. A label that is not beside its point is joined to it
     by a line."""
 
     def __init__(self, decorations: Decorations, x_axis: TickAxis, y_axis: TickAxis, theme: Theme) -> None:
-        super().__init__(x_axis, y_axis, theme)
-        self._decorations = decorations
+        super().__init__(decorations, x_axis, y_axis, theme)
         self.labels: tuple[Label, ...] = ()
         self.other_points: tuple[tuple[float, float], ...] = ()
         """Points without a label, in data values, which labels should not cover."""
@@ -126,12 +124,14 @@ class LabelLayer(Layer):
         """Return each label in the plot with the pixel position of its point and the rectangle of
         its text; None for a label without space. The result is cached, because each move of the
         crosshair repaints the chart."""
-        region, limit = self._decorations.region, self._decorations.limit
+        decorations = self.decorations
         key = (
             self.labels,
             self.other_points,
-            region,
-            limit,
+            decorations.region,
+            decorations.region_label,
+            decorations.limit,
+            decorations.limit_label,
             area.getRect(),
             *self.x_axis.range,
             *self.y_axis.range,
@@ -161,15 +161,6 @@ class LabelLayer(Layer):
 
     def _list_occupied(self, area: QRectF, metrics: QFontMetricsF) -> list[QRectF]:
         """Return the rectangles of the labels of the shaded region and of the limit."""
-        decorations, height = self._decorations, metrics.height() + 3 * _PAD_PX
-        occupied = []
-        if decorations.region is not None:
-            left = max(self.x_to_pixel(area, decorations.region.x0, area.left()), area.left())
-            top = max(self.y_to_pixel(area, decorations.region.y1, area.top()), area.top())
-            width = metrics.horizontalAdvance(decorations.region_label) + 4 * _PAD_PX
-            occupied.append(QRectF(left, top, width, height + _PAD_PX))
-        if decorations.limit is not None:
-            width = metrics.horizontalAdvance(decorations.limit_label) + 4 * _PAD_PX
-            bottom = self.y_to_pixel(area, decorations.limit, area.top())
-            occupied.append(QRectF(area.right() - width, bottom - height, width, height))
-        return occupied
+        region_label, limit_label = self.place_region_label(area, metrics), self.place_limit_label(area, metrics)
+        rects = (region_label, None if limit_label is None else limit_label[1])
+        return [rect.adjusted(-_PAD_PX, -_PAD_PX, _PAD_PX, _PAD_PX) for rect in rects if rect is not None]

@@ -139,6 +139,8 @@ class Panel(QWidget):
         )
         self.table_button.clicked.connect(self.show_table)
         self.export_button = tool_button("Export", f"Export: {self.title}", flat=True, menu=self._create_export_menu())
+        for widget in (self.legend, self.table_button, self.export_button):
+            widget.setProperty("role", "small")
         self._grid = grid = QGridLayout(self)
         grid.setContentsMargins(6, 4, 6, 4)
         grid.setHorizontalSpacing(10)
@@ -227,8 +229,6 @@ class Panel(QWidget):
         heading_font = QFont(self.font())
         heading_font.setWeight(QFont.Weight.DemiBold)
         self._heading.setFont(heading_font)
-        for widget in (self.legend, self.table_button, self.export_button):
-            widget.setFont(self.small_font())
         self.plot.apply_theme(self.theme_controller.theme, self.small_font())
         self.plot.setMinimumHeight(max(_MIN_PLOT_PX, _MIN_PLOT_ROWS * self.fontMetrics().height()))
         self.legend.updateGeometry()

@@ -14,7 +14,6 @@ from app.gui.compare.outcome import Outcome
 from app.gui.formatting import NOT_AVAILABLE, State, format_value_unit
 from app.gui.tables import FrameModel, FrameTable
 from app.gui.theme import ThemeController
-from app.gui.widgets import tool_tip_text
 from app.records.metrics import METRICS, RUN_METRICS, format_metric, metric_label
 from app.reporting.quantities import build_quantity
 from reports import formatting
@@ -187,8 +186,6 @@ class StateColoredModel(FrameModel):
             if state in (None, "plain"):
                 return None
             return self._color(state) if role == Qt.ItemDataRole.ForegroundRole else _bold_font()
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return tool_tip_text(str(super().data(index, Qt.ItemDataRole.DisplayRole) or ""))
         return super().data(index, role)
 
     def _state(self, index: Index) -> State | None:

@@ -15,7 +15,7 @@ from app.gui.charts.export import ExportCaption, set_export_caption
 from app.gui.compare.entries import ComparisonRequest, format_run_label
 from app.gui.compare.outcome import Outcome, OverlayView, RunOverlay, RunSpectra, build_load_overlays
 from app.gui.flow import set_flow_layout
-from app.gui.theme import ThemeController
+from app.gui.theme import TAB_MARGINS, ThemeController
 from app.gui.widgets import fill_choices, hbox, label, stacked_widget, vbox
 
 _MAX_CHARACTERS = 60
@@ -72,13 +72,10 @@ class OverlaysTab(QWidget):
         row = QWidget()
         flow = set_flow_layout(row)
         self._stage_field = _create_field("Sta&ge", self.stage_box)
-        for field in (
-            _create_field("&Overlay", self.view_box),
-            self._stage_field,
-            _create_field("Metri&c", self.metric_box),
-        ):
+        self._metric_field = _create_field("Metri&c", self.metric_box)
+        for field in (_create_field("&Overlay", self.view_box), self._stage_field, self._metric_field):
             flow.addWidget(field)
-        vbox(row, (self._pages, 1), self._note, within=self, margins=(0, 10, 0, 0))
+        vbox(row, (self._pages, 1), self._note, within=self, margins=TAB_MARGINS)
         self.view_box.currentIndexChanged.connect(self._show_view)
         self.stage_box.currentIndexChanged.connect(self._request_spectra)
         self.metric_box.currentIndexChanged.connect(self._draw)
@@ -95,6 +92,7 @@ class OverlaysTab(QWidget):
 
     def show_message(self, text: str) -> None:
         self.metric_box.setEnabled(False)
+        self._update_fields()
         for chart in (self.chart, self.percentile_chart):
             chart.clear()
         self._message_label.setText(text)
@@ -116,7 +114,6 @@ class OverlaysTab(QWidget):
                 self.stage_box.addItem(stage[:_MAX_CHARACTERS], stage)
             index = self.stage_box.findData(selected_stage)
             self.stage_box.setCurrentIndex(index if index >= 0 else self.stage_box.count() - 1)
-        self.stage_box.setEnabled(self.stage_box.count() > 0)
         self._show_view()
 
     def show_spectra(self, stage: str, run_spectra: tuple[RunSpectra, ...]) -> None:
@@ -131,22 +128,30 @@ class OverlaysTab(QWidget):
             self._show_overlays(overlays)
 
     def _show_view(self) -> None:
-        is_distribution = self.view == "distribution"
-        self._stage_field.setVisible(is_distribution)
+        self._update_fields()
         outcome = self._outcome
         if outcome is None:
             return
         if all(entry.result is None for entry in outcome.request.entries):
-            self.show_message(outcome.missing_input or "")
+            self._show_no_data(outcome.missing_input or "")
         elif self.view == "load":
             self._show_overlays(build_load_overlays(outcome.request.entries))
         elif self.view == "time":
             self.show_message("Loading requests…")
             self.time_overlays_requested.emit()
         elif not outcome.stages:
-            self.show_message("These runs have no stage in common.")
+            self._show_no_data("These runs have no stage in common.")
         else:
             self._request_spectra()
+
+    def _show_no_data(self, reason: str) -> None:
+        fill_choices(self.metric_box, ())
+        self.show_message(reason)
+
+    def _update_fields(self) -> None:
+        """Show the fields that have something to choose."""
+        self._stage_field.setVisible(self.view == "distribution" and self.stage_box.count() > 0)
+        self._metric_field.setVisible(self.metric_box.count() > 0)
 
     def _show_overlays(self, overlays: tuple[RunOverlay, ...]) -> None:
         self._overlays = overlays
@@ -155,6 +160,7 @@ class OverlaysTab(QWidget):
     def _fill_metrics(self, choices: Sequence[tuple[str, str]]) -> None:
         fill_choices(self.metric_box, choices)
         self.metric_box.setEnabled(bool(choices))
+        self._update_fields()
         self._draw()
 
     def _draw(self) -> None:

@@ -48,7 +48,7 @@ from app.gui.compare.pairs_suggestion import (
 from app.gui.flow import set_flow_layout
 from app.gui.formatting import sentence
 from app.gui.tables import FrameTable, set_table_description
-from app.gui.theme import ThemeController
+from app.gui.theme import TAB_MARGINS, ThemeController
 from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, restyle, vbox
 from reports.comparison_section import ChangeRow, ChangeVerdict
 
@@ -354,7 +354,7 @@ class VerdictTab(QScrollArea):
             self._notes_label,
             0,
             within=content,
-            margins=(0, 10, 0, 0),
+            margins=TAB_MARGINS,
         )
         self._result_widgets: tuple[QWidget, ...] = (
             self._banner_label, self.force_box, self._no_differences_label, self.differences, self.stage_box,

@@ -12,7 +12,7 @@ _DISPLAY_NAMES = {
     "slo": "SLO", "url": "URL", "urls": "URLs", "usd": "US dollars", "tls": "TLS", "api_key": "API key",
     "api_price": "API price", "vcpus": "vCPUs", "ca_file": "CA file", "io_binding": "I/O binding",
     "cuda_graph": "CUDA graph", "sizewise": "File format", "max_price_age": "Max price age", "cv": "CV",
-    "json_schema": "JSON schema", "promises": "SLO",
+    "json_schema": "JSON schema",
 }  # fmt: skip
 _RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     (): ("sizewise", "slo", "gates"),

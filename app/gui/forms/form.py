@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from PySide6.QtCore import QStringListModel, Qt, Signal
@@ -20,17 +20,17 @@ from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec, iter_fields, profile_fields
 from app.profiles.profile import PROFILES
 
-View = Literal["local", "endpoint", "sweep"]
-_GENERAL, _SLO = "general", "promises"
-_STEPS = ("target", "load", _SLO)
+View = Literal["local", "endpoint", "max_rate"]
+_GENERAL = "general"
+_STEPS: tuple[Step, ...] = get_args(Step)
 _ADVANCED_SECTIONS = (_GENERAL, "limits", "traffic", "plan", "options", "telemetry")
-_SECTION_ORDER = ("target", "load", "workload", _SLO, *_ADVANCED_SECTIONS)
+_SECTION_ORDER = ("target", "load", "workload", "slo", *_ADVANCED_SECTIONS)
 _OPEN_SECTIONS: dict[View, tuple[str, ...]] = {
     "local": ("target", "workload"),
     "endpoint": ("target", "workload"),
-    "sweep": ("load", _SLO),
+    "max_rate": ("load", "slo"),
 }
-_SECTION_KEYS = {_GENERAL: ("name", "description", "sizewise"), _SLO: ("slo", "gates"), "telemetry": ("telemetry",)}
+_SECTION_KEYS = {_GENERAL: ("name", "description", "sizewise"), "slo": ("slo", "gates"), "telemetry": ("telemetry",)}
 _MAX_RESULTS = 30
 
 
@@ -83,9 +83,7 @@ class ProfileForm(QWidget):
         if protocol != self.protocol:
             self._build(protocol)
         for name, section in self.sections.items():
-            if name in _STEPS:
-                section.set_heading(_heading(name), summarize_step(_STEP_NAMES[name], tree))
-            elif not isinstance(section, NestedGroup):
+            if name in _STEPS or not isinstance(section, NestedGroup):
                 section.set_heading(_heading(name), _summary(name, tree))
             if isinstance(section, NestedGroup):
                 section.show_value(tree.get(name, REMOVED))
@@ -299,17 +297,12 @@ def _with_protocols(root: FieldSpec) -> FieldSpec:
 
 
 def _heading(name: str) -> str:
-    if name in _STEPS:
-        return f"{_STEPS.index(name) + 1}   {_STEP_TITLES[name]}"
-    headings = {_GENERAL: "General", "telemetry": "Telemetry"}
-    return headings.get(name) or display_name(name)
-
-
-_STEP_NAMES: dict[str, Step] = {"target": "target", "load": "load", _SLO: "slo"}
-_STEP_TITLES = {"target": "Target", "load": "Load", _SLO: "SLO"}
+    return f"{_STEPS.index(name) + 1}   {display_name(name)}" if name in _STEPS else display_name(name)
 
 
 def _summary(name: str, tree: dict[str, Any]) -> str:
+    if name in _STEPS:
+        return summarize_step(name, tree)
     if name == _GENERAL:
         return str(tree.get("name", ""))[:80]
     items = [item for key in _SECTION_KEYS[name] if isinstance(tree.get(key), list) for item in tree[key]]

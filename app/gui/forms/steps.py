@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, Literal
 
-from app.analysis.objectives import parse_objective
-from app.errors import UsageError
+from app.analysis.objectives import format_objective
 from app.gui.forms.arrangement import display_choice
 from app.profiles.profile import find_protocol
 
@@ -108,15 +107,6 @@ def _summarize_slo(tree: dict[str, Any]) -> str:
     gates = _read_list(tree.get("gates"))
     gate_text = f"{len(gates)} gate{'s' * (len(gates) > 1)}" if gates else ""
     return ", ".join([*objectives, *([gate_text] if gate_text else [])]) or "No SLO: the run only measures"
-
-
-def format_objective(text: str) -> str:
-    """Return the display text of an objective, such as `p95 TTFT < 500 ms`, or the unchanged text
-    if it is not valid."""
-    try:
-        return parse_objective(text).label
-    except UsageError:
-        return text
 
 
 def _read_mapping(tree: dict[str, Any], key: str) -> dict[str, Any]:

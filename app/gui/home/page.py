@@ -130,9 +130,8 @@ class HomePage(Page):
     def _create_quick_check_card(self) -> QFrame:
         button_row = hbox(self.quick_check_button, label("Enter or F5", "muted"), 1, spacing=GAP_GROUP)
         explanation = (
-            "The quick check serves a small built-in model on this machine, finds the highest rate with p95 latency "
-            "below 50 ms, and plans a fleet for a day of traffic. "
-            "It takes about a minute and needs no GPU, network or settings."
+            "Find the max rate of a small built-in model with p95 latency below 50 ms, and plan a fleet for a day of "
+            "traffic. This takes about a minute, and needs no GPU or network."
         )
         frame = card(label("Quick check of this machine", "title", wrap=True), label(explanation, wrap=True))
         layout = frame.layout()
@@ -144,9 +143,8 @@ class HomePage(Page):
 
     def _create_language_model_card(self) -> QFrame:
         explanation = (
-            "The check serves a small language model with random weights, measures it with 1 to 32 clients, and plans "
-            "a fleet for a day of chats. A separate plan shows GPUs for a model with 8 billion parameters, from its "
-            "shape. It takes about a minute and a half and needs no GPU or network."
+            "Measure a small language model with 1 to 32 clients, and plan a fleet for it and GPUs for an 8B model. "
+            "This takes about a minute and a half, and needs no GPU or network."
         )
         problem = find_language_model_problem()
         frame = card(label("Quick check of a language model", "heading", wrap=True), label(explanation, wrap=True))

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit, QSizePolicy
 
 from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_duration, format_size, one_line
 from app.gui.library.runs_presenter import PreviewCurve, RunPreview
-from app.gui.theme import GAP_GROUP, GAP_TIGHT, ThemeController
+from app.gui.theme import CARD_MARGINS, GAP_GROUP, GAP_TIGHT, ThemeController
 from app.gui.widgets import Badge, button, hbox, label, stacked_widget, vbox
 from app.records.bundle import MAX_TITLE_LENGTH
 from app.records.control import MAX_NOTE_LENGTH
@@ -127,7 +127,7 @@ class RunCard(QFrame):
     def _build(self) -> None:
         header = hbox((self._name, 1), (self._badge, 0, Qt.AlignmentFlag.AlignTop))
         grid = QGridLayout()
-        hbox((grid, 3), (self.chart_box, 2), within=self, margins=(14, 10, 14, 10), spacing=GAP_GROUP)
+        hbox((grid, 3), (self.chart_box, 2), within=self, margins=CARD_MARGINS, spacing=GAP_GROUP)
         self.chart_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         self.chart_box.addWidget(
             label("No chart: this run has a single load and no comparable run.", "muted", wrap=True)

@@ -16,7 +16,7 @@ from reports.formatting import format_number, with_unit
 
 COLUMNS = ("name", "when", "target", "outcome", "validity", "max_rate", "latency_p95", "ttft_p95", "trend", "cost",
            "duration", "size", "tags")  # fmt: skip
-INITIALLY_HIDDEN_COLUMNS = frozenset({"duration"})
+INITIALLY_HIDDEN_COLUMNS = frozenset({"duration", "size"})
 
 
 class ListedRuns(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ def build_frame(rows: Sequence[RunRow], histories: Mapping[str, RunHistory]) -> 
             ],
             "outcome": [row.outcome for row in rows],
             "validity": [row.verdict or row.state for row in rows],
-            "max_rate": [None if row.max_rate_text is None else one_line(row.max_rate_text) for row in rows],
+            "max_rate": np.array([_get_max_rate(row) for row in rows], dtype=np.float64),
             "latency_p95": np.array([row.latency_p95_ms for row in rows], dtype=np.float64),
             "ttft_p95": np.array([row.ttft_p95_ms for row in rows], dtype=np.float64),
             "trend": np.array([_compute_last_change(histories.get(row.directory)) for row in rows], dtype=np.float64),
@@ -69,6 +69,11 @@ def build_frame(rows: Sequence[RunRow], histories: Mapping[str, RunHistory]) -> 
         },
         columns=list(COLUMNS),
     )
+
+
+def _get_max_rate(row: RunRow) -> float | None:
+    """Return the number in `max_rate_text`."""
+    return None if row.max_rate_text is None or row.number is None else row.number.estimate.value
 
 
 def _compute_last_change(history: RunHistory | None) -> float:

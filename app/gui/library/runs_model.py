@@ -19,7 +19,7 @@ from PySide6.QtCore import QMimeData, QModelIndex, QPersistentModelIndex, QPoint
 from PySide6.QtGui import QColor, QContextMenuEvent, QFont, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QMenu
 
-from app.gui.formatting import State, one_line, state_for_verdict
+from app.gui.formatting import NOT_AVAILABLE, State, one_line, state_for_verdict
 from app.gui.library.run_listing import (
     COLUMNS,
     HEADERS,
@@ -47,7 +47,7 @@ _BASE_FLAGS = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.Item
 _CHECKABLE_FLAGS = _BASE_FLAGS | Qt.ItemFlag.ItemIsUserCheckable
 _NAME_COLUMN, _OUTCOME_COLUMN, _VALIDITY_COLUMN = (COLUMNS.index(name) for name in ("name", "outcome", "validity"))
 _NUMBER_COLUMNS = frozenset(COLUMNS.index(name) for name in ("max_rate", "latency_p95", "ttft_p95"))
-_TREND_COLUMN = COLUMNS.index("trend")
+_MAX_RATE_COLUMN, _TREND_COLUMN = COLUMNS.index("max_rate"), COLUMNS.index("trend")
 _STARTED_COLUMN = COLUMNS.index("when")
 
 
@@ -261,6 +261,12 @@ class RunsModel(FrameModel):
     def supportedDragActions(self) -> Qt.DropAction:
         return Qt.DropAction.CopyAction  # a file manager must never move a run out of the library
 
+    def _text(self, row: int, column: int) -> str:
+        if column != _MAX_RATE_COLUMN:
+            return super()._text(row, column)
+        text = self._rows[row].max_rate_text
+        return NOT_AVAILABLE if text is None else one_line(text)
+
     def _emit_checked_runs_changed(self) -> None:
         if self.rowCount():
             self.dataChanged.emit(
@@ -294,6 +300,8 @@ class RunsModel(FrameModel):
         row = self.row(index.row())
         if index.column() == _TREND_COLUMN:
             return tool_tip_text(describe_history(row, self._histories.get(row.directory)))
+        if index.column() == _MAX_RATE_COLUMN and row.max_rate_text is not None:
+            return tool_tip_text(row.max_rate_text)
         notes = "\n".join(note.text for note in row.notes[-3:])
         return tool_tip_text(f"{row.directory}\n{notes}" if notes else row.directory)
 

@@ -16,7 +16,7 @@ from app.gui.library.runs_model import MAX_CHECKED, RunsModel, RunsTable
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.navigation import Navigation
 from app.gui.tables import set_table_description
-from app.gui.theme import GAP, ThemeController
+from app.gui.theme import GAP, TAB_MARGINS, ThemeController
 from app.gui.widgets import EmptyState, button, hbox, label, vbox
 from app.records.bundle import BUNDLE_EXTENSION
 from app.reporting.run_rows import UNREADABLE, RunRow
@@ -219,7 +219,7 @@ class RunsTab(QWidget):
             button_row,
             self.card,
             within=self,
-            margins=(0, 10, 0, 0),
+            margins=TAB_MARGINS,
             spacing=GAP,
         )
         self.empty_state.hide()

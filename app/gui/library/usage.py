@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from app.errors import SizewiseError
+from app.errors import ProfileError, SizewiseError
 from app.profiles.bundled import bundled_models, bundled_profiles
 from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile
@@ -169,5 +169,6 @@ def _build_profile_usage(name: str, origin: Origin, path: Path) -> ProfileUsage:
     try:
         profile = load_profile(path)
     except SizewiseError as error:
-        return ProfileUsage(name, "", origin, path, str(error), is_valid=False)
+        problem = error.problem if isinstance(error, ProfileError) else str(error)
+        return ProfileUsage(name, "", origin, path, problem, is_valid=False)
     return ProfileUsage(profile.name, profile.description or "", origin, path, "", is_valid=True)

@@ -3,13 +3,12 @@ chart and table libraries."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QSizePolicy, QSpacerItem, QSplitter, QWidget
 
 from app.gui.charts.export import ExportCaption, set_export_caption
 from app.gui.charts.repaint import RepaintLimiter
+from app.gui.formatting import NOT_AVAILABLE
 from app.gui.live.charts import LiveCharts
 from app.gui.live.controls import RunControls
 from app.gui.live.header import RunHeader
@@ -21,6 +20,7 @@ from app.gui.live.state import LiveState
 from app.gui.theme import GAP, GAP_GROUP, SCROLL_MARGINS, ThemeController
 from app.gui.widgets import Badge, hbox, label, vbox
 from app.records.result import Objective
+from app.reporting.run_rows import parse_start_time
 from app.storage.run_directory import format_run_name
 
 _SIDE_WIDTH_CHARACTERS, _MIN_SIDE_CHARACTERS = 38, 26
@@ -41,8 +41,8 @@ class LiveBody(QWidget):
         self.variants, self.generation, self.badge = VariantTable(), GenerationTable(), Badge()
         self._presenter = LivePresenter()
         self._state = LiveState()
-        self._captioned: tuple[str, tuple[Objective, ...]] = ("", ())
-        """Name and SLO of the run in exported charts."""
+        self._captioned: tuple[str | None, tuple[Objective, ...]] = (None, ())
+        """ID and SLO of the run in exported charts."""
         self._repaint = RepaintLimiter(self)
         self._side_width = QSpacerItem(0, 0)
         """Preferred width of the panel at the side, which a window with large text may not have."""
@@ -151,10 +151,11 @@ class LiveBody(QWidget):
                 self._repaint.mark_changed(widget)
 
     def show_state(self, state: LiveState) -> None:
-        if (state.name, self._presenter.slo) != self._captioned:
-            self._captioned = (state.name, self._presenter.slo)
+        if (state.run_id, self._presenter.slo) != self._captioned:
+            self._captioned = (state.run_id, self._presenter.slo)
+            date = parse_start_time(state.run_id or "") or NOT_AVAILABLE
             slo = tuple(objective.label for objective in self._presenter.slo)
-            set_export_caption(self, ExportCaption(state.name, datetime.now(UTC).isoformat(), slo))
+            set_export_caption(self, ExportCaption(state.name, date, slo))
         self._state = state
         self.controls.setVisible(state.status == "running")
         self._repaint.mark_changed(self.header)

@@ -61,6 +61,7 @@ class KpiRow(QWidget):
             self._grid.addWidget(card, *divmod(index, column_count))
         for column in range(len(self._cards) + 1):
             self._grid.setColumnStretch(column, int(column < column_count))
+        self._grid.activate()  # else the cards have these places only after the next paint
 
     def visible_texts(self) -> list[tuple[str, str, str]]:
         """Return the label, the value and the detail of each visible card."""

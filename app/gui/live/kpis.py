@@ -17,7 +17,7 @@ from app.gui.formatting import (
 from app.gui.live.machine import LiveSeries, MachineSeries
 from app.gui.live.state import Kpi, RunKind
 from app.records.events import Snapshot, VariantStarted
-from app.records.result import Objective
+from app.records.result import Objective, Stage
 
 _LATENCY_METRICS = ("latency_ms", "service_ms")
 
@@ -47,10 +47,13 @@ class LiveKpis:
         self._batch, self._tests = variant.variant.batch, variant.tests
         self._is_new_variant = True
 
-    def end_stage(self) -> None:
+    def end_stage(self, stage: Stage) -> None:
+        """Count the responses of a stage that has ended. Requests that were in flight at its last
+        snapshot may have failed since."""
         if self._snapshot is not None:
-            self._responses += self._snapshot.completed + self._snapshot.failed
-            self._failed += self._snapshot.failed
+            failed = max(self._snapshot.failed, sum(stage.errors.values()))
+            self._responses += self._snapshot.completed + failed
+            self._failed += failed
             self._snapshot = None
 
     def add_snapshot(self, snapshot: Snapshot, series: LiveSeries, test: str | None) -> None:

@@ -112,7 +112,7 @@ class FailureTable(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._no_errors = label("No errors have occurred.", "muted")
-        headers = {"error": "Error", "first_s": "First occurrence", "count": "Requests", "sample": "First example"}
+        headers = {"error": "Error", "count": "Requests", "first_s": "First occurrence", "sample": "First example"}
         self.table = FrameTable(FrameModel(headers=headers, formatters={"first_s": _format_elapsed}), "Errors")
         self.sample = label("", "muted", wrap=True)
         self._errors: tuple[ErrorSummary, ...] = ()
@@ -127,8 +127,8 @@ class FailureTable(QWidget):
         if not errors:  # another run was opened
             self._selected_error = None
         self._errors = errors
-        rows = [(error.error[:200], error.first_s, error.count, error.sample or "") for error in errors]
-        self.table.set_frame(pd.DataFrame(rows, columns=["error", "first_s", "count", "sample"]))
+        rows = [(error.error[:200], error.count, error.first_s, error.sample or "") for error in errors]
+        self.table.set_frame(pd.DataFrame(rows, columns=["error", "count", "first_s", "sample"]))
         set_table_description(self.table, "Errors by class")
         self._show_sample()
 

@@ -99,7 +99,7 @@ class LivePresenter:
                 self.status = "finished"
                 self._stop(event.at_ns)
             case PhaseChanged():
-                pass  # `advance_progress` has already handled this event
+                self._stop(event.at_ns)
 
     def handle_readings(self, batch: pa.RecordBatch) -> None:
         if self._zero_ns is None:
@@ -235,7 +235,7 @@ class LivePresenter:
 
     def _end_stage(self, event: StageFinished | CallsFinished, time_s: float) -> None:
         self.stages.end(event, time_s)
-        self._kpis.end_stage()
+        self._kpis.end_stage(event.stage)
         self.checks.add_stage(event.stage)
         self.changed_parts.update(("marks", "checks"))
         if isinstance(event, CallsFinished):

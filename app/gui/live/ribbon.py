@@ -55,7 +55,7 @@ class StageRibbon(QWidget):
         painter, theme = QPainter(self), self._theme_controller.theme
         if not self._cells:
             painter.setPen(QColor(theme.muted))
-            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, "No stages have started yet.")
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, "Stages appear here when they start.")
         for rect, cell in self._cell_rects():
             self._paint_cell(painter, theme, rect, cell)
         hidden_count = len(self._cells) - len(self._cell_rects())

@@ -151,14 +151,17 @@ class LiveStages:
 
     def begin(self, stage: StageStarted, zero_ns: int, variant_name: str | None) -> None:
         """Add a stage. `variant_name` is the name of the variant in a run of a local model, whose
-        stages cannot be changed while they run."""
+        stages cannot be changed while they run. A stage without an end event, such as one of the
+        standalone model, ends when this one starts."""
+        start_s = (stage.start_ns - zero_ns) / 1e9 - stage.lead_in_s
+        self.stop(start_s)
         self._running = stage
         can_change_rate = stage.kind in _RATE_CHANGEABLE_KINDS and stage.concurrency is None
         self._cells[stage.index] = StageCell(
             index=stage.index,
             name=_format_stage_name(stage),
             load_text=(variant_name if stage.test is not None else format_load(stage)) or "",
-            start_s=(stage.start_ns - zero_ns) / 1e9 - stage.lead_in_s,
+            start_s=start_s,
             end_s=None,
             progress=0.0,
             can_change_rate=can_change_rate,
@@ -200,7 +203,8 @@ class LiveStages:
             )
 
     def stop(self, time_s: float) -> None:
-        """Mark the running stage as ended when the run ends."""
+        """Mark the running stage as ended, when the next stage, the next phase or the end of the run
+        follows."""
         self._running = None
         for index, cell in self._cells.items():
             if cell.end_s is None:

@@ -8,6 +8,7 @@ from functools import partial
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
+from app.analysis.objectives import format_objective
 from app.gui.caveats import Caveat, Caveats
 from app.gui.formatting import NOT_AVAILABLE, format_plain, sentence
 from app.gui.plan.comparison import explain_rank
@@ -32,7 +33,6 @@ from app.gui.plan.result_widgets import (
 )
 from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState, find_fleet
-from app.gui.slo_editor import objective_label
 from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
 from app.planning.formatting import format_probability
 from app.planning.relaxation import Relaxation
@@ -172,7 +172,7 @@ class PlanCard(SideColumn):
     def _show_blockers(self, state: PlanState, plan: Plan) -> None:
         template = "No offer sustains a peak of {peak} req/s within {slo}."
         text = template.format(
-            peak=format_plain(plan.traffic.peak_per_s), slo=" and ".join(map(objective_label, plan.slo))
+            peak=format_plain(plan.traffic.peak_per_s), slo=" and ".join(map(format_objective, plan.slo))
         )
         self.sentence.setText(_build_headline(plan, text))
         self.title.setText("No recommendation")
@@ -253,7 +253,7 @@ def _format_confidence(fleet: Fleet, plan: Plan) -> str:
     probability_text = f"; P(SLO met) is {NOT_AVAILABLE}"
     if fleet.slo_probabilities is not None:
         probability_text = f" with {format_probability(fleet.slo_probabilities.planned)} probability"
-    slo = " and ".join(map(objective_label, plan.slo))
+    slo = " and ".join(map(format_objective, plan.slo))
     return f"Serves {format_plain(plan.traffic.peak_per_s)} req/s within {slo}{probability_text}."
 
 
@@ -373,6 +373,6 @@ def _list_savings(plan: Plan) -> tuple[str, ...]:
 
 def _format_relaxation(relaxation: Relaxation) -> str:
     if relaxation.slo:
-        return "Relax SLO to {slo}".format(slo=", ".join(map(objective_label, relaxation.slo)))
+        return "Relax SLO to {slo}".format(slo=", ".join(map(format_objective, relaxation.slo)))
     key, _, value = relaxation.changes[0].partition("=")
     return "Set {key} to {value}".format(key=key.partition(".")[2].replace("_", " "), value=value)

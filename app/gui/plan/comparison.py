@@ -88,7 +88,8 @@ def explain_rank(fleet: Fleet, plan: Plan) -> str:
         causes.append("ranked lower because its price is old or of low trust")
     comparison = "more" if cost > best_cost else "less"
     share = f"{100 * abs(cost - best_cost) / best_cost:.0f} %"
-    return f"{format_usd(abs(cost - best_cost))}/month {comparison} ({share}): {'; '.join(causes)}"
+    difference = f"{format_usd(abs(cost - best_cost))}/month {comparison} ({share})"
+    return f"{difference}: {'; '.join(causes)}" if causes else difference
 
 
 class ComparisonRow(msgspec.Struct, frozen=True):

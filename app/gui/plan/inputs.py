@@ -8,6 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from app.analysis.accelerator_names import NO_ACCELERATOR
+from app.analysis.objectives import format_objective
 from app.gui.plan.fields import CountField, NumberField
 from app.gui.plan.multi_choice_row import MultiChoiceRow
 from app.gui.plan.presenter import create_merge_id
@@ -15,7 +16,7 @@ from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
 from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState
 from app.gui.plan.traffic_rows import TrafficRows
-from app.gui.slo_editor import SloEditor, objective_label
+from app.gui.slo_editor import SloEditor
 from app.gui.theme import GAP, SCROLL_MARGINS, ThemeController
 from app.gui.widgets import label, vbox
 from app.profiles.traffic import WEEKS
@@ -77,7 +78,7 @@ class PlanInputs(SideColumn):
             self.change_requested.emit(Change("Reset SLO", slo=()))
         elif texts:
             self.change_requested.emit(
-                Change(f"SLO {', '.join(map(objective_label, texts))}", slo=texts, merge_id=self._slo_merge_id)
+                Change(f"SLO {', '.join(map(format_objective, texts))}", slo=texts, merge_id=self._slo_merge_id)
             )
 
     def _renew_slo_merge_id(self) -> None:

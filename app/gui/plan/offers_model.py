@@ -13,7 +13,6 @@ from app.gui.formatting import NOT_AVAILABLE, format_cell
 from app.gui.plan.comparison import PIN_MARKS, explain_rank
 from app.gui.plan.figures import format_accelerators, format_amount, format_hourly_price, format_usd_per_hour
 from app.gui.tables import FrameModel
-from app.gui.widgets import tool_tip_text
 from app.planning.formatting import format_probability
 from app.records.plan import Fleet, Plan
 
@@ -27,7 +26,7 @@ COLUMNS = (
     "offer", "why", "instances", "month", "cost_range", "probability", PRICE_COLUMN, "accelerators", "used", "latency",
     "risk", "basis", "sizing_method", "age", "dated", "rate",
 )  # fmt: skip
-_PRICE_INDEX, _REASON_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
+_PRICE_INDEX = COLUMNS.index(PRICE_COLUMN)
 _FLOAT_COLUMNS = ("month", PRICE_COLUMN, "probability", "used", "latency", "rate")
 _MAX_CHARACTERS = 300
 _EDITED_MARK = "✎"
@@ -186,8 +185,6 @@ class OffersModel(FrameModel):
             return self._pin_data(self.offer(index.row()), role)
         if column == _PRICE_INDEX and role in _PRICE_ROLES:
             return self._price_data(index, role)
-        if role == Qt.ItemDataRole.ToolTipRole and column == _REASON_INDEX:
-            return tool_tip_text(str(super().data(index, Qt.ItemDataRole.DisplayRole)))
         return super().data(index, role)
 
     def setData(

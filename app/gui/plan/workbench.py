@@ -31,6 +31,9 @@ LayoutMode = Literal["three", "two", "one"]
 """Layout of the workbench, named after its number of columns."""
 _HORIZONTAL, _VERTICAL = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
 _EQUAL_SIZES = (10_000, 10_000)
+_COLUMN_SIZES = (6_000, 12_000, 8_000)
+"""Proportions of the three columns. Without them, the details of an offer would get the width that
+they need before there is a plan."""
 _MIN_PANEL_LINES = 14
 """Minimum height of a stacked panel, in lines of text."""
 _PREFERRED_LINES = 26
@@ -125,7 +128,7 @@ class ResponsiveLayout(QWidget):
                 for panels in ((left, right), (center, bottom))
             )
             return _create_splitter(_HORIZONTAL, (side_splitter, main_splitter), (0, 1), (1, self.width()))
-        upper_splitter = _create_splitter(_HORIZONTAL, (left, center, right), (3, 5, 4))
+        upper_splitter = _create_splitter(_HORIZONTAL, (left, center, right), (1, 1, 1), _COLUMN_SIZES)
         return _create_splitter(_VERTICAL, (upper_splitter, bottom), (5, 3), (560, 330))
 
 

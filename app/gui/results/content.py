@@ -6,7 +6,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QWidget
 
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import format_objective
 from app.gui.charts.export import ExportCaption, set_export_caption
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
@@ -133,7 +133,7 @@ class Content(QWidget):
         self._runs_by_tab.clear()
         header = displayed_run.own_report.header
         texts = displayed_run.own_slo if displayed_run.request.slo is None else displayed_run.request.slo
-        slo = tuple(parse_objective(text).label for text in texts)
+        slo = tuple(map(format_objective, texts))
         set_export_caption(self, ExportCaption(displayed_run.labels.title or header.title, header.started, slo))
         self.verdict_card.show_run(displayed_run)
         self.tiles.show_tiles(display_tiles(displayed_run.report))

@@ -28,7 +28,9 @@ _STATES: tuple[StageState, ...] = get_args(StageState)
 _RATE_KINDS = ("probe", "step", "steady")
 _TOKEN_METRICS, _TOKEN_AGGREGATE = ("ttft_ms", "tpot_ms"), "p95"
 _CHART_LINES = 13
-"""Height of the charts in lines of text."""
+"""Minimum height of the charts in lines of text."""
+_CHART_SHARE = 0.3
+"""Minimum height of the charts as a share of the page's height."""
 
 
 class LoadPoint(msgspec.Struct, frozen=True):
@@ -62,12 +64,19 @@ class LoadCurves(QWidget):
         self._theme_controller = theme_controller
         self._row = hbox(within=self, spacing=GAP)
         self._charts_by_curve: dict[tuple[str, bool], Chart] = {}
+        self._page_px = 0
         self.charts: tuple[Chart, ...] = ()
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
             self._update_heights()
+
+    def fit_page(self, height_px: int) -> None:
+        """Fit the charts to a page of this height. They depend on nothing else, so that the tabs
+        below them stay where they are when the user changes between tabs."""
+        self._page_px = height_px
+        self._update_heights()
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
@@ -99,8 +108,9 @@ class LoadCurves(QWidget):
         return self._charts_by_curve[key]
 
     def _update_heights(self) -> None:
+        height_px = max(_CHART_LINES * self.fontMetrics().height(), round(_CHART_SHARE * self._page_px))
         for chart in self._charts_by_curve.values():
-            chart.setMinimumHeight(max(_CHART_LINES * self.fontMetrics().height(), chart.minimumSizeHint().height()))
+            chart.setMinimumHeight(max(height_px, chart.minimumSizeHint().height()))
 
 
 def is_client_sweep(report: Report) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QUndoCommand, QUndoStack
+from PySide6.QtGui import QResizeEvent, QUndoCommand, QUndoStack
 from PySide6.QtWidgets import QLineEdit, QWidget
 
 from app.gui.background import submit
@@ -119,6 +119,11 @@ class ResultsPage(Page):
     def undo_stack(self) -> QUndoStack | None:
         return self._undo_stack
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self._content is not None:
+            self._content.load_curves.fit_page(self.height())
+
     def filter_field(self) -> QLineEdit | None:
         if self._content is None or self.presenter.displayed_run is None:
             return None
@@ -141,6 +146,7 @@ class ResultsPage(Page):
             content = self._content = Content(self.theme_controller)
             self._scroll_area.setWidget(content)
             self._run_layout.insertWidget(0, content.header)
+            content.load_curves.fit_page(self.height())
             header, slo_editor, time_axis = content.header, content.overview.slo_editor, content.overview.time_axis
             header.export_requested.connect(self.export)
             header.compare_requested.connect(self._compare)

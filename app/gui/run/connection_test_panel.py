@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 
 import msgspec
 from PySide6.QtCore import Qt, Signal
 
-from app.errors import SizewiseError
+from app.errors import ProfileError, SizewiseError
 from app.gui.engine.launch import ERROR_JSON
+from app.gui.formatting import sentence
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run.command import CommandRunner
@@ -31,7 +31,6 @@ from app.gui.widgets import Badge, button, card, hbox, label, vbox
 from app.profiles.loading import load_profile_text
 from app.profiles.templates import has_default_slo, list_default_objectives
 from app.records.trial import ConnectionTest
-from app.storage.allowed_secrets import AllowedSecrets
 from app.wiring.secret_consent import find_secrets_to_allow
 from loadgen.decoding import decode_json
 
@@ -93,7 +92,15 @@ class ConnectionTestPanel(SpecialEditor):
         self._clear_result()
         profile_json = json.dumps(copy_tree(self._document), ensure_ascii=False).encode()  # JSON is also valid YAML
         directory = base_directory(self._document)
-        if not confirm_secrets(self, _find_secrets_to_allow(profile_json, directory)):
+        try:
+            secrets_to_allow = find_secrets_to_allow(load_profile_text(profile_json, directory / "profile.yaml"))
+        except ProfileError as error:
+            self.status_label.setText("No request was sent.")
+            self.strip.show_notice(Notice("error", sentence(error.problem), None, error.hint))
+            return
+        except SizewiseError:  # is reported by the command
+            secrets_to_allow = ()
+        if not confirm_secrets(self, secrets_to_allow):
             self.status_label.setText("No request was sent.")
             return
         self.status_label.setText("Sending test request…")
@@ -161,15 +168,6 @@ class ConnectionTestPanel(SpecialEditor):
         if self._suggestion is not None:
             self._applied_slo = list(self._suggestion.objectives)
             self.suggestion_applied.emit(list(self._suggestion.objectives))
-
-
-def _find_secrets_to_allow(profile_json: bytes, directory: Path) -> tuple[AllowedSecrets, ...]:
-    """Return the secrets that need the user's consent before the connection test. For an invalid
-    profile, the result is empty, since the command reports the error."""
-    try:
-        return find_secrets_to_allow(load_profile_text(profile_json, directory / "profile.yaml"))
-    except SizewiseError:
-        return ()
 
 
 _BADGE_TEXTS = {"news": "PASS", "warning": "WARN", "error": "FAIL"}

@@ -4,15 +4,17 @@ state of the page."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QMenu, QPushButton, QSizePolicy, QWidget
 
 from app.gui.flow import FlowLayout
+from app.gui.forms.form import View
 from app.gui.run.chooser import Chooser, ProfileActions
 from app.gui.widgets import Badge, button, card, hbox, label, tool_button, tool_tip_text, vbox
 
-VIEWS = ("local", "endpoint", "sweep")
+_VIEWS: tuple[View, ...] = get_args(View)
 
 
 class RunHeader(QWidget):
@@ -58,8 +60,8 @@ class RunHeader(QWidget):
         action_bar.setSizePolicy(policy)
         vbox(title_row, action_bar, within=self)
 
-    def show_view(self, view: str) -> None:
-        self.view_buttons.button(VIEWS.index(view)).setChecked(True)
+    def show_view(self, view: View) -> None:
+        self.view_buttons.button(_VIEWS.index(view)).setChecked(True)
 
     def set_start_state(self, blocked_reason: str) -> None:
         """Enable the start button if `blocked_reason` is empty. Otherwise disable the button, with
@@ -69,7 +71,7 @@ class RunHeader(QWidget):
         self.start_button.setAccessibleDescription(blocked_reason)
 
     def _select_view(self, index: int) -> None:
-        self.view_selected.emit(VIEWS[index])
+        self.view_selected.emit(_VIEWS[index])
 
     def _create_ci_menu(self) -> QMenu:
         menu = QMenu(self)
@@ -86,11 +88,11 @@ class RunHeader(QWidget):
 
 def _create_view_buttons() -> QButtonGroup:
     group = QButtonGroup()
-    names = ("&Local model", "En&dpoint", "&Sweep")
+    names = ("&Local model", "En&dpoint", "Ma&x rate")
     descriptions = (
         "Model that runs on this machine",
         "Service that is load-tested over the network",
-        "Max rate within the SLO (shows search, sweep and objectives first)",
+        "Search for the max rate within the SLO (shows the load and the objectives first)",
     )
     for index, (name, description) in enumerate(zip(names, descriptions, strict=True)):
         view_button = QPushButton(name)

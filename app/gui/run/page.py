@@ -22,6 +22,7 @@ from app.gui.run.chooser import Chooser, ProfileActions, add_recent_file, descri
 from app.gui.run.editor_interface import SpecialEditor, as_list
 from app.gui.run.header import EmptyRun, RunHeader
 from app.gui.run.presenter import ENDPOINT_NAME, URL_PATH, RunPageState, RunPresenter
+from app.gui.run.search_view import DEFAULTS as SEARCH_DEFAULTS
 from app.gui.run.source_view import SourceView
 from app.gui.run.validation import ProfileIssue
 from app.gui.secret_consent import confirm_secrets
@@ -72,6 +73,8 @@ class RunPage(Page):
         self._draft: drafts.Draft | None = None
         self._has_checked_drafts = False
         self._offered_conversion = ""
+        self._undo_index: int | None = None
+        """Position in the undo stack of the change whose undo the notice offers."""
         self._starts_when_checked = False
         self._has_only_preview = False
         self._url_timer = QTimer(self, singleShot=True, interval=_CLICK_INTERVAL_MS)
@@ -112,6 +115,7 @@ class RunPage(Page):
         self.presenter.changed.connect(self._show_state)
         document.comments_lost.connect(self._warn_comments_lost)
         document.opened.connect(self._on_opened)
+        document.undo_stack.indexChanged.connect(self._withdraw_undo)
         for editor in self._special_editors.values():
             editor.edited.connect(document.set_dotted_value)
         self.limits_editor.edited.connect(partial(document.set_dotted_value, "slo"))
@@ -127,7 +131,7 @@ class RunPage(Page):
         header.start_requested.connect(self.start)
         self.error_strip.action_triggered.connect(self._resolve_first_issue)
         self.recovery_strip.action_triggered.connect(self._recover)
-        self.notice_strip.action_triggered.connect(self._apply_offered_conversion)
+        self.notice_strip.action_triggered.connect(self._apply_offer)
         header.yaml_button.setChecked(str(open_settings().value(_YAML_VISIBLE_KEY, "false")) == "true")
         self.source.setVisible(header.yaml_button.isChecked())
 
@@ -229,7 +233,7 @@ class RunPage(Page):
         self._stack.setCurrentIndex(1)
         self.notice_strip.hide()
         is_local = self.presenter.state().protocol == "local"
-        view: View = "local" if is_local else "sweep" if self._is_search_only() else "endpoint"
+        view: View = "local" if is_local else "max_rate" if self._is_search_only() else "endpoint"
         self.form.set_view(view)
         self.header.show_view(view)
 
@@ -327,16 +331,23 @@ class RunPage(Page):
         protocol = self.presenter.adopt_url()
         if protocol is None:
             return False
-        message = f"The protocol is now {display_choice('protocol', protocol)}, because of the path of the URL."
+        message = f"The protocol is now {display_choice('protocol', protocol)}, because of the URL."
         self.notice_strip.show_notice(Notice("news", message), "Undo")
-        self._offered_conversion = ""
+        self._undo_index = self.presenter.document.undo_stack.index()
         return True
+
+    def _withdraw_undo(self, index: int) -> None:
+        """Hide the offer to undo a change once it is no longer the last one."""
+        if self._undo_index is not None and index != self._undo_index:
+            self._undo_index = None
+            self.notice_strip.hide()
 
     # Views
 
-    def _select_view(self, view: str) -> None:
-        self.form.set_view("local" if view == "local" else "sweep" if view == "sweep" else "endpoint")
+    def _select_view(self, view: View) -> None:
+        self.form.set_view(view)
         self.notice_strip.hide()
+        self._undo_index = None
         is_local = self.form.protocol == "local"
         if view == "local" and not is_local:
             self._offered_conversion = "local"
@@ -346,7 +357,7 @@ class RunPage(Page):
             self._offered_conversion = "oip"
             message = "This is a local model profile."
             self.notice_strip.show_notice(Notice("news", message), "&Convert to endpoint profile")
-        elif view == "sweep" and not is_local and not self._has_search():
+        elif view == "max_rate" and not is_local and not self._has_search():
             self._offered_conversion = "search"
             message = "This profile runs fixed stages. Add a search to find the highest rate within the SLO."
             self.notice_strip.show_notice(Notice("news", message), "&Find max rate")
@@ -355,14 +366,14 @@ class RunPage(Page):
         load = self.presenter.document.tree.get("load")
         return isinstance(load, dict) and ("search" in load or "sweep" in load)
 
-    def _apply_offered_conversion(self) -> None:
+    def _apply_offer(self) -> None:
         self.notice_strip.hide()
-        if self._offered_conversion == "search":
-            self.presenter.document.set_value(("load", "search"), {"start": "10/s", "step_duration": "10s"})
+        if self._undo_index is not None:
+            self.presenter.document.undo_stack.undo()
+        elif self._offered_conversion == "search":
+            self.presenter.document.set_value(("load", "search"), dict(SEARCH_DEFAULTS))
         elif self._offered_conversion:
             self.presenter.convert_protocol(self._offered_conversion)
-        else:
-            self.presenter.document.undo_stack.undo()
         self._offered_conversion = ""
 
     def _show_source(self, is_visible: bool) -> None:

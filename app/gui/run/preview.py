@@ -28,8 +28,8 @@ _NO_ALIGNMENT = Qt.AlignmentFlag(0)
 
 
 class Preview(SpecialEditor):
-    """Preview of the run, updated with every change of the profile. The preview shows validation
-    errors, and never changes the profile."""
+    """Preview of the run, updated with every change of the profile. The preview shows why a valid
+    profile cannot run, and never changes the profile."""
 
     def __init__(self) -> None:
         super().__init__()

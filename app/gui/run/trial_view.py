@@ -6,7 +6,7 @@ from math import floor, log10
 
 import msgspec
 
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import format_objective, parse_objective
 from app.gui.engine.launch import parse_reported_failure
 from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, with_unit
 from app.gui.navigation import Notice, Severity
@@ -87,7 +87,7 @@ def suggest_slo(result: ConnectionTest, default_objectives: list[str]) -> SloSug
 def format_suggestion(suggestion: SloSuggestion, *, is_slo_edited: bool) -> str:
     if is_slo_edited:
         return f"{suggestion.measured_text} The SLO that you edited stays as it is."
-    labels = ", ".join(parse_objective(text).label for text in suggestion.objectives)
+    labels = ", ".join(map(format_objective, suggestion.objectives))
     return f"{suggestion.measured_text} Suggested SLO, with twice these times, rounded up: {labels}."
 
 
@@ -137,7 +137,7 @@ def build_trial_error_notice(exit_code: int, stderr: bytes) -> Notice:
 _PROBLEM_TITLES = {
     "dns": "Host not found",
     "connect": "Connection failed",
-    "tls": "TLS certificate not trusted",
+    "tls": "TLS failed",
     "unauthorized": "Unauthorized (401)",
     "forbidden": "Forbidden (403)",
     "not found": "Not found (404)",

@@ -25,8 +25,8 @@ class Tile(msgspec.Struct, frozen=True):
 
 
 class WorkView(msgspec.Struct, frozen=True):
-    """Planned work of a run. `reason` is the reason why no work can be estimated, or is None.
-    `machine` is cached data to pass to the next call of `build_work_view`."""
+    """Planned work of a run. `reason` is the reason why the work of a valid profile cannot be
+    estimated, or is None. `machine` is cached data to pass to the next call of `build_work_view`."""
 
     work: PlannedWork | None = None
     unrunnable_variants: tuple[ImpossibleVariant, ...] | None = None
@@ -36,8 +36,8 @@ class WorkView(msgspec.Struct, frozen=True):
 
 
 def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | None) -> WorkView:
-    """Compute the planned work of a profile. For a local profile, inspect the models, and also this
-    machine if `machine` is None."""
+    """Compute the planned work of a profile, which is None if the profile has errors. For a local
+    profile, inspect the models, and also this machine if `machine` is None."""
     from app.errors import ProfileError, SizewiseError
     from app.profiles.loading import load_profile_tree
     from app.profiles.local import LocalProfile
@@ -47,6 +47,9 @@ def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | 
 
     try:
         profile = load_profile_tree(dict(tree), path)
+    except ProfileError:  # the page states the errors
+        return WorkView(machine=machine)
+    try:
         work = estimate_work(profile, load_catalog())
         if not isinstance(profile, LocalProfile):
             return WorkView(work, target=", ".join(profile.target.all_urls))
@@ -83,7 +86,7 @@ def format_start_summary(view: WorkView) -> str:
     """Return one sentence that describes what the run would do."""
     work = view.work
     if work is None:
-        return ""
+        return "" if view.reason is not None else "The planned run appears here when the profile has no errors."
     destination = view.target[:200] or "a server that the run starts"
     max_duration = format_duration(work.max_duration_s)
     if work.variants is not None:

@@ -264,7 +264,10 @@ def test_a_percentile_that_could_not_be_had_is_no_evidence_of_what_was_busy() ->
 
 
 def test_no_stage_that_held_is_no_rate() -> None:
-    assert derive_search_outcome(steady(50, False)).max_rate_per_s is None
+    failed = derive_search_outcome(steady(50, False))
+    assert (failed.max_rate_per_s, failed.reason) == (None, "even 50 req/s failed")
+    open_stages = [replace(stage, meets_slo=None) for stage in steady(50, False)]
+    assert "too few responses" in str(derive_search_outcome(open_stages).reason)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ import pytest
 
 from app.analysis.objectives import (
     count_needed_slo_samples,
+    count_planned_slo_samples,
     evaluate_objective,
     expand_short_form,
     find_estimate,
+    format_objective,
     get_unit,
     is_met,
     parse_gate,
@@ -89,6 +91,7 @@ def test_the_samples_needed_are_those_of_the_highest_percentile() -> None:
     slo = [parse_objective(text) for text in ("latency_ms.p95 < 50", "service_ms.p99 < 50", "error_rate < 1%")]
     assert count_needed_slo_samples(slo) == 368
     assert count_needed_slo_samples(slo[:1]) == 72
+    assert count_planned_slo_samples(slo[:1]) == pytest.approx(106, abs=0.1)
     assert count_needed_slo_samples(slo[2:]) == 0
 
 
@@ -294,3 +297,16 @@ def test_a_time_may_be_written_short(short: str, full: str) -> None:
 def test_an_objective_in_the_short_form_has_its_full_name() -> None:
     assert parse_objective("p95 < 50ms").text == "latency_ms.p95 < 50"
     assert parse_gate("ttft.p95 < 0.3s | warn").text == "ttft_ms.p95 < 300 | warn"
+
+
+@pytest.mark.parametrize(
+    ("text", "display_text"),
+    [
+        ("latency_ms.p95 < 50", "p95 latency < 50 ms"),
+        ("ttft_ms.p95{class=chat} < 300", "p95 TTFT (chat) < 300 ms"),
+        ("latency_ms.p95{stage=peak} < 50 | warn", "p95 latency < 50 ms in peak"),
+        ("of_a_newer_version.p95 < 50", "of_a_newer_version.p95 < 50"),
+    ],
+)
+def test_objectives_and_gates_have_a_display_text(text: str, display_text: str) -> None:
+    assert format_objective(text) == display_text

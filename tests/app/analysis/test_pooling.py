@@ -59,6 +59,7 @@ def test_holds_together_are_one_long_hold_without_the_pauses() -> None:
     assert pooled.completed == 3000
     assert pooled.metrics == alone.metrics
     assert pooled.name == "3 steps at 100 req/s"
+    assert pool_stages(rows[:1], NO_TELEMETRY, moved[:1], SLO).name == "1 step at 100 req/s"
     assert pooled.window.end_ns - pooled.window.start_ns == 3 * step_ns + 2 * PAUSE_NS
 
 

@@ -82,6 +82,8 @@ def test_variants_report_the_time_of_those_to_come() -> None:
     progress = after(STARTED, *first, VariantStarted(22 * S, 2, 3, of))
     assert (progress.completed, progress.total) == (1, 3)
     assert progress.estimate_eta_s(27 * S) == pytest.approx(15), "10 s each: half of the second, and the third"
+    rest = (VariantFinished(32 * S, 2, facts), VariantStarted(32 * S, 3, 3, of), VariantFinished(42 * S, 3, facts))
+    assert after(STARTED, *first, *rest).estimate_eta_s(45 * S) == 0, "what is left is the report"
 
 
 def test_tests_of_language_models_have_a_position_and_a_remaining_time() -> None:

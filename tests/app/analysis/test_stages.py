@@ -112,7 +112,7 @@ def test_only_a_whole_stage_is_evaluated(facts: object, held: bool | None) -> No
 
 
 @pytest.mark.parametrize(
-    ("kind", "lasts_s", "held"), [("steady", 3, None), ("steady", 10, None), ("probe", 3, None), ("probe", 10, False)]
+    ("kind", "lasts_s", "held"), [("steady", 3, None), ("steady", 10, None), ("probe", 10, None), ("probe", 11, False)]
 )
 def test_a_percentile_with_too_few_samples_leaves_a_stage_open_and_fails_a_probe_long_enough_for_more(
     kind: StageKind, lasts_s: float, held: bool | None

@@ -131,7 +131,19 @@ def test_an_objective_is_a_metric_and_its_limit(qtbot: QtBot) -> None:
     share.metric_box.setCurrentIndex(share.metric_box.findData("error_rate"))
     share.metric_box.activated.emit(0)
     assert edited[-1] == ["ttft_ms.p95 < 40", "error_rate < 1%", "latency_ms.p95 < 50 | warn"]
-    warning.remove_button.click()
+    editor.show_slo(["latency_ms.p95 <= 50", *editor.texts()[1:]], DEFAULTS)
+    latency = editor.lines[0]
+    latency.limit_line.selectAll()
+    qtbot.keyClick(latency.limit_line, Qt.Key.Key_Delete)
+    qtbot.keyClicks(latency.limit_line, "60")
+    latency.metric_box.setCurrentIndex(latency.metric_box.findData("ttft_ms.p95"))
+    latency.metric_box.activated.emit(0)
+    assert edited[-2:] == [
+        ["latency_ms.p95 <= 60", *editor.texts()[1:]],
+        ["ttft_ms.p95 <= 60", *editor.texts()[1:]],
+    ], "the comparator stays, also without a limit and for a metric of the same kind"
+    editor.show_slo(["ttft_ms.p95 < 40", *editor.texts()[1:]], DEFAULTS)
+    editor.lines[2].remove_button.click()
     editor.add_button.click()
     assert editor.texts() == ["ttft_ms.p95 < 40", "error_rate < 1%", "goodput_share >= 90%"]
     for _ in range(3):

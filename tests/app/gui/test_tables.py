@@ -39,6 +39,14 @@ def test_it_shows_text_and_keeps_the_value(model: FrameModel) -> None:
     assert model.headerData(1, Qt.Orientation.Horizontal) == "p95 (ms)"
 
 
+def test_a_long_text_is_also_its_tip_which_is_plain_text(model: FrameModel) -> None:
+    text = "<b>a name</b> that a narrow column elides"
+    model.set_frame(pd.DataFrame({"name": ["short", text]}))
+    tips = [model.data(model.index(row, 0), Qt.ItemDataRole.ToolTipRole) for row in (0, 1)]
+    assert tips[0] is None
+    assert "&lt;b&gt;a name&lt;/b&gt; that a narrow column elides" in str(tips[1])
+
+
 @pytest.mark.parametrize(
     ("order", "expected"),
     [

@@ -71,9 +71,9 @@ def test_the_wheel_is_taken_only_with_the_keyboard(qtbot: QtBot, make: type[QWid
     layout.addWidget(other)
     layout.addWidget(field)
     qtbot.addWidget(page)
-    page.show()
-    qtbot.waitExposed(page)
-    page.activateWindow()
+    with qtbot.waitActive(page):
+        page.show()
+        page.activateWindow()
     other.setFocus()
     qtbot.waitUntil(other.hasFocus)
     assert not _wheeled(field)

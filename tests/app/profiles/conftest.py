@@ -23,7 +23,7 @@ def load(tmp_path: Path) -> Load:
         if workload is not None:
             values["workload"] = workload
         path = tmp_path / "profile.yaml"
-        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        path.write_text(yaml.dump(values, Dumper=yaml.CSafeDumper, sort_keys=False), encoding="utf-8")
         return load_profile(path)
 
     return write

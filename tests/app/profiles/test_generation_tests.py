@@ -52,6 +52,7 @@ def test_a_language_model_is_a_folder_with_a_configuration(tmp_path: Path) -> No
     (tmp_path / "genai_config.json").write_text("{}")
     assert is_language_model(tmp_path)
     assert not is_language_model(tmp_path / "genai_config.json")
+    assert not is_language_model(tmp_path / ("a" * 3000)), "the name of a stored profile may be too long"
 
 
 def loaded(folder: Path, target: str, rest: str = "") -> LocalProfile:

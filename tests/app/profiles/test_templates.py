@@ -143,6 +143,7 @@ def test_an_slo_that_was_edited_or_removed_stays(slo: list[str] | None) -> None:
         ("http://h/v1/completions", "openai-completions", "http://h/v1"),
         ("http://h/v1/embeddings", "openai-embeddings", "http://h/v1"),
         ("https://h/v1/messages", "anthropic-messages", "https://h"),
+        ("ws://h:8000/v1", "openai-realtime", "ws://h:8000/v1"),
         ("http://h/v2", "oip", "http://h"),
         ("grpc://h:8001", "oip-grpc", "grpc://h:8001"),
     ],
@@ -171,10 +172,31 @@ def test_a_url_names_its_model(url: str, model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://h/score", "http://h", "h/v1", "http:///v1", "http://h/v1?api-version=2", "http://[/v1", 3, None]
+    "url",
+    [
+        "http://h/score",
+        "http://h",
+        "h/v1",
+        "http:///v1",
+        "http://h/v1?api-version=2",
+        "http://[/v1",
+        "ws://h/v1/messages",
+        3,
+        None,
+    ],
 )
 def test_any_other_url_changes_nothing(url: object) -> None:
     assert adapt_to_url(new_endpoint(url=url), new_endpoint()) is None
+
+
+@pytest.mark.parametrize(("url", "protocol"), [("http://h/score", "http"), ("http://h/v2", "oip")])
+def test_an_http_url_leaves_a_grpc_protocol(url: str, protocol: str) -> None:
+    grpc_service = convert_profile(new_endpoint(), "oip-grpc")
+    adapted = adapt_to_url({**grpc_service, "target": {**grpc_service["target"], "url": url}}, new_endpoint())
+    assert adapted is not None
+    assert adapted["target"]["protocol"] == protocol
+    assert str(adapted["target"]["url"]).startswith("http://h")
+    assert adapt_to_url(grpc_service, new_endpoint()) is None
 
 
 def test_the_url_keeps_the_api_and_what_was_edited() -> None:

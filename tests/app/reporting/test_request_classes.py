@@ -16,9 +16,11 @@ from app.reporting.request_classes import build_class_section
 from reports.html import render_html
 from reports.markdown import render_markdown
 from reports.model import Report
+from reports.openmetrics import render_openmetrics
 from reports.tables import build_tables
 from reports.text import render_text
 from reports.truncation import truncate_report
+from tests.fakes.golden import assert_golden
 from tests.fakes.request_classes import class_result
 from tests.fakes.results import full_run
 
@@ -103,6 +105,13 @@ def test_the_table_for_spreadsheets_has_numbers(report: Report) -> None:
     ]  # fmt: skip
     numbers = float(rows[1]["ttft_p95_ms"]), float(rows[1]["goodput_share"]), rows[1]["cached_input_share"]
     assert numbers == (15, 0, "")
+
+
+def test_openmetrics_has_families_of_classes(report: Report) -> None:
+    text = render_openmetrics(report)
+    lines = [line for line in text.splitlines() if "_class_" in line and "_ci95_" not in line]
+    assert_golden("metrics_of_classes.prom", "\n".join([*lines, ""]))
+    assert "sizewise_class" not in render_openmetrics(msgspec.structs.replace(report, classes=None))
 
 
 def test_names_that_are_no_names_stay_text() -> None:

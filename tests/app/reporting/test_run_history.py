@@ -69,6 +69,8 @@ def test_a_change_no_larger_than_those_between_earlier_runs_is_within_noise() ->
     assert change_of([*unsteady, row(6, 12.8)])[0] == "inconclusive"
     assert change_of([*unsteady, row(6, 40.0)])[0] == "worse"
     assert change_of([*unsteady[:4], row(6, 16.0)])[0] == "worse", "four runs say nothing about noise"
+    extreme = [row(day, value, None) for day, value in enumerate((1e308, 5e-324) * 3, 1)]
+    assert change_of([*extreme, row(7, 10.0), row(8, 20.0)])[0] == "inconclusive"
 
 
 def test_an_earlier_baseline_is_the_reference_and_a_later_one_is_not() -> None:

@@ -46,6 +46,9 @@ def test_of_an_endpoint_it_is_its_max_rate() -> None:
     assert found is not None
     assert found.per_s.value is not None
     assert format_max_rate(full_run().result) == f"{found.per_s.value:.0f} req/s"
+    untested_above = replace(full_run().result, max_rate=replace(found, is_lower_bound=True))
+    assert format_max_rate(untested_above) == f"≥ {found.per_s.value:.0f} req/s"
+    assert format_headline(untested_above) == f"max rate ≥ {found.per_s.value:.0f} req/s"
 
 
 def test_of_a_local_model_it_is_what_its_best_variant_does() -> None:

@@ -7,7 +7,18 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.gating import DEFAULT_GATING, list_warnings
-from app.records.result import SWEEP_TAG, Cause, Estimate, Exit, MaxRate, ObjectiveResult, Result, Stage, Verdict
+from app.records.result import (
+    SWEEP_TAG,
+    Cause,
+    Estimate,
+    Exit,
+    MaxRate,
+    ObjectiveResult,
+    Result,
+    Stage,
+    StageKind,
+    Verdict,
+)
 from app.reporting.verdict import build_local_headline, build_verdict
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.results import GATE, SLO, ended, full_run, interrupted, nothing_measured
@@ -84,6 +95,8 @@ def test_what_the_interval_does_not_settle_is_added() -> None:
 
 
 RESULT = full_run().result
+REFUTED = (*RESULT.stages, replace(RESULT.stages[-1], meets_slo=False))
+"""Stages of a search whose last step failed."""
 MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgement in ("PASS", "FAIL", "INCONCLUSIVE"))
 
 
@@ -111,7 +124,10 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
             "No request to the target succeeded.",
         ),
         (
-            {"max_rate": MaxRate(Estimate(None, reason="the lowest rate failed"), (SLO.text,), "nothing")},
+            {
+                "max_rate": MaxRate(Estimate(None, reason="the lowest rate failed"), (SLO.text,), "nothing"),
+                "stages": REFUTED,
+            },
             "PASS",
             "No tested rate met the SLO (p95 latency < 50 ms). The lowest rate failed.",
         ),
@@ -119,7 +135,8 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
             {
                 "max_rate": MaxRate(
                     Estimate(None, reason="x"), (SLO.text,), "at 9/s latency_ms.p95 was 70 ms", failed_per_s=9.0
-                )
+                ),
+                "stages": REFUTED,
             },
             "PASS",
             "No tested rate met the SLO (p95 latency < 50 ms). At 9/s latency_ms.p95 was 70 ms.",
@@ -169,19 +186,27 @@ def test_a_search_that_found_no_rate_says_so_once() -> None:
     assert verdict.reasons == ("other",)
 
 
-@pytest.mark.parametrize("stages", [(), ("probe",)], ids=["no probe", "a probe that passed"])
-def test_a_search_that_decided_nothing_is_inconclusive_whatever_its_objectives_say(stages: tuple[str, ...]) -> None:
-    passed = [replace(one, kind="probe", meets_slo=True, verdict=Verdict("VALID")) for one in RESULT.stages[:1]]
+@pytest.mark.parametrize(
+    "kinds",
+    [(), ("probe",), ("steady", "probe")],
+    ids=["no probe", "a probe that passed", "a stage of the profile, and a probe that passed"],
+)
+def test_a_search_that_decided_nothing_is_inconclusive_whatever_its_objectives_say(
+    kinds: tuple[StageKind, ...],
+) -> None:
+    alone, loaded = RESULT.stages[0], replace(RESULT.stages[-1], meets_slo=True)
+    assert (alone.kind, alone.variant is None) == ("steady", False)
+    passed = (alone, *(replace(loaded, kind=kind) for kind in kinds))
     reason = "no rate was confirmed by 3 steps within 1 probe"
     max_rate = MaxRate(Estimate(None, reason=reason), (SLO.text,), "nothing")
-    run = replace(RESULT, stages=tuple(passed[: len(stages)]), max_rate=max_rate, slo=(MET,), gates=(), exit=Exit(0))
+    run = replace(RESULT, stages=passed, max_rate=max_rate, slo=(MET,), gates=(), exit=Exit(0))
     verdict = build_verdict(run)
     assert verdict.outcome == "INCONCLUSIVE"
     assert verdict.sentence == (
         "No rate was decided within SLO (p95 latency < 50 ms). No rate was confirmed by 3 steps within 1 probe."
     )
     assert list(list_warnings(run, DEFAULT_GATING)) == [f"no rate was decided: {reason}"]
-    refuted = replace(passed[0], kind="step", meets_slo=False)
+    refuted = replace(loaded, meets_slo=False)
     assert build_verdict(replace(run, stages=(*run.stages, refuted))).sentence.startswith("No tested rate")
 
 

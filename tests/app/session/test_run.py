@@ -15,6 +15,7 @@ from app.inference.job import VariantJob
 from app.records.events import PhaseChanged, Snapshot, StageFinished
 from app.records.result import Check
 from app.records.selftest import build_finding, build_selftest
+from app.reporting.verdict import build_verdict
 from app.serving.settings import EndpointReady
 from app.session.rate_search import compute_step_duration_s
 from app.session.spec import LimitSpec, RunSpec, StageSpec, StandaloneModelSpec
@@ -86,6 +87,16 @@ def test_the_search_finds_the_rate_that_holds(bench: Bench) -> None:
     assert len([stage for stage in held if stage.meets_slo]) >= 3
     assert any(stage.meets_slo is False for stage in result.stages), "failed probes stay on the curve"
     assert "p95 latency" in result.max_rate.limited_by
+
+
+def test_a_search_without_time_for_a_stage_measures_nothing_and_does_not_pass(bench: Bench) -> None:
+    assert SEARCH.search is not None
+    search = msgspec.structs.replace(SEARCH.search, start_per_s=0.1, max_duration_s=30.0)
+    result = bench.run(msgspec.structs.replace(SEARCH, search=search)).result
+    assert [stage for stage in result.stages if stage.kind != "warmup"] == []
+    assert result.exit.code == ExitCode.GATE_FAILED
+    assert result.exit.texts == ("the run ended before its first stage",)
+    assert build_verdict(result).headline.startswith("No rate was decided within SLO")
 
 
 def test_a_target_that_cannot_hold_any_rate_fails(bench: Bench) -> None:

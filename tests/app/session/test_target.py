@@ -42,7 +42,7 @@ def test_an_api_that_a_language_model_server_lacks_is_named(status: int) -> None
     workload = OpenAiWorkload("chat", "llama", SyntheticPrompts(FixedLength(5), FixedLength(5)))
     hint = find_unreachable_hint(PreflightDone("http-4xx", status, "it said so", None), workload)
     assert hint is not None
-    assert hint.startswith("The server may lack the API of target.protocol (chat), or the model 'llama'.")
+    assert hint.startswith("The server may lack the chat API, or the model 'llama'.")
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ class RooflineChart(Chart):
             points = [point for point in roofline.points if point.roof == roof.name]
             self.set_points(
                 f"variants {index}",
-                "variants" if len(roofline.roofs) == 1 else f"variants on {roof.name.partition(':')[0]}",
+                "variants" if len(roofline.roofs) == 1 else f"variants on {roof.processor}",
                 [point.intensity for point in points],
                 [point.gflops for point in points],
                 style_index=index,

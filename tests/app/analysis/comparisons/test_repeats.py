@@ -77,6 +77,7 @@ def test_few_repeats_have_students_interval_with_pooled_spread() -> None:
         ((0.0, 0.0), (1.0, 1.0), "the baseline value is 0"),
         ((1.0,), (2.0,), "too few repeats"),
         ((1.0, 2.0), (0.0, 0.0), "is 0"),
+        ((1e-300, 1.0), (1.0, 1e300), "out of range"),
     ],
 )
 def test_what_has_no_ratio_or_no_interval_says_why(baseline: Numbers, candidate: Numbers, reason: str) -> None:

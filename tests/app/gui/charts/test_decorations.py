@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PySide6.QtGui import QImage
+from PySide6.QtCore import QRectF
+from PySide6.QtGui import QFontMetricsF, QImage
 from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
+from app.gui.charts.decorations import DecorationLayer
 from app.gui.formatting import State
 from app.gui.theme import ThemeController
 
@@ -62,6 +64,34 @@ def test_a_span_shades_the_whole_height_between_its_ends_until_the_chart_is_clea
     assert 0.2 * 800 < len(columns) < 0.4 * 800
     chart.clear()
     assert chart.decorations.spans == ()
+
+
+def test_the_labels_of_a_narrow_region_and_of_the_limit_do_not_cover_it(qtbot: QtBot, look: ThemeController) -> None:
+    chart = Chart("Latency", Axis("Rate", "req/s"), Axis("Latency", "ms"), look)
+    qtbot.addWidget(chart)
+    chart.set_line("p95", "p95", np.array([10.0, 100.0]), np.array([100.0, 200.0]))
+    chart.set_limit(150.0, "SLO p95 latency < 150 ms")
+    chart.set_region(95.0, 96.0, None, None, "95 % CI")
+    chart.apply_changes()
+    area, layer, metrics = QRectF(0, 0, 600, 200), chart.labels, QFontMetricsF(chart.labels.font)
+    region, region_label, limit_label = _place_labels(layer, area)
+    assert region_label.right() < region.left(), "beside it, because it is too narrow"
+    assert region_label.width() > metrics.horizontalAdvance("95 % CI")
+    assert limit_label.left() == area.left(), "at the right edge it would cover the region"
+    chart.set_region(10.0, 60.0, None, None, "95 % CI")
+    region, region_label, limit_label = _place_labels(layer, area)
+    assert region.contains(region_label)
+    assert limit_label.right() == area.right()
+
+
+def _place_labels(layer: DecorationLayer, area: QRectF) -> tuple[QRectF, QRectF, QRectF]:
+    """Return the rectangles of the region, of its label and of the label of the limit."""
+    metrics, region = QFontMetricsF(layer.font), layer.decorations.region
+    region_label, limit_label = layer.place_region_label(area, metrics), layer.place_limit_label(area, metrics)
+    assert region is not None
+    assert region_label is not None
+    assert limit_label is not None
+    return layer.bounds_to_rect(area, region), region_label, limit_label[1]
 
 
 def _changed_lines(image: QImage, other: QImage) -> list[int]:

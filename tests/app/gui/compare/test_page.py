@@ -223,6 +223,8 @@ def test_answers_lie_over_each_other_stage_by_stage(
     assert 99 <= slow.x[-1] < 100
     assert slow.y[np.searchsorted(slow.x, 50)] == pytest.approx(2 * fast.y[np.searchsorted(fast.x, 50)], rel=0.1)
     assert answers.stage_box.currentText() == "step 218 req/s"
+    assert answers.stage_box.isVisibleTo(page)
+    assert answers.metric_box.isVisibleTo(page)
     answers.stage_box.setCurrentIndex(0)
     settle(qtbot, page)
     assert answers.stage_box.currentText() == "probe 25 req/s"
@@ -239,6 +241,12 @@ def test_answers_lie_over_each_other_stage_by_stage(
         first, second = answers.chart.series()
         assert (first.label, second.style_index) == ("1 quickstart", color)
         assert len(first.x) > 3
+    outcome = page.presenter.outcome
+    assert outcome is not None
+    answers.show_outcome(msgspec.structs.replace(outcome, stages=()))
+    answers.view_box.setCurrentIndex(answers.view_box.findData("distribution"))
+    assert not answers.stage_box.isVisibleTo(page)
+    assert not answers.metric_box.isVisibleTo(page), "there is nothing to choose"
 
 
 def test_each_stage_has_its_verdicts_in_a_row(searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot) -> None:

@@ -102,7 +102,7 @@ def test_a_bundled_profile_goes_through_the_form_unchanged(qtbot: QtBot, look: T
     joined = JoinedForm(text)
     reported: list[object] = []
     joined.form.edits.edited.connect(reported.append)
-    for view in ("local", "endpoint", "sweep"):
+    for view in ("local", "endpoint", "max_rate"):
         joined.form.set_view(view)
     assert (reported, joined.document.text) == ([], text)
     shiboken6.delete(joined.form)
@@ -268,7 +268,7 @@ def test_values_no_editor_expects_stay_as_they_are(qtbot: QtBot, look: ThemeCont
     assert reported == []
 
 
-@pytest.mark.parametrize("view", ["endpoint", "sweep"])
+@pytest.mark.parametrize("view", ["endpoint", "max_rate"])
 def test_the_tab_key_goes_down_the_form(qtbot: QtBot, joined: JoinedForm, view: View) -> None:
     joined.form.set_view(view)
     for path in (("target", "tls", "verify"), ("limits", "usd"), ("load", "seed"), ("load", "stages", 0, "lead_in")):

@@ -95,6 +95,25 @@ def test_a_run_has_the_numbers_of_earlier_runs_and_the_cost_of_its_plan(model: R
     assert "no comparable run before it" in model.index(0, trend).data(Qt.ItemDataRole.ToolTipRole)
 
 
+def test_max_rates_are_sorted_as_numbers_and_shown_whole_in_the_tip(model: RunsModel) -> None:
+    texts = {29.9: "29.9 req/s", 100.0: "100 req/s", 9.5: "9.50 inferences/s, int8-dynamic, batch 1"}
+    rows = tuple(
+        RunRow(
+            f"run-{value}",
+            f"/runs/run-{value}",
+            max_rate_text=text,
+            number=HeadlineNumber("max_rate_within_slo", None, "1/s", "higher", "search", Estimate(value)),
+        )
+        for value, text in texts.items()
+    )
+    model.set_listed_runs(build_listing(Listing((RunRow("none", "/runs/none"), *rows))))
+    column = COLUMNS.index("max_rate")
+    model.sort(column, Qt.SortOrder.DescendingOrder)
+    cells = [model.index(row, column) for row in range(4)]
+    assert [cell.data() for cell in cells] == ["100 req/s", "29.9 req/s", texts[9.5], "n/a"]
+    assert cells[2].data(Qt.ItemDataRole.ToolTipRole) == texts[9.5]
+
+
 def test_ticks_stay_with_their_runs_whatever_is_sorted_and_go_when_the_run_goes(model: RunsModel) -> None:
     model.set_listed_runs(listed(20))
     model.setData(model.index(7, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
@@ -152,7 +171,7 @@ def test_the_columns_that_a_user_has_chosen_are_shown_again(
         return table, {name: not table.isColumnHidden(column) for column, name in enumerate(COLUMNS)}
 
     table, shown = lay_out()
-    assert [name for name, is_shown in shown.items() if not is_shown] == ["duration"]
+    assert [name for name, is_shown in shown.items() if not is_shown] == ["duration", "size"]
     menu = QMenu(table)
     table.fill_column_menu(menu)
     actions = {action.text(): action for action in menu.actions()}

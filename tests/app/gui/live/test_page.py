@@ -14,6 +14,7 @@ from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.gui.charts.export import find_export_caption
 from app.gui.engine.launch import ENGINE_LOG
 from app.gui.live.body import LiveBody
 from app.gui.live.page import LivePage
@@ -126,11 +127,15 @@ def test_a_run_that_goes_on_is_found_again_and_watched(page: LivePage, navigatio
 
 def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    write_events(run, whole_run(4))
+    run_id = "20251117-093000-watched-0a1b"
+    write_events(run, [replace(one, run_id=run_id) if isinstance(one, RunStarted) else one for one in whole_run(4)])
     write_telemetry(run, map(second_of_host, range(1, 40)))
     (run / RESULT).touch()
     body = watch_whole(page, qtbot, run, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: all(chart.series() for chart in body.charts.linked.charts) and not body.is_painting)
+    caption = find_export_caption(body.charts)
+    assert caption is not None
+    assert caption.date == "2025-11-17T09:30:00+00:00", "when the run started, not when it is shown"
     assert body.header.progress.text() == "4 of 4 done"
     assert body.badge.text() == "VALID"
     assert "Duration 0:42" in body.header.times.text()
@@ -227,7 +232,7 @@ def test_errors_are_a_table(page: LivePage, qtbot: QtBot, tmp_path: Path) -> Non
     qtbot.waitUntil(lambda: body.failures.table.frame_model.rowCount() == 1)
     model = body.failures.table.frame_model
     shown = [model.data(model.index(0, column)) for column in range(4)]
-    assert shown == ["timeout", "0:04", "2", "the request timed out"]
+    assert shown == ["timeout", "2", "0:04", "the request timed out"]
     assert body.failures.sample.text() == "timeout, first example: the request timed out"
 
 

@@ -87,6 +87,13 @@ def test_the_ribbon_says_what_became_of_each_stage() -> None:
     assert [(band.start_s, band.end_s, band.state) for band in presenter.stages.bands()] == [(3, 13, "bad")]
 
 
+def test_a_stage_without_an_end_event_ends_with_the_next_stage_or_phase() -> None:
+    presenter = after(started(), begun(-2, 1), begun(-1, 3))
+    assert [cell.end_s for cell in presenter.stages.cells()] == [3, None]
+    presenter.handle_event(PhaseChanged(at(5), "warmup", "warming up", 0, None))
+    assert [cell.end_s for cell in presenter.stages.cells()] == [3, 5]
+
+
 def test_the_rate_of_a_closed_loop_or_a_search_is_not_to_be_changed() -> None:
     for stage in (replace(begun(0, 1), concurrency=4, offered_per_s=None), begun(0, 1, kind="probe")):
         running = after(started(), stage).stages.running_cell
@@ -259,6 +266,8 @@ def test_an_endpoint_has_rates_latency_and_errors_and_with_tokens_their_times() 
     for event in (ended(0, 5), begun(1, 5), snapshot(1, 6, 5)):
         presenter.handle_event(event)
     assert presenter.kpis()[3].detail == "0 of 400 requests", "over all stages"
+    late = after(started(), begun(0, 1), snapshot(0, 4, 1), ended(0, 5, errors={"timeout": 100})).kpis()[3]
+    assert (late.value, late.state) == ("25.0\u202f%", "bad"), "failed after the last snapshot"
     for time_s, tokens in ((7, 2000), (8, 4000)):
         tokens_seen = replace(snapshot(1, time_s, 5), output_tokens=tokens, ttft_p50_ms=80.0, tpot_p50_ms=9.0)
         presenter.handle_event(tokens_seen)

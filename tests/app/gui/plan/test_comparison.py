@@ -76,6 +76,8 @@ def test_what_an_offer_costs_more_for(instances: int, usd: float, reason: str) -
     cost = replace(fleet.usd_per_month, value=730 * instances * usd)
     assert explain_rank(replace(fleet, instances=instances, usd_per_hour_each=usd, usd_per_month=cost), plan) == reason
     assert explain_rank(fleet_of(plan, L4), plan) == ""
+    autoscaled = replace(fleet_of(plan, L4), offer=A10G, usd_per_month=replace(fleet.usd_per_month, value=3650.0))
+    assert explain_rank(autoscaled, plan) == "$1,073/month more (42 %)", "the same number of the same instances"
 
 
 def test_the_columns_and_the_buttons_are_those_of_the_pins(qtbot: QtBot) -> None:

@@ -32,8 +32,8 @@ def scrolled(qtbot: QtBot) -> Scrolled:
     scrolled = Scrolled()
     qtbot.addWidget(scrolled)
     scrolled.resize(900, 600)
-    scrolled.show()
-    qtbot.waitExposed(scrolled)
+    with qtbot.waitExposed(scrolled):
+        scrolled.show()
     return scrolled
 
 
@@ -93,6 +93,31 @@ def test_a_small_window_shows_the_offers_before_the_page_scrolls(qtbot: QtBot) -
     qtbot.addWidget(folding)
     assert folding.layout_mode == "three"
     assert folding.sizeHint().height() == 26 * folding.fontMetrics().lineSpacing()
+
+
+def test_a_wide_window_gives_the_columns_shares_of_its_width(qtbot: QtBot) -> None:
+    """Whatever width the chart between them prefers."""
+    chart = QScrollArea()
+    chart.setWidget(QLabel("m" * 200))
+    left, right = QLineEdit(), QLineEdit()
+    folding = ResponsiveLayout(Panels(left, chart, right, QLineEdit()))
+    qtbot.addWidget(folding)
+    folding.resize(1440, 600)
+    folding.show()
+    qtbot.waitUntil(lambda: left.width() > 230 and right.width() > 400)
+
+
+def test_a_wide_window_widens_what_is_empty_until_there_is_a_plan(qtbot: QtBot) -> None:
+    """Not only the chart, which prefers the most."""
+    panels = Panels(QLabel("traffic"), roomy(), QLabel(), QLabel())
+    folding = ResponsiveLayout(panels)
+    qtbot.addWidget(folding)
+    folding.resize(2_400, 600)
+    with qtbot.waitExposed(folding):
+        folding.show()
+    assert folding.layout_mode == "three"
+    left, centre, right, _ = (panel.width() for panel in panels)
+    assert centre > right > left > 500
 
 
 def test_who_types_goes_on_typing(qtbot: QtBot, scrolled: Scrolled) -> None:

@@ -43,8 +43,8 @@ def searched(made_runs: dict[str, Path], tmp_path: Path) -> Path:
 def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[ResultsPage]:
     made = ResultsPage(navigation, look)
     made.resize(1100, 760)
-    made.show()
-    qtbot.waitExposed(made)
+    with qtbot.waitExposed(made):
+        made.show()
     yield made
     made.close()
     made.deleteLater()

@@ -46,7 +46,7 @@ def reevaluated(page: ResultsPage, qtbot: QtBot, ask: object) -> DisplayedRun:
 
 
 def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
-    page: ResultsPage, opened: OpenRun, searched: Path
+    page: ResultsPage, opened: OpenRun, searched: Path, qtbot: QtBot
 ) -> None:
     report = opened(searched).report
     shown = texts(page)
@@ -75,6 +75,10 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
     column = headers.index(metric_label(report.times, "p95"))
     for place, stage in enumerate(report.stages):
         assert model.index(place, column).data() == formatting.format_quantity(stage.p95)
+    page.resize(1_100, 2_000)
+    (chart,) = content.load_curves.charts
+    qtbot.waitUntil(lambda: chart.height() >= 600)
+    assert table.y() < table.height(), "the room of a tall page is below the table"
 
 
 def test_the_page_of_a_run_of_many_stages_describes_the_whole_run(

@@ -64,12 +64,14 @@ def test_what_goes_wrong_has_a_title_and_a_remedy(qtbot: QtBot) -> None:
     assert badge == "FAIL"
 
 
-def test_a_profile_that_is_not_right_is_reported_with_its_place(qtbot: QtBot) -> None:
-    document = asking("http://127.0.0.1:1")
-    document.take("target.port", 80)
-    with connection_to(qtbot, document) as editor:
-        assert "port" in editor.strip.text()
-        assert editor.rows.rows == ()
+def test_a_profile_that_is_not_right_is_reported_with_its_key_and_without_a_process(qtbot: QtBot) -> None:
+    document = asking("ftp://127.0.0.1")
+    editor = ConnectionTestPanel()
+    qtbot.addWidget(editor)
+    editor.show_document(document)
+    qtbot.mouseClick(editor.test_button, Qt.MouseButton.LeftButton)
+    assert editor.strip.text().startswith("target.url: the URL must start with http:// or https://")
+    assert (editor.command_runner.is_running, editor.test_button.isEnabled()) == (False, True)
 
 
 def test_a_test_can_be_stopped(qtbot: QtBot) -> None:

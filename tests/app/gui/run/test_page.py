@@ -173,10 +173,23 @@ def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path
     assert page.presenter.state().issues == ()
 
 
+def test_the_undo_of_a_recognized_url_is_offered_until_the_next_edit(page: RunPage) -> None:
+    page.create_endpoint_profile()
+    page.presenter.apply_edit(("target", "url"), "http://127.0.0.1:1/v1/chat/completions")
+    assert page.adopt_url()
+    page.notice_strip.action_triggered.emit()
+    assert page.presenter.state().protocol == "http"
+    page.presenter.apply_edit(("target", "url"), "http://127.0.0.1:2/v1/chat/completions")
+    assert page.adopt_url()
+    assert not page.notice_strip.isHidden()
+    page.presenter.apply_edit(("name",), "renamed")
+    assert page.notice_strip.isHidden(), "its button would undo the name instead"
+
+
 def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
     page.header.view_buttons.button(2).click()
-    assert page.form.sections["promises"].is_open
+    assert page.form.sections["slo"].is_open
     assert not page.form.sections["target"].is_open
     page.notice_strip.action_triggered.emit()
     assert "search" in page.presenter.document.tree["load"]

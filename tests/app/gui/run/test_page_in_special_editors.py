@@ -14,6 +14,7 @@ from app.gui.run.search_editor import SearchEditor
 from app.gui.theme import ThemeController
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
+from app.profiles.pricing.catalog import get_price_list_path
 from tests.fakes.edited import EditedDocument
 
 
@@ -99,9 +100,17 @@ def test_the_preview_says_what_start_does(qtbot: QtBot) -> None:
     assert preview.start_summary.text().startswith("The run sends about 400 requests to a server that the run starts")
     document.take("load.stages", [{"rate": "x"}])
     preview.show_document(document)
-    qtbot.waitUntil(lambda: preview.view.reason is not None, timeout=30_000)
-    assert preview.strip.text().startswith("The run is not ready to start: ")
+    qtbot.waitUntil(lambda: preview.view.work is None, timeout=30_000)
+    assert preview.start_summary.text() == "The planned run appears here when the profile has no errors."
+    assert preview.strip.text() == "", "the page states the error"
     assert preview.tiles() == ()
+    prices = get_price_list_path()
+    prices.parent.mkdir(parents=True)
+    prices.write_text("{", "utf-8")
+    preview.show_document(bundled("chat"))
+    qtbot.waitUntil(lambda: preview.view.reason is not None, timeout=30_000)
+    assert preview.strip.text().startswith(f"The run is not ready to start: {prices} cannot be read")
+    assert preview.start_summary.isHidden()
 
 
 def test_the_preview_of_a_grid_names_the_cells_that_cannot_run(qtbot: QtBot) -> None:

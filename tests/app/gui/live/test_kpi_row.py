@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame
+from pytestqt.qtbot import QtBot
+
+from app.gui.live.kpi_row import KpiRow
+from app.gui.live.state import Kpi
+from app.gui.theme import ThemeController
+
+
+def test_a_new_card_is_as_wide_as_the_others_at_once(qtbot: QtBot, look: ThemeController) -> None:
+    row = KpiRow()
+    qtbot.addWidget(row)
+    row.resize(1240, 72)
+    row.show()
+    kpis = tuple(Kpi(label=f"Metric {index}", value="1 req/s") for index in range(5))
+    row.show_kpis(kpis[:4])
+    row.show_kpis(kpis)
+    widths = [card.width() for card in row.findChildren(QFrame, options=Qt.FindChildOption.FindDirectChildrenOnly)]
+    assert max(widths) - min(widths) <= 1, "before the event loop lays them out"
+    assert sum(widths) > 1_200
