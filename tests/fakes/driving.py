@@ -29,9 +29,9 @@ def find_button(root: QWidget, text: str) -> QAbstractButton | None:
     return None
 
 
-def press(qtbot: QtBot, root: QWidget, text: str, *, within_ms: int = 20_000) -> None:
+def press(qtbot: QtBot, root: QWidget, text: str) -> None:
     """Once it is there."""
-    qtbot.waitUntil(lambda: find_button(root, text) is not None, timeout=within_ms)
+    qtbot.waitUntil(lambda: find_button(root, text) is not None)
     button = find_button(root, text)
     assert button is not None
     button.click()
@@ -67,9 +67,9 @@ class HandCounter(QObject):
         return False
 
 
-def click(qtbot: QtBot, root: QWidget, text: str, *, within_ms: int = 20_000) -> None:
+def click(qtbot: QtBot, root: QWidget, text: str) -> None:
     """With the mouse, on the middle of the button of that text, which must be in sight."""
-    qtbot.waitUntil(lambda: find_button(root, text) is not None, timeout=within_ms)
+    qtbot.waitUntil(lambda: find_button(root, text) is not None)
     button = find_button(root, text)
     assert button is not None
     middle = button.rect().center()
@@ -136,7 +136,7 @@ def texts_of(root: QWidget) -> list[str]:
 def shows_the_verdict_of(qtbot: QtBot, window: Window, run: StoredRun) -> None:
     """Waits until Results shows the run, and holds its badges against the run's own file."""
     page = window.pages.results
-    qtbot.waitUntil(lambda: page.presenter.displayed_run is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: page.presenter.displayed_run is not None)
     assert page.run_directories() == (run.directory,)
     said = json.loads((run.directory / "result.json").read_text())
     badges = [one.text() for one in page.findChildren(Badge) if one.isVisible() and one.text()]

@@ -61,8 +61,9 @@ def start_engines_that_draw_nothing(patch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def leaving_nothing() -> Iterator[None]:
-    """Fails when what ran inside left a Python thread, a piece of work or a child process that does not end by itself
-    within ten seconds. Cycles are collected in this thread alone, as the window does."""
+    """Fails when what ran inside left a Python thread, a piece of work that does not end by itself in the time that a
+    busy machine needs, or a child process that does not within ten seconds. Cycles are collected in this thread alone,
+    as the window does."""
     threads, children = set(threading.enumerate()), _children()
     was_enabled = gc.isenabled()
     gc.disable()
@@ -74,7 +75,7 @@ def leaving_nothing() -> Iterator[None]:
         gc.collect()
         if was_enabled:
             gc.enable()
-    assert QThreadPool.globalInstance().waitForDone(10_000), "work goes on in the pool"
+    assert QThreadPool.globalInstance().waitForDone(_PATIENCE_MS), "work goes on in the pool"
     left = [thread.name for thread in set(threading.enumerate()) - threads if not thread.name.startswith("Dummy")]
     assert not left, f"threads are left: {left}"
     _, still_there = psutil.wait_procs(_children() - children, timeout=10)

@@ -25,7 +25,7 @@ def test_a_pipelines_job_runs_the_profile_that_is_edited(open_window: OpenWindow
     window.show_page("run")
     bench = window.pages.run
     press(qtbot, window.pages.run, "Create scripted server profile")
-    qtbot.waitUntil(bench.header.start_button.isEnabled, timeout=20_000)
+    qtbot.waitUntil(bench.header.start_button.isEnabled)
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
     menu = bench.header.ci_button.menu()
     offered: list[str] = []
@@ -61,16 +61,16 @@ def test_a_bundle_from_elsewhere_is_dropped_on_an_empty_window(
     there = open_window()
     there.show_page("library")
     library = there.pages.library.runs_tab
-    qtbot.waitUntil(lambda: library.model.rowCount() == 2, timeout=15_000)
+    qtbot.waitUntil(lambda: library.model.rowCount() == 2)
     bundle = tmp_path / "run.zip"
     library.presenter.export(kept_runs[0], bundle)  # the place comes from the system's own dialog
-    qtbot.waitUntil(bundle.exists, timeout=20_000)
+    qtbot.waitUntil(bundle.exists)
     there.close()
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "elsewhere"))
     here = open_window()
     assert list_stored_runs() == []
     assert drop(here, bundle) == "Import this run"
-    qtbot.waitUntil(shows(here, "results"), timeout=20_000)
+    qtbot.waitUntil(shows(here, "results"))
     (run,) = list_stored_runs()
     assert run.complete_result == StoredRun(kept_runs[0]).complete_result
     shows_the_verdict_of(qtbot, here, run)

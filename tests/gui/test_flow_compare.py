@@ -33,7 +33,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     window = open_window()
     window.show_page("library")
     tab = window.pages.library.runs_tab
-    qtbot.waitUntil(lambda: tab.model.rowCount() == 2, timeout=15_000)
+    qtbot.waitUntil(lambda: tab.model.rowCount() == 2)
     for run in kept_runs:
         place = tab.model.find_visible_row(str(run))
         assert place is not None
@@ -43,7 +43,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     page = window.pages.compare
     qtbot.waitUntil(shows(window, "compare"))
     presenter = page.presenter
-    qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
+    qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy)
     assert page.run_directories() == kept_runs
     line = page.command_line()
     assert line is not None
@@ -92,7 +92,7 @@ def test_two_runs_are_compared_in_three_clicks_from_the_library_and_in_one_from_
     window = open_window()
     window.show_page("library")
     tab = window.pages.library.runs_tab
-    qtbot.waitUntil(lambda: tab.model.rowCount() == 2, timeout=15_000)
+    qtbot.waitUntil(lambda: tab.model.rowCount() == 2)
     with HandCounter() as hand:
         for run in runs:
             place = tab.model.find_visible_row(str(run))
@@ -115,7 +115,7 @@ def test_two_runs_are_compared_in_three_clicks_from_the_library_and_in_one_from_
     window.show_page("home")
     page = window.pages.current
     assert isinstance(page, HomePage)
-    qtbot.waitUntil(lambda: find_button(page.run_rows, "Compare") is not None, timeout=15_000)
+    qtbot.waitUntil(lambda: find_button(page.run_rows, "Compare") is not None)
     compare = find_button(page.run_rows, "Compare")
     assert compare is not None
     page.findChildren(QScrollArea)[0].ensureWidgetVisible(compare)
@@ -159,13 +159,13 @@ def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
     window.navigation.comparison_requested.emit(short_runs)
     page = window.pages.compare
     presenter, part, card = page.presenter, page.pairs_panel, page.verdict_tab.pairs_card
-    qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
+    qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy)
     if any("INVALID" in (entry.problem or "") for entry in presenter.request.entries):
         assert not card.isVisible()
         return
     card.pair_count_box.setValue(1)
     press(qtbot, card, "Run 1 more pair")
-    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 1: measuring baseline", timeout=20_000)
+    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 1: measuring baseline")
     assert find_button(card, "Run 1 more pair") is None
     jobs = window.findChild(JobsDock)
     assert jobs is not None
@@ -175,7 +175,7 @@ def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
         assert "exit code 4" in part.strip.text()
         assert page.run_directories() == short_runs
         return
-    qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
+    qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy)
     (baseline,), (candidate,) = part.state.run_directories("baseline"), part.state.run_directories("candidate")
     assert page.run_directories() == (short_runs[0], baseline, short_runs[1], candidate)
     assert {baseline.parent, candidate.parent} == {home / "runs"}

@@ -67,7 +67,7 @@ def fill(qtbot: QtBot, window: Window, path: KeyPath, text: str) -> None:
 def start(qtbot: QtBot, window: Window) -> StoredRun:
     """From the page's own button, to the end of the run that Results shows."""
     page = window.pages.run
-    qtbot.waitUntil(page.header.start_button.isEnabled, timeout=20_000)
+    qtbot.waitUntil(page.header.start_button.isEnabled)
     press(qtbot, page, "Start (F5)")
     return running(qtbot, window)
 
@@ -141,7 +141,7 @@ def an_endpoint_of_http_is_tried(qtbot: QtBot, window: Window, endpoint: str) ->
     for key, text in (("rate", "30/s"), ("duration", "5s")):
         fill(qtbot, window, ("load", "stages", 0, key), text)
     reported = f"The run sends about 150 requests to {endpoint}, for at most "
-    qtbot.waitUntil(lambda: preview.start_summary.text().startswith(reported), timeout=20_000)
+    qtbot.waitUntil(lambda: preview.start_summary.text().startswith(reported))
 
 
 @pytest.mark.soak  # the quickstart asserts the rate that it finds, and test_flow_first_run searches from the window

@@ -54,7 +54,7 @@ def shown_result(window: Window, qtbot: QtBot) -> Result:
         raise AssertionError(f"no result, and this was told last: {last_told()}") from None
     run = find_run("last")
     command = f"sizewise report {run.run_id}"
-    qtbot.waitUntil(lambda: window.pages.results.command_line() == command, timeout=20_000)
+    qtbot.waitUntil(lambda: window.pages.results.command_line() == command)
     return run.complete_result
 
 
@@ -70,7 +70,7 @@ def test_enter_starts_the_quick_check_and_what_it_measured_until_it_is_stopped_i
     assert result.name == "quickstart"
     assert [cause.id for cause in result.exit.causes] == ["interrupted"]
     assert any(stage.variant for stage in result.stages)
-    qtbot.waitUntil(lambda: result.verdict.status in texts_of(window), timeout=20_000)
+    qtbot.waitUntil(lambda: result.verdict.status in texts_of(window))
 
 
 @pytest.mark.soak
@@ -84,7 +84,7 @@ def test_enter_starts_the_quick_check_and_its_result_comes(
     window = open_window()
     press_enter(window, qtbot)
     result = shown_result(window, qtbot)  # short steps find no rate on a busy machine, and the run says so
-    qtbot.waitUntil(lambda: result.verdict.status in texts_of(window), timeout=20_000)
+    qtbot.waitUntil(lambda: result.verdict.status in texts_of(window))
     assert result.max_rate is not None
     if result.max_rate.per_s.value is None:
         assert any(str(result.max_rate.per_s.reason) in text for text in texts_of(window)), "the page says why not"

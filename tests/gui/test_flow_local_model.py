@@ -22,13 +22,13 @@ def test_a_dropped_model_is_looked_into_measured_and_shown(open_window: Callable
     assert shows(window, "run")()
     page = window.pages.run
     editor, preview = find(page, ModelEditor), find(page, Preview)
-    qtbot.waitUntil(lambda: editor.tree.isVisible() and editor.tree.model().rowCount() > 0, timeout=20_000)
+    qtbot.waitUntil(lambda: editor.tree.isVisible() and editor.tree.model().rowCount() > 0)
     inspection = editor.inspector.state.inspection
     assert inspection is not None
     with HandCounter() as hand:
         click(qtbot, editor.precision, "int8-dynamic")
         make_short(qtbot, window)
-        qtbot.waitUntil(page.header.start_button.isEnabled, timeout=20_000)
+        qtbot.waitUntil(page.header.start_button.isEnabled)
         summary = "The run measures 2 stages on this machine"
         qtbot.waitUntil(lambda: summary in preview.start_summary.text(), timeout=60_000)
         click(qtbot, page.header, "Start (F5)")

@@ -63,7 +63,7 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     presenter.set_simulation_delay(600_000)  # over the whole catalogue the simulation takes its time
     window.show_page("library")
     library = window.pages.library.runs_tab
-    qtbot.waitUntil(lambda: library.model.rowCount() == 1, timeout=15_000)
+    qtbot.waitUntil(lambda: library.model.rowCount() == 1)
     library.table.selectRow(0)
     press(qtbot, library, "Plan from run")
     qtbot.waitUntil(shows(window, "plan"))

@@ -29,7 +29,7 @@ def test_a_stored_run_is_opened_by_a_part_of_its_name(
     palette = palette_of(window)
     qtbot.keyClicks(palette.field, f"run {kept_runs[0].name}")
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: window.pages.results.run_directories() == (kept_runs[0],), timeout=20_000)
+    qtbot.waitUntil(lambda: window.pages.results.run_directories() == (kept_runs[0],))
 
 
 def test_a_profile_is_opened_by_its_name(open_window: OpenWindow, qtbot: QtBot) -> None:

@@ -80,6 +80,5 @@ def settle(qtbot: QtBot, page: ComparePage) -> None:
             not presenter.is_busy
             and not trend.is_busy
             and (presenter.outcome is not None or not page.run_directories())
-        ),
-        timeout=15_000,
+        )
     )

@@ -270,7 +270,7 @@ def test_a_change_of_level_is_drawn_where_the_command_reports_it(
         store(scaled(whole, number, float(noise[number]) * (1.2 if number >= SLOWER_FROM else 1.0)), number + 1)
     page = open_page()
     page.tabs.setCurrentWidget(page.trend_tab)
-    qtbot.waitUntil(lambda: page.trend_tab.trend is not None, timeout=15_000)
+    qtbot.waitUntil(lambda: page.trend_tab.trend is not None)
     trend = page.trend_tab
     assert trend.chart is not None
     assert [mark.x for mark in trend.chart.decorations.markers] == [SLOWER_FROM + 1.0]
@@ -285,7 +285,7 @@ def test_a_change_of_level_is_drawn_where_the_command_reports_it(
     assert trend.series_box.currentIndex() != last
     trend.series_box.setCurrentIndex(last)
     trend.enter(None)
-    qtbot.waitUntil(lambda: trend.trend is not first, timeout=15_000)
+    qtbot.waitUntil(lambda: trend.trend is not first)
     assert trend.series_box.currentIndex() == last, "the metric stays selected"
 
 

@@ -202,7 +202,7 @@ def test_an_engine_that_ends_at_once_says_why_and_leaves_nothing(
     directory = home / "comparisons" / "one"
     save_comparison(directory, page.presenter.request)
     page.pairs_panel.launch(Launch(("compare", "gone.yaml", "gone.yaml", "--measure"), directory, "one", "pairs"))
-    qtbot.waitUntil(lambda: part_of(page).state.status == "failed", timeout=20_000)
+    qtbot.waitUntil(lambda: part_of(page).state.status == "failed")
     assert "gone.yaml is neither a file nor a bundled profile" in part_of(page).strip.text()
     assert not directory.exists()
 

@@ -19,5 +19,5 @@ def test_what_nobody_watches_is_kept_until_it_has_ended(tmp_path: Path, qtbot: Q
     assert len(reaper) == 1
     assert process.stdin is not None
     process.stdin.close()
-    qtbot.waitUntil(lambda: len(reaper) == 0, timeout=10_000)
+    qtbot.waitUntil(lambda: len(reaper) == 0)
     assert process.returncode is not None

@@ -64,7 +64,7 @@ def open_page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> It
 def settle(qtbot: QtBot, page: LibraryPage) -> None:
     """Nothing is being read or changed any more."""
     presenter = page.presenter
-    qtbot.waitUntil(lambda: not presenter.is_busy and page.has_read_all_runs, timeout=10_000)
+    qtbot.waitUntil(lambda: not presenter.is_busy and page.has_read_all_runs)
 
 
 def names(page: LibraryPage) -> list[str]:

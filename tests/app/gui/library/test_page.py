@@ -317,7 +317,7 @@ def test_every_tab_is_named_reachable_and_not_clipped_at_twice_the_text(
 
 def wait_for_rows(qtbot: QtBot, page: LibraryPage) -> None:
     pane = page.current_tab().pane  # type: ignore[attr-defined]
-    qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() > 0, timeout=15_000)
+    qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() > 0)
 
 
 def drop(page: LibraryPage, path: Path) -> None:
@@ -345,4 +345,4 @@ def test_a_run_that_goes_on_is_watched_and_its_end_is_seen(
             page.runs_tab.open()
         assert watched.args == [directory]
         writer.write_result(replace(WHOLE, run_id=directory.name))
-    qtbot.waitUntil(lambda: page.runs_tab.model.row(0).state == "done", timeout=10_000)
+    qtbot.waitUntil(lambda: page.runs_tab.model.row(0).state == "done")

@@ -22,7 +22,7 @@ OpenPage = Callable[[], LibraryPage]
 def show(qtbot: QtBot, page: LibraryPage, place: int, rows: int = 1) -> None:
     page.tabs.setCurrentIndex(place)
     pane = page.current_tab().pane  # type: ignore[attr-defined]
-    qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() >= rows, timeout=15_000)
+    qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() >= rows)
 
 
 def test_a_model_is_inspected_when_it_is_chosen_and_benchmarked(
@@ -32,7 +32,7 @@ def test_a_model_is_inspected_when_it_is_chosen_and_benchmarked(
     show(qtbot, page, 1)
     tab = page.models_tab
     tab.pane.select(0)
-    qtbot.waitUntil(lambda: "367,855 parameters" in tab.card.text, timeout=15_000)
+    qtbot.waitUntil(lambda: "367,855 parameters" in tab.card.text)
     assert page.command_line() == f"sizewise models inspect {bundled_models()['digits']}"
     with qtbot.waitSignal(navigation.open_model_requested) as opened:
         tab.benchmark()
@@ -68,7 +68,7 @@ def test_what_is_no_model_says_so(open_page: OpenPage, qtbot: QtBot, tmp_path: P
     page = open_page()
     show(qtbot, page, 1, len(bundled_models()) + 1)
     page.models_tab.pane.select(len(bundled_models()))
-    qtbot.waitUntil(lambda: "is not" in page.models_tab.card.text, timeout=15_000)
+    qtbot.waitUntil(lambda: "is not" in page.models_tab.card.text)
 
 
 def test_an_endpoint_has_its_last_verdict_and_its_best_rate_and_is_tested_again(

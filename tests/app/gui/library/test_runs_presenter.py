@@ -29,7 +29,7 @@ def presenter(qapp: QObject) -> RunsPresenter:
 
 
 def finish(qtbot: QtBot, presenter: RunsPresenter) -> None:
-    qtbot.waitUntil(lambda: not presenter.is_busy, timeout=10_000)
+    qtbot.waitUntil(lambda: not presenter.is_busy)
 
 
 def test_a_change_that_failed_is_reported_and_is_not_undone(

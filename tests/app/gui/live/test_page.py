@@ -95,7 +95,7 @@ def press_action(qtbot: QtBot, strip: MessageStrip) -> None:
 
 def watch_whole(page: LivePage, qtbot: QtBot, directory: Path, until: Callable[[LiveState], bool]) -> LiveBody:
     page.watch(directory)
-    qtbot.waitUntil(lambda: until(page.state), timeout=20_000)
+    qtbot.waitUntil(lambda: until(page.state))
     return body_of(page)
 
 
@@ -290,7 +290,7 @@ def test_an_engine_that_dies_offers_what_was_measured(
 def test_what_does_not_start_says_why(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     page.run.engine.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "of nothing"))
     assert (page.state.status, page.state.name) == ("starting", "of nothing")
-    qtbot.waitUntil(lambda: page.state.status == "failed", timeout=20_000)
+    qtbot.waitUntil(lambda: page.state.status == "failed")
     assert "no-such-profile.yaml" in page.strip.text()
     assert action_of(page.strip) is None
 
@@ -299,7 +299,7 @@ def test_what_is_called_off_while_it_starts_is_no_error(page: LivePage, qtbot: Q
     page.run.engine.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "x"))
     page.stop()
     page.stop()
-    qtbot.waitUntil(lambda: page.state.status == "failed", timeout=20_000)
+    qtbot.waitUntil(lambda: page.state.status == "failed")
     assert page.strip.text() == "The run was stopped before the first measurement."
     assert not (tmp_path / "run").exists()
 
@@ -330,7 +330,7 @@ def test_a_run_from_start_to_stop(
         assert QApplication.clipboard().text() == body.controls.command()
         qtbot.mouseClick(body.controls.extend_button, Qt.MouseButton.LeftButton)
         reported = {"driver updated", "rate 90 req/s", "extended by 20 s"}
-        qtbot.waitUntil(lambda: {mark.label for mark in texts.markers} == reported, timeout=20_000)
+        qtbot.waitUntil(lambda: {mark.label for mark in texts.markers} == reported)
         qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
         assert "Stop this run?" in page.stop_strip.text()
         assert going(page) == "running", "one Escape only asks"
@@ -348,4 +348,4 @@ def test_a_run_from_start_to_stop(
     assert states[0].status == "starting"
     assert not page.is_running
     pid = next(event.pid for event in StoredRun(run).events() if isinstance(event, RunStarted))
-    qtbot.waitUntil(lambda: not psutil.pid_exists(pid), timeout=20_000)
+    qtbot.waitUntil(lambda: not psutil.pid_exists(pid))

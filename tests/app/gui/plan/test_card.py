@@ -36,7 +36,7 @@ def test_a_relaxation_that_is_shown_already_keeps_its_button(qtbot: QtBot) -> No
     card = PlanCard()
     qtbot.addWidget(card)
     state = PlanState(phase="simulated", plan=replace(whole_plan(), recommendation=None), is_current=True)
-    shown = []
+    shown: list[QPushButton] = []
     for peak in (50, 50, 40):
         relaxation = Relaxation((f"traffic.peak={peak}/s",), f"A peak of {peak} req/s fits.")
         card.show_state(replace(state, relaxations=(relaxation,), computation_ms=float(len(shown))))

@@ -96,7 +96,7 @@ def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
     assert question.traffic.hourly_share[13] == pytest.approx(0.8, abs=1e-4)
     assert day.preset.currentText() == "Custom"
     assert opened.source_bar.badge.text() == "planning…"
-    qtbot.waitUntil(lambda: opened.source_bar.badge.text() == "estimate", timeout=20_000)
+    qtbot.waitUntil(lambda: opened.source_bar.badge.text() == "estimate")
     simulated(opened, qtbot)
     assert opened.source_bar.badge.text() == "simulated"
     assert_the_command_says_the_same(opened, capsys)
@@ -309,7 +309,7 @@ def test_it_is_exported_as_the_command_line_does_and_every_control_has_a_name_an
 
     def export(kind: ExportKind, name: str) -> None:
         opened.export_to(kind, tmp_path / name)
-        qtbot.waitUntil(lambda: name in opened.strip.text(), timeout=20_000)
+        qtbot.waitUntil(lambda: name in opened.strip.text())
 
     export("plan", "out.yaml")
     export("report", "out.html")

@@ -108,7 +108,7 @@ def test_sources_that_hold_nothing_are_reported(qtbot: QtBot, tmp_path: Path) ->
     presenter = PlanPresenter()
     presenter.open(PlanRequest((str(tmp_path / "gone"),)))
     assert presenter.state.phase == "loading"
-    qtbot.waitUntil(lambda: presenter.state.phase == "failed", timeout=20_000)
+    qtbot.waitUntil(lambda: presenter.state.phase == "failed")
     assert "no run matches" in str(presenter.state.error)
     presenter.deleteLater()
 

@@ -54,7 +54,7 @@ def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterato
 @pytest.fixture
 def opened(page: ResultsPage, qtbot: QtBot) -> OpenRun:
     def open_run(path: Path) -> DisplayedRun:
-        with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
+        with qtbot.waitSignal(page.presenter.opened):
             page.open_run(path)
         assert page.presenter.displayed_run is not None
         return page.presenter.displayed_run

@@ -31,7 +31,7 @@ def _opened(page: ResultsPage, opened: OpenRun, run: Path, qtbot: QtBot, form: s
     drawer = page.content().drawer
     drawer.format_box.setCurrentIndex(drawer.format_box.findData(form))
     assert page.export()
-    qtbot.waitUntil(lambda: drawer.save_button.isEnabled() and drawer.contents.names_table.isVisible(), timeout=20_000)
+    qtbot.waitUntil(lambda: drawer.save_button.isEnabled() and drawer.contents.names_table.isVisible())
     return drawer
 
 
@@ -41,8 +41,8 @@ def _rows(drawer: ExportDrawer) -> list[tuple[str, str]]:
 
 
 def _saved(drawer: ExportDrawer, qtbot: QtBot) -> Path:
-    qtbot.waitUntil(drawer.save_button.isEnabled, timeout=20_000)
-    with qtbot.waitSignal(drawer.saved, timeout=20_000) as reported:
+    qtbot.waitUntil(drawer.save_button.isEnabled)
+    with qtbot.waitSignal(drawer.saved) as reported:
         drawer.save_button.click()
     path: Path = reported.args[0].path
     return path
@@ -77,7 +77,7 @@ def test_a_form_without_the_profile_has_no_prompts_to_hide(
     assert _rows(drawer) == [(HOST, "unchanged")]
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("json"))
     assert (drawer.contents.prompts.isVisible(), drawer.contents.redacted_kinds()) == (True, ("prompts",))
-    qtbot.waitUntil(drawer.save_button.isEnabled, timeout=20_000)
+    qtbot.waitUntil(drawer.save_button.isEnabled)
 
 
 def test_the_command_line_writes_the_same_file_and_the_run_stays_as_it_was(
@@ -88,7 +88,7 @@ def test_the_command_line_writes_the_same_file_and_the_run_stays_as_it_was(
     drawer.contents.hosts.click()
     assert _rows(drawer)[0] == (HOST, "host-1")
     drawer.contents.sidecars.click()
-    qtbot.waitUntil(drawer.save_button.isEnabled, timeout=20_000)
+    qtbot.waitUntil(drawer.save_button.isEnabled)
     assert drawer.status.text().endswith("kB")
     drawer.path_field.setText(str(tmp_path / "out" / "told.json"))
     command = page.command_line()
@@ -111,7 +111,7 @@ def test_the_summary_that_is_copied_hides_the_same(
     drawer = _opened(page, opened, prompting, qtbot)
     drawer.contents.hosts.click()
     drawer.copy_button.click()
-    qtbot.waitUntil(lambda: "host names and addresses" in QGuiApplication.clipboard().text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "host names and addresses" in QGuiApplication.clipboard().text())
 
 
 def test_a_place_of_ones_own_stays_and_takes_the_ending_of_another_form(
@@ -124,4 +124,4 @@ def test_a_place_of_ones_own_stays_and_takes_the_ending_of_another_form(
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("markdown"))
     assert drawer.path_field.text() == str(tmp_path / "mine.md")
     assert not drawer.contents.sidecars.isVisible()
-    qtbot.waitUntil(drawer.save_button.isEnabled, timeout=20_000)
+    qtbot.waitUntil(drawer.save_button.isEnabled)

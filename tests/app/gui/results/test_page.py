@@ -39,7 +39,7 @@ def texts(page: QWidget) -> list[str]:
 
 
 def reevaluated(page: ResultsPage, qtbot: QtBot, ask: object) -> DisplayedRun:
-    with qtbot.waitSignal(page.presenter.reevaluated, timeout=20_000):
+    with qtbot.waitSignal(page.presenter.reevaluated):
         ask()  # type: ignore[operator]
     assert page.presenter.displayed_run is not None
     return page.presenter.displayed_run
@@ -153,7 +153,7 @@ def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
     own = opened(stages)
-    with qtbot.waitSignal(page.presenter.rejected, timeout=20_000):
+    with qtbot.waitSignal(page.presenter.rejected):
         page.content().overview.time_axis.linked.select_time_range(9_000, 9_010)
     assert page.strip.text().startswith("No request was scheduled from 9000 s to 9010 s of the run.")
     assert page.presenter.displayed_run is own
@@ -236,7 +236,7 @@ def test_a_title_is_shown_exported_and_undone(
     set_title(stages, "by another hand")
     page.enter()
     assert header.title.text() == "by another hand"
-    with qtbot.waitSignal(page.presenter.failed, timeout=20_000):
+    with qtbot.waitSignal(page.presenter.failed):
         page.open_run(tmp_path / "none")
     qtbot.waitUntil(lambda: "by another hand" in texts(page.recent_runs.run_rows))
 
@@ -272,16 +272,16 @@ def test_the_report_is_exported_where_one_chooses_and_the_summary_copied(
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("markdown"))
     assert page.export()
     assert drawer.path_field.text() == str(stages / "summary.md")
-    qtbot.waitUntil(drawer.save_button.isEnabled, timeout=20_000)
+    qtbot.waitUntil(drawer.save_button.isEnabled)
     drawer.path_field.setText(str(tmp_path / "out" / "summary.md"))
-    with qtbot.waitSignal(drawer.saved, timeout=20_000):
+    with qtbot.waitSignal(drawer.saved):
         drawer.save_button.click()
     assert (tmp_path / "out" / "summary.md").read_text() == render(shown.report, "markdown")
     assert drawer.open_button.isEnabled()
     drawer.copy_button.click()
-    qtbot.waitUntil(lambda: QGuiApplication.clipboard().text() == render(shown.report, "markdown"), timeout=20_000)
+    qtbot.waitUntil(lambda: QGuiApplication.clipboard().text() == render(shown.report, "markdown"))
     drawer.path_field.setText(str(stages / RESULT / "impossible.md"))
-    with qtbot.waitSignal(drawer.failed, timeout=20_000):
+    with qtbot.waitSignal(drawer.failed):
         drawer.save_button.click()
     assert "impossible.md cannot be written" in page.strip.text()
 
@@ -295,8 +295,8 @@ def test_a_report_of_another_slo_is_not_written_over_the_runs_own(
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("json"))
     assert page.export()
     assert drawer.path_field.text() == str(stages / "report-reevaluated.json")
-    qtbot.waitUntil(drawer.save_button.isEnabled, timeout=20_000)
-    with qtbot.waitSignal(drawer.saved, timeout=20_000):
+    qtbot.waitUntil(drawer.save_button.isEnabled)
+    with qtbot.waitSignal(drawer.saved):
         drawer.save_button.click()
     assert json.loads((stages / "report-reevaluated.json").read_text())["verdict"]["sentence"].startswith(
         "The run was re-evaluated with SLO"
@@ -324,12 +324,12 @@ def test_a_damaged_run_is_reported_of_and_the_others_offered(
 ) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / RESULT).write_text("{")
-    with qtbot.waitSignal(page.presenter.failed, timeout=20_000):
+    with qtbot.waitSignal(page.presenter.failed):
         page.open_run(tmp_path / "broken")
     assert "result.json cannot be read" in page.strip.text()
     rows = page.recent_runs.run_rows
     qtbot.waitUntil(lambda: "three stages" in texts(rows))
-    with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
+    with qtbot.waitSignal(page.presenter.opened):
         next(row for row in rows.findChildren(RunButton) if row.accessibleName() == "Open run three stages").click()
 
 
@@ -360,7 +360,7 @@ def test_the_run_is_compared_planned_and_repeated_by_the_window(
 def test_a_moment_asked_for_before_the_run_is_there_is_shown_then(
     page: ResultsPage, stages: Path, qtbot: QtBot
 ) -> None:
-    with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
+    with qtbot.waitSignal(page.presenter.opened):
         page.open_run(stages)
         page.show_time(21.5)
     assert page.content().overview.time_axis.rates.crosshair.x == pytest.approx(21.5)
@@ -369,7 +369,7 @@ def test_a_moment_asked_for_before_the_run_is_there_is_shown_then(
 def test_the_status_bar_is_reported_of_the_shown_runs_trust(
     page: ResultsPage, navigation: Navigation, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
-    with qtbot.waitSignal(navigation.validity_changed, timeout=20_000) as reported:
+    with qtbot.waitSignal(navigation.validity_changed) as reported:
         shown = opened(stages)
     assert reported.args == [shown.result.verdict.status, "\n".join(shown.result.verdict.reasons), "results"]
 

@@ -61,13 +61,13 @@ def test_a_run_of_a_language_model_goes_on_to_a_server_and_shows_the_plan_of_a_l
     assert "Nothing that this run measured is part of it" in shape_tab.statement_label.text()
     assert shape_tab.heading.text() == "Llama 3.1 8B"
 
-    with qtbot.waitSignal(navigation.open_profile_requested, timeout=20_000) as served:
+    with qtbot.waitSignal(navigation.open_profile_requested) as served:
         tab.serving_button.click()
     assert served.args is not None
     assert yaml.safe_load(Path(served.args[0]).read_text("utf-8"))["target"]["serve"]["model"] == str(
         tmp_path / "model"
     )
-    with qtbot.waitSignal(navigation.plan_inputs_requested, timeout=20_000) as planned:
+    with qtbot.waitSignal(navigation.plan_inputs_requested) as planned:
         shape_tab.open_button.click()
     assert planned.args is not None
     assert planned.args[0].overrides[1] == "traffic.tokens={input: 900, output: 120}"
