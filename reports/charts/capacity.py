@@ -115,7 +115,7 @@ def _build_level_layers(level: dict[str, Any]) -> list[alt.Chart]:
     position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
     position |= {"fontWeight": 600} if is_planned else {}
     halo_layer, label = (  # keeps the label readable on top of the demand bars
-        data.mark_text(**position | style).encode(x=alt.value(0), y=y, text=alt.Text("text:N"))
+        data.mark_text(**position | style).encode(x=alt.XValue(0), y=y, text=alt.Text("text:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": color})
     )
     return [rule, halo_layer, label]

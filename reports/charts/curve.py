@@ -151,7 +151,7 @@ def _build_max_rate_layers(report: Report, x: alt.X) -> list[alt.Chart]:
     band = data.mark_rect(color=ACCENT, opacity=0.15).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
     rule = data.mark_rule(color=INK, strokeWidth=1).encode(x=x)
     label = data.mark_text(align="right", baseline="top", dx=-6, dy=2, fontWeight=600).encode(
-        x=x, y=alt.value(0), text=alt.Text("text:N")
+        x=x, y=alt.YValue(0), text=alt.Text("text:N")
     )
     return [band, rule, label]
 

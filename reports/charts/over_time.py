@@ -154,8 +154,8 @@ def _build_stage_band(report: Report, load: LoadSeries) -> list[alt.Chart]:
         .encode(
             x=alt.X("from:Q"),
             x2=alt.X2("to:Q"),
-            y=alt.value(0),
-            y2=alt.value(6),
+            y=alt.YValue(0),
+            y2=alt.Y2Value(6),
             fill=alt.Fill("kind:N", scale=scale, legend=legend),
             tooltip=[alt.Tooltip("stage:N"), alt.Tooltip("kind:N")],
         )

@@ -81,7 +81,9 @@ def _build_hover_layer(hours: list[dict[str, Any]], x: alt.X) -> alt.Chart:
         alt.Tooltip("usd:N", title="Cost ($)"),
     ]
     column = build_layer(hours).mark_rect(color=INK, opacity=0)
-    chart: alt.Chart = column.encode(x=x, x2=alt.X2("end:Q"), y=alt.value(0), y2=alt.value("height"), tooltip=tooltip)
+    chart: alt.Chart = column.encode(
+        x=x, x2=alt.X2("end:Q"), y=alt.YValue(0), y2=alt.Y2Value("height"), tooltip=tooltip
+    )
     return chart
 
 
@@ -117,7 +119,7 @@ def _build_instance_labels(hours: list[dict[str, Any]], x: alt.X) -> list[alt.Ch
     if len(labels) < 2:
         return []
     label_layer = build_layer(labels).mark_text(color=INK, align="left", baseline="bottom", dx=2, dy=-3)
-    return [label_layer.encode(x=x, y=alt.value("height"), text=alt.Text("count:N"))]
+    return [label_layer.encode(x=x, y=alt.YValue("height"), text=alt.Text("count:N"))]
 
 
 def _build_rows(day: DaySeries) -> tuple[tuple[str, ...], ...]:

@@ -55,9 +55,17 @@ _MAX_LABEL_PX = 300
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
+class _SharedData(alt.InlineData):
+    """Inline data that all copies of a layer share: each method of Altair that adds something to a
+    layer copies the layer."""
+
+    def __deepcopy__(self, _: Any) -> _SharedData:
+        return self
+
+
 def build_layer(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
     """Build a chart layer from inline data, with one record per mark."""
-    return alt.Chart(alt.InlineData(values=[dict(value) for value in values]))
+    return alt.Chart(_SharedData(values=[dict(value) for value in values]))
 
 
 def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:
@@ -141,7 +149,7 @@ def build_limit_line(value: float, text: str) -> list[alt.Chart]:
     rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(y=alt.Y("limit:Q"))
     position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3, "fontWeight": 600}
     halo_layer, label = (  # keeps the label readable where a line crosses it
-        data.mark_text(**position | style).encode(x=alt.value(0), y=alt.Y("limit:Q"), text=alt.Text("text:N"))
+        data.mark_text(**position | style).encode(x=alt.XValue(0), y=alt.Y("limit:Q"), text=alt.Text("text:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
     return [rule, halo_layer, label]
@@ -235,5 +243,5 @@ def build_knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
         data = build_layer([{x.shorthand.partition(":")[0]: row.at.value, "text": f"knee: {row.name}"}])
         layers.append(data.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(x=x))
         label = data.mark_text(align="left", baseline="top", dx=4, color=MUTED)
-        layers.append(label.encode(x=x, y=alt.value(16 + 13 * index), text=alt.Text("text:N")))
+        layers.append(label.encode(x=x, y=alt.YValue(16 + 13 * index), text=alt.Text("text:N")))
     return layers

@@ -88,7 +88,7 @@ def _build_name_layers(shown_inputs: list[SensitivityRow], y: alt.Y) -> Iterator
     )
     for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK}):
         mark_options: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **style}
-        yield name_layer.mark_text(**mark_options).encode(x=alt.value(0), y=y, text=alt.Text("input:N"))
+        yield name_layer.mark_text(**mark_options).encode(x=alt.XValue(0), y=y, text=alt.Text("input:N"))
 
 
 def _compute_label_widths_px(bars: list[dict[str, Any]]) -> tuple[float, float]:
