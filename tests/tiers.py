@@ -75,7 +75,7 @@ _LONG_FOLDERS = {"gui", "seams"}
 """Their files, whose tests run the whole program, start before others of their tier: the session must not end with one
 worker in a long file."""
 
-_FIXTURES = {Tier.UI: {"qapp", "browser"}, Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"}}
+_FIXTURES = {Tier.UI: {"qapp", "chromium"}, Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"}}
 """A test that uses one of these, directly or through another fixture, belongs to the tier."""
 
 

@@ -85,7 +85,7 @@ def pages() -> dict[str, str]:
     return {}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rendered(pages: dict[str, str], request: pytest.FixtureRequest) -> Rendered:
     """The page of a report, by the name of its fixture."""
 
@@ -98,7 +98,7 @@ def rendered(pages: dict[str, str], request: pytest.FixtureRequest) -> Rendered:
     return page
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def full_html(rendered: Rendered) -> str:
     return rendered("full_report")
 

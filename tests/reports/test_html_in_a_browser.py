@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -12,7 +14,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from reports.html import render_html
 from reports.model import CheckRow, Report
-from tests.fakes.browsing import requested, wait_until_drawn
+from tests.fakes.browsing import requested, tab_of, wait_until_drawn
 from tests.reports.conftest import Rendered
 from tests.reports.hostile import PAYLOADS, hostile
 
@@ -26,20 +28,49 @@ def _open(browser: webdriver.Chrome, html: str, folder: Path) -> str:
     return page.as_uri()
 
 
-def test_every_chart_becomes_interactive_without_network_or_console_message(
-    browser: webdriver.Chrome, full_html: str, tmp_path: Path
-) -> None:
-    address = _open(browser, full_html, tmp_path)
-    wait_until_drawn(browser)
+class _Drawn(NamedTuple):
+    """A page of which all charts are drawn, in a tab of its own."""
 
-    pictures = browser.find_elements(By.CSS_SELECTOR, "[data-spec]")
+    handle: str
+    address: str
+    requested: set[str]
+    messages: list[str]
+    """What the console said until the charts were drawn."""
+
+
+@pytest.fixture(scope="module")
+def drawn(chromium: webdriver.Chrome, full_html: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Drawn]:
+    """The page with all charts, loaded once for tests that leave it as it is: drawing it takes seconds."""
+    first = chromium.current_window_handle
+    with tab_of(chromium):
+        address = _open(chromium, full_html, tmp_path_factory.mktemp("drawn"))
+        wait_until_drawn(chromium)
+        messages = [entry["message"] for entry in chromium.get_log("browser")]
+        page = _Drawn(chromium.current_window_handle, address, requested(chromium), messages)
+        chromium.switch_to.window(first)
+        yield page
+        chromium.switch_to.window(page.handle)
+
+
+@pytest.fixture
+def drawn_page(chromium: webdriver.Chrome, drawn: _Drawn) -> Iterator[webdriver.Chrome]:
+    first = chromium.current_window_handle
+    chromium.switch_to.window(drawn.handle)
+    yield chromium
+    chromium.switch_to.window(first)
+
+
+def test_every_chart_becomes_interactive_without_network_or_console_message(
+    drawn: _Drawn, drawn_page: webdriver.Chrome
+) -> None:
+    pictures = drawn_page.find_elements(By.CSS_SELECTOR, "[data-spec]")
     marks = [
         picture.find_elements(By.CSS_SELECTOR, ".live svg.marks path, .live svg.marks line") for picture in pictures
     ]
     assert len(pictures) == 13
     assert all(len(one) > 5 for one in marks)
-    assert requested(browser) == {address}
-    assert [entry["message"] for entry in browser.get_log("browser")] == []
+    assert drawn.requested == {drawn.address}
+    assert drawn.messages == []
 
 
 def test_the_static_pictures_stand_where_scripts_are_off(
@@ -95,30 +126,27 @@ def test_long_advice_does_not_break_the_words_beside_it(
     assert 0 < max(heights) < 40, "every word of the head is on one line"
 
 
-def test_hovering_a_point_shows_its_numbers(browser: webdriver.Chrome, full_html: str, tmp_path: Path) -> None:
-    _open(browser, full_html, tmp_path)
-    wait_until_drawn(browser)
-    point = browser.find_elements(By.CSS_SELECTOR, "#chart-curve .mark-symbol.role-mark path")[0]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
-    webdriver.ActionChains(browser).move_to_element(point).perform()
+def test_hovering_a_point_shows_its_numbers(drawn_page: webdriver.Chrome) -> None:
+    point = drawn_page.find_elements(By.CSS_SELECTOR, "#chart-curve .mark-symbol.role-mark path")[0]
+    drawn_page.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    webdriver.ActionChains(drawn_page).move_to_element(point).perform()
 
-    WebDriverWait(browser, 10).until(
+    WebDriverWait(drawn_page, 10).until(
         lambda driver: "probe 25 req/s" in driver.find_element(By.ID, "vg-tooltip-element").text
     )
-    assert [entry["message"] for entry in browser.get_log("browser")] == []
+    assert [entry["message"] for entry in drawn_page.get_log("browser")] == []
 
 
 def test_the_download_is_the_result_byte_for_byte(
-    browser: webdriver.Chrome, full_html: str, full_report: Report, tmp_path: Path
+    drawn_page: webdriver.Chrome, full_report: Report, tmp_path: Path
 ) -> None:
-    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
-    _open(browser, full_html, tmp_path)
-    WebDriverWait(browser, 30).until(lambda driver: driver.find_elements(By.TAG_NAME, "button"))
-    browser.execute_script("document.querySelector('#data').closest('details').open = true")
-    browser.find_element(By.TAG_NAME, "button").click()
+    drawn_page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    WebDriverWait(drawn_page, 30).until(lambda driver: driver.find_elements(By.TAG_NAME, "button"))
+    drawn_page.execute_script("document.querySelector('#data').closest('details').open = true")
+    drawn_page.find_element(By.TAG_NAME, "button").click()
 
     saved = tmp_path / "result.json"
-    WebDriverWait(browser, 30).until(lambda _: saved.exists() and saved.stat().st_size > 0)
+    WebDriverWait(drawn_page, 30).until(lambda _: saved.exists() and saved.stat().st_size > 0)
     assert saved.read_text("utf-8") == full_report.result_json
 
 
@@ -192,15 +220,15 @@ def test_no_hostile_text_runs_or_reaches_out(browser: webdriver.Chrome, full_rep
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
-def test_the_printed_report_has_few_pages_and_light_colours(
-    browser: webdriver.Chrome, full_html: str, tmp_path: Path
-) -> None:
-    browser.execute_cdp_cmd(
+def test_the_printed_report_has_few_pages_and_light_colours(drawn_page: webdriver.Chrome) -> None:
+    drawn_page.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
     )
-    _open(browser, full_html, tmp_path)
-    wait_until_drawn(browser)
-
-    assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert browser.execute_script("return getComputedStyle(document.querySelector('.chart-data')).display") == "none"
+    try:
+        color = drawn_page.execute_script("return getComputedStyle(document.body).backgroundColor")
+        display = drawn_page.execute_script("return getComputedStyle(document.querySelector('.chart-data')).display")
+    finally:
+        drawn_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert color == "rgb(255, 255, 255)"
+    assert display == "none"
