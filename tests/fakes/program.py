@@ -71,15 +71,15 @@ def until_valid(run: Callable[[], subprocess.CompletedProcess[str]], out: Path) 
 class Sizewise:
     """Draws the charts of its reports only if asked to: that takes longer than the import of the program.
 
-    A command that draws none is forked from a process that has imported the program already.
+    A command that draws none is forked from a process that has imported the program already, unless it must not be.
     """
 
-    def __init__(self, home: Path, cwd: Path, *, draws: bool = True) -> None:
-        self.home, self.cwd, self._draws = home, cwd, draws
+    def __init__(self, home: Path, cwd: Path, *, draws: bool = True, may_fork: bool = True) -> None:
+        self.home, self.cwd, self._draws, self._may_fork = home, cwd, draws, may_fork
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         is_linked_anew = any(name.startswith("LD_") for name in environment)
-        is_forked = sys.platform == "linux" and not (self._draws or is_linked_anew)
+        is_forked = sys.platform == "linux" and self._may_fork and not (self._draws or is_linked_anew)
         return (ForkedProcess if is_forked else subprocess.Popen)(
             [SIZEWISE, *arguments],
             cwd=self.cwd,

@@ -13,11 +13,13 @@ import msgspec
 import pytest
 
 from app.records.calibration import Calibration
+from tests.fakes.forked import probe_once
 from tests.fakes.program import TRIES, Sizewise, SizewiseHere, write_profile
 
 _FINGERPRINT = """
-from app.wiring.machine import read_machine_info
-print(read_machine_info().environment.fingerprint)
+import sys
+from app.telemetry.environment import read_environment
+print(read_environment(tuple(sys.argv[2:]), sys.argv[1]).fingerprint)
 """
 
 
@@ -57,8 +59,10 @@ def sizewise(calibrated_home: Path, tmp_path: Path) -> Sizewise:
 def sizewise_with_gpu(nvml_stand_in: Path, calibrated_home: Path, tmp_path: Path) -> Sizewise:
     """In a home in which this machine counts as calibrated with the simulated GPUs that `nvml_stand_in`, as the
     LD_LIBRARY_PATH of its commands, adds to it: another environment, which would be calibrated first."""
+    probe = probe_once()
+    assert probe.runtime_version is not None
     done = subprocess.run(
-        [sys.executable, "-c", _FINGERPRINT],
+        [sys.executable, "-c", _FINGERPRINT, probe.runtime_version, *probe.working_providers],
         env=os.environ | {"LD_LIBRARY_PATH": str(nvml_stand_in)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -28,7 +28,7 @@ def good(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     with ScriptedServer(Script(delay_s=0.005)) as server:
         # a load worker that wakes seldom seldom waits for a core, so that the run need not be repeated
         path = write_profile(folder, server.url, rate="100/s", extra='gates: ["latency_ms.p95 < 1 | warn"]')
-        done = Sizewise(calibrated_home, folder).measured(path, out=folder / "run")
+        done = Sizewise(calibrated_home, folder, draws=False, may_fork=False).measured(path, out=folder / "run")
     assert done.returncode == 0, done.stderr
     return folder / "run", done.stdout
 
@@ -125,7 +125,7 @@ def test_a_measurement_that_the_generator_spoiled_is_4_and_keeps_the_rows(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script()) as server:
-        path = profile(server.url, rate="200000/s", duration="0.2s")  # no worker sends so much
+        path = profile(server.url, rate="200000/s", duration="0.1s")  # no worker sends so much
         done = sizewise("run", path, "--set", "load.workers=1", "--out", str(tmp_path / "run"))
     assert done.returncode == 4, done.stderr
     result = sizewise.result(tmp_path / "run")
