@@ -62,8 +62,8 @@ _STARTS = (
     (subprocess.Popen, "_execute_child"), (multiprocessing.util, "spawnv_passfds"),
     (os, "fork"), (os, "forkpty"), (os, "posix_spawn"), (os, "posix_spawnp"),
 )  # fmt: skip
-"""What starts processes. An audit hook would see the same, but is called for every import, file and frame, too: that takes
-several percent of a session."""
+"""What starts processes. An audit hook would see the same, but is called for every import, file and frame, too: that
+takes several percent of a session."""
 
 
 class Tier(StrEnum):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jsonschema
 import msgspec
-import pytest
 
 from app.errors import ExitCode, get_precedence
 from app.records.metrics import METRICS
