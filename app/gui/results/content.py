@@ -37,7 +37,8 @@ from reports.formatting import display_tiles
 
 
 class Content(QWidget):
-    """Widget that shows an opened run. Each tab is filled when it is first viewed.
+    """Widget that shows an opened run. Each tab is built and filled when it is first viewed: the
+    charts of all tabs together would take most of the time in which a run is opened.
 
     `header` is not within the widget, so that it stays in view while the widget is scrolled."""
 
@@ -47,7 +48,9 @@ class Content(QWidget):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._displayed_run: DisplayedRun | None = None
+        self._theme_controller = theme_controller
         self._runs_by_tab: dict[Tab, DisplayedRun] = {}
+        self._built_tabs: set[Tab] = set()
         self.header, self.drawer, self.verdict_card = Header(), ExportDrawer(), VerdictCard()
         self.tiles, self.load_curves, self.overview = (
             Tiles(),
@@ -55,25 +58,25 @@ class Content(QWidget):
             OverviewTab(theme_controller),
         )
         self.requests_tab, self.profile_tab, self.plan_tab, self.validity_tab = (
-            RequestsTab(theme_controller),
+            RequestsTab(),
             ProfileTab(),
             PlanTab(),
             ValidityTab(),
         )
         self.shape_plan_tab = ShapePlanTab()
         self.all_tabs: tuple[Tab, ...] = (
-            VariantsTab(theme_controller),
-            GenerationTab(theme_controller),
-            BottleneckTab(theme_controller),
-            MemoryTab(theme_controller),
+            VariantsTab(),
+            GenerationTab(),
+            BottleneckTab(),
+            MemoryTab(),
             QualityTab(),
             self.overview,
-            LatencyTab(theme_controller),
-            BreakdownTab(theme_controller),
+            LatencyTab(),
+            BreakdownTab(),
             ThroughputTab(),
-            TokensTab(theme_controller),
+            TokensTab(),
             ClassesTab(),
-            MachineTab(theme_controller),
+            MachineTab(),
             ErrorsTab(),
             self.requests_tab,
             EnvironmentTab(),
@@ -173,8 +176,8 @@ class Content(QWidget):
         self.drawer.hide()
 
     def _fill_current_tab(self, _: int = 0) -> None:
-        """Fill the current tab, and fit the height of the tab widget to this tab instead of the
-        tallest tab."""
+        """Fill the current tab, and build it if it was never viewed. Fit the height of the tab widget
+        to this tab instead of the tallest tab."""
         tab = self.tabs.currentWidget()
         for other_tab in self.all_tabs:
             policy = QSizePolicy.Policy.Preferred if other_tab is tab else QSizePolicy.Policy.Ignored
@@ -184,6 +187,11 @@ class Content(QWidget):
             and self._displayed_run is not None
             and self._runs_by_tab.get(tab) is not self._displayed_run
         ):
+            if tab not in self._built_tabs:
+                self._built_tabs.add(tab)
+                tab.hide()  # otherwise its new widgets would be shown one event later than the tab
+                tab.build(self._theme_controller)
+                tab.show()
             self._runs_by_tab[tab] = self._displayed_run
             tab.show_run(self._displayed_run)
 

@@ -20,10 +20,15 @@ def test_the_published_schema_is_the_one_in_the_code() -> None:
 
 
 def test_a_full_result_meets_the_published_schema() -> None:
-    schema, document = json.loads(PUBLISHED.read_text()), json.loads(msgspec.json.encode(full_run().result))
-    jsonschema.validate(document, schema)
-    errors = jsonschema.validators.validator_for(schema)(schema).iter_errors(document | {"schema": 4})
-    assert [error.json_path for error in errors] == ["$.schema"], "another schema number does not meet it"
+    document = json.loads(msgspec.json.encode(full_run().result))
+    jsonschema.validate(document, json.loads(PUBLISHED.read_text()))
+
+
+def test_another_schema_number_does_not_meet_it() -> None:
+    document = json.loads(msgspec.json.encode(full_run().result)) | {"schema": 4}
+    schema = json.loads(PUBLISHED.read_text())
+    errors = jsonschema.validators.validator_for(schema)(schema).iter_errors(document)
+    assert [error.json_path for error in errors] == ["$.schema"]
 
 
 def test_metrics_carry_their_unit_in_their_name() -> None:

@@ -43,8 +43,7 @@ class GenerationTab(Tab):
 
     title = "Variants"
 
-    def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__()
+    def build(self, theme_controller: ThemeController) -> None:
         self._theme_controller = theme_controller
         self.description_label = label("", wrap=True)
         self.rate_charts: dict[Phase, BarChart] = {
@@ -133,8 +132,7 @@ class BottleneckTab(Tab):
 
     title = "Bottleneck"
 
-    def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__()
+    def build(self, theme_controller: ThemeController) -> None:
         self.chart = BarChart("Share of the peak", Axis("Share of the peak", "%"), "Variant", "Phase", theme_controller)
         self.model = QuantityModel(frames.BOTTLENECK_HEADERS, ("share",))
         self.table = create_table(self.model, "Bottleneck by variant and phase")
@@ -190,8 +188,7 @@ class MemoryTab(Tab):
 
     title = "Memory and cold start"
 
-    def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__()
+    def build(self, theme_controller: ThemeController) -> None:
         self.chart = BarChart("Peak memory", Axis("Peak memory", "GiB"), "Variant", "Part", theme_controller)
         self.memory_model = QuantityModel(frames.MEMORY_HEADERS, frames.MEMORY_QUANTITIES)
         self.memory_table = create_table(self.memory_model, "Memory by variant")

@@ -41,8 +41,7 @@ _Row = TypeVar("_Row")
 class LatencyTab(Tab):
     title = "Latency"
 
-    def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__()
+    def build(self, theme_controller: ThemeController) -> None:
         percentile_axis = Axis("Percentile", is_percentile=True)
         self.spectrum_chart = Chart(
             "Tail latency by percentile", percentile_axis, Axis("Latency", "ms"), theme_controller
@@ -114,8 +113,7 @@ class LatencyTab(Tab):
 class TokensTab(Tab):
     title = "Tokens"
 
-    def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__()
+    def build(self, theme_controller: ThemeController) -> None:
         self.ttft_chart = Chart("Time to first token", Axis("Time", "s"), Axis("p95 TTFT", "ms"), theme_controller)
         self.cdf_chart = Chart(
             "Token latency distribution (CDF)", Axis("Token latency", "ms", True), _CDF_AXIS, theme_controller
@@ -176,8 +174,7 @@ def _draw_distributions(chart: Chart, distributions: Sequence[tuple[PercentileCu
 class BreakdownTab(Tab):
     title = "Latency breakdown"
 
-    def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__()
+    def build(self, theme_controller: ThemeController) -> None:
         self._sections: tuple[BreakdownSection, ...] = ()
         self._invalid_stages: frozenset[str] = frozenset()
         self.stage_box = WheelSafeComboBox()

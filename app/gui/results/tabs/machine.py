@@ -63,8 +63,7 @@ _IMPORTANT_METRICS = (
 class MachineTab(Tab):
     title = "GPU and host"
 
-    def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__()
+    def build(self, theme_controller: ThemeController) -> None:
         self._theme_controller = theme_controller
         self.description_label = label("", "muted", wrap=True)
         self.charts: list[Chart] = []

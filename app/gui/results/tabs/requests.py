@@ -33,8 +33,7 @@ class RequestsTab(Tab):
     title = "Requests"
     time_selected = Signal(float, str)
 
-    def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__()
+    def build(self, theme_controller: ThemeController) -> None:
         headers = {"at_s": "Time", "stage": "Stage", "number": "Request", "class": "Class",
                    "latency_ms": "Latency (ms)", "service_ms": "Service time (ms)", "ttft_ms": "TTFT (ms)",
                    "tpot_ms": "TPOT (ms)", "send_lag_ms": "Send lag (ms)", "result": "Result", "error": "Error",
@@ -52,7 +51,7 @@ class RequestsTab(Tab):
         self._latest_frame: LatestRunner[tuple[OpenedRun, pd.DataFrame]] = LatestRunner(
             self, self._on_loaded, self._on_failed
         )
-        self._build()
+        self._lay_out()
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
         return int(displayed_run.opened_run.table.num_rows) > 0
@@ -171,7 +170,7 @@ class RequestsTab(Tab):
             (self.error_box, "error", "All errors"),
         )
 
-    def _build(self) -> None:
+    def _lay_out(self) -> None:
         filter_row = QHBoxLayout()
         for box, _, all_text in self._list_filters():
             box.setAccessibleName(all_text)

@@ -1,5 +1,5 @@
-"""Base class of the tabs of the Results page. A tab is filled when it is first viewed, and again
-when another run is shown."""
+"""Base class of the tabs of the Results page. A tab is built and filled when it is first viewed, and
+filled again when another run is shown."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from app.gui.widgets import label, vbox
 if TYPE_CHECKING:
     from app.gui.results.quantity_model import QuantityModel
     from app.gui.tables import FrameTable
+    from app.gui.theme import ThemeController
 
 _MAX_ROWS = 14
 
@@ -32,8 +33,14 @@ class Tab(QWidget):
         is_shown = self.sizePolicy().verticalPolicy() != QSizePolicy.Policy.Ignored
         return super().heightForWidth(width) if is_shown else -1
 
+    def build(self, theme_controller: ThemeController) -> None:
+        """Create the charts and tables of the tab, before it is first filled.
+
+        A tab without charts creates its few widgets at once, and does not override this method.
+        """
+
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
-        """Return whether the run has data for this tab."""
+        """Return whether the run has data for this tab, which need not be built."""
         raise NotImplementedError
 
     def show_run(self, displayed_run: DisplayedRun) -> None:

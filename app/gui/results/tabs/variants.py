@@ -23,8 +23,7 @@ _MIN_CHART_HEIGHT = 260
 class VariantsTab(Tab):
     title = "Variants"
 
-    def __init__(self, theme_controller: ThemeController) -> None:
-        super().__init__()
+    def build(self, theme_controller: ThemeController) -> None:
         self.description_label = label("", wrap=True)
         headers = {"variant": "Variant", "state": "State", "slo": "SLO", "scenario": "Scenario",
                    "throughput": "Inferences/s", "cost": "Cost", "calls": "Calls",

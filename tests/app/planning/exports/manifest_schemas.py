@@ -103,14 +103,20 @@ _CRDS = {"ScaledObject": SCALED_OBJECT, "InferenceService": INFERENCE_SERVICE}
 kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.schema_contents)
 
 
+@cache
+def _build_validator(kind: str) -> jsonschema.Draft202012Validator:
+    """Check the schema itself once, which takes longer than to check a document."""
+    jsonschema.Draft202012Validator.check_schema(_CRDS[kind])
+    return jsonschema.Draft202012Validator(_CRDS[kind])
+
+
 def check(document: dict[str, Any]) -> None:
     """Raises jsonschema's ValidationError."""
-    crd = _CRDS.get(document["kind"])
-    if crd is None:
+    if document["kind"] not in _CRDS:
         for version in (OLDEST, NEWEST):
             kubernetes_validate.validate(document, version, strict=True)
         return
-    jsonschema.validate(document, crd)
+    _build_validator(document["kind"]).validate(document)
     _check_counts(document)
     if document["kind"] == "InferenceService":
         kubernetes_validate.validate(_as_pod(document), NEWEST, strict=True)
