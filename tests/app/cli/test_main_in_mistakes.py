@@ -59,7 +59,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "neither a file nor",
             "To test a URL: `sizewise run http://…`",
         ),
-        ("run 127.0.0.1:8000 --rate 20/s", "neither a file nor", "To test a URL: `sizewise run http://127.0.0.1:8000`."),
+        (
+            "run 127.0.0.1:8000 --rate 20/s",
+            "neither a file nor",
+            "To test a URL: `sizewise run http://127.0.0.1:8000`.",
+        ),
         ("run tab.yaml", "tab.yaml:6: the line is indented with a tab", "Use spaces instead of tabs."),
         ("run table.yaml", "table.yaml: not a profile: expected `key: value` lines", "Start with `sizewise: 1`."),
         ("run empty.yaml", "empty.yaml: not a profile: expected `key: value` lines", "Start with `sizewise: 1`."),
