@@ -110,8 +110,7 @@ def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stage_names:
     return msgspec.structs.replace(
         result,
         validity=(check, *result.validity),
-        verdict=Verdict("INVALID", (sentence, *result.verdict.reasons), (sentence, *result.verdict.unchecked)),
-        notes=(sentence, *result.notes),
+        verdict=Verdict("INVALID", (sentence, *result.verdict.reasons), result.verdict.unchecked),
     )
 
 
