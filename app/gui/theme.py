@@ -50,7 +50,8 @@ class Theme(msgspec.Struct, frozen=True):
     """Colors of a theme, as #rrggbb strings.
 
     `paper` and `card` are the background colors of pages and cards; `ink` is the text color.
-    `outline` is the edge of controls, `grid` that of cards and of the grid of charts.
+    `outline` is the edge of controls, `grid` that of cards and of the grid of charts, and `pressed` the
+    background of pressed, checked and focused controls under `ink`.
     `good`, `warn` and `bad` never carry meaning by color alone: a word or a symbol is always shown
     with them. Series of a chart also differ in dash pattern and marker. All text colors have a
     contrast ratio of at least 4.5:1 against `paper` and `card`, and all series and outlines of at least
@@ -64,6 +65,7 @@ class Theme(msgspec.Struct, frozen=True):
     muted: str
     outline: str
     grid: str
+    pressed: str
     accent: str
     on_accent: str
     good: str
@@ -77,26 +79,27 @@ class Theme(msgspec.Struct, frozen=True):
 
 LIGHT = Theme(
     "light", paper="#ffffff", card="#f5f7fa", ink="#1b2430", muted="#556171", outline="#7f8a98", grid="#dfe4ea",
-    accent="#0b5cad", on_accent="#ffffff", good="#17703f", warn="#855300", bad="#b3261e",
+    pressed="#dfe4ea", accent="#0b5cad", on_accent="#ffffff", good="#17703f", warn="#855300", bad="#b3261e",
     series=("#0b5cad", "#b34a09", "#0a7357", "#7b3fa0", "#5b6675", "#a8285f"),
     extra_series=("#8a6a00", "#007f8f", "#4d7c0f", "#6d4023", "#c026d3"),
 )  # fmt: skip
 DARK = Theme(
     "dark", paper="#12161c", card="#1a2029", ink="#e6eaf0", muted="#a0acba", outline="#6f7b8a", grid="#2d3641",
-    accent="#6fb3ff", on_accent="#0b1016", good="#62d49d", warn="#ecb650", bad="#ff8f86",
+    pressed="#2d3641", accent="#6fb3ff", on_accent="#0b1016", good="#62d49d", warn="#ecb650", bad="#ff8f86",
     series=("#6fb3ff", "#f2a154", "#55cfa5", "#c79bff", "#a5b0bf", "#ff8db4"),
     extra_series=("#e6d35a", "#4dd8e6", "#b5e550", "#c9a98a", "#f27dff"),
 )  # fmt: skip
 CONTRAST = Theme(
     "contrast", paper="#000000", card="#0d0d0d", ink="#ffffff", muted="#e0e0e0", outline="#e0e0e0", grid="#8a8a8a",
-    accent="#ffd400", on_accent="#000000", good="#3dff9e", warn="#ffd400", bad="#ff9d96",
+    pressed="#3a3a3a", accent="#ffd400", on_accent="#000000", good="#3dff9e", warn="#ffd400", bad="#ff9d96",
     series=("#7fc4ff", "#ffb35c", "#5cf0c0", "#d9b3ff", "#ffffff", "#ff9cc2"),
     extra_series=("#f5e56b", "#5ff0ff", "#c6ff5e", "#e0c3a5", "#ff9bff"),
     is_high_contrast=True,
 )  # fmt: skip
 CONTRAST_LIGHT = Theme(
     "contrast_light", paper="#ffffff", card="#f7f7f7", ink="#000000", muted="#303030", outline="#303030",
-    grid="#767676", accent="#00349e", on_accent="#ffffff", good="#00501f", warn="#5c3700", bad="#8c0f0a",
+    grid="#767676", pressed="#d0d0d0",
+    accent="#00349e", on_accent="#ffffff", good="#00501f", warn="#5c3700", bad="#8c0f0a",
     series=("#00349e", "#7a2e00", "#004d39", "#54137a", "#303030", "#7a0b3c"),
     extra_series=("#5c4700", "#005a66", "#2f5200", "#5a3010", "#8a0f9c"),
     is_high_contrast=True,
@@ -281,7 +284,7 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
         padding: 3px 9px; }}
     QPushButton:hover, QToolButton:hover {{ border-color: {theme.accent}; }}
     QPushButton:pressed, QPushButton:checked, QToolButton:pressed, QToolButton:checked {{
-        background: {theme.grid}; }}
+        background: {theme.pressed}; }}
     QPushButton:disabled, QToolButton:disabled {{ color: {theme.muted}; border-color: {theme.grid}; }}
     QPushButton:focus, QToolButton:focus {{ border: 2px solid {theme.accent}; padding: 2px 8px; outline: 0; }}
     QToolButton[popupMode="2"] {{ padding-right: 18px; }}
@@ -289,7 +292,7 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     QToolButton[autoRaise="true"], QPushButton[flat="true"] {{ background: transparent;
         border: 1px solid transparent; padding: 3px 5px; }}
     QToolButton[autoRaise="true"][popupMode="2"] {{ padding-right: 18px; }}
-    QToolButton[autoRaise="true"]:hover, QPushButton[flat="true"]:hover {{ background: {theme.grid}; }}
+    QToolButton[autoRaise="true"]:hover, QPushButton[flat="true"]:hover {{ background: {theme.pressed}; }}
     QToolButton[autoRaise="true"]:focus, QPushButton[flat="true"]:focus {{ border-color: {theme.accent}; }}
     QTabBar QToolButton {{ padding: 0; border-radius: 0; }}
     QTabBar::scroller {{ width: {4 * size_pt:.0f}px; }}
@@ -299,7 +302,7 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
         padding: 4px 12px; }}
     QTabBar::tab:hover {{ color: {theme.ink}; }}
     QTabBar::tab:selected {{ color: {theme.ink}; border-bottom-color: {theme.accent}; }}
-    QTabBar::tab:selected:focus {{ background: {theme.grid}; }}
+    QTabBar::tab:selected:focus {{ background: {theme.pressed}; }}
     QScrollBar {{ background: transparent; border: 0; }}
     QScrollBar:vertical {{ width: 12px; }}
     QScrollBar:horizontal {{ height: 12px; }}
@@ -315,7 +318,7 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     [role="row"] {{ background: transparent; border: 1px solid transparent; border-radius: 4px; text-align: left; }}
     [role="action"]:hover, [role="action"]:focus, [role="row"]:hover, [role="row"]:focus {{
         border-color: {theme.accent}; }}
-    [role="action"]:pressed, [role="row"]:pressed {{ background: {theme.grid}; }}
+    [role="action"]:pressed, [role="row"]:pressed {{ background: {theme.pressed}; }}
     [role="title"] {{ font-size: {TEXT_SIZES["title"] * size_pt:.1f}pt; font-weight: 600; }}
     [role="heading"] {{ font-size: {TEXT_SIZES["heading"] * size_pt:.1f}pt; font-weight: 600; }}
     [role="big"] {{ font-size: {TEXT_SIZES["big"] * size_pt:.1f}pt; font-weight: 600; }}
@@ -352,7 +355,7 @@ def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     [role="rail"] QToolButton:focus {{ border-left-color: {theme.ink}; text-decoration: underline; }}
     [role="primary"] {{ background: {theme.accent}; color: {theme.on_accent}; border: 2px solid {theme.accent};
         border-radius: 4px; padding: 4px 14px; font-weight: 600; }}
-    [role="primary"]:disabled {{ background: {theme.grid}; color: {theme.muted}; border-color: {theme.grid}; }}
+    [role="primary"]:disabled {{ background: {theme.pressed}; color: {theme.muted}; border-color: {theme.grid}; }}
     [role="primary"]:focus {{ border: 2px solid {theme.ink}; padding: 4px 14px; outline: 0; }}
     [role="segment"] {{ padding: 5px 12px; border: 1px solid {theme.grid}; background: {theme.card}; }}
     [role="segment"]:checked {{ background: {theme.accent}; color: {theme.on_accent}; }}

@@ -34,6 +34,7 @@ def test_every_text_can_be_read(theme: Theme, ground: str) -> None:
     ratios = {text: contrast(getattr(theme, text), getattr(theme, ground)) for text in TEXT}
     assert {text: ratio for text, ratio in ratios.items() if ratio < least} == {}
     assert contrast(theme.on_accent, theme.accent) >= least
+    assert contrast(theme.ink, theme.pressed) >= least
 
 
 @pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
@@ -156,6 +157,7 @@ PURPOSES = {
     "muted": "explanations, axes",
     "outline": "edges of controls",
     "grid": "edges of cards, the grid of charts",
+    "pressed": "behind the text of pressed, checked and focused controls",
     "accent": "selection, focus, primary action",
     "good": "✓",
     "warn": "▲",
