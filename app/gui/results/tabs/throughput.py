@@ -27,6 +27,7 @@ class ThroughputTab(Tab):
         self.add_heading("Stages (95 % CI)")
         self.column.addWidget(self.table)
         self.column.addWidget(self._more_tables)
+        self.column.addStretch(1)
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
         return bool(displayed_run.own_report.stages)
