@@ -71,7 +71,7 @@ class Preview(SpecialEditor):
         """Require the height of the wrapped texts, which the minimum height of a layout leaves out."""
         layout = self.layout()
         if layout is not None:
-            self.setMinimumHeight(layout.totalHeightForWidth(self.width()))
+            self.setMinimumHeight(max(0, layout.totalHeightForWidth(self.width())))
 
     def show_contents(self, document: EditedProfile) -> None:
         if document.error is not None:  # the page states the error, and the last valid profile is not the text
