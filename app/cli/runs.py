@@ -330,6 +330,7 @@ def _show_trend(arguments: Arguments) -> int:
 
 def _build_trend_columns() -> tuple[Column[MetricHistory], ...]:
     from app.cli.tables import Column
+    from app.records.metrics import unscaled_unit
     from app.reporting.run_rows import format_change, format_metric_name
 
     def format_changes(history: MetricHistory) -> str:
@@ -341,7 +342,8 @@ def _build_trend_columns() -> tuple[Column[MetricHistory], ...]:
         Column("runs", "runs", lambda history: len(history.values)),
         Column("first", "first", lambda history: history.values[0]),
         Column("last", "last", lambda history: history.values[-1]),
-        Column("unit", "unit", lambda history: history.unit),
+        Column("unit", "", lambda history: history.unit),
+        Column("", "unit", lambda history: unscaled_unit(history.unit)),
         Column("", "changed", lambda history: format_changes(history) or "no"),
         Column("changes", "", format_changes),
     )

@@ -366,7 +366,13 @@ def metric_label(name: str, aggregate: str | None = None) -> str:
 def display_unit(unit: str) -> str:
     """Return the display form of a catalog unit: `req/s` for `1/s`, `tok/s` for `tokens/s`, `%` for
     `share`."""
-    return "%" if unit == "share" else _DISPLAY_UNITS.get(unit, unit)
+    return "%" if unit == "share" else unscaled_unit(unit)
+
+
+def unscaled_unit(unit: str) -> str:
+    """Return the display form of a catalog unit beside values that are not converted, so that a
+    share stays a share."""
+    return _DISPLAY_UNITS.get(unit, unit)
 
 
 def find_metrics(trait: Trait) -> tuple[str, ...]:

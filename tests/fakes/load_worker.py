@@ -118,7 +118,8 @@ class FakeLoadWorker:
             socket.connect(f"tcp://127.0.0.1:{self._port}")
             self.send("client_ready", "2.46")
             while not self._is_closing.is_set():
-                while not self._to_say.empty():
+                # A master that has refused the worker takes nothing: a send would wait for ever.
+                while not self._to_say.empty() and socket.poll(0, zmq.POLLOUT):
                     socket.send_multipart(split_into_frames(self._to_say.get()))
                 for _ in range(500 if self._floods else 0):
                     socket.send(msgpack.packb(("report", b"", self._id)))

@@ -120,7 +120,7 @@ def _draw(chart: Drawable, device: QPaintDevice) -> None:
         painter.translate(_MARGIN_PX, top)
         chart.legend.paint_on(painter, width)
         painter.restore()
-        top += chart.legend.heightForWidth(round(width)) + _GAP_PX
+        top += chart.legend.full_height(round(width)) + _GAP_PX
         target = QRectF(_MARGIN_PX, top, width, max(_SIZE.height() - _MARGIN_PX - top, _MIN_PLOT_PX))
         with chart.plot.resized_for_rendering(target.size()) as source:
             chart.plot.scene().prepareForPaint()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from PySide6.QtCore import QRectF, QSize, Qt
@@ -45,9 +45,19 @@ class LegendEntry(msgspec.Struct, frozen=True):
     category: Category | None = None
 
 
+class EntryPlace(NamedTuple):
+    """Row of an entry, and its left and right edge in pixels."""
+
+    row: int
+    left: float
+    right: float
+
+
 class Legend(QWidget):
     """Legend with the name of the y axis and one entry per series. Entries that do not fit wrap to
-    the next row. The legend can be drawn on any painter."""
+    the next row. `set_max_rows` limits the rows, so that a low chart keeps space for its data: the
+    last row then says how many entries are left out. The legend can be drawn on any painter, with
+    all its entries."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -56,6 +66,7 @@ class Legend(QWidget):
         self.entries: tuple[LegendEntry, ...] = ()
         self.are_entries_shown = True
         self._value_width = self._axis_width = 0.0
+        self._max_rows: int | None = None
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -80,6 +91,12 @@ class Legend(QWidget):
             self.are_entries_shown = are_shown
             self.update()
 
+    def set_max_rows(self, max_rows: int) -> None:
+        if max_rows != self._max_rows:
+            self._max_rows = max_rows
+            self.updateGeometry()
+            self.update()
+
     def text(self) -> str:
         """Return the whole legend as text."""
         entry_texts = [f"{entry.label} {entry.value}".strip() for entry in self.entries]
@@ -96,30 +113,37 @@ class Legend(QWidget):
         return True
 
     def heightForWidth(self, width: int) -> int:
-        return round(self._row_height() * (1 + max((row for row, _ in self._entry_positions(width)), default=0)))
+        return self._get_height(self._limit_entries(self._place_entries(width), width))
+
+    def full_height(self, width: int) -> int:
+        """Return the height of all entries, in pixels."""
+        return self._get_height(self._place_entries(width))
 
     def sizeHint(self) -> QSize:
         return QSize(200, self.heightForWidth(max(self.width(), 200)))
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(60, round(self._row_height()))
+        return QSize(60, round(self.row_height()))
 
     def paintEvent(self, _: QPaintEvent) -> None:
         painter = QPainter(self)
-        self.paint_on(painter, float(self.width()))
+        self._paint(painter, float(self.width()), self._limit_entries(self._place_entries(self.width()), self.width()))
         painter.end()
 
     def paint_on(self, painter: QPainter, width: float) -> None:
-        metrics, height = self._metrics(), self._row_height()
+        self._paint(painter, width, self._place_entries(width))
+
+    def _paint(self, painter: QPainter, width: float, places: list[EntryPlace]) -> None:
+        metrics, height = self._metrics(), self.row_height()
         painter.setFont(self.font())
         baseline_px = metrics.ascent() + (height - metrics.height()) / 2
         painter.setPen(QColor(self.theme.muted))
         painter.drawText(0, round(baseline_px), metrics.elidedText(self.axis_text, Qt.TextElideMode.ElideRight, width))
         if not self.are_entries_shown:
             return
-        for (row, left), entry in zip(self._entry_positions(width), self.entries, strict=True):
-            self._paint_sample(painter, entry, QRectF(left, row * height, _sample_width(entry), height))
-            x = left + _sample_width(entry) + _GAP_PX
+        for place, entry in zip(places, self.entries, strict=False):
+            row, x = place.row, place.left + _sample_width(entry) + _GAP_PX
+            self._paint_sample(painter, entry, QRectF(place.left, row * height, _sample_width(entry), height))
             painter.setPen(QColor(self.theme.muted if entry.value else self.theme.ink))
             label = metrics.elidedText(entry.label, Qt.TextElideMode.ElideRight, max(width - x, 20.0))
             painter.drawText(round(x), round(row * height + baseline_px), label)
@@ -127,6 +151,10 @@ class Legend(QWidget):
                 x += metrics.horizontalAdvance(label) + _GAP_PX
                 painter.setPen(QColor(self.theme.ink))
                 painter.drawText(round(x), round(row * height + baseline_px), entry.value)
+        if len(places) < len(self.entries):
+            row, x = (places[-1].row, places[-1].right + _ENTRY_GAP_PX) if places else (0, 0.0)
+            painter.setPen(QColor(self.theme.muted))
+            painter.drawText(round(x), round(row * height + baseline_px), self._format_rest(len(places)))
 
     def _paint_sample(self, painter: QPainter, entry: LegendEntry, rect: QRectF) -> None:
         center_y = rect.center().y()
@@ -150,25 +178,41 @@ class Legend(QWidget):
         marker = marker_path(entry.style_index).translated(rect.center())
         draw_markers(painter, self.theme, entry.style_index, marker, is_hollow=entry.is_hollow)
 
-    def _entry_positions(self, width: float) -> list[tuple[int, float]]:
-        """Return the row and the left edge, in pixels, of each entry."""
+    def _get_height(self, places: list[EntryPlace]) -> int:
+        return round(self.row_height() * (1 + max((place.row for place in places), default=0)))
+
+    def _limit_entries(self, places: list[EntryPlace], width: float) -> list[EntryPlace]:
+        """Return the places of the first entries, as many as the maximum number of rows has space
+        for, beside the number of the others."""
+        if self._max_rows is None or not places or places[-1].row < self._max_rows:
+            return places
+        shown = [place for place in places if place.row < self._max_rows]
+        metrics = self._metrics()
+        while shown and shown[-1].right + _ENTRY_GAP_PX + metrics.horizontalAdvance(self._format_rest(0)) > width:
+            shown.pop()
+        return shown
+
+    def _format_rest(self, shown_count: int) -> str:
+        return f"+{len(self.entries) - shown_count} more"
+
+    def _place_entries(self, width: float) -> list[EntryPlace]:
         metrics = self._metrics()
         left, row = (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0), 0
-        positions = []
+        places = []
         for entry in self.entries:
             entry_width = (
                 _sample_width(entry) + _GAP_PX + metrics.horizontalAdvance(entry.label) + _GAP_PX + self._value_width
             )
             if left > 0 and left + entry_width > width:
                 row, left = row + 1, 0.0
-            positions.append((row, left))
+            places.append(EntryPlace(row, left, left + entry_width))
             left += entry_width + _ENTRY_GAP_PX
-        return positions
+        return places
 
     def _metrics(self) -> QFontMetricsF:
         return QFontMetricsF(self.font())
 
-    def _row_height(self) -> float:
+    def row_height(self) -> float:
         return self._metrics().height() + 4.0
 
 

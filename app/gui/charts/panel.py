@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _MIN_PLOT_PX = 70
 _MIN_PLOT_ROWS = 4
+_MAX_LEGEND_SHARE = 0.25
+"""Maximum share of the height of a chart that the legend takes."""
 
 
 class _Heading(QLabel):
@@ -240,6 +242,7 @@ class Panel(QWidget):
         widgets = (self._heading, self.table_button, self.export_button)
         margins, gap = self._grid.contentsMargins(), self._grid.horizontalSpacing()
         used_px = sum(widget.sizeHint().width() + gap for widget in widgets) + margins.left() + margins.right()
+        self.legend.set_max_rows(max(1, int(_MAX_LEGEND_SHARE * self.height() / self.legend.row_height())))
         is_below = self.legend.single_line_width_px() > self.width() - used_px
         if is_below != self._is_legend_below:
             self._is_legend_below = is_below

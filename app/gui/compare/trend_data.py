@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from app.analysis.comparisons.series import MIN_VALUES, MetricHistory
-from app.records.metrics import metric_label
+from app.records.metrics import metric_label, unscaled_unit
 from app.reporting.run_rows import Trend, format_change, list_runs
 
 
@@ -79,7 +79,7 @@ def trend_frame(series: Sequence[MetricHistory]) -> pd.DataFrame:
             "runs": [len(metric_series.values) for metric_series in series],
             "first": [metric_series.values[0] for metric_series in series],
             "last": [metric_series.values[-1] for metric_series in series],
-            "unit": [metric_series.unit for metric_series in series],
+            "unit": [unscaled_unit(metric_series.unit) for metric_series in series],
             "changed": [
                 "; ".join(format_change(metric_series, index) for index in range(len(metric_series.changes))) or "no"
                 for metric_series in series

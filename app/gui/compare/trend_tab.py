@@ -26,6 +26,7 @@ from app.gui.navigation import Navigation, build_error_notice
 from app.gui.tables import FrameModel, set_table_description
 from app.gui.theme import TAB_MARGINS, ThemeController
 from app.gui.widgets import fill_choices, label
+from app.records.metrics import unscaled_unit
 from app.reporting.run_rows import Trend, build_trend, format_change, format_metric_name
 
 _MAX_CHARACTERS = 60
@@ -151,7 +152,7 @@ class TrendTab(QWidget):
         chart = Chart(
             series_name(series),
             Axis("Run (oldest first)", is_count=True),
-            Axis(series_metric(series), series.unit, is_from_zero=False),
+            Axis(series_metric(series), unscaled_unit(series.unit), is_from_zero=False),
             self._theme_controller,
         )
         run_numbers = np.arange(1, len(series.values) + 1)

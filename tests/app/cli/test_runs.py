@@ -98,7 +98,7 @@ def test_a_change_of_level_is_reported_with_the_run_it_began_with(
     (p95,) = [line for line in out.splitlines() if line.startswith("latency_ms.p95 ")]
     assert "since run-08 (worse)" in p95
     steady = [line for line in out.splitlines() if line.startswith("max_rate_within_slo ")]
-    assert [line.endswith(" no") for line in steady] == [True]
+    assert [line.split()[-2:] for line in steady] == [["req/s", "no"]]
 
 
 def test_one_metric_as_json_has_each_runs_value(nightly: str, capsys: pytest.CaptureFixture[str]) -> None:
