@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from PySide6.QtGui import QImage
 from pytestqt.qtbot import QtBot
 
@@ -33,4 +35,4 @@ def ink_rows(image: QImage) -> int:
     """Number of rows of the legend in which something is drawn."""
     blank = image.pixel(image.width() - 1, image.height() - 1)
     ink = [y for y in range(image.height()) if any(image.pixel(x, y) != blank for x in range(image.width()))]
-    return 1 + sum(later - earlier > 1 for earlier, later in zip(ink, ink[1:], strict=False))
+    return 1 + sum(later - earlier > 1 for earlier, later in itertools.pairwise(ink))
