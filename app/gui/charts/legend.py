@@ -152,7 +152,7 @@ class Legend(QWidget):
                 painter.setPen(QColor(self.theme.ink))
                 painter.drawText(round(x), round(row * height + baseline_px), entry.value)
         if len(places) < len(self.entries):
-            row, x = (places[-1].row, places[-1].right + _ENTRY_GAP_PX) if places else (0, 0.0)
+            row, x = (places[-1].row, places[-1].right + _ENTRY_GAP_PX) if places else (0, self._get_first_left())
             painter.setPen(QColor(self.theme.muted))
             painter.drawText(round(x), round(row * height + baseline_px), self._format_rest(len(places)))
 
@@ -178,6 +178,9 @@ class Legend(QWidget):
         marker = marker_path(entry.style_index).translated(rect.center())
         draw_markers(painter, self.theme, entry.style_index, marker, is_hollow=entry.is_hollow)
 
+    def _get_first_left(self) -> float:
+        return self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0
+
     def _get_height(self, places: list[EntryPlace]) -> int:
         return round(self.row_height() * (1 + max((place.row for place in places), default=0)))
 
@@ -197,7 +200,7 @@ class Legend(QWidget):
 
     def _place_entries(self, width: float) -> list[EntryPlace]:
         metrics = self._metrics()
-        left, row = (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0), 0
+        left, row = self._get_first_left(), 0
         places = []
         for entry in self.entries:
             entry_width = (
