@@ -3,13 +3,9 @@ keys."""
 
 from __future__ import annotations
 
-import ast
-import inspect
-import sys
 import types
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -72,10 +68,7 @@ def profile_fields(protocol: str) -> FieldSpec:
 
 
 def build_group(settings_class: type[Settings], key: str = "") -> FieldSpec:
-    fields = tuple(
-        _describe_field(field, name, field.description or _find_docstring(settings_class, name))
-        for name, field in settings_class.model_fields.items()
-    )
+    fields = tuple(_describe_field(field, name) for name, field in settings_class.model_fields.items())
     return FieldSpec(
         key=key,
         kind="group",
@@ -103,42 +96,13 @@ def _list_exclusive_forms(settings_class: type[Settings]) -> dict[str, tuple[str
     }
 
 
-def _find_docstring(settings_class: type[Settings], name: str) -> str:
-    """Return the docstring of a field in the class that defines the field; empty if it has none."""
-    owners = (base for base in settings_class.__mro__ if issubclass(base, Settings))
-    docstrings = (_read_docstrings(owner.__module__).get((owner.__qualname__, name)) for owner in owners)
-    return next(filter(None, docstrings), "")
-
-
-@cache
-def _read_docstrings(module_name: str) -> dict[tuple[str, str], str]:
-    """Return the docstrings below the fields of a module's classes, by class and field; none if the
-    source is not installed.
-
-    Pydantic could read them, but does so when it creates a class: each command would do it at its start.
-    """
-    try:
-        tree = ast.parse(inspect.getsource(sys.modules[module_name]))
-    except OSError:
-        return {}
-    return {
-        (statement.name, field.target.id): inspect.cleandoc(docstring.value.value)
-        for statement in tree.body
-        if isinstance(statement, ast.ClassDef)
-        for field, docstring in pairwise(statement.body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(docstring, ast.Expr) and isinstance(docstring.value, ast.Constant)
-        if isinstance(docstring.value.value, str)
-    }
-
-
-def _describe_field(field: FieldInfo, name: str, description: str) -> FieldSpec:
+def _describe_field(field: FieldInfo, name: str) -> FieldSpec:
     spec = _describe_type(field.annotation, tuple(field.metadata), field.alias or name)
     default = field.get_default(call_default_factory=True, validated_data={})
     has_default_group = spec.kind == "group" and default not in (None, PydanticUndefined)
     return msgspec.structs.replace(
         spec,
-        help=description,
+        help=field.description or "",
         example=next(iter(field.examples or ()), None),
         is_required=field.is_required(),
         default=None if default is PydanticUndefined or has_default_group else _format_default(default, field),

@@ -62,13 +62,14 @@ class Settings(BaseModel):
     hint for that key. `one_of` maps a label to alternative forms; exactly one form must be set. A form is a
     key, or several keys joined by +.
 
-    The docstring of a field is its description (`app.profiles.fields` reads it). `Field(examples=…)`
-    contains values in profile notation.
+    The docstring of a field is its description. `Field(examples=…)` contains values in profile
+    notation.
     """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, hide_input_in_errors=True,
-        defer_build=True,  # builds only the models that a profile uses
+        use_attribute_docstrings=True,
+        defer_build=True,  # builds only the models that a profile uses, which offsets most of the cost of docstrings
     )  # fmt: skip
     misplaced_key_hints: ClassVar[dict[str, str]] = {}
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {}
@@ -124,6 +125,7 @@ def build_settings(
     return create_model(
         class_name or f"{record_class.__name__}Settings",
         __base__=base,
+        __cls_kwargs__={"use_attribute_docstrings": False},  # no class statement has docstrings for these fields
         **field_definitions,
     )
 
