@@ -153,7 +153,7 @@ def _is_met_by_slots(
     )
     if objective.quantile is None:
         return service.mean_s + wait_probability / decay_per_s <= limit_s
-    remaining_s = limit_s - service.mean_s * compute_service_factors(_NORMAL_QUANTILES, service)
+    remaining_s = limit_s - _compute_service_times_s(service)
     late_shares = np.where(
         remaining_s <= 0, 1.0, wait_probability * np.exp(-decay_per_s * np.maximum(remaining_s, 0.0))
     )
@@ -171,11 +171,18 @@ def _is_met_by_sharing(
     """
     if objective.quantile is None:
         return service.mean_s * (1 + slowed_share / idle_cores) <= limit_s
-    max_slowdown = limit_s / (service.mean_s * compute_service_factors(_NORMAL_QUANTILES, service))
+    max_slowdown = limit_s / _compute_service_times_s(service)
     late_shares = np.where(
         max_slowdown <= 1, 1.0, slowed_share * np.exp(-idle_cores * np.maximum(max_slowdown - 1, 0.0))
     )
     return float(late_shares.mean()) <= 1 - objective.quantile
+
+
+@lru_cache(64)
+def _compute_service_times_s(service: RequestService) -> Floats:
+    """Return quantiles of the service time in seconds. The result is cached, because a search needs
+    it at every rate."""
+    return np.asarray(service.mean_s * compute_service_factors(_NORMAL_QUANTILES, service))
 
 
 def _compute_lognormal_quantiles_s(mean_s: float, cv: float) -> Floats:

@@ -39,10 +39,8 @@ class LatencyCurve(msgspec.Struct, frozen=True):
             return math.exp(self.log_latencies[0])
         if upper_index == len(self.rates_per_s):
             return math.exp(self.log_latencies[-1])
-        (lower_rate_per_s, upper_rate_per_s), (lower_log_ms, upper_log_ms) = (
-            self.rates_per_s[upper_index - 1 : upper_index + 1],
-            self.log_latencies[upper_index - 1 : upper_index + 1],
-        )
+        lower_rate_per_s, upper_rate_per_s = self.rates_per_s[upper_index - 1], self.rates_per_s[upper_index]
+        lower_log_ms, upper_log_ms = self.log_latencies[upper_index - 1], self.log_latencies[upper_index]
         return math.exp(
             lower_log_ms
             + (upper_log_ms - lower_log_ms) * (rate_per_s - lower_rate_per_s) / (upper_rate_per_s - lower_rate_per_s)

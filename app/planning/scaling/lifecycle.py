@@ -216,7 +216,7 @@ class ReplicaPool:
         billed_s = dict(self._removed_billed_s)
         for replica in self.states:
             for phase, seconds in replica.compute_billed_s(now_s).items():
-                billed_s[phase.value] += seconds
+                billed_s[phase] += seconds
         idle_s = sum(max(0.0, now_s - billing_start_s) for billing_start_s, _ in self._warm_node_times_s)
         return {**billed_s, "pooled": self._idle_node_billed_s + idle_s}
 

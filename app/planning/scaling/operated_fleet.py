@@ -104,16 +104,13 @@ class OperatedFleet:
         self._unassigned_numbers: list[int] = []
         self._drain_end_by_number: dict[int, float] = {}
         self._last_target: tuple[int, int] | None = None
+        self.ready_slots: list[int] = []
+        """Replica slots with ready replicas that accept requests, in ascending order."""
         if activator_slot is not None:
             make_activator(fleet, activator_slot)
         for number in replica_pool.ready_numbers:
             self._slot_by_number[number] = heapq.heappop(self._free_slots)
         self._update_routing()
-
-    @property
-    def ready_slots(self) -> list[int]:
-        """Replica slots with ready replicas that accept requests, in ascending order."""
-        return sorted(slot for number, slot in self._slot_by_number.items() if number not in self._drain_end_by_number)
 
     @property
     def draining_slots(self) -> list[int]:
@@ -136,7 +133,7 @@ class OperatedFleet:
         if has_changed or self._unassigned_numbers:
             self._assign_slots()
             self._update_routing()
-        if self._activator_slot is not None and self._has_ready_replica:
+        if self._activator_slot is not None and self.ready_slots:
             release_queued_requests(self._fleet, self._activator_slot, now_s)
         return has_changed
 
@@ -187,8 +184,10 @@ class OperatedFleet:
             self._slot_by_number[self._unassigned_numbers.pop(0)] = heapq.heappop(self._free_slots)
 
     def _update_routing(self) -> None:
+        self.ready_slots = sorted(
+            slot for number, slot in self._slot_by_number.items() if number not in self._drain_end_by_number
+        )
         routable_slots = self.ready_slots
-        self._has_ready_replica = bool(routable_slots)
         if not routable_slots and self._activator_slot is not None:
             routable_slots = [self._activator_slot]
         set_routable_replicas(self._fleet, routable_slots)

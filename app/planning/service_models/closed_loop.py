@@ -72,8 +72,12 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
         factors = self._factor_cache.get(
             get_factor_key(service), lambda: compute_service_factors(self.normals, service)
         )
-        simulations = [self._simulate_once(index, service, factors[index]) for index in range(len(self.normals))]
-        latencies = np.array([latencies_s for latencies_s, _ in simulations])
+        match service:
+            case RequestService():
+                arrivals_s, ends_s = simulate_closed_requests(self.clients, self.normals, service, factors)
+            case BatchService():
+                arrivals_s, ends_s = simulate_closed_batches(self.clients, self.normals, service, factors)
+        latencies = ends_s - arrivals_s + service.outside_s
         request_count = latencies.shape[1]
         ranks = {
             name: math.ceil(QUANTILE_BY_AGGREGATE[name] * request_count) - 1
@@ -82,20 +86,9 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
         }
         means = latencies.mean(axis=1)
         quantiles_s = select_sorted(latencies, np.array([*ranks.values()], dtype=np.int64)).T
-        end_times_s = np.array([end_s for _, end_s in simulations])
-        columns = {RESPONSE_GAP: end_times_s / request_count, _MEAN: means}
+        columns = {RESPONSE_GAP: (ends_s.max(axis=1) + service.outside_s) / request_count, _MEAN: means}
         columns |= dict(zip(ranks, quantiles_s, strict=True))
         return SimulatedStatistics(np.log(np.column_stack([columns[name] for name in self.names])))
-
-    def _simulate_once(
-        self, index: int, service: RequestService | BatchService, factors: Floats
-    ) -> tuple[Floats, float]:
-        match service:
-            case RequestService():
-                arrivals_s, ends_s = simulate_closed_requests(self.clients, self.normals[index], service, factors)
-            case BatchService():
-                arrivals_s, ends_s = simulate_closed_batches(self.clients, self.normals[index], service, factors)
-        return ends_s - arrivals_s + service.outside_s, float(ends_s.max()) + service.outside_s
 
 
 class _Point(msgspec.Struct, frozen=True):

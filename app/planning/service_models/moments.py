@@ -110,7 +110,7 @@ class SimulatedStatistics(msgspec.Struct, frozen=True):
 
     @property
     def log_means(self) -> Floats:
-        return np.asarray(self.logs.mean(axis=0))
+        return np.asarray(self.logs.sum(axis=0) / len(self.logs))
 
     @property
     def log_covariance(self) -> Floats:
@@ -405,12 +405,13 @@ def _fit_family(family: ServiceFamily, stages: Sequence[ObservedStage], whitener
     Each stage has a matrix in `whiteners`, which transforms differences of logarithms into
     independent standardized residuals.
     """
+    observed_logs = [np.array(stage.observed_load.logs) for stage in stages]
 
     def compute_residuals(log_parameters: Floats) -> Floats:
         service = family.with_values(log_parameters)
         stage_residuals = [
-            whitener @ (np.array(stage.observed_load.logs) - stage.simulate(service).log_means)
-            for stage, whitener in zip(stages, whiteners, strict=True)
+            whitener @ (logs - stage.simulate(service).log_means)
+            for stage, logs, whitener in zip(stages, observed_logs, whiteners, strict=True)
         ]
         return np.concatenate([*stage_residuals, family.compute_prior_residuals(log_parameters)])
 

@@ -103,14 +103,14 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
 
     def _compute_percentiles(self, service: RequestService | BatchService, quantiles: Floats) -> Floats:
         simulation_count, requests = self.arrivals_s.shape
-        starts = np.arange(simulation_count, dtype=np.int64) * requests
+        ends = np.arange(1, simulation_count + 1, dtype=np.int64) * requests
         arrivals_s, normals = self.arrivals_s.ravel(), self.normals.ravel()
         factors = self._factor_cache.get(get_factor_key(service), lambda: look_up_service_factors(normals, service))
         match service:
             case RequestService():
-                latencies = simulate_request_latencies(arrivals_s, normals, service, starts, factors)
+                latencies = simulate_request_latencies(arrivals_s, normals, service, ends, factors)
             case BatchService():
-                latencies = simulate_batch_latencies(arrivals_s, normals, service, starts, factors)
+                latencies = simulate_batch_latencies(arrivals_s, normals, service, ends, factors)
         latencies = latencies.reshape(simulation_count, requests)[:, self.warm_up_requests :]
         return select_sorted(latencies, np.ceil(quantiles * latencies.shape[1]).astype(int) - 1)
 
@@ -228,11 +228,11 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         of each simulation, in seconds."""
         shape = self.normals.shape
         if self.clients is None:
-            starts = np.arange(shape[0], dtype=np.int64) * shape[1]
+            ends = np.arange(1, shape[0] + 1, dtype=np.int64) * shape[1]
             inputs, outputs = self.tokens.reshape(2, -1)
             request_arrays = (self.arrivals_s.ravel(), inputs, outputs, self.normals.ravel())
             first_latencies_s, last_latencies_s = (
-                latencies_s.reshape(shape) for latencies_s in simulate_token_latencies(*request_arrays, service, starts)
+                latencies_s.reshape(shape) for latencies_s in simulate_token_latencies(*request_arrays, service, ends)
             )
             return first_latencies_s, last_latencies_s, (self.arrivals_s + last_latencies_s).max(axis=1)
         first_latencies_s, last_latencies_s, end_times_s = np.empty(shape), np.empty(shape), np.empty(shape[0])

@@ -1,8 +1,9 @@
 """Simulation of one replica in a closed loop: each client sends its next request as soon as it
 receives the response.
 
-All clients send their first request at time 0. `unit_normals` holds a standard normal per request,
-so its size is the number of requests. The functions return the times at which each request arrives
+All clients send their first request at time 0. `unit_normals` holds a standard normal per request.
+For slots and batches, it may have the shape simulations × requests; the simulations are independent
+and begin with an empty replica. The functions return the times at which each request arrives
 at the replica and ends there. A client receives the response `outside_s` seconds after the end, and
 sends its next request at once. The latency is therefore `end − arrival + outside_s`.
 """
@@ -36,22 +37,13 @@ def simulate_closed_requests(
 
     `factors` are the service time factors of `unit_normals`; if `None`, they are computed.
     """
-    arrivals_s, ends_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
+    arrivals_s, ends_s = np.empty(unit_normals.shape), np.empty(unit_normals.shape)
     service_times_s = (compute_service_factors(unit_normals, service) if factors is None else factors) * service.mean_s
+    rows = [np.atleast_2d(values) for values in (service_times_s, arrivals_s, ends_s)]
     if service.is_shared:
-        _simulate_shared(
-            service_times_s,
-            clients,
-            service.slots,
-            service.outside_s,
-            *_allocate_sharing_arrays(clients),
-            arrivals_s,
-            ends_s,
-        )
+        _simulate_shared(clients, service.slots, service.outside_s, *_allocate_sharing_arrays(clients), *rows)
         return arrivals_s, ends_s
-    _simulate_requests(
-        service_times_s, np.zeros(clients), np.zeros(service.slots), service.outside_s, arrivals_s, ends_s
-    )
+    _simulate_requests(np.empty(clients), np.empty(service.slots), service.outside_s, *rows)
     return arrivals_s, ends_s
 
 
@@ -62,10 +54,11 @@ def simulate_closed_batches(
 
     `factors` are the service time factors of `unit_normals`; if `None`, they are computed.
     """
-    arrivals_s, ends_s = _initialize_arrivals(clients, unit_normals.size), np.empty(unit_normals.size)
+    arrivals_s, ends_s = _initialize_arrivals(clients, unit_normals.shape), np.empty(unit_normals.shape)
     parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
     factors = compute_service_factors(unit_normals, service) if factors is None else factors
-    _simulate_batches(arrivals_s, factors, clients, parameters, service.max_batch, ends_s)
+    rows = [np.atleast_2d(values) for values in (factors, arrivals_s, ends_s)]
+    _simulate_batches(clients, parameters, service.max_batch, *rows)
     return arrivals_s, ends_s
 
 
@@ -74,7 +67,7 @@ def simulate_closed_tokens(
 ) -> tuple[Floats, Floats, Floats]:
     """Simulate a language model replica; return arrival, first token and end times, in order of
     arrival."""
-    arrivals_s = _initialize_arrivals(clients, unit_normals.size)
+    arrivals_s = _initialize_arrivals(clients, unit_normals.shape)
     first_tokens_s, last_tokens_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
     requests, kernel_service = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
     heap = np.empty((2, service.max_sequences), dtype=np.int64)
@@ -96,105 +89,113 @@ def _allocate_sharing_arrays(size: int) -> tuple[Floats, Ints, Floats]:
     """Allocate arrays for the end times, for the requests that end, and for the times at which
     clients send again.
     """
-    return np.empty(size), np.empty(size, dtype=np.int64), np.zeros(size)
+    return np.empty(size), np.empty(size, dtype=np.int64), np.empty(size)
 
 
-def _initialize_arrivals(clients: int, requests: int) -> Floats:
+def _initialize_arrivals(clients: int, shape: tuple[int, ...]) -> Floats:
     """Return the arrival times: 0 for the first request of each client, infinity for later
     requests, until the simulation determines their arrival.
     """
-    arrivals_s = np.full(requests, np.inf)
-    arrivals_s[:clients] = 0.0
+    arrivals_s = np.full(shape, np.inf)
+    arrivals_s[..., :clients] = 0.0
     return arrivals_s
 
 
 @compiled
 def _simulate_requests(
-    service_times_s: Floats,
     client_send_times_s: Floats,
     slot_free_times_s: Floats,
     outside_s: float,
+    service_times_s: Floats,
     arrivals_s: Floats,
     ends_s: Floats,
 ) -> None:
-    """Simulate a closed loop with a replica that serves requests in slots.
+    """Simulate closed loops with a replica that serves requests in slots, one per row.
 
     `client_send_times_s` and `slot_free_times_s` are heaps: the times at which each client sends
     its next request, and at which each slot becomes free.
     """
-    for index in range(service_times_s.size):
-        arrivals_s[index] = client_send_times_s[0]
-        ends_s[index] = max(client_send_times_s[0], slot_free_times_s[0]) + service_times_s[index]
-        replace_smallest(slot_free_times_s, ends_s[index])
-        replace_smallest(client_send_times_s, ends_s[index] + outside_s)
+    for row in range(service_times_s.shape[0]):
+        client_send_times_s[:] = slot_free_times_s[:] = 0.0
+        for index in range(service_times_s.shape[1]):
+            arrivals_s[row, index] = client_send_times_s[0]
+            end_s = max(client_send_times_s[0], slot_free_times_s[0]) + service_times_s[row, index]
+            ends_s[row, index] = end_s
+            replace_smallest(slot_free_times_s, end_s)
+            replace_smallest(client_send_times_s, end_s + outside_s)
 
 
 @compiled
 def _simulate_shared(
-    service_times_s: Floats,
     clients: int,
     cores: int,
     outside_s: float,
     heap: Floats,
     owners: Ints,
     send_times_s: Floats,
+    service_times_s: Floats,
     arrivals_s: Floats,
     ends_s: Floats,
 ) -> None:
-    """Simulate a closed loop with a replica that shares its cores among all requests.
+    """Simulate closed loops with a replica that shares its cores among all requests, one per row.
 
     `send_times_s` is a ring buffer, since clients send again in the order of their responses.
     """
-    size, clock_s, now_s, arrived_count, ended_count = 0, 0.0, 0.0, 0, 0
-    while ended_count < service_times_s.size:
-        end_s = np.inf
-        if arrived_count < service_times_s.size and size < clients:
-            end_s = send_times_s[arrived_count % clients]
-        if size > 0:
-            done_s = now_s + (heap[0] - clock_s) * max(1.0, size / cores)
-            if done_s <= end_s:
-                clock_s, now_s = heap[0], done_s
-                ends_s[owners[0]] = done_s
-                send_times_s[ended_count % clients] = done_s + outside_s
-                pop_end(heap, owners, size)
-                size -= 1
-                ended_count += 1
-                continue
-        clock_s = clock_s + (end_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
-        now_s = end_s
-        arrivals_s[arrived_count] = now_s
-        push_end(heap, owners, size, clock_s + service_times_s[arrived_count], arrived_count)
-        size += 1
-        arrived_count += 1
+    requests = service_times_s.shape[1]
+    for row in range(service_times_s.shape[0]):
+        send_times_s[:] = 0.0
+        size, clock_s, now_s, arrived_count, ended_count = 0, 0.0, 0.0, 0, 0
+        while ended_count < requests:
+            end_s = np.inf
+            if arrived_count < requests and size < clients:
+                end_s = send_times_s[arrived_count % clients]
+            if size > 0:
+                done_s = now_s + (heap[0] - clock_s) * max(1.0, size / cores)
+                if done_s <= end_s:
+                    clock_s, now_s = heap[0], done_s
+                    ends_s[row, owners[0]] = done_s
+                    send_times_s[ended_count % clients] = done_s + outside_s
+                    pop_end(heap, owners, size)
+                    size -= 1
+                    ended_count += 1
+                    continue
+            clock_s = clock_s + (end_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
+            now_s = end_s
+            arrivals_s[row, arrived_count] = now_s
+            push_end(heap, owners, size, clock_s + service_times_s[row, arrived_count], arrived_count)
+            size += 1
+            arrived_count += 1
 
 
 @compiled
 def _simulate_batches(
-    arrivals_s: Floats, factors: Floats, clients: int, parameters: Floats, max_batch: int, ends_s: Floats
+    clients: int, parameters: Floats, max_batch: int, factors: Floats, arrivals_s: Floats, ends_s: Floats
 ) -> None:
-    """Simulate a closed loop with a replica that serves batches.
+    """Simulate closed loops with a replica that serves batches, one per row.
 
     Whenever no batch is running, the next arrival of every client is known, so arrivals can be
     processed in ascending order.
     """
     fixed_s, per_item_s, window_s, outside_s = parameters
-    free_s, start, scheduled_count = 0.0, 0, min(clients, arrivals_s.size)
-    while start < arrivals_s.size:
-        start_s = arrivals_s[start] + window_s
-        full_index = start + max_batch - 1
-        if full_index < scheduled_count:
-            start_s = min(start_s, arrivals_s[full_index])
-        start_s = max(start_s, free_s)
-        stop = start + 1
-        while stop < scheduled_count and stop - start < max_batch and arrivals_s[stop] <= start_s:
-            stop += 1
-        free_s = start_s + (fixed_s + per_item_s * (stop - start)) * factors[start]
-        for index in range(start, stop):
-            ends_s[index] = free_s
-            if scheduled_count < arrivals_s.size:
-                arrivals_s[scheduled_count] = free_s + outside_s
-                scheduled_count += 1
-        start = stop
+    requests = factors.shape[1]
+    for row in range(factors.shape[0]):
+        free_s, start, scheduled_count = 0.0, 0, min(clients, requests)
+        while start < requests:
+            start_s = arrivals_s[row, start] + window_s
+            full_index = start + max_batch - 1
+            if full_index < scheduled_count:
+                start_s = min(start_s, arrivals_s[row, full_index])
+            start_s = max(start_s, free_s)
+            stop = start + 1
+            while stop < scheduled_count and stop - start < max_batch and arrivals_s[row, stop] <= start_s:
+                stop += 1
+            free_s = start_s + (fixed_s + per_item_s * (stop - start)) * factors[row, start]
+            for index in range(start, stop):
+                ends_s[row, index] = free_s
+                if scheduled_count < requests:
+                    arrivals_s[row, scheduled_count] = free_s + outside_s
+                    scheduled_count += 1
+            start = stop
 
 
 @compiled

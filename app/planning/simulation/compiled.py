@@ -37,8 +37,9 @@ def compiled(function: Function) -> Function:
 
 
 def inlined(function: Function) -> Function:
-    """Compile the function and inline it into its callers. Use it for short functions, and for
-    functions with a single caller.
+    """Compile the function and inline it into its callers. Use it for short functions, for functions
+    with a single caller, and for functions that run once per request: a call passes all arrays of a
+    fleet by value.
     """
     return _compile(function, forceinline=True)
 

@@ -2,7 +2,7 @@
 
 All random numbers are arguments, so that latencies are continuous functions of the service's
 parameters, as a fit requires. Arrivals are in ascending order. Several independent simulations may
-be concatenated; each begins and ends with an empty replica. `starts` holds the index of the first
+be concatenated; each begins and ends with an empty replica. `ends` holds the index after the last
 request of each simulation; `None` means a single simulation.
 """
 
@@ -24,7 +24,7 @@ def simulate_request_latencies(
     arrivals_s: Floats,
     unit_normals: Floats,
     service: RequestService,
-    starts: Ints | None = None,
+    ends: Ints | None = None,
     factors: Floats | None = None,
 ) -> Floats:
     """Simulate request slots with a first-come, first-served queue, or processor sharing. Return
@@ -33,7 +33,7 @@ def simulate_request_latencies(
     The service time of a request is the mean times its factor. `factors` are the service time
     factors of `unit_normals`; if `None`, they are computed.
     """
-    latencies, ends = np.empty(arrivals_s.size), _get_ends(starts, arrivals_s)
+    latencies, ends = np.empty(arrivals_s.size), _get_ends(ends, arrivals_s)
     service_times_s = (look_up_service_factors(unit_normals, service) if factors is None else factors) * service.mean_s
     if service.is_shared:
         max_requests = int(np.diff(ends, prepend=0).max())
@@ -48,7 +48,7 @@ def simulate_batch_latencies(
     arrivals_s: Floats,
     unit_normals: Floats,
     service: BatchService,
-    starts: Ints | None = None,
+    ends: Ints | None = None,
     factors: Floats | None = None,
 ) -> Floats:
     """Simulate batches of all waiting requests, up to `max_batch`. Return latencies in seconds.
@@ -59,7 +59,7 @@ def simulate_batch_latencies(
     latencies = np.empty(arrivals_s.size)
     parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
     factors = look_up_service_factors(unit_normals, service) if factors is None else factors
-    simulate_batches(arrivals_s, factors, _get_ends(starts, arrivals_s), parameters, service.max_batch, latencies)
+    simulate_batches(arrivals_s, factors, _get_ends(ends, arrivals_s), parameters, service.max_batch, latencies)
     return latencies
 
 
@@ -69,7 +69,7 @@ def simulate_token_latencies(
     output_tokens: Ints,
     unit_normals: Floats,
     service: TokenService,
-    starts: Ints | None = None,
+    ends: Ints | None = None,
 ) -> tuple[Floats, Floats]:
     """Simulate continuous batching. Return the latencies to the first and to the last token, in
     seconds.
@@ -83,7 +83,7 @@ def simulate_token_latencies(
     first_tokens_s, last_tokens_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
     requests, kernel_service = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
     heap, state = np.empty((2, service.max_sequences), dtype=np.int64), np.empty(7, dtype=np.int64)
-    simulate_tokens(requests, _get_ends(starts, arrivals_s), kernel_service, state, heap, first_tokens_s, last_tokens_s)
+    simulate_tokens(requests, _get_ends(ends, arrivals_s), kernel_service, state, heap, first_tokens_s, last_tokens_s)
     send_times_s = arrivals_s - service.outside_s
     return first_tokens_s - send_times_s, last_tokens_s - send_times_s
 
@@ -115,7 +115,5 @@ def look_up_service_factors(unit_normals: Floats, service: RequestService | Batc
     return factors
 
 
-def _get_ends(starts: Ints | None, arrivals_s: Floats) -> Ints:
-    if starts is None:
-        return np.array([arrivals_s.size], dtype=np.int64)
-    return np.append(np.asarray(starts, dtype=np.int64)[1:], arrivals_s.size)
+def _get_ends(ends: Ints | None, arrivals_s: Floats) -> Ints:
+    return np.array([arrivals_s.size], dtype=np.int64) if ends is None else ends

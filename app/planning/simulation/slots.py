@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.planning.simulation.compiled import compiled
+from app.planning.simulation.compiled import compiled, inlined
 from app.planning.simulation.queueing import (
     expire_waiting,
     get_class,
@@ -53,7 +53,7 @@ def advance_slots(fleet: Fleet, replica: int, end_s: float) -> None:
     fleet.floats[replica, NEXT] = next_s
 
 
-@compiled
+@inlined
 def _start_oldest(fleet: Fleet, replica: int, now_s: float) -> None:
     """Start the oldest waiting request that has not timed out, if a slot is free."""
     while get_expiry_s(fleet, replica) < now_s:
@@ -72,7 +72,7 @@ def _start_oldest(fleet: Fleet, replica: int, now_s: float) -> None:
     fleet.floats[replica, BUSY] += duration_s / fleet.counts[replica, WIDTH]
 
 
-@compiled
+@inlined
 def push_running(fleet: Fleet, replica: int, done_s: float, arrival_s: float, packed_class: int) -> None:
     running, position = fleet.running, fleet.counts[replica, RUNNING]
     fleet.counts[replica, RUNNING] = position + 1
@@ -88,7 +88,7 @@ def push_running(fleet: Fleet, replica: int, done_s: float, arrival_s: float, pa
     fleet.running[replica, position, PACKED_CLASS] = packed_class
 
 
-@compiled
+@inlined
 def pop_running(fleet: Fleet, replica: int) -> None:
     running, size = fleet.running, fleet.counts[replica, RUNNING] - 1
     fleet.counts[replica, RUNNING] = size
@@ -114,7 +114,7 @@ def pop_running(fleet: Fleet, replica: int) -> None:
     fleet.running[replica, position, PACKED_CLASS] = packed_class
 
 
-@compiled
+@inlined
 def _move_request(fleet: Fleet, replica: int, origin: int, target: int) -> None:
     fleet.running[replica, target, ENDS] = fleet.running[replica, origin, ENDS]
     fleet.running[replica, target, ARRIVAL] = fleet.running[replica, origin, ARRIVAL]

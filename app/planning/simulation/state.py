@@ -73,7 +73,8 @@ def create_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
     lengths.
     """
     replicas = len(design.services)
-    limits = np.array([_get_limits(service) for service in design.services], dtype=np.int64)
+    limits_by_service = {service: _get_limits(service) for service in set(design.services)}
+    limits = np.array([limits_by_service[service] for service in design.services], dtype=np.int64)
     width = int(limits[:, WIDTH - KIND].max())
     has_tokens = bool((limits[:, 0] == TOKENS).any())
     has_shared_cores = bool((limits[:, 0] == SHARED).any())
@@ -91,14 +92,20 @@ def create_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
 
 
 def _build_floats(design: FleetDesign) -> Floats:
-    weights = design.weights or tuple(
-        compute_max_throughput_per_s(service, design.lengths) for service in design.services
-    )
-    rows = [
-        (np.inf, -np.inf, 0.0, 0.0, 0.0, 1.0, *_build_service_columns(service, weight), design.timeout_s, 0.0)
-        for service, weight in zip(design.services, weights, strict=True)
-    ]
-    return np.array(rows)
+    """Build the rows of `floats`. Replicas are mostly equal, so each service model is converted only
+    once."""
+    row_by_service = {
+        service: (
+            *(np.inf, -np.inf, 0.0, 0.0, 0.0, 1.0),
+            *_build_service_columns(service, compute_max_throughput_per_s(service, design.lengths)),
+            *(design.timeout_s, 0.0),
+        )
+        for service in set(design.services)
+    }
+    floats = np.array([row_by_service[service] for service in design.services])
+    if design.weights:
+        floats[:, WEIGHT] = design.weights
+    return floats
 
 
 def _build_heaps(replicas: int, width: int) -> Ints:

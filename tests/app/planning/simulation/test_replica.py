@@ -185,7 +185,7 @@ def test_runs_laid_end_to_end_begin_empty_each() -> None:
     arrivals_s, normals = drawn(900, 5.0, 9)
     parts = [slice(0, 300), slice(300, 450), slice(450, 900)]
     laid_s = np.concatenate([arrivals_s[part] - arrivals_s[part][0] for part in parts])
-    starts = np.array([0, 300, 450])
+    ends = np.array([300, 450, 900])
     inputs = np.full(900, 30)
     tokens = TokenService(0.01, 0.0, 0.001, max_sequences=4, kv_tokens=10_000, cv=0.3)
     runs: tuple[Callable[[Floats, Floats, Ints, Ints | None], Floats], ...] = (
@@ -194,7 +194,7 @@ def test_runs_laid_end_to_end_begin_empty_each() -> None:
         lambda times, z, n, at: simulate_token_latencies(times, n, n, z, tokens, at)[1],
     )
     for run in runs:
-        whole = run(laid_s, normals, inputs, starts)
+        whole = run(laid_s, normals, inputs, ends)
         alone = [run(laid_s[part], normals[part], inputs[part], None) for part in parts]
         np.testing.assert_allclose(whole, np.concatenate(alone))
 

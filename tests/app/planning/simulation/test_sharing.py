@@ -44,8 +44,8 @@ def test_one_replica_has_the_latencies_that_the_event_simulator_finds(load: floa
 
 def test_each_of_several_runs_starts_idle() -> None:
     arrivals_s, normals = drawn(500, 0.9 * THREE_CORES.max_throughput_per_s)
-    starts = np.array([0, 500])
-    found = simulate_request_latencies(np.tile(arrivals_s, 2), np.tile(normals, 2), THREE_CORES, starts)
+    ends = np.array([500, 1000])
+    found = simulate_request_latencies(np.tile(arrivals_s, 2), np.tile(normals, 2), THREE_CORES, ends)
     np.testing.assert_allclose(found[500:], found[:500])
 
 
