@@ -376,7 +376,8 @@ def _format_fixed(value: float, decimals: int) -> str:
 
 
 _Record = TypeVar("_Record", bound=msgspec.Struct)
-_CONTROL_REPLACEMENTS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""All but tab and newline."""
 
 
 def sanitize(record: _Record) -> _Record:
@@ -387,7 +388,7 @@ def sanitize(record: _Record) -> _Record:
 
 def _replace_controls(value: Any) -> Any:
     if isinstance(value, str):
-        return value.translate(_CONTROL_REPLACEMENTS)
+        return _CONTROL_CHARACTERS.sub("\ufffd", value)
     if isinstance(value, dict):
         return {name: _replace_controls(item) for name, item in value.items()}
     return [_replace_controls(item) for item in value] if isinstance(value, list | tuple) else value

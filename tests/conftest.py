@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import msgspec
@@ -97,6 +97,26 @@ def short_simulations() -> Iterator[None]:
     from tests.fakes.planned import fleets_simulated_briefly
 
     with fleets_simulated_briefly():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def equal_charts_are_drawn_once() -> Iterator[None]:
+    """Most reports of the tests differ in a word from another one, and have the same pictures."""
+    from reports.charts.renderer import get_chart_renderer
+
+    svgs: dict[bytes, str] = {}
+    renderer = get_chart_renderer()
+    draw = renderer.render_svg
+
+    def draw_once(spec: dict[str, Any]) -> str:
+        key = msgspec.json.encode(spec)
+        if key not in svgs:
+            svgs[key] = draw(spec)
+        return svgs[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(renderer, "render_svg", draw_once)
         yield
 
 

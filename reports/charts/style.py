@@ -55,17 +55,17 @@ _MAX_LABEL_PX = 300
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
-class _SharedData(alt.InlineData):
-    """Inline data that all copies of a layer share: each method of Altair that adds something to a
-    layer copies the layer."""
+class _Layer(alt.Chart):
+    """Chart layer whose copies share its data, mark and encoding. Altair copies each layer several
+    times to combine layers, and then only sets attributes of the copies."""
 
-    def __deepcopy__(self, _: Any) -> _SharedData:
-        return self
+    def __deepcopy__(self, _: Any) -> _Layer:
+        return self.copy(deep=False)
 
 
 def build_layer(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
     """Build a chart layer from inline data, with one record per mark."""
-    return alt.Chart(_SharedData(values=[dict(value) for value in values]))
+    return _Layer(alt.InlineData(values=[dict(value) for value in values]))
 
 
 def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -12,7 +11,6 @@ from app.analysis.comparisons.comparison import compare_runs
 from app.reporting import build_plan_section, build_report
 from app.reporting.comparison import build_comparison_section
 from app.reporting.plan import build_plan_report
-from reports.charts.renderer import get_chart_renderer
 from reports.html import render_html, render_plan_html
 from reports.model import ArtifactRow, PlanReport, PlanSection, Report
 from tests.fakes.language_model_runs import language_model_run
@@ -22,9 +20,6 @@ from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothi
 from tests.fakes.searched_runs import searched_run
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 from tests.fakes.whole_plan import by_max_rate, nothing_fits, question, whole_plan
-
-if TYPE_CHECKING:
-    pass
 
 Rendered = Callable[[str], str]
 
@@ -56,27 +51,6 @@ def compared_report(clients_report: Report) -> Report:
     other = msgspec.structs.replace(baseline, workload_hash="other", stages=(steady(20.0, 0.1),))
     section = build_comparison_section(compare_runs([baseline], [other], is_forced=True))
     return msgspec.structs.replace(clients_report, comparison=section)
-
-
-@pytest.fixture(scope="session")
-def svgs() -> dict[bytes, str]:
-    """What was drawn, by its specification."""
-    return {}
-
-
-@pytest.fixture
-def what_is_drawn_alike_is_drawn_once(svgs: dict[bytes, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of what stands around pictures: reports that differ in a word have the same ones."""
-    renderer = get_chart_renderer()
-    draw = renderer.render_svg
-
-    def drawn(spec: dict[str, Any]) -> str:
-        key = msgspec.json.encode(spec)
-        if key not in svgs:
-            svgs[key] = draw(spec)
-        return svgs[key]
-
-    monkeypatch.setattr(renderer, "render_svg", drawn)
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,6 @@ from tests.reports.conftest import Rendered, report_of
 from tests.reports.hostile import PAYLOADS, hostile
 from tests.tiers import first_in_unit_tier
 
-pytestmark = pytest.mark.usefixtures("what_is_drawn_alike_is_drawn_once")
-
 _SVG = {"svg", "g", "path", "text", "line", "rect", "defs", "clippath", "tspan"}
 
 

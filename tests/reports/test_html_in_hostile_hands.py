@@ -18,7 +18,7 @@ from tests.reports.hostile import MORE_PAYLOADS, PAYLOADS
 if TYPE_CHECKING:
     from selenium import webdriver
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("what_is_drawn_alike_is_drawn_once")]
+pytestmark = pytest.mark.browser
 
 _ALL = (*PAYLOADS, *MORE_PAYLOADS)
 _ELEMENTS = """

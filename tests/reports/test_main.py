@@ -30,7 +30,6 @@ def test_html_and_text_come_back_the_same(
     assert capsys.readouterr().out == render_text(full_report) + "\n"
 
 
-@pytest.mark.usefixtures("what_is_drawn_alike_is_drawn_once")
 def test_a_plans_own_report_comes_back_too(
     whole_plan_report: PlanReport, rendered: Rendered, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

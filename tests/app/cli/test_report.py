@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,14 @@ from tests.fakes.whole_plan import question, whole_plan
 pytestmark = pytest.mark.usefixtures("short_simulations", "pages_without_pictures")
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stored_run(tmp_path_factory.mktemp("finished") / "run").directory
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    directory = stored_run(tmp_path / "run").directory
+def run(finished: Path, tmp_path: Path) -> Path:
+    directory = shutil.copytree(finished, tmp_path / "run")
     (directory / REPORT_HTML).write_text("the run's own")
     return directory
 

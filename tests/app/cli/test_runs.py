@@ -442,6 +442,7 @@ def test_the_list_by_trust_and_by_words(
         assert capsys.readouterr().out == "no run matches\n"
 
 
+@pytest.mark.usefixtures("pages_without_pictures")
 def test_a_runs_directory_from_elsewhere_is_imported(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
