@@ -36,7 +36,7 @@ test-fast: $(VENV)/.installed-test
 PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 WAITING = tests/loadgen tests/app/inference/inspection $(addprefix tests/seams/test_, $(addsuffix .py, \
-	ci control local_limits streams traffic worker_hosts workers))
+	ci control local_limits protocols streams traffic worker_hosts workers))
 
 # The load worker against servers that others wrote, which get an environment of their own.
 test-servers: $(VENV)/.installed-test
