@@ -35,7 +35,8 @@ test-fast: $(VENV)/.installed-test
 # Files stay whole, so that tests share their fixtures, and start in the order of tests/tiers.py.
 PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-WAITING = tests/loadgen tests/app/inference/inspection tests/seams/test_control.py tests/seams/test_workers.py
+WAITING = tests/loadgen tests/app/inference/inspection $(addprefix tests/seams/test_, $(addsuffix .py, \
+	ci control local_limits protocols streams traffic worker_hosts workers))
 
 # The load worker against servers that others wrote, which get an environment of their own.
 test-servers: $(VENV)/.installed-test

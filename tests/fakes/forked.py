@@ -47,10 +47,9 @@ _IMPORTED_BY_MODULES = (
     "loadgen.master.controller",
     "loadgen.reference.scripted",
 )
-NETWORK_NAMESPACE = "FORKED_NETWORK_NAMESPACE"
-"""Variable of a command's environment: the file of the network namespace that it and its children run in."""
+NAMESPACES = "FORKED_NAMESPACES"
+"""Variable of a command's environment: the folder of the namespaces of the host that it and its children run on."""
 _MAX_BYTES = 1 << 20
-_CLONE_NEWNET = 0x40000000
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -244,8 +243,8 @@ def _run(command: Command, descriptors: list[int]) -> int:
     os.environ.clear()
     os.environ.update(command.environment)
     os.chdir(command.cwd)
-    if namespace := command.environment.get(NETWORK_NAMESPACE):
-        _enter_network(namespace)
+    if namespaces := command.environment.get(NAMESPACES):
+        _enter_host(Path(namespaces))
     import resource
 
     for kind, limits in command.limits.items():
@@ -264,10 +263,11 @@ def _run(command: Command, descriptors: list[int]) -> int:
     return main()
 
 
-def _enter_network(namespace: str) -> None:
-    with Path(namespace).open() as file:
-        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
+def _enter_host(namespaces: Path) -> None:
+    for kind in ("uts", "net", "time"):
+        with (namespaces / kind).open() as file:
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0) != 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), file.name)
 
 
 def _fork_importer_of_command() -> None:

@@ -31,10 +31,13 @@ class Host:
         self.pid = int(self._holder.stdout.readline())
 
     @property
+    def namespaces(self) -> str:
+        return f"/proc/{self.pid}/ns"
+
+    @property
     def enter(self) -> list[str]:
         """What a command is preceded by to be run there."""
-        namespaces = f"/proc/{self.pid}/ns"
-        return ["nsenter", *(f"--{kind}={namespaces}/{kind}" for kind in ("uts", "net", "time")), "--"]
+        return ["nsenter", *(f"--{kind}={self.namespaces}/{kind}" for kind in ("uts", "net", "time")), "--"]
 
     def ip(self, arguments: str) -> None:
         subprocess.run([*self.enter, "ip", *arguments.split()], check=True, timeout=10)

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from app.storage.checksums import CHECKSUMS
+from tests.fakes.forked import ForkedProcess
 from tests.fakes.program import SIZEWISE, UNDRAWN, until_valid
 
 _ROOT = Path(__file__).parents[2]
@@ -59,8 +60,8 @@ def _replaced(text: str, by: dict[str, str]) -> str:
 class Runner:
     """A checkout with the example's profile, and what a runner gives to a step."""
 
-    def __init__(self, folder: Path, home: Path) -> None:
-        self.folder, self.summary, self._home = folder, folder / "step-summary", home
+    def __init__(self, folder: Path, home: Path, process: type[subprocess.Popen[str]] = subprocess.Popen) -> None:
+        self.folder, self.summary, self._home, self._process = folder, folder / "step-summary", home, process
         shutil.copy(_CI / "benchmark.yaml", folder)
 
     def __call__(self, command: list[str], **given: str) -> subprocess.CompletedProcess[str]:
@@ -68,18 +69,22 @@ class Runner:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "SIZEWISE_HOME": str(self._home)}
         paths = [str(UNDRAWN), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment |= {"PYTHONPATH": os.pathsep.join(paths)}
-        return until_valid(
-            lambda: subprocess.run(
+
+        def run() -> subprocess.CompletedProcess[str]:
+            with self._process(
                 [SIZEWISE, *command[1:], *_SHORT], cwd=self.folder, env=environment | given, stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, timeout=150, check=False, start_new_session=True,
-            ),
-            self.folder / "results",
-        )  # fmt: skip
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            ) as process:  # fmt: skip
+                stdout, stderr = process.communicate(timeout=150)
+            return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+        return until_valid(run, self.folder / "results")
 
 
 @pytest.fixture
 def runner(tmp_path: Path, calibrated_home: Path) -> Runner:
-    return Runner(tmp_path, calibrated_home)
+    """Whose command is forked: those of the examples start as a runner starts them."""
+    return Runner(tmp_path, calibrated_home, ForkedProcess if sys.platform == "linux" else subprocess.Popen)
 
 
 @pytest.fixture(scope="module")

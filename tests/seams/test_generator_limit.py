@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.wiring.reference_server import NullServerProcess
-from loadgen.reference.scripted import Script, ScriptedServer
-from tests.fakes.program import SIZEWISE, Sizewise, write_profile
+from tests.fakes.program import Sizewise, write_profile
 
 
 @pytest.fixture
@@ -50,25 +46,6 @@ def asked_for(
     assert done.returncode == 4, done.stderr
     (stage,) = sizewise.result(folder / "run")["stages"]
     return {one["id"]: one for one in stage["checks"]}, " ".join(done.stdout.split())
-
-
-@pytest.mark.timing
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on sockets")
-def test_too_few_file_descriptors_are_invalid_and_not_the_targets_fault(calibrated_home: Path, tmp_path: Path) -> None:
-    with ScriptedServer(Script(delay_s=0.8)) as server:  # within the timeout of 1 s
-        path = write_profile(tmp_path, server.url, rate="150/s", duration="2s")
-        command = f'ulimit -n 100; exec "{SIZEWISE}" run "{path}" --out "{tmp_path}/run"'
-        home = {"SIZEWISE_HOME": str(calibrated_home)}
-        done = subprocess.run(["sh", "-c", command], env=os.environ | home, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 4, done.stderr
-    result = Sizewise(calibrated_home, tmp_path).result(tmp_path / "run")
-    assert result["stages"][0]["errors"]["local-limit"] > 0
-    assert "connect" not in result["stages"][0]["errors"]
-    assert [one["code"] for one in result["exit"]["causes"]] == [4]
-    assert "local limits" in result["exit"]["causes"][0]["text"]
-    before_the_load, stages, _ = done.stderr.partition("stages:")
-    assert stages, done.stderr
-    assert "WARN file descriptors" in before_the_load, done.stderr
 
 
 @pytest.mark.timing

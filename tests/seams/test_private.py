@@ -18,7 +18,7 @@ import pytest
 
 from app.inference.probe import DIGITS_MODEL
 from app.profiles.templates import SCRIPTED_TEMPLATE
-from tests.fakes.forked import NETWORK_NAMESPACE
+from tests.fakes.forked import NAMESPACES
 from tests.fakes.hosts import Host
 from tests.fakes.program import SIZEWISE, Sizewise, wait_until
 
@@ -67,8 +67,8 @@ def test_a_run_sends_nothing_to_anyone_but_its_target(sizewise: Sizewise, tmp_pa
     profile.write_text(SCRIPTED_TEMPLATE.format(name="private").replace("duration: 10s", "duration: 500ms"))
     if machine is None:
         pytest.skip(_NOT_PROVED)
-    before, network = machine.packets_sent(), {NETWORK_NAMESPACE: f"/proc/{machine.pid}/ns/net"}
-    done = sizewise("run", str(profile), "--set", "load.warmup=0s", "--out", str(run), **network)
+    before, host = machine.packets_sent(), {NAMESPACES: machine.namespaces}
+    done = sizewise("run", str(profile), "--set", "load.warmup=0s", "--out", str(run), **host)
     assert done.returncode in (0, 4), done.stderr  # 4: a busy machine spoiled the measurement
     assert sizewise.result(run)["stages"][-1]["completed"] > 0
     assert machine.packets_sent() == before

@@ -19,6 +19,7 @@ import pytest
 import sizewise as notebook
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import OpenArrivals
+from tests.fakes.forked import NAMESPACES, ForkedProcess
 from tests.fakes.hosts import Host, Network, network
 from tests.fakes.processes import children_of
 from tests.fakes.program import SIZEWISE, Sizewise, wait_until
@@ -83,10 +84,10 @@ def target(hosts: Network) -> Iterator[Target]:
 @contextmanager
 def started(sizewise: Sizewise, host: Host, *arguments: str, token: str = TOKEN) -> Iterator[subprocess.Popen[str]]:
     """`sizewise` on that host; what it says goes into a file of the host's name."""
-    environment = os.environ | {"SIZEWISE_HOME": str(sizewise.home), "SIZEWISE_TOKEN": token}
+    own = {"SIZEWISE_HOME": str(sizewise.home), "SIZEWISE_TOKEN": token, NAMESPACES: host.namespaces}
     with (sizewise.cwd / f"{host.name}.err").open("w") as said:
-        process = subprocess.Popen(
-            [*host.enter, SIZEWISE, *arguments], cwd=sizewise.cwd, env=environment, stdout=said, stderr=said, text=True
+        process = ForkedProcess(
+            [SIZEWISE, *arguments], cwd=sizewise.cwd, env=os.environ | own, stdout=said, stderr=said, text=True
         )
         try:
             yield process
@@ -184,7 +185,7 @@ def test_a_host_that_is_cut_off_and_a_worker_that_is_suspended_are_lost_and_the_
             wait_until(lambda: ended_ns(directory, 0) is not None)
             before = len(target.received_ns())
             wait_until(lambda: len(target.received_ns()) > before + 10)
-            suspended = children_of(two.pid)[0]
+            suspended = children_of(two.pid)[-1]
             os.kill(suspended, signal.SIGSTOP)
             stopped_ns = time.perf_counter_ns()
             assert run.wait(90) == 4, said(sizewise, first)
