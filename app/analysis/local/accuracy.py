@@ -86,7 +86,7 @@ def _bootstrap_means(table: Floats, rng: np.random.Generator) -> tuple[Floats, F
     block_size = max(1, _ROWS_PER_BLOCK // size)
     totals: Floats = np.concatenate(
         [
-            table[rng.integers(0, size, (min(block_size, _RESAMPLE_COUNT - draw_count), size))].sum(axis=1)
+            table.take(rng.integers(0, size, (min(block_size, _RESAMPLE_COUNT - draw_count), size)), axis=0).sum(axis=1)
             for draw_count in range(0, _RESAMPLE_COUNT, block_size)
         ]
     )
