@@ -8,6 +8,7 @@ values. NaN values are ignored."""
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -164,6 +165,7 @@ def _compute_ranks(n: int, q: float, widening_factor: float) -> tuple[int, int]:
     )
 
 
+@lru_cache(maxsize=1024)
 def _compute_binomial_quantile(p: float, n: int, q: float) -> int:
     """Find the smallest k with P(Binomial(n, q) <= k) >= p."""
     k = max(0, math.ceil(float(special.bdtrik(p, n, q)) - 1e-9))
@@ -181,7 +183,7 @@ def _compute_variance_inflation(hits: Hits) -> float:
     """Compute the factor (at least 1) by which autocorrelation increases the variance of a
     proportion, compared with independent values. The factor includes the Student's t correction for
     small samples, because the variance of 20 batches is itself uncertain."""
-    p = float(hits.mean())
+    p = int(np.count_nonzero(hits)) / hits.size
     if hits.size < 2 * BATCH_COUNT or p in (0.0, 1.0):
         return 1.0
     batch_size = hits.size // BATCH_COUNT

@@ -25,8 +25,8 @@ unknown."""
 
 
 class MetricSamples(NamedTuple):
-    """Telemetry samples of one metric of one GPU, in chronological order; the value of a failed
-    sample is NaN."""
+    """Telemetry samples of one metric, in chronological order; the value of a failed sample is
+    NaN."""
 
     times_ns: Nanoseconds
     values: Floats

@@ -214,7 +214,7 @@ def _evaluate_parts(
             evaluated_parts.append((stage_data, rows, reevaluate_stage(rows, stage_data, stored_stage, slo)))
         elif clipped_data is stage_data and run.is_complete:
             stage = _copy_stored_telemetry(summarize_rows(rows, None, stage_data, slo), stored_stage)
-            evaluated_parts.append((stage_data, rows, add_telemetry(stage, None, stage_data, slo)))
+            evaluated_parts.append((stage_data, rows, add_telemetry(stage, {}, stage_data, slo)))
         elif clipped_data is not None:
             stage = summarize_rows(rows, run.telemetry, clipped_data, slo)
             stage = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -152,14 +153,7 @@ def read_tokens(frame: pd.DataFrame) -> TokenRows | None:
     """Read the token data of request rows; `None` if no row has token data."""
     if not any(name in frame and frame[name].notna().any() for name in _TOKEN_COLUMNS):
         return None
-    n = len(frame)
-
-    def read_column_times(name: str) -> Nanoseconds:
-        return read_times(frame[name])[0] if name in frame else np.zeros(n, np.int64)
-
-    def read_column_numbers(name: str) -> Floats:
-        return read_numbers(frame[name]) if name in frame else np.full(n, np.nan)
-
+    read_column_times, read_column_numbers = partial(_read_times, frame), partial(_read_numbers, frame)
     return TokenRows(
         first_token_ns=read_column_times("first_token_ns"),
         first_output_ns=read_column_times("first_output_ns"),
@@ -175,9 +169,17 @@ def read_tokens(frame: pd.DataFrame) -> TokenRows | None:
         server_prefill_ms=read_column_numbers("server_prefill_ms"),
         server_decode_ms=read_column_numbers("server_decode_ms"),
         is_counted_by_chunks=_is_equal_to(frame, "token_source", "chunks"),
-        chunk_index=np.arange(n),
+        chunk_index=np.arange(len(frame)),
         chunks=_read_chunks(frame),
     )
+
+
+def _read_times(frame: pd.DataFrame, name: str) -> Nanoseconds:
+    return read_times(frame[name])[0] if name in frame else np.zeros(len(frame), np.int64)
+
+
+def _read_numbers(frame: pd.DataFrame, name: str) -> Floats:
+    return read_numbers(frame[name]) if name in frame else np.full(len(frame), np.nan)
 
 
 def _read_chunks(frame: pd.DataFrame) -> Chunks | None:
@@ -244,10 +246,10 @@ def _read_media(frame: pd.DataFrame) -> MediaRows | None:
     if not any(name in frame and frame[name].notna().any() for name in ("first_audio_ns", "audio_s", "images")):
         return None
     return MediaRows(
-        read_times(frame["input_end_ns"])[0],
-        read_times(frame["first_audio_ns"])[0],
-        read_numbers(frame["audio_s"]),
-        read_numbers(frame["images"]),
+        _read_times(frame, "input_end_ns"),
+        _read_times(frame, "first_audio_ns"),
+        _read_numbers(frame, "audio_s"),
+        _read_numbers(frame, "images"),
     )
 
 
@@ -390,10 +392,22 @@ def _join_classes(stages_rows: Sequence[StageRows]) -> Categories | None:
     )
 
 
+_REQUIRED_COLUMNS = ("scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "error")
+"""Columns of the first version of the wire format that are read even if all rows are null."""
+
+
+def _convert_to_frame(rows: pa.Table) -> pd.DataFrame:
+    """Convert rows to a data frame without the columns that are all null, which are read as if they
+    were missing: each column of a data frame takes time."""
+    names = [name for name in rows.column_names if name in _REQUIRED_COLUMNS or rows[name].null_count < rows.num_rows]
+    frame: pd.DataFrame = rows.select(names).to_pandas(types_mapper=pd.ArrowDtype, use_threads=False)
+    return frame
+
+
 def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
     """Read the rows of one stage, in any order, from columns in the wire format. Columns that are
     not part of the first version of the format may be missing."""
-    frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
+    frame = _convert_to_frame(rows) if isinstance(rows, pa.Table) else rows
     scheduled_ns, has_scheduled_start = read_times(frame["scheduled_ns"])
     if not has_scheduled_start.all():
         scheduled_ns = np.where(has_scheduled_start, scheduled_ns, read_times(frame["sent_ns"])[0])
@@ -431,9 +445,7 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
         tokens=tokens,
         classes=_read_classes(frame, order),
         media=None if media is None else media.select(order),
-        connection_wait_ms=read_numbers(frame["connection_wait_ms"])[order]
-        if "connection_wait_ms" in frame
-        else np.full(len(frame), np.nan),
+        connection_wait_ms=_read_numbers(frame, "connection_wait_ms")[order],
     )
 
 

@@ -4,7 +4,7 @@ Only telemetry of this machine is summarized; metrics scraped from other servers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from app.analysis.estimates import (
     estimate_rate_of_amounts,
     find_maximum,
 )
+from app.analysis.gpu_use import MetricSamples
 from app.analysis.objectives import (
     count_planned_slo_samples,
     find_estimate,
@@ -149,7 +150,7 @@ def summarize_rows(
     )
     if stage_data.kind == "batch":
         stage = _withhold_rate_intervals(stage)
-    return add_telemetry(stage, telemetry, stage_data, slo)
+    return add_telemetry(stage, read_metric_samples(telemetry), stage_data, slo)
 
 
 def _withhold_rate_intervals(stage: Stage) -> Stage:
@@ -245,12 +246,12 @@ def _summarize_classes(
 
 
 def add_telemetry(
-    stage: Stage, telemetry: pd.DataFrame | None, stage_data: StageData, slo: Sequence[Objective]
+    stage: Stage, samples: Mapping[str, MetricSamples], stage_data: StageData, slo: Sequence[Objective]
 ) -> Stage:
     """Add the telemetry inside the stage's window, and evaluate the SLO again. This is a separate
     step, because some telemetry arrives after the stage."""
     stage = msgspec.structs.replace(
-        stage, metrics={**stage.metrics, **compute_telemetry_metrics(telemetry, stage.window)}
+        stage, metrics={**stage.metrics, **compute_telemetry_metrics(samples, stage.window)}
     )
     return _evaluate_slo(stage, stage_data, slo)
 
@@ -396,18 +397,28 @@ def _compute_metric_distribution(rows: StageRows, metric: str) -> dict[str, Esti
     return withhold_distribution(NO_SCHEDULED_START) if values_ms is None else compute_distribution(values_ms)
 
 
-def compute_telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) -> Metrics:
-    """Compute the mean and maximum of each metric of the catalog that was sampled on this machine
-    inside the window. Samples of all GPUs are pooled."""
+def read_metric_samples(telemetry: pd.DataFrame | None) -> dict[str, MetricSamples]:
+    """Return the samples of each metric of the catalog that was sampled on this machine. Samples of
+    all GPUs are pooled."""
     if telemetry is None:
         return {}
-    samples_in_window = telemetry[telemetry["at_ns"].between(window.start_ns, window.end_ns, inclusive="left")]
-    samples_in_window = samples_in_window[
-        samples_in_window["metric"].isin(_SAMPLED_METRICS)
-        & ~samples_in_window["source"].isin(find_remote_sources(telemetry))
+    samples = telemetry[
+        telemetry["metric"].isin(_SAMPLED_METRICS) & ~telemetry["source"].isin(find_remote_sources(telemetry))
     ].sort_values("at_ns", kind="stable")
+    return {
+        str(name): MetricSamples(
+            rows["at_ns"].to_numpy(dtype=np.int64), rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+        )
+        for name, rows in samples.groupby("metric")
+    }
+
+
+def compute_telemetry_metrics(samples: Mapping[str, MetricSamples], window: Window) -> Metrics:
+    """Compute the mean and maximum of each metric that was sampled inside the window."""
     metrics: Metrics = {}
-    for name, samples in samples_in_window.groupby("metric")["value"]:
-        values = samples.to_numpy(dtype=np.float64, na_value=np.nan)
-        metrics[str(name)] = {"mean": estimate_mean(values), "max": find_maximum(values)}
+    for name, metric_samples in samples.items():
+        first, stop = np.searchsorted(metric_samples.times_ns, (window.start_ns, window.end_ns))
+        if first < stop:
+            values = metric_samples.values[first:stop]
+            metrics[name] = {"mean": estimate_mean(values), "max": find_maximum(values)}
     return metrics

@@ -142,9 +142,10 @@ def _compute_covered_s(until_s: float, bin_s: float, bin_count: int) -> Floats:
 def _count_arrivals(arrival_times_s: Floats, window_s: float, window_count: int) -> tuple[Ints, Floats]:
     """Count the arrivals per window. Return the indices of the non-empty windows, and the counts
     in those windows."""
-    indices, counts = np.unique((arrival_times_s // window_s).astype(np.int64), return_counts=True)
-    is_inside = indices < window_count
-    return indices[is_inside], counts[is_inside].astype(np.float64)
+    indices = (arrival_times_s // window_s).astype(np.int64)
+    indices = indices[: np.searchsorted(indices, window_count)]
+    starts = np.flatnonzero(np.diff(indices, prepend=-1))
+    return indices[starts], np.diff(starts, append=indices.size).astype(np.float64)
 
 
 MAX_ROWS = 100_000

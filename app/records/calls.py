@@ -34,7 +34,8 @@ each call starts when the previous call ends. `copied_in_ns` and `copied_out_ns`
 runtime copies during execution. An arrival that was never started has only its scheduled start.
 """
 
-COLUMNS = tuple(CALL_SCHEMA.names[1:])
+_COLUMN_FIELDS = tuple(CALL_SCHEMA)[1:]
+COLUMNS = tuple(field.name for field in _COLUMN_FIELDS)
 """Columns of the packed format, in which each call is one row of 64-bit integers and -1 stands for
 null."""
 
@@ -44,9 +45,9 @@ def unpack_calls(stage: int, packed_rows: bytes) -> pa.RecordBatch:
     bytes of an int64 array of shape [calls, COLUMNS]."""
     table: npt.NDArray[np.int64] = np.frombuffer(packed_rows, np.int64).reshape(-1, len(COLUMNS))
     columns = [pa.array(np.full(len(table), stage, np.int32))]
-    for name, values in zip(COLUMNS, table.T, strict=True):
-        contiguous_values = np.ascontiguousarray(values)
-        columns.append(pa.array(contiguous_values, mask=contiguous_values < 0).cast(CALL_SCHEMA.field(name).type))
+    for field, values in zip(_COLUMN_FIELDS, np.ascontiguousarray(table.T), strict=True):
+        column = pa.array(values, mask=values < 0)
+        columns.append(column if field.type == column.type else column.cast(field.type))
     return pa.RecordBatch.from_arrays(columns, schema=CALL_SCHEMA)
 
 

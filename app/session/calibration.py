@@ -206,6 +206,9 @@ def _compute_core_usage_of_others(
     return other_cores, (usage_now.idle_s - usage_before.idle_s) / elapsed_s
 
 
+_EVALUATED_COLUMNS = ["scheduled_ns", "sent_ns", "tokens_in", "chunk_ns"]
+
+
 def _evaluate_step(
     calibration_load: CalibrationLoad,
     rate_per_s: float,
@@ -213,7 +216,7 @@ def _evaluate_step(
     rows: pa.Table,
     server_cpu_s: Sequence[float | None],
 ) -> CalibrationStep:
-    sent_rows = rows.filter(rows["sent_ns"].is_valid())
+    sent_rows = rows.select(_EVALUATED_COLUMNS).filter(rows["sent_ns"].is_valid())
     sent_ns, scheduled_ns = sent_rows["sent_ns"].to_numpy(), sent_rows["scheduled_ns"].to_numpy()
     lag_ms = (sent_ns - scheduled_ns) / 1e6 if len(sent_ns) else np.array([np.inf])
     sent_in_time_count = int(

@@ -15,7 +15,7 @@ from app.analysis.pooling import pool_stages
 from app.analysis.prefix_cache import SentPart
 from app.analysis.rows import StageRows, read_rows
 from app.analysis.server_counters import compute_server_counters
-from app.analysis.stages import add_telemetry, summarize_rows
+from app.analysis.stages import add_telemetry, read_metric_samples, summarize_rows
 from app.errors import UsageError
 from app.records import events
 from app.records.interrupted import CompletedStage
@@ -306,8 +306,9 @@ class StageRunner:
     def summarize(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
         """Return the results of all completed stages with telemetry metrics. `telemetry` includes
         samples that arrived after the end of a stage."""
+        samples = read_metric_samples(telemetry)
         return tuple(
-            add_telemetry(stage, telemetry, stage_data, self._slo)
+            add_telemetry(stage, samples, stage_data, self._slo)
             for stage, stage_data in zip(self.stages, self.stage_data, strict=True)
         )
 

@@ -309,9 +309,9 @@ def _combine_batches(untrusted_path: Path | None, batches: list[pa.RecordBatch],
     table = pa.Table.from_batches(batches)
     if untrusted_path is not None:
         _validate_rows(untrusted_path, table)
-    columns = []
+    columns, names = [], table.column_names
     for field in schema:
-        column = table[field.name] if field.name in table.schema.names else None
+        column = table[field.name] if field.name in names else None
         if column is None or column.null_count == table.num_rows:
             columns.append(_get_nulls(table.num_rows, field.type))
         else:

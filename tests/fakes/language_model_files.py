@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 Tensors = dict[str, tuple[str, tuple[int, ...]]]
 """Data type in the file and shape of each tensor, by name."""
 
@@ -39,7 +41,7 @@ def write_safetensors(path: Path, tensors: Tensors, **changes: Any) -> Path:
         size = math.prod(shape) * BITS[dtype] // 8
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [position, position + size]}
         position += size
-    return write_header(path, json.dumps(header | changes).encode(), position)
+    return write_header(path, msgspec.json.encode(header | changes), position)
 
 
 def write_header(path: Path, header: bytes, data_bytes: int, declared_bytes: int | None = None) -> Path:

@@ -142,9 +142,9 @@ class ScriptedLoad:
         self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
     ) -> tuple[int | None, bool]:
         """Tell progress four times a second; when the stage was stopped, if at all, and whether to drain."""
-        for quarter in range(1, int((plan.lead_in_s + plan.duration_s) * 4) + 1):
-            at_ns = int(scheduled[0]) + quarter * 250_000_000
-            due, done = int((scheduled <= at_ns).sum()), int((end <= at_ns).sum())
+        times_ns = int(scheduled[0]) + 250_000_000 * np.arange(1, int((plan.lead_in_s + plan.duration_s) * 4) + 1)
+        counts = (np.searchsorted(times, times_ns, side="right").tolist() for times in (scheduled, end))
+        for at_ns, due, done in zip(times_ns.tolist(), *counts, strict=True):
             is_failing = self._error is not None and plan.index >= self._error_after
             failed = round(done * self._error_share) if is_failing else 0
             seen = (FirstError(self._error or "", at_ns, f"seen {self._error}"),) if failed else ()

@@ -126,13 +126,17 @@ class QueueingLoad:
         delay_ns, free = round(script.delay_s * 1e9), [0] * self._connections
         freeze_ns = int(scheduled[0]) + round(script.freeze_after_s * 1e9)
         thaw_ns = freeze_ns + round(script.freeze_s * 1e9)
-        sent, end, before = np.empty_like(scheduled), np.empty_like(scheduled), 0
-        for place, due in enumerate(scheduled.tolist()):
-            before = sent[place] = max(due, heapq.heappop(free), before + self._gap_ns)
+        sent: list[int] = []
+        end: list[int] = []
+        before = 0
+        for due in scheduled.tolist():
+            before = max(due, free[0], before + self._gap_ns)
             done = before + delay_ns
-            end[place] = thaw_ns if freeze_ns <= done < thaw_ns else done
-            heapq.heappush(free, int(end[place]))
-        return sent, end
+            done = thaw_ns if freeze_ns <= done < thaw_ns else done
+            heapq.heapreplace(free, done)
+            sent.append(before)
+            end.append(done)
+        return np.array(sent), np.array(end)
 
     def stop(self, drain: bool) -> None:
         raise AssertionError("nobody asked for it")

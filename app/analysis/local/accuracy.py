@@ -82,15 +82,15 @@ def _group_rows(variant_errors: Floats, reference_errors: Floats, rng: np.random
 
 
 def _bootstrap_means(table: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    size = len(table)
+    size, columns = len(table), table.T.copy()
     block_size = max(1, _ROWS_PER_BLOCK // size)
-    totals: Floats = np.concatenate(
-        [
-            table[rng.integers(0, size, (min(block_size, _RESAMPLE_COUNT - draw_count), size))].sum(axis=1)
-            for draw_count in range(0, _RESAMPLE_COUNT, block_size)
-        ]
-    )
-    return totals[:, 0] / totals[:, 2], totals[:, 1] / totals[:, 2]
+    blocks = []
+    for draw_count in range(0, _RESAMPLE_COUNT, block_size):
+        draws = rng.integers(0, size, (min(block_size, _RESAMPLE_COUNT - draw_count), size))
+        indices = draws.T.copy()  # one resample per column, because a sum over rows is much faster
+        blocks.append([column[indices].sum(axis=0) for column in columns])
+    variant_totals, reference_totals, row_counts = np.concatenate(blocks, axis=1)
+    return variant_totals / row_counts, reference_totals / row_counts
 
 
 def _compute_interval(samples: Floats, row_count: int) -> tuple[float, float]:

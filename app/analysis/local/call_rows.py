@@ -63,7 +63,7 @@ class CallRows:
 
 def read_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage) -> CallRows:
     """Read the calls of a stage. `rows` includes the warm-up of the stage, which is dropped."""
-    frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
+    frame = rows.to_pandas(types_mapper=pd.ArrowDtype, use_threads=False) if isinstance(rows, pa.Table) else rows
     begin_ns, has_begun = read_times(frame["begin_ns"])
     copied_in_ns, has_copies = read_times(frame["copied_in_ns"])
     scheduled_ns, has_schedule = read_times(frame["scheduled_ns"])

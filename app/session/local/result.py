@@ -7,14 +7,14 @@ peak rates of the processor, and the fitted batch latency model."""
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import pandas as pd
 
 from app import __version__
 from app.analysis.gating import build_exit, build_invalid_cause, find_causes
-from app.analysis.gpu_use import check_throttling, compute_gpu_metrics
+from app.analysis.gpu_use import MetricSamples, check_throttling, compute_gpu_metrics
 from app.analysis.local.accuracy import check_chance_accuracy, compute_accuracy
 from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.call_stages import summarize_calls
@@ -32,7 +32,7 @@ from app.analysis.local.variants import (
     find_nearest_variant,
     mark_variant_headlines,
 )
-from app.analysis.stages import compute_telemetry_metrics
+from app.analysis.stages import compute_telemetry_metrics, read_metric_samples
 from app.analysis.validity import (
     check_telemetry,
     check_upper_limit,
@@ -154,7 +154,10 @@ def build_local_result(
     """Build the result of a local run, which may have been interrupted or aborted.
 
     `dependencies` provides the stored rows, and describes models and processors."""
-    variants = tuple(_evaluate_variant(dependencies, measurements, variant) for variant in measurements.variants)
+    samples = read_metric_samples(measurements.telemetry)
+    variants = tuple(
+        _evaluate_variant(dependencies, measurements, samples, variant) for variant in measurements.variants
+    )
     stages = tuple(stage for variant in variants for stage in variant.stages)
     batch_models = fit_batch_models(stages)
     variants = tuple(_add_scaling_efficiency(variant, variants) for variant in variants)
@@ -210,7 +213,10 @@ def build_local_result(
 
 
 def _evaluate_variant(
-    dependencies: LocalDependencies, measurements: LocalMeasurements, measured_variant: MeasuredVariant
+    dependencies: LocalDependencies,
+    measurements: LocalMeasurements,
+    samples: Mapping[str, MetricSamples],
+    measured_variant: MeasuredVariant,
 ) -> VariantResult:
     """Evaluate a measured variant: summarize its stages with telemetry metrics, and compute its
     accuracy relative to the reference."""
@@ -231,7 +237,7 @@ def _evaluate_variant(
     stages = []
     for position, stage_data in enumerate(measured_variant.call_stages):
         stage = summarize_calls(dependencies.store.stage_calls(stage_data.index), stage_data, measured_variant.checks)
-        stage = _add_telemetry(stage, stage_data, measurements)
+        stage = _add_telemetry(stage, stage_data, measurements, samples)
         if position == 0:
             metrics = {
                 **stage.metrics,
@@ -321,11 +327,13 @@ def _add_check(stage: Stage, check: Check) -> Stage:
     return msgspec.structs.replace(stage, checks=checks, verdict=compute_verdict(checks))
 
 
-def _add_telemetry(stage: Stage, stage_data: CallStage, measurements: LocalMeasurements) -> Stage:
+def _add_telemetry(
+    stage: Stage, stage_data: CallStage, measurements: LocalMeasurements, samples: Mapping[str, MetricSamples]
+) -> Stage:
     """Add the telemetry metrics within the time window of the stage. For stages on GPUs, also add
     energy metrics and a throttling check."""
     assert stage.variant is not None
-    metrics = {**stage.metrics, **compute_telemetry_metrics(measurements.telemetry, stage.window)}
+    metrics = {**stage.metrics, **compute_telemetry_metrics(samples, stage.window)}
     if stage.variant.provider not in NVIDIA_PROVIDERS:
         return msgspec.structs.replace(stage, metrics=metrics)
     sources = [f"gpu{gpu.index}" for gpu in find_gpus(stage.variant, measurements.environment.gpus)]

@@ -6,7 +6,13 @@ import pandas as pd
 import pytest
 
 from app.analysis.objectives import parse_objective, select_binding_objectives
-from app.analysis.stages import add_telemetry, compute_telemetry_metrics, find_remote_sources, summarize_stage
+from app.analysis.stages import (
+    add_telemetry,
+    compute_telemetry_metrics,
+    find_remote_sources,
+    read_metric_samples,
+    summarize_stage,
+)
 from app.analysis.validity import check_telemetry
 from app.records.result import Estimate, StageKind, Window
 from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, request_rows, stage_facts
@@ -167,7 +173,7 @@ def test_telemetry_that_comes_later_evaluates_as_if_it_had_been_there() -> None:
         slo = (parse_objective(f"host_cpu_percent.mean < {limit}"),)
         first = summarize_stage(rows, None, facts, slo)
         assert first.meets_slo is None, "what is not known is neither met nor missed"
-        later = add_telemetry(first, readings, facts, slo)
+        later = add_telemetry(first, read_metric_samples(readings), facts, slo)
         assert later == summarize_stage(rows, readings, facts, slo)
         assert later.meets_slo is held
 
@@ -254,13 +260,13 @@ def test_a_page_and_what_it_reports_of_are_elsewhere() -> None:
 
 
 def test_readings_of_other_machines_are_not_mixed_with_this_ones() -> None:
-    found = compute_telemetry_metrics(telemetry_sources_telemetry(), Window(0, 10_000_000_000))
+    found = compute_telemetry_metrics(read_metric_samples(telemetry_sources_telemetry()), Window(0, 10_000_000_000))
     assert found["gpu_power_w"]["mean"].value == 100
     assert found["host_cpu_percent"]["max"].value == 40
 
 
 def test_a_counter_has_no_mean() -> None:
-    assert "gpu_energy_j" not in compute_telemetry_metrics(telemetry_sources_telemetry(), Window(0, 10_000_000_000))
+    assert "gpu_energy_j" not in read_metric_samples(telemetry_sources_telemetry())
 
 
 def test_sources_that_are_slow_on_purpose_are_no_gaps() -> None:
