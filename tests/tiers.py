@@ -57,6 +57,8 @@ _OTHER_TIER = re.compile(rb"^pytestmark = pytest\.mark\.(process|ui|timing|soak)
 _KERNELS = "app.planning."
 _DISTURBANCE = "disturbance"
 """Attribute of the report of a test that was skipped because of other work, in words: pytest-xdist sends it along."""
+_SHOWN_DURATION_S = 0.005
+"""`--durations` shows setups and teardowns that take at least as long."""
 _TIER: pytest.StashKey[Tier | None] = pytest.StashKey()
 _STARTS = (
     (subprocess.Popen, "_execute_child"), (multiprocessing.util, "spawnv_passfds"),
@@ -249,6 +251,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if _OTHER_TIER.search(content) else None
 
 
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")  # Set by pytest-xdist.
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
@@ -257,7 +263,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             tier = next((tier for tier, fixtures in _FIXTURES.items() if names & fixtures), Tier.UNIT)
             item.stash[_TIER] = tier
             item.add_marker(tier.value)  # A plain str: pytest-xdist cannot send anything else.
-    if hasattr(config, "workerinput"):  # Set by pytest-xdist.
+    if _is_worker(config):
         tests = Counter(item.path for item in items)
         items.sort(
             key=lambda item: (
@@ -268,6 +274,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
     else:
         items.sort(key=lambda item: list(Tier).index(tier_of(item) or Tier.UNIT))
+
+
+@pytest.hookimpl
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Send only the reports that somebody reads to the process that distributes the tests: ten thousand tests would
+    otherwise send it fifty thousand messages, one by one."""
+    if not _is_worker(item.config):
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed or report.duration >= _SHOWN_DURATION_S:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
