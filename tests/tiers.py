@@ -52,7 +52,7 @@ what it does, not for what else the machine does."""
 _SHARED = "reports.charts.renderer"
 """The only process that a unit test may start: the first chart of a session starts it, and all others use it."""
 _WINDOWS = (Path(__file__).parent / "app" / "gui", Path(__file__).parent / "gui")
-_OTHER_TIER = re.compile(rb"^pytestmark = pytest\.mark\.(process|ui|timing|soak)$", re.MULTILINE)
+_OTHER_TIER = re.compile(rb"^pytestmark = (\[\s*)?pytest\.mark\.(process|ui|timing|soak)\b", re.MULTILINE)
 """The mark of a whole file that has no unit test."""
 _KERNELS = "app.planning."
 _DISTURBANCE = "disturbance"
@@ -83,6 +83,8 @@ _PARALLEL_ORDER = [Tier.UI, Tier.PROCESS, Tier.UNIT, Tier.SOAK, Tier.TIMING]
 _LONG_FOLDERS = {"gui", "seams"}
 """Their files, whose tests run the whole program, start before others of their tier: the session must not end with one
 worker in a long file."""
+_LONG_FILES = {"test_planned_day.py", "test_service_fit.py", "test_definitions.py"}
+"""Files whose few tests take many seconds start before others of their tier, too."""
 
 _FIXTURES = {
     Tier.UI: {"qapp", "qtbot", "chromium"},
@@ -268,7 +270,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(
             key=lambda item: (
                 _PARALLEL_ORDER.index(tier_of(item) or Tier.UNIT),
-                item.path.parent.name not in _LONG_FOLDERS,
+                item.path.parent.name not in _LONG_FOLDERS and item.path.name not in _LONG_FILES,
                 -tests[item.path],
             )
         )

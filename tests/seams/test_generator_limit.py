@@ -15,6 +15,8 @@ from app.wiring.reference_server import NullServerProcess
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.program import SIZEWISE, Sizewise, write_profile
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture
 def calibrated(
@@ -52,7 +54,6 @@ def asked_for(
     return {one["id"]: one for one in stage["checks"]}, " ".join(done.stdout.split())
 
 
-@pytest.mark.timing
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on sockets")
 def test_too_few_file_descriptors_are_invalid_and_not_the_targets_fault(calibrated_home: Path, tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.8)) as server:  # within the timeout of 1 s
@@ -71,7 +72,6 @@ def test_too_few_file_descriptors_are_invalid_and_not_the_targets_fault(calibrat
     assert "WARN file descriptors" in before_the_load, done.stderr
 
 
-@pytest.mark.timing
 def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
     calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
 ) -> None:
@@ -84,7 +84,6 @@ def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
     assert found["hint"] in printed
 
 
-@pytest.mark.timing
 def test_where_the_ceiling_is_a_lower_bound_it_is_invalid_by_what_was_late(
     calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
 ) -> None:
