@@ -52,6 +52,29 @@ import pytest
 @pytest.mark.parametrize("place", range(5))
 def test_rate(place): pass
 """
+FIXTURES = """
+import time
+import pytest
+
+@pytest.fixture
+def without_setup(): assert False
+
+@pytest.fixture
+def without_teardown():
+    yield
+    assert False
+
+@pytest.fixture
+def slow():
+    start_s = time.monotonic()
+    while time.monotonic() < start_s + 0.01: pass
+
+def test_not_set_up(without_setup): pass
+
+def test_not_torn_down(without_teardown): pass
+
+def test_slow(slow): pass
+"""
 STARTS = """
 import multiprocessing, os, subprocess, sys, pytest
 
@@ -228,6 +251,16 @@ def test_workers_report_what_they_skipped_to_the_process_that_counts(
     result = ran(pytester, FAILS, HOLDS, options=("-m", "timing", "--numprocesses", "1"))
     result.assert_outcomes(passed=5, skipped=1)
     assert "6 run, 1 of them skipped for other work on the machine" in result.stdout.str()
+
+
+@pytest.mark.process
+def test_workers_report_fixtures_that_fail_or_take_long(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    result = ran(pytester, FIXTURES, options=("--numprocesses", "1", "--durations", "0"))
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.re_match_lines([r".*s setup +test_0.py::test_slow"])
 
 
 @pytest.mark.parametrize(

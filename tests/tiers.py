@@ -52,11 +52,13 @@ what it does, not for what else the machine does."""
 _SHARED = "reports.charts.renderer"
 """The only process that a unit test may start: the first chart of a session starts it, and all others use it."""
 _WINDOWS = (Path(__file__).parent / "app" / "gui", Path(__file__).parent / "gui")
-_OTHER_TIER = re.compile(rb"^pytestmark = pytest\.mark\.(process|ui|timing|soak)$", re.MULTILINE)
+_OTHER_TIER = re.compile(rb"^pytestmark = (\[\s*)?pytest\.mark\.(process|ui|timing|soak)\b", re.MULTILINE)
 """The mark of a whole file that has no unit test."""
 _KERNELS = "app.planning."
 _DISTURBANCE = "disturbance"
 """Attribute of the report of a test that was skipped because of other work, in words: pytest-xdist sends it along."""
+_SHOWN_DURATION_S = 0.005
+"""`--durations` shows setups and teardowns that take at least as long."""
 _TIER: pytest.StashKey[Tier | None] = pytest.StashKey()
 _STARTS = (
     (subprocess.Popen, "_execute_child"), (multiprocessing.util, "spawnv_passfds"),
@@ -81,6 +83,8 @@ _PARALLEL_ORDER = [Tier.UI, Tier.PROCESS, Tier.UNIT, Tier.SOAK, Tier.TIMING]
 _LONG_FOLDERS = {"gui", "seams"}
 """Their files, whose tests run the whole program, start before others of their tier: the session must not end with one
 worker in a long file."""
+_LONG_FILES = {"test_planned_day.py", "test_service_fit.py", "test_definitions.py"}
+"""Files whose few tests take many seconds start before others of their tier, too."""
 
 _FIXTURES = {
     Tier.UI: {"qapp", "qtbot", "chromium"},
@@ -249,6 +253,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if _OTHER_TIER.search(content) else None
 
 
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")  # Set by pytest-xdist.
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
@@ -257,17 +265,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             tier = next((tier for tier, fixtures in _FIXTURES.items() if names & fixtures), Tier.UNIT)
             item.stash[_TIER] = tier
             item.add_marker(tier.value)  # A plain str: pytest-xdist cannot send anything else.
-    if hasattr(config, "workerinput"):  # Set by pytest-xdist.
+    if _is_worker(config):
         tests = Counter(item.path for item in items)
         items.sort(
             key=lambda item: (
                 _PARALLEL_ORDER.index(tier_of(item) or Tier.UNIT),
-                item.path.parent.name not in _LONG_FOLDERS,
+                item.path.parent.name not in _LONG_FOLDERS and item.path.name not in _LONG_FILES,
                 -tests[item.path],
             )
         )
     else:
         items.sort(key=lambda item: list(Tier).index(tier_of(item) or Tier.UNIT))
+
+
+@pytest.hookimpl
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Send only the reports that somebody reads to the process that distributes the tests: ten thousand tests would
+    otherwise send it fifty thousand messages, one by one."""
+    if not _is_worker(item.config):
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed or report.duration >= _SHOWN_DURATION_S:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)

@@ -43,6 +43,8 @@ from tests.fakes.processes import children_of, is_running
 from tests.fakes.program import wait_until
 from tests.fakes.stream_server import stream_server
 
+pytestmark = pytest.mark.process
+
 METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
 ANSWER = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
 OIP_PATHS: dict[str, Reply | Stream] = {
@@ -160,7 +162,6 @@ def test_a_generator_that_was_stopped_counts_its_own_delay(load: LoadProcess) ->
     )
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
@@ -185,7 +186,6 @@ def test_failures_have_their_class_in_rows_and_preflight(load: LoadProcess, repl
     assert len(rows) == 10
 
 
-@pytest.mark.process
 def test_a_preflight_reports_its_times_and_no_header_that_may_hold_a_secret(load: LoadProcess) -> None:
     reply = Reply(headers=(("Set-Cookie", "canary"), ("Server", "scripted"), ("X-Odd", "canary")))
     with ScriptedServer(Script(reply, delay_s=0.02)) as server:
@@ -200,7 +200,6 @@ def test_a_preflight_reports_its_times_and_no_header_that_may_hold_a_secret(load
     assert [value for name, value in reported.headers if name in ("Set-Cookie", "X-Odd")] == ["<redacted>"] * 2
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("drain", [True, False])
 def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None:
     with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess() as load:
@@ -218,7 +217,6 @@ def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None
     assert (failed.value.error, failed.value.is_workload_invalid) == (None, False)
 
 
-@pytest.mark.process
 def test_nothing_listens_there(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         gone = server.url
@@ -229,7 +227,6 @@ def test_nothing_listens_there(load: LoadProcess) -> None:
     assert rows["sent_ns"].notna().all()
 
 
-@pytest.mark.process
 def test_a_host_without_an_address(load: LoadProcess) -> None:
     load.configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload())
     preflight = load.preflight()
@@ -270,7 +267,6 @@ def test_stop_with_drain_lets_what_is_in_flight_finish(load: LoadProcess) -> Non
     assert 10 < len(played.rows) < 200
 
 
-@pytest.mark.process
 def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -283,7 +279,6 @@ def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
     assert played.ended.stopped_early
 
 
-@pytest.mark.process
 def test_a_stop_between_two_stages_is_of_the_next(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -292,7 +287,6 @@ def test_a_stop_between_two_stages_is_of_the_next(load: LoadProcess) -> None:
         assert not Played(load, plan(duration=0.3)).ended.stopped_early
 
 
-@pytest.mark.process
 def test_a_stop_before_the_preflight_spares_it() -> None:
     with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -324,7 +318,6 @@ def test_stages_started_and_cancelled_leave_no_handle_and_no_thread(
     assert threads[-1] <= max(threads[:5]) + 5  # the hub's pool grows to its size when it is needed
 
 
-@pytest.mark.process
 def test_inference_is_evaluated_row_by_row(load: LoadProcess, tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=np.zeros((4, 2), np.float32), y=np.array([1, 1, 1, 0]))
     with ScriptedServer(Script(paths=OIP_PATHS)) as server:
@@ -335,7 +328,6 @@ def test_inference_is_evaluated_row_by_row(load: LoadProcess, tmp_path: Path) ->
     assert rows["correct_rows"].sum() == 15
 
 
-@pytest.mark.process
 def test_a_model_that_does_not_exist(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(404))) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
@@ -343,7 +335,6 @@ def test_a_model_that_does_not_exist(load: LoadProcess) -> None:
     assert (preflight.error, preflight.status) == ("http-4xx", 404)
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(("reply", "error"), [(Reply(500), "http-5xx"), (Reply(mode="hang"), "timeout")])
 def test_a_server_that_does_not_report_its_metadata(load: LoadProcess, reply: Reply, error: str) -> None:
     with ScriptedServer(Script(reply)) as server:
@@ -351,7 +342,6 @@ def test_a_server_that_does_not_report_its_metadata(load: LoadProcess, reply: Re
         assert load.preflight().error == error
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("metadata", [b"<html>", b'{"inputs": []}'])
 def test_metadata_that_is_none_is_the_targets_fault(load: LoadProcess, metadata: bytes) -> None:
     with ScriptedServer(Script(Reply(body=metadata))) as server:
@@ -361,7 +351,6 @@ def test_metadata_that_is_none_is_the_targets_fault(load: LoadProcess, metadata:
     assert "metadata" in preflight.detail
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("shape", [[1] * 65, [0, 10**30]])
 def test_a_malformed_answer_loses_no_row(load: LoadProcess, shape: list[int]) -> None:
     data = [0] if shape[0] else []
@@ -381,7 +370,6 @@ def test_the_first_report_may_take_as_long_as_the_metadata(load: LoadProcess, mo
         assert Played(load, plan(rate=20, duration=0.5, drain_s=4)).rows["error"].isna().all()
 
 
-@pytest.mark.process
 def test_why_the_worker_left_is_reported_by_the_next_command_too() -> None:
     with LoadProcess() as load:
         load.configure(Endpoint(("ftp://nowhere",)), HttpWorkload())
@@ -391,7 +379,6 @@ def test_why_the_worker_left_is_reported_by_the_next_command_too() -> None:
     assert failed.value.is_workload_invalid
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, content: str | None) -> None:
     if content is not None:
@@ -404,7 +391,6 @@ def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, conte
     assert failed.value.hint is None, "what is wrong is said: the worker's traceback is nobody's hint"
 
 
-@pytest.mark.process
 def test_a_workload_that_cannot_be_built_is_reported_with_a_hint() -> None:
     with ScriptedServer(Script(paths=OIP_PATHS)) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), OipWorkload("m", tensors="/nowhere.npz"))
@@ -414,7 +400,6 @@ def test_a_workload_that_cannot_be_built_is_reported_with_a_hint() -> None:
     assert (failed.value.error, failed.value.is_workload_invalid) == (None, True)
 
 
-@pytest.mark.process
 def test_a_stage_against_a_host_without_an_address_has_an_error_class() -> None:
     with LoadProcess() as load:
         load.configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload())
@@ -423,7 +408,6 @@ def test_a_stage_against_a_host_without_an_address_has_an_error_class() -> None:
     assert (failed.value.error, failed.value.is_workload_invalid) == ("dns", False)
 
 
-@pytest.mark.process
 def test_a_killed_worker_is_a_load_error() -> None:
     with ScriptedServer(Script()) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -450,7 +434,6 @@ def test_a_stopped_worker_is_noticed_within_seconds() -> None:
         assert perf_counter_ns() - stopped_ns[0] < 15e9
 
 
-@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are changed")
 def test_a_worker_that_may_open_no_more_files_names_the_limit_and_what_raises_it() -> None:
     with ScriptedServer(Script()) as server, LoadProcess() as load:
@@ -463,7 +446,6 @@ def test_a_worker_that_may_open_no_more_files_names_the_limit_and_what_raises_it
     assert (failed.value.error, failed.value.is_workload_invalid) == (None, False)
 
 
-@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="whether a process is stopped is read from /proc")
 @pytest.mark.parametrize(
     ("child", "step"),
@@ -543,7 +525,6 @@ def endless_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
 
 
-@pytest.mark.process
 def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE)
     with ScriptedServer(Script(Reply(mode="hang"))) as server, child:
@@ -560,7 +541,6 @@ def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
         assert child.wait(30) == 0
 
 
-@pytest.mark.process
 def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with child:
@@ -573,7 +553,6 @@ def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:
         assert child.wait(30) == 1
 
 
-@pytest.mark.process
 def test_a_child_is_started_apart_from_the_working_directory_and_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "loadgen").mkdir()
     (tmp_path / "loadgen" / "__init__.py").write_text("raise SystemExit('the wrong one')")
@@ -586,7 +565,6 @@ def held() -> tuple[int, int, list[int]]:
     return len(os.listdir("/proc/self/fd")), threading.active_count(), children_of(os.getpid())  # noqa: PTH208
 
 
-@pytest.mark.process
 def test_workers_started_and_ended_leave_no_process_no_handle_and_no_thread() -> None:
     before = held()
     for _ in range(5):
@@ -597,7 +575,6 @@ def test_workers_started_and_ended_leave_no_process_no_handle_and_no_thread() ->
 # several workers
 
 
-@pytest.mark.process
 def test_several_workers_send_what_one_would() -> None:
     arrivals = plan(rate=400, duration=1, process="poisson")
     workload = HttpWorkload("POST", bodies=tuple(b"body %d" % n for n in range(7)))
@@ -617,7 +594,6 @@ def test_several_workers_send_what_one_would() -> None:
     assert sent(Gather(local_workers=2)) == (*alone[:2], {0, 1})
 
 
-@pytest.mark.process
 def test_the_gathering_ends_with_what_its_listener_raises_and_takes_the_master_along() -> None:
     before, received = held(), []
 
@@ -632,7 +608,6 @@ def test_the_gathering_ends_with_what_its_listener_raises_and_takes_the_master_a
     assert held() == before
 
 
-@pytest.mark.process
 def test_workers_that_do_not_come_are_a_load_error() -> None:
     before = held()
     with pytest.raises(LoadError) as failed:
@@ -641,7 +616,6 @@ def test_workers_that_do_not_come_are_a_load_error() -> None:
     assert held() == before
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("unforked")
 def test_a_master_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.process._SILENCE_TIMEOUT_S", 0.0)

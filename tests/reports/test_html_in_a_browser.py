@@ -18,7 +18,7 @@ from tests.fakes.browsing import requested, tab_of, wait_until_drawn
 from tests.reports.conftest import Rendered
 from tests.reports.hostile import PAYLOADS, hostile
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.ui, pytest.mark.browser]
 
 
 def _open(browser: webdriver.Chrome, html: str, folder: Path) -> str:

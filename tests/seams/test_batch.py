@@ -11,6 +11,8 @@ from app.storage.run_directory import StoredRun
 from tests.fakes.batch_server import KEY, BatchServer, Row, answer, unanswered
 from tests.fakes.program import SizewiseHere
 
+pytestmark = pytest.mark.process
+
 PROFILE = """sizewise: 1
 name: nightly
 target: {{protocol: openai-batch, url: "{url}", model: m, api_key: env:BATCH_KEY}}

@@ -22,6 +22,8 @@ from app.storage.checksums import CHECKSUMS
 from tests.fakes.forked import ForkedProcess
 from tests.fakes.program import SIZEWISE, UNDRAWN, until_valid
 
+pytestmark = pytest.mark.process
+
 _ROOT = Path(__file__).parents[2]
 _CI = _ROOT / "docs" / "ci"
 Ran = tuple[Path, subprocess.CompletedProcess[str]]

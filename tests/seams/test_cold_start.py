@@ -14,6 +14,8 @@ from tests.fakes import slow_server
 from tests.fakes.processes import children_of, free_port, is_running
 from tests.fakes.program import Sizewise, SizewiseHere, wait_until
 
+pytestmark = pytest.mark.process
+
 WriteProfile = Callable[..., str]
 
 

@@ -16,6 +16,8 @@ from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import free_port
 from tests.fakes.program import SizewiseHere, wait_until, write_profile
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:

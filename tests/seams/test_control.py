@@ -16,6 +16,8 @@ from loadgen.reference.script import Reply, Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.program import Sizewise, SizewiseHere, wait_until
 
+pytestmark = pytest.mark.process
+
 WriteProfile = Callable[..., str]
 
 
@@ -110,7 +112,6 @@ def test_a_run_is_stopped_with_its_report(sizewise_here: SizewiseHere, profile: 
     assert (again.returncode, "has already finished" in again.stderr) == (2, True)
 
 
-@pytest.mark.process
 def test_a_terminal_attaches_detaches_and_sees_the_end(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.processes import free_port
 from tests.fakes.program import Sizewise, SizewiseHere, wait_until, write_profile
 
+pytestmark = pytest.mark.process
+
 WriteProfile = Callable[..., str]
 
 

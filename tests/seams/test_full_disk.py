@@ -12,6 +12,8 @@ from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.disk import largest_file
 from tests.fakes.program import Sizewise
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("size_bytes", [60_000, 300_000])
 def test_it_is_5_and_no_bug_of_ours(

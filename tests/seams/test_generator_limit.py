@@ -11,6 +11,8 @@ import pytest
 from app.wiring.reference_server import NullServerProcess
 from tests.fakes.program import Sizewise, write_profile
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture
 def calibrated(
@@ -48,7 +50,6 @@ def asked_for(
     return {one["id"]: one for one in stage["checks"]}, " ".join(done.stdout.split())
 
 
-@pytest.mark.timing
 def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
     calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
 ) -> None:
@@ -61,7 +62,6 @@ def test_twice_the_ceiling_is_invalid_with_the_rate_to_vouch_for(
     assert found["hint"] in printed
 
 
-@pytest.mark.timing
 def test_where_the_ceiling_is_a_lower_bound_it_is_invalid_by_what_was_late(
     calibrated: tuple[dict[str, Any], Sizewise], tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import children_of, is_running
 from tests.fakes.program import Sizewise, SizewiseHere, wait_until
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3))])
 def test_a_killed_run_opens_and_lacks_at_most_its_last_second(

@@ -16,6 +16,8 @@ from app.storage.run_directory import StoredRun
 from tests.fakes import odd_models
 from tests.fakes.program import Sizewise, SizewiseHere, until_valid, wait_until
 
+pytestmark = pytest.mark.process
+
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
 """The quickest of the real graphs that come with the onnx package, with made-up weights."""
 SHORT = {"warmup": "0s", "min_duration": "300ms", "max_duration": "300ms", "cold_starts": 0}
@@ -94,7 +96,6 @@ def test_variants_of_a_model_are_measured_and_the_best_is_named(
     assert sizewise("profiles", "check", str(out / "spec.yaml")).returncode == 0, "the spec is a profile"
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("target", "more", "says"),
     [
@@ -112,7 +113,6 @@ def test_wrong_profile_is_2_with_its_line(
     assert "profile.yaml:" in done.stderr
 
 
-@pytest.mark.process
 def test_cuda_alone_without_a_driver_is_3(sizewise_here: SizewiseHere, written: Written) -> None:
     done = sizewise_here("run", written({"model": "digits", "providers": ["cuda"]}))
     assert done.returncode == 3
@@ -133,7 +133,6 @@ def test_cuda_that_falls_back_in_silence_is_4(
     assert any(one["is_fallback"] for one in result["local"]["variants"][0]["placements"])
 
 
-@pytest.mark.process
 def test_interrupted_run_is_130_with_the_calls_until_then(sizewise: Sizewise, written: Written, tmp_path: Path) -> None:
     load = SHORT | {"min_duration": "100s", "max_duration": "100s"}
     out = tmp_path / "run"
@@ -159,7 +158,6 @@ _RUN = {
 _REFUSED = {"only": odd_models.only_a_sequence, "takes": odd_models.takes_a_sequence}
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("kinds", [1, pytest.param(len(_RUN), marks=pytest.mark.soak)])
 def test_models_of_many_kinds_are_each_run_or_refused_in_a_sentence(
     sizewise_here: SizewiseHere, written: Written, tmp_path: Path, kinds: int

@@ -11,6 +11,8 @@ from loadgen.reference.script import Reply, Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.program import SizewiseHere
 
+pytestmark = pytest.mark.process
+
 TEST = """
 from locust import FastHttpUser, HttpUser, constant, task
 

@@ -12,6 +12,8 @@ import pytest
 from tests.fakes.processes import command_line, descendants_of
 from tests.fakes.program import Sizewise, wait_until
 
+pytestmark = pytest.mark.process
+
 PROFILE = """sizewise: 1
 name: own-endpoint
 target: {protocol: http, scripted: {delay: 1ms}}

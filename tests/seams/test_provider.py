@@ -8,6 +8,8 @@ import pytest
 
 from tests.fakes.program import Sizewise, SizewiseHere
 
+pytestmark = pytest.mark.process
+
 PROFILE = """sizewise: 1
 name: provider
 target:

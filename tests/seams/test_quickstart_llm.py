@@ -15,6 +15,8 @@ import pytest
 from app.wiring import llm_quickstart
 from tests.fakes.program import Sizewise, SizewiseHere
 
+pytestmark = pytest.mark.process
+
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
 MAX_DURATION_S = 100.0
 CLIENTS = (1, 2, 4, 8, 16, 32)
@@ -55,12 +57,10 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     return _measure(home, Sizewise(home, home))
 
 
-@pytest.mark.process
 def test_the_result_meets_the_published_schema(short: Shown) -> None:
     jsonschema.validate(short.result, json.loads(SCHEMA.read_text()))
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("measured", "clients"), [("short", SHORT_CLIENTS), pytest.param("shown", CLIENTS, marks=pytest.mark.soak)]
 )
@@ -96,7 +96,6 @@ def test_the_measured_model_is_planned_on_cpus_only(shown: Shown) -> None:
     assert {offer["basis"] for offer in feasible} == {"extrapolated"}
 
 
-@pytest.mark.process
 def test_the_larger_model_has_a_plan_on_gpus_and_nothing_of_the_run_in_it(short: Shown) -> None:
     plan = short.result["shape_plan"]["plan"]
     assert {offer["basis"] for offer in plan["offers"]} == {"assumed"}

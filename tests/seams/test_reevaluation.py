@@ -7,11 +7,15 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from app.reporting.opened import load_run
 from app.storage.run_directory import StoredRun
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.program import SizewiseHere, wait_until
+
+pytestmark = pytest.mark.process
 
 WriteProfile = Callable[..., str]
 STAGES = """  stages:

@@ -14,6 +14,8 @@ from loadgen.reference.llm_scheduler import LlmConfig
 from tests.fakes.llm_server import llm_server
 from tests.fakes.program import SizewiseHere
 
+pytestmark = pytest.mark.process
+
 MODEL = LlmConfig(served_model_name="m", step_ms=1, prefill_token_ms=0, decode_seq_ms=0)
 PROFILE = """sizewise: 1
 name: mix

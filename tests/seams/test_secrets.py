@@ -16,6 +16,8 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.http_proxy import HttpProxy
 from tests.fakes.program import UNDRAWN, Sizewise, SizewiseHere, wait_until
 
+pytestmark = pytest.mark.process
+
 CANARIES = {
     kind: f"canary{kind.replace(' ', '')}7f3a91"
     for kind in (

@@ -24,6 +24,8 @@ from tests.fakes.hosts import Host, Network, network
 from tests.fakes.processes import children_of
 from tests.fakes.program import SIZEWISE, Sizewise, wait_until
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 PORT = 5557
 TOKEN, WRONG_TOKEN = "a secret that both of them know", "a secret that only one of them knows"

@@ -27,6 +27,8 @@ from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import Sizewise, wait_until
 from tests.fakes.sockets import family_of, listening_of
 
+pytestmark = pytest.mark.process
+
 WriteProfile = Callable[..., str]
 FAKES = Path(__file__).parents[1] / "fakes"
 POISSON = "load.stages.0.arrivals=poisson"
@@ -89,7 +91,6 @@ def wall_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.process
 def test_two_workers_send_what_one_would_and_listen_on_the_loopback_alone(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:

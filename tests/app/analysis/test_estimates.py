@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy import signal, stats
+from scipy import stats
 
 from app.analysis.estimates import (
     compute_distribution,
@@ -36,6 +36,8 @@ def coverage(make: Callable[[np.random.Generator], Estimate], truth: float, runs
 
 def ar1(n: int, phi: float, rng: np.random.Generator) -> Floats:
     """Autocorrelated, with a standard normal marginal."""
+    from scipy import signal  # deferred, because the import takes half a second
+
     noise = rng.standard_normal(n) * math.sqrt(1 - phi**2)
     start = rng.standard_normal()
     series: Floats = signal.lfilter([1.0], [1.0, -phi], noise, zi=[phi * start])[0]

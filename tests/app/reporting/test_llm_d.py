@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from llmd_benchmark_report import BenchmarkReportV021, load_benchmark_report
 
 from app.reporting.llm_d import build_llm_d_reports
 from tests.fakes.local_runs import local_run
@@ -17,6 +16,8 @@ from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_ru
 
 def _read(run: Run) -> list[Any]:
     """Each written, read back and validated."""
+    from llmd_benchmark_report import load_benchmark_report  # deferred, because the import takes half a second
+
     found = [msgspec.json.decode(msgspec.json.encode(one)) for one in build_llm_d_reports(run.result, SPEC)]
     return [load_benchmark_report(one) for one in found]
 
@@ -27,6 +28,8 @@ def _read(run: Run) -> list[Any]:
      (local_run, 0), (nothing_measured, 0)],
 )  # fmt: skip
 def test_each_load_point_is_a_report_of_its_own_by_their_schema(run: Any, points: int) -> None:
+    from llmd_benchmark_report import BenchmarkReportV021
+
     found = _read(run())
     assert [type(one) for one in found] == [BenchmarkReportV021] * points
     assert len({one.run.uid for one in found}) == points

@@ -8,7 +8,10 @@ import pytest
 
 from tests.fakes.nvml.stand_in import run
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH"),
+]
 
 READ = """
 import json, os, sys

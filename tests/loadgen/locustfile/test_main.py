@@ -14,6 +14,8 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
 from loadgen.workloads import LocustWorkload
 from tests.fakes.played import Played, plan
 
+pytestmark = pytest.mark.process
+
 PATHS: dict[str, Reply | Stream] = {"/missing": Reply(404), "/broken": Reply(503), "/dropped": Reply(mode="drop")}
 TWO_CLASSES = """
     from locust import FastHttpUser, HttpUser, LoadTestShape, between, events, task
@@ -94,7 +96,6 @@ def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -
     assert played.progress[-1].in_flight is None
 
 
-@pytest.mark.process
 def test_sent_and_end_are_on_the_clock_of_the_server(tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
@@ -132,7 +133,6 @@ def test_stages_follow_each_other_and_locusts_events_are_fired(tmp_path: Path) -
     assert log == "init a-default start stop start stop quitting "
 
 
-@pytest.mark.process
 def test_the_files_own_host_holds_without_a_url(tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(()), LocustWorkload(written(tmp_path, ONE_CLASS.replace("{host}", server.url))))
@@ -140,14 +140,12 @@ def test_the_files_own_host_holds_without_a_url(tmp_path: Path) -> None:
         assert Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"].isna().all()
 
 
-@pytest.mark.process
 def test_only_the_classes_that_were_named_are_run(tmp_path: Path) -> None:
     assert (
         "test_of_mine.py: Writer, without a host" in preflight(tmp_path, TWO_CLASSES, user_classes=("Writer",)).detail
     )
 
 
-@pytest.mark.process
 def test_nothing_listens_there(tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server:
         gone = server.url
@@ -179,7 +177,6 @@ def test_a_cut_does_not_wait_for_users_that_hang(tmp_path: Path) -> None:
     assert played.ended.stopped_early
 
 
-@pytest.mark.process
 def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
     text = ONE_CLASS + "        self.environment.runner.quit()\n"
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
@@ -188,7 +185,6 @@ def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
     assert played.ended.stopped_early
 
 
-@pytest.mark.process
 def test_a_file_that_is_no_test_is_reported_in_one_sentence(tmp_path: Path) -> None:
     """What else is wrong with a file, test_user_test.py asks of what loads it."""
     with LoadProcess("loadgen.locustfile") as load:
@@ -199,7 +195,6 @@ def test_a_file_that_is_no_test_is_reported_in_one_sentence(tmp_path: Path) -> N
     assert "Traceback" not in str(failed.value.hint)
 
 
-@pytest.mark.process
 def test_users_cannot_arrive_on_a_schedule(tmp_path: Path) -> None:
     with LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(written(tmp_path, ONE_CLASS)))
@@ -208,7 +203,6 @@ def test_users_cannot_arrive_on_a_schedule(tmp_path: Path) -> None:
     assert failed.value.is_workload_invalid
 
 
-@pytest.mark.process
 def test_a_test_that_only_fails_itself_says_why(tmp_path: Path) -> None:
     text = ONE_CLASS.replace('self.client.get("/")', 'self.nothing["of that name"]')
     with LoadProcess("loadgen.locustfile") as load:
@@ -217,7 +211,6 @@ def test_a_test_that_only_fails_itself_says_why(tmp_path: Path) -> None:
             Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1)))
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("kind", ["HttpUser", "FastHttpUser"])
 def test_a_test_without_a_host_says_so(tmp_path: Path, kind: str) -> None:
     text = ONE_CLASS.replace('host = "{host}"', "").replace("FastHttpUser", kind)

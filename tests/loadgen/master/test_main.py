@@ -39,7 +39,7 @@ from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import wait_until
 from tests.fakes.sockets import listening_of
 
-pytestmark = pytest.mark.usefixtures("workers_are_forked")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("workers_are_forked")]
 
 TOKEN = "a token for the tests"
 GONE_S = 5.0
@@ -67,7 +67,6 @@ def gathered_fakes(port: int, count: int = 2) -> LoadProcess:
     return LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local_workers=0, remote_workers=count, wait_s=20))
 
 
-@pytest.mark.process
 def test_three_workers_send_what_one_would(load: LoadProcess) -> None:
     stage = plan(500, 1.5, "poisson", lead_in_s=0.5)
     played = Played(load, stage)
@@ -90,7 +89,6 @@ def test_three_workers_send_what_one_would(load: LoadProcess) -> None:
     assert last.sent == last.completed + last.failed + (last.in_flight or 0)
 
 
-@pytest.mark.process
 def test_the_target_is_asked_once_for_each_host(load: LoadProcess, server: ScriptedServer) -> None:
     before = len(server.received_ns)
     preflight = load.preflight()
@@ -142,13 +140,11 @@ def test_a_stage_is_cut(load: LoadProcess) -> None:
     assert played.ended.stopped_early
 
 
-@pytest.mark.process
 def test_nobody_listens_but_the_master_and_only_on_the_loopback(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid, *(worker.pid for worker in load.workers)])
     assert address.startswith("127.0.0.1:")
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("unforked")
 def test_a_token_that_was_made_up_is_in_no_command_line() -> None:
     with LoadProcess(gather=Gather(local_workers=2)) as load:
@@ -186,7 +182,6 @@ def test_a_lost_worker_is_noticed_within_three_seconds_and_the_others_go_on(
         assert [part.worker for part in again.ended.workers] == [survivor.index]
 
 
-@pytest.mark.process
 def test_when_all_are_lost_the_master_says_so(server: ScriptedServer) -> None:
     with LoadProcess(gather=Gather(local_workers=1)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -221,7 +216,6 @@ def test_times_of_other_clocks_come_home_to_the_master_s() -> None:
         assert part.max_lag_ms == pytest.approx(0.3)
 
 
-@pytest.mark.process
 def test_a_worker_without_the_token_does_not_join_and_one_too_many_is_sent_away() -> None:
     port = free_port()
     reported: list[Joining] = []
@@ -266,7 +260,6 @@ GARBAGE = [
 ]
 
 
-@pytest.mark.process
 def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_worker() -> None:
     port = free_port()
     with (
@@ -288,7 +281,6 @@ def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_wo
     assert len(again.rows) == 100
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("gather", "message"),
     [
@@ -303,7 +295,6 @@ def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: st
     assert caught.value.is_workload_invalid
 
 
-@pytest.mark.process
 def test_a_port_in_use_is_reported(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid])
     with pytest.raises(LoadError, match=f"{address} is already in use") as caught:

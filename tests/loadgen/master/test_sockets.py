@@ -18,6 +18,8 @@ from loadgen.curve import MAX_FRAME_BYTES, secure_worker_socket
 from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.program import wait_until
 
+pytestmark = pytest.mark.process
+
 FAKES = Path(__file__).parents[2] / "fakes"
 TOKEN = "a token for the tests"
 PATIENCE_S = 30
@@ -55,7 +57,6 @@ def guarded_master() -> Iterator[tuple[subprocess.Popen[str], int]]:
             master.kill()
 
 
-@pytest.mark.process
 def test_without_the_token_nobody_is_listed_or_received_and_nothing_is_given_to_them() -> None:
     with (
         guarded_master() as (master, port),
@@ -71,7 +72,6 @@ def test_without_the_token_nobody_is_listed_or_received_and_nothing_is_given_to_
         assert without.received == wrong.received == []
 
 
-@pytest.mark.process
 def test_locust_drops_nobody_for_want_of_its_heartbeats() -> None:
     with guarded_master() as (master, port), FakeLoadWorker(port, TOKEN, pid=3) as worker:
         wait_until(lambda: worker.received)
@@ -79,14 +79,12 @@ def test_locust_drops_nobody_for_want_of_its_heartbeats() -> None:
         assert worker.received == ["ack"]
 
 
-@pytest.mark.process
 def test_what_is_long_comes_in_pieces_and_is_received_whole() -> None:
     with guarded_master() as (master, port), FakeLoadWorker(port, TOKEN, pid=3) as worker:
         worker.send("rows", bytes(3 * MAX_FRAME_BYTES))
         wait_until(lambda: ["fake_elsewhere_3", "rows"] in asked(master)["heard"])
 
 
-@pytest.mark.process
 def test_what_nobody_has_read_yet_does_not_fill_the_memory() -> None:
     """Whoever says more waits, as TCP has it."""
     with started("deaf_master.py", TOKEN) as deaf, zmq.Context() as context, context.socket(zmq.DEALER) as worker:

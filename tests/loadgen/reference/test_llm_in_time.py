@@ -9,8 +9,9 @@ import pytest
 from loadgen.reference.llm_scheduler import EventKind, LlmConfig
 from tests.fakes.llm_server import llm_server
 
+pytestmark = pytest.mark.timing
 
-@pytest.mark.timing
+
 def test_tokens_are_sent_at_the_end_of_their_steps() -> None:
     seen_ns = []
     with llm_server(LlmConfig(step_ms=10, num_gpu_blocks=None)) as server:

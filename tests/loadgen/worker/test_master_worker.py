@@ -48,7 +48,7 @@ from tests.fakes.bare_master import TOKEN, BareMaster
 from tests.fakes.played import plan
 from tests.fakes.processes import free_port
 
-pytestmark = pytest.mark.usefixtures("workers_are_forked")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("workers_are_forked")]
 
 
 class Joined:
@@ -93,7 +93,6 @@ def begin(master: BareMaster, url: str, of: StagePlan) -> StageStarted:
     return master.received(StageStarted)
 
 
-@pytest.mark.process
 def test_its_first_word_is_who_it_is(master: BareMaster) -> None:
     join = Join("127.0.0.1", master.port, TOKEN, capacity_per_s=900.0, chunk_capacity_per_s=8_000.0)
     with Joined(join) as worker:
@@ -113,7 +112,6 @@ def test_its_first_word_is_who_it_is(master: BareMaster) -> None:
         assert ready.pid == hello.pid
 
 
-@pytest.mark.process
 def test_it_sends_its_share_of_a_stage_for_a_master(master: BareMaster, worker: Joined) -> None:
     master.spawn()
     with ScriptedServer(Script()) as server:
@@ -132,7 +130,6 @@ def test_it_sends_its_share_of_a_stage_for_a_master(master: BareMaster, worker: 
     assert worker.ending(5) == (0, "")
 
 
-@pytest.mark.process
 def test_stages_wait_for_the_user_and_it_is_started_whatever_a_wall_clock_says(
     master: BareMaster, worker: Joined
 ) -> None:
@@ -166,7 +163,6 @@ def test_pings_are_answered_at_once_while_it_prepares_and_sends(master: BareMast
     assert min(round_trips_ms) < 5
 
 
-@pytest.mark.process
 def test_a_wrong_token_finds_no_master_and_is_not_reported(master: BareMaster) -> None:
     wrong = "a token that only one of them knows"
     with Joined(Join("127.0.0.1", master.port, wrong, wait_s=1.0)) as worker:
@@ -180,7 +176,6 @@ def test_a_wrong_token_finds_no_master_and_is_not_reported(master: BareMaster) -
     assert said.count("\n") == 1
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid", "::1"])
 def test_where_nobody_listens_no_master_is_found(host: str) -> None:
     with Joined(Join(host, free_port(), TOKEN, wait_s=0.5)) as worker:
@@ -189,7 +184,6 @@ def test_where_nobody_listens_no_master_is_found(host: str) -> None:
     assert host in said
 
 
-@pytest.mark.process
 def test_a_master_may_come_later_than_its_worker() -> None:
     port = free_port()
     with Joined(Join("127.0.0.1", port, TOKEN)):
@@ -230,7 +224,6 @@ def test_one_that_sends_leaves_a_master_that_says_nothing_more_within_five_secon
     assert (code, "so this worker stops" in said) == (EXIT_MASTER_LOST, True)
 
 
-@pytest.mark.process
 def test_a_worker_that_was_suspended_and_given_up_leaves_when_it_goes_on(master: BareMaster, worker: Joined) -> None:
     master.spawn()
     with ScriptedServer(Script()) as server:
@@ -257,14 +250,12 @@ def test_a_master_that_has_ended_is_left_at_once() -> None:
     assert (code, "was lost, so this worker stops" in said) == (EXIT_MASTER_LOST, True)
 
 
-@pytest.mark.process
 def test_the_end_of_standard_input_ends_it(master: BareMaster, worker: Joined) -> None:
     assert worker.child.stdin is not None
     worker.child.stdin.close()
     assert worker.child.wait(30) == 0
 
 
-@pytest.mark.process
 def test_standard_input_may_end_while_it_looks_for_a_master() -> None:
     with Joined(Join("127.0.0.1", free_port(), TOKEN)) as worker:
         assert worker.child.stdin is not None
@@ -272,14 +263,12 @@ def test_standard_input_may_end_while_it_looks_for_a_master() -> None:
         assert worker.child.wait(30) == 0
 
 
-@pytest.mark.process
 def test_what_goes_wrong_is_reported_to_the_master_before_it_leaves(master: BareMaster, worker: Joined) -> None:
     master.tell(Configure(Endpoint(("ftp://nowhere",)), HttpWorkload()))
     assert master.received(Failed).is_workload_invalid
     assert worker.ending(5) == (1, "")
 
 
-@pytest.mark.process
 def test_what_goes_wrong_in_a_stage_is_reported_to_the_master_before_it_leaves(
     master: BareMaster, worker: Joined
 ) -> None:
@@ -289,14 +278,12 @@ def test_what_goes_wrong_in_a_stage_is_reported_to_the_master_before_it_leaves(
     assert worker.ending(5)[0] == 1
 
 
-@pytest.mark.process
 def test_what_is_long_is_reported_in_pieces_that_a_master_takes(master: BareMaster, worker: Joined) -> None:
     key = KeyFile("X-Key", "x" * 4 * MAX_FRAME_BYTES)
     master.tell(Configure(Endpoint(("http://nowhere.invalid",), key_files=(key,)), HttpWorkload()))
     assert key.path in master.received(Failed).message
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("why", ["was rejected, because all expected workers have joined", "it is\x1b[31m odd"])
 def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why: str) -> None:
     master.tell(Quit(why))
@@ -304,7 +291,6 @@ def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why:
     assert (code, said) == (EXIT_REJECTED, f"the master rejected this worker: {sanitize_text(why)}\n")
 
 
-@pytest.mark.process
 def test_a_command_that_cannot_be_read_is_reported_of(master: BareMaster, worker: Joined) -> None:
     master.send("command", b"\xc1")
     assert "DecodeError" in master.received(Failed).message

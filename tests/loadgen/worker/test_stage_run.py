@@ -24,6 +24,8 @@ from loadgen.workloads import (
 )
 from tests.fakes.played import Played, plan
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def load() -> Iterator[LoadProcess]:
@@ -57,7 +59,6 @@ def test_the_end_reports_how_long_the_sender_had_no_core(load: LoadProcess) -> N
     assert any(waits), "a thousand wakes, some of which the server that it shares the machine with put off"
 
 
-@pytest.mark.process
 def test_the_next_stage_sends_the_prompts_that_the_server_has_not_seen(load: LoadProcess) -> None:
     """A server with a prefix cache would answer the same prompts faster in each later stage."""
     with ScriptedServer(Script()) as server:
@@ -73,7 +74,6 @@ def test_the_next_stage_sends_the_prompts_that_the_server_has_not_seen(load: Loa
 COUNTS = {"responses": 10, "calling_responses": 0, "tool_calls": 0, "checked": 10}
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(("text", "error"), [('{"answer": 1}', None), ("no JSON", "bad-output")])
 def test_responses_are_checked_against_a_json_schema_before_their_rows_are_sent(
     load: LoadProcess, text: str, error: str | None
@@ -92,7 +92,6 @@ def test_responses_are_checked_against_a_json_schema_before_their_rows_are_sent(
         assert (played.progress[-1].completed, played.progress[-1].failed > 0) == (0, True)
 
 
-@pytest.mark.process
 def test_the_lead_in_is_sent_without_a_break_before_the_start(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -128,14 +127,12 @@ def test_a_rate_changed_in_the_lead_in_holds_for_the_whole_measured_part(load: L
     assert (played.rows["scheduled_ns"] >= played.ended.start_ns).sum() == pytest.approx(50, abs=1)
 
 
-@pytest.mark.process
 def test_a_changed_rate_must_be_one(load: LoadProcess) -> None:
     for rate in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="rate"):
             load.change_rate(rate)
 
 
-@pytest.mark.process
 def test_a_trace_is_played_as_it_was_recorded(load: LoadProcess) -> None:
     recorded = np.array([0, 100_000_000, 100_000_000, 250_000_000], "<i8")
     with ScriptedServer(Script()) as server:
@@ -163,7 +160,6 @@ def test_a_key_is_read_from_its_file_and_read_again_after_a_401(load: LoadProces
     assert set(played.rows["error"]) == {"http-4xx"}
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("content", [None, "", "two\nlines", "x" * 70_000])
 def test_a_key_that_is_none_is_reported_without_showing_it(tmp_path: Path, content: str | None) -> None:
     key = tmp_path / "key"
@@ -211,7 +207,6 @@ def test_turns_of_a_session_are_streamed_and_follow_their_answers(
         assert played.ended.live_sessions.started == 40
 
 
-@pytest.mark.process
 def test_what_the_first_answer_shows_of_the_target_is_a_note(load: LoadProcess) -> None:
     prompts = SyntheticPrompts(FixedLength(4), unique=2)
     whole = Reply(body=b'{"choices": [{"message": {"content": "a"}}]}')
@@ -275,7 +270,6 @@ def test_what_is_not_longer_or_a_trace_keeps_its_end(load: LoadProcess) -> None:
             assert played.ended.end_ns < played.ended.start_ns + 2_000_000_000
 
 
-@pytest.mark.process
 def test_an_extension_must_be_a_time(load: LoadProcess) -> None:
     for duration_s in (0.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="finite and greater than 0"):
