@@ -232,7 +232,7 @@ def plan_commitment(best_candidate: Candidate, demand: Demand, plan_inputs: Plan
     needed_instances = count_hourly_replicas(
         rates_per_s, np.array([compute_sustained_peak_per_s(1, best_candidate.capacity, demand)])
     )[0]
-    hourly_instances = needed_instances + np.array([demand.count_spares(int(count)) for count in needed_instances])
+    hourly_instances = needed_instances + demand.count_spares_of_each(needed_instances.astype(float))
     split = split_commitments(
         hourly_instances, HourlyPrices(offer.on_demand_usd_per_hour, offer.reserved_1y_usd_per_hour)
     )
