@@ -31,7 +31,7 @@ SCALED = ExportSettings(name="Fraud", autoscaler="hpa")
 
 
 def service_of(plan: Plan, settings: ExportSettings = SCALED) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(build_kserve_manifest(plan, settings))
+    found: dict[str, Any] = yaml.load(build_kserve_manifest(plan, settings), Loader=yaml.CSafeLoader)
     return found
 
 

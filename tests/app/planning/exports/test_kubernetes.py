@@ -71,7 +71,7 @@ _OTHERS = [manifest for manifest in itertools.product(PLANS, AUTOSCALERS, SETTIN
 def test_a_cluster_would_take_it(manifest: tuple[str, Autoscaler, str]) -> None:
     plan, autoscaler, settings = manifest
     text = build_kubernetes_manifests(PLANS[plan], msgspec.structs.replace(SETTINGS[settings], autoscaler=autoscaler))
-    found = list(yaml.safe_load_all(text))
+    found = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     assert len(found) == (3 if autoscaler == "none" else 4)
     for document in found:
         check(document)
@@ -283,7 +283,7 @@ def test_untrusted_text_stays_what_it_is() -> None:
         name=HOSTILE, image=HOSTILE, ready_path=HOSTILE, prometheus_url=HOSTILE, metric_query=HOSTILE, autoscaler="keda"
     )
     text = build_kubernetes_manifests(plan, settings)
-    found = list(yaml.safe_load_all(text))
+    found = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     assert [document["kind"] for document in found] == ["Deployment", "Service", "PodDisruptionBudget", "ScaledObject"]
     for document in found:
         check(document)
