@@ -269,6 +269,8 @@ def plan_mix(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInp
         )
         for candidate in feasible_candidates
     ]
+    if _compute_min_mix_cost(offers, demand) > _MAX_COST_SHARE * single_type_usd:
+        return None
     limits = MixLimits(2, demand.spares, plan_inputs.limits.budget_usd_per_month, slices=16, time_limit_s=1.0)
     mixed_fleet = solve_mix({"all": demand.peak_per_s}, offers, limits)
     if (
@@ -286,6 +288,14 @@ def plan_mix(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInp
     return Mix(
         parts, mixed_fleet.usd_per_month, f"{parts_text} together cost {saving_text}. {mixed_fleet.note or ''}".strip()
     )
+
+
+def _compute_min_mix_cost(offers: Sequence[MixOffer], demand: Demand) -> float:
+    """Return a lower bound of the monthly cost in USD of two instance types: each instance is fully
+    utilized, and the spares of both types have the lowest prices."""
+    usd_per_rate = min(offer.usd_per_hour / offer.rate_per_s_by_bucket["all"] for offer in offers)
+    spare_prices_usd = sorted(offer.usd_per_hour for offer in offers)[:2]
+    return HOURS_PER_MONTH * (demand.peak_per_s * usd_per_rate + demand.spares * sum(spare_prices_usd))
 
 
 def _get_owned_units(candidate: Candidate) -> int | None:
