@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from app.analysis.columns import Floats
 from app.planning.candidates import Candidate
@@ -161,11 +162,9 @@ def compute_warm_pool_saving(
 
 def _compute_max_ahead(instance_counts: Floats, minutes: int) -> Floats:
     """Return, for each minute, the maximum count in that minute and the next `minutes` minutes."""
-    from scipy import ndimage  # deferred, because the import would delay the start of a run
-
-    return np.asarray(
-        ndimage.maximum_filter1d(instance_counts, minutes + 1, origin=-((minutes + 1) // 2), mode="nearest")
-    )
+    padded_counts = np.pad(instance_counts, (0, minutes), mode="edge")
+    max_counts: Floats = sliding_window_view(padded_counts, len(instance_counts)).max(axis=0)
+    return max_counts
 
 
 _ASSUMED_CHANGES = (

@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -51,9 +52,15 @@ def compute_rates_per_s(
     return rates_per_s
 
 
+@lru_cache(maxsize=2)
 def compute_year_rates_per_s(traffic: Traffic, today: datetime.date) -> Floats:
-    """Return the rate in req/s of each minute of the next 365 days, from today's midnight."""
-    return compute_rates_per_s(traffic, _get_midnight(today), HOURS_PER_YEAR)
+    """Return the rate in req/s of each minute of the next 365 days, from today's midnight.
+
+    The array is read-only, because all parts of a plan share it.
+    """
+    rates_per_s = compute_rates_per_s(traffic, _get_midnight(today), HOURS_PER_YEAR)
+    rates_per_s.flags.writeable = False
+    return rates_per_s
 
 
 def compute_peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> float:

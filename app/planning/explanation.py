@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
+import numpy as np
 
+from app.analysis.columns import Floats
 from app.planning.candidates import Candidate
 from app.planning.formatting import format_number, format_probability, format_share, format_usd
 from app.planning.options import Option, get_candidate
@@ -21,7 +23,7 @@ from app.planning.sizing import (
     compute_confidence,
     compute_monthly_cost,
     compute_sustained_peak_per_s,
-    count_instances,
+    count_instances_for_each,
 )
 from app.records.checks import Check
 from app.records.offers import ApiPrice, CapacityCurve, PlanLimits
@@ -199,30 +201,20 @@ def _find_break_even_peaks(
     sustains is tried.
     """
 
-    def is_cheaper(instances: int) -> bool:
-        demand_at_peak = msgspec.structs.replace(
-            demand, peak_per_s=compute_sustained_peak_per_s(instances, other_candidate.capacity, demand)
-        )
-        needed_instances = count_instances(demand_at_peak, best_candidate.capacity, demand.z)
-        other_instances = instances + demand.count_spares(instances) + other_candidate.spot_spares
-        best_instances = needed_instances + demand.count_spares(needed_instances) + best_candidate.spot_spares
-        return compute_monthly_cost(other_instances, other_candidate.usd_per_hour) < compute_monthly_cost(
-            best_instances, best_candidate.usd_per_hour
-        )
+    def compute_costs(needed_instances: Floats, candidate: Candidate) -> Floats:
+        spares = demand.count_spares_of_each(needed_instances) + candidate.spot_spares
+        return compute_monthly_cost(needed_instances + spares, candidate.usd_per_hour)
 
-    smaller_sizes = range(
-        other_candidate.needed_instances - 1, max(0, other_candidate.needed_instances - _MAX_TRIED_SIZES), -1
-    )
-    larger_sizes = range(other_candidate.needed_instances, other_candidate.needed_instances + _MAX_TRIED_SIZES)
-    break_even_sizes = (
-        next((instances for instances in sizes if is_cheaper(instances)), None)
-        for sizes in (smaller_sizes, larger_sizes)
-    )
-    lower_peak_per_s, higher_peak_per_s = (
-        None if size is None else compute_sustained_peak_per_s(size, other_candidate.capacity, demand)
-        for size in break_even_sizes
-    )
-    return lower_peak_per_s, higher_peak_per_s
+    def find_first(needed_instances: Floats) -> float | None:
+        peaks_per_s = compute_sustained_peak_per_s(needed_instances, other_candidate.capacity, demand)
+        best_instances = count_instances_for_each(peaks_per_s, best_candidate.capacity, demand)
+        is_cheaper = compute_costs(needed_instances, other_candidate) < compute_costs(best_instances, best_candidate)
+        return float(peaks_per_s[is_cheaper.argmax()]) if is_cheaper.any() else None
+
+    planned_size = float(other_candidate.needed_instances)
+    smaller_sizes = np.arange(planned_size - 1, max(0, planned_size - _MAX_TRIED_SIZES), -1)
+    larger_sizes = np.arange(planned_size, planned_size + _MAX_TRIED_SIZES)
+    return find_first(smaller_sizes), find_first(larger_sizes)
 
 
 _SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600

@@ -52,16 +52,9 @@ def plan_fleets(
     plan_inputs = add_measured_tokens(plan_inputs)
     demand = build_demand(plan_inputs.traffic, plan_inputs.limits, plan_inputs.today)
     objectives = build_slo_objectives(plan_inputs.slo)
-    evaluated_options = list_options(
-        plan_inputs, demand, objectives, estimate_only=estimate_only, should_continue=should_continue
+    options, knowledge, ranked_fleets = _evaluate_options(
+        plan_inputs, demand, objectives, estimate_only, should_continue
     )
-    evidence_by_target = _collect_evidence(evaluated_options, plan_inputs, objectives)
-    knowledge = [_assess_option(option, evidence_by_target, objectives, demand) for option in evaluated_options]
-    options = [
-        _exclude_if_unknown(option, option_knowledge)
-        for option, option_knowledge in zip(evaluated_options, knowledge, strict=True)
-    ]
-    ranked_fleets = _rank_fleets(options, demand, plan_inputs, evidence_by_target)
     excluded_fleets = _list_excluded_fleets(options, plan_inputs.today)
     best_option, best_fleet = ranked_fleets[0] if ranked_fleets else (None, None)
     fleets_of_other_types = [
@@ -125,6 +118,18 @@ def plan_fleets(
     )
 
 
+def find_recommended_fleet(plan_inputs: PlanningInputs, *, estimate_only: bool) -> Fleet | None:
+    """Return the fleet that the plan for the inputs recommends; `None` if there is none.
+
+    Unlike `plan_fleets`, this function does not compute the rest of the plan.
+    """
+    plan_inputs = add_measured_tokens(plan_inputs)
+    demand = build_demand(plan_inputs.traffic, plan_inputs.limits, plan_inputs.today)
+    objectives = build_slo_objectives(plan_inputs.slo)
+    _, _, ranked_fleets = _evaluate_options(plan_inputs, demand, objectives, estimate_only, always_continue)
+    return ranked_fleets[0][1] if ranked_fleets else None
+
+
 def simulate_offer(
     plan_inputs: PlanningInputs, offer_key: str, should_continue: ShouldContinue = always_continue
 ) -> Fleet | None:
@@ -152,6 +157,27 @@ def simulate_offer(
     if not option.is_feasible or get_candidate(option).capacity.sizing_method != "simulated":
         return None
     return _build_option_fleet(option, demand, plan_inputs, evidence_by_target[option.target.name])
+
+
+def _evaluate_options(
+    plan_inputs: PlanningInputs,
+    demand: Demand,
+    objectives: SloObjectives,
+    estimate_only: bool,
+    should_continue: ShouldContinue,
+) -> tuple[list[Option], list[CapacityKnowledge | None], list[tuple[Option, Fleet]]]:
+    """Return one option per offer, how certain the capacity of each offer is, and the feasible
+    options with their fleets, best first."""
+    evaluated_options = list_options(
+        plan_inputs, demand, objectives, estimate_only=estimate_only, should_continue=should_continue
+    )
+    evidence_by_target = _collect_evidence(evaluated_options, plan_inputs, objectives)
+    knowledge = [_assess_option(option, evidence_by_target, objectives, demand) for option in evaluated_options]
+    options = [
+        _exclude_if_unknown(option, option_knowledge)
+        for option, option_knowledge in zip(evaluated_options, knowledge, strict=True)
+    ]
+    return options, knowledge, _rank_fleets(options, demand, plan_inputs, evidence_by_target)
 
 
 def _collect_evidence(

@@ -11,7 +11,7 @@ import msgspec
 
 from app.analysis.accelerator_names import NO_ACCELERATOR
 from app.analysis.objectives import get_unit
-from app.planning.fleets import plan_fleets
+from app.planning.fleets import find_recommended_fleet
 from app.planning.formatting import format_number, format_usd
 from app.records.metrics import format_metric
 from app.records.offers import PlanLimits, split_sources
@@ -51,14 +51,9 @@ def _find_recommended_fleet(plan_inputs: PlanningInputs) -> Fleet | None:
     skipped if the analytical estimate has no feasible fleet."""
     return (
         None
-        if _plan_recommended_fleet(plan_inputs, estimate_only=True) is None
-        else _plan_recommended_fleet(plan_inputs, estimate_only=False)
+        if find_recommended_fleet(plan_inputs, estimate_only=True) is None
+        else find_recommended_fleet(plan_inputs, estimate_only=False)
     )
-
-
-def _plan_recommended_fleet(plan_inputs: PlanningInputs, *, estimate_only: bool) -> Fleet | None:
-    recommendation = plan_fleets(plan_inputs, estimate_only=estimate_only).recommendation
-    return None if recommendation is None else recommendation.fleet
 
 
 def _relax_limits(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:

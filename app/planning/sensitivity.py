@@ -3,6 +3,7 @@ inputs as planned."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -107,14 +108,13 @@ def _iterate_model_inputs(
     The rate in a case is the planned rate times the ratio of the analytical estimates with and
     without the change.
     """
+    router = plan_inputs.limits.router
+    estimate_rate = functools.cache(functools.partial(_estimate_rate, best_option))
 
-    def build_rate_factor(changed_objectives: SloObjectives, router: Router) -> Callable[[Capacity], float]:
-        factor = _estimate_rate(best_option, changed_objectives, router) / max(
-            _estimate_rate(best_option, objectives, plan_inputs.limits.router), 1e-9
-        )
+    def build_rate_factor(changed_objectives: SloObjectives, changed_router: Router) -> Callable[[Capacity], float]:
+        factor = estimate_rate(changed_objectives, changed_router) / max(estimate_rate(objectives, router), 1e-9)
         return lambda _: factor
 
-    router = plan_inputs.limits.router
     looser_objectives, tighter_objectives = (
         _scale_limits(objectives, 1 + _CHANGE_SHARE),
         _scale_limits(objectives, 1 - _CHANGE_SHARE),

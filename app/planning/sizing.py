@@ -12,9 +12,12 @@ from __future__ import annotations
 import datetime
 import math
 from statistics import NormalDist
+from typing import TypeVar
 
 import msgspec
+import numpy as np
 
+from app.analysis.columns import Floats
 from app.planning.capacity import Z95, Capacity
 from app.planning.demand import compute_mean_per_s, compute_peak_per_s, compute_peak_sigma
 from app.records.offers import PlanLimits
@@ -27,6 +30,8 @@ SPOT_UNAVAILABLE_SHARE = 0.01
 """Assumed share of time in which a spot instance is interrupted and not yet replaced. Price lists
 do not contain this share."""
 _STANDARD_NORMAL = NormalDist()
+Numbers = TypeVar("Numbers", float, Floats)
+"""A number, or an array of numbers that a function converts one by one."""
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -56,6 +61,13 @@ class Demand(msgspec.Struct, frozen=True):
         instances_per_zone = math.ceil(needed_instances / (self.zones - 1))
         return max(self.spares, self.zones * instances_per_zone - needed_instances)
 
+    def count_spares_of_each(self, needed_instances: Floats) -> Floats:
+        """Return the number of spare instances for each number of needed instances."""
+        if self.zones == 1:
+            return np.full_like(needed_instances, self.spares)
+        instances_per_zone = np.ceil(needed_instances / (self.zones - 1))
+        return np.maximum(self.spares, self.zones * instances_per_zone - needed_instances)
+
 
 def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
     """Build the demand from the traffic and the plan limits. Campaigns are included only if `today`
@@ -83,7 +95,14 @@ def count_instances_at_rate(demand: Demand, rate_per_s: float, sigma: float, z: 
     return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / rate_per_s - 1e-9))
 
 
-def compute_sustained_peak_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
+def count_instances_for_each(peaks_per_s: Floats, capacity: Capacity, demand: Demand) -> Floats:
+    """Return the number of needed instances, without spares, for each peak, at the plan's
+    confidence."""
+    sigma = math.hypot(capacity.sigma, demand.peak_sigma)
+    return np.maximum(1, np.ceil(peaks_per_s * math.exp(sigma * demand.z) / capacity.rate_per_s - 1e-9))
+
+
+def compute_sustained_peak_per_s(instances: Numbers, capacity: Capacity, demand: Demand) -> Numbers:
     """Return the highest peak in req/s that the fleet's instances sustain at the plan's
     confidence."""
     return instances * capacity.rate_per_s * math.exp(-demand.z * math.hypot(capacity.sigma, demand.peak_sigma))
@@ -214,7 +233,7 @@ def estimate_cost_range(
     return Spread(range_ends_usd[0], median_cost_usd, range_ends_usd[1])
 
 
-def compute_monthly_cost(instances: int, usd_per_hour_each: float) -> float:
+def compute_monthly_cost(instances: Numbers, usd_per_hour_each: float) -> Numbers:
     return HOURS_PER_MONTH * instances * usd_per_hour_each
 
 

@@ -203,18 +203,22 @@ def _check_version(path: Path, document: object) -> None:
         raise UsageError(message, hint=hint)
 
 
+_PLAIN_TYPES = frozenset((str, int, float, bool, type(None)))
+
+
 def build_sparse(value: Any) -> Any:
     """Return a record as mappings and lists, without the fields whose default is `None` or empty and
     that have this default."""
+    if type(value) in _PLAIN_TYPES:
+        return value
     if isinstance(value, msgspec.Struct):
         config = value.__struct_config__
-        tag = {} if config.tag_field is None else {config.tag_field: config.tag}
-        fields = list_fields(type(value))
-        return tag | {
-            field.name: build_sparse(getattr(value, field.name))
-            for field in fields
-            if not _is_omitted(field, getattr(value, field.name))
-        }
+        sparse = {} if config.tag_field is None else {config.tag_field: config.tag}
+        for name, omitted_value in _list_omitted_values(type(value)):
+            field_value = getattr(value, name)
+            if type(field_value) is not type(omitted_value) or field_value != omitted_value:
+                sparse[name] = build_sparse(field_value)
+        return sparse
     if isinstance(value, tuple | list):
         return [build_sparse(item) for item in value]
     if isinstance(value, dict):
@@ -228,11 +232,15 @@ def list_fields(record_class: type[msgspec.Struct]) -> tuple[msgspec.structs.Fie
     return msgspec.structs.fields(record_class)
 
 
-def _is_omitted(field: msgspec.structs.FieldInfo, value: object) -> bool:
-    if field.required or not (value is None or value in ((), {})):
-        return False
-    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-    return type(value) is type(default) and value == default
+@cache
+def _list_omitted_values(record_class: type[msgspec.Struct]) -> tuple[tuple[str, object], ...]:
+    """Return the name of each field with the value that is not written: its default, if this is
+    `None` or empty; otherwise `NODEFAULT`, which no field has as a value."""
+    return tuple(
+        (field.name, default if default is None or default in ((), {}) else msgspec.NODEFAULT)
+        for field in list_fields(record_class)
+        for default in (field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory(),)
+    )
 
 
 def format_plan_document(document: dict[str, Any]) -> str:

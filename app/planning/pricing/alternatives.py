@@ -232,7 +232,7 @@ def plan_commitment(best_candidate: Candidate, demand: Demand, plan_inputs: Plan
     needed_instances = count_hourly_replicas(
         rates_per_s, np.array([compute_sustained_peak_per_s(1, best_candidate.capacity, demand)])
     )[0]
-    hourly_instances = needed_instances + np.array([demand.count_spares(int(count)) for count in needed_instances])
+    hourly_instances = needed_instances + demand.count_spares_of_each(needed_instances.astype(float))
     split = split_commitments(
         hourly_instances, HourlyPrices(offer.on_demand_usd_per_hour, offer.reserved_1y_usd_per_hour)
     )
@@ -269,6 +269,8 @@ def plan_mix(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInp
         )
         for candidate in feasible_candidates
     ]
+    if _compute_min_mix_cost(offers, demand) > _MAX_COST_SHARE * single_type_usd:
+        return None
     limits = MixLimits(2, demand.spares, plan_inputs.limits.budget_usd_per_month, slices=16, time_limit_s=1.0)
     mixed_fleet = solve_mix({"all": demand.peak_per_s}, offers, limits)
     if (
@@ -286,6 +288,14 @@ def plan_mix(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInp
     return Mix(
         parts, mixed_fleet.usd_per_month, f"{parts_text} together cost {saving_text}. {mixed_fleet.note or ''}".strip()
     )
+
+
+def _compute_min_mix_cost(offers: Sequence[MixOffer], demand: Demand) -> float:
+    """Return a lower bound of the monthly cost in USD of two instance types: each instance is fully
+    utilized, and the spares of both types have the lowest prices."""
+    usd_per_rate = min(offer.usd_per_hour / offer.rate_per_s_by_bucket["all"] for offer in offers)
+    spare_prices_usd = sorted(offer.usd_per_hour for offer in offers)[:2]
+    return HOURS_PER_MONTH * (demand.peak_per_s * usd_per_rate + demand.spares * sum(spare_prices_usd))
 
 
 def _get_owned_units(candidate: Candidate) -> int | None:

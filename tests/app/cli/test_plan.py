@@ -212,7 +212,7 @@ def test_what_is_given_to_an_export_is_in_it(capsys: pytest.CaptureFixture[str])
     given = ("image=registry/server:1", "port=9000", "autoscaler=hpa")
     options = [word for one in given for word in ("--with", one)]
     assert main(["plan", "small.yaml", "--estimate", "--export", "k8s", *options]) == ExitCode.OK
-    by_kind = {one["kind"]: one for one in yaml.safe_load_all(capsys.readouterr().out)}
+    by_kind = {one["kind"]: one for one in yaml.load_all(capsys.readouterr().out, Loader=yaml.CSafeLoader)}
     (container,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert (container["image"], container["ports"][0]["containerPort"]) == ("registry/server:1", 9000)
     assert "HorizontalPodAutoscaler" in by_kind

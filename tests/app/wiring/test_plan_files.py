@@ -59,7 +59,7 @@ def planned_file(asked: PlanningInputs) -> PlanFile:
 
 
 def document_of(plan_file: PlanFile) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(encode_plan(plan_file).text)
+    document: dict[str, Any] = yaml.load(encode_plan(plan_file).text, Loader=yaml.CSafeLoader)
     return document
 
 

@@ -72,7 +72,7 @@ def pods_of(plan: Plan) -> int:
 
 def documents(text: str) -> dict[str, Any]:
     """By kind."""
-    return {document["kind"]: document for document in yaml.safe_load_all(text)}
+    return {document["kind"]: document for document in yaml.load_all(text, Loader=yaml.CSafeLoader)}
 
 
 def comments(text: str) -> str:

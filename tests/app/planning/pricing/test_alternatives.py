@@ -191,6 +191,14 @@ def test_two_types_together_are_reported_where_they_cost_less_than_one() -> None
     assert "together cost $1,460/month less (12.5 %)" in found.sentence
 
 
+def test_a_mix_is_reported_though_each_type_has_its_spare() -> None:
+    small = offer("small", vcpus=1.0, on_demand_usd_per_hour=1.1)
+    found = mixed(small, LARGE, limits=PlanLimits(confidence=0.5, redundancy=1), peak_per_s=5200.0)
+    assert found is not None  # six large and a spare cost 56 USD an hour, and 52 small and a spare 58 USD
+    assert {part.offer: part.instances for part in found.parts} == {"acme/large@here": 6, "acme/small@here": 5}
+    assert found.usd_per_month == pytest.approx(53.5 * HOURS_PER_MONTH)
+
+
 @pytest.mark.parametrize(
     ("offers", "limits", "peak_per_s"),
     [
