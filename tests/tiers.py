@@ -228,12 +228,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return one more worker than cores if there are tests that wait for their processes, unless they assert times.
+    """Return one more worker than cores, because some tests wait for files, the chart renderer or their processes,
+    unless they assert times.
 
     With two more they are not faster: on two cores the processor is the limit.
     """
     cores = os.cpu_count() or 1
-    return cores if config.option.markexpr in (Tier.UNIT, Tier.TIMING) else cores + 1
+    return cores if config.option.markexpr == Tier.TIMING else cores + 1
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
