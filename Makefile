@@ -21,7 +21,7 @@ docs-check: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/test_docs.py tests/docs
 
 # Every tier (tests/tiers.py) but soak: the timing tier comes last, with the machine to itself. Its tests that mostly wait
-# for deadlines run one per core, and those that measure run alone.
+# for deadlines run beside each other, and those that measure run alone.
 test: $(VENV)/.installed-test
 	tests/install-system-libraries
 	$(BIN)/python -m pytest -m "not timing and not soak" $(PARALLEL)
@@ -32,7 +32,8 @@ test: $(VENV)/.installed-test
 test-fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m unit -p no:pytest-qt $(PARALLEL)
 
-# Files stay whole, so that tests share their fixtures, and start in the order of tests/tiers.py.
+# Files stay whole, so that tests share their fixtures, and start in the order of tests/tiers.py, which also says how many
+# workers there are.
 PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 WAITING = tests/loadgen tests/app/inference/inspection $(addprefix tests/seams/test_, $(addsuffix .py, \

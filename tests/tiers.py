@@ -3,8 +3,8 @@
 - `unit`: pure or in-process; a unit test that starts a process, or takes over MAX_UNIT_CPU_S of processor time, fails.
 - `process`: starts processes.
 - `ui`: a Qt window, a virtual screen or a browser.
-- `timing`: asserts times, rates or lags. These run last: those that mostly wait (`WAITING` in the Makefile), one per
-  core, and the others alone. One that fails while other work disturbs the machine runs once more, and is skipped if
+- `timing`: asserts times, rates or lags. These run last: those that mostly wait (`WAITING` in the Makefile) beside each
+  other, and the others alone. One that fails while other work disturbs the machine runs once more, and is skipped if
   it fails and was disturbed again.
 - `soak`: takes long and guards what seldom breaks. These run in `make soak` and `make docs-check`, every night.
 
@@ -97,7 +97,7 @@ _MEANINGS = {
     Tier.UNIT: "is pure or in-process (the default)",
     Tier.PROCESS: "starts processes",
     Tier.UI: "shows a Qt window, or opens a virtual screen or a browser",
-    Tier.TIMING: "asserts times, rates or lags: runs last, alone or with one test per core",
+    Tier.TIMING: "asserts times, rates or lags: runs last, alone or beside others that mostly wait",
     Tier.SOAK: "takes long: runs in `make soak` or `make docs-check`",
 }
 
@@ -227,14 +227,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return one more worker than cores, because some tests wait for files, the chart renderer or their processes,
-    unless they assert times.
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more worker than cores, because some tests of each tier wait: for deadlines, files, the chart renderer
+    or their processes.
 
     With two more they are not faster: on two cores the processor is the limit.
     """
-    cores = os.cpu_count() or 1
-    return cores if config.option.markexpr == Tier.TIMING else cores + 1
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
