@@ -9,7 +9,9 @@ from collections import defaultdict
 from statistics import fmean
 
 import msgspec
+import numpy as np
 
+from app.analysis.columns import Floats
 from app.planning.capacity import Z95, Capacity
 from app.records.offers import CapacityCurve
 from app.records.result import Estimate
@@ -45,6 +47,22 @@ class LatencyCurve(msgspec.Struct, frozen=True):
             lower_log_ms
             + (upper_log_ms - lower_log_ms) * (rate_per_s - lower_rate_per_s) / (upper_rate_per_s - lower_rate_per_s)
         )
+
+    def interpolate_each_ms(self, rates_per_s: Floats) -> Floats:
+        """Return what `interpolate_ms` returns for each of the rates, to the last bit; infinite
+        where that is `None`."""
+        if not self.rates_per_s:
+            return np.full(len(rates_per_s), np.inf)
+        points_per_s, log_points = np.array(self.rates_per_s), np.array(self.log_latencies)
+        upper = np.searchsorted(points_per_s, rates_per_s)
+        lower, upper = np.maximum(upper - 1, 0), np.minimum(upper, len(points_per_s) - 1)
+        widths_per_s = np.where(upper > lower, points_per_s[upper] - points_per_s[lower], 1.0)
+        log_latencies = (
+            log_points[lower]
+            + (log_points[upper] - log_points[lower]) * (rates_per_s - points_per_s[lower]) / widths_per_s
+        )
+        latencies_ms = np.array([math.exp(log_ms) for log_ms in log_latencies.tolist()])  # np.exp rounds differently
+        return np.where(rates_per_s > self.max_rate_per_s * (1 + 1e-9), np.inf, latencies_ms)
 
     def scale_rates(self, factor: float) -> LatencyCurve:
         """Return a copy of the curve with all rates multiplied by `factor`; latencies are

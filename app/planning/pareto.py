@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.latency_curve import LatencyCurve
 from app.planning.options import Option, get_candidate
 from app.planning.risk import compute_price_sigma
 from app.planning.sizing import Demand
@@ -42,7 +41,6 @@ _DRAW_COUNT = 200
 _MAX_RIVALS = 60
 """Maximum number of other fleets whose costs and latencies are drawn together with those of the
 front. The fleets closest in cost are used, since others hardly ever reach the front."""
-_OVERLOADED_LATENCY_MS = math.inf
 _SEED = 20_26
 
 
@@ -108,24 +106,9 @@ def _draw_costs_and_latencies(
         )
         speed_factors = np.exp(candidate.capacity.sigma * speed_normals[_get_speed_key(option)])
         utilizations = peaks_per_s / ((fleet.instances or 1) * candidate.capacity.rate_per_s * speed_factors)
-        latencies_ms[:, index] = _interpolate_latencies(option.latency_curve, utilizations) / speed_factors
+        curve = option.latency_curve
+        latencies_ms[:, index] = curve.interpolate_each_ms(utilizations * curve.max_rate_per_s) / speed_factors
     return costs_usd, latencies_ms
-
-
-def _interpolate_latencies(curve: LatencyCurve, utilizations: Floats) -> Floats:
-    """Return the latencies in ms at the utilizations, exactly as `curve.interpolate_ms` does for a
-    single rate; infinite beyond the max rate."""
-    points_per_s, log_latencies = np.array(curve.rates_per_s), np.array(curve.log_latencies)
-    rates_per_s = utilizations * curve.max_rate_per_s
-    upper = np.searchsorted(points_per_s, rates_per_s)
-    lower, upper = np.maximum(upper - 1, 0), np.minimum(upper, len(points_per_s) - 1)
-    widths_per_s = np.where(upper > lower, points_per_s[upper] - points_per_s[lower], 1.0)
-    log_latencies_at = (
-        log_latencies[lower]
-        + (log_latencies[upper] - log_latencies[lower]) * (rates_per_s - points_per_s[lower]) / widths_per_s
-    )
-    latencies_ms = np.array([math.exp(log_ms) for log_ms in log_latencies_at.tolist()])  # np.exp rounds differently
-    return np.where(rates_per_s > curve.max_rate_per_s * (1 + 1e-9), _OVERLOADED_LATENCY_MS, latencies_ms)
 
 
 def _get_speed_key(option: Option) -> tuple[str, float, float]:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 
+import numpy as np
 import pytest
 
 from app.planning.capacity import Capacity
-from app.planning.latency_curve import build_latency_curve, estimate_latency_at_peak
+from app.planning.latency_curve import LatencyCurve, build_latency_curve, estimate_latency_at_peak
 from app.records.offers import CurvePoint
 from tests.fakes.offers import curve
 
@@ -16,6 +18,18 @@ def test_between_points_log_latency_is_a_line() -> None:
     assert line.interpolate_ms(40.0) == pytest.approx(6.0)
     assert line.interpolate_ms(80.0) == pytest.approx((10.0 * 24.0) ** 0.5)
     assert line.interpolate_ms(100.0) == pytest.approx((45.0 * 47.0) ** 0.5)
+
+
+def test_many_rates_at_once_have_the_latencies_of_each() -> None:
+    line = build_latency_curve(curve(100.0))
+    rng = random.Random(1)
+    rates_per_s = [0.0, *line.rates_per_s, *(rng.uniform(0.0, 110.0) for _ in range(500))]
+    alone_ms = [line.interpolate_ms(rate_per_s) for rate_per_s in rates_per_s]
+    assert None in alone_ms
+    assert line.interpolate_each_ms(np.array(rates_per_s)).tolist() == [
+        math.inf if latency_ms is None else latency_ms for latency_ms in alone_ms
+    ]
+    assert LatencyCurve((), (), 100.0).interpolate_each_ms(np.array([50.0])).tolist() == [math.inf]
 
 
 def test_what_failed_above_the_max_rate_does_not_bend_the_line() -> None:
