@@ -32,7 +32,7 @@ from app.analysis.objectives import find_estimate, is_met, select_binding_object
 from app.analysis.pooling import pool_rows
 from app.analysis.rows import StageRows, compute_offered_window
 from app.analysis.search import SearchOutcome
-from app.analysis.stages import add_telemetry, reevaluate_stage, summarize_rows
+from app.analysis.stages import add_telemetry, read_metric_samples, reevaluate_stage, summarize_rows
 from app.analysis.validity import combine_stage_checks, compute_verdict
 from app.records.result import (
     Cause,
@@ -207,6 +207,7 @@ def _evaluate_parts(
     result should equal that of the run, all request metrics are recomputed instead, which verifies
     that the recomputation gives the same numbers."""
     stored_stages = [stage for stage in run.result.stages if stage.variant is None and not stage.is_pooled]
+    samples = {} if run.is_complete and window is None else read_metric_samples(run.telemetry)
     evaluated_parts = []
     for stage_data, rows, stored_stage in zip(run.stage_data, run.rows, stored_stages, strict=True):
         clipped_data = stage_data if window is None else clip_stage(stage_data, rows, window)
@@ -216,7 +217,7 @@ def _evaluate_parts(
             stage = _copy_stored_telemetry(summarize_rows(rows, None, stage_data, slo), stored_stage)
             evaluated_parts.append((stage_data, rows, add_telemetry(stage, {}, stage_data, slo)))
         elif clipped_data is not None:
-            stage = summarize_rows(rows, run.telemetry, clipped_data, slo)
+            stage = add_telemetry(summarize_rows(rows, None, clipped_data, slo), samples, clipped_data, slo)
             stage = (
                 add_gpu_metrics(stage, run.telemetry, run.idle_window)
                 if _GPU_ENERGY_METRIC in stored_stage.metrics
