@@ -181,6 +181,9 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     throughput over all tests or, if no test generates tokens, highest prefill throughput."""
     arrivals: Quantity | None
     """Highest arrival rate in calls per second that met the SLO; `None` if no search was run."""
+    is_arrivals_lower_bound: bool = False
+    """True if no higher rate was shown to miss the SLO, so that the actual max rate may be
+    higher."""
     slo: SloState | None
     misses: tuple[str, ...]
     """Objectives that are missed or inconclusive, with the observed values."""

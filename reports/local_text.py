@@ -243,11 +243,10 @@ def _format_throughput_cell(variant: VariantRow) -> str:
 
 
 def _format_arrivals_cell(variant: VariantRow) -> str:
-    return (
-        "–"
-        if variant.arrivals is None
-        else _mark_invalid(variant.arrivals.validity, formatting.format_value(variant.arrivals))
-    )
+    if variant.arrivals is None:
+        return "–"
+    bound_text = "≥ " if variant.is_arrivals_lower_bound else ""
+    return _mark_invalid(variant.arrivals.validity, f"{bound_text}{formatting.format_value(variant.arrivals)}")
 
 
 def _format_p99_cell(variant: VariantRow, scenario: str) -> str:

@@ -128,6 +128,11 @@ class SearchOutcome(msgspec.Struct, frozen=True):
     unsendable_per_s: float | None = None
 
     @property
+    def is_lower_bound(self) -> bool:
+        """True if a max rate was found, but no higher rate that the load generator can send failed."""
+        return self.max_rate_per_s is not None and (self.is_generator_limited or self.bracket[1] is None)
+
+    @property
     def is_generator_limited(self) -> bool:
         """True if the load generator, not the endpoint, limited the search: the generator could not
         send a rate, and the endpoint failed neither below that rate nor just above the max rate."""

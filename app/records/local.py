@@ -231,6 +231,12 @@ class VariantData(msgspec.Struct, frozen=True, kw_only=True):
     server_per_s: Estimate | None = None
     """Max rate of Poisson arrivals within the SLO, in calls per second with the variant's batch
     size; None if not searched."""
+    is_server_rate_lower_bound: bool = False
+    """True if no higher rate than `server_per_s` was shown to miss the SLO; the variant may sustain
+    more."""
+    is_server_rate_generator_limit: bool = False
+    """True if the search ended at the highest rate at which the load generator starts calls on
+    time. The rate is then not the max rate of the variant."""
     language_model: LanguageModelData | None = None
     peak_memory_gib: float | None = None
     """Peak resident memory of the variant's process, in GiB."""

@@ -277,7 +277,11 @@ def _build_call_rate_tiles(variant_data: VariantData, stages: Sequence[Stage]) -
     """Build the tile of the max rate that meets the SLO; empty if no search was run."""
     max_rate, inferences_text = get_max_call_rate(variant_data, stages), format_max_inference_rate(variant_data)
     note = f"server scenario, within SLO{'; ' if inferences_text else ''}{inferences_text}"
-    return [] if max_rate is None else [model.HeadlineTile(label="Max rate", quantity=max_rate, note=note)]
+    label = "Max rate"
+    if variant_data.is_server_rate_lower_bound:
+        label = "Max rate (lower bound)"
+        note += "; load generator limit" if variant_data.is_server_rate_generator_limit else "; highest rate tested"
+    return [] if max_rate is None else [model.HeadlineTile(label=label, quantity=max_rate, note=note)]
 
 
 def _format_note(result: Result, variant: Variant, stage: Stage) -> str:

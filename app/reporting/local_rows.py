@@ -226,6 +226,7 @@ def build_variant_row(
         tests=build_test_rows(stages),
         throughput=position.throughput,
         arrivals=get_max_call_rate(variant_data, headline_stages),
+        is_arrivals_lower_bound=variant_data.is_server_rate_lower_bound,
         slo=None if not slo or not stages else _find_slo_state(open_evaluations),
         misses=tuple(map(_format_open_objective, open_evaluations)),
         latency=position.latency,

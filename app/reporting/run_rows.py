@@ -64,7 +64,8 @@ def format_max_rate(result: Result) -> str | None:
     )
     max_call_rate = get_max_call_rate(variant_data, stages)
     if max_call_rate is not None and max_call_rate.value is not None:
-        rate_text = formatting.format_value_unit(max_call_rate)
+        bound_text = "≥ " if variant_data.is_server_rate_lower_bound else ""
+        rate_text = f"{bound_text}{formatting.format_value_unit(max_call_rate)}"
     elif fastest_stage is not None:
         rate_text = formatting.format_inference_rate(build_throughput_quantity(fastest_stage))
     else:
@@ -125,7 +126,8 @@ def _build_local_number(best: Variant, local: LocalResult, result: Result) -> He
     stages = group_headline_stages_by_variant(result)[best]
     variant_data = next(variant_data for variant_data in local.variants if variant_data.variant == best)
     if variant_data.server_per_s is not None and variant_data.server_per_s.value is not None:
-        return HeadlineNumber(MAX_RATE, None, "calls/s", "higher", "search", variant_data.server_per_s)
+        is_bound = variant_data.is_server_rate_lower_bound
+        return HeadlineNumber(MAX_RATE, None, "calls/s", "higher", "search", variant_data.server_per_s, is_bound)
     fastest_stage = find_fastest_valid_stage(stages)
     if fastest_stage is None:
         return None

@@ -18,6 +18,7 @@ from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated_objectiv
 from app.analysis.max_rate import describe_failure
 from app.analysis.objectives import format_objective
 from app.errors import ExitCode
+from app.records.local import VariantData
 from app.records.metrics import metric_label
 from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Reevaluation, Result
 from app.reporting.local import find_headline_variant, group_headline_stages_by_variant, group_stages_by_variant
@@ -65,6 +66,7 @@ class Headline(msgspec.Struct, frozen=True):
 
 
 _MAX_TIED_NAMES = 3
+_UNTESTED_NOTE = "No higher rate was tested, so the maximum may be higher."
 
 
 def build_local_headline(result: Result) -> Headline | None:
@@ -88,9 +90,11 @@ def _build_best_headline(result: Result) -> Headline:
     name = name_variants([variant_data.variant for variant_data in local.variants])[local.best]
     best_variant = next(variant_data for variant_data in local.variants if variant_data.variant == local.best)
     max_call_rate = get_max_call_rate(best_variant, stages)
+    bound_note = ""
     if max_call_rate is not None and max_call_rate.value is not None:
+        bound_note = _format_bound_note(best_variant)
         label, rate_text, load_text = (
-            "Max rate",
+            "Max rate at least" if bound_note else "Max rate",
             formatting.format_value_unit(max_call_rate),
             format_max_inference_rate(best_variant),
         )
@@ -101,7 +105,7 @@ def _build_best_headline(result: Result) -> Headline:
             rate_text = formatting.format_inference_rate(build_throughput_quantity(fastest_stage))
         load_text = "" if fastest_stage is None else format_load(fastest_stage)
     load_note = f" ({load_text})" if load_text else ""
-    headline = Headline(f"{label} {rate_text}{load_note}{_format_slo(slo_labels)}: {name}")
+    headline = Headline(f"{label} {rate_text}{load_note}{_format_slo(slo_labels)}: {name}", bound_note)
     if len(local.variants) == 1:
         return headline
     measured_variants = [
@@ -109,6 +113,17 @@ def _build_best_headline(result: Result) -> Headline:
     ]
     return headline.add("Only this variant was measured." if len(measured_variants) == 1 else "").add(
         _format_ties(result)
+    )
+
+
+def _format_bound_note(variant_data: VariantData) -> str:
+    """Return the reason why the max rate of a variant is only a lower bound; empty if it is not."""
+    if not variant_data.is_server_rate_lower_bound:
+        return ""
+    return (
+        "The load generator could not start calls on time at a higher rate, so the maximum may be higher."
+        if variant_data.is_server_rate_generator_limit
+        else _UNTESTED_NOTE
     )
 
 
@@ -268,9 +283,7 @@ def _build_max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
     rate_text = formatting.with_unit(formatting.format_number(estimate.value), unit)
     if max_rate.is_lower_bound:
         detail = (
-            f"The max rate was limited by {max_rate.limited_by}."
-            if max_rate.is_generator_limit
-            else "No higher rate was tested, so the maximum may be higher."
+            f"The max rate was limited by {max_rate.limited_by}." if max_rate.is_generator_limit else _UNTESTED_NOTE
         )
         return Headline(f"Max rate at least {rate_text}{_format_slo(slo_labels)}", detail)
     return Headline(f"Max rate {rate_text}{_format_slo(slo_labels)}", f"{_capitalize(max_rate.limited_by)}.")

@@ -84,6 +84,8 @@ class Script(msgspec.Struct, kw_only=True):
     """How variants behave, by their label; a reference is "the reference run of m"."""
 
     service_ms: Callable[[VariantJob], float] = lambda job: 1.0 + 0.5 * job.batch
+    late_ms: Callable[[Measure], float] = lambda plan: 0.0
+    """How late each call of the measured part begins."""
     fails_opening: Mapping[str, Exception] = {}
     fails_measuring: Mapping[str, Exception] = {}
     """After the first window of the measured part."""
@@ -131,7 +133,8 @@ class PlayedVariant:
         self._clock.now_ns = int(warm[:, -1].max())
         start_ns = self._clock.now_ns
         on_told(MeasurementStarted(start_ns=start_ns, warmup_windows=3, is_stationary=True))
-        rows = played_calls(plan, start_ns, service_ns, plan.max_duration_s)
+        late_ns = round(self._script.late_ms(plan) * 1e6)
+        rows = played_calls(plan, start_ns, service_ns, plan.max_duration_s, late_ns)
         for window in np.split(rows, range(WINDOW_CALLS, len(rows), WINDOW_CALLS)):
             on_told(CallRows(window.tobytes()))
             self._clock.now_ns = max(self._clock.now_ns, int(window.max()))
@@ -163,14 +166,16 @@ class PlayedVariant:
         self.is_closed = True
 
 
-def played_calls(plan: Measure, start_ns: int, service_ns: int, seconds: float) -> npt.NDArray[np.int64]:
+def played_calls(
+    plan: Measure, start_ns: int, service_ns: int, seconds: float, late_ns: int = 0
+) -> npt.NDArray[np.int64]:
     """Rows of calls that take `service_ns`, one in ten a hundredth more: those of one stream, of queries whose streams
     are equally fast, of streams side by side, or of arrivals that are even, the last of which may never be got to."""
-    rows = list(_calls(plan, start_ns, service_ns, round(seconds * 1e9)))
+    rows = list(_calls(plan, start_ns, service_ns, round(seconds * 1e9), late_ns))
     return np.array(rows, np.int64).reshape(-1, len(COLUMNS))
 
 
-def _calls(plan: Measure, start_ns: int, service_ns: int, lasts_ns: int) -> Iterator[tuple[int, ...]]:
+def _calls(plan: Measure, start_ns: int, service_ns: int, lasts_ns: int, late_ns: int) -> Iterator[tuple[int, ...]]:
     free_ns, number = [start_ns] * plan.streams, 0
     streams = 1 if plan.scenario == "single-stream" else plan.streams
     while True:
@@ -179,7 +184,7 @@ def _calls(plan: Measure, start_ns: int, service_ns: int, lasts_ns: int) -> Iter
             query, due_ns = (number, -1) if plan.scenario != "multi-stream" else (number // streams, free_ns[stream])
             if plan.rate_per_s is not None:
                 due_ns = start_ns + round(number / plan.rate_per_s * 1e9)
-            begin_ns = max(free_ns[stream], due_ns)
+            begin_ns = max(free_ns[stream], due_ns) + late_ns
             is_over = (due_ns if plan.rate_per_s is not None else begin_ns) >= start_ns + lasts_ns
             if is_over:
                 return

@@ -3,6 +3,8 @@ that did not, and one whose arrivals were never all begun."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec.structs import replace
 
 from app.analysis.local.call_stages import SEARCH_TAG
@@ -12,6 +14,7 @@ from app.records.result import Estimate, Objective, ObjectiveResult, Stage
 from tests.fakes.local_runs import facts, run_of, stage, variant
 from tests.fakes.results import Run
 
+Bound = Literal["none", "generator", "untested"]
 LATENCY = Objective("latency_ms.p95 < 9", "latency_ms", "p95", "<", 9.0)
 SEARCHED = variant("int8-static", 4)
 ENDLESS = "9,000 arrivals never started: the model could not keep up"
@@ -29,8 +32,9 @@ def endless_stage(rate_per_s: float) -> Stage:
     return replace(one, errors={NOT_STARTED: 9_000}, metrics={**one.metrics, "latency_ms": latency})
 
 
-def searched_run(*, alone: bool = True) -> Run:
-    """With another variant beside it, unless it is alone."""
+def searched_run(*, alone: bool = True, bound: Bound = "none") -> Run:
+    """With another variant beside it, unless it is alone. The rate may be the highest that could be sent or was
+    tested."""
     stages = (
         stage(SEARCHED, "single-stream", 2.5),
         endless_stage(1600.0),
@@ -38,7 +42,12 @@ def searched_run(*, alone: bool = True) -> Run:
         searched_stage(200.0, 3.0),
         searched_stage(400.0, 4.0),
     )
-    known = facts(SEARCHED, server_per_s=Estimate(400.0, (380.0, 420.0)))
+    known = facts(
+        SEARCHED,
+        server_per_s=Estimate(400.0, (380.0, 420.0)),
+        is_server_rate_lower_bound=bound != "none",
+        is_server_rate_generator_limit=bound == "generator",
+    )
     other = variant()
     beside = () if alone else (stage(other, "single-stream", 2.0),)
     variants = (known,) if alone else (known, facts(other))

@@ -441,6 +441,14 @@ def test_rates_that_a_search_tried_are_dim_and_say_so(rendered: Rendered) -> Non
     assert re.findall(r"server at \S+", parts) == ["server at 400"]
 
 
+def test_a_lower_bound_of_arrivals_is_marked(searched_report: Report) -> None:
+    assert searched_report.local is not None
+    bound = msgspec.structs.replace(searched_report.local.variants[0], is_arrivals_lower_bound=True)
+    local = msgspec.structs.replace(searched_report.local, variants=(bound,))
+    html = render_html(msgspec.structs.replace(searched_report, local=local))
+    assert re.search(r"≥\s*<span[^>]*>400\s*calls/s", html)
+
+
 def test_of_many_variants_the_tables_fold(local_report: Report) -> None:
     assert local_report.local is not None
     first = local_report.local.variants[0]

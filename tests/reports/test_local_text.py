@@ -42,6 +42,8 @@ def test_of_a_search_the_most_arrivals_and_the_answer_are_shown(searched_report:
     assert header == ["variant", "p50 / p99", "max calls/s", "infer/s", "p99 server", "SLO"]
     answer = _local(searched_report).variants[0].scenarios[1]
     assert (row[2], row[4]) == ("400", formatting.format_value(answer.p99))
+    bound = msgspec.structs.replace(_local(searched_report).variants[0], is_arrivals_lower_bound=True)
+    assert build_variant_table(msgspec.structs.replace(_local(searched_report), variants=(bound,)), 90)[1][2] == "≥ 400"
 
 
 def test_columns_that_say_less_give_way_where_there_is_no_room(local_report: Report) -> None:

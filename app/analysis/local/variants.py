@@ -174,11 +174,14 @@ def find_best_variant(
 
 def _compute_throughput(variant: VariantResult) -> Estimate:
     """Return the throughput in inferences per second: that of the rate search if one was run,
-    otherwise the highest throughput of all stages."""
+    otherwise the highest throughput of all stages. The interval of a lower bound has no upper
+    end."""
     server_rate, batch = variant.data.server_per_s, variant.data.variant.batch
     if server_rate is None or server_rate.value is None:
         return find_max_throughput(variant.stages)
     interval = None if server_rate.ci95 is None else (server_rate.ci95[0] * batch, server_rate.ci95[1] * batch)
+    if variant.data.is_server_rate_lower_bound:
+        interval = (server_rate.value * batch, math.inf)
     return Estimate(server_rate.value * batch, interval)
 
 

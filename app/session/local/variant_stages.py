@@ -17,7 +17,7 @@ from app.analysis.local.call_stages import find_max_throughput_per_s, summarize_
 from app.analysis.local.generation import MIN_REPETITIONS
 from app.analysis.local.variants import find_violated_objectives_so_far
 from app.analysis.objectives import count_needed_slo_samples
-from app.analysis.search import RateSearch
+from app.analysis.search import RateSearch, SearchOutcome
 from app.analysis.validity import check_execution_provider, list_fallback_nodes
 from app.inference.job import (
     MAX_REPETITION_S,
@@ -215,7 +215,8 @@ class ScenarioRunner:
         self.opened_report: VariantOpened | None = None
         self.call_stages: list[CallStage] = []
         self.measured_reports: list[VariantMeasured] = []
-        self.server_per_s: Estimate | None = None
+        self.search_outcome: SearchOutcome | None = None
+        """Outcome of the search for the max rate within the SLO; `None` if not searched."""
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -230,6 +231,20 @@ class ScenarioRunner:
                 requested_provider, opened_report.provider_used, fallback_nodes, opened_report.provider_reason
             ),
         )
+
+    @property
+    def server_per_s(self) -> Estimate | None:
+        """Max rate within the SLO in calls/s; `None` if not searched."""
+        outcome = self.search_outcome
+        if outcome is None or outcome.max_rate_per_s is None:
+            return None if outcome is None else Estimate(None, reason=outcome.reason)
+        passed_per_s, failed_per_s = outcome.bracket
+        interval = (
+            None
+            if passed_per_s is None or failed_per_s is None
+            else (min(passed_per_s, outcome.max_rate_per_s), failed_per_s)
+        )
+        return Estimate(outcome.max_rate_per_s, interval, n=outcome.probe_count)
 
     def run_scenarios(self, running_variant: RunningVariant) -> None:
         """Run all scenarios of the variant, and stop early if the run may not continue. Raises the
@@ -246,11 +261,11 @@ class ScenarioRunner:
                     "throughput is unknown."
                 )
             elif scenario_spec.is_max_search and rate_per_s is not None:
-                self.server_per_s = self._search_max_rate(rate_per_s, running_variant)
+                self.search_outcome = self._search_max_rate(rate_per_s, running_variant)
             else:
                 self._run_scenario(scenario_spec, rate_per_s, running_variant)
 
-    def _search_max_rate(self, start_per_s: float, running_variant: RunningVariant) -> Estimate:
+    def _search_max_rate(self, start_per_s: float, running_variant: RunningVariant) -> SearchOutcome:
         """Search for the max rate within the SLO. Each probe is a stage.
 
         An INVALID stage provides no information about the model. The rate of such a stage counts as
@@ -258,24 +273,14 @@ class ScenarioRunner:
         search = RateSearch(start_per_s, _REPEAT_COUNT, MAX_PROBES)
         while (probe := search.next_probe()) is not None and self._may_continue():
             if probe.rate_per_s * self._spec.max_duration_s < _MIN_ARRIVALS:
-                return Estimate(
-                    None, reason=f"no rate with at least {_MIN_ARRIVALS} arrivals within load.max_duration met the SLO"
-                )
+                reason = f"no rate with at least {_MIN_ARRIVALS} arrivals within load.max_duration met the SLO"
+                return msgspec.structs.replace(search.get_outcome(), max_rate_per_s=None, reason=reason)
             stage = self._run_scenario(ScenarioSpec("server"), probe.rate_per_s, running_variant, in_search=True)
             if stage is None or stage.verdict.status == "INVALID":
                 search.record_unsendable_rate(probe)
             else:
                 search.record_result(probe, not find_violated_objectives_so_far(self._spec.slo, (stage,)))
-        outcome = search.get_outcome()
-        if outcome.max_rate_per_s is None:
-            return Estimate(None, reason=outcome.reason)
-        passed_per_s, failed_per_s = outcome.bracket
-        interval = (
-            None
-            if passed_per_s is None or failed_per_s is None
-            else (min(passed_per_s, outcome.max_rate_per_s), failed_per_s)
-        )
-        return Estimate(outcome.max_rate_per_s, interval, n=outcome.probe_count)
+        return search.get_outcome()
 
     def _run_scenario(
         self,

@@ -404,6 +404,7 @@ class VariantRunner:
             report.peak_memory_bytes for report in measured_reports if report.peak_memory_bytes is not None
         ]
         fidelities = [report.fidelity for report in measured_reports if report.fidelity is not None]
+        outcome = state.scenario_runner.search_outcome
         variant_data = VariantData(
             variant=variant_spec.variant,
             model_file=variant_spec.model,
@@ -416,6 +417,8 @@ class VariantRunner:
             cold_starts=state.cold_starts,
             fidelity=fidelities[0] if fidelities else None,
             server_per_s=state.scenario_runner.server_per_s,
+            is_server_rate_lower_bound=outcome is not None and outcome.is_lower_bound,
+            is_server_rate_generator_limit=outcome is not None and outcome.is_generator_limited,
             language_model=None
             if prepared_model is None or prepared_model.language_model is None
             else LanguageModelData(

@@ -10,7 +10,7 @@ from reports.quantity import Quantity
 from tests.fakes.language_model_runs import language_model_run, with_energy
 from tests.fakes.local_runs import SLO, local_run, one_variant, only_failed, variant
 from tests.fakes.results import full_run
-from tests.fakes.searched_runs import searched_run
+from tests.fakes.searched_runs import Bound, searched_run
 
 _RESULT = local_run().result
 
@@ -98,6 +98,16 @@ def test_of_a_search_the_tiles_speak_of_the_rate_that_held() -> None:
     assert (first.label, first.quantity.value, first.quantity.unit) == ("Max rate", 400.0, "calls/s")
     p95 = next(tile for tile in others if tile.label == "p95 latency")
     assert p95.quantity.value == searched_run().result.slo[0].observed.value
+
+
+@pytest.mark.parametrize(
+    ("bound", "note"), [("generator", "load generator limit"), ("untested", "highest rate tested")]
+)
+def test_a_tile_says_that_the_maximum_may_be_higher(bound: Bound, note: str) -> None:
+    first = build_local_tiles(searched_run(bound=bound).result)[0]
+    assert first.label == "Max rate (lower bound)"
+    assert first.note is not None
+    assert first.note.endswith(f"; {note}")
 
 
 def test_a_price_of_other_hardware_makes_the_cost_assumed() -> None:

@@ -54,6 +54,7 @@ def test_of_an_endpoint_it_is_its_max_rate() -> None:
 def test_of_a_local_model_it_is_what_its_best_variant_does() -> None:
     assert format_max_rate(local_run().result) == "1,600 inferences/s, cpu int8-static, batch 4"
     assert format_max_rate(searched_run(alone=False).result) == "400 calls/s, int8-static, batch 4"
+    assert format_max_rate(searched_run(bound="generator").result) == "≥ 400 calls/s, digits cpu int8-static, batch 4"
 
 
 def test_where_nothing_was_found_there_are_no_words() -> None:
@@ -89,6 +90,9 @@ def test_the_headline_number_is_the_one_in_the_headline() -> None:
     values = {name: number.estimate.value for name, number in found.items() if number is not None}
     max_rate = full_run().result.max_rate
     assert max_rate is not None
+    bound = build_headline_number(searched_run(bound="untested").result)
+    assert bound is not None
+    assert (bound.is_bound, found["local search"] is not None and found["local search"].is_bound) == (True, False)
     assert numbers == {
         "search": ("max_rate_within_slo", "1/s"),
         "local": ("throughput_per_s", "1/s"),

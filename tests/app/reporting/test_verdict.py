@@ -22,7 +22,7 @@ from app.records.result import (
 from app.reporting.verdict import build_local_headline, build_verdict
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.results import GATE, SLO, ended, full_run, interrupted, nothing_measured
-from tests.fakes.searched_runs import hopeless_run, searched_run
+from tests.fakes.searched_runs import Bound, hopeless_run, searched_run
 from tests.fakes.traffic import clients_run
 
 _RESULT = local_run().result
@@ -68,6 +68,20 @@ def test_the_most_arrivals_lead_where_they_were_searched() -> None:
     assert build_verdict(searched_run(alone=False).result).sentence.startswith(
         "Max rate 400\u202fcalls/s (batch 4: 1,600\u202finferences/s) within SLO (p95 latency < 9 ms): int8-static, "
         "batch 4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("bound", "reason"),
+    [
+        ("generator", "The load generator could not start calls on time at a higher rate"),
+        ("untested", "No higher rate was tested"),
+    ],
+)
+def test_a_lower_bound_of_arrivals_is_no_maximum(bound: Bound, reason: str) -> None:
+    assert build_verdict(searched_run(bound=bound).result).sentence == (
+        "Max rate at least 400\u202fcalls/s (batch 4: 1,600\u202finferences/s) within SLO (p95 latency < 9 ms): digits "
+        f"cpu int8-static, batch 4. {reason}, so the maximum may be higher. 1 variant was measured."
     )
 
 

@@ -60,3 +60,7 @@ def test_where_arrivals_were_searched_the_best_is_what_carries_most_of_them() ->
     eight = replace(eight, data=replace(eight.data, server_per_s=Estimate(15.0)))
     found, _ = find_best_variant([one, eight], SLO)
     assert found is one
+    assert find_equally_fast_variants(one, [one, eight], SLO) == ()
+    beyond = replace(eight, data=replace(eight.data, is_server_rate_lower_bound=True))
+    one = replace(one, data=replace(one.data, server_per_s=Estimate(150.0, (145.0, 155.0))))
+    assert find_equally_fast_variants(one, [one, beyond], SLO) == (eight.data.variant,), "it may carry more"

@@ -17,6 +17,7 @@ from app.session.spec import LimitSpec
 from app.storage.run_directory import StoredRun
 from tests.fakes.local import LocalBench, order_of, spec_of
 
+SLOW = ("latency_ms.p95 < 20",)
 LABELLED = DataSpec(rows="rows.npz", label="label")
 
 
@@ -324,9 +325,19 @@ def test_highest_rate_inside_the_slo_is_searched(bench: LocalBench) -> None:
     assert facts.server_per_s is not None
     # arrivals are even and a call takes 1.5 ms: at more than 666/s a backlog grows, of 20 ms in 5 s at 669/s
     assert facts.server_per_s.value == pytest.approx(666, rel=0.02)
+    assert (facts.is_server_rate_lower_bound, facts.is_server_rate_generator_limit) == (False, False)
     rates = {stage.scheduled_per_s for stage in result.stages if stage.tags.get("search")}
     assert len(rates) > 4
     assert result.exit.code == 0, "rates that failed are what a search is for"
+
+
+def test_highest_rate_that_can_be_sent_in_time_is_only_a_lower_bound(bench: LocalBench) -> None:
+    bench.script.late_ms = lambda plan: 15.0 if plan.rate_per_s is not None and plan.rate_per_s > 400 else 0.0
+    scenarios = (ScenarioSpec("offline"), ScenarioSpec("server", share=0.5, is_max_search=True))
+    (facts,) = local_of(bench.run(spec_of(order_of(1), scenarios=scenarios, slo=SLOW)).result).variants
+    assert facts.server_per_s is not None
+    assert facts.server_per_s.value == pytest.approx(400, rel=0.1)
+    assert (facts.is_server_rate_lower_bound, facts.is_server_rate_generator_limit) == (True, True)
 
 
 def test_multi_stream_is_of_variants_with_several_streams(bench: LocalBench) -> None:
