@@ -82,6 +82,9 @@ def _list_samples(report: Report) -> Iterator[_Sample]:
     if report.max_rate is not None:
         help_text = "Highest rate within the SLO"
         yield from _list_quantity_samples("sizewise_max_rate_per_second", help_text, {}, report.max_rate.per_s)
+        if report.max_rate.per_s.value is not None:
+            help_text = "1 if the max rate is only a lower bound and may be higher, otherwise 0"
+            yield _Sample("sizewise_max_rate_is_lower_bound", help_text, {}, int(report.max_rate.is_lower_bound))
     for tile in report.tiles:
         labels = {"name": tile.label, "unit": tile.quantity.unit}
         yield from _list_quantity_samples("sizewise_headline", "Headline metrics", labels, tile.quantity)

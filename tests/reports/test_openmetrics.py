@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from prometheus_client import Metric, parser
 from prometheus_client.openmetrics import parser as openmetrics
@@ -42,6 +43,17 @@ def test_both_formats_readers_take_it(name: str, request: pytest.FixtureRequest)
     for tile in report.tiles:
         labels = frozenset({("name", tile.label), ("unit", tile.quantity.unit)})
         assert found.get(("sizewise_headline", labels)) == tile.quantity.value
+
+
+@pytest.mark.parametrize("is_lower_bound", [True, False])
+def test_a_max_rate_says_whether_it_may_be_higher(full_report: Report, is_lower_bound: bool) -> None:
+    assert full_report.max_rate is not None
+    max_rate = msgspec.structs.replace(full_report.max_rate, is_lower_bound=is_lower_bound)
+    found = _read(render_openmetrics(msgspec.structs.replace(full_report, max_rate=max_rate)))
+    assert found["sizewise_max_rate_is_lower_bound", frozenset()] == is_lower_bound
+    none_found = msgspec.structs.replace(max_rate, per_s=msgspec.structs.replace(max_rate.per_s, value=None))
+    names = {name for name, _ in _read(render_openmetrics(msgspec.structs.replace(full_report, max_rate=none_found)))}
+    assert not [name for name in names if name.startswith("sizewise_max_rate_is")]
 
 
 def test_what_is_not_available_has_no_sample(interrupted_report: Report) -> None:
