@@ -226,7 +226,7 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     spec_text = "" if SPEC in damaged_files else run.spec_text or ""
     finished_events = [event for event in events if isinstance(event, StageFinished)]
     is_result_lost = RESULT in damaged_files or (
-        recover and not (run.directory / RESULT).exists() and _is_cut_short(run, events)
+        recover and not (run.directory / RESULT).exists() and _is_result_lost(run, events)
     )
     table, read_damage = (
         _read_table(run, damaged_files, finished_events)
@@ -282,8 +282,9 @@ def _count_undamaged_bytes(damaged_files: Mapping[str, Damage], name: str) -> in
     return damage.intact_bytes
 
 
-def _is_cut_short(run: StoredRun, events: Sequence[Event]) -> bool:
-    return not run.is_being_written and not any(isinstance(event, RunFinished) for event in events)
+def _is_result_lost(run: StoredRun, events: Sequence[Event]) -> bool:
+    has_finished = any(isinstance(event, RunFinished) for event in events)
+    return not run.is_being_written and (not has_finished or run.has_rows)
 
 
 def _read_table(

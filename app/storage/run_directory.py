@@ -418,6 +418,15 @@ class StoredRun:
         return isinstance(started_event, RunStarted) and is_engine_alive(self.directory, started_event.pid)
 
     @property
+    def has_rows(self) -> bool:
+        """True if at least one request or call was stored. Raises DamagedFileError if the rows cannot
+        be read."""
+        return any(
+            next(stream_batches(self.directory / name, schema), None) is not None
+            for name, schema in ((REQUESTS, REQUEST_SCHEMA), (CALLS, CALL_SCHEMA))
+        )
+
+    @property
     def complete_result(self) -> Result:
         """Result of a complete run with intact files.
 
@@ -434,6 +443,13 @@ class StoredRun:
                 f"{self.directory} is still running", hint="Wait until it ends, or stop it with `sizewise runs stop`."
             )
         finished_event = self.finished_event
+        if finished_event is not None and self.has_rows:
+            message = f" (it ended with: {finished_event.message})" if finished_event.message else ""
+            raise UsageError(
+                f"{self.directory} has measured rows, but no result.json{message}",
+                hint="Restore result.json from a copy, or report the finished stages with "
+                "`sizewise report RUN --recover`.",
+            )
         if finished_event is not None and finished_event.exit_code:
             raise UsageError(
                 f"this run stopped before measuring: {finished_event.message}", hint=_suggest_measured_run()
@@ -587,10 +603,7 @@ def _is_running_or_measured(run: StoredRun) -> bool:
         result = run.result
         if result is not None:
             return bool(result.stages)
-        return run.is_running or any(
-            next(stream_batches(run.directory / name, schema), None) is not None
-            for name, schema in ((REQUESTS, REQUEST_SCHEMA), (CALLS, CALL_SCHEMA))
-        )
+        return run.is_running or run.has_rows
     except UsageError:
         return True
 

@@ -17,7 +17,7 @@ from reports.text import render_text
 from tests.fakes.clock import FakeClock
 from tests.fakes.golden_runs import golden_run
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.stored_runs import DAY, SEARCHED, cut_short, stored_run
+from tests.fakes.stored_runs import DAY, SEARCHED, cut_short, journaled_again, stored_run
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +174,17 @@ def test_a_run_cut_short_is_reported_from_its_facts_and_what_is_missing_too(tmp_
     assert (report.verdict.outcome, report.verdict.exit_code) == ("INCONCLUSIVE", 143)
     assert report.verdict.sentence.startswith("Stopped early: partial results")
     assert run.reevaluate(["latency_ms.p95 < 5"]).reevaluation is not None
+
+
+def test_a_run_that_ended_and_has_rows_but_no_result_says_so_and_is_reported(tmp_path: Path) -> None:
+    whole = stored_run(tmp_path / "run")
+    stages = whole.complete_result.stages
+    (whole.directory / RESULT).unlink()
+    journaled_again(whole.directory)
+    with pytest.raises(UsageError, match=r"has measured rows, but no result\.json") as raised:
+        load_run(whole)
+    assert "--recover" in str(raised.value.hint)
+    assert load_run(whole, recover=True).result.stages == stages
 
 
 def test_a_variant_that_was_being_measured_is_reported_with_what_had_ended(tmp_path: Path) -> None:

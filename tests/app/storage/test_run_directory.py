@@ -128,6 +128,14 @@ def test_runs_are_found_by_the_beginning_of_their_id_or_as_the_last(
         find_run("2027")
 
 
+def test_a_run_with_rows_did_not_stop_before_measuring(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer:
+        writer.append_requests(pa.RecordBatch.from_pylist([{"stage": 0, "index": 0}], schema=REQUEST_SCHEMA))
+        writer.append_event(RunFinished(2, "ABORTED", 3, ("the disk is full",)))
+    with pytest.raises(UsageError, match=r"has measured rows, but no result\.json \(it ended with: the disk is full\)"):
+        _ = StoredRun(tmp_path / "run").complete_result
+
+
 def test_last_is_the_last_run_that_measured_or_is_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     runs = tmp_path / "runs"
