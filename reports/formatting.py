@@ -290,7 +290,7 @@ def display_state(state: str) -> str:
     return _STATE_TEXTS.get(state, state)
 
 
-_COUNT_UNITS = ("responses", "different", "windows", "repetitions")
+_COUNT_UNITS = ("responses", "different", "windows", "repetitions", "calls", "prompts")
 
 
 def format_check_value(row: CheckRow) -> str:
@@ -325,11 +325,19 @@ def _format_check_number(value: float | str | None, unit: str | None) -> str:
         return value
     if unit == "share":
         return format_percent(value)
-    return with_unit(format_count(round(value)) if unit in _COUNT_UNITS else format_number(value), unit or "")
+    text = format_count(round(value)) if unit in _COUNT_UNITS else format_number(value)
+    return with_unit(text, _find_noun(value, unit or ""))
 
 
 def _format_limit_value(value: float, unit: str) -> str:
-    return with_unit(format_plain(value * 100), "%") if unit == "share" else with_unit(format_plain(value), unit)
+    if unit == "share":
+        return with_unit(format_plain(value * 100), "%")
+    return with_unit(format_plain(value), _find_noun(value, unit))
+
+
+def _find_noun(value: float, unit: str) -> str:
+    """Return a unit of counts in the singular for 1, and any other unit as it is."""
+    return unit.removesuffix("s") if value == 1 and unit in _COUNT_UNITS else unit
 
 
 def _format_digits(quantity: Quantity, value: float) -> str:

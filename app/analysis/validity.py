@@ -195,6 +195,9 @@ def _format_reason(check: Check) -> str:
     return f"{check.name}: {_format_value(check.value, check.unit)}" + ("" if limit is None else f" (limit {limit})")
 
 
+_COUNT_UNITS = ("responses", "calls", "repetitions", "windows", "prompts", "cores")
+
+
 def _format_value(value: float | str | None, unit: str | None) -> str:
     if value is None:
         return "n/a"
@@ -202,7 +205,8 @@ def _format_value(value: float | str | None, unit: str | None) -> str:
         return value
     if unit == "share":
         return f"{100 * value:.4g} %"
-    return format_number(value) + ("" if unit is None else f" {display_unit(unit)}")
+    unit_text = "" if unit is None else f" {display_unit(unit)}"
+    return format_number(value) + (unit_text.removesuffix("s") if value == 1 and unit in _COUNT_UNITS else unit_text)
 
 
 _MAX_HIT_RATE = 0.05

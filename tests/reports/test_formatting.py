@@ -84,6 +84,11 @@ def test_a_percentile_of_too_few_samples_has_their_number(quantity: Quantity, wi
 
 def test_checks_show_words_numbers_and_what_is_missing() -> None:
     missing = CheckRow(id="ceiling", name="ceiling", value=None, limit=0.7, unit="share", verdict="INVALID")
+    few = CheckRow(id="samples", name="samples", value=0, limit=1, unit="responses", verdict="WARN")
+    assert (formatting.format_check_value(few), formatting.format_check_limit(few)) == (
+        "0\u202fresponses",
+        "1\u202fresponse",
+    )
     words = CheckRow(id="provider", name="provider", value="CPU", limit=None, unit=None, verdict="VALID")
     assert (formatting.format_check_value(missing), formatting.format_check_limit(missing)) == ("n/a", "70\u202f%")
     assert (formatting.format_check_value(words), formatting.format_check_limit(words)) == ("CPU", "–")

@@ -80,6 +80,13 @@ def test_the_verdict_is_the_worst_check_with_all_reasons() -> None:
     assert compute_verdict(()) == Verdict("VALID")
 
 
+def test_one_of_a_count_is_singular() -> None:
+    few = Check("samples", 0.0, 1.0, "responses", "WARN")
+    assert compute_verdict((few,)).reasons == ("samples: 0 responses (limit 1 response)",)
+    busy = Check("other_load", 1.0, 0.3, "cores", "WARN")
+    assert compute_verdict((busy,)).reasons == ("other load: 1 core (limit 0.3 cores)",)
+
+
 def test_a_failed_probe_does_not_make_the_run_invalid() -> None:
     stages = (
         stage("probe", "INVALID", held=False),
