@@ -181,7 +181,7 @@ class LiveBody(QWidget):
         self.validity.show_checks(self._presenter.checks.lines())
 
     def _paint_failures(self) -> None:
-        self.failures.show_failures(self._presenter.failures.lines())
+        self.failures.show_failures(self._presenter.failures.lines(), has_responses=self._presenter.has_responses)
 
     def _paint_variants(self) -> None:
         self.variants.show_variants(self._presenter.variants.lines())

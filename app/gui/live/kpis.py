@@ -41,6 +41,12 @@ class LiveKpis:
         """True if an endpoint has streamed tokens."""
         return "ttft_p50_ms" in self._last_values or "output_tokens" in self._last_values
 
+    @property
+    def response_count(self) -> int:
+        """Number of responses and of errors so far."""
+        snapshot = self._snapshot
+        return self._responses + (0 if snapshot is None else snapshot.completed + snapshot.failed)
+
     def begin_variant(self, variant: VariantStarted) -> None:
         """Forget the values of the previous variant of a local model with the first snapshot of
         this variant."""
@@ -50,11 +56,12 @@ class LiveKpis:
     def end_stage(self, stage: Stage) -> None:
         """Count the responses of a stage that has ended. Requests that were in flight at its last
         snapshot may have failed since."""
+        completed, failed = stage.completed, sum(stage.errors.values())
         if self._snapshot is not None:
-            failed = max(self._snapshot.failed, sum(stage.errors.values()))
-            self._responses += self._snapshot.completed + failed
-            self._failed += failed
-            self._snapshot = None
+            completed, failed = self._snapshot.completed, max(self._snapshot.failed, failed)
+        self._responses += completed + failed
+        self._failed += failed
+        self._snapshot = None
 
     def add_snapshot(self, snapshot: Snapshot, series: LiveSeries, test: str | None) -> None:
         if self._is_new_variant:
@@ -144,7 +151,7 @@ class LiveKpis:
 
     def _build_errors(self) -> Kpi:
         snapshot = self._snapshot
-        responses = self._responses + (0 if snapshot is None else snapshot.completed + snapshot.failed)
+        responses = self.response_count
         failed = self._failed + (0 if snapshot is None else snapshot.failed)
         return Kpi(
             label="Errors",

@@ -111,7 +111,7 @@ class FailureTable(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._no_errors = label("No errors have occurred.", "muted")
+        self._no_errors = label("", "muted")
         headers = {"error": "Error", "count": "Requests", "first_s": "First occurrence", "sample": "First example"}
         self.table = FrameTable(FrameModel(headers=headers, formatters={"first_s": _format_elapsed}), "Errors")
         self.sample = label("", "muted", wrap=True)
@@ -119,9 +119,12 @@ class FailureTable(QWidget):
         self._selected_error: str | None = None
         self.table.selectionModel().currentChanged.connect(self._on_row_selected)
         vbox(self._no_errors, (self.table, 1), self.sample, 0, within=self)
-        self.show_failures(())
+        self.show_failures((), has_responses=False)
 
-    def show_failures(self, errors: tuple[ErrorSummary, ...]) -> None:
+    def show_failures(self, errors: tuple[ErrorSummary, ...], *, has_responses: bool) -> None:
+        """Show the errors of a run. Without errors, the text says so only if the run has received
+        responses (`has_responses`)."""
+        self._no_errors.setText("No errors have occurred." if has_responses else "No responses yet.")
         self._no_errors.setVisible(not errors)
         self.table.setVisible(bool(errors))
         if not errors:  # another run was opened

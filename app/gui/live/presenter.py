@@ -127,6 +127,10 @@ class LivePresenter:
         return "llm_endpoint" if self._kpis.has_tokens else "endpoint"
 
     @property
+    def has_responses(self) -> bool:
+        return self._kpis.response_count > 0
+
+    @property
     def has_first_token_tests(self) -> bool:
         """True if a test of a language model has a prompt and output, and thus a TTFT."""
         variant = self.progress.variant
@@ -214,11 +218,12 @@ class LivePresenter:
         zero_ns, time_s = self._zero_ns or 0, self._to_run_time_s(event.at_ns)
         match event:
             case Snapshot():
+                had_responses = self.has_responses
                 self.series.add_snapshot(event, zero_ns)
                 stage = self.progress.stage
                 self._kpis.add_snapshot(event, self.series, None if stage is None else stage.test)
                 self.stages.update_progress(event)
-                if self.failures.update(event, time_s):
+                if self.failures.update(event, time_s) or self.has_responses != had_responses:
                     self.changed_parts.add("failures")
                 self.changed_parts.add("charts")
             case ErrorReported(sample=sample):

@@ -34,6 +34,7 @@ from loadgen.reference.scripted import ScriptedServer
 from reports.model import ErrorSummary
 from tests.fakes import language_model_runs
 from tests.fakes.calls import stage_of
+from tests.fakes.driving import texts_of
 from tests.fakes.live_runs import (
     INVALID,
     at,
@@ -240,16 +241,19 @@ def test_what_was_seen_of_the_chosen_class_stays_while_others_come(qtbot: QtBot)
     table = FailureTable()
     qtbot.addWidget(table)
     table.show()
+    assert texts_of(table) == ["No responses yet."]
+    table.show_failures((), has_responses=True)
+    assert texts_of(table) == ["No errors have occurred."]
     lines = tuple(ErrorSummary(error=one, first_s=at, count=1, sample=f"seen {one}") for at, one in enumerate("abc"))
-    table.show_failures(lines[:2])
+    table.show_failures(lines[:2], has_responses=True)
     assert table.sample.text() == "b, first example: seen b", "the newest"
     table.table.selectRow(0)
     assert table.sample.text() == "a, first example: seen a"
-    table.show_failures(lines)
+    table.show_failures(lines, has_responses=True)
     assert table.sample.text() == "a, first example: seen a"
-    table.show_failures(())
+    table.show_failures((), has_responses=True)
     assert table.sample.isHidden()
-    table.show_failures(lines)
+    table.show_failures(lines, has_responses=True)
     assert table.sample.text() == "c, first example: seen c"
 
 

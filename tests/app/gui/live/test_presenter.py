@@ -153,6 +153,16 @@ def test_errors_are_counted_over_stages_and_since_when() -> None:
     ]
 
 
+def test_responses_are_there_from_the_first_that_was_counted() -> None:
+    presenter = after(started(), begun(0, 1))
+    presenter.changed_parts.clear()
+    presenter.handle_event(replace(snapshot(0, 2, 1), completed=0))
+    assert (presenter.has_responses, "failures" in presenter.changed_parts) == (False, False)
+    presenter.handle_event(snapshot(0, 3, 1))
+    assert (presenter.has_responses, "failures" in presenter.changed_parts) == (True, True)
+    assert after(started(), begun(0, 1), ended(0, 2)).has_responses, "a stage too short for a snapshot"
+
+
 def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
     sample = ErrorSample("timeout", at(3.9), "the request timed out, " + "x" * 500)
     presenter = after(started(), begun(0, 1), ErrorReported(at(4), 0, sample))
@@ -320,6 +330,9 @@ def test_what_changed_is_reported() -> None:
     presenter.changed_parts.clear()
     presenter.handle_event(begun(0, 1))
     presenter.handle_event(snapshot(0, 2, 1))
+    assert presenter.changed_parts == {"stages", "charts", "failures"}, "the first responses, none of which failed"
+    presenter.changed_parts.clear()
+    presenter.handle_event(snapshot(0, 3, 1))
     assert presenter.changed_parts == {"stages", "charts"}
     presenter.changed_parts.clear()
     presenter.handle_readings(readings(3, [("host", "host_cpu_percent", 1.0)]))
