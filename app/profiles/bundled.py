@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +27,22 @@ def _suggest_url(text: str) -> str | None:
     """Return a hint for a URL in place of a profile; `None` for any other text."""
     if "://" in text:
         return "To test a URL: `sizewise run http://…`, https:// or grpc://, with --save FILE.yaml for a profile of it."
-    return f"To test a URL: `sizewise run http://{text}`." if _HOST_AND_PORT.match(text) else None
+    if _HOST_AND_PORT.match(text):
+        return f"To test a URL: `sizewise run http://{text}`."
+    host, slash, path = text.partition("/")
+    if not _is_host_without_port(host):
+        return None
+    return f"To test a URL, add its scheme and port, as in `sizewise run http://{host}:8000{slash}{path}`."
+
+
+def _is_host_without_port(text: str) -> bool:
+    """Return True for `localhost`, an IPv4 address, or an IPv6 address in brackets. Other names of
+    hosts cannot be distinguished from names of files."""
+    is_bracketed = text.startswith("[") and text.endswith("]")
+    try:
+        return text == "localhost" or ipaddress.ip_address(text.strip("[]")).version == (6 if is_bracketed else 4)
+    except ValueError:
+        return False
 
 
 def find_profile(name_or_path: str) -> Path:

@@ -28,3 +28,25 @@ def test_a_wrong_name_gets_the_nearest() -> None:
 def test_a_folder_is_no_profile(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
         find_profile(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("target", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("localhost/v1", "http://localhost:8000/v1"),
+        ("[::1]", "http://[::1]:8000"),
+        ("localhost:9000", "http://localhost:9000"),
+    ],
+)
+def test_a_host_gets_the_url_that_it_may_be(target: str, url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_profile(target)
+    assert f"`sizewise run {url}`" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["127.0.0", "::1", "[127.0.0.1]", "1.2.yaml"])
+def test_what_is_no_host_is_no_url(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_profile(name)
+    assert "URL" not in (caught.value.hint or "")
