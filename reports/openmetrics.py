@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from reports.formatting import sanitize
+from reports.formatting import format_stage_name, sanitize
 from reports.model import (
     ClassRow,
     Evaluation,
@@ -96,10 +96,13 @@ def _list_samples(report: Report) -> Iterator[_Sample]:
         )
     for stage in report.stages:
         yield from _list_stage_samples(stage)
+    labels_by_stage = {format_stage_name(stage): _build_stage_labels(stage) for stage in report.stages}
     for token_row in report.tokens:
-        yield from _list_token_samples({"stage": token_row.stage}, token_row, token_row.tokens_per_s)
+        stage_labels = labels_by_stage.get(token_row.stage, {"stage": token_row.stage})
+        yield from _list_token_samples(stage_labels, token_row, token_row.tokens_per_s)
     for class_row in report.classes.rows if report.classes else ():
-        yield from _list_class_samples(class_row)
+        stage_labels = labels_by_stage.get(class_row.stage, {"stage": class_row.stage})
+        yield from _list_class_samples(stage_labels, class_row)
 
 
 def _list_state_samples(
@@ -128,8 +131,12 @@ def _list_objective_samples(row: ObjectiveRow) -> Iterator[_Sample]:
     )
 
 
+def _build_stage_labels(row: StageRow) -> Labels:
+    return {"stage": row.name, "kind": row.kind, "repeat": str(row.repeat)}
+
+
 def _list_stage_samples(row: StageRow) -> Iterator[_Sample]:
-    labels = {"stage": row.name, "kind": row.kind, "repeat": str(row.repeat)}
+    labels = _build_stage_labels(row)
     rates = (
         ("offered", "Rate of offered requests", row.offered),
         ("achieved", "Rate of sent requests", row.achieved),
@@ -154,10 +161,10 @@ def _list_token_samples(
     )
 
 
-def _list_class_samples(row: ClassRow) -> Iterator[_Sample]:
+def _list_class_samples(stage_labels: Labels, row: ClassRow) -> Iterator[_Sample]:
     """Yield the samples of a class of requests in a stage. They have families of their own, so that
     a sum over a family of stages counts no request twice."""
-    labels = {"stage": row.stage, "class": row.name}
+    labels = {**stage_labels, "class": row.name}
     yield _Sample("sizewise_class_requests", "Scheduled requests of a class", labels, row.requests)
     yield _Sample("sizewise_class_failed", "Failed requests of a class", labels, row.failed)
     rates = (

@@ -56,6 +56,18 @@ def test_a_max_rate_says_whether_it_may_be_higher(full_report: Report, is_lower_
     assert not [name for name in names if name.startswith("sizewise_max_rate_is")]
 
 
+def test_every_series_of_a_repeat_has_the_labels_of_its_stage(streaming_report: Report) -> None:
+    (stage, *_), (tokens, *_) = streaming_report.stages, streaming_report.tokens
+    again = msgspec.structs.replace(stage, repeat=2)
+    tokens = msgspec.structs.replace(tokens, stage=f"{stage.name} #2")
+    report = msgspec.structs.replace(streaming_report, stages=(stage, again), tokens=(tokens,))
+    found = _read(render_openmetrics(report))
+    labels = {"stage": stage.name, "kind": stage.kind, "repeat": "2"}
+    p95 = frozenset({**labels, "percentile": "p95"}.items())
+    assert found["sizewise_stage_ttft_milliseconds", p95] == tokens.ttft_p95.value
+    assert found["sizewise_stage_latency_milliseconds", p95] == stage.p95.value
+
+
 def test_what_is_not_available_has_no_sample(interrupted_report: Report) -> None:
     names = {name for name, _ in _read(render_openmetrics(interrupted_report))}
     assert "sizewise_objective_limit" in names
