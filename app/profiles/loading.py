@@ -38,7 +38,7 @@ from app.profiles.traces import is_trace, read_trace_statistics
 from app.profiles.traffic import TrafficSettings
 from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import AssumedModel
-from app.records.result import DeclaredHardware, Objective
+from app.records.result import DeclaredHardware
 
 _EXPECTED_TYPES = {
     "model_type": "a mapping of keys",
@@ -89,11 +89,6 @@ class PlanningSettings(Settings):
     slo: Listed[ObjectiveText] = ()
     traffic: TrafficSettings | None = None
     plan: PlanKeys = PlanLimits()
-
-    @property
-    def complete_slo(self) -> tuple[Objective, ...]:
-        """SLO, as that of a profile without classes of requests."""
-        return self.slo
 
 
 class _Source(msgspec.Struct, frozen=True):

@@ -149,13 +149,14 @@ def _read_declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catal
         run for run, run_profile in zip(runs, profiles, strict=True) if not isinstance(run_profile, LocalProfile)
     ]
     settings: PlanningSettings | EndpointProfile = load_planning_settings(overrides, catalog)
-    slo: tuple[Objective, ...] = tuple(objective for run_profile in profiles for objective in run_profile.complete_slo)
+    slo: tuple[Objective, ...] = settings.slo
     if endpoint_runs:
         profile = _load_profile(endpoint_runs[-1], catalog, overrides)
         assert not isinstance(profile, LocalProfile)
-        settings = profile
+        settings, slo = profile, profile.complete_slo
+    slo = slo or tuple(objective for run_profile in profiles for objective in run_profile.complete_slo)
     traffic = None if settings.traffic is None else build_traffic(settings.traffic)
-    return _DeclaredInputs(settings.complete_slo or slo, traffic, settings.plan, settings.target.hardware)
+    return _DeclaredInputs(slo, traffic, settings.plan, settings.target.hardware)
 
 
 def _load_profile(run: StoredRun, catalog: Catalog, overrides: Sequence[str] = ()) -> Profile:
