@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -52,8 +53,14 @@ SUFFIXES = ("csv", "jsonl", "json", "yaml", "parquet", "arrow", "npz")
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
+@cache
 def _fields(protocol: str) -> dict[str, FieldSpec]:
     return {".".join(one for one in path if one != "*"): field for path, field in iter_fields(profile_fields(protocol))}
+
+
+@cache
+def _keys() -> frozenset[str]:
+    return frozenset(key for protocol in PROFILES for key in _fields(protocol))
 
 
 @EACH_PAGE
@@ -63,7 +70,7 @@ def test_every_option_and_key_that_a_page_names_exists(page: Path) -> None:
     of_studies = {"--trace", "--draws", "--seeds", "--state"}
     of_commands = {option for command in iter_commands() for parameter in command.params for option in parameter.opts}
     assert options - of_commands - of_studies - {"--help", "--version"} == set()
-    keys = {key for protocol in PROFILES for key in _fields(protocol)}
+    keys = _keys()
     named = {key for line in lines for key in re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)\b[^`/]*`", line)}
     of_profiles = {key for key in named if key.split(".")[0] in {one.split(".")[0] for one in keys} - {"sizewise"}}
     assert {key for key in of_profiles - keys if not key.endswith(SUFFIXES)} == set()

@@ -100,7 +100,7 @@ COMPUTES = """
 import time, pytest
 
 def compute():
-    end_s = time.process_time() + 0.2
+    end_s = time.process_time() + 0.12
     while time.process_time() < end_s:
         pass
 
@@ -128,8 +128,8 @@ CROWDED = MachineLoad(clock_s=10, pressure_s=9, busy_s=20, stolen_s=0, own_s=8)
 def ran(pytester: pytest.Pytester, *sources: str, options: Sequence[str] = ()) -> pytest.RunResult:
     for place, source in enumerate(sources):
         pytester.makepyfile(**{f"test_{place}": source})
-    plugins = ("-p", "tests.tiers", "-p", "no:cacheprovider", "-p", "no:pytest-qt")
-    return pytester.runpytest_inprocess("-v", *plugins, *options)
+    plugins = ("--disable-plugin-autoload", "-p", "tests.tiers", "-p", "no:cacheprovider")
+    return pytester.runpytest_inprocess("-v", "--no-header", "--tb=native", *plugins, *options)
 
 
 @pytest.fixture

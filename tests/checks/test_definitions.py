@@ -43,7 +43,9 @@ VIEWS = """
 from dataclasses import dataclass
 from app.records import Point
 
-@dataclass
+@dataclass(
+    frozen=True,
+)
 class PointRow:
     x: int
     y: int
@@ -51,7 +53,9 @@ class PointRow:
     label: str
     color: str
 
-class Detailed(Point):
+class Detailed(
+    Point,
+):
     label: str
 
 class _Hidden: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -24,34 +24,38 @@ _SPACE_CALLS = frozenset(
     {"setContentsMargins", "setSpacing", "setHorizontalSpacing", "setVerticalSpacing", "FlowLayout", "set_flow_layout"}
 )
 _SPACE_KEYWORDS = frozenset({"spacing", "margins", "gap", "line_gap"})
-_Literal = Callable[[ast.expr], bool]
 
 
 def literal_styles(root: Path) -> list[str]:
     """Places of colors and font sizes: an `#rrggbb`, a style sheet's font size, or a call that sets either."""
-    return [place for path in _sources(root) for place in _places(path, root, _is_style)]
+    return [place for path in _sources(root) for place in _places(path, root)[0]]
 
 
 def literal_spaces(root: Path) -> list[str]:
     """Places of margins and spaces that are numbers. 0 needs no name."""
-    return [place for path in _sources(root) for place in _places(path, root, _is_space)]
+    return [place for path in _sources(root) for place in _places(path, root)[1]]
 
 
 def _sources(root: Path) -> Iterator[Path]:
     yield from (path for path in sorted((root / WINDOW).rglob("*.py")) if path.relative_to(root) not in STYLE_MODULES)
 
 
-def _places(path: Path, root: Path, is_literal: _Literal) -> list[str]:
-    lines = sorted({node.lineno for node in _expressions(path) if is_literal(node)})
-    return [f"{path.relative_to(root).as_posix()}:{line}" for line in lines]
-
-
 @cache
-def _expressions(path: Path) -> tuple[ast.expr, ...]:
-    """All calls and constants of a file but its docstrings. Parsing is what takes time here."""
+def _places(path: Path, root: Path) -> tuple[list[str], list[str]]:
+    """Places of styles, and of spaces. Parsing is what takes time here."""
+    nodes = _expressions(path)
+    return _list_places(path, root, filter(_is_style, nodes)), _list_places(path, root, filter(_is_space, nodes))
+
+
+def _list_places(path: Path, root: Path, nodes: Iterable[ast.expr]) -> list[str]:
+    return [f"{path.relative_to(root).as_posix()}:{line}" for line in sorted({node.lineno for node in nodes})]
+
+
+def _expressions(path: Path) -> list[ast.expr]:
+    """All calls and constants of a file but its docstrings."""
     nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
     documented = {id(node.value) for node in nodes if isinstance(node, ast.Expr) and _is_text_or_number(node.value)}
-    return tuple(node for node in nodes if isinstance(node, ast.Call | ast.Constant) and id(node) not in documented)
+    return [node for node in nodes if isinstance(node, ast.Call | ast.Constant) and id(node) not in documented]
 
 
 def _is_style(node: ast.expr) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -25,6 +26,19 @@ NO_TELEMETRY = pd.DataFrame(columns=["at_ns", "source", "metric", "value"])
 JUMP = ((0.0, 40.0), (8.0, 40.0), (8.0, 200.0), (12.0, 200.0), (12.0, 40.0))
 
 
+def _simulated_once(simulate: Callable[[], Run]) -> Callable[[], Run]:
+    """Simulate the run for its first caller only. Each one gets rows of its own."""
+    run_once = functools.cache(simulate)
+
+    @functools.wraps(simulate)
+    def copy_run() -> Run:
+        run = run_once()
+        return Run(run.result, run.rows.copy(), run.telemetry.copy())
+
+    return copy_run
+
+
+@_simulated_once
 def streaming_run() -> Run:
     """Chat answers of some 30 tokens at 8/s for 60 s, over two targets, from an endpoint that had to be woken."""
     rng = np.random.default_rng(3)
@@ -55,6 +69,7 @@ def streaming_run() -> Run:
     return msgspec.structs.replace(run, result=result)
 
 
+@_simulated_once
 def spike_run() -> Run:
     """One server of 100/s under 40/s that jump to 200/s for 4 s; then a ramp that it carries."""
     rng = np.random.default_rng(5)
@@ -71,6 +86,7 @@ def spike_run() -> Run:
     return _run("burst", stages, (parse_objective("latency_ms.p95 < 100"),))
 
 
+@_simulated_once
 def clients_run() -> Run:
     """1 to 32 clients of a closed loop on four servers of 20 ms of work, one after the other."""
     stages = []
@@ -85,6 +101,7 @@ def clients_run() -> Run:
     return _run("clients", stages, ())
 
 
+@_simulated_once
 def locust_run() -> Run:
     """A user's own test of two kinds of request; Locust says nothing of scheduled starts."""
     rng = np.random.default_rng(9)

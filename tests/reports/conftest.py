@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import msgspec
@@ -62,14 +63,29 @@ def pages() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def rendered(pages: dict[str, str], request: pytest.FixtureRequest) -> Rendered:
     """The page of a report, by the name of its fixture."""
+    return functools.partial(_render_once, pages, request)
 
-    def page(name: str) -> str:
-        if name not in pages:
-            report = request.getfixturevalue(name)
-            pages[name] = render_plan_html(report) if isinstance(report, PlanReport) else render_html(report)
-        return pages[name]
 
-    return page
+@pytest.fixture(scope="module")
+def text_pages() -> dict[str, str]:
+    """Pages whose charts were not drawn, by the name of the report."""
+    return {}
+
+
+@pytest.fixture
+def rendered_text(
+    pages: dict[str, str], text_pages: dict[str, str], pages_without_pictures: None, request: pytest.FixtureRequest
+) -> Rendered:
+    """For tests of what a page says, where a browser draws the same page in another test: the page without pictures,
+    unless it was rendered with them."""
+    return lambda name: pages.get(name) or _render_once(text_pages, request, name)
+
+
+def _render_once(pages: dict[str, str], request: pytest.FixtureRequest, name: str) -> str:
+    if name not in pages:
+        report = request.getfixturevalue(name)
+        pages[name] = render_plan_html(report) if isinstance(report, PlanReport) else render_html(report)
+    return pages[name]
 
 
 @pytest.fixture(scope="session")

@@ -247,56 +247,6 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
     assert html.count('class="chart-data"') == 13
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "full_report",
-        "streaming_report",
-        "spike_report",
-        "clients_report",
-        "locust_report",
-        "local_report",
-        "strayed_report",
-        "language_model_report",
-        "failed_report",
-        "whole_plan_report",
-    ],
-)
-def test_every_chart_is_valid_vega_lite_and_shows_fields_that_its_data_has(name: str, rendered: Rendered) -> None:
-    specs = re.findall(r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', rendered(name), re.DOTALL)
-    assert len(specs) >= 3
-    for text in specs:
-        spec = msgspec.json.decode(text)
-        del spec["config"]  # the schema wants a colour where no background is meant
-        alt.LayerChart.validate(spec)
-        assert _list_encoded_fields(spec) <= _list_data_fields(spec)
-
-
-def _list_encoded_fields(spec: Any) -> set[str]:
-    if isinstance(spec, list):
-        return set().union(*map(_list_encoded_fields, spec))
-    if not isinstance(spec, dict):
-        return set()
-    own = {spec["field"]} if isinstance(spec.get("field"), str) else set()
-    parts = (part for key, part in spec.items() if key not in ("data", "datasets", "transform", "params"))
-    return own.union(*map(_list_encoded_fields, parts))
-
-
-def _list_data_fields(spec: Any) -> set[str]:
-    """The fields of the data, and those that transforms add."""
-    if isinstance(spec, list):
-        return set().union(*map(_list_data_fields, spec))
-    if not isinstance(spec, dict):
-        return set()
-    datasets = [*spec.get("datasets", {}).values(), spec.get("data", {}).get("values", [])]
-    added = spec.get("as", [])
-    own = {field for rows in datasets for row in rows for field in row} | {
-        *([added] if isinstance(added, str) else added)
-    }
-    parts = (part for key, part in spec.items() if key not in ("data", "datasets"))
-    return own.union(*map(_list_data_fields, parts))
-
-
 def test_sections_without_content_say_so(rendered: Rendered) -> None:
     text = _text(rendered("empty_report"))
     for sentence in (
@@ -373,8 +323,8 @@ def test_text_and_lines_have_enough_contrast(full_html: str, theme: str) -> None
             assert (bright + 0.05) / (dim + 0.05) >= 4.5, f"{name} on {ground}"
 
 
-def test_streams_show_their_tokens_and_what_must_be_known_of_them(rendered: Rendered, full_html: str) -> None:
-    text = _text(rendered("streaming_report"))
+def test_streams_show_their_tokens_and_what_must_be_known_of_them(rendered_text: Rendered, full_html: str) -> None:
+    text = _text(rendered_text("streaming_report"))
     order = [
         text.index(part) for part in ("Prompt lengths are approximate", "15 checks passed", "p95 TTFT 252", "p50 TPOT")
     ]
@@ -384,22 +334,22 @@ def test_streams_show_their_tokens_and_what_must_be_known_of_them(rendered: Rend
     assert "TTFT" not in _text(full_html)
 
 
-def test_a_spike_shows_how_it_passed(rendered: Rendered) -> None:
-    text = _text(rendered("spike_report"))
+def test_a_spike_shows_how_it_passed(rendered_text: Rendered) -> None:
+    text = _text(rendered_text("spike_report"))
     assert "Spikes" in text
     assert "burst 40 → 200 req/s 4.00 s 10.0 s 373 requests 6.03 s" in text
     assert "Stage morning had these arrivals: Poisson, ramp 0→150 req/s." in text
 
 
-def test_a_closed_loop_shows_its_clients(rendered: Rendered) -> None:
-    html = rendered("clients_report")
+def test_a_closed_loop_shows_its_clients(rendered_text: Rendered) -> None:
+    html = rendered_text("clients_report")
     assert "Latency by concurrency" in html
     assert "a slower target receives fewer requests" in html
     assert 'id="chart-curve"' not in html
 
 
-def test_a_locust_test_shows_service_time_by_name_and_its_warning(rendered: Rendered) -> None:
-    text = _text(rendered("locust_report"))
+def test_a_locust_test_shows_service_time_by_name_and_its_warning(rendered_text: Rendered) -> None:
+    text = _text(rendered_text("locust_report"))
     for part in (
         "coordinated omission cannot be ruled out",
         "p95 service time",
@@ -479,8 +429,8 @@ def test_a_run_of_a_language_model_shows_tests_and_no_calls(rendered: Rendered) 
     assert "<th>" not in html
 
 
-def test_an_invalid_variant_is_struck_through_and_its_fallbacks_are_named(rendered: Rendered) -> None:
-    html = rendered("strayed_report")
+def test_an_invalid_variant_is_struck_through_and_its_fallbacks_are_named(rendered_text: Rendered) -> None:
+    html = rendered_text("strayed_report")
     assert re.search(r'<s title="INVALID[^>]*>1,000</s>', html)
     assert "Conv 10 (fallback)" in _text(html)
 
@@ -709,3 +659,55 @@ def test_streams_of_messages_are_a_table(full_report: Report) -> None:
     row = MessageRow(stage="calm", per_s=Quantity(170, "messages/s"), per_response=Quantity(4, "messages"), **times)
     text = _text(render_html(msgspec.structs.replace(full_report, messages=(row,))))
     assert "calm 170 messages/s 4.00 messages 11.0 ms 12.0 ms" in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "full_report",
+        "streaming_report",
+        "spike_report",
+        "clients_report",
+        "locust_report",
+        "local_report",
+        "strayed_report",
+        "language_model_report",
+        "failed_report",
+        "whole_plan_report",
+    ],
+)
+def test_every_chart_is_valid_vega_lite_and_shows_fields_that_its_data_has(name: str, rendered_text: Rendered) -> None:
+    specs = re.findall(
+        r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', rendered_text(name), re.DOTALL
+    )
+    assert len(specs) >= 3
+    for text in specs:
+        spec = msgspec.json.decode(text)
+        del spec["config"]  # the schema wants a colour where no background is meant
+        alt.LayerChart.validate(spec)
+        assert _list_encoded_fields(spec) <= _list_data_fields(spec)
+
+
+def _list_encoded_fields(spec: Any) -> set[str]:
+    if isinstance(spec, list):
+        return set().union(*map(_list_encoded_fields, spec))
+    if not isinstance(spec, dict):
+        return set()
+    own = {spec["field"]} if isinstance(spec.get("field"), str) else set()
+    parts = (part for key, part in spec.items() if key not in ("data", "datasets", "transform", "params"))
+    return own.union(*map(_list_encoded_fields, parts))
+
+
+def _list_data_fields(spec: Any) -> set[str]:
+    """The fields of the data, and those that transforms add."""
+    if isinstance(spec, list):
+        return set().union(*map(_list_data_fields, spec))
+    if not isinstance(spec, dict):
+        return set()
+    datasets = [*spec.get("datasets", {}).values(), spec.get("data", {}).get("values", [])]
+    added = spec.get("as", [])
+    own = {field for rows in datasets for row in rows for field in row} | {
+        *([added] if isinstance(added, str) else added)
+    }
+    parts = (part for key, part in spec.items() if key not in ("data", "datasets"))
+    return own.union(*map(_list_data_fields, parts))

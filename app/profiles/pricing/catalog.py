@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -277,8 +278,10 @@ def load_catalog(directory: Path | None = None) -> Catalog:
     return Catalog(accelerators, offers, load_grid(directory / "grid.csv"))
 
 
+@cache
 def load_bundled_catalog() -> Catalog:
-    """Load the bundled catalog without the user's price list."""
+    """Load the bundled catalog without the user's price list. Its files never change, so they are
+    read once per process."""
     return load_catalog(DATA_DIRECTORY / "hardware")
 
 

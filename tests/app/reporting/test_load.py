@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -256,15 +258,15 @@ def test_streams_lead_with_their_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "expected"),
+    ("make_run", "expected"),
     [
-        (spike_run(), ["Goodput", "p95 latency", "p99 latency", "Error rate"]),
-        (clients_run(), ["Throughput", "p95 latency", "p99 latency", "Error rate"]),
-        (locust_run(), ["Throughput", "p95 service time", "p99 service time", "Error rate"]),
+        (spike_run, ["Goodput", "p95 latency", "p99 latency", "Error rate"]),
+        (clients_run, ["Throughput", "p95 latency", "p99 latency", "Error rate"]),
+        (locust_run, ["Throughput", "p95 service time", "p99 service time", "Error rate"]),
     ],
 )
-def test_each_kind_of_traffic_has_its_headlines(run: Run, expected: list[str]) -> None:
-    assert labels(run) == expected
+def test_each_kind_of_traffic_has_its_headlines(make_run: Callable[[], Run], expected: list[str]) -> None:
+    assert labels(make_run()) == expected
 
 
 def test_a_goodput_that_was_asked_for_is_a_headline() -> None:

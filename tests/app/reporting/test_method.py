@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from msgspec.structs import replace
 
@@ -69,15 +71,16 @@ def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "reported", "untold"),
+    ("make_run", "reported", "untold"),
     [
-        (streaming_run(), "TTFT runs from the scheduled start", "closed loop"),
-        (spike_run(), "Stage burst had these arrivals: Poisson, spike 40→200→40 req/s.", "closed loop"),
-        (clients_run(), "In 6 stages, load was closed loop", "open loop"),
-        (locust_run(), "Locust does not report the scheduled start of a request", "open loop"),
+        (streaming_run, "TTFT runs from the scheduled start", "closed loop"),
+        (spike_run, "Stage burst had these arrivals: Poisson, spike 40→200→40 req/s.", "closed loop"),
+        (clients_run, "In 6 stages, load was closed loop", "open loop"),
+        (locust_run, "Locust does not report the scheduled start of a request", "open loop"),
     ],
 )
-def test_each_kind_of_traffic_is_reported_as_it_was(run: Run, reported: str, untold: str) -> None:
+def test_each_kind_of_traffic_is_reported_as_it_was(make_run: Callable[[], Run], reported: str, untold: str) -> None:
+    run = make_run()
     method = "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
     assert reported in method
     assert untold not in method

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import msgspec
 import numpy as np
@@ -268,20 +268,20 @@ def test_a_reference_without_a_mean_evaluates_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "judgement"),
+    ("measure", "judgement"),
     [
-        (marks(both=9_000, only_now=20, only_reference=20, neither=960), "PASS"),
-        (marks(both=900, only_now=2, only_reference=2, neither=96), "PASS"),
-        (marks(both=90, only_now=0, only_reference=0, neither=10), "INCONCLUSIVE"),  # alike, and far too few
-        (marks(both=890, only_now=3, only_reference=10, neither=97), "INCONCLUSIVE"),
-        (marks(both=850, only_now=5, only_reference=50, neither=95), "FAIL"),
-        (amounts(500, 1.0), "PASS"),
-        (amounts(500, 1.05), "FAIL"),
-        (amounts(19, 1.0), "INCONCLUSIVE"),
+        (partial(marks, both=9_000, only_now=20, only_reference=20, neither=960), "PASS"),
+        (partial(marks, both=900, only_now=2, only_reference=2, neither=96), "PASS"),
+        (partial(marks, both=90, only_now=0, only_reference=0, neither=10), "INCONCLUSIVE"),  # alike, and far too few
+        (partial(marks, both=890, only_now=3, only_reference=10, neither=97), "INCONCLUSIVE"),
+        (partial(marks, both=850, only_now=5, only_reference=50, neither=95), "FAIL"),
+        (partial(amounts, 500, 1.0), "PASS"),
+        (partial(amounts, 500, 1.05), "FAIL"),
+        (partial(amounts, 19, 1.0), "INCONCLUSIVE"),
     ],
 )
-def test_a_gate_at_99_percent_needs_the_whole_interval(accuracy: Accuracy, judgement: str) -> None:
-    assert keeps(accuracy, 0.99) == judgement
+def test_a_gate_at_99_percent_needs_the_whole_interval(measure: Callable[[], Accuracy], judgement: str) -> None:
+    assert keeps(measure(), 0.99) == judgement
 
 
 def test_as_many_rows_as_the_rule_says() -> None:
@@ -299,9 +299,10 @@ def test_rows_that_never_differ_settle_a_gate_in_thousands(rows: int) -> None:
     assert found == pytest.approx(3_838, rel=0.15)
 
 
-@pytest.mark.parametrize("accuracy", [marks(890, 3, 10, 97), amounts(100, 1.009)])
-def test_that_many_rows_settle_it(accuracy: Accuracy) -> None:
+@pytest.mark.parametrize("measure", [partial(marks, 890, 3, 10, 97), partial(amounts, 100, 1.009)])
+def test_that_many_rows_settle_it(measure: Callable[[], Accuracy]) -> None:
     """The interval's half-width, shrunk to so many, leaves the limit out."""
+    accuracy = measure()
     found = estimate_rows_needed(accuracy, 0.99)
     assert found is not None
     assert accuracy.retained is not None
