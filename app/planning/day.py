@@ -17,6 +17,7 @@ from app.planning.scaling.autoscaling import (
     build_autoscaler,
     count_initial_replicas,
     get_max_replicas,
+    get_metric,
 )
 from app.planning.scaling.cell import choose_divisor, divide_autoscaler, divide_operations
 from app.planning.scaling.lifecycle import ReplicaPool
@@ -96,7 +97,7 @@ def simulate_fleet_day(
         fleet, replica_pool, cell.operations, slot_count, slot_count if has_activator else None, start_s
     )
     compute_desired_replicas = build_autoscaler(cell.autoscaler, replicas, slot_s, cell.rates_per_s, bin_s, start_s)
-    slot_meter = SlotMeter(fleet, design.services[0].outside_s, design.timeout_s, start_s)
+    slot_meter = SlotMeter(fleet, get_metric(autoscaler), design.services[0].outside_s, design.timeout_s, start_s)
     minute_meter, hour_meter = (PeriodMeter(fleet, usd_per_hour, start_s, cell.divisor) for _ in range(2))
     minutes: list[DayMinute] = []
     hours: list[DayMinute] = []
@@ -139,7 +140,8 @@ def _simulate_minute(
     stops = np.searchsorted(arrivals.times_s, slot_ends_s, side="left")
     start = 0
     for slot_end_s, stop in zip(slot_ends_s.tolist(), stops.tolist(), strict=True):
-        serve(fleet, arrivals.times_s[start:stop], arrivals.normals[start:stop], arrivals.rows[start:stop])
+        if stop > start:
+            serve(fleet, arrivals.times_s[start:stop], arrivals.normals[start:stop], arrivals.rows[start:stop])
         advance_to(fleet, slot_end_s)
         start = stop
         desired_replicas = compute_desired_replicas(slot_meter.read(operated_fleet, slot_end_s, desired_replicas))

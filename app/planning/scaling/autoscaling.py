@@ -12,7 +12,7 @@ import numpy.typing as npt
 from app.planning.scaling.hpa import HpaState, KedaState
 from app.planning.scaling.knative import KnativeState
 from app.planning.scaling.signals import FleetView, PredictiveState, count_predicted_replicas, count_scheduled_replicas
-from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Predictive, Scheduled
+from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Predictive, ScalingMetric, Scheduled
 
 ComputeDesiredReplicas = Callable[[FleetView], int]
 
@@ -86,6 +86,11 @@ def _get_target_utilization(settings: Hpa | Keda | Knative) -> float:
             return settings.utilization
         case _:
             return 0.7
+
+
+def get_metric(settings: Autoscaler) -> ScalingMetric | None:
+    """Return the metric of the autoscaler; `None` if its decisions use no metric."""
+    return settings.metric if isinstance(settings, Hpa | Keda | Knative) else None
 
 
 def get_max_replicas(settings: Autoscaler) -> int | None:

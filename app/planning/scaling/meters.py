@@ -13,15 +13,18 @@ from app.planning.simulation.histogram import compute_quantiles_s
 from app.planning.simulation.results import compute_busy_s, get_histogram
 from app.planning.simulation.serving import get_outstanding_counts, get_totals
 from app.planning.simulation.state import Fleet
-from app.records.day import DayMinute, DayTotals
+from app.records.day import DayMinute
+from app.records.scaling import ScalingMetric
 
 
 class SlotMeter:
     """Meter of means over a time slot: requests in flight by Little's law, and utilization from
-    busy time."""
+    busy time. Only `metric` is measured, if any."""
 
-    def __init__(self, fleet: Fleet, outside_s: float, timeout_s: float, start_s: float) -> None:
-        self._fleet, self._outside_s = fleet, outside_s
+    def __init__(
+        self, fleet: Fleet, metric: ScalingMetric | None, outside_s: float, timeout_s: float, start_s: float
+    ) -> None:
+        self._fleet, self._metric, self._outside_s = fleet, metric, outside_s
         self._timeout_s = timeout_s if np.isfinite(timeout_s) else 0.0
         self._last_read_s = start_s
         self._totals = get_totals(fleet)
@@ -32,24 +35,17 @@ class SlotMeter:
     def read(self, operated_fleet: OperatedFleet, now_s: float, desired_replicas: int) -> FleetView:
         """Return the fleet's state at `now_s`, with means since the last reading. The fleet must
         have been advanced to `now_s`."""
-        slot_s, totals, total_busy_s = (
-            now_s - self._last_read_s,
-            get_totals(self._fleet),
-            compute_busy_s(self._fleet, now_s),
-        )
-        slot_utilizations = (total_busy_s - self._busy_s) / slot_s
-        ready_slots = operated_fleet.ready_slots
         view = FleetView(
             now_s=now_s,
             desired_replicas=desired_replicas,
-            ready_replicas=len(ready_slots),
-            in_flight=self._compute_in_flight(operated_fleet, now_s, totals),
-            utilization=float(slot_utilizations[ready_slots].clip(0.0, 1.0).sum()),
-            rate_per_s=(totals.arrivals - self._totals.arrivals) / slot_s,
+            ready_replicas=len(operated_fleet.ready_slots),
+            in_flight=self._compute_in_flight(operated_fleet, now_s) if self._metric == "in_flight" else 0.0,
+            utilization=self._compute_utilization(operated_fleet, now_s) if self._metric == "busy" else 0.0,
+            rate_per_s=self._compute_rate_per_s(now_s) if self._metric == "rate" else 0.0,
             pending_replicas=operated_fleet.replica_pool.count_in_phases(*PENDING_PHASES),
             starting_replicas=operated_fleet.replica_pool.count_in_phases(*STARTING_PHASES),
         )
-        self._last_read_s, self._totals, self._busy_s = now_s, totals, total_busy_s
+        self._last_read_s = now_s
         return view
 
     def restart(self) -> None:
@@ -59,13 +55,24 @@ class SlotMeter:
         self._busy_s = compute_busy_s(self._fleet, self._last_read_s)
         self._totals = get_totals(self._fleet)
 
-    def _compute_in_flight(self, operated_fleet: OperatedFleet, now_s: float, totals: DayTotals) -> float:
+    def _compute_utilization(self, operated_fleet: OperatedFleet, now_s: float) -> float:
+        """Return the sum of the utilizations of all ready replicas since the last reading."""
+        last_busy_s, self._busy_s = self._busy_s, compute_busy_s(self._fleet, now_s)
+        slot_utilizations = (self._busy_s - last_busy_s) / (now_s - self._last_read_s)
+        return float(slot_utilizations[operated_fleet.ready_slots].clip(0.0, 1.0).sum())
+
+    def _compute_rate_per_s(self, now_s: float) -> float:
+        last_totals, self._totals = self._totals, get_totals(self._fleet)
+        return (self._totals.arrivals - last_totals.arrivals) / (now_s - self._last_read_s)
+
+    def _compute_in_flight(self, operated_fleet: OperatedFleet, now_s: float) -> float:
         """Return the mean number of requests in flight since the last reading, by Little's law.
 
         Requests that ended since the last reading are included; requests of draining replicas are
         not.
         """
-        last_totals = self._totals
+        last_totals, totals = self._totals, get_totals(self._fleet)
+        self._totals = totals
         responses = totals.good + totals.late - last_totals.good - last_totals.late
         total_latency_s, total_age_s = sum_latencies_s(self._fleet), sum_ages_s(self._fleet, now_s)
         time_in_fleet_s = (

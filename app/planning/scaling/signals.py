@@ -25,7 +25,7 @@ class FleetView(msgspec.Struct, frozen=True):
 
     `in_flight` is the number of requests that run in ready replicas or are queued, and
     `utilization` is the sum of the replicas' utilizations. Both are means over the time slot.
-    `rate_per_s` is the arrival rate in the time slot.
+    `rate_per_s` is the arrival rate in the time slot. Metrics that the autoscaler does not use are 0.
     """
 
     now_s: float

@@ -39,20 +39,21 @@ def get_bucket_edges_s() -> Floats:
 def compute_quantiles_s(counts: Ints, probabilities: Sequence[float]) -> tuple[float | None, ...]:
     """Return several quantiles of a histogram in seconds; `None` for each if the histogram is
     empty."""
-    cumulative_counts = np.cumsum(counts)
+    cumulative_counts = counts.cumsum()
     total_count = int(cumulative_counts[-1])
+    if not total_count:
+        return (None,) * len(probabilities)
+    ranks = [probability * total_count for probability in probabilities]
+    buckets = cumulative_counts.searchsorted(ranks, side="left").tolist()
     return tuple(
-        _interpolate_quantile_s(counts, cumulative_counts, probability * total_count) if total_count else None
-        for probability in probabilities
+        _interpolate_quantile_s(counts, cumulative_counts, min(bucket, BUCKET_COUNT - 1), rank)
+        for bucket, rank in zip(buckets, ranks, strict=True)
     )
 
 
-def _interpolate_quantile_s(counts: Ints, cumulative_counts: Ints, rank: float) -> float:
-    bucket = min(int(cumulative_counts.searchsorted(rank, side="left")), BUCKET_COUNT - 1)
+def _interpolate_quantile_s(counts: Ints, cumulative_counts: Ints, bucket: int, rank: float) -> float:
     while counts[bucket] == 0:  # rank 0
         bucket += 1
-    edges_s, bucket_fraction = (
-        get_bucket_edges_s(),
-        (rank - (cumulative_counts[bucket] - counts[bucket])) / counts[bucket],
-    )
-    return float(edges_s[bucket] + (edges_s[bucket + 1] - edges_s[bucket]) * min(max(bucket_fraction, 0.0), 1.0))
+    count, (lower_s, upper_s) = int(counts[bucket]), get_bucket_edges_s()[bucket : bucket + 2].tolist()
+    bucket_fraction = (rank - (int(cumulative_counts[bucket]) - count)) / count
+    return float(lower_s + (upper_s - lower_s) * min(max(bucket_fraction, 0.0), 1.0))

@@ -43,7 +43,7 @@ from app.planning.simulation.tokens import advance_tokens
 ROUND_ROBIN, RANDOM, POWER_OF_TWO, LEAST_OUTSTANDING, LEAST_WORK, WEIGHTED, SESSION_HASH = range(7)
 
 
-@compiled
+@inlined
 def advance_replica(fleet: Fleet, replica: int, end_s: float) -> None:
     kind = fleet.counts[replica, KIND]
     if kind == BATCH:
@@ -84,7 +84,7 @@ def get_outstanding_work_s(fleet: Fleet, replica: int, now_s: float) -> float:
     return float(waiting_s + fleet.floats[replica, DONE_SUM])
 
 
-@compiled
+@inlined
 def route(fleet: Fleet, now_s: float) -> int:
     """Return the index of the replica that gets the next request."""
     router, routable_count = fleet.settings[ROUTER], fleet.settings[ROUTABLE]

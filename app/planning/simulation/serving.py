@@ -63,6 +63,7 @@ from app.planning.simulation.state import (
 from app.records.day import DayTotals
 
 _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
+_ZERO_NORMAL: Floats = np.zeros(1)
 
 
 def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, rows: Ints = _NO_ROWS) -> None:
@@ -74,8 +75,7 @@ def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, rows: Ints = _
     """
     if 0 < unit_normals.size < arrivals_s.size:
         raise ValueError(f"{arrivals_s.size} arrivals have {unit_normals.size} normals")
-    normals = unit_normals if unit_normals.size else np.zeros(1)
-    _serve(fleet, arrivals_s, normals, rows)
+    _serve(fleet, arrivals_s, unit_normals if unit_normals.size else _ZERO_NORMAL, rows)
 
 
 def advance_to(fleet: Fleet, now_s: float) -> None:

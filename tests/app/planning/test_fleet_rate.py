@@ -81,6 +81,7 @@ def test_routers_that_know_more_carry_more() -> None:
     assert rates[0] < 0.7 < 0.9 < rates[-1]
 
 
+@fleets_simulated_briefly()
 def test_a_tighter_limit_never_carries_more() -> None:
     rates = [rate(ONE, shape(f"latency_ms.p95 < {limit}"), 4) for limit in (4000, 6000, 12_000)]
     assert rates == sorted(rates)
@@ -96,6 +97,7 @@ def test_a_share_inside_the_limit_is_its_percentile() -> None:
     assert share == pytest.approx(rate(ONE, shape("latency_ms.p95 < 8000")), rel=0.02)
 
 
+@fleets_simulated_briefly()
 def test_bursts_lower_the_rate() -> None:
     fit = ServiceFit((FittedService(ONE, 1.0, (), ()),), (), 0.0, 1.0, 0.0, highest_per_s=1.0)
     near, bursts = ReplicaRate(0.6, 0.1), Dispersion(20.0, 60.0)
@@ -125,6 +127,7 @@ def test_long_bursts_are_as_large_as_the_peak_makes_them(index: float) -> None:
     assert factor(1000.0, 2 * index, 8000) < 0.98 * own
 
 
+@fleets_simulated_briefly()
 def test_classes_have_their_own_limits_and_work() -> None:
     light = RequestClass("light", 0.9, work=0.5, slo=("latency_ms.p95 < 3000",))
     heavy = RequestClass("heavy", 0.1, work=5.5)
@@ -172,6 +175,7 @@ def test_speed_divides_what_the_replica_does_and_nothing_else(service: ServiceMo
     "service",
     [BatchService(0.4, 0.05, 16), TokenService(0.01, 1e-4, 5e-5, max_sequences=32, kv_tokens=50_000)],
 )
+@fleets_simulated_briefly()
 def test_batches_and_tokens_meet_the_limit_at_the_rate_found(service: ServiceModel) -> None:
     what = shape("latency_ms.p95 < 2500", tokens=(TokenLengths(1.0, 200, 100),))
     found = rate(service, what, 2)
@@ -242,6 +246,7 @@ def test_a_formula_warnings_the_most_a_replica_can_do_and_not_what_does_not_matt
     assert found.rate_per_s == pytest.approx(rate(ONE, what), rel=0.05)
 
 
+@fleets_simulated_briefly()
 def test_the_same_chances_give_the_same_rate(simulated_fleets: dict[object, SteadyOutcome]) -> None:
     what, law = shape("latency_ms.p95 < 8000", router="power-of-two"), fit_of(fitted(ONE, mean_s=0.05, cv=0.2))
     first = simulate_rate(law, what, 3, 1.1, 0.1)
@@ -326,6 +331,7 @@ def test_requests_that_are_lighter_by_chance_allow_no_more_than_was_seen(measure
     assert found.rate_per_s == pytest.approx(seen_per_s * (1.1 if exceeds else 1.0), rel=0.01)
 
 
+@fleets_simulated_briefly()
 def test_a_rate_knows_what_the_law_can_do_at_all() -> None:
     """Two slots of 1 s, known within 5 %: 2/s, and at the 90th percentile exp(1.28 × 0.05) times as much."""
     what = shape("latency_ms.p95 < 6000")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from app.planning.scaling.operated_fleet import OperatedFleet
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import advance_to, get_totals, serve
 from app.planning.simulation.state import Fleet, create_fleet
-from app.records.scaling import ColdStartModel, Operations
+from app.records.scaling import ColdStartModel, Operations, ScalingMetric
 from app.records.service import RequestService
 
 SERVICE = RequestService(slots=2, mean_s=4.0, cv=0.0)
@@ -25,25 +27,30 @@ def operated(service: RequestService, replicas: int, timeout_s: float = np.inf) 
     )
 
 
+def meters(plane: Fleet) -> dict[ScalingMetric, SlotMeter]:
+    return {metric: SlotMeter(plane, metric, 0.0, np.inf, 0.0) for metric in get_args(ScalingMetric)}
+
+
 def test_the_meter_reads_means_over_the_slot() -> None:
     plane, fleet = operated(SERVICE, 2)
-    meter = SlotMeter(plane, SERVICE.outside_s, 100.0, 0.0)
+    all_meters = meters(plane)
     serve(plane, np.array([0.5, 1.5, 1.75]), np.zeros(3))
     advance_to(plane, 2.0)
-    first = meter.read(fleet, 2.0, 2)
-    assert (first.ready_replicas, first.rate_per_s) == (2, 1.5)
-    assert first.in_flight == pytest.approx((1.5 + 0.5 + 0.25) / 2)
-    assert first.utilization == pytest.approx((1.5 + 0.5 + 0.25) / 2 / 2)
+    first = {metric: meter.read(fleet, 2.0, 2) for metric, meter in all_meters.items()}
+    assert (first["rate"].ready_replicas, first["rate"].rate_per_s) == (2, 1.5)
+    assert first["in_flight"].in_flight == pytest.approx((1.5 + 0.5 + 0.25) / 2)
+    assert first["busy"].utilization == pytest.approx((1.5 + 0.5 + 0.25) / 2 / 2)
     advance_to(plane, 6.0)
-    second = meter.read(fleet, 6.0, 2)
-    assert second.in_flight == pytest.approx((2.5 + 3.5 + 3.75) / 4)
-    assert second.utilization == pytest.approx((2.5 + 3.5 + 3.75) / 4 / 2)
+    second = {metric: meter.read(fleet, 6.0, 2) for metric, meter in all_meters.items()}
+    assert second["rate"].rate_per_s == 0.0
+    assert second["in_flight"].in_flight == pytest.approx((2.5 + 3.5 + 3.75) / 4)
+    assert second["busy"].utilization == pytest.approx((2.5 + 3.5 + 3.75) / 4 / 2)
 
 
 def test_what_is_spent_outside_the_replica_is_not_in_flight() -> None:
     service = msgspec.structs.replace(SERVICE, outside_s=3.0)
     plane, fleet = operated(service, 1)
-    meter = SlotMeter(plane, service.outside_s, np.inf, 0.0)
+    meter = SlotMeter(plane, "in_flight", service.outside_s, np.inf, 0.0)
     serve(plane, np.array([1.0]), np.zeros(1))
     advance_to(plane, 10.0)
     assert meter.read(fleet, 10.0, 1).in_flight == pytest.approx(0.4)
@@ -51,7 +58,7 @@ def test_what_is_spent_outside_the_replica_is_not_in_flight() -> None:
 
 def test_what_gave_up_was_in_flight_until_then() -> None:
     plane, fleet = operated(RequestService(slots=1, mean_s=9.0, cv=0.0), 1, timeout_s=2.0)
-    meter = SlotMeter(plane, 0.0, 2.0, 0.0)
+    meter = SlotMeter(plane, "in_flight", 0.0, 2.0, 0.0)
     serve(plane, np.array([0.0, 1.0]), np.zeros(2))
     advance_to(plane, 10.0)
     assert get_totals(plane).timed_out == 1
@@ -60,21 +67,23 @@ def test_what_gave_up_was_in_flight_until_then() -> None:
 
 def test_what_drains_or_has_failed_is_not_in_flight() -> None:
     plane, fleet = operated(SERVICE, 2)
-    meter = SlotMeter(plane, 0.0, np.inf, 0.0)
+    all_meters = meters(plane)
     serve(plane, np.array([0.0, 0.5]), np.zeros(2))
     advance_to(plane, 1.0)
-    meter.read(fleet, 1.0, 2)
+    for meter in all_meters.values():
+        meter.read(fleet, 1.0, 2)
     fleet.step(1.0, 1)
-    meter.restart()
+    for meter in all_meters.values():
+        meter.restart()
     advance_to(plane, 2.0)
-    view = meter.read(fleet, 2.0, 1)
-    assert view.ready_replicas == 1
-    assert (view.in_flight, view.utilization) == pytest.approx((1.0, 0.5))
+    views = {metric: meter.read(fleet, 2.0, 1) for metric, meter in all_meters.items()}
+    assert views["busy"].ready_replicas == 1
+    assert (views["in_flight"].in_flight, views["busy"].utilization) == pytest.approx((1.0, 0.5))
 
 
 def test_what_comes_is_pending_without_a_container_and_then_starting() -> None:
     plane, fleet = operated(SERVICE, 1)
-    meter = SlotMeter(plane, 0.0, np.inf, 0.0)
+    meter = SlotMeter(plane, None, 0.0, np.inf, 0.0)
     views = []
     for now_s in (1.0, 30.0, 31.0, 61.0):
         advance_to(plane, now_s)

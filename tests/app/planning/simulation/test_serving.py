@@ -61,7 +61,7 @@ def test_an_mm1_response_is_exponential() -> None:  # mean 1/(µ − λ), p99 = 
 
 @pytest.mark.parametrize(("slots", "use"), [(2, 0.8), pytest.param(8, 0.9, marks=pytest.mark.soak)])
 def test_an_mmc_wait_is_erlangs_c(slots: int, use: float) -> None:  # E[W] = C / (cµ − λ)
-    arrivals_s, _ = drawn(2_000_000, slots * use, 3)
+    arrivals_s, _ = drawn(1_000_000, slots * use, 3)
     design = FleetDesign((RequestService(slots, 1.0, 1.0),))
     fleet = played(design, arrivals_s, exponential_normals(arrivals_s.size, 4), 10**6)
     blocked = 1.0

@@ -19,7 +19,7 @@ TABLE: dict[Router, tuple[float, float]] = {
 }
 
 
-def of_sixteen(router: Router, requests: int = 400_000) -> SteadyOutcome:
+def of_sixteen(router: Router, requests: int = 200_000) -> SteadyOutcome:
     design = FleetDesign((RequestService(1, 1.0, 1.0),) * 16, router)
     return simulate_steady(design, 0.85 * 16, requests, seeds=(1, 2, 3), percentiles=(50, 99))
 
@@ -67,9 +67,9 @@ def test_a_session_stays_with_its_replica() -> None:
 
 def test_a_large_fleet_is_played_as_a_cell_near_the_whole() -> None:
     design = FleetDesign((RequestService(1, 1.0, 1.0),) * 256, "power-of-two")
-    cell = simulate_steady(design, 0.85 * 256, 1_000_000, (1, 2))
+    cell = simulate_steady(design, 0.85 * 256, 500_000, (1, 2))
     assert (cell.replicas, cell.simulated_replicas) == (256, 64)
-    whole = simulate_steady(design, 0.85 * 256, 1_000_000, (1, 2), max_replicas=256)
+    whole = simulate_steady(design, 0.85 * 256, 500_000, (1, 2), max_replicas=256)
     assert whole.simulated_replicas == 256
     ratio = cell.overall.latency.percentiles_s[3] / whole.overall.latency.percentiles_s[3]  # type: ignore[operator]
     assert ratio == pytest.approx(1.015, abs=0.025)  # 8.09 of 64, 7.96 of 256
