@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -37,8 +38,13 @@ LAW = RequestService(1, 0.01, 0.5)
 LATENCIES = {"latency": {"p50": 2.1}, "ttft": {"p50": 0.1}, "tpot": {"p50": 0.02}}
 
 
-def test_an_open_loops_latencies_are_fitted_by_rate() -> None:
-    found = build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.2, 0.5, 0.8), requests=500))
+def test_an_open_loops_latencies_are_fitted_by_rate_and_equal_ones_once() -> None:
+    def build(_: int) -> MeasuredTarget:
+        return build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.2, 0.5, 0.8), requests=500))
+
+    with ThreadPoolExecutor(2) as pool:
+        found, again = pool.map(build, range(2))
+    assert found.fit is again.fit
     assert found.fit is not None
     assert isinstance(found.fit.services[0].service, RequestService)
     assert (found.no_fit_reason, found.lengths, found.is_assumed) == (None, None, False)
