@@ -256,6 +256,8 @@ def _draw_row_order(pair_count: int, requests: int, rng: np.random.Generator) ->
     Samples are sorted, so the first rows of a sample would not be representative without a random
     order.
     """
+    if pair_count == 1:
+        return np.zeros(requests, dtype=np.int64)
     permutations = [rng.permutation(pair_count) for _ in range(math.ceil(requests / pair_count))]
     return np.concatenate(permutations)[:requests]
 
