@@ -42,9 +42,10 @@ def is_two_phase(service: ServiceModel) -> bool:
 def compute_lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
     """Return lognormal service time factors with mean 1 and the coefficient of variation `cv`."""
     variance = np.log1p(cv * cv)
-    logs = np.asarray(np.sqrt(variance) * unit_normals)
-    logs -= variance / 2
-    return np.exp(logs, out=logs)
+    factors = np.asarray(np.sqrt(variance) * unit_normals)
+    factors -= variance / 2
+    np.exp(factors, out=factors)
+    return factors
 
 
 def compute_fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:

@@ -277,7 +277,7 @@ def _compute_statistics(times_s: Floats, aggregates: Sequence[str]) -> Floats:
         )  # NaN sorts last
     else:
         rank_list = [math.ceil(probability * times_s.shape[1]) - 1 for probability in probabilities]
-        statistics = np.partition(times_s, sorted(set(rank_list)), axis=1)[:, rank_list]
+        statistics = select_sorted(times_s.copy(), np.array(rank_list))
     if "mean" in aggregates:
         statistics[:, aggregates.index("mean")] = np.nanmean(times_s, axis=1)
     return statistics
