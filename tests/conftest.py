@@ -6,7 +6,7 @@ import datetime
 import gc
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from app.planning.simulation.design import FleetDesign
     from app.planning.simulation.steady import SteadyOutcome
-    from app.records.planning_inputs import MeasuredLoadPoint
-    from app.records.service import ServiceFit
 
 pytest_plugins = ["tests.tiers", "pytester"]
 
@@ -43,26 +41,6 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.enable()
         gc.freeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def equal_load_points_are_fitted_once() -> Iterator[None]:
-    """Fitting a service model takes seconds, and many tests plan from the same run, some of them in the window and by
-    the command."""
-    from app.planning.service_models import measured
-
-    fits: dict[bytes, ServiceFit] = {}
-    fit_model = measured._fit_model
-
-    def fit_once(load_points: Sequence[MeasuredLoadPoint]) -> ServiceFit:
-        key = msgspec.msgpack.encode(load_points)
-        if key not in fits:
-            fits[key] = fit_model(load_points)
-        return fits[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measured, "_fit_model", fit_once)
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

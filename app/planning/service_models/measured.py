@@ -8,7 +8,9 @@ was measured, so their targets count as assumed and contain no server overhead.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -39,13 +41,17 @@ from app.records.traffic import TokenLengths
 def build_measured_target(
     name: str, hardware: Hardware, curve: CapacityCurve, load_points: Sequence[MeasuredLoadPoint]
 ) -> MeasuredTarget:
-    """Build a target from the load points of a single replica; fitting a service model takes one to
-    two seconds."""
+    """Build a target from the load points of a single replica.
+
+    Fitting a service model takes one to two seconds. Equal load points are fitted only once, also if
+    several threads build a target from them at the same time.
+    """
     from app.planning.service_models.moments import CannotFitError
     from app.planning.service_models.token_fit import compute_mean_lengths, merge_load_point_samples
 
     try:
-        fit = _fit_model(load_points)
+        with _FIT_LOCK:
+            fit = _fit_model(_LoadPoints(tuple(load_points)))
     except CannotFitError as error:
         return MeasuredTarget(name, hardware, curve, no_fit_reason=str(error), load_points=_drop_lengths(load_points))
     return MeasuredTarget(
@@ -196,7 +202,21 @@ def add_measured_tokens(plan_inputs: PlanningInputs) -> PlanningInputs:
     return msgspec.structs.replace(plan_inputs, traffic=traffic)
 
 
-def _fit_model(load_points: Sequence[MeasuredLoadPoint]) -> ServiceFit:
+class _LoadPoints(msgspec.Struct, frozen=True):
+    """Load points with a hash, so that their fit can be cached."""
+
+    load_points: tuple[MeasuredLoadPoint, ...]
+
+    def __hash__(self) -> int:
+        return hash(msgspec.msgpack.encode(self.load_points))
+
+
+_FIT_LOCK = threading.Lock()
+"""Lock under which models are fitted, because `lru_cache` lets two threads compute the same value."""
+
+
+@lru_cache(maxsize=32)
+def _fit_model(measurement: _LoadPoints) -> ServiceFit:
     """Fit a service model to the latencies that the load points report.
 
     Token latencies are preferred, then open-loop latencies, then closed-loop latencies.
@@ -206,6 +226,7 @@ def _fit_model(load_points: Sequence[MeasuredLoadPoint]) -> ServiceFit:
     from app.planning.service_models.service_fit import fit_service
     from app.planning.service_models.token_fit import fit_token_service, has_token_latencies
 
+    load_points = measurement.load_points
     if any(has_token_latencies(load_point) for load_point in load_points):
         return fit_token_service(load_points)
     if any(load_point.clients is None for load_point in load_points):

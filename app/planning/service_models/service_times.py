@@ -42,7 +42,10 @@ def is_two_phase(service: ServiceModel) -> bool:
 def compute_lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
     """Return lognormal service time factors with mean 1 and the coefficient of variation `cv`."""
     variance = np.log1p(cv * cv)
-    return np.asarray(np.exp(np.sqrt(variance) * unit_normals - variance / 2))
+    factors = np.asarray(np.sqrt(variance) * unit_normals)
+    factors -= variance / 2
+    np.exp(factors, out=factors)
+    return factors
 
 
 def compute_fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
@@ -106,12 +109,14 @@ def _tabulate_normals(slow_share: float, slow_factor: float, cv: float) -> Float
     lower_tail = lower_tail + slow_share * special.gammainc(
         gamma_shape, gamma_shape * factors / (fast_mean * slow_factor)
     )
+    # in the upper half, the survival function is more accurate than the distribution function
+    is_upper = lower_tail >= 0.5
+    normals, factors = special.ndtri(lower_tail), factors[is_upper]
     upper_tail = (1 - slow_share) * special.gammaincc(gamma_shape, gamma_shape * factors / fast_mean)
     upper_tail = upper_tail + slow_share * special.gammaincc(
         gamma_shape, gamma_shape * factors / (fast_mean * slow_factor)
     )
-    # in the upper half, the survival function is more accurate than the distribution function
-    normals = np.where(lower_tail < 0.5, special.ndtri(lower_tail), -special.ndtri(upper_tail))
+    normals[is_upper] = -special.ndtri(upper_tail)
     return np.asarray(np.maximum.accumulate(np.clip(normals, -_MAX_Z, _MAX_Z)))
 
 

@@ -256,6 +256,8 @@ def _draw_row_order(pair_count: int, requests: int, rng: np.random.Generator) ->
     Samples are sorted, so the first rows of a sample would not be representative without a random
     order.
     """
+    if pair_count == 1:
+        return np.zeros(requests, dtype=np.int64)
     permutations = [rng.permutation(pair_count) for _ in range(math.ceil(requests / pair_count))]
     return np.concatenate(permutations)[:requests]
 
@@ -275,7 +277,7 @@ def _compute_statistics(times_s: Floats, aggregates: Sequence[str]) -> Floats:
         )  # NaN sorts last
     else:
         rank_list = [math.ceil(probability * times_s.shape[1]) - 1 for probability in probabilities]
-        statistics = np.partition(times_s, sorted(set(rank_list)), axis=1)[:, rank_list]
+        statistics = select_sorted(times_s.copy(), np.array(rank_list))
     if "mean" in aggregates:
         statistics[:, aggregates.index("mean")] = np.nanmean(times_s, axis=1)
     return statistics

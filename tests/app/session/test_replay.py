@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -40,15 +41,26 @@ def resumed(stored: StoredRun, spec: RunSpec = STAGES) -> Result:
 
 
 @pytest.fixture(scope="module")
-def uncut(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return stored_run(tmp_path_factory.mktemp("uncut") / "run").complete_result
+def uncut_run(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
+    return stored_run(tmp_path_factory.mktemp("uncut") / "run")
+
+
+@pytest.fixture(scope="module")
+def uncut(uncut_run: StoredRun) -> Result:
+    return uncut_run.complete_result
+
+
+@pytest.fixture
+def stored(uncut_run: StoredRun, tmp_path: Path) -> StoredRun:
+    """A copy of the uncut run, to cut."""
+    return StoredRun(shutil.copytree(uncut_run.directory, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(("whole", "torn_bytes"), [(1, 0), (1, 5), (2, 0), (2, 4_000)])
 def test_a_killed_run_goes_on_after_its_last_whole_stage(
-    uncut: Result, tmp_path: Path, whole: int, torn_bytes: int
+    uncut: Result, stored: StoredRun, tmp_path: Path, whole: int, torn_bytes: int
 ) -> None:
-    stored = cut_short(stored_run(tmp_path / "run"), whole)
+    cut_short(stored, whole)
     rows, events = tmp_path / "run" / REQUESTS, tmp_path / "run" / EVENTS
     spans, _ = find_stage_spans(rows, REQUEST_SCHEMA)
     rows.write_bytes(rows.read_bytes()[: spans[whole][1] - torn_bytes])
@@ -95,17 +107,16 @@ def test_a_run_can_be_resumed_twice_and_warms_up_again_each_time(tmp_path: Path)
     ]  # fmt: skip
 
 
-def test_the_time_before_counts_for_the_limit_and_the_gap_does_not(tmp_path: Path) -> None:
+def test_the_time_before_counts_for_the_limit_and_the_gap_does_not(stored: StoredRun) -> None:
     limited = msgspec.structs.replace(STAGES, limits=LimitSpec(duration_s=50.0))
-    result = resumed(cut_short(stored_run(tmp_path / "run"), 1), limited)
+    result = resumed(cut_short(stored, 1), limited)
     high = result.stages[-1]
     assert high.name == "high"
     assert high.window.end_ns - high.window.start_ns < 15e9
     assert result.exit.code == 5
 
 
-def test_a_run_that_a_signal_stopped_measures_the_stage_that_it_cut_again(uncut: Result, tmp_path: Path) -> None:
-    stored = stored_run(tmp_path / "run")
+def test_a_run_that_a_signal_stopped_measures_the_stage_that_it_cut_again(stored: StoredRun, tmp_path: Path) -> None:
     lines = (tmp_path / "run" / EVENTS).read_bytes().splitlines()
     finished = msgspec.json.decode(lines[-1], type=RunFinished)
     high = next(event for event in reversed(stored.events()) if isinstance(event, StageFinished))
@@ -119,9 +130,11 @@ def test_a_run_that_a_signal_stopped_measures_the_stage_that_it_cut_again(uncut:
     assert "2 stages" in str(next(check.value for check in result.validity if check.id == "resumed_run"))
 
 
-def test_damage_after_the_last_whole_stage_goes_with_what_is_discarded(uncut: Result, tmp_path: Path) -> None:
+def test_damage_after_the_last_whole_stage_goes_with_what_is_discarded(
+    uncut: Result, stored: StoredRun, tmp_path: Path
+) -> None:
     """As after a loss of power: what was on the disk at the end of the stage remains."""
-    stored = cut_short(stored_run(tmp_path / "run"), 1)
+    cut_short(stored, 1)
     content = bytearray((tmp_path / "run" / REQUESTS).read_bytes())
     content[-100] ^= 1
     (tmp_path / "run" / REQUESTS).write_bytes(content)
@@ -134,8 +147,8 @@ def test_damage_after_the_last_whole_stage_goes_with_what_is_discarded(uncut: Re
 
 
 @pytest.mark.parametrize("name", [REQUESTS, TELEMETRY, SPEC, EVENTS])
-def test_a_run_whose_measured_part_is_damaged_is_not_resumed(tmp_path: Path, name: str) -> None:
-    stored = cut_short(stored_run(tmp_path / "run"), 1)
+def test_a_run_whose_measured_part_is_damaged_is_not_resumed(stored: StoredRun, tmp_path: Path, name: str) -> None:
+    cut_short(stored, 1)
     content = bytearray((tmp_path / "run" / name).read_bytes())
     content[len(content) // 10] ^= 1
     (tmp_path / "run" / name).write_bytes(content)
@@ -145,8 +158,8 @@ def test_a_run_whose_measured_part_is_damaged_is_not_resumed(tmp_path: Path, nam
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 
 
-def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:
-    stored = stored_run(tmp_path / "run")
+def test_what_cannot_be_resumed_says_why(stored: StoredRun, tmp_path: Path) -> None:
+    early = StoredRun(shutil.copytree(stored.directory, tmp_path / "early"))
     with pytest.raises(UsageError, match="is complete"):
         read_interrupted_run(stored)
     (tmp_path / "run" / RESULT).rename(tmp_path / "aside")
@@ -161,4 +174,4 @@ def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the machine and its monotonic clock were restarted"):
         read_interrupted_run(stored)
     with pytest.raises(UsageError, match="was interrupted before a stage was complete"):
-        read_interrupted_run(cut_short(stored_run(tmp_path / "early"), 0))
+        read_interrupted_run(cut_short(early, 0))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.curve import build_client_load_points
 from app.analysis.local.accuracy import compute_accuracy
 from app.analysis.objectives import parse_objective
 from app.analysis.token_samples import build_sample_from_pairs, unpack_pairs
@@ -37,23 +39,17 @@ LAW = RequestService(1, 0.01, 0.5)
 LATENCIES = {"latency": {"p50": 2.1}, "ttft": {"p50": 0.1}, "tpot": {"p50": 0.02}}
 
 
-def test_an_open_loops_latencies_are_fitted_by_rate() -> None:
-    found = build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.2, 0.5, 0.8), requests=500))
+def test_an_open_loops_latencies_are_fitted_by_rate_and_equal_ones_once() -> None:
+    def build(_: int) -> MeasuredTarget:
+        return build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.2, 0.5, 0.8), requests=500))
+
+    with ThreadPoolExecutor(2) as pool:
+        found, again = pool.map(build, range(2))
+    assert found.fit is again.fit
     assert found.fit is not None
     assert isinstance(found.fit.services[0].service, RequestService)
     assert (found.no_fit_reason, found.lengths, found.is_assumed) == (None, None, False)
     assert found.curve == curve()
-
-
-def closed(clients: int) -> MeasuredLoadPoint:
-    """Of one slot: so many answers a second as one client sees, whoever else waits."""
-    return MeasuredLoadPoint(None, clients, 100.0, 3.0, 300, 0, {"latency": {"p50": 0.01 * clients}})
-
-
-def test_a_closed_loops_are_fitted_by_clients() -> None:
-    found = build_measured_target("run", HERE, curve(), [closed(clients) for clients in (1, 2, 4)])
-    assert found.fit is not None
-    assert found.fit.highest_per_s == 100.0
 
 
 def token_rung(clients: int) -> MeasuredLoadPoint:
@@ -200,9 +196,16 @@ def test_a_sweep_over_clients_without_a_law_is_assumed(clients: tuple[int, ...],
     assert found.notes[0].startswith("The load came from clients that wait for their responses")
 
 
+def test_a_closed_loops_are_fitted_by_clients() -> None:
+    load_points = build_client_load_points([swept(clients) for clients in (1, 2, 4, 8)])
+    found = build_measured_target("run", HERE, curve(), load_points)
+    assert found.fit is not None
+    assert found.fit.highest_per_s == 100.0
+
+
 def test_a_sweep_over_clients_that_all_missed_the_slo_is_no_target() -> None:
     slo = (parse_objective("latency_ms.p95 < 5"),)
-    assert build_run_target("run", HERE, [swept(1), swept(2), swept(4)], slo, None) is None
+    assert build_run_target("run", HERE, [swept(count) for count in (1, 2, 4, 8)], slo, None) is None
     assert build_run_target("run", HERE, [], slo, None) is None
 
 
