@@ -9,6 +9,7 @@ the runs and applies to every plan.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable
@@ -277,6 +278,7 @@ def load_catalog(directory: Path | None = None) -> Catalog:
     return Catalog(accelerators, offers, load_grid(directory / "grid.csv"))
 
 
+@functools.cache
 def load_bundled_catalog() -> Catalog:
     """Load the bundled catalog without the user's price list."""
     return load_catalog(DATA_DIRECTORY / "hardware")
