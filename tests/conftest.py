@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import gc
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -95,6 +96,15 @@ def equal_charts_are_drawn_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(renderer, "render_svg", draw_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_stay_in_the_page_cache() -> Iterator[None]:
+    """Runs are stored without the wait for the disk, which only a power cut would need, and which takes longer than
+    most tests. Who tests what is flushed, and when, records the calls."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
         yield
 
 

@@ -4,6 +4,7 @@ does not."""
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import heapq
 from collections.abc import Callable
@@ -122,21 +123,14 @@ class QueueingLoad:
         return StageEnded(plan.index, start_ns, end_ns, len(scheduled), 0, 0.1, 1, stopped_early=False)
 
     def _played(self, scheduled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        script = self._servers.asked
-        delay_ns, free = round(script.delay_s * 1e9), [0] * self._connections
-        freeze_ns = int(scheduled[0]) + round(script.freeze_after_s * 1e9)
+        script, start_ns = self._servers.asked, int(scheduled[0])
+        freeze_ns = round(script.freeze_after_s * 1e9)
         thaw_ns = freeze_ns + round(script.freeze_s * 1e9)
-        sent: list[int] = []
-        end: list[int] = []
-        before = 0
-        for due in scheduled.tolist():
-            before = max(due, free[0], before + self._gap_ns)
-            done = before + delay_ns
-            done = thaw_ns if freeze_ns <= done < thaw_ns else done
-            heapq.heapreplace(free, done)
-            sent.append(before)
-            end.append(done)
-        return np.array(sent), np.array(end)
+        sent, end = _queue(
+            (scheduled - start_ns).tobytes(),
+            self._gap_ns, round(script.delay_s * 1e9), freeze_ns, thaw_ns, self._connections,
+        )  # fmt: skip
+        return start_ns + sent, start_ns + end
 
     def stop(self, drain: bool) -> None:
         raise AssertionError("nobody asked for it")
@@ -149,6 +143,24 @@ class QueueingLoad:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+@functools.lru_cache(maxsize=64)
+def _queue(
+    due: bytes, gap_ns: int, delay_ns: int, freeze_ns: int, thaw_ns: int, connections: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """When requests are sent and answered, after the first is due: every self-test plays the same ones."""
+    free, before = [0] * connections, -gap_ns
+    sent: list[int] = []
+    end: list[int] = []
+    for due_ns in np.frombuffer(due, np.int64).tolist():
+        before = max(due_ns, free[0], before + gap_ns)
+        done = before + delay_ns
+        done = thaw_ns if freeze_ns <= done < thaw_ns else done
+        heapq.heapreplace(free, done)
+        sent.append(before)
+        end.append(done)
+    return np.array(sent), np.array(end)
 
 
 def _rows(stage: int, scheduled: np.ndarray, sent: np.ndarray, end: np.ndarray) -> pa.RecordBatch:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
+import pandas as pd
 
 from app.analysis.columns import Floats
 from app.analysis.comparisons.environment_differences import find_differences
@@ -66,9 +67,7 @@ def _find_changes(series: Floats, start: int, tolerance: float) -> Iterator[tupl
 
 def _run_pettitt_test(series: Floats) -> tuple[int, float]:
     n = series.size
-    from scipy import stats  # imported lazily: the import takes 0.5 s
-
-    ranks = stats.rankdata(series)[:-1]
+    ranks = pd.Series(series).rank().to_numpy()[:-1]
     scores = np.abs(2 * np.cumsum(ranks) - np.arange(1, n) * (n + 1))
     index = int(np.argmax(scores))
     return index + 1, min(1.0, 2 * float(np.exp(-6 * scores[index] ** 2 / (n**3 + n**2))))

@@ -353,9 +353,9 @@ def _start_of(body: Any) -> str:
 
 def test_what_sessions_store_is_bounded_and_released(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve sessions of four turns store more than this together, and one of them less."""
-    monkeypatch.setattr(live_sessions, "MAX_STORED_BYTES", 60_000)
-    played = play(lambda number, _: Answer("x" * 3000), prompts(turns=4), arrivals=ClosedArrivals(1), sessions=12)
+    monkeypatch.setattr(live_sessions, "MAX_STORED_BYTES", 15_000)
+    played = play(lambda number, _: Answer("x" * 600), prompts(turns=4), arrivals=ClosedArrivals(1), sessions=12)
     assert played.counts.unusable_response == 0
-    many = play(lambda number, _: Answer("x" * 3000), prompts(turns=4), sessions=12)
+    many = play(lambda number, _: Answer("x" * 600), prompts(turns=4), sessions=12)
     assert many.counts.unusable_response > 0
     assert many.counts.unusable_response + many.counts.completed == 12

@@ -15,7 +15,7 @@ from app.records.selftest import build_finding, build_selftest
 from app.session.local.spec import DataSpec, ScenarioSpec
 from app.session.spec import LimitSpec
 from app.storage.run_directory import StoredRun
-from tests.fakes.local import LocalBench, order_of, spec_of
+from tests.fakes.local import WINDOW_CALLS, LocalBench, order_of, spec_of
 
 SLOW = ("latency_ms.p95 < 20",)
 LABELLED = DataSpec(rows="rows.npz", label="label")
@@ -98,7 +98,7 @@ def test_crash_costs_one_variant_and_keeps_its_rows(bench: LocalBench) -> None:
     check = check_named(result, "variant_ended")
     assert (check.value, check.verdict) == ("m cpu as-is, batch 4", "WARN")
     crashed = next(stage for stage in result.stages if stage.variant == order_of(4).variant)
-    assert crashed.completed == 50, "what was told until then"
+    assert crashed.completed == WINDOW_CALLS, "what was told until then"
     assert next(e.data for e in bench.reported(CallsFinished) if e.data.index == 1).stopped_early
     assert all(one.is_closed for one in bench.started)
 
@@ -167,7 +167,7 @@ def test_interrupted_run_keeps_the_stages_until_then(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), order_of(2), order_of(4))).result
     assert (result.exit.code, result.exit.texts[0]) == (ExitCode.INTERRUPTED, "the user stopped the run")
     assert [stage.variant for stage in result.stages] == [order_of(1).variant, order_of(2).variant]
-    assert result.stages[1].completed == 50
+    assert result.stages[1].completed == WINDOW_CALLS
     assert [facts.failure for facts in local_of(result).variants] == [None, None], "it was ended on purpose"
     assert bench.names[-1] == "m cpu as-is, batch 2"
     assert all(one.is_closed for one in bench.started)
