@@ -52,7 +52,9 @@ CDF_LIMIT_METRICS = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
 """Metrics whose distributions the CDF chart shows. An SLO limit on one of these metrics can be
 drawn in the same chart."""
 _MAX_LABEL_PX = 300
-_FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+_FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+"""Fonts of the charts. The renderer measures texts with its own Liberation Sans; Arial and
+Helvetica have the same widths."""
 
 
 class _Layer(alt.Chart):
