@@ -199,6 +199,9 @@ def _build_log_ticks(low: float, high: float) -> list[float]:
     return [step * 10.0**decade for decade in decades for step in steps]
 
 
+_MIN_TICK_LABELS_PX = 38
+"""Room for the tick labels of a y axis. Vega reserves room before it knows which labels overlap, so
+that "1,000" would push the title of the axis out of the picture."""
 _AXIS: dict[str, Any] = {
     "labelColor": INK,
     "titleColor": MUTED,
@@ -218,6 +221,7 @@ _CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     "axis": _AXIS,
     "axisX": {"grid": False},
+    "axisY": {"minExtent": _MIN_TICK_LABELS_PX},
     "legend": {
         "orient": "top",
         "direction": "horizontal",
