@@ -146,8 +146,8 @@ def _build_stage_band(report: Report, load: LoadSeries) -> list[alt.Chart]:
         return []
     shown_kinds = [kind for kind in _KIND_COLORS if any(band["kind"] == kind for band in bands)]
     scale = alt.Scale(domain=shown_kinds, range=[_KIND_COLORS[kind] for kind in shown_kinds])
-    # A single row with more than two entries would not fit beside the legend of the lines.
-    legend = alt.Legend(title=None, symbolType="square", columns=min(2, len(shown_kinds)))
+    # A single row would not fit beside the legend of the lines.
+    legend = alt.Legend(title=None, symbolType="square", columns=min(2, (len(shown_kinds) + 1) // 2))
     band_layer = (
         build_layer(bands)
         .mark_rect(opacity=0.85)

@@ -6,7 +6,7 @@ import altair as alt
 
 from reports import formatting, plan_sentences
 from reports.charts.picture import Chart
-from reports.charts.style import ACCENT, INK, MUTED, build_layer, build_limit_line, build_spec
+from reports.charts.style import ACCENT, INK, LIMIT, MUTED, PAPER, build_layer, build_spec
 from reports.plan_section import PlanSection
 
 
@@ -34,17 +34,25 @@ def build_probability_chart(plan: PlanSection | None) -> Chart | None:
     tooltip = [alt.Tooltip("instances:N"), alt.Tooltip("shown:N", title="P(SLO met)")]
     data = build_layer(records)
     bar_layer = data.mark_bar(size=64).encode(x=x, y=y, color=alt.Color("color:N", scale=None), tooltip=tooltip)
-    labels = data.mark_text(baseline="bottom", dy=-4, fontWeight=600, fontSize=13, color=INK).encode(
-        x=x, y=y, text=alt.Text("shown:N")
+    halo_layer, labels = (  # keeps the values readable where the target line crosses them
+        data.mark_text(baseline="bottom", dy=-4, fontWeight=600, fontSize=13, **style).encode(
+            x=x, y=y, text=alt.Text("shown:N")
+        )
+        for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK})
+    )
+    # A label at the line would cover the value of a bar that nearly meets the target.
+    target_legend = alt.Legend(title=None, symbolType="stroke", symbolSize=320, symbolDash=[6, 4])
+    target_line = (
+        build_layer([{"target": 100 * plan.confidence, "text": f"target {target_text}"}])
+        .mark_rule(strokeDash=[6, 4], strokeWidth=1.5)
+        .encode(y=alt.Y("target:Q"), stroke=alt.Stroke("text:N", legend=target_legend, scale=alt.Scale(range=[LIMIT])))
     )
     return Chart(
         key="probability",
         title="P(SLO met) at peak by number of instances",
         alternative=f"P(SLO met) is {'; '.join(f'{text} with {name}' for name, text in probability_cells)} instances. "
         f"The target is {target_text}.",
-        spec=build_spec(
-            [bar_layer, *build_limit_line(100 * plan.confidence, f"target {target_text}"), labels], "probability"
-        ),
+        spec=build_spec([bar_layer, target_line, halo_layer, labels], "probability"),
         columns=("instances, without spares", "P(SLO met)"),
         rows=tuple(probability_cells),
     )

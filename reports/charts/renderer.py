@@ -11,14 +11,19 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
 from functools import cache
+from pathlib import Path
 from typing import IO, Any, cast
 
 _RESPONSE_TIMEOUT_S = 120.0
 _EXIT_TIMEOUT_S = 2.0
+_FONTCONFIG_FILE = Path(__file__).parent / "fonts.conf"
+"""Hides the system's fonts from Vega, which has its own Liberation Sans. Otherwise, the layout of a
+chart would depend on the machine, and Vega would read a font file again for every text."""
 
 
 class ChartError(Exception):
@@ -107,6 +112,7 @@ def _start_process() -> subprocess.Popen[bytes]:
             [sys.executable, "-P", "-m", "reports.charts.renderer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, "FONTCONFIG_FILE": str(_FONTCONFIG_FILE)},
             stderr=subprocess.DEVNULL,  # V8 dumps its state here when it aborts
             start_new_session=not is_windows,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),

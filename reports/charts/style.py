@@ -52,7 +52,9 @@ CDF_LIMIT_METRICS = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
 """Metrics whose distributions the CDF chart shows. An SLO limit on one of these metrics can be
 drawn in the same chart."""
 _MAX_LABEL_PX = 300
-_FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+_FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+"""Fonts of the charts. The renderer measures texts with its own Liberation Sans; Arial and
+Helvetica have the same widths."""
 
 
 class _Layer(alt.Chart):
@@ -197,6 +199,9 @@ def _build_log_ticks(low: float, high: float) -> list[float]:
     return [step * 10.0**decade for decade in decades for step in steps]
 
 
+_MIN_TICK_LABELS_PX = 38
+"""Room for the tick labels of a y axis. Vega reserves room before it knows which labels overlap, so
+that "1,000" would push the title of the axis out of the picture."""
 _AXIS: dict[str, Any] = {
     "labelColor": INK,
     "titleColor": MUTED,
@@ -216,6 +221,7 @@ _CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     "axis": _AXIS,
     "axisX": {"grid": False},
+    "axisY": {"minExtent": _MIN_TICK_LABELS_PX},
     "legend": {
         "orient": "top",
         "direction": "horizontal",

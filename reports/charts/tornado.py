@@ -17,6 +17,9 @@ from reports.plan_section import OfferRow, PlanSection, SensitivityRow
 _MAX_ROWS = 8
 _MAX_TEXT_PX, _MAX_TEXT_BESIDE_LONG_TEXT_PX = 215, 150
 _PX_PER_CHAR = 6.4
+_MAX_FONT_RATIO = 1.16
+"""Widths of the fonts of browsers, compared with the font that shortens a label: DejaVu Sans is the
+widest."""
 _TICK_COUNT = 5
 
 
@@ -60,7 +63,7 @@ def _build_layers(shown_inputs: list[SensitivityRow], recommended_row: OfferRow,
         for index, sensitivity in enumerate(shown_inputs)
         for bar in _build_bars(sensitivity, recommended_row, planned_usd)
     ]
-    label_widths_px = _compute_label_widths_px(bars)
+    label_widths_px, max_label_width_px = _compute_label_widths_px(bars)
     low, high = _compute_domain([planned_usd, *(bar["usd"] for bar in bars)], planned_usd, label_widths_px)
     axis = alt.Axis(format=",~r", values=_compute_ticks(low, high))
     x = alt.X("usd:Q", title="Cost ($/month)", scale=alt.Scale(domain=[low, high], nice=False), axis=axis)
@@ -77,7 +80,7 @@ def _build_layers(shown_inputs: list[SensitivityRow], recommended_row: OfferRow,
         .encode(x=x, x2=alt.X2("planned:Q"), y=y, color=alt.Color("colour:N", scale=None, legend=None), tooltip=tooltip)
     )
     rule = build_layer([{"usd": planned_usd}]).mark_rule(color=INK, strokeWidth=1).encode(x=x)
-    return [marks, rule, *_build_name_layers(shown_inputs, y), *_build_end_labels(bars, y, max(label_widths_px) + 10)]
+    return [marks, rule, *_build_name_layers(shown_inputs, y), *_build_end_labels(bars, y, max_label_width_px)]
 
 
 def _build_name_layers(shown_inputs: list[SensitivityRow], y: alt.Y) -> Iterator[alt.Chart]:
@@ -91,14 +94,18 @@ def _build_name_layers(shown_inputs: list[SensitivityRow], y: alt.Y) -> Iterator
         yield name_layer.mark_text(**mark_options).encode(x=alt.XValue(0), y=y, text=alt.Text("input:N"))
 
 
-def _compute_label_widths_px(bars: list[dict[str, Any]]) -> tuple[float, float]:
-    """Return the widths in pixels that are reserved for the labels on the left and on the right."""
+def _compute_label_widths_px(bars: list[dict[str, Any]]) -> tuple[tuple[float, float], float]:
+    """Return the widths in pixels that are reserved for the labels on the left and on the right,
+    and the width to which longer labels are shortened."""
     left_px, right_px = (
-        max((min(_MAX_TEXT_PX, _PX_PER_CHAR * len(bar["words"])) for bar in bars if bar["side"] == side), default=0)
+        max((_PX_PER_CHAR * len(bar["words"]) for bar in bars if bar["side"] == side), default=0)
         for side in ("left", "right")
     )
-    max_width_px = _MAX_TEXT_PX if left_px + right_px <= 1.5 * _MAX_TEXT_PX else _MAX_TEXT_BESIDE_LONG_TEXT_PX
-    return min(left_px, max_width_px), min(right_px, max_width_px)
+    both_px = sum(min(_MAX_TEXT_PX, width_px) for width_px in (left_px, right_px))
+    max_width_px = _MAX_TEXT_PX if both_px <= 1.5 * _MAX_TEXT_PX else _MAX_TEXT_BESIDE_LONG_TEXT_PX
+    is_shortened = max(left_px, right_px) > max_width_px
+    max_label_width_px = (max_width_px + 10) / (_MAX_FONT_RATIO if is_shortened else 1)
+    return (min(left_px, max_width_px), min(right_px, max_width_px)), max_label_width_px
 
 
 def _compute_domain(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -10,10 +12,12 @@ from reports import formatting
 from reports.charts.picture import Chart
 from reports.charts.style import (
     ACCENT,
+    HEIGHT,
     LIMIT,
     MUTED,
     PAPER,
     SERIES,
+    WIDTH,
     build_layer,
     build_role_marks,
     build_spec,
@@ -32,6 +36,8 @@ _ROLES = {
 _UNRELIABLE: tuple[VariantState, ...] = ("INVALID", "ended early")
 _MAX_LABELS = 8
 _MAX_LABEL_CHARS = 34
+_PX_PER_CHAR, _LABEL_HEIGHT_PX = 6.5, 14
+_PLOT_PX = WIDTH - 75, HEIGHT - 90
 
 
 def build_variant_pareto_chart(report: Report) -> Chart | None:
@@ -110,7 +116,7 @@ def _build_layers(points: list[dict[str, Any]], local: LocalSection, unit: str) 
         .mark_line(interpolate="step-after", color=SERIES[2], strokeWidth=1.5, strokeDash=[4, 3])
         .encode(x=x, y=y)
     )
-    labeled_points = _select_labeled_points(points, (min(costs) + max(costs)) / 2)
+    labeled_points = _select_readable_labels(_select_labeled_points(points, (min(costs) + max(costs)) / 2), points)
     label_layers = [
         build_layer(aligned_points)
         .mark_text(align=align, dx=0, dy=-12, fontWeight=600)
@@ -154,6 +160,35 @@ def _select_labeled_points(points: list[dict[str, Any]], middle_cost: float) -> 
         {**point, "label": _format_label(point), "align": "right" if point["cost"] > middle_cost else "left"}
         for point in points_by_id.values()
     ]
+
+
+def _select_readable_labels(labeled_points: list[dict[str, Any]], points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Omit each label that would cover one before it. The accuracy is also in the tooltip and the
+    table."""
+    costs, latencies = ([point[name] for point in points] for name in ("cost", "latency"))
+    shown: list[tuple[float, float, float, dict[str, Any]]] = []
+    for point in labeled_points:
+        width_px = _PX_PER_CHAR * len(point["label"])
+        x_px = _PLOT_PX[0] * _locate(point["cost"], costs, 5, from_zero=False)
+        y_px = _PLOT_PX[1] * _locate(point["latency"], latencies, 20)
+        left_px = x_px - (width_px if point["align"] == "right" else 0)
+        if all(
+            left_px > other_left_px + other_width_px
+            or other_left_px > left_px + width_px
+            or abs(y_px - other_y_px) > _LABEL_HEIGHT_PX
+            for other_left_px, other_width_px, other_y_px, _ in shown
+        ):
+            shown.append((left_px, width_px, y_px, point))
+    return [point for *_, point in shown]
+
+
+def _locate(value: float, values: Sequence[float], ratio: float, *, from_zero: bool = True) -> float:
+    """Return the place of a value on the axis that `fit_scale` gives these values, from 0 to 1."""
+    low, high = min(values), max(values)
+    if low > 0 and high / low > ratio:
+        return math.log(value / low) / math.log(high / low)
+    low = 0.0 if from_zero else low
+    return (value - low) / ((high - low) or 1.0)
 
 
 def _format_label(point: dict[str, Any]) -> str:

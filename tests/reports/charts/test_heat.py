@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import re
+
+from msgspec.structs import replace
+
 from reports.charts.heat import build_heat_map_chart
+from reports.charts.picture import render_svg
 from reports.model import Report
 
 
@@ -25,3 +30,20 @@ def test_the_table_has_a_row_a_time_and_a_column_a_range(full_report: Report) ->
 
 def test_what_failed_is_not_there_and_a_run_without_answers_has_none(empty_report: Report) -> None:
     assert build_heat_map_chart(empty_report) is None
+
+
+def test_the_title_of_the_latency_axis_is_inside_the_picture(full_report: Report) -> None:
+    """Vega omits the label "1,000" until it knows the height of the chart."""
+    assert full_report.heat_map is not None
+    edges_ms = tuple(8 * 2 ** (index / 2) for index in range(14))
+    counts = 13 * full_report.heat_map.counts[:1]
+    drawing = build_heat_map_chart(
+        replace(full_report, heat_map=replace(full_report.heat_map, edges_ms=edges_ms, counts=counts))
+    )
+    assert drawing is not None
+    svg = render_svg(drawing)
+    plot = re.search(r'transform="translate\(([\d.]+),', svg)
+    title = re.search(r"translate\((-[\d.]+),[\d.]+\) rotate\(-90\)", svg)
+    assert plot is not None
+    assert title is not None
+    assert float(plot[1]) + float(title[1]) >= 11, "the height of its letters"

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from reports.charts.picture import Chart
 from reports.charts.probability import build_probability_chart
 from reports.charts.style import ACCENT
 from reports.model import PlanSection
+from tests.reports.charts.conftest import list_overlaps, read_texts
 
 
 def _bars(drawing: Chart | None) -> list[dict[str, Any]]:
@@ -36,3 +38,15 @@ def test_without_probabilities_there_is_no_chart(plan: PlanSection) -> None:
         build_probability_chart(replace(plan, offers=(replace(plan.recommended_row, slo_probabilities=None),))) is None
     )
     assert build_probability_chart(None) is None
+
+
+@pytest.mark.parametrize("target", [0.9, 0.95])
+def test_the_target_does_not_cover_the_value_of_a_bar_that_nearly_meets_it(plan: PlanSection, target: float) -> None:
+    assert plan.recommended_row is not None
+    assert plan.recommended_row.slo_probabilities is not None
+    probabilities = replace(plan.recommended_row.slo_probabilities, one_fewer=target - 0.014, planned=0.991)
+    row = replace(plan.recommended_row, slo_probabilities=probabilities)
+    drawing = build_probability_chart(replace(plan, offers=(row,), confidence=target))
+    assert drawing is not None
+    assert f"target {100 * target:.0f}\u202f%" in {text.words for text in read_texts(drawing)}
+    assert list_overlaps(drawing) == []

@@ -56,3 +56,12 @@ def test_a_report_without_memory_for_charts_has_everything_else(full_report: Rep
     assert message in page
     assert "<svg" not in page
     assert "p95 latency" in page
+
+
+@pytest.mark.skipif(not Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf").exists(), reason="needs a wide font")
+def test_the_layout_does_not_depend_on_the_fonts_of_the_machine(renderer: ChartRenderer) -> None:
+    labels = {"data": {"values": [{"x": "a wide label"}]}, "mark": "bar", "encoding": {"y": {"field": "x"}}}
+    of_machine, of_none = (
+        renderer.render_svg({**labels, "config": {"font": font}}) for font in ("DejaVu Sans", "Nowhere Sans")
+    )
+    assert of_machine == of_none.replace("Nowhere Sans", "DejaVu Sans")

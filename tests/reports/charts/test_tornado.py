@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from reports.charts.style import WIDTH
 from reports.charts.tornado import build_tornado_chart
 from reports.model import PlanSection
 from reports.plan_section import SensitivityRow
 from tests.fakes.whole_plan import A10G, L4
+from tests.reports.charts.conftest import read_texts
 
 
 def _bars(plan: PlanSection) -> dict[tuple[str, str], dict[str, Any]]:
@@ -90,3 +92,12 @@ def test_ticks_are_round_and_never_negative(plan: PlanSection) -> None:
     ]
     assert axis["values"][0] == 0
     assert all(tick % 1000 == 0 for tick in axis["values"])
+
+
+def test_a_long_name_is_shortened_to_fit_in_the_widest_font(plan: PlanSection) -> None:
+    swing = replace(plan.sensitivity[0], winner_high="far", winner_high_name="a fleet of many small machines, far away")
+    drawing = build_tornado_chart(_with(plan, swing))
+    assert drawing is not None
+    texts = read_texts(drawing)
+    assert any(text.words.endswith("\u2026") for text in texts)
+    assert max(text.right for text in texts) <= WIDTH

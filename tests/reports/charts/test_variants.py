@@ -7,6 +7,7 @@ import msgspec
 from reports.charts.picture import Chart
 from reports.charts.variants import build_variant_pareto_chart
 from reports.model import Report
+from tests.reports.charts.conftest import list_overlaps, read_texts
 
 
 def _points(drawing: Chart) -> dict[str, dict[str, Any]]:
@@ -62,3 +63,22 @@ def test_one_variant_or_none_is_no_chart(local_report: Report, failed_report: Re
     assert build_variant_pareto_chart(msgspec.structs.replace(local_report, local=one)) is None
     assert build_variant_pareto_chart(failed_report) is None
     assert build_variant_pareto_chart(full_report) is None
+
+
+def test_an_accuracy_that_would_cover_the_name_of_the_best_is_only_in_the_table(local_report: Report) -> None:
+    assert local_report.local is not None
+    best = next(one for one in local_report.local.variants if one.state == "best")
+    beside = [
+        msgspec.structs.replace(
+            one, latency=msgspec.structs.replace(one.latency, value=1.02 * (best.latency.value or 0.0)), cost=best.cost
+        )
+        if one.name == "cpu int8-static, batch 1"
+        else one
+        for one in local_report.local.variants
+    ]
+    local = msgspec.structs.replace(local_report.local, variants=tuple(beside))
+    drawing = build_variant_pareto_chart(msgspec.structs.replace(local_report, local=local))
+    assert drawing is not None
+    assert "cpu int8-static, batch 4, 96.9\u202f%" in {text.words for text in read_texts(drawing)}
+    assert list_overlaps(drawing) == []
+    assert [row[3] for row in drawing.rows if row[0] == "cpu int8-static, batch 1"] == ["96.9\u202f%"]
