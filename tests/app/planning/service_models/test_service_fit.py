@@ -25,7 +25,7 @@ LAWS = (RequestService(2, 0.05, 0.6, 0.004), BatchService(0.03, 0.004, 16, cv=0.
 
 @pytest.mark.parametrize(
     ("law", "requests"),
-    [(LAWS[0], 1000), (LAWS[1], 600), pytest.param(LAWS[1], 3000, marks=pytest.mark.soak)],
+    [(LAWS[0], 1000), (LAWS[1], 600), *(pytest.param(law, 3000, marks=pytest.mark.soak) for law in LAWS)],
 )
 def test_a_known_law_is_found_within_the_interval_that_is_reported(
     law: RequestService | BatchService, requests: int
