@@ -39,9 +39,9 @@ class SlotMeter:
             now_s=now_s,
             desired_replicas=desired_replicas,
             ready_replicas=len(operated_fleet.ready_slots),
-            in_flight=self._compute_in_flight(operated_fleet, now_s) if self._metric == "in_flight" else 0.0,
-            utilization=self._compute_utilization(operated_fleet, now_s) if self._metric == "busy" else 0.0,
-            rate_per_s=self._compute_rate_per_s(now_s) if self._metric == "rate" else 0.0,
+            in_flight=self._compute_in_flight(operated_fleet, now_s) if self._metric == "in_flight" else None,
+            utilization=self._compute_utilization(operated_fleet, now_s) if self._metric == "busy" else None,
+            rate_per_s=self._compute_rate_per_s(now_s) if self._metric == "rate" else None,
             pending_replicas=operated_fleet.replica_pool.count_in_phases(*PENDING_PHASES),
             starting_replicas=operated_fleet.replica_pool.count_in_phases(*STARTING_PHASES),
         )

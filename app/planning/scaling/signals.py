@@ -25,15 +25,16 @@ class FleetView(msgspec.Struct, frozen=True):
 
     `in_flight` is the number of requests that run in ready replicas or are queued, and
     `utilization` is the sum of the replicas' utilizations. Both are means over the time slot.
-    `rate_per_s` is the arrival rate in the time slot. Metrics that the autoscaler does not use are 0.
+    `rate_per_s` is the arrival rate in the time slot. A metric that the autoscaler does not use is
+    not measured.
     """
 
     now_s: float
     desired_replicas: int
     ready_replicas: int
-    in_flight: float
-    utilization: float
-    rate_per_s: float
+    in_flight: float | None
+    utilization: float | None
+    rate_per_s: float | None
     pending_replicas: int = 0
     starting_replicas: int = 0
 
@@ -42,14 +43,15 @@ class FleetView(msgspec.Struct, frozen=True):
         return self.ready_replicas + self.pending_replicas + self.starting_replicas
 
     def get_metric(self, metric: ScalingMetric) -> float:
-        """Return the value of the metric, summed over all replicas."""
-        match metric:
-            case "busy":
-                return self.utilization
-            case "in_flight":
-                return self.in_flight
-            case "rate":
-                return self.rate_per_s
+        """Return the value of the metric, which must have been measured, summed over all replicas."""
+        values: dict[ScalingMetric, float | None] = {
+            "busy": self.utilization,
+            "in_flight": self.in_flight,
+            "rate": self.rate_per_s,
+        }
+        value = values[metric]
+        assert value is not None, metric
+        return value
 
 
 class SlidingMean:
