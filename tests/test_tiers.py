@@ -125,6 +125,9 @@ QUIET = MachineLoad(clock_s=0, pressure_s=0, busy_s=0, stolen_s=0, own_s=0)
 CROWDED = MachineLoad(clock_s=10, pressure_s=9, busy_s=20, stolen_s=0, own_s=8)
 
 
+ONE_WORKER = ("-p", "xdist", "--numprocesses", "1")
+
+
 def ran(pytester: pytest.Pytester, *sources: str, options: Sequence[str] = ()) -> pytest.RunResult:
     for place, source in enumerate(sources):
         pytester.makepyfile(**{f"test_{place}": source})
@@ -248,7 +251,7 @@ def test_workers_report_what_they_skipped_to_the_process_that_counts(
         tiers.read_load = lambda: next(loads)
         """
     )
-    result = ran(pytester, FAILS, HOLDS, options=("-m", "timing", "--numprocesses", "1"))
+    result = ran(pytester, FAILS, HOLDS, options=("-m", "timing", *ONE_WORKER))
     result.assert_outcomes(passed=5, skipped=1)
     assert "6 run, 1 of them skipped for other work on the machine" in result.stdout.str()
 
@@ -258,7 +261,7 @@ def test_workers_report_fixtures_that_fail_or_take_long(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    result = ran(pytester, FIXTURES, options=("--numprocesses", "1", "--durations", "0"))
+    result = ran(pytester, FIXTURES, options=(*ONE_WORKER, "--durations", "0"))
     result.assert_outcomes(passed=2, errors=2)
     result.stdout.re_match_lines([r".*s setup +test_0.py::test_slow"])
 
