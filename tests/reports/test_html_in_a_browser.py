@@ -163,17 +163,18 @@ def test_a_run_without_measurement_opens_cleanly(browser: webdriver.Chrome, rend
     ("name", "theme"),
     [
         ("streaming_report", "light"),
+        ("spike_report", "dark"),
+        ("clients_report", "dark"),
+        ("locust_report", "light"),
+        ("strayed_report", "light"),
+        ("failed_report", "dark"),
         ("whole_plan_report", "dark"),
+        # The unit tier draws these without a browser.
         *(
             pytest.param(name, theme, marks=pytest.mark.soak)
             for name, theme in (
-                ("spike_report", "dark"),
-                ("clients_report", "dark"),
-                ("locust_report", "light"),
                 ("local_report", "dark"),
-                ("strayed_report", "light"),
                 ("language_model_report", "light"),
-                ("failed_report", "dark"),
                 ("planned_report", "light"),
             )
         ),
