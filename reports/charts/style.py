@@ -182,7 +182,7 @@ def fit_scale(values: Sequence[float], ratio: float, *, from_zero: bool = True) 
     value exceeds `ratio`. Otherwise, the scale is linear and starts at zero unless `from_zero` is
     false.
     """
-    if min(values) <= 0 or max(values) / min(values) <= ratio:
+    if not _is_log_scale(values, ratio):
         if from_zero and max(values) > 0:
             return {"scale": alt.Scale(domain=[0, 1.06 * max(values)])}
         return {"scale": alt.Scale(zero=False, padding=10)}
@@ -191,6 +191,20 @@ def fit_scale(values: Sequence[float], ratio: float, *, from_zero: bool = True) 
         "scale": alt.Scale(type="log", nice=False, padding=12),
         "axis": alt.Axis(values=ticks, format=",~g"),
     }
+
+
+def find_position(value: float, values: Sequence[float], ratio: float, *, from_zero: bool = True) -> float:
+    """Return the approximate position of a value on the axis that `fit_scale` fits to the values,
+    from 0 to 1."""
+    low, high = min(values), max(values)
+    if _is_log_scale(values, ratio):
+        return math.log(value / low) / math.log(high / low)
+    low = 0.0 if from_zero else low
+    return (value - low) / ((high - low) or 1.0)
+
+
+def _is_log_scale(values: Sequence[float], ratio: float) -> bool:
+    return min(values) > 0 and max(values) / min(values) > ratio
 
 
 def _build_log_ticks(low: float, high: float) -> list[float]:

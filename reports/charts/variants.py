@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -21,6 +19,7 @@ from reports.charts.style import (
     build_layer,
     build_role_marks,
     build_spec,
+    find_position,
     fit_scale,
 )
 from reports.local_model import LocalSection, VariantRow, VariantState
@@ -38,6 +37,8 @@ _MAX_LABELS = 8
 _MAX_LABEL_CHARS = 34
 _PX_PER_CHAR, _LABEL_HEIGHT_PX = 6.5, 14
 _PLOT_PX = WIDTH - 75, HEIGHT - 90
+_COST_RATIO, _LATENCY_RATIO = 5, 20
+"""Ratio of the highest to the lowest value above which an axis is logarithmic."""
 
 
 def build_variant_pareto_chart(report: Report) -> Chart | None:
@@ -106,17 +107,21 @@ def _format_accuracy(variant: VariantRow) -> str:
 def _build_layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> list[alt.Chart]:
     latencies, costs = ([point[name] for point in points] for name in ("latency", "cost"))
     x = alt.X(
-        "cost:Q", title=f"{local.axes.cost} ({formatting.format_unit(unit)})", **fit_scale(costs, 5, from_zero=False)
+        "cost:Q",
+        title=f"{local.axes.cost} ({formatting.format_unit(unit)})",
+        **fit_scale(costs, _COST_RATIO, from_zero=False),
     )
-    max_latency = 1.15 * max(latencies)  # room for a label above the slowest variant
-    y = alt.Y("latency:Q", title=f"{local.axes.latency} (ms)", **fit_scale([*latencies, max_latency], 20))
+    latencies.append(1.15 * max(latencies))  # room for a label above the slowest variant
+    y = alt.Y("latency:Q", title=f"{local.axes.latency} (ms)", **fit_scale(latencies, _LATENCY_RATIO))
     front = _select_two_axis_front(points)
     front_line = (
         build_layer(front)
         .mark_line(interpolate="step-after", color=SERIES[2], strokeWidth=1.5, strokeDash=[4, 3])
         .encode(x=x, y=y)
     )
-    labeled_points = _select_readable_labels(_select_labeled_points(points, (min(costs) + max(costs)) / 2), points)
+    labeled_points = _select_readable_labels(
+        _select_labeled_points(points, (min(costs) + max(costs)) / 2), costs, latencies
+    )
     label_layers = [
         build_layer(aligned_points)
         .mark_text(align=align, dx=0, dy=-12, fontWeight=600)
@@ -162,15 +167,16 @@ def _select_labeled_points(points: list[dict[str, Any]], middle_cost: float) -> 
     ]
 
 
-def _select_readable_labels(labeled_points: list[dict[str, Any]], points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _select_readable_labels(
+    labeled_points: list[dict[str, Any]], costs: list[float], latencies: list[float]
+) -> list[dict[str, Any]]:
     """Omit each label that would cover one before it. The accuracy is also in the tooltip and the
-    table."""
-    costs, latencies = ([point[name] for point in points] for name in ("cost", "latency"))
+    table. `costs` and `latencies` are the values that the axes fit."""
     shown: list[tuple[float, float, float, dict[str, Any]]] = []
     for point in labeled_points:
         width_px = _PX_PER_CHAR * len(point["label"])
-        x_px = _PLOT_PX[0] * _locate(point["cost"], costs, 5, from_zero=False)
-        y_px = _PLOT_PX[1] * _locate(point["latency"], latencies, 20)
+        x_px = _PLOT_PX[0] * find_position(point["cost"], costs, _COST_RATIO, from_zero=False)
+        y_px = _PLOT_PX[1] * find_position(point["latency"], latencies, _LATENCY_RATIO)
         left_px = x_px - (width_px if point["align"] == "right" else 0)
         if all(
             left_px > other_left_px + other_width_px
@@ -180,15 +186,6 @@ def _select_readable_labels(labeled_points: list[dict[str, Any]], points: list[d
         ):
             shown.append((left_px, width_px, y_px, point))
     return [point for *_, point in shown]
-
-
-def _locate(value: float, values: Sequence[float], ratio: float, *, from_zero: bool = True) -> float:
-    """Return the place of a value on the axis that `fit_scale` gives these values, from 0 to 1."""
-    low, high = min(values), max(values)
-    if low > 0 and high / low > ratio:
-        return math.log(value / low) / math.log(high / low)
-    low = 0.0 if from_zero else low
-    return (value - low) / ((high - low) or 1.0)
 
 
 def _format_label(point: dict[str, Any]) -> str:

@@ -114,7 +114,7 @@ def test_an_event_without_an_end_is_given_up(line: bytes, monkeypatch: pytest.Mo
 )
 def test_what_says_nothing_takes_no_memory(line: bytes) -> None:
     splitter = EventSplitter()
-    for _ in range(200):
+    for _ in range(1000):
         splitter.feed(line * 100)
     held = sum(sys.getsizeof(getattr(splitter, name)) for name in EventSplitter.__slots__)
     assert held < 10_000
