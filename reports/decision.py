@@ -132,9 +132,9 @@ def summarize_caveats(checks: list[CheckRow], note_count: int = 0) -> str:
 
 
 def get_instance_name(row: OfferRow) -> str:
-    """Return the instance type of an offer. Reports of older versions do not contain the type; in
-    that case, return the name of the offer."""
-    return row.instance_type or row.offer
+    """Return the provider and the instance type of an offer, such as `aws/g6.xlarge`. Reports of
+    older versions contain neither; in that case, return the name of the offer."""
+    return f"{row.provider}/{row.instance_type}" if row.provider and row.instance_type else row.offer
 
 
 def _list_details(row: OfferRow) -> Iterator[str]:

@@ -24,6 +24,10 @@ RejectedBy = Literal[
 ]  # fmt: skip
 """Filter that excludes an offer. Filters are sorted by how close an excluded offer is to being
 feasible, closest first; the last six filters are set by the user."""
+USER_FILTERS: frozenset[RejectedBy] = frozenset(
+    ("accelerators", "vendor", "region", "provider", "accelerator type", "source")
+)
+"""Filters that the user sets to consider only some of the offers."""
 RejectionId = Literal[
     "accelerator_count", "attention_heads", "measured_memory", "measured_vcpus_unknown", "memory", "no_accelerator",
     "no_language_model", "not_measured", "precision", "processor", "replica_memory_unknown", "runtime",
@@ -288,6 +292,15 @@ class Mix(msgspec.Struct, frozen=True):
     sentence: str
 
 
+class AcceleratorResult(msgspec.Struct, frozen=True):
+    """Result for an accelerator that the plan was limited to: its best feasible offer, or else the
+    excluded offer that is closest to being feasible. `offer` is the offer's key in the plan; None if
+    no offer has the accelerator."""
+
+    accelerator: str
+    offer: str | None
+
+
 class Plan(msgspec.Struct, frozen=True):
     traffic: Traffic
     slo: tuple[str, ...]
@@ -328,3 +341,5 @@ class Plan(msgspec.Struct, frozen=True):
     api: ApiComparison | None = None
     """Comparison of the recommended fleet with an API that is priced per token; None without the
     API's prices or the tokens per request."""
+    accelerators: tuple[AcceleratorResult, ...] = ()
+    """Result for each accelerator that the plan was limited to, in the order of the limit."""

@@ -22,7 +22,7 @@ def _with_row(plan: PlanSection, **changes: object) -> PlanSection:
 
 def test_a_decision_says_what_to_buy_what_it_costs_and_how_sure_it_is(plan: PlanSection) -> None:
     decision = build_plan_decision(plan)
-    assert decision.headline == "5 × g2-standard-4, $2,577/month"
+    assert decision.headline == "5 × gcp/g2-standard-4, $2,577/month"
     assert decision.sentence == (
         "Serves 90.0\u202freq/s within p95 TTFT <\u202f500\u202fms, p95 latency <\u202f9000\u202fms "
         "with 95.3\u202f% probability."
@@ -40,7 +40,7 @@ def test_evidence_from_another_machine_names_it_and_what_was_not_measured(plan: 
     decision = build_plan_decision(replace(_with_row(plan, basis="extrapolated"), source=source))
     assert decision.evidence == (
         "Evidence: medium. The capacity was extrapolated from this machine, not measured on "
-        "g2-standard-4. The measurement has warnings."
+        "gcp/g2-standard-4. The measurement has warnings."
     )
 
 

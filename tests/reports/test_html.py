@@ -145,7 +145,7 @@ def test_a_run_with_a_plan_begins_with_verdict_decision_evidence_and_caveats(ful
     order = [
         text.index(part)
         for part in (
-            "PASS", "7 × c7i.large, $456/month", "Serves 900", "Evidence: medium", "1 caveat: step duration",
+            "PASS", "7 × aws/c7i.large, $456/month", "Serves 900", "Evidence: medium", "1 caveat: step duration",
             "9 of 10 checks passed", "Demand over the day vs. capacity", "Max rate 218", "Objectives",
             "Basis of the decision", "p95 latency by offered rate", "Evidence by basis", "Cost and alternatives",
             "Endpoint under load", "Appendix", "All validity checks",
@@ -179,7 +179,7 @@ def test_an_invalid_run_begins_with_that_and_shows_its_caveats_although_it_has_a
     )
     html = render_html(msgspec.structs.replace(full_report, verdict=verdict))
     text = _text(html)
-    assert text.index("Measurement invalid") < text.index("Evidence: low") < text.index("7 × c7i.large")
+    assert text.index("Measurement invalid") < text.index("Evidence: low") < text.index("7 × aws/c7i.large")
     assert '<details class="caveats" open>' in html
 
 
@@ -487,11 +487,11 @@ def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(ren
     order = [
         text.index(part)
         for part in (
-            "5 × g2-standard-4, $2,577/month", "with 95.3", "Evidence: high", "The capacity was measured on",
+            "5 × gcp/g2-standard-4, $2,577/month", "with 95.3", "Evidence: high", "The capacity was measured on",
             "P(SLO met) at peak by number of instances",
             "41.2 % with 3; 95.3 % with 4 (planned); over 99.9 % with 5 instances. The target is 95 %.",
             "4 planned (need P10–P90: 3–5)", "simulation, least-outstanding load balancing",
-            "Monthly cost vs. latency at peak", "Cost sensitivity", "Bottleneck",
+            "Monthly cost vs. p95 TTFT at peak", "Cost sensitivity", "Bottleneck",
             "Peak day by hour", "Unit cost of the recommended fleet, $", "Energy and carbon: energy 262 (190–330)",
             "Savings by change, one at a time", "Were 2 reserved for a year", "together cost 297 USD less",
             "Feasible offers by cost, on-demand or owned", "1 excluded offer",
