@@ -27,9 +27,10 @@ def main() -> int:
 
     gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
     from app.cli.signals import handle_signals
-    from app.cli.streams import replace_missing_streams
+    from app.cli.streams import replace_missing_streams, replace_unencodable_characters
 
     replace_missing_streams()
+    replace_unencodable_characters()
     handle_signals()
     from app.cli.main import main as run_command_line
 

@@ -35,7 +35,11 @@ _SECTION = "A URL instead of a profile"
 
 URL_OPTIONS: tuple[CommandOption, ...] = (
     CommandOption(
-        ["--openai"], metavar="URL", section=_SECTION, help="base URL of an OpenAI-compatible API, as in …/v1"
+        ["--openai"],
+        elsewhere=("--base-url", "--endpoint", "--target"),
+        metavar="URL",
+        section=_SECTION,
+        help="base URL of an OpenAI-compatible API, as in …/v1",
     ),
     CommandOption(
         ["--api"],
@@ -61,6 +65,7 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
     ),
     CommandOption(
         ["-X", "--request", "method"],
+        elsewhere=("--method", "-m"),
         metavar="METHOD",
         section=_SECTION,
         help="HTTP method (default: POST with --data, otherwise GET)",
@@ -68,16 +73,28 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
     CommandOption(["-d", "--data"], metavar="BODY", section=_SECTION, help="body of each request, or @FILE"),
     CommandOption(
         ["--input-tokens"],
+        elsewhere=("--input-len", "--random-input-len", "--isl", "--prompt-tokens", "--synthetic-input-tokens-mean"),
         metavar="N",
         section=_SECTION,
         help="prompt length in tokens, or a distribution as in a profile (default: 512)",
     ),
-    CommandOption(["--output-tokens"], metavar="N", section=_SECTION, help="response length in tokens (default: 128)"),
     CommandOption(
-        ["--rate"], metavar="RATE", section=_SECTION, help="requests per second, like 200/s; several, as in 50/s,100/s"
+        ["--output-tokens"],
+        elsewhere=("--output-len", "--random-output-len", "--osl", "--output-tokens-mean"),
+        metavar="N",
+        section=_SECTION,
+        help="response length in tokens (default: 128)",
+    ),
+    CommandOption(
+        ["--rate"],
+        elsewhere=("--rps", "--qps", "--request-rate", "-r"),
+        metavar="RATE",
+        section=_SECTION,
+        help="requests per second, like 200/s; several, as in 50/s,100/s",
     ),
     CommandOption(
         ["--concurrency"],
+        elsewhere=("-c", "--max-concurrency", "--connections", "-u", "--vus", "--clients"),
         metavar="N",
         section=_SECTION,
         help="number of requests in flight, each sent after the previous response; several, as in 1,2,4,8; with "
@@ -85,12 +102,14 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
     ),
     CommandOption(
         ["--duration"],
+        elsewhere=("-t", "-z", "--time", "--run-time", "--max-seconds", "--benchmark-duration"),
         metavar="TIME",
         section=_SECTION,
         help="duration of each load, like 30s (default: 10s; 1m for a Locust test)",
     ),
     CommandOption(
         ["--requests"],
+        elsewhere=("-n", "--num-prompts", "--num-requests", "--request-count", "--max-requests", "--iterations"),
         type=click.IntRange(min=1),
         metavar="N",
         section=_SECTION,
@@ -106,6 +125,7 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
     ),
     CommandOption(
         ["--warmup"],
+        elsewhere=("--warm-up", "--warmup-duration"),
         metavar="TIME",
         section=_SECTION,
         help="warm-up before the first load (default: 2s; none if the prompts of a trace are replayed)",
@@ -116,6 +136,13 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
         metavar="OBJECTIVE",
         section=_SECTION,
         help="like 'p95 < 50ms' or 'error_rate < 1%'; repeatable",
+    ),
+    CommandOption(
+        ["-k", "--insecure", "is_insecure"],
+        elsewhere=("--no-check-certificate", "--skip-tls-verify", "--insecure-skip-tls-verify"),
+        is_flag=True,
+        section=_SECTION,
+        help="accept any TLS certificate of the server, as tls.verify: false in a profile",
     ),
     CommandOption(
         ["--permitted"],
@@ -175,23 +202,32 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
 
 
 def _build_target(arguments: Arguments) -> UrlTarget:
+    from app.profiles.templates import recognize_request
     from app.profiles.url_profile import UrlTarget
 
+    model = arguments.model
     urls = {option: url for option in _PROTOCOL_OPTIONS if (url := getattr(arguments, option)) is not None}
     if len(urls) + (arguments.profile is not None) > 1:
         raise UsageError("more than one target is specified", hint="Specify one URL, or one profile.")
     if urls:
         option, url = next(iter(urls.items()))
         protocol = _PROTOCOL_OPTIONS[option]
+        protocols = _OPENAI_APIS if option == "openai" else {option: protocol}
         if option == "openai" and arguments.api is not None:
             protocol = _OPENAI_APIS[arguments.api]
+            protocols = {arguments.api: protocol}
     else:
         scheme, separator, address = arguments.profile.partition("://")
         url = f"{scheme.casefold()}{separator}{address}"
         protocol = "oip-grpc" if url.startswith(_GRPC_SCHEMES) else "http"
+        protocols = _OPENAI_APIS | _PROTOCOL_OPTIONS if arguments.data is None and arguments.method is None else {}
+    recognized = recognize_request(url)
+    if recognized is not None and recognized[0] in protocols.values():
+        protocol, url = next(known for known in protocols.values() if known == recognized[0]), recognized[1]
+        model = model or recognized[2]
     if arguments.api is not None and arguments.openai is None:
         raise UsageError("--api requires --openai", hint="Add --openai URL, or remove --api.")
-    if protocol == "http" and arguments.model is not None:
+    if protocol == "http" and model is not None:
         raise UsageError(
             "--model requires --openai, --anthropic, --oip or --grpc", hint="Plain HTTP has no model name."
         )
@@ -203,7 +239,7 @@ def _build_target(arguments: Arguments) -> UrlTarget:
     return UrlTarget(
         url=url,
         protocol=protocol,
-        model=arguments.model,
+        model=model,
         api_key=arguments.api_key,
         headers=tuple(arguments.headers),
         method=arguments.method,
@@ -211,6 +247,7 @@ def _build_target(arguments: Arguments) -> UrlTarget:
         input_tokens=arguments.input_tokens,
         output_tokens=arguments.output_tokens,
         is_permitted=arguments.permitted,
+        verifies_certificate=not arguments.is_insecure,
     )
 
 

@@ -51,6 +51,7 @@ class UrlTarget(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: str | None = None
     output_tokens: str | None = None
     is_permitted: bool = False
+    verifies_certificate: bool = True
 
 
 class UrlLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +113,7 @@ def _build_target(target: UrlTarget) -> dict[str, Any]:
         "model": target.model,
         "api_key": target.api_key,
         "headers": {name: value for name, value in headers.items() if name.casefold() != _CONTENT_TYPE},
+        "tls": {} if target.verifies_certificate else {"verify": False},
         "permitted": target.is_permitted,
     }
     return {key: value for key, value in keys.items() if value not in (None, {}, False)}

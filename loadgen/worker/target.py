@@ -15,6 +15,7 @@ from time import perf_counter_ns
 
 import msgspec
 
+from loadgen.protocols import build_requests
 from loadgen.protocols.prepared import (
     PreparedWorkload,
     ResponseCheck,
@@ -29,20 +30,7 @@ from loadgen.records import Endpoint, PreflightDone, WorkerShare
 from loadgen.transport.address import Address, EndpointError, parse_grpc_url, parse_url
 from loadgen.transport.exchange import CallKind, Exchange, Headers, ResolveError, StreamReader, Transport
 from loadgen.transport.http_transport import create_http_transport
-from loadgen.workloads import (
-    BatchWorkload,
-    GrpcWorkload,
-    HttpWorkload,
-    LocustWorkload,
-    MixedWorkload,
-    OipWorkload,
-    OpenAiWorkload,
-    RealtimeWorkload,
-    TfServingWorkload,
-    TorchServeWorkload,
-    TranscriptionWorkload,
-    Workload,
-)
+from loadgen.workloads import GrpcWorkload, OipWorkload, RealtimeWorkload, TfServingWorkload, Workload
 
 
 def read_private_bytes() -> int | None:
@@ -295,50 +283,8 @@ class SendingTarget:
         self.api_keys.set_requests(prepared_workload.requests, getattr(self.transport, "set_headers", None))
 
     async def _build_workload(self) -> PreparedWorkload:
-        # Import each protocol only when it is used: importing all protocols takes seconds.
         workload, endpoint, address = self._workload, self._endpoint, self._address
         match workload:
-            case HttpWorkload():
-                from loadgen.protocols.http import build_http
-
-                return build_http(workload, endpoint, address)
-            case OpenAiWorkload():
-                from loadgen.protocols.openai import build_openai
-
-                return build_openai(workload, endpoint, address)
-            case TranscriptionWorkload():
-                from loadgen.protocols.openai_media import build_transcriptions
-
-                return build_transcriptions(workload, endpoint, address)
-            case RealtimeWorkload():
-                from loadgen.protocols.openai_realtime import build_realtime
-
-                return build_realtime(workload, endpoint, address)
-            case TorchServeWorkload() | OipWorkload() | TfServingWorkload() | GrpcWorkload():
-                return await self._build_model_server_workload(workload)
-            case MixedWorkload():
-                from loadgen.protocols.http import build_http
-                from loadgen.protocols.mix import build_mix
-                from loadgen.protocols.openai import build_openai
-
-                def prepare_class(class_workload: OpenAiWorkload | HttpWorkload) -> PreparedWorkload:
-                    if isinstance(class_workload, HttpWorkload):
-                        return build_http(class_workload, endpoint, address)
-                    return build_openai(class_workload, endpoint, address)
-
-                return build_mix(workload, prepare_class)
-            case LocustWorkload() | BatchWorkload():
-                raise RuntimeError("a Locust test and a batch are not sent by a load worker")
-
-    async def _build_model_server_workload(
-        self, workload: TorchServeWorkload | OipWorkload | TfServingWorkload | GrpcWorkload
-    ) -> PreparedWorkload:
-        endpoint, address = self._endpoint, self._address
-        match workload:
-            case TorchServeWorkload():
-                from loadgen.protocols.torchserve import build_torchserve
-
-                return build_torchserve(workload, endpoint, address)
             case OipWorkload():
                 from loadgen.protocols.oip import build_oip
 
@@ -351,6 +297,11 @@ class SendingTarget:
                 from loadgen.protocols.grpc_messages import build_grpc
 
                 return await build_grpc(workload, address, self._send_query)
+            case _:
+                prepared_workload = build_requests(workload, endpoint, address)
+                if prepared_workload is None:
+                    raise RuntimeError("a Locust test and a batch are not sent by a load worker")
+                return prepared_workload
 
     async def _send_query(self, request: bytes, method: str = "") -> Exchange:
         return await self._send_request(request, method=method)
