@@ -112,12 +112,17 @@ def _build_normalized_metrics(success_rows: StageRows, tokens: TokenRows) -> Met
     return metrics
 
 
-def estimate_token_goodput(good_rows: StageRows, bounds_ns: tuple[int, int]) -> Estimate | None:
-    """Estimate the output tokens per second of the responses within all limits of the SLO, by
-    scheduled start; `None` if no response has a token count."""
+def estimate_token_goodput(
+    good_rows: StageRows, bounds_ns: tuple[int, int], *, is_closed_loop: bool
+) -> Estimate | None:
+    """Estimate the output tokens per second of the responses within all limits of the SLO; `None` if
+    no response has a token count. In an open loop, all tokens count at the scheduled start of their
+    request. In a closed loop, they count as in the output throughput."""
     tokens = good_rows.tokens
     if tokens is None or (tokens.tokens_out.size and np.isnan(tokens.tokens_out).all()):
         return None
+    if is_closed_loop:
+        return _estimate_spread_rate(good_rows, tokens, bounds_ns)
     edges_ns = np.linspace(*bounds_ns, BATCH_COUNT + 1)
     counts, _ = np.histogram(good_rows.scheduled_ns, edges_ns, weights=np.nan_to_num(tokens.tokens_out))
     return estimate_rate_of_amounts(counts, (bounds_ns[1] - bounds_ns[0]) / 1e9)
@@ -237,6 +242,10 @@ def estimate_output_rate(responses: StageRows, bounds_ns: tuple[int, int]) -> Es
     tokens = responses.tokens
     if tokens is None or np.isnan(tokens.tokens_out).all():
         return None
+    return _estimate_spread_rate(responses, tokens, bounds_ns)
+
+
+def _estimate_spread_rate(responses: StageRows, tokens: TokenRows, bounds_ns: tuple[int, int]) -> Estimate:
     counts = np.nan_to_num(tokens.tokens_out)
     first_ns = np.where(tokens.first_token_ns > 0, tokens.first_token_ns, responses.end_ns)
     durations_ns = np.maximum(responses.end_ns - first_ns, 1)
