@@ -271,6 +271,7 @@ class _Session:
             generator,
             self._spec.workload,
             is_forced=self._spec.recalibrate,
+            is_machine_busy=self._machine_monitor.is_busy,
             on_measuring=lambda kind: self._run_log.emit_phase("calibrate", _CALIBRATION_MESSAGES[kind]),
         )
         if finder.has_measured:
