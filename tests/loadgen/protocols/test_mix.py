@@ -57,6 +57,8 @@ def test_the_class_of_each_arrival_is_drawn_by_weight_and_each_class_sends_its_r
     assert order is not None
     assert classes.names == ("a", "b", "c")
     assert classes.first_requests == (0, 4, 8)
+    assert list(built.preflight_requests) == [0, 4, 8]
+    assert b'"lora"' in built.preflight_requests[4]
     counts = Counter(classes.indices[index] for index in order)
     assert [counts[number] / len(order) for number in range(3)] == pytest.approx([0.7, 0.2, 0.1], abs=0.01)
     assert [index for index in order if classes.indices[index] == 1][:5] == [4, 5, 6, 7, 4]
