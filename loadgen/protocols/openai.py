@@ -412,7 +412,7 @@ def _build_check(workload: OpenAiWorkload, result_counts: list[int], count_token
         elif error is None:
             expected_count = result_counts[exchange.request_index] if api in ("embeddings", "rerank") else 1
             response = decode_response(api, exchange.body, expected_count=expected_count, count_tokens=count_tokens)
-            error, exchange.tokens = response.error, response.tokens
+            error, exchange.tokens, exchange.detail = response.error, response.tokens, response.detail
         return RESPONSE_OK if error is None else ResponseCheck(error)
 
     return check

@@ -11,6 +11,8 @@ import msgspec
 from loadgen.decoding import json_decoder
 from loadgen.transport.exchange import ServerDetails, Tokens
 
+NO_OUTPUT_DETAIL = "the response is empty: it has no text and no tool calls, and no output tokens are reported"
+
 CountTokens = Callable[[str], int]
 """Function that returns the number of tokens in a text."""
 
@@ -115,6 +117,11 @@ class TokenCounter:
         self._usage: object = None
         self.timings: object = None
         """The object `timings` of an event, in which llama.cpp reports times."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no chunk was received and the server reports no output tokens."""
+        return not self._chunk_ns and not self.reported_output_tokens
 
     @property
     def stores_text(self) -> bool:

@@ -124,7 +124,7 @@ def test_each_class_checks_its_own_responses() -> None:
     built = mix(("any", 1, HttpWorkload(path="/any")), ("strict", 1, strict))
     assert built.classes is not None
     assert built.classes.labels == ("GET http://h:1/any", "GET http://h:1/strict")
-    exchanges = [Exchange(0, index, 0, b"", lambda _: None, status=200) for index in (0, 1)]
+    exchanges = [Exchange(0, index, 0, b"", lambda _: None, status=200, body=b"{}") for index in (0, 1)]
     assert [built.check(exchange).error for exchange in exchanges] == [None, "bad-output"]
 
 

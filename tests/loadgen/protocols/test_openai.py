@@ -493,7 +493,10 @@ def test_the_evaluate_of_whole_answers() -> None:
 def test_the_evaluate_of_streams() -> None:
     built = build()
     assert built.new_reader is not None
-    for piece, error in ((b'data: {"choices": [{"finish_reason": "stop"}]}\n\n', None), (b": ping\n\n", "truncated")):
+    for piece, error in (
+        (b'data: {"choices": [{"text": "a", "finish_reason": "stop"}]}\n\n', None),
+        (b": ping\n\n", "truncated"),
+    ):
         reader = built.new_reader()
         assert reader.feed(piece, 1) is None
         streamed = exchange(reader=reader, headers=[(b"content-type", b"text/event-stream")])

@@ -291,10 +291,15 @@ def test_thinking_in_a_list_of_parts_is_reasoning() -> None:
     assert read.times == (1, None, 1)
 
 
-def test_an_answer_without_tokens_is_a_success_without_times() -> None:
+def test_a_response_without_text_and_tokens_is_bad_output() -> None:
     read = Read(chunk({"role": "assistant"}), STOP, DONE)
-    assert (read.error, read.times, read.count, read.tokens.chunk_ns) == (None, (None, None, None), (0, "chunks"), None)
-    assert Read(STOP, usage(prompt_tokens=1, completion_tokens=0)).count == (0, "server")
+    assert (read.error, read.times, read.count) == ("bad-output", (None, None, None), (0, "chunks"))
+    assert Read(STOP, usage(prompt_tokens=1, completion_tokens=0)).error == "bad-output"
+
+
+def test_a_response_of_a_token_without_text_is_a_success_without_times() -> None:
+    read = Read(STOP, usage(prompt_tokens=1, completion_tokens=1))
+    assert (read.error, read.times, read.count, read.tokens.chunk_ns) == (None, (None, None, None), (1, "server"), None)
 
 
 def test_events_read_together_share_a_time() -> None:
