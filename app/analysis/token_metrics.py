@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.columns import Floats, Ints, Mask
+from app.analysis.columns import Floats, Mask
 from app.analysis.estimates import (
     BATCH_COUNT,
     compute_distribution,
@@ -23,7 +23,10 @@ from app.records.result import Estimate, TokenTotals
 Metrics = dict[str, dict[str, Estimate]]
 
 _TOKEN_DURATION_METRICS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "tpot_ms")
-_NOT_REPORTED = "the server does not report the number of tokens per chunk; see inter-chunk latency (ICL)"
+_NOT_REPORTED = (
+    "the server does not report the number of tokens per chunk; see inter-chunk latency (ICL), or set "
+    "workload.extra_body.stream_options.continuous_usage_stats to true if the server supports it, as vLLM does"
+)
 
 
 def compute_token_metrics(rows: StageRows, bounds_ns: tuple[int, int], all_rows: StageRows) -> Metrics:
@@ -212,7 +215,7 @@ def _compute_token_gap_distribution(
 ) -> dict[str, Estimate] | None:
     """Compute the distribution of gaps between tokens: the gap before a chunk of k tokens counts as
     k gaps of 1/k of its length. Return `None` if every chunk holds one token."""
-    is_reported = _find_rows_with_token_counts(chunks)[tokens.chunk_index]
+    is_reported = ~np.isnan(chunks.sum_tokens()[tokens.chunk_index])
     counts = chunks.counts[tokens.chunk_index]
     has_one_token_per_chunk = ~tokens.is_counted_by_chunks & (tokens.tokens_out == counts)
     if np.any(~is_reported & ~has_one_token_per_chunk & (counts > 1)):
@@ -225,14 +228,6 @@ def _compute_token_gap_distribution(
         if np.all(tokens_per_chunk == 1)
         else compute_distribution(np.repeat(gaps_ms / tokens_per_chunk, tokens_per_chunk))
     )
-
-
-def _find_rows_with_token_counts(chunks: Chunks) -> Mask:
-    """Return a mask of the rows in which every chunk reports its number of tokens."""
-    if chunks.tokens is None:
-        return np.zeros(chunks.counts.size, dtype=bool)
-    unreported_counts: Ints = np.concatenate(([0], np.cumsum(chunks.tokens <= 0)))
-    return np.asarray(unreported_counts[chunks.offsets[1:]] == unreported_counts[chunks.offsets[:-1]])
 
 
 def estimate_output_rate(responses: StageRows, bounds_ns: tuple[int, int]) -> Estimate | None:

@@ -433,6 +433,31 @@ def test_continuous_usage_reports_the_tokens_of_each_chunk() -> None:
     assert (read.count, read.tokens.tokens_in) == ((6, "server"), 9)
 
 
+ROLE, EMPTY = chunk({"role": "assistant", "content": ""}), chunk({"content": ""})
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reported_tokens", "chunk_tokens"),
+    [
+        ([ROLE, *text("a", "b", "c"), STOP], 3, None),
+        ([ROLE, *text("a", "b", "c"), STOP], 4, [1, 1, 1]),
+        ([ROLE, *text("a"), EMPTY, EMPTY, *text("é", "c"), STOP], 6, [1, 3, 1]),
+        ([ROLE, EMPTY, *text("é", "b"), STOP], 4, [2, 1]),
+        ([*text("a"), EMPTY, *text("b"), STOP], 3, [1, 2]),
+        ([ROLE, *text("ab", "cd"), STOP], 4, None),
+        ([ROLE, *text("a"), EMPTY, *text("b"), STOP], 9, None),
+    ],
+    ids=["a token per chunk", "an end of sequence", "a character of three tokens", "no text at first",
+         "no role", "two tokens per chunk", "more tokens than events"],
+)  # fmt: skip
+def test_as_many_events_as_tokens_are_a_token_each_even_without_text(
+    pieces: list[bytes], reported_tokens: int, chunk_tokens: list[int] | None
+) -> None:
+    read = Read(*pieces, usage(completion_tokens=reported_tokens))
+    assert (read.error, read.count) == (None, (reported_tokens, "server"))
+    assert read.tokens.chunk_tokens == chunk_tokens
+
+
 def test_a_total_after_untold_chunks_is_not_the_last_chunks() -> None:
     read = Read(*text("a", "b"), chunk({"content": "c"}, finish="stop", usage={"completion_tokens": 9}))
     assert (read.tokens.chunk_tokens, read.count) == ([None, None, None], (9, "server"))
