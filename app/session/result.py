@@ -206,8 +206,8 @@ def build_sample_notes(stages: Sequence[Stage], slo: Sequence[Objective]) -> tup
     if slo or not counts or min(counts) >= needed["p95"]:
         return ()
     return (
-        f"Percentiles in gray have too few samples: the stage has {min(counts):,}; p95 needs {needed['p95']:,} and p99 "
-        f"{needed['p99']:,}. Send {needed['p99']:,} requests (`--requests {needed['p99']}`), or measure longer.",
+        f"Too few samples for p95 and p99: the stage has {min(counts):,} responses, p95 needs {needed['p95']:,} and "
+        f"p99 {needed['p99']:,}. Send {needed['p99']:,} requests (`--requests {needed['p99']}`), or measure longer.",
     )
 
 
