@@ -40,7 +40,7 @@ def check_http_response(exchange: Exchange) -> ResponseCheck:
 def is_empty(exchange: Exchange) -> bool:
     """Return True for a response with status 200 and no body. Other statuses, such as 204, may come
     without a body."""
-    return exchange.status == HTTPStatus.OK and not exchange.body
+    return not exchange.body and exchange.status == HTTPStatus.OK
 
 
 def build_check(expect: Expectation | None, method: str = "GET") -> CheckResponse:

@@ -295,7 +295,7 @@ class SendingStage:
             exchange.error, exchange.correct_rows = check.error, check.correct_rows
         elif status is not None and not 200 <= status < 300:
             exchange.error = classify_status(status)
-        elif self._requires_body and is_empty(exchange):
+        elif not exchange.body and self._requires_body and is_empty(exchange):
             exchange.error, exchange.detail = "bad-output", NO_BODY_DETAIL
         if status == 401 and self._on_rejected_key is not None:
             self._on_rejected_key()
