@@ -47,12 +47,14 @@ from app.analysis.local.accuracy import check_chance_accuracy
 from app.analysis.max_rate import check_generator_reach, compute_max_rate
 from app.analysis.objectives import select_binding_objectives
 from app.analysis.pooling import pool_outputs, pool_sessions
+from app.analysis.sample_size import count_needed_samples
 from app.analysis.search import SearchOutcome
 from app.analysis.validity import check_telemetry, check_wall_clock, combine_stage_checks, compute_verdict
 from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
 from app.planning.service_models.measured import build_run_target, lower_trust, measure_cached_input_share
 from app.records.comparison import Comparison
+from app.records.metrics import PERCENTILES
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import (
     Artifact,
@@ -62,6 +64,7 @@ from app.records.result import (
     ColdStart,
     Environment,
     MaxRate,
+    Objective,
     ObjectiveResult,
     Plan,
     PrefixReuse,
@@ -191,6 +194,21 @@ def build_output_notes(stages: Sequence[Stage]) -> tuple[str, ...]:
             f"({100 * summary.calling_responses / summary.responses:.3g} %)."
         )
     return tuple(notes)
+
+
+def build_sample_notes(stages: Sequence[Stage], slo: Sequence[Objective]) -> tuple[str, ...]:
+    """Return a note on how many responses the percentiles need, if a stage of the headline has too
+    few for p95; empty with an SLO, whose percentiles have the check `samples`."""
+    counts = [
+        stage.completed for stage in select_headline_stages(stages, None) if stage.completed and stage.kind != "batch"
+    ]
+    needed = {name: count_needed_samples(PERCENTILES[name]) for name in ("p95", "p99")}
+    if slo or not counts or min(counts) >= needed["p95"]:
+        return ()
+    return (
+        f"Too few samples for p95 and p99: the stage has {min(counts):,} responses, p95 needs {needed['p95']:,} and "
+        f"p99 {needed['p99']:,}. Send {needed['p99']:,} requests (`--requests {needed['p99']}`), or measure longer.",
+    )
 
 
 def _build_token_notes(token_sources: Counter[str]) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from app.session.result import (
     RunMeasurements,
     build_output_notes,
     build_result,
+    build_sample_notes,
     build_session_notes,
     collect_notes,
     require_comparable_machine,
@@ -270,6 +271,7 @@ class _Session:
             generator,
             self._spec.workload,
             is_forced=self._spec.recalibrate,
+            is_machine_busy=self._machine_monitor.is_busy,
             on_measuring=lambda kind: self._run_log.emit_phase("calibrate", _CALIBRATION_MESSAGES[kind]),
         )
         if finder.has_measured:
@@ -378,6 +380,7 @@ class _Session:
                     *self._prompt_reuse_monitor.build_notes(runner.sent if runner else 0),
                     *build_session_notes(stages),
                     *build_output_notes(stages),
+                    *build_sample_notes(stages, self._spec.slo),
                 ),
                 runner.token_sources if runner else Counter(),
                 self._run_log.user_notes,

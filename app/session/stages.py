@@ -372,9 +372,12 @@ class StageRunner:
 
 
 def _end_at_last_request(stage_data: StageData, rows: StageRows) -> StageData:
-    """Return the data of a stage that ended after a number of requests: load was offered until the
-    scheduled start of the last request."""
+    """Return the data of a stage that ended after a number of requests. An open loop offered load
+    until the scheduled start of the last request. The clients of a closed loop were in use until the
+    last response, so its rates are those of all requests over the time that they took."""
     last_ns = int(rows.scheduled_ns[-1]) if rows.scheduled_ns.size else stage_data.start_ns
+    if stage_data.is_closed_loop and rows.end_ns.size:
+        last_ns = max(last_ns, int(rows.end_ns.max()))
     duration_s = max(0, last_ns + 1 - stage_data.start_ns) / 1e9
     return msgspec.structs.replace(stage_data, duration_s=min(stage_data.duration_s, duration_s))
 

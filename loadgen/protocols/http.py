@@ -196,7 +196,7 @@ def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> 
         raise WorkloadError(str(error)) from error
     return PreparedWorkload(
         requests=requests,
-        check=build_check(workload.expect),
+        check=build_check(workload.expect, method),
         label=f"{method} {address.format_url(path)}",
         is_head=method == "HEAD",
         request_indices=draw_indices(workload.popularity, len(requests), workload.seed),

@@ -6,7 +6,7 @@ The module also defines the functions for such queries.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http.client import responses
 from pathlib import Path
 from typing import Protocol
@@ -221,6 +221,9 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     check_output: CheckOutput | None = None
     """Check of the content of a successful response, which takes too long for the sending thread:
     another thread calls the function before the row of the response is built."""
+    preflight_requests: Mapping[int, bytes] = {}
+    """Requests that the preflight sends instead of the prepared requests with these indices, so that
+    a server's prefix cache does not contain the prompts of the load before the load."""
     call_kind: CallKind | None = None
     """How the gRPC method is called, if only its descriptor states it; None for other workloads."""
 

@@ -216,9 +216,9 @@ class SendingTarget:
         )
 
     async def _send_first_requests(self, prepared_workload: PreparedWorkload) -> tuple[Exchange, ResponseCheck, str]:
-        """Send the first request of the workload, and then the first ones of the other classes at
-        the same time. Return the first failed exchange, or else the first one, with its check and
-        its label."""
+        """Send the first request of the workload, or the one that the preflight sends instead, and then
+        those of the other classes at the same time. Return the first failed exchange, or else the
+        first one, with its check and its label."""
         classes, indices = prepared_workload.classes, prepared_workload.request_indices
         if classes is None:
             labels_by_index = {0 if indices is None else int(indices[0]): prepared_workload.label}
@@ -228,9 +228,8 @@ class SendingTarget:
 
         async def send(request_index: int, label: str) -> tuple[Exchange, ResponseCheck, str]:
             reader = None if prepared_workload.new_reader is None else prepared_workload.new_reader()
-            exchange = await self._send_request(
-                prepared_workload.requests[request_index], request_index, prepared_workload.is_head, reader
-            )
+            request = prepared_workload.preflight_requests.get(request_index, prepared_workload.requests[request_index])
+            exchange = await self._send_request(request, request_index, prepared_workload.is_head, reader)
             return exchange, check_response(prepared_workload.check, exchange), label
 
         (first_index, first_label), *others = labels_by_index.items()

@@ -125,7 +125,8 @@ class ScriptedLoad:
         arrivals = plan.arrivals
         if isinstance(arrivals, ClosedArrivals):
             ends_ns = start_ns + round(plan.duration_s * 1e9)
-            return _closed(arrivals, self._clock.now_ns, ends_ns, self._service_ns, plan.seed)
+            times, end = _closed(arrivals, self._clock.now_ns, ends_ns, self._service_ns, plan.seed)
+            return times[: plan.max_requests], end[: plan.max_requests]
         offsets = compute_offsets_ns(arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
         return start_ns + offsets, _queue(start_ns + offsets, self._service_ns)
 
