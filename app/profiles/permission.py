@@ -21,8 +21,16 @@ def needs_permission(addresses: Iterable[str]) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address refers to this machine. Host names are not resolved."""
-    if host.casefold().rstrip(".") == "localhost" or host.casefold().rstrip(".").endswith(".localhost"):
+    """Return whether a host name or address refers to this machine by convention. Host names are not
+    resolved."""
+    name = host.casefold().rstrip(".")
+    return name == "localhost" or name.endswith(".localhost") or never_leaves_machine(host)
+
+
+def never_leaves_machine(host: str) -> bool:
+    """Return whether what is sent to a host certainly stays on this machine: `localhost` or a loopback
+    address. Names such as `model.localhost` may be resolved by a DNS server, to any address."""
+    if host.casefold() == "localhost":
         return True
     try:
         return _parse_address(host).is_loopback
