@@ -37,6 +37,7 @@ from app.profiles.settings import (
     Unit,
     files_must_exist,
     get_profile_directory,
+    require_file_or_folder,
     resolve_path,
     upper_bound,
 )
@@ -112,10 +113,12 @@ def _parse_data_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid dataset path")
     path = resolve_path(value, info)
-    if files_must_exist(info) and not path.exists():
-        raise BadValueError(
-            f"the file or folder {path} does not exist", hint="Paths are relative to the profile's folder."
-        )
+    if files_must_exist(info):
+        if not path.exists():
+            raise BadValueError(
+                f"the file or folder {path} does not exist", hint="Paths are relative to the profile's folder."
+            )
+        require_file_or_folder(path)
     return path
 
 

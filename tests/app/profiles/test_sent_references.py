@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from app.errors import ProfileError
 from app.profiles.fields import iter_fields, profile_fields
 from app.profiles.loading import load_profile
 from app.profiles.profile import PROFILES, Profile
@@ -143,6 +144,15 @@ def test_every_key_that_names_a_file_is_tried() -> None:
     tried = {*FILES, *LOCAL_KEYS}
     assert keys - classes <= tried
     assert {key.replace("classes.*.", "") for key in classes} <= tried
+
+
+@pytest.mark.parametrize("key", list(FILES))
+def test_a_device_in_place_of_a_file_is_refused(key: str, out: Path, tmp_path: Path) -> None:
+    kind, keys, name = FILES[key]
+    (out / name).unlink()
+    (out / name).symlink_to("/dev/zero")
+    with pytest.raises(ProfileError):
+        load(tmp_path / "profile", kind, keys, out)
 
 
 def test_a_link_in_the_profiles_folder_is_followed(out: Path, tmp_path: Path) -> None:
