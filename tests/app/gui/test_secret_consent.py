@@ -112,7 +112,8 @@ def test_a_draft_reads_the_files_beside_the_edited_profile_without_a_question(
     with qtbot.waitSignal(navigation.launch_requested) as launched:
         assert bench.start()
     assert questions == []
-    (launch,) = launched.args or ()
+    assert launched.args is not None
+    (launch,) = launched.args
     draft = load_profile(Path(launch.arguments[1]))
     assert str(tmp_path / "rows.jsonl") in format_spec(draft)
     assert find_secrets_to_allow(draft) == ()
