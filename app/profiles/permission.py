@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from loadgen.machine import never_leaves_machine
+
 _PRIVATE_NETWORKS = tuple(
     ip_network(network)
     for network in (
@@ -25,17 +27,6 @@ def is_loopback(host: str) -> bool:
     resolved."""
     name = host.casefold().rstrip(".")
     return name == "localhost" or name.endswith(".localhost") or never_leaves_machine(host)
-
-
-def never_leaves_machine(host: str) -> bool:
-    """Return whether what is sent to a host certainly stays on this machine: `localhost` or a loopback
-    address. Names such as `model.localhost` may be resolved by a DNS server, to any address."""
-    if host.casefold() == "localhost":
-        return True
-    try:
-        return _parse_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_this_machine(addresses: Iterable[str]) -> bool:

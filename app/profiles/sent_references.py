@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.local import LocalProfile
-from app.profiles.permission import never_leaves_machine
 from app.profiles.profile import Profile
 from app.profiles.redaction import list_paths
 from app.profiles.secrets import find_reference
+from loadgen.machine import never_leaves_machine
 
 _UNREAD_KEYS = ("socket", "directory")
 """Keys of a Unix socket, and of the working directory of a program: nothing in them is read."""

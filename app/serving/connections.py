@@ -19,8 +19,8 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.profiles.permission import is_loopback
 from app.serving.settings import ConnectionLimits
+from loadgen.machine import never_leaves_machine
 
 Header = tuple[bytes, bytes]
 RETRY_HEADER = (b"retry-after", b"1")
@@ -123,7 +123,7 @@ def _find_rejection(scope: Scope) -> tuple[int, str] | None:
 
 def _is_local(url: bytes) -> bool:
     try:
-        return is_loopback(urlsplit(url.decode("latin-1")).hostname or "")
+        return never_leaves_machine(urlsplit(url.decode("latin-1")).hostname or "")
     except ValueError:
         return False
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.profiles.permission import is_loopback, is_this_machine, needs_permission, never_leaves_machine
+from app.profiles.permission import is_loopback, is_this_machine, needs_permission
+from loadgen.machine import never_leaves_machine
 
 
 @pytest.mark.parametrize(
