@@ -193,6 +193,7 @@ def resume_run(
     """
     interrupted_run = read_interrupted_run(run_to_resume)
     profile = load_stored_profile(run_to_resume)
+    request_consent(profile, arguments.allow_secrets)
     run_id = interrupted_run.run_id
     spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
     spec = msgspec.structs.replace(spec, baseline=read_baseline(profile.name))

@@ -9,6 +9,7 @@ import click
 
 from app.cli.commands import PATH, Arguments, CommandOption
 from app.cli.options import refuse_options
+from app.cli.secret_consent import allow_command_line
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -175,7 +176,6 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
 
     from app.profiles.editing import format_profile
     from app.profiles.loading import load_profile_tree
-    from app.profiles.redaction import find_secret_hosts
     from app.profiles.url_profile import UrlLoad, build_url_tree, parse_list
     from app.wiring.served_models import find_served_model
 
@@ -197,7 +197,7 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
     profile = load_profile_tree(tree, "the command line", overrides)  # also applies the overrides to the tree
     if arguments.save is not None:
         _save_profile(arguments.save, format_profile(tree))
-    arguments.allow_secrets = (*arguments.allow_secrets, *find_secret_hosts(profile))
+    allow_command_line(profile, arguments)
     return profile
 
 

@@ -12,7 +12,8 @@ from app.errors import ProfileError, UsageError
 from app.profiles.editing import rewrite
 from app.profiles.loading import load_profile_text
 from app.profiles.profile import Profile, find_required_extra
-from app.profiles.redaction import find_secret_hosts, find_secret_keys, make_paths_absolute
+from app.profiles.redaction import find_secret_keys, make_paths_absolute
+from app.profiles.sent_references import find_sent_references
 
 Pipeline = Literal["github", "gitlab"]
 PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)
@@ -154,9 +155,9 @@ def _load_profile(text: str, directory: Path) -> Profile | None:
 
 
 def _build_consent_options(profile: Profile) -> list[str]:
-    """Return the options that give consent to send the profile's secrets to its hosts, because a CI
-    job cannot prompt the user."""
-    return [f"--allow-secrets {shlex.quote(host)}" for host in find_secret_hosts(profile)]
+    """Return the options that give consent to send the profile's secrets and files to its hosts,
+    because a CI job cannot prompt the user."""
+    return [f"--allow-secrets {shlex.quote(host)}" for host in find_sent_references(profile)]
 
 
 def _make_relative(value: Any, repository: Path) -> Any:

@@ -150,6 +150,10 @@ class KeptData(msgspec.Struct, frozen=True):
         return {EVENTS: self.events_bytes, REQUESTS: self.requests_bytes, TELEMETRY: self.telemetry_bytes}
 
 
+PRIVATE_MODE = 0o700
+"""Permissions of a new run folder: only its user can read the responses and prompts in it."""
+
+
 class RunWriter:
     """Writer for the data of one run. Requests, telemetry and events may be written from different
     threads."""
@@ -160,7 +164,7 @@ class RunWriter:
         Raises UsageError if the directory already contains another run or cannot be created.
         """
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(PRIVATE_MODE, parents=True, exist_ok=True)
             if kept_data is None and (directory / EVENTS).exists():
                 raise UsageError(
                     f"{directory} already contains a run",

@@ -47,6 +47,7 @@ from app.profiles.prompts import (
 )
 from app.profiles.workload import HttpClassSettings, HttpRequests, encode_body
 from app.wiring.stages import build_trace_prompts
+from loadgen.regular_files import open_regular
 from loadgen.workloads import (
     BatchWorkload,
     CacheBust,
@@ -442,7 +443,7 @@ def compute_label_chance_accuracy(profile: EndpointProfile) -> float | None:
     if tensors is None or labels is None:
         return None
     try:
-        with np.load(tensors, allow_pickle=False) as arrays:
+        with open_regular(tensors) as file, np.load(file, allow_pickle=False) as arrays:
             return compute_chance_accuracy(arrays[labels])
     except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
         return None

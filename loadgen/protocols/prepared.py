@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http.client import responses
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ import msgspec
 
 from loadgen.payloads.sessions import SessionGraph
 from loadgen.records import KeyFile
+from loadgen.regular_files import open_regular
 from loadgen.transport.exchange import CallKind, Exchange, Headers, StreamReader, Tokens, find_header
 
 MAX_REQUESTS_BYTES = 256 * 2**20
@@ -273,7 +273,7 @@ def read_key(key_file: KeyFile) -> str:
     """Read the value of a header from the key file. Raises WorkloadError if the file cannot be read or
     contains more than a key."""
     try:
-        with Path(key_file.path).open("rb") as stream:
+        with open_regular(key_file.path) as stream:
             text = stream.read(_MAX_KEY_BYTES + 1).decode("ascii").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
