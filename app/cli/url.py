@@ -118,6 +118,12 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
         help="like 'p95 < 50ms' or 'error_rate < 1%'; repeatable",
     ),
     CommandOption(
+        ["--max-duration"],
+        metavar="TIME",
+        section=_SECTION,
+        help="time limit of the search for the highest rate within --slo (default: 5m)",
+    ),
+    CommandOption(
         ["--permitted"],
         is_flag=True,
         section=_SECTION,
@@ -159,6 +165,7 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
         duration=arguments.duration,
         requests=arguments.requests,
         warmup=arguments.warmup,
+        max_duration=arguments.max_duration,
         slo=tuple(arguments.slo),
         trace=None if arguments.trace is None else str(arguments.trace.absolute()),
     )

@@ -72,6 +72,7 @@ from app.records.result import (
     Tool,
     Verdict,
 )
+from app.session.idle_latency import IdleLatency
 from app.session.local.spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
@@ -277,6 +278,7 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """Search steps at the max rate, or the many stages of a run without a search, pooled into one
     stage; `None` if no stages are pooled."""
     search_outcome: SearchOutcome | None
+    idle_latency: IdleLatency = IdleLatency()
     checks: tuple[Check, ...]
     lost_gpus: tuple[int, ...]
     telemetry: pd.DataFrame
@@ -408,17 +410,23 @@ def _build_causes(
         causes.append(build_invalid_cause(invalid_verdict))
     if measurements.stop_reason is not None:
         causes.append(Cause("limit", ExitCode.LIMIT, measurements.stop_reason))
+    unmet = measurements.idle_latency.unmet
+    if unmet is not None:
+        causes.append(Cause("slo_below_idle_latency", ExitCode.GATE_FAILED, unmet.format_finding()))
     load_stages = [stage for stage in measurements.stages if stage.kind != "warmup"]
     has_target_ended = measurements.target_ended is not None  # If it has, the exit of the process is the cause.
     if not any(stage.completed for stage in load_stages) and (load_stages or not causes) and not has_target_ended:
-        reason = "no request to the target succeeded" if load_stages else "the run ended before its first stage"
-        reason = measurements.target_failure or reason
+        has_sent = load_stages or not measurements.idle_latency.has_responded
+        reason = "no request to the target succeeded" if has_sent else "the run ended before its first stage"
+        error = measurements.idle_latency.error
+        reason = measurements.target_failure or (reason if error is None else f"{reason}: {error}")
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
     elif measurements.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measurements.target_failure))
     causes += find_causes(objective_results, spec.gating)
     has_no_rate = max_rate is None or (max_rate.per_s.value is None and not max_rate.is_generator_limit)
-    has_searched = spec.search is not None and measurements.interruption_code is None and not has_target_ended
+    was_search_possible = measurements.idle_latency.may_search and measurements.interruption_code is None
+    has_searched = spec.search is not None and was_search_possible and not has_target_ended
     if has_searched and has_no_rate:
         no_rate_reason = max_rate.per_s.reason if max_rate else "the search did not start"
         causes += find_no_rate_causes(no_rate_reason, measurements.stages, spec.gating)

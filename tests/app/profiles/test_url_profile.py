@@ -57,9 +57,18 @@ def test_several_loads_are_a_sweep() -> None:
 def test_an_slo_without_a_load_is_a_search() -> None:
     profile = loaded(slo=("p95 < 50ms", "error_rate < 1%"), duration="4s", warmup="0s")
     assert profile.load.search is not None
-    assert profile.load.search.step_duration_s == 4.0
+    assert (profile.load.search.step_duration_s, profile.load.search.max_duration_s) == (4.0, 300.0)
     assert profile.load.warmup_s == 0.0
     assert [objective.text for objective in profile.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
+
+
+def test_a_search_has_a_time_limit_that_other_loads_have_not() -> None:
+    search = loaded(slo=("p95 < 50ms",), max_duration="20m").load.search
+    assert search is not None
+    assert search.max_duration_s == 1200.0
+    for load in ({"rates": ("5/s",), "slo": ("p95 < 50ms",)}, {"requests": 10, "slo": ("p95 < 50ms",)}, {}):
+        with pytest.raises(UsageError, match="--max-duration"):
+            loaded(max_duration="20m", **load)
 
 
 @pytest.mark.parametrize("target", [HTTP, CHAT])
