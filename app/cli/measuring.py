@@ -135,17 +135,22 @@ def measure_profile(
     remote_workers: RemoteWorkers | None,
     gating: Gating,
     baseline: BaselineSpec | None,
+    *,
+    on_measured: Callable[[], None] = lambda: None,
 ) -> int:
     """Run the profile, evaluate the result against the baseline, and return the exit code.
 
     If `remote_workers` is set, workers on other machines send the load. The results are stored even
-    if the run is interrupted.
+    if the run is interrupted. `on_measured` is called after a run that has measured something.
     """
     request_consent(profile, arguments.allow_secrets)
     _print_search_estimate(profile, parse_verbosity(arguments))
     new_run = _create_run(profile, arguments.out)
     run_session = _build_session(profile, new_run, remote_workers, gating, baseline, recalibrate=arguments.recalibrate)
-    return show_run(_run_and_store(new_run, run_session, None, arguments), arguments, gating)
+    measured_run = _run_and_store(new_run, run_session, None, arguments)
+    if measured_run.outcome.result.stages:
+        on_measured()
+    return show_run(measured_run, arguments, gating)
 
 
 def _print_search_estimate(profile: Profile, verbosity: Verbosity) -> None:

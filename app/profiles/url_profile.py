@@ -153,11 +153,13 @@ def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
     _refuse_lengths(target, "requires --openai or --anthropic", "Use --openai URL for an OpenAI-compatible API.")
     if target.protocol != "http":
         return {}
+    body = None if target.data is None else _read_body(target.data)
     keys = {
         "method": None if target.method is None else target.method.upper(),
-        "body": None if target.data is None else _read_body(target.data),
+        "body": body,
         "content_type": next(
-            (value for name, value in map(_parse_header, target.headers) if name.casefold() == _CONTENT_TYPE), None
+            (value for name, value in map(_parse_header, target.headers) if name.casefold() == _CONTENT_TYPE),
+            "application/json" if isinstance(body, str) else None,  # text is then checked when the profile is loaded
         ),
     }
     return {key: value for key, value in keys.items() if value is not None}
@@ -175,12 +177,14 @@ def _parse_length(text: str) -> int | str:
 
 
 def _read_body(data: str) -> Any:
-    """Return the body of a request as JSON, or as text if it is not JSON."""
+    """Return the body of a request as JSON, or as text if it is not JSON or a JSON string, which a
+    profile would send without its quotes."""
     text = _read_body_file(Path(data[1:])) if data.startswith("@") else data
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    return text if isinstance(value, str) else value
 
 
 def _read_body_file(path: Path) -> str:

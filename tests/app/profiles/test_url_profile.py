@@ -101,11 +101,22 @@ def test_a_request_is_described_as_for_curl(tmp_path: Path) -> None:
     assert dict(profile.target.headers) == {"X-Team": "a: b", "Authorization": "Bearer env:API_KEY"}
 
 
-@pytest.mark.parametrize(("data", "method"), [(None, "GET"), ("plain text", "POST"), ("[1, 2]", "POST")])
+@pytest.mark.parametrize(("data", "method"), [(None, "GET"), ('"text"', "POST"), ("", "POST"), ("[1, 2]", "POST")])
 def test_a_body_makes_it_a_post(data: str | None, method: str) -> None:
     profile = loaded(UrlTarget(url=URL, data=data))
     assert isinstance(profile, HttpProfile)
     assert profile.workload.method == method
+
+
+@pytest.mark.parametrize(
+    "headers", [(), ("Content-Type: application/json",), ("content-type: application/x+json; a=b",)]
+)
+def test_a_body_that_is_not_json_needs_another_content_type(headers: tuple[str, ...]) -> None:
+    with pytest.raises(ProfileError, match="not JSON"):
+        loaded(UrlTarget(url=URL, data="{'features': [1]}", headers=headers))
+    profile = loaded(UrlTarget(url=URL, data="plain text", headers=("Content-Type: text/plain",)))
+    assert isinstance(profile, HttpProfile)
+    assert profile.workload.body == "plain text"
 
 
 def test_a_chat_has_prompts_of_the_given_lengths() -> None:
