@@ -293,6 +293,9 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     target_ended: str | None = None
     """Text that states which process of the target exited during the run, and how; `None` if no
     process exited."""
+    target_loss: str | None = None
+    """Text that states when the target was lost, if it did not respond any more at the end of the
+    load and no process that the run started has exited; `None` otherwise."""
     cold_start: ColdStart | None = None
     prefix_reuse: PrefixReuse | None = None
     notes: tuple[str, ...] = ()
@@ -406,15 +409,18 @@ def _build_causes(
     causes: list[Cause] = []
     if measurements.interruption_code is not None:
         causes.append(Cause("interrupted", measurements.interruption_code, "the user stopped the run"))
+    if measurements.target_loss is not None:
+        causes.append(Cause("target_lost", ExitCode.UNAVAILABLE, measurements.target_loss))
     if invalid_verdict.status == "INVALID":
         causes.append(build_invalid_cause(invalid_verdict))
-    if measurements.stop_reason is not None:
+    if measurements.stop_reason is not None and measurements.target_loss is None:
         causes.append(Cause("limit", ExitCode.LIMIT, measurements.stop_reason))
     unmet = measurements.idle_latency.unmet
     if unmet is not None:
         causes.append(Cause("slo_below_idle_latency", ExitCode.GATE_FAILED, unmet.format_finding()))
     load_stages = [stage for stage in measurements.stages if stage.kind != "warmup"]
-    has_target_ended = measurements.target_ended is not None  # If it has, the exit of the process is the cause.
+    # If the target has ended, its exit or loss is the cause.
+    has_target_ended = measurements.target_ended is not None or measurements.target_loss is not None
     if not any(stage.completed for stage in load_stages) and (load_stages or not causes) and not has_target_ended:
         has_sent = load_stages or not measurements.idle_latency.has_responded
         reason = "no request to the target succeeded" if has_sent else "the run ended before its first stage"

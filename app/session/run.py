@@ -28,6 +28,7 @@ from app.session.local.standalone import measure_standalone
 from app.session.machine import MachineMonitor, measure_idle_window
 from app.session.prompt_reuse import CounterReader, PromptReuseMonitor
 from app.session.rate_search import find_max_rate
+from app.session.reachability import ReachabilityMonitor
 from app.session.replay import Replay
 from app.session.result import (
     RunMeasurements,
@@ -120,6 +121,7 @@ class _Session:
         self._prompt_reuse_monitor = PromptReuseMonitor(spec, self._run_log)
         self._counter_reader = CounterReader(spec, dependencies, interruption)
         self._start_clock = dependencies.read_clock()
+        self._reachability = ReachabilityMonitor(self._start_clock.monotonic_ns)
         self._wall_start = dependencies.wall_now()
         self._standalone_stages: tuple[Stage, ...] = ()
         self._machine_monitor = MachineMonitor(
@@ -305,6 +307,7 @@ class _Session:
             warm_up_again=self._warm_up_again,
             target_end_reason=self._target_runner.end_reason,
             counter_reader=self._counter_reader,
+            reachability=self._reachability,
         )
 
     def _warm_up_again(self) -> None:
@@ -379,6 +382,7 @@ class _Session:
             stop_reason=self._limit_monitor.stop_reason,
             target_failure=self._target_failure,
             target_ended=self._target_ended,
+            target_loss=None if self._target_ended is not None else self._reachability.format_loss(),
             interruption_code=self._interruption.code,
             cold_start=self._target_runner.compute_cold_start(self._steady_start_ns)
             if self._target_runner.is_cold_start
