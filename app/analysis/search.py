@@ -158,7 +158,8 @@ class RateSearch:
     continues at lower rates."""
 
     def __init__(self, start_per_s: float, repeats: int, max_probes: int = 25) -> None:
-        self._start_per_s, self._repeats, self._max_probes = start_per_s, repeats, max_probes
+        self._start_per_s, self._repeats = start_per_s, repeats
+        self._max_probes = self._allowed_probes = max_probes
         self._trials: list[tuple[float, bool]] = []
         self._unsendable_rates: list[float] = []
         self._undecided_rates: list[float] = []
@@ -166,14 +167,17 @@ class RateSearch:
         self._step_count = 0
         self._max_rate: float | None = None
         self._next_probe: Probe | None = None
-        self.is_shortened = False
-        """True if `limit_probes` reduced the number of probes."""
         self._choose_next_probe()
 
     @property
     def remaining_probes(self) -> int:
         """Maximum number of probes that can still be run."""
-        return self._max_probes - self._probe_count
+        return self._allowed_probes - self._probe_count
+
+    @property
+    def is_shortened(self) -> bool:
+        """True if `limit_probes` has reduced the number of probes."""
+        return self._allowed_probes < self._max_probes
 
     def next_probe(self) -> Probe | None:
         """Return the stage to run next; `None` if the search has finished. The stage does not
@@ -185,12 +189,12 @@ class RateSearch:
         """True until a rate has passed or failed, or could not be sent."""
         return not self._trials and not self._unsendable_rates
 
-    def limit_probes(self, max_probes: int) -> None:
-        """Limit the number of further probes. A lower limit can change the result of
-        `next_probe`."""
-        if max_probes < self.remaining_probes:
-            self._max_probes, self.is_shortened = self._probe_count + max_probes, True
-            self._choose_next_probe()
+    def limit_probes(self, max_probes: int | None) -> None:
+        """Set the number of further probes; `None` for as many as the search may run. The number
+        can change the result of `next_probe`."""
+        further_probes = self._max_probes if max_probes is None else self._probe_count + max_probes
+        self._allowed_probes = min(self._max_probes, further_probes)
+        self._choose_next_probe()
 
     def record_result(self, probe: Probe, has_passed: bool) -> None:
         """Record whether the stage of `probe` passed. `probe` must come from `next_probe`."""
@@ -353,5 +357,5 @@ class RateSearch:
             decided_text = "decided" if self._undecided_rates else "tested"
             return f"even the lowest {decided_text} rate of {format_number(min(self._failed_rates))} req/s failed"
         steps_text = "1 step" if self._repeats == 1 else f"{self._repeats} steps"
-        probes_text = "1 probe" if self._max_probes == 1 else f"{self._max_probes} probes"
+        probes_text = "1 probe" if self._allowed_probes == 1 else f"{self._allowed_probes} probes"
         return f"no rate was confirmed by {steps_text} within {probes_text}"

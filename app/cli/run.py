@@ -29,7 +29,7 @@ from app.cli.options import (
     verbosity_options,
 )
 from app.cli.secret_consent import CONSENT_OPTION, allow_command_line
-from app.cli.url import URL_OPTIONS
+from app.cli.url import URL_OPTIONS, save_profile
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -108,7 +108,12 @@ def _run(arguments: Arguments) -> int:
     from app.cli.measuring import measure_profile  # imported late, since it takes 1 s
 
     return measure_profile(
-        profile, arguments, remote_workers, parse_gating(arguments), parse_baseline(arguments, profile.name)
+        profile,
+        arguments,
+        remote_workers,
+        parse_gating(arguments),
+        parse_baseline(arguments, profile.name),
+        on_measured=lambda: save_profile(arguments),
     )
 
 

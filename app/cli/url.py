@@ -10,6 +10,7 @@ import click
 from app.cli.commands import PATH, Arguments, CommandOption
 from app.cli.options import refuse_options
 from app.cli.secret_consent import allow_command_line
+from app.cli.streams import warn
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _OPENAI_APIS: dict[str, UrlProtocol] = {
     "realtime": "openai-realtime",
 }
 _SECTION = "A URL instead of a profile"
+_OTHER_FILE_HINT = "Choose another file, or remove this one."
 
 URL_OPTIONS: tuple[CommandOption, ...] = (
     CommandOption(
@@ -146,6 +148,12 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
         help="accept any TLS certificate of the server, as tls.verify: false in a profile",
     ),
     CommandOption(
+        ["--max-duration"],
+        metavar="TIME",
+        section=_SECTION,
+        help="time limit of the search for the highest rate within --slo (default: 5m)",
+    ),
+    CommandOption(
         ["--permitted"],
         is_flag=True,
         section=_SECTION,
@@ -156,7 +164,7 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
         type=PATH,
         metavar="FILE.yaml",
         section=_SECTION,
-        help="also write the profile of this run to a file",
+        help="also write the profile of this run to a file, once something was measured",
     ),
 )
 
@@ -168,7 +176,8 @@ def is_url(arguments: Arguments) -> bool:
 
 
 def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
-    """Build and check the profile of the URL that the arguments name, and write it to --save.
+    """Build and check the profile of the URL that the arguments name, and check that it can be
+    written to --save. `save_profile` writes it.
 
     The secrets that the arguments name may be sent to the hosts that they name. Raises UsageError.
     """
@@ -186,6 +195,7 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
         duration=arguments.duration,
         requests=arguments.requests,
         warmup=arguments.warmup,
+        max_duration=arguments.max_duration,
         slo=tuple(arguments.slo),
         trace=None if arguments.trace is None else str(arguments.trace.absolute()),
     )
@@ -196,7 +206,7 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
     tree = build_url_tree(target, load)
     profile = load_profile_tree(tree, "the command line", overrides)  # also applies the overrides to the tree
     if arguments.save is not None:
-        _save_profile(arguments.save, format_profile(tree))
+        arguments.saved_text = _check_saved_text(arguments.save, format_profile(tree))
     allow_command_line(profile, arguments)
     return profile
 
@@ -257,13 +267,29 @@ def _parse_concurrency(text: str) -> int:
     return int(text)
 
 
-def _save_profile(path: Path, text: str) -> None:
+def _check_saved_text(path: Path, text: str) -> str:
+    """Return the text of a profile that may be written to the path. Raises UsageError otherwise."""
     from app.profiles.redaction import find_secret_keys
 
     if secret_keys := find_secret_keys(text):
         hint = "Write its value as env:NAME or file:PATH, or add it to the saved profile yourself."
         raise UsageError(f"--save: {secret_keys[0]} may be a secret, which is not written to a file", hint=hint)
-    write_new_profile(path, text)
+    if path.exists():
+        raise UsageError(f"{path} already exists", hint=_OTHER_FILE_HINT)
+    if not path.parent.is_dir():
+        raise UsageError(f"{path} cannot be written: its folder does not exist")
+    return text
+
+
+def save_profile(arguments: Arguments) -> None:
+    """Write the profile of `load_url_profile` to --save, if the option is set. Prints a warning if
+    the file cannot be written: the run has been measured and stored."""
+    if arguments.save is None:
+        return
+    try:
+        write_new_profile(arguments.save, arguments.saved_text)
+    except UsageError as error:
+        warn(f"the profile was not saved: {error}")
 
 
 def write_new_profile(path: Path, text: str) -> None:
@@ -273,6 +299,6 @@ def write_new_profile(path: Path, text: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{path} already exists", hint="Choose another file, or remove this one.") from None
+        raise UsageError(f"{path} already exists", hint=_OTHER_FILE_HINT) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error

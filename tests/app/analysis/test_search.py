@@ -113,8 +113,9 @@ def test_a_search_that_is_reported_how_little_is_left_holds_what_it_is_sure_of()
     while (probe := search.next_probe()) is not None:
         if len(tried) == 4:
             assert probe.kind == "probe"
-            search.limit_probes(3)
             search.limit_probes(20)
+            assert (search.remaining_probes, search.is_shortened) == (20, True)
+            search.limit_probes(3)
             assert search.remaining_probes == 3
             probe = search.next_probe()
             assert probe is not None

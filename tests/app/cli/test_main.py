@@ -48,7 +48,7 @@ def test_no_command_is_a_usage_error_that_shows_the_help(group: list[str], capsy
     [
         (["runn"], "unknown command 'runn'", "Did you mean run or runs?"),
         (["runs", "lst"], "unknown command 'lst'", "Did you mean list?"),
-        (["run", "quickstart", "--durration", "3s"], "unknown option --durration", "Did you mean --duration?"),
+        (["run", "quickstart", "--durration", "3s"], "unknown option --durration", "Did you mean --duration"),
         (["frobnicate"], "unknown command 'frobnicate'", "Run `sizewise --help`."),
         (
             ["report", "last", "--recover=3"],

@@ -6,7 +6,7 @@ import pytest
 
 from app.cli.commands import Arguments
 from app.cli.main import main
-from app.cli.url import load_url_profile
+from app.cli.url import load_url_profile, save_profile
 from app.errors import ExitCode
 from app.profiles.loading import load_profile
 from app.profiles.profile import (
@@ -37,6 +37,8 @@ def test_a_saved_profile_is_the_one_that_is_run(tmp_path: Path) -> None:
     path = tmp_path / "saved.yaml"
     arguments = Arguments(**parse(["run", URL, "--rate", "50/s", "--slo", "p95 < 50ms", "--save", str(path)]))
     profile = load_url_profile(arguments, ["load.seed=3"])
+    assert not path.exists(), "nothing was measured yet"
+    save_profile(arguments)
     assert load_profile(path) == profile
     assert isinstance(profile, EndpointProfile)
     assert profile.load.seed == 3
@@ -106,6 +108,8 @@ def test_a_secret_may_be_sent_where_the_command_says(monkeypatch: pytest.MonkeyP
             "env:",
         ),
         ([URL, "--save", "here.yaml"], "here.yaml already exists", "another file"),
+        ([URL, "-d", "{'features': [1]}"], "the body is not JSON", "single quotes"),
+        ([URL, "-d", "a=1", "-H", "Content-Type: application/vnd.api+json"], "the body is not JSON", "content_type"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_sent(
