@@ -32,7 +32,7 @@ from app.analysis.objectives import (
     select_run_objectives,
 )
 from app.analysis.rows import StageRows, compute_offered_window, read_rows
-from app.analysis.server_counters import check_other_clients, compare_latencies
+from app.analysis.server_counters import check_other_clients, compare_latencies, refuse_by_counts
 from app.analysis.spans import (
     NO_SCHEDULED_START,
     SCHEDULED_START_METRICS,
@@ -94,7 +94,11 @@ def summarize_rows(
     window = compute_offered_window(rows, stage_data)
     offered_rows = rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns))
     bounds_ns = (window.start_ns, window.end_ns)
-    server = stage_data.server
+    server = (
+        None
+        if stage_data.server is None
+        else refuse_by_counts(stage_data.server, int(rows.was_sent.sum()), int(np.count_nonzero(rows.is_success)))
+    )
     server_latencies = () if server is None else compare_latencies(rows, server)
     has_tokens = rows.tokens is not None and bool((rows.tokens.first_token_ns > 0).any())
     other_clients_check = None if server is None else check_other_clients(int(rows.was_sent.sum()), server)

@@ -14,6 +14,7 @@ import pandas as pd
 from msgspec.structs import replace
 from scipy import special
 
+from app.analysis.counter_readings import find_reading_break
 from app.analysis.number_format import format_number
 from app.records.local import Placement
 from app.records.metrics import display_unit
@@ -298,8 +299,8 @@ def compute_cache_increases(
     samples_before: Samples | None, samples_after: Samples | None
 ) -> tuple[float, float] | None:
     """Compute the increase of cache hits and prompt tokens between two samples; `None` if the
-    server does not report both counters or was restarted."""
-    if samples_before is None or samples_after is None:
+    server does not report both counters, or if the samples are not of the same process."""
+    if samples_before is None or samples_after is None or find_reading_break(samples_before, samples_after) is not None:
         return None
     for increases in _list_counter_increases(samples_before.totals, samples_after.totals):
         if all(math.isfinite(count) and count >= 0 for count in increases):
