@@ -155,7 +155,11 @@ class RateSearch:
     All repeats of a rate must pass; a rate that failed once is not repeated as a step. If the rate
     that passed is well below the capacity, steps are run at a higher rate if the budget permits. A
     rate that the generator cannot send provides no information about the endpoint, so the search
-    continues at lower rates."""
+    continues at lower rates.
+
+    A search that found a max rate ends with one more stage at the first rate that passed, if a probe
+    remains. It shows whether the endpoint became slower or faster during the search, and does not
+    change the outcome."""
 
     def __init__(self, start_per_s: float, repeats: int, max_probes: int = 25) -> None:
         self._start_per_s, self._repeats = start_per_s, repeats
@@ -167,6 +171,8 @@ class RateSearch:
         self._step_count = 0
         self._max_rate: float | None = None
         self._next_probe: Probe | None = None
+        self._is_returning = False
+        self._return_count = 0
         self._choose_next_probe()
 
     @property
@@ -198,6 +204,9 @@ class RateSearch:
 
     def record_result(self, probe: Probe, has_passed: bool) -> None:
         """Record whether the stage of `probe` passed. `probe` must come from `next_probe`."""
+        if self._is_returning:
+            self._finish_return()
+            return
         self._trials.append((probe.rate_per_s, has_passed))
         if probe.kind == "step":
             self._step_count += 1
@@ -210,6 +219,9 @@ class RateSearch:
     def record_unsendable_rate(self, probe: Probe) -> None:
         """Record that the load generator could not send the rate of `probe`, which must come from
         `next_probe`."""
+        if self._is_returning:
+            self._finish_return()
+            return
         self._unsendable_rates.append(probe.rate_per_s)
         self._step_rate = None
         self._choose_next_probe()
@@ -218,6 +230,9 @@ class RateSearch:
         """Record that the stage of `probe`, which must come from `next_probe`, had too few responses
         for the percentiles of the SLO, and missed no other objective. It provides no evidence. The
         search continues at twice the rate, at which responses are collected faster."""
+        if self._is_returning:
+            self._finish_return()
+            return
         self._undecided_rates.append(probe.rate_per_s)
         self._step_rate = None
         self._choose_next_probe()
@@ -259,7 +274,8 @@ class RateSearch:
 
     @property
     def _probe_count(self) -> int:
-        return len(self._trials) + len(self._unsendable_rates) + len(self._undecided_rates)
+        stage_count = len(self._trials) + len(self._unsendable_rates) + len(self._undecided_rates)
+        return stage_count + self._return_count
 
     def _choose_next_probe(self) -> None:
         if self._step_rate is None:
@@ -271,6 +287,14 @@ class RateSearch:
         needed_probes = self._repeats - self._step_count if self._step_rate is not None else 1
         if self.remaining_probes < needed_probes:
             self._next_probe = self._step_rate = None
+        self._is_returning = self._next_probe is None and self._max_rate is not None and self.remaining_probes >= 1
+        if self._is_returning:
+            self._next_probe = Probe("probe", self._passed_rates[0], repeat=2)
+
+    def _finish_return(self) -> None:
+        """End the search after the stage that returns to the first rate that passed, whatever its
+        result."""
+        self._is_returning, self._return_count, self._next_probe = False, 1, None
 
     def _choose_probe(self) -> Probe | None:
         if self._is_bracketed:
