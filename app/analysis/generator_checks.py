@@ -280,13 +280,14 @@ def _check_core_wait(stage_data: StageData) -> Check:
 
 
 def _compute_sending_time_s(stage_data: StageData) -> float:
-    """Return the time in s during which workers sent requests, including the lead-in; at least 0.1 s,
-    because starting and ending a stage takes milliseconds of CPU time, which is all of the time of
-    a stage of a few requests."""
-    return max(_MIN_SENDING_TIME_S, (stage_data.end_ns - stage_data.start_ns) / 1e9 + stage_data.lead_in_s)
+    """Return the time in s during which workers sent requests, including the lead-in; at least 0.1 s
+    in a closed loop, because starting and ending a stage takes milliseconds of CPU time, as long as
+    a closed loop of a few requests may take."""
+    min_time_s = _MIN_CLOSED_LOOP_TIME_S if stage_data.is_closed_loop else 1e-9
+    return max(min_time_s, (stage_data.end_ns - stage_data.start_ns) / 1e9 + stage_data.lead_in_s)
 
 
-_MIN_SENDING_TIME_S = 0.1
+_MIN_CLOSED_LOOP_TIME_S = 0.1
 LOCAL_LIMITS: CheckId = "local_limits"
 FILE_DESCRIPTORS: CheckId = "file_descriptors"
 _LOCAL_LIMIT_ERROR = "local-limit"
