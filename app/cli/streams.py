@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 _CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
@@ -68,7 +68,8 @@ def replace_unencodable_characters() -> None:
     codecs.register_error(_PLAIN_TEXT_ERRORS, _encode_plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=_PLAIN_TEXT_ERRORS)
+            with suppress(OSError):  # the position of a pipe that replaced the stream's file is unknown, and unimportant
+                stream.reconfigure(errors=_PLAIN_TEXT_ERRORS)
 
 
 def escape_controls(text: str) -> str:
