@@ -68,7 +68,9 @@ def replace_unencodable_characters() -> None:
     codecs.register_error(_PLAIN_TEXT_ERRORS, _encode_plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            with suppress(OSError):  # the position of a pipe that replaced the stream's file is unknown, and unimportant
+            with suppress(
+                OSError
+            ):  # the position of a pipe that replaced the stream's file is unknown, and unimportant
                 stream.reconfigure(errors=_PLAIN_TEXT_ERRORS)
 
 

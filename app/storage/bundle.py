@@ -28,9 +28,9 @@ import msgspec
 from app.errors import UsageError
 from app.records.bundle import Bundle, BundledFile
 from app.storage.control import CONTROL
-from app.storage.names import EVENTS, RESULT
+from app.storage.names import EVENTS, PRIVATE_MODE, RESULT
 from app.storage.results import decode_result, describe_other_schema
-from app.storage.run_directory import PRIVATE_MODE, StoredRun, remove_dead_links, runs_home
+from app.storage.run_directory import StoredRun, remove_dead_links, runs_home
 from loadgen.decoding import decode_json
 from loadgen.regular_files import check_regular
 

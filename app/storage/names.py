@@ -15,3 +15,5 @@ STREAMS = (EVENTS, REQUESTS, CALLS, TELEMETRY)
 """Files to which rows or events are appended during a run."""
 SINGLE_WRITE_FILES = (SPEC, ENVIRONMENT, CALIBRATION, RESULT)
 """Files that are written as a whole instead of being appended to."""
+PRIVATE_MODE = 0o700
+"""Permissions of a new run folder: only its user can read the responses and prompts in it."""

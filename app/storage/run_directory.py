@@ -32,7 +32,7 @@ from app.storage.integrity import Damage, build_damaged_error, find_damage, find
 from app.storage.journal import Journal
 from app.storage.names import CALIBRATION as CALIBRATION
 from app.storage.names import CALLS as CALLS
-from app.storage.names import CHECKSUMS
+from app.storage.names import CHECKSUMS, PRIVATE_MODE
 from app.storage.names import ENVIRONMENT as ENVIRONMENT
 from app.storage.names import EVENTS as EVENTS
 from app.storage.names import OUTPUTS as OUTPUTS
@@ -148,10 +148,6 @@ class KeptData(msgspec.Struct, frozen=True):
     def sizes(self) -> dict[str, int]:
         """Number of kept bytes, by file name."""
         return {EVENTS: self.events_bytes, REQUESTS: self.requests_bytes, TELEMETRY: self.telemetry_bytes}
-
-
-PRIVATE_MODE = 0o700
-"""Permissions of a new run folder: only its user can read the responses and prompts in it."""
 
 
 class RunWriter:

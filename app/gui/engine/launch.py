@@ -13,7 +13,7 @@ import msgspec
 
 from app.gui.navigation import Launch, Notice
 from app.records.trial import Failure
-from app.storage.run_directory import PRIVATE_MODE
+from app.storage.names import PRIVATE_MODE
 from loadgen.decoding import decode_json
 
 ERROR_JSON = "--error-json"

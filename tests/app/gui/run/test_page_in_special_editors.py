@@ -146,7 +146,7 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Th
     qtbot.waitUntil(lambda: editor.strip.text() == "", timeout=30_000)
     assert editor.view.rates_per_s[:2] == (10, 20)
     assert editor.summary_label.text().startswith(
-        "If the max rate is 10.0 to 2,500 req/s, the search needs 13 to 23 probes, "
+        "If the max rate is 10.0 to 2,500 req/s, the search needs 14 to 24 probes, "
     )
     editor.start.setText("40/s")
     editor.start.editingFinished.emit()
