@@ -83,11 +83,10 @@ def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) -> Esti
     standard_error = float(chronological_values.std(ddof=1)) / math.sqrt(n)
     t = float(special.stdtrit(n - 1, 1 - ALPHA / 2))
     half_width = t * standard_error
-    if n >= 2 * batch_count:
-        batch_means = compute_batch_means(chronological_values, batch_count)
-        half_width = max(
-            half_width, _compute_t(batch_count) * float(batch_means.std(ddof=1)) / math.sqrt(batch_count)
-        )
+    for count in {BATCH_COUNT, batch_count}:
+        if n >= 2 * count:
+            batch_means = compute_batch_means(chronological_values, count)
+            half_width = max(half_width, _compute_t(count) * float(batch_means.std(ddof=1)) / math.sqrt(count))
     return Estimate(value, (value - half_width, value + half_width), n)
 
 
@@ -210,13 +209,18 @@ def _compute_wilson_interval(p: float, n: float) -> tuple[float, float]:
 def _compute_variance_inflation(hits: Hits, batch_count: int = BATCH_COUNT) -> float:
     """Compute the factor (at least 1) by which autocorrelation increases the variance of a
     proportion, compared with independent values. The factor includes the Student's t correction for
-    small samples, because the variance of a few batches is itself uncertain."""
+    small samples, because the variance of a few batches is itself uncertain.
+
+    With fewer batches than 20, the factor is at least that of 20 batches."""
     p = int(np.count_nonzero(hits)) / hits.size
-    if hits.size < 2 * batch_count or p in (0.0, 1.0):
-        return 1.0
-    batch_size = hits.size // batch_count
-    design_effect = float(compute_batch_means(hits, batch_count).var(ddof=1)) * batch_size / (p * (1 - p))
-    return max(1.0, design_effect * (_compute_t(batch_count) / _Z) ** 2) if design_effect > 1 else 1.0
+    factors = [1.0]
+    for count in {BATCH_COUNT, batch_count}:
+        if hits.size < 2 * count or p in (0.0, 1.0):
+            continue
+        design_effect = float(compute_batch_means(hits, count).var(ddof=1)) * (hits.size // count) / (p * (1 - p))
+        if design_effect > 1:
+            factors.append(design_effect * (_compute_t(count) / _Z) ** 2)
+    return max(factors)
 
 
 def _drop_nan(values: npt.ArrayLike) -> Values:

@@ -397,7 +397,8 @@ def _compute_metric_distribution(rows: StageRows, metric: str) -> dict[str, Esti
     values_ms = compute_durations_ms(rows, metric)
     if values_ms is None:
         return withhold_distribution(NO_SCHEDULED_START)
-    return compute_distribution(values_ms, count_token_batches(rows))
+    is_of_generator = metric == "send_lag_ms"
+    return compute_distribution(values_ms, BATCH_COUNT if is_of_generator else count_token_batches(rows))
 
 
 def read_metric_samples(telemetry: pd.DataFrame | None) -> dict[str, MetricSamples]:
