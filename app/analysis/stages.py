@@ -44,6 +44,7 @@ from app.analysis.stage_checks import check_stage
 from app.analysis.steady_state import find_steady_state
 from app.analysis.token_metrics import (
     compute_token_metrics,
+    count_token_batches,
     count_tokens,
     estimate_token_goodput,
     sample_tokens,
@@ -405,7 +406,10 @@ def _estimate_media_rate(success_rows: StageRows, amounts: str, bounds_ns: tuple
 
 def _compute_metric_distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
     values_ms = compute_durations_ms(rows, metric)
-    return withhold_distribution(NO_SCHEDULED_START) if values_ms is None else compute_distribution(values_ms)
+    if values_ms is None:
+        return withhold_distribution(NO_SCHEDULED_START)
+    is_of_generator = metric == "send_lag_ms"
+    return compute_distribution(values_ms, BATCH_COUNT if is_of_generator else count_token_batches(rows))
 
 
 def read_metric_samples(telemetry: pd.DataFrame | None) -> dict[str, MetricSamples]:

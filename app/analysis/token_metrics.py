@@ -9,6 +9,7 @@ from app.analysis.columns import Floats, Mask
 from app.analysis.estimates import (
     BATCH_COUNT,
     compute_distribution,
+    count_batches,
     estimate_proportion,
     estimate_rate,
     estimate_rate_of_amounts,
@@ -151,12 +152,24 @@ def count_tokens(rows: StageRows) -> TokenTotals | None:
     return TokenTotals(tokens.tokens_out.size, input_count, cached_count, output_count)
 
 
+def count_token_batches(success_rows: StageRows) -> int:
+    """Return the number of batches of responses that count as independent, given how long a request
+    of a language model stays."""
+    if success_rows.tokens is None or not success_rows.sent_ns.size:
+        return BATCH_COUNT
+    duration_s = float(success_rows.sent_ns.max() - success_rows.sent_ns.min()) / 1e9
+    return count_batches(duration_s, float(np.mean(success_rows.end_ns - success_rows.sent_ns)) / 1e9)
+
+
 def _build_duration_metrics(success_rows: StageRows) -> Metrics:
     metrics: Metrics = {}
+    batch_count = count_token_batches(success_rows)
     for name in _TOKEN_DURATION_METRICS:
         values_ms = compute_durations_ms(success_rows, name)
         metrics[name] = (
-            withhold_distribution(NO_SCHEDULED_START) if values_ms is None else compute_distribution(values_ms)
+            withhold_distribution(NO_SCHEDULED_START)
+            if values_ms is None
+            else compute_distribution(values_ms, batch_count)
         )
     if success_rows.tokens is not None and np.isnan(success_rows.tokens.tokens_out).all():
         metrics["tpot_ms"] = withhold_distribution("the server does not report token counts")

@@ -52,26 +52,26 @@ class SloEvidence(msgspec.Struct, frozen=True):
     """Evidence from the load points of one target on the rates at which the target meets the SLO.
 
     `fit_error` is the relative error of the service model at the percentiles of the SLO, or `None`
-    if unknown. `doubt` is the reason why the capacity cannot be known from these load points,
+    if unknown. `limitation` is the reason why the capacity cannot be known from these load points,
     however narrow its range is; `None` if there is none.
     """
 
     target: str
     evidence: Evidence
     fit_error: float | None
-    doubt: KnowledgeReason | None
+    limitation: KnowledgeReason | None
 
     @property
     def has_probability(self) -> bool:
         """False if a P(SLO met) would be meaningless. A capacity that was never reached has one:
         the measured rates are a lower bound."""
-        return self.doubt in (None, "capacity not reached")
+        return self.limitation in (None, "capacity not reached")
 
 
 def collect_slo_evidence(target: MeasuredTarget, slo: Sequence[Objective], objectives: SloObjectives) -> SloEvidence:
     evidence = collect_evidence(target, slo)
     fit_error = None if target.fit is None else compute_fit_error_at_slo(target.fit, objectives)
-    return SloEvidence(target.name, evidence, fit_error, _find_doubt(target, evidence, objectives))
+    return SloEvidence(target.name, evidence, fit_error, _find_limitation(target, evidence, objectives))
 
 
 def assess_knowledge(
@@ -86,17 +86,17 @@ def assess_knowledge(
     low, high = capacity.compute_quantile_per_s(-Z80), capacity.compute_upper_quantile_per_s(Z80)
     capacity_range, instance_range = Spread(low, capacity.rate_per_s, high), estimate_instance_range(capacity, demand)
     uncertainty_ratio = min(high / low, instance_range.p90 / instance_range.p10)
-    doubt = slo_evidence.doubt
-    if doubt == "capacity not reached" and instance_range.p90 <= 1:
-        doubt = None
+    limitation = slo_evidence.limitation
+    if limitation == "capacity not reached" and instance_range.p90 <= 1:
+        limitation = None
     state: KnowledgeState = "known"
     if uncertainty_ratio > UNKNOWN_RATIO:
         state = "unknown"
-    elif uncertainty_ratio > UNCERTAIN_RATIO or doubt is not None:
+    elif uncertainty_ratio > UNCERTAIN_RATIO or limitation is not None:
         state = "uncertain"
     if state == "known":
         return CapacityKnowledge(state, "narrow range", capacity_range)
-    reason: KnowledgeReason = doubt or "wide range"
+    reason: KnowledgeReason = limitation or "wide range"
     measurement = _propose_measurement(capacity_range, capacity, slo_evidence, objectives)
     headline, next_step = (
         _format_headline(capacity_range, instance_range, reason),
@@ -118,7 +118,7 @@ def compute_fit_error_at_slo(fit: ServiceFit, objectives: SloObjectives) -> floa
     return max((math.expm1(median(errors)) for errors in log_errors if errors), default=None)
 
 
-def _find_doubt(target: MeasuredTarget, evidence: Evidence, objectives: SloObjectives) -> KnowledgeReason | None:
+def _find_limitation(target: MeasuredTarget, evidence: Evidence, objectives: SloObjectives) -> KnowledgeReason | None:
     """Return why the load points do not support a probability or a number of instances; `None` if
     they do."""
     fit_error = None if target.fit is None else compute_fit_error_at_slo(target.fit, objectives)
@@ -165,7 +165,7 @@ def _propose_measurement(
     rate_per_s = math.sqrt(capacity_range.p10 * capacity_range.p90) / (capacity.replicas * capacity.speed)
     quantiles = [objective.quantile for objective in objectives.latency_objectives if objective.quantile is not None]
     request_count = max([_MIN_REQUESTS, *(10 * count_needed_samples(quantile) for quantile in quantiles)])
-    if slo_evidence.doubt == "contradictory load points" and evidence.is_contradictory:
+    if slo_evidence.limitation == "contradictory load points" and evidence.is_contradictory:
         rate_per_s, request_count = (
             math.sqrt(evidence.lowest_missed_per_s * evidence.highest_met_per_s),
             3 * request_count,

@@ -306,9 +306,7 @@ def build_service_fit(fits: Sequence[FamilyFit], stages: Sequence[ObservedStage]
     errors = tuple(
         error
         for stage, whitener, residuals in zip(stages, best_fit.whiteners, held_out_residuals, strict=True)
-        for error in _compute_errors(
-            stage, services[0].service, np.linalg.solve(whitener, residuals).astype(np.float64)
-        )
+        for error in _compute_errors(stage, services[0].service, np.asarray(np.linalg.solve(whitener, residuals)))
     )
     return ServiceFit(
         services=services,

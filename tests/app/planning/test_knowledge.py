@@ -138,9 +138,9 @@ def test_a_fit_is_evaluated_at_the_slos_own_percentile_and_by_factors() -> None:
 
 def test_a_model_that_explains_nothing_and_no_rates_that_bracket_the_capacity_are_contradictory() -> None:
     fit = with_errors((1.0, "p95", 1.0, 2.26), (2.0, "p95", 2.26, 1.0))
-    assert collect_slo_evidence(target(fit=fit), [SLO], GOALS).doubt == "contradictory load points"
+    assert collect_slo_evidence(target(fit=fit), [SLO], GOALS).limitation == "contradictory load points"
     bracketed = target(fit=fit, load_points=(point(2.0, 3.0), point(2.4, 9.0)))
-    assert collect_slo_evidence(bracketed, [SLO], GOALS).doubt == "model does not fit"
+    assert collect_slo_evidence(bracketed, [SLO], GOALS).limitation == "model does not fit"
 
 
 def test_the_error_at_the_slo_stands_beside_the_probability() -> None:
