@@ -59,6 +59,15 @@ _LIMIT_SLOPE_STEP = 0.05
 """Finite-difference step for the logarithm of a limit. A step smaller than one sequence, or than
 the tokens of one request, has no effect.
 """
+_MIN_START_LOG = 0.01
+_SEARCH_DECIMALS = 7
+"""Decimals to which a search rounds the logarithms of parameters, and residuals in standard
+deviations, at each evaluation.
+
+The last bits of exponentials and matrix products depend on the processor. Where the cost is flat
+and rough, as with a share of slow requests, a search would turn such a difference into another
+result.
+"""
 _ROBUST_SCALE = 2.0
 _ERROR_FACTORS = {RequestService: 1.3, BatchService: 1.8, TokenService: 2.5}
 """Factors by which actual fit errors exceed the errors that the Jacobian predicts, by type of
@@ -417,18 +426,23 @@ def _fit_family(family: ServiceFamily, stages: Sequence[ObservedStage], whitener
     """
     observed_logs = [np.array(stage.observed_load.logs) for stage in stages]
 
-    def compute_residuals(log_parameters: Floats) -> Floats:
+    def compute_residuals(exact_log_parameters: Floats) -> Floats:
+        log_parameters = np.round(exact_log_parameters, _SEARCH_DECIMALS)
         service = family.with_values(log_parameters)
         stage_residuals = [
             whitener @ (logs - stage.simulate(service).log_means)
             for stage, logs, whitener in zip(stages, observed_logs, whiteners, strict=True)
         ]
-        return np.concatenate([*stage_residuals, family.compute_prior_residuals(log_parameters)])
+        residuals = np.concatenate([*stage_residuals, family.compute_prior_residuals(log_parameters)])
+        return np.asarray(np.round(residuals, _SEARCH_DECIMALS))
 
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
+    # the step of a slope is relative to the logarithm, and must not be 0 where a search begins at a parameter of 1
+    log_parameters = np.array(family.log_parameters)
+    start = np.where(np.abs(log_parameters) < _MIN_START_LOG, _MIN_START_LOG, log_parameters)
     solution = optimize.least_squares(
-        compute_residuals, np.array(family.log_parameters), loss="soft_l1", f_scale=_ROBUST_SCALE,
+        compute_residuals, np.clip(start, *family.bounds), loss="soft_l1", f_scale=_ROBUST_SCALE,
         diff_step=_compute_slope_steps(family), x_scale=0.3, max_nfev=_MAX_EVALUATIONS, xtol=1e-3, ftol=1e-3,
         bounds=family.bounds,
     )  # fmt: skip
