@@ -57,6 +57,21 @@ class LatencyHistogram(msgspec.Struct, frozen=True):
     bucket_counts: tuple[int, ...] = ()
 
 
+CountersRefusal = Literal["other_process", "counter_decreased", "more_than_sent", "fewer_than_answered"]
+"""Reason for which counters of a server are left out of a result.
+
+`other_process`: the two readings are from different processes. `counter_decreased`: a counter is
+lower in the second reading. `more_than_sent`: the server counted more requests than the stage sent.
+`fewer_than_answered`: the server counted fewer requests than the client received responses to."""
+
+REFUSAL_TEXTS: dict[CountersRefusal, str] = {
+    "other_process": "the two readings are from different processes",
+    "counter_decreased": "a counter decreased between the two readings",
+    "more_than_sent": "the server counted more requests than were sent",
+    "fewer_than_answered": "the server counted fewer requests than were answered",
+}
+
+
 class ServerCounters(msgspec.Struct, frozen=True, kw_only=True):
     """Increase of the counters of the target's servers during a stage, summed over the servers,
     from before the first request to after the last response. A counter is None if a server does not
@@ -64,6 +79,8 @@ class ServerCounters(msgspec.Struct, frozen=True, kw_only=True):
 
     requests: int | None = None
     """Completed requests, including the requests of other clients."""
+    refusal: CountersRefusal | None = None
+    """Reason for which the other counters are left out; None if they are of this stage alone."""
     input_tokens: int | None = None
     cached_input_tokens: int | None = None
     """Input tokens that a prefix cache served."""

@@ -32,3 +32,9 @@ class Samples(msgspec.Struct, frozen=True):
     buckets: dict[str, dict[float, float]] = {}
     """Cumulative counts of the buckets of each histogram, by the name of the series and the upper
     bound in the series' unit (the label `le`)."""
+    counters: dict[str, float] = {}
+    """Value of each cumulative series by its name and labels: counters, and the sums and counts of
+    histograms and summaries."""
+    start_times_s: dict[str, float] = {}
+    """Unix times in s at which the process started and its counters were created, by name and
+    labels."""

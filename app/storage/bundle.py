@@ -30,8 +30,9 @@ from app.records.bundle import Bundle, BundledFile
 from app.storage.control import CONTROL
 from app.storage.names import EVENTS, IMPORTED, RESERVED_RUN_IDS, RESULT
 from app.storage.results import decode_result, describe_other_schema
-from app.storage.run_directory import StoredRun, remove_dead_links, runs_home
+from app.storage.run_directory import PRIVATE_MODE, StoredRun, remove_dead_links, runs_home
 from loadgen.decoding import decode_json
+from loadgen.regular_files import check_regular
 
 BUNDLE = "bundle.json"
 MAX_FILES = 2_000
@@ -80,6 +81,7 @@ def open_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a bundle. Errors of a corrupted zip or of the disk are raised as UsageError with a
     one-sentence message."""
     try:
+        check_regular(path, MAX_BYTES)
         with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
@@ -309,6 +311,7 @@ def import_run(path: Path, *, is_own: bool = False) -> tuple[Path, bool]:
         staging_directory = Path(tempfile.mkdtemp(prefix=".import-", dir=home))
         try:
             unpacked_directory = staging_directory / bundle.run_id
+            unpacked_directory.mkdir(PRIVATE_MODE)
             _unpack(archive, path, bundle, unpacked_directory)
             verify_result(archive, path, bundle)
             if not is_own:

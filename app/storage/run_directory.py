@@ -24,7 +24,7 @@ from app.errors import DamagedFileError, UsageError
 from app.records.calibration import Calibration
 from app.records.calls import CALL_SCHEMA
 from app.records.control import ControlCommand, ControlResponse
-from app.records.events import Event, RunFinished, RunStarted, StageFinished, VariantFinished
+from app.records.events import CallsFinished, Event, RunFinished, RunStarted, StageFinished, VariantFinished
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.control import CommandInbox, is_engine_alive, remove_control_files
@@ -160,6 +160,10 @@ class KeptData(msgspec.Struct, frozen=True):
         return {EVENTS: self.events_bytes, REQUESTS: self.requests_bytes, TELEMETRY: self.telemetry_bytes}
 
 
+PRIVATE_MODE = 0o700
+"""Permissions of a new run folder: only its user can read the responses and prompts in it."""
+
+
 class RunWriter:
     """Writer for the data of one run. Requests, telemetry and events may be written from different
     threads."""
@@ -170,7 +174,7 @@ class RunWriter:
         Raises UsageError if the directory already contains another run or cannot be created.
         """
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(PRIVATE_MODE, parents=True, exist_ok=True)
             if kept_data is None and (directory / EVENTS).exists():
                 raise UsageError(
                     f"{directory} already contains a run",
@@ -445,6 +449,17 @@ class StoredRun:
             for name, schema in ((REQUESTS, REQUEST_SCHEMA), (CALLS, CALL_SCHEMA))
         )
 
+    def _describe_data(self) -> str:
+        """Describe how much an interrupted run has stored."""
+        stage_count = sum(isinstance(event, StageFinished | CallsFinished) for event in self.events())
+        row_count = sum(
+            batch.num_rows
+            for name, schema in ((REQUESTS, REQUEST_SCHEMA), (CALLS, CALL_SCHEMA))
+            for batch in stream_batches(self.directory / name, schema)
+        )
+        stages_text = f"{stage_count} finished stage{'' if stage_count == 1 else 's'}, warm-ups included,"
+        return f"{stages_text} and the rows of {row_count:,} requests or calls"
+
     @property
     def complete_result(self) -> Result:
         """Result of a complete run with intact files.
@@ -474,7 +489,7 @@ class StoredRun:
                 f"this run stopped before measuring: {finished_event.message}", hint=_suggest_measured_run()
             )
         raise UsageError(
-            f"{self.directory} was interrupted and has no result.json",
+            f"{self.directory} was interrupted and has no result.json. It has {self._describe_data()}",
             hint="Continue it with `sizewise runs resume RUN`, or report its data with "
             "`sizewise report RUN --recover`. Read its rows in Python with `sizewise.open_run(path).requests`, or "
             "`.calls` for a local model.",

@@ -204,6 +204,9 @@ def test_the_rates_a_sweep_fails_at_are_its_answer_and_no_warning() -> None:
     assert found(carried, failed, late)["late_sends"].verdict == "INVALID", "it was asked for"
 
 
+START = {"start{}": 1e9}
+
+
 def vllm(hits: float, asked: float) -> Samples:
     return Samples({"vllm:prefix_cache_hits_total": hits, "vllm:prefix_cache_queries_total": asked})
 
@@ -278,10 +281,14 @@ def test_replicas_are_taken_together_and_those_that_do_not_count_left_out() -> N
         (vllm(50, 100), vllm(1, 200)),
         (vllm(0, 0), vllm(math.inf, math.inf)),
         (Samples({"up": 1.0}), Samples({"up": 1.0})),
+        (
+            msgspec.structs.replace(vllm(0, 0), start_times_s=START),
+            msgspec.structs.replace(vllm(30, 100), start_times_s={"start{}": 2e9}),
+        ),
     ],
 )
 def test_nothing_is_said_where_nothing_was_counted(before: Samples | None, after: Samples | None) -> None:
-    """No page, no such counter, none that moved, a server that started again, numbers that are none."""
+    """No page, no such counter, none that moved, a server that started again, numbers that are none, two replicas."""
     assert moved(before, after) is None
 
 

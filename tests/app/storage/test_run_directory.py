@@ -361,3 +361,12 @@ def test_a_directory_measured_again_has_one_link_which_is_of_the_new_run(
         writer.write_spec("sizewise: 1")
     link_run(tmp_path / "results", "3-third")
     assert [path.name for path in runs_home().iterdir()] == ["3-third"]
+
+
+def test_a_new_run_folder_is_private_and_an_existing_one_keeps_its_permissions(tmp_path: Path) -> None:
+    RunWriter(tmp_path / "run").close()
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "mine").mkdir(0o755)
+    (tmp_path / "mine").chmod(0o755)
+    RunWriter(tmp_path / "mine").close()
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o755
