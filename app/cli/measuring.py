@@ -40,7 +40,7 @@ from app.session.interruption import Interruption
 from app.session.local.run import run_locally
 from app.session.run import RunOutcome, run
 from app.session.spec import BaselineSpec
-from app.storage.bundle import is_valid_run_id
+from app.storage.bundle import is_reserved_run_id, is_valid_run_id
 from app.storage.checksums import write_checksums
 from app.storage.resuming import read_interrupted_run, reopen_run
 from app.storage.run_directory import (
@@ -250,9 +250,14 @@ def _run_and_store(
 
 def _build_run_id(out: Path | None, name: str, started_at: datetime) -> str:
     """Return the run ID. If `out` is a directory in the runs folder, the ID is the directory name,
-    because runs in that folder are found by directory name. Otherwise, a new ID is generated."""
-    if out is not None and out.resolve().parent == runs_home().resolve() and is_valid_run_id(out.name):
-        return out.name
+    because runs in that folder are found by directory name. Otherwise, a new ID is generated.
+    Raises UsageError if the ID would be a reserved word."""
+    if out is not None and out.resolve().parent == runs_home().resolve():
+        if is_reserved_run_id(out.name):
+            hint = "Choose another name with --out."
+            raise UsageError(f"a run cannot have the ID {out.name!r}, which stands for another run", hint=hint)
+        if is_valid_run_id(out.name):
+            return out.name
     return new_run_id(name, started_at)
 
 
@@ -321,6 +326,7 @@ def _run_session(
                 os.getpid(),
                 new_run.slo,
                 is_local=not new_run.has_requests,
+                started_at=new_run.started_at.isoformat(),
             )
             emit(run_started)
             store.write_spec(new_run.spec_text)
