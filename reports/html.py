@@ -378,16 +378,25 @@ def _compute_source_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+LIBRARY_SHA256 = {"1.9.0.post1": "373b1f84072b31010f15ceb787be6b415c53936411aae267c8c2b2b6ccde46e7"}
+"""Digest of the bundled chart library by version of vl-convert. The library of any other version is
+bundled again in each process."""
+
+
 @cache
 def _load_library() -> Markup:
     """Return the bundled JavaScript chart library. Raises ChartError if the library cannot be
     bundled.
 
-    Bundling takes a second, so the bundle of each version is cached in the user's cache directory.
+    Bundling takes a second, so the bundle is cached in the user's cache directory. The cached file is
+    used only if it has the known digest of its version, because reports execute it.
     """
-    cache_path = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{version('vl-convert-python')}.js"
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return Markup(cache_path.read_bytes().decode())
+    library_version = version("vl-convert-python")
+    cache_path = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{library_version}.js"
+    with contextlib.suppress(OSError):
+        content = cache_path.read_bytes() if library_version in LIBRARY_SHA256 else b""
+        if hashlib.sha256(content).hexdigest() == LIBRARY_SHA256.get(library_version):
+            return Markup(content.decode())
     library = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
     with contextlib.suppress(OSError):  # without a cache, the next call bundles again
         cache_path.parent.mkdir(parents=True, exist_ok=True)

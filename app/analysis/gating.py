@@ -171,6 +171,7 @@ _ALLOWED_DEMONSTRATION_CAUSES: tuple[CauseId, ...] = (
     "invalid",
     "objective_failed",
     "objective_inconclusive",
+    "slo_below_idle_latency",
     "no_rate",
     "rate_undecided",
 )

@@ -97,7 +97,7 @@ def _compute_sending_duration_s(start_ns: int, end_ns: int, lead_in_s: float) ->
 
 
 _SEARCH_KINDS: tuple[StageKind, ...] = ("probe", "step")
-_PRESERVED_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed")
+_PRESERVED_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed", "target_lost")
 _RUN_CHECK_IDS = ("step_duration", "generator_reach")
 """IDs of the run checks that are recomputed, in addition to the stage checks."""
 _GPU_ENERGY_METRIC = "energy_j"

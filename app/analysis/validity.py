@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from msgspec.structs import replace
+from scipy import special
 
 from app.analysis.counter_readings import find_reading_break
 from app.analysis.number_format import format_number
@@ -48,6 +49,29 @@ def _check_limit(
     if sign * value <= sign * invalid:
         return Check(check_id, value, warn, unit, "WARN", hint)
     return Check(check_id, value, invalid, unit, "INVALID", hint)
+
+
+_MAX_CHANCE = 0.01
+"""Maximum probability of the observed number of violations, or more, if their share is exactly at
+the limit. A single violation is never less probable at a limit of 1 % or more."""
+
+
+def require_evidence(check: Check, violation_count: int, request_count: int, max_share: float) -> Check:
+    """Return the check of a share of requests with WARN instead of INVALID if the count does not
+    show that the share of violations is above `max_share`.
+
+    The count shows it if at least this number of violations among `request_count` independent
+    requests has a probability of at most 1 % at a share of exactly `max_share` (exact binomial
+    test)."""
+    if check.verdict != "INVALID":
+        return check
+    if float(special.bdtrc(violation_count - 1, request_count, max_share)) <= _MAX_CHANCE:
+        return check
+    hint = (
+        f"{violation_count:,} of {request_count:,} requests are too few to decide whether the share is above "
+        f"{100 * max_share:g} %. Send more requests to decide it."
+    )
+    return replace(check, verdict="WARN", hint=hint if check.hint is None else f"{hint} {check.hint}")
 
 
 _SEVERITY_RANKS: dict[Validity, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}

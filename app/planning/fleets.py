@@ -287,7 +287,7 @@ def _build_option_fleet(option: Option, demand: Demand, plan_inputs: PlanningInp
         fleet,
         measured_on=option.target.name,
         fit_error_at_slo=evidence.fit_error,
-        slo_probabilities=None if evidence.is_contradictory else fleet.slo_probabilities,
+        slo_probabilities=fleet.slo_probabilities if evidence.has_probability else None,
     )
     return add_costs(fleet, option, demand, plan_inputs)
 

@@ -12,7 +12,8 @@ from app.errors import ProfileError, UsageError
 from app.profiles.editing import rewrite
 from app.profiles.loading import load_profile_text
 from app.profiles.profile import Profile, find_required_extra
-from app.profiles.redaction import find_secret_hosts, find_secret_keys, make_paths_absolute
+from app.profiles.redaction import find_secret_keys, make_paths_absolute
+from app.profiles.sent_references import find_sent_references
 
 Pipeline = Literal["github", "gitlab"]
 PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)
@@ -33,11 +34,12 @@ jobs:
     runs-on: ubuntu-latest
     timeout-minutes: 30
     steps:
-      - uses: actions/checkout@v4
-      - uses: actions/setup-python@v5
+      - uses: actions/checkout@11d5960a326750d5838078e36cf38b85af677262 # v4.4.0
+      - uses: actions/setup-python@a26af69be951a213d495a4c3e4e4022e16d87065 # v5.6.0
         with:
           python-version: "3.12"
-      - uses: actions/cache@v4 # the baseline, and how much load this kind of runner can send
+      # the baseline, and how much load this kind of runner can send
+      - uses: actions/cache@0057852bfaa89a56745cba8c7296529d2fc39830 # v4.3.0
         with:
           path: .sizewise
           key: sizewise-${{ github.run_id }}
@@ -46,7 +48,7 @@ jobs:
       - run: COMMAND
       - if: github.event_name == 'push' # a run that passed is the next baseline
         run: sizewise runs promote last
-      - uses: actions/upload-artifact@v4
+      - uses: actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2
         if: always()
         with:
           name: benchmark
@@ -153,9 +155,9 @@ def _load_profile(text: str, directory: Path) -> Profile | None:
 
 
 def _build_consent_options(profile: Profile) -> list[str]:
-    """Return the options that give consent to send the profile's secrets to its hosts, because a CI
-    job cannot prompt the user."""
-    return [f"--allow-secrets {shlex.quote(host)}" for host in find_secret_hosts(profile)]
+    """Return the options that give consent to send the profile's secrets and files to its hosts,
+    because a CI job cannot prompt the user."""
+    return [f"--allow-secrets {shlex.quote(host)}" for host in find_sent_references(profile)]
 
 
 def _make_relative(value: Any, repository: Path) -> Any:

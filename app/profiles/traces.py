@@ -48,6 +48,7 @@ from app.profiles.trace_spans import (
 )
 from app.records.traffic import TraceRows, TraceStatistics
 from loadgen.decoding import json_decoder
+from loadgen.regular_files import open_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,7 +135,7 @@ def read_table(path: Path, column_names: frozenset[str]) -> TraceTable:
 
 
 def _read_content(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         file.seek(0)
         content = _decompress(path, file) if is_gzip else file.read(MAX_BYTES + 1)

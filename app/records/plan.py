@@ -49,9 +49,19 @@ KnowledgeState = Literal["known", "uncertain", "unknown"]
 """Certainty of the capacity per instance.
 
 known: the P10–P90 range is narrow enough for a purchase. uncertain: P90/P10 is over 2, or the load
-points contradict each other. unknown: P90/P10 is over 10, and no fleet is recommended.
+points cannot show the capacity for another `KnowledgeReason`. unknown: P90/P10 is over 10, and no
+fleet is recommended.
 """
-KnowledgeReason = Literal["narrow range", "wide range", "contradictory load points"]
+KnowledgeReason = Literal[
+    "narrow range", "wide range", "contradictory load points", "drift", "model does not fit", "capacity not reached"
+]  # fmt: skip
+"""Reason for the state of knowledge.
+
+contradictory load points: a rate missed the SLO although a much higher rate met it. drift: the
+latency changed during the measurement, beyond what the loads explain. model does not fit: no
+service model predicts loads that were left out of its fit. capacity not reached: every measured
+rate met the SLO, so the capacity is a lower bound. There is no P(SLO met) for the first three.
+"""
 
 
 class NextMeasurement(msgspec.Struct, frozen=True):

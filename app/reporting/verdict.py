@@ -216,6 +216,8 @@ def _find_outcome(result: Result) -> Outcome:
     ]
     outcomes = {evaluation.outcome for evaluation in enforced_evaluations}
     code = result.exit.first_code
+    if _has_lost_target(result):
+        return "FAIL"
     if result.verdict.status == "INVALID":
         return "INVALID"
     if code in (ExitCode.GATE_FAILED, ExitCode.REGRESSION) or "FAIL" in outcomes:
@@ -229,6 +231,11 @@ def _find_outcome(result: Result) -> Outcome:
     return "PASS" if enforced_evaluations else "MEASURED"
 
 
+def _has_lost_target(result: Result) -> bool:
+    """Return whether the run ended because its target died, whatever else that has caused."""
+    return bool(result.exit.causes) and result.exit.causes[0].id == "target_lost"
+
+
 def _count_measured_stages(result: Result) -> int:
     return sum(stage.kind != "warmup" and not stage.is_pooled for stage in result.stages)
 
@@ -236,6 +243,8 @@ def _count_measured_stages(result: Result) -> int:
 def _build_headline(result: Result, outcome: Outcome) -> Headline:
     measured_count = _count_measured_stages(result)
     local_headline = build_local_headline(result)
+    if _has_lost_target(result):
+        return Headline(_capitalize(result.exit.causes[0].text), is_first_cause=True)
     if outcome == "INVALID":
         has_best = result.local is not None and result.local.best is not None
         if local_headline is not None and has_best:

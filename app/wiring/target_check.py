@@ -92,11 +92,9 @@ _PROBLEMS_BY_ERROR: dict[str, Problem] = {
     "local-limit": "local limit",
 }  # fmt: skip
 _REMEDIES: dict[Problem, str] = {
-    "refused": "The server rejected this request. Check that workload matches the API of the server.",
     "busy": "The server limits the request rate. Wait, or raise its limit before the run.",
     "server error": "The server failed on this request. Check the server log.",
     "timeout": "The server may still be loading its model. Wait, or raise target.timeouts.total.",
-    "truncated": "The connection closed before the response was complete. Check the server log and any proxies.",
     "wrong response": "Check that target.protocol is the server's protocol, and that workload.expect matches its "
     "responses.",
     "local limit": "This machine is out of file descriptors, local ports or memory. Raise its limits.",

@@ -47,6 +47,7 @@ from app.profiles.prompts import (
 )
 from app.profiles.workload import HttpClassSettings, HttpRequests, encode_body
 from app.wiring.stages import build_trace_prompts
+from loadgen.regular_files import open_regular
 from loadgen.workloads import (
     BatchWorkload,
     CacheBust,
@@ -114,6 +115,40 @@ def build_workload(profile: EndpointProfile) -> Workload:
             return _build_grpc_workload(profile)
         case _:
             assert_never(profile)
+
+
+def check_data(workload: Workload) -> None:
+    """Build the requests that contain rows of a dataset, as a load worker does. A prompt dataset with a tokenizer is
+    only read, since tokenizers run only in load workers. Raises UsageError if no requests can be made of the data."""
+    from loadgen.payloads.datasets import DatasetError, DatasetReader
+    from loadgen.protocols import build_requests
+    from loadgen.protocols.prepared import MAX_REQUESTS_BYTES, WorkloadError
+    from loadgen.records import Endpoint
+    from loadgen.transport.address import parse_url
+
+    url = "http://localhost"  # not contacted
+    try:
+        match workload:
+            case MixedWorkload():
+                for request_class in workload.classes:
+                    check_data(request_class.workload)
+            case BatchWorkload() | GrpcWorkload():
+                check_data(workload.requests)
+            case OpenAiWorkload(prompts=DatasetPrompts() | SessionPrompts() as prompts, tokenizer=str()):
+                for _ in DatasetReader(prompts.dataset, MAX_REQUESTS_BYTES):
+                    pass
+            case (
+                OpenAiWorkload(prompts=DatasetPrompts() | SessionPrompts())
+                | HttpWorkload()
+                | TorchServeWorkload()
+                | TranscriptionWorkload(dataset=Dataset())
+                | RealtimeWorkload(dataset=Dataset())
+            ):
+                build_requests(workload, Endpoint((url,)), parse_url(url))
+            case _:
+                pass
+    except (WorkloadError, DatasetError) as error:
+        raise UsageError(str(error), hint=getattr(error, "hint", None)) from error
 
 
 def _require_unredacted_body(profile: EndpointProfile) -> None:
@@ -408,7 +443,7 @@ def compute_label_chance_accuracy(profile: EndpointProfile) -> float | None:
     if tensors is None or labels is None:
         return None
     try:
-        with np.load(tensors, allow_pickle=False) as arrays:
+        with open_regular(tensors) as file, np.load(file, allow_pickle=False) as arrays:
             return compute_chance_accuracy(arrays[labels])
     except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
         return None

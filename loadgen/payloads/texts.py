@@ -7,10 +7,11 @@ import functools
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from loadgen.regular_files import read_regular
 
 if TYPE_CHECKING:
     import tokenizers
@@ -106,16 +107,11 @@ def _load_tokenizer(path: str) -> tokenizers.Tokenizer:
             hint='Install it with `pip install "sizewise[tokenizer]"`.',
         ) from error
     try:
-        file = Path(path)
-        if not file.is_file():
-            raise TokenizerError(f"{path} is not a file", hint="Use the model's tokenizer.json.")
-        if file.stat().st_size > _MAX_FILE_BYTES:
-            raise TokenizerError(
-                f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB", hint="Use the model's tokenizer.json."
-            )
-        tokenizer = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except TokenizerError:
-        raise
+        tokenizer = tokenizers.Tokenizer.from_str(read_regular(path, _MAX_FILE_BYTES).decode())
+    except OSError as error:
+        raise TokenizerError(
+            f"{path} cannot be read: {error.strerror}", hint="Use the model's tokenizer.json."
+        ) from error
     except Exception as error:  # the package raises plain Exception for any error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise TokenizerError(

@@ -208,6 +208,7 @@ class Connection(asyncio.Protocol):
                 and parser.bytes_received == len(data)
                 and exchange.reader is None
                 and not exchange.is_head
+                and not parser.is_compressed  # the body of a cached head is used as it is
             ):
                 self._head_cache.add(data, parser.status, parser.headers, len(exchange.body))
             self._end(exchange, parser.is_keep_alive)
@@ -234,6 +235,7 @@ class Connection(asyncio.Protocol):
         exchange.status = self._response_parser.status
         exchange.headers = self._response_parser.headers
         exchange.body = self._response_parser.pop_body()
+        exchange.error, exchange.detail = self._response_parser.error, self._response_parser.detail
 
     def _fail(self, exchange: Exchange, error: str, detail: str | None = None) -> None:
         self._exchange = None

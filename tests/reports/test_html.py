@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections import Counter
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -599,23 +600,41 @@ def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Re
     assert "<figure" not in html
 
 
-def test_the_library_is_kept_for_the_next_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_library_is_kept_for_the_next_report_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "sizewise")
-    renderer = get_chart_renderer()
-    monkeypatch.setattr(renderer, "bundle_library", lambda _: "bundled")
-    html._load_library.cache_clear()
-    made = html._load_library()
+    bundled: list[str] = []
+
+    def bundle(code: str) -> str:
+        bundled.append(code)
+        return "bundled"
+
+    monkeypatch.setattr(get_chart_renderer(), "bundle_library", bundle)
+    monkeypatch.setattr(html, "LIBRARY_SHA256", {version("vl-convert-python"): hashlib.sha256(b"bundled").hexdigest()})
+
+    def load() -> str:
+        html._load_library.cache_clear()
+        return html._load_library()
+
+    assert load() == "bundled"
     (kept,) = tmp_path.glob("sizewise/*.js")
-    assert kept.read_bytes().decode() == made
-    html._load_library.cache_clear()
-    kept.write_bytes(b"kept")
-    assert html._load_library() == "kept"
+    assert kept.read_bytes() == b"bundled"
+    assert (load(), len(bundled)) == ("bundled", 1)
+    kept.write_bytes(b"alert(1)")
+    assert (load(), len(bundled)) == ("bundled", 2)
+    assert kept.read_bytes() == b"bundled"
+    monkeypatch.setattr(html, "LIBRARY_SHA256", {})
+    kept.write_bytes(b"")
+    assert load() == "bundled"
     kept.unlink()
     kept.parent.rmdir()
     kept.parent.write_text("a file where the folder would be")
+    assert load() == "bundled"
     html._load_library.cache_clear()
-    assert html._load_library() == made
-    html._load_library.cache_clear()
+
+
+def test_the_digest_of_the_library_is_known() -> None:
+    library = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
+    assert html.LIBRARY_SHA256[version("vl-convert-python")] == hashlib.sha256(library.encode()).hexdigest()
 
 
 def test_live_sessions_and_the_reuse_of_prefixes_are_tables(full_report: Report) -> None:

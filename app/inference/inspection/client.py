@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from app.errors import UsageError
+from app.errors import UnavailableError, UsageError
 from app.inference.inspection.limits import COSTS_OPTION, WALL_TIME_LIMIT_S
 from app.inference.model_file import check_model_file
-from app.inference.parent import ChildKilledError, run_child
+from app.inference.parent import ChildKilledError, ChildTerminatedError, run_child
 from app.records.generation import DecoderCosts
 from app.records.language_model import LanguageModelMetadata
 from app.records.model import ModelMetadata, ShapeOverrides
@@ -45,6 +45,8 @@ def _run_inspection(model: Path, *arguments: str) -> bytes:
             *arguments,
             timeout_s=WALL_TIME_LIMIT_S,
         )
+    except ChildTerminatedError as error:
+        raise UnavailableError(f"{error}; its model was not read", hint="Free memory, and try again.") from error
     except ChildKilledError as error:
         raise UsageError(
             f"{error}, so the model is rejected",

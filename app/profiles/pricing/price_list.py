@@ -31,6 +31,7 @@ from app.profiles.pricing.price_cells import (
 )
 from app.profiles.problems import BadValueError, UnknownKeyError
 from app.records.offers import Catalog, OwnedHardware, PriceRow
+from loadgen.regular_files import open_regular
 
 
 def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
@@ -231,7 +232,7 @@ def _read_content(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
             raise ProfileError("the path is not a file", path=str(path))
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None

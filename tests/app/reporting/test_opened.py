@@ -162,8 +162,9 @@ def test_a_run_cut_short_is_reported_from_its_facts_and_what_is_missing_too(tmp_
     whole = stored_run(tmp_path / "run")
     stages = whole.complete_result.stages
     killed = cut_short(whole, 2)
-    with pytest.raises(UsageError, match=r"was interrupted and has no result\.json"):
+    with pytest.raises(UsageError, match=r"was interrupted and has no result\.json") as raised:
         load_run(killed)
+    assert f"2 finished stages, warm-ups included, and the rows of {killed.requests().num_rows:,} " in str(raised.value)
     run = load_run(killed, recover=True)
     assert run.result.stages == stages[:2]
     assert run.recovery is not None

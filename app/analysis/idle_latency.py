@@ -1,0 +1,88 @@
+"""Decide from a few requests that were sent one at a time whether an idle endpoint can meet the
+latency limits of an SLO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from scipy import special
+
+from app.analysis.columns import Floats
+from app.analysis.max_rate import format_against_limit
+from app.analysis.objectives import select_binding_objectives
+from app.analysis.rows import StageRows
+from app.analysis.spans import LIMIT_METRICS, compute_durations_ms, is_within_limit
+from app.records.metrics import PERCENTILES, metric_label
+from app.records.result import Objective
+
+_SIGNIFICANCE = 1e-3
+"""Probability below which the number of responses within a limit counts as impossible for an
+endpoint that meets the objective. Ten responses suffice for a median, three for a p95."""
+
+
+class UnmetObjective(msgspec.Struct, frozen=True):
+    """An objective that the endpoint does not meet even without load, and the observed durations:
+    their number, and their lowest, median and highest value in ms."""
+
+    objective: Objective
+    count: int
+    min_ms: float
+    median_ms: float
+    max_ms: float
+
+    def format_finding(self) -> str:
+        """Format the finding as a sentence without a full stop."""
+        value_text = format_against_limit(self.objective, self.median_ms)
+        return (
+            f"the SLO is below the idle latency: {metric_label(self.objective.metric)} was {value_text} without load "
+            f"(objective: {self.objective.label})"
+        )
+
+    def format_note(self) -> str:
+        """Format the observed durations and what the user can do."""
+        low, median, high = (
+            format_against_limit(self.objective, value) for value in (self.min_ms, self.median_ms, self.max_ms)
+        )
+        metric_text = metric_label(self.objective.metric)
+        return (
+            f"Idle latency: in {self.count} requests sent one at a time, {metric_text} was {low} to {high} (median "
+            f"{median}), so no rate can meet {self.objective.label}. Raise this limit, or make single requests faster."
+        )
+
+
+def find_unmet_objective(rows: StageRows, slo: Sequence[Objective]) -> UnmetObjective | None:
+    """Return the first objective of the SLO that the endpoint certainly does not meet without load;
+    `None` if there is no such objective, or if there are too few responses to be certain.
+
+    `rows` are requests that were sent one at a time. The first one is ignored, because it may find
+    caches empty and connections closed, and failed requests are ignored, because they have no
+    latency. An objective of a percentile requires a share of the responses to be within its limit.
+    It is not met if the number within the limit is one
+    that would occur by chance in less than 1 of
+    1,000 measurements of an endpoint that meets it (binomial test)."""
+    is_counted = rows.is_success & (np.arange(rows.is_success.size) > 0)
+    counted_rows = rows.filter(is_counted)
+    for objective in select_binding_objectives(slo):
+        required_share = PERCENTILES.get(objective.aggregate or "") if objective.metric in LIMIT_METRICS else None
+        if required_share is None or objective.of is not None or objective.comparator not in ("<", "<="):
+            continue
+        durations_ms = _select_durations_ms(counted_rows, objective)
+        if not durations_ms.size:
+            continue
+        within_count = int(np.count_nonzero(is_within_limit(objective, durations_ms, durations_ms.size)))
+        if special.bdtr(within_count, durations_ms.size, required_share) < _SIGNIFICANCE:
+            low, median, high = (float(value) for value in np.percentile(durations_ms, (0, 50, 100)))
+            return UnmetObjective(objective, durations_ms.size, low, median, high)
+    return None
+
+
+def _select_durations_ms(rows: StageRows, objective: Objective) -> Floats:
+    """Return the known durations of the requests to which the objective applies, in ms."""
+    if objective.request_class is not None:
+        if rows.classes is None or objective.request_class not in rows.classes.categories:
+            return np.empty(0)
+        rows = rows.filter(rows.classes.equals(objective.request_class))
+    durations_ms = compute_durations_ms(rows, objective.metric)
+    return np.empty(0) if durations_ms is None else durations_ms[~np.isnan(durations_ms)]
