@@ -166,6 +166,21 @@ def test_a_language_model_is_played_by_its_tokens() -> None:
     assert day.p50_ms is not None
     assert day.p50_ms > 50 * 20
     assert "p95 TTFT < 500 ms" in day.sentences[1]
+    assert day.attainment is not None
+    assert day.tokens is not None
+    assert day.tokens.ttft_p95_ms is not None
+    assert (day.attainment >= 0.95) is (day.tokens.ttft_p95_ms < 500)
+    for period in (day, *day.hours):
+        assert period.tokens is not None
+        assert period.tokens.ttft_p95_ms is not None
+        assert period.tokens.tpot_p50_ms is not None
+        assert period.p50_ms is not None
+        assert 20 <= period.tokens.tpot_p50_ms < period.tokens.ttft_p95_ms < period.p50_ms
+
+
+def test_requests_without_tokens_have_no_ttft(static_day: tuple[SimulatedDay, list[float]]) -> None:
+    day, _ = static_day
+    assert {period.tokens for period in (day, *day.hours)} == {None}
 
 
 def test_a_day_replays_the_trace_that_the_fleet_was_sized_by() -> None:
