@@ -118,8 +118,8 @@ def _build_columns(day: SimulatedDay) -> tuple[Column[SimulatedHour], ...]:
     from app.cli.tables import Column
 
     token_columns: tuple[Column[SimulatedHour], ...] = (
-        Column("ttft_p95_ms", "p95 TTFT ms", lambda hour: hour.tokens and hour.tokens.ttft_p95_ms),
-        Column("tpot_p95_ms", "p95 TPOT ms", lambda hour: hour.tokens and hour.tokens.tpot_p95_ms),
+        Column("ttft_p95_ms", "p95 TTFT ms", lambda hour: hour.tokens.ttft_p95_ms if hour.tokens else None),
+        Column("tpot_p95_ms", "p95 TPOT ms", lambda hour: hour.tokens.tpot_p95_ms if hour.tokens else None),
     )
     return (
         Column("", "hour", lambda hour: f"{hour.hour:02}:00"),

@@ -43,7 +43,7 @@ from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
 from app.wiring.hardware import resolve_hardware
 from app.wiring.measured_server import describe_server
 from app.wiring.plan_changes import PRICE_PREFIX, apply_overrides, apply_prices
-from app.wiring.plan_files import read_plan
+from app.wiring.plan_files import read_plan_inputs
 
 _PLANNING_KEYS = ("traffic", "plan", "target.hardware", "slo")
 
@@ -84,7 +84,7 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
             raise UsageError("a plan file cannot be combined with other sources", hint="Specify only the plan file.")
-        return _apply_request(read_plan(paths[0]).inputs, request, today)
+        return _apply_request(read_plan_inputs(paths[0]), request, today)
     catalog = load_offers(request.offers, today) if request.offers else load_catalog()
     model_configurations = [path for path in paths if is_model_shape_file(path)]
     if len(model_configurations) > 1:
