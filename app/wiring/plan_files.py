@@ -91,7 +91,7 @@ class _Header(msgspec.Struct, frozen=True):
     plan: dict[str, Any]
     inputs: dict[str, Any]
     facts: _Facts = _Facts()
-    plan_sha256: str | None = None
+    digest: str | None = None
 
 
 def encode_plan(plan_file: PlanFile) -> EncodedPlan:
@@ -110,7 +110,7 @@ def encode_plan(plan_file: PlanFile) -> EncodedPlan:
         "tool": plan_file.tool,
         "catalog": Block(build_sparse(reference)),
         "facts": _build_facts(plan_file),
-        "plan_sha256": _compute_digest(plan, inputs, reference),
+        "digest": _compute_digest(plan, inputs, reference),
         "plan": plan,
         "inputs": inputs,
     }
@@ -148,13 +148,13 @@ def read_plan(path: Path) -> PlanFile:
     try:
         header, inputs = _read_header(path)
         plan = msgspec.convert(_FleetDecoder(inputs).decode(header.plan), Plan)
-        digest = _compute_digest(header.plan, header.inputs, header.catalog)
+        actual_digest = _compute_digest(header.plan, header.inputs, header.catalog)
     except (RecursionError, ValueError, OverflowError, TypeError, msgspec.ValidationError) as error:
         raise build_plan_file_error(path, error) from error
-    if header.plan_sha256 not in (None, digest):
+    if header.digest not in (None, actual_digest):
         message = f"the result in {path} was changed after it was written"
         raise UsageError(message, hint=f"Compute it again from its inputs: sizewise plan {path} --out {path}")
-    return PlanFile(header.tool, plan, inputs, has_digest=header.plan_sha256 is not None)
+    return PlanFile(header.tool, plan, inputs, has_digest=header.digest is not None)
 
 
 def read_plan_inputs(path: Path) -> PlanningInputs:

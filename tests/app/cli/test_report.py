@@ -204,7 +204,7 @@ def test_an_edited_result_is_refused_and_one_without_a_digest_is_called_unchecke
     for command in ("report", "simulate"):
         assert main([command, str(path)]) == ExitCode.USAGE
         assert f"sizewise plan {path} --out {path}" in capsys.readouterr().err
-    unchecked = "".join(line for line in written.splitlines(keepends=True) if not line.startswith("plan_sha256:"))
+    unchecked = "".join(line for line in written.splitlines(keepends=True) if not line.startswith("digest:"))
     for text, has_note in ((written, False), (unchecked, True)):
         path.write_text(text, "utf-8")
         assert main(["report", str(path), "--format", "json", "--out", str(tmp_path / "x.json")]) == ExitCode.OK

@@ -157,7 +157,7 @@ def test_what_a_later_version_added_is_left_out(path: Path) -> None:
     document["added"] = {"a": 1}
     document["plan"]["added"] = 2
     parts = (document["plan"], document["catalog"]["sha256"], document["inputs"]["today"])
-    document["plan_sha256"] = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+    document["digest"] = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
     path.write_text(yaml.dump(document, sort_keys=False), encoding="utf-8")
     assert read_plan(path) == WHOLE
 
@@ -268,7 +268,7 @@ def test_the_golden_plan_is_written_again_to_the_byte_and_with_a_digest(tmp_path
     path, catalog = write_plan(again / "plan.yaml", file)
     assert catalog.read_bytes() == (tmp_path / catalog.name).read_bytes()
     lines = path.read_text("utf-8").splitlines()
-    assert [line for line in lines if not line.startswith("plan_sha256: ")] == golden.read_text("utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("digest: ")] == golden.read_text("utf-8").splitlines()
     assert read_plan(path) == replace(file, has_digest=True)
 
 
@@ -279,7 +279,7 @@ def test_the_golden_plan_is_written_again_to_the_byte_and_with_a_digest(tmp_path
         (r"(?m)^( +instances: )\d+", r"\g<1>1"),
         (r"(?m)^(  planned_on: ).*", r"\g<1>'2026-08-02'"),
         (r"(?m)^(  today: ).*", r"\g<1>'2026-08-02'"),
-        (r"(?m)^(plan_sha256: ).*", r"\g<1>" + 64 * "a"),
+        (r"(?m)^(digest: ).*", r"\g<1>" + 64 * "a"),
     ],
 )
 def test_a_result_that_was_edited_is_refused_and_can_be_planned_again(path: Path, original: str, changed: str) -> None:

@@ -33,7 +33,7 @@ def test_a_day_of_an_unchecked_plan_says_so(plan: str, tmp_path: Path) -> None:
     for path in Path(plan).parent.iterdir():
         shutil.copy(path, tmp_path)
     lines = Path(plan).read_text("utf-8").splitlines(keepends=True)
-    (tmp_path / "plan.yaml").write_text("".join(line for line in lines if not line.startswith("plan_sha256:")), "utf-8")
+    (tmp_path / "plan.yaml").write_text("".join(line for line in lines if not line.startswith("digest:")), "utf-8")
     assert simulate_plan_day(DayRequest(str(tmp_path / "plan.yaml")), TODAY).notes[0] == UNCHECKED_NOTE
     assert UNCHECKED_NOTE not in simulate_plan_day(DayRequest(plan), TODAY).notes
 
