@@ -59,9 +59,8 @@ def find_unmet_objective(rows: StageRows, slo: Sequence[Objective]) -> UnmetObje
     `rows` are requests that were sent one at a time. The first one is ignored, because it may find
     caches empty and connections closed, and failed requests are ignored, because they have no
     latency. An objective of a percentile requires a share of the responses to be within its limit.
-    It is not met if the number within the limit is one
-    that would occur by chance in less than 1 of
-    1,000 measurements of an endpoint that meets it (binomial test)."""
+    It is not met if a number within the limit as small as the observed one would occur by chance in
+    less than 1 of 1,000 measurements of an endpoint that meets it (binomial test)."""
     is_counted = rows.is_success & (np.arange(rows.is_success.size) > 0)
     counted_rows = rows.filter(is_counted)
     for objective in select_binding_objectives(slo):
