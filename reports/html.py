@@ -388,22 +388,33 @@ def _load_library() -> Markup:
     """Return the bundled JavaScript chart library. Raises ChartError if the library cannot be
     bundled.
 
-    Bundling takes a second, so the bundle is cached in the user's cache directory. The cached file is
-    used only if it has the known digest of its version, because reports execute it.
+    Bundling takes a second, so the bundle is cached. The cached file is used only if it has the known
+    digest of its version, because reports execute it. A bundle with another digest, as another version
+    or processor may produce, is used but not cached.
     """
     library_version = version("vl-convert-python")
-    cache_path = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{library_version}.js"
+    cache_path = _find_cache_folder() / f"vega-{library_version}.js"
+    known_digest = LIBRARY_SHA256.get(library_version)
     with contextlib.suppress(OSError):
-        content = cache_path.read_bytes() if library_version in LIBRARY_SHA256 else b""
-        if hashlib.sha256(content).hexdigest() == LIBRARY_SHA256.get(library_version):
+        content = b"" if known_digest is None else cache_path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == known_digest:
             return Markup(content.decode())
     library = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
+    if hashlib.sha256(library.encode()).hexdigest() != known_digest:
+        return Markup(library)
     with contextlib.suppress(OSError):  # without a cache, the next call bundles again
         cache_path.parent.mkdir(parents=True, exist_ok=True)
         temporary_path = cache_path.with_suffix(f".{os.getpid()}")
         temporary_path.write_bytes(library.encode())
         temporary_path.replace(cache_path)
     return Markup(library)
+
+
+def _find_cache_folder() -> Path:
+    """Return the folder of the cached chart library: `cache` in SIZEWISE_HOME if set, otherwise the
+    user's cache folder. The folder may be deleted at any time."""
+    home = os.environ.get("SIZEWISE_HOME")
+    return Path(home) / "cache" if home else platformdirs.user_cache_path("sizewise", appauthor=False)
 
 
 @cache

@@ -59,6 +59,7 @@ from app.wiring.planned_work import estimate_search
 from app.wiring.spec import build_spec
 from app.wiring.stored_runs import load_stored_profile
 from app.wiring.workers import RemoteWorkers, build_gather
+from app.wiring.workload import check_tokenizers
 from reports.annotations import build_workflow_commands
 from reports.formats import RUN_FILES
 from reports.markdown import MAX_BYTES, render_markdown
@@ -213,6 +214,7 @@ def resume_run(
     request_consent(profile, arguments.allow_secrets)
     run_id = interrupted_run.run_id
     spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
+    check_tokenizers(spec.workload)
     spec = msgspec.structs.replace(spec, baseline=read_baseline(profile.name))
     gather = build_gather(profile, remote_workers)
     spec_text, resumed_at = run_to_resume.spec_text or "", datetime.now(UTC)
@@ -277,7 +279,7 @@ def _build_session(
     *,
     recalibrate: bool,
 ) -> RunSession:
-    """Build the session of a profile without starting anything. Raises UsageError or
+    """Build the session of a profile. Only the trial of a tokenizer is started. Raises UsageError or
     UnavailableError."""
     _require_extras(profile)
     if isinstance(profile, LocalProfile):
@@ -290,6 +292,7 @@ def _build_session(
         return lambda store, emit, stop: run_locally(local_spec, build_local_dependencies(profile, store), emit, stop)
     today = new_run.started_at.date()
     spec = build_spec(profile, new_run.run_id, today=today, recalibrate=recalibrate, gating=gating)
+    check_tokenizers(spec.workload)
     spec = msgspec.structs.replace(spec, baseline=baseline)
     gather = build_gather(profile, remote_workers)
     return lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop)

@@ -112,7 +112,7 @@ def _describe_exit(exit_code: int) -> str:
     if -exit_code == _SIGKILL:
         return "was killed"
     if -exit_code == getattr(signal, "SIGPROF", 27):
-        return "used more CPU time than expected from the size of the model"
+        return "used more CPU time than expected from the size of the file"
     return f"crashed ({signal.Signals(-exit_code).name})"
 
 

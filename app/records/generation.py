@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from app.records.estimate import Estimate
+from app.records.estimate import Count, Estimate
 
 
 class AttentionLayers(msgspec.Struct, frozen=True):
@@ -75,10 +75,10 @@ class TextQuality(msgspec.Struct, frozen=True, kw_only=True):
     Perplexities are comparable only for the same text, tokenizer, window and stride. The values
     that compare with the reference are None for the reference itself."""
 
-    tokens: int
+    tokens: Count
     """Number of predicted tokens: all tokens of the text but the first."""
-    window_tokens: int
-    stride_tokens: int
+    window_tokens: Count
+    stride_tokens: Count
     perplexity: Estimate
     """exp(−mean log-likelihood of the tokens of the text)."""
     perplexity_ratio: Estimate | None = None
@@ -94,8 +94,8 @@ class BatchDivergence(msgspec.Struct, frozen=True, kw_only=True):
     """First token of a row of a batch that differs from the token that the same prompt generates
     alone. `position` counts the generated tokens from 0."""
 
-    row: int
-    position: int
+    row: Count
+    position: Count
     margin: float
     """Logit of the token that was generated alone, minus the logit of the token that was generated
     in the batch; both logits are those of the prompt alone."""
@@ -112,7 +112,7 @@ class BatchConsistency(msgspec.Struct, frozen=True, kw_only=True):
     """Comparison of the greedy tokens of prompts in a batch with the greedy tokens of each prompt
     alone. Rows without an entry in `divergences` generate equal tokens."""
 
-    batch: int
-    tokens: int
+    batch: Count
+    tokens: Count
     """Number of tokens that each row generates."""
     divergences: tuple[BatchDivergence, ...]

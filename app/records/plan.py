@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from app.records.checks import Check
-from app.records.estimate import Basis, Estimate
+from app.records.estimate import Basis, Count, Estimate
 from app.records.offers import PriceKind
 from app.records.server import MeasuredServer
 from app.records.traffic import Traffic
@@ -171,9 +171,9 @@ class Fleet(msgspec.Struct, frozen=True):
     accelerator_count: float
     vcpus: float | None
     basis: Basis
-    instances: int | None
-    spare_instances: int | None
-    replicas_per_instance: int | None
+    instances: Count | None
+    spare_instances: Count | None
+    replicas_per_instance: Count | None
     capacity_per_instance_per_s: Estimate
     utilization_at_peak: Estimate
     latency_at_peak: Estimate
@@ -183,7 +183,7 @@ class Fleet(msgspec.Struct, frozen=True):
     price_date: str
     price_age_days: int
     price_source: str
-    risk: int
+    risk: Count
     """Risk score from 0 to 4: the highest score of all `risk_reasons`."""
     risk_reasons: tuple[str, ...]
     rejected: str | None = None
@@ -245,7 +245,7 @@ class SensitivityRange(msgspec.Struct, frozen=True):
 class Hour(msgspec.Struct, frozen=True):
     """One hour of the peak day, simulated for the recommended fleet."""
 
-    hour: int
+    hour: Count
     arrivals_per_s: float
     instances: float
     p50_ms: float | None
@@ -273,7 +273,7 @@ class Commitment(msgspec.Struct, frozen=True):
     """Cost of reserving some of the instances and renting the rest on demand, compared with renting
     all instances on demand all the time."""
 
-    reserved: int
+    reserved: Count
     usd_per_month: float
     usd_per_month_on_demand: float
     sentence: str
@@ -290,7 +290,7 @@ class Saving(msgspec.Struct, frozen=True):
 
 class MixPart(msgspec.Struct, frozen=True):
     offer: str
-    instances: int
+    instances: Count
 
 
 class Mix(msgspec.Struct, frozen=True):
@@ -315,7 +315,7 @@ class Plan(msgspec.Struct, frozen=True):
     traffic: Traffic
     slo: tuple[str, ...]
     confidence: float
-    redundancy: int
+    redundancy: Count
     latency_metric: str
     """Metric that `latency_at_peak` of each fleet refers to, as `metric.aggregate`."""
     planned_on: str
@@ -343,7 +343,7 @@ class Plan(msgspec.Struct, frozen=True):
     recommended if its capacity were certain."""
     checks: tuple[Check, ...] = ()
     """Warnings about the recommended fleet, as checks with ID, limit and hint."""
-    max_unavailable: int = 0
+    max_unavailable: Count = 0
     """Number of instances that a rolling update may make unavailable at once, in addition to the
     spares for failures."""
     server: MeasuredServer | None = None

@@ -27,7 +27,7 @@ from app.wiring.endpoint import build_endpoint, require_permission
 from app.wiring.reference_server import find_mock_protocol, start_scripted
 from app.wiring.served_models import list_served_models
 from app.wiring.server_process import start_embedded_endpoint
-from app.wiring.workload import build_workload
+from app.wiring.workload import build_workload, check_tokenizers
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import Endpoint, PreflightDone
 from loadgen.transport.address import EndpointError
@@ -165,6 +165,7 @@ def _list_models_for_template(profile: EndpointProfile) -> tuple[str, ...]:
 
 def _send_test_request(profile: EndpointProfile) -> ConnectionTest:
     workload = build_workload(profile)
+    check_tokenizers(workload)
     try:
         endpoint = build_endpoint(profile)
     except UnavailableError as error:  # The host name cannot be resolved.

@@ -7,6 +7,7 @@ import secrets
 import zipfile
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeVar, assert_never
 
 import msgspec
@@ -15,6 +16,7 @@ from pydantic import JsonValue
 
 from app.analysis.local.accuracy import compute_chance_accuracy
 from app.errors import UsageError
+from app.inference.inspection.client import check_tokenizer
 from app.profiles.datasets import SECRET_BODY_KEYS, build_dataset, is_redacted
 from app.profiles.problems import BadValueError
 from app.profiles.profile import (
@@ -149,6 +151,24 @@ def check_data(workload: Workload) -> None:
                 pass
     except (WorkloadError, DatasetError) as error:
         raise UsageError(str(error), hint=getattr(error, "hint", None)) from error
+
+
+def check_tokenizers(workload: Workload) -> None:
+    """Try each tokenizer of a workload in a child process with limits, because its file may come from
+    anybody. Raises UsageError, which names the file, if a tokenizer cannot be used or is rejected."""
+    match workload:
+        case MixedWorkload():
+            tokenizers = {
+                request_class.workload.tokenizer
+                for request_class in workload.classes
+                if isinstance(request_class.workload, OpenAiWorkload)
+            }
+        case BatchWorkload(requests=OpenAiWorkload(tokenizer=path)) | OpenAiWorkload(tokenizer=path):
+            tokenizers = {path}
+        case _:
+            return
+    for tokenizer in sorted(path for path in tokenizers if path is not None):
+        check_tokenizer(Path(tokenizer))
 
 
 def _require_unredacted_body(profile: EndpointProfile) -> None:

@@ -3,6 +3,7 @@ bodies."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
@@ -14,6 +15,7 @@ import msgspec
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.media import Media
 from loadgen.payloads.prompts import Prompt, PromptError, Session, build_single_prompt_session
+from loadgen.payloads.texts import TokenizerError
 from loadgen.protocols.anthropic import MessageUsage, build_conversation, decode_message, iterate_block_texts
 from loadgen.protocols.openai_chunks import (
     NO_OUTPUT_DETAIL,
@@ -140,7 +142,8 @@ def _build_tokens(
     details = parse_details(usage, timings)
     if tokens_out is None and count_tokens is not None:
         text = "".join(text for text in iterate_texts() if isinstance(text, str))
-        return Tokens(tokens_in=tokens_in, tokens_out=count_tokens(text), token_source="tokenizer", details=details)
+        with contextlib.suppress(TokenizerError):  # then the count is unknown
+            return Tokens(tokens_in=tokens_in, tokens_out=count_tokens(text), token_source="tokenizer", details=details)
     source = None if tokens_out is None else "server"
     return Tokens(tokens_in=tokens_in, tokens_out=tokens_out, token_source=source, details=details)
 

@@ -3,12 +3,14 @@ and record their times."""
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections.abc import Callable
 
 import msgspec
 
 from loadgen.decoding import json_decoder
+from loadgen.payloads.texts import TokenizerError
 from loadgen.transport.exchange import ServerDetails, Tokens
 
 NO_OUTPUT_DETAIL = "the response is empty: it has no text and no tool calls, and no output tokens are reported"
@@ -191,7 +193,8 @@ class TokenCounter:
             if self._texts or tokens.tokens_out is None:
                 self._text = "".join((self._text, *self._texts))
                 self._texts.clear()
-                tokens.tokens_out, tokens.token_source = self._count_tokens(self._text), "tokenizer"
+                with contextlib.suppress(TokenizerError):  # then the count is unknown
+                    tokens.tokens_out, tokens.token_source = self._count_tokens(self._text), "tokenizer"
         else:
             tokens.tokens_out, tokens.token_source = len(self._chunk_ns), "chunks"
         return tokens

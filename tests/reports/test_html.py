@@ -15,7 +15,6 @@ from typing import Any
 
 import altair as alt
 import msgspec
-import platformdirs
 import pytest
 
 from app.analysis.headline import mark_headline
@@ -601,7 +600,7 @@ def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Re
 
 
 def test_the_library_is_kept_for_the_next_report_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "sizewise")
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "sizewise"))
     bundled: list[str] = []
 
     def bundle(code: str) -> str:
@@ -616,15 +615,17 @@ def test_the_library_is_kept_for_the_next_report_and_checked(tmp_path: Path, mon
         return html._load_library()
 
     assert load() == "bundled"
-    (kept,) = tmp_path.glob("sizewise/*.js")
+    (kept,) = tmp_path.glob("sizewise/cache/*.js")
     assert kept.read_bytes() == b"bundled"
     assert (load(), len(bundled)) == ("bundled", 1)
     kept.write_bytes(b"alert(1)")
     assert (load(), len(bundled)) == ("bundled", 2)
     assert kept.read_bytes() == b"bundled"
-    monkeypatch.setattr(html, "LIBRARY_SHA256", {})
-    kept.write_bytes(b"")
-    assert load() == "bundled"
+    for digests in ({}, {version("vl-convert-python"): "that of another processor"}):
+        monkeypatch.setattr(html, "LIBRARY_SHA256", digests)
+        kept.write_bytes(b"")
+        assert load() == "bundled"
+        assert kept.read_bytes() == b""
     kept.unlink()
     kept.parent.rmdir()
     kept.parent.write_text("a file where the folder would be")
@@ -632,6 +633,9 @@ def test_the_library_is_kept_for_the_next_report_and_checked(tmp_path: Path, mon
     html._load_library.cache_clear()
 
 
+@pytest.mark.skipif(
+    version("vl-convert-python") not in html.LIBRARY_SHA256, reason="the digest of another version is not known"
+)
 def test_the_digest_of_the_library_is_known() -> None:
     library = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
     assert html.LIBRARY_SHA256[version("vl-convert-python")] == hashlib.sha256(library.encode()).hexdigest()

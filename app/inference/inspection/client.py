@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UnavailableError, UsageError
-from app.inference.inspection.limits import COSTS_OPTION, WALL_TIME_LIMIT_S
+from app.inference.inspection.limits import COSTS_OPTION, TOKENIZER_OPTION, WALL_TIME_LIMIT_S
 from app.inference.model_file import check_model_file
 from app.inference.parent import ChildKilledError, ChildTerminatedError, run_child
 from app.records.generation import DecoderCosts
@@ -34,6 +34,26 @@ def read_decoder_costs(folder: Path) -> DecoderCosts:
     """Read the costs of the decoder of a model folder. Raises UsageError if the folder is not valid
     or is rejected."""
     return msgspec.msgpack.decode(_run_inspection(folder, COSTS_OPTION), type=DecoderCosts)
+
+
+def check_tokenizer(tokenizer: Path) -> None:
+    """Load a `tokenizer.json` and count tokens with it. Raises UsageError if the file cannot be used or
+    is rejected."""
+    try:
+        run_child(
+            f"the trial of the tokenizer {tokenizer}",
+            "app.inference.inspection",
+            str(tokenizer.absolute()),
+            TOKENIZER_OPTION,
+            timeout_s=WALL_TIME_LIMIT_S,
+        )
+    except ChildTerminatedError as error:
+        raise UnavailableError(f"{error}; no tokens can be counted", hint="Free memory, and try again.") from error
+    except ChildKilledError as error:
+        raise UsageError(
+            f"{error}, so the tokenizer is rejected",
+            hint="Use the tokenizer.json that the publisher of the model provides.",
+        ) from error
 
 
 def _run_inspection(model: Path, *arguments: str) -> bytes:
