@@ -57,7 +57,8 @@ def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
 
 def compute_distribution(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) -> dict[str, Estimate]:
     """Compute all percentiles of the metric catalog, the mean and the maximum of the values, which
-    are sorted only once. `batch_count` is the number of batches that count as independent."""
+    are sorted only once. The values are durations, counts or rates. `batch_count` is the number of
+    batches that count as independent."""
     chronological_values = _drop_nan(values)
     sorted_values = np.sort(chronological_values)
     return {
@@ -65,14 +66,15 @@ def compute_distribution(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) 
             name: _estimate_percentile(chronological_values, sorted_values, q, batch_count)
             for name, q in PERCENTILES.items()
         },
-        "mean": estimate_mean(chronological_values, batch_count),
+        "mean": estimate_mean(chronological_values, batch_count, is_non_negative=not np.any(sorted_values < 0)),
         "max": find_maximum(chronological_values),
     }
 
 
-def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) -> Estimate:
+def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT, *, is_non_negative: bool = False) -> Estimate:
     """Estimate the mean with Student's t interval on batch means, or on the single values if there
-    are too few for batches."""
+    are too few for batches. If the quantity cannot be negative (`is_non_negative`), the lower
+    bound is at least 0, below which that of a few scattered values would be."""
     chronological_values = _drop_nan(values)
     n = chronological_values.size
     if n == 0:
@@ -87,7 +89,8 @@ def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) -> Esti
         if n >= 2 * count:
             batch_means = compute_batch_means(chronological_values, count)
             half_width = max(half_width, _compute_t(count) * float(batch_means.std(ddof=1)) / math.sqrt(count))
-    return Estimate(value, (value - half_width, value + half_width), n)
+    low = value - half_width
+    return Estimate(value, (max(0.0, low) if is_non_negative else low, value + half_width), n)
 
 
 def find_maximum(values: npt.ArrayLike) -> Estimate:
