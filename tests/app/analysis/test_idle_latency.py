@@ -20,7 +20,7 @@ def find(latencies_ms: list[float], *objectives: str, errors: list[str | None] |
 def find_error_limit(failed_count: int, *objectives: str) -> UnmetErrorLimit | None:
     """The finding about eleven requests of 5 ms. The first failed, too, but is ignored."""
     errors = ["http-4xx"] * (1 + failed_count) + [None] * (10 - failed_count)
-    rows = request_rows(np.arange(11) * 0.01, np.full(11, 0.005), errors=errors)
+    rows = request_rows(np.linspace(0.0, 0.1, 11), np.array([0.005] * 11), errors=errors)
     return find_unmet_error_limit(read_rows(rows), tuple(map(parse_objective, objectives)))
 
 
