@@ -57,8 +57,7 @@ def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
 
 def compute_distribution(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) -> dict[str, Estimate]:
     """Compute all percentiles of the metric catalog, the mean and the maximum of the values, which
-    are sorted only once. The values are durations, counts or rates. `batch_count` is the number of
-    batches that count as independent."""
+    are sorted only once. `batch_count` is the number of batches that count as independent."""
     chronological_values = _drop_nan(values)
     sorted_values = np.sort(chronological_values)
     return {
@@ -66,7 +65,7 @@ def compute_distribution(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) 
             name: _estimate_percentile(chronological_values, sorted_values, q, batch_count)
             for name, q in PERCENTILES.items()
         },
-        "mean": estimate_mean(chronological_values, batch_count, is_non_negative=not np.any(sorted_values < 0)),
+        "mean": estimate_mean(chronological_values, batch_count),
         "max": find_maximum(chronological_values),
     }
 
