@@ -315,12 +315,16 @@ def format_check_finding(row: CheckRow) -> str:
     return f"{row.name}: {format_check_value(row)}{limit_text}.{hint_text}"
 
 
+_LIMIT_DIGITS = 4
+"""Number of significant digits of a limit of a check, which may have been measured."""
+
+
 def format_check_limit(row: CheckRow) -> str:
     if row.limit is None:
         return "–"
     if isinstance(row.limit, str):
         return row.limit
-    return _format_limit_value(row.limit, row.unit or "")
+    return _format_limit_value(float(f"{row.limit:.{_LIMIT_DIGITS}g}"), row.unit or "")
 
 
 def _format_check_number(value: float | str | None, unit: str | None) -> str:

@@ -70,9 +70,10 @@ def compute_distribution(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) 
     }
 
 
-def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) -> Estimate:
+def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT, *, is_non_negative: bool = False) -> Estimate:
     """Estimate the mean with Student's t interval on batch means, or on the single values if there
-    are too few for batches."""
+    are too few for batches. If the quantity cannot be negative (`is_non_negative`), the lower
+    bound is at least 0, below which that of a few scattered values would be."""
     chronological_values = _drop_nan(values)
     n = chronological_values.size
     if n == 0:
@@ -87,7 +88,8 @@ def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) -> Esti
         if n >= 2 * count:
             batch_means = compute_batch_means(chronological_values, count)
             half_width = max(half_width, _compute_t(count) * float(batch_means.std(ddof=1)) / math.sqrt(count))
-    return Estimate(value, (value - half_width, value + half_width), n)
+    low = value - half_width
+    return Estimate(value, (max(0.0, low) if is_non_negative else low, value + half_width), n)
 
 
 def find_maximum(values: npt.ArrayLike) -> Estimate:

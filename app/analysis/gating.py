@@ -172,6 +172,7 @@ _ALLOWED_DEMONSTRATION_CAUSES: tuple[CauseId, ...] = (
     "objective_failed",
     "objective_inconclusive",
     "slo_below_idle_latency",
+    "errors_without_load",
     "no_rate",
     "rate_undecided",
 )

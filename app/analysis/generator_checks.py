@@ -24,6 +24,8 @@ MAX_UTILIZATION = 0.70
 """Maximum utilization at which the load generator is reliable. Above this utilization, requests
 queue inside the generator itself."""
 _INVALID_UTILIZATION = 0.85
+_LOW_UTILIZATION = 0.1
+"""Utilization below which a lower rate would not help the load generator: something else delays it."""
 _MAX_LATE_MS = 100.0
 _MAX_LATE_SHARE = 0.01
 _WARN_SENT_SHARE, _INVALID_SENT_SHARE = 0.98, 0.95
@@ -72,7 +74,7 @@ def check_generator(
     demand = compute_demand(rows, stage_data, window)
     reliable_rate_text = _format_reliable_rate(demand, stage_data)
     return (
-        *_check_lag(rows, slo, reliable_rate_text),
+        *_check_lag(rows, slo, demand, reliable_rate_text),
         _check_sent_proportion(rows, window, slo, reliable_rate_text),
         _check_capacity(demand, stage_data, reliable_rate_text),
         _check_cpu(stage_data, reliable_rate_text),
@@ -138,15 +140,16 @@ def _compute_late_threshold_ms(slo: Sequence[Objective]) -> float:
     return min(_MAX_LATE_MS, max(MIN_LATE_MS, 0.05 * min(limits_ms, default=0.0)))
 
 
-def _check_lag(rows: StageRows, slo: Sequence[Objective], reliable_rate_text: str) -> tuple[Check, Check]:
+def _check_lag(
+    rows: StageRows, slo: Sequence[Objective], demand: GeneratorDemand, reliable_rate_text: str
+) -> tuple[Check, Check]:
     """Check how late requests were sent."""
     late_threshold_ms = _compute_late_threshold_ms(slo)
     lag_ms = _compute_lag_ms(rows)[rows.was_sent]
     late_count = int(np.count_nonzero(lag_ms > late_threshold_ms))
-    hint = (
-        f"Requests were sent more than {late_threshold_ms:g} ms late. Lower the rate, or stop other work on the load "
-        "generator's machine."
-    )
+    is_rate_low = demand.utilization is not None and demand.utilization < _LOW_UTILIZATION
+    advice = "Stop other work" if is_rate_low else "Lower the rate, or stop other work"
+    hint = f"Requests were sent more than {late_threshold_ms:g} ms late. {advice} on the load generator's machine."
     late_check = check_upper_limit(
         "late_sends",
         late_count / lag_ms.size if lag_ms.size else None,

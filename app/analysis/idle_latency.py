@@ -1,5 +1,5 @@
-"""Decide from a few requests that were sent one at a time whether an idle endpoint can meet the
-latency limits of an SLO."""
+"""Decide from a few requests without load whether an idle endpoint can meet the limits of an SLO on
+latency percentiles and on the error rate."""
 
 from __future__ import annotations
 
@@ -11,26 +11,35 @@ from scipy import special
 
 from app.analysis.columns import Floats
 from app.analysis.max_rate import format_against_limit
-from app.analysis.objectives import select_binding_objectives
+from app.analysis.objectives import evaluate_objective, select_binding_objectives
 from app.analysis.rows import StageRows
 from app.analysis.spans import LIMIT_METRICS, compute_durations_ms, is_within_limit
 from app.records.metrics import PERCENTILES, metric_label
-from app.records.result import Objective
+from app.records.result import Estimate, Objective, ObjectiveResult
 
 _SIGNIFICANCE = 1e-3
 """Probability below which the number of responses within a limit counts as impossible for an
-endpoint that meets the objective. Ten responses suffice for a median, three for a p95."""
+endpoint that meets the objective. Ten responses suffice for a median, three for a p95. It is also
+the probability below which a number of failures counts as impossible for a limit on the error rate:
+three of ten requests exclude a limit of 1 %."""
 
 
 class UnmetObjective(msgspec.Struct, frozen=True):
-    """An objective that the endpoint does not meet even without load, and the observed durations:
-    their number, and their lowest, median and highest value in ms."""
+    """An objective on a latency percentile that the endpoint does not meet even without load, and
+    the observed durations in ms: their number, their value at this percentile, and the lowest, the
+    median and the highest."""
 
     objective: Objective
     count: int
+    percentile_ms: float
     min_ms: float
     median_ms: float
     max_ms: float
+
+    def evaluate(self) -> ObjectiveResult:
+        """Return the objective as failed by the observed durations."""
+        reason = f"{self.count} requests without load"
+        return evaluate_objective(self.objective, Estimate(self.percentile_ms, n=self.count, reason=reason))
 
     def format_finding(self) -> str:
         """Format the finding as a sentence without a full stop."""
@@ -50,6 +59,54 @@ class UnmetObjective(msgspec.Struct, frozen=True):
             f"Idle latency: in {self.count} requests sent one at a time, {metric_text} was {low} to {high} (median "
             f"{median}), so no rate can meet {self.objective.label}. Raise this limit, or make single requests faster."
         )
+
+
+class UnmetErrorLimit(msgspec.Struct, frozen=True):
+    """A limit on the error rate that the endpoint does not meet even without load, and the number of
+    observed requests and of failures among them."""
+
+    objective: Objective
+    count: int
+    failed_count: int
+
+    def evaluate(self) -> ObjectiveResult:
+        """Return the objective as failed by the observed requests."""
+        reason = f"{self.count} requests without load"
+        estimate = Estimate(self.failed_count / self.count, n=self.count, reason=reason)
+        return evaluate_objective(self.objective, estimate)
+
+    def format_finding(self) -> str:
+        """Format the finding as a sentence without a full stop."""
+        return (
+            f"the target fails without load: {self.failed_count} of {self.count} requests failed (objective: "
+            f"{self.objective.label})"
+        )
+
+    def format_note(self) -> str:
+        """Format what the finding means and what the user can do."""
+        return (
+            f"Errors without load: {self.failed_count} of {self.count} requests failed at a low rate, so there was no "
+            f"search. Fix the errors, raise the target's rate limit, or set another limit than "
+            f"{self.objective.label}."
+        )
+
+
+def find_unmet_error_limit(rows: StageRows, slo: Sequence[Objective]) -> UnmetErrorLimit | None:
+    """Return the first limit of the SLO on the error rate that the endpoint certainly does not meet
+    without load; `None` if there is no such limit, or if too few requests failed to be certain.
+
+    The first request is ignored. A limit is not met if so many requests failed that this would
+    happen by chance in less than 1 of 1,000 measurements of an endpoint that meets it (binomial
+    test)."""
+    rows = rows.filter(np.arange(rows.is_success.size) > 0)
+    for objective in select_binding_objectives(slo):
+        if objective.metric != "error_rate" or objective.of is not None or objective.comparator not in ("<", "<="):
+            continue
+        class_rows = _select_class(rows, objective)
+        count, failed_count = class_rows.is_success.size, int(np.count_nonzero(~class_rows.is_success))
+        if failed_count and special.bdtrc(failed_count - 1, count, min(objective.limit, 1.0)) < _SIGNIFICANCE:
+            return UnmetErrorLimit(objective, count, failed_count)
+    return None
 
 
 def find_unmet_objective(rows: StageRows, slo: Sequence[Objective]) -> UnmetObjective | None:
@@ -72,16 +129,23 @@ def find_unmet_objective(rows: StageRows, slo: Sequence[Objective]) -> UnmetObje
             continue
         within_count = int(np.count_nonzero(is_within_limit(objective, durations_ms, durations_ms.size)))
         if special.bdtr(within_count, durations_ms.size, required_share) < _SIGNIFICANCE:
+            percentile = np.percentile(durations_ms, 100 * required_share, method="inverted_cdf")
             low, median, high = (float(value) for value in np.percentile(durations_ms, (0, 50, 100)))
-            return UnmetObjective(objective, durations_ms.size, low, median, high)
+            return UnmetObjective(objective, durations_ms.size, float(percentile), low, median, high)
     return None
 
 
 def _select_durations_ms(rows: StageRows, objective: Objective) -> Floats:
     """Return the known durations of the requests to which the objective applies, in ms."""
-    if objective.request_class is not None:
-        if rows.classes is None or objective.request_class not in rows.classes.categories:
-            return np.empty(0)
-        rows = rows.filter(rows.classes.equals(objective.request_class))
-    durations_ms = compute_durations_ms(rows, objective.metric)
+    durations_ms = compute_durations_ms(_select_class(rows, objective), objective.metric)
     return np.empty(0) if durations_ms is None else durations_ms[~np.isnan(durations_ms)]
+
+
+def _select_class(rows: StageRows, objective: Objective) -> StageRows:
+    """Return the rows of the class to which the objective applies; all rows if it applies to all
+    classes."""
+    if objective.request_class is None:
+        return rows
+    if rows.classes is None or objective.request_class not in rows.classes.categories:
+        return rows.filter(np.zeros(rows.is_success.size, bool))
+    return rows.filter(rows.classes.equals(objective.request_class))

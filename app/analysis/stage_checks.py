@@ -27,7 +27,7 @@ from scipy import special
 
 from app.analysis.arrivals import build_rate_curve
 from app.analysis.columns import Floats, Ints, Nanoseconds
-from app.analysis.drift import CHANGE_LIMIT, compute_latency_drift
+from app.analysis.drift import CHANGE_LIMIT, MIN_VALUES, compute_latency_drift
 from app.analysis.generator_checks import check_generator, check_local_limits
 from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.rows import StageRows
@@ -432,7 +432,7 @@ def _check_drift(rows: StageRows, stage_data: StageData) -> Check:
     elif stage_data.is_saturated:
         hint = "The backlog kept growing, so the stage was stopped. The endpoint cannot sustain this rate."
     elif change is None:
-        hint = "There are too few responses for this check. Use a longer stage."
+        hint = f"Drift can be found from {MIN_VALUES} responses on. Send more requests, or use a longer stage."
     else:
         hint = "Latency drifted. Warm up longer or lengthen the stage; a steady rise means overload."
     return Check("stationarity", change, CHANGE_LIMIT, "share", "WARN", hint)

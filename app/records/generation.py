@@ -53,6 +53,9 @@ class DecoderCosts(msgspec.Struct, frozen=True, kw_only=True):
     has_int8_products: bool
     """True if most FLOPs are products that a CPU computes in int8, because the model has integer
     products, or allows int8 activations for its quantized weights."""
+    source_dtype: str | None = None
+    """Data type of most weights in the GGUF file from which the model was converted, such as Q4_1;
+    None for other models."""
     unknown_reason: str | None = None
     """Reason why the costs are unknown; the coefficients are then incomplete."""
 

@@ -187,6 +187,9 @@ class LanguageModelData(msgspec.Struct, frozen=True, kw_only=True):
     """Comparison of greedy tokens between batch sizes; None if it was not made."""
     parameters: Count | None = None
     """Number of parameters; None in runs of earlier versions."""
+    source_dtype: str | None = None
+    """Data type of most weights in the GGUF file from which the model was converted, such as Q4_1;
+    None for other models."""
     kv_cache_bytes: Count | None = None
     """Size of the KV cache at the end of the longest test, for all sequences of the batch, computed
     from the shape of the model; None if unknown."""

@@ -330,10 +330,7 @@ def build_result(spec: RunSpec, measurements: RunMeasurements, artifacts: tuple[
     verdict = compute_verdict(validity)
     max_rate = _compute_max_rate(spec, measurements)
     evaluated_stages = select_evaluated_stages(measurements.stages, headline_stages, measurements.pooled_stage)
-    slo = tuple(
-        evaluate_worst_stage(objective, evaluated_stages)
-        for objective in (select_binding_objectives(spec.slo) if spec.slo else ())
-    )
+    slo = _evaluate_slo(spec, measurements, evaluated_stages)
     plan = _compute_plan(spec, measurements.stages, max_rate, verdict)
     run_metrics = collect_run_metrics(max_rate, plan)
     gates = tuple(
@@ -370,6 +367,23 @@ def build_result(spec: RunSpec, measurements: RunMeasurements, artifacts: tuple[
         exit=build_exit(causes, is_demonstration=spec.is_demonstration),
     )
     return compare_with_baseline(result, spec.baseline, spec.gating)
+
+
+def _evaluate_slo(
+    spec: RunSpec, measurements: RunMeasurements, evaluated_stages: Sequence[Stage]
+) -> tuple[ObjectiveResult, ...]:
+    """Evaluate the SLO on the worst stage. If the endpoint could not meet it without load and no
+    stage was measured, the unmet objective is evaluated on the requests without load."""
+    objectives = select_binding_objectives(spec.slo) if spec.slo else ()
+    unmet_result = None if evaluated_stages else measurements.idle_latency.evaluate_unmet()
+    if unmet_result is None:
+        return tuple(evaluate_worst_stage(objective, evaluated_stages) for objective in objectives)
+    return tuple(
+        unmet_result
+        if objective == unmet_result.objective
+        else evaluate_worst_stage(objective, (), "not evaluated: the search did not start")
+        for objective in objectives
+    )
 
 
 def _compute_max_rate(spec: RunSpec, measurements: RunMeasurements) -> MaxRate | None:
@@ -433,9 +447,9 @@ def _build_causes(
         causes.append(build_invalid_cause(invalid_verdict))
     if measurements.stop_reason is not None and measurements.target_loss is None:
         causes.append(Cause("limit", ExitCode.LIMIT, measurements.stop_reason))
-    unmet = measurements.idle_latency.unmet
-    if unmet is not None:
-        causes.append(Cause("slo_below_idle_latency", ExitCode.GATE_FAILED, unmet.format_finding()))
+    idle_cause = measurements.idle_latency.find_cause()
+    if idle_cause is not None:
+        causes.append(idle_cause)
     load_stages = [stage for stage in measurements.stages if stage.kind != "warmup"]
     # If the target has ended, its exit or loss is the cause.
     has_target_ended = measurements.target_ended is not None or measurements.target_loss is not None
@@ -447,7 +461,8 @@ def _build_causes(
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
     elif measurements.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measurements.target_failure))
-    causes += find_causes(objective_results, spec.gating)
+    unmet_result = measurements.idle_latency.evaluate_unmet()
+    causes += find_causes([result for result in objective_results if result != unmet_result], spec.gating)
     has_no_rate = max_rate is None or (max_rate.per_s.value is None and not max_rate.is_generator_limit)
     was_search_possible = measurements.idle_latency.may_search and measurements.interruption_code is None
     has_searched = spec.search is not None and was_search_possible and not has_target_ended

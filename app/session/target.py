@@ -44,6 +44,7 @@ _NO_RESPONSE_HINTS: dict[str, str] = {
     "timeout": "The server may still be loading its model. Wait, raise target.timeouts.total, or set target.wake.",
 }
 """Hints for a preflight request without a complete response."""
+_EMPTY_RESPONSE_HINT = "Check the path, the method and the body of the request, and the server log."
 _TEMPORARY_STATUSES = (408, 429)
 """Client errors that depend on the load and the time, and not on the content of the request."""
 _MISSING_API_STATUSES = (404, 405, 501)
@@ -51,9 +52,9 @@ _MISSING_METADATA_HINT = "Requests are built from the model's metadata. Check ta
 
 
 def find_unreachable_hint(report: PreflightDone, workload: Workload) -> str | None:
-    """Return a hint if the target cannot be measured: no connection, no complete response, no
-    permission, a request that the server refuses, wrong protocol, or no metadata to build requests
-    from.
+    """Return a hint if the target cannot be measured: no connection, no complete response, an empty
+    response, no permission, a request that the server refuses, wrong protocol, or no metadata to
+    build requests from.
 
     Return `None` if the preflight request succeeded, and for any other failure, such as status 429
     or 500: it may depend on the load, and is measured by the run."""
@@ -64,6 +65,7 @@ def find_unreachable_hint(report: PreflightDone, workload: Workload) -> str | No
         or _ERROR_HINTS.get(report.status)
         or _ERROR_HINTS.get(report.error)
         or _NO_RESPONSE_HINTS.get(report.error)
+        or (_EMPTY_RESPONSE_HINT if report.is_empty else None)
         or _suggest_for_refusal(report.status, workload)
     )
     return hint if report.can_send else hint or _MISSING_METADATA_HINT

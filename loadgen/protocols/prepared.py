@@ -375,4 +375,6 @@ def _describe_failure_parts(exchange: Exchange, error: str) -> list[str]:
             *parts,
             "redirects are not followed" if location is None else f"redirects are not followed (to {location})",
         ]
+    if error == "bad-output" and exchange.detail is not None:  # The detail states what is wrong.
+        return [*parts, exchange.detail]
     return [*parts, *filter(None, (_ERROR_TEXTS.get(error), exchange.detail))]

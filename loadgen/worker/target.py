@@ -16,6 +16,7 @@ from time import perf_counter_ns
 import msgspec
 
 from loadgen.protocols import build_requests
+from loadgen.protocols.expectation import is_empty
 from loadgen.protocols.prepared import (
     PreparedWorkload,
     ResponseCheck,
@@ -213,6 +214,7 @@ class SendingTarget:
             tokens_out=None if tokens is None else tokens.tokens_out,
             bytes_received=exchange.bytes_received,
             headers=_redact_headers(exchange.headers),
+            is_empty=check.error is not None and is_empty(exchange),
         )
 
     async def _send_first_requests(self, prepared_workload: PreparedWorkload) -> tuple[Exchange, ResponseCheck, str]:

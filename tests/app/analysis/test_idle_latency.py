@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.analysis.idle_latency import UnmetObjective, find_unmet_objective
+from app.analysis.idle_latency import UnmetErrorLimit, UnmetObjective, find_unmet_error_limit, find_unmet_objective
 from app.analysis.objectives import parse_objective
 from app.analysis.rows import read_rows
 from tests.fakes.queues import request_rows
@@ -17,11 +17,31 @@ def find(latencies_ms: list[float], *objectives: str, errors: list[str | None] |
     return find_unmet_objective(read_rows(rows), tuple(map(parse_objective, objectives)))
 
 
+def find_error_limit(failed_count: int, *objectives: str) -> UnmetErrorLimit | None:
+    """The finding about eleven requests of 5 ms. The first failed, too, but is ignored."""
+    errors = ["http-4xx"] * (1 + failed_count) + [None] * (10 - failed_count)
+    rows = request_rows(np.linspace(0.0, 0.1, 11), np.array([0.005] * 11), errors=errors)
+    return find_unmet_error_limit(read_rows(rows), tuple(map(parse_objective, objectives)))
+
+
+def test_so_many_failures_without_load_exclude_a_limit_on_the_error_rate() -> None:
+    found = find_error_limit(3, "latency_ms.p95 < 50")
+    assert found is not None, "a limit of 1 % is added to an SLO without one"
+    assert (found.objective.text, found.count, found.failed_count) == ("error_rate <= 1%", 10, 3)
+    assert (found.evaluate().outcome, found.evaluate().observed.value) == ("FAIL", 0.3)
+    assert find_error_limit(2, "latency_ms.p95 < 50") is None
+    assert find_error_limit(4, "error_rate < 50%") is None
+    assert find_error_limit(0, "error_rate <= 0%") is None
+    assert find_error_limit(1, "error_rate <= 0%") is not None
+
+
 def test_an_slo_below_every_latency_is_found_with_the_latency() -> None:
     found = find([400, 402, 404, 406, 408, 410, 412, 414, 416, 418], "error_rate < 1%", "latency_ms.p95 < 50")
     assert found is not None
     assert (found.objective.text, found.count) == ("latency_ms.p95 < 50", 10)
     assert (found.min_ms, found.median_ms, found.max_ms) == (400, 409, 418)
+    result = found.evaluate()
+    assert (result.outcome, result.observed.value, result.observed.n) == ("FAIL", 418, 10)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from app.session.rate_search import compute_step_duration_s
 from app.session.spec import LimitSpec, RunSpec, StageSpec, StandaloneModelSpec
 from app.storage.run_directory import StoredRun
 from loadgen.process import LoadError
-from loadgen.records import ClosedArrivals, PreflightDone, StageEnded, StagePlan
+from loadgen.records import ClosedArrivals, OpenArrivals, PreflightDone, StageEnded, StagePlan
 from tests.fakes.bench import SEARCH, SERVICE_S, SPEC, Bench, poisson
 from tests.fakes.load import OK, ScriptedLoad
 from tests.fakes.parts import SteadyTelemetry
@@ -107,9 +107,21 @@ def test_a_target_whose_idle_latency_is_above_the_slo_ends_the_search_in_seconds
     assert result.max_rate is None
     assert [cause.id for cause in result.exit.causes] == ["slo_below_idle_latency"]
     assert result.exit.code == ExitCode.GATE_FAILED
+    assert [(one.outcome, one.observed.n) for one in result.slo] == [("FAIL", 10), ("INCONCLUSIVE", None)]
     verdict = build_verdict(result)
     assert (verdict.outcome, verdict.reasons) == ("FAIL", ())
     assert "200 ms" in verdict.headline
+
+
+def test_a_target_that_fails_many_requests_without_load_is_not_searched(bench: Bench) -> None:
+    load = ScriptedLoad(bench.clock, error="http-4xx", error_share=0.4)
+    result = bench.run(SEARCH, load).result
+    pace = OpenArrivals("constant", ((0.0, 1.0), (10.0, 1.0)))
+    assert [plan.arrivals for plan in load.plans] == [ClosedArrivals(1), pace]
+    assert [cause.id for cause in result.exit.causes] == ["errors_without_load"]
+    assert result.exit.code == ExitCode.GATE_FAILED
+    assert "FAIL" in [one.outcome for one in result.slo if one.objective.metric == "error_rate"]
+    assert build_verdict(result).outcome == "FAIL"
 
 
 def test_an_endpoint_that_is_slow_for_its_first_requests_is_searched_all_the_same(bench: Bench) -> None:

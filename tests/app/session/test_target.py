@@ -42,6 +42,12 @@ def test_what_no_load_could_report_about_is_unavailable(error: str, status: int 
     assert hint in str(raised.value.hint)
 
 
+def test_an_endpoint_that_responds_without_a_body_is_unavailable() -> None:
+    with pytest.raises(UnavailableError) as raised:
+        require_reachable_target(PreflightDone("bad-output", 200, "no body", None, is_empty=True), URL, SPEC.workload)
+    assert raised.value.hint is not None
+
+
 @pytest.mark.parametrize("status", [404, 405, 501])
 def test_an_api_that_a_language_model_server_lacks_is_named(status: int) -> None:
     workload = OpenAiWorkload("chat", "llama", SyntheticPrompts(FixedLength(5), FixedLength(5)))

@@ -50,3 +50,11 @@ def test_a_redirect_is_reported_with_its_destination_without_secrets(location: b
     assert text.endswith(shown) or shown in text
     assert "secret" not in text
     assert "\x1b" not in text
+
+
+def test_a_wrong_output_is_described_once() -> None:
+    exchange = done(200)
+    exchange.detail = "no body"
+    assert describe_outcome("GET /", exchange, "bad-output") == "GET /, status 200 (OK), no body"
+    exchange.detail = None
+    assert len(describe_outcome("GET /", exchange, "bad-output").split(", ")) == 3
