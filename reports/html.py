@@ -447,6 +447,7 @@ def _build_environment() -> Environment:
     )
     environment.globals.update(
         {
+            "format_stage_name": formatting.format_stage_name,
             "get_offer_role": get_offer_role,
             "plan_sentences": plan_sentences,
             "decide": decision,
