@@ -22,7 +22,8 @@ from urllib.parse import quote
 
 import msgspec
 import platformdirs
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from reports import comparison_text, decision, formatting, plan_sentences
@@ -392,7 +393,7 @@ def _load_library() -> Markup:
     used only if it has the known digest of its version, because reports execute it.
     """
     library_version = version("vl-convert-python")
-    cache_path = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{library_version}.js"
+    cache_path = _get_cache_directory() / f"vega-{library_version}.js"
     with contextlib.suppress(OSError):
         content = cache_path.read_bytes() if library_version in LIBRARY_SHA256 else b""
         if hashlib.sha256(content).hexdigest() == LIBRARY_SHA256.get(library_version):
@@ -406,10 +407,33 @@ def _load_library() -> Markup:
     return Markup(library)
 
 
+def _get_cache_directory() -> Path:
+    return platformdirs.user_cache_path("sizewise", appauthor=False)
+
+
+class _TemplateCache(FileSystemBytecodeCache):
+    """Compiled templates in the user's cache directory, in which only the user can write. A file
+    that is damaged, or belongs to another text of its template or to another Python, is compiled
+    again. Without a usable directory, each process compiles the templates."""
+
+    def __init__(self) -> None:
+        super().__init__(str(_get_cache_directory() / "templates"))
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        with contextlib.suppress(OSError):
+            super().load_bytecode(bucket)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with contextlib.suppress(OSError):
+            Path(self.directory).mkdir(parents=True, exist_ok=True, mode=0o700)
+            super().dump_bytecode(bucket)
+
+
 @cache
 def _build_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
+        bytecode_cache=_TemplateCache(),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
