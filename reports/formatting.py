@@ -290,9 +290,10 @@ def display_state(state: str) -> str:
     return _STATE_TEXTS.get(state, state)
 
 
-def format_stage_name(row: StageRow) -> str:
-    """Format the name of a stage, with its number among the repeats from the second on."""
-    return f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name
+def format_stage_name(name: str, repeat: int) -> str:
+    """Format the name of a stage, with its number among the repeats from the second on, such as
+    `steady #2`."""
+    return f"{name} #{repeat}" if repeat > 1 else name
 
 
 _COUNT_UNITS = ("responses", "different", "windows", "repetitions", "calls", "prompts")

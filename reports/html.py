@@ -22,7 +22,8 @@ from urllib.parse import quote
 
 import msgspec
 import platformdirs
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from reports import comparison_text, decision, formatting, plan_sentences
@@ -417,10 +418,29 @@ def _find_cache_folder() -> Path:
     return Path(home) / "cache" if home else platformdirs.user_cache_path("sizewise", appauthor=False)
 
 
+class _TemplateCache(FileSystemBytecodeCache):
+    """Compiled templates beside the chart library, in a folder in which only the user can write. A file
+    that is damaged, or belongs to another text of its template or to another Python, is compiled
+    again. Without a usable directory, each process compiles the templates."""
+
+    def __init__(self) -> None:
+        super().__init__(str(_find_cache_folder() / "templates"))
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        with contextlib.suppress(OSError):
+            super().load_bytecode(bucket)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with contextlib.suppress(OSError):
+            Path(self.directory).mkdir(parents=True, exist_ok=True, mode=0o700)
+            super().dump_bytecode(bucket)
+
+
 @cache
 def _build_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
+        bytecode_cache=_TemplateCache(),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -458,6 +478,7 @@ def _build_environment() -> Environment:
     )
     environment.globals.update(
         {
+            "format_stage_name": formatting.format_stage_name,
             "get_offer_role": get_offer_role,
             "plan_sentences": plan_sentences,
             "decide": decision,

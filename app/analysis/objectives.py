@@ -291,7 +291,7 @@ def select_binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]
     }
     if None in limited_classes or limited_classes >= {objective.request_class for objective in binding_slo}:
         return binding_slo
-    return (*binding_slo, _DEFAULT_ERROR_LIMIT)
+    return (*binding_slo, DEFAULT_ERROR_LIMIT)
 
 
 def select_stage_tags(objective: Objective) -> dict[str, str]:
@@ -429,4 +429,4 @@ def _evaluate_outcome(objective: Objective, estimate: Estimate) -> ObjectiveOutc
     return "INCONCLUSIVE" if len(bound_outcomes) == 2 else "PASS" if True in bound_outcomes else "FAIL"
 
 
-_DEFAULT_ERROR_LIMIT = replace(parse_objective("error_rate <= 1%"), implied=True)
+DEFAULT_ERROR_LIMIT = replace(parse_objective("error_rate <= 1%"), implied=True)

@@ -9,6 +9,7 @@ import pandas as pd
 from msgspec.structs import replace
 
 from app.analysis.curve import find_sweep_knees
+from app.analysis.failed_requests import find_failed_requests_causes
 from app.analysis.gating import (
     DEFAULT_GATING,
     build_exit,
@@ -163,9 +164,12 @@ def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, time_range_s
     )
     if is_unchanged:
         return result
-    reevaluated_result = mark_reevaluated(
-        result, run.result, slo, time_range_s, _build_no_rate_causes(run.result, stages, new_max_rate)
-    )
+    limited_objectives = (*objectives, *(evaluation.objective for evaluation in (*slo_results, *gates)))
+    extra_causes = [
+        *find_failed_requests_causes(stages, limited_objectives),
+        *_build_no_rate_causes(run.result, stages, new_max_rate),
+    ]
+    reevaluated_result = mark_reevaluated(result, run.result, slo, time_range_s, extra_causes)
     return replace(reevaluated_result, reevaluation=None) if has_same_slo_and_window else reevaluated_result
 
 

@@ -495,8 +495,9 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 CauseId = Literal[
-    "interrupted", "limit", "cut_short", "invalid", "target_failed", "target_lost", "objective_failed",
-    "objective_inconclusive", "change_failed", "slo_below_idle_latency", "errors_without_load", "no_rate",
+    "interrupted", "limit", "cut_short", "invalid", "target_failed", "target_lost", "requests_failed",
+    "objective_failed", "objective_inconclusive", "change_failed", "slo_below_idle_latency", "errors_without_load",
+    "no_rate",
     "rate_undecided", "no_variant", "baseline_refused", "baseline_regressed", "baseline_inconclusive",
 ]  # fmt: skip
 

@@ -554,7 +554,7 @@ def build_prefix_reuse_rows(reuse: PrefixReuse | None) -> tuple[model.NamedQuant
 
 
 def format_stage_name(stage: Stage) -> str:
-    return f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name
+    return formatting.format_stage_name(stage.name, stage.repeat)
 
 
 def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:

@@ -140,8 +140,8 @@ def _format_quantity(quantity: Quantity) -> str:
     return formatting.format_value_unit(quantity).replace(formatting.THIN_SPACE, " ")
 
 
-State = Literal["done", "running", "interrupted", "not measured", "not read yet"]
-_FORMAT_VERSION = f"9 {__version__}"
+State = Literal["done", "running", "interrupted", "result lost", "not measured", "not read yet"]
+_FORMAT_VERSION = f"10 {__version__}"
 """Version of the row format; cached rows of another version are rebuilt."""
 UNREADABLE = "unreadable"
 
@@ -363,7 +363,9 @@ def _fill_without_result(run: StoredRun, row: RunRow) -> RunRow:
     if run.is_running:
         return msgspec.structs.replace(row, state="running")
     finished_event = run.finished_event
-    state: State = "interrupted" if finished_event is None else "not measured"
+    state: State = "interrupted"
+    if finished_event is not None:
+        state = "result lost" if run.has_lost_result else "not measured"
     return msgspec.structs.replace(
         row, state=state, exit_code=None if finished_event is None else finished_event.exit_code
     )

@@ -31,6 +31,7 @@ from app.analysis.comparisons.environment_differences import (
     format_differences,
 )
 from app.analysis.curve import find_sweep_knees
+from app.analysis.failed_requests import find_failed_requests_causes
 from app.analysis.gating import (
     Gating,
     apply_comparison,
@@ -461,6 +462,9 @@ def _build_causes(
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
     elif measurements.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measurements.target_failure))
+    elif not has_target_ended:
+        objectives = (*spec.slo, *(objective_result.objective for objective_result in objective_results))
+        causes += find_failed_requests_causes(load_stages, objectives)
     unmet_result = measurements.idle_latency.evaluate_unmet()
     causes += find_causes([result for result in objective_results if result != unmet_result], spec.gating)
     has_no_rate = max_rate is None or (max_rate.per_s.value is None and not max_rate.is_generator_limit)

@@ -393,6 +393,12 @@ class StoredRun:
         return next((event for event in self.events() if isinstance(event, RunFinished)), None)
 
     @property
+    def has_lost_result(self) -> bool:
+        """True if the run ended and has rows, but no result.json. Raises DamagedFileError if the rows
+        cannot be read."""
+        return not (self.directory / RESULT).exists() and self.finished_event is not None and self.has_rows
+
+    @property
     def is_running(self) -> bool:
         """True if the engine is still running, as far as this can be determined on this machine."""
         events = self.events()
@@ -473,7 +479,7 @@ class StoredRun:
                 f"{self.directory} is still running", hint="Wait until it ends, or stop it with `sizewise runs stop`."
             )
         finished_event = self.finished_event
-        if finished_event is not None and self.has_rows:
+        if finished_event is not None and self.has_lost_result:
             message = f" (it ended with: {finished_event.message})" if finished_event.message else ""
             raise UsageError(
                 f"{self.directory} has measured rows, but no result.json{message}",

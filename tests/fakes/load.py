@@ -172,9 +172,9 @@ class ScriptedLoad:
 
     def _rows(self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
         started, answered = scheduled <= cut_ns, end <= cut_ns
-        every = round(1 / self._error_share) if plan.index >= self._error_after else len(scheduled) + 1
-        failing = np.arange(1, len(scheduled) + 1) % every == 0
-        if self._error is None:
+        failed_counts = np.floor(np.arange(len(scheduled) + 1) * self._error_share + 1e-9)
+        failing = np.diff(failed_counts) > 0
+        if self._error is None or plan.index < self._error_after:
             failing[:] = False
         error = np.full(len(scheduled), self._error, object)
         error[~failing] = None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
+import jinja2
 import msgspec
 import pytest
 
@@ -734,3 +735,39 @@ def _list_data_fields(spec: Any) -> set[str]:
     }
     parts = (part for key, part in spec.items() if key not in ("data", "datasets"))
     return own.union(*map(_list_data_fields, parts))
+
+
+def _load_templates(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Load all templates as a new process does, and return how many of them were compiled."""
+    compiled: list[str | None] = []
+    compile_template = jinja2.Environment.compile
+
+    def count(self: jinja2.Environment, source: str, name: str | None = None, *arguments: Any) -> Any:
+        compiled.append(name)
+        return compile_template(self, source, name, *arguments)
+
+    html._build_environment.cache_clear()
+    environment = html._build_environment()
+    with monkeypatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", count)
+        for name in environment.list_templates():
+            environment.get_template(name)
+    return len(compiled)
+
+
+def test_templates_are_compiled_once_for_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "sizewise")
+    count = _load_templates(monkeypatch)
+    assert count > 0
+    assert _load_templates(monkeypatch) == 0
+    folder = tmp_path / "sizewise" / "templates"
+    assert folder.stat().st_mode & 0o077 == 0
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:-50])
+    assert _load_templates(monkeypatch) == count
+
+
+def test_templates_are_compiled_without_a_usable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "file")
+    assert _load_templates(monkeypatch) == _load_templates(monkeypatch) > 0

@@ -172,6 +172,14 @@ def test_gaps_in_the_telemetry_are_a_warning(slow: int, verdict: str) -> None:
     assert found_check.verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("source", "is_checked"),
+    [("gpu0", True), ("gpu-amd1", True), ("gpu0/mig1", False), ("node/gpu0", False), ("gpu-box", False)],
+)
+def test_gaps_of_every_gpu_of_this_machine_are_checked(source: str, is_checked: bool) -> None:
+    assert (check_telemetry(telemetry([300] * 9, source)).value is not None) is is_checked
+
+
 def test_no_telemetry_is_a_warning() -> None:
     empty = telemetry([], "host").iloc[:0]
     assert (check_telemetry(empty).value, check_telemetry(empty).verdict) == (None, "WARN")

@@ -111,6 +111,21 @@ def faster(result: Result, by: float) -> Result:
     return msgspec.structs.replace(result, run_id="before", stages=stages)
 
 
+@pytest.mark.parametrize(
+    ("share", "gate", "code"),
+    [(0.4, None, 0), (0.6, None, 10), (0.6, "error_rate <= 90%", 0), (0.6, "latency_ms.p50 < 50", 10)],
+)
+def test_a_run_without_a_limit_on_errors_fails_if_most_of_its_requests_do(
+    tmp_path: Path, share: float, gate: str | None, code: int
+) -> None:
+    bench = Bench(tmp_path)
+    load = ScriptedLoad(bench.clock, error="http-4xx", error_share=share)
+    spec = msgspec.structs.replace(SPEC, slo=(), gates=() if gate is None else (parse_gate(gate),))
+    result = bench.run(spec, load).result
+    assert [(cause.id, cause.code) for cause in result.exit.causes] == ([("requests_failed", 10)] if code else [])
+    assert result.exit.code == code
+
+
 def test_a_run_that_is_slower_than_its_baseline_ends_with_11_and_says_what(tmp_path: Path) -> None:
     before = faster(measured(tmp_path, "before"), by=3.0)
     spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((before,), 0.05))
