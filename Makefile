@@ -128,6 +128,7 @@ $(VENV)/.installed-test: pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	$(BIN)/python -m app.planning.simulation.precompile
+	env -u SIZEWISE_HOME $(BIN)/python -c 'from reports.html import load_library; load_library()'
 	touch $@ $(VENV)/.installed $(VENV)/.installed-docs
 
 # Tools that package Sizewise, apart from what they package.

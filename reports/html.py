@@ -333,7 +333,7 @@ def _render_charts(optional_charts: Iterable[Chart | None]) -> Pictures:
         pictures_by_key = {
             chart.key: Picture(chart, Markup(render_svg(chart)), encode_inert_json(chart.spec)) for chart in charts
         }
-        return Pictures(pictures_by_key, _load_library())
+        return Pictures(pictures_by_key, load_library())
     except ChartError as error:
         return Pictures({}, failure=str(error))
 
@@ -385,21 +385,23 @@ bundled again in each process."""
 
 
 @cache
-def _load_library() -> Markup:
+def load_library() -> Markup:
     """Return the bundled JavaScript chart library. Raises ChartError if the library cannot be
     bundled.
 
-    Bundling takes a second, so the bundle is cached. The cached file is used only if it has the known
-    digest of its version, because reports execute it. A bundle with another digest, as another version
-    or processor may produce, is used but not cached.
+    Bundling takes a second, so the bundle is cached: in SIZEWISE_HOME if set, where a bundle in the
+    user's cache folder is used, too. A cached file is used only if it has the known digest of its
+    version, because reports execute it. A bundle with another digest, as another version or processor
+    may produce, is used but not cached.
     """
     library_version = version("vl-convert-python")
-    cache_path = _find_cache_folder() / f"vega-{library_version}.js"
-    known_digest = LIBRARY_SHA256.get(library_version)
-    with contextlib.suppress(OSError):
-        content = b"" if known_digest is None else cache_path.read_bytes()
-        if hashlib.sha256(content).hexdigest() == known_digest:
-            return Markup(content.decode())
+    file_name, known_digest = f"vega-{library_version}.js", LIBRARY_SHA256.get(library_version)
+    cache_path = _find_cache_folder() / file_name
+    for path in () if known_digest is None else (cache_path, _get_user_cache_folder() / file_name):
+        with contextlib.suppress(OSError):
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() == known_digest:
+                return Markup(content.decode())
     library = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
     if hashlib.sha256(library.encode()).hexdigest() != known_digest:
         return Markup(library)
@@ -415,7 +417,11 @@ def _find_cache_folder() -> Path:
     """Return the folder of the cached chart library: `cache` in SIZEWISE_HOME if set, otherwise the
     user's cache folder. The folder may be deleted at any time."""
     home = os.environ.get("SIZEWISE_HOME")
-    return Path(home) / "cache" if home else platformdirs.user_cache_path("sizewise", appauthor=False)
+    return Path(home) / "cache" if home else _get_user_cache_folder()
+
+
+def _get_user_cache_folder() -> Path:
+    return platformdirs.user_cache_path("sizewise", appauthor=False)
 
 
 class _TemplateCache(FileSystemBytecodeCache):

@@ -95,9 +95,8 @@ def find_unmet_error_limit(rows: StageRows, slo: Sequence[Objective]) -> UnmetEr
     """Return the first limit of the SLO on the error rate that the endpoint certainly does not meet
     without load; `None` if there is no such limit, or if too few requests failed to be certain.
 
-    The first request is ignored. A limit is not met if so many requests failed that this would
-    happen by chance in less than 1 of 1,000 measurements of an endpoint that meets it (binomial
-    test)."""
+    The first request is ignored. A limit is not met if at least this number of failures would occur
+    by chance in less than 1 of 1,000 measurements of an endpoint that meets it (binomial test)."""
     rows = rows.filter(np.arange(rows.is_success.size) > 0)
     for objective in select_binding_objectives(slo):
         if objective.metric != "error_rate" or objective.of is not None or objective.comparator not in ("<", "<="):

@@ -612,8 +612,8 @@ def test_the_library_is_kept_for_the_next_report_and_checked(tmp_path: Path, mon
     monkeypatch.setattr(html, "LIBRARY_SHA256", {version("vl-convert-python"): hashlib.sha256(b"bundled").hexdigest()})
 
     def load() -> str:
-        html._load_library.cache_clear()
-        return html._load_library()
+        html.load_library.cache_clear()
+        return html.load_library()
 
     assert load() == "bundled"
     (kept,) = tmp_path.glob("sizewise/cache/*.js")
@@ -631,7 +631,7 @@ def test_the_library_is_kept_for_the_next_report_and_checked(tmp_path: Path, mon
     kept.parent.rmdir()
     kept.parent.write_text("a file where the folder would be")
     assert load() == "bundled"
-    html._load_library.cache_clear()
+    html.load_library.cache_clear()
 
 
 @pytest.mark.skipif(
@@ -756,11 +756,11 @@ def _load_templates(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_templates_are_compiled_once_for_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "sizewise")
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     count = _load_templates(monkeypatch)
     assert count > 0
     assert _load_templates(monkeypatch) == 0
-    folder = tmp_path / "sizewise" / "templates"
+    folder = tmp_path / "cache" / "templates"
     assert folder.stat().st_mode & 0o077 == 0
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes()[:-50])
@@ -768,6 +768,6 @@ def test_templates_are_compiled_once_for_all_processes(tmp_path: Path, monkeypat
 
 
 def test_templates_are_compiled_without_a_usable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "file")
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     assert _load_templates(monkeypatch) == _load_templates(monkeypatch) > 0
