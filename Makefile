@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 TOOLS = build/packaging/tools
 FROZEN = build/packaging/frozen
 
-.PHONY: demo gui docs docs-check test test-fast test-processors test-servers check check-style check-types fuzz compiled soak bench bench-peers lock proto release app
+.PHONY: demo gui docs docs-check test test-fast test-processors test-servers check check-style check-types fuzz compiled soak bench bench-peers lock proto audit release app
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -91,6 +91,10 @@ lock: $(VENV)/.installed-test
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links -c requirements.lock docs/packaging/requirements.in -o docs/packaging/requirements.txt
 
+# Known vulnerabilities of everything that requirements.lock pins; a package that cannot be looked up is a failure too.
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
+
 # The files of a release of the current commit, checked, in dist.
 release: $(TOOLS)/.installed
 	$(TOOLS)/bin/python -m docs.packaging.release
@@ -111,12 +115,17 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Sizewise needs Python 3.11 or newer; name one: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[all]
+# What users install is pinned to the versions that the tests use.
+build/constraints.txt: requirements.lock docs/packaging/constraints.py | $(BIN)/python
+	mkdir -p build
+	$(BIN)/python -m docs.packaging.constraints >$@
+
+$(VENV)/.installed: pyproject.toml build/constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint build/constraints.txt -e .[all]
 	touch $@
 
-$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[all,docs]
+$(VENV)/.installed-docs: pyproject.toml build/constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint build/constraints.txt -e .[all,docs]
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-test: pyproject.toml requirements.lock | $(BIN)/python

@@ -151,3 +151,16 @@ def test_too_few_load_points_are_sized_by_the_rate_alone() -> None:
 def test_what_cannot_be_planned_is_refused(slo: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build_foreign_target(curve(load_point(10, 0.02), load_point(20, 0.03)), L4, (parse_objective(slo),))
+
+
+@pytest.mark.usefixtures("unfitted")
+@pytest.mark.parametrize(
+    ("latencies_s", "helps"), [((0.02, 0.05), True), ((0.05, 0.02), False), ((0.02, 0.02), False), ((0.02,), True)]
+)
+def test_a_lower_load_is_advised_only_where_the_latency_grows_with_the_load(
+    latencies_s: tuple[float, ...], helps: bool
+) -> None:
+    points = [load_point(10 * rate, latency_s) for rate, latency_s in enumerate(latencies_s, 1)]
+    with pytest.raises(UsageError) as caught:
+        build_foreign_target(curve(*points), L4, (parse_objective("latency_ms.p95 < 5"),))
+    assert (caught.value.hint == "Measure at a lower load, or relax the SLO.") is helps
