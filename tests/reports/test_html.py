@@ -756,11 +756,11 @@ def _load_templates(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_templates_are_compiled_once_for_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "sizewise")
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "sizewise"))
     count = _load_templates(monkeypatch)
     assert count > 0
     assert _load_templates(monkeypatch) == 0
-    folder = tmp_path / "sizewise" / "templates"
+    folder = tmp_path / "sizewise" / "cache" / "templates"
     assert folder.stat().st_mode & 0o077 == 0
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes()[:-50])
@@ -769,5 +769,5 @@ def test_templates_are_compiled_once_for_all_processes(tmp_path: Path, monkeypat
 
 def test_templates_are_compiled_without_a_usable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "file")
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "file"))
     assert _load_templates(monkeypatch) == _load_templates(monkeypatch) > 0
