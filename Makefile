@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 TOOLS = build/packaging/tools
 FROZEN = build/packaging/frozen
 
-.PHONY: demo gui docs docs-check test test-fast test-servers check check-style check-types fuzz compiled soak bench bench-peers lock proto audit release app
+.PHONY: demo gui docs docs-check test test-fast test-processors test-servers check check-style check-types fuzz compiled soak bench bench-peers lock proto audit release app
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -38,6 +38,10 @@ PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 WAITING = tests/loadgen tests/app/inference/inspection $(addprefix tests/seams/test_, $(addsuffix .py, \
 	ci control local_limits protocols streams traffic worker_hosts workers))
+
+# The unit tier with the machine code that other processors would run.
+test-processors: $(VENV)/.installed-test
+	$(BIN)/python -m tests.processors
 
 # The load worker against servers that others wrote, which get an environment of their own.
 test-servers: $(VENV)/.installed-test
