@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from numpy._core._multiarray_umath import __cpu_features__
+from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
 
 AVX2, AVX512 = "X86_V3", "X86_V4"
 """numpy's names of what a processor can do."""
