@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 TOOLS = build/packaging/tools
 FROZEN = build/packaging/frozen
 
-.PHONY: demo gui docs docs-check test test-fast test-servers check check-style check-types fuzz compiled soak bench bench-peers lock proto release app
+.PHONY: demo gui docs docs-check test test-fast test-processors test-servers check check-style check-types fuzz compiled soak bench bench-peers lock proto audit release app
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -38,6 +38,10 @@ PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 WAITING = tests/loadgen tests/app/inference/inspection $(addprefix tests/seams/test_, $(addsuffix .py, \
 	ci control local_limits protocols streams traffic worker_hosts workers))
+
+# The unit tier with the machine code that other processors would run.
+test-processors: $(VENV)/.installed-test
+	$(BIN)/python -m tests.processors
 
 # The load worker against servers that others wrote, which get an environment of their own.
 test-servers: $(VENV)/.installed-test
@@ -87,6 +91,10 @@ lock: $(VENV)/.installed-test
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links -c requirements.lock docs/packaging/requirements.in -o docs/packaging/requirements.txt
 
+# Known vulnerabilities of everything that requirements.lock pins; a package that cannot be looked up is a failure too.
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
+
 # The files of a release of the current commit, checked, in dist.
 release: $(TOOLS)/.installed
 	$(TOOLS)/bin/python -m docs.packaging.release
@@ -107,18 +115,24 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Sizewise needs Python 3.11 or newer; name one: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[all]
+# What users install is pinned to the versions that the tests use.
+build/constraints.txt: requirements.lock docs/packaging/constraints.py | $(BIN)/python
+	mkdir -p build
+	$(BIN)/python -m docs.packaging.constraints >$@
+
+$(VENV)/.installed: pyproject.toml build/constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint build/constraints.txt -e .[all]
 	touch $@
 
-$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .[all,docs]
+$(VENV)/.installed-docs: pyproject.toml build/constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint build/constraints.txt -e .[all,docs]
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-test: pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	$(BIN)/python -m app.planning.simulation.precompile
+	env -u SIZEWISE_HOME $(BIN)/python -c 'from reports.html import load_library; load_library()'
 	touch $@ $(VENV)/.installed $(VENV)/.installed-docs
 
 # Tools that package Sizewise, apart from what they package.

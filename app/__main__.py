@@ -26,10 +26,12 @@ def main() -> int:
     import gc
 
     gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
+    _disable_core_dumps()
     from app.cli.signals import handle_signals
-    from app.cli.streams import replace_missing_streams
+    from app.cli.streams import replace_missing_streams, replace_unencodable_characters
 
     replace_missing_streams()
+    replace_unencodable_characters()
     handle_signals()
     from app.cli.main import main as run_command_line
 
@@ -38,6 +40,16 @@ def main() -> int:
     finally:
         signal.signal(signal.SIGINT, _exit)  # Python prints a traceback if its own shutdown is interrupted.
         gc.freeze()  # The last collection, at exit, would take half a second to free what exits with the process.
+
+
+def _disable_core_dumps() -> None:
+    """Write no core dump if this process or one of its children crashes, because their memory contains
+    the keys that are sent to targets."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _exit(_signal_number: int, _frame: object) -> None:

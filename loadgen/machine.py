@@ -7,6 +7,7 @@ import contextlib
 import sys
 import uuid
 from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 _BOOT_ID_PATH = Path("/proc/sys/kernel/random/boot_id")
@@ -85,3 +86,15 @@ def _compute_raised_limit(soft_limit: int, hard_limit: int, infinity: int) -> in
         return soft_limit
     target_limit = MAX_DESCRIPTORS if hard_limit == infinity else min(hard_limit, MAX_DESCRIPTORS)
     return max(soft_limit, target_limit)
+
+
+def never_leaves_machine(host: str) -> bool:
+    """Return whether what is sent to a host certainly stays on this machine: `localhost` or a loopback
+    address. Names such as `model.localhost` may be resolved by a DNS server, to any address."""
+    if host.casefold() == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return ((address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address).is_loopback

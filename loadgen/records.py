@@ -497,6 +497,8 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     can_send: bool = True
     """False if no requests can be built, because the target did not return the metadata that the
     requests require."""
+    is_empty: bool = False
+    """True if the response has status 200, and no body although the workload requires one."""
 
 
 class StagePrepared(msgspec.Struct, frozen=True, tag="stage_prepared"):

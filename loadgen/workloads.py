@@ -308,6 +308,14 @@ class Expectation(msgspec.Struct, frozen=True):
     matches: str | None = None
 
 
+def find_json_type(content_type: str | None) -> bool | None:
+    """Return whether a content type is that of JSON; `None` if there is no content type."""
+    if content_type is None:
+        return None
+    essence = content_type.partition(";")[0].strip().lower()
+    return essence == "application/json" or essence.endswith("+json")
+
+
 class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
     """Plain HTTP requests: one request per body, or a single request without a body if `bodies` is
     empty.

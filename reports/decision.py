@@ -62,9 +62,9 @@ def build_plan_decision(plan: PlanSection) -> Decision:
 
 
 def leads_with_plan(report: Report) -> bool:
-    """Return True if the report of a run begins with its plan: the run has a plan and is not
-    INVALID."""
-    return report.plan is not None and report.verdict.outcome != "INVALID"
+    """Return True if the report of a run begins with its plan: the run has a plan, is not INVALID
+    and did not fail. Otherwise, the finding comes first."""
+    return report.plan is not None and report.verdict.outcome not in ("INVALID", "FAIL")
 
 
 def build_run_decision(report: Report) -> Decision:
@@ -79,14 +79,22 @@ def build_run_decision(report: Report) -> Decision:
     sentences = [
         f"The result is {basis}{location}, with {_describe_extent(report)}.",
         _VALIDITY_TEXTS[verdict.validity],
+        "It has too few samples for the latency percentiles." if (is_undersampled := _is_undersampled(report)) else "",
     ]
     return Decision(
         headline,
         _describe_interval(max_rate) if max_rate else "",
-        grade_evidence(basis, verdict.validity),
+        grade_evidence(basis, verdict.validity, is_undersampled=is_undersampled),
         " ".join(sentence for sentence in sentences if sentence),
         (verdict.detail,) if verdict.detail else (),
     )
+
+
+def _is_undersampled(report: Report) -> bool:
+    """Return True if headline tiles show latency percentiles, and each needs more samples."""
+    quantities = [tile.quantity for tile in report.tiles]
+    units = {quantity.unit for quantity in quantities if quantity.is_undersampled}
+    return bool(units) and not any(quantity.value is not None and quantity.unit in units for quantity in quantities)
 
 
 def _describe_interval(rate: Quantity) -> str:
@@ -132,9 +140,9 @@ def summarize_caveats(checks: list[CheckRow], note_count: int = 0) -> str:
 
 
 def get_instance_name(row: OfferRow) -> str:
-    """Return the instance type of an offer. Reports of older versions do not contain the type; in
-    that case, return the name of the offer."""
-    return row.instance_type or row.offer
+    """Return the provider and the instance type of an offer, such as `aws/g6.xlarge`. Reports of
+    older versions contain neither; in that case, return the name of the offer."""
+    return f"{row.provider}/{row.instance_type}" if row.provider and row.instance_type else row.offer
 
 
 def _list_details(row: OfferRow) -> Iterator[str]:

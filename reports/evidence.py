@@ -1,10 +1,11 @@
 """Grade the level of evidence for a result: high, medium or low.
 
-The level is the lowest of three levels, each derived from an identifier, never from a message:
+The level is the lowest of four levels, each derived from an identifier, never from a message:
 
 - Basis of the capacity: measured or interpolated is high, extrapolated is medium, assumed is low.
 - Validity of the measurement: VALID is high, WARN is medium, INVALID is low.
 - Uncertainty of the capacity: "uncertain" and "unknown" are low.
+- Samples: too few for every shown latency percentile is low.
 
 The probability that the SLO is met does not affect the level.
 """
@@ -33,11 +34,16 @@ _ASCENDING_LEVELS: tuple[EvidenceLevel, ...] = ("low", "medium", "high")
 
 
 def grade_evidence(
-    basis: Basis, validity: Validity | None = None, uncertainty: Literal["uncertain", "unknown"] | None = None
+    basis: Basis,
+    validity: Validity | None = None,
+    uncertainty: Literal["uncertain", "unknown"] | None = None,
+    *,
+    is_undersampled: bool = False,
 ) -> EvidenceLevel:
-    """Return the level of evidence: the lowest of the levels for the basis, the validity and the
-    uncertainty of the capacity. Arguments that are `None` are ignored."""
+    """Return the level of evidence: the lowest of the levels for the basis, the validity, the
+    uncertainty of the capacity and the samples. Arguments that are `None` are ignored."""
     levels = [_LEVEL_BY_BASIS[basis]]
     levels += [] if validity is None else [_LEVEL_BY_VALIDITY[validity]]
     levels += [] if uncertainty is None else [_LEVEL_BY_UNCERTAINTY[uncertainty]]
+    levels += ["low"] if is_undersampled else []
     return min(levels, key=_ASCENDING_LEVELS.index)

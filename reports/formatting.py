@@ -290,9 +290,10 @@ def display_state(state: str) -> str:
     return _STATE_TEXTS.get(state, state)
 
 
-def format_stage_name(row: StageRow) -> str:
-    """Format the name of a stage, with its number among the repeats from the second on."""
-    return f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name
+def format_stage_name(name: str, repeat: int) -> str:
+    """Format the name of a stage, with its number among the repeats from the second on, such as
+    `steady #2`."""
+    return f"{name} #{repeat}" if repeat > 1 else name
 
 
 _COUNT_UNITS = ("responses", "different", "windows", "repetitions", "calls", "prompts")
@@ -315,12 +316,16 @@ def format_check_finding(row: CheckRow) -> str:
     return f"{row.name}: {format_check_value(row)}{limit_text}.{hint_text}"
 
 
+_LIMIT_DIGITS = 4
+"""Number of significant digits of a limit of a check, which may have been measured."""
+
+
 def format_check_limit(row: CheckRow) -> str:
     if row.limit is None:
         return "–"
     if isinstance(row.limit, str):
         return row.limit
-    return _format_limit_value(row.limit, row.unit or "")
+    return _format_limit_value(float(f"{row.limit:.{_LIMIT_DIGITS}g}"), row.unit or "")
 
 
 def _format_check_number(value: float | str | None, unit: str | None) -> str:

@@ -22,7 +22,8 @@ from urllib.parse import quote
 
 import msgspec
 import platformdirs
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from reports import comparison_text, decision, formatting, plan_sentences
@@ -332,7 +333,7 @@ def _render_charts(optional_charts: Iterable[Chart | None]) -> Pictures:
         pictures_by_key = {
             chart.key: Picture(chart, Markup(render_svg(chart)), encode_inert_json(chart.spec)) for chart in charts
         }
-        return Pictures(pictures_by_key, _load_library())
+        return Pictures(pictures_by_key, load_library())
     except ChartError as error:
         return Pictures({}, failure=str(error))
 
@@ -378,17 +379,32 @@ def _compute_source_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+LIBRARY_SHA256 = {"1.9.0.post1": "373b1f84072b31010f15ceb787be6b415c53936411aae267c8c2b2b6ccde46e7"}
+"""Digest of the bundled chart library by version of vl-convert. The library of any other version is
+bundled again in each process."""
+
+
 @cache
-def _load_library() -> Markup:
+def load_library() -> Markup:
     """Return the bundled JavaScript chart library. Raises ChartError if the library cannot be
     bundled.
 
-    Bundling takes a second, so the bundle of each version is cached in the user's cache directory.
+    Bundling takes a second, so the bundle is cached: in SIZEWISE_HOME if set, where a bundle in the
+    user's cache folder is used, too. A cached file is used only if it has the known digest of its
+    version, because reports execute it. A bundle with another digest, as another version or processor
+    may produce, is used but not cached.
     """
-    cache_path = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{version('vl-convert-python')}.js"
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return Markup(cache_path.read_bytes().decode())
+    library_version = version("vl-convert-python")
+    file_name, known_digest = f"vega-{library_version}.js", LIBRARY_SHA256.get(library_version)
+    cache_path = _find_cache_folder() / file_name
+    for path in () if known_digest is None else (cache_path, _get_user_cache_folder() / file_name):
+        with contextlib.suppress(OSError):
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() == known_digest:
+                return Markup(content.decode())
     library = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
+    if hashlib.sha256(library.encode()).hexdigest() != known_digest:
+        return Markup(library)
     with contextlib.suppress(OSError):  # without a cache, the next call bundles again
         cache_path.parent.mkdir(parents=True, exist_ok=True)
         temporary_path = cache_path.with_suffix(f".{os.getpid()}")
@@ -397,10 +413,40 @@ def _load_library() -> Markup:
     return Markup(library)
 
 
+def _find_cache_folder() -> Path:
+    """Return the folder of the cached chart library: `cache` in SIZEWISE_HOME if set, otherwise the
+    user's cache folder. The folder may be deleted at any time."""
+    home = os.environ.get("SIZEWISE_HOME")
+    return Path(home) / "cache" if home else _get_user_cache_folder()
+
+
+def _get_user_cache_folder() -> Path:
+    return platformdirs.user_cache_path("sizewise", appauthor=False)
+
+
+class _TemplateCache(FileSystemBytecodeCache):
+    """Compiled templates beside the chart library, in a folder in which only the user can write. A file
+    that is damaged, or belongs to another text of its template or to another Python, is compiled
+    again. Without a usable directory, each process compiles the templates."""
+
+    def __init__(self) -> None:
+        super().__init__(str(_find_cache_folder() / "templates"))
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        with contextlib.suppress(OSError):
+            super().load_bytecode(bucket)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with contextlib.suppress(OSError):
+            Path(self.directory).mkdir(parents=True, exist_ok=True, mode=0o700)
+            super().dump_bytecode(bucket)
+
+
 @cache
 def _build_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
+        bytecode_cache=_TemplateCache(),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -438,6 +484,7 @@ def _build_environment() -> Environment:
     )
     environment.globals.update(
         {
+            "format_stage_name": formatting.format_stage_name,
             "get_offer_role": get_offer_role,
             "plan_sentences": plan_sentences,
             "decide": decision,

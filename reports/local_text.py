@@ -267,7 +267,7 @@ def _mark_invalid(validity: str, text: str) -> str:
 def _format_retained_cell(variant: VariantRow) -> str:
     if variant.accuracy is None:
         return "–"
-    return "(ref)" if variant.accuracy.retained is None else formatting.format_value_unit(variant.accuracy.retained)
+    return "n/a" if variant.accuracy.retained is None else formatting.format_value_unit(variant.accuracy.retained)
 
 
 def _build_batch_lines(local: LocalSection, headline_variant: VariantRow) -> Iterator[str]:

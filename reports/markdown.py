@@ -343,7 +343,7 @@ def _build_objective_table(rows: Sequence[ObjectiveRow]) -> list[str]:
 def _build_stage_table(rows: Sequence[StageRow], times: str) -> list[str]:
     cell_rows = [
         [
-            escape_text(formatting.format_stage_name(row)),
+            escape_text(formatting.format_stage_name(row.name, row.repeat)),
             escape_text(row.arrivals or row.kind),
             _format_cell(row.offered),
             "n/a" if row.throughput is None else _format_cell(row.throughput),

@@ -96,7 +96,9 @@ def _list_samples(report: Report) -> Iterator[_Sample]:
         )
     for stage in report.stages:
         yield from _list_stage_samples(stage)
-    labels_by_stage = {format_stage_name(stage): _build_stage_labels(stage) for stage in report.stages}
+    labels_by_stage = {
+        format_stage_name(stage.name, stage.repeat): _build_stage_labels(stage) for stage in report.stages
+    }
     for token_row in report.tokens:
         stage_labels = labels_by_stage.get(token_row.stage, {"stage": token_row.stage})
         yield from _list_token_samples(stage_labels, token_row, token_row.tokens_per_s)

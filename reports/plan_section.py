@@ -219,6 +219,14 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
     """Validity of the measurement; `None` if unknown, as for results of other tools."""
 
 
+class AcceleratorRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Accelerator that a plan was limited to, with the name of its best row, which may be excluded;
+    `None` if no offer has the accelerator."""
+
+    accelerator: str
+    offer: str | None
+
+
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     """Plan in a report. `offers` lists the feasible offers by cost; `runner_up` and
     `cheapest_rejected` are names of rows.
@@ -271,6 +279,8 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     api_prices: tuple[ApiPriceRow, ...] = ()
     """Prices of an API beside the costs of the recommended fleet, by kind of token; empty without
     the API's prices."""
+    accelerators: tuple[AcceleratorRow, ...] = ()
+    """Result for each accelerator that the plan was limited to."""
 
     @property
     def recommended_row(self) -> OfferRow | None:

@@ -109,7 +109,7 @@ def _list_numbers_with_basis(plan: PlanSection) -> Iterator[tuple[Basis, str]]:
     if row is not None:
         quantities_by_name = {
             "capacity per instance": row.capacity,
-            "latency at peak": row.latency,
+            f"{format_latency_name(plan)} at peak": row.latency,
             "utilization at peak": row.utilization_at_peak,
             "monthly cost": row.usd_per_month,
         }
@@ -321,3 +321,24 @@ def build_shape_cells(row: ShapePlanRow) -> tuple[str, ...]:
     usd = fleet.usd_per_month.value
     usd_text = formatting.NOT_AVAILABLE if usd is None else formatting.format_number(usd)
     return row.accelerator, instances_text, fleet.offer, usd_text, fleet.basis
+
+
+def format_offer(row: OfferRow) -> str:
+    """Format an offer with its fleet and cost, or with the reason why it is excluded."""
+    if row.rejected is not None:
+        return f"{row.offer}: {row.rejected}"
+    probability_text = (
+        ""
+        if row.slo_probabilities is None
+        else f"P(SLO met) {formatting.format_probability(row.slo_probabilities.planned)}, "
+    )
+    cost_text = format_cost(row)
+    return f"{row.instances} × {row.offer}, {cost_text}, {probability_text}{row.basis}, price {row.price_date}"
+
+
+def list_accelerators(plan: PlanSection) -> list[tuple[str, str]]:
+    """Return each accelerator that the plan was limited to, with its best fleet or the reason why it
+    has none."""
+    rows_by_offer = {row.offer: row for row in (*plan.rejected_offers, *plan.offers)}
+    rows = [(result.accelerator, rows_by_offer.get(result.offer or "")) for result in plan.accelerators]
+    return [(name, "the catalog has no such offer" if row is None else format_offer(row)) for name, row in rows]

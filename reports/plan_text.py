@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from reports import formatting, plan_sentences
 from reports.decision import build_plan_decision
-from reports.plan_section import OfferRow, PlanSection
+from reports.plan_section import PlanSection
 
 _MAX_INPUTS = 3
 
@@ -22,12 +22,15 @@ def build_decision_lines(plan: PlanSection) -> list[str]:
 
 
 def build_offer_lines(plan: PlanSection, *, is_decided: bool = False) -> list[str]:
-    """Return the lines about the bottleneck, the recommended offer, the runner-up and the cheapest
-    excluded offer. If `is_decided`, the recommended offer is omitted, because the decision already
-    states it."""
+    """Return the lines about the bottleneck, the recommended offer, the runner-up, the cheapest
+    excluded offer and each requested accelerator. If `is_decided`, the recommended offer is omitted,
+    because the decision already states it."""
     recommendation = plan.recommendation
     bottleneck_lines = [f"Bottleneck: {recommendation.binding_constraint}"] if recommendation else []
-    return [*bottleneck_lines, *_list_named_offers(plan, is_decided=is_decided)]
+    accelerator_lines = [
+        f"Accelerator {name}: {offer_text}" for name, offer_text in plan_sentences.list_accelerators(plan)
+    ]
+    return [*bottleneck_lines, *_list_named_offers(plan, is_decided=is_decided), *accelerator_lines]
 
 
 def build_summary_lines(plan: PlanSection) -> list[str]:
@@ -114,16 +117,4 @@ def _list_named_offers(plan: PlanSection, *, is_decided: bool) -> Iterator[str]:
         ("Runner-up", plan.runner_up, plan.offers),
         ("Cheapest excluded", plan.cheapest_rejected, plan.rejected_offers),
     ):
-        yield from (f"{label}: {_format_offer(row)}" for row in rows if row.offer == offer)
-
-
-def _format_offer(row: OfferRow) -> str:
-    if row.rejected is not None:
-        return f"{row.offer}: {row.rejected}"
-    probability_text = (
-        ""
-        if row.slo_probabilities is None
-        else f"P(SLO met) {formatting.format_probability(row.slo_probabilities.planned)}, "
-    )
-    cost_text = plan_sentences.format_cost(row)
-    return f"{row.instances} × {row.offer}, {cost_text}, {probability_text}{row.basis}, price {row.price_date}"
+        yield from (f"{label}: {plan_sentences.format_offer(row)}" for row in rows if row.offer == offer)

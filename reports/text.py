@@ -312,7 +312,7 @@ def _format_stage_cells(row: StageRow) -> tuple[str, ...]:
     states = {"failed": "missed", "not evaluated": "", "passed": "met", "INVALID": mark_status("INVALID")}
     state = formatting.find_stage_state(row)
     return (
-        formatting.format_stage_name(row),
+        formatting.format_stage_name(row.name, row.repeat),
         _format_arrivals(row),
         formatting.NOT_AVAILABLE if row.throughput is None else _format_value_unit(row.throughput),
         _format_value_unit(row.p50),

@@ -94,6 +94,7 @@ def _truncate_plan_section(plan: PlanSection, truncator: _TableTruncator) -> Pla
         plan.recommendation.offer if plan.recommendation else None,
         plan.runner_up,
         plan.cheapest_rejected,
+        *(row.offer for row in plan.accelerators),
     )
     offers, excluded_offers = (
         sorted(rows, key=lambda row: row.offer not in referenced_offers) for rows in (plan.offers, plan.rejected_offers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,11 @@ import kubernetes_validate
 import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
+from packaging.requirements import Requirement
 
+from app.profiles import ci_job
 from app.profiles.loading import load_profile
+from docs.packaging.constraints import build_constraints
 
 _ROOT = Path(__file__).parents[1]
 _CI = _ROOT / "docs" / "ci"
@@ -94,3 +98,28 @@ def test_the_licence_of_the_package_is_the_one_in_the_repository() -> None:
     text = (_ROOT / "LICENSE").read_text("utf-8")
     assert "Apache License" in text
     assert "Version 2.0, January 2004" in text
+
+
+@pytest.mark.parametrize("path", [_GITHUB / "workflows" / "ci.yml", _CI / "github-actions.yml", "profiles ci"])
+def test_each_action_is_pinned_to_a_commit_with_its_version(path: Path | str) -> None:
+    text = ci_job._GITHUB_TEMPLATE if isinstance(path, str) else path.read_text("utf-8")
+    uses = [line.partition("uses:")[2].strip() for line in text.splitlines() if "uses:" in line]
+    assert uses
+    for action in uses:
+        assert re.match(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+
+
+def test_what_users_install_is_pinned_to_the_lock() -> None:
+    makefile = (_ROOT / "Makefile").read_text("utf-8")
+    installs = [line for line in makefile.splitlines() if "pip install" in line and "-e .[" in line]
+    assert installs
+    assert all("--constraint build/constraints.txt" in line for line in installs)
+    assert "--constraint /tmp/constraints.txt" in (_CI / "Dockerfile").read_text("utf-8")
+
+
+def test_constraints_have_each_version_of_the_lock_and_no_hash() -> None:
+    lock = (_ROOT / "requirements.lock").read_text("utf-8")
+    constraints = build_constraints(lock).splitlines()
+    assert [Requirement(line).name for line in constraints]
+    assert len(constraints) == sum(line[:1].isalnum() for line in lock.splitlines())
+    assert not any("--hash" in line or line.endswith("\\") for line in constraints)

@@ -71,7 +71,7 @@ def format_arrivals(stage_data: StageData) -> str:
         return "trace replay"
     if stage_data.arrival_kind == "batch":
         return "batch"
-    if stage_data.arrival_kind in ("closed", "locust"):
+    if stage_data.is_closed_loop:
         return _describe_clients(stage_data)
     process_name = format_process(stage_data.arrival_kind, stage_data.cv)
     unit = "sessions/s" if stage_data.sessions else "req/s"

@@ -50,9 +50,10 @@ def break_down_latency(
     mean covers `all_rows`, as the counters do, and the server's parts of percentiles are unknown.
 
     The network part is the lowest round-trip time of the connections, which every request takes at
-    least. Delays above it are in the unknown part.
+    least. Delays above it are in the unknown part. If some responses have tokens, the breakdown
+    covers these only, because the others have no first token.
     """
-    success_rows = _sample(rows.filter(rows.is_success))
+    success_rows = _sample(_select_explained(rows))
     if not success_rows.sent_ns.size:
         return ()
     requests = _compute_parts(success_rows, round_trip_ms)
@@ -61,9 +62,7 @@ def break_down_latency(
     )
     stage_parts_ms = {} if has_request_evidence else _derive_server_parts_ms(comparisons)
     evidence: Evidence | None = "requests" if has_request_evidence else "stage" if stage_parts_ms else None
-    mean_requests = (
-        _compute_parts(_sample(all_rows.filter(all_rows.is_success)), round_trip_ms) if stage_parts_ms else requests
-    )
+    mean_requests = _compute_parts(_sample(_select_explained(all_rows)), round_trip_ms) if stage_parts_ms else requests
     breakdowns = [_build_breakdown("mean", mean_requests, slice(None), stage_parts_ms, evidence)]
     order = np.argsort(requests.latency_ms, kind="stable")
     for aggregate, low, high in _BANDS:
@@ -88,6 +87,16 @@ def find_slowest_requests(rows: StageRows, count: int) -> list[int]:
     start_ns = np.where(rows.has_scheduled_start, rows.scheduled_ns, rows.sent_ns)
     order = np.argsort(-(rows.end_ns - start_ns)[positions], kind="stable")
     return [int(position) for position in positions[order[:count]]]
+
+
+def _select_explained(rows: StageRows) -> StageRows:
+    """Return the rows of the successful requests, without responses that have no token if others
+    have one."""
+    success_rows = rows.filter(rows.is_success)
+    if success_rows.tokens is None:
+        return success_rows
+    has_token = success_rows.tokens.first_token_ns > 0
+    return success_rows.filter(has_token) if has_token.any() else success_rows
 
 
 def _sample(rows: StageRows) -> StageRows:
@@ -153,7 +162,8 @@ def _compute_stalls_ms(tokens: TokenRows) -> Floats:
 
 def _derive_server_parts_ms(comparisons: tuple[LatencyComparison, ...]) -> dict[LatencyPart, float]:
     """Derive the mean server parts from the mean latencies of a server's counters. What a server
-    does not report itself is a difference of two latencies that it reports."""
+    does not report itself is a difference of two latencies that it reports. A latency that contains
+    an unknown queue time is no part."""
     means_ms: dict[ServerLatencyKind, float] = {comparison.kind: comparison.server_ms for comparison in comparisons}
     queue_ms, ttft_ms, e2e_ms = means_ms.get("queue"), means_ms.get("ttft"), means_ms.get("e2e")
     parts_ms: dict[LatencyPart, float] = {}
@@ -161,11 +171,10 @@ def _derive_server_parts_ms(comparisons: tuple[LatencyComparison, ...]) -> dict[
         parts_ms["queue"] = queue_ms
     if "prefill" in means_ms:
         parts_ms["prefill"] = means_ms["prefill"]
-    elif ttft_ms is not None:
-        # without a queue time, the time to the first token contains both
-        parts_ms["prefill"] = ttft_ms - (queue_ms or 0.0)
-    if ttft_ms is None and "prefill" not in means_ms and e2e_ms is not None:
-        parts_ms["processing"] = e2e_ms - (queue_ms or 0.0)
+    elif ttft_ms is not None and queue_ms is not None:
+        parts_ms["prefill"] = ttft_ms - queue_ms
+    if ttft_ms is None and "prefill" not in means_ms and e2e_ms is not None and queue_ms is not None:
+        parts_ms["processing"] = e2e_ms - queue_ms
     return parts_ms
 
 
@@ -180,7 +189,15 @@ def _build_breakdown(
         selected = values[selection]
         return None if np.isnan(selected).any() else float(selected.mean())
 
+    def compute_stalls(stalls_ms: Floats) -> float | None:
+        """Return the mean of the stalls. Those of responses with too few gaps are in their decode
+        part; they are unknown if all responses have too few gaps."""
+        selected = stalls_ms[selection]
+        return None if np.isnan(selected).all() else float(np.nan_to_num(selected).mean())
+
     parts_ms = {part: compute_mean(values) for part, values in requests.parts_ms.items()}
+    if "stalls" in parts_ms:
+        parts_ms["stalls"] = compute_stalls(requests.parts_ms["stalls"])
     parts_ms |= stage_parts_ms
     latency_ms = float(requests.latency_ms[selection].mean())
     return LatencyBreakdown(

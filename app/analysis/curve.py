@@ -125,6 +125,7 @@ def _build_load_point(stage: Stage, replicas: int) -> MeasuredLoadPoint:
         output_tokens_mean=_get_mean(stage, "output_tokens"),
         gaps=_get_gap_distribution(stage),
         lengths=None if stage.lengths is None or find_sample_error(stage.lengths) else stage.lengths,
+        start_s=stage.window.start_ns / 1e9,
     )
 
 

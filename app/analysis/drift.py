@@ -10,7 +10,8 @@ from scipy import special
 from app.analysis.estimates import BATCH_COUNT, compute_batch_means
 
 CHANGE_LIMIT = 0.25
-_MIN_VALUES = 5 * BATCH_COUNT
+MIN_VALUES = 5 * BATCH_COUNT
+"""Minimum number of latencies for a drift to be found."""
 _T_QUANTILE = float(special.stdtrit(BATCH_COUNT - 2, 0.9995))
 
 
@@ -19,7 +20,7 @@ def compute_latency_drift(latency_ms: npt.NDArray[np.float64]) -> float | None:
     of 20 batches. Return `None` for fewer than 100 values.
 
     Return 0 if the slope is not significant at 99.9 %, given the scatter of the batch means."""
-    if latency_ms.size < _MIN_VALUES:
+    if latency_ms.size < MIN_VALUES:
         return None
     batch_means = compute_batch_means(latency_ms)
     positions = np.arange(BATCH_COUNT) - (BATCH_COUNT - 1) / 2

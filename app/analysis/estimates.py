@@ -3,7 +3,8 @@ one stage.
 
 Values must be in chronological order. Requests near saturation are autocorrelated, so the intervals
 are widened if the variance of the means of 20 batches exceeds the variance expected for independent
-values. NaN values are ignored."""
+values. Requests that stay long, such as those of a language model, are correlated for longer than a
+twentieth of a stage, so their batches are fewer and longer. NaN values are ignored."""
 
 from __future__ import annotations
 
@@ -22,9 +23,24 @@ Values = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
 
 BATCH_COUNT = 20
+_MIN_BATCH_COUNT = 5
+_BATCH_RESIDENCE_TIMES = 10.0
+"""Minimum length of a batch in mean residence times of a request.
+
+Chosen on simulated language models, of whose 95 % intervals at 60 to 90 % of saturation 60 to 77 %
+covered with 20 batches.
+"""
 _Z = float(special.ndtri(1 - ALPHA / 2))
-_T = float(special.stdtrit(BATCH_COUNT - 1, 1 - ALPHA / 2))
 _MIN_EVENTS_FOR_T = 100
+
+
+def count_batches(duration_s: float, residence_s: float) -> int:
+    """Return the number of batches of a series over `duration_s` of requests that stay for
+    `residence_s` on average: at most 20, and fewer if batches would be too short to be
+    independent."""
+    if residence_s <= 0:
+        return BATCH_COUNT
+    return min(BATCH_COUNT, max(_MIN_BATCH_COUNT, int(duration_s / (_BATCH_RESIDENCE_TIMES * residence_s))))
 
 
 def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
@@ -39,21 +55,25 @@ def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
     return _estimate_percentile(chronological_values, np.sort(chronological_values), q)
 
 
-def compute_distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
+def compute_distribution(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) -> dict[str, Estimate]:
     """Compute all percentiles of the metric catalog, the mean and the maximum of the values, which
-    are sorted only once."""
+    are sorted only once. `batch_count` is the number of batches that count as independent."""
     chronological_values = _drop_nan(values)
     sorted_values = np.sort(chronological_values)
     return {
-        **{name: _estimate_percentile(chronological_values, sorted_values, q) for name, q in PERCENTILES.items()},
-        "mean": estimate_mean(chronological_values),
+        **{
+            name: _estimate_percentile(chronological_values, sorted_values, q, batch_count)
+            for name, q in PERCENTILES.items()
+        },
+        "mean": estimate_mean(chronological_values, batch_count),
         "max": find_maximum(chronological_values),
     }
 
 
-def estimate_mean(values: npt.ArrayLike) -> Estimate:
+def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT, *, is_non_negative: bool = False) -> Estimate:
     """Estimate the mean with Student's t interval on batch means, or on the single values if there
-    are too few for batches."""
+    are too few for batches. If the quantity cannot be negative (`is_non_negative`), the lower
+    bound is at least 0, below which that of a few scattered values would be."""
     chronological_values = _drop_nan(values)
     n = chronological_values.size
     if n == 0:
@@ -64,11 +84,12 @@ def estimate_mean(values: npt.ArrayLike) -> Estimate:
     standard_error = float(chronological_values.std(ddof=1)) / math.sqrt(n)
     t = float(special.stdtrit(n - 1, 1 - ALPHA / 2))
     half_width = t * standard_error
-    if n >= 2 * BATCH_COUNT:
-        half_width = max(
-            half_width, _T * float(compute_batch_means(chronological_values).std(ddof=1)) / math.sqrt(BATCH_COUNT)
-        )
-    return Estimate(value, (value - half_width, value + half_width), n)
+    for count in {BATCH_COUNT, batch_count}:
+        if n >= 2 * count:
+            batch_means = compute_batch_means(chronological_values, count)
+            half_width = max(half_width, _compute_t(count) * float(batch_means.std(ddof=1)) / math.sqrt(count))
+    low = value - half_width
+    return Estimate(value, (max(0.0, low) if is_non_negative else low, value + half_width), n)
 
 
 def find_maximum(values: npt.ArrayLike) -> Estimate:
@@ -114,7 +135,7 @@ def estimate_rate(times_ns: npt.NDArray[np.int64], bounds_ns: tuple[int, int]) -
         return Estimate(n / duration_s, (lower_count / duration_s, upper_count / duration_s), n)
     bin_indices = (times_inside_ns - start_ns) * BATCH_COUNT // (end_ns - start_ns)
     counts = np.bincount(bin_indices, minlength=BATCH_COUNT)
-    half_width = _T * float(counts.std(ddof=1)) * math.sqrt(BATCH_COUNT) / duration_s
+    half_width = _compute_t(BATCH_COUNT) * float(counts.std(ddof=1)) * math.sqrt(BATCH_COUNT) / duration_s
     value = n / duration_s
     return Estimate(value, (max(0.0, value - half_width), value + half_width), n)
 
@@ -132,22 +153,30 @@ def estimate_rate_of_amounts(amounts: Values, duration_s: float) -> Estimate:
     )
 
 
-def compute_batch_means(chronological_values: Values | Hits) -> Values:
-    """Compute the means of 20 batches of equal size. Leading values that do not fill a batch are
+def compute_batch_means(chronological_values: Values | Hits, batch_count: int = BATCH_COUNT) -> Values:
+    """Compute the means of batches of equal size. Leading values that do not fill a batch are
     dropped."""
-    size = chronological_values.size // BATCH_COUNT
+    size = chronological_values.size // batch_count
     means: Values = (
-        chronological_values[chronological_values.size - size * BATCH_COUNT :].reshape(BATCH_COUNT, size).mean(axis=1)
+        chronological_values[chronological_values.size - size * batch_count :].reshape(batch_count, size).mean(axis=1)
     )
     return means
 
 
-def _estimate_percentile(chronological_values: Values, sorted_values: Values, q: float) -> Estimate:
+@lru_cache
+def _compute_t(batch_count: int) -> float:
+    return float(special.stdtrit(batch_count - 1, 1 - ALPHA / 2))
+
+
+def _estimate_percentile(
+    chronological_values: Values, sorted_values: Values, q: float, batch_count: int = BATCH_COUNT
+) -> Estimate:
     n, min_count = sorted_values.size, count_needed_samples(q)
     value = float(sorted_values[math.ceil(n * q - 1e-9) - 1]) if n else None
     if value is None or n < min_count:
         return Estimate(None, n=n, reason=f"{n:,} of {min_count:,} required samples", undersampled=value)
-    lower_rank, upper_rank = _compute_ranks(n, q, math.sqrt(_compute_variance_inflation(chronological_values <= value)))
+    inflation = _compute_variance_inflation(chronological_values <= value, batch_count)
+    lower_rank, upper_rank = _compute_ranks(n, q, math.sqrt(inflation))
     if upper_rank > n:
         return Estimate(value, n=n, reason="no interval: too few samples in the tail")
     return Estimate(value, (float(sorted_values[lower_rank - 1]), float(sorted_values[upper_rank - 1])), n)
@@ -179,16 +208,21 @@ def _compute_wilson_interval(p: float, n: float) -> tuple[float, float]:
     return (max(0.0, center - half_width) if p > 0 else 0.0, min(1.0, center + half_width) if p < 1 else 1.0)
 
 
-def _compute_variance_inflation(hits: Hits) -> float:
+def _compute_variance_inflation(hits: Hits, batch_count: int = BATCH_COUNT) -> float:
     """Compute the factor (at least 1) by which autocorrelation increases the variance of a
     proportion, compared with independent values. The factor includes the Student's t correction for
-    small samples, because the variance of 20 batches is itself uncertain."""
+    small samples, because the variance of a few batches is itself uncertain.
+
+    With fewer batches than 20, the factor is at least that of 20 batches."""
     p = int(np.count_nonzero(hits)) / hits.size
-    if hits.size < 2 * BATCH_COUNT or p in (0.0, 1.0):
-        return 1.0
-    batch_size = hits.size // BATCH_COUNT
-    design_effect = float(compute_batch_means(hits).var(ddof=1)) * batch_size / (p * (1 - p))
-    return max(1.0, design_effect * (_T / _Z) ** 2) if design_effect > 1 else 1.0
+    factors = [1.0]
+    for count in {BATCH_COUNT, batch_count}:
+        if hits.size < 2 * count or p in (0.0, 1.0):
+            continue
+        design_effect = float(compute_batch_means(hits, count).var(ddof=1)) * (hits.size // count) / (p * (1 - p))
+        if design_effect > 1:
+            factors.append(design_effect * (_compute_t(count) / _Z) ** 2)
+    return max(factors)
 
 
 def _drop_nan(values: npt.ArrayLike) -> Values:

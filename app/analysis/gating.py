@@ -171,6 +171,8 @@ _ALLOWED_DEMONSTRATION_CAUSES: tuple[CauseId, ...] = (
     "invalid",
     "objective_failed",
     "objective_inconclusive",
+    "slo_below_idle_latency",
+    "errors_without_load",
     "no_rate",
     "rate_undecided",
 )
@@ -245,7 +247,7 @@ def list_warnings(result: Result, gating: Gating) -> Iterator[str]:
     each that is inconclusive, and for a search that decided no rate."""
     for objective_result in (*result.slo, *result.gates):
         if objective_result.outcome == "FAIL" and not _can_fail_run(objective_result, gating):
-            yield f"{_format_failure(objective_result)} (warning only)"
+            yield f"{format_failure(objective_result)} (warning only)"
         elif objective_result.outcome == "INCONCLUSIVE" and gating.on_inconclusive == "warn":
             has_no_baseline = objective_result.objective.is_change and result.comparison is None
             hint = "; set a baseline with --baseline RUN" if has_no_baseline else ""
@@ -277,14 +279,16 @@ def get_gate_kind(objective: Objective) -> GateKind:
 def _build_cause(result: ObjectiveResult, gating: Gating) -> Cause | None:
     if result.outcome == "FAIL":
         if result.objective.is_change:
-            return Cause("change_failed", ExitCode.REGRESSION, _format_failure(result))
-        return Cause("objective_failed", ExitCode.GATE_FAILED, _format_failure(result))
+            return Cause("change_failed", ExitCode.REGRESSION, format_failure(result))
+        return Cause("objective_failed", ExitCode.GATE_FAILED, format_failure(result))
     if result.outcome == "INCONCLUSIVE" and gating.on_inconclusive == "fail":
         return Cause("objective_inconclusive", ExitCode.INCONCLUSIVE, _format_inconclusive(result))
     return None
 
 
-def _format_failure(result: ObjectiveResult) -> str:
+def format_failure(result: ObjectiveResult) -> str:
+    """Format a failed objective, such as "p95 latency < 50 ms was not met in steady: measured 82
+    ms"."""
     value = result.observed.value or 0.0
     return (
         f"{result.objective.label} was not met{_format_stage_suffix(result)}: measured "

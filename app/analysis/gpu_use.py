@@ -18,6 +18,7 @@ from app.analysis.validity import check_upper_limit, compute_verdict
 from app.records.estimate import Estimate
 from app.records.gpu import THROTTLE_MASK, EnergyMethod, EnergyPerItem, EnergyUse, GpuShares, list_throttle_reasons
 from app.records.result import Check, Stage, Window
+from app.records.telemetry import is_gpu_source
 
 MAX_SAMPLE_GAP_NS = 1_000_000_000
 """Maximum gap between telemetry samples, in ns. Across a longer gap, the metric is treated as
@@ -38,9 +39,7 @@ class MetricSamples(NamedTuple):
 
 def list_gpu_sources(telemetry: pd.DataFrame) -> tuple[str, ...]:
     """Return the telemetry sources that are whole GPUs, not MIG instances or processes."""
-    return tuple(
-        sorted(str(source) for source in telemetry["source"].unique() if source.startswith("gpu") and "/" not in source)
-    )
+    return tuple(sorted(str(source) for source in telemetry["source"].unique() if is_gpu_source(source)))
 
 
 def select_samples(telemetry: pd.DataFrame, source: str, metric: str) -> MetricSamples:

@@ -48,7 +48,7 @@ _GRAMMAR = re.compile(
 )
 _SHORT_FORM = re.compile(
     r"""\s* (?:(?P<name>[A-Za-z]\w*)\.)? (?P<aggregate>p\d+(?:\.\d+)?|mean|max)
-    \s* (?P<comparator><=|>=|<|>) \s* (?P<number>\d+\.?\d*|\.\d+) \s* (?P<unit>us|ms|s|)
+    \s* (?P<comparator><=|>=|<|>) \s* (?P<number>\d+\.?\d*|\.\d+) \s* (?P<unit>[^\s|]*)
     (?P<level>\s*\|.*)?""",
     re.VERBOSE,
 )
@@ -114,13 +114,21 @@ def format_objective(text: str) -> str:
 
 def expand_short_form(text: str) -> str:
     """Return an objective with the full name of its metric and its limit in ms, if it is in the
-    short form such as `p95 < 50ms`. Any other text is returned unchanged."""
+    short form such as `p95 < 50ms`. Any other text is returned unchanged. Raises
+    UsageError for an unknown unit of time."""
     match = _SHORT_FORM.fullmatch(text)
     if match is None:
         return text
     metric = f"{match['name'] or 'latency'}_ms"
     if metric not in METRICS or METRICS[metric].unit != "ms":
         return text
+    if match["unit"] not in _MS_BY_UNIT:
+        if match["unit"] == "%":
+            return text
+        raise UsageError(
+            f'the unit "{match["unit"]}" of the limit {match["number"]}{match["unit"]} is unknown',
+            hint=f"Use us, ms or s, such as {match['aggregate']} {match['comparator']} {match['number']}ms.",
+        )
     limit = float(match["number"]) * _MS_BY_UNIT[match["unit"]]
     return f"{metric}.{match['aggregate']} {match['comparator']} {limit:.12g}{match['level'] or ''}"
 
@@ -248,7 +256,11 @@ def _find_aggregate(metric: Metric, requested_aggregate: str | None) -> str | No
 def _suggest_name(name: str, known_names: Iterable[str]) -> str:
     names = list(known_names)
     matches = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"Did you mean {matches[0]}?" if matches else f"Use one of {', '.join(names)}."
+    if matches:
+        return f"Did you mean {matches[0]}?"
+    if len(names) <= _MAX_LISTED_NAMES:
+        return f"Use one of {', '.join(names)}."
+    return f"Use a metric such as {', '.join(names[:_MAX_LISTED_NAMES])}, with an aggregate, as in {names[0]}.p95."
 
 
 _COMPARATORS: dict[str, Callable[[float, float], bool]] = {
@@ -257,6 +269,7 @@ _COMPARATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_MAX_LISTED_NAMES = 8
 _GAP_METRICS = ("icl_ms", "itl_ms", "message_gap_ms")
 _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
 _GOODPUT_METRICS = ("good_per_s", "offered_per_s")
@@ -278,7 +291,7 @@ def select_binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]
     }
     if None in limited_classes or limited_classes >= {objective.request_class for objective in binding_slo}:
         return binding_slo
-    return (*binding_slo, _DEFAULT_ERROR_LIMIT)
+    return (*binding_slo, DEFAULT_ERROR_LIMIT)
 
 
 def select_stage_tags(objective: Objective) -> dict[str, str]:
@@ -416,4 +429,4 @@ def _evaluate_outcome(objective: Objective, estimate: Estimate) -> ObjectiveOutc
     return "INCONCLUSIVE" if len(bound_outcomes) == 2 else "PASS" if True in bound_outcomes else "FAIL"
 
 
-_DEFAULT_ERROR_LIMIT = replace(parse_objective("error_rate <= 1%"), implied=True)
+DEFAULT_ERROR_LIMIT = replace(parse_objective("error_rate <= 1%"), implied=True)

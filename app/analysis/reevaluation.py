@@ -9,6 +9,7 @@ import pandas as pd
 from msgspec.structs import replace
 
 from app.analysis.curve import find_sweep_knees
+from app.analysis.failed_requests import find_failed_requests_causes
 from app.analysis.gating import (
     DEFAULT_GATING,
     build_exit,
@@ -97,7 +98,7 @@ def _compute_sending_duration_s(start_ns: int, end_ns: int, lead_in_s: float) ->
 
 
 _SEARCH_KINDS: tuple[StageKind, ...] = ("probe", "step")
-_PRESERVED_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed")
+_PRESERVED_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed", "target_lost")
 _RUN_CHECK_IDS = ("step_duration", "generator_reach")
 """IDs of the run checks that are recomputed, in addition to the stage checks."""
 _GPU_ENERGY_METRIC = "energy_j"
@@ -163,9 +164,12 @@ def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, time_range_s
     )
     if is_unchanged:
         return result
-    reevaluated_result = mark_reevaluated(
-        result, run.result, slo, time_range_s, _build_no_rate_causes(run.result, stages, new_max_rate)
-    )
+    limited_objectives = (*objectives, *(evaluation.objective for evaluation in (*slo_results, *gates)))
+    extra_causes = [
+        *find_failed_requests_causes(stages, limited_objectives),
+        *_build_no_rate_causes(run.result, stages, new_max_rate),
+    ]
+    reevaluated_result = mark_reevaluated(result, run.result, slo, time_range_s, extra_causes)
     return replace(reevaluated_result, reevaluation=None) if has_same_slo_and_window else reevaluated_result
 
 

@@ -47,6 +47,17 @@ class Chunks:
         """Number of chunks of each row."""
         return np.diff(self.offsets)
 
+    def sum_tokens(self) -> Floats:
+        """Return the number of tokens in the chunks of each row; NaN if the server did not report
+        the number of one of them."""
+        if self.tokens is None:
+            return np.full(self.counts.size, np.nan)
+        totals, unreported_counts = (
+            np.concatenate(([0], np.cumsum(values))) for values in (self.tokens, self.tokens <= 0)
+        )
+        is_reported = unreported_counts[self.offsets[1:]] == unreported_counts[self.offsets[:-1]]
+        return np.where(is_reported, (totals[self.offsets[1:]] - totals[self.offsets[:-1]]).astype(np.float64), np.nan)
+
 
 @dataclass(frozen=True)
 class TokenRows:

@@ -31,7 +31,7 @@ _LOCAL_STEPS: tuple[RunStep, ...] = ("check", "measure", "report")
 _STEP_BY_PHASE: dict[str, RunStep] = {
     "resume": "check", "doctor": "check", "idle": "check", "model": "target", "cold start": "target",
     "endpoint": "target", "start": "target", "workers": "target", "preflight": "target", "calibrate": "calibrate",
-    "warmup": "warmup", "stages": "measure", "search": "measure", "report": "report",
+    "idle latency": "warmup", "warmup": "warmup", "stages": "measure", "search": "measure", "report": "report",
 }  # fmt: skip
 _CALIBRATION_S = 30.0
 """Usual duration of a calibration of the load generator."""
@@ -158,7 +158,7 @@ def estimate_step_remaining_s(progress: RunProgress, now_ns: int) -> float | Non
         case "calibrate" if progress.step_started_ns is not None:
             remaining_s = _CALIBRATION_S - (now_ns - progress.step_started_ns) / 1e9
             return remaining_s if remaining_s > 0 else None
-        case "warmup" if progress.stage is not None:
+        case "warmup" if progress.phase == "warmup" and progress.stage is not None:
             window_s = get_stage_duration_s(progress.stage)
             later_windows_s = max(0, MAX_WINDOWS - progress.stage.repeat) * window_s
             return later_windows_s + max(0.0, window_s - compute_stage_elapsed_s(progress.stage, now_ns))

@@ -155,10 +155,15 @@ class RateSearch:
     All repeats of a rate must pass; a rate that failed once is not repeated as a step. If the rate
     that passed is well below the capacity, steps are run at a higher rate if the budget permits. A
     rate that the generator cannot send provides no information about the endpoint, so the search
-    continues at lower rates."""
+    continues at lower rates.
+
+    A search that found a max rate ends with one more stage at the first rate that passed, if a probe
+    remains. It shows whether the endpoint became slower or faster during the search, and does not
+    change the outcome."""
 
     def __init__(self, start_per_s: float, repeats: int, max_probes: int = 25) -> None:
-        self._start_per_s, self._repeats, self._max_probes = start_per_s, repeats, max_probes
+        self._start_per_s, self._repeats = start_per_s, repeats
+        self._max_probes = self._allowed_probes = max_probes
         self._trials: list[tuple[float, bool]] = []
         self._unsendable_rates: list[float] = []
         self._undecided_rates: list[float] = []
@@ -166,14 +171,19 @@ class RateSearch:
         self._step_count = 0
         self._max_rate: float | None = None
         self._next_probe: Probe | None = None
-        self.is_shortened = False
-        """True if `limit_probes` reduced the number of probes."""
+        self._is_returning = False
+        self._return_count = 0
         self._choose_next_probe()
 
     @property
     def remaining_probes(self) -> int:
         """Maximum number of probes that can still be run."""
-        return self._max_probes - self._probe_count
+        return self._allowed_probes - self._probe_count
+
+    @property
+    def is_shortened(self) -> bool:
+        """True if `limit_probes` has reduced the number of probes."""
+        return self._allowed_probes < self._max_probes
 
     def next_probe(self) -> Probe | None:
         """Return the stage to run next; `None` if the search has finished. The stage does not
@@ -185,15 +195,18 @@ class RateSearch:
         """True until a rate has passed or failed, or could not be sent."""
         return not self._trials and not self._unsendable_rates
 
-    def limit_probes(self, max_probes: int) -> None:
-        """Limit the number of further probes. A lower limit can change the result of
-        `next_probe`."""
-        if max_probes < self.remaining_probes:
-            self._max_probes, self.is_shortened = self._probe_count + max_probes, True
-            self._choose_next_probe()
+    def limit_probes(self, max_probes: int | None) -> None:
+        """Set the number of further probes; `None` for as many as the search may run. The number
+        can change the result of `next_probe`."""
+        further_probes = self._max_probes if max_probes is None else self._probe_count + max_probes
+        self._allowed_probes = min(self._max_probes, further_probes)
+        self._choose_next_probe()
 
     def record_result(self, probe: Probe, has_passed: bool) -> None:
         """Record whether the stage of `probe` passed. `probe` must come from `next_probe`."""
+        if self._is_returning:
+            self._finish_return()
+            return
         self._trials.append((probe.rate_per_s, has_passed))
         if probe.kind == "step":
             self._step_count += 1
@@ -206,6 +219,9 @@ class RateSearch:
     def record_unsendable_rate(self, probe: Probe) -> None:
         """Record that the load generator could not send the rate of `probe`, which must come from
         `next_probe`."""
+        if self._is_returning:
+            self._finish_return()
+            return
         self._unsendable_rates.append(probe.rate_per_s)
         self._step_rate = None
         self._choose_next_probe()
@@ -214,6 +230,9 @@ class RateSearch:
         """Record that the stage of `probe`, which must come from `next_probe`, had too few responses
         for the percentiles of the SLO, and missed no other objective. It provides no evidence. The
         search continues at twice the rate, at which responses are collected faster."""
+        if self._is_returning:
+            self._finish_return()
+            return
         self._undecided_rates.append(probe.rate_per_s)
         self._step_rate = None
         self._choose_next_probe()
@@ -255,7 +274,8 @@ class RateSearch:
 
     @property
     def _probe_count(self) -> int:
-        return len(self._trials) + len(self._unsendable_rates) + len(self._undecided_rates)
+        stage_count = len(self._trials) + len(self._unsendable_rates) + len(self._undecided_rates)
+        return stage_count + self._return_count
 
     def _choose_next_probe(self) -> None:
         if self._step_rate is None:
@@ -267,6 +287,14 @@ class RateSearch:
         needed_probes = self._repeats - self._step_count if self._step_rate is not None else 1
         if self.remaining_probes < needed_probes:
             self._next_probe = self._step_rate = None
+        self._is_returning = self._next_probe is None and self._max_rate is not None and self.remaining_probes >= 1
+        if self._is_returning:
+            self._next_probe = Probe("probe", self._passed_rates[0], repeat=2)
+
+    def _finish_return(self) -> None:
+        """End the search after the stage that returns to the first rate that passed, whatever its
+        result."""
+        self._is_returning, self._return_count, self._next_probe = False, 1, None
 
     def _choose_probe(self) -> Probe | None:
         if self._is_bracketed:
@@ -353,5 +381,5 @@ class RateSearch:
             decided_text = "decided" if self._undecided_rates else "tested"
             return f"even the lowest {decided_text} rate of {format_number(min(self._failed_rates))} req/s failed"
         steps_text = "1 step" if self._repeats == 1 else f"{self._repeats} steps"
-        probes_text = "1 probe" if self._max_probes == 1 else f"{self._max_probes} probes"
+        probes_text = "1 probe" if self._allowed_probes == 1 else f"{self._allowed_probes} probes"
         return f"no rate was confirmed by {steps_text} within {probes_text}"

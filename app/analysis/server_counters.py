@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from app.analysis.counter_readings import find_reading_break
 from app.analysis.rows import StageRows
 from app.analysis.validity import check_upper_limit, compute_cache_increases
 from app.records.result import Check
@@ -22,6 +23,7 @@ from app.records.server_counters import (
     OUTPUT_TOKEN_SERIES,
     PREEMPTION_SERIES,
     REQUEST_SERIES,
+    CountersRefusal,
     LatencyComparison,
     LatencyHistogram,
     ServerCounters,
@@ -76,6 +78,11 @@ _LATENCIES: dict[ServerLatencyKind, tuple[_LatencySeries, ...]] = {
 }  # fmt: skip
 
 _MAX_OTHER_SHARE = 0.01
+_MAX_LAG_SHARE, _MIN_LAG = 0.1, 2
+"""Share and number of answered requests that a server's counters may lack, because they lag behind
+its responses. The larger of the two is tolerated."""
+_KINDS_OF_REQUESTS: tuple[ServerLatencyKind, ...] = ("ttft", "queue", "prefill", "e2e")
+"""Latencies that have one value per request."""
 
 
 def compute_server_counters(
@@ -85,15 +92,19 @@ def compute_server_counters(
     target.
 
     Each sequence contains one reading per server, in the same order. Return None unless every
-    server was read both times, or if no known counter increased. A counter that decreased, because
-    its server was restarted, is unknown."""
-    pairs = [
-        (before.totals, after.totals)
+    server was read both times, or if no known counter increased. A counter that decreased is
+    unknown. If two readings are not of the same process, the result contains only the reason."""
+    readings = [
+        (before, after)
         for before, after in zip(samples_before, samples_after, strict=False)
         if before is not None and after is not None
     ]
-    if not pairs or len(pairs) != len(samples_before) or len(pairs) != len(samples_after):
+    if not readings or len(readings) != len(samples_before) or len(readings) != len(samples_after):
         return None
+    breaks = [refusal for reading in readings if (refusal := find_reading_break(*reading)) is not None]
+    if breaks:
+        return ServerCounters(refusal=breaks[0]) if _has_known_counter(samples_after) else None
+    pairs = [(before.totals, after.totals) for before, after in readings]
 
     def compute_increase(names: Sequence[str]) -> int | None:
         increases = [_find_increase(*pair, names) for pair in pairs]
@@ -119,6 +130,15 @@ def compute_server_counters(
     )
     counts = (counters.requests, counters.input_tokens, counters.looked_up_input_tokens, counters.output_tokens)
     return counters if any(counts) or latencies else None
+
+
+def _has_known_counter(samples: Sequence[Samples | None]) -> bool:
+    """Return whether a server exposes any of the counters that are compared with the client."""
+    names = {
+        *REQUEST_SERIES, *INPUT_TOKEN_SERIES, *OUTPUT_TOKEN_SERIES, *PREEMPTION_SERIES,
+        *(names.number for series in _LATENCIES.values() for names in series),
+    }  # fmt: skip
+    return any(reading is not None and not names.isdisjoint(reading.totals) for reading in samples)
 
 
 def _find_increase(before: dict[str, float], after: dict[str, float], names: Sequence[str]) -> float | None:
@@ -208,17 +228,40 @@ def _iterate_client_means(rows: StageRows) -> Iterator[tuple[ServerLatencyKind, 
         yield "itl", (total_ns / gap_count / 1e6, round(gap_count))
 
 
+def refuse_by_counts(counters: ServerCounters, sent_count: int, answered_count: int) -> ServerCounters:
+    """Return the counters with their number of requests only, and the reason, if that number cannot
+    be that of the stage; otherwise unchanged.
+
+    The stage sent `sent_count` requests, and the client received responses to `answered_count` of
+    them. A server's counters may lag a little behind its responses."""
+    numbers = [counters.requests] if counters.requests is not None else []
+    numbers = numbers or [found.count for kind, found in counters.latencies.items() if kind in _KINDS_OF_REQUESTS]
+    if not numbers:
+        return counters
+    refusal: CountersRefusal | None = None
+    if _compute_other_share(max(numbers), sent_count) > _MAX_OTHER_SHARE:
+        refusal = "more_than_sent"
+    elif max(numbers) < answered_count - max(_MIN_LAG, _MAX_LAG_SHARE * answered_count):
+        refusal = "fewer_than_answered"
+    return counters if refusal is None else ServerCounters(requests=counters.requests, refusal=refusal)
+
+
+def _compute_other_share(counted: int, sent_count: int) -> float:
+    """Return the share of the counted requests that the run did not send."""
+    return max(0, counted - sent_count) / counted if counted else 0.0
+
+
 def check_other_clients(sent_count: int, counters: ServerCounters) -> Check | None:
     """Check that the target's servers completed no more requests than the run sent. Return None if
     the servers do not count requests."""
     if not counters.requests:
         return None
-    other_share = max(0, counters.requests - sent_count) / counters.requests
     return check_upper_limit(
         "other_clients",
-        other_share,
+        _compute_other_share(counters.requests, sent_count),
         unit="share",
         warn=_MAX_OTHER_SHARE,
-        hint=f"The server completed {counters.requests:,} requests, but the run sent {sent_count:,}. Other clients "
-        "used the server at the same time, so its latency is not that of this load alone. Measure without them.",
+        hint=f"The server counted {counters.requests:,} requests, but the run sent {sent_count:,}. Other clients "
+        "used the server at the same time, so its latency is not that of this load alone, or a load balancer answered "
+        "with the counters of another replica. Measure one replica without other clients.",
     )

@@ -85,10 +85,16 @@ def _compute_elapsed_ms(start_ns: Nanoseconds, end_ns: Nanoseconds, is_known: Ma
 
 def _compute_tpot_ms(tokens: TokenRows) -> Floats:
     """Compute the time per output token in ms: (last token − first token)/(tokens − 1). The time is
-    NaN for fewer than two tokens, or if all tokens arrived at the same time."""
+    NaN for fewer than two tokens, or if all tokens arrived at the same time.
+
+    Tokens after the last chunk, such as an end-of-sequence token without text, have no time and do
+    not count, if the numbers of tokens of all chunks are known."""
     first_ns, last_ns = tokens.first_token_ns, tokens.last_token_ns
-    is_known = (first_ns > 0) & (last_ns > first_ns) & (tokens.tokens_out >= 2)
-    gap_counts = np.where(is_known, tokens.tokens_out - 1, 1)
+    counts = tokens.tokens_out
+    if tokens.chunks is not None and tokens.chunks.tokens is not None:
+        counts = np.where(np.isnan(counts), counts, np.fmin(counts, tokens.chunks.sum_tokens()[tokens.chunk_index]))
+    is_known = (first_ns > 0) & (last_ns > first_ns) & (counts >= 2)
+    gap_counts = np.where(is_known, counts - 1, 1)
     return np.where(is_known, (last_ns - first_ns) / 1e6 / gap_counts, np.nan)
 
 

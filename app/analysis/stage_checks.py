@@ -27,12 +27,12 @@ from scipy import special
 
 from app.analysis.arrivals import build_rate_curve
 from app.analysis.columns import Floats, Ints, Nanoseconds
-from app.analysis.drift import CHANGE_LIMIT, compute_latency_drift
+from app.analysis.drift import CHANGE_LIMIT, MIN_VALUES, compute_latency_drift
 from app.analysis.generator_checks import check_generator, check_local_limits
 from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.rows import StageRows
 from app.analysis.token_metrics import compute_coalesced_share
-from app.analysis.validity import check_lower_limit, check_upper_limit
+from app.analysis.validity import check_lower_limit, check_upper_limit, require_evidence
 from app.records.result import Check, CheckId, Objective, StageKind, Validity, Window, WorkerData
 from app.records.stage import StageData
 
@@ -154,17 +154,19 @@ send together."""
 def check_never_started(rows: StageRows) -> Check:
     """Check for requests that were never started, an extreme case of late sends. Too many of them
     make the stage INVALID."""
-    return check_upper_limit(
+    missing_count, request_count = int(np.count_nonzero(~rows.was_started)), rows.was_started.size
+    check = check_upper_limit(
         "arrivals_never_started",
-        float(np.mean(~rows.was_started)) if rows.was_started.size else None,
+        missing_count / request_count if request_count else None,
         unit="share",
         warn=0.0,
         invalid=_MAX_NEVER_STARTED_SHARE,
         hint="No connection was free for these requests before the stage ended. Lower the rate, or raise "
         "target.max_connections if it is the limit."
-        if rows.was_started.size
+        if request_count
         else "No requests were scheduled.",
     )
+    return require_evidence(check, missing_count, request_count, _MAX_NEVER_STARTED_SHARE)
 
 
 def check_client_synchronization(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
@@ -177,11 +179,7 @@ def check_client_synchronization(sent_ns: Nanoseconds, stage_data: StageData, wi
     require cycles of equal length."""
     client_count = stage_data.concurrency or 0
     times_inside_ns = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
-    if (
-        stage_data.arrival_kind not in ("closed", "locust")
-        or client_count < 2
-        or times_inside_ns.size < _MIN_CYCLES * client_count
-    ):
+    if not stage_data.is_closed_loop or client_count < 2 or times_inside_ns.size < _MIN_CYCLES * client_count:
         return ()
     cycle_ns = (window.end_ns - window.start_ns) * client_count / times_inside_ns.size
     if cycle_ns < _CYCLE_PART_COUNT * _MIN_PART_NS:
@@ -434,7 +432,7 @@ def _check_drift(rows: StageRows, stage_data: StageData) -> Check:
     elif stage_data.is_saturated:
         hint = "The backlog kept growing, so the stage was stopped. The endpoint cannot sustain this rate."
     elif change is None:
-        hint = "There are too few responses for this check. Use a longer stage."
+        hint = f"Drift can be found from {MIN_VALUES} responses on. Send more requests, or use a longer stage."
     else:
         hint = "Latency drifted. Warm up longer or lengthen the stage; a steady rise means overload."
     return Check("stationarity", change, CHANGE_LIMIT, "share", "WARN", hint)
@@ -445,17 +443,17 @@ def _check_littles_law(rows: StageRows, stage_data: StageData, window: Window) -
     time).
 
     The window cuts off up to one response per client at its edges, so the tolerance is larger for
-    short stages. The check does not apply to sessions and Locust users, whose think times are
-    unknown."""
-    duration_s = (window.end_ns - window.start_ns) / 1e9
+    short stages. The window of a stage with a number of requests ends with the last response; the
+    time after its last send, when clients had nothing more to send, does not count. The check does
+    not apply to sessions and Locust users, whose think times are unknown, and to stages in which no
+    client sent a second request."""
     has_ended = rows.was_sent & (rows.end_ns > 0)
-    if (
-        stage_data.arrival_kind != "closed"
-        or stage_data.sessions
-        or not stage_data.concurrency
-        or duration_s <= 0
-        or not has_ended.any()
-    ):
+    if stage_data.arrival_kind != "closed" or stage_data.sessions or not stage_data.concurrency or not has_ended.any():
+        return ()
+    ends_with_last_response = window.end_ns == int(rows.end_ns.max()) + 1
+    busy_end_ns = int(rows.scheduled_ns[-1]) + 1 if ends_with_last_response else window.end_ns
+    duration_s = (busy_end_ns - window.start_ns) / 1e9
+    if duration_s <= 0 or rows.scheduled_ns.size <= stage_data.concurrency:
         return ()
     cycle_s = float(np.mean((rows.end_ns - rows.sent_ns)[has_ended])) / 1e9 + stage_data.think_s
     clients_ratio = float(np.count_nonzero(has_ended)) / duration_s * cycle_s / stage_data.concurrency

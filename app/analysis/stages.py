@@ -32,7 +32,7 @@ from app.analysis.objectives import (
     select_run_objectives,
 )
 from app.analysis.rows import StageRows, compute_offered_window, read_rows
-from app.analysis.server_counters import check_other_clients, compare_latencies
+from app.analysis.server_counters import check_other_clients, compare_latencies, refuse_by_counts
 from app.analysis.spans import (
     NO_SCHEDULED_START,
     SCHEDULED_START_METRICS,
@@ -44,6 +44,7 @@ from app.analysis.stage_checks import check_stage
 from app.analysis.steady_state import find_steady_state
 from app.analysis.token_metrics import (
     compute_token_metrics,
+    count_token_batches,
     count_tokens,
     estimate_token_goodput,
     sample_tokens,
@@ -94,13 +95,17 @@ def summarize_rows(
     window = compute_offered_window(rows, stage_data)
     offered_rows = rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns))
     bounds_ns = (window.start_ns, window.end_ns)
-    server = stage_data.server
+    server = (
+        None
+        if stage_data.server is None
+        else refuse_by_counts(stage_data.server, int(rows.was_sent.sum()), int(np.count_nonzero(rows.is_success)))
+    )
     server_latencies = () if server is None else compare_latencies(rows, server)
     has_tokens = rows.tokens is not None and bool((rows.tokens.first_token_ns > 0).any())
     other_clients_check = None if server is None else check_other_clients(int(rows.was_sent.sum()), server)
     checks = check_stage(offered_rows, stage_data, window, slo)
     checks = checks if other_clients_check is None else (*checks, other_clients_check)
-    goodput = _compute_goodput(offered_rows, bounds_ns, slo)
+    goodput = _compute_goodput(offered_rows, stage_data, bounds_ns, slo)
     stage = Stage(
         name=stage_data.name,
         kind=stage_data.kind,
@@ -185,7 +190,7 @@ def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, sl
     checks = check_stage(offered_rows, stage_data, window, slo)
     recomputed_ids = {check.id for check in checks}
     checks = (*checks, *(check for check in original.checks if check.id not in recomputed_ids))
-    goodput = _compute_goodput(offered_rows, (window.start_ns, window.end_ns), slo)
+    goodput = _compute_goodput(offered_rows, stage_data, (window.start_ns, window.end_ns), slo)
     stage = msgspec.structs.replace(
         original,
         good_per_s=goodput["good_per_s"],
@@ -222,7 +227,7 @@ def _summarize_classes(
     for request_class in stage_data.classes:
         class_rows = offered_rows.filter(offered_rows.classes.equals(request_class.name))
         all_class_rows = rows.filter(rows.classes.equals(request_class.name))
-        goodput = _compute_goodput(class_rows, bounds_ns, slo)
+        goodput = _compute_goodput(class_rows, stage_data, bounds_ns, slo)
         completed_per_s = estimate_rate(all_class_rows.end_ns[all_class_rows.is_success], bounds_ns)
         summary = ClassSummary(
             name=request_class.name,
@@ -299,17 +304,21 @@ def _is_long_search_stage(stage_data: StageData, binding_slo: Sequence[Objective
 def _estimate_offered_rate(offered_rows: StageRows, stage_data: StageData, bounds_ns: tuple[int, int]) -> Estimate:
     if stage_data.arrival_kind == "batch":
         return Estimate(None, reason="all requests of a batch are submitted at once")
-    if stage_data.arrival_kind in ("closed", "locust"):
+    if stage_data.is_closed_loop:
         return Estimate(None, reason="closed loop: the next request waits for a response")
     return estimate_rate(offered_rows.scheduled_ns, bounds_ns)
 
 
 def _compute_goodput(
-    offered_rows: StageRows, bounds_ns: tuple[int, int], slo: Sequence[Objective]
+    offered_rows: StageRows, stage_data: StageData, bounds_ns: tuple[int, int], slo: Sequence[Objective]
 ) -> dict[str, Estimate]:
     """Compute the goodput: the rate and the proportion of responses within all SLO limits, and the
     rate of their output tokens, if known. All are withheld if the scheduled starts are unknown and
-    a limit is measured from them."""
+    a limit is measured from them.
+
+    In an open loop, the rates are of the offered requests that succeed. In a closed loop, where
+    responses determine the next requests, they count responses and tokens that arrived in the
+    window, and so never exceed the completion rate and the output throughput."""
     unavailable_labels = (
         [objective.label for objective in slo if objective.metric in SCHEDULED_START_METRICS]
         if not offered_rows.has_all_scheduled_starts
@@ -321,10 +330,13 @@ def _compute_goodput(
         )
         return {"good_per_s": withheld_estimate, "goodput_share": withheld_estimate}
     is_good = find_requests_within_limits(offered_rows, slo)
-    token_goodput = estimate_token_goodput(offered_rows.filter(is_good), bounds_ns)
+    good_rows = offered_rows.filter(is_good)
+    token_goodput = estimate_token_goodput(good_rows, bounds_ns, is_closed_loop=stage_data.is_closed_loop)
     return {
         **({} if token_goodput is None else {"good_tokens_per_s": token_goodput}),
-        "good_per_s": estimate_rate(offered_rows.scheduled_ns[is_good], bounds_ns),
+        "good_per_s": estimate_rate(
+            good_rows.end_ns if stage_data.is_closed_loop else good_rows.scheduled_ns, bounds_ns
+        ),
         "goodput_share": estimate_ordered_proportion(is_good),
     }
 
@@ -394,7 +406,10 @@ def _estimate_media_rate(success_rows: StageRows, amounts: str, bounds_ns: tuple
 
 def _compute_metric_distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
     values_ms = compute_durations_ms(rows, metric)
-    return withhold_distribution(NO_SCHEDULED_START) if values_ms is None else compute_distribution(values_ms)
+    if values_ms is None:
+        return withhold_distribution(NO_SCHEDULED_START)
+    is_of_generator = metric == "send_lag_ms"
+    return compute_distribution(values_ms, BATCH_COUNT if is_of_generator else count_token_batches(rows))
 
 
 def read_metric_samples(telemetry: pd.DataFrame | None) -> dict[str, MetricSamples]:

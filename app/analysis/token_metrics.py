@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.columns import Floats, Ints, Mask
+from app.analysis.columns import Floats, Mask
 from app.analysis.estimates import (
     BATCH_COUNT,
     compute_distribution,
+    count_batches,
     estimate_proportion,
     estimate_rate,
     estimate_rate_of_amounts,
@@ -23,7 +24,10 @@ from app.records.result import Estimate, TokenTotals
 Metrics = dict[str, dict[str, Estimate]]
 
 _TOKEN_DURATION_METRICS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "tpot_ms")
-_NOT_REPORTED = "the server does not report the number of tokens per chunk; see inter-chunk latency (ICL)"
+_NOT_REPORTED = (
+    "the server does not report the number of tokens per chunk; see inter-chunk latency (ICL), or set "
+    "workload.extra_body.stream_options.continuous_usage_stats to true if the server supports it, as vLLM does"
+)
 
 
 def compute_token_metrics(rows: StageRows, bounds_ns: tuple[int, int], all_rows: StageRows) -> Metrics:
@@ -112,12 +116,17 @@ def _build_normalized_metrics(success_rows: StageRows, tokens: TokenRows) -> Met
     return metrics
 
 
-def estimate_token_goodput(good_rows: StageRows, bounds_ns: tuple[int, int]) -> Estimate | None:
-    """Estimate the output tokens per second of the responses within all limits of the SLO, by
-    scheduled start; `None` if no response has a token count."""
+def estimate_token_goodput(
+    good_rows: StageRows, bounds_ns: tuple[int, int], *, is_closed_loop: bool
+) -> Estimate | None:
+    """Estimate the output tokens per second of the responses within all limits of the SLO; `None` if
+    no response has a token count. In an open loop, all tokens count at the scheduled start of their
+    request. In a closed loop, they count as in the output throughput."""
     tokens = good_rows.tokens
     if tokens is None or (tokens.tokens_out.size and np.isnan(tokens.tokens_out).all()):
         return None
+    if is_closed_loop:
+        return _estimate_spread_rate(good_rows, tokens, bounds_ns)
     edges_ns = np.linspace(*bounds_ns, BATCH_COUNT + 1)
     counts, _ = np.histogram(good_rows.scheduled_ns, edges_ns, weights=np.nan_to_num(tokens.tokens_out))
     return estimate_rate_of_amounts(counts, (bounds_ns[1] - bounds_ns[0]) / 1e9)
@@ -143,12 +152,24 @@ def count_tokens(rows: StageRows) -> TokenTotals | None:
     return TokenTotals(tokens.tokens_out.size, input_count, cached_count, output_count)
 
 
+def count_token_batches(success_rows: StageRows) -> int:
+    """Return the number of batches of responses that count as independent, given how long a request
+    of a language model stays."""
+    if success_rows.tokens is None or not success_rows.sent_ns.size:
+        return BATCH_COUNT
+    duration_s = float(success_rows.sent_ns.max() - success_rows.sent_ns.min()) / 1e9
+    return count_batches(duration_s, float(np.mean(success_rows.end_ns - success_rows.sent_ns)) / 1e9)
+
+
 def _build_duration_metrics(success_rows: StageRows) -> Metrics:
     metrics: Metrics = {}
+    batch_count = count_token_batches(success_rows)
     for name in _TOKEN_DURATION_METRICS:
         values_ms = compute_durations_ms(success_rows, name)
         metrics[name] = (
-            withhold_distribution(NO_SCHEDULED_START) if values_ms is None else compute_distribution(values_ms)
+            withhold_distribution(NO_SCHEDULED_START)
+            if values_ms is None
+            else compute_distribution(values_ms, batch_count)
         )
     if success_rows.tokens is not None and np.isnan(success_rows.tokens.tokens_out).all():
         metrics["tpot_ms"] = withhold_distribution("the server does not report token counts")
@@ -207,7 +228,7 @@ def _compute_token_gap_distribution(
 ) -> dict[str, Estimate] | None:
     """Compute the distribution of gaps between tokens: the gap before a chunk of k tokens counts as
     k gaps of 1/k of its length. Return `None` if every chunk holds one token."""
-    is_reported = _find_rows_with_token_counts(chunks)[tokens.chunk_index]
+    is_reported = ~np.isnan(chunks.sum_tokens()[tokens.chunk_index])
     counts = chunks.counts[tokens.chunk_index]
     has_one_token_per_chunk = ~tokens.is_counted_by_chunks & (tokens.tokens_out == counts)
     if np.any(~is_reported & ~has_one_token_per_chunk & (counts > 1)):
@@ -222,14 +243,6 @@ def _compute_token_gap_distribution(
     )
 
 
-def _find_rows_with_token_counts(chunks: Chunks) -> Mask:
-    """Return a mask of the rows in which every chunk reports its number of tokens."""
-    if chunks.tokens is None:
-        return np.zeros(chunks.counts.size, dtype=bool)
-    unreported_counts: Ints = np.concatenate(([0], np.cumsum(chunks.tokens <= 0)))
-    return np.asarray(unreported_counts[chunks.offsets[1:]] == unreported_counts[chunks.offsets[:-1]])
-
-
 def estimate_output_rate(responses: StageRows, bounds_ns: tuple[int, int]) -> Estimate | None:
     """Estimate the output tokens per second within the window; `None` if no response has a token
     count. The tokens of a response are assumed to be evenly spaced between its first and last
@@ -237,6 +250,10 @@ def estimate_output_rate(responses: StageRows, bounds_ns: tuple[int, int]) -> Es
     tokens = responses.tokens
     if tokens is None or np.isnan(tokens.tokens_out).all():
         return None
+    return _estimate_spread_rate(responses, tokens, bounds_ns)
+
+
+def _estimate_spread_rate(responses: StageRows, tokens: TokenRows, bounds_ns: tuple[int, int]) -> Estimate:
     counts = np.nan_to_num(tokens.tokens_out)
     first_ns = np.where(tokens.first_token_ns > 0, tokens.first_token_ns, responses.end_ns)
     durations_ns = np.maximum(responses.end_ns - first_ns, 1)

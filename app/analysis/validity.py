@@ -12,12 +12,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from msgspec.structs import replace
+from scipy import special
 
+from app.analysis.counter_readings import find_reading_break
 from app.analysis.number_format import format_number
 from app.records.local import Placement
 from app.records.metrics import display_unit
 from app.records.result import SWEEP_TAG, Check, CheckId, Clock, Stage, StageKind, Validity, Verdict
-from app.records.telemetry import Samples
+from app.records.telemetry import Samples, is_gpu_source
 
 
 def check_upper_limit(
@@ -49,13 +51,33 @@ def _check_limit(
     return Check(check_id, value, invalid, unit, "INVALID", hint)
 
 
+_MAX_CHANCE = 0.01
+"""Maximum probability of the observed number of violations, or more, if their share is exactly at
+the limit. A single violation is never less probable at a limit of 1 % or more."""
+
+
+def require_evidence(check: Check, violation_count: int, request_count: int, max_share: float) -> Check:
+    """Return the check of a share of requests with WARN instead of INVALID if the count does not
+    show that the share of violations is above `max_share`.
+
+    The count shows it if at least this number of violations among `request_count` independent
+    requests has a probability of at most 1 % at a share of exactly `max_share` (exact binomial
+    test)."""
+    if check.verdict != "INVALID":
+        return check
+    if float(special.bdtrc(violation_count - 1, request_count, max_share)) <= _MAX_CHANCE:
+        return check
+    hint = (
+        f"{violation_count:,} of {request_count:,} requests are too few to decide whether the share is above "
+        f"{100 * max_share:g} %. Send more requests to decide it."
+    )
+    return replace(check, verdict="WARN", hint=hint if check.hint is None else f"{hint} {check.hint}")
+
+
 _SEVERITY_RANKS: dict[Validity, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
 _PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike", "batch")
 _MIN_STEP_S = 10.0
 _MAX_SUSPENDED_S = 2.0
-_FAST_SOURCE_PATTERN = r"host|gpu\d+"
-"""Regular expression for telemetry sources that are sampled several times per second. All other
-sources are slow by design."""
 
 
 def compute_verdict(checks: Sequence[Check]) -> Verdict:
@@ -138,8 +160,10 @@ def check_wall_clock(clock: Clock, suspended_s: float | None) -> Check:
 
 
 def check_telemetry(telemetry: pd.DataFrame) -> Check:
-    """Check the 99th percentile of the gaps between samples of the same telemetry source."""
-    fast_samples = telemetry[telemetry["source"].str.fullmatch(_FAST_SOURCE_PATTERN)]
+    """Check the 99th percentile of the gaps between samples of the same telemetry source. Only the
+    host and GPUs are sampled several times per second; all other sources are slow by design."""
+    sources = [source for source in telemetry["source"].unique() if source == "host" or is_gpu_source(source)]
+    fast_samples = telemetry[telemetry["source"].isin(sources)]
     sample_times = fast_samples[["source", "at_ns"]].drop_duplicates().sort_values("at_ns")
     gaps_ms = sample_times.groupby("source")["at_ns"].diff().dropna().to_numpy(dtype=np.float64) / 1e6
     return check_upper_limit(
@@ -274,8 +298,8 @@ def compute_cache_increases(
     samples_before: Samples | None, samples_after: Samples | None
 ) -> tuple[float, float] | None:
     """Compute the increase of cache hits and prompt tokens between two samples; `None` if the
-    server does not report both counters or was restarted."""
-    if samples_before is None or samples_after is None:
+    server does not report both counters, or if the samples are not of the same process."""
+    if samples_before is None or samples_after is None or find_reading_break(samples_before, samples_after) is not None:
         return None
     for increases in _list_counter_increases(samples_before.totals, samples_after.totals):
         if all(math.isfinite(count) and count >= 0 for count in increases):

@@ -108,8 +108,8 @@ def _format_disturbances(capacities: list[MeasuredCapacity]) -> Iterator[str]:
         if capacity.disturbed_by_cores is not None:
             yield (
                 f"note: {capacity.kind}, {format_worker_count(capacity.workers)}: other processes used "
-                f"{capacity.disturbed_by_cores:.1f} cores. The result was not stored. Stop these "
-                "processes and calibrate again."
+                f"{capacity.disturbed_by_cores:.1f} cores. Runs use the result only while this "
+                "machine is busy. Stop these processes and calibrate again."
             )
 
 

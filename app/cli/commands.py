@@ -32,11 +32,36 @@ class Arguments(SimpleNamespace):
 
 
 class CommandOption(click.Option):
-    """Option that is listed in a section of the help."""
+    """Option that is listed in a section of the help.
 
-    def __init__(self, declarations: Sequence[str], *, section: str = DEFAULT_SECTION, **attributes: Any) -> None:
+    `elsewhere` are the names that other tools have for it, which a user may type out of habit.
+    """
+
+    def __init__(
+        self,
+        declarations: Sequence[str],
+        *,
+        section: str = DEFAULT_SECTION,
+        elsewhere: Sequence[str] = (),
+        **attributes: Any,
+    ) -> None:
         super().__init__(declarations, **attributes)
-        self.section = section
+        self.section, self.elsewhere = section, elsewhere
+
+
+def suggest_option(command: click.Command, name: str) -> str | None:
+    """Return the option of a command that a user probably meant by an unknown one: the option that has this name in
+    another tool, otherwise the one with the most similar name. `None` if there is none."""
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    for option in options:
+        if isinstance(option, CommandOption) and name in option.elsewhere:
+            return max(option.opts, key=len)
+    from app.profiles.problems import did_you_mean
+
+    suggestion = did_you_mean(
+        name.lstrip("-"), [text.lstrip("-") for option in options for text in option.opts if text.startswith("--")]
+    )
+    return None if suggestion is None else f"--{suggestion.name}"
 
 
 class Command(click.Command):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from app.cli.tables import Column
     from app.records.breakdown import LatencyBreakdown
     from app.records.result import Stage
+    from app.records.server_counters import CountersRefusal
     from app.reporting.opened import OpenedRun
     from app.reporting.request_spans import SpanMatch
 
@@ -29,11 +30,13 @@ _BAR_WIDTH = 50
 
 
 class _Row(NamedTuple):
-    """Breakdown of a stage. `request` is the number of a single request; None for an aggregate."""
+    """Breakdown of a stage. `request` is the number of a single request; None for an aggregate.
+    `refusal` is the reason for which the server's counters are left out; None if they are not."""
 
     stage: str
     request: int | None
     breakdown: LatencyBreakdown
+    refusal: CountersRefusal | None
 
     @property
     def label(self) -> str:
@@ -42,6 +45,7 @@ class _Row(NamedTuple):
 
 def _explain(arguments: Arguments) -> int:
     from app.cli.tables import format_table, print_json
+    from app.reporting.load import describe_refusal
     from app.reporting.opened import load_run
     from app.reporting.request_spans import match_spans
     from app.storage.run_directory import find_run
@@ -53,11 +57,20 @@ def _explain(arguments: Arguments) -> int:
     spans = None if arguments.spans is None else match_spans(run, arguments.spans)
     rows = _collect_rows(run, arguments, spans)
     if output == "json":
-        print_json([{"stage": row.stage, "request": row.request, "breakdown": row.breakdown} for row in rows])
+        print_json(
+            [
+                {"stage": row.stage, "request": row.request, "breakdown": row.breakdown,
+                 "counters_refusal": row.refusal}
+                for row in rows
+            ]
+        )  # fmt: skip
     elif output == "table" and arguments.request is not None:
         print("\n".join(_draw_waterfall(rows[-1])))
     else:
         print(format_table(_build_columns(rows), rows, output))
+    for refusal in dict.fromkeys(row.refusal for row in rows if row.refusal is not None):
+        stage_names = dict.fromkeys(row.stage for row in rows if row.refusal == refusal)
+        print(f"{', '.join(stage_names)}: {describe_refusal(refusal)}", file=sys.stderr)
     if spans is not None:
         print(_format_match(spans), file=sys.stderr)
     return ExitCode.OK
@@ -129,10 +142,14 @@ def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Argument
         breakdowns = stage.breakdown or break_down_latency(
             stage_rows, stage_rows, stage.server_latencies, stage.round_trip_ms
         )
-    aggregates = [] if arguments.request is not None else [_Row(stage.name, None, one) for one in breakdowns]
+    refusal = None if stage.server is None or has_spans else stage.server.refusal
+    aggregates = [] if arguments.request is not None else [_Row(stage.name, None, one, refusal) for one in breakdowns]
     return [
         *aggregates,
-        *(_Row(stage.name, number, break_down_request(stage_rows, number, stage.round_trip_ms)) for number in numbers),
+        *(
+            _Row(stage.name, number, break_down_request(stage_rows, number, stage.round_trip_ms), refusal)
+            for number in numbers
+        ),
     ]
 
 

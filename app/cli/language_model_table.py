@@ -46,12 +46,12 @@ def print_test_table(local: LocalSection, output: OutputFormat) -> None:
 
 
 def _format_rate(row: _MeasuredTest) -> Cell:
-    """Format the rate with the half-width of its 95 % interval."""
+    """Format the rate with the half-width of its 95 % interval, whose lower half may end at 0."""
     rate = row.test.rate
     if rate.value is None:
         return None
     low_high = rate.ci95
-    return f"{rate.value:.2f}" if low_high is None else f"{rate.value:.2f} ± {(low_high[1] - low_high[0]) / 2:.2f}"
+    return f"{rate.value:.2f}" if low_high is None else f"{rate.value:.2f} ± {low_high[1] - rate.value:.2f}"
 
 
 def _format_parameters(row: _MeasuredTest) -> Cell:
@@ -68,6 +68,7 @@ def _get_bound(row: _MeasuredTest, index: int) -> Cell:
 
 _COLUMNS: tuple[Column[_MeasuredTest], ...] = (
     Column("model", "model", lambda row: row.variant.model),
+    Column("precision", "precision", lambda row: row.variant.precision),
     Column("", "size", lambda row: None if row.variant.size_bytes is None else format_size(row.variant.size_bytes)),
     Column("size_bytes", "", lambda row: row.variant.size_bytes),
     Column("", "params", _format_parameters),

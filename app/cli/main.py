@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from app import __version__
-from app.cli.commands import GLOBAL_SECTION, CommandLine, CommandOption
+from app.cli.commands import GLOBAL_SECTION, CommandLine, CommandOption, suggest_option
 from app.cli.streams import escape_controls, escape_output, ignore_broken_pipe
 from app.errors import OPEN_FILES_HINT, ExitCode, SizewiseError, is_too_many_open_files
 from app.extras import build_missing_package_error
@@ -129,15 +129,18 @@ def _print_usage_error(error: click.UsageError, argv: Sequence[str]) -> int:
             return ExitCode.USAGE
         case click.NoSuchOption():
             message = f"unknown option {error.option_name}"
+            suggestion = None if error.ctx is None else suggest_option(error.ctx.command, error.option_name)
+            if suggestion is not None:
+                hint = f"Did you mean {suggestion}?"
         case click.exceptions.NoSuchCommand():
             message = f"unknown command {error.command_name!r}"
+            if error.possibilities:
+                hint = f"Did you mean {' or '.join(error.possibilities)}?"
         case _:
             text = error.format_message()
             message = f"{text[:1].lower()}{text[1:]}".removesuffix(".")
     if isinstance(error, click.BadOptionUsage):
         hint = f"{_suggest_value(error)}{hint}"
-    if possibilities := getattr(error, "possibilities", None):
-        hint = f"Did you mean {' or '.join(possibilities)}?"
     return _print_error(message, hint, ExitCode.USAGE, argv)
 
 

@@ -19,6 +19,7 @@ from app.analysis.gating import DEFAULT_GATING, Gating, list_warnings
 from app.cli.colors import print_with_colors
 from app.cli.commands import Arguments
 from app.cli.options import Verbosity, parse_verbosity
+from app.cli.planned_work import format_search_estimate
 from app.cli.progress import ProgressView, open_progress
 from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
@@ -39,7 +40,7 @@ from app.session.interruption import Interruption
 from app.session.local.run import run_locally
 from app.session.run import RunOutcome, run
 from app.session.spec import BaselineSpec
-from app.storage.bundle import is_valid_run_id
+from app.storage.bundle import is_reserved_run_id, is_valid_run_id
 from app.storage.checksums import write_checksums
 from app.storage.resuming import read_interrupted_run, reopen_run
 from app.storage.run_directory import (
@@ -54,9 +55,11 @@ from app.storage.run_directory import (
 from app.wiring.dependencies import build_dependencies
 from app.wiring.local_dependencies import build_local_dependencies
 from app.wiring.local_spec import build_local_spec
+from app.wiring.planned_work import estimate_search
 from app.wiring.spec import build_spec
 from app.wiring.stored_runs import load_stored_profile
 from app.wiring.workers import RemoteWorkers, build_gather
+from app.wiring.workload import check_tokenizers
 from reports.annotations import build_workflow_commands
 from reports.formats import RUN_FILES
 from reports.markdown import MAX_BYTES, render_markdown
@@ -133,16 +136,31 @@ def measure_profile(
     remote_workers: RemoteWorkers | None,
     gating: Gating,
     baseline: BaselineSpec | None,
+    *,
+    on_measured: Callable[[], None] = lambda: None,
 ) -> int:
     """Run the profile, evaluate the result against the baseline, and return the exit code.
 
     If `remote_workers` is set, workers on other machines send the load. The results are stored even
-    if the run is interrupted.
+    if the run is interrupted. `on_measured` is called after a run that has measured something.
     """
     request_consent(profile, arguments.allow_secrets)
+    _print_search_estimate(profile, parse_verbosity(arguments))
     new_run = _create_run(profile, arguments.out)
     run_session = _build_session(profile, new_run, remote_workers, gating, baseline, recalibrate=arguments.recalibrate)
-    return show_run(_run_and_store(new_run, run_session, None, arguments), arguments, gating)
+    measured_run = _run_and_store(new_run, run_session, None, arguments)
+    if measured_run.outcome.result.stages:
+        on_measured()
+    return show_run(measured_run, arguments, gating)
+
+
+def _print_search_estimate(profile: Profile, verbosity: Verbosity) -> None:
+    """Print how long the profile's search for the max rate takes, if it has one."""
+    search_spec = None if isinstance(profile, LocalProfile) else profile.load.search
+    if search_spec is None or verbosity == "quiet" or isinstance(profile, LocalProfile):
+        return
+    planned_search = estimate_search(search_spec, profile.complete_slo, profile.target.timeouts.total_s)
+    print(format_search_estimate(planned_search, search_spec.max_duration_s), file=sys.stderr)
 
 
 def measure_demonstration(
@@ -193,8 +211,10 @@ def resume_run(
     """
     interrupted_run = read_interrupted_run(run_to_resume)
     profile = load_stored_profile(run_to_resume)
+    request_consent(profile, arguments.allow_secrets)
     run_id = interrupted_run.run_id
     spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
+    check_tokenizers(spec.workload)
     spec = msgspec.structs.replace(spec, baseline=read_baseline(profile.name))
     gather = build_gather(profile, remote_workers)
     spec_text, resumed_at = run_to_resume.spec_text or "", datetime.now(UTC)
@@ -232,9 +252,14 @@ def _run_and_store(
 
 def _build_run_id(out: Path | None, name: str, started_at: datetime) -> str:
     """Return the run ID. If `out` is a directory in the runs folder, the ID is the directory name,
-    because runs in that folder are found by directory name. Otherwise, a new ID is generated."""
-    if out is not None and out.resolve().parent == runs_home().resolve() and is_valid_run_id(out.name):
-        return out.name
+    because runs in that folder are found by directory name. Otherwise, a new ID is generated.
+    Raises UsageError if the ID would be a reserved word."""
+    if out is not None and out.resolve().parent == runs_home().resolve():
+        if is_reserved_run_id(out.name):
+            hint = "Choose another name with --out."
+            raise UsageError(f"a run cannot have the ID {out.name!r}, which stands for another run", hint=hint)
+        if is_valid_run_id(out.name):
+            return out.name
     return new_run_id(name, started_at)
 
 
@@ -254,7 +279,7 @@ def _build_session(
     *,
     recalibrate: bool,
 ) -> RunSession:
-    """Build the session of a profile without starting anything. Raises UsageError or
+    """Build the session of a profile. Only the trial of a tokenizer is started. Raises UsageError or
     UnavailableError."""
     _require_extras(profile)
     if isinstance(profile, LocalProfile):
@@ -267,6 +292,7 @@ def _build_session(
         return lambda store, emit, stop: run_locally(local_spec, build_local_dependencies(profile, store), emit, stop)
     today = new_run.started_at.date()
     spec = build_spec(profile, new_run.run_id, today=today, recalibrate=recalibrate, gating=gating)
+    check_tokenizers(spec.workload)
     spec = msgspec.structs.replace(spec, baseline=baseline)
     gather = build_gather(profile, remote_workers)
     return lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop)
@@ -303,6 +329,7 @@ def _run_session(
                 os.getpid(),
                 new_run.slo,
                 is_local=not new_run.has_requests,
+                started_at=new_run.started_at.isoformat(),
             )
             emit(run_started)
             store.write_spec(new_run.spec_text)

@@ -159,8 +159,8 @@ BASELINE_OPTIONS: tuple[CommandOption, ...] = (
         metavar="RUN",
         section=_BASELINE_SECTION,
         shell_complete=complete_runs,
-        help="run ID, run directory, result.json, 'last' for the last valid run of the profile, or 'promoted' for the "
-        "run set with `runs promote`; repeated runs separated by commas",
+        help="run ID, run directory, result.json, 'last' for the last run of the profile that passed, or 'promoted' "
+        "for the run set with `runs promote`; repeated runs separated by commas",
     ),
     TOLERANCE_OPTION,
     FORCE_OPTION,

@@ -14,6 +14,7 @@ from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     import datetime
+    from collections.abc import Mapping
 
     from app.cli.tables import Column
     from app.planning.exports.files import ExportKind
@@ -87,7 +88,7 @@ def _plan(arguments: Arguments) -> int:
     elif output == "json":
         _write_export(plan, "json", export_settings, None)
     elif output != "table":
-        print(format_table(_build_columns(), _list_feasible_fleets(plan), output))
+        print(format_table(_build_columns(plan.latency_metric), _list_feasible_fleets(plan), output))
     else:
         _show_plan(plan, plan_inputs)
         if plan.recommendation is None:
@@ -98,6 +99,7 @@ def _plan(arguments: Arguments) -> int:
                 for change, changed_inputs in changed_inputs_by_change.items()
             }
             _show_what_if(plan, what_if_plans)
+            _show_price_coverage(plan_inputs, changed_inputs_by_change)
     return ExitCode.OK if plan.recommendation is not None else ExitCode.GATE_FAILED
 
 
@@ -119,7 +121,7 @@ def _show_plan(plan: Plan, plan_inputs: PlanningInputs) -> None:
     fleets = _list_feasible_fleets(plan)[:_MAX_OFFERS]
     if fleets:
         print()
-        print(format_table(_build_columns(), fleets))
+        print(format_table(_build_columns(plan.latency_metric), fleets))
 
 
 def _list_feasible_fleets(plan: Plan) -> list[Fleet]:
@@ -139,8 +141,9 @@ def _show_relaxations(plan_inputs: PlanningInputs) -> None:
         print(f"  {relaxation.text} {' '.join(options)}")
 
 
-def _build_columns() -> tuple[Column[Fleet], ...]:
+def _build_columns(latency_metric: str) -> tuple[Column[Fleet], ...]:
     from app.cli.tables import Column
+    from app.records.metrics import metric_label
 
     return (
         Column("instances", "instances", lambda fleet: fleet.instances),
@@ -153,7 +156,12 @@ def _build_columns() -> tuple[Column[Fleet], ...]:
         Column("probability_slo_met", "", lambda fleet: fleet.slo_probabilities and fleet.slo_probabilities.planned),
         Column("", "peak utilization %", _compute_utilization_percent),
         Column("utilization_at_peak", "", lambda fleet: fleet.utilization_at_peak.value),
-        Column("latency_at_peak_ms", "peak latency ms", lambda fleet: fleet.latency_at_peak.value),
+        Column(
+            "latency_at_peak_ms",
+            f"{metric_label(latency_metric)} at peak (ms)",
+            lambda fleet: fleet.latency_at_peak.value,
+        ),
+        Column("latency_metric", "", lambda _: latency_metric),
         Column("basis", "based on", lambda fleet: fleet.basis),
         Column("sizing_method", "method", lambda fleet: fleet.sizing_method),
         Column("risk", "risk (0-4)", lambda fleet: fleet.risk),
@@ -183,6 +191,16 @@ def _show_what_if(plan: Plan, what_if_plans: dict[str, Plan]) -> None:
 
     print()
     print(format_table(_build_what_if_columns(plan), [("as planned", plan), *what_if_plans.items()]))
+
+
+def _show_price_coverage(plan_inputs: PlanningInputs, changed_inputs_by_change: Mapping[str, PlanningInputs]) -> None:
+    """Print which offers a what-if case with another kind of price compares."""
+    from app.planning.plan_notes import describe_price_coverage
+
+    for change, changed_inputs in changed_inputs_by_change.items():
+        if changed_inputs.limits.price != plan_inputs.limits.price:
+            for note in describe_price_coverage(changed_inputs):
+                print(f"{change}: {note}")
 
 
 def _build_what_if_columns(original_plan: Plan) -> tuple[Column[tuple[str, Plan]], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.records.planned_work import PlannedWork
+from app.records.planned_work import PlannedSearch, PlannedWork
 from reports.formatting import format_count, format_count_noun, format_duration, format_money, format_number
 
 
@@ -12,6 +12,17 @@ def format_work(work: PlannedWork) -> str:
     """Format the work that a profile requests as one line: stages, duration, requests, tokens and
     cost."""
     return "; ".join(_format_clauses(work))
+
+
+def format_search_estimate(planned_search: PlannedSearch, max_duration_s: float | None) -> str:
+    """Format how long a search for the max rate takes. `max_duration_s` is its time limit in s."""
+    durations_s = [min(duration_s, max_duration_s or duration_s) for duration_s in planned_search.duration_s]
+    duration_text = " to ".join(dict.fromkeys(map(format_duration, durations_s)))
+    limit_text = "" if max_duration_s is None else f"; it ends after {format_duration(max_duration_s)} at most"
+    return (
+        f"estimate: the search takes {duration_text} for a max rate of "
+        f"{' to '.join(map(format_number, planned_search.assumed_per_s))} req/s{limit_text}"
+    )
 
 
 def _format_clauses(work: PlannedWork) -> Iterator[str]:

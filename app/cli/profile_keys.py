@@ -11,6 +11,7 @@ import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import output_options, parse_output, profile_argument
+from app.cli.streams import warn
 
 if TYPE_CHECKING:
     from app.cli.tables import Cell, Column
@@ -78,7 +79,7 @@ def _build_row(path: tuple[str, ...], field: Any) -> dict[str, Any]:
 
 def _write_ci_job(arguments: Arguments) -> int:
     from app.profiles.bundled import find_profile
-    from app.profiles.ci_job import write_ci_job
+    from app.profiles.ci_job import describe_missing_package, write_ci_job
     from app.profiles.document import read_document
     from app.profiles.loading import load_profile
 
@@ -90,6 +91,9 @@ def _write_ci_job(arguments: Arguments) -> int:
         arguments.pipeline, profile_text, profile_document, path.resolve().parent, arguments.out, arguments.requirement
     ):
         print(written_path)
+    problem = describe_missing_package(arguments.requirement)
+    if problem is not None:
+        warn(problem)
     return 0
 
 
@@ -126,9 +130,12 @@ CI_COMMAND = Command(
         CommandOption(
             ["--install", "requirement"],
             metavar="REQUIREMENT",
-            help="what pip installs in the job, such as the URL of a wheel (default: this version of sizewise)",
+            help="what pip installs in the job: a wheel in the repository, the URL of a wheel, or a VCS URL such as "
+            "git+https://… (default: this version of sizewise from a package index)",
         ),
     ],
     documentation="Write a profile and a CI job that runs it to a repository.",
-    examples=("sizewise profiles ci profile.yaml --for github",),
+    examples=(
+        "sizewise profiles ci profile.yaml --for github --install git+https://git.example.com/tools/sizewise@v0.1.0",
+    ),
 )

@@ -32,6 +32,7 @@ def _check_profile(arguments: Arguments) -> int:
     from app.profiles.resolved import compute_profile_hash
     from app.wiring.local_spec import check_generation_tests
     from app.wiring.planned_work import estimate_work
+    from app.wiring.workload import build_workload, check_data, check_tokenizers
 
     path, profile = _load_profile(arguments)
     if arguments.this_machine and not isinstance(profile, LocalProfile):
@@ -40,6 +41,10 @@ def _check_profile(arguments: Arguments) -> int:
         )
     if isinstance(profile, LocalProfile):
         check_generation_tests(profile)
+    else:
+        workload = build_workload(profile)
+        check_data(workload)
+        check_tokenizers(workload)
     work = estimate_work(profile, load_catalog())
     unrunnable_variants = (
         _find_unrunnable_variants(profile) if arguments.this_machine and isinstance(profile, LocalProfile) else None

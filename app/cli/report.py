@@ -189,6 +189,8 @@ def _write_in_run_directory(directory: Path, format_id: str, content: bytes, rep
 
 
 def _execute_plan(arguments: Arguments) -> int:
+    import msgspec
+
     from app.reporting.plan import build_plan_report
     from app.wiring.plan_files import read_plan
 
@@ -201,7 +203,8 @@ def _execute_plan(arguments: Arguments) -> int:
             f"{path} is a plan, which has no requests to apply other definitions to", hint="Specify a run."
         )
     plan_file = read_plan(path)
-    report = build_plan_report(plan_file.plan, plan_file.inputs, plan_file.tool, f"sizewise plan {path.name}")
+    plan = msgspec.structs.replace(plan_file.plan, notes=(*plan_file.notes, *plan_file.plan.notes))
+    report = build_plan_report(plan, plan_file.inputs, plan_file.tool, f"sizewise plan {path.name}")
     try:
         content = _render(report, format_id)
     except ValueError as error:

@@ -28,8 +28,8 @@ from app.cli.options import (
     set_option,
     verbosity_options,
 )
-from app.cli.secret_consent import CONSENT_OPTION
-from app.cli.url import URL_OPTIONS
+from app.cli.secret_consent import CONSENT_OPTION, allow_command_line
+from app.cli.url import URL_OPTIONS, save_profile
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -108,7 +108,12 @@ def _run(arguments: Arguments) -> int:
     from app.cli.measuring import measure_profile  # imported late, since it takes 1 s
 
     return measure_profile(
-        profile, arguments, remote_workers, parse_gating(arguments), parse_baseline(arguments, profile.name)
+        profile,
+        arguments,
+        remote_workers,
+        parse_gating(arguments),
+        parse_baseline(arguments, profile.name),
+        on_measured=lambda: save_profile(arguments),
     )
 
 
@@ -131,7 +136,9 @@ def _load_profile(arguments: Arguments, overrides: list[str]) -> Profile:
             )
         names = ("users", "spawn_per_s", "duration", "host")
         locust_options = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-        return build_locust_profile(arguments.locustfile, **locust_options, overrides=overrides)
+        profile = build_locust_profile(arguments.locustfile, **locust_options, overrides=overrides)
+        allow_command_line(profile, arguments)
+        return profile
     if arguments.profile is None:
         raise UsageError(
             "neither a profile, a URL nor a Locust test is specified",
@@ -184,7 +191,7 @@ COMMAND = Command(
 RESUME_COMMAND = Command(
     "resume",
     _resume_run,
-    [run_argument(), *BASELINE_OPTIONS, *REMOTE_OPTIONS, *GATING_OPTIONS, *OUTPUT_OPTIONS],
+    [run_argument(), *BASELINE_OPTIONS, CONSENT_OPTION, *REMOTE_OPTIONS, *GATING_OPTIONS, *OUTPUT_OPTIONS],
     documentation="""Resume an interrupted run of an endpoint after its last complete stage.
 
     The run was killed or stopped by a signal, and is resumed in its own directory. It has one result, which states that

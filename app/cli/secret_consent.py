@@ -1,4 +1,4 @@
-"""Request consent, once per profile and host, to send secrets to the host."""
+"""Request consent, once per profile and host, to send secrets and files to the host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.cli.commands import CommandOption
+from app.cli.commands import Arguments, CommandOption
 
 if TYPE_CHECKING:
     from app.profiles.profile import Profile
@@ -16,18 +16,25 @@ CONSENT_OPTION = CommandOption(
     ["--allow-secrets"],
     multiple=True,
     metavar="HOST",
-    help="allow the profile to send its env: and file: secrets to this host; the choice is stored",
+    help="allow the profile to send its env: and file: secrets, and the files that it names outside its own folder, to "
+    "this host; the choice is stored",
 )
 
 
 def request_consent(profile: Profile, hosts: Sequence[str]) -> None:
-    """Store the consent to send secrets to `hosts`. If the session is interactive, ask for consent
-    for every other host to which the profile sends secrets.
+    """Store the consent to send secrets and files to `hosts`. If the session is interactive, ask for
+    consent for every other host to which the profile sends some.
 
     Raises UsageError if consent for a host is missing.
     """
     from app.storage.allowed_secrets import store_permission
-    from app.wiring.secret_consent import allow_hosts, find_secrets_to_allow, require_consent
+    from app.wiring.secret_consent import (
+        allow_hosts,
+        find_secrets_to_allow,
+        list_own_files,
+        remember_own_files,
+        require_consent,
+    )
 
     allow_hosts(profile, hosts)
     if sys.stdin.isatty() and sys.stderr.isatty():
@@ -40,3 +47,12 @@ def request_consent(profile: Profile, hosts: Sequence[str]) -> None:
             if sys.stdin.readline().strip().casefold() in ("y", "yes"):
                 store_permission(request)
     require_consent(profile)
+    remember_own_files(list_own_files(profile))
+
+
+def allow_command_line(profile: Profile, arguments: Arguments) -> None:
+    """Consent to send the secrets and files of a profile that was built from the command line to
+    its hosts, because the user has named all of them."""
+    from app.profiles.sent_references import find_sent_references
+
+    arguments.allow_secrets = (*arguments.allow_secrets, *find_sent_references(profile))

@@ -68,7 +68,7 @@ def _simulate(arguments: Arguments) -> int:
     elif output == "table":
         _show_day(day)
     else:
-        print(format_table(_build_columns(), day.hours, output))
+        print(format_table(_build_columns(day), day.hours, output))
     if arguments.csv is not None:
         _write_minutes(arguments.csv, day)
     return ExitCode.OK
@@ -107,15 +107,20 @@ def _show_day(day: SimulatedDay) -> None:
     for text in day.sentences:
         print(textwrap.fill(text, 110))
     print()
-    print(format_table(_build_columns(), day.hours))
+    print(format_table(_build_columns(day), day.hours))
     print()
     for text in day.notes:
         print(textwrap.fill(text, 110, initial_indent="- ", subsequent_indent="  "))
 
 
-def _build_columns() -> tuple[Column[SimulatedHour], ...]:
+def _build_columns(day: SimulatedDay) -> tuple[Column[SimulatedHour], ...]:
+    """Return the columns of an hour; those of TTFT and TPOT only if requests have tokens."""
     from app.cli.tables import Column
 
+    token_columns: tuple[Column[SimulatedHour], ...] = (
+        Column("ttft_p95_ms", "p95 TTFT ms", lambda hour: hour.tokens.ttft_p95_ms if hour.tokens else None),
+        Column("tpot_p95_ms", "p95 TPOT ms", lambda hour: hour.tokens.tpot_p95_ms if hour.tokens else None),
+    )
     return (
         Column("", "hour", lambda hour: f"{hour.hour:02}:00"),
         Column("hour", "", lambda hour: hour.hour),
@@ -126,6 +131,7 @@ def _build_columns() -> tuple[Column[SimulatedHour], ...]:
         Column("p50_ms", "p50 ms", lambda hour: hour.p50_ms),
         Column("p95_ms", "p95 ms", lambda hour: hour.p95_ms),
         Column("p99_ms", "p99 ms", lambda hour: hour.p99_ms),
+        *(token_columns if day.tokens is not None else ()),
         Column("good_share", "", lambda hour: hour.good_share),
         Column("", "within SLO %", _format_good_percent),
         Column("usd", "$", lambda hour: hour.usd),

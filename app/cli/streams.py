@@ -1,13 +1,16 @@
-"""Standard streams: replace missing streams, escape control characters, and ignore closed pipes."""
+"""Standard streams: replace missing streams, characters that the encoding lacks, and control characters, and ignore
+closed pipes."""
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 _CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
@@ -36,6 +39,39 @@ def replace_missing_streams() -> None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+_PLAIN_CHARACTERS = str.maketrans({
+    "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u2011": "-", "\u2026": "...", "\u00d7": "x", "\u00b7": "|",
+    "\u00b1": "+/-", "\u2248": "~", "\u2264": "<=", "\u2265": ">=", "\u2192": "->", "\u2190": "<-", "\u00a0": " ",
+    "\u202f": " ", "\u2009": " ", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00b5": "u",
+    "\u03bc": "u", "\u00b0": " deg ", "\u00b2": "2", "\u20ac": "EUR",
+})  # fmt: skip
+"""Plain text for the characters that Sizewise prints beyond ASCII."""
+_PLAIN_TEXT_ERRORS = "sizewise.plain_text"
+
+
+def _encode_plainly(error: UnicodeError) -> tuple[str, int]:
+    """Replace characters that an encoding lacks: known ones by plain text, others by their JSON escape, so that JSON
+    stays valid. Error handler for `codecs.register_error`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_PLAIN_CHARACTERS)
+    units = text.encode("utf-16-be", "surrogatepass")
+    escaped = (int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2))
+    return "".join(chr(unit) if unit < 0x80 else f"\\u{unit:04x}" for unit in escaped), error.end
+
+
+def replace_unencodable_characters() -> None:
+    """Configure standard output and error so that characters that their encoding lacks, such as \u2264 in ASCII, are
+    replaced instead of ending the command."""
+    codecs.register_error(_PLAIN_TEXT_ERRORS, _encode_plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(
+                OSError
+            ):  # the position of a pipe that replaced the stream's file is unknown, and unimportant
+                stream.reconfigure(errors=_PLAIN_TEXT_ERRORS)
 
 
 def escape_controls(text: str) -> str:

@@ -9,6 +9,8 @@ import click
 
 from app.cli.commands import PATH, Arguments, CommandOption
 from app.cli.options import refuse_options
+from app.cli.secret_consent import allow_command_line
+from app.cli.streams import warn
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,10 +34,15 @@ _OPENAI_APIS: dict[str, UrlProtocol] = {
     "realtime": "openai-realtime",
 }
 _SECTION = "A URL instead of a profile"
+_OTHER_FILE_HINT = "Choose another file, or remove this one."
 
 URL_OPTIONS: tuple[CommandOption, ...] = (
     CommandOption(
-        ["--openai"], metavar="URL", section=_SECTION, help="base URL of an OpenAI-compatible API, as in …/v1"
+        ["--openai"],
+        elsewhere=("--base-url", "--endpoint", "--target"),
+        metavar="URL",
+        section=_SECTION,
+        help="base URL of an OpenAI-compatible API, as in …/v1",
     ),
     CommandOption(
         ["--api"],
@@ -61,6 +68,7 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
     ),
     CommandOption(
         ["-X", "--request", "method"],
+        elsewhere=("--method", "-m"),
         metavar="METHOD",
         section=_SECTION,
         help="HTTP method (default: POST with --data, otherwise GET)",
@@ -68,16 +76,28 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
     CommandOption(["-d", "--data"], metavar="BODY", section=_SECTION, help="body of each request, or @FILE"),
     CommandOption(
         ["--input-tokens"],
+        elsewhere=("--input-len", "--random-input-len", "--isl", "--prompt-tokens", "--synthetic-input-tokens-mean"),
         metavar="N",
         section=_SECTION,
         help="prompt length in tokens, or a distribution as in a profile (default: 512)",
     ),
-    CommandOption(["--output-tokens"], metavar="N", section=_SECTION, help="response length in tokens (default: 128)"),
     CommandOption(
-        ["--rate"], metavar="RATE", section=_SECTION, help="requests per second, like 200/s; several, as in 50/s,100/s"
+        ["--output-tokens"],
+        elsewhere=("--output-len", "--random-output-len", "--osl", "--output-tokens-mean"),
+        metavar="N",
+        section=_SECTION,
+        help="response length in tokens (default: 128)",
+    ),
+    CommandOption(
+        ["--rate"],
+        elsewhere=("--rps", "--qps", "--request-rate", "-r"),
+        metavar="RATE",
+        section=_SECTION,
+        help="requests per second, like 200/s; several, as in 50/s,100/s",
     ),
     CommandOption(
         ["--concurrency"],
+        elsewhere=("-c", "--max-concurrency", "--connections", "-u", "--vus", "--clients"),
         metavar="N",
         section=_SECTION,
         help="number of requests in flight, each sent after the previous response; several, as in 1,2,4,8; with "
@@ -85,12 +105,14 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
     ),
     CommandOption(
         ["--duration"],
+        elsewhere=("-t", "-z", "--time", "--run-time", "--max-seconds", "--benchmark-duration"),
         metavar="TIME",
         section=_SECTION,
         help="duration of each load, like 30s (default: 10s; 1m for a Locust test)",
     ),
     CommandOption(
         ["--requests"],
+        elsewhere=("-n", "--num-prompts", "--num-requests", "--request-count", "--max-requests", "--iterations"),
         type=click.IntRange(min=1),
         metavar="N",
         section=_SECTION,
@@ -106,6 +128,7 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
     ),
     CommandOption(
         ["--warmup"],
+        elsewhere=("--warm-up", "--warmup-duration"),
         metavar="TIME",
         section=_SECTION,
         help="warm-up before the first load (default: 2s; none if the prompts of a trace are replayed)",
@@ -118,6 +141,19 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
         help="like 'p95 < 50ms' or 'error_rate < 1%'; repeatable",
     ),
     CommandOption(
+        ["-k", "--insecure", "is_insecure"],
+        elsewhere=("--no-check-certificate", "--skip-tls-verify", "--insecure-skip-tls-verify"),
+        is_flag=True,
+        section=_SECTION,
+        help="accept any TLS certificate of the server, as tls.verify: false in a profile",
+    ),
+    CommandOption(
+        ["--max-duration"],
+        metavar="TIME",
+        section=_SECTION,
+        help="time limit of the search for the highest rate within --slo (default: 5m)",
+    ),
+    CommandOption(
         ["--permitted"],
         is_flag=True,
         section=_SECTION,
@@ -128,7 +164,7 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
         type=PATH,
         metavar="FILE.yaml",
         section=_SECTION,
-        help="also write the profile of this run to a file",
+        help="also write the profile of this run to a file, once something was measured",
     ),
 )
 
@@ -140,7 +176,8 @@ def is_url(arguments: Arguments) -> bool:
 
 
 def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
-    """Build and check the profile of the URL that the arguments name, and write it to --save.
+    """Build and check the profile of the URL that the arguments name, and check that it can be
+    written to --save. `save_profile` writes it.
 
     The secrets that the arguments name may be sent to the hosts that they name. Raises UsageError.
     """
@@ -148,7 +185,6 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
 
     from app.profiles.editing import format_profile
     from app.profiles.loading import load_profile_tree
-    from app.profiles.redaction import find_secret_hosts
     from app.profiles.url_profile import UrlLoad, build_url_tree, parse_list
     from app.wiring.served_models import find_served_model
 
@@ -159,6 +195,7 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
         duration=arguments.duration,
         requests=arguments.requests,
         warmup=arguments.warmup,
+        max_duration=arguments.max_duration,
         slo=tuple(arguments.slo),
         trace=None if arguments.trace is None else str(arguments.trace.absolute()),
     )
@@ -169,29 +206,38 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
     tree = build_url_tree(target, load)
     profile = load_profile_tree(tree, "the command line", overrides)  # also applies the overrides to the tree
     if arguments.save is not None:
-        _save_profile(arguments.save, format_profile(tree))
-    arguments.allow_secrets = (*arguments.allow_secrets, *find_secret_hosts(profile))
+        arguments.saved_text = _check_saved_text(arguments.save, format_profile(tree))
+    allow_command_line(profile, arguments)
     return profile
 
 
 def _build_target(arguments: Arguments) -> UrlTarget:
+    from app.profiles.templates import recognize_request
     from app.profiles.url_profile import UrlTarget
 
+    model = arguments.model
     urls = {option: url for option in _PROTOCOL_OPTIONS if (url := getattr(arguments, option)) is not None}
     if len(urls) + (arguments.profile is not None) > 1:
         raise UsageError("more than one target is specified", hint="Specify one URL, or one profile.")
     if urls:
         option, url = next(iter(urls.items()))
         protocol = _PROTOCOL_OPTIONS[option]
+        protocols = _OPENAI_APIS if option == "openai" else {option: protocol}
         if option == "openai" and arguments.api is not None:
             protocol = _OPENAI_APIS[arguments.api]
+            protocols = {arguments.api: protocol}
     else:
         scheme, separator, address = arguments.profile.partition("://")
         url = f"{scheme.casefold()}{separator}{address}"
         protocol = "oip-grpc" if url.startswith(_GRPC_SCHEMES) else "http"
+        protocols = _OPENAI_APIS | _PROTOCOL_OPTIONS if arguments.data is None and arguments.method is None else {}
+    recognized = recognize_request(url)
+    if recognized is not None and recognized[0] in protocols.values():
+        protocol, url = next(known for known in protocols.values() if known == recognized[0]), recognized[1]
+        model = model or recognized[2]
     if arguments.api is not None and arguments.openai is None:
         raise UsageError("--api requires --openai", hint="Add --openai URL, or remove --api.")
-    if protocol == "http" and arguments.model is not None:
+    if protocol == "http" and model is not None:
         raise UsageError(
             "--model requires --openai, --anthropic, --oip or --grpc", hint="Plain HTTP has no model name."
         )
@@ -203,7 +249,7 @@ def _build_target(arguments: Arguments) -> UrlTarget:
     return UrlTarget(
         url=url,
         protocol=protocol,
-        model=arguments.model,
+        model=model,
         api_key=arguments.api_key,
         headers=tuple(arguments.headers),
         method=arguments.method,
@@ -211,6 +257,7 @@ def _build_target(arguments: Arguments) -> UrlTarget:
         input_tokens=arguments.input_tokens,
         output_tokens=arguments.output_tokens,
         is_permitted=arguments.permitted,
+        verifies_certificate=not arguments.is_insecure,
     )
 
 
@@ -220,13 +267,29 @@ def _parse_concurrency(text: str) -> int:
     return int(text)
 
 
-def _save_profile(path: Path, text: str) -> None:
+def _check_saved_text(path: Path, text: str) -> str:
+    """Return the text of a profile that may be written to the path. Raises UsageError otherwise."""
     from app.profiles.redaction import find_secret_keys
 
     if secret_keys := find_secret_keys(text):
         hint = "Write its value as env:NAME or file:PATH, or add it to the saved profile yourself."
         raise UsageError(f"--save: {secret_keys[0]} may be a secret, which is not written to a file", hint=hint)
-    write_new_profile(path, text)
+    if path.exists():
+        raise UsageError(f"{path} already exists", hint=_OTHER_FILE_HINT)
+    if not path.parent.is_dir():
+        raise UsageError(f"{path} cannot be written: its folder does not exist")
+    return text
+
+
+def save_profile(arguments: Arguments) -> None:
+    """Write the profile of `load_url_profile` to --save, if the option is set. Prints a warning if
+    the file cannot be written: the run has been measured and stored."""
+    if arguments.save is None:
+        return
+    try:
+        write_new_profile(arguments.save, arguments.saved_text)
+    except UsageError as error:
+        warn(f"the profile was not saved: {error}")
 
 
 def write_new_profile(path: Path, text: str) -> None:
@@ -236,6 +299,6 @@ def write_new_profile(path: Path, text: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{path} already exists", hint="Choose another file, or remove this one.") from None
+        raise UsageError(f"{path} already exists", hint=_OTHER_FILE_HINT) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error

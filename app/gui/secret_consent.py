@@ -1,5 +1,5 @@
-"""Consent dialog that is shown before secrets of a profile are sent to a host for the first time.
-The command line asks the same question."""
+"""Consent dialog that is shown before secrets and files of a profile are sent to a host for the first
+time. The command line asks the same question."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from PySide6.QtWidgets import QMessageBox, QWidget
 
+from app.gui.widgets import tool_tip_text
 from app.storage.allowed_secrets import AllowedSecrets, store_permission
 
 
@@ -22,7 +23,7 @@ def _request_permission(parent: QWidget, permission: AllowedSecrets) -> bool:
         f"Profile {permission.profile} sends {references_text} to {permission.host}. "
         "Allow it for this profile from now on?"
     )
-    answer = QMessageBox.question(parent, "Send secrets", question)
+    answer = QMessageBox.question(parent, "Send secrets and files", tool_tip_text(question))
     if answer == QMessageBox.StandardButton.Yes:
         store_permission(permission)
     return answer == QMessageBox.StandardButton.Yes

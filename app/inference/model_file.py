@@ -7,6 +7,7 @@ import mmap
 from pathlib import Path
 
 from app.errors import UsageError
+from loadgen.regular_files import open_regular
 
 MAX_MODEL_BYTES = 2**31
 """Maximum size of a model file in bytes, which is the size limit of protobuf. Weights may be in
@@ -37,7 +38,7 @@ def check_external_weights(model: Path) -> None:
 
     The file is only parsed if a scan finds a reference to an external file. The scan is cheap
     compared with opening the model."""
-    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with open_regular(model) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(_LOCATION_KEY) < 0:  # Every reference to an external file needs this key.
             return
     from app.inference.inspection.reading import read_model

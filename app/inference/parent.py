@@ -39,6 +39,11 @@ class ChildKilledError(MeasurementError):
     or a fault in native code."""
 
 
+class ChildTerminatedError(ChildKilledError):
+    """Error that is raised if a child process was ended from outside by SIGKILL: by the operating
+    system, which had no memory left, or by a user. The model is not the cause."""
+
+
 def run_child(
     description: str, module: str, *arguments: str, timeout_s: float, timeout_hint: str | None = None
 ) -> bytes:
@@ -92,6 +97,8 @@ def build_child_error(
         hint = failure.hint and failure.hint[:_MAX_MESSAGE_LENGTH]
         return error_class(failure.message[:_MAX_MESSAGE_LENGTH], hint=hint)
     error_class = MeasurementError if exit_code >= 0 else ChildKilledError
+    if -exit_code == _SIGKILL:
+        error_class = ChildTerminatedError
     is_out_of_memory = -exit_code == _SIGKILL or is_out_of_memory_message(error_text)
     hint = memory_hint if is_out_of_memory else _find_last_line(error_text)
     return error_class(
@@ -105,7 +112,7 @@ def _describe_exit(exit_code: int) -> str:
     if -exit_code == _SIGKILL:
         return "was killed"
     if -exit_code == getattr(signal, "SIGPROF", 27):
-        return "used more CPU time than expected from the size of the model"
+        return "used more CPU time than expected from the size of the file"
     return f"crashed ({signal.Signals(-exit_code).name})"
 
 

@@ -27,8 +27,7 @@ from app.planning.service_models.service_times import compute_fleet_normals
 from app.planning.simulation.arrivals import Arrivals
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign, compute_max_throughput_per_s
-from app.planning.simulation.histogram import compute_quantiles_s
-from app.planning.simulation.results import get_histogram
+from app.planning.simulation.results import compute_latency_percentiles, get_histograms
 from app.planning.simulation.serving import advance_to, get_totals, serve
 from app.planning.simulation.state import Fleet, create_fleet
 from app.records.day import DayMinute, DayOutcome, DayTotals
@@ -218,11 +217,10 @@ def _build_outcome(
     slot_count: int,
 ) -> DayOutcome:
     minutes, hours = minutes_and_hours
-    totals, histogram = get_totals(fleet), get_histogram(fleet)
+    totals = get_totals(fleet)
     billed_s = {
         phase: divisor * seconds for phase, seconds in operated_fleet.replica_pool.compute_billed_s(now_s).items()
     }
-    p50_s, p95_s, p99_s = compute_quantiles_s(histogram, (0.50, 0.95, 0.99))
     notes = []
     if divisor > 1:
         notes.append(
@@ -238,11 +236,9 @@ def _build_outcome(
         minutes=tuple(minutes),
         hours=tuple(hours),
         totals=DayTotals(*(divisor * count for count in msgspec.structs.astuple(totals))),
-        p50_s=p50_s,
-        p95_s=p95_s,
-        p99_s=p99_s,
         billed_s=billed_s,
         usd=sum(billed_s.values()) / 3600 * usd_per_hour,
         scale_divisor=divisor,
         notes=tuple(notes),
+        **compute_latency_percentiles(get_histograms(fleet)),
     )

@@ -27,7 +27,7 @@ from app.planning.sizing import (
 )
 from app.records.checks import Check
 from app.records.offers import ApiPrice, CapacityCurve, PlanLimits
-from app.records.plan import CapacityKnowledge
+from app.records.plan import CapacityKnowledge, KnowledgeReason
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Fleet, Objective, Recommendation
 
@@ -113,6 +113,13 @@ def _format_binding_constraint(
     return text
 
 
+_CAUSE_BY_REASON: dict[KnowledgeReason, str] = {
+    "contradictory load points": "load points contradict each other",
+    "drift": "the target became slower or faster during the measurement",
+    "model does not fit": "no service model predicts the latency at the SLO's percentile",
+}
+
+
 def _format_reasons(
     selection: Selection, demand: Demand, limits: PlanLimits, knowledge: CapacityKnowledge | None
 ) -> list[str]:
@@ -134,8 +141,8 @@ def _format_reasons(
     ]
     if knowledge is not None and knowledge.state != "known":
         sentences = [knowledge.headline, knowledge.next_step, *sentences]
-    if knowledge is not None and knowledge.reason == "contradictory load points":
-        sentences[-1] = "The probability is unknown: load points contradict each other."
+    if knowledge is not None and (cause := _CAUSE_BY_REASON.get(knowledge.reason)) is not None:
+        sentences[-1] = f"The probability is unknown: {cause}."
     if runner_up is None:
         sentences.append("No other instance type qualifies.")
     else:

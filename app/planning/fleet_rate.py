@@ -18,6 +18,7 @@ from app.analysis.traces import WINDOW_S, unpack_token_pairs
 from app.planning.bursts import Bursts, compute_burst_factor, compute_fluid_rate_per_s, draw_arrivals, is_bursty
 from app.planning.demand import compute_peak_per_s
 from app.planning.formulas import MIN_LOAD, compute_max_sequences_in_flight, estimate_rate_within_slo
+from app.planning.service_models.discrepancy import RATE_SIGMA_PER_DISCREPANCY, compute_discrepancy
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Z80, Evidence
 from app.planning.service_models.families import with_parameters
 from app.planning.service_models.service_times import speed_up
@@ -193,12 +194,16 @@ class _PredictedRates(msgspec.Struct, frozen=True):
     `rate_per_s` is the rate per replica in the fleet. `single_replica_per_s` is the rate of a
     single replica under Poisson arrivals, the conditions of the load points. `sigma` applies to
     both rates, and includes `speed_sigma` from the extrapolation to other hardware.
+    `discrepancy_sigma` is the uncertainty because the model misses load points, and `fit_spread`
+    the ratio of its errors at the load points to their scatter.
     """
 
     rate_per_s: float
     single_replica_per_s: float
     sigma: float
     speed_sigma: float
+    discrepancy_sigma: float = 0.0
+    fit_spread: float = 1.0
 
 
 def estimate_rate(
@@ -214,7 +219,14 @@ def estimate_rate(
     single_replica_per_s = (
         estimate_rate_within_slo(service, objectives, 1, "random", lengths) if evidence.tested_rates else rate_per_s
     )
-    predicted_rates = _PredictedRates(rate_per_s, single_replica_per_s, sigma, speed_sigma)
+    predicted_rates = _PredictedRates(
+        rate_per_s,
+        single_replica_per_s,
+        sigma,
+        speed_sigma,
+        _compute_discrepancy_sigma(fit, shape, evidence),
+        fit.spread,
+    )
     burst_factor = 1.0 if shape.bursts is None else _compute_fluid_factor(shape, shape.bursts)
     replica_rate = _correct_by_load_points(
         predicted_rates, evidence.scale_rates(speed), fit.highest_per_s * speed, shape, burst_factor
@@ -240,7 +252,10 @@ def _correct_by_load_points(
     """
     if not evidence.tested_rates:
         return _limit_rate_to_observed(
-            predicted_rates.rate_per_s, max_observed_per_s, burst_factor, predicted_rates.sigma
+            predicted_rates.rate_per_s,
+            max_observed_per_s,
+            burst_factor,
+            math.hypot(predicted_rates.sigma, predicted_rates.discrepancy_sigma),
         )
     service_sigma = math.sqrt(
         max(predicted_rates.sigma**2 - predicted_rates.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _MIN_SIGMA**2)
@@ -262,7 +277,11 @@ def _correct_by_load_points(
     if rate_per_s <= 0:
         return ReplicaRate(0.0, 0.0)
     observed_per_s = min(rate_per_s, max_observed_per_s)
-    pooling_sigma = math.hypot(min(_POOLING_SIGMA * abs(math.log(pooling_ratio)), _MAX_POOLING_SIGMA), RUN_TO_RUN_SIGMA)
+    pooling_sigma = math.hypot(
+        _compute_pooling_sigma(pooling_ratio, predicted_rates.fit_spread),
+        RUN_TO_RUN_SIGMA,
+        predicted_rates.discrepancy_sigma,
+    )
     low_sigma, high_sigma = (
         math.hypot(math.log(posterior.p50 / end) / Z80, pooling_sigma) for end in (posterior.p10, posterior.p90)
     )
@@ -273,6 +292,20 @@ def _correct_by_load_points(
     if rate_per_s > max_observed_per_s:
         extrapolated_per_s = max(rate_per_s, high_per_s * math.exp(-Z80 * sigma)) * burst_factor
     return ReplicaRate(observed_per_s * burst_factor, sigma, extrapolated_per_s, predicted_rates.sigma)
+
+
+def _compute_pooling_sigma(pooling_ratio: float, fit_spread: float) -> float:
+    """Return the sigma of the pooling effect. It grows with the variance of the model's errors, up
+    to the logarithm of the effect itself."""
+    log_ratio = abs(math.log(pooling_ratio))
+    return min(min(_POOLING_SIGMA * log_ratio, _MAX_POOLING_SIGMA) * fit_spread**2, log_ratio)
+
+
+def _compute_discrepancy_sigma(fit: ServiceFit, shape: FleetShape, evidence: Evidence) -> float:
+    """Return the sigma of the rate because the service model misses load points. `evidence` is
+    that of the measured replica."""
+    discrepancy = compute_discrepancy(fit, shape.objectives, evidence.highest_met_per_s or fit.highest_per_s)
+    return RATE_SIGMA_PER_DISCREPANCY * discrepancy
 
 
 def _limit_rate_to_observed(
@@ -377,6 +410,7 @@ def simulate_rate(
     speed.
     """
     model_rate = _simulate_model(fit.services[0], shape, replicas, speed, speed_sigma)
+    discrepancy_sigma = _compute_discrepancy_sigma(fit, shape, evidence)
     median_per_s, evidence = model_rate.rate_per_s, evidence.scale_rates(speed)
     if median_per_s <= 0:
         missing_model_rates = _PredictedRates(0.0, 0.0, _MISSING_MODEL_SIGMA, speed_sigma)
@@ -400,7 +434,9 @@ def simulate_rate(
     )
     prediction = _predict_single_replica(service, shape, median_per_s, max_observed_per_s, evidence, fit.spread)
     burst_effect = _compute_burst_effect(service, shape, replicas, (median_per_s, prediction.max_observed_per_s), True)
-    predicted_rates = _PredictedRates(median_per_s, prediction.rate_per_s, sigma, speed_sigma)
+    predicted_rates = _PredictedRates(
+        median_per_s, prediction.rate_per_s, sigma, speed_sigma, discrepancy_sigma, fit.spread
+    )
     replica_rate = burst_effect.add_sigma(
         _correct_by_load_points(
             predicted_rates, prediction.evidence, prediction.max_observed_per_s, shape, burst_effect.factor
@@ -429,7 +465,10 @@ def simulate_median_rate(
     )
     burst_effect = _compute_burst_effect(service, shape, replicas, (median_per_s, prediction.max_observed_per_s), False)
     sigma = similar_rate.sigma if similar_rate.model_sigma is None else similar_rate.model_sigma
-    predicted_rates = _PredictedRates(median_per_s, prediction.rate_per_s, sigma, speed_sigma)
+    discrepancy_sigma = _compute_discrepancy_sigma(fit, shape, evidence)
+    predicted_rates = _PredictedRates(
+        median_per_s, prediction.rate_per_s, sigma, speed_sigma, discrepancy_sigma, fit.spread
+    )
     replica_rate = _correct_by_load_points(
         predicted_rates, prediction.evidence, prediction.max_observed_per_s, shape, burst_effect.factor
     )

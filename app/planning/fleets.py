@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from app.analysis.accelerator_names import matches_accelerator
 from app.planning.candidates import (
+    Candidate,
     RejectedOffer,
     build_fleet,
     build_rejected_fleet,
@@ -22,10 +24,10 @@ from app.planning.changes import plan_savings
 from app.planning.explanation import Selection, build_recommendation, explain_break_even
 from app.planning.formatting import format_number
 from app.planning.knowledge import SloEvidence, assess_knowledge, collect_slo_evidence
-from app.planning.options import Option, get_candidate, list_options
+from app.planning.options import Option, get_candidate, list_options, select_latency_metric
 from app.planning.pareto import add_front_probabilities, find_pareto_front
 from app.planning.peak_day import simulate_peak_day
-from app.planning.plan_notes import build_plan_notes, explain_rate_limit
+from app.planning.plan_notes import build_plan_notes, explain_rate_limit, find_nearest_excluded
 from app.planning.pricing.alternatives import plan_commitment, plan_mix
 from app.planning.pricing.api_comparison import compare_with_api, describe_api_comparison
 from app.planning.pricing.fleet_costs import add_costs
@@ -35,8 +37,8 @@ from app.planning.sensitivity import compute_sensitivity
 from app.planning.service_models.measured import add_measured_tokens
 from app.planning.sizing import Demand, build_demand
 from app.planning.slo_objectives import ShouldContinue, SloObjectives, always_continue, build_slo_objectives
-from app.records.plan import CapacityKnowledge, Fleet, Plan
-from app.records.planning_inputs import MeasuredTarget, PlanningInputs
+from app.records.plan import USER_FILTERS, AcceleratorResult, CapacityKnowledge, Fleet, Plan
+from app.records.planning_inputs import PlanningInputs
 
 
 def plan_fleets(
@@ -63,7 +65,7 @@ def plan_fleets(
         if best_option and _is_different_type(option, best_option)
     ]
     runner_up, runner_up_fleet = fleets_of_other_types[0] if fleets_of_other_types else (None, None)
-    cheapest_rejected = excluded_fleets[0] if excluded_fleets else None
+    cheapest_rejected = _select_cheapest_rejected(options, excluded_fleets)
     targets = (
         [best_option.target] if best_option else [option.target for option in options] or list(plan_inputs.measured)
     )
@@ -76,7 +78,7 @@ def plan_fleets(
         redundancy=limits.redundancy,
         max_unavailable=limits.max_unavailable,
         server=target.server,
-        latency_metric=_select_latency_metric(target, objectives),
+        latency_metric=select_latency_metric(target, objectives),
         planned_on=plan_inputs.today.isoformat(),
         recommendation=None,
         runner_up=runner_up_fleet,
@@ -86,6 +88,9 @@ def plan_fleets(
         notes=build_plan_notes(plan_inputs, demand, objectives, [fleet for _, fleet in ranked_fleets], excluded_fleets),
         router=limits.router,
         capacity_knowledge=_get_leading_knowledge(best_option, options, knowledge),
+        accelerators=_find_accelerator_results(
+            limits.accelerators, [fleet for _, fleet in ranked_fleets], excluded_fleets
+        ),
     )
     if best_option is None or best_fleet is None:
         return plan
@@ -247,12 +252,6 @@ def _build_pareto_front(options: Sequence[Option], demand: Demand, plan_inputs: 
     )
 
 
-def _select_latency_metric(target: MeasuredTarget, objectives: SloObjectives) -> str:
-    if target.fit is None or not objectives.latency_objectives:
-        return target.curve.latency_metric
-    return objectives.latency_metric
-
-
 def _rank_fleets(
     options: Sequence[Option],
     demand: Demand,
@@ -288,7 +287,7 @@ def _build_option_fleet(option: Option, demand: Demand, plan_inputs: PlanningInp
         fleet,
         measured_on=option.target.name,
         fit_error_at_slo=evidence.fit_error,
-        slo_probabilities=None if evidence.is_contradictory else fleet.slo_probabilities,
+        slo_probabilities=fleet.slo_probabilities if evidence.has_probability else None,
     )
     return add_costs(fleet, option, demand, plan_inputs)
 
@@ -319,6 +318,29 @@ def _list_excluded_fleets(options: Sequence[Option], today: datetime.date) -> li
                 )
             )
     return [fleet for _, fleet in sorted(ranked_fleets, key=lambda pair: (pair[0], pair[1].offer))]
+
+
+def _find_accelerator_results(
+    names: Sequence[str], ranked_fleets: Sequence[Fleet], excluded_fleets: Sequence[Fleet]
+) -> tuple[AcceleratorResult, ...]:
+    """Return the offer that answers for each accelerator to which the plan is limited."""
+    results = []
+    for name in names:
+        feasible_fleet = next((fleet for fleet in ranked_fleets if matches_accelerator(fleet.accelerator, name)), None)
+        excluded = [fleet for fleet in excluded_fleets if matches_accelerator(fleet.accelerator, name)]
+        fleet = feasible_fleet or (find_nearest_excluded(excluded) if excluded else None)
+        results.append(AcceleratorResult(name, None if fleet is None else fleet.offer))
+    return tuple(results)
+
+
+def _select_cheapest_rejected(options: Sequence[Option], excluded_fleets: Sequence[Fleet]) -> Fleet | None:
+    """Return the cheapest excluded fleet. If others have a known cost too, a fleet that a filter of
+    the user excludes is ignored."""
+    sized_offers = {option.evaluation.offer.key for option in options if isinstance(option.evaluation, Candidate)}
+    unfiltered_fleets = (
+        fleet for fleet in excluded_fleets if fleet.offer in sized_offers and fleet.rejected_by not in USER_FILTERS
+    )
+    return next(unfiltered_fleets, next(iter(excluded_fleets), None))
 
 
 def _is_different_type(option: Option, best_option: Option) -> bool:

@@ -12,9 +12,15 @@ import msgspec
 from app.analysis.sample_size import count_needed_samples
 from app.planning.capacity import Capacity
 from app.planning.formatting import format_number
+from app.planning.service_models.discrepancy import (
+    MAX_DISCREPANCY,
+    compute_discrepancy,
+    estimate_drift,
+    select_errors,
+)
 from app.planning.service_models.evidence import Z80, Evidence, collect_evidence
 from app.planning.sizing import Demand, estimate_instance_range
-from app.planning.slo_objectives import LatencyObjective, SloObjectives
+from app.planning.slo_objectives import SloObjectives
 from app.records.plan import CapacityKnowledge, KnowledgeReason, KnowledgeState, NextMeasurement, Spread
 from app.records.planning_inputs import MeasuredTarget
 from app.records.result import Objective
@@ -33,26 +39,39 @@ the fit error of the service model hardly matters.
 """
 _MIN_DURATION_S, _MIN_REQUESTS = 30.0, 2000
 _MIN_EXPECTED_RATIO = 1.1
-_ERROR_PREFIX_BY_KIND = {"latency": "", "first_token": "ttft ", "per_token": "tpot "}
+_NOTE_BY_REASON: dict[KnowledgeReason, str] = {
+    "contradictory load points": "; the load points contradict each other",
+    "drift": "; the target became slower or faster during the measurement, and may continue to do so",
+    "model does not fit": "; no service model predicts the latency at the SLO's percentile",
+    "capacity not reached": "; every measured rate met the SLO, so the capacity is a lower bound and the plan an upper "
+    "bound of the need",
+}
 
 
 class SloEvidence(msgspec.Struct, frozen=True):
     """Evidence from the load points of one target on the rates at which the target meets the SLO.
 
     `fit_error` is the relative error of the service model at the percentiles of the SLO, or `None`
-    if unknown.
+    if unknown. `limitation` is the reason why the capacity cannot be known from these load points,
+    however narrow its range is; `None` if there is none.
     """
 
     target: str
     evidence: Evidence
     fit_error: float | None
-    is_contradictory: bool
+    limitation: KnowledgeReason | None
+
+    @property
+    def has_probability(self) -> bool:
+        """False if a P(SLO met) would be meaningless. A capacity that was never reached has one:
+        the measured rates are a lower bound."""
+        return self.limitation in (None, "capacity not reached")
 
 
 def collect_slo_evidence(target: MeasuredTarget, slo: Sequence[Objective], objectives: SloObjectives) -> SloEvidence:
     evidence = collect_evidence(target, slo)
     fit_error = None if target.fit is None else compute_fit_error_at_slo(target.fit, objectives)
-    return SloEvidence(target.name, evidence, fit_error, _is_contradictory(evidence, fit_error))
+    return SloEvidence(target.name, evidence, fit_error, _find_limitation(target, evidence, objectives))
 
 
 def assess_knowledge(
@@ -61,19 +80,23 @@ def assess_knowledge(
     """Assess how certain the capacity of one instance of an offer is.
 
     The proposed next measurement is for a single replica on the measured hardware. A capacity with
-    a wide range still counts as known if the range does not change the number of instances.
+    a wide range still counts as known if the range does not change the number of instances, and so
+    does a capacity that was never reached if one instance is enough.
     """
     low, high = capacity.compute_quantile_per_s(-Z80), capacity.compute_upper_quantile_per_s(Z80)
     capacity_range, instance_range = Spread(low, capacity.rate_per_s, high), estimate_instance_range(capacity, demand)
     uncertainty_ratio = min(high / low, instance_range.p90 / instance_range.p10)
+    limitation = slo_evidence.limitation
+    if limitation == "capacity not reached" and instance_range.p90 <= 1:
+        limitation = None
     state: KnowledgeState = "known"
     if uncertainty_ratio > UNKNOWN_RATIO:
         state = "unknown"
-    elif uncertainty_ratio > UNCERTAIN_RATIO or slo_evidence.is_contradictory:
+    elif uncertainty_ratio > UNCERTAIN_RATIO or limitation is not None:
         state = "uncertain"
     if state == "known":
         return CapacityKnowledge(state, "narrow range", capacity_range)
-    reason: KnowledgeReason = "contradictory load points" if slo_evidence.is_contradictory else "wide range"
+    reason: KnowledgeReason = limitation or "wide range"
     measurement = _propose_measurement(capacity_range, capacity, slo_evidence, objectives)
     headline, next_step = (
         _format_headline(capacity_range, instance_range, reason),
@@ -88,24 +111,32 @@ def compute_fit_error_at_slo(fit: ServiceFit, objectives: SloObjectives) -> floa
 
     Errors are computed on a log scale, so half and twice the measured value are equal errors.
     """
-    errors = [
-        error
-        for objective in objectives.latency_objectives
-        if (error := _compute_fit_error(fit, objective)) is not None
-    ]
-    return max(errors, default=None)
-
-
-def _compute_fit_error(fit: ServiceFit, objective: LatencyObjective) -> float | None:
-    aggregate = "mean" if objective.quantile is None else f"p{100 * objective.quantile:g}"
-    aggregate_names = {
-        f"{_ERROR_PREFIX_BY_KIND[objective.kind]}{aggregate}",
-        f"latency {aggregate}" if objective.kind == "latency" else "",
-    }
     log_errors = [
-        abs(math.log(error.fitted_s / error.measured_s)) for error in fit.errors if error.aggregate in aggregate_names
+        [abs(math.log(error.fitted_s / error.measured_s)) for error in select_errors(fit, objective)]
+        for objective in objectives.latency_objectives
     ]
-    return math.expm1(median(log_errors)) if log_errors else None
+    return max((math.expm1(median(errors)) for errors in log_errors if errors), default=None)
+
+
+def _find_limitation(target: MeasuredTarget, evidence: Evidence, objectives: SloObjectives) -> KnowledgeReason | None:
+    """Return why the load points do not support a probability or a number of instances; `None` if
+    they do."""
+    fit_error = None if target.fit is None else compute_fit_error_at_slo(target.fit, objectives)
+    if _is_contradictory(evidence, fit_error):
+        return "contradictory load points"
+    if target.fit is not None:
+        drift = estimate_drift(target.fit, objectives, target.load_points)
+        if drift is not None and drift.is_significant:
+            return "drift"
+        reference_per_s = evidence.highest_met_per_s or target.fit.highest_per_s
+        if (
+            compute_discrepancy(target.fit, objectives, reference_per_s) > MAX_DISCREPANCY
+            or math.log1p(fit_error or 0.0) > MAX_DISCREPANCY
+        ):
+            return "model does not fit"
+    if evidence.tested_rates and math.isinf(evidence.lowest_missed_per_s):
+        return "capacity not reached"
+    return None
 
 
 def _is_contradictory(evidence: Evidence, fit_error: float | None) -> bool:
@@ -134,7 +165,7 @@ def _propose_measurement(
     rate_per_s = math.sqrt(capacity_range.p10 * capacity_range.p90) / (capacity.replicas * capacity.speed)
     quantiles = [objective.quantile for objective in objectives.latency_objectives if objective.quantile is not None]
     request_count = max([_MIN_REQUESTS, *(10 * count_needed_samples(quantile) for quantile in quantiles)])
-    if slo_evidence.is_contradictory and evidence.is_contradictory:
+    if slo_evidence.limitation == "contradictory load points" and evidence.is_contradictory:
         rate_per_s, request_count = (
             math.sqrt(evidence.lowest_missed_per_s * evidence.highest_met_per_s),
             3 * request_count,
@@ -151,8 +182,7 @@ def _format_headline(capacity_range: Spread, instance_range: Spread, reason: Kno
         f"{instance_range.p10:,.0f} to "
     )
     range_text += f"{instance_range.p90:,.0f} instances may be needed"
-    contradiction_note = "; the load points contradict each other" if reason == "contradictory load points" else ""
-    return f"The capacity is too uncertain: {range_text}{contradiction_note}."
+    return f"The capacity is too uncertain: {range_text}{_NOTE_BY_REASON.get(reason, '')}."
 
 
 def _format_next_step(measurement: NextMeasurement, target: str) -> str:

@@ -5,6 +5,7 @@ and, for the leading offers, by simulation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -71,7 +72,8 @@ def list_options(
     sizer = _build_sizer(plan_inputs, demand, objectives, should_continue)
     assumed_targets = _build_assumed_targets(plan_inputs, objectives)
     options = [
-        _build_option(offer, plan_inputs, demand, sizer, assumed_targets) for offer in plan_inputs.catalog.offers
+        _build_option(offer, plan_inputs, demand, sizer, assumed_targets, objectives)
+        for offer in plan_inputs.catalog.offers
     ]
     if sizer is None or estimate_only:
         return options
@@ -121,6 +123,7 @@ def _build_option(
     demand: Demand,
     sizer: FleetSizer | None,
     assumed_targets: dict[str, MeasuredTarget | Unavailable],
+    objectives: SloObjectives,
 ) -> Option:
     """Build the option of an offer.
 
@@ -133,7 +136,7 @@ def _build_option(
     target_capacities = [
         (target, capacity) for target, capacity in extrapolated_capacities if isinstance(capacity, Capacity)
     ]
-    unavailable_capacities = [capacity for _, capacity in extrapolated_capacities if isinstance(capacity, Unavailable)]
+    unavailable_capacities = _sort_reasons(offer, extrapolated_capacities)
     if not target_capacities and plan_inputs.assumed_model is not None:
         assumed_target = assumed_targets.get(
             offer.accelerator or "", Unavailable("no_accelerator", "a language model is planned on accelerators only")
@@ -160,7 +163,36 @@ def _build_option(
         estimated_capacities, key=lambda pair: (_get_risk_level(pair[1]), round(pair[1].sigma, 1), -pair[1].rate_per_s)
     )
     evaluation = _evaluate_option(offer, target, capacity, demand, plan_inputs)
-    return Option(evaluation, target, build_latency_curve(target.curve), capacity)
+    return Option(evaluation, target, _build_measured_curve(target, objectives), capacity)
+
+
+def select_latency_metric(target: MeasuredTarget, objectives: SloObjectives) -> str:
+    """Return the metric of the latencies that a plan states for a target: that of the first latency
+    objective if a service model can be simulated, else the measured one."""
+    if target.fit is None or not objectives.latency_objectives:
+        return target.curve.latency_metric
+    return objectives.latency_metric
+
+
+def _build_measured_curve(target: MeasuredTarget, objectives: SloObjectives) -> LatencyCurve:
+    """Return the measured latency curve; without points if another metric was measured than the plan
+    states."""
+    if target.curve.latency_metric != select_latency_metric(target, objectives):
+        return LatencyCurve((), (), target.curve.max_rate_per_s)
+    return build_latency_curve(target.curve)
+
+
+def _sort_reasons(
+    offer: Offer, capacities: Sequence[tuple[MeasuredTarget, Capacity | Unavailable]]
+) -> list[Unavailable]:
+    """Return the reasons for which the capacity of an offer is unknown, first those of measurements
+    on the same accelerator. Those of other accelerators say only that this one was not measured."""
+    reasons = [
+        (target.hardware.accelerator != offer.accelerator, capacity)
+        for target, capacity in capacities
+        if isinstance(capacity, Unavailable)
+    ]
+    return [capacity for _, capacity in sorted(reasons, key=lambda reason: reason[0])]
 
 
 def _evaluate_option(

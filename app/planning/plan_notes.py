@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from app.analysis.traces import WINDOW_S, compute_rate_per_s
+from app.planning.candidates import find_price
 from app.planning.capacity import Capacity
 from app.planning.formatting import format_number, format_service_model
 from app.planning.service_models.measured import build_measured_tokens
@@ -19,6 +20,7 @@ from app.records.service import RequestService, ServiceModel
 from app.records.traffic import TraceRows, TraceStatistics
 
 _LEVEL_TOLERANCE = 0.005
+_MAX_NAMED_PROVIDERS = 3
 
 
 def build_plan_notes(
@@ -33,10 +35,30 @@ def build_plan_notes(
         *_format_assumption_notes(plan_inputs),
         f"The monthly cost covers {HOURS_PER_MONTH} hours of every instance at the {plan_inputs.limits.price} price. "
         "Disk, network, taxes and support are not included.",
+        *describe_price_coverage(plan_inputs),
         f"The cost per 1k inferences applies to today's mean rate of {format_number(demand.mean_per_s)} req/s.",
         *_format_traffic_notes(plan_inputs, demand),
         *objectives.notes,
         *_format_fleet_notes(ranked_fleets, excluded_fleets),
+    )
+
+
+def describe_price_coverage(plan_inputs: PlanningInputs) -> Iterator[str]:
+    """Yield a note if the plan compares only some of the offers, because the others have no price of
+    the requested kind."""
+    price_kind = plan_inputs.limits.price
+    offers = [offer for offer in plan_inputs.catalog.offers if offer.owned is None]
+    priced_offers = [offer for offer in offers if find_price(offer, price_kind) is not None]
+    if not priced_offers or len(priced_offers) == len(offers):
+        return
+    providers, all_providers = ({offer.provider for offer in group} for group in (priced_offers, offers))
+    providers_text = " and ".join(sorted(providers))
+    if len(providers) > _MAX_NAMED_PROVIDERS:
+        providers_text = f"{len(providers)} providers"
+    others_text = "" if providers == all_providers else f" {len(all_providers - providers)} providers are left out."
+    yield (
+        f"Only {len(priced_offers):,} of {len(offers):,} offers, of {providers_text}, have a {price_kind} price, and "
+        f"only these are compared.{others_text}"
     )
 
 

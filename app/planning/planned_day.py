@@ -16,10 +16,19 @@ from app.planning.day_text import format_day, format_day_notes, format_request_c
 from app.planning.fleet_rate import build_design
 from app.planning.planned_fleet import BIN_S, PlannedFleet, compute_day_rates_per_s, get_target_share
 from app.planning.simulation.design import FleetDesign
-from app.records.day import DayMinute, DayOutcome, Range, SimulatedDay, SimulatedHour
+from app.records.day import (
+    DayMinute,
+    DayOutcome,
+    LatencyPercentiles,
+    Range,
+    SimulatedDay,
+    SimulatedHour,
+    TokenPercentiles,
+)
 from app.records.offers import Router
 from app.records.planning_inputs import PlanningInputs
 from app.records.scaling import Autoscaler, Fixed, Operations
+from app.records.service import TokenService
 
 _HOUR_S = 3600.0
 _SLOT_S, _IDLE_SLOT_S = 1.0, 60.0
@@ -93,6 +102,7 @@ def summarize_day(
     """Build the results of a day from the outcome of `simulate_fleet_day`. The outcome must be
     computed with the price of one replica as `usd_per_hour`."""
     minutes = outcome.minutes
+    has_tokens = isinstance(planned_fleet.service, TokenService)
     billed_instances = _compute_billed_instances(planned_fleet, minutes)
     simulated_day = SimulatedDay(
         date=day_options.date.isoformat(),
@@ -120,6 +130,7 @@ def summarize_day(
         notes=(),
         hours=_build_hours(planned_fleet, outcome, billed_instances),
         minutes=minutes,
+        tokens=_build_token_percentiles(outcome) if has_tokens else None,
     )
     notes = format_day_notes(
         simulated_day, planned_fleet, outcome.notes, day_options.timeout_s, day_options.queue_limit, rates_per_s
@@ -144,6 +155,7 @@ def _build_hours(
     planned_fleet: PlannedFleet, outcome: DayOutcome, billed_instances: Floats
 ) -> tuple[SimulatedHour, ...]:
     billed_replicas = _compute_billed_replicas(planned_fleet, outcome.minutes)
+    has_tokens = isinstance(planned_fleet.service, TokenService)
     hours = []
     for hour_index, hour in enumerate(outcome.hours):
         minute_range = slice(hour_index * _MINUTES_PER_HOUR, (hour_index + 1) * _MINUTES_PER_HOUR)
@@ -155,11 +167,12 @@ def _build_hours(
                 ready=float(np.mean([minute.ready for minute in outcome.minutes[minute_range]])),
                 billed=float(billed_replicas[minute_range].mean()),
                 instances=float(billed_instances[minute_range].mean()),
+                good_share=hour.good / finished_requests if finished_requests else None,
+                usd=float(billed_instances[minute_range].sum()) / _MINUTES_PER_HOUR * planned_fleet.usd_per_hour_each,
                 p50_ms=_to_ms(hour.p50_s),
                 p95_ms=_to_ms(hour.p95_s),
                 p99_ms=_to_ms(hour.p99_s),
-                good_share=hour.good / finished_requests if finished_requests else None,
-                usd=float(billed_instances[minute_range].sum()) / _MINUTES_PER_HOUR * planned_fleet.usd_per_hour_each,
+                tokens=_build_token_percentiles(hour) if has_tokens else None,
             )
         )
     return tuple(hours)
@@ -167,6 +180,15 @@ def _build_hours(
 
 def _build_range(values: Sequence[float] | Floats) -> Range:
     return Range(float(np.min(values)), float(np.mean(values)), float(np.max(values)))
+
+
+def _build_token_percentiles(latencies: LatencyPercentiles) -> TokenPercentiles:
+    return TokenPercentiles(
+        **{
+            name: _to_ms(getattr(latencies, name.removesuffix("_ms") + "_s"))
+            for name in TokenPercentiles.__struct_fields__
+        }
+    )
 
 
 def _to_ms(seconds: float | None) -> float | None:

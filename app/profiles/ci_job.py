@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from app.errors import ProfileError, UsageError
 from app.profiles.editing import rewrite
 from app.profiles.loading import load_profile_text
 from app.profiles.profile import Profile, find_required_extra
-from app.profiles.redaction import find_secret_hosts, find_secret_keys, make_paths_absolute
+from app.profiles.redaction import find_secret_keys, make_paths_absolute
+from app.profiles.sent_references import find_sent_references
 
 Pipeline = Literal["github", "gitlab"]
 PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)
@@ -33,11 +35,12 @@ jobs:
     runs-on: ubuntu-latest
     timeout-minutes: 30
     steps:
-      - uses: actions/checkout@v4
-      - uses: actions/setup-python@v5
+      - uses: actions/checkout@11d5960a326750d5838078e36cf38b85af677262 # v4.4.0
+      - uses: actions/setup-python@a26af69be951a213d495a4c3e4e4022e16d87065 # v5.6.0
         with:
           python-version: "3.12"
-      - uses: actions/cache@v4 # the baseline, and how much load this kind of runner can send
+      # the baseline, and how much load this kind of runner can send
+      - uses: actions/cache@0057852bfaa89a56745cba8c7296529d2fc39830 # v4.3.0
         with:
           path: .sizewise
           key: sizewise-${{ github.run_id }}
@@ -46,7 +49,7 @@ jobs:
       - run: COMMAND
       - if: github.event_name == 'push' # a run that passed is the next baseline
         run: sizewise runs promote last
-      - uses: actions/upload-artifact@v4
+      - uses: actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2
         if: always()
         with:
           name: benchmark
@@ -80,25 +83,61 @@ benchmark:
       junit: results/junit.xml
       metrics: results/metrics.prom
 """
+_GITLAB_IMAGE_WITH_GIT = "python:3.12"
+_VCS_URL = re.compile(r"(git|hg|svn|bzr)\+[a-z+]+://", re.ASCII)
+_URL = re.compile(r"[a-z+]+://", re.ASCII)
+_IS_PUBLISHED = False
+"""True once pip can install `sizewise` from the public package index."""
 _TEMPLATES: dict[Pipeline, str] = {"github": _GITHUB_TEMPLATE, "gitlab": _GITLAB_TEMPLATE}
 
 
-def build_requirement(profile: Profile) -> str:
-    """Return the requirement with which pip installs this version of Sizewise, with the extra that
-    the profile needs."""
-    extra = find_required_extra(profile)
-    return f"sizewise{'' if extra is None else f'[{extra}]'}=={__version__}"
+def build_requirement(source: str | None, extra: str | None, repository: Path) -> str:
+    """Return the requirement with which pip installs Sizewise in the root of the repository, with
+    the extra that the profile needs, if any.
+
+    `source` is the path of a wheel, the URL of a wheel or of a version control system, such as
+    `git+https://…`, or a requirement, which is returned unchanged. `None` stands for this version
+    on the package index. Raises UsageError if a wheel is not in the repository.
+    """
+    extra_text = "" if extra is None else f"[{extra}]"
+    if source is None:
+        return f"sizewise{extra_text}=={__version__}"
+    if _URL.match(source):
+        return f"sizewise{extra_text} @ {source}"
+    if not source.endswith(".whl") or " @ " in source:
+        return source
+    wheel, root = Path(source).resolve(), repository.resolve()
+    if not wheel.is_file() or not wheel.is_relative_to(root):
+        problem = "is not in the repository" if wheel.is_file() else "does not exist"
+        hint = f"Copy the wheel into {repository} and commit it, or use the URL of a wheel or of a Git repository."
+        raise UsageError(f"the wheel {source} {problem}, so the job cannot install it", hint=hint)
+    return f"./{wheel.relative_to(root).as_posix()}{extra_text}"
+
+
+def describe_missing_package(requirement: str | None) -> str | None:
+    """Return why a job without a `requirement` of its own cannot install Sizewise, and what to do;
+    `None` if it can."""
+    if requirement is not None or _IS_PUBLISHED:
+        return None
+    return (
+        f"sizewise {__version__} is not published on the public package index, so the job can only install it from an "
+        "index of yours. Write the job with --install and a wheel in the repository, the URL of a wheel, or "
+        "git+https://…"
+    )
 
 
 def build_ci_job(pipeline: Pipeline, name: str, requirement: str, options: Sequence[str] = ()) -> str:
     """Return a CI job that runs the profile `name`.yaml, compares it with the promoted run, and
     promotes a run of the default branch that passed.
 
-    `requirement` is what pip installs: a name with a version, a URL, or the path of a wheel.
+    `requirement` is what pip installs: a name with a version, a URL, or the path of a wheel. For
+    the URL of a version control system, the job of GitLab uses an image with Git.
     """
     command = " ".join([f"sizewise run {name}.yaml --out results --baseline promoted", *options])
     install = f"pip install {shlex.quote(requirement)}"
-    return _TEMPLATES[pipeline].replace("INSTALL", install).replace("COMMAND", command)
+    job = _TEMPLATES[pipeline].replace("INSTALL", install).replace("COMMAND", command)
+    needs_git = _VCS_URL.search(requirement) is not None
+    return job.replace(f"{_GITLAB_IMAGE_WITH_GIT}-slim", _GITLAB_IMAGE_WITH_GIT) if needs_git else job
 
 
 def write_ci_job(
@@ -112,10 +151,11 @@ def write_ci_job(
     """Write a profile, and a CI job that runs the profile, to a repository. Return the paths of the
     written files.
 
-    The job installs `requirement`, by default this version of Sizewise. Paths in the profile `text`
-    are relative to `directory`. In the written profile, paths inside the repository are relative to
-    the repository, and all other paths are absolute. Raises UsageError if the profile contains a
-    secret, if a file with different content exists, or if a file cannot be written.
+    The job installs `requirement`, by default this version of Sizewise (see `build_requirement`). Paths
+    in the profile `text` are relative to `directory`. In the written profile, paths inside the
+    repository are relative to the repository, and all other paths are absolute. Raises UsageError
+    if the profile contains a secret, if a file with different content exists, or if a file cannot
+    be written.
     """
     secret_keys = find_secret_keys(text)
     if secret_keys:
@@ -125,7 +165,8 @@ def write_ci_job(
     if directory.resolve() != repository.resolve():
         text = rewrite(text, _make_relative(make_paths_absolute(tree, directory), repository.resolve())).text
     profile = _load_profile(text, directory)
-    requirement = requirement or (f"sizewise=={__version__}" if profile is None else build_requirement(profile))
+    extra = None if profile is None else find_required_extra(profile)
+    requirement = build_requirement(requirement, extra, repository)
     options = [] if profile is None else _build_consent_options(profile)
     files = {
         repository / f"{name}.yaml": text,
@@ -153,9 +194,9 @@ def _load_profile(text: str, directory: Path) -> Profile | None:
 
 
 def _build_consent_options(profile: Profile) -> list[str]:
-    """Return the options that give consent to send the profile's secrets to its hosts, because a CI
-    job cannot prompt the user."""
-    return [f"--allow-secrets {shlex.quote(host)}" for host in find_secret_hosts(profile)]
+    """Return the options that give consent to send the profile's secrets and files to its hosts,
+    because a CI job cannot prompt the user."""
+    return [f"--allow-secrets {shlex.quote(host)}" for host in find_sent_references(profile)]
 
 
 def _make_relative(value: Any, repository: Path) -> Any:

@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, JsonValue, PlainSerializer, PlainValidator
 from app.profiles import secrets
 from app.profiles.document import KeyPath
 from app.profiles.problems import BadValueError, did_you_mean
-from app.profiles.settings import files_must_exist, resolve_path
+from app.profiles.settings import files_must_exist, require_file_or_folder, resolve_path
 from loadgen.workloads import Dataset, Popularity
 
 DatasetFormat = Literal["jsonl", "csv", "parquet", "folder", "json"]
@@ -40,6 +40,7 @@ def _parse_dataset_path(value: object, info: ValidationInfo) -> Path:
             raise BadValueError(
                 f"the file or folder {path} does not exist", hint="Paths are relative to the profile's folder."
             )
+        require_file_or_folder(path)
         if not path.is_dir() and path.suffix.casefold() not in _FORMATS_BY_SUFFIX:
             hint = f"A dataset is a folder or a file that ends in {', '.join(_FORMATS_BY_SUFFIX)}."
             raise BadValueError(f"{path.name} is not a supported dataset file", hint=hint)

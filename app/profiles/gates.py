@@ -272,6 +272,8 @@ def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
     if can_never_be_met:
         return f'"{objective.text}" can never be met: {metric} is never below 0', "Set a limit above 0."
     is_absolute = objective.of is None and not objective.is_change
+    if is_absolute and get_unit(objective) == "ms" and comparator == "<=" and limit == 0:
+        return f'"{objective.text}" can never be met: {metric} is always above 0', "Set a limit above 0."
     if is_absolute and get_unit(objective) == "share" and comparator == ">" and limit >= 1:
         return f'"{objective.text}" can never be met: {metric} is at most 100%', "Write >= 100%, or a lower limit."
     return None

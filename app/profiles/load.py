@@ -421,9 +421,8 @@ SearchSettings = build_settings(
     repeats=Key(Repeats, "Number of times that the resulting rate is measured again, such as 3.", 3),
     max_duration_s=Key(
         PositiveSeconds | None,
-        "Time limit, after which the search ends with the rate confirmed so far, such as 2m. Leave it empty for no "
-        "limit.",
-        "2m",
+        "Time limit, after which the search ends with the rate confirmed so far, such as 5m. null removes the limit.",
+        "5m",
         alias="max_duration",
     ),
 )

@@ -20,6 +20,7 @@ from app.profiles.editing import format_inline
 from app.profiles.endpoint import TargetHardware
 from app.profiles.fields import profile_fields
 from app.profiles.gates import find_objective_problem
+from app.profiles.hourly_traffic import is_hourly_traffic, read_hourly_traffic
 from app.profiles.local import LocalProfile
 from app.profiles.plan import AssumedModelSettings, PlanKeys
 from app.profiles.pricing.catalog import (
@@ -199,11 +200,13 @@ def load_language_model(path: Path) -> AssumedModel:
 
 
 def load_traffic(path: Path) -> TrafficSettings:
-    """Load traffic from a trace, or from a YAML file that has the keys of `traffic`, either nested
-    under `traffic` or at the top level.
+    """Load traffic from a trace, from a CSV file with the rate of each hour of a day, or from a YAML
+    file that has the keys of `traffic`, either nested under `traffic` or at the top level.
 
     The path of a trace in a YAML file is relative to the folder of that file. Raises UsageError.
     """
+    if is_hourly_traffic(path):
+        return TrafficSettings.model_validate(read_hourly_traffic(path))
     if is_trace(path):
         return _load_trace_traffic(path)
     source = _read_source(path, (), "traffic")

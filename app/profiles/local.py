@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
 
 from app.profiles import units
 from app.profiles.endpoint import TargetHardware
@@ -28,6 +36,8 @@ from app.profiles.settings import (
     Share,
     Unit,
     files_must_exist,
+    get_profile_directory,
+    require_file_or_folder,
     resolve_path,
     upper_bound,
 )
@@ -103,10 +113,12 @@ def _parse_data_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid dataset path")
     path = resolve_path(value, info)
-    if files_must_exist(info) and not path.exists():
-        raise BadValueError(
-            f"the file or folder {path} does not exist", hint="Paths are relative to the profile's folder."
-        )
+    if files_must_exist(info):
+        if not path.exists():
+            raise BadValueError(
+                f"the file or folder {path} does not exist", hint="Paths are relative to the profile's folder."
+            )
+        require_file_or_folder(path)
     return path
 
 
@@ -475,6 +487,24 @@ class CommonProfile(Settings):
     """One-line description of the profile, shown in lists and reports."""
     telemetry: Scrapes = ()
     """Prometheus endpoints on other machines to scrape during the run."""
+    _directory: Path = PrivateAttr()
+
+    @property
+    def directory(self) -> Path:
+        """Folder to which the paths in the profile are relative."""
+        return self._directory
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what is measured. The same profile may be in two folders."""
+        return isinstance(other, CommonProfile) and type(self) is type(other) and dict(self) == dict(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name))
+
+    @model_validator(mode="after")
+    def _store_directory(self, info: ValidationInfo) -> Self:
+        self._directory = get_profile_directory(info)
+        return self
 
 
 class LocalProfile(CommonProfile):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import ProfileError
-from app.profiles.document import Document, read_document
+from app.profiles.document import Document, read_document, read_truncated
 
 
 def find_objective_lines(profile: Path) -> dict[str, int]:
@@ -16,8 +16,8 @@ def find_objective_lines(profile: Path) -> dict[str, int]:
     Return an empty mapping if the file no longer exists or is no longer a valid document.
     """
     try:
-        return dict(_iter_objective_lines(read_document(profile.read_bytes(), str(profile))))
-    except (OSError, ProfileError):
+        return dict(_iter_objective_lines(read_document(read_truncated(profile), str(profile))))
+    except ProfileError:
         return {}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from loadgen.machine import never_leaves_machine
+
 _PRIVATE_NETWORKS = tuple(
     ip_network(network)
     for network in (
@@ -21,13 +23,10 @@ def needs_permission(addresses: Iterable[str]) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address refers to this machine. Host names are not resolved."""
-    if host.casefold().rstrip(".") == "localhost" or host.casefold().rstrip(".").endswith(".localhost"):
-        return True
-    try:
-        return _parse_address(host).is_loopback
-    except ValueError:
-        return False
+    """Return whether a host name or address refers to this machine by convention. Host names are not
+    resolved."""
+    name = host.casefold().rstrip(".")
+    return name == "localhost" or name.endswith(".localhost") or never_leaves_machine(host)
 
 
 def is_this_machine(addresses: Iterable[str]) -> bool:

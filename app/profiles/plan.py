@@ -38,6 +38,7 @@ from app.profiles.units import (
 )
 from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, RequestedPrice, Router, UnmeasuredGpus, Workload
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
+from loadgen.regular_files import open_regular
 
 _Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"]
 _WholeNumber = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -71,7 +72,7 @@ def is_model_shape_file(path: Path) -> bool:
     if path.suffix not in (".yaml", ".yml"):
         return False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(65_536)
     except OSError:
         return False

@@ -34,6 +34,7 @@ from loadgen.payloads.lengths import MAX_LENGTH
 from loadgen.payloads.texts import WORDS
 from loadgen.protocols.prepared import WorkloadError
 from loadgen.protocols.request_options import build_text_check
+from loadgen.regular_files import open_regular
 from loadgen.workloads import AudioClips, Images, JointLengths, JsonFormat, RequestOptions
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
@@ -284,7 +285,7 @@ def _read_json(path: Path) -> Any:
     if not path.is_file():
         raise BadValueError(f"the file {path} does not exist", hint="Paths are relative to the profile's folder.")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise BadValueError(f"the file {path} cannot be read: {error.strerror}") from error

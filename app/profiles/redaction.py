@@ -1,16 +1,15 @@
 """Redact, relocate and inspect profiles before they are shared.
 
 The module finds and redacts the secrets in a profile. It makes relative paths absolute, so that the
-profile can be moved to another folder. It also lists the hosts to which secrets are sent.
+profile can be moved to another folder, and lists the paths in a profile.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,13 +19,9 @@ from app.profiles.bundled import bundled_models
 from app.profiles.datasets import SECRET_BODY_KEYS, find_secret_paths_in_body
 from app.profiles.document import KeyPath, read_document
 from app.profiles.editing import rewrite, set_value
-from app.profiles.endpoint import EndpointSettings
 from app.profiles.fields import FieldSpec, profile_fields
-from app.profiles.local import LocalProfile
-from app.profiles.permission import is_loopback
 from app.profiles.problems import BadValueError
-from app.profiles.profile import Profile, find_protocol
-from app.profiles.secrets import find_reference
+from app.profiles.profile import find_protocol
 
 _POSSIBLE_SECRET = re.compile(
     r"headers|api_key|\benv\b|body|bodies|template|session|://[^\s/]*@|[?&][\w-]+=", re.IGNORECASE
@@ -126,26 +121,52 @@ def make_paths_absolute(tree: dict[str, Any], directory: Path) -> dict[str, Any]
     protocol = find_protocol(tree)
     if protocol is None:
         return tree
-    relocated_tree = _relocate_value(tree, profile_fields(protocol), directory.resolve(), "")
+    folder = directory.resolve()
+
+    def relocate(key: str, text: str) -> str:
+        return secrets.make_reference_absolute(text, folder) if key in _SECRET_KEYS else str(folder / text)
+
+    relocated_tree = _map_paths(tree, profile_fields(protocol), relocate, "")
     start = relocated_tree["target"].get("start")
     if isinstance(start, dict):
-        relocated_tree["target"]["start"] = {"directory": str(directory.resolve()), **start}
+        relocated_tree["target"]["start"] = {"directory": str(folder), **start}
     return dict(relocated_tree)
 
 
-def _relocate_value(value: Any, spec: FieldSpec, directory: Path, settings_class_name: str) -> Any:
+def list_paths(tree: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return every path of a file or folder in a profile, with its key. References to secrets are
+    excluded."""
+    protocol = find_protocol(tree)
+    paths: list[tuple[str, str]] = []
+
+    def collect(key: str, text: str) -> str:
+        if key not in _SECRET_KEYS:
+            paths.append((key, text))
+        return text
+
+    if protocol is not None:
+        _map_paths(tree, profile_fields(protocol), collect, "")
+    return tuple(paths)
+
+
+_MapPath = Callable[[str, str], str]
+"""Converts a path, or a reference to a secret, given its key."""
+
+
+def _map_paths(value: Any, spec: FieldSpec, map_path: _MapPath, settings_class_name: str) -> Any:
+    """Return a copy of a value of a profile in which `map_path` has converted each path and each
+    secret."""
     if isinstance(value, dict) and spec.fields:
         fields_by_key = {field.key: field for field in spec.fields}
         return {
-            key: _relocate_value(child, fields_by_key[key], directory, spec.settings) if key in fields_by_key else child
+            key: _map_paths(child, fields_by_key[key], map_path, spec.settings) if key in fields_by_key else child
             for key, child in value.items()
         }
     if spec.key in _SECRET_KEYS:
-        return _make_references_absolute(value, directory)
+        return _map_secrets(value, spec.key, map_path)
     if isinstance(value, list) and spec.item is not None:
         return [
-            _relocate_value(child, _copy_with_key(spec.item, spec.key), directory, settings_class_name)
-            for child in value
+            _map_paths(child, _copy_with_key(spec.item, spec.key), map_path, settings_class_name) for child in value
         ]
     if not isinstance(value, str):
         return value
@@ -157,7 +178,7 @@ def _relocate_value(value: Any, spec: FieldSpec, directory: Path, settings_class
         field.kind == "path" and field.is_required for field in spec.fields
     )
     is_path = spec.kind == "path" or is_model_path or is_path_shorthand or spec.key in _PATH_OR_CONTENT_KEYS
-    return str(directory / value) if is_path else value
+    return map_path(spec.key, value) if is_path else value
 
 
 def _copy_with_key(item: FieldSpec, key: str) -> FieldSpec:
@@ -166,32 +187,7 @@ def _copy_with_key(item: FieldSpec, key: str) -> FieldSpec:
     return msgspec.structs.replace(item, key=key)
 
 
-def _make_references_absolute(value: Any, directory: Path) -> Any:
+def _map_secrets(value: Any, key: str, map_path: _MapPath) -> Any:
     if isinstance(value, dict):
-        return {key: _make_references_absolute(item, directory) for key, item in value.items()}
-    return secrets.make_reference_absolute(value, directory) if isinstance(value, str) else value
-
-
-def find_secret_hosts(profile: Profile) -> dict[str, tuple[str, ...]]:
-    """Return, for each host, the references (`env:NAME`, `file:PATH`) of the secrets that are sent
-    to the host.
-
-    Secrets sent to loopback addresses or to a Unix socket are excluded, because they do not leave
-    this machine.
-    """
-    references_by_host: dict[str, set[str]] = {}
-    target = None if isinstance(profile, LocalProfile) else profile.target
-    if isinstance(target, EndpointSettings) and target.socket is None:
-        texts = [*target.headers.values(), *([] if target.api_key is None else [target.api_key])]
-        _add_references(references_by_host, target.all_urls, texts)
-    for scrape in profile.telemetry:
-        _add_references(references_by_host, (scrape.scrape,), list(scrape.headers.values()))
-    return {host: tuple(sorted(references)) for host, references in sorted(references_by_host.items())}
-
-
-def _add_references(references_by_host: dict[str, set[str]], urls: tuple[str, ...], texts: list[str]) -> None:
-    references = {reference for text in texts if (reference := find_reference(text)) is not None}
-    for url in urls if references else ():
-        host = (urlsplit(url).hostname or "").casefold()
-        if not is_loopback(host):
-            references_by_host.setdefault(host, set()).update(references)
+        return {name: _map_secrets(item, key, map_path) for name, item in value.items()}
+    return map_path(key, value) if isinstance(value, str) else value

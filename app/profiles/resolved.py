@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from app.errors import UsageError
 from app.profiles.document import format_document
 from app.profiles.editing import format_profile
 from app.profiles.local import LocalProfile
@@ -17,6 +18,7 @@ from app.profiles.profile import OipProfile, Profile
 from app.profiles.secrets import REDACTED, is_reference, is_sensitive_header
 from app.profiles.serve import get_model_path
 from loadgen.records import Tls
+from loadgen.regular_files import hash_regular
 
 _KEY_ORDER = (
     "sizewise",
@@ -129,9 +131,14 @@ def _replace_paths(tree: dict[str, Any], settings: BaseModel) -> None:
 
 
 def _hash_path(path: Path) -> str:
-    """Compute the SHA-256 hash of a file, or of the names and contents of the files in a folder."""
-    if path.is_dir():
-        child_hashes = [f"{child.name} {_hash_path(child)}" for child in sorted(path.iterdir()) if child.is_file()]
-        return hashlib.sha256("\n".join(child_hashes).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Compute the SHA-256 hash of a file, or of the names and contents of the files in a folder. Raises
+    UsageError if one of them cannot be read."""
+    try:
+        if not path.is_dir():
+            return hash_regular(path)
+        child_hashes = [f"{child.name} {hash_regular(child)}" for child in sorted(path.iterdir()) if child.is_file()]
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename or path} cannot be read: {error.strerror}", hint="Remove it from the profile."
+        ) from error
+    return hashlib.sha256("\n".join(child_hashes).encode()).hexdigest()

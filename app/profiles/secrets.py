@@ -14,8 +14,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from app.errors import UsageError
 from app.profiles.problems import BadValueError
+from loadgen.regular_files import read_regular
 
 REDACTED = "<redacted>"
+_MAX_SECRET_BYTES = 64 * 1024
 _SAFE_HEADERS = frozenset(
     ("accept", "accept-encoding", "accept-language", "anthropic-beta", "anthropic-version", "cache-control",
      "content-type", "traceparent", "user-agent", "x-request-id")
@@ -115,7 +117,7 @@ def _read_from_environment(name: str, environment: Mapping[str, str]) -> str:
 
 def _read_from_file(name: str, _: Mapping[str, str]) -> str:
     try:
-        return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
+        return read_regular(name, _MAX_SECRET_BYTES).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError):
             reason, hint = error.strerror, "Check the path; it is relative to the profile's folder."

@@ -185,9 +185,18 @@ def _parse_existing_file(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid file path")
     path = resolve_path(value, info)
-    if files_must_exist(info) and not path.is_file():
-        raise BadValueError(f"the file {path} does not exist", hint="Paths are relative to the profile's folder.")
+    if files_must_exist(info):
+        if not path.exists() or path.is_dir():
+            raise BadValueError(f"the file {path} does not exist", hint="Paths are relative to the profile's folder.")
+        require_file_or_folder(path)
     return path
+
+
+def require_file_or_folder(path: Path) -> None:
+    """Raise BadValueError if an existing path is a device or a pipe, from which reading may never
+    end."""
+    if not path.is_dir() and not path.is_file():
+        raise BadValueError(f"{path} is not a regular file", hint="Copy its content to a file.")
 
 
 def _parse_unchecked_path(value: object, info: ValidationInfo) -> Path:

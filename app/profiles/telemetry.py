@@ -11,10 +11,11 @@ from app.profiles.endpoint import Headers, HttpUrl
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Seconds, Settings
 from app.profiles.units import format_duration
+from app.records.telemetry import is_gpu_source
 
 MIN_INTERVAL_S = 0.2
 _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_RESERVED_NAME = re.compile(r"host|endpoint|generator|engine|gpu\d*")
+_RESERVED_NAMES = ("host", "endpoint", "generator", "engine", "gpu")
 
 
 def _check_interval(interval_s: float) -> float:
@@ -25,7 +26,7 @@ def _check_interval(interval_s: float) -> float:
 
 
 def _check_name(name: str) -> str:
-    if _RESERVED_NAME.fullmatch(name) is not None:
+    if name in _RESERVED_NAMES or is_gpu_source(name):
         raise BadValueError(f"the name {name} is reserved for this machine's telemetry", hint="Choose another name.")
     return name
 

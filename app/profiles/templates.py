@@ -196,6 +196,8 @@ _API_PATHS = tuple(
     )
 )
 """Paths of the URLs of known APIs, with the path of the base URL, and the protocol of each API."""
+_READABLE_PATHS = ("", "/models", "/v2", "/v2/health/ready")
+"""What follows the base URL in the URLs of known APIs that are not those of requests."""
 _TEMPLATE_KEYS = ("body", "prompts", "audio")
 _LOCUST_LOAD = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30s"}]}
 
@@ -309,6 +311,15 @@ def adapt_to_url(tree: dict[str, Any], template: dict[str, Any]) -> dict[str, An
     if model is not None:
         adapted["target"]["model"] = model
     return adapted
+
+
+def recognize_request(url: str) -> tuple[str, str, str | None] | None:
+    """Return the protocol, the base URL and the model of the API to whose requests a URL belongs, such as
+    …/v1/chat/completions; `None` for any other URL, including one that can be read with GET, such as …/v1/models."""
+    recognized = _recognize_api(url, "http")
+    if recognized is None or url.removeprefix(recognized[1]).rstrip("/") in _READABLE_PATHS:
+        return None
+    return recognized
 
 
 def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | None:

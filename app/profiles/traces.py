@@ -36,6 +36,7 @@ import numpy.typing as npt
 from app.analysis.prefix_cache import Segment, compute_offered_hits
 from app.analysis.traces import compute_trace_statistics, select_busiest_rows
 from app.errors import ProfileError
+from app.profiles.hourly_traffic import is_hourly_traffic
 from app.profiles.problems import BadValueError
 from app.profiles.trace_spans import (
     MAX_SPAN_LINE_BYTES,
@@ -47,6 +48,7 @@ from app.profiles.trace_spans import (
 )
 from app.records.traffic import TraceRows, TraceStatistics
 from loadgen.decoding import json_decoder
+from loadgen.regular_files import open_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,7 +135,7 @@ def read_table(path: Path, column_names: frozenset[str]) -> TraceTable:
 
 
 def _read_content(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         file.seek(0)
         content = _decompress(path, file) if is_gzip else file.read(MAX_BYTES + 1)
@@ -399,7 +401,13 @@ class _TraceColumns:
         durations. The times are sorted, because traces with end times may be sorted by end time."""
         end_column, duration_column = self._find_column("ended"), self._find_column("duration")
         if end_column is None or duration_column is None:
-            raise self._build_error("the column timestamp is missing", -1, hint="Write it in seconds, or as a date.")
+            hint = "Write it in seconds, or as a date."
+            if is_hourly_traffic(self._path):
+                hint = (
+                    "A day of 24 hours is not a trace: use `plan --traffic FILE`, or traffic.peak and 24 shares in "
+                    "traffic.shape."
+                )
+            raise self._build_error("the column timestamp is missing", -1, hint=hint)
         if not len(end_column):
             raise self._build_error("the trace has no requests", hint="Write one request per row, after the header.")
         starts_s = np.sort(

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from app.profiles.pricing.currencies import find_usd_rate
+from app.profiles.pricing.currencies import find_usd_rate, replace_currency_symbol
 from app.profiles.problems import BadValueError, did_you_mean
 
 _DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -23,7 +23,7 @@ _BANDWIDTH_UNITS = {
 }
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.ASCII)
 _REDUNDANCY = re.compile(r"n(?:\+(\d{1,3}))?", re.IGNORECASE)
-_MONEY = re.compile(r"[^A-Za-z]*(?:[eE][-+]?\d+\s*)?([A-Za-z]+)(?:/.*)?", re.ASCII)
+_MONEY = re.compile(r"[^A-Za-z/]*(?:[eE][-+]?\d+\s*)?([A-Za-z]+)(?:/.*)?", re.ASCII)
 _SECONDS_PER_DAY = 86400.0
 
 
@@ -197,6 +197,8 @@ def _parse_number_and_unit(value: object, units: Mapping[str, float], quantity: 
         text = "a mapping of keys" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
         raise BadValueError(f"{text} is not {quantity}", hint=example_hint)
     number, unit = float(match[1]), match[2]
+    if not unit and unit not in units:
+        raise BadValueError(f"{value!r} is not {quantity}: it has no unit", hint=example_hint)
     if unit not in units:
         raise BadValueError(
             f"{value!r} is not {quantity}: the unit {unit!r} is unknown", hint=did_you_mean(unit, units) or example_hint
@@ -209,8 +211,9 @@ def _parse_number_and_unit(value: object, units: Mapping[str, float], quantity: 
 def _parse_usd(value: object, divisors: Mapping[str, float], quantity: str, example: str) -> float:
     """Parse an amount of money and convert it to USD. `divisors` maps each suffix allowed after the
     currency, such as `/year`, to the divisor of the amount."""
-    text = value.strip() if isinstance(value, str) else ""
-    match = _MONEY.fullmatch(text)
+    if isinstance(value, str):
+        value = replace_currency_symbol(value)
+    match = _MONEY.fullmatch(value) if isinstance(value, str) else None
     currency = match[1] if match is not None else "USD"
     # The units contain the currency, so that a typo as in USD/monht gets a suggestion, and so that
     # for 5 EURO/month only the currency is reported as unknown.

@@ -51,14 +51,15 @@ class UrlTarget(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: str | None = None
     output_tokens: str | None = None
     is_permitted: bool = False
+    verifies_certificate: bool = True
 
 
 class UrlLoad(msgspec.Struct, frozen=True, kw_only=True):
     """Load on a URL, in the notation of profiles.
 
     Each of `rates` and of `concurrency` is one load. Without any, the run replays `trace`, searches
-    for the highest rate within the SLO, or, without an SLO, sends one request after another. A
-    language model's prompts are those of `trace`, if given.
+    for the highest rate within the SLO, for `max_duration` at most, or, without an SLO, sends one
+    request after another. A language model's prompts are those of `trace`, if given.
     """
 
     rates: tuple[str, ...] = ()
@@ -66,6 +67,7 @@ class UrlLoad(msgspec.Struct, frozen=True, kw_only=True):
     duration: str | None = None
     requests: int | None = None
     warmup: str | None = None
+    max_duration: str | None = None
     slo: tuple[str, ...] = ()
     trace: str | None = None
 
@@ -112,6 +114,7 @@ def _build_target(target: UrlTarget) -> dict[str, Any]:
         "model": target.model,
         "api_key": target.api_key,
         "headers": {name: value for name, value in headers.items() if name.casefold() != _CONTENT_TYPE},
+        "tls": {} if target.verifies_certificate else {"verify": False},
         "permitted": target.is_permitted,
     }
     return {key: value for key, value in keys.items() if value not in (None, {}, False)}
@@ -152,11 +155,13 @@ def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
     _refuse_lengths(target, "requires --openai or --anthropic", "Use --openai URL for an OpenAI-compatible API.")
     if target.protocol != "http":
         return {}
+    body = None if target.data is None else _read_body(target.data)
     keys = {
         "method": None if target.method is None else target.method.upper(),
-        "body": None if target.data is None else _read_body(target.data),
+        "body": body,
         "content_type": next(
-            (value for name, value in map(_parse_header, target.headers) if name.casefold() == _CONTENT_TYPE), None
+            (value for name, value in map(_parse_header, target.headers) if name.casefold() == _CONTENT_TYPE),
+            "application/json" if isinstance(body, str) else None,  # text is then checked when the profile is loaded
         ),
     }
     return {key: value for key, value in keys.items() if value is not None}
@@ -174,12 +179,14 @@ def _parse_length(text: str) -> int | str:
 
 
 def _read_body(data: str) -> Any:
-    """Return the body of a request as JSON, or as text if it is not JSON."""
+    """Return the body of a request as JSON, or as text if it is not JSON or a JSON string, which a
+    profile would send without its quotes."""
     text = _read_body_file(Path(data[1:])) if data.startswith("@") else data
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    return text if isinstance(value, str) else value
 
 
 def _read_body_file(path: Path) -> str:
@@ -201,13 +208,19 @@ def _build_load(load: UrlLoad) -> dict[str, Any]:
     if load.rates and load.concurrency:
         raise UsageError("--rate and --concurrency cannot be combined", hint="Use one of them.")
     warmup = {} if load.warmup is None else {"warmup": load.warmup}
-    if load.trace is not None and not load.rates and not load.concurrency:
+    is_replay = load.trace is not None and not load.rates and not load.concurrency
+    is_search = not (is_replay or load.rates or load.concurrency) and bool(load.slo) and load.requests is None
+    if load.max_duration is not None and not is_search:
+        hint = "It limits the search that --slo starts without --rate, --concurrency, --requests and --trace."
+        raise UsageError("--max-duration requires a search", hint=hint)
+    if is_replay:
         if load.requests is not None:
             raise UsageError("--requests cannot be combined with --trace", hint="Use --duration to shorten the replay.")
         duration = {} if load.duration is None else {"duration": load.duration}
         return {**warmup, "stages": [{"name": "replay", "trace": load.trace, **duration}]}
-    if not load.rates and not load.concurrency and load.slo and load.requests is None:
-        step = {} if load.duration is None else {"step_duration": load.duration}
+    if is_search:
+        times = {"step_duration": load.duration, "max_duration": load.max_duration}
+        step = {key: value for key, value in times.items() if value is not None}
         return {**warmup, "search": {"arrivals": "poisson", "start": "10/s", **step}}
     if load.requests is None and len(load.rates) + len(load.concurrency) > 1:
         loads = {"rates": list(load.rates)} if load.rates else {"concurrency": list(load.concurrency)}

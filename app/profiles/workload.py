@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from app.profiles import secrets
 from app.profiles.classes import UNIQUE_CLASSES, ClassKeys
-from app.profiles.datasets import Body, DatasetPath, PopularityText
+from app.profiles.datasets import Body, DatasetPath, PopularityText, is_redacted
 from app.profiles.problems import BadValueError
 from app.profiles.settings import (
     Count,
@@ -25,7 +25,7 @@ from app.profiles.settings import (
     build_settings,
     upper_bound,
 )
-from loadgen.workloads import Expectation, Popularity
+from loadgen.workloads import Expectation, Popularity, find_json_type
 
 MediaType = Annotated[str, Field(pattern="^[!-~](?:[ -~]{0,254}[!-~])?$")]
 OutputName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -132,8 +132,8 @@ class _HttpContent(_BodyRequests):
 
     `bodies` and the rows of `dataset` are sent in turn. Text is sent unchanged; any other value is
     sent as JSON. `{{column}}` in `template` and `path` is replaced by the value of that column in
-    each row of `dataset`. The default `content_type` is that of JSON or text, or is derived from
-    the name of a file.
+    each row of `dataset`. The default `content_type` of `body` and `bodies` is application/json; that
+    of a dataset is derived from the template or from the name of a file.
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_KEY_HINTS | _PROMPT_KEY_HINTS
@@ -167,6 +167,25 @@ class _HttpContent(_BodyRequests):
             raise BadValueError("workload.template requires workload.dataset")
         if self.dataset is None and self.path is not None and "{{" in self.path:
             raise BadValueError("workload.path requires workload.dataset")
+        return self
+
+    @model_validator(mode="after")
+    def _check_json(self) -> Self:
+        """Check that a body of text is JSON if `content_type` is that of JSON. Raises BadValueError
+        otherwise."""
+        if not find_json_type(self.content_type):
+            return self
+        for body in self.bodies if self.body is None else (self.body,):
+            if not isinstance(body, str) or not body or is_redacted(body):
+                continue
+            try:
+                json.loads(body)
+            except ValueError as error:
+                hint = (
+                    f"Its content type is {self.content_type}. Correct the body (in a shell, in single quotes), "
+                    "or set another type: workload.content_type, or -H 'Content-Type: text/plain'."
+                )
+                raise BadValueError(f"the body is not JSON: {error}", hint=hint) from error
         return self
 
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from app.records.estimate import Count
+
 LatencyPart = Literal[
     "send_delay", "connection", "network", "queue", "prefill", "processing", "decode", "stalls", "tail"
 ]  # fmt: skip
@@ -49,7 +51,7 @@ class LatencyBreakdown(msgspec.Struct, frozen=True):
     """
 
     aggregate: Literal["mean", "p50", "p95", "p99", "request"]
-    requests: int
+    requests: Count
     latency_ms: float
     ttft_ms: float | None
     parts_ms: dict[LatencyPart, float | None]

@@ -67,7 +67,7 @@ class MeasuredCapacity(msgspec.Struct, frozen=True):
     passed. `is_lower_bound` is true if the capacity may be higher, because the next higher rate was
     not tested or failed for a reason other than the load generator. `disturbed_by_cores` is the CPU
     usage of other processes, in cores, if these processes explain why the next higher rate failed;
-    the capacity is then valid for at most one run.
+    the capacity is then used only while the machine is busy.
     """
 
     kind: LoadKind

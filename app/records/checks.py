@@ -55,6 +55,7 @@ CheckId = Literal[
     "prompts",
     "provider",
     "providers",
+    "reference",
     "repetitions",
     "resumed_run",
     "run_directory",

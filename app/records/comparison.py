@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from app.records.estimate import Estimate
+from app.records.estimate import Count, Estimate
 from app.records.metrics import Better
 
 Side = Literal["baseline", "candidate"]
@@ -84,7 +84,7 @@ class MetricChange(StageMetric, frozen=True):
     detectable: float | None = None
     """Smallest relative change that can be detected with a power of 80 %, given the number of
     repeats and the noise."""
-    more_repeats: int | None = None
+    more_repeats: Count | None = None
     """Estimated number of additional repeats per side that would resolve an inconclusive change;
     None if the change is conclusive or no number of repeats would resolve it."""
     is_headline: bool = True

@@ -8,9 +8,36 @@ from app.records.plan import Hour
 from app.records.scaling import Autoscaler, Operations
 
 
-class DayMinute(msgspec.Struct, frozen=True):
+class LatencyPercentiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Percentiles of the completed requests of a period: latency, and for a language model, TTFT and
+    TPOT. None if no request was completed."""
+
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    ttft_p50_s: float | None = None
+    ttft_p95_s: float | None = None
+    ttft_p99_s: float | None = None
+    tpot_p50_s: float | None = None
+    tpot_p95_s: float | None = None
+    tpot_p99_s: float | None = None
+
+
+class TokenPercentiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Percentiles of TTFT and TPOT of the completed requests of a language model. None if no request
+    was completed; those of TPOT also if no response had two tokens."""
+
+    ttft_p50_ms: float | None
+    ttft_p95_ms: float | None
+    ttft_p99_ms: float | None
+    tpot_p50_ms: float | None
+    tpot_p95_ms: float | None
+    tpot_p99_ms: float | None
+
+
+class DayMinute(LatencyPercentiles, frozen=True):
     """Counts of the requests that ended in one minute or one hour of a simulated day, and the state
-    of the fleet at the end of that period. Latencies are None if no request was completed."""
+    of the fleet at the end of that period."""
 
     at_s: float
     arrivals_per_s: float
@@ -24,9 +51,6 @@ class DayMinute(msgspec.Struct, frozen=True):
     dropped: int
     timed_out: int
     failed: int
-    p50_s: float | None
-    p95_s: float | None
-    p99_s: float | None
     usd: float
 
 
@@ -50,7 +74,7 @@ class DayTotals(msgspec.Struct, frozen=True):
         return self.good / ended_count if ended_count else None
 
 
-class DayOutcome(msgspec.Struct, frozen=True):
+class DayOutcome(LatencyPercentiles, frozen=True):
     """Outcome of one simulated day.
 
     `hours` are counted from the first minute; the last hour may be incomplete. For the simulation,
@@ -62,9 +86,6 @@ class DayOutcome(msgspec.Struct, frozen=True):
     minutes: tuple[DayMinute, ...]
     hours: tuple[DayMinute, ...]
     totals: DayTotals
-    p50_s: float | None
-    p95_s: float | None
-    p99_s: float | None
     billed_s: dict[str, float]
     usd: float
     scale_divisor: int
@@ -81,10 +102,12 @@ class Range(msgspec.Struct, frozen=True):
 
 class SimulatedHour(Hour, frozen=True):
     """One hour of a simulated day. `ready` and `billed` are mean numbers of replicas over the hour;
-    `instances` counts billed instances. Latencies are those of completed requests."""
+    `instances` counts billed instances. Latencies are those of completed requests; `tokens` is None
+    without tokens."""
 
     ready: float
     billed: float
+    tokens: TokenPercentiles | None = None
 
 
 class SimulatedDay(msgspec.Struct, frozen=True):
@@ -94,7 +117,8 @@ class SimulatedDay(msgspec.Struct, frozen=True):
     the fraction that the SLO requires, or None if the SLO requires no fraction. An instance holds
     `replicas_per_instance` replicas; billed replicas are assumed to be packed onto as few instances
     as possible, and each instance is billed per started minute. `usd_static` is the cost of the day
-    if all planned instances run all the time, without autoscaling.
+    if all planned instances run all the time, without autoscaling. `tokens` is None if requests have
+    no tokens.
     """
 
     date: str
@@ -122,3 +146,4 @@ class SimulatedDay(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
     hours: tuple[SimulatedHour, ...]
     minutes: tuple[DayMinute, ...] = ()
+    tokens: TokenPercentiles | None = None

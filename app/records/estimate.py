@@ -4,10 +4,12 @@ measured requests."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""Number of things, or index of a thing. A negative one is refused when a record is read."""
 Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
 
 
@@ -22,7 +24,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
     value: float | None
     ci95: tuple[float, float] | None = None
-    n: int | None = None
+    n: Count | None = None
     basis: Basis = "measured"
     reason: str | None = None
     undersampled: float | None = None
@@ -35,9 +37,9 @@ class Variant(msgspec.Struct, frozen=True):
     model: str
     provider: str
     precision: str
-    batch: int
-    threads: int
-    streams: int = 1
+    batch: Count
+    threads: Count
+    streams: Count = 1
     devices: tuple[str, ...] = ()
 
     @property

@@ -23,6 +23,9 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
     """Schema number of the run's `result.json`. Runs of schema 1 do not contain this field."""
     is_local: bool = False
     """True if the run measures a model on this machine, and sends no requests."""
+    started_at: str | None = None
+    """Wall-clock time with time zone at the start of the run, ISO 8601; None for a run of an older
+    version."""
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):

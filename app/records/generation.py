@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from app.records.estimate import Estimate
+from app.records.estimate import Count, Estimate
 
 
 class AttentionLayers(msgspec.Struct, frozen=True):
@@ -53,6 +53,9 @@ class DecoderCosts(msgspec.Struct, frozen=True, kw_only=True):
     has_int8_products: bool
     """True if most FLOPs are products that a CPU computes in int8, because the model has integer
     products, or allows int8 activations for its quantized weights."""
+    source_dtype: str | None = None
+    """Data type of most weights in the GGUF file from which the model was converted, such as Q4_1;
+    None for other models."""
     unknown_reason: str | None = None
     """Reason why the costs are unknown; the coefficients are then incomplete."""
 
@@ -75,10 +78,10 @@ class TextQuality(msgspec.Struct, frozen=True, kw_only=True):
     Perplexities are comparable only for the same text, tokenizer, window and stride. The values
     that compare with the reference are None for the reference itself."""
 
-    tokens: int
+    tokens: Count
     """Number of predicted tokens: all tokens of the text but the first."""
-    window_tokens: int
-    stride_tokens: int
+    window_tokens: Count
+    stride_tokens: Count
     perplexity: Estimate
     """exp(−mean log-likelihood of the tokens of the text)."""
     perplexity_ratio: Estimate | None = None
@@ -94,8 +97,8 @@ class BatchDivergence(msgspec.Struct, frozen=True, kw_only=True):
     """First token of a row of a batch that differs from the token that the same prompt generates
     alone. `position` counts the generated tokens from 0."""
 
-    row: int
-    position: int
+    row: Count
+    position: Count
     margin: float
     """Logit of the token that was generated alone, minus the logit of the token that was generated
     in the batch; both logits are those of the prompt alone."""
@@ -112,7 +115,7 @@ class BatchConsistency(msgspec.Struct, frozen=True, kw_only=True):
     """Comparison of the greedy tokens of prompts in a batch with the greedy tokens of each prompt
     alone. Rows without an entry in `divergences` generate equal tokens."""
 
-    batch: int
-    tokens: int
+    batch: Count
+    tokens: Count
     """Number of tokens that each row generates."""
     divergences: tuple[BatchDivergence, ...]

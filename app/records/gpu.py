@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from app.records.estimate import Estimate
+from app.records.estimate import Count, Estimate
 
 IDLE_BIT = 0x1
 CLOCKS_SET_BIT = 0x2
@@ -53,7 +53,7 @@ class MigInstance(msgspec.Struct, frozen=True):
     """A MIG instance: a slice of a GPU that acts as a separate GPU. Its telemetry source is
     `gpuN/migI`."""
 
-    index: int
+    index: Count
     name: str
     uuid_hash: str | None
     memory_gib: float | None

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from app.records.estimate import Estimate, Variant
+from app.records.estimate import Count, Estimate, Variant
 from app.records.generation import BatchConsistency, TextQuality
 
 OnnxPrecision = Literal["as-is", "fp16", "int8-dynamic", "int8-static"]
@@ -70,7 +70,7 @@ class Placement(msgspec.Struct, frozen=True):
 
     operator: str
     provider: str
-    nodes: int
+    nodes: Count
     is_fallback: bool = False
 
 
@@ -84,7 +84,7 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     only for the agreement.
     """
 
-    rows: int
+    rows: Count
     top1_agreement: Estimate | None
     """Fraction of rows for which variant and reference have the highest score for the same
     class."""
@@ -102,7 +102,7 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     kl_p99: float | None
     is_equal: bool
     """True if all values of the two outputs are equal."""
-    not_finite: int = 0
+    not_finite: Count = 0
     """Number of values that are NaN or infinite in only one of the two outputs."""
 
 
@@ -137,7 +137,7 @@ class BatchModel(msgspec.Struct, frozen=True, kw_only=True):
     t0_ms: Estimate
     t1_ms: Estimate
     r2: float | None
-    batches: tuple[int, ...]
+    batches: tuple[Count, ...]
     reason: str | None = None
     """Reason why the linear model does not fit or could not be fitted."""
 
@@ -173,10 +173,10 @@ class LanguageModelData(msgspec.Struct, frozen=True, kw_only=True):
     """Language model of a variant. `context` is the maximum number of tokens of a sequence."""
 
     architecture: str
-    context: int
-    weight_bytes: int | None
+    context: Count
+    weight_bytes: Count | None
     """Size of the weights that each step reads, in bytes; None if unknown."""
-    kv_bytes_per_token: int | None
+    kv_bytes_per_token: Count | None
     """Size of the cached keys and values of one token in bytes; None if unknown."""
     prefill_bottleneck: Bottleneck | None = None
     """Bottleneck of the prefill; that of the decode is the bottleneck of the variant."""
@@ -185,12 +185,15 @@ class LanguageModelData(msgspec.Struct, frozen=True, kw_only=True):
     the first variant of a model and execution provider."""
     consistency: BatchConsistency | None = None
     """Comparison of greedy tokens between batch sizes; None if it was not made."""
-    parameters: int | None = None
+    parameters: Count | None = None
     """Number of parameters; None in runs of earlier versions."""
-    kv_cache_bytes: int | None = None
+    source_dtype: str | None = None
+    """Data type of most weights in the GGUF file from which the model was converted, such as Q4_1;
+    None for other models."""
+    kv_cache_bytes: Count | None = None
     """Size of the KV cache at the end of the longest test, for all sequences of the batch, computed
     from the shape of the model; None if unknown."""
-    opened_memory_bytes: int | None
+    opened_memory_bytes: Count | None
     """Resident memory of the process after opening the model; None if not reported by this OS."""
 
 
@@ -216,7 +219,7 @@ class VariantData(msgspec.Struct, frozen=True, kw_only=True):
     model_sha256: str | None
     """SHA-256 hash of the model file that was executed. The executed file of a quantized variant is
     not the user's file."""
-    size_bytes: int | None
+    size_bytes: Count | None
     failure: str | None
     hint: str | None = None
     is_excluded: bool = False

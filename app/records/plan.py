@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from app.records.checks import Check
-from app.records.estimate import Basis, Estimate
+from app.records.estimate import Basis, Count, Estimate
 from app.records.offers import PriceKind
 from app.records.server import MeasuredServer
 from app.records.traffic import Traffic
@@ -24,6 +24,10 @@ RejectedBy = Literal[
 ]  # fmt: skip
 """Filter that excludes an offer. Filters are sorted by how close an excluded offer is to being
 feasible, closest first; the last six filters are set by the user."""
+USER_FILTERS: frozenset[RejectedBy] = frozenset(
+    ("accelerators", "vendor", "region", "provider", "accelerator type", "source")
+)
+"""Filters that the user sets to consider only some of the offers."""
 RejectionId = Literal[
     "accelerator_count", "attention_heads", "measured_memory", "measured_vcpus_unknown", "memory", "no_accelerator",
     "no_language_model", "not_measured", "precision", "processor", "replica_memory_unknown", "runtime",
@@ -45,9 +49,19 @@ KnowledgeState = Literal["known", "uncertain", "unknown"]
 """Certainty of the capacity per instance.
 
 known: the P10–P90 range is narrow enough for a purchase. uncertain: P90/P10 is over 2, or the load
-points contradict each other. unknown: P90/P10 is over 10, and no fleet is recommended.
+points cannot show the capacity for another `KnowledgeReason`. unknown: P90/P10 is over 10, and no
+fleet is recommended.
 """
-KnowledgeReason = Literal["narrow range", "wide range", "contradictory load points"]
+KnowledgeReason = Literal[
+    "narrow range", "wide range", "contradictory load points", "drift", "model does not fit", "capacity not reached"
+]  # fmt: skip
+"""Reason for the state of knowledge.
+
+contradictory load points: a rate missed the SLO although a much higher rate met it. drift: the
+latency changed during the measurement, beyond what the loads explain. model does not fit: no
+service model predicts loads that were left out of its fit. capacity not reached: every measured
+rate met the SLO, so the capacity is a lower bound. There is no P(SLO met) for the first three.
+"""
 
 
 class NextMeasurement(msgspec.Struct, frozen=True):
@@ -157,9 +171,9 @@ class Fleet(msgspec.Struct, frozen=True):
     accelerator_count: float
     vcpus: float | None
     basis: Basis
-    instances: int | None
-    spare_instances: int | None
-    replicas_per_instance: int | None
+    instances: Count | None
+    spare_instances: Count | None
+    replicas_per_instance: Count | None
     capacity_per_instance_per_s: Estimate
     utilization_at_peak: Estimate
     latency_at_peak: Estimate
@@ -169,7 +183,7 @@ class Fleet(msgspec.Struct, frozen=True):
     price_date: str
     price_age_days: int
     price_source: str
-    risk: int
+    risk: Count
     """Risk score from 0 to 4: the highest score of all `risk_reasons`."""
     risk_reasons: tuple[str, ...]
     rejected: str | None = None
@@ -231,7 +245,7 @@ class SensitivityRange(msgspec.Struct, frozen=True):
 class Hour(msgspec.Struct, frozen=True):
     """One hour of the peak day, simulated for the recommended fleet."""
 
-    hour: int
+    hour: Count
     arrivals_per_s: float
     instances: float
     p50_ms: float | None
@@ -259,7 +273,7 @@ class Commitment(msgspec.Struct, frozen=True):
     """Cost of reserving some of the instances and renting the rest on demand, compared with renting
     all instances on demand all the time."""
 
-    reserved: int
+    reserved: Count
     usd_per_month: float
     usd_per_month_on_demand: float
     sentence: str
@@ -276,7 +290,7 @@ class Saving(msgspec.Struct, frozen=True):
 
 class MixPart(msgspec.Struct, frozen=True):
     offer: str
-    instances: int
+    instances: Count
 
 
 class Mix(msgspec.Struct, frozen=True):
@@ -288,11 +302,20 @@ class Mix(msgspec.Struct, frozen=True):
     sentence: str
 
 
+class AcceleratorResult(msgspec.Struct, frozen=True):
+    """Result for an accelerator that the plan was limited to: its best feasible offer, or else the
+    excluded offer that is closest to being feasible. `offer` is the offer's key in the plan; None if
+    no offer has the accelerator."""
+
+    accelerator: str
+    offer: str | None
+
+
 class Plan(msgspec.Struct, frozen=True):
     traffic: Traffic
     slo: tuple[str, ...]
     confidence: float
-    redundancy: int
+    redundancy: Count
     latency_metric: str
     """Metric that `latency_at_peak` of each fleet refers to, as `metric.aggregate`."""
     planned_on: str
@@ -320,7 +343,7 @@ class Plan(msgspec.Struct, frozen=True):
     recommended if its capacity were certain."""
     checks: tuple[Check, ...] = ()
     """Warnings about the recommended fleet, as checks with ID, limit and hint."""
-    max_unavailable: int = 0
+    max_unavailable: Count = 0
     """Number of instances that a rolling update may make unavailable at once, in addition to the
     spares for failures."""
     server: MeasuredServer | None = None
@@ -328,3 +351,5 @@ class Plan(msgspec.Struct, frozen=True):
     api: ApiComparison | None = None
     """Comparison of the recommended fleet with an API that is priced per token; None without the
     API's prices or the tokens per request."""
+    accelerators: tuple[AcceleratorResult, ...] = ()
+    """Result for each accelerator that the plan was limited to, in the order of the limit."""

@@ -51,6 +51,9 @@ class MeasuredLoadPoint(msgspec.Struct, frozen=True):
     lengths: TokenSample | None = None
     """Sample of the input and output lengths, in tokens, of the requests at this load point; None
     if the source reports only means or no lengths."""
+    start_s: float | None = None
+    """Start of the measurement at this load, in seconds from any origin common to the load points
+    of a target; None if the source does not report it."""
 
 
 class ImportedCurve(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,8 +16,8 @@ from app.records.checks import CheckId as CheckId
 from app.records.checks import Validity as Validity
 from app.records.comparison import Comparison
 from app.records.estimate import Basis as Basis
+from app.records.estimate import Count, TokenSample
 from app.records.estimate import Estimate as Estimate
-from app.records.estimate import TokenSample
 from app.records.estimate import Variant as Variant
 from app.records.gpu import MigInstance
 from app.records.local import LocalResult
@@ -164,11 +164,11 @@ class WorkerData(msgspec.Struct, frozen=True):
     reads the same clock.
     """
 
-    worker: int
+    worker: Count
     host: str
-    pid: int
+    pid: Count
     cpu_s: float
-    sent: int
+    sent: Count
     max_lag_ms: float
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
@@ -188,8 +188,8 @@ class SessionSummary(msgspec.Struct, frozen=True):
     the CPU time that the load generator needed to build a request from the server's responses, in
     µs."""
 
-    outcomes: dict[SessionOutcomeName, int]
-    built_requests: int
+    outcomes: dict[SessionOutcomeName, Count]
+    built_requests: Count
     build_mean_us: float | None
     build_max_us: float | None
 
@@ -202,11 +202,11 @@ class OutputSummary(msgspec.Struct, frozen=True):
     failures of the class `bad-output`.
     """
 
-    responses: int = 0
-    calling_responses: int = 0
-    tool_calls: int = 0
-    checked: int = 0
-    valid: int = 0
+    responses: Count = 0
+    calling_responses: Count = 0
+    tool_calls: Count = 0
+    checked: Count = 0
+    valid: Count = 0
 
 
 class ErrorSample(msgspec.Struct, frozen=True):
@@ -229,13 +229,13 @@ class BatchSummary(msgspec.Struct, frozen=True):
     status: Literal["completed", "failed", "expired", "cancelled"]
     upload_s: float
     job_s: float
-    requests: int
-    completed: int
-    failed: int
-    expired: int
-    cancelled: int
-    tokens_in: int | None = None
-    tokens_out: int | None = None
+    requests: Count
+    completed: Count
+    failed: Count
+    expired: Count
+    cancelled: Count
+    tokens_in: Count | None = None
+    tokens_out: Count | None = None
     detail: str | None = None
 
 
@@ -244,10 +244,10 @@ class TokenTotals(msgspec.Struct, frozen=True):
     if no response reports it. `cached_input_tokens` are the input tokens that a prefix cache
     served, and are part of `input_tokens`."""
 
-    responses: int
-    input_tokens: int | None
-    cached_input_tokens: int | None
-    output_tokens: int | None
+    responses: Count
+    input_tokens: Count | None
+    cached_input_tokens: Count | None
+    output_tokens: Count | None
 
 
 class ClassSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,9 +260,9 @@ class ClassSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     weight_share: float
-    requests: int
-    completed: int
-    errors: dict[str, int]
+    requests: Count
+    completed: Count
+    errors: dict[str, Count]
     offered_per_s: Estimate
     achieved_per_s: Estimate
     good_per_s: Estimate
@@ -277,15 +277,15 @@ class ClassSummary(msgspec.Struct, frozen=True, kw_only=True):
 class Stage(msgspec.Struct, frozen=True):
     name: str
     kind: StageKind
-    repeat: int
+    repeat: Count
     tags: dict[str, str]
     variant: Variant | None
     window: Window
     offered_per_s: Estimate
     achieved_per_s: Estimate
     good_per_s: Estimate
-    completed: int
-    errors: dict[str, int]
+    completed: Count
+    errors: dict[str, Count]
     metrics: dict[str, dict[str, Estimate]]
     """Estimates by metric name, then by aggregate; a metric without aggregates has the single key
     "value"."""
@@ -297,7 +297,7 @@ class Stage(msgspec.Struct, frozen=True):
     scheduled_per_s: float | None = None
     """Requested rate of the open-loop arrivals; `offered_per_s` is the rate of the arrivals as
     drawn from their distribution. None in a closed loop."""
-    concurrency: int | None = None
+    concurrency: Count | None = None
     """Number of closed-loop clients; None in an open loop."""
     spike: Spike | None = None
     arrivals: str | None = None
@@ -401,7 +401,7 @@ class DeclaredHardware(msgspec.Struct, frozen=True, kw_only=True):
     accelerator_count: float = 0
     vcpus: float | None = None
     architecture: str | None = None
-    replicas: int = 1
+    replicas: Count = 1
 
 
 class Hardware(DeclaredHardware, frozen=True):
@@ -429,8 +429,8 @@ class Environment(msgspec.Struct, frozen=True):
     python: str
     cpu_model: str | None
     cpu_architecture: str
-    physical_cores: int | None
-    logical_cores: int
+    physical_cores: Count | None
+    logical_cores: Count
     memory_gib: float
     cpu_governor: str | None
     cpu_limit_cores: float | None
@@ -449,7 +449,7 @@ class Environment(msgspec.Struct, frozen=True):
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    index: int
+    index: Count
     name: str
     uuid_hash: str | None
     memory_gib: float | None
@@ -461,13 +461,13 @@ class Gpu(msgspec.Struct, frozen=True):
     power_limit_highest_w: float | None = None
     max_sm_clock_mhz: float | None = None
     max_memory_clock_mhz: float | None = None
-    pcie_generation: int | None = None
+    pcie_generation: Count | None = None
     """PCIe generation of the link at the time of reading, which an idle GPU may lower.
     `pcie_max_generation` and `pcie_max_width` are the maximum values that both GPU and slot
     support."""
-    pcie_width: int | None = None
-    pcie_max_generation: int | None = None
-    pcie_max_width: int | None = None
+    pcie_width: Count | None = None
+    pcie_max_generation: Count | None = None
+    pcie_max_width: Count | None = None
     vbios: str | None = None
     driver: str | None = None
     cuda_driver: str | None = None
@@ -495,9 +495,10 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 CauseId = Literal[
-    "interrupted", "limit", "cut_short", "invalid", "target_failed", "objective_failed", "objective_inconclusive",
-    "change_failed", "no_rate", "rate_undecided", "no_variant", "baseline_refused", "baseline_regressed",
-    "baseline_inconclusive",
+    "interrupted", "limit", "cut_short", "invalid", "target_failed", "target_lost", "requests_failed",
+    "objective_failed", "objective_inconclusive", "change_failed", "slo_below_idle_latency", "errors_without_load",
+    "no_rate",
+    "rate_undecided", "no_variant", "baseline_refused", "baseline_regressed", "baseline_inconclusive",
 ]  # fmt: skip
 
 
@@ -506,7 +507,7 @@ class Cause(msgspec.Struct, frozen=True):
     the only cause."""
 
     id: CauseId
-    code: int
+    code: Count
     text: str
 
 
@@ -514,7 +515,7 @@ class Exit(msgspec.Struct, frozen=True):
     """Exit code of a run and its causes. `code` is the code of the first cause, except that a
     demonstration (`quickstart`) has `code` 0 if only its validity or its objectives failed."""
 
-    code: int
+    code: Count
     causes: tuple[Cause, ...] = ()
 
     @property
@@ -553,7 +554,7 @@ class PrefixReuse(msgspec.Struct, frozen=True):
 
     offered_share: float | None
     served_share: float | None
-    block_tokens: int
+    block_tokens: Count
 
 
 class Reevaluation(msgspec.Struct, frozen=True):
@@ -562,7 +563,7 @@ class Reevaluation(msgspec.Struct, frozen=True):
 
     slo: tuple[str, ...] | None
     window_s: tuple[float, float] | None
-    original_exit_code: int
+    original_exit_code: Count
     """Exit code of the run before the re-evaluation."""
 
 

@@ -14,7 +14,7 @@ class SearchSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `cv` is the coefficient of variation of the interarrival times of gamma arrivals.
     `max_duration_s` is the time limit of the search in s (`None` for no limit): a probe that would
-    end after the limit is not started.
+    end after the limit is not started or repeated.
     """
 
     arrivals: ArrivalProcess = "poisson"
@@ -22,4 +22,4 @@ class SearchSpec(msgspec.Struct, frozen=True, kw_only=True):
     start_per_s: float = 10.0
     step_duration_s: float = 10.0
     repeats: int = 3
-    max_duration_s: float | None = None
+    max_duration_s: float | None = 300.0

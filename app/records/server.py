@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from app.records.estimate import Count
+
 
 class MeasuredServer(msgspec.Struct, frozen=True):
     """Name, port and health check paths of the server that was measured. Unknown values are None.
@@ -12,11 +14,11 @@ class MeasuredServer(msgspec.Struct, frozen=True):
     """
 
     name: str
-    port: int | None = None
+    port: Count | None = None
     """Port in the measured URL."""
     ready_path: str | None = None
     """Path that reports whether the server can serve requests."""
-    ready_port: int | None = None
+    ready_port: Count | None = None
     """Port of `ready_path`; None if it is the port that serves the requests."""
     live_path: str | None = None
     """Path that reports whether the server has to be restarted."""

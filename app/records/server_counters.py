@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from app.records.estimate import Count
+
 ServerLatencyKind = Literal["ttft", "queue", "prefill", "decode", "itl", "e2e"]
 """Latencies that inference servers report as histograms, from the arrival of the request at the server.
 
@@ -51,10 +53,25 @@ class LatencyHistogram(msgspec.Struct, frozen=True):
     `upper_bounds_ms[k]`; values above the last bound are in no bucket. Both are empty if the server
     reports no buckets."""
 
-    count: int
+    count: Count
     mean_ms: float
     upper_bounds_ms: tuple[float, ...] = ()
-    bucket_counts: tuple[int, ...] = ()
+    bucket_counts: tuple[Count, ...] = ()
+
+
+CountersRefusal = Literal["other_process", "counter_decreased", "more_than_sent", "fewer_than_answered"]
+"""Reason for which counters of a server are left out of a result.
+
+`other_process`: the two readings are from different processes. `counter_decreased`: a counter is
+lower in the second reading. `more_than_sent`: the server counted more requests than the stage sent.
+`fewer_than_answered`: the server counted fewer requests than the client received responses to."""
+
+REFUSAL_TEXTS: dict[CountersRefusal, str] = {
+    "other_process": "the two readings are from different processes",
+    "counter_decreased": "a counter decreased between the two readings",
+    "more_than_sent": "the server counted more requests than were sent",
+    "fewer_than_answered": "the server counted fewer requests than were answered",
+}
 
 
 class ServerCounters(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,15 +79,17 @@ class ServerCounters(msgspec.Struct, frozen=True, kw_only=True):
     from before the first request to after the last response. A counter is None if a server does not
     report it."""
 
-    requests: int | None = None
+    requests: Count | None = None
     """Completed requests, including the requests of other clients."""
-    input_tokens: int | None = None
-    cached_input_tokens: int | None = None
+    refusal: CountersRefusal | None = None
+    """Reason for which the other counters are left out; None if they are of this stage alone."""
+    input_tokens: Count | None = None
+    cached_input_tokens: Count | None = None
     """Input tokens that a prefix cache served."""
-    looked_up_input_tokens: int | None = None
+    looked_up_input_tokens: Count | None = None
     """Input tokens for which the prefix cache was asked; `cached_input_tokens` of them were hits."""
-    output_tokens: int | None = None
-    preemptions: int | None = None
+    output_tokens: Count | None = None
+    preemptions: Count | None = None
     latencies: dict[ServerLatencyKind, LatencyHistogram] = {}
 
 
@@ -84,9 +103,9 @@ class LatencyComparison(msgspec.Struct, frozen=True):
 
     kind: ServerLatencyKind
     server_ms: float
-    server_count: int
+    server_count: Count
     client_ms: float | None = None
-    client_count: int | None = None
+    client_count: Count | None = None
     server_p95_ms: tuple[float, float | None] | None = None
     """Bounds of the bucket that contains the server's 95th percentile; the upper one is None above
     the last bucket. None if the server reports no buckets."""

@@ -118,6 +118,12 @@ class FitError(msgspec.Struct, frozen=True):
     deviations: float
     """Difference between measured and fitted value, in standard deviations of the measured
     value."""
+    held_out_s: float | None = None
+    """Value that the service model predicts if it is fitted to all other loads; None in plan files
+    of earlier versions."""
+    sigma: float | None = None
+    """Standard deviation of the logarithm of the measured value between stages of the same length;
+    None in plan files of earlier versions."""
 
 
 class ServiceFit(msgspec.Struct, frozen=True):

@@ -25,9 +25,9 @@ class ClassShare(msgspec.Struct, frozen=True):
 
 
 class StageData(msgspec.Struct, frozen=True, kw_only=True):
-    """Data of one stage. Arrivals were scheduled from `start_ns` for `duration_s`, which ends with
-    the last request of a stage that has a number of requests; the time from
-    `start_ns` to `end_ns` also includes the drain.
+    """Data of one stage. Arrivals were scheduled from `start_ns` for `duration_s`. If the stage has a
+    number of requests, `duration_s` ends with the last scheduled start of an open loop, or with the
+    last response of a closed loop. The time from `start_ns` to `end_ns` also includes the drain.
 
     `generator_capacity_per_s` is the calibrated capacity of the load generator with all its
     workers, and `generator_chunk_capacity_per_s` the calibrated capacity for chunks of streams;
@@ -104,3 +104,8 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     checks responses against a JSON schema."""
     batch: BatchSummary | None = None
     """End of the job; None unless the stage is a job of the Batch API."""
+
+    @property
+    def is_closed_loop(self) -> bool:
+        """True if clients send their next request after a response, so that nothing is offered."""
+        return self.arrival_kind in ("closed", "locust")

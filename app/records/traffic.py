@@ -10,7 +10,7 @@ import datetime
 
 import msgspec
 
-from app.records.estimate import TokenSample
+from app.records.estimate import Count, TokenSample
 
 
 class RecurringSpike(msgspec.Struct, frozen=True):
@@ -20,7 +20,7 @@ class RecurringSpike(msgspec.Struct, frozen=True):
     at_s: float
     duration_s: float
     times: float
-    days: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+    days: tuple[Count, ...] = (0, 1, 2, 3, 4, 5, 6)
 
 
 class Campaign(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class TraceStatistics(msgspec.Struct, frozen=True):
     needs hash IDs.
     """
 
-    count: int
+    count: Count
     span_s: float
     mean_per_s: float
     peak_1s_per_s: float | None = None

@@ -11,6 +11,7 @@ from app.analysis.definitions import compute_tool_metrics
 from app.analysis.rows import read_rows
 from app.records.definitions import AGGREGATES, TOOL_METRICS, ToolMetrics
 from app.records.result import Result, Stage
+from app.reporting.load import format_stage_name
 from app.reporting.quantities import build_quantity
 from reports import model
 
@@ -70,7 +71,7 @@ def _compute_tool_metrics(rows: pa.Table, stage: Stage) -> tuple[ToolMetrics, ..
 
 def _build_table(stage: Stage, tools: Sequence[ToolMetrics]) -> model.DefinitionTable:
     return model.DefinitionTable(
-        stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
+        stage=format_stage_name(stage),
         requests=tuple(tool.requests for tool in tools),
         rows=tuple(_build_rows(stage, tools)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from app.records.result import Estimate, Result, Stage
+from app.reporting.load import format_stage_name
 from reports import llm_d
 from reports.llm_d import LlmdReport, SequenceLength, Statistics, Unit
 
@@ -39,13 +40,9 @@ def _build_run(result: Result, stage: Stage, index: int) -> llm_d.Run:
         uid=f"{result.run_id}-{index}",
         eid=result.run_id,
         time=_build_time(result, stage),
-        description=f"{result.name}, {_format_stage_name(stage)}: measurement {stage.verdict.status}{reasons_text}",
+        description=f"{result.name}, {format_stage_name(stage)}: measurement {stage.verdict.status}{reasons_text}",
         keywords=("sizewise", stage.kind, stage.verdict.status),
     )
-
-
-def _format_stage_name(stage: Stage) -> str:
-    return f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name
 
 
 def _build_time(result: Result, stage: Stage) -> llm_d.RunTime:

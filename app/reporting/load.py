@@ -28,7 +28,7 @@ from app.records.result import (
     Stage,
     SteadyState,
 )
-from app.records.server_counters import ServerLatencyKind
+from app.records.server_counters import REFUSAL_TEXTS, CountersRefusal, ServerLatencyKind
 from app.reporting.quantities import build_limit, build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
 
@@ -381,18 +381,45 @@ _EVIDENCE_NOTES: dict[Evidence | None, str] = {
     "rest, which includes network, routers and HTTP.",
     None: "The server reports none of its times, so they are in the unknown part.",
 }
+_NO_QUEUE_NOTE = (
+    "The server reports its latency without its queue time, so neither is a part, and both are in the unknown part."
+)
 
 
 def build_breakdown_section(stage: Stage | None) -> model.BreakdownSection | None:
     if stage is None or not stage.breakdown:
         return None
     mean = stage.breakdown[0]
+    largest_part_text = _describe_largest_part(mean, has_refusal=_get_refusal(stage) is not None)
     return model.BreakdownSection(
         stage=format_stage_name(stage),
         rows=tuple(build_breakdown_row(breakdown) for breakdown in stage.breakdown),
-        sentence=f"In {format_stage_name(stage)}, {_describe_largest_part(mean)}",
-        note=_EVIDENCE_NOTES[mean.evidence],
+        sentence=f"In {format_stage_name(stage)}, {largest_part_text}",
+        note=_choose_evidence_note(stage, mean),
     )
+
+
+def describe_refusal(refusal: CountersRefusal) -> str:
+    """Return why the server's counters are left out of a stage, with the reason's ID and what to
+    do."""
+    return (
+        f"The server's counters are left out, because {REFUSAL_TEXTS[refusal]} ({refusal}). Measure one replica at its "
+        "own address, without other clients, to see the server's times."
+    )
+
+
+def _get_refusal(stage: Stage) -> CountersRefusal | None:
+    return None if stage.server is None else stage.server.refusal
+
+
+def _choose_evidence_note(stage: Stage, mean: LatencyBreakdown) -> str:
+    refusal = _get_refusal(stage)
+    if mean.evidence is None and refusal is not None:
+        return describe_refusal(refusal)
+    kinds = {comparison.kind for comparison in stage.server_latencies}
+    if mean.evidence is None and kinds & {"ttft", "e2e"} and "queue" not in kinds:
+        return _NO_QUEUE_NOTE
+    return _EVIDENCE_NOTES[mean.evidence]
 
 
 def build_breakdown_row(breakdown: LatencyBreakdown) -> model.BreakdownRow:
@@ -414,7 +441,7 @@ def build_breakdown_row(breakdown: LatencyBreakdown) -> model.BreakdownRow:
     )
 
 
-def _describe_largest_part(breakdown: LatencyBreakdown) -> str:
+def _describe_largest_part(breakdown: LatencyBreakdown, *, has_refusal: bool) -> str:
     part = breakdown.largest_part
     part_ms = breakdown.unknown_ms if part is None else breakdown.parts_ms[part]
     assert part_ms is not None
@@ -422,6 +449,8 @@ def _describe_largest_part(breakdown: LatencyBreakdown) -> str:
         f"{100 * part_ms / breakdown.latency_ms:.0f} %" if breakdown.latency_ms > 0 else formatting.NOT_AVAILABLE
     )
     name = "an unknown part" if part is None else PART_NAMES[part]
+    if part is None and has_refusal:
+        return f"{share_text} of the mean latency is {name}."
     return f"{share_text} of the mean latency is {name}: {_UNKNOWN_ADVICE if part is None else _ADVICE[part]}."
 
 
@@ -436,14 +465,15 @@ def build_server_rows(stages: Sequence[Stage]) -> tuple[model.ServerRow, ...]:
 
 def _build_server_row(stage: Stage, counters: ServerCounters) -> model.ServerRow:
     comparisons = {comparison.kind: comparison for comparison in stage.server_latencies}
+    missing_reason = "not reported" if counters.refusal is None else REFUSAL_TEXTS[counters.refusal]
 
     def build_count(count: int | None, unit: str) -> model.Quantity:
-        return model.Quantity(value=count, unit=unit, reason="not reported" if count is None else None)
+        return model.Quantity(value=count, unit=unit, reason=missing_reason if count is None else None)
 
     def build_server_latency(kind: ServerLatencyKind) -> model.Quantity:
         found = comparisons.get(kind)
         if found is None:
-            return model.Quantity(value=None, unit="ms", reason="not reported")
+            return model.Quantity(value=None, unit="ms", reason=missing_reason)
         return model.Quantity(value=found.server_ms, unit="ms", n=found.server_count)
 
     def build_client_latency(kind: ServerLatencyKind) -> model.Quantity:
@@ -458,7 +488,7 @@ def _build_server_row(stage: Stage, counters: ServerCounters) -> model.ServerRow
         stage=format_stage_name(stage),
         requests=build_count(counters.requests, "requests"),
         cached=model.Quantity(
-            value=cached_share, unit="share", reason="not reported" if cached_share is None else None
+            value=cached_share, unit="share", reason=missing_reason if cached_share is None else None
         ),
         preemptions=build_count(counters.preemptions, "requests"),
         queue=build_server_latency("queue"),
@@ -524,7 +554,7 @@ def build_prefix_reuse_rows(reuse: PrefixReuse | None) -> tuple[model.NamedQuant
 
 
 def format_stage_name(stage: Stage) -> str:
-    return f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name
+    return formatting.format_stage_name(stage.name, stage.repeat)
 
 
 def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:

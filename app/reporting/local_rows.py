@@ -215,7 +215,7 @@ def build_variant_row(
         family=family,
         model=variant.model,
         provider=variant.provider,
-        precision=variant.precision,
+        precision=_format_precision(variant_data),
         batch=variant.batch,
         streams=variant.streams,
         threads=variant.threads,
@@ -269,6 +269,16 @@ def build_variant_row(
         else _build_memory(language_model.kv_cache_bytes, "the size per token is unknown"),
         parameters=None if language_model is None else language_model.parameters,
     )
+
+
+def _format_precision(variant_data: VariantData) -> str:
+    """Format the precision of a variant. For a quantized GGUF file, which is not measured as it is
+    stored, the precision includes the data type of the file."""
+    precision, language_model = variant_data.variant.precision, variant_data.language_model
+    source_dtype = None if language_model is None else language_model.source_dtype
+    if source_dtype is None or source_dtype == "F32":
+        return precision
+    return f"{source_dtype} as float32" if precision == "as-is" else f"{source_dtype} to {precision}"
 
 
 def _build_quality_row(quality: TextQuality) -> TextQualityRow:

@@ -43,7 +43,7 @@ _LOCAL_WINDOW_PROBLEM = "a time range cannot be evaluated in a local run, becaus
 @dataclass(frozen=True)
 class OpenedRun:
     """A stored run whose data is in memory. `table` contains the rows of all requests, in stored
-    order. `recovery` is `None` unless the run was interrupted."""
+    order. `recovery` is `None` unless the run was interrupted or lost its result."""
 
     directory: Path
     data: RunData

@@ -17,6 +17,7 @@ from app.records.result import ShapePlan
 from app.reporting.quantities import build_check_row, build_limit, build_quantity
 from reports import model
 from reports.plan_section import (
+    AcceleratorRow,
     ApiPriceRow,
     CapacityUncertainty,
     CommitmentRow,
@@ -91,6 +92,9 @@ def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.P
             msgspec.structs.replace(build_check_row(check), name=check.id.replace("_", " ")) for check in plan.checks
         ),
         source=None if recommended_fleet is None else _find_source(recommended_fleet, sources),
+        accelerators=tuple(
+            AcceleratorRow(accelerator=result.accelerator, offer=result.offer) for result in plan.accelerators
+        ),
     )
 
 
@@ -345,7 +349,7 @@ def _format_short_name(fleet: Fleet | None, recommended_fleet: Fleet | None) -> 
         recommended_fleet.provider,
         recommended_fleet.instance_type,
     )
-    return fleet.region if is_same_instance else fleet.instance_type
+    return fleet.region if is_same_instance else f"{fleet.provider}/{fleet.instance_type}"
 
 
 def _build_day_series(hours: Sequence[records.Hour]) -> DaySeries | None:

@@ -22,6 +22,7 @@ from app.records.events import (
     CheckCompleted,
     Event,
     NoteAdded,
+    RunFinished,
     RunStarted,
     StageFinished,
     StageStarted,
@@ -36,19 +37,22 @@ from reports.formatting import format_count_noun
 
 
 class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
-    """Extent of the data recovered from an interrupted run. `unused_rows` is the number of rows of
-    an unfinished stage, which are excluded from all metrics."""
+    """Extent of the data recovered from a run without a result: one that was interrupted, or that
+    ended and lost its result (`has_lost_result`). `unused_rows` is the number of rows of an
+    unfinished stage, which are excluded from all metrics."""
 
     started: int
     finished: int
     rows: int
     unused_rows: int
     unit: str = "stage"
+    has_lost_result: bool = False
 
     @property
     def text(self) -> str:
         finished_text = f"{self.finished} of {format_count_noun(self.started, self.unit)} finished"
-        text = f"The result was recovered from an interrupted run: {finished_text}"
+        run_text = "a run that ended but lost its result.json" if self.has_lost_result else "an interrupted run"
+        text = f"The result was recovered from {run_text}: {finished_text}"
         if self.unused_rows:
             text += f"; {self.unused_rows:,} of {self.rows:,} rows of an unfinished {self.unit} are excluded"
         return f"{text}."
@@ -118,9 +122,17 @@ def _count_recovered_data(events: Sequence[Event], table: pa.Table) -> Recovered
     finished_events = [event for event in events if isinstance(event, StageFinished)]
     variant_events = [event for event in events if isinstance(event, VariantFinished)]
     started_count = sum(isinstance(event, StageStarted) for event in events)
+    has_lost_result = any(isinstance(event, RunFinished) for event in events)
     if any(isinstance(event, VariantStarted) for event in events):
         started_count = sum(isinstance(event, VariantStarted) for event in events)
-        return RecoveredData(started=started_count, finished=len(variant_events), rows=0, unused_rows=0, unit="variant")
+        return RecoveredData(
+            started=started_count,
+            finished=len(variant_events),
+            rows=0,
+            unused_rows=0,
+            unit="variant",
+            has_lost_result=has_lost_result,
+        )
     finished_indices = pa.array([event.index for event in finished_events], pa.int32())
     used_row_count = pa.compute.sum(pa.compute.is_in(table["stage"], value_set=finished_indices)).as_py() or 0
     return RecoveredData(
@@ -128,6 +140,7 @@ def _count_recovered_data(events: Sequence[Event], table: pa.Table) -> Recovered
         finished=len(finished_events),
         rows=table.num_rows,
         unused_rows=table.num_rows - used_row_count,
+        has_lost_result=has_lost_result,
     )
 
 

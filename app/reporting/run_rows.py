@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -140,8 +140,8 @@ def _format_quantity(quantity: Quantity) -> str:
     return formatting.format_value_unit(quantity).replace(formatting.THIN_SPACE, " ")
 
 
-State = Literal["done", "running", "interrupted", "not measured", "not read yet"]
-_FORMAT_VERSION = f"8 {__version__}"
+State = Literal["done", "running", "interrupted", "result lost", "not measured", "not read yet"]
+_FORMAT_VERSION = f"10 {__version__}"
 """Version of the row format; cached rows of another version are rebuilt."""
 UNREADABLE = "unreadable"
 
@@ -183,6 +183,8 @@ class RunRow(msgspec.Struct, frozen=True):
     model: str | None = None
     size_bytes: int = 0
     """Size of the run directory on disk in bytes, including reports."""
+    is_imported: bool = False
+    """True for an imported run, which is never the last run of its profile."""
 
     @property
     def label(self) -> str:
@@ -236,7 +238,12 @@ def list_deleted_rows() -> tuple[DeletedRow, ...]:
 def build_row(run: StoredRun) -> RunRow:
     """Build the row of a run from its files. The row of a corrupted run, or of a run of a newer
     version, has the verdict "unreadable"."""
-    row = RunRow(run.directory.name, str(run.directory), size_bytes=compute_size_bytes(run.directory))
+    row = RunRow(
+        run.directory.name,
+        str(run.directory),
+        size_bytes=compute_size_bytes(run.directory),
+        is_imported=run.is_imported,
+    )
     try:
         labels = read_labels(run.directory)
         row = msgspec.structs.replace(row, title=labels.title or None, tags=labels.tags, notes=labels.notes)
@@ -351,24 +358,17 @@ def _fill_without_result(run: StoredRun, row: RunRow) -> RunRow:
     row = msgspec.structs.replace(
         row,
         name=None if started_event is None else started_event.name,
-        started_at=parse_start_time(run.directory.name),
+        started_at=run.started_at,
     )
     if run.is_running:
         return msgspec.structs.replace(row, state="running")
     finished_event = run.finished_event
-    state: State = "interrupted" if finished_event is None else "not measured"
+    state: State = "interrupted"
+    if finished_event is not None:
+        state = "result lost" if run.has_lost_result else "not measured"
     return msgspec.structs.replace(
         row, state=state, exit_code=None if finished_event is None else finished_event.exit_code
     )
-
-
-def parse_start_time(name: str) -> str | None:
-    """Return the start time in a run ID, which is also the name of the run's directory in the
-    library, as ISO 8601; `None` if it contains no time."""
-    try:
-        return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
-    except ValueError:
-        return None
 
 
 class Trend(msgspec.Struct, frozen=True):
@@ -385,10 +385,11 @@ class Trend(msgspec.Struct, frozen=True):
 
 
 def build_trend(name: str | None) -> Trend:
-    """Build the trend of the profile `name`, by default of the profile of the latest run. Raises
-    UsageError if the profile has no run."""
-    results = _load_results(name)
-    runs = select_comparable_runs(results)
+    """Build the trend of the profile `name`, by default of the profile of the latest run that was
+    not imported. Raises UsageError if the profile has no run."""
+    rows = _list_profile_rows(name)
+    results = [_load_result(row.directory) for row in rows]
+    runs = select_comparable_runs(results, {row.run_id for row in rows if row.is_imported})
     return Trend(results[-1].name, runs, len(results) - len(runs), build_histories(runs))
 
 
@@ -406,16 +407,17 @@ def format_metric_name(history: MetricHistory) -> str:
     return format_metric(history.metric, history.aggregate)
 
 
-def _load_results(name: str | None) -> list[Result]:
-    """Load the results of a profile in chronological order, without runs that have no readable
-    result. Raises UsageError if no result remains."""
+def _list_profile_rows(name: str | None) -> list[RunRow]:
+    """Return the rows of a profile in chronological order, without runs that have no readable
+    result. Raises UsageError if no row remains."""
     rows = sorted(
         (row for row in list_runs().rows if row.verdict not in (None, UNREADABLE)),
         key=lambda row: row.started_at or "",
     )
-    profile_name = name or (rows[-1].name if rows else None)
-    results = [_load_result(row.directory) for row in rows if row.name == profile_name]
-    if not results:
+    last_row = next((row for row in reversed(rows) if not row.is_imported), rows[-1] if rows else None)
+    profile_name = name or (None if last_row is None else last_row.name)
+    profile_rows = [row for row in rows if row.name == profile_name]
+    if not profile_rows:
         names_text = ", ".join(sorted({row.name or "" for row in rows}))
         raise UsageError(
             f"no run of {profile_name} was found" if profile_name else "there are no runs yet",
@@ -423,7 +425,7 @@ def _load_results(name: str | None) -> list[Result]:
             if names_text
             else "Run `sizewise quickstart` to create the first one.",
         )
-    return results
+    return profile_rows
 
 
 def _load_result(directory: str) -> Result:

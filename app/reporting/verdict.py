@@ -11,16 +11,18 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.analysis.gating import has_undecided_search
+from app.analysis.failed_requests import count_failed_requests
+from app.analysis.gating import format_failure, has_undecided_search
 from app.analysis.headline import find_highest_passed_stages, find_lowest_failed_stage
 from app.analysis.local.call_stages import find_throughput_metric
 from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated_objectives
 from app.analysis.max_rate import describe_failure
-from app.analysis.objectives import format_objective
+from app.analysis.objectives import DEFAULT_ERROR_LIMIT, format_objective
 from app.errors import ExitCode
 from app.records.local import VariantData
 from app.records.metrics import metric_label
 from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Reevaluation, Result
+from app.reporting.load import build_curve_labels, find_headline_stage
 from app.reporting.local import find_headline_variant, group_headline_stages_by_variant, group_stages_by_variant
 from app.reporting.local_front import (
     build_throughput_quantity,
@@ -30,7 +32,7 @@ from app.reporting.local_front import (
     get_max_call_rate,
     name_variants,
 )
-from app.reporting.quantities import build_quantity, find_unit
+from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
 from reports.model import Outcome
 
@@ -54,6 +56,8 @@ class Headline(msgspec.Struct, frozen=True):
     detail: str = ""
     is_first_cause: bool = False
     """True if the headline states the first cause of the exit code."""
+    is_failure: bool = False
+    """True if the headline states why the run failed, if it failed."""
 
     @property
     def sentence(self) -> str:
@@ -84,7 +88,7 @@ def _build_best_headline(result: Result) -> Headline:
     assert local is not None
     if local.best is None:
         reason = NO_BEST_MESSAGES[local.best_reason] if local.best_reason else "no variant was measured to its end"
-        return Headline(_capitalize(reason), _describe_closest_variant(result))
+        return Headline(_capitalize(reason), _describe_closest_variant(result), is_failure=True)
     stages = group_headline_stages_by_variant(result)[local.best]
     fastest_stage = find_fastest_valid_stage(stages)
     name = name_variants([variant_data.variant for variant_data in local.variants])[local.best]
@@ -184,6 +188,7 @@ def _format_counts(result: Result) -> str:
     return f"{counts_text}.{objective_note}"
 
 
+_FAILURE_EXIT_CODES = (ExitCode.GATE_FAILED, ExitCode.REGRESSION)
 _STOPPED_EXIT_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
 
 
@@ -216,9 +221,11 @@ def _find_outcome(result: Result) -> Outcome:
     ]
     outcomes = {evaluation.outcome for evaluation in enforced_evaluations}
     code = result.exit.first_code
+    if _has_lost_target(result):
+        return "FAIL"
     if result.verdict.status == "INVALID":
         return "INVALID"
-    if code in (ExitCode.GATE_FAILED, ExitCode.REGRESSION) or "FAIL" in outcomes:
+    if code in _FAILURE_EXIT_CODES or "FAIL" in outcomes:
         return "FAIL"
     if code == ExitCode.INCONCLUSIVE or "INCONCLUSIVE" in outcomes:
         return "INCONCLUSIVE"
@@ -229,6 +236,11 @@ def _find_outcome(result: Result) -> Outcome:
     return "PASS" if enforced_evaluations else "MEASURED"
 
 
+def _has_lost_target(result: Result) -> bool:
+    """Return whether the run ended because its target died, whatever else that has caused."""
+    return bool(result.exit.causes) and result.exit.causes[0].id == "target_lost"
+
+
 def _count_measured_stages(result: Result) -> int:
     return sum(stage.kind != "warmup" and not stage.is_pooled for stage in result.stages)
 
@@ -236,6 +248,8 @@ def _count_measured_stages(result: Result) -> int:
 def _build_headline(result: Result, outcome: Outcome) -> Headline:
     measured_count = _count_measured_stages(result)
     local_headline = build_local_headline(result)
+    if _has_lost_target(result):
+        return Headline(_capitalize(result.exit.causes[0].text), is_first_cause=True)
     if outcome == "INVALID":
         has_best = result.local is not None and result.local.best is not None
         if local_headline is not None and has_best:
@@ -243,22 +257,83 @@ def _build_headline(result: Result, outcome: Outcome) -> Headline:
         return Headline("Measurement invalid: do not use these results" if measured_count else "Nothing was measured")
     if result.exit.code in _STOPPED_EXIT_CODES:
         return Headline("Stopped early: partial results" if measured_count else "Stopped before anything was measured")
+    finding = _build_finding(result, outcome, local_headline)
+    if outcome != "FAIL" or finding.is_failure:
+        return finding
+    failure = _build_failure_headline(result)
+    is_target_failure = failure.is_first_cause and result.exit.causes[0].id == "target_failed"
+    return failure if is_target_failure else failure.add(finding.sentence)
+
+
+def _build_failure_headline(result: Result) -> Headline:
+    """Build the headline of a failed run from the cause that failed it: a regression, a violated
+    objective, or failed requests. Objectives that do not affect the exit code have no cause."""
+    causes = result.exit.causes
+    cause = next((cause for cause in causes if cause.code in _FAILURE_EXIT_CODES), None)
+    if cause is not None:
+        return Headline(_capitalize(cause.text), is_first_cause=cause is causes[0])
+    evaluations = [
+        evaluation
+        for evaluation in (*result.slo, *result.gates)
+        if evaluation.outcome == "FAIL" and evaluation.objective.level == "fail"
+    ]
+    return Headline(_capitalize(format_failure(evaluations[0])))
+
+
+def _build_finding(result: Result, outcome: Outcome, local_headline: Headline | None) -> Headline:
+    """Build the headline from what was measured, whether or not the run failed."""
     if local_headline is not None:
         return local_headline.add(_format_inconclusive_note(result, outcome))
     if result.max_rate is not None:
         has_no_rate = bool(result.exit.causes) and result.exit.causes[0].id in ("no_rate", "rate_undecided")
-        if has_undecided_search(result):
-            headline = _build_undecided_headline(result.max_rate)
-        else:
-            headline = _build_max_rate_headline(result.max_rate, outcome)
-        return msgspec.structs.replace(headline, is_first_cause=has_no_rate).add(
+        is_undecided = has_undecided_search(result)
+        headline = (
+            _build_undecided_headline(result.max_rate)
+            if is_undecided
+            else _build_max_rate_headline(result.max_rate, outcome)
+        )
+        has_stages = _count_measured_stages(result) > 0
+        is_failure = has_no_rate or (result.max_rate.per_s.value is None and not (is_undecided and has_stages))
+        return msgspec.structs.replace(headline, is_first_cause=has_no_rate, is_failure=is_failure).add(
             _format_inconclusive_note(result, outcome)
         )
-    if outcome == "FAIL" and result.exit.causes:
-        return Headline(_capitalize(result.exit.causes[0].text), is_first_cause=True)
     if any(stage.concurrency for stage in find_highest_passed_stages(result.stages)):
         return _build_concurrency_headline(result).add(_format_inconclusive_note(result, outcome))
-    return _build_objectives_headline((*result.slo, *result.gates), measured_count)
+    failed_requests = count_failed_requests(result.stages)
+    if not result.slo and failed_requests.share > DEFAULT_ERROR_LIMIT.limit and failed_requests.share < 1:
+        is_first_cause = bool(result.exit.causes) and result.exit.causes[0].id == "requests_failed"
+        headline = Headline(failed_requests.text, "", is_first_cause, is_failure=is_first_cause)
+        return headline.add(_build_numbers_headline(result).sentence)
+    if outcome == "FAIL" or not (result.slo or result.gates):
+        return _build_numbers_headline(result)
+    return _build_objectives_headline((*result.slo, *result.gates))
+
+
+def _build_numbers_headline(result: Result) -> Headline:
+    """Build a headline from the throughput and the latency of the headline stage. Instead of a
+    percentile that needs more samples, it has the p50 or mean latency."""
+    stage_count = _count_measured_stages(result)
+    count_text = f"{formatting.format_count_noun(stage_count, 'stage')} measured"
+    verdict_note = "" if result.slo or result.gates else "No SLO is set, so there is no verdict."
+    curve = build_curve_labels(result)
+    stage = find_headline_stage(result, curve)
+    if stage is None:
+        return Headline(count_text, verdict_note)
+    latencies = {
+        aggregate: build_stage_quantity(stage, curve.metric, aggregate)
+        for aggregate in (curve.percentile, "p50", "mean")
+    }
+    rate = build_stage_quantity(stage, "completed_per_s")
+    texts = [] if rate.value is None else [formatting.format_value_unit(rate)]
+    texts += [
+        f"{formatting.format_metric_label(curve.metric, aggregate)} {formatting.format_value_unit(latency)}"
+        for aggregate, latency in latencies.items()
+        if latency.value is not None
+    ][:1]
+    if not texts:
+        return Headline(count_text, verdict_note)
+    stage_text = f" in {stage.name}" if stage_count > 1 else ""
+    return Headline(f"{', '.join(texts)}{stage_text}", f"{count_text}." if stage_count > 1 else "").add(verdict_note)
 
 
 def _build_undecided_headline(max_rate: MaxRate) -> Headline:
@@ -320,19 +395,9 @@ def _format_inconclusive_note(result: Result, outcome: Outcome) -> str:
     return f"The result is inconclusive for {_format_labels(inconclusive_evaluations)}."
 
 
-def _build_objectives_headline(evaluations: tuple[ObjectiveResult, ...], stage_count: int) -> Headline:
-    if not evaluations:
-        return Headline(
-            f"{formatting.format_count_noun(stage_count, 'stage')} measured", "No SLO is set, so there is no verdict."
-        )
-    violated_evaluations = [evaluation for evaluation in evaluations if evaluation.outcome == "FAIL"]
+def _build_objectives_headline(evaluations: tuple[ObjectiveResult, ...]) -> Headline:
     inconclusive_evaluations = [evaluation for evaluation in evaluations if evaluation.outcome == "INCONCLUSIVE"]
     total_text = f"of {formatting.format_count_noun(len(evaluations), 'objective')}"
-    if violated_evaluations:
-        return Headline(
-            f"{len(violated_evaluations)} {total_text} missed",
-            f"The run missed {_format_labels(violated_evaluations)}.",
-        )
     if inconclusive_evaluations:
         return Headline(
             f"{len(inconclusive_evaluations)} {total_text} inconclusive",

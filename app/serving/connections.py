@@ -1,7 +1,7 @@
 """Enforce the limits of the endpoint on connections and request bodies, and authorize requests.
 
 Connections that exceed a limit are closed. An endpoint that other machines can reach requires a
-token.
+token. One that only this machine can reach rejects the requests of web pages.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from ipaddress import ip_address
 from secrets import token_urlsafe
 from time import perf_counter_ns
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.serving.settings import ConnectionLimits
+from loadgen.machine import never_leaves_machine
 
 Header = tuple[bytes, bytes]
 RETRY_HEADER = (b"retry-after", b"1")
@@ -38,16 +40,26 @@ def resolve_token(address: str, explicit_token: str | None) -> str | None:
     return None if ip_address(address.partition("%")[0]).is_loopback else token_urlsafe(24)
 
 
+EncodeError = Callable[[int, str], bytes]
+"""Encodes an error response, given its status and message."""
+
+
 def encode_message(message: str) -> bytes:
     """Encode an error as the Open Inference Protocol does."""
     return msgspec.json.encode({"error": message})
+
+
+def guard(app: ASGIApp, token: str | None, encode_error: EncodeError) -> ASGIApp:
+    """Return the application behind the guard of an endpoint: the token, or for an endpoint without
+    one, which only programs of this machine can reach, the guard against web pages."""
+    return PageGuard(app, encode_error) if token is None else TokenGuard(app, token, encode_error)
 
 
 class TokenGuard:
     """ASGI middleware that rejects requests without `Authorization: Bearer TOKEN` with status 401.
     Health checks require no token."""
 
-    def __init__(self, app: ASGIApp, token: str, encode_error: Callable[[str], bytes] = encode_message) -> None:
+    def __init__(self, app: ASGIApp, token: str, encode_error: EncodeError) -> None:
         self._app, self._expected_authorization = app, f"Bearer {token}".encode()
         self._encode_error = encode_error
 
@@ -55,21 +67,77 @@ class TokenGuard:
         if scope["path"] in _UNAUTHENTICATED_PATHS or self._is_authorized(scope):
             await self._app(scope, receive, send)
             return
-        body = self._encode_error("this endpoint requires a token. Send the header Authorization: Bearer TOKEN.")
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"www-authenticate", b"Bearer"),
-            (b"connection", b"close"),
-        ]
-        await send({"type": "http.response.start", "status": 401, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        message = "this endpoint requires a token. Send the header Authorization: Bearer TOKEN."
+        await _send_error(send, 401, self._encode_error(401, message), (b"www-authenticate", b"Bearer"))
 
     def _is_authorized(self, scope: Scope) -> bool:
         authorization_values = [value for name, value in scope["headers"] if name == b"authorization"]
         return len(authorization_values) == 1 and hmac.compare_digest(
             authorization_values[0], self._expected_authorization
         )
+
+
+_SENT_TYPES = (b"application/json", b"application/octet-stream")
+"""Content types of requests. A browser sends them to another site only after a preflight request, which
+this endpoint does not answer."""
+
+
+class PageGuard:
+    """ASGI middleware that rejects the requests of web pages, which a browser on this machine sends to
+    any address.
+
+    A page whose host name is resolved to this machine (DNS rebinding) sends its own name as the host:
+    status 403. So does a page from elsewhere, in the header `Origin`. A browser sends bodies of some
+    content types, or of none, without asking the endpoint first: status 415.
+    """
+
+    def __init__(self, app: ASGIApp, encode_error: EncodeError) -> None:
+        self._app, self._encode_error = app, encode_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rejection = _find_rejection(scope)
+        if rejection is None:
+            await self._app(scope, receive, send)
+            return
+        status, message = rejection
+        await _send_error(send, status, self._encode_error(status, message))
+
+
+def _find_rejection(scope: Scope) -> tuple[int, str] | None:
+    """Return the status and the message with which a request is rejected; `None` if it is accepted."""
+    has_sent_type = scope["method"] != "POST"
+    for name, value in scope["headers"]:
+        if name == b"host" and not _is_local(b"//" + value):
+            return (
+                403,
+                "the host of the request is not this machine. Use localhost, or start with --token.",
+            )
+        if name == b"origin" and not _is_local(value):
+            return 403, "requests of web pages are not accepted. To serve pages, start with --token."
+        if name == b"content-type":
+            has_sent_type = value.partition(b";")[0].strip().lower() in _SENT_TYPES
+    if not has_sent_type:
+        return 415, "the content type is not supported. Send the header Content-Type: application/json."
+    return None
+
+
+def _is_local(url: bytes) -> bool:
+    try:
+        return never_leaves_machine(urlsplit(url.decode("latin-1")).hostname or "")
+    except ValueError:
+        return False
+
+
+async def _send_error(send: Send, status: int, body: bytes, *headers: Header) -> None:
+    """Send an error response, and close the connection, because the body of the request was not read."""
+    all_headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        *headers,
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 class BoundedProtocol(HttpToolsProtocol):

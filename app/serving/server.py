@@ -21,7 +21,13 @@ from app.errors import UnavailableError
 from app.inference.session import ModelSession, get_runtime_version, open_session
 from app.serving.application import ServedModel, build_application
 from app.serving.batching import Batcher, BatchQueue
-from app.serving.connections import TokenGuard, close_overdue_connections, create_bounded_protocol, resolve_token
+from app.serving.connections import (
+    close_overdue_connections,
+    create_bounded_protocol,
+    encode_message,
+    guard,
+    resolve_token,
+)
 from app.serving.counters import EndpointMetrics
 from app.serving.execution import Executor
 from app.serving.settings import Announce, ConnectionLimits, EndpointReady, ServingSettings
@@ -62,8 +68,7 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
     model = ServedModel(settings.name, session.inputs, session.outputs, session.is_batchable)
     ready_report = _build_ready_report(settings, session, listener, max_batch, queue_delay_s)
     application: ASGIApp = build_application(model, batcher, metrics, settings.limits.max_bodies_bytes)
-    if ready_report.token is not None:
-        application = TokenGuard(application, ready_report.token)
+    application = guard(application, ready_report.token, lambda _, message: encode_message(message))
     server = DrainingServer(application, batcher, settings.limits, lambda: announce(ready_report))
     if settings.exit_with_stdin:
         server.drain_with_stdin()

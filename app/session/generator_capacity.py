@@ -69,15 +69,24 @@ class CapacityFinder:
         """True if a calibration has run, after which the load must be configured again."""
 
     def find(
-        self, generator: LoadGenerator, workload: Workload, *, is_forced: bool, on_measuring: Callable[[LoadKind], None]
+        self,
+        generator: LoadGenerator,
+        workload: Workload,
+        *,
+        is_forced: bool,
+        is_machine_busy: bool,
+        on_measuring: Callable[[LoadKind], None],
     ) -> GeneratorCapacity:
         """Return the capacity of the load generator for a workload.
 
-        The capacity is measured if no recent calibration exists or if `is_forced` is set. If a
-        worker runs on another machine, nothing is measured: the calibrated capacities of all
-        workers are added. Raises the same errors as `measure_capacity`."""
+        The capacity is measured if no recent calibration exists or if `is_forced` is set. One that
+        other processes disturbed is measured again unless the machine is still busy. If a worker
+        runs on another machine, nothing is measured: the calibrated capacities of all workers are
+        added. Raises the same errors as `measure_capacity`."""
         kinds, worker_count = get_required_load_kinds(workload), max(1, len(generator.workers))
         calibration = self._dependencies.load_calibration(self._fingerprint, self._dependencies.wall_now())
+        if calibration is not None and not is_machine_busy:
+            calibration = calibration.drop_disturbed()
         if any(not worker.is_local for worker in generator.workers):
             per_s, chunks_per_s = (
                 _sum_worker_capacities(generator.workers, kind, calibration) if kind in kinds else None

@@ -74,6 +74,8 @@ class MachineMonitor:
         being resumed."""
         self._dependencies, self._run_log = dependencies, run_log
         self._batches: list[pa.RecordBatch] = [] if earlier_telemetry is None else earlier_telemetry.to_batches()
+        self.is_busy = False
+        """Whether other processes were using the CPU when the machine was inspected."""
 
     def inspect(self) -> Environment:
         self._run_log.emit_phase("doctor", "checking this machine")
@@ -81,6 +83,7 @@ class MachineMonitor:
         self._dependencies.store.write_environment(environment)
         for check in checks:
             self._run_log.add_check(check)
+        self.is_busy = any(check.id == "other_load" and check.verdict != "VALID" for check in checks)
         return environment
 
     def start(self, resources: ExitStack) -> None:

@@ -111,11 +111,11 @@ class PromptReuseMonitor:
     def _compute_offered_share(self, sent_by_stage: Sequence[SentPart]) -> float | None:
         """Return the share of the prompt tokens that a prefix cache can serve, according to the hash
         IDs of the trace or the documents of the prompts; `None` if the prompts have neither. The
-        preflight sends the first prompt."""
+        preflight sends none of the prompts."""
         prompts = self._list_prompts_in_order()
         if not prompts:
             return None
-        return compute_load_share(prompts, [SentPart(0, 1, is_in_load=False), *sent_by_stage])
+        return compute_load_share(prompts, sent_by_stage)
 
     def _list_prompts_in_order(self) -> list[Sequence[Segment]]:
         """Return the segments of the prepared prompts in the order in which they are sent; empty if

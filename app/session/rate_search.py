@@ -51,9 +51,11 @@ def find_max_rate(
         duration_s = compute_probe_duration_s(search, probe, search_spec, slo, (now_ns() - start_ns) / 1e9)
         is_shortened = duration_s < compute_step_duration_s(search_spec.step_duration_s, probe.rate_per_s, slo)
         resolved_stage = _build_stage(probe, duration_s, search_spec, total_timeout_s)
-        for _ in range(1 + max(1, min(retries_left, _MAX_RETRIES_PER_PROBE))):
+        for retry in range(1 + max(1, min(retries_left, _MAX_RETRIES_PER_PROBE))):
             if not runner.may_continue:
                 return search.get_outcome()
+            if retry and not _is_in_time(search_spec, duration_s, (now_ns() - start_ns) / 1e9):
+                break  # The next probe is chosen for the remaining time.
             stage = runner.run(resolved_stage)
             if not runner.may_continue:
                 # Interrupted by the user, a limit, or the exit of a server: the stage provides no
@@ -85,7 +87,10 @@ def next_probe(
     has finished.
 
     If the remaining probes do not fit into the time limit, their number is reduced, so that the
-    search has time to confirm its best rate."""
+    search has time to confirm its best rate. The number is computed again before each probe, because
+    probes at a higher rate may be shorter."""
+    if search.is_shortened:
+        search.limit_probes(None)
     while (probe := search.next_probe()) is not None and search_spec.max_duration_s is not None:
         probes_in_time = max(0.0, search_spec.max_duration_s - elapsed_s) / compute_probe_duration_s(
             search, probe, search_spec, slo, elapsed_s
@@ -94,6 +99,11 @@ def next_probe(
             break
         search.limit_probes(int(probes_in_time))
     return probe
+
+
+def _is_in_time(search_spec: SearchSpec, duration_s: float, elapsed_s: float) -> bool:
+    """Return True if a stage of `duration_s` seconds would end within the time limit of the search."""
+    return search_spec.max_duration_s is None or elapsed_s + duration_s <= search_spec.max_duration_s
 
 
 def compute_probe_duration_s(

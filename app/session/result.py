@@ -31,6 +31,7 @@ from app.analysis.comparisons.environment_differences import (
     format_differences,
 )
 from app.analysis.curve import find_sweep_knees
+from app.analysis.failed_requests import find_failed_requests_causes
 from app.analysis.gating import (
     Gating,
     apply_comparison,
@@ -47,12 +48,14 @@ from app.analysis.local.accuracy import check_chance_accuracy
 from app.analysis.max_rate import check_generator_reach, compute_max_rate
 from app.analysis.objectives import select_binding_objectives
 from app.analysis.pooling import pool_outputs, pool_sessions
+from app.analysis.sample_size import count_needed_samples
 from app.analysis.search import SearchOutcome
 from app.analysis.validity import check_telemetry, check_wall_clock, combine_stage_checks, compute_verdict
 from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
 from app.planning.service_models.measured import build_run_target, lower_trust, measure_cached_input_share
 from app.records.comparison import Comparison
+from app.records.metrics import PERCENTILES
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import (
     Artifact,
@@ -62,6 +65,7 @@ from app.records.result import (
     ColdStart,
     Environment,
     MaxRate,
+    Objective,
     ObjectiveResult,
     Plan,
     PrefixReuse,
@@ -72,6 +76,7 @@ from app.records.result import (
     Tool,
     Verdict,
 )
+from app.session.idle_latency import IdleLatency
 from app.session.local.spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
@@ -193,6 +198,21 @@ def build_output_notes(stages: Sequence[Stage]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def build_sample_notes(stages: Sequence[Stage], slo: Sequence[Objective]) -> tuple[str, ...]:
+    """Return a note on how many responses the percentiles need, if a stage of the headline has too
+    few for p95; empty with an SLO, whose percentiles have the check `samples`."""
+    counts = [
+        stage.completed for stage in select_headline_stages(stages, None) if stage.completed and stage.kind != "batch"
+    ]
+    needed = {name: count_needed_samples(PERCENTILES[name]) for name in ("p95", "p99")}
+    if slo or not counts or min(counts) >= needed["p95"]:
+        return ()
+    return (
+        f"Too few samples for p95 and p99: the stage has {min(counts):,} responses, p95 needs {needed['p95']:,} and "
+        f"p99 {needed['p99']:,}. Send {needed['p99']:,} requests (`--requests {needed['p99']}`), or measure longer.",
+    )
+
+
 def _build_token_notes(token_sources: Counter[str]) -> tuple[str, ...]:
     notes = []
     if token_sources["chunks"]:
@@ -277,6 +297,7 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """Search steps at the max rate, or the many stages of a run without a search, pooled into one
     stage; `None` if no stages are pooled."""
     search_outcome: SearchOutcome | None
+    idle_latency: IdleLatency = IdleLatency()
     checks: tuple[Check, ...]
     lost_gpus: tuple[int, ...]
     telemetry: pd.DataFrame
@@ -291,6 +312,9 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     target_ended: str | None = None
     """Text that states which process of the target exited during the run, and how; `None` if no
     process exited."""
+    target_loss: str | None = None
+    """Text that states when the target was lost, if it did not respond any more at the end of the
+    load and no process that the run started has exited; `None` otherwise."""
     cold_start: ColdStart | None = None
     prefix_reuse: PrefixReuse | None = None
     notes: tuple[str, ...] = ()
@@ -307,10 +331,7 @@ def build_result(spec: RunSpec, measurements: RunMeasurements, artifacts: tuple[
     verdict = compute_verdict(validity)
     max_rate = _compute_max_rate(spec, measurements)
     evaluated_stages = select_evaluated_stages(measurements.stages, headline_stages, measurements.pooled_stage)
-    slo = tuple(
-        evaluate_worst_stage(objective, evaluated_stages)
-        for objective in (select_binding_objectives(spec.slo) if spec.slo else ())
-    )
+    slo = _evaluate_slo(spec, measurements, evaluated_stages)
     plan = _compute_plan(spec, measurements.stages, max_rate, verdict)
     run_metrics = collect_run_metrics(max_rate, plan)
     gates = tuple(
@@ -347,6 +368,23 @@ def build_result(spec: RunSpec, measurements: RunMeasurements, artifacts: tuple[
         exit=build_exit(causes, is_demonstration=spec.is_demonstration),
     )
     return compare_with_baseline(result, spec.baseline, spec.gating)
+
+
+def _evaluate_slo(
+    spec: RunSpec, measurements: RunMeasurements, evaluated_stages: Sequence[Stage]
+) -> tuple[ObjectiveResult, ...]:
+    """Evaluate the SLO on the worst stage. If the endpoint could not meet it without load and no
+    stage was measured, the unmet objective is evaluated on the requests without load."""
+    objectives = select_binding_objectives(spec.slo) if spec.slo else ()
+    unmet_result = None if evaluated_stages else measurements.idle_latency.evaluate_unmet()
+    if unmet_result is None:
+        return tuple(evaluate_worst_stage(objective, evaluated_stages) for objective in objectives)
+    return tuple(
+        unmet_result
+        if objective == unmet_result.objective
+        else evaluate_worst_stage(objective, (), "not evaluated: the search did not start")
+        for objective in objectives
+    )
 
 
 def _compute_max_rate(spec: RunSpec, measurements: RunMeasurements) -> MaxRate | None:
@@ -404,21 +442,34 @@ def _build_causes(
     causes: list[Cause] = []
     if measurements.interruption_code is not None:
         causes.append(Cause("interrupted", measurements.interruption_code, "the user stopped the run"))
+    if measurements.target_loss is not None:
+        causes.append(Cause("target_lost", ExitCode.UNAVAILABLE, measurements.target_loss))
     if invalid_verdict.status == "INVALID":
         causes.append(build_invalid_cause(invalid_verdict))
-    if measurements.stop_reason is not None:
+    if measurements.stop_reason is not None and measurements.target_loss is None:
         causes.append(Cause("limit", ExitCode.LIMIT, measurements.stop_reason))
+    idle_cause = measurements.idle_latency.find_cause()
+    if idle_cause is not None:
+        causes.append(idle_cause)
     load_stages = [stage for stage in measurements.stages if stage.kind != "warmup"]
-    has_target_ended = measurements.target_ended is not None  # If it has, the exit of the process is the cause.
+    # If the target has ended, its exit or loss is the cause.
+    has_target_ended = measurements.target_ended is not None or measurements.target_loss is not None
     if not any(stage.completed for stage in load_stages) and (load_stages or not causes) and not has_target_ended:
-        reason = "no request to the target succeeded" if load_stages else "the run ended before its first stage"
-        reason = measurements.target_failure or reason
+        has_sent = load_stages or not measurements.idle_latency.has_responded
+        reason = "no request to the target succeeded" if has_sent else "the run ended before its first stage"
+        error = measurements.idle_latency.error
+        reason = measurements.target_failure or (reason if error is None else f"{reason}: {error}")
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
     elif measurements.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measurements.target_failure))
-    causes += find_causes(objective_results, spec.gating)
+    elif not has_target_ended:
+        objectives = (*spec.slo, *(objective_result.objective for objective_result in objective_results))
+        causes += find_failed_requests_causes(load_stages, objectives)
+    unmet_result = measurements.idle_latency.evaluate_unmet()
+    causes += find_causes([result for result in objective_results if result != unmet_result], spec.gating)
     has_no_rate = max_rate is None or (max_rate.per_s.value is None and not max_rate.is_generator_limit)
-    has_searched = spec.search is not None and measurements.interruption_code is None and not has_target_ended
+    was_search_possible = measurements.idle_latency.may_search and measurements.interruption_code is None
+    has_searched = spec.search is not None and was_search_possible and not has_target_ended
     if has_searched and has_no_rate:
         no_rate_reason = max_rate.per_s.reason if max_rate else "the search did not start"
         causes += find_no_rate_causes(no_rate_reason, measurements.stages, spec.gating)

@@ -21,17 +21,20 @@ from app.session.connection_demand import build_demand_checks, build_timeout_not
 from app.session.control import CommandPoller
 from app.session.dependencies import Emit, LoadGenerator, SessionDependencies
 from app.session.generator_capacity import CapacityFinder, GeneratorCapacity
+from app.session.idle_latency import IdleLatency, measure_idle_latency
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.local.standalone import measure_standalone
 from app.session.machine import MachineMonitor, measure_idle_window
 from app.session.prompt_reuse import CounterReader, PromptReuseMonitor
 from app.session.rate_search import find_max_rate
+from app.session.reachability import ReachabilityMonitor
 from app.session.replay import Replay
 from app.session.result import (
     RunMeasurements,
     build_output_notes,
     build_result,
+    build_sample_notes,
     build_session_notes,
     collect_notes,
     require_comparable_machine,
@@ -119,6 +122,7 @@ class _Session:
         self._prompt_reuse_monitor = PromptReuseMonitor(spec, self._run_log)
         self._counter_reader = CounterReader(spec, dependencies, interruption)
         self._start_clock = dependencies.read_clock()
+        self._reachability = ReachabilityMonitor(self._start_clock.monotonic_ns)
         self._wall_start = dependencies.wall_now()
         self._standalone_stages: tuple[Stage, ...] = ()
         self._machine_monitor = MachineMonitor(
@@ -127,6 +131,7 @@ class _Session:
         self._idle_window: Window | None = None
         self._runner: StageRunner | None = None
         self._search_outcome: SearchOutcome | None = None
+        self._idle_latency = IdleLatency()
         self._steady_start_ns: int | None = None
         self._target_failure: str | None = None
         self._target_ended: str | None = None
@@ -212,13 +217,15 @@ class _Session:
             self._prompt_reuse_monitor.on_preflight(self._target_runner.preflight)
             self._check_connection_demand(generator)
             self._runner = runner = self._build_runner(generator, capacity)
-            if runner.may_continue and self._spec.warmup_s > 0:
+            self._measure_idle_latency(runner)
+            has_load = bool(self._spec.stages) or self._idle_latency.may_search
+            if has_load and runner.may_continue and self._spec.warmup_s > 0:
                 self._run_log.emit_phase("warmup", "warming up until latency is stable")
                 self._steady_start_ns = warm_up(runner, self._spec)
             self._counter_reader.start(self._target_runner.endpoint)
             self._prompt_reuse_monitor.on_load_start(self._counter_reader.samples)
             self._run_stages(runner)
-            if self._spec.search is not None:
+            if self._spec.search is not None and self._idle_latency.may_search:
                 self._run_log.emit_phase("search", "searching for the max rate within the SLO")
                 timeouts = self._spec.endpoint.timeouts
                 self._search_outcome = find_max_rate(
@@ -233,6 +240,15 @@ class _Session:
             if self._target_failure is None:
                 self._run_log.add_check(Check("load_worker", error.message, None, None, "INVALID", error.hint))
         self._check_target_processes()
+
+    def _measure_idle_latency(self, runner: StageRunner) -> None:
+        """Before a search, find out whether the endpoint can meet the SLO without load."""
+        if self._spec.search is None or not runner.may_continue:
+            return
+        self._run_log.emit_phase("idle latency", "sending a few requests one at a time")
+        self._idle_latency = measure_idle_latency(runner, self._dependencies.store, self._spec)
+        if self._idle_latency.unmet is not None:
+            self._run_log.add_note(self._idle_latency.unmet.format_note())
 
     def _reach_target(self, generator: LoadGenerator, environment: Environment) -> GeneratorCapacity:
         """Send the preflight request to the target, configure the workers for the target, and
@@ -270,6 +286,7 @@ class _Session:
             generator,
             self._spec.workload,
             is_forced=self._spec.recalibrate,
+            is_machine_busy=self._machine_monitor.is_busy,
             on_measuring=lambda kind: self._run_log.emit_phase("calibrate", _CALIBRATION_MESSAGES[kind]),
         )
         if finder.has_measured:
@@ -292,6 +309,7 @@ class _Session:
             warm_up_again=self._warm_up_again,
             target_end_reason=self._target_runner.end_reason,
             counter_reader=self._counter_reader,
+            reachability=self._reachability,
         )
 
     def _warm_up_again(self) -> None:
@@ -356,6 +374,7 @@ class _Session:
             stages=stages,
             pooled_stage=runner.pool(pooled_indices, telemetry) if runner and pooled_indices else None,
             search_outcome=self._search_outcome,
+            idle_latency=self._idle_latency,
             checks=tuple(self._run_log.checks),
             lost_gpus=self._dependencies.telemetry.lost_gpus,
             telemetry=telemetry,
@@ -365,6 +384,7 @@ class _Session:
             stop_reason=self._limit_monitor.stop_reason,
             target_failure=self._target_failure,
             target_ended=self._target_ended,
+            target_loss=None if self._target_ended is not None else self._reachability.format_loss(),
             interruption_code=self._interruption.code,
             cold_start=self._target_runner.compute_cold_start(self._steady_start_ns)
             if self._target_runner.is_cold_start
@@ -378,6 +398,7 @@ class _Session:
                     *self._prompt_reuse_monitor.build_notes(runner.sent if runner else 0),
                     *build_session_notes(stages),
                     *build_output_notes(stages),
+                    *build_sample_notes(stages, self._spec.slo),
                 ),
                 runner.token_sources if runner else Counter(),
                 self._run_log.user_notes,

@@ -26,6 +26,7 @@ from app.records.result import SWEEP_TAG, ErrorSample, Objective
 from app.session.dependencies import Emit
 from app.session.limits import LimitMonitor
 from app.session.rates import get_constant_rate
+from app.session.reachability import ReachabilityMonitor
 from app.session.spec import ResolvedStage
 from loadgen.records import ClosedArrivals, FirstError, Progress, StageStarted
 
@@ -137,6 +138,7 @@ class StageMonitor:
         has_target_ended: Callable[[], bool],
         first_error_reporter: FirstErrorReporter,
         class_names: Sequence[str] = (),
+        reachability: ReachabilityMonitor | None = None,
     ) -> None:
         self._stage, self._index, self._slo, self._emit, self._limit_monitor = (
             resolved_stage,
@@ -146,6 +148,7 @@ class StageMonitor:
             limit_monitor,
         )
         self._drain, self._is_draining, self._has_target_ended = drain, False, has_target_ended
+        self._reachability = reachability or ReachabilityMonitor(0)
         self._rate_per_s = get_constant_rate(resolved_stage.arrivals)
         self.sent_by_worker = Counter[int]()
         """Number of requests sent by each worker, by worker index."""
@@ -194,6 +197,7 @@ class StageMonitor:
     def add_rows(self, batch: pa.RecordBatch) -> None:
         self.sent_by_worker[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
         self._tally.add_rows(batch)
+        self._reachability.add_rows(batch)
         successful_rows = batch.select(_LATENCY_COLUMNS).filter(batch["error"].is_null())
         starts_ns = pc.coalesce(successful_rows["scheduled_ns"], successful_rows["sent_ns"])
         latencies_ms = (
@@ -279,4 +283,6 @@ class StageMonitor:
 
     def _must_end(self, progress: Progress) -> bool:
         self._watch_abort_rule(progress)
+        if self._reachability.must_stop and (loss := self._reachability.format_loss()) is not None:
+            self._limit_monitor.abort(loss)
         return not self._limit_monitor.check(progress.at_ns, progress.sent) or self._has_target_ended()

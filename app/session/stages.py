@@ -37,6 +37,7 @@ from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.prompt_reuse import CounterReader, has_output_lengths
 from app.session.rates import MAX_ARRIVALS, Rates, compute_peak_rate, get_single_rate
+from app.session.reachability import ReachabilityMonitor
 from app.session.replay import Replay
 from app.session.spec import ResolvedStage
 from app.session.stage_monitor import FirstErrorReporter, StageMonitor
@@ -116,6 +117,7 @@ class StageRunner:
         warm_up_again: Callable[[], object] = lambda: None,
         target_end_reason: Callable[[], str | None] = lambda: None,
         counter_reader: CounterReader | None = None,
+        reachability: ReachabilityMonitor | None = None,
     ) -> None:
         self._generator, self._store, self._emit, self._now_ns = generator, store, emit, now_ns
         self._slo, self._seed, self._limit_monitor = slo, seed, limit_monitor
@@ -123,7 +125,7 @@ class StageRunner:
         self._capacity, self._workload, self._classes = capacity, workload, compute_class_shares(workload)
         self._replay = replay or Replay(None, now_ns)
         self._warm_up_again, self._needs_warmup = warm_up_again, self._replay.needs_warmup
-        self._counter_reader = counter_reader
+        self._counter_reader, self._reachability = counter_reader, reachability
         self._running_stage: _RunningStage | None = None
         self._first_error_reporter = FirstErrorReporter(emit)
         self.stage_data: list[StageData] = []
@@ -181,6 +183,7 @@ class StageRunner:
             lambda: self._target_end_reason() is not None,
             self._first_error_reporter,
             [request_class.name for request_class in self._classes],
+            self._reachability,
         )
 
         def store_batch(batch: pa.RecordBatch) -> None:
@@ -372,9 +375,12 @@ class StageRunner:
 
 
 def _end_at_last_request(stage_data: StageData, rows: StageRows) -> StageData:
-    """Return the data of a stage that ended after a number of requests: load was offered until the
-    scheduled start of the last request."""
+    """Return the data of a stage that ended after a number of requests. An open loop offered load
+    until the scheduled start of the last request. The clients of a closed loop were in use until the
+    last response, so its rates are those of all requests over the time that they took."""
     last_ns = int(rows.scheduled_ns[-1]) if rows.scheduled_ns.size else stage_data.start_ns
+    if stage_data.is_closed_loop and rows.end_ns.size:
+        last_ns = max(last_ns, int(rows.end_ns.max()))
     duration_s = max(0, last_ns + 1 - stage_data.start_ns) / 1e9
     return msgspec.structs.replace(stage_data, duration_s=min(stage_data.duration_s, duration_s))
 

@@ -38,22 +38,35 @@ _ERROR_HINTS: dict[str | int | None, str] = {
     "local-limit": "The target was not reached. Raise the limit on this machine (`ulimit -n` for open files).",
     "bad-payload": "Check that target.protocol is the server's protocol, and that target.url is its base URL.",
 }
+_NO_RESPONSE_HINTS: dict[str, str] = {
+    "send": "The server closed the connection without a response. Check the server log and any proxies.",
+    "truncated": "The connection closed before the response was complete. Check the server log and any proxies.",
+    "timeout": "The server may still be loading its model. Wait, raise target.timeouts.total, or set target.wake.",
+}
+"""Hints for a preflight request without a complete response."""
+_EMPTY_RESPONSE_HINT = "Check the path, the method and the body of the request, and the server log."
+_TEMPORARY_STATUSES = (408, 429)
+"""Client errors that depend on the load and the time, and not on the content of the request."""
 _MISSING_API_STATUSES = (404, 405, 501)
 _MISSING_METADATA_HINT = "Requests are built from the model's metadata. Check target.model and the server log."
 
 
 def find_unreachable_hint(report: PreflightDone, workload: Workload) -> str | None:
-    """Return a hint if the target cannot be measured: no connection, no permission, wrong protocol,
-    or no metadata to build requests from.
+    """Return a hint if the target cannot be measured: no connection, no complete response, an empty
+    response, no permission, a request that the server refuses, wrong protocol, or no metadata to
+    build requests from.
 
-    Return `None` if the preflight request succeeded, and for any other failure: such a failure is
-    the target's response to the workload, and is measured by the run."""
+    Return `None` if the preflight request succeeded, and for any other failure, such as status 429
+    or 500: it may depend on the load, and is measured by the run."""
     if report.error is None:  # `workload.expect` accepts this status.
         return None
     hint = (
         _suggest_for_status(report.status, workload)
         or _ERROR_HINTS.get(report.status)
         or _ERROR_HINTS.get(report.error)
+        or _NO_RESPONSE_HINTS.get(report.error)
+        or (_EMPTY_RESPONSE_HINT if report.is_empty else None)
+        or _suggest_for_refusal(report.status, workload)
     )
     return hint if report.can_send else hint or _MISSING_METADATA_HINT
 
@@ -77,6 +90,19 @@ def _suggest_for_status(status: int | None, workload: Workload) -> str | None:
                 "Set target.protocol to an API that it has, check target.model, or correct the base URL in target.url."
             )
     return None
+
+
+def _suggest_for_refusal(status: int | None, workload: Workload) -> str | None:
+    """Return a hint for a client error without its own hint, which every request of the workload
+    would get; `None` for any other status."""
+    if status is None or not 400 <= status < 500 or status in _TEMPORARY_STATUSES:
+        return None
+    if isinstance(workload, HttpWorkload):
+        return (
+            "The server refuses this request. Check its body, method and headers; if this status is intended, set "
+            f"workload.expect.status: {status}."
+        )
+    return "The server refuses this request. Check that workload matches the API of the server, and read its log."
 
 
 def require_reachable_target(report: PreflightDone, url: str, workload: Workload) -> None:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import msgspec
 
+from app.analysis.comparisons.comparison import find_regressions
 from app.analysis.foreign_result import build_foreign_result
 from app.errors import UNWRITABLE_FILE_HINT, InvalidRunError, UsageError
 from app.records.result import Result
 from app.storage.foreign.reading import read_foreign
+from app.storage.names import LAST, PROMOTED
 from app.storage.results import decode_result
-from app.storage.run_directory import StoredRun, find_run, list_stored_runs, runs_home, write_atomically
+from app.storage.run_directory import StoredRun, find_run, list_own_runs, runs_home, write_atomically
 from loadgen.decoding import decode_json
 
-PROMOTED, LAST = "promoted", "last"
 _POINTERS_FILE = "baselines.json"
 """Name of the file in the runs' home that maps profile names to promoted runs.
 
@@ -64,7 +65,7 @@ def list_promoted_directories() -> dict[str, str]:
 
 def require_promotable(result: Result) -> None:
     """Raise UsageError if a run is INVALID or failed, and so cannot be a baseline."""
-    if result.verdict.status == "INVALID" or result.exit.first_code != 0:
+    if not has_passed(result):
         reason = (
             "its measurement is INVALID"
             if result.verdict.status == "INVALID"
@@ -77,6 +78,12 @@ def require_promotable(result: Result) -> None:
             f"{result.run_id} cannot be a baseline: {reason}",
             hint=f"Promote a run that passed. The causes in this run are: {causes}",
         )
+
+
+def has_passed(result: Result) -> bool:
+    """Return whether a run is neither INVALID nor failed, and so may become a baseline on its own: by
+    promotion, or as the last run. A demonstration can fail although its exit code is 0."""
+    return result.verdict.status != "INVALID" and result.exit.first_code == 0
 
 
 def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
@@ -105,8 +112,9 @@ def read_baseline(reference: str, profile_name: str) -> Result:
     """Read the result of a run. `reference` is a run ID, a directory, "last", a `result.json`, a
     result file of another tool, or "promoted".
 
-    With a `profile_name`, "last" is the last run of that profile that is not INVALID; without one,
-    it is the last run. Raises UsageError if there is no such run, MissingBaselineError if there is
+    With a `profile_name`, "last" is the last run of that profile that passed, without a regression
+    even if regressions do not fail the run; without one, it is the last run. It is never an
+    imported run. Raises UsageError if there is no such run, MissingBaselineError if there is
     no last or promoted run of the profile, and InvalidRunError if the run is INVALID, because its
     metrics are not reliable.
     """
@@ -140,18 +148,19 @@ def _read_foreign_result(path: Path, message: str) -> Result:
 
 
 def _find_last_result(profile_name: str) -> Result:
-    """Return the result of the last run of a profile that measured something and is not INVALID.
-    Damaged runs are skipped."""
-    for run in reversed(list_stored_runs()):
+    """Return the result of the last run of a profile that measured something and passed. Damaged and
+    imported runs are skipped."""
+    for run in reversed(list_own_runs()):
         with contextlib.suppress(UsageError):
             result = run.result
             if result is not None and result.name == profile_name and _is_usable(result):
                 return result
-    raise MissingBaselineError(f"no valid run of {profile_name!r} is stored yet", hint=_RUNS_HINT)
+    raise MissingBaselineError(f"no run of {profile_name!r} that passed is stored yet", hint=_RUNS_HINT)
 
 
 def _is_usable(result: Result) -> bool:
-    return bool(result.stages) and result.verdict.status != "INVALID"
+    has_regressed = result.comparison is not None and bool(find_regressions(result.comparison))
+    return bool(result.stages) and has_passed(result) and not has_regressed
 
 
 def _find_promoted_run(profile_name: str) -> StoredRun:

@@ -28,10 +28,11 @@ import msgspec
 from app.errors import UsageError
 from app.records.bundle import Bundle, BundledFile
 from app.storage.control import CONTROL
-from app.storage.names import EVENTS, RESULT
+from app.storage.names import EVENTS, IMPORTED, PRIVATE_MODE, RESERVED_RUN_IDS, RESULT
 from app.storage.results import decode_result, describe_other_schema
 from app.storage.run_directory import StoredRun, remove_dead_links, runs_home
 from loadgen.decoding import decode_json
+from loadgen.regular_files import check_regular
 
 BUNDLE = "bundle.json"
 MAX_FILES = 2_000
@@ -55,7 +56,13 @@ def is_valid_file_path(path: str) -> bool:
 
 
 def is_valid_run_id(name: str) -> bool:
-    return "/" not in name and is_valid_file_path(name)
+    return "/" not in name and is_valid_file_path(name) and not is_reserved_run_id(name)
+
+
+def is_reserved_run_id(name: str) -> bool:
+    """Return whether commands use `name` for a run other than the one with this ID, in upper or
+    lower case, since some file systems do not distinguish them."""
+    return name.casefold() in RESERVED_RUN_IDS
 
 
 class _BoundedFile(io.FileIO):
@@ -74,6 +81,7 @@ def open_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a bundle. Errors of a corrupted zip or of the disk are raised as UsageError with a
     one-sentence message."""
     try:
+        check_regular(path, MAX_BYTES)
         with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
@@ -278,9 +286,10 @@ ACTIVE_EXTENSIONS = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg")
 but not stored, because reports can be rendered again."""
 
 
-def import_run(path: Path) -> tuple[Path, bool]:
+def import_run(path: Path, *, is_own: bool = False) -> tuple[Path, bool]:
     """Import a bundle. Return the directory of the run in the runs' home, and whether the run was
-    new.
+    new. The run is marked as imported, unless `is_own` says that it was measured with this
+    installation.
 
     Raises UsageError, and imports nothing, if the bundle is corrupted, malicious or from a newer
     version, or if another run has the same ID.
@@ -302,15 +311,18 @@ def import_run(path: Path) -> tuple[Path, bool]:
         staging_directory = Path(tempfile.mkdtemp(prefix=".import-", dir=home))
         try:
             unpacked_directory = staging_directory / bundle.run_id
+            unpacked_directory.mkdir(PRIVATE_MODE)
             _unpack(archive, path, bundle, unpacked_directory)
             verify_result(archive, path, bundle)
+            if not is_own:
+                (unpacked_directory / IMPORTED).touch()
             unpacked_directory.rename(directory)
         finally:
             shutil.rmtree(staging_directory, ignore_errors=True)
     return directory, True
 
 
-def import_directory(path: Path) -> tuple[Path, bool]:
+def import_directory(path: Path, *, is_own: bool = False) -> tuple[Path, bool]:
     """Import a run directory through a temporary bundle, so that all checks of `import_run` apply.
     Return the directory of the run in the runs' home, and whether the run was new.
 
@@ -323,7 +335,7 @@ def import_directory(path: Path) -> tuple[Path, bool]:
         bundle_path = Path(folder) / "run.zip"
         export_run(run, bundle_path)
         try:
-            return import_run(bundle_path)
+            return import_run(bundle_path, is_own=is_own)
         except UsageError as error:  # replace the path of the temporary bundle in the message
             raise UsageError(str(error).replace(str(bundle_path), str(path)), hint=error.hint) from None
 

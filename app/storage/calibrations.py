@@ -27,18 +27,23 @@ def get_calibration_path() -> Path:
 
 def store_calibration(calibration: Calibration) -> None:
     """Merge a calibration into the stored calibration. Newer capacities replace older capacities
-    for the same kind of load and number of workers.
-
-    Capacities whose measurement was disturbed by other processes are not stored.
-    """
-    calibration = calibration.drop_disturbed()
+    for the same kind of load and number of workers, except that a capacity whose measurement was
+    disturbed by other processes does not replace an undisturbed one."""
+    stored_calibration = load_calibration(calibration.fingerprint, datetime.fromisoformat(calibration.measured_at))
+    if stored_calibration is not None:
+        undisturbed_calibration = stored_calibration.drop_disturbed()
+        new_capacities = tuple(
+            capacity
+            for capacity in calibration.capacities
+            if capacity.disturbed_by_cores is None
+            or undisturbed_calibration.find_capacity(capacity.kind, capacity.workers) is None
+        )
+        calibration = stored_calibration.merge(msgspec.structs.replace(calibration, capacities=new_capacities))
     if not calibration.capacities:
         return
-    stored_calibration = load_calibration(calibration.fingerprint, datetime.fromisoformat(calibration.measured_at))
-    merged_calibration = calibration if stored_calibration is None else stored_calibration.merge(calibration)
     path = get_calibration_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(merged_calibration), indent=2))
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(calibration), indent=2))
 
 
 def load_calibration(fingerprint: str, now: datetime) -> Calibration | None:

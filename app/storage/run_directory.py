@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from app.errors import DamagedFileError, UsageError
 from app.records.calibration import Calibration
 from app.records.calls import CALL_SCHEMA
 from app.records.control import ControlCommand, ControlResponse
-from app.records.events import Event, RunFinished, RunStarted, StageFinished, VariantFinished
+from app.records.events import CallsFinished, Event, RunFinished, RunStarted, StageFinished, VariantFinished
 from app.records.result import Artifact, Environment, Result
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.control import CommandInbox, is_engine_alive, remove_control_files
@@ -32,7 +32,7 @@ from app.storage.integrity import Damage, build_damaged_error, find_damage, find
 from app.storage.journal import Journal
 from app.storage.names import CALIBRATION as CALIBRATION
 from app.storage.names import CALLS as CALLS
-from app.storage.names import CHECKSUMS
+from app.storage.names import CHECKSUMS, IMPORTED, LAST, PRIVATE_MODE
 from app.storage.names import ENVIRONMENT as ENVIRONMENT
 from app.storage.names import EVENTS as EVENTS
 from app.storage.names import OUTPUTS as OUTPUTS
@@ -62,6 +62,7 @@ _MAX_LISTED_RUNS = 3
 _RUNS_HINT = "List the runs with `sizewise runs list`."
 _SCHEMA_HINT = "Open it with the version of Sizewise that measured it."
 _T = TypeVar("_T")
+_decode_event = json_decoder(Event)
 
 
 def runs_home() -> Path:
@@ -85,8 +86,17 @@ def _find_data_folder() -> Path:
 
 
 def new_run_id(name: str, at: datetime) -> str:
-    """Create a unique run ID that contains the profile name and sorts by time."""
-    return f"{at:%Y%m%d-%H%M%S}-{slugify(name)}-{secrets.token_hex(2)}"
+    """Create a unique run ID that contains the profile name and the time in UTC."""
+    return f"{at.astimezone(UTC):%Y%m%d-%H%M%S}-{slugify(name)}-{secrets.token_hex(2)}"
+
+
+def parse_start_time(name: str) -> str | None:
+    """Return the start time in a run ID, which is also the name of the run's directory in the
+    library, as ISO 8601; `None` if it contains no time."""
+    try:
+        return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
+    except ValueError:
+        return None
 
 
 def slugify(name: str) -> str:
@@ -160,7 +170,7 @@ class RunWriter:
         Raises UsageError if the directory already contains another run or cannot be created.
         """
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(PRIVATE_MODE, parents=True, exist_ok=True)
             if kept_data is None and (directory / EVENTS).exists():
                 raise UsageError(
                     f"{directory} already contains a run",
@@ -364,11 +374,10 @@ class StoredRun:
         """Return the events of all complete lines of the events file; an incomplete last line is
         ignored. With `intact_bytes`, only that number of bytes from the start of the file is
         read."""
-        decode = json_decoder(Event)
         path = self.directory / EVENTS
         lines = path.read_bytes()[:intact_bytes].split(b"\n")[:-1] if path.exists() else []
         try:
-            return [decode(line) for line in lines]
+            return [_decode_event(line) for line in lines]
         except msgspec.DecodeError as error:
             if (reason := describe_other_schema(lines[0])) is not None:
                 raise UsageError(f"{path} cannot be read: {reason}", hint=_SCHEMA_HINT) from None
@@ -382,6 +391,12 @@ class StoredRun:
     def finished_event(self) -> RunFinished | None:
         """Event at the end of the run; `None` if the run is still running or was killed."""
         return next((event for event in self.events() if isinstance(event, RunFinished)), None)
+
+    @property
+    def has_lost_result(self) -> bool:
+        """True if the run ended and has rows, but no result.json. Raises DamagedFileError if the rows
+        cannot be read."""
+        return not (self.directory / RESULT).exists() and self.finished_event is not None and self.has_rows
 
     @property
     def is_running(self) -> bool:
@@ -406,16 +421,26 @@ class StoredRun:
     def is_being_written(self) -> bool:
         """True if an engine is still writing to the run's files, even if the events already report
         the end of the run."""
-        path = self.directory / EVENTS
-        if (self.directory / CHECKSUMS).exists() or not path.exists():
+        if (self.directory / CHECKSUMS).exists() or not (self.directory / EVENTS).exists():
             return False
-        with path.open("rb") as file:
-            first_line = file.readline(_MAX_START_BYTES)
+        started_event = read_started_event(self.directory)
+        return started_event is not None and is_engine_alive(self.directory, started_event.pid)
+
+    @property
+    def is_imported(self) -> bool:
+        """True if the run was imported, and so may come from another machine or user."""
+        return (self.directory / IMPORTED).exists()
+
+    @property
+    def started_at(self) -> str | None:
+        """Wall-clock time with time zone at the start of the run, ISO 8601: the time that the engine
+        stored, or else the time in the run ID. `None` if unknown."""
         try:
-            started_event = json_decoder(Event)(first_line)
-        except msgspec.DecodeError:
-            return False
-        return isinstance(started_event, RunStarted) and is_engine_alive(self.directory, started_event.pid)
+            started_event = read_started_event(self.directory)
+        except OSError:
+            started_event = None
+        stored_time = None if started_event is None else started_event.started_at
+        return parse_start_time(self.directory.name) if stored_time is None else stored_time
 
     @property
     def has_rows(self) -> bool:
@@ -425,6 +450,17 @@ class StoredRun:
             next(stream_batches(self.directory / name, schema), None) is not None
             for name, schema in ((REQUESTS, REQUEST_SCHEMA), (CALLS, CALL_SCHEMA))
         )
+
+    def _describe_data(self) -> str:
+        """Describe how much an interrupted run has stored."""
+        stage_count = sum(isinstance(event, StageFinished | CallsFinished) for event in self.events())
+        row_count = sum(
+            batch.num_rows
+            for name, schema in ((REQUESTS, REQUEST_SCHEMA), (CALLS, CALL_SCHEMA))
+            for batch in stream_batches(self.directory / name, schema)
+        )
+        stages_text = f"{stage_count} finished stage{'' if stage_count == 1 else 's'}, warm-ups included,"
+        return f"{stages_text} and the rows of {row_count:,} requests or calls"
 
     @property
     def complete_result(self) -> Result:
@@ -443,7 +479,7 @@ class StoredRun:
                 f"{self.directory} is still running", hint="Wait until it ends, or stop it with `sizewise runs stop`."
             )
         finished_event = self.finished_event
-        if finished_event is not None and self.has_rows:
+        if finished_event is not None and self.has_lost_result:
             message = f" (it ended with: {finished_event.message})" if finished_event.message else ""
             raise UsageError(
                 f"{self.directory} has measured rows, but no result.json{message}",
@@ -455,7 +491,7 @@ class StoredRun:
                 f"this run stopped before measuring: {finished_event.message}", hint=_suggest_measured_run()
             )
         raise UsageError(
-            f"{self.directory} was interrupted and has no result.json",
+            f"{self.directory} was interrupted and has no result.json. It has {self._describe_data()}",
             hint="Continue it with `sizewise runs resume RUN`, or report its data with "
             "`sizewise report RUN --recover`. Read its rows in Python with `sizewise.open_run(path).requests`, or "
             "`.calls` for a local model.",
@@ -511,6 +547,18 @@ class StoredRun:
             ) from None
 
 
+def read_started_event(directory: Path) -> RunStarted | None:
+    """Return the first event of a run; `None` if it is not the start of a run or is damaged. Raises
+    OSError if the events cannot be read."""
+    with (directory / EVENTS).open("rb") as file:
+        first_line = file.readline(_MAX_START_BYTES)
+    try:
+        event = _decode_event(first_line)
+    except msgspec.DecodeError:
+        return None
+    return event if isinstance(event, RunStarted) else None
+
+
 def format_run_name(directory: Path) -> str:
     """Return a name by which `find_run` finds the run: the run ID if the run is in the runs' home,
     otherwise its path."""
@@ -521,14 +569,14 @@ def find_run(name: str) -> StoredRun:
     """Find a run by its directory, its ID, a unique prefix of its ID, or "last". Raises UsageError
     if no run is found.
 
-    "last" is the latest run that is running or has measured something.
+    "last" is the latest run that is running or has measured something, and that was not imported.
     """
+    if name == LAST:
+        return _find_last_run()
     directory = Path(name)
     if directory.is_dir():
         return StoredRun(directory)
     runs = list_stored_runs()
-    if name == "last" and runs:
-        return next((run for run in reversed(runs) if _is_running_or_measured(run)), runs[-1])
     matches = [run for run in runs if run.directory.name.startswith(name)]
     if len(matches) == 1:
         return matches[0]
@@ -541,9 +589,17 @@ def find_run(name: str) -> StoredRun:
     )
 
 
+def _find_last_run() -> StoredRun:
+    runs = list_own_runs()
+    if not runs:
+        problem = "only imported runs are stored" if list_stored_runs() else "no run is stored yet"
+        raise UsageError(f"there is no last run: {problem}", hint=f"{_RUNS_HINT} Specify one of them by its ID.")
+    return next((run for run in reversed(runs) if _is_running_or_measured(run)), runs[-1])
+
+
 def _suggest_measured_run() -> str:
     """Return a hint that names the last run that measured something."""
-    run = next((run for run in reversed(list_stored_runs()) if _is_running_or_measured(run)), None)
+    run = next((run for run in reversed(list_own_runs()) if _is_running_or_measured(run)), None)
     return _RUNS_HINT if run is None else f"The last measured run is {run.directory.name}."
 
 
@@ -586,11 +642,34 @@ def find_free_directory(out: Path, run_id: str) -> Path:
 
 
 def list_stored_runs() -> list[StoredRun]:
-    """Return the runs in `runs_home`, oldest first, with the linked runs (see `link_run`)."""
+    """Return the runs in `runs_home`, in the order in which they started, with the linked runs (see
+    `link_run`)."""
     home = runs_home()
     if not home.is_dir():
         return []
-    return [StoredRun(path) for path in sorted(home.iterdir()) if (path / EVENTS).exists()]
+    return sorted((StoredRun(path) for path in home.iterdir() if (path / EVENTS).exists()), key=_get_start)
+
+
+def list_own_runs() -> list[StoredRun]:
+    """Return the runs in `runs_home` that were not imported, in the order in which they started."""
+    return [run for run in list_stored_runs() if not run.is_imported]
+
+
+def _get_start(run: StoredRun) -> tuple[float, str]:
+    """Return the start of a run in s since the epoch, or the last write to its events if the start
+    is unknown, and the name of its directory."""
+    try:
+        start_s = datetime.fromisoformat(run.started_at or "").timestamp()
+    except (ValueError, OverflowError):
+        start_s = _get_last_write_s(run.directory / EVENTS)
+    return start_s, run.directory.name
+
+
+def _get_last_write_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # the run was deleted meanwhile
+        return 0.0
 
 
 def _is_running_or_measured(run: StoredRun) -> bool:

@@ -11,14 +11,14 @@ from typing import Literal
 import msgspec
 
 from app.errors import ExitCode
-from app.records.events import Event, RunFinished, RunStarted
+from app.records.events import Event, RunFinished
 from app.storage.control import is_engine_alive
-from app.storage.run_directory import EVENTS, RESULT, runs_home
+from app.storage.run_directory import EVENTS, RESULT, list_own_runs, read_started_event
 from loadgen.decoding import json_decoder
 
 RunState = Literal["ended", "running", "interrupted"]
 _decode: Callable[[bytes], Event] = json_decoder(Event)
-_HEAD_BYTES, _TAIL_BYTES = 1 << 16, 1 << 16
+_TAIL_BYTES = 1 << 16
 _MAX_AGE = timedelta(days=14)
 _MAX_RUNS = 50
 _COMPLETE_EXIT_CODES = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
@@ -42,13 +42,7 @@ class UnfinishedRun(msgspec.Struct, frozen=True):
 def find_unfinished_runs(now: datetime) -> tuple[UnfinishedRun, ...]:
     """Return the unfinished runs in the runs' home that were written to in the last two weeks,
     newest first."""
-    home = runs_home()
-    if not home.is_dir():
-        return ()
-    newest_directories = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[
-        :_MAX_RUNS
-    ]
-    candidates = (_read_unfinished_run(path, now) for path in newest_directories)
+    candidates = (_read_unfinished_run(run.directory, now) for run in reversed(list_own_runs()[-_MAX_RUNS:]))
     return tuple(run for run in candidates if run is not None and now - run.last_written < _MAX_AGE)
 
 
@@ -60,7 +54,7 @@ def find_run_state(directory: Path) -> RunState:
     """
     if (directory / RESULT).exists() or _read_finished_event(directory / EVENTS) is not None:
         return "ended"
-    started_event = _read_started_event(directory / EVENTS)
+    started_event = read_started_event(directory)
     is_running = started_event is not None and is_engine_alive(directory, started_event.pid)
     return "running" if is_running else "interrupted"
 
@@ -70,7 +64,7 @@ def _read_unfinished_run(directory: Path, now: datetime) -> UnfinishedRun | None
         state = find_run_state(directory)
         if state == "ended":
             return None
-        started_event = _read_started_event(directory / EVENTS)
+        started_event = read_started_event(directory)
         last_write_time = datetime.fromtimestamp((directory / EVENTS).stat().st_mtime, tz=now.tzinfo)
         size_bytes = sum(path.stat().st_size for path in directory.glob("*.arrow"))
     except OSError:  # the run was deleted meanwhile or belongs to another user
@@ -78,13 +72,6 @@ def _read_unfinished_run(directory: Path, now: datetime) -> UnfinishedRun | None
     return UnfinishedRun(
         directory, state, None if started_event is None else started_event.name, last_write_time, size_bytes
     )
-
-
-def _read_started_event(events_path: Path) -> RunStarted | None:
-    with events_path.open("rb") as file:
-        line = file.read(_HEAD_BYTES).split(b"\n", 1)[0]
-    event = _decode_event(line)
-    return event if isinstance(event, RunStarted) else None
 
 
 def _read_finished_event(events_path: Path) -> RunFinished | None:
@@ -106,13 +93,11 @@ def _decode_event(line: bytes) -> Event | None:
 def find_last_duration_s(name: str) -> float | None:
     """Return the duration in s of the last complete run of a profile; `None` if the profile has no
     complete run among the latest runs."""
-    home = runs_home()
-    newest_directories = sorted(home.iterdir(), reverse=True)[:_MAX_RUNS] if home.is_dir() else []
-    for directory in newest_directories:
+    for run in reversed(list_own_runs()[-_MAX_RUNS:]):
         try:
-            started_event = _read_started_event(directory / EVENTS)
-            finished_event = _read_finished_event(directory / EVENTS)
-        except OSError:  # the directory holds no run
+            started_event = read_started_event(run.directory)
+            finished_event = _read_finished_event(run.directory / EVENTS)
+        except OSError:  # the run was deleted meanwhile or belongs to another user
             continue
         if (
             started_event is None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+from app.records.telemetry import AMD_GPU_PREFIX
 from app.telemetry.nvml_query import RETRY_INTERVAL_NS, Readings
 
 _UNSUPPORTED_ERROR_CODES = {2, 3, 10}
@@ -99,7 +100,7 @@ class AmdReader:
         if self._handles is None:
             self._handles = self._open_gpus()
         for index in range(len(self._handles)):
-            yield f"gpu-amd{index}", self._read_gpu(index, at_ns)
+            yield f"{AMD_GPU_PREFIX}{index}", self._read_gpu(index, at_ns)
 
     def _open_gpus(self) -> tuple[Any, ...]:
         """Open the `amdsmi` library on the thread that reads the GPUs, and return the GPU handles;

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from app.records.gpu import list_throttle_reasons
 from app.records.machine import GpuState, MachineNow
 from app.records.result import Environment, Gpu
+from app.records.telemetry import is_gpu_source
 from app.telemetry.amd import AmdReader, create_amd_readers
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.gpu import Gpus, open_gpus
@@ -109,7 +110,7 @@ def build_machine_state(
 ) -> MachineNow:
     host_readings = readings_by_source.get("host", _NO_READINGS)
     gpu_by_source = {f"gpu{gpu.index}": gpu for gpu in gpus}
-    gpu_sources = [source for source in readings_by_source if source.startswith("gpu") and "/" not in source]
+    gpu_sources = [source for source in readings_by_source if is_gpu_source(source)]
     return MachineNow(
         cpu_percent=host_readings.get("host_cpu_percent"),
         cores=cores,

@@ -212,19 +212,42 @@ def parse_metrics(page: str) -> Samples | None:
     buckets of the histograms; None if the page has no samples."""
     totals: dict[str, float] = {}
     buckets: dict[str, dict[float, float]] = {}
+    counters: dict[str, float] = {}
+    start_times_s: dict[str, float] = {}
+    counter_names = _list_counter_names(page)
     for sample in parse_samples(page):
         if not sample.name.endswith("_bucket"):
             totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+            series = f"{sample.name}{{{sample.labels_text}}}"
+            if sample.name in counter_names:
+                counters[series] = sample.value
+            elif sample.name == _START_TIME or sample.name.endswith(_CREATION_TIME_SUFFIX):
+                start_times_s[series] = sample.value
         elif len(buckets) < _MAX_HISTOGRAMS or sample.name in buckets:
             counts = buckets.setdefault(sample.name, {})
             bound = _parse_bound(sample)
             if bound is not None and (bound in counts or len(counts) < _MAX_BUCKETS):
                 counts[bound] = counts.get(bound, 0.0) + sample.value
-    return Samples(totals, buckets) if totals else None
+    return Samples(totals, buckets, counters, start_times_s) if totals else None
 
 
 _MAX_HISTOGRAMS = 200
 _MAX_BUCKETS = 200
+_START_TIME = "process_start_time_seconds"
+_CREATION_TIME_SUFFIX = "_created"
+"""Suffix of the gauges in which client libraries state when each counter was created."""
+_TYPE_PATTERN = re.compile(
+    r"^# TYPE ([A-Za-z_:][\w:]*+) (counter|histogram|summary)[ \t\r]*+$", re.ASCII | re.MULTILINE
+)
+
+
+def _list_counter_names(page: str) -> frozenset[str]:
+    """Return the names of the cumulative series that a metrics page declares. Before OpenMetrics, a
+    counter is declared with its suffix `_total`, and since then without."""
+    names: set[str] = set()
+    for name, metric_type in _TYPE_PATTERN.findall(page):
+        names.update((name, f"{name}_total") if metric_type == "counter" else (f"{name}_sum", f"{name}_count"))
+    return frozenset(names)
 
 
 def _parse_bound(sample: Sample) -> float | None:

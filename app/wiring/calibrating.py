@@ -91,6 +91,7 @@ def load_capacity_per_worker(workers: int) -> tuple[float | None, float | None]:
     calibration = load_calibration(environment.fingerprint, get_utc_now())
     if calibration is None:
         return None, None
+    calibration = calibration.drop_disturbed()
     return _compute_capacity_per_worker(
         calibration.find_capacity("plain", workers), workers
     ), _compute_capacity_per_worker(calibration.find_capacity("streaming", workers), workers)

@@ -53,6 +53,7 @@ _DATA_TYPES: dict[Precision, DataType] = {
 }
 _WEIGHT_BITS: dict[Precision, WeightBits] = {"as-is": 32, "int8": 8, "int4": 4}
 """Bits per weight of a converted GGUF file, by precision."""
+_UNQUANTIZED_DTYPES = ("F16", "BF16")
 _CACHING_PROVIDERS = ("cpu", "cuda", "tensorrt")
 """Execution providers that can build a session from a cached optimized model or engine."""
 
@@ -120,12 +121,32 @@ def _prepare_language_model(path: Path, precision: Precision) -> PreparedModel:
             f"the model {path} has a paged KV cache, which only an endpoint uses",
             hint="Serve it with `sizewise serve` and measure the endpoint, or export it without a paged cache.",
         )
+    costs = _read_costs(folder)
     return PreparedModel(
         path=str(folder),
         sha256=compute_folder_sha256(folder),
         size_bytes=model.size_bytes,
         language_model=model,
-        decoder_costs=_read_costs(folder),
+        decoder_costs=costs,
+        notes=_build_conversion_notes(costs.source_dtype, precision),
+    )
+
+
+def _build_conversion_notes(source_dtype: str | None, precision: Precision) -> tuple[str, ...]:
+    """Return a note on weights that a GGUF file stores in another data type than the converted model;
+    empty for weights in float32, and without a conversion."""
+    if source_dtype is None or source_dtype == "F32":
+        return ()
+    if precision == "as-is":
+        return (
+            f"The file has {source_dtype} weights, which `as-is` computes exactly, but in float32: speed and memory "
+            f"are not those of a runtime that computes {source_dtype}, such as llama.cpp.",
+        )
+    if source_dtype in _UNQUANTIZED_DTYPES:
+        return ()
+    return (
+        f"The file has {source_dtype} weights, and `{precision}` quantizes them again: the quality is that of both "
+        "quantizations. Use a file in F16, BF16 or F32 to measure the quality of one.",
     )
 
 

@@ -9,6 +9,7 @@ named.
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,27 @@ _KEY_FIELDS = ("provider", "instance_type", "region")
 _FACTS_HINT = "To plan with other facts, use --set price.OFFER=USD/h or --offers FILE."
 
 
+UNCHECKED_NOTE = (
+    "The result is unchecked: its plan file has no digest, so it may have been edited. To compute it again, plan the "
+    "file."
+)
+
+
 class PlanFile(msgspec.Struct, frozen=True):
-    """Contents of a plan file. New fields do not change the version of the format."""
+    """Contents of a plan file. New fields do not change the version of the format.
+
+    `has_digest` is False for a file of an older version, whose result cannot be checked.
+    """
 
     tool: str
     plan: Plan
     inputs: PlanningInputs
+    has_digest: bool = True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes about the file, to be shown with its result."""
+        return () if self.has_digest else (UNCHECKED_NOTE,)
 
 
 class EncodedPlan(msgspec.Struct, frozen=True):
@@ -75,6 +91,7 @@ class _Header(msgspec.Struct, frozen=True):
     plan: dict[str, Any]
     inputs: dict[str, Any]
     facts: _Facts = _Facts()
+    digest: str | None = None
 
 
 def encode_plan(plan_file: PlanFile) -> EncodedPlan:
@@ -87,12 +104,14 @@ def encode_plan(plan_file: PlanFile) -> EncodedPlan:
     inputs = build_sparse(plan_file.inputs)
     del inputs["catalog"]
     inputs["limits"] = Block(inputs["limits"])
+    plan = _FleetEncoder(plan_file.inputs).encode(plan_file.plan)
     document = {
         "sizewise_plan": VERSION,
         "tool": plan_file.tool,
         "catalog": Block(build_sparse(reference)),
         "facts": _build_facts(plan_file),
-        "plan": _FleetEncoder(plan_file.inputs).encode(plan_file.plan),
+        "digest": _compute_digest(plan, inputs, reference),
+        "plan": plan,
         "inputs": inputs,
     }
     return EncodedPlan(format_plan_document(document), reference.file, catalog)
@@ -124,21 +143,45 @@ def _has_content(path: Path, content: bytes) -> bool:
 
 
 def read_plan(path: Path) -> PlanFile:
-    """Read a plan file and its catalog file. Raises UsageError if one of them is missing or
-    invalid."""
-    document = read_plan_document(path)
+    """Read a plan file and its catalog file. Raises UsageError if one of them is missing or invalid,
+    or if the result was changed since it was written."""
     try:
-        header = msgspec.convert(document, _Header)
-        inputs = msgspec.convert(header.inputs | {"catalog": build_sparse(Catalog({}, ()))}, PlanningInputs)
-        catalog = read_catalog(path, header.catalog)
-        inputs = msgspec.structs.replace(inputs, catalog=catalog)
-        _check_facts(path, header.facts, catalog)
+        header, inputs = _read_header(path)
         plan = msgspec.convert(_FleetDecoder(inputs).decode(header.plan), Plan)
-        if (problem := find_impossible_input(inputs)) is not None:
-            raise ValueError(problem)
+        actual_digest = _compute_digest(header.plan, header.inputs, header.catalog)
+    except (RecursionError, ValueError, OverflowError, TypeError, msgspec.ValidationError) as error:
+        raise build_plan_file_error(path, error) from error
+    if header.digest not in (None, actual_digest):
+        message = f"the result in {path} was changed after it was written"
+        raise UsageError(message, hint=f"Compute it again from its inputs: sizewise plan {path} --out {path}")
+    return PlanFile(header.tool, plan, inputs, has_digest=header.digest is not None)
+
+
+def read_plan_inputs(path: Path) -> PlanningInputs:
+    """Read the inputs of a plan file and its catalog file, to plan again. The result is not read.
+    Raises UsageError if a file is missing or the inputs are invalid."""
+    try:
+        return _read_header(path)[1]
     except (RecursionError, ValueError, msgspec.ValidationError) as error:
         raise build_plan_file_error(path, error) from error
-    return PlanFile(header.tool, plan, inputs)
+
+
+def _read_header(path: Path) -> tuple[_Header, PlanningInputs]:
+    header = msgspec.convert(read_plan_document(path), _Header)
+    inputs = msgspec.convert(header.inputs | {"catalog": build_sparse(Catalog({}, ()))}, PlanningInputs)
+    catalog = read_catalog(path, header.catalog)
+    inputs = msgspec.structs.replace(inputs, catalog=catalog)
+    _check_facts(path, header.facts, catalog)
+    if (problem := find_impossible_input(inputs)) is not None:
+        raise ValueError(problem)
+    return header, inputs
+
+
+def _compute_digest(plan: dict[str, Any], inputs: dict[str, Any], catalog: CatalogReference) -> str:
+    """Return the SHA-256 of the result of a plan as it is in the document, with what completes its
+    fleets: the catalog and the date. Layout and comments of the file do not change it."""
+    content = msgspec.json.encode((plan, catalog.sha256, inputs["today"]), order="sorted")
+    return hashlib.sha256(content).hexdigest()
 
 
 def _build_facts(plan_file: PlanFile) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from app.records.offers import Catalog
 from app.records.planned_work import PlannedSearch, PlannedWork
 from app.records.result import Objective
 from app.records.search import SearchSpec
+from app.session.idle_latency import MAX_IDLE_S, MAX_MEASUREMENTS
 from app.session.local.variant_stages import MAX_PROBES
 from app.session.rate_search import MAX_PROBE_DRAIN_S, compute_probe_duration_s, next_probe
 from app.session.spec import StageSpec
@@ -178,6 +179,8 @@ def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> Plann
     total_stage_s = sum(stage.total_duration_s for stage in stages)
     duration_s = load.warmup_s + total_stage_s + (0.0 if search is None else search.duration_s[0])
     max_duration_s = MAX_WINDOWS * (window_s + min(MAX_DRAIN_S, total_timeout_s)) if load.warmup_s else 0.0
+    if search is not None:
+        max_duration_s += MAX_MEASUREMENTS * (MAX_IDLE_S + min(MAX_DRAIN_S, total_timeout_s))
     max_duration_s += total_stage_s + len(stages) * total_timeout_s + (0.0 if search is None else search.duration_s[1])
     expected_requests = [_estimate_requests(stage) for stage in stages]
     work = PlannedWork(

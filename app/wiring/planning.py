@@ -20,6 +20,7 @@ from app.planning.service_models.measured import (
     may_meet_slo_in_fleet,
     measure_cached_input_share,
 )
+from app.profiles.document import read_document
 from app.profiles.loading import (
     PlanningSettings,
     load_language_model,
@@ -33,17 +34,17 @@ from app.profiles.pricing.catalog import load_catalog
 from app.profiles.pricing.price_list import load_offers
 from app.profiles.profile import EndpointProfile, Profile
 from app.profiles.traffic import build_traffic
-from app.records.local import TEST_TAG
+from app.records.local import TEST_TAG, LocalResult
 from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
-from app.records.result import DeclaredHardware, Objective
+from app.records.result import DeclaredHardware, Hardware, Objective, Result
 from app.records.traffic import Traffic
 from app.storage.plan_file import is_plan_file
 from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
 from app.wiring.hardware import resolve_hardware
 from app.wiring.measured_server import describe_server
 from app.wiring.plan_changes import PRICE_PREFIX, apply_overrides, apply_prices
-from app.wiring.plan_files import read_plan
+from app.wiring.plan_files import read_plan_inputs
 
 _PLANNING_KEYS = ("traffic", "plan", "target.hardware", "slo")
 
@@ -84,7 +85,7 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
             raise UsageError("a plan file cannot be combined with other sources", hint="Specify only the plan file.")
-        return _apply_request(read_plan(paths[0]).inputs, request, today)
+        return _apply_request(read_plan_inputs(paths[0]), request, today)
     catalog = load_offers(request.offers, today) if request.offers else load_catalog()
     model_configurations = [path for path in paths if is_model_shape_file(path)]
     if len(model_configurations) > 1:
@@ -163,19 +164,53 @@ def _load_profile(run: StoredRun, catalog: Catalog, overrides: Sequence[str] = (
     return load_profile(run.directory / SPEC, overrides, files_must_exist=False, catalog=catalog)
 
 
+def find_plan_obstacle(run: StoredRun, result: Result, hardware: Hardware | None) -> UsageError | None:
+    """Return why no plan can be based on a run, whatever its SLO and traffic are; `None` if there is
+    no such reason. `hardware` is the hardware of the target, if known."""
+    local = result.local
+    if local is not None and any(TEST_TAG in stage.tags for stage in result.stages):
+        return UsageError(
+            f"{run.directory} cannot be planned with: it measured a language model in batches of equal sequences, "
+            "without a server in which requests arrive and wait",
+            hint="Serve the model with target.serve and measure it with load.sweep, or plan from its shape with a YAML "
+            "file that has language_model.",
+        )
+    if local is not None and all(batch_model.reason is not None for batch_model in local.batch_models):
+        return _build_no_variant_error(run, local)
+    if hardware is None and _has_scripted_target(run):
+        return UsageError(
+            "a scripted target cannot be planned, because its response times do not depend on hardware",
+            hint="Measure a server, or a model on this machine.",
+        )
+    return None
+
+
+def _has_scripted_target(run: StoredRun) -> bool:
+    document = read_document((run.spec_text or "").encode(), str(run.directory)).value
+    target = document.get("target") if isinstance(document, dict) else None
+    return isinstance(target, dict) and target.get("scripted") is not None
+
+
+def _build_no_variant_error(run: StoredRun, local: LocalResult) -> UsageError:
+    reasons_text = "; ".join(
+        f"{batch_model.variant.label}: {batch_model.reason}"
+        for batch_model in local.batch_models[:3]
+        if batch_model.reason
+    )
+    message = f"{run.directory} has no variant that can be planned" + (f" ({reasons_text})" if reasons_text else "")
+    return UsageError(
+        message,
+        hint="A variant needs a linear latency over at least 3 batch sizes, must meet the SLO, and must retain "
+        "accuracy.",
+    )
+
+
 def _build_run_targets(
     run: StoredRun, slo: tuple[Objective, ...], declared_inputs: _DeclaredInputs, catalog: Catalog
 ) -> tuple[MeasuredTarget, ...]:
     """Return the targets measured by a run. An endpoint run measures one replica. A local run
     measures each variant, which is planned as if the variant were served."""
     result = run.complete_result
-    if result.local is not None and any(TEST_TAG in stage.tags for stage in result.stages):
-        raise UsageError(
-            f"{run.directory} cannot be planned with: it measured a language model in batches of equal sequences, "
-            "without a server in which requests arrive and wait",
-            hint="Serve the model with target.serve and measure it with load.sweep, or plan from its shape with a YAML "
-            "file that has language_model.",
-        )
     profile = _load_profile(run, catalog)
     declared_hardware = (
         None if declared_inputs.hardware is None else resolve_hardware(declared_inputs.hardware, catalog)
@@ -185,12 +220,10 @@ def _build_run_targets(
         result.target.hardware if profile_hardware is None else resolve_hardware(profile_hardware, catalog)
     )
     hardware = declared_hardware or measured_hardware
+    obstacle = find_plan_obstacle(run, result, hardware)
+    if obstacle is not None:
+        raise obstacle
     if hardware is None:
-        if getattr(profile.target, "scripted", None) is not None:
-            raise UsageError(
-                "a scripted target cannot be planned, because its response times do not depend on hardware",
-                hint="Measure a server, or a model on this machine.",
-            )
         raise NoHardwareError(
             "the target's hardware is unknown",
             hint="Use --set target.hardware.offer=aws/g6.2xlarge, or set target.hardware in the profile.",
@@ -198,19 +231,7 @@ def _build_run_targets(
     if result.local is not None:
         targets = build_local_targets(result.run_id, result, hardware, slo)
         if not targets:
-            reasons_text = "; ".join(
-                f"{batch_model.variant.label}: {batch_model.reason}"
-                for batch_model in result.local.batch_models[:3]
-                if batch_model.reason
-            )
-            message = f"{run.directory} has no variant that can be planned" + (
-                f" ({reasons_text})" if reasons_text else ""
-            )
-            hint = (
-                "A variant needs a linear latency over at least 3 batch sizes, must meet the SLO, and must retain "
-                "accuracy."
-            )
-            raise UsageError(message, hint=hint)
+            raise _build_no_variant_error(run, result.local)
         return tuple(
             msgspec.structs.replace(target, validity=result.verdict.status, server=describe_server(profile))
             for target in targets

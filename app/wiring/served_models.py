@@ -18,6 +18,8 @@ from app.wiring.endpoint import require_permission
 from app.wiring.proxy import find_proxy
 from loadgen.decoding import decode_json
 from loadgen.protocols.anthropic import VERSION_HEADER
+from loadgen.records import Tls
+from loadgen.transport.tls import build_tls_context
 
 _TIMEOUT_S = 10.0
 _MODEL_NAME = re.compile(r"[ -~]{1,256}")
@@ -73,7 +75,11 @@ def list_served_models(target: UrlTarget) -> list[str]:
         headers[name] = f"{prefix}{resolve_secret(target.api_key)}"
     request = urllib.request.Request(url, headers=headers, method=method, data=b"" if method == "POST" else None)
     proxies = {} if proxy is None else {request.type: proxy}
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies), _NoRedirects())
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler(proxies),
+        urllib.request.HTTPSHandler(context=build_tls_context(Tls(verify=target.verifies_certificate))),
+        _NoRedirects(),
+    )
     try:
         with opener.open(request, timeout=_TIMEOUT_S) as response:
             content = response.read(_MAX_BYTES + 1)

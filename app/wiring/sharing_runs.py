@@ -49,22 +49,23 @@ def _keep_run(run: StoredRun) -> StoredRun:
     for link in links:
         link.unlink()
     try:
-        return StoredRun(import_shared_run(directory)[0])
+        return StoredRun(import_shared_run(directory, is_own=not run.is_imported)[0])
     except SizewiseError:
         for link in links:
             link.symlink_to(directory, target_is_directory=True)
         raise
 
 
-def import_shared_run(path: Path) -> tuple[Path, bool]:
+def import_shared_run(path: Path, *, is_own: bool = False) -> tuple[Path, bool]:
     """Import a run from a bundle or a run directory. Return the directory of the imported run, and
-    whether the run is new on this machine.
+    whether the run is new on this machine. An imported run is never the last run, unless `is_own`
+    says that it was measured with this installation.
 
     HTML pages in a bundle could contain scripts. Therefore, `report.html` is rendered again from
     the data of the run, and all other pages are dropped. Raises UsageError if the run cannot be
     imported.
     """
-    directory, is_new = import_directory(path) if path.is_dir() else import_run(path)
+    directory, is_new = (import_directory if path.is_dir() else import_run)(path, is_own=is_own)
     if is_new:
         try:
             page = render_html(build_stored_report(StoredRun(directory)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from app import __version__
 from app.errors import UsageError
 from app.planning.fleets import plan_fleets
 from app.planning.planned_day import DayOptions, simulate_day
@@ -21,10 +22,9 @@ from app.planning.planned_fleet import (
 )
 from app.profiles.scaling import DaySettings, build_autoscaler, build_operations, load_day_settings
 from app.records.day import SimulatedDay
-from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
 from app.storage.plan_file import is_plan_file
-from app.wiring.plan_files import read_plan
+from app.wiring.plan_files import PlanFile, read_plan
 from app.wiring.planning import PlanRequest, build_plan_inputs
 
 BUSIEST = "busiest"
@@ -58,7 +58,8 @@ def simulate_plan_day(
     """
     settings = load_day_settings(request.autoscaler, request.overrides)  # Parsed first, because planning may take long.
     date = None if request.day == BUSIEST else _parse_date(request.day)
-    plan, plan_inputs = load_or_compute_plan(request.source, today)
+    plan_file = load_or_compute_plan(request.source, today)
+    plan, plan_inputs = plan_file.plan, plan_file.inputs
     if date is not None and not 0 <= (date - plan_inputs.today).days <= _MAX_DAYS:
         offset_text = (
             "before the day of the plan"
@@ -71,22 +72,22 @@ def simulate_plan_day(
         )
     fleet = prepare_fleet(plan, plan_inputs, request.offer, request.instances)
     day_options = _build_day_options(request, settings, fleet, plan_inputs, date or find_busiest_date(plan_inputs))
-    return simulate_day(fleet, plan_inputs, day_options, on_progress)
+    day = simulate_day(fleet, plan_inputs, day_options, on_progress)
+    return msgspec.structs.replace(day, notes=(*plan_file.notes, *day.notes))
 
 
-def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanningInputs]:
-    """Return the plan and the plan inputs in a plan file. For any other source, compute the plan as
-    `sizewise plan` does."""
+def load_or_compute_plan(source: str, today: datetime.date) -> PlanFile:
+    """Return the contents of a plan file. For any other source, compute the plan as `sizewise plan`
+    does."""
     path = Path(source)
     if is_plan_file(path):
-        plan_file = read_plan(path)
-        return plan_file.plan, plan_file.inputs
+        return read_plan(path)
     if path.suffix in _PLAN_SUFFIXES and not path.exists():
         raise UsageError(
             f"{source} does not exist", hint="Create a plan file with `sizewise plan RUN --out plan.yaml`."
         )
     plan_inputs = build_plan_inputs(PlanRequest((source,)), today)
-    return plan_fleets(plan_inputs), plan_inputs
+    return PlanFile(f"sizewise {__version__}", plan_fleets(plan_inputs), plan_inputs)
 
 
 def _build_day_options(

@@ -27,7 +27,7 @@ from app.wiring.endpoint import build_endpoint, require_permission
 from app.wiring.reference_server import find_mock_protocol, start_scripted
 from app.wiring.served_models import list_served_models
 from app.wiring.server_process import start_embedded_endpoint
-from app.wiring.workload import build_workload
+from app.wiring.workload import build_workload, check_tokenizers
 from loadgen.process import LoadError, LoadProcess
 from loadgen.records import Endpoint, PreflightDone
 from loadgen.transport.address import EndpointError
@@ -92,11 +92,9 @@ _PROBLEMS_BY_ERROR: dict[str, Problem] = {
     "local-limit": "local limit",
 }  # fmt: skip
 _REMEDIES: dict[Problem, str] = {
-    "refused": "The server rejected this request. Check that workload matches the API of the server.",
     "busy": "The server limits the request rate. Wait, or raise its limit before the run.",
     "server error": "The server failed on this request. Check the server log.",
     "timeout": "The server may still be loading its model. Wait, or raise target.timeouts.total.",
-    "truncated": "The connection closed before the response was complete. Check the server log and any proxies.",
     "wrong response": "Check that target.protocol is the server's protocol, and that workload.expect matches its "
     "responses.",
     "local limit": "This machine is out of file descriptors, local ports or memory. Raise its limits.",
@@ -167,6 +165,7 @@ def _list_models_for_template(profile: EndpointProfile) -> tuple[str, ...]:
 
 def _send_test_request(profile: EndpointProfile) -> ConnectionTest:
     workload = build_workload(profile)
+    check_tokenizers(workload)
     try:
         endpoint = build_endpoint(profile)
     except UnavailableError as error:  # The host name cannot be resolved.

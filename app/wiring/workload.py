@@ -7,6 +7,7 @@ import secrets
 import zipfile
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeVar, assert_never
 
 import msgspec
@@ -15,6 +16,7 @@ from pydantic import JsonValue
 
 from app.analysis.local.accuracy import compute_chance_accuracy
 from app.errors import UsageError
+from app.inference.inspection.client import check_tokenizer
 from app.profiles.datasets import SECRET_BODY_KEYS, build_dataset, is_redacted
 from app.profiles.problems import BadValueError
 from app.profiles.profile import (
@@ -47,6 +49,7 @@ from app.profiles.prompts import (
 )
 from app.profiles.workload import HttpClassSettings, HttpRequests, encode_body
 from app.wiring.stages import build_trace_prompts
+from loadgen.regular_files import open_regular
 from loadgen.workloads import (
     BatchWorkload,
     CacheBust,
@@ -114,6 +117,58 @@ def build_workload(profile: EndpointProfile) -> Workload:
             return _build_grpc_workload(profile)
         case _:
             assert_never(profile)
+
+
+def check_data(workload: Workload) -> None:
+    """Build the requests that contain rows of a dataset, as a load worker does. A prompt dataset with a tokenizer is
+    only read, since tokenizers run only in load workers. Raises UsageError if no requests can be made of the data."""
+    from loadgen.payloads.datasets import DatasetError, DatasetReader
+    from loadgen.protocols import build_requests
+    from loadgen.protocols.prepared import MAX_REQUESTS_BYTES, WorkloadError
+    from loadgen.records import Endpoint
+    from loadgen.transport.address import parse_url
+
+    url = "http://localhost"  # not contacted
+    try:
+        match workload:
+            case MixedWorkload():
+                for request_class in workload.classes:
+                    check_data(request_class.workload)
+            case BatchWorkload() | GrpcWorkload():
+                check_data(workload.requests)
+            case OpenAiWorkload(prompts=DatasetPrompts() | SessionPrompts() as prompts, tokenizer=str()):
+                for _ in DatasetReader(prompts.dataset, MAX_REQUESTS_BYTES):
+                    pass
+            case (
+                OpenAiWorkload(prompts=DatasetPrompts() | SessionPrompts())
+                | HttpWorkload()
+                | TorchServeWorkload()
+                | TranscriptionWorkload(dataset=Dataset())
+                | RealtimeWorkload(dataset=Dataset())
+            ):
+                build_requests(workload, Endpoint((url,)), parse_url(url))
+            case _:
+                pass
+    except (WorkloadError, DatasetError) as error:
+        raise UsageError(str(error), hint=getattr(error, "hint", None)) from error
+
+
+def check_tokenizers(workload: Workload) -> None:
+    """Try each tokenizer of a workload in a child process with limits, because its file may come from
+    anybody. Raises UsageError, which names the file, if a tokenizer cannot be used or is rejected."""
+    match workload:
+        case MixedWorkload():
+            tokenizers = {
+                request_class.workload.tokenizer
+                for request_class in workload.classes
+                if isinstance(request_class.workload, OpenAiWorkload)
+            }
+        case BatchWorkload(requests=OpenAiWorkload(tokenizer=path)) | OpenAiWorkload(tokenizer=path):
+            tokenizers = {path}
+        case _:
+            return
+    for tokenizer in sorted(path for path in tokenizers if path is not None):
+        check_tokenizer(Path(tokenizer))
 
 
 def _require_unredacted_body(profile: EndpointProfile) -> None:
@@ -408,7 +463,7 @@ def compute_label_chance_accuracy(profile: EndpointProfile) -> float | None:
     if tensors is None or labels is None:
         return None
     try:
-        with np.load(tensors, allow_pickle=False) as arrays:
+        with open_regular(tensors) as file, np.load(file, allow_pickle=False) as arrays:
             return compute_chance_accuracy(arrays[labels])
     except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
         return None

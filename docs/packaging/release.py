@@ -1,4 +1,4 @@
-"""Build the files of a release in `dist`: sdist, wheel, SBOM, licenses and checksums.
+"""Build the files of a release in `dist`: sdist, wheel, pinned versions, SBOM, licenses and checksums.
 
 `make release` runs this module in the environment of docs/packaging/requirements.txt, in which
 Sizewise is not installed, so the module imports the standard library only. The files are built from
@@ -23,6 +23,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
+
+from docs.packaging.constraints import build_constraints
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "dist"
@@ -90,6 +92,9 @@ def _release() -> None:
         OUT.mkdir()
         for path in (sdist, wheel, sbom_path, licenses_path):
             shutil.copy(path, OUT)
+        (OUT / "constraints.txt").write_text(
+            build_constraints((source / "requirements.lock").read_text("utf-8")), "utf-8"
+        )
     lines = [f"{digest}  {name}\n" for name, digest in compute_checksums(OUT.iterdir()).items()]
     (OUT / "SHA256SUMS").write_text("".join(lines), "utf-8")
     print(f"Sizewise {version} from commit {commit[:12]}, built twice with equal checksums:\n{''.join(lines)}", end="")

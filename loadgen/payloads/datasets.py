@@ -7,7 +7,6 @@ import csv
 import heapq
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -16,6 +15,7 @@ import msgspec
 import numpy as np
 
 from loadgen.decoding import decode_json
+from loadgen.regular_files import open_regular
 from loadgen.workloads import Dataset, Popularity
 
 Row = dict[str, object]
@@ -112,14 +112,6 @@ def encode_row(row: DatasetRow, *, is_csv: bool) -> bytes:
     return b"{" + b",".join(cells) + b"}"
 
 
-def _open_file(path: Path) -> IO[bytes]:
-    """Open a regular file for reading. Raises DatasetError for devices and pipes, because reading
-    from them might never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise DatasetError(f"{path} is not a regular file")
-    return path.open("rb")
-
-
 def _read_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
     line_number = 0
     while line := file.readline(MAX_ROW_BYTES + 1):
@@ -130,7 +122,7 @@ def _read_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_jsonl(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
-    with _open_file(path) as file:
+    with open_regular(path) as file:
         for line_number, line in _read_lines(file, path):
             content = line.strip()
             if not content:
@@ -148,7 +140,7 @@ _CHUNK_BYTES = 1 << 20
 
 def _read_json_array(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
     """Yield the objects of a JSON array, without reading the whole file at once."""
-    with _open_file(path) as file:
+    with open_regular(path) as file:
         for number, content in enumerate(_split_json_array(file, path), 1):
             try:
                 yield DatasetRow(decode_json(content, Row), len(content), content)
@@ -224,7 +216,7 @@ class _CsvLines:
 
 
 def _read_csv(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
-    with _open_file(path) as file:
+    with open_regular(path) as file:
         lines = _CsvLines(file, path)
         rows = csv.reader(lines, strict=True)
         header: list[str] | None = None
@@ -265,7 +257,7 @@ def _read_parquet(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _open_file(path) as file:
+    with open_regular(path) as file:
         try:
             for batch in pq.ParquetFile(file).iter_batches(_PARQUET_BATCH_ROWS):
                 row_bytes = batch.nbytes // max(batch.num_rows, 1)
@@ -289,7 +281,7 @@ def _read_folder(path: Path, limit_bytes: int) -> Iterator[DatasetRow]:
             raise DatasetError(f"{file} is a symbolic link to a file outside the folder")
         if not file.is_file():
             continue
-        with _open_file(file) as stream:
+        with open_regular(file) as stream:
             content = stream.read(limit_bytes + 1)
         yield DatasetRow({"file": content}, len(content), content, name)
 

@@ -60,6 +60,13 @@ class Prompt(msgspec.Struct, frozen=True):
     media: tuple[Media, ...] = ()
 
 
+def replace_texts(prompt: Prompt, text_generator: TextGenerator) -> Prompt:
+    """Return the prompt with other generated texts of the same numbers of tokens."""
+    texts = tuple(text_generator.generate(max(1, text_generator.count(text))) for text in prompt.texts)
+    prefix = text_generator.generate(text_generator.count(prompt.prefix)) if prompt.prefix else ""
+    return msgspec.structs.replace(prompt, texts=texts, prefix=prefix)
+
+
 class Session(msgspec.Struct, frozen=True):
     """Prompts of one session, in order. `think_times_ns[k]` is the think time in ns after the
     response to prompt k."""

@@ -7,12 +7,13 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from math import prod
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from loadgen.regular_files import open_regular
 
 Tensor = npt.NDArray[Any]
 
@@ -60,7 +61,7 @@ def read_npz(path: str) -> dict[str, Tensor]:
     """Load all arrays of an .npz file, by name. Raises TensorError if the file cannot be read, or
     contains object arrays, because loading them could execute code."""
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise TensorError(f"{path} is not an .npz file")

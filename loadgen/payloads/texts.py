@@ -7,10 +7,12 @@ import functools
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from loadgen.regular_files import read_regular
+from loadgen.sanitizing import sanitize_line
 
 if TYPE_CHECKING:
     import tokenizers
@@ -70,6 +72,11 @@ CountTokens = Callable[[str], int]
 _DrawWords = Callable[[int], list[str]]
 
 _MAX_FILE_BYTES = 256 * 2**20
+_MAX_REASON_CHARS = 200
+_PANIC_MODULE = "pyo3_runtime"
+_REJECTED_HINT = "Use the tokenizer.json that the publisher of the model provides."
+_TRIAL_CHARACTERS = "a 1.\n☃"
+_TRIAL_REPEATS = 4096
 
 
 class TokenizerError(Exception):
@@ -84,15 +91,35 @@ def load_token_counter(path: str) -> CountTokens:
     """Load a `tokenizer.json`, and return a function that counts the tokens of a text. The special
     tokens that a server adds are not counted.
 
-    Raises TokenizerError if the tokenizer cannot be loaded.
+    Raises TokenizerError if the tokenizer cannot be loaded. The function raises TokenizerError if the
+    tokenizer fails, for example because a regular expression needs too many steps.
     """
     tokenizer = _load_tokenizer(path)
 
     def count_tokens(text: str) -> int:
         # Encode as a batch, because the package releases the GIL only for batches.
-        return len(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
+        try:
+            return len(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
+        except BaseException as error:
+            _raise_again_unless_failed(error)
+            raise TokenizerError(
+                f"{path} cannot count the tokens of a text: {_describe_error(error)}", hint=_REJECTED_HINT
+            ) from error
 
     return count_tokens
+
+
+def try_token_counter(path: str) -> None:
+    """Count the tokens of texts as in a run. A tokenizer may use unlimited time and memory, or end the
+    process, because its regular expressions come from its file; so call this function in a process
+    with limits first.
+
+    Raises TokenizerError if the tokenizer cannot be loaded or fails.
+    """
+    count_tokens = load_token_counter(path)
+    _select_single_token_words(count_tokens)
+    for text in (" ".join(WORDS), *(character * _TRIAL_REPEATS for character in _TRIAL_CHARACTERS)):
+        count_tokens(text)
 
 
 def _load_tokenizer(path: str) -> tokenizers.Tokenizer:
@@ -106,24 +133,30 @@ def _load_tokenizer(path: str) -> tokenizers.Tokenizer:
             hint='Install it with `pip install "sizewise[tokenizer]"`.',
         ) from error
     try:
-        file = Path(path)
-        if not file.is_file():
-            raise TokenizerError(f"{path} is not a file", hint="Use the model's tokenizer.json.")
-        if file.stat().st_size > _MAX_FILE_BYTES:
-            raise TokenizerError(
-                f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB", hint="Use the model's tokenizer.json."
-            )
-        tokenizer = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except TokenizerError:
-        raise
-    except Exception as error:  # the package raises plain Exception for any error
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        tokenizer = tokenizers.Tokenizer.from_str(read_regular(path, _MAX_FILE_BYTES).decode())
+    except OSError as error:
         raise TokenizerError(
-            f"{path} cannot be read as a tokenizer: {reason}", hint="Use the model's tokenizer.json."
+            f"{path} cannot be read: {error.strerror}", hint="Use the model's tokenizer.json."
+        ) from error
+    except BaseException as error:  # the package raises plain Exception for any error
+        _raise_again_unless_failed(error)
+        raise TokenizerError(
+            f"{path} cannot be read as a tokenizer: {_describe_error(error)}", hint="Use the model's tokenizer.json."
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _raise_again_unless_failed(error: BaseException) -> None:
+    """Raise `error` again if it is neither an Exception nor a panic of the package's Rust code, which
+    is not an Exception. The type of a panic cannot be imported."""
+    if not isinstance(error, Exception) and type(error).__module__ != _PANIC_MODULE:
+        raise error
+
+
+def _describe_error(error: BaseException) -> str:
+    return sanitize_line(str(error), _MAX_REASON_CHARS) or type(error).__name__
 
 
 _MIN_SINGLE_TOKEN_WORDS = 16

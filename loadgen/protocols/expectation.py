@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ MAX_SEARCHED_BYTES = 2**20
 """Number of bytes at the start of a body that are searched for a regular expression. The rest of
 the body is ignored."""
 
+_METHODS_WITH_CONTENT = ("GET", "POST")
+NO_BODY_DETAIL = "the response has no body; if that is correct, set workload.expect.status to 200"
 _BAD_OUTPUT, _BAD_PAYLOAD = ResponseCheck("bad-output"), ResponseCheck("bad-payload")
 
 
@@ -24,11 +27,27 @@ def check_http_status(exchange: Exchange) -> ResponseCheck:
     return RESPONSE_OK if error is None else ResponseCheck(error)
 
 
-def build_check(expect: Expectation | None) -> CheckResponse:
-    """Build the response check for the user's `expect` settings. Raises WorkloadError if the
-    settings are invalid."""
+def check_http_response(exchange: Exchange) -> ResponseCheck:
+    """Check the response to a GET or POST request without `expect`: the status must be 2xx, and a
+    response with status 200 must have a body."""
+    check = check_http_status(exchange)
+    if check.error is None and is_empty(exchange):
+        exchange.detail = NO_BODY_DETAIL
+        return _BAD_OUTPUT
+    return check
+
+
+def is_empty(exchange: Exchange) -> bool:
+    """Return True for a response with status 200 and no body. Other statuses, such as 204, may come
+    without a body."""
+    return not exchange.body and exchange.status == HTTPStatus.OK
+
+
+def build_check(expect: Expectation | None, method: str = "GET") -> CheckResponse:
+    """Build the response check for the user's `expect` settings and the method of the requests.
+    Raises WorkloadError if the settings are invalid."""
     if expect is None or expect == Expectation():
-        return check_http_status
+        return check_http_response if method in _METHODS_WITH_CONTENT else check_http_status
     check_status = _build_status_check(frozenset(expect.statuses)) if expect.statuses else check_http_status
     is_expected = _build_body_test(expect)
     if is_expected is None:

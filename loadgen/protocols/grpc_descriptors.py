@@ -12,7 +12,6 @@ from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from http import HTTPStatus
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pool, message_factory
@@ -21,6 +20,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 from google.protobuf.message import DecodeError, Message
 
 from loadgen.protocols.prepared import SendGrpcRequest, TargetError, WorkloadError, request_or_raise
+from loadgen.regular_files import open_regular
 from loadgen.transport.address import Address, format_grpc_method
 
 MAX_DESCRIPTOR_BYTES = 8 * 2**20
@@ -81,7 +81,7 @@ def load_method(method: str, content: bytes, name: str) -> GrpcMethod:
 def read_descriptor_set(path: str) -> bytes:
     """Read a descriptor set file. Raises WorkloadError if it cannot be read or is too large."""
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_DESCRIPTOR_BYTES + 1)
     except (OSError, ValueError) as error:
         raise WorkloadError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -20,7 +20,7 @@ from loadgen.protocols.expectation import build_check
 from loadgen.protocols.prepared import MAX_REQUESTS_BYTES, PreparedWorkload, WorkloadError
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
-from loadgen.workloads import HttpWorkload
+from loadgen.workloads import HttpWorkload, find_json_type
 
 _PLACEHOLDER_PATTERN = re.compile(r"\{\{([^{}]+)\}\}")
 _QUOTE_OR_ESCAPE_PATTERN = re.compile(r'\\.|"', re.DOTALL)
@@ -196,7 +196,7 @@ def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> 
         raise WorkloadError(str(error)) from error
     return PreparedWorkload(
         requests=requests,
-        check=build_check(workload.expect),
+        check=build_check(workload.expect, method),
         label=f"{method} {address.format_url(path)}",
         is_head=method == "HEAD",
         request_indices=draw_indices(workload.popularity, len(requests), workload.seed),
@@ -208,7 +208,7 @@ def _build_fixed_requests(workload: HttpWorkload, method: str, path: str) -> Ite
     if PathTemplate(workload.path or "").has_placeholders:
         raise WorkloadError("the path contains a {{column}}, but no dataset is set")
     if workload.template is not None:
-        template = BodyTemplate(workload.template, is_json=_is_json_type(workload.content_type), is_csv=False)
+        template = BodyTemplate(workload.template, is_json=find_json_type(workload.content_type), is_csv=False)
         if template.has_placeholders:
             raise WorkloadError("the template contains a {{column}}, but no dataset is set")
         yield RequestParts(path, template.fill({}), workload.content_type or _get_template_type(template))
@@ -235,7 +235,7 @@ _BodyAndType = tuple[bytes | None, str | None]
 def _create_body_builder(workload: HttpWorkload, method: str, format_: str) -> Callable[[DatasetRow], _BodyAndType]:
     is_csv, explicit_type = format_ == "csv", workload.content_type
     if workload.template is not None:
-        template = BodyTemplate(workload.template, is_json=_is_json_type(explicit_type), is_csv=is_csv)
+        template = BodyTemplate(workload.template, is_json=find_json_type(explicit_type), is_csv=is_csv)
         content_type = explicit_type or _get_template_type(template)
         return lambda row: (template.fill(row.cells), content_type)
     if method in _BODILESS_METHODS:
@@ -247,13 +247,6 @@ def _guess_content_type(row: DatasetRow) -> str:
     """Return the content type of a dataset row that is sent unchanged: application/json, or for a
     file the type guessed from its name."""
     return (guess_type(row.name)[0] or "application/octet-stream") if row.name else "application/json"
-
-
-def _is_json_type(content_type: str | None) -> bool | None:
-    if content_type is None:
-        return None
-    essence = content_type.partition(";")[0].strip().lower()
-    return essence == "application/json" or essence.endswith("+json")
 
 
 def _get_template_type(template: BodyTemplate) -> str:

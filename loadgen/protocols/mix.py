@@ -78,6 +78,11 @@ def build_mix(
         live_sessions=_MixedSessions(parts, offsets, class_indices, requests) if live_parts else None,
         distinct_prompts=sum(distinct_counts) if distinct_counts else None,
         notes=_join_notes(workload, parts),
+        preflight_requests={
+            offset + index: request
+            for part, offset in zip(parts, offsets, strict=True)
+            for index, request in part.preflight_requests.items()
+        },
         check_output=_join_output_checks([part.check_output for part in parts], class_indices),
         classes=RequestClasses(
             names=tuple(request_class.name for request_class in workload.classes),

@@ -11,12 +11,14 @@ import numpy as np
 from loadgen.payloads.datasets import DatasetError, DatasetReader, draw_indices
 from loadgen.payloads.lengths import LengthError
 from loadgen.payloads.prompts import (
+    Prompt,
     PromptError,
     Session,
     build_sessions_from_dataset,
     build_sessions_from_trace,
     generate_session_graphs,
     generate_sessions,
+    replace_texts,
 )
 from loadgen.payloads.sessions import SessionGraph, read_session_graphs
 from loadgen.payloads.texts import TextGenerator, TokenizerError, load_token_counter
@@ -107,6 +109,14 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
             )
         else:
             packed_requests = _pack_requests(source.iterate_sessions(), workload, encode_body_as_request)
+        notes = (*_build_length_notes(workload, text_generator), *packed_requests.build_notes(source.is_truncated))
+        request_indices = _build_request_indices(workload, packed_requests)
+        preflight_requests = {}
+        if packed_requests.first_prompt is not None and not isinstance(workload.prompts, DatasetPrompts):
+            prompt = replace_texts(packed_requests.first_prompt, text_generator)
+            body = merge_patch(build_body(workload, prompt), decode_extra_body(workload.extra_body))
+            first_index = 0 if request_indices is None else request_indices[0]
+            preflight_requests[first_index] = encode_body_as_request(encode_body(body))
     except TokenizerError as error:
         raise WorkloadError(str(error), hint=error.hint) from error
     except (DatasetError, LengthError, PromptError) as error:
@@ -116,7 +126,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         check=_build_check(workload, packed_requests.result_counts, count_tokens),
         label=f"POST {address.format_url(path)}",
         new_reader=_build_reader_factory(workload, packed_requests.is_stream, count_tokens, live_sessions),
-        request_indices=_build_request_indices(workload, packed_requests),
+        request_indices=request_indices,
         max_output_tokens=packed_requests.max_output_tokens if any(packed_requests.max_output_tokens) else None,
         distinct_prompts=len(packed_requests.prompt_hashes),
         sessions=packed_requests.sessions
@@ -124,7 +134,8 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         else None,
         live_sessions=live_sessions,
         check_output=_build_output_check(workload),
-        notes=(*_build_length_notes(workload, text_generator), *packed_requests.build_notes(source.is_truncated)),
+        notes=notes,
+        preflight_requests=preflight_requests,
     )
 
 
@@ -245,11 +256,13 @@ class _PromptSource:
 class _PackedRequests:
     """Serialized requests and their order in sessions.
 
-    `result_counts` has the expected number of results for each request.
+    `result_counts` has the expected number of results for each request. `first_prompt` is the prompt
+    of the first request; None if the requests are built from live sessions.
     """
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
+        self.first_prompt: Prompt | None = None
         self.result_counts: list[int] = []
         self.max_output_tokens: list[int | None] = []
         self.prompt_hashes: set[int] = set()
@@ -299,6 +312,7 @@ def _pack_requests(
         max_output_tokens: list[int | None] = []
         for prompt in session.prompts:
             body = merge_patch(build_body(workload, prompt), extra_body)
+            packed_requests.first_prompt = packed_requests.first_prompt or prompt
             packed_requests.is_stream = body.get("stream") is True
             requests.append(encode_request_body(encode_body(body)))
             max_output_tokens.append(get_max_output_tokens(body))
@@ -398,7 +412,7 @@ def _build_check(workload: OpenAiWorkload, result_counts: list[int], count_token
         elif error is None:
             expected_count = result_counts[exchange.request_index] if api in ("embeddings", "rerank") else 1
             response = decode_response(api, exchange.body, expected_count=expected_count, count_tokens=count_tokens)
-            error, exchange.tokens = response.error, response.tokens
+            error, exchange.tokens, exchange.detail = response.error, response.tokens, response.detail
         return RESPONSE_OK if error is None else ResponseCheck(error)
 
     return check

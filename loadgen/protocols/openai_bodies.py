@@ -3,6 +3,7 @@ bodies."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
@@ -14,8 +15,10 @@ import msgspec
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.media import Media
 from loadgen.payloads.prompts import Prompt, PromptError, Session, build_single_prompt_session
+from loadgen.payloads.texts import TokenizerError
 from loadgen.protocols.anthropic import MessageUsage, build_conversation, decode_message, iterate_block_texts
 from loadgen.protocols.openai_chunks import (
+    NO_OUTPUT_DETAIL,
     ContentPart,
     CountTokens,
     Envelope,
@@ -34,10 +37,11 @@ Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messa
 
 class DecodedResponse(msgspec.Struct, frozen=True):
     """Decoded response: its tokens and the result of its check. `error` is one of ERROR_CLASSES, or
-    None if the response is valid."""
+    None if the response is valid. `detail` describes the error."""
 
     error: str | None
     tokens: Tokens
+    detail: str | None = None
 
 
 def decode_response(
@@ -47,7 +51,7 @@ def decode_response(
 
     `expected_count` is the number of texts to embed or documents to rank. A body that does not
     match the JSON schema of the API is `bad-payload`. An error that the server reports with status
-    200, or a wrong number of results, is `bad-output`.
+    200, a wrong number of results, or a completion without any output is `bad-output`.
     """
     try:
         if api == "embeddings":
@@ -93,9 +97,8 @@ def _read_choices(body: bytes, count_tokens: CountTokens | None) -> DecodedRespo
         return DecodedResponse("bad-output", Tokens())
     if not response.choices or any(choice.message is None and choice.text is None for choice in response.choices):
         return DecodedResponse("bad-payload", Tokens())
-    return DecodedResponse(
-        None,
-        _build_tokens(response.usage, count_tokens, lambda: _iterate_choice_texts(response.choices), response.timings),
+    return _build_completion(
+        response.usage, count_tokens, lambda: _iterate_choice_texts(response.choices), response.timings
     )
 
 
@@ -115,6 +118,20 @@ def _iterate_choice_texts(choices: Iterable[_Choice]) -> Iterable[object]:
                     yield from (function.name, function.arguments, function.input)
 
 
+def _build_completion(
+    usage: object,
+    count_tokens: CountTokens | None,
+    iterate_texts: Callable[[], Iterable[object]],
+    timings: object = None,
+) -> DecodedResponse:
+    """Return a completion, which has an error if the server neither sent text or tool calls nor
+    reports output tokens."""
+    tokens = _build_tokens(usage, count_tokens, iterate_texts, timings)
+    if not tokens.tokens_out and not any(iterate_texts()):
+        return DecodedResponse("bad-output", tokens, NO_OUTPUT_DETAIL)
+    return DecodedResponse(None, tokens)
+
+
 def _build_tokens(
     usage: object,
     count_tokens: CountTokens | None,
@@ -125,7 +142,8 @@ def _build_tokens(
     details = parse_details(usage, timings)
     if tokens_out is None and count_tokens is not None:
         text = "".join(text for text in iterate_texts() if isinstance(text, str))
-        return Tokens(tokens_in=tokens_in, tokens_out=count_tokens(text), token_source="tokenizer", details=details)
+        with contextlib.suppress(TokenizerError):  # then the count is unknown
+            return Tokens(tokens_in=tokens_in, tokens_out=count_tokens(text), token_source="tokenizer", details=details)
     source = None if tokens_out is None else "server"
     return Tokens(tokens_in=tokens_in, tokens_out=tokens_out, token_source=source, details=details)
 
@@ -161,9 +179,7 @@ def _read_response(body: bytes, count_tokens: CountTokens | None) -> DecodedResp
         return DecodedResponse("bad-output", Tokens())
     if response.status in ("in_progress", "queued"):
         return DecodedResponse("bad-payload", Tokens())
-    return DecodedResponse(
-        None, _build_tokens(response.usage, count_tokens, lambda: _iterate_item_texts(response.output))
-    )
+    return _build_completion(response.usage, count_tokens, lambda: _iterate_item_texts(response.output))
 
 
 def _iterate_item_texts(items: Iterable[_Item]) -> Iterable[object]:
@@ -182,9 +198,7 @@ def _read_message(body: bytes, count_tokens: CountTokens | None) -> DecodedRespo
         return DecodedResponse("bad-output", Tokens())
     usage = MessageUsage()
     usage.add(message.usage)
-    return DecodedResponse(
-        None, _build_tokens(usage.build(), count_tokens, lambda: iterate_block_texts(message.content))
-    )
+    return _build_completion(usage.build(), count_tokens, lambda: iterate_block_texts(message.content))
 
 
 # Embeddings

@@ -3,13 +3,17 @@ and record their times."""
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections.abc import Callable
 
 import msgspec
 
 from loadgen.decoding import json_decoder
+from loadgen.payloads.texts import TokenizerError
 from loadgen.transport.exchange import ServerDetails, Tokens
+
+NO_OUTPUT_DETAIL = "the response is empty: it has no text and no tool calls, and no output tokens are reported"
 
 CountTokens = Callable[[str], int]
 """Function that returns the number of tokens in a text."""
@@ -95,15 +99,18 @@ class TokenCounter:
     are counted together in order of arrival, and their tokens are summed.
     """
 
-    __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_last_total_tokens", "_text", "_text_bytes",
-                 "_texts", "_tokens", "_usage", "first_event_ns", "has_begun", "reported_input_tokens",
-                 "reported_output_tokens", "timings")  # fmt: skip
+    __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_empty_count", "_empty_counts_before",
+                 "_last_total_tokens", "_text", "_text_bytes", "_texts", "_tokens", "_usage", "first_event_ns",
+                 "has_begun", "reported_input_tokens", "reported_output_tokens", "timings")  # fmt: skip
 
     def __init__(self, count_tokens: CountTokens | None) -> None:
         self._tokens = Tokens()
         self._chunk_ns = array("q")  # needs a fifth of the memory of a list, for many concurrent long streams
         self._chunk_tokens: list[int | None] | None = None
         self._last_total_tokens: int | None = 0
+        self._empty_count = 0
+        self._empty_counts_before: dict[int, int] = {}
+        """Number of empty events directly before a chunk, by the index of the chunk."""
         self._count_tokens = count_tokens
         self._text = ""
         self._texts: list[str] = []
@@ -115,6 +122,11 @@ class TokenCounter:
         self._usage: object = None
         self.timings: object = None
         """The object `timings` of an event, in which llama.cpp reports times."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no chunk was received and the server reports no output tokens."""
+        return not self._chunk_ns and not self.reported_output_tokens
 
     @property
     def stores_text(self) -> bool:
@@ -149,6 +161,14 @@ class TokenCounter:
         chunk_ns.append(received_ns)
         return None if len(chunk_ns) <= MAX_CHUNKS else "bad-payload"
 
+    def add_empty_event(self) -> None:
+        """Count an event of a choice that has no delta, after the first event of the response. A
+        server such as vLLM sends one for a token without text: a part of a character, or the end of
+        the sequence."""
+        self._empty_count += 1
+        next_index = len(self._chunk_ns)
+        self._empty_counts_before[next_index] = self._empty_counts_before.get(next_index, 0) + 1
+
     def add_text(self, text: str) -> None:
         if self._text_bytes <= MAX_TEXT_BYTES:
             self._text_bytes += 4 * len(text) + _STRING_OVERHEAD_BYTES
@@ -161,7 +181,8 @@ class TokenCounter:
             return tokens
         tokens.first_event_ns = self.first_event_ns
         if self._chunk_ns:
-            tokens.chunk_ns, tokens.chunk_tokens = self._chunk_ns, self._chunk_tokens
+            tokens.chunk_ns = self._chunk_ns
+            tokens.chunk_tokens = self._count_one_per_event() if self._chunk_tokens is None else self._chunk_tokens
         tokens.tokens_in = self.reported_input_tokens
         if self._usage is not None or self.timings is not None:
             tokens.details = parse_details(self._usage, self.timings)
@@ -172,10 +193,24 @@ class TokenCounter:
             if self._texts or tokens.tokens_out is None:
                 self._text = "".join((self._text, *self._texts))
                 self._texts.clear()
-                tokens.tokens_out, tokens.token_source = self._count_tokens(self._text), "tokenizer"
+                with contextlib.suppress(TokenizerError):  # then the count is unknown
+                    tokens.tokens_out, tokens.token_source = self._count_tokens(self._text), "tokenizer"
         else:
             tokens.tokens_out, tokens.token_source = len(self._chunk_ns), "chunks"
         return tokens
+
+    def _count_one_per_event(self) -> list[int | None] | None:
+        """Return the number of tokens of each chunk if the server sent as many events as tokens, some
+        of them empty: the tokens of empty events belong to the next chunk. An empty event after the
+        last chunk may be a token or only the end. Return None otherwise."""
+        chunk_count, reported_count = len(self._chunk_ns), self.reported_output_tokens
+        empty_count_at_end = self._empty_counts_before.get(chunk_count, 0)
+        event_count = chunk_count + self._empty_count
+        if not self._empty_count or reported_count is None or reported_count == chunk_count:
+            return None
+        if not event_count - empty_count_at_end <= reported_count <= event_count:
+            return None
+        return [1 + self._empty_counts_before.get(index, 0) for index in range(chunk_count)]
 
     def _add_total(self, total_tokens: int | None) -> None:
         """Store the number of tokens in a chunk: the difference between its total number of tokens
@@ -290,7 +325,8 @@ class ChunkEventHandler:
             return None if self._is_done else "bad-output" if name == b"error" else "bad-payload"
         if chunk.error or chunk.kind == "error" or name == b"error":
             return "bad-output"
-        if counter.first_event_ns is None and chunk.choices:
+        is_first_event = counter.first_event_ns is None
+        if is_first_event and chunk.choices:
             counter.first_event_ns = received_ns
         total_tokens = None if chunk.usage is None else counter.add_usage(chunk.usage)
         if chunk.timings is not None:
@@ -300,7 +336,11 @@ class ChunkEventHandler:
             kind |= self._add_choice(choice)
         if len(self._open_choices) + len(self._finished_choices) > _MAX_CHOICES:
             return "bad-payload"
-        return counter.add_chunk(received_ns, is_output=kind >= _OUTPUT, total_tokens=total_tokens) if kind else None
+        if kind:
+            return counter.add_chunk(received_ns, is_output=kind >= _OUTPUT, total_tokens=total_tokens)
+        if chunk.choices and not is_first_event:
+            counter.add_empty_event()
+        return None
 
     def _add_choice(self, choice: ChunkChoice) -> int:
         index = choice.index or 0

@@ -15,7 +15,7 @@ import msgspec
 from loadgen.decoding import json_decoder
 from loadgen.protocols.anthropic import MessagesEventHandler
 from loadgen.protocols.openai_bodies import Api, DecodedResponse, decode_response
-from loadgen.protocols.openai_chunks import DONE, ChunkEventHandler, CountTokens, TokenCounter
+from loadgen.protocols.openai_chunks import DONE, NO_OUTPUT_DETAIL, ChunkEventHandler, CountTokens, TokenCounter
 from loadgen.transport.exchange import Headers, Tokens, find_header
 
 MAX_LINE_BYTES = 2**20
@@ -307,11 +307,12 @@ class OpenAiReader:
         if it is valid. This method must be called only once."""
         if self._body_kind == "json":
             self._decoded_response = decode_response(self._api, bytes(self._body), count_tokens=self._count_tokens)
+            self.detail = self._decoded_response.detail
             return self._decoded_response.error
         if self._handle_unterminated_event() == "bad-output":
             return self._set_failure("bad-output")
         if self._event_handler.is_complete:
-            return None
+            return self._set_failure("bad-output", NO_OUTPUT_DETAIL) if self._counter.is_empty else None
         is_event_stream = b"text/event-stream" in (find_header(headers, b"content-type") or b"").lower()
         if is_event_stream or self._counter.has_begun:
             return self._set_failure("truncated")

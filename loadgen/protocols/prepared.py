@@ -6,16 +6,17 @@ The module also defines the functions for such queries.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http.client import responses
-from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
 from loadgen.payloads.sessions import SessionGraph
 from loadgen.records import KeyFile
-from loadgen.transport.exchange import CallKind, Exchange, StreamReader, Tokens
+from loadgen.regular_files import open_regular
+from loadgen.transport.exchange import CallKind, Exchange, Headers, StreamReader, Tokens, find_header
 
 MAX_REQUESTS_BYTES = 256 * 2**20
 """Memory limit in bytes for all prepared requests of a workload. Requests beyond the limit are
@@ -45,6 +46,7 @@ class ResponseCheck(msgspec.Struct, frozen=True):
 
 
 RESPONSE_OK = ResponseCheck()
+_MAX_LOCATION_LENGTH = 200
 
 CheckResponse = Callable[[Exchange], ResponseCheck]
 """Function that checks a complete response, streamed or not. The function may set the exchange's
@@ -219,6 +221,9 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     check_output: CheckOutput | None = None
     """Check of the content of a successful response, which takes too long for the sending thread:
     another thread calls the function before the row of the response is built."""
+    preflight_requests: Mapping[int, bytes] = {}
+    """Requests that the preflight sends instead of the prepared requests with these indices, so that
+    a server's prefix cache does not contain the prompts of the load before the load."""
     call_kind: CallKind | None = None
     """How the gRPC method is called, if only its descriptor states it; None for other workloads."""
 
@@ -268,7 +273,7 @@ def read_key(key_file: KeyFile) -> str:
     """Read the value of a header from the key file. Raises WorkloadError if the file cannot be read or
     contains more than a key."""
     try:
-        with Path(key_file.path).open("rb") as stream:
+        with open_regular(key_file.path) as stream:
             text = stream.read(_MAX_KEY_BYTES + 1).decode("ascii").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
@@ -348,9 +353,28 @@ def format_status(status: int) -> str:
     return f"status {status}" if phrase is None else f"status {status} ({phrase})"
 
 
+def _find_location(headers: Headers) -> str | None:
+    """Return where a redirect leads, without its query and user name, which may contain secrets; `None` if
+    that is unknown."""
+    value = find_header(headers, b"location")
+    try:
+        parts = urlsplit((value or b"").decode("ascii"))
+    except ValueError:
+        return None
+    host = parts.netloc.rpartition("@")[2]
+    location = f"{parts.scheme}://{host}{parts.path}" if host else parts.path
+    return location[:_MAX_LOCATION_LENGTH] if location and location.isprintable() else None
+
+
 def _describe_failure_parts(exchange: Exchange, error: str) -> list[str]:
     status = exchange.status
     parts = [] if status is None else [format_status(status)]
     if status is not None and 300 <= status < 400:
-        return [*parts, "redirects are not followed"]
+        location = _find_location(exchange.headers)
+        return [
+            *parts,
+            "redirects are not followed" if location is None else f"redirects are not followed (to {location})",
+        ]
+    if error == "bad-output" and exchange.detail is not None:  # The detail states what is wrong.
+        return [*parts, exchange.detail]
     return [*parts, *filter(None, (_ERROR_TEXTS.get(error), exchange.detail))]

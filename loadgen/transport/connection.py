@@ -125,6 +125,11 @@ class Connection(asyncio.Protocol):
         self._write(exchange.request)
         return True
 
+    @property
+    def last_used_ns(self) -> int:
+        """Time in ns at which the connection was opened, or last received a byte of a response."""
+        return self._last_byte_ns
+
     def is_overdue(self, now_ns: int, idle_ns: int, total_ns: int) -> bool:
         exchange = self._exchange
         return exchange is not None and (
@@ -151,6 +156,7 @@ class Connection(asyncio.Protocol):
         # uvloop delays writes until the end of the loop iteration unless its buffer is full: with a
         # limit of 0, the kernel has the request when `send` returns.
         stream.set_write_buffer_limits(high=0)
+        self._last_byte_ns = perf_counter_ns()
         self._is_closing, self._write = stream.is_closing, stream.write
         if (rewrite := self._rewrite) is not None:
             self._write = lambda request: stream.write(rewrite(request))
@@ -208,6 +214,7 @@ class Connection(asyncio.Protocol):
                 and parser.bytes_received == len(data)
                 and exchange.reader is None
                 and not exchange.is_head
+                and not parser.is_compressed  # the body of a cached head is used as it is
             ):
                 self._head_cache.add(data, parser.status, parser.headers, len(exchange.body))
             self._end(exchange, parser.is_keep_alive)
@@ -234,6 +241,7 @@ class Connection(asyncio.Protocol):
         exchange.status = self._response_parser.status
         exchange.headers = self._response_parser.headers
         exchange.body = self._response_parser.pop_body()
+        exchange.error, exchange.detail = self._response_parser.error, self._response_parser.detail
 
     def _fail(self, exchange: Exchange, error: str, detail: str | None = None) -> None:
         self._exchange = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from pathlib import Path
 
 # Suppress gRPC's warnings on standard error.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -13,10 +12,11 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 
 from loadgen.records import Endpoint, Tls
+from loadgen.regular_files import read_regular
 from loadgen.transport.address import Address, EndpointError
 from loadgen.transport.proxy import parse_proxy_url
 from loadgen.transport.responses import MAX_RESPONSE_BYTES
-from loadgen.transport.tls import TlsFileError, build_tls_context
+from loadgen.transport.tls import MAX_PEM_BYTES, TlsFileError, build_tls_context
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 Options = list[tuple[str, str | int]]
@@ -63,7 +63,7 @@ def load_credentials(tls: Tls) -> grpc.ChannelCredentials:
 
 def _read_pem(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_regular(path, MAX_PEM_BYTES)
     except OSError as error:
         raise TlsFileError(f"the certificates or keys in {path} cannot be read: {error.strerror}") from error
 

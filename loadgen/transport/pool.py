@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from itertools import islice
 from time import perf_counter_ns
 
 from loadgen.records import Endpoint
@@ -19,6 +20,14 @@ from loadgen.transport.tls import describe_tls_failure
 
 _SWEEP_INTERVAL_S = 0.1
 _MIN_CONCURRENT_CONNECTS = 32
+_MIN_KEPT_CONNECTIONS = 32
+_MAX_UNUSED_NS = 30_000_000_000
+"""Time in ns after which an unused connection is closed if more than `_MIN_KEPT_CONNECTIONS` are
+open. Requests use the most recently used idle connection, so such a connection is one of those that
+only an earlier stall or peak needed."""
+_MAX_CLOSED_PER_SWEEP = 8
+"""Maximum number of unused connections that are closed at once, so that the closing of a thousand
+delays no request."""
 
 
 class ConnectionPool:
@@ -30,7 +39,8 @@ class ConnectionPool:
 
     A request that waits longer than `total_s` (or `connect_s`, if longer) times out, as in a real
     client. This also limits the length of the queue. Timeouts are checked every 0.1 s, so that
-    requests need no timers.
+    requests need no timers. Idle connections beyond those that the load has used in the last 30 s are
+    closed gradually, at most 80/s; 32 connections always stay open.
 
     `opened_count` is the number of connections that were opened. `sent_count` is the number of
     requests that were sent, including requests whose connection failed.
@@ -188,11 +198,22 @@ class ConnectionPool:
             if open_connection.is_overdue(now_ns, idle_ns, total_ns)
         ]:
             connection.abort("timeout")
+        self._close_unused_connections(now_ns)
         # Allow time for a failed connection attempt to be reported first, because it is the better
         # reason.
         max_wait_s = max(timeouts.total_s, timeouts.connect_s + 2 * _SWEEP_INTERVAL_S)
         while self._waiting_exchanges and self._waiting_exchanges[0].queued_ns < now_ns - max_wait_s * 1e9:
             _time_out(self._waiting_exchanges.popleft(), f"no connection was free for {max_wait_s:g} s")
+
+    def _close_unused_connections(self, now_ns: int) -> None:
+        unused_connections = [
+            connection
+            for connection in islice(self._idle_connections, _MAX_CLOSED_PER_SWEEP)  # the longest idle ones
+            if now_ns - connection.last_used_ns > _MAX_UNUSED_NS
+        ]
+        for connection in unused_connections[: max(len(self._connections) - _MIN_KEPT_CONNECTIONS, 0)]:
+            del self._idle_connections[connection]
+            connection.close()
 
 
 def _time_out(exchange: Exchange, detail: str | None = None) -> None:

@@ -5,6 +5,7 @@ Parsed response heads are cached, so that identical heads are not parsed again.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 
 import httptools
@@ -93,6 +94,10 @@ _MAX_BYTES_RECEIVED = 2**31 - 1
 rows is an int32."""
 
 _ENCODING_HEADER = b"content-encoding"
+_IDENTITY = (b"", b"identity")
+_DECODED = (b"gzip", b"x-gzip", b"deflate")
+"""Content codings that are decoded. The requests accept only identity, but some servers compress in spite of that."""
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _ENCODING_HEADER_LENGTH = len(_ENCODING_HEADER)
 
 
@@ -101,6 +106,36 @@ class ReceivedBytes:
 
     def __init__(self) -> None:
         self.total = 0
+
+
+class _Decompressor:
+    """Decompressor of the body of one response, whose content is at most MAX_RESPONSE_BYTES long."""
+
+    def __init__(self) -> None:
+        self._stream: zlib._Decompress | None = None
+        self._total_bytes = 0
+
+    def decompress(self, data: bytes) -> bytes:
+        """Return the content that the next data of the body adds. Raises ValueError if the data cannot be
+        decompressed or their content is too large."""
+        contents: list[bytes] = []
+        while data:
+            if self._stream is None or self._stream.eof:
+                self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)  # a body may consist of several gzip members
+            try:
+                contents.append(self._stream.decompress(data, MAX_RESPONSE_BYTES + 1 - self._total_bytes))
+            except zlib.error as error:
+                raise ValueError("the compressed response cannot be decompressed") from error
+            self._total_bytes += len(contents[-1])
+            if self._total_bytes > MAX_RESPONSE_BYTES:
+                raise ValueError(f"the decompressed response exceeds {MAX_RESPONSE_BYTES / 2**20:.0f} MiB")
+            data = self._stream.unused_data
+        return contents[0] if len(contents) == 1 else b"".join(contents)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the content has ended. An empty body has no content, and is complete."""
+        return self._stream is None or self._stream.eof
 
 
 class ResponseParser:
@@ -119,7 +154,9 @@ class ResponseParser:
         self.is_complete = self.is_keep_alive = False
         self.error: str | None = None
         self.detail: str | None = None
-        self._is_head = self._is_compressed = False
+        self._is_head = False
+        self._content_coding = b""
+        self._decompressor: _Decompressor | None = None
         self._body_chunks: list[bytes] = []
         self._reader: StreamReader | None = None
         self._feed_reader: Callable[[bytes, int], str | None] | None = None
@@ -134,7 +171,7 @@ class ResponseParser:
         self.headers = []
         self.is_complete = self.is_keep_alive = False
         self.error = self.detail = None
-        self._is_head, self._is_compressed = exchange.is_head, False
+        self._is_head, self._content_coding, self._decompressor = exchange.is_head, b"", None
         self.drop_body()
         self._reader = exchange.reader
         self._feed_reader = None  # set once the status is known to be a success
@@ -165,13 +202,31 @@ class ResponseParser:
         if self._non_body_bytes > MAX_HEAD_BYTES:
             self._fail(f"the response has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
 
+    @property
+    def is_compressed(self) -> bool:
+        return self._content_coding not in _IDENTITY
+
     def pop_body(self) -> bytes:
-        """Return the body of a response that was not streamed, and remove the body from the
-        parser."""
-        chunks = self._body_chunks
+        """Return the decompressed body of a response that was not streamed, and remove the body from the parser. If it
+        cannot be decompressed, `error` and `detail` say so."""
+        chunks, is_streamed = self._body_chunks, self._feed_reader is not None
         self.drop_body()
         self._reader = self._feed_reader = None  # release the data of the reader on a keep-alive connection
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if self._decompressor is None:
+            return body
+        content = b"" if is_streamed else self._decompress(self._decompressor, body)
+        if self.error is None and not self._decompressor.is_complete:
+            self.error, self.detail = "bad-payload", "the compressed response is truncated"
+        return content
+
+    def _decompress(self, decompressor: _Decompressor, data: bytes) -> bytes:
+        """Return the content of the next data of a compressed body; nothing after an error, which is recorded."""
+        try:
+            return decompressor.decompress(data)
+        except ValueError as error:
+            self.error, self.detail = "bad-payload", str(error)
+            return b""
 
     def drop_body(self) -> None:
         self._body_chunks = []
@@ -202,27 +257,31 @@ class ResponseParser:
         if not self.status:  # otherwise it is a trailer
             self.headers.append((name, value))
             if len(name) == _ENCODING_HEADER_LENGTH and name.lower() == _ENCODING_HEADER:
-                self._is_compressed = value.strip().lower() not in (b"", b"identity")
+                self._content_coding = value.strip().lower()
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if self.is_complete or self.status:
             return
         if status < 200:
-            self.headers, self._is_compressed = [], False
+            self.headers, self._content_coding = [], b""
             return
         self.status = status
-        if self._is_compressed:
-            self._fail("the response is compressed, but only identity encoding is accepted")
+        if self.is_compressed and self._content_coding not in _DECODED:
+            # The coding itself is not quoted: it is text of the server.
+            self._fail("the response is compressed, and neither with gzip nor with deflate")
         elif self._is_head:
             self.is_complete = True
             # The parser assumes that a response without a length ends with the connection.
             connection = find_header(self.headers, b"connection") or b""
             is_keep_alive_allowed = self._parser.get_http_version() == "1.1" and b"close" not in connection.lower()
             self.is_keep_alive = self._parser.should_keep_alive() or is_keep_alive_allowed
-        elif status < 300 and self._reader is not None:
-            self._feed_reader = self._reader.feed
-            self._max_bytes = _MAX_BYTES_RECEIVED
+        else:
+            if self.is_compressed:
+                self._decompressor = _Decompressor()
+            if status < 300 and self._reader is not None:
+                self._feed_reader = self._reader.feed
+                self._max_bytes = _MAX_BYTES_RECEIVED
 
     def on_body(self, body: bytes) -> None:
         self._non_body_bytes = 0
@@ -256,6 +315,10 @@ class ResponseParser:
         chunks = self._body_chunks
         content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
+        if self._decompressor is not None:
+            content = self._decompress(self._decompressor, content)
+            if self.error is not None or not content:
+                return
         try:
             error = feed_reader(content, received_ns)
             if error is not None and self._reader is not None:

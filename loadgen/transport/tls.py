@@ -5,7 +5,11 @@ from __future__ import annotations
 import ssl
 
 from loadgen.records import Tls
+from loadgen.regular_files import check_regular
 from loadgen.transport.address import EndpointError
+
+MAX_PEM_BYTES = 4 * 2**20
+"""Maximum size of a file of certificates or keys. The CA files of operating systems have 200 KB."""
 
 
 class TlsFileError(EndpointError):
@@ -16,6 +20,8 @@ def build_tls_context(tls: Tls) -> ssl.SSLContext:
     """Build the TLS context of a client from TLS settings. Raises TlsFileError if a certificate or
     key file is invalid."""
     try:
+        if tls.ca_file is not None:
+            check_regular(tls.ca_file, MAX_PEM_BYTES)
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as error:
         raise TlsFileError(f"the CA file {tls.ca_file} cannot be used: {_describe_file_error(error)}") from error
@@ -25,6 +31,9 @@ def build_tls_context(tls: Tls) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     if tls.cert_file is not None:
         try:
+            for file in (tls.cert_file, tls.key_file):
+                if file is not None:
+                    check_regular(file, MAX_PEM_BYTES)
             # An empty password prevents OpenSSL from prompting for a password in the terminal.
             context.load_cert_chain(tls.cert_file, tls.key_file, password="")
         except (OSError, ValueError) as error:

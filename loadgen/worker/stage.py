@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from loadgen.arrivals import Offsets, Rates, clip_rates
-from loadgen.protocols.expectation import check_http_status
+from loadgen.protocols.expectation import NO_BODY_DETAIL, check_http_response, check_http_status, is_empty
 from loadgen.protocols.prepared import PreparedWorkload, check_response, classify_status, describe_failure
 from loadgen.records import (
     MAX_SAMPLE_CHARS,
@@ -94,7 +94,11 @@ class SendingStage:
         self.max_output_tokens = prepared_workload.max_output_tokens
         self.class_indices = None if prepared_workload.classes is None else prepared_workload.classes.indices
         self._keeps_bodies = prepared_workload.check_output is not None
-        self._response_check = None if prepared_workload.check is check_http_status else prepared_workload.check
+        # Checks of plain HTTP take place without a call of a function per response.
+        self._requires_body = prepared_workload.check is check_http_response
+        self._response_check = (
+            None if self._requires_body or prepared_workload.check is check_http_status else prepared_workload.check
+        )
         self._on_rejected_key = on_rejected_key
         self._max_requests = None if plan.max_requests is None else compute_share_size(plan.max_requests, share)
         self._arrivals_ended, self._requests_ended = asyncio.Event(), asyncio.Event()
@@ -291,6 +295,8 @@ class SendingStage:
             exchange.error, exchange.correct_rows = check.error, check.correct_rows
         elif status is not None and not 200 <= status < 300:
             exchange.error = classify_status(status)
+        elif not exchange.body and self._requires_body and is_empty(exchange):
+            exchange.error, exchange.detail = "bad-output", NO_BODY_DETAIL
         if status == 401 and self._on_rejected_key is not None:
             self._on_rejected_key()
 

@@ -15,6 +15,8 @@ from time import perf_counter_ns
 
 import msgspec
 
+from loadgen.protocols import build_requests
+from loadgen.protocols.expectation import is_empty
 from loadgen.protocols.prepared import (
     PreparedWorkload,
     ResponseCheck,
@@ -29,20 +31,7 @@ from loadgen.records import Endpoint, PreflightDone, WorkerShare
 from loadgen.transport.address import Address, EndpointError, parse_grpc_url, parse_url
 from loadgen.transport.exchange import CallKind, Exchange, Headers, ResolveError, StreamReader, Transport
 from loadgen.transport.http_transport import create_http_transport
-from loadgen.workloads import (
-    BatchWorkload,
-    GrpcWorkload,
-    HttpWorkload,
-    LocustWorkload,
-    MixedWorkload,
-    OipWorkload,
-    OpenAiWorkload,
-    RealtimeWorkload,
-    TfServingWorkload,
-    TorchServeWorkload,
-    TranscriptionWorkload,
-    Workload,
-)
+from loadgen.workloads import GrpcWorkload, OipWorkload, RealtimeWorkload, TfServingWorkload, Workload
 
 
 def read_private_bytes() -> int | None:
@@ -225,12 +214,13 @@ class SendingTarget:
             tokens_out=None if tokens is None else tokens.tokens_out,
             bytes_received=exchange.bytes_received,
             headers=_redact_headers(exchange.headers),
+            is_empty=check.error is not None and is_empty(exchange),
         )
 
     async def _send_first_requests(self, prepared_workload: PreparedWorkload) -> tuple[Exchange, ResponseCheck, str]:
-        """Send the first request of the workload, and then the first ones of the other classes at
-        the same time. Return the first failed exchange, or else the first one, with its check and
-        its label."""
+        """Send the first request of the workload, or the one that the preflight sends instead, and then
+        those of the other classes at the same time. Return the first failed exchange, or else the
+        first one, with its check and its label."""
         classes, indices = prepared_workload.classes, prepared_workload.request_indices
         if classes is None:
             labels_by_index = {0 if indices is None else int(indices[0]): prepared_workload.label}
@@ -240,9 +230,8 @@ class SendingTarget:
 
         async def send(request_index: int, label: str) -> tuple[Exchange, ResponseCheck, str]:
             reader = None if prepared_workload.new_reader is None else prepared_workload.new_reader()
-            exchange = await self._send_request(
-                prepared_workload.requests[request_index], request_index, prepared_workload.is_head, reader
-            )
+            request = prepared_workload.preflight_requests.get(request_index, prepared_workload.requests[request_index])
+            exchange = await self._send_request(request, request_index, prepared_workload.is_head, reader)
             return exchange, check_response(prepared_workload.check, exchange), label
 
         (first_index, first_label), *others = labels_by_index.items()
@@ -295,50 +284,8 @@ class SendingTarget:
         self.api_keys.set_requests(prepared_workload.requests, getattr(self.transport, "set_headers", None))
 
     async def _build_workload(self) -> PreparedWorkload:
-        # Import each protocol only when it is used: importing all protocols takes seconds.
         workload, endpoint, address = self._workload, self._endpoint, self._address
         match workload:
-            case HttpWorkload():
-                from loadgen.protocols.http import build_http
-
-                return build_http(workload, endpoint, address)
-            case OpenAiWorkload():
-                from loadgen.protocols.openai import build_openai
-
-                return build_openai(workload, endpoint, address)
-            case TranscriptionWorkload():
-                from loadgen.protocols.openai_media import build_transcriptions
-
-                return build_transcriptions(workload, endpoint, address)
-            case RealtimeWorkload():
-                from loadgen.protocols.openai_realtime import build_realtime
-
-                return build_realtime(workload, endpoint, address)
-            case TorchServeWorkload() | OipWorkload() | TfServingWorkload() | GrpcWorkload():
-                return await self._build_model_server_workload(workload)
-            case MixedWorkload():
-                from loadgen.protocols.http import build_http
-                from loadgen.protocols.mix import build_mix
-                from loadgen.protocols.openai import build_openai
-
-                def prepare_class(class_workload: OpenAiWorkload | HttpWorkload) -> PreparedWorkload:
-                    if isinstance(class_workload, HttpWorkload):
-                        return build_http(class_workload, endpoint, address)
-                    return build_openai(class_workload, endpoint, address)
-
-                return build_mix(workload, prepare_class)
-            case LocustWorkload() | BatchWorkload():
-                raise RuntimeError("a Locust test and a batch are not sent by a load worker")
-
-    async def _build_model_server_workload(
-        self, workload: TorchServeWorkload | OipWorkload | TfServingWorkload | GrpcWorkload
-    ) -> PreparedWorkload:
-        endpoint, address = self._endpoint, self._address
-        match workload:
-            case TorchServeWorkload():
-                from loadgen.protocols.torchserve import build_torchserve
-
-                return build_torchserve(workload, endpoint, address)
             case OipWorkload():
                 from loadgen.protocols.oip import build_oip
 
@@ -351,6 +298,11 @@ class SendingTarget:
                 from loadgen.protocols.grpc_messages import build_grpc
 
                 return await build_grpc(workload, address, self._send_query)
+            case _:
+                prepared_workload = build_requests(workload, endpoint, address)
+                if prepared_workload is None:
+                    raise RuntimeError("a Locust test and a batch are not sent by a load worker")
+                return prepared_workload
 
     async def _send_query(self, request: bytes, method: str = "") -> Exchange:
         return await self._send_request(request, method=method)

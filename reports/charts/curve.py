@@ -77,7 +77,7 @@ def _build_point(stage: StageRow) -> dict[str, Any]:
         "high": high,
         "state": formatting.find_stage_state(stage),
         "result": formatting.display_state(formatting.find_stage_state(stage)),
-        "stage": f"{stage.name} #{stage.repeat}",
+        "stage": formatting.format_stage_name(stage.name, stage.repeat),
         "shown": formatting.format_quantity(stage.evaluated),
     }
 
@@ -159,7 +159,7 @@ def _build_max_rate_layers(report: Report, x: alt.X) -> list[alt.Chart]:
 def _build_row(stage: StageRow) -> tuple[str, ...]:
     quantities = (stage.offered, stage.achieved, stage.good, stage.evaluated)
     return (
-        f"{stage.name} #{stage.repeat}",
+        formatting.format_stage_name(stage.name, stage.repeat),
         *(formatting.format_quantity(quantity) for quantity in quantities),
         formatting.display_state(formatting.find_stage_state(stage)),
     )

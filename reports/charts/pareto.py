@@ -46,12 +46,13 @@ def build_cost_pareto_chart(plan: PlanSection | None) -> Chart | None:
     points = _build_points(plan)
     if not points:
         return None
+    latency_name = f"{plan_sentences.format_latency_name(plan)} at peak"
     return Chart(
         key="front",
-        title="Monthly cost vs. latency at peak",
+        title=f"Monthly cost vs. {latency_name}",
         alternative=_describe_points(plan, points),
         spec=build_spec(_build_layers(points, plan), "front"),
-        columns=("fleet", "cost", "latency at peak", "basis", "role", "probability on Pareto front"),
+        columns=("fleet", "cost", latency_name, "basis", "role", "probability on Pareto front"),
         rows=tuple(
             (
                 point["fleet"],

@@ -39,18 +39,20 @@ def _select_load_points(report: Report, *, is_closed_loop: bool) -> list[_LoadPo
     true, otherwise constant-rate stages by rate."""
     token_rows = {row.stage: row for row in report.tokens}
     stages = [
-        (_get_load(row, is_closed_loop=is_closed_loop), row, token_rows[_format_stage_name(row)])
+        (
+            _get_load(row, is_closed_loop=is_closed_loop),
+            row,
+            token_rows[formatting.format_stage_name(row.name, row.repeat)],
+        )
         for row in report.stages
-        if _format_stage_name(row) in token_rows and row.validity != "INVALID" and not row.pooled
+        if formatting.format_stage_name(row.name, row.repeat) in token_rows
+        and row.validity != "INVALID"
+        and not row.pooled
     ]
     return sorted(
         ((load, row, token_row) for load, row, token_row in stages if load is not None),
         key=lambda load_point: load_point[0],
     )
-
-
-def _format_stage_name(row: StageRow) -> str:
-    return f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name
 
 
 def _get_load(row: StageRow, *, is_closed_loop: bool) -> float | None:

@@ -47,7 +47,9 @@ SPEC = RunSpec(
     plan=None,
     recalibrate=False,
 )
-SEARCH = msgspec.structs.replace(SPEC, stages=(), search=SearchSpec(start_per_s=20.0, step_duration_s=30.0))
+SEARCH = msgspec.structs.replace(
+    SPEC, stages=(), search=SearchSpec(start_per_s=20.0, step_duration_s=30.0, max_duration_s=None)
+)
 
 
 class Bench:

@@ -295,7 +295,7 @@ REFUSED: dict[Maker, str] = {
     endless_growth: "too large",
     a_crowd_of_nodes: "a node has no operator",
     nested: "nested too deep",
-    laughing_functions: "used more CPU time than expected from the size of the model",
+    laughing_functions: "used more CPU time than expected from the size of the file",
     a_function_of_itself: "functions are invalid",
     cut_short: "the file has another format or is truncated",
     no_protobuf: "not a valid ONNX model",

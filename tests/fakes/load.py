@@ -33,8 +33,9 @@ class ScriptedLoad:
     """Service takes `service_s` always. `error` fails a share of the requests from stage `error_after` on.
 
     `preflights` are told in their order, the last one again and again. With `tokens`, an answer is a stream of so many,
-    evenly over its service, counted by `token_source`. `on_stage` runs as each stage starts, `on_progress` with
-    each progress told. With `right_share`, each request is of one labelled row, and that share of them is right.
+    evenly over its service, counted by `token_source`. `on_plan` runs before the requests of a stage are simulated, and
+    may change `service_s`. `on_stage` runs as each stage starts, `on_progress` with each progress told. With
+    `right_share`, each request is of one labelled row, and that share of them is right.
     """
 
     pid = 4242
@@ -59,7 +60,8 @@ class ScriptedLoad:
         on_stage: Callable[[StagePlan], None] = lambda _: None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        self._clock, self._service_ns, self._error = clock, round(service_s * 1e9), error
+        self._clock, self.service_s, self._error = clock, service_s, error
+        self.on_plan: Callable[[StagePlan], None] = lambda _: None
         self._error_share, self._error_after = error_share, error_after
         self._preflights, self._on_stage, self._on_progress = list(preflights), on_stage, on_progress
         self._tokens, self._token_source, self._is_locust = tokens, token_source, is_locust
@@ -74,6 +76,10 @@ class ScriptedLoad:
         self.is_closed = False
         self.live_sessions: LiveSessionCounts | None = None
         self.outputs: dict[OutputCount, int] | None = None
+
+    @property
+    def _service_ns(self) -> int:
+        return round(self.service_s * 1e9)
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
         self.endpoints.append(endpoint)
@@ -90,6 +96,7 @@ class ScriptedLoad:
         on_progress: Callable[[Progress], bool],
     ) -> StageEnded:
         self.plans.append(plan)
+        self.on_plan(plan)
         self._changed = None
         self._seen = ()
         start_ns = self._clock.now_ns + round(plan.lead_in_s * 1e9)
@@ -102,7 +109,9 @@ class ScriptedLoad:
         if stopped_ns is not None and is_drained:
             due = times <= stopped_ns
             times, end = times[due], end[due]
-        far_end_ns = max(start_ns + round(plan.duration_s * 1e9) if stopped_ns is None else 0, int(end[-1]))
+        is_cut = plan.max_requests is not None and len(times) >= plan.max_requests
+        planned_end_ns = 0 if is_cut or stopped_ns is not None else start_ns + round(plan.duration_s * 1e9)
+        far_end_ns = max(planned_end_ns, int(end[-1]))
         self._clock.now_ns = far_end_ns if stopped_ns is None or is_drained else stopped_ns
         on_rows(self._rows(plan, times, end, self._clock.now_ns))
         return StageEnded(
@@ -125,7 +134,8 @@ class ScriptedLoad:
         arrivals = plan.arrivals
         if isinstance(arrivals, ClosedArrivals):
             ends_ns = start_ns + round(plan.duration_s * 1e9)
-            return _closed(arrivals, self._clock.now_ns, ends_ns, self._service_ns, plan.seed)
+            times, end = _closed(arrivals, self._clock.now_ns, ends_ns, self._service_ns, plan.seed)
+            return times[: plan.max_requests], end[: plan.max_requests]
         offsets = compute_offsets_ns(arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
         return start_ns + offsets, _queue(start_ns + offsets, self._service_ns)
 
@@ -142,7 +152,10 @@ class ScriptedLoad:
         self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
     ) -> tuple[int | None, bool]:
         """Tell progress four times a second; when the stage was stopped, if at all, and whether to drain."""
-        times_ns = int(scheduled[0]) + 250_000_000 * np.arange(1, int((plan.lead_in_s + plan.duration_s) * 4) + 1)
+        duration_s = plan.lead_in_s + plan.duration_s
+        if plan.max_requests is not None and len(end) >= plan.max_requests:
+            duration_s = min(duration_s, (int(end[-1]) - int(scheduled[0])) / 1e9)
+        times_ns = int(scheduled[0]) + 250_000_000 * np.arange(1, int(duration_s * 4) + 1)
         counts = (np.searchsorted(times, times_ns, side="right").tolist() for times in (scheduled, end))
         for at_ns, due, done in zip(times_ns.tolist(), *counts, strict=True):
             is_failing = self._error is not None and plan.index >= self._error_after
@@ -159,9 +172,9 @@ class ScriptedLoad:
 
     def _rows(self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
         started, answered = scheduled <= cut_ns, end <= cut_ns
-        every = round(1 / self._error_share) if plan.index >= self._error_after else len(scheduled) + 1
-        failing = np.arange(1, len(scheduled) + 1) % every == 0
-        if self._error is None:
+        failed_counts = np.floor(np.arange(len(scheduled) + 1) * self._error_share + 1e-9)
+        failing = np.diff(failed_counts) > 0
+        if self._error is None or plan.index < self._error_after:
             failing[:] = False
         error = np.full(len(scheduled), self._error, object)
         error[~failing] = None

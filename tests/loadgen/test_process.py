@@ -168,6 +168,7 @@ def test_a_generator_that_was_stopped_counts_its_own_delay(load: LoadProcess) ->
         (Reply(404), "http-4xx"),
         (Reply(500), "http-5xx"),
         (Reply(302), "bad-payload"),
+        (Reply(body=b""), "bad-output"),
         (Reply(mode="cut-body"), "truncated"),
         (Reply(mode="drop"), "send"),
         (Reply(mode="hang"), "timeout"),

@@ -36,7 +36,7 @@ def main() -> None:
 
 def _searches(server: KnownServer, hold_s: float, seeds: int) -> str:
     found, probes, began = [], [], time.perf_counter()
-    wanted = SearchSpec(step_duration_s=hold_s)
+    wanted = SearchSpec(step_duration_s=hold_s, max_duration_s=None)
     for seed in range(seeds):
         outcome = find_max_rate(VirtualRunner(server, seed), wanted, server.slo, _LONGEST_ANSWER_S, time.monotonic_ns)
         found.append((outcome.max_rate_per_s or np.nan) / server.limit_per_s - 1)

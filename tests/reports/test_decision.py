@@ -11,6 +11,7 @@ from reports.html import render_html
 from reports.markdown import render_markdown
 from reports.model import CheckRow, PlanReport, PlanSection, Report
 from reports.plan_section import CapacityUncertainty, PercentileRange
+from reports.quantity import Quantity
 from reports.text import render_text
 
 
@@ -22,7 +23,7 @@ def _with_row(plan: PlanSection, **changes: object) -> PlanSection:
 
 def test_a_decision_says_what_to_buy_what_it_costs_and_how_sure_it_is(plan: PlanSection) -> None:
     decision = build_plan_decision(plan)
-    assert decision.headline == "5 × g2-standard-4, $2,577/month"
+    assert decision.headline == "5 × gcp/g2-standard-4, $2,577/month"
     assert decision.sentence == (
         "Serves 90.0\u202freq/s within p95 TTFT <\u202f500\u202fms, p95 latency <\u202f9000\u202fms "
         "with 95.3\u202f% probability."
@@ -40,7 +41,7 @@ def test_evidence_from_another_machine_names_it_and_what_was_not_measured(plan: 
     decision = build_plan_decision(replace(_with_row(plan, basis="extrapolated"), source=source))
     assert decision.evidence == (
         "Evidence: medium. The capacity was extrapolated from this machine, not measured on "
-        "g2-standard-4. The measurement has warnings."
+        "gcp/g2-standard-4. The measurement has warnings."
     )
 
 
@@ -85,6 +86,31 @@ def test_a_result_says_its_interval_and_what_it_is_based_on(full_report: Report)
 
 def test_nothing_measured_is_no_evidence(empty_report: Report) -> None:
     assert build_run_decision(empty_report).evidence == ""
+
+
+def test_a_percentile_that_needs_more_samples_lowers_the_evidence_unless_another_has_enough(
+    full_report: Report,
+) -> None:
+    latencies = [tile for tile in full_report.tiles if tile.quantity.unit == "ms"]
+    assert latencies
+    few = tuple(
+        replace(tile, quantity=Quantity(None, "ms", n=10, undersampled=5.0)) if tile in latencies else tile
+        for tile in full_report.tiles
+    )
+    assert build_run_decision(replace(full_report, tiles=few)).level == "low"
+    assert build_run_decision(replace(full_report, tiles=(*few, latencies[0]))).level == "medium"
+
+
+@pytest.mark.parametrize("render", [render_text, render_markdown, render_html])
+def test_a_failed_run_leads_with_its_finding_and_not_with_its_plan(
+    full_report: Report, render: Callable[[Report], str]
+) -> None:
+    assert full_report.plan is not None
+    verdict = replace(full_report.verdict, outcome="FAIL", headline="FINDING", sentence="FINDING.", exit_code=11)
+    document = render(replace(full_report, verdict=verdict))
+    decision = build_plan_decision(full_report.plan).headline
+    assert "FINDING" in document
+    assert decision not in document or document.index("FINDING") < document.index(decision)
 
 
 def test_caveats_are_counted_and_named_once(full_report: Report) -> None:

@@ -31,6 +31,10 @@ def test_the_level_is_the_lowest_of_basis_validity_and_knowledge(
     assert grade_evidence(basis, validity, knowledge) == level  # type: ignore[arg-type]
 
 
+def test_too_few_samples_are_low_evidence_whatever_else_is_known() -> None:
+    assert grade_evidence("measured", "VALID", is_undersampled=True) == "low"
+
+
 def test_every_basis_is_a_load_point_of_the_ladder_and_no_load_point_is_stronger_than_the_one_above() -> None:
     assert tuple(BASIS_MEANINGS) == get_args(Basis)
     levels = [("low", "medium", "high").index(grade_evidence(basis)) for basis in BASIS_MEANINGS]

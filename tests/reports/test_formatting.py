@@ -92,6 +92,8 @@ def test_checks_show_words_numbers_and_what_is_missing() -> None:
     words = CheckRow(id="provider", name="provider", value="CPU", limit=None, unit=None, verdict="VALID")
     assert (formatting.format_check_value(missing), formatting.format_check_limit(missing)) == ("n/a", "70\u202f%")
     assert (formatting.format_check_value(words), formatting.format_check_limit(words)) == ("CPU", "–")
+    measured = CheckRow(id="ceiling", name="ceiling", value=9430.1, limit=9555.557715, unit="req/s", verdict="INVALID")
+    assert formatting.format_check_limit(measured) == "9,556\u202freq/s"
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ import sys
 import zlib
 from collections import Counter
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import altair as alt
+import jinja2
 import msgspec
-import platformdirs
 import pytest
 
 from app.analysis.headline import mark_headline
@@ -145,7 +146,7 @@ def test_a_run_with_a_plan_begins_with_verdict_decision_evidence_and_caveats(ful
     order = [
         text.index(part)
         for part in (
-            "PASS", "7 × c7i.large, $456/month", "Serves 900", "Evidence: medium", "1 caveat: step duration",
+            "PASS", "7 × aws/c7i.large, $456/month", "Serves 900", "Evidence: medium", "1 caveat: step duration",
             "9 of 10 checks passed", "Demand over the day vs. capacity", "Max rate 218", "Objectives",
             "Basis of the decision", "p95 latency by offered rate", "Evidence by basis", "Cost and alternatives",
             "Endpoint under load", "Appendix", "All validity checks",
@@ -179,7 +180,7 @@ def test_an_invalid_run_begins_with_that_and_shows_its_caveats_although_it_has_a
     )
     html = render_html(msgspec.structs.replace(full_report, verdict=verdict))
     text = _text(html)
-    assert text.index("Measurement invalid") < text.index("Evidence: low") < text.index("7 × c7i.large")
+    assert text.index("Measurement invalid") < text.index("Evidence: low") < text.index("7 × aws/c7i.large")
     assert '<details class="caveats" open>' in html
 
 
@@ -487,11 +488,11 @@ def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(ren
     order = [
         text.index(part)
         for part in (
-            "5 × g2-standard-4, $2,577/month", "with 95.3", "Evidence: high", "The capacity was measured on",
+            "5 × gcp/g2-standard-4, $2,577/month", "with 95.3", "Evidence: high", "The capacity was measured on",
             "P(SLO met) at peak by number of instances",
             "41.2 % with 3; 95.3 % with 4 (planned); over 99.9 % with 5 instances. The target is 95 %.",
             "4 planned (need P10–P90: 3–5)", "simulation, least-outstanding load balancing",
-            "Monthly cost vs. latency at peak", "Cost sensitivity", "Bottleneck",
+            "Monthly cost vs. p95 TTFT at peak", "Cost sensitivity", "Bottleneck",
             "Peak day by hour", "Unit cost of the recommended fleet, $", "Energy and carbon: energy 262 (190–330)",
             "Savings by change, one at a time", "Were 2 reserved for a year", "together cost 297 USD less",
             "Feasible offers by cost, on-demand or owned", "1 excluded offer",
@@ -599,23 +600,46 @@ def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Re
     assert "<figure" not in html
 
 
-def test_the_library_is_kept_for_the_next_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "sizewise")
-    renderer = get_chart_renderer()
-    monkeypatch.setattr(renderer, "bundle_library", lambda _: "bundled")
-    html._load_library.cache_clear()
-    made = html._load_library()
-    (kept,) = tmp_path.glob("sizewise/*.js")
-    assert kept.read_bytes().decode() == made
-    html._load_library.cache_clear()
-    kept.write_bytes(b"kept")
-    assert html._load_library() == "kept"
+def test_the_library_is_kept_for_the_next_report_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "sizewise"))
+    bundled: list[str] = []
+
+    def bundle(code: str) -> str:
+        bundled.append(code)
+        return "bundled"
+
+    monkeypatch.setattr(get_chart_renderer(), "bundle_library", bundle)
+    monkeypatch.setattr(html, "LIBRARY_SHA256", {version("vl-convert-python"): hashlib.sha256(b"bundled").hexdigest()})
+
+    def load() -> str:
+        html.load_library.cache_clear()
+        return html.load_library()
+
+    assert load() == "bundled"
+    (kept,) = tmp_path.glob("sizewise/cache/*.js")
+    assert kept.read_bytes() == b"bundled"
+    assert (load(), len(bundled)) == ("bundled", 1)
+    kept.write_bytes(b"alert(1)")
+    assert (load(), len(bundled)) == ("bundled", 2)
+    assert kept.read_bytes() == b"bundled"
+    for digests in ({}, {version("vl-convert-python"): "that of another processor"}):
+        monkeypatch.setattr(html, "LIBRARY_SHA256", digests)
+        kept.write_bytes(b"")
+        assert load() == "bundled"
+        assert kept.read_bytes() == b""
     kept.unlink()
     kept.parent.rmdir()
     kept.parent.write_text("a file where the folder would be")
-    html._load_library.cache_clear()
-    assert html._load_library() == made
-    html._load_library.cache_clear()
+    assert load() == "bundled"
+    html.load_library.cache_clear()
+
+
+@pytest.mark.skipif(
+    version("vl-convert-python") not in html.LIBRARY_SHA256, reason="the digest of another version is not known"
+)
+def test_the_digest_of_the_library_is_known() -> None:
+    library = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
+    assert html.LIBRARY_SHA256[version("vl-convert-python")] == hashlib.sha256(library.encode()).hexdigest()
 
 
 def test_live_sessions_and_the_reuse_of_prefixes_are_tables(full_report: Report) -> None:
@@ -711,3 +735,39 @@ def _list_data_fields(spec: Any) -> set[str]:
     }
     parts = (part for key, part in spec.items() if key not in ("data", "datasets"))
     return own.union(*map(_list_data_fields, parts))
+
+
+def _load_templates(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Load all templates as a new process does, and return how many of them were compiled."""
+    compiled: list[str | None] = []
+    compile_template = jinja2.Environment.compile
+
+    def count(self: jinja2.Environment, source: str, name: str | None = None, *arguments: Any) -> Any:
+        compiled.append(name)
+        return compile_template(self, source, name, *arguments)
+
+    html._build_environment.cache_clear()
+    environment = html._build_environment()
+    with monkeypatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", count)
+        for name in environment.list_templates():
+            environment.get_template(name)
+    return len(compiled)
+
+
+def test_templates_are_compiled_once_for_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    count = _load_templates(monkeypatch)
+    assert count > 0
+    assert _load_templates(monkeypatch) == 0
+    folder = tmp_path / "cache" / "templates"
+    assert folder.stat().st_mode & 0o077 == 0
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:-50])
+    assert _load_templates(monkeypatch) == count
+
+
+def test_templates_are_compiled_without_a_usable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    assert _load_templates(monkeypatch) == _load_templates(monkeypatch) > 0

@@ -34,7 +34,7 @@ def test_a_variant_is_a_row_whatever_became_of_it(local_report: Report) -> None:
     assert [row[-1] for row in rows] == ["met", "met", "missed", "met", "met", "skipped", "ended early"]
     assert rows[4][0] == "cpu int8-static, batch 4 (best)"
     assert rows[-1][1:5] == ["–", "–", "–", "–"]
-    assert [row[3] for row in rows[:2]] == ["(ref)", "100\u202f%"]
+    assert [row[3] for row in rows[:2]] == ["n/a", "100\u202f%"]
 
 
 def test_of_a_search_the_most_arrivals_and_the_answer_are_shown(searched_report: Report) -> None:

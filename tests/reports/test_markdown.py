@@ -102,7 +102,7 @@ def test_a_plans_is_the_golden_one(whole_plan_report: PlanReport) -> None:
 def test_verdict_and_decision_stand_first_and_folded_caveats_above_the_table_of_numbers(full_report: Report) -> None:
     text = render_markdown(full_report)
     parts = (
-        "## PASS: quickstart", "### 7 × c7i.large, \\$456/month", "- Evidence: medium.",
+        "## PASS: quickstart", "### 7 × aws/c7i.large, \\$456/month", "- Evidence: medium.",
         "**Max rate 218",
         "<summary>1 caveat: step duration</summary>", "**WARN** step duration", "9 of 10 checks", "| Max rate",
     )  # fmt: skip

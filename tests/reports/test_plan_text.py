@@ -3,19 +3,37 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from reports.model import PlanReport, PlanSection
-from reports.plan_section import CapacityUncertainty, PercentileRange
+from reports.plan_section import AcceleratorRow, CapacityUncertainty, PercentileRange
 from reports.plan_text import build_detail_lines, build_summary_lines
 from reports.text import render_plan
 
 
 def test_the_recommended_and_the_next_report_their_chance_and_range(plan: PlanSection) -> None:
     lines = build_summary_lines(plan)
-    assert lines[0] == "5 × g2-standard-4, $2,577/month"
+    assert lines[0] == "5 × gcp/g2-standard-4, $2,577/month"
     assert lines[1].endswith("with 95.3\u202f% probability.")
     assert lines[2].startswith("Evidence: high. ")
     assert lines[5].startswith("Recommended: 5 × gcp/g2-standard-4@us-central1, $2,577/month (P10–P90: ")
     assert "P(SLO met) 95.3\u202f%, measured" in lines[5]
     assert "P(SLO met) 93.1\u202f%, extrapolated" in lines[6]
+
+
+def test_each_requested_accelerator_has_a_line(plan: PlanSection) -> None:
+    rows = plan.offers[0], plan.rejected_offers[0]
+    offers = [rows[0].offer, rows[1].offer, None]
+    requested = tuple(AcceleratorRow(accelerator=name, offer=offer) for name, offer in zip("abc", offers, strict=True))
+    lines = [line for line in build_summary_lines(replace(plan, accelerators=requested)) if line.startswith("Accel")]
+    assert [line.split(":")[0] for line in lines] == ["Accelerator a", "Accelerator b", "Accelerator c"]
+    assert rows[0].offer in lines[0]
+    assert str(rows[1].rejected) in lines[1]
+
+
+def test_the_latency_at_the_peak_is_named_by_its_metric(plan: PlanSection) -> None:
+    names = []
+    for metric in ("ttft_ms.p95", "tpot_ms.p99", "latency_ms.mean"):
+        measured, _ = dict(build_detail_lines(replace(plan, latency_metric=metric)))["Evidence"]
+        names.append(measured.partition(" at peak: ")[0].rpartition("; ")[2])
+    assert names == ["p95 TTFT", "p99 TPOT", "mean latency"]
 
 
 def test_the_numbers_are_listed_by_basis_the_strongest_first(plan: PlanSection) -> None:

@@ -39,7 +39,7 @@ def test_the_caveats_are_one_line_between_the_result_and_the_numbers_and_their_d
     order = [
         text.index(part)
         for part in (
-            "PASS", "7 × c7i.large, $456/month", "Evidence: medium", "Max rate 218 req/s",
+            "PASS", "7 × aws/c7i.large, $456/month", "Evidence: medium", "Max rate 218 req/s",
             "1 caveat: step duration", "Numbers", "SLO  ", "WARN step duration",
         )
     ]  # fmt: skip
@@ -51,7 +51,7 @@ def test_what_is_invalid_is_said_in_full_above_the_numbers(full_report: Report) 
     verdict = msgspec.structs.replace(full_report.verdict, outcome="INVALID", validity="INVALID")
     text = render_text(msgspec.structs.replace(full_report, checks=checks, verdict=verdict))
     assert "Decision" not in text
-    assert text.index(f"INVALID {checks[0].name}: ") < text.index("Numbers") < text.index("7 × c7i.large")
+    assert text.index(f"INVALID {checks[0].name}: ") < text.index("Numbers") < text.index("7 × aws/c7i.large")
 
 
 def test_without_warning_the_checks_are_one_line(full_report: Report) -> None:

@@ -142,22 +142,26 @@ def test_on_github_a_failed_slo_is_10_with_an_annotation_at_its_line_and_a_summa
 class Service:
     """What plays the shell steps of a job as its service does: a new checkout each time, and a cache that stays.
 
-    pip installs the wheel of this source; its dependencies are those of the test's environment. The cache begins
-    with the capacity of the load generator on this machine.
+    pip installs the wheel of this source, which is in the repository; its dependencies are those of the test's
+    environment. The cache begins with the capacity of the load generator on this machine.
     """
 
     def __init__(self, folder: Path, wheels: Path, python: Path, home: Path) -> None:
         self.repository, self._folder, self._cache = folder / "repository", folder, folder / "cache"
-        self.repository.mkdir()
+        (wheel,) = wheels.glob("sizewise-*.whl")
+        self.wheel = self.repository / "wheels" / wheel.name
+        self.wheel.parent.mkdir(parents=True)
+        shutil.copy(wheel, self.wheel)
         shutil.copy(_CI / "benchmark.yaml", folder)
         profile = folder / "benchmark.yaml"
         profile.write_text(profile.read_text().replace("duration: 20s", "duration: 2s").replace("100/s", "400/s"))
-        self._wheels, self._python, self.checkouts = wheels, python, 0
+        self._python, self.checkouts = python, 0
         shutil.copytree(home, self._cache, ignore=shutil.ignore_patterns("runs"))
 
     def write_job(self, pipeline: str) -> dict[str, Any]:
         written = subprocess.run(
-            [SIZEWISE, "profiles", "ci", "benchmark.yaml", "--for", pipeline, "--out", str(self.repository)],
+            [SIZEWISE, "profiles", "ci", "benchmark.yaml", "--for", pipeline, "--out", str(self.repository),
+             "--install", str(self.wheel)],
             cwd=self._folder, capture_output=True, text=True, check=True,
         ).stdout.split()  # fmt: skip
         document: dict[str, Any] = yaml.safe_load((self._folder / written[1]).read_text())
@@ -171,7 +175,7 @@ class Service:
         shutil.copytree(self._cache, checkout / cached, symlinks=True)
         variables = {
             "PATH": f"{self._python / 'bin'}:{os.environ['PATH']}", "HOME": str(checkout), "PIP_NO_INDEX": "1",
-            "PIP_NO_DEPS": "1", "PIP_IGNORE_INSTALLED": "1", "PIP_FIND_LINKS": str(self._wheels),
+            "PIP_NO_DEPS": "1", "PIP_IGNORE_INSTALLED": "1",
             "PYTHONPATH": str(UNDRAWN),
             **{name: value.replace("WORKSPACE", str(checkout)) for name, value in environment.items()},
         }  # fmt: skip

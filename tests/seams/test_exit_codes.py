@@ -53,6 +53,30 @@ def test_a_gate_that_only_warns_does_not_fail_the_run(good: tuple[Path, str]) ->
     assert gate["outcome"] == "FAIL"
 
 
+@pytest.mark.parametrize(
+    ("reply", "hint"),
+    [
+        (Reply(status=422), "workload.expect.status: 422"),
+        (Reply(status=400), "workload.expect.status: 400"),
+        (Reply(mode="cut-body"), "before the response was complete"),
+        (Reply(mode="drop"), "without a response"),
+        (Reply(mode="hang"), "target.timeouts.total"),
+    ],
+    ids=["422", "400", "truncated", "dropped", "timeout"],
+)
+def test_a_server_that_refuses_the_first_request_is_3_and_gets_no_load(
+    reply: Reply, hint: str, sizewise_here: SizewiseHere, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved.yaml"
+    options = ("--rate", "5/s", "--save", str(saved), "--set", "target.timeouts={total: 500ms, idle: 500ms}")
+    with ScriptedServer(Script(reply=reply)) as server:
+        done = sizewise_here("run", server.url, "-d", "{}", *options)
+        assert len(server.received_ns) == 1
+    assert done.returncode == 3, done.stderr
+    assert hint in done.stderr
+    assert not saved.exists()
+
+
 def test_a_port_that_nobody_listens_on_is_3(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
     done = sizewise_here("run", profile(f"http://127.0.0.1:{free_port()}"))
     assert done.returncode == 3
@@ -100,8 +124,7 @@ def test_another_protocol_than_the_profiles_is_3_before_any_load(
     ("reply", "error"),
     [
         (Reply(status=500), "http-5xx"),
-        pytest.param(Reply(mode="drop"), "send", marks=pytest.mark.soak),
-        (Reply(mode="hang"), "timeout"),
+        (Reply(status=429), "http-4xx"),
     ],
 )
 def test_a_target_without_one_success_is_10(

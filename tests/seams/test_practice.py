@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from app.analysis.prefix_cache import compute_offered_hits
 from app.profiles.traces import read_trace
 from loadgen.payloads.texts import TextGenerator
 from loadgen.reference.llm_scheduler import EventKind, LlmConfig
@@ -62,7 +63,10 @@ def test_a_model_that_remembers_its_one_prompt_and_stops_early_is_reported_of(
     assert checks["prefix_cache"]["verdict"] == "WARN"
     cached_tokens = sum(event.cached_tokens or 0 for event in admissions)
     prompt_tokens = sum(event.prompt_tokens or 0 for event in prompts)
-    assert checks["prefix_cache"]["value"] == cached_tokens / prompt_tokens == 21 / 22, "all but the last token"
+    count = len(prompts)
+    assert prompt_tokens == 22 * count
+    assert cached_tokens == 21 * (count - 1) + 1, "all but the last token, and of the first prompt the chat template"
+    assert checks["prefix_cache"]["value"] == cached_tokens / prompt_tokens
     assert checks["output_lengths"]["verdict"] == "WARN"
     assert checks["output_lengths"]["value"] == pytest.approx(0.41)
     assert (checks["prompts"]["value"], checks["prompts"]["verdict"]) == (1, "WARN")
@@ -95,11 +99,16 @@ def test_a_trace_is_replayed_with_its_prefixes_and_exported_again(sizewise_here:
     assert done.returncode in (0, 4), done.stderr
     reuse = sizewise_here.result(out)["prefix_reuse"]
     assert 0.1 < reuse["offered_share"] == pytest.approx(reuse["served_share"], abs=1e-12)
+    blocks_by_row = [
+        [(block_id, min(512, tokens - 512 * index)) for index, block_id in enumerate(ids)] for _, tokens, ids in rows
+    ]
+    assert reuse["served_share"] == pytest.approx(compute_offered_hits(blocks_by_row).share, abs=1e-12), (
+        "the preflight sends none of the prompts"
+    )
     assert "Prefix cache hit rate: the prompts offer" in done.stdout
     sent = [body["prompt"] for body in bodies][-len(rows) :]  # after the preflight
     generator = TextGenerator(np.random.default_rng(9), None)
-    for prompt, (_, tokens, ids) in zip(sent, rows, strict=True):
-        blocks = [(block_id, min(512, tokens - 512 * index)) for index, block_id in enumerate(ids)]
+    for prompt, blocks in zip(sent, blocks_by_row, strict=True):
         assert prompt == generator.generate_from_blocks(blocks, 512, seed=5)
     exported = sizewise_here("runs", "trace", str(out), "-o", str(tmp_path / "again.csv"))
     assert exported.stdout == f"{tmp_path / 'again.csv'}: 40 requests\n"

@@ -115,9 +115,9 @@ def test_wrong_usage_is_the_servers_word(load: LoadProcess) -> None:
     assert [len(times) for times in rows["chunk_ns"]] == [5] * 5
 
 
-def test_an_answer_without_tokens_has_no_first_one(load: LoadProcess) -> None:
+def test_a_response_without_tokens_is_a_failure_without_a_first_token(load: LoadProcess) -> None:
     rows = played(load, build_chunked_stream(made(tokens=0))).rows
-    whole(rows)
+    assert set(rows["error"]) == {"bad-output"}
     assert rows["first_token_ns"].isna().all()
 
 

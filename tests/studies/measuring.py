@@ -171,7 +171,8 @@ def build_rows(played: Played, stage: int) -> pd.DataFrame:
     columns = {
         "stage": stage, "index": np.arange(sent_ns.size), "scheduled_ns": sent_ns, "sent_ns": sent_ns,
         "first_byte_ns": end_ns, "end_ns": end_ns, "status": np.where(is_failed, 503, 200),
-        "error": np.where(is_failed, "http 503", None), "bytes_received": 100, "reused": True, "target": 0,
+        "error": ["http 503" if failed else None for failed in is_failed],
+        "bytes_received": 100, "reused": True, "target": 0,
     }  # fmt: skip
     if played.first_token_s is not None:
         first_ns = at_ns(played.arrivals_s + played.first_token_s)

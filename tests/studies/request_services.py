@@ -117,7 +117,7 @@ def _play(
     latencies_s = simulate(arrivals_s.tolist(), works_s.tolist(), create, replicas, router)
     is_failed = np.zeros(arrivals_s.size, bool)
     for replica in made:
-        failed = getattr(replica, "failed", set())
+        failed: set[int] = getattr(replica, "failed", set())
         is_failed[list(failed)] = True
         failed.clear()
     return Played(arrivals_s, np.array(latencies_s) + service.outside_s, is_failed=is_failed)

@@ -20,7 +20,7 @@ import hashlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -41,7 +41,11 @@ BANDS = ((0.0, 0.5), (0.5, 0.9), (0.9, 0.95), (0.95, 0.99), (0.99, 1.0))
 """Of the stated P; the upper end belongs to the next band, except 1."""
 CONFIDENT = 0.9
 MAX_UNKNOWN_SHARE, MIN_CONFIDENT_SHARE, COVERAGE = 0.25, 0.5, (0.70, 0.90)
-_DRAW = {"law": draw_law_truth, "token": draw_token_truth, "known": draw_known_truth}
+_DRAW: dict[Kind, Callable[[int, int], RequestTruth | TokenTruth]] = {
+    "law": draw_law_truth,
+    "token": draw_token_truth,
+    "known": draw_known_truth,
+}
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ is about 2 exp(−6 K² / (n³ + n²))."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -86,13 +86,13 @@ class MetricHistory(StageMetric, frozen=True):
     changes: tuple[ChangePoint, ...]
 
 
-def select_comparable_runs(runs: Sequence[Result]) -> tuple[Result, ...]:
+def select_comparable_runs(runs: Sequence[Result], imported_ids: Collection[str] = ()) -> tuple[Result, ...]:
     """Return the runs that are comparable with the last valid run, including that run. INVALID runs
-    are excluded."""
+    are excluded. A run in `imported_ids` is the last run only if all valid runs are imported."""
     valid_runs = [run for run in runs if run.verdict.status != "INVALID"]
     if not valid_runs:
         return ()
-    last_run = valid_runs[-1]
+    last_run = next((run for run in reversed(valid_runs) if run.run_id not in imported_ids), valid_runs[-1])
     return tuple(
         run for run in valid_runs if not any(difference.forbids for difference in find_differences([run], [last_run]))
     )

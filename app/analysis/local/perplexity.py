@@ -89,8 +89,7 @@ def _estimate_divergence(scores: TextScores, reference: TextScores) -> Estimate:
     if vocabularies[0] != vocabularies[1]:
         return Estimate(None, n=0, reason=f"the vocabularies have {vocabularies[0]} and {vocabularies[1]} tokens")
     divergences = compute_softmax_divergences(scores.sampled_log_probabilities, reference.sampled_log_probabilities)
-    mean = estimate_mean(divergences)
-    return mean if mean.ci95 is None else msgspec.structs.replace(mean, ci95=(max(0.0, mean.ci95[0]), mean.ci95[1]))
+    return estimate_mean(divergences, is_non_negative=True)
 
 
 _MAX_ROUNDING_CHANGE = 0.05

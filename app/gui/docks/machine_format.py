@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, format_cell, with_unit
 from app.records.machine import GpuState
+from app.records.telemetry import AMD_GPU_PREFIX
 
 _MAX_CHARACTERS = 120
 
 
 def gpu_title(gpu: GpuState) -> str:
     """Return the title of a GPU, such as "GPU 0" or "AMD GPU 0"."""
-    number = "".join(character for character in gpu.source if character.isdigit())
-    title = "AMD GPU {number}" if "amd" in gpu.source else "GPU {number}"
-    return title.format(number=number)
+    return format_gpu_source(gpu.source)
+
+
+def format_gpu_source(source: str) -> str:
+    number = "".join(character for character in source if character.isdigit())
+    return f"AMD GPU {number}" if source.startswith(AMD_GPU_PREFIX) else f"GPU {number}"
 
 
 def format_rounded(value: float | None) -> str:

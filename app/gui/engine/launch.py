@@ -13,6 +13,7 @@ import msgspec
 
 from app.gui.navigation import Launch, Notice
 from app.records.trial import Failure
+from app.storage.names import PRIVATE_MODE
 from loadgen.decoding import decode_json
 
 ERROR_JSON = "--error-json"
@@ -74,7 +75,7 @@ def start_engine(launch: Launch) -> EngineProcess:
     """
     output_arguments: tuple[str, ...] = ()
     if launch.kind != "resume":
-        launch.directory.mkdir(parents=True, exist_ok=True)
+        launch.directory.mkdir(PRIVATE_MODE, parents=True, exist_ok=True)
         output_arguments = ("--record" if launch.kind == "pairs" else "--out", str(launch.directory))
     command = [sys.executable, "-P", "-m", "app", *launch.arguments, *output_arguments, ERROR_JSON]
     creation_flags = 0

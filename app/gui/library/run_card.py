@@ -188,5 +188,6 @@ def _describe_verdict(row: RunRow) -> str:
         "WARN": "At least one check has a warning. Open the run for details.",
         "INVALID": "The measurement is invalid. Do not use these results. Open the run for details.",
         "unreadable": "The files are damaged or come from a newer version of Sizewise.",
+        "result lost": "The run ended, but its result.json is missing. Open it to see the data measured.",
         "interrupted": "The run ended before it wrote a result. Open it to see the data measured so far.",
     }.get(row.verdict or row.state, "")

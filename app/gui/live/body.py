@@ -20,8 +20,7 @@ from app.gui.live.state import LiveState
 from app.gui.theme import GAP, GAP_GROUP, SCROLL_MARGINS, ThemeController
 from app.gui.widgets import Badge, hbox, label, vbox
 from app.records.result import Objective
-from app.reporting.run_rows import parse_start_time
-from app.storage.run_directory import format_run_name
+from app.storage.run_directory import format_run_name, parse_start_time
 
 _SIDE_WIDTH_CHARACTERS, _MIN_SIDE_CHARACTERS = 38, 26
 _MIN_CHARTS_LINES, _MIN_CHECKS_LINES = 14, 6

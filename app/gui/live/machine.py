@@ -3,7 +3,6 @@ machine telemetry with one point every 0.5 s."""
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -12,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from app.gui.charts.ring_buffer import RingBuffer
+from app.gui.docks.machine_format import format_gpu_source
 from app.gui.live.state import Band
 from app.records.events import Snapshot, StageStarted
 from app.records.gpu import list_throttle_reasons
+from app.records.telemetry import is_gpu_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,7 +103,6 @@ _PROCESS_METRICS = tuple(
     for quantity in ("cpu_cores", "memory_gib")
 )
 _CHARTED_METRICS = (*_GPU_METRICS, *_HOST_METRICS, *_PROCESS_METRICS, _THROTTLE_METRIC)
-_GPU_SOURCE_PATTERN = re.compile(r"gpu\d+")
 
 Line = tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64], str]
 """Label, times in seconds, and values of a time series, and the source of the values."""
@@ -117,7 +117,7 @@ class MachineSeries:
 
     @property
     def gpus(self) -> tuple[str, ...]:
-        return tuple(sorted(source for source in self._rings_by_source if _GPU_SOURCE_PATTERN.fullmatch(source)))
+        return tuple(sorted(source for source in self._rings_by_source if is_gpu_source(source)))
 
     def add_batch(self, batch: pa.RecordBatch, zero_ns: int) -> None:
         import pyarrow as pa
@@ -130,7 +130,7 @@ class MachineSeries:
         for time_s, source, metric, value in zip(times_s.tolist(), sources, metrics, values.tolist(), strict=True):
             if metric == _THROTTLE_METRIC:
                 self._mark_throttling(source, time_s, value)
-            elif source == "host" or metric.startswith(f"{source}_") or _GPU_SOURCE_PATTERN.fullmatch(source):
+            elif source == "host" or metric.startswith(f"{source}_") or is_gpu_source(source):
                 self._add_reading(source, time_s, metric, value)
 
     def lines(self, view: str) -> list[Line]:
@@ -179,7 +179,7 @@ class MachineSeries:
                     yield source, f"{source}_memory_gib", f"{text} RSS (GiB)", 1.0
             case _:
                 for gpu in self.gpus:
-                    yield gpu, view, _format_gpu(gpu), 1.0
+                    yield gpu, view, format_gpu_source(gpu), 1.0
 
     def _add_reading(self, source: str, time_s: float, metric: str, value: float) -> None:
         start_s, sums = self._pending_sums.setdefault(source, (time_s, {}))
@@ -195,7 +195,7 @@ class MachineSeries:
         if source not in self._rings_by_source:
             metrics = (
                 _GPU_METRICS
-                if _GPU_SOURCE_PATTERN.fullmatch(source)
+                if is_gpu_source(source)
                 else tuple(metric for metric in _CHARTED_METRICS if metric.startswith(f"{source}_"))
             )
             self._metrics_by_source[source], self._rings_by_source[source] = (
@@ -209,9 +209,9 @@ class MachineSeries:
 
     def _mark_throttling(self, source: str, time_s: float, reason_bits: float) -> None:
         reason_names = list_throttle_reasons(reason_bits) if reason_bits == reason_bits else ()
-        if not reason_names or not _GPU_SOURCE_PATTERN.fullmatch(source):
+        if not reason_names or not is_gpu_source(source):
             return
-        text = f"{_format_gpu(source)}: {', '.join(reason_names)}"
+        text = f"{format_gpu_source(source)}: {', '.join(reason_names)}"
         bands = self._throttling_bands_by_gpu.setdefault(source, [])
         if bands and bands[-1].text == text and time_s - bands[-1].end_s < _MAX_GAP_S:
             bands[-1] = Band(bands[-1].start_s, time_s, text, "warn")
@@ -244,7 +244,3 @@ def get_view_titles(*, has_gpus: bool) -> dict[str, str]:
         "memory": "Memory (GiB)",
         "process_memory": "Memory of processes (GiB)",
     }
-
-
-def _format_gpu(source: str) -> str:
-    return source.upper().replace("GPU", "GPU ")

@@ -30,6 +30,7 @@ from app.records.events import (
 from app.records.local import TEST_TAG
 from app.records.result import Check, Stage, Verdict
 from app.reporting.quantities import build_check_row
+from reports.formatting import format_stage_name
 from reports.model import CheckRow, ErrorSummary
 
 _VERDICT_RANKS = {"INVALID": 0, "WARN": 1, "VALID": 2}
@@ -140,8 +141,7 @@ _EXTENDABLE_KINDS = ("steady", "closed")
 
 
 def _format_stage_name(stage: StageStarted) -> str:
-    name = stage.test or stage.name
-    return f"{name} #{stage.repeat}" if stage.repeat > 1 else name
+    return format_stage_name(stage.test or stage.name, stage.repeat)
 
 
 class LiveStages:
@@ -260,9 +260,8 @@ class LiveVariants:
 
 
 def _build_measured_test(stage: Stage) -> MeasuredTest:
-    name = stage.tags[TEST_TAG]
     return MeasuredTest(
-        name=f"{name} #{stage.repeat}" if stage.repeat > 1 else name,
+        name=format_stage_name(stage.tags[TEST_TAG], stage.repeat),
         prefill_per_s=_read_metric(stage, "prefill_tokens_per_s", "value"),
         decode_per_s=_read_metric(stage, "decode_tokens_per_s", "value"),
         ttft_ms=_read_metric(stage, "ttft_ms", "p50"),

@@ -8,7 +8,6 @@ import msgspec
 
 from app.errors import UsageError
 from app.gui.formatting import format_clock_time
-from app.records.local import TEST_TAG
 
 _MAX_RUNS = 15
 _MAX_RUNS_READ = 60
@@ -26,8 +25,8 @@ class PlannableRun(msgspec.Struct, frozen=True):
 
 
 def find_plannable_runs() -> tuple[PlannableRun, ...]:
-    """Return the newest runs that a plan can be based on. Corrupted runs and runs without a max
-    rate are skipped."""
+    """Return the newest runs that a plan can be based on. Corrupted runs, runs without
+    a max rate, and runs that a plan would refuse are skipped."""
     from app.storage.run_directory import list_stored_runs
 
     plannable_runs: list[PlannableRun] = []
@@ -43,11 +42,13 @@ def find_plannable_runs() -> tuple[PlannableRun, ...]:
 def _read_plannable_run(directory: Path) -> PlannableRun | None:
     from app.reporting.run_rows import format_max_rate
     from app.storage.run_directory import StoredRun
+    from app.wiring.planning import find_plan_obstacle
 
-    result = StoredRun(directory).result
-    if result is not None and result.local is not None and any(TEST_TAG in stage.tags for stage in result.stages):
-        return None  # a plan needs the language model under load
+    run = StoredRun(directory)
+    result = run.result
     capacity_text = None if result is None else format_max_rate(result)
     if result is None or capacity_text is None:
+        return None
+    if find_plan_obstacle(run, result, result.target.hardware) is not None:
         return None
     return PlannableRun(directory, result.name, format_clock_time(result.clock.wall_start), capacity_text)

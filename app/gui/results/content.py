@@ -202,9 +202,11 @@ class Content(QWidget):
 
 
 def _get_comparison_obstacle(displayed_run: DisplayedRun) -> str | None:
-    if displayed_run.opened_run.recovery is not None:
-        return "This run was interrupted. It has no result for a comparison or a plan."
-    return None
+    recovery = displayed_run.opened_run.recovery
+    if recovery is None:
+        return None
+    cause_text = "lost its result.json" if recovery.has_lost_result else "was interrupted"
+    return f"This run {cause_text}. It has no result for a comparison or a plan."
 
 
 def _get_plan_obstacle(displayed_run: DisplayedRun) -> str | None:

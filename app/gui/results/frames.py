@@ -83,7 +83,7 @@ def stage_result(row: StageRow) -> str:
 
 
 def stage_name(row: StageRow) -> str:
-    return f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name
+    return formatting.format_stage_name(row.name, row.repeat)
 
 
 def load_text(row: StageRow) -> str:

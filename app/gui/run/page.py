@@ -32,7 +32,7 @@ from app.gui.theme import GAP, PAGE_MARGINS, ThemeController
 from app.gui.widgets import restyle, stacked_widget, vbox
 from app.profiles import templates
 from app.profiles.bundled import bundled_profiles
-from app.profiles.ci_job import PIPELINES, write_ci_job
+from app.profiles.ci_job import PIPELINES, describe_missing_package, write_ci_job
 from app.profiles.document import KeyPath, read_text
 
 _SAMPLE = "quickstart"
@@ -467,7 +467,9 @@ class RunPage(Page):
             self.navigation.notify_error(error)
             return
         names = ", ".join(str(path.relative_to(directory)) for path in paths)
-        self.navigation.notify("news", f"The CI job was exported as {names}.", None, "Commit both files.")
+        self.navigation.notify(
+            "news", f"The CI job was exported as {names}.", describe_missing_package(None), "Commit both files."
+        )
 
     # Drafts
 

@@ -24,6 +24,7 @@ from app.profiles.redaction import make_paths_absolute, redact_profile
 from app.profiles.templates import ENDPOINT_TEMPLATE, adapt_to_url, convert_profile, list_default_objectives
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed
 from app.storage.run_directory import new_run_id, runs_home, write_atomically
+from app.wiring.secret_consent import remember_own_files
 
 _VALIDATION_DELAY_MS = 200
 _DRAFT_INTERVAL_MS = 10_000
@@ -255,6 +256,8 @@ class RunPresenter(QObject):
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, _format_self_contained(document).encode())
             _delete_old_drafts(file.parent)
+            # The draft is in another folder, so that its files are not in its own folder any more.
+            remember_own_files(self._validation.own_files if self._validation is not None else ())
         return source
 
     def _draft_file(self) -> Path:

@@ -77,6 +77,8 @@ class SearchEditor(SpecialEditor):
             self.strip.hide()
             return
         self._fill_fields({**DEFAULTS, **{key: value for key, value in search.items() if value is not None}})
+        if "max_duration" in search and search["max_duration"] is None and not self.max_duration.isModified():
+            self.max_duration.clear()
         slo = read_slo(document.value("slo"))
         inputs = copy.deepcopy((search, slo))
         if inputs != self._displayed_inputs:
@@ -159,8 +161,7 @@ class SearchEditor(SpecialEditor):
         self._edit_text("max_duration", self.max_duration)
 
     def _edit_text(self, key: str, field: QLineEdit) -> None:
-        """Apply the text that the user entered in a field. An empty text removes the key, unless
-        the key has a default."""
+        """Apply the text that the user entered in a field. An empty text restores the default."""
         text = field.text().strip()
         field.setModified(False)
         search = self._get_search()
@@ -168,8 +169,10 @@ class SearchEditor(SpecialEditor):
             return
         if text and text != str(search.get(key, DEFAULTS.get(key))):
             self.edited.emit(f"load.search.{key}", text)
-        elif not text and key in search and key not in DEFAULTS:
+        elif not text and key in search:
             self.edited.emit(f"load.search.{key}", None)
+        elif not text:
+            field.setText(str(DEFAULTS[key]))
 
     def _edit_repeats(self, repeats: int) -> None:
         self.edited.emit("load.search.repeats", repeats)

@@ -11,7 +11,13 @@ from app.gui.forms.arrangement import display_path
 from app.records.planned_work import PlannedSearch
 from app.records.search import SearchSpec
 
-DEFAULTS: Mapping[str, Any] = {"arrivals": "poisson", "start": "10/s", "step_duration": "10s", "repeats": 3}
+DEFAULTS: Mapping[str, Any] = {
+    "arrivals": "poisson",
+    "start": "10/s",
+    "step_duration": "10s",
+    "repeats": 3,
+    "max_duration": "5m",
+}
 _ASSUMED_CAPACITY_FACTOR = 8.0
 
 

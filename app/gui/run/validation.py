@@ -19,7 +19,7 @@ from app.profiles.problems import Suggestion
 from app.profiles.profile import find_protocol
 from app.profiles.redaction import find_secret_keys
 from app.storage.allowed_secrets import AllowedSecrets
-from app.wiring.secret_consent import find_secrets_to_allow
+from app.wiring.secret_consent import find_secrets_to_allow, list_own_files
 
 
 class ProfileIssue(msgspec.Struct, frozen=True):
@@ -47,8 +47,9 @@ class ValidationResult(msgspec.Struct, frozen=True):
     """Result of the validation of a profile.
 
     `name` is the name of the profile. `issues` is empty if the profile can be run. `secret` is the
-    path of a secret in plain text, if any. `unapproved_secrets` lists the referenced secrets that
-    would be sent to hosts that are not allowed yet.
+    path of a secret in plain text, if any. `unapproved_secrets` lists the referenced secrets, and the
+    files outside the profile's folder, that would be sent to hosts that are not allowed yet.
+    `own_files` lists the files in the profile's folder that are sent.
     """
 
     text: str
@@ -56,6 +57,7 @@ class ValidationResult(msgspec.Struct, frozen=True):
     issues: tuple[ProfileIssue, ...]
     secret: str | None = None
     unapproved_secrets: tuple[AllowedSecrets, ...] = ()
+    own_files: tuple[AllowedSecrets, ...] = ()
 
 
 def validate_profile(text: str, path: Path) -> ValidationResult:
@@ -71,7 +73,9 @@ def validate_profile(text: str, path: Path) -> ValidationResult:
         getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True))
     )
     secret = next(iter(find_secret_keys(text)), None)
-    return ValidationResult(text, profile.name, permission_issues, secret, find_secrets_to_allow(profile))
+    return ValidationResult(
+        text, profile.name, permission_issues, secret, find_secrets_to_allow(profile), list_own_files(profile)
+    )
 
 
 def apply_suggestion(tree: dict[str, Any], issue: ProfileIssue) -> dict[str, Any] | None:

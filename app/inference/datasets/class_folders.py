@@ -19,6 +19,7 @@ from app.errors import UsageError
 from app.inference.datasets.casting import MAX_BYTES, NO_LABELS_HINT, cast_input, format_shape, matches_shape
 from app.inference.rows import Array, StoredRows
 from app.inference.tensor_spec import TensorSpec, printable
+from loadgen.regular_files import open_regular
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _MAX_PIXELS = 2**26
@@ -220,7 +221,7 @@ def _build_array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
 def _open_array_file(path: Path) -> BinaryIO:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError("the file is larger than 2 GiB")
-    return path.open("rb")
+    return open_regular(path)
 
 
 def _build_class_notes(class_names: list[str]) -> list[str]:

@@ -26,6 +26,7 @@ from app.inference.datasets.casting import (
 )
 from app.inference.rows import Array, StoredRows
 from app.inference.tensor_spec import TensorSpec, printable
+from loadgen.regular_files import open_regular
 
 
 def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, max_batch: int) -> StoredRows:
@@ -70,7 +71,7 @@ def _find_rows_shape(arrays: dict[str, Array], inputs: tuple[TensorSpec, ...]) -
 def _read_arrays(path: Path, names: list[str], label: str | None) -> dict[str, Array]:
     required_names = names if label is None else [*names, label]
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array")

@@ -13,6 +13,9 @@ from app.inference.generation.decoder_shape import DecoderShape, PagedCache, Ran
 from app.records.language_model import GENAI_CONFIG_NAME
 
 MODEL_FILE = "model.onnx"
+SOURCE_DTYPE_KEY = "sizewise.source_dtype"
+"""Key in the metadata of a graph whose weights were read from a file of another format. The value is
+the data type of most of them there, such as Q4_1."""
 _WEIGHTS_FILE = f"{MODEL_FILE}.data"
 _MAX_EMBEDDED_BYTES = 2**27
 """Size of the weights in bytes from which they are stored in a file of their own, so that they need
@@ -37,9 +40,15 @@ def write_random_decoder(folder: Path, shape: DecoderShape, seed: int, cache: Pa
 
 
 def write_decoder(
-    folder: Path, shape: DecoderShape, weights: Weights, tokenizer: DecoderTokenizer, cache: PagedCache | None = None
+    folder: Path,
+    shape: DecoderShape,
+    weights: Weights,
+    tokenizer: DecoderTokenizer,
+    cache: PagedCache | None = None,
+    source_dtype: str | None = None,
 ) -> None:
-    """Write a decoder to `folder`, which is created if it does not exist."""
+    """Write a decoder to `folder`, which is created if it does not exist. `source_dtype` is the data
+    type of most weights in the file from which they were read; `None` if there is no such file."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         weights_file = None
@@ -50,6 +59,8 @@ def write_decoder(
             if cache is None
             else build_paged_decoder(shape, cache, weights, weights_file)
         )
+    if source_dtype is not None:
+        model.metadata_props.add(key=SOURCE_DTYPE_KEY, value=source_dtype)
     (folder / MODEL_FILE).write_bytes(model.SerializeToString())
     for name, content in (
         (GENAI_CONFIG_NAME, _build_config(shape, tokenizer, cache)),

@@ -19,6 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 from app.inference.generation.decoder_shape import QUANTIZATION_BLOCK, DecoderShape, Floats, PagedCache, Weights
 
 CONTRIB_DOMAIN = "com.microsoft"
+TIED_EMBEDDING_KEY = "sizewise.tied_embedding"
+"""Key in the metadata of a graph whose matrix of logits repeats the token embedding. The value is the
+name of the embedding, whose parameters must be counted once."""
 _IR_VERSION, _OPSET = 10, 21
 _ALIGNMENT = 4096
 """Alignment in bytes of the weights in a weights file, so that they can be mapped into memory."""
@@ -154,6 +157,7 @@ class _Graph:
 
     def __init__(self, prefix: str = "", weights_file: WeightsFile | None = None) -> None:
         self.nodes: list[onnx.NodeProto] = []
+        self.metadata: dict[str, str] = {}
         self._constants: list[onnx.TensorProto] = []
         self._prefix, self._weights_file = prefix, weights_file
 
@@ -186,7 +190,9 @@ class _Graph:
             self._constants,
         )
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(CONTRIB_DOMAIN, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="sizewise")
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="sizewise")
+        helper.set_model_props(model, self.metadata)
+        return model
 
 
 class _DecoderLayers:
@@ -210,6 +216,8 @@ class _DecoderLayers:
         """Add the embedding and all layers, and return the normalized hidden states."""
         graph, shape = self._graph, self._shape
         embedding = graph.add_constant(self._weights.load_embedding(shape.vocabulary, shape.hidden))
+        if shape.is_embedding_tied:
+            graph.metadata[TIED_EMBEDDING_KEY] = embedding
         states = graph.add_node("Gather", embedding, "input_ids")
         for layer in range(shape.layers):
             block = f"blk.{layer}"

@@ -38,6 +38,8 @@ class DecoderShape(msgspec.Struct, frozen=True, kw_only=True):
     has_attention_bias: bool = False
     """True if a bias is added to queries, keys and values, as in Qwen2."""
     norm_epsilon: float = 1e-5
+    is_embedding_tied: bool = False
+    """True if the matrix of the logits has the values of the token embedding."""
 
     @property
     def head_dim(self) -> int:

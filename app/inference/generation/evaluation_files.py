@@ -12,6 +12,7 @@ import numpy as np
 
 from app.analysis.local.perplexity import TextScores
 from app.errors import DamagedFileError, UsageError
+from loadgen.regular_files import open_regular
 
 MAX_TEXT_BYTES = 2**23
 """Maximum size of the text in bytes. The test set of WikiText-2 has 1.3 MB."""
@@ -23,7 +24,7 @@ def read_evaluation_text(path: Path) -> str:
     if not path.is_file():
         raise UsageError(f"the text {path} is not a file", hint="Set the path of a text file in UTF-8.")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
         raise UsageError(f"the text {path} cannot be read: {error.strerror}", hint="Check its permissions.") from error

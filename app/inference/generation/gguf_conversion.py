@@ -21,7 +21,7 @@ from app.inference.precision.recipe import hash_file
 from app.inference.tensor_spec import printable
 from loadgen.decoding import decode_json
 
-_VERSION = 1
+_VERSION = 2
 """Version of the conversion, incremented whenever the same file would give a different folder."""
 MAX_CONTEXT = 32_768
 """Maximum number of tokens of a sequence of a converted model, which limits its tables of rotary

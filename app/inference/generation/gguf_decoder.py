@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def _write_folder(job: GgufJob, path: Path, file: GgufFile) -> None:
     tokens = len(tokenizer.tokenizer["model"]["vocab"])
     if tokens > shape.vocabulary:
         raise _build_error(f"it has {tokens} tokens, but embeddings for {shape.vocabulary}")
-    write_decoder(Path(job.folder), shape, weights, tokenizer, job.paged_cache)
+    write_decoder(Path(job.folder), shape, weights, tokenizer, job.paged_cache, weights.main_dtype)
 
 
 class GgufWeights:
@@ -70,6 +71,15 @@ class GgufWeights:
     @property
     def names(self) -> frozenset[str]:
         return frozenset(self._tensors)
+
+    @property
+    def main_dtype(self) -> str:
+        """Data type that stores most weights, such as Q4_1 or F16. A file of the quantization Q4_1 has
+        other types in some tensors."""
+        counts: Counter[str] = Counter()
+        for tensor in self._tensors.values():
+            counts[_FLOAT_TYPES.get(tensor.dtype, tensor.dtype)] += math.prod(tensor.shape)
+        return max(counts, key=counts.__getitem__)
 
     def get_shape(self, name: str) -> tuple[int, ...] | None:
         tensor = self._tensors.get(name)
@@ -208,6 +218,7 @@ def _read_shape(file: GgufFile, weights: GgufWeights, weight_bits: WeightBits) -
         rotary_divisors=weights.load_rotary_divisors(head_dim // 2),
         has_attention_bias="blk.0.attn_q.bias" in weights.names,
         norm_epsilon=settings.get_number("attention.layer_norm_rms_epsilon"),
+        is_embedding_tied=_OUTPUT not in weights.names,
     )
     _check_names(weights.names, shape)
     return shape

@@ -20,6 +20,7 @@ from app.inference.model_file import check_external_weights, check_model_file
 from app.records.language_model import GENAI_CONFIG_NAME
 from app.records.local import GenerationTest
 from loadgen.decoding import decode_json
+from loadgen.regular_files import open_regular
 
 _MAX_CONFIG_BYTES = 2**20
 _MAX_FILES = 1000
@@ -115,7 +116,7 @@ def compute_folder_sha256(folder: Path) -> str:
     """Return the SHA-256 hash over the names and contents of all files of a model folder."""
     digest = hashlib.sha256()
     for name in sorted(_list_files(folder)):
-        with (folder / name).open("rb") as file:
+        with open_regular(folder / name) as file:
             digest.update(f"{name}\n{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
 
@@ -144,7 +145,7 @@ def _read_config(folder: Path) -> bytes:
     path = folder / GENAI_CONFIG_NAME
     if not path.is_file():
         raise UsageError(f"the folder {folder} has no {GENAI_CONFIG_NAME}", hint=_FOLDER_HINT)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         content = file.read(_MAX_CONFIG_BYTES + 1)
     if len(content) > _MAX_CONFIG_BYTES:
         raise UsageError(f"{_name_config(folder)} exceeds the maximum of {_MAX_CONFIG_BYTES} bytes", hint=_EXPORT_HINT)

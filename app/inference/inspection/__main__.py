@@ -1,8 +1,9 @@
 """Child process that inspects one model within resource limits, without running it, and prints its
-ModelMetadata, LanguageModelMetadata or DecoderCosts as MessagePack."""
+ModelMetadata, LanguageModelMetadata or DecoderCosts as MessagePack. It also tries tokenizers."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import msgspec
 
 from app.errors import UsageError
 from app.inference.child import exit_with_parent, run_reporting_errors
-from app.inference.inspection.limits import COSTS_OPTION, limit_this_process
+from app.inference.inspection.limits import COSTS_OPTION, TOKENIZER_OPTION, limit_this_process
 from app.inference.model_file import check_model_file
 from app.records.model import ShapeOverrides
 from loadgen.decoding import decode_json
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
     from app.records.language_model import LanguageModelMetadata
     from app.records.model import ModelMetadata
 
+_TOKENIZER_MEMORY_FACTOR = 4
+"""Size by which a tokenizer file counts for the limits, relative to that of a model: its vocabulary
+and merges take more memory in hash maps than as text."""
+
 
 def main() -> None:
     exit_with_parent()
     path = Path(sys.argv[1])
+    if sys.argv[2:] == [TOKENIZER_OPTION]:
+        _try_tokenizer(path)
+        return
     try:
         output = _inspect(path, sys.argv[2:])
     except (MemoryError, RecursionError) as error:
@@ -33,6 +41,22 @@ def main() -> None:
             hint="Export the model again with a tool you trust.",
         ) from error
     sys.stdout.buffer.write(msgspec.msgpack.encode(output))
+
+
+def _try_tokenizer(path: Path) -> None:
+    from loadgen.payloads.texts import TokenizerError, try_token_counter
+
+    with contextlib.suppress(OSError):  # reported below
+        limit_this_process(_TOKENIZER_MEMORY_FACTOR * path.stat().st_size)
+    try:
+        try_token_counter(str(path))
+    except TokenizerError as error:
+        raise UsageError(str(error), hint=error.hint) from error
+    except MemoryError as error:
+        raise UsageError(
+            f"{path} is rejected: the tokenizer needs far more memory than expected from its size",
+            hint="Use the tokenizer.json that the publisher of the model provides.",
+        ) from error
 
 
 def _inspect(path: Path, arguments: list[str]) -> ModelMetadata | LanguageModelMetadata | DecoderCosts:

@@ -11,6 +11,7 @@ from app.errors import UsageError
 from app.inference.folder_file import find_file_in_folder
 from app.inference.tensor_spec import printable
 from loadgen.decoding import decode_json
+from loadgen.regular_files import open_regular
 
 _T = TypeVar("_T")
 MAX_CONFIG_BYTES = 4 << 20
@@ -26,7 +27,7 @@ def read_json(folder: Path, name: str, value_type: type[_T], max_bytes: int = MA
             f"{file.name} has {file.size_bytes:,} bytes, above the maximum of {max_bytes:,}",
             hint="Check that the file belongs to the model.",
         )
-    with (folder / name).open("rb") as stream:
+    with open_regular(folder / name) as stream:
         content = stream.read(file.size_bytes)
     return decode(content, value_type, file.name)
 

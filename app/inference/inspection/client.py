@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from app.errors import UsageError
-from app.inference.inspection.limits import COSTS_OPTION, WALL_TIME_LIMIT_S
+from app.errors import UnavailableError, UsageError
+from app.inference.inspection.limits import COSTS_OPTION, TOKENIZER_OPTION, WALL_TIME_LIMIT_S
 from app.inference.model_file import check_model_file
-from app.inference.parent import ChildKilledError, run_child
+from app.inference.parent import ChildKilledError, ChildTerminatedError, run_child
 from app.records.generation import DecoderCosts
 from app.records.language_model import LanguageModelMetadata
 from app.records.model import ModelMetadata, ShapeOverrides
@@ -36,6 +36,26 @@ def read_decoder_costs(folder: Path) -> DecoderCosts:
     return msgspec.msgpack.decode(_run_inspection(folder, COSTS_OPTION), type=DecoderCosts)
 
 
+def check_tokenizer(tokenizer: Path) -> None:
+    """Load a `tokenizer.json` and count tokens with it. Raises UsageError if the file cannot be used or
+    is rejected."""
+    try:
+        run_child(
+            f"the trial of the tokenizer {tokenizer}",
+            "app.inference.inspection",
+            str(tokenizer.absolute()),
+            TOKENIZER_OPTION,
+            timeout_s=WALL_TIME_LIMIT_S,
+        )
+    except ChildTerminatedError as error:
+        raise UnavailableError(f"{error}; no tokens can be counted", hint="Free memory, and try again.") from error
+    except ChildKilledError as error:
+        raise UsageError(
+            f"{error}, so the tokenizer is rejected",
+            hint="Use the tokenizer.json that the publisher of the model provides.",
+        ) from error
+
+
 def _run_inspection(model: Path, *arguments: str) -> bytes:
     try:
         return run_child(
@@ -45,6 +65,8 @@ def _run_inspection(model: Path, *arguments: str) -> bytes:
             *arguments,
             timeout_s=WALL_TIME_LIMIT_S,
         )
+    except ChildTerminatedError as error:
+        raise UnavailableError(f"{error}; its model was not read", hint="Free memory, and try again.") from error
     except ChildKilledError as error:
         raise UsageError(
             f"{error}, so the model is rejected",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.errors import UsageError
 from app.records.language_model import GENAI_CONFIG_NAME, LanguageModelFormat
+from loadgen.regular_files import open_regular
 
 GGUF_MAGIC = b"GGUF"
 _GGUF_SUFFIX, SAFETENSORS_SUFFIX = ".gguf", ".safetensors"
@@ -45,7 +46,7 @@ def _find_format(path: Path) -> LanguageModelFormat | None:
         return None
     if path.suffix == SAFETENSORS_SUFFIX:
         return "safetensors"
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         has_magic = file.read(len(GGUF_MAGIC)) == GGUF_MAGIC
     return "gguf" if has_magic or path.suffix == _GGUF_SUFFIX else None
 

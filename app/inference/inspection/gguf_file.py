@@ -16,6 +16,7 @@ from app.inference.folder_file import find_file_in_folder
 from app.inference.inspection.formats import GGUF_MAGIC
 from app.inference.tensor_spec import StoredTensor, printable
 from app.records.model import ExternalFile
+from loadgen.regular_files import open_regular
 
 _VERSIONS = (2, 3)
 MAX_HEADER_BYTES = 256 << 20
@@ -102,7 +103,7 @@ def _read_one(path: Path, kept_keys: frozenset[str]) -> GgufFile:
     if size_bytes < 24:
         raise _build_error(path.name, "it is shorter than the header")
     with (
-        path.open("rb") as file,
+        open_regular(path) as file,
         mmap.mmap(file.fileno(), min(size_bytes, MAX_HEADER_BYTES), access=mmap.ACCESS_READ) as content,
     ):
         return _Reader(content, path.name, size_bytes, kept_keys).read_file()

@@ -8,6 +8,8 @@ from pathlib import Path
 MIB = 2**20
 COSTS_OPTION = "--costs"
 """Argument of the child process that requests the costs of a decoder."""
+TOKENIZER_OPTION = "--tokenizer"
+"""Argument of the child process that requests the trial of a tokenizer."""
 _BASE_MEMORY_MIB = 320
 _FILE_COPIES = 4
 """Number of copies of the file that the memory limit allows: raw bytes, protobuf messages, and two

@@ -31,6 +31,7 @@ from app.inference.inspection.tensors import (
 )
 from app.inference.tensor_spec import printable
 from app.records.model import BatchCost, ExternalFile, ModelMetadata, ModelValue, OperatorCount, ShapeOverrides
+from loadgen.regular_files import open_regular
 
 Shape = tuple[int | str, ...]
 
@@ -292,5 +293,5 @@ def _count_operators(graph: onnx.GraphProto, operator_flops: costs.OperatorFlops
 
 
 def _read_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

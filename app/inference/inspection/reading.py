@@ -12,6 +12,7 @@ import onnx
 
 from app.errors import UsageError
 from app.inference.tensor_spec import printable
+from loadgen.regular_files import open_regular
 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 _SUPPORTED_DOMAINS = STANDARD_DOMAINS | {
@@ -28,7 +29,8 @@ _EXPORT_HINT = "Export the model again."
 def read_model(path: Path) -> onnx.ModelProto:
     """Read a model file. Raises UsageError if the file is not an ONNX model."""
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        with open_regular(path) as file:
+            model = onnx.load_model_from_string(file.read())
     except MemoryError:
         raise
     except Exception as error:  # A protobuf error; its module must not be imported here.

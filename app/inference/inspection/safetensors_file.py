@@ -14,6 +14,7 @@ from app.inference.folder_file import find_file_in_folder
 from app.inference.inspection.bounded_json import MAX_INDEX_BYTES, decode, read_json
 from app.inference.tensor_spec import StoredTensor, printable
 from app.records.model import ExternalFile
+from loadgen.regular_files import open_regular
 
 MAX_HEADER_BYTES = 100_000_000
 """Maximum size of a header in bytes, as in the format's own implementation."""
@@ -112,7 +113,7 @@ def read_safetensors_folder(folder: Path) -> WeightFiles:
 
 def _read_header(path: Path) -> tuple[StoredTensor, ...]:
     size_bytes = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         header_bytes = int.from_bytes(file.read(8), "little")
         if size_bytes < 8 or header_bytes > size_bytes - 8:
             raise _build_error(path.name, "it ends within its header")

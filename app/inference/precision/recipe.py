@@ -18,6 +18,7 @@ from app.inference.model_file import check_model_file
 from app.inference.rows import Feeds
 from app.records.local import OnnxPrecision
 from app.records.model import ShapeOverrides
+from loadgen.regular_files import open_regular
 
 MAX_MODEL_BYTES = 2**31 - 2**26
 """Maximum size of a model including its weights, in bytes. The converted model is a single file,
@@ -84,7 +85,7 @@ def build_recipe(model: Path, precision: OnnxPrecision, calibration: Feeds | Non
 
 
 def hash_file(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -101,7 +102,7 @@ def products_may_overflow() -> bool:
 def _find_external_weights(model: Path) -> dict[str, Path]:
     """Return the external weight files of a model by name. The model is only parsed, in a child
     process, if a scan finds a possible reference to an external file."""
-    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with open_regular(model) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(_LOCATION_KEY) < 0:
             return {}
     files = inspect_model(model, ShapeOverrides()).external_files

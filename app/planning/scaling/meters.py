@@ -9,8 +9,7 @@ from app.planning.scaling.lifecycle import PENDING_PHASES, STARTING_PHASES
 from app.planning.scaling.operated_fleet import OperatedFleet
 from app.planning.scaling.signals import FleetView
 from app.planning.simulation.activator import sum_ages_s, sum_latencies_s
-from app.planning.simulation.histogram import compute_quantiles_s
-from app.planning.simulation.results import compute_busy_s, get_histogram
+from app.planning.simulation.results import compute_busy_s, compute_latency_percentiles, get_histograms
 from app.planning.simulation.serving import get_outstanding_counts, get_totals
 from app.planning.simulation.state import Fleet
 from app.records.day import DayMinute
@@ -94,14 +93,13 @@ class PeriodMeter:
         self._fleet, self._usd_per_hour, self._cell_count = fleet, usd_per_hour, cell_count
         self._period_start_s = start_s
         self._totals = get_totals(fleet)
-        self._histogram = get_histogram(fleet)
+        self._histograms = get_histograms(fleet)
         self._billed_s = 0.0
 
     def read(self, operated_fleet: OperatedFleet, now_s: float, desired_replicas: int) -> DayMinute:
-        totals, histogram, last_totals = get_totals(self._fleet), get_histogram(self._fleet), self._totals
+        totals, histograms, last_totals = get_totals(self._fleet), get_histograms(self._fleet), self._totals
         billed_s = sum(operated_fleet.replica_pool.compute_billed_s(now_s).values())
-        period_histogram, cell_count = histogram - self._histogram, self._cell_count
-        p50_s, p95_s, p99_s = compute_quantiles_s(period_histogram, (0.50, 0.95, 0.99))
+        cell_count = self._cell_count
         minute = DayMinute(
             at_s=self._period_start_s,
             arrivals_per_s=cell_count * (totals.arrivals - last_totals.arrivals) / (now_s - self._period_start_s),
@@ -115,10 +113,8 @@ class PeriodMeter:
             dropped=cell_count * (totals.dropped - last_totals.dropped),
             timed_out=cell_count * (totals.timed_out - last_totals.timed_out),
             failed=cell_count * (totals.failed - last_totals.failed),
-            p50_s=p50_s,
-            p95_s=p95_s,
-            p99_s=p99_s,
             usd=cell_count * (billed_s - self._billed_s) / 3600 * self._usd_per_hour,
+            **compute_latency_percentiles(histograms - self._histograms),
         )
-        self._period_start_s, self._totals, self._histogram, self._billed_s = now_s, totals, histogram, billed_s
+        self._period_start_s, self._totals, self._histograms, self._billed_s = now_s, totals, histograms, billed_s
         return minute

@@ -21,7 +21,6 @@ from app.analysis.columns import Floats
 from app.planning.service_models.families import add_slow_phase, list_candidate_families, vary_slots
 from app.planning.service_models.moments import (
     MIN_LOAD_POINTS,
-    MIN_REQUESTS,
     CannotFitError,
     ObservedLoad,
     ObservedStage,
@@ -30,7 +29,12 @@ from app.planning.service_models.moments import (
     find_best_fits,
     pick_evenly,
 )
-from app.planning.service_models.service_fit import QUANTILE_BY_AGGREGATE, add_shared_cores, count_requests
+from app.planning.service_models.service_fit import (
+    QUANTILE_BY_AGGREGATE,
+    add_shared_cores,
+    count_requests,
+    has_enough_responses,
+)
 from app.planning.service_models.service_times import compute_service_factors
 from app.planning.service_models.stage_simulation import (
     MAX_CACHED_FACTORS,
@@ -121,11 +125,11 @@ def fit_closed_loop(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_
 
 
 def _group_by_clients(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
-    """Return one combined load point per number of clients, in ascending order. Load points with
-    fewer than MIN_REQUESTS requests are dropped."""
+    """Return one combined load point per number of clients, in ascending order. Load points without
+    enough responses are dropped."""
     load_points_by_clients: dict[int, list[MeasuredLoadPoint]] = defaultdict(list)
     for load_point in load_points:
-        if load_point.clients and load_point.achieved_per_s > 0 and count_requests(load_point) >= MIN_REQUESTS:
+        if load_point.clients and has_enough_responses(load_point):
             load_points_by_clients[max(1, round(load_point.clients))].append(load_point)
     return [
         _combine_load_points(clients, load_points_by_clients[clients]) for clients in sorted(load_points_by_clients)

@@ -284,9 +284,39 @@ def _build_curve_from_fit(
         raise UsageError(
             f"no load point of {imported_curve.source} met {labels}"
             f"{describe_best_load_point(imported_curve.load_points, slo)}",
-            hint="Measure at a lower load, or relax the SLO.",
+            hint=_suggest_remedy(imported_curve.load_points, slo),
         )
     return msgspec.structs.replace(target.curve, max_rate_per_s=rate_per_s)
+
+
+_MIN_LATENCY_RATIO = 1.1
+"""Ratio of two latencies of a curve above which they differ by more than chance."""
+
+
+def _suggest_remedy(load_points: Sequence[MeasuredLoadPoint], slo: Sequence[Objective]) -> str:
+    """Return what to do if no load point met the SLO.
+
+    A lower load helps only if the latency grows with the load from the lowest load on. If the
+    latency is highest at the lowest load, that load was measured first and cold, for example
+    without cached prompts.
+    """
+    objective = next(iter(_list_latency_objectives(slo)), None)
+    latencies_s = [
+        latency_s
+        for load_point in sorted(load_points, key=lambda load_point: load_point.achieved_per_s)
+        if objective is not None and (latency_s := get_latency_s(load_point, objective)) is not None
+    ]
+    if len(latencies_s) < 2 or latencies_s[1] > _MIN_LATENCY_RATIO * latencies_s[0]:
+        return "Measure at a lower load, or relax the SLO."
+    if latencies_s[0] > _MIN_LATENCY_RATIO * min(latencies_s):
+        return (
+            "The latency is higher at the lowest load than at higher loads, so a lower load does not help. The first "
+            "requests may have met empty caches or a cold server: warm up, and measure the lowest load again."
+        )
+    return (
+        "The latency does not fall at lower loads, so a lower load does not help. Relax the SLO, or make the target "
+        "faster."
+    )
 
 
 def _estimate_rate_from_fit(

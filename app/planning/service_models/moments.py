@@ -59,6 +59,15 @@ _LIMIT_SLOPE_STEP = 0.05
 """Finite-difference step for the logarithm of a limit. A step smaller than one sequence, or than
 the tokens of one request, has no effect.
 """
+_MIN_START_LOG = 0.01
+_SEARCH_DECIMALS = 7
+"""Decimals to which a search rounds the logarithms of parameters, and residuals in standard
+deviations, at each evaluation.
+
+The last bits of exponentials and matrix products depend on the processor. Where the cost is flat
+and rough, as with a share of slow requests, a search would turn such a difference into another
+result.
+"""
 _ROBUST_SCALE = 2.0
 _ERROR_FACTORS = {RequestService: 1.3, BatchService: 1.8, TokenService: 2.5}
 """Factors by which actual fit errors exceed the errors that the Jacobian predicts, by type of
@@ -138,6 +147,8 @@ class FamilyFit(msgspec.Struct, frozen=True):
     """
     jacobian: Floats
     residuals: Floats
+    whiteners: tuple[Floats, ...]
+    """Matrix per stage that transforms differences of logarithms into the residuals."""
     held_out_cost: float | None = None
     """Held-out cost: the cost of each load point under a model fitted to all other load points,
     summed. `None` if models are not compared by held-out cost.
@@ -213,10 +224,8 @@ def find_best_fits(
         [*(fit.family for fit in refined_fits if fit.cost <= max_cost), *nearby_families], stages
     )
     if use_held_out:
-        statistic_counts = [len(stage.observed_load.names) for stage in stages]
         compared_fits = [
-            msgspec.structs.replace(fit, held_out_cost=_compute_held_out_cost(fit, statistic_counts))
-            for fit in compared_fits
+            msgspec.structs.replace(fit, held_out_cost=_compute_held_out_cost(fit)) for fit in compared_fits
         ]
     return sorted(compared_fits, key=_get_score)
 
@@ -302,7 +311,12 @@ def build_service_fit(fits: Sequence[FamilyFit], stages: Sequence[ObservedStage]
         for fit, probability in zip(fits, probabilities, strict=True)
         if probability > 0
     )
-    errors = tuple(error for stage in stages for error in _compute_residuals(stage, services[0].service))
+    held_out_residuals = _compute_held_out_residuals(best_fit)
+    errors = tuple(
+        error
+        for stage, whitener, residuals in zip(stages, best_fit.whiteners, held_out_residuals, strict=True)
+        for error in _compute_errors(stage, services[0].service, np.asarray(np.linalg.solve(whitener, residuals)))
+    )
     return ServiceFit(
         services=services,
         errors=errors,
@@ -364,9 +378,15 @@ def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[
     return [_fit_family(family, stages, whiteners) for family in families]
 
 
-def _compute_held_out_cost(fit: FamilyFit, statistic_counts: Sequence[int]) -> float:
-    """Return the held-out cost of a fit, summed over load points. Each load point in turn is left
-    out of the fit.
+def _compute_held_out_cost(fit: FamilyFit) -> float:
+    """Return the held-out cost of a fit, summed over load points."""
+    squares = (np.concatenate(_compute_held_out_residuals(fit)) / _ROBUST_SCALE) ** 2
+    return float((2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares) - 1)).sum())
+
+
+def _compute_held_out_residuals(fit: FamilyFit) -> list[Floats]:
+    """Return the residuals of each load point under the model that is fitted to all other load
+    points.
 
     The fit without a load point is approximated by one Gauss-Newton step within the model's bounds,
     without another simulation. The last rows of the Jacobian belong to the prior and are never left
@@ -379,19 +399,18 @@ def _compute_held_out_cost(fit: FamilyFit, statistic_counts: Sequence[int]) -> f
     slopes, weights = fit.jacobian * scale[:, None] ** 0.75, scale**-0.25
     log_parameters, (low, high) = np.array(fit.family.log_parameters), fit.family.bounds
     bounds = np.minimum(low - log_parameters, -1e-9), np.maximum(high - log_parameters, 1e-9)
-    cost, start = 0.0, 0
-    for statistic_count in statistic_counts:
-        held_out_rows = np.arange(start, start + statistic_count)
+    held_out_residuals, start = [], 0
+    for whitener in fit.whiteners:
+        held_out_rows = np.arange(start, start + len(whitener))
         fitted_rows = np.delete(np.arange(scale.size), held_out_rows)
         step = optimize.lsq_linear(
             slopes[fitted_rows] * weights[fitted_rows, None],
             -fit.residuals[fitted_rows] * weights[fitted_rows],
             bounds=bounds,
         ).x
-        squares = ((fit.residuals[held_out_rows] + slopes[held_out_rows] @ step) / _ROBUST_SCALE) ** 2
-        cost += float((2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares) - 1)).sum())
-        start += statistic_count
-    return cost
+        held_out_residuals.append(np.asarray(fit.residuals[held_out_rows] + slopes[held_out_rows] @ step))
+        start += len(whitener)
+    return held_out_residuals
 
 
 def _build_whiteners(family: ServiceFamily, stages: Sequence[ObservedStage]) -> list[Floats]:
@@ -407,25 +426,34 @@ def _fit_family(family: ServiceFamily, stages: Sequence[ObservedStage], whitener
     """
     observed_logs = [np.array(stage.observed_load.logs) for stage in stages]
 
-    def compute_residuals(log_parameters: Floats) -> Floats:
+    def compute_residuals(exact_log_parameters: Floats) -> Floats:
+        log_parameters = np.round(exact_log_parameters, _SEARCH_DECIMALS)
         service = family.with_values(log_parameters)
         stage_residuals = [
             whitener @ (logs - stage.simulate(service).log_means)
             for stage, logs, whitener in zip(stages, observed_logs, whiteners, strict=True)
         ]
-        return np.concatenate([*stage_residuals, family.compute_prior_residuals(log_parameters)])
+        residuals = np.concatenate([*stage_residuals, family.compute_prior_residuals(log_parameters)])
+        return np.asarray(np.round(residuals, _SEARCH_DECIMALS))
 
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
+    # the step of a slope is relative to the logarithm, and must not be 0 where a search begins at a parameter of 1
+    log_parameters = np.array(family.log_parameters)
+    start = np.where(np.abs(log_parameters) < _MIN_START_LOG, _MIN_START_LOG, log_parameters)
     solution = optimize.least_squares(
-        compute_residuals, np.array(family.log_parameters), loss="soft_l1", f_scale=_ROBUST_SCALE,
+        compute_residuals, np.clip(start, *family.bounds), loss="soft_l1", f_scale=_ROBUST_SCALE,
         diff_step=_compute_slope_steps(family), x_scale=0.3, max_nfev=_MAX_EVALUATIONS, xtol=1e-3, ftol=1e-3,
         bounds=family.bounds,
     )  # fmt: skip
     log_determinant = sum(float(np.linalg.slogdet(whitener)[1]) for whitener in whiteners)
     cost = 2 * float(solution.cost) - 2 * log_determinant
     return FamilyFit(
-        family.with_log_parameters(np.asarray(solution.x)), cost, np.asarray(solution.jac), np.asarray(solution.fun)
+        family.with_log_parameters(np.asarray(solution.x)),
+        cost,
+        np.asarray(solution.jac),
+        np.asarray(solution.fun),
+        tuple(whiteners),
     )
 
 
@@ -473,12 +501,23 @@ def _compute_covariance(fit: FamilyFit, spread: float) -> tuple[tuple[float, ...
     return tuple(tuple(float(value) for value in row) for row in covariance)
 
 
-def _compute_residuals(stage: ObservedStage, service: ServiceModel) -> list[FitError]:
+def _compute_errors(stage: ObservedStage, service: ServiceModel, held_out_differences: Floats) -> list[FitError]:
+    """Return the errors of a service model at one stage. `held_out_differences` are the logarithms
+    of the ratios of the measured values to those of the model without this stage."""
     observed_load, statistics = stage.observed_load, stage.simulate(service)
     scatter = np.sqrt(np.diag(statistics.log_covariance) * stage.variance_share + _MIN_SCATTER**2)
+    rows = zip(
+        observed_load.names, observed_load.logs, statistics.log_means, scatter, held_out_differences, strict=True
+    )
     return [
-        FitError(observed_load.offered_per_s, name, math.exp(log), math.exp(mean), float((mean - log) / sigma))
-        for name, log, mean, sigma in zip(
-            observed_load.names, observed_load.logs, statistics.log_means, scatter, strict=True
+        FitError(
+            observed_load.offered_per_s,
+            name,
+            math.exp(log),
+            math.exp(mean),
+            float((mean - log) / sigma),
+            math.exp(log - difference),
+            float(sigma),
         )
+        for name, log, mean, sigma, difference in rows
     ]

@@ -123,7 +123,7 @@ def group_load_points(load_points: Sequence[MeasuredLoadPoint]) -> list[Observed
     for load_point in load_points:
         latencies = load_point.latencies_s.get("latency", {})
         has_percentiles = bool(load_point.offered_per_s) and any(latencies.get(name) for name in QUANTILE_BY_AGGREGATE)
-        if has_percentiles and load_point.gaps != "other" and count_requests(load_point) >= MIN_REQUESTS:
+        if has_percentiles and load_point.gaps != "other" and has_enough_responses(load_point):
             load_points_by_rate[load_point.gaps, load_point.offered_per_s or 0.0].append(load_point)
     key_groups: list[list[tuple[GapDistribution, float]]] = []
     for gaps, rate in sorted(load_points_by_rate):
@@ -146,6 +146,15 @@ def count_requests(load_point: MeasuredLoadPoint) -> int:
         return load_point.completed + (load_point.failed or 0)
     rate_per_s = load_point.achieved_per_s if load_point.offered_per_s is None else load_point.offered_per_s
     return ASSUMED_REQUESTS if load_point.duration_s is None else round(rate_per_s * load_point.duration_s)
+
+
+def has_enough_responses(load_point: MeasuredLoadPoint) -> bool:
+    """Return whether a load point has at least `MIN_REQUESTS` requests and a throughput above 0.
+
+    If no response ended within a stage, its requests have latencies, but the stage has no
+    throughput.
+    """
+    return load_point.achieved_per_s > 0 and count_requests(load_point) >= MIN_REQUESTS
 
 
 def _combine_load_points(load_points: Sequence[MeasuredLoadPoint]) -> ObservedLoad:

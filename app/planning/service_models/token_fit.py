@@ -28,7 +28,6 @@ from app.analysis.token_samples import MAX_PAIRS, merge_samples, unpack_pairs
 from app.planning.service_models.families import ADMISSION_LIMITS, Prior, ServiceFamily
 from app.planning.service_models.moments import (
     MIN_LOAD_POINTS,
-    MIN_REQUESTS,
     CannotFitError,
     ObservedLoad,
     ObservedStage,
@@ -37,7 +36,7 @@ from app.planning.service_models.moments import (
     find_best_fits,
     pick_evenly,
 )
-from app.planning.service_models.service_fit import count_requests
+from app.planning.service_models.service_fit import count_requests, has_enough_responses
 from app.planning.service_models.service_times import compute_lognormal_factors
 from app.planning.service_models.stage_simulation import RESPONSE_GAP, TokenLoad, TokenSimulation
 from app.planning.simulation.compiled import Ints
@@ -119,9 +118,7 @@ def fit_token_service(
     token_load_points = [
         load_point for load_point in load_points if has_token_latencies(load_point) and load_point.gaps != "other"
     ]
-    points = _group_by_load(
-        [load_point for load_point in token_load_points if count_requests(load_point) >= MIN_REQUESTS]
-    )
+    points = _group_by_load([load_point for load_point in token_load_points if has_enough_responses(load_point)])
     if len(points) < MIN_LOAD_POINTS:
         requirement_text = f"a token service model needs TTFT and time per token at {MIN_LOAD_POINTS} loads"
         raise CannotFitError(f"{requirement_text}, but there are {len(points)}")

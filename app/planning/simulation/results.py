@@ -68,6 +68,22 @@ def reset_counts(fleet: Fleet) -> None:
     fleet.counts[:, [BATCHES, ITEMS]] = 0
 
 
+def get_histograms(fleet: Fleet) -> Ints:
+    """Return the histograms of all latencies over all request classes, one per row: LATENCY and, if
+    requests have tokens, FIRST_TOKEN and PER_TOKEN."""
+    return np.asarray(fleet.tallies[:, HISTOGRAMS:].sum(axis=0).reshape(-1, BUCKET_COUNT))
+
+
+def compute_latency_percentiles(histograms: Ints) -> dict[str, float | None]:
+    """Return the fields of LatencyPercentiles for the rows of `get_histograms`, or for the increase
+    of each during a period."""
+    return {
+        f"{prefix}p{percent}_s": quantile_s
+        for prefix, histogram in zip(("", "ttft_", "tpot_"), histograms, strict=False)
+        for percent, quantile_s in zip((50, 95, 99), compute_quantiles_s(histogram, (0.50, 0.95, 0.99)), strict=True)
+    }
+
+
 def get_histogram(fleet: Fleet, latency_index: int = LATENCY) -> Ints:
     """Return the histogram of a latency over all request classes. The latency is LATENCY or, if
     requests have tokens, FIRST_TOKEN or PER_TOKEN."""

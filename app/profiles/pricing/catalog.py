@@ -329,10 +329,30 @@ def check_source(catalog: Catalog, name: str) -> None:
         raise UsageError(f"the price source {name!r} is unknown", hint=hint)
 
 
+_MAX_NAMED_REGIONS = 12
+
+
 def check_region(catalog: Catalog, name: str) -> None:
-    """Check that the catalog has an offer in the region. Otherwise, raise UsageError with the most
-    similar name as hint."""
-    _check_known_name("region", name, (offer.region for offer in catalog.offers))
+    """Check that the catalog has an offer in the region. Otherwise, raise UsageError with the regions
+    that begin with this name or are in the country with this code, or with the most similar name, as
+    hint."""
+    providers_by_region = {offer.region: offer.provider for offer in catalog.offers}
+    if name not in providers_by_region:
+        meant = sorted(
+            region
+            for region, provider in providers_by_region.items()
+            if region.casefold().startswith(name.casefold()) or _find_country(catalog, provider, region) == name.upper()
+        )
+        if name and len(meant) > 1:
+            more_text = ", …" if len(meant) > _MAX_NAMED_REGIONS else ""
+            hint = f"Write the ones that you mean of {', '.join(meant[:_MAX_NAMED_REGIONS])}{more_text}"
+            raise UsageError(f"{name!r} is not a region, but stands for {len(meant)} regions", hint=hint)
+    _check_known_name("region", name, providers_by_region)
+
+
+def _find_country(catalog: Catalog, provider: str, region: str) -> str | None:
+    grid = catalog.grid.get(f"{provider}/{region}")
+    return None if grid is None else grid.country
 
 
 def check_provider(catalog: Catalog, name: str) -> None:

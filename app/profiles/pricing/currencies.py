@@ -19,6 +19,21 @@ USD = "USD"
 MAX_RATE_AGE_DAYS = 90
 _CURRENCY_CODE = re.compile(r"[A-Z]{3}")
 _MONEY = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?\s*([A-Z]{3})(?:/(?:month|year|h|hour|kWh))?", re.ASCII)
+_SYMBOLS = {"$": "USD", "€": "EUR", "£": "GBP"}
+"""Currency symbols that stand for one currency; ¥ stands for two."""
+_SYMBOL_AMOUNT = re.compile(
+    r"(?P<sign>[-+]?)(?P<before>[$€£])?\s*(?P<number>[\d.]+(?:[eE][-+]?\d+)?)\s*(?P<after>[$€£])?"
+)
+
+
+def replace_currency_symbol(text: str) -> str:
+    """Return an amount of money, such as `100 €/month` or `$5/h`, with the code of the currency after the number in
+    place of the symbol; any other text stripped of spaces, but otherwise unchanged."""
+    match = _SYMBOL_AMOUNT.match(text.strip())
+    if match is None or (match["before"] is None) == (match["after"] is None):
+        return text.strip()
+    currency = _SYMBOLS[match["before"] or match["after"]]
+    return f"{match['sign']}{match['number']} {currency}{text.strip()[match.end() :]}"
 
 
 @cache
@@ -78,8 +93,8 @@ def format_rate_warning(rate: ExchangeRate, today: datetime.date) -> str | None:
 
 
 def _find_currency(text: str) -> str | None:
-    amount = text.rpartition("=")[2].strip()  # the text may be an override such as plan.budget=4000 EUR/month
-    match = _MONEY.fullmatch(amount)
+    amount = text.rpartition("=")[2]  # the text may be an override such as plan.budget=4000 EUR/month
+    match = _MONEY.fullmatch(replace_currency_symbol(amount))
     return None if match is None else match[1]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from app.profiles.pricing.price_cells import (
 )
 from app.profiles.problems import BadValueError, UnknownKeyError
 from app.records.offers import Catalog, OwnedHardware, PriceRow
+from loadgen.regular_files import open_regular
 
 
 def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
@@ -41,7 +43,7 @@ def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceR
     """
     for column in cells:
         if column not in PARSERS:
-            raise UnknownKeyError(column, PARSERS, None)
+            raise UnknownKeyError(column, PARSERS, _find_currency_hint(column))
     filled_cells = {column: value for column, value in cells.items() if value is not None and value != ""}
     for column in KEY_COLUMNS:
         if column not in filled_cells:
@@ -63,6 +65,19 @@ def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceR
         owned=owned,
         **{column: values.get(column) for column in PLAIN_COLUMNS},
     )
+
+
+def _find_currency_hint(column: str) -> str | None:
+    """Return where a price list has the currency, for an unknown column that contains one, such as
+    `currency` or `on_demand_eur_per_hour`; None for any other column."""
+    if column == "currency":
+        return "Write each price with its currency instead, such as 0.75 EUR/h in the column on_demand_usd_per_hour."
+    is_per_hour = column.endswith("_per_hour")
+    known_column = re.sub(r"_[a-z]{3}(?=_|$)", "_usd" if is_per_hour else "", column, count=1)
+    if known_column == column or known_column not in PARSERS:
+        return None
+    example = "0.75 EUR/h" if is_per_hour else "40000 EUR"
+    return f"Name the column {known_column}, and write its cells with their currency, such as {example}."
 
 
 def _build_owned_hardware(values: Mapping[str, Any]) -> OwnedHardware | None:
@@ -217,7 +232,7 @@ def _read_content(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
             raise ProfileError("the path is not a file", path=str(path))
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None

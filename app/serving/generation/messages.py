@@ -280,9 +280,18 @@ def _build_error(message: str) -> RejectedError:
 def encode_error(status: int, code: str, message: str, parameter: str | None = None) -> bytes:
     """Encode an error as the API does. `parameter` is the name of the parameter at fault."""
     types = {400: "invalid_request_error", 404: "invalid_request_error", 413: "invalid_request_error",
+             415: "invalid_request_error", 403: "permission_error",
              401: "authentication_error", 429: "rate_limit_error"}  # fmt: skip
     error_type = types.get(status, "server_error")
     return msgspec.json.encode({"error": {"message": message, "type": error_type, "param": parameter, "code": code}})
+
+
+_GUARD_CODES = {401: "invalid_api_key", 403: "forbidden", 415: "unsupported_media_type"}
+
+
+def encode_guard_error(status: int, message: str) -> bytes:
+    """Encode the error for a request that is rejected before it reaches the API."""
+    return encode_error(status, _GUARD_CODES[status], message)
 
 
 class ResponseEncoder:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from app.errors import UsageError
 from app.inference.generation.engine import GenerationEngine
 from app.inference.generation.model_folder import GenerativeModel, read_model_folder
 from app.inference.generation.runtime import ModelTokenizer, get_genai_version, open_generative_model
-from app.serving.connections import TokenGuard, resolve_token
+from app.serving.connections import guard, resolve_token
 from app.serving.generation.application import ServedLanguageModel, build_generation_application
-from app.serving.generation.messages import encode_error
+from app.serving.generation.messages import encode_guard_error
 from app.serving.generation.metrics import GenerationMetrics
 from app.serving.generation.scheduling import BatchLimits
 from app.serving.generation.service import GenerationService
@@ -75,8 +74,7 @@ async def _serve(
     served_model = ServedLanguageModel(settings.name, model.vocabulary, int(time.time()))
     application: ASGIApp = build_generation_application(served_model, service, settings.limits.max_bodies_bytes)
     ready_report = _build_ready_report(settings, limits, listener)
-    if ready_report.token is not None:
-        application = TokenGuard(application, ready_report.token, partial(encode_error, 401, "invalid_api_key"))
+    application = guard(application, ready_report.token, encode_guard_error)
     server = DrainingServer(application, service, settings.limits, lambda: announce(ready_report))
     if settings.exit_with_stdin:
         server.drain_with_stdin()

@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.errors import SizewiseError
+from app.errors import MeasurementError, SizewiseError
 from app.inference.job import SessionSettings, VariantJob, VariantScored
+from app.records.checks import Check
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
@@ -48,6 +49,10 @@ class Reference(msgspec.Struct, frozen=True):
     scores: Scores | None
 
 
+_NO_REFERENCE = Reference(None, None)
+_MAX_ATTEMPTS = 2
+
+
 class ReferenceCache:
     """Cache of the reference data of all models. The reference of a model is computed on first
     use."""
@@ -80,7 +85,38 @@ class ReferenceCache:
         return self._references[model].scores if model in self._references else None
 
     def _compute_reference(self, variant_spec: VariantSpec) -> Reference:
+        """Compute the reference of a model. A process that was lost, for example because it was killed,
+        is started once more. If it is lost again, a check of the run warns, and the variants are not
+        compared with a reference."""
         name = Path(variant_spec.model).stem
+        error: SizewiseError | None = None
+        for _ in range(_MAX_ATTEMPTS):
+            try:
+                return self._run_reference(variant_spec, name)
+            except SizewiseError as failure:
+                error = failure
+            has_ended = self._interruption.is_requested or not self._limit_monitor.check(self._dependencies.now_ns())
+            if has_ended:
+                return _NO_REFERENCE
+            if not isinstance(error, MeasurementError):
+                break  # It would fail again.
+        self._report_missing_reference(variant_spec, name, error)
+        return _NO_REFERENCE
+
+    def _report_missing_reference(self, variant_spec: VariantSpec, name: str, error: SizewiseError | None) -> None:
+        # If the variant is the reference itself, its own run reports an error of the model.
+        is_own_reference = variant_spec.variant.provider == "cpu" and variant_spec.precision == "as-is"
+        if isinstance(error, MeasurementError):
+            hint = (
+                f"The CPU reference of {name} could not be computed: {error}. The variants are not compared with it. "
+                "Check the free memory, and run again."
+            )
+            self._run_log.add_check(Check("reference", name, None, None, "WARN", hint))
+        elif not is_own_reference:
+            self._run_log.add_note(f"The CPU reference of {name} could not be computed: {error}.")
+
+    def _run_reference(self, variant_spec: VariantSpec, name: str) -> Reference:
+        """Run a model on the CPU and return its reference data. Raises SizewiseError."""
         job = VariantJob(
             model=variant_spec.model,
             provider="cpu",
@@ -92,25 +128,17 @@ class ReferenceCache:
             unscored_rows=self._spec.data.unscored_rows,
             memory_limit_bytes=self._spec.get_memory_limit_bytes("cpu"),
         )
-        outputs_path, scores = None, None
+        scores, number = None, len(self._references) + 1
         running_variant = self._dependencies.start_variant(f"the reference run of {name}", job, ())
         self._interruption.set_stop_callback(lambda _: running_variant.kill())
         try:
             running_variant.wait_until_open(self._cap_duration_s(OPEN_TIMEOUT_S))
             if self._spec.data.label is not None:
                 scores = decode_scores(running_variant.score(self._cap_duration_s(SCORE_TIMEOUT_S)))
-                self._dependencies.store.store_outputs(
-                    f"scores-of-reference-{len(self._references) + 1}", scores.values
-                )
             report = running_variant.compute_outputs(REFERENCE_ROW_COUNT, self._cap_duration_s(OPEN_TIMEOUT_S))
-            outputs = np.frombuffer(report.content, report.dtype).reshape(report.shape)
-            outputs_path = self._dependencies.store.store_outputs(f"reference-{len(self._references) + 1}", outputs)
-        except SizewiseError as error:
-            # If the variant is the reference itself, its own run reports the error.
-            is_own_reference = variant_spec.variant.provider == "cpu" and variant_spec.precision == "as-is"
-            has_ended = self._interruption.is_requested or not self._limit_monitor.check(self._dependencies.now_ns())
-            if not (has_ended or is_own_reference):
-                self._run_log.add_note(f"The CPU reference of {name} could not be computed: {error}.")
         finally:
             running_variant.close()
-        return Reference(outputs_path, scores)
+        outputs = np.frombuffer(report.content, report.dtype).reshape(report.shape)
+        if scores is not None:
+            self._dependencies.store.store_outputs(f"scores-of-reference-{number}", scores.values)
+        return Reference(self._dependencies.store.store_outputs(f"reference-{number}", outputs), scores)

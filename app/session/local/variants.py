@@ -427,6 +427,7 @@ class VariantRunner:
                 weight_bytes=None if costs is None or costs.unknown_reason is not None else costs.weight_bytes,
                 kv_bytes_per_token=None if costs is None else costs.kv_bytes_per_token,
                 parameters=None if costs is None else costs.parameters,
+                source_dtype=None if costs is None else costs.source_dtype,
                 kv_cache_bytes=None if costs is None else self._compute_kv_cache_bytes(variant_spec, costs),
                 opened_memory_bytes=None if opened_report is None else opened_report.memory_bytes,
             ),

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
+from loadgen.regular_files import open_regular
 
 MAX_BYTES = 128 * 2**20
 MAX_TABLE_BYTES = 16 * 2**20
@@ -85,7 +86,7 @@ def _read_text(path: Path, name: str) -> str:
     if path.exists() and not path.is_file():
         raise build_file_error(name, "it is not a file")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise build_file_error(name, f"{error.strerror or 'it cannot be opened'}") from error

@@ -6,7 +6,7 @@ import pytest
 from app.analysis.breakdown import break_down_latency, break_down_request
 from app.analysis.rows import StageRows, read_rows
 from app.records.breakdown import LatencyBreakdown
-from app.records.server_counters import LatencyComparison
+from app.records.server_counters import LatencyComparison, ServerLatencyKind
 from tests.fakes.queues import constant_s, request_rows
 from tests.fakes.streams import Answer, stream_rows
 
@@ -68,7 +68,6 @@ def test_a_part_that_some_of_the_requests_lack_is_unknown() -> None:
     [
         ({"queue": 30, "prefill": 60, "decode": 150, "ttft": 90}, {"queue": 30, "prefill": 60}),
         ({"queue": 30, "ttft": 90, "e2e": 240}, {"queue": 30, "prefill": 60}),
-        ({"ttft": 90}, {"queue": None, "prefill": 90}),
     ],
 )
 def test_the_servers_counters_explain_the_mean_alone(
@@ -82,9 +81,32 @@ def test_the_servers_counters_explain_the_mean_alone(
     assert found["p50"].evidence is None
 
 
+@pytest.mark.parametrize("kind", ["ttft", "e2e"])
+def test_a_latency_that_contains_an_unknown_queue_time_is_no_part(kind: ServerLatencyKind) -> None:
+    mean = break_down(rows(answer(0.0), answer(500.0)), LatencyComparison(kind, 90, 2))["mean"]
+    assert (mean.parts_ms["queue"], mean.parts_ms["prefill"], mean.parts_ms.get("processing")) == (None, None, None)
+    assert (mean.evidence, mean.largest_part) == (None, None)
+    without_tokens = read_rows(request_rows(constant_s(10, 1), np.full(10, 0.02)))
+    mean = break_down(without_tokens, LatencyComparison(kind, 19.0, 10))["mean"]
+    assert (mean.parts_ms["processing"], mean.parts_ms.get("prefill"), mean.largest_part) == (None, None, None)
+
+
+def test_a_response_without_tokens_does_not_hide_the_parts_of_the_others() -> None:
+    answered = [answer(100.0 * index) for index in range(20)]
+    expected = break_down(rows(*answered, reported=REPORTED))
+    empty = Answer(scheduled_ms=2_500.0, sent_ms=2_500.0, end_ms=9_000.0, tokens_out=0)
+    assert break_down(rows(*answered, empty, reported=REPORTED)) == expected
+
+
+def test_a_response_of_few_chunks_does_not_hide_the_stalls_of_the_others() -> None:
+    short = Answer(scheduled_ms=500.0, chunks_ms=(510, 520, 530))
+    mean = break_down(rows(answer(0.0), short))["mean"]
+    assert (mean.parts_ms["stalls"], mean.parts_ms["decode"]) == pytest.approx((50 / 2, (100 + 20) / 2))
+
+
 def test_counters_count_the_lead_in_and_so_does_the_mean_that_rests_on_them() -> None:
     stage_rows, all_rows = rows(answer(0.0)), rows(answer(-500.0), answer(0.0))
-    mean, *others = break_down_latency(stage_rows, all_rows, (LatencyComparison("ttft", 90, 2),))
+    mean, *others = break_down_latency(stage_rows, all_rows, (LatencyComparison("queue", 90, 2),))
     assert mean.requests == 2
     assert {one.requests for one in others} == {1}
 

@@ -10,6 +10,7 @@ from scipy import stats
 
 from app.analysis.estimates import (
     compute_distribution,
+    count_batches,
     estimate_mean,
     estimate_ordered_proportion,
     estimate_percentile,
@@ -188,3 +189,28 @@ def test_a_rate_counts_what_lies_in_its_window() -> None:
 def test_an_even_rate_is_sure() -> None:
     times = np.arange(0, 10 * SECOND_NS, SECOND_NS // 100)
     assert estimate_rate(times, (0, 10 * SECOND_NS)).ci95 == (100.0, 100.0)
+
+
+def test_requests_that_stay_long_have_fewer_batches() -> None:
+    assert count_batches(30.0, 0.02) == 20
+    assert count_batches(60.0, 0.5) == 12
+    assert count_batches(60.0, 20.0) == 5
+    assert count_batches(0.0, 0.0) == 20
+
+
+def test_the_median_of_values_that_are_correlated_for_long_is_covered_with_long_batches() -> None:
+    """Of an AR(1) series whose correlation lasts as long as a twentieth of the series."""
+    covered, narrow, rng = 0, 0, np.random.default_rng(3)
+    for _ in range(60):
+        noise, values = rng.standard_normal(2400), np.empty(2400)
+        value = noise[0] / math.sqrt(1 - 0.99**2)
+        for index, shock in enumerate(noise):
+            value = 0.99 * value + shock
+            values[index] = value
+        values = values[400:]
+        for count in (20, 5):
+            low, high = compute_distribution(values, count)["p50"].ci95 or (-math.inf, math.inf)
+            covered += count == 5 and low <= 0 <= high
+            narrow += count == 20 and low <= 0 <= high
+    assert narrow < covered
+    assert covered >= 51  # 95 % of 60 by chance: at least 51 in 99 of 100 cases

@@ -95,6 +95,15 @@ def test_what_was_never_sent_was_asked_for_all_the_same() -> None:
     assert "reliable up to 154 req/s" in str(found.hint)
 
 
+def test_a_lower_rate_is_advised_only_if_it_would_help() -> None:
+    scheduled = constant_s(200, 10)
+    frame = request_rows(scheduled, np.full(scheduled.size, 0.1), 0.02)
+    for capacity_per_s, is_advised in ((20_000.0, False), (400.0, True), (None, True)):
+        found = checks(frame, replace(FACTS, generator_capacity_per_s=capacity_per_s))["late_sends"]
+        assert found.verdict == "INVALID"
+        assert ("Lower the rate" in str(found.hint)) is is_advised
+
+
 def test_where_the_rate_changes_the_busiest_second_counts() -> None:
     spike = np.concatenate([constant_s(100, 4), 4 + constant_s(900, 1), 5 + constant_s(100, 5)])
     frame = request_rows(spike, np.full(spike.size, 0.02))

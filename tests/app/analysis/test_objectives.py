@@ -162,7 +162,7 @@ def test_the_last_percentile_may_be_written_with_a_dot(written: str) -> None:
     ("text", "message", "hint"),
     [
         ("latncy_ms.p95 < 50", 'the metric "latncy_ms" is unknown', "Did you mean latency_ms?"),
-        ("zzz < 50", 'the metric "zzz" is unknown', "Use one of latency_ms"),
+        ("zzz < 50", 'the metric "zzz" is unknown', "Use a metric such as latency_ms"),
         ("latency_ms < 50", "needs an aggregate", "p50, p90, p95, p99, p99.9, mean, max"),
         ("latency_ms.p96 < 50", 'no aggregate "p96"', "p95"),
         ("error_rate.p95 < 1%", "no aggregates", "Use error_rate."),
@@ -310,3 +310,11 @@ def test_an_objective_in_the_short_form_has_its_full_name() -> None:
 )
 def test_objectives_and_gates_have_a_display_text(text: str, display_text: str) -> None:
     assert format_objective(text) == display_text
+
+
+@pytest.mark.parametrize("text", ["p95 < 50min", "ttft.p99 <= 2 sec", "mean < 5x | warn"])
+def test_a_short_objective_with_an_unknown_unit_names_the_units(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_objective(text)
+    assert "unit" in str(caught.value)
+    assert "us, ms or s" in str(caught.value.hint)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -113,8 +114,9 @@ def test_a_search_that_is_reported_how_little_is_left_holds_what_it_is_sure_of()
     while (probe := search.next_probe()) is not None:
         if len(tried) == 4:
             assert probe.kind == "probe"
-            search.limit_probes(3)
             search.limit_probes(20)
+            assert (search.remaining_probes, search.is_shortened) == (20, True)
+            search.limit_probes(3)
             assert search.remaining_probes == 3
             probe = search.next_probe()
             assert probe is not None
@@ -262,3 +264,25 @@ def test_no_rate_is_reported_that_failed_a_hold_or_held_too_seldom(seed: int) ->
     assert all(held for _, held in at_the_answer)
     assert at_the_answer.count(("step", True)) == repeats
     assert outcome.bracket[1] is None or outcome.bracket[1] > outcome.max_rate_per_s
+
+
+@pytest.mark.parametrize("passes_at_the_end", [True, False])
+def test_a_search_returns_to_its_first_rate_at_the_end_and_keeps_its_outcome(passes_at_the_end: bool) -> None:
+    search, rates = RateSearch(10.0, repeats=2), []
+    outcome = search.get_outcome()
+    while (probe := search.next_probe()) is not None:
+        is_return = search.get_outcome().max_rate_per_s is not None and probe.rate_per_s == 10.0
+        outcome = search.get_outcome() if is_return else outcome
+        rates.append(probe.rate_per_s)
+        search.record_result(probe, probe.rate_per_s <= 87.0 and (passes_at_the_end or not is_return))
+    assert (rates[0], rates[-1], rates.count(10.0)) == (10.0, 10.0, 2)
+    assert search.get_outcome() == msgspec.structs.replace(outcome, probe_count=outcome.probe_count + 1)
+
+
+def test_a_search_without_a_probe_left_does_not_return() -> None:
+    search, count = RateSearch(10.0, repeats=2, max_probes=4), 0
+    while (probe := search.next_probe()) is not None:
+        search.record_result(probe, True)
+        count += 1
+    assert search.get_outcome().max_rate_per_s is not None
+    assert count == 4

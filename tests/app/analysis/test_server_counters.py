@@ -8,8 +8,9 @@ from app.analysis.server_counters import (
     compare_latencies,
     compute_quantile_bounds_ms,
     compute_server_counters,
+    refuse_by_counts,
 )
-from app.records.server_counters import LatencyComparison, LatencyHistogram, ServerCounters
+from app.records.server_counters import CountersRefusal, LatencyComparison, LatencyHistogram, ServerCounters
 from app.records.telemetry import Samples
 from app.telemetry.metrics_page import parse_metrics
 from tests.fakes.streams import Answer, stream_rows
@@ -99,6 +100,83 @@ def test_without_two_readings_or_known_counters_nothing_is_known(
 
 def test_a_restarted_server_is_unknown() -> None:
     assert compute_server_counters([read(VLLM.format(n=3))], [read(VLLM.format(n=1))]) is None
+
+
+REPLICA = """# TYPE process_start_time_seconds gauge
+process_start_time_seconds {start}
+# TYPE vllm:request_success_total counter
+vllm:request_success_total{{pod="{pod}"}} {requests}
+# TYPE vllm:request_success_created gauge
+vllm:request_success_created{{pod="{pod}"}} {created}
+# TYPE process_cpu_seconds_total counter
+process_cpu_seconds_total {cpu_s}
+# TYPE vllm:time_to_first_token_seconds histogram
+vllm:time_to_first_token_seconds_sum {ttft_s}
+vllm:time_to_first_token_seconds_count {requests}
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running {running}
+"""
+FIRST = {"start": 1.7e9, "created": 1.7e9 + 5, "pod": "a", "requests": 100, "cpu_s": 30.0, "ttft_s": 9.0, "running": 9}
+LATER = FIRST | {"requests": 400, "cpu_s": 40.0, "ttft_s": 12.0, "running": 0}
+
+
+@pytest.mark.parametrize(
+    ("differences", "refusal"),
+    [
+        ({}, None),
+        ({"start": 1.7e9 + 60}, "other_process"),
+        ({"created": 1.7e9 + 65}, "other_process"),
+        ({"pod": "b"}, "other_process"),
+        ({"cpu_s": 20.0}, "counter_decreased"),
+        ({"ttft_s": 8.0}, "counter_decreased"),
+    ],
+)
+def test_counters_of_two_processes_are_not_subtracted(
+    differences: dict[str, object], refusal: CountersRefusal | None
+) -> None:
+    before, after = read(REPLICA.format(**FIRST)), read(REPLICA.format(**(LATER | differences)))
+    counters = compute_server_counters([before], [after])
+    assert counters is not None
+    assert counters.refusal == refusal
+    assert (counters.requests, set(counters.latencies)) == ((300, {"ttft"}) if refusal is None else (None, set()))
+
+
+def test_another_replica_is_found_among_several_servers() -> None:
+    first, later, other = (
+        read(REPLICA.format(**values)) for values in (FIRST, LATER, LATER | {"start": 1.7e9 + 60, "pod": "b"})
+    )
+    counters = compute_server_counters([first, first], [later, other])
+    assert counters == ServerCounters(refusal="other_process")
+
+
+@pytest.mark.parametrize(
+    ("counted", "sent", "answered", "refusal"),
+    [
+        (300, 300, 300, None),
+        (302, 300, 300, None),
+        (4158, 300, 300, "more_than_sent"),
+        (300, 300, 250, None),
+        (275, 300, 300, None),
+        (150, 300, 300, "fewer_than_answered"),
+        (0, 300, 300, "fewer_than_answered"),
+        (3, 5, 5, None),
+        (2, 5, 5, "fewer_than_answered"),
+    ],
+)
+@pytest.mark.parametrize("has_total", [True, False])
+def test_a_number_of_requests_that_cannot_be_that_of_the_stage_is_refused(
+    counted: int, sent: int, answered: int, refusal: CountersRefusal | None, has_total: bool
+) -> None:
+    requests = counted if has_total else None
+    counters = ServerCounters(
+        requests=requests, cached_input_tokens=5, latencies={"ttft": LatencyHistogram(counted, 48.0)}
+    )
+    expected = counters if refusal is None else ServerCounters(requests=requests, refusal=refusal)
+    assert refuse_by_counts(counters, sent, answered) == expected
+
+
+def test_counters_without_a_number_of_requests_are_not_refused_by_counts() -> None:
+    assert refuse_by_counts(ServerCounters(input_tokens=5), 1, 1) == ServerCounters(input_tokens=5)
 
 
 def test_a_quantile_lies_in_a_bucket_and_beyond_the_last_one_has_no_upper_bound() -> None:

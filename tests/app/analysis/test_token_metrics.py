@@ -110,8 +110,17 @@ def test_gaps_between_tokens_are_withheld_where_chunks_do_not_report(answer: Ans
     stage = summarise(Answer(chunks_ms=(10, 40), tokens_out=2), answer)
     itl = stage.metrics["itl_ms"]["p50"]
     assert itl.value is None
-    assert itl.reason == "the server does not report the number of tokens per chunk; see inter-chunk latency (ICL)"
+    assert str(itl.reason).startswith("the server does not report the number of tokens per chunk;")
     assert mean(stage, "icl_ms") == 30
+
+
+def test_a_token_without_text_after_the_last_chunk_has_no_time() -> None:
+    """Four tokens in 30 ms after the first, and the end of the sequence: 3 gaps of 10 ms, not 4."""
+    stage = summarise(Answer(chunks_ms=(10, 20, 40), tokens=(1, 1, 2), tokens_out=5))
+    assert mean(stage, "tpot_ms") == mean(stage, "itl_ms") == 10
+    assert mean(stage, "user_tokens_per_s") == 100
+    assert mean(stage, "output_tokens") == 5
+    assert mean(summarise(Answer(chunks_ms=(10, 20, 40), tokens_out=5)), "tpot_ms") == 7.5, "not known which"
 
 
 def test_one_chunk_needs_no_reporting() -> None:

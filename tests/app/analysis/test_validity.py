@@ -172,6 +172,14 @@ def test_gaps_in_the_telemetry_are_a_warning(slow: int, verdict: str) -> None:
     assert found_check.verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("source", "is_checked"),
+    [("gpu0", True), ("gpu-amd1", True), ("gpu0/mig1", False), ("node/gpu0", False), ("gpu-box", False)],
+)
+def test_gaps_of_every_gpu_of_this_machine_are_checked(source: str, is_checked: bool) -> None:
+    assert (check_telemetry(telemetry([300] * 9, source)).value is not None) is is_checked
+
+
 def test_no_telemetry_is_a_warning() -> None:
     empty = telemetry([], "host").iloc[:0]
     assert (check_telemetry(empty).value, check_telemetry(empty).verdict) == (None, "WARN")
@@ -202,6 +210,9 @@ def test_the_rates_a_sweep_fails_at_are_its_answer_and_no_warning() -> None:
     late = msgspec.structs.replace(stage("steady", "INVALID", held=False), tags=tags)
     assert found(carried, failed)["late_sends"].verdict == "VALID"
     assert found(carried, failed, late)["late_sends"].verdict == "INVALID", "it was asked for"
+
+
+START = {"start{}": 1e9}
 
 
 def vllm(hits: float, asked: float) -> Samples:
@@ -278,10 +289,14 @@ def test_replicas_are_taken_together_and_those_that_do_not_count_left_out() -> N
         (vllm(50, 100), vllm(1, 200)),
         (vllm(0, 0), vllm(math.inf, math.inf)),
         (Samples({"up": 1.0}), Samples({"up": 1.0})),
+        (
+            msgspec.structs.replace(vllm(0, 0), start_times_s=START),
+            msgspec.structs.replace(vllm(30, 100), start_times_s={"start{}": 2e9}),
+        ),
     ],
 )
 def test_nothing_is_said_where_nothing_was_counted(before: Samples | None, after: Samples | None) -> None:
-    """No page, no such counter, none that moved, a server that started again, numbers that are none."""
+    """No page, no such counter, none that moved, a server that started again, numbers that are none, two replicas."""
     assert moved(before, after) is None
 
 

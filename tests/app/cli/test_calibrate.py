@@ -62,8 +62,8 @@ def test_what_others_disturbed_is_reported_with_what_to_do() -> None:
         "note: ≥ marks a lower bound: the limit was the no-op server, the highest tested rate or"
     )
     assert notes[1:] == [
-        "note: streaming, 2 workers: other processes used 2.0 cores. The result was not stored. Stop these "
-        "processes and calibrate again."
+        "note: streaming, 2 workers: other processes used 2.0 cores. Runs use the result only while this "
+        "machine is busy. Stop these processes and calibrate again."
     ]
 
 
@@ -72,8 +72,8 @@ def test_where_others_left_no_rate_at_all_that_is_the_reason() -> None:
     assert "n/a" in table
     assert pacing == "pacing: timerfd, event loop: uvloop"
     assert notes == [
-        "note: plain, 1 worker: other processes used 2.0 cores. The result was not stored. Stop these "
-        "processes and calibrate again."
+        "note: plain, 1 worker: other processes used 2.0 cores. Runs use the result only while this "
+        "machine is busy. Stop these processes and calibrate again."
     ]
 
 

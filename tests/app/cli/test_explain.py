@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 
 from app.cli.main import main
+from app.records.telemetry import Samples
 from app.reporting.opened import load_run
 from app.storage.run_directory import StoredRun
 from loadgen.trace_context import compute_trace_id
@@ -68,6 +70,22 @@ def test_what_cannot_be_explained_is_said(
     error = capsys.readouterr().err
     assert message in error
     assert "hint: " in error
+
+
+def test_counters_of_two_replicas_behind_a_load_balancer_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replicas = itertools.cycle(
+        Samples({"vllm:request_success_total": requests}, start_times_s={"process_start_time_seconds{}": start_s})
+        for start_s, requests in ((1e9, 100.0), (2e9, 5000.0))
+    )
+    run = stored_run(tmp_path / "run", read_metrics=lambda _: (next(replicas),))
+    assert main(["explain", str(run.directory), "--json"]) == 0
+    out, err = capsys.readouterr()
+    rows = json.loads(out)
+    assert {row["counters_refusal"] for row in rows} == {"other_process"}
+    assert {row["breakdown"]["evidence"] for row in rows} == {None}
+    assert "(other_process)" in err
 
 
 def test_a_run_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

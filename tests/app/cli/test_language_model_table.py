@@ -4,12 +4,13 @@ import csv
 import io
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.cli.language_model_table import print_test_table
 from app.cli.main import main
 from app.errors import ExitCode
-from app.records.local import GenerationTest
+from app.records.local import GenerationTest, LanguageModelData, VariantData
 from app.reporting.local import build_local_section
 from loadgen.decoding import decode_json
 from reports.local_model import LocalSection
@@ -29,14 +30,32 @@ def local() -> LocalSection:
 def test_the_columns_are_those_of_llama_bench(local: LocalSection, capsys: pytest.CaptureFixture[str]) -> None:
     print_test_table(local, "md")
     header, _, *rows = capsys.readouterr().out.splitlines()
-    assert header == "| model | size | params | backend | threads | batch | test | t/s (± 95 % CI) |"
+    assert header == "| model | precision | size | params | backend | threads | batch | test | t/s (± 95 % CI) |"
     assert len(rows) == 8, "without the repeated test and the variant that failed"
     cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
-    assert cells[:-1] == ["tiny-decoder", "20.8 MB", "5.25 M", "cpu", "1", "1", "pp512"]
+    assert cells[:-1] == ["tiny-decoder", "as-is", "20.8 MB", "5.25 M", "cpu", "1", "1", "pp512"]
     interval = local.variants[0].tests[0].rate.ci95
     assert interval is not None
     value, half_width = (float(text) for text in cells[-1].split(" ± "))
     assert (value - half_width, value + half_width) == pytest.approx(interval, abs=0.02)
+
+
+def test_rows_of_two_precisions_of_one_file_differ_in_the_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    result = language_model_run().result
+    assert result.local is not None
+    variants = tuple(
+        msgspec.structs.replace(variant, language_model=_read_from_q4_1(variant)) for variant in result.local.variants
+    )
+    local = msgspec.structs.replace(result.local, variants=variants)
+    section = build_local_section(msgspec.structs.replace(result, local=local))
+    assert section is not None
+    print_test_table(section, "json")
+    assert {row["precision"] for row in decode_json(capsys.readouterr().out.encode())} == {"Q4_1 as float32"}
+
+
+def _read_from_q4_1(variant: VariantData) -> LanguageModelData | None:
+    model = variant.language_model
+    return None if model is None else msgspec.structs.replace(model, source_dtype="Q4_1")
 
 
 def test_files_have_numbers_with_full_precision(local: LocalSection, capsys: pytest.CaptureFixture[str]) -> None:

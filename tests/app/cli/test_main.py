@@ -12,7 +12,7 @@ import pytest
 from app import __version__
 from app.cli import doctor
 from app.cli.colors import print_with_colors
-from app.cli.commands import Arguments, Command
+from app.cli.commands import Arguments, Command, CommandOption
 from app.cli.main import main
 from app.cli.url import is_url, load_url_profile
 from app.errors import ExitCode
@@ -48,7 +48,7 @@ def test_no_command_is_a_usage_error_that_shows_the_help(group: list[str], capsy
     [
         (["runn"], "unknown command 'runn'", "Did you mean run or runs?"),
         (["runs", "lst"], "unknown command 'lst'", "Did you mean list?"),
-        (["run", "quickstart", "--durration", "3s"], "unknown option --durration", "Did you mean --duration?"),
+        (["run", "quickstart", "--durration", "3s"], "unknown option --durration", "Did you mean --duration"),
         (["frobnicate"], "unknown command 'frobnicate'", "Run `sizewise --help`."),
         (
             ["report", "last", "--recover=3"],
@@ -216,3 +216,28 @@ def test_a_scheme_may_be_written_in_capitals() -> None:
     arguments = Arguments(**parse(["run", "HTTP://127.0.0.1:1/x", "--rate", "5/s"]))
     assert is_url(arguments)
     assert load_url_profile(arguments, []).target.url == "http://127.0.0.1:1/x"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("--rps", "--rate"),
+        ("-n", "--requests"),
+        ("--num-prompts", "--requests"),
+        ("-c", "--concurrency"),
+        ("--rat", "--rate"),
+    ],
+)
+def test_an_option_of_another_tool_names_the_one_that_sizewise_has(
+    option: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "http://127.0.0.1:9", option, "5"]) == ExitCode.USAGE
+    assert capsys.readouterr().err.splitlines()[1] == f"hint: Did you mean {meant}?"
+
+
+def test_no_name_of_another_tool_is_also_an_option() -> None:
+    for command in iter_commands():
+        options = [parameter for parameter in command.params if isinstance(parameter, CommandOption)]
+        elsewhere = [name for option in options for name in option.elsewhere]
+        assert len(elsewhere) == len(set(elsewhere))
+        assert not {*elsewhere} & {name for option in options for name in option.opts}

@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("command", "message", "hint"),
     [
-        ("run whole.yaml --durration 5s", "unknown option --durration", "Did you mean --duration?"),
+        ("run whole.yaml --durration 5s", "unknown option --durration", "Did you mean --duration"),
         ("rnu whole.yaml", "unknown command 'rnu'", "Did you mean run"),
         (
             "profiles check http://127.0.0.1:8000/",

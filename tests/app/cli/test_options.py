@@ -41,7 +41,7 @@ def test_a_baseline_that_cannot_be_had_is_reported_before_anything_is_measured(
     ("reference", "warned"),
     [
         ("promoted", "warning: no run of 'quickstart' was promoted, so this run is not compared\n"),
-        ("last", "warning: no valid run of 'quickstart' is stored yet, so this run is not compared\n"),
+        ("last", "warning: no run of 'quickstart' that passed is stored yet, so this run is not compared\n"),
     ],
 )
 def test_the_first_run_of_a_pipeline_has_no_baseline(

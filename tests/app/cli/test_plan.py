@@ -122,7 +122,7 @@ def test_the_terminal_reports_the_fleet_what_binds_and_what_comes_next(
     assert main(["plan", "small.yaml", "--estimate"]) == ExitCode.OK
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "Decision     6 × c2, $4,380/month"
+    assert lines[0] == "Decision     6 × acme/c2, $4,380/month"
     order = [
         out.index(part)
         for part in (

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.cli.planned_work import format_work
+from app.cli.planned_work import format_search_estimate, format_work
 from app.records.planned_work import PlannedSearch, PlannedWork
 
 
@@ -22,6 +22,14 @@ def test_a_search_says_what_it_depends_on() -> None:
     assert line.startswith("a search of 13 to 23 probes; ")
     assert line.endswith("the search sends 100 to 9,000 requests if the max rate is between 10.0 and 2,500 req/s")
     assert format_work(msgspec.structs.replace(work, stages=2)).startswith("2 stages and a search of 13")
+
+
+def test_the_estimate_of_a_search_does_not_exceed_its_time_limit() -> None:
+    search = PlannedSearch(probes=(13, 23), duration_s=(90, 301), requests=(1, 2), assumed_per_s=(10, 2500))
+    line = format_search_estimate(search, 300).replace("\u202f", " ")
+    assert "1 min 30 s to 5 min 0 s for" in line
+    assert line.endswith("5 min 0 s at most")
+    assert "5 min 1 s" in format_search_estimate(search, None).replace("\u202f", " ")
 
 
 def test_limits_that_cut_nothing_are_named() -> None:

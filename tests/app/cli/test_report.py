@@ -11,7 +11,7 @@ from app.cli.main import main
 from app.errors import ExitCode
 from app.storage.checksums import CHECKSUMS, write_checksums
 from app.storage.run_directory import REPORT_HTML, REPORT_JSON, StoredRun
-from app.wiring.plan_files import PlanFile, write_plan
+from app.wiring.plan_files import UNCHECKED_NOTE, PlanFile, write_plan
 from tests.fakes.stored_runs import cut_short, stored_run
 from tests.fakes.whole_plan import question, whole_plan
 
@@ -184,10 +184,32 @@ def test_a_plan_file_has_a_report_of_its_own_beside_it(tmp_path: Path, capsys: p
     assert main(["report", str(path), "--format", "json", "--out", str(tmp_path / "x.json")]) == 0
     assert json.loads((tmp_path / "x.json").read_text("utf-8"))["kind"] == "plan"
     assert main(["report", str(path), "--format", "markdown"]) == 0
-    assert "## 5 × g2-standard-4, " in (tmp_path / "chat.md").read_text("utf-8")
+    assert "## 5 × gcp/g2-standard-4, " in (tmp_path / "chat.md").read_text("utf-8")
     capsys.readouterr()
     assert main(["report", str(path), "--format", "text"]) == 0
-    assert capsys.readouterr().out.startswith("Decision     5 × g2-standard-4, $2,577/month")
+    assert capsys.readouterr().out.startswith("Decision     5 × gcp/g2-standard-4, $2,577/month")
+
+
+def test_an_edited_result_is_refused_and_one_without_a_digest_is_called_unchecked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "chat.yaml"
+    write_plan(path, PlanFile("sizewise", whole_plan(), question()))
+    written = path.read_text("utf-8")
+    edited = written.replace("    instances: 5\n", "    instances: 2\n").replace(
+        "      instances: 5\n", "      instances: 2\n"
+    )
+    assert edited != written
+    path.write_text(edited, "utf-8")
+    for command in ("report", "simulate"):
+        assert main([command, str(path)]) == ExitCode.USAGE
+        assert f"sizewise plan {path} --out {path}" in capsys.readouterr().err
+    unchecked = "".join(line for line in written.splitlines(keepends=True) if not line.startswith("digest:"))
+    for text, has_note in ((written, False), (unchecked, True)):
+        path.write_text(text, "utf-8")
+        assert main(["report", str(path), "--format", "json", "--out", str(tmp_path / "x.json")]) == ExitCode.OK
+        notes = json.loads((tmp_path / "x.json").read_text("utf-8"))["plan"]["notes"]
+        assert (UNCHECKED_NOTE in notes) is has_note
 
 
 def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tokenizers
 
 from app.cli.main import main
 from app.errors import ExitCode
@@ -73,3 +74,24 @@ def test_a_number_of_workers_beyond_reason_is_refused(workers: str, capsys: pyte
 def test_a_locust_test_of_ones_own_is_not_shared(locustfile: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--locustfile", "locustfile.py", "--workers", "2"]) == ExitCode.USAGE
     assert "your own Locust test runs in a single process" in capsys.readouterr().err
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("command", ["run", "profiles check"])
+def test_a_tokenizer_whose_regular_expression_fails_is_a_usage_error_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0}, "[UNK]"))
+    regex = tokenizers.Regex("(?:[a-z ]|[a-y ]|[a-x ])+[^a-z ]")
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(regex, "isolated")
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(
+        "{sizewise: 1, name: t, target: {protocol: openai-chat, scripted: {delay: 5ms}},"
+        " workload: {tokenizer: tokenizer.json, prompts: {input_tokens: 20, output_tokens: 4}},"
+        " load: {stages: [{name: steady, rate: 10/s, duration: 1s}]}}"
+    )
+    assert main([*command.split(), str(profile)]) == ExitCode.USAGE
+    assert str(tmp_path / "tokenizer.json") in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()

@@ -1,4 +1,4 @@
-"""What a user is asked before a profile's secrets are sent to a host."""
+"""What a user is asked before a profile's secrets and files are sent to a host."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.commands import Arguments
 from app.cli.main import main
-from app.cli.secret_consent import request_consent
+from app.cli.secret_consent import allow_command_line, request_consent
 from app.errors import ExitCode, UsageError
 from app.profiles.loading import load_profile
+from app.profiles.locust import build_locust_profile
 from app.profiles.profile import Profile
+from app.profiles.resolved import format_spec
 from tests.fakes.command_line import parse
 
 PROFILE = """sizewise: 1
@@ -71,3 +74,71 @@ def test_at_a_terminal_the_user_is_asked_once(
     request_consent(profile, [])
     request_consent(profile, [])
     assert shown.getvalue().count("sends env:API_KEY to 10.0.0.5. Allow this?") == 1
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A file of the user, outside the folder of the profile."""
+    (tmp_path / "user").mkdir()
+    file = tmp_path / "user" / "rows.jsonl"
+    file.write_text('{"a": 1}\n')
+    return file
+
+
+def write_profile(folder: Path, dataset: Path | str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "profile.yaml"
+    target = PROFILE.replace("api_key: env:API_KEY", "permitted: true")
+    path.write_text(target.replace("{body: {a: 1}}", f'{{dataset: "{dataset}"}}'))
+    return path
+
+
+def test_a_file_outside_the_profiles_folder_needs_the_users_consent(
+    outside: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = write_profile(tmp_path / "stranger", outside)
+    assert main(["run", str(path), "--out", str(tmp_path / "run")]) == ExitCode.USAGE
+    shown = capsys.readouterr().err
+    assert f"file:{outside}" in shown
+    assert "10.0.0.5" in shown
+    assert "--allow-secrets 10.0.0.5" in shown
+    assert not (tmp_path / "run").exists()
+    assert main(["profiles", "try", str(path)]) == ExitCode.USAGE
+
+
+def test_the_option_allows_this_file_and_no_other(outside: Path, tmp_path: Path) -> None:
+    profile = load_profile(write_profile(tmp_path / "stranger", outside))
+    request_consent(profile, ["10.0.0.5"])
+    request_consent(profile, [])
+    other = outside.with_name("other.jsonl")
+    other.write_text("{}\n")
+    with pytest.raises(UsageError):
+        request_consent(load_profile(write_profile(tmp_path / "stranger", other)), [])
+
+
+def test_the_stored_profile_of_a_run_reads_the_files_of_its_original_without_a_question(
+    outside: Path, tmp_path: Path
+) -> None:
+    stored = tmp_path / "run" / "spec.yaml"
+    original = load_profile(write_profile(outside.parent, "rows.jsonl"))
+    stored.parent.mkdir()
+    stored.write_text(format_spec(original))
+    with pytest.raises(UsageError):
+        request_consent(load_profile(stored), [])
+    request_consent(original, [])
+    request_consent(load_profile(stored), [])
+
+
+def test_the_files_that_a_command_names_need_no_consent(
+    outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = outside.with_name("locustfile.py")
+    test.write_text("")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    profile = build_locust_profile(test, host="http://10.0.0.5/")
+    with pytest.raises(UsageError):
+        request_consent(profile, [])
+    arguments = Arguments(allow_secrets=())
+    allow_command_line(profile, arguments)
+    request_consent(profile, arguments.allow_secrets)

@@ -14,6 +14,8 @@ from app.cli.main import main
 from app.errors import ExitCode
 from app.planning import planned_day
 from app.profiles.scaling import AUTOSCALERS
+from app.records.service import TokenService
+from app.records.traffic import TokenLengths, Traffic
 from app.wiring.plan_files import PlanFile, write_plan
 from tests.fakes import planned as fakes
 
@@ -43,6 +45,23 @@ def test_a_day_is_shown_hour_by_hour_with_its_verdict_and_its_notes(
     assert any(re.match(r"- The replicas follow a schedule: \d+ from 00:00", line) for line in lines)
     assert max(map(len, lines)) <= 120
     assert all("of the day's requests simulated" in line for line in err.splitlines())
+
+
+def test_a_day_of_a_language_model_shows_ttft_and_tpot_of_each_hour(
+    plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = TokenService(0.02, 0.0005, 1e-5, max_sequences=32, kv_tokens=60_000)
+    traffic = Traffic(4.0, "flat", (1.0,) * 24, tokens=(TokenLengths(1.0, 500.0, 50.0),))
+    inputs = fakes.question(service, slo="ttft_ms.p95 < 500", traffic=traffic)
+    path = tmp_path / "tokens.yaml"
+    write_plan(path, PlanFile("sizewise", fakes.planned(inputs), inputs))
+    columns = set()
+    for source in (str(path), plan):
+        assert main(["simulate", source, "--output", "csv"]) == ExitCode.OK
+        rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        columns.add(frozenset(rows[0]) & {"ttft_p95_ms", "tpot_p95_ms"})
+        assert all(float(row[column]) > 0 for row in rows for column in row if column.startswith(("ttft", "tpot")))
+    assert columns == {frozenset(("ttft_p95_ms", "tpot_p95_ms")), frozenset()}
 
 
 def test_a_missed_slo_is_a_prediction_and_no_failure(plan: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,13 @@ def test_streams_that_the_caller_closed_can_be_used(closed: str) -> None:
     done = run_without(closed, USE_ALL_STREAMS)
     assert done.returncode == 7, done.stderr
 
+
+PRINT_ARGUMENT = """
+import sys
+from app.cli.streams import replace_unencodable_characters
+replace_unencodable_characters()
+print(sys.argv[1])
+"""
 
 HOSTILE = "red\x1b[31m \x1b]0;title\x07 \x9b2J \x7f\rover"
 
@@ -124,3 +132,39 @@ def test_text_is_as_wide_as_a_terminal_within_limits(
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
     assert get_text_width(stream) == width
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("p95 ≤ 50 ms · 1–2 × 3 €", "p95 <= 50 ms | 1-2 x 3 EUR"),
+        ("ümlaut 🙂", "\\u00fcmlaut \\ud83d\\ude42"),
+        ("name\udc80", "name\\udc80"),
+    ],
+)
+def test_characters_that_the_output_cannot_encode_are_replaced(text: str, plain: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT_ARGUMENT, text], env=environment, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout.decode().rstrip()) == (0, plain), done.stderr
+
+
+def test_json_with_characters_that_the_output_cannot_encode_stays_valid() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    document = json.dumps({"name": "ü🙂±"}, ensure_ascii=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT_ARGUMENT, document], env=environment, capture_output=True, check=True
+    )
+    assert json.loads(done.stdout) == {"name": "ü🙂+/-"}
+
+
+@pytest.mark.parametrize("words", [["runs", "show", "last"], ["profiles", "keys"]])
+def test_a_command_succeeds_in_a_terminal_with_ascii_only(words: list[str], tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "runs" / "run-1") as writer:
+        writer.write_result(full_run().result)
+    environment = {**os.environ, "SIZEWISE_HOME": str(tmp_path), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", "import sys; from app.__main__ import main; sys.exit(main())", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()

@@ -6,12 +6,13 @@ import pytest
 
 from app.cli.commands import Arguments
 from app.cli.main import main
-from app.cli.url import load_url_profile
+from app.cli.url import load_url_profile, save_profile
 from app.errors import ExitCode
 from app.profiles.loading import load_profile
 from app.profiles.profile import (
     EndpointProfile,
     GeneratingProfile,
+    HttpProfile,
     ImageProfile,
     OipGrpcProfile,
     OipProfile,
@@ -36,6 +37,8 @@ def test_a_saved_profile_is_the_one_that_is_run(tmp_path: Path) -> None:
     path = tmp_path / "saved.yaml"
     arguments = Arguments(**parse(["run", URL, "--rate", "50/s", "--slo", "p95 < 50ms", "--save", str(path)]))
     profile = load_url_profile(arguments, ["load.seed=3"])
+    assert not path.exists(), "nothing was measured yet"
+    save_profile(arguments)
     assert load_profile(path) == profile
     assert isinstance(profile, EndpointProfile)
     assert profile.load.seed == 3
@@ -105,6 +108,8 @@ def test_a_secret_may_be_sent_where_the_command_says(monkeypatch: pytest.MonkeyP
             "env:",
         ),
         ([URL, "--save", "here.yaml"], "here.yaml already exists", "another file"),
+        ([URL, "-d", "{'features': [1]}"], "the body is not JSON", "single quotes"),
+        ([URL, "-d", "a=1", "-H", "Content-Type: application/vnd.api+json"], "the body is not JSON", "content_type"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_sent(
@@ -124,3 +129,35 @@ def test_mistakes_are_named_before_anything_is_sent(
     assert says in shown
     assert hint in shown.partition("hint: ")[2]
     assert not (tmp_path / "home" / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [["--openai"], []])
+def test_the_url_of_a_chat_request_is_that_of_an_openai_api(words: list[str]) -> None:
+    profile = profile_of(*words, "http://127.0.0.1:9/v1/chat/completions", "--model", "m")
+    assert isinstance(profile, GeneratingProfile)
+    assert (profile.target.protocol, profile.target.url) == ("openai-chat", "http://127.0.0.1:9/v1")
+
+
+def test_the_url_of_a_request_names_the_api_and_the_model() -> None:
+    speech = profile_of("--openai", "http://127.0.0.1:9/v1/audio/speech", "--model", "m")
+    assert isinstance(speech, SpeechProfile)
+    oip = profile_of("http://127.0.0.1:9/v2/models/resnet/infer")
+    assert isinstance(oip, OipProfile)
+    assert (oip.target.url, oip.target.model) == ("http://127.0.0.1:9", "resnet")
+
+
+@pytest.mark.parametrize(
+    "words", [["/v1/chat/completions", "-d", "{}"], ["/v1/chat/completions", "-X", "GET"], ["/v1/models"]]
+)
+def test_a_url_with_a_body_a_method_or_of_a_list_of_models_is_plain_http(words: list[str]) -> None:
+    path, *options = words
+    profile = profile_of(f"http://127.0.0.1:9{path}", *options)
+    assert isinstance(profile, HttpProfile)
+    assert profile.target.url == f"http://127.0.0.1:9{path}"
+
+
+def test_insecure_accepts_any_certificate() -> None:
+    secure, insecure = profile_of("https://127.0.0.1:9"), profile_of("https://127.0.0.1:9", "-k")
+    assert isinstance(secure, HttpProfile)
+    assert isinstance(insecure, HttpProfile)
+    assert (secure.target.tls.verify, insecure.target.tls.verify) == (True, False)

@@ -14,8 +14,12 @@ from app.gui.run.connection_test_panel import ConnectionTestPanel
 from app.gui.run.page import RunPage
 from app.gui.secret_consent import confirm_secrets
 from app.gui.theme import ThemeController
+from app.profiles.document import format_document, read_document
+from app.profiles.loading import load_profile
+from app.profiles.resolved import format_spec
 from app.profiles.templates import ENDPOINT_TEMPLATE
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed
+from app.wiring.secret_consent import find_secrets_to_allow
 from tests.fakes.edited import EditedDocument
 
 WANTED = AllowedSecrets("mine", "10.0.0.5", ("env:KEY",))
@@ -90,3 +94,46 @@ def test_pairs_ask_once_for_what_both_profiles_send(tmp_path: Path, questions: l
     offer = PairsSuggestion(3, 10.0, tmp_path / "mine.yaml", tmp_path / "mine.yaml")
     assert find_secrets_to_send(offer) == (WANTED,)
     assert find_secrets_to_send(PairsSuggestion(3, 10.0, None, tmp_path / "missing.yaml")) == ()
+
+
+def test_a_draft_reads_the_files_beside_the_edited_profile_without_a_question(
+    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: ThemeController
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
+    text = PROFILE.replace("  api_key: env:KEY\n", "")
+    tree = read_document(text.encode(), "x").value
+    tree["workload"] = {"dataset": "rows.jsonl"}
+    (tmp_path / "mine.yaml").write_text(format_document(tree))
+    bench = RunPage(navigation, look)
+    qtbot.addWidget(bench)
+    bench.open_profile(tmp_path / "mine.yaml")
+    bench.presenter.document.set_dotted_value("load.seed", 99)
+    qtbot.waitUntil(lambda: bench.presenter.state().is_checked)
+    with qtbot.waitSignal(navigation.launch_requested) as launched:
+        assert bench.start()
+    assert questions == []
+    assert launched.args is not None
+    (launch,) = launched.args
+    draft = load_profile(Path(launch.arguments[1]))
+    assert str(tmp_path / "rows.jsonl") in format_spec(draft)
+    assert find_secrets_to_allow(draft) == ()
+
+
+def test_start_asks_for_a_file_outside_the_profiles_folder(
+    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: ThemeController
+) -> None:
+    (tmp_path / "stranger").mkdir()
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
+    tree = read_document(PROFILE.replace("  api_key: env:KEY\n", "").encode(), "x").value
+    tree["workload"] = {"dataset": "../rows.jsonl"}
+    tree["target"]["permitted"] = True
+    (tmp_path / "stranger" / "mine.yaml").write_text(format_document(tree))
+    bench = RunPage(navigation, look)
+    qtbot.addWidget(bench)
+    bench.open_profile(tmp_path / "stranger" / "mine.yaml")
+    qtbot.waitUntil(lambda: bench.presenter.state().is_checked)
+    with qtbot.assertNotEmitted(navigation.launch_requested):
+        assert bench.start()
+    (question,) = questions
+    assert f"file:{tmp_path / 'rows.jsonl'}" in question
+    assert "10.0.0.5" in question

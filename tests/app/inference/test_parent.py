@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
-from app.inference.parent import ChildKilledError, build_child_error, run_child
+from app.inference.parent import ChildKilledError, ChildTerminatedError, build_child_error, run_child
 from app.records.trial import Failure
 
 pytestmark = pytest.mark.process
@@ -35,6 +35,14 @@ def test_child_that_takes_too_long_is_stopped() -> None:
 def test_child_that_dies_is_reported_by_its_signal(number: int, sentence: str) -> None:
     with pytest.raises(ChildKilledError, match=sentence):
         child(f"import os; os.kill(os.getpid(), {number})")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to die of")
+@pytest.mark.parametrize(("number", "is_terminated"), [(9, True), (11, False)])
+def test_only_a_child_that_was_killed_from_outside_was_terminated(number: int, is_terminated: bool) -> None:
+    with pytest.raises(ChildKilledError) as caught:
+        child(f"import os; os.kill(os.getpid(), {number})")
+    assert isinstance(caught.value, ChildTerminatedError) == is_terminated
 
 
 def test_child_with_a_bug_shows_its_last_line() -> None:

@@ -254,6 +254,27 @@ def test_the_cheapest_refused_is_one_whose_cost_is_known() -> None:
     assert plan.cheapest_rejected.offer == "other/a@here"
 
 
+def test_an_offer_that_a_filter_excludes_is_not_the_cheapest_refused_if_others_have_a_cost() -> None:
+    of = catalogue(offer("a", provider="other"), offer("b"), offer("c", on_demand_usd_per_hour=9.0))
+    plan = planned(of=of, limits=PlanLimits(providers=("acme",), budget_usd_per_month=10_000.0))
+    assert plan.cheapest_rejected is not None
+    assert plan.cheapest_rejected.offer == "acme/c@here"
+
+
+def test_each_requested_accelerator_has_a_fleet_or_an_excluded_offer_with_its_reason() -> None:
+    of = catalogue(
+        gpu_offer("g1", "l4"), gpu_offer("g2", "l4", on_demand_usd_per_hour=2.0), gpu_offer("g3", "l40s"), offer("c"),
+    )  # fmt: skip
+    on_l4 = Hardware("acme/g1", offer="acme/g1", accelerator="l4", accelerator_count=1.0)
+    plan = planned(of=of, measured_on=on_l4, limits=PlanLimits(accelerators=("l4", "l40s", "none", "h100")))
+    assert [(one.accelerator, one.offer) for one in plan.accelerators] == [
+        ("l4", "acme/g1@here"), ("l40s", "acme/g3@here"), ("none", "acme/c@here"), ("h100", None),
+    ]  # fmt: skip
+    excluded = {fleet.offer: fleet.rejection for fleet in plan.offers if fleet.rejected is not None}
+    assert excluded == {"acme/g3@here": "not_measured", "acme/c@here": "not_measured"}
+    assert planned(of=of, measured_on=on_l4).accelerators == ()
+
+
 def test_a_plan_survives_json() -> None:
     plan = planned()
     assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan

@@ -46,8 +46,21 @@ def test_an_unsaturated_curve_buys_by_the_highest_throughput_seen_and_not_by_the
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.instances in (30, 31, 32)
     assert plan.capacity_knowledge is not None
-    assert plan.capacity_knowledge.state == "uncertain"
+    assert (plan.capacity_knowledge.state, plan.capacity_knowledge.reason) == ("uncertain", "capacity not reached")
     assert plan.capacity_knowledge.per_instance_per_s.p90 <= 8 / 0.97 * 1.2  # slots over the time at low load
+
+
+def test_a_capacity_that_was_never_reached_is_a_lower_bound_however_sure_the_model_is() -> None:
+    """Nearly all latency is outside the slots, so the model's slots over the latency are below the rates seen."""
+    points = tuple(point(per_s, 2.9) for per_s in (0.5, 1.0, 1.5, 2.0))
+    errors = tuple(FitError(per_s, "p50", 0.97, 0.97, 0.0) for per_s in (0.5, 1.0, 1.5, 2.0))
+    service = RequestService(1, 0.45, 0.1, 0.5)
+    fit = msgspec.structs.replace(fit_of(fitted(service, mean_s=0.01), highest_per_s=2.0), errors=errors)
+    plan = planned(target(fit=fit, load_points=points))
+    assert plan.capacity_knowledge is not None
+    assert (plan.capacity_knowledge.state, plan.capacity_knowledge.reason) == ("uncertain", "capacity not reached")
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.slo_probabilities is not None  # of an upper bound of the need
 
 
 def test_what_one_instance_is_enough_for_in_any_case_is_known() -> None:
@@ -125,9 +138,9 @@ def test_a_fit_is_evaluated_at_the_slos_own_percentile_and_by_factors() -> None:
 
 def test_a_model_that_explains_nothing_and_no_rates_that_bracket_the_capacity_are_contradictory() -> None:
     fit = with_errors((1.0, "p95", 1.0, 2.26), (2.0, "p95", 2.26, 1.0))
-    assert collect_slo_evidence(target(fit=fit), [SLO], GOALS).is_contradictory
+    assert collect_slo_evidence(target(fit=fit), [SLO], GOALS).limitation == "contradictory load points"
     bracketed = target(fit=fit, load_points=(point(2.0, 3.0), point(2.4, 9.0)))
-    assert not collect_slo_evidence(bracketed, [SLO], GOALS).is_contradictory
+    assert collect_slo_evidence(bracketed, [SLO], GOALS).limitation == "model does not fit"
 
 
 def test_the_error_at_the_slo_stands_beside_the_probability() -> None:
@@ -135,3 +148,31 @@ def test_the_error_at_the_slo_stands_beside_the_probability() -> None:
     plan = planned(target(fit=fit))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.fit_error_at_slo == pytest.approx(0.2)
+
+
+def test_a_model_that_misses_its_load_points_has_no_probability() -> None:
+    points = (point(1.0, 2.0), point(2.0, 3.0), point(3.0, 3.5), point(4.0, 9.0))
+    misses = with_errors(
+        (1.0, "p95", 2.0, 1.2), (2.0, "p95", 3.0, 5.0), (3.0, "p95", 3.5, 2.1), (4.0, "p95", 9.0, 15.0)
+    )
+    errors = tuple(msgspec.structs.replace(error, sigma=0.05) for error in misses.errors)
+    plan = planned(target(fit=msgspec.structs.replace(misses, errors=errors), load_points=points))
+    assert plan.capacity_knowledge is not None
+    assert (plan.capacity_knowledge.state, plan.capacity_knowledge.reason) == ("uncertain", "model does not fit")
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.slo_probabilities is None
+
+
+def test_a_target_that_slows_down_has_no_probability() -> None:
+    rates = (1.0, 4.0, 2.0, 3.5, 3.0, 1.0)
+    points = tuple(
+        msgspec.structs.replace(point(rate, 2.0 * 1.08**index), start_s=30.0 * index)
+        for index, rate in enumerate(rates)
+    )
+    errors = tuple(FitError(rate, "p95", 2.4, 2.4, 0.0, 2.4, 0.05) for rate in (1.0, 2.0, 3.0, 4.0))
+    fit = msgspec.structs.replace(fit_of(fitted(ONE, mean_s=0.05)), errors=errors)
+    plan = planned(target(fit=fit, load_points=points))
+    assert plan.capacity_knowledge is not None
+    assert (plan.capacity_knowledge.state, plan.capacity_knowledge.reason) == ("uncertain", "drift")
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.slo_probabilities is None

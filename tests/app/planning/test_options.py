@@ -152,3 +152,21 @@ def test_hardware_that_a_person_said_is_a_risk_too() -> None:
     found = get_candidate(only(question(target(is_hardware_declared=True)))).capacity
     assert (found.basis, found.risks[0].level) == ("assumed", 2)
     assert found.risks[0].reason == "the hardware of run-1 (acme/c16) was declared, not measured"
+
+
+def test_the_reason_of_an_offer_is_that_of_the_measurement_on_its_accelerator() -> None:
+    on_l4 = Hardware("l4", accelerator="l4", accelerator_count=1.0)
+    on_l40s = Hardware("two l40s", accelerator="l40s", accelerator_count=2.0)
+    measured = target(curve(), on_l4, name="l4"), target(curve(), on_l40s, name="l40s")
+    evaluation = only(question(*measured, of=catalogue(gpu_offer("g", "l40s")))).evaluation
+    assert isinstance(evaluation, RejectedOffer)
+    assert evaluation.reason_id == "shared_accelerator"
+
+
+@pytest.mark.parametrize(("metric", "has_latency"), [("latency_ms.p95", True), ("ttft_ms.p95", False)])
+def test_a_latency_of_another_metric_than_the_plan_states_is_unknown(metric: str, has_latency: bool) -> None:
+    seen = target(curve(latency_metric=metric), fit=LAW)
+    plan = plan_fleets(question(seen, peak_per_s=50.0), estimate_only=True)
+    assert plan.latency_metric == "latency_ms.p95"
+    assert plan.recommendation is not None
+    assert (plan.recommendation.fleet.latency_at_peak.value is not None) is has_latency

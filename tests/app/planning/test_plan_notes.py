@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from app.analysis.traces import compute_rate_per_s, compute_trace_statistics, select_busiest_rows
 from app.planning.fleets import plan_fleets
-from app.records.offers import PlanLimits
+from app.planning.plan_notes import describe_price_coverage
+from app.records.offers import PlanLimits, RequestedPrice
 from app.records.planning_inputs import PlanningInputs
 from app.records.service import FitError, RequestService
 from app.records.traffic import Dispersion, TokenLengths
@@ -139,3 +140,16 @@ def test_a_sampled_trace_says_so() -> None:
     assert "replaying the trace's busiest hour" in stated
     assert "A random 10 % of the trace's requests are replayed instead of all." in stated
     assert "shorter than an hour" not in stated
+
+
+@pytest.mark.parametrize(("price", "is_stated"), [("on-demand", False), ("spot", True), ("reserved-1y", False)])
+def test_a_price_that_only_some_offers_have_is_stated_with_who_has_it(price: RequestedPrice, is_stated: bool) -> None:
+    of = catalogue(
+        offer("a", reserved_1y_usd_per_hour=0.5), offer("b", provider="other", spot_usd_per_hour=0.2,
+        reserved_1y_usd_per_hour=0.5),
+    )  # fmt: skip
+    found = list(describe_price_coverage(question(of=of, limits=PlanLimits(price=price))))
+    assert bool(found) is is_stated
+    if is_stated:
+        assert found[0].startswith("Only 1 of 2 offers, of other, have a spot price")
+        assert found[0] in plan_fleets(question(of=of, limits=PlanLimits(price=price)), estimate_only=True).notes

@@ -11,7 +11,7 @@ from app.planning.day import simulate_fleet_day
 from app.planning.fleet_rate import build_design, simulate_traffic
 from app.planning.planned_day import DayOptions, simulate_day, summarize_day
 from app.planning.planned_fleet import BIN_S, PlannedFleet, compute_day_rates_per_s, prepare_fleet, prepare_replica
-from app.records.day import SimulatedDay
+from app.records.day import SimulatedDay, SimulatedHour
 from app.records.planning_inputs import PlanningInputs
 from app.records.scaling import Autoscaler, ColdStartModel, FailureModel, Fixed, Hpa, Operations, RollingUpdate
 from app.records.service import TokenService
@@ -166,6 +166,22 @@ def test_a_language_model_is_played_by_its_tokens() -> None:
     assert day.p50_ms is not None
     assert day.p50_ms > 50 * 20
     assert "p95 TTFT < 500 ms" in day.sentences[1]
+    assert day.attainment is not None
+    assert day.tokens is not None
+    assert day.tokens.ttft_p95_ms is not None
+    assert (day.attainment >= 0.95) is (day.tokens.ttft_p95_ms < 500)
+    periods: tuple[SimulatedDay | SimulatedHour, ...] = (day, *day.hours)
+    for period in periods:
+        assert period.tokens is not None
+        assert period.tokens.ttft_p95_ms is not None
+        assert period.tokens.tpot_p50_ms is not None
+        assert period.p50_ms is not None
+        assert 20 <= period.tokens.tpot_p50_ms < period.tokens.ttft_p95_ms < period.p50_ms
+
+
+def test_requests_without_tokens_have_no_ttft(static_day: tuple[SimulatedDay, list[float]]) -> None:
+    day, _ = static_day
+    assert {day.tokens, *(hour.tokens for hour in day.hours)} == {None}
 
 
 def test_a_day_replays_the_trace_that_the_fleet_was_sized_by() -> None:

@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from app import __version__
 from app.errors import UsageError
-from app.profiles.ci_job import PIPELINES, Pipeline, build_ci_job, write_ci_job
+from app.profiles.ci_job import (
+    PIPELINES,
+    Pipeline,
+    build_ci_job,
+    build_requirement,
+    describe_missing_package,
+    write_ci_job,
+)
 from app.profiles.document import read_document
 
 PROFILE = """sizewise: 1
@@ -66,6 +74,57 @@ def test_the_job_installs_this_version_with_what_the_profile_needs(tmp_path: Pat
     _, job = write("github", f"sizewise: 1\nname: mine\ntarget: {target}\nload: {{{load}}}\n", tmp_path)
     requirement = f"sizewise{extra}=={__version__}"
     assert f"- run: pip install {shlex.quote(requirement)}\n" in job.read_text()
+
+
+@pytest.mark.parametrize("extra", [None, "local"])
+@pytest.mark.parametrize(
+    ("source", "is_path"),
+    [
+        ("repository/wheels/sizewise-0.1.0-py3-none-any.whl", True),
+        ("https://packages.example.com/sizewise-0.1.0-py3-none-any.whl", False),
+        ("git+https://git.example.com/tools/sizewise@v0.1.0", False),
+        ("git+ssh://git@git.example.com/tools/sizewise", False),
+    ],
+)
+def test_a_job_installs_from_the_given_source_with_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, is_path: bool, extra: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wheel = tmp_path / "repository/wheels/sizewise-0.1.0-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    wheel.touch()
+    requirement = build_requirement(source, extra, Path("repository"))
+    extras = set() if extra is None else {extra}
+    if is_path:
+        path, _, written_extra = requirement.partition("[")
+        assert (tmp_path / "repository" / path).samefile(wheel)
+        assert path.startswith("./")
+        assert written_extra == ("" if extra is None else f"{extra}]")
+    else:
+        parsed = Requirement(requirement)
+        assert (parsed.name, parsed.url, parsed.extras) == ("sizewise", source, extras)
+
+
+def test_a_wheel_that_the_job_would_not_find_is_refused(tmp_path: Path) -> None:
+    outside = tmp_path / "sizewise-0.1.0-py3-none-any.whl"
+    for _ in range(2):  # a missing wheel, and a wheel outside the repository
+        with pytest.raises(UsageError):
+            build_requirement(str(outside), None, tmp_path / "repository")
+        outside.touch()
+
+
+def test_a_gitlab_job_that_installs_from_git_has_an_image_with_git() -> None:
+    def image(requirement: str) -> str:
+        job = yaml.safe_load(build_ci_job("gitlab", "benchmark", requirement))
+        return str(job["benchmark"]["image"])
+
+    assert image("sizewise @ git+https://git.example.com/sizewise") == "python:3.12"
+    assert image("./sizewise-0.1.0-py3-none-any.whl") == "python:3.12-slim"
+
+
+def test_only_a_job_without_a_source_of_its_own_says_that_the_package_is_not_published() -> None:
+    assert describe_missing_package(None) is not None
+    assert describe_missing_package("git+https://git.example.com/sizewise") is None
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)

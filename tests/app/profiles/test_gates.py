@@ -212,7 +212,7 @@ def test_an_slo_that_cannot_decide_about_a_rate_is_refused(load: Load, slo: list
     assert caught.value.hint is not None
 
 
-@pytest.mark.parametrize("objective", ["latency_ms.p95 < 0", "latency_ms.p95 <= -5", "error_rate < 0%"])
+@pytest.mark.parametrize("objective", ["latency_ms.p95 < 0", "latency_ms.p95 <= -5", "p95 <= 0ms", "error_rate < 0%"])
 def test_a_limit_that_nothing_can_meet_is_refused(load: Load, objective: str) -> None:
     for key in ("slo", "gates"):
         with pytest.raises(ProfileError, match="can never be met"):

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.profiles.permission import is_this_machine, needs_permission
+from app.profiles.permission import is_loopback, is_this_machine, needs_permission
+from loadgen.machine import never_leaves_machine
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,13 @@ def test_this_machine_is_loopback_only() -> None:
     assert is_this_machine(["127.0.0.1", "::1", "::ffff:127.0.0.1"])
     assert not is_this_machine(["127.0.0.1", "10.0.0.1"])
     assert not is_this_machine([])
+
+
+@pytest.mark.parametrize(
+    ("host", "is_certain"),
+    [("localhost", True), ("LOCALHOST", True), ("127.0.0.2", True), ("::1", True), ("::ffff:127.0.0.1", True),
+     ("evil.localhost", False), ("localhost.", False)],
+)  # fmt: skip
+def test_a_name_that_dns_may_resolve_is_not_certain_to_be_this_machine(host: str, is_certain: bool) -> None:
+    assert is_loopback(host)
+    assert never_leaves_machine(host) == is_certain

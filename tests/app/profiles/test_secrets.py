@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,11 @@ def test_a_file_that_cannot_be_read_is_reported_with_the_reason(tmp_path: Path) 
         with pytest.raises(UsageError, match=f"the secret file .*{name} cannot be read: {why}") as caught:
             resolve_secret(f"file:{tmp_path / name}")
         assert "canary" not in str(caught.value)
+
+
+def test_a_secret_is_not_read_from_a_device_a_pipe_or_a_large_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"x" * 100_000)
+    for path in (Path("/dev/zero"), tmp_path / "pipe", tmp_path / "large"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            resolve_secret(f"file:{path}")

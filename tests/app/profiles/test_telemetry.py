@@ -26,6 +26,16 @@ def test_what_has_no_name_is_called_by_its_place() -> None:
     assert [page.name for page in pages] == ["scrape1", "node", "scrape3"]
 
 
+@pytest.mark.parametrize("name", ["host", "engine", "gpu", "gpu0", "gpu-amd0"])
+def test_a_name_of_a_source_of_this_machine_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        read({"scrape": URL, "name": name})
+
+
+def test_a_name_that_only_begins_like_a_gpu_is_accepted() -> None:
+    assert read({"scrape": URL, "name": "gpu-box"})[0].name == "gpu-box"
+
+
 def test_what_is_printed_is_read_back() -> None:
     pages = read(
         {"scrape": URL, "labels": {"gpu": 0, "pod": "a b"}, "interval": "500ms", "headers": {"X-Key": "env:KEY"}}

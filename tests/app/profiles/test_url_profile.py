@@ -57,9 +57,18 @@ def test_several_loads_are_a_sweep() -> None:
 def test_an_slo_without_a_load_is_a_search() -> None:
     profile = loaded(slo=("p95 < 50ms", "error_rate < 1%"), duration="4s", warmup="0s")
     assert profile.load.search is not None
-    assert profile.load.search.step_duration_s == 4.0
+    assert (profile.load.search.step_duration_s, profile.load.search.max_duration_s) == (4.0, 300.0)
     assert profile.load.warmup_s == 0.0
     assert [objective.text for objective in profile.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
+
+
+def test_a_search_has_a_time_limit_that_other_loads_have_not() -> None:
+    search = loaded(slo=("p95 < 50ms",), max_duration="20m").load.search
+    assert search is not None
+    assert search.max_duration_s == 1200.0
+    for load in ({"rates": ("5/s",), "slo": ("p95 < 50ms",)}, {"requests": 10, "slo": ("p95 < 50ms",)}, {}):
+        with pytest.raises(UsageError, match="--max-duration"):
+            loaded(max_duration="20m", **load)
 
 
 @pytest.mark.parametrize("target", [HTTP, CHAT])
@@ -92,11 +101,22 @@ def test_a_request_is_described_as_for_curl(tmp_path: Path) -> None:
     assert dict(profile.target.headers) == {"X-Team": "a: b", "Authorization": "Bearer env:API_KEY"}
 
 
-@pytest.mark.parametrize(("data", "method"), [(None, "GET"), ("plain text", "POST"), ("[1, 2]", "POST")])
+@pytest.mark.parametrize(("data", "method"), [(None, "GET"), ('"text"', "POST"), ("", "POST"), ("[1, 2]", "POST")])
 def test_a_body_makes_it_a_post(data: str | None, method: str) -> None:
     profile = loaded(UrlTarget(url=URL, data=data))
     assert isinstance(profile, HttpProfile)
     assert profile.workload.method == method
+
+
+@pytest.mark.parametrize(
+    "headers", [(), ("Content-Type: application/json",), ("content-type: application/x+json; a=b",)]
+)
+def test_a_body_that_is_not_json_needs_another_content_type(headers: tuple[str, ...]) -> None:
+    with pytest.raises(ProfileError, match="not JSON"):
+        loaded(UrlTarget(url=URL, data="{'features': [1]}", headers=headers))
+    profile = loaded(UrlTarget(url=URL, data="plain text", headers=("Content-Type: text/plain",)))
+    assert isinstance(profile, HttpProfile)
+    assert profile.workload.body == "plain text"
 
 
 def test_a_chat_has_prompts_of_the_given_lengths() -> None:

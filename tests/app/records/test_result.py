@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -41,3 +43,20 @@ def test_metrics_carry_their_unit_in_their_name() -> None:
 def test_the_first_cause_of_the_table_wins() -> None:
     assert min(ExitCode.GATE_FAILED, ExitCode.INVALID, key=get_precedence) == ExitCode.INVALID
     assert min(ExitCode.LIMIT, ExitCode.INTERRUPTED, key=get_precedence) == ExitCode.INTERRUPTED
+
+
+def test_every_count_of_a_result_has_a_lower_bound_of_0() -> None:
+    """Only times on the monotonic clock and the age of a price, which may be dated tomorrow, have none."""
+
+    def find_unbounded(node: object, path: str = "") -> Iterator[str]:
+        if isinstance(node, dict):
+            if node.get("type") == "integer" and node.get("minimum") != 0:
+                yield path
+            for key, value in node.items():
+                yield from find_unbounded(value, f"{path}/{key}")
+        elif isinstance(node, list):
+            for value in node:
+                yield from find_unbounded(value, path)
+
+    paths = list(find_unbounded(build_json_schema()))
+    assert [path for path in paths if not re.search(r"_ns(/anyOf)?$|/price_age_days$", path)] == []

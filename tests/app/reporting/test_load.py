@@ -8,6 +8,7 @@ import pytest
 from app.analysis.headline import mark_headline
 from app.analysis.local.accuracy import estimate_rows_needed
 from app.analysis.objectives import evaluate_objective, parse_gate, parse_objective
+from app.records.breakdown import LatencyBreakdown
 from app.records.result import (
     Estimate,
     Knee,
@@ -19,8 +20,10 @@ from app.records.result import (
     SessionSummary,
     Stage,
 )
+from app.records.server_counters import REFUSAL_TEXTS, LatencyComparison, LatencyHistogram, ServerCounters
 from app.reporting import build_report
 from app.reporting.load import (
+    build_breakdown_section,
     build_cold_start_rows,
     build_curve_labels,
     build_knee_section,
@@ -34,6 +37,7 @@ from app.reporting.load import (
     find_headline_stages,
 )
 from reports import formatting
+from reports.model import BreakdownSection
 from reports.text import render_text
 from tests.fakes.local_runs import local_run
 from tests.fakes.results import Run, full_run
@@ -329,3 +333,34 @@ def test_the_reuse_of_prefixes_has_rows_if_the_prompts_determine_it() -> None:
         "served by an unlimited cache with blocks of 16 tokens (calculated)", 0.6,
     )  # fmt: skip
     assert (served.quantity.value, served.quantity.reason) == (None, "not reported")
+
+
+def explained(counters: ServerCounters) -> BreakdownSection:
+    """Breakdown of a stage with these counters, of which only the server's parts and the latency are kept."""
+    (stage,) = streaming_run().result.stages
+    latencies = tuple(LatencyComparison(kind, one.mean_ms, one.count) for kind, one in counters.latencies.items())
+    breakdown = LatencyBreakdown(
+        aggregate="mean", requests=9, latency_ms=100.0, ttft_ms=90.0, parts_ms={"queue": None, "prefill": None},
+        unknown_ms=100.0,
+    )  # fmt: skip
+    section = build_breakdown_section(
+        msgspec.structs.replace(stage, server=counters, server_latencies=latencies, breakdown=(breakdown,))
+    )
+    assert section is not None
+    return section
+
+
+def test_the_breakdown_says_why_the_servers_times_are_unknown() -> None:
+    notes = [
+        explained(counters).note
+        for counters in (
+            ServerCounters(),
+            ServerCounters(latencies={"ttft": LatencyHistogram(9, 80.0)}),
+            *(ServerCounters(refusal=refusal) for refusal in REFUSAL_TEXTS),
+        )
+    ]
+    assert len(set(notes)) == len(notes)
+    for refusal in REFUSAL_TEXTS:
+        section = explained(ServerCounters(refusal=refusal))
+        assert refusal in section.note
+        assert ":" not in section.sentence  # no advice

@@ -11,6 +11,7 @@ from app.analysis.stages import summarize_rows
 from app.errors import UsageError
 from app.records.result import Result
 from app.reporting.opened import OpenedRun, load_run
+from app.reporting.run_rows import build_row
 from app.storage.checksums import CHECKSUMS
 from app.storage.run_directory import EVENTS, RESULT, StoredRun
 from reports.text import render_text
@@ -66,7 +67,7 @@ def test_the_numbers_of_many_stages_are_those_of_the_whole_run(day: OpenedRun) -
     ]
     assert {spectrum.n for spectrum in report.spectra} == {requests}
     without_slo = day.report(day.reevaluate([]))
-    assert without_slo.verdict.headline == "24 stages measured"
+    assert without_slo.verdict.headline.endswith("in 24 stages")
     assert without_slo.tiles[0].note == "in 24 stages"
 
 
@@ -162,8 +163,9 @@ def test_a_run_cut_short_is_reported_from_its_facts_and_what_is_missing_too(tmp_
     whole = stored_run(tmp_path / "run")
     stages = whole.complete_result.stages
     killed = cut_short(whole, 2)
-    with pytest.raises(UsageError, match=r"was interrupted and has no result\.json"):
+    with pytest.raises(UsageError, match=r"was interrupted and has no result\.json") as raised:
         load_run(killed)
+    assert f"2 finished stages, warm-ups included, and the rows of {killed.requests().num_rows:,} " in str(raised.value)
     run = load_run(killed, recover=True)
     assert run.result.stages == stages[:2]
     assert run.recovery is not None
@@ -184,7 +186,11 @@ def test_a_run_that_ended_and_has_rows_but_no_result_says_so_and_is_reported(tmp
     with pytest.raises(UsageError, match=r"has measured rows, but no result\.json") as raised:
         load_run(whole)
     assert "--recover" in str(raised.value.hint)
-    assert load_run(whole, recover=True).result.stages == stages
+    recovered = load_run(whole, recover=True)
+    assert recovered.result.stages == stages
+    assert recovered.recovery is not None
+    assert recovered.recovery.has_lost_result
+    assert build_row(whole).state == "result lost"
 
 
 def test_a_variant_that_was_being_measured_is_reported_with_what_had_ended(tmp_path: Path) -> None:

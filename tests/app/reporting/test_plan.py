@@ -133,7 +133,7 @@ def test_another_cheapest_offer_has_the_short_name_that_differs(plan: Plan) -> N
     unknown = replace(plan.sensitivity[0], winner_low="acme/gone@here", winner_high=elsewhere.offer)
     moved = replace(plan, offers=(*plan.offers, elsewhere), sensitivity=(*plan.sensitivity, unknown))
     rows = build_plan_section(moved).sensitivity
-    assert (rows[0].winner_low_name, rows[0].winner_high_name) == ("us-central1", "g5.xlarge")
+    assert (rows[0].winner_low_name, rows[0].winner_high_name) == ("us-central1", "aws/g5.xlarge")
     assert (rows[-1].winner_low_name, rows[-1].winner_high_name) == (None, "europe-west4")
 
 

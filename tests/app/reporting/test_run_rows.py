@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from app.errors import UsageError
 from app.records.events import RunStarted
 from app.records.metrics import format_metric
+from app.records.result import Gpu
 from app.reporting.run_rows import (
     UNREADABLE,
     RunRow,
@@ -29,7 +30,7 @@ from app.reporting.run_rows import (
 from app.storage.checksums import write_checksums
 from app.storage.control import CONTROL
 from app.storage.labels import LABELS, add_tags
-from app.storage.names import CALLS
+from app.storage.names import CALLS, IMPORTED
 from app.storage.run_directory import EVENTS, RESULT, RunWriter, StoredRun
 from app.storage.run_index import INDEX, load_rows
 from app.storage.trash import delete_runs
@@ -278,6 +279,23 @@ def test_only_runs_of_the_name_are_read_and_reported(tmp_path: Path, monkeypatch
     assert build_trend(None).name == "another"
     with pytest.raises(UsageError, match="no run of none was found"):
         build_trend("none")
+
+
+def test_an_imported_run_does_not_decide_what_a_trend_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    whole = full_run().result
+    with RunWriter(tmp_path / "runs" / "own") as writer:
+        writer.write_result(scaled(whole, 1, 1.0))
+    environment = replace(whole.environment, gpus=(Gpu(0, "another GPU", None, None, None),), fingerprint="another")
+    with RunWriter(tmp_path / "runs" / "imported") as writer:
+        writer.write_result(replace(scaled(whole, 9, 1.0), environment=environment))
+    (tmp_path / "runs" / "imported" / IMPORTED).touch()
+    assert [run.run_id for run in build_trend(whole.name).runs] == ["run-01"]
+    with RunWriter(tmp_path / "runs" / "other") as writer:
+        writer.write_result(replace(scaled(whole, 12, 1.0), name="other"))
+    (tmp_path / "runs" / "other" / IMPORTED).touch()
+    assert build_trend(None).name == whole.name
+    assert [row.run_id for row in list_runs().rows if row.is_imported] == ["run-09", "run-12"]
 
 
 def test_a_run_that_has_no_result_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

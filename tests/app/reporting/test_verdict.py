@@ -120,7 +120,17 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
         ({}, "PASS", "Max rate 218\u202freq/s within SLO (p95 latency < 50 ms, error rate < 1 %). At 238"),
         ({"max_rate": None, "slo": (MET,)}, "PASS", "All 2 objectives met."),
         ({"max_rate": None, "slo": (MET,), "gates": ()}, "PASS", "Objective met: p95 latency < 50 ms."),
-        ({"max_rate": None, "slo": (MISSED,)}, "FAIL", "1 of 2 objectives missed. The run missed p95 latency < 50 ms."),
+        (
+            {"max_rate": None, "slo": (MISSED,)},
+            "FAIL",
+            "P95 latency < 50 ms was not met: measured 1 ms. p95 latency",
+        ),
+        ({"slo": (MISSED,)}, "FAIL", "P95 latency < 50 ms was not met: measured 1 ms. Max rate 218"),
+        (
+            {"exit": Exit(11, (Cause("change_failed", 11, "p95 latency is 30 % worse"),))},
+            "FAIL",
+            "P95 latency is 30 % worse. Max rate 218",
+        ),
         (
             {"max_rate": None, "slo": (OPEN,), "gates": ()},
             "INCONCLUSIVE",
@@ -129,7 +139,7 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
         (
             {"max_rate": None, "slo": (), "gates": ()},
             "MEASURED",
-            "17 stages measured. No SLO is set, so there is no verdict.",
+            "12.1 % of 6,504 requests failed, mostly with http-4xx. p95 latency 36.7",
         ),
         ({"verdict": Verdict("INVALID", ("late",))}, "INVALID", "Measurement invalid: do not use these results."),
         (
@@ -187,6 +197,23 @@ def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, senten
     verdict = build_verdict(msgspec.structs.replace(RESULT, **{"gates": gates, **changes}))
     assert verdict.outcome == outcome
     assert verdict.sentence.startswith(sentence)
+
+
+def test_a_run_without_an_slo_begins_with_its_numbers() -> None:
+    stages = tuple(replace(stage, errors={}) for stage in RESULT.stages)
+    verdict = build_verdict(replace(RESULT, stages=stages, max_rate=None, slo=(), gates=()))
+    assert verdict.outcome == "MEASURED"
+    assert verdict.headline.startswith("p95 latency 36.7")
+    assert verdict.detail.endswith("No SLO is set, so there is no verdict.")
+
+
+def test_a_headline_does_not_repeat_the_cause_that_it_states() -> None:
+    text = "60 % of 6,504 requests failed"
+    failed = replace(RESULT, max_rate=None, slo=(), gates=(), exit=Exit(10, (Cause("requests_failed", 10, text),)))
+    verdict = build_verdict(failed)
+    assert verdict.outcome == "FAIL"
+    assert "requests failed" in verdict.headline
+    assert verdict.reasons == ()
 
 
 def test_a_search_that_found_no_rate_says_so_once() -> None:

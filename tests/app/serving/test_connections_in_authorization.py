@@ -4,7 +4,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from app.serving import _announce
-from app.serving.connections import TokenGuard, resolve_token
+from app.serving.connections import encode_message, guard, resolve_token
 from app.serving.settings import EndpointReady
 from tests.fakes.asgi import ask
 
@@ -24,6 +24,10 @@ def test_beyond_loopback_there_always_is_one(address: str) -> None:
     assert len(made) >= 32
     assert made != resolve_token(address, None)
     assert resolve_token(address, TOKEN) == TOKEN
+
+
+def _encode(_: int, message: str) -> bytes:
+    return encode_message(message)
 
 
 async def _page(scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,8 +51,52 @@ async def _page(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_a_guarded_endpoint_answers_those_who_have_the_token(
     anyio_backend: str, path: str, headers: dict[str, str], status: int
 ) -> None:
-    reply = await ask(TokenGuard(_page, TOKEN), "GET", path, headers=headers)
+    reply = await ask(guard(_page, TOKEN, _encode), "GET", path, headers=headers)
     assert reply.status == status
+
+
+JSON = {"Content-Type": "application/json"}
+LOCAL = {"Host": "127.0.0.1:8000"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("GET", LOCAL, 200),
+        ("GET", {"Host": "localhost"}, 200),
+        ("GET", {"Host": "[::1]:8000"}, 200),
+        ("GET", {"Host": "evil.example:8000"}, 403),
+        ("GET", {"Host": "127.0.0.1.evil.example"}, 403),
+        ("GET", {"Host": "[::1"}, 403),
+        ("GET", {"Host": ""}, 403),
+        ("GET", LOCAL | {"Origin": "http://localhost:3000"}, 200),
+        ("GET", LOCAL | {"Origin": "https://evil.example"}, 403),
+        ("GET", LOCAL | {"Origin": "null"}, 403),
+        ("POST", LOCAL | JSON, 200),
+        ("POST", LOCAL | {"Content-Type": "Application/JSON; charset=utf-8"}, 200),
+        ("POST", LOCAL | {"Content-Type": "application/octet-stream"}, 200),
+        ("POST", LOCAL | JSON | {"Origin": "https://evil.example"}, 403),
+        ("POST", LOCAL | {"Content-Type": "text/plain"}, 415),
+        ("POST", LOCAL | {"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ("POST", LOCAL | {"Content-Type": "text/plain; application/json"}, 415),
+        ("POST", LOCAL, 415),
+        ("POST", {"Host": "evil.example"} | JSON, 403),
+    ],
+)
+async def test_an_endpoint_without_a_token_answers_no_web_page(
+    anyio_backend: str, method: str, headers: dict[str, str], status: int
+) -> None:
+    reply = await ask(guard(_page, None, _encode), method, "/v2/models/m", headers=headers)
+    assert reply.status == status
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_behind_a_proxy_an_endpoint_with_a_token_may_have_any_name(anyio_backend: str) -> None:
+    headers = {"Host": "models.example", "Authorization": f"Bearer {TOKEN}"}
+    assert (await ask(guard(_page, TOKEN, _encode), "POST", "/v2/models/m", headers=headers)).status == 200
 
 
 def _ready(token: str | None) -> EndpointReady:

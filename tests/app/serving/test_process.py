@@ -54,7 +54,8 @@ def asked(endpoint: EndpointProcess, method: str, path: str, body: bytes = b"", 
     address = urlsplit(endpoint.ready.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
     try:
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        fields = {"Content-Type": "application/json"} | {name.replace("_", "-"): text for name, text in headers.items()}
+        connection.request(method, path, body, fields)
         response = connection.getresponse()
         return response.status, response.read()
     finally:

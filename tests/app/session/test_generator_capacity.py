@@ -6,9 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from app.records.calibration import Calibration, LoadKind
+from app.records.events import PhaseChanged
 from app.session.generator_capacity import CapacityFinder, GeneratorCapacity, get_required_load_kinds
 from app.session.interruption import Interruption
 from app.storage.run_directory import RunWriter
+from app.telemetry.machine_checks import MachineLoad, evaluate_machine
 from loadgen.records import LoadWorker, WorkerStageResult
 from loadgen.workloads import (
     BatchWorkload,
@@ -21,10 +23,11 @@ from loadgen.workloads import (
     SyntheticPrompts,
     Workload,
 )
+from tests.fakes.bench import SPEC, Bench
 from tests.fakes.clock import FakeClock
 from tests.fakes.generator import FakeMachine, LimitedLoad, null_servers
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.parts import CALIBRATION, fake_parts
+from tests.fakes.parts import CALIBRATION, ENVIRONMENT, fake_parts
 
 CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
 
@@ -45,6 +48,7 @@ class Found:
         stored: Calibration | None = CALIBRATION,
         again: bool = False,
         others: float = 0.0,
+        is_busy: bool = False,
     ) -> None:
         self.measured: list[LoadKind] = []
         self.stored: list[Calibration] = []
@@ -62,7 +66,9 @@ class Found:
             )
             self.finder = CapacityFinder(parts, "f", Interruption())
             load = LimitedLoad(25_000.0, 50_000.0, workers=workers)
-            self.ceilings = self.finder.find(load, workload, is_forced=again, on_measuring=self.measured.append)
+            self.ceilings = self.finder.find(
+                load, workload, is_forced=again, is_machine_busy=is_busy, on_measuring=self.measured.append
+            )
         self.file = directory / "calibration.json"
 
 
@@ -177,6 +183,16 @@ def test_what_a_busy_machine_showed_is_good_for_this_run_as_a_lower_bound(run: P
     assert not Found(run.with_name("quiet"), HttpWorkload(), stored=None).ceilings.is_lower_bound
 
 
+@pytest.mark.parametrize(("is_busy", "measured"), [(True, []), (False, ["plain"])], ids=["busy", "quiet"])
+def test_a_busy_machine_is_calibrated_once_and_a_quiet_one_again(
+    run: Path, is_busy: bool, measured: list[LoadKind]
+) -> None:
+    first = Found(run, HttpWorkload(), stored=None, others=1.5, is_busy=True)
+    next_run = Found(run.with_name("next"), HttpWorkload(), stored=first.stored[0], is_busy=is_busy)
+    assert next_run.measured == measured
+    assert next_run.ceilings.is_lower_bound is is_busy
+
+
 def test_one_lower_bound_of_two_makes_both_together_one(run: Path) -> None:
     plain, streaming = (CALIBRATION.find_capacity(kind, 1) for kind in ("plain", "streaming"))
     assert plain is not None
@@ -193,3 +209,14 @@ def test_a_lower_bound_here_is_one_of_the_sum(run: Path) -> None:
     here = (worker(0, is_local=True), worker(1, is_local=True))
     found = Found(run, HttpWorkload(), workers=(*here, worker(2, is_local=False, per_s=9_000.0)), stored=known)
     assert found.ceilings == GeneratorCapacity(3, 29_000.0, is_lower_bound=True)
+
+
+@pytest.mark.parametrize("used_cores", [0.1, 1.9])
+def test_the_machine_is_busy_if_other_processes_used_the_cpu_at_its_inspection(run: Path, used_cores: float) -> None:
+    calibration = replace(
+        CALIBRATION, capacities=tuple(replace(one, disturbed_by_cores=1.5) for one in CALIBRATION.capacities)
+    )
+    busy = evaluate_machine(ENVIRONMENT, MachineLoad(used_cores, 8.0))
+    bench = Bench(run)
+    bench.run(SPEC, calibration=calibration, checks=busy, start_null_server=null_servers()[1])
+    assert ("calibrate" in {event.phase for event in bench.reported(PhaseChanged)}) == (used_cores < 0.3)

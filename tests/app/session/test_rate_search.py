@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.objectives import parse_objective
+from app.analysis.objectives import count_needed_slo_samples, parse_objective
 from app.analysis.search import SearchOutcome
 from app.analysis.stages import summarize_stage
 from app.errors import ExitCode
@@ -27,7 +27,7 @@ from tests.tiers import first_in_unit_tier
 
 _BURST = 50
 _NOTHING = "no rate was confirmed by 3 steps within 0 probes; the search was limited to 29 s (load.search.max_duration)"
-WANTED = SearchSpec(step_duration_s=30.0)
+WANTED = SearchSpec(step_duration_s=30.0, max_duration_s=None)
 
 
 def no_time() -> int:
@@ -158,6 +158,27 @@ def test_a_stage_that_is_longer_than_what_is_left_is_not_begun() -> None:
     assert (outcome.max_rate_per_s, outcome.reason, runner.rates) == (None, _NOTHING, [])
 
 
+@pytest.mark.parametrize("limit_per_s", [13.0, 130.0, 1234.0, 20_000.0])
+@pytest.mark.parametrize("objective", ["latency_ms.p95 < 50", "latency_ms.p99 < 50"])
+def test_by_default_a_search_finds_the_limit_within_5_minutes(objective: str, limit_per_s: float) -> None:
+    """The percentiles need 11 and 44 s at the start rate, and the minimum duration at higher rates."""
+    runner = Counting(1e6, limit_per_s, needed=count_needed_slo_samples((parse_objective(objective),)))
+    outcome = find_max_rate(runner, SearchSpec(), (parse_objective(objective),), 60.0, lambda: runner.spent_ns)
+    assert runner.spent_ns <= 300e9
+    assert outcome.max_rate_per_s is not None
+    assert 0.85 * limit_per_s <= outcome.max_rate_per_s <= limit_per_s
+
+
+def test_a_stage_that_was_disturbed_is_not_repeated_after_the_time_limit() -> None:
+    wanted, slo = replace(WANTED, max_duration_s=390.0), server("M/D/1").slo
+    calm = Generator(1e6, 300)
+    find_max_rate(calm, wanted, slo, 60.0, lambda: calm.spent_ns)
+    for place in range(len(calm.rates)):
+        disturbed = Generator(1e6, 300, disturbed=frozenset({place}))
+        find_max_rate(disturbed, wanted, slo, 60.0, lambda runner=disturbed: runner.spent_ns)  # type: ignore[misc]
+        assert disturbed.spent_ns <= 390e9
+
+
 def test_percentiles_make_a_hold_long_enough_and_so_does_a_goodput() -> None:
     p99, good = parse_objective("latency_ms.p99 < 50"), parse_objective("goodput_share >= 99%")
     assert (
@@ -172,11 +193,15 @@ def test_percentiles_make_a_hold_long_enough_and_so_does_a_goodput() -> None:
 
 
 class Counting(Generator):
-    """Its endpoint meets the SLO of 106 responses; a stage with fewer is undecided."""
+    """Its endpoint meets an SLO that needs so many responses; a stage with fewer is undecided."""
+
+    def __init__(self, ceiling_per_s: float, limit_per_s: float, needed: int = 72) -> None:
+        super().__init__(ceiling_per_s, limit_per_s)
+        self._needed = needed
 
     def run(self, order: ResolvedStage) -> Stage:
         stage = super().run(order)
-        is_decided = self.rates[-1] * order.duration_s >= 72
+        is_decided = self.rates[-1] * order.duration_s >= self._needed
         return stage if is_decided or not stage.meets_slo else replace(stage, meets_slo=None)
 
 

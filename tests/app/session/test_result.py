@@ -21,6 +21,7 @@ from app.records.result import Hardware, ObjectiveOutcome, Result, ShapePlan, Ve
 from app.records.service import RequestService
 from app.session.result import collect_notes, compare_with_baseline
 from app.session.spec import BaselineSpec, LimitSpec, PlanSpec, StageSpec
+from app.storage.baselines import read_baselines
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
 from app.wiring.llm_quickstart import build_shape_inputs
@@ -110,6 +111,21 @@ def faster(result: Result, by: float) -> Result:
     return msgspec.structs.replace(result, run_id="before", stages=stages)
 
 
+@pytest.mark.parametrize(
+    ("share", "gate", "code"),
+    [(0.4, None, 0), (0.6, None, 10), (0.6, "error_rate <= 90%", 0), (0.6, "latency_ms.p50 < 50", 10)],
+)
+def test_a_run_without_a_limit_on_errors_fails_if_most_of_its_requests_do(
+    tmp_path: Path, share: float, gate: str | None, code: int
+) -> None:
+    bench = Bench(tmp_path)
+    load = ScriptedLoad(bench.clock, error="http-4xx", error_share=share)
+    spec = msgspec.structs.replace(SPEC, slo=(), gates=() if gate is None else (parse_gate(gate),))
+    result = bench.run(spec, load).result
+    assert [(cause.id, cause.code) for cause in result.exit.causes] == ([("requests_failed", 10)] if code else [])
+    assert result.exit.code == code
+
+
 def test_a_run_that_is_slower_than_its_baseline_ends_with_11_and_says_what(tmp_path: Path) -> None:
     before = faster(measured(tmp_path, "before"), by=3.0)
     spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((before,), 0.05))
@@ -118,6 +134,20 @@ def test_a_run_that_is_slower_than_its_baseline_ends_with_11_and_says_what(tmp_p
     assert result.comparison.baseline == ("before",)
     assert result.exit.code == ExitCode.REGRESSION
     assert any("regressed" in cause for cause in result.exit.texts)
+
+
+def test_a_regression_measured_again_is_a_regression_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    slow = (parse_objective("latency_ms.p95 < 500"),)
+
+    def measure(run_id: str, service_s: float) -> int:
+        last = None if run_id == "1" else BaselineSpec(read_baselines("last", SPEC.name), 0.05)
+        spec = msgspec.structs.replace(SPEC, run_id=run_id, slo=slow, baseline=last)
+        bench = Bench(tmp_path / "runs" / run_id)
+        return bench.run(spec, ScriptedLoad(bench.clock, service_s=service_s)).result.exit.code
+
+    times_s = {"1": 0.002, "2": 0.006, "3": 0.006, "4": 0.002}
+    assert [measure(run_id, service_s) for run_id, service_s in times_s.items()] == [0, 11, 11, 0]
 
 
 def test_a_run_like_its_baseline_ends_as_it_would_without_one(tmp_path: Path) -> None:

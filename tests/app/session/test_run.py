@@ -21,8 +21,8 @@ from app.session.rate_search import compute_step_duration_s
 from app.session.spec import LimitSpec, RunSpec, StageSpec, StandaloneModelSpec
 from app.storage.run_directory import StoredRun
 from loadgen.process import LoadError
-from loadgen.records import PreflightDone, StageEnded, StagePlan
-from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
+from loadgen.records import ClosedArrivals, OpenArrivals, PreflightDone, StageEnded, StagePlan
+from tests.fakes.bench import SEARCH, SERVICE_S, SPEC, Bench, poisson
 from tests.fakes.load import OK, ScriptedLoad
 from tests.fakes.parts import SteadyTelemetry
 
@@ -99,10 +99,56 @@ def test_a_search_without_time_for_a_stage_measures_nothing_and_does_not_pass(be
     assert build_verdict(result).headline.startswith("No rate was decided within SLO")
 
 
-def test_a_target_that_cannot_hold_any_rate_fails(bench: Bench) -> None:
-    result = bench.run(SEARCH, ScriptedLoad(bench.clock, service_s=0.2)).result
-    assert result.max_rate is None or result.max_rate.per_s.value is None
+def test_a_target_whose_idle_latency_is_above_the_slo_ends_the_search_in_seconds(bench: Bench) -> None:
+    start_ns = bench.clock.now_ns
+    result = bench.run(msgspec.structs.replace(SEARCH, warmup_s=3.0), ScriptedLoad(bench.clock, service_s=0.2)).result
+    assert [(plan.arrivals, plan.max_requests) for plan in bench.load.plans] == [(ClosedArrivals(1), 11)] * 2
+    assert (bench.clock.now_ns - start_ns) / 1e9 < 6
+    assert result.max_rate is None
+    assert [cause.id for cause in result.exit.causes] == ["slo_below_idle_latency"]
     assert result.exit.code == ExitCode.GATE_FAILED
+    assert [(one.outcome, one.observed.n) for one in result.slo] == [("FAIL", 10), ("INCONCLUSIVE", None)]
+    verdict = build_verdict(result)
+    assert (verdict.outcome, verdict.reasons) == ("FAIL", ())
+    assert "200 ms" in verdict.headline
+
+
+def test_a_target_that_fails_many_requests_without_load_is_not_searched(bench: Bench) -> None:
+    load = ScriptedLoad(bench.clock, error="http-4xx", error_share=0.4)
+    result = bench.run(SEARCH, load).result
+    pace = OpenArrivals("constant", ((0.0, 1.0), (10.0, 1.0)))
+    assert [plan.arrivals for plan in load.plans] == [ClosedArrivals(1), pace]
+    assert [cause.id for cause in result.exit.causes] == ["errors_without_load"]
+    assert result.exit.code == ExitCode.GATE_FAILED
+    assert "FAIL" in [one.outcome for one in result.slo if one.objective.metric == "error_rate"]
+    assert build_verdict(result).outcome == "FAIL"
+
+
+def test_an_endpoint_that_is_slow_for_its_first_requests_is_searched_all_the_same(bench: Bench) -> None:
+    load = ScriptedLoad(bench.clock, service_s=0.2)
+
+    def speed_up(plan: StagePlan) -> None:
+        load.service_s = 0.2 if plan.index == 0 else SERVICE_S
+
+    load.on_plan = speed_up
+    result = bench.run(SEARCH, load).result
+    assert [plan.name for plan in load.plans[:3]] == ["idle latency", "idle latency", "probe 20 req/s"]
+    assert result.max_rate is not None
+    assert result.max_rate.per_s.value == pytest.approx(218.6, rel=0.05)
+
+
+def test_a_target_that_fails_every_idle_request_is_not_searched(bench: Bench) -> None:
+    result = bench.run(SEARCH, ScriptedLoad(bench.clock, error="http-4xx")).result
+    assert [plan.name for plan in bench.load.plans] == ["idle latency"]
+    assert [cause.id for cause in result.exit.causes] == ["target_failed"]
+    assert result.exit.code == ExitCode.GATE_FAILED
+
+
+def test_stages_before_a_search_are_measured_although_the_slo_is_below_the_idle_latency(bench: Bench) -> None:
+    spec = msgspec.structs.replace(SEARCH, stages=(StageSpec("steady", "steady", poisson(2.0), 10.0),))
+    result = bench.run(spec, ScriptedLoad(bench.clock, service_s=0.2)).result
+    assert [plan.name for plan in bench.load.plans] == ["idle latency", "idle latency", "steady"]
+    assert "slo_below_idle_latency" in [cause.id for cause in result.exit.causes]
 
 
 def test_holds_last_long_enough_for_the_percentiles_of_the_slo() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.events import PhaseChanged, RateChanged, StageFinished, StageStarted
-from app.records.result import OutputSummary, SessionOutcomeName, SessionSummary
+from app.records.result import Objective, OutputSummary, SessionOutcomeName, SessionSummary
 from app.records.stage import StageData
 from app.session.spec import LimitSpec, RunSpec, StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, LiveSessionCounts, OpenArrivals, TraceArrivals
@@ -143,6 +143,45 @@ def test_a_stage_with_a_number_of_requests_ends_with_the_last(bench: Bench, limi
     # Over all of the 10 s, the rate would be 10 req/s.
     assert counted.metrics["completed_per_s"]["value"].value == pytest.approx(50.0, rel=0.3)
     assert result.exit.code == (ExitCode.LIMIT if limits.requests else ExitCode.OK)
+
+
+@pytest.mark.parametrize("clients", [1, 10])
+@pytest.mark.parametrize("count", [1, 10, 49])
+def test_a_closed_loop_of_a_few_requests_is_measured_until_the_last_response(
+    bench: Bench, count: int, clients: int
+) -> None:
+    stage = StageSpec("few", "closed", ClosedArrivals(clients), 10.0, requests=count)
+    result = bench.run(of(stage, slo=()), ScriptedLoad(bench.clock, tokens=5)).result
+    (measured,), rows = result.stages, bench.rows()
+    assert (result.exit.code, result.verdict.status) == (ExitCode.OK, "WARN")
+    assert {check.id for check in measured.checks if check.verdict != "VALID"} <= {
+        "stationarity", "generator_capacity",  # unknown for streams
+    }  # fmt: skip
+    assert len(rows) == measured.completed == count
+    took_s = (rows["end_ns"].max() - rows["scheduled_ns"].min()) / 1e9
+    assert measured.achieved_per_s.value == pytest.approx(count / took_s)
+    assert measured.good_per_s.value == pytest.approx(count / took_s)
+    for metric, amount in (("completed_per_s", count), ("output_tokens_per_s", 5 * count)):
+        assert measured.metrics[metric]["value"].value == pytest.approx(amount / took_s)
+    assert measured.metrics["good_tokens_per_s"] == measured.metrics["output_tokens_per_s"]
+    assert any("--requests 368" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("count", "slo"), [(10, SPEC.slo), (72, ())], ids=["with an SLO", "enough for p95"])
+def test_a_stage_with_an_slo_or_enough_responses_has_no_advice_to_send_more(
+    bench: Bench, count: int, slo: tuple[Objective, ...]
+) -> None:
+    result = bench.run(of(StageSpec("few", "closed", ClosedArrivals(1), 10.0, requests=count), slo=slo)).result
+    assert not any("--requests" in note for note in result.notes)
+    assert ("samples" in {check.id for check in result.validity if check.verdict == "WARN"}) == bool(slo)
+
+
+def test_the_goodput_of_a_closed_loop_never_exceeds_its_throughput(bench: Bench) -> None:
+    stage = StageSpec("closed", "closed", ClosedArrivals(4), 0.5)
+    (measured,) = bench.run(of(stage, slo=()), ScriptedLoad(bench.clock, tokens=5, service_s=0.07)).result.stages
+    output, completed = (measured.metrics[name]["value"].value for name in ("output_tokens_per_s", "completed_per_s"))
+    assert measured.metrics["good_tokens_per_s"]["value"].value == output
+    assert measured.good_per_s.value == completed
 
 
 class Changing:

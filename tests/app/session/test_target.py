@@ -29,12 +29,23 @@ URL = "http://127.0.0.1:8000/"
         ("http-4xx", 415, "does not accept requests without a content type. Set Content-Type"),
         ("http-5xx", 501, "does not accept GET"),
         ("bad-payload", 200, "target.protocol"),
+        ("http-4xx", 400, "workload.expect.status: 400"),
+        ("http-4xx", 422, "workload.expect.status: 422"),
+        ("send", None, "without a response"),
+        ("truncated", 200, "before the response was complete"),
+        ("timeout", None, "target.timeouts.total"),
     ],
 )
 def test_what_no_load_could_report_about_is_unavailable(error: str, status: int | None, hint: str) -> None:
     with pytest.raises(UnavailableError, match="cannot be measured: it said so") as raised:
         require_reachable_target(PreflightDone(error, status, "it said so", None), URL, SPEC.workload)
     assert hint in str(raised.value.hint)
+
+
+def test_an_endpoint_that_responds_without_a_body_is_unavailable() -> None:
+    with pytest.raises(UnavailableError) as raised:
+        require_reachable_target(PreflightDone("bad-output", 200, "no body", None, is_empty=True), URL, SPEC.workload)
+    assert raised.value.hint is not None
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
@@ -46,7 +57,8 @@ def test_an_api_that_a_language_model_server_lacks_is_named(status: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(None, 200), (None, 404), ("http-4xx", 400), ("http-5xx", 500), ("timeout", None)]
+    ("error", "status"),
+    [(None, 200), (None, 404), ("http-4xx", 408), ("http-4xx", 429), ("http-5xx", 500), ("bad-output", 200)],
 )
 def test_an_answer_of_the_target_to_the_workload_is_measured(error: str | None, status: int | None) -> None:
     require_reachable_target(PreflightDone(error, status, "it said so", None), URL, SPEC.workload)
@@ -176,12 +188,12 @@ def test_what_waiting_does_not_mend_is_reported_at_once(bench: Bench, status: in
     assert bench.load.asked == 1
 
 
-def test_a_workload_that_the_target_refuses_is_measured_without_waiting(bench: Bench) -> None:
+def test_a_workload_that_the_target_refuses_ends_the_run_without_waiting(bench: Bench) -> None:
     refused = PreflightDone("http-4xx", 422, "answered 422", 1.0)
-    outcome = bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(refused,)))
+    with pytest.raises(UnavailableError, match="answered 422"):
+        bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(refused,)))
     assert bench.load.asked == 1
-    assert outcome.result.cold_start is not None
-    assert outcome.result.cold_start.first_response_ms.value is None
+    assert bench.load.plans == []
 
 
 def test_a_run_that_starts_nothing_has_no_cold_start(bench: Bench) -> None:

@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from app.errors import UsageError
+from app.records.comparison import Comparison, MetricChange
+from app.records.estimate import Estimate
 from app.records.result import Cause, Exit, Verdict
 from app.storage.baselines import MissingBaselineError, promote_run, read_baseline, read_baselines
 from app.storage.run_directory import RunWriter, StoredRun
@@ -86,14 +88,43 @@ def test_what_is_no_result_or_invalid_is_refused(home: Path, tmp_path: Path) -> 
         read_baseline("1-bad", "")
 
 
-def test_the_last_baseline_is_the_last_valid_run_of_the_profile(home: Path) -> None:
-    with pytest.raises(MissingBaselineError, match="no valid run of 'quickstart' is stored yet"):
+def test_the_last_baseline_is_the_last_run_of_the_profile_that_passed(home: Path) -> None:
+    with pytest.raises(MissingBaselineError):
         read_baseline("last", FULL.name)
     stored(home / "1-first")
     stored(home / "2-second")
     stored(home / "3-other", name="other")
-    stored(home / "4-invalid", verdict=Verdict("INVALID", ("too busy",)))
-    stored(home / "5-empty", stages=())
-    stored(home / "6-damaged").directory.joinpath("result.json").write_text("{}")
+    stored(home / "4-empty", stages=())
+    stored(home / "5-damaged").directory.joinpath("result.json").write_text("{}")
     assert read_baseline("last", FULL.name).run_id == "2-second"
     assert read_baseline("last", "other").run_id == "3-other"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "exit_state"),
+    [
+        (Verdict("INVALID", ("too busy",)), Exit(4, (Cause("invalid", 4, "too busy"),))),
+        (Verdict("INVALID", ("too busy",)), Exit(0, (Cause("invalid", 4, "a demonstration"),))),
+        (FULL.verdict, Exit(5, (Cause("cut_short", 5, "abort_when"),))),
+        (FULL.verdict, Exit(10, (Cause("objective_failed", 10, "p95"),))),
+        (FULL.verdict, Exit(0, (Cause("objective_failed", 10, "a demonstration"),))),
+        (FULL.verdict, Exit(11, (Cause("change_failed", 11, "a gate on a change"),))),
+        (FULL.verdict, Exit(11, (Cause("baseline_regressed", 11, "p95"),))),
+        (FULL.verdict, Exit(12, (Cause("objective_inconclusive", 12, "p95"),))),
+        (FULL.verdict, Exit(130, (Cause("interrupted", 130, "Ctrl-C"),))),
+    ],
+    ids=lambda value: f"{value.code}-{value.causes[0].id}" if isinstance(value, Exit) else value.status,
+)
+def test_a_run_that_did_not_pass_is_not_the_last_baseline(home: Path, verdict: Verdict, exit_state: Exit) -> None:
+    stored(home / "1-passed")
+    stored(home / "2-not-passed", verdict=verdict, exit=exit_state)
+    assert read_baseline("last", FULL.name).run_id == "1-passed"
+
+
+def test_a_regression_that_does_not_fail_its_run_is_not_the_last_baseline(home: Path) -> None:
+    stored(home / "1-passed")
+    change = MetricChange(
+        "latency_ms", "p95", "ms", "lower", "steady", Estimate(5.0), Estimate(10.0), Estimate(2.0), None, "worse"
+    )
+    stored(home / "2-regressed", comparison=Comparison(("1-passed",), ("2-regressed",), 0.05, (change,)))
+    assert read_baseline("last", FULL.name).run_id == "1-passed"

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from app.errors import UsageError
 from app.records.control import StopRun
 from app.storage.bundle import BUNDLE, export_run, import_directory, import_run
+from app.storage.names import IMPORTED
 from app.storage.run_directory import RunWriter, StoredRun, list_stored_runs, runs_home
 from tests.fakes.results import full_run
 from tests.tiers import first_in_unit_tier
@@ -69,7 +70,7 @@ def test_a_run_comes_back_as_it_was(bundle: Path, tmp_path: Path, home: Path) ->
     directory, is_new = import_run(bundle)
     assert (directory, is_new) == (home / ID, True)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before | {IMPORTED: b""}
     assert [run.run_id for run in list_stored_runs()] == [ID]
     export_run(StoredRun(directory), tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
@@ -259,7 +260,7 @@ def test_no_byte_of_a_bundle_can_change_unseen(bundle: Path, tmp_path: Path, hom
         except UsageError:
             assert not home.exists() or not list(home.iterdir())
         else:
-            assert {one.name: one.read_bytes() for one in directory.iterdir()} == before
+            assert {one.name: one.read_bytes() for one in directory.iterdir()} == before | {IMPORTED: b""}
             directory.rename(tmp_path / f"taken-{place}")
 
 

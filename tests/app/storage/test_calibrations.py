@@ -25,6 +25,11 @@ def measured(*cells: tuple[LoadKind, int, float], hours: float = 0.0, fingerprin
     return Calibration(ceilings, at.isoformat(timespec="seconds"), fingerprint, "timerfd", "uvloop")
 
 
+def disturb(calibration: Calibration) -> Calibration:
+    disturbed = tuple(replace(one, disturbed_by_cores=1.5) for one in calibration.capacities)
+    return replace(calibration, capacities=disturbed)
+
+
 def stored(hours: float, fingerprint: str = "f") -> dict[tuple[LoadKind, int], float | None] | None:
     """What still counts so many hours after noon."""
     found = load_calibration(fingerprint, NOON + datetime.timedelta(hours=hours))
@@ -86,21 +91,24 @@ def test_what_cannot_be_read_counts_as_none(content: str) -> None:
     assert stored(1) == {("plain", 1): 10.0}
 
 
-def test_what_others_disturbed_is_not_stored() -> None:
+def test_a_disturbed_capacity_does_not_replace_an_undisturbed_one() -> None:
     store_calibration(measured(("plain", 1, 10.0)))
     both = measured(("plain", 1, 4.0), ("streaming", 1, 30.0), hours=1)
-    store_calibration(
-        replace(both, capacities=(replace(both.capacities[0], disturbed_by_cores=1.5), both.capacities[1]))
-    )
+    store_calibration(disturb(both))
     assert stored(2) == {("plain", 1): 10.0, ("streaming", 1): 30.0}
-    store_calibration(replace(both, capacities=(replace(both.capacities[1], disturbed_by_cores=1.5),)))
-    assert stored(2) == {("plain", 1): 10.0, ("streaming", 1): 30.0}
+    store_calibration(disturb(measured(("streaming", 1, 31.0), hours=2)))
+    assert stored(3) == {("plain", 1): 10.0, ("streaming", 1): 31.0}
+    store_calibration(measured(("streaming", 1, 40.0), hours=3))
+    store_calibration(disturb(measured(("streaming", 1, 32.0), hours=4)))
+    assert stored(5) == {("plain", 1): 10.0, ("streaming", 1): 40.0}
 
 
-def test_where_all_was_disturbed_nothing_is_written() -> None:
-    one = measured(("plain", 1, 10.0))
-    store_calibration(replace(one, capacities=(replace(one.capacities[0], disturbed_by_cores=1.5),)))
-    assert not get_calibration_path().exists()
+def test_a_disturbed_capacity_is_stored_as_such() -> None:
+    store_calibration(disturb(measured(("plain", 1, 10.0))))
+    calibration = load_calibration("f", NOON)
+    assert calibration is not None
+    assert [one.disturbed_by_cores for one in calibration.capacities] == [1.5]
+    assert calibration.drop_disturbed().capacities == ()
 
 
 def test_nothing_stored_is_nothing_known() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 from msgspec.structs import replace
@@ -30,3 +32,17 @@ def test_a_result_is_read_as_it_was_written() -> None:
 def test_what_no_version_writes_is_a_decode_error(result: Result, why: str) -> None:
     with pytest.raises(msgspec.DecodeError, match=why):
         decode_result(msgspec.json.encode(result))
+
+
+@pytest.mark.parametrize(
+    ("count", "changed"),
+    [
+        ('"completed":', '"completed":-'),
+        ('"n":', '"n":-'),
+        ('"errors":{', '"errors":{"timeout":-1,'),
+    ],
+)
+def test_a_negative_count_is_a_decode_error(count: str, changed: str) -> None:
+    content = re.sub(rf"{re.escape(count)}(?=[1-9\"])", changed, msgspec.json.encode(WHOLE).decode())
+    with pytest.raises(msgspec.DecodeError, match="Expected `int` >= 0"):
+        decode_result(content.encode())

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
-from app.errors import UsageError
+from app.cli.main import main
+from app.errors import ExitCode, UsageError
 from app.records.calls import CALL_SCHEMA, unpack_calls
-from app.records.events import PhaseChanged, RunFinished
+from app.records.events import PhaseChanged, RunFinished, RunStarted
+from app.storage.baselines import read_baseline
+from app.storage.bundle import import_directory, is_valid_run_id
 from app.storage.run_directory import (
     CALLS,
     EVENTS,
@@ -151,6 +155,52 @@ def test_last_is_the_last_run_that_measured_or_is_running(tmp_path: Path, monkey
     assert find_run("last").directory.name == "3-measured"
     going_on(runs / "5-running", os.getpid())
     assert find_run("last").directory.name == "5-running"
+
+
+def test_the_last_run_is_the_one_that_started_last_whatever_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    starts = {
+        "zzz": "2026-01-02T10:00:00+00:00",
+        "99991231-235959-late": "2026-01-02T11:00:00+00:00",
+        "abc": "2026-01-02T11:30:00+00:00",
+        "east": "2026-01-02T13:15:00+02:00",
+    }
+    for run_id, started_at in starts.items():
+        with RunWriter(runs_home() / run_id) as writer:
+            writer.append_event(RunStarted(1, run_id, "test", "", 0, started_at=started_at))
+            writer.write_result(full_run().result)
+    assert [run.directory.name for run in list_stored_runs()] == ["zzz", "99991231-235959-late", "east", "abc"]
+    assert find_run("last").directory.name == "abc"
+    assert new_run_id("a", datetime.fromisoformat(starts["east"])).startswith("20260102-111500-")
+
+
+def test_an_imported_run_is_never_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    with RunWriter(tmp_path / "late") as writer:
+        writer.append_event(RunStarted(1, "99991231", "test", "", 0, started_at="9999-12-31T00:00:00+00:00"))
+        writer.write_result(replace(full_run().result, run_id="99991231", artifacts=writer.seal()))
+    import_directory(tmp_path / "late")
+    with pytest.raises(UsageError, match="only imported runs"):
+        find_run("last")
+    with RunWriter(runs_home() / "20260101-000000-own") as writer:
+        writer.write_result(replace(full_run().result, run_id="20260101-000000-own"))
+    assert find_run("last").run_id == "20260101-000000-own"
+    assert read_baseline("last", full_run().result.name).run_id == "20260101-000000-own"
+    assert find_run("9999").run_id == "99991231"
+
+
+@pytest.mark.parametrize("word", ["last", "promoted", "LAST"])
+def test_a_reserved_word_is_no_run_id(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    assert not is_valid_run_id(word)
+    assert main(["run", "quickstart", "--out", str(runs_home() / word)]) == ExitCode.USAGE
+    assert not runs_home().exists()
+    with RunWriter(tmp_path / "run") as writer:
+        writer.write_result(replace(full_run().result, run_id=word, artifacts=writer.seal()))
+    with pytest.raises(UsageError, match="is not a valid run ID"):
+        import_directory(tmp_path / "run")
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -311,3 +361,12 @@ def test_a_directory_measured_again_has_one_link_which_is_of_the_new_run(
         writer.write_spec("sizewise: 1")
     link_run(tmp_path / "results", "3-third")
     assert [path.name for path in runs_home().iterdir()] == ["3-third"]
+
+
+def test_a_new_run_folder_is_private_and_an_existing_one_keeps_its_permissions(tmp_path: Path) -> None:
+    RunWriter(tmp_path / "run").close()
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "mine").mkdir(0o755)
+    (tmp_path / "mine").chmod(0o755)
+    RunWriter(tmp_path / "mine").close()
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o755

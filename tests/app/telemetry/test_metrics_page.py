@@ -35,6 +35,23 @@ process_start_time_seconds 1.7e9
 """
 
 
+def test_counters_and_start_times_are_read_by_their_labels() -> None:
+    samples = parse_metrics(
+        "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 1.7e9\n"
+        '# TYPE requests_total counter\nrequests_total{pod="a"} 3\nrequests_total{pod="b"} 4\n'
+        '# TYPE requests_created gauge\nrequests_created{pod="a"} 1.8e9\n'
+        "# TYPE tokens counter\ntokens_total 9\n"
+        '# TYPE ttft histogram\nttft_bucket{le="1"} 2\nttft_sum 5\nttft_count 2\n'
+        "# TYPE waiting_total gauge\nwaiting_total 7\nuntyped_total 8\n"
+    )
+    assert samples is not None
+    assert samples.start_times_s == {"process_start_time_seconds{}": 1.7e9, 'requests_created{pod="a"}': 1.8e9}
+    assert samples.counters == {
+        'requests_total{pod="a"}': 3, 'requests_total{pod="b"}': 4, "tokens_total{}": 9, "ttft_sum{}": 5,
+        "ttft_count{}": 2,
+    }  # fmt: skip
+
+
 def totals(page: str) -> dict[str, float]:
     samples = parse_metrics(page)
     return {} if samples is None else samples.totals

@@ -8,9 +8,11 @@ from msgspec.structs import replace
 
 from app.errors import UsageError
 from app.profiles.bundled import bundled_models
+from app.records.local import Precision
 from app.session.local.spec import DataSpec, VariantSpec
 from app.wiring.local_dependencies import compute_cost, prepare_model
 from tests.fakes import onnx_models
+from tests.fakes.gguf_decoders import draw_weights, plain_shape, write_gguf
 from tests.fakes.local import order_of
 
 pytestmark = pytest.mark.process
@@ -60,3 +62,21 @@ def test_cost_of_a_batch_that_was_not_looked_at_lies_on_the_line() -> None:
     assert odd.batch == 37
     assert one.moved_bytes < eight.moved_bytes < odd.moved_bytes
     assert one.min_bytes < odd.min_bytes <= odd.moved_bytes
+
+
+@pytest.mark.parametrize(
+    ("tensor_type", "noted"), [("F32", set()), ("F16", {"as-is"}), ("Q4_0", {"as-is", "int8", "int4"})]
+)
+def test_weights_that_are_not_measured_as_the_file_stores_them_are_noted(
+    tmp_path: Path, tensor_type: str, noted: set[str]
+) -> None:
+    shape = plain_shape()
+    source = write_gguf(tmp_path / "model.gguf", shape, draw_weights(shape, tensor_type), tensor_type)
+    precisions: tuple[Precision, ...] = ("as-is", "int8", "int4")
+    language_model = replace(order(str(source)), is_language_model=True)
+    with_notes = {
+        precision
+        for precision in precisions
+        if prepare_model(replace(language_model, precision=precision), DataSpec()).notes
+    }
+    assert with_notes == noted

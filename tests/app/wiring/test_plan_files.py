@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from msgspec.structs import replace
@@ -16,7 +19,7 @@ from app.records.planning_inputs import PlanningInputs
 from app.storage.bundle import export_run, import_run
 from app.storage.run_directory import StoredRun
 from app.wiring import plan_files
-from app.wiring.plan_files import PlanFile, encode_plan, read_plan, write_plan
+from app.wiring.plan_files import PlanFile, encode_plan, read_plan, read_plan_inputs, write_plan
 from tests.fakes import offers, planned
 from tests.fakes import plan_sources as sources
 from tests.fakes.golden_runs import golden_plan
@@ -150,7 +153,12 @@ def test_a_change_of_the_peak_changes_few_lines_of_the_inputs() -> None:
 
 
 def test_what_a_later_version_added_is_left_out(path: Path) -> None:
-    path.write_text(TEXT.replace("\nplan:\n", "\nadded: {a: 1}\nplan:\n  added: 2\n"), encoding="utf-8")
+    document = yaml.load(TEXT, Loader=yaml.CSafeLoader)
+    document["added"] = {"a": 1}
+    document["plan"]["added"] = 2
+    parts = (document["plan"], document["catalog"]["sha256"], document["inputs"]["today"])
+    document["digest"] = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+    path.write_text(yaml.dump(document, sort_keys=False), encoding="utf-8")
     assert read_plan(path) == WHOLE
 
 
@@ -250,12 +258,46 @@ def test_a_bundle_has_the_catalog_of_a_plan_in_the_run(tmp_path: Path, monkeypat
     assert read_plan(imported / "plan.yaml") == WHOLE
 
 
-def test_the_golden_plan_is_written_again_to_the_byte(tmp_path: Path) -> None:
+def test_the_golden_plan_is_written_again_to_the_byte_and_with_a_digest(tmp_path: Path) -> None:
     golden = golden_plan(tmp_path)
+    file = read_plan(golden)
+    assert not file.has_digest
+    assert file.notes
     again = tmp_path / "again"
     again.mkdir()
-    for path in write_plan(again / "plan.yaml", read_plan(golden)):
-        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+    path, catalog = write_plan(again / "plan.yaml", file)
+    assert catalog.read_bytes() == (tmp_path / catalog.name).read_bytes()
+    lines = path.read_text("utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("digest: ")] == golden.read_text("utf-8").splitlines()
+    assert read_plan(path) == replace(file, has_digest=True)
+
+
+@pytest.mark.parametrize(
+    ("original", "changed"),
+    [
+        (r"(?m)^( +usd_per_month:\n +value: )[\d.]+", r"\g<1>859.0"),
+        (r"(?m)^( +instances: )\d+", r"\g<1>1"),
+        (r"(?m)^(  planned_on: ).*", r"\g<1>'2026-08-02'"),
+        (r"(?m)^(  today: ).*", r"\g<1>'2026-08-02'"),
+        (r"(?m)^(digest: ).*", r"\g<1>" + 64 * "a"),
+    ],
+)
+def test_a_result_that_was_edited_is_refused_and_can_be_planned_again(path: Path, original: str, changed: str) -> None:
+    text, count = re.subn(original, changed, TEXT, count=1)
+    assert count == 1
+    assert text != TEXT
+    path.write_text(text, "utf-8")
+    with pytest.raises(UsageError, match="was changed after it was written") as refused:
+        read_plan(path)
+    assert f"sizewise plan {path} --out {path}" in str(refused.value.hint)
+    write_plan(path, PlanFile("sizewise", WHOLE.plan, read_plan_inputs(path)))
+    assert read_plan(path).has_digest
+
+
+def test_the_digest_is_that_of_the_values_not_of_their_layout(path: Path) -> None:
+    laid_out = yaml.dump(yaml.safe_load(TEXT), sort_keys=True, default_flow_style=False)
+    path.write_text(f"sizewise_plan: 3\n# reviewed\n{laid_out.replace('sizewise_plan: 3', '')}", "utf-8")
+    assert read_plan(path) == WHOLE
 
 
 def test_every_plan_of_the_fakes_is_read_back(tmp_path: Path) -> None:

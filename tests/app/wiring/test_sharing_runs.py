@@ -100,6 +100,7 @@ def test_a_baseline_elsewhere_is_copied_into_the_home(tmp_path: Path, monkeypatc
     assert not (runs_home() / run_id).is_symlink()
     (tmp_path / "results").rename(tmp_path / "elsewhere")
     assert read_baseline("promoted", full_run().result.name).run_id == run_id
+    assert find_run("last").run_id == run_id, "a copy of an own run is not an imported run"
 
 
 def test_an_id_whose_directory_is_gone_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

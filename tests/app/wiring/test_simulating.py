@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from app.errors import UsageError
 from app.records.scaling import Fixed
-from app.wiring.plan_files import PlanFile, write_plan
+from app.wiring.plan_files import UNCHECKED_NOTE, PlanFile, write_plan
 from app.wiring.simulating import DayRequest, load_or_compute_plan, simulate_plan_day
 from tests.fakes import planned as fakes
 from tests.fakes.offers import TODAY
@@ -20,10 +23,19 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_a_plan_file_is_played_as_it_was_planned(plan: str) -> None:
-    assert load_or_compute_plan(plan, TODAY) == (fakes.planned(QUESTION), QUESTION)
+    assert load_or_compute_plan(plan, TODAY) == PlanFile("sizewise", fakes.planned(QUESTION), QUESTION)
     day = simulate_plan_day(DayRequest(plan), TODAY)
     assert (day.offer, day.date) == ("acme/c2@here", "2026-08-01")
     assert day.autoscaler == Fixed(2 * day.instances)
+
+
+def test_a_day_of_an_unchecked_plan_says_so(plan: str, tmp_path: Path) -> None:
+    for path in Path(plan).parent.iterdir():
+        shutil.copy(path, tmp_path)
+    lines = Path(plan).read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "plan.yaml").write_text("".join(line for line in lines if not line.startswith("digest:")), "utf-8")
+    assert simulate_plan_day(DayRequest(str(tmp_path / "plan.yaml")), TODAY).notes[0] == UNCHECKED_NOTE
+    assert UNCHECKED_NOTE not in simulate_plan_day(DayRequest(plan), TODAY).notes
 
 
 def test_what_is_asked_for_is_played(plan: str) -> None:

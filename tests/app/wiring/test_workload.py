@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.wiring.workload import build_workload
+from app.wiring.workload import build_workload, check_data
 from loadgen.workloads import (
     BatchWorkload,
     Dataset,
@@ -266,3 +266,38 @@ def test_a_secret_in_a_body_is_sent_and_one_that_was_taken_out_is_refused(writte
     assert sent.bodies == (b'{"api_key":"canary"}',)
     with pytest.raises(UsageError, match=r"the secret in workload\.body was removed"):
         build_workload(written(workload={"body": {"api_key": "<redacted>"}}))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "settings"),
+    [
+        ("http", {"template": {"x": "{{a}}"}}),
+        ("grpc", {"method": "a.B/C", "template": {"x": "{{a}}"}}),
+        ("openai-chat", {}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("rows.csv", "", "has no rows"),
+        ("rows.csv", "a,b\n", "has no rows"),
+        ("rows.csv", "a,b\n1\n", "line 2"),
+        ("rows.jsonl", '{"a": "1"}\n{"a":\n', "line 2"),
+        ("rows.jsonl", '{"b": "1"}\n', "'a'"),
+        ("rows.jsonl", '{"a": "1"}\n', None),
+    ],
+)
+def test_data_of_which_no_request_can_be_made_is_refused(
+    written: Written, tmp_path: Path, protocol: str, settings: dict[str, Any], name: str, content: str, says: str | None
+) -> None:
+    (tmp_path / name).write_text(content)
+    dataset = {"path": name, "prompt": "a"} if protocol == "openai-chat" else name
+    target = {"protocol": protocol, "url": "grpc://h:9" if protocol == "grpc" else "http://h"}
+    if protocol == "openai-chat":
+        target["model"] = "m"
+    prepared = build_workload(written(target, {**settings, "dataset": dataset}))
+    if says is None:
+        check_data(prepared)
+    else:
+        with pytest.raises(UsageError, match=says):
+            check_data(prepared)

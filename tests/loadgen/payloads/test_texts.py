@@ -1,12 +1,15 @@
+import re
 import sys
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import tokenizers
 
 from loadgen.payloads.texts import WORDS, CountTokens, TextGenerator, TokenizerError, load_token_counter
+from loadgen.protocols.openai_bodies import decode_response
 
 
 def written(folder: Path) -> Path:
@@ -38,7 +41,7 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none", Path("/dev/zero")):
-        with pytest.raises(TokenizerError, match="is not a file"):
+        with pytest.raises(TokenizerError, match="cannot be read"):
             load_token_counter(str(path))
 
 
@@ -160,3 +163,26 @@ def test_blocks_whose_borders_merge_are_counted() -> None:
     assert made.inexact_count == 0
     made.generate_from_blocks([(1, 8), (2, 8)], 8, seed=0)
     assert made.inexact_count == 1
+
+
+def written_with_regex(folder: Path, regex: str) -> Path:
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "a": 1}, "[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(regex), "isolated")
+    path = folder / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+def test_a_regular_expression_that_takes_too_many_steps_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = written_with_regex(tmp_path, "(?:[a-z ]|[a-y ]|[a-x ])+[^a-z ]")
+    with pytest.raises(TokenizerError, match=re.escape(str(path))):
+        load_token_counter(str(path))("go another way now " * 4)
+
+
+def test_a_text_that_the_tokenizer_cannot_count_leaves_the_count_of_a_response_unknown(tmp_path: Path) -> None:
+    path = written_with_regex(tmp_path, "(?:[a-z ]|[a-y ]|[a-x ])+[^a-z ]")
+    body = msgspec.json.encode({"choices": [{"message": {"content": "go another way now " * 4}}]})
+    response = decode_response("chat", body, count_tokens=load_token_counter(str(path)))
+    assert response.error is None
+    assert response.tokens is not None
+    assert (response.tokens.tokens_out, response.tokens.token_source) == (None, None)

@@ -111,7 +111,9 @@ def test_a_message_byte_by_byte() -> None:
 
 def test_a_type_may_be_in_the_name_of_the_event_alone_or_be_new() -> None:
     named = b"event: message_stop\ndata: {}\n\ndata: [DONE]\n\n"
-    assert Read(START, event("some_later_type", delta={"text": "x"}), named).error is None
+    later = event("some_later_type", delta={"text": "x"})
+    assert Read(START, later, delta("text_delta", text="a"), named).error is None
+    assert Read(START, later, named).error == "bad-output", "nothing known was received"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from time import perf_counter
 
 import pytest
 
-from loadgen.protocols.expectation import build_check, check_http_status
+from loadgen.protocols.expectation import build_check, check_http_response, check_http_status
 from loadgen.protocols.prepared import WorkloadError
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Expectation
@@ -14,12 +14,31 @@ def error_of(expect: Expectation, body: bytes = b"", status: int = 200) -> str |
 
 
 @pytest.mark.parametrize(
+    ("method", "status", "body", "error"),
+    [
+        ("GET", 200, b"{}", None),
+        ("GET", 200, b"", "bad-output"),
+        ("POST", 200, b"", "bad-output"),
+        ("POST", 201, b"", None),
+        ("POST", 204, b"", None),
+        ("PUT", 200, b"", None),
+        ("HEAD", 200, b"", None),
+    ],
+)
+def test_a_response_with_status_200_needs_a_body(method: str, status: int, body: bytes, error: str | None) -> None:
+    exchange = Exchange(0, 0, 0, b"", lambda _: None, status=status, body=body)
+    assert build_check(None, method)(exchange).error == error
+    assert build_check(Expectation(statuses=(status,)), method)(exchange).error is None
+
+
+@pytest.mark.parametrize(
     ("status", "error"),
     [(200, None), (204, None), (301, "bad-payload"), (404, "http-4xx"), (429, "http-4xx"), (500, "http-5xx")],
 )
 def test_the_status_alone_is_evaluated_when_nothing_is_expected(status: int, error: str | None) -> None:
-    assert error_of(Expectation(), status=status) == error
-    assert build_check(None) is build_check(Expectation()) is check_http_status
+    assert error_of(Expectation(), b"{}", status=status) == error
+    assert build_check(None) is build_check(Expectation()) is check_http_response
+    assert build_check(None, "PUT") is build_check(None, "HEAD") is check_http_status
 
 
 def test_other_statuses_may_be_right() -> None:

@@ -57,6 +57,8 @@ def test_the_class_of_each_arrival_is_drawn_by_weight_and_each_class_sends_its_r
     assert order is not None
     assert classes.names == ("a", "b", "c")
     assert classes.first_requests == (0, 4, 8)
+    assert list(built.preflight_requests) == [0, 4, 8]
+    assert b'"lora"' in built.preflight_requests[4]
     counts = Counter(classes.indices[index] for index in order)
     assert [counts[number] / len(order) for number in range(3)] == pytest.approx([0.7, 0.2, 0.1], abs=0.01)
     assert [index for index in order if classes.indices[index] == 1][:5] == [4, 5, 6, 7, 4]
@@ -122,7 +124,7 @@ def test_each_class_checks_its_own_responses() -> None:
     built = mix(("any", 1, HttpWorkload(path="/any")), ("strict", 1, strict))
     assert built.classes is not None
     assert built.classes.labels == ("GET http://h:1/any", "GET http://h:1/strict")
-    exchanges = [Exchange(0, index, 0, b"", lambda _: None, status=200) for index in (0, 1)]
+    exchanges = [Exchange(0, index, 0, b"", lambda _: None, status=200, body=b"{}") for index in (0, 1)]
     assert [built.check(exchange).error for exchange in exchanges] == [None, "bad-output"]
 
 

@@ -247,6 +247,38 @@ def test_a_trace_is_sent_in_its_order() -> None:
     assert (made, built.request_indices) == ([(3, 5), (1, 1), (1, 1), (7, 9)], None)
 
 
+def test_the_preflight_sends_a_prompt_of_the_same_length_that_no_request_of_the_load_shares() -> None:
+    blocks = TracePrompts(
+        struct.pack("<2i", 100, 90),
+        struct.pack("<2i", 7, 8),
+        struct.pack("<4q", 1, 2, 1, 3),
+        struct.pack("<2i", 2, 2),
+        50,
+    )
+    shared = SyntheticPrompts(FixedLength(40), FixedLength(3), prefix_groups=1, prefix_tokens=60, unique=4)
+    for prompts in (blocks, shared, FEW):
+        built = build("completions", prompts)
+        assert list(built.preflight_requests) == [0]
+        sent = json.loads(built.preflight_requests[0].partition(b"\r\n\r\n")[2])
+        first, *others = bodies(built)
+        assert len(sent["prompt"].split()) == len(first["prompt"].split())
+        assert {name: sent[name] for name in sent if name != "prompt"} == {
+            name: first[name] for name in first if name != "prompt"
+        }
+        assert not {body["prompt"].split()[:3] == sent["prompt"].split()[:3] for body in (first, *others)} & {True}
+        assert built.requests == build("completions", prompts).requests
+
+
+def test_the_preflight_replaces_the_request_that_popularity_sends_first() -> None:
+    built = build(popularity=Popularity("uniform"), prompts=SyntheticPrompts(FixedLength(9), unique=50))
+    assert built.request_indices is not None
+    assert list(built.preflight_requests) == [built.request_indices[0]] != [0]
+
+
+def test_the_preflight_sends_the_first_row_of_a_dataset(tmp_path: Path) -> None:
+    assert not build(prompts=dataset(tmp_path, {"prompt": "one"}, {"prompt": "two"})).preflight_requests
+
+
 def test_prompts_of_a_trace_share_exactly_the_blocks_with_the_same_ids() -> None:
     """Two prompts begin with the blocks 7 and 2; the third has them in the other order."""
     blocks = [[7, 2, 3], [7, 2], [2, 7], []]
@@ -436,7 +468,7 @@ def test_lengths_that_cannot_be() -> None:
 
 
 def test_a_tokenizer_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match="is not a file") as refused:
+    with pytest.raises(WorkloadError, match="cannot be read") as refused:
         build(tokenizer=str(tmp_path / "none"))
     assert refused.value.hint == "Use the model's tokenizer.json."
 
@@ -461,7 +493,10 @@ def test_the_evaluate_of_whole_answers() -> None:
 def test_the_evaluate_of_streams() -> None:
     built = build()
     assert built.new_reader is not None
-    for piece, error in ((b'data: {"choices": [{"finish_reason": "stop"}]}\n\n', None), (b": ping\n\n", "truncated")):
+    for piece, error in (
+        (b'data: {"choices": [{"text": "a", "finish_reason": "stop"}]}\n\n', None),
+        (b": ping\n\n", "truncated"),
+    ):
         reader = built.new_reader()
         assert reader.feed(piece, 1) is None
         streamed = exchange(reader=reader, headers=[(b"content-type", b"text/event-stream")])

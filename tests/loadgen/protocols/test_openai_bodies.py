@@ -66,7 +66,25 @@ def test_how_a_response_may_have_ended() -> None:
     ends = {"completed": None, "incomplete": None, "failed": "bad-output", "cancelled": "bad-output",
             "queued": "bad-payload", "in_progress": "bad-payload"}  # fmt: skip
     for status, error in ends.items():
-        assert read("responses", {"status": status, "output": []}).error == error
+        assert read("responses", {"status": status, "output": [{"content": [{"text": "a"}]}]}).error == error
+
+
+@pytest.mark.parametrize(
+    ("api", "empty", "usage_name"),
+    [
+        ("chat", {"choices": [{"message": {"content": ""}}]}, "completion_tokens"),
+        ("chat", {"choices": [{"message": {"content": None}}]}, "completion_tokens"),
+        ("completions", {"choices": [{"text": ""}]}, "completion_tokens"),
+        ("responses", {"output": []}, "output_tokens"),
+        ("messages", {"type": "message", "content": []}, "output_tokens"),
+    ],
+)
+def test_an_empty_response_is_bad_output_unless_tokens_are_reported(
+    api: Api, empty: dict[str, Any], usage_name: str
+) -> None:
+    assert read(api, empty).error == "bad-output"
+    assert read(api, {**empty, "usage": {usage_name: 0}}).error == "bad-output"
+    assert read(api, {**empty, "usage": {usage_name: 1}}).error is None, "an end-of-sequence token has no text"
 
 
 def test_a_choice_without_a_message_is_bad_payload() -> None:

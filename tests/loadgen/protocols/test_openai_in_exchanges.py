@@ -131,7 +131,7 @@ def test_what_a_stream_may_be() -> None:
     blank = known(played(build_chunked_stream(events(text=" ")))[1])
     assert len(blank.chunk_ns or ()) == 6
     none = played(build_chunked_stream(build_openai_stream(Generation(tokens=0), 0.0, 0.0)))
-    assert (none[0], known(none[1]).first_token_ns, known(none[1]).tokens_out) == (None, None, 0)
+    assert (none[0], known(none[1]).first_token_ns, known(none[1]).tokens_out) == ("bad-output", None, 0)
     uncounted = known(played(build_chunked_stream(events(has_usage=False)))[1])
     assert (uncounted.tokens_out, uncounted.token_source) == (6, "chunks")
     wrong = known(played(build_chunked_stream(events(reported_tokens=(-1, -9))))[1])

@@ -291,10 +291,15 @@ def test_thinking_in_a_list_of_parts_is_reasoning() -> None:
     assert read.times == (1, None, 1)
 
 
-def test_an_answer_without_tokens_is_a_success_without_times() -> None:
+def test_a_response_without_text_and_tokens_is_bad_output() -> None:
     read = Read(chunk({"role": "assistant"}), STOP, DONE)
-    assert (read.error, read.times, read.count, read.tokens.chunk_ns) == (None, (None, None, None), (0, "chunks"), None)
-    assert Read(STOP, usage(prompt_tokens=1, completion_tokens=0)).count == (0, "server")
+    assert (read.error, read.times, read.count) == ("bad-output", (None, None, None), (0, "chunks"))
+    assert Read(STOP, usage(prompt_tokens=1, completion_tokens=0)).error == "bad-output"
+
+
+def test_a_response_of_a_token_without_text_is_a_success_without_times() -> None:
+    read = Read(STOP, usage(prompt_tokens=1, completion_tokens=1))
+    assert (read.error, read.times, read.count, read.tokens.chunk_ns) == (None, (None, None, None), (1, "server"), None)
 
 
 def test_events_read_together_share_a_time() -> None:
@@ -426,6 +431,31 @@ def test_continuous_usage_reports_the_tokens_of_each_chunk() -> None:
     read = Read(*pieces, STOP, usage(prompt_tokens=9, completion_tokens=6))
     assert read.tokens.chunk_tokens == [1, 3, None, 1]
     assert (read.count, read.tokens.tokens_in) == ((6, "server"), 9)
+
+
+ROLE, EMPTY = chunk({"role": "assistant", "content": ""}), chunk({"content": ""})
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reported_tokens", "chunk_tokens"),
+    [
+        ([ROLE, *text("a", "b", "c"), STOP], 3, None),
+        ([ROLE, *text("a", "b", "c"), STOP], 4, [1, 1, 1]),
+        ([ROLE, *text("a"), EMPTY, EMPTY, *text("é", "c"), STOP], 6, [1, 3, 1]),
+        ([ROLE, EMPTY, *text("é", "b"), STOP], 4, [2, 1]),
+        ([*text("a"), EMPTY, *text("b"), STOP], 3, [1, 2]),
+        ([ROLE, *text("ab", "cd"), STOP], 4, None),
+        ([ROLE, *text("a"), EMPTY, *text("b"), STOP], 9, None),
+    ],
+    ids=["a token per chunk", "an end of sequence", "a character of three tokens", "no text at first",
+         "no role", "two tokens per chunk", "more tokens than events"],
+)  # fmt: skip
+def test_as_many_events_as_tokens_are_a_token_each_even_without_text(
+    pieces: list[bytes], reported_tokens: int, chunk_tokens: list[int] | None
+) -> None:
+    read = Read(*pieces, usage(completion_tokens=reported_tokens))
+    assert (read.error, read.count) == (None, (reported_tokens, "server"))
+    assert read.tokens.chunk_tokens == chunk_tokens
 
 
 def test_a_total_after_untold_chunks_is_not_the_last_chunks() -> None:

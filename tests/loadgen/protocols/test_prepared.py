@@ -1,4 +1,6 @@
-from loadgen.protocols.prepared import ResponseCheck, check_response, classify_status
+import pytest
+
+from loadgen.protocols.prepared import ResponseCheck, check_response, classify_status, describe_outcome
 from loadgen.transport.exchange import Exchange
 
 
@@ -29,3 +31,30 @@ def test_only_2xx_is_as_promised() -> None:
     assert found == {
         200: None, 204: None, 301: "bad-payload", 404: "http-4xx", 429: "http-4xx", 500: "http-5xx", 503: "http-5xx",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        (b"https://user:secret@host/new?token=secret", "(to https://host/new)"),
+        (b"/new/", "(to /new/)"),
+        (b"", "redirects are not followed"),
+        (b"\x1b[31m", "redirects are not followed"),
+        (b"http://[::1", "redirects are not followed"),
+    ],
+)
+def test_a_redirect_is_reported_with_its_destination_without_secrets(location: bytes, shown: str) -> None:
+    exchange = done(308)
+    exchange.headers = [(b"Location", location)]
+    text = describe_outcome("GET /", exchange, "bad-payload")
+    assert text.endswith(shown) or shown in text
+    assert "secret" not in text
+    assert "\x1b" not in text
+
+
+def test_a_wrong_output_is_described_once() -> None:
+    exchange = done(200)
+    exchange.detail = "no body"
+    assert describe_outcome("GET /", exchange, "bad-output") == "GET /, status 200 (OK), no body"
+    exchange.detail = None
+    assert len(describe_outcome("GET /", exchange, "bad-output").split(", ")) == 3

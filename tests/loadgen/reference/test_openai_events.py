@@ -19,6 +19,7 @@ from loadgen.reference.openai_events import (
     slice_stream,
     truncate,
 )
+from loadgen.reference.playback import build_reply_script
 from loadgen.reference.script import Reply, ReplyMode, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
 
@@ -104,27 +105,24 @@ def test_a_connection_may_end_before_any_answer(manner: ReplyMode) -> None:
 
 
 def test_a_slow_body_comes_byte_by_byte() -> None:
-    most: list[bytes] = []
-    for _ in range(5):  # a busy machine reads some together
-        with asked(Reply(body=b"0123456789", mode="slow-body")) as client:
-            reads = [client.recv(65_536)]
-            while not reads[-1].endswith(b"9"):
-                reads.append(client.recv(65_536))
-        most = max(most, reads, key=len)
-    assert most[0].startswith(b"HTTP/1.1 200")
-    assert len(most) > 6
+    reply = Reply(body=b"0123456789", mode="slow-body")
+    script = build_reply_script(reply, 5_000_000, is_head=False)
+    assert script.pieces[0].startswith(b"HTTP/1.1 200")
+    assert script.pieces[1:] == [b"%d" % digit for digit in range(10)]
+    assert list(script.offsets_ns) == [1_000_000 * (5 + at) for at in range(11)]
+    whole = b"".join(script.pieces)
+    with asked(reply) as client:
+        assert b"".join(iter(lambda: client.recv(1), whole[-1:])) == whole[:-1]
 
 
-def test_slices_are_read_one_by_one() -> None:
-    stream = slice_stream(
-        add_connection_close(build_chunked_stream([(0.0, "data: é\n\n".encode())])), 1, interval_s=0.002
-    )
-    reads = []
+def test_slices_are_sent_one_by_one() -> None:
+    whole = add_connection_close(build_chunked_stream([(0.0, "data: é\n\n".encode())]))
+    stream = slice_stream(whole, 1, interval_s=0.002)
+    assert {len(data) for _, data in stream.pieces} == {1}
+    times_s = [at_s for at_s, _ in stream.pieces]
+    assert times_s == pytest.approx([0.002 * at for at in range(len(bytes_of(whole)))])
     with asked(stream) as client:
-        while data := client.recv(65_536):
-            reads.append(data)
-    assert b"".join(reads) == bytes_of(stream)
-    assert len(reads) > 0.5 * len(stream.pieces)
+        assert read_all(client) == bytes_of(whole)
 
 
 def test_an_endless_stream_repeats_its_end() -> None:

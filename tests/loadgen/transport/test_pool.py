@@ -374,3 +374,24 @@ def test_cut_ends_what_is_in_flight_and_what_waits(converse: Converse) -> None:
 
     with ScriptedServer(Script(Reply(mode="hang"))) as server:
         converse(Endpoint((server.url,), max_connections=1), talk)
+
+
+def test_connections_that_only_a_stall_needed_are_closed_again(
+    converse: Converse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.transport.pool._MAX_UNUSED_NS", 200_000_000)
+
+    async def talk(asker: Asker) -> None:
+        asked = [asker.submit() for _ in range(100)]
+        assert [done.error for done in await asyncio.gather(*asked)] == [None] * 100
+        assert len(asker.pool.list_descriptors()) > 40
+        async with asyncio.timeout(20):
+            while len(asker.pool.list_descriptors()) > 32:
+                assert (await asker.ask()).error is None
+        assert asker.pool.outstanding_count == 0
+        opened_count = asker.pool.opened_count
+        assert [done.error for done in await asyncio.gather(*(asker.submit() for _ in range(32)))] == [None] * 32
+        assert (asker.pool.opened_count, asker.pool.closed_idle_count) == (opened_count, 0)
+
+    with ScriptedServer(Script(delay_s=0.3)) as server:
+        converse(Endpoint((server.url,)), talk)

@@ -13,6 +13,7 @@ from loadgen.records import ClosedArrivals, Endpoint, KeyFile, TraceArrivals
 from loadgen.reference.script import OpenAiMock, ReplyMode, ServiceModel
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.workloads import (
+    Expectation,
     ExponentialDelay,
     FixedLength,
     HttpWorkload,
@@ -215,6 +216,16 @@ def test_what_the_first_answer_shows_of_the_target_is_a_note(load: LoadProcess) 
         preflight = load.preflight()
     assert preflight.error is None
     assert any("does not stream" in note for note in preflight.notes)
+
+
+def test_the_preflight_reports_an_empty_response_unless_its_status_is_expected(load: LoadProcess) -> None:
+    with ScriptedServer(Script(Reply(body=b""))) as server:
+        load.configure(Endpoint((server.url,)), HttpWorkload())
+        refused = load.preflight()
+        load.configure(Endpoint((server.url,)), HttpWorkload(expect=Expectation(statuses=(200,))))
+        expected = load.preflight()
+    assert (refused.error, refused.is_empty) == ("bad-output", True)
+    assert (expected.error, expected.is_empty) == (None, False)
 
 
 @pytest.mark.timing

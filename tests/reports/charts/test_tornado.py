@@ -27,7 +27,7 @@ def _with(plan: PlanSection, *swings: SensitivityRow) -> PlanSection:
 def test_each_input_has_a_bar_to_both_its_ends_and_names_who_would_win(plan: PlanSection) -> None:
     bars = _bars(plan)
     assert (bars["peak", "72/s"]["side"], bars["peak", "72/s"]["words"]) == ("left", "72/s")
-    assert bars["peak", "108/s"]["words"] == "108/s → g5.xlarge"
+    assert bars["peak", "108/s"]["words"] == "108/s → aws/g5.xlarge"
     assert {bar["planned"] for bar in bars.values()} == {
         plan.recommended_row.usd_per_month.value if plan.recommended_row else None
     }

@@ -135,12 +135,8 @@ class TokensTab(Tab):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
-        stages_by_name = {row.name: row for row in report.stages}
-        invalid_rows = [
-            row_index
-            for row_index, row in enumerate(report.tokens)
-            if row.stage in stages_by_name and stages_by_name[row.stage].validity == "INVALID"
-        ]
+        invalid_stages = {frames.stage_name(row) for row in report.stages if row.validity == "INVALID"}
+        invalid_rows = [row_index for row_index, row in enumerate(report.tokens) if row.stage in invalid_stages]
         self.model.set_rows(frames.token_frame(report.tokens), invalid_rows)
         fit_columns(self.table)
         fit_height(self.table)

@@ -26,6 +26,7 @@ from app.profiles.pricing.published.listed import FORMATS, CatalogFormat, KnownI
 from app.profiles.pricing.published.skypilot import REQUIRED_COLUMNS as SKYPILOT_COLUMNS
 from app.profiles.pricing.published.skypilot import read_skypilot
 from loadgen.decoding import decode_json
+from loadgen.regular_files import open_regular
 
 _MAX_JSON_BYTES = 2**29
 _MAX_SKYPILOT_BYTES = 2**26
@@ -82,7 +83,7 @@ def detect_format(file: CatalogFile) -> CatalogFormat:
         layouts: dict[CatalogFormat, msgspec.Raw] = {"aws": probe.products, "azure": probe.items, "gcp": probe.skus}
         detected_format = next((layout for layout, value in layouts.items() if value is not _ABSENT), None)
     else:
-        with file.path.open("rb") as stream:
+        with open_regular(file.path) as stream:
             detected_format = _detect_csv_format(CsvTable(stream, file.location).header)
     if detected_format is None:
         raise UsageError(f"{file.location}: the layout is not known", hint=_FORMAT_HINT)
@@ -140,7 +141,7 @@ def _read_file(
         return read_aws_json(_read_json(file), instances)
     if catalog_format == "gpuhunt" and head.startswith(_ZIP_MAGIC):
         return _read_gpuhunt_archive(file, instances)
-    with file.path.open("rb") as stream:
+    with open_regular(file.path) as stream:
         if catalog_format == "aws":
             return read_aws_csv(CsvTable(stream, file.location), instances)
         if catalog_format == "gpuhunt":
@@ -179,7 +180,7 @@ def _read_head(file: CatalogFile) -> bytes:
     """Read the beginning of a file. Raises UsageError if the file is empty, a web page or cannot be
     read."""
     try:
-        with file.path.open("rb") as stream:
+        with open_regular(file.path) as stream:
             head = stream.read(_HEAD_BYTES)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
@@ -199,7 +200,7 @@ def _is_json(head: bytes) -> bool:
 
 
 def _read_json(file: CatalogFile) -> bytes:
-    with file.path.open("rb") as stream:
+    with open_regular(file.path) as stream:
         content = stream.read(_MAX_JSON_BYTES + 1)
     if len(content) > _MAX_JSON_BYTES:
         raise UsageError(

@@ -58,6 +58,15 @@ def test_rates_count_the_tokens_of_all_sequences_of_a_batch() -> None:
     assert stage.concurrency == 4
 
 
+def test_rates_of_scattered_repetitions_have_no_negative_bound() -> None:
+    stage = _summarize(BOTH, [steps(0, 0, [4, 6], prefill_ms=20), steps(1, 50, [100, 900], prefill_ms=2000)])
+    for metric in ("prefill_tokens_per_s", "decode_tokens_per_s", "tokens_per_s"):
+        estimate = stage.metrics[metric]["value"]
+        assert estimate.value is not None
+        assert estimate.ci95 is not None
+        assert 0 == estimate.ci95[0] < estimate.value < estimate.ci95[1]
+
+
 def test_a_test_without_a_prompt_has_no_prefill_and_no_first_token() -> None:
     stage = _summarize(OUTPUT, [steps(0, 0, [4, 6, 2]), steps(1, 20, [5, 5, 2])])
     assert stage.metrics.keys() == {"service_ms", "tokens_per_s", "decode_tokens_per_s", "itl_ms"}

@@ -83,6 +83,16 @@ def test_gpus_are_lines_of_their_own_and_held_back_ones_are_bands() -> None:
     assert machine.lines("cpu") == []
 
 
+def test_amd_gpus_are_lines_of_their_own() -> None:
+    rows: list[tuple[str, str, float | None]] = [("gpu-amd0", "gpu_power_w", 200.0), ("gpu0", "gpu_power_w", 90.0)]
+    machine = filled(*[(n / 4, rows) for n in range(4)])
+    assert machine.gpus == ("gpu-amd0", "gpu0")
+    assert [(text, source) for text, _, _, source in machine.lines("gpu_power_w")] == [
+        ("AMD GPU 0", "gpu-amd0"),
+        ("GPU 0", "gpu0"),
+    ]
+
+
 def test_pages_of_other_servers_are_not_this_machine() -> None:
     rows: list[tuple[str, str, float | None]] = [("scrape1/gpu0", "gpu_power_w", 5.0), ("scrape1", "queue", 5.0)]
     machine = filled(*[(n / 2, rows) for n in range(4)])

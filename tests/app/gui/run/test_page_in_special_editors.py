@@ -146,7 +146,7 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Th
     qtbot.waitUntil(lambda: editor.strip.text() == "", timeout=30_000)
     assert editor.view.rates_per_s[:2] == (10, 20)
     assert editor.summary_label.text().startswith(
-        "If the max rate is 10.0 to 2,500 req/s, the search needs 13 to 23 probes, "
+        "If the max rate is 10.0 to 2,500 req/s, the search needs 14 to 24 probes, "
     )
     editor.start.setText("40/s")
     editor.start.editingFinished.emit()
@@ -156,8 +156,14 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Th
     editor.arrivals.activated.emit(2)
     editor.repeats.setValue(2)
     assert document.value("load.search") == {
-        "arrivals": "gamma", "cv": 2.0, "start": "40/s", "step_duration": "10s", "repeats": 2
+        "arrivals": "gamma", "cv": 2.0, "start": "40/s", "step_duration": "10s", "repeats": 2,
+        "max_duration": "5m",
     }  # fmt: skip
+    for text, stored in (("10m", "10m"), ("", None)):
+        editor.max_duration.setText(text)
+        editor.max_duration.editingFinished.emit()
+        assert document.value("load.search.max_duration") == stored
+    assert editor.max_duration.text() == "5m", "without a value, the default applies"
     editor.step_duration.setText("long")
     editor.step_duration.editingFinished.emit()
     qtbot.waitUntil(lambda: "The search has errors" in editor.strip.text(), timeout=30_000)

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.inference.generation.decoder_costs import read_decoder_costs
 from app.inference.generation.decoder_files import write_random_decoder
+from app.inference.generation.decoder_graph import TIED_EMBEDDING_KEY
 from app.inference.generation.decoder_shape import WeightBits
 from app.inference.generation.model_folder import GenerativeModel, read_model_folder
 from app.records.generation import AttentionLayers, DecoderCosts
@@ -65,6 +66,27 @@ def test_quantized_weights_are_counted_as_stored(tmp_path: Path, bits: WeightBit
     assert read_decoder_costs(read_model_folder(decoders.contiguous(tmp_path, bits))) == msgspec.structs.replace(
         FULL_PRECISION, weight_bytes_by_dtype=weight_bytes, has_int8_products=True
     )
+
+
+def test_a_tied_embedding_is_counted_once(tmp_path: Path) -> None:
+    """The graph has the matrix of the logits as a copy, which each step reads."""
+    path = decoders.contiguous(tmp_path) / "model.onnx"
+    graph_model = onnx.load(path)
+    embedding = next(
+        node.input[0] for node in graph_model.graph.node if node.op_type == "Gather" and "input_ids" in node.input
+    )
+    graph_model.metadata_props.add(key=TIED_EMBEDDING_KEY, value=embedding)
+    onnx.save(graph_model, path)
+    costs = read_decoder_costs(read_model_folder(tmp_path))
+    assert costs == msgspec.structs.replace(FULL_PRECISION, parameters=FULL_PRECISION.parameters - HEAD_WEIGHTS)
+
+
+def test_a_name_that_is_no_table_is_not_tied(tmp_path: Path) -> None:
+    path = decoders.contiguous(tmp_path) / "model.onnx"
+    graph_model = onnx.load(path)
+    graph_model.metadata_props.add(key=TIED_EMBEDDING_KEY, value="logits")
+    onnx.save(graph_model, path)
+    assert read_decoder_costs(read_model_folder(tmp_path)) == FULL_PRECISION
 
 
 def test_heads_that_share_nothing_have_the_largest_cache(tmp_path: Path) -> None:

@@ -1,6 +1,11 @@
 """The greedy tokens of a bare ONNX Runtime loop, of the Generator and of the Engine are equal, so both kinds of decoder
-compute the same."""
+compute the same.
 
+The bare loop and the Generator run the same graph. The Engine runs another one, with other sums: where the logits of
+two tokens are nearly equal, it may generate the other token. It then continues from the expected one.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +23,21 @@ from tests.fakes import decoders
 BATCHES = (1, 4, 8)
 PROMPT_TOKENS = 20
 END_ID = 1
+MAX_TIE = {4: 0.05, 32: 1e-4}
+"""Differences of logits, by the bits of weights, that count as a near tie. With weights of 4 bits, activations are
+rounded to 8 bits, and the last bit of a sum can change a rounding."""
+MAX_TIES = 5
 
 Tokens = npt.NDArray[np.int64]
+Logits = npt.NDArray[np.float32]
 
 
 def prompts(batch: int) -> npt.NDArray[np.int32]:
     return np.random.default_rng(10 + batch).integers(3, 512, (batch, PROMPT_TOKENS)).astype(np.int32)
 
 
-def by_bare_loop(folder: Path, batch: int, steps: int) -> Tokens:
+def by_bare_loop(folder: Path, batch: int, steps: int) -> tuple[Tokens, Logits]:
+    """Return the tokens, and the logits of each step."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
@@ -38,7 +49,7 @@ def by_bare_loop(folder: Path, batch: int, steps: int) -> Tokens:
             buffer = np.zeros((batch, shape.kv_heads, length, shape.head_dim), np.float32)
             cache[f"{layer}.{kind}"] = ort.OrtValue.ortvalue_from_numpy(buffer)
     ids: Tokens = prompts(batch).astype(np.int64)
-    tokens = []
+    tokens, steps_logits = [], []
     for step in range(steps):
         binding = session.io_binding()
         binding.bind_cpu_input("input_ids", ids)
@@ -52,7 +63,8 @@ def by_bare_loop(folder: Path, batch: int, steps: int) -> Tokens:
         logits[:, END_ID] = -np.inf  # The other two ignore it, up to their minimum length.
         ids = logits.argmax(1)[:, None]
         tokens.append(ids[:, 0])
-    return np.stack(tokens, 1)
+        steps_logits.append(logits)
+    return np.stack(tokens, 1), np.stack(steps_logits, 1)
 
 
 def by_generator(model: Any, batch: int, steps: int) -> Tokens:
@@ -66,16 +78,19 @@ def by_generator(model: Any, batch: int, steps: int) -> Tokens:
     return np.stack([generator.get_sequence(row)[PROMPT_TOKENS:] for row in range(batch)]).astype(np.int64)
 
 
-def by_engine(model: Any, batch: int, steps: int) -> tuple[Tokens, list[tuple[int, int]]]:
-    """Return the tokens, and the counts of prompt and generated tokens that the Engine reported."""
+def by_engine(
+    model: Any, rows: Sequence[npt.NDArray[np.int32]], counts: Sequence[int]
+) -> tuple[list[list[int]], list[tuple[int, int]]]:
+    """Return the tokens of each prompt, of which `counts` are generated, and the counts of prompt and generated tokens
+    that the Engine reported."""
     engine = genai.Engine(model)
-    events = engine.create_event_buffer(batch * 8)
+    events = engine.create_event_buffer(len(rows) * 8)
     requests = []
-    for prompt in prompts(batch):
+    for prompt, count in zip(rows, counts, strict=True):
         request = engine.create_request(options=genai.RequestOptions())
         options = genai.TurnOptions(request)
-        options.set_max_generated_tokens(steps)
-        options.set_min_generated_tokens(steps)
+        options.set_max_generated_tokens(count)
+        options.set_min_generated_tokens(count)
         request.begin_turn(prompt, options)
         requests.append(request)
     tokens: list[list[int]] = [[] for _ in requests]
@@ -87,7 +102,33 @@ def by_engine(model: Any, batch: int, steps: int) -> tuple[Tokens, list[tuple[in
                 tokens[requests.index(event.request)].append(event.token)
             if int(event.flags.value) & 2:
                 usages.append((event.usage.prompt_tokens, event.usage.generated_tokens))
-    return np.array(tokens), usages
+    return tokens, usages
+
+
+def check_engine(model: Any, expected: Tokens, logits: Logits, max_tie: float) -> None:
+    """Check the tokens of the Engine, feeding the expected tokens back after each near tie."""
+    batch, steps = expected.shape
+    begins = [0] * batch
+    for attempt in range(MAX_TIES + 1):
+        unfinished = [row for row in range(batch) if begins[row] < steps]
+        rows = [
+            np.concatenate([prompts(batch)[row], expected[row, : begins[row]].astype(np.int32)]) for row in unfinished
+        ]
+        tokens, usages = by_engine(model, rows, [steps - begins[row] for row in unfinished])
+        if attempt == 0:
+            assert usages == [(PROMPT_TOKENS, steps)] * batch
+        for row, generated in zip(unfinished, tokens, strict=True):
+            different = np.flatnonzero(np.array(generated) != expected[row, begins[row] :])
+            if different.size == 0:
+                begins[row] = steps
+                continue
+            step = begins[row] + int(different[0])
+            difference = logits[row, step, expected[row, step]] - logits[row, step, generated[int(different[0])]]
+            assert difference < max_tie, f"row {row} of {batch}, step {step}"
+            begins[row] = step + 1
+        if min(begins) == steps:
+            return
+    pytest.fail(f"a row of {batch} differs at over {MAX_TIES} steps")
 
 
 @pytest.mark.parametrize(
@@ -100,9 +141,7 @@ def test_greedy_tokens_are_equal(tmp_path: Path, bits: WeightBits, steps: int) -
     generator_model = open_generative_model(read_model_folder(contiguous), "cpu", 1)
     engine_model = open_generative_model(read_model_folder(paged), "cpu", 1)
     for batch in BATCHES:
-        expected = by_bare_loop(contiguous, batch, steps)
+        expected, logits = by_bare_loop(contiguous, batch, steps)
         assert len(np.unique(expected)) > 20, "the tokens are not constant"
         np.testing.assert_array_equal(by_generator(generator_model, batch, steps), expected)
-        tokens, usages = by_engine(engine_model, batch, steps)
-        np.testing.assert_array_equal(tokens, expected)
-        assert usages == [(PROMPT_TOKENS, steps)] * batch
+        check_engine(engine_model, expected, logits, MAX_TIE[bits])

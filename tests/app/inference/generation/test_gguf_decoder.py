@@ -13,6 +13,7 @@ import onnxruntime_genai as genai
 import pytest
 
 from app.errors import UsageError
+from app.inference.generation.decoder_costs import read_decoder_costs
 from app.inference.generation.decoder_files import build_byte_tokenizer, write_decoder
 from app.inference.generation.decoder_shape import PagedCache
 from app.inference.generation.gguf_conversion import GgufJob
@@ -90,7 +91,18 @@ def test_an_output_without_a_matrix_of_its_own_uses_the_embedding(tmp_path: Path
     source = write_gguf(tmp_path / "model.gguf", shape, weights)
     weights.tensors["output.weight"] = weights.tensors["token_embd.weight"]
     write_decoder(tmp_path / "direct", shape, weights, build_byte_tokenizer(shape))
-    np.testing.assert_array_equal(generate(converted(source)), generate(tmp_path / "direct"))
+    folder = converted(source)
+    np.testing.assert_array_equal(generate(folder), generate(tmp_path / "direct"))
+    costs, untied = (read_decoder_costs(read_model_folder(each)) for each in (folder, tmp_path / "direct"))
+    assert costs.parameters == untied.parameters - shape.vocabulary * shape.hidden, "counted once"
+    assert costs.weight_bytes == untied.weight_bytes
+
+
+@pytest.mark.parametrize("tensor_type", ["F32", "F16", "Q4_0"])
+def test_a_converted_model_names_the_data_type_of_its_file(tmp_path: Path, tensor_type: str) -> None:
+    shape = plain_shape()
+    source = write_gguf(tmp_path / "model.gguf", shape, draw_weights(shape, tensor_type), tensor_type)
+    assert read_decoder_costs(read_model_folder(converted(source))).source_dtype == tensor_type
 
 
 def test_bits_and_cache_are_those_of_the_job(tmp_path: Path) -> None:

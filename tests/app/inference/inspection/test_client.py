@@ -9,9 +9,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import tokenizers
 
 from app.errors import ExitCode, UsageError
-from app.inference.inspection.client import inspect_model
+from app.inference.inspection.client import check_tokenizer, inspect_model
 from app.inference.probe import DIGITS_MODEL
 from app.records.model import ShapeOverrides
 from tests.fakes import hostile_models
@@ -120,3 +121,27 @@ def test_shapes_at_odds_cost_the_costs_alone(tmp_path: Path) -> None:
 def test_lengths_of_unknown_axes_are_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no dynamic axis 'seq'"):
         inspect_model(DIGITS_MODEL, ShapeOverrides(axes={"seq": 4}))
+
+
+@pytest.mark.parametrize(
+    "regex",
+    [
+        pytest.param("(?:[a-z ]|[a-y ]|[a-x ])+[^a-z ]", id="too many steps"),
+        pytest.param("(?:[a-z\\n]|[a-y\\n]){22}[^a-z\\n]", id="too slow"),
+    ],
+)
+def test_a_tokenizer_that_would_end_or_block_the_load_worker_is_refused(tmp_path: Path, regex: str) -> None:
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0}, "[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(regex), "isolated")
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(str(path))
+    with pytest.raises(UsageError, match=re.escape(str(path))):
+        check_tokenizer(path)
+
+
+def test_a_tokenizer_of_a_language_model_passes_the_trial(tmp_path: Path) -> None:
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(str(path))
+    check_tokenizer(path)

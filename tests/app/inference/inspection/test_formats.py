@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_files_that_the_system_refuses_are_reported(tmp_path: Path, monkeypatch:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", refuse)
+        patched.setattr(os, "open", refuse)
         with pytest.raises(UsageError, match=r"model\.gguf cannot be read: Permission denied"):
             find_language_model_format(path)
     monkeypatch.setattr("app.inference.inspection.language_model.read_gguf", refuse)

@@ -39,14 +39,18 @@ def test_what_slots_can_do_at_most_is_what_many_clients_see() -> None:
 )
 def test_a_known_law_is_found_within_the_interval_that_is_reported(clients: tuple[int, ...], requests: int) -> None:
     fit = fit_closed_loop([measured(number, requests=requests) for number in clients])
-    best = fit.services[0]
-    assert isinstance(best.service, RequestService)
-    assert best.service.slots == LAW.slots
-    place = best.parameters.index("mean_s")
-    sigma = math.sqrt(best.log_covariance[place][place])
-    assert sigma < 0.1
-    assert abs(math.log(best.service.mean_s / LAW.mean_s)) < 3 * sigma
+    found = [one for one in fit.services if isinstance(one.service, RequestService) and one.service.slots == LAW.slots]
+    assert sum(one.probability for one in found) > 0.3  # with 200 requests, three slots explain the numbers as well
+    for one in found:
+        assert isinstance(one.service, RequestService)
+        place = one.parameters.index("mean_s")
+        sigma = math.sqrt(one.log_covariance[place][place])
+        assert sigma < 0.1
+        assert abs(math.log(one.service.mean_s / LAW.mean_s)) < 3 * sigma
+        assert one.service.max_throughput_per_s == pytest.approx(LAW.max_throughput_per_s, rel=0.05)
     assert fit.highest_per_s == pytest.approx(LAW.max_throughput_per_s, rel=0.05)
+    if requests >= 800:
+        assert found[0] is fit.services[0]
 
 
 def test_fewer_than_three_numbers_of_clients_report_no_law() -> None:

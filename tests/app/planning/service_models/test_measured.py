@@ -69,6 +69,29 @@ def test_what_cannot_be_fitted_says_why() -> None:
     assert found.no_fit_reason == "a service model needs percentiles at 3 rates, but there are 1"
 
 
+@pytest.mark.parametrize("is_open_loop", [True, False], ids=["rates", "clients"])
+@pytest.mark.parametrize("metrics", [("latency",), ("latency", "ttft", "tpot")], ids=["requests", "tokens"])
+def test_loads_without_a_response_within_their_stage_are_not_fitted(
+    is_open_loop: bool, metrics: tuple[str, ...]
+) -> None:
+    latencies_s = {metric: LATENCIES[metric] for metric in metrics}
+    load_points = [
+        MeasuredLoadPoint(
+            float(load) if is_open_loop else None, None if is_open_loop else load, 0.0, 2.0, 60, 0, latencies_s,
+            300.0, 101.0,
+        )
+        for load in (32, 40, 48, 64)
+    ]  # fmt: skip
+    found = build_measured_target("run", HERE, curve(), load_points)
+    assert (found.fit, found.no_fit_reason is None) == (None, False)
+
+
+def test_a_load_without_a_response_changes_no_fit_of_the_other_loads() -> None:
+    answered = [token_rung(clients) for clients in (1, 2, 4)]
+    found = build_measured_target("run", HERE, curve(), [*answered, replace(token_rung(64), achieved_per_s=0.0)])
+    assert found.fit == build_measured_target("run", HERE, curve(), answered).fit
+
+
 def test_requests_are_as_long_as_measured_unless_the_traffic_says() -> None:
     plain = question(target(), target(lengths=(300.0, 101.0)))
     assert add_measured_tokens(plain).traffic.tokens == (TokenLengths(1.0, 300.0, 101.0),)

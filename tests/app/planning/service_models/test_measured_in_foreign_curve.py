@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.planning.service_models import service_fit
 from app.planning.service_models.measured import build_foreign_target
 from app.planning.service_models.moments import CannotFitError
+from app.planning.service_models.service_times import compute_service_factors
 from app.records.offers import CurvePoint
 from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredLoadPoint
 from app.records.result import Hardware
@@ -103,11 +106,18 @@ def test_a_fitted_model_says_what_no_load_point_reports(rungs: tuple[MeasuredLoa
 def test_load_points_that_all_miss_the_slo_are_planned_where_a_fleet_may_meet_it(
     rungs: tuple[MeasuredLoadPoint, ...],
 ) -> None:
-    target = build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 20"),))
+    fit = build_foreign_target(curve(*rungs), L4, SLO).fit
+    assert fit is not None
+    alone = fit.services[0].service
+    assert isinstance(alone, RequestService)
+    p99_factor = float(compute_service_factors(np.array([ndtri(0.99)]), alone)[0])
+    idle_p99_ms = 1000 * (alone.mean_s * p99_factor + alone.outside_s)
+    met, missed = (parse_objective(f"latency_ms.p99 < {share * idle_p99_ms:.2f}") for share in (1.01, 0.99))
+    target = build_foreign_target(curve(*rungs), L4, (met,))
     assert target.fit is not None
     assert (target.curve.max_rate_per_s, len(target.curve.points)) == (0.0, 4)
-    with pytest.raises(UsageError, match=r"met p99 latency < 12 ms"):
-        build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99 < 12"),))
+    with pytest.raises(UsageError, match=r"no load point of run.json met p99 latency"):
+        build_foreign_target(curve(*rungs), L4, (missed,))
 
 
 @pytest.mark.parametrize("clients", first_in_unit_tier([(1.0, 2.0, 8.0), (1.0, 2.0, 4.0, 8.0)]))
@@ -141,3 +151,16 @@ def test_too_few_load_points_are_sized_by_the_rate_alone() -> None:
 def test_what_cannot_be_planned_is_refused(slo: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build_foreign_target(curve(load_point(10, 0.02), load_point(20, 0.03)), L4, (parse_objective(slo),))
+
+
+@pytest.mark.usefixtures("unfitted")
+@pytest.mark.parametrize(
+    ("latencies_s", "helps"), [((0.02, 0.05), True), ((0.05, 0.02), False), ((0.02, 0.02), False), ((0.02,), True)]
+)
+def test_a_lower_load_is_advised_only_where_the_latency_grows_with_the_load(
+    latencies_s: tuple[float, ...], helps: bool
+) -> None:
+    points = [load_point(10 * rate, latency_s) for rate, latency_s in enumerate(latencies_s, 1)]
+    with pytest.raises(UsageError) as caught:
+        build_foreign_target(curve(*points), L4, (parse_objective("latency_ms.p95 < 5"),))
+    assert (caught.value.hint == "Measure at a lower load, or relax the SLO.") is helps

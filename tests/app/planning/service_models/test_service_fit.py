@@ -121,7 +121,7 @@ def test_requests_that_share_cores_are_reported_from_requests_in_a_queue(
 ) -> None:
     law = RequestService(cores, 0.05, 0.5, 0.004, discipline="processor sharing")
     found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88), requests)).services[0].service
-    assert 0 < sum(simulated) < FEW_ENOUGH_FOR_A_FIRST_PLAN_IN_3_S * requests / 4000
+    assert 0 < sum(simulated) < FEW_ENOUGH_FOR_A_FIRST_PLAN_IN_3_S
     assert isinstance(found, RequestService)
     assert (found.discipline, found.slots) == ("processor sharing", cores)
     per_s = 0.85 * law.max_throughput_per_s

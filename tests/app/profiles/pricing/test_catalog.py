@@ -13,6 +13,7 @@ from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.pricing.catalog import (
     check_accelerator,
     check_provider,
+    check_region,
     check_source,
     derive_cpu_architecture,
     find_accelerator,
@@ -309,3 +310,11 @@ def test_a_new_offer_of_a_published_catalogue_is_not_the_users() -> None:
     row = msgspec.structs.replace(_published(on_demand_usd_per_hour=0.9), accelerator="none", accelerator_count=0.0)
     (merged,) = merge_offers(catalogue(), [row]).offers
     assert (merged.source, merged.is_customized) == ("aws:https://host/index.csv", False)
+
+
+@pytest.mark.parametrize(("name", "region"), [("eu", "eu-central-1"), ("us-ea", "us-east-1"), ("FI", "FIN-02")])
+def test_a_name_for_several_regions_is_answered_with_these(name: str, region: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_region(load_catalog(), name)
+    assert region in str(refused.value.hint)
+    check_region(load_catalog(), region)

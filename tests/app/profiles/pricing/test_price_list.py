@@ -12,9 +12,9 @@ from app.errors import ProfileError
 from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.pricing.catalog import find_offer, load_bundled_catalog
 from app.profiles.pricing.currencies import find_usd_rate
-from app.profiles.pricing.price_cells import CellError, parse_cell
+from app.profiles.pricing.price_cells import PARSERS, CellError, parse_cell
 from app.profiles.pricing.price_list import MAX_PROBLEMS, load_offers, parse_price_row, read_price_list
-from app.profiles.problems import BadValueError, UnknownKeyError
+from app.profiles.problems import BadValueError, Suggestion, UnknownKeyError
 from app.records.offers import OwnedHardware, PriceRow
 
 TODAY = datetime.date(2026, 8, 1)
@@ -106,6 +106,15 @@ def test_a_wrong_cell_is_named(cells: dict[str, object], cell: str, says: str) -
         parse_price_row(KEY | cells, TODAY)
     assert caught.value.column == cell
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["currency", "on_demand_eur_per_hour", "spot_gbp_per_hour", "capex_eur"])
+def test_a_column_with_a_currency_is_answered_with_the_column_to_write(column: str) -> None:
+    with pytest.raises(UnknownKeyError) as caught:
+        read(**{column: 1})
+    (known_column,) = {word for word in re.findall(r"\w+", str(caught.value.hint)) if word in PARSERS}
+    parse_cell(known_column, "2 EUR" if known_column == "capex" else "2 EUR/h")
+    assert not isinstance(caught.value.hint, Suggestion)
 
 
 def test_an_unknown_cell_names_the_nearest() -> None:

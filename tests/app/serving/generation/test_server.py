@@ -51,12 +51,15 @@ def endpoint(settings: ServingSettings) -> Iterator[EndpointProcess]:
         yield endpoint
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 def request(ready: EndpointReady, path: str, document: Any = None) -> http.client.HTTPResponse:
     """The response, whose connection is closed when it has been read or closed."""
     address = urlsplit(ready.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=WAIT_S)
     body = None if document is None else json.dumps({"model": "m", **document})
-    connection.request("GET" if body is None else "POST", path, body, {"Connection": "close"})
+    connection.request("GET" if body is None else "POST", path, body, {"Connection": "close", **JSON})
     return connection.getresponse()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.errors import MeasurementError
+from app.errors import MeasurementError, UsageError
 from app.records.events import PhaseChanged
 from app.session.limits import LimitMonitor
 from app.session.local.references import REFERENCE_ROW_COUNT, ReferenceCache
@@ -16,7 +16,8 @@ from app.session.run_log import RunLog
 from app.storage.run_directory import RunWriter
 from tests.fakes.local import LocalBench, order_of, spec_of
 
-FAILS = {"the reference run of m": MeasurementError("it was killed")}
+FAILS = {"the reference run of m": UsageError("it does not run on the CPU")}
+LOST = {"the reference run of m": MeasurementError("it was killed")}
 Made = Callable[[LocalSpec], ReferenceCache]
 
 
@@ -76,3 +77,31 @@ def test_a_model_that_does_not_run_on_the_cpu_has_none_and_a_note_where_nothing_
     assert (found.outputs_path, found.scores) == (None, None)
     assert len(reporting.notes) == notes
     assert bench.started[0].is_closed
+
+
+@pytest.mark.parametrize("provider", ["cuda", "cpu"])
+def test_a_lost_reference_is_computed_again_once_and_then_reported_by_a_check(
+    bench: LocalBench, reporting: RunLog, made: Made, provider: str
+) -> None:
+    bench.script.fails_opening = LOST
+    order = order_of(1, provider=provider)
+    references = made(spec_of(order, data=DataSpec(rows="r.npz", label="label")))
+    found = references.get(order)
+    assert (found.outputs_path, found.scores) == (None, None)
+    assert references.get_scores(order.model) is None
+    assert bench.names == ["the reference run of m"] * 2
+    assert [(check.id, check.verdict) for check in reporting.checks] == [("reference", "WARN")]
+    assert all(one.is_closed for one in bench.started)
+
+
+def test_a_reference_that_is_lost_once_is_complete(bench: LocalBench, reporting: RunLog, made: Made) -> None:
+    class LostOnce(dict[str, Exception]):
+        def get(self, key: str, default: object = None) -> object:  # type: ignore[override]
+            return LOST[key] if len(bench.started) == 1 else None
+
+    bench.script.fails_opening = LostOnce()
+    order = order_of(1)
+    found = made(spec_of(order, data=DataSpec(rows="r.npz", label="label"))).get(order)
+    assert found.outputs_path is not None
+    assert found.scores is not None
+    assert reporting.checks == []

@@ -290,7 +290,7 @@ def test_sampler_that_fails_costs_only_the_telemetry(bench: LocalBench) -> None:
 
 
 def test_model_that_the_reference_cannot_run_is_measured_all_the_same(bench: LocalBench) -> None:
-    bench.script.fails_opening = {"the reference run of m": MeasurementError("it takes an operator of CUDA alone")}
+    bench.script.fails_opening = {"the reference run of m": UnavailableError("it takes an operator of CUDA alone")}
     result = bench.run(spec_of(order_of(1, provider="cuda"))).result
     assert result.stages[0].completed > 100
     assert bench.started[-1].job.reference is None
