@@ -18,7 +18,7 @@ from app.analysis.validity import check_upper_limit, compute_verdict
 from app.records.estimate import Estimate
 from app.records.gpu import THROTTLE_MASK, EnergyMethod, EnergyPerItem, EnergyUse, GpuShares, list_throttle_reasons
 from app.records.result import Check, Stage, Window
-from app.records.telemetry import is_gpu_source
+from app.records.telemetry_sources import is_gpu_source
 
 MAX_SAMPLE_GAP_NS = 1_000_000_000
 """Maximum gap between telemetry samples, in ns. Across a longer gap, the metric is treated as

@@ -19,7 +19,8 @@ from app.analysis.number_format import format_number
 from app.records.local import Placement
 from app.records.metrics import display_unit
 from app.records.result import SWEEP_TAG, Check, CheckId, Clock, Stage, StageKind, Validity, Verdict
-from app.records.telemetry import Samples, is_gpu_source
+from app.records.telemetry import Samples
+from app.records.telemetry_sources import is_gpu_source
 
 
 def check_upper_limit(

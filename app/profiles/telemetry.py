@@ -11,7 +11,7 @@ from app.profiles.endpoint import Headers, HttpUrl
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Seconds, Settings
 from app.profiles.units import format_duration
-from app.records.telemetry import is_gpu_source
+from app.records.telemetry_sources import is_gpu_source
 
 MIN_INTERVAL_S = 0.2
 _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)

@@ -3,8 +3,6 @@ server."""
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 import pyarrow as pa
 
@@ -19,20 +17,11 @@ TELEMETRY_SCHEMA = pa.schema(
 )
 """Arrow schema of `telemetry.arrow`.
 
-`source` is host, endpoint, generator, engine, model, gpuN or gpu-amdN (see `is_gpu_source`), a
+`source` is host, endpoint, generator, engine, model, gpuN or gpu-amdN (see `telemetry_sources`), a
 part of such a source (`host/core3`, `gpu0/mig1`, `gpu0/pid77`), or the name of a scraped page,
 optionally with a device (`scrape1/gpu0`). `metric` is a name from the metric catalog or from a scraped page. A failed
 reading has a null value; a source that does not exist has no rows.
 """
-
-AMD_GPU_PREFIX = "gpu-amd"
-_GPU_SOURCE = re.compile(rf"(gpu|{AMD_GPU_PREFIX})\d+", re.ASCII)
-
-
-def is_gpu_source(source: str) -> bool:
-    """Return True if a telemetry source is a whole GPU of this machine: gpuN for NVIDIA, gpu-amdN
-    for AMD. Parts such as MIG instances or processes, and GPUs of scraped pages, are not."""
-    return _GPU_SOURCE.fullmatch(source) is not None
 
 
 class Samples(msgspec.Struct, frozen=True):

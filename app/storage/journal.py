@@ -154,7 +154,8 @@ def verify_journal(directory: Path) -> JournalCheck | None:
             + [name for name, is_match in match_states.items() if not is_match]
         ),
         file_names=frozenset([name for name, stream in streams.items() if stream.end] + list(match_states)),
-        is_journal_intact=is_intact and all(stream.size <= stream.end for stream in streams.values()),
+        is_journal_intact=is_intact
+        and all(stream.size <= stream.end and stream.is_ordered for stream in streams.values()),
     )
 
 
@@ -173,8 +174,11 @@ class _Stream:
         self.intact_size = 0
         """Number of intact bytes from the start of the stream."""
         self.is_changed = False
+        self.is_ordered = True
+        """Whether each journal line ends at or after the line before it, as appends do."""
 
     def compare(self, end: int, crc: int) -> None:
+        self.is_ordered &= end >= self.end
         self._previous_end, self.end = self.end, end
         if self.is_changed or self.intact_size < self._previous_end or end > self.size:
             return

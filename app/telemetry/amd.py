@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from app.records.telemetry import AMD_GPU_PREFIX
+from app.records.telemetry_sources import AMD_GPU_PREFIX
 from app.telemetry.nvml_query import RETRY_INTERVAL_NS, Readings
 
 _UNSUPPORTED_ERROR_CODES = {2, 3, 10}

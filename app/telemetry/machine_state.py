@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from app.records.gpu import list_throttle_reasons
 from app.records.machine import GpuState, MachineNow
 from app.records.result import Environment, Gpu
-from app.records.telemetry import is_gpu_source
+from app.records.telemetry_sources import is_gpu_source
 from app.telemetry.amd import AmdReader, create_amd_readers
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.gpu import Gpus, open_gpus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, format_cell, with_unit
 from app.records.machine import GpuState
-from app.records.telemetry import AMD_GPU_PREFIX
+from app.records.telemetry_sources import AMD_GPU_PREFIX
 
 _MAX_CHARACTERS = 120
 

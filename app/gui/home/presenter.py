@@ -15,7 +15,7 @@ from app.gui.docks.machine_watch import MachineState
 from app.gui.formatting import NOT_AVAILABLE, State, format_cell
 from app.gui.navigation import Launch
 from app.records.machine import GpuState, MachineInfo, MachineNow
-from app.records.telemetry import AMD_GPU_PREFIX
+from app.records.telemetry_sources import AMD_GPU_PREFIX
 
 if TYPE_CHECKING:
     from app.reporting.run_history import RunHistory

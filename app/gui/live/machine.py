@@ -15,7 +15,7 @@ from app.gui.docks.machine_format import format_gpu_source
 from app.gui.live.state import Band
 from app.records.events import Snapshot, StageStarted
 from app.records.gpu import list_throttle_reasons
-from app.records.telemetry import is_gpu_source
+from app.records.telemetry_sources import is_gpu_source
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -99,6 +99,15 @@ def test_a_whole_file_and_the_journal_itself_are_checked(tmp_path: Path) -> None
             assert is_noticed or is_last_append_longer, (at, damaged)
 
 
+def test_a_line_of_the_journal_that_ends_beyond_the_next_one_is_damage(tmp_path: Path) -> None:
+    appended(tmp_path)
+    content = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(content.replace(b" 5 events.jsonl", b" 55 events.jsonl"))
+    found = verify_journal(tmp_path)
+    assert found is not None
+    assert not found.is_journal_intact
+
+
 def test_an_append_that_does_not_fit_on_the_disk_leaves_the_run_whole(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.append_event(PhaseChanged(1, "doctor", "fits"))
