@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from tests.checks.event_simulator import simulate
-from tests.studies.laws import FIXED_LAWS, FIXED_MECHANISMS, LAWS, REDRAWN_LAWS, SETTINGS_EACH, draw_law
+from tests.checks.event_simulator import Replica, simulate
+from tests.studies.laws import FIXED_LAWS, FIXED_MECHANISMS, LAWS, REDRAWN_LAWS, SETTINGS_EACH, Law, draw_law
 
 
 def settings_of(number: int, seed: int) -> str:
@@ -37,10 +38,10 @@ def test_every_request_of_a_law_is_answered_no_sooner_than_it_can_be(first: int)
         rng = np.random.default_rng(number)
         works_s = law.draw_works_s(300, rng)
         arrivals_s = np.cumsum(rng.exponential(3 * law.pace_s, 300))
-        found_s = np.array(
-            simulate(
-                arrivals_s.tolist(), works_s.tolist(), lambda law=law, seeds=seeds: law.new_replica(next(seeds)), 2
-            )
-        )  # fmt: skip
+
+        def new_replica(law: Law = law, seeds: Iterator[int] = seeds) -> Replica:
+            return law.new_replica(next(seeds))
+
+        found_s = np.array(simulate(arrivals_s.tolist(), works_s.tolist(), new_replica, 2))
         assert np.isfinite(found_s).all()
         assert (found_s >= 0).all()
