@@ -15,6 +15,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from app.records.llm_servers import SeriesField, list_series
+from app.records.telemetry_sources import name_gpu_source
 from app.telemetry.cgroup import compute_utilization_percent
 from app.telemetry.metrics_page import TIMEOUT_S, Headers, Sample, ScrapedPage, fetch_page, make_deadline, parse_samples
 from loadgen.records import Tls
@@ -240,7 +241,7 @@ class ScrapeReadings:
             # Triton does not report an index, so the GPUs are numbered in the order of the page.
             uuid = sample.parse_labels().get("gpu_uuid", "")
             self._add(
-                self._triton_source_by_uuid.setdefault(uuid, f"gpu{len(self._triton_source_by_uuid)}"),
+                self._triton_source_by_uuid.setdefault(uuid, name_gpu_source(len(self._triton_source_by_uuid))),
                 mapping,
                 sample.value,
             )
