@@ -192,6 +192,15 @@ def server_counters() -> str:
     return "\n".join(lines)
 
 
+def price_layouts() -> str:
+    """Return the layouts of published price catalogs."""
+    from app.records.price_layouts import LAYOUTS
+
+    lines = ["| layout | what it is | where it is published |", "|---|---|---|"]
+    lines += [f"| `{layout.id}` | {layout.description} | `{layout.address}` |" for layout in LAYOUTS]
+    return "\n".join(lines)
+
+
 def python_api() -> str:
     """Return the public names of the module `sizewise`, with their docstrings."""
     import sizewise
@@ -268,8 +277,8 @@ def changelog() -> str:
 GENERATORS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
-        cli, profile_keys, metrics, checks, exit_codes, server_counters, python_api, presets, report_formats,
-        hardware_catalogue, changelog, decisions,
+        cli, profile_keys, metrics, checks, exit_codes, price_layouts, server_counters, python_api, presets,
+        report_formats, hardware_catalogue, changelog, decisions,
     )
 }  # fmt: skip
 

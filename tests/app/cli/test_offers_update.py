@@ -14,8 +14,8 @@ from app.cli.main import main
 from app.cli.offers import COMMAND
 from app.errors import ExitCode
 from app.profiles.pricing.catalog import load_imported_price_list
-from app.profiles.pricing.published.listed import FORMATS
 from app.records.offers import PriceRow
+from app.records.price_layouts import LAYOUT_IDS
 from tests.fakes.price_catalogs import (
     aws_csv,
     aws_row,
@@ -262,7 +262,7 @@ def test_wrong_sources_are_refused(capsys: pytest.CaptureFixture[str], source: s
 def test_an_address_is_downloaded_and_its_query_is_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from app.profiles.pricing.published.reading import CatalogFile
+    from app.profiles.pricing.published.files import CatalogFile
     from app.wiring.price_download import DownloadedFile, format_location
 
     def download(url: str, directory: Path) -> list[DownloadedFile]:
@@ -290,7 +290,7 @@ def test_the_options_know_all_layouts_and_the_usual_factor() -> None:
     options = {parameter.name: parameter for parameter in COMMAND.commands["update"].params}
     layouts = options["format"].type
     assert isinstance(layouts, click.Choice)
-    assert tuple(layouts.choices) == FORMATS
+    assert tuple(layouts.choices) == LAYOUT_IDS
     max_change = options["max_change"]
     assert isinstance(max_change, click.Option)
     assert "(default: 2)" in (max_change.help or "")
