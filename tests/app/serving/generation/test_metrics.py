@@ -30,7 +30,7 @@ def read_times(url: str) -> dict[str, float]:
         return {sample.name: sample.value for sample in samples if sample.name.endswith(("_sum", "_count", "_total"))}
 
 
-def test_means_by_concurrency_are_those_of_the_load_generator(tmp_path: Path) -> None:
+def test_endpoint_metrics_equal_those_of_the_load_generator(tmp_path: Path) -> None:
     shape = decoders.shape(vocabulary=4096)
     write_random_decoder(tmp_path / "m", shape, decoders.SEED, PagedCache(max_batch=8))
     prompts = SyntheticPrompts(FixedLength(16), FixedLength(OUTPUT_TOKENS))
