@@ -117,15 +117,15 @@ def test_second_import_reports_the_replaced_price_list(
 ) -> None:
     assert main(["offers", "import", str(own_offers)]) == 0
     assert "replaces" not in capsys.readouterr().err
-    other = tmp_path / "other.csv"
-    other.write_text(
+    new_list = tmp_path / "other.csv"
+    new_list.write_text(
         "provider,instance_type,region,accelerator_key,vcpus,on_demand_usd_per_hour\na,c,here,none,2,0.1\n"
     )
-    assert main(["offers", "import", str(other)]) == 0
+    assert main(["offers", "import", str(new_list)]) == 0
     stderr = capsys.readouterr().err
     assert f"It replaces the list imported from {own_offers.resolve()} on " in stderr
     assert "2 of its 2 rows are not in the new list" in stderr
-    assert main(["offers", "import", str(other)]) == 0
+    assert main(["offers", "import", str(new_list)]) == 0
     assert "the new list has all of its rows" in capsys.readouterr().err
 
 

@@ -74,12 +74,12 @@ def test_plan_json_is_the_plan_of_the_plan_file(plan_and_output: tuple[Path, str
 def test_plan_of_a_plan_file_writes_the_same_bytes(
     plan_and_output: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = tmp_path / "again.yaml"
-    assert main(["plan", str(plan_and_output[0]), "--out", str(again)]) == ExitCode.OK
-    assert again.read_bytes() == plan_and_output[0].read_bytes()
+    replanned = tmp_path / "again.yaml"
+    assert main(["plan", str(plan_and_output[0]), "--out", str(replanned)]) == ExitCode.OK
+    assert replanned.read_bytes() == plan_and_output[0].read_bytes()
     (catalog,) = tmp_path.glob("catalogue-*.csv")
     assert catalog.read_bytes() == (plan_and_output[0].parent / catalog.name).read_bytes()
-    assert capsys.readouterr().err == f"{again} was written\n{catalog} was written\n"
+    assert capsys.readouterr().err == f"{replanned} was written\n{catalog} was written\n"
 
 
 def test_plan_file_without_its_catalog_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

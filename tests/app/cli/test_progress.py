@@ -142,10 +142,10 @@ def test_long_latencies_have_no_exponent(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_stage_with_too_few_responses_is_reported_as_too_few_samples(capsys: pytest.CaptureFixture[str]) -> None:
     step = next(stage for stage in full_run().result.stages if stage.kind == "step")
-    few = Check("samples", 12.0, 72.0, "responses", "WARN", "Lengthen the stage.")
+    samples_check = Check("samples", 12.0, 72.0, "responses", "WARN", "Lengthen the stage.")
     metrics = {**step.metrics, "latency_ms": {"p95": Estimate(None, reason="12 of 72 required samples")}}
     stage = replace(
-        step, kind="steady", tags={}, meets_slo=None, checks=(few,), metrics=metrics, verdict=Verdict("WARN")
+        step, kind="steady", tags={}, meets_slo=None, checks=(samples_check,), metrics=metrics, verdict=Verdict("WARN")
     )
     (line,) = show_events(capsys, StageFinished(1, 0, stage_facts(), stage))
     assert "p95 latency n/a too few samples WARN (samples)" in line

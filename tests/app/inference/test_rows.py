@@ -37,8 +37,8 @@ def test_batches_wrap_around_the_rows(largest_batch: int, size: int, start: int)
 @pytest.mark.parametrize("rows", [build_labeled_rows(5, 4), SyntheticRows((X, STATE), 4)])
 def test_batch_is_a_view_of_the_rows(rows: InputRows) -> None:
     last = len(rows) - 1
-    first, again = rows.batch(last, 4), rows.batch(last, 4)
-    assert all(np.shares_memory(first[name], again[name]) for name in first)
+    first, second = rows.batch(last, 4), rows.batch(last, 4)
+    assert all(np.shares_memory(first[name], second[name]) for name in first)
     assert np.shares_memory(rows.batch(last, 1)["x"], first["x"])
 
 

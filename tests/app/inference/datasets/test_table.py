@@ -139,7 +139,7 @@ def test_npy_file_with_a_single_array_is_rejected(tmp_path: Path) -> None:
 
 
 def test_damaged_npz_is_loaded_or_a_usage_error(tmp_path: Path) -> None:
-    path, refused = tmp_path / "r.npz", 0
+    path, rejected = tmp_path / "r.npz", 0
     for seed in range(300):
         rng = np.random.default_rng(seed)
         save = np.savez_compressed if seed % 2 else np.savez
@@ -151,8 +151,8 @@ def test_damaged_npz_is_loaded_or_a_usage_error(tmp_path: Path) -> None:
         try:
             assert load_npz(path).batch(0, 2)["x"].shape == (2, 2)
         except UsageError:
-            refused += 1
-    assert 100 < refused < 300
+            rejected += 1
+    assert 100 < rejected < 300
 
 
 def test_npz_header_with_excessive_shape_is_rejected(tmp_path: Path) -> None:

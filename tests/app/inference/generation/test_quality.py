@@ -217,12 +217,12 @@ def test_first_divergence_in_a_batch_is_reported_with_its_logits(
     assert {divergence.row for divergence in divergences} - {0}
     both_bits: tuple[WeightBits, ...] = (32, 4)
     for divergence in divergences:
-        alone = quality._generate_greedily(model, prompts[divergence.row : divergence.row + 1], 30)[0]
+        single = quality._generate_greedily(model, prompts[divergence.row : divergence.row + 1], 30)[0]
         in_batch = quality._generate_greedily(model, prompts, 30)[divergence.row]
-        assert (alone[: divergence.position] == in_batch[: divergence.position]).all()
-        context = np.concatenate([prompts[divergence.row], alone[: divergence.position]]).astype(np.int32)
+        assert (single[: divergence.position] == in_batch[: divergence.position]).all()
+        context = np.concatenate([prompts[divergence.row], single[: divergence.position]]).astype(np.int32)
         logits, logits_in_batch = (bare_logits(folders[bits], context)[-1] for bits in both_bits)
-        tokens = alone[divergence.position], in_batch[divergence.position]
+        tokens = single[divergence.position], in_batch[divergence.position]
         assert tokens[0] != tokens[1]
         assert divergence.margin == pytest.approx(logits[tokens[0]] - logits[tokens[1]], abs=1e-4)
         assert divergence.logit_range == pytest.approx(np.ptp(logits), abs=1e-4)

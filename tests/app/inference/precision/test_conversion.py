@@ -73,10 +73,10 @@ def test_converted_digits_model_is_smaller_and_as_accurate(precision: OnnxPrecis
 def test_cached_conversion_is_reused(precision: OnnxPrecision, cache: Path) -> None:
     first = convert_digits(precision, cache)
     written_ns = first.path.stat().st_mtime_ns
-    again = convert_digits(precision, cache, timeout_s=TOO_SHORT_TIMEOUT_S)
-    assert (again.was_cached, again.duration_s) == (True, None)
-    assert (again.path, again.sha256, again.notes) == (first.path, first.sha256, first.notes)
-    assert again.path.stat().st_mtime_ns == written_ns
+    cached = convert_digits(precision, cache, timeout_s=TOO_SHORT_TIMEOUT_S)
+    assert (cached.was_cached, cached.duration_s) == (True, None)
+    assert (cached.path, cached.sha256, cached.notes) == (first.path, first.sha256, first.notes)
+    assert cached.path.stat().st_mtime_ns == written_ns
 
 
 def test_as_is_precision_returns_the_original_file(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_damaged_cached_model_or_entry_is_converted_again(tmp_path: Path) -> Non
     first = convert_digits("fp16", tmp_path)
     assert first.duration_s is not None
     os.truncate(first.path, first.path.stat().st_size - 1)
-    again = convert_digits("fp16", tmp_path)
-    assert (again.was_cached, again.sha256) == (False, hashlib.sha256(again.path.read_bytes()).hexdigest())
+    repeated = convert_digits("fp16", tmp_path)
+    assert (repeated.was_cached, repeated.sha256) == (False, hashlib.sha256(repeated.path.read_bytes()).hexdigest())
     (entry,) = tmp_path.glob("*.json")
     entry.write_bytes(entry.read_bytes()[:-20])
     assert not convert_digits("fp16", tmp_path).was_cached

@@ -17,6 +17,8 @@ mmap.mmap(-1, 4 * GIB)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited only on Linux")
 def test_memory_limit_grows_with_model_size() -> None:
-    refused = subprocess.run([sys.executable, "-c", ALLOCATE_4_GIB.format(model=0)], capture_output=True, check=False)
-    assert b"Cannot allocate memory" in refused.stderr
+    small_model = subprocess.run(
+        [sys.executable, "-c", ALLOCATE_4_GIB.format(model=0)], capture_output=True, check=False
+    )
+    assert b"Cannot allocate memory" in small_model.stderr
     subprocess.run([sys.executable, "-c", ALLOCATE_4_GIB.format(model="GIB // 4")], check=True)
