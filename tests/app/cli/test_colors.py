@@ -76,11 +76,11 @@ def test_control_characters_of_colored_text_are_escaped(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("when", "shown"), [("always", "p95 \x1b[2m9 ms (n = 5)\x1b[22m"), ("never", "p95 9 ms (n = 5)")]
+    ("when", "printed"), [("always", "p95 \x1b[2m9 ms (n = 5)\x1b[22m"), ("never", "p95 9 ms (n = 5)")]
 )
 def test_marked_text_is_dimmed_unless_colors_are_off(
-    when: ColorMode, shown: str, capsys: pytest.CaptureFixture[str]
+    when: ColorMode, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with use_colors(when):
         print_with_colors(f"p95 {DIM_START}9 ms (n = 5){DIM_END}")
-    assert capsys.readouterr().out == f"{shown}\n"
+    assert capsys.readouterr().out == f"{printed}\n"

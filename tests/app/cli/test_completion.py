@@ -53,12 +53,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def read_until(terminal: int, text: str) -> str:
     """Read what the shell shows until `text` appears in it."""
-    shown, deadline = "", time.monotonic() + PATIENCE_S
-    while text not in shown:
-        assert time.monotonic() < deadline, shown
+    output, deadline = "", time.monotonic() + PATIENCE_S
+    while text not in output:
+        assert time.monotonic() < deadline, output
         if select.select([terminal], [], [], 0.1)[0]:
-            shown += os.read(terminal, 65536).decode(errors="replace")
-    return shown
+            output += os.read(terminal, 65536).decode(errors="replace")
+    return output
 
 
 @pytest.mark.parametrize("shell", SHELLS)

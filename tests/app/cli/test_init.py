@@ -117,8 +117,8 @@ def test_init_repeats_a_question_after_invalid_input(folder: Path, monkeypatch: 
 
 
 def test_init_into_a_missing_folder_is_a_usage_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = Terminal()
+    terminal = Terminal()
     monkeypatch.setattr("sys.stdin", Terminal())
-    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setattr("sys.stderr", terminal)
     assert main(["init", "gone/profile.yaml"]) == ExitCode.USAGE
-    assert "the folder gone does not exist" in shown.getvalue()
+    assert "the folder gone does not exist" in terminal.getvalue()

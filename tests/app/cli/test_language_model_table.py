@@ -78,10 +78,10 @@ def test_token_rate_of_one_repetition_has_no_interval(capsys: pytest.CaptureFixt
     section = build_local_section(language_model_run(tests=(GenerationTest(512, 0),), repetitions=1).result)
     assert section is not None
     print_test_table(section, "table")
-    shown = capsys.readouterr().out
-    assert "2547.26" in shown
-    assert "± 9" in shown.splitlines()[0]
-    assert "±" not in shown.splitlines()[2]
+    output = capsys.readouterr().out
+    assert "2547.26" in output
+    assert "± 9" in output.splitlines()[0]
+    assert "±" not in output.splitlines()[2]
 
 
 def test_csv_output_of_other_runs_and_with_json_is_a_usage_error(

@@ -101,7 +101,7 @@ def test_completed_rate_covers_the_last_five_seconds() -> None:
     assert read_events(STEADY, pause[0]).completed_per_s is None
 
 
-def test_readings_keep_errors_and_checks_of_finished_stages_but_not_warm_ups() -> None:
+def test_readings_have_errors_and_checks_of_finished_stages_except_warm_ups() -> None:
     stage = replace(full_run().result.stages[0], kind="steady", errors={"timeout": 2}, checks=(PASSED_CHECK,))
     finished = StageFinished(30 * S, 0, stage_facts(), stage)
     readings = read_events(

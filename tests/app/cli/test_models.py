@@ -108,8 +108,8 @@ def test_inspected_gguf_file_lists_gpus_with_enough_memory(tmp_path: Path, capsy
     hidden_gpus = re.search(r"^(\d+) more accelerators are shown with --all-gpus\.$", text, re.MULTILINE)
     assert hidden_gpus is not None
     assert main(["models", "inspect", str(path), "--context", "4096", "--batch", "8", "--all-gpus"]) == 0
-    shown = capsys.readouterr().out.partition("GPU ")[2].partition("TP is the smallest")[0].splitlines()[2:]
-    assert len(shown) == int(hidden_gpus[1]) + 10
+    gpu_rows = capsys.readouterr().out.partition("GPU ")[2].partition("TP is the smallest")[0].splitlines()[2:]
+    assert len(gpu_rows) == int(hidden_gpus[1]) + 10
 
 
 def test_inspected_model_folder_has_reasons_for_unavailable_values(

@@ -77,7 +77,7 @@ def test_offer_table_has_prices_and_their_age(capsys: pytest.CaptureFixture[str]
         (("--provider", "asw"), "'aws'"),
     ],
 )
-def test_unknown_filter_value_suggests_the_nearest_one(
+def test_unknown_filter_value_suggests_the_nearest_value(
     option: tuple[str, str], nearest: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["offers", "list", *option]) == ExitCode.USAGE

@@ -71,11 +71,11 @@ def test_offers_update_without_yes_shows_changes_and_stores_nothing(
     path = write("vms.csv", skypilot_csv(sky_aws(price=0.79), sky_aws("g6.12xlarge", 4.6016)))
     assert main(["offers", "update", path]) == ExitCode.OK
     out, err = capsys.readouterr()
-    shown = [line.split() for line in out.splitlines()]
-    assert shown[0] == ["skypilot:vms.csv,", "prices", "of", "2026-11-25"]
-    assert ["offer", "price", "old", "USD/h", "new", "USD/h", "change"] in shown
-    assert [L4, "on-demand", "0.8048", "0.79", "-1.8", "%"] in shown
-    assert ["aws/g5.xlarge@us-east-1", "on-demand", "1.006", "not", "found"] in shown
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["skypilot:vms.csv,", "prices", "of", "2026-11-25"]
+    assert ["offer", "price", "old", "USD/h", "new", "USD/h", "change"] in rows
+    assert [L4, "on-demand", "0.8048", "0.79", "-1.8", "%"] in rows
+    assert ["aws/g5.xlarge@us-east-1", "on-demand", "1.006", "not", "found"] in rows
     assert "1 changed, 0 new, 1 confirmed, " in out
     assert "Nothing was stored. Add --yes" in err
     assert load_stored_prices() == {}
@@ -106,10 +106,10 @@ def test_offers_update_at_a_terminal_requires_confirmation(
             return True
 
     monkeypatch.setattr("sys.stdin", Terminal(answer))
-    shown = Terminal()
-    monkeypatch.setattr("sys.stderr", shown)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
     assert main(["offers", "update", write("vms.csv", skypilot_csv(sky_aws()))]) == ExitCode.OK
-    assert "Store these prices? [y/N]" in shown.getvalue()
+    assert "Store these prices? [y/N]" in terminal.getvalue()
     assert (L4 in load_stored_prices()) is is_stored
 
 

@@ -25,7 +25,7 @@ from tests.fakes.program import write_profile
         (["--baseline", "no-such-run"], "no run matches 'no-such-run'"),
     ],
 )
-def test_invalid_baseline_options_are_usage_errors_before_the_run(
+def test_invalid_baseline_options_are_usage_errors(
     options: list[str],
     message: str,
     tmp_path_factory: pytest.TempPathFactory,
@@ -93,12 +93,12 @@ def test_profile_check_reports_invalid_gates(
 ) -> None:
     path = write_profile(tmp_path, "http://127.0.0.1:1/", extra=extra)
     assert main(["profiles", "check", path]) == (0 if message is None else ExitCode.USAGE)
-    shown = capsys.readouterr()
+    captured = capsys.readouterr()
     if message is None:
-        assert "is valid" in shown.out
+        assert "is valid" in captured.out
     else:
-        assert f"error: {path}:12: " in shown.err
-        assert message in shown.err
+        assert f"error: {path}:12: " in captured.err
+        assert message in captured.err
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_lists_have_csv_with_stable_keys_markdown_and_json(
     assert {len(row) for row in rows} <= {len(header)}
     markdown = run_command("--output", "md").splitlines()
     assert len(markdown) == (len(rows) + 2 if rows else 1)
-    if command != "doctor":  # whose document has the machine's state at the time
+    if command != "doctor":  # its document has the state of the machine at that time
         document = json.loads(run_command("--output", "json"))
         assert document == json.loads(run_command("--json"))
         assert len(document) == len(rows)

@@ -43,9 +43,9 @@ def test_unauthorized_endpoint_is_unavailable_with_a_hint(tmp_path: Path, capsys
         file = tmp_path / "mine.yaml"
         file.write_text(PROFILE.format(url=server.url))
         assert main(["profiles", "try", str(file), "--json"]) == ExitCode.UNAVAILABLE
-    reported = capsys.readouterr()
-    assert json.loads(reported.out)["problem"] == "unauthorized"
-    assert "hint: Set a valid credential in target.headers" in reported.err
+    output = capsys.readouterr()
+    assert json.loads(output.out)["problem"] == "unauthorized"
+    assert "hint: Set a valid credential in target.headers" in output.err
 
 
 def test_invalid_line_of_standard_input_is_reported(

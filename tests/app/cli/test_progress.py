@@ -121,18 +121,18 @@ def test_live_view_without_colors_has_no_color_codes(
     if not is_by_option:
         monkeypatch.setenv("NO_COLOR", "1")
     with use_colors("never" if is_by_option else "auto"):
-        shown = "\n".join(show_events(capsys, STEADY, *snapshots(2)))
-    assert "steady" in shown
-    assert not re.search(r"\x1b\[[0-9;]*[349][0-9]", shown)
+        output = "\n".join(show_events(capsys, STEADY, *snapshots(2)))
+    assert "steady" in output
+    assert not re.search(r"\x1b\[[0-9;]*[349][0-9]", output)
 
 
 def test_live_view_shows_the_phase_without_a_progress_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulate_terminal(monkeypatch)
-    shown = "\n".join(show_events(capsys, PhaseChanged(1, "calibrate", "calibrating the load generator")))
-    assert "calibrating the load generator" in shown
-    assert "calibrate:" not in shown
+    output = "\n".join(show_events(capsys, PhaseChanged(1, "calibrate", "calibrating the load generator")))
+    assert "calibrating the load generator" in output
+    assert "calibrate:" not in output
 
 
 def test_long_latencies_have_no_exponent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,9 +253,9 @@ def test_unavailable_values_of_a_snapshot_are_omitted(
     unknown = Snapshot(9 * S, 0, 5, 5, 5, 0, None, None, None)
     assert show_events(capsys, unknown) == ["sent 5, failed 0"]
     simulate_terminal(monkeypatch)
-    shown = "\n".join(show_events(capsys, StageStarted(2, 0, "offline", "closed", 1, None, 5.0, 2), unknown))
-    assert "offline" in shown
-    assert "n/a" not in shown
+    output = "\n".join(show_events(capsys, StageStarted(2, 0, "offline", "closed", 1, None, 5.0, 2), unknown))
+    assert "offline" in output
+    assert "n/a" not in output
 
 
 def test_comparison_progress_shows_the_current_pair_run(

@@ -77,7 +77,7 @@ def test_report_of_an_interrupted_run_requires_recover(run: Path, capsys: pytest
 def test_definitions_without_a_format_are_a_printed_table(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (runs / "1-chat" / REPORT_HTML).unlink(missing_ok=True)  # of another test
+    (runs / "1-chat" / REPORT_HTML).unlink(missing_ok=True)  # left by another test
     assert main(["report", "1-chat", "--definitions"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("Metrics by other tools' definitions\n")

@@ -58,10 +58,10 @@ def test_invalid_combinations_of_remote_worker_options_are_usage_errors(
     monkeypatch.delenv("SIZEWISE_TOKEN", raising=False)
     monkeypatch.setenv("SOME", "a secret of many letters")
     assert main(["run", "fraud-scoring", *options]) == ExitCode.USAGE
-    shown = capsys.readouterr().err
-    assert message in shown
-    assert "hint: " in shown
-    assert "canary" not in shown
+    error = capsys.readouterr().err
+    assert message in error
+    assert "hint: " in error
+    assert "canary" not in error
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "many", "1001", "1.5"])

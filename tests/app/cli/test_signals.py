@@ -51,7 +51,7 @@ def test_few_modules_are_imported_before_ctrl_c_is_handled() -> None:
     assert {*done.stdout.split()} <= {"__future__", "app", "app.__main__", "signal"}
 
 
-def test_each_ctrl_c_prints_the_effect_of_the_next_one(capfd: pytest.CaptureFixture[str]) -> None:
+def test_each_ctrl_c_prints_the_effect_of_the_next_ctrl_c(capfd: pytest.CaptureFixture[str]) -> None:
     with handle_stop_signals():
         signal.raise_signal(signal.SIGINT)
         assert capfd.readouterr().err == "Stopping… Press Ctrl-C again to cancel in-flight requests.\n"

@@ -8,8 +8,8 @@ from app.cli.tables import Cell, Column, TableFormat, format_cell, format_table
 Row = tuple[Cell, ...]
 
 
-def column_at(place: int) -> Column[Row]:
-    return Column(f"column_{place}", f"column {place}", lambda row: row[place])
+def column_at(index: int) -> Column[Row]:
+    return Column(f"column_{index}", f"column {index}", lambda row: row[index])
 
 
 def test_table_aligns_numbers_right_and_text_left() -> None:
@@ -39,7 +39,7 @@ def test_empty_table_has_its_header() -> None:
 
 def test_csv_has_full_precision_empty_unavailable_cells_and_no_formulas() -> None:
     rows: list[Row] = [(1 / 3, None, True), (12345.6789, "=1+1", False)]
-    text = format_table([column_at(place) for place in range(3)], rows, "csv")
+    text = format_table([column_at(index) for index in range(3)], rows, "csv")
     header, *cells = csv.reader(io.StringIO(text))
     assert header == ["column_0", "column_1", "column_2"]
     assert cells == [["0.3333333333333333", "", "true"], ["12345.6789", "'=1+1", "false"]]

@@ -124,10 +124,10 @@ def test_invalid_url_options_are_reported_before_any_run(
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     (tmp_path / "here.yaml").write_text("")
     code = main(["run", *words])
-    shown = capsys.readouterr().err
-    assert code == (ExitCode.UNAVAILABLE if "does not list" in message else ExitCode.USAGE), shown
-    assert message in shown
-    assert hint in shown.partition("hint: ")[2]
+    error = capsys.readouterr().err
+    assert code == (ExitCode.UNAVAILABLE if "does not list" in message else ExitCode.USAGE), error
+    assert message in error
+    assert hint in error.partition("hint: ")[2]
     assert not (tmp_path / "home" / "runs").exists()
 
 

@@ -19,16 +19,16 @@ MASTER = ["--master", "127.0.0.1:5557"]
         ([*MASTER, "--token", "env:SOME", "--wait", "0s"], "--wait must be greater than 0s"),
     ],
 )
-def test_invalid_worker_options_are_usage_errors_without_the_token(
+def test_invalid_worker_options_are_usage_errors_that_hide_the_token(
     options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("SIZEWISE_TOKEN", raising=False)
     monkeypatch.setenv("SOME", "a secret of many letters")
     monkeypatch.setenv("SHORT", "canary")
     assert main(["worker", *options]) == ExitCode.USAGE
-    shown = capsys.readouterr().err
-    assert message in shown
-    assert "canary" not in shown
+    error = capsys.readouterr().err
+    assert message in error
+    assert "canary" not in error
 
 
 def test_worker_with_unresolvable_master_is_unavailable(

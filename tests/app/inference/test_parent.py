@@ -100,7 +100,9 @@ def test_memory_hint_without_profile_does_not_mention_limits() -> None:
 @pytest.mark.parametrize(
     ("code", "error_type"), [(2, UsageError), (3, UnavailableError), (4, MeasurementError), (1, MeasurementError)]
 )
-def test_error_reported_by_a_child_keeps_type_message_and_hint(code: int, error_type: type[SizewiseError]) -> None:
+def test_error_reported_by_a_child_is_raised_with_type_message_and_hint(
+    code: int, error_type: type[SizewiseError]
+) -> None:
     line = msgspec.json.encode(Failure(code, "no such thing", "make one")).decode()
     error = build_child_error("the child", code, f"noise\n{line}\nmore noise\n")
     assert type(error) is error_type

@@ -48,10 +48,10 @@ class ReceivedReports:
         self.rows_before = self.rows = 0
         self._on_calls = on_calls
 
-    def __call__(self, reported: MeasurementStarted | CallRows) -> None:
-        match reported:
+    def __call__(self, report: MeasurementStarted | CallRows) -> None:
+        match report:
             case MeasurementStarted():
-                self.began.append(reported)
+                self.began.append(report)
             case CallRows(packed=packed):
                 self.rows += unpack_calls(0, packed).num_rows
                 self.rows_before += 0 if self.began else unpack_calls(0, packed).num_rows
@@ -141,7 +141,7 @@ def test_model_without_plain_tensors_is_a_usage_error(
 
 
 @LINUX
-def test_crashed_variant_is_reported_with_its_signal_and_keeps_its_rows(start: Start) -> None:
+def test_crashed_variant_is_reported_with_its_signal_after_its_rows(start: Start) -> None:
     running = start(DIGITS_MODEL)
     running.wait_until_open(TIMEOUT_S)
     received = ReceivedReports(on_calls=lambda _: os.kill(running.pid, signal.SIGSEGV))

@@ -44,8 +44,8 @@ def test_definitions_have_a_table_per_stage_with_all_tools(chat: Definitions) ->
 
 
 def test_every_defined_metric_is_explained_for_each_tool(chat: Definitions) -> None:
-    shown = list(dict.fromkeys(line.metric for line in chat.tables[0].rows))
-    assert list(dict.fromkeys(explanation.metric for explanation in chat.explanations)) == shown
+    metrics = list(dict.fromkeys(line.metric for line in chat.tables[0].rows))
+    assert list(dict.fromkeys(explanation.metric for explanation in chat.explanations)) == metrics
     explained = {(explanation.metric, explanation.tool) for explanation in chat.explanations}
     for line in chat.tables[0].rows:
         printed = [name for name, quantity in zip(TOOLS, line.quantities, strict=True) if quantity is not None]
@@ -88,6 +88,6 @@ def test_definitions_remark_names_apis_that_tools_do_not_support() -> None:
 def test_warm_ups_and_pooled_stages_have_no_definitions_table() -> None:
     definitions = build_definitions_of(full_run())
     assert definitions is not None
-    shown = [stage for stage in full_run().result.stages if stage.variant is None and stage.kind != "warmup"]
-    assert len(definitions.tables) == len([stage for stage in shown if not stage.is_pooled]) < len(shown)
+    load_stages = [stage for stage in full_run().result.stages if stage.variant is None and stage.kind != "warmup"]
+    assert len(definitions.tables) == len([stage for stage in load_stages if not stage.is_pooled]) < len(load_stages)
     assert build_definitions_of(nothing_measured()) is None

@@ -48,7 +48,7 @@ CI_ACROSS_LIMIT = Estimate(0.0, (0.0, 0.022), 170)
 
 
 def build_steady_result(*rates: float, max_rate_per_s: float | None, is_lower_bound: bool = False) -> Result:
-    """Return a result with a stage per rate, in which `found` is the highest rate that met the SLO."""
+    """Return a result with a stage per rate, in which `max_rate_per_s` is the highest rate that met the SLO."""
     first = full_run().result.stages[-1]
     stages = tuple(
         msgspec.structs.replace(first, name=f"at {rate:g}/s", kind="steady", scheduled_per_s=rate) for rate in rates

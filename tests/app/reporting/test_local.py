@@ -49,7 +49,7 @@ def test_local_run_without_variants_has_an_empty_section() -> None:
     assert (section.variants, section.headline_variant, section.common) == ((), None, "")
 
 
-def test_headline_variant_without_a_best_one_is_the_evaluated_variant() -> None:
+def test_headline_variant_without_a_best_variant_is_the_evaluated_variant() -> None:
     assert _RESULT.local is not None
     evaluated = msgspec.structs.replace(_RESULT.slo[0], stage=_RESULT.stages[2].name)
     local = msgspec.structs.replace(_RESULT.local, best=None)

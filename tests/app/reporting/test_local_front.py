@@ -105,7 +105,7 @@ def test_frontier_axes_use_a_percentile_that_most_variants_have() -> None:
 
 def test_cheaper_faster_and_equally_accurate_variants_are_on_the_frontier() -> None:
     places = find_front_positions(_LOCAL, _STAGES, choose_axes(_LOCAL, _STAGES))
-    front = [facts.variant for facts, place in zip(_LOCAL.variants, places, strict=True) if place.is_on_frontier]
+    front = [facts.variant for facts, position in zip(_LOCAL.variants, places, strict=True) if position.is_on_frontier]
     assert front == [variant("as-is", 1), variant("as-is", 4), variant("as-is", 16), variant("int8-static", 1),
                      variant("int8-static", 4)]  # fmt: skip
     assert places[-1].latency.value is None
@@ -117,12 +117,14 @@ def test_invalid_and_failed_variants_are_not_on_the_frontier() -> None:
     assert result.local is not None
     stages = group_stages_by_variant(result)
     places = find_front_positions(result.local, stages, choose_axes(result.local, stages))
-    assert [place.is_on_frontier for place in places] == [False, True]
+    assert [position.is_on_frontier for position in places] == [False, True]
     assert places[0].throughput.validity == "INVALID"
 
     early = msgspec.structs.replace(result.local.variants[1], failure="killed")
     local = msgspec.structs.replace(result.local, variants=(result.local.variants[0], early))
-    assert not any(place.is_on_frontier for place in find_front_positions(local, stages, choose_axes(local, stages)))
+    assert not any(
+        position.is_on_frontier for position in find_front_positions(local, stages, choose_axes(local, stages))
+    )
 
 
 def test_cost_and_its_interval_are_computed_from_throughput() -> None:
@@ -147,6 +149,6 @@ def test_single_variant_is_not_on_a_frontier() -> None:
     single: Variant = variant()
     local = LocalResult(variants=(facts(single),), best=single)
     stages = {single: [stage(single, "offline", 2.0)]}
-    (place,) = find_front_positions(local, stages, choose_axes(local, stages))
-    assert place.is_on_frontier is False
-    assert place.cost.unit == "s"
+    (position,) = find_front_positions(local, stages, choose_axes(local, stages))
+    assert position.is_on_frontier is False
+    assert position.cost.unit == "s"

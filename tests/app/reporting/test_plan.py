@@ -62,7 +62,9 @@ def test_offer_with_only_a_larger_fleet_on_the_frontier_is_not_marked(plan: Plan
 def test_latency_limit_is_that_of_the_objective_of_the_latency_metric(plan: Plan, section: PlanSection) -> None:
     assert section.latency_limit == Limit(comparator="<", value=500.0, unit="ms")
     assert build_plan_section(replace(plan, latency_metric="ttft_ms.p99")).latency_limit is None
-    assert build_plan_section(replace(plan, latency_metric="latency_ms.p95")).latency_limit is None, "warning only"
+    assert build_plan_section(replace(plan, latency_metric="latency_ms.p95")).latency_limit is None, (
+        "the objective is only a warning"
+    )
     two_objectives = replace(
         plan, slo=("latency_ms.p99.9 < 90", "latency_ms.p99 < 50"), latency_metric="latency_ms.p99"
     )

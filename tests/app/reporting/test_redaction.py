@@ -94,9 +94,9 @@ def report(result: Result) -> Report:
     return build_named_report(result)
 
 
-def render_with_files(report: Report, form: str) -> str:
+def render_with_files(report: Report, report_format: str) -> str:
     """Return a rendered report with its tables and its unpacked embedded files, in lower case."""
-    content = render(report, form)
+    content = render(report, report_format)
     packed = (zlib.decompress(base64.b64decode(file)).decode() for file in _EMBEDDED_FILE.findall(content))
     return "\n".join((content, *packed, *build_tables(report).values())).casefold()
 
@@ -154,7 +154,7 @@ def test_redactions_have_replacement_and_number_of_occurrences(report: Report, r
     assert redactions["workload.body"].replacement == REDACTED_TEXT
 
 
-def test_redaction_of_a_common_word_keeps_numbers_and_verdicts(report: Report, result: Result) -> None:
+def test_redaction_of_a_common_word_does_not_change_numbers_or_verdicts(report: Report, result: Result) -> None:
     """A model can be named like a word of every report, or like a number."""
     for name in ("model", "1", "PASS", "ms", "latency"):
         ambiguous = msgspec.structs.replace(result, target=msgspec.structs.replace(result.target, model=name))

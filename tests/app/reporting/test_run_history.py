@@ -64,9 +64,9 @@ def test_run_history_has_earlier_runs_with_the_same_key_in_order() -> None:
 def test_change_between_runs_has_the_verdict_of_a_comparison(
     now_ms: float, half_ms: float | None, verdict: ChangeVerdict, text: str
 ) -> None:
-    computed_verdict, shown = compute_last_change([build_run_row(1, 10.0), build_run_row(2, now_ms, half_ms)])
+    computed_verdict, change_text = compute_last_change([build_run_row(1, 10.0), build_run_row(2, now_ms, half_ms)])
     assert computed_verdict == verdict
-    assert text in shown
+    assert text in change_text
 
 
 def test_change_within_the_noise_of_earlier_runs_is_inconclusive() -> None:

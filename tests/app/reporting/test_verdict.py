@@ -78,7 +78,7 @@ def test_verdict_of_a_local_rate_search_starts_with_the_max_rate() -> None:
         ("untested", "No higher rate was tested"),
     ],
 )
-def test_verdict_of_a_lower_bound_says_the_maximum_may_be_higher(bound: Bound, reason: str) -> None:
+def test_verdict_of_a_lower_bound_is_at_least_the_rate_with_a_reason(bound: Bound, reason: str) -> None:
     assert build_verdict(searched_run(bound=bound).result).sentence == (
         "Max rate at least 400\u202fcalls/s (batch 4: 1,600\u202finferences/s) within SLO (p95 latency < 9 ms): digits "
         f"cpu int8-static, batch 4. {reason}, so the maximum may be higher. 1 variant was measured."

@@ -38,10 +38,10 @@ def anyio_backend() -> str:
 class InProcessEndpoint:
     """An endpoint whose `product` has the rows of `x` times their `k`, and whose `k2` is 2 `k`."""
 
-    def __init__(self, *, is_held: bool = False, is_broken: bool = False, limit: int = 10) -> None:
-        self._is_held = is_held
+    def __init__(self, *, is_paused: bool = False, is_broken: bool = False, limit: int = 10) -> None:
+        self._is_paused = is_paused
         self._is_broken = is_broken
-        self._held: list[Callable[[], None]] = []
+        self._paused_responses: list[Callable[[], None]] = []
         self.batcher = Batcher(
             BatchQueue(1, 0, limit), self._submit, now_ns=FakeClock(), call_later=lambda _delay_s, _call: None
         )
@@ -51,15 +51,15 @@ class InProcessEndpoint:
         return await ask(self.app, "POST", path, [json.dumps(document).encode()])
 
     def release(self) -> None:
-        while self._held:
-            self._held.pop(0)()
+        while self._paused_responses:
+            self._paused_responses.pop(0)()
 
     def _submit(self, batch: list[QueuedRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
-        answers = run_batch(self._run, batch)
-        if self._is_held:
-            self._held.append(lambda: done(answers))
+        results = run_batch(self._run, batch)
+        if self._is_paused:
+            self._paused_responses.append(lambda: done(results))
         else:
-            asyncio.get_running_loop().call_soon(done, answers)
+            asyncio.get_running_loop().call_soon(done, results)
 
     def _run(self, feeds: Feeds) -> Outputs:
         if self._is_broken:
@@ -213,7 +213,7 @@ async def test_body_above_the_limit_is_413_with_or_without_content_length() -> N
 
 
 async def test_full_queue_is_429_with_retry_after() -> None:
-    endpoint = InProcessEndpoint(is_held=True, limit=1)
+    endpoint = InProcessEndpoint(is_paused=True, limit=1)
     accepted = [asyncio.ensure_future(endpoint.infer(VALID_DOCUMENT)) for _ in range(2)]
     await asyncio.sleep(0)
     rejected = await endpoint.infer(VALID_DOCUMENT)
@@ -226,7 +226,7 @@ async def test_full_queue_is_429_with_retry_after() -> None:
 
 
 async def test_draining_endpoint_completes_accepted_requests_and_rejects_new_ones() -> None:
-    endpoint = InProcessEndpoint(is_held=True)
+    endpoint = InProcessEndpoint(is_paused=True)
     accepted = asyncio.ensure_future(endpoint.infer(VALID_DOCUMENT))
     await asyncio.sleep(0)
     draining = asyncio.ensure_future(endpoint.batcher.drain())

@@ -41,10 +41,10 @@ class FakeModel:
         self.batches.append([get_number(request) for request in batch])
         self._running = batch, done
 
-    def finish(self, answers: Sequence[BatchResult] | None = None) -> None:
+    def finish(self, results: Sequence[BatchResult] | None = None) -> None:
         assert self._running is not None
         (batch, done), self._running = self._running, None
-        done([[request.feeds["n"]] for request in batch] if answers is None else answers)
+        done([[request.feeds["n"]] for request in batch] if results is None else results)
 
 
 class BatcherSetup:
@@ -55,7 +55,7 @@ class BatcherSetup:
         queue = BatchQueue(max_rows, round(DELAY_S * 1e9), limit)
         self.batcher = Batcher(queue, self.model.submit, now_ns=self.clock, call_later=self._call_later)
 
-    def ask(self, number: int, rows: int = 1, joins: object = "same") -> asyncio.Future[Outputs]:
+    def submit(self, number: int, rows: int = 1, joins: object = "same") -> asyncio.Future[Outputs]:
         return self.batcher.submit({"n": np.array([number])}, rows, joins)
 
     def advance(self, seconds: float) -> None:
@@ -74,125 +74,125 @@ def get_number(request: QueuedRequest) -> int:
 
 
 async def test_single_request_runs_after_the_queue_delay() -> None:
-    bench = BatcherSetup()
-    bench.ask(1)
-    bench.advance(DELAY_S * 0.99)
-    assert bench.model.batches == []
-    bench.advance(DELAY_S * 0.02)
-    assert bench.model.batches == [[1]]
+    setup = BatcherSetup()
+    setup.submit(1)
+    setup.advance(DELAY_S * 0.99)
+    assert setup.model.batches == []
+    setup.advance(DELAY_S * 0.02)
+    assert setup.model.batches == [[1]]
 
 
 async def test_queue_delay_counts_from_the_oldest_request() -> None:
-    bench = BatcherSetup()
-    bench.ask(1)
-    bench.advance(DELAY_S * 0.9)
-    bench.ask(2)
-    bench.advance(DELAY_S * 0.2)
-    assert bench.model.batches == [[1, 2]]
+    setup = BatcherSetup()
+    setup.submit(1)
+    setup.advance(DELAY_S * 0.9)
+    setup.submit(2)
+    setup.advance(DELAY_S * 0.2)
+    assert setup.model.batches == [[1, 2]]
 
 
 async def test_full_batch_starts_at_once() -> None:
-    bench = BatcherSetup(max_rows=3)
+    setup = BatcherSetup(max_rows=3)
     for number in range(3):
-        bench.ask(number)
-    assert bench.model.batches == [[0, 1, 2]]
+        setup.submit(number)
+    assert setup.model.batches == [[0, 1, 2]]
 
 
 async def test_requests_delayed_by_a_running_batch_run_right_after_it() -> None:
-    bench = BatcherSetup(max_rows=3)
+    setup = BatcherSetup(max_rows=3)
     for number in range(3):
-        bench.ask(number)
-    bench.ask(3)
-    bench.advance(DELAY_S * 2)
-    assert bench.model.batches == [[0, 1, 2]]
-    bench.model.finish()
-    assert bench.model.batches == [[0, 1, 2], [3]]
+        setup.submit(number)
+    setup.submit(3)
+    setup.advance(DELAY_S * 2)
+    assert setup.model.batches == [[0, 1, 2]]
+    setup.model.finish()
+    assert setup.model.batches == [[0, 1, 2], [3]]
 
 
 async def test_new_request_after_a_batch_waits_for_its_queue_delay() -> None:
-    bench = BatcherSetup(max_rows=2)
-    bench.ask(1)
-    bench.ask(2)
-    bench.ask(3)
-    bench.model.finish()
-    assert bench.model.batches == [[1, 2]]
-    bench.advance(DELAY_S)
-    assert bench.model.batches == [[1, 2], [3]]
+    setup = BatcherSetup(max_rows=2)
+    setup.submit(1)
+    setup.submit(2)
+    setup.submit(3)
+    setup.model.finish()
+    assert setup.model.batches == [[1, 2]]
+    setup.advance(DELAY_S)
+    assert setup.model.batches == [[1, 2], [3]]
 
 
 async def test_requests_with_several_rows_are_not_split_or_reordered() -> None:
-    bench = BatcherSetup(max_rows=4)
-    bench.ask(1, rows=3)
-    bench.ask(2, rows=2)
-    assert bench.model.batches == [[1]]
-    bench.ask(3, rows=2)
-    bench.model.finish()
-    assert bench.model.batches == [[1], [2, 3]]
+    setup = BatcherSetup(max_rows=4)
+    setup.submit(1, rows=3)
+    setup.submit(2, rows=2)
+    assert setup.model.batches == [[1]]
+    setup.submit(3, rows=2)
+    setup.model.finish()
+    assert setup.model.batches == [[1], [2, 3]]
 
 
 async def test_request_larger_than_a_batch_runs_in_its_own_batch() -> None:
-    bench = BatcherSetup(max_rows=4)
-    bench.ask(1, rows=9)
-    assert bench.model.batches == [[1]]
+    setup = BatcherSetup(max_rows=4)
+    setup.submit(1, rows=9)
+    assert setup.model.batches == [[1]]
 
 
 async def test_requests_with_different_or_no_batch_keys_are_not_batched() -> None:
-    bench = BatcherSetup(max_rows=4)
-    bench.ask(1, joins="short")
-    bench.ask(2, joins="long")
-    assert bench.model.batches == [[1]]
-    bench.ask(3, joins=None)
-    bench.ask(4, joins=None)
+    setup = BatcherSetup(max_rows=4)
+    setup.submit(1, joins="short")
+    setup.submit(2, joins="long")
+    assert setup.model.batches == [[1]]
+    setup.submit(3, joins=None)
+    setup.submit(4, joins=None)
     for _ in range(3):
-        bench.model.finish()
-    assert bench.model.batches == [[1], [2], [3], [4]]
+        setup.model.finish()
+    assert setup.model.batches == [[1], [2], [3], [4]]
 
 
 async def test_each_batch_result_is_returned_to_its_request() -> None:
-    bench = BatcherSetup(max_rows=3)
-    requests = [bench.ask(number) for number in range(3)]
-    bench.model.finish()
-    assert [int((await answer)[0][0]) for answer in requests] == [0, 1, 2]
+    setup = BatcherSetup(max_rows=3)
+    requests = [setup.submit(number) for number in range(3)]
+    setup.model.finish()
+    assert [int((await request)[0][0]) for request in requests] == [0, 1, 2]
 
 
 async def test_failed_result_fails_only_its_request() -> None:
-    bench = BatcherSetup(max_rows=2)
-    good, bad = bench.ask(1), bench.ask(2)
-    bench.model.finish([["fine"], MeasurementError("broken")])
+    setup = BatcherSetup(max_rows=2)
+    good, bad = setup.submit(1), setup.submit(2)
+    setup.model.finish([["fine"], MeasurementError("broken")])
     assert await good == ["fine"]
     with pytest.raises(MeasurementError, match="broken"):
         await bad
 
 
 async def test_result_of_a_cancelled_request_is_discarded() -> None:
-    bench = BatcherSetup(max_rows=2)
-    cancelled, waiting = bench.ask(1), bench.ask(2)
+    setup = BatcherSetup(max_rows=2)
+    cancelled, waiting = setup.submit(1), setup.submit(2)
     cancelled.cancel()
-    bench.model.finish()
+    setup.model.finish()
     assert int((await waiting)[0][0]) == 2
 
 
 async def test_queue_limit_does_not_count_running_requests() -> None:
-    bench = BatcherSetup(max_rows=1, limit=2)
+    setup = BatcherSetup(max_rows=1, limit=2)
     for number in range(3):
-        bench.ask(number)
-    assert bench.batcher.queued_count == 2
+        setup.submit(number)
+    assert setup.batcher.queued_count == 2
     with pytest.raises(QueueFullError):
-        bench.ask(3)
-    bench.model.finish()
-    bench.ask(4)
+        setup.submit(3)
+    setup.model.finish()
+    setup.submit(4)
 
 
 async def test_drain_runs_waiting_requests_at_once_and_rejects_new_ones() -> None:
-    bench = BatcherSetup(max_rows=4)
-    waiting = bench.ask(1)
-    draining = asyncio.ensure_future(bench.batcher.drain())
+    setup = BatcherSetup(max_rows=4)
+    waiting = setup.submit(1)
+    draining = asyncio.ensure_future(setup.batcher.drain())
     await asyncio.sleep(0)
-    assert bench.model.batches == [[1]]
+    assert setup.model.batches == [[1]]
     with pytest.raises(DrainingError):
-        bench.ask(2)
+        setup.submit(2)
     assert not draining.done()
-    bench.model.finish()
+    setup.model.finish()
     await draining
     assert waiting.done()
 
@@ -202,11 +202,11 @@ async def test_drain_of_an_idle_batcher_is_immediate() -> None:
 
 
 async def test_abort_fails_running_and_waiting_requests() -> None:
-    bench = BatcherSetup(max_rows=1)
-    requests = [bench.ask(1), bench.ask(2)]
-    bench.batcher.abort()
+    setup = BatcherSetup(max_rows=1)
+    requests = [setup.submit(1), setup.submit(2)]
+    setup.batcher.abort()
     for request in requests:
         with pytest.raises(DrainingError):
             await request
-    bench.model.finish()
-    assert bench.model.batches == [[1]]
+    setup.model.finish()
+    assert setup.model.batches == [[1]]

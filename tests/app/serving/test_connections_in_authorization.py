@@ -111,10 +111,10 @@ def build_ready(token: str | None) -> EndpointReady:
 
 def test_generated_token_is_printed_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     _announce(build_ready(TOKEN), None)
-    shown = capsys.readouterr()
-    assert shown.out == "http://0.0.0.0:8000\n"
-    assert shown.err.startswith("warning: http://0.0.0.0:8000 is reachable from other machines")
-    assert f"Authorization: Bearer {TOKEN}" in shown.err
+    output = capsys.readouterr()
+    assert output.out == "http://0.0.0.0:8000\n"
+    assert output.err.startswith("warning: http://0.0.0.0:8000 is reachable from other machines")
+    assert f"Authorization: Bearer {TOKEN}" in output.err
 
 
 @pytest.mark.parametrize(("token", "configured_token"), [(None, None), (TOKEN, TOKEN)])

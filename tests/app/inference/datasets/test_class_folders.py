@@ -164,7 +164,7 @@ def test_numeric_folder_names_in_other_order_are_noted(tmp_path: Path) -> None:
     )
 
 
-def test_dynamic_axis_takes_the_common_length_of_the_files(tmp_path: Path) -> None:
+def test_dynamic_axis_has_the_common_length_of_the_files(tmp_path: Path) -> None:
     save_array(tmp_path, "a/x.npy", [1.0] * 5)
     assert load_folder(tmp_path, TensorSpec("x", "float32", (-1, -1))).batch(0, 1)["x"].shape == (1, 5)
     save_array(tmp_path, "a/y.npy", [1.0] * 6)

@@ -169,7 +169,7 @@ def test_npz_with_excessive_unpacked_size_is_rejected(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "r.npz", "a", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("bomb.npy", "w") as member:
             member.write(b"")
-        archive.getinfo("bomb.npy").file_size = 3 * 2**30  # as its directory will say
+        archive.getinfo("bomb.npy").file_size = 3 * 2**30  # the size in the directory of the archive
     with pytest.raises(UsageError, match=r"unpacks to 3\.0 GiB, above the maximum of 2 GiB"):
         load_npz(tmp_path / "r.npz")
 

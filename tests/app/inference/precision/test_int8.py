@@ -114,7 +114,7 @@ def test_int8_static_attention_stays_accurate(tmp_path: Path) -> None:
     assert compute_max_difference(model, input_rows, tmp_path) < 0.03
 
 
-def test_int8_static_output_read_by_a_relu_keeps_negative_values(tmp_path: Path) -> None:
+def test_int8_static_output_read_by_a_relu_has_negative_values(tmp_path: Path) -> None:
     model = matrix([helper.make_node("Relu", ["m"], ["r"])], given="m r")
     convert_static(model, draw_rows(16, 8), tmp_path)
     assert compute_max_difference(model, draw_rows(16, 8), tmp_path) < 0.02

@@ -60,14 +60,14 @@ class RunningLoop:
             lambda: engine, scheduler, lambda events: [*map(self.events.put, events)], self.events.put
         )
 
-    def next(self) -> TokenEvent | SizewiseError:
+    def get_next_event(self) -> TokenEvent | SizewiseError:
         return self.events.get(timeout=WAIT_S)
 
-    def until_ended(self, requests: int) -> dict[int, list[TokenEvent]]:
+    def collect_events(self, requests: int) -> dict[int, list[TokenEvent]]:
         """Return the events by request until this number of requests has ended."""
         events: dict[int, list[TokenEvent]] = {}
         while requests:
-            event = self.next()
+            event = self.get_next_event()
             assert isinstance(event, TokenEvent)
             events.setdefault(event.request_id, []).append(event)
             requests -= event.finish_reason is not None
@@ -90,7 +90,7 @@ def test_tokens_of_batched_requests_arrive_in_order(running_loop: RunningLoop, e
     for request_id in range(6):
         running_loop.loop.submit(request_id, TASK)
     running_loop.loop.start()
-    events = running_loop.until_ended(6)
+    events = running_loop.collect_events(6)
     assert [[event.token for event in events[request_id]] for request_id in range(6)] == [[0, 1, 2]] * 6
     assert engine.batches == [[0, 1, 2, 3]] * 3 + [[4, 5]] * 3
 
@@ -99,7 +99,7 @@ def test_idle_engine_is_not_run(running_loop: RunningLoop, engine: CountingEngin
     running_loop.loop.start()
     for request_id in range(3):
         running_loop.loop.submit(request_id, TASK)
-        running_loop.until_ended(1)
+        running_loop.collect_events(1)
     assert len(engine.batches) == 9
 
 
@@ -111,7 +111,7 @@ def test_running_request_is_cancelled_and_waiting_request_is_withdrawn(
     assert not running_loop.loop.cancel(0)
     assert running_loop.loop.cancel(4), "the request is waiting"
     running_loop.loop.start()
-    events = running_loop.until_ended(4)
+    events = running_loop.collect_events(4)
     assert events[0] == [TokenEvent(0, None, FinishReason.CANCELLED)]
     assert [*events] == [0, 1, 2, 3]
 
@@ -120,10 +120,10 @@ def test_request_rejected_by_the_engine_does_not_end_others(running_loop: Runnin
     engine.is_rejecting = True
     running_loop.loop.submit(0, TASK)
     running_loop.loop.start()
-    assert running_loop.next() == TokenEvent(0, None, FinishReason.FAILED)
+    assert running_loop.get_next_event() == TokenEvent(0, None, FinishReason.FAILED)
     engine.is_rejecting = False
     running_loop.loop.submit(1, TASK)
-    assert [*running_loop.until_ended(1)] == [1]
+    assert [*running_loop.collect_events(1)] == [1]
 
 
 def test_failed_cancellation_ends_only_its_request(running_loop: RunningLoop, engine: CountingEngine) -> None:
@@ -132,7 +132,7 @@ def test_failed_cancellation_ends_only_its_request(running_loop: RunningLoop, en
         running_loop.loop.submit(request_id, TASK)
     running_loop.loop.cancel(0)
     running_loop.loop.start()
-    events = running_loop.until_ended(2)
+    events = running_loop.collect_events(2)
     assert events[0] == [TokenEvent(0, None, FinishReason.FAILED)]
     assert [event.token for event in events[1]] == [0, 1, 2]
     assert running_loop.loop.count_requests() == (0, 0)
@@ -145,6 +145,6 @@ def test_engine_failure_is_reported_by_the_loop(
     engine.error = error
     running_loop.loop.submit(0, TASK)
     running_loop.loop.start()
-    failure = running_loop.next()
+    failure = running_loop.get_next_event()
     assert isinstance(failure, MeasurementError)
     assert "broken" in str(failure)
