@@ -33,8 +33,8 @@ class RecordedQueue:
         self.queue.launch_next.connect(self._start)
         self.queue.job_ended.connect(self.ended.append)
 
-    def _start(self, make_launch: Launch) -> None:
-        self.started.append(make_launch.name)
+    def _start(self, launch: Launch) -> None:
+        self.started.append(launch.name)
 
     def waiting(self) -> list[str]:
         return [job.launch.name for job in self.queue.waiting_jobs]

@@ -16,14 +16,14 @@ class ScrolledLayout(QScrollArea):
         super().__init__()
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         self.setWidgetResizable(True)
-        self.parts = Panels(*(QLineEdit() for _ in range(4)))
-        for part, width in zip(self.parts, (200, 150, 250, 180), strict=True):
+        self.panels = Panels(*(QLineEdit() for _ in range(4)))
+        for part, width in zip(self.panels, (200, 150, 250, 180), strict=True):
             part.setMinimumWidth(width)
-        self.folding = ResponsiveLayout(self.parts)
-        self.setWidget(self.folding)
+        self.responsive_layout = ResponsiveLayout(self.panels)
+        self.setWidget(self.responsive_layout)
 
-    def place(self, part: QWidget) -> tuple[int, int]:
-        position = part.mapTo(self.folding, part.rect().topLeft())
+    def get_position(self, panel: QWidget) -> tuple[int, int]:
+        position = panel.mapTo(self.responsive_layout, panel.rect().topLeft())
         return position.x(), position.y()
 
 
@@ -44,26 +44,26 @@ def test_layout_folds_with_the_width_and_never_scrolls_horizontally(
     qtbot: QtBot, scrolled: ScrolledLayout, width: int, layout_mode: LayoutMode
 ) -> None:
     scrolled.resize(width, 600)
-    qtbot.waitUntil(lambda: scrolled.folding.layout_mode == layout_mode)
+    qtbot.waitUntil(lambda: scrolled.responsive_layout.layout_mode == layout_mode)
     qtbot.waitUntil(lambda: scrolled.horizontalScrollBar().maximum() == 0)
-    assert all(part.isVisible() for part in scrolled.parts)
+    assert all(panel.isVisible() for panel in scrolled.panels)
 
 
 def test_layout_modes_place_panels_beside_or_below_each_other(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
-    left, center, right, bottom = scrolled.parts
+    left, center, right, bottom = scrolled.panels
     for width, layout_mode in ((450, "two"), (300, "one"), (900, "three")):
         scrolled.resize(width, 600)
-        qtbot.waitUntil(lambda layout_mode=layout_mode: scrolled.folding.layout_mode == layout_mode)  # type: ignore[misc]
-        qtbot.waitUntil(lambda: scrolled.place(bottom)[1] > scrolled.place(center)[1] + 20)
-        is_beside = scrolled.place(center)[0] > scrolled.place(left)[0]
-        is_right_below_left = scrolled.place(right)[1] > scrolled.place(left)[1]
+        qtbot.waitUntil(lambda layout_mode=layout_mode: scrolled.responsive_layout.layout_mode == layout_mode)  # type: ignore[misc]
+        qtbot.waitUntil(lambda: scrolled.get_position(bottom)[1] > scrolled.get_position(center)[1] + 20)
+        is_beside = scrolled.get_position(center)[0] > scrolled.get_position(left)[0]
+        is_right_below_left = scrolled.get_position(right)[1] > scrolled.get_position(left)[1]
         assert is_beside == (layout_mode != "one")
         assert is_right_below_left == (layout_mode == "two")
 
 
 def test_wider_panel_content_folds_the_layout(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
-    scrolled.parts.center.setMinimumWidth(500)
-    qtbot.waitUntil(lambda: scrolled.folding.layout_mode == "two")
+    scrolled.panels.center.setMinimumWidth(500)
+    qtbot.waitUntil(lambda: scrolled.responsive_layout.layout_mode == "two")
 
 
 def test_larger_text_folds_the_layout_and_default_text_unfolds_the_layout(qtbot: QtBot, look: ThemeController) -> None:
@@ -98,7 +98,6 @@ def test_layout_height_hint_is_26_lines_in_a_small_window(qtbot: QtBot) -> None:
 
 
 def test_wide_window_distributes_its_width_whatever_the_chart_prefers(qtbot: QtBot) -> None:
-
     chart = QScrollArea()
     chart.setWidget(QLabel("m" * 200))
     left, right = QLineEdit(), QLineEdit()
@@ -110,7 +109,6 @@ def test_wide_window_distributes_its_width_whatever_the_chart_prefers(qtbot: QtB
 
 
 def test_wide_window_widens_empty_panels_too(qtbot: QtBot) -> None:
-
     panels = Panels(QLabel("traffic"), make_scroll_area(), QLabel(), QLabel())
     folding = ResponsiveLayout(panels)
     qtbot.addWidget(folding)
@@ -123,10 +121,10 @@ def test_wide_window_widens_empty_panels_too(qtbot: QtBot) -> None:
 
 
 def test_focus_is_kept_when_the_layout_folds(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
-    scrolled.parts.right.setFocus()
+    scrolled.panels.right.setFocus()
     scrolled.resize(450, 600)
-    qtbot.waitUntil(lambda: scrolled.folding.layout_mode == "two")
-    assert scrolled.parts.right.hasFocus()
+    qtbot.waitUntil(lambda: scrolled.responsive_layout.layout_mode == "two")
+    assert scrolled.panels.right.hasFocus()
 
 
 @pytest.mark.parametrize(("size", "scale"), [((1024, 700), 1.0), ((1400, 900), 2.0)])

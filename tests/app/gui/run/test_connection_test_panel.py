@@ -20,7 +20,7 @@ def make_document(url: str, **target: Any) -> EditedDocument:
 
 
 @contextmanager
-def tested_connection(qtbot: QtBot, document: EditedDocument) -> Iterator[ConnectionTestPanel]:
+def open_tested_panel(qtbot: QtBot, document: EditedDocument) -> Iterator[ConnectionTestPanel]:
     editor = ConnectionTestPanel()
     qtbot.addWidget(editor)
     editor.show_document(document)
@@ -35,7 +35,7 @@ def tested_connection(qtbot: QtBot, document: EditedDocument) -> Iterator[Connec
 def test_successful_test_shows_status_times_and_headers_without_secrets(qtbot: QtBot) -> None:
     with ScriptedServer(Script(reply=Reply(headers=(("Set-Cookie", "tasty"),)))) as server:
         document = make_document(server.url, headers={"Authorization": "Bearer s3cret"})
-        with tested_connection(qtbot, document) as editor:
+        with open_tested_panel(qtbot, document) as editor:
             rows = dict(editor.rows.rows)
             assert (editor.badge.text(), editor.strip.text()) == ("PASS", "")
             document.take("load.seed", 8)
@@ -56,7 +56,7 @@ def test_successful_test_shows_status_times_and_headers_without_secrets(qtbot: Q
 def test_failed_test_is_reported_with_a_title_and_a_remedy(qtbot: QtBot) -> None:
     with (
         ScriptedServer(Script(reply=Reply(status=401))) as server,
-        tested_connection(qtbot, make_document(server.url)) as editor,
+        open_tested_panel(qtbot, make_document(server.url)) as editor,
     ):
         strip_text, badge = editor.strip.text(), editor.badge.text()
     assert strip_text.startswith("Unauthorized (401)")
