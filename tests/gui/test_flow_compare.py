@@ -157,7 +157,7 @@ def short_runs(home: Path, tmp_path: Path) -> tuple[Path, ...]:
 
 
 @pytest.mark.soak  # test_pairs_panel.py watches running pairs, and seams/test_comparison.py measures a pair
-def test_one_more_pair_is_measured_and_joins_the_comparison(
+def test_another_ab_pair_is_measured_and_joins_the_comparison(
     open_window: OpenWindow, short_runs: tuple[Path, ...], qtbot: QtBot, tmp_path: Path, home: Path
 ) -> None:
     window = open_window()

@@ -22,7 +22,7 @@ _LOOPBACK_ONLY = ("unshare", "--map-root-user", "--net", "sh", "-c", 'ip link se
 @pytest.mark.soak
 @pytest.mark.timeout(_MAX_S + 60)
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("ip"), reason="network namespaces are Linux's")
-def test_random_actions_cause_no_error(tmp_path: Path) -> None:
+def test_random_user_actions_cause_no_error(tmp_path: Path) -> None:
     seed = int(os.environ.get("MONKEY_SEED") or secrets.randbelow(10**6))
     command = (sys.executable, "-m", "tests.fakes.monkey", str(tmp_path), f"--seed={seed}", f"--actions={_ACTIONS}")
     with (tmp_path / "output.txt").open("w+") as output:

@@ -54,7 +54,7 @@ def busy_cores() -> Iterator[None]:
 @pytest.mark.soak
 @pytest.mark.timeout(_STARTS * _START_S)
 @pytest.mark.usefixtures("busy_cores")
-def test_thirty_starts_on_a_busy_machine_end_without_an_error(tmp_path: Path) -> None:
+def test_thirty_window_starts_on_a_busy_machine_end_without_an_error(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     for name in ("search", "killed"):
         golden_run(name, tmp_path / "runs")

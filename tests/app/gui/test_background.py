@@ -67,7 +67,7 @@ def test_latest_runner_reports_only_the_newest_request(qtbot: QtBot) -> None:
     assert not latest.is_busy
 
 
-def test_canceled_request_is_not_reported_and_the_next_request_is(qtbot: QtBot) -> None:
+def test_canceled_request_is_not_reported_and_a_later_request_is(qtbot: QtBot) -> None:
     owner, gate = QObject(), threading.Event()
     results: list[object] = []
     latest: LatestRunner[object] = LatestRunner(owner, results.append, results.append)

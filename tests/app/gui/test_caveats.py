@@ -15,7 +15,7 @@ def list_visible_texts(caveats: Caveats) -> list[str]:
     return [text.text() for text in caveats.findChildren(QLabel) if text.isVisible() and text.text()]
 
 
-def test_caveats_are_summarized_in_one_line_and_unfold_to_their_texts(qtbot: QtBot) -> None:
+def test_caveats_are_summarized_in_a_line_and_unfold_to_their_texts(qtbot: QtBot) -> None:
     caveats = Caveats()
     qtbot.addWidget(caveats)
     with qtbot.waitExposed(caveats):
@@ -38,7 +38,7 @@ def test_caveats_are_summarized_in_one_line_and_unfold_to_their_texts(qtbot: QtB
     assert not caveats.isVisible()
 
 
-def test_caveats_are_unfolded_if_one_makes_the_result_invalid(qtbot: QtBot) -> None:
+def test_caveats_are_unfolded_if_a_caveat_is_invalid(qtbot: QtBot) -> None:
     caveats = Caveats()
     qtbot.addWidget(caveats)
     with qtbot.waitExposed(caveats):

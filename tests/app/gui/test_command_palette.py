@@ -23,7 +23,7 @@ def test_palette_filter_needs_all_words_and_ranks_prefix_matches_first() -> None
     assert [entry.text for entry in filter_entries(entries, "lay plan")] == ["Layout of plan"]
 
 
-def test_palette_filter_matches_characters_in_order_and_keeps_sections() -> None:
+def test_palette_filter_matches_characters_in_order_and_groups_sections() -> None:
     entries = [
         PaletteEntry("Show trash", lambda: None),
         PaletteEntry("Open run scores", lambda: None, "Runs"),

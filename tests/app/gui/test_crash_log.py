@@ -57,7 +57,7 @@ def test_killed_window_is_reported_without_a_warning(tmp_path: Path) -> None:
     assert (notice.severity, notice.details) == ("news", None)
 
 
-def test_second_window_detects_the_first_and_keeps_its_log(tmp_path: Path) -> None:
+def test_second_window_detects_the_first_and_its_log_is_not_removed(tmp_path: Path) -> None:
     first, second = CrashLog(tmp_path), CrashLog(tmp_path)
     assert first.begin() == PreviousSession(None, None)
     previous_session = second.begin()

@@ -21,7 +21,7 @@ def test_other_qt_and_python_versions_are_accepted(qt: tuple[int, ...], python: 
     check_qt_version(qt, python)
 
 
-def test_installed_qt_keeps_the_reference_count_of_none() -> None:
+def test_installed_qt_does_not_decrease_the_reference_count_of_none() -> None:
     initial_count = sys.getrefcount(None)
     for _ in range(500):
         QObject().setObjectName("x")

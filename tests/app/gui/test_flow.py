@@ -9,9 +9,9 @@ from app.gui.theme import ThemeController
 
 
 def test_flow_layout_wraps_widgets_that_do_not_fit(qtbot: QtBot, look: ThemeController) -> None:
-    holder = QWidget()
-    qtbot.addWidget(holder)
-    flow = FlowLayout(holder, gap=10)
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    flow = FlowLayout(parent, gap=10)
     buttons = [QPushButton("a button") for _ in range(3)]
     for button in buttons:
         flow.addWidget(button)

@@ -66,7 +66,7 @@ def test_modules_of_the_first_run_are_preloaded(qtbot: QtBot) -> None:
     assert {"pyqtgraph", "pandas", "app.gui.live.body"} <= set(sys.modules)
 
 
-def test_background_work_waits_for_preloading_unless_it_may_not_wait(qtbot: QtBot, work_on_hold: None) -> None:
+def test_background_work_waits_for_preloading_unless_waiting_is_disabled(qtbot: QtBot, work_on_hold: None) -> None:
     owner, results = QObject(), list[str]()
     submit(owner, lambda: "work", results.append, lambda error: results.append(str(error)))
     submit(owner, lambda: "imports", results.append, lambda error: results.append(str(error)), may_wait=False)
@@ -76,7 +76,7 @@ def test_background_work_waits_for_preloading_unless_it_may_not_wait(qtbot: QtBo
     qtbot.waitUntil(lambda: len(results) == 2, timeout=30_000)
 
 
-def test_background_work_submitted_while_the_window_is_built_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_background_work_submitted_while_the_window_is_built_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     results: list[str] = []
 
     def prepare() -> None:

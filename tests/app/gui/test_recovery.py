@@ -42,7 +42,7 @@ def list_names(recovery: Recovery) -> list[str]:
     return [run.directory.name for run in recovery.unfinished_runs]
 
 
-def test_running_runs_are_listed_before_interrupted_runs(
+def test_unfinished_runs_list_running_runs_before_interrupted_runs(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
     running = going_on(runs_home() / "a-running", os.getpid())
@@ -54,7 +54,7 @@ def test_running_runs_are_listed_before_interrupted_runs(
     assert list_names(recovery) == [interrupted_run.name]
 
 
-def test_dismissed_run_is_not_offered_again(
+def test_dismissed_interrupted_run_is_not_offered_again(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
     refresh_recovery(qtbot, navigation, settings, owner).dismiss(interrupted_run)
@@ -63,7 +63,7 @@ def test_dismissed_run_is_not_offered_again(
     assert interrupted_run.is_dir()
 
 
-def test_run_with_opened_results_is_not_offered_again(
+def test_interrupted_run_with_opened_results_is_not_offered_again(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
     recovery = refresh_recovery(qtbot, navigation, settings, owner)
@@ -73,7 +73,7 @@ def test_run_with_opened_results_is_not_offered_again(
     assert list_names(refresh_recovery(qtbot, navigation, settings, owner)) == []
 
 
-def test_discarded_run_is_restored_by_undo(
+def test_discarded_interrupted_run_is_restored_by_undo(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
     recovery = refresh_recovery(qtbot, navigation, settings, owner)
@@ -87,7 +87,7 @@ def test_discarded_run_is_restored_by_undo(
     assert list_names(recovery) == [interrupted_run.name]
 
 
-def test_excluded_run_is_not_listed_as_unfinished(
+def test_excluded_run_is_not_listed_as_an_unfinished_run(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
     recovery = Recovery(navigation, settings, owner)
@@ -134,7 +134,7 @@ def test_killed_run_is_resumed_and_watched(
     assert [(stage.name, stage.completed) for stage in stored.complete_result.stages] == [("a", 50), ("b", 100)]
 
 
-def test_run_that_cannot_be_resumed_is_reported_and_offered_again(
+def test_interrupted_run_that_cannot_be_resumed_is_reported_and_offered_again(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
     (interrupted_run / EVENTS).write_bytes((interrupted_run / EVENTS).read_bytes()[:300])

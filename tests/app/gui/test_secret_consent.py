@@ -119,7 +119,7 @@ def test_draft_with_a_file_beside_its_profile_needs_no_confirmation(
     assert find_secrets_to_allow(draft) == ()
 
 
-def test_start_with_a_file_outside_the_profile_folder_needs_a_confirmation(
+def test_start_with_a_file_outside_the_profile_folder_requests_confirmation(
     qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: ThemeController
 ) -> None:
     (tmp_path / "stranger").mkdir()

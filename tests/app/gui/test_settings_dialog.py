@@ -51,7 +51,9 @@ def test_settings_search_hides_settings_that_do_not_match(dialog: SettingsDialog
     assert not find_box(dialog, "Text size").isVisible()
 
 
-def test_invalid_settings_are_ignored(look: ThemeController, tmp_path: Path, qapp: QApplication) -> None:
+def test_invalid_theme_and_text_size_settings_are_ignored(
+    look: ThemeController, tmp_path: Path, qapp: QApplication
+) -> None:
     settings = open_settings()
     settings.setValue(THEME_KEY, "pink")
     settings.setValue("look/text_scale", "huge")

@@ -79,14 +79,14 @@ def test_low_disk_space_is_reported_once_until_the_space_recovers(bar: StatusBar
     assert bar.disk.text().startswith("▲ Disk ")
 
 
-def test_clock_state_follows_the_clock_resolution_check(bar: StatusBar, machine: MachineWatch) -> None:
+def test_clock_status_follows_the_clock_resolution_check(bar: StatusBar, machine: MachineWatch) -> None:
     for verdict, hint, text in (("VALID", None, "Clock OK"), ("WARN", "Choose a finer one.", "▲ Coarse clock")):
         check = Check("clock_resolution", 64, 1_000, "ns", verdict, hint)  # type: ignore[arg-type]
         machine.changed.emit(MachineState(machine_info=MachineInfo(ENVIRONMENT, (check,), ())))
         assert bar.clock.text() == text
 
 
-def test_click_on_a_status_requests_its_explanation(qtbot: QtBot, bar: StatusBar) -> None:
+def test_click_on_a_status_bar_item_requests_its_explanation(qtbot: QtBot, bar: StatusBar) -> None:
     bar.show_validity("INVALID", "the generator was saturated", "results")
     assert bar.validity.text() == "✕ Validity: INVALID"
     for button, target in ((bar.engine, "jobs-dock"), (bar.machine, "gpu-dock"), (bar.validity, "results")):

@@ -32,7 +32,7 @@ def test_frame_model_passes_the_item_model_tester(model: FrameModel) -> None:
     assert tester.model() is model
 
 
-def test_frame_model_formats_values_and_keeps_raw_values(model: FrameModel) -> None:
+def test_frame_model_formats_values_and_provides_raw_values(model: FrameModel) -> None:
     assert list_column(model, 1) == ["12.3", "n/a", "3.00"]
     assert list_column(model, 2) == ["1,000", "2", "30"]
     assert model.data(model.index(0, 1), RAW_VALUE_ROLE) == 12.34
@@ -69,7 +69,7 @@ def test_frame_model_does_not_sort_twice_in_the_same_order(model: FrameModel) ->
     assert len(changes) == 2
 
 
-def test_selected_row_is_kept_when_sorted(model: FrameModel) -> None:
+def test_selected_table_row_is_the_same_row_when_sorted(model: FrameModel) -> None:
     from PySide6.QtCore import QPersistentModelIndex
 
     selected = QPersistentModelIndex(model.index(0, 0))
@@ -77,7 +77,7 @@ def test_selected_row_is_kept_when_sorted(model: FrameModel) -> None:
     assert (selected.row(), selected.data()) == (1, "b")
 
 
-def test_row_filter_keeps_the_sort_order(model: FrameModel) -> None:
+def test_row_filter_does_not_change_the_sort_order(model: FrameModel) -> None:
     model.sort(0)
     model.set_filter(np.array([True, False, True]))
     assert list_column(model, 0) == ["b", "c"]

@@ -83,7 +83,7 @@ def test_system_contrast_change_switches_the_theme(look: ThemeController, monkey
 
 
 def test_numbers_have_tabular_figures_in_every_text_role(qtbot: QtBot, look: ThemeController) -> None:
-    """A style sheet keeps the features of the font."""
+    """A style sheet does not change the features of the font."""
     title = QLabel("1")
     title.setProperty("role", "title")
     qtbot.addWidget(title)

@@ -83,13 +83,13 @@ def _parts(window: Window) -> Iterator[str]:
 
 
 def _scroll_to(tabs: QTabWidget, *, from_top: bool) -> None:
-    holder = tabs.parentWidget()
-    while holder is not None and not isinstance(holder, QScrollArea):
-        holder = holder.parentWidget()
-    inside = None if holder is None else holder.widget()
-    if holder is not None and inside is not None:
+    ancestor = tabs.parentWidget()
+    while ancestor is not None and not isinstance(ancestor, QScrollArea):
+        ancestor = ancestor.parentWidget()
+    inside = None if ancestor is None else ancestor.widget()
+    if ancestor is not None and inside is not None:
         top = 0 if from_top else tabs.mapTo(inside, QPoint(0, 0)).y()
-        holder.verticalScrollBar().setValue(top)
+        ancestor.verticalScrollBar().setValue(top)
         settle()
 
 

@@ -76,7 +76,7 @@ def test_values_without_a_logarithm_are_gaps_on_a_log_axis() -> None:
     assert np.isnan(view_values[1:]).all()
 
 
-def test_percentile_axis_places_each_further_nine_one_unit_apart() -> None:
+def test_percentile_axis_spaces_p0_p90_p99_and_p999_equally() -> None:
     axis = Axis("Percentile", is_percentile=True)
     assert axis.to_view([0, 90, 99, 99.9]) == pytest.approx([0, 1, 2, 3])
     assert math.isnan(float(axis.to_view(100.0)))

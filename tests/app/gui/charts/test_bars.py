@@ -27,7 +27,7 @@ def chart(qtbot: QtBot, look: ThemeController) -> BarChart:
     return chart
 
 
-def test_bars_of_a_group_are_side_by_side_beside_the_group_name(chart: BarChart) -> None:
+def test_chart_bars_of_a_group_are_adjacent_beside_the_group_name(chart: BarChart) -> None:
     spans = [span for _, span in chart.list_spans()]
     assert [span.width() for span in spans] == [40.0, 10.0, 20.0]
     assert spans[0].top() == pytest.approx(spans[1].bottom()), "the second series is below the first"
@@ -39,7 +39,7 @@ def test_bars_of_a_group_are_side_by_side_beside_the_group_name(chart: BarChart)
     assert QColor(image.pixel(outside)).name() == LIGHT.paper
 
 
-def test_bar_texts_are_at_the_ends_of_bars_or_intervals_within_the_plot(chart: BarChart) -> None:
+def test_bar_texts_are_beside_bars_or_intervals_and_within_the_plot(chart: BarChart) -> None:
     assert [(end, text) for end, _, text in chart.list_end_texts()] == [
         (50.0, "40 tok/s"), (10.0, "10 tok/s"), (20.0, "20 tok/s")
     ]  # fmt: skip
@@ -75,7 +75,7 @@ def _list_pixels(chart: BarChart, image: QImage, span: QRectF) -> set[int]:
     return {image.pixel(x, left.y()) for x in range(left.x() + 3, right.x() - 3)}
 
 
-def test_bars_are_readable_by_keyboard_description_and_table(chart: BarChart, qtbot: QtBot) -> None:
+def test_bar_chart_is_readable_by_keyboard_description_and_table(chart: BarChart, qtbot: QtBot) -> None:
     assert "The longest is batch 1, tg16: 40 tok/s." in chart.accessibleDescription()
     qtbot.keyClick(chart, Qt.Key.Key_End)
     qtbot.keyClick(chart, Qt.Key.Key_Up)

@@ -22,7 +22,7 @@ def colors(chart: Chart) -> set[str]:
     return {QColor(image.pixel(column, row)).name() for column in columns for row in rows}
 
 
-def test_crosshair_reads_nearest_sample_of_every_series(chart: Chart) -> None:
+def test_crosshair_reads_the_nearest_sample_of_every_series(chart: Chart) -> None:
     chart.set_line("p99", "p99", np.arange(10.0), np.arange(10.0) * 3)
     chart.apply_changes()
     chart.set_crosshair(4.2)
@@ -35,7 +35,7 @@ def test_crosshair_reads_nearest_sample_of_every_series(chart: Chart) -> None:
     assert chart.legend.text() == f"ms at 4.20{THIN}s, p50 8.00{THIN}ms, p99 12.0{THIN}ms"
 
 
-def test_gap_reads_as_not_available_and_a_line_has_no_reading_beyond_its_end(chart: Chart) -> None:
+def test_gap_reads_as_na_and_a_line_has_no_reading_beyond_its_end(chart: Chart) -> None:
     chart.set_line("p50", "p50", np.arange(10.0), [math.nan, *range(9)])
     chart.apply_changes()
     chart.set_crosshair(0.1)
@@ -51,7 +51,7 @@ def test_stepped_line_reads_the_last_value_before_the_crosshair(chart: Chart) ->
     assert chart.readings()[0].text == f"100{THIN}ms"
 
 
-def test_table_has_the_visible_series_of_the_chart(chart: Chart) -> None:
+def test_chart_table_has_the_visible_series(chart: Chart) -> None:
     frame = chart.frame()
     assert list(frame.columns) == ["Time (s)", "p50 (ms)"]
     assert frame["p50 (ms)"].tolist() == [2.0 * second for second in range(10)]
@@ -103,7 +103,7 @@ def test_short_series_differ_by_dashes_and_long_series_do_not(chart: Chart) -> N
     assert not chart.legend.entries[-1].is_dashed
 
 
-def test_limit_is_within_the_y_range_and_in_the_description(chart: Chart) -> None:
+def test_chart_limit_is_within_the_y_range_and_in_the_description(chart: Chart) -> None:
     chart.set_limit(100.0, "p99 < 100 ms")
     chart.apply_changes()
     assert chart.plot.ranges()[1][1] > 100
@@ -115,7 +115,7 @@ def test_limit_is_within_the_y_range_and_in_the_description(chart: Chart) -> Non
     assert LIGHT.bad not in colors(chart)
 
 
-def test_description_and_crosshair_text_name_bands_and_markers(chart: Chart) -> None:
+def test_band_and_marker_labels_are_in_the_description_and_at_the_crosshair(chart: Chart) -> None:
     chart.set_bands(((0.0, 5.0, "ramp", "plain"), (5.0, 9.0, "throttled", "bad")))
     chart.set_markers(((7.0, "deploy"),))
     chart.apply_changes()
@@ -124,7 +124,7 @@ def test_description_and_crosshair_text_name_bands_and_markers(chart: Chart) -> 
     assert chart.accessibleDescription().startswith(f"At 7.00{THIN}s, throttled, deploy: ")
 
 
-def test_message_replaces_the_plot_until_it_is_cleared(chart: Chart) -> None:
+def test_chart_message_replaces_the_plot_until_the_message_is_cleared(chart: Chart) -> None:
     chart.set_message("Nothing was measured yet.")
     assert not chart.plot.isVisible()
     assert not chart.export_button.isVisible()
@@ -136,7 +136,7 @@ def test_message_replaces_the_plot_until_it_is_cleared(chart: Chart) -> None:
     assert chart.accessibleDescription().startswith("The chart shows Latency (ms) over Time (s): p50.")
 
 
-def test_table_view_is_toggled_by_key_and_button(chart: Chart, qtbot: QtBot) -> None:
+def test_chart_table_is_toggled_by_key_and_button(chart: Chart, qtbot: QtBot) -> None:
     chart.setFocus()
     qtbot.keyClick(chart, Qt.Key.Key_T)
     table = chart.table()
@@ -154,7 +154,7 @@ def test_table_view_is_toggled_by_key_and_button(chart: Chart, qtbot: QtBot) -> 
     assert chart.table_button.accessibleName() == "Show as a table: Latency"
 
 
-def test_hidden_chart_is_drawn_only_when_it_is_shown(qtbot: QtBot, look: ThemeController) -> None:
+def test_chart_is_drawn_when_it_becomes_visible(qtbot: QtBot, look: ThemeController) -> None:
     chart = Chart("Rate", Axis("Time", "s"), Axis("Rate", "1/s"), look)
     qtbot.addWidget(chart)
     chart.set_line("sent", "sent", [0.0, 1.0], [5.0, 6.0])
@@ -165,7 +165,7 @@ def test_hidden_chart_is_drawn_only_when_it_is_shown(qtbot: QtBot, look: ThemeCo
     assert chart.plot.ranges()[1][1] > 6.0
 
 
-def test_click_selects_the_nearest_point_and_hovering_marks_it(offers: Chart, qtbot: QtBot) -> None:
+def test_click_selects_the_nearest_point_and_hovering_marks_the_point(offers: Chart, qtbot: QtBot) -> None:
     pixel = offers.plot.view_to_pixel(3.0, math.log10(5.0)).toPoint() + QPoint(3, -2)
     with qtbot.waitSignal(offers.point_selected) as selection:
         qtbot.mouseClick(offers.plot.viewport(), Qt.MouseButton.LeftButton, pos=pixel)
@@ -196,7 +196,7 @@ def test_series_with_arrays_of_unequal_length_is_rejected(chart: Chart) -> None:
         chart.set_line("p99", "p99", [0.0, 1.0], [1.0])
 
 
-def test_nan_infinite_and_empty_series_leave_a_finite_y_range(chart: Chart) -> None:
+def test_nan_infinite_and_empty_series_have_a_finite_y_range(chart: Chart) -> None:
     chart.clear()
     chart.set_line("gap", "only gaps", [0.0, 1.0], [math.nan, math.nan])
     chart.set_line("none", "none", [], [])
@@ -207,7 +207,7 @@ def test_nan_infinite_and_empty_series_leave_a_finite_y_range(chart: Chart) -> N
     assert math.isfinite(chart.plot.ranges()[1][1])
 
 
-def test_context_menu_of_the_plot_hides_lines(chart: Chart, qtbot: QtBot) -> None:
+def test_context_menu_of_a_chart_hides_lines_and_offers_exports(chart: Chart, qtbot: QtBot) -> None:
     chart.set_line("p99", "p99 & more", np.arange(10.0), np.arange(10.0) * 3, style_index=1)
     chart.apply_changes()
     view = chart.plot.viewport()

@@ -37,7 +37,9 @@ def drag(qtbot: QtBot, chart: DraggableChart, index: int, to: QPointF) -> None:
     qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=to.toPoint())
 
 
-def test_dragged_handle_reports_its_new_place_and_keeps_the_axis_ranges(qtbot: QtBot, chart: DraggableChart) -> None:
+def test_dragged_handle_reports_its_new_position_and_axis_ranges_are_unchanged(
+    qtbot: QtBot, chart: DraggableChart
+) -> None:
     moves, ranges = record_moves(chart), chart.plot.ranges()
     drag(qtbot, chart, 0, chart.data_to_pixel(45.0, 25.0))
     assert [move[3] for move in moves] == [False, True]
@@ -69,7 +71,7 @@ def test_dragging_beside_the_handles_pans_the_view(qtbot: QtBot, chart: Draggabl
     assert chart.plot.ranges() != before
 
 
-def test_keys_select_move_and_deselect_a_handle(qtbot: QtBot, chart: DraggableChart) -> None:
+def test_handle_is_selected_moved_and_deselected_by_keys(qtbot: QtBot, chart: DraggableChart) -> None:
     moves = record_moves(chart)
     qtbot.keyClick(chart, Qt.Key.Key_Right)
     assert not moves  # arrows move the crosshair until a handle is selected
@@ -91,7 +93,7 @@ def test_keys_select_move_and_deselect_a_handle(qtbot: QtBot, chart: DraggableCh
     assert chart.selected_index is None
 
 
-def test_selection_is_cleared_when_the_selected_handle_is_removed(chart: DraggableChart) -> None:
+def test_handle_selection_is_cleared_when_the_handle_is_removed(chart: DraggableChart) -> None:
     chart.select(2)
     chart.set_handles([Handle(1, 1, "only")])
     assert chart.selected_index is None

@@ -28,7 +28,7 @@ def list_texts(path: Path) -> set[str]:
     return {"".join(node.itertext()).strip() for node in root.iter("{http://www.w3.org/2000/svg}text")}
 
 
-def test_png_has_1920_x_1080_pixels_with_paper_line_and_ink_colors(chart: Chart, tmp_path: Path) -> None:
+def test_exported_png_is_1920_x_1080_with_paper_line_and_ink_colors(chart: Chart, tmp_path: Path) -> None:
     export.save_png(chart, tmp_path / "latency.png")
     image = QImage(str(tmp_path / "latency.png"))
     assert image.width() > 2 * chart.plot.width()
@@ -36,14 +36,14 @@ def test_png_has_1920_x_1080_pixels_with_paper_line_and_ink_colors(chart: Chart,
     assert {LIGHT.paper, LIGHT.series[0], LIGHT.ink} <= list_colors(image)
 
 
-def test_svg_has_texts_as_text_and_no_raster_image(chart: Chart, tmp_path: Path) -> None:
+def test_exported_svg_has_text_elements_and_no_raster_image(chart: Chart, tmp_path: Path) -> None:
     chart.set_limit(9.0, "<b>p99</b> & more")
     export.save_svg(chart, tmp_path / "latency.svg")
     assert {"Latency", "p50", "Time (s)", "<b>p99</b> & more"} <= list_texts(tmp_path / "latency.svg")
     assert "<image" not in (tmp_path / "latency.svg").read_text()
 
 
-def test_svg_has_a_light_theme_and_run_caption_while_the_chart_stays_dark(
+def test_exported_svg_is_light_with_a_run_caption_while_the_chart_stays_dark(
     chart: Chart, look: ThemeController, qtbot: QtBot, tmp_path: Path
 ) -> None:
     parent = QWidget()
@@ -65,14 +65,12 @@ def test_svg_has_a_light_theme_and_run_caption_while_the_chart_stays_dark(
         chart.setParent(None)
 
 
-def test_csv_equals_the_frame_of_the_chart(chart: Chart, tmp_path: Path) -> None:
+def test_exported_csv_equals_the_frame_of_the_chart(chart: Chart, tmp_path: Path) -> None:
     export.save_csv(chart, tmp_path / "latency.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "latency.csv"), chart.frame())
 
 
-def test_exported_upper_chart_of_linked_charts_has_its_time_axis(
-    look: ThemeController, qtbot: QtBot, tmp_path: Path
-) -> None:
+def test_upper_linked_chart_is_exported_with_its_time_axis(look: ThemeController, qtbot: QtBot, tmp_path: Path) -> None:
     chart, below = (Chart(title, TIME, LATENCY, look) for title in ("p50", "p99"))
     linked = LinkedCharts([chart, below])
     qtbot.addWidget(linked)

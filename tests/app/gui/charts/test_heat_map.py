@@ -43,7 +43,7 @@ def test_heat_map_color_grows_with_the_count_and_empty_cells_are_paper(heat_map:
 
 
 @pytest.mark.parametrize(("max_count", "counts"), [(0, []), (1, [1]), (3, [1, 3]), (900, [1, 100, 400, 900])])
-def test_color_scale_has_steps_of_even_shades(max_count: int, counts: list[int]) -> None:
+def test_heat_map_color_scale_has_steps_of_even_shades(max_count: int, counts: list[int]) -> None:
     assert list_scale_counts(max_count) == counts
 
 

@@ -9,7 +9,7 @@ from app.gui.charts.chart import Chart
 KEY = Qt.Key
 
 
-def test_arrow_and_end_keys_move_the_crosshair_by_samples(chart: Chart, qtbot: QtBot) -> None:
+def test_arrow_and_end_keys_move_the_crosshair_along_the_samples(chart: Chart, qtbot: QtBot) -> None:
     with qtbot.waitSignals([chart.crosshair_moved] * 2) as _:
         qtbot.keyClick(chart, KEY.Key_Right)
         qtbot.keyClick(chart, KEY.Key_Right)
@@ -23,7 +23,7 @@ def test_arrow_and_end_keys_move_the_crosshair_by_samples(chart: Chart, qtbot: Q
     assert "p50 18.0" in chart.accessibleDescription()
 
 
-def test_arrow_keys_move_between_points_and_return_selects(offers: Chart, qtbot: QtBot) -> None:
+def test_arrow_keys_move_between_points_and_return_selects_a_point(offers: Chart, qtbot: QtBot) -> None:
     names = []
     for key in (KEY.Key_Right, KEY.Key_Right, KEY.Key_Right, KEY.Key_Up, KEY.Key_Up):
         qtbot.keyClick(offers, key)
@@ -41,7 +41,7 @@ def test_enter_selects_the_sample_at_the_crosshair(chart: Chart, qtbot: QtBot) -
     assert selection.args == ["p50", 4]
 
 
-def test_zoom_keys_keep_the_crosshair_in_place_and_home_resets_the_zoom(chart: Chart, qtbot: QtBot) -> None:
+def test_chart_zoom_keys_fix_the_crosshair_position_and_home_resets_the_zoom(chart: Chart, qtbot: QtBot) -> None:
     full_range = chart.view_range.x_range()
     chart.set_crosshair(2.0)
     crosshair_px = chart.plot.view_to_pixel(2.0, 0.0).x()
@@ -57,7 +57,7 @@ def test_zoom_keys_keep_the_crosshair_in_place_and_home_resets_the_zoom(chart: C
     assert chart.view_range.x_range() == full_range
 
 
-def test_zoom_is_limited_in_both_directions(chart: Chart, qtbot: QtBot) -> None:
+def test_chart_zoom_is_limited_in_both_directions(chart: Chart, qtbot: QtBot) -> None:
     for _ in range(200):
         qtbot.keyClick(chart, KEY.Key_Plus)
     low, high = chart.view_range.x_range()
@@ -67,7 +67,7 @@ def test_zoom_is_limited_in_both_directions(chart: Chart, qtbot: QtBot) -> None:
     assert chart.view_range.x_range()[1] < 200
 
 
-def test_view_pans_with_a_crosshair_that_leaves_the_view(chart: Chart, qtbot: QtBot) -> None:
+def test_chart_view_pans_to_a_crosshair_outside_the_view(chart: Chart, qtbot: QtBot) -> None:
     chart.set_x_range(0.0, 2.0)
     chart.set_crosshair(2.0)
     qtbot.keyClick(chart, KEY.Key_Right)
@@ -95,7 +95,7 @@ def test_shift_and_arrow_keys_draw_a_time_range(chart: Chart, qtbot: QtBot) -> N
     assert time_ranges == [(2.0, 3.0, False), (2.0, 4.0, False), (2.0, 4.0, True)]
 
 
-def test_unbound_keys_are_passed_to_the_page(chart: Chart, qtbot: QtBot) -> None:
+def test_chart_ignores_unbound_keys(chart: Chart, qtbot: QtBot) -> None:
     event = QKeyEvent(QEvent.Type.KeyPress, KEY.Key_Q, Qt.KeyboardModifier.NoModifier, "q")
     chart.keyPressEvent(event)
     assert not event.isAccepted()

@@ -14,7 +14,7 @@ WIDTH = 320
 ENTRIES = tuple(LegendEntry(f"accelerator {index}", "points", index) for index in range(12))
 
 
-def test_legend_of_a_low_chart_shows_the_entries_that_fit_and_the_number_of_others(qtbot: QtBot) -> None:
+def test_legend_of_a_low_chart_ends_with_the_number_of_hidden_entries(qtbot: QtBot) -> None:
     legend = Legend(LIGHT)
     qtbot.addWidget(legend)
     legend.set_entries("", ENTRIES)
@@ -28,7 +28,9 @@ def test_legend_of_a_low_chart_shows_the_entries_that_fit_and_the_number_of_othe
     limited = legend.grab().toImage()
     assert count_ink_rows(limited) == 2
     assert limited.copy(0, 0, WIDTH, row) == full.copy(0, 0, WIDTH, row)
-    assert limited.copy(0, row, WIDTH, row) != full.copy(0, row, WIDTH, row), "it ends with the number of the others"
+    assert limited.copy(0, row, WIDTH, row) != full.copy(0, row, WIDTH, row), (
+        "the second row ends with the number of the others"
+    )
 
 
 def count_ink_rows(image: QImage) -> int:

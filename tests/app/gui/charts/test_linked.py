@@ -96,7 +96,7 @@ def test_shift_drag_selects_a_time_range_with_draggable_edges(linked: LinkedChar
     assert selection.args == pytest.approx([20, 80], abs=0.4)
 
 
-def test_time_range_button_lets_one_plain_drag_select_a_time_range(linked: LinkedCharts, qtbot: QtBot) -> None:
+def test_time_range_button_makes_one_plain_drag_select_a_time_range(linked: LinkedCharts, qtbot: QtBot) -> None:
     qtbot.mouseClick(linked.time_range_button, LEFT)
     with qtbot.waitSignal(linked.time_range_selected):
         drag(qtbot, linked.charts[0], 70, 30, Qt.KeyboardModifier.NoModifier)
@@ -156,9 +156,7 @@ def test_linked_charts_follow_the_newest_seconds_until_the_user_pans(linked: Lin
     assert second.view_range.x_range() == pytest.approx((0.0, 299.0), abs=5)
 
 
-def test_chart_with_new_data_follows_its_own_end_rather_than_that_of_linked_charts(
-    linked: LinkedCharts, qtbot: QtBot
-) -> None:
+def test_chart_with_new_data_follows_its_own_end_not_that_of_linked_charts(linked: LinkedCharts, qtbot: QtBot) -> None:
     """If the data of other charts moved the chart too, each frame would be painted twice."""
     first, second = linked.charts
     x_ends: list[float] = []
@@ -190,7 +188,7 @@ def test_marker_is_requested_from_a_linked_chart_at_the_crosshair(linked: Linked
     assert request.args == [12.0]
 
 
-def test_plots_keep_a_minimum_height_at_twice_the_text_size(linked: LinkedCharts, qtbot: QtBot) -> None:
+def test_linked_plots_have_a_minimum_height_at_twice_the_text_size(linked: LinkedCharts, qtbot: QtBot) -> None:
     font = QFont(linked.font())
     font.setPointSizeF(font.pointSizeF() * 2)
     linked.setFont(font)

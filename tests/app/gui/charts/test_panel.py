@@ -9,7 +9,9 @@ from app.gui.charts.chart import Chart
 from app.gui.theme import ThemeController
 
 
-def test_legend_and_buttons_of_a_moved_chart_scale_with_the_text(qtbot: QtBot, look: ThemeController) -> None:
+def test_chart_legend_and_buttons_scale_with_the_text_when_the_chart_is_moved(
+    qtbot: QtBot, look: ThemeController
+) -> None:
     """The layout changes with the text size and moves the chart to another parent."""
     chart, before, after = Chart("Rates", Axis("time", "s"), Axis("requests"), look), QSplitter(), QSplitter()
     for splitter in (before, after):

@@ -13,7 +13,7 @@ def make_view(x: object, y: object) -> ViewSeries:
     return ViewSeries(make_series("p99", "p99", "line", 0, x, y), X, Y)
 
 
-def test_downsampled_line_keeps_its_extremes() -> None:
+def test_downsampled_line_has_the_extremes_of_all_samples() -> None:
     samples = np.ones(36_000)
     samples[12_345], samples[23_456] = 99.0, -7.0
     x, y = make_view(np.arange(36_000.0), samples).downsample(0, 36_000, 800)
@@ -22,12 +22,12 @@ def test_downsampled_line_keeps_its_extremes() -> None:
     assert abs(x[y.argmax()] - 12_345) <= 36_000 / 400
 
 
-def test_downsampling_keeps_the_view_and_one_sample_beyond_each_edge() -> None:
+def test_downsampled_line_covers_the_view_and_one_sample_beyond_each_edge() -> None:
     x, _ = make_view(np.arange(1000.0), np.arange(1000.0)).downsample(99.5, 110.5, 800)
     assert x.tolist() == [*range(99, 112)]
 
 
-def test_downsampled_line_keeps_long_gaps_and_bridges_single_lost_samples() -> None:
+def test_downsampled_line_has_long_gaps_and_bridges_single_lost_samples() -> None:
     samples = np.ones(36_000)
     samples[10_000:12_000] = np.nan
     samples[20_000] = np.nan
@@ -57,7 +57,7 @@ def test_stepped_line_repeats_each_value_up_to_the_next_sample() -> None:
     assert (x.tolist(), y.tolist()) == ([0.0, 1.0, 1.0], [5.0, 5.0, 9.0])
 
 
-def test_named_line_has_markers_only_if_samples_are_few() -> None:
+def test_named_line_has_markers_only_if_it_has_few_samples() -> None:
     line = make_view(np.arange(100.0), np.ones(100))
     assert len(line.marker_indices(0, 100, is_named=False)) == 8, "or it would differ from others by color only"
     assert len(line.marker_indices(0, 100, is_named=True)) == 0

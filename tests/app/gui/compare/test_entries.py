@@ -32,7 +32,7 @@ def test_unreadable_comparison_file_loads_as_none(tmp_path: Path) -> None:
     assert load_comparison(tmp_path) is None
 
 
-def test_finished_pairs_are_shown_once_and_running_pairs_by_the_next_window() -> None:
+def test_finished_ab_pairs_are_shown_once_and_running_pairs_by_the_next_window() -> None:
     assert find_pairs_to_show() is None
     terminal_pairs = WrittenPairs("20261127-120002-b-0002")
     window_pairs = WrittenPairs("20261127-120001-a-0001")

@@ -26,7 +26,7 @@ def test_comparison_state_comes_from_verdicts_rather_than_the_summary_text() -> 
     assert states["latency_ms.p95"] == ["bad"]
 
 
-def test_unpaired_metric_has_both_columns_and_the_reason() -> None:
+def test_unpaired_metric_is_na_on_one_side_with_the_reason() -> None:
     stage = steady(10.0, 0.1)
     with_ttft = replace(stage, metrics=stage.metrics | {"ttft_ms": {"p95": Estimate(5.0)}})
     frame = unpaired_frame(

@@ -44,7 +44,7 @@ def run_command_of(page: ComparePage, capsys: pytest.CaptureFixture[str]) -> Com
     return msgspec.json.decode(capsys.readouterr().out, type=Comparison)
 
 
-def test_page_shows_the_comparison_that_its_command_line_prints(
+def test_compare_page_shows_the_comparison_that_its_command_prints(
     baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = open_page()
@@ -65,7 +65,7 @@ def test_page_shows_the_comparison_that_its_command_line_prints(
     assert ends.iloc[0] < point["Change (%)"] < ends.iloc[1]
 
 
-def test_sides_tolerance_and_repeats_are_those_of_the_command_line(
+def test_sides_tolerance_and_repeats_are_on_the_command_line_of_compare(
     baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     third = store(result(steady(10.2, 0.1), run_id="third"), 5)
@@ -88,7 +88,7 @@ def test_sides_tolerance_and_repeats_are_those_of_the_command_line(
     assert get_comparison(page).candidate == ("baseline",)
 
 
-def test_incomparable_runs_need_the_force_box_and_exports_state_that(
+def test_incomparable_runs_need_the_force_box_and_exports_are_marked_as_forced(
     baseline: Path,
     other_load: Path,
     open_page: OpenPage,
@@ -122,7 +122,7 @@ def test_incomparable_runs_need_the_force_box_and_exports_state_that(
     assert json.loads((tmp_path / "comparison.json").read_text())["is_forced"] is True
 
 
-def test_forcing_is_reset_when_other_runs_are_compared(
+def test_forced_comparison_is_reset_when_other_runs_are_selected(
     baseline: Path, slower: Path, other_load: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -207,7 +207,7 @@ def test_invalid_run_is_not_compared_and_its_entry_states_the_reason(
     assert not page.verdict_tab.replace_button.isVisibleTo(page)
 
 
-def test_overlays_draw_latency_distribution_load_and_time_by_stage(
+def test_overlays_tab_shows_latency_by_distribution_load_and_time_per_stage(
     searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -308,7 +308,9 @@ def test_empty_comparison_links_to_the_library_and_can_compare_the_last_two_runs
     assert page.empty_state.isHidden()
 
 
-def test_run_is_added_once_and_removed_again(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+def test_compare_page_adds_a_run_once_and_removes_a_run(
+    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
     page = open_page()
     page.compare((baseline,))
     assert page.presenter.add(slower)
@@ -321,7 +323,7 @@ def test_run_is_added_once_and_removed_again(baseline: Path, slower: Path, open_
     assert "Add a second run" in page.verdict_tab.sentence
 
 
-def test_run_label_shows_the_title_of_the_run(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+def test_compare_page_shows_the_title_of_a_run(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
     set_title(slower, "after the driver")
     page = open_page()
     page.compare((baseline, slower))
@@ -351,7 +353,9 @@ def test_compare_tabs_are_named_reachable_and_not_clipped_at_twice_the_text_size
         page.theme_controller.scale_text(1)
 
 
-def test_long_reason_is_not_clipped_at_twice_the_text_size(baseline: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+def test_long_reason_of_an_invalid_run_is_not_clipped_at_twice_the_text_size(
+    baseline: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
     run_id = "20261127-120000-a-name-of-some-length-0001"
     invalid_run = result(steady(10.0, 0.1), run_id=run_id)
     path = store(replace(invalid_run, verdict=replace(invalid_run.verdict, status="INVALID")), 6)

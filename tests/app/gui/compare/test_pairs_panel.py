@@ -45,7 +45,7 @@ def get_panel(page: ComparePage) -> PairsPanel:
     return page.pairs_panel
 
 
-def test_run_button_requests_the_launch_that_the_command_shows(
+def test_pairs_button_requests_the_launch_that_the_command_shows(
     baseline: Path, near: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -67,7 +67,7 @@ def test_run_button_requests_the_launch_that_the_command_shows(
     assert [(entry.path, entry.side) for entry in request.entries] == [(baseline, "baseline"), (near, "candidate")]
 
 
-def test_run_button_is_disabled_with_a_reason_if_a_run_has_no_profile(
+def test_pairs_button_is_disabled_with_a_reason_if_a_run_has_no_profile(
     baseline: Path, near: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     (near / SPEC).unlink()
@@ -81,7 +81,7 @@ def test_run_button_is_disabled_with_a_reason_if_a_run_has_no_profile(
     assert "CANDIDATE.yaml --measure" in card.command
 
 
-def test_progress_of_pairs_is_shown_and_finished_runs_join_the_comparison(
+def test_progress_of_ab_pairs_is_shown_and_finished_runs_join_the_comparison(
     baseline: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written = open_page(), WrittenPairs()
@@ -116,7 +116,7 @@ def test_progress_of_pairs_is_shown_and_finished_runs_join_the_comparison(
     assert not panel.progress.isVisibleTo(page)
 
 
-def test_second_window_adds_finished_pairs_to_the_saved_comparison(
+def test_second_window_adds_finished_ab_pairs_to_the_saved_comparison(
     baseline: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     first, written = open_page(), WrittenPairs()
@@ -132,7 +132,7 @@ def test_second_window_adds_finished_pairs_to_the_saved_comparison(
     settle(qtbot, second)
 
 
-def test_comparison_opened_meanwhile_stays_until_the_notice_action_is_triggered(
+def test_comparison_opened_during_ab_pairs_stays_until_the_notice_is_clicked(
     baseline: Path, near: Path, slower: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written = open_page(), WrittenPairs()
@@ -152,7 +152,7 @@ def test_comparison_opened_meanwhile_stays_until_the_notice_action_is_triggered(
     settle(qtbot, page)
 
 
-def test_stopping_pairs_needs_confirmation_and_keeps_complete_pairs(
+def test_stopping_ab_pairs_needs_confirmation_and_complete_pairs_are_added(
     new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written, executed = open_page(), WrittenPairs(), list[ControlCommand]()
@@ -182,7 +182,9 @@ def test_stopping_pairs_needs_confirmation_and_keeps_complete_pairs(
     settle(qtbot, page)
 
 
-def test_lost_process_leaves_its_complete_pairs(new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot) -> None:
+def test_complete_ab_pairs_of_a_lost_process_are_added(
+    new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
     page, written = open_page(), WrittenPairs()
     written.tell_pairs([new_pair])
     written.store.close()
@@ -193,7 +195,7 @@ def test_lost_process_leaves_its_complete_pairs(new_pair: tuple[Path, Path], ope
     settle(qtbot, page)
 
 
-def test_process_that_fails_to_start_is_reported_and_its_directory_removed(
+def test_failed_start_of_ab_pairs_is_reported_and_the_directory_removed(
     home: Path, baseline: Path, near: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -205,7 +207,7 @@ def test_process_that_fails_to_start_is_reported_and_its_directory_removed(
     assert not directory.exists()
 
 
-def test_pairs_panel_is_named_reachable_and_not_clipped_at_twice_the_text_size(
+def test_ab_pairs_panel_is_named_reachable_and_not_clipped_at_twice_the_text_size(
     baseline: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written = open_page(), WrittenPairs()

@@ -36,7 +36,7 @@ FIRST_PAIR = (
 )
 
 
-def test_only_complete_pairs_provide_run_directories() -> None:
+def test_only_complete_ab_pairs_provide_run_directories() -> None:
     state = replay(
         *FIRST_PAIR, run_started(20, 2, "candidate"), run_finished(30, 2, "candidate"), run_started(30, 2, "baseline")
     )
@@ -46,7 +46,7 @@ def test_only_complete_pairs_provide_run_directories() -> None:
     assert (state.progress.completed, state.progress.total) == (3, 4)
 
 
-def test_invalid_run_does_not_count_and_the_reason_of_its_repetition_is_kept() -> None:
+def test_invalid_ab_run_does_not_count_and_its_repetition_has_a_reason() -> None:
     state = replay(
         PhaseChanged(0, "pairs", "two profiles are measured in interleaved A/B pairs"),
         run_started(0, 1, "baseline"), run_finished(10, 1, "baseline", "INVALID"),
@@ -57,17 +57,17 @@ def test_invalid_run_does_not_count_and_the_reason_of_its_repetition_is_kept() -
     assert state.last_message == "this baseline run is INVALID"
 
 
-def test_eta_is_extrapolated_from_finished_runs() -> None:
+def test_ab_pairs_eta_is_extrapolated_from_finished_runs() -> None:
     state = replay(*FIRST_PAIR)
     assert state.eta_s() == pytest.approx(20 / 2.5 * 1.5)
     assert replay(run_started(0, 1, "baseline")).eta_s() is None
 
 
-def test_total_grows_with_the_number_of_pairs() -> None:
+def test_total_run_count_grows_with_the_number_of_ab_pairs() -> None:
     assert replay(*FIRST_PAIR, run_started(20, 2, "baseline", pairs=4)).progress.total == 8
 
 
-def test_measured_runs_are_added_once_to_their_sides() -> None:
+def test_measured_runs_of_ab_pairs_are_added_once_to_their_sides() -> None:
     request = ComparisonRequest(
         (
             ComparisonEntry(Path("c"), "candidate"),
@@ -94,7 +94,7 @@ def test_measured_runs_are_added_once_to_their_sides() -> None:
         (3, "error", "The A/B pairs failed (exit code 3)."),
     ],
 )
-def test_end_notice_has_severity_and_summary_by_exit_code(code: int, severity: str, summary: str) -> None:
+def test_end_notice_of_ab_pairs_has_severity_and_summary_by_exit_code(code: int, severity: str, summary: str) -> None:
     state = replay(*FIRST_PAIR, RunFinished(30 * SECOND, "word", code, ("why",)))
     notice = build_end_notice(state, code, "why")
     assert (notice.severity, notice.summary) == (severity, summary)

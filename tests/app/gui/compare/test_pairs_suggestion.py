@@ -47,7 +47,7 @@ def make_profile(**values: str) -> str:
     return PROFILE.format(**({"url": "http://127.0.0.1:1", "rate": "10/s", "duration": "1s", "extra": ""} | values))
 
 
-def test_suggestion_for_an_inconclusive_comparison_uses_the_profiles_of_the_runs(baseline: Path, near: Path) -> None:
+def test_ab_pairs_for_an_inconclusive_comparison_use_the_profiles_of_the_runs(baseline: Path, near: Path) -> None:
     for run in (baseline, near):
         write_profile(run, make_profile())
     suggestion = suggest_pairs((baseline, "baseline"), (near, "candidate"))
@@ -58,11 +58,11 @@ def test_suggestion_for_an_inconclusive_comparison_uses_the_profiles_of_the_runs
     assert suggestion.pair_duration_s > 2 * result().clock.duration_s
 
 
-def test_no_pairs_are_suggested_for_a_conclusive_comparison(baseline: Path, slower: Path) -> None:
+def test_no_ab_pairs_are_suggested_for_a_conclusive_comparison(baseline: Path, slower: Path) -> None:
     assert suggest_pairs((baseline, "baseline"), (slower, "candidate")) is None
 
 
-def test_run_without_profile_is_a_problem_and_leaves_a_placeholder_in_the_command(baseline: Path, near: Path) -> None:
+def test_run_without_profile_has_a_placeholder_in_the_ab_command_and_a_problem(baseline: Path, near: Path) -> None:
     write_profile(baseline, make_profile())
     (near / SPEC).unlink()
     sealed_again(near)
@@ -82,7 +82,7 @@ def test_run_without_profile_is_a_problem_and_leaves_a_placeholder_in_the_comman
         ("sizewise: 1\nname: [", "spec.yaml"),
     ],
 )
-def test_unmeasurable_profile_is_a_problem_with_its_reason(
+def test_unmeasurable_profile_is_a_problem_of_suggested_ab_pairs(
     baseline: Path, near: Path, profile: str, reason_part: str
 ) -> None:
     write_profile(near, make_profile())
@@ -94,13 +94,13 @@ def test_unmeasurable_profile_is_a_problem_with_its_reason(
     assert reason_part in suggestion.problem
 
 
-def test_time_limit_covers_twice_the_pairs_between_20_min_and_24_h() -> None:
+def test_ab_time_limit_covers_twice_the_pairs_from_20_min_to_24_h() -> None:
     assert compute_time_limit_min(SUGGESTION, 1) == 20
     assert compute_time_limit_min(SUGGESTION, 10) == 24
     assert compute_time_limit_min(replace(SUGGESTION, pair_duration_s=1e6), 50) == 24 * 60
 
 
-def test_duration_text_states_expected_and_doubled_duration_and_the_time_limit() -> None:
+def test_ab_duration_text_has_expected_and_doubled_duration_and_the_time_limit() -> None:
     assert duration_text(SUGGESTION, 7, 20).startswith(
         "The pairs take about 7 min, or about 14 min if a change is suspected"
     )
@@ -110,7 +110,7 @@ def test_duration_text_states_expected_and_doubled_duration_and_the_time_limit()
     )
 
 
-def test_launch_of_pairs_equals_the_measure_command(home: Path) -> None:
+def test_launch_of_ab_pairs_equals_the_measure_command(home: Path) -> None:
     request = ComparisonRequest((), 0.1, is_forced=True)
     launch = build_launch(request, SUGGESTION, 5, 30, NOON)
     assert launch.kind == "pairs"

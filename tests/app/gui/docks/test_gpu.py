@@ -33,7 +33,7 @@ def test_gpu_dock_without_gpu_shows_cpu_memory_and_the_reason(dock: GpuDock, wat
     assert (dock.cpu.text(), dock.memory.text()) == ("n/a", "n/a")
 
 
-def test_card_of_a_removed_gpu_is_hidden(dock: GpuDock, watch: MachineWatch) -> None:
+def test_gpu_card_of_a_removed_gpu_is_hidden(dock: GpuDock, watch: MachineWatch) -> None:
     gpu = GpuState(source="gpu-amd0", name="<i>MI300X</i>")
     watch.changed.emit(
         MachineState(readings=MachineNow(cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, gpus=(gpu,)))
@@ -58,7 +58,7 @@ def test_gpu_driver_problem_is_shown(dock: GpuDock, watch: MachineWatch) -> None
     assert dock.no_gpu_label.text() == "GPU driver: GPU is lost"
 
 
-def test_readings_are_labeled_while_they_come_from_a_run(dock: GpuDock, watch: MachineWatch) -> None:
+def test_machine_readings_are_labeled_while_they_come_from_a_run(dock: GpuDock, watch: MachineWatch) -> None:
     watch.changed.emit(MachineState(readings=HOST, is_from_run=True))
     assert dock.source_label.isVisible()
     watch.changed.emit(MachineState(readings=HOST))

@@ -62,7 +62,9 @@ def test_only_one_job_runs_at_a_time(queues: RecordedQueue, tmp_path: Path) -> N
     assert queues.waiting() == ["b", "c"]
 
 
-def test_next_job_starts_when_the_running_job_has_finished(qtbot: QtBot, queues: RecordedQueue, tmp_path: Path) -> None:
+def test_next_queued_job_starts_when_the_running_job_has_finished(
+    qtbot: QtBot, queues: RecordedQueue, tmp_path: Path
+) -> None:
     queues.queue.add(make_launch(tmp_path, "a"))
     queues.queue.add(make_launch(tmp_path, "b"))
     going_on(tmp_path / "a", os.getpid(), "a")
@@ -203,7 +205,7 @@ def test_ab_pairs_are_one_job_with_progress_and_measured_directory(
     assert [(ended_job.launch.kind, ended_job.status) for ended_job in queues.ended] == [("pairs", "REGRESSION")]
 
 
-def test_queued_ab_pairs_keep_their_kind_in_the_next_window(
+def test_queued_ab_pairs_have_the_same_kind_in_the_next_window(
     owner: QWidget, queues: RecordedQueue, tmp_path: Path
 ) -> None:
     queues.queue.set_paused(True)

@@ -76,7 +76,7 @@ def test_queued_job_is_moved_removed_and_restored_by_undo(
     assert [job.launch.name for job in queue.waiting_jobs] == ["c", "b"]
 
 
-def test_finished_job_is_opened(
+def test_job_that_did_not_start_is_opened_from_the_finished_list(
     qtbot: QtBot, navigation: Navigation, dock: JobsDock, queue: JobQueue, tmp_path: Path
 ) -> None:
     add(queue, tmp_path, "a")
@@ -124,6 +124,6 @@ def test_jobs_queued_in_the_last_window_are_offered(
         assert dock.offer_strip.isHidden() is accept
 
 
-def test_job_name_is_plain_text(dock: JobsDock, queue: JobQueue, tmp_path: Path) -> None:
+def test_job_name_with_markup_is_plain_text(dock: JobsDock, queue: JobQueue, tmp_path: Path) -> None:
     queue.add(Launch((), tmp_path / "x", "<b>bold</b>"))
     assert dock.running_name.textFormat() == Qt.TextFormat.PlainText

@@ -29,7 +29,7 @@ load: {warmup: 0s, stages: [{name: steady, arrivals: constant, rate: 50/s, durat
 """
 
 
-def test_process_that_exits_at_once_is_reported_and_leaves_no_directory(tmp_path: Path) -> None:
+def test_benchmark_process_that_exits_at_once_is_reported_and_leaves_no_directory(tmp_path: Path) -> None:
     engine = start_engine(Launch(("run", "no-such-profile.yaml"), tmp_path / "runs" / "one", "x"))
     wait_until(lambda: engine.poll() is not None)
     notice = build_early_exit_notice(engine, engine.poll() or 0)

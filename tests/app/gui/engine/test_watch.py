@@ -32,7 +32,7 @@ class WatchedSignals:
         self.batches += 1
 
 
-def test_many_events_are_emitted_in_order_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None:
+def test_engine_watch_emits_many_events_in_order_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None:
     notes = [NoteAdded(number, "x") for number in range(50_000)]
     write_events(tmp_path, [started(pid=os.getpid()), *notes, finished(1, 4, "because")])
     watch = EngineWatch(tmp_path, clock=lambda: 0.0)
@@ -47,7 +47,7 @@ def test_many_events_are_emitted_in_order_in_bounded_slices(tmp_path: Path, qtbo
     assert not watch.is_watching
 
 
-def test_slice_ends_at_its_time_limit(tmp_path: Path, qtbot: QtBot) -> None:
+def test_engine_watch_slice_ends_at_its_time_limit(tmp_path: Path, qtbot: QtBot) -> None:
     """Each reading of the clock of the test advances it by 1 ms."""
     write_events(tmp_path, [started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], finished(1)])
     ticks = iter(range(10**9))
@@ -59,7 +59,7 @@ def test_slice_ends_at_its_time_limit(tmp_path: Path, qtbot: QtBot) -> None:
     assert max(signals.slices) <= 4
 
 
-def test_every_slice_emits_telemetry(tmp_path: Path, qtbot: QtBot) -> None:
+def test_every_engine_watch_slice_includes_telemetry(tmp_path: Path, qtbot: QtBot) -> None:
     """Each reading of the clock of the test advances it by 1 ms."""
     write_events(tmp_path, [started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], finished(1)])
     write_telemetry(tmp_path, map(second_of_host, range(20)))
@@ -127,7 +127,7 @@ def test_process_whose_control_directory_appears_is_not_lost(tmp_path: Path, qtb
     assert signals.reported == []
 
 
-def test_all_telemetry_batches_are_emitted_before_the_finished_signal(tmp_path: Path, qtbot: QtBot) -> None:
+def test_all_telemetry_is_emitted_before_the_finished_signal(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, whole_run())
     write_telemetry(tmp_path, map(second_of_host, range(30)))
     watch = EngineWatch(tmp_path)
@@ -137,7 +137,7 @@ def test_all_telemetry_batches_are_emitted_before_the_finished_signal(tmp_path: 
     assert signals.batches == 30
 
 
-def test_stopped_watch_emits_no_further_events(tmp_path: Path, qtbot: QtBot) -> None:
+def test_stopped_engine_watch_emits_no_further_events(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, [started(), *[NoteAdded(number, "x") for number in range(100)], finished(1)])
     watch = EngineWatch(tmp_path)
     signals = WatchedSignals(watch)

@@ -25,8 +25,8 @@ def list_settings_classes(kind: type[Settings] = Settings) -> dict[tuple[str, tu
 
 def validate_value(spec: FieldSpec, value: Any) -> Settings:
     assert profile.PROFILES is PROFILES
-    holder = spec.item if spec.item is not None else spec
-    settings = list_settings_classes()[holder.settings, tuple(field.key for field in holder.fields)]
+    owner = spec.item if spec.item is not None else spec
+    settings = list_settings_classes()[owner.settings, tuple(field.key for field in owner.fields)]
     return settings.model_validate(value, context=CONTEXT)
 
 

@@ -122,7 +122,7 @@ CHANGES: list[tuple[tuple[str | int, ...], str, Any]] = [
 
 
 @pytest.mark.parametrize(("path", "typed", "value"), CHANGES)
-def test_typed_value_is_stored_undone_and_redone(
+def test_form_value_is_typed_undone_and_redone(
     qtbot: QtBot, joined: JoinedForm, path: tuple[str | int, ...], typed: str, value: Any
 ) -> None:
     line = joined.row(*path).editor.line
@@ -138,7 +138,7 @@ def test_typed_value_is_stored_undone_and_redone(
     assert line.text() == typed
 
 
-def test_choice_check_box_and_yaml_editors_store_values_and_undo(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_choice_check_box_and_yaml_editors_store_values_and_undo_edits(qtbot: QtBot, joined: JoinedForm) -> None:
     method = joined.row("workload", "method").editor.box
     method.setCurrentText("POST")
     method.activated.emit(method.currentIndex())
@@ -172,7 +172,7 @@ def test_list_mapping_and_number_list_editors_store_values(qtbot: QtBot, joined:
     assert joined.document.tree["load"]["stages"][0]["steps"] == ["1/s", "4/s"]
 
 
-def test_check_boxes_of_choices_keep_the_order_of_values(qtbot: QtBot, look: ThemeController) -> None:
+def test_check_boxes_of_choices_preserve_the_order_of_values(qtbot: QtBot, look: ThemeController) -> None:
     joined = JoinedForm("sizewise: 1\nname: a\ntarget: {model: digits, providers: [cuda, cpu]}\n")
     qtbot.addWidget(joined.form)
     boxes = joined.row("target", "providers").editor.check_boxes
@@ -228,13 +228,13 @@ def test_non_default_value_is_bold_and_reset_by_its_button(
     assert row.name_label.font().bold()
     for choice in ("dark", "light"):
         look.set_choice(choice)
-        assert row.name_label.font().bold(), "a theme change keeps the bold font"
+        assert row.name_label.font().bold(), "the font is bold after a theme change"
     qtbot.mouseClick(row.reset_button, Qt.MouseButton.LeftButton)
     assert get_value(joined.document.tree, ("load", "seed")) is REMOVED
     assert (row.name_label.font().bold(), row.editor.line.text()) == (False, "")
 
 
-def test_problem_is_shown_at_its_field_or_at_a_folded_heading(joined: JoinedForm) -> None:
+def test_form_problem_is_shown_at_its_field_or_at_a_folded_heading(joined: JoinedForm) -> None:
     row = joined.row("target", "url")
     joined.form.sections["plan"].set_open(False)
     joined.form.show_problems((Problem(("target", "url"), "no"), Problem(("plan", "zones"), "too many")))
@@ -245,7 +245,7 @@ def test_problem_is_shown_at_its_field_or_at_a_folded_heading(joined: JoinedForm
     assert joined.form.sections["plan"].problem_label.isHidden()
 
 
-def test_search_finds_a_field_by_name_or_help(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_form_search_finds_a_field_by_name_or_help(qtbot: QtBot, joined: JoinedForm) -> None:
     qtbot.keyClicks(joined.form.search, "burst")
     with qtbot.waitSignal(joined.form.result_selected) as search_result:
         qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
@@ -292,12 +292,16 @@ def test_tab_key_moves_down_the_form(qtbot: QtBot, joined: JoinedForm, view: Vie
     area = joined.form.area.widget()
     assert area is not None
     inside = [stop for stop in order if area.isAncestorOf(stop)]
-    places = [(stop.mapTo(joined.form, stop.rect().center()).y(), stop.accessibleName()) for stop in inside]
-    assert len(places) > 40
-    assert [(place, following) for place, following in itertools.pairwise(places) if following[0] < place[0] - 12] == []
+    positions = [(stop.mapTo(joined.form, stop.rect().center()).y(), stop.accessibleName()) for stop in inside]
+    assert len(positions) > 40
+    assert [
+        (position, following)
+        for position, following in itertools.pairwise(positions)
+        if following[0] < position[0] - 12
+    ] == []
 
 
-def test_help_of_the_focused_field_is_shown(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_form_help_is_that_of_the_focused_field(qtbot: QtBot, joined: JoinedForm) -> None:
     joined.form.reveal(("load", "stages", 0, "rate"))
     assert joined.form.help.text().startswith("Rate: Requests per second, such as 50/s")
     assert "/s, /min, /h" in joined.form.help.text()

@@ -49,7 +49,7 @@ def test_enter_f5_and_the_button_start_the_quick_check(qtbot: QtBot, navigation:
     assert page.command_line() == "sizewise quickstart --seconds 2 --no-retry"
 
 
-def test_enter_on_a_focused_button_presses_that_button(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+def test_enter_presses_a_focused_button_of_the_home_page(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
     size = find_button(page, "Size my hardware")
     size.setFocus()
     with (
@@ -60,7 +60,7 @@ def test_enter_on_a_focused_button_presses_that_button(qtbot: QtBot, navigation:
     assert page_request.args == ["plan"]
 
 
-def test_large_actions_open_their_pages(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+def test_large_buttons_of_the_home_page_open_their_pages(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
     for name, kind in (("Benchmark a model", "local"), ("Load-test an endpoint", "endpoint")):
         requests: list[str] = []
         for signal in (navigation.page_requested, navigation.new_profile_requested):

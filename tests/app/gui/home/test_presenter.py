@@ -130,5 +130,5 @@ def test_run_card_has_a_change_state_only_for_a_significant_change() -> None:
         ("yesterday", ""),
     ],
 )
-def test_age_is_formatted_up_to_a_limit_and_empty_if_unknown(started_at: str, age: str) -> None:
+def test_age_text_is_empty_for_old_future_and_invalid_times(started_at: str, age: str) -> None:
     assert format_age(started_at, datetime(2026, 8, 1, 12, tzinfo=UTC)) == age

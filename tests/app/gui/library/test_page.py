@@ -50,7 +50,7 @@ def test_runs_are_listed_newest_first_with_a_damaged_run_as_unreadable(stored: l
         ("none such", None, None, []),
     ],
 )
-def test_filters_by_text_validity_and_tag_match_the_runs_list_command(
+def test_library_filters_find_the_runs_that_runs_list_finds(
     words: str,
     validity: str | None,
     tag: str | None,
@@ -90,7 +90,9 @@ def test_checked_runs_are_compared_in_the_order_of_checking(
     assert model.checked_directories == [str(stored[0])]
 
 
-def test_grouped_profiles_fold_and_keep_the_selected_run(stored: list[Path], open_page: OpenPage, qtbot: QtBot) -> None:
+def test_grouped_profiles_fold_without_changing_the_selected_run(
+    stored: list[Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
     page = open_page()
     tab = page.runs_tab
     choose(page, "run-b")
@@ -125,7 +127,7 @@ def test_at_most_eight_runs_can_be_checked(nothing_is_left: None, open_page: Ope
     assert are_checked == [True] * 8 + [False]
 
 
-def test_enter_opens_the_selected_run_and_plan_uses_it(
+def test_enter_opens_the_selected_run_and_plan_requests_a_plan_from_the_run(
     stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -328,7 +330,7 @@ def drop(page: LibraryPage, path: Path) -> None:
     assert event.isAccepted()
 
 
-def test_running_run_is_watched_and_listed_as_done_after_its_end(
+def test_running_run_is_watched_from_the_library_and_listed_as_done_after_its_end(
     nothing_is_left: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     directory = runs_home() / "20261127-120000-goes-on-0001"

@@ -69,7 +69,7 @@ def test_invalid_model_file_is_reported_in_its_card(open_page: OpenPage, qtbot: 
     qtbot.waitUntil(lambda: "is not" in page.models_tab.card.text)
 
 
-def test_endpoint_row_has_last_verdict_and_best_rate_and_opens_its_profile(
+def test_endpoint_has_its_last_verdict_and_best_rate_and_opens_its_profile(
     stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     other_endpoint = replace(WHOLE, target=replace(WHOLE.target, urls=("http://10.0.0.7/v1",), model="llama"))
@@ -108,7 +108,7 @@ def test_offers_tab_lists_and_filters_the_offers_of_the_command(
     assert opened.args == [tmp_path / "mine.csv"]
 
 
-def test_imported_price_list_is_named_and_overrides_are_marked(
+def test_imported_price_list_is_named_and_its_overrides_are_marked(
     open_page: OpenPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prices = tmp_path / "mine.csv"
@@ -145,11 +145,11 @@ def test_profiles_tab_shows_validity_and_opens_a_profile(
     assert opened.args == [bundled_profiles()[first_name]]
 
 
-def test_deletion_can_be_undone_for_30_s() -> None:
+def test_undo_timeout_of_a_deleted_run_is_30_s() -> None:
     assert UNDO_TIMEOUT_MS == 30_000
 
 
-def test_filter_field_is_that_of_the_current_tab(open_page: OpenPage, qtbot: QtBot) -> None:
+def test_library_filter_field_is_that_of_the_current_tab(open_page: OpenPage, qtbot: QtBot) -> None:
     page = open_page()
     assert page.filter_field() is page.runs_tab.filters.search_field
     page.tabs.setCurrentIndex(3)

@@ -14,7 +14,7 @@ def test_remembered_files_are_unique_and_newest_first(tmp_path: Path) -> None:
     assert list_remembered_files("models") == ()
 
 
-def test_relocated_file_keeps_its_position_and_forgotten_file_is_removed(tmp_path: Path) -> None:
+def test_relocated_file_has_the_same_position_and_forgotten_file_is_removed(tmp_path: Path) -> None:
     for name in ("a", "b"):
         remember("models", tmp_path / name)
     relocate("models", tmp_path / "b", tmp_path / "c")

@@ -46,7 +46,7 @@ def test_failed_tag_change_is_reported_and_not_undoable(
     assert read_labels(stored[0]).tags == ()
 
 
-def test_undo_during_pending_changes_reverts_tags_and_deletions(
+def test_undo_during_pending_changes_reverts_run_tags_and_deletions(
     stored: list[Path], presenter: RunsPresenter, qtbot: QtBot
 ) -> None:
     presenter.add_tags(stored[0], ["night"])

@@ -34,7 +34,7 @@ def test_live_rate_right_after_the_start_of_a_stage_is_nan() -> None:
     assert series.ring.column("p95")[-1] > 0
 
 
-def test_snapshot_without_a_started_stage_has_no_rate() -> None:
+def test_live_snapshot_without_a_started_stage_has_no_rate() -> None:
     series = LiveSeries()
     series.add_snapshot(snapshot(0, 2, 1), ZERO_NS)
     assert np.isnan(series.ring.column("sent")[-1])
@@ -65,7 +65,7 @@ def test_machine_readings_are_averaged_per_half_second_without_missing_values() 
     )
 
 
-def test_each_gpu_has_a_line_and_throttling_has_bands() -> None:
+def test_each_gpu_has_a_chart_line_and_throttling_has_bands() -> None:
     def make_batch(at_s: float, reasons: int) -> tuple[float, list[tuple[str, str, float | None]]]:
         rows: list[tuple[str, str, float | None]] = []
         for source in ("gpu0", "gpu1"):
@@ -87,7 +87,7 @@ def test_each_gpu_has_a_line_and_throttling_has_bands() -> None:
     assert machine.lines("cpu") == []
 
 
-def test_amd_gpus_have_their_own_lines() -> None:
+def test_amd_gpus_have_their_own_chart_lines() -> None:
     rows: list[tuple[str, str, float | None]] = [("gpu-amd0", "gpu_power_w", 200.0), ("gpu0", "gpu_power_w", 90.0)]
     machine = make_machine_series(*[(n / 4, rows) for n in range(4)])
     assert machine.gpus == ("gpu-amd0", "gpu0")

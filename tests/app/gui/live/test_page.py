@@ -117,7 +117,7 @@ def test_idle_live_page_opens_the_setup_and_the_last_run(page: LivePage, navigat
     assert opened.args == [runs_home() / "20260101-last"]
 
 
-def test_running_run_is_found_and_watched_until_its_process_is_lost(
+def test_running_run_is_found_by_the_live_page_until_its_process_is_lost(
     page: LivePage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     run = runs_home() / "20260101-going"
@@ -132,7 +132,7 @@ def test_running_run_is_found_and_watched_until_its_process_is_lost(
     qtbot.waitUntil(lambda: page.state.status == "lost")
 
 
-def test_finished_run_is_replayed_with_charts_ribbon_and_validity(
+def test_finished_run_is_replayed_on_the_live_page(
     page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -238,7 +238,9 @@ def test_invalid_measurement_is_reported_until_the_stage_is_repeated(
     qtbot.waitUntil(lambda: page.state.status == "finished")
 
 
-def test_errors_are_listed_with_count_first_time_and_sample(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+def test_request_errors_are_listed_with_count_first_time_and_sample(
+    page: LivePage, qtbot: QtBot, tmp_path: Path
+) -> None:
     error_event = ErrorReported(at(4), 0, ErrorSample("timeout", at(4), "the request timed out"))
     write_events(tmp_path, [started(), begun(0, 1), error_event, snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
     body = watch_until(page, qtbot, tmp_path, lambda state: state.status == "finished")
@@ -249,7 +251,7 @@ def test_errors_are_listed_with_count_first_time_and_sample(page: LivePage, qtbo
     assert body.failures.sample.text() == "timeout, first example: the request timed out"
 
 
-def test_error_sample_of_the_selected_row_stays_while_errors_arrive(qtbot: QtBot) -> None:
+def test_sample_of_the_selected_error_stays_while_errors_arrive(qtbot: QtBot) -> None:
     table = FailureTable()
     qtbot.addWidget(table)
     table.show()
@@ -283,7 +285,7 @@ def test_selected_ribbon_stage_is_marked_in_the_charts(page: LivePage, qtbot: Qt
     assert [(band.start, band.end) for band in body.charts.latency.decorations.bands] == [(11, 21)]
 
 
-def test_lost_process_is_reported_with_its_failure_and_partial_results_open(
+def test_lost_process_is_reported_with_its_failure_and_partial_results_are_opened(
     page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -324,7 +326,7 @@ def test_run_stopped_during_its_start_is_no_error_and_leaves_no_directory(
     assert not (tmp_path / "run").exists()
 
 
-def test_live_run_is_annotated_changed_extended_stopped_and_its_results_open(
+def test_live_run_is_annotated_changed_extended_and_stopped_and_its_results_open(
     page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path, home: Path
 ) -> None:
     """The benchmark process itself runs against a scripted server."""

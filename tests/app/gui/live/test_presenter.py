@@ -66,13 +66,13 @@ def test_live_state_has_progress_eta_and_validity_until_the_run_is_finished() ->
     assert presenter.latency_objective() == SLO[0]
 
 
-def test_implausible_clock_is_ignored_in_favor_of_the_last_event() -> None:
+def test_live_elapsed_time_ignores_an_implausible_clock() -> None:
     """The run is from another machine, or old."""
     assert replay(started(), snapshot(0, 15, 13), now_s=-500).state().elapsed_s == 15
     assert replay(started(), snapshot(0, 15, 13), now_s=50_000).state().elapsed_s == 15
 
 
-def test_stage_cells_have_slo_result_validity_and_progress() -> None:
+def test_live_stages_have_slo_result_validity_and_progress() -> None:
     presenter = replay(started(), begun(0, 1, kind="warmup"), ended(0, 2, kind="warmup", held=None), begun(1, 3),
                       ended(1, 13, INVALID, held=False), begun(2, 14), snapshot(2, 19, 14))  # fmt: skip
     warmup, failed, running = presenter.stages.cells()
@@ -122,7 +122,7 @@ def test_fixed_load_stages_can_be_extended_and_other_stages_cannot() -> None:
     assert presenter.changed_parts >= {"stages", "marks"}
 
 
-def test_validity_recovers_when_an_invalid_stage_is_repeated() -> None:
+def test_live_validity_recovers_when_an_invalid_stage_is_repeated() -> None:
     warning = Check("other_load", 1.2, 0.3, "cores", "WARN", "End other processes.")
     presenter = replay(started(), CheckCompleted(at(1), warning), begun(0, 2), ended(0, 12, INVALID, name="step"))
     assert presenter.state().validity == "INVALID"
@@ -137,7 +137,7 @@ def test_validity_recovers_when_an_invalid_stage_is_repeated() -> None:
     assert presenter.state().reasons == ("other load: 1.2 cores (limit 0.3 cores)",)
 
 
-def test_error_counts_accumulate_over_stages_with_their_first_time() -> None:
+def test_request_error_counts_accumulate_over_stages_with_their_first_time() -> None:
     presenter = replay(started(), begun(0, 1), snapshot(0, 3, 1), snapshot(0, 4, 1, errors={"timeout": 2}))
     (line,) = presenter.failures.lines()
     assert (line.error, line.first_s, line.count) == ("timeout", 4, 2)
@@ -163,7 +163,7 @@ def test_has_responses_is_set_by_the_first_counted_response() -> None:
     assert replay(started(), begun(0, 1), ended(0, 2)).has_responses, "a stage too short for a snapshot"
 
 
-def test_error_line_has_the_first_sample_with_its_time_and_at_most_300_characters() -> None:
+def test_request_error_has_its_first_sample_with_time_and_at_most_300_characters() -> None:
     sample = ErrorSample("timeout", at(3.9), "the request timed out, " + "x" * 500)
     presenter = replay(started(), begun(0, 1), ErrorReported(at(4), 0, sample))
     assert presenter.failures.lines() == (), "not counted yet"
@@ -179,7 +179,7 @@ def test_error_line_has_the_first_sample_with_its_time_and_at_most_300_character
     )
 
 
-def test_notes_rate_changes_and_failed_checks_are_markers() -> None:
+def test_notes_rate_changes_and_failed_checks_are_chart_markers() -> None:
     check = Check("load_worker", "it died", None, None, "INVALID", None)
     presenter = replay(
         started(), NoteAdded(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), CheckCompleted(at(4), check)
@@ -192,7 +192,7 @@ def test_notes_rate_changes_and_failed_checks_are_markers() -> None:
     assert len(presenter.markers[0].text) == 60
 
 
-def test_variant_lines_have_state_times_and_failure_reason() -> None:
+def test_model_variants_have_state_times_and_failure_reason() -> None:
     variant = local_runs.variant()
     call_stage = stage_of()
     stage = local_runs.stage(variant, "single-stream", 4.0)
@@ -207,7 +207,7 @@ def test_variant_lines_have_state_times_and_failure_reason() -> None:
     assert (presenter.state().completed_count, presenter.state().total_count) == (2, 2)
 
 
-def test_variant_line_of_a_language_model_has_the_rates_of_its_tests() -> None:
+def test_language_model_variant_has_the_rates_of_its_tests() -> None:
     variant = language_model_runs.variant()
     events = [
         CallsFinished(at(5 + index), stage_of(), language_model_runs.measured_stage(variant, test))
@@ -263,7 +263,7 @@ def test_language_model_kpis_show_throughput_ttft_itl_and_memory() -> None:
     assert [kpi.value for kpi in presenter.kpis()[:2]] == ["n/a", "50.0\u202ftok/s"]
 
 
-def test_endpoint_kpis_show_throughput_latency_and_errors_and_with_tokens_ttft_and_tpot() -> None:
+def test_endpoint_kpis_are_throughput_latency_errors_and_with_tokens_ttft_and_tpot() -> None:
     presenter = replay(started(), begun(0, 1), snapshot(0, 3, 1, errors={"timeout": 2}))
     assert presenter.kind == "endpoint"
     kpis = {kpi.label: (kpi.value, kpi.state) for kpi in presenter.kpis()}
@@ -288,7 +288,7 @@ def test_endpoint_kpis_show_throughput_latency_and_errors_and_with_tokens_ttft_a
     assert presenter.kpis()[2].value == "2,000\u202ftok/s"
 
 
-def test_step_states_mark_omitted_steps_as_skipped() -> None:
+def test_omitted_steps_of_a_run_are_skipped() -> None:
     phases = [PhaseChanged(at(1), "doctor", ""), PhaseChanged(at(2), "stages", "2 stages", 2, 20.0)]
     presenter = replay(started(), *phases, begun(0, 3))
     cells = {cell.step: cell.state for cell in presenter.state().steps}
@@ -316,7 +316,7 @@ def test_calibration_and_warmup_steps_have_a_remaining_time() -> None:
     assert find_running_step(replay(*warming_up, now_s=17)) == StepCell("warmup", "running", 5, 5 * 10 + 6)
 
 
-def test_readings_before_the_first_event_are_placed_on_the_time_axis() -> None:
+def test_telemetry_before_the_first_event_is_placed_on_the_time_axis() -> None:
     presenter = replay()
     presenter.handle_readings(second_of_host(1))
     presenter.handle_event(started())
@@ -327,7 +327,7 @@ def test_readings_before_the_first_event_are_placed_on_the_time_axis() -> None:
     assert "machine" in presenter.changed_parts
 
 
-def test_changed_parts_names_the_parts_to_repaint() -> None:
+def test_presenter_lists_the_parts_of_the_live_page_that_changed() -> None:
     presenter = replay(started())
     presenter.changed_parts.clear()
     presenter.handle_event(begun(0, 1))

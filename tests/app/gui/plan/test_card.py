@@ -31,7 +31,7 @@ def test_recommendation_starts_with_the_capacity_headline_unless_capacity_is_kno
     assert card.sentence.text().startswith("5 × ")
 
 
-def test_unchanged_relaxation_keeps_its_button(qtbot: QtBot) -> None:
+def test_unchanged_relaxation_has_the_same_button(qtbot: QtBot) -> None:
     """A click on the button is not lost when another part of the plan changes meanwhile."""
     card = PlanCard()
     qtbot.addWidget(card)
@@ -66,7 +66,7 @@ def test_recommendation_has_its_probability_basis_and_folded_caveats(qtbot: QtBo
     assert (card.sentence.text(), card.confidence.text()) == ("Calculating the plan…", "")
 
 
-def test_badge_of_each_offer_states_whether_the_offer_was_simulated(qtbot: QtBot) -> None:
+def test_plan_badge_states_whether_the_selected_offer_was_simulated(qtbot: QtBot) -> None:
     """The best offers of a plan are simulated; others may have analytical estimates only."""
     card, plan = PlanCard(), whole_plan()
     qtbot.addWidget(card)
@@ -84,7 +84,7 @@ def test_badge_of_each_offer_states_whether_the_offer_was_simulated(qtbot: QtBot
     assert card.badge.text() == "simulated"
 
 
-def test_fleet_cost_range_is_p10_to_p90_in_the_card_and_the_offers_table(qtbot: QtBot) -> None:
+def test_cost_range_is_p10_to_p90_on_the_card_and_in_the_offers_table(qtbot: QtBot) -> None:
     card, plan = PlanCard(), whole_plan()
     qtbot.addWidget(card)
     qtbot.addWidget(card.header)

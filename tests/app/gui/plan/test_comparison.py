@@ -18,14 +18,14 @@ def compare_offers(plan: Plan, *offers: str) -> dict[str, tuple[tuple[str, ...],
     return {row.name: (row.values, row.difference) for row in rows}
 
 
-def test_third_pin_replaces_the_second_and_a_repeated_pin_is_removed() -> None:
+def test_third_pinned_offer_replaces_the_second_and_a_repeated_pin_is_removed() -> None:
     assert toggle_pin((), "a") == ("a",)
     assert toggle_pin(("a",), "b") == ("a", "b")
     assert toggle_pin(("a", "b"), "c") == ("a", "c")
     assert toggle_pin(("a", "b"), "a") == ("b",)
 
 
-def test_two_offers_are_compared_with_their_differences() -> None:
+def test_pinned_offers_are_compared_with_their_differences() -> None:
     rows = compare_offers(whole_plan(), L4, A10G)
     assert rows["Verdict"] == (("recommended", "meets the SLO"), "")
     assert rows["Instances"] == (("5 (4 for load, 1 spare)",) * 2, "same")
@@ -40,7 +40,7 @@ def test_two_offers_are_compared_with_their_differences() -> None:
     assert rows["Per 1M tokens"][0] == ("$0.550", "$0.550")
 
 
-def test_excluded_offer_states_its_reason_and_no_numbers() -> None:
+def test_excluded_offer_is_compared_with_its_reason_and_no_numbers() -> None:
     rows = compare_offers(whole_plan(), L4, T4)
     assert rows["Reason"][0] == ("", f"excluded: {REFUSAL}")
     for name in ("Instances", "Monthly cost (P10–P90)", "Per 1k inferences (95 % interval)", "P(SLO met)", "Bottleneck",
@@ -72,7 +72,9 @@ def test_token_cost_row_is_hidden_unless_both_offers_have_token_costs() -> None:
         (5, 0.706, "about the same cost"),
     ],
 )  # fmt: skip
-def test_rank_is_explained_by_cost_and_instance_differences(instances: int, usd: float, reason: str) -> None:
+def test_rank_of_an_offer_is_explained_by_cost_and_instance_differences(
+    instances: int, usd: float, reason: str
+) -> None:
     plan = whole_plan()
     fleet = find_fleet(plan, A10G)
     cost = replace(fleet.usd_per_month, value=730 * instances * usd)
@@ -82,7 +84,7 @@ def test_rank_is_explained_by_cost_and_instance_differences(instances: int, usd:
     assert explain_rank(autoscaled, plan) == "$1,073/month more (42 %)", "instance count and price are equal"
 
 
-def test_comparison_columns_and_unpin_buttons_follow_the_pinned_offers(qtbot: QtBot) -> None:
+def test_offer_comparison_has_columns_and_buttons_of_the_pinned_offers(qtbot: QtBot) -> None:
     view, plan = ComparisonView(), whole_plan()
     qtbot.addWidget(view)
     view.show()

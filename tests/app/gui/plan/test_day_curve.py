@@ -31,7 +31,7 @@ def record_requests(curve: DayCurve) -> list[tuple[tuple[float, ...], int]]:
     return requests
 
 
-def test_keys_select_an_hour_and_change_its_rate(qtbot: QtBot, curve: DayCurve) -> None:
+def test_day_curve_keys_select_an_hour_and_change_its_rate(qtbot: QtBot, curve: DayCurve) -> None:
     requests = record_requests(curve)
     curve.select_hour(11)
     qtbot.keyClick(curve, Qt.Key.Key_Left)
@@ -44,7 +44,7 @@ def test_keys_select_an_hour_and_change_its_rate(qtbot: QtBot, curve: DayCurve) 
     assert curve.accessibleDescription() == "10:00 – 29.0 req/s, 29 % of peak"
 
 
-def test_drag_is_one_undo_step_and_lowers_the_rate(qtbot: QtBot, curve: DayCurve) -> None:
+def test_day_curve_drag_is_one_undo_step_and_lowers_the_rate(qtbot: QtBot, curve: DayCurve) -> None:
     requests = record_requests(curve)
     start = curve.point_position(9).toPoint()
     qtbot.mousePress(curve, Qt.MouseButton.LeftButton, pos=start)
@@ -67,7 +67,7 @@ def test_day_curve_never_requests_a_day_without_any_load(qtbot: QtBot, curve: Da
     assert len(requests) < 24
 
 
-def test_rate_axis_includes_only_capacities_near_the_peak(curve: DayCurve) -> None:
+def test_day_curve_axis_includes_only_capacities_near_the_peak(curve: DayCurve) -> None:
     lines = tuple(CapacityLine(name, rate, name == "N", 0.5) for name, rate in (("N−1", 80), ("N", 140), ("N+1", 400)))
     peak_y = curve.point_position(9).y()
     curve.set_capacity_lines(lines)

@@ -34,7 +34,7 @@ def test_hardware_choices_include_offers_of_a_custom_price_list(tmp_path: Path) 
         ("cpu", "cpu", 8.0, 1, ("vcpus=8",)),
     ],
 )
-def test_hardware_choice_becomes_profile_overrides(
+def test_hardware_choice_is_converted_to_profile_overrides(
     kind: str, name: str, count: float, replicas: int, keys: tuple[str, ...]
 ) -> None:
     choice = HardwareChoice(kind, name, "")  # type: ignore[arg-type]

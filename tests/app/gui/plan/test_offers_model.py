@@ -27,7 +27,7 @@ def test_offers_model_passes_the_item_model_tester() -> None:
     assert tester.model() is offers_model
 
 
-def test_only_the_price_is_editable_and_an_edit_requests_the_price() -> None:
+def test_offer_price_is_the_only_editable_column_and_requests_the_typed_price() -> None:
     offers_model, price_requests = model(), []
     offers_model.price_requested.connect(lambda offer, usd: price_requests.append((offer, usd)))
     editable = [
@@ -43,14 +43,14 @@ def test_only_the_price_is_editable_and_an_edit_requests_the_price() -> None:
     assert offers_model.data(offers_model.index(0, PRICE)) == "0.706"
 
 
-def test_invalid_price_is_rejected() -> None:
+def test_invalid_offer_price_is_rejected() -> None:
     offers_model = model()
     for text in ("cheap", "-1", "", "nan"):
         assert not offers_model.setData(offers_model.index(0, PRICE), text), text
     assert not offers_model.setData(offers_model.index(0, 0), "1")
 
 
-def test_edited_price_is_marked_with_the_original_price() -> None:
+def test_edited_offer_price_is_marked_with_the_original_price() -> None:
     offers_model = model()
     offers_model.set_edited_prices({L4: "0.706"}, {L4: 0.9})
     index = offers_model.index(0, PRICE)
@@ -71,7 +71,7 @@ def test_excluded_offer_states_its_reason_and_has_no_numbers() -> None:
     assert (cells["instances"], cells["month"], cells["sizing_method"]) == ("n/a", "n/a", "n/a")
 
 
-def test_check_box_pins_an_offer_and_its_tooltip_names_the_column() -> None:
+def test_check_box_pins_an_offer_and_the_tooltip_names_its_comparison_column() -> None:
     offers_model, pinned = model(), list[str]()
     offers_model.pin_toggled.connect(pinned.append)
     index, check_role = offers_model.index(0, 0), Qt.ItemDataRole.CheckStateRole
@@ -83,7 +83,7 @@ def test_check_box_pins_an_offer_and_its_tooltip_names_the_column() -> None:
     assert offers_model.data(index, Qt.ItemDataRole.ToolTipRole) == "B in the comparison"
 
 
-def test_reason_is_in_the_second_column() -> None:
+def test_rank_reason_is_in_the_second_column_of_the_offers() -> None:
     offers_model = model()
     assert COLUMNS[:2] == ("offer", "why")
     assert offers_model.data(offers_model.index(0, 1)) == "recommended"

@@ -54,7 +54,7 @@ def assert_command_recommends_the_same(page: PlanPage, capsys: pytest.CaptureFix
     assert output["recommendation"] == json.loads(msgspec.json.encode(plan))["recommendation"]
 
 
-def test_empty_plan_page_leads_to_a_benchmark_or_to_assumptions(page: PlanPage, qtbot: QtBot) -> None:
+def test_empty_plan_page_links_to_the_run_page_or_to_assumptions(page: PlanPage, qtbot: QtBot) -> None:
     empty = page.empty_state
     assert empty.title.text() == "No measurements yet"
     with qtbot.waitSignal(page.navigation.page_requested) as page_request:
@@ -148,7 +148,7 @@ def set_choice(row: InputRow, index: int) -> None:
     row.field.activated.emit(index)
 
 
-def test_every_input_is_on_the_command_line_and_undone(
+def test_every_plan_input_is_on_the_command_line_and_undone(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = opened.workbench.inputs
@@ -236,7 +236,7 @@ def find_relaxation_button(card: PlanCard, text: str) -> QPushButton:
     return next(button for button in card.relaxations.findChildren(QPushButton) if button.text() == text)
 
 
-def test_card_shows_cost_probability_and_sensitivity_of_the_selected_offer(opened: PlanPage, qtbot: QtBot) -> None:
+def test_plan_card_has_cost_probability_and_sensitivity_of_the_selected_offer(opened: PlanPage, qtbot: QtBot) -> None:
     bench, card = opened.workbench, opened.workbench.card
     properties = card.properties.texts()
     assert properties["Monthly cost"] == "$4,380"

@@ -11,9 +11,7 @@ from app.records.estimate import Estimate
 from tests.fakes.whole_plan import whole_plan
 
 
-def test_pareto_front_connects_simulated_offers_only_unless_none_is_simulated(
-    qtbot: QtBot, look: ThemeController
-) -> None:
+def test_pareto_front_connects_only_simulated_offers_if_there_are_any(qtbot: QtBot, look: ThemeController) -> None:
     chart, plan = ParetoChart(look), whole_plan()
     qtbot.addWidget(chart)
     assert plan.recommendation is not None
@@ -46,7 +44,7 @@ def test_pareto_front_connects_simulated_offers_only_unless_none_is_simulated(
     assert front.x.tolist() == [100.0, 200.0, 400.0]
 
 
-def test_accelerator_keeps_its_color_when_offers_change() -> None:
+def test_accelerator_has_the_same_color_when_offers_change() -> None:
     plan = whole_plan()
     fleets = [
         replace(plan.offers[0], offer=f"{provider}/{key}-{index}", provider=provider, accelerator=key)

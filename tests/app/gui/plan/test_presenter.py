@@ -37,7 +37,7 @@ def get_recommendation(presenter: PlanPresenter) -> tuple[str, int | None]:
     return plan.recommendation.fleet.offer, plan.recommendation.fleet.instances
 
 
-def test_estimate_is_emitted_before_the_simulated_plan(presenter: PlanPresenter, qtbot: QtBot) -> None:
+def test_plan_estimate_is_emitted_before_the_simulated_plan(presenter: PlanPresenter, qtbot: QtBot) -> None:
     presenter.apply_change(Change("peak", (("traffic.peak", "120/s"),)))
     assert not presenter.state.is_current
     states = wait_until_simulated(presenter, qtbot)
@@ -64,7 +64,7 @@ def test_undo_redo_and_reset_restore_earlier_plans(presenter: PlanPresenter, qtb
     wait_until_simulated(presenter, qtbot)
 
 
-def test_changes_with_one_merge_id_are_one_undo_step(presenter: PlanPresenter, qtbot: QtBot) -> None:
+def test_plan_changes_with_the_same_merge_id_are_undone_together(presenter: PlanPresenter, qtbot: QtBot) -> None:
     merge_id = create_merge_id()
     for peak in (70, 80, 90):
         presenter.apply_change(Change(f"peak {peak}", (("traffic.peak", f"{peak}/s"),), merge_id=merge_id))
@@ -77,7 +77,7 @@ def test_changes_with_one_merge_id_are_one_undo_step(presenter: PlanPresenter, q
     wait_until_simulated(presenter, qtbot)
 
 
-def test_only_the_last_of_many_edits_is_planned(presenter: PlanPresenter, qtbot: QtBot) -> None:
+def test_only_the_last_of_many_plan_edits_is_calculated(presenter: PlanPresenter, qtbot: QtBot) -> None:
     for peak in range(61, 100):
         presenter.apply_change(Change("peak", (("traffic.peak", f"{peak}/s"),)))
     states = wait_until_simulated(presenter, qtbot)
@@ -85,7 +85,7 @@ def test_only_the_last_of_many_edits_is_planned(presenter: PlanPresenter, qtbot:
     assert set(planned_peaks) == {99.0}
 
 
-def test_invalid_edit_is_an_error_and_keeps_the_plan(presenter: PlanPresenter, qtbot: QtBot) -> None:
+def test_invalid_plan_edit_is_an_error_and_the_plan_is_unchanged(presenter: PlanPresenter, qtbot: QtBot) -> None:
     first_plan = presenter.state.plan
     presenter.apply_change(Change("provider", (("plan.providers", "[nobody]"),)))
     assert "the provider 'nobody' is unknown" in str(presenter.state.error)
@@ -104,7 +104,7 @@ def test_infeasible_plan_has_a_relaxation_of_its_budget(presenter: PlanPresenter
     assert relaxations[0].changes == ("plan.budget=4380 USD/month",)
 
 
-def test_source_without_runs_fails_to_load(qtbot: QtBot, tmp_path: Path) -> None:
+def test_plan_source_without_runs_fails_to_load(qtbot: QtBot, tmp_path: Path) -> None:
     presenter = PlanPresenter()
     presenter.open(PlanRequest((str(tmp_path / "gone"),)))
     assert presenter.state.phase == "loading"
@@ -113,7 +113,7 @@ def test_source_without_runs_fails_to_load(qtbot: QtBot, tmp_path: Path) -> None
     presenter.deleteLater()
 
 
-def test_requested_offer_with_an_estimate_is_simulated_in_the_refined_plan(
+def test_requested_offer_with_an_estimate_is_simulated_in_a_refined_plan(
     presenter: PlanPresenter, qtbot: QtBot
 ) -> None:
     plan, offer = presenter.state.plan, "acme/c4@here"

@@ -8,7 +8,7 @@ from tests.fakes.offers import TODAY, offer
 from tests.fakes.whole_plan import whole_plan
 
 
-def test_rejection_reasons_are_counted_by_their_ids() -> None:
+def test_offer_rejections_are_counted_by_their_ids() -> None:
     offers = (
         build_rejected_fleet(offer("a"), "one", TODAY, "capacity", "not_measured"),
         build_rejected_fleet(offer("b"), "two", TODAY, "capacity", "memory"),
@@ -22,7 +22,7 @@ def test_rejection_reasons_are_counted_by_their_ids() -> None:
     )
 
 
-def test_capacity_rows_exclude_spare_instances() -> None:
+def test_plan_capacity_rows_exclude_spare_instances() -> None:
     plan = whole_plan()
     assert plan.recommendation is not None
     fleet = replace(plan.recommendation.fleet, planned_rate_per_replica_per_s=20.0)

@@ -40,7 +40,7 @@ def scrolled(qtbot: QtBot) -> ScrolledLayout:
 @pytest.mark.parametrize(
     ("width", "layout_mode"), [(900, "three"), (620, "three"), (580, "two"), (450, "two"), (400, "one")]
 )
-def test_layout_folds_with_the_width_and_never_scrolls_horizontally(
+def test_plan_layout_folds_with_the_width_and_never_scrolls_horizontally(
     qtbot: QtBot, scrolled: ScrolledLayout, width: int, layout_mode: LayoutMode
 ) -> None:
     scrolled.resize(width, 600)
@@ -49,7 +49,7 @@ def test_layout_folds_with_the_width_and_never_scrolls_horizontally(
     assert all(panel.isVisible() for panel in scrolled.panels)
 
 
-def test_layout_modes_place_panels_beside_or_below_each_other(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
+def test_plan_layout_modes_arrange_the_panels(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
     left, center, right, bottom = scrolled.panels
     for width, layout_mode in ((450, "two"), (300, "one"), (900, "three")):
         scrolled.resize(width, 600)
@@ -61,12 +61,12 @@ def test_layout_modes_place_panels_beside_or_below_each_other(qtbot: QtBot, scro
         assert is_right_below_left == (layout_mode == "two")
 
 
-def test_wider_panel_content_folds_the_layout(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
+def test_wider_panel_folds_the_plan_layout(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
     scrolled.panels.center.setMinimumWidth(500)
     qtbot.waitUntil(lambda: scrolled.responsive_layout.layout_mode == "two")
 
 
-def test_larger_text_folds_the_layout_and_default_text_unfolds_the_layout(qtbot: QtBot, look: ThemeController) -> None:
+def test_plan_layout_folds_with_larger_text_and_unfolds_with_default_text(qtbot: QtBot, look: ThemeController) -> None:
     """Qt iterates over all widgets then: the process crashes if one of them is deleted meanwhile."""
     folding, area = ResponsiveLayout(Panels(*(QLabel("m" * 20) for _ in range(4)))), QScrollArea()
     qtbot.addWidget(area)
@@ -90,14 +90,14 @@ def make_scroll_area() -> QScrollArea:
     return area
 
 
-def test_layout_height_hint_is_26_lines_in_a_small_window(qtbot: QtBot) -> None:
+def test_plan_layout_prefers_26_lines_of_height_despite_taller_panels(qtbot: QtBot) -> None:
     folding = ResponsiveLayout(Panels(*(make_scroll_area() for _ in range(4))))
     qtbot.addWidget(folding)
     assert folding.layout_mode == "three"
     assert folding.sizeHint().height() == 26 * folding.fontMetrics().lineSpacing()
 
 
-def test_wide_window_distributes_its_width_whatever_the_chart_prefers(qtbot: QtBot) -> None:
+def test_side_panels_of_the_plan_layout_grow_despite_a_wide_chart(qtbot: QtBot) -> None:
     chart = QScrollArea()
     chart.setWidget(QLabel("m" * 200))
     left, right = QLineEdit(), QLineEdit()
@@ -108,7 +108,7 @@ def test_wide_window_distributes_its_width_whatever_the_chart_prefers(qtbot: QtB
     qtbot.waitUntil(lambda: left.width() > 230 and right.width() > 400)
 
 
-def test_wide_window_widens_empty_panels_too(qtbot: QtBot) -> None:
+def test_empty_panels_of_the_plan_layout_grow_in_a_wide_window(qtbot: QtBot) -> None:
     panels = Panels(QLabel("traffic"), make_scroll_area(), QLabel(), QLabel())
     folding = ResponsiveLayout(panels)
     qtbot.addWidget(folding)
@@ -120,7 +120,7 @@ def test_wide_window_widens_empty_panels_too(qtbot: QtBot) -> None:
     assert center > right > left > 500
 
 
-def test_focus_is_kept_when_the_layout_folds(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
+def test_focus_is_unchanged_when_the_plan_layout_folds(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
     scrolled.panels.right.setFocus()
     scrolled.resize(450, 600)
     qtbot.waitUntil(lambda: scrolled.responsive_layout.layout_mode == "two")

@@ -118,7 +118,7 @@ def test_copied_summary_has_the_same_redactions(
     qtbot.waitUntil(lambda: "host names and addresses" in QGuiApplication.clipboard().text())
 
 
-def test_custom_export_path_is_kept_and_its_suffix_follows_the_format(
+def test_custom_export_path_is_unchanged_except_for_the_suffix_of_the_format(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, tmp_path: Path
 ) -> None:
     drawer = _open_drawer(page, opened, stages, qtbot)

@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.run.command import CommandRunner
 
 
-def test_finished_command_reports_its_exit_code_and_output(qtbot: QtBot, qapp: QObject, tmp_path: Path) -> None:
+def test_finished_command_emits_its_exit_code_and_output(qtbot: QtBot, qapp: QObject, tmp_path: Path) -> None:
     command = CommandRunner(qapp)
     profile = b'sizewise: 1\nname: mine\ntarget: {protocol: http, url: "http://127.0.0.1:1"}\n' + (
         b"workload: {body: 1}\nload: {stages: [{trace: t.csv}]}\n"

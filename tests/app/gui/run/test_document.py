@@ -43,7 +43,7 @@ def document(owner: QWidget, clock: Clock) -> ProfileDocument:
     return document
 
 
-def test_value_edit_keeps_comments_and_names_the_undo_step(document: ProfileDocument) -> None:
+def test_profile_edit_preserves_comments_and_names_the_undo_step(document: ProfileDocument) -> None:
     document.set_dotted_value("load.seed", 8)
     assert document.text == "sizewise: 1\nname: a   # the name\nload: {seed: 8}\n"
     assert document.undo_stack.undoText() == "Set load.seed"
@@ -52,7 +52,7 @@ def test_value_edit_keeps_comments_and_names_the_undo_step(document: ProfileDocu
     assert (document.value("load.seed"), document.value("nothing.at.all")) == (None, None)
 
 
-def test_edits_of_one_field_are_one_undo_step(document: ProfileDocument) -> None:
+def test_edits_of_the_same_profile_field_are_undone_together(document: ProfileDocument) -> None:
     for seed in (8, 89, 890):
         document.set_dotted_value("load.seed", seed)
     document.set_dotted_value("name", "b")
@@ -65,7 +65,7 @@ def test_edits_of_one_field_are_one_undo_step(document: ProfileDocument) -> None
     assert document.value("load.seed") == 890
 
 
-def test_edit_back_to_the_saved_value_is_no_undo_step(document: ProfileDocument) -> None:
+def test_profile_edit_that_restores_the_saved_value_is_no_undo_step(document: ProfileDocument) -> None:
     document.set_dotted_value("load.seed", 8)
     document.set_dotted_value("load.seed", 7)
     assert document.undo_stack.count() == 0
@@ -81,7 +81,7 @@ def test_pause_while_typing_starts_another_undo_step(document: ProfileDocument, 
     assert document.tree == {"a": 12}
 
 
-def test_invalid_yaml_is_kept_as_text_and_the_tree_unchanged(document: ProfileDocument) -> None:
+def test_profile_text_with_invalid_yaml_is_stored_and_the_tree_unchanged(document: ProfileDocument) -> None:
     document.set_text(TEXT + "x: [\n")
     assert document.error is not None
     assert document.error.line is not None
@@ -96,7 +96,7 @@ def test_invalid_yaml_is_kept_as_text_and_the_tree_unchanged(document: ProfileDo
     assert document.error is None
 
 
-def test_lost_comments_are_reported(qtbot: QtBot, document: ProfileDocument) -> None:
+def test_lost_profile_comments_are_reported(qtbot: QtBot, document: ProfileDocument) -> None:
     document.open("# about it\nname: a\n", None)
     with qtbot.waitSignal(document.comments_lost):
         document.set_value(("name",), REMOVED)
@@ -120,7 +120,7 @@ VALUES: list[Any] = ["a", "1", 7, 2.5, True, ["latency_ms.p95 < 5"], {"a": {"b":
     name=st.sampled_from(["chat", "fraud-scoring", "local-model"]),
     edits=st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(VALUES)), max_size=8),
 )
-def test_undoing_all_edits_restores_the_text_and_redoing_repeats_them(
+def test_undoing_all_profile_edits_restores_the_text_and_redo_repeats_the_edits(
     qapp: object, name: str, edits: list[tuple[Any, Any]]
 ) -> None:
     text = bundled_profiles()[name].read_text()

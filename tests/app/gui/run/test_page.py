@@ -125,7 +125,9 @@ def test_invalid_yaml_is_reported_once_with_its_line_and_disables_the_form(
     qtbot.waitUntil(page.header.start_button.isEnabled)
 
 
-def test_file_with_an_unclosed_bracket_has_one_error_at_its_line(qtbot: QtBot, page: RunPage, tmp_path: Path) -> None:
+def test_profile_with_an_unclosed_bracket_has_a_single_error_at_its_line(
+    qtbot: QtBot, page: RunPage, tmp_path: Path
+) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text("sizewise: 1\nslo: [latency_ms.p95 < 50\nname: x\n")
     page.open_profile(path)
@@ -136,7 +138,7 @@ def test_file_with_an_unclosed_bracket_has_one_error_at_its_line(qtbot: QtBot, p
     assert not preview.strip.isVisibleTo(page)
 
 
-def test_error_is_shown_at_its_field_and_the_strip_focuses_the_field(
+def test_profile_error_is_shown_at_its_field_and_the_strip_focuses_the_field(
     qtbot: QtBot, page: RunPage, user_profile: Path
 ) -> None:
     page.open_profile(user_profile)
@@ -157,7 +159,7 @@ def test_error_is_shown_at_its_field_and_the_strip_focuses_the_field(
     assert page.error_strip.text() == ""
 
 
-def test_typo_is_corrected_by_the_button_of_the_strip(qtbot: QtBot, page: RunPage, user_profile: Path) -> None:
+def test_profile_typo_is_corrected_by_the_button_of_the_strip(qtbot: QtBot, page: RunPage, user_profile: Path) -> None:
     user_profile.write_text(VALID_PROFILE.replace("  method:", "  mehtod:"))
     page.open_profile(user_profile)
     wait_until_checked(qtbot, page)
@@ -303,7 +305,7 @@ def test_form_of_the_run_page_fits_its_width_at_twice_the_text_size(
         look.scale_text(1.0)
 
 
-def test_errors_of_the_previous_profile_are_cleared_when_another_is_opened(
+def test_errors_of_the_previous_profile_are_cleared_when_a_profile_is_opened(
     qtbot: QtBot, page: RunPage, user_profile: Path
 ) -> None:
     user_profile.write_text(VALID_PROFILE.replace("  method:", "  mehtod:"))

@@ -34,13 +34,13 @@ def get_accessible_name(widget: QWidget) -> str:
 def test_special_editors_are_visible_if_applicable_and_have_accessible_names(
     qtbot: QtBot, look: ThemeController
 ) -> None:
-    holder = QWidget()
-    qtbot.addWidget(holder)
-    layout = QVBoxLayout(holder)
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    layout = QVBoxLayout(parent)
     editors = create_special_editors(look)
     for editor in editors.values():
         layout.addWidget(editor)
-    holder.show()
+    parent.show()
     document = load_bundled("http", target__url="http://127.0.0.1:1/")
     for editor in editors.values():
         editor.show_document(document)
@@ -50,7 +50,7 @@ def test_special_editors_are_visible_if_applicable_and_have_accessible_names(
     nameless = [
         widget
         for kind in (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox)
-        for widget in holder.findChildren(kind)
+        for widget in parent.findChildren(kind)
         if widget.isVisible() and not widget.objectName().startswith("qt_") and not get_accessible_name(widget)
     ]
     assert nameless == []

@@ -35,7 +35,7 @@ def open_and_check(qtbot: QtBot, presenter: RunPresenter, text: str, path: Path 
     qtbot.waitUntil(lambda: presenter.state().is_checked)
 
 
-def test_start_is_blocked_with_a_reason_until_the_profile_is_valid(qtbot: QtBot, presenter: RunPresenter) -> None:
+def test_run_start_is_blocked_with_a_reason_until_the_profile_is_valid(qtbot: QtBot, presenter: RunPresenter) -> None:
     presenter.document.open(VALID_PROFILE.replace("30s", "30"), None)
     assert presenter.state().blocked_reason == "Checking the profile…"
     qtbot.waitUntil(lambda: presenter.state().is_checked)
@@ -46,7 +46,7 @@ def test_start_is_blocked_with_a_reason_until_the_profile_is_valid(qtbot: QtBot,
     qtbot.waitUntil(lambda: not presenter.state().blocked_reason)
 
 
-def test_start_launches_a_draft_that_equals_the_edited_profile(qtbot: QtBot, presenter: RunPresenter) -> None:
+def test_run_start_launches_a_draft_that_equals_the_edited_profile(qtbot: QtBot, presenter: RunPresenter) -> None:
     path = bundled_profiles()["local-model"]
     open_and_check(qtbot, presenter, path.read_text(), path)
     assert presenter.command_line() == "sizewise run local-model"
@@ -62,7 +62,7 @@ def test_start_launches_a_draft_that_equals_the_edited_profile(qtbot: QtBot, pre
     assert presenter.command_line() == f"sizewise run {launch.arguments[1]}"
 
 
-def test_each_launch_has_its_own_directory_and_profile(qtbot: QtBot, presenter: RunPresenter) -> None:
+def test_each_run_start_has_its_own_directory_and_profile(qtbot: QtBot, presenter: RunPresenter) -> None:
     open_and_check(qtbot, presenter, VALID_PROFILE)
     first = presenter.launch()
     presenter.document.set_dotted_value("load.seed", 99)
@@ -83,7 +83,7 @@ def test_saved_profile_is_run_from_its_file(qtbot: QtBot, presenter: RunPresente
     assert presenter.command_line() == f"sizewise run '{path}'"
 
 
-def test_profile_saved_to_another_folder_keeps_its_paths_and_comments(
+def test_profile_saved_to_another_folder_has_the_same_paths_and_comments(
     qtbot: QtBot, presenter: RunPresenter, tmp_path: Path
 ) -> None:
     path = bundled_profiles()["quickstart"]
@@ -93,7 +93,7 @@ def test_profile_saved_to_another_folder_keeps_its_paths_and_comments(
     assert "# The question" in (tmp_path / "mine.yaml").read_text()
 
 
-def test_unsaved_edits_are_recovered_from_the_draft(
+def test_unsaved_profile_edits_are_recovered_from_the_draft(
     qtbot: QtBot, presenter: RunPresenter, navigation: Navigation
 ) -> None:
     path = bundled_profiles()["quickstart"]
@@ -122,7 +122,7 @@ def test_saving_the_profile_removes_its_draft(qtbot: QtBot, presenter: RunPresen
     assert drafts.load_draft() is None
 
 
-def test_change_of_protocol_is_one_undo_step(presenter: RunPresenter) -> None:
+def test_change_of_protocol_is_undone_in_a_single_step(presenter: RunPresenter) -> None:
     presenter.document.open(VALID_PROFILE, None)
     presenter.apply_edit(("target", "protocol"), "openai-chat")
     assert presenter.state().protocol == "openai-chat"

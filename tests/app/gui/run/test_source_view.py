@@ -18,7 +18,7 @@ def view(qtbot: QtBot, look: ThemeController) -> SourceView:
     return view
 
 
-def test_only_typed_text_is_emitted_as_an_edit(qtbot: QtBot, view: SourceView) -> None:
+def test_only_typed_yaml_is_emitted_as_an_edit(qtbot: QtBot, view: SourceView) -> None:
     edits: list[str] = []
     view.edited.connect(edits.append)
     view.show_text("a: 1\nb: 😀 # two\nc: 34\n")
@@ -28,7 +28,7 @@ def test_only_typed_text_is_emitted_as_an_edit(qtbot: QtBot, view: SourceView) -
     assert edits == ["a: 1\nb: 😀 # two\nc: 34\nd"]
 
 
-def test_cursor_position_is_kept_when_the_text_changes(view: SourceView) -> None:
+def test_cursor_position_is_unchanged_when_the_yaml_text_changes(view: SourceView) -> None:
     cursor = view.yaml_edit.textCursor()
     cursor.setPosition(len("a: 1\nb"))
     view.yaml_edit.setTextCursor(cursor)
@@ -37,7 +37,7 @@ def test_cursor_position_is_kept_when_the_text_changes(view: SourceView) -> None
     assert view.yaml_edit.textCursor().position() == len("a: 1\nb")
 
 
-def test_line_with_an_error_is_marked_and_reachable(view: SourceView, look: ThemeController) -> None:
+def test_yaml_line_with_an_error_is_marked_and_reachable(view: SourceView, look: ThemeController) -> None:
     view.show_errors((3,))
     assert [selection.cursor.blockNumber() for selection in view.yaml_edit.extraSelections()] == [2]
     view.go_to_line(3)

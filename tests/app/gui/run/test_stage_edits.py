@@ -17,7 +17,7 @@ def validate_stage(stage: dict[str, Any]) -> StageSettings:
 
 
 @pytest.mark.parametrize("kind", ["constant", "poisson", "closed", "ramp", "spike", "trace"])
-def test_every_preset_is_a_valid_stage_with_the_same_name_and_repeats(kind: Preset) -> None:
+def test_every_stage_preset_is_valid_with_the_same_name_and_repeats(kind: Preset) -> None:
     converted = stage_edits.convert_stage(kind, STEADY, "t.csv")
     settings = validate_stage(converted)
     assert (settings.name, settings.repeats) == ("steady", 2)
@@ -57,14 +57,14 @@ def test_stages_are_removed_and_swapped() -> None:
         ("1/s, 2/s,4", {"steps": ["1/s", "2/s", "4/s"]}),
     ],
 )
-def test_load_text_sets_rate_ramp_or_steps(text: str, load: dict[str, Any]) -> None:
+def test_load_text_of_a_stage_sets_rate_ramp_or_steps(text: str, load: dict[str, Any]) -> None:
     stage = {"name": "a", "concurrency": 3, "duration": "5s"}
     assert stage_edits.set_load(stage, text) == {"name": "a", "duration": "5s", **load}
     if text != "40":
         assert stage_edits.set_load(stage, stage_edits.format_load(load)) == {"name": "a", "duration": "5s", **load}
 
 
-def test_concurrency_replaces_the_rate_and_clearing_restores_a_rate() -> None:
+def test_concurrency_replaces_the_rate_and_clearing_concurrency_restores_a_rate() -> None:
     closed = stage_edits.set_concurrency({**STEADY, "arrivals": "poisson"}, "12")
     assert closed == {"name": "steady", "duration": "30s", "repeats": 2, "concurrency": 12}
     assert "rate" in stage_edits.set_concurrency(closed, "")

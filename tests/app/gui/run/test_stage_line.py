@@ -40,7 +40,7 @@ def test_closed_loop_stage_has_no_points_and_invalid_stage_has_a_problem() -> No
     assert [handle.field for handle in stage_line.handles] == ["duration"]
 
 
-def test_rate_and_duration_are_changed_by_one_handle() -> None:
+def test_stage_handle_changes_rate_and_duration() -> None:
     (stage,) = drag([STEADY], 0, 41.26, 23.456)
     assert stage == {"rate": "23/s", "duration": "41s"}
     (stage,) = drag([STEADY], 0, 30.0, -5.0)
@@ -48,13 +48,13 @@ def test_rate_and_duration_are_changed_by_one_handle() -> None:
     assert STEADY == {"rate": "10/s", "duration": "30s"}
 
 
-def test_ramp_has_a_handle_at_each_end_and_its_rate_stays_positive() -> None:
+def test_ramp_stage_has_a_handle_at_each_end_and_a_positive_rate() -> None:
     stages = drag([STEADY, RAMP], 1, 99.0, 17.0)
     assert stages[1] == {**RAMP, "ramp": {"from": "17/s", "to": "50/s"}}
     assert drag([RAMP], 1, 20.0, 0.0) == [RAMP]
 
 
-def test_spike_keeps_time_for_its_backlog() -> None:
+def test_spike_stage_has_time_for_its_backlog() -> None:
     assert drag([SPIKE], 0, 0.0, 123.4)[0]["spike"]["peak"] == "123/s"
     (stage,) = drag([SPIKE], 1, 3.0, 4.0)
     assert stage["spike"]["base"] == "4/s"
