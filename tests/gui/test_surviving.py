@@ -88,7 +88,7 @@ def test_closed_window_leaves_the_run_running_and_the_next_window_attaches(
     second.pages.live.stop()
     qtbot.waitUntil(lambda: second.pages.live.state.status == "finished", timeout=_PATIENCE_MS)
     assert (launch.directory / "report.html").exists()
-    assert "the user stopped the run" in (launch.directory / "result.json").read_text()
+    assert [cause.id for cause in StoredRun(launch.directory).complete_result.exit.causes] == ["interrupted"]
 
 
 _CRASHING = """
@@ -157,4 +157,4 @@ def test_running_run_is_stopped_on_closing_while_another_run_is_shown(
     press_on_close("Stop run")
     assert window.close()
     qtbot.waitUntil(lambda: StoredRun(launch.directory).is_complete, timeout=_PATIENCE_MS)
-    assert "the user stopped the run" in (launch.directory / "result.json").read_text()
+    assert [cause.id for cause in StoredRun(launch.directory).complete_result.exit.causes] == ["interrupted"]

@@ -195,7 +195,8 @@ def test_invalid_run_is_not_compared_and_its_entry_states_the_reason(
     settle(qtbot, page)
     assert page.verdict_tab.sentence == "One of the runs cannot be compared. Select another run."
     entry = page.presenter.request.entries[1]
-    assert entry.problem == "void is INVALID, so its numbers are not reliable"
+    assert entry.problem is not None
+    assert entry.problem.startswith("void is INVALID")
     assert entry.is_invalid
     with qtbot.waitSignal(page.navigation.open_run_requested) as opened:
         page.verdict_tab.reasons_button.click()

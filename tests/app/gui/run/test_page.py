@@ -81,7 +81,7 @@ def test_language_model_form_shows_the_fields_of_its_tests(
     assert not {"scenarios", "rates", "tensors", "labels", "output", "precision", "batch", "providers"} & visible_keys
     document.set_text(document.text.replace("[pp512, tg128]", "[pp16, tg8, tg0]"))
     qtbot.waitUntil(lambda: bool(page.presenter.state().issues))
-    assert page.presenter.state().issues[0].cause == "the test 'tg0' has no tokens"
+    assert page.presenter.state().issues[0].path == ("load", "tests", 2)
     assert [row.line.text() for row in tests.editor.rows] == ["pp16", "tg8", "tg0"]
     fill_in(qtbot, tests.editor.rows[2].line, "pp8+tg8")
     qtbot.waitUntil(lambda: page.presenter.state().is_checked and not page.presenter.state().blocked_reason)
