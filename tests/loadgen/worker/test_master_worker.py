@@ -48,7 +48,7 @@ from tests.fakes.bare_master import TOKEN, BareMaster
 from tests.fakes.played import plan
 from tests.fakes.processes import free_port
 
-pytestmark = [pytest.mark.process, pytest.mark.usefixtures("workers_are_forked")]
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("forked_workers")]
 
 
 class Joined:
