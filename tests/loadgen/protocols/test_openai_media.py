@@ -160,7 +160,11 @@ def test_duration_of_compressed_speech_is_unknown() -> None:
         (TEXT, make_typed_reply(b'{"error": "x"}', "application/json"), "bad-output"),
         (TEXT, make_typed_reply(b"<html>", "text/html"), "bad-payload"),
         (TEXT, make_typed_reply(b"\xff\xfe\xfd", "text/plain"), "bad-payload"),
-        (IMAGES, make_typed_reply(msgspec.json.encode({"data": [IMAGE, {"url": "http://h/1.png"}]}), "application/json"), None),
+        (
+            IMAGES,
+            make_typed_reply(msgspec.json.encode({"data": [IMAGE, {"url": "http://h/1.png"}]}), "application/json"),
+            None,
+        ),
         (IMAGES, make_typed_reply(msgspec.json.encode({"data": [IMAGE]}), "application/json"), "bad-output"),
         (IMAGES, make_typed_reply(msgspec.json.encode({"data": [IMAGE, {}]}), "application/json"), "bad-output"),
         (IMAGES, make_typed_reply(b'{"error": {"message": "x"}}', "application/json"), "bad-output"),
@@ -190,7 +194,8 @@ def test_image_file_response_counts_as_one_image() -> None:
 def test_audio_clip_is_uploaded_as_multipart_form() -> None:
     fields = b'{"language": "en", "temperature": 0.5, "timestamp_granularities": ["word", "segment"], "vad": true}'
     check, exchange, request = send_first_request(
-        msgspec.structs.replace(CLIPS, fields=fields), make_typed_reply(b'{"text": "hello", "duration": 2}', "application/json")
+        msgspec.structs.replace(CLIPS, fields=fields),
+        make_typed_reply(b'{"text": "hello", "duration": 2}', "application/json"),
     )
     assert (check.error, exchange.media) == (None, MediaDetails(audio_s=2.0))
     head, _, form = request.partition(b"\r\n\r\n")
