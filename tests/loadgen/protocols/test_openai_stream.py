@@ -231,8 +231,10 @@ def test_chunks_are_counted_as_tokens_without_usage() -> None:
 def test_tokenizer_counts_all_generated_text_without_usage() -> None:
     call = {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a"'}}]}
     parts = {"content": [{"type": "thinking", "thinking": "mn"}, {"type": "text", "text": "op"}]}
-    stream = ReadStream(chunk({"reasoning_content": "xy"}), *text("ab"), chunk(call), chunk({"refusal": "no"}), chunk(parts),
-                STOP, count=len)  # fmt: skip
+    stream = ReadStream(
+        chunk({"reasoning_content": "xy"}), *text("ab"), chunk(call), chunk({"refusal": "no"}), chunk(parts), STOP,
+        count=len,
+    )  # fmt: skip
     assert stream.count == (len('xyabf{"a"nomnop'), "tokenizer")
     assert ReadStream(*text("abc"), STOP, usage(prompt_tokens=1, completion_tokens=2), count=len).count == (2, "server")
     assert ReadStream(STOP, count=len).count == (0, "tokenizer")
