@@ -101,7 +101,7 @@ def test_no_request_arrives_while_rate_is_zero(process: Process) -> None:
     assert (offsets >= 4).sum() > 50
 
 
-def test_zero_rate_gives_no_arrivals() -> None:
+def test_zero_rate_produces_no_arrivals() -> None:
     assert len(compute(0.0)) == 0
 
 
@@ -114,11 +114,11 @@ def test_lead_in_has_first_rate_and_continues_without_gap() -> None:
 
 
 @pytest.mark.parametrize("process", ["poisson", "constant", "gamma"])
-def test_the_same_seed_gives_the_same_schedule(process: Process) -> None:
+def test_same_seed_produces_same_schedule(process: Process) -> None:
     assert np.array_equal(compute(process=process), compute(process=process))
 
 
-def test_another_seed_gives_another_schedule() -> None:
+def test_other_seed_produces_other_schedule() -> None:
     assert not np.array_equal(compute(), compute(seed=8))
 
 

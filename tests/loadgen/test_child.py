@@ -36,7 +36,7 @@ def test_child_with_little_cpu_time_is_waited_for(start_child: Callable[..., Chi
     assert isinstance(start_child(0.3 * timeout_s, share=0.25).receive_report(timeout_s, busy_timeout_s=60), Ready)
 
 
-def test_child_times_out_after_using_its_timeout_in_cpu_time(start_child: Callable[..., Child]) -> None:
+def test_child_that_uses_cpu_time_of_its_timeout_times_out(start_child: Callable[..., Child]) -> None:
     with pytest.raises(ReportTimeoutError, match="has not responded for"):
         start_child(60).receive_report(TIMEOUT_S, busy_timeout_s=600)
 

@@ -11,8 +11,8 @@ pytestmark = pytest.mark.process
 PRINT = "from loadgen.machine import get_clock_id; print(get_clock_id())"
 
 
-def get_clock_id_of_new_process(*before: str) -> str:
-    command = [*before, sys.executable, "-c", PRINT]
+def get_clock_id_of_new_process(*prefix: str) -> str:
+    command = [*prefix, sys.executable, "-c", PRINT]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 

@@ -13,9 +13,9 @@ import resource
 
 @pytest.fixture(autouse=True)
 def hard_limit() -> Iterator[int]:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield before[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    limits_before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield limits_before[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits_before)
 
 
 def test_soft_descriptor_limit_is_raised_up_to_hard_limit(hard_limit: int) -> None:

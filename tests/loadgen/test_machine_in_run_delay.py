@@ -24,10 +24,10 @@ def test_thread_that_shares_core_with_busy_process_reports_cpu_wait() -> None:
         with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as busy:
             assert busy.stdout is not None
             busy.stdout.readline()
-            before, until_s = read_cpu_wait_s(threading.get_native_id()), time.thread_time() + 0.2
+            wait_before, until_s = read_cpu_wait_s(threading.get_native_id()), time.thread_time() + 0.2
             while time.thread_time() < until_s:
                 pass
-            waits.append(subtract_cpu_wait_s(before, read_cpu_wait_s(threading.get_native_id())))
+            waits.append(subtract_cpu_wait_s(wait_before, read_cpu_wait_s(threading.get_native_id())))
             busy.kill()
 
     thread = threading.Thread(target=run)

@@ -275,12 +275,12 @@ def test_stop_with_drain_lets_requests_in_flight_finish(load: LoadProcess) -> No
 def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        before = signal.signal(signal.SIGALRM, lambda *_: load.stop(drain=True))
+        previous_handler = signal.signal(signal.SIGALRM, lambda *_: load.stop(drain=True))
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.5)
             played = Played(load, plan(rate=100, duration=60))
         finally:
-            signal.signal(signal.SIGALRM, before)
+            signal.signal(signal.SIGALRM, previous_handler)
     assert played.ended.stopped_early
 
 
@@ -366,7 +366,7 @@ def test_malformed_response_is_recorded_as_bad_payload_row(load: LoadProcess, sh
 
 
 @pytest.mark.timing
-def test_first_report_may_take_as_long_as_slow_metadata(load: LoadProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_metadata_may_delay_first_report(load: LoadProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.process._SILENCE_TIMEOUT_S", 1.0)
     with ScriptedServer(Script(paths=OIP_PATHS, delay_s=1.3)) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
@@ -571,16 +571,16 @@ def snapshot_resources() -> tuple[int, int, list[int]]:
 
 
 def test_closed_workers_leak_no_process_handle_or_thread() -> None:
-    before = snapshot_resources()
+    resources_before = snapshot_resources()
     for _ in range(5):
         LoadProcess().close()
-    assert snapshot_resources() == before
+    assert snapshot_resources() == resources_before
 
 
 # several workers
 
 
-def test_two_workers_send_same_schedule_as_one() -> None:
+def test_two_workers_send_same_schedule_as_single_worker() -> None:
     arrivals = plan(rate=400, duration=1, process="poisson")
     workload = HttpWorkload("POST", bodies=tuple(b"body %d" % n for n in range(7)))
 
@@ -600,7 +600,7 @@ def test_two_workers_send_same_schedule_as_one() -> None:
 
 
 def test_exception_in_joining_callback_ends_gathering_and_master() -> None:
-    before, joinings = snapshot_resources(), []
+    resources_before, joinings = snapshot_resources(), []
 
     def give_up(joining: Joining) -> None:
         joinings.append(joining)
@@ -610,15 +610,15 @@ def test_exception_in_joining_callback_ends_gathering_and_master() -> None:
     with pytest.raises(KeyboardInterrupt):
         LoadProcess(gather=Gather(local_workers=0, remote_workers=1), on_joining=give_up)
     assert {(joining.joined, joining.expected) for joining in joinings} == {(0, 1)}
-    assert snapshot_resources() == before
+    assert snapshot_resources() == resources_before
 
 
 def test_workers_that_do_not_join_raise_load_error() -> None:
-    before = snapshot_resources()
+    resources_before = snapshot_resources()
     with pytest.raises(LoadError) as failed:
         LoadProcess(gather=Gather(local_workers=0, remote_workers=1, wait_s=0.5))
     assert "worker" in failed.value.message
-    assert snapshot_resources() == before
+    assert snapshot_resources() == resources_before
 
 
 @pytest.mark.usefixtures("unforked")

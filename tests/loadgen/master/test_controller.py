@@ -171,9 +171,9 @@ def test_another_worker_of_host_repeats_preflight_after_loss() -> None:
     master.conductor.evict("a1", "is odd")
     assert master.reported("a2", Preflight)
     master.conductor.evict("a2", "is odd")
-    (done,) = master.engine.of(PreflightDone)  # from the only remaining host
-    assert isinstance(done, PreflightDone)
-    assert done.error is None
+    (preflight_done,) = master.engine.of(PreflightDone)  # from the only remaining host
+    assert isinstance(preflight_done, PreflightDone)
+    assert preflight_done.error is None
 
 
 def test_workers_start_shared_stage_simultaneously_on_their_own_clocks() -> None:
@@ -215,11 +215,11 @@ def test_merged_progress_of_workers_is_reported_four_times_per_second() -> None:
         master.pass_time(0.05)
         for client in ("a1", "b1", "c1"):
             master.say(client, Progress(INDEX, 0, 10, 9, 8, 0, 1, 0.5))
-    reported = master.engine.of(Progress)
-    assert 7 <= len(reported) <= 9
-    assert isinstance(reported[-1], Progress)
-    assert (reported[-1].sent, reported[-1].in_flight) == (27, 3)
-    assert reported[-1].at_ns == pytest.approx(master.clock.now_ns, abs=3e8)
+    progress = master.engine.of(Progress)
+    assert 7 <= len(progress) <= 9
+    assert isinstance(progress[-1], Progress)
+    assert (progress[-1].sent, progress[-1].in_flight) == (27, 3)
+    assert progress[-1].at_ns == pytest.approx(master.clock.now_ns, abs=3e8)
 
 
 def test_stage_ends_after_all_workers_ended_stage() -> None:
@@ -252,9 +252,9 @@ def test_earliest_error_is_reported_on_master_clock_even_from_lost_worker() -> N
     now_ns = master.clock.now_ns
     first = FirstError("tls", now_ns + 3_600 * 10**9, "of a")
     master.say("a1", Progress(INDEX, 0, 9, 9, 8, 1, 0, 0.5, first_errors=(first,)))
-    reported = master.engine.of(Progress)[-1]
-    assert isinstance(reported, Progress)
-    assert reported.first_errors == (FirstError("tls", now_ns, "of a"),)
+    progress = master.engine.of(Progress)[-1]
+    assert isinstance(progress, Progress)
+    assert progress.first_errors == (FirstError("tls", now_ns, "of a"),)
     master.mute.discard("b1")
     master.pass_time(3)  # in which a1 is lost
     later = (FirstError("tls", now_ns + 5, "of b"), FirstError("send", now_ns + 9, "of b"))
@@ -305,7 +305,7 @@ def test_silent_worker_is_lost_after_2_5_s_and_next_stage_runs_without_it() -> N
     assert len(master.reported("b1", RunStage)) == 1
 
 
-def test_worker_lost_between_stages_is_reported_once_and_rows_keep_worker_index() -> None:
+def test_worker_lost_between_stages_is_reported_once_and_rows_have_worker_index() -> None:
     master = master_with_workers("a1", "b1")
     master.mute.add("a1")
     master.pass_time(10.2)
@@ -370,13 +370,13 @@ def test_stage_stopped_during_preparation_ends_without_start_command() -> None:
 def test_preparing_worker_is_not_lost_after_9_5_s_of_silence() -> None:
     """No worker sends requests yet, and reading the workload may block its interpreter for seconds."""
     master = master_with_workers("a1", "b1")
-    for command, done in ((Preflight(), PREFLIGHT), (RunStage(STAGE), StagePrepared(INDEX))):
+    for command, report in ((Preflight(), PREFLIGHT), (RunStage(STAGE), StagePrepared(INDEX))):
         master.conductor.execute(command)
-        master.say("a1", done)
+        master.say("a1", report)
         master.mute.add("b1")
         master.pass_time(9.5)
         master.mute.clear()
-        master.say("b1", done)
+        master.say("b1", report)
     end_of_rest_ns = master.clock.now_ns
     assert not master.reported("b1", Quit)
     assert master.reported("b1", StartStage)

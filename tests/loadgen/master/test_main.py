@@ -155,9 +155,9 @@ def test_generated_token_is_in_no_command_line() -> None:
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
 def test_lost_worker_is_detected_within_3_s_and_other_worker_continues(
-    server: ScriptedServer, how: signal.Signals
+    server: ScriptedServer, signal_number: signal.Signals
 ) -> None:
     with LoadProcess(gather=Gather(local_workers=2)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -167,7 +167,7 @@ def test_lost_worker_is_detected_within_3_s_and_other_worker_continues(
         def kill_worker(progress: Progress) -> bool:
             if progress.sent > 100 and not killed_ns:
                 killed_ns.append(time.perf_counter_ns())
-                os.kill(victim.pid, how)
+                os.kill(victim.pid, signal_number)
             return True
 
         ended = load.run_stage(plan(200, 60), lambda _: None, lambda _: None, kill_worker)
@@ -326,17 +326,17 @@ def start_master_with_stage(server: ScriptedServer) -> tuple[subprocess.Popen[by
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("who", ["engine", "master"])
-def test_workers_exit_when_engine_or_master_exits(server: ScriptedServer, who: str) -> None:
+@pytest.mark.parametrize("killed", ["engine", "master"])
+def test_workers_exit_when_engine_or_master_exits(server: ScriptedServer, killed: str) -> None:
     master, workers = start_master_with_stage(server)
     with master:
         os.kill(workers[0], signal.SIGSTOP)  # a suspended worker must exit, too
-        gone_s = time.monotonic()
-        if who == "master":
+        start_s = time.monotonic()
+        if killed == "master":
             os.kill(workers[0], signal.SIGCONT)
             master.kill()
         elif master.stdin is not None:
-            master.stdin.close()  # as its end does
+            master.stdin.close()  # like an exit of the engine
         master.wait(EXIT_TIMEOUT_S)
         wait_until(lambda: not any(map(is_running, workers)), within_s=EXIT_TIMEOUT_S)
-        assert time.monotonic() - gone_s < EXIT_TIMEOUT_S
+        assert time.monotonic() - start_s < EXIT_TIMEOUT_S

@@ -96,7 +96,9 @@ def test_earliest_error_of_each_class_is_reported() -> None:
     early, late = FirstError("tls", 5, "early"), FirstError("tls", 9, "late")
     other = FirstError("send", 7, "lost")
     assert merge_first_errors([(late,), (), (other, early)]) == (early, other)
-    progress = [Progress(3, 1, 1, 1, 0, 1, 0, 0.1, first_errors=reported) for reported in ((late,), (early, other))]
+    progress = [
+        Progress(3, 1, 1, 1, 0, 1, 0, 0.1, first_errors=first_errors) for first_errors in ((late,), (early, other))
+    ]
     assert merge_progress(3, 9, progress).first_errors == (early, other)
     assert merge_stage_ends(3, 101, 21, [ENDED], (), (early,)).first_errors == (early,)
 

@@ -75,9 +75,12 @@ def test_undecodable_bytes_are_rejected(body: bytes) -> None:
 
 
 def test_text_of_first_error_is_sanitized_and_truncated() -> None:
-    reported = (FirstError("tls", 5, "a\x1b[2J\ncertificate" + "x" * 500), FirstError(NOT_STARTED, 6, "no\tconnection"))
+    first_errors = (
+        FirstError("tls", 5, "a\x1b[2J\ncertificate" + "x" * 500),
+        FirstError(NOT_STARTED, 6, "no\tconnection"),
+    )
     for report in (PROGRESS, ENDED):
-        received = decode_untrusted_report(encode_message(msgspec.structs.replace(report, first_errors=reported)))
+        received = decode_untrusted_report(encode_message(msgspec.structs.replace(report, first_errors=first_errors)))
         assert isinstance(received, Progress | StageEnded)
         first, second = received.first_errors
         assert (first.text[:17], len(first.text)) == ("a [2J certificate", 300)

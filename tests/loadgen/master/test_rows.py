@@ -136,7 +136,7 @@ def test_valid_rows_from_same_clock_pass_unchanged() -> None:
     assert (passed.sent_count, passed.max_lag_ms) == (7, 0.9)
 
 
-def test_rows_get_worker_index_and_keep_all_other_columns() -> None:
+def test_rows_get_worker_index_and_other_columns_are_unchanged() -> None:
     rows = batch()
     moved = decode_rows(rebase_rows(encode_rows(rows), STAGE, SHARE, 3, SAME_CLOCK).body)
     assert moved.column("worker").to_pylist() == [3] * 10

@@ -53,7 +53,7 @@ def test_bounded_lognormal_lengths_stay_within_bounds() -> None:
     assert (lengths.min(), lengths.max() <= 4000) == (200, True)
 
 
-def test_zero_spread_gives_constant_lengths() -> None:
+def test_zero_spread_produces_constant_lengths() -> None:
     assert set(draw(NormalLength(7, 0))) == set(draw(LognormalLength(7, 0))) == {7}
 
 

@@ -46,7 +46,7 @@ def test_request_starts_after_last_of_its_parents(order: tuple[int, ...]) -> Non
     assert state.is_over
 
 
-def test_failed_session_starts_no_request_and_is_over_after_pending_ones() -> None:
+def test_failed_session_starts_no_request_and_ends_after_pending_requests() -> None:
     state = SessionState(FAN)
     state.on_success(0)
     state.end(SessionOutcome.FAILED, dropped_count=1)

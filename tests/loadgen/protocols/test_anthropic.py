@@ -206,15 +206,15 @@ def test_session_requests_have_alternating_roles_system_prompt_and_api_version()
     workload = OpenAiWorkload("messages", "m", prompts, extra_body=b'{"thinking": {"type": "disabled"}}')
     for headers, version in (((), b"2023-06-01"), ((("Anthropic-Version", "2024-01-01"),), b"2024-01-01")):
         endpoint = Endpoint(("http://127.0.0.1:9/base?a=b",), headers=headers)
-        built = build_openai(workload, endpoint, parse_url(endpoint.urls[0]))
-        head, _, body = built.requests[1].partition(b"\r\n\r\n")
+        prepared = build_openai(workload, endpoint, parse_url(endpoint.urls[0]))
+        head, _, body = prepared.requests[1].partition(b"\r\n\r\n")
         assert head.startswith(b"POST /base/v1/messages?a=b HTTP/1.1\r\n")
         assert head.lower().count(b"anthropic-version: ") == head.lower().count(b"anthropic-version: " + version) == 1
     sent = json.loads(body)
     assert [message["role"] for message in sent["messages"]] == ["user", "assistant", "user"]
     assert (len(sent["system"].split()), sent["max_tokens"], sent["stream"]) == (2, 4, True)
     assert sent.keys() == {"model", "system", "messages", "max_tokens", "stream", "thinking"}
-    assert built.sessions is not None
+    assert prepared.sessions is not None
 
 
 def test_text_and_tool_calls_of_message_are_collected() -> None:

@@ -68,5 +68,5 @@ def test_size_of_filled_body_and_path_is_limited(monkeypatch: pytest.MonkeyPatch
         PathTemplate("/{{long}}").fill(row)
 
 
-def test_long_unterminated_placeholder_is_kept_as_text() -> None:
+def test_long_unterminated_placeholder_is_left_unchanged() -> None:
     assert fill("{{" + " " * 200_000) == b"{{" + b" " * 200_000

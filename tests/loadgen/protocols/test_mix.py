@@ -50,7 +50,7 @@ def chat(model: str, prompts: Prompts = FEW, **more: Any) -> OpenAiWorkload:
     return OpenAiWorkload("chat", model, prompts, **more)
 
 
-def test_class_of_arrival_is_drawn_by_weight_and_requests_of_class_keep_order() -> None:
+def test_class_of_arrival_is_drawn_by_weight_and_its_requests_are_in_order() -> None:
     prepared = mix(
         ("a", 7, chat("m")), ("b", 2, chat("lora", extra_body=b'{"priority": 5}')), ("c", 1, chat("m", seed=3))
     )

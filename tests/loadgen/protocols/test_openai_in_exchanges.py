@@ -197,7 +197,7 @@ def test_messages_api_needs_version_and_max_tokens_and_may_stream_tool_calls() -
     stream = build_chunked_stream(events("messages", reasoning_tokens=3, is_tool_call=True, cached_tokens=4))
     error, exchange = receive(stream, "messages")
     tokens = require_tokens(exchange)
-    # the name of the tool is a chunk beside its six tokens
+    # the name of the tool is a chunk in addition to its six tokens
     assert (error, tokens.tokens_in, tokens.tokens_out, len(tokens.chunk_ns or ())) == (None, 10, 9, 10)
     assert tokens.details is not None
     assert tokens.details.tokens_cached == 4

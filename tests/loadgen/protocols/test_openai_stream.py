@@ -429,7 +429,7 @@ def test_null_usage_in_chunks_is_ignored() -> None:
     assert (stream.count, stream.tokens.chunk_tokens) == ((3, "server"), None)
 
 
-def test_continuous_usage_gives_token_count_of_each_chunk() -> None:
+def test_continuous_usage_sets_token_count_of_each_chunk() -> None:
     counts = [(chunk, {"role": "assistant"}, 0), (chunk, {"content": "a"}, 1), (chunk, {"content": ""}, 2),
               (chunk, {"content": "bc"}, 4), (chunk, {"content": "d"}, 4), (chunk, {"content": "e"}, 5)]  # fmt: skip
     pieces = [make(delta, usage={"prompt_tokens": 9, "completion_tokens": total}) for make, delta, total in counts]

@@ -127,7 +127,7 @@ def test_full_cache_evicts_oldest_prefix_from_its_end() -> None:
     prompts = {"a": words(8), "b": words(9, "b"), "c": words(5, "c"), "a again": words(8), "b again": words(9, "b")}
     requests = [request(name, prompt, 100 * at, 1) for at, (name, prompt) in enumerate(prompts.items())]
     events = simulate(settings, *requests)
-    # c takes the last block of b, which was not full, and the second of a; then c's is the oldest.
+    # c is allocated the last block of b, which was not full, and the second of a; then c's is the oldest.
     assert list_admissions(events) == [("a", 0), ("b", 0), ("c", 0), ("a again", 4), ("b again", 8)]
     evictions = [(event.request_id, event.evicted) for event in events if event.kind == EventKind.EVICTED]
     hashes = {
@@ -142,7 +142,7 @@ def test_last_admitted_request_is_preempted_and_recomputes_uncached_tokens() -> 
     events = simulate(config(num_gpu_blocks=4), *requests, request("c", words(3, "c"), 1, 1))
     preemptions = [(event.request_id, event.computed_tokens) for event in events if event.kind == EventKind.PREEMPTED]
     assert preemptions == [("b", 8)]
-    # of the two free blocks, a takes one; b needs two; c would need one, but came after b
+    # a uses one of the two free blocks; b needs two; c would need one, but arrived after b
     assert list_admissions(events) == [("a", 0), ("b", 0), ("b", 4), ("c", 0)]
     resumed_ms = list_times_ms(events, "b", EventKind.ADMITTED)[1]
     assert resumed_ms == list_times_ms(events, "a")[-1]
@@ -191,7 +191,7 @@ def test_step_continues_with_next_request_after_preemption() -> None:
 def test_free_cached_blocks_are_no_room_for_request_that_shares_them() -> None:
     first, second = request("a", words(12), 0, 1), request("b", words(5, "b"), 100, 3)
     events = simulate(config(num_gpu_blocks=4), first, second, request("c", words(13), 101, 1))
-    # b took the block that was free and the last of a; c shares two, and needs two more
+    # b uses the free block and the last of a; c shares two blocks, and needs two more
     assert list_admissions(events) == [("a", 0), ("b", 0), ("c", 8)]
     assert list_times_ms(events, "c", EventKind.ADMITTED) == [list_times_ms(events, "b")[-1]]
 
@@ -330,7 +330,7 @@ def evicting_oracle(prompts: Sequence[Sequence[str]], block: int, capacity: int)
         while hit < (len(prompt) - 1) // block and prefixes[hit] in recent:
             hit += 1
         hits.append(hit * block)
-        spare = capacity - -(-len(prompt) // block)  # blocks that keep what was cached before
+        spare = capacity - -(-len(prompt) // block)  # blocks that remain for previously cached prefixes
         others = [prefix for prefix in recent if prefix not in prefixes[:hit]]
         others = others[max(0, len(others) - spare) :]
         recent = [*others, *reversed(prefixes)]

@@ -149,7 +149,7 @@ def test_response_with_cached_head_is_not_parsed_again(monkeypatch: pytest.Monke
     monkeypatch.setattr(wire.connection._response_parser, "feed", None)  # would be called
     wire.send_request()
     wire.receive(RESPONSES[1])
-    assert [done.body for done in wire.done] == [b"{}", b"{}", b"[]"]
+    assert [exchange.body for exchange in wire.done] == [b"{}", b"{}", b"[]"]
     assert wire.done[0].headers == wire.done[2].headers == [(b"Content-Length", b"2")]
 
 
@@ -158,11 +158,11 @@ def test_request_is_written_before_send_returns_and_times_are_in_order() -> None
     wire.send_request()
     assert wire.written == [b"ask"]
     wire.receive(OK, b"Content-Length: 1\r\n\r\n", b"x")
-    (done,) = wire.done
-    assert done.sent_ns is not None
-    assert done.first_byte_ns is not None
-    assert done.end_ns is not None
-    assert done.sent_ns < done.first_byte_ns < done.end_ns
+    (exchange,) = wire.done
+    assert exchange.sent_ns is not None
+    assert exchange.first_byte_ns is not None
+    assert exchange.end_ns is not None
+    assert exchange.sent_ns < exchange.first_byte_ns < exchange.end_ns
 
 
 def test_surplus_bytes_after_response_close_connection() -> None:
@@ -178,7 +178,9 @@ def test_client_certificate_rejection_after_handshake_is_tls_error() -> None:
     wire = Wire()
     wire.send_request()
     wire.connection.connection_lost(refusal)
-    assert [(done.error, done.detail) for done in wire.done] == [("tls", "the server requires a client certificate")]
+    assert [(exchange.error, exchange.detail) for exchange in wire.done] == [
+        ("tls", "the server requires a client certificate")
+    ]
 
 
 def test_unsolicited_bytes_close_idle_connection() -> None:
@@ -193,10 +195,10 @@ def test_stream_reader_receives_each_read_with_its_time() -> None:
     wire, reader = Wire(), KeptPieces()
     wire.send_request(reader=reader)
     wire.receive(EVENTS + b"3\r\nabc\r\n2\r\nde\r\n", b"1\r", b"\n", b"f\r\n0\r\n", b"\r\n")
-    (done,) = wire.done
-    assert (reader.pieces, done.body, done.error, done.status) == ([b"abcde", b"f"], b"", None, 200)
-    assert done.end_ns is not None
-    assert done.first_byte_ns == reader.at_ns[0] < reader.at_ns[1] < done.end_ns
+    (exchange,) = wire.done
+    assert (reader.pieces, exchange.body, exchange.error, exchange.status) == ([b"abcde", b"f"], b"", None, 200)
+    assert exchange.end_ns is not None
+    assert exchange.first_byte_ns == reader.at_ns[0] < reader.at_ns[1] < exchange.end_ns
     assert wire.times_free == 1
 
 
@@ -232,7 +234,9 @@ def test_reader_can_reject_response_during_read(last: bytes) -> None:
     wire, reader = Wire(), KeptPieces(refused=b"bad", error="bad-output")
     wire.send_request(reader=reader)
     wire.receive(EVENTS + b"2\r\nok\r\n3\r\nbad\r\n4\r\nmore\r\n" + last, b"1\r\nx\r\n0\r\n\r\n")
-    assert [(done.error, done.detail, done.status) for done in wire.done] == [("bad-output", "as refused", 200)]
+    assert [(exchange.error, exchange.detail, exchange.status) for exchange in wire.done] == [
+        ("bad-output", "as refused", 200)
+    ]
     assert reader.pieces == [b"okbadmore"]
     assert wire.is_closed
     assert wire.times_free == 0
@@ -248,7 +252,7 @@ def test_exception_in_reader_is_bad_payload_without_its_message() -> None:
     wire = Wire()
     wire.send_request(reader=Broken())
     wire.receive(EVENTS + b"2\r\nok\r\n")
-    assert [done.error for done in wire.done] == ["bad-payload"]
+    assert [exchange.error for exchange in wire.done] == ["bad-payload"]
     assert wire.done[0].detail is not None
     assert "secret" not in wire.done[0].detail
 
@@ -270,9 +274,9 @@ def test_streamed_response_is_not_stored_but_limited_in_size(monkeypatch: pytest
     wire.receive(*([piece] * 79))
     assert (wire.done, reader.count) == ([], 79 * 2**20)  # a stored response would have been rejected at 64 MiB
     wire.receive(piece)
-    (done,) = wire.done
-    assert (done.error, done.detail) == ("bad-payload", "the response exceeds 80 MiB")
-    assert done.bytes_received < 80 * 2**20
+    (exchange,) = wire.done
+    assert (exchange.error, exchange.detail) == ("bad-payload", "the response exceeds 80 MiB")
+    assert exchange.bytes_received < 80 * 2**20
 
 
 class CountedBytes(KeptPieces):
@@ -297,9 +301,9 @@ def test_size_of_heads_trailers_and_chunk_extensions_is_limited(start: bytes, re
     wire = Wire()
     wire.send_request(reader=KeptPieces())
     wire.receive(start, *[repeated * (65_536 // len(repeated))] * 20)
-    (done,) = wire.done
-    assert done.error == "bad-payload"
-    assert done.bytes_received < 1.2 * 2**20
+    (exchange,) = wire.done
+    assert exchange.error == "bad-payload"
+    assert exchange.bytes_received < 1.2 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -319,7 +323,7 @@ def test_unreadable_response_is_described_without_its_content(data: bytes, detai
     wire = Wire()
     wire.send_request()
     wire.receive(data)
-    assert [(done.error, done.detail) for done in wire.done] == [("bad-payload", detail)]
+    assert [(exchange.error, exchange.detail) for exchange in wire.done] == [("bad-payload", detail)]
 
 
 @pytest.mark.parametrize("when", ["free", "done"])
@@ -409,7 +413,7 @@ def test_compressed_response_is_decompressed_each_time(coding: str) -> None:
     for _ in range(3):  # the head of a response is cached, its content is not
         wire.send_request()
         wire.receive(data)
-    assert [(done.error, done.body, done.bytes_received) for done in wire.done] == [
+    assert [(exchange.error, exchange.body, exchange.bytes_received) for exchange in wire.done] == [
         (None, b'{"ok": true}', len(data))
     ] * 3
     assert not wire.is_closed
@@ -422,7 +426,7 @@ def test_compressed_body_with_length_of_its_content_is_decompressed_each_time() 
     for _ in range(2):
         wire.send_request()
         wire.receive(data)
-    assert [done.body for done in wire.done] == [content] * 2
+    assert [exchange.body for exchange in wire.done] == [content] * 2
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -449,7 +453,7 @@ def test_truncated_or_too_large_compressed_response_is_error(
         wire = Wire()
         wire.send_request(reader=reader)
         wire.receive(data)
-        assert [done.error for done in wire.done] == ["bad-payload"]
+        assert [exchange.error for exchange in wire.done] == ["bad-payload"]
 
 
 def test_gzip_members_and_empty_body_are_complete_responses() -> None:
@@ -459,4 +463,4 @@ def test_gzip_members_and_empty_body_are_complete_responses() -> None:
     for data in (head % len(body) + body, head % 0):
         wire.send_request()
         wire.receive(data)
-    assert [(done.error, done.body) for done in wire.done] == [(None, b"first second"), (None, b"")]
+    assert [(exchange.error, exchange.body) for exchange in wire.done] == [(None, b"first second"), (None, b"")]

@@ -55,7 +55,7 @@ def test_grpc_message_and_response_are_transferred_unchanged(call: Call, method:
 
     with OpenInference() as server:
         call(Endpoint((server.url,)), make_calls)
-    assert [seen.model_name for seen in server.seen] == ["m", "m"]
+    assert [request.model_name for request in server.seen] == ["m", "m"]
 
 
 def test_other_grpc_method_can_be_called(call: Call) -> None:
@@ -81,8 +81,8 @@ def test_other_grpc_method_can_be_called(call: Call) -> None:
 )
 def test_grpc_error_becomes_http_status_without_server_message(call: Call, code: str, status: int) -> None:
     async def make_calls(caller: Caller) -> None:
-        done = await caller.ask()
-        assert (done.error, done.status, done.detail) == (None, status, f"gRPC status {code}")
+        exchange = await caller.ask()
+        assert (exchange.error, exchange.status, exchange.detail) == (None, status, f"gRPC status {code}")
 
     with rejecting_server(grpc.StatusCode[code], "canary") as server:
         call(Endpoint((server.url,)), make_calls)
@@ -90,10 +90,10 @@ def test_grpc_error_becomes_http_status_without_server_message(call: Call, code:
 
 def test_closed_port_is_connect_error(call: Call) -> None:
     async def make_calls(caller: Caller) -> None:
-        done = await caller.ask()
-        assert (done.error, done.status, done.reused) == ("connect", None, False)
-        assert "refused" in str(done.detail)
-        assert done.sent_ns is not None
+        exchange = await caller.ask()
+        assert (exchange.error, exchange.status, exchange.reused) == ("connect", None, False)
+        assert "refused" in str(exchange.detail)
+        assert exchange.sent_ns is not None
         assert (caller.transport.opened_count, caller.transport.sent_count) == (0, 1)
 
     call(Endpoint((f"grpc://127.0.0.1:{closed_port()}",)), make_calls)
@@ -154,8 +154,8 @@ def test_stream_ends_at_idle_timeout() -> None:
 
     async def make_calls(caller: Caller) -> None:
         start_s, reader = perf_counter(), KeptPieces()
-        done = await caller.ask(reader)
-        assert (done.error, len(reader.pieces)) == ("timeout", 1)
+        exchange = await caller.ask(reader)
+        assert (exchange.error, len(reader.pieces)) == ("timeout", 1)
         assert 0.3 <= perf_counter() - start_s < 0.8
 
     with OpenInference(stream=stall) as server:
@@ -180,16 +180,16 @@ def test_each_streamed_message_is_timed_and_read_on_arrival() -> None:
     async def make_calls(caller: Caller) -> None:
         reader = Following()
         go_on.release()
-        done = await caller.ask(reader)
-        assert (done.error, done.status, done.body) == (None, 200, b"")
+        exchange = await caller.ask(reader)
+        assert (exchange.error, exchange.status, exchange.body) == (None, 200, b"")
         values = [
             ModelStreamInferResponse.FromString(piece).infer_response.outputs[0].contents.fp32_contents[0]
             for piece in reader.pieces
         ]
         assert values == [0, 1, 2]
-        assert done.bytes_received == sum(map(len, reader.pieces))
-        assert done.end_ns is not None
-        for sent, at, after in zip(sent_ns, reader.at_ns, [*sent_ns[1:], done.end_ns], strict=True):
+        assert exchange.bytes_received == sum(map(len, reader.pieces))
+        assert exchange.end_ns is not None
+        for sent, at, after in zip(sent_ns, reader.at_ns, [*sent_ns[1:], exchange.end_ns], strict=True):
             assert sent < at < after
 
     with OpenInference(stream=respond) as server:
@@ -202,8 +202,8 @@ def test_rejection_by_reader_ends_stream() -> None:
             yield ModelStreamInferResponse(infer_response=floats(0, 1))
 
     async def make_calls(caller: Caller) -> None:
-        done = await caller.ask(KeptPieces(refused=b"m", error="bad-output"))
-        assert (done.error, done.status) == ("bad-output", 200)
+        exchange = await caller.ask(KeptPieces(refused=b"m", error="bad-output"))
+        assert (exchange.error, exchange.status) == ("bad-output", 200)
 
     with OpenInference(stream=endless) as server:
         call_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
@@ -220,8 +220,8 @@ def test_stream_interrupted_after_response_is_truncated() -> None:
         while not reader.pieces:
             await asyncio.sleep(0)
         await asyncio.to_thread(server.stop)
-        done = await pending
-        assert done.error == "truncated" or done.status in (499, 503)
+        exchange = await pending
+        assert exchange.error == "truncated" or exchange.status in (499, 503)
 
     with OpenInference(stream=respond_and_hang) as server:
         call_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
@@ -251,9 +251,9 @@ def test_concurrent_calls_are_limited_and_queued_in_order(call: Call) -> None:
         await asyncio.to_thread(wait_until, lambda: len(server.seen) == 2)
         assert (caller.pool.sent_count, caller.pool.outstanding_count) == (2, 5)
         server.released.set()
-        done = await asyncio.gather(*pending)
-        assert [exchange.error for exchange in done] == [None] * 5
-        starts = [exchange.sent_ns for exchange in done if exchange.sent_ns is not None]
+        exchanges = await asyncio.gather(*pending)
+        assert [exchange.error for exchange in exchanges] == [None] * 5
+        starts = [exchange.sent_ns for exchange in exchanges if exchange.sent_ns is not None]
         assert len(starts) == 5
         assert starts == sorted(starts)
 
@@ -266,9 +266,9 @@ def test_abort_ends_calls_in_flight_and_queued_calls(call: Call) -> None:
         pending = [caller.submit() for _ in range(4)]
         await asyncio.to_thread(wait_until, lambda: len(server.seen) == 3)
         caller.transport.abort()
-        done = await asyncio.gather(*pending)
-        assert [exchange.error for exchange in done] == ["timeout"] * 4
-        assert [exchange.sent_ns is None for exchange in done] == [False, False, False, True]
+        exchanges = await asyncio.gather(*pending)
+        assert [exchange.error for exchange in exchanges] == ["timeout"] * 4
+        assert [exchange.sent_ns is None for exchange in exchanges] == [False, False, False, True]
         server.released.set()
         assert (await caller.ask()).error is None
         assert caller.pool.outstanding_count == 0
@@ -283,9 +283,9 @@ def test_shed_calls_fail_with_local_limit_and_queued_call_is_sent(call: Call) ->
         await asyncio.to_thread(wait_until, lambda: len(server.seen) == 3)
         caller.pool.shed()
         server.released.set()
-        done = await asyncio.gather(*pending)
-        assert [exchange.error for exchange in done] == ["local-limit"] * 3 + [None]
-        assert "exceed 512 MiB in total" in str(done[0].detail)
+        exchanges = await asyncio.gather(*pending)
+        assert [exchange.error for exchange in exchanges] == ["local-limit"] * 3 + [None]
+        assert "exceed 512 MiB in total" in str(exchanges[0].detail)
         assert caller.pool.outstanding_count == 0
 
     with hanging_server() as server:
@@ -314,7 +314,7 @@ def test_headers_become_metadata_and_can_be_renewed(call: Call) -> None:
 
     with OpenInference() as server:
         call(endpoint(("Authorization", "Bearer one")), make_calls)
-    first, second = (seen for _, seen in server.metadata_seen)
+    first, second = (metadata for _, metadata in server.metadata_seen)
     assert (first["authorization"], second["authorization"]) == ("Bearer one", "Bearer two")
     assert (first["x-bin"], first["k-bin"]) == (b"1", b"2")
     assert str(first["user-agent"]).startswith("sizewise")
@@ -349,10 +349,10 @@ def test_closed_transport_leaves_no_threads(call: Call) -> None:
 
     def list_remaining_threads() -> list[threading.Thread]:
         """Exclude the threads of the server's own pool."""
-        new = set(threading.enumerate()) - before
+        new = set(threading.enumerate()) - threads_before
         return [thread for thread in new if not thread.name.startswith("ThreadPoolExecutor")]
 
     with OpenInference() as server:
-        before = set(threading.enumerate())
+        threads_before = set(threading.enumerate())
         call(Endpoint((server.url,)), make_calls)
         wait_until(lambda: not list_remaining_threads())

@@ -36,14 +36,14 @@ def credentials(certificate: Path, clients: Path | None = None) -> grpc.ServerCr
 
 
 def test_server_certificate_is_verified_with_configured_ca(call: Call, tmp_path: Path) -> None:
-    certificate, other = self_signed(tmp_path / "server.pem"), self_signed(tmp_path / "other.pem")
+    certificate, other_ca = self_signed(tmp_path / "server.pem"), self_signed(tmp_path / "other.pem")
     errors: list[str | None] = []
 
     async def make_calls(caller: Caller) -> None:
         errors.append((await caller.ask()).error)
 
     with OpenInference(credentials=credentials(certificate)) as server:
-        for tls in (Tls(), Tls(ca_file=str(other)), Tls(ca_file=str(certificate))):
+        for tls in (Tls(), Tls(ca_file=str(other_ca)), Tls(ca_file=str(certificate))):
             call(Endpoint((server.url,), tls=tls), make_calls)
     assert errors == ["tls", "tls", None]
 

@@ -14,8 +14,8 @@ from tests.fakes.asker import Asker, Converse
 def test_replicas_share_requests_with_their_own_host_header(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
         for turn in range(4):
-            done = await asker.ask(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{first_server.port}\r\n\r\n".encode())
-            assert (done.error, done.target) == (None, turn % 2)
+            exchange = await asker.ask(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{first_server.port}\r\n\r\n".encode())
+            assert (exchange.error, exchange.target) == (None, turn % 2)
         assert (asker.transport.opened_count, asker.transport.sent_count) == (2, 4)
 
     with ScriptedServer(Script()) as first_server, ScriptedServer(Script()) as second_server:
@@ -26,8 +26,8 @@ def test_replicas_share_requests_with_their_own_host_header(converse: Converse) 
 
 def test_requests_to_unreachable_replica_fail_with_connect_error(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
-        done = [await asker.ask() for _ in range(6)]
-        assert Counter((exchange.target, exchange.error) for exchange in done) == {(0, None): 3, (1, "connect"): 3}
+        exchanges = [await asker.ask() for _ in range(6)]
+        assert Counter((exchange.target, exchange.error) for exchange in exchanges) == {(0, None): 3, (1, "connect"): 3}
 
     with ScriptedServer(Script()) as server:
         converse(Endpoint((server.url, "http://127.0.0.1:1")), send_requests)
@@ -37,8 +37,8 @@ def test_requests_to_unreachable_replica_fail_with_connect_error(converse: Conve
 def test_slow_replica_gets_fewer_requests(converse: Converse, balance: Balance) -> None:
     async def send_requests(asker: Asker) -> None:
         stuck = [asker.submit() for _ in range(2)]
-        done = [await asker.ask() for _ in range(20)]
-        assert {exchange.target for exchange in done} == {0}
+        exchanges = [await asker.ask() for _ in range(20)]
+        assert {exchange.target for exchange in exchanges} == {0}
         asker.transport.abort()
         assert [exchange.result().error for exchange in stuck].count("timeout") >= 1
 

@@ -34,14 +34,14 @@ def test_response_body_is_read_for_each_framing(converse: Converse, mode: ReplyM
 
     async def send_requests(asker: Asker) -> None:
         for _ in range(2):
-            done = await asker.ask()
-            assert (done.error, done.status, done.body) == (None, 201, b'{"a": 1}')
-            assert (b"X-Kept", b"yes") in done.headers
-            assert done.sent_ns is not None
-            assert done.first_byte_ns is not None
-            assert done.end_ns is not None
-            assert done.sent_ns <= done.first_byte_ns <= done.end_ns
-            assert done.bytes_received > len(done.body)
+            exchange = await asker.ask()
+            assert (exchange.error, exchange.status, exchange.body) == (None, 201, b'{"a": 1}')
+            assert (b"X-Kept", b"yes") in exchange.headers
+            assert exchange.sent_ns is not None
+            assert exchange.first_byte_ns is not None
+            assert exchange.end_ns is not None
+            assert exchange.sent_ns <= exchange.first_byte_ns <= exchange.end_ns
+            assert exchange.bytes_received > len(exchange.body)
 
     with ScriptedServer(Script(reply)) as server:
         converse(Endpoint((server.url,)), send_requests)
@@ -99,8 +99,8 @@ def test_continuous_bytes_postpone_only_idle_timeout(converse: Converse) -> None
         assert (await asker.ask()).error is None
 
     async def send_slow_request(asker: Asker) -> None:
-        done = await asker.ask()
-        assert (done.error, done.status) == ("timeout", 200)
+        exchange = await asker.ask()
+        assert (exchange.error, exchange.status) == ("timeout", 200)
 
     with ScriptedServer(Script(slow)) as server:
         converse(Endpoint((server.url,), timeouts=Timeouts(idle_s=0.2)), send_requests)
@@ -109,9 +109,9 @@ def test_continuous_bytes_postpone_only_idle_timeout(converse: Converse) -> None
 
 def test_closed_port_is_connect_error(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
-        done = await asker.ask()
-        assert (done.error, done.status, done.first_byte_ns) == ("connect", None, None)
-        assert done.sent_ns == done.queued_ns
+        exchange = await asker.ask()
+        assert (exchange.error, exchange.status, exchange.first_byte_ns) == ("connect", None, None)
+        assert exchange.sent_ns == exchange.queued_ns
         assert asker.transport.sent_count == 1
 
     converse(Endpoint((f"http://127.0.0.1:{closed_port()}",)), send_requests)
@@ -122,13 +122,13 @@ def test_missing_file_descriptor_is_local_limit(converse: Converse) -> None:
     import resource
 
     async def send_requests(asker: Asker) -> None:
-        before = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        limits_before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits_before[1]))
         try:
-            done = await asker.ask()
+            exchange = await asker.ask()
         finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        assert (done.error, done.detail) == ("local-limit", "Too many open files")
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits_before)
+        assert (exchange.error, exchange.detail) == ("local-limit", "Too many open files")
         assert (await asker.ask()).error is None
 
     with ScriptedServer(Script()) as server:
@@ -137,8 +137,8 @@ def test_missing_file_descriptor_is_local_limit(converse: Converse) -> None:
 
 def test_connection_not_accepted_in_time_is_connect_error(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
-        done = await asker.ask()
-        assert (done.error, done.detail) == ("connect", "no connection was established within 0.2 s")
+        exchange = await asker.ask()
+        assert (exchange.error, exchange.detail) == ("connect", "no connection was established within 0.2 s")
 
     with socket.socket() as listener:  # a listener with a full backlog
         listener.bind(("127.0.0.1", 0))
@@ -180,8 +180,8 @@ def test_idle_connections_are_reused(converse: Converse) -> None:
         both = await asyncio.gather(asker.submit(), asker.submit())
         later = [await asker.ask() for _ in range(20)]
         assert not first.reused
-        assert sorted(done.reused for done in both) == [False, True]
-        assert all(done.reused for done in later)
+        assert sorted(exchange.reused for exchange in both) == [False, True]
+        assert all(exchange.reused for exchange in later)
         assert asker.transport.opened_count == 2
 
     with ScriptedServer(Script(delay_s=0.02)) as server:
@@ -190,9 +190,9 @@ def test_idle_connections_are_reused(converse: Converse) -> None:
 
 def test_requests_beyond_max_connections_are_queued_in_order(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
-        done = await asyncio.gather(*(asker.submit(b"GET /%d HTTP/1.1\r\n\r\n" % n) for n in range(6)))
+        exchanges = await asyncio.gather(*(asker.submit(b"GET /%d HTTP/1.1\r\n\r\n" % n) for n in range(6)))
         assert asker.transport.opened_count == 2
-        times = [(exchange.sent_ns, exchange.end_ns) for exchange in done]
+        times = [(exchange.sent_ns, exchange.end_ns) for exchange in exchanges]
         starts = [start_ns for start_ns, _ in times if start_ns is not None]
         ends = [end_ns for _, end_ns in times if end_ns is not None]
         assert len(starts) == len(ends) == 6
@@ -233,14 +233,14 @@ def test_unexpected_connection_error_fails_one_request_per_attempt(
 
     async def send_requests(asker: Asker) -> None:
         monkeypatch.setattr(asker.pool._route, "connect", connect)
-        done = await asyncio.gather(asker.submit(), asker.submit())
-        assert [(exchange.error, exchange.detail) for exchange in done] == [("connect", "NotImplementedError")] * 2
+        exchanges = await asyncio.gather(asker.submit(), asker.submit())
+        assert [(exchange.error, exchange.detail) for exchange in exchanges] == [("connect", "NotImplementedError")] * 2
 
     converse(Endpoint((f"http://127.0.0.1:{closed_port()}",)), send_requests)
     assert len(attempts) == 2
 
 
-def test_abort_keeps_idle_connections(converse: Converse) -> None:
+def test_abort_closes_no_idle_connection(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
         await asyncio.gather(asker.submit(), asker.submit())
         hung = asker.submit(b"GET /hang HTTP/1.1\r\n\r\n")
@@ -259,8 +259,8 @@ def test_idle_connection_closed_by_server_is_replaced(converse: Converse) -> Non
         server.close_connections()
         while asker.pool._idle_connections:
             await asyncio.sleep(0)
-        done = await asker.ask()
-        assert (done.error, done.reused) == (None, False)
+        exchange = await asker.ask()
+        assert (exchange.error, exchange.reused) == (None, False)
 
     with ScriptedServer(Script()) as server:
         converse(Endpoint((server.url,)), send_requests)
@@ -278,8 +278,8 @@ def test_unnoticed_close_of_idle_connection_is_no_error(converse: Converse, monk
         poll = select.poll()
         poll.register(idle._transport.get_extra_info("socket").fileno(), select.POLLIN)
         assert poll.poll(5_000)  # the event loop does not run meanwhile
-        done = await asker.ask()
-        assert (done.error, done.reused) == (None, False)
+        exchange = await asker.ask()
+        assert (exchange.error, exchange.reused) == (None, False)
 
     with ScriptedServer(Script()) as server:
         converse(Endpoint((server.url,)), send_requests)
@@ -288,8 +288,8 @@ def test_unnoticed_close_of_idle_connection_is_no_error(converse: Converse, monk
 def test_reused_connection_that_breaks_is_send_error_and_not_repeated(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
         await asker.ask()
-        done = await asker.ask(b"GET /drop HTTP/1.1\r\n\r\n")
-        assert (done.error, done.reused, done.status) == ("send", True, None)
+        exchange = await asker.ask(b"GET /drop HTTP/1.1\r\n\r\n")
+        assert (exchange.error, exchange.reused, exchange.status) == ("send", True, None)
         assert (await asker.ask()).error is None
 
     with ScriptedServer(Script(paths={"/drop": Reply(mode="drop")})) as server:
@@ -313,8 +313,8 @@ def test_opened_connections_match_server_count_and_highest_concurrency(
 def test_server_that_closes_after_response_gets_one_connection_per_request(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
         for together in (1, 4, 1, 1):
-            done = await asyncio.gather(*(asker.submit() for _ in range(together)))
-            assert not any(exchange.reused or exchange.error for exchange in done)
+            exchanges = await asyncio.gather(*(asker.submit() for _ in range(together)))
+            assert not any(exchange.reused or exchange.error for exchange in exchanges)
         assert asker.transport.opened_count == server.connection_count == 7
 
     with ScriptedServer(Script(Reply(mode="close-after"))) as server:
@@ -323,18 +323,18 @@ def test_server_that_closes_after_response_gets_one_connection_per_request(conve
 
 def test_submitting_during_abort_blocks_neither_abort_nor_close(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
-        done: list[Exchange] = []
+        exchanges: list[Exchange] = []
 
         def submit_again(exchange: Exchange) -> None:
-            done.append(exchange)
+            exchanges.append(exchange)
             asker.transport.submit(Exchange(0, 0, 0, GET, callback))
 
         callback: Callable[[Exchange], None] = submit_again
         for _ in range(2):
             asker.transport.submit(Exchange(0, 0, 0, GET, callback))
         asker.transport.abort()
-        assert [completed.error for completed in done] == ["timeout"] * 2
-        callback = done.append
+        assert [completed.error for completed in exchanges] == ["timeout"] * 2
+        callback = exchanges.append
 
     with ScriptedServer(Script(Reply(mode="hang"))) as server:
         converse(Endpoint((server.url,), max_connections=1), send_requests)
@@ -352,8 +352,8 @@ def test_response_beyond_size_limit_is_bad_payload(converse: Converse) -> None:
 def test_head_request_has_no_body_and_reuses_connection(converse: Converse, mode: ReplyMode, opened: int) -> None:
     async def send_requests(asker: Asker) -> None:
         for _ in range(2):
-            done = await asker.ask(b"HEAD / HTTP/1.1\r\n\r\n", is_head=True)
-            assert (done.error, done.status, done.body) == (None, 200, b"")
+            exchange = await asker.ask(b"HEAD / HTTP/1.1\r\n\r\n", is_head=True)
+            assert (exchange.error, exchange.status, exchange.body) == (None, 200, b"")
         assert asker.transport.opened_count == opened
 
     with ScriptedServer(Script(Reply(mode=mode))) as server:
@@ -379,14 +379,16 @@ def test_connections_opened_for_stall_are_closed_again(converse: Converse, monke
 
     async def send_requests(asker: Asker) -> None:
         pending = [asker.submit() for _ in range(100)]
-        assert [done.error for done in await asyncio.gather(*pending)] == [None] * 100
+        assert [exchange.error for exchange in await asyncio.gather(*pending)] == [None] * 100
         assert len(asker.pool.list_descriptors()) > 40
         async with asyncio.timeout(20):
             while len(asker.pool.list_descriptors()) > 32:
                 assert (await asker.ask()).error is None
         assert asker.pool.outstanding_count == 0
         opened_count = asker.pool.opened_count
-        assert [done.error for done in await asyncio.gather(*(asker.submit() for _ in range(32)))] == [None] * 32
+        assert [exchange.error for exchange in await asyncio.gather(*(asker.submit() for _ in range(32)))] == [
+            None
+        ] * 32
         assert (asker.pool.opened_count, asker.pool.closed_idle_count) == (opened_count, 0)
 
     with ScriptedServer(Script(delay_s=0.3)) as server:

@@ -27,9 +27,9 @@ BODY = b"x" * 300
 
 async def send_within_deadline(asker: Asker, reader: KeptPieces | None = None) -> Exchange:
     start_s = perf_counter()
-    done = await asker.ask(reader=reader)
+    exchange = await asker.ask(reader=reader)
     assert perf_counter() - start_s < TOTAL_S + 1
-    return done
+    return exchange
 
 
 FAULTS = {
@@ -56,9 +56,9 @@ def test_each_fault_ends_request_in_time_with_error_class(
 ) -> None:
     async def send_requests(asker: Asker) -> None:
         for _ in range(times):
-            done = await send_within_deadline(asker)
-            assert done.error == error
-            assert done.body == (BODY if error is None else b"")
+            exchange = await send_within_deadline(asker)
+            assert exchange.error == error
+            assert exchange.body == (BODY if error is None else b"")
         assert asker.transport.sent_count == times
 
     times = 1 if error == "timeout" else 2
@@ -89,8 +89,8 @@ def test_response_until_close_waits_for_close_of_connection(
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_half_open_connection_ends_at_active_timeout(converse: Converse, scheme: str) -> None:
     async def send_requests(asker: Asker) -> None:
-        done = await send_within_deadline(asker)
-        assert (done.error, done.detail) == expected
+        exchange = await send_within_deadline(asker)
+        assert (exchange.error, exchange.detail) == expected
 
     expected = ("timeout", None) if scheme == "http" else ("connect", "no connection was established within 0.3 s")
     with FaultyProxy(1, Toxics(is_half_open=True)) as proxy:
@@ -102,8 +102,8 @@ def test_stream_is_read_completely_for_any_split(converse: Converse, slice_bytes
     reader = KeptPieces()
 
     async def send_requests(asker: Asker) -> None:
-        done = await send_within_deadline(asker, reader)
-        assert (done.error, done.body) == (None, b"")
+        exchange = await send_within_deadline(asker, reader)
+        assert (exchange.error, exchange.body) == (None, b"")
 
     with (
         ScriptedServer(Script(EVENTS)) as server,
@@ -129,8 +129,8 @@ def test_stream_is_read_completely_for_any_split(converse: Converse, slice_bytes
 def test_faulty_stream_ends_in_time_with_error_class(converse: Converse, stream: Stream, error: str | None) -> None:
     async def send_requests(asker: Asker) -> None:
         reader = KeptPieces()
-        done = await send_within_deadline(asker, reader)
-        assert (done.error, done.body) == (error, b"")
+        exchange = await send_within_deadline(asker, reader)
+        assert (exchange.error, exchange.body) == (error, b"")
         assert (len(reader.pieces) > 0) == (len(stream.pieces) > 2 or error is None)
 
     with ScriptedServer(Script(stream)) as server:
@@ -140,11 +140,11 @@ def test_faulty_stream_ends_in_time_with_error_class(converse: Converse, stream:
 def test_endless_stream_ends_at_total_timeout(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
         reader = KeptPieces()
-        done = await send_within_deadline(asker, reader)
-        assert done.sent_ns is not None
-        assert done.end_ns is not None
-        assert TOTAL_S <= (done.end_ns - done.sent_ns) / 1e9 < TOTAL_S + 0.5
-        assert (done.error, done.status) == ("timeout", 200)
+        exchange = await send_within_deadline(asker, reader)
+        assert exchange.sent_ns is not None
+        assert exchange.end_ns is not None
+        assert TOTAL_S <= (exchange.end_ns - exchange.sent_ns) / 1e9 < TOTAL_S + 0.5
+        assert (exchange.error, exchange.status) == ("timeout", 200)
         assert len(reader.pieces) > 10
 
     endless = Stream(pieces=((0, HEAD), (0.005, b"3\r\nabc\r\n")), end="repeat", period_s=0.005)
@@ -166,8 +166,8 @@ def test_response_of_256_mib_without_newline_is_read_in_small_pieces(converse: C
 
     async def send_requests(asker: Asker) -> None:
         reader = Counting()
-        done = await asker.ask(reader=reader)
-        assert done.error == ("bad-payload" if rejects else None)
+        exchange = await asker.ask(reader=reader)
+        assert exchange.error == ("bad-payload" if rejects else None)
         assert reader.longest <= max_piece_bytes
         assert (reader.count <= 2 * max_piece_bytes) if rejects else (reader.count == size)
 

@@ -19,12 +19,12 @@ def test_unix_socket_is_used_regardless_of_url_host(converse: Converse, tmp_path
     path = str(tmp_path / "s")
 
     async def send_requests(asker: Asker) -> None:
-        done = await asker.ask()
-        assert (done.error, done.sent_ns) == ("connect", done.queued_ns)
+        exchange = await asker.ask()
+        assert (exchange.error, exchange.sent_ns) == ("connect", exchange.queued_ns)
         server = await asyncio.get_running_loop().create_unix_server(NullProtocol, path)
         for is_reused in (False, True):
-            done = await asker.ask()
-            assert (done.error, done.status, done.body, done.reused) == (None, 200, b"{}", is_reused)
+            exchange = await asker.ask()
+            assert (exchange.error, exchange.status, exchange.body, exchange.reused) == (None, 200, b"{}", is_reused)
         server.close()
 
     converse(Endpoint(("http://nowhere.invalid/v1",), unix_socket=path), send_requests)
@@ -33,8 +33,8 @@ def test_unix_socket_is_used_regardless_of_url_host(converse: Converse, tmp_path
 def test_http_proxy_receives_absolute_urls(converse: Converse) -> None:
     async def send_requests(asker: Asker) -> None:
         for _ in range(2):
-            done = await asker.ask(b"GET /a?b HTTP/1.1\r\nHost: h\r\n\r\n")
-            assert (done.error, done.status, done.body) == (None, 200, b"{}")
+            exchange = await asker.ask(b"GET /a?b HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (exchange.error, exchange.status, exchange.body) == (None, 200, b"{}")
         assert asker.transport.opened_count == 1
 
     with ScriptedServer(Script()) as server, HttpProxy("me:p@ss word") as proxy:
@@ -49,8 +49,8 @@ def test_tls_is_tunneled_through_proxy_without_disclosing_request(converse: Conv
 
     async def send_requests(asker: Asker) -> None:
         for _ in range(2):
-            done = await asker.ask(b"GET /secret HTTP/1.1\r\nHost: h\r\n\r\n")
-            assert (done.error, done.status, done.body) == (None, 200, b"{}")
+            exchange = await asker.ask(b"GET /secret HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (exchange.error, exchange.status, exchange.body) == (None, 200, b"{}")
 
     with ScriptedServer(Script(), tls=server_context(certificate)) as server, HttpProxy("me:secret") as proxy:
         endpoint = Endpoint(
@@ -63,8 +63,8 @@ def test_tls_is_tunneled_through_proxy_without_disclosing_request(converse: Conv
 
 
 async def send_untrusted_request(asker: Asker) -> None:
-    done = await asker.ask()
-    assert (done.error, done.detail) == ("tls", "the certificate is not trusted: self-signed certificate")
+    exchange = await asker.ask()
+    assert (exchange.error, exchange.detail) == ("tls", "the certificate is not trusted: self-signed certificate")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -73,9 +73,9 @@ def test_proxy_rejection_is_connect_error_without_password(converse: Converse, s
 
     async def send_requests(asker: Asker) -> None:
         for _ in range(2):
-            done = await asker.ask()
-            assert done.error == "connect"
-            details.append(done.detail)
+            exchange = await asker.ask()
+            assert exchange.error == "connect"
+            details.append(exchange.detail)
 
     with HttpProxy("me:right") as proxy:
         converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), send_requests)
@@ -93,8 +93,8 @@ def test_invalid_proxy_response_is_connect_error(converse: Converse, response: b
     async def send_requests(asker: Asker) -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: EarlySender(response), "127.0.0.1", port)
-        done = await asker.ask()
-        assert done.error == "connect"
+        exchange = await asker.ask()
+        assert exchange.error == "connect"
         server.close()
 
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -166,10 +166,10 @@ def test_other_protocol_of_server_is_named_in_error(
 ) -> None:
     async def send_requests(asker: Asker) -> None:
         server = await asyncio.get_running_loop().create_server(lambda: EarlySender(greeting), "127.0.0.1", port)
-        done = await asker.ask()
+        exchange = await asker.ask()
         # the greeting may be read before or after the request is sent
-        assert done.error in ((error,) if error else ("connect", "bad-payload"))
-        assert str(done.detail).startswith(message)
+        assert exchange.error in ((error,) if error else ("connect", "bad-payload"))
+        assert str(exchange.detail).startswith(message)
         server.close()
 
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -186,7 +186,7 @@ def _session_of(result: StageResult, numbers: list[int]) -> int:
 
 
 @pytest.mark.parametrize("choice", ["keep", "drop"])
-def test_reasoning_is_kept_or_dropped_in_later_turns(choice: str) -> None:
+def test_reasoning_is_retained_or_dropped_in_later_turns(choice: str) -> None:
     result = run_stage(
         lambda number, _: Answer("so", reasoning="be|cause"), prompts(turns=2, reasoning=choice), sessions=1
     )
@@ -311,7 +311,7 @@ def test_oversized_response_ends_session() -> None:
     assert result.counts.unusable_response == 1
 
 
-def test_client_starts_next_session_after_previous_one_ended() -> None:
+def test_client_starts_next_session_after_previous_session_ended() -> None:
     result = run_stage(unique, prompts(turns=3, parallel=FixedLength(2)), arrivals=ClosedArrivals(3), sessions=12)
     assert result.counts.completed >= 12
     spans = sorted(
@@ -340,7 +340,7 @@ def test_sessions_are_divided_among_workers() -> None:
 
 
 @pytest.mark.parametrize("api", ["chat", "completions", "responses"])
-def test_cache_bust_gives_each_session_or_run_a_unique_start(api: str) -> None:
+def test_each_session_or_run_with_cache_bust_has_unique_start(api: str) -> None:
     def starts(key: str, scope: Any, prefix: int = 1) -> list[str]:
         session_prompts = msgspec.structs.replace(
             prompts(turns=2), prefix_groups=prefix, prefix_tokens=4 * prefix, unique=2

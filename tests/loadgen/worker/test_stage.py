@@ -323,7 +323,7 @@ def test_arrivals_of_all_shares_match_those_of_single_worker() -> None:
         assert sorted(arrival for index in range(workers) for arrival in send(WorkerShare(index, workers))) == single
 
 
-def test_rate_change_keeps_arrivals_of_all_shares_equal_to_single_worker() -> None:
+def test_arrivals_of_all_shares_match_those_of_single_worker_after_rate_change() -> None:
     def send(share: WorkerShare) -> list[tuple[int, int, int]]:
         stage_plan = plan(OpenArrivals("poisson", ((0.0, 60.0),)), duration_s=0.4)
         schedule = Schedule(stage_plan, share)
