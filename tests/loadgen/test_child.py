@@ -31,21 +31,21 @@ def start_child(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child
 
 
 @pytest.mark.timing
-def test_child_with_little_cpu_time_is_waited_for(start_child: Callable[..., Child]) -> None:
+def test_child_process_with_little_cpu_time_is_waited_for(start_child: Callable[..., Child]) -> None:
     timeout_s = 3.0  # starting the child uses CPU time, too
     assert isinstance(start_child(0.3 * timeout_s, share=0.25).receive_report(timeout_s, busy_timeout_s=60), Ready)
 
 
-def test_child_that_uses_cpu_time_of_its_timeout_times_out(start_child: Callable[..., Child]) -> None:
+def test_child_process_that_uses_cpu_time_of_its_timeout_times_out(start_child: Callable[..., Child]) -> None:
     with pytest.raises(ReportTimeoutError, match="has not responded for"):
         start_child(60).receive_report(TIMEOUT_S, busy_timeout_s=600)
 
 
-def test_child_with_little_cpu_time_times_out_after_busy_timeout(start_child: Callable[..., Child]) -> None:
+def test_child_process_with_little_cpu_time_times_out_after_busy_timeout(start_child: Callable[..., Child]) -> None:
     with pytest.raises(ReportTimeoutError, match="has not responded for"):
         start_child(60, share=0.1).receive_report(TIMEOUT_S, busy_timeout_s=0.75)
 
 
-def test_idle_child_times_out(start_child: Callable[..., Child]) -> None:
+def test_idle_child_process_times_out(start_child: Callable[..., Child]) -> None:
     with pytest.raises(ReportTimeoutError, match="has not responded for"):
         start_child(0).receive_report(TIMEOUT_S, busy_timeout_s=60)

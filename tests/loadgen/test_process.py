@@ -556,7 +556,7 @@ def test_worker_reports_undecodable_command_and_exits_with_1() -> None:
         assert child.wait(30) == 1
 
 
-def test_child_ignores_working_directory_and_has_its_own_session(tmp_path: Path) -> None:
+def test_child_process_ignores_working_directory_and_has_its_own_session(tmp_path: Path) -> None:
     (tmp_path / "loadgen").mkdir()
     (tmp_path / "loadgen" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     code = "from loadgen.process import LoadProcess; p = LoadProcess(); import os; print(os.getsid(p.pid) == p.pid)"

@@ -1,7 +1,7 @@
 from loadgen.sanitizing import format_host_port, sanitize_text
 
 
-def test_printable_text_is_unchanged() -> None:
+def test_printable_text_is_not_changed_by_sanitizing() -> None:
     assert sanitize_text("größe: 5 µs\nnext line") == "größe: 5 µs\nnext line"
 
 

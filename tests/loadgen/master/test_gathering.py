@@ -8,7 +8,7 @@ import pytest
 from loadgen.machine import get_clock_id
 from loadgen.master.gathering import JoinCriteria
 from loadgen.master.worker_pool import RemoteWorker, WorkerPool
-from loadgen.records import WIRE_VERSION, Failed, Gather, Hello
+from loadgen.records import WIRE_VERSION, Gather, Hello
 
 
 class FakeLocalWorker:
@@ -17,7 +17,7 @@ class FakeLocalWorker:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.end: str | None = None
-        self.stderr_tail = "it was too dark"
+        self.stderr_tail = "out of memory"
         self.is_suspended = False
         self.cpu_s = 7.0
 
@@ -73,9 +73,10 @@ def test_gathering_fails_when_local_worker_exits(local: FakeLocalWorker) -> None
     criteria = make_join_criteria(local)
     assert criteria.find_failure(WorkerPool(), 4_900_000_000) is None
     local.end = "exited with code 1"
-    assert criteria.find_failure(WorkerPool(), 0) == Failed(
-        "a load worker on this machine exited with code 1 before all workers had joined", hint="it was too dark"
-    )
+    failed = criteria.find_failure(WorkerPool(), 0)
+    assert failed is not None
+    assert "exited with code 1" in failed.message
+    assert failed.hint == local.stderr_tail
 
 
 def test_gathering_fails_when_local_worker_is_suspended_for_2_5_s(local: FakeLocalWorker) -> None:
@@ -89,7 +90,7 @@ def test_gathering_fails_when_local_worker_is_suspended_for_2_5_s(local: FakeLoc
     assert criteria.find_failure(WorkerPool(), 4_400_000_000) is None
     failed = criteria.find_failure(WorkerPool(), 4_500_000_000)
     assert failed is not None
-    assert failed.message == f"process {local.pid}, a load worker on this machine, is suspended"
+    assert f"process {local.pid}" in failed.message
 
 
 def test_suspended_idle_local_worker_is_lost_after_2_5_s(local: FakeLocalWorker) -> None:
@@ -119,6 +120,7 @@ def test_sending_local_worker_is_lost_after_2_5_s_unless_starved_of_cpu(local: F
 
 
 def test_failure_without_remote_workers_has_no_hint_to_start_them(local: FakeLocalWorker) -> None:
-    assert make_join_criteria(local).find_failure(WorkerPool(), 5_000_000_000) == Failed(
-        "only 0 of 1 worker joined at 127.0.0.1:1 within 5 s"
-    )
+    failed = make_join_criteria(local).find_failure(WorkerPool(), 5_000_000_000)
+    assert failed is not None
+    assert "0 of 1 worker" in failed.message
+    assert failed.hint is None

@@ -148,7 +148,7 @@ def test_only_master_listens_and_only_on_loopback(load: LoadProcess) -> None:
 
 
 @pytest.mark.usefixtures("unforked")
-def test_generated_token_is_in_no_command_line() -> None:
+def test_generated_worker_token_is_in_no_command_line() -> None:
     with LoadProcess(gather=Gather(local_workers=2)) as load:
         lines = [command_line(pid) for pid in (load.pid, *(worker.pid for worker in load.workers))]
     assert lines == [["-P", "-m", "loadgen.master"], *[["-P", "-m", "loadgen.worker", "--join"]] * 2]

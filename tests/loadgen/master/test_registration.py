@@ -69,7 +69,7 @@ def test_control_characters_are_removed_from_text_of_worker() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", encode_message(HELLO)[:-3], b"\x91" * 5_000])
-def test_undecodable_bytes_are_rejected(body: bytes) -> None:
+def test_undecodable_report_of_worker_is_rejected(body: bytes) -> None:
     with pytest.raises(ValueError, match="invalid report"):
         decode_untrusted_report(body)
 

@@ -144,7 +144,7 @@ def test_rows_get_worker_index_and_other_columns_are_unchanged() -> None:
     assert moved.select(others).equals(rows.select(others))
 
 
-def test_all_times_are_converted_and_nulls_remain() -> None:
+def test_times_of_rows_are_converted_to_master_clock_and_nulls_remain() -> None:
     rows = batch()
     passed = rebase_rows(encode_rows(rows), STAGE, SHARE, SHARE, MODEL)
     moved = decode_rows(passed.body)

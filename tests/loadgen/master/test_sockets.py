@@ -79,13 +79,13 @@ def test_enlisted_worker_is_listed_as_ready_and_acknowledged() -> None:
         assert worker.received == ["ack"]
 
 
-def test_message_of_three_frames_is_received() -> None:
+def test_master_receives_message_of_three_frames() -> None:
     with master_with_token() as (master, port), FakeLoadWorker(port, TOKEN, pid=3) as worker:
         worker.send("rows", bytes(3 * MAX_FRAME_BYTES))
         wait_until(lambda: ["fake_elsewhere_3", "rows"] in query_master(master)["heard"])
 
 
-def test_sender_is_blocked_while_master_does_not_read() -> None:
+def test_sending_worker_is_blocked_while_master_does_not_read() -> None:
     """TCP flow control blocks the sender."""
     with start_fake("deaf_master.py", TOKEN) as deaf, zmq.Context() as context, context.socket(zmq.DEALER) as worker:
         assert deaf.stdout is not None

@@ -63,7 +63,7 @@ def test_duration_of_wav_with_wrong_size_is_based_on_received_bytes(
     assert head.compute_duration_s(received) == duration_s
 
 
-def test_wav_head_is_read_once_complete() -> None:
+def test_incomplete_wav_head_is_not_read() -> None:
     content = make_wav_head(4)
     heads = [read_wav_head(content[:length]) for length in range(len(content) + 1)]
     assert heads[:-1] == [None] * len(content)

@@ -13,7 +13,7 @@ from loadgen.workloads import AudioClips, Images
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 30), (512, 512), (900, 300)])
-def test_images_are_valid_pngs_of_requested_size(width: int, height: int) -> None:
+def test_generated_images_are_valid_pngs_of_requested_size(width: int, height: int) -> None:
     generator = MediaGenerator(Images(2, width, height), None, 3)
     (first, second), (third, _) = generator.generate(), generator.generate()
     assert len({first.data, second.data, third.data}) == 3

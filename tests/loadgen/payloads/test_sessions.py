@@ -55,7 +55,7 @@ def test_failed_session_starts_no_request_and_ends_after_pending_requests() -> N
     assert (state.outcome, state.is_over) == (SessionOutcome.FAILED, True)
 
 
-def test_first_outcome_of_session_is_final() -> None:
+def test_first_outcome_of_session_is_not_replaced() -> None:
     state = SessionState(CHAIN)
     state.on_success(0)
     state.end(SessionOutcome.CONTEXT_LIMIT, dropped_count=1)

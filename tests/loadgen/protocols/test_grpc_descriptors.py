@@ -52,7 +52,7 @@ def fetch(
     [("Say", (False, False)), ("Read", (False, True)), ("Join", (True, False)), ("Talk", (True, True))],
 )
 @pytest.mark.parametrize("reflection_method", REFLECTION_METHODS)
-def test_method_is_described_by_each_version_of_reflection(
+def test_grpc_method_is_described_by_each_version_of_reflection(
     name: str, streams: tuple[bool, bool], reflection_method: str
 ) -> None:
     method = fetch(f"{SERVICE}/{name}", reflection_method=reflection_method)
@@ -159,7 +159,9 @@ def _has_too_many(files: list[FileDescriptorProto]) -> None:
         (_has_too_many, "more than 20 files"),
     ],
 )
-def test_invalid_descriptors_are_rejected(change: Change, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inconsistent_protobuf_descriptors_are_rejected(
+    change: Change, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(grpc_descriptors, "MAX_DESCRIPTOR_FILES", 20)
     files = speech_files()
     change(files)

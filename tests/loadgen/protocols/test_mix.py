@@ -121,7 +121,7 @@ def test_live_session_class_is_mixed_with_prepared_classes() -> None:
         assert b"Bearer renewed" in live.renew(index, request), "the key was renewed after the request was built"
 
 
-def test_each_class_checks_its_own_responses() -> None:
+def test_each_workload_class_checks_its_own_responses() -> None:
     strict = HttpWorkload(path="/strict", expect=Expectation(statuses=(201,)))
     prepared = mix(("any", 1, HttpWorkload(path="/any")), ("strict", 1, strict))
     assert prepared.classes is not None
@@ -130,12 +130,12 @@ def test_each_class_checks_its_own_responses() -> None:
     assert [prepared.check(exchange).error for exchange in exchanges] == [None, "bad-output"]
 
 
-def test_class_with_invalid_request_is_named_in_error() -> None:
+def test_workload_class_with_invalid_request_is_named_in_error() -> None:
     with pytest.raises(WorkloadError, match="class broken: extra_body must be a JSON object"):
         mix(("fine", 1, chat("m")), ("broken", 1, chat("m", extra_body=b"[]")))
 
 
-def test_notes_of_classes_are_deduplicated() -> None:
+def test_notes_of_workload_classes_are_deduplicated() -> None:
     prepared = mix(("a", 1, chat("m")), ("b", 1, chat("m")))
     assert prepared.notes == mix(("a", 1, chat("m"))).notes
     assert len(prepared.notes) == 1

@@ -87,7 +87,8 @@ def test_json_is_sent_with_note_when_server_rejects_binary_tensors(status: int) 
     server = http(lambda request, _: (status, b"") if is_binary(request) else (200, RESPONSE_JSON))
     prepared_workload = build(OipWorkload("m"), server)
     assert not any(map(is_binary, prepared_workload.requests))
-    assert prepared_workload.notes == ("The server rejected binary tensors, so JSON was sent.",)
+    (note,) = prepared_workload.notes
+    assert "binary tensors" in note
     assert len(server.requests) == 3
 
 

@@ -174,7 +174,7 @@ def test_streamed_responses_are_timed_and_first_is_compared_with_labels() -> Non
     assert check_response(check, make_stream_exchange(reader)) == ResponseCheck(None, 1)
 
 
-def test_stream_without_response_is_bad_payload() -> None:
+def test_inference_stream_without_response_is_bad_payload() -> None:
     reader = OipStreamReader()
     assert (reader.tokens.chunk_ns, reader.tokens.first_token_ns) == (None, None)
     check = OipGrpc(OipWorkload("m", transport="grpc-stream"), ADDRESS).build_check(None)
@@ -205,7 +205,7 @@ def test_erroneous_streamed_response_ends_stream(message: ModelStreamInferRespon
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff", b"\x0a\x05ab"])
-def test_garbage_in_stream_is_bad_payload(garbage: bytes) -> None:
+def test_garbage_in_inference_stream_is_bad_payload(garbage: bytes) -> None:
     assert OipStreamReader().feed(garbage, 1) == "bad-payload"
 
 

@@ -54,7 +54,7 @@ def test_shared_block_is_freed_by_last_user_and_becomes_newest() -> None:
     assert cache.find_prefix([b"a"], 1) == [shared]
 
 
-def test_duplicate_block_is_found_after_eviction_of_first_copy() -> None:
+def test_duplicate_kv_block_is_found_after_eviction_of_first_copy() -> None:
     cache = KvCache(2)
     first, second = fill(cache, b"a"), fill(cache, b"a")
     cache.release(first)
@@ -63,7 +63,7 @@ def test_duplicate_block_is_found_after_eviction_of_first_copy() -> None:
     assert cache.find_prefix([b"a"], 1) == second
 
 
-def test_unlimited_cache_always_has_room_and_never_evicts() -> None:
+def test_unlimited_kv_cache_always_has_room_and_never_evicts() -> None:
     cache = KvCache(None)
     cache.release(fill(cache, *(b"%d" % index for index in range(100))))
     assert cache.has_room(10**9)

@@ -35,7 +35,7 @@ def connection() -> Iterator[http.client.HTTPConnection]:
         assert child.wait(30) == 0
 
 
-def test_every_response_is_stream_that_follows_its_schedule(connection: http.client.HTTPConnection) -> None:
+def test_every_response_is_token_stream_on_schedule(connection: http.client.HTTPConnection) -> None:
     for _ in range(2):
         request_ns = perf_counter_ns()
         connection.request("POST", "/v1/chat/completions", b"x" * 100_000)

@@ -46,7 +46,7 @@ def join_pieces(stream: Stream) -> bytes:
 
 
 @pytest.mark.timing
-def test_pieces_are_sent_when_due() -> None:
+def test_stream_pieces_are_sent_when_due() -> None:
     times = [0.05 + 0.01 * number for number in range(30)]
     with open_response(Stream(tuple((at_s, b"x") for at_s in times), end="close")) as client:
         start_ns = perf_counter_ns()
@@ -79,7 +79,7 @@ def test_chunked_stream_leaves_connection_open() -> None:
         truncate(build_chunked_stream(BODY), 2, "close"),
     ],
 )
-def test_stream_can_close_connection(stream: Stream) -> None:
+def test_reference_server_can_close_connection_after_stream(stream: Stream) -> None:
     with open_response(stream) as client:
         assert read_all(client) == join_pieces(stream)
 
@@ -89,13 +89,13 @@ def test_http_1_0_and_connection_close_are_declared_in_header() -> None:
     assert b"\r\nConnection: close\r\n\r\n" in join_pieces(add_connection_close(build_chunked_stream(BODY)))
 
 
-def test_stream_can_be_reset() -> None:
+def test_reference_server_can_reset_stream() -> None:
     with open_response(truncate(build_chunked_stream(BODY), 2, "reset")) as client, pytest.raises(ConnectionResetError):
         read_all(client)
 
 
 @pytest.mark.parametrize("mode", ["reset", "drop"])
-def test_connection_can_end_before_response(mode: ReplyMode) -> None:
+def test_reference_server_can_end_connection_before_response(mode: ReplyMode) -> None:
     with open_response(Reply(mode=mode)) as client:
         if mode == "reset":
             with pytest.raises(ConnectionResetError):
@@ -115,7 +115,7 @@ def test_slow_body_is_sent_byte_by_byte() -> None:
         assert b"".join(iter(lambda: client.recv(1), content[-1:])) == content[:-1]
 
 
-def test_slices_are_sent_separately() -> None:
+def test_stream_slices_are_sent_separately() -> None:
     full_stream = add_connection_close(build_chunked_stream([(0.0, "data: é\n\n".encode())]))
     stream = slice_stream(full_stream, 1, interval_s=0.002)
     assert {len(data) for _, data in stream.pieces} == {1}

@@ -147,7 +147,7 @@ def test_grpc_call_ends_at_total_timeout(call: Call) -> None:
         call(Endpoint((server.url,), timeouts=Timeouts(total_s=0.3)), make_calls)
 
 
-def test_stream_ends_at_idle_timeout() -> None:
+def test_grpc_stream_ends_at_idle_timeout() -> None:
     def stall(request: ModelInferRequest, context: grpc.ServicerContext) -> Responses:
         yield ModelStreamInferResponse(infer_response=floats(0, 1))
         server.released.wait(30)
@@ -196,7 +196,7 @@ def test_each_streamed_message_is_timed_and_read_on_arrival() -> None:
         call_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
 
 
-def test_rejection_by_reader_ends_stream() -> None:
+def test_rejection_by_stream_reader_ends_grpc_stream() -> None:
     def endless(request: ModelInferRequest, context: grpc.ServicerContext) -> Responses:
         while context.is_active():
             yield ModelStreamInferResponse(infer_response=floats(0, 1))
@@ -209,7 +209,7 @@ def test_rejection_by_reader_ends_stream() -> None:
         call_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
 
 
-def test_stream_interrupted_after_response_is_truncated() -> None:
+def test_grpc_stream_interrupted_after_response_is_truncated() -> None:
     def respond_and_hang(request: ModelInferRequest, context: grpc.ServicerContext) -> Responses:
         yield ModelStreamInferResponse(infer_response=floats(0, 1))
         server.released.wait(30)

@@ -6,7 +6,7 @@ from loadgen.transport.grpc_status import SUCCESS, CallEnd, classify_end
 PEER = "a peer's message with a canary"
 
 
-def test_ok_status_is_success() -> None:
+def test_grpc_status_ok_is_success() -> None:
     assert classify_end(grpc.StatusCode.OK, None, False) == SUCCESS == CallEnd(200, None, None)
 
 

@@ -72,7 +72,9 @@ def test_connections_closed_while_idle_are_counted_only_if_reused(
     ("mode", "error"),
     [("drop", "send"), ("reset", "send"), ("cut-body", "truncated"), ("garbage", "bad-payload"), ("hang", "timeout")],
 )
-def test_fault_has_error_class_and_request_is_not_repeated(converse: Converse, mode: ReplyMode, error: str) -> None:
+def test_server_fault_has_error_class_and_request_is_not_repeated(
+    converse: Converse, mode: ReplyMode, error: str
+) -> None:
     async def send_requests(asker: Asker) -> None:
         assert (await asker.ask()).error == error
 

@@ -65,7 +65,7 @@ def test_stage_starts_at_commanded_time_and_not_before(worker: Piped, server: Sc
     assert set(worker.rows["worker"]) == {0}
 
 
-def test_late_start_causes_lag_only(worker: Piped) -> None:
+def test_late_start_of_stage_causes_only_lag(worker: Piped) -> None:
     start_stage(worker, plan(rate=100, duration=0.5), WorkerShare(), after_ns=-300_000_000)
     ended = worker.received(StageEnded)
     lag_ms = ((worker.rows["sent_ns"] - worker.rows["scheduled_ns"]) / 1e6)[worker.rows["index"].argsort()]

@@ -34,7 +34,7 @@ def failed_exchange(error: str, sent_ns: int | None = 1_000, **more: object) -> 
          "the TLS connection failed, two lines [31m of a certificate"),
     ],
 )  # fmt: skip
-def test_failed_request_is_described(exchange: Exchange, text: str) -> None:
+def test_failed_request_is_described_by_status_or_error_detail(exchange: Exchange, text: str) -> None:
     assert describe_first_errors([exchange]) == (FirstError(exchange.error or "", 2_500_001_000, text),)
 
 

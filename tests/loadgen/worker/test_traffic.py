@@ -24,7 +24,7 @@ def change_rate(schedule: Schedule, rate_per_s: float, at_ns: int, number: int =
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
 @pytest.mark.parametrize("lead_in_s", [0.0, 0.5])
-def test_shares_are_schedule_divided_in_turn(workers: int, lead_in_s: float) -> None:
+def test_shares_of_workers_divide_schedule_in_turn(workers: int, lead_in_s: float) -> None:
     all_offsets = compute_offsets_ns(POISSON, 2.0, lead_in_s, 7)
     shares = [Schedule(plan(lead_in_s=lead_in_s), WorkerShare(index, workers)).own_offsets for index in range(workers)]
     combined = np.empty(len(all_offsets), np.int64)
@@ -74,7 +74,7 @@ def test_number_of_arrivals_of_extreme_rate_is_limited(monkeypatch: pytest.Monke
     assert len(later) <= 1_000
 
 
-def test_trace_ignores_rate_change() -> None:
+def test_trace_schedule_ignores_rate_change() -> None:
     trace = TraceArrivals(np.array([0, 5, 9], "<i8").tobytes())
     assert Schedule(plan(trace), WorkerShare(1, 2)).own_offsets.tolist() == [5]
     assert Schedule(plan(trace), WorkerShare(1, 2)).change_rate(10.0, 3, 1) is None
