@@ -89,7 +89,7 @@ def test_an_archive_that_is_damaged_or_of_something_else_is_refused(tmp_path: Pa
 def test_an_archive_that_expands_without_bound_is_refused_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.profiles.pricing.published.reading.MAX_BYTES", 10_000)
+    monkeypatch.setattr("app.profiles.pricing.published.gpuhunt.MAX_BYTES", 10_000)
     bomb = gpuhunt_zip({"aws.csv": gpuhunt_csv(*[L4] * 1000)})
     assert len(bomb) < 2_000
     with pytest.raises(UsageError, match="the files of the archive are larger than"):
