@@ -17,5 +17,5 @@ from app.profiles.problems import did_you_mean
         ("min", ("ms", "s", "m", "h"), "m"),
     ],
 )
-def test_only_a_name_that_is_near_is_suggested(name: str, known: tuple[str, ...], near: str | None) -> None:
+def test_only_similar_names_are_suggested(name: str, known: tuple[str, ...], near: str | None) -> None:
     assert did_you_mean(name, known) == (None if near is None else f"Did you mean {near!r}?")
