@@ -131,5 +131,5 @@ def test_missing_package_note_is_shown_only_without_a_package_source() -> None:
 def test_documented_ci_examples_match_the_generated_jobs(pipeline: Pipeline) -> None:
     path = {"github": "github-actions.yml", "gitlab": "gitlab-ci.yml"}[pipeline]
     text = (Path(__file__).parents[3] / "docs" / "ci" / path).read_text()
-    written = build_ci_job(pipeline, "benchmark", f"sizewise=={__version__}")
-    assert yaml.safe_load(text) == yaml.safe_load(written)
+    generated_job = build_ci_job(pipeline, "benchmark", f"sizewise=={__version__}")
+    assert yaml.safe_load(text) == yaml.safe_load(generated_job)

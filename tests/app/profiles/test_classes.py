@@ -57,7 +57,7 @@ def test_request_class_inherits_unset_keys_of_the_workload(load: Load, tmp_path:
         b'{"top_p": 0.5, "seed": 7}',
         b'{"top_p": 1, "seed": 7, "priority": 5}',
     )
-    assert len({chat.seed, sql.seed, agent.seed}) == 3, "with one seed, they would have the same texts"
+    assert len({chat.seed, sql.seed, agent.seed}) == 3, "with the same seed, the classes would have the same texts"
     assert chat.cache_bust == sql.cache_bust is not None, "a class must not depend on the others"
 
 
@@ -167,7 +167,9 @@ def test_class_objectives_follow_the_objectives_of_the_profile(load: Load) -> No
     assert [objective.request_class for objective in slo] == [None, "batch", "chat", "chat"]
     assert [objective.request_share for objective in slo] == [None, 0.25, 0.75, 0.75]
     assert slo[2].label == "p95 TTFT (chat) < 300 ms"
-    assert parse_slo(read_document(format_spec(profile).encode(), "spec").value) == slo, "the stored run has the same"
+    assert parse_slo(read_document(format_spec(profile).encode(), "spec").value) == slo, (
+        "the stored spec has the same objectives"
+    )
 
 
 def test_rate_search_accepts_objectives_of_classes_only(load: Load) -> None:
@@ -212,8 +214,8 @@ def test_secrets_of_a_request_class_are_redacted_and_not_sent(load: Load) -> Non
 
 
 def test_class_objectives_do_not_change_the_workload_hash(load: Load) -> None:
-    with_slo, without = (
+    with_slo, without_slo = (
         load(CHAT, classes({"name": "a", **more}, prompts=PROMPTS)) for more in ({"slo": ["ttft_ms.p95 < 5"]}, {})
     )
     other = load(CHAT, classes({"name": "a", "weight": 2}, {"name": "b"}, prompts=PROMPTS))
-    assert compute_workload_hash(with_slo) == compute_workload_hash(without) != compute_workload_hash(other)
+    assert compute_workload_hash(with_slo) == compute_workload_hash(without_slo) != compute_workload_hash(other)

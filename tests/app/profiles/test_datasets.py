@@ -46,7 +46,7 @@ def test_misspelled_popularity_suggests_the_nearest_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "written"),
+    ("body", "redacted"),
     [
         ({"api_key": "canary", "a": 1}, {"api_key": "<redacted>", "a": 1}),
         ({"auth": {"dbPass": "canary"}}, {"auth": {"dbPass": "<redacted>"}}),
@@ -59,12 +59,12 @@ def test_misspelled_popularity_suggests_the_nearest_name() -> None:
         ("user=me&password=canary&n=1", "user=me&password=<redacted>&n=1"),
     ],
 )
-def test_secret_in_a_body_is_redacted(body: Any, written: Any) -> None:
-    assert redact_body(body) == written
-    assert is_redacted(written)
+def test_secret_in_a_body_is_redacted(body: Any, redacted: Any) -> None:
+    assert redact_body(body) == redacted
+    assert is_redacted(redacted)
     assert list(find_secret_paths_in_body(body, ("body",)))
-    assert redact_body(written) == written
-    assert list(find_secret_paths_in_body(written, ("body",))) == []
+    assert redact_body(redacted) == redacted
+    assert list(find_secret_paths_in_body(redacted, ("body",))) == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_random_looking_text_under_a_harmless_key_is_not_redacted(text: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("protocol", "workload", "place"),
+    ("protocol", "workload", "key_path"),
     [
         ("http", "body: {api_key: canary, a: 1}", "workload.body.api_key"),
         ("http", "bodies: [{a: 1}, {auth: {secret: canary}}]", "workload.bodies.auth.secret"),
@@ -97,7 +97,7 @@ def test_random_looking_text_under_a_harmless_key_is_not_redacted(text: str) -> 
          "workload.extra_body.api_key"),
     ],
 )  # fmt: skip
-def test_stored_profile_has_no_secrets_of_bodies(tmp_path: Path, protocol: str, workload: str, place: str) -> None:
+def test_stored_profile_has_no_secrets_of_bodies(tmp_path: Path, protocol: str, workload: str, key_path: str) -> None:
     (tmp_path / "rows.jsonl").write_text('{"q": "x"}\n')
     path = tmp_path / "profile.yaml"
     model = "" if protocol == "http" else ", model: m"
@@ -106,11 +106,11 @@ def test_stored_profile_has_no_secrets_of_bodies(tmp_path: Path, protocol: str, 
         f"workload: {{{workload}}}\nload: {{stages: [{{name: s, arrivals: constant, rate: 1/s, duration: 1s}}]}}\n"
     )
     path.write_text(text)
-    assert find_secret_keys(text) == (place,)
+    assert find_secret_keys(text) == (key_path,)
     assert "canary" not in (redact_profile(text) or "canary")
     profile = load_profile(path)
-    written = format_spec(profile)
-    assert "canary" not in written
-    assert find_secret_keys(written) == ()
-    path.write_text(written)
+    spec_text = format_spec(profile)
+    assert "canary" not in spec_text
+    assert find_secret_keys(spec_text) == ()
+    path.write_text(spec_text)
     assert compute_profile_hash(load_profile(path)) == compute_profile_hash(profile)

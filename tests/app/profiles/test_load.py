@@ -65,15 +65,15 @@ def test_every_stage_form_survives_a_round_trip_with_its_units(folder: Path) -> 
     text = format_spec(profile)
     spec = folder / "spec.yaml"
     spec.write_text(text)
-    again = load_profile(spec)
-    assert format_spec(again) == text
-    assert compute_profile_hash(again) == compute_profile_hash(profile)
-    assert again.load == profile.load
-    written = {stage["name"]: stage for stage in yaml.safe_load(text)["load"]["stages"]}
-    assert written["spike"]["spike"] == {"base": "5/s", "peak": "9/s", "at": "1s", "for": "500ms"}
-    assert written["trace"]["speed"] == "2x"
-    assert written["then-open"]["rate"] == "80% of closed"
-    assert written["closed"] == {
+    reloaded = load_profile(spec)
+    assert format_spec(reloaded) == text
+    assert compute_profile_hash(reloaded) == compute_profile_hash(profile)
+    assert reloaded.load == profile.load
+    stages_by_name = {stage["name"]: stage for stage in yaml.safe_load(text)["load"]["stages"]}
+    assert stages_by_name["spike"]["spike"] == {"base": "5/s", "peak": "9/s", "at": "1s", "for": "500ms"}
+    assert stages_by_name["trace"]["speed"] == "2x"
+    assert stages_by_name["then-open"]["rate"] == "80% of closed"
+    assert stages_by_name["closed"] == {
         "name": "closed", "concurrency": 32, "think_time": "1s", "duration": "1s", "lead_in": "0s", "repeats": 1,
     }  # fmt: skip
 
@@ -238,9 +238,9 @@ def test_invalid_sweeps_are_rejected(load: Load, keys: dict[str, Any], message: 
 )
 def test_sweep_survives_a_round_trip(load: Load, keys: dict[str, Any]) -> None:
     profile = load(HTTP, {}, {"sweep": keys})
-    written = yaml.safe_load(format_spec(profile))["load"]["sweep"]
-    assert {key: written[key] for key in keys} == keys
-    assert load_sweep(load, **written) == profile.load.sweep
+    sweep_keys = yaml.safe_load(format_spec(profile))["load"]["sweep"]
+    assert {key: sweep_keys[key] for key in keys} == keys
+    assert load_sweep(load, **sweep_keys) == profile.load.sweep
 
 
 def test_locust_test_is_swept_only_by_concurrency(load: Load, tmp_path: Any) -> None:

@@ -101,7 +101,7 @@ def test_served_language_model_is_named_after_its_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "message"),
+    ("valid", "invalid", "message"),
     [
         ("model: my-model.v1", "model: forest.onnx", "'forest.onnx' is not a folder"),
         ("openai-chat", "openai-responses", "serve is only for openai-chat and openai-completions"),
@@ -110,11 +110,11 @@ def test_served_language_model_is_named_after_its_folder(folder: Path) -> None:
         ("{model: my-model.v1}", "{model: my-model.v1, queue_delay: 1ms}", "'queue_delay' is unknown"),
     ],
 )
-def test_language_model_that_cannot_be_served_is_rejected(folder: Path, right: str, wrong: str, message: str) -> None:
+def test_language_model_that_cannot_be_served_is_rejected(folder: Path, valid: str, invalid: str, message: str) -> None:
     (folder / "my-model.v1").mkdir()
-    assert right in GENERATING
+    assert valid in GENERATING
     with pytest.raises(ProfileError, match=message):
-        load_profile(write_profile(folder, GENERATING.replace(right, wrong, 1)))
+        load_profile(write_profile(folder, GENERATING.replace(valid, invalid, 1)))
 
 
 @pytest.mark.parametrize("name", bundled_profiles())
@@ -123,7 +123,7 @@ def test_bundled_profiles_load(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "line", "message", "hint"),
+    ("valid", "invalid", "line", "message", "hint"),
     [
         ("      rate: 200/s", "      rat: 200/s", 13, "the key 'rat' is unknown in load.stages[0]", "'rate'"),
         ("  warmup: 1s", "  warm_up: 1s", 10, "the key 'warm_up' is unknown in load", "'warmup'"),
@@ -156,10 +156,10 @@ def test_bundled_profiles_load(name: str) -> None:
     ],
 )
 def test_profile_error_has_its_line_and_suggests_the_nearest_name(
-    folder: Path, right: str, wrong: str, line: int, message: str, hint: str
+    folder: Path, valid: str, invalid: str, line: int, message: str, hint: str
 ) -> None:
-    assert right in HTTP
-    path = write_profile(folder, HTTP.replace(right, wrong, 1))
+    assert valid in HTTP
+    path = write_profile(folder, HTTP.replace(valid, invalid, 1))
     with pytest.raises(ProfileError) as caught:
         load_profile(path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
@@ -169,7 +169,7 @@ def test_profile_error_has_its_line_and_suggests_the_nearest_name(
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "message"),
+    ("valid", "invalid", "message"),
     [
         ("model: forest.onnx", "model: digts", "neither a bundled model nor a file"),
         ("tensors: rows.npz", "tensors: row.npz", "row.npz does not exist"),
@@ -181,10 +181,10 @@ def test_profile_error_has_its_line_and_suggests_the_nearest_name(
         ("labels: label", "path: /x", "the key 'path' is unknown"),
     ],
 )
-def test_inconsistent_oip_profile_is_rejected(folder: Path, right: str, wrong: str, message: str) -> None:
-    assert right in OIP
+def test_inconsistent_oip_profile_is_rejected(folder: Path, valid: str, invalid: str, message: str) -> None:
+    assert valid in OIP
     with pytest.raises(ProfileError, match=message.replace("(", r"\(")):
-        load_profile(write_profile(folder, OIP.replace(right, wrong, 1)))
+        load_profile(write_profile(folder, OIP.replace(valid, invalid, 1)))
 
 
 def test_all_missing_keys_of_a_section_are_reported_together(folder: Path) -> None:

@@ -210,11 +210,11 @@ def test_local_spec_lists_defaults_and_survives_a_round_trip(
     text = format_spec(profile)
     spec = tmp_path / "spec.yaml"
     spec.write_text(text)
-    again = load_profile(spec)
-    assert isinstance(again, LocalProfile)
-    assert again.target.all_variants == profile.target.all_variants
-    assert format_spec(again) == text
-    assert compute_profile_hash(again) == compute_profile_hash(profile)
+    reloaded = load_profile(spec)
+    assert isinstance(reloaded, LocalProfile)
+    assert reloaded.target.all_variants == profile.target.all_variants
+    assert format_spec(reloaded) == text
+    assert compute_profile_hash(reloaded) == compute_profile_hash(profile)
     printed = yaml.safe_load(text)
     assert printed["load"]["half_width"] == "2%"
     assert printed["target"]["precision"] == ["as-is"]

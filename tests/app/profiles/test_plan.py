@@ -73,7 +73,7 @@ def test_deepseek_v3_shape_survives_a_round_trip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "line", "message", "hint"),
+    ("valid", "invalid", "line", "message", "hint"),
     [
         ("layers: 32", "layer: 32", 3, "the key 'layer' is unknown in language_model", "Did you mean 'layers'?"),
         ("layers: 32, ", "", 2, "language_model is missing the key layers", None),
@@ -116,10 +116,10 @@ def test_deepseek_v3_shape_survives_a_round_trip(path: Path) -> None:
     ],
 )
 def test_invalid_model_values_are_reported_with_line_and_nearest_name(
-    path: Path, right: str, wrong: str, line: int, message: str, hint: str | None
+    path: Path, valid: str, invalid: str, line: int, message: str, hint: str | None
 ) -> None:
-    assert right in MODEL
-    path.write_text(MODEL.replace(right, wrong, 1))
+    assert valid in MODEL
+    path.write_text(MODEL.replace(valid, invalid, 1))
     with pytest.raises(ProfileError) as caught:
         load_language_model(path)
     assert str(caught.value).startswith(f"{path}:{line}: ")

@@ -26,7 +26,9 @@ def test_abort_condition_survives_a_round_trip_and_does_not_change_the_profile_h
     assert rule is not None
     assert (rule.objective.metric, rule.objective.limit, rule.after_s) == ("error_rate", 0.2, 15.0)
     assert yaml.safe_load(format_spec(profile))["options"] == {"abort_when": "error_rate > 20% after 15s"}
-    assert compute_profile_hash(profile) == compute_profile_hash(load(HTTP, {}, STAGES)), "the question is the same"
+    assert compute_profile_hash(profile) == compute_profile_hash(load(HTTP, {}, STAGES)), (
+        "the abort condition is not part of the hash"
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,9 +80,9 @@ def test_protocol_of_bundled_profiles_is_found() -> None:
     assert find_protocol({"target": {"protocol": "htp"}}) is None
 
 
-@pytest.mark.parametrize("place", ADDRESS_KEYS)
-def test_target_with_an_address_and_no_protocol_is_rejected(place: str) -> None:
-    target = {"model": "digits", place: "http://127.0.0.1:9/"}
+@pytest.mark.parametrize("address_key", ADDRESS_KEYS)
+def test_target_with_an_address_and_no_protocol_is_rejected(address_key: str) -> None:
+    target = {"model": "digits", address_key: "http://127.0.0.1:9/"}
     assert find_protocol({"target": target}) is None
     with pytest.raises(ProfileError, match=r"the key `target\.protocol` is missing"):
         load_profile_tree({"sizewise": 1, "name": "x", "target": target}, "x.yaml")

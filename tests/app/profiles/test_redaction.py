@@ -49,10 +49,10 @@ def test_plain_text_secrets_of_telemetry_endpoints_are_reported_and_redacted(
     assert "hunter2" not in (redact_profile(text) or "")
 
 
-@pytest.mark.parametrize("place", ["body", "extra_body", "template", "session"])
-def test_plain_text_secrets_of_request_bodies_are_reported_and_redacted(place: str) -> None:
-    text = f"workload: {{{place}: {{api_key: hunter2}}, classes: [{{{place}: {{api_key: hunter2}}}}]}}\n"
-    assert find_secret_keys(text) == (f"workload.{place}.api_key", f"workload.classes.{place}.api_key")
+@pytest.mark.parametrize("key", ["body", "extra_body", "template", "session"])
+def test_plain_text_secrets_of_request_bodies_are_reported_and_redacted(key: str) -> None:
+    text = f"workload: {{{key}: {{api_key: hunter2}}, classes: [{{{key}: {{api_key: hunter2}}}}]}}\n"
+    assert find_secret_keys(text) == (f"workload.{key}.api_key", f"workload.classes.{key}.api_key")
     assert "hunter2" not in (redact_profile(text) or "")
 
 
@@ -86,10 +86,10 @@ def test_redacted_profile_keeps_comments_and_other_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "is_kept"), [("name: [x", True), ("headers: {X: y", False), ("u: ['a://b:c@d", False)]
+    ("text", "is_unchanged"), [("name: [x", True), ("headers: {X: y", False), ("u: ['a://b:c@d", False)]
 )
-def test_redaction_of_invalid_yaml_drops_text_that_may_contain_a_secret(text: str, is_kept: bool) -> None:
-    assert redact_profile(text) == (text if is_kept else None)
+def test_redaction_of_invalid_yaml_drops_text_that_may_contain_a_secret(text: str, is_unchanged: bool) -> None:
+    assert redact_profile(text) == (text if is_unchanged else None)
 
 
 @pytest.mark.parametrize("name", bundled_profiles())

@@ -59,8 +59,8 @@ def test_minimal_profile_of_a_bundled_profile_resolves_to_the_same_spec(name: st
     path = bundled_profiles()[name]
     profile = load_profile(path)
     text = format_minimal(profile)
-    again = load_profile_text(text.encode(), path)
-    assert format_spec(again) == format_spec(profile)
+    reloaded = load_profile_text(text.encode(), path)
+    assert format_spec(reloaded) == format_spec(profile)
     assert len(text.splitlines()) < len(format_spec(profile).splitlines()) / 2
     assert "warmup: 2s" not in text, "a default"
 
@@ -106,9 +106,9 @@ def test_written_spec_loads_again_with_the_same_hash(name: str | None, path: Pat
     spec = tmp_path / "elsewhere" / "spec.yaml"
     spec.parent.mkdir()
     spec.write_text(format_spec(profile), encoding="utf-8")
-    again = load_profile(spec)
-    assert compute_profile_hash(again) == compute_profile_hash(profile)
-    assert format_spec(again) == format_spec(profile)
+    reloaded = load_profile(spec)
+    assert compute_profile_hash(reloaded) == compute_profile_hash(profile)
+    assert format_spec(reloaded) == format_spec(profile)
 
 
 def test_any_body_text_survives_a_round_trip(path: Path) -> None:
@@ -120,7 +120,7 @@ def test_any_body_text_survives_a_round_trip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "other", "is_same"),
+    ("original", "other", "is_same"),
     [
         ("canary-1", "canary-3", True),
         ("env:API_KEY", "env:OTHER", True),
@@ -132,11 +132,11 @@ def test_any_body_text_survives_a_round_trip(path: Path) -> None:
     ],
 )
 def test_profile_hash_changes_only_with_values_that_affect_the_result(
-    path: Path, right: str, other: str, is_same: bool
+    path: Path, original: str, other: str, is_same: bool
 ) -> None:
     before = compute_profile_hash(load_profile(path))
-    assert right in PROFILE
-    path.write_text(PROFILE.replace(right, other))
+    assert original in PROFILE
+    path.write_text(PROFILE.replace(original, other))
     assert (compute_profile_hash(load_profile(path)) == before) is is_same
 
 
@@ -152,17 +152,17 @@ def test_profile_hash_depends_on_dataset_content_and_not_on_its_path(path: Path,
 
 
 @pytest.mark.parametrize(
-    ("right", "other", "is_same"),
+    ("original", "other", "is_same"),
     [("name: test", "name: other", True), ("rate: 100/s", "rate: 50/s", True), ("body: {a: 1}", "body: {a: 2}", False)],
 )
-def test_workload_hash_depends_only_on_the_requests(right: str, other: str, is_same: bool, tmp_path: Path) -> None:
+def test_workload_hash_depends_only_on_the_requests(original: str, other: str, is_same: bool, tmp_path: Path) -> None:
     text = (
         "sizewise: 1\nname: test\ntarget: {protocol: http, url: 'http://127.0.0.1:1/'}\nworkload: {body: {a: 1}}\n"
         "load: {stages: [{name: steady, arrivals: poisson, rate: 100/s, duration: 1s}]}\n"
     )
     (tmp_path / "one.yaml").write_text(text)
-    (tmp_path / "two.yaml").write_text(text.replace(right, other))
-    assert right in text
+    (tmp_path / "two.yaml").write_text(text.replace(original, other))
+    assert original in text
     first_hash, second_hash = (
         compute_workload_hash(load_profile(tmp_path / f"{name}.yaml")) for name in ("one", "two")
     )

@@ -49,7 +49,7 @@ def test_cold_start_sizes_are_divided_by_the_slowest_link() -> None:
 
 def test_every_cold_start_phase_can_be_set() -> None:
     keys = ("node", "image", "weights", "build", "warm_up")
-    start = operations(*(f"cold_start.{key}={place}s" for place, key in enumerate(keys, 1))).cold_start
+    start = operations(*(f"cold_start.{key}={number}s" for number, key in enumerate(keys, 1))).cold_start
     assert start.median_s == pytest.approx(1 + 2 + 3 + 4 + 5)
     assert (start.node_s, start.engine_s, start.warm_up_s) == (1, 4, 5)
 

@@ -68,8 +68,8 @@ def test_start_command_is_split_and_its_directory_preserved(load: Load, tmp_path
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "spec.yaml").write_text(format_spec(profile))
-    again = load_endpoint_profile(elsewhere / "spec.yaml").target.start
-    assert again == profile.target.start
+    reloaded = load_endpoint_profile(elsewhere / "spec.yaml").target.start
+    assert reloaded == profile.target.start
 
 
 def test_scripted_target_has_the_default_model_name(load: Load) -> None:

@@ -86,14 +86,14 @@ def test_profile_converted_to_any_protocol_is_valid_except_for_its_slo(
     (tmp_path / "locustfile.py").touch()
     path = bundled_profiles()[name]
     tree = convert_profile(read_document(path.read_bytes(), "x").value, protocol)
-    place = (tmp_path if protocol == "locust" else path.parent) / "x.yaml"
+    path_of_profile = (tmp_path if protocol == "locust" else path.parent) / "x.yaml"
     # The objectives of the user remain, even those that the other protocol does not support.
-    assert find_invalid_section(format_profile(tree), place) in (None, "slo", "gates")
+    assert find_invalid_section(format_profile(tree), path_of_profile) in (None, "slo", "gates")
 
 
-def find_invalid_section(text: str, place: Path) -> str | int | None:
+def find_invalid_section(text: str, path: Path) -> str | int | None:
     try:
-        load_profile_text(text.encode(), place)
+        load_profile_text(text.encode(), path)
     except ProfileError as error:
         return error.key_path[0]
     return None
@@ -205,7 +205,7 @@ def test_http_url_replaces_a_grpc_protocol(url: str, protocol: str) -> None:
 
 def test_url_does_not_replace_a_matching_protocol_or_edited_values() -> None:
     chat = convert_profile(new_endpoint(url="http://h/v1"), "openai-embeddings")
-    assert adapt_to_url(chat, new_endpoint()) is None, "/v1 is that of any OpenAI API"
+    assert adapt_to_url(chat, new_endpoint()) is None, "/v1 is the base path of every OpenAI API"
     edited = new_endpoint(url="http://h/v1") | {
         "load": {"stages": [{"rate": "1/s", "duration": "9s"}]},
         "slo": ["p95 < 9ms"],

@@ -129,10 +129,10 @@ def test_custom_daily_and_weekly_shapes_are_accepted() -> None:
 def test_written_traffic_survives_a_round_trip(tmp_path: Path, text: str) -> None:
     indented = "".join(f"  {line}\n" for line in text.splitlines())
     profile = load_endpoint_profile(write_file(tmp_path, f"{PROFILE}traffic:\n{indented}"))
-    again = load_endpoint_profile(write_file(tmp_path, format_spec(profile), "spec.yaml"))
+    reloaded = load_endpoint_profile(write_file(tmp_path, format_spec(profile), "spec.yaml"))
     assert profile.traffic is not None
-    assert again.traffic == profile.traffic == load_traffic(write_file(tmp_path, text))
-    assert compute_profile_hash(again) == compute_profile_hash(profile)
+    assert reloaded.traffic == profile.traffic == load_traffic(write_file(tmp_path, text))
+    assert compute_profile_hash(reloaded) == compute_profile_hash(profile)
     assert load_traffic(write_file(tmp_path, f"traffic:\n{indented}")) == profile.traffic
 
 
@@ -208,8 +208,8 @@ def build_bursty_trace(days: int) -> str:
     each minute."""
     dice = np.random.default_rng(1)
     minutes = np.arange(days * 1440)
-    busy = (minutes // 60 % 24 >= 12) & (minutes // 60 % 24 < 18)
-    counts = dice.poisson(np.where(busy, 20.0, 5.0) * dice.gamma(2.0, 0.5, minutes.size))
+    is_busy = (minutes // 60 % 24 >= 12) & (minutes // 60 % 24 < 18)
+    counts = dice.poisson(np.where(is_busy, 20.0, 5.0) * dice.gamma(2.0, 0.5, minutes.size))
     at_s = np.sort(np.repeat(minutes * 60.0, counts) + dice.uniform(0, 60, counts.sum()))
     monday = 1_780_272_000
     rows = "".join(f"{monday + at:.3f},100,10\n" for at in (0.0, *at_s))

@@ -79,7 +79,7 @@ def test_values_are_parsed_with_their_unit(parse: Callable[[object], float], tex
         (units.parse_usd_per_month, "4000", "it has no unit"),
         (units.parse_usd_per_month, "100/month", "the unit '/month' is unknown"),
         (units.parse_usd, "40000 USD/month", "the unit 'USD/month' is unknown"),
-        (units.parse_usd, "1" + " " * 200_000 + "1", "the unit '1' is unknown"),  # read in one go, however long
+        (units.parse_usd, "1" + " " * 200_000 + "1", "the unit '1' is unknown"),  # matched in linear time
         (units.parse_usd_per_kwh, "0.15 USD/kwh", "the unit 'USD/kwh' is unknown"),
         (units.parse_count, 0, "at least 1"),
         (units.parse_count, 1.5, "whole number"),
@@ -141,14 +141,14 @@ def test_formatted_values_parse_to_the_same_number(
 
 
 @pytest.mark.parametrize(
-    ("text", "again"), [("120s", "2m"), ("0.002s", "2ms"), ("86400s", "1d"), ("90s", "1.5m"), ("0s", "0s")]
+    ("text", "formatted"), [("120s", "2m"), ("0.002s", "2ms"), ("86400s", "1d"), ("90s", "1.5m"), ("0s", "0s")]
 )
-def test_duration_is_formatted_in_its_natural_unit(text: str, again: str) -> None:
-    assert units.format_duration(units.parse_duration_s(text)) == again
+def test_duration_is_formatted_in_its_natural_unit(text: str, formatted: str) -> None:
+    assert units.format_duration(units.parse_duration_s(text)) == formatted
 
 
 def test_percentages_are_formatted_without_an_exponent() -> None:
     assert units.format_share(0.9) == "90%"
-    assert units.format_share(0.999) == "99.9%"  # though no percentage divided by 100 is exactly that
+    assert units.format_share(0.999) == "99.9%"  # although 0.999 is not exactly a percentage divided by 100
     assert units.format_share(0.001) == "0.1%"
     assert units.format_growth(0.2) == "20%/year"

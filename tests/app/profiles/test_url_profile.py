@@ -22,8 +22,8 @@ def load_url_profile(target: UrlTarget = HTTP, **load: Any) -> EndpointProfile:
     """Load the profile of the options, and check that its YAML text loads as the same profile."""
     tree = build_url_tree(target, UrlLoad(**load))
     profile = load_profile_tree(tree, "the command line")
-    again = load_profile_tree(read_document(format_profile(tree).encode(), "saved").value, "saved")
-    assert again == profile
+    reloaded = load_profile_tree(read_document(format_profile(tree).encode(), "saved").value, "saved")
+    assert reloaded == profile
     assert isinstance(profile, EndpointProfile)
     return profile
 
@@ -81,7 +81,7 @@ def test_trace_is_the_load_and_supplies_the_prompts_of_a_language_model(tmp_path
     assert getattr(profile.workload, "trace", None) == (path if target is CHAT else None)
     assert (profile.load.warmup_s == 0) == (target is CHAT), "a warm-up would fill the prefix cache with its prompts"
     (stage,) = load_url_profile(CHAT, trace=str(path), rates=("5/s",)).load.stages
-    assert (stage.trace, stage.rate_per_s) == (None, 5.0), "its prompts at another rate"
+    assert (stage.trace, stage.rate_per_s) == (None, 5.0), "the prompts of the trace at another rate"
 
 
 def test_default_load_is_one_concurrent_request_for_10_s() -> None:

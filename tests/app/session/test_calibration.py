@@ -37,11 +37,11 @@ def test_capacity_search_descends_on_a_slow_machine() -> None:
 
 
 def test_single_disturbed_step_does_not_lower_the_capacity() -> None:
-    tries: list[float] = []
+    tried_rates: list[float] = []
 
     def try_rate(rate: float) -> CalibrationStep:
-        tries.append(rate)
-        return load_point(rate, rate < 40_000 and (rate != 16_000 or tries.count(rate) > 1))
+        tried_rates.append(rate)
+        return load_point(rate, rate < 40_000 and (rate != 16_000 or tried_rates.count(rate) > 1))
 
     assert find_max_achieved_rate(search_rates(try_rate)) == 32_000
 
@@ -216,12 +216,12 @@ TWO = tuple(LoadWorker(index, "here", index, is_local=True) for index in range(2
 
 def test_measured_capacity_is_the_rate_that_the_generator_achieved() -> None:
     servers, start = null_servers()
-    reported: list[CalibrationStep] = []
+    reported_steps: list[CalibrationStep] = []
     load = LimitedLoad(25_000.0)
-    capacity = measure_capacity("plain", load, start, Interruption(), nobody_knows, reported.append)
+    capacity = measure_capacity("plain", load, start, Interruption(), nobody_knows, reported_steps.append)
     assert (capacity.kind, capacity.workers, capacity.is_lower_bound) == ("plain", 1, False)
     assert capacity.per_s == pytest.approx(22_627, rel=0.02)
-    assert list(capacity.steps) == reported
+    assert list(capacity.steps) == reported_steps
     assert [server.is_closed for server in servers] == [True]
 
 

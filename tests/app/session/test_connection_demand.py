@@ -54,9 +54,9 @@ def test_rate_that_may_need_more_file_descriptors_is_a_warning_before_the_load(b
     check = check_of(outcome, "file_descriptors")
     assert check is not None
     assert (check.verdict, check.value, check.limit) == ("WARN", 189.0, 100.0)
-    reported = [event for event in bench.events if isinstance(event, CheckCompleted | PhaseChanged)]
-    stages = next(n for n, event in enumerate(reported) if isinstance(event, PhaseChanged) and event.phase == "stages")
-    assert any(isinstance(event, CheckCompleted) and event.check == check for event in reported[:stages])
+    events = [event for event in bench.events if isinstance(event, CheckCompleted | PhaseChanged)]
+    stages = next(n for n, event in enumerate(events) if isinstance(event, PhaseChanged) and event.phase == "stages")
+    assert any(isinstance(event, CheckCompleted) and event.check == check for event in events[:stages])
 
 
 def test_local_limit_errors_are_the_only_exit_cause_and_make_the_slo_inconclusive(bench: Bench) -> None:

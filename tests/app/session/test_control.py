@@ -57,7 +57,7 @@ def test_stop_commands_first_drain_then_cancel_and_never_exit_at_once(bench: Ben
     assert sender.replies[0] == "the run is stopping: in-flight requests may finish"
     assert sender.replies[1] == "the run is stopping: in-flight requests are canceled"
     assert outcome.result.exit.code == ExitCode.INTERRUPTED
-    assert outcome.result.exit.texts[0] == "the user stopped the run"
+    assert outcome.result.exit.causes[0].id == "interrupted"
 
 
 def test_set_rate_command_changes_an_open_stage_and_is_reported(bench: Bench) -> None:
@@ -116,8 +116,8 @@ def test_extend_command_prolongs_steady_and_closed_stages_and_is_reported(bench:
         outcome = bench.run(msgspec.structs.replace(SPEC, stages=(StageSpec("s", kind, arrivals, 10.0),)), load)  # type: ignore[arg-type]
         assert sender.replies == ["stage s was extended by 5 s to 15 s", "stage s was extended by 2.5 s to 17.5 s"]
         assert load.extended == [15.0, 17.5]
-        reported = [(event.index, event.by_s, event.duration_s) for event in bench.reported(StageExtended)]
-        assert reported == [(0, 5.0, 15.0), (0, 2.5, 17.5)]
+        extensions = [(event.index, event.by_s, event.duration_s) for event in bench.reported(StageExtended)]
+        assert extensions == [(0, 5.0, 15.0), (0, 2.5, 17.5)]
         (finished,) = bench.reported(StageFinished)
         assert (finished.data.duration_s, finished.data.extended_s) == (17.5, 7.5)
         notes = [note for note in outcome.result.notes if "extended" in note]

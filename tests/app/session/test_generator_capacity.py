@@ -55,7 +55,7 @@ class CapacitySearch:
         clock = FakeClock()
         self.servers, start = null_servers()
         with RunWriter(directory) as store:
-            parts = fake_parts(
+            dependencies = fake_parts(
                 clock,
                 ScriptedLoad(clock),
                 store,
@@ -64,7 +64,7 @@ class CapacitySearch:
                 store_calibration=self.stored.append,
                 read_core_use=FakeMachine(others),
             )
-            self.finder = CapacityFinder(parts, "f", Interruption())
+            self.finder = CapacityFinder(dependencies, "f", Interruption())
             load = LimitedLoad(25_000.0, 50_000.0, workers=workers)
             self.capacity = self.finder.find(
                 load, workload, is_forced=again, is_machine_busy=is_busy, on_measuring=self.measured.append
@@ -184,7 +184,7 @@ def test_capacity_measured_on_a_busy_machine_is_a_lower_bound(run: Path) -> None
 
 
 @pytest.mark.parametrize(("is_busy", "measured"), [(True, []), (False, ["plain"])], ids=["busy", "quiet"])
-def test_disturbed_capacity_is_reused_on_a_busy_machine_and_measured_again_on_a_quiet_one(
+def test_disturbed_capacity_is_reused_while_busy_and_measured_again_on_a_quiet_machine(
     run: Path, is_busy: bool, measured: list[LoadKind]
 ) -> None:
     first = CapacitySearch(run, HttpWorkload(), stored=None, others=1.5, is_busy=True)
@@ -222,7 +222,7 @@ def test_machine_inspection_decides_whether_the_capacity_is_calibrated_again(run
     calibration = replace(
         CALIBRATION, capacities=tuple(replace(capacity, disturbed_by_cores=1.5) for capacity in CALIBRATION.capacities)
     )
-    busy = evaluate_machine(ENVIRONMENT, MachineLoad(used_cores, 8.0))
+    checks = evaluate_machine(ENVIRONMENT, MachineLoad(used_cores, 8.0))
     bench = Bench(run)
-    bench.run(SPEC, calibration=calibration, checks=busy, start_null_server=null_servers()[1])
+    bench.run(SPEC, calibration=calibration, checks=checks, start_null_server=null_servers()[1])
     assert ("calibrate" in {event.phase for event in bench.reported(PhaseChanged)}) == (used_cores < 0.3)

@@ -69,7 +69,7 @@ def test_no_pair_starts_that_would_exceed_the_time_limit(max_s: float, pairs: in
 def test_each_run_receives_the_number_of_its_pair_and_of_all_pairs() -> None:
     bench = Bench(1.2)
     bench.turns(pairs=5)
-    assert bench.reported_pairs == [(place // 2 + 1, 5 if place < 10 else 10) for place in range(20)]
+    assert bench.reported_pairs == [(index // 2 + 1, 5 if index < 10 else 10) for index in range(20)]
 
 
 def test_invalid_run_is_repeated() -> None:

@@ -60,7 +60,7 @@ def test_prefix_cache_hits_during_stages_are_a_warning(bench: Bench) -> None:
     assert check is not None
     assert check.verdict == "WARN"
     assert check.value == pytest.approx(0.38)
-    assert len(server.asked) == 2, "after the warm-up, and at the end"
+    assert len(server.asked) == 2, "read after the warm-up, and at the end"
     assert outcome.result.exit.code == 0
 
 
@@ -184,7 +184,7 @@ def test_offered_and_served_cache_hits_of_a_trace_are_reported_together(
     outcome = bench.run(spec, load, read_metrics=Server(*hits).read if hits else lambda _: (None,))
     reuse = outcome.result.prefix_reuse
     assert reuse is not None
-    assert reuse.offered_share == pytest.approx(144 / 174, abs=1e-3), "all were sent in the warm-up"
+    assert reuse.offered_share == pytest.approx(144 / 174, abs=1e-3), "all prompts were sent in the warm-up"
     assert (reuse.served_share, reuse.block_tokens) == (served, 16)
     assert any(f"the prompts offer {100 * 144 / 174:.3g} %" in note for note in outcome.result.notes)
     assert any(f"the server reports {reported}." in note for note in outcome.result.notes)
@@ -224,7 +224,7 @@ def test_trace_without_hash_ids_has_no_offered_cache_hits(
 def test_offered_cache_hits_of_documents_are_known_only_without_images(
     bench: Bench, popularity: Popularity, images: Images | None, expected: float | None
 ) -> None:
-    """The prefix and the one document of all prompts are 48 of 53 tokens: only the first prompt computes them."""
+    """The shared prefix and document are 48 of 53 tokens of each prompt: only the first prompt computes them."""
     documents = Documents(1, FixedLength(16))
     prompts = SyntheticPrompts(
         FixedLength(5), prefix_groups=1, prefix_tokens=32, documents=documents, images=images, unique=1000

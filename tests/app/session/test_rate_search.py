@@ -61,7 +61,7 @@ def test_known_max_rate_is_found_within_5_percent_and_every_step_there_meets_the
 def test_virtual_runner_evaluates_stages_like_a_session(name: str) -> None:
     target, evaluations = server(name), []
     runner = VirtualRunner(target, 3)
-    for place, share in enumerate((0.9, 0.97, 1.0, 1.03, 1.1)):
+    for index, share in enumerate((0.9, 0.97, 1.0, 1.03, 1.1)):
         rate_per_s = share * target.limit_per_s
         order = ResolvedStage(
             name="probe",
@@ -70,7 +70,7 @@ def test_virtual_runner_evaluates_stages_like_a_session(name: str) -> None:
             duration_s=30.0,
             drain_s=3.0,
         )
-        arrivals_s, responses = runner.answers_of(order, place)
+        arrivals_s, responses = runner.answers_of(order, index)
         errors = None if responses.failed is None else ["http-5xx" if failed else None for failed in responses.failed]
         rows = request_rows(arrivals_s, responses.latency_s, errors=errors)
         stage = summarize_stage(rows, None, stage_facts(rate_per_s, 30.0, kind="probe", drain_s=3.0), target.slo)
@@ -113,17 +113,17 @@ def test_rate_above_the_generator_capacity_is_neither_met_nor_violated() -> None
     assert 300 / 1.06 <= outcome.max_rate_per_s <= 300
     assert outcome.is_generator_limited
     assert outcome.bracket[1] is None
-    assert runner.rates[:9] == [10, 20, 40, 80, 160, 320, 320, 320, *runner.rates[8:9]], "tried again twice"
+    assert runner.rates[:9] == [10, 20, 40, 80, 160, 320, 320, 320, *runner.rates[8:9]], "repeated twice"
     assert sum(rate > 300 for rate in runner.rates) <= 12
 
 
 def test_single_disturbance_costs_one_stage_and_does_not_change_the_max_rate() -> None:
     slo = server("M/D/1").slo
     calm = find_max_rate(Generator(1e6, limit_per_s=300), SEARCH_SPEC, slo, 60.0, no_time)
-    for place in (0, 7, 12):
-        disturbed = Generator(1e6, limit_per_s=300, disturbed=frozenset({place}))
+    for index in (0, 7, 12):
+        disturbed = Generator(1e6, limit_per_s=300, disturbed=frozenset({index}))
         assert find_max_rate(disturbed, SEARCH_SPEC, slo, 60.0, no_time) == calm
-        assert disturbed.rates[place] == disturbed.rates[place + 1]
+        assert disturbed.rates[index] == disturbed.rates[index + 1]
         assert len(disturbed.rates) == calm.probe_count + 1
 
 
@@ -176,8 +176,8 @@ def test_disturbed_stage_is_not_repeated_after_the_time_limit() -> None:
     search_spec, slo = replace(SEARCH_SPEC, max_duration_s=390.0), server("M/D/1").slo
     calm = Generator(1e6, 300)
     find_max_rate(calm, search_spec, slo, 60.0, lambda: calm.spent_ns)
-    for place in range(len(calm.rates)):
-        disturbed = Generator(1e6, 300, disturbed=frozenset({place}))
+    for index in range(len(calm.rates)):
+        disturbed = Generator(1e6, 300, disturbed=frozenset({index}))
         find_max_rate(disturbed, search_spec, slo, 60.0, lambda runner=disturbed: runner.spent_ns)  # type: ignore[misc]
         assert disturbed.spent_ns <= 390e9
 
@@ -221,7 +221,7 @@ def test_probes_at_a_low_rate_reserve_time_for_confirmation(limit_per_s: float, 
         assert outcome.max_rate_per_s is not None
         assert outcome.max_rate_per_s >= max_rate_per_s
         confirming = [order.duration_s for order in runner.orders if order.kind == "step"]
-        assert confirming == [compute_step_duration_s(10.0, outcome.max_rate_per_s, slo)] * 3, "none is shortened"
+        assert confirming == [compute_step_duration_s(10.0, outcome.max_rate_per_s, slo)] * 3, "no step is shortened"
     else:
         failed_per_s = 4 if limit_per_s == 3 else 1
         assert outcome.max_rate_per_s is None
@@ -238,9 +238,9 @@ class LateLoad(ScriptedLoad):
     def _requests(self, plan: StagePlan, start_ns: int) -> tuple[np.ndarray, np.ndarray]:
         scheduled, _ = super()._requests(plan, start_ns)
         self._sent = scheduled.copy()
-        for place in range(_BURST, len(scheduled)):
-            earliest = self._sent[place - _BURST] + round(_BURST / self.ceiling_per_s * 1e9)
-            self._sent[place] = max(scheduled[place], earliest)
+        for index in range(_BURST, len(scheduled)):
+            earliest = self._sent[index - _BURST] + round(_BURST / self.ceiling_per_s * 1e9)
+            self._sent[index] = max(scheduled[index], earliest)
         return scheduled, self._sent + 4_000_000
 
     def _follow(
@@ -255,8 +255,8 @@ class LateLoad(ScriptedLoad):
     def _rows(self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
         batch = super()._rows(plan, scheduled, end, cut_ns)
         sent = self._sent[: batch.num_rows]
-        place = batch.schema.get_field_index("sent_ns")
-        return batch.set_column(place, batch.schema.field(place), pa.array(sent, mask=sent > cut_ns))
+        column = batch.schema.get_field_index("sent_ns")
+        return batch.set_column(column, batch.schema.field(column), pa.array(sent, mask=sent > cut_ns))
 
 
 def test_generator_limited_search_has_a_lower_bound_within_the_generator_capacity(bench: Bench) -> None:
@@ -283,4 +283,4 @@ def test_search_without_a_rate_that_the_generator_achieves_is_invalid(bench: Ben
     assert str(max_rate.per_s.reason).startswith("the load generator could not send even")
     assert check is not None
     assert (check.verdict, outcome.result.exit.code) == ("INVALID", ExitCode.INVALID)
-    assert not any("no rate held" in cause for cause in outcome.result.exit.texts)
+    assert [cause.id for cause in outcome.result.exit.causes] == ["invalid"]

@@ -57,7 +57,7 @@ def test_warm_up_for_a_stage_that_starts_at_0_has_its_mean_rate() -> None:
 def test_warm_up_for_a_trace_has_its_mean_rate_and_for_a_closed_loop_its_concurrency() -> None:
     starts = np.arange(0, 5_000_000_000, 50_000_000, dtype="<i8").tobytes()
     assert build_warmup_arrivals(TraceArrivals(starts), 5.0) == poisson(20.0)
-    assert build_warmup_arrivals(TraceArrivals(starts), 1.0) == poisson(20.0), "of the part that is replayed"
+    assert build_warmup_arrivals(TraceArrivals(starts), 1.0) == poisson(20.0), "the mean rate of the replayed part"
     assert build_warmup_arrivals(ClosedArrivals(8, 0.5), 5.0) == ClosedArrivals(8, 0.5)
 
 

@@ -25,10 +25,10 @@ def test_first_error_is_reported_once_per_run_and_stored_for_each_stage(bench: B
     (reported,) = bench.reported(ErrorReported)
     assert (reported.stage, reported.sample.error, reported.sample.text) == (0, "http-5xx", "seen http-5xx")
     assert bench.events.index(reported) < bench.events.index(bench.reported(Snapshot)[0])
-    facts = [event.data.error_samples for event in bench.reported(StageFinished)]
-    assert [[sample.text for sample in samples] for samples in facts] == [["seen http-5xx"]] * 2
-    assert [stage.error_samples for stage in outcome.result.stages] == facts
-    assert facts[0][0] == reported.sample
+    samples_of_stages = [event.data.error_samples for event in bench.reported(StageFinished)]
+    assert [[sample.text for sample in samples] for samples in samples_of_stages] == [["seen http-5xx"]] * 2
+    assert [stage.error_samples for stage in outcome.result.stages] == samples_of_stages
+    assert samples_of_stages[0][0] == reported.sample
 
 
 def test_run_without_errors_reports_no_error_samples(bench: Bench) -> None:
@@ -38,13 +38,13 @@ def test_run_without_errors_reports_no_error_samples(bench: Bench) -> None:
 
 
 def test_number_of_reported_error_classes_is_limited() -> None:
-    reported: list[Event] = []
-    errors = FirstErrorReporter(reported.append)
+    events: list[Event] = []
+    errors = FirstErrorReporter(events.append)
     samples = errors.report([FirstError(f"class {number}", number, "seen") for number in range(60)], 0, 100)
-    assert len(reported) == 50
+    assert len(events) == 50
     assert samples[0] == ErrorSample("class 0", 0, "seen")
     errors.report([FirstError("class 0", 7, "again"), FirstError("another", 8, "too many")], 1, 200)
-    assert len(reported) == 50
+    assert len(events) == 50
 
 
 MS = 1_000_000
@@ -66,11 +66,11 @@ def test_good_requests_meet_every_limit_and_errors_are_counted_by_class() -> Non
     tally.count_rows()
     assert tally.good_count == 1, "the second was sent late, the third is slow, the others are no responses"
     assert tally.error_counts == {"timeout": 1, "not-started": 1}
-    assert tally.compute_percentiles_ms("send_lag_ms")[2] == pytest.approx(53.38), "of 1, 55, 1 and 1 ms"
+    assert tally.compute_percentiles_ms("send_lag_ms")[2] == pytest.approx(53.38), "p99 of 1, 55, 1 and 1 ms"
     tally.add_rows(batch(build_request(9), build_request(9, error="timeout")))
     tally.count_rows()
     tally.count_rows()
-    assert (tally.good_count, tally.error_counts["timeout"]) == (2, 2), "what was counted is not counted again"
+    assert (tally.good_count, tally.error_counts["timeout"]) == (2, 2), "each row is counted once"
 
 
 def test_requests_of_a_class_are_good_within_the_limits_of_the_class() -> None:
@@ -84,11 +84,11 @@ def test_requests_of_a_class_are_good_within_the_limits_of_the_class() -> None:
 
 
 def test_audio_and_message_requests_are_good_within_their_limits() -> None:
-    spoken = build_request(90) | {"input_end_ns": 5 * MS, "first_audio_ns": 30 * MS}
+    audio = build_request(90) | {"input_end_ns": 5 * MS, "first_audio_ns": 30 * MS}
     build_stream = build_request(90) | {"chunk_ns": [30 * MS, 60 * MS]}
     for text, row in (
-        ("ttfa_ms.p95 < 50", spoken),
-        ("response_ms.p95 < 100", spoken),
+        ("ttfa_ms.p95 < 50", audio),
+        ("response_ms.p95 < 100", audio),
         ("first_message_ms.p95 < 50", build_stream),
     ):
         tally = RowTally((parse_objective(text),))
@@ -194,7 +194,7 @@ def test_recent_latency_starts_at_the_send_time_if_no_scheduled_time_is_known() 
     assert (snapshot.good, snapshot.errors) == (2, {"timeout": 1})
     assert (snapshot.ttft_p50_ms, snapshot.tpot_p50_ms, snapshot.output_tokens) == (None, None, None)
     monitored.monitor.add_rows(pa.RecordBatch.from_pylist([{"scheduled_ns": 0}], schema=REQUEST_SCHEMA))
-    assert monitored.monitor.sent == 3, "what was never started was not sent"
+    assert monitored.monitor.sent == 3, "requests that were never started were not sent"
 
 
 def test_only_a_probe_ends_at_a_growing_backlog() -> None:
@@ -202,8 +202,8 @@ def test_only_a_probe_ends_at_a_growing_backlog() -> None:
         monitored = MonitoredStage(order(ends_when_saturated=ends))
         quick = [{"scheduled_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
         monitored.monitor.add_rows(pa.RecordBatch.from_pylist(quick, schema=REQUEST_SCHEMA))
-        reported = [monitored.monitor.on_progress(progress(n / 4, 200 * n, 10 * n)) for n in range(40)]
-        assert reported[-1] is expected
+        may_continue = [monitored.monitor.on_progress(progress(n / 4, 200 * n, 10 * n)) for n in range(40)]
+        assert may_continue[-1] is expected
         assert monitored.monitor.is_over_saturated is ends
 
 
@@ -228,10 +228,10 @@ def test_reached_limit_or_exited_target_drains_once() -> None:
 def test_stage_that_meets_the_abort_rule_is_drained(kind: StageKind, second: float, failed: int, drained: int) -> None:
     rule = AbortRule("error_rate > 20% after 5s", parse_objective("error_rate > 20%"), 5.0)
     monitored = MonitoredStage(replace(order(), kind=kind), abort_when=rule)
-    began_ns = round(100e9)
-    monitored.monitor.on_started(StageStarted(0, began_ns, 10))
+    start_ns = round(100e9)
+    monitored.monitor.on_started(StageStarted(0, start_ns, 10))
     for at_s in (second, second + 0.1):
-        monitored.monitor.on_progress(Progress(0, began_ns + round(at_s * 1e9), 10, 10, 10 - failed, failed, 0, 0.1))
+        monitored.monitor.on_progress(Progress(0, start_ns + round(at_s * 1e9), 10, 10, 10 - failed, failed, 0, 0.1))
     assert monitored.drained == drained
     assert (monitored.limits.stop_reason is not None) is bool(drained)
 
@@ -255,6 +255,6 @@ def test_unsent_backlog_does_not_end_a_probe() -> None:
     quick = [{"scheduled_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
     monitored.monitor.add_rows(pa.RecordBatch.from_pylist(quick, schema=REQUEST_SCHEMA))
     late = [Progress(0, n * 250 * MS, 200 * n, 10 * n, 10 * n, 0, 0, 900.0) for n in range(40)]
-    reported = [monitored.monitor.on_progress(progress) for progress in late]
-    assert reported[-1] is False, "an overloaded generator ends the stage"
+    may_continue = [monitored.monitor.on_progress(progress) for progress in late]
+    assert may_continue[-1] is False, "an overloaded generator ends the stage"
     assert not monitored.monitor.is_over_saturated

@@ -30,8 +30,8 @@ def test_relative_rate_is_a_share_of_the_throughput_of_an_earlier_stage(bench: B
 def test_relative_rate_scales_a_whole_rate_curve(bench: Bench) -> None:
     ramp = msgspec.structs.replace(HALF, kind="varying", arrivals=OpenArrivals("constant", ((0.0, 0.1), (5.0, 0.8))))
     bench.run(msgspec.structs.replace(SPEC, stages=(FULL, ramp)))
-    facts = bench.reported(StageFinished)[-1].data
-    (low, high) = (rate for _, rate in facts.rates)
+    stage_data = bench.reported(StageFinished)[-1].data
+    (low, high) = (rate for _, rate in stage_data.rates)
     assert high == pytest.approx(8 * low)
     assert bench.reported(RateResolved)[0].rate_per_s == high
 
@@ -41,7 +41,7 @@ def test_stage_with_an_unknown_relative_rate_is_skipped_with_a_warning(bench: Be
     spec = msgspec.structs.replace(SPEC, stages=(FULL, HALF, after), slo=())
     load = ScriptedLoad(bench.clock, error="http-5xx")
     outcome = bench.run(spec, load)
-    assert [plan.name for plan in load.plans] == ["full", "after"], "the run goes on"
+    assert [plan.name for plan in load.plans] == ["full", "after"], "the run continues"
     check = check_of(outcome, "excluded_stage")
     assert check is not None
     assert (check.value, check.verdict) == ("half", "WARN")

@@ -27,14 +27,13 @@ def list_stage_data(bench: Bench) -> list[StageData]:
 
 def test_closed_loop_stage_has_no_rate(bench: Bench) -> None:
     outcome = bench.run(build_spec(StageSpec("closed", "closed", ClosedArrivals(4, 0.01), 5.0)))
-    (facts,) = list_stage_data(bench)
-    assert (facts.arrival_kind, facts.rate_per_s, facts.rates, facts.concurrency, facts.think_s) == (
-        "closed", None, (), 4, 0.01,
-    )  # fmt: skip
+    (stage_data,) = list_stage_data(bench)
+    assert (stage_data.arrival_kind, stage_data.rate_per_s, stage_data.rates) == ("closed", None, ())
+    assert (stage_data.concurrency, stage_data.think_s) == (4, 0.01)
     (started,) = bench.reported(StageStarted)
     assert (started.offered_per_s, started.concurrency) == (None, 4)
     (stage,) = outcome.result.stages
-    # four clients on one server of 4 ms: it is busy nearly always
+    # Four concurrent requests keep one server of 4 ms nearly always busy.
     assert stage.metrics["completed_per_s"]["value"].value == pytest.approx(230, rel=0.1)
     assert outcome.result.max_rate is None, "a closed loop has no max rate"
 
@@ -52,10 +51,10 @@ def test_stage_data_describe_the_arrivals(
     bench: Bench, kind: str, arrivals: Arrivals, arrival_kind: str, rate: float | None
 ) -> None:
     outcome = bench.run(build_spec(StageSpec("s", kind, arrivals, 5.0)))  # type: ignore[arg-type]
-    (facts,) = list_stage_data(bench)
-    assert (facts.kind, facts.arrival_kind, facts.rate_per_s) == (kind, arrival_kind, rate)
-    assert facts.rates == (arrivals.rates if isinstance(arrivals, OpenArrivals) else ())
-    assert facts.cv == (arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0)
+    (stage_data,) = list_stage_data(bench)
+    assert (stage_data.kind, stage_data.arrival_kind, stage_data.rate_per_s) == (kind, arrival_kind, rate)
+    assert stage_data.rates == (arrivals.rates if isinstance(arrivals, OpenArrivals) else ())
+    assert stage_data.cv == (arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0)
     assert bench.reported(StageStarted)[0].offered_per_s == rate
     assert [evaluated.stage for evaluated in outcome.result.slo] == ["s", "s"], "the SLO is evaluated on the only stage"
 
@@ -68,11 +67,11 @@ def test_spike_stage_is_summarized_in_the_result(bench: Bench) -> None:
 
 def test_lead_in_requests_are_stored_and_not_counted(bench: Bench) -> None:
     outcome = bench.run(build_spec(StageSpec("s", "steady", poisson(100.0), 5.0, lead_in_s=2.0)))
-    (facts,) = list_stage_data(bench)
-    assert facts.lead_in_s == 2.0
+    (stage_data,) = list_stage_data(bench)
+    assert stage_data.lead_in_s == 2.0
     (started,) = bench.reported(StageStarted)
-    assert (started.start_ns, started.lead_in_s) == (facts.start_ns, 2.0)
-    led_in = (bench.rows()["scheduled_ns"] < facts.start_ns).sum()
+    assert (started.start_ns, started.lead_in_s) == (stage_data.start_ns, 2.0)
+    led_in = (bench.rows()["scheduled_ns"] < stage_data.start_ns).sum()
     assert led_in == pytest.approx(200, rel=0.3)
     assert outcome.result.stages[0].completed == len(bench.rows()) - led_in
 
@@ -80,8 +79,8 @@ def test_lead_in_requests_are_stored_and_not_counted(bench: Bench) -> None:
 def test_locust_stage_has_no_scheduled_times_and_no_generator_capacity(bench: Bench) -> None:
     spec = build_spec(StageSpec("users", "closed", ClosedArrivals(5), 5.0), workload=LocustWorkload("l.py"))
     outcome = bench.run(spec, ScriptedLoad(bench.clock, is_locust=True))
-    (facts,) = list_stage_data(bench)
-    assert (facts.arrival_kind, facts.concurrency, facts.generator_capacity_per_s) == ("locust", 5, None)
+    (stage_data,) = list_stage_data(bench)
+    assert (stage_data.arrival_kind, stage_data.concurrency, stage_data.generator_capacity_per_s) == ("locust", 5, None)
     assert "loading l.py" in [phase.message for phase in bench.reported(PhaseChanged)]
     assert outcome.result.stages[0].metrics["service_ms"]["p50"].value is not None
 
@@ -136,10 +135,10 @@ def test_stage_with_a_number_of_requests_ends_with_the_last_request(bench: Bench
     count = None if limits.requests else 100
     stage = StageSpec("counted", "steady", poisson(50.0), 10.0, requests=count)
     result = bench.run(build_spec(stage, limits=limits)).result
-    (facts,), (counted,) = list_stage_data(bench), result.stages
+    (stage_data,), (counted,) = list_stage_data(bench), result.stages
     assert counted.completed == 100
-    assert 1.0 < facts.duration_s < 4.0
-    assert facts.extended_s == 0.0
+    assert 1.0 < stage_data.duration_s < 4.0
+    assert stage_data.extended_s == 0.0
     # Over all of the 10 s, the rate would be 10 req/s.
     assert counted.metrics["completed_per_s"]["value"].value == pytest.approx(50.0, rel=0.3)
     assert result.exit.code == (ExitCode.LIMIT if limits.requests else ExitCode.OK)
@@ -201,9 +200,9 @@ class ChangeRate:
 def test_stage_with_a_changed_rate_has_no_single_rate(bench: Bench) -> None:
     changing = ChangeRate(bench, 150.0)
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=changing))
-    (facts,) = list_stage_data(bench)
-    assert (facts.kind, facts.rate_per_s) == ("varying", None)
-    assert facts.rates[-1][1] == 150.0
+    (stage_data,) = list_stage_data(bench)
+    assert (stage_data.kind, stage_data.rate_per_s) == ("varying", None)
+    assert stage_data.rates[-1][1] == 150.0
     assert outcome.result.stages[0].scheduled_per_s is None
     assert outcome.result.max_rate is None
 

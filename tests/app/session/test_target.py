@@ -60,7 +60,7 @@ def test_missing_api_of_a_language_model_server_is_named_in_the_hint(status: int
     ("error", "status"),
     [(None, 200), (None, 404), ("http-4xx", 408), ("http-4xx", 429), ("http-5xx", 500), ("bad-output", 200)],
 )
-def test_target_that_responds_to_the_workload_is_measured(error: str | None, status: int | None) -> None:
+def test_target_response_to_the_workload_passes_the_preflight_check(error: str | None, status: int | None) -> None:
     require_reachable_target(PreflightDone(error, status, "it said so", None), URL, SPEC.workload)
 
 
@@ -128,7 +128,7 @@ def test_server_that_exits_before_its_first_response_is_unavailable(bench: Bench
         bench.run(STARTS, Leaving(bench.clock), start_server=lambda _: server)
 
 
-def test_server_that_exits_during_the_measurement_makes_the_run_invalid_with_its_rows(
+def test_server_that_exits_during_the_measurement_invalidates_the_run_with_its_rows(
     bench: Bench,
 ) -> None:
     server = FakeServer(bench.clock, ready_after_s=0.0, said=("segmentation fault",))

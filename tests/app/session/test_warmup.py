@@ -14,7 +14,7 @@ def list_warmup_arrivals(bench: Bench) -> list[object]:
     return [plan.arrivals for plan in bench.load.plans if plan.name == "warm-up"]
 
 
-def test_warm_up_ends_after_three_windows_that_agree_and_is_not_counted(bench: Bench) -> None:
+def test_warm_up_runs_three_windows_that_agree_before_the_stage(bench: Bench) -> None:
     outcome = bench.run(WARM)
     assert list_warmup_arrivals(bench) == [poisson(100.0)] * 3
     assert [stage.kind for stage in outcome.result.stages] == ["warmup"] * 3 + ["steady"]

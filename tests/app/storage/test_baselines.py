@@ -61,12 +61,12 @@ def test_deleted_promoted_run_is_reported(home: Path) -> None:
         read_baseline("promoted", FULL.name)
 
 
-@pytest.mark.parametrize("place", ["id", "last", "directory", "file"])
-def test_baseline_is_found_by_id_directory_or_result_file(home: Path, place: str) -> None:
+@pytest.mark.parametrize("kind", ["id", "last", "directory", "file"])
+def test_baseline_is_found_by_id_directory_or_result_file(home: Path, kind: str) -> None:
     run = store_run(home / "1-first")
     directory = run.directory
     names = {"id": "1-fi", "last": "last", "directory": str(directory), "file": str(directory / "result.json")}
-    assert read_baseline(names[place], "").run_id == "1-first"
+    assert read_baseline(names[kind], "").run_id == "1-first"
 
 
 def test_comma_separated_baselines_are_repeats(home: Path, tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ def test_bundle_has_every_file_with_its_checksum_except_drafts_and_hidden_files(
     with zipfile.ZipFile(tmp_path / "run.zip") as archive:
         assert archive.namelist() == [*(f"{bundle.run_id}/{entry.path}" for entry in bundle.files), BUNDLE]
         checksums = {entry["path"]: entry["sha256"] for entry in json.loads(archive.read(BUNDLE))["files"]}
-    sealed = {entry.path: entry.sha256 for entry in run.complete_result.artifacts}
-    assert sealed.items() <= checksums.items()
+    artifact_checksums = {entry.path: entry.sha256 for entry in run.complete_result.artifacts}
+    assert artifact_checksums.items() <= checksums.items()
 
 
 def test_symlink_in_a_run_is_not_exported(run: StoredRun, tmp_path: Path) -> None:

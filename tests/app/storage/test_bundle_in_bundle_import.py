@@ -54,7 +54,7 @@ class Forged:
     def put(self, path: str, content: bytes, *, entry: str | None = None) -> None:
         """Add a file to the zip and to its list of files."""
         self.contents[f"{ID}/{path}" if entry is None else entry] = content
-        self.listed = [one for one in self.listed if one["path"] != path]
+        self.listed = [listed_file for listed_file in self.listed if listed_file["path"] != path]
         self.listed.append({"path": path, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()})
 
     def write(self, path: Path) -> Path:
@@ -165,7 +165,7 @@ def has_a_changed_file_and_checksum(forged: Forged) -> None:
 
 def lacks_an_artifact(forged: Forged) -> None:
     del forged.contents[f"{ID}/requests.arrow"]
-    forged.listed = [one for one in forged.listed if one["path"] != "requests.arrow"]
+    forged.listed = [entry for entry in forged.listed if entry["path"] != "requests.arrow"]
 
 
 def lacks_a_listed_file(forged: Forged) -> None:
@@ -178,7 +178,7 @@ def has_a_wrong_size(forged: Forged) -> None:
 
 def lacks_its_result(forged: Forged) -> None:
     del forged.contents[f"{ID}/result.json"]
-    forged.listed = [one for one in forged.listed if one["path"] != "result.json"]
+    forged.listed = [entry for entry in forged.listed if entry["path"] != "result.json"]
 
 
 def has_an_invalid_result(forged: Forged) -> None:
@@ -254,16 +254,16 @@ def test_every_changed_byte_of_a_bundle_is_detected_or_harmless(
     """Some bytes of a zip are not read, so changing them has no effect on the run."""
     content = bundle.read_bytes()
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    for place in range(0, len(content), len(content) // places):
+    for position in range(0, len(content), len(content) // places):
         path = tmp_path / "flipped.zip"
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :])
         try:
             directory, _ = import_run(path)
         except UsageError:
             assert not home.exists() or not list(home.iterdir())
         else:
             assert {file.name: file.read_bytes() for file in directory.iterdir()} == before | {IMPORTED: b""}
-            directory.rename(tmp_path / f"taken-{place}")
+            directory.rename(tmp_path / f"taken-{position}")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
@@ -287,10 +287,10 @@ def test_oversized_central_directory_of_a_bundle_is_rejected(bundle: Path) -> No
 
 def test_bundle_with_an_oversized_declared_size_is_not_unpacked(bundle: Path, home: Path) -> None:
     content = bytearray(bundle.read_bytes())
-    place = content.find(b"PK\x01\x02")
-    while place >= 0:
-        struct.pack_into("<L", content, place + 24, 0xFFFF_FFF0)
-        place = content.find(b"PK\x01\x02", place + 1)
+    position = content.find(b"PK\x01\x02")
+    while position >= 0:
+        struct.pack_into("<L", content, position + 24, 0xFFFF_FFF0)
+        position = content.find(b"PK\x01\x02", position + 1)
     bundle.write_bytes(content)
     with pytest.raises(UsageError, match="would unpack to 28 GiB"):
         import_run(bundle)
@@ -299,9 +299,9 @@ def test_bundle_with_an_oversized_declared_size_is_not_unpacked(bundle: Path, ho
 
 def test_file_without_a_name_in_a_bundle_is_rejected(bundle: Path, home: Path) -> None:
     content = bytearray(bundle.read_bytes())
-    place = content.find(b"PK\x01\x02")
-    length, *_ = struct.unpack_from("<H", content, place + 28)
-    struct.pack_into("<HHH", content, place + 28, 0, 0, length)  # the name becomes the comment
+    position = content.find(b"PK\x01\x02")
+    length, *_ = struct.unpack_from("<H", content, position + 28)
+    struct.pack_into("<HHH", content, position + 28, 0, 0, length)  # the name becomes the comment
     bundle.write_bytes(content)
     with pytest.raises(UsageError, match="its list of files does not match its contents: ''"):
         import_run(bundle)

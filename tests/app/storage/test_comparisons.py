@@ -22,12 +22,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_interleaved_comparison_is_followed_like_a_run(tmp_path: Path) -> None:
-    written = WrittenPairs()
-    written.tell_pairs([(tmp_path / "a", tmp_path / "b")])
-    follower = RunFollower(written.directory)
+    pairs = WrittenPairs()
+    pairs.tell_pairs([(tmp_path / "a", tmp_path / "b")])
+    follower = RunFollower(pairs.directory)
     while follower.read_next() is not None:
         assert follower.is_active()
-    written.end(11, "REGRESSION")
+    pairs.end(11, "REGRESSION")
     assert follower.read_next() is not None
     assert follower.finished_event is not None
     assert follower.finished_event.exit_code == 11
@@ -36,35 +36,35 @@ def test_interleaved_comparison_is_followed_like_a_run(tmp_path: Path) -> None:
 
 def test_only_running_comparisons_are_found(home: Path) -> None:
     assert find_running_comparisons() == ()
-    going, ended, gone = (WrittenPairs(f"20261127-12000{place}-a-000{place}") for place in range(3))
+    running, ended, gone = (WrittenPairs(f"20261127-12000{number}-a-000{number}") for number in range(3))
     killed = WrittenPairs("20261127-120004-a-0004", pid=UNUSED_PID)
     ended.end()
     gone.store.close()  # as after a crash of the engine
     (comparisons_home() / "no comparison").mkdir()
-    assert find_running_comparisons() == (going.directory,)
-    for pairs in (going, killed):
+    assert find_running_comparisons() == (running.directory,)
+    for pairs in (running, killed):
         pairs.end()
 
 
 def test_comparison_receives_a_stop_command() -> None:
-    written, received = WrittenPairs(), list[ControlCommand]()
+    pairs, received = WrittenPairs(), list[ControlCommand]()
 
     def execute(sent_command: ControlCommand) -> ControlResponse:
         received.append(sent_command)
         return ControlResponse(True, "stopping")
 
-    reported = list[str]()
-    sender = threading.Thread(target=lambda: reported.append(send_command(written.directory, StopRun())))
+    replies = list[str]()
+    sender = threading.Thread(target=lambda: replies.append(send_command(pairs.directory, StopRun())))
     sender.start()
     while sender.is_alive():
-        written.store.process_commands(execute)
+        pairs.store.process_commands(execute)
         sender.join(0.01)
-    written.end()
-    assert (received, reported) == ([StopRun()], ["stopping"])
+    pairs.end()
+    assert (received, replies) == ([StopRun()], ["stopping"])
 
 
 def test_existing_comparison_is_not_overwritten() -> None:
-    written = WrittenPairs()
+    pairs = WrittenPairs()
     with pytest.raises(UsageError, match="already contains a comparison"):
-        ComparisonWriter(written.directory)
-    written.end()
+        ComparisonWriter(pairs.directory)
+    pairs.end()

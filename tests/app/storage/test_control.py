@@ -49,7 +49,7 @@ def test_command_is_received_once_and_its_response_returned(
     with executing(box, ControlResponse(True, "granted")) as received:
         assert send_command(tmp_path, sent_command) == "granted"
     assert received == [sent_command]
-    assert list((tmp_path / CONTROL).iterdir()) == [], "nothing is left behind"
+    assert list((tmp_path / CONTROL).iterdir()) == [], "no control files remain"
 
 
 def test_rejected_command_is_a_usage_error(box: CommandInbox, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def read_all(follower: EventFollower) -> list[int]:
 def test_each_event_is_read_once_when_its_line_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     follower = EventFollower(path)
-    assert read_all(follower) == [], "there is no file yet"
+    assert read_all(follower) == [], "the file does not exist yet"
     content = b"".join(map(line, range(5)))
     received: list[int] = []
     with path.open("wb", buffering=0) as file:
@@ -67,7 +67,7 @@ def test_batches_are_read_once_while_they_are_written(tmp_path: Path) -> None:
     follower = StreamFollower(path)
     assert follower.read_batches(10) == []
     with StreamWriter(path, SCHEMA) as writer:
-        assert follower.read_batches(10) == [], "only its schema"
+        assert follower.read_batches(10) == [], "the file has only the schema"
         writer.append(batch(0))
         assert numbers(follower.read_batches(10)) == [0, 1, 2]
         assert follower.read_batches(10) == []

@@ -64,9 +64,9 @@ def test_invalid_plan_file_is_rejected_with_a_short_message_and_a_hint(
     assert [file.name for file in path.parent.iterdir()] == ["plan.yaml"]  # no code of the file was executed
 
 
-def test_oversized_plan_file_is_rejected_before_it_is_read(path: Path) -> None:
+def test_oversized_plan_file_is_rejected(path: Path) -> None:
     with path.open("wb") as file:
-        file.truncate(MAX_BYTES + 1)  # a hole: no space on the disk
+        file.truncate(MAX_BYTES + 1)  # a sparse file, which uses no disk space
     with pytest.raises(UsageError, match="is too large for a plan file"):
         read_plan_document(path)
 

@@ -223,7 +223,7 @@ def test_rows_are_synced_to_disk_before_their_stage_finished_event_and_the_resul
     ends = [end for _, end in spans.values()]
     events = [size for name, size in synced if name == EVENTS]
     lines = (tmp_path / "run" / EVENTS).read_bytes().splitlines(keepends=True)
-    at = [sum(map(len, lines[: place + 1])) for place, line in enumerate(lines) if b'"stage_finished"' in line]
+    at = [sum(map(len, lines[: index + 1])) for index, line in enumerate(lines) if b'"stage_finished"' in line]
     assert len(at) == 3
     for stage, end in enumerate(ends):
         assert synced.index((REQUESTS, end)) < synced.index((EVENTS, at[stage]))

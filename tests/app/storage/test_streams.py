@@ -19,7 +19,7 @@ def batch(start: int, rows: int = 10) -> pa.RecordBatch:
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Path:
+def stream_path(tmp_path: Path) -> Path:
     path = tmp_path / "rows.arrow"
     with StreamWriter(path, SCHEMA) as writer:
         for start in range(0, 50, 10):
@@ -27,8 +27,8 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
-def test_all_batches_are_read_in_order(written: Path) -> None:
-    assert read_stream(written, SCHEMA)["n"].to_pylist() == list(range(50))
+def test_all_batches_are_read_in_order(stream_path: Path) -> None:
+    assert read_stream(stream_path, SCHEMA)["n"].to_pylist() == list(range(50))
 
 
 def test_batches_are_readable_while_the_writer_is_open(tmp_path: Path) -> None:
@@ -38,8 +38,8 @@ def test_batches_are_readable_while_the_writer_is_open(tmp_path: Path) -> None:
         assert read_stream(path, SCHEMA).num_rows == 10
 
 
-def test_stream_truncated_at_any_byte_has_its_complete_batches(written: Path, tmp_path: Path) -> None:
-    content = written.read_bytes()
+def test_stream_truncated_at_any_byte_has_its_complete_batches(stream_path: Path, tmp_path: Path) -> None:
+    content = stream_path.read_bytes()
     cut = tmp_path / "cut.arrow"
     row_counts = set()
     for length in range(len(content)):
@@ -74,14 +74,14 @@ def test_additional_and_reordered_columns_are_accepted(tmp_path: Path) -> None:
     assert read_stream(path, SCHEMA).to_pylist() == [{"n": 3}]
 
 
-def test_missing_optional_column_is_null(written: Path) -> None:
+def test_missing_optional_column_is_null(stream_path: Path) -> None:
     schema = pa.schema([("correct_rows", pa.int32()), *SCHEMA])
-    table = read_stream(written, schema, optional_columns=("correct_rows",))
+    table = read_stream(stream_path, schema, optional_columns=("correct_rows",))
     assert table.schema == schema
     assert table["correct_rows"].null_count == 50
     assert table["n"].to_pylist() == list(range(50))
     with pytest.raises(UsageError, match="correct_rows"):
-        read_stream(written, schema)
+        read_stream(stream_path, schema)
 
 
 def test_write_beyond_the_file_size_limit_raises_efbig(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_all_null_columns_share_memory(tmp_path: Path) -> None:
     table = read_stream(path, schema)
     allocated_bytes = pa.total_allocated_bytes() - before
     assert table["g"].null_count == table.num_rows == 51_200
-    assert allocated_bytes < 2 * 51_200 * 8  # of eight columns
+    assert allocated_bytes < 2 * 51_200 * 8  # the size of two of the eight columns
 
 
 TEXTS = pa.schema([("word", pa.utf8())])
@@ -195,7 +195,7 @@ def test_compressed_batch_is_rejected_before_it_is_decompressed(codec: str, tmp_
 
 
 def test_number_of_rows_and_columns_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wide = pa.schema([(f"n{place}", pa.int64()) for place in range(streams.MAX_COLUMNS + 1)])
+    wide = pa.schema([(f"n{number}", pa.int64()) for number in range(streams.MAX_COLUMNS + 1)])
     StreamWriter(tmp_path / "wide.arrow", wide).close()
     with pytest.raises(DamagedFileError, match="257 columns"):
         read_stream(tmp_path / "wide.arrow", SCHEMA)
@@ -208,16 +208,16 @@ def test_number_of_rows_and_columns_is_limited(tmp_path: Path, monkeypatch: pyte
         read_stream(write_stream(tmp_path / "many.arrow", batch(0), batch(10), batch(20)), SCHEMA)
 
 
-def test_end_marker_before_the_end_of_the_file_is_damage(written: Path) -> None:
-    content = bytearray(written.read_bytes())
+def test_end_marker_before_the_end_of_the_file_is_damage(stream_path: Path) -> None:
+    content = bytearray(stream_path.read_bytes())
     second = content.index(b"\xff\xff\xff\xff", content.index(b"\xff\xff\xff\xff", 8) + 8)
     content[second + 4 : second + 8] = bytes(4)
-    written.write_bytes(content)
+    stream_path.write_bytes(content)
     with pytest.raises(DamagedFileError, match="continues after the end of the stream"):
-        read_stream(written, SCHEMA)
+        read_stream(stream_path, SCHEMA)
 
 
-def test_stream_without_its_end_marker_is_truncated(written: Path) -> None:
-    assert not is_truncated(written)
-    written.write_bytes(written.read_bytes()[:-1])
-    assert is_truncated(written)
+def test_stream_without_its_end_marker_is_truncated(stream_path: Path) -> None:
+    assert not is_truncated(stream_path)
+    stream_path.write_bytes(stream_path.read_bytes()[:-1])
+    assert is_truncated(stream_path)

@@ -52,7 +52,7 @@ def test_serving_profile_of_a_measured_model_stays_within_its_context(tmp_path: 
     assert profile.name == "tiny-decoder-served"
     tree = yaml.safe_load(path.read_text("utf-8"))
     assert tree["target"]["serve"] == {"model": str(tmp_path / "model"), "provider": "cpu", "threads": 1}
-    assert tree["workload"]["prompts"] == {"input_tokens": 124, "output_tokens": 3}, "half of the context in all"
+    assert tree["workload"]["prompts"] == {"input_tokens": 124, "output_tokens": 3}, "half of the context in total"
     assert tree["load"]["sweep"]["concurrency"][0] == 1
 
 
@@ -76,9 +76,7 @@ def test_plan_request_of_a_known_model_has_traffic_and_slo_of_the_shown_plan() -
     assert inputs.measured == (), "the plan is not based on measurements"
 
 
-def test_local_run_of_a_language_model_cannot_be_planned_and_the_hint_names_target_serve(
-    home: Path, tmp_path: Path
-) -> None:
+def test_local_language_model_run_cannot_be_planned_and_the_hint_names_target_serve(home: Path, tmp_path: Path) -> None:
     decoders.contiguous(tmp_path / "model")
     folder = home / "runs" / "llm"
     profile = {"sizewise": 1, "name": "llm", "target": {"model": str(tmp_path / "model")}, "load": {"tests": ["tg16"]}}

@@ -60,18 +60,18 @@ def test_reason_of_a_rejected_worker_is_reported() -> None:
 
 
 def test_accepted_worker_remains_although_another_one_is_rejected() -> None:
-    port, reported = free_port(), list[int]()
+    port, counts = free_port(), list[int]()
     with (
         LentWorkers(Join("127.0.0.1", port, TOKEN), 2) as workers,
         LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local_workers=0, remote_workers=1)) as load,
     ):
 
         def end(count: int) -> None:
-            reported.append(count)
+            counts.append(count)
             load.close()
 
         workers.wait(on_joined=end)
-    assert reported == [1]
+    assert counts == [1]
 
 
 def test_worker_that_the_run_continued_without_is_reported() -> None:

@@ -57,7 +57,7 @@ def test_demonstration_model_supports_batches_and_has_no_prefix_cache(home: Path
     assert '"prefix_caching":false' in (home / "models" / "random-decoder-4x384" / "genai_config.json").read_text()
 
 
-def test_quickstart_profile_serves_the_model_and_sweeps_concurrency_with_ttft_and_tpot(tmp_path: Path) -> None:
+def test_quickstart_profile_serves_the_model_and_sweeps_concurrency(tmp_path: Path) -> None:
     profile = build_profile(tmp_path, 1.5, is_own_model=False, overrides=["load.workers=1"])
     assert isinstance(profile, GeneratingProfile)
     serve, sweep = profile.target.serve, profile.load.sweep

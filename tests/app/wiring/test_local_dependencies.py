@@ -40,10 +40,11 @@ def test_model_as_is_is_the_original_file() -> None:
 def test_cached_model_paths_differ_by_model_and_provider(home: Path, tmp_path: Path) -> None:
     other = str(onnx_models.doubling(tmp_path / "m.onnx"))
     cached_paths = [
-        prepare_model(one, DataSpec()).cached_model_path for one in (order(), order(other), order(provider="cuda"))
+        prepare_model(variant_order, DataSpec()).cached_model_path
+        for variant_order in (order(), order(other), order(provider="cuda"))
     ]
     assert len(set(cached_paths)) == 3
-    assert all(Path(str(one)).is_relative_to(home) for one in cached_paths)
+    assert all(Path(str(path)).is_relative_to(home) for path in cached_paths)
     assert prepare_model(order(), DataSpec()).cached_model_path == cached_paths[0]
     assert prepare_model(order(provider="openvino"), DataSpec()).cached_model_path is None
 

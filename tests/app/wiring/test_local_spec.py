@@ -42,7 +42,7 @@ def test_variants_are_ordered_by_batch_and_have_the_paths_of_their_models(make_l
     assert first.settings == SessionSettings(threads=2)
     assert first.environment == ()
     assert (spec.run_id, spec.target.protocol, spec.target.model) == ("r1", "local", "digits")
-    assert spec.target.hardware is not None, "this machine"
+    assert spec.target.hardware is not None, "the hardware is this machine"
 
 
 def test_generation_test_beyond_the_context_of_the_model_is_rejected(make_local_spec: Any, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ CHAT, ROWS = "workload: {prompts: {input_tokens: 10, output_tokens: 5}}\n", "wor
         ("{protocol: local, model: m.onnx}", "", MeasuredServer("Fraud-2")),
     ],
 )
-def test_metrics_and_health_paths_follow_the_protocol(
+def test_port_and_health_paths_follow_the_protocol(
     target: str, workload: str, expected: MeasuredServer, tmp_path: Path
 ) -> None:
     assert describe(tmp_path, target, workload) == expected

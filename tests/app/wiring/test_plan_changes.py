@@ -73,8 +73,8 @@ def test_objective_change_may_be_a_single_objective_or_a_list(value: str) -> Non
 
 
 def test_related_settings_may_be_changed_one_by_one() -> None:
-    parts = ("traffic.dispersion.index=8", "plan.unmeasured_gpus.dtype=fp16", "traffic.dispersion.window=10s")
-    question = apply_overrides(QUESTION, (*parts, "plan.unmeasured_gpus.work=decode"))
+    overrides = ("traffic.dispersion.index=8", "plan.unmeasured_gpus.dtype=fp16", "traffic.dispersion.window=10s")
+    question = apply_overrides(QUESTION, (*overrides, "plan.unmeasured_gpus.work=decode"))
     assert question.traffic.dispersion == Dispersion(8.0, 10.0)
     assert question.limits.unmeasured_gpus == UnmeasuredGpus("fp16", "decode")
 

@@ -67,9 +67,9 @@ def document_of(plan_file: PlanFile) -> dict[str, Any]:
 
 
 def test_plan_file_survives_a_round_trip(path: Path) -> None:
-    odd = replace(PLAN_FILE, plan=replace(PLAN_FILE.plan, notes=ODD_NOTES))
-    assert write_plan(path, odd) == (path, path.parent / CATALOG_NAME)
-    assert read_plan(path) == odd
+    with_odd_notes = replace(PLAN_FILE, plan=replace(PLAN_FILE.plan, notes=ODD_NOTES))
+    assert write_plan(path, with_odd_notes) == (path, path.parent / CATALOG_NAME)
+    assert read_plan(path) == with_odd_notes
     assert sorted(file.name for file in path.parent.iterdir()) == [CATALOG_NAME, "plan.yaml"]
 
 
@@ -84,23 +84,23 @@ def test_plan_file_starts_with_its_version_and_has_no_yaml_aliases(path: Path) -
     assert read_plan(path) == shared
 
 
-@pytest.mark.parametrize("asked", [planned.question(), bundled_question()], ids=["two offers", "bundled catalog"])
+@pytest.mark.parametrize("inputs", [planned.question(), bundled_question()], ids=["two offers", "bundled catalog"])
 def test_plan_computed_again_from_a_copied_plan_file_is_identical_to_the_byte(
-    asked: PlanningInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: PlanningInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    here.mkdir()
-    there.mkdir()
-    for path in write_plan(here / "plan.yaml", planned_file(asked)):
-        shutil.copy(path, there)
+    original, copied = tmp_path / "here", tmp_path / "there"
+    original.mkdir()
+    copied.mkdir()
+    for path in write_plan(original / "plan.yaml", planned_file(inputs)):
+        shutil.copy(path, copied)
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "other home"))
-    file = read_plan(there / "plan.yaml")
-    assert file.inputs == asked
-    again = tmp_path / "again"
-    again.mkdir()
-    write_plan(again / "plan.yaml", replace(file, plan=plan_fleets(file.inputs, estimate_only=True)))
-    for path in here.iterdir():
-        assert (again / path.name).read_bytes() == path.read_bytes()
+    file = read_plan(copied / "plan.yaml")
+    assert file.inputs == inputs
+    recomputed = tmp_path / "again"
+    recomputed.mkdir()
+    write_plan(recomputed / "plan.yaml", replace(file, plan=plan_fleets(file.inputs, estimate_only=True)))
+    for path in original.iterdir():
+        assert (recomputed / path.name).read_bytes() == path.read_bytes()
 
 
 def test_plan_file_over_the_whole_catalog_has_fewer_than_900_lines() -> None:
@@ -124,9 +124,9 @@ def test_facts_cover_the_recommended_offers_and_the_nearest_excluded_ones() -> N
     }
     assert document["plan"]["planned_on"] == document["inputs"]["today"] == "2026-08-01"
     assert "catalog" not in document["inputs"]
-    for key, facts in document["facts"]["offers"].items():
+    for key, offer_facts in document["facts"]["offers"].items():
         (offer,) = (candidate for candidate in file.inputs.catalog.offers if candidate.key == key)
-        assert (facts["as_of"], facts["source"]) == (offer.as_of.isoformat(), offer.source)
+        assert (offer_facts["as_of"], offer_facts["source"]) == (offer.as_of.isoformat(), offer.source)
 
 
 def test_plan_files_of_the_same_catalog_share_its_file(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_unknown_keys_of_a_plan_file_are_ignored(path: Path) -> None:
     document = yaml.load(TEXT, Loader=yaml.CSafeLoader)
     document["added"] = {"a": 1}
     document["plan"]["added"] = 2
-    parts = (document["plan"], document["catalog"]["sha256"], document["inputs"]["today"])
-    document["digest"] = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+    digested_parts = (document["plan"], document["catalog"]["sha256"], document["inputs"]["today"])
+    document["digest"] = hashlib.sha256(msgspec.json.encode(digested_parts, order="sorted")).hexdigest()
     path.write_text(yaml.dump(document, sort_keys=False), encoding="utf-8")
     assert read_plan(path) == PLAN_FILE
 
@@ -224,12 +224,12 @@ def test_edited_fact_without_effect_is_rejected(tmp_path: Path) -> None:
     assert "--set price.OFFER" in caught.value.hint
 
 
-@pytest.mark.parametrize("place", ["none/plan.yaml", "file/plan.yaml", "folder", "file/..", "x" * 300])
-def test_unwritable_plan_path_is_reported_and_leaves_no_files(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("name", ["none/plan.yaml", "file/plan.yaml", "folder", "file/..", "x" * 300])
+def test_unwritable_plan_path_is_reported_and_leaves_no_files(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     with pytest.raises(UsageError, match="cannot be written: "):
-        write_plan(tmp_path / place, PLAN_FILE)
+        write_plan(tmp_path / name, PLAN_FILE)
     assert {entry.name for entry in tmp_path.rglob("*")} - {CATALOG_NAME} == {"file", "folder"}
 
 
@@ -264,9 +264,9 @@ def test_golden_plan_is_rewritten_identically_except_for_its_digest(tmp_path: Pa
     file = read_plan(golden)
     assert not file.has_digest
     assert file.notes
-    again = tmp_path / "again"
-    again.mkdir()
-    path, catalog = write_plan(again / "plan.yaml", file)
+    rewritten = tmp_path / "again"
+    rewritten.mkdir()
+    path, catalog = write_plan(rewritten / "plan.yaml", file)
     assert catalog.read_bytes() == (tmp_path / catalog.name).read_bytes()
     lines = path.read_text("utf-8").splitlines()
     assert [line for line in lines if not line.startswith("digest: ")] == golden.read_text("utf-8").splitlines()

@@ -24,7 +24,7 @@ HOURS, CACHE = "hourly_share: [0.1, ", "    cache_share: 0.0\n"
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "inputs",
     [
         INPUTS,
         planned.question(traffic=Traffic(60.0, "custom", planned.DAYTIME, growth_per_year=-0.3)),
@@ -35,13 +35,13 @@ HOURS, CACHE = "hourly_share: [0.1, ", "    cache_share: 0.0\n"
         whole_plan.question(),
     ],
 )
-def test_possible_inputs_are_accepted(asked: PlanningInputs) -> None:
+def test_possible_inputs_are_accepted(inputs: PlanningInputs) -> None:
     """The highest rate of a fit may be infinite, its residuals may be negative, and traffic may shrink."""
-    assert find_impossible_input(asked) is None
+    assert find_impossible_input(inputs) is None
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "message"),
+    ("valid", "invalid", "message"),
     [
         ("peak_per_s: 60.0", "peak_per_s: .nan", "inputs.traffic.peak_per_s is not a number"),
         ("peak_per_s: 60.0", "peak_per_s: -1.0", "traffic.peak_per_s is -1"),
@@ -73,12 +73,12 @@ def test_possible_inputs_are_accepted(asked: PlanningInputs) -> None:
         ("parameters: []", "parameters: [mean_s]", "log_covariance does not match its parameters"),
     ],
 )  # fmt: skip
-def test_plan_file_with_impossible_values_is_rejected(tmp_path: Path, right: str, wrong: str, message: str) -> None:
+def test_plan_file_with_impossible_values_is_rejected(tmp_path: Path, valid: str, invalid: str, message: str) -> None:
     plan_text, mark, inputs_text = ENCODED.text.partition("\ninputs:")
-    assert right in inputs_text
+    assert valid in inputs_text
     path = tmp_path / "plan.yaml"
     (tmp_path / ENCODED.catalog_name).write_bytes(ENCODED.catalog)
-    path.write_text(plan_text + mark + inputs_text.replace(right, wrong, 1), encoding="utf-8")
+    path.write_text(plan_text + mark + inputs_text.replace(valid, invalid, 1), encoding="utf-8")
     with pytest.raises(UsageError) as caught:
         read_plan(path)
     assert message in str(caught.value)

@@ -51,7 +51,7 @@ def test_lengths_of_classes_are_mixed_by_their_shares_of_the_requests() -> None:
     ]
     drawn = lengths(classes=classes)
     assert drawn.requests_per_session == 0.75 + 0.25 * 3
-    assert drawn.input_tokens.count(10) == len(drawn.input_tokens) / 2, "as many requests as sessions have turns"
+    assert drawn.input_tokens.count(10) == len(drawn.input_tokens) / 2, "half of the requests are turns of sessions"
     assert set(drawn.input_tokens) == {10, 100, 205, 310}
     assert set(drawn.output_tokens) == {5}
     assert drawn.distinct_prompts == 2000
@@ -68,16 +68,21 @@ def test_lengths_of_a_dataset_are_unknown_with_the_reason(tmp_path: Path) -> Non
     assert mixed.reason == f"class questions: {drawn.reason}"
 
 
-def estimate_planned_work(**parts: Any) -> PlannedWork:
-    target = {"protocol": "http", "url": "http://127.0.0.1:1", "timeouts": {"total": "10s"}, **parts.pop("target", {})}
-    values = {"sizewise": 1, "name": "mine", "target": target, "workload": {"body": 1}, **parts}
+def estimate_planned_work(**sections: Any) -> PlannedWork:
+    target = {
+        "protocol": "http",
+        "url": "http://127.0.0.1:1",
+        "timeouts": {"total": "10s"},
+        **sections.pop("target", {}),
+    }
+    values = {"sizewise": 1, "name": "mine", "target": target, "workload": {"body": 1}, **sections}
     return estimate_work(load_profile_tree(values, "mine.yaml"), load_bundled_catalog())
 
 
-def estimate_local_work(**parts: Any) -> PlannedWork:
-    target = {"model": "digits", **parts.pop("target", {})}
+def estimate_local_work(**sections: Any) -> PlannedWork:
+    target = {"model": "digits", **sections.pop("target", {})}
     return estimate_work(
-        load_profile_tree({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml"),
+        load_profile_tree({"sizewise": 1, "name": "mine", "target": target, **sections}, "mine.yaml"),
         load_bundled_catalog(),
     )
 

@@ -102,10 +102,10 @@ def test_settings_given_beside_a_run_override_its_profile(build_inputs: BuildInp
         offers=(Path(sources.written(tmp_path / "own.yaml", sources.OFFERS)),),
     )
     assert (question.traffic.peak_per_s, question.traffic.shape) == (70.0, "flat")
-    assert [one.text for one in question.slo] == ["latency_ms.p99 < 80"]
+    assert [item.text for item in question.slo] == ["latency_ms.p99 < 80"]
     assert (question.limits.confidence, question.limits.providers) == (0.95, ("acme",))
     assert question.measured[0].hardware.offer == "acme/c4@here"
-    assert [one.key for one in question.catalog.offers if one.is_customized] == [
+    assert [item.key for item in question.catalog.offers if item.is_customized] == [
         "acme/c4@here",
         "acme/c8@here",
         "own/rack@cellar",
@@ -164,9 +164,9 @@ def test_missing_hardware_and_a_scripted_target_raise_different_errors(
     scripted = sources.ENDPOINT_SPEC.replace('url: "http://127.0.0.1:41837"', "scripted: {delay: 5ms}")
     bare = replace(full_run().result.target, hardware=None)
     run = sources.endpoint_run(tmp_path / "scripted", scripted, target=bare)
-    with pytest.raises(UsageError, match="a scripted target cannot be planned") as reported:
+    with pytest.raises(UsageError, match="a scripted target cannot be planned") as error:
         build_inputs(run)
-    assert not isinstance(reported.value, NoHardwareError)
+    assert not isinstance(error.value, NoHardwareError)
 
 
 def test_shape_of_a_language_model_is_planned_without_measurements(build_inputs: BuildInputs) -> None:
@@ -186,7 +186,7 @@ def test_plan_file_retains_its_date_and_catalog_unless_offers_are_given(
     own = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
     renewed = build_inputs("plan.yaml", today=LATER, offers=(own,))
     assert renewed.today == LATER
-    assert "acme/c8@here" in {one.key for one in renewed.catalog.offers}
+    assert "acme/c8@here" in {candidate.key for candidate in renewed.catalog.offers}
     assert replace(renewed, today=TODAY, catalog=planned.question().catalog) == planned.question()
 
 

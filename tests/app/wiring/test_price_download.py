@@ -185,7 +185,7 @@ def test_unsupported_proxy_is_reported(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("target", "says"),
+    ("target", "expected_message"),
     [
         ("file:///etc/passwd", "redirects too often, or to an unsupported address"),
         ("ftp://127.0.0.1/a", "redirects to an address with ftp"),
@@ -193,12 +193,12 @@ def test_unsupported_proxy_is_reported(tmp_path: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_redirects_are_limited_in_number_and_scheme(
-    server: CatalogServer, tmp_path: Path, target: str, says: str
+    server: CatalogServer, tmp_path: Path, target: str, expected_message: str
 ) -> None:
     server.replies["/loop"] = Reply(b"", 302, {"Location": target})
     message = get_error(f"{server.url}/loop?key=secret", tmp_path)
     assert message.startswith(f"{server.url}/loop")
-    assert says in message
+    assert expected_message in message
     assert len(server.requests) <= 6
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.process
 SERVER = slow_server.__file__
 
 
-def start_spec(*options: str, port: int | None = None, environment: tuple[tuple[str, str], ...] = ()) -> StartSpec:
+def slow_spec(*options: str, port: int | None = None, environment: tuple[tuple[str, str], ...] = ()) -> StartSpec:
     port = port or free_port()
     command = (sys.executable, SERVER, str(port), *options)
     return StartSpec(command, f"http://127.0.0.1:{port}/ready", 10.0, "/", environment)
@@ -40,7 +40,7 @@ def run_server(spec: StartSpec) -> Iterator[ServerProcess]:
 
 
 def test_started_server_is_ready_when_its_url_returns_2xx() -> None:
-    with run_server(start_spec("after=0.3")) as server:
+    with run_server(slow_spec("after=0.3")) as server:
         assert not server.is_ready()
         wait_until(server.is_ready)
         assert server.end_reason() is None
@@ -52,7 +52,7 @@ def test_stopped_server_and_its_children_are_killed_even_if_they_ignore_signals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.wiring.server_process._STOP_LIMIT_S", 0.2)
-    with run_server(start_spec("deaf=1", f"child={tmp_path / 'child'}")) as server:
+    with run_server(slow_spec("deaf=1", f"child={tmp_path / 'child'}")) as server:
         wait_until(server.is_ready)
         child = int((tmp_path / "child").read_text())
         assert is_running(child)
@@ -61,7 +61,7 @@ def test_stopped_server_and_its_children_are_killed_even_if_they_ignore_signals(
 
 
 def test_killed_server_reports_its_signal_and_last_output_without_secrets() -> None:
-    spec = start_spec("environment=A_KEY", "says=" + "\t\x1b[31mhello", environment=(("A_KEY", "hush-hush"),))
+    spec = slow_spec("environment=A_KEY", "says=" + "\t\x1b[31mhello", environment=(("A_KEY", "hush-hush"),))
     with run_server(spec) as server:
         wait_until(server.is_ready)
         os.kill(server.pid, signal.SIGKILL)
@@ -95,16 +95,16 @@ def test_invalid_start_command_is_a_usage_error(command: tuple[str, ...], direct
 
 def test_port_that_already_responds_is_rejected_before_the_start() -> None:
     port = free_port()
-    with run_server(start_spec(port=port)) as first:
+    with run_server(slow_spec(port=port)) as first:
         wait_until(first.is_ready)
         with pytest.raises(UnavailableError, match="already responds before"):
-            ServerProcess(start_spec(port=port))
+            ServerProcess(slow_spec(port=port))
 
 
 def test_readiness_check_of_a_loopback_url_ignores_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    with run_server(start_spec()) as server:
+    with run_server(slow_spec()) as server:
         wait_until(server.is_ready)
 
 
@@ -121,7 +121,7 @@ import signal, sys
 from app.session.spec import StartSpec
 from app.wiring import server_process
 from app.wiring.server_process import ServerProcess
-server = ServerProcess(StartSpec({start_spec(f"child={tmp_path / 'child'}").command!r}, "http://127.0.0.1:9/", 5.0, "/"))
+server = ServerProcess(StartSpec({slow_spec(f"child={tmp_path / 'child'}").command!r}, "http://127.0.0.1:9/", 5.0, "/"))
 print(server.pid, flush=True)
 signal.pause()
 """

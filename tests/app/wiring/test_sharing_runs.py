@@ -73,8 +73,8 @@ def test_run_with_damaged_rows_and_matching_checksums_is_not_imported(
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     run = golden_run("local", tmp_path)
     content = bytearray((run / TELEMETRY).read_bytes())
-    place = content.index(b"host_memory_gib")
-    content[place] = 0xFF
+    position = content.index(b"host_memory_gib")
+    content[position] = 0xFF
     (run / TELEMETRY).write_bytes(content)
     result = StoredRun(run).unverified_result
     assert result is not None

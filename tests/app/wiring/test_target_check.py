@@ -48,17 +48,17 @@ def serve_reply(**reply: Any) -> Iterator[ScriptedServer]:
 
 def test_target_check_sends_one_request_and_redacts_secrets() -> None:
     with serve_reply(headers=(("Set-Cookie", "session=4711"), ("Server", "made-up"))) as server:
-        trial = check_http(server.url, headers={"Authorization": "Bearer s3cret", "Accept": "text/plain"})
+        check = check_http(server.url, headers={"Authorization": "Bearer s3cret", "Accept": "text/plain"})
         assert len(server.requests) == 1
-    assert (trial.problem, trial.status, trial.is_measurable) == (None, 200, True)
-    assert trial.first_byte_ms is not None
-    assert trial.total_ms is not None
-    assert 0 < trial.first_byte_ms <= trial.total_ms
-    assert ("Authorization", "<redacted>") in trial.request_headers
-    assert ("Accept", "text/plain") in trial.request_headers
-    assert ("Set-Cookie", "<redacted>") in trial.response_headers
-    assert ("Server", "made-up") in trial.response_headers
-    assert not {"s3cret", "4711"} & set(str(trial).replace("=", " ").replace("'", " ").split())
+    assert (check.problem, check.status, check.is_measurable) == (None, 200, True)
+    assert check.first_byte_ms is not None
+    assert check.total_ms is not None
+    assert 0 < check.first_byte_ms <= check.total_ms
+    assert ("Authorization", "<redacted>") in check.request_headers
+    assert ("Accept", "text/plain") in check.request_headers
+    assert ("Set-Cookie", "<redacted>") in check.response_headers
+    assert ("Server", "made-up") in check.response_headers
+    assert not {"s3cret", "4711"} & set(str(check).replace("=", " ").replace("'", " ").split())
 
 
 @pytest.mark.parametrize(
@@ -78,24 +78,24 @@ def test_target_check_failure_has_a_problem_and_a_hint(
     reply: dict[str, Any], problem: Problem, is_measurable: bool
 ) -> None:
     with serve_reply(**reply) as server:
-        trial = check_http(server.url)
-    assert (trial.problem, trial.is_measurable) == (problem, is_measurable)
-    assert trial.hint
+        check = check_http(server.url)
+    assert (check.problem, check.is_measurable) == (problem, is_measurable)
+    assert check.hint
 
 
 def test_expected_error_status_is_not_a_problem() -> None:
     with serve_reply(status=404) as server:
         values = {"sizewise": 1, "name": "try", "target": {"protocol": "http", "url": server.url},
                   "workload": {"body": {"x": 1}, "expect": {"status": 404}}, "load": STAGE}  # fmt: skip
-        trial = check_target(load_profile_tree(values, "try.yaml"))
-    assert (trial.problem, trial.status, trial.is_measurable, trial.hint) == (None, 404, True, None)
+        check = check_target(load_profile_tree(values, "try.yaml"))
+    assert (check.problem, check.status, check.is_measurable, check.hint) == (None, 404, True, None)
 
 
 def test_server_that_never_responds_is_a_timeout() -> None:
     with serve_reply(mode="hang") as server:
-        trial = check_http(server.url, timeouts={"total": "0.3s", "idle": "0.3s"})
-    assert trial.problem == "timeout"
-    assert "target.timeouts.total" in str(trial.hint)
+        check = check_http(server.url, timeouts={"total": "0.3s", "idle": "0.3s"})
+    assert check.problem == "timeout"
+    assert "target.timeouts.total" in str(check.hint)
 
 
 def test_closed_port_is_a_connection_problem() -> None:
@@ -125,16 +125,16 @@ def test_untrusted_certificate_is_a_tls_problem_and_a_trusted_one_is_described(t
 
 def test_streamed_response_has_a_first_token_time() -> None:
     with ScriptedServer(Script(protocols=(OpenAiMock(),))) as server:
-        trial = check_chat(server.url)
-    assert (trial.problem, trial.tokens_out, trial.wants_stream) == (None, 4, True)
-    assert trial.first_token_ms is not None
+        check = check_chat(server.url)
+    assert (check.problem, check.tokens_out, check.wants_stream) == (None, 4, True)
+    assert check.first_token_ms is not None
 
 
 def test_template_model_is_replaced_by_the_served_model() -> None:
     with ScriptedServer(Script(protocols=(OpenAiMock(model="llama"),))) as server:
-        trial, named = check_chat(server.url, TEMPLATE_MODEL), check_chat(server.url)
-    assert (trial.problem, trial.model, trial.served_models) == (None, "llama", ("llama",))
-    assert "llama" in trial.notes[-1]
+        check, named = check_chat(server.url, TEMPLATE_MODEL), check_chat(server.url)
+    assert (check.problem, check.model, check.served_models) == (None, "llama", ("llama",))
+    assert "llama" in check.notes[-1]
     assert (named.model, named.served_models) == ("scripted", ())
 
 
@@ -172,5 +172,5 @@ def test_language_model_is_served_for_the_check(tmp_path: Path) -> None:
         "workload": {"prompts": {"input_tokens": 8, "output_tokens": 4}},
         "load": STAGE,
     }
-    trial = check_target(load_profile_tree(values, "try.yaml"))
-    assert (trial.problem, trial.status, trial.model, trial.is_measurable) == (None, 200, "my-model", True)
+    check = check_target(load_profile_tree(values, "try.yaml"))
+    assert (check.problem, check.status, check.model, check.is_measurable) == (None, 200, "my-model", True)

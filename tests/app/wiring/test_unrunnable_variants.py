@@ -34,15 +34,15 @@ def digits() -> ModelMetadata:
     return inspect_model(DIGITS_MODEL, ShapeOverrides())
 
 
-def profile(**parts: Any) -> LocalProfile:
-    target = {"model": "digits", **parts.pop("target", {})}
-    local_profile = load_profile_tree({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml")
+def profile(**sections: Any) -> LocalProfile:
+    target = {"model": "digits", **sections.pop("target", {})}
+    local_profile = load_profile_tree({"sizewise": 1, "name": "mine", "target": target, **sections}, "mine.yaml")
     assert isinstance(local_profile, LocalProfile)
     return local_profile
 
 
-def find_unrunnable(facts: ModelMetadata, **parts: Any) -> dict[str, tuple[str, str]]:
-    cells = find_unrunnable_variants(profile(**parts), MACHINE, {DIGITS_MODEL: facts})
+def find_unrunnable(metadata: ModelMetadata, **sections: Any) -> dict[str, tuple[str, str]]:
+    cells = find_unrunnable_variants(profile(**sections), MACHINE, {DIGITS_MODEL: metadata})
     return {variant.cell: (variant.hint, variant.reason) for variant in cells}
 
 

@@ -25,7 +25,7 @@ def summarize_single_stream(batch: int, *, streams: int = 1, checks: tuple[Check
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> LocalDependencies:
+def dependencies(tmp_path: Path) -> LocalDependencies:
     """Return the dependencies with a model that needs 10^6 floating-point operations for each row."""
     cost = BatchCost(batch=1, flops=10**6, moved_bytes=10**4, min_bytes=10**4, memory_bytes=10**4, flops_per_byte=100.0)
     with RunWriter(tmp_path / "run") as store:
@@ -62,20 +62,20 @@ def build_variant_data(variant: Variant) -> VariantData:
     )
 
 
-def test_bottleneck_of_a_variant_is_based_on_its_single_stream_calls(parts: LocalDependencies) -> None:
+def test_bottleneck_of_a_variant_is_based_on_its_single_stream_calls(dependencies: LocalDependencies) -> None:
     stage = summarize_single_stream(1)
     bound = find_variant_bottleneck(
-        order_of(1), "m.onnx", build_variant_data(order_of(1).variant), [stage], (), parts, ENVIRONMENT
+        order_of(1), "m.onnx", build_variant_data(order_of(1).variant), [stage], (), dependencies, ENVIRONMENT
     )
     assert bound is not None
     assert bound.flops_per_s == pytest.approx(10**6 / 0.003, rel=0.01)
 
 
-def test_bottleneck_is_none_without_valid_single_stream_calls_or_a_model_path(parts: LocalDependencies) -> None:
-    facts = build_variant_data(order_of(1).variant)
+def test_bottleneck_is_none_without_valid_single_stream_calls_or_a_model_path(dependencies: LocalDependencies) -> None:
+    variant_data = build_variant_data(order_of(1).variant)
     offline = summarize_calls(table_of([call(0, 10)]), stage_of("offline"))
     invalidated = summarize_single_stream(
         1, checks=(Check("provider", "cpu", "cuda", None, "INVALID", "It fell back."),)
     )
     for path, stages in (("m.onnx", [offline]), (None, [summarize_single_stream(1)]), ("m.onnx", [invalidated])):
-        assert find_variant_bottleneck(order_of(1), path, facts, stages, (), parts, ENVIRONMENT) is None
+        assert find_variant_bottleneck(order_of(1), path, variant_data, stages, (), dependencies, ENVIRONMENT) is None

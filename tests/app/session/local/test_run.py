@@ -49,14 +49,14 @@ def test_variants_are_measured_in_order_stored_and_compared(bench: LocalBench) -
     assert second.metrics["throughput_per_s"]["value"].value == pytest.approx(4 / 0.003, rel=0.02)
     assert get_local_result(result).best == order_of(4).variant
     assert StoredRun(bench.directory).result == result
-    assert first.completed + second.completed < len(bench.rows()), "warm-up is kept and not counted"
+    assert first.completed + second.completed < len(bench.rows()), "warm-up calls are stored and not counted"
 
 
 def test_latest_self_test_of_this_machine_is_in_the_result(bench: LocalBench) -> None:
     findings = (build_finding("clock", "backward steps", 0.0, high=0.0, unit=None),)
-    proof = build_selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
-    bench.selftests["f"] = proof
-    assert bench.run(spec_of(order_of(1))).result.selftest == proof.summarize()
+    selftest = build_selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
+    bench.selftests["f"] = selftest
+    assert bench.run(spec_of(order_of(1))).result.selftest == selftest.summarize()
 
 
 def test_events_report_the_phases_variants_and_stages_of_a_run(bench: LocalBench) -> None:
@@ -71,11 +71,11 @@ def test_events_report_the_phases_variants_and_stages_of_a_run(bench: LocalBench
 
 def test_each_process_is_closed_before_the_next_and_telemetry_at_the_end(bench: LocalBench) -> None:
     def others_are_closed(*_: object) -> None:
-        assert all(one.is_closed for one in bench.started[:-1])
+        assert all(process.is_closed for process in bench.started[:-1])
 
     bench.script.on_window = others_are_closed
     bench.run(spec_of(order_of(1), order_of(2)))
-    assert all(one.is_closed for one in bench.started)
+    assert all(process.is_closed for process in bench.started)
     assert bench.telemetry.is_closed
     assert bench.telemetry.watched["model"] == bench.started[-1].pid
 
@@ -92,7 +92,7 @@ def test_child_processes_receive_the_reference_and_the_memory_limit(bench: Local
 def test_crash_of_one_variant_preserves_its_rows_and_the_other_variants(bench: LocalBench) -> None:
     bench.script.fails_measuring = {"m cpu as-is, batch 4": ChildKilledError("it crashed (SIGSEGV)")}
     result = bench.run(spec_of(order_of(1), order_of(4), order_of(8))).result
-    failures = [facts.failure for facts in get_local_result(result).variants]
+    failures = [variant.failure for variant in get_local_result(result).variants]
     assert failures == [None, "it crashed (SIGSEGV)", None]
     assert result.exit.code == 0
     check = find_check(result, "variant_ended")
@@ -142,12 +142,12 @@ def test_best_variant_search_skips_larger_batches_after_a_violation(bench: Local
     orders = [order_of(batch) for batch in (1, 8, 16, 32)]
     spec = spec_of(*orders, order_of(32, precision="fp16"), slo=("service_ms.p95 < 4",), is_best_search=True)
     result = bench.run(spec).result
-    facts = get_local_result(result).variants
-    assert [variant.is_excluded for variant in facts] == [False, False, True, True, False]
-    assert facts[2].failure == "batch size 8 already violates the SLO"
+    variants = get_local_result(result).variants
+    assert [variant.is_excluded for variant in variants] == [False, False, True, True, False]
+    assert variants[2].failure == "batch size 8 already violates the SLO"
     assert "m cpu as-is, batch 16" not in bench.names
     assert get_local_result(result).best == order_of(1).variant
-    assert result.exit.code == 0, "one that meets the SLO was found"
+    assert result.exit.code == 0, "a variant meets the SLO"
     assert all(check.id != "variant_ended" for check in result.validity)
 
 
@@ -165,10 +165,12 @@ def test_interrupted_local_run_retains_its_stages(bench: LocalBench) -> None:
 
     bench.script.on_window = interrupt
     result = bench.run(spec_of(order_of(1), order_of(2), order_of(4))).result
-    assert (result.exit.code, result.exit.texts[0]) == (ExitCode.INTERRUPTED, "the user stopped the run")
+    assert (result.exit.code, result.exit.causes[0].id) == (ExitCode.INTERRUPTED, "interrupted")
     assert [stage.variant for stage in result.stages] == [order_of(1).variant, order_of(2).variant]
     assert result.stages[1].completed == WINDOW_CALLS
-    assert [facts.failure for facts in get_local_result(result).variants] == [None, None], "it was ended on purpose"
+    assert [variant.failure for variant in get_local_result(result).variants] == [None, None], (
+        "the interruption is not a failure of the variant"
+    )
     assert bench.names[-1] == "m cpu as-is, batch 2"
     assert all(process.is_closed for process in bench.started)
 
@@ -231,21 +233,21 @@ def test_slo_that_no_variant_meets_is_evaluated_on_the_nearest_one(bench: LocalB
     assert get_local_result(result).best_reason == "missed"
 
 
-@pytest.mark.parametrize(("right", "outcome"), [(899, "PASS"), (600, "FAIL"), (885, "INCONCLUSIVE")])
+@pytest.mark.parametrize(("right_count", "outcome"), [(899, "PASS"), (600, "FAIL"), (885, "INCONCLUSIVE")])
 def test_retained_accuracy_gate_is_evaluated_by_its_confidence_interval(
-    bench: LocalBench, right: int, outcome: str
+    bench: LocalBench, right_count: int, outcome: str
 ) -> None:
-    bench.script.right = {"m cpu int8-dynamic, batch 8": right}
+    bench.script.right = {"m cpu int8-dynamic, batch 8": right_count}
     bench.script.service_ms = lambda job: 9.0 if "as-is" in bench.started[-1].what else 1.0 + 0.1 * job.batch
     orders = order_of(8), order_of(8, precision="int8-dynamic")
     result = bench.run(spec_of(*orders, gates=("accuracy_retained >= 98%",), data=LABELED)).result
     assert get_local_result(result).best == orders[1].variant
     assert result.gates[0].outcome == outcome, result.gates[0].observed
     assert result.exit.code == (ExitCode.GATE_FAILED if outcome == "FAIL" else 0)
-    reference, quantized = (facts.accuracy for facts in get_local_result(result).variants)
+    reference, quantized = (variant.accuracy for variant in get_local_result(result).variants)
     assert reference is not None
     assert quantized is not None
-    assert (reference.value.value, quantized.value.value) == (0.9, right / 1000)
+    assert (reference.value.value, quantized.value.value) == (0.9, right_count / 1000)
     assert quantized.test == "McNemar"
 
 
@@ -269,7 +271,7 @@ def test_server_scenario_without_a_known_maximum_throughput_is_skipped_with_a_no
     assert any("because the maximum throughput is unknown" in note for note in result.notes)
 
 
-def test_cold_starts_run_in_their_own_processes_and_are_reported_once_for_all_batches(bench: LocalBench) -> None:
+def test_cold_starts_run_in_separate_processes_and_are_reported_once_for_all_batches(bench: LocalBench) -> None:
     bench.kept_model = "/cache/kept.onnx"
     result = bench.run(spec_of(order_of(1), order_of(4), cold_starts=2)).result
     starts = [process for process in bench.started if "reference" not in process.what]
@@ -327,11 +329,11 @@ def test_server_max_rate_within_slo_is_searched(bench: LocalBench) -> None:
     spec = spec_of(order_of(1), scenarios=scenarios, slo=("latency_ms.p95 < 20", "accuracy_retained >= 99%"),
                    data=LABELED)  # fmt: skip
     result = bench.run(spec).result
-    (facts,) = get_local_result(result).variants
-    assert facts.server_per_s is not None
-    # arrivals are even and a call takes 1.5 ms: at more than 666/s a backlog grows, of 20 ms in 5 s at 669/s
-    assert facts.server_per_s.value == pytest.approx(666, rel=0.02)
-    assert (facts.is_server_rate_lower_bound, facts.is_server_rate_generator_limit) == (False, False)
+    (variant,) = get_local_result(result).variants
+    assert variant.server_per_s is not None
+    # Arrivals are even and a call takes 1.5 ms: above 666/s a backlog grows, by 20 ms in 5 s at 669/s.
+    assert variant.server_per_s.value == pytest.approx(666, rel=0.02)
+    assert (variant.is_server_rate_lower_bound, variant.is_server_rate_generator_limit) == (False, False)
     rates = {stage.scheduled_per_s for stage in result.stages if stage.tags.get("search")}
     assert len(rates) > 4
     assert result.exit.code == 0, "probes above the max rate do not fail the run"
@@ -340,10 +342,10 @@ def test_server_max_rate_within_slo_is_searched(bench: LocalBench) -> None:
 def test_server_max_rate_limited_by_the_generator_is_a_lower_bound(bench: LocalBench) -> None:
     bench.script.late_ms = lambda plan: 15.0 if plan.rate_per_s is not None and plan.rate_per_s > 400 else 0.0
     scenarios = (ScenarioSpec("offline"), ScenarioSpec("server", share=0.5, is_max_search=True))
-    (facts,) = get_local_result(bench.run(spec_of(order_of(1), scenarios=scenarios, slo=SLO)).result).variants
-    assert facts.server_per_s is not None
-    assert facts.server_per_s.value == pytest.approx(400, rel=0.1)
-    assert (facts.is_server_rate_lower_bound, facts.is_server_rate_generator_limit) == (True, True)
+    (variant,) = get_local_result(bench.run(spec_of(order_of(1), scenarios=scenarios, slo=SLO)).result).variants
+    assert variant.server_per_s is not None
+    assert variant.server_per_s.value == pytest.approx(400, rel=0.1)
+    assert (variant.is_server_rate_lower_bound, variant.is_server_rate_generator_limit) == (True, True)
 
 
 def test_multi_stream_scenario_runs_only_for_variants_with_several_streams(bench: LocalBench) -> None:

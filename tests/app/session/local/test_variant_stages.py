@@ -31,7 +31,7 @@ def test_stage_is_reported_once_and_snapshots_exclude_warm_up_calls() -> None:
     assert isinstance(first, Snapshot)
     assert isinstance(second, Snapshot)
     assert (first.completed, second.completed) == (2, 4)
-    assert first.latency_p50_ms == pytest.approx(12), "of 8 and 16 ms"
+    assert first.latency_p50_ms == pytest.approx(12), "p50 of 8 and 16 ms"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_snapshot_has_the_rates_and_latencies_of_the_last_second() -> None:
     assert early.ttft_p50_ms == pytest.approx(41)
     assert early.itl_p50_ms == pytest.approx(10)
     assert early.decode_tokens_per_s == pytest.approx(2 / 0.010)
-    assert late.prefill_tokens_per_s == pytest.approx(2 * 16 / 0.080), "the prefill 2 s before is old"
+    assert late.prefill_tokens_per_s == pytest.approx(2 * 16 / 0.080), "a prefill 2 s earlier is not counted"
     assert late.ttft_p95_ms == pytest.approx(81)
     assert late.itl_p99_ms == pytest.approx(20)
     assert late.decode_tokens_per_s == pytest.approx(2 / 0.020), "a repetition reported in two batches of rows"

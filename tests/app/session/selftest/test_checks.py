@@ -30,9 +30,11 @@ from tests.fakes.selftest import QueueingLoad, Servers, TickingClock, true_parts
 
 
 def test_expected_stall_percentiles_match_a_simulated_queue(tmp_path: Path) -> None:
-    parts = true_parts(tmp_path)
-    with parts.open_store() as store:  # type: ignore[attr-defined]
-        bench = SelfTestBench(parts, parts.start_load_generator(), store, LimitMonitor(LimitSpec(), 0), Interruption())
+    dependencies = true_parts(tmp_path)
+    with dependencies.open_store() as store:  # type: ignore[attr-defined]
+        bench = SelfTestBench(
+            dependencies, dependencies.start_load_generator(), store, LimitMonitor(LimitSpec(), 0), Interruption()
+        )
         p95, p99, from_send = check_stall(bench)
     assert p95.observed == pytest.approx(1e3 * compute_expected_latency_s(0.95), rel=0.005)
     assert p99.observed == pytest.approx(1e3 * compute_expected_latency_s(0.99), rel=0.005)
@@ -78,7 +80,7 @@ def estimate_narrowed(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
             estimate, ci95=(estimate.value - (estimate.value - low) / 2, estimate.value + (high - estimate.value) / 2)
         )
 
-    return {name: narrowed(one) for name, one in compute_distribution(values).items()}
+    return {name: narrowed(percentile) for name, percentile in compute_distribution(values).items()}
 
 
 class LosesRows(StoredRun):
@@ -215,8 +217,8 @@ def test_load_generator_and_servers_are_closed_after_a_lost_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = Servers()
-    parts = true_parts(tmp_path, servers=servers)
-    load = parts.start_load_generator()
+    dependencies = true_parts(tmp_path, servers=servers)
+    load = dependencies.start_load_generator()
     assert isinstance(load, QueueingLoad)
 
     def lost(*_: object) -> Any:
@@ -224,7 +226,7 @@ def test_load_generator_and_servers_are_closed_after_a_lost_worker(
 
     monkeypatch.setattr(load, "run_stage", lost)
     with pytest.raises(MeasurementError, match="was lost"):
-        run_selftest(replace(parts, start_load_generator=lambda: load), Interruption(), lambda _: None)
+        run_selftest(replace(dependencies, start_load_generator=lambda: load), Interruption(), lambda _: None)
     assert load.is_closed
     assert all(server.is_closed for server in servers.started)
 

@@ -28,10 +28,10 @@ def changed(tmp_path: Path) -> Callable[..., Path]:
         content = json.loads((FILES / name).read_text())
         for key_path, value in changes.items():
             *before, last = [int(key) if key.isdigit() else key for key in key_path.split("__")]
-            place = content
+            container = content
             for key in before:
-                place = place[key]
-            place[last] = value
+                container = container[key]
+            container[last] = value
         path = tmp_path / (as_name or Path(name).name)
         path.write_text(json.dumps(content))
         return path

@@ -35,7 +35,7 @@ def test_inference_perf_latencies_are_in_seconds(curve: Read) -> None:
         {"mean": 3.0, "p50": 2.5, "p90": 5.0, "p95": 5.5, "p99": 6.0, "p99_9": 6.5, "max": 6.5}
     )
     assert latencies["tpot"]["p95"] == pytest.approx(0.045)
-    assert latencies["ttft"]["p50"] == pytest.approx(0.25), "not the time per output token normalised by all tokens"
+    assert latencies["ttft"]["p50"] == pytest.approx(0.25), "not the time per output token normalized by all tokens"
     assert latencies["itl"]["p50"] == 0.0, "a zero among others is a measurement"
 
 

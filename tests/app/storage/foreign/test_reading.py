@@ -228,10 +228,10 @@ def test_result_file_with_a_wrong_value_is_read_or_rejected_with_a_printable_mes
     good = [json.loads(text) for text in _split_objects((FILES / name).read_text())]
     for _ in range(draws):
         values = copy.deepcopy(good)
-        place: Any = values
-        while isinstance(place, list | dict) and place:
-            parent, key = place, draw.choice(list(place) if isinstance(place, dict) else range(len(place)))
-            place = parent[key]
+        node: Any = values
+        while isinstance(node, list | dict) and node:
+            parent, key = node, draw.choice(list(node) if isinstance(node, dict) else range(len(node)))
+            node = parent[key]
             if draw.random() < 0.15:
                 break
         parent[key] = draw.choice(WRONG)

@@ -88,7 +88,7 @@ def test_damaged_or_unrelated_archive_is_rejected(tmp_path: Path) -> None:
         read_gpuhunt(tmp_path, bytes(flipped))
 
 
-def test_archive_bomb_is_rejected_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_that_expands_beyond_the_limit_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.profiles.pricing.published.reading.MAX_BYTES", 10_000)
     bomb = gpuhunt_zip({"aws.csv": gpuhunt_csv(*[L4] * 1000)})
     assert len(bomb) < 2_000

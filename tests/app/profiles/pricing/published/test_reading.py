@@ -94,9 +94,9 @@ def test_short_rows_and_missing_columns_are_rejected(tmp_path: Path) -> None:
     short = skypilot_csv(sky_aws()) + "g6.xlarge,L4\n"
     with pytest.raises(UsageError, match="data:3: the row has 2 of 10 cells"):
         read_catalog([catalog_file(tmp_path, "data", short)], "skypilot", INSTANCES, None)
-    without = skypilot_csv(sky_aws()).replace("Price", "Cost", 1)
+    without_price = skypilot_csv(sky_aws()).replace("Price", "Cost", 1)
     with pytest.raises(UsageError, match="data:1: the column 'Price' is missing"):
-        read_catalog([catalog_file(tmp_path, "data", without)], "skypilot", INSTANCES, None)
+        read_catalog([catalog_file(tmp_path, "data", without_price)], "skypilot", INSTANCES, None)
 
 
 def test_catalog_files_and_price_lists_have_a_maximum_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

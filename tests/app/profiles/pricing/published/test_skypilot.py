@@ -73,15 +73,15 @@ def test_gcp_instance_price_includes_its_separately_listed_accelerators(tmp_path
         sky_aws("a2-ultragpu-1g", 1.1, 0.5, **ZONE),
         sky_aws("c3-standard-8", 0.41, **ZONE),
     )
-    place = ("us-central1", "us-central1-a")
+    zone = ("us-central1", "us-central1-a")
     assert amounts(published.prices) == {
-        ("g2-standard-4", *place, "on-demand"): 0.71,
-        ("g2-standard-4", *place, "spot"): 0.28,
-        ("n1-standard-4+1xt4", *place, "on-demand"): 0.54,
-        ("n1-standard-4+1xt4", *place, "spot"): 0.15,
-        ("ct5p-hightpu-4t", *place, "on-demand"): 16.9,
-        ("ct5p-hightpu-4t", *place, "spot"): 8.0,
-        ("c3-standard-8", *place, "on-demand"): 0.41,
+        ("g2-standard-4", *zone, "on-demand"): 0.71,
+        ("g2-standard-4", *zone, "spot"): 0.28,
+        ("n1-standard-4+1xt4", *zone, "on-demand"): 0.54,
+        ("n1-standard-4+1xt4", *zone, "spot"): 0.15,
+        ("ct5p-hightpu-4t", *zone, "on-demand"): 16.9,
+        ("ct5p-hightpu-4t", *zone, "spot"): 8.0,
+        ("c3-standard-8", *zone, "on-demand"): 0.41,
     }
 
 
