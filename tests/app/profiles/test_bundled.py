@@ -19,13 +19,13 @@ def test_profile_file_is_found_by_its_path(tmp_path: Path) -> None:
     assert find_profile(str(path)) == path
 
 
-def test_misspelled_profile_name_suggests_the_nearest_one() -> None:
+def test_misspelled_profile_name_suggests_the_nearest_name() -> None:
     with pytest.raises(UsageError) as caught:
         find_profile("quikstart")
     assert "'quickstart'" in (caught.value.hint or "")
 
 
-def test_folder_is_rejected_as_a_profile(tmp_path: Path) -> None:
+def test_folder_is_not_a_valid_profile(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
         find_profile(str(tmp_path))
 

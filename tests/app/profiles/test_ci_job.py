@@ -36,7 +36,7 @@ def write(pipeline: Pipeline, text: str, folder: Path) -> tuple[Path, ...]:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_profile_and_ci_job_that_runs_it_are_written(tmp_path: Path, pipeline: Pipeline) -> None:
+def test_profile_and_its_ci_job_are_written(tmp_path: Path, pipeline: Pipeline) -> None:
     profile, job = write(pipeline, PROFILE.format(key="env:API_KEY"), tmp_path)
     assert profile == tmp_path / "mine.yaml"
     assert "sizewise run mine.yaml --out results" in job.read_text()

@@ -64,7 +64,7 @@ def test_edit_changes_one_value_and_preserves_the_rest(path: KeyPath, value: Any
     assert edited.text.startswith("# What this is about.\n")
 
 
-def test_edit_of_one_list_item_preserves_comments_of_the_others() -> None:
+def test_edit_of_a_list_item_preserves_comments_of_other_items() -> None:
     stages = parse(TEXT)["load"]["stages"]
     edited = edit(TEXT, ("load", "stages"), [stages[0], {**stages[1], "rate": "7/s"}])
     assert "# the first" in edited.text

@@ -41,13 +41,13 @@ def test_every_key_of_the_settings_models_is_listed_as_a_field(protocol: str) ->
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
-def test_help_of_every_field_is_a_sentence(protocol: str) -> None:
+def test_help_of_every_profile_field_is_a_sentence(protocol: str) -> None:
     fields = [(".".join(path), field) for path, field in iter_fields(profile_fields(protocol)) if path[-1] != "*"]
     assert [path for path, field in fields if not field.help.endswith(".")] == []
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
-def test_example_of_a_field_is_the_one_in_its_help(protocol: str) -> None:
+def test_example_of_a_profile_field_equals_the_example_in_its_help(protocol: str) -> None:
     fields = [field for path, field in iter_fields(profile_fields(protocol)) if path[-1] != "*"]
     # The example of a group is a line to add to a profile, not a value.
     with_example = [field for field in fields if field.example is not None and field.kind not in ("group", "records")]
@@ -100,7 +100,7 @@ def field_at(spec: FieldSpec, *keys: str) -> FieldSpec:
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
-def test_alternatives_of_a_field_are_its_keys(protocol: str) -> None:
+def test_alternatives_of_a_profile_field_are_its_keys(protocol: str) -> None:
     for _, field in iter_fields(profile_fields(protocol)):
         for forms in field.one_of.values():
             assert all(field.find_field(key) is not None for form in forms for key in form.split("+"))

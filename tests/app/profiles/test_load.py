@@ -88,7 +88,7 @@ def test_every_stage_form_survives_a_round_trip_with_its_units(folder: Path) -> 
         ({"concurrency": 4, "requests": 400}, 600.0),
     ],
 )
-def test_number_of_requests_determines_the_stage_duration(
+def test_requests_of_a_stage_determine_its_maximum_duration(
     folder: Path, stage: dict[str, Any], max_duration_s: float
 ) -> None:
     (built,) = build_stages(load_stages(folder, stage).load)

@@ -206,7 +206,7 @@ def test_missing_profile_file_is_reported(tmp_path: Path) -> None:
         load_profile(tmp_path / "none.yaml")
 
 
-def test_overrides_replace_profile_values(folder: Path) -> None:
+def test_overrides_replace_values_of_the_profile(folder: Path) -> None:
     path = write_profile(folder, HTTP)
     profile = load_endpoint_profile(
         path,

@@ -63,7 +63,7 @@ def test_single_grid_values_are_accepted_without_brackets(load: Load) -> None:
     assert profile.load.scenarios == ("offline",)
 
 
-def test_several_devices_are_measured_together_and_the_first_one_alone(load: Load) -> None:
+def test_several_devices_are_measured_together_and_the_first_device_separately(load: Load) -> None:
     target = DIGITS | {"providers": ["cuda", "cpu"], "devices": [1, "GPU-9f"]}
     assert [(variant.provider, variant.devices) for variant in load(target).target.all_variants] == [
         ("cuda", (1,)),

@@ -17,5 +17,7 @@ from app.profiles.problems import did_you_mean
         ("min", ("ms", "s", "m", "h"), "m"),
     ],
 )
-def test_only_similar_names_are_suggested(name: str, known_names: tuple[str, ...], suggestion: str | None) -> None:
+def test_misspelled_name_is_suggested_only_if_similar(
+    name: str, known_names: tuple[str, ...], suggestion: str | None
+) -> None:
     assert did_you_mean(name, known_names) == (None if suggestion is None else f"Did you mean {suggestion!r}?")

@@ -24,7 +24,7 @@ def files(tmp_path: Path) -> None:
     (tmp_path / "bare.csv").write_text("timestamp\n0\n")
 
 
-def test_dataset_may_be_given_as_a_path(load: Load) -> None:
+def test_dataset_may_be_a_path(load: Load) -> None:
     profile = load(target(), {"dataset": "asked.jsonl"})
     assert isinstance(profile, GeneratingProfile)
     assert profile.workload.dataset is not None

@@ -22,13 +22,13 @@ def parse_settings(kind: type[Settings], **keys: Any) -> Any:
     return kind.model_validate(keys, context=CONTEXT)
 
 
-def test_ramp_is_a_linear_curve() -> None:
+def test_ramp_is_a_linear_rate_curve() -> None:
     ramp = parse_settings(RampSettings, **{"from": "0/s", "to": "200/s"})
     assert ramp.build_curve(10.0) == ((0.0, 0.0), (10.0, 200.0))
     assert compute_expected_arrivals(ramp.build_curve(10.0), 10.0, 0.0) == 1000.0
 
 
-def test_spike_returns_to_the_base_rate() -> None:
+def test_spike_curve_returns_to_the_base_rate() -> None:
     spike = parse_settings(RateSpikeSettings, **{"base": "50/s", "peak": "300/s", "at": "20s", "for": "10s"})
     curve = spike.build_curve(60.0)
     assert curve == ((0.0, 50.0), (20.0, 50.0), (20.0, 300.0), (30.0, 300.0), (30.0, 50.0))
@@ -51,7 +51,7 @@ def test_diurnal_curve_is_scaled_to_the_stage_duration() -> None:
     assert curve[0][1] == curve[-1][1] == pytest.approx(165.0)
 
 
-def test_steps_have_equal_durations() -> None:
+def test_steps_of_a_rate_curve_have_equal_durations() -> None:
     assert build_steps_curve((50.0, 100.0), 30.0) == ((0.0, 50.0), (15.0, 50.0), (15.0, 100.0), (30.0, 100.0))
 
 

@@ -74,7 +74,7 @@ def test_secret_search_accepts_profiles_of_any_shape(text: str) -> None:
     assert find_secret_keys(text) == ()
 
 
-def test_redacted_profile_keeps_comments_and_other_values() -> None:
+def test_redacted_profile_retains_comments_and_other_values() -> None:
     text = "# mine\ntarget:\n  url: [http://host/, 'http://me:canary@host/']\n  headers: {X.Key: canary, A: env:KEY}\n"
     redacted = redact_profile(text)
     assert redacted is not None

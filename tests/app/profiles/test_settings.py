@@ -67,7 +67,7 @@ def test_settings_of_nested_records_are_found() -> None:
 
 
 @pytest.mark.parametrize(("record", "settings"), RECORDS, ids=lambda kind: kind.__name__)
-def test_settings_have_the_types_of_their_record(record: Any, settings: type[Settings]) -> None:
+def test_settings_have_the_types_of_their_record_fields(record: Any, settings: type[Settings]) -> None:
     assert find_wrong_fields(record, settings) == []
 
 
@@ -76,7 +76,7 @@ class Point(msgspec.Struct, frozen=True):
     y: float = 0.0
 
 
-def test_setting_of_another_type_is_detected() -> None:
+def test_setting_with_another_type_than_its_record_is_detected() -> None:
     assert find_wrong_fields(Point, build_settings(Point, {float: float}, x=str)) == ["x"]
 
 

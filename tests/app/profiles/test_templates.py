@@ -100,7 +100,7 @@ def find_invalid_section(text: str, path: Path) -> str | int | None:
 
 
 @pytest.mark.parametrize(("protocol", "is_served"), [("openai-completions", True), ("openai-responses", False)])
-def test_converted_target_serves_a_language_model_only_if_the_protocol_supports_it(
+def test_converted_target_serves_a_language_model_only_with_a_supporting_protocol(
     protocol: str, is_served: bool
 ) -> None:
     target = {"protocol": "openai-chat", "serve": {"model": "folder", "threads": 2}}
@@ -109,7 +109,7 @@ def test_converted_target_serves_a_language_model_only_if_the_protocol_supports_
     assert ("url" in converted) == (not is_served)
 
 
-def test_converted_prompts_get_an_output_length_where_it_is_required(tmp_path: Path) -> None:
+def test_converted_prompts_have_an_output_length_for_protocols_that_require_it(tmp_path: Path) -> None:
     target = {"protocol": "openai-embeddings", "url": "http://127.0.0.1:8000/v1", "model": "m"}
     tree = {"sizewise": 1, "name": "x", "target": target, "workload": {"prompts": {"input_tokens": 5}}}
     converted = convert_profile(tree, "anthropic-messages")
@@ -189,7 +189,7 @@ def test_model_name_is_inferred_from_a_url(url: str, model: str) -> None:
         None,
     ],
 )
-def test_url_without_a_known_api_changes_nothing(url: object) -> None:
+def test_url_without_a_known_api_does_not_change_the_profile(url: object) -> None:
     assert adapt_to_url(new_endpoint(url=url), new_endpoint()) is None
 
 

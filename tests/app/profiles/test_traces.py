@@ -31,19 +31,19 @@ def test_trace_is_recognized_by_its_file_extension(name: str, is_trace_name: boo
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "named-otherwise"])
-def test_gzip_compression_is_detected_by_content(tmp_path: Path, name: str) -> None:
+def test_gzip_compression_of_a_trace_is_detected_by_content(tmp_path: Path, name: str) -> None:
     for content in (b"timestamp\n1\n2\n", gzip.compress(b"timestamp\n1\n2\n")):
         rows = read_table(write_bytes(tmp_path, name, content), COLUMNS)
         assert rows.table.column("timestamp").to_pylist() == [1, 2]
         assert rows.first_line == 2
 
 
-def test_concatenated_gzip_members_are_read_as_one_table(tmp_path: Path) -> None:
+def test_concatenated_gzip_members_are_read_as_a_single_trace(tmp_path: Path) -> None:
     content = gzip.compress(b"timestamp\n1\n") + gzip.compress(b"2\n3\n")
     assert read_table(write_bytes(tmp_path, "a.csv.gz", content), COLUMNS).table.num_rows == 3
 
 
-def test_requested_columns_of_json_lines_are_read(tmp_path: Path) -> None:
+def test_requested_columns_of_a_json_lines_trace_are_read(tmp_path: Path) -> None:
     content = b'{"Timestamp": 1, "other": {"a": [1]}, "input_length": 5}\r\n{"Timestamp": 2.5}\r\n\r\n'
     rows = read_table(write_bytes(tmp_path, "a.jsonl", content), COLUMNS)
     assert rows.table.to_pydict() == {"Timestamp": [1.0, 2.5], "input_length": [5.0, None]}
@@ -69,13 +69,15 @@ def test_requested_columns_of_json_lines_are_read(tmp_path: Path) -> None:
         ("a.csv.gz", b"\x1f\x8bnonsense", "starts like a gzip file, but is not valid gzip"),
     ],
 )
-def test_invalid_tables_are_reported_with_their_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_invalid_trace_tables_are_reported_with_their_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     with pytest.raises(ProfileError, match=message) as caught:
         read_table(write_bytes(tmp_path, name, content), COLUMNS)
     assert len(str(caught.value)) < 300 + len(str(tmp_path))
 
 
-def test_decompression_stops_at_the_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_of_a_trace_stops_at_the_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = write_bytes(tmp_path, "a.csv.gz", gzip.compress(b"timestamp\n" + b"1\n" * 10_000_000))
     assert bomb.stat().st_size < 100_000
     monkeypatch.setattr(traces, "MAX_BYTES", 100_000)
@@ -88,20 +90,22 @@ def test_decompression_stops_at_the_size_limit(tmp_path: Path, monkeypatch: pyte
         read_table(write_bytes(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 60_000), COLUMNS)
 
 
-def test_rows_of_a_table_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_trace_rows_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traces, "MAX_ROWS", 5)
     assert read_table(write_bytes(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 5), COLUMNS).table.num_rows == 5
     with pytest.raises(ProfileError, match="exceeds the maximum of 5 rows"):
         read_table(write_bytes(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 6), COLUMNS)
 
 
-def test_folders_and_missing_files_are_rejected_as_tables(tmp_path: Path) -> None:
+def test_folders_and_missing_files_are_rejected_as_traces(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.csv"):
         with pytest.raises(ProfileError):
             read_table(path, COLUMNS)
 
 
-def test_json_lines_have_a_lower_row_limit_than_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_lines_traces_have_a_lower_row_limit_than_csv_traces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(traces, "MAX_JSON_LINES", 3)
     (tmp_path / "many.jsonl").write_text('{"timestamp": 1}\n' * 5)
     with pytest.raises(ProfileError, match="exceeds the maximum of 3 rows"):
@@ -320,7 +324,7 @@ def test_alternative_notations_of_traces_are_read(tmp_path: Path, name: str, con
         ),
     ],
 )
-def test_error_for_a_file_that_is_no_trace_is_short_and_printable(
+def test_error_about_an_invalid_trace_is_short_and_printable(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     with pytest.raises(BadValueError, match=message) as caught:

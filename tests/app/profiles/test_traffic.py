@@ -231,7 +231,7 @@ def test_traffic_of_a_trace_has_peak_shape_week_dispersion_and_token_lengths(tmp
     assert traffic.tokens == (TokenLengths(1.0, 100.0, 10.0),)
 
 
-def test_values_stated_beside_a_trace_override_it(tmp_path: Path) -> None:
+def test_traffic_values_override_those_of_the_trace(tmp_path: Path) -> None:
     write_file(tmp_path, build_bursty_trace(2), "trace.csv")
     traffic = read_traffic(tmp_path, "trace: trace.csv\nshape: flat\ndispersion: 3\ntokens: {input: 5, output: 6}\n")
     assert traffic.hourly_share == (1.0,) * 24

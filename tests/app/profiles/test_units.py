@@ -47,7 +47,9 @@ from app.profiles.problems import BadValueError
         (units.parse_redundancy, "N", 0),
     ],
 )
-def test_values_are_parsed_with_their_unit(parse: Callable[[object], float], text: object, number: float) -> None:
+def test_profile_values_are_parsed_with_their_unit(
+    parse: Callable[[object], float], text: object, number: float
+) -> None:
     assert parse(text) == number
 
 
@@ -87,7 +89,9 @@ def test_values_are_parsed_with_their_unit(parse: Callable[[object], float], tex
         (units.parse_redundancy, "2n", "not a valid redundancy"),
     ],
 )
-def test_values_with_invalid_units_are_rejected(parse: Callable[[object], float], value: object, message: str) -> None:
+def test_profile_values_with_invalid_units_are_rejected(
+    parse: Callable[[object], float], value: object, message: str
+) -> None:
     with pytest.raises(BadValueError, match=message):
         parse(value)
 
@@ -104,14 +108,14 @@ def test_values_with_invalid_units_are_rejected(parse: Callable[[object], float]
         ("1e3 GBR/month", "'GBP'"),
     ],
 )
-def test_unknown_currency_suggests_the_nearest_one(value: str, nearest: str) -> None:
+def test_unknown_currency_suggests_the_nearest_currency(value: str, nearest: str) -> None:
     with pytest.raises(BadValueError) as caught:
         units.parse_usd_per_month(value)
     assert nearest in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(("value", "nearest"), [("5 sec", "'s'"), ("5 min", "'m'")])
-def test_unknown_unit_suggests_the_nearest_one(value: str, nearest: str) -> None:
+def test_unknown_unit_suggests_the_nearest_unit(value: str, nearest: str) -> None:
     with pytest.raises(BadValueError) as caught:
         units.parse_duration_s(value)
     assert nearest in (caught.value.hint or "")
@@ -130,7 +134,7 @@ def test_unknown_unit_suggests_the_nearest_one(value: str, nearest: str) -> None
         (units.parse_usd_per_month, units.format_usd_per_month, " USD/month"),
     ],
 )
-def test_formatted_values_parse_to_the_same_number(
+def test_formatted_profile_values_parse_to_the_same_number(
     parse: Callable[[object], float], format_: Callable[[float], str], unit: str
 ) -> None:
     dice = random.Random(5)

@@ -102,7 +102,7 @@ def test_request_options_follow_curl(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("data", "method"), [(None, "GET"), ('"text"', "POST"), ("", "POST"), ("[1, 2]", "POST")])
-def test_data_option_makes_the_request_a_post(data: str | None, method: str) -> None:
+def test_request_with_the_data_option_is_a_post(data: str | None, method: str) -> None:
     profile = load_url_profile(UrlTarget(url=URL, data=data))
     assert isinstance(profile, HttpProfile)
     assert profile.workload.method == method
@@ -154,7 +154,7 @@ def test_profile_name_is_derived_from_the_url_without_credentials(url: str, name
         (UrlTarget(url=URL, output_tokens="5", protocol="oip", model="m"), {}, "--output-tokens requires --openai"),
     ],
 )
-def test_conflicting_options_are_rejected(target: UrlTarget, load: dict[str, Any], message: str) -> None:
+def test_conflicting_command_line_options_are_rejected(target: UrlTarget, load: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message.replace("(", r"\(")):
         build_url_tree(target, UrlLoad(**load))
 
@@ -168,7 +168,9 @@ def test_conflicting_options_are_rejected(target: UrlTarget, load: dict[str, Any
         (HTTP, {"slo": ("p95 is fast",)}, "is not a valid objective"),
     ],
 )
-def test_option_values_are_validated_as_in_a_profile(target: UrlTarget, load: dict[str, Any], message: str) -> None:
+def test_command_line_values_are_validated_as_in_a_profile(
+    target: UrlTarget, load: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ProfileError) as caught:
         load_url_profile(target, **load)
     assert message in f"{caught.value} {caught.value.hint}"

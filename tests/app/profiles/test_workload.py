@@ -35,7 +35,7 @@ def test_http_method_is_post_only_with_a_body_or_dataset(load: Load) -> None:
     assert "method='POST'" in repr(load(TARGETS["http"], {"dataset": "images"}).workload)
 
 
-def test_text_body_is_sent_unchanged_and_other_bodies_as_json() -> None:
+def test_text_body_is_encoded_unchanged_and_other_bodies_as_json() -> None:
     assert encode_body("plain {{x}}") == b"plain {{x}}"
     assert encode_body({"é": [1, 0.5, None]}) == '{"é":[1,0.5,null]}'.encode()
 

@@ -25,7 +25,7 @@ def load_point(rate: float, passed: bool) -> CalibrationStep:
     return CalibrationStep(rate, rate, 0.05, 1.0, 0.0, 0.5, passed)
 
 
-def test_capacity_is_the_highest_rate_that_passed() -> None:
+def test_generator_capacity_is_the_highest_rate_that_passed() -> None:
     load_points = search_rates(lambda rate: load_point(rate, rate <= 45_500))
     assert [step.offered_per_s for step in load_points][:5] == [8_000, 16_000, 32_000, 64_000, 64_000]
     assert find_max_achieved_rate(load_points) == pytest.approx(64_000 / 2**0.5)
@@ -46,7 +46,7 @@ def test_single_disturbed_step_does_not_lower_the_capacity() -> None:
     assert find_max_achieved_rate(search_rates(try_rate)) == 32_000
 
 
-def test_capacity_is_none_if_the_lowest_rate_fails() -> None:
+def test_generator_capacity_is_none_if_the_lowest_rate_fails() -> None:
     load_points = search_rates(lambda rate: load_point(rate, False))
     assert find_max_achieved_rate(load_points) is None
     assert load_points[-1].offered_per_s == 250
@@ -109,13 +109,13 @@ def test_only_the_next_higher_rate_decides_about_a_lower_bound() -> None:
     )
 
 
-def test_single_undisturbed_failure_of_a_rate_is_conclusive() -> None:
+def test_single_undisturbed_failure_of_a_calibration_rate_is_conclusive() -> None:
     others = iter([0.0, 1.5, 0.1, 1.5, 0.1])
     load_points = search_rates(lambda rate: build_disturbed_step(rate, next(others), 10_000))
     assert (len(load_points), is_lower_bound(load_points), find_disturbing_cores(load_points)) == (5, False, None)
 
 
-def test_disturbance_is_reported_if_there_is_no_capacity() -> None:
+def test_disturbance_is_reported_without_a_generator_capacity() -> None:
     load_points = search_rates(lambda rate: build_disturbed_step(rate, 2.0, 0))
     assert (find_max_achieved_rate(load_points), is_lower_bound(load_points), find_disturbing_cores(load_points)) == (
         None,
@@ -149,13 +149,15 @@ def test_calibration_step_sent_late_fails() -> None:
 
 
 @pytest.mark.parametrize(("cores", "is_generator_limit"), [(0.3, True), (None, True), (2.0, False)])
-def test_null_server_at_its_cpu_limit_excuses_the_generator(cores: float | None, is_generator_limit: bool) -> None:
+def test_failure_with_a_null_server_at_its_cpu_limit_is_not_a_generator_limit(
+    cores: float | None, is_generator_limit: bool
+) -> None:
     load_point = measure_step("plain", LimitedLoad(7_000.0), 8_000.0, cores)
     assert load_point.is_generator_limit is is_generator_limit
     assert (load_point.server_cpu_cores is None) == (cores is None)
 
 
-def test_late_chunks_fail_a_step_with_punctual_requests() -> None:
+def test_late_chunks_fail_a_calibration_step_with_punctual_requests() -> None:
     punctual = measure_step("streaming", LimitedLoad(1e6, 50_000.0), 32_000.0)
     assert punctual.passed
     assert punctual.achieved_per_s == pytest.approx(32_000, rel=0.1)
@@ -190,7 +192,7 @@ def test_cpu_use_of_other_processes_excludes_load_workers_and_null_servers() -> 
     ("others", "idle", "is_generator_limit"),
     [(0.25, 0.0, True), (0.35, 0.0, False), (0.35, 0.9, False), (2.0, 1.1, True)],
 )
-def test_other_processes_excuse_the_generator_only_if_no_core_was_idle(
+def test_failure_beside_other_processes_is_a_generator_limit_if_a_core_was_idle(
     others: float, idle: float, is_generator_limit: bool
 ) -> None:
     load_point = measure_disturbed_step(FakeMachine(others, idle=idle), LimitedLoad(7_000.0))
@@ -198,7 +200,7 @@ def test_other_processes_excuse_the_generator_only_if_no_core_was_idle(
     assert load_point.is_disturbed is not is_generator_limit
 
 
-def test_unknown_cpu_use_does_not_excuse_the_generator() -> None:
+def test_failure_with_unknown_cpu_use_is_a_generator_limit() -> None:
     for machine in (nobody_knows, lambda _: CoreUsage(1, 0.0, 0.0, None)):
         load = LimitedLoad(7_000.0)
         load.configure(Endpoint(("http://127.0.0.1:9/",)), CALIBRATION_LOADS["plain"].workload)
@@ -256,7 +258,7 @@ def test_capacity_at_the_end_of_the_search_range_is_a_lower_bound() -> None:
     assert capacity.per_s == pytest.approx(64_000, rel=0.02)
 
 
-def test_first_calibration_stage_is_ignored_and_disturbed_ones_are_repeated() -> None:
+def test_first_calibration_stage_is_ignored_and_disturbed_stages_are_repeated() -> None:
     _, start = null_servers()
     capacity = measure_capacity(
         "plain", LimitedLoad(25_000.0, disturbed=(0, 1, 3)), start, Interruption(), nobody_knows

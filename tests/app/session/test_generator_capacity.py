@@ -120,7 +120,7 @@ def test_only_missing_capacities_are_measured(run: Path) -> None:
     assert [(capacity.kind, capacity.workers) for capacity in stored.capacities] == [("streaming", 1)]
 
 
-def test_capacity_is_measured_for_each_number_of_workers(run: Path) -> None:
+def test_generator_capacity_is_measured_for_each_number_of_workers(run: Path) -> None:
     three = tuple(worker(index, is_local=True) for index in range(3))
     search = CapacitySearch(run, HttpWorkload(), workers=three)
     assert search.measured == ["plain"]
@@ -128,7 +128,7 @@ def test_capacity_is_measured_for_each_number_of_workers(run: Path) -> None:
 
 
 @pytest.mark.parametrize("stored", [CALIBRATION, None])
-def test_capacity_is_measured_again_if_forced(run: Path, stored: Calibration | None) -> None:
+def test_generator_capacity_is_measured_again_if_forced(run: Path, stored: Calibration | None) -> None:
     search = CapacitySearch(run, HttpWorkload(), stored=stored, again=True)
     assert search.measured == ["plain"]
     assert search.capacity.per_s == pytest.approx(22_627, rel=0.02)
@@ -193,7 +193,7 @@ def test_disturbed_capacity_is_reused_while_busy_and_measured_again_on_a_quiet_m
     assert next_run.capacity.is_lower_bound is is_busy
 
 
-def test_one_lower_bound_makes_the_required_capacities_a_lower_bound(run: Path) -> None:
+def test_single_lower_bound_makes_all_required_capacities_a_lower_bound(run: Path) -> None:
     plain, streaming = (CALIBRATION.find_capacity(kind, 1) for kind in ("plain", "streaming"))
     assert plain is not None
     assert streaming is not None

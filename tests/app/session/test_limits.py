@@ -2,7 +2,7 @@ from app.session.limits import LimitMonitor
 from app.session.spec import LimitSpec
 
 
-def test_duration_limit_is_the_stop_reason() -> None:
+def test_reached_duration_limit_is_the_stop_reason_of_a_run() -> None:
     monitor = LimitMonitor(LimitSpec(duration_s=10), start_ns=0)
     assert monitor.check(int(9.9e9))
     assert not monitor.check(int(10e9))
@@ -27,7 +27,7 @@ def test_cost_limit_is_converted_to_time_by_the_hourly_price() -> None:
     assert "limits.usd ($1)" in monitor.stop_reason
 
 
-def test_first_stop_reason_is_not_replaced() -> None:
+def test_first_stop_reason_of_a_run_is_not_replaced() -> None:
     monitor = LimitMonitor(LimitSpec(duration_s=10), start_ns=0)
     monitor.abort("abort_when: too many errors")
     assert not monitor.check(1)

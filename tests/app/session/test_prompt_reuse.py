@@ -155,7 +155,7 @@ def test_output_lengths_are_requested_only_if_the_prompts_have_them(prompts: Pro
     assert not has_output_lengths(HttpWorkload())
 
 
-def test_cache_counters_are_read_around_each_stage_and_stored_with_it(bench: Bench) -> None:
+def test_cache_counters_are_read_around_each_stage_and_stored_in_the_stage(bench: Bench) -> None:
     stages = tuple(msgspec.structs.replace(CHAT_SPEC.stages[0], name=name) for name in ("first", "second"))
     server = Server(100, 480, 500)
     outcome = bench.run(msgspec.structs.replace(CHAT_SPEC, stages=stages), read_metrics=server.read)

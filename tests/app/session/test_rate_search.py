@@ -41,9 +41,7 @@ def search(target: KnownServer, seed: int) -> tuple[SearchOutcome, list[Stage]]:
 
 @pytest.mark.parametrize("seeds", first_in_unit_tier([range(1), range(1, 22)]), ids=len)
 @pytest.mark.parametrize("target", KNOWN_SERVERS, ids=str)
-def test_known_max_rate_is_found_within_5_percent_and_every_step_there_meets_the_slo(
-    target: KnownServer, seeds: range
-) -> None:
+def test_max_rate_is_found_within_5_percent_and_its_steps_meet_the_slo(target: KnownServer, seeds: range) -> None:
     """Steps of 30 s, from 10 req/s: at least 95 % of the seeds. `tests.performance.searches` runs more of them."""
     errors = []
     for seed in seeds:
@@ -117,7 +115,7 @@ def test_rate_above_the_generator_capacity_is_neither_met_nor_violated() -> None
     assert sum(rate > 300 for rate in runner.rates) <= 12
 
 
-def test_single_disturbance_costs_one_stage_and_does_not_change_the_max_rate() -> None:
+def test_disturbed_stage_is_repeated_without_effect_on_the_max_rate() -> None:
     slo = server("M/D/1").slo
     calm = find_max_rate(Generator(1e6, limit_per_s=300), SEARCH_SPEC, slo, 60.0, no_time)
     for index in (0, 7, 12):

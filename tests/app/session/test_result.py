@@ -49,7 +49,7 @@ from tests.tiers import first_in_unit_tier
 pytestmark = pytest.mark.usefixtures("short_simulations")
 
 
-def test_notes_are_unique_and_in_order_of_occurrence() -> None:
+def test_notes_of_a_run_are_unique_and_in_order_of_occurrence() -> None:
     reported_notes = ("through a proxy", "lengths are approximate", "through a proxy")
     assert collect_notes(HttpWorkload(), reported_notes, Counter(), ["cooler on"]) == (
         "through a proxy",
@@ -259,7 +259,7 @@ def test_wall_clock_change_is_a_warning_and_does_not_affect_metrics(tmp_path: Pa
     assert outcome.result.clock.duration_s == expected.result.clock.duration_s
 
 
-def test_machine_suspended_during_the_run_makes_it_invalid(bench: Bench) -> None:
+def test_suspended_machine_makes_the_run_invalid(bench: Bench) -> None:
     outcome = bench.run(SPEC, read_clock=step_clocks(bench.clock, 5.0, 5.0))
     check = check_of(outcome, "clock")
     assert check is not None

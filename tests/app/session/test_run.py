@@ -89,7 +89,7 @@ def test_rate_search_finds_the_max_rate_of_a_known_server(bench: Bench) -> None:
     assert "p95 latency" in result.max_rate.limited_by
 
 
-def test_search_without_time_for_a_stage_measures_nothing_and_fails(bench: Bench) -> None:
+def test_search_with_too_little_time_for_a_stage_exits_with_10(bench: Bench) -> None:
     assert SEARCH.search is not None
     search = msgspec.structs.replace(SEARCH.search, start_per_s=0.1, max_duration_s=30.0)
     result = bench.run(msgspec.structs.replace(SEARCH, search=search)).result
@@ -191,7 +191,7 @@ def test_target_with_http_500_preflight_response_is_measured(bench: Bench) -> No
     assert result.notes == ("The preflight request failed: answered 500.",)
 
 
-def test_interrupted_run_retains_its_stages(bench: Bench) -> None:
+def test_interrupted_run_retains_its_measured_stages(bench: Bench) -> None:
     def interrupt(plan: StagePlan) -> None:
         if plan.index == 1:
             bench.interruption.request_stop(ExitCode.INTERRUPTED)
@@ -421,7 +421,7 @@ def test_runs_with_the_same_seed_have_the_same_arrivals(bench: Bench, tmp_path: 
     assert list(bench.rows()["scheduled_ns"]) == list(other.rows()["scheduled_ns"])
 
 
-def test_target_that_closes_connections_gets_a_new_one_for_each_request_and_a_note(bench: Bench) -> None:
+def test_target_that_closes_connections_has_a_connection_per_request_and_a_note(bench: Bench) -> None:
     closes = msgspec.structs.replace(OK, keeps_connection=False)
     load = ScriptedLoad(bench.clock, preflights=(closes,))
     outcome = bench.run(SPEC, load)

@@ -97,7 +97,7 @@ def test_audio_and_message_requests_are_good_within_their_limits() -> None:
         assert tally.good_count == 1, text
 
 
-def test_good_count_is_none_if_a_latency_limit_needs_unknown_scheduled_times() -> None:
+def test_number_of_good_requests_is_none_without_scheduled_times() -> None:
     unknown: dict[str, object] = {"scheduled_ns": None, "sent_ns": MS, "end_ns": 5 * MS}
     for text, good in (("latency_ms.p95 < 50", None), ("service_ms.p95 < 50", 1)):
         tally = RowTally((parse_objective(text),))
@@ -178,7 +178,7 @@ def order(arrivals: OpenArrivals | ClosedArrivals = OVERLOAD, *, ends_when_satur
     )
 
 
-def test_recent_latency_starts_at_the_send_time_if_no_scheduled_time_is_known() -> None:
+def test_recent_latency_starts_at_the_send_time_without_a_scheduled_time() -> None:
     monitored = MonitoredStage(order())
     rows = [
         {"scheduled_ns": 0, "sent_ns": 5 * MS, "end_ns": 10 * MS},

@@ -213,7 +213,7 @@ def test_rate_change_to_the_same_rate_is_ignored(bench: Bench) -> None:
     assert bench.reported(RateChanged) == []
 
 
-def test_stages_continue_the_request_sequence_and_a_trace_starts_anew(bench: Bench) -> None:
+def test_stages_continue_the_request_sequence_and_a_trace_starts_at_request_0(bench: Bench) -> None:
     trace = TraceArrivals(np.arange(0, 10**9, 10**8, dtype="<i8").tobytes())
     outcome = bench.run(
         build_spec(StageSpec("a", "steady", poisson(100.0), 2.0), StageSpec("b", "steady", poisson(100.0), 2.0),

@@ -163,7 +163,7 @@ def test_interrupted_start_stops_the_server_without_any_stage(bench: Bench) -> N
     assert started_plans == []
 
 
-def test_preflight_of_an_endpoint_scaled_to_zero_is_repeated_until_it_responds(bench: Bench) -> None:
+def test_preflight_request_is_repeated_until_an_endpoint_scaled_to_zero_responds(bench: Bench) -> None:
     load = ScriptedLoad(bench.clock, preflights=(*[NOT_YET] * 50, LOADING, OK))
     outcome = bench.run(WAKES, load)
     cold = outcome.result.cold_start

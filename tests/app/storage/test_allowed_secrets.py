@@ -17,7 +17,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_permission_applies_to_its_profile_host_and_secrets() -> None:
+def test_permission_to_send_secrets_applies_to_its_profile_host_and_secrets() -> None:
     assert not is_allowed(PERMISSION)
     store_permission(PERMISSION)
     store_permission(AllowedSecrets("other", "h", ("env:C",)))

@@ -95,7 +95,7 @@ def test_unreadable_calibration_is_ignored_and_replaced(content: str) -> None:
     assert load_capacities(1) == {("plain", 1): 10.0}
 
 
-def test_disturbed_capacity_does_not_replace_an_undisturbed_one() -> None:
+def test_disturbed_capacity_does_not_replace_an_undisturbed_capacity() -> None:
     store_calibration(build_calibration(("plain", 1, 10.0)))
     both = build_calibration(("plain", 1, 4.0), ("streaming", 1, 30.0), hours=1)
     store_calibration(disturb(both))

@@ -22,7 +22,7 @@ def build_result(observed: float) -> SelfTest:
     return build_selftest(findings, at="2026-01-02T12:00:00+00:00", tool=__version__, fingerprint="f", duration_s=1.0)
 
 
-def test_latest_selftest_is_loaded_whether_or_not_it_passed() -> None:
+def test_latest_selftest_is_loaded_even_if_a_check_failed() -> None:
     assert load_selftest("f") is None
     store_selftest(build_result(0.0))
     store_selftest(build_result(3.0))

@@ -34,7 +34,7 @@ def _run_sha256sum(run: Path) -> tuple[int, str]:
     return completed.returncode, completed.stdout
 
 
-def test_checksum_file_covers_every_file_of_the_run_and_sha256sum_verifies_it(run: Path) -> None:
+def test_checksum_file_covers_every_file_of_the_run_and_passes_sha256sum(run: Path) -> None:
     code, output = _run_sha256sum(run)
     assert code == 0
     assert [line.removesuffix(": OK") for line in output.splitlines()] == [
@@ -53,7 +53,7 @@ def test_updated_checksum_of_one_file_does_not_hide_damage_of_others(run: Path) 
     assert "result.json: FAILED" in output
 
 
-def test_update_does_not_create_a_missing_checksum_file(run: Path) -> None:
+def test_checksum_update_does_not_create_a_missing_checksum_file(run: Path) -> None:
     (run / CHECKSUMS).unlink()
     update_checksum(run, "report.html")
     assert not (run / CHECKSUMS).exists()

@@ -43,7 +43,7 @@ def executing(box: CommandInbox, response: ControlResponse) -> Iterator[list[Con
 
 
 @pytest.mark.parametrize("sent_command", [StopRun(), AddNote("a fan came on"), SetRate(300.0)])
-def test_command_is_received_once_and_its_response_returned(
+def test_control_command_is_received_once_and_its_response_returned(
     box: CommandInbox, tmp_path: Path, sent_command: ControlCommand
 ) -> None:
     with executing(box, ControlResponse(True, "granted")) as received:
@@ -52,7 +52,7 @@ def test_command_is_received_once_and_its_response_returned(
     assert list((tmp_path / CONTROL).iterdir()) == [], "no control files remain"
 
 
-def test_rejected_command_is_a_usage_error(box: CommandInbox, tmp_path: Path) -> None:
+def test_rejected_control_command_is_a_usage_error(box: CommandInbox, tmp_path: Path) -> None:
     with (
         executing(box, ControlResponse(False, "no stage is running")),
         pytest.raises(UsageError, match="no stage is running"),
@@ -60,13 +60,13 @@ def test_rejected_command_is_a_usage_error(box: CommandInbox, tmp_path: Path) ->
         send_command(tmp_path, SetRate(1.0))
 
 
-def test_command_to_a_finished_run_is_rejected(box: CommandInbox, tmp_path: Path) -> None:
+def test_control_command_to_a_finished_run_is_rejected(box: CommandInbox, tmp_path: Path) -> None:
     box.close()
     with pytest.raises(UsageError, match="has already finished"):
         send_command(tmp_path, StopRun())
 
 
-def test_command_during_the_end_of_a_run_is_rejected(box: CommandInbox, tmp_path: Path) -> None:
+def test_control_command_during_the_end_of_a_run_is_rejected(box: CommandInbox, tmp_path: Path) -> None:
     closing = threading.Timer(0.1, box.close)
     closing.start()
     with pytest.raises(UsageError, match="has already finished"):
@@ -74,13 +74,13 @@ def test_command_during_the_end_of_a_run_is_rejected(box: CommandInbox, tmp_path
     closing.join()
 
 
-def test_command_without_a_response_is_withdrawn_after_the_timeout(box: CommandInbox, tmp_path: Path) -> None:
+def test_control_command_without_a_response_is_withdrawn_after_the_timeout(box: CommandInbox, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not respond"):
         send_command(tmp_path, StopRun(), timeout_s=0.1)
     assert list((tmp_path / CONTROL).iterdir()) == []
 
 
-def test_commands_are_executed_in_order_of_their_names(box: CommandInbox, tmp_path: Path) -> None:
+def test_control_commands_are_executed_in_order_of_their_names(box: CommandInbox, tmp_path: Path) -> None:
     for name, text in (("2", "second"), ("1", "first"), ("3", "third")):
         (tmp_path / CONTROL / f"{name}.command").write_text(f'{{"type":"note","text":"{text}"}}')
     (tmp_path / CONTROL / "0.part").write_text('{"type":"stop"}')
@@ -105,7 +105,7 @@ def test_commands_are_executed_in_order_of_their_names(box: CommandInbox, tmp_pa
         b'{"type":"note","text":"' + b"x" * 10_000_000 + b'"}',
     ],
 )
-def test_invalid_command_is_rejected_without_effect(box: CommandInbox, tmp_path: Path, content: bytes) -> None:
+def test_invalid_control_command_is_rejected_without_effect(box: CommandInbox, tmp_path: Path, content: bytes) -> None:
     (tmp_path / CONTROL / "1.command").write_bytes(content)
     received: list[ControlCommand] = []
     box.process(lambda sent_command: received.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
@@ -113,7 +113,7 @@ def test_invalid_command_is_rejected_without_effect(box: CommandInbox, tmp_path:
     assert "does not support" in (tmp_path / CONTROL / "1.response").read_text()
 
 
-def test_only_regular_files_are_commands(box: CommandInbox, tmp_path: Path) -> None:
+def test_only_regular_files_are_control_commands(box: CommandInbox, tmp_path: Path) -> None:
     folder = tmp_path / CONTROL
     (tmp_path / "elsewhere").write_text('{"type":"stop"}')
     (folder / "link.command").symlink_to(tmp_path / "elsewhere")
@@ -131,7 +131,7 @@ def test_engine_is_not_alive_without_its_lock_even_if_the_pid_exists(box: Comman
     assert not is_engine_alive(copy, 1)
 
 
-def test_run_of_an_older_version_is_alive_while_it_writes(tmp_path: Path) -> None:
+def test_run_of_an_older_version_is_alive_while_its_files_change(tmp_path: Path) -> None:
     (tmp_path / CONTROL).mkdir()
     (tmp_path / "events.jsonl").write_text("")
     assert is_engine_alive(tmp_path, os.getpid())

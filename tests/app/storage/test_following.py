@@ -62,7 +62,7 @@ def numbers(batches: list[pa.RecordBatch]) -> list[int]:
     return [number for record_batch in batches for number in record_batch["n"].to_pylist()]
 
 
-def test_batches_are_read_once_while_they_are_written(tmp_path: Path) -> None:
+def test_growing_stream_is_followed_batch_by_batch(tmp_path: Path) -> None:
     path = tmp_path / "rows.arrow"
     follower = StreamFollower(path)
     assert follower.read_batches(10) == []

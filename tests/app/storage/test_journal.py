@@ -44,7 +44,7 @@ def test_undamaged_run_is_verified_by_its_journal(tmp_path: Path) -> None:
     assert verified.file_names == {SPEC, EVENTS, TELEMETRY}
 
 
-def test_one_partial_append_of_a_killed_engine_is_not_damage(tmp_path: Path) -> None:
+def test_single_partial_append_of_a_killed_engine_is_not_damage(tmp_path: Path) -> None:
     """The last line of the journal is about telemetry, so all appends to events are complete."""
     write_journal(tmp_path)
     with (tmp_path / JOURNAL).open("ab") as journal:
@@ -67,7 +67,7 @@ def test_one_partial_append_of_a_killed_engine_is_not_damage(tmp_path: Path) -> 
         (EVENTS, lambda content: b"?" + content[1:], 0),
     ],
 )
-def test_damage_is_reported_with_the_number_of_intact_bytes(
+def test_damaged_file_is_reported_with_its_number_of_intact_bytes(
     tmp_path: Path, name: str, damage: Callable[[bytes], bytes], intact_bytes: int
 ) -> None:
     write_journal(tmp_path)
@@ -99,7 +99,7 @@ def test_damage_of_a_whole_file_or_of_the_journal_is_detected(tmp_path: Path) ->
             assert is_detected or is_last_append_longer, (at, damaged)
 
 
-def test_journal_line_that_ends_beyond_the_next_one_is_damage(tmp_path: Path) -> None:
+def test_journal_line_that_ends_beyond_the_next_line_is_damage(tmp_path: Path) -> None:
     write_journal(tmp_path)
     content = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(content.replace(b" 5 events.jsonl", b" 55 events.jsonl"))

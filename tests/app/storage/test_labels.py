@@ -22,7 +22,7 @@ def test_tags_and_notes_are_stored_together(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [LABELS]
 
 
-def test_title_is_a_single_line_and_does_not_change_other_labels(tmp_path: Path) -> None:
+def test_title_of_a_run_is_a_single_line_and_does_not_change_other_labels(tmp_path: Path) -> None:
     add_tags(tmp_path, ["nightly"])
     assert set_title(tmp_path, "\x1b[31mbefore\n the  driver ").title == "[31mbefore the driver"
     assert read_labels(tmp_path) == Labels(title="[31mbefore the driver", tags=("nightly",))

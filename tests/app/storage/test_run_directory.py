@@ -138,7 +138,7 @@ def test_aborted_run_with_rows_is_reported_to_have_measurements(tmp_path: Path) 
         _ = StoredRun(tmp_path / "run").complete_result
 
 
-def test_last_is_the_latest_measured_or_running_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_run_is_the_latest_measured_or_running_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     runs = tmp_path / "runs"
     with RunWriter(runs / "1-killed") as writer:
@@ -312,7 +312,7 @@ def test_outputs_are_stored_under_an_absolute_path(tmp_path: Path, monkeypatch: 
         assert stored["outputs"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_linked_run_outside_the_home_is_listed_until_it_is_moved(
+def test_linked_run_outside_the_home_is_listed_until_its_directory_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
@@ -357,7 +357,7 @@ def test_directory_measured_again_has_a_single_link_for_the_new_run(
     assert [path.name for path in runs_home().iterdir()] == ["3-third"]
 
 
-def test_new_run_directory_is_private_and_an_existing_one_retains_its_permissions(tmp_path: Path) -> None:
+def test_new_run_directory_is_private_and_existing_permissions_are_unchanged(tmp_path: Path) -> None:
     RunWriter(tmp_path / "run").close()
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
     (tmp_path / "mine").mkdir(0o755)

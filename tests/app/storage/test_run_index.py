@@ -34,7 +34,7 @@ def test_folder_instead_of_the_run_index_is_not_changed(home: Path) -> None:
     assert load_rows() == {}
 
 
-def test_stamp_changes_with_each_relevant_file_and_version(home: Path) -> None:
+def test_stamp_of_an_indexed_run_changes_with_its_files_and_the_version(home: Path) -> None:
     directory = home / "run"
     directory.mkdir()
     (directory / "events.jsonl").write_text("")

@@ -27,11 +27,11 @@ def stream_path(tmp_path: Path) -> Path:
     return path
 
 
-def test_all_batches_are_read_in_order(stream_path: Path) -> None:
+def test_batches_of_a_stream_are_read_in_order(stream_path: Path) -> None:
     assert read_stream(stream_path, SCHEMA)["n"].to_pylist() == list(range(50))
 
 
-def test_batches_are_readable_while_the_writer_is_open(tmp_path: Path) -> None:
+def test_batches_of_a_stream_are_readable_while_the_writer_is_open(tmp_path: Path) -> None:
     path = tmp_path / "rows.arrow"
     with StreamWriter(path, SCHEMA) as writer:
         writer.append(batch(0))
@@ -59,14 +59,14 @@ def test_stream_with_another_schema_is_rejected(foreign: pa.Schema, tmp_path: Pa
         read_stream(path, SCHEMA)
 
 
-def test_duplicate_column_is_rejected(tmp_path: Path) -> None:
+def test_stream_with_a_duplicate_column_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "rows.arrow"
     StreamWriter(path, pa.schema([*SCHEMA, *SCHEMA])).close()
     with pytest.raises(UsageError, match="exactly one column n"):
         read_stream(path, SCHEMA)
 
 
-def test_additional_and_reordered_columns_are_accepted(tmp_path: Path) -> None:
+def test_stream_with_additional_and_reordered_columns_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "rows.arrow"
     schema = pa.schema([("extra", pa.utf8()), *SCHEMA])
     with StreamWriter(path, schema) as writer:
@@ -74,7 +74,7 @@ def test_additional_and_reordered_columns_are_accepted(tmp_path: Path) -> None:
     assert read_stream(path, SCHEMA).to_pylist() == [{"n": 3}]
 
 
-def test_missing_optional_column_is_null(stream_path: Path) -> None:
+def test_missing_optional_column_of_a_stream_is_null(stream_path: Path) -> None:
     schema = pa.schema([("correct_rows", pa.int32()), *SCHEMA])
     table = read_stream(stream_path, schema, optional_columns=("correct_rows",))
     assert table.schema == schema
@@ -102,7 +102,7 @@ def test_rows_beyond_the_file_size_limit_are_reported(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_excluded_columns_are_not_read(tmp_path: Path) -> None:
+def test_excluded_columns_of_a_stream_are_not_read(tmp_path: Path) -> None:
     path, schema = tmp_path / "rows.arrow", pa.schema([*SCHEMA, ("much", pa.utf8())], {"version": "1"})
     with StreamWriter(path, schema) as writer:
         writer.append(pa.RecordBatch.from_pylist([{"n": 3, "much": "x"}], schema=schema))
@@ -123,7 +123,7 @@ def test_span_of_a_stream_is_read_separately(tmp_path: Path) -> None:
         assert read_stream(path, SCHEMA, span=(ends[-1], ends[-1])).num_rows == 0
 
 
-def test_many_batches_are_combined_into_few_chunks(tmp_path: Path) -> None:
+def test_many_batches_of_a_stream_are_combined_into_few_chunks(tmp_path: Path) -> None:
     path, schema = tmp_path / "rows.arrow", pa.schema([("n", pa.int64()), ("word", pa.utf8())])
     words = [None] * 600 + ["a"] + [None] * 99
     with StreamWriter(path, schema) as writer:
@@ -135,7 +135,7 @@ def test_many_batches_are_combined_into_few_chunks(tmp_path: Path) -> None:
     assert table["n"].num_chunks == 3
 
 
-def test_all_null_columns_share_memory(tmp_path: Path) -> None:
+def test_columns_of_a_stream_with_only_nulls_share_memory(tmp_path: Path) -> None:
     path, schema = tmp_path / "rows.arrow", pa.schema([(name, pa.int64()) for name in "nabcdefg"])
     with StreamWriter(path, schema) as writer:
         for _ in range(512):
@@ -170,7 +170,9 @@ _OFFSETS = struct.pack("<2i", 3, 6)
     [(_OFFSETS, struct.pack("<2i", 3, 1 << 30)), (_OFFSETS, struct.pack("<2i", -3, 6)), (b"onetwo", b"on\xff\xfewo")],
     ids=["beyond the buffer", "backwards", "no UTF-8"],
 )
-def test_values_that_could_crash_the_process_are_rejected(original: bytes, changed: bytes, tmp_path: Path) -> None:
+def test_stream_values_that_could_crash_the_process_are_rejected(
+    original: bytes, changed: bytes, tmp_path: Path
+) -> None:
     path = write_stream(tmp_path / "rows.arrow", texts("good"), texts("one", "two"))
     content = path.read_bytes()
     assert content.count(original) == 1
@@ -182,7 +184,7 @@ def test_values_that_could_crash_the_process_are_rejected(original: bytes, chang
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
-def test_compressed_batch_is_rejected_before_it_is_decompressed(codec: str, tmp_path: Path) -> None:
+def test_compressed_batch_is_rejected_before_decompression(codec: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.arrow"
     zeros = pa.record_batch([pa.array([0] * 500_000, pa.int64())], schema=SCHEMA)
     options = pa.ipc.IpcWriteOptions(compression=codec)
@@ -194,7 +196,7 @@ def test_compressed_batch_is_rejected_before_it_is_decompressed(codec: str, tmp_
     assert pa.total_allocated_bytes() - before < 1 << 20
 
 
-def test_number_of_rows_and_columns_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_rows_and_columns_of_a_stream_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = pa.schema([(f"n{number}", pa.int64()) for number in range(streams.MAX_COLUMNS + 1)])
     StreamWriter(tmp_path / "wide.arrow", wide).close()
     with pytest.raises(DamagedFileError, match="257 columns"):

@@ -42,7 +42,7 @@ def test_deleted_run_can_be_restored(home: Path) -> None:
     assert not list((home / ".trash").iterdir())
 
 
-def test_running_run_is_not_deleted_nor_are_others_with_it(home: Path) -> None:
+def test_running_run_prevents_the_deletion_of_all_selected_runs(home: Path) -> None:
     with RunWriter(home / "3-on") as writer:
         writer.append_event(RunStarted(1, "3-on", "test", str(home), os.getpid()))
         with pytest.raises(UsageError, match="is still running"):

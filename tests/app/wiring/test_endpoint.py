@@ -106,7 +106,7 @@ def test_unix_socket_needs_no_permission_for_any_host_in_its_url(make_profile: M
     assert endpoint.unix_socket == str(tmp_path / "model.sock")
 
 
-def test_locust_test_may_have_no_host_and_needs_permission_for_a_public_one(
+def test_locust_test_may_have_no_host_and_needs_permission_for_a_public_host(
     make_profile: MakeProfile, tmp_path: Path
 ) -> None:
     (tmp_path / "locustfile.py").write_text("")

@@ -35,7 +35,7 @@ def test_missing_master_is_reported_and_no_worker_process_remains() -> None:
     assert not any(map(is_running, started))
 
 
-def test_workers_exit_at_once_when_they_are_no_longer_needed() -> None:
+def test_lent_workers_exit_at_once_after_a_stop_request() -> None:
     stop_requested = threading.Event()
     join = Join("127.0.0.1", free_port(), TOKEN, wait_s=60.0)
     before = set(children_of(os.getpid()))
@@ -59,7 +59,7 @@ def test_reason_of_a_rejected_worker_is_reported() -> None:
     assert "was rejected, because all expected workers have joined" in str(refused.value.hint)
 
 
-def test_accepted_worker_remains_although_another_one_is_rejected() -> None:
+def test_accepted_worker_remains_after_another_worker_is_rejected() -> None:
     port, counts = free_port(), list[int]()
     with (
         LentWorkers(Join("127.0.0.1", port, TOKEN), 2) as workers,

@@ -49,7 +49,7 @@ def test_cached_model_paths_differ_by_model_and_provider(home: Path, tmp_path: P
     assert prepare_model(order(provider="openvino"), DataSpec()).cached_model_path is None
 
 
-def test_file_that_is_not_a_model_is_rejected(tmp_path: Path) -> None:
+def test_file_without_an_onnx_model_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no model")
     with pytest.raises(UsageError):
         prepare_model(order(str(tmp_path / "m.onnx")), DataSpec())

@@ -82,7 +82,7 @@ def test_server_scenario_comes_last_with_a_default_share_of_the_throughput(make_
     )
 
 
-def test_calibration_rows_are_not_scored_unless_they_are_separate(make_local_spec: Any, tmp_path: Path) -> None:
+def test_calibration_rows_are_not_scored_except_from_a_separate_file(make_local_spec: Any, tmp_path: Path) -> None:
     for name in ("rows.npz", "others.npz"):
         (tmp_path / name).write_bytes(b"rows")
     rows, others = str(tmp_path / "rows.npz"), str(tmp_path / "others.npz")

@@ -79,7 +79,7 @@ def test_related_settings_may_be_changed_one_by_one() -> None:
     assert question.limits.unmeasured_gpus == UnmeasuredGpus("fp16", "decode")
 
 
-def test_speed_change_scales_every_target_and_makes_it_assumed() -> None:
+def test_speed_change_scales_every_target_and_marks_the_target_as_assumed() -> None:
     for change in ("speed=1.5", "speed=1.5x"):
         (target,) = apply_change(QUESTION, change).measured
         assert (target.curve.max_rate_per_s, target.is_assumed) == (12.0, True)

@@ -110,7 +110,7 @@ def test_plan_file_over_the_whole_catalog_has_fewer_than_900_lines() -> None:
     assert len(text.splitlines()) < 900
 
 
-def test_facts_cover_the_recommended_offers_and_the_nearest_excluded_ones() -> None:
+def test_facts_of_a_plan_file_cover_recommended_and_nearest_excluded_offers() -> None:
     file = planned_file(bundled_question())
     assert file.plan.recommendation is not None
     assert file.plan.runner_up is not None
@@ -214,7 +214,7 @@ def test_missing_catalog_of_a_plan_file_is_reported_with_a_hint(path: Path) -> N
     assert caught.value.hint is not None
 
 
-def test_edited_fact_without_effect_is_rejected(tmp_path: Path) -> None:
+def test_edited_fact_of_a_plan_file_is_rejected_even_without_effect(tmp_path: Path) -> None:
     path, _ = write_plan(tmp_path / "plan.yaml", planned_file(planned.question()))
     text = path.read_text("utf-8")
     path.write_text(text.replace("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: 0.5", 1), encoding="utf-8")
@@ -233,7 +233,7 @@ def test_unwritable_plan_path_is_reported_and_leaves_no_files(tmp_path: Path, na
     assert {entry.name for entry in tmp_path.rglob("*")} - {CATALOG_NAME} == {"file", "folder"}
 
 
-def test_folder_is_synced_to_disk_after_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_folder_is_synced_to_disk_after_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
     monkeypatch.setattr("app.storage.run_directory._sync_folder", synced.append)
     write_plan(tmp_path / "plan.yaml", PLAN_FILE)

@@ -35,7 +35,7 @@ HOURS, CACHE = "hourly_share: [0.1, ", "    cache_share: 0.0\n"
         whole_plan.question(),
     ],
 )
-def test_possible_inputs_are_accepted(inputs: PlanningInputs) -> None:
+def test_possible_planning_inputs_are_accepted(inputs: PlanningInputs) -> None:
     """The highest rate of a fit may be infinite, its residuals may be negative, and traffic may shrink."""
     assert find_impossible_input(inputs) is None
 

@@ -151,7 +151,7 @@ def test_planned_search_respects_its_time_limit() -> None:
     assert work.search.duration_s[1] <= 6 * (10 + MAX_PROBE_DRAIN_S)
 
 
-def test_limits_shorten_the_planned_run() -> None:
+def test_run_limits_shorten_the_planned_run() -> None:
     load = {"warmup": "0s", "stages": [{"rate": "100/s", "duration": "60s"}]}
     by_time = estimate_planned_work(load=load, limits={"duration": "30s"})
     assert (by_time.max_duration_s, by_time.cut_after) == (30, "limits.duration ends the run after 30s")

@@ -93,7 +93,7 @@ def test_class_objectives_of_a_run_are_planned(tmp_path: Path) -> None:
     )
 
 
-def test_settings_given_beside_a_run_override_its_profile(build_inputs: BuildInputs, tmp_path: Path) -> None:
+def test_planning_settings_override_the_profile_of_the_run(build_inputs: BuildInputs, tmp_path: Path) -> None:
     question = build_inputs(
         "run",
         overrides=("plan.confidence=95%", "plan.providers=[acme]", "target.hardware.offer=acme/c4", "traffic.peak=5/s"),
@@ -149,7 +149,7 @@ def test_curve_of_another_tool_is_planned_on_the_declared_hardware(build_inputs:
     ("run", ("target.hardware.offer=aws/g6.2xlarge",), True),
     ("nowhere", ("target.hardware.offer=aws/g6.2xlarge",), True),
 ])  # fmt: skip
-def test_hardware_given_for_a_run_is_marked_as_declared(
+def test_hardware_override_of_a_run_is_marked_as_declared(
     build_inputs: BuildInputs, name: str, overrides: tuple[str, ...], is_declared: bool
 ) -> None:
     (target,) = build_inputs(name, overrides=overrides).measured
@@ -177,9 +177,7 @@ def test_shape_of_a_language_model_is_planned_without_measurements(build_inputs:
     assert question.traffic.tokens == (TokenLengths(1.0, 900.0, 120.0),)
 
 
-def test_plan_file_retains_its_date_and_catalog_unless_offers_are_given(
-    build_inputs: BuildInputs, tmp_path: Path
-) -> None:
+def test_plan_file_retains_its_date_and_catalog_without_a_price_list(build_inputs: BuildInputs, tmp_path: Path) -> None:
     assert build_inputs("plan.yaml", today=LATER) == planned.question()
     assert build_inputs("plan.yaml", planned_on=LATER) == replace(planned.question(), today=LATER)
     assert build_inputs("run", planned_on=LATER).today == LATER

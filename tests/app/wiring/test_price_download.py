@@ -125,11 +125,11 @@ def test_invalid_url_is_rejected(url: str) -> None:
         is_url(url)
 
 
-def test_location_has_no_query_and_an_escaped_plus_sign() -> None:
+def test_location_of_a_download_has_no_query_and_an_escaped_plus_sign() -> None:
     assert format_location("https://host:8443/a+b/ü?key=1&$filter=x#y") == "https://host:8443/a%2Bb/%C3%BC"
 
 
-def test_pages_follow_the_next_link(server: CatalogServer, tmp_path: Path) -> None:
+def test_catalog_pages_follow_the_next_link(server: CatalogServer, tmp_path: Path) -> None:
     server.replies["/1"] = Reply(azure_json(azure_item(), next_page=f"{server.url}/2?$skip=1 000").encode())
     server.replies["/2"] = Reply(azure_json(azure_item()).encode())
     downloads = download_catalog(f"{server.url}/1", tmp_path)
@@ -138,7 +138,7 @@ def test_pages_follow_the_next_link(server: CatalogServer, tmp_path: Path) -> No
     assert len({download.file.path for download in downloads}) == 2
 
 
-def test_pages_follow_the_next_page_token_up_to_the_limit(
+def test_catalog_pages_follow_the_next_page_token_up_to_the_limit(
     server: CatalogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.wiring.price_download._MAX_PAGES", 3)
@@ -155,7 +155,7 @@ def test_next_page_on_another_server_is_not_downloaded(server: CatalogServer, tm
     assert len(server.requests) == 1
 
 
-def test_redirect_is_followed(server: CatalogServer, tmp_path: Path) -> None:
+def test_redirect_of_a_catalog_download_is_followed(server: CatalogServer, tmp_path: Path) -> None:
     server.replies["/old"] = Reply(b"", 302, {"Location": "/new"})
     server.replies["/new"] = Reply(b"new\n")
     (download,) = download_catalog(f"{server.url}/old", tmp_path)
@@ -177,7 +177,7 @@ def test_proxy_of_the_environment_is_used_except_for_this_machine(
     assert [path for path, _ in server.requests] == ["http://prices.example/a", "/b"]
 
 
-def test_unsupported_proxy_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_proxy_of_a_download_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
@@ -192,7 +192,7 @@ def test_unsupported_proxy_is_reported(tmp_path: Path, monkeypatch: pytest.Monke
         ("/loop", "redirects too often, or to an unsupported address"),
     ],
 )
-def test_redirects_are_limited_in_number_and_scheme(
+def test_redirects_of_a_catalog_download_are_limited_in_number_and_scheme(
     server: CatalogServer, tmp_path: Path, target: str, expected_message: str
 ) -> None:
     server.replies["/loop"] = Reply(b"", 302, {"Location": target})
@@ -213,31 +213,33 @@ def test_redirect_from_https_to_http_is_rejected(
     assert server.requests == []
 
 
-def test_untrusted_certificate_is_rejected(tls_server: CatalogServer, tmp_path: Path) -> None:
+def test_untrusted_certificate_of_a_catalog_server_is_rejected(tls_server: CatalogServer, tmp_path: Path) -> None:
     assert "the certificate is not trusted" in get_error(f"{tls_server.url}/a", tmp_path)
     assert tls_server.requests == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
-def test_error_status_is_reported_without_the_query(server: CatalogServer, tmp_path: Path, status: int) -> None:
+def test_error_status_of_a_download_is_reported_without_the_query(
+    server: CatalogServer, tmp_path: Path, status: int
+) -> None:
     server.replies["/a"] = Reply(b"no", status)
     message = get_error(f"{server.url}/a?key=AIzaSecret", tmp_path)
     assert message == f"{server.url}/a: the server responded with status {status}"
 
 
-def test_refused_connection_is_reported(tmp_path: Path) -> None:
+def test_refused_connection_of_a_download_is_reported(tmp_path: Path) -> None:
     unused = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     unused.server_close()
     message = get_error(f"http://127.0.0.1:{unused.server_address[1]}/a?key=AIzaSecret", tmp_path)
     assert message.endswith("/a cannot be downloaded: Connection refused")
 
 
-def test_truncated_response_is_rejected(server: CatalogServer, tmp_path: Path) -> None:
+def test_truncated_catalog_download_is_rejected(server: CatalogServer, tmp_path: Path) -> None:
     server.replies["/a"] = Reply(b"a" * 50, headers={"Content-Length": "100", "Connection": "close"})
     assert "only 50 of 100 bytes were received" in get_error(f"{server.url}/a", tmp_path)
 
 
-def test_compressed_response_is_rejected(server: CatalogServer, tmp_path: Path) -> None:
+def test_compressed_catalog_download_is_rejected(server: CatalogServer, tmp_path: Path) -> None:
     server.replies["/a"] = Reply(gzip.compress(b"a" * 10**6), headers={"Content-Encoding": "gzip"})
     assert "compressed response" in get_error(f"{server.url}/a", tmp_path)
 

@@ -20,7 +20,7 @@ def test_proxy_is_none_without_environment_variables() -> None:
     assert find_proxy((REMOTE_URL,)) is None
 
 
-def test_http_and_https_have_separate_proxies(environment: pytest.MonkeyPatch) -> None:
+def test_http_and_https_urls_have_separate_proxies(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTP_PROXY", "http://user:canary@proxy.example:3128")
     environment.setenv("HTTPS_PROXY", "proxy.example:3129")
     assert find_proxy((REMOTE_URL,)) == "http://user:canary@proxy.example:3128"

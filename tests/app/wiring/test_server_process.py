@@ -48,7 +48,7 @@ def test_started_server_is_ready_when_its_url_returns_2xx() -> None:
     assert server.end_reason() is None, "the server was stopped and did not exit by itself"
 
 
-def test_stopped_server_and_its_children_are_killed_even_if_they_ignore_signals(
+def test_stopped_server_and_its_children_are_killed_even_if_signals_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.wiring.server_process._STOP_LIMIT_S", 0.2)

@@ -46,7 +46,7 @@ def serve_reply(**reply: Any) -> Iterator[ScriptedServer]:
         yield server
 
 
-def test_target_check_sends_one_request_and_redacts_secrets() -> None:
+def test_target_check_sends_a_single_request_and_redacts_secrets() -> None:
     with serve_reply(headers=(("Set-Cookie", "session=4711"), ("Server", "made-up"))) as server:
         check = check_http(server.url, headers={"Authorization": "Bearer s3cret", "Accept": "text/plain"})
         assert len(server.requests) == 1
@@ -110,7 +110,7 @@ def test_unresolvable_host_is_a_dns_problem() -> None:
     assert check_http("http://no-such-host.invalid").problem == "dns"
 
 
-def test_untrusted_certificate_is_a_tls_problem_and_a_trusted_one_is_described(tmp_path: Path) -> None:
+def test_untrusted_certificate_is_a_tls_problem_and_a_trusted_certificate_is_described(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "own.pem")
     with ScriptedServer(Script(), server_context(certificate)) as server:
         refused = check_http(server.url)

@@ -46,7 +46,7 @@ def find_unrunnable(metadata: ModelMetadata, **sections: Any) -> dict[str, tuple
     return {variant.cell: (variant.hint, variant.reason) for variant in cells}
 
 
-def test_runnable_variants_are_not_reported(digits: ModelMetadata) -> None:
+def test_runnable_variants_are_not_reported_as_unrunnable(digits: ModelMetadata) -> None:
     assert find_unrunnable(digits, target={"batch": [1, 64], "threads": [1, 4], "precision": ["as-is", "fp16"]}) == {}
 
 
@@ -118,7 +118,7 @@ def test_unrunnable_variants_have_the_labels_of_the_results(digits: ModelMetadat
     ]
 
 
-def test_this_machine_has_the_cpu_provider_cores_and_memory() -> None:
+def test_inspected_machine_has_the_cpu_provider_cores_and_memory() -> None:
     machine = inspect_local_machine()
     assert "cpu" in machine.working_providers
     assert machine.cores >= 1

@@ -91,14 +91,14 @@ REMOTE_WORKERS = RemoteWorkers(3, RendezvousAddress("10.0.0.1", 5557), "a token 
         ({"protocol": "http", "urls": ["http://10.1.2.3/", "http://[::1]/"]}, 4, 3),
     ],
 )
-def test_auto_workers_are_one_per_core_but_one_for_an_endpoint_on_this_machine(
+def test_automatic_worker_count_excludes_a_core_for_an_endpoint_on_this_machine(
     make_profile: MakeProfile, target: dict[str, Any], cores: float, workers: int
 ) -> None:
     expected = Gather(local_workers=workers) if workers > 1 else None
     assert build_gather(make_profile(target), cores=cores) == expected
 
 
-def test_given_number_of_workers_is_used(make_profile: MakeProfile) -> None:
+def test_explicit_number_of_workers_is_used(make_profile: MakeProfile) -> None:
     assert build_gather(make_profile(LOCAL_TARGET, load={**LOAD, "workers": 1}), cores=8) is None
     assert build_gather(make_profile(LOCAL_TARGET, load={**LOAD, "workers": 5}), cores=2) == Gather(local_workers=5)
 

@@ -50,7 +50,7 @@ def files(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text("timestamp,input_tokens,output_tokens\n0,5,50\n1,6,60\n")
 
 
-def test_http_bodies_are_text_or_json(make_profile: MakeProfile) -> None:
+def test_http_workload_has_text_and_json_bodies(make_profile: MakeProfile) -> None:
     workload = build_workload(make_profile(HTTP, {"bodies": ["plain", {"a": None}], "popularity": {"zipf": 1.2}}))
     assert workload == HttpWorkload(
         method="POST",
@@ -75,7 +75,7 @@ def test_http_template_is_built_with_its_dataset(make_profile: MakeProfile, tmp_
     )
 
 
-def test_folder_dataset_is_sent_unchanged(make_profile: MakeProfile, tmp_path: Path) -> None:
+def test_torchserve_workload_has_its_folder_dataset(make_profile: MakeProfile, tmp_path: Path) -> None:
     workload = build_workload(make_profile(model("torchserve"), {"dataset": "images"}))
     assert workload == TorchServeWorkload(model="m", dataset=Dataset(str(tmp_path / "images"), "folder"), seed=7)
 
@@ -264,7 +264,7 @@ def test_locust_workload_is_built(make_profile: MakeProfile, tmp_path: Path) -> 
     assert workload == LocustWorkload(str(tmp_path / "locustfile.py"), ("Shop",), 2.0)
 
 
-def test_secret_in_a_body_is_sent_and_a_redacted_one_is_rejected(make_profile: MakeProfile) -> None:
+def test_secret_in_a_body_is_sent_and_a_redacted_body_is_rejected(make_profile: MakeProfile) -> None:
     sent = build_workload(make_profile(workload={"body": {"api_key": "canary"}}))
     assert isinstance(sent, HttpWorkload)
     assert sent.bodies == (b'{"api_key":"canary"}',)

@@ -269,7 +269,7 @@ def test_source_filter_accepts_single_sources_and_yours() -> None:
         (1, "g4dn.2xlarge", "is duplicated"),
     ],
 )
-def test_invalid_cell_is_reported_by_file_and_line(folder: Path, column: int, cell: str, message: str) -> None:
+def test_invalid_catalog_cell_is_reported_by_file_and_line(folder: Path, column: int, cell: str, message: str) -> None:
     cells = OFFERS[1].split(",")
     cells[column] = cell
     lines = [OFFERS[0], *OFFERS[2:5], ",".join(cells)]

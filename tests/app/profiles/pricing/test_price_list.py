@@ -194,7 +194,7 @@ def test_all_price_list_formats_yield_the_same_price(tmp_path: Path, name: str, 
     assert [override.column for override in offer.overrides] == ["on_demand_usd_per_hour"]
 
 
-def test_later_price_lists_override_earlier_ones(tmp_path: Path) -> None:
+def test_later_price_lists_override_earlier_price_lists(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GOOD)
     (tmp_path / "b.yaml").write_text(OWN + "- {provider: aws, instance_type: g6.2xlarge, region: us-east-1, vcpus: 4}")
     merged_catalog = load_offers([tmp_path / "a.csv", tmp_path / "b.yaml"], PRICE_LIST_TODAY, CATALOGUE)
@@ -220,7 +220,7 @@ def test_invalid_price_list_is_rejected_for_a_plan(tmp_path: Path) -> None:
         load_offers([path], PRICE_LIST_TODAY, CATALOGUE)
 
 
-def test_every_problem_is_reported_and_valid_rows_are_read(tmp_path: Path) -> None:
+def test_every_price_list_problem_is_reported_and_valid_rows_are_read(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(
         "aws/g6.2xlarge@us-east-1: {vcpus: 4}\n"
@@ -285,7 +285,7 @@ def test_malformed_yaml_price_list_is_reported_as_a_problem(tmp_path: Path, cont
     assert message in find_only_problem(tmp_path, content, "p.yaml")
 
 
-def test_number_of_reported_problems_is_limited(tmp_path: Path) -> None:
+def test_number_of_reported_price_list_problems_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text(HEADER + "aws,g6.2xlarge,us-east-1,x\n" * 5000)
     assert len(list_problems(path)) == MAX_PROBLEMS

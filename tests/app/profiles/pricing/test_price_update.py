@@ -88,7 +88,7 @@ def test_unchanged_price_is_confirmed_and_gets_the_new_date() -> None:
     assert [row.as_of for row in update.rows] == [AS_OF]
 
 
-def test_stored_row_replaces_the_price_without_being_an_override() -> None:
+def test_stored_price_row_replaces_the_price_without_an_override() -> None:
     update = compare(list_price(0.79))
     merged_offer = {candidate.key: candidate for candidate in merge_offers(catalog(), update.rows).offers}[L4]
     assert (merged_offer.on_demand_usd_per_hour, merged_offer.as_of) == (0.79, AS_OF)
@@ -204,7 +204,7 @@ def test_fractional_accelerator_is_not_compared_with_the_published_count() -> No
     assert list_reasons(compare(list_price(0.48, instance_type="g6f.2xlarge", accelerator_count=1))) == []
 
 
-def test_contradictory_prices_are_rejected_and_equal_ones_are_merged() -> None:
+def test_contradictory_prices_are_rejected_and_equal_prices_are_merged() -> None:
     update = compare(list_price(0.79), list_price(0.78))
     assert list_reasons(update) == [RefusalReason.CONTRADICTION]
     assert update.refused[0].text == "the catalog has contradictory prices: 0.78 and 0.79"
@@ -251,12 +251,12 @@ def test_invalid_prices_are_rejected_even_if_accepted(price: ListedPrice) -> Non
     assert list_reasons(update) == [RefusalReason.NO_ON_DEMAND]
 
 
-def test_refused_share_includes_unreadable_rows() -> None:
+def test_refused_share_of_a_price_update_includes_unreadable_rows() -> None:
     assert compare().refused_share == 0
     assert compare(list_price(0.79), list_x4(4.6), list_x4(0.0, region="eu-west-1"), unreadable=1).refused_share == 0.5
 
 
-def test_stored_list_preserves_rows_of_the_user_and_of_earlier_updates() -> None:
+def test_stored_price_list_retains_rows_of_the_user_and_of_earlier_updates() -> None:
     own = PriceRow(provider="own", instance_type="rack", region="home", as_of=OFFER_DATE, on_demand_usd_per_hour=1.0)
     first = merge_into_list(
         PriceList((own,), "/p.csv", OFFER_DATE), compare(list_price(0.79), list_x4(4.5)), "a", TODAY

@@ -224,7 +224,7 @@ def test_gate_is_evaluated_on_the_variants_of_its_tags(
     assert result.exit.code == codes[outcome]
 
 
-def test_slo_that_no_variant_meets_is_evaluated_on_the_nearest_one(bench: LocalBench) -> None:
+def test_slo_that_no_variant_meets_is_evaluated_on_the_nearest_variant(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1", "throughput_per_s > 1500"))).result
     assert [(objective.outcome, objective.stage) for objective in result.slo] == [
         ("FAIL", "single-stream: m cpu as-is, batch 8"),

@@ -154,7 +154,7 @@ def clock_with_another_base() -> Any:
         pytest.param({"read_clock": clock_with_another_base()}, "clock", "outside the test", marks=pytest.mark.soak),
     ],
 )
-def test_faulty_component_fails_only_its_own_check(
+def test_faulty_component_fails_only_its_own_selftest_check(
     tmp_path: Path, changed: dict[str, Any], check: str, what: str
 ) -> None:
     selftest = run_checks(tmp_path, **changed)
@@ -165,7 +165,7 @@ def test_faulty_component_fails_only_its_own_check(
     assert selftest.summarize().failed == (check,)
 
 
-def test_faults_of_several_components_are_all_detected(tmp_path: Path) -> None:
+def test_selftest_detects_faults_of_several_components(tmp_path: Path) -> None:
     """The faults that the soak tier injects one at a time."""
     readings = iter([ClockReading(0, 10**18, 0), ClockReading(10**8, 10**18 + 10**8, 10**8 + 3 * 10**9)])
     selftest = run_checks(
@@ -190,19 +190,19 @@ def test_faults_of_several_components_are_all_detected(tmp_path: Path) -> None:
     ],
     ids=["capped", "slower", "faster than it can be"],
 )
-def test_server_with_a_wrong_injected_delay_is_detected(tmp_path: Path, change_script: Any, what: str) -> None:
+def test_selftest_detects_a_server_with_a_wrong_injected_delay(tmp_path: Path, change_script: Any, what: str) -> None:
     failed = [
         finding for finding in run_checks(tmp_path, servers=Servers(change_script)).findings if not finding.passed
     ]
     assert any(finding.check == "injection" and what in finding.what for finding in failed)
 
 
-def test_unreported_responses_are_detected(tmp_path: Path) -> None:
+def test_selftest_detects_unreported_responses(tmp_path: Path) -> None:
     failed = [finding for finding in run_checks(tmp_path, loses=1).findings if not finding.passed]
     assert "responses received" in {finding.what for finding in failed if finding.check == "injection"}
 
 
-def test_check_disturbed_once_is_repeated_and_passes(tmp_path: Path) -> None:
+def test_selftest_check_disturbed_once_is_repeated_and_passes(tmp_path: Path) -> None:
     moments = iter([0.3])
 
     def busy_once(script: Script) -> Script:
@@ -213,7 +213,7 @@ def test_check_disturbed_once_is_repeated_and_passes(tmp_path: Path) -> None:
     assert {finding.check for finding in selftest.findings if finding.attempts == 2} == {"stall"}
 
 
-def test_load_generator_and_servers_are_closed_after_a_lost_worker(
+def test_selftest_closes_load_generator_and_servers_after_a_lost_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = Servers()

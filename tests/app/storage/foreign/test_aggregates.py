@@ -12,7 +12,7 @@ from app.storage.foreign.aggregates import (
 )
 
 
-def test_percentiles_are_measured_values() -> None:
+def test_percentiles_of_aggregates_are_measured_values() -> None:
     """Of 1 to 1,000 in any order, the q-th quantile is the ceil(1,000 q)-th value."""
     values = np.random.default_rng(1).permutation(1000) + 1.0
     assert compute_aggregates(values) == {

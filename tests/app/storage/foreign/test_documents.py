@@ -17,7 +17,7 @@ def write_text(folder: Path, content: str, name: str = "results.json") -> Path:
     return path
 
 
-def test_oversized_file_is_rejected(tmp_path: Path) -> None:
+def test_oversized_result_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "large.json"
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 1)
@@ -25,21 +25,21 @@ def test_oversized_file_is_rejected(tmp_path: Path) -> None:
         open_document(path)
 
 
-def test_oversized_table_is_rejected(tmp_path: Path) -> None:
+def test_oversized_result_table_is_rejected(tmp_path: Path) -> None:
     path = write_text(tmp_path, "offered_per_s,latency_ms.p95\n" + "\n" * (16 * 2**20), "large.csv")
     with pytest.raises(UsageError, match="it is a table larger than 16 MiB"):
         open_document(path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs there")
-def test_path_that_is_not_a_regular_file_is_rejected(tmp_path: Path) -> None:
+def test_result_path_that_is_not_a_regular_file_is_rejected(tmp_path: Path) -> None:
     fifo = tmp_path / "pipe.json"
     os.mkfifo(fifo)
     with pytest.raises(UsageError, match="it is not a file"):
         open_document(fifo)
 
 
-def test_duplicate_among_200000_keys_is_rejected(tmp_path: Path) -> None:
+def test_duplicate_among_200000_json_keys_is_rejected(tmp_path: Path) -> None:
     """A search of each key among all others would take hours."""
     keys = ", ".join(f'"{at}": 0' for at in range(200_000))
     with pytest.raises(UsageError, match='the key "199999" is duplicated'):
@@ -72,5 +72,5 @@ def test_irregular_table_is_rejected_only_when_its_rows_are_read(tmp_path: Path)
         document.rows()
 
 
-def test_trailing_comma_is_not_a_cell(tmp_path: Path) -> None:
+def test_trailing_comma_of_a_csv_line_is_not_a_cell(tmp_path: Path) -> None:
     assert open_document(write_text(tmp_path, "a,b\n1, 2 ,\n")).rows() == [{"a": "1", "b": "2"}]

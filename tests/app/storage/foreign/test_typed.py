@@ -43,7 +43,7 @@ def test_yaml_entered_by_hand_may_be_a_plain_list(tmp_path: Path) -> None:
     assert [load_point.offered_per_s for load_point in read_foreign([path]).load_points] == [5.0, 10.0]
 
 
-def test_given_completion_rates_are_not_replaced_by_the_offered_rate(tmp_path: Path) -> None:
+def test_completion_rates_entered_by_hand_are_not_replaced_by_the_offered_rate(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text("offered_per_s,latency_ms.p95,achieved_per_s\n10,20,9.5\n")
     imported = read_foreign([path])

@@ -69,14 +69,14 @@ def test_single_gpuhunt_file_has_its_provider_in_its_name(tmp_path: Path) -> Non
     assert published.as_of is None
 
 
-def test_gpuhunt_price_that_is_not_a_number_is_none_and_invalid_spot_is_reported(tmp_path: Path) -> None:
+def test_gpuhunt_price_without_a_number_is_none_and_an_invalid_spot_cell_is_reported(tmp_path: Path) -> None:
     published = read_gpuhunt(tmp_path, gpuhunt_csv(L4 | {"price": "n/a"}, L4 | {"spot": "maybe\x1b"}), "aws.csv")
     assert [price.amount for price in published.prices] == [None]
     assert published.unreadable_rows == 1
     assert published.problems == (r"aws.csv:3: spot must be True or False, not 'maybe\x1b'",)
 
 
-def test_damaged_or_unrelated_archive_is_rejected(tmp_path: Path) -> None:
+def test_damaged_or_unrelated_gpuhunt_archive_is_rejected(tmp_path: Path) -> None:
     archive = gpuhunt_zip({"aws.csv": gpuhunt_csv(*[L4] * 50)})
     with pytest.raises(UsageError, match="the archive cannot be read"):
         read_gpuhunt(tmp_path, archive[:-30])
@@ -88,7 +88,9 @@ def test_damaged_or_unrelated_archive_is_rejected(tmp_path: Path) -> None:
         read_gpuhunt(tmp_path, bytes(flipped))
 
 
-def test_archive_that_expands_beyond_the_limit_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpuhunt_archive_that_expands_beyond_the_limit_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.profiles.pricing.published.reading.MAX_BYTES", 10_000)
     bomb = gpuhunt_zip({"aws.csv": gpuhunt_csv(*[L4] * 1000)})
     assert len(bomb) < 2_000
@@ -98,7 +100,7 @@ def test_archive_that_expands_beyond_the_limit_is_rejected(tmp_path: Path, monke
         read_gpuhunt(tmp_path, gpuhunt_zip({f"{index}.csv": "" for index in range(101)}))
 
 
-def test_unsupported_archive_compression_is_rejected(tmp_path: Path) -> None:
+def test_unsupported_compression_of_a_gpuhunt_archive_is_rejected(tmp_path: Path) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("aws.csv", gpuhunt_csv(L4))

@@ -90,7 +90,7 @@ def test_truncated_catalog_table_is_rejected(tmp_path: Path, cut: int) -> None:
         read_catalog([catalog_file(tmp_path, "data", content)], "skypilot", INSTANCES, None)
 
 
-def test_short_rows_and_missing_columns_are_rejected(tmp_path: Path) -> None:
+def test_catalog_with_short_rows_or_missing_columns_is_rejected(tmp_path: Path) -> None:
     short = skypilot_csv(sky_aws()) + "g6.xlarge,L4\n"
     with pytest.raises(UsageError, match="data:3: the row has 2 of 10 cells"):
         read_catalog([catalog_file(tmp_path, "data", short)], "skypilot", INSTANCES, None)
@@ -114,7 +114,7 @@ def test_catalog_files_and_price_lists_have_a_maximum_size(tmp_path: Path, monke
         read_catalog([catalog_file(tmp_path, "data", skypilot_csv(*[sky_aws()] * 3))], "skypilot", INSTANCES, None)
 
 
-def test_only_the_first_100_unreadable_rows_are_described(tmp_path: Path) -> None:
+def test_only_the_first_100_unreadable_catalog_rows_are_described(tmp_path: Path) -> None:
     content = gpuhunt_csv(*[ROW | {"spot": "x" * 1000}] * 150)
     (published,) = read_catalog([catalog_file(tmp_path, "aws.csv", content)], "gpuhunt", INSTANCES, None)
     assert published.unreadable_rows == 150
@@ -122,7 +122,7 @@ def test_only_the_first_100_unreadable_rows_are_described(tmp_path: Path) -> Non
     assert max(map(len, published.problems)) == 200
 
 
-def test_next_page_is_a_link_or_a_token(tmp_path: Path) -> None:
+def test_next_catalog_page_is_a_link_or_a_token(tmp_path: Path) -> None:
     def find(content: str) -> tuple[str | None, str | None]:
         return find_next_page(catalog_file(tmp_path, "data", content))
 

@@ -37,11 +37,11 @@ def test_skypilot_provider_is_inferred_from_the_instance_types(tmp_path: Path) -
     assert published.other_rows == 1
 
 
-def test_given_skypilot_provider_overrides_the_inferred_one(tmp_path: Path) -> None:
+def test_explicit_skypilot_provider_overrides_the_inferred_provider(tmp_path: Path) -> None:
     assert read_skypilot(tmp_path, sky_aws(), provider="lambda").prices == ()
 
 
-def test_ambiguous_skypilot_provider_must_be_given(tmp_path: Path) -> None:
+def test_ambiguous_skypilot_provider_requires_an_explicit_provider(tmp_path: Path) -> None:
     instances = index_instances(catalog(offer("A100", provider="one"), offer("A100", provider="two")))
     file = catalog_file(tmp_path, "vms.csv", skypilot_csv(sky_aws("A100")))
     with pytest.raises(UsageError, match="several providers") as refused:
