@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.records.metrics import METRICS
-from app.telemetry.amd import create_amd_readers
+from app.telemetry.amd import create_pollers
 
 pytestmark = pytest.mark.process
 
@@ -20,9 +20,9 @@ STAND_IN = Path(__file__).parents[2] / "fakes" / "amd"
 
 READ = """
 import json, sys
-from app.telemetry.amd import create_amd_readers
+from app.telemetry.amd import create_pollers
 moments = json.loads(sys.argv[1])
-print(json.dumps([[dict(reader.read(at)) for at in moments] for reader in create_amd_readers()]))
+print(json.dumps([[dict(reader.read(at)) for at in moments] for reader in create_pollers()]))
 """
 
 
@@ -82,4 +82,4 @@ def test_what_is_not_offered_is_asked_again_after_a_while_and_a_hiccup_at_once()
 
 
 def test_without_the_package_there_is_no_reader() -> None:
-    assert create_amd_readers() == ()
+    assert create_pollers() == ()

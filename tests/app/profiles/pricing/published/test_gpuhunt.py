@@ -91,7 +91,7 @@ def test_damaged_or_unrelated_gpuhunt_archive_is_rejected(tmp_path: Path) -> Non
 def test_gpuhunt_archive_that_expands_beyond_the_limit_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.profiles.pricing.published.reading.MAX_BYTES", 10_000)
+    monkeypatch.setattr("app.profiles.pricing.published.gpuhunt.MAX_BYTES", 10_000)
     bomb = gpuhunt_zip({"aws.csv": gpuhunt_csv(*[L4] * 1000)})
     assert len(bomb) < 2_000
     with pytest.raises(UsageError, match="the files of the archive are larger than"):

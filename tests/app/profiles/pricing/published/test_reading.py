@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.profiles.pricing.published.listed import FORMATS, CatalogFormat
-from app.profiles.pricing.published.reading import CatalogFile, detect_format, find_next_page, read_catalog
+from app.profiles.pricing.published.files import CatalogFile
+from app.profiles.pricing.published.reading import detect_format, find_next_page, read_catalog
+from app.records.price_layouts import LAYOUT_IDS
 from tests.fakes.price_catalogs import (
     INSTANCES,
     aws_csv,
@@ -27,7 +28,7 @@ from tests.fakes.price_catalogs import (
 )
 
 ROW = {"instance_name": "g6.xlarge", "location": "us-east-1", "price": 0.79}
-LAYOUTS: list[tuple[CatalogFormat, str | bytes]] = [
+LAYOUTS: list[tuple[str, str | bytes]] = [
     ("gpuhunt", gpuhunt_zip({"aws.csv": gpuhunt_csv(ROW)})),
     ("gpuhunt", gpuhunt_csv(ROW)),
     ("skypilot", skypilot_csv(sky_aws())),
@@ -40,7 +41,7 @@ LAYOUTS: list[tuple[CatalogFormat, str | bytes]] = [
 
 
 @pytest.mark.parametrize(("layout", "content"), LAYOUTS)
-def test_catalog_format_is_detected_by_content(tmp_path: Path, layout: CatalogFormat, content: str | bytes) -> None:
+def test_catalog_format_is_detected_by_content(tmp_path: Path, layout: str, content: str | bytes) -> None:
     assert detect_format(catalog_file(tmp_path, "data", content)) == layout
 
 
@@ -71,8 +72,8 @@ def test_unsupported_catalog_files_are_rejected_with_the_reason(
     assert message in str(refused.value)
 
 
-@pytest.mark.parametrize("layout", FORMATS)
-def test_content_that_does_not_match_the_given_format_is_rejected(tmp_path: Path, layout: CatalogFormat) -> None:
+@pytest.mark.parametrize("layout", LAYOUT_IDS)
+def test_content_that_does_not_match_the_given_format_is_rejected(tmp_path: Path, layout: str) -> None:
     for content in ("<html></html>", "a,b\n1,2\n", '{"a": 1}', "PK\x03\x04", ""):
         with pytest.raises(UsageError):
             read_catalog([catalog_file(tmp_path, "data", content)], layout, INSTANCES, None)
@@ -101,11 +102,11 @@ def test_catalog_with_short_rows_or_missing_columns_is_rejected(tmp_path: Path) 
 
 def test_catalog_files_and_price_lists_have_a_maximum_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = "app.profiles.pricing.published"
-    monkeypatch.setattr(f"{module}.reading._MAX_SKYPILOT_BYTES", 2**20)
+    monkeypatch.setattr(f"{module}.skypilot._MAX_BYTES", 2**20)
     large = catalog_file(tmp_path, "data", skypilot_csv(*[sky_aws()] * 40_000))
     with pytest.raises(UsageError, match="data is larger than 1 MiB"):
         read_catalog([large], "skypilot", INSTANCES, None)
-    monkeypatch.setattr(f"{module}.reading._MAX_JSON_BYTES", 2**20)
+    monkeypatch.setattr(f"{module}.files._MAX_JSON_BYTES", 2**20)
     large = catalog_file(tmp_path, "data", json.dumps({"Items": [], "x": "y" * 2**20}))
     with pytest.raises(UsageError, match="data is larger than 1 MiB"):
         read_catalog([large], "azure", INSTANCES, None)
