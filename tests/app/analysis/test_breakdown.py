@@ -13,7 +13,7 @@ from tests.fakes.streams import Answer, stream_rows
 REPORTED = {"server_queue_ms": 30.0, "server_prefill_ms": 60.0}
 
 
-def answer(at_ms: float) -> Answer:
+def build_answer(at_ms: float) -> Answer:
     """Response sent 5 ms late, with 10 ms of network, 30 ms of queue and 60 ms of prefill before the first of six
     chunks. Chunks arrive every 20 ms, except one that stalls for 50 ms more. The response ends 7 ms after the last."""
     first_ms = at_ms + 5 + 10 + 30 + 60
@@ -33,7 +33,7 @@ def break_down(stage_rows: StageRows, *comparisons: LatencyComparison) -> dict[s
 
 
 def test_latency_is_split_into_parts_with_unexplained_remainder() -> None:
-    breakdowns = break_down(rows(*(answer(100.0 * index) for index in range(20)), reported=REPORTED))
+    breakdowns = break_down(rows(*(build_answer(100.0 * index) for index in range(20)), reported=REPORTED))
     assert set(breakdowns) == {"mean", "p50", "p95", "p99"}
     assert [breakdown.requests for breakdown in breakdowns.values()] == [20, 2, 2, 1]
     for breakdown in breakdowns.values():
@@ -47,7 +47,7 @@ def test_latency_is_split_into_parts_with_unexplained_remainder() -> None:
 
 
 def test_queue_and_prefill_are_unknown_without_server_evidence() -> None:
-    p95 = break_down(rows(answer(0.0), answer(500.0)))["p95"]
+    p95 = break_down(rows(build_answer(0.0), build_answer(500.0)))["p95"]
     assert p95.parts_ms == pytest.approx(
         {"send_delay": 5, "queue": None, "prefill": None, "decode": 100, "stalls": 50, "tail": 7}
     )
@@ -56,7 +56,7 @@ def test_queue_and_prefill_are_unknown_without_server_evidence() -> None:
 
 
 def test_part_missing_in_some_requests_is_unknown() -> None:
-    frame = stream_rows([answer(0.0), answer(500.0)])
+    frame = stream_rows([build_answer(0.0), build_answer(500.0)])
     frame["server_queue_ms"] = [30.0, None]
     breakdowns = break_down(read_rows(frame))
     assert breakdowns["mean"].parts_ms["queue"] is None
@@ -73,7 +73,7 @@ def test_part_missing_in_some_requests_is_unknown() -> None:
 def test_server_counters_explain_only_mean_latency(
     comparisons: dict[str, float], parts: dict[str, float | None]
 ) -> None:
-    stage_rows = rows(answer(0.0), answer(500.0))
+    stage_rows = rows(build_answer(0.0), build_answer(500.0))
     breakdowns = break_down(stage_rows, *(LatencyComparison(kind, mean, 2) for kind, mean in comparisons.items()))  # type: ignore[arg-type]
     assert {name: breakdowns["mean"].parts_ms[name] for name in parts} == pytest.approx(parts)  # type: ignore[index]
     assert breakdowns["mean"].evidence == "stage"
@@ -83,7 +83,7 @@ def test_server_counters_explain_only_mean_latency(
 
 @pytest.mark.parametrize("kind", ["ttft", "e2e"])
 def test_server_latency_including_unknown_queue_time_is_not_used_as_part(kind: ServerLatencyKind) -> None:
-    mean = break_down(rows(answer(0.0), answer(500.0)), LatencyComparison(kind, 90, 2))["mean"]
+    mean = break_down(rows(build_answer(0.0), build_answer(500.0)), LatencyComparison(kind, 90, 2))["mean"]
     assert (mean.parts_ms["queue"], mean.parts_ms["prefill"], mean.parts_ms.get("processing")) == (None, None, None)
     assert (mean.evidence, mean.largest_part) == (None, None)
     without_tokens = read_rows(request_rows(constant_s(10, 1), np.full(10, 0.02)))
@@ -92,7 +92,7 @@ def test_server_latency_including_unknown_queue_time_is_not_used_as_part(kind: S
 
 
 def test_response_without_tokens_does_not_change_breakdown_of_others() -> None:
-    streamed = [answer(100.0 * index) for index in range(20)]
+    streamed = [build_answer(100.0 * index) for index in range(20)]
     expected = break_down(rows(*streamed, reported=REPORTED))
     empty = Answer(scheduled_ms=2_500.0, sent_ms=2_500.0, end_ms=9_000.0, tokens_out=0)
     assert break_down(rows(*streamed, empty, reported=REPORTED)) == expected
@@ -100,12 +100,12 @@ def test_response_without_tokens_does_not_change_breakdown_of_others() -> None:
 
 def test_response_with_few_chunks_does_not_hide_stalls_of_others() -> None:
     short = Answer(scheduled_ms=500.0, chunks_ms=(510, 520, 530))
-    mean = break_down(rows(answer(0.0), short))["mean"]
+    mean = break_down(rows(build_answer(0.0), short))["mean"]
     assert (mean.parts_ms["stalls"], mean.parts_ms["decode"]) == pytest.approx((50 / 2, (100 + 20) / 2))
 
 
 def test_mean_based_on_server_counters_includes_lead_in_requests() -> None:
-    stage_rows, all_rows = rows(answer(0.0)), rows(answer(-500.0), answer(0.0))
+    stage_rows, all_rows = rows(build_answer(0.0)), rows(build_answer(-500.0), build_answer(0.0))
     mean, *percentiles = break_down_latency(stage_rows, all_rows, (LatencyComparison("queue", 90, 2),))
     assert mean.requests == 2
     assert {breakdown.requests for breakdown in percentiles} == {1}
@@ -119,7 +119,7 @@ def test_percentile_breakdown_averages_requests_around_percentile() -> None:
 
 
 def test_overlapping_parts_leave_negative_unknown_remainder() -> None:
-    mean = break_down(rows(answer(0.0), reported={**REPORTED, "server_queue_ms": 100.0}))["mean"]
+    mean = break_down(rows(build_answer(0.0), reported={**REPORTED, "server_queue_ms": 100.0}))["mean"]
     assert mean.unknown_ms == pytest.approx(10 - 70)
 
 
@@ -140,7 +140,7 @@ def test_latency_without_tokens_is_split_into_queue_and_processing() -> None:
 
 
 def test_round_trip_and_connection_wait_are_separate_parts() -> None:
-    frame = stream_rows([answer(0.0), answer(500.0)])
+    frame = stream_rows([build_answer(0.0), build_answer(500.0)])
     for name, value in REPORTED.items():
         frame[name] = value
     frame["connection_wait_ms"] = [4.0, 0.0]

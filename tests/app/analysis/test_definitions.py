@@ -34,7 +34,7 @@ FACTS = stage_facts(10, 1.0, arrivals="constant")
 Table = dict[str, dict[str, float | None]]
 
 
-def answer(
+def build_answer(
     sent_ms: float,
     deltas: tuple[float, ...],
     end_ms: float,
@@ -56,16 +56,16 @@ def answer(
 
 
 TEN = (
-    answer(50, (30, 50, 70, 90), 95, 10, tokens_out=4),
-    answer(150, (30, 50, 70, 90), 100, 10, tokens_out=4, output_ms=70),
-    answer(250, (40, 40, 80), 90, 20, tokens_out=4, tokens=(1, 1, 2)),
-    answer(350, (30,), 50, 10, tokens_out=1, token_source="chunks", error="truncated"),
-    answer(450, (40,), 50, 20, tokens_out=1),
-    answer(610, (40, 80), 90, 10, tokens_out=2, due_ms=550),
-    answer(650, (20, 40, 60), 70, tokens_out=3),
-    answer(750, (60, 60), 60.5, 5, tokens_out=2),
-    answer(850, (50, 70, 90, 110, 130), 140, 20, tokens_out=5),
-    answer(950, (100, 300), 350, 40, tokens_out=7, tokens=(3, 4)),
+    build_answer(50, (30, 50, 70, 90), 95, 10, tokens_out=4),
+    build_answer(150, (30, 50, 70, 90), 100, 10, tokens_out=4, output_ms=70),
+    build_answer(250, (40, 40, 80), 90, 20, tokens_out=4, tokens=(1, 1, 2)),
+    build_answer(350, (30,), 50, 10, tokens_out=1, token_source="chunks", error="truncated"),
+    build_answer(450, (40,), 50, 20, tokens_out=1),
+    build_answer(610, (40, 80), 90, 10, tokens_out=2, due_ms=550),
+    build_answer(650, (20, 40, 60), 70, tokens_out=3),
+    build_answer(750, (60, 60), 60.5, 5, tokens_out=2),
+    build_answer(850, (50, 70, 90, 110, 130), 140, 20, tokens_out=5),
+    build_answer(950, (100, 300), 350, 40, tokens_out=7, tokens=(3, 4)),
 )
 
 
@@ -344,7 +344,7 @@ def test_every_tool_metric_has_explanation(ten: dict[str, ToolMetrics]) -> None:
 
 
 def test_lead_in_and_unsent_requests_do_not_change_other_tools_metrics(ten: dict[str, ToolMetrics]) -> None:
-    lead_in = answer(-100, (500, 900), 950, 20, tokens_out=2)
+    lead_in = build_answer(-100, (500, 900), 950, 20, tokens_out=2)
     unsent = Answer(scheduled_ms=500, sent_ms=None, end_ms=900, error="timeout")
     table = stream_table([lead_in, *TEN, unsent]).to_pandas()
     table.loc[len(table) - 1, "sent_ns"] = None
@@ -394,7 +394,7 @@ def test_unstreamed_responses_with_tokens_have_token_throughput() -> None:
 def test_unknown_content_tokens_per_delta_withhold_inference_perf_metrics() -> None:
     """Five tokens in three deltas, of which the first is reasoning: the number of content tokens is unknown."""
     metrics_by_tool = compute_tools(
-        answer(0, (10, 20, 30), 40, tokens_out=5, output_ms=20), answer(100, (10, 20), 40, tokens_out=2)
+        build_answer(0, (10, 20, 30), 40, tokens_out=5, output_ms=20), build_answer(100, (10, 20), 40, tokens_out=2)
     )
     spreads = metrics_by_tool["inference-perf"].metrics
     assert spreads["itl_ms"]["mean"].reason == "the server does not report the number of tokens per delta"
@@ -407,7 +407,7 @@ def test_unknown_content_tokens_per_delta_withhold_inference_perf_metrics() -> N
 
 def test_single_content_delta_with_unknown_token_count_has_no_ttft() -> None:
     (spread,) = [
-        compute_tools(answer(0, (10, 20), 40, tokens_out=5, output_ms=20))["inference-perf"].metrics["ttft_ms"]
+        compute_tools(build_answer(0, (10, 20), 40, tokens_out=5, output_ms=20))["inference-perf"].metrics["ttft_ms"]
     ]
     assert spread["mean"].value is None
     assert spread["mean"].reason
@@ -415,7 +415,7 @@ def test_single_content_delta_with_unknown_token_count_has_no_ttft() -> None:
 
 def test_response_without_tokens_counts_as_ttft_0_only_in_guidellm() -> None:
     metrics_by_tool = compute_tools(
-        answer(0, (30, 50), 60, tokens_out=2), Answer(scheduled_ms=100, end_ms=110, tokens_out=0)
+        build_answer(0, (30, 50), 60, tokens_out=2), Answer(scheduled_ms=100, end_ms=110, tokens_out=0)
     )
     assert metrics_by_tool["GuideLLM"].metrics["ttft_ms"]["mean"].value == (30 + 0) / 2
     for name in ("AIPerf", "genai-bench", "inference-perf"):

@@ -170,7 +170,7 @@ def build_overloaded_rows(
     return frame
 
 
-@pytest.mark.parametrize("answer_s", [0.0001, 0.005, 2.0], ids=["null server", "fast", "slow"])
+@pytest.mark.parametrize("response_s", [0.0001, 0.005, 2.0], ids=["null server", "fast", "slow"])
 @pytest.mark.parametrize("drain_s", [0.0, 5.0])
 @pytest.mark.parametrize(
     "calibrated_share", [0.5, 0.9, 1.0, 1.3, 2.0, None], ids=lambda of: f"calibrated to {of} of it"
@@ -180,14 +180,14 @@ def build_overloaded_rows(
 )
 @pytest.mark.parametrize("rates", first_in_unit_tier([{0: 500.0}, {1: 2_000.0, 2: 8_000.0}]), ids=["slow", "quick"])
 def test_twice_generator_capacity_is_always_invalid(
-    answer_s: float, drain_s: float, calibrated_share: float | None, slo: str, rates: dict[int, float]
+    response_s: float, drain_s: float, calibrated_share: float | None, slo: str, rates: dict[int, float]
 ) -> None:
     """For any error of the calibration and any response time. `rates` are by seed."""
     for seed, true_per_s in rates.items():
         capacity_per_s = None if calibrated_share is None else calibrated_share * true_per_s
         load = 2 * (true_per_s if capacity_per_s is None else capacity_per_s) / true_per_s
         facts = stage_facts(load * true_per_s, 3, drain_s=drain_s, ceiling_per_s=capacity_per_s)
-        frame = build_overloaded_rows(true_per_s, load, answer_s, seed, drain_s)
+        frame = build_overloaded_rows(true_per_s, load, response_s, seed, drain_s)
         stage = summarize_stage(frame, None, facts, (parse_objective(slo),))
         assert stage.verdict.status == "INVALID", stage.verdict
         reasons = [check for check in stage.checks if check.verdict == "INVALID"]
@@ -196,17 +196,17 @@ def test_twice_generator_capacity_is_always_invalid(
             assert f"is reliable up to {0.7 * capacity_per_s:,.0f} req/s" in str(capacity_check.hint)
 
 
-@pytest.mark.parametrize("answer_s", [0.0001, 2.0], ids=["null server", "slow"])
+@pytest.mark.parametrize("response_s", [0.0001, 2.0], ids=["null server", "slow"])
 @pytest.mark.parametrize("drain_s", [0.0, 5.0])
 @pytest.mark.parametrize("calibrated_share", [0.05, 0.5, 1.0])
 @pytest.mark.parametrize("slo", ["latency_ms.p95 < 60000", "error_rate < 1%"])
 @pytest.mark.parametrize("rates", first_in_unit_tier([{0: 500.0}, {1: 2_000.0, 2: 8_000.0}]), ids=["slow", "quick"])
 def test_twice_generator_capacity_is_invalid_with_lower_bound_calibration(
-    answer_s: float, drain_s: float, calibrated_share: float, slo: str, rates: dict[int, float]
+    response_s: float, drain_s: float, calibrated_share: float, slo: str, rates: dict[int, float]
 ) -> None:
     for seed, true_per_s in rates.items():
         facts = stage_facts(2 * true_per_s, 3, drain_s=drain_s, ceiling_per_s=calibrated_share * true_per_s)
-        frame = build_overloaded_rows(true_per_s, 2, answer_s, seed, drain_s)
+        frame = build_overloaded_rows(true_per_s, 2, response_s, seed, drain_s)
         stage = summarize_stage(
             frame, None, replace(facts, is_generator_capacity_lower_bound=True), (parse_objective(slo),)
         )
@@ -282,7 +282,7 @@ DEMAND = ConnectionDemand(rate_per_s=150, service_s=1.0, max_connections=2048)
 
 
 @pytest.mark.parametrize(
-    ("demand", "limits", "found"),
+    ("demand", "limits", "expected"),
     [
         (DEMAND, MachineLimits(), []),
         (DEMAND, MachineLimits(1024, 28_232), []),
@@ -306,11 +306,11 @@ DEMAND = ConnectionDemand(rate_per_s=150, service_s=1.0, max_connections=2048)
     ],
 )
 def test_connection_demand_above_machine_limits_is_warning(
-    demand: ConnectionDemand, limits: MachineLimits, found: list[tuple[str, float, float]]
+    demand: ConnectionDemand, limits: MachineLimits, expected: list[tuple[str, float, float]]
 ) -> None:
-    run_checks = check_demand(demand, limits)
-    assert [(check.id, check.value, check.limit) for check in run_checks] == found
-    assert all(check.verdict == "WARN" and f"{check.value:,.0f}" in str(check.hint) for check in run_checks)
+    warnings = check_demand(demand, limits)
+    assert [(check.id, check.value, check.limit) for check in warnings] == expected
+    assert all(check.verdict == "WARN" and f"{check.value:,.0f}" in str(check.hint) for check in warnings)
 
 
 def test_request_failed_by_local_limit_makes_stage_invalid() -> None:

@@ -233,7 +233,8 @@ def test_max_rate_without_failed_stage_is_highest_tested_rate() -> None:
 
 def steady(rate: float, *meets_slo: bool) -> list[Stage]:
     return [
-        stage(rate, 40 if one else 60, (35, 45) if one else (55, 70), kind="steady", meets_slo=one) for one in meets_slo
+        stage(rate, 40 if passes else 60, (35, 45) if passes else (55, 70), kind="steady", meets_slo=passes)
+        for passes in meets_slo
     ]
 
 

@@ -69,7 +69,7 @@ def test_pooled_core_wait_check_sums_wait_of_all_steps() -> None:
     """The wait exceeds half of the worker's CPU time by 8.1 s in 22 s."""
     steps = [replace(stage_facts(100, 10, kind="step"), worker_cpu_wait_s=waited_s) for waited_s in (0.2, 8.0)]
     rows = [request_rows(constant_s(100, 10), np.full(1000, 0.01))] * 2
-    checks = {one.id: one for one in pool_stages(rows, NO_TELEMETRY, steps, SLO).checks}
+    checks = {check.id: check for check in pool_stages(rows, NO_TELEMETRY, steps, SLO).checks}
     assert checks["generator_core_wait"].value == pytest.approx((8.2 - 0.1) / 22)
 
 
