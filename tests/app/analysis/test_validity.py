@@ -51,7 +51,7 @@ def check(verdict: Validity, name: CheckId = "late_sends", value: float | str | 
 def stage(
     kind: StageKind, verdict: Validity, *, meets_slo: bool | None, seconds: float = 30.0, name: str = ""
 ) -> Stage:
-    nothing = Estimate(None, reason="not queries")
+    nothing = Estimate(None, reason="not measured")
     return Stage(
         name=name or kind,
         kind=kind,
@@ -228,7 +228,7 @@ def test_warning_of_failed_sweep_rate_does_not_count_and_invalid_rate_does() -> 
     failed = msgspec.structs.replace(stage("steady", "WARN", meets_slo=False), tags=tags)
     late = msgspec.structs.replace(stage("steady", "INVALID", meets_slo=False), tags=tags)
     assert combine_checks(carried, failed)["late_sends"].verdict == "VALID"
-    assert combine_checks(carried, failed, late)["late_sends"].verdict == "INVALID", "it was queries for"
+    assert combine_checks(carried, failed, late)["late_sends"].verdict == "INVALID", "the sweep includes this rate"
 
 
 START = {"start{}": 1e9}
