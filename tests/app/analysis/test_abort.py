@@ -109,7 +109,7 @@ def test_backlog_within_slo_latency_is_not_over_saturation() -> None:
 
 
 def test_backlog_within_random_variation_is_not_over_saturation() -> None:
-    """At 10/s for 2 s, 20 arrivals: three standard deviations are 13.4."""
+    """At 10 req/s for 2 s, 20 arrivals: three standard deviations are 13.4."""
     rising = [(index * 250_000_000, index * 1.5) for index in range(9)]
     assert not is_over_saturated([(at_ns, int(backlog)) for at_ns, backlog in rising], 10, SLO)
     assert is_over_saturated([(at_ns, int(1.3 * backlog)) for at_ns, backlog in rising], 10, SLO)

@@ -28,7 +28,7 @@ MAX_RATE = MaxRate(Estimate(100.0, (90.0, 110.0), 900), ("service_ms.p99 < 50",)
 
 
 def stage(rate: float | None, kind: StageKind, *, meets_slo: bool | None, cores: float | None = None) -> Stage:
-    nothing = Estimate(None, reason="not asked")
+    missing = Estimate(None, reason="not measured")
     telemetry = {} if cores is None else {"endpoint_cpu_cores": {"mean": Estimate(cores)}}
     value = rate or 0.0
     return Stage(
@@ -38,9 +38,9 @@ def stage(rate: float | None, kind: StageKind, *, meets_slo: bool | None, cores:
         tags={},
         variant=None,
         window=Window(0, 1),
-        offered_per_s=nothing,
+        offered_per_s=missing,
         achieved_per_s=Estimate(value - 1),
-        good_per_s=nothing,
+        good_per_s=missing,
         completed=1,
         errors={},
         metrics={
@@ -226,7 +226,7 @@ def test_each_knee_method_reports_its_own_reason() -> None:
 
 
 def swept(point: SweepPoint, *, clients: bool = False) -> Stage:
-    nothing = Estimate(None, reason="not asked")
+    missing = Estimate(None, reason="not measured")
     return Stage(
         name="sweep",
         kind="closed" if clients else "steady",
@@ -234,9 +234,9 @@ def swept(point: SweepPoint, *, clients: bool = False) -> Stage:
         tags={SWEEP_TAG: "yes"},
         variant=None,
         window=Window(0, 1),
-        offered_per_s=nothing,
-        achieved_per_s=nothing,
-        good_per_s=nothing,
+        offered_per_s=missing,
+        achieved_per_s=missing,
+        good_per_s=missing,
         completed=100,
         errors={},
         metrics={

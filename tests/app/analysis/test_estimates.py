@@ -28,7 +28,7 @@ SECOND_NS = 1_000_000_000
 
 
 def coverage(make: Callable[[np.random.Generator], Estimate], truth: float, runs: int) -> tuple[float, float]:
-    """(share of intervals that contain the truth, share of withheld intervals) over seeds 0, 1, …"""
+    """Return the share of intervals that contain the truth, and of withheld ones, over seeds 0, 1, …"""
     intervals = [make(np.random.default_rng(seed)).ci95 for seed in range(runs)]
     reported = [interval for interval in intervals if interval is not None]
     hits = sum(low <= truth <= high for low, high in reported)
@@ -36,7 +36,7 @@ def coverage(make: Callable[[np.random.Generator], Estimate], truth: float, runs
 
 
 def ar1(n: int, phi: float, rng: np.random.Generator) -> Floats:
-    """Autocorrelated, with a standard normal marginal."""
+    """Autocorrelated series with a standard normal marginal distribution."""
     from scipy import signal  # deferred, because the import takes half a second
 
     noise = rng.standard_normal(n) * math.sqrt(1 - phi**2)
@@ -111,7 +111,7 @@ def test_intervals_of_correlated_values_are_wider_and_cover_true_percentile(q: f
 
 
 def test_p95_interval_of_busy_queue_covers_true_latency() -> None:
-    """M/M/1 at 0.7: the p95 of the time in the system is ln 20 / (mu - lambda)."""
+    """M/M/1 at a utilization of 0.7: the p95 of the time in the system is ln 20 / (mu - lambda)."""
 
     def p95(rng: np.random.Generator) -> Estimate:
         arrivals = poisson_s(700, 12, rng)
@@ -213,4 +213,4 @@ def test_long_batches_cover_true_median_of_strongly_correlated_values() -> None:
             covered += count == 5 and low <= 0 <= high
             narrow += count == 20 and low <= 0 <= high
     assert narrow < covered
-    assert covered >= 51  # 95 % of 60 by chance: at least 51 in 99 of 100 cases
+    assert covered >= 51  # for a coverage of 95 %, at least 51 of 60 in 99 of 100 cases

@@ -49,7 +49,7 @@ def stage(
     tags: dict[str, str] | None = None,
     variant: Variant | None = None,
 ) -> Stage:
-    nothing = Estimate(None)
+    missing = Estimate(None)
     return Stage(
         name=name,
         kind=kind,
@@ -57,9 +57,9 @@ def stage(
         tags=tags or {},
         variant=variant,
         window=Window(0, 1),
-        offered_per_s=nothing,
-        achieved_per_s=nothing,
-        good_per_s=nothing,
+        offered_per_s=missing,
+        achieved_per_s=missing,
+        good_per_s=missing,
         completed=1,
         errors={},
         metrics={"latency_ms": {"p95": p95}},
@@ -115,8 +115,11 @@ def test_gate_uses_pooled_stage_unless_single_stage_failed() -> None:
 def test_inconclusive_gate_names_tags_of_missing_stage() -> None:
     evaluated = evaluate_gate(parse_gate("latency_ms.p95{stage=gone} < 60"), (CALM,), STAGES, {})
     assert evaluated.observed.reason == "no stage with {stage=gone} was run"
-    nothing = evaluate_gate(parse_gate("latency_ms.p95 < 60"), (), (), {})
-    assert (nothing.outcome, nothing.observed.reason) == ("INCONCLUSIVE", "not evaluated: no stage qualified")
+    without_stages = evaluate_gate(parse_gate("latency_ms.p95 < 60"), (), (), {})
+    assert (without_stages.outcome, without_stages.observed.reason) == (
+        "INCONCLUSIVE",
+        "not evaluated: no stage qualified",
+    )
 
 
 def test_gate_selects_model_variants_by_batch_and_scenario() -> None:
@@ -148,8 +151,8 @@ def test_gate_on_run_metric_has_no_stage(gate: str, expected_outcome: ObjectiveO
 def build_change(
     ratio: Estimate, name: str = "peak", metric: str = "latency_ms", aggregate: str | None = "p95"
 ) -> MetricChange:
-    nothing = Estimate(1.0)
-    return MetricChange(metric, aggregate, "ms", "lower", name, nothing, nothing, ratio, 0.01, "worse")
+    unchanged = Estimate(1.0)
+    return MetricChange(metric, aggregate, "ms", "lower", name, unchanged, unchanged, ratio, 0.01, "worse")
 
 
 def build_comparison(*changes: MetricChange, is_advisory: bool = False) -> Comparison:
@@ -252,9 +255,9 @@ def build_gated_result(*gates: ObjectiveResult, gating: Gating = Gating()) -> Re
 
 
 def build_latency_comparison(low: float, high: float, **more: Any) -> Comparison:
-    nothing = Estimate(1.0)
+    unchanged = Estimate(1.0)
     ratio = Estimate((low + high) / 2, (low, high))
-    changed = MetricChange("latency_ms", "p95", "ms", "lower", "peak", nothing, nothing, ratio, 0.001, "worse")
+    changed = MetricChange("latency_ms", "p95", "ms", "lower", "peak", unchanged, unchanged, ratio, 0.001, "worse")
     return Comparison(("a",), ("b",), 0.05, (changed,), **more)
 
 

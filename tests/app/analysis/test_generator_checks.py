@@ -173,7 +173,7 @@ def build_overloaded_rows(
 @pytest.mark.parametrize("response_s", [0.0001, 0.005, 2.0], ids=["null server", "fast", "slow"])
 @pytest.mark.parametrize("drain_s", [0.0, 5.0])
 @pytest.mark.parametrize(
-    "calibrated_share", [0.5, 0.9, 1.0, 1.3, 2.0, None], ids=lambda of: f"calibrated to {of} of it"
+    "calibrated_share", [0.5, 0.9, 1.0, 1.3, 2.0, None], ids=lambda share: f"calibrated to {share} of the capacity"
 )
 @pytest.mark.parametrize(
     "slo", first_in_unit_tier(["latency_ms.p95 < 50", "latency_ms.p95 < 60000", "error_rate < 1%"])

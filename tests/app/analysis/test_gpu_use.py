@@ -222,7 +222,7 @@ IDLE, BUSY = window(0.5, 2.5), window(5, 15)
 
 
 def build_telemetry(*, throttle_bits: float = 0.0, gpu: str = "gpu0") -> pd.DataFrame:
-    """100 W for three seconds, 300 W after."""
+    """Telemetry of a GPU that uses 100 W for 3 s and 300 W afterwards."""
     series = [
         readings("gpu_power_w", SAMPLE_TIMES_S, lambda seconds: 100.0 if seconds < 3 else 300.0),
         readings("gpu_utilization_percent", SAMPLE_TIMES_S, lambda seconds: 0.0 if seconds < 3 else 80.0),

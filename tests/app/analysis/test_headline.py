@@ -103,7 +103,7 @@ def test_sweep_is_headline_only_without_other_stages() -> None:
     sweep = [stage(f"{clients} clients", "closed", concurrency=clients, tags=SWEEP) for clients in (1, 4)]
     failed = stage("16 clients", "closed", concurrency=16, tags=SWEEP, meets_slo=False)
     assert headline(*sweep, failed) == ["4 clients"]
-    assert headline(*sweep, failed, stage("asked", "closed", concurrency=2)) == ["asked"]
+    assert headline(*sweep, failed, stage("configured", "closed", concurrency=2)) == ["configured"]
 
 
 def test_many_stages_are_pooled_for_headline() -> None:
@@ -119,7 +119,7 @@ def test_few_different_or_large_stages_are_not_pooled() -> None:
     staircase = [stage(f"step {number}", "steady", 10 + number) for number in range(21)]
     assert find_pooled_indices(staircase[:20], None) == ()
     assert find_pooled_indices([*staircase[:20], replace(staircase[20], arrival_kind="constant")], None) == ()
-    assert find_pooled_indices([replace(one, completed=1_000_000) for one in staircase], None) == ()
+    assert find_pooled_indices([replace(step, completed=1_000_000) for step in staircase], None) == ()
     assert find_pooled_indices([*STEPS, *staircase], SearchOutcome(40, None, (40, None), 3)) == (1, 2)
 
 

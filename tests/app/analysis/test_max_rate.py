@@ -29,7 +29,7 @@ def stage(
     invalid: bool = False,
     **telemetry: float,
 ) -> Stage:
-    nothing = Estimate(None, reason="not measured")
+    missing = Estimate(None, reason="not measured")
     latency = Estimate(p95, ci95, 500, reason=None if ci95 else "no interval")
     return Stage(
         name=f"{kind} {rate:g}/s",
@@ -38,9 +38,9 @@ def stage(
         tags={},
         variant=None,
         window=Window(0, 1),
-        offered_per_s=nothing,
+        offered_per_s=missing,
         achieved_per_s=Estimate(rate),
-        good_per_s=nothing,
+        good_per_s=missing,
         completed=500,
         errors={},
         metrics={
@@ -191,7 +191,7 @@ def test_invalid_stage_does_not_bound_max_rate_interval() -> None:
     late = stage(110, 60, (55, 70), meets_slo=False, invalid=True)
     max_rate = compute_max_rate([stage(90, 30, (25, 35)), *STEPS, late, outside], SLO, SEARCH)
     assert max_rate.per_s.ci95 == (90.0, 130.0)
-    assert max_rate.limited_by.startswith("at 130 req/s p95 latency was 70 ms")
+    assert max_rate.failed_per_s == 130.0
 
 
 def test_endpoint_failing_below_unsendable_rate_limits_max_rate() -> None:
@@ -203,7 +203,7 @@ def test_endpoint_failing_below_unsendable_rate_limits_max_rate() -> None:
     assert SearchOutcome(100.0, None, (100.0, 140.0), 12, unsendable_per_s=110.0).is_generator_limited
     max_rate = compute_max_rate([*STEPS, stage(105, 60, (55, 70), meets_slo=False)], SLO, outcome)
     assert (max_rate.is_lower_bound, max_rate.is_generator_limit) == (False, False)
-    assert max_rate.limited_by.startswith("at 105 req/s p95 latency was 60 ms")
+    assert max_rate.failed_per_s == 105.0
 
 
 def test_search_without_reliable_rate_is_invalid() -> None:
@@ -228,7 +228,8 @@ def test_given_rates_above_generator_capacity_neither_pass_nor_fail() -> None:
 
 
 def test_max_rate_without_failed_stage_is_highest_tested_rate() -> None:
-    assert compute_max_rate(STEPS, SLO, SEARCH).limited_by == "highest rate tested; the maximum may be higher"
+    max_rate = compute_max_rate(STEPS, SLO, SEARCH)
+    assert (max_rate.per_s.value, max_rate.failed_per_s, max_rate.is_lower_bound) == (100.0, None, True)
 
 
 def steady(rate: float, *meets_slo: bool) -> list[Stage]:
@@ -248,8 +249,7 @@ def test_max_rate_of_given_rates_is_highest_below_first_failure() -> None:
 def test_max_rate_of_single_passing_stage_is_lower_bound() -> None:
     max_rate = compute_max_rate(steady(50, True), SLO, derive_search_outcome(steady(50, True)))
     assert (max_rate.per_s.value, max_rate.per_s.ci95) == (50.0, None)
-    assert max_rate.limited_by == "highest rate tested; the maximum may be higher"
-    assert max_rate.is_lower_bound
+    assert (max_rate.failed_per_s, max_rate.is_lower_bound) == (None, True)
     assert not compute_max_rate(
         [*steady(50, True), *steady(80, False)], SLO, derive_search_outcome(steady(50, True))
     ).is_lower_bound

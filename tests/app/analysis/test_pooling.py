@@ -45,19 +45,19 @@ def shift(rows: pd.DataFrame, by_ns: int) -> pd.DataFrame:
 def test_pooled_steps_have_metrics_of_one_long_step() -> None:
     arrivals = constant_s(100, 30)
     latency = np.random.default_rng(1).exponential(0.02, arrivals.size)
-    whole = request_rows(arrivals, latency)
+    all_rows = request_rows(arrivals, latency)
     facts = [replace(stage_facts(100, 10, kind="step", arrivals="constant"), repeat=k + 1) for k in range(3)]
     step_ns = 10_000_000_000
     rows, moved_facts = [], []
     for k, stage_data in enumerate(facts):
         start_ns = stage_data.start_ns + k * step_ns
-        inside = whole[whole["scheduled_ns"].between(start_ns, start_ns + step_ns, inclusive="left")]
+        inside = all_rows[all_rows["scheduled_ns"].between(start_ns, start_ns + step_ns, inclusive="left")]
         rows.append(shift(inside, k * PAUSE_NS))
         moved_facts.append(
             replace(stage_data, start_ns=start_ns + k * PAUSE_NS, end_ns=stage_data.end_ns + k * (step_ns + PAUSE_NS))
         )
     pooled = pool_stages(rows, NO_TELEMETRY, moved_facts, SLO)
-    single = summarize_stage(whole, NO_TELEMETRY, stage_facts(100, 30, kind="step", arrivals="constant"), SLO)
+    single = summarize_stage(all_rows, NO_TELEMETRY, stage_facts(100, 30, kind="step", arrivals="constant"), SLO)
     assert pooled.completed == 3000
     assert pooled.metrics == single.metrics
     assert pooled.name == "3 steps at 100 req/s"
@@ -105,8 +105,8 @@ def test_pooled_streams_have_token_metrics_of_one_step() -> None:
     facts = [replace(stage_facts(100, 10, kind="step", arrivals="constant"), repeat=k + 1) for k in range(2)]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12 * 10**9, end_ns=facts[0].end_ns + 12 * 10**9)
     pooled = pool_stages([stream_table(answers(0)), stream_table(answers(12_000))], NO_TELEMETRY, facts, SLO)
-    whole = stream_table([*answers(0), *answers(10_000)])
-    single = summarize_stage(whole, NO_TELEMETRY, stage_facts(100, 20, kind="step", arrivals="constant"), SLO)
+    all_rows = stream_table([*answers(0), *answers(10_000)])
+    single = summarize_stage(all_rows, NO_TELEMETRY, stage_facts(100, 20, kind="step", arrivals="constant"), SLO)
     assert pooled.metrics == single.metrics
     assert pooled.metrics["icl_ms"]["mean"].value == 10
 

@@ -85,10 +85,10 @@ class ReferenceBlockCache:
             return 0
         used: list[tuple[int, Prefix]] = []
         while (len(used) + 1) * BLOCK < len(tokens):
-            found = [block for block in self.free if block[1] == tokens[: (len(used) + 1) * BLOCK]]
-            if not found:
+            matching = [block for block in self.free if block[1] == tokens[: (len(used) + 1) * BLOCK]]
+            if not matching:
                 break
-            used.append(min(found))
+            used.append(min(matching))
             self.free.remove(used[-1])
         hits = len(used) * BLOCK
         del self.free[: needed - len(used)]

@@ -207,7 +207,7 @@ def test_token_gaps_match_plain_loop_over_responses() -> None:
     answers = []
     for index in range(200):
         chunks = tuple(np.round(index * 40 + 5 + np.cumsum(random.exponential(10, random.integers(0, 31))), 3))
-        tokens = tuple(int(answer) for answer in random.integers(1, 4, len(chunks)))
+        tokens = tuple(int(count) for count in random.integers(1, 4, len(chunks)))
         failed = "truncated" if random.random() < 0.1 else None
         answers.append(
             Answer(

@@ -51,7 +51,7 @@ def check(verdict: Validity, name: CheckId = "late_sends", value: float | str | 
 def stage(
     kind: StageKind, verdict: Validity, *, meets_slo: bool | None, seconds: float = 30.0, name: str = ""
 ) -> Stage:
-    nothing = Estimate(None, reason="not measured")
+    missing = Estimate(None, reason="not measured")
     return Stage(
         name=name or kind,
         kind=kind,
@@ -59,9 +59,9 @@ def stage(
         tags={},
         variant=None,
         window=Window(0, round(seconds * 1e9)),
-        offered_per_s=nothing,
-        achieved_per_s=nothing,
-        good_per_s=nothing,
+        offered_per_s=missing,
+        achieved_per_s=missing,
+        good_per_s=missing,
         completed=1,
         errors={},
         metrics={},
@@ -224,11 +224,11 @@ def test_invalid_probe_does_not_count_if_another_probe_failed() -> None:
 
 def test_warning_of_failed_sweep_rate_does_not_count_and_invalid_rate_does() -> None:
     tags = {"sweep": "yes"}
-    carried = msgspec.structs.replace(stage("steady", "VALID", meets_slo=True), tags=tags)
+    passed = msgspec.structs.replace(stage("steady", "VALID", meets_slo=True), tags=tags)
     failed = msgspec.structs.replace(stage("steady", "WARN", meets_slo=False), tags=tags)
     late = msgspec.structs.replace(stage("steady", "INVALID", meets_slo=False), tags=tags)
-    assert combine_checks(carried, failed)["late_sends"].verdict == "VALID"
-    assert combine_checks(carried, failed, late)["late_sends"].verdict == "INVALID", "the sweep includes this rate"
+    assert combine_checks(passed, failed)["late_sends"].verdict == "VALID"
+    assert combine_checks(passed, failed, late)["late_sends"].verdict == "INVALID", "the sweep includes this rate"
 
 
 START = {"start{}": 1e9}

@@ -72,9 +72,9 @@ def test_metrics_of_older_amd_gpu_and_package_are_converted() -> None:
     assert (older["gpu_energy_j"], older["gpu_sm_clock_mhz"]) == (61.0, 2100.0)
 
 
-@pytest.mark.parametrize("trouble", ["no library", "no driver"])
-def test_amd_package_without_library_or_driver_reports_no_metrics(trouble: str) -> None:
-    assert read(AMDSMI_STAND_IN=trouble) == [[{}, {}]]
+@pytest.mark.parametrize("failure", ["no library", "no driver"])
+def test_amd_package_without_library_or_driver_reports_no_metrics(failure: str) -> None:
+    assert read(AMDSMI_STAND_IN=failure) == [[{}, {}]]
 
 
 def test_unsupported_amd_metric_is_retried_later_and_failed_metric_at_once() -> None:

@@ -19,10 +19,10 @@ from app.telemetry.gpu import open_gpus
 from app.telemetry.gpu_slow import RESCAN_INTERVAL_NS, SlowGpuReader
 samples = []
 with open_gpus() as gpus:
-    rare = SlowGpuReader(gpus)
+    slow_reader = SlowGpuReader(gpus)
     for at in json.loads(sys.argv[1]):
-        readings = dict(rare.read(int(at * RESCAN_INTERVAL_NS)))
-        processes = [[process.gpu, process.pid, process.memory_gib] for process in rare.processes]
+        readings = dict(slow_reader.read(int(at * RESCAN_INTERVAL_NS)))
+        processes = [[process.gpu, process.pid, process.memory_gib] for process in slow_reader.processes]
         samples.append({"readings": readings, "processes": processes})
         if len(sys.argv) > 2:
             open(os.environ["NVML_STAND_IN_GPUS_FILE"], "w").write(sys.argv[2])
@@ -35,8 +35,8 @@ def read(library: Path, moments: str, *count: str, **settings: str) -> Any:
 
 
 def test_slow_gpu_metrics_are_read(nvml_stand_in: Path) -> None:
-    (reported,) = read(nvml_stand_in, "[0]", values="ecc_uncorrected=1")["samples"]
-    assert reported["readings"] == {
+    (output,) = read(nvml_stand_in, "[0]", values="ecc_uncorrected=1")["samples"]
+    assert output["readings"] == {
         "gpu0": {
             "gpu_ecc_corrected_errors": 3.0,
             "gpu_ecc_uncorrected_errors": 1.0,
@@ -46,16 +46,16 @@ def test_slow_gpu_metrics_are_read(nvml_stand_in: Path) -> None:
             "gpu_processes": 0.0,
         }
     }
-    assert reported["processes"] == []
+    assert output["processes"] == []
 
 
 def test_each_gpu_process_is_telemetry_source(nvml_stand_in: Path) -> None:
-    reported = read(nvml_stand_in, "[0]", gpus="2", processes="self=2048;77@1=512;78@1=?")
-    readings, own = reported["samples"][0]["readings"], reported["pid"]
+    output = read(nvml_stand_in, "[0]", gpus="2", processes="self=2048;77@1=512;78@1=?")
+    readings, own_pid = output["samples"][0]["readings"], output["pid"]
     assert readings["gpu1"]["gpu_processes"] == 3.0
-    assert readings[f"gpu0/pid{own}"] == {"gpu_process_memory_gib": 2.0}
+    assert readings[f"gpu0/pid{own_pid}"] == {"gpu_process_memory_gib": 2.0}
     assert readings["gpu1/pid78"] == {"gpu_process_memory_gib": None}
-    assert reported["samples"][0]["processes"] == [[0, own, 2.0], [1, own, 2.0], [1, 77, 0.5], [1, 78, None]]
+    assert output["samples"][0]["processes"] == [[0, own_pid, 2.0], [1, own_pid, 2.0], [1, 77, 0.5], [1, 78, None]]
 
 
 def test_gpu_process_count_without_permission_is_none(nvml_stand_in: Path) -> None:
@@ -67,26 +67,26 @@ def test_gpu_process_count_without_permission_is_none(nvml_stand_in: Path) -> No
 
 
 def test_mig_slice_has_memory_and_no_utilization(nvml_stand_in: Path) -> None:
-    (reported,) = read(nvml_stand_in, "[0]", values="mig_instances=2;mig_memory_used_mib=256")["samples"]
-    assert reported["readings"]["gpu0/mig1"] == {"gpu_mig_memory_gib": 0.25, "gpu_utilization_percent": None}
-    assert "gpu0/mig2" not in reported["readings"]
+    (output,) = read(nvml_stand_in, "[0]", values="mig_instances=2;mig_memory_used_mib=256")["samples"]
+    assert output["readings"]["gpu0/mig1"] == {"gpu_mig_memory_gib": 0.25, "gpu_utilization_percent": None}
+    assert "gpu0/mig2" not in output["readings"]
 
 
 def test_fan_speed_of_gpu_without_fan_is_none(nvml_stand_in: Path) -> None:
-    (reported,) = read(nvml_stand_in, "[0]", faults="nvmlDeviceGetFanSpeed=NOT_SUPPORTED")["samples"]
-    assert reported["readings"]["gpu0"]["gpu_fan_percent"] is None
-    assert reported["readings"]["gpu0"]["gpu_encoder_percent"] == 11.0
+    (output,) = read(nvml_stand_in, "[0]", faults="nvmlDeviceGetFanSpeed=NOT_SUPPORTED")["samples"]
+    assert output["readings"]["gpu0"]["gpu_fan_percent"] is None
+    assert output["readings"]["gpu0"]["gpu_encoder_percent"] == 11.0
 
 
 def test_slow_gpu_reader_rescans_for_new_gpus_after_interval(nvml_stand_in: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("1")
-    reported = read(nvml_stand_in, "[0, 0.9, 1]", "2", gpus_file=str(count))["samples"]
-    assert [sorted(sample["readings"]) for sample in reported] == [["gpu0"], ["gpu0"], ["gpu0", "gpu1"]]
+    output = read(nvml_stand_in, "[0, 0.9, 1]", "2", gpus_file=str(count))["samples"]
+    assert [sorted(sample["readings"]) for sample in output] == [["gpu0"], ["gpu0"], ["gpu0", "gpu1"]]
 
 
 def test_lost_gpu_has_no_further_slow_metrics(nvml_stand_in: Path) -> None:
     faults = "nvmlDeviceGetFanSpeed=GPU_IS_LOST"
-    (reported,) = read(nvml_stand_in, "[0]", values="mig_instances=1", faults=faults)["samples"]
-    assert reported["readings"]["gpu0"]["gpu_decoder_percent"] is None
-    assert reported["readings"]["gpu0/mig0"]["gpu_mig_memory_gib"] is None
+    (output,) = read(nvml_stand_in, "[0]", values="mig_instances=1", faults=faults)["samples"]
+    assert output["readings"]["gpu0"]["gpu_decoder_percent"] is None
+    assert output["readings"]["gpu0/mig0"]["gpu_mig_memory_gib"] is None

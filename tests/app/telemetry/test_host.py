@@ -97,9 +97,9 @@ def test_new_removed_and_reset_network_devices_are_excluded(machine: Machine, de
     assert readings["host_network_received_bytes_per_s"] == 20
 
 
-@pytest.mark.parametrize("trouble", [PermissionError(), NotImplementedError(), RuntimeError()])
-def test_transfer_rates_not_reported_by_os_are_none(machine: Machine, devices: Path, trouble: Exception) -> None:
-    machine.networks = machine.disks = trouble
+@pytest.mark.parametrize("error", [PermissionError(), NotImplementedError(), RuntimeError()])
+def test_transfer_rates_not_reported_by_os_are_none(machine: Machine, devices: Path, error: Exception) -> None:
+    machine.networks = machine.disks = error
     assert set(TransferReader(0, devices).read(SECOND).values()) == {None}
 
 

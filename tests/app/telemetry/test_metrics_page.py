@@ -151,7 +151,7 @@ def test_invalid_metrics_line_is_ignored(line: str) -> None:
     assert parse_totals(f"{line}\nother 1\n") == {"other": 1.0}
 
 
-def test_hostile_metrics_page_is_parsed_in_linear_time() -> None:
+def test_hostile_metrics_page_is_parsed_within_5_s_of_cpu_time() -> None:
     quotes, braces = 'up{a="' + '\\"' * 10**6, "up{" + 'a="b",' * 10**6
     start_s = time.process_time()
     assert parse_metrics(f"{quotes}\n{braces}\n") is None

@@ -54,11 +54,11 @@ def test_dcgm_metrics_have_original_and_canonical_names() -> None:
         "gpu_tensor_active_percent": 25,
     }
     assert readings["scrape1/gpu1/mig7"] == {"gpu_mig_memory_gib": 0.5}
-    own = readings["scrape1"]
-    assert own["DCGM_FI_DEV_POWER_USAGE"] == 71.5
-    assert own['DCGM_FI_DEV_FB_USED{gpu="0"}'] == 2048
-    assert own['DCGM_FI_DEV_FB_USED{gpu="1"}'] == 512
-    assert own['DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{gpu="1"}'] == 0.5
+    page_metrics = readings["scrape1"]
+    assert page_metrics["DCGM_FI_DEV_POWER_USAGE"] == 71.5
+    assert page_metrics['DCGM_FI_DEV_FB_USED{gpu="0"}'] == 2048
+    assert page_metrics['DCGM_FI_DEV_FB_USED{gpu="1"}'] == 512
+    assert page_metrics['DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{gpu="1"}'] == 0.5
 
 
 def test_scrape_labels_select_one_gpu() -> None:
@@ -97,8 +97,8 @@ def test_triton_metrics_are_converted_to_canonical_units() -> None:
 
 
 def test_vllm_metrics_are_summed_over_engines_with_maximum_kv_cache_usage() -> None:
-    own = scrape_pages(exporters.VLLM)["scrape1"]
-    assert select_canonical_metrics(own) == {
+    page_metrics = scrape_pages(exporters.VLLM)["scrape1"]
+    assert select_canonical_metrics(page_metrics) == {
         "server_running_requests": 20,
         "server_waiting_requests": 3,
         "server_kv_cache_percent": 75,
@@ -106,10 +106,10 @@ def test_vllm_metrics_are_summed_over_engines_with_maximum_kv_cache_usage() -> N
         "server_output_tokens_total": 400,
         "server_requests_total": 10,
     }
-    assert own['vllm:num_requests_running{engine="1"}'] == 8
-    assert own['vllm:request_success_total{finished_reason="length"}'] == 4
-    assert own["vllm:time_to_first_token_seconds_count"] == 10
-    assert not [name for name in own if "_bucket" in name or "_created" in name or name.startswith("python_")]
+    assert page_metrics['vllm:num_requests_running{engine="1"}'] == 8
+    assert page_metrics['vllm:request_success_total{finished_reason="length"}'] == 4
+    assert page_metrics["vllm:time_to_first_token_seconds_count"] == 10
+    assert not [name for name in page_metrics if "_bucket" in name or "_created" in name or name.startswith("python_")]
 
 
 def test_llama_cpp_metrics_have_canonical_names() -> None:
@@ -147,17 +147,17 @@ def test_sizewise_endpoint_metrics_have_canonical_names() -> None:
     counters.in_flight = 5
     for outcome in ("ok", "ok", "queue_full"):
         counters.count_request(outcome)
-    own = scrape_pages(counters.format_metrics(queued_count=4).encode())["scrape1"]
-    assert select_canonical_metrics(own) == {"server_requests_total": 3, "server_waiting_requests": 4}
-    assert own["sizewise_endpoint_in_flight"] == 5
-    assert own['sizewise_endpoint_requests_total{outcome="ok"}'] == 2
+    page_metrics = scrape_pages(counters.format_metrics(queued_count=4).encode())["scrape1"]
+    assert select_canonical_metrics(page_metrics) == {"server_requests_total": 3, "server_waiting_requests": 4}
+    assert page_metrics["sizewise_endpoint_in_flight"] == 5
+    assert page_metrics['sizewise_endpoint_requests_total{outcome="ok"}'] == 2
 
 
 def test_queue_proxy_and_kserve_metrics_have_original_names() -> None:
-    own = scrape_pages(exporters.QUEUE_PROXY)["scrape1"]
-    assert own["queue_average_concurrent_requests"] == 3
-    assert own["queue_requests_per_second"] == 5
-    assert own["request_predict_seconds_sum"] == 2.5
+    page_metrics = scrape_pages(exporters.QUEUE_PROXY)["scrape1"]
+    assert page_metrics["queue_average_concurrent_requests"] == 3
+    assert page_metrics["queue_requests_per_second"] == 5
+    assert page_metrics["request_predict_seconds_sum"] == 2.5
 
 
 def test_node_cpu_utilization_is_computed_between_two_scrapes() -> None:
@@ -165,9 +165,9 @@ def test_node_cpu_utilization_is_computed_between_two_scrapes() -> None:
     assert scrape_pages(first)["scrape1/host"] == {"host_memory_gib": 5}
     readings = scrape_pages(first, second)
     assert readings["scrape1/host"] == {"host_memory_gib": 5, "host_cpu_percent": pytest.approx(25)}
-    own = readings["scrape1"]
-    assert own['node_network_receive_bytes_total{device="eth0"}'] == 5e6
-    assert not [name for name in own if name.startswith(("node_cpu", "node_filesystem", "go_"))]
+    page_metrics = readings["scrape1"]
+    assert page_metrics['node_network_receive_bytes_total{device="eth0"}'] == 5e6
+    assert not [name for name in page_metrics if name.startswith(("node_cpu", "node_filesystem", "go_"))]
 
 
 def test_restarted_node_has_no_cpu_utilization() -> None:
@@ -292,10 +292,10 @@ def test_page_cannot_override_scrape_and_canonical_metrics() -> None:
 
 
 def test_non_finite_scraped_values_are_dropped() -> None:
-    own = scrape_pages(b"vllm:kv_cache_usage_perc 1e308\nup 1e999\n")["scrape1"]
-    assert own["vllm:kv_cache_usage_perc"] == 1e308
-    assert "server_kv_cache_percent" not in own
-    assert "up" not in own
+    page_metrics = scrape_pages(b"vllm:kv_cache_usage_perc 1e308\nup 1e999\n")["scrape1"]
+    assert page_metrics["vllm:kv_cache_usage_perc"] == 1e308
+    assert "server_kv_cache_percent" not in page_metrics
+    assert "up" not in page_metrics
 
 
 def test_number_of_scraped_sources_is_limited() -> None:

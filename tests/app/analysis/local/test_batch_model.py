@@ -38,7 +38,7 @@ def test_batch_model_recovers_exact_line() -> None:
 @pytest.mark.parametrize("batches", first_in_unit_tier([(1, 4, 16, 64), (1, 8, 32), (1, 2, 4, 8, 16, 32, 64, 128)]))
 @pytest.mark.parametrize(("call_noise", "remeasured"), [(0.005, 0.0), (0.003, 0.01), (0.003, 0.04)])
 def test_batch_model_intervals_cover_true_line(batches: tuple[int, ...], call_noise: float, remeasured: float) -> None:
-    """Times vary by the noise of their call_noise (`call_noise`) and between measurements of a batch (`remeasured`)."""
+    """Times vary by the noise of their calls (`call_noise`) and between measurements of a batch (`remeasured`)."""
     rng, trials = np.random.default_rng(3), 300
     covered_counts = np.zeros(2)
     for _ in range(trials):

@@ -212,7 +212,7 @@ def test_stage_without_finished_call_is_invalid_without_values() -> None:
 
 
 def test_variant_checks_are_included_in_stage_verdict() -> None:
-    check = Check("provider", "cpu", "cuda", None, "INVALID", "cuda was asked for.")
+    check = Check("provider", "cpu", "cuda", None, "INVALID", "cuda was requested.")
     stage = summarize_calls(table_of(build_back_to_back_calls()), stage_of(), (check,))
     assert stage.checks[0] == check
     assert stage.verdict.status == "INVALID"

@@ -65,4 +65,6 @@ def test_best_variant_of_rate_search_has_highest_max_rate() -> None:
     assert find_equally_fast_variants(batch_1, [batch_1, batch_8], SLO) == ()
     beyond = replace(batch_8, data=replace(batch_8.data, is_server_rate_lower_bound=True))
     batch_1 = replace(batch_1, data=replace(batch_1.data, server_per_s=Estimate(150.0, (145.0, 155.0))))
-    assert find_equally_fast_variants(batch_1, [batch_1, beyond], SLO) == (batch_8.data.variant,), "it may carry more"
+    assert find_equally_fast_variants(batch_1, [batch_1, beyond], SLO) == (batch_8.data.variant,), (
+        "its max rate is a lower bound"
+    )
