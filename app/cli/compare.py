@@ -23,6 +23,7 @@ from app.cli.options import (
     refuse_options,
     verbosity_options,
 )
+from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _print_comparison(comparison: Comparison, arguments: Arguments) -> None:
             build_comparison_report(comparison, _build_command(arguments, comparison)), arguments.format or "text"
         )
     if arguments.out is None:
-        print(content.removesuffix("\n"))
+        print_whole(content.removesuffix("\n"))
     else:
         from app.storage.run_directory import write_document
 

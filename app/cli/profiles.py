@@ -10,6 +10,7 @@ from app.cli.commands import Arguments, Command, CommandGroup, CommandOption
 from app.cli.options import json_option, output_options, parse_output, profile_argument, set_option
 from app.cli.profile_keys import CI_COMMAND, KEYS_COMMAND
 from app.cli.secret_consent import CONSENT_OPTION, request_consent
+from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def _show_profile(arguments: Arguments) -> int:
     from app.profiles.resolved import format_minimal, format_spec
 
     format_profile = format_minimal if arguments.minimal else format_spec
-    print(format_profile(_load_profile(arguments)[1]), end="")
+    print_whole(format_profile(_load_profile(arguments)[1]), end="")
     return 0
 
 
@@ -122,7 +123,7 @@ def _list_profiles(arguments: Arguments) -> int:
             Column[dict[str, str | None]]("description", "description", lambda row: row["description"]),
             Column[dict[str, str | None]]("file", "", lambda row: row["file"]),
         )
-        print(format_table(columns, rows, output))
+        print_whole(format_table(columns, rows, output))
     return 0
 
 

@@ -21,6 +21,7 @@ from app.cli.options import (
     verbosity_options,
 )
 from app.cli.run import RESUME_COMMAND
+from app.cli.streams import print_whole
 from app.errors import ExitCode, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -291,7 +292,7 @@ def _show_run(arguments: Arguments) -> int:
     run = find_run(arguments.run)
     if arguments.json and run.result_text is not None:
         _ = run.complete_result  # raises an error if the run is damaged, so that no damaged result is printed
-        print(run.result_text)
+        print_whole(run.result_text)
         return 0
     print_with_colors(render_text(build_stored_report(run), get_text_width(sys.stdout), with_marks=True))
     return 0
@@ -315,14 +316,14 @@ def _show_trend(arguments: Arguments) -> int:
         return 0
     table = format_table(_build_trend_columns(), series, output)
     if output != "table":
-        print(table)
+        print_whole(table)
         return 0
     excluded_text = (
         f"; {trend.excluded_count} excluded (INVALID, or another machine or workload)" if trend.excluded_count else ""
     )
     first_id, last_id = format_cell(runs[0].run_id), format_cell(runs[-1].run_id)  # imported runs are untrusted
     print(f"{format_cell(trend.name)}: {len(runs)} runs, {first_id} to {last_id}{excluded_text}")
-    print(table)
+    print_whole(table)
     if len(runs) < MIN_VALUES:
         print(f"Change detection needs at least {MIN_VALUES} runs.")
     return 0
