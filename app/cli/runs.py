@@ -23,6 +23,7 @@ from app.cli.options import (
 from app.cli.run import RESUME_COMMAND
 from app.cli.streams import print_whole
 from app.errors import ExitCode, StorageError, UsageError
+from reports.shortening import shorten
 
 if TYPE_CHECKING:
     from app.analysis.comparisons.series import MetricHistory
@@ -204,7 +205,7 @@ def _build_columns() -> tuple[Column[dict[str, Any]], ...]:
         Column("run_id", "run", lambda row: row["run_id"]),
         Column("started_at", "", lambda row: row["started_at"]),
         Column("", "started (UTC)", lambda row: _format_time(row["started_at"])),
-        Column("", "target", lambda row: _truncate_text(_format_target(row), _MAX_TARGET_CHARACTERS)),
+        Column("", "target", lambda row: shorten(_format_target(row), _MAX_TARGET_CHARACTERS)),
         Column("name", "", lambda row: row["name"]),
         Column("protocol", "", lambda row: row["protocol"]),
         Column("url", "", lambda row: row["url"]),
@@ -216,10 +217,10 @@ def _build_columns() -> tuple[Column[dict[str, Any]], ...]:
         Column("", "duration", lambda row: _format_duration(row["duration_s"])),
         Column("duration_s", "", lambda row: row["duration_s"]),
         Column("exit_code", "", lambda row: row["exit_code"]),
-        Column("", "title", lambda row: _truncate_text(row["title"] or "")),
+        Column("", "title", lambda row: shorten(row["title"] or "", _MAX_CELL_CHARACTERS)),
         Column("title", "", lambda row: row["title"]),
         Column("tags", "tags", lambda row: ", ".join(row["tags"])),
-        Column("", "notes", lambda row: _truncate_text(_join_notes(row))),
+        Column("", "notes", lambda row: shorten(_join_notes(row), _MAX_CELL_CHARACTERS)),
         Column("notes", "", _join_notes),
         Column("deleted_at", "deleted", lambda row: row.get("deleted_at")),
         Column("directory", "", lambda row: row["directory"]),
@@ -258,10 +259,6 @@ def _format_target(row: dict[str, Any]) -> str:
 
 def _join_notes(row: dict[str, Any]) -> str:
     return "; ".join(note["text"] for note in row["notes"])
-
-
-def _truncate_text(text: str, max_characters: int = _MAX_CELL_CHARACTERS) -> str:
-    return text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"
 
 
 def _build_rows(arguments: Arguments) -> list[dict[str, Any]]:

@@ -10,4 +10,4 @@ def test_what_could_drive_a_terminal_is_replaced() -> None:
 
 def test_long_names_are_cut() -> None:
     assert printable("a" * 120) == "a" * 120
-    assert printable("a" * 10_000) == "a" * 119 + "…"
+    assert printable("a" * 10_000) == "a" * 99 + "… (10,000 characters)"
