@@ -23,6 +23,7 @@ from app.cli.options import (
     refuse_options,
     verbosity_options,
 )
+from app.cli.secret_consent import consent_option
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
@@ -233,6 +234,7 @@ _PAIRS_OPTIONS: tuple[CommandOption, ...] = (
         section=_PAIRS_SECTION,
         help="directory for progress events, which `runs attach` and `runs stop` use (default: next to the runs)",
     ),
+    consent_option(_PAIRS_SECTION),
     *verbosity_options(_PAIRS_SECTION),
 )
 

@@ -144,7 +144,7 @@ def measure_profile(
     If `remote_workers` is set, workers on other machines send the load. The results are stored even
     if the run is interrupted. `on_measured` is called after a run that has measured something.
     """
-    request_consent(profile, arguments.allow_secrets)
+    request_consent([profile], arguments.allow_secrets)
     _print_search_estimate(profile, parse_verbosity(arguments))
     new_run = _create_run(profile, arguments.out)
     run_session = _build_session(profile, new_run, remote_workers, gating, baseline, recalibrate=arguments.recalibrate)
@@ -211,7 +211,7 @@ def resume_run(
     """
     interrupted_run = read_interrupted_run(run_to_resume)
     profile = load_stored_profile(run_to_resume)
-    request_consent(profile, arguments.allow_secrets)
+    request_consent([profile], arguments.allow_secrets)
     run_id = interrupted_run.run_id
     spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
     check_tokenizers(spec.workload)

@@ -161,7 +161,7 @@ def _read_profile(index: int, entry: ComparisonEntry) -> tuple[Path | None, str,
         problem = "{run} comes from another tool and has no profile. Run the command in a terminal with your profiles."
         return None, entry.name, problem.format(run=run_label)
     try:
-        return spec_path, require_measurable_profile(str(spec_path)), None
+        return spec_path, require_measurable_profile(str(spec_path)).name, None
     except (SizewiseError, OSError, UnicodeDecodeError) as error:
         hint = error.hint if isinstance(error, SizewiseError) else None
         reason = shorten(". ".join(part for part in (str(error), hint) if part), _MAX_CHARACTERS)

@@ -22,7 +22,7 @@ def test_a_secret_is_sent_to_no_host_that_nobody_allowed(written: Written) -> No
         build_endpoint(profile)
     assert "--allow-secrets 10.0.0.5" in str(refused.value.hint)
     assert "canary" not in f"{refused.value} {refused.value.hint}"
-    allow_hosts(profile, ["10.0.0.5"])
+    allow_hosts([profile], ["10.0.0.5"])
     assert build_endpoint(profile).headers == (("Authorization", "Bearer canary"),)
     with pytest.raises(UsageError, match="env:HOME"):
         build_endpoint(written({**TARGET, "headers": {"X-Other": "env:HOME"}}))
@@ -41,5 +41,5 @@ def test_a_pipeline_allows_hosts_by_a_variable(written: Written, monkeypatch: py
 
 def test_a_host_that_gets_no_secret_cannot_be_allowed(written: Written) -> None:
     with pytest.raises(UsageError, match="sends no secret to this host") as refused:
-        allow_hosts(written(TARGET), ["10.0.0.7"])
+        allow_hosts([written(TARGET)], ["10.0.0.7"])
     assert refused.value.hint == "The profile sends secrets only to 10.0.0.5."
