@@ -13,6 +13,8 @@ MAX_LINE_CHARS = 2_000
 message."""
 MAX_VALUE_CHARS = 200
 """Maximum length of a value in a line that is too long."""
+_MAX_TEXT_CHARS = 500
+"""Maximum length of a line that is too long, but has no long value: a long text itself."""
 MAX_MESSAGE_LINES = 50
 """Maximum number of lines of a message."""
 _MIN_CHARS_WITH_LENGTH = 100
@@ -52,7 +54,7 @@ def shorten_message(text: str) -> str:
 def shorten_lines(text: str) -> str:
     """Return `text` with each line of more than 2,000 characters shortened. Its longest quoted values
     and words are shortened to 200 characters until the line fits; a line without such values is cut
-    at its end. Shorter lines are returned unchanged, so paths and URLs of usual length stay whole.
+    at its end, to 500 characters. Shorter lines are returned unchanged, so paths and URLs of usual length stay whole.
     """
     if len(text) <= MAX_LINE_CHARS:
         return text
@@ -76,7 +78,7 @@ def _shorten_line(line: str) -> str:
     if len(line) <= MAX_LINE_CHARS:
         return line
     indentation = line[: len(line) - len(line.lstrip())][:MAX_VALUE_CHARS]
-    return indentation + shorten(line, MAX_LINE_CHARS - len(indentation))
+    return indentation + shorten(line, _MAX_TEXT_CHARS)
 
 
 def _shorten_value(text: str) -> str:

@@ -17,10 +17,13 @@ from app.cli.tables import Column, TableFormat, format_table
 from app.errors import ExitCode
 from app.profiles.fields import iter_fields, profile_fields
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
-from reports.shortening import MAX_LINE_CHARS, MAX_MESSAGE_LINES
+from reports.shortening import MAX_LINE_CHARS
+from tests.fakes.stored_runs import sealed_again, stored_run
 
 _LENGTH = 100_000
 _VALUES = {"letters": "x" * _LENGTH, "words": "word " * (_LENGTH // 5), "lines": "a\n" * (_LENGTH // 2)}
+_MAX_LINES, _MAX_CHARS = 200, 40_000
+"""A report of a small run has about 80 lines, and a message at most two times 50."""
 _MEASURING = {"quickstart", "doctor", "calibrate", "selftest", "gui", "serve", "worker"}
 """Commands that do their work without an argument."""
 
@@ -34,7 +37,8 @@ def _assert_short(capsys: pytest.CaptureFixture[str], what: object) -> None:
     output, errors = capsys.readouterr()
     lines = [*output.splitlines(), *errors.splitlines()]
     assert max(map(len, lines), default=0) <= MAX_LINE_CHARS + len("error: "), what
-    assert len(lines) <= 2 * MAX_MESSAGE_LINES + 10, what
+    assert len(lines) <= _MAX_LINES, what
+    assert len(output) + len(errors) <= _MAX_CHARS, what
 
 
 def _iter_commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -223,6 +227,41 @@ def test_a_long_value_of_a_file_to_read(
     for command in _READERS:
         assert main([*command, name]) != ExitCode.BUG
         _assert_short(capsys, command)
+
+
+@pytest.fixture(scope="module", params=["letters", "words"])
+def long_runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of two runs in which every name, hint, URL and machine is a long value."""
+    home, value = tmp_path_factory.mktemp("home"), _VALUES[request.param]
+    for name in ("1-run", "2-run"):
+        run = stored_run(home / "runs" / name)
+        result = json.loads((run.directory / "result.json").read_text())
+        result["environment"] |= dict.fromkeys(("cpu_model", "cpu_governor", "os"), value)
+        result["target"]["urls"] = [value]
+        for stage in result["stages"]:
+            stage["name"] = value
+            stage["checks"] = [check | {"hint": value, "name": value} for check in stage["checks"]]
+        result["name"] = value
+        (run.directory / "result.json").write_text(json.dumps(result))
+        sealed_again(run.directory)
+    return home
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["runs", "list"], ["runs", "list", "--output", "md"], ["runs", "show", "1-run"], ["runs", "trend"],
+        ["report", "1-run", "--format", "text"], ["compare", "1-run", "2-run"], ["explain", "1-run"],
+        ["compare", "1-run", "2-run", "--format", "markdown"], ["plan", "1-run"], ["simulate", "1-run"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_long_value_of_a_stored_run(
+    arguments: list[str], long_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(long_runs))
+    assert main(arguments) != ExitCode.BUG
+    _assert_short(capsys, arguments)
 
 
 @pytest.mark.parametrize(
