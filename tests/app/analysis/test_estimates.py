@@ -152,6 +152,23 @@ def test_mean_of_one_value_has_no_interval() -> None:
     assert estimate_mean([4.0]) == Estimate(4.0, None, 1, reason="no interval: only one value")
 
 
+@pytest.mark.parametrize("values", [[1.0, 9.0], [0.0, 0.0, 5.0], [0.1] * 30 + [100.0]])
+def test_mean_of_scattered_durations_has_no_negative_bound(values: list[float]) -> None:
+    for estimate in (estimate_mean(values), compute_distribution(values)["mean"]):
+        assert estimate.value is not None
+        assert estimate.ci95 is not None
+        assert 0 == estimate.ci95[0] < estimate.value < estimate.ci95[1]
+
+
+@pytest.mark.parametrize(("values", "is_signed"), [([1.0, 9.0], True), ([-1.0, 9.0], False)])
+def test_mean_of_differences_can_have_a_negative_bound(values: list[float], is_signed: bool) -> None:
+    estimate = estimate_mean(values, is_signed=is_signed)
+    assert estimate.value is not None
+    assert estimate.ci95 is not None
+    assert estimate.ci95[0] < 0
+    assert sum(estimate.ci95) / 2 == pytest.approx(estimate.value)
+
+
 def test_equal_values_have_interval_of_zero_width() -> None:
     assert estimate_percentile(np.full(1_000, 5.0), 0.95).ci95 == (5.0, 5.0)
     assert estimate_mean(np.full(1_000, 5.0)).ci95 == (5.0, 5.0)
