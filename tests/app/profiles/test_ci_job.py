@@ -128,8 +128,13 @@ def test_only_a_job_without_a_source_of_its_own_says_that_the_package_is_not_pub
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_the_examples_are_what_is_written(pipeline: Pipeline) -> None:
+def test_the_examples_are_what_is_written_and_install_what_there_is(pipeline: Pipeline, tmp_path: Path) -> None:
     path = {"github": "github-actions.yml", "gitlab": "gitlab-ci.yml"}[pipeline]
     text = (Path(__file__).parents[3] / "docs" / "ci" / path).read_text()
-    written = build_ci_job(pipeline, "benchmark", f"sizewise=={__version__}")
+    wheel = tmp_path / "wheels" / f"sizewise-{__version__}-py3-none-any.whl"
+    wheel.parent.mkdir()
+    wheel.touch()
+    is_published = describe_missing_package(None) is None
+    requirement = build_requirement(None if is_published else str(wheel), None, tmp_path)
+    written = build_ci_job(pipeline, "benchmark", requirement)
     assert yaml.safe_load(text) == yaml.safe_load(written)
