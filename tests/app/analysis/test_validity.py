@@ -21,6 +21,7 @@ from app.analysis.validity import (
 from app.records.checks import CheckId
 from app.records.result import Check, Clock, Estimate, Stage, StageKind, Validity, Verdict, Window
 from app.records.telemetry import Samples
+from reports.formatting import format_stage_name
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,12 @@ def test_a_stage_that_was_asked_for_counts_whether_or_not_it_held(kind: StageKin
 def test_the_worst_stage_is_named() -> None:
     stages = stage("steady", "VALID", held=True), stage("steady", "WARN", held=True, name="peak")
     assert found(*stages)["late_sends"].hint == "peak: do this"
+
+
+@pytest.mark.parametrize("repeat", [1, 2, 11])
+def test_a_check_names_a_repeated_stage_as_tables_and_charts_do(repeat: int) -> None:
+    slow = msgspec.structs.replace(stage("steady", "WARN", held=True, name="peak"), repeat=repeat)
+    assert found(slow)["late_sends"].hint == f"{format_stage_name('peak', repeat)}: do this"
 
 
 def test_warm_up_does_not_count() -> None:
