@@ -94,12 +94,12 @@ def test_assumed_rate_includes_the_efficiency_of_the_gpu_vendor() -> None:
     gpu, inputs = GPUS["mi300x"], build_inputs()
     amd = build_assumed_target(gpu, inputs, build_slo_objectives(inputs.slo))
     nvidia = build_assumed_target(replace(gpu, vendor="NVIDIA"), inputs, build_slo_objectives(inputs.slo))
-    other = build_assumed_target(replace(gpu, vendor="Intel"), inputs, build_slo_objectives(inputs.slo))
+    intel = build_assumed_target(replace(gpu, vendor="Intel"), inputs, build_slo_objectives(inputs.slo))
     assert isinstance(amd, MeasuredTarget)
     assert isinstance(nvidia, MeasuredTarget)
-    assert isinstance(other, MeasuredTarget)
+    assert isinstance(intel, MeasuredTarget)
     assert amd.fit is not None
     assert nvidia.fit is not None
     assert amd.fit.highest_per_s == pytest.approx(nvidia.fit.highest_per_s * 0.68 / 0.90)
     assert amd.curve.max_rate_per_s < 0.8 * nvidia.curve.max_rate_per_s
-    assert other.curve.max_rate_per_s == amd.curve.max_rate_per_s
+    assert intel.curve.max_rate_per_s == amd.curve.max_rate_per_s

@@ -39,7 +39,7 @@ def compute_dispersion_index(at_s: npt.NDArray[np.float64], window_s: float, spa
 
 
 @pytest.mark.parametrize("rate_per_s", first_in_unit_tier([2.0, 20.0]))
-def test_modulation_gives_the_requested_dispersion_index(rate_per_s: float) -> None:
+def test_modulated_arrivals_have_the_requested_dispersion_index(rate_per_s: float) -> None:
     traffic = Traffic(rate_per_s, "flat", FLAT, dispersion=Dispersion(8.0, 60.0))
     modulation = find_modulation(traffic)
     assert modulation == Modulation(rate_per_s * 60.0 / 7.0, 60.0)
@@ -91,9 +91,9 @@ BURST_S = np.sort(np.concatenate([EVEN_S, np.linspace(300.0, 305.0, 500, endpoin
 """10 req/s, and 110 req/s for 5 s."""
 
 
-def build_bursts(at_s: Floats, times: float = 1.0) -> Bursts:
+def build_bursts(at_s: Floats, rate_factor: float = 1.0) -> Bursts:
     rows = select_busiest_rows(at_s)
-    return Bursts(rows, Dispersion(), times * len(at_s) / rows.window_s)
+    return Bursts(rows, Dispersion(), rate_factor * len(at_s) / rows.window_s)
 
 
 def test_trace_at_its_own_rate_is_replayed_as_recorded() -> None:

@@ -55,7 +55,7 @@ def test_savings_are_sized_independently_and_sorted_by_amount() -> None:
     assert [saving.change.basis for saving in savings] == ["measured", "assumed", "assumed"]
 
 
-def test_saving_is_negative_if_the_change_costs_more_than_it_saves() -> None:
+def test_saving_is_negative_if_the_change_raises_the_cost() -> None:
     (expensive,) = compute_savings([build_cache_change(0.1, usd_per_month=900)], size_fleet)
     assert expensive.usd_per_month == -800
 
@@ -84,7 +84,7 @@ def compute_pool_saving(inputs: PlanningInputs, per_s: float = 100.0) -> Saving:
     return saving_of_pool
 
 
-def test_lookahead_is_the_maximum_over_the_cold_start() -> None:
+def test_warm_pool_lookahead_is_the_max_over_the_cold_start() -> None:
     needed = np.array([1.0, 1, 1, 1, 3, 1, 1])
     assert _compute_max_ahead(needed, 1).tolist() == [1, 1, 1, 3, 3, 1, 1]
     assert _compute_max_ahead(needed, 3).tolist() == [1, 3, 3, 3, 3, 1, 1]

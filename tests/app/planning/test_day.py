@@ -144,11 +144,11 @@ def test_scheduled_replicas_are_ready_at_their_times() -> None:
         (ScheduledReplicas(36_000.0, 2), ScheduledReplicas(36_600.0, 5), ScheduledReplicas(37_200.0, 3))
     )
     outcome = simulate_fleet_day(DESIGN, np.full(30, 5.0), 60.0, schedule, Operations(), seed=5, start_s=36_000.0)
-    assert [outcome.minutes[at].ready for at in (0, 8, 10, 18, 20, 29)] == [2, 2, 5, 5, 3, 3]
+    assert [outcome.minutes[minute].ready for minute in (0, 8, 10, 18, 20, 29)] == [2, 2, 5, 5, 3, 3]
     assert outcome.minutes[0].at_s == 36_000.0
 
 
-def test_knative_buffers_requests_during_scale_from_zero_and_keda_without_buffer_drops_them() -> None:
+def test_knative_buffers_requests_at_zero_replicas_and_keda_without_buffer_drops_requests() -> None:
     rates = np.array([0.0] * 3 + [2.0] * 5 + [0.0] * 4)
     operations = Operations(ColdStartModel(engine_s=15.0))
     buffered = simulate_day(rates, Knative(capacity=4.0), operations)

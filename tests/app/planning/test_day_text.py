@@ -84,9 +84,9 @@ def test_day_text_has_verdict_attainment_lost_requests_and_cost() -> None:
 )
 def test_dropped_requests_count_against_attainment_and_error_rate(dropped: int, slo: str, verdict: str) -> None:
     totals = DayTotals(1000, 1000 - dropped, 0, dropped, 0, 0, 0)
-    reported = format_day(build_day(totals, slo=("latency_ms.p95 < 1000", slo)), planned_fleet())
-    assert reported[0] == f"The SLO {verdict} over the day."
-    assert reported[2].startswith(f"{dropped} requests were dropped")
+    sentences = format_day(build_day(totals, slo=("latency_ms.p95 < 1000", slo)), planned_fleet())
+    assert sentences[0] == f"The SLO {verdict} over the day."
+    assert sentences[2].startswith(f"{dropped} requests were dropped")
 
 
 def test_day_without_responses_or_objectives_has_no_verdict() -> None:
@@ -133,12 +133,12 @@ def test_notes_state_cold_starts_failures_updates_and_limits() -> None:
     operations = Operations(
         ColdStartModel(node_s=90.0, engine_s=15.0, warm_nodes=2), FailureModel(48.0), (RollingUpdate(36_000.0, 0.1),)
     )
-    reported = format_notes(build_day(operations=operations))
-    assert "The median cold start takes 105 s (node 90 s, engine build 15 s). This is an assumption" in reported
-    assert "A replica fails every 48 hours on average and loses its requests" in reported
-    assert "A rolling update of all replicas starts at 10:00 (maxSurge 10%, maxUnavailable 25%)." in reported
-    assert "Warm, empty nodes for 2 replicas are always ready and are billed." in reported
-    assert "A request times out after waiting 30 s, and a request is dropped if 200 requests are queued" in reported
+    notes_text = format_notes(build_day(operations=operations))
+    assert "The median cold start takes 105 s (node 90 s, engine build 15 s). This is an assumption" in notes_text
+    assert "A replica fails every 48 hours on average and loses its requests" in notes_text
+    assert "A rolling update of all replicas starts at 10:00 (maxSurge 10%, maxUnavailable 25%)." in notes_text
+    assert "Warm, empty nodes for 2 replicas are always ready and are billed." in notes_text
+    assert "A request times out after waiting 30 s, and a request is dropped if 200 requests are queued" in notes_text
     static = format_notes(build_day(autoscaler=Fixed(12)))
     assert "cold start" not in static
     assert "An instance runs" not in static
@@ -157,5 +157,5 @@ def test_notes_state_cell_simulation_and_overload() -> None:
 def test_notes_state_objectives_that_are_not_evaluated() -> None:
     inputs = msgspec.structs.replace(QUESTION, slo=question(slo="latency_ms.mean < 900").slo)
     fleet = prepare_fleet(planned(QUESTION), inputs, None, None)
-    reported = format_day_notes(build_day(), fleet, (), 30.0, 200, np.array([1.0]))
-    assert "mean latency < 900 ms is not evaluated over a day." in reported
+    notes = format_day_notes(build_day(), fleet, (), 30.0, 200, np.array([1.0]))
+    assert "mean latency < 900 ms is not evaluated over a day." in notes

@@ -29,7 +29,7 @@ def test_flat_traffic_has_the_peak_rate_all_day() -> None:
 
 
 @pytest.mark.parametrize("bin_s", [60.0, 300.0, 1800.0, 3600.0])
-def test_weekly_arrivals_are_those_of_hourly_and_daily_shares(bin_s: float) -> None:
+def test_weekly_arrivals_follow_hourly_and_daily_shares(bin_s: float) -> None:
     """Linear interpolation between the middles of hours keeps the mean over a cycle."""
     traffic = Traffic(100.0, "custom", DAY, weekly_share=BUSINESS)
     rates = compute_rates_per_s(traffic, MONDAY, 168, bin_s)
@@ -45,7 +45,7 @@ def test_rates_are_interpolated_linearly_between_middles_of_hours() -> None:
     assert np.flatnonzero(np.abs(np.diff(rates, 2)) > 1e-9).size <= 48
 
 
-def test_span_can_start_at_any_hour() -> None:
+def test_rates_of_a_span_can_start_at_any_hour() -> None:
     traffic = Traffic(
         100.0, "custom", DAY, 0.3, weekly_share=BUSINESS, spikes=(RecurringSpike(85_000.0, 3_000.0, 3.0),)
     )
@@ -60,7 +60,7 @@ def test_rates_follow_the_weekly_shares() -> None:
     assert noons.tolist() == pytest.approx([100, 100, 100, 100, 100, 40, 30])
 
 
-def test_growth_is_compound() -> None:
+def test_traffic_growth_is_compound() -> None:
     traffic = Traffic(100.0, "flat", FLAT, growth_per_year=0.21)
     year = compute_year_rates_per_s(traffic, TODAY)
     assert year.size == 525_600
@@ -86,7 +86,7 @@ def test_recurring_spike_over_midnight_continues_on_the_next_day() -> None:
 
 
 @pytest.mark.parametrize("bin_s", [60.0, 700.0, 3600.0])
-def test_bin_partly_covered_by_a_spike_is_raised_in_proportion(bin_s: float) -> None:
+def test_rate_of_a_bin_partly_covered_by_a_spike_is_raised_in_proportion(bin_s: float) -> None:
     spike = RecurringSpike(NOON_S + 17.0, 613.0, 4.0)
     rates = compute_rates_per_s(Traffic(100.0, "flat", FLAT, spikes=(spike,)), MONDAY, 168, bin_s)
     assert rates.sum() * bin_s == pytest.approx(100 * 7 * (86_400 + 3 * 613))
@@ -155,12 +155,12 @@ def test_peak_is_an_upper_bound_within_3_percent_of_the_highest_minute() -> None
         assert 0.97 * peak <= highest <= peak * (1 + 1e-9)
 
 
-def test_peak_sigma_is_that_of_a_lognormal() -> None:
+def test_peak_sigma_gives_a_lognormal_with_the_requested_cv() -> None:
     assert compute_peak_sigma(Traffic(1.0, "flat", FLAT)) == 0.0
     sigma = compute_peak_sigma(Traffic(1.0, "flat", FLAT, uncertainty=0.3))
     draws = np.random.default_rng(1).lognormal(0.0, sigma, 200_000)
     assert draws.std() / draws.mean() == pytest.approx(0.3, rel=0.02)
 
 
-def test_empty_span_has_no_bins() -> None:
+def test_rates_of_an_empty_span_are_empty() -> None:
     assert compute_rates_per_s(Traffic(1.0, "flat", FLAT), MONDAY, 0).size == 0

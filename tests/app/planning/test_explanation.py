@@ -37,7 +37,7 @@ def test_recommendation_sentence_has_instances_offer_and_cost() -> None:
     )
 
 
-def test_binding_constraint_is_the_peak_if_it_needs_several_instances() -> None:
+def test_binding_constraint_is_the_peak_if_several_instances_are_needed() -> None:
     recommendation = recommend(250.0, PlanLimits(redundancy=2), SMALL)
     assert recommendation.binding_constraint == (
         "peak: one instance sustains 100 req/s within p95 latency < 50 ms at 90 % confidence, so the peak of 250 "
@@ -45,7 +45,7 @@ def test_binding_constraint_is_the_peak_if_it_needs_several_instances() -> None:
     )
 
 
-def test_binding_objective_is_that_of_the_measured_percentile() -> None:
+def test_binding_constraint_names_the_objective_of_the_measured_percentile() -> None:
     measured = target(curve(100.0, latency_metric="latency_ms.p99"), MEASURED)
     slo = ("latency_ms.p99.9 < 90", "latency_ms.p99 < 50")
     recommendation = plan_fleets(question(measured, peak_per_s=250.0, of=catalogue(SMALL), slo=slo)).recommendation
@@ -87,7 +87,7 @@ def test_explanation_states_the_peaks_and_prices_that_change_the_recommendation(
     assert "A peak above 300 req/s needs one more instance." in recommendation.would_change_it
     assert "A peak up to 200 req/s needs one instance fewer." in recommendation.would_change_it
     assert "acme/big in here becomes cheaper below $1.5/h; it costs $2/h." in recommendation.would_change_it
-    # 64 vCPUs carry 6,400/s, sized at 4,953/s: 50 of the small ones at 25 USD an hour against 2
+    # 64 vCPUs sustain 6,400 req/s, sized at 4,953 req/s: 50 small instances cost $25/h against $2/h
     assert sum("becomes cheaper at a peak of" in sentence for sentence in recommendation.would_change_it) == 1
 
 
@@ -131,7 +131,9 @@ def test_single_offer_has_no_runner_up() -> None:
 MONTH_S = HOURS_PER_MONTH * 3600
 
 
-def sentences(*offers: Offer, api: ApiPrice | None = None, peak_per_s: float = 50.0, **traffic: Any) -> list[str]:
+def list_break_even_sentences(
+    *offers: Offer, api: ApiPrice | None = None, peak_per_s: float = 50.0, **traffic: Any
+) -> list[str]:
     """Return the break-even sentences for a max rate of 100 req/s, where one instance is enough."""
     limits = PlanLimits(redundancy=0, api=api)
     inputs = question(target(), of=catalogue(*offers), limits=limits, peak_per_s=peak_per_s, **traffic)
@@ -145,25 +147,25 @@ def build_owned_offer(**changes: Any) -> Offer:
 
 
 def test_single_offer_has_no_break_even() -> None:
-    assert sentences(offer()) == []
-    assert sentences(build_owned_offer()) == []
+    assert list_break_even_sentences(offer()) == []
+    assert list_break_even_sentences(build_owned_offer()) == []
 
 
 def test_owned_hardware_breaks_even_when_rent_equals_its_cost() -> None:
-    (without_colo,) = sentences(offer(), build_owned_offer())  # 730 USD a month
+    (without_colo,) = list_break_even_sentences(offer(), build_owned_offer())  # $730/month
     assert without_colo.startswith("1 × yours/c16@here (owned) pays off against 1 × acme/c16@here at $730")
     assert "after 10 months" in without_colo
-    (with_colo,) = sentences(offer(), build_owned_offer(colo_usd_per_month=365.0))
+    (with_colo,) = list_break_even_sentences(offer(), build_owned_offer(colo_usd_per_month=365.0))
     assert "after 20 months" in with_colo
-    (expensive_colo,) = sentences(offer(), build_owned_offer(colo_usd_per_month=600.0))
+    (expensive_colo,) = list_break_even_sentences(offer(), build_owned_offer(colo_usd_per_month=600.0))
     assert "never pays off against 1 × acme/c16@here at $730/month within the hardware's lifetime" in expensive_colo
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0, 2.0])
-def test_api_breaks_even_at_the_traffic_where_it_costs_as_much_as_the_fleet(share: float) -> None:
-    # at `share` of 50/s its calls cost the 730 USD of the one instance
+def test_api_breaks_even_where_its_cost_equals_the_fleet_cost(share: float) -> None:
+    # at `share` of 50 req/s, the API costs $730, as does the one instance
     price = ApiPrice(730.0 / (share * 50 * MONTH_S / 1000), "1k requests")
-    (sentence,) = sentences(offer(), api=price)
+    (sentence,) = list_break_even_sentences(offer(), api=price)
     assert f"break-even is at {share:g} times this traffic" in sentence
     assert ("which is less" in sentence) == (share < 1)
 
@@ -171,7 +173,7 @@ def test_api_breaks_even_at_the_traffic_where_it_costs_as_much_as_the_fleet(shar
 def test_api_price_per_token_is_applied_to_the_mean_request() -> None:
     price = ApiPrice(730.0 / (50 * MONTH_S * 1000 / 1e6), "1M tokens")
     tokens = (TokenLengths(3.0, 800.0, 100.0), TokenLengths(1.0, 1000.0, 300.0))
-    (sentence,) = sentences(offer(), api=price, tokens=tokens)
+    (sentence,) = list_break_even_sentences(offer(), api=price, tokens=tokens)
     assert "break-even is at 1 times this traffic" in sentence
-    (without_tokens,) = sentences(offer(), api=price)
+    (without_tokens,) = list_break_even_sentences(offer(), api=price)
     assert without_tokens.endswith("set traffic.tokens to the tokens per request.")

@@ -26,13 +26,13 @@ H100, H100_PCIE, L40S = GPUS["h100-sxm5-80gb"], GPUS["h100-pcie-80gb"], GPUS["l4
 WORKLOADS: tuple[Workload, ...] = ("saturated", "decode", "batched-decode", "unknown")
 
 
-def extrapolate(measured: str, other: str, work: Workload, dtype: str = "fp8") -> Ratio:
-    ratio = estimate_ratio(GPUS[measured], GPUS[other], work, dtype)
+def extrapolate(measured: str, other_key: str, work: Workload, dtype: str = "fp8") -> Ratio:
+    ratio = estimate_ratio(GPUS[measured], GPUS[other_key], work, dtype)
     assert isinstance(ratio, Ratio)
     return ratio
 
 
-def test_saturated_work_within_one_architecture_scales_with_compute_bandwidth_and_power() -> None:
+def test_saturated_work_in_one_architecture_scales_with_compute_bandwidth_and_power() -> None:
     ratio = extrapolate("h100-sxm5-80gb", "h100-pcie-80gb", "saturated")
     expected_factor = (1513 / 1979) ** 0.6 * (2000 / 3350) ** 0.2 * (350 / 700) ** 0.2
     assert ratio.factor == pytest.approx(expected_factor)
@@ -99,14 +99,14 @@ def test_gpu_with_a_higher_figure_is_never_slower(work: Workload, field: str) ->
     assert improved.factor >= base.factor
     doubled = msgspec.structs.replace(
         L40S, key="twice", fp8_tflops=1466, memory_bandwidth_gb_s=1728, tdp_w=700.0
-    )  # in everything twice an L40S
-    twice = estimate_ratio(H100, doubled, work, "fp8")
-    assert isinstance(twice, Ratio)
-    assert twice.factor == pytest.approx(2 * base.factor)
+    )  # twice an L40S in every figure
+    doubled_ratio = estimate_ratio(H100, doubled, work, "fp8")
+    assert isinstance(doubled_ratio, Ratio)
+    assert doubled_ratio.factor == pytest.approx(2 * base.factor)
 
 
-def get_refusal(measured: str, other: str, work: Workload = "saturated", dtype: str = "fp8") -> str:
-    refusal = estimate_ratio(GPUS[measured], GPUS[other], work, dtype)
+def get_refusal(measured: str, other_key: str, work: Workload = "saturated", dtype: str = "fp8") -> str:
+    refusal = estimate_ratio(GPUS[measured], GPUS[other_key], work, dtype)
     assert isinstance(refusal, Unavailable)
     return refusal.reason
 

@@ -223,8 +223,8 @@ def test_uncertainty_of_an_irrelevant_parameter_does_not_increase_sigma() -> Non
 
 def test_probability_of_another_service_increases_sigma() -> None:
     fleet_shape = build_shape("latency_ms.p95 < 8000")
-    other = FittedService(speed_up(SERVICE, 1.5), 0.25, (), ())
-    mixed_rate = simulate_rate(fit_of(fitted(SERVICE, 0.75), other), fleet_shape, 1, 1.0, 0.0)
+    other_service = FittedService(speed_up(SERVICE, 1.5), 0.25, (), ())
+    mixed_rate = simulate_rate(fit_of(fitted(SERVICE, 0.75), other_service), fleet_shape, 1, 1.0, 0.0)
     log_ratio = math.log(find_rate(speed_up(SERVICE, 1.5), fleet_shape) / find_rate(SERVICE, fleet_shape))
     assert mixed_rate.rate_per_s == simulate_rate(fit_of(fitted(SERVICE)), fleet_shape, 1, 1.0, 0.0).rate_per_s
     assert mixed_rate.sigma == pytest.approx(math.hypot(0.5 * log_ratio, RUN_TO_RUN_SIGMA), rel=0.05)

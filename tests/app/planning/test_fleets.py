@@ -24,13 +24,13 @@ BUNDLED = load_catalog()
 
 
 def make_plan(
-    peak_per_s: float = 2000.0, *, of: Catalog = BUNDLED, capacity_curve: CapacityCurve | None = None,
+    peak_per_s: float = 2000.0, *, catalog: Catalog = BUNDLED, capacity_curve: CapacityCurve | None = None,
     limits: PlanLimits | None = None, measured_on: Hardware = HERE, growth: float = 0.0, today: datetime.date = TODAY,
 ) -> Plan:  # fmt: skip
     """Plan from the max rate, without a service model."""
     inputs = question(
-        target(capacity_curve or curve(250.0), measured_on), peak_per_s=peak_per_s, of=of, limits=limits, today=today,
-        hourly_share=(0.5,) * 24, growth_per_year=growth,
+        target(capacity_curve or curve(250.0), measured_on), peak_per_s=peak_per_s, of=catalog, limits=limits,
+        today=today, hourly_share=(0.5,) * 24, growth_per_year=growth,
     )  # fmt: skip
     return plan_fleets(inputs)
 
@@ -90,7 +90,9 @@ def test_price_over_90_days_old_adds_a_warning_and_widens_the_cost_interval(days
     assert all("sizewise offers import" in (check.hint or "") for check in plan.checks)
     assert not any("price age" in note for note in plan.notes), "the check states the price age"
     (low, high), (narrow_low, narrow_high) = (
-        one.recommendation.fleet.usd_per_month.ci95 or (0.0, 0.0) for one in (plan, fresh) if one.recommendation
+        dated_plan.recommendation.fleet.usd_per_month.ci95 or (0.0, 0.0)
+        for dated_plan in (plan, fresh)
+        if dated_plan.recommendation
     )
     assert low < narrow_low
     assert high > narrow_high
@@ -112,8 +114,8 @@ def test_offer_with_an_old_price_wins_only_if_cheaper_by_more_than_its_uncertain
     assert plan.recommendation.fleet.offer == "acme/new@here"
     assert any("/month less (5 %), at a less certain price from" in why for why in plan.recommendation.why)
     assert not any("becomes cheaper below" in change for change in plan.recommendation.would_change_it)
-    cheap = msgspec.structs.replace(old, on_demand_usd_per_hour=0.5)
-    plan = plan_fleets(question(of=catalogue(offer("new"), cheap)))
+    cheaper = msgspec.structs.replace(old, on_demand_usd_per_hour=0.5)
+    plan = plan_fleets(question(of=catalogue(offer("new"), cheaper)))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.offer == "acme/old@here"
 
@@ -138,33 +140,35 @@ def test_price_of_0_is_a_missing_price() -> None:
 def test_spot_fleet_has_enough_spares_for_the_requested_confidence(redundancy: int, confidence: float) -> None:
     """Spot instances may be preempted: without another instance, the SLO would be met with a probability of 79 %."""
 
-    def best(price: RequestedPrice) -> Fleet:
+    def recommend_fleet(price: RequestedPrice) -> Fleet:
         limits = PlanLimits(redundancy=redundancy, confidence=confidence, price=price)
         plan = plan_fleets(question(of=catalogue(offer(spot_usd_per_hour=0.3)), limits=limits))
         assert plan.recommendation is not None
         return plan.recommendation.fleet
 
-    on_demand, spot = best("on-demand"), best("spot")
+    on_demand, spot = recommend_fleet("on-demand"), recommend_fleet("spot")
     assert spot.slo_probabilities is not None
     assert spot.slo_probabilities.planned >= confidence
     assert spot.slo_probabilities.one_fewer < confidence
     assert spot.instances is not None
     assert on_demand.instances is not None
-    more = spot.instances - on_demand.instances
-    assert (0 if redundancy else 1) <= more <= 4
+    extra_instances = spot.instances - on_demand.instances
+    assert (0 if redundancy else 1) <= extra_instances <= 4
     assert spot.usd_per_month.value == pytest.approx(730 * 0.3 * spot.instances)
     (risk,) = [reason for reason in spot.risk_reasons if reason.startswith("spot price")]
-    assert (f"{more} of the spares {'covers' if more == 1 else 'cover'} this" in risk) == (more > 0)
+    assert (f"{extra_instances} of the spares {'covers' if extra_instances == 1 else 'cover'} this" in risk) == (
+        extra_instances > 0
+    )
     assert "below the requested confidence" not in risk
 
 
 @pytest.mark.parametrize("plans", first_in_unit_tier([8, 41]))
 def test_more_traffic_never_costs_less(plans: int) -> None:
     dice = random.Random(1)
-    for fewer, more in itertools.pairwise(map(make_plan, sorted(dice.uniform(1, 20_000) for _ in range(plans)))):
-        needed = {fleet.offer: fleet.instances for fleet in fewer.offers}
-        assert all((needed[fleet.offer] or 0) <= (fleet.instances or 0) for fleet in more.offers)
-        assert get_cheapest_usd(fewer) <= get_cheapest_usd(more)
+    for lower, higher in itertools.pairwise(map(make_plan, sorted(dice.uniform(1, 20_000) for _ in range(plans)))):
+        needed = {fleet.offer: fleet.instances for fleet in lower.offers}
+        assert all((needed[fleet.offer] or 0) <= (fleet.instances or 0) for fleet in higher.offers)
+        assert get_cheapest_usd(lower) <= get_cheapest_usd(higher)
 
 
 @pytest.mark.parametrize("plans", first_in_unit_tier([8, 41]))
@@ -184,11 +188,11 @@ def test_price_increase_never_makes_an_offer_win(rounds: int) -> None:
         if round_number % 3 == 0:
             offers = [offer(f"c{n}", vcpus=dice.choice((4.0, 16.0, 64.0)), on_demand_usd_per_hour=dice.uniform(0.1, 5))
                       for n in range(5)]  # fmt: skip
-            after = make_plan(of=catalogue(*offers)).recommendation
+            after = make_plan(catalog=catalogue(*offers)).recommendation
         before, index = after, dice.randrange(5)
         price = (offers[index].on_demand_usd_per_hour or 0) * dice.uniform(1.01, 3)
         offers[index] = msgspec.structs.replace(offers[index], on_demand_usd_per_hour=price)
-        after = make_plan(of=catalogue(*offers)).recommendation
+        after = make_plan(catalog=catalogue(*offers)).recommendation
         assert before is not None
         assert after is not None
         assert after.fleet.offer == before.fleet.offer or after.fleet.offer != offers[index].key
@@ -212,7 +216,7 @@ def test_utilization_and_latency_at_peak_stay_within_the_measured_range() -> Non
 
 
 def test_recommendation_among_equal_costs_has_the_lowest_risk() -> None:
-    plan = make_plan(of=catalogue(offer("a", cpu_architecture="arm64", vcpus=64.0), offer("b", vcpus=64.0)))
+    plan = make_plan(catalog=catalogue(offer("a", cpu_architecture="arm64", vcpus=64.0), offer("b", vcpus=64.0)))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.instance_type == "b"
 
@@ -224,7 +228,7 @@ def test_plan_sizes_for_the_peak_after_growth() -> None:
 
 
 def test_runner_up_is_another_instance_type() -> None:
-    plan = make_plan(of=catalogue(offer("a"), offer("a", region="there"), offer("b", on_demand_usd_per_hour=9.0)))
+    plan = make_plan(catalog=catalogue(offer("a"), offer("a", region="there"), offer("b", on_demand_usd_per_hour=9.0)))
     assert plan.runner_up is not None
     assert plan.runner_up.instance_type == "b"
 
@@ -254,14 +258,14 @@ def test_feasible_offers_are_within_the_plan_limits(limits: PlanLimits) -> None:
 
 def test_cheapest_rejected_offer_has_a_known_cost() -> None:
     offers = catalogue(offer("a", provider="other"), offer("b"), gpu_offer("g", "l4", on_demand_usd_per_hour=0.01))
-    plan = make_plan(of=offers, limits=PlanLimits(providers=("acme",)))
+    plan = make_plan(catalog=offers, limits=PlanLimits(providers=("acme",)))
     assert plan.cheapest_rejected is not None
     assert plan.cheapest_rejected.offer == "other/a@here"
 
 
 def test_cheapest_rejected_offer_is_not_a_filtered_one_if_others_have_a_cost() -> None:
     offers = catalogue(offer("a", provider="other"), offer("b"), offer("c", on_demand_usd_per_hour=9.0))
-    plan = make_plan(of=offers, limits=PlanLimits(providers=("acme",), budget_usd_per_month=10_000.0))
+    plan = make_plan(catalog=offers, limits=PlanLimits(providers=("acme",), budget_usd_per_month=10_000.0))
     assert plan.cheapest_rejected is not None
     assert plan.cheapest_rejected.offer == "acme/c@here"
 
@@ -271,13 +275,13 @@ def test_each_requested_accelerator_has_a_fleet_or_a_rejected_offer() -> None:
         gpu_offer("g1", "l4"), gpu_offer("g2", "l4", on_demand_usd_per_hour=2.0), gpu_offer("g3", "l40s"), offer("c"),
     )  # fmt: skip
     on_l4 = Hardware("acme/g1", offer="acme/g1", accelerator="l4", accelerator_count=1.0)
-    plan = make_plan(of=offers, measured_on=on_l4, limits=PlanLimits(accelerators=("l4", "l40s", "none", "h100")))
+    plan = make_plan(catalog=offers, measured_on=on_l4, limits=PlanLimits(accelerators=("l4", "l40s", "none", "h100")))
     assert [(listed.accelerator, listed.offer) for listed in plan.accelerators] == [
         ("l4", "acme/g1@here"), ("l40s", "acme/g3@here"), ("none", "acme/c@here"), ("h100", None),
     ]  # fmt: skip
     excluded = {fleet.offer: fleet.rejection for fleet in plan.offers if fleet.rejected is not None}
     assert excluded == {"acme/g3@here": "not_measured", "acme/c@here": "not_measured"}
-    assert make_plan(of=offers, measured_on=on_l4).accelerators == ()
+    assert make_plan(catalog=offers, measured_on=on_l4).accelerators == ()
 
 
 def test_plan_round_trips_through_json() -> None:
@@ -286,7 +290,7 @@ def test_plan_round_trips_through_json() -> None:
 
 
 def test_plan_of_an_empty_catalog_is_empty() -> None:
-    plan = make_plan(of=catalogue())
+    plan = make_plan(catalog=catalogue())
     assert (plan.offers, plan.pareto, plan.recommendation, plan.runner_up) == ((), (), None, None)
 
 
@@ -303,7 +307,7 @@ def test_note_states_a_planned_rate_capped_at_the_highest_measured_rate() -> Non
     ]
 
 
-def test_simulation_of_a_single_offer_equals_that_in_the_whole_plan() -> None:
+def test_simulating_a_single_offer_equals_its_fleet_in_the_plan() -> None:
     from tests.fakes import planned as fake_plans
 
     inputs = fake_plans.question()

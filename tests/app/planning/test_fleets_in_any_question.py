@@ -155,17 +155,17 @@ def test_higher_confidence_or_redundancy_never_needs_fewer_instances(case: Case)
 
 
 @for_random_inputs
-def test_no_fleet_dominates_one_on_the_pareto_front(case: Case) -> None:
+def test_pareto_front_of_random_inputs_is_not_dominated(case: Case) -> None:
     for _, _, _, plan in iterate_cases(case):
         front = [(fleet.usd_per_month.value or 0.0, fleet.latency_at_peak.value or 0.0) for fleet in plan.pareto]
-        others = [
+        feasible = [
             (fleet.usd_per_month.value, fleet.latency_at_peak.value) for fleet in plan.offers if not fleet.rejected
         ]
-        known = [(usd, ms) for usd, ms in (*front, *others) if usd is not None and ms is not None]
+        known_points = [(usd, ms) for usd, ms in (*front, *feasible) if usd is not None and ms is not None]
         for usd, ms in front:
-            assert not any(usd_other <= usd and ms_other < ms for usd_other, ms_other in known)
-            assert not any(usd_other < usd and ms_other <= ms for usd_other, ms_other in known)
-        assert not known or front
+            assert not any(usd_other <= usd and ms_other < ms for usd_other, ms_other in known_points)
+            assert not any(usd_other < usd and ms_other <= ms for usd_other, ms_other in known_points)
+        assert not known_points or front
 
 
 @for_random_inputs

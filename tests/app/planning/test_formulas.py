@@ -30,7 +30,7 @@ def test_blocking_probability_equals_erlang_b_tables(servers: int, erlangs: floa
     assert compute_erlang_b(servers, erlangs) == pytest.approx(blocked, rel=2e-3)
 
 
-# one server waits as often as it is busy; two wait with a² / (2 + a)
+# requests wait for one server with its utilization, and for two servers with a² / (2 + a)
 @pytest.mark.parametrize(
     ("servers", "erlangs", "waits"),
     [(1, 0.7, 0.7), (2, 1.0, 1 / 3), (2, 1.5, 2.25 / 3.5), (3, 2.0, 4 / 9), (4, 4.0, 1.0), (4, 9.0, 1.0)],
@@ -54,7 +54,7 @@ def test_waiting_probability_grows_with_load_and_falls_with_servers() -> None:
 
 @pytest.mark.parametrize("mean_limit_s", [2.0, 4.0, 20.0])
 def test_rate_within_a_mean_limit_of_one_server_equals_mm1_theory(mean_limit_s: float) -> None:
-    # M/M/1: W = 1 / (mu − lambda); Allen and Cunneen's is exact there
+    # M/M/1: W = 1 / (mu − lambda); the Allen-Cunneen formula is exact there
     rate_per_s = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), build_slo(mean_limit_s, None), 1, "random")
     assert rate_per_s == pytest.approx(1 - 1 / mean_limit_s, rel=1e-6)
 
@@ -76,15 +76,15 @@ def test_rate_within_a_mean_limit_equals_the_pollaczek_khinchine_formula(cv: flo
 
 @pytest.mark.parametrize("quantile", [0.9, 0.95, 0.99])
 def test_rate_within_a_tail_limit_of_one_server_is_close_to_mm1_theory(quantile: float) -> None:
-    # M/M/1: the response's quantile is −ln(1 − q) / (mu − lambda); a lognormal service of the same CV is not the same
+    # M/M/1: the latency quantile is −ln(1 − q) / (mu − lambda); a lognormal service of the same CV differs slightly
     limit_s = 20.0
     exact = 1 + math.log(1 - quantile) / limit_s
     rate_per_s = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), build_slo(limit_s, quantile), 1, "random")
     assert rate_per_s == pytest.approx(exact, rel=0.03)
 
 
-def test_p95_without_a_queue_is_that_of_the_lognormal_service_time() -> None:
-    # 64 slots at hardly any load: p95 of a lognormal of mean 1 and CV 0.5
+def test_p95_without_a_queue_equals_the_p95_service_time() -> None:
+    # 64 slots at low load: p95 of a lognormal of mean 1 and CV 0.5
     variance = math.log(1.25)
     p95_s = math.exp(1.6449 * math.sqrt(variance) - variance / 2)
     service = RequestService(64, 1.0, 0.5, outside_s=0.3)
@@ -101,7 +101,7 @@ def test_mean_of_processor_sharing_equals_theory_for_any_cv(cv: float) -> None:
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.95, 0.99])
-def test_processor_sharing_percentiles_are_within_the_documented_error_of_a_simulation(quantile: float) -> None:
+def test_processor_sharing_estimate_is_within_the_documented_error_of_a_simulation(quantile: float) -> None:
     service, rng = RequestService(2, 1.0, 0.5, discipline="processor sharing"), np.random.default_rng(3)
     arrivals_s, normals = np.cumsum(rng.exponential(1 / 1.6, 200_000)), rng.standard_normal(200_000)
     true_s = float(np.quantile(simulate_request_latencies(arrivals_s, normals, service)[5000:], quantile))
@@ -153,7 +153,7 @@ def test_tightest_objective_sets_the_rate() -> None:
     )
 
 
-def test_batch_rate_is_at_most_that_of_full_batches() -> None:
+def test_batch_rate_is_at_most_the_rate_of_full_batches() -> None:
     service = BatchService(0.004, 0.0005, 64)
     assert 0 < estimate_rate_within_slo(service, build_slo(10.0), 1, "random") <= service.max_throughput_per_s
     assert estimate_rate_within_slo(service, build_slo(0.004), 1, "random") == 0.0
@@ -170,16 +170,16 @@ def test_batch_estimate_is_within_the_documented_error_of_a_simulation() -> None
 
 
 def test_token_service_rate_is_limited_by_kv_cache_and_step_time() -> None:
-    few = TokenService(0.01, 1e-4, 5e-5, max_sequences=64, kv_tokens=600)
+    small_cache = TokenService(0.01, 1e-4, 5e-5, max_sequences=64, kv_tokens=600)
     loose = build_slo(60.0)
-    assert estimate_rate_within_slo(few, loose, 1, "random", LENGTHS) < 0.2 * estimate_rate_within_slo(
+    assert estimate_rate_within_slo(small_cache, loose, 1, "random", LENGTHS) < 0.2 * estimate_rate_within_slo(
         TOKENS, loose, 1, "random", LENGTHS
     )
     assert estimate_rate_within_slo(TOKENS, build_slo(0.009, 0.95, "per_token"), 1, "random", LENGTHS) == 0.0
     assert estimate_rate_within_slo(TOKENS, build_slo(0.02, 0.95, "per_token"), 1, "random", LENGTHS) > 0.0
 
 
-def test_limit_that_only_an_idle_replica_meets_gives_rate_0() -> None:
+def test_rate_within_a_limit_met_only_by_an_idle_replica_is_0() -> None:
     # 1 in 100 requests takes over 6.93 s without a queue, so a limit of 7 s leaves no time to wait
     service = RequestService(2, 1.0, 1.5)
     assert estimate_rate_within_slo(service, build_slo(7.0, 0.99), 1, "random") == 0.0

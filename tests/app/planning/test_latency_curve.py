@@ -45,7 +45,7 @@ def test_latency_beyond_the_max_rate_is_unknown() -> None:
     )
 
 
-def test_latency_below_the_lowest_rate_is_that_of_the_lowest_rate_with_a_reason() -> None:
+def test_latency_below_the_lowest_measured_rate_is_constant_with_a_reason() -> None:
     latency = estimate_latency_at_peak(build_latency_curve(curve(100.0)), 0.02, Capacity(100.0, 0.0, 1, "measured"))
     assert latency.value == pytest.approx(5.0)
     assert "below the lowest measured rate" in (latency.reason or "")

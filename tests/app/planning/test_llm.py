@@ -38,7 +38,7 @@ def change_deployment(**changes: Any) -> Deployment:
     return msgspec.structs.replace(CHAT, **changes)
 
 
-def speeds(deployment: Deployment) -> Speeds:
+def get_speeds(deployment: Deployment) -> Speeds:
     computed_speeds = compute_speeds(deployment)
     assert isinstance(computed_speeds, Speeds)
     return computed_speeds
@@ -52,49 +52,49 @@ def build_replica(deployment: Deployment, itl_limit_s: float | None = None) -> R
 
 def test_prefill_time_is_2_flop_per_weight_and_token_plus_causal_attention() -> None:
     operations = 2 * 8.03e9 * 1024 + 4 * 32 * 32 * 128 * 1024**2 / 2
-    assert compute_prefill_s(CHAT, speeds(CHAT)) == pytest.approx(operations / FLOPS)
-    assert compute_prefill_s(CHAT, speeds(CHAT)) == pytest.approx(0.0338, abs=1e-4)
+    assert compute_prefill_s(CHAT, get_speeds(CHAT)) == pytest.approx(operations / FLOPS)
+    assert compute_prefill_s(CHAT, get_speeds(CHAT)) == pytest.approx(0.0338, abs=1e-4)
 
 
 def test_prefix_cache_hits_shorten_the_prefill() -> None:
     cached = change_deployment(prefix_hit_rate=0.5)
     shorter = change_deployment(input_tokens=512)
-    assert compute_prefill_s(cached, speeds(cached)) == compute_prefill_s(shorter, speeds(shorter))
+    assert compute_prefill_s(cached, get_speeds(cached)) == compute_prefill_s(shorter, get_speeds(shorter))
 
 
 def test_idle_ttft_is_the_longer_of_prefill_and_one_decode_step() -> None:
     short = change_deployment(input_tokens=8)
-    assert build_replica(short).idle_ttft_s == compute_decode_step_s(short, speeds(short), 1)
+    assert build_replica(short).idle_ttft_s == compute_decode_step_s(short, get_speeds(short), 1)
     assert build_replica(CHAT).idle_ttft_s == build_replica(CHAT).prefill_s
 
 
 def test_decode_step_reads_the_weights_and_the_kv_cache_of_each_sequence() -> None:
     read_bytes = 2 * 8.03e9 + 16 * 131072 * (1024 + 128)
-    assert compute_decode_step_s(CHAT, speeds(CHAT), 16) == pytest.approx(read_bytes / BYTES + 0.0005)
+    assert compute_decode_step_s(CHAT, get_speeds(CHAT), 16) == pytest.approx(read_bytes / BYTES + 0.0005)
 
 
 def test_large_decode_step_of_short_sequences_is_compute_bound() -> None:
     short = change_deployment(input_tokens=1, output_tokens=2)
-    assert compute_decode_step_s(short, speeds(short), 1000) == pytest.approx(2 * 8.03e9 * 1000 / FLOPS + 0.0005)
+    assert compute_decode_step_s(short, get_speeds(short), 1000) == pytest.approx(2 * 8.03e9 * 1000 / FLOPS + 0.0005)
 
 
 def test_tensor_parallelism_divides_reads_and_adds_two_all_reduces_per_layer() -> None:
     on_two_gpus = change_deployment(degree=2)
     read_bytes = 8.03e9 + 16 * 131072 / 2 * (1024 + 128)
     exchange_s = 2 * 32 * (2 * 0.5 * 16 * 4096 * 2 / 450e9 + 10e-6)
-    assert compute_decode_step_s(on_two_gpus, speeds(on_two_gpus), 16) == pytest.approx(
+    assert compute_decode_step_s(on_two_gpus, get_speeds(on_two_gpus), 16) == pytest.approx(
         read_bytes / BYTES + exchange_s + 0.0005
     )
 
 
 def test_gpus_without_interconnect_use_pcie_bandwidth() -> None:
     without_link = change_deployment(accelerator=GPUS["l40s"], degree=2)
-    assert speeds(without_link).link_bytes_per_s == 25e9
+    assert get_speeds(without_link).link_bytes_per_s == 25e9
 
 
 def test_moe_decode_reads_active_weights_for_one_sequence_and_all_weights_for_64() -> None:
     single_s, batch_of_64_s = (
-        compute_decode_step_s(change_deployment(model=MIXTRAL), speeds(CHAT), batch) for batch in (1, 64)
+        compute_decode_step_s(change_deployment(model=MIXTRAL), get_speeds(CHAT), batch) for batch in (1, 64)
     )
     assert single_s == pytest.approx((2 * 12.9e9 + 131072 * 1152) / BYTES + 0.0005)
     assert batch_of_64_s == pytest.approx((2 * 46.7e9 + 64 * 131072 * 1152) / BYTES + 0.0005, rel=1e-6)
@@ -115,7 +115,7 @@ def test_itl_limit_reduces_the_batch() -> None:
     assert limited.batch < unlimited.batch
     assert limited.limiting_factor == "ITL SLO"
     itl_of_larger_batch_s = (
-        compute_decode_step_s(CHAT, speeds(CHAT), limited.batch + 1) + (limited.batch + 1) * limited.prefill_s / 256
+        compute_decode_step_s(CHAT, get_speeds(CHAT), limited.batch + 1) + (limited.batch + 1) * limited.prefill_s / 256
     )
     assert itl_of_larger_batch_s > 0.012
 
@@ -137,7 +137,7 @@ def test_itl_limit_that_no_batch_meets_is_refused() -> None:
         ({"engine": Engine(max_sequences=2000), "input_tokens": 1, "output_tokens": 64}, "decode compute"),
     ],
 )
-def test_limiting_factor_of_a_replica(changes: dict[str, Any], binding: str) -> None:
+def test_limiting_factor_names_the_resource_that_limits_the_replica(changes: dict[str, Any], binding: str) -> None:
     assert build_replica(change_deployment(**changes)).limiting_factor == binding
 
 
@@ -221,7 +221,7 @@ def test_assumed_service_has_its_basis_sigma_and_risk() -> None:
     assert assumed_service.service.kv_tokens == pytest.approx(59e9 / 131072, rel=0.01)
 
 
-def test_latent_kv_cache_holds_more_tokens_than_multi_head_cache() -> None:
+def test_latent_attention_fits_more_kv_cache_tokens_than_multi_head_attention() -> None:
     precision = Precision("fp8", "fp8", "bf16")
     latent = assume_service(Deployment(DEEPSEEK_V3, H200, 1000, 200, precision, 8)).service
     multi_head = assume_service(

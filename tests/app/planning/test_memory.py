@@ -93,14 +93,14 @@ def find_degree(model: LanguageModel, key: str, precision: Precision, sequences:
     return plan.degree
 
 
-def test_degree_grows_with_bytes_per_weight_and_with_sequences() -> None:
+def test_tensor_parallel_degree_grows_with_weight_bytes_and_sequences() -> None:
     assert find_degree(LLAMA_2_70B, "h100-sxm5-80gb", FP8, 1) == 1  # 64.2 of 70.9 GiB
     assert find_degree(LLAMA_2_70B, "h100-sxm5-80gb", FP8, 32) == 2
     assert find_degree(LLAMA_2_70B, "h100-sxm5-80gb", BF16, 1) == 2
     assert find_degree(LLAMA_2_70B, "h100-sxm5-80gb", BF16, 32) == 4
 
 
-def test_degree_divides_the_attention_heads() -> None:
+def test_tensor_parallel_degree_divides_the_attention_heads() -> None:
     in_42, in_40 = (msgspec.structs.replace(LLAMA_2_70B, heads=heads) for heads in (42, 40))
     assert find_degree(in_42, "a2", FP8, 1) == 6
     assert find_degree(in_40, "a2", FP8, 1) == 8
@@ -149,13 +149,13 @@ def test_larger_prefill_chunk_leaves_smaller_kv_pool() -> None:
     assert small.kv_pool_bytes - large.kv_pool_bytes == pytest.approx(16 * 6144 * 4096 * 2)
 
 
-def test_given_weight_size_is_divided_by_degree() -> None:
+def test_explicit_weight_size_is_divided_by_tensor_parallel_degree() -> None:
     plan = plan_memory(LLAMA_8B, H100, BF16, 2, weight_bytes=10e9)
     assert isinstance(plan, MemoryPlan)
     assert plan.weight_bytes == 5e9
 
 
-def test_sequence_count_by_degree() -> None:
+def test_sequence_count_by_tensor_parallel_degree() -> None:
     counts = count_sequences_by_degree(LLAMA_2_70B, L4, Precision(kv="fp8"), 4096, 70e9, (1, 2, 3, 8))
     at_eight = plan_memory(LLAMA_2_70B, L4, BF16, 8, weight_bytes=70e9)
     assert isinstance(at_eight, MemoryPlan)

@@ -38,8 +38,8 @@ def get_rejection(option: Option) -> str | None:
 def test_option_uses_the_measurement_with_the_least_risk_then_the_highest_rate() -> None:
     elsewhere = target(curve(500.0), Hardware("x", vcpus=16, architecture="x86_64"), name="elsewhere")
     measured_here, slower = target(curve(100.0), name="here"), target(curve(80.0), name="slower")
-    assert get_only_option(question(elsewhere, measured_here)).target.name == "here"  # less risk
-    assert get_only_option(question(slower, measured_here)).target.name == "here"  # the faster of two as sure
+    assert get_only_option(question(elsewhere, measured_here)).target.name == "here"  # lower risk
+    assert get_only_option(question(slower, measured_here)).target.name == "here"  # higher rate at equal risk
     uncertain = target(curve(900.0, max_rate_ci95=(600.0, 1300.0)), name="wide")
     assert get_only_option(question(uncertain, measured_here)).target.name == "here"
 
@@ -157,7 +157,7 @@ def test_declared_hardware_has_a_risk() -> None:
     assert capacity.risks[0].reason == "the hardware of run-1 (acme/c16) was declared, not measured"
 
 
-def test_rejection_reason_is_that_of_the_measurement_on_the_same_accelerator() -> None:
+def test_rejection_reason_comes_from_the_measurement_on_the_same_accelerator() -> None:
     on_l4 = Hardware("l4", accelerator="l4", accelerator_count=1.0)
     on_l40s = Hardware("two l40s", accelerator="l40s", accelerator_count=2.0)
     measured = target(curve(), on_l4, name="l4"), target(curve(), on_l40s, name="l40s")

@@ -36,9 +36,9 @@ def test_pareto_front_has_all_fleets_that_are_not_dominated() -> None:
     for _ in range(100):
         fleets = [build_fleet_at(dice.randint(1, 9), dice.randint(1, 9)) for _ in range(dice.randrange(12))]
         front = find_pareto_front(fleets)
-        assert not any(dominates(candidate, other) for candidate in fleets for other in front)
+        assert not any(dominates(candidate, rival) for candidate in fleets for rival in front)
         assert all(
-            candidate in front or any(dominates(other, candidate) or other == candidate for other in front)
+            candidate in front or any(dominates(rival, candidate) or rival == candidate for rival in front)
             for candidate in fleets
         )
         assert [candidate.usd_per_month.value for candidate in front] == sorted(

@@ -38,36 +38,38 @@ def test_recurring_spike_can_make_another_day_the_busiest() -> None:
 
 
 def simulate_day(inputs: PlanningInputs) -> tuple[float, list[tuple[float, float, float]]]:
-    (best, *_), _ = sized(inputs)
-    day = simulate_peak_day(best, inputs, build_slo_objectives(inputs.slo))
+    (option, *_), _ = sized(inputs)
+    day = simulate_peak_day(option, inputs, build_slo_objectives(inputs.slo))
     assert [hour.hour for hour in day] == list(range(24))
     assert [hour.arrivals_per_s for hour in day] == pytest.approx(compute_busiest_day_rates_per_s(inputs))
-    assert {hour.instances for hour in day} == {get_candidate(best).instances}
+    assert {hour.instances for hour in day} == {get_candidate(option).instances}
     latencies_ms = [(hour.p50_ms or 0.0, hour.p95_ms or 0.0, hour.p99_ms or 0.0) for hour in day]
     return sum(hour.usd for hour in day), latencies_ms
 
 
 def test_peak_day_has_latencies_and_cost_per_hour() -> None:
     usd, latencies_ms = simulate_day(INPUTS)
-    (best, *_), _ = sized(INPUTS)
-    assert usd == pytest.approx(24 * get_candidate(best).instances)
+    (option, *_), _ = sized(INPUTS)
+    assert usd == pytest.approx(24 * get_candidate(option).instances)
     assert all(p50 < p95 < p99 for p50, p95, p99 in latencies_ms)
     night, noon = latencies_ms[3], latencies_ms[12]
     assert night[2] < noon[2] < 1500
 
 
 def test_capacity_with_speed_2_halves_the_latency_of_the_day() -> None:
-    (best, *_), _ = sized(INPUTS)
-    assert best.capacity is not None
-    doubled_capacity = replace(get_candidate(best).capacity, speed=2.0)
-    faster = replace(best, evaluation=replace(get_candidate(best), capacity=doubled_capacity))
+    (option, *_), _ = sized(INPUTS)
+    assert option.capacity is not None
+    doubled_capacity = replace(get_candidate(option).capacity, speed=2.0)
+    faster = replace(option, evaluation=replace(get_candidate(option), capacity=doubled_capacity))
     objectives = build_slo_objectives(INPUTS.slo)
-    night, faster_night = (simulate_peak_day(option, INPUTS, objectives)[3].p50_ms for option in (best, faster))
+    night, faster_night = (
+        simulate_peak_day(candidate_option, INPUTS, objectives)[3].p50_ms for candidate_option in (option, faster)
+    )
     assert night is not None
     assert faster_night == pytest.approx(night / 2, rel=0.02)
 
 
 def test_peak_day_without_a_service_model_is_empty() -> None:
-    (best, *_), _ = sized(INPUTS)
-    without_fit = replace(best, target=replace(best.target, fit=None))
+    (option, *_), _ = sized(INPUTS)
+    without_fit = replace(option, target=replace(option.target, fit=None))
     assert simulate_peak_day(without_fit, INPUTS, build_slo_objectives(INPUTS.slo)) == ()

@@ -34,8 +34,8 @@ def test_notes_state_the_measured_capacity_and_the_missing_service_model() -> No
 
 
 def test_notes_state_an_assumed_capacity_and_the_notes_of_the_target() -> None:
-    reported = get_notes(question(target(is_assumed=True, notes=("Read from a picture.",))))
-    assert "The capacity of run-1 on acme/c16 is assumed: 100 req/s within the SLO.\nRead from a picture." in reported
+    notes_text = get_notes(question(target(is_assumed=True, notes=("Read from a picture.",))))
+    assert "The capacity of run-1 on acme/c16 is assumed: 100 req/s within the SLO.\nRead from a picture." in notes_text
 
 
 def test_notes_state_the_service_model_and_its_median_error() -> None:
@@ -70,59 +70,64 @@ def test_measured_token_lengths_have_a_note_unless_the_traffic_sets_lengths() ->
 
 def test_note_of_an_infeasible_plan_starts_with_the_offer_closest_to_qualifying() -> None:
     offers = (offer("a", region="x"), offer("b", region="y"), offer("c", region="y"))
-    reported = get_notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
+    notes_text = get_notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
     nearest = "No instance type qualifies: region x is excluded by plan.regions (acme/a@x, the closest to qualifying)."
     assert (
-        f"{nearest} Other offers are excluded for these reasons: region y is excluded by plan.regions (2)." in reported
+        f"{nearest} Other offers are excluded for these reasons: region y is excluded by plan.regions (2)."
+        in notes_text
     )
     limits = PlanLimits(regions=("z",), budget_usd_per_month=10.0)
-    reported = get_notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
+    notes_text = get_notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
     assert re.search(
         r"No instance type qualifies: a fleet of \d+ costs .* above plan\.budget of \$10/month \(acme/d@z, the closest "
         r"to qualifying\)",
-        reported,
+        notes_text,
     )
     old = offer("d", region="z", as_of=datetime.date(2026, 1, 1))
-    reported = get_notes(question(of=catalogue(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90)))
+    notes_text = get_notes(
+        question(of=catalogue(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90))
+    )
     assert (
         "No instance type qualifies: the price from 2026-01-01 is 212 days old, above plan.max_price_age of 90d "
-        "(acme/d@z," in reported
+        "(acme/d@z," in notes_text
     )
     acme_only = PlanLimits(providers=("acme",))
     fit = fit_of(fitted(RequestService(1, 0.01, 0.5)))
-    reported = get_notes(question(target(fit=fit), of=catalogue(offer("c", provider="aws"), offer("d")),
+    notes_text = get_notes(question(target(fit=fit), of=catalogue(offer("c", provider="aws"), offer("d")),
                           limits=acme_only, slo=("ttft_ms.p95 < 100",)))  # fmt: skip
-    assert "No instance type qualifies: the SLO limits p95 TTFT, but run-1 has no token latencies: measure" in reported
+    assert (
+        "No instance type qualifies: the SLO limits p95 TTFT, but run-1 has no token latencies: measure" in notes_text
+    )
     assert "No instance type qualifies: the catalog is empty." in get_notes(question(of=catalogue()))
 
 
 def test_notes_state_analytical_sizing_and_vcpu_definition() -> None:
-    reported = get_notes(modelled())
-    assert "Lower-ranked offers are sized analytically" in reported
-    assert "A vCPU is a core or a hyperthread" in reported
+    notes_text = get_notes(modelled())
+    assert "Lower-ranked offers are sized analytically" in notes_text
+    assert "A vCPU is a core or a hyperthread" in notes_text
     assert "A vCPU" not in get_notes(question())
 
 
 def test_notes_mark_declared_hardware() -> None:
-    reported = get_notes(question(target(is_hardware_declared=True)))
+    notes_text = get_notes(question(target(is_hardware_declared=True)))
     assert (
         "The capacity was measured on acme/c16 (as declared): 100 req/s within the SLO. The run does not report"
-        in reported
+        in notes_text
     )
 
 
 @pytest.mark.parametrize(
-    ("times", "sentence"),
+    ("rate_factor", "sentence"),
     [
         (1.0, "replaying the whole trace (10 min) as recorded."),
         (0.4, "40 % of its level, a random part of its requests."),
         (3.0, "3 times its level, built from independent copies"),
     ],
 )
-def test_notes_state_how_the_trace_is_replayed_and_its_burstiness(times: float, sentence: str) -> None:
+def test_notes_state_how_the_trace_is_replayed_and_its_burstiness(rate_factor: float, sentence: str) -> None:
     at_s = np.arange(0.0, 600.0, 0.5)
     rows, statistics = select_busiest_rows(at_s), compute_trace_statistics(at_s)
-    notes_text = get_notes(question(peak_per_s=times * compute_rate_per_s(rows), rows=rows, trace=statistics))
+    notes_text = get_notes(question(peak_per_s=rate_factor * compute_rate_per_s(rows), rows=rows, trace=statistics))
     assert sentence in notes_text
     assert "times the variance over 1 s" in notes_text
     assert f"its busiest second had {statistics.peak_1s_per_s:g} req/s" in notes_text
@@ -144,7 +149,7 @@ def test_notes_state_the_sampled_share_of_a_trace() -> None:
 
 
 @pytest.mark.parametrize(("price", "is_stated"), [("on-demand", False), ("spot", True), ("reserved-1y", False)])
-def test_price_missing_from_some_offers_has_a_note_with_the_providers_that_have_one(
+def test_note_names_providers_if_only_some_offers_have_the_requested_price(
     price: RequestedPrice, is_stated: bool
 ) -> None:
     offers = catalogue(

@@ -83,7 +83,7 @@ def test_day_without_autoscaler_has_the_planned_cost_and_meets_the_slo(
     assert not any("cold start" in note for note in day.notes)
 
 
-def test_arrivals_and_p99_of_the_peak_hour_exceed_those_of_the_night() -> None:
+def test_peak_hour_has_more_arrivals_and_higher_p99_than_the_night() -> None:
     small_fleet = msgspec.structs.replace(slow_fleet(), instances=3)
     day = simulate_day(small_fleet, SLOW_QUESTION, DayOptions(TODAY, Fixed(6), Operations()))
     night, noon = day.hours[3], day.hours[12]
@@ -94,7 +94,7 @@ def test_arrivals_and_p99_of_the_peak_hour_exceed_those_of_the_night() -> None:
     assert 1.5 * night.p99_ms < noon.p99_ms
 
 
-def test_day_with_autoscaler_is_billed_by_whole_instances_and_compared_with_fixed_cost() -> None:
+def test_autoscaled_day_is_billed_by_whole_instances_and_compared_with_fixed_cost() -> None:
     day = simulate_morning()
     counts = [minute.billed for minute in day.minutes]
     assert min(counts) < max(counts)
@@ -107,7 +107,7 @@ def test_day_with_autoscaler_is_billed_by_whole_instances_and_compared_with_fixe
     assert any(note.startswith("An instance runs 2 replicas.") for note in day.notes)
 
 
-def test_outcomes_of_requests_add_up_to_arrivals() -> None:
+def test_request_outcomes_of_a_day_add_up_to_arrivals() -> None:
     day = simulate_morning(
         Fixed(2), Operations(ColdStartModel(node_s=60.0), FailureModel(2.0), (RollingUpdate(6 * 3600.0),))
     )

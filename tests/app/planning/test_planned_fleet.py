@@ -112,7 +112,7 @@ def test_plan_file_of_0_1_0_has_the_peak_per_needed_replica_as_planned_rate() ->
     assert prepare_fleet(older, QUESTION, None, None).planned_rate_per_s == pytest.approx(60 / needed / 2)
 
 
-def test_autoscaler_defaults_are_those_of_a_replica_at_its_planned_rate() -> None:
+def test_prepared_replica_has_utilization_concurrency_and_hourly_counts_of_the_plan() -> None:
     fleet = prepare_fleet(plan_of_question(), QUESTION, None, None)
     replica = prepare_replica(fleet, compute_day_rates_per_s(QUESTION, TODAY))
     assert replica.utilization == pytest.approx(fleet.planned_rate_per_s / LAW.max_throughput_per_s, rel=0.03)

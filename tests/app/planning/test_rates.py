@@ -29,7 +29,7 @@ def test_unsupported_precision_and_unknown_peak_have_different_reasons(key: str,
     assert reason in refusal.reason
 
 
-def test_gpu_with_a_peak_rate_does_not_lack_that_precision() -> None:
+def test_gpu_with_a_peak_rate_supports_the_precision() -> None:
     for gpu in GPUS.values():
         for dtype in DTYPES:
             assert (

@@ -66,7 +66,7 @@ def build_repriced_inputs(price_factor: float) -> PlanningInputs:
         ),
     ],
 )
-def test_ends_of_each_range_equal_those_of_new_plans(name: str, low: PlanningInputs, high: PlanningInputs) -> None:
+def test_ends_of_each_sensitivity_range_equal_new_plans(name: str, low: PlanningInputs, high: PlanningInputs) -> None:
     sensitivity = compute_ranges(build_inputs())[name]
     assert (sensitivity.usd_per_month_low, sensitivity.winner_low) == pytest.approx(estimate_plan(low))
     assert (sensitivity.usd_per_month_high, sensitivity.winner_high) == pytest.approx(estimate_plan(high))

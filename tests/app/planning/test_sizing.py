@@ -43,11 +43,11 @@ def test_instances_for_a_certain_capacity_are_peak_over_capacity() -> None:
 
 
 @pytest.mark.parametrize(("needed", "spares"), [(1, 0), (9, 0), (21, 0), (21, 2), (300, 1)])
-def test_spot_probability_is_that_of_independent_interruptions(needed: int, spares: int) -> None:
+def test_spot_probability_assumes_independent_interruptions(needed: int, spares: int) -> None:
     """The probability is enumerated; with a certain capacity, all needed instances must be present."""
-    sure = Capacity(100.0, 0.0, 1, "measured")
+    certain = Capacity(100.0, 0.0, 1, "measured")
     demand = build_demand_at(100.0 * needed, spares=spares)
-    spot_spares = count_spot_spares(needed, spares, sure, demand)
+    spot_spares = count_spot_spares(needed, spares, certain, demand)
     for extra in range(spot_spares + 2):
         instances = needed + spares + extra
         missing = range(spares + extra + 1)
@@ -55,7 +55,9 @@ def test_spot_probability_is_that_of_independent_interruptions(needed: int, spar
             math.comb(instances, missing_count) * 0.01**missing_count * 0.99 ** (instances - missing_count)
             for missing_count in missing
         )
-        assert compute_spot_probabilities(instances, spares, sure, demand).planned == pytest.approx(present, rel=1e-9)
+        assert compute_spot_probabilities(instances, spares, certain, demand).planned == pytest.approx(
+            present, rel=1e-9
+        )
         assert (present >= 0.9) == (extra >= spot_spares)
 
 
@@ -120,7 +122,7 @@ def test_demand_excludes_cached_requests_and_has_peak_uncertainty() -> None:
     assert build_demand(traffic, PlanLimits(), today).peak_per_s == pytest.approx(1350.0)
 
 
-def test_cost_interval_is_that_of_the_resized_fleet() -> None:
+def test_cost_interval_covers_the_resized_fleet() -> None:
     demand = build_demand(Traffic(1000.0, "flat", (1.0,) * 24), PlanLimits(redundancy=1))
     capacity = Capacity(100.0, 0.2, 1, "extrapolated")
     needed = count_instances(demand, capacity, demand.z)

@@ -51,7 +51,7 @@ def test_latency_objective_has_its_limit_in_seconds(
         ("icl_ms.p95 < 50", "p95 inter-chunk latency < 50 ms", "per_token"),
     ],
 )
-def test_latency_that_is_not_simulated_is_evaluated_as_a_longer_latency_with_a_note(
+def test_objective_on_an_unsimulated_latency_uses_a_longer_latency_with_a_note(
     text: str, display_text: str, kind: LatencyKind
 ) -> None:
     slo = build_slo(text)
@@ -66,7 +66,7 @@ def test_goodput_objective_sets_the_share() -> None:
     assert slo == SloObjectives((), slo.share)
 
 
-def test_error_rate_throughput_and_max_latency_are_no_latency_objectives_and_have_notes() -> None:
+def test_error_rate_throughput_and_max_latency_objectives_only_have_notes() -> None:
     slo = build_slo("error_rate < 1%", "throughput_per_s > 10", "latency_ms.max < 90")
     assert slo.latency_objectives == ()
     assert [note.removeprefix("For ").partition(", dropped and")[0].partition(" does not apply")[0] for note in

@@ -110,7 +110,7 @@ def _build_validator(kind: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(_CRDS[kind])
 
 
-def check(document: dict[str, Any]) -> None:
+def validate_manifest(document: dict[str, Any]) -> None:
     """Validate a manifest document. Raises `jsonschema.ValidationError`."""
     if document["kind"] not in _CRDS:
         for version in (OLDEST, NEWEST):

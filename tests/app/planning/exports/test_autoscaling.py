@@ -8,7 +8,7 @@ import pytest
 from app.planning.exports.autoscaling import build_keda_by_schedule
 from app.planning.exports.scale import Scale, compute_hourly_pods, compute_scale
 from app.planning.exports.settings import ExportSettings
-from tests.app.planning.exports.manifest_schemas import check
+from tests.app.planning.exports.manifest_schemas import validate_manifest
 from tests.app.planning.exports.planned import build_plan
 from tests.tiers import first_in_unit_tier
 
@@ -42,11 +42,11 @@ def build_schedule(pods: tuple[int, ...], early: int = 10) -> dict[str, Any]:
 def test_schedule_has_pods_of_the_hour_and_early_start_of_the_next_hour(early: int, count: int) -> None:
     dice = random.Random(early)
     tables = [tuple(dice.randint(1, 5) for _ in range(24)) for _ in range(count)]
-    tables += [tuple(1 + (hour == at) for hour in range(24)) for at in (0, 23)]
-    tables += [tuple(2 - (hour == at) for hour in range(24)) for at in (0, 12, 23)]
+    tables += [tuple(1 + (hour == changed_hour) for hour in range(24)) for changed_hour in (0, 23)]
+    tables += [tuple(2 - (hour == changed_hour) for hour in range(24)) for changed_hour in (0, 12, 23)]
     for pods in tables:
         document = build_schedule(pods, early)
-        check(document)
+        validate_manifest(document)
         for minute in range(0, 1440, 1 if early == 59 else 7):
             hour, is_early = minute // 60, minute % 60 >= 60 - early
             next_pods = pods[(hour + 1) % 24] if is_early else 0
@@ -55,7 +55,7 @@ def test_schedule_has_pods_of_the_hour_and_early_start_of_the_next_hour(early: i
 
 def test_constant_schedule_has_one_trigger_at_min_pods() -> None:
     document = build_schedule((7,) * 24)
-    check(document)
+    validate_manifest(document)
     assert [trigger["metadata"]["desiredReplicas"] for trigger in document["spec"]["triggers"]] == ["7"]
     assert document["spec"]["minReplicaCount"] == 7
 

@@ -17,7 +17,7 @@ from app.planning.exports.settings import Autoscaler, ExportSettings, Predictor
 from app.records.estimate import Estimate
 from app.records.metrics import metric_label
 from app.records.plan import Plan
-from tests.app.planning.exports.manifest_schemas import check
+from tests.app.planning.exports.manifest_schemas import validate_manifest
 from tests.app.planning.exports.planned import (
     UNKNOWN,
     build_gpu_plan,
@@ -48,7 +48,9 @@ def export_predictor(plan: Plan, settings: ExportSettings = HPA_SETTINGS) -> dic
     "plan", [build_plan, partial(build_plan, redundancy=0), build_gpu_plan, partial(build_gpu_plan, replicas=4)]
 )
 def test_kserve_manifests_are_valid(plan: Callable[[], Plan], autoscaler: Autoscaler, predictor: Predictor) -> None:
-    check(export_service(plan(), ExportSettings(autoscaler=autoscaler, predictor=predictor, instance_memory_gib=32.0)))
+    validate_manifest(
+        export_service(plan(), ExportSettings(autoscaler=autoscaler, predictor=predictor, instance_memory_gib=32.0))
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_kserve_manifests_are_valid(plan: Callable[[], Plan], autoscaler: Autosc
 )
 def test_manifest_schemas_detect_invalid_kserve_fields(path: tuple[str, ...], value: object) -> None:
     service = copy.deepcopy(export_service(build_plan()))
-    check(service)
+    validate_manifest(service)
     parent = service
     for key in path[:-1]:
         parent = parent[key]
@@ -79,10 +81,10 @@ def test_manifest_schemas_detect_invalid_kserve_fields(path: tuple[str, ...], va
     else:
         parent[path[-1]] = value
     with pytest.raises(jsonschema.ValidationError):
-        check(service)
+        validate_manifest(service)
 
 
-def test_kserve_replicas_and_scale_target_are_those_of_the_plan() -> None:
+def test_kserve_replicas_and_scale_target_match_the_plan() -> None:
     plan = build_plan()
     predictor = export_predictor(plan)
     assert predictor["maxReplicas"] == count_pods(plan)

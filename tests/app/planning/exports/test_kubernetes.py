@@ -18,7 +18,7 @@ from app.planning.exports.names import dump_yaml
 from app.planning.exports.settings import Autoscaler, ExportSettings
 from app.records.plan import Mix, MixPart, Plan
 from app.records.server import MeasuredServer
-from tests.app.planning.exports.manifest_schemas import check
+from tests.app.planning.exports.manifest_schemas import validate_manifest
 from tests.app.planning.exports.planned import (
     add_simulation,
     build_gpu_plan,
@@ -80,7 +80,7 @@ def test_kubernetes_manifests_are_valid(manifest: tuple[str, Autoscaler, str]) -
     manifests = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     assert len(manifests) == (3 if autoscaler == "none" else 4)
     for document in manifests:
-        check(document)
+        validate_manifest(document)
     assert "&id" not in text
 
 
@@ -127,11 +127,11 @@ POD = ("Deployment", "spec", "template", "spec")
 )
 def test_manifest_schemas_detect_invalid_kubernetes_fields(path: tuple[str | int, ...], value: object) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        check(build_invalid_document(path, value))
+        validate_manifest(build_invalid_document(path, value))
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_kubernetes_replica_counts_are_those_of_the_plan(name: str) -> None:
+def test_kubernetes_replica_counts_match_the_plan(name: str) -> None:
     plan = PLANS[name]()
     fleet, pods = get_fleet(plan), count_pods(plan)
     spare = (fleet.spare_instances or 0) * (fleet.replicas_per_instance or 0)
@@ -209,7 +209,7 @@ def test_manifests_of_a_measured_server_use_its_name_port_and_probe_paths() -> N
     text = build_kubernetes_manifests(plan, ExportSettings(image="registry.example/fraud:1"))
     by_kind = parse_documents(text)
     for document in by_kind.values():
-        check(document)
+        validate_manifest(document)
         assert document["metadata"]["name"] == "fraud-scoring"
     server_container = get_container(by_kind)
     assert server_container["ports"][0]["containerPort"] == 8000
@@ -301,7 +301,7 @@ def test_untrusted_text_cannot_inject_yaml() -> None:
         "ScaledObject",
     ]
     for document in manifests:
-        check(document)
+        validate_manifest(document)
     by_kind = parse_documents(text)
     assert get_container(by_kind)["image"] == HOSTILE
     assert by_kind["ScaledObject"]["spec"]["triggers"][0]["metadata"]["query"].startswith(f"( {HOSTILE} ) + ")
@@ -310,7 +310,7 @@ def test_untrusted_text_cannot_inject_yaml() -> None:
     assert all(line.startswith("#") for line in re.split("[\n\r\x85\u2028\u2029]", head))
 
 
-def test_text_that_looks_like_a_number_is_quoted() -> None:
+def test_yaml_text_that_looks_like_a_number_is_quoted() -> None:
     for text in ("1e3", "0o7", "1_000", "12e5", "0x1F", ".5", "-1", "+1", "~", "", "null", "on", "1:20"):
         yaml_text = dump_yaml([], [{"value": text}])
         assert re.search(r"value: ['\"]", yaml_text), yaml_text

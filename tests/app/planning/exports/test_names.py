@@ -48,12 +48,12 @@ def test_long_names_with_different_ends_give_different_dns_names() -> None:
 
 
 @pytest.mark.parametrize("text", ["g6.2xlarge", "Standard_NC4as_T4_v3", "1x_A100-80GB", "a", "a" * 63])
-def test_valid_label_values(text: str) -> None:
+def test_valid_label_values_are_accepted(text: str) -> None:
     assert is_label_value(text)
 
 
 @pytest.mark.parametrize("text", ["per-gpu-list:l4", "", "a b", "-a", "a_", "a" * 64, "a\n", "ä"])
-def test_invalid_label_values(text: str) -> None:
+def test_invalid_label_values_are_rejected(text: str) -> None:
     assert not is_label_value(text)
 
 
@@ -62,7 +62,7 @@ def test_invalid_label_values(text: str) -> None:
     first_in_unit_tier([[*range(0x100), *range(0x2000, 0x2070)], [*range(0x100, 0x2000), *range(0x2070, 0x3000)]]),
     ids=len,
 )
-def test_comment_stays_on_one_line_for_any_character(points: list[int]) -> None:
+def test_yaml_comment_stays_on_one_line_for_any_character(points: list[int]) -> None:
     for letter in map(chr, points):
         text = dump_yaml([f"a{letter}b: c"], [{"only": 1}])
         assert list(yaml.safe_load_all(text)) == [{"only": 1}], repr(letter)
@@ -76,7 +76,7 @@ def test_one_line_text_is_truncated_at_400_characters() -> None:
     assert format_one_line(" two\n  lines\t") == "two lines"
 
 
-def test_yaml_keeps_key_order_and_has_no_anchors() -> None:
+def test_yaml_has_the_key_order_of_the_input_and_no_anchors() -> None:
     shared = {"z": 1, "a": 2}
     text = dump_yaml([], [{"second": shared, "first": shared}])
     assert text == "---\nsecond:\n  z: 1\n  a: 2\nfirst:\n  z: 1\n  a: 2\n"

@@ -34,7 +34,7 @@ def test_csv_lists_all_offers_with_feasible_ones_first() -> None:
     assert [row["is_recommended"] for row in export_rows(PLAN)] == ["yes", "no", "no"]
 
 
-def test_csv_numbers_equal_those_of_the_plan() -> None:
+def test_csv_numbers_match_the_plan() -> None:
     plan = with_fleet(
         add_simulation(PLAN),
         instances_needed=Spread(4, 5, 7),

@@ -75,7 +75,7 @@ def test_pods_request_whole_accelerators(count: float, replicas: int, requested:
     [("l4", "nvidia.com/gpu"), ("mi300x", "amd.com/gpu"), ("gaudi3", "habana.ai/gaudi"), ("tpu-v6e", "google.com/tpu"),
      ("inferentia2", "aws.amazon.com/neuron")],
 )  # fmt: skip
-def test_accelerator_resource_name_is_that_of_the_vendor(key: str, name: str) -> None:
+def test_accelerator_resource_name_depends_on_the_vendor(key: str, name: str) -> None:
     gpu_fleet = build_gpu_fleet(accelerator=key)
     assert name in build_resources(gpu_fleet, DEFAULTS)["requests"]
     assert build_placement(gpu_fleet, DEFAULTS)["tolerations"] == [

@@ -21,7 +21,7 @@ from tests.app.planning.exports.planned import (
 )
 
 
-def test_pod_bounds_are_those_of_the_quietest_hour_and_the_peak() -> None:
+def test_pod_bounds_match_the_quietest_hour_and_the_peak() -> None:
     plan = build_plan()  # 5 instances of 16 pods and one spare
     scale = compute_scale(plan)
     assert (scale.max_pods, scale.spare_pods, scale.pods_per_instance) == (96, 16, 16)
@@ -44,7 +44,7 @@ def test_flat_traffic_has_equal_pods_in_all_hours() -> None:
     assert set(compute_hourly_pods(plan)) == {math.ceil(0.7 * 80) + 16}
 
 
-def test_growth_keeps_traffic_flat_and_a_one_hour_peak_has_all_pods() -> None:
+def test_flat_traffic_with_growth_and_a_one_hour_peak_need_all_pods() -> None:
     flat = build_plan(hourly_share=(1.0,) * 24, growth_per_year=1.0)
     assert compute_scale(flat).min_pods == compute_scale(flat).max_pods
     assert set(compute_hourly_pods(flat)) == {count_pods(flat)}
@@ -120,7 +120,7 @@ def test_scale_without_fleet_or_requests_is_refused() -> None:
     ("number", "text"),
     [(52.0833, "52.08"), (0.99999, "0.9999"), (1234567.8, "1234567"), (100.0, "100"), (2.5e-7, "0.00000025"), (3, "3")],
 )
-def test_number_is_rounded_down_without_exponent(number: float, text: str) -> None:
+def test_exported_number_is_rounded_down_without_exponent(number: float, text: str) -> None:
     assert format_rounded_down(number) == text
 
 

@@ -28,7 +28,7 @@ def test_invalid_export_settings_are_refused(invalid: dict[str, Any]) -> None:
         ExportSettings(**invalid)
 
 
-def test_missing_settings_have_placeholders_that_are_listed() -> None:
+def test_missing_settings_have_listed_placeholders() -> None:
     defaults = ExportSettings()
     assert get_value(defaults, "image").startswith("REPLACE-ME/")
     placeholders = list_placeholders(defaults, "image", "port")
@@ -57,7 +57,7 @@ def test_missing_settings_are_filled_in_from_measured_server_and_instance() -> N
     assert fill_in_settings(ExportSettings(), without_recommendation(build_plan())) == ExportSettings()
 
 
-def test_given_settings_override_those_of_the_plan() -> None:
+def test_explicit_settings_override_the_plan() -> None:
     settings = ExportSettings(
         name="mine", port=1, ready_path="/r", ready_port=2, live_path="/l", instance_memory_gib=1.0
     )  # fmt: skip

@@ -72,7 +72,7 @@ def test_terraform_checks_detect_invalid_values_and_declarations() -> None:
     assert find_errors({**values, "a b": 6}, variables | {"a b": variables["risk"]}) == ["a b"]
 
 
-def test_terraform_values_are_those_of_the_plan() -> None:
+def test_terraform_values_match_the_plan() -> None:
     plan = add_simulation(build_gpu_plan())
     values, fleet = export_values(plan), get_fleet(plan)
     assert plan.recommendation is not None

@@ -18,7 +18,7 @@ from app.planning.pricing.costs import (
 from app.planning.sizing import HOURS_PER_MONTH
 
 
-def test_hours_per_month_and_year() -> None:
+def test_month_has_730_hours_and_year_8760() -> None:
     assert (HOURS_PER_MONTH, HOURS_PER_YEAR) == (730, 8760)
     assert 12 * HOURS_PER_MONTH == HOURS_PER_YEAR
 

@@ -52,7 +52,7 @@ def test_power_without_measurement_is_assumed_from_the_tdp() -> None:
     assert compute_fleet_power(None, 4, 0.5).reason == "neither measured power nor TDP is known"
 
 
-def test_energy_bill_of_a_month() -> None:
+def test_monthly_energy_bill_is_from_power_pue_tariff_and_grid() -> None:
     # 4 × 50 W and a host of 300 W, PUE 1.2: 438 kWh
     power = compute_fleet_power(build_power_model(L4, 30, 70), 4, 0.5, host_w=300)
     bill = compute_energy_bill(power, Site(1.2, 0.25, GRID), mean_per_s=10)
@@ -135,7 +135,7 @@ def test_input_and_output_token_costs_sum_to_the_request_cost() -> None:
     assert fleet.per_1k_inferences.at_saturation == pytest.approx(1000 / (9.0 * 3600))
 
 
-def test_fleet_energy_is_that_of_its_gpus_and_pue() -> None:
+def test_fleet_energy_is_gpu_power_times_pue() -> None:
     fleet = build_costed_fleet(
         target(curve(100.0), GPU), peak_per_s=400.0
     )  # 4 instances, 8 GPUs, fully utilized at the rate within the SLO
@@ -162,7 +162,7 @@ def test_energy_of_a_cpu_instance_is_unknown() -> None:
     assert with_costs.kwh_per_month.reason == "the power of a CPU instance is unknown"
 
 
-def test_energy_of_an_owned_instance_is_that_of_its_running_cost() -> None:
+def test_energy_of_owned_instances_matches_their_electricity_cost() -> None:
     owned = OwnedHardware(capex_usd=10_000.0, life_years=4.0, power_w=900.0, pue=1.4, tariff_usd_per_kwh=0.15)
     catalog = replace(catalogue(gpu_offer("g", "l4", 2.0, owned=owned, on_demand_usd_per_hour=None)), grid={})
     inputs = question(

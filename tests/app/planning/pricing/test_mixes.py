@@ -62,17 +62,17 @@ def solve(demand: dict[str, float], offers: list[MixOffer], limits: MixLimits | 
 
 
 def test_mix_assigns_each_bucket_to_its_cheapest_type() -> None:
-    best = solve(DEMAND, [SMALL, LARGE])
-    assert best.count_by_offer == {"small": 2, "large": 1}  # with one type: 22 small, or 2 large
-    assert best.shares == {"short": {"small": 1.0}, "long": {"large": 1.0}}
-    assert (best.usd_per_hour, best.usd_per_month, best.is_optimal) == (6.0, 6.0 * 730, True)
-    assert best.note == ROUTER_NOTE
+    mix = solve(DEMAND, [SMALL, LARGE])
+    assert mix.count_by_offer == {"small": 2, "large": 1}  # with one type: 22 small, or 2 large
+    assert mix.shares == {"short": {"small": 1.0}, "long": {"large": 1.0}}
+    assert (mix.usd_per_hour, mix.usd_per_month, mix.is_optimal) == (6.0, 6.0 * 730, True)
+    assert mix.note == ROUTER_NOTE
 
 
 def test_mix_of_one_type_has_no_router_note() -> None:
-    best = solve(DEMAND, [SMALL, LARGE], MixLimits(max_types=1))
-    assert (best.count_by_offer, best.note) == ({"large": 2}, None)
-    assert best.shares == {"short": {"large": 1.0}, "long": {"large": 1.0}}
+    mix = solve(DEMAND, [SMALL, LARGE], MixLimits(max_types=1))
+    assert (mix.count_by_offer, mix.note) == ({"large": 2}, None)
+    assert mix.shares == {"short": {"large": 1.0}, "long": {"large": 1.0}}
 
 
 def test_mix_has_the_lowest_cost_of_all_assignments() -> None:
@@ -94,11 +94,11 @@ def test_mix_has_the_lowest_cost_of_all_assignments() -> None:
         )  # fmt: skip
         if limits.max_types == 1:  # one type serves all of it
             limits = MixLimits(1, limits.spares, limits.budget_usd_per_month, 1, limits.max_load)
-        expected, best = enumerate_cheapest_usd_per_hour(demand, offers, limits), solve_mix(demand, offers, limits)
-        assert (best is None) == (expected is None)
-        if best is not None:
-            assert best.usd_per_hour == pytest.approx(expected)
-            mixed_count += len(best.count_by_offer) > 1
+        expected, mix = enumerate_cheapest_usd_per_hour(demand, offers, limits), solve_mix(demand, offers, limits)
+        assert (mix is None) == (expected is None)
+        if mix is not None:
+            assert mix.usd_per_hour == pytest.approx(expected)
+            mixed_count += len(mix.count_by_offer) > 1
         else:
             infeasible += 1
     assert infeasible > 2
@@ -148,9 +148,9 @@ def test_mix_has_at_most_max_types() -> None:
 
 
 def test_spares_per_type_favor_fewer_types() -> None:
-    best = solve(THREE_BUCKETS, [*SINGLE_BUCKET_OFFERS, TWO_BUCKET_OFFER], MixLimits(max_types=3, spares=3))
-    assert best.count_by_offer == {"a": 4, "b or c": 7}  # $11/h; one type per bucket costs $12/h
-    assert best.spares == {"a": 3, "b or c": 3}
+    mix = solve(THREE_BUCKETS, [*SINGLE_BUCKET_OFFERS, TWO_BUCKET_OFFER], MixLimits(max_types=3, spares=3))
+    assert mix.count_by_offer == {"a": 4, "b or c": 7}  # $11/h; one type per bucket costs $12/h
+    assert mix.spares == {"a": 3, "b or c": 3}
 
 
 def test_instances_of_a_mix_sustain_their_assigned_load() -> None:
@@ -158,11 +158,11 @@ def test_instances_of_a_mix_sustain_their_assigned_load() -> None:
     for _ in range(20):
         offers = [MixOffer(f"o{n}", dice.uniform(0.5, 9), {b: dice.uniform(1, 90) for b in "abc"}) for n in range(5)]
         demand = {b: dice.uniform(1, 300) for b in "abc"}
-        best = solve(demand, offers, MixLimits(spares=1, max_load=0.9))
+        mix = solve(demand, offers, MixLimits(spares=1, max_load=0.9))
         for offer in offers:
-            load = sum(best.shares[b].get(offer.key, 0) * demand[b] / offer.rate_per_s_by_bucket[b] for b in demand)
-            assert load <= 0.9 * (best.count_by_offer.get(offer.key, 1) - 1) + 1e-6
-        assert all(sum(shares.values()) == pytest.approx(1) for shares in best.shares.values())
+            load = sum(mix.shares[b].get(offer.key, 0) * demand[b] / offer.rate_per_s_by_bucket[b] for b in demand)
+            assert load <= 0.9 * (mix.count_by_offer.get(offer.key, 1) - 1) + 1e-6
+        assert all(sum(shares.values()) == pytest.approx(1) for shares in mix.shares.values())
 
 
 def test_infeasible_mix_is_none() -> None:

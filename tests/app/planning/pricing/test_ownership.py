@@ -87,7 +87,7 @@ def test_owned_hardware_breaks_even_when_saved_rent_equals_capex() -> None:
     assert compute_owned_break_even_months(RACK, running + 100) is None  # 440 months, but the lifetime is 48
 
 
-def test_break_even_volume_of_hosting_against_an_api() -> None:
+def test_hosting_break_even_volume_is_monthly_cost_over_saved_token_price() -> None:
     # $730/month against $0.50/1M tokens, with own costs of $0.10/1M tokens: 1,825 M
     assert compute_break_even_volume(730, 0.5, 0.1) == pytest.approx(1825)
     assert compute_break_even_volume(730, 0.1, 0.1) is None

@@ -20,7 +20,7 @@ from tests.fakes.planned import sized
 def compute_backlogs(
     rates: npt.NDArray[np.float64], capacity: npt.NDArray[np.float64], bin_s: float
 ) -> npt.NDArray[np.float64]:
-    """The backlog after each bin: q += (rate − min(capacity, q / bin + rate)) × bin."""
+    """Return the backlog after each bin: q += (rate − min(capacity, q / bin + rate)) × bin."""
     backlog, backlogs = 0.0, []
     for rate, max_rate in zip(rates, capacity, strict=True):
         backlog += (rate - min(max_rate, backlog / bin_s + rate)) * bin_s
@@ -28,7 +28,7 @@ def compute_backlogs(
     return np.array(backlogs)
 
 
-def test_year_within_capacity_has_no_backlog() -> None:
+def test_simulated_year_within_capacity_has_no_backlog() -> None:
     year = simulate_year(np.full(1440, 80.0), np.array([100.0, 160.0]))
     assert year.hours_over.tolist() == year.hours_delayed.tolist() == [0.0, 0.0]
     assert year.worst_backlog.tolist() == year.worst_wait_s.tolist() == [0.0, 0.0]
@@ -37,7 +37,7 @@ def test_year_within_capacity_has_no_backlog() -> None:
     assert (full.hours_over[0], full.hours_delayed[0], full.mean_utilization[0]) == (0.0, 0.0, pytest.approx(1.0))
 
 
-def test_backlog_of_an_hour_over_the_capacity() -> None:
+def test_simulated_hour_over_capacity_has_the_computed_backlog_and_waits() -> None:
     """An hour at 150 req/s with 100 req/s capacity queues 180,000 requests, which are served in an hour at 50 req/s."""
     rates = np.repeat([50.0, 150.0, 50.0, 50.0], 60)
     year = simulate_year(rates, np.array([100.0]))
@@ -53,7 +53,7 @@ def test_backlog_of_an_hour_over_the_capacity() -> None:
     assert year.worst_bins[0, 4:].tolist() == [-1] * (WORST_HOUR_COUNT - 4)
 
 
-def test_year_of_many_capacities_equals_the_backlog_recurrence() -> None:
+def test_simulated_year_of_many_capacities_equals_the_backlog_recurrence() -> None:
     dice = np.random.default_rng(1)
     rates = dice.gamma(2.0, 50.0, 5 * 24 * 60)
     capacities = dice.uniform(60, 300, 25)
@@ -69,7 +69,7 @@ def test_year_of_many_capacities_equals_the_backlog_recurrence() -> None:
         assert year.mean_utilization[design] == pytest.approx(served / (capacity * rates.size * 60))
 
 
-def test_capacity_may_differ_by_hour() -> None:
+def test_simulated_year_accepts_a_capacity_per_hour() -> None:
     dice = np.random.default_rng(2)
     rates = dice.gamma(2.0, 50.0, 100 * 60)
     capacities = dice.uniform(0, 250, (4, 100))
@@ -85,7 +85,7 @@ def test_capacity_may_differ_by_hour() -> None:
         simulate_year(rates, np.ones((1, 99)))
 
 
-def test_worst_minutes_are_those_of_the_worst_hours() -> None:
+def test_worst_minutes_come_from_the_worst_hours() -> None:
     dice = np.random.default_rng(3)
     rates = dice.uniform(50, 100, 200 * 60)
     capacity = 99.5
@@ -102,19 +102,19 @@ def test_worst_minutes_are_those_of_the_worst_hours() -> None:
     assert (year.worst_waits_s[1] == 0).all()
 
 
-def test_capacity_0_has_infinite_wait() -> None:
+def test_simulated_year_with_capacity_0_has_infinite_wait() -> None:
     year = simulate_year(np.ones(120), np.array([0.0]))
     assert year.worst_wait_s.tolist() == [np.inf]
     assert year.final_backlog.tolist() == [120 * 60.0]
     assert year.mean_utilization.tolist() == [0.0]
 
 
-def test_year_without_traffic_has_no_delay_and_no_utilization() -> None:
+def test_simulated_year_without_traffic_has_no_delay_and_utilization_0() -> None:
     year = simulate_year(np.zeros(120), np.array([10.0]))
     assert (year.delayed_share[0], year.worst_wait_s[0], year.mean_utilization[0]) == (0.0, 0.0, 0.0)
 
 
-def test_year_accepts_other_bin_lengths_and_a_partial_last_hour() -> None:
+def test_simulated_year_accepts_other_bin_lengths_and_a_partial_last_hour() -> None:
     rates = np.full(15, 200.0)
     year = simulate_year(rates, np.array([100.0]), bin_s=300.0)
     assert year.hours_over.tolist() == [1.25]

@@ -20,13 +20,13 @@ def test_arrivals_are_sorted_and_follow_the_given_rates() -> None:
     assert all(minute.normals.size == minute.times_s.size for minute in minutes)
 
 
-def test_gaps_are_exponential() -> None:
+def test_gaps_between_arrivals_are_exponential() -> None:
     arrivals_s = np.concatenate([minute.times_s for minute in iterate_arrivals(np.full(20, 50.0), 60.0, 0.0, 3)])
     gaps = np.diff(arrivals_s)
     assert gaps.std() / gaps.mean() == pytest.approx(1.0, abs=0.02)
 
 
-def test_modulated_rates_are_overdispersed() -> None:
+def test_modulated_arrivals_are_overdispersed() -> None:
     def dispersion(shape: float | None) -> float:
         minutes = iterate_arrivals(np.full(400, 20.0), 60.0, 0.0, 3, shape)
         counts = np.array([minute.times_s.size for minute in minutes])
@@ -36,7 +36,7 @@ def test_modulated_rates_are_overdispersed() -> None:
     assert dispersion(60.0) == pytest.approx(1 + 20.0 * 30.0 / 60.0, rel=0.2)
 
 
-def test_last_minute_may_be_shorter() -> None:
+def test_last_minute_of_arrivals_may_be_partial() -> None:
     minutes = list(iterate_arrivals(np.full(5, 100.0), 15.0, 0.0, 3))
     assert [minute.end_s for minute in minutes] == [60.0, 75.0]
     assert minutes[-1].times_s.max() < 75.0

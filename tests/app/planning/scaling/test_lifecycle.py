@@ -35,7 +35,7 @@ def test_cold_start_phases_are_lognormal_with_their_median_and_cv() -> None:
     assert np.log(nodes).std() == pytest.approx(np.sqrt(np.log1p(0.25)), rel=0.02)
 
 
-def test_stock_waits_are_geometric() -> None:
+def test_waits_for_node_stock_are_geometric() -> None:
     generator = np.random.default_rng(4)
     settings = ColdStartModel(refusal_probability=0.25, retry_s=10.0)
     waits = np.array([draw_cold_start(settings, generator).stock_wait_s for _ in range(20_000)])

@@ -15,7 +15,7 @@ from app.records.service import RequestService
 SERVICE = RequestService(4, 0.05, 0.5, outside_s=0.005)
 
 
-def measured(clients: int, service: RequestService = SERVICE, requests: int = 800) -> MeasuredLoadPoint:
+def simulate_load_point(clients: int, service: RequestService = SERVICE, requests: int = 800) -> MeasuredLoadPoint:
     normals = np.random.default_rng(clients).standard_normal(requests)
     arrivals_s, ends_s = simulate_closed_requests(clients, normals, service)
     times_s = ends_s - arrivals_s + service.outside_s
@@ -38,7 +38,7 @@ def test_closed_loop_with_many_clients_reaches_the_max_throughput_of_the_slots()
     ("clients", "requests"), [((1, 4, 16), 200), pytest.param((1, 2, 4, 8, 16), 800, marks=pytest.mark.soak)]
 )
 def test_closed_loop_fit_recovers_known_service_within_its_interval(clients: tuple[int, ...], requests: int) -> None:
-    fit = fit_closed_loop([measured(number, requests=requests) for number in clients])
+    fit = fit_closed_loop([simulate_load_point(number, requests=requests) for number in clients])
     same_slots = [
         candidate
         for candidate in fit.services
@@ -60,7 +60,12 @@ def test_closed_loop_fit_recovers_known_service_within_its_interval(clients: tup
 
 
 def test_closed_loop_fit_needs_3_levels_of_concurrency() -> None:
-    load_points = [measured(2), measured(2), measured(8), replace(measured(4), completed=20)]
+    load_points = [
+        simulate_load_point(2),
+        simulate_load_point(2),
+        simulate_load_point(8),
+        replace(simulate_load_point(4), completed=20),
+    ]
     with pytest.raises(CannotFitError, match="at 3 levels of concurrency, but there are 2"):
         fit_closed_loop(load_points)
 
@@ -68,7 +73,10 @@ def test_closed_loop_fit_needs_3_levels_of_concurrency() -> None:
 @pytest.mark.soak  # with fewer requests, batches explain these numbers as well
 def test_closed_loop_fit_uses_mean_latency_or_throughput_without_percentiles() -> None:
     latency_s = {"mean": 0.0551}
-    mean_only = [replace(measured(clients, requests=3000), latencies_s={"latency": latency_s}) for clients in (1, 2, 4)]
+    mean_only = [
+        replace(simulate_load_point(clients, requests=3000), latencies_s={"latency": latency_s})
+        for clients in (1, 2, 4)
+    ]
     by_mean = fit_closed_loop(mean_only).services[0].service
     by_rate = fit_closed_loop([replace(load_point, latencies_s={}) for load_point in mean_only]).services[0].service
     for service in (by_mean, by_rate):

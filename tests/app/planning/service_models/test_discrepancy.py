@@ -17,7 +17,7 @@ RATES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 
 
 def build_fit(log_errors: dict[float, float], sigma: float | None = 0.05, *, held_out: bool = True) -> ServiceFit:
-    """A fit that predicts 1 s at each rate, from which the measurement differs by `log_errors`."""
+    """Return a fit that predicts 1 s at each rate, where the measurement differs by `log_errors`."""
     errors = tuple(
         FitError(
             rate, name, math.exp(error), 1.0, -error / (sigma or 0.05), 1.0 if held_out else None,

@@ -105,7 +105,7 @@ def test_steady_state_correction_is_limited_if_load_points_contradict_the_model(
     assert misfit.interval[0] == pytest.approx((0.9 / 1.1) ** 0.25)
 
 
-def test_simulated_rate_has_a_lower_bound_from_rates_that_met_the_slo_in_all_repeats() -> None:
+def test_simulated_rate_is_at_least_80_percent_of_the_rate_always_within_the_slo() -> None:
     load_points = [
         build_load_point(0.5, 3.0),
         build_load_point(0.5, 3.1),
@@ -128,7 +128,7 @@ def test_simulated_rate_has_a_lower_bound_from_rates_that_met_the_slo_in_all_rep
     assert simulate_rate(uncertain_fit, shape, 1, 1.0, 0.0, higher_evidence).rate_per_s >= 0.8 * 0.64
 
 
-def test_contradictory_interval_includes_80_percent_of_the_rate_that_always_met_the_slo() -> None:
+def test_contradictory_interval_reaches_80_percent_of_the_rate_always_within_the_slo() -> None:
     tested_rates = ((0.5, True), (1.0, False), (1.0, True), (1.05, False), (1.1, False), (1.4, False), (1.7, False))
     evidence = Evidence(tested_rates)
     assert evidence.interval[1] < 1.15

@@ -13,7 +13,7 @@ CONCURRENCIES = (0.3, 1.0, 3.0, 20.0, 500.0)
 
 
 @pytest.mark.parametrize("concurrency", CONCURRENCIES)
-def test_candidate_families_start_inside_their_bounds_and_near_the_measurement(concurrency: float) -> None:
+def test_candidate_families_start_inside_bounds_with_outside_time_below_the_latency(concurrency: float) -> None:
     for family in list_candidate_families(0.02, concurrency / 0.02):
         low, high = family.bounds
         assert all(low <= family.log_parameters)

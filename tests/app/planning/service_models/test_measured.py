@@ -99,8 +99,8 @@ def test_load_point_without_a_response_does_not_change_the_fit_of_the_others() -
 def test_traffic_without_token_lengths_has_the_measured_lengths() -> None:
     plain = question(target(), target(lengths=(300.0, 101.0)))
     assert add_measured_tokens(plain).traffic.tokens == (TokenLengths(1.0, 300.0, 101.0),)
-    given = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((9.0, 9.0))))
-    assert add_measured_tokens(given) is given
+    with_lengths = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((9.0, 9.0))))
+    assert add_measured_tokens(with_lengths) is with_lengths
     assert add_measured_tokens(question()).traffic.tokens == ()
 
 
@@ -116,7 +116,7 @@ def test_measured_token_sample_is_scaled_to_the_mean_lengths_of_the_traffic() ->
     assert add_measured_tokens(mixed) is mixed, "two kinds of requests are a distribution of their own"
 
 
-def test_request_lengths_are_those_of_the_trace() -> None:
+def test_request_lengths_match_the_trace() -> None:
     pairs = np.array([[100, 20], [3000, 10], [50, 400]], dtype=np.int32)
     rows = select_busiest_rows(np.array([0.0, 1.0, 3.0]), (pairs[:, 0], pairs[:, 1]))
     plain = question(target(lengths=(200.0, 15.0), token_sample=build_sample_from_pairs(pairs[:1].astype(np.int64))))
@@ -181,7 +181,7 @@ def test_service_without_a_batch_model_has_the_latency_of_single_row_calls() -> 
     assert request_service.cv == pytest.approx(1 / 30, rel=0.2)  # gamma times of shape 900
 
 
-def test_variant_that_failed_or_lost_accuracy_or_missed_the_slo_is_no_target() -> None:
+def test_failed_inaccurate_or_slow_variant_is_no_target() -> None:
     reference = np.array([1.0] * 450)
     correct_rows = {correct: np.array([1.0] * correct + [0.0] * (450 - correct)) for correct in (440, 449)}
     inaccurate, accurate = (

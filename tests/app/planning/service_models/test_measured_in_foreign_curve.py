@@ -26,8 +26,8 @@ SLO = (parse_objective("latency_ms.p95 < 50"),)
 def load_point(
     rate: float | None, p95_s: float, clients: float | None = None, failed: int | None = 0
 ) -> MeasuredLoadPoint:
-    times = {"latency": {"p50": p95_s / 2, "p95": p95_s}}
-    return MeasuredLoadPoint(rate, clients, rate or 30.0, 10.0, 1000, failed, times)
+    latencies_s = {"latency": {"p50": p95_s / 2, "p95": p95_s}}
+    return MeasuredLoadPoint(rate, clients, rate or 30.0, 10.0, 1000, failed, latencies_s)
 
 
 def curve(
@@ -100,7 +100,7 @@ def test_typed_curve_is_assumed_and_its_notes_name_the_file() -> None:
     assert not build_foreign_target(curve(load_point(10, 0.02)), L4, SLO).is_assumed
 
 
-def test_fitted_model_gives_a_max_rate_for_a_percentile_that_was_not_measured(
+def test_max_rate_for_an_unmeasured_percentile_comes_from_the_fitted_model(
     load_points: tuple[MeasuredLoadPoint, ...],
 ) -> None:
     target = build_foreign_target(curve(*load_points), L4, (parse_objective("latency_ms.p99.9 < 100"),))
@@ -109,7 +109,7 @@ def test_fitted_model_gives_a_max_rate_for_a_percentile_that_was_not_measured(
     assert not any(point.meets_slo for point in target.curve.points)
 
 
-def test_curve_that_misses_the_slo_is_a_target_only_if_an_idle_replica_can_meet_it(
+def test_curve_over_the_slo_limit_is_a_target_only_if_an_idle_replica_meets_the_slo(
     load_points: tuple[MeasuredLoadPoint, ...],
 ) -> None:
     fit = build_foreign_target(curve(*load_points), L4, SLO).fit
@@ -131,11 +131,11 @@ def test_closed_loop_curve_is_fitted_by_concurrency(clients: tuple[float, ...]) 
     service_s, slots = 0.01, 4
     closed_points = [load_point(None, service_s, number) for number in clients]
     rates = [min(point.clients or 0.0, slots) / service_s for point in closed_points]
-    reported = [
+    reported_points = [
         MeasuredLoadPoint(None, point.clients, rate, 10.0, 300, 0, {"latency": {"p50": (point.clients or 0.0) / rate}})
         for point, rate in zip(closed_points, rates, strict=True)
     ]
-    fit = build_foreign_target(curve(*reported), L4, (parse_objective("latency_ms.p50 < 15"),)).fit
+    fit = build_foreign_target(curve(*reported_points), L4, (parse_objective("latency_ms.p50 < 15"),)).fit
     assert fit is not None
     assert fit.highest_per_s == pytest.approx(400)
     assert math.isclose(fit.services[0].service.max_throughput_per_s, 400, rel_tol=0.1)  # type: ignore[union-attr]

@@ -52,7 +52,7 @@ def fit_sigma(measured_s: Sequence[float], share: float = 1.0) -> float:
     return math.sqrt(fit_stages(measured_s, share=share).services[0].log_covariance[0][0])
 
 
-def test_fitted_mean_and_its_sigma_are_those_of_the_measurements() -> None:
+def test_fitted_mean_and_sigma_match_the_measurements() -> None:
     fit = fit_stages(CLOSE)
     service = fit.services[0].service
     assert isinstance(service, RequestService)
@@ -83,11 +83,11 @@ def compute_robust_cost(squared_s: float) -> float:
 
 
 @pytest.mark.parametrize("measured_s", [NEAR, [1.95, 2.1, 2.25, 2.1]])
-def test_held_out_cost_equals_that_of_fits_without_the_held_out_stage(measured_s: list[float]) -> None:
-    stages, expected = [build_stage(one) for one in measured_s], 0.0
+def test_held_out_cost_equals_the_error_of_fits_without_the_held_out_stage(measured_s: list[float]) -> None:
+    stages, expected = [build_stage(observed_stage) for observed_stage in measured_s], 0.0
     for held_out in stages:
-        others = [one for one in stages if one is not held_out]
-        service = find_best_fits([build_family()], others, others, max_fits=1)[0].family.service
+        other_stages = [observed_stage for observed_stage in stages if observed_stage is not held_out]
+        service = find_best_fits([build_family()], other_stages, other_stages, max_fits=1)[0].family.service
         assert isinstance(service, RequestService)
         expected += compute_robust_cost(
             ((math.log(service.mean_s) - held_out.observed_load.logs[0]) / math.hypot(0.05, 0.02)) ** 2
@@ -109,16 +109,19 @@ def test_held_out_cost_respects_the_bounds_of_the_parameters() -> None:
 def test_family_that_overfits_noise_ranks_lower_with_held_out_cost() -> None:
     """A trend over the points fits them better, and predicts each from the others worse."""
 
-    def rising(measured_s: float, place: float) -> ObservedStage:
+    def build_rising_stage(measured_s: float, position: float) -> ObservedStage:
         def simulate_stage(service: ServiceModel) -> SimulatedStatistics:
             assert isinstance(service, RequestService)
             return SimulatedStatistics(
-                math.log(service.mean_s) + place * math.log(service.outside_s) + 0.05 * NOISE[:, None]
+                math.log(service.mean_s) + position * math.log(service.outside_s) + 0.05 * NOISE[:, None]
             )
 
         return ObservedStage(ObservedLoad(1.0, 1000, 1, ("p50",), (math.log(measured_s),)), simulate_stage, 1.0)
 
-    stages = [rising(one, place) for one, place in zip((2.02, 2.18, 2.03, 2.18), (-1.5, -0.5, 0.5, 1.5), strict=True)]
+    stages = [
+        build_rising_stage(latency_s, place)
+        for latency_s, place in zip((2.02, 2.18, 2.03, 2.18), (-1.5, -0.5, 0.5, 1.5), strict=True)
+    ]
     plain = ServiceFamily(RequestService(2, 2.0, 0.5, outside_s=1.0), {"mean_s": Prior(2.0, 10.0, 0.1, 10.0)})
     trend = ServiceFamily(
         RequestService(1, 2.0, 0.5, outside_s=1.0), {**plain.priors, "outside_s": Prior(1.0, 10.0, 0.1, 10.0)}
@@ -127,7 +130,7 @@ def test_family_that_overfits_noise_ranks_lower_with_held_out_cost() -> None:
     assert by_fit[0].family.parameters == trend.parameters
     by_held_out = find_best_fits([plain, trend], stages, stages, max_fits=2, use_held_out=True)
     assert by_held_out[0].family.parameters == plain.parameters
-    probabilities = [one.probability for one in build_service_fit(by_held_out, stages, 9.0).services]
+    probabilities = [latency_s.probability for latency_s in build_service_fit(by_held_out, stages, 9.0).services]
     assert probabilities == sorted(probabilities, reverse=True)
     assert probabilities[0] > 0.5
 

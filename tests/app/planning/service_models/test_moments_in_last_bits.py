@@ -32,10 +32,10 @@ def change_last_bit(load_point: MeasuredLoadPoint, towards: float) -> MeasuredLo
 @pytest.mark.parametrize(
     ("load_points", "fit"),
     [
-        ([test_closed_loop.measured(clients, requests=200) for clients in (1, 4, 16)], fit_closed_loop),
-        ([test_closed_loop.measured(clients, SLOW_SHARE, 200) for clients in (1, 4, 16)], fit_closed_loop),
+        ([test_closed_loop.simulate_load_point(clients, requests=200) for clients in (1, 4, 16)], fit_closed_loop),
+        ([test_closed_loop.simulate_load_point(clients, SLOW_SHARE, 200) for clients in (1, 4, 16)], fit_closed_loop),
         (measured_rungs(SLOW_SHARE, (0.2, 0.5, 0.7, 0.85), 400), fit_service),
-        ([test_token_fit.measured(per_s, requests=200) for per_s in (0.5, 2.0, 9.0)], fit_token_service),
+        ([test_token_fit.simulate_load_point(per_s, requests=200) for per_s in (0.5, 2.0, 9.0)], fit_token_service),
     ],
     ids=["closed loop", "closed loop with slow requests", "open loop with slow requests", "tokens"],
 )

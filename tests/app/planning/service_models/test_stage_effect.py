@@ -74,10 +74,10 @@ def test_stage_effect_of_a_token_service_falls_with_stage_length() -> None:
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
     objectives = build_slo_objectives([parse_objective("ttft_ms.p95 < 2000")])
     lengths = tuple((10, outputs) for outputs in range(1, 40))
-    few, many = (compute_stage_effect(service, objectives, lengths, requests, 14.0) for requests in (200, 4000))
-    assert few is not None
-    assert many is not None
-    assert few.stage_rate_per_s > 1.02 * many.stage_rate_per_s
+    short, long = (compute_stage_effect(service, objectives, lengths, requests, 14.0) for requests in (200, 4000))
+    assert short is not None
+    assert long is not None
+    assert short.stage_rate_per_s > 1.02 * long.stage_rate_per_s
 
 
 def test_stage_effect_is_none_without_percentiles_or_far_from_the_steady_rate() -> None:

@@ -18,8 +18,8 @@ from app.records.service import UNLIMITED_TOKENS, BatchService, RequestService, 
 QUANTILES = np.array([0.5, 0.95])
 
 
-def draw_stage(rate: float, requests: int = 400, times: int = 50, seed: int = 1) -> StageSimulation:
-    return StageSimulation.draw(rate, requests, times, np.random.SeedSequence(seed))
+def draw_stage(rate: float, requests: int = 400, repetitions: int = 50, seed: int = 1) -> StageSimulation:
+    return StageSimulation.draw(rate, requests, repetitions, np.random.SeedSequence(seed))
 
 
 def test_drawn_stage_has_its_rate_and_is_reproducible_by_seed() -> None:
@@ -31,7 +31,7 @@ def test_drawn_stage_has_its_rate_and_is_reproducible_by_seed() -> None:
     assert (simulation.arrivals_s != draw_stage(20.0, seed=2).arrivals_s).all()
 
 
-def test_stage_percentiles_without_a_queue_are_those_of_the_service_time() -> None:
+def test_stage_percentiles_without_a_queue_equal_service_time_percentiles() -> None:
     # a lognormal of mean 1 and CV 0.5: exp(z × sigma − sigma² / 2), and its percentiles scatter as order statistics do
     statistics = draw_stage(0.001).simulate(RequestService(1, 1.0, 0.5), QUANTILES)
     variance = math.log(1.25)
@@ -119,7 +119,7 @@ def test_each_repetition_has_the_same_requests_in_another_order() -> None:
     assert simulation.tokens[0, 0].tolist() != simulation.tokens[0, 1].tolist()
 
 
-def test_stage_larger_than_its_sample_keeps_the_mean_length() -> None:
+def test_stage_larger_than_its_sample_has_the_mean_length_of_the_sample() -> None:
     """Samples are sorted: without the random order, 16 requests from 10 pairs would repeat the six shortest."""
     pairs = np.column_stack([np.full(10, 100), np.arange(1, 11)])
     simulation = TokenSimulation.draw(TokenLoad(1.0, None, pairs), 16, 200, SEED)

@@ -22,15 +22,15 @@ SERVICE = TokenService(0.012, 0.0004, 2e-5, max_sequences=256, kv_tokens=UNLIMIT
 NAMES = ("ttft p50", "ttft p95", "tpot p50", "tpot p95", "latency p50", "latency p95", RESPONSE_GAP)
 
 
-def measured(
+def simulate_load_point(
     per_s: float | None, clients: int | None = None, service: TokenService = SERVICE, requests: int = 600
 ) -> MeasuredLoadPoint:
     load = TokenLoad(per_s, clients, np.array([[500, 100]]))
     simulation = TokenSimulation.draw(load, requests, 1, np.random.SeedSequence(int(1000 * (per_s or clients or 0))))
-    times = dict(zip(NAMES, map(float, np.exp(simulation.simulate(service, NAMES).log_means)), strict=True))
-    achieved = 1 / times.pop(RESPONSE_GAP)
+    values = dict(zip(NAMES, map(float, np.exp(simulation.simulate(service, NAMES).log_means)), strict=True))
+    achieved = 1 / values.pop(RESPONSE_GAP)
     latencies: dict[str, dict[str, float]] = {}
-    for name, value in times.items():
+    for name, value in values.items():
         metric, aggregate = name.split()
         latencies.setdefault(metric, {})[aggregate] = value
     return MeasuredLoadPoint(per_s, clients, achieved, requests / achieved, requests, 0, latencies, 500.0, 100.0)
@@ -57,7 +57,7 @@ def simulated_requests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_token_fit_recovers_known_service(
     loads: list[tuple[float | None, int | None]], simulated_requests: list[int]
 ) -> None:
-    load_points = [measured(per_s, clients) for per_s, clients in loads]
+    load_points = [simulate_load_point(per_s, clients) for per_s, clients in loads]
     simulated_requests.clear()
     fit = fit_token_service(load_points)
     assert sum(simulated_requests) < 8_000_000
@@ -75,7 +75,7 @@ def test_token_fit_recovers_known_service(
 
 def test_token_fit_recovers_max_sequences_and_derives_kv_tokens() -> None:
     narrow = replace(SERVICE, max_sequences=8)
-    load_points = [measured(None, clients, narrow) for clients in (1, 4, 8, 32)]
+    load_points = [simulate_load_point(None, clients, narrow) for clients in (1, 4, 8, 32)]
     fitted = fit_token_service(load_points).services[0].service
     assert isinstance(fitted, TokenService)
     assert fitted.max_sequences == 8
@@ -86,7 +86,7 @@ def test_token_fit_recovers_max_sequences_and_derives_kv_tokens() -> None:
 
 
 def test_token_fit_needs_3_loads_and_token_counts() -> None:
-    load_points = [measured(per_s) for per_s in (0.5, 2.0)]
+    load_points = [simulate_load_point(per_s) for per_s in (0.5, 2.0)]
     with pytest.raises(CannotFitError, match="at 3 loads, but there are 2"):
         fit_token_service(load_points)
     with pytest.raises(CannotFitError, match="the token counts of prompts and responses are not reported"):
@@ -112,15 +112,15 @@ def draw_uneven_lengths(seed: int) -> np.ndarray:
     return lengths
 
 
-def measure_uneven(per_s: float, service: TokenService) -> MeasuredLoadPoint:
+def simulate_uneven_load_point(per_s: float, service: TokenService) -> MeasuredLoadPoint:
     pairs = draw_uneven_lengths(round(1000 * per_s))
     simulation = TokenSimulation.draw(
         TokenLoad(per_s, None, pairs), 600, 1, np.random.SeedSequence(round(1000 * per_s))
     )
-    times = dict(zip(NAMES, map(float, np.exp(simulation.simulate(service, NAMES).log_means)), strict=True))
-    duration_s = 600 * times.pop(RESPONSE_GAP)
+    values = dict(zip(NAMES, map(float, np.exp(simulation.simulate(service, NAMES).log_means)), strict=True))
+    duration_s = 600 * values.pop(RESPONSE_GAP)
     latencies: dict[str, dict[str, float]] = {}
-    for name, value in times.items():
+    for name, value in values.items():
         metric, aggregate = name.split()
         latencies.setdefault(metric, {})[aggregate] = value
     inputs, outputs = pairs.mean(axis=0)
@@ -141,7 +141,9 @@ def measure_uneven(per_s: float, service: TokenService) -> MeasuredLoadPoint:
 @pytest.mark.soak
 def test_token_fit_simulates_a_bounded_number_of_requests(simulated_requests: list[int]) -> None:
     """A limit that no load point reaches is not fitted."""
-    best = fit_token_service([measure_uneven(per_s, SERVICE) for per_s in (1.0, 2.5, 4.0, 5.5, 7.0, 8.0)]).services[0]
+    best = fit_token_service(
+        [simulate_uneven_load_point(per_s, SERVICE) for per_s in (1.0, 2.5, 4.0, 5.5, 7.0, 8.0)]
+    ).services[0]
     assert "max_sequences" not in best.parameters
     assert "kv_tokens" not in best.parameters
     assert 0 < sum(simulated_requests) < 6_000_000
@@ -159,6 +161,6 @@ def test_token_fit_recovers_admission_limits_from_uneven_lengths(
     limit: str, value: int, rates: tuple[float, ...]
 ) -> None:
     service = replace(SERVICE, **{limit: value})
-    best = fit_token_service([measure_uneven(per_s, service) for per_s in rates]).services[0]
+    best = fit_token_service([simulate_uneven_load_point(per_s, service) for per_s in rates]).services[0]
     assert limit in best.parameters
     assert getattr(best.service, limit) == pytest.approx(value, rel=0.12)

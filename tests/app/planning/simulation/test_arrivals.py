@@ -76,8 +76,8 @@ def test_fraction_of_a_trace_is_a_random_sample_of_its_requests() -> None:
     half, rows = superpose_copies(times_s, 0.5, 10_000.0, np.random.SeedSequence(1))
     assert half.size == pytest.approx(5000, abs=250)
     np.testing.assert_array_equal(half, rows)
-    more, _ = superpose_copies(times_s, 1.25, 10_000.0, np.random.SeedSequence(1))
-    assert more.size == pytest.approx(12_500, abs=250)
+    enlarged, _ = superpose_copies(times_s, 1.25, 10_000.0, np.random.SeedSequence(1))
+    assert enlarged.size == pytest.approx(12_500, abs=250)
 
 
 def test_trace_is_split_into_chunks() -> None:

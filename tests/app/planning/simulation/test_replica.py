@@ -44,7 +44,7 @@ def test_latencies_of_several_slots_equal_the_kiefer_wolfowitz_recursion() -> No
     np.testing.assert_allclose(simulate_request_latencies(arrivals_s, normals, RequestService(3, 1.0, 0.7)), expected)
 
 
-def erlang_c(slots: int, load: float) -> float:
+def compute_erlang_c(slots: int, load: float) -> float:
     blocked = 1.0
     for slot in range(1, slots + 1):
         blocked = load * blocked / (slot + load * blocked)
@@ -56,7 +56,7 @@ def test_mean_wait_of_constant_service_times_equals_cosmetatos_formula(slots: in
     """M/D/c lies near (1 + (1 − ρ)(c − 1)(√(4 + 5c) − 2)/(16ρc)) / 2 of M/M/c (Cosmetatos); exact for one slot."""
     arrivals_s, _ = draw_arrivals(2_000_000, utilization * slots, 3)
     waits_s = simulate_request_latencies(arrivals_s, np.zeros(arrivals_s.size), RequestService(slots, 1.0, 0.0)) - 1.0
-    erlang_s = erlang_c(slots, utilization * slots) / (slots - utilization * slots)
+    erlang_s = compute_erlang_c(slots, utilization * slots) / (slots - utilization * slots)
     correction = 1 + (1 - utilization) * (slots - 1) * (math.sqrt(4 + 5 * slots) - 2) / (16 * utilization * slots)
     assert waits_s.mean() == pytest.approx(erlang_s / 2 * correction, rel=0.04)
 

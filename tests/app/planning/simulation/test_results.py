@@ -28,7 +28,7 @@ def test_busy_time_grows_while_a_request_is_served(service: ServiceModel, expect
         np.testing.assert_allclose(compute_busy_s(fleet, now_s), [expected_s, 0.0], atol=1e-9)
 
 
-def test_reset_after_warm_up_keeps_only_requests_in_flight() -> None:
+def test_reset_after_warm_up_counts_only_requests_in_flight() -> None:
     design = FleetDesign((RequestService(1, 1.0, 0.0),), classes=(SimulatedClass(), SimulatedClass()))
     fleet = create_fleet(design, np.random.SeedSequence(1))
     serve(fleet, np.arange(10.0) * 0.1, np.empty(0))

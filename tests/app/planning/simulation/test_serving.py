@@ -134,7 +134,7 @@ SERVICES: tuple[ServiceModel, ...] = (
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_fleet_of_one_has_the_latencies_of_the_replica_simulation(service: ServiceModel) -> None:
+def test_fleet_of_one_replica_has_the_latencies_of_the_replica_simulation(service: ServiceModel) -> None:
     """The fleet (event-driven) and `replica` (direct) are two implementations of one specification."""
     arrivals_s, normals = draw_arrivals(20_000, 8.5, 9)
     lengths = ((200, 30),)

@@ -83,7 +83,7 @@ def test_least_work_router_compares_remaining_work() -> None:
     assert fleet.classes[0, SUM + LATENCY] == pytest.approx(1.1 + 1.0 + 1.1)
 
 
-def test_failed_processor_sharing_replica_loses_requests_and_keeps_its_busy_time() -> None:
+def test_failed_processor_sharing_replica_loses_requests_but_not_its_busy_time() -> None:
     fleet = create_fleet(FleetDesign((ONE_CORE,)), np.random.SeedSequence(1))
     serve(fleet, np.array([0.0, 0.2, 0.4]), np.empty(0))
     advance_to(fleet, 0.7)

@@ -71,9 +71,9 @@ def test_cell_of_a_large_fleet_has_nearly_the_latency_of_the_whole_fleet() -> No
     design = FleetDesign((RequestService(1, 1.0, 1.0),) * 256, "power-of-two")
     cell = simulate_steady(design, 0.85 * 256, 500_000, (1, 2))
     assert (cell.replicas, cell.simulated_replicas) == (256, 64)
-    whole = simulate_steady(design, 0.85 * 256, 500_000, (1, 2), max_replicas=256)
-    assert whole.simulated_replicas == 256
-    ratio = cell.overall.latency.percentiles_s[3] / whole.overall.latency.percentiles_s[3]  # type: ignore[operator]
+    whole_fleet = simulate_steady(design, 0.85 * 256, 500_000, (1, 2), max_replicas=256)
+    assert whole_fleet.simulated_replicas == 256
+    ratio = cell.overall.latency.percentiles_s[3] / whole_fleet.overall.latency.percentiles_s[3]  # type: ignore[operator]
     assert ratio == pytest.approx(1.015, abs=0.025)  # 8.09 of 64, 7.96 of 256
 
 
