@@ -7,7 +7,7 @@ from app.gui.results.tabs.details import ProfileTab
 from tests.fakes.window import look_of
 
 
-def test_the_profile_has_the_text_size_of_the_window(qtbot: QtBot, qapp: QApplication) -> None:
+def test_profile_tab_follows_the_text_size_in_a_monospace_font(qtbot: QtBot, qapp: QApplication) -> None:
     look = look_of(qapp)
     tab = ProfileTab()
     qtbot.addWidget(tab)
