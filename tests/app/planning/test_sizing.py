@@ -185,10 +185,12 @@ def test_lowest_instance_count_uses_the_extrapolated_rate() -> None:
     assert (estimate_instance_range(extrapolated, demand).p50, estimate_instance_range(extrapolated, demand).p90) == (
         estimate_instance_range(measured, demand).p50, estimate_instance_range(measured, demand).p90,
     )  # fmt: skip
-    assert (
-        estimate_monthly_cost(110, 1.0, extrapolated, demand).ci95[0]
-        < estimate_monthly_cost(110, 1.0, measured, demand).ci95[0]
-    )  # type: ignore[index]
+    extrapolated_usd, measured_usd = (
+        estimate_monthly_cost(110, 1.0, capacity, demand) for capacity in (extrapolated, measured)
+    )
+    assert extrapolated_usd.ci95 is not None
+    assert measured_usd.ci95 is not None
+    assert extrapolated_usd.ci95[0] < measured_usd.ci95[0]
 
 
 def test_capacity_interval_is_capped_at_the_max_throughput() -> None:

@@ -51,9 +51,8 @@ def test_families_of_nearby_slots_have_equal_max_throughput_and_start_inside_bou
             continue
         assert isinstance(family.service, RequestService)
         slots = family.service.slots
-        assert [variant.service.slots for variant in nearby] == [
-            variant for variant in (slots - 1, slots + 1) if variant
-        ]  # type: ignore[union-attr]
+        nearby_slots = [variant.service.slots for variant in nearby]  # type: ignore[union-attr]
+        assert nearby_slots == [count for count in (slots - 1, slots + 1) if count]
         for variant in nearby:
             assert variant.service.max_throughput_per_s == pytest.approx(family.service.max_throughput_per_s)  # type: ignore[union-attr]
             low, high = variant.bounds
