@@ -69,7 +69,7 @@ def test_assumed_target_uses_the_mean_token_lengths() -> None:
 def test_assumed_target_without_token_lengths_is_refused() -> None:
     refusal = build_target_or_refusal("l4", build_inputs(tokens=()))
     assert isinstance(refusal, Unavailable)
-    assert refusal.reason == "no language model is described"
+    assert refusal.id == "no_language_model"
 
 
 @pytest.mark.parametrize(("gpus", "replicas"), [(2.0, 1), (3.0, 1), (8.0, 4)])
@@ -86,7 +86,7 @@ def test_instance_with_too_few_gpus_is_refused() -> None:
     target = build_target("h100-sxm5-80gb", build_inputs(LLAMA_2_70B))
     refusal = compute_assumed_capacity(target, gpu_offer("g", "h100-sxm5-80gb", 1.0), LLAMA)
     assert isinstance(refusal, Unavailable)
-    assert refusal.reason == "the instance has too few accelerators: 1, but llama needs 2"
+    assert refusal.id == "accelerator_count"
 
 
 def test_assumed_rate_includes_the_efficiency_of_the_gpu_vendor() -> None:

@@ -69,8 +69,8 @@ def test_offer_without_price_or_capacity_is_rejected() -> None:
     unmeasured = evaluate_offer(offer(), Unavailable("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
     assert isinstance(unpriced, RejectedOffer)
     assert isinstance(unmeasured, RejectedOffer)
-    assert unpriced.reason == "the price list has no on-demand price"
-    assert unmeasured.reason == "measure it"
+    assert unpriced.rejected_by == "price"
+    assert (unmeasured.reason_id, unmeasured.reason) == ("not_measured", "measure it")
 
 
 def test_utilization_and_latency_at_peak_include_spare_instances() -> None:

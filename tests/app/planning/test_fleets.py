@@ -133,7 +133,7 @@ def test_low_trust_prices_are_recommended_only_if_allowed() -> None:
 def test_price_of_0_is_a_missing_price() -> None:
     plan = plan_fleets(question(of=catalogue(offer(on_demand_usd_per_hour=0.0))))
     assert plan.recommendation is None
-    assert plan.offers[0].rejected == "the price list has no on-demand price"
+    assert plan.offers[0].rejected_by == "price"
 
 
 @pytest.mark.parametrize(("redundancy", "confidence"), [(0, 0.9), (1, 0.9), (2, 0.9), (0, 0.99), (1, 0.999)])

@@ -56,7 +56,7 @@ def test_kv_cache_counts_windowed_layers_up_to_their_window_and_no_linear_layers
 @pytest.mark.parametrize(
     ("key", "reported_gib"), [("h100-sxm5-80gb", 79.19), ("a10g", 22.4), ("l40s", 44.7), ("h200-sxm-141gb", 140.4)]
 )
-def test_usable_memory_is_at_most_2_percent_below_what_the_driver_reports(key: str, reported_gib: float) -> None:
+def test_usable_memory_is_at_most_2_percent_below_the_driver_value(key: str, reported_gib: float) -> None:
     usable = compute_usable_bytes(GPUS[key])
     assert isinstance(usable, float)
     assert reported_gib * 0.98 < usable / GIB <= reported_gib
@@ -119,6 +119,7 @@ def test_model_with_indivisible_heads_is_refused_for_one_gpu() -> None:
     model = msgspec.structs.replace(LLAMA_2_70B, heads=11)
     refusal = find_smallest_degree(model, L4, BF16, 2048)
     assert isinstance(refusal, Unavailable)
+    assert refusal.id == "memory"
     assert "one NVIDIA L4" in refusal.reason
 
 
