@@ -37,15 +37,13 @@ def test_hpa_scale_up_counts_unready_replicas_as_idle() -> None:
     # 3 ready at 150 % need 5, and there are 5 with the two starting ones counted as idle: 4.5 of 5 is within 10 %
     assert propose_replicas(1.5, build_view(0.0, 5, 1.5, ready=3, starting=2), 0.1) == 5
     assert propose_replicas(2.0, build_view(0.0, 5, 2.0, ready=3, pending=1, starting=1), 0.1) == 6
-    assert (
-        propose_replicas(1.5, build_view(0.0, 6, 1.5, ready=3, pending=3), 0.1) == 6
-    )  # counting idle replicas would reverse the direction
+    # counting idle replicas would reverse the direction
+    assert propose_replicas(1.5, build_view(0.0, 6, 1.5, ready=3, pending=3), 0.1) == 6
 
 
 def test_hpa_scale_down_counts_starting_replicas_at_target_and_ignores_pending_ones() -> None:
-    assert (
-        propose_replicas(0.4, build_view(0.0, 5, 0.4, ready=3, starting=2), 0.1) == 4
-    )  # (3 × 0.4 + 2) of 5 is 0.64: 3.2
+    # (3 × 0.4 + 2) of 5 is 0.64: 3.2
+    assert propose_replicas(0.4, build_view(0.0, 5, 0.4, ready=3, starting=2), 0.1) == 4
     assert propose_replicas(0.4, build_view(0.0, 5, 0.4, ready=3, pending=2), 0.1) == 2
 
 
@@ -119,14 +117,8 @@ def build_keda_view(now_s: float, replicas: int, total: float, ready: int | None
 def test_keda_scales_from_zero_at_the_next_poll() -> None:
     state = KedaState(Keda(target=10.0, max=20), 5.0)
     assert state.compute_desired_replicas(build_keda_view(0.0, 0, 0.0)) == 0
-    assert [state.compute_desired_replicas(build_keda_view(5.0 * step, 0, 3.0)) for step in range(1, 7)] == [
-        0,
-        0,
-        0,
-        0,
-        0,
-        1,
-    ]
+    replicas = [state.compute_desired_replicas(build_keda_view(5.0 * step, 0, 3.0)) for step in range(1, 7)]
+    assert replicas == [0, 0, 0, 0, 0, 1]
 
 
 def test_keda_scales_from_zero_to_min_replicas_above_the_activation_threshold() -> None:
