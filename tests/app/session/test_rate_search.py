@@ -247,7 +247,11 @@ def test_search_limited_by_a_varying_generator_ends_in_time_with_a_lower_bound()
     outcomes = []
     for seed in range(20):
         runner = VaryingGenerator(200.0 * 1.1**seed, seed)
-        outcomes.append(find_max_rate(runner, spec, server("M/D/1").slo, 60.0, lambda runner=runner: runner.spent_ns))
+
+        def get_time_ns(runner: Generator = runner) -> int:
+            return runner.spent_ns
+
+        outcomes.append(find_max_rate(runner, spec, server("M/D/1").slo, 60.0, get_time_ns))
         assert runner.spent_ns < 1e9 * (spec.max_duration_s or 0.0) + 1e9 * spec.step_duration_s
     found = [outcome for outcome in outcomes if outcome.max_rate_per_s is not None]
     assert len(found) >= 18
