@@ -97,9 +97,8 @@ def test_gpu_with_a_higher_figure_is_never_slower(work: Workload, field: str) ->
     assert isinstance(base, Ratio)
     assert isinstance(improved, Ratio)
     assert improved.factor >= base.factor
-    doubled = msgspec.structs.replace(
-        L40S, key="twice", fp8_tflops=1466, memory_bandwidth_gb_s=1728, tdp_w=700.0
-    )  # twice an L40S in every figure
+    # twice an L40S in every figure
+    doubled = msgspec.structs.replace(L40S, key="twice", fp8_tflops=1466, memory_bandwidth_gb_s=1728, tdp_w=700.0)
     doubled_ratio = estimate_ratio(H100, doubled, work, "fp8")
     assert isinstance(doubled_ratio, Ratio)
     assert doubled_ratio.factor == pytest.approx(2 * base.factor)

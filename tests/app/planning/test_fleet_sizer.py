@@ -132,9 +132,8 @@ def test_fleet_that_meets_the_slo_only_by_pooling_is_sized() -> None:
     assert 20 < count_instances(fleet_demand, estimated, fleet_demand.z) < 40
     simulated = sizer.simulate_capacity(measured, build_capacity(0.0))
     assert simulated is not None
-    assert (
-        28 <= count_instances(fleet_demand, simulated[0], fleet_demand.z) <= 33
-    )  # 6.8 req/s each, by a simulation of 32
+    # 6.8 req/s each, by a simulation of 32
+    assert 28 <= count_instances(fleet_demand, simulated[0], fleet_demand.z) <= 33
     unpooled_sizer = FleetSizer(msgspec.structs.replace(pooled_shape, router="random"), fleet_demand)
     assert unpooled_sizer.estimate_capacity(measured, build_capacity(0.0)).rate_per_s == 0
 

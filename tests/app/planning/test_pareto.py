@@ -101,8 +101,7 @@ def test_fleets_sized_by_one_measurement_have_correlated_speeds() -> None:
 
 def test_frontier_probability_includes_peak_uncertainty() -> None:
     sized_fleet = size_fleet("full", 1.0, 60.0)
-    uncertain_demand = Demand(
-        100.0, 100.0, z=0.0, spares=0, peak_sigma=0.18232
-    )  # the fleet is at full load when the peak is one sigma higher
+    # the fleet is at full load when the peak is one sigma higher
+    uncertain_demand = Demand(100.0, 100.0, z=0.0, spares=0, peak_sigma=0.18232)
     (front_fleet,) = add_front_probabilities((sized_fleet[1],), [sized_fleet], uncertain_demand, TODAY)
     assert front_fleet.frontier_probability == pytest.approx(0.84, abs=0.07)

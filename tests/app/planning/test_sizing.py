@@ -201,6 +201,5 @@ def test_capacity_interval_is_capped_at_the_max_throughput() -> None:
     assert uncertain.estimate.ci95 is not None
     assert uncertain.estimate.ci95[1] == 20.0
     measured = Capacity(30.0, 0.1, 1, "measured", max_throughput_per_s=20.0)
-    assert (
-        measured.compute_upper_quantile_per_s(1.0) == 30.0
-    )  # a measured rate is possible, whatever the model predicts
+    # a measured rate is possible, whatever the model predicts
+    assert measured.compute_upper_quantile_per_s(1.0) == 30.0

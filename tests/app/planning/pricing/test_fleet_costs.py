@@ -136,9 +136,8 @@ def test_input_and_output_token_costs_sum_to_the_request_cost() -> None:
 
 
 def test_fleet_energy_is_gpu_power_times_pue() -> None:
-    fleet = build_costed_fleet(
-        target(curve(100.0), GPU), peak_per_s=400.0
-    )  # 4 instances, 8 GPUs, fully utilized at the rate within the SLO
+    # 4 instances, 8 GPUs, fully utilized at the rate within the SLO
+    fleet = build_costed_fleet(target(curve(100.0), GPU), peak_per_s=400.0)
     assert fleet.kwh_per_month is not None
     assert fleet.kwh_per_month.value == pytest.approx(8 * 72 * 1.2 * HOURS_PER_MONTH / 1000)
     assert fleet.kg_co2e_per_month is not None

@@ -156,9 +156,8 @@ def test_forecast_over_capacity_is_over_all_year() -> None:
     forecast = build_forecast(400.0)
     assert forecast.hours_over == pytest.approx(8760)
     assert forecast.delayed_share == pytest.approx(1.0)
-    assert forecast.worst_wait_s == pytest.approx(
-        8760 * 3600, rel=0.01
-    )  # the last request waits for half of all requests
+    # the last request waits for half of all requests
+    assert forecast.worst_wait_s == pytest.approx(8760 * 3600, rel=0.01)
 
 
 def test_forecast_with_growth_exceeds_capacity_during_the_year() -> None:

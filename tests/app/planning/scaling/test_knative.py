@@ -24,9 +24,8 @@ def simulate_replicas(
 
 def test_knative_desired_replicas_are_load_over_utilization_times_capacity() -> None:
     state = KnativeState(NO_ACTIVATOR, 2.0, replicas=1)
-    assert (
-        state.compute_desired_replicas(FleetView(2.0, 1, 1, 13.0, 0.0, 0.0)) == 2
-    )  # ⌈13 / 7⌉; panic mode starts at a ratio of 2
+    # ⌈13 / 7⌉; panic mode starts at a ratio of 2
+    assert state.compute_desired_replicas(FleetView(2.0, 1, 1, 13.0, 0.0, 0.0)) == 2
     rate = KnativeState(Knative(capacity=200.0, metric="rate", burst=0.0), 2.0, replicas=1)
     assert rate.compute_desired_replicas(FleetView(2.0, 3, 3, 0.0, 0.0, 700.0)) == 5
 
@@ -43,10 +42,11 @@ def test_knative_panics_at_twice_the_ready_capacity_and_stops_60_s_later() -> No
         total = burst.get(now_s, 7.0)
         replicas = state.compute_desired_replicas(FleetView(now_s, replicas, 1 if now_s <= 66 else 3, total, 0.0, 0.0))
         states[now_s] = (replicas, state.is_panicking)
+    # the mean of 6 s is (7 + 7 + 21) / 3 = 11.7; over 7 that is 2 replicas for 1 ready one: panic mode
     assert states[62.0] == (
         2,
         True,
-    )  # the mean of 6 s is (7 + 7 + 21) / 3 = 11.7; over 7 that is 2 replicas for 1 ready one: panic mode
+    )
     assert states[66.0] == (3, True)
     assert states[70.0] == (3, True)  # below the threshold, but panic mode never scales down
     assert states[126.0] == (3, True)
@@ -63,9 +63,8 @@ def test_knative_starts_in_panic_mode_and_scales_down_by_at_most_half() -> None:
 
 def test_knative_scale_up_is_limited_by_rate_and_max() -> None:
     slow = Knative(capacity=10.0, burst=0.0, max_up_rate=1.5)
-    assert (
-        KnativeState(slow, 2.0, replicas=1).compute_desired_replicas(FleetView(2.0, 3, 3, 700.0, 0.0, 0.0)) == 5
-    )  # ⌈4.5⌉
+    # ⌈4.5⌉
+    assert KnativeState(slow, 2.0, replicas=1).compute_desired_replicas(FleetView(2.0, 3, 3, 700.0, 0.0, 0.0)) == 5
     assert (
         KnativeState(Knative(capacity=10.0, burst=0.0, max=12), 2.0, replicas=1).compute_desired_replicas(
             FleetView(2.0, 3, 3, 700.0, 0.0, 0.0)

@@ -21,9 +21,8 @@ def build_replicas(*ready: bool, version: int = 0, first: int = 0) -> list[Repli
 def test_missing_replicas_are_started_and_newest_surplus_replicas_removed() -> None:
     assert plan_rollout_steps(build_replicas(True, True), 5, 0, None) == RolloutSteps(3, ())
     assert plan_rollout_steps(build_replicas(True, True, True), 1, 0, None) == RolloutSteps(0, (2, 1))
-    assert plan_rollout_steps(build_replicas(True, False, True), 2, 0, None) == RolloutSteps(
-        0, (1,)
-    )  # the replica that is not ready is removed first
+    # the replica that is not ready is removed first
+    assert plan_rollout_steps(build_replicas(True, False, True), 2, 0, None) == RolloutSteps(0, (1,))
 
 
 def test_draining_replica_does_not_count_as_a_replica() -> None:

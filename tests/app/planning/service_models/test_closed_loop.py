@@ -44,9 +44,8 @@ def test_closed_loop_fit_recovers_known_service_within_its_interval(clients: tup
         for candidate in fit.services
         if isinstance(candidate.service, RequestService) and candidate.service.slots == SERVICE.slots
     ]
-    assert (
-        sum(candidate.probability for candidate in same_slots) > 0.3
-    )  # with 200 requests, three slots explain the numbers as well
+    # with 200 requests, three slots explain the numbers as well
+    assert sum(candidate.probability for candidate in same_slots) > 0.3
     for candidate in same_slots:
         assert isinstance(candidate.service, RequestService)
         index = candidate.parameters.index("mean_s")

@@ -35,9 +35,8 @@ def build_load_point(
 def test_load_points_are_evaluated_against_the_slo_of_the_plan() -> None:
     assert meets_slo(build_load_point(1.0, 3.0), [SLO]) is True
     assert meets_slo(build_load_point(1.0, 5.0), [SLO]) is False
-    assert (
-        meets_slo(build_load_point(1.0, 3.0, failed=20), [SLO]) is False
-    )  # 1 % of errors unless the SLO names another share
+    # 1 % of errors unless the SLO names another share
+    assert meets_slo(build_load_point(1.0, 3.0, failed=20), [SLO]) is False
     assert meets_slo(build_load_point(1.0, 3.0), [parse_objective("latency_ms.p99 < 4000")]) is None
     assert meets_slo(build_load_point(1.0, 5.0), [SLO, parse_objective("ttft_ms.p95 < 100")]) is False
 

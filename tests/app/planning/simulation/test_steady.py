@@ -62,9 +62,8 @@ def test_simulated_utilization_equals_the_load(by_router: dict[Router, SteadyOut
 def test_session_hash_router_sends_a_session_to_one_replica() -> None:
     one_session = FleetDesign((RequestService(1, 1.0, 0.0),) * 4, "session-hash", sessions=1)
     outcome = simulate_steady(one_session, 0.5, 20_000, (1,), (50,))
-    assert outcome.overall.latency.mean_s == pytest.approx(
-        1.0 + 0.5 / (2 * 0.5), rel=0.05
-    )  # M/D/1 at the whole rate, not at a quarter of it
+    # M/D/1 at the whole rate, not at a quarter of it
+    assert outcome.overall.latency.mean_s == pytest.approx(1.0 + 0.5 / (2 * 0.5), rel=0.05)
 
 
 def test_cell_of_a_large_fleet_has_nearly_the_latency_of_the_whole_fleet() -> None:
