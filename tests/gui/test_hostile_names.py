@@ -1,4 +1,4 @@
-"""Markup in imported names is shown as plain text everywhere in the window."""
+"""Markup in imported names is shown as plain text everywhere in the window, and long names are shortened."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.page import TITLES
 from app.gui.window import Window
+from reports.shortening import MAX_LINE_CHARS
 from tests.fakes.stored_runs import sealed_again
 from tests.gui.screens.rendering import fill, settle
 
+_LONG = b"x" * 100_000
 _NAME, _HOSTILE = b"window-test", b"<img src=/etc/passwd><b>&x"
 _OWN_MARKUP = '<p style="white-space: pre-wrap">'
 _ROWS = 30
 
 
-def rename_run(run: Path) -> Path:
-    """Replace the name in all files of the run by markup; the files of an imported run may contain any text."""
+def rename_run(run: Path, new_name: bytes = _HOSTILE) -> Path:
+    """Replace the name in all files of the run; the files of an imported run may contain any text."""
     for name in ("spec.yaml", "result.json", "events.jsonl", "environment.json"):
         content = (run / name).read_bytes()
-        quoted = b'"' + _HOSTILE + b'"' if name == "spec.yaml" else _HOSTILE
+        quoted = b'"' + new_name + b'"' if name == "spec.yaml" else new_name
         (run / name).write_bytes(content.replace(_NAME, quoted).replace(b'"low"', b'"<b>low"'))
     sealed_again(run)
     return run
@@ -54,11 +56,11 @@ def is_markup(text: str) -> bool:
     return QtGui.Qt.mightBeRichText(text) and not text.startswith(_OWN_MARKUP)
 
 
-def list_tooltips(view: QAbstractItemView) -> Iterator[str]:
+def list_tooltips(view: QAbstractItemView, role: Qt.ItemDataRole = Qt.ItemDataRole.ToolTipRole) -> Iterator[str]:
     model = view.model()
     for row in range(min(model.rowCount(QModelIndex()), _ROWS)):
         for column in range(model.columnCount(QModelIndex())):
-            tooltip = model.index(row, column).data(Qt.ItemDataRole.ToolTipRole)
+            tooltip = model.index(row, column).data(role)
             if isinstance(tooltip, str):
                 yield tooltip
 
@@ -77,3 +79,31 @@ def test_markup_in_a_run_name_is_shown_as_plain_text(
     assert markup_texts == set()
     visible_text = " ".join(label.text() for label in window.pages.results.findChildren(QLabel))
     assert _HOSTILE.decode() in visible_text, "the name must be shown somewhere"
+
+
+def list_texts(window: Window) -> Iterator[str]:
+    """Yield what labels, tool tips, cells and menus of the window show."""
+    for widget in window.findChildren(QWidget):
+        yield widget.toolTip()
+        if isinstance(widget, QLabel):
+            yield widget.text()
+        if isinstance(widget, QAbstractItemView) and widget.model() is not None:
+            yield from list_tooltips(widget)
+            yield from list_tooltips(widget, Qt.ItemDataRole.DisplayRole)
+    for action in window.findChildren(QAction):
+        yield action.text()
+
+
+def test_long_run_name_is_shortened_everywhere(
+    open_window: Callable[[], Window], kept_runs: tuple[Path, ...], qtbot: QtBot
+) -> None:
+    runs = tuple(rename_run(run, _LONG) for run in kept_runs)
+    window = open_window()
+    fill(window, runs)
+    lines: set[str] = set()
+    for key in TITLES:
+        window.show_page(key)
+        settle()
+        lines.update(line for text in list_texts(window) for line in text.splitlines())
+    assert [line[:80] for line in lines if len(line) > MAX_LINE_CHARS] == []
+    assert any(line.startswith(_LONG[:20].decode()) for line in lines), "the name is shown nowhere"

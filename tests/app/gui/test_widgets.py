@@ -7,9 +7,13 @@ from PySide6.QtGui import QTextDocument, QWheelEvent
 from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
+from app.gui.formatting import format_cell, shorten
+from app.gui.message_strip import MessageStrip
+from app.gui.navigation import Notice
 from app.gui.plan.fields import ChoiceField, CountField, LogSlider, NumberField
 from app.gui.theme import ThemeController
-from app.gui.widgets import Badge, WheelSafeComboBox, tool_tip_text
+from app.gui.widgets import Badge, WheelSafeComboBox, label, tool_tip_text
+from reports.shortening import MAX_LINE_CHARS
 
 
 def test_badge_is_visible_only_with_text_and_never_as_a_window(qtbot: QtBot, look: ThemeController) -> None:
@@ -48,6 +52,21 @@ def test_plain_tool_tip_text_is_unchanged_and_bounded() -> None:
     assert tool_tip_text("latency_ms.p95 < 20 & more") == "latency_ms.p95 < 20 & more"
     assert len(tool_tip_text("x" * 1_000_000)) < 3_000
     assert len(tool_tip_text("<b>" * 1_000_000)) < 30_000
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 100_000, "word " * 20_000, f"'{'x' * 100_000}'"], ids=["letters", "words", "quoted"]
+)
+def test_a_long_value_is_shortened_wherever_the_window_shows_it(qtbot: QtBot, value: str) -> None:
+    created, changed, strip = label(value), label(), MessageStrip()
+    changed.setText(value)
+    for widget in (created, changed, strip):
+        qtbot.addWidget(widget)
+    strip.show_notice(Notice("error", f"The key {value} is unknown.", value, value))
+    texts = (created.text(), changed.text(), strip.text(), tool_tip_text(value), format_cell(value), shorten(value))
+    for line in "\n".join(texts).splitlines():
+        assert len(line) <= MAX_LINE_CHARS
+        assert "characters)" in line
 
 
 FIELDS = [

@@ -148,7 +148,7 @@ def test_scheduled_replicas_are_ready_at_their_times() -> None:
     assert outcome.minutes[0].at_s == 36_000.0
 
 
-def test_at_zero_replicas_knative_buffers_requests_and_unbuffered_keda_drops_requests() -> None:
+def test_at_zero_replicas_knative_buffers_requests_and_unbuffered_keda_drops_them() -> None:
     rates = np.array([0.0] * 3 + [2.0] * 5 + [0.0] * 4)
     operations = Operations(ColdStartModel(engine_s=15.0))
     buffered = simulate_day(rates, Knative(capacity=4.0), operations)

@@ -103,6 +103,9 @@ def test_scripted_target_has_the_default_model_name(load: Load) -> None:
         ("oip-grpc", {"url": "grpc://127.0.0.1:1/path"}, "neither a path nor a query"),
         ("oip-grpc", {"tls": {"verify": False}}, "gRPC always verifies the certificate"),
         ("http", {"url": "grpc://127.0.0.1:1"}, "http:// or https://"),
+        ("http", {"url": f"http://{'a' * 64}/"}, "host name of the URL is not valid"),
+        ("http", {"url": "http://a..b/"}, "host name of the URL is not valid"),
+        ("oip-grpc", {"url": f"grpc://{'a' * 64}:1"}, "host name of the URL is not valid"),
         ("http", {"api_key": "sk-canary"}, "where the key is stored"),
         ("http", {"api_key": ["sk-canary"]}, "where the key is stored"),
         (

@@ -22,7 +22,7 @@ def test_secret_is_sent_only_to_hosts_that_the_user_allowed(make_profile: MakePr
         build_endpoint(profile)
     assert "--allow-secrets 10.0.0.5" in str(refused.value.hint)
     assert "canary" not in f"{refused.value} {refused.value.hint}"
-    allow_hosts(profile, ["10.0.0.5"])
+    allow_hosts([profile], ["10.0.0.5"])
     assert build_endpoint(profile).headers == (("Authorization", "Bearer canary"),)
     with pytest.raises(UsageError, match="env:HOME"):
         build_endpoint(make_profile({**TARGET, "headers": {"X-Other": "env:HOME"}}))
@@ -43,5 +43,5 @@ def test_environment_variable_allows_hosts_for_secrets(
 
 def test_host_that_receives_no_secret_cannot_be_allowed(make_profile: MakeProfile) -> None:
     with pytest.raises(UsageError, match="sends no secret to this host") as refused:
-        allow_hosts(make_profile(TARGET), ["10.0.0.7"])
+        allow_hosts([make_profile(TARGET)], ["10.0.0.7"])
     assert refused.value.hint == "The profile sends secrets only to 10.0.0.5."

@@ -58,10 +58,13 @@ def test_token_rates_count_all_sequences_of_batch() -> None:
     assert stage.concurrency == 4
 
 
-def test_interval_of_scattered_token_rates_is_not_negative() -> None:
+def test_means_of_scattered_repetitions_have_no_negative_bound() -> None:
     stage = _summarize(BOTH, [steps(0, 0, [4, 6], prefill_ms=20), steps(1, 50, [100, 900], prefill_ms=2000)])
-    for metric in ("prefill_tokens_per_s", "decode_tokens_per_s", "tokens_per_s"):
-        estimate = stage.metrics[metric]["value"]
+    means = [
+        stage.metrics[metric]["value"] for metric in ("prefill_tokens_per_s", "decode_tokens_per_s", "tokens_per_s")
+    ]
+    means += [stage.metrics[metric]["mean"] for metric in ("service_ms", "ttft_ms")]
+    for estimate in means:
         assert estimate.value is not None
         assert estimate.ci95 is not None
         assert 0 == estimate.ci95[0] < estimate.value < estimate.ci95[1]
